@@ -1,0 +1,1 @@
+"""What the air does to packets: numpy and scipy only, never torch."""

@@ -1,0 +1,1 @@
+"""Commands, presets, reports and benchmarks."""

@@ -1,0 +1,5 @@
+"""`python -m experiments` is `splitfl`."""
+
+from experiments.cli import main
+
+main()

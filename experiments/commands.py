@@ -1,0 +1,164 @@
+"""What the commands do, once what they need is imported."""
+
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from experiments import presets, running, runs
+from experiments.citations import bibtex
+from experiments.report import write_comparison, write_report
+from experiments.runfolder import read_run
+from experiments.screen import Screen, summary_table
+from splitfl.config import RunConfig, load
+from splitfl.data.task import TASKS
+from splitfl.messages import Activation, Message
+from splitfl.methods.registry import METHODS
+from splitfl.node.build import Site
+from splitfl.partition.families import FAMILIES
+from splitfl.partition.source import ALIASES
+from splitfl.transport.interfaces import parse_address
+from splitfl.transport.rpc import WARNING
+
+
+def run(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """See the command of this name."""
+    name, config = presets.find(preset, overrides)
+    _drive(name, config, out, as_json, spawn=True)
+
+
+def serve(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """See the command of this name."""
+    name, config = presets.find(preset, overrides)
+    config = replace(config, transport=replace(config.transport, name="rpc"))
+    _drive(name, config, out, as_json, spawn=False)
+
+
+def join(
+    address: str, client: int, *, model: str | None, device: str | None, data: str | None, timeout_s: float
+) -> None:
+    """See the command of this name."""
+    host, port = parse_address(address)
+    console = Console(stderr=True)
+
+    def adjust(config: RunConfig) -> RunConfig:
+        config = replace(config, model=replace(config.model, name=model)) if model else config
+        config = replace(config, client=replace(config.client, device=device)) if device else config
+        return replace(config, task=replace(config.task, data=data)) if data else config
+
+    def on_begin(config: RunConfig) -> None:
+        console.print(
+            f"client {client}: {config.method.name} on {config.task.name}, loading", highlight=False
+        )
+
+    steps = 0
+
+    def on_step(round_index: int, message: Message) -> None:
+        nonlocal steps
+        steps += isinstance(message, Activation)
+        if not isinstance(message, Activation):
+            console.print(f"client {client}: round {round_index + 1}, {steps} batches sent", highlight=False)
+
+    running.join(host, port, client, timeout_s=timeout_s, adjust=adjust, on_step=on_step, on_begin=on_begin)
+    console.print(f"client {client}: done", highlight=False)
+
+
+def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
+    """See the command of this name."""
+    from splitfl.node.evaluate import measure_adapter
+
+    config = load(folder / "config.json", [f"task.data={json.dumps(data)}"] if data else [])
+    with Console(stderr=True).status("measuring"):
+        measured = measure_adapter(Site.of(config), folder / "adapter")
+    _show("measured", measured, as_json)
+
+
+def compare(folders: list[Path], out: Path, as_json: bool) -> None:
+    """See the command of this name."""
+    rows = [{"run": read.name, **vars(read.summary)} for read in map(read_run, folders)]
+    page = write_comparison(folders, out)
+    if as_json:
+        click.echo(json.dumps([{**row, "final": dict(row["final"])} for row in rows], indent=2))
+        return
+    columns = ("run", "method", "rounds", "bytes_up", "bytes_down", "airtime_s", "wall_s")
+    table = Table(*columns, "accuracy or perplexity")
+    for row in rows:
+        final = row["final"]
+        table.add_row(
+            *(str(row[name]) for name in columns), str(final.get("accuracy", final.get("perplexity", "")))
+        )
+    console = Console()
+    console.print(table)
+    console.print(str(page), highlight=False)
+
+
+def list_rows(what: str, as_json: bool) -> None:
+    """See the command `list`."""
+    match what:
+        case "presets":
+            rows = {name: presets.about(name) for name in presets.names()}
+        case "methods":
+            rows = {name: method.about for name, method in METHODS.items()}
+        case "tasks":
+            rows = {name: entry.about for name, entry in TASKS.items()}
+        case _:
+            aliases = {
+                name: f"alias of {hub}, or of the package {package}"
+                for name, (package, _, hub) in ALIASES.items()
+            }
+            rows = aliases | {
+                name: f"any model of this type: {', '.join(f.kinds)}" for name, f in FAMILIES.items()
+            }
+    _show(what, rows, as_json)
+
+
+def cite(preset: str, overrides: tuple[str, ...]) -> None:
+    """See the command of this name."""
+    _, config = presets.find(preset, overrides)
+    click.echo(bibtex(config))
+
+
+def _drive(name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: bool) -> None:
+    console = Console(stderr=True)
+    console.print(
+        f"[bold]{name}[/]: {config.method.name}, {config.model.name} cut after block {config.partition.cut}, "
+        f"{config.task.name}, {config.federation.clients} clients, {config.federation.rounds} rounds",
+        highlight=False,
+    )
+    if config.transport.name == "rpc" and not spawn:
+        console.print(f"[yellow]{WARNING}[/]", highlight=False)
+    with console.status("reading the data"):
+        site = Site.of(config)
+    if site.task.skipped_rows:
+        console.print(
+            f"[yellow]{site.task.skipped_rows} malformed rows of {site.task.source} were skipped[/]"
+        )
+    folder = runs.new_folder(out, name, config)
+    with Screen(console, config, site.total_steps()) as screen:
+        act = (
+            running.run_here(site, folder, screen)
+            if spawn
+            else running.serve(site, folder, screen, spawn=False)
+        )
+    with console.status("writing the report") if console.is_terminal else nullcontext():
+        write_report(folder)
+    if as_json:
+        click.echo(json.dumps({**act, "folder": str(folder)}, indent=2))
+    else:
+        Console().print(summary_table(act, folder))
+
+
+def _show(title: str, rows: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(dict(rows), indent=2))
+        return
+    table = Table(show_header=False, box=None, title=title, title_justify="left")
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/]", f"{value:.4f}" if isinstance(value, float) else str(value))
+    Console().print(table)

@@ -1,0 +1,102 @@
+"""The pictures of a run, each an `<svg>` string to put into a page, and the wide PNG of a run."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from experiments.drawing import canvas, house_style, to_svg
+from experiments.gantt import draw_round
+from experiments.panels import (
+    MAX_CLIENTS,
+    draw_airtime,
+    draw_bytes,
+    draw_comparison,
+    draw_learning,
+    draw_legend,
+    draw_loss,
+    draw_metric,
+    draw_sent,
+    draw_time_shares,
+)
+from experiments.runfolder import Run
+from experiments.writing import write_whole
+
+THIRD_PX, HALF_PX, FULL_PX = 350, 526, 1072
+"""The widths of a page's columns."""
+
+LEGEND_COLUMNS = 4
+
+
+def loss(run: Run) -> str:
+    """Training loss, every client's own in grey, and held-out loss against rounds."""
+    return _picture("loss", THIRD_PX, 280, lambda axes: draw_loss(axes, run))
+
+
+def metric(run: Run, against: str) -> str:
+    """Held-out accuracy or perplexity against `rounds` or `bytes`."""
+    return _picture(f"metric-{against}", THIRD_PX, 280, lambda axes: draw_metric(axes, run, against))
+
+
+def traffic(run: Run) -> str:
+    """Bytes per client and message kind, uplink and downlink side by side on one scale."""
+    height_px = 120 + 28 * min(len(run.clients), MAX_CLIENTS + 1)
+    with house_style():
+        figure = canvas(FULL_PX, height_px)
+        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        for axes, direction in zip(panels, ("up", "down"), strict=True):
+            draw_bytes(axes, run, direction)
+        return to_svg(figure, "traffic")
+
+
+def airtime(run: Run) -> str:
+    """Seconds on the air in every round, stacked by client."""
+    return _picture("airtime", HALF_PX, 300, lambda axes: draw_airtime(axes, run))
+
+
+def time_shares(run: Run) -> str:
+    """Where the time of every round goes, for the mean client: computing, on the air, waiting."""
+    return _picture("shares", HALF_PX, 300, lambda axes: draw_time_shares(axes, run))
+
+
+def timeline(run: Run) -> str:
+    """Every client's lane and the server's in the round of median length, on the virtual clock."""
+    height_px = 110 + 32 * (min(len(run.clients), MAX_CLIENTS) + 1)
+    return _picture("timeline", FULL_PX, height_px, lambda axes: draw_round(axes, run, MAX_CLIENTS))
+
+
+def comparison(runs: Sequence[Run], metric: str, against: str) -> str:
+    """A metric of several runs against `rounds`, `bytes` or `airtime`, one line a run."""
+    return _picture(
+        f"{metric}-{against}", THIRD_PX, 300, lambda axes: draw_comparison(axes, runs, metric, against)
+    )
+
+
+def legend(names: Sequence[str]) -> str:
+    """Which line is which run, for all pictures of a comparison."""
+    height_px = 10 + 20 * -(-len(names) // LEGEND_COLUMNS)
+    return _picture("legend", FULL_PX, height_px, lambda axes: draw_legend(axes, names, LEGEND_COLUMNS))
+
+
+def save_png(run: Run, path: Path) -> None:
+    """One wide picture of a run: learning, bytes, and a round second by second; written over `path`."""
+    with house_style():
+        figure = canvas(1500, 380)
+        figure.set_facecolor("white")
+        learning, sent, lanes = figure.subplots(1, 3, width_ratios=(0.9, 0.8, 1.6))
+        draw_learning(learning, run)
+        draw_sent(sent, run)
+        draw_round(lanes, run, MAX_CLIENTS)
+        for axes, title in ((learning, "Learning"), (sent, "Bytes"), (lanes, "One round, second by second")):
+            axes.set_title(title, pad=44)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=144, metadata={"Software": None})
+    write_whole(path, picture.getvalue())
+
+
+def _picture(name: str, width_px: float, height_px: float, draw: Callable[[Axes], None]) -> str:
+    with house_style():
+        figure = canvas(width_px, height_px)
+        draw(figure.subplots())
+        return to_svg(figure, name)

@@ -1,0 +1,136 @@
+"""Writes the pages that people look at: one run's report, and several runs side by side.
+
+Every page is one HTML file without scripts or anything to fetch. The templates are Jinja's
+(which torch brings along): it escapes what comes from a run, and the page stays readable as a page.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from experiments import plots
+from experiments.panels import MAX_CLIENTS
+from experiments.quantities import bytes_text, flops_text, metric_text, percent_text, seconds_text
+from experiments.runfolder import Run, read_run
+from experiments.story import emulation, headline, loading_code, outcome
+from experiments.tally import by_client, curve, measured
+from experiments.tiles import tiles
+from experiments.timeline import representative, spans_by_round
+from experiments.writing import write_whole
+from splitfl.errors import ConfigError
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+UNITS = {"bytes": bytes_text, "seconds": seconds_text, "percent": percent_text, "flops": flops_text}
+
+
+_PICTURES = {
+    "loss": plots.loss,
+    "metric": lambda run: plots.metric(run, "rounds"),
+    "metric_bytes": lambda run: plots.metric(run, "bytes"),
+    "traffic": plots.traffic,
+    "airtime": plots.airtime,
+    "shares": plots.time_shares,
+    "timeline": plots.timeline,
+}
+
+
+def write_report(folder: Path) -> Path:
+    """Writes report.html into this run folder, over an older one, and returns its path.
+
+    Raises ConfigError for a folder that holds no readable run or cannot be written to.
+    """
+    run = read_run(folder)
+    page = _render(
+        "report.html.jinja",
+        run=run,
+        headline=headline(run),
+        outcome=outcome(run),
+        emulation=emulation(run),
+        tiles=tiles(run),
+        pictures={name: Markup(draw(run)) for name, draw in _PICTURES.items()},
+        metric=measured(run),
+        shown_round=representative(spans_by_round(run)) + 1 if spans_by_round(run) else None,
+        max_clients=MAX_CLIENTS,
+        clients=by_client(run),
+        code=loading_code(run),
+        settings=_flat(run.config),
+    )
+    return write_whole(folder / "report.html", page.encode())
+
+
+def write_comparison(folders: Sequence[Path], out: Path) -> Path:
+    """Writes one page that compares these runs, in this order, to `out` and returns it.
+
+    Runs are judged by the metric that all of them measured: accuracy, perplexity, held-out
+    loss, or else training loss. Raises ConfigError as `write_report` does.
+    """
+    if not folders:
+        raise ConfigError("a comparison needs at least one run folder, got none")
+    runs = [read_run(folder) for folder in folders]
+    names = _names(runs)
+    metric = _common_metric(runs)
+    page = _render(
+        "comparison.html.jinja",
+        rows=list(zip(names, runs, strict=True)),
+        metric=metric,
+        last={name: _last(run, metric) for name, run in zip(names, runs, strict=True)},
+        pictures={
+            spent: Markup(plots.comparison(runs, metric, spent)) for spent in ("rounds", "bytes", "airtime")
+        },
+        legend=Markup(plots.legend(names)),
+        differing=_differing(names, runs),
+    )
+    return write_whole(out, page.encode())
+
+
+def _common_metric(runs: Sequence[Run]) -> str:
+    for metric in ("accuracy", "perplexity", "eval_loss"):
+        if all(curve(run, metric).xs for run in runs):
+            return metric
+    return "train_loss"
+
+
+def _last(run: Run, metric: str) -> str:
+    values = curve(run, metric).ys
+    return metric_text(metric, values[-1]) if values else "none"
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """Each folder's name; with its parent's where two are called the same, and a number as a last resort."""
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        names = ["/".join(run.folder.resolve().parts[-2:]) for run in runs]
+    numbered = [(name, f"{name} ({place})") for place, name in enumerate(names, start=1)]
+    return [name if names.count(name) == 1 else with_place for name, with_place in numbered]
+
+
+def _differing(names: Sequence[str], runs: Sequence[Run]) -> dict[str, dict[str, str]]:
+    """Setting -> run -> value, for the settings in which the runs are not the same."""
+    flat = {name: _flat(run.config) for name, run in zip(names, runs, strict=True)}
+    keys = sorted({key for settings in flat.values() for key in settings})
+    table = {key: {name: settings.get(key, "not set") for name, settings in flat.items()} for key in keys}
+    return {key: row for key, row in table.items() if len(set(row.values())) > 1}
+
+
+def _flat(table: Mapping[str, Any], path: str = "") -> dict[str, str]:
+    """Nested tables as dotted keys: `link.up.rate_bps` -> `10000000.0`."""
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": str(value)}
+    return flat
+
+
+def _render(template: str, **values: Any) -> str:
+    pages = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters |= UNITS
+    return pages.get_template(template).render(**values)

@@ -1,0 +1,75 @@
+"""Where runs leave what they have to say: a new folder each, with its settings and surroundings."""
+
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from splitfl.config import RunConfig, as_dict
+from splitfl.errors import ConfigError
+from splitfl.node.run import write_json
+
+_LIBRARIES = ("splitfl", "torch", "transformers", "peft", "numpy", "safetensors")
+
+
+def new_folder(parent: Path, name: str, config: RunConfig) -> Path:
+    """Makes `parent/name-DATE-TIME`, never one that exists, with config.json and environment.json.
+
+    Raises ConfigError where nothing can be written there.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = _first_free(parent / f"{name}-{stamp}")
+        write_json(folder / "config.json", as_dict(config))
+        write_json(folder / "environment.json", _environment())
+    except OSError as error:
+        raise ConfigError(f"cannot write a run's folder in {parent}: {error.strerror}") from None
+    return folder
+
+
+def _first_free(folder: Path) -> Path:
+    for number in range(1, 1000):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            candidate.mkdir()
+            return candidate
+        except FileExistsError:
+            continue
+    raise ConfigError(f"{folder} and 998 more of its kind exist already")
+
+
+def _environment() -> dict[str, object]:
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["splitfl", *sys.argv[1:]]),
+        "git_commit": _git_commit(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        "platform": platform.platform(),
+    }
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, with `-dirty` where it was changed since; None outside a clone."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()

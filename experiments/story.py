@@ -1,0 +1,112 @@
+"""What a run was, in sentences: what was done, what was emulated, what a reader can do with the result."""
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from experiments.quantities import flops_text, metric_text, percent_text, rate_text, seconds_text
+from experiments.runfolder import Run, read_table
+from splitfl.errors import ConfigError
+
+CLASSES = {
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "IMAGE_CLS": "AutoModelForImageClassification",
+}
+"""peft's task type, as adapter_config.json holds it -> the transformers class of the unsplit model."""
+
+CLASSIFIERS = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
+
+METRICS = {
+    "accuracy": "held-out accuracy",
+    "perplexity": "held-out perplexity",
+    "eval_loss": "held-out loss",
+    "train_loss": "training loss",
+}
+
+TRANSPORTS = {
+    "inproc": "in one process",
+    "rpc": "in separate processes over PyTorch RPC",
+}
+
+
+def headline(run: Run) -> str:
+    """What was run, in one sentence."""
+    summary = run.summary
+    clients = "1 client" if summary.clients == 1 else f"{summary.clients} clients"
+    rounds = "1 round" if summary.rounds == 1 else f"{summary.rounds} rounds"
+    transport = run.setting("transport.name")
+    is_cut = any(row.kind == "Activation" for row in run.events.transfers)
+    cut = f", cut after block {run.setting('partition.cut')}," if is_cut else ""
+    return (
+        f"{clients} and a server finetuned {summary.model}{cut} on {summary.task} "
+        f"({run.setting('federation.partition')} partition) with {summary.method} "
+        f"for {rounds}, {TRANSPORTS.get(transport, f'over {transport}')}."
+    )
+
+
+def outcome(run: Run) -> str:
+    """How it ended, in one sentence."""
+    final, status = run.summary.final, run.summary.status
+    figures = [f"{name} {metric_text(key, final[key])}" for key, name in METRICS.items() if key in final]
+    if not figures:
+        return "No round was completed."
+    ended = {"done": "It ended with", "failed": "It failed; the last figures were"}
+    return f"{ended.get(status, 'It was stopped; the last figures were')} {', '.join(figures)}."
+
+
+def emulation(run: Run) -> list[str]:
+    """What was not real: the link and the clock. What was: bytes, losses, wall time."""
+    ways = [f"{way}: {_way(run, f'link.{which}')}" for way, which in (("uplink", "up"), ("downlink", "down"))]
+    link = (
+        f"The link was emulated: {'; '.join(ways)}; packets of {run.setting('link.mtu_bytes')} bytes. "
+        "Packets, retransmissions and airtime are those of this emulated link."
+    )
+    clock = (
+        "The clock was virtual: computing time is counted operations over a declared "
+        f"{flops_text(run.setting('client.flops'))}/s for each client and "
+        f"{flops_text(run.setting('server.flops'))}/s for the server, so it does not "
+        "depend on the machine that ran this; wall time does."
+    )
+    return [link, clock, "Real: every loss and metric, and every byte, counted after encoding."]
+
+
+def loading_code(run: Run) -> str | None:
+    """Python that loads the adapter into the unsplit model by transformers and peft; None without one."""
+    adapter = run.folder / "adapter"
+    if not adapter.is_dir():
+        return None
+    config = read_table(adapter / "adapter_config.json") if (adapter / "adapter_config.json").exists() else {}
+    model = str(config.get("base_model_name_or_path") or run.summary.model)
+    guessed = "CAUSAL_LM" if "perplexity" in run.summary.final else "SEQ_CLS"
+    name = CLASSES.get(str(config.get("task_type")), CLASSES[guessed])
+    labels = _num_labels(adapter / "adapter_model.safetensors")
+    extra = f", num_labels={labels}" if labels else ""
+    return (
+        f"from peft import PeftModel\nfrom transformers import {name}\n\n"
+        f"model = {name}.from_pretrained({json.dumps(model)}{extra})\n"
+        f"model = PeftModel.from_pretrained(model, {json.dumps(f'{run.name}/adapter')})\n"
+        f"model = model.merge_and_unload()  # only to serve it without peft\n"
+    )
+
+
+def _way(run: Run, path: str) -> str:
+    rate_bps, loss_rate = run.setting(f"{path}.rate_bps"), run.setting(f"{path}.loss_rate")
+    delay_s = run.setting(f"{path}.delay_s")
+    if not rate_bps and not delay_s and not loss_rate:
+        return "ideal, takes no time"
+    rate = rate_text(rate_bps) if rate_bps else "no limit on the rate"
+    return f"{rate}, {seconds_text(delay_s)} delay, {percent_text(loss_rate)} of the packets lost"
+
+
+def _num_labels(weights: Path) -> int | None:
+    """How many classes the trained classifier in this adapter tells apart; None where it holds none."""
+    if not weights.exists():
+        return None
+    try:
+        with safe_open(weights, framework="numpy") as tensors:
+            names = [name for name in tensors.keys() if name.endswith(CLASSIFIERS)]  # noqa: SIM118
+            return int(tensors.get_slice(names[0]).get_shape()[0]) if names else None
+    except SafetensorError as error:
+        raise ConfigError(f"{weights} is damaged: {error}") from None

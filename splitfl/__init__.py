@@ -1,0 +1,1 @@
+"""Federated split learning of Hugging Face models over wireless links."""

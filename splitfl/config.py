@@ -1,0 +1,365 @@
+"""One experiment, whole: frozen settings whose ranges are checked when they are made.
+
+Every class below is a table of the TOML file, every field a key of it. A value outside
+its range, an unknown table and an unknown key are errors that say what would be right.
+"""
+
+import copy
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from splitfl.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which model: an alias of `splitfl list models`, a hub name, or a local folder."""
+
+    name: str = "minilm"
+    dtype: str = "float32"
+    attention: str = "sdpa"
+
+    def __post_init__(self) -> None:
+        one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
+        one_of("model.attention", self.attention, ("sdpa", "eager"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionConfig:
+    """Where the model is cut: the client's head holds the first `cut` blocks."""
+
+    cut: int = 2
+
+    def __post_init__(self) -> None:
+        at_least("partition.cut", self.cut, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """One side's LoRA (Hu et al., ICLR'22): scale alpha / rank; no targets means the family's own."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        at_least("adapter rank", self.rank, 1)
+        above("adapter alpha", self.alpha, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """What is trained: low-rank adapters on either side of the cut."""
+
+    head: LoraConfig = field(default_factory=LoraConfig)
+    body: LoraConfig = field(default_factory=LoraConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """Which data: a name of `splitfl list tasks`, or a local file or folder in `data`.
+
+    `bad_rows` says what a malformed row does: `refuse` the file, or `skip` and count.
+    `max_length` is in tokens. `limit` keeps that many training samples (0: all of them).
+    """
+
+    name: str = "stdlib-topics"
+    data: str = ""
+    max_length: int = 64
+    bad_rows: str = "refuse"
+    limit: int = 0
+    eval_limit: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("task.max_length", self.max_length, 2)
+        one_of("task.bad_rows", self.bad_rows, ("refuse", "skip"))
+        at_least("task.limit", self.limit, 0)
+        at_least("task.eval_limit", self.eval_limit, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationConfig:
+    """Who holds which data, how long a round is, how the clients' work is put together.
+
+    `local_steps` of 0 means one pass over the client's own data each round.
+    `partition`: `natural` (by group: package, or whatever the task groups by), `iid`,
+    or `dirichlet` with `dirichlet_alpha` (Hsu et al., 2019: smaller is more uneven).
+    """
+
+    clients: int = 3
+    rounds: int = 6
+    local_steps: int = 10
+    partition: str = "natural"
+    dirichlet_alpha: float = 0.5
+    aggregator: str = "rolora"
+
+    def __post_init__(self) -> None:
+        at_least("federation.clients", self.clients, 1)
+        at_least("federation.rounds", self.rounds, 1)
+        at_least("federation.local_steps", self.local_steps, 0)
+        one_of("federation.partition", self.partition, ("natural", "iid", "dirichlet"))
+        above("federation.dirichlet_alpha", self.dirichlet_alpha, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """How they learn. `in_flight` steps may be under way on the server at the same time:
+    step i then starts from the server's parameters after step i - in_flight."""
+
+    name: str = "sfl-v2"
+    in_flight: int = 1
+
+    def __post_init__(self) -> None:
+        at_least("method.in_flight", self.in_flight, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """AdamW on either side (Loshchilov & Hutter, ICLR'19), and the seed of everything."""
+
+    batch_size: int = 16
+    head_lr: float = 1e-3
+    body_lr: float = 1e-3
+    weight_decay: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("train.batch_size", self.batch_size, 1)
+        above("train.head_lr", self.head_lr, 0.0)
+        above("train.body_lr", self.body_lr, 0.0)
+        at_least("train.weight_decay", self.weight_decay, 0.0)
+        at_least("train.seed", self.seed, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WayConfig:
+    """One direction of the link; `rate_bps` of 0 is an ideal link that takes no time."""
+
+    rate_bps: float = 0.0
+    delay_s: float = 0.0
+    loss_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("link rate_bps", self.rate_bps, 0.0)
+        at_least("link delay_s", self.delay_s, 0.0)
+        if not 0.0 <= self.loss_rate < 1.0:
+            raise ConfigError(f"link loss_rate must lie in [0, 1), got {self.loss_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkConfig:
+    """The emulated radio link of every client: packets of `mtu_bytes`, each sent at most
+    `max_tries` times (0: until it arrives), an answer to each after `retry_s`."""
+
+    mtu_bytes: int = 1500
+    max_tries: int = 0
+    retry_s: float = 0.008
+    up: WayConfig = field(default_factory=WayConfig)
+    down: WayConfig = field(default_factory=WayConfig)
+
+    def __post_init__(self) -> None:
+        at_least("link.mtu_bytes", self.mtu_bytes, 64)
+        at_least("link.max_tries", self.max_tries, 0)
+        at_least("link.retry_s", self.retry_s, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceConfig:
+    """One side's processor: `auto` is CUDA where there is one. `flops` is the rate, in
+    floating-point operations a second, by which the virtual clock turns work into time."""
+
+    device: str = "auto"
+    threads: int = 1
+    flops: float = 5e10
+
+    def __post_init__(self) -> None:
+        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
+            raise ConfigError(f"device must be auto, cpu or cuda[:N], got {self.device!r}")
+        at_least("threads", self.threads, 1)
+        above("flops", self.flops, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransportConfig:
+    """How messages travel: `inproc` (one process) or `rpc` (PyTorch RPC, closed networks only).
+
+    The server listens on `host`:`port` (0: any free one). It waits `join_timeout_s` for
+    its clients to come; after that, whoever is silent for `timeout_s` is lost.
+    """
+
+    name: str = "rpc"
+    host: str = "127.0.0.1"
+    port: int = 0
+    timeout_s: float = 30.0
+    join_timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        one_of("transport.name", self.name, ("inproc", "rpc"))
+        at_least("transport.port", self.port, 0)
+        if self.port > 65535:
+            raise ConfigError(f"transport.port must be at most 65535, got {self.port}")
+        above("transport.timeout_s", self.timeout_s, 0.0)
+        above("transport.join_timeout_s", self.join_timeout_s, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """How often the whole model is measured on the held-out data: every so many rounds (0: never)."""
+
+    every: int = 1
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        at_least("eval.every", self.every, 0)
+        at_least("eval.batch_size", self.batch_size, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole experiment."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    partition: PartitionConfig = field(default_factory=PartitionConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    federation: FederationConfig = field(default_factory=FederationConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
+    client: DeviceConfig = field(default_factory=DeviceConfig)
+    server: DeviceConfig = field(default_factory=lambda: DeviceConfig(flops=5e11))
+    transport: TransportConfig = field(default_factory=TransportConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+def parse(text: str, overrides: Iterable[str] = (), *, source: str = "the experiment") -> RunConfig:
+    """The experiment that this TOML text describes, with `a.b=c` overrides put over it.
+
+    Raises ConfigError for text that is not TOML, unknown keys and values out of range.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from None
+    return from_dict(table, overrides)
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """The experiment in this TOML file, or in the config.json of a run's folder; see `parse`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the experiment file {path}: {error}") from None
+    if path.suffix == ".json":
+        return from_dict(_json(text, path), overrides)
+    return parse(text, overrides, source=str(path))
+
+
+def from_dict(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
+    """The experiment that these nested tables describe, with overrides put over it; see `parse`."""
+    whole = copy.deepcopy(dict(table))
+    for override in overrides:
+        _override(whole, override)
+    built = _build(RunConfig, whole, "")
+    assert isinstance(built, RunConfig)
+    return built
+
+
+def as_dict(config: RunConfig) -> dict[str, Any]:
+    """The settings as nested plain tables, lists for tuples, ready for TOML or JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    return {key: plain(value) for key, value in dataclasses.asdict(config).items()}
+
+
+def one_of(name: str, got: str, allowed: Iterable[str]) -> None:
+    """Refuses a word that is not among those allowed, suggesting the nearest."""
+    allowed = sorted(allowed)
+    if got not in allowed:
+        raise ConfigError(f"unknown {name} {got!r};{nearest(got, allowed)} have {', '.join(allowed)}")
+
+
+def nearest(got: str, allowed: Iterable[str]) -> str:
+    """` did you mean 'x'?` where something is close enough, else nothing."""
+    close = difflib.get_close_matches(got, list(allowed), n=1)
+    return f" did you mean {close[0]!r}?" if close else ""
+
+
+def at_least(name: str, got: float, least: float) -> None:
+    """Refuses a number below `least`, and one that is not a number."""
+    if not got >= least or got == float("inf"):
+        raise ConfigError(f"{name} must be at least {least}, got {got}")
+
+
+def above(name: str, got: float, bound: float) -> None:
+    """Refuses a number that is not above `bound`, and one that is not a number."""
+    if not got > bound or got == float("inf"):
+        raise ConfigError(f"{name} must be above {bound}, got {got}")
+
+
+def _json(text: str, path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path} must hold an object, got {type(table).__name__}")
+    return table
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError(f"--set takes table.key=value, got {override!r}")
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override!r}: {key} is not a table")
+    try:
+        table[keys[-1]] = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        table[keys[-1]] = text.strip()
+
+
+def _build(kind: Any, table: Mapping[str, Any], path: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in table.items():
+        name = f"{path}{key}"
+        if key not in hints:
+            raise ConfigError(f"unknown key {name!r};{nearest(key, hints)} have {', '.join(hints)}")
+        values[key] = _value(hints[key], value, name)
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"[{path.rstrip('.')}] {error}" if path else str(error)) from None
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name} must be a table, got {value!r}")
+        return _build(hint, value, f"{name}.")
+    if isinstance(hint, types.GenericAlias):  # tuple[str, ...], the only kind of list here
+        words = [value] if isinstance(value, str) else value
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ConfigError(f"{name} must be a list of strings, got {value!r}")
+        return tuple(words)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{name} must be of type {hint.__name__}, got {value!r}")
+    return value

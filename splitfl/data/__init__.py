@@ -1,0 +1,1 @@
+"""What the clients learn from: examples, who owns them, and batches of tokens."""

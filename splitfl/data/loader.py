@@ -1,0 +1,161 @@
+"""Texts into tokens, and tokens into batches that anyone can draw again from seed, client and step."""
+
+# B batch, T tokens
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from channel.rng import stream
+from splitfl.data.batch import Batch
+from splitfl.data.examples import Examples, Ints
+from splitfl.errors import ConfigError, DataError, ModelMissing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+PAD_TO_MULTIPLE_OF = 8
+NOTHING_TO_PREDICT = -100
+"""Labels that torch's cross entropy leaves out."""
+
+
+def tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer in a local folder, padding on the right, with a token to pad with.
+
+    A folder with vocab.json and merges.txt alone is GPT-2's byte-pair encoding. Raises
+    ModelMissing where there is no tokenizer, ConfigError where there is nothing to pad with.
+    """
+    # Unless the user has chosen: several processes share these cores, and the library's
+    # own threads would make it complain at every fork after the first use.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers import AutoTokenizer
+
+    chosen = {"tokenizer_type": "gpt2"} if _is_bare_byte_pairs(folder) else {}
+    try:
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, padding_side="right", truncation_side="right", **chosen
+        )
+    except (OSError, ValueError, KeyError) as error:
+        log.debug("no tokenizer in %s: %s", folder, error)
+        raise ModelMissing(
+            f"no tokenizer in {folder}; it needs a tokenizer.json, or vocab.json and merges.txt"
+        ) from None
+    if found.pad_token is None:
+        if found.eos_token is None:
+            raise ConfigError(f"the tokenizer in {folder} has neither a pad token nor an end token")
+        found.pad_token = found.eos_token
+        log.info("the tokenizer in %s has no pad token; its end token %r pads", folder, found.eos_token)
+    return found
+
+
+def _is_bare_byte_pairs(folder: Path) -> bool:
+    says_its_kind = ("tokenizer.json", "tokenizer_config.json", "config.json")
+    return (
+        (folder / "vocab.json").exists()
+        and (folder / "merges.txt").exists()
+        and not any((folder / name).exists() for name in says_its_kind)
+    )
+
+
+class Batches:
+    """The batches of one client's examples: each example exactly once an epoch.
+
+    The order of an epoch is a permutation named by seed, client and epoch, so any step
+    can be drawn by itself. The last batch of an epoch may be short. `skipped` counts
+    examples that have too few tokens to learn from: none, or one in a language model.
+    Raises DataError where no example is left.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        tokenizer: "PreTrainedTokenizerBase",
+        *,
+        kind: str,
+        max_length: int,
+        batch_size: int,
+        seed: int,
+        client: int,
+    ) -> None:
+        assert (kind == "causal-lm") == (examples.labels is None), "the kind and the labels disagree"
+        assert tokenizer.pad_token_id is not None
+        tokens = _tokenised(examples.texts, tokenizer, max_length)
+        kept = [i for i, ids in enumerate(tokens) if len(ids) > (kind == "causal-lm")]
+        self.skipped = len(tokens) - len(kept)
+        if not kept:
+            too_short = f": all {self.skipped} are too short" if self.skipped else ""
+            raise DataError(f"client {client} holds no samples to learn from{too_short}")
+        if self.skipped:
+            log.warning("client %d: %d samples are too short to learn from", client, self.skipped)
+        self._examples = examples.take(np.array(kept))
+        self._tokens = [tokens[i] for i in kept]
+        self._pad_id: int = tokenizer.pad_token_id
+        self._max_length = max_length
+        self._batch_size = batch_size
+        self._seed = seed
+        self._client = client
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Steps an epoch."""
+        return -(-self.num_samples // self._batch_size)
+
+    @property
+    def num_samples(self) -> int:
+        """How many examples there are."""
+        return len(self._tokens)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of this step, counted from 0 over all epochs."""
+        epoch, step_of_epoch = divmod(step, len(self))
+        if epoch != self._epoch:
+            rng = stream(self._seed, "order", self._client, epoch)
+            self._epoch, self._order = epoch, rng.permutation(self.num_samples)
+        start = step_of_epoch * self._batch_size
+        return self._collated(self._order[start : start + self._batch_size])
+
+    def held_out(self, batch_size: int) -> Iterator[Batch]:
+        """Every example once, shortest first so that little is padded; always the same batches."""
+        order = np.argsort([len(ids) for ids in self._tokens], kind="stable")
+        for start in range(0, len(order), batch_size):
+            yield self._collated(order[start : start + batch_size])
+
+    def _collated(self, indices: Ints) -> Batch:
+        """Padded on the right to the longest, rounded up to a multiple of 8 within `max_length`."""
+        rows = [self._tokens[i] for i in indices]
+        longest = max(len(row) for row in rows)
+        width = min(-(-longest // PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF, self._max_length)
+        ids_BT = torch.full((len(rows), width), self._pad_id, dtype=torch.int64)
+        mask_BT = torch.zeros((len(rows), width), dtype=torch.int64)
+        for row, ids in enumerate(rows):
+            ids_BT[row, : len(ids)] = torch.from_numpy(ids)
+            mask_BT[row, : len(ids)] = 1
+        classes = self._examples.labels
+        return Batch(
+            ids_B=torch.from_numpy(self._examples.keys[indices]),
+            inputs={"input_ids": ids_BT, "attention_mask": mask_BT},
+            labels=ids_BT.masked_fill(mask_BT == 0, NOTHING_TO_PREDICT)
+            if classes is None
+            else torch.from_numpy(classes[indices]),
+        )
+
+
+def _tokenised(texts: tuple[str, ...], tokenizer: "PreTrainedTokenizerBase", max_length: int) -> list[Ints]:
+    if not texts:
+        return []
+    encoded = tokenizer(
+        list(texts),
+        truncation=True,
+        max_length=max_length,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+    )
+    return [np.array(ids, dtype=np.int64) for ids in encoded["input_ids"]]

@@ -1,0 +1,1 @@
+"""How many clients' work becomes one: turns, aggregation."""

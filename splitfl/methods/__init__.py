@@ -1,0 +1,1 @@
+"""Finetuning methods: one file each, one row each in the registry."""

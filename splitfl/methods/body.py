@@ -1,0 +1,113 @@
+"""The server's body: one set of trained tensors, several steps in flight.
+
+A step at position i is computed from the state after position i - in_flight, whatever
+the machine's speed: the same numbers in one thread and in many. `in_flight = 1` is
+plain sequential learning; more is the bounded delay of pipelined and asynchronous SGD
+(Stich & Karimireddy, JMLR 2020), which costs little and keeps that many cores busy.
+"""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from splitfl.adapters import install, trainable
+from splitfl.config import TrainConfig
+from splitfl.methods.learner import adamw
+from splitfl.partition.cost import cost
+from splitfl.partition.cut import Piece, replica
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BodyStep:
+    """One batch's loss and gradients: `hidden_grad` (B, T, D), None where nobody asked."""
+
+    loss: float
+    flops: float
+    hidden_grad: Tensor | None
+    grads: tuple[Tensor, ...]
+
+
+class Body:
+    """The last piece of the model, on the server."""
+
+    def __init__(self, piece: Piece, train: TrainConfig, in_flight: int) -> None:
+        self.piece = piece
+        self._in_flight = in_flight
+        self._master = trainable(piece)
+        self._optimiser = adamw(self._master, train.body_lr, train)
+        self._free: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        for worker in [replica(piece) for _ in range(in_flight)] if in_flight > 1 else [piece]:
+            self._free.put(worker)
+        self._states: deque[Mapping[str, Tensor]] = deque([self.trained()], maxlen=in_flight)
+        self._committed = 0
+        self._costs: dict[tuple[int, int, bool], float] = {}
+        self._lock = threading.Lock()
+
+    def compute(
+        self,
+        position: int,
+        hidden_BTD: Tensor,
+        context: Mapping[str, Tensor],
+        labels: Tensor,
+        *,
+        wants_hidden_grad: bool,
+    ) -> BodyStep:
+        """Loss and gradients of one batch; changes nothing."""
+        worker = self._free.get()
+        try:
+            if self._in_flight > 1:
+                install(worker, self._state_for(position))
+            hidden_BTD = hidden_BTD.detach().requires_grad_(wants_hidden_grad)
+            device = hidden_BTD.device
+            there = {name: tensor.to(device) for name, tensor in context.items()}
+            loss = worker(hidden_BTD, there, labels.to(device)).loss
+            wanted = [*([hidden_BTD] if wants_hidden_grad else []), *trainable(worker).values()]
+            grads = torch.autograd.grad(loss, wanted)
+            return BodyStep(
+                loss=loss.item(),
+                flops=self._flops(hidden_BTD, wants_hidden_grad),
+                hidden_grad=grads[0] if wants_hidden_grad else None,
+                grads=grads[1:] if wants_hidden_grad else grads,
+            )
+        finally:
+            self._free.put(worker)
+
+    def commit(self, position: int, step: BodyStep | None) -> None:
+        """One optimiser step, or none where the batch was lost; positions come in order."""
+        if step is not None:
+            for parameter, grad in zip(self._master.values(), step.grads, strict=True):
+                parameter.grad = grad
+            self._optimiser.step()
+            self._optimiser.zero_grad(set_to_none=True)
+        with self._lock:
+            self._committed = position + 1
+            if self._in_flight > 1:
+                self._states.append(self.trained() if step is not None else self._states[-1])
+
+    def trained(self) -> dict[str, Tensor]:
+        """A snapshot of the trained tensors."""
+        return {name: parameter.detach().clone() for name, parameter in self._master.items()}
+
+    def moments(self) -> dict[str, Tensor]:
+        """AdamW's moments by the tensor's name, for a checkpoint."""
+        return {
+            f"{name}.{key}": value
+            for name, parameter in self._master.items()
+            for key, value in self._optimiser.state[parameter].items()
+        }
+
+    def _flops(self, hidden_BTD: Tensor, wants_hidden_grad: bool) -> float:
+        key = (hidden_BTD.shape[0], hidden_BTD.shape[1], wants_hidden_grad)
+        if key not in self._costs:
+            self._costs[key] = cost(self.piece, *key[:2], gradient_to_input=wants_hidden_grad).step_flops
+        return self._costs[key]
+
+    def _state_for(self, position: int) -> Mapping[str, Tensor]:
+        with self._lock:
+            behind = self._committed - max(0, position - self._in_flight + 1)
+            return self._states[-1 - behind]

@@ -1,0 +1,148 @@
+"""`frozen`: the head never learns, so each sample's activation crosses the link once.
+
+SplitFrozen (arXiv 2503.18986): the server keeps what came and learns from its own copy
+in every later epoch. Nothing comes down but acknowledgements, and no adapter goes up.
+"""
+
+# B batch, T tokens, D hidden, n real tokens of one sample
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from splitfl.data.loader import Batches
+from splitfl.messages import Activation, Control, Message
+from splitfl.methods.body import Body
+from splitfl.methods.learner import pack, unpack
+from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
+from splitfl.partition.cost import cost
+from splitfl.partition.cut import Piece
+
+
+class FrozenClient:
+    """Runs the head once for each sample; later on it only names the samples of a batch."""
+
+    def __init__(self, head: Piece, batches: Batches, steps: int) -> None:
+        self._head = head
+        self._batches = batches
+        self._steps = steps
+        self._known: set[int] = set()
+        self._flops = 0.0
+
+    def round(self, round_index: int) -> ClientRound:
+        yield Control(ask="begin", round=round_index, steps=self._steps)
+        for step in range(self._steps):
+            batch = self._batches.batch(round_index * self._steps + step).to(self._head.model.device)
+            ids = batch.ids_B.tolist()
+            if self._known.issuperset(ids):
+                yield Activation(ids_B=batch.ids_B, hidden=None)
+                continue
+            with torch.no_grad():
+                hidden_BTD = self._head(batch.inputs, {})
+            self._flops += cost(self._head, *hidden_BTD.shape[:2]).forward_flops
+            context = self._head.context_of(batch.inputs)
+            hidden = pack(hidden_BTD, context.get("mask"))
+            reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
+            if isinstance(reply, Control):  # a lost answer means that they are sent once more
+                self._known.update(ids)
+
+    def take_flops(self) -> float:
+        spent, self._flops = self._flops, 0.0
+        return spent
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cached:
+    """One sample as the server keeps it: its row of everything, padding included."""
+
+    hidden_TD: Tensor
+    context: Mapping[str, Tensor]
+    label: Tensor
+
+
+class FrozenServer:
+    """Runs the body on what it has been sent, now or earlier; samples are each client's own."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._cache: dict[tuple[int, int], Cached] = {}
+
+    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        match message:
+            case Activation():
+                return self._learn(ticket, message)
+            case Control(ask="begin"):
+                return Outcome(reply=Control(ask="done", round=ticket.round))
+        raise unexpected("frozen", message)
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        self._body.commit(ticket.position, outcome.change if outcome is not None else None)
+
+    def end_round(self, round_index: int) -> None:
+        pass
+
+    def trained(self) -> Mapping[str, Tensor]:
+        return self._body.trained()
+
+    def state(self) -> Mapping[str, Tensor]:
+        return self._body.moments()
+
+    def _learn(self, ticket: Ticket, message: Activation) -> Outcome:
+        piece = self._body.piece
+        names = [(ticket.client, identity) for identity in message.ids_B.tolist()]
+        if message.hidden is not None and message.labels is not None:
+            self._keep(names, message, message.labels)
+        if not self._cache.keys() >= set(names):
+            raise unexpected("frozen", message)
+        hidden_BTD, context, labels = batch_of([self._cache[name] for name in names])
+        step = self._body.compute(
+            ticket.position, hidden_BTD.to(piece.model.device), context, labels, wants_hidden_grad=False
+        )
+        return Outcome(
+            reply=Control(ask="done", round=ticket.round),
+            flops=step.flops,
+            losses=(step.loss,),
+            samples=len(names),
+            change=step,
+        )
+
+    def _keep(self, names: Sequence[tuple[int, int]], message: Activation, labels: Tensor) -> None:
+        assert message.hidden is not None
+        hidden_BTD = unpack(message.hidden, message.context.get("mask"))
+        for row, name in enumerate(names):
+            context = {key: tensor[row] for key, tensor in message.context.items()}
+            length = int(context["mask"].nonzero().max()) + 1 if "mask" in context else hidden_BTD.shape[1]
+            self._cache[name] = Cached(
+                hidden_TD=hidden_BTD[row, :length].clone(),
+                context={key: tensor[:length] if tensor.ndim else tensor for key, tensor in context.items()},
+                label=labels[row, :length] if labels.ndim > 1 else labels[row],
+            )
+
+
+def batch_of(samples: Sequence[Cached]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Hidden state (B, T, D), context and labels of these samples, padded on the right."""
+    length = max(len(sample.hidden_TD) for sample in samples)
+    hidden_BTD = torch.stack([_padded(sample.hidden_TD, length, 0) for sample in samples])
+    masks = [sample.context.get("mask") for sample in samples]
+    mask_BT = torch.stack(
+        [
+            _padded(torch.ones(len(sample.hidden_TD), dtype=torch.uint8) if mask is None else mask, length, 0)
+            for sample, mask in zip(samples, masks, strict=True)
+        ]
+    )
+    context = {
+        key: torch.stack([sample.context[key] for sample in samples])
+        for key in samples[0].context
+        if key != "mask"
+    }
+    labels = torch.stack(
+        [_padded(sample.label, length, -100) if sample.label.ndim else sample.label for sample in samples]
+    )
+    return hidden_BTD, context | {"mask": mask_BT}, labels
+
+
+def _padded(row: Tensor, length: int, value: float) -> Tensor:
+    missing = length - len(row)
+    return torch.nn.functional.pad(row, (0, 0) * (row.ndim - 1) + (0, missing), value=value)

@@ -1,0 +1,75 @@
+"""What a finetuning method is: a client generator and a server object, neither of which does any I/O."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from splitfl.errors import WireError
+from splitfl.messages import Message, Reply
+
+ClientRound = Generator[Message, Reply, None]
+"""Yields what the client sends, in order; is resumed with the answer to each, or LOST."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """Whose message this is and its place: lap in the round, position in the whole run."""
+
+    client: int
+    round: int
+    lap: int
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What the server made of one message, before anything has changed.
+
+    `loss` is the mean over `samples`; `change` is whatever `commit` needs to apply it.
+    """
+
+    reply: Message
+    flops: float = 0.0
+    losses: tuple[float, ...] = ()
+    samples: int = 0
+    change: Any = None
+
+
+class ClientMethod(Protocol):
+    """One client's side of a method."""
+
+    def round(self, round_index: int) -> ClientRound:
+        """This client's part in a round."""
+
+    def take_flops(self) -> float:
+        """Floating-point operations spent since this was last asked."""
+
+
+class ServerMethod(Protocol):
+    """The server's side of a method.
+
+    `compute` may run for several tickets at the same time and changes nothing; `commit`
+    runs for one ticket at a time, in the order of their positions.
+    """
+
+    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        """The answer to a message, from the state that its position stands for."""
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        """Makes an outcome part of the state; None stands for a message that was lost."""
+
+    def end_round(self, round_index: int) -> None:
+        """All turns of the round are over."""
+
+    def trained(self) -> Mapping[str, Tensor]:
+        """Every trained tensor the server knows, by its name in the unsplit model."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """What a checkpoint needs beside `trained`: the optimiser's moments."""
+
+
+def unexpected(method: str, message: Message) -> WireError:
+    """The error for a message that a method has no answer to."""
+    return WireError(f"the method {method!r} has no answer to this {type(message).__name__}")

@@ -1,0 +1,104 @@
+"""`sfl-v2`: basic LoRA on both sides of the cut, one shared body.
+
+SplitFed's second version (Thapa et al., AAAI'22) with low-rank adapters, as SplitLoRA
+has it (Lin et al., arXiv 2407.00952). Per step one activation goes up and one gradient
+comes down; per round each client's adapter goes up and the federation's comes down.
+"""
+
+# B batch, T tokens, D hidden, N real tokens of a batch
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from splitfl.data.loader import Batches
+from splitfl.federation.aggregate import Averager
+from splitfl.messages import Activation, Adapter, Control, Gradient, Message
+from splitfl.methods.body import Body
+from splitfl.methods.learner import Learner, pack, unpack
+from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
+
+
+class SflClient:
+    """Runs the head; learns from the gradient that comes back."""
+
+    def __init__(self, learner: Learner, batches: Batches, steps: int) -> None:
+        self._learner = learner
+        self._batches = batches
+        self._steps = steps
+        self.take_flops = learner.take_flops
+
+    def round(self, round_index: int) -> ClientRound:
+        learner, head = self._learner, self._learner.piece
+        learner.enter((yield learner.begin(round_index, self._steps + 1)), round_index)
+        samples = 0
+        for step in range(self._steps):
+            batch = self._batches.batch(round_index * self._steps + step).to(head.model.device)
+            hidden_BTD = head(batch.inputs, {})
+            context = head.context_of(batch.inputs)
+            learner.flops += learner.cost(hidden_BTD.shape).forward_flops
+            reply = yield Activation(
+                ids_B=batch.ids_B,
+                hidden=pack(hidden_BTD.detach(), context.get("mask")),
+                context=context,
+                labels=batch.labels,
+            )
+            if isinstance(reply, Gradient):  # a lost one costs this step, no more
+                hidden_BTD.backward(unpack(reply.grad.to(hidden_BTD.device), context.get("mask")))
+                learner.flops += learner.cost(hidden_BTD.shape).backward_flops
+                learner.step()
+                samples += len(batch.ids_B)
+        yield learner.upload(round_index, samples)
+
+
+class SflServer:
+    """Runs the body on every client's activations in turn; averages the heads' adapters."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._averager = Averager()
+
+    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        match message:
+            case Activation(hidden=Tensor(), labels=Tensor()):
+                return self._learn(ticket, message)
+            case Adapter():
+                return Outcome(reply=Control(ask="done", round=ticket.round), change=message)
+            case Control(ask="begin"):
+                news = self._averager.since(int(message.values.get("version", 0)))
+                return Outcome(reply=news or Control(ask="done", round=ticket.round))
+        raise unexpected("sfl-v2", message)
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        change = outcome.change if outcome is not None else None
+        if isinstance(change, Adapter):
+            self._averager.receive(change)
+            change = None
+        self._body.commit(ticket.position, change)
+
+    def end_round(self, round_index: int) -> None:
+        self._averager.end_round()
+
+    def trained(self) -> Mapping[str, Tensor]:
+        return self._averager.tensors | self._body.trained()
+
+    def state(self) -> Mapping[str, Tensor]:
+        return self._body.moments()
+
+    def _learn(self, ticket: Ticket, message: Activation) -> Outcome:
+        assert message.hidden is not None
+        assert message.labels is not None
+        piece = self._body.piece
+        mask = message.context.get("mask")
+        hidden_BTD = unpack(message.hidden, mask).to(piece.model.device)
+        step = self._body.compute(
+            ticket.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=True
+        )
+        assert step.hidden_grad is not None
+        return Outcome(
+            reply=Gradient(ids_B=message.ids_B, grad=pack(step.hidden_grad, mask).cpu()),
+            flops=step.flops,
+            losses=(step.loss,),
+            samples=len(message.ids_B),
+            change=step,
+        )

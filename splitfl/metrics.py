@@ -1,0 +1,37 @@
+"""What happened, one JSON object a line, in an order that does not depend on the machine."""
+
+import json
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+
+class Events:
+    """Writes `metrics.jsonl`; every line is whole on the disk before the next is begun."""
+
+    def __init__(self, path: Path | None) -> None:
+        """None keeps nothing."""
+        self._file: TextIO | None = path.open("a", encoding="utf-8") if path is not None else None
+        self._lock = threading.Lock()
+
+    def write(self, event: str, **values: object) -> None:
+        """One line: the kind of event, then its values."""
+        line = json.dumps({"event": event, **values}, separators=(",", ":"), allow_nan=True)
+        with self._lock:
+            if self._file is not None:
+                self._file.write(line + "\n")
+
+    def flush(self) -> None:
+        """All lines written so far are in the file."""
+        if self._file is not None:
+            self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()

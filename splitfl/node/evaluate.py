@@ -1,0 +1,67 @@
+"""Measures the unsplit model on the held-out data: while a run goes on, or from its exported adapter."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from torch import nn
+
+from splitfl.data.batch import Batch
+from splitfl.data.loader import NOTHING_TO_PREDICT, tokenizer
+from splitfl.errors import ConfigError
+from splitfl.node.build import Site, device_of
+from splitfl.partition.cut import CLASSES, DTYPES
+from splitfl.partition.families import CAUSAL_LM
+from splitfl.partition.load import read_config
+from splitfl.partition.source import resolve
+
+
+def measure(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -> dict[str, float]:
+    """`eval_loss` (mean over what is predicted), and `accuracy` or `perplexity`, of a whole model."""
+    loss_sum, predicted, right = 0.0, 0, 0
+    is_classification = True
+    with torch.inference_mode():
+        for batch in held_out:
+            moved = batch.to(device)
+            output = model(**moved.inputs, labels=moved.labels)
+            is_classification = moved.labels.ndim == 1
+            if is_classification:
+                count = len(moved.labels)
+                right += int((output.logits.argmax(-1) == moved.labels).sum())
+            else:
+                count = int((moved.labels[:, 1:] != NOTHING_TO_PREDICT).sum())
+            loss_sum += output.loss.item() * count
+            predicted += count
+    loss = loss_sum / predicted
+    if is_classification:
+        return {"eval_loss": loss, "accuracy": right / predicted}
+    return {"eval_loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+
+
+def measure_adapter(site: Site, adapter: Path) -> dict[str, float]:
+    """The stock model with the exported adapter, loaded by peft as anyone would, on the held-out data.
+
+    Raises ConfigError where the adapter is missing or does not fit.
+    """
+    config, kind = site.config, site.task.kind
+    folder = resolve(config.model.name)
+    settings = read_config(
+        folder,
+        kind,
+        config.model.attention,
+        num_labels=len(site.task.label_names) or None,
+        pad_token_id=tokenizer(folder).pad_token_id,
+    )
+    if kind == CAUSAL_LM:
+        settings.is_decoder = True
+    model = CLASSES[kind].from_pretrained(
+        folder, config=settings, dtype=DTYPES[config.model.dtype], attn_implementation=config.model.attention
+    )
+    try:
+        adapted = PeftModel.from_pretrained(model, str(adapter))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"cannot load the adapter in {adapter}: {str(error).splitlines()[0]}") from None
+    device = torch.device(device_of(config.server))
+    return measure(adapted.to(device).eval(), site.held_out(), device)

@@ -1,0 +1,90 @@
+"""Lets the messages of many clients through in their one order, whoever comes first."""
+
+import threading
+from collections.abc import Callable
+
+from splitfl.federation.turns import Turns
+
+_POLL_S = 1.0  # only to look for a failure; being due is notified
+
+
+class Gate:
+    """Work on position i is admitted in order and once position i - in_flight is committed.
+
+    Positions of a round are known when all its clients have begun. A wait has no deadline
+    of its own, since others may have much to do: whoever watches over the clients calls
+    `fail` when one falls silent, and every wait ends with that error.
+    """
+
+    def __init__(self, seed: int, clients: int, in_flight: int) -> None:
+        self._seed = seed
+        self._clients = clients
+        self._in_flight = in_flight
+        self._condition = threading.Condition()
+        self._turns = Turns(seed, 0, clients, 0)
+        self._admitted = 0
+        self._committed = 0
+        self._failure: Exception | None = None
+
+    def admit(self, client: int, round_index: int, lap: int, *, alone: bool) -> int:
+        """Waits for this message's turn to be worked on; returns its position.
+
+        `alone`: everything before it must be committed, not merely under way.
+        """
+
+        def position() -> int | None:
+            turns = self._turns
+            return turns.position(client, lap) if turns.round_index == round_index else None
+
+        def is_due() -> bool:
+            place = position()
+            depth = 1 if alone else self._in_flight
+            return place is not None and self._admitted == place and self._committed > place - depth
+
+        with self._condition:
+            self._wait(is_due)
+            place = position()
+            assert place is not None
+            return place
+
+    def admitted(self, position: int) -> None:
+        """The next position may be admitted."""
+        with self._condition:
+            self._admitted = position + 1
+            self._condition.notify_all()
+
+    def begin(self, client: int, laps: int) -> None:
+        """This client's round will have so many laps."""
+        with self._condition:
+            self._turns.begin(client, laps)
+            self._condition.notify_all()
+
+    def await_commit(self, position: int) -> None:
+        """Waits until everything before this position is committed."""
+        with self._condition:
+            self._wait(lambda: self._committed == position)
+
+    def is_last(self, position: int) -> bool:
+        """Whether this position ends its round."""
+        with self._condition:
+            return self._turns.end == position + 1
+
+    def committed(self, position: int, *, ends_round: bool) -> None:
+        """This position is part of the state now."""
+        with self._condition:
+            self._committed = position + 1
+            if ends_round:
+                self._turns = Turns(self._seed, self._turns.round_index + 1, self._clients, position + 1)
+            self._condition.notify_all()
+
+    def fail(self, error: Exception) -> None:
+        """Nothing will come of the run: everybody who waits is told why."""
+        with self._condition:
+            self._failure = self._failure or error
+            self._condition.notify_all()
+
+    def _wait(self, is_due: Callable[[], bool]) -> None:
+        while not is_due():
+            if self._failure is not None:
+                raise self._failure
+            self._condition.wait(_POLL_S)

@@ -1,0 +1,165 @@
+"""A run as the server's side keeps it: station, ledger, measurements, and the folder they go to."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from torch import Tensor
+
+from splitfl import checkpoint
+from splitfl.adapters import export_adapter, install, trainable
+from splitfl.ledger import Ledger
+from splitfl.metrics import Events
+from splitfl.node.air import Air
+from splitfl.node.build import Site
+from splitfl.node.evaluate import measure
+from splitfl.node.gate import Gate
+from splitfl.node.station import RoundEnd, Station
+
+
+class Screen(Protocol):
+    """Shows a run to a person, or to nobody."""
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        """The server has seen so many more training steps of this client."""
+
+    def measured(self, row: Mapping[str, Any]) -> None:
+        """What was measured at the end of a round."""
+
+
+class Run:
+    """Everything of a run but its transport.
+
+    Hand frames to `station`; `finish` when every client has left. Writes `metrics.jsonl`
+    as it goes, a checkpoint each round, and at the end `adapter/` and `summary.json`.
+    """
+
+    def __init__(self, site: Site, folder: Path | None, screen: Screen) -> None:
+        """`folder` None keeps nothing on disk."""
+        config = site.config
+        self._site = site
+        self._folder = folder
+        self._screen = screen
+        self._began_s = self._round_began_s = time.monotonic()
+        self._last: dict[str, Any] = {}
+        self.ledger = Ledger()
+        self.events = Events(folder / "metrics.jsonl" if folder is not None else None)
+        self.server = site.server_method()
+        self._whole = site.whole()
+        in_flight = config.method.in_flight
+        air = Air(site.link(), config.client.flops, config.server.flops, in_flight, self.ledger, self.events)
+        gate = Gate(config.train.seed, config.federation.clients, in_flight)
+        self.station = Station(self.server, air, gate, self.events, self)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last round has been measured and every client has taken leave."""
+        federation = self._site.config.federation
+        is_measured = self._last.get("round", -1) + 1 == federation.rounds
+        return is_measured and len(self.station.left) == federation.clients
+
+    def trained(self) -> dict[str, Tensor]:
+        """Every trainable tensor of the unsplit model as it stands now."""
+        first = {name: value.detach().cpu() for name, value in trainable(self._whole).items()}
+        return first | {name: value.cpu() for name, value in self.server.trained().items()}
+
+    def finish(self, memory: list[Mapping[str, Any]]) -> dict[str, Any]:
+        """Writes what remains of a finished run; `memory` has a row for each measured process."""
+        for row in memory:
+            self.events.write("memory", **row)
+        summary = self.summary("done", memory)
+        if self._folder is not None:
+            config = self._site.config
+            export_adapter(
+                self._folder / "adapter",
+                self.trained(),
+                model_name=config.model.name,
+                model_type=self._whole.model.config.model_type,
+                kind=self._site.task.kind,
+                adapter=config.adapter,
+                cut=config.partition.cut,
+            )
+            self.events.flush()
+            write_json(self._folder / "summary.json", summary)
+        return summary
+
+    def fail(self, reason: str) -> None:
+        """Says in the folder that the run did not end well, and why."""
+        if self._folder is not None:
+            self.events.flush()
+            write_json(self._folder / "summary.json", self.summary("failed", []) | {"reason": reason})
+
+    def summary(self, status: str, memory: list[Mapping[str, Any]]) -> dict[str, Any]:
+        """The run in one table."""
+        config, total = self._site.config, self.ledger.total()
+        final = dict(self._last)
+
+        def peak(side: str) -> int | None:
+            peaks = [row["peak_bytes"] - row["base_bytes"] for row in memory if row["side"] == side]
+            return max(peaks) if peaks else None
+
+        return {
+            "status": status,
+            "method": config.method.name,
+            "model": config.model.name,
+            "task": config.task.name,
+            "transport": config.transport.name,
+            "rounds": config.federation.rounds,
+            "clients": config.federation.clients,
+            "final": final,
+            "bytes_up": self.ledger.total("up").payload_bytes,
+            "bytes_down": self.ledger.total("down").payload_bytes,
+            "packets": total.packets,
+            "retransmissions": total.retransmissions,
+            "lost_messages": total.lost,
+            "airtime_s": total.airtime_s,
+            "energy_j": total.energy_j,
+            "virtual_s": final.get("finish_s", 0.0),
+            "wall_s": time.monotonic() - self._began_s,
+            "client_flops": self.ledger.total_flops("client"),
+            "server_flops": self.ledger.total_flops("server"),
+            "client_peak_bytes": peak("client"),
+            "server_peak_bytes": peak("server"),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.events.__exit__(kind, error, trace)
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        """See Watcher."""
+        self._screen.stepped(round_index, client, steps)
+
+    def ended(self, end: RoundEnd) -> None:
+        """Measures, keeps and shows a round; see Watcher."""
+        config = self._site.config
+        now_s = time.monotonic()
+        row: dict[str, Any] = {"round": end.round, "train_loss": end.train_loss, "finish_s": end.finish_s}
+        row["wall_s"] = now_s - self._round_began_s
+        is_last = end.round + 1 == config.federation.rounds
+        if config.eval.every and (is_last or (end.round + 1) % config.eval.every == 0):
+            install(self._whole, self.server.trained())
+            row |= measure(self._whole.model, self._site.held_out(), self._whole.model.device)
+        self._round_began_s = time.monotonic()
+        self.events.write("round", **row)
+        self.events.flush()
+        if self._folder is not None:
+            tensors = {**self.trained(), **{f"moments.{k}": v for k, v in self.server.state().items()}}
+            notes = {"round": str(end.round), "seed": str(config.train.seed), "method": config.method.name}
+            checkpoint.save(self._folder / "checkpoint" / "state.safetensors", tensors, notes)
+        self._screen.measured(row)
+        self._last = row
+
+
+def write_json(path: Path, value: Any) -> None:
+    """The value as a JSON file that appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,194 @@
+"""Loads one piece of a checkpoint: only the tensors that the piece owns ever come into memory."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+from channel.rng import stream
+from splitfl.errors import CutError, ModelMissing
+from splitfl.partition.checkpoint_file import Entry, entries, read, same_bytes
+from splitfl.partition.cut import Piece, build
+from splitfl.partition.families import SEQUENCE_CLASSIFICATION, check
+from splitfl.partition.source import resolve
+
+Aliases = dict[str, tuple[str, ...]]
+
+
+def load_piece(
+    source: Path | str,
+    kind: str,
+    first: int,
+    last: int | None = None,
+    *,
+    num_labels: int | None = None,
+    pad_token_id: int | None = None,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    seed: int = 0,
+    device: str = "cpu",
+) -> Piece:
+    """Blocks `first` to `last` - 1 (all from `first` on where `last` is None) of a pretrained model.
+
+    `source` is a folder with config.json and safetensors, or a name for `resolve`. What a
+    checkpoint of the base model lacks (pooler, classifier, language model head) is made by
+    the model's own initialisation, drawn from the seed and the module's name alone, so that
+    every cut has the same values; `piece.fresh` names those parameters.
+
+    Raises ModelMissing for absent or damaged weights, CutError for what cannot be cut.
+    """
+    folder = source if isinstance(source, Path) else resolve(source)
+    config = read_config(folder, kind, attention, num_labels=num_labels, pad_token_id=pad_token_id)
+    stored = entries(folder)
+    whole = build(config, kind, dtype=dtype, attention=attention)
+    names = _names_in_model(whole, stored)
+    aliases = _aliases(whole, names, stored)
+    piece = Piece(whole, kind, first, last)
+    piece.tied = _tied_elsewhere(piece.model, aliases)
+    piece.fresh = _materialise(piece, names, aliases, stored, seed, device)
+    if not (piece.is_first and piece.is_last):  # twins are apart, so nothing is tied within this piece
+        piece.model.config.tie_word_embeddings = False
+    return piece.requires_grad_(False)
+
+
+def read_config(
+    folder: Path,
+    kind: str,
+    attention: str = "sdpa",
+    *,
+    num_labels: int | None = None,
+    pad_token_id: int | None = None,
+) -> PretrainedConfig:
+    """The model's configuration, if a model of this type can be cut and do this kind of task."""
+    path = folder / "config.json"
+    try:
+        model_type = json.loads(path.read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelMissing(f"{path} is not the configuration of a Hugging Face model: {error!r}") from None
+    family = check(model_type, kind, attention)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if num_labels is not None:
+        config.num_labels = num_labels
+    if pad_token_id is not None:
+        config.pad_token_id = pad_token_id
+    if kind == SEQUENCE_CLASSIFICATION and family.pools_last and config.pad_token_id is None:
+        raise CutError(
+            f"a {model_type} model classifies by its last token: give pad_token_id, {path} has none"
+        )
+    assert isinstance(config, PretrainedConfig)
+    return config
+
+
+def _names_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, str]:
+    """Checkpoint keys by the model's own names, by the same rules as `from_pretrained`."""
+    state = model.state_dict()
+    rules = get_model_conversion_mapping(model)
+    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
+    converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
+    names = {}
+    for key in sorted(stored):
+        name, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, state)
+        if converted is not None:
+            raise CutError(f"tensor {key} is stored in a form that cannot be read by itself: {converted}")
+        if name in state:
+            names[name] = key
+    return names
+
+
+def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[str, Entry]) -> Aliases:
+    """For every parameter name, all names of the same parameter.
+
+    As in `from_pretrained`, names that the checkpoint holds with different values are not tied.
+    """
+    groups: dict[int, list[str]] = {}
+    for name, value in model.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(value), []).append(name)
+    aliases: Aliases = {}
+    for group in groups.values():
+        held = [name for name in group if name in names]
+        if any(not same_bytes(stored[names[held[0]]], stored[names[name]]) for name in held[1:]):
+            for name in group:
+                path, _, leaf = name.rpartition(".")
+                module = model.get_submodule(path)
+                module._parameters[leaf] = nn.Parameter(model.get_parameter(name).detach())
+                aliases[name] = (name,)
+        else:
+            aliases |= dict.fromkeys(group, tuple(group))
+    return aliases
+
+
+def _tied_elsewhere(model: PreTrainedModel, aliases: Aliases) -> tuple[str, ...]:
+    held = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return tuple(sorted(name for name in held if not held.issuperset(aliases[name])))
+
+
+def _materialise(
+    piece: Piece,
+    names: Mapping[str, str],
+    aliases: Aliases,
+    stored: Mapping[str, Entry],
+    seed: int,
+    device: str,
+) -> tuple[str, ...]:
+    """Gives every tensor of the piece its storage and value; the names of those not in the checkpoint."""
+    made: dict[int, nn.Parameter] = {}
+    fresh: list[str] = []
+    for path, module in piece.model.named_modules():
+        missing = []
+        for leaf, value in module._parameters.items():
+            if value is None:
+                continue
+            if id(value) not in made:
+                name = f"{path}.{leaf}" if path else leaf
+                key = next((names[alias] for alias in aliases[name] if alias in names), None)
+                made[id(value)] = _parameter(value, name, stored[key] if key else None, device)
+                if key is None:
+                    _refuse_unless_on_top(piece, name)
+                    missing.append(name)
+            module._parameters[leaf] = made[id(value)]
+        for leaf, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[leaf] = torch.empty_like(buffer, device="cpu")
+        if missing or module._buffers:
+            _initialise(piece.model, module, stream(seed, "fresh", path).integers(2**63).item())
+            assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
+        is_leaf = next(module.children(), None) is None
+        if is_leaf and len(missing) == sum(1 for _ in module.parameters()):
+            fresh += missing
+    piece.to(device)
+    return tuple(fresh)
+
+
+def _parameter(meta: Tensor, name: str, entry: Entry | None, device: str) -> nn.Parameter:
+    if entry is None:
+        return nn.Parameter(torch.full_like(meta, torch.nan, device="cpu"))
+    if entry.shape != tuple(meta.shape):
+        raise CutError(
+            f"{name} is {tuple(meta.shape)} by the settings but {entry.shape} in {entry.path}; "
+            "were num_labels or the configuration changed?"
+        )
+    value = nn.Parameter(torch.empty_like(meta, device=device))
+    read(entry, value)
+    value._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers' sign to leave it alone
+    return value
+
+
+def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model._init_weights(module)  # type: ignore[no-untyped-call]
+
+
+def _refuse_unless_on_top(piece: Piece, name: str) -> None:
+    """Only what stands on the base model, and its pooler, may be new; the rest must be pretrained."""
+    prefix = piece.model.base_model_prefix
+    if name.startswith(f"{prefix}.") and not name.startswith(f"{prefix}.pooler."):
+        model_type = piece.model.config.model_type
+        raise ModelMissing(
+            f"the checkpoint lacks {name}: it is not one of a {model_type} model of this shape"
+        )

@@ -1,0 +1,142 @@
+"""A frame: one message as one safetensors blob whose metadata is a small typed header.
+
+Nothing in a frame is ever executed or unpickled. Lengths are checked before anything
+is allocated, the header against the one kind of message that it names.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from splitfl.errors import WireError
+from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Message, Reply
+
+VERSION: Final = "1"
+MAX_FRAME_BYTES: Final = 2 << 30
+MAX_HEADER_BYTES: Final = 4 << 20
+_LENGTH_BYTES: Final = 8  # safetensors begins with the length of its JSON header, little-endian
+
+
+@dataclass(frozen=True, kw_only=True)
+class Envelope:
+    """What the sender says beside a message: who it is, where in the run it stands, and
+    the floating-point operations it spent since its last message."""
+
+    client: int
+    round: int
+    lap: int
+    flops: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """The server will not go on with this client, and why."""
+
+    reason: str
+
+
+def encode(message: Reply | Refusal, envelope: Envelope) -> bytes:
+    """The frame of this message; its length is what the link is charged for."""
+    fields, tensors = _take_apart(message)
+    header = {
+        "version": VERSION,
+        "kind": type(message).__name__,
+        "envelope": [envelope.client, envelope.round, envelope.lap, envelope.flops],
+        **({"fields": fields} if fields else {}),
+    }
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(whole, {"splitfl": json.dumps(header, separators=(",", ":"))})
+
+
+def decode(frame: bytes, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Reply | Refusal, Envelope]:
+    """The message in this frame, its tensors on the CPU; raises WireError for anything else."""
+    header = _header(frame, max_bytes)
+    if header.get("version") != VERSION:
+        raise WireError(f"a frame of version {header.get('version')!r} came; this side speaks {VERSION!r}")
+    try:
+        tensors = safetensors.torch.load(frame)
+        client, round_index, lap, flops = header["envelope"]
+        envelope = Envelope(client=int(client), round=int(round_index), lap=int(lap), flops=float(flops))
+        return _put_together(str(header.get("kind")), header.get("fields", {}), tensors), envelope
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WireError(f"a damaged frame of {len(frame)} bytes came: {error}") from None
+
+
+def _header(frame: bytes, max_bytes: int) -> dict[str, Any]:
+    if not _LENGTH_BYTES <= len(frame) <= max_bytes:
+        raise WireError(f"a frame must have {_LENGTH_BYTES} to {max_bytes} bytes, got {len(frame)}")
+    length = int.from_bytes(frame[:_LENGTH_BYTES], "little")
+    if length > min(MAX_HEADER_BYTES, len(frame) - _LENGTH_BYTES):
+        raise WireError(f"a frame of {len(frame)} bytes says that its header has {length}")
+    try:
+        header = json.loads(
+            json.loads(frame[_LENGTH_BYTES : _LENGTH_BYTES + length])["__metadata__"]["splitfl"]
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise WireError(f"a frame of {len(frame)} bytes has no readable header") from None
+    if not isinstance(header, dict):
+        raise WireError(f"a frame's header must be an object, got {type(header).__name__}")
+    return header
+
+
+def _take_apart(message: Reply | Refusal) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    match message:
+        case Control():
+            return {
+                "ask": message.ask,
+                "round": message.round,
+                "steps": message.steps,
+                "values": dict(message.values),
+            }, {}
+        case Activation():
+            tensors = {"ids": message.ids_B}
+            tensors |= {f"context.{name}": tensor for name, tensor in message.context.items()}
+            tensors |= {"hidden": message.hidden} if message.hidden is not None else {}
+            tensors |= {"labels": message.labels} if message.labels is not None else {}
+            return {}, tensors
+        case Gradient():
+            return {}, {"ids": message.ids_B, "grad": message.grad}
+        case Adapter():
+            fields = {"version": message.version, "samples": message.samples, "losses": list(message.losses)}
+            return fields, dict(message.tensors)
+        case Lost():
+            return {}, {}
+        case Refusal():
+            return {"reason": message.reason}, {}
+
+
+def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tensor]) -> Reply | Refusal:
+    match kind:
+        case "Control":
+            values = {str(name): float(value) for name, value in fields["values"].items()}
+            built: Message = Control(
+                ask=str(fields["ask"]), round=int(fields["round"]), steps=int(fields["steps"]), values=values
+            )
+        case "Activation":
+            names = [name for name in tensors if name.startswith("context.")]
+            built = Activation(
+                ids_B=tensors.pop("ids"),
+                hidden=tensors.pop("hidden", None),
+                labels=tensors.pop("labels", None),
+                context={name.removeprefix("context."): tensors.pop(name) for name in names},
+            )
+        case "Gradient":
+            built = Gradient(ids_B=tensors.pop("ids"), grad=tensors.pop("grad"))
+        case "Adapter":
+            losses = tuple(float(loss) for loss in fields["losses"])
+            version, samples = int(fields["version"]), int(fields["samples"])
+            return Adapter(version=version, samples=samples, losses=losses, tensors=tensors)
+        case "Lost":
+            return LOST
+        case "Refusal":
+            return Refusal(reason=str(fields["reason"]))
+        case _:
+            raise WireError(f"a message of unknown kind {kind!r} came")
+    if tensors:
+        raise WireError(f"a message of kind {kind} came with unknown tensors {sorted(tensors)}")
+    return built

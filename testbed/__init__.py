@@ -1,0 +1,1 @@
+"""Real machines, and what stands in for them: networks, launching, radios."""

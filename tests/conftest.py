@@ -1,0 +1,107 @@
+"""What holds for every test: one thread, no network, the same chance each time, no process left behind."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from hypothesis import settings
+
+# Read when torch and the hub's client are imported, here and in the processes that a test starts.
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+    TOKENIZERS_PARALLELISM="false",
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    CUBLAS_WORKSPACE_CONFIG=":4096:8",
+)
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+
+
+def _refuse_the_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Stops a connection that would leave this machine; a datagram socket's `connect` sends nothing."""
+    if event != "socket.connect":
+        return
+    opened, address = arguments
+    if opened.family not in (socket.AF_INET, socket.AF_INET6) or opened.type == socket.SOCK_DGRAM:
+        return
+    if address[0] not in ("localhost", "::1", "") and not address[0].startswith("127."):
+        raise RuntimeError(f"a test tried to reach {address}; tests stay on this machine")
+
+
+sys.addaudithook(_refuse_the_network)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden-write", action="store_true", help="rewrite the golden files, do not compare")
+
+
+@pytest.fixture(autouse=True)
+def _same_chance_every_time() -> None:
+    """Seeds torch's global generator, where a test's module has imported torch at all."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Any], None]:
+    """Compares plain data, to the last digit, with the JSON file named after the test and lying beside it."""
+    path = Path(request.path).parent / f"{request.node.name}.json"
+
+    def check(got: Any) -> None:
+        text = json.dumps(got, indent=1) + "\n"
+        if request.config.getoption("--golden-write"):
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"no golden file {path.name}; `make golden` writes it"
+        assert json.loads(text) == json.loads(path.read_text(encoding="utf-8"))
+
+    return check
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts processes, which with their own children are gone when the test is over.
+
+    `start("python", "-c", ..., output=path)` writes what the process says to that file
+    (default: `output.N` in the test's folder) and hands back the process.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(*command: str | Path, output: Path | None = None, **env: str) -> subprocess.Popen[bytes]:
+        with (output or tmp_path / f"output.{len(started)}").open("wb") as file:
+            process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **env},
+            )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends one process by its id, and whatever it had started."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.kill()
+    process.wait(timeout=10)
+    for child in family:
+        if child.is_running():
+            child.kill()
+    psutil.wait_procs(family, timeout=5)

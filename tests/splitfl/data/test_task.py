@@ -1,0 +1,96 @@
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from splitfl.config import TaskConfig
+from splitfl.data.task import TASKS, load_task
+from splitfl.errors import ConfigError, DataError
+
+Write = Callable[[str, str | bytes], Path]
+
+NEEDS_DATA = ("classification", "lm", "sst2")
+
+
+def _configured(name: str, write: Write) -> TaskConfig:
+    """Settings with which each task of the table loads."""
+    if name not in NEEDS_DATA:
+        return TaskConfig(name=name, limit=50, eval_limit=20)
+    rows = "text\tlabel\n" + "".join(f"sentence {i}\t{i % 2}\n" for i in range(200))
+    return TaskConfig(name=name, data=str(write("a.tsv", rows)), limit=50, eval_limit=10)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_loads_and_keeps_its_limits(name: str, write: Write) -> None:
+    config = _configured(name, write)
+    task = load_task(config)
+    assert task.name == name
+    assert (len(task.train), len(task.held_out)) == (config.limit, config.eval_limit)
+    assert task.kind in ("sequence-classification", "causal-lm")
+    assert (task.train.labels is None) == (task.kind == "causal-lm") == (not task.label_names)
+    assert not set(task.train.texts) & set(task.held_out.texts)
+    assert task.source
+    assert TASKS[name].about
+
+
+def test_listing_the_tasks_imports_neither_torch_nor_transformers() -> None:
+    program = "import sys, splitfl.data.task; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, env={"PYTHONPATH": path})
+
+
+@pytest.mark.parametrize("name", NEEDS_DATA)
+def test_a_task_that_needs_data_says_so(name: str) -> None:
+    with pytest.raises(DataError, match=rf"task '{name}' needs data: a file, a folder .* --data"):
+        load_task(TaskConfig(name=name))
+
+
+def test_an_unknown_task_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"unknown task.name 'stdlib-topic'; did you mean 'stdlib-topics'"):
+        load_task(TaskConfig(name="stdlib-topic"))
+
+
+def test_an_embedded_task_refuses_data() -> None:
+    with pytest.raises(ConfigError, match=r"task.data must be empty for task 'stdlib-lm', got 'x.txt'"):
+        load_task(TaskConfig(name="stdlib-lm", data="x.txt"))
+
+
+@pytest.mark.parametrize("data", ["./nowhere", "/no/such/folder", "gone.tsv", "a/b/c/d"])
+def test_data_that_are_not_there_are_one_sentence(data: str) -> None:
+    with pytest.raises(
+        DataError, match=rf"^there is no file or folder {data}; give an existing one, or hf:NAME$"
+    ):
+        load_task(TaskConfig(name="lm", data=data))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("datasets") is not None, reason="the library datasets is installed"
+)
+@pytest.mark.parametrize("data", ["imdb", "hf:imdb", "hf:stanfordnlp/sst2", "hf:a/b/c"])
+def test_a_data_set_by_name_without_the_library_says_what_to_install(data: str) -> None:
+    name = data.removeprefix("hf:")
+    with pytest.raises(DataError, match=rf"data set '{name}' needs the library datasets: pip install"):
+        load_task(TaskConfig(name="classification", data=data))
+
+
+def test_a_data_set_by_name_is_read_like_a_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets", reason="the library datasets is not installed")
+    folder = write("a", b"").parent / "owner" / "name"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder.parent.parent)
+    (folder / "train.csv").write_text("sentence,label\na good one,1\na bad one,0\n")
+    (folder / "validation.csv").write_text("sentence,label\nanother,1\n")
+    task = load_task(TaskConfig(name="classification", data="hf:owner/name"))
+    assert (len(task.train), len(task.held_out), task.label_names) == (2, 1, ("0", "1"))
+
+
+def test_sst2_has_its_own_split() -> None:
+    folder = os.environ.get("SPLITFL_DATA")
+    if folder is None:
+        pytest.skip("SPLITFL_DATA does not name a folder with SST-2")
+    task = load_task(TaskConfig(name="sst2", data=folder))
+    assert (len(task.train), len(task.held_out), task.label_names) == (6920, 872, ("0", "1"))

@@ -1,0 +1,45 @@
+"""The closed form agrees with torch's own counting of the operations that were run."""
+
+from pathlib import Path
+
+import pytest
+from torch.utils.flop_counter import FlopCounterMode
+
+from splitfl.adapters import add_lora, train_all
+from splitfl.config import AdapterConfig, LoraConfig
+from splitfl.partition.cost import cost
+from splitfl.partition.load import load_piece
+from tests.splitfl import tiny
+
+ADAPTER = AdapterConfig(head=LoraConfig(rank=4), body=LoraConfig(rank=2))
+
+
+def counted(
+    folder: Path, kind: str, first: int, last: int, *, lora: bool
+) -> tuple[float, float, float, float]:
+    """Forward and backward operations by torch, then by the closed form."""
+    head = load_piece(folder, kind, 0, max(first, 1), attention="eager")
+    piece = load_piece(folder, kind, first, last, attention="eager")
+    if lora:
+        add_lora(piece, ADAPTER, cut=2, seed=0)
+    else:
+        train_all(piece)
+    inputs, labels = tiny.batch(kind, "none")
+    state = head(inputs).detach().requires_grad_() if first else inputs
+    with FlopCounterMode(display=False) as forward:
+        output = piece(state, head.context_of(inputs), labels if piece.is_last else None)
+    with FlopCounterMode(display=False) as backward:
+        (output.loss if piece.is_last else output.sum()).backward()
+    tokens = 10 if kind == "image-classification" else tiny.TOKENS
+    closed = cost(piece, tiny.BATCH, tokens)
+    return forward.get_total_flops(), backward.get_total_flops(), closed.forward_flops, closed.backward_flops
+
+
+@pytest.mark.parametrize("lora", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["lora", "full"])
+@pytest.mark.parametrize(("model_type", "kind"), tiny.CASES)
+def test_closed_form_agrees_with_torchs_count(model_type: str, kind: str, lora: bool, tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path, model_type, kind)
+    for first, last in [(0, 2), (2, 4), (1, 3), (0, 4)]:
+        ran_forward, ran_backward, forward, backward = counted(folder, kind, first, last, lora=lora)
+        assert forward == pytest.approx(ran_forward, rel=0.02)
+        assert backward == pytest.approx(ran_backward, rel=0.04)

@@ -1,0 +1,123 @@
+"""Tiny models of every family, with random weights, saved the way real checkpoints are."""
+
+# B batch, T tokens, V vocabulary
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+
+from splitfl.partition.cut import CLASSES
+from splitfl.partition.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION
+
+BLOCKS, BATCH, TOKENS, VOCABULARY, LABELS, PADDING = 4, 3, 12, 61, 5, 1
+CASES = [(model_type, kind) for model_type, family in FAMILIES.items() for kind in family.kinds]
+PADDINGS = ("none", "left", "right")
+
+_SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": BLOCKS,
+    "num_attention_heads": 4,
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": 40,
+    "pad_token_id": PADDING,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+}
+_ROTARY = {**_SIZES, "num_key_value_heads": 2, "head_dim": 8}
+_WINDOWED = {**_ROTARY, "sliding_window": 5}
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "bert": _SIZES,
+    "roberta": _SIZES,
+    "distilbert": {
+        "dim": 32,
+        "hidden_dim": 48,
+        "n_layers": BLOCKS,
+        "n_heads": 4,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 40,
+        "pad_token_id": PADDING,
+    },
+    "gpt2": {
+        "n_embd": 32,
+        "n_layer": BLOCKS,
+        "n_head": 4,
+        "n_positions": 40,
+        "vocab_size": VOCABULARY,
+        "pad_token_id": PADDING,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+    },
+    "opt": {**_SIZES, "ffn_dim": 48, "word_embed_proj_dim": 16},
+    "llama": _ROTARY,
+    "mistral": _WINDOWED,
+    "qwen2": {**_WINDOWED, "use_sliding_window": True, "max_window_layers": 2},
+    "qwen3": _ROTARY,
+    "gemma2": {**_WINDOWED, "query_pre_attn_scalar": 8},
+    "gemma3_text": {**_WINDOWED, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2},
+    "gpt_neox": {**_SIZES, "rotary_pct": 0.5},
+    "vit": {**_SIZES, "image_size": 12, "patch_size": 4, "num_channels": 3},
+}
+
+
+def config(model_type: str, **changes: Any) -> PretrainedConfig:
+    """A configuration of four blocks with sliding windows shorter than the text, where there are any."""
+    settings = {**_SETTINGS[model_type], "num_labels": LABELS, "tie_word_embeddings": False, **changes}
+    made = AutoConfig.for_model(model_type, **settings)
+    assert isinstance(made, PretrainedConfig)
+    return made
+
+
+def whole(model_type: str, kind: str, **changes: Any) -> PreTrainedModel:
+    """A stock model whose every parameter is random, norms and biases included."""
+    settings = config(model_type, **changes)
+    if kind == CAUSAL_LM and model_type in ("bert", "roberta"):
+        settings.is_decoder = True
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = CLASSES[kind].from_config(settings)
+    assert isinstance(model, PreTrainedModel)
+    chance = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for value in model.parameters():
+            value += 0.1 * torch.randn(value.shape, generator=chance)
+    return model
+
+
+def save(folder: Path, model_type: str, kind: str, *, shard_bytes: int = 10**9, **changes: Any) -> Path:
+    """A checkpoint of `whole`, in several files where it is larger than `shard_bytes`."""
+    model = whole(model_type, kind, **changes)
+    model.save_pretrained(folder, max_shard_size=shard_bytes)
+    return folder
+
+
+def stock(
+    folder: Path, kind: str, dtype: str = "float32", attention: str = "sdpa", **changes: Any
+) -> PreTrainedModel:
+    """The unsplit model as transformers itself loads it."""
+    attention = "eager" if "gemma2" in (folder / "config.json").read_text() else attention
+    dtype_of_torch = getattr(torch, dtype)
+    model = CLASSES[kind].from_pretrained(
+        folder, dtype=dtype_of_torch, attn_implementation=attention, **changes
+    )
+    assert isinstance(model, PreTrainedModel)
+    return model.eval()
+
+
+def batch(kind: str, padding: str = "right", seed: int = 3) -> tuple[dict[str, Tensor], Tensor]:
+    """Inputs and labels; row i has 3 i tokens of padding on the side that `padding` names."""
+    chance = torch.Generator().manual_seed(seed)
+    classes_B = torch.randint(0, LABELS, (BATCH,), generator=chance)
+    if kind == IMAGE_CLASSIFICATION:
+        return {"pixel_values": torch.randn(BATCH, 3, 12, 12, generator=chance)}, classes_B
+    ids_BT = torch.randint(4, VOCABULARY, (BATCH, TOKENS), generator=chance)
+    mask_BT = torch.ones_like(ids_BT)
+    for row in range(BATCH if padding != "none" else 0):
+        padded = slice(None, 3 * row) if padding == "left" else slice(TOKENS - 3 * row, None)
+        mask_BT[row, padded] = 0
+        ids_BT[row, padded] = PADDING
+    labels = torch.where(mask_BT == 1, ids_BT, -100) if kind == CAUSAL_LM else classes_B
+    return {"input_ids": ids_BT, "attention_mask": mask_BT}, labels

@@ -1,0 +1,106 @@
+import ast
+import configparser
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("channel", "splitfl", "testbed", "experiments")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built without build isolation from a copy, so that nothing is left in the tree."""
+    pytest.importorskip("setuptools", minversion="77.0.3", reason="building a wheel needs setuptools 77.0.3")
+    pytest.importorskip("pip", reason="building a wheel needs pip")
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps"]
+    subprocess.run([*command, "--wheel-dir", folder, source], check=True, timeout=120)
+    (built,) = folder.glob("splitfl-*.whl")
+    return built
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_file_of_the_packages(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.*")
+        if path.suffix != ".pyc"
+    }
+    assert packed == wanted
+    assert "experiments/presets/demo.toml" in packed
+
+
+@pytest.mark.slow
+def test_the_wheel_declares_the_command_and_the_extras(wheel):
+    (distribution,) = importlib.metadata.distributions(path=[str(wheel)])
+    (command,) = distribution.entry_points
+    assert (command.group, command.name) == ("console_scripts", "splitfl")
+    assert command.value == "experiments.cli:main"
+    assert distribution.metadata["Requires-Python"] == ">=3.11"
+    assert distribution.metadata["License-Expression"] == "Apache-2.0"
+    assert distribution.metadata.get_all("Provides-Extra") == ["demo", "data", "dev"]
+
+
+@pytest.mark.slow
+def test_the_command_works_where_only_the_wheel_was_installed(wheel, tmp_path):
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv" / "bin" / "python"
+    # The libraries are borrowed from here, for want of a network; a plain path in a .pth file does not
+    # bring along the editable install of this tree.
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip = [sys.executable, "-m", "pip", "--python", python, "--quiet"]
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", wheel], check=True, timeout=120, cwd=tmp_path)
+    run = {"check": True, "timeout": 60, "cwd": tmp_path, "capture_output": True, "text": True}
+    where = subprocess.run([python, "-c", "import experiments; print(experiments.__file__)"], **run).stdout
+    assert Path(where.strip()).is_relative_to(site)
+    assert "demo" in subprocess.run([python.parent / "splitfl", "list", "presets"], **run).stdout
+
+
+def test_every_dependency_is_pinned_within_the_declared_range():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    for requirement in map(Requirement, declared("install_requires", "demo", "dev")):
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    def names(*groups):
+        return {canonicalize_name(Requirement(line).name) for line in declared(*groups)}
+
+    trees = [ast.parse(path.read_text()) for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    imports = [node for tree in trees for node in ast.walk(tree)]
+    modules = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+    roots = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {*PACKAGES}
+    owners = importlib.metadata.packages_distributions()
+    imported = {canonicalize_name(owner) for root in roots for owner in owners.get(root, [root])}
+    assert imported <= names("install_requires", "demo", "data")
+    assert names("install_requires") <= imported
+
+
+def declared(*groups):
+    """The requirements of these groups in setup.cfg, as they stand there."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    tables = {**config["options.extras_require"], "install_requires": config["options"]["install_requires"]}
+    return [line for group in groups for line in tables[group].splitlines() if line]
