@@ -1,6 +1,7 @@
 """What the commands do, once what they need is imported."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import transformers
 from rich.console import Console
 from rich.table import Table
 
@@ -21,21 +23,33 @@ from splitfl.data.task import TASKS
 from splitfl.messages import Activation, Message
 from splitfl.methods.registry import METHODS
 from splitfl.node.build import Site
+from splitfl.node.evaluate import measure_adapter
 from splitfl.partition.families import FAMILIES
 from splitfl.partition.source import ALIASES
-from splitfl.transport.interfaces import parse_address
+from splitfl.transport.interfaces import parse_address, public_address
 from splitfl.transport.rpc import WARNING
+
+
+def quiet() -> None:
+    """Keeps the libraries' own bars and remarks off the screen; ours say what matters."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def run(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
     """See the command of this name."""
+    quiet()
     name, config = presets.find(preset, overrides)
     _drive(name, config, out, as_json, spawn=True)
 
 
 def serve(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
     """See the command of this name."""
+    quiet()
     name, config = presets.find(preset, overrides)
+    if not any(override.startswith("transport.host") for override in overrides):
+        config = replace(config, transport=replace(config.transport, host=public_address()))
     config = replace(config, transport=replace(config.transport, name="rpc"))
     _drive(name, config, out, as_json, spawn=False)
 
@@ -44,6 +58,7 @@ def join(
     address: str, client: int, *, model: str | None, device: str | None, data: str | None, timeout_s: float
 ) -> None:
     """See the command of this name."""
+    quiet()
     host, port = parse_address(address)
     console = Console(stderr=True)
 
@@ -71,8 +86,7 @@ def join(
 
 def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
     """See the command of this name."""
-    from splitfl.node.evaluate import measure_adapter
-
+    quiet()
     config = load(folder / "config.json", [f"task.data={json.dumps(data)}"] if data else [])
     with Console(stderr=True).status("measuring"):
         measured = measure_adapter(Site.of(config), folder / "adapter")
@@ -140,7 +154,7 @@ def _drive(name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: boo
             f"[yellow]{site.task.skipped_rows} malformed rows of {site.task.source} were skipped[/]"
         )
     folder = runs.new_folder(out, name, config)
-    with Screen(console, config, site.total_steps()) as screen:
+    with Screen(console, config, site.total_steps(), invites=not spawn) as screen:
         act = (
             running.run_here(site, folder, screen)
             if spawn

@@ -14,11 +14,15 @@ from splitfl.config import RunConfig
 
 
 class Screen:
-    """Shows a run as it goes; use it as a context. `total` is the number of training steps, if known."""
+    """Shows a run as it goes; use it as a context.
 
-    def __init__(self, console: Console, config: RunConfig, total: int | None) -> None:
+    `total` is the number of training steps, if known; `invites` says how clients join.
+    """
+
+    def __init__(self, console: Console, config: RunConfig, total: int | None, *, invites: bool) -> None:
         self._console = console
         self._config = config
+        self._invites = invites
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -32,6 +36,10 @@ class Screen:
 
     def waiting(self, address: str, missing: list[int]) -> None:
         """Says who has not come yet."""
+        if self._invites:
+            self._invites = False
+            said = f"  on the clients' machines: [bold]splitfl join {address} --client N[/], N one of {missing}"
+            self._console.print(said, highlight=False, soft_wrap=True)
         names = ", ".join(map(str, missing))
         said = f"server at {address}, waiting for client {names}" if missing else "training"
         self._progress.update(self._bar, description=said)

@@ -18,6 +18,7 @@ from splitfl.node.build import Site
 from splitfl.node.evaluate import measure
 from splitfl.node.gate import Gate
 from splitfl.node.station import RoundEnd, Station
+from splitfl.partition.source import hub_name
 
 
 class Screen(Protocol):
@@ -76,7 +77,7 @@ class Run:
             export_adapter(
                 self._folder / "adapter",
                 self.trained(),
-                model_name=config.model.name,
+                model_name=hub_name(config.model.name),
                 model_type=self._whole.model.config.model_type,
                 kind=self._site.task.kind,
                 adapter=config.adapter,
@@ -105,6 +106,7 @@ class Run:
             "status": status,
             "method": config.method.name,
             "model": config.model.name,
+            "model_type": self._whole.model.config.model_type,
             "task": config.task.name,
             "transport": config.transport.name,
             "rounds": config.federation.rounds,

@@ -12,6 +12,11 @@ _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.mo
 _TIMEOUT_S = 5.0
 
 
+def hub_name(name: str) -> str:
+    """What others call this model: the hub's name of an alias, anything else as it is."""
+    return ALIASES[name][2] if name in ALIASES else name
+
+
 def resolve(name: str) -> Path:
     """The local folder of this model, fetched from the hub if need be.
 

@@ -53,6 +53,17 @@ def listening_address(host: str) -> str:
     return address
 
 
+def public_address() -> str:
+    """The one address at which other machines reach this one; ConfigError where there is a choice.
+
+    A machine without a network has the loopback address only.
+    """
+    found = sorted(one for held in addresses().values() for one in held if not one.startswith("127."))
+    if len(found) > 1:
+        raise ConfigError(f"this machine has the addresses {', '.join(found)}: say which one clients reach, with --host")
+    return found[0] if found else "127.0.0.1"
+
+
 def addresses() -> dict[str, list[str]]:
     """The IPv4 addresses of every interface that is up."""
     up = {name for name, state in psutil.net_if_stats().items() if state.isup}

@@ -97,13 +97,19 @@ def save(folder: Path, model_type: str, kind: str, *, shard_bytes: int = 10**9, 
 def stock(
     folder: Path, kind: str, dtype: str = "float32", attention: str = "sdpa", **changes: Any
 ) -> PreTrainedModel:
-    """The unsplit model as transformers itself loads it."""
+    """The unsplit model as transformers itself loads it.
+
+    With eager attention it is told to keep no cache, as for training: a cache copies keys and
+    values into another layout, which alone changes the last bits of GPT-2's and OPT's gradients.
+    """
     attention = "eager" if "gemma2" in (folder / "config.json").read_text() else attention
     dtype_of_torch = getattr(torch, dtype)
     model = CLASSES[kind].from_pretrained(
         folder, dtype=dtype_of_torch, attn_implementation=attention, **changes
     )
     assert isinstance(model, PreTrainedModel)
+    if attention == "eager":
+        model.config.use_cache = False
     return model.eval()
 
 
