@@ -153,19 +153,21 @@ def _drive(name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: boo
         console.print(
             f"[yellow]{site.task.skipped_rows} malformed rows of {site.task.source} were skipped[/]"
         )
-    folder = runs.new_folder(out, name, config)
+
+    def new_folder() -> Path:
+        return runs.new_folder(out, name, config)
+
     with Screen(console, config, site.total_steps(), invites=not spawn) as screen:
-        act = (
-            running.run_here(site, folder, screen)
-            if spawn
-            else running.serve(site, folder, screen, spawn=False)
-        )
+        if spawn:
+            folder, summary = running.run_here(site, new_folder, screen)
+        else:
+            folder, summary = running.serve(site, new_folder, screen, spawn=False)
     with console.status("writing the report") if console.is_terminal else nullcontext():
         write_report(folder)
     if as_json:
-        click.echo(json.dumps({**act, "folder": str(folder)}, indent=2))
+        click.echo(json.dumps({**summary, "folder": str(folder)}, indent=2))
     else:
-        Console().print(summary_table(act, folder))
+        Console().print(summary_table(summary, folder))
 
 
 def _show(title: str, rows: Mapping[str, Any], as_json: bool) -> None:

@@ -32,14 +32,21 @@ class Screen(RunScreen, Protocol):
         """The server listens, and these clients have not come yet."""
 
 
-def run_here(site: Site, folder: Path, screen: Screen) -> dict[str, Any]:
-    """The whole experiment on this machine, by the transport of its settings; returns the summary."""
+NewFolder = Callable[[], Path]
+"""Makes the run's folder, once nothing stands in the way of the run."""
+
+Ended = tuple[Path, dict[str, Any]]
+"""The run's folder and its summary."""
+
+
+def run_here(site: Site, new_folder: NewFolder, screen: Screen) -> Ended:
+    """The whole experiment on this machine, by the transport of its settings."""
     if site.config.transport.name == "inproc":
-        return _run_in_one_process(site, folder, screen)
-    return serve(site, folder, screen, spawn=True)
+        return _run_in_one_process(site, new_folder(), screen)
+    return serve(site, new_folder, screen, spawn=True)
 
 
-def serve(site: Site, folder: Path, screen: Screen, *, spawn: bool) -> dict[str, Any]:
+def serve(site: Site, new_folder: NewFolder, screen: Screen, *, spawn: bool) -> Ended:
     """The server's side over PyTorch RPC; `spawn` starts the clients on this machine too.
 
     Raises PeerLost, naming the client, when one dies, falls silent or never comes.
@@ -49,8 +56,9 @@ def serve(site: Site, folder: Path, screen: Screen, *, spawn: bool) -> dict[str,
     base_bytes = _measure_from_here()
     server = RpcServer(transport.host, transport.port, clients, transport.timeout_s)
     address = f"{server.address}:{server.port}"
-    server.offer(as_dict(config))
     try:
+        folder = new_folder()
+        server.offer(as_dict(config))
         with (
             _clients(address, config, folder, spawn) as local,
             threads(config.server.threads),
@@ -73,7 +81,7 @@ def serve(site: Site, folder: Path, screen: Screen, *, spawn: bool) -> dict[str,
             ]
             summary = run.finish(memory)
             local.wait(_LAST_WORDS_S)
-            return summary
+            return folder, summary
     finally:
         server.stop()
 
@@ -110,7 +118,7 @@ def join(
             connection.leave()
 
 
-def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> dict[str, Any]:
+def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> Ended:
     keep_freed_memory()
     with Run(site, folder, screen) as run:
         try:
@@ -120,7 +128,7 @@ def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> dict[str, A
         except BaseException as error:
             run.fail(str(error) if isinstance(error, Exception) else "the run was interrupted")
             raise
-        return run.finish([])
+        return folder, run.finish([])
 
 
 def _await_clients(

@@ -25,10 +25,21 @@ def new_folder(parent: Path, name: str, config: RunConfig) -> Path:
         parent.mkdir(parents=True, exist_ok=True)
         folder = _first_free(parent / f"{name}-{stamp}")
         write_json(folder / "config.json", as_dict(config))
-        write_json(folder / "environment.json", _environment())
+        write_json(folder / "environment.json", environment(shlex.join(["splitfl", *sys.argv[1:]])))
     except OSError as error:
         raise ConfigError(f"cannot write a run's folder in {parent}: {error.strerror}") from None
     return folder
+
+
+def environment(command: str) -> dict[str, object]:
+    """Where and from what a result comes: time, command, commit, versions, platform."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "git_commit": _git_commit(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        "platform": platform.platform(),
+    }
 
 
 def _first_free(folder: Path) -> Path:
@@ -40,16 +51,6 @@ def _first_free(folder: Path) -> Path:
         except FileExistsError:
             continue
     raise ConfigError(f"{folder} and 998 more of its kind exist already")
-
-
-def _environment() -> dict[str, object]:
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["splitfl", *sys.argv[1:]]),
-        "git_commit": _git_commit(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
-        "platform": platform.platform(),
-    }
 
 
 def _version(library: str) -> str | None:

@@ -55,7 +55,7 @@ class FrozenClient:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cached:
-    """One sample as the server keeps it: its row of everything, padding included."""
+    """One sample as the server keeps it: its row of everything, without what pads it on the right."""
 
     hidden_TD: Tensor
     context: Mapping[str, Tensor]
@@ -93,10 +93,11 @@ class FrozenServer:
         piece = self._body.piece
         names = [(ticket.client, identity) for identity in message.ids_B.tolist()]
         if message.hidden is not None and message.labels is not None:
-            self._keep(names, message, message.labels)
-        if not self._cache.keys() >= set(names):
+            hidden_BTD, context, labels = self._keep(names, message.hidden, message.context, message.labels)
+        elif self._cache.keys() >= set(names):
+            hidden_BTD, context, labels = batch_of([self._cache[name] for name in names])
+        else:
             raise unexpected("frozen", message)
-        hidden_BTD, context, labels = batch_of([self._cache[name] for name in names])
         step = self._body.compute(
             ticket.position, hidden_BTD.to(piece.model.device), context, labels, wants_hidden_grad=False
         )
@@ -108,17 +109,24 @@ class FrozenServer:
             change=step,
         )
 
-    def _keep(self, names: Sequence[tuple[int, int]], message: Activation, labels: Tensor) -> None:
-        assert message.hidden is not None
-        hidden_BTD = unpack(message.hidden, message.context.get("mask"))
+    def _keep(
+        self,
+        names: Sequence[tuple[int, int]],
+        hidden: Tensor,
+        context: Mapping[str, Tensor],
+        labels: Tensor,
+    ) -> tuple[Tensor, Mapping[str, Tensor], Tensor]:
+        """Keeps the samples of a batch without their padding; the batch itself, as it came."""
+        hidden_BTD = unpack(hidden, context.get("mask"))
         for row, name in enumerate(names):
-            context = {key: tensor[row] for key, tensor in message.context.items()}
-            length = int(context["mask"].nonzero().max()) + 1 if "mask" in context else hidden_BTD.shape[1]
+            own = {key: tensor[row] for key, tensor in context.items()}
+            length = int(own["mask"].nonzero().max()) + 1 if "mask" in own else hidden_BTD.shape[1]
             self._cache[name] = Cached(
                 hidden_TD=hidden_BTD[row, :length].clone(),
-                context={key: tensor[:length] if tensor.ndim else tensor for key, tensor in context.items()},
+                context={key: tensor[:length] if tensor.ndim else tensor for key, tensor in own.items()},
                 label=labels[row, :length] if labels.ndim > 1 else labels[row],
             )
+        return hidden_BTD, context, labels
 
 
 def batch_of(samples: Sequence[Cached]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
@@ -128,7 +136,7 @@ def batch_of(samples: Sequence[Cached]) -> tuple[Tensor, dict[str, Tensor], Tens
     masks = [sample.context.get("mask") for sample in samples]
     mask_BT = torch.stack(
         [
-            _padded(torch.ones(len(sample.hidden_TD), dtype=torch.uint8) if mask is None else mask, length, 0)
+            _padded(torch.ones(len(sample.hidden_TD), dtype=torch.bool) if mask is None else mask, length, 0)
             for sample, mask in zip(samples, masks, strict=True)
         ]
     )

@@ -14,12 +14,25 @@ from splitfl.metrics import Events
 from splitfl.wire import Envelope
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Arrival:
-    """A message at the server, or its remains."""
+    """A message at the server, or its remains: its client's work began at `start_s`, it left at `sent_s`."""
 
-    at_s: float
-    is_complete: bool
+    kind: str
+    payload_bytes: int
+    start_s: float
+    sent_s: float
+    delivery: Delivery
+
+    @property
+    def at_s(self) -> float:
+        """When it was there, or was given up."""
+        return self.delivery.finish_s
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it is there."""
+        return self.delivery.is_complete
 
 
 class Air:
@@ -50,15 +63,24 @@ class Air:
         self._sequence: dict[tuple[int, str], int] = defaultdict(int)
 
     def up(self, envelope: Envelope, kind: str, payload_bytes: int) -> Arrival:
-        """A client computes for as long as its FLOPs take, then sends."""
+        """A client computes for as long as its FLOPs take, then sends.
+
+        Several messages may be on their way at the same time, so what they cost is counted
+        when `serve` or `lost` says, in the order of their turns, what has become of each.
+        """
         start_s = self._ready_s[envelope.client]
         sent_s = start_s + envelope.flops / self._client_flops
-        self._compute("client", envelope, envelope.flops, start_s, sent_s)
-        delivery = self._cross("up", envelope, kind, payload_bytes, sent_s)
-        return Arrival(at_s=delivery.finish_s, is_complete=delivery.is_complete)
+        return Arrival(
+            kind=kind,
+            payload_bytes=payload_bytes,
+            start_s=start_s,
+            sent_s=sent_s,
+            delivery=self._cross("up", envelope.client, payload_bytes, sent_s),
+        )
 
     def serve(self, envelope: Envelope, arrival: Arrival, flops: float) -> float:
         """When the server has its answer; answers are ready in the order of their turns."""
+        self._came(envelope, arrival)
         slot = min(range(len(self._slot_free_s)), key=self._slot_free_s.__getitem__)
         earliest_s = self._round_began_s if envelope.lap == 0 else arrival.at_s
         start_s = max(arrival.at_s, earliest_s, self._slot_free_s[slot] if flops else 0.0)
@@ -72,12 +94,14 @@ class Air:
 
     def down(self, envelope: Envelope, kind: str, payload_bytes: int, at_s: float) -> bool:
         """The answer goes back; false where it is lost on the way."""
-        delivery = self._cross("down", envelope, kind, payload_bytes, at_s)
+        delivery = self._cross("down", envelope.client, payload_bytes, at_s)
+        self._crossed("down", envelope, kind, payload_bytes, at_s, delivery)
         self._ready_s[envelope.client] = delivery.finish_s
         return delivery.is_complete
 
     def lost(self, envelope: Envelope, arrival: Arrival) -> None:
         """Nothing came of a message; its client goes on from when the link gave up."""
+        self._came(envelope, arrival)
         self._ready_s[envelope.client] = arrival.at_s
         self._finished_s = max(self._finished_s, arrival.at_s)
 
@@ -86,20 +110,32 @@ class Air:
         self._round_began_s = self._finished_s
         return self._finished_s
 
-    def _cross(
-        self, direction: str, envelope: Envelope, kind: str, payload_bytes: int, at_s: float
-    ) -> Delivery:
-        sequence = self._sequence[envelope.client, direction]
-        self._sequence[envelope.client, direction] += 1
-        delivery = self._link.transfer(
+    def _cross(self, direction: str, client: int, payload_bytes: int, at_s: float) -> Delivery:
+        sequence = self._sequence[client, direction]
+        self._sequence[client, direction] += 1
+        return self._link.transfer(
             Transfer(
-                client=envelope.client,
+                client=client,
                 direction=direction,
                 sequence=sequence,
                 payload_bytes=payload_bytes,
                 start_s=at_s,
             )
         )
+
+    def _came(self, envelope: Envelope, arrival: Arrival) -> None:
+        self._compute("client", envelope, envelope.flops, arrival.start_s, arrival.sent_s)
+        self._crossed("up", envelope, arrival.kind, arrival.payload_bytes, arrival.sent_s, arrival.delivery)
+
+    def _crossed(
+        self,
+        direction: str,
+        envelope: Envelope,
+        kind: str,
+        payload_bytes: int,
+        at_s: float,
+        delivery: Delivery,
+    ) -> None:
         self._ledger.crossed(envelope.round, envelope.client, direction, payload_bytes, delivery)
         self._events.write(
             "transfer",
@@ -115,7 +151,6 @@ class Air:
             finish_s=delivery.finish_s,
             lost=not delivery.is_complete,
         )
-        return delivery
 
     def _compute(self, side: str, envelope: Envelope, flops: float, start_s: float, finish_s: float) -> None:
         if flops:

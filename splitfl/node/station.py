@@ -68,8 +68,8 @@ class Station:
         if not isinstance(message, Message):
             raise WireError(f"the server has no answer to a {type(message).__name__}")
         if isinstance(message, Control) and message.ask == "leave":
-            self.left[envelope.client] = message
             answer(encode(Control(ask="done", round=envelope.round), envelope))
+            self.left[envelope.client] = message  # the server may close from here on
             return
         self._take_turn(message, envelope, len(frame), answer)
 

@@ -5,6 +5,7 @@ is allocated, the header against the one kind of message that it names.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +15,7 @@ import safetensors.torch
 from torch import Tensor
 
 from splitfl.errors import WireError
-from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Message, Reply
+from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Reply
 
 VERSION: Final = "1"
 MAX_FRAME_BYTES: Final = 2 << 30
@@ -60,11 +61,16 @@ def decode(frame: bytes, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Reply | Refu
         raise WireError(f"a frame of version {header.get('version')!r} came; this side speaks {VERSION!r}")
     try:
         tensors = safetensors.torch.load(frame)
-        client, round_index, lap, flops = header["envelope"]
-        envelope = Envelope(client=int(client), round=int(round_index), lap=int(lap), flops=float(flops))
-        return _put_together(str(header.get("kind")), header.get("fields", {}), tensors), envelope
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        envelope = _envelope(*header["envelope"])
+        message = _put_together(str(header.get("kind")), header.get("fields", {}), tensors)
+    except WireError:
+        raise
+    except (safetensors.SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise WireError(f"a damaged frame of {len(frame)} bytes came: {error}") from None
+    if tensors:  # whatever a message has no place for is still here
+        kind = type(message).__name__
+        raise WireError(f"a message of kind {kind} came with unknown tensors {sorted(tensors)}")
+    return message, envelope
 
 
 def _header(frame: bytes, max_bytes: int) -> dict[str, Any]:
@@ -111,32 +117,55 @@ def _take_apart(message: Reply | Refusal) -> tuple[dict[str, Any], dict[str, Ten
 
 
 def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tensor]) -> Reply | Refusal:
+    """The message of these fields, with its tensors taken out of `tensors`."""
     match kind:
         case "Control":
-            values = {str(name): float(value) for name, value in fields["values"].items()}
-            built: Message = Control(
-                ask=str(fields["ask"]), round=int(fields["round"]), steps=int(fields["steps"]), values=values
-            )
+            values = {name: _number(value) for name, value in fields["values"].items()}
+            ask, round_index, steps = _text(fields["ask"]), _whole(fields["round"]), _whole(fields["steps"])
+            return Control(ask=ask, round=round_index, steps=steps, values=values)
         case "Activation":
             names = [name for name in tensors if name.startswith("context.")]
-            built = Activation(
+            return Activation(
                 ids_B=tensors.pop("ids"),
                 hidden=tensors.pop("hidden", None),
                 labels=tensors.pop("labels", None),
                 context={name.removeprefix("context."): tensors.pop(name) for name in names},
             )
         case "Gradient":
-            built = Gradient(ids_B=tensors.pop("ids"), grad=tensors.pop("grad"))
+            return Gradient(ids_B=tensors.pop("ids"), grad=tensors.pop("grad"))
         case "Adapter":
-            losses = tuple(float(loss) for loss in fields["losses"])
-            version, samples = int(fields["version"]), int(fields["samples"])
-            return Adapter(version=version, samples=samples, losses=losses, tensors=tensors)
+            losses = tuple(_number(loss) for loss in fields["losses"])
+            version, samples = _whole(fields["version"]), _whole(fields["samples"])
+            named = {name: tensors.pop(name) for name in list(tensors)}
+            return Adapter(version=version, samples=samples, losses=losses, tensors=named)
         case "Lost":
             return LOST
         case "Refusal":
-            return Refusal(reason=str(fields["reason"]))
+            return Refusal(reason=_text(fields["reason"]))
         case _:
             raise WireError(f"a message of unknown kind {kind!r} came")
-    if tensors:
-        raise WireError(f"a message of kind {kind} came with unknown tensors {sorted(tensors)}")
-    return built
+
+
+def _envelope(client: object, round_index: object, lap: object, flops: object) -> Envelope:
+    spent = _number(flops)
+    if not 0.0 <= spent < math.inf:
+        raise ValueError(f"flops must be at least 0, got {spent}")
+    return Envelope(client=_whole(client), round=_whole(round_index), lap=_whole(lap), flops=spent)
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or abs(value) >= 1 << 63:
+        raise TypeError(f"must be a whole number of 64 bits, got {value!r:.40}")
+    return value
+
+
+def _number(value: object) -> float:
+    if type(value) is float:
+        return value
+    return float(_whole(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"must be a string, got {value!r:.40}")
+    return value

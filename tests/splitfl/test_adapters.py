@@ -51,7 +51,11 @@ def logits(pieces: list[Piece], inputs: dict[str, Tensor]) -> Tensor:
     return result
 
 
-@pytest.mark.parametrize("is_base", [False, True], ids=["task checkpoint", "base checkpoint"])
+@pytest.mark.parametrize(
+    "is_base",
+    [pytest.param(False, marks=pytest.mark.slow), True],
+    ids=["task checkpoint", "base checkpoint"],
+)
 @pytest.mark.parametrize(("model_type", "kind"), tiny.CASES)
 def test_peft_loads_the_export_on_the_whole_and_gives_the_same_logits(
     model_type: str, kind: str, is_base: bool, tmp_path: Path

@@ -35,10 +35,23 @@ def counted(
     return forward.get_total_flops(), backward.get_total_flops(), closed.forward_flops, closed.backward_flops
 
 
-@pytest.mark.parametrize("lora", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["lora", "full"])
+@pytest.mark.parametrize(
+    ("model_type", "kind"),
+    [("bert", "sequence-classification"), ("gpt2", "causal-lm"), ("gpt_neox", "causal-lm")],
+)
+def test_lora_costs_what_torch_counts(model_type: str, kind: str, tmp_path: Path) -> None:
+    assert_agreement(model_type, kind, tmp_path, lora=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
 @pytest.mark.parametrize(("model_type", "kind"), tiny.CASES)
-def test_closed_form_agrees_with_torchs_count(model_type: str, kind: str, lora: bool, tmp_path: Path) -> None:
-    folder = tiny.save(tmp_path, model_type, kind)
+def test_every_family_costs_what_torch_counts(model_type: str, kind: str, lora: bool, tmp_path: Path) -> None:
+    assert_agreement(model_type, kind, tmp_path, lora=lora)
+
+
+def assert_agreement(model_type: str, kind: str, folder: Path, *, lora: bool) -> None:
+    tiny.save(folder, model_type, kind)
     for first, last in [(0, 2), (2, 4), (1, 3), (0, 4)]:
         ran_forward, ran_backward, forward, backward = counted(folder, kind, first, last, lora=lora)
         assert forward == pytest.approx(ran_forward, rel=0.02)

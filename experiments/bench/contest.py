@@ -1,0 +1,153 @@
+"""Contestants that train in turn, a block of steps each, so that all meet the same weather.
+
+Every contestant lives in a process of its own (with children, where it has any) and
+rests while another one works. Its first block warms it up and is not counted.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Protocol
+
+import psutil
+import torch
+
+from experiments.bench.fresh import BenchError, Fresh, Hand
+from experiments.bench.setting import Setting
+from splitfl.memory import keep_freed_memory
+
+Rest = Callable[[float], None]
+"""Ends a block, saying its mean training loss; returns when the next one is to begin."""
+
+_SAME_LOSS = 1e-4
+_START_AT_ONCE = 2
+
+
+class Play(Protocol):
+    """What a contestant does: so many blocks with a rest after each."""
+
+    def __call__(self, setting: Setting, blocks: int, rest: Rest) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """Who takes part. `keeps_memory` gives it the product's allocator setting; `samples` is a
+    block's number of training samples; `maths` of equal names must train to equal losses."""
+
+    play: Play
+    samples: int
+    threads: int = 1
+    keeps_memory: bool = False
+    maths: str = "one client"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One block: its wall time, the CPU time of all its processes, and its mean training loss."""
+
+    wall_s: float
+    cpu_s: float
+    loss: float
+
+
+class Result:
+    """What came of a contest, by the contestant's name."""
+
+    def __init__(self, samples: Mapping[str, Sequence[Sample]], sizes: Mapping[str, int]) -> None:
+        self._samples = samples
+        self._sizes = sizes
+
+    def wall_s(self, name: str) -> list[float]:
+        """Wall time for each training sample, a value a block."""
+        return [sample.wall_s / self._sizes[name] for sample in self._samples[name]]
+
+    def cpu_s(self, name: str) -> list[float]:
+        """CPU time for each training sample, a value a block."""
+        return [sample.cpu_s / self._sizes[name] for sample in self._samples[name]]
+
+
+def contest(
+    setting: Setting, contestants: Mapping[str, Contestant], progress: Callable[[str], None]
+) -> Result:
+    """Times every contestant `sweeps` times, in turn; `progress` hears who is next.
+
+    Raises BenchError where one dies, or where contestants of the same mathematics train
+    to different losses: they would not have done the same work.
+    """
+    samples: dict[str, list[Sample]] = {name: [] for name in contestants}
+    with ExitStack() as stack:
+        running: dict[str, Fresh] = {}
+        names = list(contestants)
+        for pair in (names[first : first + _START_AT_ONCE] for first in range(0, len(names), _START_AT_ONCE)):
+            progress(f"{' and '.join(pair)} warming up")
+            for name in pair:
+                log = setting.folder / f"{name}.log"
+                running[name] = stack.enter_context(Fresh(log, perform, setting, contestants[name]))
+            for name in pair:
+                samples[name].append(running[name].take())
+        for sweep in range(setting.sweeps):
+            first = sweep % len(names)  # nobody always comes after the same other
+            for name in [*names[first:], *names[:first]]:
+                progress(name)
+                running[name].go()
+                samples[name].append(running[name].take())
+        for one in running.values():
+            one.go()
+            one.end()
+    _check_losses(samples, contestants)
+    sizes = {name: contestant.samples for name, contestant in contestants.items()}
+    return Result({name: blocks[1:] for name, blocks in samples.items()}, sizes)
+
+
+def perform(hand: Hand, setting: Setting, contestant: Contestant) -> None:
+    """One contestant's process."""
+    torch.set_num_threads(contestant.threads)
+    if contestant.keeps_memory:
+        keep_freed_memory()
+    watch = _Stopwatch(hand, setting.device)
+    contestant.play(setting, setting.sweeps + 1, watch.rest)
+
+
+class _Stopwatch:
+    def __init__(self, hand: Hand, device: str) -> None:
+        self._hand = hand
+        self._device = device
+        self._start()
+
+    def rest(self, loss: float) -> None:
+        """See Rest."""
+        if self._device != "cpu":
+            torch.cuda.synchronize()
+        wall_s = time.perf_counter() - self._wall_s
+        self._hand(Sample(wall_s=wall_s, cpu_s=self._cpu_now_s() - self._cpu_s, loss=loss))
+        self._start()
+
+    def _start(self) -> None:
+        myself = psutil.Process()
+        self._family = [myself, *myself.children(recursive=True)]
+        self._cpu_s = self._cpu_now_s()
+        self._wall_s = time.perf_counter()
+
+    def _cpu_now_s(self) -> float:
+        return sum(cpu_s(process) for process in self._family)
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """CPU time, user and system, that this process has taken so far with all its threads."""
+    if psutil.LINUX:  # the kernel's own clock of a process: in ns, where psutil has ticks of 10 ms
+        return time.clock_gettime((~process.pid << 3) | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _check_losses(samples: Mapping[str, Sequence[Sample]], contestants: Mapping[str, Contestant]) -> None:
+    first_of: dict[str, str] = {}
+    for name, contestant in contestants.items():
+        other = first_of.setdefault(contestant.maths, name)
+        for one, two in zip(samples[name], samples[other], strict=True):
+            if not math.isclose(one.loss, two.loss, rel_tol=_SAME_LOSS):
+                raise BenchError(
+                    f"{name} and {other} should train alike and have losses {one.loss} and {two.loss}"
+                )

@@ -1,0 +1,116 @@
+"""A client's peak memory at cut 1 of a model of twelve blocks, beside the unsplit process's.
+
+Both are fresh processes that make one training step. Counted is what is resident above
+the libraries when these have been imported; on CUDA, the most that was allocated there.
+"""
+
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from transformers.models.gpt2 import modeling_gpt2
+
+from experiments.bench.fresh import Fresh, Hand
+from experiments.bench.ratio import Figure, at_most, pair_ratios
+from experiments.bench.setting import Setting
+from experiments.bench.unsplit import adamw, adapted_model, batches_of, train_step
+from splitfl.memory import forget_peak, keep_freed_memory, peak_resident_bytes, resident_bytes
+from splitfl.node.build import Site
+from splitfl.node.client import ClientNode, run_client
+from splitfl.node.run import Run
+
+_WAYS = {"unsplit": False, "client": True, "unsplit-keeping": True, "client-as-it-comes": False}
+"""Who is measured, and whether it keeps freed memory; the product does."""
+
+
+def memory(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
+    """The client's memory where the cut leaves it the first of twelve blocks."""
+    deep = replace(setting.resized(blocks=12, cut=1), steps=1).prepare()
+    peaks: dict[str, list[float]] = {}
+    for sweep in range(1 if setting.is_quick else 2):
+        for name, keeps in list(_WAYS.items())[: 2 if setting.is_quick else None]:
+            progress(f"memory of {name}")
+            measure = _unsplit if name.startswith("unsplit") else _client
+            with Fresh(deep.folder / f"{name}-{sweep}.log", measure, deep, keeps) as process:
+                peaks.setdefault(name, []).append(process.take())
+                process.go()
+
+    def figure(what: str, one: str, other: str) -> Figure:
+        return Figure(what=f"peak memory of {what}", ratios=pair_ratios(peaks[one], peaks[other]))
+
+    figures = [replace(figure("client / unsplit", "client", "unsplit"), target=at_most(0.35))]
+    if not setting.is_quick:
+        figures += [
+            figure("client / unsplit, both keeping freed memory", "client", "unsplit-keeping"),
+            figure("client / unsplit, neither keeping freed memory", "client-as-it-comes", "unsplit"),
+        ]
+    return figures
+
+
+class _Meter:
+    """Starts counting where it is made, with the libraries' lazy parts imported."""
+
+    def __init__(self, setting: Setting, keeps: bool) -> None:
+        assert modeling_gpt2.GPT2Model is not None
+        torch.set_num_threads(1)
+        if keeps:
+            keep_freed_memory()
+        self._is_cuda = setting.device != "cpu"
+        forget_peak()
+        self._base_bytes = resident_bytes()
+
+    def peak_bytes(self) -> float:
+        if self._is_cuda:
+            return float(torch.cuda.max_memory_allocated())
+        return float(peak_resident_bytes() - self._base_bytes)
+
+
+def _unsplit(hand: Hand, setting: Setting, keeps: bool) -> None:
+    meter = _Meter(setting, keeps)
+    model = adapted_model(setting).train()
+    train_step(model, adamw(model, setting), batches_of(setting)[0])
+    hand(meter.peak_bytes())
+
+
+def _client(hand: Hand, setting: Setting, keeps: bool) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=_serve, args=(setting, theirs), daemon=True)
+    server.start()
+    assert ours.recv_bytes() == b"ready"
+    meter = _Meter(setting, keeps)
+    node = ClientNode(0, Site.of(setting.config(rounds=1)).client_method(0))
+    run_client(node, _Pipe(ours), range(1), dict, lambda round_index, message: None)
+    hand(meter.peak_bytes())
+    server.join()
+
+
+def _serve(setting: Setting, connection: "Connection[Any, Any]") -> None:
+    """The server's process, which answers one client until it leaves."""
+    torch.set_num_threads(1)
+    with Run(Site.of(setting.config(rounds=1)), None, _Nobody()) as run:
+        connection.send_bytes(b"ready")
+        while not run.is_over:
+            run.station.handle(connection.recv_bytes(), connection.send_bytes)
+
+
+class _Pipe:
+    def __init__(self, connection: "Connection[Any, Any]") -> None:
+        self._connection = connection
+
+    def request(self, frame: bytes) -> bytes:
+        """See Connection."""
+        self._connection.send_bytes(frame)
+        return self._connection.recv_bytes()
+
+
+class _Nobody:
+    """Looks at no screen."""
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        """See Screen."""
+
+    def measured(self, row: Any) -> None:
+        """See Screen."""

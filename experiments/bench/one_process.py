@@ -1,0 +1,48 @@
+"""Both sides in one process: the product's step beside the unsplit one and beside the bare split."""
+
+from collections.abc import Callable
+
+from experiments.bench.contest import Contestant, contest
+from experiments.bench.product import Product
+from experiments.bench.prototype import prototype
+from experiments.bench.ratio import Figure, at_most, pair_ratios
+from experiments.bench.setting import Setting
+from experiments.bench.unsplit import unsplit
+
+
+def one_process(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
+    """The product in one process, without a network."""
+    samples = setting.steps * setting.batch
+    contestants = {
+        "unsplit": Contestant(play=unsplit, samples=samples),
+        "product": Contestant(play=Product(), samples=samples),
+        "prototype": Contestant(play=prototype, samples=samples),
+    }
+    if not setting.is_quick:
+        contestants |= {
+            "unsplit-keeping": Contestant(play=unsplit, samples=samples, keeps_memory=True),
+            "prototype-keeping": Contestant(play=prototype, samples=samples, keeps_memory=True),
+        }
+    result = contest(setting, contestants, progress)
+    product_s = result.wall_s("product")
+    figures = [
+        Figure(
+            what="wall time of product / unsplit",
+            ratios=pair_ratios(product_s, result.wall_s("unsplit")),
+            target=at_most(1.00),
+        ),
+        Figure(
+            what="wall time of product / prototype",
+            ratios=pair_ratios(product_s, result.wall_s("prototype")),
+            target=at_most(1.03),
+        ),
+    ]
+    if not setting.is_quick:
+        figures += [
+            Figure(
+                what=f"wall time of product / {other}, with the product's allocator setting",
+                ratios=pair_ratios(product_s, result.wall_s(f"{other}-keeping")),
+            )
+            for other in ("unsplit", "prototype")
+        ]
+    return figures

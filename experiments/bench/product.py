@@ -1,0 +1,62 @@
+"""The product as its own command runs it: protocol, frames, ledger, events, run folder and progress bar."""
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments import running
+from experiments.bench.contest import Rest
+from experiments.bench.setting import Setting
+from experiments.screen import Screen
+from splitfl.config import RunConfig
+from splitfl.node.build import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """A contestant; `road` is the transport. A block is a round, its aggregation and checkpoint included."""
+
+    road: str = "inproc"
+    clients: int = 1
+    in_flight: int = 1
+
+    def __call__(self, setting: Setting, blocks: int, rest: Rest) -> None:
+        config = setting.config(rounds=blocks, clients=self.clients, in_flight=self.in_flight, road=self.road)
+
+        def new_folder() -> Path:
+            return Path(tempfile.mkdtemp(dir=setting.folder))
+
+        running.run_here(Site.of(config), new_folder, _PacedScreen(config, rest))
+
+
+class _PacedScreen:
+    """The product's own screen, which rests at the end of every round, when nothing is under way."""
+
+    def __init__(self, config: RunConfig, rest: Rest) -> None:
+        federation = config.federation
+        total = federation.rounds * federation.clients * federation.local_steps
+        console = Console(force_terminal=True)  # so that the bar is drawn, wherever that goes
+        self._screen = Screen(console, config, total, invites=False)
+        self._rest = rest
+        self._shown = ExitStack()
+        self._shown.enter_context(self._screen)
+
+    def waiting(self, address: str, missing: list[int]) -> None:
+        """See experiments.running.Screen."""
+        self._screen.waiting(address, missing)
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        """See experiments.running.Screen."""
+        self._screen.stepped(round_index, client, steps)
+
+    def measured(self, row: Mapping[str, Any]) -> None:
+        """Shows the round, then rests; the bar is not drawn while others are timed."""
+        self._screen.measured(row)
+        self._shown.close()
+        self._rest(row["train_loss"])
+        self._shown.enter_context(self._screen)

@@ -1,0 +1,114 @@
+"""All benchmarks by name, one after the other, and the table of what they found."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from experiments.bench.codec import codec
+from experiments.bench.memory import memory
+from experiments.bench.one_process import one_process
+from experiments.bench.over_rpc import over_rpc
+from experiments.bench.ratio import Figure
+from experiments.bench.setting import Setting
+from experiments.bench.two_clients import two_clients
+from experiments.runs import environment
+from experiments.writing import write_whole
+from splitfl.config import DeviceConfig, one_of
+from splitfl.node.build import device_of
+
+Benchmark = Callable[[Setting, Callable[[str], None]], list[Figure]]
+"""Measures, telling what it is at, and returns the lines of its table."""
+
+BENCHMARKS: Final[Mapping[str, Benchmark]] = {
+    "one-process": one_process,
+    "over-rpc": over_rpc,
+    "two-clients": two_clients,
+    "memory": memory,
+    "codec": codec,
+}
+
+
+def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path | None) -> None:
+    """Runs the benchmarks named (all where none is) and prints their figures.
+
+    Raises ConfigError for an unknown name and a device that is not there.
+    """
+    for name in only:
+        one_of("benchmark", name, BENCHMARKS)
+    device = device_of(DeviceConfig(device=device))
+    found: dict[str, list[Figure]] = {}
+    with tempfile.TemporaryDirectory(prefix="splitfl-bench-") as folder, _bar() as progress:
+        task = progress.add_task("preparing", total=len(only or BENCHMARKS))
+        setting = Setting(folder=Path(folder), device=device)
+        setting = setting.once() if is_quick else setting
+        progress.refresh()
+        setting.prepare()
+        for name in only or BENCHMARKS:
+
+            def said(what: str, name: str = name) -> None:
+                progress.update(task, description=f"{name}: {what}", refresh=True)
+
+            found[name] = BENCHMARKS[name](setting, said)
+            progress.update(task, advance=1, refresh=True)
+    command = shlex.join(["python", "-m", "experiments.bench", *sys.argv[1:]])
+    whence = {**environment(command), "machine": machine(), "setting": setting.as_row()}
+    Console().print(table(found))
+    Console().print(f"{whence['started']}, {whence['git_commit']}, {whence['machine']}", highlight=False)
+    if as_json is not None:
+        rows = {name: [figure.as_row() for figure in figures] for name, figures in found.items()}
+        write_whole(as_json, (json.dumps({**whence, "figures": rows}, indent=2) + "\n").encode())
+
+
+def table(found: Mapping[str, Sequence[Figure]]) -> Table:
+    """The figures as a person reads them."""
+    shown = Table("benchmark", "ratio of")
+    for heading in ("median", "min..max", "pairs", "target", ""):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for name, figures in found.items():
+        for index, figure in enumerate(figures):
+            shown.add_row(
+                name if index == 0 else "",
+                figure.what,
+                _three_digits(figure.median),
+                f"{_three_digits(min(figure.ratios))}..{_three_digits(max(figure.ratios))}",
+                str(len(figure.ratios)),
+                str(figure.target or ""),
+                {True: "[green]met[/]", False: "[red]not met[/]", None: ""}[figure.is_met],
+            )
+        shown.add_section()
+    return shown
+
+
+def machine() -> str:
+    """The processor and its cores, in words."""
+    names = Path("/proc/cpuinfo")
+    lines = names.read_text().splitlines() if names.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores, {models[0] if models else platform.processor()}"
+
+
+def _bar() -> Progress:
+    """A bar that is drawn when it is told to and never beside a measurement."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        auto_refresh=False,
+    )
+
+
+def _three_digits(ratio: float) -> str:
+    return f"{ratio:.3f}" if ratio >= 0.01 else f"{ratio:.5f}"

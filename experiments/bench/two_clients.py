@@ -1,0 +1,54 @@
+"""Two clients at once on two cores: samples a second beside the unsplit step on two threads."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from experiments.bench.contest import Contestant, contest
+from experiments.bench.product import Product
+from experiments.bench.ratio import Figure, at_least, pair_ratios
+from experiments.bench.setting import Setting
+from experiments.bench.unsplit import unsplit
+
+
+def two_clients(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
+    """The product over PyTorch RPC with two clients at once."""
+    setting = replace(setting, steps=2 * setting.steps, sweeps=-(-2 * setting.sweeps // 3))
+    samples = setting.steps * setting.batch
+    contestants = {
+        "unsplit-2-threads": Contestant(play=unsplit, samples=samples, threads=2, maths="one client"),
+        "two-in-flight": _product(2, samples),
+    }
+    if not setting.is_quick:
+        contestants |= {
+            "one-in-flight": _product(1, samples),
+            "unsplit-2-threads-keeping": Contestant(
+                play=unsplit, samples=samples, threads=2, keeps_memory=True
+            ),
+        }
+    result = contest(setting, contestants, progress)
+    unsplit_s = result.wall_s("unsplit-2-threads")  # seconds a sample, so the other way about
+    figures = [
+        Figure(
+            what="samples a second of product, two steps in flight / unsplit on two threads",
+            ratios=pair_ratios(unsplit_s, result.wall_s("two-in-flight")),
+            target=at_least(0.95),
+        )
+    ]
+    if not setting.is_quick:
+        kept_s = result.wall_s("unsplit-2-threads-keeping")
+        figures += [
+            Figure(
+                what="the same, one step in flight",
+                ratios=pair_ratios(unsplit_s, result.wall_s("one-in-flight")),
+            ),
+            Figure(
+                what="two steps in flight, unsplit with the product's allocator setting",
+                ratios=pair_ratios(kept_s, result.wall_s("two-in-flight")),
+            ),
+        ]
+    return figures
+
+
+def _product(in_flight: int, samples: int) -> Contestant:
+    play = Product(road="rpc", clients=2, in_flight=in_flight)
+    return Contestant(play=play, samples=2 * samples, maths=f"two clients, {in_flight} in flight")

@@ -1,0 +1,59 @@
+"""The unsplit model, finetuned as anyone would write it with stock transformers and peft."""
+
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from experiments.bench.contest import Rest
+from experiments.bench.setting import Setting
+from splitfl.data.batch import Batch
+from splitfl.node.build import Site
+
+
+def unsplit(setting: Setting, blocks: int, rest: Rest) -> None:
+    """A contestant."""
+    batches = batches_of(setting)
+    model = adapted_model(setting).train()
+    optimiser = adamw(model, setting)
+    for block in range(blocks):
+        losses = []
+        for step in range(block * setting.steps, (block + 1) * setting.steps):
+            batch = batches[step % len(batches)]
+            losses.append(train_step(model, optimiser, batch))
+        rest(sum(losses) / len(losses))
+
+
+def train_step(model: Any, optimiser: torch.optim.Optimizer, batch: Batch) -> float:
+    """Forward, backward, step; the loss."""
+    loss = model(**batch.inputs, labels=batch.labels).loss
+    loss.backward()
+    optimiser.step()
+    optimiser.zero_grad()
+    return float(loss.item())
+
+
+def adapted_model(setting: Setting) -> Any:
+    """The stock model with peft's LoRA, at the start that all contestants share."""
+    model = AutoModelForCausalLM.from_pretrained(setting.model, dtype=torch.float32)
+    model.config.use_cache = False  # the strictest baseline: there is nothing to generate
+    lora = LoraConfig(
+        r=setting.rank, lora_alpha=16, target_modules=["c_attn"], fan_in_fan_out=True, task_type="CAUSAL_LM"
+    )
+    adapted = get_peft_model(model, lora)
+    set_peft_model_state_dict(adapted, load_file(setting.start / "adapter_model.safetensors"))
+    return adapted.to(setting.device)
+
+
+def adamw(module: torch.nn.Module, setting: Setting) -> torch.optim.AdamW:
+    """AdamW over what is trained in this module."""
+    trained = [value for value in module.parameters() if value.requires_grad]
+    return torch.optim.AdamW(trained, lr=setting.lr, weight_decay=0.0)
+
+
+def batches_of(setting: Setting) -> list[Batch]:
+    """The batches of one epoch of a single client, in the product's order, made beforehand."""
+    batches = Site.of(setting.config(rounds=1)).batches(0)
+    return [batches.batch(step).to(torch.device(setting.device)) for step in range(len(batches))]

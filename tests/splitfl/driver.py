@@ -1,0 +1,94 @@
+"""Plays a run in this process, without a folder of its own, over any link that a test brings along."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from channel.link import Link
+from splitfl.ledger import Ledger
+from splitfl.messages import Message, Reply
+from splitfl.methods.seam import ServerMethod
+from splitfl.metrics import Events
+from splitfl.node.air import Air
+from splitfl.node.build import Site
+from splitfl.node.client import ClientNode
+from splitfl.node.gate import Gate
+from splitfl.node.inproc import run_inproc
+from splitfl.node.station import RoundEnd, Station
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Played:
+    """What a run has come to; `said` is every message with its sender, round and answer, in order."""
+
+    server: ServerMethod
+    ledger: Ledger
+    events: list[dict[str, Any]]
+    ends: list[RoundEnd]
+    said: list[tuple[int, int, Message, Reply]]
+    nodes: list[ClientNode]
+
+    def rows(self, event: str) -> list[dict[str, Any]]:
+        """The events of one kind."""
+        return [row for row in self.events if row["event"] == event]
+
+    @property
+    def losses(self) -> list[float]:
+        """Every step's loss, in order."""
+        return [row["loss"] for row in self.rows("step")]
+
+    @property
+    def trained(self) -> dict[str, Tensor]:
+        """The trained tensors that the server knows."""
+        return dict(self.server.trained())
+
+
+class ListeningNode(ClientNode):
+    """A client that writes down what it says and hears."""
+
+    def __init__(self, client: int, site: Site, said: list[tuple[int, int, Message, Reply]]) -> None:
+        super().__init__(client, site.client_method(client))
+        self._said = said
+
+    def frame(self, message: Message) -> bytes:
+        self._pending = message
+        return super().frame(message)
+
+    def reply(self, frame: bytes) -> Reply:
+        reply = super().reply(frame)
+        self._said.append((self.client, self._round, self._pending, reply))
+        return reply
+
+
+class _Watcher:
+    def __init__(self) -> None:
+        self.ends: list[RoundEnd] = []
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        pass
+
+    def ended(self, end: RoundEnd) -> None:
+        self.ends.append(end)
+
+
+def play(site: Site, folder: Path, link: Link | None = None) -> Played:
+    """The run of these settings; `folder` takes its events."""
+    config, watcher, ledger = site.config, _Watcher(), Ledger()
+    said: list[tuple[int, int, Message, Reply]] = []
+    path = folder / "played.jsonl"
+    path.unlink(missing_ok=True)
+    with Events(path) as events:
+        server = site.server_method()
+        in_flight = config.method.in_flight
+        air = Air(link or site.link(), config.client.flops, config.server.flops, in_flight, ledger, events)
+        gate = Gate(config.train.seed, config.federation.clients, in_flight)
+        station = Station(server, air, gate, events, watcher)
+        nodes: list[ClientNode] = [
+            ListeningNode(client, site, said) for client in range(config.federation.clients)
+        ]
+        run_inproc(config, nodes, station)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return Played(server=server, ledger=ledger, events=lines, ends=watcher.ends, said=said, nodes=nodes)

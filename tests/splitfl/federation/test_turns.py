@@ -1,0 +1,66 @@
+"""One order for everybody: each client once a lap, in an order of its own each lap, drawn from the seed."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splitfl.federation.turns import Turns
+
+LAPS = st.lists(st.integers(1, 12), min_size=1, max_size=6)
+
+
+def begun(laps: list[int], seed: int = 0, round_index: int = 0, base: int = 0) -> Turns:
+    turns = Turns(seed, round_index, len(laps), base)
+    for client, count in enumerate(laps):
+        turns.begin(client, count)
+    return turns
+
+
+@given(LAPS, st.integers(0, 5), st.integers(0, 1000))
+def test_every_message_of_a_round_has_one_position(laps: list[int], seed: int, base: int) -> None:
+    turns = begun(laps, seed=seed, base=base)
+    positions = [turns.position(client, lap) for client, count in enumerate(laps) for lap in range(count)]
+    assert sorted(p for p in positions if p is not None) == list(range(base, base + sum(laps)))
+    assert turns.end == base + sum(laps)
+
+
+@given(LAPS)
+def test_a_lap_is_over_before_the_next_begins(laps: list[int]) -> None:
+    order = begun(laps).order()
+    assert [lap for _, lap in order] == sorted(lap for _, lap in order)
+    assert Counter(client for client, _ in order) == Counter(
+        {client: count - 1 for client, count in enumerate(laps) if count > 1}
+    )
+
+
+def test_clients_begin_in_their_own_order() -> None:
+    turns = begun([3, 3, 3], base=10)
+    assert [turns.position(client, 0) for client in range(3)] == [10, 11, 12]
+
+
+def test_orders_differ_from_lap_to_lap_and_round_to_round() -> None:
+    laps = [[client for client, at in begun([21] * 6).order() if at == lap] for lap in range(1, 21)]
+    assert len({tuple(lap) for lap in laps}) > 15
+    assert begun([5] * 6).order() != begun([5] * 6, round_index=1).order()
+    assert begun([5] * 6).order() != begun([5] * 6, seed=1).order()
+
+
+def test_the_order_does_not_depend_on_who_comes_first() -> None:
+    turns = Turns(0, 0, 3, 0)
+    for client in (2, 0, 1):
+        turns.begin(client, 4)
+    assert turns.order() == begun([4, 4, 4]).order()
+
+
+def test_each_client_is_first_equally_often() -> None:
+    firsts = Counter(begun([2] * 4, round_index=round_index).order()[0][0] for round_index in range(2000))
+    assert all(400 < firsts[client] < 600 for client in range(4))  # five standard deviations
+
+
+def test_positions_are_unknown_until_all_have_begun() -> None:
+    turns = Turns(0, 0, 2, 0)
+    turns.begin(0, 3)
+    assert turns.position(0, 1) is None
+    assert turns.end is None
+    assert turns.position(1, 0) == 1

@@ -1,0 +1,245 @@
+"""What every method must keep to: who says what, and what becomes of it where a message is lost."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from channel.fixed import FixedLink
+from channel.link import Delivery, Transfer
+from splitfl.errors import WireError
+from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Message, Reply
+from splitfl.methods.registry import METHODS, method
+from splitfl.methods.seam import Ticket
+from splitfl.node.build import Site
+from tests.splitfl import toy
+from tests.splitfl.driver import Played, play
+
+ROUNDS, STEPS = 3, 3
+FIRST = Ticket(client=0, round=0, lap=0, position=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """A round of a method as its client sees it: (what it says, what it hears) in order.
+
+    `begins` is how the first round begins, `later` how all others do; `steps` stands for
+    as many of its entry as a round has steps.
+    """
+
+    begins: tuple[type, type]
+    later: tuple[type, type]
+    steps: tuple[type, type] | None
+    ends: tuple[type, type] | None
+
+
+SIGNATURES = {
+    "sfl-v2": Signature(
+        begins=(Control, Control),
+        later=(Control, Adapter),
+        steps=(Activation, Gradient),
+        ends=(Adapter, Control),
+    ),
+    "frozen": Signature(
+        begins=(Control, Control),
+        later=(Control, Control),
+        steps=(Activation, Control),
+        ends=None,
+    ),
+    "fedlora": Signature(
+        begins=(Control, Control), later=(Control, Adapter), steps=None, ends=(Adapter, Control)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Losing:
+    """An ideal link that loses chosen messages, named by client, direction and their number there."""
+
+    lost: frozenset[tuple[int, str, int]]
+    under: FixedLink = field(default_factory=lambda: FixedLink(seed=0))
+
+    def transfer(self, transfer: Transfer) -> Delivery:
+        delivery = self.under.transfer(transfer)
+        if (transfer.client, transfer.direction, transfer.sequence) not in self.lost:
+            return delivery
+        return Delivery(
+            arrived=np.zeros_like(delivery.arrived),
+            finish_s=delivery.finish_s,
+            retransmissions=0,
+            airtime_s=0.0,
+            energy_j=0.0,
+        )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model", is_base=True)
+    toy.data(folder / "data.tsv", rows=40)
+    return folder
+
+
+def site(place: Path, name: str, clients: int = 2, **tables: dict[str, Any]) -> Site:
+    federation = {"clients": clients, "rounds": ROUNDS, "local_steps": STEPS}
+    return Site.of(toy.config(place, method={"name": name}, federation=federation, **tables))
+
+
+def said_by(played: Played, client: int, round_index: int) -> list[tuple[Message, Reply]]:
+    """One client's messages in a round, with their answers."""
+    return [
+        (message, reply)
+        for one, at, message, reply in played.said
+        if (one, at) == (client, round_index)
+        and not (isinstance(message, Control) and message.ask == "leave")
+    ]
+
+
+def expected(signature: Signature, round_index: int) -> list[tuple[type, type]]:
+    begins = [signature.later if round_index else signature.begins]
+    steps = [signature.steps] * STEPS if signature.steps else []
+    return begins + steps + ([signature.ends] if signature.ends else [])
+
+
+def up(name: str, round_index: int, lap: int) -> int:
+    """The number of this message among all that a client sends; a lost one is never sent again."""
+    return round_index * len(expected(SIGNATURES[name], round_index)) + lap
+
+
+def test_every_method_has_a_signature() -> None:
+    assert SIGNATURES.keys() == METHODS.keys()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_and_hears_what_its_signature_names(name: str, place: Path, tmp_path: Path) -> None:
+    played = play(site(place, name), tmp_path)
+    for client in range(2):
+        for round_index in range(ROUNDS):
+            said = said_by(played, client, round_index)
+            assert [(type(message), type(reply)) for message, reply in said] == expected(
+                SIGNATURES[name], round_index
+            )
+            begin = said[0][0]
+            assert isinstance(begin, Control)
+            assert (begin.ask, begin.round, begin.steps) == ("begin", round_index, len(said) - 1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_answers_only_what_it_knows(name: str, place: Path) -> None:
+    server = site(place, name).server_method()
+    ids_B = torch.arange(1)
+    strange: list[Message] = [
+        Gradient(ids_B=ids_B, grad=torch.zeros(1)),
+        Activation(ids_B=ids_B, hidden=None),
+        Control(ask="why", round=0),
+    ]
+    for message in strange:
+        with pytest.raises(WireError, match=f"the method {name!r} has no answer to this"):
+            server.compute(FIRST, message)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_a_run_survives_the_loss_of_any_one_message(
+    name: str, direction: str, place: Path, tmp_path: Path
+) -> None:
+    whole = play(site(place, name), tmp_path)
+    assert whole.ledger.total(direction).messages == 2 * up(name, ROUNDS, 0)
+    for sequence in range(up(name, 1, 0), up(name, 2, 0)):
+        played = play(site(place, name), tmp_path, Losing(frozenset({(1, direction, sequence)})))
+        assert played.ledger.total(direction).lost == 1
+        assert len(played.ends) == ROUNDS
+        assert played.trained.keys() == whole.trained.keys()
+        assert [reply is LOST for _, _, _, reply in played.said].count(True) == 1
+
+
+@pytest.mark.parametrize("name", [name for name, one in SIGNATURES.items() if one.steps])
+def test_a_lost_activation_is_a_step_that_never_was(name: str, place: Path, tmp_path: Path) -> None:
+    whole = play(site(place, name, clients=1), tmp_path)
+    lost = frozenset({(0, "up", up(name, 1, 2))})
+    played = play(site(place, name, clients=1), tmp_path, Losing(lost))
+    before = STEPS + 1
+    assert played.losses[:before] == whole.losses[:before]
+    assert len(played.losses) == len(whole.losses) - 1
+    assert [(row["round"], row["step"]) for row in played.rows("step")][before] == (1, 2)
+    assert played.ledger.total("down").messages == whole.ledger.total("down").messages - 1
+    assert played.ledger.total_flops("server") < whole.ledger.total_flops("server")
+
+
+@pytest.mark.parametrize("name", [name for name, one in SIGNATURES.items() if one.steps])
+def test_a_lost_answer_keeps_the_servers_step(name: str, place: Path, tmp_path: Path) -> None:
+    whole = play(site(place, name, clients=1), tmp_path)
+    played = play(site(place, name, clients=1), tmp_path, Losing(frozenset({(0, "down", 2)})))
+    assert played.losses[:2] == whole.losses[:2]
+    assert len(played.losses) == len(whole.losses)
+    assert played.ledger.total_flops("server") == whole.ledger.total_flops("server")
+
+
+def test_a_lost_gradient_leaves_the_head_as_it_was(place: Path, tmp_path: Path) -> None:
+    lost = frozenset(
+        (0, "down", up("sfl-v2", round_index, lap)) for round_index in range(ROUNDS) for lap in (1, 2, 3)
+    )
+    one = site(place, "sfl-v2", clients=1)
+    played = play(one, tmp_path, Losing(lost))
+    uploads = [message for _, _, message, _ in played.said if isinstance(message, Adapter)]
+    assert [upload.samples for upload in uploads] == [0, 0, 0]
+    assert not any(
+        value.any() for upload in uploads for name, value in upload.tensors.items() if "lora_B" in name
+    )
+    assert len(played.losses) == ROUNDS * STEPS
+    body = [value for name, value in played.trained.items() if "lora_B" in name]
+    assert body
+    assert all(value.any() for value in body)
+
+
+def test_a_lost_answer_of_frozen_is_sent_whole_once_more(place: Path, tmp_path: Path) -> None:
+    one = site(place, "frozen", clients=1, train={"batch_size": 64})
+    lost = frozenset({(0, "down", 1)})
+    sizes = {}
+    for label, link in (("ideal", Losing(frozenset())), ("lossy", Losing(lost))):
+        played = play(one, tmp_path, link)
+        sent = [message for _, _, message, _ in played.said if isinstance(message, Activation)]
+        sizes[label] = [message.hidden is not None for message in sent]
+    assert sizes["ideal"] == [True] + [False] * (ROUNDS * STEPS - 1)
+    assert sizes["lossy"] == [True, True] + [False] * (ROUNDS * STEPS - 2)
+
+
+@pytest.mark.parametrize("name", [name for name, one in SIGNATURES.items() if one.ends])
+def test_a_lost_upload_is_left_out_of_the_mean(name: str, place: Path, tmp_path: Path) -> None:
+    lost = frozenset({(1, "up", up(name, 0, len(expected(SIGNATURES[name], 0)) - 1))})
+    played = play(site(place, name), tmp_path, Losing(lost))
+    (own,) = [m for m, _ in said_by(played, 0, 0) if isinstance(m, Adapter)]
+    received = said_by(played, 0, 1)[0][1]
+    assert isinstance(received, Adapter)
+    assert received.version == 1
+    assert all(torch.equal(value, own.tensors[key]) for key, value in received.tensors.items())
+
+
+@pytest.mark.parametrize("name", [name for name, one in SIGNATURES.items() if one.ends])
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_a_client_that_missed_an_adapter_catches_up(
+    name: str, direction: str, place: Path, tmp_path: Path
+) -> None:
+    lost = frozenset({(1, direction, up(name, 1, 0))})
+    played = play(site(place, name), tmp_path, Losing(lost))
+    replies = [[said_by(played, client, at)[0][1] for client in range(2)] for at in range(ROUNDS)]
+    assert replies[1][1] is LOST
+    steady, behind = replies[2]
+    assert isinstance(steady, Adapter)
+    assert isinstance(behind, Adapter)
+    assert steady.version == behind.version == 2
+    # RoLoRA changed B in round 0 and A in round 1: who missed the first gets both now.
+    assert {key for key in steady.tensors if "lora_B" in key} == set()
+    assert {key for key in behind.tensors if "lora_B" in key} != set()
+    assert behind.tensors.keys() >= steady.tensors.keys()
+    assert all(torch.equal(behind.tensors[key], value) for key, value in steady.tensors.items())
+
+
+def test_an_unknown_method_is_refused_with_the_nearest() -> None:
+    with pytest.raises(
+        ValueError, match=r"unknown method.name 'sfl-v3'; did you mean 'sfl-v2'\? have fedlora"
+    ):
+        method("sfl-v3")

@@ -1,0 +1,56 @@
+"""Only real tokens cross the cut, and nothing is lost by it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splitfl.messages import Activation, Gradient
+from splitfl.methods.learner import pack, unpack
+from splitfl.node.build import Site
+from tests.splitfl import toy
+from tests.splitfl.driver import play
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=5))
+def test_unpacking_gives_every_real_token_back_and_zeros_elsewhere(rows: list[list[bool]]) -> None:
+    mask_BT = torch.tensor(rows)
+    hidden_BTD = torch.randn(*mask_BT.shape, 3)
+    packed_ND = pack(hidden_BTD, mask_BT)
+    assert len(packed_ND) == mask_BT.sum()
+    assert torch.equal(unpack(packed_ND, mask_BT), hidden_BTD * mask_BT[..., None])
+
+
+def test_without_a_mask_everything_is_sent_as_it_is() -> None:
+    hidden_BTD = torch.randn(2, 3, 4)
+    assert pack(hidden_BTD, None) is hidden_BTD
+    assert unpack(hidden_BTD, None) is hidden_BTD
+
+
+@pytest.mark.parametrize("model_type", ["bert", "gpt2"])
+def test_as_many_tokens_cross_as_the_batch_has(model_type: str, tmp_path: Path) -> None:
+    toy.model(tmp_path / "model", model_type)
+    toy.data(tmp_path / "data.tsv")
+    site = Site.of(toy.config(tmp_path, federation={"clients": 1, "rounds": 1}))
+    played = play(site, tmp_path)
+    batches = site.batches(0)
+    real = [int(batches.batch(step).inputs["attention_mask"].sum()) for step in range(3)]
+    padded = [batches.batch(step).inputs["attention_mask"].numel() for step in range(3)]
+    assert sum(real) < sum(padded)
+    sent = [message for _, _, message, _ in played.said if isinstance(message, Activation)]
+    back = [reply for _, _, _, reply in played.said if isinstance(reply, Gradient)]
+    assert [len(message.hidden) for message in sent if message.hidden is not None] == real
+    assert [len(reply.grad) for reply in back] == real
+
+
+def test_no_token_and_no_text_crosses_but_its_labels(tmp_path: Path) -> None:
+    """What a client sends has the hidden state, which tokens are real, and the labels: never the ids."""
+    toy.model(tmp_path / "model")
+    toy.data(tmp_path / "data.tsv")
+    played = play(Site.of(toy.config(tmp_path, federation={"clients": 1, "rounds": 1})), tmp_path)
+    for _, _, message, _ in played.said:
+        if isinstance(message, Activation):
+            assert set(message.context) <= {"mask", "last"}
+            assert all(not value.is_floating_point() for value in message.context.values())

@@ -1,0 +1,66 @@
+"""A model, its words and its data so small that a whole run takes a second."""
+
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from splitfl.config import RunConfig, from_dict
+from splitfl.partition.families import SEQUENCE_CLASSIFICATION
+from tests.splitfl import tiny
+
+TEXT = "the server learns what each client knows from hidden states and gradients that cross a link"
+WORDS = TEXT.split()
+LABELS = ("air", "wire")
+
+
+def model(
+    folder: Path, model_type: str = "bert", kind: str = SEQUENCE_CLASSIFICATION, *, is_base: bool = False
+) -> Path:
+    """A tiny checkpoint of four blocks with a tokenizer of whole words, as a hub's folder holds them.
+
+    `is_base` leaves out what stands on the base model, which is then made anew and trained.
+    """
+    whole = tiny.whole(model_type, kind, num_labels=len(LABELS))
+    (whole.base_model if is_base else whole).save_pretrained(folder)
+    special = ["[UNK]", "[PAD]", "[CLS]", "[SEP]"]
+    assert special[tiny.PADDING] == "[PAD]"
+    numbers = {word: i for i, word in enumerate([*special, *WORDS])}
+    backend = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def data(path: Path, rows: int = 120, *, labelled: bool = True) -> Path:
+    """Sentences of 1 to 15 words; which of two classes one is from shows in its first word."""
+    header = "text\tlabel\tgroup" if labelled else "text"
+    lines = []
+    for row in range(rows):
+        words = [WORDS[(row * 7 + 3 * i * i) % len(WORDS)] for i in range(1 + row * 11 % 15)]
+        label = LABELS[WORDS.index(words[0]) % 2]
+        lines.append(f"{' '.join(words)}\t{label}\tgroup-{row % 6}" if labelled else " ".join(words))
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def table(folder: Path, **tables: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run of two clients for two rounds of three steps with the model and data in `folder`."""
+    plain: dict[str, Any] = {
+        "model": {"name": str(folder / "model")},
+        "adapter": {"head": {"rank": 2}, "body": {"rank": 3}},
+        "task": {"name": "classification", "data": str(folder / "data.tsv"), "max_length": 16},
+        "federation": {"clients": 2, "rounds": 2, "local_steps": 3},
+        "train": {"batch_size": 8, "head_lr": 1e-2, "body_lr": 1e-2},
+        "transport": {"name": "inproc", "timeout_s": 20.0},
+        "client": {"device": "cpu"},
+        "server": {"device": "cpu"},
+    }
+    return {name: {**plain.get(name, {}), **tables.get(name, {})} for name in {**plain, **tables}}
+
+
+def config(folder: Path, **tables: dict[str, Any]) -> RunConfig:
+    """The same as `table`, resolved."""
+    return from_dict(table(folder, **tables))
