@@ -38,7 +38,9 @@ class Screen:
         """Says who has not come yet."""
         if self._invites:
             self._invites = False
-            said = f"  on the clients' machines: [bold]splitfl join {address} --client N[/], N one of {missing}"
+            said = (
+                f"  on the clients' machines: [bold]splitfl join {address} --client N[/], N one of {missing}"
+            )
             self._console.print(said, highlight=False, soft_wrap=True)
         names = ", ".join(map(str, missing))
         said = f"server at {address}, waiting for client {names}" if missing else "training"

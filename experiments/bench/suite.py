@@ -21,8 +21,8 @@ from experiments.bench.over_rpc import over_rpc
 from experiments.bench.ratio import Figure
 from experiments.bench.setting import Setting
 from experiments.bench.two_clients import two_clients
+from experiments.report.writing import write_whole
 from experiments.runs import environment
-from experiments.writing import write_whole
 from splitfl.config import DeviceConfig, one_of
 from splitfl.node.build import device_of
 

@@ -11,12 +11,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from experiments.plots import save_png
 from experiments.quantities import bytes_text, flops_text, seconds_text
 from experiments.report import write_comparison, write_report
+from experiments.report.plots import save_png
+from experiments.report.tally import by_client, curve
+from experiments.report.timeline import (
+    ACTIVITIES,
+    Span,
+    bounds,
+    mean_shares,
+    representative,
+    shares,
+    spans_by_round,
+)
 from experiments.runfolder import read_run
-from experiments.tally import by_client, curve
-from experiments.timeline import ACTIVITIES, Span, bounds, mean_shares, representative, shares, spans_by_round
 from splitfl.errors import ConfigError
 
 MakeRun = Callable[..., Path]

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from experiments.drawing import IDLE, MUTED, PALETTE, legend_above, say_empty
-from experiments.runfolder import Run
-from experiments.timeline import (
+from experiments.report.drawing import IDLE, MUTED, PALETTE, legend_above, say_empty
+from experiments.report.timeline import (
     ACTIVITIES,
     CLIENT,
     DOWN,
@@ -20,6 +19,7 @@ from experiments.timeline import (
     shares,
     spans_by_round,
 )
+from experiments.runfolder import Run
 
 COLOURS = {CLIENT: PALETTE[0], UP: PALETTE[1], DOWN: PALETTE[5], SERVER: PALETTE[2], WAITING: IDLE}
 

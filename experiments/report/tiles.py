@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from experiments.quantities import bytes_text, flops_text, metric_text, percent_text, seconds_text
+from experiments.report.story import METRICS
 from experiments.runfolder import Run, Summary
-from experiments.story import METRICS
 
 
 class Tile(NamedTuple):

@@ -11,15 +11,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from experiments import plots
-from experiments.panels import MAX_CLIENTS
 from experiments.quantities import bytes_text, flops_text, metric_text, percent_text, seconds_text
+from experiments.report import plots
+from experiments.report.panels import MAX_CLIENTS
+from experiments.report.story import emulation, headline, loading_code, outcome
+from experiments.report.tally import by_client, curve, measured
+from experiments.report.tiles import tiles
+from experiments.report.timeline import representative, spans_by_round
+from experiments.report.writing import write_whole
 from experiments.runfolder import Run, read_run
-from experiments.story import emulation, headline, loading_code, outcome
-from experiments.tally import by_client, curve, measured
-from experiments.tiles import tiles
-from experiments.timeline import representative, spans_by_round
-from experiments.writing import write_whole
 from splitfl.errors import ConfigError
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from experiments.drawing import canvas, house_style, to_svg
-from experiments.gantt import draw_round
-from experiments.panels import (
+from experiments.report.drawing import canvas, house_style, to_svg
+from experiments.report.gantt import draw_round
+from experiments.report.panels import (
     MAX_CLIENTS,
     draw_airtime,
     draw_bytes,
@@ -20,8 +20,8 @@ from experiments.panels import (
     draw_sent,
     draw_time_shares,
 )
+from experiments.report.writing import write_whole
 from experiments.runfolder import Run
-from experiments.writing import write_whole
 
 THIRD_PX, HALF_PX, FULL_PX = 350, 526, 1072
 """The widths of a page's columns."""
