@@ -219,6 +219,10 @@ def _enter(name: str, rank: int, world: int, host: str, port: int, own: str, tim
         _transports=["uv"],
         _channels=["basic"],
     )
+    # Not to be had by an option: the group itself would wait for 24 days for a member that has
+    # died, and the second run of a process would look for its peers under another name than theirs.
+    rpc.constants.DEFAULT_PROCESS_GROUP_TIMEOUT = timedelta(seconds=timeout_s)
+    rpc._init_counter = 0
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
         try:
