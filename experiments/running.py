@@ -54,7 +54,7 @@ def serve(site: Site, new_folder: NewFolder, screen: Screen, *, spawn: bool) -> 
     config = site.config
     transport, clients = config.transport, config.federation.clients
     base_bytes = _measure_from_here()
-    server = RpcServer(transport.host, transport.port, clients, transport.timeout_s)
+    server = RpcServer(transport.host, transport.port, clients, transport.timeout_s, transport.join_timeout_s)
     address = f"{server.address}:{server.port}"
     try:
         folder = new_folder()
@@ -101,21 +101,21 @@ def join(
     `adjust` puts this machine's own paths and device over the settings that the server gave.
     """
     connection = RpcClient(host, port, client, timeout_s)
-    config = adjust(from_dict(connection.experiment))
-    base_bytes = _measure_from_here()
-    on_begin(config)
-    with threads(config.client.threads):
-        node = ClientNode(client, Site.of(config).client_method(client))
+    try:
+        config = adjust(from_dict(connection.experiment))
+        base_bytes = _measure_from_here()
+        on_begin(config)
 
         def peak() -> dict[str, float]:
             row = _memory_row("client", client, base_bytes)
             return {"peak_bytes": row["peak_bytes"], "base_bytes": row["base_bytes"]}
 
-        try:
+        with threads(config.client.threads):
+            node = ClientNode(client, Site.of(config).client_method(client))
             connection.enter()
             run_client(node, connection, range(config.federation.rounds), peak, on_step)
-        finally:
-            connection.leave()
+    finally:
+        connection.leave()
 
 
 def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> Ended:

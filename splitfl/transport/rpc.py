@@ -8,6 +8,7 @@ there what is to be run and claims its number before it enters the RPC group.
 """
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -26,6 +27,8 @@ from torch.futures import Future
 from splitfl.errors import ConfigError, PeerLost, Timeout
 from splitfl.transport.interfaces import address_towards, interface_of, listening_address
 
+log = logging.getLogger(__name__)
+
 WARNING: Final = "PyTorch RPC trusts whoever reaches its port: use it on closed networks only"
 PROTOCOL: Final = "1"
 _SERVER: Final = "server"
@@ -41,11 +44,13 @@ _serving: dict[str, "RpcServer"] = {}  # RPC calls module functions, and knows o
 class RpcServer:
     """The server's end: a meeting point first, then a group with one member for each client."""
 
-    def __init__(self, host: str, port: int, clients: int, timeout_s: float) -> None:
+    def __init__(self, host: str, port: int, clients: int, timeout_s: float, join_timeout_s: float) -> None:
         """Raises ConfigError for an address that cannot be published and a port that is taken."""
+        _refuse_second_run()
         self.address = listening_address(host)
         self.clients = clients
         self.timeout_s = timeout_s
+        self.join_timeout_s = join_timeout_s
         self.heard_s: dict[int, float] = {}
         self.handler: Handler | None = None
         self.executor = ThreadPoolExecutor(clients + 1, thread_name_prefix="station")
@@ -67,6 +72,7 @@ class RpcServer:
             "torch": _torch_version(),
             "clients": self.clients,
             "timeout_s": self.timeout_s,
+            "join_timeout_s": self.join_timeout_s,
             "experiment": experiment,
         }
         self._store.set("splitfl/hello", json.dumps(hello))
@@ -82,6 +88,7 @@ class RpcServer:
         self.handler = handler
         _serving[_SERVER] = self
         self.heard_s = dict.fromkeys(range(self.clients), time.monotonic())
+        self._store.set("splitfl/go", "1")
         _enter(_SERVER, 0, self.clients + 1, self.address, self.port, self.address, self.timeout_s)
 
     def silent(self) -> list[int]:
@@ -109,28 +116,37 @@ class RpcClient:
         Raises Timeout where nobody listens, ConfigError where the two sides do not fit or
         another has come as this client already.
         """
+        _refuse_second_run()
         self._host, self._port, self._client = host, port, client
         _await_listener(host, port, timeout_s)
-        try:
-            self._store = TCPStore(
-                host, port, is_master=False, timeout=timedelta(seconds=timeout_s), wait_for_workers=False
-            )
-            self._store.wait(["splitfl/hello"], timedelta(seconds=timeout_s))
-            hello = json.loads(self._store.get("splitfl/hello"))
-        except DistError as error:
-            raise PeerLost(f"{host}:{port} answers, but not as a splitfl server does: {error}") from None
+        self._store, hello = _found(host, port, timeout_s)
         self._clients = int(hello["clients"])
         self._check(hello)
         self.timeout_s = float(hello["timeout_s"])
         self.experiment: dict[str, Any] = hello["experiment"]
+        self._join_timeout_s = float(hello["join_timeout_s"])
         self._over = threading.Event()
+        self._is_in = False
         self._lost: PeerLost | None = None
         if self._store.add(f"splitfl/claim/{client}", 1) > 1:
+            self.leave()
             raise ConfigError(f"another client {client} has joined {host}:{port} already")
 
     def enter(self) -> None:
-        """Says that this client is ready, and enters the group with the others."""
-        self._store.set(f"splitfl/ready/{self._client}", "1")
+        """Says that this client is ready, waits for the others, and enters the group with them.
+
+        The group's own rendezvous would give up on clients that come minutes apart.
+        """
+        try:
+            self._store.set(f"splitfl/ready/{self._client}", "1")
+            deadline_s = time.monotonic() + self._join_timeout_s
+            while not self._store.check(["splitfl/go"]):
+                if time.monotonic() > deadline_s:
+                    raise Timeout(f"the other clients did not come within {self._join_timeout_s:g} s")
+                time.sleep(_POLL_S)
+        except DistError as error:
+            raise self._gone(error) from None
+        self._is_in = True
         own = address_towards(self._host, self._port)
         name, rank = f"client-{self._client}", self._client + 1
         _enter(name, rank, self._clients + 1, self._host, self._port, own, self.timeout_s)
@@ -155,9 +171,13 @@ class RpcClient:
         return reply.numpy().tobytes()
 
     def leave(self) -> None:
-        """Leaves the group without waiting for anybody."""
+        """Leaves without waiting for anybody; one that never entered may come again."""
         self._over.set()
-        _leave()
+        if self._is_in:
+            _leave()
+        else:
+            with suppress(DistError):
+                self._store.add(f"splitfl/claim/{self._client}", -1)
 
     def _beat(self) -> None:
         while not self._over.wait(min(_BEAT_S, self.timeout_s / 4)):
@@ -169,7 +189,7 @@ class RpcClient:
                 return
 
     def _gone(self, error: RuntimeError) -> PeerLost:
-        reason = str(error).splitlines()[0]
+        reason = _first_line(error)
         if "timeout" in reason.lower() or "timed out" in reason.lower():
             return Timeout(f"the server at {self._host}:{self._port} was silent for {self.timeout_s:g} s")
         return PeerLost(f"the server at {self._host}:{self._port} went away ({reason})")
@@ -205,6 +225,10 @@ def _hear(client: int) -> None:
     _serving[_SERVER].heard_s[client] = time.monotonic()
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _torch_version() -> str:
     return torch.__version__.partition("+")[0]
 
@@ -219,10 +243,8 @@ def _enter(name: str, rank: int, world: int, host: str, port: int, own: str, tim
         _transports=["uv"],
         _channels=["basic"],
     )
-    # Not to be had by an option: the group itself would wait for 24 days for a member that has
-    # died, and the second run of a process would look for its peers under another name than theirs.
+    # Not to be had by an option: the group itself would wait for 24 days for a member that has died.
     rpc.constants.DEFAULT_PROCESS_GROUP_TIMEOUT = timedelta(seconds=timeout_s)
-    rpc._init_counter = 0
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
         try:
@@ -230,7 +252,7 @@ def _enter(name: str, rank: int, world: int, host: str, port: int, own: str, tim
                 name, rank=rank, world_size=world, rpc_backend_options=options
             )
         except (RuntimeError, DistError) as error:
-            reason = str(error).splitlines()[0]
+            reason = _first_line(error)
             raise PeerLost(f"{name} could not enter the RPC group at {host}:{port}: {reason}") from None
 
 
@@ -246,6 +268,38 @@ def _refuse_taken(address: str, port: int) -> None:
             probe.bind((address, port))
         except OSError as error:
             raise ConfigError(f"cannot listen on {address}:{port}: {error.strerror}") from None
+
+
+def _refuse_second_run() -> None:
+    if rpc._init_counter:  # torch counts its groups in each process, and would wait for peers that do not
+        raise ConfigError("PyTorch RPC carries one run a process: start the next one in a new process")
+
+
+def _found(host: str, port: int, timeout_s: float) -> tuple[TCPStore, dict[str, Any]]:
+    """The server's store and what it has put up there.
+
+    Looked for in a thread, since the store's own timeout does not hold against a listener
+    that says nothing.
+    """
+    found: list[tuple[TCPStore, dict[str, Any]] | DistError] = []
+
+    def look() -> None:
+        patience = timedelta(seconds=timeout_s)
+        try:
+            store = TCPStore(host, port, is_master=False, timeout=patience, wait_for_workers=False)
+            store.wait(["splitfl/hello"], patience)
+            found.append((store, json.loads(store.get("splitfl/hello"))))
+        except DistError as error:
+            found.append(error)
+
+    looking = threading.Thread(target=look, name="meeting", daemon=True)
+    looking.start()
+    looking.join(timeout_s)
+    first = found[0] if found else None
+    if not isinstance(first, tuple):
+        log.debug("no splitfl server at %s:%d: %s", host, port, first)
+        raise PeerLost(f"{host}:{port} answers, but not as a splitfl server does")
+    return first
 
 
 def _await_listener(host: str, port: int, timeout_s: float) -> None:
