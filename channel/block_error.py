@@ -59,7 +59,7 @@ class BlockErrorLaw:
         )
 
     def code_block(self, scheme: NDArray[np.int64] | int, snr_db: Real, bits: Real) -> Array:
-        """P(a code block of `bits` bits fails). The arguments broadcast; `scheme` is a position in the table."""
+        """P(a code block of `bits` bits fails); `scheme` is a position in the table. All broadcast."""
         steepness = self.slope_I[scheme] * np.sqrt(np.asarray(bits) / REFERENCE_BITS)
         return gaussian_tail(steepness * (snr_db - self.implementation_loss_db - self.s50_db_I[scheme]))
 

@@ -107,7 +107,7 @@ def _responses_db(seed: int) -> Array:
             for link in range(LINKS)
         ]
     )
-    response = line.response(np.zeros(1), _BLOCK_HZ * np.arange(RESOURCE_BLOCKS))[:, 0]
+    response = line.response(np.zeros(1), _BLOCK_HZ * np.arange(RESOURCE_BLOCKS, dtype=np.float64))[:, 0]
     return ratio_to_db(np.abs(response) ** 2)
 
 

@@ -28,7 +28,7 @@ def capacity(snr: Real) -> Array:
 def rayleigh_capacity(mean_snr: Real) -> Array:
     """Ergodic capacity in Rayleigh fading: log2(e) exp(1/g) E1(1/g).
 
-    Alouini & Goldsmith, IEEE Trans. Veh. Technol. 48(4), 1999, equation 34. Raises BadParameter unless
+    Alouini & Goldsmith, IEEE Trans. Veh. Technol. 48(4), 1999. Raises BadParameter unless
     the ratio is above 0.
     """
     bits: Array = scaled_exponential_integral(1.0 / above("mean_snr", mean_snr, 0.0)) / math.log(2.0)
@@ -38,14 +38,15 @@ def rayleigh_capacity(mean_snr: Real) -> Array:
 def bit_information(modulation_order: int, snr_db: Real) -> Array:
     """Mean mutual information of a coded bit, in [0, 1], of Gray-mapped square QAM with BICM.
 
-    `modulation_order` is bits a symbol: 2, 4, 6 or 8; `snr_db` is in decibels. Caire, Taricco & Biglieri, IEEE Trans. Inf. Theory 44(3), 1998, equation 15.
+    `modulation_order` is bits a symbol: 2, 4, 6 or 8 (Caire, Taricco & Biglieri, IEEE Trans. Inf. Theory
+    44(3), 1998). Raises BadParameter for any other.
     Below the grid the information falls in proportion to the SNR, above it is 1.
     """
     level_db = np.asarray(snr_db, dtype=np.float64)
     table = _bit_information(modulation_order)
     inside = np.interp(level_db, GRID_DB, table)
     below_db = np.minimum(level_db - GRID_DB[0], 0.0)
-    return np.where(below_db < 0.0, table[0] * db_to_ratio(below_db), inside)
+    return np.asarray(np.where(below_db < 0.0, table[0] * db_to_ratio(below_db), inside), dtype=np.float64)
 
 
 def snr_db_of_information(modulation_order: int, information: Real) -> Array:
@@ -60,7 +61,8 @@ def snr_db_of_information(modulation_order: int, information: Real) -> Array:
     rising = np.concatenate([[True], np.diff(np.maximum.accumulate(table)) > 0.0])
     inside = np.interp(wanted, table[rising], GRID_DB[rising])
     faint = GRID_DB[0] + ratio_to_db(np.maximum(wanted / table[0], np.finfo(np.float64).tiny))
-    return np.where(wanted < table[0], faint, np.where(wanted >= table[-1], GRID_DB[-1], inside))
+    level_db: Array = np.where(wanted < table[0], faint, np.where(wanted >= table[-1], GRID_DB[-1], inside))
+    return level_db
 
 
 @lru_cache

@@ -16,7 +16,7 @@ def eesm(sinr_R: Array, beta: Real) -> Array:
     """Exponential effective SINR -beta ln mean exp(-SINR / beta), all power ratios: (..., R) -> (...).
 
     The mean of the SINRs as beta grows, their least as it goes to 0. `beta` broadcasts to (...), is fitted to
-    each modulation and code, and stands in the law's data file (3GPP TR 25.892 (V6), annex A.4.3.2).
+    each modulation and code, and stands in the law's data file (3GPP TR 25.892 (V6), annex A).
     Raises BadParameter unless beta is above 0.
     """
     scale = above("beta", beta, 0.0)

@@ -21,7 +21,7 @@ class Fading:
     """A complex gain of unit mean power, as a function of time that needs no memory.
 
     A sum of W waves from W equal sectors of the horizon (Xiao, Zheng & Beaulieu, IEEE Trans. Wireless
-    Commun. 5(12), 2006, equations 4-6), and for Rice factor K > 0 a wave of constant strength beside it:
+    Commun. 5(12), 2006), and for Rice factor K > 0 a wave of constant strength beside it:
 
         h(t) = (1 / sqrt W) sum_n exp j(2 pi f_d t cos alpha_n + phi_n),  alpha_n = 2 pi (n + u_n) / W
         h_K(t) = sqrt(1 / (K + 1)) h(t) + sqrt(K / (K + 1)) exp j(2 pi f_d t cos theta + phi)
@@ -136,7 +136,7 @@ def rayleigh_outage(threshold: Real, mean_snr: Real) -> Array:
 def rician_outage(threshold: Real, mean_snr: Real, k_ratio: Real) -> Array:
     """P(SNR < threshold) = 1 - Q1(sqrt(2 K), sqrt(2 (1 + K) threshold / mean)), all power ratios.
 
-    Simon & Alouini, Digital Communication over Fading Channels, 2nd ed., table 2.2.
+    Simon & Alouini, Digital Communication over Fading Channels, 2nd ed., chapter 2.
     """
     rice = at_least("k_ratio", k_ratio, 0.0)
     ratio = np.asarray(threshold) / above("mean_snr", mean_snr, 0.0)

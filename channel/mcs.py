@@ -45,7 +45,7 @@ class SchemeTable:
         return self.modulation_order_I * self.code_rate_I
 
     def index(self, number: int) -> int:
-        """The position in the arrays of scheme `number`. Raises BadParameter for one that is not in the table."""
+        """The position of scheme `number` in the arrays. Raises BadParameter for one that is not there."""
         if not self.first <= number < self.first + self.size:
             last = self.first + self.size - 1
             raise BadParameter(f"{self.name} index must lie in [{self.first}, {last}], got {number}")

@@ -46,10 +46,10 @@ class Straight:
 
     def at(self, time_s: Array) -> Array:
         """Positions (T, N, 2)."""
-        free = self.start_N2 + np.asarray(time_s)[:, None, None] * self.velocity_N2
+        free: Array = self.start_N2 + np.asarray(time_s)[:, None, None] * self.velocity_N2
         if self.box_m is None:
             return free
-        box = np.asarray(self.box_m)
+        box = np.asarray(self.box_m, dtype=np.float64)
         return box - np.abs(np.mod(free, 2.0 * box) - box)
 
 

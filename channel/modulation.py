@@ -25,7 +25,7 @@ _TERMS: dict[str, tuple[float, tuple[tuple[float, float], ...]]] = {
     ),
 }
 """BER = sum of weight x erfc(k sqrt(scale gamma_b)) over (weight, k): Cho & Yoon, IEEE Trans. Commun.
-50(7), 2002, equations 9-16."""
+50(7), 2002."""
 
 _ANGLES = (np.arange(128) + 0.5) * (math.pi / 256)
 """Midpoints of (0, pi/2): the rule converges faster than any power there, the integrand being periodic."""
@@ -65,7 +65,7 @@ def rician_bit_error_rate(modulation: str, mean_snr_per_bit: Real, k_ratio: Real
 
     E erfc(k sqrt(a g)) = (2 / pi) int_0^{pi/2} M(-k^2 a / sin^2 t) dt with
     M(-s) = (1 + K) / (1 + K + s g) exp(-K s g / (1 + K + s g)) (Simon & Alouini, Digital Communication
-    over Fading Channels, 2nd ed., equations 8.102 and 2.17). Errors as in `bit_error_rate`.
+    over Fading Channels, 2nd ed., chapters 2 and 8). Errors as in `bit_error_rate`.
     """
     scale, terms = _terms(modulation)
     snr = at_least("mean_snr_per_bit", mean_snr_per_bit, 0.0)[..., None]

@@ -9,7 +9,7 @@ REFERENCE_K = 290.0
 
 
 def noise_w(bandwidth_hz: Real, *, noise_figure_db: Real = 0.0) -> Array:
-    """k T0 B F: the power of white noise referred to the antenna, with T0 = 290 K.
+    """The power k T0 B F of white noise referred to the antenna, with T0 = 290 K.
 
     Raises BadParameter unless the bandwidth is above 0 and the noise figure at least 0 dB.
     """

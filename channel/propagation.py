@@ -28,8 +28,10 @@ def free_space_db(distance_m: Real, frequency_hz: Real) -> Array:
     return loss_db
 
 
-def log_distance_db(distance_m: Real, *, exponent: Real, reference_db: Real, reference_m: Real = 1.0) -> Array:
-    """PL(d0) + 10 n log10(d / d0) (Rappaport, Wireless Communications, 2nd ed., equation 4.68).
+def log_distance_db(
+    distance_m: Real, *, exponent: Real, reference_db: Real, reference_m: Real = 1.0
+) -> Array:
+    """PL(d0) + 10 n log10(d / d0) (Rappaport, Wireless Communications, 2nd ed., section 4.9).
 
     Raises BadParameter unless distances are above 0 and `exponent` at least 0.
     """
@@ -124,7 +126,9 @@ class Environment:
         los_db = intercept + slope * log_distance + 20.0 * log_ghz
         if self.has_breakpoint:
             break_m = self.breakpoint_m(carrier)
-            far_db = intercept + 40.0 * log_distance + 20.0 * log_ghz - beyond * np.log10(break_m**2 + drop**2)
+            far_db = (
+                intercept + 40.0 * log_distance + 20.0 * log_ghz - beyond * np.log10(break_m**2 + drop**2)
+            )
             los_db = np.where(along <= break_m, los_db, far_db)
         base, steep, colour, height = self.nlos
         nlos_db = base + steep * log_distance + colour * log_ghz - height * (self.user_height_m - 1.5)

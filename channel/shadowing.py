@@ -18,7 +18,7 @@ _ROWS = 4096
 class ShadowField:
     """A standard normal value for every place in the plane, with correlation exp(-distance / decorrelation).
 
-    That is Gudmundson's law (Electronics Letters 27(23), 1991, equation 3), which is an AR(1) process
+    That is Gudmundson's law (Electronics Letters 27(23), 1991), which is an AR(1) process
     along a straight track. A sum of N plane waves (Cai & Giannakis, IEEE Trans. Veh. Technol. 52(6), 2003)
 
         s(x) = sqrt(2 / N) sum_n cos(k_n . x + phi_n)

@@ -14,7 +14,7 @@ from channel.errors import BadParameter
 from channel.mcs import SchemeTable
 from channel.values import above, whole
 
-_SMALL_SIZES = (
+_SMALL_SIZES: tuple[int, ...] = (
     *range(24, 193, 8),
     *range(208, 385, 16),
     *range(408, 577, 24),
@@ -109,13 +109,14 @@ def code_blocks(block_bits: int, code_rate: float) -> tuple[int, int]:
 
 def _small(wanted: float) -> int:
     """Step 3: round down to a grid, then up to the table."""
-    step = 2 ** max(3, math.floor(math.log2(wanted)) - 6)
-    return _SMALL_SIZES[bisect_left(_SMALL_SIZES, max(24, step * math.floor(wanted / step)))]
+    step = 1 << max(3, math.floor(math.log2(wanted)) - 6)
+    rounded = max(24, step * math.floor(wanted / step))
+    return _SMALL_SIZES[bisect_left(_SMALL_SIZES, rounded)]
 
 
 def _large(wanted: float, code_rate: float) -> int:
-    """Step 4: round to a grid (ties upward), then up to a size that cuts into equal code blocks of whole bytes."""
-    step = 2 ** (math.floor(math.log2(wanted - 24)) - 5)
+    """Step 4: round to a grid (ties upward), then up to a size that cuts into equal code blocks."""
+    step = 1 << (math.floor(math.log2(wanted - 24)) - 5)
     rounded = max(3840, step * math.floor((wanted - 24) / step + 0.5))
     if code_rate <= 0.25:
         count = math.ceil((rounded + 24) / 3816)
