@@ -35,6 +35,25 @@ BIBTEX: Final = {
   journal = {arXiv preprint arXiv:2503.18986},
   year = {2025}
 }""",
+    "ushape": """@article{vepakomma2018split,
+  title = {Split Learning for Health: Distributed Deep Learning without Sharing Raw Patient Data},
+  author = {Vepakomma, Praneeth and Gupta, Otkrist and Swedish, Tristan and Raskar, Ramesh},
+  journal = {arXiv preprint arXiv:1812.00564},
+  year = {2018}
+}""",
+    "csefsl": """@article{mu2023communication,
+  title = {Communication and Storage Efficient Federated Split Learning},
+  author = {Mu, Yujia and Shen, Cong},
+  journal = {arXiv preprint arXiv:2302.05599},
+  year = {2023}
+}""",
+    "fslsage": """@inproceedings{nair2025fslsage,
+  title = {{FSL-SAGE}: Accelerating Federated Split Learning via Smashed Activation Gradient Estimation},
+  author = {Nair, Srijith and Lin, Michael and Ju, Peizhong and Talebi, Amirreza and
+    Bentley, Elizabeth Serena and Liu, Jia},
+  booktitle = {International Conference on Machine Learning},
+  year = {2025}
+}""",
     "fedavg": """@inproceedings{mcmahan2017communication,
   title = {Communication-Efficient Learning of Deep Networks from Decentralized Data},
   author = {McMahan, Brendan and Moore, Eider and Ramage, Daniel and Hampson, Seth and
@@ -54,6 +73,47 @@ BIBTEX: Final = {
   author = {Sun, Youbang and Li, Zitao and Li, Yaliang and Ding, Bolin},
   booktitle = {International Conference on Learning Representations},
   year = {2024}
+}""",
+    "hosfl": """@article{chen2026hosfl,
+  title = {{HO-SFL}: Hybrid-Order Split Federated Learning with Backprop-Free Clients and
+    Dimension-Free Aggregation},
+  author = {Chen, Qiyuan and Chen, Xianhao and Wu, Xian and Wang, Yi},
+  journal = {arXiv preprint arXiv:2603.14773},
+  year = {2026}
+}""",
+    "hosl": """@article{aakriti2026hosl,
+  title = {{HOSL}: Hybrid-Order Split Learning for Memory-Constrained Edge Training},
+  author = {Aakriti and Li, Zhe and Liang, Dandan and Huang, Chao and Li, Rui and Yang, Haibo},
+  journal = {arXiv preprint arXiv:2601.10940},
+  year = {2026}
+}""",
+    "decomfl": """@inproceedings{li2025achieving,
+  title = {Achieving Dimension-Free Communication in Federated Learning via Zeroth-Order Optimization},
+  author = {Li, Zhe and Ying, Bicheng and Liu, Zidong and Dong, Chaosheng and Yang, Haibo},
+  booktitle = {International Conference on Learning Representations},
+  year = {2025}
+}""",
+    "fedkseed": """@inproceedings{qin2024federated,
+  title = {Federated Full-Parameter Tuning of Billion-Sized Language Models with Communication Cost
+    under 18 Kilobytes},
+  author = {Qin, Zhen and Chen, Daoyuan and Qian, Bingchen and Ding, Bolin and Li, Yaliang and
+    Deng, Shuiguang},
+  booktitle = {International Conference on Machine Learning},
+  year = {2024}
+}""",
+    "spry": """@inproceedings{panchal2024thinking,
+  title = {Thinking Forward: Memory-Efficient Federated Finetuning of Language Models},
+  author = {Panchal, Kunjal and Parikh, Nisarg and Choudhary, Sunav and Zhang, Lijun and Brun, Yuriy and
+    Guan, Hui},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024}
+}""",
+    "mezo": """@inproceedings{malladi2023finetuning,
+  title = {Fine-Tuning Language Models with Just Forward Passes},
+  author = {Malladi, Sadhika and Gao, Tianyu and Nichani, Eshaan and Damian, Alex and Lee, Jason D. and
+    Chen, Danqi and Arora, Sanjeev},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2023}
 }""",
     "minilm": """@inproceedings{wang2020minilm,
   title = {{MiniLM}: Deep Self-Attention Distillation for Task-Agnostic Compression

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from experiments.channel_cli import channel
+
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 SET = click.option(
@@ -61,6 +63,9 @@ def main() -> None:
     """
     # Before torch is imported: its C++ side writes warnings that help nobody here.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+main.add_command(channel)
 
 
 @main.command()

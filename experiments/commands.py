@@ -20,7 +20,7 @@ from experiments.runfolder import read_run
 from experiments.screen import Screen, summary_table
 from splitfl.config import RunConfig, load
 from splitfl.data.task import TASKS
-from splitfl.messages import Activation, Message
+from splitfl.messages import Activation, Gradient, Message
 from splitfl.methods.registry import METHODS
 from splitfl.node.build import Site
 from splitfl.node.evaluate import measure_adapter
@@ -77,7 +77,7 @@ def join(
     def on_step(round_index: int, message: Message) -> None:
         nonlocal steps
         steps += isinstance(message, Activation)
-        if not isinstance(message, Activation):
+        if not isinstance(message, Activation | Gradient):
             console.print(f"client {client}: round {round_index + 1}, {steps} batches sent", highlight=False)
 
     running.join(host, port, client, timeout_s=timeout_s, adjust=adjust, on_step=on_step, on_begin=on_begin)
@@ -141,9 +141,11 @@ def cite(preset: str, overrides: tuple[str, ...]) -> None:
 def _drive(name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: bool) -> None:
     console = Console(stderr=True)
     console.print(
-        f"[bold]{name}[/]: {config.method.name}, {config.model.name} cut after block {config.partition.cut}, "
+        f"{name}: {config.method.name}, {config.model.name} cut after block {config.partition.cut}, "
         f"{config.task.name}, {config.federation.clients} clients, {config.federation.rounds} rounds",
+        markup=False,
         highlight=False,
+        soft_wrap=True,
     )
     if config.transport.name == "rpc" and not spawn:
         console.print(f"[yellow]{WARNING}[/]", highlight=False)
@@ -151,13 +153,13 @@ def _drive(name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: boo
         site = Site.of(config)
     if site.task.skipped_rows:
         console.print(
-            f"[yellow]{site.task.skipped_rows} malformed rows of {site.task.source} were skipped[/]"
+            f"{site.task.skipped_rows} malformed rows of {site.task.source} were skipped",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
         )
-
-    def new_folder() -> Path:
-        return runs.new_folder(out, name, config)
-
-    with Screen(console, config, site.total_steps(), invites=not spawn) as screen:
+    screen_of_run = Screen(console, config, site.total_steps(), invites=not spawn)
+    with runs.FolderOnDemand(out, name, config) as new_folder, screen_of_run as screen:
         if spawn:
             folder, summary = running.run_here(site, new_folder, screen)
         else:

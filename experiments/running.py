@@ -120,10 +120,10 @@ def join(
 
 def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> Ended:
     keep_freed_memory()
+    clients = range(site.config.federation.clients)
+    nodes = [ClientNode(client, site.client_method(client)) for client in clients]
     with Run(site, folder, screen) as run:
         try:
-            clients = range(site.config.federation.clients)
-            nodes = [ClientNode(client, site.client_method(client)) for client in clients]
             run_inproc(site.config, nodes, run.station)
         except BaseException as error:
             run.fail(str(error) if isinstance(error, Exception) else "the run was interrupted")

@@ -3,16 +3,42 @@
 import importlib.metadata
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from splitfl.config import RunConfig, as_dict
-from splitfl.errors import ConfigError
+from splitfl.errors import ConfigError, DataError, ModelMissing
 from splitfl.node.run import write_json
 
 _LIBRARIES = ("splitfl", "torch", "transformers", "peft", "numpy", "safetensors")
+
+
+class FolderOnDemand:
+    """Makes a run's folder when called; as a context it takes away one that bad input left without a run."""
+
+    def __init__(self, parent: Path, name: str, config: RunConfig) -> None:
+        self._parent, self._name, self._config = parent, name, config
+        self._folder: Path | None = None
+
+    def __call__(self) -> Path:
+        """See `new_folder`."""
+        self._folder = new_folder(self._parent, self._name, self._config)
+        return self._folder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        is_bad_input = isinstance(error, (ConfigError, DataError, ModelMissing))
+        if is_bad_input and self._folder is not None and not (self._folder / "summary.json").exists():
+            shutil.rmtree(self._folder)
 
 
 def new_folder(parent: Path, name: str, config: RunConfig) -> Path:
@@ -21,12 +47,15 @@ def new_folder(parent: Path, name: str, config: RunConfig) -> Path:
     Raises ConfigError where nothing can be written there.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    folder = None
     try:
         parent.mkdir(parents=True, exist_ok=True)
         folder = _first_free(parent / f"{name}-{stamp}")
         write_json(folder / "config.json", as_dict(config))
         write_json(folder / "environment.json", environment(shlex.join(["splitfl", *sys.argv[1:]])))
     except OSError as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         raise ConfigError(f"cannot write a run's folder in {parent}: {error.strerror}") from None
     return folder
 

@@ -65,6 +65,13 @@ def train_all(piece: Piece) -> None:
     piece.requires_grad_(True)
 
 
+def train_top(piece: Piece) -> None:
+    """Makes what stands on the base model trainable, besides what already is."""
+    for child in piece.model.children():
+        if child is not piece.base:
+            child.requires_grad_(True)
+
+
 def trainable(piece: Piece) -> dict[str, nn.Parameter]:
     """The piece's trainable tensors by their names in the unsplit model, in the model's order."""
     named = piece.model.named_parameters()
@@ -84,9 +91,14 @@ def install(piece: Piece, tensors: Mapping[str, Tensor]) -> None:
             )
         if held[name].shape != value.shape:
             raise ConfigError(f"{name} must be {tuple(held[name].shape)}, got {tuple(value.shape)}")
+    overwrite(held, tensors)
+
+
+def overwrite(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    """Copies values into the parameters of these names, frozen or not."""
     with torch.no_grad():
-        for name, value in tensors.items():
-            held[name].copy_(value)
+        for name, value in values.items():
+            parameters[name].copy_(value)
 
 
 def export_adapter(
@@ -107,6 +119,7 @@ def export_adapter(
     ranks = {name.removesuffix(_A): value.shape[0] for name, value in tensors.items() if name.endswith(_A)}
     alphas = {name: _side(family_of(model_type), name, adapter, cut).alpha for name in ranks}
     config = _peft_config(model_type, ranks, alphas)
+    config.target_modules = sorted(ranks)  # peft made a set of them, whose order is each process's own
     config.base_model_name_or_path = model_name
     config.task_type = "CAUSAL_LM" if kind == CAUSAL_LM else None
     config.modules_to_save = (

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 import types
 import typing
@@ -34,12 +35,15 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionConfig:
-    """Where the model is cut: the client's head holds the first `cut` blocks."""
+    """Where the model is cut: the client's head holds the first `cut` blocks, and for the
+    methods that have one its tail the last `tail_blocks` and all that is above them."""
 
     cut: int = 2
+    tail_blocks: int = 0
 
     def __post_init__(self) -> None:
         at_least("partition.cut", self.cut, 1)
+        at_least("partition.tail_blocks", self.tail_blocks, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +115,45 @@ class FederationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
-    """How they learn. `in_flight` steps may be under way on the server at the same time:
-    step i then starts from the server's parameters after step i - in_flight."""
+    """How they learn; what a method does not read must stay as it is here.
+
+    At most `in_flight` steps are under way on the server at the same time, one where a
+    method cannot take more: step i then starts from the server's parameters after step
+    i - in_flight. An auxiliary has the model's
+    last `auxiliary_blocks` blocks and what stands on them; with one, every
+    `upload_interval`-th batch of a round goes up. It is aligned to the server's gradients
+    every `align_interval` rounds, by `align_passes` over a client's last `align_batches`
+    uploads.
+
+    A client without backpropagation finds the loss's slope along `perturbations` directions
+    a step: by a `difference` to where it stands, a `central` one, both over a distance of
+    `mu` an element, or exactly, by forward mode (`jvp`). `pool` is how many directions there
+    are in all, for a method that draws them from a pool.
+    """
 
     name: str = "sfl-v2"
     in_flight: int = 1
+    auxiliary_blocks: int = 0
+    upload_interval: int = 1
+    align_interval: int = 1
+    align_passes: int = 5
+    align_batches: int = 8
+    perturbations: int = 4
+    mu: float = 1e-3
+    derivative: str = "difference"
+    pool: int = 1024
 
     def __post_init__(self) -> None:
         at_least("method.in_flight", self.in_flight, 1)
+        at_least("method.auxiliary_blocks", self.auxiliary_blocks, 0)
+        at_least("method.upload_interval", self.upload_interval, 1)
+        at_least("method.align_interval", self.align_interval, 1)
+        at_least("method.align_passes", self.align_passes, 1)
+        at_least("method.align_batches", self.align_batches, 1)
+        at_least("method.perturbations", self.perturbations, 1)
+        above("method.mu", self.mu, 0.0)
+        at_least("method.pool", self.pool, 1)
+        one_of("method.derivative", self.derivative, ("difference", "central", "jvp"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +216,7 @@ class DeviceConfig:
     flops: float = 5e10
 
     def __post_init__(self) -> None:
-        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ConfigError(f"device must be auto, cpu or cuda[:N], got {self.device!r}")
         at_least("threads", self.threads, 1)
         above("flops", self.flops, 0.0)
@@ -292,8 +327,9 @@ def one_of(name: str, got: str, allowed: Iterable[str]) -> None:
 
 
 def nearest(got: str, allowed: Iterable[str]) -> str:
-    """` did you mean 'x'?` where something is close enough, else nothing."""
+    """` did you mean 'x'?` where something is close enough or begins like that, else nothing."""
     close = difflib.get_close_matches(got, list(allowed), n=1)
+    close += [name for name in allowed if len(got) > 1 and name.startswith(got)]
     return f" did you mean {close[0]!r}?" if close else ""
 
 

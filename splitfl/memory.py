@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
 def resident_bytes() -> int:
@@ -38,9 +38,13 @@ def keep_freed_memory() -> bool:
 
     A training step frees and takes the same buffers over and over. By default each one
     over 32 MiB costs a system call and a page fault for every 4 KiB; kept, they cost
-    nothing (3 to 5 % of a step here). Returns whether this libc obeyed.
+    nothing (3 to 5 % of a step here). The heaps that glibc gives to further threads hold
+    64 MiB at most and are given back all the same, so all threads share the first one
+    (as much again where the steps run in threads, as on a server). Call it early: a heap
+    that a thread has already stays. Returns whether this libc obeyed.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(M_MMAP_THRESHOLD, 1 << 30) and libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1))
+    wanted = ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, (1 << 31) - 1))
+    return all([libc.mallopt(parameter, value) for parameter, value in wanted])

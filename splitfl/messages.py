@@ -18,7 +18,8 @@ class Control:
     """Asks for, or acknowledges, something that carries no tensors.
 
     `ask` is one of `begin` (a client enters round `round` and says how many steps it
-    will make), `done` (an acknowledgement) and `leave` (a client has finished).
+    will make), `skip` (a client gives up a step that it had announced), `done` (an
+    acknowledgement) and `leave` (a client has finished).
     """
 
     ask: str
@@ -43,17 +44,46 @@ class Activation:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Output:
+    """The hidden state above the server's blocks, for the client to carry on from."""
+
+    ids_B: Tensor
+    hidden: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Gradient:
-    """The loss's gradient with respect to the hidden state of the same samples."""
+    """The loss's gradient with respect to the hidden state of the same samples.
+
+    `loss` is the loss itself where it is the client that computed it, else None.
+    """
 
     ids_B: Tensor
     grad: Tensor
+    loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scalars:
+    """Numbers that stand for an update, for whoever draws the same directions from their names.
+
+    `values` is float32 with one row a step, from round `round` on. `steps` says how many
+    of the rows are each client's: round by round, the clients in order; one number where
+    they are all the sender's. `samples` and `losses` are as an `Adapter`'s.
+    """
+
+    round: int
+    values: Tensor
+    steps: tuple[int, ...]
+    samples: int = 0
+    losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Adapter:
     """Trainable tensors by their names in the unsplit model, and whose work they are.
 
+    A client's auxiliary, which is no part of that model, has names that begin with `auxiliary.`.
     `version` counts aggregations. `samples` weighs an upload in the mean; `losses` are
     the client's own training losses where it computed them itself.
     """
@@ -64,7 +94,7 @@ class Adapter:
     losses: tuple[float, ...] = ()
 
 
-Message = Control | Activation | Gradient | Adapter
+Message = Control | Activation | Output | Gradient | Scalars | Adapter
 
 
 class Lost:

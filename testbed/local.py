@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Self
 
 _GRACE_S = 5.0
+# Clients run the same code as this process, not an `experiments` that lies where it was started.
+_ROOT = str(Path(__file__).parent.parent)
 
 
 class LocalClients:
@@ -22,14 +24,28 @@ class LocalClients:
 
     def __init__(self, address: str, clients: int, threads: int, logs: Path) -> None:
         self._logs = logs
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")])),
+        }
         self._processes: list[subprocess.Popen[bytes]] = []
         try:
             for client in range(clients):
                 with self._log(client).open("wb") as log:
                     self._processes.append(
                         subprocess.Popen(
-                            [sys.executable, "-m", "experiments", "join", address, "--client", str(client)],
+                            [
+                                sys.executable,
+                                "-P",
+                                "-m",
+                                "experiments",
+                                "join",
+                                address,
+                                "--client",
+                                str(client),
+                            ],
                             stdin=subprocess.DEVNULL,
                             stdout=log,
                             stderr=subprocess.STDOUT,

@@ -25,12 +25,12 @@ def codec(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
     step_s, frame_s, copy_s = zip(*times, strict=True)
     return [
         Figure(
-            what="encoding and decoding an activation / unsplit step",
+            what="time, encoding and decoding an activation / unsplit step*",
             ratios=pair_ratios(frame_s, step_s),
             target=at_most(0.01),
         ),
         Figure(
-            what="encoding and decoding an activation / copying its bytes once",
+            what="the same / copying its bytes once",
             ratios=pair_ratios(frame_s, copy_s),
         ),
     ]
@@ -40,10 +40,10 @@ def _time(hand: Hand, setting: Setting) -> None:
     """Hands over (step, frame, copy) in seconds, a row a sweep."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    batch = batches_of(setting)[0]
+    batch = batches_of(setting, 1)[0]
     model = adapted_model(setting).train()
     optimiser = adamw(model, setting)
-    hidden_BTD = torch.randn(setting.batch, setting.tokens, setting.width)
+    hidden_BTD = torch.randn(setting.batch, setting.tokens, setting.width)  # on the CPU, as a frame has it
     message = Activation(ids_B=batch.ids_B, hidden=hidden_BTD, labels=batch.labels)
     envelope = Envelope(client=0, round=0, lap=1)
     rows = []

@@ -22,7 +22,7 @@ Rest = Callable[[float], None]
 """Ends a block, saying its mean training loss; returns when the next one is to begin."""
 
 _SAME_LOSS = 1e-4
-_START_AT_ONCE = 2
+_START_AT_ONCE = 3
 
 
 class Play(Protocol):
@@ -80,12 +80,13 @@ def contest(
     with ExitStack() as stack:
         running: dict[str, Fresh] = {}
         names = list(contestants)
-        for pair in (names[first : first + _START_AT_ONCE] for first in range(0, len(names), _START_AT_ONCE)):
-            progress(f"{' and '.join(pair)} warming up")
-            for name in pair:
+        for first in range(0, len(names), _START_AT_ONCE):
+            starting = names[first : first + _START_AT_ONCE]
+            progress(f"{', '.join(starting)} warming up")
+            for name in starting:
                 log = setting.folder / f"{name}.log"
                 running[name] = stack.enter_context(Fresh(log, perform, setting, contestants[name]))
-            for name in pair:
+            for name in starting:
                 samples[name].append(running[name].take())
         for sweep in range(setting.sweeps):
             first = sweep % len(names)  # nobody always comes after the same other

@@ -14,7 +14,7 @@ import torch
 from transformers.models.gpt2 import modeling_gpt2
 
 from experiments.bench.fresh import Fresh, Hand
-from experiments.bench.ratio import Figure, at_most, pair_ratios
+from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
 from experiments.bench.unsplit import adamw, adapted_model, batches_of, train_step
 from splitfl.memory import forget_peak, keep_freed_memory, peak_resident_bytes, resident_bytes
@@ -28,24 +28,23 @@ _WAYS = {"unsplit": False, "client": True, "unsplit-keeping": True, "client-as-i
 
 def memory(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
     """The client's memory where the cut leaves it the first of twelve blocks."""
-    deep = replace(setting.resized(blocks=12, cut=1), steps=1).prepare()
-    peaks: dict[str, list[float]] = {}
-    for sweep in range(1 if setting.is_quick else 2):
-        for name, keeps in list(_WAYS.items())[: 2 if setting.is_quick else None]:
-            progress(f"memory of {name}")
-            measure = _unsplit if name.startswith("unsplit") else _client
-            with Fresh(deep.folder / f"{name}-{sweep}.log", measure, deep, keeps) as process:
-                peaks.setdefault(name, []).append(process.take())
-                process.go()
+    deep = replace(setting, folder=setting.folder / "deep", blocks=12, cut=1, steps=1).prepare()
+    peaks: dict[str, float] = {}
+    for name, keeps in list(_WAYS.items())[: 2 if setting.is_quick else None]:
+        progress(f"memory of {name}")
+        measure = _unsplit if name.startswith("unsplit") else _client
+        with Fresh(deep.folder / f"{name}.log", measure, deep, keeps) as process:
+            peaks[name] = process.take()
+            process.go()
 
     def figure(what: str, one: str, other: str) -> Figure:
-        return Figure(what=f"peak memory of {what}", ratios=pair_ratios(peaks[one], peaks[other]))
+        return Figure(what=f"peak memory, {what}", ratios=(peaks[one] / peaks[other],))
 
     figures = [replace(figure("client / unsplit", "client", "unsplit"), target=at_most(0.35))]
     if not setting.is_quick:
         figures += [
-            figure("client / unsplit, both keeping freed memory", "client", "unsplit-keeping"),
-            figure("client / unsplit, neither keeping freed memory", "client-as-it-comes", "unsplit"),
+            figure("client / unsplit*", "client", "unsplit-keeping"),
+            figure("client without it / unsplit", "client-as-it-comes", "unsplit"),
         ]
     return figures
 
@@ -71,7 +70,7 @@ class _Meter:
 def _unsplit(hand: Hand, setting: Setting, keeps: bool) -> None:
     meter = _Meter(setting, keeps)
     model = adapted_model(setting).train()
-    train_step(model, adamw(model, setting), batches_of(setting)[0])
+    train_step(model, adamw(model, setting), batches_of(setting, 1)[0])
     hand(meter.peak_bytes())
 
 

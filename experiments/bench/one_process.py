@@ -5,7 +5,7 @@ from collections.abc import Callable
 from experiments.bench.contest import Contestant, contest
 from experiments.bench.product import Product
 from experiments.bench.prototype import prototype
-from experiments.bench.ratio import Figure, at_most, pair_ratios
+from experiments.bench.ratio import Figure, Target, at_most, pair_ratios
 from experiments.bench.setting import Setting
 from experiments.bench.unsplit import unsplit
 
@@ -25,24 +25,15 @@ def one_process(setting: Setting, progress: Callable[[str], None]) -> list[Figur
         }
     result = contest(setting, contestants, progress)
     product_s = result.wall_s("product")
+
+    def figure(what: str, other: str, target: Target | None = None) -> Figure:
+        ratios = pair_ratios(product_s, result.wall_s(other))
+        return Figure(what=f"time, product / {what}", ratios=ratios, target=target)
+
     figures = [
-        Figure(
-            what="wall time of product / unsplit",
-            ratios=pair_ratios(product_s, result.wall_s("unsplit")),
-            target=at_most(1.00),
-        ),
-        Figure(
-            what="wall time of product / prototype",
-            ratios=pair_ratios(product_s, result.wall_s("prototype")),
-            target=at_most(1.03),
-        ),
+        figure("unsplit", "unsplit", at_most(1.00)),
+        figure("prototype", "prototype", at_most(1.03)),
     ]
     if not setting.is_quick:
-        figures += [
-            Figure(
-                what=f"wall time of product / {other}, with the product's allocator setting",
-                ratios=pair_ratios(product_s, result.wall_s(f"{other}-keeping")),
-            )
-            for other in ("unsplit", "prototype")
-        ]
+        figures += [figure("unsplit*", "unsplit-keeping"), figure("prototype*", "prototype-keeping")]
     return figures

@@ -24,29 +24,27 @@ def over_rpc(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
             "rpc-prototype-keeping": Contestant(
                 play=PrototypeRpc(keeps_memory=True), samples=samples, keeps_memory=True
             ),
+            "rpc-prototype-shared": Contestant(play=PrototypeRpc(transports=("shm", "uv")), samples=samples),
         }
     result = contest(setting, contestants, progress)
     figures = [
-        *_both(result, "unsplit", at_most(1.02)),
-        *_both(result, "rpc-prototype", at_most(1.03)),
+        *_both(result, "unsplit", "unsplit", at_most(1.02)),
+        *_both(result, "prototype", "rpc-prototype", at_most(1.03)),
     ]
     if not setting.is_quick:
-        figures += [*_both(result, "unsplit-keeping", None), *_both(result, "rpc-prototype-keeping", None)]
+        shared_s, tcp_s = result.cpu_s("rpc-prototype-shared"), result.cpu_s("rpc-prototype")
+        figures += [
+            *_both(result, "unsplit*", "unsplit-keeping", None),
+            *_both(result, "prototype*", "rpc-prototype-keeping", None),
+            Figure(what="CPU, prototype over shared memory / over TCP", ratios=pair_ratios(shared_s, tcp_s)),
+        ]
     return figures
 
 
-def _both(result: Result, other: str, target: Target | None) -> list[Figure]:
-    name, is_keeping = other.removesuffix("-keeping"), other.endswith("-keeping")
-    note = ", with the product's allocator setting" if is_keeping else ""
+def _both(result: Result, what: str, other: str, target: Target | None) -> list[Figure]:
+    wall = pair_ratios(result.wall_s("rpc-product"), result.wall_s(other))
+    cpu = pair_ratios(result.cpu_s("rpc-product"), result.cpu_s(other))
     return [
-        Figure(
-            what=f"wall time of product / {name}{note}",
-            ratios=pair_ratios(result.wall_s("rpc-product"), result.wall_s(other)),
-            target=target,
-        ),
-        Figure(
-            what=f"CPU time of product / {name}{note}",
-            ratios=pair_ratios(result.cpu_s("rpc-product"), result.cpu_s(other)),
-            target=target,
-        ),
+        Figure(what=f"wall, product / {what}", ratios=wall, target=target),
+        Figure(what=f"CPU, product / {what}", ratios=cpu, target=target),
     ]

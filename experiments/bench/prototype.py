@@ -3,6 +3,7 @@
 # B batch, T tokens, D hidden, V vocabulary
 
 from collections.abc import Callable
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -77,13 +78,12 @@ def prototype(setting: Setting, blocks: int, rest: Rest) -> None:
 
 def play(setting: Setting, blocks: int, rest: Rest, learn: Learn) -> None:
     """The head's side, wherever the body is."""
-    batches = batches_of(setting)
+    batches = iter(batches_of(setting, blocks * setting.steps))
     head = Head(setting).train()
     optimiser = adamw(head, setting)
-    for block in range(blocks):
+    for _ in range(blocks):
         losses = []
-        for step in range(block * setting.steps, (block + 1) * setting.steps):
-            batch = batches[step % len(batches)]
+        for batch in islice(batches, setting.steps):
             hidden_BTD = head(batch.inputs["input_ids"])
             loss, grad_BTD = learn(hidden_BTD.detach(), batch.labels)
             hidden_BTD.backward(grad_BTD)

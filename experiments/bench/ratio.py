@@ -46,7 +46,7 @@ class Figure:
             "median": self.median,
             "min": min(self.ratios),
             "max": max(self.ratios),
-            "pairs": len(self.ratios),
+            "ratios": list(self.ratios),
             "target": None if self.target is None else str(self.target),
             "is_met": self.is_met,
         }

@@ -39,7 +39,7 @@ class Setting:
     cut: int = 2
     lr: float = 1e-3
     steps: int = 3
-    sweeps: int = 6
+    sweeps: int = 5
     device: str = "cpu"
     is_quick: bool = False
 
@@ -101,11 +101,6 @@ class Setting:
             cut=self.cut,
         )
         return self
-
-    def resized(self, **sizes: Any) -> "Setting":
-        """The same in other sizes, in a folder of its own."""
-        name = "-".join(f"{key}{value}" for key, value in sizes.items())
-        return replace(self, folder=self.folder / name, **sizes)
 
     def once(self) -> "Setting":
         """The same for a first look: a single sweep of short blocks."""

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from transformers.utils import logging
 
 from experiments.bench.codec import codec
 from experiments.bench.memory import memory
@@ -37,6 +39,8 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "codec": codec,
 }
 
+_IDLE_LOAD: Final = 0.5
+
 
 def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path | None) -> None:
     """Runs the benchmarks named (all where none is) and prints their figures.
@@ -46,7 +50,9 @@ def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path
     for name in only:
         one_of("benchmark", name, BENCHMARKS)
     device = device_of(DeviceConfig(device=device))
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     found: dict[str, list[Figure]] = {}
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="splitfl-bench-") as folder, _bar() as progress:
         task = progress.add_task("preparing", total=len(only or BENCHMARKS))
         setting = Setting(folder=Path(folder), device=device)
@@ -61,9 +67,12 @@ def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path
             found[name] = BENCHMARKS[name](setting, said)
             progress.update(task, advance=1, refresh=True)
     command = shlex.join(["python", "-m", "experiments.bench", *sys.argv[1:]])
-    whence = {**environment(command), "machine": machine(), "setting": setting.as_row()}
+    whence = {**environment(command), "machine": machine(), "load": load, "setting": setting.as_row()}
     Console().print(table(found))
     Console().print(f"{whence['started']}, {whence['git_commit']}, {whence['machine']}", highlight=False)
+    if load > _IDLE_LOAD:
+        busy = f"[yellow]the machine was not idle (load {load:.1f} at the start): trust the ratios less[/]"
+        Console().print(busy, highlight=False)
     if as_json is not None:
         rows = {name: [figure.as_row() for figure in figures] for name, figures in found.items()}
         write_whole(as_json, (json.dumps({**whence, "figures": rows}, indent=2) + "\n").encode())
@@ -71,8 +80,11 @@ def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path
 
 def table(found: Mapping[str, Sequence[Figure]]) -> Table:
     """The figures as a person reads them."""
-    shown = Table("benchmark", "ratio of")
-    for heading in ("median", "min..max", "pairs", "target", ""):
+    caption = "* with the product's allocator setting: freed memory is kept for the next step"
+    shown = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", pad_edge=False)
+    shown.add_column("benchmark", no_wrap=True)
+    shown.add_column("ratio of")
+    for heading in ("median", "min..max", "target", ""):
         shown.add_column(heading, justify="right", no_wrap=True)
     for name, figures in found.items():
         for index, figure in enumerate(figures):
@@ -81,7 +93,6 @@ def table(found: Mapping[str, Sequence[Figure]]) -> Table:
                 figure.what,
                 _three_digits(figure.median),
                 f"{_three_digits(min(figure.ratios))}..{_three_digits(max(figure.ratios))}",
-                str(len(figure.ratios)),
                 str(figure.target or ""),
                 {True: "[green]met[/]", False: "[red]not met[/]", None: ""}[figure.is_met],
             )

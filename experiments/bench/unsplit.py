@@ -15,14 +15,11 @@ from splitfl.node.build import Site
 
 def unsplit(setting: Setting, blocks: int, rest: Rest) -> None:
     """A contestant."""
-    batches = batches_of(setting)
+    batches = iter(batches_of(setting, blocks * setting.steps))
     model = adapted_model(setting).train()
     optimiser = adamw(model, setting)
-    for block in range(blocks):
-        losses = []
-        for step in range(block * setting.steps, (block + 1) * setting.steps):
-            batch = batches[step % len(batches)]
-            losses.append(train_step(model, optimiser, batch))
+    for _ in range(blocks):
+        losses = [train_step(model, optimiser, next(batches)) for _ in range(setting.steps)]
         rest(sum(losses) / len(losses))
 
 
@@ -53,7 +50,7 @@ def adamw(module: torch.nn.Module, setting: Setting) -> torch.optim.AdamW:
     return torch.optim.AdamW(trained, lr=setting.lr, weight_decay=0.0)
 
 
-def batches_of(setting: Setting) -> list[Batch]:
-    """The batches of one epoch of a single client, in the product's order, made beforehand."""
+def batches_of(setting: Setting, steps: int) -> list[Batch]:
+    """The first batches of a single client, in the product's order, made beforehand."""
     batches = Site.of(setting.config(rounds=1)).batches(0)
-    return [batches.batch(step).to(torch.device(setting.device)) for step in range(len(batches))]
+    return [batches.batch(step).to(torch.device(setting.device)) for step in range(steps)]

@@ -19,7 +19,7 @@ MAX_CLIENTS = 12
 MAX_MARKERS = 40
 """A curve of more points than this is drawn without markers."""
 
-KINDS = ("Activation", "Gradient", "Adapter", "Control")
+KINDS = ("Activation", "Gradient", "Adapter", "Control", "Scalars")
 """Message kinds in the order of their colours; a kind that is not here takes a colour after these."""
 
 METRIC_LABELS = {

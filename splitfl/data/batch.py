@@ -22,6 +22,11 @@ class Batch:
     inputs: Mapping[str, Tensor]
     labels: Tensor
 
+    @property
+    def shape_BT(self) -> torch.Size:
+        """Samples and tokens, padding included."""
+        return self.inputs["input_ids"].shape
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on this device; its names stay where they are."""
         return Batch(

@@ -68,9 +68,9 @@ class Batches:
     """The batches of one client's examples: each example exactly once an epoch.
 
     The order of an epoch is a permutation named by seed, client and epoch, so any step
-    can be drawn by itself. The last batch of an epoch may be short. `skipped` counts
-    examples that have too few tokens to learn from: none, or one in a language model.
-    Raises DataError where no example is left.
+    can be drawn by itself. The last batch of an epoch may be short. `client` says whose
+    they are; `skipped` counts examples that have too few tokens to learn from: none, or one
+    in a language model. Raises DataError where no example is left.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Batches:
         self._max_length = max_length
         self._batch_size = batch_size
         self._seed = seed
-        self._client = client
+        self.client = client
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
 
@@ -117,7 +117,7 @@ class Batches:
         """The batch of this step, counted from 0 over all epochs."""
         epoch, step_of_epoch = divmod(step, len(self))
         if epoch != self._epoch:
-            rng = stream(self._seed, "order", self._client, epoch)
+            rng = stream(self._seed, "order", self.client, epoch)
             self._epoch, self._order = epoch, rng.permutation(self.num_samples)
         start = step_of_epoch * self._batch_size
         return self._collated(self._order[start : start + self._batch_size])

@@ -9,13 +9,13 @@ plain sequential learning; more is the bounded delay of pipelined and asynchrono
 import queue
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from splitfl.adapters import install, trainable
+from splitfl.adapters import overwrite, trainable
 from splitfl.config import TrainConfig
 from splitfl.methods.learner import adamw
 from splitfl.partition.cost import cost
@@ -32,6 +32,14 @@ class BodyStep:
     grads: tuple[Tensor, ...]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Worker:
+    """A piece to compute with, and those of its tensors that may be trained."""
+
+    piece: Piece
+    parameters: Mapping[str, torch.nn.Parameter]
+
+
 class Body:
     """The last piece of the model, on the server."""
 
@@ -40,8 +48,10 @@ class Body:
         self._in_flight = in_flight
         self._master = trainable(piece)
         self._optimiser = adamw(self._master, train.body_lr, train)
-        self._free: queue.SimpleQueue[Piece] = queue.SimpleQueue()
-        for worker in [replica(piece) for _ in range(in_flight)] if in_flight > 1 else [piece]:
+        pieces = [replica(piece) for _ in range(in_flight)] if in_flight > 1 else [piece]
+        self._workers = [_Worker(piece=one, parameters=trainable(one)) for one in pieces]
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._workers:
             self._free.put(worker)
         self._states: deque[Mapping[str, Tensor]] = deque([self.trained()], maxlen=in_flight)
         self._committed = 0
@@ -61,12 +71,13 @@ class Body:
         worker = self._free.get()
         try:
             if self._in_flight > 1:
-                install(worker, self._state_for(position))
+                overwrite(worker.parameters, self._state_for(position))
             hidden_BTD = hidden_BTD.detach().requires_grad_(wants_hidden_grad)
             device = hidden_BTD.device
             there = {name: tensor.to(device) for name, tensor in context.items()}
-            loss = worker(hidden_BTD, there, labels.to(device)).loss
-            wanted = [*([hidden_BTD] if wants_hidden_grad else []), *trainable(worker).values()]
+            loss = worker.piece(hidden_BTD, there, labels.to(device)).loss
+            trained = [value for value in worker.parameters.values() if value.requires_grad]
+            wanted = [*([hidden_BTD] if wants_hidden_grad else []), *trained]
             grads = torch.autograd.grad(loss, wanted)
             return BodyStep(
                 loss=loss.item(),
@@ -77,10 +88,29 @@ class Body:
         finally:
             self._free.put(worker)
 
+    def losses(
+        self, position: int, hiddens_BTD: Iterable[Tensor], context: Mapping[str, Tensor], labels: Tensor
+    ) -> tuple[list[float], float]:
+        """The loss of each of these hidden states, from the state of `compute`, and the FLOPs it took."""
+        worker = self._free.get()
+        try:
+            if self._in_flight > 1:
+                overwrite(worker.parameters, self._state_for(position))
+            found, flops = [], 0.0
+            with torch.no_grad():
+                for hidden_BTD in hiddens_BTD:
+                    there = {name: tensor.to(hidden_BTD.device) for name, tensor in context.items()}
+                    found.append(worker.piece(hidden_BTD, there, labels.to(hidden_BTD.device)).loss.item())
+                    flops += cost(self.piece, *hidden_BTD.shape[:2]).forward_flops
+            return found, flops
+        finally:
+            self._free.put(worker)
+
     def commit(self, position: int, step: BodyStep | None) -> None:
         """One optimiser step, or none where the batch was lost; positions come in order."""
         if step is not None:
-            for parameter, grad in zip(self._master.values(), step.grads, strict=True):
+            trained = [value for value in self._master.values() if value.requires_grad]
+            for parameter, grad in zip(trained, step.grads, strict=True):
                 parameter.grad = grad
             self._optimiser.step()
             self._optimiser.zero_grad(set_to_none=True)
@@ -88,6 +118,18 @@ class Body:
             self._committed = position + 1
             if self._in_flight > 1:
                 self._states.append(self.trained() if step is not None else self._states[-1])
+
+    def train_only(self, trains: Callable[[str], bool]) -> None:
+        """From here on only tensors of these names learn; nothing may be in flight."""
+        for parameters in (self._master, *(worker.parameters for worker in self._workers)):
+            for name, parameter in parameters.items():
+                parameter.requires_grad_(trains(name))
+        self._costs.clear()
+
+    def become(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes these values over; nothing may be in flight."""
+        overwrite(self._master, tensors)
+        self._states.extend([self.trained()] * self._in_flight)
 
     def trained(self) -> dict[str, Tensor]:
         """A snapshot of the trained tensors."""

@@ -40,7 +40,8 @@ class FedClient:
 class FedServer:
     """Averages; trains nothing itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, method: str) -> None:
+        self._method = method
         self._averager = Averager()
 
     def compute(self, ticket: Ticket, message: Message) -> Outcome:
@@ -51,7 +52,7 @@ class FedServer:
             case Control(ask="begin"):
                 news = self._averager.since(int(message.values.get("version", 0)))
                 return Outcome(reply=news or Control(ask="done", round=ticket.round))
-        raise unexpected("fedlora", message)
+        raise unexpected(self._method, message)
 
     def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
         if outcome is not None and isinstance(outcome.change, Adapter):

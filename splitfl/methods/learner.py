@@ -14,16 +14,35 @@ from splitfl.partition.cut import Piece
 
 
 class Learner:
-    """A client's piece and its AdamW, whose moments live as long as the client does."""
+    """A client's piece and its AdamW, whose moments live as long as the client does.
 
-    def __init__(self, piece: Piece, aggregator: Aggregator, train: TrainConfig) -> None:
+    `above` is a second piece that learns with the first, at the body's rate; in messages
+    its tensors' names begin with `prefix`.
+    """
+
+    def __init__(
+        self,
+        piece: Piece,
+        aggregator: Aggregator,
+        train: TrainConfig,
+        above: Piece | None = None,
+        prefix: str = "",
+    ) -> None:
         self.piece = piece
+        self._above = above
         self.flops = 0.0
         self._version = 0
-        self._costs: dict[tuple[int, int], Cost] = {}
+        self._prefix = prefix
+        self._costs: dict[tuple[int, int, int], Cost] = {}
         self._aggregator = aggregator
         self._parameters = trainable(piece)
         self._optimiser = adamw(self._parameters, train.head_lr, train)
+        self._of_above: dict[str, torch.nn.Parameter] = {}
+        if above is not None:
+            self._of_above = {f"{prefix}{name}": value for name, value in trainable(above).items()}
+            self._optimiser.add_param_group({"params": list(self._of_above.values()), "lr": train.body_lr})
+            assert self._parameters.keys().isdisjoint(self._of_above)
+            self._parameters |= self._of_above
 
     def begin(self, round_index: int, messages: int) -> Control:
         """Asks to begin a round of so many further messages, naming the version held."""
@@ -34,22 +53,27 @@ class Learner:
         for parameter in self._parameters.values():
             parameter.requires_grad_(True)
         if isinstance(reply, Adapter):
-            install(self.piece, reply.tensors)
+            self._install(reply.tensors)
             self._version = reply.version
         for name, parameter in self._parameters.items():
             parameter.requires_grad_(self._aggregator.trains(name, round_index))
         self._costs.clear()
 
-    def cost(self, shape_BT: Sequence[int]) -> Cost:
-        """FLOPs of one step on (B, T) tokens, with what this round trains."""
-        shape = (shape_BT[0], shape_BT[1])
-        if shape not in self._costs:
-            self._costs[shape] = cost(self.piece, *shape)
-        return self._costs[shape]
+    def cost(self, shape_BT: Sequence[int], piece: Piece | None = None) -> Cost:
+        """FLOPs of one step of its piece, or of this one, on (B, T) tokens, with what this round trains."""
+        chosen = piece or self.piece
+        key = (shape_BT[0], shape_BT[1], id(chosen))
+        if key not in self._costs:
+            self._costs[key] = cost(chosen, *key[:2])
+        return self._costs[key]
 
     def step(self) -> None:
         """One step of the optimiser from the gradients that backward left."""
         self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+
+    def forget(self) -> None:
+        """Drops the gradients of a step that came to nothing."""
         self._optimiser.zero_grad(set_to_none=True)
 
     def upload(self, round_index: int, samples: int, losses: tuple[float, ...] = ()) -> Adapter:
@@ -69,6 +93,12 @@ class Learner:
         """FLOPs since this was last asked."""
         spent, self.flops = self.flops, 0.0
         return spent
+
+    def _install(self, tensors: Mapping[str, Tensor]) -> None:
+        install(self.piece, {name: value for name, value in tensors.items() if name not in self._of_above})
+        if self._above is not None:
+            names = self._of_above.keys() & tensors.keys()
+            install(self._above, {name.removeprefix(self._prefix): tensors[name] for name in names})
 
 
 def adamw(parameters: Mapping[str, torch.nn.Parameter], lr: float, train: TrainConfig) -> torch.optim.AdamW:

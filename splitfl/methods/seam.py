@@ -8,6 +8,7 @@ from torch import Tensor
 
 from splitfl.errors import WireError
 from splitfl.messages import Message, Reply
+from splitfl.partition.cut import Piece
 
 ClientRound = Generator[Message, Reply, None]
 """Yields what the client sends, in order; is resumed with the answer to each, or LOST."""
@@ -27,14 +28,36 @@ class Ticket:
 class Outcome:
     """What the server made of one message, before anything has changed.
 
-    `loss` is the mean over `samples`; `change` is whatever `commit` needs to apply it.
+    `losses` are means over their share of `samples`; `change` is whatever `commit` needs to
+    apply it. `step` says which of the client's steps in this round the first loss is of, where
+    that is not one for each message after `begin`.
     """
 
     reply: Message
     flops: float = 0.0
     losses: tuple[float, ...] = ()
     samples: int = 0
+    step: int | None = None
     change: Any = None
+
+
+class Pieces(Protocol):
+    """The pieces of the model, for one side; each is loaded when it is asked for."""
+
+    def head(self) -> Piece:
+        """What is below the cut."""
+
+    def body(self) -> Piece:
+        """From the cut to the tail, or to the end where there is none."""
+
+    def tail(self) -> Piece:
+        """The client's own end of the model."""
+
+    def auxiliary(self) -> Piece:
+        """A small stand-in for what is above the cut."""
+
+    def whole(self) -> Piece:
+        """The model, not cut."""
 
 
 class ClientMethod(Protocol):

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from splitfl.data.loader import Batches
-from splitfl.federation.aggregate import Averager
-from splitfl.messages import Activation, Adapter, Control, Gradient, Message
+from splitfl.messages import Activation, Gradient, Message
 from splitfl.methods.body import Body
+from splitfl.methods.heads import Heads
 from splitfl.methods.learner import Learner, pack, unpack
-from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
+from splitfl.methods.seam import ClientRound, Outcome, Ticket
 
 
 class SflClient:
@@ -56,49 +56,39 @@ class SflServer:
 
     def __init__(self, body: Body) -> None:
         self._body = body
-        self._averager = Averager()
+        self._heads = Heads("sfl-v2")
 
     def compute(self, ticket: Ticket, message: Message) -> Outcome:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return self._learn(ticket, message)
-            case Adapter():
-                return Outcome(reply=Control(ask="done", round=ticket.round), change=message)
-            case Control(ask="begin"):
-                news = self._averager.since(int(message.values.get("version", 0)))
-                return Outcome(reply=news or Control(ask="done", round=ticket.round))
-        raise unexpected("sfl-v2", message)
+                return answer(self._body, ticket, message)
+        return self._heads.answer(ticket, message)
 
     def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
-        change = outcome.change if outcome is not None else None
-        if isinstance(change, Adapter):
-            self._averager.receive(change)
-            change = None
-        self._body.commit(ticket.position, change)
+        self._body.commit(ticket.position, self._heads.take(outcome))
 
     def end_round(self, round_index: int) -> None:
-        self._averager.end_round()
+        self._heads.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
-        return self._averager.tensors | self._body.trained()
+        return self._heads.tensors | self._body.trained()
 
     def state(self) -> Mapping[str, Tensor]:
         return self._body.moments()
 
-    def _learn(self, ticket: Ticket, message: Activation) -> Outcome:
-        assert message.hidden is not None
-        assert message.labels is not None
-        piece = self._body.piece
-        mask = message.context.get("mask")
-        hidden_BTD = unpack(message.hidden, mask).to(piece.model.device)
-        step = self._body.compute(
-            ticket.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=True
-        )
-        assert step.hidden_grad is not None
-        return Outcome(
-            reply=Gradient(ids_B=message.ids_B, grad=pack(step.hidden_grad, mask).cpu()),
-            flops=step.flops,
-            losses=(step.loss,),
-            samples=len(message.ids_B),
-            change=step,
-        )
+
+def answer(body: Body, ticket: Ticket, message: Activation) -> Outcome:
+    """The body's step on a client's activations, and the gradient that goes back."""
+    assert message.hidden is not None
+    assert message.labels is not None
+    mask = message.context.get("mask")
+    hidden_BTD = unpack(message.hidden, mask).to(body.piece.model.device)
+    step = body.compute(ticket.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=True)
+    assert step.hidden_grad is not None
+    return Outcome(
+        reply=Gradient(ids_B=message.ids_B, grad=pack(step.hidden_grad, mask).cpu()),
+        flops=step.flops,
+        losses=(step.loss,),
+        samples=len(message.ids_B),
+        change=step,
+    )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 
 from channel.fixed import FixedLink, Way
-from splitfl.adapters import add_lora
 from splitfl.config import DeviceConfig, RunConfig, WayConfig
 from splitfl.data.batch import Batch
 from splitfl.data.examples import Examples
@@ -15,10 +14,11 @@ from splitfl.data.share import share
 from splitfl.data.task import Task, load_task
 from splitfl.errors import ConfigError, DataError
 from splitfl.federation.aggregate import aggregator
-from splitfl.methods.registry import method
+from splitfl.methods.registry import check, method
 from splitfl.methods.seam import ClientMethod, ServerMethod
+from splitfl.node.pieces import SitePieces
 from splitfl.partition.cut import Piece, ranges
-from splitfl.partition.load import load_piece, read_config
+from splitfl.partition.load import read_config
 from splitfl.partition.source import resolve
 
 
@@ -43,7 +43,8 @@ class Site:
         device_of(config.server)
         task = load_task(config.task)
         model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
-        ranges(model.num_hidden_layers, config.partition.cut)
+        check(config, task.kind, model.num_hidden_layers)
+        ranges(model.num_hidden_layers, config.partition.cut, config.partition.tail_blocks)
         longest = getattr(model, "max_position_embeddings", None)
         if longest is not None and config.task.max_length > longest:
             raise ConfigError(
@@ -64,29 +65,25 @@ class Site:
         return cls(config=config, task=task, shares=owned, num_blocks=model.num_hidden_layers)
 
     def total_steps(self) -> int | None:
-        """Training steps of the whole run; None where an epoch's length is known to the clients only."""
+        """Steps of the server in the whole run; None where only the clients know an epoch's length."""
         federation = self.config.federation
-        return federation.rounds * federation.clients * federation.local_steps or None
+        uploads = -(-federation.local_steps // self.config.method.upload_interval)
+        return federation.rounds * federation.clients * uploads or None
 
     def client_method(self, client: int) -> ClientMethod:
         """This client's side of the method, with its piece and its data."""
-        chosen = method(self.config.method.name)
         batches = self.batches(client)
         steps = self.config.federation.local_steps or len(batches)
-        last = self.config.partition.cut if chosen.is_split else self.num_blocks
-        return chosen.client(self._piece(0, last, self.config.client), batches, steps, self.config)
+        chosen = method(self.config.method.name)
+        return chosen.client(self._pieces(self.config.client), batches, steps, self.config)
 
     def server_method(self) -> ServerMethod:
         """The server's side of the method, with its piece where it has one."""
-        chosen = method(self.config.method.name)
-        if not chosen.is_split:
-            return chosen.server(None, self.config)
-        piece = self._piece(self.config.partition.cut, self.num_blocks, self.config.server)
-        return chosen.server(piece, self.config)
+        return method(self.config.method.name).server(self._pieces(self.config.server), self.config)
 
     def whole(self) -> Piece:
         """The unsplit model with the same adapters, on the server's device."""
-        return self._piece(0, self.num_blocks, self.config.server)
+        return self._pieces(self.config.server).whole()
 
     def batches(self, client: int) -> Batches:
         """A client's own data."""
@@ -109,22 +106,10 @@ class Site:
             retry_s=link.retry_s,
         )
 
-    def _piece(self, first: int, last: int, device: DeviceConfig) -> Piece:
-        config = self.config
-        piece = load_piece(
-            resolve(config.model.name),
-            self.task.kind,
-            first,
-            last,
-            num_labels=len(self.task.label_names) or None,
-            pad_token_id=tokenizer(resolve(config.model.name)).pad_token_id,
-            dtype=config.model.dtype,
-            attention=config.model.attention,
-            seed=config.train.seed,
-            device=device_of(device),
+    def _pieces(self, device: DeviceConfig) -> SitePieces:
+        return SitePieces(
+            config=self.config, task=self.task, num_blocks=self.num_blocks, device=device_of(device)
         )
-        add_lora(piece, config.adapter, config.partition.cut, config.train.seed)
-        return piece
 
     def _batches(self, examples: Examples, client: int) -> Batches:
         return Batches(

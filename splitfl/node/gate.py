@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+from splitfl.errors import WireError
 from splitfl.federation.turns import Turns
 
 _POLL_S = 1.0  # only to look for a failure; being due is notified
@@ -30,6 +31,7 @@ class Gate:
         """Waits for this message's turn to be worked on; returns its position.
 
         `alone`: everything before it must be committed, not merely under way.
+        Raises WireError for a message whose turn is over or can never come.
         """
 
         def position() -> int | None:
@@ -37,6 +39,8 @@ class Gate:
             return turns.position(client, lap) if turns.round_index == round_index else None
 
         def is_due() -> bool:
+            if self._is_out_of_turn(client, round_index, lap):
+                raise WireError(f"client {client} has no message {lap} in round {round_index}, or had it")
             place = position()
             depth = 1 if alone else self._in_flight
             return place is not None and self._admitted == place and self._committed > place - depth
@@ -82,6 +86,16 @@ class Gate:
         with self._condition:
             self._failure = self._failure or error
             self._condition.notify_all()
+
+    def _is_out_of_turn(self, client: int, round_index: int, lap: int) -> bool:
+        turns = self._turns
+        ahead = round_index - turns.round_index
+        if not 0 <= client < self._clients or lap < 0 or ahead not in (0, 1):
+            return True
+        place = turns.position(client, lap) if ahead == 0 else None
+        if place is not None:
+            return place < self._admitted
+        return ahead == 0 and turns.end is not None
 
     def _wait(self, is_due: Callable[[], bool]) -> None:
         while not is_due():

@@ -12,6 +12,7 @@ from torch import Tensor
 from splitfl import checkpoint
 from splitfl.adapters import export_adapter, install, trainable
 from splitfl.ledger import Ledger
+from splitfl.methods.registry import in_flight
 from splitfl.metrics import Events
 from splitfl.node.air import Air
 from splitfl.node.build import Site
@@ -50,9 +51,9 @@ class Run:
         self.events = Events(folder / "metrics.jsonl" if folder is not None else None)
         self.server = site.server_method()
         self._whole = site.whole()
-        in_flight = config.method.in_flight
-        air = Air(site.link(), config.client.flops, config.server.flops, in_flight, self.ledger, self.events)
-        gate = Gate(config.train.seed, config.federation.clients, in_flight)
+        slots = in_flight(config)
+        air = Air(site.link(), config.client.flops, config.server.flops, slots, self.ledger, self.events)
+        gate = Gate(config.train.seed, config.federation.clients, slots)
         self.station = Station(self.server, air, gate, self.events, self)
 
     @property

@@ -114,14 +114,15 @@ class Station:
     def _note(self, ticket: Ticket, outcome: Outcome) -> None:
         if outcome.losses:
             self._watcher.stepped(ticket.round, ticket.client, len(outcome.losses))
-        for step, loss in enumerate(outcome.losses):
+        first = 0 if len(outcome.losses) > 1 else ticket.lap - 1
+        for step, loss in enumerate(outcome.losses, first if outcome.step is None else outcome.step):
             samples = outcome.samples // len(outcome.losses)
             self._loss_sum += loss * samples
             self._samples += samples
             self._events.write(
                 "step",
                 round=ticket.round,
-                step=step if len(outcome.losses) > 1 else ticket.lap - 1,
+                step=step,
                 client=ticket.client,
                 loss=loss,
                 samples=samples,

@@ -48,6 +48,8 @@ INPUTS = {
 class Piece(nn.Module):
     """Blocks `first` to `last` - 1 of a task model, with what is below the first or above the last.
 
+    From the number of blocks on, it is what stands on the last block, alone.
+
     Takes the model over and cuts it in place. `fresh` names the parameters that no
     checkpoint held, `tied` those whose twin is in another piece, `linears` all linear
     modules of the unsplit model. A piece stays in
@@ -236,7 +238,8 @@ def share_frozen(source: Piece, target: Piece) -> None:
 
 
 def _check_range(blocks: range, num_blocks: int) -> None:
-    if not 0 <= blocks.start < blocks.stop <= num_blocks:
+    is_top_alone = blocks.start == blocks.stop == num_blocks
+    if not (0 <= blocks.start < blocks.stop <= num_blocks or is_top_alone):
         raise CutError(
             f"a piece of a model of {num_blocks} blocks has at least one of blocks 0..{num_blocks - 1}, "
             f"got {blocks.start}..{blocks.stop - 1}"

@@ -60,9 +60,7 @@ def public_address() -> str:
     """
     found = sorted(one for held in addresses().values() for one in held if not one.startswith("127."))
     if len(found) > 1:
-        raise ConfigError(
-            f"this machine has the addresses {', '.join(found)}; say which one clients reach it by: --host ADDRESS"
-        )
+        raise ConfigError(f"this machine has the addresses {', '.join(found)}; give one with --host")
     return found[0] if found else "127.0.0.1"
 
 

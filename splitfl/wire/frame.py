@@ -15,7 +15,7 @@ import safetensors.torch
 from torch import Tensor
 
 from splitfl.errors import WireError
-from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Reply
+from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Output, Reply, Scalars
 
 VERSION: Final = "1"
 MAX_FRAME_BYTES: Final = 2 << 30
@@ -105,8 +105,14 @@ def _take_apart(message: Reply | Refusal) -> tuple[dict[str, Any], dict[str, Ten
             tensors |= {"hidden": message.hidden} if message.hidden is not None else {}
             tensors |= {"labels": message.labels} if message.labels is not None else {}
             return {}, tensors
+        case Output():
+            return {}, {"ids": message.ids_B, "hidden": message.hidden}
         case Gradient():
-            return {}, {"ids": message.ids_B, "grad": message.grad}
+            loss = {"loss": message.loss} if message.loss is not None else {}
+            return loss, {"ids": message.ids_B, "grad": message.grad}
+        case Scalars():
+            counts = {"round": message.round, "steps": list(message.steps), "samples": message.samples}
+            return counts | {"losses": list(message.losses)}, {"values": message.values}
         case Adapter():
             fields = {"version": message.version, "samples": message.samples, "losses": list(message.losses)}
             return fields, dict(message.tensors)
@@ -131,8 +137,19 @@ def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tenso
                 labels=tensors.pop("labels", None),
                 context={name.removeprefix("context."): tensors.pop(name) for name in names},
             )
+        case "Output":
+            return Output(ids_B=tensors.pop("ids"), hidden=tensors.pop("hidden"))
         case "Gradient":
-            return Gradient(ids_B=tensors.pop("ids"), grad=tensors.pop("grad"))
+            loss = _number(fields["loss"]) if "loss" in fields else None
+            return Gradient(ids_B=tensors.pop("ids"), grad=tensors.pop("grad"), loss=loss)
+        case "Scalars":
+            return Scalars(
+                round=_whole(fields["round"]),
+                values=tensors.pop("values"),
+                steps=tuple(_whole(count) for count in fields["steps"]),
+                samples=_whole(fields["samples"]),
+                losses=tuple(_number(loss) for loss in fields["losses"]),
+            )
         case "Adapter":
             losses = tuple(_number(loss) for loss in fields["losses"])
             version, samples = _whole(fields["version"]), _whole(fields["samples"])

@@ -1,5 +1,6 @@
 """With one client, an ideal link and plain means, a method is stock finetuning of the whole model."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,42 @@ def test_federated_finetuning_by_one_client_is_plain_finetuning(place: Path, tmp
     assert played.losses == [plain.step(batches.batch(step)) for step in range(ROUNDS * STEPS)]
     assert played.trained.keys() == plain.parameters.keys()
     assert plain.differs(played.trained) == []
+
+
+def test_finetuning_with_both_ends_on_the_client_is_plain_finetuning(place: Path, tmp_path: Path) -> None:
+    site = Site.of(alone(place, method={"name": "ushape"}, partition={"cut": 1, "tail_blocks": 1}))
+    plain, batches = Plain(site), site.batches(0)
+    played = play(site, tmp_path)
+    assert played.losses == [plain.step(batches.batch(step)) for step in range(ROUNDS * STEPS)]
+    assert played.trained.keys() == plain.parameters.keys()
+    assert plain.differs(played.trained) == []
+
+
+def test_a_body_of_its_own_is_the_shared_body_for_one_client(place: Path, tmp_path: Path) -> None:
+    own, shared = (
+        play(Site.of(alone(place, method={"name": name})), tmp_path) for name in ("sfl-v1", "sfl-v2")
+    )
+    assert own.losses == shared.losses
+    assert own.trained.keys() == shared.trained.keys()
+    assert all(torch.equal(value, shared.trained[name]) for name, value in own.trained.items())
+
+
+@pytest.mark.parametrize("name", ["cse-fsl", "fsl-sage"])
+def test_a_step_with_an_auxiliary_equal_to_the_body_is_a_plain_step(
+    name: str, place: Path, tmp_path: Path
+) -> None:
+    """With nothing learnt yet the auxiliary is the body, so its gradient is the true one."""
+    site = Site.of(alone(place, method={"name": name, "auxiliary_blocks": 2}, train={"batch_size": 32}))
+    site = dataclasses.replace(site, config=with_steps(site.config, rounds=1, local_steps=1))
+    plain, batch = Plain(site), site.batches(0).batch(0)
+    played = play(site, tmp_path)
+    assert played.losses == [plain.step(batch)]
+    assert played.trained.keys() == plain.parameters.keys()
+    assert plain.differs(played.trained) == []
+
+
+def with_steps(config: RunConfig, **changes: int) -> RunConfig:
+    return dataclasses.replace(config, federation=dataclasses.replace(config.federation, **changes))
 
 
 def test_a_frozen_head_is_plain_finetuning_of_the_rest(place: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Message
+from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Message, Output, Scalars
 from splitfl.wire import Envelope, Refusal
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.int32, torch.bool)
@@ -43,7 +43,8 @@ ACTIVATIONS = st.builds(
     context=_named(),
     labels=st.none() | tensors(),
 )
-GRADIENTS = st.builds(Gradient, ids_B=tensors(), grad=tensors())
+OUTPUTS = st.builds(Output, ids_B=tensors(), hidden=tensors())
+GRADIENTS = st.builds(Gradient, ids_B=tensors(), grad=tensors(), loss=st.none() | FLOATS)
 ADAPTERS = st.builds(
     Adapter,
     version=NUMBERS,
@@ -51,11 +52,21 @@ ADAPTERS = st.builds(
     losses=st.lists(FLOATS, max_size=3).map(tuple),
     tensors=_named(),
 )
+SCALARS = st.builds(
+    Scalars,
+    round=NUMBERS,
+    values=tensors(),
+    steps=st.lists(NUMBERS, max_size=3).map(tuple),
+    samples=NUMBERS,
+    losses=st.lists(FLOATS, max_size=3).map(tuple),
+)
 REFUSALS = st.builds(Refusal, reason=st.text(max_size=40))
 KINDS: dict[type, st.SearchStrategy[Message | Lost | Refusal]] = {
     Control: CONTROLS,
     Activation: ACTIVATIONS,
+    Output: OUTPUTS,
     Gradient: GRADIENTS,
+    Scalars: SCALARS,
     Adapter: ADAPTERS,
     Lost: st.just(LOST),
     Refusal: REFUSALS,

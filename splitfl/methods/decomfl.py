@@ -1,0 +1,80 @@
+"""`decomfl`: no cut and no adapters on the link, scalars only.
+
+DeComFL (Li et al., ICLR'25). Every client holds the whole model and finds the slope of its
+loss along P directions a step; a round's S * P scalars go up, everybody's come down when
+the next one begins. With one client and central differences this is MeZO (Malladi et al.,
+NeurIPS'23). We depart from the paper as in `hybrid`: directions have names, so no seed is
+sent, and each client has its own.
+"""
+
+# S steps of a round, P perturbations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from splitfl.data.batch import Batch
+from splitfl.data.loader import Batches
+from splitfl.messages import Message
+from splitfl.methods.forward_mode import Function
+from splitfl.methods.history import History
+from splitfl.methods.seam import ClientRound, Outcome, Ticket
+from splitfl.methods.walker import Walker
+
+
+class DecomflClient:
+    """Finetunes the whole model, forward only, for `steps` batches a round."""
+
+    def __init__(self, walker: Walker, batches: Batches, steps: int) -> None:
+        self.walker = walker
+        self._batches = batches
+        self._steps = steps
+        self.take_flops = walker.take_flops
+
+    def round(self, round_index: int) -> ClientRound:
+        walker, model = self.walker, self.walker.piece
+        walker.enter((yield walker.begin(round_index, 1)), round_index)
+        losses: list[float] = []
+        samples = 0
+        for step in range(self._steps):
+            batch = self._batches.batch(round_index * self._steps + step).to(model.model.device)
+            forward = loss_of(batch)
+            loss = walker.run(forward, batch.shape_BT)
+            walker.learn(forward, loss.new_ones(()), loss, batch.shape_BT)
+            losses.append(loss.item())
+            samples += len(batch.ids_B)
+        yield walker.upload(round_index, samples, tuple(losses))
+
+
+class DecomflServer:
+    """Keeps the scalars and walks along; has no model."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        return self._history.answer(ticket, message)
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        self._history.take(ticket, outcome)
+
+    def end_round(self, round_index: int) -> None:
+        self._history.end_round()
+
+    def trained(self) -> Mapping[str, Tensor]:
+        return self._history.tensors
+
+    def state(self) -> Mapping[str, Tensor]:
+        return {}
+
+
+def loss_of(batch: Batch) -> Function:
+    """The loss of a batch as a function of the model."""
+
+    def forward(model: Callable[..., Any]) -> Tensor:
+        loss = model(batch.inputs, {}, batch.labels).loss
+        assert isinstance(loss, Tensor)
+        return loss
+
+    return forward

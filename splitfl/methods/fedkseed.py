@@ -1,0 +1,119 @@
+"""`fedkseed`: no cut; all that has ever been learnt is one number for each of a pool of directions.
+
+FedKSeed (Qin et al., ICML'24). The pool's directions never change, each step draws P of
+them by its name, and the model is its start minus lr * sum of a_j u_j over the pool. The
+sums a_j come down when a round begins: however many rounds a client missed, they are as
+many bytes, and it does not matter in which order they were summed. The client is that of
+`decomfl`. We depart from the paper in that indices need not be sent, and that a tensor
+set which is trained in turn with another (RoLoRA) has sums of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from channel.rng import stream
+from splitfl.errors import WireError
+from splitfl.messages import Control, Message, Scalars
+from splitfl.methods.seam import Outcome, Ticket, unexpected
+from splitfl.methods.walk import Directions, Walk
+
+
+class PoolWalk:
+    """A walk along the directions of a pool only, in sets of tensors that are trained together."""
+
+    def __init__(self, walk: Walk, seed: int, pool: int, lr: float) -> None:
+        self.tensors = walk.tensors
+        self._walk = walk
+        self._seed = seed
+        self._pool = pool
+        self._lr = lr
+        self._start = {name: tensor.clone() for name, tensor in walk.tensors.items()}
+        first, second = walk.names(0), walk.names(1)
+        self._sets: Sequence[Sequence[str]] = [first] if first == second else [first, second]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the sums: sets of tensors, directions in the pool."""
+        return len(self._sets), self._pool
+
+    def place(self, client: int, round_index: int, step: int, perturbation: int) -> tuple[int, int]:
+        """The set that a round trains, and which of the pool a perturbation is."""
+        chance = stream(self._seed, "pool", client, round_index, step, perturbation)
+        return round_index % len(self._sets), int(chance.integers(self._pool))
+
+    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
+        """One direction of this client's step."""
+        return self._along(*self.place(client, round_index, step, perturbation))
+
+    def move(self, directions: Directions, scale: float) -> None:
+        """Adds `scale` times these directions."""
+        self._walk.move(directions, scale)
+
+    def step(self, client: int, round_index: int, step: int, slopes_P: Tensor) -> None:
+        """One step of descent by these slopes."""
+        for perturbation, slope in enumerate(slopes_P.tolist()):
+            directions = self.draw(client, round_index, step, perturbation)
+            self.move(directions, -self._lr / len(slopes_P) * slope)
+
+    def replay(self, scalars: Scalars, version: int) -> int:
+        """From the very start to where the sums say; `version` does not matter. Raises WireError."""
+        if scalars.values.shape != self.shape:
+            raise WireError(f"sums of {self.shape} were due, got {tuple(scalars.values.shape)}")
+        for name, value in self._start.items():
+            self.tensors[name].copy_(value)
+        for index, sums in enumerate(scalars.values.tolist()):
+            for member, total in enumerate(sums):
+                if total:
+                    self.move(self._along(index, member), -self._lr * total)
+        return scalars.round
+
+    def _along(self, index: int, member: int) -> Directions:
+        return self._walk.along(self._sets[index], "pool", member)
+
+
+class FedkseedServer:
+    """Keeps the sums and walks along; has no model."""
+
+    def __init__(self, walk: PoolWalk, perturbations: int) -> None:
+        self._walk = walk
+        self._perturbations = perturbations
+        self._version = 0
+        self._sums = torch.zeros(walk.shape, dtype=torch.float64)
+        self._came: list[tuple[Ticket, Scalars]] = []
+
+    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        done = Control(ask="done", round=ticket.round)
+        match message:
+            case Control(ask="begin"):
+                is_behind = int(message.values.get("version", 0)) < self._version
+                return Outcome(reply=self._state() if is_behind else done)
+            case Scalars() if message.values.shape == (*message.steps, self._perturbations):
+                return Outcome(reply=done, losses=message.losses, samples=message.samples, change=message)
+        raise unexpected("fedkseed", message)
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        if outcome is not None and isinstance(outcome.change, Scalars):
+            self._came.append((ticket, outcome.change))
+
+    def end_round(self, round_index: int) -> None:
+        samples = sum(message.samples for _, message in self._came)
+        for ticket, message in self._came:
+            share = message.samples / samples if samples else 0.0
+            for step, slopes in enumerate(message.values.tolist()):
+                for perturbation, slope in enumerate(slopes):
+                    place = self._walk.place(ticket.client, round_index, step, perturbation)
+                    self._sums[place] += slope * share / self._perturbations
+        self._came = []
+        self._version = self._walk.replay(self._state(round_index + 1), self._version)
+
+    def trained(self) -> Mapping[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self._walk.tensors.items()}
+
+    def state(self) -> Mapping[str, Tensor]:
+        return {"sums": self._sums.clone()}
+
+    def _state(self, version: int | None = None) -> Scalars:
+        version = self._version if version is None else version
+        return Scalars(round=version, values=self._sums.to(torch.float32), steps=())

@@ -1,0 +1,157 @@
+"""`fsl-sage`: as `cse-fsl`, with an auxiliary that is not trained but aligned to the server's gradients.
+
+FSL-SAGE (Nair et al., ICML'25, arXiv 2505.23182) with low-rank adapters. The server keeps
+each client's last uploads and an auxiliary for each. As a client begins every l-th round
+(`method.align_interval`) the server finds the true gradients at these uploads, aligns
+that client's auxiliary to them, at the body's rate, and sends it down. The client learns from the gradient
+that its auxiliary estimates, and only its head goes up. An auxiliary lost on its way is
+sent with the answer to the next beginning.
+"""
+
+# B batch, T tokens, D hidden
+
+import dataclasses
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from splitfl.adapters import overwrite, trainable
+from splitfl.config import MethodConfig
+from splitfl.data.loader import Batches
+from splitfl.messages import Activation, Adapter, Control, Message
+from splitfl.methods.auxiliary import Sample, align, apart, with_prefix
+from splitfl.methods.body import Body, BodyStep
+from splitfl.methods.cse_fsl import Local, acknowledge
+from splitfl.methods.heads import Heads
+from splitfl.methods.learner import Learner, unpack
+from splitfl.methods.seam import ClientRound, Outcome, Ticket
+from splitfl.partition.cut import Piece, share_frozen
+
+
+class SageClient:
+    """Runs head and auxiliary; only the head learns here."""
+
+    def __init__(
+        self, learner: Learner, auxiliary: Piece, batches: Batches, steps: int, upload_interval: int
+    ) -> None:
+        self._auxiliary = trainable(auxiliary)
+        auxiliary.requires_grad_(False)
+        self._local = Local(learner, auxiliary, batches, steps, upload_interval)
+        self._learner = learner
+        self._aligned_in = 0
+        self.take_flops = learner.take_flops
+
+    def round(self, round_index: int) -> ClientRound:
+        begin = self._learner.begin(round_index, self._local.uploads + 1)
+        values = {**begin.values, "aligned": self._aligned_in}
+        reply = yield dataclasses.replace(begin, values=values)
+        if isinstance(reply, Adapter):
+            own, aligned = apart(reply.tensors)
+            reply = dataclasses.replace(reply, tensors=own)
+            if aligned:
+                overwrite(self._auxiliary, aligned)
+                self._aligned_in = round_index
+        self._learner.enter(reply, round_index)
+        samples = yield from self._local.steps(round_index)
+        yield self._learner.upload(round_index, samples)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Uploaded:
+    message: Activation
+    step: BodyStep
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Aligned:
+    tensors: dict[str, Tensor]
+
+
+class SageServer:
+    """Runs the body on whatever comes, aligns the auxiliaries to it, averages the heads."""
+
+    def __init__(self, body: Body, auxiliary: Piece, clients: int, settings: MethodConfig, lr: float) -> None:
+        share_frozen(body.piece, auxiliary)
+        self._body = body
+        self._scratch = auxiliary
+        self._settings = settings
+        self._lr = lr
+        self._heads = Heads("fsl-sage")
+        self._auxiliaries = [_snapshot(auxiliary) for _ in range(clients)]
+        self._aligned_in = [0] * clients
+        self._uploads = [deque[Activation](maxlen=settings.align_batches) for _ in range(clients)]
+
+    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        match message:
+            case Activation(hidden=Tensor(), labels=Tensor()):
+                outcome = acknowledge(self._body, ticket, message, self._settings.upload_interval)
+                return dataclasses.replace(outcome, change=_Uploaded(message=message, step=outcome.change))
+            case Control(ask="begin"):
+                return self._begin(ticket, message)
+        return self._heads.answer(ticket, message)
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        change = self._heads.take(outcome)
+        if isinstance(change, _Uploaded):
+            self._uploads[ticket.client].append(change.message)
+        if isinstance(change, _Aligned):
+            self._auxiliaries[ticket.client] = change.tensors
+            self._aligned_in[ticket.client] = ticket.round
+        self._body.commit(ticket.position, change.step if isinstance(change, _Uploaded) else None)
+
+    def end_round(self, round_index: int) -> None:
+        self._heads.end_round()
+
+    def trained(self) -> Mapping[str, Tensor]:
+        return self._heads.tensors | self._body.trained()
+
+    def state(self) -> Mapping[str, Tensor]:
+        auxiliaries = {
+            f"client-{client}.{name}": value
+            for client, tensors in enumerate(self._auxiliaries)
+            for name, value in with_prefix(tensors).items()
+        }
+        return {**self._body.moments(), **auxiliaries}
+
+    def _begin(self, ticket: Ticket, message: Control) -> Outcome:
+        """The heads' news, and the client's auxiliary where it has not had it as it is now."""
+        interval, aligned_in = self._settings.align_interval, self._aligned_in[ticket.client]
+        change, flops = None, 0.0
+        if ticket.round // interval > aligned_in // interval and self._uploads[ticket.client]:
+            change, flops = self._align(ticket)
+        news = self._heads.news(message)
+        tensors = dict(news.tensors) if news else {}
+        if change is not None:
+            tensors |= with_prefix(change.tensors)
+        elif aligned_in > message.values.get("aligned", 0):
+            tensors |= with_prefix(self._auxiliaries[ticket.client])
+        version = news.version if news else int(message.values.get("version", 0))
+        done = Control(ask="done", round=ticket.round)
+        reply = Adapter(version=version, tensors=tensors) if tensors else done
+        return Outcome(reply=reply, flops=flops, change=change)
+
+    def _align(self, ticket: Ticket) -> tuple[_Aligned, float]:
+        """This client's auxiliary, aligned to the body as it is now, and the FLOPs it took."""
+        device, flops = self._body.piece.model.device, 0.0
+        samples = []
+        for upload in self._uploads[ticket.client]:
+            assert upload.hidden is not None
+            assert upload.labels is not None
+            context = {name: tensor.to(device) for name, tensor in upload.context.items()}
+            hidden_BTD = unpack(upload.hidden.to(device), context.get("mask"))
+            labels = upload.labels.to(device)
+            step = self._body.compute(ticket.position, hidden_BTD, context, labels, wants_hidden_grad=True)
+            assert step.hidden_grad is not None
+            flops += step.flops
+            samples.append(
+                Sample(hidden_BTD=hidden_BTD, context=context, labels=labels, grad_BTD=step.hidden_grad)
+            )
+        overwrite(trainable(self._scratch), self._auxiliaries[ticket.client])
+        flops += align(self._scratch, samples, self._settings.align_passes, self._lr)
+        return _Aligned(tensors=_snapshot(self._scratch)), flops
+
+
+def _snapshot(piece: Piece) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in trainable(piece).items()}

@@ -1,0 +1,48 @@
+"""The clients' adapters on the server: taken in, averaged once a round, handed out."""
+
+from typing import Any
+
+from torch import Tensor
+
+from splitfl.federation.aggregate import Averager
+from splitfl.messages import Adapter, Control, Message
+from splitfl.methods.seam import Outcome, Ticket, unexpected
+
+
+class Heads:
+    """How a round begins and ends wherever clients learn: what has changed goes down, their work comes up."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._averager = Averager()
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What the rounds so far have come to."""
+        return self._averager.tensors
+
+    def news(self, message: Control) -> Adapter | None:
+        """What has changed since the version that a client names as it begins."""
+        return self._averager.since(int(message.values.get("version", 0)))
+
+    def answer(self, ticket: Ticket, message: Message) -> Outcome:
+        """The answer to a beginning and to an upload; WireError for anything else."""
+        done = Control(ask="done", round=ticket.round)
+        match message:
+            case Adapter():
+                return Outcome(reply=done, change=message)
+            case Control(ask="begin"):
+                return Outcome(reply=self.news(message) or done)
+        raise unexpected(self._method, message)
+
+    def take(self, outcome: Outcome | None) -> Any:
+        """Keeps an upload for the mean; hands on any other change."""
+        change = outcome.change if outcome is not None else None
+        if isinstance(change, Adapter):
+            self._averager.receive(change)
+            return None
+        return change
+
+    def end_round(self) -> None:
+        """The uploads become the next version."""
+        self._averager.end_round()

@@ -1,0 +1,117 @@
+"""`hosl`: first order on the server, differences of the server's loss on the client.
+
+HOSL (Aakriti et al., arXiv 2601.10940). Per step the client sends its hidden state at
+theta and at theta +- mu u_p for P directions, 2 P + 1 of them; the server learns from the
+first and answers with the losses of the others, 8 P bytes. Since it then knows every
+slope, nothing goes up at the end of a round, and as in `hybrid` all clients hear of
+everybody's when the next one begins. We depart from the paper, which has one client, in
+this and in each client's directions being its own.
+"""
+
+# B batch, T tokens, D hidden, P perturbations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from splitfl.data.loader import Batches
+from splitfl.messages import Activation, Control, Message, Scalars
+from splitfl.methods.body import Body, BodyStep
+from splitfl.methods.history import History
+from splitfl.methods.hybrid import hidden_of
+from splitfl.methods.learner import unpack
+from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
+from splitfl.methods.walker import Walker
+
+
+class HoslClient:
+    """Runs the head 2 P + 1 times a step, forward only."""
+
+    def __init__(self, walker: Walker, batches: Batches, steps: int, mu: float) -> None:
+        self.walker = walker
+        self._batches = batches
+        self._steps = steps
+        self._mu = mu
+        self.take_flops = walker.take_flops
+
+    def round(self, round_index: int) -> ClientRound:
+        walker, head = self.walker, self.walker.piece
+        walker.enter((yield walker.begin(round_index, self._steps)), round_index)
+        for step in range(self._steps):
+            batch = self._batches.batch(round_index * self._steps + step).to(head.model.device)
+            context = head.context_of(batch.inputs)
+            forward = hidden_of(batch, context)
+            here = walker.run(forward, batch.shape_BT)
+            around = walker.around(forward, step, batch.shape_BT)
+            hidden = torch.stack([here, *around])
+            reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
+            walker.follow(slopes(reply.values, self._mu) if isinstance(reply, Scalars) else None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Learnt:
+    step: BodyStep
+    losses_P2: Tensor
+
+
+class HoslServer:
+    """Learns from each batch's first hidden state and says the loss of all the others."""
+
+    def __init__(self, body: Body, history: History, perturbations: int, mu: float) -> None:
+        self._body = body
+        self._history = history
+        self._perturbations = perturbations
+        self._mu = mu
+        self._steps: dict[int, int] = {}
+
+    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        match message:
+            case Activation(hidden=Tensor(), labels=Tensor()):
+                return self._learn(ticket, message)
+            case Control():
+                return self._history.answer(ticket, message)
+        raise unexpected("hosl", message)
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        learnt = outcome.change if outcome is not None else None
+        if isinstance(learnt, _Learnt) and outcome is not None:
+            slopes_1P = slopes(learnt.losses_P2, self._mu)[None]
+            self._history.receive(ticket.client, ticket.lap - 1, slopes_1P, outcome.samples)
+        self._body.commit(ticket.position, learnt.step if learnt is not None else None)
+
+    def end_round(self, round_index: int) -> None:
+        self._history.end_round()
+
+    def trained(self) -> Mapping[str, Tensor]:
+        return {**self._history.tensors, **self._body.trained()}
+
+    def state(self) -> Mapping[str, Tensor]:
+        return self._body.moments()
+
+    def _learn(self, ticket: Ticket, message: Activation) -> Outcome:
+        assert message.hidden is not None
+        assert message.labels is not None
+        if len(message.hidden) != 2 * self._perturbations + 1:
+            raise unexpected("hosl", message)
+        device, mask = self._body.piece.model.device, message.context.get("mask")
+        here, *around = (unpack(hidden, mask).to(device) for hidden in message.hidden)
+        step = self._body.compute(
+            ticket.position, here, message.context, message.labels, wants_hidden_grad=False
+        )
+        losses, flops = self._body.losses(ticket.position, around, message.context, message.labels)
+        losses_P2 = torch.tensor(losses, dtype=torch.float32).view(self._perturbations, 2)
+        return Outcome(
+            reply=Scalars(round=ticket.round, values=losses_P2, steps=(1,)),
+            flops=step.flops + flops,
+            losses=(step.loss,),
+            samples=len(message.ids_B),
+            change=_Learnt(step=step, losses_P2=losses_P2),
+        )
+
+
+def slopes(losses_P2: Tensor, mu: float) -> Tensor:
+    """(P,): the slopes that the losses at theta + mu u_p and theta - mu u_p stand for."""
+    above_P, below_P = losses_P2.to(torch.float64).unbind(1)
+    return ((above_P - below_P) / (2 * mu)).to(torch.float32)

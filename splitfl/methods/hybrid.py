@@ -1,0 +1,89 @@
+"""`hybrid`: Hybrid LoRA, first order on the server and no backpropagation on the client.
+
+HO-SFL (Chen et al., ICML'26, arXiv 2603.14773) with low-rank adapters on both sides. Per
+step one activation z = f(x; theta) goes up and its gradient lambda comes down; the client
+finds v_p = <lambda, f(x; theta + mu u_p) - z> / mu. Per round it sends its S * P scalars
+and hears everybody's, weighed by their samples, when the next one begins; adapters never
+travel while scalars are fewer. We depart from the paper in one thing: directions are each
+client's own, which makes K clients K times as many directions for the mean.
+"""
+
+# B batch, T tokens, D hidden, S steps of a round, P perturbations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from splitfl.data.batch import Batch
+from splitfl.data.loader import Batches
+from splitfl.messages import Activation, Gradient, Message
+from splitfl.methods.body import Body
+from splitfl.methods.forward_mode import Function
+from splitfl.methods.history import History
+from splitfl.methods.learner import pack
+from splitfl.methods.seam import ClientRound, Outcome, Ticket
+from splitfl.methods.sfl_v2 import answer
+from splitfl.methods.walker import Walker
+
+
+class HybridClient:
+    """Runs the head forward only; learns from the gradient that comes back and its own directions."""
+
+    def __init__(self, walker: Walker, batches: Batches, steps: int) -> None:
+        self.walker = walker
+        self._batches = batches
+        self._steps = steps
+        self.take_flops = walker.take_flops
+
+    def round(self, round_index: int) -> ClientRound:
+        walker, head = self.walker, self.walker.piece
+        walker.enter((yield walker.begin(round_index, self._steps + 1)), round_index)
+        samples = 0
+        for step in range(self._steps):
+            batch = self._batches.batch(round_index * self._steps + step).to(head.model.device)
+            context = head.context_of(batch.inputs)
+            forward = hidden_of(batch, context)
+            hidden = walker.run(forward, batch.shape_BT)
+            reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
+            if isinstance(reply, Gradient):
+                walker.learn(forward, reply.grad.to(hidden.device), hidden, batch.shape_BT)
+                samples += len(batch.ids_B)
+            else:  # a lost one costs this step, no more
+                walker.follow(None)
+        yield walker.upload(round_index, samples)
+
+
+class HybridServer:
+    """Runs the body on every client's activations in turn; keeps the scalars that move the heads."""
+
+    def __init__(self, body: Body, history: History) -> None:
+        self._body = body
+        self._history = history
+
+    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        match message:
+            case Activation(hidden=Tensor(), labels=Tensor()):
+                return answer(self._body, ticket, message)
+        return self._history.answer(ticket, message)
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        self._body.commit(ticket.position, self._history.take(ticket, outcome))
+
+    def end_round(self, round_index: int) -> None:
+        self._history.end_round()
+
+    def trained(self) -> Mapping[str, Tensor]:
+        return {**self._history.tensors, **self._body.trained()}
+
+    def state(self) -> Mapping[str, Tensor]:
+        return self._body.moments()
+
+
+def hidden_of(batch: Batch, context: Mapping[str, Tensor]) -> Function:
+    """The hidden state at the cut, its real tokens only, as a function of the head."""
+
+    def forward(head: Callable[..., Any]) -> Tensor:
+        return pack(head(batch.inputs, {}), context.get("mask"))
+
+    return forward

@@ -1,0 +1,72 @@
+"""`sfl-v1`: as `sfl-v2`, with a body for each client on the server, averaged once a round.
+
+SplitFed's first version (Thapa et al., AAAI'22, Algorithms 1 and 2). The bodies share the
+frozen weights. They follow the heads' rule of aggregation: a tensor that the rule keeps
+still in a round is kept still in the bodies too, so that their mean is what it says.
+Each body's AdamW goes on from its own moments.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from splitfl.federation.aggregate import Aggregator, weighted_mean
+from splitfl.messages import Activation, Adapter, Message
+from splitfl.methods.body import Body, BodyStep
+from splitfl.methods.heads import Heads
+from splitfl.methods.seam import Outcome, Ticket
+from splitfl.methods.sfl_v2 import answer
+
+
+class SflV1Server:
+    """Runs each client's own body; averages bodies and heads. The client is that of `sfl-v2`."""
+
+    def __init__(self, bodies: Sequence[Body], rule: Aggregator) -> None:
+        self._bodies = bodies
+        self._rule = rule
+        self._heads = Heads("sfl-v1")
+        self._samples = [0] * len(bodies)
+        self._free(0)
+
+    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        match message:
+            case Activation(hidden=Tensor(), labels=Tensor()):
+                return answer(self._bodies[ticket.client], ticket, message)
+        return self._heads.answer(ticket, message)
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        step = self._heads.take(outcome)
+        if outcome is not None and isinstance(step, BodyStep):
+            self._samples[ticket.client] += outcome.samples
+        for client, body in enumerate(self._bodies):  # all of them count positions
+            body.commit(ticket.position, step if client == ticket.client else None)
+
+    def end_round(self, round_index: int) -> None:
+        self._heads.end_round()
+        updates = [
+            Adapter(version=round_index, samples=samples, tensors=self._learned(body, round_index))
+            for body, samples in zip(self._bodies, self._samples, strict=True)
+            if samples
+        ]
+        mean = weighted_mean(updates)
+        for body in self._bodies:
+            body.become(mean)
+        self._samples = [0] * len(self._bodies)
+        self._free(round_index + 1)
+
+    def trained(self) -> Mapping[str, Tensor]:
+        return self._heads.tensors | self._bodies[0].trained()
+
+    def state(self) -> Mapping[str, Tensor]:
+        return {
+            f"client-{client}.{name}": value
+            for client, body in enumerate(self._bodies)
+            for name, value in body.moments().items()
+        }
+
+    def _learned(self, body: Body, round_index: int) -> dict[str, Tensor]:
+        return {n: value for n, value in body.trained().items() if self._rule.trains(n, round_index)}
+
+    def _free(self, round_index: int) -> None:
+        for body in self._bodies:
+            body.train_only(lambda name: self._rule.trains(name, round_index))

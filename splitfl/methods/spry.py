@@ -1,0 +1,96 @@
+"""`spry`: no cut; forward mode on the client, each with a slice of the adapters.
+
+Spry (Panchal et al., NeurIPS'24). The estimate of a gradient is the better the fewer
+parameters it is of, so the adapted modules are divided among the clients, one place
+further every round; what is no adapter is trained by all. A client sets its gradient to
+the mean of v_p u_p, exact slopes times directions, and takes an AdamW step. Its own group
+reports that checkpointed backpropagation does better at the same memory (arXiv 2506.21833).
+"""
+
+# P perturbations
+
+from collections.abc import Sequence
+
+import torch
+
+from splitfl.adapters import install, trainable
+from splitfl.data.batch import Batch
+from splitfl.data.loader import Batches
+from splitfl.federation.aggregate import Aggregator
+from splitfl.messages import LOST
+from splitfl.methods.decomfl import loss_of
+from splitfl.methods.forward_mode import paths, tangent
+from splitfl.methods.learner import Learner
+from splitfl.methods.seam import ClientRound
+from splitfl.methods.walk import Walk
+
+
+class Slice:
+    """The tensors of one client in a round, among those that the rule of aggregation trains."""
+
+    def __init__(self, rule: Aggregator, names: Sequence[str], client: int, clients: int) -> None:
+        self._rule = rule
+        self._modules = list(dict.fromkeys(_module(name) for name in names if ".lora_" in name))
+        self._client = client
+        self._parts = max(1, min(clients, len(self._modules)))
+
+    def trains(self, name: str, round_index: int) -> bool:
+        """Whether this client trains, and sends, the tensor of this name in this round."""
+        if not self._rule.trains(name, round_index):
+            return False
+        if ".lora_" not in name:
+            return True
+        mine = (self._client + round_index) % self._parts
+        return self._modules.index(_module(name)) % self._parts == mine
+
+
+class SpryClient:
+    """Finetunes its slice of the whole model, forward only; `walk` draws directions over that slice."""
+
+    def __init__(
+        self, learner: Learner, walk: Walk, batches: Batches, steps: int, perturbations: int
+    ) -> None:
+        self.learner = learner
+        self._walk = walk
+        self._paths = paths(learner.piece)
+        self._batches = batches
+        self._steps = steps
+        self._perturbations = perturbations
+        self.take_flops = learner.take_flops
+
+    def round(self, round_index: int) -> ClientRound:
+        learner, model = self.learner, self.learner.piece
+        learner.enter((yield learner.begin(round_index, 1)), round_index)
+        before = {name: value.detach().clone() for name, value in trainable(model).items()}
+        losses: list[float] = []
+        samples = 0
+        for step in range(self._steps):
+            batch = self._batches.batch(round_index * self._steps + step).to(model.model.device)
+            losses.append(self._estimate(batch, round_index, step))
+            learner.step()
+            samples += len(batch.ids_B)
+        reply = yield learner.upload(round_index, samples, tuple(losses))
+        if reply is LOST:  # nobody else holds this slice, so what nobody heard of must not stay
+            install(model, before)
+
+    def _estimate(self, batch: Batch, round_index: int, step: int) -> float:
+        """Leaves the estimated gradient in the slice; the loss."""
+        piece, forward = self.learner.piece, loss_of(batch)
+        slice_of_model = trainable(piece)
+        values = {self._paths[name]: value.detach() for name, value in slice_of_model.items()}
+        grads = {name: torch.zeros_like(value) for name, value in slice_of_model.items()}
+        loss = 0.0
+        for perturbation in range(self._perturbations):
+            u = self._walk.draw(self._batches.client, round_index, step, perturbation)
+            at, slope = tangent(piece, forward, values, {self._paths[name]: u[name] for name in u})
+            loss = at.item()
+            for name, signs in u.items():
+                grads[name].add_(signs, alpha=slope.item() / self._perturbations)
+        self.learner.flops += 2 * self._perturbations * self.learner.cost(batch.shape_BT).forward_flops
+        for name, value in slice_of_model.items():
+            value.grad = grads[name]
+        return loss
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".lora_")[0]

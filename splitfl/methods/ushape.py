@@ -1,0 +1,165 @@
+"""`ushape`: the client has both ends of the model, so that no label ever leaves it.
+
+Vepakomma et al., arXiv 1812.00564, figure 2b, with low-rank adapters. A step is two
+exchanges: an activation goes up and the body's output comes down; the gradient at the
+tail's lower edge goes up and the one at the head's upper edge comes down. The server
+keeps a step half done in between, at the parameters that it began with: with K clients
+its gradient is at most K - 1 of the others' steps old. A loss on either way costs that
+step, on both sides, and no more; only where the last answer is lost has the body learned.
+"""
+
+# B batch, T tokens, D hidden
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from splitfl.adapters import install, trainable
+from splitfl.config import RunConfig
+from splitfl.data.loader import Batches
+from splitfl.errors import ConfigError
+from splitfl.messages import Activation, Control, Gradient, Message, Output
+from splitfl.methods.body import Body, BodyStep
+from splitfl.methods.heads import Heads
+from splitfl.methods.learner import Learner, pack, unpack
+from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
+from splitfl.partition.cost import Cost, cost
+from splitfl.partition.cut import Piece
+
+
+class UshapeClient:
+    """Runs head and tail; the loss is its own."""
+
+    def __init__(self, learner: Learner, tail: Piece, batches: Batches, steps: int) -> None:
+        self._learner = learner
+        self._tail = tail
+        self._batches = batches
+        self._steps = steps
+        self.take_flops = learner.take_flops
+
+    def round(self, round_index: int) -> ClientRound:
+        learner, head = self._learner, self._learner.piece
+        learner.enter((yield learner.begin(round_index, 2 * self._steps + 1)), round_index)
+        samples = 0
+        for step in range(self._steps):
+            batch = self._batches.batch(round_index * self._steps + step).to(head.model.device)
+            hidden_BTD = head(batch.inputs, {})
+            context = head.context_of(batch.inputs)
+            learner.flops += learner.cost(hidden_BTD.shape).forward_flops
+            hidden = pack(hidden_BTD.detach(), context.get("mask"))
+            reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context)
+            if not isinstance(reply, Output):  # the turn was announced, so something must be said
+                yield Control(ask="skip", round=round_index)
+                continue
+            upper_BTD = unpack(reply.hidden.to(hidden_BTD.device), context.get("mask")).requires_grad_()
+            loss = self._tail(upper_BTD, context, batch.labels).loss
+            loss.backward()
+            learner.flops += learner.cost(hidden_BTD.shape, self._tail).step_flops
+            assert upper_BTD.grad is not None
+            grad = pack(upper_BTD.grad, context.get("mask"))
+            reply = yield Gradient(ids_B=batch.ids_B, grad=grad, loss=loss.item())
+            if isinstance(reply, Gradient):
+                hidden_BTD.backward(unpack(reply.grad.to(hidden_BTD.device), context.get("mask")))
+                learner.flops += learner.cost(hidden_BTD.shape).backward_flops
+                learner.step()
+                samples += len(batch.ids_B)
+            else:
+                learner.forget()
+        yield learner.upload(round_index, samples)
+
+
+def refuse_no_tail(config: RunConfig, kind: str, num_blocks: int) -> None:
+    """ConfigError where the client would have no tail."""
+    cut = config.partition.cut
+    if not config.partition.tail_blocks:
+        raise ConfigError(
+            "the method 'ushape' needs partition.tail_blocks of at least 1, for the client's own end of the "
+            f"model: head {cut} and tail together may have {num_blocks - 1} of the {num_blocks} blocks; got 0"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Half:
+    """A step between its two exchanges, with the graph that leads from `output` back to `hidden`."""
+
+    ids_B: Tensor
+    hidden_BTD: Tensor
+    output_BTD: Tensor
+    mask: Tensor | None
+
+
+class UshapeServer:
+    """Runs the body there and back; each client has a replica of it for the step that it is in."""
+
+    def __init__(self, body: Body, replicas: Sequence[Piece]) -> None:
+        self._body = body
+        self._replicas = replicas
+        self._halves: dict[int, Half] = {}
+        self._costs: dict[tuple[int, ...], Cost] = {}
+        self._heads = Heads("ushape")
+
+    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        match message:
+            case Activation(hidden=Tensor(), labels=None):
+                return self._forth(ticket, message)
+            case Gradient(loss=float()):
+                return self._back(ticket, message)
+            case Control(ask="skip"):
+                return Outcome(reply=Control(ask="done", round=ticket.round))
+        return self._heads.answer(ticket, message)
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        change = self._heads.take(outcome)
+        self._halves.pop(ticket.client, None)  # whatever came or did not come, what waited is over
+        if isinstance(change, Half):
+            self._halves[ticket.client] = change
+        self._body.commit(ticket.position, change if isinstance(change, BodyStep) else None)
+
+    def end_round(self, round_index: int) -> None:
+        self._heads.end_round()
+
+    def trained(self) -> Mapping[str, Tensor]:
+        return self._heads.tensors | self._body.trained()
+
+    def state(self) -> Mapping[str, Tensor]:
+        return self._body.moments()
+
+    def _forth(self, ticket: Ticket, message: Activation) -> Outcome:
+        assert message.hidden is not None
+        piece = self._replicas[ticket.client]
+        install(piece, self._body.trained())
+        device, mask = piece.model.device, message.context.get("mask")
+        hidden_BTD = unpack(message.hidden, mask).to(device).requires_grad_()
+        there = {name: tensor.to(device) for name, tensor in message.context.items()}
+        output_BTD = piece(hidden_BTD, there)
+        return Outcome(
+            reply=Output(ids_B=message.ids_B, hidden=pack(output_BTD.detach(), mask).cpu()),
+            flops=self._cost(hidden_BTD).forward_flops,
+            change=Half(ids_B=message.ids_B, hidden_BTD=hidden_BTD, output_BTD=output_BTD, mask=mask),
+        )
+
+    def _back(self, ticket: Ticket, message: Gradient) -> Outcome:
+        half, piece = self._halves.get(ticket.client), self._replicas[ticket.client]
+        if half is None or not torch.equal(half.ids_B, message.ids_B):
+            raise unexpected("ushape", message)
+        assert message.loss is not None
+        grad_BTD = unpack(message.grad, half.mask).to(half.output_BTD.device)
+        wanted = [half.hidden_BTD, *trainable(piece).values()]
+        hidden_grad, *grads = torch.autograd.grad(half.output_BTD, wanted, grad_BTD)
+        flops = self._cost(half.hidden_BTD).backward_flops
+        return Outcome(
+            reply=Gradient(ids_B=message.ids_B, grad=pack(hidden_grad, half.mask).cpu()),
+            flops=flops,
+            losses=(message.loss,),
+            samples=len(message.ids_B),
+            step=(ticket.lap - 1) // 2,
+            change=BodyStep(loss=message.loss, flops=flops, hidden_grad=None, grads=tuple(grads)),
+        )
+
+    def _cost(self, hidden_BTD: Tensor) -> Cost:
+        batch, tokens, _ = hidden_BTD.shape
+        if (batch, tokens) not in self._costs:
+            self._costs[batch, tokens] = cost(self._body.piece, batch, tokens)
+        return self._costs[batch, tokens]

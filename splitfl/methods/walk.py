@@ -1,0 +1,95 @@
+"""Tensors that move along named directions, so that scalars are all that must be sent to follow them.
+
+A move is theta + scale * u with u of +-1, applied one direction at a time: scale * u is
+exact, so a move rounds once, and whoever repeats the moves in the same order holds the
+same bits, on whatever device.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from splitfl.config import RunConfig
+from splitfl.errors import WireError
+from splitfl.federation.aggregate import Aggregator, aggregator
+from splitfl.messages import Scalars
+from splitfl.methods.directions import direction
+
+Directions = Mapping[str, Tensor]
+"""A sign for every element of every tensor that a round trains, by the tensor's name."""
+
+
+class Walk:
+    """The clients' trained tensors by name, moved in place, with `lr` as the length of a step.
+
+    A step has P slopes v_p, the loss's derivatives along its directions u_p, and goes by
+    -lr / P * sum of v_p u_p: stochastic gradient descent with the estimated gradient.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], aggregator: Aggregator, seed: int, clients: int, lr: float
+    ) -> None:
+        self.tensors = tensors
+        self._aggregator = aggregator
+        self._seed = seed
+        self._clients = clients
+        self._lr = lr
+
+    def names(self, round_index: int) -> list[str]:
+        """The tensors that this round trains."""
+        return [name for name in self.tensors if self._aggregator.trains(name, round_index)]
+
+    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
+        """One direction of this client's step."""
+        return self.along(self.names(round_index), client, round_index, step, perturbation)
+
+    def along(self, names: Sequence[str], *name: str | int) -> Directions:
+        """The direction of this name over some tensors, in their shapes and on their device."""
+        moving = {one: self.tensors[one] for one in names}
+        sizes = [tensor.numel() for tensor in moving.values()]
+        parts = torch.split(direction(sum(sizes), self._seed, *name), sizes)
+        return {
+            one: part.view(tensor.shape).to(tensor.device)
+            for (one, tensor), part in zip(moving.items(), parts, strict=True)
+        }
+
+    def move(self, directions: Directions, scale: float) -> None:
+        """Adds `scale` times these directions."""
+        with torch.no_grad():
+            for name, signs in directions.items():
+                self.tensors[name].add_(signs, alpha=scale)
+
+    def step(self, client: int, round_index: int, step: int, slopes_P: Tensor) -> None:
+        """One step of descent by these slopes; a slope of zero is no move."""
+        for perturbation, slope in enumerate(slopes_P.tolist()):
+            if slope:
+                self.move(
+                    self.draw(client, round_index, step, perturbation), -self._lr / len(slopes_P) * slope
+                )
+
+    def replay(self, scalars: Scalars, version: int) -> int:
+        """Makes all clients' steps of one or more rounds from `version` on; returns the round to come.
+
+        Raises WireError for scalars of other rounds, and for those that do not say whose they are.
+        """
+        rows, steps = len(scalars.values), scalars.steps
+        if scalars.round != version:
+            raise WireError(f"scalars from round {version} on were due, got round {scalars.round}")
+        if len(steps) % self._clients or rows != sum(steps):
+            raise WireError(f"{rows} rows of scalars came for {self._clients} clients, said to be {steps}")
+        for (round_index, client, step), slopes_P in zip(self._places(scalars), scalars.values, strict=True):
+            self.step(client, round_index, step, slopes_P)
+        return scalars.round + len(scalars.steps) // self._clients
+
+    def _places(self, scalars: Scalars) -> Iterator[tuple[int, int, int]]:
+        for index, steps in enumerate(scalars.steps):
+            later, client = divmod(index, self._clients)
+            for step in range(steps):
+                yield scalars.round + later, client, step
+
+
+def walk(tensors: Mapping[str, Tensor], config: RunConfig) -> Walk:
+    """The walk that every node of a run makes alike, from these tensors on."""
+    federation, train = config.federation, config.train
+    return Walk(tensors, aggregator(federation.aggregator), train.seed, federation.clients, train.head_lr)

@@ -1,0 +1,71 @@
+"""The pieces of a run's model, loaded from the checkpoint one by one."""
+
+from dataclasses import dataclass
+
+from splitfl.adapters import add_lora, train_top
+from splitfl.config import RunConfig
+from splitfl.data.loader import tokenizer
+from splitfl.data.task import Task
+from splitfl.partition.cut import Piece
+from splitfl.partition.families import CAUSAL_LM
+from splitfl.partition.load import load_piece
+from splitfl.partition.source import resolve
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SitePieces:
+    """What one side of a run may ask for; all of it with adapters, on that side's device."""
+
+    config: RunConfig
+    task: Task
+    num_blocks: int
+    device: str
+
+    def head(self) -> Piece:
+        """What is below the cut."""
+        return self._load(0, self.config.partition.cut)
+
+    def body(self) -> Piece:
+        """From the cut to the tail, or to the end where there is none."""
+        return self._load(self.config.partition.cut, self._tail)
+
+    def tail(self) -> Piece:
+        """The client's own end of the model."""
+        return self._load(self._tail, self.num_blocks)
+
+    def auxiliary(self) -> Piece:
+        """The model's last blocks and what stands on them, to follow the cut directly.
+
+        A classifier is trained, whether it is new or not; a language model's is as large as
+        the vocabulary, and stays as it is.
+        """
+        piece = self._load(self.num_blocks - self.config.method.auxiliary_blocks, self.num_blocks)
+        if self.task.kind != CAUSAL_LM:
+            train_top(piece)
+        return piece
+
+    def whole(self) -> Piece:
+        """The model, not cut."""
+        return self._load(0, self.num_blocks)
+
+    @property
+    def _tail(self) -> int:
+        return self.num_blocks - self.config.partition.tail_blocks
+
+    def _load(self, first: int, last: int) -> Piece:
+        config = self.config
+        folder = resolve(config.model.name)
+        piece = load_piece(
+            folder,
+            self.task.kind,
+            first,
+            last,
+            num_labels=len(self.task.label_names) or None,
+            pad_token_id=tokenizer(folder).pad_token_id,
+            dtype=config.model.dtype,
+            attention=config.model.attention,
+            seed=config.train.seed,
+            device=self.device,
+        )
+        add_lora(piece, config.adapter, config.partition.cut, config.train.seed)
+        return piece

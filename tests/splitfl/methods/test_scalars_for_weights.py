@@ -1,0 +1,216 @@
+"""Methods that send scalars in place of weights: bytes by formula, replays after losses, MeZO."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from splitfl.messages import LOST, Activation, Gradient, Message, Reply, Scalars
+from splitfl.methods.decomfl import DecomflClient
+from splitfl.methods.directions import direction
+from splitfl.methods.hosl import HoslClient
+from splitfl.methods.hybrid import HybridClient
+from splitfl.methods.seam import ClientMethod
+from splitfl.methods.walker import Walker
+from splitfl.node.build import Site
+from splitfl.partition.cost import cost
+from tests.splitfl import toy
+from tests.splitfl.driver import play
+from tests.splitfl.methods.losing import Losing
+from tests.splitfl.methods.plain import Plain
+
+METHODS = ("hybrid", "hosl", "decomfl", "fedkseed")
+POOL = 30
+CLIENTS, ROUNDS, STEPS, PERTURBATIONS = 2, 3, 2, 3
+LAPS = {"hybrid": STEPS + 2, "hosl": STEPS + 1, "decomfl": 2, "fedkseed": 2}
+FLOAT_BYTES = 4
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model")
+    toy.data(folder / "data.tsv", rows=48)
+    return folder
+
+
+class Watched(Site):
+    """A site that remembers the clients it has made."""
+
+    def client_method(self, client: int) -> ClientMethod:
+        made = super().client_method(client)
+        self.__dict__.setdefault("made", []).append(made)
+        return made
+
+    def bases(self) -> list[dict[str, Tensor]]:
+        """Where every client's last round began."""
+        return [walker.base for walker in self.walkers()]
+
+    def walkers(self) -> list[Walker]:
+        """The clients' own."""
+        made = self.__dict__["made"]
+        assert all(isinstance(one, (HybridClient, HoslClient, DecomflClient)) for one in made)
+        return [one.walker for one in made]
+
+
+def watched(place: Path, name: str, **tables: dict[str, Any]) -> Watched:
+    method = {"name": name, "perturbations": PERTURBATIONS, **tables.pop("method", {})}
+    method |= {"pool": POOL} if name == "fedkseed" else {}
+    federation = {"clients": CLIENTS, "rounds": ROUNDS, "local_steps": STEPS, **tables.pop("federation", {})}
+    site = Site.of(toy.config(place, method=method, federation=federation, **tables))
+    return Watched(config=site.config, task=site.task, shares=site.shares, num_blocks=site.num_blocks)
+
+
+def scalar_bytes(messages: Iterable[Message | Reply]) -> int:
+    """What the scalars among these messages weigh."""
+    return sum(message.values.nbytes for message in messages if isinstance(message, Scalars))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_bytes_are_those_of_the_formulae(name: str, place: Path, tmp_path: Path) -> None:
+    """Up and down per step, N elements at the cut: hybrid N b + 4 P and N b, hosl (2 P + 1) N b and 8 P,
+    decomfl and fedkseed 4 P and nothing. As a round begins 4 K P down for every step of the last one;
+    for fedkseed always 4 bytes for each set of tensors and direction of the pool."""
+    site = watched(place, name)
+    played = play(site, tmp_path)
+    width = 32
+    for client in range(CLIENTS):
+        batches = site.batches(client)
+        for round_index in range(ROUNDS):
+            said = [(m, r) for one, at, m, r in played.said if (one, at) == (client, round_index)]
+            real = [
+                int(batches.batch(round_index * STEPS + step).inputs["attention_mask"].sum())
+                for step in range(STEPS)
+            ]
+            began = 4 * CLIENTS * PERTURBATIONS * STEPS if round_index else 0
+            if name == "fedkseed":  # RoLoRA trains two sets of tensors in turn
+                began = 4 * 2 * POOL if round_index else 0
+            assert scalar_bytes([said[0][1]]) == began
+            hidden = [m.hidden.nbytes for m, _ in said if isinstance(m, Activation) and m.hidden is not None]
+            grads = [r.grad.nbytes for _, r in said if isinstance(r, Gradient)]
+            ups, downs = scalar_bytes(m for m, _ in said), scalar_bytes(r for _, r in said[1:])
+            elements = [FLOAT_BYTES * width * tokens for tokens in real]
+            if name == "hybrid":
+                assert (hidden, grads, ups, downs) == (elements, elements, 4 * PERTURBATIONS * STEPS, 0)
+            elif name == "hosl":
+                copies = 2 * PERTURBATIONS + 1
+                assert hidden == [copies * one for one in elements]
+                assert (grads, ups, downs) == ([], 0, 8 * PERTURBATIONS * STEPS)
+            else:
+                assert (hidden, grads, ups, downs) == ([], [], 4 * PERTURBATIONS * STEPS, 0)
+
+
+def test_decomfl_sends_four_bytes_a_client_and_perturbation(place: Path, tmp_path: Path) -> None:
+    """Exactly 4 K P up from all clients together, and as much down to each, in rounds of one step."""
+    played = play(watched(place, "decomfl", federation={"local_steps": 1}), tmp_path)
+    for round_index in range(ROUNDS):
+        said = [(m, r) for _, at, m, r in played.said if at == round_index]
+        assert scalar_bytes(m for m, _ in said) == 4 * CLIENTS * PERTURBATIONS
+        each = [scalar_bytes([r]) for _, r in said if isinstance(r, Scalars)]
+        assert each == [4 * CLIENTS * PERTURBATIONS] * (CLIENTS if round_index else 0)
+    biggest = max(row["payload_bytes"] for row in played.rows("transfer"))
+    assert biggest < 4 * CLIENTS * PERTURBATIONS + 400  # a frame's own header, and nothing that grows
+
+
+@pytest.mark.parametrize(
+    "name", ["hybrid", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS[1:])]
+)
+def test_all_clients_and_the_server_hold_the_same_bits(name: str, place: Path, tmp_path: Path) -> None:
+    site = watched(place, name)
+    ends = play(watched(place, name, federation={"rounds": ROUNDS - 1}), tmp_path).trained
+    play(site, tmp_path)
+    for base in site.bases():
+        assert any(bool(value.any()) for key, value in base.items() if "lora_B" in key)
+        for key, value in base.items():
+            assert torch.equal(value, ends[key]), key
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("perturbations", [PERTURBATIONS, pytest.param(80, marks=pytest.mark.slow)])
+def test_who_lost_messages_in_between_ends_with_the_same_bits(
+    name: str, perturbations: int, place: Path, tmp_path: Path
+) -> None:
+    """Client 1 hears nothing for a round, then gets two rounds of scalars, or tensors if these are less."""
+    laps = LAPS[name]
+    lost = frozenset((1, "down", sequence) for sequence in range(laps, 2 * laps))
+    site = watched(place, name, method={"perturbations": perturbations})
+    played = play(site, tmp_path, Losing(lost))
+    assert [reply is LOST for one, _, _, reply in played.said if one == 1].count(True) == len(lost)
+    steady, behind = site.bases()
+    for key, value in steady.items():
+        assert torch.equal(value, behind[key]), key
+
+
+def test_lost_slopes_move_nobody(place: Path, tmp_path: Path) -> None:
+    """The upload of client 1 is lost in the first round: all walk as if it had not taken part."""
+    site = watched(place, "hybrid")
+    played = play(site, tmp_path, Losing(frozenset({(1, "up", LAPS["hybrid"] - 1)})))
+    heard = [r for one, at, m, r in played.said if at == 1 and isinstance(r, Scalars)]
+    assert [reply.steps for reply in heard] == [(STEPS, 0)] * CLIENTS
+    steady, silent = site.bases()
+    assert all(torch.equal(value, silent[key]) for key, value in steady.items())
+
+
+def test_a_lost_gradient_is_a_step_without_slopes(place: Path, tmp_path: Path) -> None:
+    played = play(watched(place, "hybrid"), tmp_path, Losing(frozenset({(0, "down", 1)})))
+    (sent,) = [m for one, at, m, _ in played.said if (one, at) == (0, 0) and isinstance(m, Scalars)]
+    assert sent.values[0].tolist() == [0.0] * PERTURBATIONS
+    assert bool(sent.values[1].all())
+    assert len(played.losses) == CLIENTS * ROUNDS * STEPS, "the server has stepped, which is harmless"
+
+
+def test_lost_losses_of_hosl_still_count(place: Path, tmp_path: Path) -> None:
+    """The server knows the slopes itself, so the client's own lost answer comes back in the next round."""
+    played = play(watched(place, "hosl"), tmp_path, Losing(frozenset({(0, "down", 1)})))
+    heard = next(r for one, at, _, r in played.said if (one, at) == (0, 1) and isinstance(r, Scalars))
+    assert heard.steps == (STEPS,) * CLIENTS
+    assert bool(heard.values.all())
+
+
+@pytest.mark.parametrize("derivative", ["difference", "central"])
+def test_a_client_spends_forward_passes_alone(derivative: str, place: Path, tmp_path: Path) -> None:
+    site = watched(place, "hybrid", method={"derivative": derivative}, federation={"clients": 1})
+    played = play(site, tmp_path)
+    passes = 1 + PERTURBATIONS * (2 if derivative == "central" else 1)
+    head, batches = site.walkers()[0].piece, site.batches(0)
+    once = sum(
+        cost(head, *batches.batch(step).inputs["input_ids"].shape).forward_flops
+        for step in range(ROUNDS * STEPS)
+    )
+    assert played.ledger.total_flops("client") == pytest.approx(passes * once)
+
+
+def test_decomfl_with_one_client_is_mezo(place: Path, tmp_path: Path) -> None:
+    """Malladi et al., NeurIPS'23, Algorithm 1: the stock model, the same directions, the same bits."""
+    mu, lr = 1e-3, 1e-2
+    site = Site.of(
+        toy.config(
+            place,
+            method={"name": "decomfl", "derivative": "central", "perturbations": 1, "mu": mu},
+            federation={"clients": 1, "rounds": ROUNDS, "local_steps": STEPS, "aggregator": "mean"},
+            train={"head_lr": lr, "body_lr": lr},
+        )
+    )
+    plain, batches = Plain(site), site.batches(0)
+    played = play(site, tmp_path)
+    values = list(plain.parameters.values())
+    sizes = [value.numel() for value in values]
+    with torch.no_grad():
+        for round_index in range(ROUNDS):
+            for step in range(STEPS):
+                batch = batches.batch(round_index * STEPS + step)
+                signs = torch.split(direction(sum(sizes), 0, 0, round_index, step, 0), sizes)
+                losses = []
+                first = [value.clone() for value in values]
+                for scale in (mu, -mu):
+                    for value, start, sign in zip(values, first, signs, strict=True):
+                        value.copy_(start + scale * sign.view_as(value))
+                    losses.append(plain.loss(batch))
+                slope = ((losses[0] - losses[1]) / (2 * mu)).item()
+                for value, start, sign in zip(values, first, signs, strict=True):
+                    value.copy_(start - lr * slope * sign.view_as(value))
+    assert plain.differs(played.trained) == []
+    assert any(bool(value.any()) for key, value in played.trained.items() if "lora_B" in key)

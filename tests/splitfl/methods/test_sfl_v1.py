@@ -1,0 +1,82 @@
+"""A body for each client, averaged by the rule that the heads are averaged by."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from splitfl.adapters import trainable
+from splitfl.federation.aggregate import weighted_mean
+from splitfl.messages import Activation, Adapter
+from splitfl.methods.registry import METHODS
+from splitfl.methods.seam import Ticket
+from splitfl.node.build import Site
+from splitfl.node.pieces import SitePieces
+from tests.splitfl import toy
+from tests.splitfl.driver import play
+from tests.splitfl.methods.losing import Losing
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model", is_base=True)
+    toy.data(folder / "data.tsv", rows=40)
+    return folder
+
+
+def site(
+    place: Path, name: str = "sfl-v1", aggregator: str = "mean", rounds: int = 1, steps: int = 1
+) -> Site:
+    federation = {"clients": 2, "rounds": rounds, "local_steps": steps, "aggregator": aggregator}
+    return Site.of(toy.config(place, method={"name": name}, federation=federation))
+
+
+def test_the_body_is_the_mean_of_what_each_client_alone_would_make_of_it(place: Path, tmp_path: Path) -> None:
+    one = site(place, steps=2)
+    played = play(one, tmp_path)
+    config = site(place, "sfl-v2", steps=2).config
+    alone = []
+    for client in range(2):
+        pieces = SitePieces(config=config, task=one.task, num_blocks=one.num_blocks, device="cpu")
+        server = METHODS["sfl-v2"].server(pieces, config)
+        sent = [m for sender, _, m, _ in played.said if sender == client and isinstance(m, Activation)]
+        for position, message in enumerate(sent):
+            ticket = Ticket(client=client, round=0, lap=position + 1, position=position)
+            server.commit(ticket, server.compute(ticket, message))
+        samples = sum(len(message.ids_B) for message in sent)
+        alone.append(Adapter(version=0, tensors=server.trained(), samples=samples))
+    mean = weighted_mean(alone)
+    assert mean.keys() < played.trained.keys()
+    assert all(torch.equal(value, played.trained[name]) for name, value in mean.items())
+
+
+def test_a_rule_that_keeps_tensors_still_keeps_the_bodies_still_too(place: Path, tmp_path: Path) -> None:
+    one = site(place, aggregator="rolora")
+    first = trainable(one.whole())
+    played = play(one, tmp_path)
+    moved = {name for name, value in played.trained.items() if not torch.equal(first[name], value)}
+    assert not any("lora_A" in name for name in moved)
+    assert {name for name in first if "lora_B" in name or "classifier" in name} == moved
+    assert play(site(place, aggregator="rolora", rounds=2), tmp_path).ledger.total_flops("server") > 0.0
+
+
+def test_a_client_of_whom_nothing_came_has_no_say_in_the_mean(place: Path, tmp_path: Path) -> None:
+    one = site(place)
+    lost = play(one, tmp_path, Losing(frozenset({(1, "up", 1)})))
+    body = {n: value for n, value in lost.server.trained().items() if "classifier" in n}
+    config = toy.config(place, method={"name": "sfl-v1"}, federation={"clients": 2, "local_steps": 1})
+    pieces = SitePieces(config=config, task=one.task, num_blocks=one.num_blocks, device="cpu")
+    (sent,) = [m for sender, _, m, _ in lost.said if sender == 0 and isinstance(m, Activation)]
+    server = METHODS["sfl-v2"].server(pieces, config)
+    ticket = Ticket(client=0, round=0, lap=1, position=0)
+    server.commit(ticket, server.compute(ticket, sent))
+    assert body
+    assert all(torch.equal(value, server.trained()[name]) for name, value in body.items())
+
+
+def test_bodies_of_which_nothing_came_stay_as_they_were(place: Path, tmp_path: Path) -> None:
+    one = site(place)
+    played = play(one, tmp_path, Losing(frozenset({(0, "up", 1), (1, "up", 1)})))
+    first = trainable(one.whole())
+    assert all(torch.equal(first[name], value) for name, value in played.trained.items())

@@ -1,0 +1,129 @@
+"""Forward mode over a slice of the adapters: whose slice is which, and what its estimate is of."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from splitfl.adapters import trainable
+from splitfl.federation.aggregate import Mean, Rolora
+from splitfl.messages import LOST, Adapter, Control
+from splitfl.methods.decomfl import loss_of
+from splitfl.methods.forward_mode import paths, tangent
+from splitfl.methods.spry import Slice, SpryClient
+from splitfl.methods.walk import walk
+from splitfl.node.build import Site
+from splitfl.node.pieces import SitePieces
+from tests.splitfl import toy
+from tests.splitfl.driver import play
+
+# torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model", is_base=True)
+    toy.data(folder / "data.tsv", rows=40)
+    return folder
+
+
+def site(place: Path, clients: int, aggregator: str = "mean", **method: Any) -> Site:
+    return Site.of(
+        toy.config(
+            place,
+            model={"attention": "eager"},
+            method={"name": "spry", **method},
+            federation={"clients": clients, "rounds": 2, "local_steps": 2, "aggregator": aggregator},
+        )
+    )
+
+
+@pytest.mark.parametrize("clients", [1, 3, 20])
+def test_every_adapter_is_some_clients_and_no_two_share_one_they_need_not(clients: int) -> None:
+    modules = [f"block.{index}.query" for index in range(8)]
+    names = [f"{module}.lora_{part}.weight" for module in modules for part in "AB"] + ["classifier.weight"]
+    slices = [Slice(Mean(), names, client, clients) for client in range(clients)]
+    for round_index in range(3):
+        held = [[name for name in names if one.trains(name, round_index)] for one in slices]
+        assert all("classifier.weight" in own for own in held)
+        owners = [sum(name in own for own in held) for name in names[:-1]]
+        assert min(owners) >= 1
+        assert max(owners) <= max(1, -(-clients // 8))
+        assert all(len(own) > 1 for own in held)
+    assert slices[0].trains(names[0], 0)
+    assert slices[0].trains(names[0], 1) == (clients == 1)
+
+
+def test_a_slice_obeys_the_rule_of_aggregation() -> None:
+    one = Slice(Rolora(), ["a.lora_A.weight", "a.lora_B.weight"], 0, 1)
+    assert [one.trains("a.lora_A.weight", at) for at in range(2)] == [False, True]
+    assert [one.trains("a.lora_B.weight", at) for at in range(2)] == [True, False]
+
+
+def test_the_mean_over_directions_is_the_gradient(place: Path) -> None:
+    """Each slope is <gradient, u> exactly, so the mean of v u has a relative squared error of (d - 1) / P."""
+    one = site(place, clients=1)
+    pieces = SitePieces(config=one.config, task=one.task, num_blocks=one.num_blocks, device="cpu")
+    model, forward = pieces.whole(), loss_of(one.batches(0).batch(0))
+    parameters = trainable(model)
+    truth = flat(torch.autograd.grad(forward(model), list(parameters.values())))
+    still = walk({name: value.detach() for name, value in parameters.items()}, one.config)
+    where, directions = paths(model), 64
+    estimate = torch.zeros_like(truth)
+    for step in range(directions):
+        u = still.draw(0, 0, step, 0)
+        values = {where[name]: value.detach() for name, value in parameters.items()}
+        _, slope = tangent(model, forward, values, {where[name]: u[name] for name in u})
+        signs = flat(u.values())
+        torch.testing.assert_close(slope, signs @ truth, rtol=1e-3, atol=1e-5)
+        estimate += slope * signs / directions
+    error = float((estimate - truth).square().sum() / truth.square().sum())
+    assert error == pytest.approx((len(truth) - 1) / directions, rel=0.25)
+
+
+def test_clients_send_their_own_slices_alone(place: Path, tmp_path: Path) -> None:
+    played = play(site(place, clients=3), tmp_path)
+    for round_index in range(2):
+        uploads = [m for _, at, m, _ in played.said if at == round_index and isinstance(m, Adapter)]
+        adapters = [{name for name in upload.tensors if "lora" in name} for upload in uploads]
+        assert all(adapters)
+        assert sum(map(len, adapters)) == len(set().union(*adapters))
+        assert all(any("lora" not in name for name in upload.tensors) for upload in uploads)
+
+
+def test_what_nobody_heard_of_does_not_stay(place: Path) -> None:
+    client = site(place, clients=2).client_method(0)
+    assert isinstance(client, SpryClient)
+    held = trainable(client.learner.piece)
+    before = {name: value.detach().clone() for name, value in held.items()}
+    run = client.round(0)
+    next(run)
+    upload = run.send(Control(ask="done", round=0))
+    assert isinstance(upload, Adapter)
+    assert not all(torch.equal(before[name], value) for name, value in upload.tensors.items())
+    with pytest.raises(StopIteration):
+        run.send(LOST)
+    assert all(torch.equal(before[name], value) for name, value in held.items())
+
+
+def test_a_client_saves_nothing_for_a_backward_pass(place: Path) -> None:
+    client = site(place, clients=2).client_method(1)
+    saved: list[torch.Size] = []
+
+    def pack_hook(tensor: Tensor) -> Tensor:
+        saved.append(tensor.shape)
+        return tensor
+
+    run = client.round(0)
+    next(run)
+    with torch.autograd.graph.saved_tensors_hooks(pack_hook, lambda tensor: tensor):
+        run.send(Control(ask="done", round=0))
+    assert saved == []
+
+
+def flat(tensors: Any) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])

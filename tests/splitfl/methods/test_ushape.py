@@ -1,0 +1,129 @@
+"""No label leaves the client; what is lost between the two exchanges of a step costs that step."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from splitfl.adapters import trainable
+from splitfl.errors import ConfigError, WireError
+from splitfl.messages import Activation, Adapter, Control, Gradient, Output
+from splitfl.methods.seam import Ticket
+from splitfl.node.build import Site
+from splitfl.node.pieces import SitePieces
+from splitfl.partition.cost import cost
+from tests.splitfl import toy
+from tests.splitfl.driver import play
+from tests.splitfl.methods.losing import Losing
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model", is_base=True)
+    toy.data(folder / "data.tsv", rows=40)
+    return folder
+
+
+def site(place: Path, clients: int = 1, steps: int = 1, tail_blocks: int = 1) -> Site:
+    federation = {"clients": clients, "rounds": 1, "local_steps": steps, "aggregator": "mean"}
+    partition = {"cut": 1, "tail_blocks": tail_blocks}
+    return Site.of(toy.config(place, method={"name": "ushape"}, federation=federation, partition=partition))
+
+
+def test_no_label_leaves_the_client_and_the_loss_does(place: Path, tmp_path: Path) -> None:
+    played = play(site(place, clients=2, steps=3), tmp_path)
+    messages = [message for _, _, message, _ in played.said]
+    assert all(message.labels is None for message in messages if isinstance(message, Activation))
+    losses = [message.loss for message in messages if isinstance(message, Gradient)]
+    assert sorted(losses) == sorted(played.losses)
+    assert [row["step"] for row in played.rows("step")] == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("lost", "head_learns", "body_learns"),
+    [
+        (("up", 1), False, False),  # the activation
+        (("down", 1), False, False),  # the output
+        (("up", 2), False, False),  # the gradient of the output
+        (("down", 2), False, True),  # the gradient of the activation
+        (("up", 9), True, True),  # nothing
+    ],
+)
+def test_whatever_is_lost_costs_this_step(
+    place: Path, tmp_path: Path, lost: tuple[str, int], head_learns: bool, body_learns: bool
+) -> None:
+    one = site(place)
+    first = trainable(one.whole())
+    played = play(one, tmp_path, Losing(frozenset({(0, *lost)})))
+    (upload,) = [message for _, _, message, _ in played.said if isinstance(message, Adapter)]
+    assert (upload.samples > 0) is head_learns
+    assert any(not torch.equal(first[n], value) for n, value in upload.tensors.items()) is head_learns
+    body = {name: value for name, value in played.trained.items() if name not in upload.tensors}
+    assert any(not torch.equal(first[name], value) for name, value in body.items()) is body_learns
+    assert len(played.losses) == int(body_learns)
+
+
+def test_a_step_that_was_given_up_cannot_be_taken_up_again(place: Path) -> None:
+    one = site(place)
+    server, batch = one.server_method(), one.batches(0).batch(0)
+    hidden = torch.ones(*batch.inputs["input_ids"].shape, 32)
+
+    def say(lap: int, message: Activation | Gradient | Control | None) -> object:
+        ticket = Ticket(client=0, round=0, lap=lap, position=lap)
+        outcome = server.compute(ticket, message) if message is not None else None
+        server.commit(ticket, outcome)
+        return outcome.reply if outcome is not None else None
+
+    say(0, Control(ask="begin", round=0, steps=7))
+    gradient = Gradient(ids_B=batch.ids_B, grad=hidden, loss=1.0)
+    with pytest.raises(WireError, match="no answer to this Gradient"):
+        say(1, gradient)
+    for over in (Control(ask="skip", round=0), None):
+        assert isinstance(say(1, Activation(ids_B=batch.ids_B, hidden=hidden)), Output)
+        say(2, over)
+        with pytest.raises(WireError, match="no answer to this Gradient"):
+            say(3, gradient)
+    say(4, Activation(ids_B=batch.ids_B, hidden=hidden))
+    with pytest.raises(WireError, match="no answer to this Gradient"):
+        say(5, Gradient(ids_B=batch.ids_B + 1, grad=hidden, loss=1.0))
+    assert isinstance(say(5, gradient), Gradient)
+
+
+def test_a_step_ends_at_the_parameters_that_it_began_with(place: Path, tmp_path: Path) -> None:
+    """Another client's step in between changes the body, and nothing of what this one hears."""
+    one = site(place, clients=2)
+    said = play(one, tmp_path).said
+    forth = {client: m for client, _, m, _ in said if isinstance(m, Activation)}
+    back = {client: m for client, _, m, _ in said if isinstance(m, Gradient)}
+    heard = []
+    for order in ((0, 0), (0, 1, 1, 0)):
+        server, waiting = one.server_method(), set[int]()
+        for position, client in enumerate(order):
+            ticket = Ticket(client=client, round=0, lap=1 + (client in waiting), position=position)
+            outcome = server.compute(ticket, back[client] if client in waiting else forth[client])
+            server.commit(ticket, outcome)
+            waiting.add(client)
+        assert isinstance(outcome.reply, Gradient)
+        heard.append(outcome.reply.grad)
+    assert torch.equal(*heard)
+
+
+def test_every_piece_is_paid_for_once_there_and_once_back(place: Path, tmp_path: Path) -> None:
+    one = site(place)
+    played = play(one, tmp_path)
+    shape = one.batches(0).batch(0).inputs["input_ids"].shape
+    pieces = SitePieces(config=one.config, task=one.task, num_blocks=one.num_blocks, device="cpu")
+    head, body, tail = (cost(piece, *shape) for piece in (pieces.head(), pieces.body(), pieces.tail()))
+    assert played.ledger.total_flops("client") == head.step_flops + tail.step_flops
+    assert [row["flops"] for row in played.rows("compute") if row["side"] == "server"] == [
+        body.forward_flops,
+        body.backward_flops,
+    ]
+
+
+def test_a_client_without_a_tail_is_refused(place: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'ushape' needs partition.tail_blocks of at least 1.* 3 of the 4"):
+        site(place, tail_blocks=0)
+    with pytest.raises(ConfigError, match=r"the tail may have 0..2 of the 3 blocks above the cut, got 3"):
+        site(place, tail_blocks=3)

@@ -1,0 +1,297 @@
+"""Clients without backpropagation: their estimates against the gradient, and replays against each other."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from splitfl.adapters import install, trainable
+from splitfl.config import RunConfig
+from splitfl.errors import ConfigError
+from splitfl.federation.aggregate import Mean
+from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Scalars
+from splitfl.methods.forward_mode import Function
+from splitfl.methods.history import History
+from splitfl.methods.hosl import slopes
+from splitfl.methods.hybrid import HybridClient, hidden_of
+from splitfl.methods.learner import unpack
+from splitfl.methods.walk import Walk, walk
+from splitfl.methods.walker import Walker
+from splitfl.node.build import Site
+from splitfl.node.pieces import SitePieces
+from splitfl.partition.cut import Piece
+from tests.splitfl import toy
+
+# torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folders = {model_type: tmp_path_factory.mktemp(model_type) for model_type in ("bert", "gpt2")}
+    for model_type, folder in folders.items():
+        toy.model(folder / "model", model_type)
+        toy.data(folder / "data.tsv", rows=40)
+    return folders
+
+
+@pytest.fixture
+def place(places: dict[str, Path]) -> Path:
+    return places["bert"]
+
+
+def settings(place: Path, **method: Any) -> RunConfig:
+    """One client whose step is as long as its estimate of the gradient."""
+    return toy.config(
+        place,
+        model={"name": str(place / "model"), "attention": "eager"},
+        method={"name": "hybrid", **method},
+        federation={"clients": 1, "aggregator": "mean"},
+        train={"head_lr": 1.0},
+    )
+
+
+def walker_of(piece: Piece, client: int, config: RunConfig) -> Walker:
+    values = {name: value.detach() for name, value in trainable(piece).items()}
+    return Walker(piece, client, config.method, walk(values, config))
+
+
+class Scene:
+    """A head and a body with adapters that are not zero, a batch, and the loss's gradient."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.site = Site.of(config)
+        task, num_blocks = self.site.task, self.site.num_blocks
+        pieces = SitePieces(config=config, task=task, num_blocks=num_blocks, device="cpu")
+        self.head, self.body = pieces.head(), pieces.body()
+        chance = torch.Generator().manual_seed(1)
+        for piece in (self.head, self.body):
+            held = trainable(piece)
+            install(piece, {n: 0.1 * torch.randn(v.shape, generator=chance) for n, v in held.items()})
+        self.batch = self.site.batches(0).batch(0)
+        self.context = self.head.context_of(self.batch.inputs)
+        self.forward: Function = hidden_of(self.batch, self.context)
+        hidden = self.forward(self.head)
+        (self.gradient,) = torch.autograd.grad(self.loss_at(hidden), hidden, retain_graph=True)
+        grads = torch.autograd.grad(hidden, list(trainable(self.head).values()), self.gradient)
+        self.truth = torch.cat([grad.flatten() for grad in grads])
+
+    def loss_at(self, hidden_ND: Tensor) -> Tensor:
+        hidden_BTD = unpack(hidden_ND, self.context.get("mask"))
+        loss = self.body(hidden_BTD, self.context, self.batch.labels).loss
+        assert isinstance(loss, Tensor)
+        return loss
+
+    def walker(self) -> Walker:
+        """A client at the start of its first round."""
+        made = walker_of(self.head, 0, self.config)
+        made.enter(LOST, 0)
+        return made
+
+    def slopes(self, steps: int = 1) -> Tensor:
+        """(S, P): what the client would send, standing still."""
+        walker = self.walker()
+        rest = walker.run(self.forward, self.batch.shape_BT)
+        for _ in range(steps):
+            walker.learn(self.forward, self.gradient, rest, self.batch.shape_BT)
+            install(self.head, walker.base)
+        return walker.upload(0, 1).values
+
+    def directions(self, step: int, perturbations: int) -> Tensor:
+        """(P, d)."""
+        still = walk({name: value.detach() for name, value in trainable(self.head).items()}, self.config)
+        drawn = [still.draw(0, 0, step, p) for p in range(perturbations)]
+        return torch.stack([torch.cat([signs.flatten() for signs in one.values()]) for one in drawn])
+
+
+@pytest.mark.parametrize("derivative", ["difference", pytest.param("jvp", marks=pytest.mark.slow)])
+def test_an_estimate_is_as_close_to_the_gradient_as_the_law_says(derivative: str, place: Path) -> None:
+    """cos(estimate, gradient) = sqrt(P / (P + d)), the mean of 50 trials within 20 %."""
+    trials, perturbations = 50, 8
+    scene = Scene(settings(place, derivative=derivative, perturbations=perturbations))
+    found_SP = scene.slopes(trials)
+    cosines = []
+    for step in range(trials):
+        estimate = found_SP[step] @ scene.directions(step, perturbations)
+        cosines.append(torch.cosine_similarity(estimate, scene.truth, dim=0))
+    law = (perturbations / (perturbations + len(scene.truth))) ** 0.5
+    assert float(torch.stack(cosines).mean()) == pytest.approx(law, rel=0.2)
+
+
+def test_a_step_goes_down_the_estimate(place: Path) -> None:
+    scene = Scene(settings(place, perturbations=3))
+    walker = scene.walker()
+    rest = walker.run(scene.forward, scene.batch.shape_BT)
+    walker.learn(scene.forward, scene.gradient, rest, scene.batch.shape_BT)
+    before = torch.cat([value.flatten() for value in walker.base.values()])
+    after = torch.cat([value.detach().flatten() for value in trainable(scene.head).values()])
+    estimate = walker.upload(0, 1).values[0] @ scene.directions(0, 3) / 3
+    torch.testing.assert_close(before - after, estimate, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "gpt2"])
+def test_forward_mode_is_exact_and_differences_come_close(model_type: str, places: dict[str, Path]) -> None:
+    place = places[model_type]
+    perturbations = 8
+    slopes_P = {
+        name: Scene(settings(place, derivative=name, perturbations=perturbations)).slopes()[0]
+        for name in ("difference", "central", "jvp")
+    }
+    scene = Scene(settings(place))
+    exact_P = scene.directions(0, perturbations) @ scene.truth
+    torch.testing.assert_close(slopes_P["jvp"], exact_P, rtol=1e-4, atol=1e-5)
+    for name in ("difference", "central"):
+        assert relative(slopes_P[name], exact_P) < 0.02, name
+
+
+@pytest.mark.parametrize("model_type", ["bert", "gpt2"])
+def test_hybrid_and_hosl_estimate_the_same(model_type: str, places: dict[str, Path]) -> None:
+    """The gradient's way through the activation, or the loss's difference: within 2 % at mu 1e-3."""
+    scene = Scene(settings(places[model_type], perturbations=8, mu=1e-3))
+    with torch.no_grad():
+        around = list(scene.walker().around(scene.forward, 0, scene.batch.shape_BT))
+        losses_P2 = torch.stack([scene.loss_at(hidden) for hidden in around]).view(8, 2)
+    assert relative(slopes(losses_P2, 1e-3), scene.slopes()[0]) < 0.02
+
+
+def test_the_pieces_stand_where_they_stood_after_a_look_around(place: Path) -> None:
+    scene = Scene(settings(place, perturbations=5))
+    before = {name: value.detach().clone() for name, value in trainable(scene.head).items()}
+    list(scene.walker().around(scene.forward, 0, scene.batch.shape_BT))
+    assert all(torch.equal(before[name], value) for name, value in trainable(scene.head).items())
+
+
+@pytest.mark.parametrize("derivative", ["difference", "central", "jvp"])
+def test_a_hybrid_client_saves_nothing_for_a_backward_pass(derivative: str, place: Path) -> None:
+    scene = Scene(settings(place, derivative=derivative))
+    client = HybridClient(scene.walker(), scene.site.batches(0), 2)
+    saved: list[torch.Size] = []
+
+    def pack_hook(tensor: Tensor) -> Tensor:
+        saved.append(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack_hook, lambda tensor: tensor):
+        scene.forward(scene.head)
+        assert saved, "backpropagation saves"
+        saved.clear()
+        run = client.round(0)
+        next(run)
+        message = run.send(Control(ask="done", round=0))
+        while isinstance(message, Activation):
+            assert message.hidden is not None
+            assert not message.hidden.requires_grad
+            message = run.send(Gradient(ids_B=message.ids_B, grad=torch.ones_like(message.hidden)))
+    assert isinstance(message, Scalars)
+    assert bool(message.values.all())
+    assert saved == []
+
+
+def test_each_client_with_directions_of_its_own_makes_a_better_mean() -> None:
+    """Relative squared error with g_k the clients' gradients, g their mean, over 100 trials within 10 %:
+    (d - 1) / P for shared directions, (d - 1) / P * mean |g_k|^2 / (K |g|^2) for their own."""
+    clients, perturbations, parameters, trials = 8, 4, 400, 100
+    chance = torch.Generator().manual_seed(5)
+    shared_part = torch.randn(parameters, generator=chance)
+    gradients = shared_part + 1.5 * torch.randn(clients, parameters, generator=chance)
+    mean = gradients.mean(0)
+    still = Walk({"x": torch.zeros(parameters)}, Mean(), 0, clients, 1.0)
+    errors = {"shared": 0.0, "own": 0.0}
+    for trial in range(trials):
+        for label, own in (("shared", 0), ("own", 1)):
+            estimate = torch.zeros(parameters)
+            for client, gradient in enumerate(gradients):
+                for p in range(perturbations):
+                    signs = still.draw(own * client, 0, trial, p)["x"]
+                    estimate += (signs @ gradient) * signs / (clients * perturbations)
+            errors[label] += float((estimate - mean).square().sum() / mean.square().sum()) / trials
+    law = (parameters - 1) / perturbations
+    gain = float(gradients.square().sum(1).mean() / mean.square().sum()) / clients
+    assert errors["shared"] == pytest.approx(law, rel=0.1)
+    assert errors["own"] == pytest.approx(law * gain, rel=0.1)
+    assert gain < 0.5
+
+
+def histories(config: RunConfig) -> tuple[Walker, Walker, History]:
+    """Two clients' walkers and their server's history, from the same start."""
+    site = Site.of(config)
+    pieces = SitePieces(config=config, task=site.task, num_blocks=site.num_blocks, device="cpu")
+    start = {name: value.detach().clone() for name, value in trainable(pieces.head()).items()}
+    history = History(config.method.name, walk(start, config), 2, config.method.perturbations)
+    return walker_of(pieces.head(), 0, config), walker_of(pieces.head(), 1, config), history
+
+
+@pytest.mark.parametrize("aggregator", ["rolora", "mean"])
+@pytest.mark.parametrize("perturbations", [2, 40])
+def test_who_missed_rounds_ends_with_the_same_bits(aggregator: str, perturbations: int, place: Path) -> None:
+    """By replay of the scalars where these are fewer numbers, by the tensors where those are."""
+    config = toy.config(
+        place,
+        method={"name": "hybrid", "perturbations": perturbations},
+        federation={"clients": 2, "aggregator": aggregator},
+    )
+    steady, away, history = histories(config)
+    chance = torch.Generator().manual_seed(2)
+    for round_index in range(4):
+        answer = history.since(int(steady.begin(round_index, 4).values["version"]))
+        steady.enter(answer or Control(ask="done", round=round_index), round_index)
+        away.enter(LOST, round_index)
+        for client, steps in ((0, 3), (1, round_index)):
+            found = torch.randn(steps, perturbations, generator=chance)
+            history.receive(client, 0, found, 8 * steps)
+        for slopes_P in found:  # it walks by what it has found itself, and must unlearn that
+            away.follow(slopes_P)
+        history.end_round()
+    steady.enter(history.since(3) or LOST, 4)
+    recovery = history.since(0)
+    assert type(recovery) is (Scalars if perturbations == 2 else Adapter)
+    away.enter(recovery or LOST, 4)
+    assert history.since(4) is None
+    assert steady.base.keys() == away.base.keys() == history.tensors.keys()
+    for name, value in history.tensors.items():
+        assert torch.equal(steady.base[name], value)
+        assert torch.equal(away.base[name], value)
+    assert any(bool((history.tensors[name] != 0).any()) for name in history.tensors if "lora_B" in name)
+
+
+def test_a_replay_weighs_each_client_by_its_samples(place: Path) -> None:
+    config = toy.config(place, method={"name": "hybrid", "perturbations": 1})
+    _, _, history = histories(config)
+    history.receive(0, 0, torch.tensor([[1.0]]), 6)
+    history.receive(1, 0, torch.tensor([[1.0], [2.0]]), 2)
+    history.end_round()
+    heard = history.since(0)
+    assert isinstance(heard, Scalars)
+    assert heard.values.tolist() == [[0.75], [0.25], [0.5]]
+    assert heard.steps == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("tables", "reason"),
+    [
+        (
+            {"method": {"name": "hybrid", "derivative": "jvp"}},
+            ".'jvp'. needs model.attention 'eager', got 'sdpa'",
+        ),
+        (
+            {"method": {"name": "hybrid", "mu": 1e-4}, "model": {"dtype": "bfloat16"}},
+            r"method.mu must be at least 0.001 with model.dtype 'bfloat16', got 0.0001",
+        ),
+        ({"method": {"name": "decomfl"}, "train": {"weight_decay": 0.1}}, "weight_decay must be 0 with"),
+        ({"method": {"name": "hosl", "derivative": "central"}}, "derivative"),
+        ({"method": {"name": "sfl-v2", "perturbations": 9}}, "perturbations"),
+    ],
+)
+def test_what_cannot_be_done_without_backpropagation_is_refused(
+    tables: dict[str, Any], reason: str, place: Path
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        Site.of(toy.config(place, **tables))
+
+
+def relative(found: Tensor, truth: Tensor) -> float:
+    """The length of the difference over the length of the truth."""
+    return float((found - truth).norm() / truth.norm())
