@@ -30,7 +30,7 @@ demo: $(VENV)/.demo ## finetune a split MiniLM with three clients over PyTorch R
 	@$(BIN)/splitfl run demo
 
 test: $(VENV)/.dev ## the quick suite: about a minute, no network, no root, no GPU
-	@$(PYTEST) -q -m "not slow and not root and not bench"
+	@$(PYTEST) -q -n auto -m "not slow and not root and not bench"
 
 test-all: $(VENV)/.dev ## every test; what cannot run here says why it was skipped
 	@$(PYTEST) -q -rs

@@ -38,13 +38,26 @@ class ShadowField:
     def draw(cls, rng: np.random.Generator, *, decorrelation_m: float, num_waves: int = 256) -> Self:
         """A field of its own. Raises BadParameter unless decorrelation_m > 0 and num_waves >= 1."""
         above("decorrelation_m", decorrelation_m, 0.0)
-        count = whole("num_waves", num_waves, 1)
-        shell, turn, phase = rng.random((3, count))
-        beyond = 1.0 - (np.arange(count) + shell) / count
-        radius = np.sqrt(beyond**-2 - 1.0) / decorrelation_m
-        angle = 2.0 * math.pi * turn
-        waves = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-        return cls(wave_N2=waves, phase_N=2.0 * math.pi * phase)
+        beyond, turn, phase = _shells(rng, num_waves)
+        return cls._of(np.sqrt(beyond**-2 - 1.0) / decorrelation_m, turn, phase)
+
+    @classmethod
+    def draw_smooth(cls, rng: np.random.Generator, *, decorrelation_m: float, num_waves: int = 256) -> Self:
+        """A field of its own with correlation exp(-(distance / decorrelation)^2) instead.
+
+        It is smooth: along a straight line it rises through zero sqrt(2) / (2 pi decorrelation) times a
+        metre (Rice, Bell Syst. Tech. J. 24, 1945). The exponential law's field is rough at every scale,
+        so what is decided by its sign would flicker for a user who crosses it.
+        """
+        above("decorrelation_m", decorrelation_m, 0.0)
+        beyond, turn, phase = _shells(rng, num_waves)
+        return cls._of(2.0 * np.sqrt(-np.log(beyond)) / decorrelation_m, turn, phase)
+
+    @classmethod
+    def _of(cls, radius_N: Array, turn_N: Array, phase_N: Array) -> Self:
+        angle = 2.0 * math.pi * turn_N
+        waves = np.stack([radius_N * np.cos(angle), radius_N * np.sin(angle)], axis=-1)
+        return cls(wave_N2=waves, phase_N=2.0 * math.pi * phase_N)
 
     def at(self, position_m: Array) -> Array:
         """Values (...) at places (..., 2) in metres."""
@@ -65,6 +78,14 @@ def is_in_sight(field_value: Array, los_probability: Real) -> NDArray[np.bool_]:
     """
     visible: NDArray[np.bool_] = gaussian_tail(field_value) < los_probability
     return visible
+
+
+def _shells(rng: np.random.Generator, num_waves: int) -> Array:
+    """P(|k| > q) for a wave number in each of N equally likely shells, a direction and a phase: (3, N)."""
+    count = whole("num_waves", num_waves, 1)
+    draws: Array = rng.random((3, count))
+    draws[0] = 1.0 - (np.arange(count) + draws[0]) / count
+    return draws
 
 
 def shadow_outage(margin_db: Real, sigma_db: Real) -> Array:

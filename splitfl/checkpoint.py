@@ -12,15 +12,24 @@ from splitfl.errors import ConfigError
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
-    """Writes the tensors and notes beside `path`, then moves them there in one step."""
+    """Writes the tensors and notes to `path`; see `write_whole`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with partial.open("wb") as file:
-        file.write(safetensors.torch.save(whole, dict(notes)))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_whole(path, safetensors.torch.save(whole, dict(notes)))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes beside `path`, then moves the file there in one step; a full disk leaves what was there."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def restore(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -8,11 +8,13 @@ from typing import Self, TextIO
 
 
 class Events:
-    """Writes `metrics.jsonl`; every line is whole on the disk before the next is begun."""
+    """Writes `metrics.jsonl`; every line is whole in the file before the next is begun."""
 
     def __init__(self, path: Path | None) -> None:
         """None keeps nothing."""
-        self._file: TextIO | None = path.open("a", encoding="utf-8") if path is not None else None
+        self._file: TextIO | None = None
+        if path is not None:
+            self._file = path.open("a", encoding="utf-8", buffering=1)  # line by line
         self._lock = threading.Lock()
 
     def write(self, event: str, **values: object) -> None:
@@ -21,11 +23,6 @@ class Events:
         with self._lock:
             if self._file is not None:
                 self._file.write(line + "\n")
-
-    def flush(self) -> None:
-        """All lines written so far are in the file."""
-        if self._file is not None:
-            self._file.flush()
 
     def __enter__(self) -> Self:
         return self

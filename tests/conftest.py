@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +73,21 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts processes, which with their own children are gone when the test is over.
 
     `start("python", "-c", ..., output=path)` writes what the process says to that file
-    (default: `output.N` in the test's folder) and hands back the process.
+    (default: `output.N` in the test's folder) and hands back the process. What it says of
+    errors goes there too, or to the file `errors`.
     """
     started: list[subprocess.Popen[bytes]] = []
 
-    def run(*command: str | Path, output: Path | None = None, **env: str) -> subprocess.Popen[bytes]:
-        with (output or tmp_path / f"output.{len(started)}").open("wb") as file:
+    def run(
+        *command: str | Path, output: Path | None = None, errors: Path | None = None, **env: str
+    ) -> subprocess.Popen[bytes]:
+        with ExitStack() as files:
+            file = files.enter_context((output or tmp_path / f"output.{len(started)}").open("wb"))
             process = subprocess.Popen(
                 [str(word) for word in command],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if errors is None else files.enter_context(errors.open("wb")),
                 env={**os.environ, **env},
             )
         started.append(process)

@@ -84,14 +84,12 @@ class Run:
                 adapter=config.adapter,
                 cut=config.partition.cut,
             )
-            self.events.flush()
             write_json(self._folder / "summary.json", summary)
         return summary
 
     def fail(self, reason: str) -> None:
         """Says in the folder that the run did not end well, and why."""
         if self._folder is not None:
-            self.events.flush()
             write_json(self._folder / "summary.json", self.summary("failed", []) | {"reason": reason})
 
     def summary(self, status: str, memory: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -152,7 +150,6 @@ class Run:
             row |= measure(self._whole.model, self._site.held_out(), self._whole.model.device)
         self._round_began_s = time.monotonic()
         self.events.write("round", **row)
-        self.events.flush()
         if self._folder is not None:
             tensors = {**self.trained(), **{f"moments.{k}": v for k, v in self.server.state().items()}}
             notes = {"round": str(end.round), "seed": str(config.train.seed), "method": config.method.name}
@@ -163,6 +160,4 @@ class Run:
 
 def write_json(path: Path, value: Any) -> None:
     """The value as a JSON file that appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    checkpoint.write_whole(path, (json.dumps(value, indent=2) + "\n").encode())

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import torch
 from torch.distributed import DistError, TCPStore, rpc  # type: ignore[attr-defined]  # it does not list them
+from torch.distributed.rendezvous import register_rendezvous_handler
 from torch.futures import Future
 
 from splitfl.errors import ConfigError, PeerLost, Timeout
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 WARNING: Final = "PyTorch RPC trusts whoever reaches its port: use it on closed networks only"
 PROTOCOL: Final = "1"
 _SERVER: Final = "server"
+_SCHEME: Final = "splitfl"
 _POLL_S: Final = 0.1
 _BEAT_S: Final = 5.0
 
@@ -89,7 +91,7 @@ class RpcServer:
         _serving[_SERVER] = self
         self.heard_s = dict.fromkeys(range(self.clients), time.monotonic())
         self._store.set("splitfl/go", "1")
-        _enter(_SERVER, 0, self.clients + 1, self.address, self.port, self.address, self.timeout_s)
+        _enter(self._store, _SERVER, 0, self.clients + 1, self.address, self.timeout_s)
 
     def silent(self) -> list[int]:
         """Clients of whom nothing was heard for `timeout_s`."""
@@ -149,7 +151,7 @@ class RpcClient:
         self._is_in = True
         own = address_towards(self._host, self._port)
         name, rank = f"client-{self._client}", self._client + 1
-        _enter(name, rank, self._clients + 1, self._host, self._port, own, self.timeout_s)
+        _enter(self._store, name, rank, self._clients + 1, own, self.timeout_s)
         threading.Thread(target=self._beat, name="signs-of-life", daemon=True).start()
 
     def request(self, frame: bytes) -> bytes:
@@ -233,17 +235,23 @@ def _torch_version() -> str:
     return torch.__version__.partition("+")[0]
 
 
-def _enter(name: str, rank: int, world: int, host: str, port: int, own: str, timeout_s: float) -> None:
+def _enter(store: TCPStore, name: str, rank: int, world: int, own: str, timeout_s: float) -> None:
     # Both variables, or the address of the host's own name is published. TCP only: the
     # shared-memory transports spin while they wait and double the CPU time of a step.
     os.environ["TP_SOCKET_IFNAME"] = os.environ["GLOO_SOCKET_IFNAME"] = interface_of(own)
     options = rpc.TensorPipeRpcBackendOptions(
-        init_method=f"tcp://{host}:{port}",
+        init_method=f"{_SCHEME}://{store.host}:{store.port}",
         rpc_timeout=timeout_s,
         _transports=["uv"],
         _channels=["basic"],
     )
-    # Not to be had by an option: the group itself would wait for 24 days for a member that has died.
+
+    def meet(url: str, **_: Any) -> Iterator[tuple[TCPStore, int, int]]:
+        yield store, rank, world
+
+    # A member that has died in between would be waited for by torch's own meeting point for half
+    # an hour, and by the group itself, whose time is no option, for 24 days.
+    register_rendezvous_handler(_SCHEME, meet)  # type: ignore[no-untyped-call]
     rpc.constants.DEFAULT_PROCESS_GROUP_TIMEOUT = timedelta(seconds=timeout_s)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
@@ -252,8 +260,11 @@ def _enter(name: str, rank: int, world: int, host: str, port: int, own: str, tim
                 name, rank=rank, world_size=world, rpc_backend_options=options
             )
         except (RuntimeError, DistError) as error:
-            reason = _first_line(error)
-            raise PeerLost(f"{name} could not enter the RPC group at {host}:{port}: {reason}") from None
+            log.debug("%s could not enter the RPC group: %s", name, error)
+            raise PeerLost(
+                f"{name} could not enter the RPC group at {store.host}:{store.port} within {timeout_s:g} s: "
+                "another member went away or cannot be reached"
+            ) from None
 
 
 def _leave() -> None:

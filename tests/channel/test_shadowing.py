@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -63,3 +65,11 @@ def test_a_margin_of_so_many_sigma_has_the_outage_of_a_gaussian_tail():
 def test_a_field_that_makes_no_sense_is_refused_by_name(settings, message):
     with pytest.raises(BadParameter, match=message):
         ShadowField.draw(stream(0), **settings)
+
+
+def test_a_smooth_field_crosses_zero_as_often_as_rice_says():
+    line_m = np.stack([np.arange(0.0, 20_000.0, 1.0), np.zeros(20_000)], axis=-1)
+    fields = [ShadowField.draw_smooth(stream(number, "smooth"), decorrelation_m=50.0) for number in range(10)]
+    signs = np.array([field.at(line_m) > 0.0 for field in fields])
+    rising = (~signs[:, :-1] & signs[:, 1:]).sum() / (len(fields) * 20_000.0)
+    assert rising == pytest.approx(math.sqrt(2.0) / (2.0 * math.pi * 50.0), rel=0.05)

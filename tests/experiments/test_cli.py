@@ -14,7 +14,7 @@ from experiments.cli import main
 from splitfl.methods.registry import METHODS
 from tests.splitfl import toy
 
-COMMANDS = ("run", "serve", "join", "eval", "report", "compare", "list", "cite")
+COMMANDS = ("run", "serve", "join", "eval", "report", "compare", "list", "cite", "channel")
 SLOW_TO_IMPORT = ("torch", "transformers", "peft", "matplotlib", "rich", "numpy", "jinja2", "datasets")
 
 

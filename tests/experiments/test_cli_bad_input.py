@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from experiments.cli import main
+from tests.full_disk import full_disk
 from tests.splitfl import toy
 
 Ask = Callable[..., Result]
@@ -161,6 +162,12 @@ def test_a_folder_that_cannot_be_made_is_named(ask: Ask, tmp_path: Path) -> None
     (tmp_path / "file").write_text("in the way")
     result = ask(out=tmp_path / "file" / "runs")
     assert_refused(result, f"cannot write a run's folder in {tmp_path / 'file' / 'runs'}", tmp_path / "runs")
+
+
+def test_a_full_disk_leaves_no_folder(ask: Ask, tmp_path: Path) -> None:
+    with full_disk(100):
+        result = ask()
+    assert_refused(result, f"cannot write a run's folder in {tmp_path / 'runs'}: File", tmp_path / "runs")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

@@ -135,7 +135,7 @@ ANYTHING = st.recursive(
 FIELDS = ("ask", "round", "steps", "values", "version", "samples", "losses", "reason")
 
 
-@settings(max_examples=700)
+@settings(max_examples=400)
 @given(
     kind=st.sampled_from([kind.__name__ for kind in KINDS]),
     envelope=st.lists(NUMBERS_OF_ALL_KINDS, min_size=4, max_size=4) | ANYTHING,

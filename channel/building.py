@@ -1,0 +1,200 @@
+"""A scenario becomes a cell: everything random is drawn here, from streams named after what it is for."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from channel.air import Air, Disturbance, Ground, Losses
+from channel.block_error import BlockErrorLaw
+from channel.cell import Cell
+from channel.harq import Harq
+from channel.interference import BurstyInterferer, Interferer, Jammer
+from channel.lane import Rules
+from channel.link_adaptation import OuterLoop
+from channel.markov import TwoState
+from channel.mcs import mcs_table
+from channel.mobility import Straight, doppler_hz
+from channel.noise import noise_w
+from channel.placement import hexagonal_sites, uniform_in_disc
+from channel.propagation import ENVIRONMENTS, log_distance_db
+from channel.queue import Demand
+from channel.rng import stream
+from channel.scenario import Scenario
+from channel.scheduler import Duplex, scheduler_named
+from channel.shadowing import ShadowField
+from channel.slots import SlotGrid
+from channel.tdl import TappedDelayLine
+from channel.transport_block import Allocation
+from channel.units import db_to_ratio, dbm_to_w
+from channel.values import Array, Real
+
+_NEAREST_M = 1.0
+"""Log-distance loss is that of 1 m within 1 m, where its reference stands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimpleLosses:
+    """The loss of 1 m, growing with the exponent; exponent 0 is the same everywhere. Always in sight."""
+
+    loss_db: float
+    exponent: float
+
+    def path_loss_db(self, distance_2d_m: Real, frequency_hz: Real, is_los: object) -> Array:
+        """See `Losses`; neither carrier nor sight matter."""
+        beyond = np.maximum(np.asarray(distance_2d_m, dtype=np.float64), _NEAREST_M)
+        return log_distance_db(beyond, exponent=self.exponent, reference_db=self.loss_db)
+
+    def los_probability(self, distance_2d_m: Real) -> Array:
+        """One, everywhere."""
+        return np.ones(np.shape(distance_2d_m))
+
+
+def cell_of(scenario: Scenario) -> Cell:
+    """The cell that a scenario describes. Raises BadParameter for values outside their ranges."""
+    ground, mobility = _ground(scenario), _mobility(scenario)
+    return Cell(
+        seed=scenario.seed,
+        rules=rules_of(scenario),
+        airs={direction: _air(scenario, ground, mobility, direction) for direction in ("up", "down")},
+        demands={
+            "up": _demand(scenario, scenario.traffic.up_bytes),
+            "down": _demand(scenario, scenario.traffic.down_bytes),
+        },
+        device=scenario.device,
+    )
+
+
+def rules_of(scenario: Scenario) -> Rules:
+    """How its blocks are made, sent and sent again."""
+    link, carrier = scenario.link, scenario.carrier
+    table = mcs_table(link.table)
+    return Rules(
+        table=table,
+        law=BlockErrorLaw.of(table, implementation_loss_db=link.implementation_loss_db),
+        harq=Harq(combining=link.harq, max_tries=link.max_tries, round_trip_s=link.round_trip_s),
+        outer=OuterLoop(target=link.target, step_db=link.step_db),
+        scheduler=scheduler_named(link.scheduler),
+        duplex=Duplex(pattern=link.tdd, grant_delay_s=link.grant_delay_s),
+        allocation=Allocation(),
+        slot_s=carrier.slot_s,
+        blocks_per_group=carrier.blocks_per_group,
+        groups=carrier.groups,
+        grant_slots=link.grant_slots,
+        report_delay_s=link.report_delay_s,
+        window_s=link.window_s,
+    )
+
+
+def _ground(scenario: Scenario) -> Ground:
+    place, seed = scenario.place, scenario.seed
+    row = ENVIRONMENTS.get(place.environment)
+    losses: Losses = row or SimpleLosses(
+        loss_db=place.loss_db, exponent=place.exponent if place.environment == "log-distance" else 0.0
+    )
+    sight, shadow, shadow_db = None, None, (0.0, 0.0)
+    if row is not None:
+        # Clause 7.6.3.3: line of sight stays alike over 50 m outdoors and 10 m indoors.
+        apart_m = 50.0 if row.has_breakpoint else 10.0
+        sight = ShadowField.draw_smooth(stream(seed, "sight"), decorrelation_m=apart_m)
+    if row is not None and place.shadowing:
+        near, far = (
+            ShadowField.draw(stream(seed, "shadow", name), decorrelation_m=apart_m)
+            for name, apart_m in zip(("los", "nlos"), row.decorrelation_m, strict=True)
+        )
+        shadow, shadow_db = (near, far), row.shadow_db
+    return Ground(
+        losses=losses,
+        carrier_hz=scenario.carrier.frequency_hz,
+        gain_db=scenario.carrier.antenna_gain_db,
+        sight=sight,
+        shadow=shadow,
+        shadow_db=shadow_db,
+    )
+
+
+def _mobility(scenario: Scenario) -> Straight:
+    place = scenario.place
+    rngs = [stream(scenario.seed, "user", user) for user in range(place.users)]
+    start = [
+        uniform_in_disc(rng, 1, radius_m=place.radius_m, inner_m=place.inner_m)[0]
+        if not place.positions_m
+        else np.asarray(place.positions_m[user], dtype=np.float64)
+        for user, rng in enumerate(rngs)
+    ]
+    turn = np.asarray([2.0 * math.pi * rng.random() for rng in rngs])
+    velocity = place.speed_m_s * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+    return Straight(start_N2=np.stack(start), velocity_N2=velocity)
+
+
+def _air(scenario: Scenario, ground: Ground, mobility: Straight, direction: str) -> Air:
+    carrier, is_up = scenario.carrier, direction == "up"
+    figure_db = carrier.base_noise_figure_db if is_up else carrier.user_noise_figure_db
+    rise = float(db_to_ratio(scenario.neighbours.uplink_rise_db)) if is_up else 1.0
+    noise = rise * float(noise_w(carrier.group_hz, noise_figure_db=figure_db))
+    return Air(
+        ground=ground,
+        mobility=mobility,
+        fading=_fading(scenario, direction),
+        slot_s=carrier.slot_s,
+        groups=carrier.groups,
+        most_w=scenario.device.transmit_w if is_up else float(dbm_to_w(carrier.base_dbm)),
+        target_snr=float(db_to_ratio(carrier.uplink_target_snr_db)) if is_up else None,
+        noise_w=noise,
+        disturbances=_disturbances(scenario, is_up),
+        receiver_is_base=is_up,
+    )
+
+
+def _fading(scenario: Scenario, direction: str) -> SlotGrid | None:
+    """FDD fades on each carrier by itself; TDD has one carrier, and the same channel both ways."""
+    table, carrier = scenario.fading, scenario.carrier
+    if table.profile == "none":
+        return None
+    name = "both" if scenario.link.tdd else direction
+    shift_hz = float(doppler_hz(scenario.place.speed_m_s, carrier.frequency_hz))
+    lines = [
+        TappedDelayLine.draw(
+            stream(scenario.seed, "fading", name, user),
+            profile=table.profile,
+            delay_spread_s=table.delay_spread_s,
+            doppler_hz=shift_hz,
+            num_waves=table.waves,
+        )
+        for user in range(scenario.place.users)
+    ]
+    frequency_hz: Array = carrier.group_hz * (
+        np.arange(carrier.groups, dtype=np.float64) - (carrier.groups - 1) / 2
+    )
+    return SlotGrid(line=TappedDelayLine.stack(lines), slot_s=carrier.slot_s, frequency_hz_F=frequency_hz)
+
+
+def _disturbances(scenario: Scenario, is_up: bool) -> tuple[Disturbance, ...]:
+    around, jammer = scenario.neighbours, scenario.jammer
+    found = []
+    if not is_up:
+        power_w = float(dbm_to_w(scenario.carrier.base_dbm)) * around.load
+        steady = Jammer(on_w=power_w, period_s=1.0, duty=1.0)
+        sites = hexagonal_sites(around.rings, spacing_m=around.spacing_m)[1:]
+        found = [Disturbance(place_2=site, source=steady) for site in sites]
+    if jammer.kind:
+        source: Interferer
+        on_w = float(dbm_to_w(jammer.power_dbm))
+        if jammer.kind == "pulse":
+            source = Jammer(on_w=on_w, period_s=jammer.period_s, duty=jammer.duty)
+        else:
+            mean_on_s = jammer.duty * jammer.period_s
+            activity = TwoState(
+                seed=scenario.seed,
+                name=("jammer",),
+                mean_on_s=mean_on_s,
+                mean_off_s=jammer.period_s - mean_on_s,
+            )
+            source = BurstyInterferer(on_w=on_w, activity=activity)
+        found.append(Disturbance(place_2=np.asarray(jammer.position_m), source=source))
+    return tuple(found)
+
+
+def _demand(scenario: Scenario, payload_bytes: float) -> Demand:
+    amount = math.inf if payload_bytes == -1.0 else payload_bytes
+    return Demand.transfers(amount, scenario.place.users, scenario.traffic.start_s)

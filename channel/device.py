@@ -1,0 +1,49 @@
+"""What a radio costs in energy: the power it radiates, and the power that its circuits take."""
+
+from dataclasses import dataclass
+
+from channel.errors import BadParameter
+from channel.units import dbm_to_w
+from channel.values import Array, Real, at_least, within
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """A radio's powers in watts, after the linear model of Auer et al., IEEE Wireless Commun. 18(5), 2011:
+    what is taken while sending is circuit power plus radiated power over the amplifier's efficiency.
+
+    The defaults are a power class 3 handset (23 dBm: 3GPP TS 38.101-1, table 6.2.1-1) with round numbers for
+    the rest, which differ between chips. Raises BadParameter for a negative power and an efficiency
+    outside (0, 1].
+    """
+
+    transmit_dbm: float = 23.0
+    amplifier_efficiency: float = 0.4
+    send_circuit_w: float = 0.3
+    receive_circuit_w: float = 0.4
+    idle_w: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("send_circuit_w", "receive_circuit_w", "idle_w"):
+            at_least(name, getattr(self, name), 0.0)
+        within("transmit_dbm", self.transmit_dbm, -100.0, 100.0)
+        if not 0.0 < self.amplifier_efficiency <= 1.0:
+            raise BadParameter(f"amplifier_efficiency must lie in (0, 1], got {self.amplifier_efficiency}")
+
+    @property
+    def transmit_w(self) -> float:
+        """Most power that it radiates."""
+        return float(dbm_to_w(self.transmit_dbm))
+
+    def energy_j(self, *, radiated_j: Real, send_s: Real, receive_s: Real, duration_s: Real) -> Array:
+        """Joules taken in `duration_s`, of which so long were spent sending and receiving.
+
+        A radio that sends and receives at once (FDD) pays for both circuits; `idle_w` is paid all the time.
+        """
+        radiated = at_least("radiated_j", radiated_j, 0.0) / self.amplifier_efficiency
+        circuits = at_least("send_s", send_s, 0.0) * self.send_circuit_w
+        listening = at_least("receive_s", receive_s, 0.0) * self.receive_circuit_w
+        energy: Array = (
+            radiated + circuits + listening + self.idle_w * at_least("duration_s", duration_s, 0.0)
+        )
+        return energy

@@ -1,0 +1,127 @@
+"""Who gets the slot: round robin, proportional fair, maximum rate, and which way a slot points.
+
+Axes: `...` any leading axes; U users; F resource-block groups.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channel.errors import BadParameter
+from channel.values import Array, above, at_least
+
+NOBODY = -1
+"""What stands in the place of a user where a group stays empty."""
+
+_LEAST_BPS = 1e-3
+"""A mean of nothing at all is taken for this, so that a user who never sent comes first."""
+
+
+class Scheduler(Protocol):
+    """Hands every group of a slot to one user, or to nobody."""
+
+    def choose(self, rate_UF: Array, mean_U: Array, turn: int) -> NDArray[np.int64]:
+        """The user (..., F) of each group.
+
+        `rate_UF` (..., U, F) is what a user would get out of a group, 0 where it has nothing to send or no
+        scheme carries; `mean_U` (..., U) what it has had, averaged; `turn` how many groups were handed out.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundRobin:
+    """Users in turn, whatever their channel, as long as they have something to send that gets through."""
+
+    def choose(self, rate_UF: Array, mean_U: Array, turn: int) -> NDArray[np.int64]:
+        """See `Scheduler`."""
+        can_send = rate_UF.max(axis=-1) > 0.0
+        count = can_send.sum(axis=-1, keepdims=True)
+        # Those who can send, in their order, come first in this list; the others are never reached.
+        order = np.argsort(~can_send, axis=-1, kind="stable")
+        place = (turn + np.arange(rate_UF.shape[-1])) % np.maximum(count, 1)
+        return np.where(count > 0, np.take_along_axis(order, place, axis=-1), NOBODY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProportionalFair:
+    """The user whose rate is largest against its own mean (Viswanath, Tse & Laroia, IEEE Trans. Inf. Theory
+    48(6), 2002); every group by itself."""
+
+    def choose(self, rate_UF: Array, mean_U: Array, turn: int) -> NDArray[np.int64]:
+        """See `Scheduler`."""
+        return _largest(rate_UF / np.maximum(mean_U, _LEAST_BPS)[..., None])
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaximumRate:
+    """The user with the largest rate: most bits in all, and none for those far away."""
+
+    def choose(self, rate_UF: Array, mean_U: Array, turn: int) -> NDArray[np.int64]:
+        """See `Scheduler`."""
+        return _largest(rate_UF)
+
+
+SCHEDULERS: dict[str, Scheduler] = {
+    "round-robin": RoundRobin(),
+    "proportional-fair": ProportionalFair(),
+    "maximum-rate": MaximumRate(),
+}
+
+
+def scheduler_named(name: str) -> Scheduler:
+    """A row of SCHEDULERS. Raises BadParameter, with the names there are, for any other."""
+    if name not in SCHEDULERS:
+        raise BadParameter(f"scheduler must be one of {', '.join(SCHEDULERS)}, got {name!r}")
+    return SCHEDULERS[name]
+
+
+def averaged(mean_U: Array, had_U: Array, *, step_s: float, window_s: float) -> Array:
+    """The mean after a step in which users had `had_U` (bits a second): exponential, `window_s` long."""
+    keep = math.exp(-float(above("step_s", step_s, 0.0)) / float(above("window_s", window_s, 0.0)))
+    return keep * mean_U + (1.0 - keep) * had_U
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplex:
+    """Which slots each direction may use.
+
+    `pattern` of "" is FDD: both directions in every slot, each on a carrier of its own. Otherwise TDD:
+    letters D and U, one a slot, repeated. An uplink user waits `grant_delay_s` from its request to its first
+    grant.
+    Raises BadParameter for another letter, or a pattern that leaves one direction without a slot.
+    """
+
+    pattern: str = ""
+    grant_delay_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("grant_delay_s", self.grant_delay_s, 0.0)
+        if self.pattern and set(self.pattern) != {"D", "U"}:
+            raise BadParameter(f"pattern must be empty (FDD), or hold both D and U, got {self.pattern!r}")
+
+    @property
+    def period(self) -> int:
+        """After how many slots it repeats."""
+        return max(len(self.pattern), 1)
+
+    def is_open(self, direction: str, slot_S: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether `direction` ("up" or "down") may be sent in these slots."""
+        if not self.pattern:
+            return np.ones(slot_S.shape, dtype=np.bool_)
+        letters = np.frombuffer(self.pattern.encode(), dtype="S1")
+        opened: NDArray[np.bool_] = letters[slot_S % self.period] == direction[0].upper().encode()
+        return opened
+
+    def share(self, direction: str) -> float:
+        """The share of slots in which this direction may be sent."""
+        return float(self.is_open(direction, np.arange(self.period)).mean())
+
+
+def _largest(metric_UF: Array) -> NDArray[np.int64]:
+    winner = metric_UF.argmax(axis=-2)
+    most = np.take_along_axis(metric_UF, winner[..., None, :], axis=-2)[..., 0, :]
+    return np.where(most > 0.0, winner, NOBODY)

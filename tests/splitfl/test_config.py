@@ -1,0 +1,125 @@
+"""Settings are checked as they are made, survive the way through TOML and JSON, and are refused by name."""
+
+import dataclasses
+import json
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splitfl import config
+from splitfl.config import RunConfig, as_dict, from_dict, load, nearest, parse
+from splitfl.errors import ConfigError
+
+PRESETS = sorted(Path(__file__).parents[2].glob("experiments/presets/*.toml"))
+
+
+def leaves(kind: Any = RunConfig, path: str = "") -> list[tuple[str, Any]]:
+    """Every setting by its dotted name, with its type."""
+    found: list[tuple[str, Any]] = []
+    for name, hint in typing.get_type_hints(kind).items():
+        dotted = f"{path}{name}"
+        found += leaves(hint, f"{dotted}.") if dataclasses.is_dataclass(hint) else [(dotted, hint)]
+    return found
+
+
+def test_the_defaults_stand_for_an_empty_file() -> None:
+    assert parse("") == RunConfig()
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_settings_survive_the_way_through_json(path: Path) -> None:
+    made = load(path)
+    assert from_dict(json.loads(json.dumps(as_dict(made)))) == made
+
+
+COUNTS = [name for name, hint in leaves() if hint is int and name != "partition.cut"]
+
+
+@given(st.dictionaries(st.sampled_from(COUNTS), st.integers(64, 4000), max_size=5))
+def test_numbers_put_over_a_preset_are_the_ones_that_hold(numbers: dict[str, int]) -> None:
+    made = as_dict(parse("", [f"{name}={value}" for name, value in numbers.items()]))
+    for name, value in numbers.items():
+        table, _, key = name.rpartition(".")
+        for part in table.split("."):
+            held = made[part]
+            made = {**made, **held} if isinstance(held, dict) else made
+        assert held[key] == value
+
+
+@pytest.mark.parametrize("name", [name for name, hint in leaves() if hint is float])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_no_setting_may_be_anything_but_a_finite_number(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name.rpartition(".")[2].split("_")[-1]):
+        parse("", [f"{name}={value}"])
+
+
+@pytest.mark.parametrize(("name", "hint"), leaves(), ids=lambda one: str(one))
+def test_a_value_of_another_type_is_refused_by_name(name: str, hint: Any) -> None:
+    wrong = "3" if hint in (str, tuple[str, ...]) else "'three'"
+    with pytest.raises(ConfigError, match=rf"^{name} must be"):
+        parse("", [f"{name}={wrong}"])
+
+
+@pytest.mark.parametrize("name", [name for name, hint in leaves() if hint is int])
+def test_true_is_no_number(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} must be of type int, got True"):
+        parse("", [f"{name}=true"])
+
+
+def test_a_whole_number_will_do_for_a_float() -> None:
+    rate_bps = parse("[link.up]\nrate_bps = 5").link.up.rate_bps
+    assert (type(rate_bps), rate_bps) == (float, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("model.name=gpt2", "gpt2"),
+        ("model.name='gpt2'", "gpt2"),
+        ("model.name = a b ", "a b"),
+        ("model.name=a=b", "a=b"),
+    ],
+)
+def test_a_word_needs_no_quotes(override: str, value: str) -> None:
+    assert parse("", [override]).model.name == value
+
+
+def test_the_last_of_two_overrides_holds() -> None:
+    assert parse("[train]\nseed = 1", ["train.seed=2", "train.seed=3"]).train.seed == 3
+
+
+def test_one_target_may_stand_for_a_list_of_one() -> None:
+    assert parse("", ["adapter.head.targets=query"]).adapter.head.targets == ("query",)
+
+
+def test_overrides_do_not_change_what_they_are_put_over() -> None:
+    table = {"train": {"seed": 1}}
+    assert from_dict(table, ["train.seed=2"]).train.seed == 2
+    assert table == {"train": {"seed": 1}}
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunConfig().train.seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("got", "said"),
+    [("rolor", " did you mean 'rolora'?"), ("ff", " did you mean 'ffa'?"), ("zzz", ""), ("", "")],
+)
+def test_the_nearest_word_is_suggested(got: str, said: str) -> None:
+    assert nearest(got, ["rolora", "ffa", "mean"]) == said
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
+def test_a_device_is_named_as_torch_does(device: str) -> None:
+    assert config.DeviceConfig(device=device).device == device
+
+
+def test_a_key_of_a_table_within_a_table_is_named_in_full() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'link.up.rate'; did you mean 'rate_bps'\? have"):
+        parse("[link.up]\nrate = 3")

@@ -1,0 +1,111 @@
+"""What a run writes is whole, or is not there."""
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from splitfl import checkpoint
+from splitfl.errors import ConfigError
+from splitfl.ledger import Ledger
+from splitfl.metrics import Events
+from splitfl.node.run import write_json
+from tests.full_disk import full_disk
+
+
+def test_every_line_is_in_the_file_before_the_next_is_begun(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with Events(path) as events:
+        for number in range(3):
+            events.write("step", loss=number / 7)
+            lines = path.read_text().splitlines()
+            assert [json.loads(line)["loss"] for line in lines] == [i / 7 for i in range(number + 1)]
+
+
+def test_lines_of_many_threads_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with Events(path) as events:
+        threads = [
+            threading.Thread(target=lambda i=i: [events.write("step", by=i, at=j) for j in range(200)])
+            for i in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(rows) == 8 * 200
+    assert all([row["at"] for row in rows if row["by"] == i] == list(range(200)) for i in range(8))
+
+
+def test_events_without_a_path_keep_nothing() -> None:
+    with Events(None) as events:
+        events.write("step", loss=1.0)
+
+
+def test_a_checkpoint_gives_back_every_bit(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "state.safetensors"
+    tensors = {
+        "a": torch.randn(3, 4).T,
+        "b": torch.randn(2).bfloat16(),
+        "step": torch.tensor(3.0),
+        "none": torch.empty(0, 3),
+    }
+    checkpoint.save(path, tensors, {"round": "2"})
+    checkpoint.save(path, tensors, {"round": "3"})
+    got, notes = checkpoint.restore(path)
+    assert notes == {"round": "3"}
+    assert got.keys() == tensors.keys()
+    assert all(
+        torch.equal(got[name], value) and got[name].dtype == value.dtype for name, value in tensors.items()
+    )
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x08\0\0\0\0\0\0\0{}", b"nonsense" * 9])
+def test_a_damaged_checkpoint_is_named(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"cannot read the checkpoint {path}"):
+        checkpoint.restore(path)
+
+
+SHARED = torch.zeros(4)  # safetensors refuses two names for one memory
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: checkpoint.save(path, {"a": SHARED, "b": SHARED}, {}),
+        lambda path: write_json(path, {"value": object()}),
+    ],
+    ids=["checkpoint", "json"],
+)
+def test_what_cannot_be_written_leaves_the_one_before_it(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(b"before")
+    with pytest.raises((TypeError, RuntimeError)):
+        write(path)
+    assert path.read_bytes() == b"before"
+    assert [one.name for one in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    checkpoint.save(path, {"a": torch.zeros(4)}, {})
+    before = path.read_bytes()
+    with full_disk(500), pytest.raises(OSError, match="File too large"):
+        checkpoint.save(path, {"a": torch.zeros(4000)}, {})
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["state"]
+
+
+def test_an_empty_ledger_adds_up_to_nothing() -> None:
+    assert vars(Ledger().total()) == dict.fromkeys(vars(Ledger().total()), 0)
+    assert Ledger().total_flops("client") == 0
