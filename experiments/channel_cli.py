@@ -33,7 +33,7 @@ def _refuses_bad_input(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def channel() -> None:
     """Look at the emulated radio by itself: scenarios, pictures, checks against theory, traces.
 
