@@ -13,7 +13,8 @@ from torch import Tensor
 class Batch:
     """Some samples, ready for a Hugging Face model.
 
-    `ids_B` (int64) name the samples, see `Examples.keys`. `inputs` are the model's own
+    `ids_B` (int64) number the samples of their client, from 0: a name that says nothing of
+    the text, since it travels. `inputs` are the model's own
     keyword arguments, (B, T) int64 each. `labels` is (B,) int64 for classification and
     (B, T) int64 for language models, -100 where there is nothing to predict.
     """

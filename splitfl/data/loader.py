@@ -140,7 +140,7 @@ class Batches:
             mask_BT[row, : len(ids)] = 1
         classes = self._examples.labels
         return Batch(
-            ids_B=torch.from_numpy(self._examples.keys[indices]),
+            ids_B=torch.tensor(indices, dtype=torch.int64),
             inputs={"input_ids": ids_BT, "attention_mask": mask_BT},
             labels=ids_BT.masked_fill(mask_BT == 0, NOTHING_TO_PREDICT)
             if classes is None

@@ -40,7 +40,7 @@ def test_an_epoch_has_every_example_once_and_the_last_batch_is_short(
     for epoch in range(2):
         keys = [ours.batch(epoch * len(ours) + step).ids_B for step in range(len(ours))]
         assert [len(some) for some in keys] == [7] * 42 + [6]
-        assert sorted(torch.cat(keys).tolist()) == examples.keys.tolist()
+        assert sorted(torch.cat(keys).tolist()) == list(range(len(examples)))
 
 
 def test_any_step_can_be_drawn_by_itself(examples: Examples, batches: Callable[..., Batches]) -> None:
@@ -64,17 +64,16 @@ def test_epochs_clients_and_seeds_have_orders_of_their_own(
 
 
 def test_a_batch_is_the_model_s_own_arguments(examples: Examples, batches: Callable[..., Batches]) -> None:
-    by_key = {int(key): i for i, key in enumerate(examples.keys)}
     batch = batches(examples).batch(5)
     assert set(batch.inputs) == {"input_ids", "attention_mask"}
     assert all(tensor.dtype == torch.int64 for tensor in (batch.ids_B, batch.labels, *batch.inputs.values()))
     assert examples.labels is not None
-    for row, key in enumerate(batch.ids_B.tolist()):
+    for row, number in enumerate(batch.ids_B.tolist()):
         length = int(batch.inputs["attention_mask"][row].sum())
-        assert length == len(examples.texts[by_key[key]].split())
+        assert length == len(examples.texts[number].split())
         assert batch.inputs["attention_mask"][row, :length].all()
         assert (batch.inputs["input_ids"][row, length:] == 0).all()
-        assert batch.labels[row] == examples.labels[by_key[key]]
+        assert batch.labels[row] == examples.labels[number]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_held_out_batches_are_complete_fixed_and_go_from_short_to_long(
     examples: Examples, batches: Callable[..., Batches]
 ) -> None:
     one, other = (list(batches(examples, seed=seed).held_out(64)) for seed in (0, 1))
-    assert sorted(torch.cat([batch.ids_B for batch in one]).tolist()) == examples.keys.tolist()
+    assert sorted(torch.cat([batch.ids_B for batch in one]).tolist()) == list(range(len(examples)))
     assert all(torch.equal(a.ids_B, b.ids_B) for a, b in zip(one, other, strict=True))
     lengths = torch.cat([batch.inputs["attention_mask"].sum(1) for batch in one])
     assert torch.equal(lengths, lengths.sort().values)
