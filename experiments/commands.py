@@ -18,8 +18,9 @@ from experiments.citations import bibtex
 from experiments.report import write_comparison, write_report
 from experiments.runfolder import read_run
 from experiments.screen import Screen, summary_table
-from splitfl.config import RunConfig, load
+from splitfl.config import RunConfig
 from splitfl.data.task import TASKS
+from splitfl.experiment_file import load
 from splitfl.messages import Activation, Gradient, Message
 from splitfl.methods.registry import METHODS
 from splitfl.node.build import Site

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from splitfl.config import RunConfig, load, nearest
+from splitfl.config import RunConfig, nearest
 from splitfl.errors import ConfigError
+from splitfl.experiment_file import load
 
 FOLDER = Path(__file__).parent / "presets"
 

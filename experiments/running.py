@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from splitfl.config import RunConfig, as_dict, from_dict
+from splitfl.config import RunConfig
 from splitfl.errors import PeerLost, Timeout
+from splitfl.experiment_file import as_dict, from_dict
 from splitfl.memory import forget_peak, keep_freed_memory, peak_resident_bytes, resident_bytes
 from splitfl.messages import Message
 from splitfl.node.build import Site

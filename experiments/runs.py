@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from splitfl.config import RunConfig, as_dict
+from splitfl.config import RunConfig
 from splitfl.errors import ConfigError, DataError, ModelMissing
+from splitfl.experiment_file import as_dict
 from splitfl.node.run import write_json
 
 _LIBRARIES = ("splitfl", "torch", "transformers", "peft", "numpy", "safetensors")

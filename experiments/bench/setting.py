@@ -11,7 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from channel.rng import stream
 from splitfl.adapters import export_adapter, trainable
-from splitfl.config import RunConfig, from_dict
+from splitfl.config import RunConfig
+from splitfl.experiment_file import from_dict
 from splitfl.node.build import Site
 from splitfl.partition.families import CAUSAL_LM
 

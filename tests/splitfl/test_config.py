@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitfl import config
-from splitfl.config import RunConfig, as_dict, from_dict, load, nearest, parse
+from splitfl.config import RunConfig, nearest
 from splitfl.errors import ConfigError
+from splitfl.experiment_file import as_dict, from_dict, load, parse
 
 PRESETS = sorted(Path(__file__).parents[2].glob("experiments/presets/*.toml"))
 

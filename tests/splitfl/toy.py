@@ -6,7 +6,8 @@ from typing import Any
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from splitfl.config import RunConfig, from_dict
+from splitfl.config import RunConfig
+from splitfl.experiment_file import from_dict
 from splitfl.partition.families import SEQUENCE_CLASSIFICATION
 from tests.splitfl import tiny
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from splitfl.config import RunConfig, from_dict
+from splitfl.config import RunConfig
 from splitfl.errors import ConfigError
+from splitfl.experiment_file import from_dict
 from splitfl.methods.registry import METHODS, check, in_flight
 from splitfl.methods.row import optional
 from splitfl.node.build import Site

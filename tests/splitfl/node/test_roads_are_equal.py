@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from experiments.running import run_here
-from splitfl.config import from_dict
+from splitfl.experiment_file import from_dict
 from splitfl.node.build import Site
 from tests.command import Start, splitfl
 from tests.splitfl import toy
@@ -144,6 +144,7 @@ def test_rpc_is_the_same_road_for_every_method(case: str, travelled: Any, tmp_pa
         "method": method,
         "link": link,
         "federation": {"clients": 3, "local_steps": 0, "aggregator": "mean"},
+        "model": {"attention": "eager"},  # forward mode has no other
         **({"partition": {"tail_blocks": TAILS[method["name"]]}} if method["name"] in TAILS else {}),
     }
     assert travelled("rpc", **settings) == travelled("inproc", **settings)

@@ -1,0 +1,114 @@
+"""An experiment's settings as people and programs write them: TOML, JSON, `--set`, plain tables."""
+
+import copy
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from splitfl.config import RunConfig, nearest
+from splitfl.errors import ConfigError
+
+
+def parse(text: str, overrides: Iterable[str] = (), *, source: str = "the experiment") -> RunConfig:
+    """The experiment that this TOML text describes, with `a.b=c` overrides put over it.
+
+    Raises ConfigError for text that is not TOML, unknown keys and values out of range.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from None
+    return from_dict(table, overrides)
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """The experiment in this TOML file, or in the config.json of a run's folder; see `parse`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the experiment file {path}: {error}") from None
+    if path.suffix == ".json":
+        return from_dict(_json(text, path), overrides)
+    return parse(text, overrides, source=str(path))
+
+
+def from_dict(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
+    """The experiment that these nested tables describe, with overrides put over it; see `parse`."""
+    whole = copy.deepcopy(dict(table))
+    for override in overrides:
+        _override(whole, override)
+    built = _build(RunConfig, whole, "")
+    assert isinstance(built, RunConfig)
+    return built
+
+
+def as_dict(config: RunConfig) -> dict[str, Any]:
+    """The settings as nested plain tables, lists for tuples, ready for TOML or JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    return {key: plain(value) for key, value in dataclasses.asdict(config).items()}
+
+
+def _json(text: str, path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path} must hold an object, got {type(table).__name__}")
+    return table
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError(f"--set takes table.key=value, got {override!r}")
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override!r}: {key} is not a table")
+    try:
+        table[keys[-1]] = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        table[keys[-1]] = text.strip()
+
+
+def _build(kind: Any, table: Mapping[str, Any], path: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in table.items():
+        name = f"{path}{key}"
+        if key not in hints:
+            raise ConfigError(f"unknown key {name!r};{nearest(key, hints)} have {', '.join(hints)}")
+        values[key] = _value(hints[key], value, name)
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"[{path.rstrip('.')}] {error}" if path else str(error)) from None
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name} must be a table, got {value!r}")
+        return _build(hint, value, f"{name}.")
+    if isinstance(hint, types.GenericAlias):  # tuple[str, ...], the only kind of list here
+        words = [value] if isinstance(value, str) else value
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ConfigError(f"{name} must be a list of strings, got {value!r}")
+        return tuple(words)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{name} must be of type {hint.__name__}, got {value!r}")
+    return value
