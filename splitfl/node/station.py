@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from splitfl.errors import WireError
-from splitfl.messages import LOST, Activation, Control, Message, Reply
+from splitfl.messages import LOST, Activation, Control, Message
 from splitfl.methods.seam import Outcome, ServerMethod, Ticket
 from splitfl.metrics import Events
-from splitfl.node.air import Air
+from splitfl.node.air import Air, Arrival
 from splitfl.node.gate import Gate
 from splitfl.wire import Envelope, decode, encode
 
@@ -62,7 +62,7 @@ class Station:
     def handle(self, frame: bytes, answer: Callable[[bytes], None]) -> None:
         """Answers one frame by calling `answer` once, then makes the work part of the state.
 
-        Raises WireError for what is not a message, Timeout where the turn never comes.
+        Raises WireError for what is not a message, and what `fail` was told where the turn never comes.
         """
         message, envelope = decode(frame)
         if not isinstance(message, Message):
@@ -89,22 +89,25 @@ class Station:
         ticket = Ticket(client=client, round=round_index, lap=lap, position=position)
         outcome = self._server.compute(ticket, message) if arrival.is_complete else None
         gate.await_commit(position)
-        reply: Reply = LOST
-        if outcome is None:
-            self._air.lost(envelope, arrival)
-        else:
-            done_s = self._air.serve(envelope, arrival, outcome.flops)
-            frame = encode(outcome.reply, envelope)
-            if self._air.down(envelope, type(outcome.reply).__name__, len(frame), done_s):
-                reply = outcome.reply
+        answer(self._answer(envelope, arrival, outcome))
+        if outcome is not None:
             self._note(ticket, outcome)
-        answer(frame if outcome is not None and reply is not LOST else encode(LOST, envelope))
         self._server.commit(ticket, outcome)
         ends_round = gate.is_last(position)
         if ends_round:
             self._server.end_round(round_index)
             self._watcher.ended(self._end_round(round_index))
         gate.committed(position, ends_round=ends_round)
+
+    def _answer(self, envelope: Envelope, arrival: Arrival, outcome: Outcome | None) -> bytes:
+        """The frame that reaches the client: LOST where its message, or the answer, is lost on the air."""
+        if outcome is None:
+            self._air.lost(envelope, arrival)
+            return encode(LOST, envelope)
+        done_s = self._air.serve(envelope, arrival, outcome.flops)
+        frame = encode(outcome.reply, envelope)
+        came = self._air.down(envelope, type(outcome.reply).__name__, len(frame), done_s)
+        return frame if came else encode(LOST, envelope)
 
     def _end_round(self, round_index: int) -> RoundEnd:
         train_loss = self._loss_sum / self._samples if self._samples else float("nan")
