@@ -168,7 +168,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WayConfig:
-    """One direction of the link; `rate_bps` of 0 is an ideal link that takes no time."""
+    """One direction of the link. At a `rate_bps` of 0 sending takes no time; delay and losses remain."""
 
     rate_bps: float = 0.0
     delay_s: float = 0.0
