@@ -94,7 +94,7 @@ def install(piece: Piece, tensors: Mapping[str, Tensor]) -> None:
     overwrite(held, tensors)
 
 
-def overwrite(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+def overwrite(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     """Copies values into the parameters of these names, frozen or not."""
     with torch.no_grad():
         for name, value in values.items():

@@ -14,6 +14,7 @@ from torch import Tensor
 from splitfl.config import nearest
 from splitfl.errors import ConfigError
 from splitfl.messages import Adapter
+from splitfl.state import State, copied, number_in, part, under, whole
 
 
 class Aggregator(Protocol):
@@ -101,3 +102,19 @@ class Averager:
         """What has changed since a client's version; None where nothing has."""
         changed = {name: self.tensors[name] for name, at in self._changed_in.items() if at > version}
         return Adapter(version=self._version, tensors=changed) if changed else None
+
+    def state(self) -> State:
+        """The tensors, their version, and when each last changed; see Stateful."""
+        changed = {name: whole(at) for name, at in self._changed_in.items()}
+        return {
+            **under("value", copied(self.tensors)),
+            **under("changed", changed),
+            "version": whole(self._version),
+        }
+
+    def restore(self, state: State) -> None:
+        """See Stateful; updates that have come since are forgotten."""
+        self._version = number_in(state, "version")
+        self.tensors = part(state, "value")
+        self._changed_in = {name: int(at) for name, at in part(state, "changed").items()}
+        self._updates = []

@@ -20,6 +20,7 @@ from splitfl.config import TrainConfig
 from splitfl.methods.learner import adamw
 from splitfl.partition.cost import cost
 from splitfl.partition.cut import Piece, replica
+from splitfl.state import State, copied, listed, moments, number_in, numbered, part, set_moments, under, whole
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,13 +136,25 @@ class Body:
         """A snapshot of the trained tensors."""
         return {name: parameter.detach().clone() for name, parameter in self._master.items()}
 
-    def moments(self) -> dict[str, Tensor]:
-        """AdamW's moments by the tensor's name, for a checkpoint."""
+    def state(self) -> State:
+        """Values, moments, and the states from which the next steps in flight will start."""
+        behind = listed([copied(state) for state in self._states]) if self._in_flight > 1 else {}
         return {
-            f"{name}.{key}": value
-            for name, parameter in self._master.items()
-            for key, value in self._optimiser.state[parameter].items()
+            **under("value", copied(self.trained())),
+            **under("moment", moments(self._master, self._optimiser)),
+            **under("behind", behind),
+            "committed": whole(self._committed),
         }
+
+    def restore(self, state: State) -> None:
+        """See Stateful; nothing may be in flight."""
+        self._committed = number_in(state, "committed")
+        overwrite(self._master, part(state, "value"))
+        set_moments(self._master, self._optimiser, part(state, "moment"))
+        self._states.clear()
+        self._states.extend(numbered(part(state, "behind")).values())
+        if self._in_flight == 1:
+            self._states.append(self.trained())
 
     def _flops(self, hidden_BTD: Tensor, wants_hidden_grad: bool) -> float:
         key = (hidden_BTD.shape[0], hidden_BTD.shape[1], wants_hidden_grad)

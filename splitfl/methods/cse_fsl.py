@@ -14,12 +14,13 @@ from torch import Tensor
 
 from splitfl.data.loader import Batches
 from splitfl.messages import Activation, Control, Message, Reply
-from splitfl.methods.auxiliary import apart, with_prefix
+from splitfl.methods.auxiliary import apart
 from splitfl.methods.body import Body
 from splitfl.methods.heads import Heads
 from splitfl.methods.learner import Learner, pack, unpack
 from splitfl.methods.seam import ClientRound, Outcome, Ticket
 from splitfl.partition.cut import Piece
+from splitfl.state import State, part, under
 
 
 class CseClient:
@@ -37,6 +38,12 @@ class CseClient:
         self._learner.enter((yield begin), round_index)
         samples = yield from self._local.steps(round_index)
         yield self._learner.upload(round_index, samples)
+
+    def state(self) -> State:
+        return self._learner.state()
+
+    def restore(self, state: State) -> None:
+        self._learner.restore(state)
 
 
 class Local:
@@ -97,8 +104,12 @@ class CseServer:
     def trained(self) -> Mapping[str, Tensor]:
         return apart(self._heads.tensors)[0] | self._body.trained()
 
-    def state(self) -> Mapping[str, Tensor]:
-        return {**self._body.moments(), **with_prefix(apart(self._heads.tensors)[1])}
+    def state(self) -> State:
+        return under("body", self._body.state()) | under("heads", self._heads.state())
+
+    def restore(self, state: State) -> None:
+        self._body.restore(part(state, "body"))
+        self._heads.restore(part(state, "heads"))
 
 
 def acknowledge(body: Body, ticket: Ticket, message: Activation, upload_interval: int) -> Outcome:

@@ -21,6 +21,7 @@ from splitfl.methods.forward_mode import Function
 from splitfl.methods.history import History
 from splitfl.methods.seam import ClientRound, Outcome, Ticket
 from splitfl.methods.walker import Walker
+from splitfl.state import State
 
 
 class DecomflClient:
@@ -46,6 +47,12 @@ class DecomflClient:
             samples += len(batch.ids_B)
         yield walker.upload(round_index, samples, tuple(losses))
 
+    def state(self) -> State:
+        return self.walker.state()
+
+    def restore(self, state: State) -> None:
+        self.walker.restore(state)
+
 
 class DecomflServer:
     """Keeps the scalars and walks along; has no model."""
@@ -65,8 +72,11 @@ class DecomflServer:
     def trained(self) -> Mapping[str, Tensor]:
         return self._history.tensors
 
-    def state(self) -> Mapping[str, Tensor]:
-        return {}
+    def state(self) -> State:
+        return self._history.state()
+
+    def restore(self, state: State) -> None:
+        self._history.restore(state)
 
 
 def loss_of(batch: Batch) -> Function:

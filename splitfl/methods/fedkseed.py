@@ -18,6 +18,7 @@ from splitfl.errors import WireError
 from splitfl.messages import Control, Message, Scalars
 from splitfl.methods.seam import Outcome, Ticket, unexpected
 from splitfl.methods.walk import Directions, Walk
+from splitfl.state import State, number_in, tensor_in, whole
 
 
 class PoolWalk:
@@ -111,8 +112,14 @@ class FedkseedServer:
     def trained(self) -> Mapping[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self._walk.tensors.items()}
 
-    def state(self) -> Mapping[str, Tensor]:
-        return {"sums": self._sums.clone()}
+    def state(self) -> State:
+        return {"sums": self._sums.clone(), "version": whole(self._version)}
+
+    def restore(self, state: State) -> None:
+        self._came = []
+        self._sums = tensor_in(state, "sums").clone()
+        self._version = number_in(state, "version")
+        self._walk.replay(self._state(), self._version)
 
     def _state(self, version: int | None = None) -> Scalars:
         version = self._version if version is None else version

@@ -10,6 +10,7 @@ from splitfl.federation.aggregate import Averager
 from splitfl.messages import Adapter, Control, Message
 from splitfl.methods.learner import Learner
 from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
+from splitfl.state import State
 
 
 class FedClient:
@@ -35,6 +36,12 @@ class FedClient:
             losses.append(output.loss.item())
             samples += len(batch.ids_B)
         yield learner.upload(round_index, samples, tuple(losses))
+
+    def state(self) -> State:
+        return self._learner.state()
+
+    def restore(self, state: State) -> None:
+        self._learner.restore(state)
 
 
 class FedServer:
@@ -64,5 +71,8 @@ class FedServer:
     def trained(self) -> Mapping[str, Tensor]:
         return dict(self._averager.tensors)
 
-    def state(self) -> Mapping[str, Tensor]:
-        return {}
+    def state(self) -> State:
+        return self._averager.state()
+
+    def restore(self, state: State) -> None:
+        self._averager.restore(state)

@@ -19,6 +19,7 @@ from splitfl.methods.learner import pack, unpack
 from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
 from splitfl.partition.cost import cost
 from splitfl.partition.cut import Piece
+from splitfl.state import State, copied, numbered, part, tensor_in, under
 
 
 class FrozenClient:
@@ -51,6 +52,12 @@ class FrozenClient:
     def take_flops(self) -> float:
         spent, self._flops = self._flops, 0.0
         return spent
+
+    def state(self) -> State:
+        return {"known": torch.tensor(sorted(self._known), dtype=torch.int64)}
+
+    def restore(self, state: State) -> None:
+        self._known = set(tensor_in(state, "known").tolist())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,8 +93,22 @@ class FrozenServer:
     def trained(self) -> Mapping[str, Tensor]:
         return self._body.trained()
 
-    def state(self) -> Mapping[str, Tensor]:
-        return self._body.moments()
+    def state(self) -> State:
+        held: dict[str, Tensor] = {}
+        for (client, sample), cached in self._cache.items():
+            tensors = {"hidden": cached.hidden_TD, "label": cached.label, **under("context", cached.context)}
+            held |= under(f"{client}.{sample}", copied(tensors))
+        return under("body", self._body.state()) | under("cache", held)
+
+    def restore(self, state: State) -> None:
+        self._body.restore(part(state, "body"))
+        self._cache = {
+            (client, sample): Cached(
+                hidden_TD=tensors["hidden"], label=tensors["label"], context=part(tensors, "context")
+            )
+            for client, samples in numbered(part(state, "cache")).items()
+            for sample, tensors in numbered(samples).items()
+        }
 
     def _learn(self, ticket: Ticket, message: Activation) -> Outcome:
         piece = self._body.piece

@@ -28,6 +28,7 @@ from splitfl.methods.heads import Heads
 from splitfl.methods.learner import Learner, unpack
 from splitfl.methods.seam import ClientRound, Outcome, Ticket
 from splitfl.partition.cut import Piece, share_frozen
+from splitfl.state import State, copied, listed, number_in, numbered, part, tensor_in, under, whole
 
 
 class SageClient:
@@ -56,6 +57,15 @@ class SageClient:
         self._learner.enter(reply, round_index)
         samples = yield from self._local.steps(round_index)
         yield self._learner.upload(round_index, samples)
+
+    def state(self) -> State:
+        held = under("learner", self._learner.state()) | under("auxiliary", copied(self._auxiliary))
+        return held | {"aligned_in": whole(self._aligned_in)}
+
+    def restore(self, state: State) -> None:
+        self._learner.restore(part(state, "learner"))
+        overwrite(self._auxiliary, part(state, "auxiliary"))
+        self._aligned_in = number_in(state, "aligned_in")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,13 +117,24 @@ class SageServer:
     def trained(self) -> Mapping[str, Tensor]:
         return self._heads.tensors | self._body.trained()
 
-    def state(self) -> Mapping[str, Tensor]:
-        auxiliaries = {
-            f"client-{client}.{name}": value
+    def state(self) -> State:
+        clients = [
+            {"aligned_in": whole(self._aligned_in[client]), **under("auxiliary", copied(tensors))}
+            | under("upload", listed([_as_state(upload) for upload in self._uploads[client]]))
             for client, tensors in enumerate(self._auxiliaries)
-            for name, value in with_prefix(tensors).items()
-        }
-        return {**self._body.moments(), **auxiliaries}
+        ]
+        held = under("body", self._body.state()) | under("heads", self._heads.state())
+        return held | under("client", listed(clients))
+
+    def restore(self, state: State) -> None:
+        self._body.restore(part(state, "body"))
+        self._heads.restore(part(state, "heads"))
+        for client, its in numbered(part(state, "client")).items():
+            self._aligned_in[client] = number_in(its, "aligned_in")
+            self._auxiliaries[client] = part(its, "auxiliary")
+            self._uploads[client].clear()
+            uploads = numbered(part(its, "upload")).values()
+            self._uploads[client].extend(_as_upload(upload) for upload in uploads)
 
     def _begin(self, ticket: Ticket, message: Control) -> Outcome:
         """The heads' news, and the client's auxiliary where it has not had it as it is now."""
@@ -155,3 +176,19 @@ class SageServer:
 
 def _snapshot(piece: Piece) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in trainable(piece).items()}
+
+
+def _as_state(upload: Activation) -> dict[str, Tensor]:
+    assert upload.hidden is not None
+    assert upload.labels is not None
+    own = {"ids": upload.ids_B, "hidden": upload.hidden, "labels": upload.labels}
+    return copied(own | under("context", upload.context))
+
+
+def _as_upload(state: State) -> Activation:
+    return Activation(
+        ids_B=tensor_in(state, "ids"),
+        hidden=tensor_in(state, "hidden"),
+        labels=tensor_in(state, "labels"),
+        context=part(state, "context"),
+    )

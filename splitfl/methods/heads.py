@@ -7,6 +7,7 @@ from torch import Tensor
 from splitfl.federation.aggregate import Averager
 from splitfl.messages import Adapter, Control, Message
 from splitfl.methods.seam import Outcome, Ticket, unexpected
+from splitfl.state import State
 
 
 class Heads:
@@ -46,3 +47,11 @@ class Heads:
     def end_round(self) -> None:
         """The uploads become the next version."""
         self._averager.end_round()
+
+    def state(self) -> State:
+        """See Stateful."""
+        return self._averager.state()
+
+    def restore(self, state: State) -> None:
+        """See Stateful."""
+        self._averager.restore(state)

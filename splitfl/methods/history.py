@@ -9,11 +9,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from splitfl.adapters import overwrite
 from splitfl.errors import WireError
 from splitfl.messages import Adapter, Control, Message, Scalars
 from splitfl.methods.body import BodyStep
 from splitfl.methods.seam import Outcome, Ticket, unexpected
 from splitfl.methods.walk import Walk
+from splitfl.state import State, copied, listed, number_in, numbered, part, under, whole
 
 
 class History:
@@ -95,6 +97,27 @@ class History:
             if scalars.values.numel() <= sum(tensor.numel() for tensor in changed.values()):
                 return scalars
         return Adapter(version=self._version, tensors=changed)
+
+    def state(self) -> State:
+        """The tensors, the rounds there were, and the scalars of those that can still be sent."""
+        held: dict[str, Tensor] = {}
+        for at, parts in self._rounds.items():
+            held |= under(str(at), listed([{"slopes": slopes_SP.clone()} for slopes_SP in parts]))
+        return {
+            **under("value", copied(self._walk.tensors)),
+            **under("round", held),
+            "version": whole(self._version),
+        }
+
+    def restore(self, state: State) -> None:
+        """See Stateful; slopes that have come since are forgotten."""
+        self._version = number_in(state, "version")
+        overwrite(self._walk.tensors, part(state, "value"))
+        self._rounds = {
+            at: tuple(client["slopes"] for client in numbered(parts).values())
+            for at, parts in numbered(part(state, "round")).items()
+        }
+        self._slopes, self._samples = {}, {}
 
     def _fits(self, message: Scalars) -> bool:
         values = message.values

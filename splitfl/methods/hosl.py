@@ -24,6 +24,7 @@ from splitfl.methods.hybrid import hidden_of
 from splitfl.methods.learner import unpack
 from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
 from splitfl.methods.walker import Walker
+from splitfl.state import State, part, under
 
 
 class HoslClient:
@@ -48,6 +49,12 @@ class HoslClient:
             hidden = torch.stack([here, *around])
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
             walker.follow(slopes(reply.values, self._mu) if isinstance(reply, Scalars) else None)
+
+    def state(self) -> State:
+        return self.walker.state()
+
+    def restore(self, state: State) -> None:
+        self.walker.restore(state)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,8 +94,12 @@ class HoslServer:
     def trained(self) -> Mapping[str, Tensor]:
         return {**self._history.tensors, **self._body.trained()}
 
-    def state(self) -> Mapping[str, Tensor]:
-        return self._body.moments()
+    def state(self) -> State:
+        return under("body", self._body.state()) | under("history", self._history.state())
+
+    def restore(self, state: State) -> None:
+        self._body.restore(part(state, "body"))
+        self._history.restore(part(state, "history"))
 
     def _learn(self, ticket: Ticket, message: Activation) -> Outcome:
         assert message.hidden is not None

@@ -25,6 +25,7 @@ from splitfl.methods.learner import pack
 from splitfl.methods.seam import ClientRound, Outcome, Ticket
 from splitfl.methods.sfl_v2 import answer
 from splitfl.methods.walker import Walker
+from splitfl.state import State, part, under
 
 
 class HybridClient:
@@ -53,6 +54,12 @@ class HybridClient:
                 walker.follow(None)
         yield walker.upload(round_index, samples)
 
+    def state(self) -> State:
+        return self.walker.state()
+
+    def restore(self, state: State) -> None:
+        self.walker.restore(state)
+
 
 class HybridServer:
     """Runs the body on every client's activations in turn; keeps the scalars that move the heads."""
@@ -76,8 +83,12 @@ class HybridServer:
     def trained(self) -> Mapping[str, Tensor]:
         return {**self._history.tensors, **self._body.trained()}
 
-    def state(self) -> Mapping[str, Tensor]:
-        return self._body.moments()
+    def state(self) -> State:
+        return under("body", self._body.state()) | under("history", self._history.state())
+
+    def restore(self, state: State) -> None:
+        self._body.restore(part(state, "body"))
+        self._history.restore(part(state, "history"))
 
 
 def hidden_of(batch: Batch, context: Mapping[str, Tensor]) -> Function:

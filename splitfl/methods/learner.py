@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from splitfl.adapters import install, trainable
+from splitfl.adapters import install, overwrite, trainable
 from splitfl.config import TrainConfig
 from splitfl.federation.aggregate import Aggregator
 from splitfl.messages import Adapter, Control, Reply
 from splitfl.partition.cost import Cost, cost
 from splitfl.partition.cut import Piece
+from splitfl.state import State, copied, moments, number_in, part, set_moments, under, whole
 
 
 class Learner:
@@ -93,6 +94,18 @@ class Learner:
         """FLOPs since this was last asked."""
         spent, self.flops = self.flops, 0.0
         return spent
+
+    def state(self) -> State:
+        """Version, values and moments."""
+        values = {name: parameter.detach() for name, parameter in self._parameters.items()}
+        held = under("value", copied(values)) | under("moment", moments(self._parameters, self._optimiser))
+        return held | {"version": whole(self._version)}
+
+    def restore(self, state: State) -> None:
+        """See Stateful."""
+        self._version = number_in(state, "version")
+        overwrite(self._parameters, part(state, "value"))
+        set_moments(self._parameters, self._optimiser, part(state, "moment"))
 
     def _install(self, tensors: Mapping[str, Tensor]) -> None:
         install(self.piece, {name: value for name, value in tensors.items() if name not in self._of_above})

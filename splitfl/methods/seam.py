@@ -9,6 +9,7 @@ from torch import Tensor
 from splitfl.errors import WireError
 from splitfl.messages import Message, Reply
 from splitfl.partition.cut import Piece
+from splitfl.state import State
 
 ClientRound = Generator[Message, Reply, None]
 """Yields what the client sends, in order; is resumed with the answer to each, or LOST."""
@@ -69,6 +70,12 @@ class ClientMethod(Protocol):
     def take_flops(self) -> float:
         """Floating-point operations spent since this was last asked."""
 
+    def state(self) -> State:
+        """All that this client must remember from one round to the next."""
+
+    def restore(self, state: State) -> None:
+        """Goes on as after the round in which this was the state."""
+
 
 class ServerMethod(Protocol):
     """The server's side of a method.
@@ -89,8 +96,11 @@ class ServerMethod(Protocol):
     def trained(self) -> Mapping[str, Tensor]:
         """Every trained tensor the server knows, by its name in the unsplit model."""
 
-    def state(self) -> Mapping[str, Tensor]:
-        """What a checkpoint needs beside `trained`: the optimiser's moments."""
+    def state(self) -> State:
+        """All that the server must remember from one round to the next."""
+
+    def restore(self, state: State) -> None:
+        """Goes on as after the round in which this was the state."""
 
 
 def unexpected(method: str, message: Message) -> WireError:

@@ -16,6 +16,7 @@ from splitfl.methods.body import Body, BodyStep
 from splitfl.methods.heads import Heads
 from splitfl.methods.seam import Outcome, Ticket
 from splitfl.methods.sfl_v2 import answer
+from splitfl.state import State, listed, numbered, part, under
 
 
 class SflV1Server:
@@ -57,12 +58,15 @@ class SflV1Server:
     def trained(self) -> Mapping[str, Tensor]:
         return self._heads.tensors | self._bodies[0].trained()
 
-    def state(self) -> Mapping[str, Tensor]:
-        return {
-            f"client-{client}.{name}": value
-            for client, body in enumerate(self._bodies)
-            for name, value in body.moments().items()
-        }
+    def state(self) -> State:
+        bodies = listed([body.state() for body in self._bodies])
+        return under("body", bodies) | under("heads", self._heads.state())
+
+    def restore(self, state: State) -> None:
+        for at, its in numbered(part(state, "body")).items():
+            self._bodies[at].restore(its)
+        self._heads.restore(part(state, "heads"))
+        self._samples = [0] * len(self._bodies)
 
     def _learned(self, body: Body, round_index: int) -> dict[str, Tensor]:
         return {n: value for n, value in body.trained().items() if self._rule.trains(n, round_index)}

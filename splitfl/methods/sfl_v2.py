@@ -17,6 +17,7 @@ from splitfl.methods.body import Body
 from splitfl.methods.heads import Heads
 from splitfl.methods.learner import Learner, pack, unpack
 from splitfl.methods.seam import ClientRound, Outcome, Ticket
+from splitfl.state import State, part, under
 
 
 class SflClient:
@@ -50,6 +51,12 @@ class SflClient:
                 samples += len(batch.ids_B)
         yield learner.upload(round_index, samples)
 
+    def state(self) -> State:
+        return self._learner.state()
+
+    def restore(self, state: State) -> None:
+        self._learner.restore(state)
+
 
 class SflServer:
     """Runs the body on every client's activations in turn; averages the heads' adapters."""
@@ -73,8 +80,12 @@ class SflServer:
     def trained(self) -> Mapping[str, Tensor]:
         return self._heads.tensors | self._body.trained()
 
-    def state(self) -> Mapping[str, Tensor]:
-        return self._body.moments()
+    def state(self) -> State:
+        return under("body", self._body.state()) | under("heads", self._heads.state())
+
+    def restore(self, state: State) -> None:
+        self._body.restore(part(state, "body"))
+        self._heads.restore(part(state, "heads"))
 
 
 def answer(body: Body, ticket: Ticket, message: Activation) -> Outcome:

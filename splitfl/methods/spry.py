@@ -23,6 +23,7 @@ from splitfl.methods.forward_mode import paths, tangent
 from splitfl.methods.learner import Learner
 from splitfl.methods.seam import ClientRound
 from splitfl.methods.walk import Walk
+from splitfl.state import State
 
 
 class Slice:
@@ -72,6 +73,12 @@ class SpryClient:
         reply = yield learner.upload(round_index, samples, tuple(losses))
         if reply is LOST:  # nobody else holds this slice, so what nobody heard of must not stay
             install(model, before)
+
+    def state(self) -> State:
+        return self.learner.state()
+
+    def restore(self, state: State) -> None:
+        self.learner.restore(state)
 
     def _estimate(self, batch: Batch, round_index: int, step: int) -> float:
         """Leaves the estimated gradient in the slice; the loss."""

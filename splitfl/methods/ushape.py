@@ -27,6 +27,7 @@ from splitfl.methods.learner import Learner, pack, unpack
 from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
 from splitfl.partition.cost import Cost, cost
 from splitfl.partition.cut import Piece
+from splitfl.state import State, part, under
 
 
 class UshapeClient:
@@ -68,6 +69,12 @@ class UshapeClient:
             else:
                 learner.forget()
         yield learner.upload(round_index, samples)
+
+    def state(self) -> State:
+        return self._learner.state()
+
+    def restore(self, state: State) -> None:
+        self._learner.restore(state)
 
 
 def refuse_no_tail(config: RunConfig, kind: str, num_blocks: int) -> None:
@@ -123,8 +130,12 @@ class UshapeServer:
     def trained(self) -> Mapping[str, Tensor]:
         return self._heads.tensors | self._body.trained()
 
-    def state(self) -> Mapping[str, Tensor]:
-        return self._body.moments()
+    def state(self) -> State:
+        return under("body", self._body.state()) | under("heads", self._heads.state())
+
+    def restore(self, state: State) -> None:
+        self._body.restore(part(state, "body"))
+        self._heads.restore(part(state, "heads"))
 
     def _forth(self, ticket: Ticket, message: Activation) -> Outcome:
         assert message.hidden is not None

@@ -25,6 +25,7 @@ from splitfl.methods.forward_mode import Function, paths, refuse_fused_attention
 from splitfl.methods.walk import Directions
 from splitfl.partition.cost import Cost, cost
 from splitfl.partition.cut import Piece
+from splitfl.state import State, copied, number_in, part, under, whole
 
 _LEAST_MU = {"float32": 0.0, "bfloat16": 1e-3}
 
@@ -130,6 +131,15 @@ class Walker:
         """FLOPs since this was last asked."""
         spent, self.flops = self.flops, 0.0
         return spent
+
+    def state(self) -> State:
+        """Where the last round began, to which the next one goes back first, and how many it has seen."""
+        return {**under("base", copied(self.base)), "version": whole(self._version)}
+
+    def restore(self, state: State) -> None:
+        """See Stateful."""
+        self._version = number_in(state, "version")
+        self.base = part(state, "base")
 
     def cost(self, shape_BT: torch.Size) -> Cost:
         """FLOPs of one pass on (B, T) tokens."""

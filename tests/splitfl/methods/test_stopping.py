@@ -1,0 +1,124 @@
+"""Every method, stopped after a round and built anew from a file, goes on to the last bit."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from splitfl import checkpoint
+from splitfl.messages import Message
+from splitfl.methods.registry import METHODS
+from splitfl.methods.seam import ClientMethod, ServerMethod, Ticket
+from splitfl.node.build import Site
+from splitfl.state import Stateful
+from splitfl.wire import Envelope, encode
+from tests.splitfl import toy
+from tests.splitfl.methods.test_conformance import site
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+QUICK = ("sfl-v2", "hybrid")
+
+
+class Federation:
+    """A server and its clients, one thread, messages handed over as they are."""
+
+    def __init__(self, site: Site) -> None:
+        self.server: ServerMethod = site.server_method()
+        self.clients: Sequence[ClientMethod] = [
+            site.client_method(client) for client in range(site.config.federation.clients)
+        ]
+        self.position = 0
+
+    def play(self, round_index: int) -> list[bytes]:
+        """A round; every message that crossed, as a frame."""
+        crossed: list[bytes] = []
+        rounds = [client.round(round_index) for client in self.clients]
+        pending: dict[int, Message] = {client: next(one) for client, one in enumerate(rounds)}
+        for lap in range(100):
+            for client in sorted(pending):
+                message = pending.pop(client)
+                ticket = Ticket(client=client, round=round_index, lap=lap, position=self.position)
+                self.position += 1
+                outcome = self.server.compute(ticket, message)
+                self.server.commit(ticket, outcome)
+                envelope = Envelope(
+                    client=client, round=round_index, lap=lap, flops=self.clients[client].take_flops()
+                )
+                crossed += [encode(message, envelope), encode(outcome.reply, envelope)]
+                try:
+                    pending[client] = rounds[client].send(outcome.reply)
+                except StopIteration:
+                    continue
+        assert not pending
+        self.server.end_round(round_index)
+        return crossed
+
+    @property
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"server": self.server} | {f"client-{i}": one for i, one in enumerate(self.clients)}
+
+    def save(self, folder: Path) -> None:
+        for name, part in self.parts.items():
+            checkpoint.save(folder / f"{name}.safetensors", part.state(), {})
+
+    def restore(self, folder: Path) -> None:
+        for name, part in self.parts.items():
+            part.restore(checkpoint.restore(folder / f"{name}.safetensors")[0])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model", is_base=True)
+    toy.data(folder / "data.tsv", rows=40)
+    return folder
+
+
+def cases() -> list[object]:
+    return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in METHODS]
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_method_built_anew_from_its_state_goes_on_to_the_last_bit(
+    name: str, place: Path, tmp_path: Path
+) -> None:
+    settings = site(place, name)
+    unbroken = Federation(settings)
+    for round_index in range(2):
+        unbroken.play(round_index)
+    unbroken.save(tmp_path)
+    anew = Federation(settings)
+    anew.restore(tmp_path)
+    anew.position = unbroken.position
+    for round_index in (2, 3):
+        assert anew.play(round_index) == unbroken.play(round_index)
+    assert anew.server.trained().keys() == unbroken.server.trained().keys()
+    for key, value in unbroken.server.trained().items():
+        assert torch.equal(anew.server.trained()[key], value)
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_method_goes_back_to_an_earlier_state(name: str, place: Path, tmp_path: Path) -> None:
+    federation = Federation(site(place, name))
+    federation.play(0)
+    federation.save(tmp_path)
+    position, first = federation.position, federation.play(1)
+    federation.play(2)
+    federation.restore(tmp_path)
+    federation.position = position
+    assert federation.play(1) == first
+
+
+def test_steps_in_flight_start_from_the_same_states_after_a_stop(place: Path, tmp_path: Path) -> None:
+    settings = site(place, "sfl-v2", method={"in_flight": 3})
+    unbroken = Federation(settings)
+    unbroken.play(0)
+    unbroken.save(tmp_path)
+    anew = Federation(settings)
+    anew.restore(tmp_path)
+    anew.position = unbroken.position
+    assert anew.play(1) == unbroken.play(1)
+
+
