@@ -6,7 +6,8 @@ is allocated, the header against the one kind of message that it names.
 
 import json
 import math
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -108,14 +109,14 @@ def _take_apart(message: Reply | Refusal) -> tuple[dict[str, Any], dict[str, Ten
         case Output():
             return {}, {"ids": message.ids_B, "hidden": message.hidden}
         case Gradient():
-            loss = {"loss": message.loss} if message.loss is not None else {}
+            loss = {"loss": _hex((message.loss,))} if message.loss is not None else {}
             return loss, {"ids": message.ids_B, "grad": message.grad}
         case Scalars():
             counts = {"round": message.round, "steps": list(message.steps), "samples": message.samples}
-            return counts | {"losses": list(message.losses)}, {"values": message.values}
+            return counts | {"losses": _hex(message.losses)}, {"values": message.values}
         case Adapter():
-            fields = {"version": message.version, "samples": message.samples, "losses": list(message.losses)}
-            return fields, dict(message.tensors)
+            counts = {"version": message.version, "samples": message.samples}
+            return counts | {"losses": _hex(message.losses)}, dict(message.tensors)
         case Lost():
             return {}, {}
         case Refusal():
@@ -140,7 +141,7 @@ def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tenso
         case "Output":
             return Output(ids_B=tensors.pop("ids"), hidden=tensors.pop("hidden"))
         case "Gradient":
-            loss = _number(fields["loss"]) if "loss" in fields else None
+            (loss,) = _from_hex(fields["loss"]) if "loss" in fields else (None,)
             return Gradient(ids_B=tensors.pop("ids"), grad=tensors.pop("grad"), loss=loss)
         case "Scalars":
             return Scalars(
@@ -148,10 +149,10 @@ def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tenso
                 values=tensors.pop("values"),
                 steps=tuple(_whole(count) for count in fields["steps"]),
                 samples=_whole(fields["samples"]),
-                losses=tuple(_number(loss) for loss in fields["losses"]),
+                losses=_from_hex(fields["losses"]),
             )
         case "Adapter":
-            losses = tuple(_number(loss) for loss in fields["losses"])
+            losses = _from_hex(fields["losses"])
             version, samples = _whole(fields["version"]), _whole(fields["samples"])
             named = {name: tensors.pop(name) for name in list(tensors)}
             return Adapter(version=version, samples=samples, losses=losses, tensors=named)
@@ -174,6 +175,18 @@ def _whole(value: object) -> int:
     if type(value) is not int or abs(value) >= 1 << 63:
         raise TypeError(f"must be a whole number of 64 bits, got {value!r:.40}")
     return value
+
+
+def _hex(values: Sequence[float]) -> str:
+    """Sixteen digits a number, whatever it is: a frame's length does not depend on what was learnt."""
+    return struct.pack(f">{len(values)}d", *values).hex()
+
+
+def _from_hex(text: object) -> tuple[float, ...]:
+    packed = bytes.fromhex(_text(text))
+    if len(packed) % 8:
+        raise ValueError(f"numbers must have 16 digits each, got {len(packed) * 2}")
+    return struct.unpack(f">{len(packed) // 8}d", packed)
 
 
 def _number(value: object) -> float:
