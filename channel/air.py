@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.interference import Interferer, received_w, sinr
+from channel.interference import Interferer, sinr
 from channel.mobility import Mobility
 from channel.placement import distances_m
 from channel.shadowing import ShadowField, is_in_sight
-from channel.slots import SLOTS, SlotGrid
+from channel.slots import SLOTS
 from channel.units import db_to_ratio, ratio_to_db
 from channel.values import Array, Real
 
@@ -28,6 +28,14 @@ class Losses(Protocol):
     ) -> Array: ...
 
     def los_probability(self, distance_2d_m: Real) -> Array: ...
+
+
+class Response(Protocol):
+    """Fast fading of mean power 1, a block of slots at a time: drawn, or replayed from taps."""
+
+    def power(self, number: int) -> Array:
+        """|H|^2 (SLOTS, F, U) in slots number x SLOTS and the following ones."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,12 +62,23 @@ class Ground:
 
     def gain(self, place_U2: Array) -> Array:
         """Power ratio received over radiated, from the base station or to it, for places (..., 2)."""
+        return self._gains(place_U2.tobytes(), place_U2.shape)
+
+    @cached_property
+    def _gains(self) -> Callable[[bytes, tuple[int, ...]], Array]:
+        # Both directions ask for the same places, one after the other, and who stands still asks again.
+        return lru_cache(maxsize=2)(self._gain)
+
+    def _gain(self, places: bytes, shape: tuple[int, ...]) -> Array:
+        place_U2 = np.frombuffer(places).reshape(shape)
         is_los = self.is_los(place_U2)
         along = np.hypot(place_U2[..., 0], place_U2[..., 1])
         loss_db = self.losses.path_loss_db(along, self.carrier_hz, is_los)
         if self.shadow is not None:
-            near, far = (field.at(place_U2) for field in self.shadow)
-            loss_db = loss_db + np.where(is_los, self.shadow_db[0] * near, self.shadow_db[1] * far)
+            shadow_db = np.empty(is_los.shape)
+            for field, deviation_db, here in zip(self.shadow, self.shadow_db, (is_los, ~is_los), strict=True):
+                shadow_db[here] = deviation_db * field.at(place_U2[here])
+            loss_db = loss_db + shadow_db
         gain: Array = db_to_ratio(np.asarray(self.gain_db - loss_db))
         return gain
 
@@ -84,11 +103,12 @@ class Air:
     `most_w` is what the sender can radiate, `group_w` what it would put into one group if the cell let it
     (below `most_w` in the uplink where power control holds it back). `noise_w` is thermal noise in one group
     at the receiver. Disturbances do not fade fast. `receiver_is_base` says at which end they are heard.
+    Distances and shadows are those of every `still_blocks`-th block.
     """
 
     ground: Ground
     mobility: Mobility
-    fading: SlotGrid | None
+    fading: Response | None
     slot_s: float
     groups: int
     most_w: float
@@ -96,41 +116,26 @@ class Air:
     noise_w: float
     disturbances: tuple[Disturbance, ...]
     receiver_is_base: bool
+    still_blocks: int = 1
 
     def place_U2(self, number: int) -> Array:
-        """Where users are while block `number` lasts, as seen at its beginning."""
-        place: Array = self.mobility.at(np.asarray([number * SLOTS * self.slot_s]))[0]
+        """Where users are taken to be while block `number` lasts."""
+        first = number - number % self.still_blocks
+        place: Array = self.mobility.at(np.asarray([first * SLOTS * self.slot_s]))[0]
         return place
 
-    def sinr(self, first: int, count: int) -> Array:
-        """SINR (count, U, F) in slots `first` and on, at `group_w` in the group."""
-        begin, end = first // SLOTS, (first + count - 1) // SLOTS
-        start = first - begin * SLOTS
-        if begin == end:
-            here: Array = self.block(begin)[0][start : start + count]
-            return here
-        parts = [self.block(number)[0] for number in range(begin, end + 1)]
-        return np.concatenate(parts)[start : start + count]
-
-    def group_w(self, slot: int) -> Array:
-        """Watts (U,) that go into one group."""
-        return self.block(slot // SLOTS)[1]
-
     def block(self, number: int) -> tuple[Array, Array]:
-        """SINR (B, U, F) and power in a group (U,) of one block of slots."""
-        return self._remembered(number)
+        """SINR (B, F, U) at `group_w` in a group, and those watts (U,), in a block of slots."""
+        users = self.place_U2(number).shape[0]
+        sinr_BFU = np.empty((SLOTS, self.groups, users))
+        return sinr_BFU, self.fill(number, sinr_BFU)
 
-    @cached_property
-    def _remembered(self) -> Callable[[int], tuple[Array, Array]]:
-        # Each Air keeps its own last blocks: a slot's report may lie in the block before it.
-        return lru_cache(maxsize=3)(self._block)
-
-    def _block(self, number: int) -> tuple[Array, Array]:
+    def fill(self, number: int, sinr_BFU: Array) -> Array:
+        """The same, the SINR written to where it is wanted."""
         level, group_w_U = self._level(number)
-        if self.fading is None:
-            return np.repeat(level[:, :, None], self.groups, axis=2), group_w_U
-        response = np.swapaxes(self.fading.block(number), 0, 1)
-        return level[:, :, None] * (response.real**2 + response.imag**2), group_w_U
+        fading: Array | float = 1.0 if self.fading is None else self.fading.power(number)
+        np.multiply(fading, level[:, None, :], out=sinr_BFU)
+        return group_w_U
 
     def mean_sinr_db(self, number: int) -> Array:
         """The SINR (U,) in decibels without fast fading, averaged over the slots of a block."""
@@ -155,7 +160,16 @@ class Air:
         time_s: Array = (number * SLOTS + np.arange(SLOTS, dtype=np.float64)) * self.slot_s
         listener = np.zeros((1, 2)) if self.receiver_is_base else place_U2
         heard_w = np.zeros((SLOTS, listener.shape[0]))
-        for one in self.disturbances:
-            gain_U = self.ground.far_gain(listener, one.place_2[None])[:, 0]
-            heard_w += received_w(one.source.power_w(time_s)[:, None] * gain_U, 0.0)
+        for one, gain_U in zip(self.disturbances, self._far_gains(listener.tobytes()), strict=True):
+            heard_w += one.source.power_w(time_s)[:, None] * gain_U
         return heard_w
+
+    @cached_property
+    def _far_gains(self) -> Callable[[bytes], Array]:
+        return lru_cache(maxsize=2)(self._far_gain)
+
+    def _far_gain(self, listeners: bytes) -> Array:
+        """From every disturbance to those who hear it: (disturbances, listeners)."""
+        listener = np.frombuffer(listeners).reshape(-1, 2)
+        places = [one.place_2 for one in self.disturbances]
+        return self.ground.far_gain(listener, np.stack(places)).T if places else np.empty((0, len(listener)))

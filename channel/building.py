@@ -1,16 +1,16 @@
 """A scenario becomes a cell: everything random is drawn here, from streams named after what it is for."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from channel.air import Air, Disturbance, Ground, Losses
+from channel.air import Air, Disturbance, Ground, Losses, Response
 from channel.block_error import BlockErrorLaw
 from channel.cell import Cell
+from channel.given import given_losses
 from channel.harq import Harq
 from channel.interference import BurstyInterferer, Interferer, Jammer
-from channel.lane import Rules
 from channel.link_adaptation import OuterLoop
 from channel.markov import TwoState
 from channel.mcs import mcs_table
@@ -20,10 +20,12 @@ from channel.placement import hexagonal_sites, uniform_in_disc
 from channel.propagation import ENVIRONMENTS, log_distance_db
 from channel.queue import Demand
 from channel.rng import stream
+from channel.rules import Rules
 from channel.scenario import Scenario
 from channel.scheduler import Duplex, scheduler_named
 from channel.shadowing import ShadowField
-from channel.slots import SlotGrid
+from channel.slots import SLOTS, SlotGrid
+from channel.taps import NodeTaps
 from channel.tdl import TappedDelayLine
 from channel.transport_block import Allocation
 from channel.units import db_to_ratio, dbm_to_w
@@ -31,6 +33,12 @@ from channel.values import Array, Real
 
 _NEAREST_M = 1.0
 """Log-distance loss is that of 1 m within 1 m, where its reference stands."""
+
+_STILL_M = 0.25
+"""Distances and shadows are followed in steps so long: short next to what shadows take to change, which is
+10 m or more (TR 38.901 table 7.5-6), and a tenth of the work where people walk."""
+
+_EVER = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +60,13 @@ class SimpleLosses:
 
 def cell_of(scenario: Scenario) -> Cell:
     """The cell that a scenario describes. Raises BadParameter for values outside their ranges."""
-    ground, mobility = _ground(scenario), _mobility(scenario)
+    mobility = _mobility(scenario)
+    taps = scenario.taps.node_taps() if scenario.taps.is_given else None
+    ground = _ground(scenario)
     return Cell(
         seed=scenario.seed,
         rules=rules_of(scenario),
-        airs={direction: _air(scenario, ground, mobility, direction) for direction in ("up", "down")},
+        airs={direction: _air(scenario, ground, mobility, direction, taps) for direction in ("up", "down")},
         demands={
             "up": _demand(scenario, scenario.traffic.up_bytes),
             "down": _demand(scenario, scenario.traffic.down_bytes),
@@ -127,15 +137,18 @@ def _mobility(scenario: Scenario) -> Straight:
     return Straight(start_N2=np.stack(start), velocity_N2=velocity)
 
 
-def _air(scenario: Scenario, ground: Ground, mobility: Straight, direction: str) -> Air:
+def _air(
+    scenario: Scenario, ground: Ground, mobility: Straight, direction: str, taps: NodeTaps | None
+) -> Air:
+    given = given_losses(scenario, direction, taps)
     carrier, is_up = scenario.carrier, direction == "up"
     figure_db = carrier.base_noise_figure_db if is_up else carrier.user_noise_figure_db
     rise = float(db_to_ratio(scenario.neighbours.uplink_rise_db)) if is_up else 1.0
     noise = rise * float(noise_w(carrier.group_hz, noise_figure_db=figure_db))
     return Air(
-        ground=ground,
+        ground=ground if given is None else replace(ground, losses=given),
         mobility=mobility,
-        fading=_fading(scenario, direction),
+        fading=_fading(scenario, direction, taps),
         slot_s=carrier.slot_s,
         groups=carrier.groups,
         most_w=scenario.device.transmit_w if is_up else float(dbm_to_w(carrier.base_dbm)),
@@ -143,12 +156,26 @@ def _air(scenario: Scenario, ground: Ground, mobility: Straight, direction: str)
         noise_w=noise,
         disturbances=_disturbances(scenario, is_up),
         receiver_is_base=is_up,
+        still_blocks=_still_blocks(scenario),
     )
 
 
-def _fading(scenario: Scenario, direction: str) -> SlotGrid | None:
+def _still_blocks(scenario: Scenario) -> int:
+    """Blocks in which nobody moves farther than `_STILL_M`, at least one."""
+    block_m = scenario.place.speed_m_s * SLOTS * scenario.carrier.slot_s
+    return max(int(_STILL_M / block_m), 1) if block_m else _EVER
+
+
+def _fading(scenario: Scenario, direction: str, taps: NodeTaps | None) -> Response | None:
     """FDD fades on each carrier by itself; TDD has one carrier, and the same channel both ways."""
     table, carrier = scenario.fading, scenario.carrier
+    frequency_hz: Array = carrier.group_hz * (
+        np.arange(carrier.groups, dtype=np.float64) - (carrier.groups - 1) / 2
+    )
+    if taps is not None:
+        return taps.replay(
+            direction, scenario.place.users, slot_s=carrier.slot_s, frequency_hz_F=frequency_hz
+        )
     if table.profile == "none":
         return None
     name = "both" if scenario.link.tdd else direction
@@ -163,9 +190,6 @@ def _fading(scenario: Scenario, direction: str) -> SlotGrid | None:
         )
         for user in range(scenario.place.users)
     ]
-    frequency_hz: Array = carrier.group_hz * (
-        np.arange(carrier.groups, dtype=np.float64) - (carrier.groups - 1) / 2
-    )
     return SlotGrid(line=TappedDelayLine.stack(lines), slot_s=carrier.slot_s, frequency_hz_F=frequency_hz)
 
 

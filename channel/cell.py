@@ -10,12 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from channel.air import Air
+from channel.airs import Airs
+from channel.backlog import Backlog
 from channel.device import Device
 from channel.errors import BadParameter
-from channel.lane import Lane, Rules
+from channel.lane import Lanes
 from channel.link import DIRECTIONS
-from channel.outcome import Outcome
+from channel.outcome import Outcome, Tally
 from channel.queue import Demand
+from channel.rules import Rules
 from channel.values import Array, above
 
 
@@ -67,32 +70,35 @@ class Cell:
         Raises BadParameter unless both times are above 0.
         """
         above("duration_s", duration_s, 0.0)
-        grant_s = self.rules.slot_s * self.rules.grant_slots
-        grants = max(round(duration_s / grant_s), 1)
-        lanes = [self._lane(direction, grants * grant_s, bin_s) for direction in DIRECTIONS]
-        for grant in range(grants):
-            for lane in lanes:
-                lane.step(grant)
-            if all(lane.is_done for lane in lanes):
-                break
-        outcomes = {direction: lane.outcome for direction, lane in zip(DIRECTIONS, lanes, strict=True)}
+        rules = self.rules
+        grants = max(round(duration_s / rules.grant_s), 1)
+        length_s = grants * rules.grant_s
+        empty = {name: Outcome.empty(self.users, duration_s=length_s, bin_s=bin_s) for name in DIRECTIONS}
+        backlog, tally = self._backlog(), Tally(empty, rules.slot_s)
+        lanes = Lanes(rules, Airs(airs=self.airs, seed=self.seed), backlog)
+        for tries in lanes.tries(0, grants):
+            tally.add(tries)
+        tally.flush()
+        left = backlog.left_Q[:-1].reshape(len(DIRECTIONS), -1)
+        for left_U, outcome in zip(left, tally.outcomes.values(), strict=True):
+            is_over = (left_U == 0.0) & (outcome.flying_bits == 0.0) & (outcome.sent_bits > 0.0)
+            outcome.finish_s[is_over] = outcome.last_end_s[is_over]
         return Result(
-            duration_s=grants * grant_s,
-            outcomes=outcomes,
-            energy_j=self._energy_j(outcomes, grants * grant_s),
+            duration_s=length_s,
+            outcomes=tally.outcomes,
+            energy_j=self._energy_j(tally.outcomes, length_s),
             position_U2=self.airs["up"].place_U2(0),
             mean_sinr_db={direction: air.mean_sinr_db(0) for direction, air in self.airs.items()},
         )
 
-    def _lane(self, direction: str, duration_s: float, bin_s: float) -> Lane:
-        return Lane(
-            self.rules,
-            self.airs[direction],
-            self.demands[direction],
-            Outcome.empty(self.users, duration_s=duration_s, bin_s=bin_s),
-            direction=direction,
-            seed=self.seed,
-        )
+    def _backlog(self) -> Backlog:
+        backlog = Backlog(len(DIRECTIONS) * self.users, memory_grants=self.rules.memory_grants)
+        for number, direction in enumerate(DIRECTIONS):
+            demand = self.demands[direction]
+            for user in np.flatnonzero(demand.payload_bytes).tolist():
+                grant = self.rules.ready_grant(direction, float(demand.start_s[user]))
+                backlog.add(grant, number * self.users + user, 8.0 * float(demand.payload_bytes[user]))
+        return backlog
 
     def _energy_j(self, outcomes: dict[str, Outcome], duration_s: float) -> Array:
         return self.device.energy_j(

@@ -9,8 +9,9 @@ from channel.values import Array, Real, at_least, within
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A radio's powers in watts, after the linear model of Auer et al., IEEE Wireless Commun. 18(5), 2011:
-    what is taken while sending is circuit power plus radiated power over the amplifier's efficiency.
+    """A radio's powers in watts: what is taken while sending is circuit power plus radiated power over the
+    amplifier's efficiency, the linear model that Auer et al., IEEE Wireless Commun. 18(5), 2011, have for
+    base stations.
 
     The defaults are a power class 3 handset (23 dBm: 3GPP TS 38.101-1, table 6.2.1-1) with round numbers for
     the rest, which differ between chips. Raises BadParameter for a negative power and an efficiency

@@ -36,7 +36,7 @@ def miesm_db(sinr_db_R: Array, modulation_order: int) -> Array:
     """Mutual-information effective SINR in decibels: (..., R) -> (...).
 
     I^-1(mean I(SINR)) with I the information of a coded bit of this constellation (Brueninghaus et al.,
-    PIMRC 2005, section III). Needs no fitted constant. Raises BadParameter for an unknown constellation.
+    PIMRC 2005). Needs no fitted constant. Raises BadParameter for an unknown constellation.
     """
     information = bit_information(modulation_order, sinr_db_R).mean(axis=-1)
     effective = snr_db_of_information(modulation_order, information)

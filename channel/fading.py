@@ -103,14 +103,14 @@ def jakes_correlation(doppler_hz: Real, lag_s: Real) -> Array:
 
 
 def coherence_time_s(doppler_hz: Real) -> Array:
-    """0.423 / f_d, the rule of thumb of Rappaport, Wireless Communications, 2nd ed., equation 5.40.c."""
+    """0.423 / f_d, the rule of thumb of Rappaport, Wireless Communications, 2nd ed., section 5.4."""
     return 0.423 / above("doppler_hz", doppler_hz, 0.0)
 
 
 def level_crossing_hz(doppler_hz: Real, level: Real) -> Array:
     """How often |h| rises through `level` times its rms value: sqrt(2 pi) f_d rho exp(-rho^2).
 
-    Rayleigh fading; Rappaport, equation 5.80.
+    Rayleigh fading; Rappaport, section 5.7.
     """
     rho = np.asarray(level)
     rate_hz: Array = math.sqrt(TURN) * at_least("doppler_hz", doppler_hz, 0.0) * rho * np.exp(-(rho**2))
@@ -120,7 +120,7 @@ def level_crossing_hz(doppler_hz: Real, level: Real) -> Array:
 def fade_duration_s(doppler_hz: Real, level: Real) -> Array:
     """How long |h| stays below `level` times its rms value: (exp(rho^2) - 1) / (rho f_d sqrt(2 pi)).
 
-    Rayleigh fading; Rappaport, equation 5.84.
+    Rayleigh fading; Rappaport, section 5.7.
     """
     rho = above("level", level, 0.0)
     duration_s: Array = np.expm1(rho**2) / (rho * above("doppler_hz", doppler_hz, 0.0) * math.sqrt(TURN))

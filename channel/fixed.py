@@ -1,21 +1,26 @@
-"""A link that never changes: a rate, a delay and independent packet losses in either direction."""
+"""A link that never changes: a rate, a delay and packet losses in either direction."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from channel.errors import BadParameter
-from channel.link import Delivery, Transfer
+from channel.link import Attempt, Delivery, Transfer
+from channel.loss import LossModel
+from channel.packets import Packets, packets_of
 from channel.rng import stream
+from channel.rounds import Round, in_rounds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """One direction. `rate_bps` of 0 is a link on which sending takes no time; delay and losses remain.
 
-    `loss_rate` is the probability that one try of one packet fails, each independently.
+    `loss_rate` is the probability that one try of one packet fails, each independently. `loss` says it with
+    a model instead, bursts for example, which then begins every round of packets in its steady state.
     `power_w` is radiated while sending; the default is the 23 dBm of a power class 3
     handset (3GPP TS 38.101-1, table 6.2.1-1).
     """
@@ -23,6 +28,7 @@ class Way:
     rate_bps: float = 0.0
     delay_s: float = 0.0
     loss_rate: float = 0.0
+    loss: LossModel | None = None
     power_w: float = 0.2
 
     def __post_init__(self) -> None:
@@ -31,13 +37,18 @@ class Way:
         _at_least("power_w", self.power_w, 0)
         if not 0.0 <= self.loss_rate < 1.0:
             raise BadParameter(f"loss_rate must lie in [0, 1), got {self.loss_rate}")
+        if self.loss is not None and self.loss_rate:
+            raise BadParameter(f"loss_rate must be 0 where loss is a model, got {self.loss_rate}")
+        if self.loss is not None and not self.loss.loss_rate < 1.0:
+            raise BadParameter(f"loss must let packets through, got a loss rate of {self.loss.loss_rate}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixedLink:
     """Every client's own pair of ways, with selective-repeat retransmission in rounds.
 
-    A payload of B bytes is cut into n = ceil(B / mtu_bytes) packets, the last one short.
+    A payload of B bytes is cut into n = ceil(B / mtu_bytes) packets, the last one short;
+    what a transfer does not want recovered is cut into rows and tried once.
     Each round sends all the packets that are still missing back to back, then waits
     `retry_s` for the answer. A packet is tried at most `max_tries` times (0: until it
     arrives); with k_i tries of packet i, of b_i bytes,
@@ -69,10 +80,14 @@ class FixedLink:
     def transfer(self, transfer: Transfer) -> Delivery:
         """What becomes of this transfer, whatever else was asked before it."""
         way = self.up if transfer.direction == "up" else self.down
-        sizes = packet_sizes(transfer.payload_bytes, self.mtu_bytes)
+        packets = packets_of(transfer, self.mtu_bytes)
+        sizes = packets.sizes_bytes
         rng = stream(self.seed, "link", transfer.direction, transfer.client, transfer.sequence)
+        if way.loss is not None:
+            return self._modelled(transfer, way, way.loss, packets, rng)
         needed = _tries_until_success(rng, sizes.size, way.loss_rate)
-        tries = np.minimum(needed, self.max_tries) if self.max_tries else needed
+        most = np.where(packets.is_reliable, self.max_tries or np.inf, 1.0)
+        tries = np.minimum(needed, most)
         # Sums of whole numbers in float64: exact below 2^53, where int64 would wrap around silently.
         sent_bytes = float((tries * sizes).sum())
         airtime_s = 8.0 * sent_bytes / way.rate_bps if way.rate_bps else 0.0
@@ -83,16 +98,57 @@ class FixedLink:
             retransmissions=int(tries.sum()) - sizes.size,
             airtime_s=airtime_s,
             energy_j=way.power_w * airtime_s,
+            trace=tuple(self._attempts(transfer, way, sizes, tries, needed)) if transfer.is_traced else (),
         )
 
+    def _attempts(
+        self,
+        transfer: Transfer,
+        way: Way,
+        sizes_N: NDArray[np.int64],
+        tries_N: NDArray[np.float64],
+        needed_N: NDArray[np.float64],
+    ) -> Iterator[Attempt]:
+        """Round by round, what was sent and what of it came."""
+        end_s = transfer.start_s
+        for number in range(1, int(tries_N.max(initial=1.0)) + 1):
+            sent_bits = 8.0 * float(sizes_N[tries_N >= number].sum())
+            end_s += sent_bits / way.rate_bps if way.rate_bps else 0.0
+            came_bits = 8.0 * float(sizes_N[(tries_N >= number) & (needed_N == number)].sum())
+            yield Attempt(end_s=end_s, sent_bits=sent_bits, came_bits=came_bits)
+            end_s += self.retry_s
 
-def packet_sizes(payload_bytes: int, mtu_bytes: int) -> NDArray[np.int64]:
-    """The bytes in each packet: full ones, and a short one for what is left over."""
-    full, rest = divmod(payload_bytes, mtu_bytes)
-    sizes = np.full(full + (rest > 0), mtu_bytes, dtype=np.int64)
-    if rest:
-        sizes[-1] = rest
-    return sizes
+    def _modelled(
+        self,
+        transfer: Transfer,
+        way: Way,
+        loss: LossModel,
+        packets: Packets,
+        rng: np.random.Generator,
+    ) -> Delivery:
+        """The same, where each round asks the model which of its packets arrive."""
+
+        def send(sizes_N: NDArray[np.int64], begin_s: float) -> Round:
+            left_s = begin_s + (8.0 * float(sizes_N.sum()) / way.rate_bps if way.rate_bps else 0.0)
+            arrived = loss.arrives(rng, sizes_N.size)
+            return Round(arrived_N=arrived, left_s=left_s, come_s=left_s + way.delay_s)
+
+        done = in_rounds(
+            send,
+            packets,
+            transfer.start_s,
+            max_tries=self.max_tries,
+            wait_s=self.retry_s,
+            is_traced=transfer.is_traced,
+        )
+        return Delivery(
+            arrived=done.arrived_N,
+            finish_s=done.finish_s,
+            retransmissions=done.tries - packets.sizes_bytes.size,
+            airtime_s=done.airtime_s,
+            energy_j=way.power_w * done.airtime_s,
+            trace=done.trace,
+        )
 
 
 def _tries_until_success(rng: np.random.Generator, packets: int, loss_rate: float) -> NDArray[np.float64]:

@@ -107,7 +107,7 @@ def poisson_coverage(threshold: Real, *, exponent: float = 4.0) -> Array:
 
     1 / 2F1(1, -2/a; 1 - 2/a; -threshold) for path-loss exponent a > 2, which is the
     1 / (1 + sqrt(threshold) atan sqrt(threshold)) of a = 4 (Andrews, Baccelli & Ganti, IEEE Trans. Commun.
-    59(11), 2011, section III).
+    59(11), 2011).
     """
     ratio = 2.0 / float(above("exponent", exponent, 2.0))
     return 1.0 / hypergeometric(1.0, -ratio, 1.0 - ratio, -at_least("threshold", threshold, 0.0))

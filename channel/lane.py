@@ -1,256 +1,276 @@
-"""One direction of a cell, grant by grant: reports, schedules, sends, tries again, and counts.
+"""Both directions of a cell, grant by grant: reports, schedules, sends, tries again.
 
-Axes: S slots of a grant; U users; F resource-block groups; T blocks; I schemes; N numbers of groups.
+Axes: G grants of a batch; R slots of a batch, S of a grant; D directions; F resource-block groups; C columns
+of a slot, direction x F + group; U users; Q queues, direction x U + user, and one behind them that stays
+empty; T blocks; M tries.
 """
 
-import math
-from dataclasses import dataclass
-from functools import cached_property
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.air import Air
-from channel.block_error import BlockErrorLaw
-from channel.blocks import Blocks
-from channel.harq import Harq
-from channel.link_adaptation import TARGET, OuterLoop, fastest_scheme
-from channel.mcs import SchemeTable
-from channel.outcome import Outcome
-from channel.queue import Demand
-from channel.rng import stream
-from channel.scheduler import NOBODY, Duplex, Scheduler, averaged
-from channel.transport_block import Allocation, code_blocks, transport_block_table
-from channel.units import ratio_to_db
-from channel.values import Array, above, at_least, whole
-
-_FAINTEST = 1e-30
+from channel.airs import Airs
+from channel.backlog import Backlog
+from channel.blocks import Blocks, Tries, Whole
+from channel.link import DIRECTIONS
+from channel.plan import Plan
+from channel.rules import Rules
+from channel.scheduler import NOBODY
+from channel.slots import SLOTS
+from channel.units import db_to_ratio
+from channel.values import Array
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Rules:
-    """How blocks are made, sent and sent again; the same for both directions of a cell.
+class Lanes:
+    """The two directions while they run.
 
-    A grant stands for `grant_slots` slots: 1 is a decision a slot, up to 8 is one control message for several
-    slots (multi-slot scheduling, 3GPP TS 38.214 (V17) clause 5.1.2.1), which costs less time to simulate. The
-    report that it rests on is the SINR of each group `report_delay_s` before. Retransmissions are
-    synchronous: in the same groups, a whole number of grants later, at least `harq.round_trip_s`, and nothing
-    else can have those groups. A user may send a new block and an old one in one slot.
+    What a grant decides depends on what waits in `backlog` at its beginning, and on acknowledgements from
+    `rules.round_trip_grants` grants before. So many grants may be asked for at once, and how many are asked
+    for at once cannot be seen in what they give.
     """
 
-    table: SchemeTable
-    law: BlockErrorLaw
-    harq: Harq
-    outer: OuterLoop
-    scheduler: Scheduler
-    duplex: Duplex
-    allocation: Allocation
-    slot_s: float
-    blocks_per_group: int
-    groups: int
-    grant_slots: int = 1
-    report_delay_s: float = 0.004
-    window_s: float = 0.1
+    def __init__(self, rules: Rules, airs: Airs, backlog: Backlog) -> None:
+        self._rules, self._airs, self._backlog = rules, airs, backlog
+        self._users = airs.users
+        self._queues = len(DIRECTIONS) * self._users
+        self._margin_Q, self._mean_bps = np.ones(self._queues + 1), np.zeros(self._queues + 1)
+        self._most_margin = float(db_to_ratio(rules.outer.most_db))
+        self._mean_grant = 0
+        self._turn = np.zeros((len(DIRECTIONS), 1), dtype=np.int64)
+        self._first_C = np.repeat(np.arange(len(DIRECTIONS)) * self._users, rules.groups)
+        self._nobody_C = np.full(self._first_C.size, self._queues)
+        # Where a column's report of user 0 lies, and its queue in a table in which NOBODY has a place, too.
+        self._report_C = np.arange(self._first_C.size) * self._users
+        self._column_C = np.arange(self._first_C.size) * (self._users + 1) - NOBODY
+        self._queue_at = self._first_C[:, None] + np.arange(NOBODY, self._users)
+        self._queue_at[:, 0] = self._queues
+        self._keep = float(np.exp(-rules.grant_s / rules.window_s))
+        self._share = (1.0 - self._keep) / rules.grant_s
+        self._heard: deque[tuple[int, Whole, Array]] = deque()
+        self._power_span, self._most_groups_Q = -1, np.ones(self._queues + 1)
+        self._flying = self._nothing = Blocks.none(rules.groups, rules.harq.max_tries)
 
-    def __post_init__(self) -> None:
-        above("slot_s", self.slot_s, 0.0)
-        above("window_s", self.window_s, 0.0)
-        at_least("report_delay_s", self.report_delay_s, 0.0)
-        for name in ("blocks_per_group", "groups", "grant_slots"):
-            whole(name, getattr(self, name), 1)
+    def next_busy(self, grant: int) -> int | None:
+        """The first grant from this one on in which anything can happen; None where nothing ever will."""
+        self._backlog.ready(grant)
+        if np.count_nonzero(self._backlog.left_Q):
+            return grant
+        flying = [int(self._flying.slot_T[0]) // self._rules.grant_slots] if self._flying.count else []
+        coming = self._backlog.next_grant
+        return min([*flying, *([] if coming is None else [coming])], default=None)
 
-    @cached_property
-    def bits_IN(self) -> NDArray[np.int64]:
-        """Transport block size for each number of groups, from 0 on."""
-        every = transport_block_table(self.allocation, self.table, self.groups * self.blocks_per_group)
-        return every[:, :: self.blocks_per_group]
+    def tries(self, first: int, end: int, *, most: int | None = None) -> Iterator[Tries]:
+        """All that happens from grant `first` up to `end`, in batches of at most `most` grants.
 
-    @cached_property
-    def code_IN2(self) -> NDArray[np.int64]:
-        """Code blocks in such a block, and the bits of each."""
-        rates = self.table.code_rate_I.tolist()
-        cut = [
-            [code_blocks(bits, rate) if bits else (0, 0) for bits in row]
-            for row, rate in zip(self.bits_IN.tolist(), rates, strict=True)
-        ]
-        return np.asarray(cut, dtype=np.int64)
+        Grants in which nothing can happen are skipped, and cost nothing.
+        """
+        grant = self.next_busy(first)
+        while grant is not None and grant < end:
+            count = min(most or self._rules.round_trip_grants, end - grant)
+            tries = self.run(grant, count)
+            if tries is not None:
+                yield tries
+            grant = self.next_busy(grant + count)
 
-    @cached_property
-    def threshold_db_I(self) -> Array:
-        """From where on each scheme is chosen."""
-        return self.law.threshold_db(target=TARGET, bits=1000.0)
+    def run(self, first: int, count: int) -> Tries | None:
+        """Decides and carries out up to `rules.round_trip_grants` grants; None where nothing was sent."""
+        slots = self._rules.grant_slots
+        plan = Plan.empty(count * slots, self._first_C.size, self._queues)
+        old, free_RC = self._returning(first * slots, count * slots)
+        self._schedule(first, count, free_RC, plan)
+        sent = old.followed_by(self._filled(first * slots, plan))
+        return self._send(sent) if sent.count else None
 
-    @property
-    def round_trip_grants(self) -> int:
-        """Grants from one try to the next: the round trip, up to where the duplex pattern fits again."""
-        frame = math.lcm(self.grant_slots, self.duplex.period)
-        frames = max(1, math.ceil(self.harq.round_trip_s / (frame * self.slot_s) - 1e-9))
-        return frames * frame // self.grant_slots
+    def _returning(self, first: int, count: int) -> tuple[Blocks, NDArray[np.bool_]]:
+        """Blocks whose next try is due in these slots, and the columns that they leave free."""
+        due = int(np.searchsorted(self._flying.slot_T, first + count))
+        if due == self._flying.count:
+            old, self._flying = self._flying, self._nothing
+        else:
+            old, self._flying = self._flying.at(slice(due)), self._flying.at(slice(due, None))
+        free_RC = self._open(first, count)
+        if old.count:
+            group, block = np.nonzero(old.held_FT)
+            column = (old.queue_T[block] // self._users) * self._rules.groups + group
+            free_RC[old.slot_T[block] - first, column] = False
+        return old, free_RC
 
+    def _schedule(self, first: int, count: int, free_RC: NDArray[np.bool_], plan: Plan) -> None:
+        """Fills the plan, grant by grant; reports are looked at together from the first that counts on."""
+        slots = self._rules.grant_slots
+        begin, report_GDFU, rate_GDFU = count, np.empty(0), np.empty(0)
+        free_GC = np.asarray(free_RC.reshape(count, slots, -1).any(axis=1))
+        free_GD1 = free_GC.reshape(count, len(DIRECTIONS), -1).sum(axis=2, keepdims=True)
+        for at in range(count):
+            self._backlog.ready(first + at)
+            waiting = np.count_nonzero(self._backlog.left_Q)
+            if not waiting:
+                continue
+            if begin > at:
+                begin, (report_GDFU, rate_GDFU) = at, self._reported(first + at, count - at)
+            self._hear(first + at)
+            report_DFU, rate_DFU = report_GDFU[at - begin], rate_GDFU[at - begin]
+            if waiting < self._queues:
+                waits_Q = self._backlog.left_Q[:-1] > 0.0
+                rate_DFU = rate_DFU * waits_Q.reshape(len(DIRECTIONS), 1, self._users)
+            queue_C, scheme_C = self._granted(first + at, report_DFU, rate_DFU, free_GC[at])
+            self._turn += free_GD1[at]
+            rows = slice(at * slots, (at + 1) * slots)
+            self._fill(queue_C, scheme_C, free_RC[rows], rows.start, plan)
 
-class Lane:
-    """One direction while it runs; `step` is called for grant 0, 1, 2 and so on."""
-
-    def __init__(
-        self, rules: Rules, air: Air, demand: Demand, outcome: Outcome, *, direction: str, seed: int
-    ) -> None:
-        self.outcome = outcome
-        self._rules, self._air, self._demand = rules, air, demand
-        self._direction, self._seed = direction, seed
-        users = demand.start_s.size
-        grant_delay_s = rules.duplex.grant_delay_s if direction == "up" else 0.0
-        self._ready_s = demand.start_s + grant_delay_s
-        self._left_bits = 8.0 * demand.payload_bytes
-        self._margin_db, self._mean_bps = np.zeros(users), np.zeros(users)
-        self._last_end_s = np.zeros(users)
-        self._turn = 0
-        self._efficiency = np.append(rules.table.efficiency_I, 0.0)
-        self._flights: dict[int, Blocks] = {}
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all has been sent and decided."""
-        return not self._flights and not self._left_bits.any()
-
-    def step(self, grant: int) -> None:
-        """Decides and carries out one grant."""
+    def _reported(self, first: int, count: int) -> tuple[Array, Array]:
+        """What users reported for these grants (G, D, F, U): SINRs, and the bits a symbol that they carry."""
         rules = self._rules
-        slot_S = grant * rules.grant_slots + np.arange(rules.grant_slots)
-        open_S = rules.duplex.is_open(self._direction, slot_S)
-        if not open_S.any():
-            return
-        again = self._flights.pop(grant, None)
-        free_SF = np.repeat(open_S[:, None], rules.groups, axis=1)
-        if again is not None:
-            free_SF &= again.held_SF == NOBODY
-        luck_SU = stream(self._seed, "luck", self._direction, grant).random(
-            (2, rules.grant_slots, self._margin_db.size)
-        )
-        sent = self._granted(int(slot_S[0]), free_SF, luck_SU[0])
-        if again is not None:
-            sent = again.followed_by(sent)
-        if sent.count:
-            self._send(grant, sent, luck_SU[1])
+        asked = [
+            max(grant * rules.grant_slots - rules.report_slots, 0) for grant in range(first, first + count)
+        ]
+        report_GDFU = self._airs.reports(asked)
+        return report_GDFU, rules.reach.efficiency(report_GDFU)
 
-    def _granted(self, first: int, free_SF: NDArray[np.bool_], luck_SU: Array) -> Blocks:
-        """Hands out the free groups and fills new blocks from the queues."""
-        rules, users = self._rules, self._margin_db.size
-        asked = max(first - round(rules.report_delay_s / rules.slot_s), 0)
-        report_UF = np.maximum(self._air.sinr(asked, 1)[0], _FAINTEST)
-        waits_U = (self._left_bits > 0.0) & (self._ready_s <= first * rules.slot_s)
-        rate_UF = self._efficiency[fastest_scheme(rules.threshold_db_I, ratio_to_db(report_UF))]
-        winner_F = rules.scheduler.choose(rate_UF * waits_U[:, None], self._mean_bps, self._turn)
-        owner_SF = np.where(free_SF, winner_F, NOBODY)
-        slot, group = np.nonzero(owner_SF != NOBODY)
-        self._turn += int((winner_F != NOBODY).sum())
-        key = slot * users + owner_SF[slot, group]
-        groups_SU = np.bincount(key, minlength=free_SF.shape[0] * users).reshape(-1, users)
-        scheme_U = self._scheme(report_UF, winner_F, groups_SU.max(axis=0), first)
-        bits_SU = rules.bits_IN[scheme_U, groups_SU].astype(np.float64)
-        before_SU = np.cumsum(bits_SU, axis=0) - bits_SU
-        payload_SU = np.minimum(np.maximum(self._left_bits - before_SU, 0.0), bits_SU)
-        had_U = payload_SU.sum(axis=0)
-        self._left_bits = self._left_bits - had_U
-        self.outcome.sent_bits[:] += had_U
-        step_s = rules.grant_slots * rules.slot_s
-        self._mean_bps = averaged(self._mean_bps, had_U / step_s, step_s=step_s, window_s=rules.window_s)
-        return Blocks.new(scheme_U, groups_SU, payload_SU, owner_SF, luck_SU, rules.harq.max_tries)
+    def _open(self, first: int, count: int) -> NDArray[np.bool_]:
+        """The columns (R, C) that the duplex pattern opens in these slots."""
+        if not self._rules.duplex.pattern:
+            return np.ones((count, self._first_C.size), dtype=np.bool_)
+        slot_R = first + np.arange(count)
+        opened = [self._rules.duplex.is_open(direction, slot_R) for direction in DIRECTIONS]
+        return np.repeat(np.stack(opened, axis=1), self._rules.groups, axis=1)
 
-    def _scheme(
-        self, report_UF: Array, winner_F: NDArray[np.int64], groups_U: NDArray[np.int64], first: int
-    ) -> NDArray[np.int64]:
-        """The fastest scheme for the SINR whose capacity is the mean over a user's groups, less its margin.
+    def _hear(self, grant: int) -> None:
+        """Moves the margins by the acknowledgements that have come in."""
+        most, margin_Q = self._most_margin, self._margin_Q
+        while self._heard and self._heard[0][0] <= grant:
+            _, queue, factor = self._heard.popleft()
+            np.multiply.at(margin_Q, queue, factor)
+            margin_Q[queue] = np.minimum(np.maximum(margin_Q[queue], 1.0 / most), most)
+
+    def _granted(
+        self, grant: int, report_DFU: Array, rate_DFU: Array, free_C: NDArray[np.bool_]
+    ) -> tuple[Whole, Whole]:
+        """Who gets every free column (C,), and with which scheme."""
+        self._forget(grant)
+        mean_DU = self._mean_bps[:-1].reshape(len(DIRECTIONS), self._users)
+        winner_DF = self._rules.scheduler.choose(rate_DFU.swapaxes(1, 2), mean_DU, self._turn)
+        winner_C = winner_DF.reshape(-1)
+        queue_C = np.where(free_C, self._queue_at.take(self._column_C + winner_C), self._nobody_C)
+        heard_C = report_DFU.take(self._report_C + winner_C, mode="wrap")
+        return queue_C, self._scheme(grant, heard_C, queue_C)
+
+    def _fill(
+        self, queue_C: Whole, scheme_C: Whole, free_SC: NDArray[np.bool_], first: int, plan: Plan
+    ) -> None:
+        """New blocks in the slots of a grant, from what waits."""
+        left_Q, sent_Q, mean_Q = self._backlog.left_Q, self._backlog.sent_Q, self._mean_bps
+        for row, free_C in enumerate(free_SC, start=first):
+            # A grant of one slot was handed out without the columns that are not free.
+            mine_C = queue_C if len(free_SC) == 1 else np.where(free_C, queue_C, self._nobody_C)
+            groups_C = np.bincount(mine_C, minlength=self._queues + 1).take(mine_C)
+            left_C, place_C = left_Q.take(mine_C), sent_Q.take(mine_C)
+            payload_C = np.minimum(left_C, self._rules.payload_bits(scheme_C, groups_C))
+            # A queue that holds several columns is written several times, each time the same.
+            left_Q[mine_C] = left_C - payload_C
+            sent_Q[mine_C] = place_C + payload_C
+            mean_Q[mine_C] = mean_Q.take(mine_C) + self._share * payload_C
+            plan.queue_RC[row], plan.scheme_RC[row] = mine_C, scheme_C
+            plan.payload_RC[row], plan.place_RC[row] = payload_C, place_C
+
+    def _forget(self, grant: int) -> None:
+        """The mean rates, as they are at the beginning of this grant."""
+        if grant > self._mean_grant:
+            self._mean_bps *= self._keep ** (grant - self._mean_grant)
+            self._mean_grant = grant
+
+    def _scheme(self, grant: int, heard_C: Array, queue_C: Whole) -> Whole:
+        """The fastest scheme for the SINR whose capacity is the mean over a queue's groups, less its margin.
 
         A user in reach is never put out of it by its margin, for then nothing could ever lower that again.
         """
-        group = np.nonzero(winner_F != NOBODY)[0]
-        user = winner_F[group]
-        users = self._margin_db.size
-        power_U = self._scale(groups_U, np.arange(users), first)
-        growth = np.log1p(report_UF[user, group] * power_U[user])
-        count_U = np.maximum(np.bincount(user, minlength=users), 1)
-        mean_U = np.expm1(np.bincount(user, weights=growth, minlength=users) / count_U)
-        level_db = ratio_to_db(np.maximum(mean_U, _FAINTEST)) - self._margin_db
-        return np.maximum(fastest_scheme(self._rules.threshold_db_I, level_db), 0)
+        number = grant * self._rules.grant_slots // SLOTS
+        if number != self._power_span:
+            self._power_span, self._most_groups_Q = number, self._airs.span(number).most_groups_Q
+        groups_C = np.bincount(queue_C, minlength=self._queues + 1).take(queue_C)
+        growth_C = np.log1p(heard_C * np.minimum(1.0, self._most_groups_Q.take(queue_C) / groups_C))
+        total_Q = np.bincount(queue_C, weights=growth_C, minlength=self._queues + 1)
+        level_C = np.expm1(total_Q.take(queue_C) / groups_C) / self._margin_Q.take(queue_C)
+        return self._rules.reach.scheme(level_C)
 
-    def _scale(self, groups_T: NDArray[np.int64], user_T: NDArray[np.int64], slot: int) -> Array:
-        """The power in each of so many groups at once over that in a group alone: what the sender can."""
-        most_U = self._air.most_w / self._air.group_w(slot)
-        return np.minimum(1.0, most_U[user_T] / np.maximum(groups_T, 1))
+    def _filled(self, first: int, plan: Plan) -> Blocks:
+        """First tries: one block for each slot and queue that has a payload there."""
+        rules = self._rules
+        cell_T = plan.first_columns(self._queues)
+        queue_T = plan.queue_RC.take(cell_T)
+        slot_T = cell_T // self._first_C.size + first
+        held_FT = plan.held_FT(cell_T, rules.groups)
+        return Blocks(
+            queue_T=queue_T,
+            slot_T=slot_T,
+            scheme_T=plan.scheme_RC.take(cell_T),
+            groups_T=held_FT.sum(axis=0),
+            payload_T=plan.payload_RC.take(cell_T),
+            place_T=plan.place_RC.take(cell_T),
+            tries_T=np.zeros_like(queue_T),
+            luck_T=self._airs.luck("luck", slot_T, queue_T),
+            past_db_MT=np.full((rules.harq.max_tries, cell_T.size), Blocks.NOT_TRIED_DB),
+            held_FT=held_FT,
+        )
 
-    def _send(self, grant: int, sent: Blocks, luck_SU: Array) -> None:
+    def _send(self, sent: Blocks) -> Tries:
         """The air, the decoder, and what follows from both."""
-        rules, first = self._rules, grant * self._rules.grant_slots
-        sinr_SUF = self._air.sinr(first, rules.grant_slots)
-        scale_T = self._scale(sent.groups_T, sent.user_T, first)
-        alone_db = sent.effective_db(sinr_SUF, scale_T, rules.law.beta_I[sent.scheme_T])
-        sent.past_db_TM[np.arange(sent.count), sent.tries_T] = alone_db
-        code_T2 = rules.code_IN2[sent.scheme_T, sent.groups_T].astype(np.float64)
+        rules = self._rules
+        group_w_T, most_groups_T = self._airs.powers(sent.slot_T, sent.queue_T)
+        power_T = np.minimum(1.0, most_groups_T / sent.groups_T)
+        sinr_FT = self._airs.sinr(sent.slot_T, sent.queue_T) * power_T
+        alone_db = sent.effective_db(sinr_FT, rules.law.beta_I[sent.scheme_T])
+        sent.past_db_MT[sent.tries_T, np.arange(sent.count)] = alone_db
+        code_T2 = rules.code_IN2[sent.scheme_T, sent.groups_T]
         rate_T = rules.law.transport_block(
             sent.scheme_T, self._combined_db(sent, alone_db), code_T2[:, 1], code_T2[:, 0]
         )
-        luck_T = luck_SU[sent.slot_T, sent.user_T] if rules.harq.combining == "arq" else sent.luck_T
+        is_arq = rules.harq.combining == "arq"
+        luck_T = self._airs.luck("again", sent.slot_T, sent.queue_T) if is_arq else sent.luck_T
         came_T = luck_T >= rate_T
-        delta_db = rules.outer.updated_db(np.zeros(sent.count), came_T) * (sent.tries_T == 0)
-        moved_db = self._margin_db + np.bincount(
-            sent.user_T, weights=delta_db, minlength=self._margin_db.size
+        self._acknowledge(sent, came_T)
+        is_last = sent.tries_T + 1 >= rules.harq.max_tries
+        self._fly(sent, np.flatnonzero(~came_T & ~is_last))
+        return Tries(
+            blocks=sent,
+            came_T=came_T,
+            is_lost_T=~came_T & is_last,
+            effective_db_T=alone_db,
+            error_rate_T=rate_T,
+            radiated_j_T=group_w_T * power_T * sent.groups_T * rules.slot_s,
         )
-        self._margin_db = np.clip(moved_db, -rules.outer.most_db, rules.outer.most_db)
-        self._count(first, sent, scale_T, alone_db, rate_T, came_T)
-        sent.tries_T[:] += 1
-        again = ~came_T & (sent.tries_T < rules.harq.max_tries)
-        if again.any():
-            self._flights[grant + rules.round_trip_grants] = sent.only(again)
 
     def _combined_db(self, sent: Blocks, alone_db: Array) -> Array:
-        old = sent.tries_T > 0
-        if not old.any():
+        old = np.flatnonzero(sent.tries_T)
+        if not old.size:
             return alone_db
         order_T = self._rules.table.modulation_order_I[sent.scheme_T[old]]
-        combined_TM = self._rules.harq.combined_db(sent.past_db_TM[old], order_T)
+        combined_TM = self._rules.harq.combined_db(sent.past_db_MT[:, old].T, order_T)
         level_db = alone_db.copy()
-        level_db[old] = np.take_along_axis(combined_TM, sent.tries_T[old][:, None], axis=1)[:, 0]
+        level_db[old] = combined_TM[np.arange(old.size), sent.tries_T[old]]
         return level_db
 
-    def _count(
-        self,
-        first: int,
-        sent: Blocks,
-        scale_T: Array,
-        sinr_db_T: Array,
-        rate_T: Array,
-        came_T: NDArray[np.bool_],
-    ) -> None:
-        rules, out, user_T = self._rules, self.outcome, sent.user_T
-        is_first = sent.tries_T == 0
-        is_lost = ~came_T & (sent.tries_T + 1 >= rules.harq.max_tries)
-        end_T = (first + sent.slot_T + 1) * rules.slot_s
-        group_w = self._air.group_w(first)[user_T] * scale_T
-        sums = (
-            (out.delivered_bits, sent.payload_T * came_T),
-            (out.lost_bits, sent.payload_T * is_lost),
-            (out.firsts, is_first),
-            (out.first_failures, is_first & ~came_T),
-            (out.tries, np.ones(sent.count)),
-            (out.airtime_s, np.full(sent.count, rules.slot_s)),
-            (out.radiated_j, group_w * sent.groups_T * rules.slot_s),
-        )
-        for total, part in sums:
-            total += np.bincount(user_T, weights=part, minlength=total.size)
-        at_bin = np.minimum(
-            ((first + sent.slot_T) * rules.slot_s / out.bin_s + 1e-9).astype(np.int64), len(out.tries_BU) - 1
-        )
-        traces = (
-            (out.delivered_BU, sent.payload_T * came_T),
-            (out.tries_BU, np.ones(sent.count)),
-            (out.failures_BU, ~came_T),
-            (out.sinr_db_BU, sinr_db_T),
-            (out.scheme_BU, sent.scheme_T),
-            (out.error_rate_BU, rate_T),
-        )
-        for trace, part in traces:
-            np.add.at(trace, (at_bin, user_T), part)
-        np.maximum.at(self._last_end_s, user_T, end_T)
-        done = (self._left_bits <= 0.0) & (out.flying_bits == 0.0) & np.isnan(out.finish_s)
-        done &= out.sent_bits > 0.0
-        out.finish_s[done] = self._last_end_s[done]
+    def _acknowledge(self, sent: Blocks, came_T: NDArray[np.bool_]) -> None:
+        """Notes for the outer loop what became of first tries, grant by grant."""
+        new = np.flatnonzero(sent.tries_T == 0)
+        if not new.size:
+            return
+        factor_T = db_to_ratio(self._rules.outer.updated_db(np.zeros(new.size), came_T[new]))
+        grant_T, queue_T = sent.slot_T[new] // self._rules.grant_slots, sent.queue_T[new]
+        edges = [0, *(np.flatnonzero(np.diff(grant_T)) + 1).tolist(), new.size]
+        for begin, end in pairwise(edges):
+            due = int(grant_T[begin]) + self._rules.round_trip_grants
+            self._heard.append((due, queue_T[begin:end], factor_T[begin:end]))
+
+    def _fly(self, sent: Blocks, again: Whole) -> None:
+        """Sends these blocks off to their next try; those that fly are in the order of their slots."""
+        if not again.size:
+            return
+        kept = sent.at(again[np.argsort(sent.slot_T[again], kind="stable")])
+        delay = self._rules.round_trip_grants * self._rules.grant_slots
+        later = replace(kept, slot_T=kept.slot_T + delay, tries_T=kept.tries_T + 1)
+        self._flying = self._flying.followed_by(later)

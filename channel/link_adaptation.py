@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from channel.block_error import BlockErrorLaw
 from channel.mcs import SchemeTable
+from channel.units import db_to_ratio
 from channel.values import Array, Real, above, within
 
 TARGET = 0.1
@@ -24,6 +25,47 @@ def fastest_scheme(threshold_db_I: Array, snr_db: Real) -> NDArray[np.int64]:
     """
     reachable = np.minimum.accumulate(threshold_db_I[::-1])[::-1]
     return np.asarray(np.searchsorted(reachable, snr_db, side="right") - 1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reach:
+    """What power ratios carry: the fastest scheme of a few, and the efficiency of that of very many.
+
+    The latter is looked up, by the upper bits of a double, which count 256 steps to an octave: a threshold
+    holds from the beginning of its step on, which is at most 0.017 dB early.
+    """
+
+    threshold_I: Array
+    first_step: int
+    efficiency_at_step: Array
+
+    @classmethod
+    def of(cls, threshold_db_I: Array, efficiency_I: Array) -> Self:
+        """Of these thresholds in decibels, which need not rise from each scheme to the next."""
+        threshold_I = db_to_ratio(np.minimum.accumulate(threshold_db_I[::-1])[::-1])
+        begin = _steps(threshold_I)
+        # One step before the first threshold and one that holds the last stand for all beyond them.
+        steps = np.arange(int(begin[0]) - 1, int(begin[-1]) + 1)
+        count = np.searchsorted(begin, steps, side="right")
+        return cls(
+            threshold_I=threshold_I,
+            first_step=int(steps[0]),
+            efficiency_at_step=np.append(0.0, efficiency_I)[count],
+        )
+
+    def scheme(self, ratio: Array) -> NDArray[np.int64]:
+        """The position of the fastest scheme for each ratio, 0 where none is in reach."""
+        return self.threshold_I[1:].searchsorted(ratio, side="right")
+
+    def efficiency(self, ratio: Array) -> Array:
+        """Bits a symbol that each ratio (0 or more, any shape) carries, 0 where no scheme is in reach."""
+        step = _steps(ratio)
+        step -= self.first_step
+        return self.efficiency_at_step.take(step, mode="clip")
+
+
+def _steps(ratio: Array) -> NDArray[np.int64]:
+    return ratio.view(np.int64) >> 44
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,9 +106,10 @@ class OuterLoop:
     """Outer-loop link adaptation: a margin in decibels that is taken off the reported SNR before choosing.
 
     After each first try: margin -= step on success, margin += step (1 - target) / target on failure. Neither
-    drifts only if failures have the share `target`, however wrong the reports are (Pedersen et al., VTC
-    Spring 2005; Sampath et al., VTC 1997). The margin stays within +-`most_db`, for a user out of reach fails
-    for ever. Raises BadParameter for a step or limit that is not above 0 and a target outside [0.001, 0.999].
+    drifts only if failures have the share `target`, however wrong the reports are (Sampath, Kumar & Holtzman,
+    VTC 1997; Pedersen et al., VTC Fall 2007, pages 1792-1796). The margin stays within +-`most_db`, for a
+    user out of reach fails for ever. Raises BadParameter for a step or limit that is not above 0 and a target
+    outside [0.001, 0.999].
     """
 
     target: float = TARGET

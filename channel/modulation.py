@@ -48,7 +48,7 @@ def rayleigh_bit_error_rate(modulation: str, mean_snr_per_bit: Real) -> Array:
     """BER averaged over Rayleigh fading that the receiver knows.
 
     For BPSK and QPSK this is (1 - sqrt(g / (1 + g))) / 2 (Proakis, Digital Communications, 4th ed.,
-    equation 14.3-7); every other erfc term averages alike. Errors as in `bit_error_rate`.
+    section 14.3); every other erfc term averages alike. Errors as in `bit_error_rate`.
     """
     scale, terms = _terms(modulation)
     snr = at_least("mean_snr_per_bit", mean_snr_per_bit, 0.0)
@@ -81,7 +81,7 @@ def rician_bit_error_rate(modulation: str, mean_snr_per_bit: Real, k_ratio: Real
 def combined_bit_error_rate(mean_snr_per_bit: Real, branches: int) -> Array:
     """BER of BPSK with maximum-ratio combining of independent Rayleigh branches of this mean SNR each.
 
-    ((1 - m) / 2)^L sum_k C(L - 1 + k, k) ((1 + m) / 2)^k with m = sqrt(g / (1 + g)) (Proakis, 14.4-15).
+    ((1 - m) / 2)^L sum_k C(L - 1 + k, k) ((1 + m) / 2)^k with m = sqrt(g / (1 + g)) (Proakis, section 14.4).
     """
     snr = at_least("mean_snr_per_bit", mean_snr_per_bit, 0.0)
     count = whole("branches", branches, 1)

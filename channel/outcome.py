@@ -1,6 +1,6 @@
 """What a cell has done for its users in one direction, in all and over time.
 
-Axes: U users; B bins of time.
+Axes: U users; B bins of time; T blocks; Q queues, direction x U + user.
 """
 
 import math
@@ -10,12 +10,17 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from channel.blocks import Tries
+from channel.link import DIRECTIONS
 from channel.values import Array, above
 
 _SUMS = (
     *("sent_bits", "delivered_bits", "lost_bits", "firsts", "first_failures"),
-    *("tries", "airtime_s", "radiated_j", "finish_s"),
+    *("tries", "airtime_s", "radiated_j", "last_end_s", "finish_s"),
 )
+_TOGETHER = 4096
+"""So many tries are counted at once: a count costs as much for one."""
+
 _TRACES = ("delivered_BU", "tries_BU", "failures_BU", "sinr_db_BU", "scheme_BU", "error_rate_BU")
 
 
@@ -25,7 +30,8 @@ class Outcome:
 
     Every bit sent ends up in one place: `sent_bits` = `delivered_bits` + `lost_bits` + `flying_bits`.
     `tries` counts blocks sent, first ones in `firsts`, `first_failures` of which failed; `airtime_s` is a
-    slot for each try. `finish_s` is when the last bit of a finite transfer was decided, nan if it was not.
+    slot for each try, the last of which ended at `last_end_s`. `finish_s` is when the last bit of a finite
+    transfer was decided, nan if it was not.
     `*_BU` are the trace, in bins of `bin_s`: bits delivered, tries, tries that failed, and sums over tries of
     the effective SINR in decibels, of the scheme, and of the predicted error rate.
     """
@@ -40,6 +46,7 @@ class Outcome:
     tries: Array
     airtime_s: Array
     radiated_j: Array
+    last_end_s: Array
     finish_s: Array
     delivered_BU: Array
     tries_BU: Array
@@ -98,6 +105,61 @@ class Outcome:
             "error_rate": _share(self.error_rate_BU, self.tries_BU),
             "failed": _share(self.failures_BU, self.tries_BU),
         }
+
+
+class Tally:
+    """Counts tries into an outcome for "up" and one for "down", many at a time."""
+
+    def __init__(self, outcomes: dict[str, Outcome], slot_s: float) -> None:
+        self.outcomes = outcomes
+        self._slot_s, self._waiting, self._size = slot_s, list[Tries](), 0
+
+    def add(self, tries: Tries) -> None:
+        """Notes them; `flush` before anyone looks."""
+        self._waiting.append(tries)
+        self._size += tries.blocks.count
+        if self._size >= _TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Counts what was noted."""
+        if not self._waiting:
+            return
+        tries = Tries.joined(self._waiting)
+        self._waiting, self._size = [], 0
+        users = self.outcomes["up"].tries.size
+        for number, direction in enumerate(DIRECTIONS):
+            here = tries.blocks.queue_T // users == number
+            self._count(self.outcomes[direction], tries.at(here), number * users)
+
+    def _count(self, out: Outcome, tries: Tries, first: int) -> None:
+        blocks, user_T = tries.blocks, tries.blocks.queue_T - first
+        is_first, failed = blocks.tries_T == 0, ~tries.came_T
+        sums = (
+            (out.sent_bits, blocks.payload_T * is_first),
+            (out.delivered_bits, blocks.payload_T * tries.came_T),
+            (out.lost_bits, blocks.payload_T * tries.is_lost_T),
+            (out.firsts, is_first),
+            (out.first_failures, is_first & failed),
+            (out.tries, np.ones(user_T.size)),
+            (out.airtime_s, np.full(user_T.size, self._slot_s)),
+            (out.radiated_j, tries.radiated_j_T),
+        )
+        for total, part in sums:
+            total += np.bincount(user_T, weights=part, minlength=total.size)
+        at_bin = (blocks.slot_T * self._slot_s / out.bin_s + 1e-9).astype(np.int64)
+        cell = np.minimum(at_bin, len(out.tries_BU) - 1) * out.tries.size + user_T
+        traces = (
+            (out.delivered_BU, blocks.payload_T * tries.came_T),
+            (out.tries_BU, np.ones(user_T.size)),
+            (out.failures_BU, failed.astype(np.float64)),
+            (out.sinr_db_BU, tries.effective_db_T),
+            (out.scheme_BU, blocks.scheme_T.astype(np.float64)),
+            (out.error_rate_BU, tries.error_rate_T),
+        )
+        for trace, part in traces:
+            np.add.at(trace.reshape(-1), cell, part)
+        np.maximum.at(out.last_end_s, user_T, (blocks.slot_T + 1) * self._slot_s)
 
 
 def _share(part: Array, whole: Array) -> Array:

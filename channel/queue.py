@@ -40,7 +40,7 @@ class Demand:
 def mean_wait_fixed_service(load: float, service_s: float) -> float:
     """Mean wait in front of a server that takes `service_s` for each of Poisson arrivals (M/D/1).
 
-    rho / (2 mu (1 - rho)): Kleinrock, Queueing Systems 1, 1975, equation 5.64 with no variance of service.
+    rho / (2 mu (1 - rho)): Kleinrock, Queueing Systems 1, 1975, section 5.6 with no variance of service.
     """
     if not 0.0 <= load < 1.0:
         raise BadParameter(f"load must lie in [0, 1), got {load}")

@@ -1,6 +1,6 @@
 """Scenarios: TOML tables that describe a cell, read strictly.
 
-Every table is a frozen dataclass below; a key that is none of its fields is refused, with the nearest one.
+Every table is a frozen dataclass; a key that is none of its fields is refused, with the nearest one.
 """
 
 import difflib
@@ -12,159 +12,18 @@ from typing import Any
 
 from channel.device import Device
 from channel.errors import BadParameter
-from channel.values import above, at_least, whole, within
-
-LOSSES = (
-    "urban-macro",
-    "urban-micro",
-    "indoor-mixed-office",
-    "indoor-open-office",
-    "constant",
-    "log-distance",
+from channel.foreign import text_of
+from channel.link_tables import LinksTable, TapsTable, taps_of_file
+from channel.tables import (
+    CarrierTable,
+    FadingTable,
+    JammerTable,
+    LinkTable,
+    NeighboursTable,
+    PlaceTable,
+    TrafficTable,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlaceTable:
-    """[place]: where users are, and what the way to them costs.
-
-    With `environment` "constant" the loss is `loss_db` everywhere; with "log-distance" it is that at 1 m and
-    grows with `exponent`. Users stand at `positions_m`, as many of them as there are users, or where there
-    are none uniformly between two circles around the base station; they move straight on, each its own way.
-    """
-
-    environment: str = "urban-micro"
-    loss_db: float = 80.0
-    exponent: float = 2.0
-    users: int = 10
-    radius_m: float = 150.0
-    inner_m: float = 10.0
-    positions_m: tuple[tuple[float, float], ...] = ()
-    speed_m_s: float = 0.0
-    shadowing: bool = True
-
-    def __post_init__(self) -> None:
-        if self.environment not in LOSSES:
-            raise BadParameter(f"environment must be one of {', '.join(LOSSES)}, got {self.environment!r}")
-        whole("users", self.users, 1)
-        at_least("inner_m", self.inner_m, 0.0)
-        above("radius_m", self.radius_m, self.inner_m)
-        at_least("speed_m_s", self.speed_m_s, 0.0)
-        if self.positions_m and self.users > len(self.positions_m):
-            raise BadParameter(
-                f"users must be at most the {len(self.positions_m)} positions_m, got {self.users}"
-            )
-        if any(len(place) != 2 for place in self.positions_m):
-            raise BadParameter(f"positions_m must be pairs of x and y, got {self.positions_m}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CarrierTable:
-    """[carrier]: the band, cut into groups of resource blocks of 12 subcarriers, and both ends."""
-
-    frequency_hz: float = 3.5e9
-    subcarrier_hz: float = 30e3
-    groups: int = 13
-    blocks_per_group: int = 4
-    base_dbm: float = 30.0
-    antenna_gain_db: float = 0.0
-    base_noise_figure_db: float = 5.0
-    user_noise_figure_db: float = 7.0
-    uplink_target_snr_db: float = 20.0
-
-    def __post_init__(self) -> None:
-        above("frequency_hz", self.frequency_hz, 0.0)
-        if self.subcarrier_hz not in (15e3, 30e3, 60e3, 120e3):
-            raise BadParameter(
-                f"subcarrier_hz must be 15000, 30000, 60000 or 120000, got {self.subcarrier_hz}"
-            )
-
-    @property
-    def group_hz(self) -> float:
-        """Bandwidth of one group."""
-        return 12.0 * self.subcarrier_hz * self.blocks_per_group
-
-    @property
-    def slot_s(self) -> float:
-        """1 ms at 15 kHz, and shorter in proportion (3GPP TS 38.211 clause 4.3.2)."""
-        return 15.0 / self.subcarrier_hz
-
-
-@dataclass(frozen=True, kw_only=True)
-class FadingTable:
-    """[fading]: "none", or a profile A to E of TR 38.901 with this delay spread."""
-
-    profile: str = "C"
-    delay_spread_s: float = 100e-9
-    waves: int = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinkTable:
-    """[link]: modulation and coding, retransmission, scheduling."""
-
-    table: str = "64qam"
-    implementation_loss_db: float = 0.0
-    target: float = 0.1
-    step_db: float = 0.05
-    harq: str = "chase"
-    max_tries: int = 4
-    round_trip_s: float = 0.008
-    scheduler: str = "proportional-fair"
-    window_s: float = 0.1
-    tdd: str = ""
-    grant_delay_s: float = 0.004
-    grant_slots: int = 1
-    report_delay_s: float = 0.004
-
-
-@dataclass(frozen=True, kw_only=True)
-class NeighboursTable:
-    """[neighbours]: co-channel cells in rings around this one; `uplink_rise_db` is what their users add.
-
-    The rise is interference over thermal noise at the base station, constant.
-    """
-
-    rings: int = 0
-    spacing_m: float = 500.0
-    load: float = 0.5
-    uplink_rise_db: float = 0.0
-
-    def __post_init__(self) -> None:
-        within("load", self.load, 0.0, 1.0)
-        at_least("uplink_rise_db", self.uplink_rise_db, 0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JammerTable:
-    """[jammer]: a pulse jammer ("pulse"), or one that is on and off at random ("bursts"); "" for none."""
-
-    kind: str = ""
-    position_m: tuple[float, float] = (50.0, 0.0)
-    power_dbm: float = 30.0
-    period_s: float = 0.02
-    duty: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("", "pulse", "bursts"):
-            raise BadParameter(f"kind must be empty, pulse or bursts, got {self.kind!r}")
-        within("duty", self.duty, 0.0, 1.0)
-        if self.kind == "bursts" and not 0.0 < self.duty < 1.0:
-            raise BadParameter(f"duty of bursts must lie in (0, 1), got {self.duty}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrafficTable:
-    """[traffic]: bytes that every user sends once in each direction, from `start_s` on; -1 for no end."""
-
-    up_bytes: float = -1.0
-    down_bytes: float = -1.0
-    start_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("up_bytes", "down_bytes"):
-            if getattr(self, name) != -1.0:
-                at_least(name, getattr(self, name), 0.0)
+from channel.values import above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,9 +42,34 @@ class Scenario:
     jammer: JammerTable = field(default_factory=JammerTable)
     traffic: TrafficTable = field(default_factory=TrafficTable)
     device: Device = field(default_factory=Device)
+    links: LinksTable = field(default_factory=LinksTable)
+    taps: TapsTable = field(default_factory=TapsTable)
 
     def __post_init__(self) -> None:
         above("duration_s", self.duration_s, 0.0)
+        given = {"links": bool(self.links.loss_db), "taps": self.taps.is_given}
+        for name, is_given in given.items():
+            if is_given != (self.place.environment == name):
+                had = "a" if is_given else "no"
+                environment = self.place.environment
+                raise BadParameter(
+                    f"{name} must be there for that environment only, got {had} table for {environment!r}"
+                )
+        if any(given.values()):
+            self._demand_no_places()
+
+    def _demand_no_places(self) -> None:
+        """Where links are given, nothing may depend on a distance."""
+        if self.neighbours.rings or self.jammer.kind:
+            raise BadParameter("neighbours and jammer need distances; links and taps have none")
+        if self.place.environment == "links" and self.place.users > self.links.users:
+            raise BadParameter(
+                f"users must be at most {self.links.users}, all nodes but one, got {self.place.users}"
+            )
+        if self.place.environment == "taps" and (self.fading.profile != "none" or self.place.speed_m_s):
+            raise BadParameter(
+                "profile must be none and speed_m_s 0 where taps are given: they fade by themselves"
+            )
 
 
 TABLES: dict[str, type] = {
@@ -197,6 +81,8 @@ TABLES: dict[str, type] = {
     "jammer": JammerTable,
     "traffic": TrafficTable,
     "device": Device,
+    "links": LinksTable,
+    "taps": TapsTable,
 }
 
 
@@ -209,19 +95,37 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Scenario:
-    """A scenario by its name, or from a path that ends in .toml. Raises BadParameter for neither."""
-    if name.endswith(".toml"):
-        path = Path(name)
+    """A scenario by its name, from a path that ends in .toml, or around the taps of a .mat or .npz file.
+
+    Raises BadParameter for anything else.
+    """
+    path = Path(name)
+    if path.suffix in (".toml", ".mat", ".npz"):
         if not path.is_file():
             raise BadParameter(f"scenario must be a file that is there, got {name!r}")
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(text_of(path), path.parent) if path.suffix == ".toml" else _around(path)
     if name not in names():
         raise BadParameter(f"unknown scenario {name!r}{_nearest(name, names())}; have {', '.join(names())}")
     return parse(files("channel").joinpath("scenarios", f"{name}.toml").read_text(encoding="utf-8"))
 
 
-def parse(text: str) -> Scenario:
-    """A scenario from TOML. Raises BadParameter for what is no TOML, unknown keys and wrong types."""
+def _around(path: Path) -> Scenario:
+    """Taps of a file, with as many users as it has nodes but one, and defaults for all else."""
+    taps = taps_of_file(path)
+    return Scenario(
+        about=f"the taps of {path.name}",
+        duration_s=float(taps.time_s_T[-1]),
+        place=PlaceTable(environment="taps", users=taps.users, shadowing=False),
+        fading=FadingTable(profile="none"),
+        taps=TapsTable(file=str(path)),
+    )
+
+
+def parse(text: str, folder: Path = Path()) -> Scenario:
+    """A scenario from TOML, its files looked for in `folder`.
+
+    Raises BadParameter for what is no TOML, unknown keys and wrong types.
+    """
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -231,6 +135,8 @@ def parse(text: str) -> Scenario:
         if not isinstance(document[key], dict):
             raise BadParameter(f"{key} must be a table, got {document[key]!r}")
         tables[key] = _filled(TABLES[key], document.pop(key), f"{key}.")
+    if isinstance(found := tables.get("taps"), TapsTable) and found.file:
+        tables["taps"] = TapsTable(file=str(folder / found.file))
     filled: Scenario = _filled(Scenario, {**document, **tables}, "")
     return filled
 
@@ -247,8 +153,7 @@ def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
 
 def _typed(name: str, kind: Any, got: Any) -> Any:
     """`got`, checked: whole numbers pass for floats, and arrays become tuples."""
-    if isinstance(got, list):
-        got = tuple(tuple(item) if isinstance(item, list) else item for item in got)
+    got = _frozen(got)
     if kind is float and isinstance(got, int) and not isinstance(got, bool):
         return float(got)
     wanted = kind if isinstance(kind, type) and kind in (int, float, str, bool) else None
@@ -257,6 +162,10 @@ def _typed(name: str, kind: Any, got: Any) -> Any:
     if str(kind).startswith("tuple") and not isinstance(got, tuple):
         raise BadParameter(f"{name} must be an array, got {got!r}")
     return got
+
+
+def _frozen(got: Any) -> Any:
+    return tuple(_frozen(item) for item in got) if isinstance(got, list) else got
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -23,11 +23,12 @@ _LEAST_BPS = 1e-3
 class Scheduler(Protocol):
     """Hands every group of a slot to one user, or to nobody."""
 
-    def choose(self, rate_UF: Array, mean_U: Array, turn: int) -> NDArray[np.int64]:
+    def choose(self, rate_UF: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
         """The user (..., F) of each group.
 
         `rate_UF` (..., U, F) is what a user would get out of a group, 0 where it has nothing to send or no
-        scheme carries; `mean_U` (..., U) what it has had, averaged; `turn` how many groups were handed out.
+        scheme carries; `mean_U` (..., U) what it has had, averaged; `turn` (or (..., 1)) how many groups were
+        handed out.
         """
         ...
 
@@ -36,7 +37,7 @@ class Scheduler(Protocol):
 class RoundRobin:
     """Users in turn, whatever their channel, as long as they have something to send that gets through."""
 
-    def choose(self, rate_UF: Array, mean_U: Array, turn: int) -> NDArray[np.int64]:
+    def choose(self, rate_UF: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Scheduler`."""
         can_send = rate_UF.max(axis=-1) > 0.0
         count = can_send.sum(axis=-1, keepdims=True)
@@ -51,16 +52,16 @@ class ProportionalFair:
     """The user whose rate is largest against its own mean (Viswanath, Tse & Laroia, IEEE Trans. Inf. Theory
     48(6), 2002); every group by itself."""
 
-    def choose(self, rate_UF: Array, mean_U: Array, turn: int) -> NDArray[np.int64]:
+    def choose(self, rate_UF: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Scheduler`."""
-        return _largest(rate_UF / np.maximum(mean_U, _LEAST_BPS)[..., None])
+        return _largest(rate_UF * (1.0 / np.maximum(mean_U, _LEAST_BPS))[..., None])
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaximumRate:
     """The user with the largest rate: most bits in all, and none for those far away."""
 
-    def choose(self, rate_UF: Array, mean_U: Array, turn: int) -> NDArray[np.int64]:
+    def choose(self, rate_UF: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Scheduler`."""
         return _largest(rate_UF)
 
@@ -122,6 +123,8 @@ class Duplex:
 
 
 def _largest(metric_UF: Array) -> NDArray[np.int64]:
-    winner = metric_UF.argmax(axis=-2)
-    most = np.take_along_axis(metric_UF, winner[..., None, :], axis=-2)[..., 0, :]
-    return np.where(most > 0.0, winner, NOBODY)
+    metric_FU = metric_UF.swapaxes(-1, -2)
+    winner = metric_FU.argmax(axis=-1)
+    # Looked up rather than searched for once more, which would take as long as all the rest.
+    place = winner.reshape(-1) + metric_FU.shape[-1] * np.arange(winner.size)
+    return np.where(metric_FU.take(place).reshape(winner.shape) > 0.0, winner, NOBODY)

@@ -1,30 +1,44 @@
 """Frequency-selective fading slot by slot, a block of slots at a time: the same as asking, but faster.
 
-A wave turns by the same angle in every slot, so its phases on a regular grid are products of two short
-lists; the sines are taken once and a block of slots costs matrix products alone. Axes: `...` links; L taps;
-W waves; F frequencies; slots are counted from time 0.
+Between slots a channel turns by a small angle only, so it is evaluated every few slots and interpolated; and
+there a wave turns by the same angle each time, so that most of its sines are products. Axes: `...` or U
+links; L taps; W waves; F frequencies; K samples; B slots of a block; C columns, frequency x U + link. Slots
+are counted from time 0.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from channel.tdl import TappedDelayLine
 from channel.values import Array, Complex, above
 
-_STRIDE = 8
-SLOTS = _STRIDE * _STRIDE
+SLOTS = 64
 """Slots in a block."""
+
+_SAMPLES = 16
+"""Samples that are made together, one turn from the next, and as many that an interpolation rests on."""
+
+_RUNS = 8
+"""Samples that are made together start from the turns of one time in so many."""
+
+_LINKS, _COLUMNS = 128, 4096
+"""So many links, and columns, are worked on at once: what a processor keeps close to itself."""
+
+_MOST_RADIANS = 0.5
+"""What the fastest wave may turn from sample to sample. A polynomial through M of them, used in their middle,
+errs by (turn^M / M!) ((M - 1)!! / 2^(M / 2))^2 of a wave: 5e-11."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SlotGrid:
     """The response of tapped delay lines at the beginning of every slot, at fixed frequencies.
 
-    Equals `line.response` at those times but for rounding (some 1e-12), which is the same whatever blocks
-    are asked for, in whatever order: all products have the same shape. Raises BadParameter unless slot_s > 0.
+    Equals `line.response` at those times within 1e-9, and is the same whatever blocks are asked for, in
+    whatever order. Raises BadParameter unless slot_s > 0.
     """
 
     line: TappedDelayLine
@@ -36,46 +50,142 @@ class SlotGrid:
 
     def block(self, number: int) -> Complex:
         """H (..., SLOTS, F) in slots number x SLOTS and the following ones."""
-        start_s = number * SLOTS * self.slot_s
-        anchor_W = self._strength_W * np.exp(1j * (self._turn_W * start_s + self._phase_W))
-        taps = np.matmul(anchor_W[..., None, :] * self._coarse_W, self._fine_W)
-        flat = taps.reshape(*taps.shape[:-2], SLOTS)
-        response: Complex = np.matmul(np.swapaxes(flat, -1, -2), self._delay_LF)
-        return response
+        real, imaginary = self._parts(number, slice(None))
+        shape = (SLOTS, self.frequency_hz_F.size, -1)
+        response = np.moveaxis((real + 1j * imaginary).reshape(shape), -1, 0)
+        return response.reshape(*self.line.fading.doppler_hz.shape[:-1], *response.shape[1:])
+
+    def power(self, number: int) -> Array:
+        """|H|^2 (SLOTS, F, U) in the same slots, all leading axes in one."""
+        columns = self.frequency_hz_F.size * self._turn_W.shape[-1]
+        power = np.empty((SLOTS, columns))
+        for first in range(0, columns, _COLUMNS):
+            here = slice(first, first + _COLUMNS)
+            real, imaginary = self._parts(number, here)
+            np.add(np.square(real, out=real), np.square(imaginary, out=imaginary), out=power[:, here])
+        return power.reshape(SLOTS, self.frequency_hz_F.size, -1)
+
+    def _parts(self, number: int, columns: slice) -> tuple[Array, Array]:
+        """Real and imaginary parts (SLOTS, columns) of some of all frequencies and links, F x U."""
+        weight_BK = self._weight_BK
+        first = number * SLOTS // self._stride - (_SAMPLES // 2 - 1 if self._stride > 1 else 0)
+        last = first + weight_BK.shape[1] - 1
+        runs = range(first // _SAMPLES, last // _SAMPLES + 1)
+        samples_K2C = np.concatenate([self._remembered(run)[:, :, columns] for run in runs])
+        samples_K2C = samples_K2C[first % _SAMPLES :][: weight_BK.shape[1]]
+        if self._stride == 1:
+            return samples_K2C[:, 0].copy(), samples_K2C[:, 1].copy()
+        return weight_BK @ samples_K2C[:, 0], weight_BK @ samples_K2C[:, 1]
+
+    @cached_property
+    def _stride(self) -> int:
+        """Slots from sample to sample: a power of two, as large as the fastest wave allows."""
+        fastest = float(np.abs(self._turn_W).max()) * self.slot_s
+        allowed = (2**power for power in range(SLOTS.bit_length() - 1, -1, -1))
+        return next((stride for stride in allowed if stride * fastest <= _MOST_RADIANS), 1)
+
+    @cached_property
+    def _weight_BK(self) -> Array:
+        """Weights of samples, from `_SAMPLES` / 2 - 1 before a block on, in each of its slots.
+
+        Lagrange's polynomials through the `_SAMPLES` samples around a slot.
+        """
+        stride, node = self._stride, np.arange(_SAMPLES, dtype=np.float64)
+        if stride == 1:
+            return np.eye(SLOTS)
+        weight = np.zeros((SLOTS, SLOTS // stride + _SAMPLES - 1))
+        others = ~np.eye(_SAMPLES, dtype=np.bool_)
+        apart = np.prod(np.where(others, node[:, None] - node, 1.0), axis=1)
+        for slot in range(SLOTS):
+            place = slot % stride / stride + _SAMPLES // 2 - 1
+            begin = slot // stride
+            weight[slot, begin : begin + _SAMPLES] = (
+                np.prod(np.where(others, place - node, 1.0), axis=1) / apart
+            )
+        return weight
+
+    @cached_property
+    def _remembered(self) -> Callable[[int], Array]:
+        # Neighbouring blocks rest on the same samples.
+        return lru_cache(maxsize=SLOTS // _SAMPLES if self._stride == 1 else 3)(self._run)
+
+    def _run(self, run: int) -> Array:
+        """Real and imaginary parts (_SAMPLES, 2, F x U) of samples run x _SAMPLES and on."""
+        taps = np.empty((_SAMPLES, *self._turn_W.shape[1:]), dtype=np.complex128)
+        for first in range(0, taps.shape[-1], _LINKS):
+            here = slice(first, first + _LINKS)
+            wave, near = self._anchor(run // _RUNS)[..., here].copy(), self._near_W[..., here]
+            for _ in range(run % _RUNS):
+                wave *= self._far_W[..., here]
+            for sample in range(_SAMPLES):
+                taps[sample, :, here] = wave.sum(axis=0)
+                wave *= near
+        response = np.matmul(self._delay_FL, taps).reshape(_SAMPLES, -1)
+        return np.stack([response.real, response.imag], axis=1)
+
+    @cached_property
+    def _anchor(self) -> Callable[[int], Complex]:
+        return lru_cache(maxsize=2)(self._turned)
+
+    def _turned(self, anchor: int) -> Complex:
+        """The waves (W, L, U), with their amplitudes, where run anchor x _RUNS begins."""
+        angle = self._turn_W * (anchor * _RUNS * self._run_s) + self._phase_W
+        return self._strength_W * _unit(angle)
+
+    @cached_property
+    def _run_s(self) -> float:
+        return _SAMPLES * self._stride * self.slot_s
+
+    @cached_property
+    def _near_W(self) -> Complex:
+        """Turns from sample to sample."""
+        return _unit(self._turn_W * (self._stride * self.slot_s))
+
+    @cached_property
+    def _far_W(self) -> Complex:
+        """Turns from run to run."""
+        return _unit(self._turn_W * self._run_s)
 
     @cached_property
     def _turn_W(self) -> Array:
-        """Radians a second of every wave (..., L, W + 1), the constant one last."""
+        """Radians a second of every wave (W, L, U), the constant ones last, where there are any."""
         fading = self.line.fading
-        cosine = np.concatenate([fading.cosine_W, fading.los_cosine[..., None]], axis=-1)
-        turn: Array = 2.0 * math.pi * fading.doppler_hz[..., None] * cosine
-        return turn
+        cosine = self._with_constant(fading.cosine_W, fading.los_cosine)
+        return _waves_first(2.0 * math.pi * fading.doppler_hz[..., None] * cosine)
 
     @cached_property
     def _phase_W(self) -> Array:
-        return np.concatenate([self.line.fading.phase_W, self.line.fading.los_phase[..., None]], axis=-1)
+        fading = self.line.fading
+        return _waves_first(self._with_constant(fading.phase_W, fading.los_phase))
 
     @cached_property
     def _strength_W(self) -> Array:
-        """Amplitudes (..., L, W + 1) whose squares sum to the power of each tap."""
-        rice, waves = self.line.fading.k_ratio[..., None], self.line.fading.phase_W.shape[-1]
-        diffuse = np.broadcast_to(np.sqrt(1.0 / ((rice + 1.0) * waves)), (*rice.shape[:-1], waves))
-        parts = np.concatenate([diffuse, np.sqrt(rice / (rice + 1.0))], axis=-1)
-        strength: Array = np.sqrt(self.line.power_L)[:, None] * parts
-        return strength
+        """Amplitudes (W, L, U) whose squares sum to the power of each tap."""
+        rice, waves = self.line.fading.k_ratio, self.line.fading.phase_W.shape[-1]
+        diffuse = np.repeat(np.sqrt(1.0 / ((rice + 1.0) * waves))[..., None], waves, axis=-1)
+        parts = self._with_constant(diffuse, np.sqrt(rice / (rice + 1.0)))
+        return _waves_first(np.sqrt(self.line.power_L)[:, None] * parts)
+
+    def _with_constant(self, diffuse_W: Array, constant: Array) -> Array:
+        if not self.line.fading.k_ratio.any():
+            return diffuse_W
+        return np.concatenate([diffuse_W, constant[..., None]], axis=-1)
 
     @cached_property
-    def _coarse_W(self) -> Complex:
-        """Turns (..., L, stride, W + 1) to every eighth slot of a block."""
-        steps_s = np.arange(_STRIDE) * (_STRIDE * self.slot_s)
-        return np.asarray(np.exp(1j * self._turn_W[..., None, :] * steps_s[:, None]))
+    def _delay_FL(self) -> Complex:
+        delayed = self.frequency_hz_F[:, None] * self.line.delay_s_L
+        return _unit(-2.0 * math.pi * delayed)
 
-    @cached_property
-    def _fine_W(self) -> Complex:
-        """Turns (..., L, W + 1, stride) from there to the slots that follow."""
-        return np.asarray(np.exp(1j * self._turn_W[..., None] * (np.arange(_STRIDE) * self.slot_s)))
 
-    @cached_property
-    def _delay_LF(self) -> Complex:
-        delayed = self.line.delay_s_L[:, None] * self.frequency_hz_F
-        return np.asarray(np.exp(-2j * math.pi * delayed))
+def _unit(angle: Array) -> Complex:
+    """exp(j angle)."""
+    turned = np.empty(angle.shape, dtype=np.complex128)
+    np.cos(angle, out=turned.real)
+    np.sin(angle, out=turned.imag)
+    return turned
+
+
+def _waves_first(values_W: Array) -> Array:
+    """(..., L, W) as (W, L, U)."""
+    flat = values_W.reshape(-1, *values_W.shape[-2:])
+    return np.ascontiguousarray(flat.T)

@@ -1,4 +1,4 @@
-"""The special functions of radio theory, with types: the only file that imports scipy, which has none.
+"""The special functions of radio theory, with types, which scipy has none of: no other file imports them.
 
 All take a number or an array and work element by element.
 """

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from channel.errors import BadParameter
+from channel.foreign import arrays_of, text_of
 from channel.values import Array, above, at_least, within
 
 MAHIMAHI_BYTES = 1500
-"""What one line of a mahimahi trace delivers (Netravali et al., USENIX ATC 2015, section 4)."""
+"""What one line of a mahimahi trace delivers (manual page mm-link(1) of mahimahi 0.98)."""
 
 COLUMNS = ("time_s", "rate_bps", "delay_s", "loss_rate")
 
@@ -34,7 +35,7 @@ class LinkTrace:
         lengths = {name: np.shape(getattr(self, name)) for name in COLUMNS}
         if len(set(lengths.values())) != 1 or np.ndim(self.time_s) != 1 or not np.size(self.time_s):
             raise BadParameter(f"columns must be rows of one length, at least 1, got {lengths}")
-        _forward("time_s", self.time_s)
+        forward("time_s", self.time_s)
         at_least("rate_bps", self.rate_bps, 0.0)
         at_least("delay_s", self.delay_s, 0.0)
         within("loss_rate", self.loss_rate, 0.0, 1.0)
@@ -48,13 +49,13 @@ class LinkTrace:
 
 def read_csv(path: Path) -> LinkTrace:
     """A table with the header time_s,rate_bps,delay_s,loss_rate, in any order of columns."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        if set(rows.fieldnames or ()) != set(COLUMNS):
-            raise BadParameter(
-                f"{path.name} must have the columns {', '.join(COLUMNS)}, got {rows.fieldnames}"
-            )
+    rows = csv.DictReader(text_of(path).splitlines())
+    try:
         table = list(rows)
+    except csv.Error as error:
+        raise BadParameter(f"{path.name} must be a table of commas: {error}") from error
+    if set(rows.fieldnames or ()) != set(COLUMNS):
+        raise BadParameter(f"{path.name} must have the columns {', '.join(COLUMNS)}, got {rows.fieldnames}")
     try:
         columns = {name: np.asarray([float(row[name]) for row in table]) for name in COLUMNS}
     except (TypeError, ValueError) as error:
@@ -71,14 +72,9 @@ def write_csv(path: Path, trace: LinkTrace) -> None:
 
 
 def read_npz(path: Path) -> LinkTrace:
-    """Arrays of these names from a .npz file; nothing in it is unpickled."""
-    with np.load(path, allow_pickle=False) as archive:
-        missing = [name for name in COLUMNS if name not in archive]
-        if missing:
-            raise BadParameter(
-                f"{path.name} must hold {', '.join(COLUMNS)}, got none of {', '.join(missing)}"
-            )
-        return LinkTrace(**{name: np.asarray(archive[name], dtype=np.float64) for name in COLUMNS})
+    """Arrays of these names from a .npz file; errors as in `arrays_of`."""
+    found = arrays_of(path, dict.fromkeys(COLUMNS, "fiu"))
+    return LinkTrace(**{name: found[name].astype(np.float64) for name in COLUMNS})
 
 
 def write_npz(path: Path, trace: LinkTrace) -> None:
@@ -88,14 +84,14 @@ def write_npz(path: Path, trace: LinkTrace) -> None:
 
 def read_mahimahi(path: Path) -> Array:
     """The times in seconds at which a packet may leave, from lines of whole milliseconds."""
-    text = path.read_text(encoding="utf-8").split()
+    text = text_of(path).split()
     try:
         times_ms = np.asarray([int(word) for word in text], dtype=np.float64)
     except ValueError as error:
         raise BadParameter(f"{path.name} must hold whole milliseconds: {error}") from error
     if not times_ms.size:
         raise BadParameter(f"{path.name} must have at least one line, got none")
-    _forward("times", times_ms)
+    forward("times", times_ms)
     return times_ms / 1e3
 
 
@@ -118,7 +114,8 @@ def write_mahimahi(path: Path, delivered_bits_B: Array, bin_s: float) -> int:
     return int(times_ms.size)
 
 
-def _forward(name: str, times: Array) -> None:
+def forward(name: str, times: Array) -> None:
+    """Raises BadParameter where times go back, or begin before 0."""
     back = np.flatnonzero(np.diff(times) < 0.0)
     if back.size:
         first = int(back[0]) + 1

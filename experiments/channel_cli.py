@@ -13,6 +13,7 @@ AS_JSON = click.option("as_json", "--json", is_flag=True, help="Print JSON for a
 DURATION = click.option(
     "--duration", "duration_s", type=float, help="Seconds to simulate, if not the scenario's."
 )
+FILE = click.Path(path_type=Path, dir_okay=False)
 SEED = click.option("--seed", type=int, help="The seed, if not the scenario's.")
 
 
@@ -37,7 +38,7 @@ def _refuses_bad_input(command: Callable[..., None]) -> Callable[..., None]:
 def channel() -> None:
     """Look at the emulated radio by itself: scenarios, pictures, checks against theory, traces.
 
-    SCENARIO is a name of `splitfl channel list` or a .toml file.
+    SCENARIO is a name of `splitfl channel list`, a .toml file, or the taps of a .mat or .npz file.
     """
 
 
@@ -57,28 +58,49 @@ def list_(as_json: bool) -> None:
 @click.argument("scenario")
 @DURATION
 @SEED
-@click.option("--out", type=click.Path(path_type=Path), default=Path("channel.png"), show_default=True)
+@click.option("--out", type=FILE, help="Write the picture of `plot` there as well.")
 @_refuses_bad_input
-def show(scenario: str, duration_s: float | None, seed: int | None, out: Path) -> None:
-    """Draw SINR, MCS, block errors and throughput over time, their distributions, and a map."""
-    from experiments import channel_picture, channel_tables
+def show(scenario: str, duration_s: float | None, seed: int | None, out: Path | None) -> None:
+    """Draw SINR, MCS, block errors and throughput over time, their spread, and a map, on the screen."""
+    from experiments import channel_screen, channel_tables
 
     made, result = channel_tables.simulated(scenario, duration_s, seed)
-    channel_tables.users(result)
+    channel_screen.draw(made, result)
+    if out is not None:
+        from experiments import channel_picture
+
+        click.echo(channel_picture.write(out, Path(scenario).stem, made, result))
+
+
+@channel.command()
+@click.argument("scenario")
+@click.option(
+    "--out", type=FILE, default=Path("channel.png"), show_default=True, help="A .png, .svg or .pdf."
+)
+@DURATION
+@SEED
+@_refuses_bad_input
+def plot(scenario: str, out: Path, duration_s: float | None, seed: int | None) -> None:
+    """Write the same as a picture: each quantity over time and its distribution, a map, everyone's rate."""
+    from experiments import channel_picture, channel_tables
+
+    channel_picture.demand_suffix(out)
+    made, result = channel_tables.simulated(scenario, duration_s, seed)
     click.echo(channel_picture.write(out, Path(scenario).stem, made, result))
 
 
 @channel.command()
+@click.option("--thorough", is_flag=True, help="Also what takes minutes, or needs root or Sionna.")
+@click.option("rows", "--row", multiple=True, help="Only this row; may be given again.")
 @AS_JSON
 @_refuses_bad_input
-def check(as_json: bool) -> None:
+def check(thorough: bool, rows: tuple[str, ...], as_json: bool) -> None:
     """Hold this package against theory, check by check; exit code 1 if any differs."""
-    from channel.conformance import CHECKS, verdict
-    from experiments import channel_tables
+    from experiments import channel_checks, channel_tables
 
-    verdicts = [verdict(one) for one in CHECKS]
+    verdicts = channel_checks.verdicts(rows, is_thorough=thorough)
     channel_tables.verdicts(verdicts, as_json)
-    if not all(found.is_good for found in verdicts):
+    if any(found.is_bad for found in verdicts):
         sys.exit(1)
 
 
@@ -98,7 +120,7 @@ def simulate(scenario: str, duration_s: float | None, seed: int | None, as_json:
 
 @channel.command()
 @click.argument("scenario")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=FILE)
 @click.option("--user", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--direction", type=click.Choice(["up", "down"]), default="down", show_default=True)
 @DURATION
@@ -107,14 +129,25 @@ def simulate(scenario: str, duration_s: float | None, seed: int | None, as_json:
 def trace(
     scenario: str, out: Path, user: int, direction: str, duration_s: float | None, seed: int | None
 ) -> None:
-    """Write what one user got as a mahimahi trace to OUT, one line for each 1,500 bytes."""
-    from channel.errors import BadParameter
-    from channel.traces import write_mahimahi
+    """Write what one user got to OUT: rates over time in a .csv or .npz table, else a mahimahi trace."""
     from experiments import channel_tables
 
     _, result = channel_tables.simulated(scenario, duration_s, seed)
-    outcome = result.outcomes[direction]
-    if user >= outcome.tries.size:
-        raise BadParameter(f"user must lie in [0, {outcome.tries.size - 1}], got {user}")
-    count = write_mahimahi(out, outcome.delivered_BU[:, user], outcome.bin_s)
-    click.echo(f"{out}: {count} packets")
+    click.echo(channel_tables.write_trace(out, result, direction, user))
+
+
+@channel.command()
+@click.argument("scenario")
+@click.option("--out", type=FILE, required=True, help="A .mat for Colosseum, or a .npz.")
+@click.option("--users", type=click.IntRange(min=1), help="Only the first users; Colosseum has 52 nodes.")
+@click.option("--step", "step_ms", type=click.IntRange(min=1), default=1, show_default=True, help="In ms.")
+@DURATION
+@SEED
+@_refuses_bad_input
+def export(
+    scenario: str, out: Path, users: int | None, step_ms: int, duration_s: float | None, seed: int | None
+) -> None:
+    """Write a scenario's links as a channel matrix within Colosseum's limits; `simulate` replays it."""
+    from experiments import channel_tables
+
+    channel_tables.export(scenario, out, users, step_ms, duration_s, seed)

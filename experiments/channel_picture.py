@@ -1,4 +1,7 @@
-"""A picture of a simulated cell: what users heard and got over time, its distribution, and where they are."""
+"""A picture of a simulated cell: what users heard and got over time, its distribution, and where they are.
+
+Axes: B bins of time; U users.
+"""
 
 from pathlib import Path
 
@@ -6,79 +9,145 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from channel.cell import Result
+from channel.errors import BadParameter
 from channel.outcome import Outcome
 from channel.scenario import Scenario
 from channel.values import Array
+from experiments.channel_map import draw_map
 
-_SHOWN = 5
-"""How many users' lines a panel has, spread over the list; the distributions have everybody's."""
+SUFFIXES = (".png", ".svg", ".pdf")
+WAYS = {"up": ("#0072B2", "uplink"), "down": ("#D55E00", "downlink")}
+"""Blue and vermilion of Okabe and Ito's palette: told apart with any colour vision, and in grey."""
+_INK, _PALE = "#333333", "#DDDDDD"
+_LINES = 6
+"""How many users' own lines a panel shows; everybody is in the median and the band."""
+_ROWS = 60
+"""At most so many points along the time axis: more than that is noise on a page."""
 
 _PANELS = (
-    ("sinr_db", "effective SINR, dB", 1.0),
-    ("scheme", "MCS", 1.0),
-    ("error_rate", "expected block error rate", 1.0),
-    ("throughput_bps", "throughput, Mbit/s", 1e-6),
+    ("sinr_db", "effective SINR (dB)", 1.0),
+    ("scheme", "MCS index", 1.0),
+    ("error_rate", "block error rate", 1.0),
+    ("throughput_bps", "throughput (Mbit/s)", 1e-6),
 )
 
 
 def write(path: Path, name: str, made: Scenario, result: Result) -> Path:
-    """Writes a PNG (or what the suffix says) and gives its path. A column a direction, a map at the end."""
-    figure = Figure(figsize=(15.0, 13.0), layout="constrained")
+    """Writes the picture in the format of the suffix, and gives its path.
+
+    A row for each quantity: over time up and down, and its distribution; a map and the users' rates below.
+    Raises BadParameter for a suffix that is none of SUFFIXES.
+    """
+    demand_suffix(path)
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    figure = Figure(figsize=(14.0, 15.0), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(_PANELS), 3)
-    for column, (direction, outcome) in enumerate(result.outcomes.items()):
-        for row, (key, label, scale) in enumerate(_PANELS):
-            _lines(axes[row, column], outcome, outcome.trace()[key] * scale, label, direction)
-    for row, (key, label, scale) in enumerate(_PANELS[:1] + _PANELS[3:]):
-        _distribution(axes[row, 2], result, key, label, scale)
-    _map(axes[2, 2], result)
-    _shares(axes[3, 2], result)
-    figure.suptitle(f"{name}: {made.about}")
-    figure.savefig(path, dpi=90)
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(2.6, 1.0))[:, 0]
+    axes = top.subplots(len(_PANELS), 3, width_ratios=(1.0, 1.0, 0.75))
+    for panel, (key, label, scale) in enumerate(_PANELS):
+        axes[panel, 1].sharey(axes[panel, 0])
+        for column, (way, outcome) in enumerate(result.outcomes.items()):
+            _over_time(axes[panel, column], outcome, _smoothed(outcome, key) * scale, way)
+        axes[panel, 0].set_ylabel(label, color=_INK)
+        _distribution(
+            axes[panel, 2],
+            {
+                way: outcome.trace()[key] * scale
+                for way, outcome in result.outcomes.items()
+                if outcome.tries.any()
+            },
+            label,
+        )
+    legend = {"fontsize": 8, "ncols": 3, "handlelength": 1.2, "columnspacing": 1.2, "frameon": False}
+    axes[0, 0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), **legend)
+    for column, way in enumerate(result.outcomes):
+        axes[0, column].set_title(WAYS[way][1], color=WAYS[way][0], loc="left", fontweight="bold")
+        axes[-1, column].set_xlabel("time (s)")
+    axes[0, 2].set_title("distribution over users and time", color=_INK, loc="left", fontweight="bold")
+    left, right = bottom.subplots(1, 2, width_ratios=(1.0, 1.1))
+    draw_map(left, made, result)
+    _rates(right, result)
+    figure.suptitle(f"{name}: {made.about}", color=_INK, fontsize=14, fontweight="bold")
+    figure.savefig(path, dpi=110)
     return path
 
 
-def _lines(axes: Axes, outcome: Outcome, value_BU: Array, label: str, direction: str) -> None:
-    users = outcome.tries.size
-    for user in np.unique(np.linspace(0, users - 1, min(users, _SHOWN)).round().astype(int)):
-        axes.plot(
-            outcome.bin_end_s, value_BU[:, user], ".-", markersize=3, linewidth=0.8, label=f"user {user}"
-        )
-    axes.set(xlabel="time, s", ylabel=label)
-    axes.set_title(direction, loc="left")
-    # Above the panel, where no line can hide behind it.
-    axes.legend(fontsize=6, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=_SHOWN, frameon=False)
+def demand_suffix(path: Path) -> None:
+    """Raises BadParameter unless a picture can have this name."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise BadParameter(f"a picture must end in {', '.join(SUFFIXES)}, got {path.name!r}")
 
 
-def _distribution(axes: Axes, result: Result, key: str, label: str, scale: float) -> None:
-    for direction, outcome in result.outcomes.items():
-        value = outcome.trace()[key] * scale
-        known = np.sort(value[np.isfinite(value)])
-        axes.plot(known, (np.arange(known.size) + 1.0) / max(known.size, 1), label=f"{direction}link")
-    axes.set(xlabel=label, ylabel="share of users and bins below", ylim=(0.0, 1.0))
-    axes.legend(fontsize=7)
+def _smoothed(outcome: Outcome, key: str) -> Array:
+    """The trace of a quantity (B, U), bins joined until there are at most _ROWS."""
+    value_BU, weight_BU = outcome.trace()[key], np.maximum(outcome.tries_BU, 1e-9)
+    if key == "throughput_bps":
+        weight_BU = np.ones_like(value_BU)
+    joined = -(-value_BU.shape[0] // _ROWS)
+    edges = np.arange(0, value_BU.shape[0], joined)
+    known = np.where(np.isfinite(value_BU), value_BU, 0.0)
+    weight = np.where(np.isfinite(value_BU), weight_BU, 0.0)
+    total, share = (np.add.reduceat(one, edges, axis=0) for one in (known * weight, weight))
+    return np.asarray(np.divide(total, share, out=np.full(total.shape, np.nan), where=share > 0.0))
 
 
-def _map(axes: Axes, result: Result) -> None:
-    place = result.position_U2
-    dots = axes.scatter(place[:, 0], place[:, 1], c=result.mean_sinr_db["down"], s=30)
-    axes.plot(0.0, 0.0, "k^", markersize=10)
-    for user in range(min(len(place), 20)):
-        axes.annotate(str(user), (place[user, 0], place[user, 1]), fontsize=7)
-    axes.set(xlabel="x, m", ylabel="y, m", title="users at the start, and the base station")
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.figure.colorbar(dots, ax=axes, label="mean downlink SINR, dB")
+def _over_time(axes: Axes, outcome: Outcome, value_BU: Array, way: str) -> None:
+    time_s = (np.arange(value_BU.shape[0]) + 0.5) * (outcome.bin_end_s[-1] / value_BU.shape[0])
+    users, colour = value_BU.shape[1], WAYS[way][0]
+    axes.set_xlim(0.0, float(outcome.bin_end_s[-1]))
+    plain(axes)
+    if not outcome.tries.any():
+        axes.text(0.5, 0.5, "nothing sent", transform=axes.transAxes, ha="center", color=_INK)
+        return
+    seen_B = np.isfinite(value_BU).any(axis=1)
+    if seen_B.any():
+        low, middle, high = np.nanquantile(value_BU[seen_B], (0.1, 0.5, 0.9), axis=1)
+        if users > _LINES:
+            axes.fill_between(
+                time_s[seen_B], low, high, color=colour, alpha=0.2, linewidth=0, label="8 in 10 users"
+            )
+        axes.plot(time_s[seen_B], middle, color=colour, linewidth=2.2, label="median user", zorder=3)
+    for number, user in enumerate(np.linspace(0, users - 1, min(users, _LINES)).round().astype(int)):
+        label = "single users" if not number else None
+        axes.plot(time_s, value_BU[:, user], color=_INK, linewidth=0.6, alpha=0.5, label=label)
 
 
-def _shares(axes: Axes, result: Result) -> None:
-    for offset, (direction, outcome) in zip((-0.2, 0.2), result.outcomes.items(), strict=True):
-        axes.bar(
-            np.arange(outcome.tries.size) + offset,
-            outcome.throughput_bps / 1e6,
-            0.4,
-            label=f"{direction}link",
-        )
-    axes.set(xlabel="user", ylabel="mean throughput, Mbit/s")
-    axes.legend(fontsize=7)
+def _distribution(axes: Axes, ways: dict[str, Array], label: str) -> None:
+    for way, value_BU in ways.items():
+        known = np.sort(value_BU[np.isfinite(value_BU)])
+        if known.size:
+            share = np.arange(1, known.size + 1) / known.size
+            axes.step(known, share, where="post", color=WAYS[way][0], linewidth=1.8)
+    axes.set(xlabel=label, ylim=(0.0, 1.0))
+    axes.set_ylabel("share below")
+    plain(axes)
+
+
+def _rates(axes: Axes, result: Result) -> None:
+    """A bar each way for every user, or for many users the rates in order."""
+    users = next(iter(result.outcomes.values())).tries.size
+    for offset, (way, outcome) in zip((-0.2, 0.2), result.outcomes.items(), strict=True):
+        colour, label = WAYS[way]
+        rate = outcome.throughput_bps / 1e6
+        if users <= 30:
+            axes.bar(np.arange(users) + offset, rate, 0.38, color=colour, label=label)
+        else:
+            axes.plot(np.sort(rate)[::-1], color=colour, linewidth=2.0, label=label)
+    axes.set_xlabel("user" if users <= 30 else "users, the fastest first")
+    axes.set_ylabel("mean throughput (Mbit/s)")
+    axes.set_title("who gets how much", color=_INK, loc="left", fontweight="bold")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    plain(axes)
+
+
+def plain(axes: Axes) -> None:
+    """A frame of two lines and a pale grid behind everything."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_INK)
+    axes.grid(color=_PALE, linewidth=0.6)
+    axes.set_axisbelow(True)

@@ -1,20 +1,27 @@
-"""Tables of what a simulated cell did, for a person and for a script."""
+"""What the radio's commands say and write: tables for a person and for a script, traces and matrices."""
 
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from channel import colosseum_file, taps, traces
 from channel import scenario as scenarios
 from channel.building import cell_of
 from channel.cell import Result
 from channel.conformance import Verdict
+from channel.errors import BadParameter
 from channel.scenario import Scenario
+from channel.sounding import sounded
+from channel.traces import LinkTrace
 
 
 def simulated(name: str, duration_s: float | None, seed: int | None) -> tuple[Scenario, Result]:
@@ -74,13 +81,78 @@ def listed(about: Mapping[str, str]) -> None:
 def verdicts(found: list[Verdict], as_json: bool) -> None:
     """Expected, measured, tolerance, verdict."""
     if as_json:
-        click.echo(json.dumps([{**asdict(one), "is_good": one.is_good} for one in found], indent=2))
+        rows = [{**asdict(one), "verdict": one.word, "is_good": one.is_good} for one in found]
+        plain = [{name: None if value != value else value for name, value in row.items()} for row in rows]
+        click.echo(json.dumps(plain, indent=2))
         return
-    table = Table("row", "check", "expected", "measured", "tolerance", "verdict")
+    table = Table("row", "check", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("expected", "measured", "tolerance", "verdict"):
+        table.add_column(name, no_wrap=True)
     for one in found:
-        numbers = (f"{value:.5g}" for value in (one.expected, one.measured, one.tolerance))
-        table.add_row(one.row, one.what, *numbers, "pass" if one.is_good else "[bold]FAIL[/bold]")
+        numbers = (
+            "" if value != value else f"{value:.5g}" for value in (one.expected, one.measured, one.tolerance)
+        )
+        word = "not run" if one.missing else "pass" if one.is_good else "[bold]FAIL[/bold]"
+        table.add_row(one.row, one.what, *numbers, word)
     Console().print(table)
+    for one in found:
+        if one.missing:
+            click.echo(f"row {one.row}, {one.what}: {one.word}")
+    counts = [sum(one.is_good for one in found), sum(one.is_bad for one in found)]
+    click.echo(f"{counts[0]} pass, {counts[1]} fail, {len(found) - sum(counts)} not run here")
+
+
+def write_trace(out: Path, result: Result, direction: str, user: int) -> str:
+    """Writes a table of rates for .csv and .npz, else a mahimahi trace, and says how long it is.
+
+    A table's delay and loss are 0: its rate is that of bits which were through, after waits and repetitions.
+    Raises BadParameter for a user that is not there.
+    """
+    outcome = result.outcomes[direction]
+    if user >= outcome.tries.size:
+        raise BadParameter(f"user must lie in [0, {outcome.tries.size - 1}], got {user}")
+    bits_B = outcome.delivered_BU[:, user]
+    writer = {".csv": traces.write_csv, ".npz": traces.write_npz}.get(out.suffix)
+    if writer is None:
+        return f"{out}: {traces.write_mahimahi(out, bits_B, outcome.bin_s)} packets"
+    nothing = np.zeros(bits_B.shape)
+    begins_s = np.round(outcome.bin_end_s - outcome.bin_s, 9)
+    rate_bps = bits_B / outcome.bin_s
+    writer(out, LinkTrace(time_s=begins_s, rate_bps=rate_bps, delay_s=nothing, loss_rate=nothing))
+    return f"{out}: {bits_B.size} rows"
+
+
+def export(
+    name: str, out: Path, users: int | None, step_ms: int, duration_s: float | None, seed: int | None
+) -> None:
+    """Writes the channel matrix, and says what it took to fit it in and how to replay it.
+
+    Raises BadParameter for what does not fit, and for a suffix that is neither .mat nor .npz.
+    """
+    if out.suffix not in (".mat", ".npz"):
+        raise BadParameter(f"a channel matrix must end in .mat or .npz, got {out.name!r}")
+    made = scenarios.load(name)
+    made = made if seed is None else replace(made, seed=seed)
+    if users is not None:
+        fewer = min(users, made.place.users)
+        made = replace(made, place=replace(made.place, users=fewer))
+    found = sounded(made, duration_s=duration_s, step_ms=step_ms)
+    if out.suffix == ".mat":
+        colosseum_file.write(out, found.matrix)
+    else:
+        taps.write_npz(out, found.matrix.taps)
+    nodes, times = found.matrix.taps.nodes, found.matrix.taps.time_s_T.size
+    click.echo(f"{out}: {nodes} nodes, {times} times; node 1 is the base station")
+    click.echo(f"all gains raised by {found.raised_db:.2f} dB, so that the strongest tap has 0 dB")
+    silent = np.nan_to_num(found.silent_NN)
+    for sender, receiver in np.argwhere(silent > 0.0):
+        share = silent[sender, receiver]
+        click.echo(
+            f"from node {sender + 1} to {receiver + 1}: nothing above -43 dB for {share:.0%} of the time"
+        )
+    click.echo("interference is not in it; replay at the scenario's own levels with")
+    click.echo(f'[place]\nenvironment = "taps"\nusers = {nodes - 1}\nloss_db = {found.raised_db:.2f}')
+    click.echo(f'[fading]\nprofile = "none"\n[taps]\nfile = "{out.name}"')
 
 
 def _number(value: float | None) -> str:

@@ -14,12 +14,16 @@ from splitfl.partition.source import resolve
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SitePieces:
-    """What one side of a run may ask for; all of it with adapters, on that side's device."""
+    """What one side of a run may ask for; all of it with adapters, on that side's device.
+
+    Where it `is_hollow`, without the checkpoint's values.
+    """
 
     config: RunConfig
     task: Task
     num_blocks: int
     device: str
+    is_hollow: bool = False
 
     def head(self) -> Piece:
         """What is below the cut."""
@@ -66,6 +70,7 @@ class SitePieces:
             attention=config.model.attention,
             seed=config.train.seed,
             device=self.device,
+            is_hollow=self.is_hollow,
         )
         add_lora(piece, config.adapter, config.partition.cut, config.train.seed)
         return piece

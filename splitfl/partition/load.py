@@ -32,13 +32,15 @@ def load_piece(
     attention: str = "sdpa",
     seed: int = 0,
     device: str = "cpu",
+    is_hollow: bool = False,
 ) -> Piece:
     """Blocks `first` to `last` - 1 (all from `first` on where `last` is None) of a pretrained model.
 
     `source` is a folder with config.json and safetensors, or a name for `resolve`. What a
     checkpoint of the base model lacks (pooler, classifier, language model head) is made by
     the model's own initialisation, drawn from the seed and the module's name alone, so that
-    every cut has the same values; `piece.fresh` names those parameters.
+    every cut has the same values; `piece.fresh` names those parameters. Where it `is_hollow`,
+    no weights are read: all tensors are zeros that take no memory.
 
     Raises ModelMissing for absent or damaged weights, CutError for what cannot be cut.
     """
@@ -50,7 +52,7 @@ def load_piece(
     aliases = _aliases(whole, names, stored)
     piece = Piece(whole, kind, first, last)
     piece.tied = _tied_elsewhere(piece.model, aliases)
-    piece.fresh = _materialise(piece, names, aliases, stored, seed, device)
+    piece.fresh = _materialise(piece, names, aliases, stored, seed, device, is_hollow)
     if not (piece.is_first and piece.is_last):  # twins are apart, so nothing is tied within this piece
         piece.model.config.tie_word_embeddings = False
     return piece.requires_grad_(False)
@@ -134,6 +136,7 @@ def _materialise(
     stored: Mapping[str, Entry],
     seed: int,
     device: str,
+    is_hollow: bool,
 ) -> tuple[str, ...]:
     """Gives every tensor of the piece its storage and value; the names of those not in the checkpoint."""
     made: dict[int, nn.Parameter] = {}
@@ -146,7 +149,8 @@ def _materialise(
             if id(value) not in made:
                 name = f"{path}.{leaf}" if path else leaf
                 key = next((names[alias] for alias in aliases[name] if alias in names), None)
-                made[id(value)] = _parameter(value, name, stored[key] if key else None, device)
+                entry = stored[key] if key else None
+                made[id(value)] = _zeros(value) if is_hollow else _parameter(value, name, entry, device)
                 if key is None:
                     _refuse_unless_on_top(piece, name)
                     missing.append(name)
@@ -154,7 +158,7 @@ def _materialise(
         for leaf, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[leaf] = torch.empty_like(buffer, device="cpu")
-        if missing or module._buffers:
+        if (missing and not is_hollow) or module._buffers:
             _initialise(piece.model, module, stream(seed, "fresh", path).integers(2**63).item())
             assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
         is_leaf = next(module.children(), None) is None
@@ -176,6 +180,10 @@ def _parameter(meta: Tensor, name: str, entry: Entry | None, device: str) -> nn.
     read(entry, value)
     value._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers' sign to leave it alone
     return value
+
+
+def _zeros(meta: Tensor) -> nn.Parameter:
+    return nn.Parameter(torch.zeros((), dtype=meta.dtype, device="cpu").expand(meta.shape))
 
 
 def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:

@@ -6,58 +6,56 @@ from hypothesis import strategies as st
 from channel.block_error import BlockErrorLaw, law_document
 from channel.errors import BadParameter
 from channel.mcs import CQI_TABLES, MCS_TABLES, SchemeTable, mcs_table
-from channel.special import gaussian_tail_inverse
 
 LAW = BlockErrorLaw.of(mcs_table("64qam"))
 
-# As measured for CHANNEL.md, K = 1000: s50 in decibels and slope per decibel, MCS 0 to 28
-S50_DB = [
+# As first measured for the design with at most 600 blocks a point, K = 1000: s50 in decibels, MCS 0 to 28.
+# MCS 0 to 2 were a faster code then, whose bits were repeated.
+FIRST_S50_DB = [
     *(-5.97, -4.84, -3.97, -2.77, -1.74, -0.70, 0.19, 1.08, 1.96, 2.86, 3.17, 3.85, 4.76, 5.66, 6.67),
     *(7.66, 8.24, 8.77, 9.32, 10.30, 11.26, 12.20, 13.15, 14.19, 15.10, 16.11, 17.08, 17.95, 18.94),
 ]
-SLOPE = [
-    *(3.42, 3.97, 3.79, 3.94, 4.09, 3.51, 3.93, 3.60, 3.65, 4.33, 3.47, 3.40, 3.43, 3.45, 3.56),
-    *(3.54, 2.93, 2.86, 3.13, 2.81, 2.91, 3.08, 2.36, 2.99, 2.77, 2.97, 2.52, 2.42, 2.15),
-]
 
 
-def test_the_law_has_the_measured_numbers():
-    assert LAW.s50_db_I.tolist() == S50_DB
-    assert LAW.slope_I.tolist() == SLOPE
+def test_the_law_is_near_what_was_measured_first():
+    distance_db = np.abs(LAW.s50_db_I - FIRST_S50_DB)
+    assert distance_db[3:].max() < 0.2
+    assert np.median(distance_db[3:]) < 0.03
+    assert distance_db[:3].max() < 0.3
 
 
 def test_its_ten_and_one_per_cent_points_are_where_the_law_puts_them():
-    s50_db, slope = np.array(S50_DB), np.array(SLOPE)
+    s50_db, slope = LAW.s50_db_I, LAW.slope_I
     assert LAW.threshold_db(target=0.1, bits=1000.0) == pytest.approx(s50_db + 1.2816 / slope, abs=1e-4)
     assert LAW.threshold_db(target=0.01, bits=1000.0) == pytest.approx(s50_db + 2.3263 / slope, abs=1e-4)
 
 
-# 10 % points simulated at other lengths, from the s50 and slopes that CHANNEL.md gives: within 0.12 dB
+# TS 38.212 clause 7.2.2: above rate 0.67 graph 2 up to 292 bits and 16 of checksum, else graph 1; up to it
+# and above 0.25 graph 1 beyond 3,824 bits and 16, else graph 2; slower codes have graph 2 only.
 @pytest.mark.parametrize(
-    ("mcs", "bits", "s50_db", "slope"),
+    ("mcs", "bits", "is_other"),
     [
-        *((4, 250, -1.73, 2.09), (9, 250, 2.90, 1.93), (16, 250, 8.27, 1.44), (24, 250, 15.12, 1.40)),
-        *((9, 4000, 2.90, 7.24), (16, 4000, 8.27, 7.39), (24, 4000, 15.12, 5.35)),
+        *((24, 308.0, True), (24, 309.0, False), (24, 8448.0, False)),
+        *((16, 308.0, False), (16, 3840.0, False), (16, 3841.0, True)),
+        *((3, 100.0, False), (3, 8448.0, False)),
     ],
 )
-def test_the_square_root_law_finds_the_ten_per_cent_points_of_other_lengths(mcs, bits, s50_db, slope):
-    simulated_db = s50_db + float(gaussian_tail_inverse(0.1)) / slope
-    assert LAW.threshold_db(target=0.1, bits=bits)[mcs] == pytest.approx(simulated_db, abs=0.12)
+def test_the_middle_moves_where_the_other_base_graph_begins(mcs, bits, is_other):
+    moved_db = LAW.threshold_db(target=0.5, bits=bits)[mcs] - LAW.s50_db_I[mcs]
+    assert moved_db == pytest.approx(LAW.other_graph_db_I[mcs] if is_other else 0.0)
+    assert (LAW.other_graph_db_I[mcs] != 0.0) == (mcs != 3)
+    assert LAW.code_block(mcs, LAW.s50_db_I[mcs] + moved_db, bits) == pytest.approx(0.5)
 
 
 def test_the_data_file_says_where_its_numbers_come_from():
     document = law_document()
     for field in ("channel", "code", "decoder", "blocks_per_point", "status", "script", "seed", "versions"):
-        assert field in document["provenance"]
-    assert {row["kind"] for row in document["rows"]} == set(document["kinds"])
-    simulated = {
-        (row["modulation_order"], row["code_rate_1024"])
-        for row in document["rows"]
-        if row["kind"] != "estimated"
-    }
-    table = mcs_table("64qam")
-    wanted = zip(table.modulation_order_I.tolist(), (table.code_rate_I * 1024).tolist(), strict=True)
-    assert simulated == set(wanted)
+        assert document["provenance"][field] is not None
+    assert document["provenance"]["status"] == "measured"
+    found = {(row["modulation_order"], row["code_rate_1024"]) for row in document["rows"]}
+    tables = (*MCS_TABLES.values(), *CQI_TABLES.values())
+    assert found == {(order, rate) for table in tables for order, rates in table.groups for rate in rates}
+    assert len(document["rows"]) == len(found) == 38
 
 
 @pytest.mark.parametrize("table", [*MCS_TABLES.values(), *CQI_TABLES.values()], ids=lambda table: table.name)

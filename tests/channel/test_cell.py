@@ -56,7 +56,7 @@ def test_more_users_at_once_finish_later():
         place = PlaceTable(users=users, positions_m=((50.0, 0.0),) * users, shadowing=False)
         result = run(replace(SHORT, place=place, traffic=traffic), 1.0)
         ends.append(result.outcomes["up"].finish_s.mean())
-    assert ends[1] > 3.0 * ends[0]
+    assert ends[1] > 2.5 * ends[0]
 
 
 def test_more_distance_never_gives_more_mean_sinr():
@@ -102,16 +102,14 @@ def test_a_grant_of_several_slots_gives_about_the_same_throughput():
 
 
 def test_a_blocks_effective_sinr_is_eesm_over_its_groups():
-    rng = stream(0, "test-blocks")
-    owner = np.asarray([[0, 1, 1, 0, 1]])
-    groups = np.asarray([[2, 3]])
-    blocks = Blocks.new(np.asarray([3, 12]), groups, np.ones((1, 2)), owner, rng.random((1, 2)), 4)
-    sinr_SUF = rng.exponential(size=(1, 2, 5)) * 10.0
-    beta = np.asarray([1.4, 4.0])
-    found = blocks.effective_db(sinr_SUF, np.ones(2), beta)
+    owner_F = np.asarray([0, 1, 1, 0, 1])
+    beta_T = np.asarray([1.4, 4.0])
+    sinr_FT = stream(0, "test-blocks").exponential(size=(5, 2)) * 10.0
+    blocks = replace(Blocks.none(5, 4), groups_T=np.asarray([2, 3]), held_FT=owner_F[:, None] == np.arange(2))
+    found = blocks.effective_db(sinr_FT, beta_T)
     for user in (0, 1):
-        level = sinr_SUF[0, user, owner[0] == user]
-        assert found[user] == pytest.approx(float(eesm_db(10.0 * np.log10(level), beta[user])), abs=1e-9)
+        level = sinr_FT[owner_F == user, user]
+        assert found[user] == pytest.approx(float(eesm_db(10.0 * np.log10(level), beta_T[user])), abs=1e-9)
 
 
 def test_a_slow_carrier_has_long_slots():

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channel.errors import BadParameter
-from channel.fixed import FixedLink, Way, packet_sizes
+from channel.fixed import FixedLink, Way
 from channel.link import Link, Transfer
+from channel.packets import packet_sizes
 
 LOSSY = Way(rate_bps=2e7, delay_s=0.005, loss_rate=0.3)
 

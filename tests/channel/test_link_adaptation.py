@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 
 from channel.block_error import BlockErrorLaw
 from channel.errors import BadParameter
-from channel.link_adaptation import OuterLoop, Reporter, fastest_scheme
+from channel.link_adaptation import OuterLoop, Reach, Reporter, fastest_scheme
 from channel.mcs import cqi_table, mcs_table
 from channel.rng import stream
+from channel.units import db_to_ratio
 
 TABLE = mcs_table("64qam")
 LAW = BlockErrorLaw.of(TABLE)
@@ -81,3 +82,35 @@ def test_the_margin_rises_on_failure_and_stays_within_its_limit():
 def test_a_loop_that_makes_no_sense_is_refused_by_name(setting, message):
     with pytest.raises(BadParameter, match=message):
         OuterLoop(**setting)
+
+
+@pytest.mark.parametrize("name", ["64qam", "256qam"])
+def test_what_a_ratio_carries_is_the_fastest_scheme_within_a_fiftieth_of_a_decibel(name):
+    table = mcs_table(name)
+    threshold_db = BlockErrorLaw.of(table).threshold_db(target=0.1, bits=1000.0)
+    reach = Reach.of(threshold_db, table.efficiency_I)
+    level_db = stream(0, "reach").random(100_000) * 60.0 - 20.0
+    level_db = np.concatenate([level_db, threshold_db, [-3000.0, -100.0, 100.0]])
+    ratio = db_to_ratio(level_db)
+    assert np.array_equal(
+        reach.scheme(db_to_ratio(level_db[:1000])),
+        np.maximum(fastest_scheme(threshold_db, level_db[:1000]), 0),
+    )
+    efficiency = np.append(table.efficiency_I, 0.0)
+    exact = efficiency[fastest_scheme(threshold_db, level_db)]
+    early = efficiency[fastest_scheme(threshold_db, level_db + 0.01697)]
+    found = reach.efficiency(ratio)
+    assert np.all((found == exact) | (found == early))
+    assert (found != exact).mean() < 0.02
+    assert reach.efficiency(np.zeros(1)) == 0.0
+
+
+def test_schemes_that_lie_close_together_are_reached_together():
+    reach = Reach.of(np.asarray([0.0, 0.001, 0.001, 0.002, 5.0, 4.0]), np.arange(1.0, 7.0))
+    assert reach.efficiency(db_to_ratio(np.asarray([-0.01, 0.0025, 3.99, 4.0, 9.0]))).tolist() == [
+        0,
+        4,
+        4,
+        6,
+        6,
+    ]

@@ -9,9 +9,11 @@ from channel.tdl import TappedDelayLine
 FREQUENCIES_HZ = np.arange(13) * 720e3
 
 
-def link(number, profile):
+def link(number, profile, doppler_hz=35.0):
     rng = stream(0, "slots", number)
-    return TappedDelayLine.draw(rng, profile=profile, delay_spread_s=1e-7, doppler_hz=35.0, num_waves=16)
+    return TappedDelayLine.draw(
+        rng, profile=profile, delay_spread_s=1e-7, doppler_hz=doppler_hz, num_waves=16
+    )
 
 
 def grid(lines):
@@ -20,20 +22,24 @@ def grid(lines):
 
 @pytest.mark.parametrize("profile", ["A", "D"])
 @pytest.mark.parametrize("number", [0, 1, 5000])
-def test_a_block_is_the_response_at_its_slots(profile, number):
-    lines = TappedDelayLine.stack([link(0, profile), link(1, profile)])
+@pytest.mark.parametrize("doppler_hz", [0.0, 1.0, 9.9, 35.0, 150.0, 400.0])
+def test_a_block_is_the_response_at_its_slots(profile, number, doppler_hz):
+    lines = TappedDelayLine.stack([link(0, profile, doppler_hz), link(1, profile, doppler_hz)])
     times_s = (number * SLOTS + np.arange(SLOTS)) * 5e-4
     found = grid(lines).block(number)
     assert found.shape == (2, SLOTS, 13)
-    assert np.abs(found - lines.response(times_s, FREQUENCIES_HZ)).max() < 1e-10
+    assert np.abs(found - lines.response(times_s, FREQUENCIES_HZ)).max() < 1e-9
+    power = np.moveaxis(grid(lines).power(number), -1, 0)
+    assert power == pytest.approx(np.abs(found) ** 2, abs=1e-12)
 
 
-def test_neither_the_order_nor_the_company_changes_a_bit():
+def test_the_order_changes_no_bit_and_company_none_that_counts():
     together = grid(TappedDelayLine.stack([link(number, "D") for number in range(5)]))
     blocks = {number: together.block(number) for number in (3, 0, 7)}
     for number in (0, 3, 7):
         assert np.array_equal(together.block(number), blocks[number])
-        assert np.array_equal(grid(link(2, "D")).block(number), blocks[number][2])
+        alone = grid(TappedDelayLine.stack([link(2, "D")])).block(number)[0]
+        assert alone == pytest.approx(blocks[number][2], abs=1e-12)
 
 
 def test_a_slot_that_takes_no_time_is_refused():

@@ -1,0 +1,105 @@
+"""The LDPC codes of 5G NR: which base graph, how far it is lifted, and which parity checks that gives.
+
+3GPP TS 38.212 (V16) clauses 5.2.2, 5.3.2 and 7.2.2. The shifts of its tables 5.3.2-2 and -3 are read from
+the CSV files inside the package of Sionna, which need not be imported for that.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channel.calibration.oracle import base_graph_file
+from channel.errors import BadParameter
+
+LIFTINGS: tuple[tuple[int, ...], ...] = (
+    (2, 4, 8, 16, 32, 64, 128, 256),
+    (3, 6, 12, 24, 48, 96, 192, 384),
+    (5, 10, 20, 40, 80, 160, 320),
+    (7, 14, 28, 56, 112, 224),
+    (9, 18, 36, 72, 144, 288),
+    (11, 22, 44, 88, 176, 352),
+    (13, 26, 52, 104, 208),
+    (15, 30, 60, 120, 240),
+)
+"""Table 5.3.2-1, by set index: each set has shifts of its own."""
+
+_SHAPES = {1: (46, 68, 22), 2: (42, 52, 10)}
+"""Rows, columns and information columns of the base graphs."""
+
+
+class Graph(NamedTuple):
+    """Parity checks: row r, of Z checks, binds the edges row_start[r] to row_start[r + 1].
+
+    An edge says that check z of its row contains bit (z + shift) mod Z of `column`. Codewords are arrays
+    (columns, Z); the first `information_columns` are what is encoded, the rest parity.
+    """
+
+    lifting: int
+    columns: int
+    information_columns: int
+    row_start: NDArray[np.int64]
+    column: NDArray[np.int64]
+    shift: NDArray[np.int64]
+
+    def pruned(self, columns: int) -> "Graph":
+        """Without the checks whose own parity column is not among the first `columns`: nobody sends it.
+
+        The four first rows share theirs and stay.
+        """
+        rows = max(4, columns - self.information_columns)
+        last = int(self.row_start[rows])
+        return self._replace(
+            columns=self.information_columns + rows,
+            row_start=self.row_start[: rows + 1],
+            column=self.column[:last],
+            shift=self.shift[:last],
+        )
+
+
+def base_graph_number(bits: int, code_rate: float) -> int:
+    """1 or 2: clause 7.2.2, with the bits of the code block for those of the transport block."""
+    is_second = bits <= 292 or (bits <= 3824 and code_rate <= 0.67) or code_rate <= 0.25
+    return 2 if is_second else 1
+
+
+def lifted(number: int, bits: int) -> Graph:
+    """The base graph lifted by the least Z that holds `bits` information bits (clause 5.2.2).
+
+    Raises BadParameter for a code block that it cannot hold, MissingOracle where the tables are not there.
+    """
+    most = {1: 8448, 2: 3840}[number]
+    if not 1 <= bits <= most:
+        raise BadParameter(f"a code block of base graph {number} must have 1 to {most} bits, got {bits}")
+    filled = _filled_columns(number, bits)
+    lifting, index = min(
+        (size, index) for index, sizes in enumerate(LIFTINGS) for size in sizes if filled * size >= bits
+    )
+    row, column, shifts = _table(number)
+    rows, columns, information_columns = _SHAPES[number]
+    return Graph(
+        lifting=lifting,
+        columns=columns,
+        information_columns=information_columns,
+        row_start=np.searchsorted(row, np.arange(rows + 1)).astype(np.int64),
+        column=column,
+        shift=shifts[:, index] % lifting,
+    )
+
+
+def _filled_columns(number: int, bits: int) -> int:
+    """K_b: how many columns of information are to be filled."""
+    if number == 1:
+        return 22
+    return next(count for least, count in ((641, 10), (561, 9), (193, 8), (0, 6)) if bits >= least)
+
+
+@lru_cache
+def _table(number: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Row, column and the shifts of the eight sets (edges, 8) of every edge, in order of rows."""
+    lines = base_graph_file(number).read_text(encoding="utf-8").splitlines()[2:]
+    cells = [[float(cell) if cell.strip() else -1.0 for cell in line.split(";")] for line in lines]
+    whole = np.asarray(cells).astype(np.int64)
+    row = np.maximum.accumulate(whole[:, 0])  # named only where it changes
+    return row, whole[:, 1], whole[:, 2:]

@@ -1,0 +1,105 @@
+"""The points that a simulation has finished, a line each: kill it at any time and it goes on from there."""
+
+import fcntl
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from channel.calibration.simulation import ITERATIONS, Curve
+from channel.calibration.sweep import Point
+from channel.errors import BadParameter
+
+
+def provenance(seed: int) -> dict[str, Any]:
+    """What points must have in common to stand in one file."""
+    libraries = ("numpy", "numba", "sionna-no-rt")
+    return {
+        "seed": seed,
+        "iterations": ITERATIONS,
+        "versions": {name: version(name) for name in libraries},
+    }
+
+
+class Journal:
+    """A file of JSON lines: how the points were made, then the points. As a context, it is ours alone."""
+
+    def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
+        """Opens or begins the file.
+
+        Raises BadParameter where it was made otherwise, by another program, or where somebody is writing it.
+        """
+        self._file = path.open("a+", encoding="utf-8")
+        try:
+            self._points = self._taken_up(path, head)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def known(self, curve: Curve, snr_db: float) -> Point | None:
+        """This point, if it is there."""
+        return self._points.get((curve, snr_db))
+
+    def add(self, point: Point) -> None:
+        """Writes a point down, unless it is there."""
+        if self.known(point.curve, point.snr_db) is None:
+            self._points[point.curve, point.snr_db] = point
+            self._write(as_row(point))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def _taken_up(self, path: Path, head: Mapping[str, Any]) -> dict[tuple[Curve, float], Point]:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadParameter(f"{path} is being written by another process") from None
+        self._file.seek(0)
+        whole, newline, torn = self._file.read().rpartition("\n")
+        if torn:  # a line that a dying process could not finish
+            self._file.truncate(len((whole + newline).encode()))
+        if not whole:
+            self._write(head)
+        made, points = read_lines(path, whole.splitlines() or [json.dumps(head)])
+        if made != dict(head):
+            raise BadParameter(f"{path} must have been made with {dict(head)}, got {made}")
+        return points
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+
+def read_lines(path: Path, lines: list[str]) -> tuple[dict[str, Any], dict[tuple[Curve, float], Point]]:
+    """How the points were made, and the points. Raises BadParameter, with the line, for anything else."""
+    try:
+        head, *rows = [json.loads(line) for line in lines]
+        points = [from_row(row) for row in rows]
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadParameter(f"{path} must be the JSON lines of a simulation: {error!r}") from None
+    return head, {(point.curve, point.snr_db): point for point in points}
+
+
+def as_row(point: Point) -> dict[str, Any]:
+    """A point as plain data."""
+    return {
+        "modulation_order": point.curve.modulation_order,
+        "code_rate_1024": point.curve.code_rate_1024,
+        "bits": point.curve.bits,
+        "snr_db": point.snr_db,
+        "blocks": point.blocks,
+        "errors": point.errors,
+    }
+
+
+def from_row(row: Mapping[str, Any]) -> Point:
+    """A point from plain data."""
+    curve = Curve(int(row["modulation_order"]), float(row["code_rate_1024"]), int(row["bits"]))
+    return Point(curve, float(row["snr_db"]), int(row["blocks"]), int(row["errors"]))

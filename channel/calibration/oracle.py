@@ -1,0 +1,32 @@
+"""What only the simulation needs and an installation may lack: numba, and the tables inside Sionna."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from channel.errors import ChannelError
+
+
+class MissingOracle(ChannelError):
+    """The optional extra `oracle` is not installed."""
+
+
+def demand_oracle() -> None:
+    """Raises MissingOracle, with how to have it, unless numba and sionna-no-rt are there."""
+    missing = [name for name, part in (("numba", "numba"), ("sionna-no-rt", "sionna")) if not find_spec(part)]
+    if missing:
+        raise MissingOracle(
+            f"simulating codes needs {' and '.join(missing)}; have it with: pip install 'splitfl[oracle]'"
+        )
+
+
+def base_graph_file(number: int) -> Path:
+    """The CSV file of base graph 1 or 2 inside Sionna, which need not be imported for that.
+
+    Raises MissingOracle without Sionna.
+    """
+    demand_oracle()
+    found = find_spec("sionna")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    folder = Path(next(iter(found.submodule_search_locations)))
+    return folder / "phy" / "fec" / "ldpc" / "codes" / f"5G_bg{number}.csv"

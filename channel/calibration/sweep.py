@@ -1,0 +1,96 @@
+"""Which points are simulated: for every scheme a grid of SNRs across the waterfall."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from channel.block_error import REFERENCE_BITS
+from channel.calibration.base_graph import base_graph_number
+from channel.calibration.simulation import CHUNK, Curve, chunk_failures
+from channel.capacity import snr_db_of_information
+from channel.errors import BadParameter
+from channel.mcs import CQI_TABLES, MCS_TABLES
+
+SHORT_BITS, LONG_BITS = 250, 4000
+"""Two lengths beside the reference. The one or the other makes the standard use another base graph."""
+_CHECKED_MCS = (4, 9, 16, 24)
+"""Of table 5.1.3.1-1: simulated at both lengths, to check how the slope scales."""
+
+_MOST, _FEWEST = 0.97, 0.005
+"""A scouted share of failures beyond which the waterfall is over."""
+_GAP_DB = 1.0
+"""About how far the middle lies above what BICM could carry: where scouting begins."""
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """Some of the blocks of a curve failed at one SNR."""
+
+    curve: Curve
+    snr_db: float
+    blocks: int
+    errors: int
+
+
+def curves() -> tuple[Curve, ...]:
+    """Every scheme of the MCS and CQI tables at the reference length, a few at others, and every scheme at
+    the length, if there is one, that goes with the other base graph."""
+    tables = (*MCS_TABLES.values(), *CQI_TABLES.values())
+    schemes = sorted({(order, rate) for table in tables for order, rates in table.groups for rate in rates})
+    reference = [Curve(order, rate, int(REFERENCE_BITS)) for order, rate in schemes]
+    table = MCS_TABLES["64qam"]
+    orders, rates = table.modulation_order_I.tolist(), (table.code_rate_I * 1024.0).tolist()
+    checked = [
+        Curve(orders[mcs], rates[mcs], bits) for bits in (SHORT_BITS, LONG_BITS) for mcs in _CHECKED_MCS
+    ]
+    others = [other for curve in reference if (other := with_other_graph(curve)) is not None]
+    return tuple(dict.fromkeys((*reference, *checked, *others)))
+
+
+def with_other_graph(curve: Curve) -> Curve | None:
+    """The scheme at the length at which its base graph is the other one; None where it has only one."""
+    rate = curve.code_rate_1024 / 1024.0
+    here = base_graph_number(curve.bits, rate)
+    lengths = (bits for bits in (SHORT_BITS, LONG_BITS) if base_graph_number(bits, rate) != here)
+    return next((replace(curve, bits=bits) for bits in lengths), None)
+
+
+def swept(
+    curve: Curve, *, seed: int, blocks: int, done: Callable[[Curve, float], Point | None]
+) -> Iterator[Point]:
+    """The curve's points, each as soon as it is simulated; those that are `done` already as they are.
+
+    The grid has steps of 0.2 dB for the reference length, and a waterfall is as much steeper as the law says.
+    Its ends are where the first CHUNK blocks of a point fail nearly always, or nearly never.
+    Raises BadParameter unless `blocks` is a multiple of CHUNK.
+    """
+    if blocks < CHUNK or blocks % CHUNK:
+        raise BadParameter(f"blocks must be a multiple of {CHUNK} and above 0, got {blocks}")
+    code = curve.code()
+
+    def failed(snr_db: float, chunks: Iterable[int]) -> int:
+        return sum(chunk_failures(curve, code, snr_db, seed=seed, chunk=chunk) for chunk in chunks)
+
+    for snr_db in _window_db(curve, lambda snr_db: failed(snr_db, [0]) / CHUNK):
+        known = done(curve, snr_db)
+        errors = 0 if known else failed(snr_db, range(blocks // CHUNK))
+        yield known or Point(curve, snr_db, blocks, errors)
+
+
+def _window_db(curve: Curve, scouted: Callable[[float], float]) -> list[float]:
+    """The grid's SNRs across the waterfall, upwards."""
+    step_db = round(0.2 * math.sqrt(REFERENCE_BITS / curve.bits), 1)
+    bound_db = float(snr_db_of_information(curve.modulation_order, curve.code_rate_1024 / 1024.0))
+    first = last = round((bound_db + _GAP_DB) / step_db)
+    rates: dict[int, float] = {}
+
+    def rate(step: int) -> float:
+        if step not in rates:
+            rates[step] = scouted(round(step * step_db, 2))
+        return rates[step]
+
+    while rate(first) < _MOST:
+        first -= 1
+    while rate(last) > _FEWEST:
+        last += 1
+    return [round(step * step_db, 2) for step in range(first, last + 1) if _FEWEST < rate(step) < _MOST]

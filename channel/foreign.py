@@ -1,0 +1,60 @@
+"""Files that somebody else made, read as text or as numbers; nothing in them is executed or unpickled."""
+
+import zlib
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from channel.errors import BadParameter
+
+_DAMAGED = (
+    BadZipFile,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    zlib.error,
+)
+"""What numpy and zipfile raise for a file that is not what it seems."""
+
+
+def text_of(path: Path) -> str:
+    """The whole file. Raises BadParameter for what is no UTF-8, OSError where there is nothing to read."""
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadParameter(f"{path.name} must be text in UTF-8: {error}") from error
+
+
+def arrays_of(path: Path, kinds: dict[str, str]) -> dict[str, NDArray[np.generic]]:
+    """Arrays of these names from a .npz file; a kind is the letters of numpy's that its numbers may have.
+
+    Raises BadParameter for what is no such file, misses a name or holds something else than numbers.
+    """
+    with path.open("rb") as file:
+        try:
+            archive = np.load(file, allow_pickle=False)
+            found = (
+                {name: archive[name] for name in kinds if name in archive} if _is_archive(archive) else None
+            )
+        except _DAMAGED as error:
+            raise BadParameter(f"{path.name} must be a .npz file of arrays: {error}") from error
+    if found is None:
+        raise BadParameter(f"{path.name} must be a .npz file, got a single array")
+    missing = [name for name in kinds if name not in found]
+    if missing:
+        raise BadParameter(f"{path.name} must hold {', '.join(kinds)}, got none of {', '.join(missing)}")
+    for name, kind in kinds.items():
+        if found[name].dtype.kind not in kind:
+            raise BadParameter(f"{name} of {path.name} must be numbers, got {found[name].dtype}")
+    return found
+
+
+def _is_archive(loaded: object) -> bool:
+    return isinstance(loaded, NpzFile)

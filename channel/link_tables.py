@@ -1,0 +1,114 @@
+"""Two tables of a scenario that give links themselves, as Colosseum's scenarios do, instead of places.
+
+Node 0 is the base station, node u + 1 is user u.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from channel import colosseum_file
+from channel.colosseum import STEP_S
+from channel.errors import BadParameter
+from channel.taps import NodeTaps, read_npz
+from channel.traces import forward
+from channel.values import Array, at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinksTable:
+    """[links]: constant losses in decibels, `loss_db[i][j]` from node i to node j, 0 from a node to itself.
+
+    They are what `place.environment` "links" asks for; `place.loss_db` is added to each of them.
+    """
+
+    loss_db: tuple[tuple[float, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.loss_db:
+            return
+        nodes = len(self.loss_db)
+        if nodes < 2 or any(not isinstance(row, tuple) or len(row) != nodes for row in self.loss_db):
+            raise BadParameter(f"loss_db of links must be a square of at least 2 nodes, got {self.loss_db}")
+        loss_db = at_least("loss_db of links", np.asarray(self.loss_db), 0.0)
+        if np.any(np.diag(loss_db)):
+            raise BadParameter(
+                f"loss_db of links must be 0 from a node to itself, got {np.diag(loss_db).tolist()}"
+            )
+
+    @property
+    def users(self) -> int:
+        """All nodes but one."""
+        return len(self.loss_db) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TapsTable:
+    """[taps]: echoes that vary in time, from a `file` or written out; for `place.environment` "taps".
+
+    A file ends in .mat (see `colosseum_file`) or .npz (see `taps.read_npz`); it is looked for beside the
+    scenario. Written out, `gain_db[u][k][l]` is user u's tap l at `time_s[k]`, in a straight line in decibels
+    to the next, and its phase turns by `doppler_hz[l]`; delays are `delay_s[l]`, and both directions alike.
+    Users do not hear each other then. `place.loss_db` is a loss beside all of these gains; after the last
+    time everything begins again.
+    """
+
+    file: str = ""
+    time_s: tuple[float, ...] = ()
+    delay_s: tuple[float, ...] = ()
+    doppler_hz: tuple[float, ...] = ()
+    gain_db: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        written = [name for name in ("time_s", "delay_s", "doppler_hz", "gain_db") if getattr(self, name)]
+        if self.file and written:
+            raise BadParameter(f"taps must have a file or be written out, got file and {', '.join(written)}")
+        if self.file and Path(self.file).suffix not in (".mat", ".npz"):
+            raise BadParameter(f"file of taps must end in .mat or .npz, got {self.file!r}")
+        if written:
+            self._demand_written()
+
+    def _demand_written(self) -> None:
+        times, taps = len(self.time_s), len(self.delay_s)
+        forward("time_s of taps", np.asarray(self.time_s, dtype=np.float64))
+        at_least("delay_s of taps", np.asarray(self.delay_s, dtype=np.float64), 0.0)
+        if len(self.doppler_hz) != taps:
+            raise BadParameter(f"doppler_hz of taps must have {taps} numbers, got {len(self.doppler_hz)}")
+        for user, rows in enumerate(self.gain_db):
+            if len(rows) != times or any(len(row) != taps for row in rows):
+                raise BadParameter(
+                    f"gain_db of taps must have {times} rows of {taps} numbers for user {user}"
+                )
+        if not self.gain_db or not np.all(np.isfinite(np.asarray(self.gain_db, dtype=np.float64))):
+            raise BadParameter("gain_db of taps must hold finite numbers for at least one user")
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there are any."""
+        return bool(self.file or self.gain_db)
+
+    def node_taps(self) -> NodeTaps:
+        """The taps, in steps of 1 ms where they are written out. Raises BadParameter for a bad file."""
+        if self.file:
+            return taps_of_file(Path(self.file))
+        last_s = float(self.time_s[-1])
+        time_s_T: Array = np.append(np.arange(math.ceil(last_s / STEP_S - 1e-9)) * STEP_S, last_s)
+        users, taps = len(self.gain_db), len(self.delay_s)
+        gain = np.zeros((users + 1, users + 1, time_s_T.size, taps), dtype=np.complex128)
+        for user, rows in enumerate(self.gain_db):
+            for tap in range(taps):
+                gain_db_T = np.interp(time_s_T, self.time_s, [row[tap] for row in rows])
+                turn_T = np.exp(2j * math.pi * self.doppler_hz[tap] * time_s_T)
+                gain[0, user + 1, :, tap] = gain[user + 1, 0, :, tap] = 10.0 ** (gain_db_T / 20.0) * turn_T
+        gain[:, :, -1] = gain[:, :, -2]
+        delay = np.broadcast_to(np.asarray(self.delay_s, dtype=np.float64), gain.shape)
+        return NodeTaps(time_s_T=time_s_T, delay_s_NNTL=delay, gain_NNTL=gain)
+
+
+def taps_of_file(path: Path) -> NodeTaps:
+    """What a .mat or .npz file holds; errors as in the readers, BadParameter where there is no file."""
+    if not path.is_file():
+        raise BadParameter(f"file of taps must be there, got {path.name!r}")
+    return colosseum_file.read(path).taps if path.suffix == ".mat" else read_npz(path)

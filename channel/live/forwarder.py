@@ -1,0 +1,61 @@
+"""Moves packets between the TUN devices of a server and its clients, when they are due and not before."""
+
+import os
+import select
+from collections.abc import Sequence
+
+from channel.clock import Clock
+from channel.live.lateness import Lateness
+from channel.live.switch import SERVER, Switch
+
+_AT_MOST = 64
+"""Packets read from one device before the others have their turn."""
+_IDLE_S = 0.5
+
+
+class Forwarder:
+    """Reads, asks, waits and writes, until `lifeline` has something to read or its other end is closed.
+
+    `devices` are non-blocking descriptors that give and take a packet at a time: the server's, then each
+    client's. `refused` counts packets that a device did not take.
+    """
+
+    def __init__(
+        self, switch: Switch, devices: Sequence[int], lifeline: int, clock: Clock, packet_bytes: int
+    ) -> None:
+        self._switch, self._clock, self._lifeline = switch, clock, lifeline
+        self._device = dict(zip([SERVER, *range(len(devices) - 1)], devices, strict=True))
+        self._port = {device: port for port, device in self._device.items()}
+        self._packet_bytes = packet_bytes
+        self.lateness = Lateness()
+        self.refused = 0
+
+    def run(self) -> None:
+        """Forwards until the lifeline says something, or nobody holds it any more."""
+        watched = [*self._port, self._lifeline]
+        while True:
+            wait_s = min(max(self._switch.next_s() - self._clock.now_s(), 0.0), _IDLE_S)
+            ready, _, _ = select.select(watched, [], [], wait_s)
+            if self._lifeline in ready:
+                return
+            for device in ready:
+                self._read(device)
+            self._let_go()
+
+    def _read(self, device: int) -> None:
+        port = self._port[device]
+        for _ in range(_AT_MOST):
+            try:
+                packet = os.read(device, self._packet_bytes)
+            except BlockingIOError:
+                return
+            self._switch.take(port, packet, self._clock.now_s())
+
+    def _let_go(self) -> None:
+        now_s = self._clock.now_s()
+        for due_s, port, packet in self._switch.release(now_s):
+            try:
+                os.write(self._device[port], packet)
+            except BlockingIOError:
+                self.refused += 1
+            self.lateness.note(due_s, now_s)

@@ -1,0 +1,162 @@
+"""Where packets go and when: from a client up to the server, from the server down to a client. Does no I/O.
+
+A packet from one client to another goes up and then down, as through a base station. Addresses are those of
+one network: the server is the first host, client 0 the second, and so on.
+"""
+
+import heapq
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from channel.errors import BadParameter
+from channel.link import DIRECTIONS
+from channel.live.decider import Decider, Fate
+from channel.rng import stream
+from channel.values import at_least
+
+SERVER = -1
+"""The server's port; a client's is its number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What happens after the link: up to `jitter_s` more, evenly distributed, from each packet's own stream.
+
+    `in_order` holds back what overtook another, as radio bearers do (3GPP TS 38.323 clause 5.2.2.2); without
+    it, jitter and retransmission reorder packets.
+    """
+
+    seed: int
+    jitter_s: float = 0.0
+    in_order: bool = True
+
+    def __post_init__(self) -> None:
+        at_least("jitter_s", self.jitter_s, 0.0)
+
+
+@dataclass(kw_only=True, slots=True)
+class Count:
+    """The packets of one client in one direction. Offered = dropped + lost + forwarded + still on the way.
+
+    Dropped found the queue full, lost were given up by the link, which had `resent` so many times in vain or
+    not. `busy_s` is the time in which there was something on the way.
+    """
+
+    offered: int = 0
+    offered_bytes: int = 0
+    dropped: int = 0
+    lost: int = 0
+    forwarded: int = 0
+    forwarded_bytes: int = 0
+    resent: int = 0
+    busy_s: float = 0.0
+    pending: int = 0
+
+    @property
+    def loss_rate(self) -> float:
+        """The share that the link lost of what it decided about; 0 where that was nothing."""
+        decided = self.lost + self.forwarded
+        return self.lost / decided if decided else 0.0
+
+    @property
+    def throughput_bps(self) -> float:
+        """Forwarded bits over the time in which there was something on the way; 0 where there was none."""
+        return 8.0 * self.forwarded_bytes / self.busy_s if self.busy_s else 0.0
+
+
+class Switch:
+    """Asks a decider about every packet, keeps it until it is due, and counts."""
+
+    def __init__(self, decider: Decider, network: str, clients: int, order: Order) -> None:
+        """`network` is like 10.77.0.0/24; BadParameter where it has no room for so many clients."""
+        hosts = addresses(network, clients)
+        ports = zip(hosts, [SERVER, *range(clients)], strict=True)
+        self._ports = {ipaddress.ip_address(host).packed: port for host, port in ports}
+        self._decider, self._order = decider, order
+        self._kept: dict[tuple[int, str, int], tuple[bytes, int]] = {}
+        self._due: list[tuple[float, int, Fate]] = []
+        self._turn = 0
+        self._last_due_s = {(client, way): 0.0 for client in range(clients) for way in DIRECTIONS}
+        self._began_s = dict(self._last_due_s)
+        self.counts = {key: Count() for key in self._last_due_s}
+        self.strays = 0
+        """Packets that are not IPv4, or go to nobody here."""
+
+    def take(self, port: int, packet: bytes, now_s: float) -> None:
+        """A packet has come from a client, or from the server."""
+        target = self._ports.get(packet[16:20]) if packet[:1] and packet[0] >> 4 == 4 else None
+        if target is None or target == port:
+            self.strays += 1
+        elif port == SERVER:
+            self._offer(target, "down", packet, target, now_s)
+        else:
+            self._offer(port, "up", packet, target, now_s)
+
+    def release(self, now_s: float) -> Iterator[tuple[float, int, bytes]]:
+        """What is due by now: since when, for which port, and the packet."""
+        self._learn(now_s)
+        while self._due and self._due[0][0] <= now_s:
+            due_s, _, fate = heapq.heappop(self._due)
+            packet, target = self._kept.pop((fate.client, fate.direction, fate.number))
+            self._count(fate, due_s, len(packet))
+            if not fate.arrived:
+                continue
+            if fate.direction == "up" and target != SERVER:
+                self._offer(target, "down", packet, target, now_s)
+                self._learn(now_s)
+            else:
+                yield due_s, target, packet
+
+    def next_s(self) -> float:
+        """When to ask again, unless a packet comes before."""
+        due_s = self._due[0][0] if self._due else float("inf")
+        return min(due_s, self._decider.next_s())
+
+    def _offer(self, client: int, direction: str, packet: bytes, target: int, now_s: float) -> None:
+        count = self.counts[client, direction]
+        count.offered += 1
+        count.offered_bytes += len(packet)
+        number = self._decider.offer(client, direction, len(packet), now_s)
+        if number is None:
+            count.dropped += 1
+            return
+        self._kept[client, direction, number] = packet, target
+        if not count.pending:
+            self._began_s[client, direction] = now_s
+        count.pending += 1
+
+    def _learn(self, now_s: float) -> None:
+        for fate in self._decider.decided(now_s):
+            self._turn += 1
+            heapq.heappush(self._due, (self._due_s(fate), self._turn, fate))
+
+    def _due_s(self, fate: Fate) -> float:
+        due_s, order, line = fate.due_s, self._order, (fate.client, fate.direction)
+        if order.jitter_s:
+            rng = stream(order.seed, "jitter", fate.direction, fate.client, fate.number)
+            due_s += order.jitter_s * rng.random()
+        if order.in_order and fate.arrived:
+            due_s = self._last_due_s[line] = max(due_s, self._last_due_s[line])
+        return due_s
+
+    def _count(self, fate: Fate, due_s: float, size_bytes: int) -> None:
+        line = fate.client, fate.direction
+        count = self.counts[line]
+        count.pending -= 1
+        count.resent += fate.resent
+        count.busy_s += max(due_s - self._began_s[line], 0.0)
+        self._began_s[line] = max(due_s, self._began_s[line])
+        if fate.arrived:
+            count.forwarded += 1
+            count.forwarded_bytes += size_bytes
+        else:
+            count.lost += 1
+
+
+def addresses(network: str, clients: int) -> list[str]:
+    """The server's address, then each client's. Raises BadParameter where there is no room for all."""
+    hosts = ipaddress.ip_network(network)
+    if hosts.num_addresses - 3 < clients:
+        raise BadParameter(f"clients must be at most {hosts.num_addresses - 3} in {network}, got {clients}")
+    return [str(hosts[1 + number]) for number in range(clients + 1)]

@@ -1,0 +1,97 @@
+"""What a second of a cell costs, from ten users to ten thousand, and a picture of it.
+
+The making of the cell is timed with it; a decision in every slot; CPU time of one thread.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Picture
+
+from experiments.bench.cell import many_users, one_thread, timed
+from experiments.bench.fresh import Fresh, Hand
+from experiments.bench.ratio import Figure, at_most, pair_ratios
+from experiments.bench.setting import Setting
+
+USERS = (10, 100, 1_000, 10_000)
+
+_SIMULATED_S = 1.0
+_QUICK_S = 0.5
+_MOST_SWEEPS = 3
+_MOST_GROWTH = 12.0
+"""For ten times the users: linear is 10, or less as long as there is a cost that does not grow."""
+
+_BLUE, _INK = "#0072B2", "#333333"
+
+
+def cell_scale(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
+    """Seconds for a simulated second, one line for each of USERS, and how each is over the one before."""
+    duration_s, sweeps = (
+        (_QUICK_S, 1) if setting.is_quick else (_SIMULATED_S, min(setting.sweeps, _MOST_SWEEPS))
+    )
+    costs = []
+    for users in USERS:
+        progress(f"{users:,} users")
+        with one_thread(), Fresh(setting.folder / "cell.log", _time, users, duration_s, sweeps) as process:
+            costs.append(tuple(process.take(1200.0)))
+            process.go()
+    seconds = [Figure(what=_cost_of(users), ratios=cost) for users, cost in zip(USERS, costs, strict=True)]
+    growth = [
+        Figure(
+            what=f"the cost of {more:,} users / of {fewer:,}",
+            ratios=pair_ratios(costs[row + 1], costs[row]),
+            target=at_most(_MOST_GROWTH),
+        )
+        for row, (fewer, more) in enumerate(pairwise(USERS))
+    ]
+    return [*seconds, *growth]
+
+
+def picture(figures: Sequence[Figure], path: Path) -> None:
+    """Draws the seconds over the users, both in powers of ten, with a line for linear growth."""
+    seconds = {figure.what: figure.median for figure in figures}
+    costs = [seconds[_cost_of(users)] for users in USERS]
+    shown = Picture(figsize=(6.4, 4.4), layout="constrained", facecolor="white")
+    FigureCanvasAgg(shown)
+    axes = shown.add_subplot()
+    axes.loglog(USERS, [costs[-1] * users / USERS[-1] for users in USERS], "--", color=_INK, linewidth=1)
+    axes.loglog(USERS, costs, "o-", color=_BLUE)
+    axes.annotate(
+        "in proportion to users",
+        (USERS[1], costs[-1] * USERS[1] / USERS[-1]),
+        (8, -10),
+        textcoords="offset points",
+        color=_INK,
+        fontsize=9,
+    )
+    for users, cost in zip(USERS, costs, strict=True):
+        axes.annotate(
+            f"{cost:.2g} s",
+            (users, cost),
+            (0, 9),
+            textcoords="offset points",
+            ha="center",
+            color=_BLUE,
+            fontsize=9,
+        )
+    axes.set_xlabel("users of the cell")
+    axes.set_ylabel("CPU seconds for a simulated second")
+    axes.set_xlim(USERS[0] / 2, USERS[-1] * 2)
+    axes.set_ylim(bottom=min(costs) / 4, top=max(costs) * 3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(which="major", color="#DDDDDD", linewidth=0.6)
+    shown.savefig(path, dpi=160)
+
+
+def _cost_of(users: int) -> str:
+    return f"CPU s for a simulated second, {users:,} users"
+
+
+def _time(hand: Hand, users: int, duration_s: float, sweeps: int) -> None:
+    """Hands over seconds for a simulated second, a value a sweep; the smaller cells warm up first."""
+    made = many_users(users)
+    if users < USERS[-1]:
+        timed(made, duration_s)
+    hand([timed(made, duration_s)[1] / duration_s for _ in range(sweeps)])

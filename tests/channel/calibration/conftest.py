@@ -1,0 +1,15 @@
+import pytest
+
+
+@pytest.fixture(scope="package")
+def kernels():
+    """The compiled arithmetic, where numba and Sionna's tables are installed."""
+    from channel.calibration.oracle import MissingOracle, demand_oracle
+
+    try:
+        demand_oracle()
+    except MissingOracle as reason:
+        pytest.skip(str(reason))
+    from channel.calibration import kernels
+
+    return kernels

@@ -1,0 +1,77 @@
+"""Packets are messages to the cell, and their fates are its deliveries, however often it is asked."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from channel import scenario
+from channel.engine import engine_of
+from channel.errors import BadParameter
+from channel.link import Transfer
+from channel.live.cell_decider import STEP_S, CellDecider
+from channel.live.decider import Fate
+from channel.scenario import Scenario
+
+PLENTY = 10**7
+
+
+def cell(users: int = 2) -> Scenario:
+    loaded = scenario.load("jammed")
+    return replace(loaded, seed=3, place=replace(loaded.place, users=users, positions_m=()))
+
+
+def fates_of(step_s: float) -> list[Fate]:
+    """200 packets of two clients, a millisecond apart, asked about every so often."""
+    decider = CellDecider(engine_of(cell(), recovery="unacknowledged"), 2, PLENTY)
+    fates, asked_s = [], 0.0
+    for number in range(200):
+        while asked_s + step_s <= number * 1e-3:
+            asked_s += step_s
+            fates += decider.decided(asked_s)
+        assert decider.offer(number % 2, "up", 1200, number * 1e-3) == number // 2
+    return fates + decider.decided(2.0)
+
+
+def test_a_packets_fate_is_its_message_in_the_engine() -> None:
+    engine = engine_of(cell(), recovery="unacknowledged")
+    for number in range(200):
+        engine.submit(
+            Transfer(
+                client=number % 2,
+                direction="up",
+                sequence=number // 2,
+                payload_bytes=1200,
+                start_s=number * 1e-3,
+            )
+        )
+    wanted = {
+        (transfer.client, transfer.sequence): (delivery.finish_s, delivery.is_complete)
+        for transfer, delivery in engine.advance(2.0)
+    }
+    for step_s in (1e-3, 7e-3, 0.1):
+        fates = fates_of(step_s)
+        assert {(fate.client, fate.number): (fate.due_s, fate.arrived) for fate in fates} == wanted
+    assert len(wanted) == 200
+
+
+def test_a_queue_has_room_again_when_something_is_through() -> None:
+    decider = CellDecider(engine_of(cell()), 2, 2500)
+    assert [decider.offer(0, "down", 1000, 0.0) for _ in range(3)] == [0, 1, None]
+    assert decider.offer(1, "down", 1000, 0.0) == 0
+    assert len(decider.decided(1.0)) == 3
+    assert decider.offer(0, "down", 1000, 1.0) == 2
+
+
+def test_it_wants_to_be_asked_only_while_something_is_on_its_way() -> None:
+    decider = CellDecider(engine_of(cell()), 1, PLENTY)
+    assert decider.next_s() == math.inf
+    decider.offer(0, "up", 1000, 0.0)
+    assert decider.next_s() == pytest.approx(STEP_S)
+    decider.decided(1.0)
+    assert decider.next_s() == math.inf
+
+
+def test_more_clients_than_users_are_refused() -> None:
+    with pytest.raises(BadParameter, match="clients must be at most the cell's 2 users, got 3"):
+        CellDecider(engine_of(cell()), 3, PLENTY)
