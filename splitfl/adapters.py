@@ -1,4 +1,4 @@
-"""LoRA (Hu et al., ICLR'22) on the pieces of a model, by peft, and its export for the whole model.
+"""Adapters on the pieces of a model, by peft: LoRA, VeRA or IA3, on either side of the cut its own.
 
 Trainable tensors go by the names that they have in the unsplit model, without peft's name
 of the adapter in between: `bert.encoder.layer.0.attention.self.query.lora_A.weight`.
@@ -7,51 +7,46 @@ piece they are in; so the pieces together have the layout of the whole.
 """
 
 import math
-import os
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from peft import IA3Config, VeraConfig, VeraModel, inject_adapter_in_model
 from peft import LoraConfig as PeftLoraConfig
-from peft import inject_adapter_in_model
-from safetensors.torch import save_file
+from peft.tuners.vera.layer import VeraLayer
 from torch import Tensor, nn
 
 from channel.rng import stream
-from splitfl.config import AdapterConfig, LoraConfig
+from splitfl.config import AdapterConfig, SideConfig
 from splitfl.errors import ConfigError, CutError
+from splitfl.low_rank import RESIDUALS, A, B, put_residuals
 from splitfl.partition.cut import Piece, linears
-from splitfl.partition.families import CAUSAL_LM, Family, block_index, family_of
+from splitfl.partition.families import Family, block_index, family_of
 
 _INFIX = ".default"
-_A, _B = ".lora_A.weight", ".lora_B.weight"
+_TRAINED = (".lora_A.", ".lora_B.", ".vera_lambda_b.", ".vera_lambda_d.", ".ia3_l.")
 
 
-def add_lora(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> None:
-    """Freezes the piece but for its fresh parameters, and puts trainable LoRA matrices on its targets.
+def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> None:
+    """Freezes the piece but for its fresh parameters, and puts trainable adapters on its targets.
 
-    A is drawn from the seed and the tensor's full name, kaiming-uniform with a = sqrt(5) as
-    in peft, so it is the same whatever the piece; B is zero. Both are float32, as in peft.
+    What is random is drawn from the seed and a name, so that it is the same whatever the
+    piece: LoRA's A, kaiming-uniform with a = sqrt(5) as in peft, and VeRA's two projections,
+    kaiming-uniform. B is zero, VeRA's b too and its d 0.1, IA3's vectors are ones: at first
+    nothing has changed. All that is trained is float32, as in peft.
 
-    Raises ConfigError for targets that match nothing, CutError for those tied across pieces.
+    Raises ConfigError for targets that match nothing and for ranks that are not one a block,
+    CutError for targets tied across pieces.
     """
     sides = _targets(piece, adapter, cut)
     piece.requires_grad_(False)
-    if sides:
-        ranks = {name: side.rank for name, side in sides.items()}
-        alphas = {name: side.alpha for name, side in sides.items()}
-        settings = _peft_config(piece.model.config.model_type, ranks, alphas)
-        with torch.random.fork_rng(devices=[]):  # peft draws values that are replaced below
-            inject_adapter_in_model(settings, piece.model)
-    for name in piece.fresh:
-        piece.model.get_parameter(name).requires_grad_(True)
-    for name, value in trainable(piece).items():
-        if name.endswith(_A):
-            value.data = _first_a(seed, name, value)
-        elif name.endswith(_B):
-            value.data = torch.zeros_like(value, dtype=torch.float32)
+    with torch.random.fork_rng(devices=[]):  # peft draws values that are replaced below
+        for kind, own in _groups(sides, adapter):
+            _inject(piece, kind, own, adapter, cut)
+    piece.requires_grad_(False)
+    for name, value in piece.model.named_parameters():
+        value.requires_grad_(name in piece.fresh or any(part in name for part in _TRAINED))
+    _begin(piece, seed)
     piece.eval()
 
 
@@ -79,11 +74,13 @@ def trainable(piece: Piece) -> dict[str, nn.Parameter]:
 
 
 def install(piece: Piece, tensors: Mapping[str, Tensor]) -> None:
-    """Copies values into the trainable tensors of these names.
+    """Copies values into the trainable tensors of these names; residuals take the place of those there are.
 
     Raises ConfigError, and changes nothing, for a name or shape that the piece does not have.
     """
     held = trainable(piece)
+    residual = {name: value for name, value in tensors.items() if name.endswith(RESIDUALS)}
+    tensors = {name: value for name, value in tensors.items() if name not in residual}
     for name, value in tensors.items():
         if name not in held:
             raise ConfigError(
@@ -92,6 +89,7 @@ def install(piece: Piece, tensors: Mapping[str, Tensor]) -> None:
         if held[name].shape != value.shape:
             raise ConfigError(f"{name} must be {tuple(held[name].shape)}, got {tuple(value.shape)}")
     overwrite(held, tensors)
+    put_residuals(piece.model, residual, piece.model.device)
 
 
 def overwrite(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
@@ -101,47 +99,14 @@ def overwrite(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) ->
             parameters[name].copy_(value)
 
 
-def export_adapter(
-    folder: Path,
-    tensors: Mapping[str, Tensor],
-    *,
-    model_name: str,
-    model_type: str,
-    kind: str,
-    adapter: AdapterConfig,
-    cut: int,
-) -> None:
-    """Writes all pieces' trainable tensors as one adapter for `PeftModel.from_pretrained(whole, folder)`.
-
-    Ranks are read off the tensors; what is not LoRA (a new classifier) is saved whole.
-    Files appear complete or not at all, the configuration last.
-    """
-    ranks = {name.removesuffix(_A): value.shape[0] for name, value in tensors.items() if name.endswith(_A)}
-    alphas = {name: _side(family_of(model_type), name, adapter, cut).alpha for name in ranks}
-    config = _peft_config(model_type, ranks, alphas)
-    config.target_modules = sorted(ranks)  # peft made a set of them, whose order is each process's own
-    config.base_model_name_or_path = model_name
-    config.task_type = "CAUSAL_LM" if kind == CAUSAL_LM else None
-    config.modules_to_save = (
-        sorted({name.rpartition(".")[0] for name in tensors if not name.endswith((_A, _B))}) or None
-    )
-    config.inference_mode = True
-    weights = {f"base_model.model.{name}": value.detach().cpu() for name, value in tensors.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as staging:
-        save_file(weights, Path(staging) / "adapter_model.safetensors", metadata={"format": "pt"})
-        config.save_pretrained(staging)
-        for name in ("adapter_model.safetensors", "adapter_config.json"):
-            os.replace(Path(staging) / name, folder / name)
-
-
-def _targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, LoraConfig]:
+def _targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideConfig]:
     """Every module of the piece to be adapted, by its full name, and the settings of its side.
 
     Targets are looked for in the whole model, so that every piece refuses the same ones.
     """
-    sides = {name: _side(piece.family, name, adapter, cut) for name in piece.linears}
-    chosen: dict[str, LoraConfig] = {}
+    sides = {name: side_of(piece.family, name, adapter, cut) for name in piece.linears}
+    chosen: dict[str, SideConfig] = {}
+    _check_ranks(adapter, cut, piece.num_blocks)
     for label, side in (("head", adapter.head), ("body", adapter.body)):
         own = [name for name, its in sides.items() if its is side]
         if not side.targets:
@@ -163,7 +128,8 @@ def _targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, LoraCo
     return {name: side for name, side in chosen.items() if name in held}
 
 
-def _side(family: Family, name: str, adapter: AdapterConfig, cut: int) -> LoraConfig:
+def side_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> SideConfig:
+    """The settings that a module of this full name follows."""
     index = block_index(family, name)
     if index is not None:
         return adapter.head if index < cut else adapter.body
@@ -171,7 +137,15 @@ def _side(family: Family, name: str, adapter: AdapterConfig, cut: int) -> LoraCo
     return adapter.head if makes_input else adapter.body
 
 
-def _peft_config(model_type: str, ranks: Mapping[str, int], alphas: Mapping[str, float]) -> PeftLoraConfig:
+def rank_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> int:
+    """The rank of a module of this full name: its block's own, or its side's."""
+    side, index = side_of(family, name, adapter, cut), block_index(family, name)
+    if index is None or not side.ranks:
+        return side.rank
+    return side.ranks[index if index < cut else index - cut]
+
+
+def lora_config(model_type: str, ranks: Mapping[str, int], alphas: Mapping[str, float]) -> PeftLoraConfig:
     """Explicit names, with the first module's rank and alpha for all that have no others."""
     names = sorted(ranks)
     rank, alpha = (ranks[names[0]], alphas[names[0]]) if names else (1, 1.0)
@@ -185,6 +159,89 @@ def _peft_config(model_type: str, ranks: Mapping[str, int], alphas: Mapping[str,
         lora_dropout=0.0,
         bias="none",
     )
+
+
+def ia3_config(model_type: str, names: Sequence[str]) -> IA3Config:
+    """Explicit names, each with a factor for every number that it puts out."""
+    fan = family_of(model_type).fan_in_fan_out
+    return IA3Config(target_modules=list(names), feedforward_modules=[], fan_in_fan_out=fan)
+
+
+def _groups(
+    sides: Mapping[str, SideConfig], adapter: AdapterConfig
+) -> list[tuple[str, dict[str, SideConfig]]]:
+    """What peft takes at once: all LoRA, whose ranks may differ, and a side's modules of another kind."""
+    groups = [("lora", {name: its for name, its in sides.items() if its.kind == "lora"})]
+    for side in (adapter.head, adapter.body):
+        if side.kind != "lora":
+            groups.append((side.kind, {name: its for name, its in sides.items() if its is side}))
+    return [(kind, own) for kind, own in groups if own]
+
+
+def _inject(piece: Piece, kind: str, own: Mapping[str, SideConfig], adapter: AdapterConfig, cut: int) -> None:
+    model_type = piece.model.config.model_type
+    piece.model.__dict__.pop("peft_config", None)  # of the group before, which has other modules
+    if kind == "lora":
+        ranks = {name: rank_of(piece.family, name, adapter, cut) for name in own}
+        alphas = {name: side.alpha / side.rank * ranks[name] for name, side in own.items()}
+        inject_adapter_in_model(lora_config(model_type, ranks, alphas), piece.model)
+    elif kind == "vera":
+        (rank,) = {side.rank for side in own.values()}
+        fan = family_of(model_type).fan_in_fan_out
+        settings = VeraConfig(r=rank, target_modules=list(own), fan_in_fan_out=fan, save_projection=True)
+        VeraModel(piece.model, settings, _INFIX.removeprefix("."))  # peft injects nothing that layers share
+    else:
+        inject_adapter_in_model(ia3_config(model_type, list(own)), piece.model)
+
+
+def _begin(piece: Piece, seed: int) -> None:
+    """First values, from the seed and each tensor's name."""
+    for name, value in trainable(piece).items():
+        if name.endswith(A):
+            value.data = _first_a(seed, name, value)
+        elif name.endswith((B, ".vera_lambda_b")):
+            value.data = torch.zeros_like(value, dtype=torch.float32)
+        elif name.endswith(".vera_lambda_d"):
+            value.data = torch.full_like(value, 0.1, dtype=torch.float32)
+        elif name.endswith(".ia3_l"):
+            value.data = torch.ones_like(value, dtype=torch.float32)
+    drawn: dict[tuple[torch.Size, torch.Size], tuple[Tensor, Tensor]] = {}
+    for module in piece.model.modules():
+        if isinstance(module, VeraLayer):
+            first, second = projections(module)
+            shapes = first.shape, second.shape
+            if shapes not in drawn:
+                bound_A, bound_B = (
+                    math.sqrt(6 / n) for n in (piece.model.config.hidden_size, first.shape[0])
+                )
+                drawn[shapes] = (
+                    _projection(seed, "A", first.T, bound_A).T,
+                    _projection(seed, "B", second, bound_B),
+                )
+            assert module.vera_A is not None
+            assert module.vera_B is not None
+            module.vera_A["default"], module.vera_B["default"] = drawn[shapes]
+
+
+def projections(layer: VeraLayer) -> tuple[Tensor, Tensor]:
+    """VeRA's A (r, in) and B (out, r), which all its layers share; a smaller one takes the first of them."""
+    assert layer.vera_A is not None
+    assert layer.vera_B is not None
+    return layer.vera_A["default"], layer.vera_B["default"]
+
+
+def _projection(seed: int, name: str, like: Tensor, bound: float) -> Tensor:
+    """Float32 rows that do not depend on how many there are, since a piece may have fewer than the whole."""
+    drawn = stream(seed, "vera", name).uniform(-bound, bound, tuple(like.shape)).astype(np.float32)
+    return torch.from_numpy(drawn).to(like.device)
+
+
+def _check_ranks(adapter: AdapterConfig, cut: int, num_blocks: int) -> None:
+    for label, side, blocks in (("head", adapter.head, cut), ("body", adapter.body, num_blocks - cut)):
+        if side.ranks and len(side.ranks) != blocks:
+            raise ConfigError(
+                f"adapter.{label}.ranks must name one for each of the {blocks} blocks, got {len(side.ranks)}"
+            )
 
 
 def _first_a(seed: int, name: str, like: Tensor) -> Tensor:

@@ -7,8 +7,11 @@ SplitflError
 |-- ModelMissing     weights that are neither on this machine nor to be had
 |-- WireError        a frame that is not what it should be (also a ValueError)
 |-- Undelivered      a message that the link gave up on
+|-- Diverged         a training loss that is no number, or beyond all bounds
 `-- PeerLost         a peer that did not answer in time
-    `-- Timeout
+    |-- Timeout
+    |-- RunEnded     the server will not go on with this client, or with anybody
+    `-- Again        the server goes on from an earlier round, and so must its clients
 """
 
 
@@ -40,9 +43,21 @@ class Undelivered(SplitflError):
     """The link gave up on a message that the method cannot do without."""
 
 
+class Diverged(SplitflError):
+    """A training loss is not a number, or larger than any that could be right; the message names the step."""
+
+
 class PeerLost(SplitflError):
     """A peer went away or was never there."""
 
 
 class Timeout(PeerLost):
     """A peer did not answer within the time allowed."""
+
+
+class RunEnded(PeerLost):
+    """The server said that it will not go on; asking again is of no use."""
+
+
+class Again(PeerLost):
+    """The server goes on from where another round began: clients ask it from which."""

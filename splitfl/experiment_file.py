@@ -102,11 +102,13 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{name} must be a table, got {value!r}")
         return _build(hint, value, f"{name}.")
-    if isinstance(hint, types.GenericAlias):  # tuple[str, ...], the only kind of list here
-        words = [value] if isinstance(value, str) else value
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise ConfigError(f"{name} must be a list of strings, got {value!r}")
-        return tuple(words)
+    if isinstance(hint, types.GenericAlias):  # tuple[str, ...] or tuple[int, ...]
+        kind = typing.get_args(hint)[0]
+        members = [value] if type(value) is kind else value
+        if not isinstance(members, list) or not all(type(member) is kind for member in members):
+            what = {str: "strings", int: "whole numbers"}[kind]
+            raise ConfigError(f"{name} must be a list of {what}, got {value!r}")
+        return tuple(members)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:

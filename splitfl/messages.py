@@ -19,7 +19,8 @@ class Control:
 
     `ask` is one of `begin` (a client enters round `round` and says how many steps it
     will make), `skip` (a client gives up a step that it had announced), `done` (an
-    acknowledgement) and `leave` (a client has finished).
+    acknowledgement), `leave` (a client has finished) and `join` (a client asks, and is told, with
+    which round it goes on).
     """
 
     ask: str

@@ -1,20 +1,24 @@
-"""From many clients' adapters, one.
+"""What of LoRA the clients train in a round, and how one adapter is made of many.
 
 The mean of products is not the product of means: averaging LoRA's A and B apart gives
 mean(B) mean(A), not mean(B A) (relative error 0.06 to 0.74, see FedEx-LoRA, Singhal et
-al., ACL'25). It is exact where all clients hold one of the two factors in common.
+al., ACL'25). It is exact where all clients hold one of the two factors in common, and
+where what is averaged are the products themselves (see products.py). VeRA's diagonals d
+and b are factors in the same sense; IA3's vectors act alone, and their mean is exact.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 
-from splitfl.config import nearest
-from splitfl.errors import ConfigError
+from splitfl.config import one_of
+from splitfl.federation.products import fedex, stacked, truncated
 from splitfl.messages import Adapter
-from splitfl.state import State, copied, number_in, part, under, whole
+
+_FIRST, _SECOND = ("lora_A", "vera_lambda_d"), ("lora_B", "vera_lambda_b")
 
 
 class Aggregator(Protocol):
@@ -25,7 +29,7 @@ class Aggregator(Protocol):
 
 
 class Mean:
-    """Everything is trained and averaged apart: the inexact baseline (FedIT, ICASSP'24)."""
+    """Everything is trained."""
 
     def trains(self, name: str, round_index: int) -> bool:
         return True
@@ -35,7 +39,7 @@ class Ffa:
     """A stays as it began, B is trained: exact (FFA-LoRA, Sun et al., ICLR'24)."""
 
     def trains(self, name: str, round_index: int) -> bool:
-        return "lora_A" not in name
+        return not any(factor in name for factor in _FIRST)
 
 
 class Rolora:
@@ -45,18 +49,8 @@ class Rolora:
     """
 
     def trains(self, name: str, round_index: int) -> bool:
-        return ("lora_A" if round_index % 2 == 0 else "lora_B") not in name
-
-
-AGGREGATORS: Final[Mapping[str, Callable[[], Aggregator]]] = {"rolora": Rolora, "ffa": Ffa, "mean": Mean}
-
-
-def aggregator(name: str) -> Aggregator:
-    """The aggregator of this name; ConfigError where there is none."""
-    if name not in AGGREGATORS:
-        known = ", ".join(AGGREGATORS)
-        raise ConfigError(f"unknown federation.aggregator {name!r};{nearest(name, AGGREGATORS)} have {known}")
-    return AGGREGATORS[name]()
+        kept = _FIRST if round_index % 2 == 0 else _SECOND
+        return not any(factor in name for factor in kept)
 
 
 def weighted_mean(updates: Sequence[Adapter]) -> dict[str, Tensor]:
@@ -75,46 +69,43 @@ def weighted_mean(updates: Sequence[Adapter]) -> dict[str, Tensor]:
     return {name: (total / weights[name]).to(kinds[name]) for name, total in sums.items()}
 
 
-class Averager:
-    """Collects a round's updates and holds what has become of them so far."""
+Merge = Callable[[Sequence[Adapter]], dict[str, Tensor]]
+"""What the updates of a round come to: values, and residuals to add to what there was."""
 
-    def __init__(self) -> None:
-        self.tensors: dict[str, Tensor] = {}
-        self._version = 0
-        self._changed_in: dict[str, int] = {}
-        self._updates: list[Adapter] = []
 
-    def receive(self, update: Adapter) -> None:
-        """One client's work; an update without samples says nothing and is left out."""
-        if update.samples:
-            self._updates.append(update)
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A way of aggregation.
 
-    def end_round(self) -> None:
-        """The updates become the next version; none came: the version stays."""
-        if self._updates:
-            self._version += 1
-            merged = weighted_mean(self._updates)
-            self.tensors |= merged
-            self._changed_in |= dict.fromkeys(merged, self._version)
-            self._updates = []
+    `is_exact`: the product of what comes out is the mean of the clients' products.
+    `needs_individual_updates`: a sum of the updates, as the air can make it, is not enough.
+    `pads`: a client of lower rank than others counts with zeros in what it does not have.
+    """
 
-    def since(self, version: int) -> Adapter | None:
-        """What has changed since a client's version; None where nothing has."""
-        changed = {name: self.tensors[name] for name, at in self._changed_in.items() if at > version}
-        return Adapter(version=self._version, tensors=changed) if changed else None
+    rule: Callable[[], Aggregator]
+    merge: Merge = weighted_mean
+    is_exact: bool = True
+    needs_individual_updates: bool = False
+    pads: bool = True
 
-    def state(self) -> State:
-        """The tensors, their version, and when each last changed; see Stateful."""
-        changed = {name: whole(at) for name, at in self._changed_in.items()}
-        return {
-            **under("value", copied(self.tensors)),
-            **under("changed", changed),
-            "version": whole(self._version),
-        }
 
-    def restore(self, state: State) -> None:
-        """See Stateful; updates that have come since are forgotten."""
-        self._version = number_in(state, "version")
-        self.tensors = part(state, "value")
-        self._changed_in = {name: int(at) for name, at in part(state, "changed").items()}
-        self._updates = []
+AGGREGATORS: Final[Mapping[str, Row]] = {
+    "rolora": Row(rule=Rolora),
+    "ffa": Row(rule=Ffa),
+    "mean": Row(rule=Mean, is_exact=False),  # the baseline (FedIT, ICASSP'24)
+    "stack": Row(rule=Mean, merge=stacked, needs_individual_updates=True, pads=False),
+    "fedex": Row(rule=Mean, merge=fedex, needs_individual_updates=True),
+    "svd": Row(rule=Mean, merge=truncated, is_exact=False, needs_individual_updates=True),
+    "seed-scalar": Row(rule=Mean, is_exact=False),  # everybody takes all steps: no tensor is averaged
+}
+
+
+def row(name: str) -> Row:
+    """The way of aggregation of this name; ConfigError where there is none."""
+    one_of("federation.aggregator", name, AGGREGATORS)
+    return AGGREGATORS[name]
+
+
+def aggregator(name: str) -> Aggregator:
+    """What clients train by the way of aggregation of this name; ConfigError where there is none."""
+    return row(name).rule()

@@ -28,6 +28,10 @@ class Turns:
         if len(self._laps) == self._clients:
             self._positions = {turn: self.base + self._clients + i for i, turn in enumerate(self.order())}
 
+    def laps(self, client: int) -> int | None:
+        """How many laps this client's round has; None until it has begun."""
+        return self._laps.get(client)
+
     def position(self, client: int, lap: int) -> int | None:
         """Where this message stands in the whole run; None while that cannot be known yet."""
         return self.base + client if lap == 0 else self._positions.get((client, lap))

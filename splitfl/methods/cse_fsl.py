@@ -9,51 +9,83 @@ Head and auxiliary are averaged once a round.
 # B batch, T tokens, D hidden
 
 from collections.abc import Generator, Mapping
+from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from splitfl.config import MethodConfig
+from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.messages import Activation, Control, Message, Reply
 from splitfl.methods.auxiliary import apart
 from splitfl.methods.body import Body
 from splitfl.methods.heads import Heads
 from splitfl.methods.learner import Learner, pack, unpack
+from splitfl.methods.passes import hold_inputs_alone, parts
 from splitfl.methods.seam import ClientRound, Outcome, Ticket
 from splitfl.partition.cut import Piece
 from splitfl.state import State, part, under
+
+
+class Lesson(Protocol):
+    """How a client learns from a batch all by itself."""
+
+    def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
+        """Learns from a batch; the hidden state (B, T, D) from before it did, without a graph."""
 
 
 class CseClient:
     """Runs head and auxiliary; the learner holds both."""
 
     def __init__(
-        self, learner: Learner, auxiliary: Piece, batches: Batches, steps: int, upload_interval: int
+        self, learner: Learner, learn: Lesson, batches: Batches, steps: int, upload_interval: int
     ) -> None:
-        self._local = Local(learner, auxiliary, batches, steps, upload_interval)
+        self._local = Local(learner, learn, batches, steps, upload_interval)
         self._learner = learner
         self.take_flops = learner.take_flops
+        self.state = learner.state
+        self.restore = learner.restore
 
     def round(self, round_index: int) -> ClientRound:
-        begin = self._learner.begin(round_index, self._local.uploads + 1)
-        self._learner.enter((yield begin), round_index)
-        samples = yield from self._local.steps(round_index)
-        yield self._learner.upload(round_index, samples)
+        return self._learner.round(round_index, self._local.uploads + 1, self._local.steps(round_index))
 
-    def state(self) -> State:
-        return self._learner.state()
 
-    def restore(self, state: State) -> None:
-        self._learner.restore(state)
+class Backprop:
+    """One step of head and auxiliary down the gradient of the auxiliary's loss."""
+
+    def __init__(self, learner: Learner, auxiliary: Piece, settings: MethodConfig) -> None:
+        self._learner = learner
+        self._auxiliary = auxiliary
+        self._size = settings.micro_batch
+        self._is_checkpointed = settings.checkpoint_head
+        if settings.checkpoint_head:
+            hold_inputs_alone(learner.piece)
+
+    def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
+        """See Lesson."""
+        learner = self._learner
+        hidden_BTD = []
+        for some in parts(batch.labels, self._size):
+            hidden_BTD.append(learner.piece(some.of(batch.inputs), {}))
+            loss = self._auxiliary(hidden_BTD[-1], some.of(context), batch.labels[some.rows]).loss
+            (loss * some.weight).backward()
+            hidden_BTD[-1] = hidden_BTD[-1].detach()
+        learner.step()
+        cost = learner.cost(batch.shape_BT)
+        learner.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
+        learner.flops += learner.cost(batch.shape_BT, self._auxiliary).step_flops
+        return torch.cat(hidden_BTD)
 
 
 class Local:
-    """A head that learns from its auxiliary's loss, and shows the server every q-th activation."""
+    """A head that learns by itself, and shows the server every q-th activation."""
 
     def __init__(
-        self, learner: Learner, auxiliary: Piece, batches: Batches, steps: int, upload_interval: int
+        self, learner: Learner, learn: Lesson, batches: Batches, steps: int, upload_interval: int
     ) -> None:
         self._learner = learner
-        self._auxiliary = auxiliary
+        self._learn = learn
         self._batches = batches
         self._steps = range(steps)
         self._uploaded = self._steps[::upload_interval]
@@ -65,18 +97,14 @@ class Local:
 
     def steps(self, round_index: int) -> Generator[Message, Reply, int]:
         """The steps of a round; the samples learnt from."""
-        learner, head, samples = self._learner, self._learner.piece, 0
+        head, samples = self._learner.piece, 0
         for step in self._steps:
             batch = self._batches.batch(round_index * len(self._steps) + step).to(head.model.device)
-            hidden_BTD = head(batch.inputs, {})
             context = head.context_of(batch.inputs)
-            self._auxiliary(hidden_BTD, context, batch.labels).loss.backward()
-            learner.step()
-            learner.flops += learner.cost(hidden_BTD.shape).step_flops
-            learner.flops += learner.cost(hidden_BTD.shape, self._auxiliary).step_flops
+            hidden_BTD = self._learn(batch, context, round_index, step)
             samples += len(batch.ids_B)
             if step in self._uploaded:  # what becomes of it changes nothing here
-                hidden = pack(hidden_BTD.detach(), context.get("mask"))
+                hidden = pack(hidden_BTD, context.get("mask"))
                 yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
         return samples
 
@@ -84,10 +112,10 @@ class Local:
 class CseServer:
     """Runs the body on whatever comes; averages heads and auxiliaries."""
 
-    def __init__(self, body: Body, upload_interval: int) -> None:
+    def __init__(self, body: Body, heads: Heads, upload_interval: int) -> None:
         self._body = body
         self._interval = upload_interval
-        self._heads = Heads("cse-fsl")
+        self._heads = heads
 
     def compute(self, ticket: Ticket, message: Message) -> Outcome:
         match message:

@@ -32,6 +32,8 @@ class DecomflClient:
         self._batches = batches
         self._steps = steps
         self.take_flops = walker.take_flops
+        self.state = walker.state
+        self.restore = walker.restore
 
     def round(self, round_index: int) -> ClientRound:
         walker, model = self.walker, self.walker.piece
@@ -46,12 +48,6 @@ class DecomflClient:
             losses.append(loss.item())
             samples += len(batch.ids_B)
         yield walker.upload(round_index, samples, tuple(losses))
-
-    def state(self) -> State:
-        return self.walker.state()
-
-    def restore(self, state: State) -> None:
-        self.walker.restore(state)
 
 
 class DecomflServer:

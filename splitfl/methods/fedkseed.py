@@ -70,6 +70,14 @@ class PoolWalk:
                     self.move(self._along(index, member), -self._lr * total)
         return scalars.round
 
+    def memory(self) -> dict[str, Tensor]:
+        """Nothing: the sums say all."""
+        return {}
+
+    def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """None of these is memory."""
+        return dict(tensors)
+
     def _along(self, index: int, member: int) -> Directions:
         return self._walk.along(self._sets[index], "pool", member)
 

@@ -23,7 +23,7 @@ from splitfl.data.loader import Batches
 from splitfl.messages import Activation, Adapter, Control, Message
 from splitfl.methods.auxiliary import Sample, align, apart, with_prefix
 from splitfl.methods.body import Body, BodyStep
-from splitfl.methods.cse_fsl import Local, acknowledge
+from splitfl.methods.cse_fsl import Backprop, Local, acknowledge
 from splitfl.methods.heads import Heads
 from splitfl.methods.learner import Learner, unpack
 from splitfl.methods.seam import ClientRound, Outcome, Ticket
@@ -35,11 +35,12 @@ class SageClient:
     """Runs head and auxiliary; only the head learns here."""
 
     def __init__(
-        self, learner: Learner, auxiliary: Piece, batches: Batches, steps: int, upload_interval: int
+        self, learner: Learner, auxiliary: Piece, batches: Batches, steps: int, settings: MethodConfig
     ) -> None:
         self._auxiliary = trainable(auxiliary)
         auxiliary.requires_grad_(False)
-        self._local = Local(learner, auxiliary, batches, steps, upload_interval)
+        learn = Backprop(learner, auxiliary, settings)
+        self._local = Local(learner, learn, batches, steps, settings.upload_interval)
         self._learner = learner
         self._aligned_in = 0
         self.take_flops = learner.take_flops
@@ -82,13 +83,15 @@ class _Aligned:
 class SageServer:
     """Runs the body on whatever comes, aligns the auxiliaries to it, averages the heads."""
 
-    def __init__(self, body: Body, auxiliary: Piece, clients: int, settings: MethodConfig, lr: float) -> None:
+    def __init__(
+        self, body: Body, heads: Heads, auxiliary: Piece, clients: int, settings: MethodConfig, lr: float
+    ) -> None:
         share_frozen(body.piece, auxiliary)
         self._body = body
         self._scratch = auxiliary
         self._settings = settings
         self._lr = lr
-        self._heads = Heads("fsl-sage")
+        self._heads = heads
         self._auxiliaries = [_snapshot(auxiliary) for _ in range(clients)]
         self._aligned_in = [0] * clients
         self._uploads = [deque[Activation](maxlen=settings.align_batches) for _ in range(clients)]
@@ -142,7 +145,7 @@ class SageServer:
         change, flops = None, 0.0
         if ticket.round // interval > aligned_in // interval and self._uploads[ticket.client]:
             change, flops = self._align(ticket)
-        news = self._heads.news(message)
+        news = self._heads.news(ticket, message)
         tensors = dict(news.tensors) if news else {}
         if change is not None:
             tensors |= with_prefix(change.tensors)

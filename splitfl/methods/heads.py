@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from splitfl.federation.aggregate import Averager
+from splitfl.federation.averager import Averager
 from splitfl.messages import Adapter, Control, Message
 from splitfl.methods.seam import Outcome, Ticket, unexpected
 from splitfl.state import State
@@ -13,27 +13,27 @@ from splitfl.state import State
 class Heads:
     """How a round begins and ends wherever clients learn: what has changed goes down, their work comes up."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, averager: Averager) -> None:
         self._method = method
-        self._averager = Averager()
+        self._averager = averager
 
     @property
     def tensors(self) -> dict[str, Tensor]:
         """What the rounds so far have come to."""
         return self._averager.tensors
 
-    def news(self, message: Control) -> Adapter | None:
+    def news(self, ticket: Ticket, message: Control) -> Adapter | None:
         """What has changed since the version that a client names as it begins."""
-        return self._averager.since(int(message.values.get("version", 0)))
+        return self._averager.since(int(message.values.get("version", 0)), ticket.client)
 
     def answer(self, ticket: Ticket, message: Message) -> Outcome:
         """The answer to a beginning and to an upload; WireError for anything else."""
         done = Control(ask="done", round=ticket.round)
         match message:
             case Adapter():
-                return Outcome(reply=done, change=message)
+                return Outcome(reply=done, losses=message.losses, samples=message.samples, change=message)
             case Control(ask="begin"):
-                return Outcome(reply=self.news(message) or done)
+                return Outcome(reply=self.news(ticket, message) or done)
         raise unexpected(self._method, message)
 
     def take(self, outcome: Outcome | None) -> Any:

@@ -76,8 +76,9 @@ class History:
         self._rounds[self._version] = parts
         self._version = self._walk.replay(self._scalars(self._version), self._version)
         self._slopes, self._samples = {}, {}
-        whole = sum(tensor.numel() for tensor in self._walk.tensors.values())
-        while sum(part.numel() for parts in self._rounds.values() for part in parts) > whole:
+        held = [*self._walk.tensors.values(), *self._walk.memory().values()]
+        numbers = sum(tensor.numel() for tensor in held)
+        while sum(part.numel() for parts in self._rounds.values() for part in parts) > numbers:
             del self._rounds[min(self._rounds)]
 
     def since(self, version: int) -> Scalars | Adapter | None:
@@ -91,7 +92,7 @@ class History:
             return None
         missed = range(version, self._version)
         names = sorted({name for at in missed for name in self._walk.names(at)})
-        changed = {name: self._walk.tensors[name].clone() for name in names}
+        changed = {name: self._walk.tensors[name].clone() for name in names} | self._walk.memory()
         if version in self._rounds:
             scalars = self._scalars(version)
             if scalars.values.numel() <= sum(tensor.numel() for tensor in changed.values()):
@@ -106,6 +107,7 @@ class History:
         return {
             **under("value", copied(self._walk.tensors)),
             **under("round", held),
+            **under("memory", copied(self._walk.memory())),
             "version": whole(self._version),
         }
 
@@ -113,6 +115,7 @@ class History:
         """See Stateful; slopes that have come since are forgotten."""
         self._version = number_in(state, "version")
         overwrite(self._walk.tensors, part(state, "value"))
+        self._walk.remember(part(state, "memory"))
         self._rounds = {
             at: tuple(client["slopes"] for client in numbered(parts).values())
             for at, parts in numbered(part(state, "round")).items()

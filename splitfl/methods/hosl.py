@@ -36,6 +36,8 @@ class HoslClient:
         self._steps = steps
         self._mu = mu
         self.take_flops = walker.take_flops
+        self.state = walker.state
+        self.restore = walker.restore
 
     def round(self, round_index: int) -> ClientRound:
         walker, head = self.walker, self.walker.piece
@@ -49,12 +51,6 @@ class HoslClient:
             hidden = torch.stack([here, *around])
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
             walker.follow(slopes(reply.values, self._mu) if isinstance(reply, Scalars) else None)
-
-    def state(self) -> State:
-        return self.walker.state()
-
-    def restore(self, state: State) -> None:
-        self.walker.restore(state)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -36,6 +36,8 @@ class HybridClient:
         self._batches = batches
         self._steps = steps
         self.take_flops = walker.take_flops
+        self.state = walker.state
+        self.restore = walker.restore
 
     def round(self, round_index: int) -> ClientRound:
         walker, head = self.walker, self.walker.piece
@@ -53,12 +55,6 @@ class HybridClient:
             else:  # a lost one costs this step, no more
                 walker.follow(None)
         yield walker.upload(round_index, samples)
-
-    def state(self) -> State:
-        return self.walker.state()
-
-    def restore(self, state: State) -> None:
-        self.walker.restore(state)
 
 
 class HybridServer:

@@ -1,6 +1,6 @@
 """A piece that learns on the spot: its trainable tensors, their optimiser, its FLOPs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +8,9 @@ from torch import Tensor
 from splitfl.adapters import install, overwrite, trainable
 from splitfl.config import TrainConfig
 from splitfl.federation.aggregate import Aggregator
-from splitfl.messages import Adapter, Control, Reply
+from splitfl.low_rank import RESIDUAL_A, RESIDUALS, B, extended, residuals
+from splitfl.messages import Adapter, Control, Message, Reply
+from splitfl.methods.seam import ClientRound
 from splitfl.partition.cost import Cost, cost
 from splitfl.partition.cut import Piece
 from splitfl.state import State, copied, moments, number_in, part, set_moments, under, whole
@@ -39,11 +41,22 @@ class Learner:
         self._parameters = trainable(piece)
         self._optimiser = adamw(self._parameters, train.head_lr, train)
         self._of_above: dict[str, torch.nn.Parameter] = {}
+        self._names_above: set[str] = set()
         if above is not None:
             self._of_above = {f"{prefix}{name}": value for name, value in trainable(above).items()}
+            self._names_above = {_module(name) for name in trainable(above)}
             self._optimiser.add_param_group({"params": list(self._of_above.values()), "lr": train.body_lr})
             assert self._parameters.keys().isdisjoint(self._of_above)
             self._parameters |= self._of_above
+
+    def round(self, round_index: int, messages: int, steps: Generator[Message, Reply, int]) -> ClientRound:
+        """A client's round: it begins, takes its steps, which come to so many samples, and sends its work in.
+
+        `messages` are those of the steps, and one more.
+        """
+        self.enter((yield self.begin(round_index, messages)), round_index)
+        samples = yield from steps
+        yield self.upload(round_index, samples)
 
     def begin(self, round_index: int, messages: int) -> Control:
         """Asks to begin a round of so many further messages, naming the version held."""
@@ -99,19 +112,45 @@ class Learner:
         """Version, values and moments."""
         values = {name: parameter.detach() for name, parameter in self._parameters.items()}
         held = under("value", copied(values)) | under("moment", moments(self._parameters, self._optimiser))
-        return held | {"version": whole(self._version)}
+        residual = under("residual", copied(residuals(self.piece.model)))
+        if self._above is not None:
+            residual |= under("residual_above", copied(residuals(self._above.model)))
+        return held | residual | {"version": whole(self._version)}
 
     def restore(self, state: State) -> None:
         """See Stateful."""
         self._version = number_in(state, "version")
         overwrite(self._parameters, part(state, "value"))
         set_moments(self._parameters, self._optimiser, part(state, "moment"))
+        install(self.piece, part(state, "residual"))
+        if self._above is not None:
+            install(self._above, part(state, "residual_above"))
 
     def _install(self, tensors: Mapping[str, Tensor]) -> None:
-        install(self.piece, {name: value for name, value in tensors.items() if name not in self._of_above})
+        """Values take the place of those there are, residuals are added to them.
+
+        A residual without factors holds them: what was in B is in it now, so B begins anew.
+        """
+        for name in tensors:
+            second = name.removesuffix(RESIDUAL_A) + B
+            if name.endswith(RESIDUAL_A) and second not in tensors:
+                torch.nn.init.zeros_(self._parameters[second])
+        of_above = {f"{self._prefix}{name}" for name in self._names_above}
+        own = {name: value for name, value in tensors.items() if _module(name) not in of_above}
+        _take(self.piece, own)
         if self._above is not None:
-            names = self._of_above.keys() & tensors.keys()
-            install(self._above, {name.removeprefix(self._prefix): tensors[name] for name in names})
+            others = {n.removeprefix(self._prefix): value for n, value in tensors.items() if n not in own}
+            _take(self._above, others)
+
+
+def _take(piece: Piece, tensors: Mapping[str, Tensor]) -> None:
+    more = {name: value for name, value in tensors.items() if name.endswith(RESIDUALS)}
+    install(piece, {**tensors, **extended(residuals(piece.model), more)})
+
+
+def _module(name: str) -> str:
+    """The module that a tensor is of, by whatever names its adapters go."""
+    return name.rpartition(".lora_")[0] or name.rpartition(".residual_")[0] or name
 
 
 def adamw(parameters: Mapping[str, torch.nn.Parameter], lr: float, train: TrainConfig) -> torch.optim.AdamW:

@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from splitfl.config import MethodConfig, PartitionConfig, RunConfig
+from splitfl.config import MethodConfig, RunConfig
 from splitfl.data.loader import Batches
+from splitfl.federation.aggregate import AGGREGATORS
 from splitfl.methods.seam import ClientMethod, Pieces, ServerMethod
 
 Client = Callable[[Pieces, Batches, int, RunConfig], ClientMethod]
@@ -28,6 +29,10 @@ class Method:
     """A row: what it is, how its two sides are made, which optional settings they read, whom to cite.
 
     Whatever stands in `optional` and is not in `reads` must be left at its default.
+    `aggregators` are the ways of aggregation that it can work with, and `holds` says whose
+    adapters its client has: of the head, or of the whole model.
+    `needs` are settings, as `table.key=value`, for whoever lays methods side by side: without such
+    a one it cannot run.
     """
 
     about: str
@@ -36,13 +41,48 @@ class Method:
     citations: tuple[str, ...]
     reads: frozenset[str] = frozenset()
     refuse: Refuse = _anything_goes
+    needs: tuple[str, ...] = ()
+    aggregators: frozenset[str] = frozenset(AGGREGATORS)
+    holds: tuple[str, ...] = ("head",)
+
+
+_LEARNT: Final = (
+    "adapter.head",
+    "train.head_lr",
+    "train.body_lr",
+    "federation.aggregator",
+    "federation.client_ranks",
+    "federation.robust",
+    "federation.trim",
+    "federation.clip_norm",
+    "federation.server_optimiser",
+    "federation.server_lr",
+    "partition.tail_blocks",
+)
+"""What is said of the clients' learning, outside the method's own table."""
 
 
 def optional(config: RunConfig) -> dict[str, tuple[Any, Any]]:
     """The settings that only some methods read: their values and their defaults."""
-    own = {
-        f"method.{one.name}": (getattr(config.method, one.name), one.default)
+    own = [
+        f"method.{one.name}"
         for one in dataclasses.fields(MethodConfig)
         if one.name not in ("name", "in_flight")  # the second is a bound, which every method keeps
-    }
-    return own | {"partition.tail_blocks": (config.partition.tail_blocks, PartitionConfig.tail_blocks)}
+    ]
+    plain = RunConfig()
+    return {name: (_at(config, name), _at(plain, name)) for name in (*own, *_LEARNT)}
+
+
+def fitted(config: RunConfig, reads: frozenset[str]) -> RunConfig:
+    """The same settings for a method that reads these: what it does not read stands at its default."""
+    for name, (got, default) in optional(config).items():
+        if got != default and name not in reads:
+            table, _, key = name.partition(".")
+            changed = dataclasses.replace(getattr(config, table), **{key: default})
+            config = dataclasses.replace(config, **{table: changed})
+    return config
+
+
+def _at(config: RunConfig, name: str) -> Any:
+    table, _, key = name.partition(".")
+    return getattr(getattr(config, table), key)

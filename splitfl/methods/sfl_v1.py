@@ -22,10 +22,10 @@ from splitfl.state import State, listed, numbered, part, under
 class SflV1Server:
     """Runs each client's own body; averages bodies and heads. The client is that of `sfl-v2`."""
 
-    def __init__(self, bodies: Sequence[Body], rule: Aggregator) -> None:
+    def __init__(self, bodies: Sequence[Body], heads: Heads, rule: Aggregator) -> None:
         self._bodies = bodies
         self._rule = rule
-        self._heads = Heads("sfl-v1")
+        self._heads = heads
         self._samples = [0] * len(bodies)
         self._free(0)
 

@@ -7,15 +7,17 @@ comes down; per round each client's adapter goes up and the federation's comes d
 
 # B batch, T tokens, D hidden, N real tokens of a batch
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 
 from torch import Tensor
 
+from splitfl.config import MethodConfig
 from splitfl.data.loader import Batches
-from splitfl.messages import Activation, Gradient, Message
+from splitfl.messages import Activation, Gradient, Message, Reply
 from splitfl.methods.body import Body
 from splitfl.methods.heads import Heads
 from splitfl.methods.learner import Learner, pack, unpack
+from splitfl.methods.passes import Passes
 from splitfl.methods.seam import ClientRound, Outcome, Ticket
 from splitfl.state import State, part, under
 
@@ -23,47 +25,43 @@ from splitfl.state import State, part, under
 class SflClient:
     """Runs the head; learns from the gradient that comes back."""
 
-    def __init__(self, learner: Learner, batches: Batches, steps: int) -> None:
+    def __init__(self, learner: Learner, batches: Batches, steps: int, settings: MethodConfig) -> None:
         self._learner = learner
+        self._passes = Passes(learner, settings)
         self._batches = batches
-        self._steps = steps
+        self._num_steps = steps
         self.take_flops = learner.take_flops
+        self.state = learner.state
+        self.restore = learner.restore
 
     def round(self, round_index: int) -> ClientRound:
-        learner, head = self._learner, self._learner.piece
-        learner.enter((yield learner.begin(round_index, self._steps + 1)), round_index)
-        samples = 0
-        for step in range(self._steps):
-            batch = self._batches.batch(round_index * self._steps + step).to(head.model.device)
-            hidden_BTD = head(batch.inputs, {})
+        return self._learner.round(round_index, self._num_steps + 1, self._steps(round_index))
+
+    def _steps(self, round_index: int) -> Generator[Message, Reply, int]:
+        learner, head, samples = self._learner, self._learner.piece, 0
+        for step in range(self._num_steps):
+            batch = self._batches.batch(round_index * self._num_steps + step).to(head.model.device)
+            hidden_BTD = self._passes.forth(batch)
             context = head.context_of(batch.inputs)
-            learner.flops += learner.cost(hidden_BTD.shape).forward_flops
             reply = yield Activation(
                 ids_B=batch.ids_B,
-                hidden=pack(hidden_BTD.detach(), context.get("mask")),
+                hidden=pack(hidden_BTD, context.get("mask")),
                 context=context,
                 labels=batch.labels,
             )
             if isinstance(reply, Gradient):  # a lost one costs this step, no more
-                hidden_BTD.backward(unpack(reply.grad.to(hidden_BTD.device), context.get("mask")))
-                learner.flops += learner.cost(hidden_BTD.shape).backward_flops
+                self._passes.back(unpack(reply.grad.to(hidden_BTD.device), context.get("mask")))
                 learner.step()
                 samples += len(batch.ids_B)
-        yield learner.upload(round_index, samples)
-
-    def state(self) -> State:
-        return self._learner.state()
-
-    def restore(self, state: State) -> None:
-        self._learner.restore(state)
+        return samples
 
 
 class SflServer:
     """Runs the body on every client's activations in turn; averages the heads' adapters."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, heads: Heads) -> None:
         self._body = body
-        self._heads = Heads("sfl-v2")
+        self._heads = heads
 
     def compute(self, ticket: Ticket, message: Message) -> Outcome:
         match message:

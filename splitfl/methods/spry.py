@@ -23,7 +23,6 @@ from splitfl.methods.forward_mode import paths, tangent
 from splitfl.methods.learner import Learner
 from splitfl.methods.seam import ClientRound
 from splitfl.methods.walk import Walk
-from splitfl.state import State
 
 
 class Slice:
@@ -58,6 +57,8 @@ class SpryClient:
         self._steps = steps
         self._perturbations = perturbations
         self.take_flops = learner.take_flops
+        self.state = learner.state
+        self.restore = learner.restore
 
     def round(self, round_index: int) -> ClientRound:
         learner, model = self.learner, self.learner.piece
@@ -73,12 +74,6 @@ class SpryClient:
         reply = yield learner.upload(round_index, samples, tuple(losses))
         if reply is LOST:  # nobody else holds this slice, so what nobody heard of must not stay
             install(model, before)
-
-    def state(self) -> State:
-        return self.learner.state()
-
-    def restore(self, state: State) -> None:
-        self.learner.restore(state)
 
     def _estimate(self, batch: Batch, round_index: int, step: int) -> float:
         """Leaves the estimated gradient in the slice; the loss."""

@@ -10,20 +10,21 @@ step, on both sides, and no more; only where the last answer is lost has the bod
 
 # B batch, T tokens, D hidden
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from splitfl.adapters import install, trainable
-from splitfl.config import RunConfig
+from splitfl.config import MethodConfig, RunConfig
 from splitfl.data.loader import Batches
 from splitfl.errors import ConfigError
-from splitfl.messages import Activation, Control, Gradient, Message, Output
+from splitfl.messages import Activation, Control, Gradient, Message, Output, Reply
 from splitfl.methods.body import Body, BodyStep
 from splitfl.methods.heads import Heads
 from splitfl.methods.learner import Learner, pack, unpack
+from splitfl.methods.passes import Passes, parts
 from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
 from splitfl.partition.cost import Cost, cost
 from splitfl.partition.cut import Piece
@@ -33,48 +34,55 @@ from splitfl.state import State, part, under
 class UshapeClient:
     """Runs head and tail; the loss is its own."""
 
-    def __init__(self, learner: Learner, tail: Piece, batches: Batches, steps: int) -> None:
+    def __init__(
+        self, learner: Learner, tail: Piece, batches: Batches, steps: int, settings: MethodConfig
+    ) -> None:
         self._learner = learner
+        self._passes = Passes(learner, settings)
+        self._size = settings.micro_batch
         self._tail = tail
         self._batches = batches
-        self._steps = steps
+        self._num_steps = steps
         self.take_flops = learner.take_flops
+        self.state = learner.state
+        self.restore = learner.restore
 
     def round(self, round_index: int) -> ClientRound:
-        learner, head = self._learner, self._learner.piece
-        learner.enter((yield learner.begin(round_index, 2 * self._steps + 1)), round_index)
-        samples = 0
-        for step in range(self._steps):
-            batch = self._batches.batch(round_index * self._steps + step).to(head.model.device)
-            hidden_BTD = head(batch.inputs, {})
+        return self._learner.round(round_index, 2 * self._num_steps + 1, self._steps(round_index))
+
+    def _steps(self, round_index: int) -> Generator[Message, Reply, int]:
+        learner, head, samples = self._learner, self._learner.piece, 0
+        for step in range(self._num_steps):
+            batch = self._batches.batch(round_index * self._num_steps + step).to(head.model.device)
+            hidden_BTD = self._passes.forth(batch)
             context = head.context_of(batch.inputs)
-            learner.flops += learner.cost(hidden_BTD.shape).forward_flops
-            hidden = pack(hidden_BTD.detach(), context.get("mask"))
+            hidden = pack(hidden_BTD, context.get("mask"))
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context)
             if not isinstance(reply, Output):  # the turn was announced, so something must be said
                 yield Control(ask="skip", round=round_index)
                 continue
             upper_BTD = unpack(reply.hidden.to(hidden_BTD.device), context.get("mask")).requires_grad_()
-            loss = self._tail(upper_BTD, context, batch.labels).loss
-            loss.backward()
+            loss = self._descend(upper_BTD, context, batch.labels)
             learner.flops += learner.cost(hidden_BTD.shape, self._tail).step_flops
             assert upper_BTD.grad is not None
             grad = pack(upper_BTD.grad, context.get("mask"))
-            reply = yield Gradient(ids_B=batch.ids_B, grad=grad, loss=loss.item())
+            reply = yield Gradient(ids_B=batch.ids_B, grad=grad, loss=loss)
             if isinstance(reply, Gradient):
-                hidden_BTD.backward(unpack(reply.grad.to(hidden_BTD.device), context.get("mask")))
-                learner.flops += learner.cost(hidden_BTD.shape).backward_flops
+                self._passes.back(unpack(reply.grad.to(hidden_BTD.device), context.get("mask")))
                 learner.step()
                 samples += len(batch.ids_B)
             else:
                 learner.forget()
-        yield learner.upload(round_index, samples)
+        return samples
 
-    def state(self) -> State:
-        return self._learner.state()
-
-    def restore(self, state: State) -> None:
-        self._learner.restore(state)
+    def _descend(self, upper_BTD: Tensor, context: Mapping[str, Tensor], labels: Tensor) -> float:
+        """Leaves the gradient of the tail's loss in the tail and in `upper_BTD`; the loss."""
+        found = 0.0
+        for some in parts(labels, self._size):
+            loss = self._tail(upper_BTD[some.rows], some.of(context), labels[some.rows]).loss * some.weight
+            loss.backward()
+            found += loss.item()
+        return found
 
 
 def refuse_no_tail(config: RunConfig, kind: str, num_blocks: int) -> None:
@@ -100,12 +108,12 @@ class Half:
 class UshapeServer:
     """Runs the body there and back; each client has a replica of it for the step that it is in."""
 
-    def __init__(self, body: Body, replicas: Sequence[Piece]) -> None:
+    def __init__(self, body: Body, replicas: Sequence[Piece], heads: Heads) -> None:
         self._body = body
         self._replicas = replicas
         self._halves: dict[int, Half] = {}
         self._costs: dict[tuple[int, ...], Cost] = {}
-        self._heads = Heads("ushape")
+        self._heads = heads
 
     def compute(self, ticket: Ticket, message: Message) -> Outcome:
         match message:

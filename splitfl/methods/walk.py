@@ -5,7 +5,8 @@ exact, so a move rounds once, and whoever repeats the moves in the same order ho
 same bits, on whatever device.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +19,32 @@ from splitfl.methods.directions import direction
 
 Directions = Mapping[str, Tensor]
 """A sign for every element of every tensor that a round trains, by the tensor's name."""
+
+
+class Steps(Protocol):
+    """Tensors that move along directions; see Walk."""
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """What moves."""
+
+    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
+        """One direction of this client's step."""
+
+    def move(self, directions: Directions, scale: float) -> None:
+        """Adds `scale` times these directions."""
+
+    def step(self, client: int, round_index: int, step: int, slopes_P: Tensor) -> None:
+        """One step of descent by these slopes."""
+
+    def replay(self, scalars: Scalars, version: int) -> int:
+        """Goes where all clients have gone since `version`; returns the round to come."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """What beside the tensors decides where the next steps lead, by names of its own."""
+
+    def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Takes what is memory among these tensors; hands back the others."""
 
 
 class Walk:
@@ -78,15 +105,28 @@ class Walk:
             raise WireError(f"scalars from round {version} on were due, got round {scalars.round}")
         if len(steps) % self._clients or rows != sum(steps):
             raise WireError(f"{rows} rows of scalars came for {self._clients} clients, said to be {steps}")
-        for (round_index, client, step), slopes_P in zip(self._places(scalars), scalars.values, strict=True):
-            self.step(client, round_index, step, slopes_P)
+        values = iter(scalars.values)
+        for later in range(len(steps) // self._clients):
+            taken = {
+                (client, step): next(values)
+                for client, count in enumerate(steps[later * self._clients :][: self._clients])
+                for step in range(count)
+            }
+            self.round(scalars.round + later, taken)
         return scalars.round + len(scalars.steps) // self._clients
 
-    def _places(self, scalars: Scalars) -> Iterator[tuple[int, int, int]]:
-        for index, steps in enumerate(scalars.steps):
-            later, client = divmod(index, self._clients)
-            for step in range(steps):
-                yield scalars.round + later, client, step
+    def round(self, round_index: int, taken: Mapping[tuple[int, int], Tensor]) -> None:
+        """All clients' steps of a round: their slopes by client and step, in order."""
+        for (client, step), slopes_P in taken.items():
+            self.step(client, round_index, step, slopes_P)
+
+    def memory(self) -> dict[str, Tensor]:
+        """Nothing: a walk's next steps depend on its tensors alone."""
+        return {}
+
+    def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """None of these is memory."""
+        return dict(tensors)
 
 
 def walk(tensors: Mapping[str, Tensor], config: RunConfig) -> Walk:

@@ -11,8 +11,7 @@ mean of v_p u_p over P directions is an unbiased estimate of the gradient whose 
 with it is sqrt(P / (P + d)) for d parameters. Nothing is saved for a backward pass.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -22,32 +21,13 @@ from splitfl.config import MethodConfig, RunConfig
 from splitfl.errors import ConfigError
 from splitfl.messages import Adapter, Control, Reply, Scalars
 from splitfl.methods.forward_mode import Function, paths, refuse_fused_attention, tangent
-from splitfl.methods.walk import Directions
+from splitfl.methods.slopes import beside, central, difference
+from splitfl.methods.walk import Directions, Steps
 from splitfl.partition.cost import Cost, cost
 from splitfl.partition.cut import Piece
 from splitfl.state import State, copied, number_in, part, under, whole
 
 _LEAST_MU = {"float32": 0.0, "bfloat16": 1e-3}
-
-
-class Steps(Protocol):
-    """Tensors that move along directions; see Walk."""
-
-    @property
-    def tensors(self) -> Mapping[str, Tensor]:
-        """What moves."""
-
-    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
-        """One direction of this client's step."""
-
-    def move(self, directions: Directions, scale: float) -> None:
-        """Adds `scale` times these directions."""
-
-    def step(self, client: int, round_index: int, step: int, slopes_P: Tensor) -> None:
-        """One step of descent by these slopes."""
-
-    def replay(self, scalars: Scalars, version: int) -> int:
-        """Goes where all clients have gone since `version`; returns the round to come."""
 
 
 class Walker:
@@ -83,7 +63,7 @@ class Walker:
         if isinstance(reply, Scalars):
             self._version = self._walk.replay(reply, self._version)
         elif isinstance(reply, Adapter):
-            install(self.piece, reply.tensors)
+            install(self.piece, self._walk.remember(reply.tensors))
             self._version = reply.version
         self.base = {name: value.clone() for name, value in self._walk.tensors.items()}
         self._round, self._slopes = round_index, []
@@ -98,7 +78,7 @@ class Walker:
         """The function at theta + mu u_p and theta - mu u_p, for each direction of this step in turn."""
         for directions in self._directions(step):
             for scale in (self._settings.mu, -self._settings.mu):
-                yield self._beside(function, directions, scale, shape_BT)
+                yield beside(self._walk, directions, scale, lambda: self.run(function, shape_BT))
 
     def learn(self, function: Function, gradient: Tensor, rest: Tensor, shape_BT: torch.Size) -> None:
         """One step down the slopes of a function, which is `rest` where the client stands."""
@@ -134,12 +114,14 @@ class Walker:
 
     def state(self) -> State:
         """Where the last round began, to which the next one goes back first, and how many it has seen."""
-        return {**under("base", copied(self.base)), "version": whole(self._version)}
+        held = under("base", copied(self.base)) | under("memory", copied(self._walk.memory()))
+        return held | {"version": whole(self._version)}
 
     def restore(self, state: State) -> None:
         """See Stateful."""
         self._version = number_in(state, "version")
         self.base = part(state, "base")
+        self._walk.remember(part(state, "memory"))
 
     def cost(self, shape_BT: torch.Size) -> Cost:
         """FLOPs of one pass on (B, T) tokens."""
@@ -152,22 +134,11 @@ class Walker:
         for perturbation in range(self._settings.perturbations):
             yield self._walk.draw(self._client, self._round, step, perturbation)
 
-    def _beside(self, function: Function, u: Directions, scale: float, shape_BT: torch.Size) -> Tensor:
-        here = {name: self._walk.tensors[name].clone() for name in u}
-        self._walk.move(u, scale)
-        found = self.run(function, shape_BT)
-        for name, value in here.items():  # moving back would round, so what was there is put back
-            self._walk.tensors[name].copy_(value)
-        return found
-
     def _difference(self, function: Function, u: Directions, rest: Tensor, shape_BT: torch.Size) -> Tensor:
-        mu = self._settings.mu
-        return (self._beside(function, u, mu, shape_BT).float() - rest.float()) / mu
+        return difference(self._walk, u, self._settings.mu, lambda: self.run(function, shape_BT), rest)
 
     def _central(self, function: Function, u: Directions, rest: Tensor, shape_BT: torch.Size) -> Tensor:
-        mu = self._settings.mu
-        above, below = (self._beside(function, u, scale, shape_BT).float() for scale in (mu, -mu))
-        return (above - below) / (2 * mu)
+        return central(self._walk, u, self._settings.mu, lambda: self.run(function, shape_BT))
 
     def _jvp(self, function: Function, u: Directions, rest: Tensor, shape_BT: torch.Size) -> Tensor:
         self.flops += 2 * self.cost(shape_BT).forward_flops
@@ -188,6 +159,6 @@ def refuse_estimate(config: RunConfig, kind: str, num_blocks: int) -> None:
         )
     if config.train.weight_decay:
         raise ConfigError(
-            f"train.weight_decay must be 0 with the method {name!r}, whose clients follow scalars alone, "
+            f"train.weight_decay must be 0 with the method {name!r}, whose clients follow slopes alone, "
             f"got {config.train.weight_decay}"
         )

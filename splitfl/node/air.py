@@ -6,22 +6,47 @@ RPC and one in a single process tell the same story; the wall clock is kept apar
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from channel.link import Delivery, Link, Transfer
+import torch
+
+from channel.link import DIRECTIONS, Delivery, Transfer
 from splitfl.ledger import Ledger
 from splitfl.metrics import Events
+from splitfl.state import State, tensor_in
 from splitfl.wire import Envelope
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What a message puts on a link: bytes, how they are recovered and cut as in a `Transfer`, and symbols.
+
+    `symbols` are sent after the bytes, as they are, at `symbol_hz` a second.
+    """
+
+    payload_bytes: int
+    recovery: str = "acknowledged"
+    reliable_bytes: int = 0
+    unit_bytes: int = 1
+    symbols: int = 0
+    symbol_hz: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Departure:
+    """A message that is about to cross; its sender's work began at `start_s`."""
+
+    kind: str
+    start_s: float
+    load: Load
+    transfer: Transfer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Arrival:
-    """A message at the server, or its remains: its client's work began at `start_s`, it left at `sent_s`."""
+    """A message at the other end, or its remains."""
 
-    kind: str
-    payload_bytes: int
-    start_s: float
-    sent_s: float
+    departure: Departure
     delivery: Delivery
 
     @property
@@ -29,29 +54,17 @@ class Arrival:
         """When it was there, or was given up."""
         return self.delivery.finish_s
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether all of it is there."""
-        return self.delivery.is_complete
-
 
 class Air:
-    """The links of all clients and the clocks at their ends.
+    """The clocks at both ends of every client's link, and what crossed it.
 
     `client_flops` and `server_flops` are floating-point operations a second; the server
     works on at most `slots` messages at the same time.
     """
 
     def __init__(
-        self,
-        link: Link,
-        client_flops: float,
-        server_flops: float,
-        slots: int,
-        ledger: Ledger,
-        events: Events,
+        self, client_flops: float, server_flops: float, slots: int, ledger: Ledger, events: Events
     ) -> None:
-        self._link = link
         self._client_flops = client_flops
         self._server_flops = server_flops
         self._ledger = ledger
@@ -62,25 +75,26 @@ class Air:
         self._round_began_s = 0.0
         self._sequence: dict[tuple[int, str], int] = defaultdict(int)
 
-    def up(self, envelope: Envelope, kind: str, payload_bytes: int) -> Arrival:
+    def leaves(self, envelope: Envelope, kind: str, load: Load, not_before_s: float = 0.0) -> Departure:
         """A client computes for as long as its FLOPs take, then sends.
 
         Several messages may be on their way at the same time, so what they cost is counted
         when `serve` or `lost` says, in the order of their turns, what has become of each.
         """
         start_s = self._ready_s[envelope.client]
-        sent_s = start_s + envelope.flops / self._client_flops
-        return Arrival(
-            kind=kind,
-            payload_bytes=payload_bytes,
-            start_s=start_s,
-            sent_s=sent_s,
-            delivery=self._cross("up", envelope.client, payload_bytes, sent_s),
-        )
+        sent_s = max(start_s + envelope.flops / self._client_flops, not_before_s)
+        return self._departure("up", envelope, kind, load, start_s, sent_s)
+
+    def returns(
+        self, envelope: Envelope, kind: str, load: Load, at_s: float, not_before_s: float = 0.0
+    ) -> Departure:
+        """The answer goes back."""
+        sent_s = max(at_s, not_before_s)
+        return self._departure("down", envelope, kind, load, sent_s, sent_s)
 
     def serve(self, envelope: Envelope, arrival: Arrival, flops: float) -> float:
         """When the server has its answer; answers are ready in the order of their turns."""
-        self._came(envelope, arrival)
+        self._came(envelope, arrival, is_lost=False)
         slot = min(range(len(self._slot_free_s)), key=self._slot_free_s.__getitem__)
         earliest_s = self._round_began_s if envelope.lap == 0 else arrival.at_s
         start_s = max(arrival.at_s, earliest_s, self._slot_free_s[slot] if flops else 0.0)
@@ -92,64 +106,95 @@ class Air:
         self._finished_s = max(self._finished_s, finish_s)
         return finish_s
 
-    def down(self, envelope: Envelope, kind: str, payload_bytes: int, at_s: float) -> bool:
-        """The answer goes back; false where it is lost on the way."""
-        delivery = self._cross("down", envelope.client, payload_bytes, at_s)
-        self._crossed("down", envelope, kind, payload_bytes, at_s, delivery)
-        self._ready_s[envelope.client] = delivery.finish_s
-        return delivery.is_complete
-
-    def lost(self, envelope: Envelope, arrival: Arrival) -> None:
-        """Nothing came of a message; its client goes on from when the link gave up."""
-        self._came(envelope, arrival)
-        self._ready_s[envelope.client] = arrival.at_s
+    def lost(self, envelope: Envelope, arrival: Arrival, now_s: float = 0.0) -> None:
+        """Nothing came of a message; its client goes on from when the link gave up, or from `now_s`."""
+        self._came(envelope, arrival, is_lost=True)
+        self._ready_s[envelope.client] = max(arrival.at_s, now_s)
         self._finished_s = max(self._finished_s, arrival.at_s)
+
+    def landed(self, envelope: Envelope, arrival: Arrival, *, is_lost: bool) -> None:
+        """An answer is there, or as much of it as ever will be."""
+        self._crossed(envelope, arrival, is_lost=is_lost)
+        self._ready_s[envelope.client] = arrival.at_s
+
+    def state(self) -> State:
+        """Every clock and count; see Stateful."""
+        ready, sequence = sorted(self._ready_s.items()), sorted(self._sequence.items())
+        ways = [[client, DIRECTIONS.index(way), count] for (client, way), count in sequence]
+        return {
+            "ready_s": torch.tensor(ready, dtype=torch.float64),
+            "slot_free_s": torch.tensor(self._slot_free_s, dtype=torch.float64),
+            "round_s": torch.tensor([self._finished_s, self._round_began_s], dtype=torch.float64),
+            "sequence": torch.tensor(ways, dtype=torch.int64),
+        }
+
+    def restore(self, state: State) -> None:
+        """See Stateful."""
+        self._ready_s.clear()
+        self._ready_s |= {int(client): at_s for client, at_s in tensor_in(state, "ready_s").tolist()}
+        self._slot_free_s = tensor_in(state, "slot_free_s").tolist()
+        self._finished_s, self._round_began_s = tensor_in(state, "round_s").tolist()
+        self._sequence.clear()
+        self._sequence |= {
+            (client, DIRECTIONS[way]): count for client, way, count in tensor_in(state, "sequence").tolist()
+        }
 
     def end_round(self) -> float:
         """The virtual time at which the round is over for everyone."""
         self._round_began_s = self._finished_s
         return self._finished_s
 
-    def _cross(self, direction: str, client: int, payload_bytes: int, at_s: float) -> Delivery:
-        sequence = self._sequence[client, direction]
-        self._sequence[client, direction] += 1
-        return self._link.transfer(
-            Transfer(
-                client=client,
-                direction=direction,
-                sequence=sequence,
-                payload_bytes=payload_bytes,
-                start_s=at_s,
-            )
+    def _departure(
+        self, direction: str, envelope: Envelope, kind: str, load: Load, start_s: float, sent_s: float
+    ) -> Departure:
+        sequence = self._sequence[envelope.client, direction]
+        self._sequence[envelope.client, direction] += 1
+        transfer = Transfer(
+            client=envelope.client,
+            direction=direction,
+            sequence=sequence,
+            payload_bytes=load.payload_bytes,
+            start_s=sent_s,
+            recovery=load.recovery,
+            reliable_bytes=load.reliable_bytes,
+            unit_bytes=load.unit_bytes,
         )
+        return Departure(kind=kind, start_s=start_s, load=load, transfer=transfer)
 
-    def _came(self, envelope: Envelope, arrival: Arrival) -> None:
-        self._compute("client", envelope, envelope.flops, arrival.start_s, arrival.sent_s)
-        self._crossed("up", envelope, arrival.kind, arrival.payload_bytes, arrival.sent_s, arrival.delivery)
+    def _came(self, envelope: Envelope, arrival: Arrival, *, is_lost: bool) -> None:
+        start_s = arrival.departure.start_s
+        worked_s = start_s + envelope.flops / self._client_flops
+        self._compute("client", envelope, envelope.flops, start_s, worked_s)
+        self._crossed(envelope, arrival, is_lost=is_lost)
 
-    def _crossed(
-        self,
-        direction: str,
-        envelope: Envelope,
-        kind: str,
-        payload_bytes: int,
-        at_s: float,
-        delivery: Delivery,
-    ) -> None:
-        self._ledger.crossed(envelope.round, envelope.client, direction, payload_bytes, delivery)
+    def _crossed(self, envelope: Envelope, arrival: Arrival, *, is_lost: bool) -> None:
+        departure, delivery = arrival.departure, arrival.delivery
+        transfer = departure.transfer
+        self._ledger.crossed(
+            envelope.round,
+            envelope.client,
+            transfer.direction,
+            transfer.payload_bytes,
+            delivery,
+            is_lost=is_lost,
+            symbols=departure.load.symbols,
+        )
         self._events.write(
             "transfer",
             round=envelope.round,
             client=envelope.client,
-            direction=direction,
-            kind=kind,
-            payload_bytes=payload_bytes,
+            direction=transfer.direction,
+            kind=departure.kind,
+            payload_bytes=transfer.payload_bytes,
             packets=delivery.packets,
+            lost_packets=delivery.packets - int(delivery.arrived.sum()),
+            symbols=departure.load.symbols,
             retransmissions=delivery.retransmissions,
             airtime_s=delivery.airtime_s,
-            start_s=at_s,
+            energy_j=delivery.energy_j,
+            start_s=transfer.start_s,
             finish_s=delivery.finish_s,
-            lost=not delivery.is_complete,
+            lost=is_lost,
         )
 
     def _compute(self, side: str, envelope: Envelope, flops: float, start_s: float, finish_s: float) -> None:
@@ -164,3 +209,15 @@ class Air:
                 start_s=start_s,
                 finish_s=finish_s,
             )
+
+
+def crossed(departure: Departure, delivery: Delivery, power_w: float) -> Arrival:
+    """What the link said of the bytes, and behind them the symbols, radiated at `power_w`."""
+    symbols_s = departure.load.symbols / departure.load.symbol_hz
+    whole = replace(
+        delivery,
+        finish_s=delivery.finish_s + symbols_s,
+        airtime_s=delivery.airtime_s + symbols_s,
+        energy_j=delivery.energy_j + power_w * symbols_s,
+    )
+    return Arrival(departure=departure, delivery=whole if symbols_s else delivery)

@@ -1,12 +1,13 @@
 """From settings to the parts of a run: pieces with adapters, shares of the data, methods, links."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from channel.fixed import FixedLink, Way
-from splitfl.config import DeviceConfig, RunConfig, WayConfig
+from channel.link import Link
+from splitfl.config import DeviceConfig, RunConfig
 from splitfl.data.batch import Batch
 from splitfl.data.examples import Examples
 from splitfl.data.loader import Batches, tokenizer
@@ -14,8 +15,11 @@ from splitfl.data.share import share
 from splitfl.data.task import Task, load_task
 from splitfl.errors import ConfigError, DataError
 from splitfl.federation.aggregate import aggregator
-from splitfl.methods.registry import check, method
+from splitfl.methods.bounded import Bounded
+from splitfl.methods.holes import refuse_holes
+from splitfl.methods.registry import as_client, check, method
 from splitfl.methods.seam import ClientMethod, ServerMethod
+from splitfl.node.links import check_link, own_link
 from splitfl.node.pieces import SitePieces
 from splitfl.partition.cut import Piece, ranges
 from splitfl.partition.load import read_config
@@ -41,9 +45,11 @@ class Site:
         aggregator(config.federation.aggregator)
         device_of(config.client)
         device_of(config.server)
+        check_link(config)
         task = load_task(config.task)
         model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
         check(config, task.kind, model.num_hidden_layers)
+        refuse_holes(config, task.kind)
         ranges(model.num_hidden_layers, config.partition.cut, config.partition.tail_blocks)
         longest = getattr(model, "max_position_embeddings", None)
         if longest is not None and config.task.max_length > longest:
@@ -74,12 +80,14 @@ class Site:
         """This client's side of the method, with its piece and its data."""
         batches = self.batches(client)
         steps = self.config.federation.local_steps or len(batches)
-        chosen = method(self.config.method.name)
-        return chosen.client(self._pieces(self.config.client), batches, steps, self.config)
+        config = as_client(self.config, client)
+        pieces = dataclasses.replace(self._pieces(config.client), config=config)
+        return method(config.method.name).client(pieces, batches, steps, config)
 
     def server_method(self) -> ServerMethod:
         """The server's side of the method, with its piece where it has one."""
-        return method(self.config.method.name).server(self._pieces(self.config.server), self.config)
+        made = method(self.config.method.name).server(self._pieces(self.config.server), self.config)
+        return Bounded(made, self.config.train.max_loss)
 
     def whole(self) -> Piece:
         """The unsplit model with the same adapters, on the server's device."""
@@ -94,17 +102,9 @@ class Site:
         """The held-out data."""
         return self._batches(self.task.held_out, -1).held_out(self.config.eval.batch_size)
 
-    def link(self) -> FixedLink:
-        """The emulated link of every client."""
-        link = self.config.link
-        return FixedLink(
-            seed=self.config.train.seed,
-            up=_way(link.up),
-            down=_way(link.down),
-            mtu_bytes=link.mtu_bytes,
-            max_tries=link.max_tries,
-            retry_s=link.retry_s,
-        )
+    def link(self) -> Link:
+        """The emulated link that every client has to itself, where they do not share a cell."""
+        return own_link(self.config)
 
     def _pieces(self, device: DeviceConfig) -> SitePieces:
         return SitePieces(
@@ -130,7 +130,3 @@ def device_of(device: DeviceConfig) -> str:
     if device.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"device {device.device!r} was asked for and this machine has no CUDA; have cpu")
     return device.device
-
-
-def _way(way: WayConfig) -> Way:
-    return Way(rate_bps=way.rate_bps, delay_s=way.delay_s, loss_rate=way.loss_rate)

@@ -1,6 +1,7 @@
 """Measures the unsplit model on the held-out data: while a run goes on, or from its exported adapter."""
 
 import math
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
+from splitfl.adapter_export import IA3_FOLDER
 from splitfl.data.batch import Batch
 from splitfl.data.loader import NOTHING_TO_PREDICT, tokenizer
 from splitfl.errors import ConfigError
@@ -61,6 +63,10 @@ def measure_adapter(site: Site, adapter: Path) -> dict[str, float]:
     )
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter))
+        if (adapter / IA3_FOLDER).is_dir():
+            with warnings.catch_warnings():  # peft warns of two adapters, which have other modules each
+                warnings.simplefilter("ignore", UserWarning)
+                adapted = PeftModel.from_pretrained(adapted.get_base_model(), str(adapter / IA3_FOLDER))
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"cannot load the adapter in {adapter}: {str(error).splitlines()[0]}") from None
     device = torch.device(device_of(config.server))

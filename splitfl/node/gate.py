@@ -27,6 +27,12 @@ class Gate:
         self._committed = 0
         self._failure: Exception | None = None
 
+    def start_at(self, round_index: int, position: int) -> None:
+        """Starts with this round, whose first message has this position in the whole run."""
+        with self._condition:
+            self._turns = Turns(self._seed, round_index, self._clients, position)
+            self._admitted = self._committed = position
+
     def admit(self, client: int, round_index: int, lap: int, *, alone: bool) -> int:
         """Waits for this message's turn to be worked on; returns its position.
 
@@ -63,6 +69,11 @@ class Gate:
             self._turns.begin(client, laps)
             self._condition.notify_all()
 
+    def laps(self, client: int) -> int | None:
+        """How many laps this client's round has; None until it has begun."""
+        with self._condition:
+            return self._turns.laps(client)
+
     def await_commit(self, position: int) -> None:
         """Waits until everything before this position is committed."""
         with self._condition:
@@ -72,6 +83,11 @@ class Gate:
         """Whether this position ends its round."""
         with self._condition:
             return self._turns.end == position + 1
+
+    def is_last_begin(self, position: int) -> bool:
+        """Whether with this position every client has begun its round."""
+        with self._condition:
+            return position == self._turns.base + self._clients - 1
 
     def committed(self, position: int, *, ends_round: bool) -> None:
         """This position is part of the state now."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from splitfl.errors import SplitflError
+from splitfl.errors import Again, SplitflError
 from splitfl.node.station import Station
 from splitfl.wire import Envelope, Refusal, encode
 
@@ -30,12 +30,17 @@ class Guard:
         except Exception as error:  # whatever it is, the peers must not wait for ever
             self.fail(error)
             if not answered:
-                answer(encode(Refusal(reason=reason_of(self.failure or error)), _NOBODY))
+                answer(refusal(self.failure or error))
 
     def fail(self, error: Exception) -> None:
         """The run cannot go on; whoever waits for a turn is told."""
         self.failure = self.failure or error
         self._station.fail(self.failure)
+
+
+def refusal(error: Exception) -> bytes:
+    """The frame that tells a client of an error; not for good where the run goes on from an earlier round."""
+    return encode(Refusal(reason=reason_of(error), is_final=not isinstance(error, Again)), _NOBODY)
 
 
 def reason_of(error: Exception) -> str:

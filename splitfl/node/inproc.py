@@ -1,6 +1,7 @@
 """All clients and the server in one process and one thread: the road that the others must equal."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -8,13 +9,17 @@ import torch
 from splitfl.config import RunConfig
 from splitfl.federation.turns import Turns
 from splitfl.messages import Control, Message, Reply
+from splitfl.node.cell_station import CellStation
 from splitfl.node.client import ClientNode
 from splitfl.node.station import Station
 
 
-def run_inproc(config: RunConfig, nodes: list[ClientNode], station: Station) -> None:
-    """Plays all rounds, every message in its turn through the same frames as elsewhere."""
-    for round_index in range(config.federation.rounds):
+def run_inproc(config: RunConfig, nodes: list[ClientNode], station: Station, first_round: int = 0) -> None:
+    """Plays all rounds through the same frames as elsewhere: in turn, or in a cell all at the same time."""
+    if isinstance(station, CellStation):
+        _play_together(config, nodes, station)
+        return
+    for round_index in range(first_round, config.federation.rounds):
         _play_round(config, nodes, station, round_index)
     for node in nodes:
         _exchange(config, node, station, Control(ask="leave", round=config.federation.rounds))
@@ -35,6 +40,38 @@ def _play_round(config: RunConfig, nodes: list[ClientNode], station: Station, ro
         reply = _exchange(config, nodes[client], station, message_now)
         with threads(config.client.threads):
             pending[client] = resume[client](reply)
+
+
+def _play_together(config: RunConfig, nodes: list[ClientNode], station: CellStation) -> None:
+    """Whoever has its answer works and sends its next message; the last one to do so lets time pass."""
+    replies: deque[tuple[int, bytes]] = deque()
+
+    def send(client: int, message: Message) -> None:
+        with threads(config.server.threads):
+            station.post(nodes[client].frame(message), lambda frame: replies.append((client, frame)))
+
+    talks = [_talk(config, node) for node in nodes]
+    for client, talk in enumerate(talks):
+        send(client, next(talk))
+    while replies:
+        client, frame = replies.popleft()
+        reply = nodes[client].reply(frame)
+        try:
+            with threads(config.client.threads):
+                message = talks[client].send(reply)
+        except StopIteration:
+            continue
+        send(client, message)
+
+
+def _talk(config: RunConfig, node: ClientNode) -> Generator[Message, Reply, None]:
+    """All that a client says in a run."""
+    for round_index in range(config.federation.rounds):
+        resume, first = node.begin(round_index)
+        pending: Message | None = first
+        while pending is not None:
+            pending = resume((yield pending))
+    yield Control(ask="leave", round=config.federation.rounds)
 
 
 def _exchange(config: RunConfig, node: ClientNode, station: Station, message: Message) -> Reply:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from splitfl.adapters import add_lora, train_top
+from splitfl.adapters import add_adapters, train_top
 from splitfl.config import RunConfig
 from splitfl.data.loader import tokenizer
 from splitfl.data.task import Task
@@ -72,5 +72,5 @@ class SitePieces:
             device=self.device,
             is_hollow=self.is_hollow,
         )
-        add_lora(piece, config.adapter, config.partition.cut, config.train.seed)
+        add_adapters(piece, config.adapter, config.partition.cut, config.train.seed)
         return piece

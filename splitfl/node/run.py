@@ -1,5 +1,6 @@
 """A run as the server's side keeps it: station, ledger, measurements, and the folder they go to."""
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -10,16 +11,20 @@ from typing import Any, Protocol, Self
 from torch import Tensor
 
 from splitfl import checkpoint
-from splitfl.adapters import export_adapter, install, trainable
+from splitfl.adapter_export import export_adapter
+from splitfl.adapters import install, trainable
+from splitfl.checkpoint import Kept, Shelf
+from splitfl.config import RunConfig
+from splitfl.errors import ConfigError
+from splitfl.experiment_file import as_dict
 from splitfl.ledger import Ledger
-from splitfl.methods.registry import in_flight
 from splitfl.metrics import Events
-from splitfl.node.air import Air
+from splitfl.node.assemble import station_of
 from splitfl.node.build import Site
+from splitfl.node.desk import RoundEnd
 from splitfl.node.evaluate import measure
-from splitfl.node.gate import Gate
-from splitfl.node.station import RoundEnd, Station
 from splitfl.partition.source import hub_name
+from splitfl.state import part, under
 
 
 class Screen(Protocol):
@@ -39,9 +44,13 @@ class Run:
     as it goes, a checkpoint each round, and at the end `adapter/` and `summary.json`.
     """
 
-    def __init__(self, site: Site, folder: Path | None, screen: Screen) -> None:
-        """`folder` None keeps nothing on disk."""
-        config = site.config
+    def __init__(self, site: Site, folder: Path | None, screen: Screen, kept: Kept | None = None) -> None:
+        """`folder` None keeps nothing on disk; a run that was stopped goes on from what was `kept`.
+
+        Raises ConfigError for what another run has kept.
+        """
+        if kept is not None and kept.notes.get("run") != _digest(site.config):
+            raise ConfigError("the checkpoint is of another run: its settings are not these")
         self._site = site
         self._folder = folder
         self._screen = screen
@@ -51,10 +60,14 @@ class Run:
         self.events = Events(folder / "metrics.jsonl" if folder is not None else None)
         self.server = site.server_method()
         self._whole = site.whole()
-        slots = in_flight(config)
-        air = Air(site.link(), config.client.flops, config.server.flops, slots, self.ledger, self.events)
-        gate = Gate(config.train.seed, config.federation.clients, slots)
-        self.station = Station(self.server, air, gate, self.events, self)
+        self.station = station_of(site, self.server, self.ledger, self.events, self)
+        self._shelf = Shelf(folder / "checkpoint") if folder is not None else None
+        self._held: tuple[int, dict[str, Tensor], dict[str, str]] | None = None
+        self.first_round = 0
+        if kept is not None:
+            self._go_on_from(kept)
+        elif folder is not None:
+            self.events.forget_after(0)
 
     @property
     def is_over(self) -> bool:
@@ -72,15 +85,15 @@ class Run:
         """Writes what remains of a finished run; `memory` has a row for each measured process."""
         for row in memory:
             self.events.write("memory", **row)
+        self._put()
         summary = self.summary("done", memory)
         if self._folder is not None:
             config = self._site.config
             export_adapter(
                 self._folder / "adapter",
                 self.trained(),
+                whole=self._whole,
                 model_name=hub_name(config.model.name),
-                model_type=self._whole.model.config.model_type,
-                kind=self._site.task.kind,
                 adapter=config.adapter,
                 cut=config.partition.cut,
             )
@@ -150,12 +163,47 @@ class Run:
             row |= measure(self._whole.model, self._site.held_out(), self._whole.model.device)
         self._round_began_s = time.monotonic()
         self.events.write("round", **row)
-        if self._folder is not None:
-            tensors = {**self.trained(), **{f"moments.{k}": v for k, v in self.server.state().items()}}
-            notes = {"round": str(end.round), "seed": str(config.train.seed), "method": config.method.name}
-            checkpoint.save(self._folder / "checkpoint" / "state.safetensors", tensors, notes)
         self._screen.measured(row)
         self._last = row
+        every = config.survival.checkpoint_every
+        if self._shelf is not None and every and (end.round + 1) % every == 0:
+            self._hold(end.round)
+
+    def begun(self, round_index: int) -> None:
+        """Keeps what the round before came to, now that every client has kept its own; see Watcher."""
+        self._put()
+
+    def _put(self) -> None:
+        if self._held is not None and self._shelf is not None:
+            self._shelf.put(*self._held)
+            self._held = None
+
+    def _hold(self, round_index: int) -> None:
+        station = self.station.state()
+        if station is not None:
+            tensors = under("server", self.server.state()) | under("station", station)
+            tensors |= under("ledger", self.ledger.state())
+            notes = {
+                "run": _digest(self._site.config),
+                "events_bytes": str(self.events.size_bytes),
+                "last": json.dumps(self._last),
+            }
+            self._held = round_index, tensors, notes
+
+    def _go_on_from(self, kept: Kept) -> None:
+        self.server.restore(part(kept.tensors, "server"))
+        self.station.restore(part(kept.tensors, "station"))
+        self.ledger.restore(part(kept.tensors, "ledger"))
+        self.events.forget_after(int(kept.notes["events_bytes"]))
+        self._last = json.loads(kept.notes["last"])
+        self.first_round = kept.round + 1
+
+
+def _digest(config: RunConfig) -> str:
+    """Of all settings but where and how messages travel, which decides no bit."""
+    settings = as_dict(config)
+    del settings["transport"]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -5,128 +5,171 @@ the gate brings the work into the same order either way.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
-from splitfl.errors import WireError
-from splitfl.messages import LOST, Activation, Control, Message
-from splitfl.methods.seam import Outcome, ServerMethod, Ticket
-from splitfl.metrics import Events
-from splitfl.node.air import Air, Arrival
+import torch
+
+from channel.link import Link
+from splitfl.messages import Activation, Control
+from splitfl.methods.seam import Outcome, Ticket
+from splitfl.node.air import Arrival, Departure, crossed
+from splitfl.node.desk import Desk, Posted
 from splitfl.node.gate import Gate
-from splitfl.wire import Envelope, decode, encode
+from splitfl.node.stand_in import StandIns
+from splitfl.state import State, part, tensor_in, under
+
+Answer = Callable[[bytes], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RoundEnd:
-    """A round is over: when on the virtual clock, and the mean training loss over its samples."""
+class Station(Protocol):
+    """Answers the frames of all clients."""
 
-    round: int
-    finish_s: float
-    train_loss: float
+    @property
+    def left(self) -> dict[int, Control]:
+        """What each client that has taken leave said."""
 
-
-class Watcher(Protocol):
-    """Whoever follows a run."""
-
-    def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """The server has seen so many more training steps of this client."""
-
-    def ended(self, end: RoundEnd) -> None:
-        """A round is over."""
-
-
-class Station:
-    """Brings a method's server, the air and the ledger together.
-
-    `watcher` hears of every step and, while nothing else moves, of every round's end.
-    """
-
-    def __init__(
-        self,
-        server: ServerMethod,
-        air: Air,
-        gate: Gate,
-        events: Events,
-        watcher: Watcher,
-    ) -> None:
-        self._server = server
-        self._air = air
-        self._gate = gate
-        self._events = events
-        self._watcher = watcher
-        self._loss_sum = 0.0
-        self._samples = 0
-        self.left: dict[int, Control] = {}
-
-    def handle(self, frame: bytes, answer: Callable[[bytes], None]) -> None:
-        """Answers one frame by calling `answer` once, then makes the work part of the state.
+    def handle(self, frame: bytes, answer: Answer) -> None:
+        """Answers one frame by calling `answer` once; returns when its work is part of the state.
 
         Raises WireError for what is not a message, and what `fail` was told where the turn never comes.
         """
-        message, envelope = decode(frame)
-        if not isinstance(message, Message):
-            raise WireError(f"the server has no answer to a {type(message).__name__}")
-        if isinstance(message, Control) and message.ask == "leave":
-            answer(encode(Control(ask="done", round=envelope.round), envelope))
-            self.left[envelope.client] = message  # the server may close from here on
-            return
-        self._take_turn(message, envelope, len(frame), answer)
 
     def fail(self, error: Exception) -> None:
         """Ends every wait with this error."""
-        self._gate.fail(error)
 
-    def _take_turn(
-        self, message: Message, envelope: Envelope, frame_bytes: int, answer: Callable[[bytes], None]
+    def joins(self, client: int) -> int:
+        """The round with which this client goes on; waits until that is settled."""
+
+    def lost(self, client: int) -> None:
+        """This client is gone; the others go on without it until it joins again."""
+
+    @property
+    def away(self) -> frozenset[int]:
+        """The clients that are gone."""
+
+    def state(self) -> State | None:
+        """Where the run stands between two rounds, but for the method's server and the ledger.
+
+        See Stateful; None for a station that cannot be stopped and gone on with.
+        """
+
+    def restore(self, state: State) -> None:
+        """See Stateful; no message may have come yet."""
+
+
+class LinkStation:
+    """A station for links that each client has to itself: what becomes of a message is known as it leaves.
+
+    `power_w` is radiated while numbers are sent as they are.
+    """
+
+    def __init__(
+        self, desk: Desk, link: Link, gate: Gate, power_w: float, *, clients: int, rounds: int, least: int = 1
     ) -> None:
-        gate, client, round_index, lap = self._gate, envelope.client, envelope.round, envelope.lap
+        """A round is begun with at least `least` of the clients there."""
+        self._desk = desk
+        self._link = link
+        self._gate = gate
+        self._power_w = power_w
+        self._next = (0, 0)  # round, and position of its first message
+        self._expected = dict.fromkeys(range(clients), (0, 0))
+        self._stand_ins = StandIns(self, clients, rounds, least)
+
+    @property
+    def left(self) -> dict[int, Control]:
+        return self._desk.left
+
+    def handle(self, frame: bytes, answer: Answer) -> None:
+        """See Station."""
+        posted = self._desk.open(frame)
+        goodbye = self._desk.goodbye(posted)
+        if goodbye is not None:
+            assert isinstance(posted.message, Control)
+            answer(goodbye)
+            self.left[posted.envelope.client] = posted.message  # the server may close from here on
+            return
+        self._stand_ins.work(posted.envelope.client, lambda: self._take_turn(posted, answer))
+
+    def fail(self, error: Exception) -> None:
+        """See Station."""
+        self._gate.fail(error)
+        self._stand_ins.fail(error)
+
+    @property
+    def away(self) -> frozenset[int]:
+        """See Station."""
+        return self._stand_ins.away
+
+    def joins(self, client: int) -> int:
+        """See Station."""
+        return self._stand_ins.joins(client)
+
+    def lost(self, client: int) -> None:
+        """See Station."""
+        self._stand_ins.lost(client)
+
+    def expected(self, client: int) -> tuple[int, int]:
+        """See Seats."""
+        return self._expected[client]
+
+    def pass_over(self, client: int) -> None:
+        """See Seats: nobody hears of this turn, as of one whose message was lost."""
+        round_index, lap = self._expected[client]
+        position = self._gate.admit(client, round_index, lap, alone=False)
+        if lap == 0:
+            self._gate.begin(client, 1)
+        self._admitted(position, client, round_index, lap)
+        self._gate.await_commit(position)
+        ticket = Ticket(client=client, round=round_index, lap=lap, position=position)
+        self._commit(ticket, None)
+
+    def state(self) -> State:
+        """See Station."""
+        return under("desk", self._desk.state()) | {"next": torch.tensor(self._next)}
+
+    def restore(self, state: State) -> None:
+        """See Station."""
+        self._desk.restore(part(state, "desk"))
+        round_index, position = tensor_in(state, "next").tolist()
+        self._next = round_index, position
+        self._expected = dict.fromkeys(self._expected, (round_index, 0))
+        self._gate.start_at(round_index, position)
+
+    def _take_turn(self, posted: Posted, answer: Answer) -> None:
+        gate, message, envelope = self._gate, posted.message, posted.envelope
+        client, round_index, lap = envelope.client, envelope.round, envelope.lap
         position = gate.admit(client, round_index, lap, alone=not isinstance(message, Activation))
-        arrival = self._air.up(envelope, type(message).__name__, frame_bytes)
+        arrival = self._cross(self._desk.leaves(posted))
         if isinstance(message, Control) and message.ask == "begin":
             gate.begin(client, message.steps + 1)
-        gate.admitted(position)
+        self._admitted(position, client, round_index, lap)
         ticket = Ticket(client=client, round=round_index, lap=lap, position=position)
-        outcome = self._server.compute(ticket, message) if arrival.is_complete else None
+        outcome = self._desk.compute(ticket, posted, arrival)
         gate.await_commit(position)
-        answer(self._answer(envelope, arrival, outcome))
-        if outcome is not None:
-            self._note(ticket, outcome)
-        self._server.commit(ticket, outcome)
+        answer(self._answer(posted, arrival, outcome))
+        self._commit(ticket, outcome)
+
+    def _admitted(self, position: int, client: int, round_index: int, lap: int) -> None:
+        is_last = lap + 1 == self._gate.laps(client)
+        self._expected[client] = (round_index + 1, 0) if is_last else (round_index, lap + 1)
+        self._gate.admitted(position)
+
+    def _commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        gate, position = self._gate, ticket.position
         ends_round = gate.is_last(position)
         if ends_round:
-            self._server.end_round(round_index)
-            self._watcher.ended(self._end_round(round_index))
+            self._next = ticket.round + 1, position + 1
+        self._desk.commit(ticket, outcome, ends_round=ends_round)
+        if gate.is_last_begin(position):
+            self._desk.begun(ticket.round)
         gate.committed(position, ends_round=ends_round)
 
-    def _answer(self, envelope: Envelope, arrival: Arrival, outcome: Outcome | None) -> bytes:
+    def _answer(self, posted: Posted, arrival: Arrival, outcome: Outcome | None) -> bytes:
         """The frame that reaches the client: LOST where its message, or the answer, is lost on the air."""
         if outcome is None:
-            self._air.lost(envelope, arrival)
-            return encode(LOST, envelope)
-        done_s = self._air.serve(envelope, arrival, outcome.flops)
-        frame = encode(outcome.reply, envelope)
-        came = self._air.down(envelope, type(outcome.reply).__name__, len(frame), done_s)
-        return frame if came else encode(LOST, envelope)
+            return self._desk.lost(posted, arrival)
+        answering = self._desk.answer(posted, arrival, outcome)
+        return self._desk.landed(answering, self._cross(answering.departure))
 
-    def _end_round(self, round_index: int) -> RoundEnd:
-        train_loss = self._loss_sum / self._samples if self._samples else float("nan")
-        self._loss_sum, self._samples = 0.0, 0
-        return RoundEnd(round=round_index, finish_s=self._air.end_round(), train_loss=train_loss)
-
-    def _note(self, ticket: Ticket, outcome: Outcome) -> None:
-        if outcome.losses:
-            self._watcher.stepped(ticket.round, ticket.client, len(outcome.losses))
-        first = 0 if len(outcome.losses) > 1 else ticket.lap - 1
-        for step, loss in enumerate(outcome.losses, first if outcome.step is None else outcome.step):
-            samples = outcome.samples // len(outcome.losses)
-            self._loss_sum += loss * samples
-            self._samples += samples
-            self._events.write(
-                "step",
-                round=ticket.round,
-                step=step,
-                client=ticket.client,
-                loss=loss,
-                samples=samples,
-            )
+    def _cross(self, departure: Departure) -> Arrival:
+        return crossed(departure, self._link.transfer(departure.transfer), self._power_w)

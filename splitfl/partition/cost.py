@@ -12,6 +12,8 @@ four backward; fused kernels that compute the scores a second time are not charg
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from peft.tuners.ia3 import IA3Layer
+from peft.tuners.vera import VeraLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -82,6 +84,7 @@ class _Counter:
             if branch in reads:  # LoRA's A reads the block's input too, B what A made
                 self.flows = flows_in or ".lora_B." in name
             self._product(module, self.batch * self.tokens)
+            self._beside(block.get_submodule(name.rpartition(".")[0]), self.batch * self.tokens, flows_in)
             wants[branch] |= self.flows
         self._attention([wants[read] for read in reads])
         self.flows = flows_in or any(wants.values()) or _is_trained(block)
@@ -104,6 +107,15 @@ class _Counter:
         self.forward += flops
         self.backward += flops * (int(self.flows) + int(weight.requires_grad))
         self.flows = self.flows or weight.requires_grad
+
+    def _beside(self, parent: nn.Module, rows: int, flows_in: bool) -> None:
+        """What adapters other than LoRA, which is of linear modules itself, add to the one in them."""
+        if isinstance(parent, VeraLayer):  # to rank r and from it, with fixed matrices and trained diagonals
+            (rank,) = parent.r.values()
+            to, back = 2 * rows * rank * parent.in_features, 2 * rows * rank * parent.out_features
+            self.forward += to + back
+            self.backward += back + to * int(flows_in)
+        self.flows = self.flows or isinstance(parent, VeraLayer | IA3Layer)
 
     def _attention(self, wants: list[bool]) -> None:
         config = self.piece.model.config

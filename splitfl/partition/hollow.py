@@ -1,4 +1,4 @@
-"""A piece that computes nothing, for rehearsals: shapes, gradients' shapes and memory are those of the real one."""
+"""A piece that computes nothing, for rehearsals: shapes, of gradients too, and memory of the real one."""
 
 # B batch, T tokens, D hidden
 
@@ -15,7 +15,7 @@ from splitfl.partition.families import IMAGE_CLASSIFICATION
 
 
 class Hollow(Piece):
-    """Stands in for a piece that was loaded hollow: what it gives depends on all that it trains, and is empty.
+    """Stands in for a piece that was loaded hollow: what it gives is empty, and depends on all it trains.
 
     Gradients, second ones too, exist and have the right shapes; their values mean nothing.
     """
@@ -81,7 +81,6 @@ class Hollow(Piece):
         else:
             shape = (*inputs["input_ids"].shape, config.hidden_size)
         return torch.zeros(shape, dtype=self.model.dtype)
-
 
 
 def _tokens(x: Tensor | Mapping[str, Tensor]) -> int:

@@ -75,6 +75,16 @@ def addresses() -> dict[str, list[str]]:
     return {name: held for name, held in found.items() if held}
 
 
+def refuse_taken(address: str, port: int) -> None:
+    """Raises ConfigError where somebody listens on this port of this machine already."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {address}:{port}: {error.strerror}") from None
+
+
 def parse_address(text: str) -> tuple[str, int]:
     """`HOST:PORT` in two; ConfigError for anything else."""
     host, colon, port = text.rpartition(":")

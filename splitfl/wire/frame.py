@@ -37,9 +37,13 @@ class Envelope:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """The server will not go on with this client, and why."""
+    """The server will not go on with this client, and why.
+
+    Where it `is_final` it never will; else the client is to ask where to go on.
+    """
 
     reason: str
+    is_final: bool = True
 
 
 def encode(message: Reply | Refusal, envelope: Envelope) -> bytes:
@@ -72,6 +76,19 @@ def decode(frame: bytes, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Reply | Refu
         kind = type(message).__name__
         raise WireError(f"a message of kind {kind} came with unknown tensors {sorted(tensors)}")
     return message, envelope
+
+
+def sender(frame: bytes) -> int:
+    """Whose frame this says it is; see `envelope_of`."""
+    return envelope_of(frame).client
+
+
+def envelope_of(frame: bytes) -> Envelope:
+    """A frame's envelope, without a look at its tensors; raises WireError for what is no frame."""
+    try:
+        return _envelope(*_header(frame, MAX_FRAME_BYTES)["envelope"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise WireError(f"a frame of {len(frame)} bytes has no envelope: {error}") from None
 
 
 def _header(frame: bytes, max_bytes: int) -> dict[str, Any]:
@@ -120,7 +137,7 @@ def _take_apart(message: Reply | Refusal) -> tuple[dict[str, Any], dict[str, Ten
         case Lost():
             return {}, {}
         case Refusal():
-            return {"reason": message.reason}, {}
+            return {"reason": message.reason, "is_final": message.is_final}, {}
 
 
 def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tensor]) -> Reply | Refusal:
@@ -159,7 +176,7 @@ def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tenso
         case "Lost":
             return LOST
         case "Refusal":
-            return Refusal(reason=_text(fields["reason"]))
+            return Refusal(reason=_text(fields["reason"]), is_final=fields["is_final"] is not False)
         case _:
             raise WireError(f"a message of unknown kind {kind!r} came")
 

@@ -12,12 +12,11 @@ from splitfl.ledger import Ledger
 from splitfl.messages import Message, Reply
 from splitfl.methods.seam import ServerMethod
 from splitfl.metrics import Events
-from splitfl.node.air import Air
+from splitfl.node.assemble import station_of
 from splitfl.node.build import Site
 from splitfl.node.client import ClientNode
-from splitfl.node.gate import Gate
+from splitfl.node.desk import RoundEnd
 from splitfl.node.inproc import run_inproc
-from splitfl.node.station import RoundEnd, Station
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +69,9 @@ class _Watcher:
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         pass
 
+    def begun(self, round_index: int) -> None:
+        pass
+
     def ended(self, end: RoundEnd) -> None:
         self.ends.append(end)
 
@@ -82,10 +84,7 @@ def play(site: Site, folder: Path, link: Link | None = None) -> Played:
     path.unlink(missing_ok=True)
     with Events(path) as events:
         server = site.server_method()
-        in_flight = config.method.in_flight
-        air = Air(link or site.link(), config.client.flops, config.server.flops, in_flight, ledger, events)
-        gate = Gate(config.train.seed, config.federation.clients, in_flight)
-        station = Station(server, air, gate, events, watcher)
+        station = station_of(site, server, ledger, events, watcher, link)
         nodes: list[ClientNode] = [
             ListeningNode(client, site, said) for client in range(config.federation.clients)
         ]

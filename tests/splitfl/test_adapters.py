@@ -8,8 +8,9 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from splitfl.adapters import add_lora, export_adapter, install, train_all, trainable
-from splitfl.config import AdapterConfig, LoraConfig
+from splitfl.adapter_export import export_adapter
+from splitfl.adapters import add_adapters, install, train_all, trainable
+from splitfl.config import AdapterConfig, SideConfig
 from splitfl.errors import ConfigError, CutError
 from splitfl.partition.cut import Piece, ranges
 from splitfl.partition.load import load_piece
@@ -17,7 +18,7 @@ from splitfl.partition.source import resolve
 from tests.splitfl import tiny
 
 CLASSIFICATION = "sequence-classification"
-UNEQUAL = AdapterConfig(head=LoraConfig(rank=2, alpha=3.0), body=LoraConfig(rank=5, alpha=20.0))
+UNEQUAL = AdapterConfig(head=SideConfig(rank=2, alpha=3.0), body=SideConfig(rank=5, alpha=20.0))
 
 
 def adapted(
@@ -29,7 +30,7 @@ def adapted(
         for blocks in ranges(tiny.BLOCKS, cut, tail)
     ]
     for piece in pieces:
-        add_lora(piece, adapter, cut, seed=0)
+        add_adapters(piece, adapter, cut, seed=0)
     return pieces
 
 
@@ -66,8 +67,7 @@ def test_peft_loads_the_export_on_the_whole_and_gives_the_same_logits(
     assert bool(pieces[-1].fresh) == is_base
     tensors = train(pieces)
     out = tmp_path / "adapter"
-    names = {"model_name": "a-model", "model_type": model_type, "kind": kind}
-    export_adapter(out, tensors, **names, adapter=UNEQUAL, cut=1)
+    export_adapter(out, tensors, whole=pieces[-1], model_name="a-model", adapter=UNEQUAL, cut=1)
     whole = tiny.stock(tmp_path / "model", kind, num_labels=tiny.LABELS)
     loaded = PeftModel.from_pretrained(whole, out).eval()
     inputs, _ = tiny.batch(kind)
@@ -84,10 +84,9 @@ def test_the_export_fits_a_whole_with_tied_embeddings(source: str, tmp_path: Pat
         folder = resolve(source)
     pieces = [load_piece(folder, "causal-lm", 0, 2), load_piece(folder, "causal-lm", 2)]
     for piece in pieces:
-        add_lora(piece, UNEQUAL, 2, seed=0)
+        add_adapters(piece, UNEQUAL, 2, seed=0)
     tensors = train(pieces)
-    names = {"model_name": source, "model_type": pieces[0].model.config.model_type, "kind": "causal-lm"}
-    export_adapter(tmp_path / "out", tensors, **names, adapter=UNEQUAL, cut=2)
+    export_adapter(tmp_path / "out", tensors, whole=pieces[0], model_name=source, adapter=UNEQUAL, cut=2)
     changes = {} if source == "gpt2" else {"is_decoder": True}
     loaded = PeftModel.from_pretrained(tiny.stock(folder, "causal-lm", **changes), tmp_path / "out").eval()
     inputs, _ = tiny.batch("causal-lm")
@@ -97,10 +96,11 @@ def test_the_export_fits_a_whole_with_tied_embeddings(source: str, tmp_path: Pat
 
 def test_an_export_is_replaced_by_a_later_one(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path / "model", "bert", CLASSIFICATION)
-    names = {"model_name": "m", "model_type": "bert", "kind": CLASSIFICATION}
     for cut in (1, 2):
-        tensors = train(adapted(folder, CLASSIFICATION, cut))
-        export_adapter(tmp_path / "out", tensors, **names, adapter=UNEQUAL, cut=cut)
+        pieces = adapted(folder, CLASSIFICATION, cut)
+        export_adapter(
+            tmp_path / "out", train(pieces), whole=pieces[0], model_name="m", adapter=UNEQUAL, cut=cut
+        )
     settings = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert (settings["r"], set(settings["rank_pattern"].values())) == (2, {5})
     assert len(settings["rank_pattern"]) == 4
@@ -110,7 +110,7 @@ def test_an_export_is_replaced_by_a_later_one(tmp_path: Path) -> None:
 def test_first_values_do_not_depend_on_the_cut_of_the_pieces(cut: int, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "llama", "causal-lm")
     whole = load_piece(folder, "causal-lm", 0)
-    add_lora(whole, UNEQUAL, cut, seed=0)
+    add_adapters(whole, UNEQUAL, cut, seed=0)
     pieces = adapted(folder, "causal-lm", cut)
     own = {name: value for piece in pieces for name, value in trainable(piece).items()}
     assert own.keys() == trainable(whole).keys()
@@ -120,7 +120,7 @@ def test_first_values_do_not_depend_on_the_cut_of_the_pieces(cut: int, tmp_path:
 
 def test_names_on_the_wire_are_the_unsplit_models() -> None:
     head = load_piece("minilm", CLASSIFICATION, 0, 1)
-    add_lora(head, UNEQUAL, 1, seed=0)
+    add_adapters(head, UNEQUAL, 1, seed=0)
     path = "bert.encoder.layer.0.attention.self"
     assert list(trainable(head)) == [
         f"{path}.{part}.lora_{side}.weight" for part in ("query", "value") for side in "AB"
@@ -129,7 +129,7 @@ def test_names_on_the_wire_are_the_unsplit_models() -> None:
 
 def test_first_values_spread_as_pefts_do(tmp_path: Path) -> None:
     head = load_piece("minilm", CLASSIFICATION, 0, 1)
-    add_lora(head, AdapterConfig(), 1, seed=0)
+    add_adapters(head, AdapterConfig(), 1, seed=0)
     first = next(iter(trainable(head).values()))
     bound = 384**-0.5
     assert first.abs().max() <= bound
@@ -138,14 +138,14 @@ def test_first_values_spread_as_pefts_do(tmp_path: Path) -> None:
 
 def test_adapters_of_a_bfloat16_piece_are_float32(tmp_path: Path) -> None:
     piece = load_piece(tiny.save(tmp_path, "gpt2", "causal-lm"), "causal-lm", 0, 2, dtype="bfloat16")
-    add_lora(piece, UNEQUAL, 2, seed=0)
+    add_adapters(piece, UNEQUAL, 2, seed=0)
     assert {value.dtype for value in trainable(piece).values()} == {torch.float32}
 
 
 def test_targets_differ_by_side(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "llama", "causal-lm")
     sides = AdapterConfig(
-        head=LoraConfig(targets=("q_proj",)), body=LoraConfig(targets=("gate_proj", "lm_head"))
+        head=SideConfig(targets=("q_proj",)), body=SideConfig(targets=("gate_proj", "lm_head"))
     )
     head, body = adapted(folder, "causal-lm", 2, adapter=sides)
     assert {name.split(".")[-3] for name in trainable(head)} == {"q_proj"}
@@ -154,20 +154,20 @@ def test_targets_differ_by_side(tmp_path: Path) -> None:
 
 def test_a_target_that_matches_nothing_is_refused_by_every_piece(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", CLASSIFICATION)
-    wrong = AdapterConfig(body=LoraConfig(targets=("q_proj",)))
+    wrong = AdapterConfig(body=SideConfig(targets=("q_proj",)))
     for blocks in ranges(tiny.BLOCKS, 2, 1):
         piece = load_piece(folder, CLASSIFICATION, blocks.start, blocks.stop)
         with pytest.raises(
             ConfigError, match=r"adapter.body.targets: no module 'q_proj'; have .*key, query, value"
         ):
-            add_lora(piece, wrong, 2, seed=0)
+            add_adapters(piece, wrong, 2, seed=0)
 
 
 def test_training_a_matrix_that_is_tied_across_the_cut_is_refused_by_name(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "gpt2", "causal-lm", tie_word_embeddings=True)
     body = load_piece(folder, "causal-lm", 2)
     with pytest.raises(CutError, match="lm_head is tied to a tensor of another piece"):
-        add_lora(body, AdapterConfig(body=LoraConfig(targets=("lm_head",))), 2, seed=0)
+        add_adapters(body, AdapterConfig(body=SideConfig(targets=("lm_head",))), 2, seed=0)
     with pytest.raises(CutError, match=r"lm_head.weight is tied .* tie_word_embeddings=False"):
         train_all(body)
 

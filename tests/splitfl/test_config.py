@@ -124,3 +124,14 @@ def test_a_device_is_named_as_torch_does(device: str) -> None:
 def test_a_key_of_a_table_within_a_table_is_named_in_full() -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'link.up.rate'; did you mean 'rate_bps'\? have"):
         parse("[link.up]\nrate = 3")
+
+
+def test_a_list_of_numbers_is_one() -> None:
+    assert parse("[adapter.head]\nranks = [2, 4]").adapter.head.ranks == (2, 4)
+    assert parse("", ["federation.client_ranks=[8, 4, 2]"]).federation.client_ranks == (8, 4, 2)
+    with pytest.raises(
+        ConfigError, match=r"adapter.head.ranks must be a list of whole numbers, got \[2, 'x'\]"
+    ):
+        parse("[adapter.head]\nranks = [2, 'x']")
+    with pytest.raises(ConfigError, match=r"client_ranks must be a list of whole numbers, got 2.5"):
+        parse("", ["federation.client_ranks=2.5"])

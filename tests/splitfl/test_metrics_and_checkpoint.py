@@ -74,6 +74,53 @@ def test_a_damaged_checkpoint_is_named(content: bytes | None, tmp_path: Path) ->
         checkpoint.restore(path)
 
 
+@pytest.mark.parametrize("place", range(0, 900, 37))
+def test_a_flipped_bit_anywhere_is_found(place: int, tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    tensors = {"a": torch.arange(120.0), "b": torch.tensor(3), "c": torch.ones(7).bfloat16()}
+    checkpoint.save(path, tensors, {"round": "2", "seed": "7"})
+    data = bytearray(path.read_bytes())
+    data[place % len(data)] ^= 1
+    path.write_bytes(bytes(data))
+    said = ""
+    try:
+        got, notes = checkpoint.restore(path)
+    except ConfigError as error:
+        said = str(error)
+    if said:
+        assert f"cannot read the checkpoint {path}" in said
+    else:  # a space of the header's padding became something else that means nothing
+        assert (got.keys(), notes) == (tensors.keys(), {"round": "2", "seed": "7"})
+        assert all(torch.equal(got[name], value) for name, value in tensors.items())
+
+
+def test_a_shelf_keeps_two_and_gives_the_last_that_can_be_read(tmp_path: Path) -> None:
+    shelf = checkpoint.Shelf(tmp_path)
+    assert shelf.newest() is None
+    for round_index in range(4):
+        shelf.put(round_index, {"at": torch.tensor(round_index)}, {})
+    assert shelf.rounds() == [2, 3]
+    newest = shelf.newest()
+    assert newest is not None
+    assert (newest.round, newest.unreadable) == (3, ())
+    path = tmp_path / "round-3.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    before = shelf.newest()
+    assert before is not None
+    assert before.round == 2
+    assert [str(path) in one for one in before.unreadable] == [True]
+    (tmp_path / "round-2.safetensors").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"round-3.*round-2"):
+        shelf.newest()
+
+
+def test_a_shelf_that_goes_back_forgets_what_came_later(tmp_path: Path) -> None:
+    shelf = checkpoint.Shelf(tmp_path)
+    for round_index in (0, 1, 2, 1):
+        shelf.put(round_index, {"at": torch.tensor(round_index)}, {})
+    assert shelf.rounds() == [1]
+
+
 SHARED = torch.zeros(4)  # safetensors refuses two names for one memory
 
 

@@ -8,6 +8,8 @@ from transformers import PreTrainedTokenizerFast
 
 from splitfl.config import RunConfig
 from splitfl.experiment_file import from_dict
+from splitfl.methods.registry import METHODS
+from splitfl.methods.row import optional
 from splitfl.partition.families import SEQUENCE_CLASSIFICATION
 from tests.splitfl import tiny
 
@@ -48,7 +50,10 @@ def data(path: Path, rows: int = 120, *, labelled: bool = True) -> Path:
 
 
 def table(folder: Path, **tables: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a run of two clients for two rounds of three steps with the model and data in `folder`."""
+    """Settings of a run of two clients for two rounds of three steps with the model and data in `folder`.
+
+    What the method does not read is left out.
+    """
     plain: dict[str, Any] = {
         "model": {"name": str(folder / "model")},
         "adapter": {"head": {"rank": 2}, "body": {"rank": 3}},
@@ -59,6 +64,10 @@ def table(folder: Path, **tables: dict[str, Any]) -> dict[str, Any]:
         "client": {"device": "cpu"},
         "server": {"device": "cpu"},
     }
+    name = tables.get("method", {}).get("name", "sfl-v2")
+    for unread in optional(RunConfig()).keys() - (METHODS[name].reads if name in METHODS else set()):
+        table, _, key = unread.partition(".")
+        plain.get(table, {}).pop(key, None)
     return {name: {**plain.get(name, {}), **tables.get(name, {})} for name in {**plain, **tables}}
 
 

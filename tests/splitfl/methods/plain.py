@@ -16,7 +16,8 @@ from tests.splitfl import tiny
 class Plain:
     """The stock model with LoRA of the same first values; `parameters` by their names in the model."""
 
-    def __init__(self, site: Site, *, trains_head: bool = True) -> None:
+    def __init__(self, site: Site, *, trains_head: bool = True, one_lr: bool = False) -> None:
+        """`one_lr`: the head's rate for all."""
         config = site.config
         labels = len(site.task.label_names)
         changes = {"num_labels": labels} if labels else {}
@@ -47,7 +48,9 @@ class Plain:
         self.body = {n: p for n, p in self.parameters.items() if n not in self.head}
         for value in self.head.values():
             value.requires_grad_(trains_head)
-        sides = [(self.body, config.train.body_lr)] + [(self.head, config.train.head_lr)] * trains_head
+        sides = [(self.body, config.train.head_lr if one_lr else config.train.body_lr)] + [
+            (self.head, config.train.head_lr)
+        ] * trains_head
         groups = [{"params": list(side.values()), "lr": lr} for side, lr in sides]
         self.optimiser = torch.optim.AdamW(groups, weight_decay=config.train.weight_decay)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from splitfl.adapters import trainable
-from splitfl.messages import Activation, Adapter, Gradient, Lost, Message, Output
+from splitfl.messages import Activation, Adapter, Gradient, Lost, Message, Output, Scalars
 from splitfl.methods.auxiliary import PREFIX
 from splitfl.node.build import Site
 from tests.splitfl import toy
@@ -24,6 +24,8 @@ CASES: dict[str, dict[str, Any]] = {
     "ushape": {"partition": {"tail_blocks": 1}},
     "cse-fsl": {"method": {"upload_interval": 3, "auxiliary_blocks": 1}},
     "fsl-sage": {"method": {"upload_interval": 3, "auxiliary_blocks": 1, "align_interval": 2}},
+    "heron": {"method": {"upload_interval": 3, "auxiliary_blocks": 1, "perturbations": 2}},
+    "mu-splitfed": {"method": {"server_steps": 2}},
     "fedlora": {},
 }
 HEADER_BYTES, HEADER_BYTES_PER_TENSOR = 330, 130
@@ -45,9 +47,8 @@ def site(place: Path, name: str) -> Site:
         "clients": CLIENTS,
         "rounds": ROUNDS,
         "local_steps": STEPS,
-        "aggregator": "mean",
         "partition": "iid",
-    }
+    } | ({} if name == "frozen" else {"aggregator": "mean"})
     return Site.of(toy.config(place, **tables))
 
 
@@ -68,6 +69,8 @@ def roles(message: Message | Lost) -> dict[str, int]:
             for name, tensor in message.tensors.items():
                 found["auxiliary" if name.startswith(PREFIX) else "adapter"] += tensor.nbytes
             return found
+        case Scalars():
+            return {"scalars": message.values.nbytes}
     return {}
 
 
@@ -120,7 +123,12 @@ def formula(site: Site, name: str) -> Totals:
                 {("up", "hidden"): 2 * hidden, ("down", "hidden"): 2 * hidden}
                 | {("up", "adapter"): up * own, ("down", "adapter"): down * own}
             )
-        case "cse-fsl":
+        case "mu-splitfed":
+            three = {("up", "hidden"): 3 * hidden, ("up", "labels"): labels}
+            scalars = {("down", "scalars"): 4 * CLIENTS * ROUNDS * STEPS}
+            weights = {("up", "adapter"): up * d["head"], ("down", "adapter"): down * d["head"]}
+            return Totals(three | scalars | weights)
+        case "cse-fsl" | "heron":
             weights = {"adapter": d["head"], "auxiliary": d["auxiliary"]}
             return Totals(
                 both

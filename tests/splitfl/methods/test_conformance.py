@@ -54,8 +54,11 @@ SIGNATURES = {
     "fsl-sage": Signature(step=((Activation, Control),), settings={"method": {"align_passes": 1}}),
     "hybrid": Signature(later=(Control, Scalars), step=((Activation, Gradient),), ends=(Scalars, Control)),
     "hosl": Signature(later=(Control, Scalars), step=((Activation, Scalars),), ends=None),
+    "heron": Signature(step=((Activation, Control),)),
+    "mu-splitfed": Signature(step=((Activation, Scalars),)),
     "fedlora": Signature(step=()),
     "decomfl": Signature(later=(Control, Scalars), step=(), ends=(Scalars, Control)),
+    "hiso": Signature(later=(Control, Scalars), step=(), ends=(Scalars, Control)),
     "spry": Signature(step=(), settings={"model": {"attention": "eager"}}),
     "fedkseed": Signature(later=(Control, Scalars), step=(), ends=(Scalars, Control)),
 }

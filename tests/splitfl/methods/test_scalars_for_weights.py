@@ -22,10 +22,10 @@ from tests.splitfl.driver import play
 from tests.splitfl.methods.losing import Losing
 from tests.splitfl.methods.plain import Plain
 
-METHODS = ("hybrid", "hosl", "decomfl", "fedkseed")
+METHODS = ("hybrid", "hosl", "decomfl", "hiso", "fedkseed")
 POOL = 30
 CLIENTS, ROUNDS, STEPS, PERTURBATIONS = 2, 3, 2, 3
-LAPS = {"hybrid": STEPS + 2, "hosl": STEPS + 1, "decomfl": 2, "fedkseed": 2}
+LAPS = {"hybrid": STEPS + 2, "hosl": STEPS + 1, "decomfl": 2, "hiso": 2, "fedkseed": 2}
 FLOAT_BYTES = 4
 
 
@@ -61,7 +61,7 @@ def watched(place: Path, name: str, **tables: dict[str, Any]) -> Watched:
     method |= {"pool": POOL} if name == "fedkseed" else {}
     federation = {"clients": CLIENTS, "rounds": ROUNDS, "local_steps": STEPS, **tables.pop("federation", {})}
     site = Site.of(toy.config(place, method=method, federation=federation, **tables))
-    return Watched(config=site.config, task=site.task, shares=site.shares, num_blocks=site.num_blocks)
+    return Watched(**vars(site))
 
 
 def scalar_bytes(messages: Iterable[Message | Reply]) -> int:
@@ -191,7 +191,7 @@ def test_decomfl_with_one_client_is_mezo(place: Path, tmp_path: Path) -> None:
             place,
             method={"name": "decomfl", "derivative": "central", "perturbations": 1, "mu": mu},
             federation={"clients": 1, "rounds": ROUNDS, "local_steps": STEPS, "aggregator": "mean"},
-            train={"head_lr": lr, "body_lr": lr},
+            train={"head_lr": lr},
         )
     )
     plain, batches = Plain(site), site.batches(0)

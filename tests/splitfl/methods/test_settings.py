@@ -6,13 +6,31 @@ from typing import Any
 
 import pytest
 
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, SideConfig
 from splitfl.errors import ConfigError
 from splitfl.experiment_file import from_dict
-from splitfl.methods.registry import METHODS, check, in_flight
+from splitfl.methods.registry import METHODS, check, in_flight, without_unread
 from splitfl.methods.row import optional
 from splitfl.node.build import Site
 from tests.splitfl import toy
+
+OTHERS: dict[str, Any] = {
+    "method.derivative": "central",
+    "method.hessian_smooth": 0.5,
+    "adapter.head": SideConfig(rank=3),
+    "federation.aggregator": "ffa",
+    "federation.client_ranks": (4, 8, 8),
+    "federation.robust": "median",
+    "federation.trim": 0.4,
+    "federation.clip_norm": 2.0,
+    "federation.server_optimiser": "yogi",
+    "federation.server_lr": 0.5,
+}
+PARTNERS = {
+    "trim": {"robust": "trimmed-mean"},
+    "clip_norm": {"robust": "clip"},
+    "server_lr": {"server_optimiser": "adam"},
+}
 
 
 def named(name: str) -> RunConfig:
@@ -25,7 +43,7 @@ def changed(name: str, setting: str) -> RunConfig:
     table, _, key = setting.partition(".")
     config = named(name)
     old = getattr(getattr(config, table), key)
-    new: Any = {"difference": "central"}[old] if isinstance(old, str) else old * 2 + 1
+    new: Any = OTHERS.get(setting) or (not old if isinstance(old, bool) else old * 2 + 1)
     return dataclasses.replace(
         config,
         **{table: dataclasses.replace(getattr(config, table), **{key: new})},  # type: ignore[arg-type]
@@ -44,7 +62,11 @@ def test_what_a_method_reads_it_takes(name: str) -> None:
     one = changed(name, "partition.tail_blocks") if name == "ushape" else named(name)
     check(one, "sequence-classification", 12)
     for setting in METHODS[name].reads - {"partition.tail_blocks"}:
-        check(changed(name, setting), "sequence-classification", 12)
+        other = changed(name, setting)
+        partner = PARTNERS.get(setting.partition(".")[2], {})
+        other = dataclasses.replace(other, federation=dataclasses.replace(other.federation, **partner))
+        tail = dataclasses.replace(other.partition, tail_blocks=int(name == "ushape"))
+        check(dataclasses.replace(other, partition=tail), "sequence-classification", 12)
 
 
 def test_every_optional_setting_is_read_by_somebody() -> None:
@@ -68,3 +90,16 @@ def test_the_refusal_says_who_reads_it_and_what_is_right(tmp_path: Path) -> None
         Site.of(toy.config(tmp_path, method={"upload_interval": 5}))
     with pytest.raises(ConfigError, match=r"'fedlora' does not read partition.tail_blocks.* read by ushape"):
         Site.of(toy.config(tmp_path, method={"name": "fedlora"}, partition={"tail_blocks": 1}))
+
+
+def test_settings_for_one_method_are_made_those_of_another() -> None:
+    """What the other does not read goes back to its default, and nothing else changes."""
+    tables = {"train": {"head_lr": 0.5, "body_lr": 0.25}, "federation": {"clients": 7, "aggregator": "ffa"}}
+    config = from_dict({**tables, "method": {"name": "frozen"}, "adapter": {"head": {"rank": 2}}})
+    with pytest.raises(ConfigError, match=r"adapter.head.*train.head_lr.*federation.aggregator"):
+        check(config, "sequence-classification", 12)
+    fitted = without_unread(config)
+    check(fitted, "sequence-classification", 12)
+    assert (fitted.train.body_lr, fitted.federation.clients) == (0.25, 7)
+    assert (fitted.train.head_lr, fitted.federation.aggregator) == (1e-3, "rolora")
+    assert without_unread(fitted) == fitted

@@ -120,5 +120,3 @@ def test_steps_in_flight_start_from_the_same_states_after_a_stop(place: Path, tm
     anew.restore(tmp_path)
     anew.position = unbroken.position
     assert anew.play(1) == unbroken.play(1)
-
-

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from channel.fixed import FixedLink, Way, packet_sizes
+from channel.fixed import FixedLink, Way
+from channel.packets import packet_sizes
 from splitfl.ledger import Ledger
 from splitfl.metrics import Events
-from splitfl.node.air import Air
+from splitfl.node.air import Air, Load, crossed
 from splitfl.node.build import Site
 from splitfl.wire import Envelope, encode
 from tests.splitfl import toy
@@ -136,9 +137,13 @@ def test_a_message_on_its_way_is_counted_when_its_turn_has_come(tmp_path: Path) 
     """Two are under way over RPC, whichever was first: the file has them in the order of their turns."""
     ledger, path = Ledger(), tmp_path / "events.jsonl"
     with Events(path) as events:
-        air = Air(FixedLink(seed=0, up=Way(rate_bps=1e6)), 1e9, 1e9, 2, ledger, events)
-        first, second = (Envelope(client=client, round=0, lap=1, flops=1e6) for client in (1, 0))
-        arrivals = [(one, air.up(one, "Activation", 1000)) for one in (first, second)]
+        air, link = Air(1e9, 1e9, 2, ledger, events), FixedLink(seed=0, up=Way(rate_bps=1e6))
+        senders = [Envelope(client=client, round=0, lap=1, flops=1e6) for client in (1, 0)]
+        departures = [air.leaves(one, "Activation", Load(payload_bytes=1000)) for one in senders]
+        arrivals = [
+            (one, crossed(departure, link.transfer(departure.transfer), 0.2))
+            for one, departure in zip(senders, departures, strict=True)
+        ]
         assert ledger.total().messages == 0
         for envelope, arrival in arrivals:
             air.serve(envelope, arrival, 1e6)

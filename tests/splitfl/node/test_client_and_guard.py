@@ -6,6 +6,7 @@ import pytest
 from torch import Tensor
 
 from channel.fixed import FixedLink
+from splitfl.config import AnalogConfig, LossConfig
 from splitfl.errors import PeerLost, WireError
 from splitfl.ledger import Ledger
 from splitfl.messages import LOST, Control, Message, Reply
@@ -13,9 +14,12 @@ from splitfl.methods.seam import Outcome, Ticket, unexpected
 from splitfl.metrics import Events
 from splitfl.node.air import Air
 from splitfl.node.client import ClientNode, run_client
+from splitfl.node.desk import Desk, RoundEnd
 from splitfl.node.gate import Gate
 from splitfl.node.guard import Guard
-from splitfl.node.station import RoundEnd, Station
+from splitfl.node.losses import Losses
+from splitfl.node.station import LinkStation
+from splitfl.state import State
 from splitfl.wire import Envelope, Refusal, decode, encode
 
 
@@ -31,6 +35,12 @@ class Begins:
     def take_flops(self) -> float:
         return 0.0
 
+    def state(self) -> State:
+        return {}
+
+    def restore(self, state: State) -> None:
+        pass
+
 
 class Answers:
     """A connection to whoever answers a message, given with its envelope, by a frame."""
@@ -43,18 +53,20 @@ class Answers:
         message, envelope = decode(frame)
         assert isinstance(message, Control)
         self.asked.append(message.ask)
+        if message.ask == "join":
+            return encode(Control(ask="join", round=0), envelope)
         return self._answer(message, envelope)
 
 
 def run(answer: Callable[[Message, Envelope], bytes]) -> tuple[Begins, Answers]:
     method, connection = Begins(), Answers(answer)
-    run_client(ClientNode(3, method), connection, range(2), dict, lambda round_index, message: None)
+    run_client(ClientNode(3, method), connection, 2, dict, lambda round_index, message: None)
     return method, connection
 
 
 def test_a_client_takes_part_in_every_round_and_takes_leave() -> None:
     method, connection = run(lambda message, envelope: encode(LOST, envelope))
-    assert connection.asked == ["begin", "begin", "leave"]
+    assert connection.asked == ["join", "begin", "begin", "leave"]
     assert method.heard == [LOST, LOST]
 
 
@@ -105,6 +117,9 @@ class NoWatcher:
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         pass
 
+    def begun(self, round_index: int) -> None:
+        pass
+
     def ended(self, end: RoundEnd) -> None:
         pass
 
@@ -112,8 +127,10 @@ class NoWatcher:
 @pytest.fixture
 def guard() -> Guard:
     events = Events(None)
-    air = Air(FixedLink(seed=0), 1e9, 1e9, 1, Ledger(), events)
-    return Guard(Station(AnswersNothing(), air, Gate(0, 2, 1), events, NoWatcher()))
+    air = Air(1e9, 1e9, 1, Ledger(), events)
+    losses = Losses(0, LossConfig(), AnalogConfig(), lambda message: None, 1500, {})
+    desk = Desk(AnswersNothing(), air, losses, events, NoWatcher())
+    return Guard(LinkStation(desk, FixedLink(seed=0), Gate(0, 2, 1), 0.2, clients=2, rounds=1))
 
 
 NOBODY = Envelope(client=5, round=0, lap=0)

@@ -1,7 +1,8 @@
-"""The same settings and seed give the same numbers, to the last bit, in one process and over PyTorch RPC."""
+"""The same settings and seed give the same numbers, to the last bit, by every road there is."""
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from splitfl.experiment_file import from_dict
 from splitfl.node.build import Site
 from tests.command import Start, splitfl
 from tests.splitfl import toy
+from tests.splitfl.transport.broker_process import BrokerProcess
 
 # torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -76,8 +78,8 @@ def travelled(place: Path, tmp_path: Path, start: Start) -> Callable[..., Told]:
     PyTorch RPC carries one run a process, so that road begins at the command line.
     """
 
-    def run(road: str, **tables: Any) -> Told:
-        folder, settings = tmp_path / road, toy.table(place, transport={"name": road}, **tables)
+    def run(road: str, port: int = 0, **tables: Any) -> Told:
+        folder, settings = tmp_path / road, toy.table(place, transport={"name": road, "port": port}, **tables)
         folder.mkdir()
         if road == "inproc":
             run_here(Site.of(from_dict(settings)), lambda: folder, Nobody())
@@ -107,7 +109,8 @@ def without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def assert_equal_folders(one: Path, other: Path) -> None:
     """The adapters and the checkpoints hold the same tensors, to the last bit."""
-    for name in ("adapter/adapter_model.safetensors", "checkpoint/state.safetensors"):
+    (last,) = sorted((one / "checkpoint").glob("round-*.safetensors"))[-1:]
+    for name in ("adapter/adapter_model.safetensors", f"checkpoint/{last.name}"):
         first, second = (safetensors.torch.load_file(folder / name) for folder in (one, other))
         assert first.keys() == second.keys()
         assert all(torch.equal(first[key], second[key]) for key in first)
@@ -136,6 +139,24 @@ def test_rpc_is_the_same_road(travelled: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("road", ["grpc", "mqtt"])
+def test_the_others_are_the_same_road(road: str, travelled: Any, tmp_path: Path) -> None:
+    hard: dict[str, Any] = {
+        "method": {"in_flight": 2},
+        "link": LOSSY,
+        "federation": {"clients": 2, "rounds": 3},
+    }
+    told = travelled("inproc", **hard)
+    with ExitStack() as stack:
+        if road == "mqtt":
+            broker = BrokerProcess(tmp_path)
+            stack.callback(broker.stop)
+            hard["port"] = broker.port
+        assert travelled(road, **hard) == told
+    assert_equal_folders(tmp_path / "inproc", tmp_path / road / "run")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_rpc_is_the_same_road_for_every_method(case: str, travelled: Any, tmp_path: Path) -> None:
     method, link = CASES[case]
@@ -149,3 +170,25 @@ def test_rpc_is_the_same_road_for_every_method(case: str, travelled: Any, tmp_pa
     }
     assert travelled("rpc", **settings) == travelled("inproc", **settings)
     assert_equal_folders(tmp_path / "inproc", tmp_path / "rpc" / "run")
+
+
+@pytest.mark.slow
+def test_rpc_is_the_same_road_where_clients_share_a_cell_and_tokens_are_lost(
+    travelled: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "far.toml").write_text(
+        '[place]\nenvironment = "constant"\nloss_db = 120.0\nusers = 3\n'
+        '[link]\nharq = "none"\nmax_tries = 1\n'
+    )
+    settings = {
+        "link": {"scenario": str(tmp_path / "far.toml"), "mtu_bytes": 256},
+        "loss": {"activation": "mask", "gradient": "rescale"},
+        "federation": {"clients": 3, "local_steps": 0},
+        "method": {"in_flight": 2},
+    }
+    events, summary = travelled("inproc", **settings)
+    assert sum(row["lost_packets"] for row in events if row["event"] == "transfer") > 0
+    assert travelled("rpc", **settings) == (events, summary)
+    adapters = [tmp_path / road / "adapter/adapter_model.safetensors" for road in ("inproc", "rpc/run")]
+    first, second = (safetensors.torch.load_file(path) for path in adapters)
+    assert all(torch.equal(first[name], second[name]) for name in first | second)

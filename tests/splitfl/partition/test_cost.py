@@ -5,23 +5,27 @@ from pathlib import Path
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from splitfl.adapters import add_lora, train_all
-from splitfl.config import AdapterConfig, LoraConfig
+from splitfl.adapters import add_adapters, train_all
+from splitfl.config import AdapterConfig, SideConfig
 from splitfl.partition.cost import cost
 from splitfl.partition.load import load_piece
 from tests.splitfl import tiny
 
-ADAPTER = AdapterConfig(head=LoraConfig(rank=4), body=LoraConfig(rank=2))
+LORA = AdapterConfig(head=SideConfig(rank=4), body=SideConfig(rank=2))
+OTHERS = {
+    "ia3": AdapterConfig(head=SideConfig(kind="ia3"), body=SideConfig(kind="ia3")),
+    "vera": AdapterConfig(head=SideConfig(kind="vera", rank=6), body=SideConfig(rank=2)),
+}
 
 
 def counted(
-    folder: Path, kind: str, first: int, last: int, *, lora: bool
+    folder: Path, kind: str, first: int, last: int, adapter: AdapterConfig | None
 ) -> tuple[float, float, float, float]:
     """Forward and backward operations by torch, then by the closed form."""
     head = load_piece(folder, kind, 0, max(first, 1), attention="eager")
     piece = load_piece(folder, kind, first, last, attention="eager")
-    if lora:
-        add_lora(piece, ADAPTER, cut=2, seed=0)
+    if adapter is not None:
+        add_adapters(piece, adapter, cut=2, seed=0)
     else:
         train_all(piece)
     inputs, labels = tiny.batch(kind, "none")
@@ -40,19 +44,29 @@ def counted(
     [("bert", "sequence-classification"), ("gpt2", "causal-lm"), ("gpt_neox", "causal-lm")],
 )
 def test_lora_costs_what_torch_counts(model_type: str, kind: str, tmp_path: Path) -> None:
-    assert_agreement(model_type, kind, tmp_path, lora=True)
+    assert_agreement(model_type, kind, tmp_path, LORA)
+
+
+@pytest.mark.parametrize("adapter", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize(("model_type", "kind"), [("bert", "sequence-classification"), ("gpt2", "causal-lm")])
+def test_other_adapters_cost_what_torch_counts(
+    model_type: str, kind: str, adapter: AdapterConfig, tmp_path: Path
+) -> None:
+    assert_agreement(model_type, kind, tmp_path, adapter)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+@pytest.mark.parametrize("adapter", [LORA, None], ids=["lora", "full"])
 @pytest.mark.parametrize(("model_type", "kind"), tiny.CASES)
-def test_every_family_costs_what_torch_counts(model_type: str, kind: str, lora: bool, tmp_path: Path) -> None:
-    assert_agreement(model_type, kind, tmp_path, lora=lora)
+def test_every_family_costs_what_torch_counts(
+    model_type: str, kind: str, adapter: AdapterConfig | None, tmp_path: Path
+) -> None:
+    assert_agreement(model_type, kind, tmp_path, adapter)
 
 
-def assert_agreement(model_type: str, kind: str, folder: Path, *, lora: bool) -> None:
+def assert_agreement(model_type: str, kind: str, folder: Path, adapter: AdapterConfig | None) -> None:
     tiny.save(folder, model_type, kind)
     for first, last in [(0, 2), (2, 4), (1, 3), (0, 4)]:
-        ran_forward, ran_backward, forward, backward = counted(folder, kind, first, last, lora=lora)
+        ran_forward, ran_backward, forward, backward = counted(folder, kind, first, last, adapter)
         assert forward == pytest.approx(ran_forward, rel=0.02)
         assert backward == pytest.approx(ran_backward, rel=0.04)

@@ -9,8 +9,8 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
 from torch import Tensor, nn
 
-from splitfl.adapters import add_lora, install, train_all, trainable
-from splitfl.config import AdapterConfig, LoraConfig
+from splitfl.adapters import add_adapters, install, train_all, trainable
+from splitfl.config import AdapterConfig, SideConfig
 from splitfl.partition.cut import Piece, ranges
 from splitfl.partition.families import FAMILIES
 from splitfl.partition.load import load_piece
@@ -19,7 +19,7 @@ from tests.splitfl import tiny
 
 CUTS = [(1, 0), (2, 0), (3, 0), (1, 1), (1, 2), (2, 1)]
 """Blocks in the head and in the tail (0: no tail); the models have four."""
-ADAPTER = AdapterConfig(head=LoraConfig(rank=4, alpha=8.0), body=LoraConfig(rank=2, alpha=6.0))
+ADAPTER = AdapterConfig(head=SideConfig(rank=4, alpha=8.0), body=SideConfig(rank=2, alpha=6.0))
 
 Gradients = dict[str, Tensor]
 
@@ -72,7 +72,7 @@ def load(
     for blocks in ranges(tiny.BLOCKS, cut, tail):
         piece = load_piece(folder, kind, blocks.start, blocks.stop, dtype=dtype, **options)
         if lora:
-            add_lora(piece, ADAPTER, cut, seed=0)
+            add_adapters(piece, ADAPTER, cut, seed=0)
             install(piece, noise(trainable(piece)))
         else:
             train_all(piece)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from splitfl.errors import ConfigError, PeerLost, Timeout
-from splitfl.transport.rpc import RpcClient, RpcServer
+from splitfl.transport.rpc import RpcServer
+from splitfl.transport.rpc_client import RpcClient
 
 
 @pytest.fixture
@@ -94,7 +95,8 @@ def test_a_server_that_hangs_up_is_told_apart() -> None:
 
 ENTERS = """
 import sys
-from splitfl.transport.rpc import RpcClient, RpcServer
+from splitfl.transport.rpc import RpcServer
+from splitfl.transport.rpc_client import RpcClient
 port, number = map(int, sys.argv[1:])
 try:
     if number < 0:
@@ -103,7 +105,7 @@ try:
         print(server.port, flush=True)
         while server.missing():
             pass
-        server.start(lambda frame, answer: None)
+        server.start(lambda client, frame, answer: None)
     else:
         RpcClient("127.0.0.1", port, number, 5.0).enter()
 except Exception as error:

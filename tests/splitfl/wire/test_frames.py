@@ -167,7 +167,7 @@ FINE = b"\1" + b"\0" * 7
         (frame(header("Lost", version="0")), "a frame of version '0' came; this side speaks '1'"),
         (frame(header("Gossip")), "a message of unknown kind 'Gossip' came"),
         (frame(header("Lost"), IDS, FINE), "a message of kind Lost came with unknown tensors"),
-        (frame(header("Refusal", fields={"reason": "x"}), IDS, FINE), "unknown tensors"),
+        (frame(header("Refusal", fields={"reason": "x", "is_final": True}), IDS, FINE), "unknown tensors"),
         (frame(header("Gradient"), {"more": IDS["ids"]}, FINE), "damaged"),
         (frame(header("Control", fields={"ask": "begin"})), "damaged"),
         (frame(header("Lost", envelope=[0, 0, 0, float("nan")])), "damaged"),

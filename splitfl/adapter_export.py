@@ -1,0 +1,99 @@
+"""What a run has trained as one folder that peft loads on the unsplit model.
+
+Residuals become more rank of their module's LoRA, and VeRA becomes the LoRA that it is:
+B' = b B, A' = d A, so nothing need be drawn anew to load it. IA3 is no matrix of low rank:
+where both sides have it the folder holds IA3, and where one has it the folder `ia3` in it.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from peft import PeftConfig
+from peft.tuners.vera.layer import VeraLayer
+from safetensors.torch import save_file
+from torch import Tensor
+
+from splitfl.adapters import ia3_config, lora_config, projections, side_of
+from splitfl.config import AdapterConfig
+from splitfl.low_rank import A, B, folded
+from splitfl.partition.cut import Piece
+from splitfl.partition.families import CAUSAL_LM, family_of
+
+IA3_FOLDER = "ia3"
+_IA3, _VERA_B, _VERA_D = ".ia3_l", ".vera_lambda_b", ".vera_lambda_d"
+
+
+def export_adapter(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    whole: Piece,
+    model_name: str,
+    adapter: AdapterConfig,
+    cut: int,
+) -> None:
+    """Writes all pieces' trainable tensors for `PeftModel.from_pretrained(model, folder)`.
+
+    `whole` is the unsplit model with the same adapters. Ranks are read off the tensors; what
+    is no adapter (a new classifier) is saved whole. Where LoRA and IA3 are mixed, the model
+    so loaded is loaded once more: `PeftModel.from_pretrained(loaded.get_base_model(),
+    folder / "ia3")`. Files appear complete or not at all, the configuration last.
+    """
+    model_type = whole.model.config.model_type
+    tensors = folded(_as_lora(whole, {name: value.detach().cpu() for name, value in tensors.items()}))
+    vectors = {name: value for name, value in tensors.items() if name.endswith(_IA3)}
+    factors = {name: value for name, value in tensors.items() if name not in vectors}
+    ranks = {name.removesuffix(A): len(value) for name, value in factors.items() if name.endswith(A)}
+    plain = [name for name in factors if not name.endswith((A, B))]
+    scales = {name: _scale(whole, name, adapter, cut) for name in ranks}
+    targets = [name.removesuffix(_IA3) for name in vectors]
+    config: PeftConfig
+    if ranks or not vectors:
+        config = lora_config(model_type, ranks, {name: scales[name] * rank for name, rank in ranks.items()})
+        config.target_modules = sorted(ranks)  # peft made a set of them, whose order is each process's own
+        config.modules_to_save = sorted({name.rpartition(".")[0] for name in plain}) or None
+        _write(folder, config, factors, model_name, whole.kind)
+        folder, factors = folder / IA3_FOLDER, {}
+    if vectors:
+        config = ia3_config(model_type, targets)
+        config.target_modules, config.feedforward_modules = sorted(targets), []
+        config.modules_to_save = (
+            sorted({name.rpartition(".")[0] for name in plain if name in factors}) or None
+        )
+        _write(folder, config, vectors | factors, model_name, whole.kind)
+
+
+def _as_lora(whole: Piece, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same with VeRA's diagonals multiplied into the projections of their modules."""
+    found = {name: value for name, value in tensors.items() if not name.endswith((_VERA_B, _VERA_D))}
+    for name, value in tensors.items():
+        if name.endswith(_VERA_B):
+            module = name.removesuffix(_VERA_B)
+            layer = whole.model.get_submodule(module)
+            assert isinstance(layer, VeraLayer)
+            first, second = (shared.cpu().float() for shared in projections(layer))
+            found[module + A] = tensors[module + _VERA_D][:, None] * first[:, : layer.in_features]
+            found[module + B] = value[:, None] * second[: layer.out_features]
+    return found
+
+
+def _scale(whole: Piece, module: str, adapter: AdapterConfig, cut: int) -> float:
+    side = side_of(family_of(whole.model.config.model_type), module, adapter, cut)
+    return side.alpha / side.rank if side.kind == "lora" else 1.0
+
+
+def _write(
+    folder: Path, config: PeftConfig, tensors: Mapping[str, Tensor], model_name: str, kind: str
+) -> None:
+    config.base_model_name_or_path = model_name
+    config.task_type = "CAUSAL_LM" if kind == CAUSAL_LM else None
+    config.inference_mode = True
+    weights = {f"base_model.model.{name}": value.contiguous() for name, value in tensors.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as staging:
+        save_file(weights, Path(staging) / "adapter_model.safetensors", metadata={"format": "pt"})
+        config.save_pretrained(staging)
+        for name in ("adapter_model.safetensors", "adapter_config.json"):
+            os.replace(Path(staging) / name, folder / name)

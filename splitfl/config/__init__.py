@@ -1,0 +1,40 @@
+"""One experiment, whole: frozen settings whose ranges are checked when they are made.
+
+Every class here is a table of the TOML file, every field a key of it. A value outside
+its range, an unknown table and an unknown key are errors that say what would be right.
+"""
+
+from splitfl.config.checks import above, at_least, nearest, one_of
+from splitfl.config.data import FederationConfig, TaskConfig
+from splitfl.config.experiment import RunConfig
+from splitfl.config.learning import EvalConfig, MethodConfig, TrainConfig
+from splitfl.config.link import LinkConfig, LiveConfig, WayConfig
+from splitfl.config.loss import POLICIES, AnalogConfig, LossConfig
+from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig, SideConfig
+from splitfl.config.nodes import DeviceConfig, SurvivalConfig, TransportConfig
+
+__all__ = [
+    "POLICIES",
+    "AdapterConfig",
+    "AnalogConfig",
+    "DeviceConfig",
+    "EvalConfig",
+    "FederationConfig",
+    "LinkConfig",
+    "LiveConfig",
+    "LossConfig",
+    "MethodConfig",
+    "ModelConfig",
+    "PartitionConfig",
+    "RunConfig",
+    "SideConfig",
+    "SurvivalConfig",
+    "TaskConfig",
+    "TrainConfig",
+    "TransportConfig",
+    "WayConfig",
+    "above",
+    "at_least",
+    "nearest",
+    "one_of",
+]

@@ -1,0 +1,32 @@
+"""One experiment, whole."""
+
+from dataclasses import dataclass, field
+
+from splitfl.config.data import FederationConfig, TaskConfig
+from splitfl.config.learning import EvalConfig, MethodConfig, TrainConfig
+from splitfl.config.link import LinkConfig, LiveConfig
+from splitfl.config.loss import AnalogConfig, LossConfig
+from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig
+from splitfl.config.nodes import DeviceConfig, SurvivalConfig, TransportConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole experiment."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    partition: PartitionConfig = field(default_factory=PartitionConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    federation: FederationConfig = field(default_factory=FederationConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    analog: AnalogConfig = field(default_factory=AnalogConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
+    client: DeviceConfig = field(default_factory=DeviceConfig)
+    server: DeviceConfig = field(default_factory=lambda: DeviceConfig(flops=5e11))
+    transport: TransportConfig = field(default_factory=TransportConfig)
+    survival: SurvivalConfig = field(default_factory=SurvivalConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)

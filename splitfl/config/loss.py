@@ -1,0 +1,66 @@
+"""What loss and noise mean to the tokens of a message."""
+
+from dataclasses import dataclass
+
+from splitfl.config.checks import above, at_least, one_of
+from splitfl.errors import ConfigError
+
+POLICIES = ("reliable", "mask", "zero", "rescale", "stale", "skip")
+"""What a lost token may mean; see `LossConfig`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What lost packets mean to the tokens of an activation, an output or a gradient, by kind.
+
+    `reliable`: sent until they are there, so that loss is delay. The others are sent once, in packets of
+    whole tokens. `mask`: a lost token leaves the attention and the loss; of a gradient, it is nothing.
+    `zero`: zeros. `rescale`: zeros, and the others divided by the share of the message that came, which
+    leaves the mean as it was. `stale`: what it was when it last came, at most `stale_rounds` rounds ago;
+    a sample with a token that never did is left out. `skip`: nothing comes of the whole message.
+    """
+
+    activation: str = "reliable"
+    output: str = "reliable"
+    gradient: str = "reliable"
+    stale_rounds: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("activation", "output", "gradient"):
+            one_of(f"loss.{name}", getattr(self, name), POLICIES)
+        at_least("loss.stale_rounds", self.stale_rounds, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalogConfig:
+    """Kinds of message whose tokens are sent as they are, with noise in place of bits: y = h x + n.
+
+    `snr_db` is the mean signal-to-noise ratio of a symbol; `from_cell` takes each client's mean from the
+    link's scenario instead. Two values are a symbol, `symbol_hz` of which are sent a second, behind the
+    message's other bytes. `fading` draws one h for each message.
+
+    `sum_adapters` lets the clients send their adapters all at once, so that the air adds them up: who hears
+    less than `truncation` of the mean channel power is silent in that round, and `phase_error_rad` is the
+    standard deviation of each client's residual phase.
+    """
+
+    kinds: tuple[str, ...] = ()
+    sum_adapters: bool = False
+    truncation: float = 0.1
+    phase_error_rad: float = 0.0
+    snr_db: float = 10.0
+    from_cell: bool = False
+    equaliser: str = "lmmse"
+    fading: str = "none"
+    symbol_hz: float = 1e6
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            one_of("analog.kinds", kind, ("activation", "output", "gradient"))
+        if not -100.0 <= self.snr_db <= 100.0:
+            raise ConfigError(f"analog.snr_db must lie in [-100, 100], got {self.snr_db}")
+        one_of("analog.equaliser", self.equaliser, ("lmmse", "zero-forcing"))
+        one_of("analog.fading", self.fading, ("none", "rayleigh"))
+        above("analog.symbol_hz", self.symbol_hz, 0.0)
+        above("analog.truncation", self.truncation, 0.0)
+        at_least("analog.phase_error_rad", self.phase_error_rad, 0.0)

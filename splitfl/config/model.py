@@ -1,0 +1,70 @@
+"""Which model, where it is cut, and which adapters are trained on either side."""
+
+from dataclasses import dataclass, field
+
+from splitfl.config.checks import above, at_least, one_of
+from splitfl.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which model: an alias of `splitfl list models`, a hub name, or a local folder."""
+
+    name: str = "minilm"
+    dtype: str = "float32"
+    attention: str = "sdpa"
+
+    def __post_init__(self) -> None:
+        one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
+        one_of("model.attention", self.attention, ("sdpa", "eager"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionConfig:
+    """Where the model is cut: the client's head holds the first `cut` blocks, and for the
+    methods that have one its tail the last `tail_blocks` and all that is above them."""
+
+    cut: int = 2
+    tail_blocks: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("partition.cut", self.cut, 1)
+        at_least("partition.tail_blocks", self.tail_blocks, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideConfig:
+    """One side's adapters: `lora` (Hu et al., ICLR'22), `vera` (Kopiczko et al., ICLR'24) or `ia3`
+    (Liu et al., NeurIPS'22); no targets means the family's own.
+
+    LoRA scales by alpha / rank. `ranks` gives each of the side's blocks a rank of its own, in
+    order, at that same scale. VeRA has a `rank` and nothing else to set, IA3 nothing at all.
+    """
+
+    kind: str = "lora"
+    rank: int = 8
+    alpha: float = 16.0
+    ranks: tuple[int, ...] = ()
+    targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        one_of("adapter kind", self.kind, ("lora", "vera", "ia3"))
+        at_least("adapter rank", self.rank, 1)
+        above("adapter alpha", self.alpha, 0.0)
+        for rank in self.ranks:
+            at_least("adapter ranks", rank, 1)
+        unread = {"lora": (), "vera": ("alpha", "ranks"), "ia3": ("rank", "alpha", "ranks")}[self.kind]
+        for name in unread:
+            got, default = getattr(self, name), getattr(SideConfig, name)
+            if got != default:
+                raise ConfigError(
+                    f"adapters of kind {self.kind!r} have no {name}: leave it at {default}, got {got}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """What is trained: adapters on either side of the cut, each side's of a kind of its own."""
+
+    head: SideConfig = field(default_factory=SideConfig)
+    body: SideConfig = field(default_factory=SideConfig)

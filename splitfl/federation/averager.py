@@ -1,0 +1,162 @@
+"""A round's updates become the next version, and every client is told what has changed since its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+from splitfl.config import FederationConfig
+from splitfl.federation.aggregate import Merge, row
+from splitfl.federation.robust import clipped, median, trimmed_mean
+from splitfl.federation.server_optimiser import server_optimiser
+from splitfl.low_rank import RESIDUAL_A, RESIDUALS, A, extended
+from splitfl.messages import Adapter
+from splitfl.state import State, copied, number_in, numbered, part, under, whole
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """The clients' tensors as they all begin, as far as somebody must know them.
+
+    Those in `ranked` have at most `ranks[client]` of their rows (A) or columns (B).
+    """
+
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    ranked: frozenset[str] = frozenset()
+    ranks: tuple[int, ...] = ()
+
+
+def needs_start(federation: FederationConfig) -> bool:
+    """Whether these settings can be followed only by who knows the tensors that clients begin with."""
+    is_moving = federation.server_optimiser != "none" or federation.robust == "clip"
+    return is_moving or bool(federation.client_ranks)
+
+
+def needs_individual_updates(federation: FederationConfig) -> bool:
+    """Whether a sum of the clients' updates, as the air can make it, is not enough for these settings."""
+    is_sum = federation.robust == "none" and not federation.client_ranks
+    return row(federation.aggregator).needs_individual_updates or not is_sum
+
+
+class Averager:
+    """Collects a round's updates and holds what has become of them so far.
+
+    A client of lower rank than others counts with zeros in the rows that it does not
+    have, which is exact, and is sent the first of the rows that it does have.
+    """
+
+    def __init__(
+        self, settings: FederationConfig, start: Start | None = None, merge: Merge | None = None
+    ) -> None:
+        """`merge` takes the place of the settings' own."""
+        self.tensors: dict[str, Tensor] = {}
+        self._settings = settings
+        self._start = start or Start()
+        self._row = row(settings.aggregator)
+        self._merge = merge or _merge(settings)
+        self._optimiser = server_optimiser(settings.server_optimiser, settings.server_lr)
+        self._version = 0
+        self._changed_in: dict[str, int] = {}
+        self._residuals: dict[int, dict[str, Tensor]] = {}
+        self._updates: list[Adapter] = []
+
+    def receive(self, update: Adapter) -> None:
+        """One client's work; an update without samples says nothing and is left out."""
+        if update.samples:
+            self._updates.append(update)
+
+    def end_round(self) -> None:
+        """The updates become the next version; none came: the version stays."""
+        if not self._updates:
+            return
+        self._version += 1
+        merged = self._merged([self._whole(update) for update in self._updates])
+        residual = {name: value for name, value in merged.items() if name.endswith(RESIDUALS)}
+        merged = {name: value for name, value in merged.items() if name not in residual}
+        self.tensors |= merged
+        self._changed_in |= dict.fromkeys(merged, self._version)
+        if residual:
+            self._residuals[self._version] = residual
+            self.tensors |= extended(self.tensors, residual)
+        self._updates = []
+
+    def since(self, version: int, client: int = 0) -> Adapter | None:
+        """What has changed since a client's version, residuals since then to be added; None: nothing has."""
+        changed = {
+            name: self._held_by(client, name, self.tensors[name])
+            for name, at in self._changed_in.items()
+            if at > version
+        }
+        missed: dict[str, Tensor] = {}
+        for at, residual in self._residuals.items():
+            missed = extended(missed, residual) if at > version else missed
+        changed |= missed
+        return Adapter(version=self._version, tensors=changed) if changed else None
+
+    def state(self) -> State:
+        """The tensors, their version, and when each last changed; see Stateful."""
+        changed = {name: whole(at) for name, at in self._changed_in.items()}
+        residuals = {
+            name: value
+            for at, residual in self._residuals.items()
+            for name, value in under(str(at), copied(residual)).items()
+        }
+        return {
+            **under("value", copied(self.tensors)),
+            **under("changed", changed),
+            **under("residual", residuals),
+            **under("optimiser", self._optimiser.state() if self._optimiser else {}),
+            "version": whole(self._version),
+        }
+
+    def restore(self, state: State) -> None:
+        """See Stateful; updates that have come since are forgotten."""
+        self._version = number_in(state, "version")
+        self.tensors = part(state, "value")
+        self._changed_in = {name: int(at) for name, at in part(state, "changed").items()}
+        self._residuals = numbered(part(state, "residual"))
+        if self._optimiser:
+            self._optimiser.restore(part(state, "optimiser"))
+        self._updates = []
+
+    def _merged(self, updates: Sequence[Adapter]) -> dict[str, Tensor]:
+        held = {**self._start.tensors, **self.tensors}
+        if self._settings.robust == "clip":
+            updates = clipped(updates, held, self._settings.clip_norm)
+        merged = self._merge(updates)
+        return self._optimiser.step(held, merged) if self._optimiser else merged
+
+    def _whole(self, update: Adapter) -> Adapter:
+        """The update with zeros for what its client is too small to hold."""
+        if not (self._start.ranked and self._row.pads):
+            return update
+        tensors = {name: self._padded(name, value) for name, value in update.tensors.items()}
+        return Adapter(version=update.version, samples=update.samples, losses=update.losses, tensors=tensors)
+
+    def _padded(self, name: str, value: Tensor) -> Tensor:
+        if name not in self._start.ranked:
+            return value
+        axis = _rank_axis(name)
+        missing = self._start.tensors[name].shape[axis] - value.shape[axis]
+        return pad(value, (0, 0, 0, missing) if axis == 0 else (0, missing))
+
+    def _held_by(self, client: int, name: str, value: Tensor) -> Tensor:
+        if name not in self._start.ranked:
+            return value
+        return value.narrow(
+            _rank_axis(name), 0, min(self._start.ranks[client], value.shape[_rank_axis(name)])
+        )
+
+
+def _merge(settings: FederationConfig) -> Merge:
+    if settings.robust == "median":
+        return median
+    if settings.robust == "trimmed-mean":
+        return partial(trimmed_mean, trim=settings.trim)
+    return row(settings.aggregator).merge
+
+
+def _rank_axis(name: str) -> int:
+    return 0 if name.endswith((A, RESIDUAL_A)) else 1

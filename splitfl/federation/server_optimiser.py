@@ -1,0 +1,98 @@
+"""The clients' mean move as a gradient, for an optimiser of the server's (Reddi et al., ICLR'21).
+
+Algorithm 2 there, with beta_1 = 0.9, beta_2 = 0.99 and tau = 1e-3 as it recommends:
+
+    m = beta_1 m + (1 - beta_1) d     v = v + d^2                              (adagrad)
+                                      v = v - (1 - beta_2) d^2 sign(v - d^2)   (yogi)
+                                      v = beta_2 v + (1 - beta_2) d^2          (adam)
+    x = x + lr m / (sqrt(v) + tau),   d = mean of the clients' moves,  m = 0 and v = tau^2 at first
+
+It corrects no bias, which torch's Adam does, so these lines stand here; `momentum`
+(FedAvgM, Hsu et al., 2019) is torch's SGD with momentum 0.9.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from splitfl.state import State, copied, part, under
+
+_BETA_1: Final = 0.9
+_BETA_2: Final = 0.99
+_TAU: Final = 1e-3
+
+
+class Momentum:
+    """Stochastic gradient descent with momentum, by torch."""
+
+    def __init__(self, lr: float) -> None:
+        self._lr = lr
+        self._momentum: dict[str, Tensor] = {}
+
+    def step(self, held: Mapping[str, Tensor], mean: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """From where the tensors are, and what the clients made of them, to where they go."""
+        found = {}
+        for name, value in mean.items():
+            parameter = torch.nn.Parameter(held[name].clone())
+            parameter.grad = held[name] - value
+            optimiser = torch.optim.SGD([parameter], lr=self._lr, momentum=0.9)
+            if name in self._momentum:
+                optimiser.state[parameter]["momentum_buffer"] = self._momentum[name]
+            optimiser.step()
+            self._momentum[name] = optimiser.state[parameter]["momentum_buffer"]
+            found[name] = parameter.detach()
+        return found
+
+    def state(self) -> State:
+        """See Stateful."""
+        return copied(self._momentum)
+
+    def restore(self, state: State) -> None:
+        """See Stateful."""
+        self._momentum = {name: value.clone() for name, value in state.items()}
+
+
+class Adaptive:
+    """FedAdagrad, FedYogi and FedAdam, by `kind`."""
+
+    def __init__(self, kind: str, lr: float) -> None:
+        self._kind = kind
+        self._lr = lr
+        self._m: dict[str, Tensor] = {}
+        self._v: dict[str, Tensor] = {}
+
+    def step(self, held: Mapping[str, Tensor], mean: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """From where the tensors are, and what the clients made of them, to where they go."""
+        found = {}
+        for name, value in mean.items():
+            move = value - held[name]
+            m = self._m.setdefault(name, torch.zeros_like(move))
+            v = self._v.setdefault(name, torch.full_like(move, _TAU**2))
+            self._m[name] = m = _BETA_1 * m + (1 - _BETA_1) * move
+            self._v[name] = v = self._second(v, move.square())
+            found[name] = held[name] + self._lr * m / (v.sqrt() + _TAU)
+        return found
+
+    def state(self) -> State:
+        """See Stateful."""
+        return under("m", copied(self._m)) | under("v", copied(self._v))
+
+    def restore(self, state: State) -> None:
+        """See Stateful."""
+        self._m, self._v = part(state, "m"), part(state, "v")
+
+    def _second(self, v: Tensor, square: Tensor) -> Tensor:
+        if self._kind == "adagrad":
+            return v + square
+        if self._kind == "yogi":
+            return v - (1 - _BETA_2) * square * (v - square).sign()
+        return _BETA_2 * v + (1 - _BETA_2) * square
+
+
+def server_optimiser(kind: str, lr: float) -> Momentum | Adaptive | None:
+    """The optimiser of this name; None for `none`."""
+    if kind == "none":
+        return None
+    return Momentum(lr) if kind == "momentum" else Adaptive(kind, lr)

@@ -1,0 +1,44 @@
+"""Ends a run whose training has diverged, before it spoils what was learnt until then."""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from splitfl.errors import Diverged
+from splitfl.messages import Message
+from splitfl.methods.seam import Outcome, ServerMethod, Ticket
+
+
+class Bounded:
+    """A server whose training losses must be numbers, and at most `max_loss`.
+
+    The step that has another loss is not made part of the state, so that the last
+    checkpoint is the last good one.
+    """
+
+    def __init__(self, server: ServerMethod, max_loss: float) -> None:
+        self._server = server
+        self._max_loss = max_loss
+        self.end_round = server.end_round
+        self.state = server.state
+        self.restore = server.restore
+
+    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        return self._server.compute(ticket, message)
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+        """Raises Diverged, with the client, round and step."""
+        if outcome is not None:
+            first = 0 if len(outcome.losses) > 1 else max(0, ticket.lap - 1)
+            for step, loss in enumerate(outcome.losses, first if outcome.step is None else outcome.step):
+                if not (math.isfinite(loss) and loss <= self._max_loss):
+                    raise Diverged(
+                        f"the training loss of client {ticket.client} in round {ticket.round}, step {step} "
+                        f"is {loss}, beyond train.max_loss of {self._max_loss:g}: take smaller train.head_lr "
+                        "and train.body_lr; what was learnt before this round is in the checkpoint"
+                    )
+        self._server.commit(ticket, outcome)
+
+    def trained(self) -> Mapping[str, Tensor]:
+        return self._server.trained()

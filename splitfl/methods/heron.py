@@ -1,0 +1,79 @@
+"""`heron`: as `cse-fsl`, with a client that learns without backpropagation.
+
+HERON-SFL (Kou et al., arXiv 2601.09076) with low-rank adapters. Head and auxiliary move
+together along P directions a step, by the slopes of the auxiliary's loss there; the first
+batch of every `method.upload_interval` goes up, from where the step began, and the server
+learns from it by first order. Nothing comes down but acknowledgements; head and auxiliary
+are averaged once a round. We depart from the paper in that directions are signs.
+"""
+
+# B batch, T tokens, D hidden, P perturbations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from splitfl.config import MethodConfig, RunConfig
+from splitfl.data.batch import Batch
+from splitfl.errors import ConfigError
+from splitfl.methods.auxiliary import refuse_auxiliary
+from splitfl.methods.learner import Learner
+from splitfl.methods.slopes import central, difference
+from splitfl.methods.walk import Walk
+from splitfl.methods.walker import refuse_estimate
+from splitfl.partition.cut import Piece
+
+
+class Feel:
+    """One step down the slopes of the auxiliary's loss; `walk` moves the learner's own tensors."""
+
+    def __init__(
+        self, learner: Learner, auxiliary: Piece, walk: Walk, client: int, settings: MethodConfig
+    ) -> None:
+        self._learner = learner
+        self._auxiliary = auxiliary
+        self._walk = walk
+        self._client = client
+        self._settings = settings
+
+    def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
+        """Learns from a batch; the hidden state (B, T, D) from before it did."""
+        hidden_BTD, rest = self._look(batch, context)
+
+        def loss() -> Tensor:
+            return self._look(batch, context)[1]
+
+        mu, slopes = self._settings.mu, []
+        for perturbation in range(self._settings.perturbations):
+            u = self._walk.draw(self._client, round_index, step, perturbation)
+            is_central = self._settings.derivative == "central"
+            found = (
+                central(self._walk, u, mu, loss) if is_central else difference(self._walk, u, mu, loss, rest)
+            )
+            slopes.append(found)
+        self._walk.step(self._client, round_index, step, torch.stack(slopes).cpu())
+        return hidden_BTD
+
+    def _look(self, batch: Batch, context: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The hidden state and the auxiliary's loss where both stand, with no graph."""
+        learner = self._learner
+        for piece in (learner.piece, self._auxiliary):
+            learner.flops += learner.cost(batch.shape_BT, piece).forward_flops
+        with torch.no_grad():
+            hidden_BTD = learner.piece(batch.inputs, {})
+            loss = self._auxiliary(hidden_BTD, context, batch.labels).loss
+        assert isinstance(hidden_BTD, Tensor)
+        assert isinstance(loss, Tensor)
+        return hidden_BTD, loss
+
+
+def refuse_heron(config: RunConfig, kind: str, num_blocks: int) -> None:
+    """ConfigError for an auxiliary or an estimate that cannot be."""
+    refuse_auxiliary(config, kind, num_blocks)
+    refuse_estimate(config, kind, num_blocks)
+    if config.method.derivative == "jvp":
+        raise ConfigError(
+            "method.derivative must be 'difference' or 'central' with the method 'heron', whose loss goes "
+            "through two pieces, got 'jvp'"
+        )

@@ -1,0 +1,92 @@
+"""`hiso`: as `decomfl`, with every direction shortened where the loss is steep.
+
+HiSo (Li et al., ICLR'26, arXiv 2506.02370, and the authors' public DeComFL code). Each
+element has a curvature H, 1 at first. Directions are u / sqrt(H), so a step goes by
+-lr / P * sum of v_p u_p / sqrt(H), a slope found along each. When a round has ended
+everybody squares the estimate g = mean of v_p u_p / sqrt(H) of the clients' last steps,
+weighed as they are, and sets H = s H + (1 - s) g^2 (s is `method.hessian_smooth`): what is
+sent are the scalars of `decomfl`, nothing more. With s = 1 this is `decomfl`.
+
+We depart from the paper as `decomfl` does (directions are signs, and each client's own),
+and in that a client which missed so many rounds that tensors are fewer numbers than
+scalars gets H with them. With signs (v u)^2 is the same for every element, so g must be a
+mean over more than one direction to say anything of single ones.
+"""
+
+# P perturbations
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from splitfl.config import RunConfig
+from splitfl.errors import ConfigError
+from splitfl.federation.aggregate import Aggregator
+from splitfl.methods.walk import Directions, Walk
+from splitfl.methods.walker import refuse_estimate
+from splitfl.state import part, under
+
+CURVATURE: Final = "curvature"
+
+
+class HisoWalk(Walk):
+    """A walk along directions that a curvature shortens, element by element."""
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        aggregator: Aggregator,
+        seed: int,
+        clients: int,
+        lr: float,
+        smooth: float,
+    ) -> None:
+        super().__init__(tensors, aggregator, seed, clients, lr)
+        self._smooth = smooth
+        self._curvature = {name: torch.ones_like(tensor) for name, tensor in tensors.items()}
+
+    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
+        """One direction of this client's step: u / sqrt(H)."""
+        drawn = super().draw(client, round_index, step, perturbation)
+        return {name: signs / self._curvature[name].sqrt() for name, signs in drawn.items()}
+
+    def move(self, directions: Directions, scale: float) -> None:
+        """Adds `scale` times these directions, with two roundings on whatever device."""
+        with torch.no_grad():
+            for name, u in directions.items():
+                self.tensors[name].add_(u * scale)
+
+    def round(self, round_index: int, taken: Mapping[tuple[int, int], Tensor]) -> None:
+        """All clients' steps, and what their last ones say of the curvature."""
+        last = {client: (client, step) for client, step in taken}
+        estimate = {name: torch.zeros_like(self.tensors[name]) for name in self.names(round_index)}
+        for client, step in last.values():
+            for perturbation, slope in enumerate(taken[client, step].tolist()):
+                share = slope / len(taken[client, step])
+                for name, u in self.draw(client, round_index, step, perturbation).items():
+                    estimate[name].add_(u * share)
+        super().round(round_index, taken)
+        for name, g in estimate.items():
+            self._curvature[name].mul_(self._smooth).add_(g.square() * (1 - self._smooth))
+
+    def memory(self) -> dict[str, Tensor]:
+        """The curvature, a snapshot."""
+        return under(CURVATURE, {name: value.clone() for name, value in self._curvature.items()})
+
+    def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Takes the curvature among these tensors; hands back the others."""
+        for name, value in part(tensors, CURVATURE).items():
+            self._curvature[name].copy_(value)
+        return {name: value for name, value in tensors.items() if not name.startswith(f"{CURVATURE}.")}
+
+
+def refuse_hiso(config: RunConfig, kind: str, num_blocks: int) -> None:
+    """ConfigError where the curvature could only be the same everywhere."""
+    refuse_estimate(config, kind, num_blocks)
+    if config.federation.clients * config.method.perturbations == 1:
+        raise ConfigError(
+            "method.perturbations must be at least 2 with the method 'hiso' and a single client, got 1: the "
+            "square of one direction of signs is the same for every element"
+        )

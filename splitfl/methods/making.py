@@ -1,0 +1,235 @@
+"""Both sides of every method, made of the pieces that it asks for and of the settings."""
+
+from torch import Tensor
+
+from splitfl.adapters import trainable
+from splitfl.config import RunConfig
+from splitfl.data.loader import Batches
+from splitfl.federation.aggregate import aggregator
+from splitfl.federation.averager import Averager, Start, needs_start
+from splitfl.federation.over_the_air import over_the_air
+from splitfl.methods.auxiliary import PREFIX, with_prefix
+from splitfl.methods.body import Body
+from splitfl.methods.cse_fsl import Backprop, CseClient, CseServer
+from splitfl.methods.decomfl import DecomflClient, DecomflServer
+from splitfl.methods.fedkseed import FedkseedServer, PoolWalk
+from splitfl.methods.fedlora import FedClient, FedServer
+from splitfl.methods.frozen import FrozenClient, FrozenServer
+from splitfl.methods.fsl_sage import SageClient, SageServer
+from splitfl.methods.heads import Heads
+from splitfl.methods.heron import Feel
+from splitfl.methods.hiso import HisoWalk
+from splitfl.methods.history import History
+from splitfl.methods.hosl import HoslClient, HoslServer
+from splitfl.methods.hybrid import HybridClient, HybridServer
+from splitfl.methods.learner import Learner
+from splitfl.methods.mu_splitfed import MuClient, MuServer
+from splitfl.methods.seam import ClientMethod, Pieces, ServerMethod
+from splitfl.methods.sfl_v1 import SflV1Server
+from splitfl.methods.sfl_v2 import SflClient, SflServer
+from splitfl.methods.spry import Slice, SpryClient
+from splitfl.methods.ushape import UshapeClient, UshapeServer
+from splitfl.methods.walk import Walk, walk
+from splitfl.methods.walker import Walker
+from splitfl.partition.cut import Piece, replica
+
+
+def frozen_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    return FrozenClient(pieces.head(), batches, steps)
+
+
+def frozen_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    return FrozenServer(_body(pieces, config))
+
+
+def sfl_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    return SflClient(_learner(pieces.head(), config), batches, steps, config.method)
+
+
+def sfl_v2_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    return SflServer(_body(pieces, config), _heads(pieces, config))
+
+
+def sfl_v1_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    body, clients = pieces.body(), range(config.federation.clients)
+    bodies = [Body(replica(body), config.train, config.method.in_flight) for _ in clients]
+    return SflV1Server(bodies, _heads(pieces, config), aggregator(config.federation.aggregator))
+
+
+def ushape_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    tail = pieces.tail()
+    return UshapeClient(_learner(pieces.head(), config, tail), tail, batches, steps, config.method)
+
+
+def ushape_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    body = Body(pieces.body(), config.train, 1)
+    replicas = [replica(body.piece) for _ in range(config.federation.clients)]
+    return UshapeServer(body, replicas, _heads(pieces, config, with_tail=True))
+
+
+def cse_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    auxiliary = pieces.auxiliary()
+    learner = _learner(pieces.head(), config, auxiliary, PREFIX)
+    interval = config.method.upload_interval
+    return CseClient(learner, Backprop(learner, auxiliary, config.method), batches, steps, interval)
+
+
+def cse_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    heads = _heads(pieces, config, with_auxiliary=True)
+    return CseServer(_body(pieces, config), heads, config.method.upload_interval)
+
+
+def heron_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    auxiliary = pieces.auxiliary()
+    learner = _learner(pieces.head(), config, auxiliary, PREFIX)
+    moving = walk(_values(learner.piece) | with_prefix(_values(auxiliary)), config)
+    feel = Feel(learner, auxiliary, moving, batches.client, config.method)
+    return CseClient(learner, feel, batches, steps, config.method.upload_interval)
+
+
+def sage_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    learner = _learner(pieces.head(), config)
+    return SageClient(learner, pieces.auxiliary(), batches, steps, config.method)
+
+
+def sage_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    body, clients = _body(pieces, config), config.federation.clients
+    heads = _heads(pieces, config)
+    return SageServer(body, heads, pieces.auxiliary(), clients, config.method, config.train.body_lr)
+
+
+def mu_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    learner = _learner(pieces.head(), config)
+    moving = walk(_values(learner.piece), config)
+    return MuClient(learner, moving, batches, steps, config.method.mu)
+
+
+def mu_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    body, settings, train = pieces.body(), config.method, config.train
+    moving = Walk(_values(body), aggregator("mean"), train.seed, config.federation.clients, train.body_lr)
+    heads = _heads(pieces, config)
+    return MuServer(body, moving, heads, steps=settings.server_steps, mu=settings.mu, lr=train.body_lr)
+
+
+def hybrid_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    return HybridClient(_walker(pieces.head(), batches, config), batches, steps)
+
+
+def hybrid_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    return HybridServer(_body(pieces, config), _history(pieces.head(), config))
+
+
+def hosl_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    return HoslClient(_walker(pieces.head(), batches, config), batches, steps, config.method.mu)
+
+
+def hosl_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    body, history = _body(pieces, config), _history(pieces.head(), config)
+    return HoslServer(body, history, config.method.perturbations, config.method.mu)
+
+
+def fedlora_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    return FedClient(_learner(pieces.whole(), config), batches, steps, config.method)
+
+
+def fed_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    return FedServer(_heads(pieces, config, is_whole=True))
+
+
+def decomfl_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    return DecomflClient(_walker(pieces.whole(), batches, config), batches, steps)
+
+
+def decomfl_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    return DecomflServer(_history(pieces.whole(), config))
+
+
+def hiso_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    whole = pieces.whole()
+    walker = Walker(whole, batches.client, config.method, _hiso_walk(_values(whole), config))
+    return DecomflClient(walker, batches, steps)
+
+
+def hiso_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    start = {name: value.cpu() for name, value in _values(pieces.whole()).items()}
+    return DecomflServer(_history_of(_hiso_walk(start, config), config))
+
+
+def fedkseed_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    whole = pieces.whole()
+    walker = Walker(whole, batches.client, config.method, _pool_walk(whole, config))
+    return DecomflClient(walker, batches, steps)
+
+
+def fedkseed_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    return FedkseedServer(_pool_walk(pieces.whole(), config), config.method.perturbations)
+
+
+def spry_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    whole, train, clients = pieces.whole(), config.train, config.federation.clients
+    values = _values(whole)
+    own = Slice(aggregator(config.federation.aggregator), list(values), batches.client, clients)
+    moving = Walk(values, own, train.seed, clients, train.head_lr)
+    return SpryClient(Learner(whole, own, train), moving, batches, steps, config.method.perturbations)
+
+
+def _learner(piece: Piece, config: RunConfig, above: Piece | None = None, prefix: str = "") -> Learner:
+    return Learner(piece, aggregator(config.federation.aggregator), config.train, above, prefix)
+
+
+def _body(pieces: Pieces, config: RunConfig) -> Body:
+    return Body(pieces.body(), config.train, config.method.in_flight)
+
+
+def _heads(
+    pieces: Pieces,
+    config: RunConfig,
+    *,
+    with_tail: bool = False,
+    with_auxiliary: bool = False,
+    is_whole: bool = False,
+) -> Heads:
+    """What the clients send in and are sent, and how it is put together."""
+    federation, start = config.federation, Start()
+    if needs_start(federation):
+        own = _values(pieces.whole() if is_whole else pieces.head())
+        tensors = dict(own)
+        if with_tail:
+            tensors |= _values(pieces.tail())
+        if with_auxiliary:
+            tensors |= with_prefix(_values(pieces.auxiliary()))
+        ranked = (
+            frozenset(name for name in own if ".lora_" in name) if federation.client_ranks else frozenset()
+        )
+        tensors = {name: value.cpu().clone() for name, value in tensors.items()}
+        start = Start(tensors=tensors, ranked=ranked, ranks=federation.client_ranks)
+    return Heads(config.method.name, Averager(federation, start, over_the_air(config)))
+
+
+def _walker(piece: Piece, batches: Batches, config: RunConfig) -> Walker:
+    return Walker(piece, batches.client, config.method, walk(_values(piece), config))
+
+
+def _history(piece: Piece, config: RunConfig) -> History:
+    """From a piece as the clients first hold it; nothing but its trained tensors is kept."""
+    return _history_of(walk({name: value.cpu() for name, value in _values(piece).items()}, config), config)
+
+
+def _history_of(moving: Walk, config: RunConfig) -> History:
+    clients, perturbations = config.federation.clients, config.method.perturbations
+    return History(config.method.name, moving, clients, perturbations)
+
+
+def _hiso_walk(values: dict[str, Tensor], config: RunConfig) -> HisoWalk:
+    federation, train = config.federation, config.train
+    rule, smooth = aggregator(federation.aggregator), config.method.hessian_smooth
+    return HisoWalk(values, rule, train.seed, federation.clients, train.head_lr, smooth)
+
+
+def _pool_walk(piece: Piece, config: RunConfig) -> PoolWalk:
+    moving = walk(_values(piece), config)
+    return PoolWalk(moving, config.train.seed, config.method.pool, config.train.head_lr)
+
+
+def _values(piece: Piece) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in trainable(piece).items()}

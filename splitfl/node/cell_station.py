@@ -1,0 +1,238 @@
+"""The server's side where all clients share one cell: whoever sends slows the others down.
+
+What becomes of a message depends on what the others send meanwhile, so time in the cell goes
+on only while nobody is at work: every client has sent something or waits for its answer, and
+the server has nothing to do. Whatever is sent then is sent later than all that was decided.
+There is nothing to guess and nothing to take back, and the same messages have the same fates
+on every road (a conservative simulation: Fujimoto, CACM 33(10), 1990, with no lookahead).
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from channel.link import Delivery, Transfer
+from splitfl.errors import ConfigError, Undelivered, WireError
+from splitfl.federation.turns import Turns
+from splitfl.messages import Control
+from splitfl.methods.seam import Ticket
+from splitfl.node.air import Arrival, Departure, crossed
+from splitfl.node.desk import Answering, Desk, Posted
+from splitfl.node.station import Answer
+from splitfl.state import State
+
+MAX_WAIT_S: Final = 300.0
+"""Virtual time after which a message that is still not there never will be."""
+
+_POLL_S: Final = 1.0  # only to look for a failure; an answer is notified
+
+
+class Cell(Protocol):
+    """A cell in virtual time; see `channel.engine.Engine`."""
+
+    @property
+    def now_s(self) -> float: ...
+
+    def submit(self, transfer: Transfer) -> None: ...
+
+    def advance(self, until_s: float, *, to_first: bool = False) -> list[tuple[Transfer, Delivery]]: ...
+
+
+@dataclass(kw_only=True, eq=False)
+class _Pending:
+    """A client's message until it is answered."""
+
+    posted: Posted
+    departure: Departure
+    answer: Answer
+    arrival: Arrival | None = None
+    answering: Answering | None = None
+
+
+class CellStation:
+    """A station whose clients are the users of a cell; works for one message at a time.
+
+    A begin is answered in its turn like every message: not before those of clients of lower
+    number are there. `power_w` is radiated while numbers are sent as they are.
+    """
+
+    def __init__(self, desk: Desk, cell: Cell, seed: int, clients: int, power_w: float) -> None:
+        self._desk = desk
+        self._cell = cell
+        self._seed = seed
+        self._clients = clients
+        self._power_w = power_w
+        self._condition = threading.Condition()
+        self._pending: dict[int, _Pending] = {}
+        self._expected = {client: (0, 0) for client in range(clients)}
+        self._begun: set[int] = set()
+        self._turns = Turns(seed, 0, clients, 0)
+        self._order = self._begins()
+        self._place = 0
+        self._failure: Exception | None = None
+
+    @property
+    def left(self) -> dict[int, Control]:
+        return self._desk.left
+
+    def handle(self, frame: bytes, answer: Answer) -> None:
+        """See Station; waits until the answer is there, which takes the others' messages too."""
+        answered = threading.Event()
+
+        def answer_and_go(reply: bytes) -> None:
+            answer(reply)
+            answered.set()
+
+        with self._condition:
+            self._post(frame, answer_and_go)
+            while not answered.is_set():
+                if self._failure is not None:
+                    raise self._failure
+                self._condition.wait(_POLL_S)
+
+    def post(self, frame: bytes, answer: Answer) -> None:
+        """Takes a frame without waiting for its answer, and does all that can be done by now."""
+        with self._condition:
+            self._post(frame, answer)
+
+    def fail(self, error: Exception) -> None:
+        """See Station."""
+        self._failure = self._failure or error  # whoever is at work below hears of it without the lock
+        with self._condition:
+            self._condition.notify_all()
+
+    @property
+    def away(self) -> frozenset[int]:
+        """See Station: nobody, since a run in a cell ends with the first that is lost."""
+        return frozenset()
+
+    def joins(self, client: int) -> int:
+        """See Station."""
+        return self._expected[client][0]
+
+    def lost(self, client: int) -> None:
+        """See Station; always ConfigError, for settings that are refused before."""
+        raise ConfigError("a run over link.scenario cannot go on without a client")
+
+    def state(self) -> None:
+        """See Station: there is no moment between two rounds at which nothing is on the air."""
+
+    def restore(self, state: State) -> None:
+        """See Station; always ConfigError."""
+        raise ConfigError("a run over link.scenario cannot be gone on with: its cell is never empty")
+
+    def _post(self, frame: bytes, answer: Answer) -> None:
+        if self._failure is not None:
+            raise self._failure
+        posted = self._desk.open(frame)
+        client = posted.envelope.client
+        goodbye = self._desk.goodbye(posted)
+        if goodbye is not None:
+            assert isinstance(posted.message, Control)
+            answer(goodbye)
+            self.left[client] = posted.message
+        else:
+            self._expect(posted)
+            departure = self._desk.leaves(posted, self._cell.now_s)
+            self._pending[client] = _Pending(posted=posted, departure=departure, answer=answer)
+            self._cell.submit(departure.transfer)
+        self._go_on()
+        self._condition.notify_all()
+
+    def _expect(self, posted: Posted) -> None:
+        envelope, message = posted.envelope, posted.message
+        expected = self._expected.get(envelope.client)
+        is_begin = isinstance(message, Control) and message.ask == "begin"
+        if expected is not None and is_begin and expected[1]:
+            expected = (expected[0] + 1, 0)
+        if (
+            envelope.client in self._pending
+            or (envelope.round, envelope.lap) != expected
+            or is_begin != (envelope.lap == 0)
+        ):
+            raise WireError(
+                f"client {envelope.client} has no message {envelope.lap} in round {envelope.round}, or had it"
+            )
+        self._expected[envelope.client] = (envelope.round, envelope.lap + 1)
+
+    def _go_on(self) -> None:
+        """Until somebody has to work who is not here: serves what has come, lets time pass for the rest."""
+        while self._failure is None and self._pending and not self._owing():
+            if not self._serve_next():
+                self._let_time_pass()
+
+    def _owing(self) -> bool:
+        return len(self._pending) + len(self.left) < self._clients
+
+    def _serve_next(self) -> bool:
+        """Works for the message whose turn it is, if it has come; whether there was one."""
+        if self._place == len(self._order):
+            return False
+        client, lap = self._order[self._place]
+        pending = self._pending.get(client)
+        if pending is None or pending.arrival is None or pending.posted.envelope.lap != lap:
+            return False
+        if pending.posted.envelope.round != self._turns.round_index:
+            return False
+        self._serve(client, lap, pending, pending.arrival)
+        return True
+
+    def _serve(self, client: int, lap: int, pending: _Pending, arrival: Arrival) -> None:
+        position = self._turns.base + self._place
+        message = pending.posted.message
+        if isinstance(message, Control) and message.ask == "begin":
+            self._turns.begin(client, message.steps + 1)
+            self._begun.add(client)
+            if len(self._begun) == self._clients:
+                self._order += self._turns.order()
+        ticket = Ticket(client=client, round=self._turns.round_index, lap=lap, position=position)
+        outcome = self._desk.compute(ticket, pending.posted, arrival)
+        now_s = self._cell.now_s
+        self._place += 1
+        if outcome is None:
+            self._reply(client, self._desk.lost(pending.posted, arrival, now_s))
+        else:
+            pending.answering = self._desk.answer(pending.posted, arrival, outcome, now_s)
+            pending.arrival = None
+            self._cell.submit(pending.answering.departure.transfer)
+        ends_round = self._turns.end == position + 1
+        self._desk.commit(ticket, outcome, ends_round=ends_round)
+        if self._place == self._clients:
+            self._desk.begun(self._turns.round_index)
+        if ends_round:
+            self._turns = Turns(self._seed, self._turns.round_index + 1, self._clients, position + 1)
+            self._order, self._place, self._begun = self._begins(), 0, set()
+
+    def _let_time_pass(self) -> None:
+        under_way = self._under_way()
+        if not under_way:
+            raise WireError("every client has sent a message whose turn is not next")
+        first_s = min(departure.transfer.start_s for departure in under_way.values())
+        over = self._cell.advance(max(self._cell.now_s, first_s) + MAX_WAIT_S, to_first=True)
+        if not over:
+            waiting = ", ".join(map(str, sorted(under_way)))
+            raise Undelivered(
+                f"what client {waiting} sends or is sent did not cross within {MAX_WAIT_S:g} virtual s: "
+                "it is out of reach in link.scenario, or too much for it"
+            )
+        for transfer, delivery in over:
+            pending = self._pending[transfer.client]
+            if pending.answering is None:
+                pending.arrival = crossed(pending.departure, delivery, self._power_w)
+            else:
+                arrival = crossed(pending.answering.departure, delivery, self._power_w)
+                self._reply(transfer.client, self._desk.landed(pending.answering, arrival))
+
+    def _under_way(self) -> dict[int, Departure]:
+        return {
+            client: one.answering.departure if one.answering is not None else one.departure
+            for client, one in self._pending.items()
+            if one.arrival is None
+        }
+
+    def _reply(self, client: int, frame: bytes) -> None:
+        """Time stands still until this client has sent its next message, or left."""
+        self._pending.pop(client).answer(frame)
+
+    def _begins(self) -> list[tuple[int, int]]:
+        return [(client, 0) for client in range(self._clients)]

@@ -1,0 +1,162 @@
+"""What a server's side does with one message, however it came and whenever its turn is."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from splitfl.errors import WireError
+from splitfl.messages import LOST, Control, Lost, Message
+from splitfl.methods.seam import Outcome, ServerMethod, Ticket
+from splitfl.metrics import Events
+from splitfl.node.air import Air, Arrival, Departure
+from splitfl.node.losses import Losses
+from splitfl.state import State, part, under
+from splitfl.wire import Envelope, decode, encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundEnd:
+    """A round is over: when on the virtual clock, and the mean training loss over its samples."""
+
+    round: int
+    finish_s: float
+    train_loss: float
+
+
+class Watcher(Protocol):
+    """Whoever follows a run."""
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        """The server has seen so many more training steps of this client."""
+
+    def ended(self, end: RoundEnd) -> None:
+        """A round is over."""
+
+    def begun(self, round_index: int) -> None:
+        """Every client has begun this round, and so has kept what it was after the one before."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Posted:
+    """A message of a client as it was sent."""
+
+    message: Message
+    envelope: Envelope
+    frame_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answering:
+    """An answer on its way, and its frame as it left."""
+
+    envelope: Envelope
+    reply: Message
+    frame: bytes
+    departure: Departure
+
+
+class Desk:
+    """Brings a method's server, the clocks, the meaning of losses and the ledger together.
+
+    `watcher` hears of every step and, while nothing else moves, of every round's end.
+    """
+
+    def __init__(
+        self, server: ServerMethod, air: Air, losses: Losses, events: Events, watcher: Watcher
+    ) -> None:
+        self._server = server
+        self._air = air
+        self._losses = losses
+        self._events = events
+        self._watcher = watcher
+        self._loss_sum = 0.0
+        self._samples = 0
+        self.left: dict[int, Control] = {}
+
+    def state(self) -> State:
+        """The clocks, and what losses are made good from; see Stateful. To be taken between rounds."""
+        return under("air", self._air.state()) | under("losses", self._losses.state())
+
+    def restore(self, state: State) -> None:
+        """See Stateful."""
+        self._air.restore(part(state, "air"))
+        self._losses.restore(part(state, "losses"))
+
+    def open(self, frame: bytes) -> Posted:
+        """A client's frame; WireError for what is no message."""
+        message, envelope = decode(frame)
+        if not isinstance(message, Message):
+            raise WireError(f"the server has no answer to a {type(message).__name__}")
+        return Posted(message=message, envelope=envelope, frame_bytes=len(frame))
+
+    def goodbye(self, posted: Posted) -> bytes | None:
+        """The answer to a client that takes leave, which costs no time; None for any other message."""
+        message, envelope = posted.message, posted.envelope
+        if not isinstance(message, Control) or message.ask != "leave":
+            return None
+        return encode(Control(ask="done", round=envelope.round), envelope)
+
+    def leaves(self, posted: Posted, now_s: float = 0.0) -> Departure:
+        """The message as it sets off, not before `now_s`."""
+        load = self._losses.load(posted.message, posted.frame_bytes, is_up=True)
+        return self._air.leaves(posted.envelope, type(posted.message).__name__, load, now_s)
+
+    def compute(self, ticket: Ticket, posted: Posted, arrival: Arrival) -> Outcome | None:
+        """What the method makes of what was heard; None where nothing was."""
+        heard = self._losses.heard(posted.envelope, posted.message, arrival)
+        return self._server.compute(ticket, heard) if heard is not None else None
+
+    def lost(self, posted: Posted, arrival: Arrival, now_s: float = 0.0) -> bytes:
+        """The frame of a client of whose message nothing came."""
+        self._air.lost(posted.envelope, arrival, now_s)
+        return encode(LOST, posted.envelope)
+
+    def answer(self, posted: Posted, arrival: Arrival, outcome: Outcome, now_s: float = 0.0) -> Answering:
+        """The answer as it sets off, once the server has worked for it and not before `now_s`."""
+        envelope = posted.envelope
+        done_s = self._air.serve(envelope, arrival, outcome.flops)
+        reply = self._losses.answer(envelope, outcome.reply)
+        frame = encode(reply, envelope)
+        load = self._losses.load(reply, len(frame), is_up=False)
+        departure = self._air.returns(envelope, type(reply).__name__, load, done_s, now_s)
+        return Answering(envelope=envelope, reply=reply, frame=frame, departure=departure)
+
+    def landed(self, answering: Answering, arrival: Arrival) -> bytes:
+        """The answer's frame as the client hears it."""
+        heard = self._losses.answered(answering.envelope, answering.reply, arrival)
+        self._air.landed(answering.envelope, arrival, is_lost=isinstance(heard, Lost))
+        return answering.frame if heard is answering.reply else encode(heard, answering.envelope)
+
+    def begun(self, round_index: int) -> None:
+        """Every client has begun this round."""
+        self._watcher.begun(round_index)
+
+    def commit(self, ticket: Ticket, outcome: Outcome | None, *, ends_round: bool) -> None:
+        """Makes the work part of the state, and ends the round where it was the last of it."""
+        if outcome is not None:
+            self._note(ticket, outcome)
+        self._server.commit(ticket, outcome)
+        if ends_round:
+            self._server.end_round(ticket.round)
+            self._watcher.ended(self._end_round(ticket.round))
+
+    def _end_round(self, round_index: int) -> RoundEnd:
+        train_loss = self._loss_sum / self._samples if self._samples else float("nan")
+        self._loss_sum, self._samples = 0.0, 0
+        return RoundEnd(round=round_index, finish_s=self._air.end_round(), train_loss=train_loss)
+
+    def _note(self, ticket: Ticket, outcome: Outcome) -> None:
+        if outcome.losses:
+            self._watcher.stepped(ticket.round, ticket.client, len(outcome.losses))
+        first = 0 if len(outcome.losses) > 1 else ticket.lap - 1
+        for step, loss in enumerate(outcome.losses, first if outcome.step is None else outcome.step):
+            samples = outcome.samples // len(outcome.losses)
+            self._loss_sum += loss * samples
+            self._samples += samples
+            self._events.write(
+                "step",
+                round=ticket.round,
+                step=step,
+                client=ticket.client,
+                loss=loss,
+                samples=samples,
+            )

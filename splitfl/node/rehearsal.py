@@ -1,0 +1,125 @@
+"""A run's whole protocol with pieces that compute nothing: its bytes, times and memory beforehand.
+
+The messages are those of the run itself, sent by the same methods over the same link, so
+bytes, packets, airtime, energy and FLOPs are the ledger's own, to the byte. Where what is sent
+depends on what was learnt or lost on a lossy link, it is one such run.
+"""
+
+from dataclasses import dataclass
+
+from splitfl.adapters import trainable
+from splitfl.ledger import Ledger
+from splitfl.methods.registry import method
+from splitfl.methods.seam import ClientMethod
+from splitfl.metrics import Events
+from splitfl.node.assemble import station_of
+from splitfl.node.build import Site
+from splitfl.node.client import ClientNode
+from splitfl.node.desk import RoundEnd
+from splitfl.node.inproc import run_inproc
+from splitfl.node.pieces import SitePieces
+from splitfl.partition.cut import Piece
+from splitfl.partition.hollow import Hollow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What a client's pieces take, in bytes; `saved_bytes` is what autograd keeps of its largest batch."""
+
+    parameter_bytes: int
+    gradient_bytes: int
+    optimiser_bytes: int
+    saved_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.parameter_bytes + self.gradient_bytes + self.optimiser_bytes + self.saved_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """What a run will have cost: all of its traffic and work, its virtual time, a client's memory."""
+
+    ledger: Ledger
+    virtual_s: float
+    client: Memory
+
+
+def rehearse(site: Site) -> Rehearsal:
+    """Plays the run of these settings without weights; takes little time and trains nothing."""
+    config, ledger, watcher = site.config, Ledger(), _Watcher()
+    chosen = method(config.method.name)
+    pieces = [_Pieces(site) for _ in range(config.federation.clients)]
+    clients = []
+    for client, own in enumerate(pieces):
+        batches = site.batches(client)
+        clients.append(chosen.client(own, batches, config.federation.local_steps or len(batches), config))
+    with Events(None) as events:
+        station = station_of(site, chosen.server(_Pieces(site), config), ledger, events, watcher)
+        run_inproc(config, [ClientNode(at, client) for at, client in enumerate(clients)], station)
+    memory = [_memory(own, client) for own, client in zip(pieces, clients, strict=True)]
+    return Rehearsal(
+        ledger=ledger,
+        virtual_s=watcher.finish_s,
+        client=max(memory, key=lambda one: one.total_bytes),
+    )
+
+
+def _memory(pieces: "_Pieces", client: ClientMethod) -> Memory:
+    held = {id(value): value for piece in pieces.made for value in piece.parameters()}.values()
+    trained = sum(value.nbytes for piece in pieces.made for value in trainable(piece).values())
+    moments = {name: value for name, value in client.state().items() if "moment." in name}
+    saved = sum(piece.saved_bytes() for piece in pieces.made)
+    return Memory(
+        parameter_bytes=sum(value.nbytes for value in held),
+        gradient_bytes=trained if saved or moments else 0,
+        optimiser_bytes=sum(value.nbytes for value in moments.values()),
+        saved_bytes=saved,
+    )
+
+
+class _Pieces:
+    """The pieces of one side without their weights; remembers what was made."""
+
+    def __init__(self, site: Site) -> None:
+        config = site.config
+        self._real = SitePieces(
+            config=config, task=site.task, num_blocks=site.num_blocks, device="cpu", is_hollow=True
+        )
+        self.made: list[Hollow] = []
+
+    def head(self) -> Piece:
+        return self._kept(self._real.head())
+
+    def body(self) -> Piece:
+        return self._kept(self._real.body())
+
+    def tail(self) -> Piece:
+        return self._kept(self._real.tail())
+
+    def auxiliary(self) -> Piece:
+        return self._kept(self._real.auxiliary())
+
+    def whole(self) -> Piece:
+        return self._kept(self._real.whole())
+
+    def _kept(self, piece: Piece) -> Piece:
+        self.made.append(Hollow(piece))
+        return self.made[-1]
+
+
+class _Watcher:
+    """Hears of a rehearsal."""
+
+    finish_s = 0.0
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        """See Watcher: nobody looks on."""
+
+    def begun(self, round_index: int) -> None:
+        """See Watcher: nothing is kept."""
+
+    def ended(self, end: RoundEnd) -> None:
+        """See Watcher."""
+        self.finish_s = end.finish_s

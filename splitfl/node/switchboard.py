@@ -1,0 +1,74 @@
+"""Between a transport that stays and the station of a run that may begin again.
+
+A client's first word is the question with which round it goes on. What it sends without having
+asked is of another life of the run, and goes nowhere.
+"""
+
+import threading
+
+from splitfl.errors import Again, WireError
+from splitfl.messages import Control
+from splitfl.node.client import JOIN_LAP
+from splitfl.node.guard import Guard, refusal
+from splitfl.node.station import Answer, Station
+from splitfl.wire import encode
+from splitfl.wire.frame import envelope_of
+
+_NOT_YET = Again("the run is about to go on from its last checkpoint")
+
+
+class Switchboard:
+    """Hands frames to the guard that there is."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._line: tuple[Guard, Station] | None = None
+        self._joined: set[int] = set()
+        self._failure: Exception | None = None
+
+    def connect(self, guard: Guard, station: Station) -> None:
+        """From now on this is the run; whoever takes part must ask it where."""
+        with self._condition:
+            self._line, self._joined = (guard, station), set()
+            self._condition.notify_all()
+
+    def disconnect(self, error: Exception) -> None:
+        """The run stops, for good unless this is `Again`; everybody who waits is told."""
+        with self._condition:
+            line, self._line = self._line, None
+            self._failure = None if isinstance(error, Again) else error
+            self._condition.notify_all()
+        if line is not None:
+            line[0].fail(error)
+
+    def handle(self, frame: bytes, answer: Answer) -> None:
+        """Answers one frame by one call of `answer`."""
+        try:
+            envelope = envelope_of(frame)
+        except WireError:
+            envelope = None
+        if envelope is not None and envelope.lap == JOIN_LAP:
+            answer(self._joins(envelope.client, frame))
+            return
+        with self._condition:
+            line = self._line
+            is_in = line is not None and (envelope is None or envelope.client in self._joined)
+            failure = self._failure
+        if line is None or not is_in:
+            answer(refusal(failure or _NOT_YET))
+        else:
+            line[0].handle(frame, answer)
+
+    def _joins(self, client: int, frame: bytes) -> bytes:
+        with self._condition:
+            self._condition.wait_for(lambda: self._line is not None or self._failure is not None)
+            if self._line is None:
+                return refusal(self._failure or _NOT_YET)
+            station = self._line[1]
+        try:
+            round_index = station.joins(client)
+        except Exception as error:  # the run has failed while this client waited to come back
+            return refusal(error)
+        with self._condition:
+            self._joined.add(client)
+        return encode(Control(ask="join", round=round_index), envelope_of(frame))

@@ -1,0 +1,130 @@
+"""A connection to an MQTT broker, and the topics of a run there.
+
+    splitfl/TOPIC/server             retained while the server of this run is there, else empty
+    splitfl/TOPIC/up/CLIENT/LINE     what a client says over one of its connections, called LINE
+    splitfl/TOPIC/down/CLIENT/LINE   what it is told there
+
+Who may speak for which client is the broker's to say, by its list of who may use which
+topic. An empty message on a connection's topic is the client's last will.
+"""
+
+import logging
+import re
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from paho.mqtt.client import Client, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
+
+from splitfl.errors import ConfigError, PeerLost, Timeout
+from splitfl.transport.credentials import Credentials, read_secret
+from splitfl.transport.interfaces import parse_address
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES: Final = 120 << 10  # with its header below the 128 KiB that the strictest public brokers take
+WINDOW_BYTES: Final = 16 * CHUNK_BYTES
+KEEPALIVE_S: Final = 15
+_PAUSE_S: Final = 0.2
+_MAX_UNCONFIRMED: Final = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broker:
+    """Where a broker is, and what it wants to be shown."""
+
+    host: str
+    port: int
+    topic: str
+    credentials: Credentials
+    user: str = ""
+    password_file: str = ""
+
+    @classmethod
+    def parse(cls, address: str, credentials: Credentials, user: str, password_file: str) -> "Broker":
+        """From `HOST:PORT/TOPIC`; ConfigError for anything else."""
+        where, slash, topic = address.partition("/")
+        if not slash:
+            raise ConfigError(f"a run at a broker is HOST:PORT/TOPIC, got {address!r}")
+        host, port = parse_address(where)
+        return cls(
+            host=host, port=port, topic=topic, credentials=credentials, user=user, password_file=password_file
+        )
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.topic):
+            raise ConfigError(f"transport.topic must be letters, digits and ._- only, got {self.topic!r}")
+
+    @property
+    def address(self) -> str:
+        """As `parse` takes it."""
+        return f"{self.host}:{self.port}/{self.topic}"
+
+    @property
+    def presence(self) -> str:
+        """The topic that says whether the server is there."""
+        return f"splitfl/{self.topic}/server"
+
+    def line(self, direction: str, client: int | str, line: str) -> str:
+        """The topic of one connection."""
+        return f"splitfl/{self.topic}/{direction}/{client}/{line}"
+
+    def new_client(self) -> Client:
+        """A client that is not connected yet; ConfigError for files that are no good."""
+        client = Client(CallbackAPIVersion.VERSION2, clean_session=True, protocol=MQTTv311)
+        client.max_inflight_messages_set(_MAX_UNCONFIRMED)
+        client.reconnect_delay_set(1, 5)
+        client.on_socket_open = _send_at_once
+        client.on_publish = _confirm_at_once
+        own = self.credentials
+        if own.ca or own.cert:
+            try:
+                client.tls_set(own.ca or None, own.cert or None, own.key or None)
+            except (OSError, ssl.SSLError, ValueError) as error:
+                files = ", ".join(path for path in (own.ca, own.cert, own.key) if path)
+                raise ConfigError(f"TLS cannot be had with {files}: {error}") from None
+        if self.user:
+            password = read_secret(self.password_file).decode().strip() if self.password_file else None
+            client.username_pw_set(self.user, password)
+        return client
+
+    def connect(self, client: Client) -> None:
+        """Opens the connection, and no more; PeerLost where nobody listens, ConfigError where TLS fails."""
+        try:
+            client.connect(self.host, self.port, KEEPALIVE_S)
+        except ssl.SSLError as error:
+            raise ConfigError(f"TLS with the broker at {self.host}:{self.port} failed: {error}") from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise PeerLost(f"no broker at {self.host}:{self.port}: {reason}") from None
+
+    def connect_within(self, client: Client, timeout_s: float, clock_s: Callable[[], float]) -> None:
+        """Opens the connection as soon as there is a broker; Timeout where none comes."""
+        deadline_s, pause_s = clock_s() + timeout_s, _PAUSE_S
+        while True:
+            try:
+                self.connect(client)
+                return
+            except PeerLost as error:
+                if clock_s() + pause_s > deadline_s:
+                    raise Timeout(f"{error}, within {timeout_s:g} s") from None
+                log.warning("%s; trying again in %.1f s", error, pause_s)
+                time.sleep(pause_s)
+                pause_s *= 2
+
+
+def _send_at_once(client: Client, data: Any, opened: Any) -> None:
+    """Or TCP keeps each small message until the one before is confirmed, some 40 ms later."""
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _confirm_at_once(client: Client, *published: Any) -> None:
+    """The same at the broker, which few set up for it: it waits for our kernel's confirmations."""
+    opened: Any = client.socket()
+    if opened is not None and sys.platform == "linux":
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

@@ -1,0 +1,129 @@
+"""Makes what a testbed needs to be closed to others: a small CA, certificates and tokens.
+
+A folder holds for the server `server.crt`, `server.key` and `server.tokens` (hashes only),
+for client N `client-N.crt`, `client-N.key` and `client-N.token`, and for both `ca.crt`.
+`ca.key` signs more of them and belongs on neither.
+"""
+
+import ipaddress
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from splitfl.errors import ConfigError
+from splitfl.transport.credentials import token_hash
+
+_TOKEN_BYTES: Final = 32
+_EARLIER: Final = timedelta(hours=1)  # for clocks that are a little behind
+
+
+def make_certificates(
+    folder: Path, clients: int, hosts: Sequence[str], days: int, now: datetime | None = None
+) -> list[Path]:
+    """Writes everything for so many clients of a server that is reached by these names or addresses.
+
+    Raises ConfigError where the folder has such files already, and for what cannot be signed.
+    """
+    if clients < 1 or days < 1 or not hosts:
+        raise ConfigError(
+            f"needs a client, a day and a host at least, got {clients}, {days} and {len(hosts)}"
+        )
+    if (folder / "ca.key").exists():
+        raise ConfigError(f"{folder} has a CA already; take a new folder, or remove that one")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return _Office(folder, now or datetime.now(UTC), timedelta(days=days)).issue(clients, hosts)
+    except OSError as error:
+        raise ConfigError(f"cannot write certificates in {folder}: {error.strerror}") from None
+
+
+@dataclass
+class _Office:
+    """Signs with a key of its own."""
+
+    folder: Path
+    now: datetime
+    validity: timedelta
+
+    def issue(self, clients: int, hosts: Sequence[str]) -> list[Path]:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = _name(f"splitfl testbed CA {secrets.token_hex(4)}")
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        ca = (
+            self._builder(self.name, self.key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .sign(self.key, hashes.SHA256())
+        )
+        written = [self._write("ca.crt", ca.public_bytes(serialization.Encoding.PEM))]
+        written += [self._write("ca.key", _pem(self.key))]
+        written += self._pair("server", ExtendedKeyUsageOID.SERVER_AUTH, hosts)
+        lines = []
+        for client in range(clients):
+            token = secrets.token_urlsafe(_TOKEN_BYTES)
+            lines.append(f"{client} {token_hash(token)}\n")
+            written += self._pair(f"client-{client}", ExtendedKeyUsageOID.CLIENT_AUTH, ())
+            written += [self._write(f"client-{client}.token", f"{token}\n".encode())]
+        return [*written, self._write("server.tokens", "".join(lines).encode())]
+
+    def _pair(self, who: str, purpose: x509.ObjectIdentifier, hosts: Sequence[str]) -> list[Path]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._builder(_name(who), key)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        if hosts:
+            names = x509.SubjectAlternativeName([_host(host) for host in hosts])
+            builder = builder.add_extension(names, critical=False)
+        certificate = builder.sign(self.key, hashes.SHA256())
+        return [
+            self._write(f"{who}.crt", certificate.public_bytes(serialization.Encoding.PEM)),
+            self._write(f"{who}.key", _pem(key)),
+        ]
+
+    def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(self.now - _EARLIER)
+            .not_valid_after(self.now + self.validity)
+        )
+
+    def _write(self, name: str, held: bytes) -> Path:
+        path = self.folder / name
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(held)
+        return path
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        return x509.DNSName(host)
+    except ValueError:
+        raise ConfigError(f"{host!r} is neither an address nor a name that can be certified") from None
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

@@ -1,0 +1,154 @@
+"""MQTT, the server's side: a subscriber of all connections' topics, and a thread for each that speaks."""
+
+import logging
+import threading
+import time
+import uuid
+from typing import Any, Final
+
+from paho.mqtt.client import Client, MQTTMessage
+
+from splitfl.config import TransportConfig
+from splitfl.errors import ConfigError, PeerLost, SplitflError, Timeout, WireError
+from splitfl.transport.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
+from splitfl.transport.credentials import Credentials
+from splitfl.transport.desk import Desk, refusal
+from splitfl.transport.parcel import Kind, unpack
+from splitfl.transport.session import Session
+from splitfl.transport.session_server import SessionServer
+
+log = logging.getLogger(__name__)
+
+_STANDARD_PORT: Final = 1883
+_STANDARD_TLS_PORT: Final = 8883
+_RETAINED_S: Final = 0.5
+_LAST_WORDS_S: Final = 3.0
+
+
+def serve_mqtt(config: TransportConfig, clients: int) -> SessionServer:
+    """A server at the broker of these settings."""
+    broker = Broker(
+        host=config.host,
+        port=config.port or (_STANDARD_TLS_PORT if config.tls_ca else _STANDARD_PORT),
+        topic=config.topic or f"run-{uuid.uuid4().hex[:16]}",
+        credentials=Credentials(cert=config.tls_cert, key=config.tls_key, ca=config.tls_ca),
+        user=config.user,
+        password_file=config.password_file,
+    )
+    desk = Desk(clients, config.timeout_s, config.join_timeout_s, CHUNK_BYTES, WINDOW_BYTES)
+    return SessionServer(desk, MqttEntrance(broker, desk, config.timeout_s, is_new_topic=not config.topic))
+
+
+class MqttEntrance:
+    """See Entrance. Connects to the broker, and again whenever it was away."""
+
+    def __init__(self, broker: Broker, desk: Desk, timeout_s: float, *, is_new_topic: bool) -> None:
+        """Raises Timeout where no broker comes, ConfigError where it refuses or has such a server already."""
+        self._broker, self._desk = broker, desk
+        self._name = uuid.uuid4().hex
+        self._lines: dict[str, tuple[Session, int]] = {}
+        self._speakers: list[threading.Thread] = []
+        self._is_closing = False
+        self._subscribed = threading.Event()
+        self._refusal = ""
+        self._holder = ""
+        self._client = broker.new_client()
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_message = self._on_message
+        self._client.will_set(broker.presence, b"", qos=1, retain=True)
+        broker.connect_within(self._client, timeout_s, time.monotonic)
+        self._client.loop_start()
+        try:
+            self._take_place(timeout_s, 0.0 if is_new_topic else _RETAINED_S)
+        except SplitflError:
+            self._client.disconnect()
+            self._client.loop_stop()
+            raise
+
+    @property
+    def address(self) -> str:
+        """See Entrance."""
+        return self._broker.address
+
+    def close(self) -> None:
+        """See Entrance."""
+        deadline_s = time.monotonic() + _LAST_WORDS_S
+        for speaker in list(self._speakers):
+            speaker.join(max(0.0, deadline_s - time.monotonic()))
+        self._is_closing = True
+        gone = self._client.publish(self._broker.presence, b"", qos=1, retain=True)
+        if self._client.is_connected():
+            gone.wait_for_publish(_LAST_WORDS_S)
+        for session, line in list(self._lines.values()):
+            self._desk.lost(session, line, "the run is over")
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _take_place(self, timeout_s: float, look_s: float) -> None:
+        where = f"{self._broker.host}:{self._broker.port}"
+        is_in_time = self._subscribed.wait(timeout_s)
+        if self._refusal:
+            raise ConfigError(f"the broker at {where} refused: {self._refusal}")
+        if not is_in_time:
+            raise Timeout(f"the broker at {where} did not answer within {timeout_s:g} s")
+        time.sleep(look_s)
+        if self._holder:
+            raise ConfigError(
+                f"another server has the topic {self._broker.topic!r} at {where}, "
+                "or had it when it died together with the broker; choose another transport.topic"
+            )
+        self._client.publish(self._broker.presence, self._name.encode(), qos=1, retain=True)
+
+    def _on_connect(self, client: Client, data: Any, flags: Any, code: Any, properties: Any) -> None:
+        if code.is_failure:
+            self._refusal = str(code)
+            self._subscribed.set()
+            return
+        client.subscribe([(self._broker.presence, 1), (self._broker.line("up", "+", "+"), 1)])
+        if self._subscribed.is_set():
+            log.warning("the server is connected to the broker at %s again", self._broker.address)
+            client.publish(self._broker.presence, self._name.encode(), qos=1, retain=True)
+
+    def _on_disconnect(self, client: Client, data: Any, flags: Any, code: Any, properties: Any) -> None:
+        if not self._is_closing:
+            log.warning("the broker at %s is away (%s); trying again", self._broker.address, code)
+
+    def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
+        if message.topic == self._broker.presence:
+            name = message.payload.decode(errors="replace")
+            self._holder = name if name != self._name else self._holder
+            return
+        try:
+            self._hear(message)
+        except (ConfigError, WireError, PeerLost) as error:
+            log.warning("refused %s: %s", message.topic, error)
+            _, _, _, number, line = message.topic.split("/")
+            client.publish(self._broker.line("down", number, line), refusal(error), qos=1)
+
+    def _hear(self, message: MQTTMessage) -> None:
+        _, _, _, number, name = message.topic.split("/")
+        known = self._lines.get(name)
+        if not message.payload:
+            if known is not None:
+                self._desk.lost(*known, "its connection ended")
+        elif known is not None:
+            known[0].hear(known[1], bytes(message.payload))
+        else:
+            parcel = unpack(bytes(message.payload))
+            if parcel.kind is not Kind.HELLO:
+                return  # from before this server was there, or from a connection that is over
+            session, line = self._desk.admit(
+                parcel, f"client-{number}", f"{self._broker.topic}/{number}/{name}"
+            )
+            self._lines[name] = session, line
+            speaker = threading.Thread(target=self._speak, args=(session, line, name), daemon=True)
+            self._speakers = [one for one in self._speakers if one.is_alive()] + [speaker]
+            speaker.start()
+
+    def _speak(self, session: Session, line: int, name: str) -> None:
+        topic = self._broker.line("down", session.client, name)
+        while (parcel := session.outbox.take(line)) is not None:
+            self._client.publish(topic, parcel, qos=1)
+        self._lines.pop(name, None)

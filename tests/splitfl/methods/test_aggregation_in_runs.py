@@ -1,0 +1,218 @@
+"""Ways to put adapters together, in whole runs: exact to the last client, for unequal ranks, after a stop."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+from splitfl.adapter_export import export_adapter
+from splitfl.adapters import install, trainable
+from splitfl.errors import ConfigError
+from splitfl.low_rank import A, B, folded
+from splitfl.messages import Adapter, Control
+from splitfl.node.build import Site
+from tests.splitfl import tiny, toy
+from tests.splitfl.driver import Played, play
+from tests.splitfl.methods.losing import Losing
+from tests.splitfl.methods.test_stopping import Federation
+
+ROUNDS = 3
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model")
+    toy.data(folder / "data.tsv", rows=60)
+    return folder
+
+
+def site(place: Path, aggregator: str, name: str = "sfl-v2", clients: int = 3, **more: Any) -> Site:
+    federation = {"clients": clients, "rounds": ROUNDS, "local_steps": 2, "aggregator": aggregator}
+    adapter = {"head": {"rank": 4}, "body": {"rank": 3}}
+    return Site.of(toy.config(place, method={"name": name}, federation=federation | more, adapter=adapter))
+
+
+def products(tensors: dict[str, Tensor], held: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What every module's LoRA adds, residual and all, with factors of `held` where none are among them."""
+    modules = {name.removesuffix(end) for name in held for end in (A, B) if name.endswith(end)}
+    whole = folded({name: value.double() for name, value in {**held, **tensors}.items()})
+    return {module: whole[module + B] @ whole[module + A] for module in modules}
+
+
+def uploads(played: Played, round_index: int) -> list[Adapter]:
+    return [m for _, at, m, _ in played.said if at == round_index and isinstance(m, Adapter)]
+
+
+def heads(one: Site) -> dict[str, Tensor]:
+    """As all clients begin; the first two blocks are theirs."""
+    first = trainable(one.whole())
+    return {name: value.detach() for name, value in first.items() if ".0." in name or ".1." in name}
+
+
+@pytest.mark.parametrize("ranks", [(), (4, 2, 1)], ids=["equal ranks", "unequal ranks"])
+@pytest.mark.parametrize("aggregator", ["stack", "fedex"])
+def test_a_round_adds_the_mean_of_what_the_clients_added(
+    aggregator: str, ranks: tuple[int, ...], place: Path, tmp_path: Path
+) -> None:
+    """What all have after round r: residuals until then, and the weighed mean of B A that came in."""
+    one = site(place, aggregator, client_ranks=list(ranks))
+    after = [play(site(place, aggregator, client_ranks=list(ranks), rounds=r), tmp_path) for r in (1, 2)]
+    first = heads(one)
+    came = uploads(after[1], 1)
+    samples = sum(update.samples for update in came)
+    before = {n: v for n, v in after[0].trained.items() if "residual" in n}
+    wanted: dict[str, Tensor] = {}
+    for update in came:
+        own = products({**update.tensors, **before}, dict(update.tensors))
+        for module, value in own.items():
+            wanted[module] = wanted.get(module, torch.zeros(())) + value * (update.samples / samples)
+    restarted = {
+        name: torch.zeros_like(value) if name.endswith(B) else value for name, value in first.items()
+    }
+    ours = {n: v for n, v in after[1].trained.items() if n in first or "residual" in n}
+    found = products(ours, restarted)
+    assert found.keys() == wanted.keys()
+    for module, value in found.items():
+        assert float((value - wanted[module]).norm() / wanted[module].norm()) < 1e-6, module
+
+
+@pytest.mark.parametrize("aggregator", ["stack", "fedex", "svd", "mean", "rolora", "ffa"])
+def test_clients_of_unequal_rank_learn_together(aggregator: str, place: Path, tmp_path: Path) -> None:
+    played = play(site(place, aggregator, client_ranks=[4, 2, 1]), tmp_path)
+    for client, rank in enumerate((4, 2, 1)):
+        sent = [m for one, _, m, _ in played.said if one == client and isinstance(m, Adapter)]
+        shapes = {min(v.shape) for m in sent for n, v in m.tensors.items() if n.endswith((A, B))}
+        assert shapes == {rank}
+    install(site(place, aggregator).whole(), played.trained)
+
+
+@pytest.mark.parametrize("aggregator", ["stack", "fedex", "svd"])
+def test_a_run_ends_in_an_adapter_that_peft_loads(aggregator: str, place: Path, tmp_path: Path) -> None:
+    one = site(place, aggregator)
+    played, whole = play(one, tmp_path), one.whole()
+    install(whole, played.trained)
+    tensors = {**{n: v.detach() for n, v in trainable(whole).items()}, **played.trained}
+    settings = one.config
+    out = tmp_path / "adapter"
+    export_adapter(out, tensors, whole=whole, model_name="m", adapter=settings.adapter, cut=2)
+    stock = tiny.stock(place / "model", "sequence-classification", num_labels=2)
+    batch = one.batches(0).batch(0)
+    with torch.no_grad():
+        found = PeftModel.from_pretrained(stock, out).eval()(**batch.inputs).logits
+        torch.testing.assert_close(found, whole(batch.inputs, {}).logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("aggregator", ["stack", "fedex", "svd"])
+def test_who_missed_a_round_has_what_the_others_have_after_the_next(
+    aggregator: str, place: Path, tmp_path: Path
+) -> None:
+    """The beginning of client 1's second round is lost on its way: in the third it hears of both."""
+    played = play(site(place, aggregator), tmp_path, Losing(frozenset({(1, "down", 4)})))
+    heard = [
+        reply
+        for client, at, message, reply in played.said
+        if at == 2 and isinstance(message, Control) and message.ask == "begin"
+    ]
+    news = [reply for reply in heard if isinstance(reply, Adapter)]
+    assert [reply.version for reply in news] == [2, 2, 2]
+    ranks = [sum(len(v) for n, v in one.tensors.items() if n.endswith("residual_A.weight")) for one in news]
+    assert (ranks[0] == ranks[2] < ranks[1]) if aggregator != "svd" else ranks == [0, 0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"aggregator": "stack"},
+        {"aggregator": "fedex", "client_ranks": [4, 2]},
+        {"aggregator": "mean", "server_optimiser": "adam"},
+        {"aggregator": "rolora", "robust": "clip"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["sfl-v2", "ushape", "cse-fsl", "fedlora", "heron", "mu-splitfed"])
+def test_a_stopped_run_goes_on_to_the_last_bit(
+    name: str, more: dict[str, Any], place: Path, tmp_path: Path
+) -> None:
+    federation = {"clients": 2, "rounds": 4, "local_steps": 2, **more}
+    partition = {"cut": 2, "tail_blocks": int(name == "ushape")}
+    one = Site.of(toy.config(place, method={"name": name}, federation=federation, partition=partition))
+    unbroken = Federation(one)
+    for round_index in range(2):
+        unbroken.play(round_index)
+    unbroken.save(tmp_path)
+    anew = Federation(one)
+    anew.restore(tmp_path)
+    anew.position = unbroken.position
+    for round_index in (2, 3):
+        assert anew.play(round_index) == unbroken.play(round_index)
+
+
+@pytest.mark.parametrize("kind", ["momentum", "adagrad", "yogi", "adam"])
+def test_a_server_optimiser_takes_the_clients_mean_for_a_gradient(
+    kind: str, place: Path, tmp_path: Path
+) -> None:
+    plain = play(site(place, "mean", rounds=1), tmp_path).trained
+    moved = play(site(place, "mean", rounds=1, server_optimiser=kind, server_lr=1e-3), tmp_path).trained
+    first = heads(site(place, "mean"))
+    for name, start in first.items():
+        mean, taken = plain[name] - start, moved[name] - start
+        assert not torch.equal(mean, taken)
+        assert bool((mean.sign() == taken.sign())[mean.abs() > 1e-6].all()), name
+
+
+@pytest.mark.parametrize(
+    ("tables", "reason"),
+    [
+        (
+            {"method": {"name": "hybrid"}, "federation": {"aggregator": "stack"}},
+            "'hybrid' cannot work with .*aggregator 'stack'; it can with rolora, ffa, mean, seed-scalar",
+        ),
+        (
+            {"federation": {"aggregator": "seed-scalar"}},
+            "cannot work with federation.aggregator 'seed-scalar'",
+        ),
+        (
+            {"method": {"name": "sfl-v1"}, "federation": {"aggregator": "fedex"}},
+            "it can with rolora, ffa, mean",
+        ),
+        (
+            {"federation": {"aggregator": "fedex", "robust": "median"}},
+            r"federation.robust goes with averages \(rolora, ffa, mean\) and not with .* 'fedex'",
+        ),
+        (
+            {"federation": {"aggregator": "svd", "server_optimiser": "adam"}},
+            "server_optimiser goes with averages",
+        ),
+        ({"federation": {"robust": "median", "trim": 0.3}}, "trim is read with .* 'trimmed-mean' alone"),
+        ({"federation": {"server_lr": 0.3}}, "server_lr is read with federation.server_optimiser"),
+        ({"federation": {"robust": "trimmed-mean", "trim": 0.1}}, "must be at least 1 / 2 for 2 clients"),
+        ({"federation": {"client_ranks": [4]}}, "one rank for each of the 2 clients, got 1"),
+        ({"federation": {"client_ranks": [4, 2], "robust": "median"}}, "leave one of them out"),
+        (
+            {"federation": {"client_ranks": [4, 2]}, "adapter": {"head": {"kind": "ia3"}}},
+            "adapter.head.kind must be 'lora'",
+        ),
+        (
+            {"federation": {"aggregator": "stack"}, "adapter": {"head": {"kind": "ia3"}}},
+            "puts LoRA's products together, and adapter.head.kind is 'ia3': take rolora, ffa or mean",
+        ),
+        (
+            {"method": {"name": "frozen"}, "adapter": {"head": {"rank": 4}}, "train": {"head_lr": 0.1}},
+            r"not read adapter.head: leave it at its default, got \(rank=4\).* read train.head_lr: leave",
+        ),
+        (
+            {"method": {"name": "frozen"}, "federation": {"aggregator": "mean"}},
+            "not read federation.aggregator",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tables: dict[str, Any], reason: str, place: Path) -> None:
+    if "adapter" in tables and tables.get("method") != {"name": "frozen"}:
+        tables = {**tables, "adapter": {**tables["adapter"], "body": {"rank": 3}}}
+    with pytest.raises(ConfigError, match=reason):
+        Site.of(toy.config(place, **tables))

@@ -1,0 +1,98 @@
+"""Clients without backpropagation hold nothing for a way back; those with it do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from splitfl.messages import Activation, Adapter, Control, Gradient, Message, Output, Reply, Scalars
+from splitfl.methods.registry import METHODS
+from splitfl.node.build import Site
+from tests.splitfl import toy
+
+# torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+WITHOUT: dict[str, dict[str, Any]] = {
+    "frozen": {},
+    "hybrid": {},
+    "hosl": {},
+    "heron": {},
+    "mu-splitfed": {},
+    "decomfl": {},
+    "hiso": {},
+    "fedkseed": {"method": {"pool": 8}},
+    "spry": {"model": {"attention": "eager"}},
+}
+WITH: dict[str, dict[str, Any]] = {
+    "sfl-v1": {},
+    "sfl-v2": {},
+    "ushape": {"partition": {"tail_blocks": 1}},
+    "cse-fsl": {},
+    "fsl-sage": {},
+    "fedlora": {},
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model")
+    toy.data(folder / "data.tsv", rows=40)
+    return folder
+
+
+def answer(name: str, message: Message) -> Reply:
+    """What its server might say, made up."""
+    match message:
+        case Activation(ids_B=ids_B, hidden=Tensor() as hidden) if name == "ushape":
+            return Output(ids_B=ids_B, hidden=hidden)
+        case Activation(ids_B=ids_B, hidden=Tensor() as hidden) if name in ("hybrid", "sfl-v1", "sfl-v2"):
+            return Gradient(ids_B=ids_B, grad=torch.ones_like(hidden))
+        case Activation() if name == "hosl":
+            return Scalars(round=0, values=torch.ones(4, 2), steps=(1,))
+        case Activation() if name == "mu-splitfed":
+            return Scalars(round=0, values=torch.ones(1, 1), steps=(1,))
+        case Gradient():
+            return Gradient(ids_B=message.ids_B, grad=message.grad)
+    return Control(ask="done", round=0)
+
+
+def saved_by(name: str, tables: dict[str, Any], place: Path) -> tuple[int, Message]:
+    """How many tensors a client's round saves for a way back, and its last message."""
+    method = {"name": name, **tables.get("method", {})}
+    tables = {**tables, "method": method, "federation": {"clients": 1, "rounds": 1, "local_steps": 2}}
+    client, saved = Site.of(toy.config(place, **tables)).client_method(0), list[torch.Size]()
+
+    def pack_hook(tensor: Tensor) -> Tensor:
+        saved.append(tensor.shape)
+        return tensor
+
+    run = client.round(0)
+    message = next(run)
+    with torch.autograd.graph.saved_tensors_hooks(pack_hook, lambda tensor: tensor):
+        while True:
+            try:
+                message = run.send(answer(name, message))
+            except StopIteration:
+                return len(saved), message
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_without_backpropagation_nothing_is_saved(name: str, place: Path) -> None:
+    saved, last = saved_by(name, WITHOUT[name], place)
+    assert saved == 0
+    if isinstance(last, Adapter | Scalars):
+        assert last.samples == 16
+
+
+@pytest.mark.parametrize("name", WITH)
+def test_with_backpropagation_something_is(name: str, place: Path) -> None:
+    saved, _ = saved_by(name, WITH[name], place)
+    assert saved > 0
+
+
+def test_every_method_is_one_or_the_other() -> None:
+    assert {*WITHOUT, *WITH} == METHODS.keys()

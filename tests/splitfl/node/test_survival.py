@@ -1,0 +1,236 @@
+"""A run that is stopped anywhere and gone on with is the run that was never stopped."""
+
+import json
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from splitfl.checkpoint import Shelf
+from splitfl.config import SurvivalConfig
+from splitfl.errors import Again, ConfigError, PeerLost
+from splitfl.node.build import Site
+from splitfl.node.client import ClientNode, run_client
+from splitfl.node.guard import Guard
+from splitfl.node.inproc import run_inproc
+from splitfl.node.run import Run
+from splitfl.node.switchboard import Switchboard
+from tests.splitfl import toy
+
+CLIENTS, ROUNDS, STEPS = 3, 4, 2
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing may catch it and clean up."""
+
+
+class Silent:
+    """A screen for nobody."""
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        pass
+
+    def measured(self, row: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model", is_base=True)
+    toy.data(folder / "data.tsv", rows=60)
+    return folder
+
+
+def site_of(place: Path, **tables: dict[str, Any]) -> Site:
+    federation = {"clients": CLIENTS, "rounds": ROUNDS, "local_steps": STEPS}
+    return Site.of(toy.config(place, federation=federation, **tables))
+
+
+def nodes_of(site: Site, folder: Path) -> list[ClientNode]:
+    return [
+        ClientNode(client, site.client_method(client), Shelf(folder / "checkpoint" / f"client-{client}"))
+        for client in range(site.config.federation.clients)
+    ]
+
+
+def play(site: Site, folder: Path, stop_after: int | None = None) -> dict[str, torch.Tensor] | None:
+    """Plays from the last checkpoint in `folder`; killed after so many messages from there, if given."""
+    folder.mkdir(exist_ok=True)
+    nodes = nodes_of(site, folder)
+    with Run(site, folder, Silent(), Shelf(folder / "checkpoint").newest()) as run:
+        for node in nodes:
+            node.go_to(run.first_round)
+        handle, left = run.station.handle, stop_after
+
+        def dying(frame: bytes, answer: Callable[[bytes], None]) -> None:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left = None if left is None else left - 1
+            handle(frame, answer)
+
+        run.station.handle = dying  # type: ignore[method-assign]
+        try:
+            run_inproc(site.config, nodes, run.station, run.first_round)
+        except Killed:
+            return None
+        return run.trained()
+
+
+def story(folder: Path) -> list[dict[str, Any]]:
+    """Everything that a run wrote down, but for the wall clock."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "wall_s"} for row in rows]
+
+
+def assert_same(place: Path, tmp_path: Path, stops: list[int], **tables: dict[str, Any]) -> None:
+    site = site_of(place, **tables)
+    unbroken = play(site, tmp_path / "unbroken")
+    assert unbroken is not None
+    got = None
+    for stop in stops:
+        assert play(site, tmp_path / "broken", stop) is None
+    got = play(site, tmp_path / "broken")
+    assert got is not None
+    assert got.keys() == unbroken.keys()
+    assert all(torch.equal(got[name], value) for name, value in unbroken.items())
+    assert story(tmp_path / "broken") == story(tmp_path / "unbroken")
+
+
+def test_a_run_killed_twice_ends_with_the_same_bits(place: Path, tmp_path: Path) -> None:
+    assert_same(place, tmp_path, [14, 9])
+
+
+def test_a_run_with_steps_in_flight_and_losses_ends_with_the_same_bits(place: Path, tmp_path: Path) -> None:
+    lossy = {"rate_bps": 1e6, "loss_rate": 0.2}
+    tables = {"method": {"in_flight": 2}, "link": {"max_tries": 2, "up": lossy, "down": lossy}}
+    assert_same(place, tmp_path, [20], **tables)
+
+
+@pytest.mark.slow
+def test_a_run_killed_a_hundred_times_at_random_ends_with_the_same_bits(place: Path, tmp_path: Path) -> None:
+    chance = random.Random(7)
+    for number in range(10):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert_same(place, folder, [chance.randrange(16) for _ in range(10)])
+
+
+def test_a_damaged_checkpoint_costs_the_rounds_since_the_one_before(place: Path, tmp_path: Path) -> None:
+    site = site_of(place)
+    unbroken = play(site, tmp_path / "unbroken")
+    assert unbroken is not None
+    assert play(site, tmp_path / "broken", 40) is None
+    shelf = Shelf(tmp_path / "broken" / "checkpoint")
+    last = shelf.folder / f"round-{shelf.rounds()[-1]}.safetensors"
+    damaged = bytearray(last.read_bytes())
+    damaged[-1] ^= 1
+    last.write_bytes(bytes(damaged))
+    got = play(site, tmp_path / "broken")
+    assert got is not None
+    assert all(torch.equal(got[name], value) for name, value in unbroken.items())
+    assert story(tmp_path / "broken") == story(tmp_path / "unbroken")
+
+
+def test_a_checkpoint_of_another_run_is_refused(place: Path, tmp_path: Path) -> None:
+    assert play(site_of(place), tmp_path / "run", 20) is None
+    other = site_of(place, train={"head_lr": 0.5})
+    with pytest.raises(ConfigError, match="the checkpoint is of another run"):
+        play(other, tmp_path / "run")
+
+
+class Wire:
+    """A connection to a switchboard in this process that can be cut."""
+
+    def __init__(self, board: Switchboard, requests: int | None = None) -> None:
+        self._board, self._left = board, requests
+
+    def request(self, frame: bytes) -> bytes:
+        if self._left == 0:
+            raise PeerLost("cut")
+        self._left = None if self._left is None else self._left - 1
+        replies: list[bytes] = []
+        self._board.handle(frame, replies.append)
+        return replies[0]
+
+
+def start(node: ClientNode, wire: Wire, rounds: int = ROUNDS) -> threading.Thread:
+    def run() -> None:
+        try:
+            run_client(node, wire, rounds, dict, lambda round_index, message: None)
+        except PeerLost:
+            return
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def survival(**settings: Any) -> dict[str, Any]:
+    return {"survival": {"on_loss": "go-on", **settings}}
+
+
+def test_a_lost_client_costs_its_own_work_and_nothing_else(place: Path, tmp_path: Path) -> None:
+    site, board = site_of(place, **survival()), Switchboard()
+    nodes = nodes_of(site, tmp_path)
+    with Run(site, tmp_path, Silent()) as run:
+        board.connect(Guard(run.station), run.station)
+        threads = [start(node, Wire(board, 7 if node.client == 1 else None)) for node in nodes]
+        threads[1].join(60)
+        run.station.lost(1)
+        for thread in threads:
+            thread.join(60)
+        assert set(run.station.left) == {0, 2}
+        assert run.station.away == {1}
+    steps = [row for row in story(tmp_path) if row["event"] == "step"]
+    assert sum(row["client"] != 1 for row in steps) == 2 * ROUNDS * STEPS
+    assert [row["round"] for row in steps if row["client"] == 1] == [0, 0, 1]
+    assert [row["round"] for row in story(tmp_path) if row["event"] == "round"] == list(range(ROUNDS))
+
+
+def test_a_client_that_comes_back_goes_on_with_a_later_round(place: Path, tmp_path: Path) -> None:
+    site, board = site_of(place, **survival(min_clients=3)), Switchboard()
+    nodes = nodes_of(site, tmp_path)
+    with Run(site, tmp_path, Silent()) as run:
+        board.connect(Guard(run.station), run.station)
+        threads = [start(node, Wire(board, 7 if node.client == 1 else None)) for node in nodes]
+        threads[1].join(60)
+        run.station.lost(1)
+        threads[1] = start(nodes_of(site, tmp_path)[1], Wire(board))  # its memory is gone, its shelf is not
+        for thread in threads:
+            thread.join(60)
+        assert set(run.station.left) == {0, 1, 2}
+    rounds = [row["round"] for row in story(tmp_path) if row["event"] == "step" and row["client"] == 1]
+    assert rounds == [0, 0, 1, 2, 2, 3, 3]
+
+
+def test_all_go_back_together_and_end_with_the_same_bits(place: Path, tmp_path: Path) -> None:
+    site, board = site_of(place), Switchboard()
+    unbroken = play(site, tmp_path / "unbroken")
+    assert unbroken is not None
+    folder = tmp_path / "back"
+    folder.mkdir()
+    nodes = nodes_of(site, folder)
+    with Run(site, folder, Silent()) as run:
+        board.connect(Guard(run.station), run.station)
+        threads = [start(node, Wire(board, 7 if node.client == 2 else None)) for node in nodes]
+        threads[2].join(60)
+        board.disconnect(Again("client 2 was lost"))
+    threads[2] = start(nodes_of(site, folder)[2], Wire(board))
+    with Run(site, folder, Silent(), Shelf(folder / "checkpoint").newest()) as run:
+        board.connect(Guard(run.station), run.station)
+        for thread in threads:
+            thread.join(60)
+        got = run.trained()
+    assert all(torch.equal(got[name], value) for name, value in unbroken.items())
+    assert story(folder) == story(tmp_path / "unbroken")
+
+
+def test_settings_for_survival_are_checked() -> None:
+    with pytest.raises(ConfigError, match=r"go-back' needs survival\.checkpoint_every"):
+        SurvivalConfig(on_loss="go-back", checkpoint_every=0)

@@ -1,0 +1,288 @@
+"""What only the one-port transport does: TLS, tokens, certificates, proxies, and no port shared."""
+
+import logging
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from splitfl.config import TransportConfig
+from splitfl.errors import ConfigError, Timeout
+from splitfl.transport import session_client
+from splitfl.transport.certificates import make_certificates
+from splitfl.transport.credentials import Credentials
+from splitfl.transport.registry import Joining, transport
+from splitfl.transport.seam import ClientEnd, ServerEnd
+from tests.splitfl.transport.connect_proxy import ConnectProxy
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("secrets")
+    make_certificates(folder, 2, ["127.0.0.1"], 10)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What somebody else has made for himself."""
+    folder = tmp_path_factory.mktemp("others")
+    make_certificates(folder, 2, ["127.0.0.1"], 10)
+    return folder
+
+
+@pytest.fixture
+def server(secrets: Path) -> Iterator[ServerEnd]:
+    made = serve(secrets=str(secrets))
+    yield made
+    made.stop()
+
+
+def serve(**settings: Any) -> ServerEnd:
+    config = TransportConfig(name="grpc", timeout_s=3.0, join_timeout_s=10.0, **settings)
+    made = transport("grpc").serve(config, 2)
+    made.offer({"what": "to run"})
+    return made
+
+
+def join(server: ServerEnd, client: int, credentials: Credentials, timeout_s: float = 0.7) -> ClientEnd:
+    joining = Joining(address=server.address, client=client, timeout_s=timeout_s, credentials=credentials)
+    return transport("grpc").join(joining)
+
+
+def files(folder: Path, client: int, **other: str) -> Credentials:
+    own = Credentials.in_folder(folder, f"client-{client}")
+    return Credentials(**{**vars(own), **other})
+
+
+def test_a_client_with_all_its_secrets_is_let_in(server: ServerEnd, secrets: Path) -> None:
+    client = join(server, 1, files(secrets, 1))
+    assert client.experiment == {"what": "to run"}
+    client.leave()
+
+
+@pytest.mark.parametrize(
+    ("client", "changes", "reason"),
+    [
+        (1, {"token_file": "client-0.token"}, "client 1 came with a wrong token"),
+        (1, {"token_file": ""}, "client 1 came without a token; give it one by --token-file"),
+        (
+            0,
+            {"cert": "client-1.crt", "key": "client-1.key"},
+            "the certificate is client-1's and the client says that it is client 0",
+        ),
+    ],
+    ids=["another's token", "no token", "another's certificate"],
+)
+def test_who_is_not_who_he_says_is_refused_and_both_sides_know_why(
+    client: int,
+    changes: dict[str, str],
+    reason: str,
+    server: ServerEnd,
+    secrets: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    changed = {name: str(secrets / path) if path else "" for name, path in changes.items()}
+    with pytest.raises(ConfigError, match=reason):
+        join(server, client, files(secrets, client, **changed))
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert record.getMessage().startswith("refused ipv4:127.0.0.1:")
+    assert record.getMessage().endswith(reason)
+    assert (secrets / "client-0.token").read_text().strip() not in caplog.text
+    assert server.missing() == [0, 1]
+
+
+@pytest.mark.parametrize("what", ["unknown certificate", "no certificate", "no TLS"])
+def test_who_has_no_certificate_of_ours_gets_no_connection(
+    what: str, server: ServerEnd, secrets: Path, others: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    token, ca = str(secrets / "client-0.token"), str(secrets / "ca.crt")
+    shown = {
+        "unknown certificate": files(others, 0, ca=ca, token_file=token),
+        "no certificate": Credentials(ca=ca, token_file=token),
+        "no TLS": Credentials(),
+    }
+    with pytest.raises(
+        Timeout, match="a server that wants TLS, or another certificate, says so in its own log"
+    ):
+        join(server, 0, shown[what])
+    assert "Handshake failed" in capfd.readouterr().err  # gRPC itself tells the server's log
+
+
+def test_a_server_that_another_has_certified_is_not_believed(
+    server: ServerEnd, secrets: Path, others: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"TLS with the server at 127.0.0.1:\d+ failed: .*(?i:certificate)"):
+        join(server, 0, files(secrets, 0, ca=str(others / "ca.crt")))
+
+
+def test_a_server_under_another_name_is_not_believed(tmp_path: Path) -> None:
+    make_certificates(tmp_path / "named", 2, ["lab.example"], 10)
+    server = serve(secrets=str(tmp_path / "named"))
+    try:
+        with pytest.raises((ConfigError, Timeout), match=r"(?i)hostname|peer name"):
+            join(server, 0, files(tmp_path / "named", 0))
+    finally:
+        server.stop()
+
+
+def test_an_expired_certificate_is_not_even_shown(server: ServerEnd, secrets: Path, tmp_path: Path) -> None:
+    make_certificates(tmp_path / "old", 2, ["127.0.0.1"], 30, LONG_AGO)
+    old = files(tmp_path / "old", 0, ca=str(secrets / "ca.crt"))
+    with pytest.raises(ConfigError, match=r"client-0.crt is valid from 2019-12-31 to 2020-01-31, not today"):
+        join(server, 0, old)
+    with pytest.raises(ConfigError, match=r"server.crt is valid from 2019-12-31 to 2020-01-31"):
+        serve(secrets=str(tmp_path / "old"))
+
+
+def test_a_client_without_a_certificate_may_do_with_a_token(secrets: Path) -> None:
+    own = {"tls_cert": "server.crt", "tls_key": "server.key", "token_file": "server.tokens"}
+    server = serve(**{name: str(secrets / path) for name, path in own.items()})
+    try:
+        mine = Credentials(ca=str(secrets / "ca.crt"), token_file=str(secrets / "client-1.token"))
+        assert join(server, 1, mine).experiment
+        with pytest.raises(ConfigError, match="client 0 came with a wrong token"):
+            join(server, 0, mine)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"secrets": "nowhere"}, "cannot read nowhere/server.tokens: No such file"),
+        ({"tls_cert": "x.crt"}, "transport.tls_cert and transport.tls_key are given together"),
+        ({"secrets": "x", "tls_ca": "y"}, "transport.secrets stands for all"),
+        ({"token_file": "{}/server.tokens"}, "tokens must not travel in the clear"),
+        ({"token_file": "{}/ca.crt"}, r"ca.crt:1 must be a client's number and the SHA-256 of its token"),
+        ({"password_file": "x"}, "transport.password_file is read by mqtt, not by grpc"),
+        (
+            {"tls_cert": "{}/server.key", "tls_key": "{}/server.key"},
+            "server.key is no certificate",
+        ),
+    ],
+)
+def test_files_that_are_no_good_are_named(settings: dict[str, str], reason: str, secrets: Path) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        serve(**{name: path.format(secrets) for name, path in settings.items()})
+
+
+def test_a_token_is_not_sent_in_the_clear(server: ServerEnd, secrets: Path) -> None:
+    with pytest.raises(ConfigError, match="a token must not travel in the clear"):
+        join(server, 0, Credentials(token_file=str(secrets / "client-0.token")))
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    server = serve()
+    try:
+        port = int(server.address.rpartition(":")[2])
+        with pytest.raises(ConfigError, match=rf"cannot listen on 127.0.0.1:{port}: Address already in use"):
+            serve(port=port)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("what", ["protocol", "torch"])
+def test_a_client_of_another_version_is_refused_with_both_named(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = session_client.versions()
+    monkeypatch.setattr(session_client, "versions", lambda: {**own, what: "0.0.1"})
+    server = serve()
+    try:
+        with pytest.raises(ConfigError, match=f"the server runs {what} {own[what]} and this client 0.0.1"):
+            join(server, 0, Credentials())
+    finally:
+        server.stop()
+
+
+NOISE = {"nothing": b"", "HTTP/1": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "noise": bytes(range(256)) * 40}
+
+
+@pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
+def test_who_speaks_otherwise_disturbs_nobody(noise: bytes) -> None:
+    server = serve()
+    try:
+        host, _, port = server.address.partition(":")
+        with socket.create_connection((host, int(port)), timeout=5) as stranger:
+            stranger.sendall(noise)
+            assert join(server, 0, Credentials(), 5.0).experiment
+    finally:
+        server.stop()
+
+
+THROUGH_PROXY = """
+import sys
+from splitfl.transport.registry import Joining, transport
+from splitfl.transport.credentials import Credentials
+from pathlib import Path
+address, secrets = sys.argv[1:]
+own = Credentials.in_folder(Path(secrets), "client-1")
+print(transport("grpc").join(Joining(address=address, client=1, timeout_s=20.0, credentials=own)).experiment)
+"""
+
+
+@pytest.mark.slow
+def test_a_client_behind_an_http_proxy_gets_through(server: ServerEnd, secrets: Path) -> None:
+    with ConnectProxy() as proxy:
+        environment = {
+            "grpc_proxy": f"http://127.0.0.1:{proxy.port}",
+            "no_proxy": "",
+            "PYTHONPATH": os.getcwd(),
+        }
+        said = subprocess.run(
+            [sys.executable, "-c", THROUGH_PROXY, server.address, str(secrets)],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert said.stdout.strip() == "{'what': 'to run'}", said.stderr
+    assert proxy.asked == [f"CONNECT {server.address} HTTP/1.1"]
+
+
+def test_secrets_are_readable_by_their_owner_only_and_never_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    written = make_certificates(folder, 1, ["127.0.0.1", "lab.example"], 10)
+    assert {path.name for path in written} == {path.name for path in folder.iterdir()}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o600}
+    token = (folder / "client-0.token").read_text().strip()
+    assert len(token) >= 40
+    assert all(token not in path.read_text() for path in written if path.suffix != ".token")
+    with pytest.raises(ConfigError, match="has a CA already"):
+        make_certificates(folder, 1, ["127.0.0.1"], 10)
+
+
+def test_a_secret_that_others_can_read_is_complained_of(
+    secrets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loose = tmp_path / "loose.tokens"
+    loose.write_bytes((secrets / "server.tokens").read_bytes())
+    loose.chmod(0o644)
+    own = {"tls_cert": str(secrets / "server.crt"), "tls_key": str(secrets / "server.key")}
+    serve(**own, token_file=str(loose)).stop()
+    assert f"{loose} can be read by others on this machine; chmod 600 {loose}" in caplog.text
+
+
+def test_no_thread_is_left_by_a_run(secrets: Path) -> None:
+    before = threading.active_count()
+    server = serve(secrets=str(secrets))
+    clients = [join(server, client, files(secrets, client), 5.0) for client in range(2)]
+    for client in clients:
+        client.leave()
+    server.stop()
+    deadline = datetime.now(UTC) + timedelta(seconds=8)
+    while threading.active_count() > before and datetime.now(UTC) < deadline:
+        threading.Event().wait(0.05)
+    assert threading.active_count() <= before

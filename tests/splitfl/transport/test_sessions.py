@@ -1,0 +1,277 @@
+"""Sessions over roads that break anywhere, say things twice and lose them: once each, whole, in order."""
+
+import queue
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from splitfl.errors import ConfigError, PeerLost, RunEnded, WireError
+from splitfl.transport.desk import Desk
+from splitfl.transport.inbox import Gap, Inbox
+from splitfl.transport.outbox import Outbox
+from splitfl.transport.parcel import HEADER_BYTES, MAX_PARCEL_BYTES, Kind, piece, say, unpack
+from splitfl.transport.session_client import SessionClient
+from splitfl.transport.versions import versions
+
+CHUNK = 7
+
+
+class BadRoad:
+    """A road in this process to a desk; each connection breaks after so many parcels up, or down."""
+
+    chunk_bytes = CHUNK
+    window_bytes: int | None = None
+
+    def __init__(self, desk: Desk, breaks: Iterator[tuple[int, int]], is_repeating: bool) -> None:
+        self._desk, self._breaks, self._is_repeating = desk, breaks, is_repeating
+        self._broken = threading.Event()
+        self.connections = 0
+
+    def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
+        """See Road."""
+        self.connections += 1
+        up, down = next(self._breaks, (10**9, 10**9))
+        self._broken = broken = threading.Event()
+        hello = take()
+        if hello is None:
+            return
+        session, line = self._desk.admit(unpack(hello), None, "the test")
+        down_queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+        def speak() -> None:
+            for _ in range(up):
+                parcel = take()
+                if parcel is None or broken.is_set():
+                    break
+                for _ in range(1 + self._is_repeating):
+                    session.hear(line, parcel)
+            down_queue.put(None)
+
+        def answer() -> None:
+            for _ in range(down):
+                parcel = session.outbox.take(line)
+                if parcel is None:
+                    break
+                for _ in range(1 + self._is_repeating):
+                    down_queue.put(parcel)
+            down_queue.put(None)
+
+        for work in (speak, answer):
+            threading.Thread(target=work, daemon=True).start()
+        while (raw := down_queue.get()) is not None and not broken.is_set():
+            hear(raw)
+        broken.set()
+        self._desk.lost(session, line, "the test broke it")
+        raise PeerLost("the test broke it")
+
+    def cut(self) -> None:
+        """See Road."""
+        self._broken.set()
+
+
+def new_desk(**settings: int) -> Desk:
+    desk = Desk(1, 20.0, 5.0, CHUNK, **settings)
+    desk.offer({})
+    return desk
+
+
+def test_every_message_arrives_once_wherever_connections_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("splitfl.transport.session_client._FIRST_PAUSE_S", 0.001)
+
+    @settings(max_examples=15)
+    @given(
+        st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=6),
+        st.lists(st.integers(1, 5 * CHUNK), min_size=1, max_size=5),
+        st.booleans(),
+    )
+    def check(breaks: list[tuple[int, int]], sizes: list[int], is_repeating: bool) -> None:
+        desk = new_desk()
+        worked: list[bytes] = []
+
+        def work(client: int, frame: bytes, answer: Callable[[bytes], None]) -> None:
+            worked.append(frame)
+            answer(frame[::-1] * 2)
+
+        desk.start(work)
+        road = BadRoad(desk, iter(breaks), is_repeating)
+        client = SessionClient(road, "here", 0, None, 20.0)
+        client.enter()
+        frames = [bytes((index + i) % 256 for i in range(size)) for index, size in enumerate(sizes)]
+        assert [client.request(frame) for frame in frames] == [frame[::-1] * 2 for frame in frames]
+        assert worked == frames
+        client.leave()
+        desk.close()
+
+    check()
+
+
+@given(st.integers(1, 10 * CHUNK), st.data())
+def test_a_message_is_whole_whatever_is_lost_and_said_again(size: int, data: st.DataObject) -> None:
+    """Each parcel is lost or not; where one is missing, or all is said and something is, it is asked for."""
+    message = bytes(i % 256 for i in range(size))
+    outbox, inbox = Outbox(CHUNK), Inbox()
+    outbox.put(Kind.REQUEST, 1, message)
+    line = outbox.open()
+    outbox.go_on(0, 0)
+    whole = None
+    losses = data.draw(st.lists(st.booleans(), max_size=30))
+    while whole is None:
+        if not outbox._may_send():
+            outbox.go_on(inbox.number, inbox.received_bytes)
+        raw = outbox.take(line)
+        assert raw is not None
+        if losses and losses.pop():
+            continue
+        taken = inbox.take(unpack(raw))
+        if isinstance(taken, Gap):
+            outbox.go_on(inbox.number, inbox.received_bytes)
+        else:
+            whole = taken
+    assert whole == message
+
+
+def test_a_window_holds_back_what_is_not_confirmed_and_says_again_what_is_lost() -> None:
+    outbox = Outbox(CHUNK, 3 * CHUNK)
+    outbox.put(Kind.REQUEST, 1, bytes(10 * CHUNK))
+    line = outbox.open()
+    outbox.go_on(0, 0)
+    assert [len(outbox.take(line) or b"") for _ in range(3)] == [HEADER_BYTES + CHUNK] * 3
+    assert not outbox._may_send()
+    outbox.confirm(1, 2 * CHUNK, is_beat=False)
+    assert unpack(outbox.take(line) or b"").offset == 3 * CHUNK
+    for _ in range(2):
+        outbox.confirm(1, 2 * CHUNK, is_beat=True)
+    assert unpack(outbox.take(line) or b"").offset == 2 * CHUNK
+    outbox.confirm(1, 10 * CHUNK, is_beat=False)
+    assert unpack(outbox.take(line) or b"").offset == 3 * CHUNK  # what was not sent cannot be confirmed
+
+
+def test_a_peer_that_takes_nothing_is_given_up() -> None:
+    outbox = Outbox(CHUNK)
+    for _ in range(64):
+        outbox.say(say(Kind.BEAT))
+    with pytest.raises(PeerLost, match="the peer has left 64 words untaken"):
+        outbox.say(say(Kind.BEAT))
+
+
+HELLO = {
+    **versions(),
+    "client": 0,
+    "session": "a" * 32,
+    "is_new": True,
+    "is_ready": False,
+    "at": [0, 0],
+    "token": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"client": "0"}, "a hello must have client of another kind, got '0'"),
+        ({"at": [0]}, "a hello must say where it stands"),
+        ({"at": [-1, 0]}, "a hello must say where it stands"),
+        ({"session": "short"}, "a hello must name its session by 16 to 64 letters"),
+        ({"token": 3}, "a hello must have token of another kind"),
+        ({"protocol": "0"}, "the server runs protocol 1 and this client 0; they must be the same"),
+        ({"torch": "1.0"}, "the server runs torch .* and this client 1.0"),
+        ({"client": 7}, r"the client must lie in 0..0, got 7"),
+        ({"is_new": False}, "client 0 cannot go on from where it was: this server has not met it"),
+    ],
+)
+def test_a_hello_that_is_none_is_refused(changes: dict[str, object], reason: str) -> None:
+    with pytest.raises((ConfigError, WireError), match=reason):
+        new_desk().admit(unpack(say(Kind.HELLO, HELLO | changes)), None, "the test")
+
+
+def test_a_number_is_taken_over_once_its_process_has_been_silent_for_half_the_time() -> None:
+    now_s = [0.0]
+    desk = Desk(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
+    old, old_line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
+    other = unpack(say(Kind.HELLO, HELLO | {"session": "b" * 32}))
+    now_s[0] = 9.9
+    with pytest.raises(ConfigError, match="another client 0 has joined already"):
+        desk.admit(other, None, "two")
+    now_s[0] = 10.1
+    new, _ = desk.admit(other, None, "two")
+    assert (old.count, new.count) == (1, 2)
+    assert old.outbox.take(old_line) is None
+    back = unpack(say(Kind.HELLO, HELLO | {"is_new": False}))
+    with pytest.raises(RunEnded, match="another process has come as client 0 since"):
+        desk.admit(back, None, "one")
+    assert [(change.is_here, change.session) for change in desk.changes()] == [(True, 1), (True, 2)]
+
+
+def test_who_falls_silent_is_told_once_and_is_back_when_it_comes() -> None:
+    now_s = [0.0]
+    desk = Desk(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
+    desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
+    desk.start(lambda client, frame, answer: None)
+    now_s[0] = 20.1
+    assert desk.silent() == [0]
+    assert [change.is_here for change in desk.changes()] == [True, False]
+    assert desk.changes() == []
+    desk.admit(unpack(say(Kind.HELLO, HELLO | {"is_new": False})), None, "one")
+    assert desk.silent() == []
+    assert [(change.is_here, change.session) for change in desk.changes()] == [(True, 1)]
+
+
+def test_a_request_before_the_start_is_refused() -> None:
+    desk = new_desk()
+    session, line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
+    with pytest.raises(WireError, match="client 0 asked before it was let go"):
+        session.hear(line, piece(Kind.REQUEST, 1, memoryview(b"x"), 0, 1))
+
+
+PARCELS = st.binary(max_size=60) | st.builds(
+    lambda kind, number, offset, total, data: (
+        kind.to_bytes(1, "little")
+        + b"".join(value.to_bytes(8, "little") for value in (number, offset, total))
+        + data
+    ),
+    st.integers(0, 12),
+    st.integers(0, 3) | st.integers(0, 2**64 - 1),
+    st.integers(0, 20) | st.integers(0, 2**64 - 1),
+    st.integers(0, 20) | st.integers(0, 2**64 - 1),
+    st.binary(max_size=20),
+)
+
+
+@settings(max_examples=80)
+@given(st.lists(PARCELS, max_size=8))
+def test_a_session_takes_any_bytes_or_refuses_them(noise: list[bytes]) -> None:
+    desk = new_desk()
+    session, line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
+    for raw in noise:
+        with suppress(WireError, PeerLost):
+            session.hear(line, raw)
+
+
+def test_a_claimed_length_is_not_believed_before_it_came() -> None:
+    inbox = Inbox()
+    header = piece(Kind.REQUEST, 1, memoryview(b"x"), 0, 1)
+    lie = header[:17] + (2 << 30).to_bytes(8, "little") + header[25:]
+    tracemalloc.start()
+    try:
+        assert inbox.take(unpack(lie)) is None
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(WireError, match="a message must have 1 to 2147483648 bytes"):
+        unpack(header[:17] + ((2 << 30) + 1).to_bytes(8, "little") + header[25:])
+    with pytest.raises(WireError, match="a parcel must have 25 to 4194304 bytes"):
+        unpack(bytes(MAX_PARCEL_BYTES + 1))
+
+
+def test_a_message_does_not_change_its_mind() -> None:
+    inbox = Inbox()
+    assert inbox.take(unpack(piece(Kind.REQUEST, 1, memoryview(b"abc"), 0, 1))) is None
+    with pytest.raises(WireError, match="a message of 3 bytes now claims 4"):
+        inbox.take(unpack(piece(Kind.REQUEST, 1, memoryview(b"abcd"), 1, 1)))
+    with pytest.raises(WireError, match="message 2 came while message 1 was due"):
+        inbox.take(unpack(piece(Kind.REQUEST, 2, memoryview(b"abc"), 0, 1)))
