@@ -1,0 +1,1 @@
+"""Looks at machines and the ways between them before a run, and says which transport will work."""

@@ -1,0 +1,106 @@
+"""Gets the agent onto a node, by ssh, into a lab or here, and talks with it."""
+
+import json
+import os
+import selectors
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Self, cast
+
+from splitfl.errors import PeerLost, Timeout
+from testbed.doctor.inventory import Node
+from testbed.lab.control import node as lab_node
+
+_SOURCE: Final = Path(__file__).with_name("agent.py").read_bytes()
+_LOADER: Final = (
+    "import sys; "
+    f"exec(compile(sys.stdin.buffer.read({len(_SOURCE)}), 'agent', 'exec'), {{'__name__': 'agent'}})"
+)
+_SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
+_BEGIN_S: Final = 30.0
+
+
+class Agent:
+    """An agent on a node. Raises PeerLost where it cannot be started or ends, with its last words."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._one_at_a_time = threading.Lock()
+        self._process = _start(node)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in, self._out = self._process.stdin, self._process.stdout
+        self._waiting = b""
+        try:
+            self._write(_SOURCE)
+            self.ask(_BEGIN_S, do="clock")
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, timeout_s: float, **request: Any) -> dict[str, Any]:
+        """The agent's answer to one request, which any thread may make; Timeout where none comes."""
+        with self._one_at_a_time:
+            self._write(json.dumps(request).encode() + b"\n")
+            answer: dict[str, Any] = json.loads(self._line(timeout_s))
+        return answer
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.kill()
+        self._process.wait()
+        for end in (self._in, self._out, self._process.stderr):
+            if end is not None:
+                end.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._in.write(data)
+            self._in.flush()
+        except OSError:
+            raise self._gone() from None
+
+    def _line(self, timeout_s: float) -> bytes:
+        deadline_s = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._out, selectors.EVENT_READ)
+            while b"\n" not in self._waiting:
+                if not selector.select(max(0.0, deadline_s - time.monotonic())):
+                    raise Timeout(f"the agent on {self.node.name} said nothing for {timeout_s:g} s")
+                got = os.read(self._out.fileno(), 65536)
+                if not got:
+                    raise self._gone()
+                self._waiting += got
+        line, _, self._waiting = self._waiting.partition(b"\n")
+        return line
+
+    def _gone(self) -> PeerLost:
+        self._process.kill()
+        stderr = cast(IO[bytes], self._process.stderr)
+        words = stderr.read().decode(errors="replace").strip().splitlines()
+        return PeerLost(f"no agent on {self.node.name}: {words[-1] if words else 'it ended without a word'}")
+
+
+def _start(node: Node) -> "subprocess.Popen[bytes]":
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    loaded = [node.python or ("python3" if node.ssh else sys.executable), "-u", "-c", _LOADER]
+    try:
+        if node.lab:
+            return lab_node(node.name, node.lab).popen(loaded, bufsize=0, **pipes)
+        words = [*_SSH, node.ssh, "--", shlex.join(loaded)] if node.ssh else loaded
+        return subprocess.Popen(words, bufsize=0, **pipes)
+    except OSError as error:
+        raise PeerLost(f"no agent on {node.name}: {error.filename}: {error.strerror}") from None

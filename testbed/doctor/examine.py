@@ -1,0 +1,122 @@
+"""The whole examination: every machine, every way, and what follows for the transports."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from splitfl.errors import PeerLost
+from testbed.doctor.access import Agent
+from testbed.doctor.advice import advise
+from testbed.doctor.findings import ACCESS, BAD, Advice, Finding
+from testbed.doctor.inventory import Inventory, Node
+from testbed.doctor.machines import check_clock, check_lookup, check_machine, check_versions, has_overlay
+from testbed.doctor.ways import Crossing, open_ports
+
+_ANSWER_S: Final = 30.0
+_SILENCE_S: Final = 3.0
+_LOOKUP_S: Final = 90.0
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """What was found, what follows for each transport, and which one to use; empty where none works."""
+
+    findings: list[Finding]
+    advice: list[Advice]
+
+    @property
+    def use(self) -> str:
+        """The first transport that works."""
+        return next((one.transport for one in self.advice if one.works), "")
+
+
+def look_here() -> list[Finding]:
+    """This machine by itself."""
+    with Agent(Node(name="here", address="")) as agent:
+        facts = agent.ask(_ANSWER_S, do="facts")
+        return [*check_machine("here", facts), *check_versions("here", facts, facts)]
+
+
+def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examined:
+    """Everything; where the server cannot be got into, only what its clients see of it."""
+    findings: list[Finding] = []
+    with ExitStack() as stack:
+        agents = _agents(inventory, stack, findings, is_server_known)
+        facts = {name: agent.ask(_ANSWER_S, do="facts") for name, agent in agents.items()}
+        server = agents.get(inventory.server.name)
+        reference = facts.get(inventory.server.name)
+        for name, agent in agents.items():
+            findings += check_machine(name, facts[name])
+            findings += check_versions(name, facts[name], reference or facts[name])
+            findings.append(check_clock(name, *_ahead(agent)))
+            address = _any_address(facts[name])
+            findings.append(
+                check_lookup(name, float(agent.ask(_LOOKUP_S, do="lookup", address=address)["took_s"]))
+            )
+        opened = None
+        if server is not None:
+            opened, finding = open_ports(inventory, server)
+            findings.append(finding)
+        clients = [agents[node.name] for node in inventory.clients if node.name in agents]
+        crossings = [Crossing(inventory, client, server, opened) for client in clients]
+        with ThreadPoolExecutor(max(1, len(crossings))) as pool:
+            ways = list(pool.map(Crossing.look, crossings))
+        ways[1:] = [
+            replace(way, side=one.meet(crossings[0]))
+            for one, way in list(zip(crossings, ways, strict=True))[1:]
+        ]
+        for crossing, way in zip(crossings, ways, strict=True):
+            crossing.measure(way)  # one after another, or they would share the bandwidth
+            findings += crossing.findings
+        missing = len(clients) < len(inventory.clients) or (is_server_known and server is None)
+        advice = advise(
+            ways,
+            same_torch=not missing
+            and not any(one.check == "versions" and one.state == BAD for one in findings),
+            has_overlay=all(map(has_overlay, facts.values())),
+            server_to_broker=_broker(inventory, server),
+        )
+    return Examined(findings=findings, advice=advice)
+
+
+def _agents(
+    inventory: Inventory, stack: ExitStack, findings: list[Finding], is_server_known: bool
+) -> dict[str, Agent]:
+    nodes = [*([inventory.server] if is_server_known else []), *inventory.clients]
+    found = {}
+    for node in nodes:
+        try:
+            found[node.name] = stack.enter_context(Agent(node))
+        except PeerLost as error:
+            findings.append(Finding(node=node.name, check=ACCESS, state=BAD, detail=str(error)))
+    return found
+
+
+def _any_address(facts: Facts) -> str:
+    """One of its own, another machine's form of which its /etc/hosts need not know."""
+    addresses = [str(held["address"]) for held in facts["interfaces"].values()]
+    return next((address for address in addresses if not address.startswith("127.")), "127.0.0.1")
+
+
+def _ahead(agent: Agent) -> tuple[float, float]:
+    """How far its clock is ahead of this one's, and how far that can be wrong: the best of five."""
+    samples = []
+    for _ in range(5):
+        before_s = time.time()
+        now_s = float(agent.ask(_ANSWER_S, do="clock")["now_s"])
+        after_s = time.time()
+        samples.append(((after_s - before_s) / 2, now_s - (before_s + after_s) / 2))
+    within_s, ahead_s = min(samples)
+    return ahead_s, within_s
+
+
+def _broker(inventory: Inventory, server: Agent | None) -> str:
+    if inventory.broker is None or server is None:
+        return "unknown"
+    asked = server.ask(_ANSWER_S, do="probe", targets=[list(inventory.broker)], patience_s=_SILENCE_S)
+    return str(asked["results"][0]["outcome"])

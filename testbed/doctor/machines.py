@@ -1,0 +1,104 @@
+"""What is looked at on each machine by itself."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from testbed.doctor.findings import BAD, GOOD, INFO, WARNING, Finding
+
+_LEAST_DISK_BYTES: Final = 2 << 30
+_LEAST_MEMORY_BYTES: Final = 2 << 30
+_LONG_S: Final = 1.0
+_MAY_DIFFER: Final = ("python", "transformers", "peft")
+_MUST_AGREE: Final = ("torch", "splitfl")
+
+
+def check_machine(node: str, facts: Mapping[str, Any]) -> list[Finding]:
+    """Its own name, disk, memory, root and TUN."""
+    own = facts["own_name"]
+    found = [_own_name(node, str(facts["host"]), own)]
+    for what, key, least in (
+        ("disk", "disk_free_bytes", _LEAST_DISK_BYTES),
+        ("memory", "memory_free_bytes", _LEAST_MEMORY_BYTES),
+    ):
+        state = GOOD if facts[key] >= least else WARNING
+        wanted = "" if state == GOOD else f"; less than {least / 2**30:g} GiB may not do"
+        found.append(
+            Finding(node=node, check=what, state=state, detail=f"{facts[key] / 2**30:.1f} GiB free{wanted}")
+        )
+    rights = "root" if facts["is_root"] else "not root"
+    tun = "TUN" if facts["has_tun"] else "no TUN"
+    needed = "" if has_overlay(facts) else "; the overlay needs both"
+    found.append(Finding(node=node, check="rights", state=INFO, detail=f"{rights}, {tun}{needed}"))
+    return found
+
+
+def check_versions(node: str, facts: Mapping[str, Any], reference: Mapping[str, Any]) -> list[Finding]:
+    """Its versions against the server's: torch and splitfl must agree, others had better."""
+    got, wanted = facts["versions"], reference["versions"]
+    found = []
+    for name in (*_MUST_AGREE, *_MAY_DIFFER):
+        own, theirs = (_release(name, side[name]) for side in (got, wanted))
+        must = name in _MUST_AGREE
+        if own is None:
+            state, detail = BAD, f"{name} is not installed"
+        elif own != theirs:
+            state, detail = (BAD if must else WARNING), f"{name} {own}, and the server has {theirs or 'none'}"
+        else:
+            continue
+        found.append(Finding(node=node, check="versions", state=state, detail=detail))
+    told = ", ".join(f"{name} {version}" for name, version in got.items() if version)
+    return found or [Finding(node=node, check="versions", state=GOOD, detail=told)]
+
+
+def check_clock(node: str, ahead_s: float, within_s: float) -> Finding:
+    """Its clock against this machine's."""
+    state = GOOD if abs(ahead_s) <= 1.0 + within_s else WARNING
+    why = (
+        ""
+        if state == GOOD
+        else "; certificates may count as expired or not yet valid, and logs do not line up"
+    )
+    detail = f"{ahead_s * 1e3:+.0f} ms (within {within_s * 1e3:.0f} ms){why}"
+    return Finding(node=node, check="clock", state=state, detail=detail)
+
+
+def check_lookup(node: str, took_s: float) -> Finding:
+    """How long it takes to find out what name an address has."""
+    if took_s < _LONG_S:
+        return Finding(
+            node=node, check="lookup", state=GOOD, detail=f"names of addresses take {took_s * 1e3:.0f} ms"
+        )
+    detail = (
+        f"names of addresses take {took_s:.1f} s, for which PyTorch's store waits: the DNS server in "
+        "/etc/resolv.conf does not answer; remove it there, or let it be reached"
+    )
+    return Finding(node=node, check="lookup", state=WARNING, detail=detail)
+
+
+def has_overlay(facts: Mapping[str, Any]) -> bool:
+    """Whether the overlay could run there."""
+    return bool(facts["is_root"] and facts["has_tun"])
+
+
+def _own_name(node: str, host: str, addresses: list[str]) -> Finding:
+    if not addresses:
+        detail = (
+            f"{host!r}, its own name, has no address; splitfl publishes the interface that leads to the peer"
+        )
+        return Finding(node=node, check="own name", state=WARNING, detail=detail)
+    if all(address.startswith("127.") for address in addresses):
+        detail = (
+            f"{host!r}, its own name, means {addresses[0]}, which no other machine reaches; "
+            "splitfl does not publish it, other programs might"
+        )
+        return Finding(node=node, check="own name", state=WARNING, detail=detail)
+    return Finding(node=node, check="own name", state=GOOD, detail=f"{host!r} is {', '.join(addresses)}")
+
+
+def _release(name: str, version: str | None) -> str | None:
+    """A version as far as it matters: torch without its build, Python without its patch."""
+    if version is None:
+        return None
+    if name == "python":
+        return ".".join(version.split(".")[:2])
+    return version.partition("+")[0]

@@ -1,0 +1,86 @@
+"""A transport tried by itself between two nodes: `python -m testbed.lab.echo serve|join NAME HOST PORT`.
+
+The server gives back what it gets; the client measures that and prints JSON.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+from splitfl.config import TransportConfig
+from splitfl.errors import SplitflError, Timeout
+from splitfl.transport.registry import TRANSPORTS, Joining
+
+PATIENCE_S: Final = 8.0
+_SMALL: Final = 200
+_LARGE_BYTES: Final = 4 << 20
+_LARGE: Final = 8
+
+
+def serve(name: str, host: str, port: int) -> None:
+    """Answers one client until that says that it has done."""
+    config = TransportConfig(
+        name=name, host=host, port=port, timeout_s=PATIENCE_S, join_timeout_s=4 * PATIENCE_S
+    )
+    end = TRANSPORTS[name].serve(config, 1)
+    over: list[bool] = []
+
+    def give_back(client: int, frame: bytes, answer: Callable[[bytes], None]) -> None:
+        answer(frame)
+        if frame == b"over":
+            over.append(True)
+
+    try:
+        end.offer({})
+        print(end.address, flush=True)
+        _await(lambda: not end.missing())
+        end.start(give_back)
+        _await(lambda: bool(over))
+        time.sleep(0.5)
+    finally:
+        end.stop()
+
+
+def join(name: str, host: str, port: int) -> None:
+    """Measures the round trip of a small frame and the bits per second, one way, of large ones."""
+    address = f"{host}:{port}"
+    end = TRANSPORTS[name].join(Joining(address=address, client=0, timeout_s=PATIENCE_S))
+    try:
+        begun_s = time.monotonic()
+        end.enter()
+        entered_s = time.monotonic() - begun_s
+        times_s = [_timed(end.request, b"x" * 64) for _ in range(_SMALL)]
+        large_s = [_timed(end.request, bytes(_LARGE_BYTES)) for _ in range(_LARGE)]
+        end.request(b"over")
+        told = {
+            "enter_s": entered_s,
+            "round_trip_s": sorted(times_s)[_SMALL // 2],
+            "rate_bps": 2 * 8 * _LARGE_BYTES / sorted(large_s)[_LARGE // 2],
+        }
+        print(json.dumps(told), flush=True)
+    finally:
+        end.leave()
+
+
+def _timed(request: Callable[[bytes], bytes], frame: bytes) -> float:
+    begun_s = time.perf_counter()
+    assert request(frame) == frame
+    return time.perf_counter() - begun_s
+
+
+def _await(is_so: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 6 * PATIENCE_S
+    while not is_so():
+        if time.monotonic() > deadline_s:
+            raise Timeout("nobody came, or did not come to an end")
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    side, transport, where, number = sys.argv[1:]
+    try:
+        (serve if side == "serve" else join)(transport, where, int(number))
+    except SplitflError as error:
+        sys.exit(f"Error: {error}")

@@ -1,0 +1,249 @@
+"""Network namespaces of this machine: made, joined by cables, entered, and never left behind.
+
+A namespace is called splitfl-PID-TICKS-N-TAG after its owner, the process that made it, and
+the clock tick at which that process began; so a number that is used again names another
+owner, and whatever a dead owner left is found by its name. Needs root, `ip` (iproute2) and
+`setpriv` (util-linux).
+"""
+
+import ctypes
+import ipaddress
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from splitfl.errors import ConfigError, Timeout
+from testbed.errors import CommandFailed, NotRoot
+
+_NAMED: Final = Path("/run/netns")
+_FILES: Final = Path("/etc/netns")  # `ip netns exec` lays FILES/name/hosts over /etc/hosts
+_OWNED: Final = re.compile(r"splitfl-(\d+)-(\d+)-([a-z0-9]+(?:-[a-z0-9]+)*)")
+_NO_DNS: Final = "nameserver 127.0.0.1\n"  # nobody listens there, which is known at once
+_IP_TIMEOUT_S: Final = 30.0
+_GRACE_S: Final = 2.0
+_KILL_S: Final = 10.0
+_CLONE_NEWNET: Final = 0x40000000
+
+_numbers = itertools.count()
+
+
+class Namespace:
+    """A network of its own, with its loopback up; gone, with all processes in it, when left."""
+
+    def __init__(self, tag: str, hosts: str = "") -> None:
+        """Makes one; `hosts` is what /etc/hosts reads for programs started in it, which then ask no DNS.
+
+        What dead owners left is removed first. Raises NotRoot, and ConfigError where `ip` is missing.
+        """
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", tag):
+            raise ConfigError(f"a namespace's tag is of small letters, digits and dashes, got {tag!r}")
+        need_root("network namespaces")
+        reap()
+        self.name = "-".join(("splitfl", *_identity(os.getpid()), str(next(_numbers)), tag))
+        if hosts:
+            (_FILES / self.name).mkdir(parents=True)
+            (_FILES / self.name / "hosts").write_text(hosts, encoding="utf-8")
+            (_FILES / self.name / "resolv.conf").write_text(_NO_DNS, encoding="utf-8")
+        try:
+            ip("netns", "add", self.name)
+            ip("-n", self.name, "link", "set", "lo", "up")
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def attach(cls, name: str) -> Self:
+        """One that another process owns; do not close it. Raises ConfigError where there is none."""
+        need_root("network namespaces")
+        if not _OWNED.fullmatch(name) or not (_NAMED / name).exists():
+            raise ConfigError(f"there is no namespace {name!r}")
+        found = cls.__new__(cls)
+        found.name = name
+        return found
+
+    def popen(self, argv: Sequence[str | Path], **settings: Any) -> "subprocess.Popen[Any]":
+        """Starts a program inside, under its own process id; it is killed when this process dies.
+
+        `settings` go to subprocess.Popen as they are.
+        """
+        command = self.words(argv)
+        return _starter().submit(lambda: subprocess.Popen(command, **settings)).result()
+
+    def words(self, argv: Sequence[str | Path]) -> list[str]:
+        """The whole command line that runs `argv` inside and ends it with whoever starts it."""
+        return self.entering(["setpriv", "--pdeathsig", "KILL", "--", *argv])
+
+    def entering(self, argv: Sequence[str | Path]) -> list[str]:
+        """The whole command line that runs `argv` inside, whoever starts it."""
+        return ["ip", "netns", "exec", self.name, *map(str, argv)]
+
+    def run(self, argv: Sequence[str | Path], timeout_s: float) -> str:
+        """What a program says inside, once it has ended. Raises CommandFailed and Timeout."""
+        process = self.popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return _result(process, argv, timeout_s)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """This thread is inside, with any it starts there; what it opens stays of this network ever after."""
+        with (
+            Path("/proc/thread-self/ns/net").open("rb") as home,
+            (_NAMED / self.name).open("rb") as there,
+        ):
+            _set_namespace(there.fileno())
+            try:
+                yield
+            finally:
+                _set_namespace(home.fileno())
+
+    def close(self) -> None:
+        """Ends what still runs inside and removes the namespace with its interfaces."""
+        _remove(self.name, _GRACE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def veth(
+    a: Namespace, a_name: str, a_address: str, b: Namespace, b_name: str, b_address: str, mtu: int = 1500
+) -> None:
+    """A cable between two namespaces; addresses are like 10.77.1.1/24. It goes when either end does."""
+    for name, address in ((a_name, a_address), (b_name, b_address)):
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,14}", name):
+            raise ConfigError(f"an interface's name has at most 15 small letters and digits, got {name!r}")
+        try:
+            ipaddress.ip_interface(address)
+        except ValueError:
+            raise ConfigError(f"an interface's address is like 10.77.1.1/24, got {address!r}") from None
+    size = ("mtu", str(mtu))
+    ip("link", "add", a_name, *size, "netns", a.name, "type", "veth", "peer", b_name, *size, "netns", b.name)
+    for side, name, address in ((a, a_name, a_address), (b, b_name, b_address)):
+        ip("-n", side.name, "address", "add", address, "dev", name)
+        ip("-n", side.name, "link", "set", name, "up")
+
+
+def reap() -> list[str]:
+    """Removes what owners that are no more left behind, processes included; says which namespaces."""
+    left = []
+    for folder in (_NAMED, _FILES):
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            owner = _OWNED.fullmatch(entry.name)
+            if owner and _identity(int(owner[1])) != (owner[1], owner[2]) and entry.name not in left:
+                _remove(entry.name, grace_s=0.0)
+                left.append(entry.name)
+    return sorted(left)
+
+
+def need_root(what: str) -> None:
+    """Raises NotRoot where this process is not root, ConfigError where a program that it takes is missing."""
+    if os.geteuid() != 0:
+        raise NotRoot(f"{what} need root; try again with sudo")
+    for program, package in (("ip", "iproute2"), ("setpriv", "util-linux")):
+        if shutil.which(program) is None:
+            raise ConfigError(f"{what} need the program `{program}` (Debian: {package})")
+
+
+def ip(*words: str) -> str:
+    """What `ip` says. Raises NotRoot where this root may not do it, CommandFailed for the rest."""
+    process = subprocess.Popen(
+        ["ip", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        return _result(process, ["ip", *words], _IP_TIMEOUT_S)
+    except CommandFailed as error:
+        if "Operation not permitted" in str(error):
+            raise NotRoot(f"{error}; root of a container needs CAP_SYS_ADMIN and CAP_NET_ADMIN too") from None
+        raise
+
+
+def is_alive(pid: int, ticks: str) -> bool:
+    """Whether the process of this number is still the one that began at that clock tick."""
+    return _identity(pid) == (str(pid), ticks)
+
+
+def started_at(pid: int) -> str:
+    """The clock tick at which a process began, as /proc has it; empty for one that is no more."""
+    return _identity(pid)[1]
+
+
+def _identity(pid: int) -> tuple[str, str]:
+    """A process's number and the clock tick at which it began (field 22 of /proc/PID/stat)."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return str(pid), ""
+    return str(pid), "" if after_name[0] in "ZX" else after_name[19]
+
+
+def _remove(name: str, grace_s: float) -> None:
+    deadline_s = time.monotonic() + grace_s
+    while (_NAMED / name).exists() and (inside := _pids(name)):
+        is_late = time.monotonic() >= deadline_s
+        if time.monotonic() >= deadline_s + _KILL_S:
+            raise CommandFailed(f"processes {inside} of the namespace {name} do not die")
+        for pid in inside:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if is_late else signal.SIGTERM)
+        time.sleep(0.02)
+    if (_NAMED / name).exists():
+        _unless_gone(name, "netns", "delete", name)
+    shutil.rmtree(_FILES / name, ignore_errors=True)
+
+
+def _pids(name: str) -> list[int]:
+    return [int(pid) for pid in _unless_gone(name, "netns", "pids", name).split() if int(pid) != os.getpid()]
+
+
+def _unless_gone(name: str, *words: str) -> str:
+    """What `ip` says; nothing where another process has removed the namespace just now."""
+    try:
+        return ip(*words)
+    except CommandFailed:
+        if (_NAMED / name).exists():
+            raise
+        return ""
+
+
+def _result(process: "subprocess.Popen[bytes]", argv: Sequence[str | Path], timeout_s: float) -> str:
+    with process:
+        try:
+            said, complained = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise Timeout(f"`{' '.join(map(str, argv))}` did not end within {timeout_s:g} s") from None
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        words = complained.decode(errors="replace").strip() or "it said nothing"
+        raise CommandFailed(f"`{' '.join(map(str, argv))}` ended with {process.returncode}: {words}")
+    return said.decode(errors="replace")
+
+
+def _set_namespace(descriptor: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, _CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise NotRoot(f"entering a network namespace needs CAP_SYS_ADMIN: {os.strerror(number)}")
+
+
+@cache
+def _starter() -> ThreadPoolExecutor:
+    # A child is killed with the thread that started it, not with its process: so one thread, which
+    # lives as long as this process, starts them all.
+    return ThreadPoolExecutor(1, thread_name_prefix="starter")

@@ -1,0 +1,87 @@
+"""Who may come: certificates and tokens, which are read from files and stand nowhere else."""
+
+import hmac
+import ssl
+from collections.abc import Mapping
+
+from splitfl.errors import ConfigError
+from splitfl.transport.credentials import read_secret, token_hash
+
+
+def server_context(certificate: str, key: str, authority: str) -> ssl.SSLContext:
+    """TLS 1.3 for a hub; with an authority, only clients with a certificate of it come in."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if not certificate:
+        raise ConfigError("a hub has a certificate: give --secrets, or --tls-cert and --tls-key")
+    _load_certificate(context, certificate, key)
+    if authority:
+        _load_authority(context, authority)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_context(certificate: str, key: str, authority: str) -> ssl.SSLContext:
+    """TLS 1.3 for a client that believes one authority, or where it names none whom this machine believes."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if authority:
+        _load_authority(context, authority)
+    else:
+        context.load_default_certs()
+    if certificate:
+        _load_certificate(context, certificate, key)
+    return context
+
+
+class Tokens:
+    """The tokens that a hub takes: lines `N SHA256`, as `splitfl certs` writes them, are good for the name
+    client-N, and a line that is a token itself for any name.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Raises ConfigError for a file that has no token, or other lines."""
+        self._hashes: dict[str, str] = {}
+        self._shared: list[str] = []
+        for number, line in enumerate(read_secret(path).decode(errors="replace").splitlines(), 1):
+            words = line.split()
+            if len(words) == 2 and words[0].isdigit() and len(words[1]) == 64:
+                self._hashes[f"client-{words[0]}"] = words[1].lower()
+            elif len(words) == 1 and 16 <= len(words[0]) <= 512:
+                self._shared.append(token_hash(words[0]))
+            elif words:
+                raise ConfigError(
+                    f"{path}:{number} must be a client's number and the SHA-256 of its token, or a token"
+                )
+        if not self._hashes and not self._shared:
+            raise ConfigError(f"{path} has no token")
+
+    def admits(self, name: str, token: str) -> bool:
+        """Whether this token lets a client of this name in; takes as long for a wrong one."""
+        good = [self._hashes.get(name, ""), *self._shared]
+        return any([hmac.compare_digest(token_hash(token), one) for one in good])
+
+
+def common_name(certificate: Mapping[str, object] | None) -> str:
+    """Whose certificate this is; empty where there is none."""
+    subject = (certificate or {}).get("subject", ())
+    assert isinstance(subject, tuple)
+    return next((value for part in subject for name, value in part if name == "commonName"), "")
+
+
+def _load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot use the certificate {certificate} with the key {key}: {error}") from None
+
+
+def _load_authority(context: ssl.SSLContext, authority: str) -> None:
+    try:
+        context.load_verify_locations(authority)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot use the authority {authority}: {error}") from None
+
+
+def _no_password() -> str:
+    raise ConfigError("a key with a password cannot be used: nobody is there to type it")

@@ -1,0 +1,85 @@
+"""The network interface of a machine in an overlay: its packets are read and written here."""
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Final, Self
+
+from channel.errors import NoDevice
+from channel.live.tun import open_tun
+from splitfl.errors import ConfigError
+from testbed.namespaces import ip
+
+_TUNGETIFF: Final = 0x800454D2  # linux/if_tun.h
+_QUEUE_BYTES: Final = 1 << 20
+_AT_ONCE_BYTES: Final = 1 << 17
+
+
+class Tun:
+    """An interface with one IPv4 address, in the network namespace of who makes it; gone when closed.
+
+    The kernel keeps about a MiB of packets that were not read yet and drops the rest.
+    Raises ConfigError where there is no TUN, or none for this user. In `name`, %d is the first free number.
+    """
+
+    def __init__(self, address: str, mtu: int, name: str = "splitfl%d") -> None:
+        self.mtu = mtu
+        try:
+            self._file = open_tun(name)
+        except NoDevice as error:
+            raise ConfigError(str(error)) from None
+        try:
+            self.name = self._name()
+            self.address = self._set_up(address)
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._file
+
+    def packets(self) -> Iterator[bytes]:
+        """The packets that wait, about 128 KiB of them at most."""
+        read_bytes = 0
+        while read_bytes < _AT_ONCE_BYTES:
+            try:
+                packet = os.read(self._file, self.mtu)
+            except BlockingIOError:
+                return
+            read_bytes += len(packet)
+            yield packet
+
+    def write(self, packet: bytes | memoryview) -> bool:
+        """Gives the kernel a packet; False where it takes none of this kind or has no room."""
+        try:
+            os.write(self._file, packet)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOBUFS, errno.EAGAIN, errno.EIO):
+                return False
+            raise
+        return True
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _name(self) -> str:
+        answer = fcntl.ioctl(self._file, _TUNGETIFF, bytes(40))
+        return str(struct.unpack_from("16s", answer)[0].rstrip(b"\0").decode())
+
+    def _set_up(self, address: str) -> str:
+        packets = max(16, _QUEUE_BYTES // self.mtu)
+        ip("link", "set", self.name, "mtu", str(self.mtu), "txqueuelen", str(packets), "addrgenmode", "none")
+        ip("address", "add", address, "dev", self.name)
+        ip("link", "set", self.name, "up")
+        return address

@@ -1,0 +1,182 @@
+"""The doctor by itself: what follows from what was found, inventories, and an agent on this machine."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from splitfl.errors import ConfigError, PeerLost
+from testbed.doctor import inventory
+from testbed.doctor.access import Agent
+from testbed.doctor.advice import PREFERENCE, advise
+from testbed.doctor.examine import examine
+from testbed.doctor.findings import Way
+from testbed.doctor.inventory import Node
+from testbed.doctor.machines import check_clock, check_lookup, check_machine, check_versions
+from tests.command import Start, splitfl
+
+OPEN = Way(client="a", port="open", up="open", down="open", side="open")
+FACTS: dict[str, Any] = {
+    "host": "a",
+    "own_name": ["10.0.0.1"],
+    "versions": {"python": "3.11.7", "torch": "2.13.0+cpu", "transformers": "5", "peft": "1", "splitfl": "1"},
+    "disk_free_bytes": 10 << 30,
+    "memory_free_bytes": 10 << 30,
+    "is_root": True,
+    "has_tun": True,
+}
+
+
+def works(*ways: Way, same: bool = True, overlay: bool = True, broker: str = "unknown") -> list[str]:
+    told = advise(ways, same_torch=same, has_overlay=overlay, server_to_broker=broker)
+    assert [one.transport for one in told] == list(PREFERENCE)
+    return [one.transport for one in told if one.works]
+
+
+def test_what_works_follows_from_what_is_open() -> None:
+    one_port = Way(client="a", port="open", up="silent", down="silent", side="open")
+    assert works(OPEN) == ["rpc", "grpc", "overlay"]
+    assert works(one_port) == ["grpc", "overlay"]
+    assert works(one_port, overlay=False) == ["grpc"]
+    assert works(Way(client="a", port="open", up="rejected", down="open")) == ["grpc", "overlay"]
+    assert works(Way(client="a", port="silent", broker="open"), broker="open") == ["mqtt"]
+    assert works(Way(client="a", port="silent", broker="open"), broker="silent") == []
+    assert works(Way(client="a", port="refused")) == ["grpc", "overlay"]
+    assert works(OPEN, same=False) == []
+
+
+def test_the_reason_names_the_client_and_the_way() -> None:
+    shut = Way(client="b", port="open", up="open", down="silent", side="open")
+    rpc = advise([OPEN, shut], same_torch=True, has_overlay=True, server_to_broker="unknown")[0]
+    assert rpc.why == (
+        "it listens on random ports and dials back into every client, so it would hang: "
+        "b: the server's way to random ports of it is silent"
+    )
+
+
+def test_a_machine_that_lacks_something_is_told_what() -> None:
+    assert {finding.state for finding in check_machine("a", FACTS)} == {"ok", "info"}
+    poor = {**FACTS, "own_name": ["127.0.1.1"], "disk_free_bytes": 1 << 20, "has_tun": False}
+    told = {finding.check: finding for finding in check_machine("a", poor)}
+    assert "means 127.0.1.1, which no other machine reaches" in told["own name"].detail
+    assert told["disk"].state == "warning"
+    assert told["rights"].detail == "root, no TUN; the overlay needs both"
+
+
+def test_other_versions_are_named_with_both() -> None:
+    assert [finding.state for finding in check_versions("b", FACTS, FACTS)] == ["ok"]
+    other = {**FACTS, "versions": {**FACTS["versions"], "torch": "2.12.1", "peft": "2", "python": "3.11.9"}}
+    told = [(finding.state, finding.detail) for finding in check_versions("b", other, FACTS)]
+    assert told == [
+        ("bad", "torch 2.12.1, and the server has 2.13.0"),
+        ("warning", "peft 2, and the server has 1"),
+    ]
+    bare = {**FACTS, "versions": {**FACTS["versions"], "torch": None}}
+    assert check_versions("b", bare, FACTS)[0].detail == "torch is not installed"
+
+
+def test_clocks_and_lookups_that_are_off_are_told() -> None:
+    assert check_clock("a", 0.2, 0.01).state == "ok"
+    assert check_clock("a", -90.0, 0.01).state == "warning"
+    assert check_lookup("a", 0.01).state == "ok"
+    assert check_lookup("a", 10.0).state == "warning"
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ({"nodes": {"a": {}, "b": {}}}, r"server must be one of the nodes \(a, b\), got ''"),
+        ({"server": "a", "nodes": {"a": {}}}, "a server and at least one client"),
+        ({"server": "a", "port": 0, "nodes": {"a": {}, "b": {}}}, r"port must lie in 1\.\.65535, got 0"),
+        ({"server": "a", "port": "x", "nodes": {"a": {}, "b": {}}}, "port must be of type int, got 'x'"),
+        ({"server": "a", "nodes": {"a": {}, "b": {"shh": "x"}}}, r"unknown 'shh'; did you mean 'ssh'"),
+        ({"server": "a", "nodes": {"a": {}, "b": {"ssh": "-oProxyCommand=x"}}}, "ssh must be USER@HOST"),
+        ({"server": "a", "nodes": {"a": {}, "b": {"ssh": "x", "lab": "y"}}}, "has ssh and lab: give one"),
+    ],
+)
+def test_a_bad_inventory_is_refused(table: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        inventory.read(table)
+
+
+def test_an_agent_on_this_machine_answers_and_a_node_without_python_is_told() -> None:
+    with Agent(Node(name="here", address="127.0.0.1")) as agent:
+        port = agent.ask(5.0, do="listen", port=0)["port"]
+        got = agent.ask(10.0, do="measure", host="127.0.0.1", port=port, seconds=0.05)
+        assert got["large_packets_pass"]
+        assert got["round_trip_s"] > 0
+        assert got["up_bps"] > 0
+        assert got["down_bps"] > 0
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            said = agent.ask(5.0, do="listen", port=taken.getsockname()[1])
+        assert said == {"port": 0, "reason": "Address already in use"}
+    with pytest.raises(PeerLost, match=r"no agent on here: /no/python: No such file"):
+        Agent(Node(name="here", address="127.0.0.1", python="/no/python"))
+    with pytest.raises(PeerLost, match="no agent on here: it ended without a word"):
+        Agent(Node(name="here", address="127.0.0.1", python="/bin/true"))
+
+
+def test_an_agent_goes_by_ssh_with_a_command_that_survives_a_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The `ssh` here hands its command to a shell as sshd does, without going anywhere."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text(
+        '#!/bin/sh\nwhile [ "$1" != -- ]; do echo "$1" >> "$0.words"; shift; done\nshift\nsh -c "$*"\n'
+    )
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with Agent(Node(name="away", address="away", ssh="me@away", python=sys.executable)) as agent:
+        assert agent.ask(10.0, do="facts")["is_root"] == (os.geteuid() == 0)
+    words = (tmp_path / "ssh.words").read_text().split()
+    assert words[-1] == "me@away"
+    assert "BatchMode=yes" in words
+
+
+def test_two_nodes_on_one_machine_may_use_everything() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    examined = examine(
+        inventory.read(
+            {
+                "server": "a",
+                "port": port,
+                "nodes": {name: {"address": "127.0.0.1"} for name in ("a", "b")},
+            }
+        )
+    )
+    assert examined.use == "rpc"
+    assert {finding.check for finding in examined.findings} >= {
+        "versions",
+        "clock",
+        "port",
+        "MTU",
+        "bandwidth",
+    }
+
+
+def test_a_node_that_cannot_be_reached_is_told_and_nothing_will_work() -> None:
+    table = {"address": "127.0.0.1"}
+    nodes = {"a": table, "b": {**table, "python": "/no/python"}}
+    examined = examine(inventory.read({"server": "a", "nodes": nodes}))
+    assert examined.use == ""
+    assert [finding.detail for finding in examined.findings if finding.check == "access"] == [
+        "no agent on b: /no/python: No such file or directory"
+    ]
+
+
+def test_the_command_says_it_by_its_exit_code(start: Start, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        good = splitfl(start, tmp_path, "doctor", "--server", address, "--json")
+        assert good.code() == 0, good.complained()
+        told = good.said()
+        assert told["use"] == "grpc"
+        bad = splitfl(start, tmp_path, "doctor", "--server", address, "--transport", "rpc")
+        assert bad.code() == 1
+    wrong = splitfl(start, tmp_path, "doctor", "--inventory", tmp_path / "none.toml")
+    assert wrong.code() == 2
+    assert "none.toml" in wrong.complained()
