@@ -6,7 +6,15 @@ from splitfl.config import RunConfig
 from splitfl.data.task import TASKS
 from splitfl.methods.registry import method
 
-AGGREGATORS: Final = {"rolora": ("rolora",), "ffa": ("ffalora",), "mean": ()}
+AGGREGATORS: Final = {
+    "rolora": ("rolora",),
+    "ffa": ("ffalora",),
+    "mean": (),
+    "stack": ("flora",),
+    "fedex": ("fedexlora",),
+    "svd": ("flexlora",),
+    "seed-scalar": (),
+}
 
 BIBTEX: Final = {
     "lora": """@inproceedings{hu2022lora,
@@ -114,6 +122,43 @@ BIBTEX: Final = {
     Chen, Danqi and Arora, Sanjeev},
   booktitle = {Advances in Neural Information Processing Systems},
   year = {2023}
+}""",
+    "heron": """@article{kou2026lean,
+  title = {Lean Clients, Full Accuracy: Hybrid Zeroth- and First-Order Split Federated Learning},
+  author = {Kou, Zhoubin and Chen, Zihan and Yang, Jing and Shen, Cong},
+  journal = {arXiv preprint arXiv:2601.09076},
+  year = {2026}
+}""",
+    "musplitfed": """@inproceedings{liang2025towards,
+  title = {Towards Straggler-Resilient Split Federated Learning: An Unbalanced Update Approach},
+  author = {Liang, Dandan and Zhang, Jianing and Chen, Evan and Li, Zhe and Li, Rui and Yang, Haibo},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2025}
+}""",
+    "hiso": """@inproceedings{li2026converge,
+  title = {Converge Faster, Talk Less: {Hessian}-Informed Federated Zeroth-Order Optimization},
+  author = {Li, Zhe and Ying, Bicheng and Liu, Zidong and Dong, Chaosheng and Yang, Haibo},
+  booktitle = {International Conference on Learning Representations},
+  year = {2026}
+}""",
+    "fedexlora": """@inproceedings{singhal2025fedex,
+  title = {{FedEx-LoRA}: Exact Aggregation for Federated and Efficient Fine-Tuning of Large Language Models},
+  author = {Singhal, Raghav and Ponkshe, Kaustubh and Vepakomma, Praneeth},
+  booktitle = {Annual Meeting of the Association for Computational Linguistics},
+  year = {2025}
+}""",
+    "flora": """@inproceedings{wang2024flora,
+  title = {{FLoRA}: Federated Fine-Tuning Large Language Models with Heterogeneous Low-Rank Adaptations},
+  author = {Wang, Ziyao and Shen, Zheyu and He, Yexiao and Sun, Guoheng and Wang, Hongyi and Lyu, Lingjuan
+    and Li, Ang},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024}
+}""",
+    "flexlora": """@inproceedings{bai2024federated,
+  title = {Federated Fine-tuning of Large Language Models under Heterogeneous Tasks and Client Resources},
+  author = {Bai, Jiamu and Chen, Daoyuan and Qian, Bingchen and Yao, Liuyi and Li, Yaliang},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024}
 }""",
     "minilm": """@inproceedings{wang2020minilm,
   title = {{MiniLM}: Deep Self-Attention Distillation for Task-Agnostic Compression

@@ -1,57 +1,19 @@
 """The command line: thin; everything heavy is imported inside the command that needs it."""
 
-import json
 import os
-import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import click
 
+from experiments.certs_cli import certs
 from experiments.channel_cli import channel
-
-DONE, FAILED, BAD_USAGE = 0, 1, 2
-
-SET = click.option(
-    "overrides",
-    "--set",
-    "-s",
-    multiple=True,
-    metavar="TABLE.KEY=VALUE",
-    help="Put a value over one of the experiment's; may be given many times.",
-)
-DATA = click.option("--data", metavar="PATH", help="The task's data: a file, a folder, or hf:NAME.")
-OUT = click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where run folders go.",
-)
-AS_JSON = click.option("as_json", "--json", is_flag=True, help="Print JSON for a script instead of a table.")
-
-
-def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Ends with one clear line and exit code 2 for bad input, 1 for a run that failed."""
-
-    @wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        from splitfl.errors import ConfigError, DataError, ModelMissing, SplitflError
-
-        try:
-            command(*args, **kwargs)
-        except (ConfigError, DataError, ModelMissing) as error:
-            _stop(str(error), BAD_USAGE)
-        except SplitflError as error:
-            _stop(str(error), FAILED)
-        except OSError as error:
-            _stop(f"{error.filename or 'the system'}: {error.strerror}", FAILED)
-        except KeyboardInterrupt:
-            _stop("interrupted; what was measured so far is in the run's folder", FAILED)
-
-    return guarded
+from experiments.contest_cli import compare, plan
+from experiments.doctor_cli import doctor
+from experiments.exits import reports_errors
+from experiments.lab_cli import lab
+from experiments.live_cli import emulate, proxy
+from experiments.options import AS_JSON, DATA, OUT, SET, with_data
+from experiments.overlay_cli import testbed
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,7 +27,15 @@ def main() -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
+main.add_command(certs)
 main.add_command(channel)
+channel.add_command(emulate)
+channel.add_command(proxy)
+main.add_command(compare)
+main.add_command(plan)
+main.add_command(doctor)
+main.add_command(lab)
+main.add_command(testbed)
 
 
 @main.command()
@@ -73,16 +43,24 @@ main.add_command(channel)
 @SET
 @DATA
 @OUT
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Real packets over the emulated link, in real time, between network namespaces (root).",
+)
 @AS_JSON
 @reports_errors
-def run(preset: str, overrides: tuple[str, ...], data: str | None, out: Path, as_json: bool) -> None:
+def run(
+    preset: str, overrides: tuple[str, ...], data: str | None, out: Path, live: bool, as_json: bool
+) -> None:
     """Run an experiment on this machine: PRESET is a name of `splitfl list presets` or a .toml file.
 
-    Over RPC (the default) the server is this process and every client one of its own.
+    Over RPC (the default), gRPC and MQTT (--set transport.name=grpc) the server is this process
+    and every client one of its own.
     """
     from experiments import commands
 
-    commands.run(preset, _with_data(overrides, data), out, as_json)
+    commands.run(preset, with_data(overrides, data), out, as_json, live=live)
 
 
 @main.command()
@@ -105,32 +83,98 @@ def serve(
 ) -> None:
     """Run the server's side and wait for `splitfl join` on the clients' machines.
 
-    PyTorch RPC trusts whoever reaches its port: closed networks only.
+    PyTorch RPC trusts whoever reaches its port: closed networks only. Across firewalls take
+    --set transport.name=grpc with --set transport.secrets=DIR, which `splitfl certs` makes; where
+    only a broker is reachable --set transport.name=mqtt, and HOST and PORT are the broker's.
     """
     from experiments import commands
 
     chosen = [f"transport.host={host}"] if host else []
     chosen += [f"transport.port={port}"] if port is not None else []
-    commands.serve(preset, (*_with_data(overrides, data), *chosen), out, as_json)
+    commands.serve(preset, (*with_data(overrides, data), *chosen), out, as_json)
 
 
 @main.command()
 @click.argument("address", metavar="HOST:PORT")
 @click.option("--client", type=int, required=True, help="Which client this is, from 0.")
+@click.option(
+    "name",
+    "--transport",
+    type=click.Choice(["rpc", "grpc", "mqtt"]),
+    default="rpc",
+    show_default=True,
+    help="By what the server is reached; for mqtt, HOST:PORT/TOPIC is the broker's.",
+)
+@click.option("--secrets", metavar="DIR", help="A folder from `splitfl certs`, for all of the files below.")
+@click.option("--token-file", default="", metavar="PATH", help="The file with this client's token.")
+@click.option("--tls-ca", default="", metavar="PATH", help="Whose certificate of the server to believe.")
+@click.option("--tls-cert", default="", metavar="PATH", help="This client's own certificate ...")
+@click.option("--tls-key", default="", metavar="PATH", help="... and its key.")
+@click.option("--user", default="", help="The broker's name for this client.")
+@click.option("--password-file", default="", metavar="PATH", help="The file with the broker's password.")
 @click.option("--model", help="Where the model is on this machine, if not where the server has it.")
 @click.option("--device", help="auto, cpu or cuda[:N], if not what the experiment says.")
 @click.option(
     "--timeout", "timeout_s", type=float, default=30.0, show_default=True, help="Seconds to find the server."
 )
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where this client keeps what it needs to come back after it was killed.",
+)
 @DATA
 @reports_errors
 def join(
-    address: str, client: int, model: str | None, device: str | None, timeout_s: float, data: str | None
+    address: str,
+    client: int,
+    name: str,
+    secrets: str | None,
+    token_file: str,
+    tls_ca: str,
+    tls_cert: str,
+    tls_key: str,
+    user: str,
+    password_file: str,
+    model: str | None,
+    device: str | None,
+    timeout_s: float,
+    state: Path | None,
+    data: str | None,
 ) -> None:
-    """Run one client's side of the experiment of the server at HOST:PORT."""
+    """Run one client's side of the experiment of the server at HOST:PORT.
+
+    Over gRPC this machine only ever connects outwards, through an HTTP proxy where grpc_proxy or
+    http_proxy names one.
+    """
+    from experiments import commands
+    from splitfl.transport.credentials import Credentials
+    from splitfl.transport.registry import Joining
+
+    own = Credentials(cert=tls_cert, key=tls_key, ca=tls_ca, token_file=token_file)
+    joining = Joining(
+        address=address,
+        client=client,
+        timeout_s=timeout_s,
+        credentials=own if secrets is None else own.or_in_folder(Path(secrets), f"client-{client}"),
+        user=user,
+        password_file=password_file,
+    )
+    commands.join(name, joining, model=model, device=device, data=data, state=state)
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@AS_JSON
+@reports_errors
+def resume(folder: Path, as_json: bool) -> None:
+    """Go on with a run that was stopped, from its last checkpoint, as if it had never been.
+
+    A server comes back on the port that it had, where its clients look for it.
+    """
     from experiments import commands
 
-    commands.join(address, client, model=model, device=device, data=data, timeout_s=timeout_s)
+    commands.resume(folder, as_json)
 
 
 @main.command(name="eval")
@@ -155,18 +199,6 @@ def report(folder: Path) -> None:
     click.echo(write_report(folder))
 
 
-@main.command()
-@click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), default=Path("comparison.html"), show_default=True)
-@AS_JSON
-@reports_errors
-def compare(folders: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Lay runs side by side: a table here, and a page with plots."""
-    from experiments import commands
-
-    commands.compare(list(folders), out, as_json)
-
-
 @main.command(name="list")
 @click.argument("what", type=click.Choice(["presets", "methods", "models", "tasks"]))
 @AS_JSON
@@ -187,12 +219,3 @@ def cite(preset: str, overrides: tuple[str, ...]) -> None:
     from experiments import commands
 
     commands.cite(preset, overrides)
-
-
-def _with_data(overrides: tuple[str, ...], data: str | None) -> tuple[str, ...]:
-    return overrides if data is None else (*overrides, f"task.data={json.dumps(data)}")
-
-
-def _stop(message: str, code: int) -> None:
-    click.echo(f"Error: {message}", err=True)
-    sys.exit(code)

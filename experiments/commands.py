@@ -13,11 +13,14 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from experiments import presets, running, runs
+from experiments import joining as joining_in
+from experiments import presets, resuming, running, runs, serving
 from experiments.citations import bibtex
+from experiments.live import run_live
 from experiments.report import write_comparison, write_report
 from experiments.runfolder import read_run
 from experiments.screen import Screen, summary_table
+from splitfl.checkpoint import Shelf
 from splitfl.config import RunConfig
 from splitfl.data.task import TASKS
 from splitfl.experiment_file import load
@@ -27,8 +30,8 @@ from splitfl.node.build import Site
 from splitfl.node.evaluate import measure_adapter
 from splitfl.partition.families import FAMILIES
 from splitfl.partition.source import ALIASES
-from splitfl.transport.interfaces import parse_address, public_address
-from splitfl.transport.rpc import WARNING
+from splitfl.transport.interfaces import public_address
+from splitfl.transport.registry import Joining, transport
 
 
 def quiet() -> None:
@@ -38,29 +41,37 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
-def run(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
+def run(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool, *, live: bool) -> None:
     """See the command of this name."""
     quiet()
     name, config = presets.find(preset, overrides)
-    _drive(name, config, out, as_json, spawn=True)
+    _drive(name, config, out, as_json, spawn=True, is_live=live)
 
 
 def serve(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
     """See the command of this name."""
     quiet()
     name, config = presets.find(preset, overrides)
-    if not any(override.startswith("transport.host") for override in overrides):
+    is_own_host = config.transport.name != "mqtt"  # whose host is the broker's
+    if is_own_host and not any(override.startswith("transport.host") for override in overrides):
         config = replace(config, transport=replace(config.transport, host=public_address()))
-    config = replace(config, transport=replace(config.transport, name="rpc"))
+    if config.transport.name == "inproc":
+        config = replace(config, transport=replace(config.transport, name="rpc"))
     _drive(name, config, out, as_json, spawn=False)
 
 
 def join(
-    address: str, client: int, *, model: str | None, device: str | None, data: str | None, timeout_s: float
+    name: str,
+    joining: Joining,
+    *,
+    model: str | None,
+    device: str | None,
+    data: str | None,
+    state: Path | None,
 ) -> None:
     """See the command of this name."""
     quiet()
-    host, port = parse_address(address)
+    client = joining.client
     console = Console(stderr=True)
 
     def adjust(config: RunConfig) -> RunConfig:
@@ -81,8 +92,32 @@ def join(
         if not isinstance(message, Activation | Gradient):
             console.print(f"client {client}: round {round_index + 1}, {steps} batches sent", highlight=False)
 
-    running.join(host, port, client, timeout_s=timeout_s, adjust=adjust, on_step=on_step, on_begin=on_begin)
+    def on_away(why: str) -> None:
+        console.print(f"client {client}: {why}; looking for it again", markup=False, highlight=False)
+
+    joining_in.join(
+        name,
+        joining,
+        state=state,
+        adjust=adjust,
+        on_step=on_step,
+        on_begin=on_begin,
+        on_away=on_away,
+    )
     console.print(f"client {client}: done", highlight=False)
+
+
+def resume(folder: Path, as_json: bool) -> None:
+    """See the command of this name."""
+    quiet()
+    found = resuming.stopped(folder)
+    console = Console(stderr=True)
+    with console.status("reading the data"):
+        site = Site.of(found.config)
+    rounds = Shelf(folder / "checkpoint").rounds()
+    where = f"round {rounds[-1] + 2}" if rounds else "the beginning"
+    console.print(f"{folder}: going on from {where}", markup=False, highlight=False, soft_wrap=True)
+    _play(console, site, lambda: folder, as_json, spawn=found.spawn)
 
 
 def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
@@ -139,7 +174,9 @@ def cite(preset: str, overrides: tuple[str, ...]) -> None:
     click.echo(bibtex(config))
 
 
-def _drive(name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: bool) -> None:
+def _drive(
+    name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: bool, is_live: bool = False
+) -> None:
     console = Console(stderr=True)
     console.print(
         f"{name}: {config.method.name}, {config.model.name} cut after block {config.partition.cut}, "
@@ -148,8 +185,8 @@ def _drive(name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: boo
         highlight=False,
         soft_wrap=True,
     )
-    if config.transport.name == "rpc" and not spawn:
-        console.print(f"[yellow]{WARNING}[/]", highlight=False)
+    if not spawn and (warning := transport(config.transport.name).warning(config.transport)):
+        console.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
     with console.status("reading the data"):
         site = Site.of(config)
     if site.task.skipped_rows:
@@ -159,12 +196,27 @@ def _drive(name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: boo
             markup=False,
             soft_wrap=True,
         )
-    screen_of_run = Screen(console, config, site.total_steps(), invites=not spawn)
-    with runs.FolderOnDemand(out, name, config) as new_folder, screen_of_run as screen:
-        if spawn:
+    with runs.FolderOnDemand(out, name, config) as new_folder:
+        _play(console, site, new_folder, as_json, spawn=spawn, is_live=is_live)
+
+
+def _play(
+    console: Console,
+    site: Site,
+    new_folder: serving.NewFolder,
+    as_json: bool,
+    *,
+    spawn: bool,
+    is_live: bool = False,
+) -> None:
+    """Runs it where somebody looks on, then writes its report."""
+    with Screen(console, site.config, site.total_steps(), invites=not spawn) as screen:
+        if is_live:
+            folder, summary = run_live(site, new_folder, screen)
+        elif spawn:
             folder, summary = running.run_here(site, new_folder, screen)
         else:
-            folder, summary = running.serve(site, new_folder, screen, spawn=False)
+            folder, summary = serving.serve(site, new_folder, screen, spawn=False)
     with console.status("writing the report") if console.is_terminal else nullcontext():
         write_report(folder)
     if as_json:

@@ -25,7 +25,10 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transfer:
-    """One message over the emulated link: real bytes after encoding, times on the virtual clock."""
+    """One message over the emulated link: real bytes after encoding, times on the virtual clock.
+
+    `energy_j` is what was radiated, 0 in a file from before it was written.
+    """
 
     round: int
     client: int
@@ -37,6 +40,7 @@ class Transfer:
     airtime_s: float
     start_s: float
     finish_s: float
+    energy_j: float = 0.0
     lost: bool = False
 
     def __post_init__(self) -> None:

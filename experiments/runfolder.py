@@ -25,7 +25,8 @@ class Summary:
     """The sums of a run over all its clients; `final` holds the last value of every metric.
 
     Memory is the largest peak of a process of that side, above its libraries' own base; None
-    where it was not measured. `status` is done, failed, or unfinished (no summary was written).
+    where it was not measured. `live` is what a live link measured, None where there was none.
+    `status` is done, failed, or unfinished (no summary was written).
     """
 
     method: str
@@ -46,6 +47,7 @@ class Summary:
     status: str
     client_peak_bytes: int | None = None
     server_peak_bytes: int | None = None
+    live: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,16 +48,23 @@ def new_folder(parent: Path, name: str, config: RunConfig) -> Path:
     Raises ConfigError where nothing can be written there.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder = None
     try:
         parent.mkdir(parents=True, exist_ok=True)
         folder = _first_free(parent / f"{name}-{stamp}")
+    except OSError as error:
+        raise ConfigError(f"cannot write a run's folder in {parent}: {error.strerror}") from None
+    return fill(folder, config)
+
+
+def fill(folder: Path, config: RunConfig) -> Path:
+    """Writes into this folder what a run begins with; returns it. ConfigError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.json", as_dict(config))
         write_json(folder / "environment.json", environment(shlex.join(["splitfl", *sys.argv[1:]])))
     except OSError as error:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise ConfigError(f"cannot write a run's folder in {parent}: {error.strerror}") from None
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ConfigError(f"cannot write a run's folder in {folder.parent}: {error.strerror}") from None
     return folder
 
 

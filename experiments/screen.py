@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from experiments.live_figures import in_short, kept_up
 from experiments.quantities import bytes_text, flops_text, percent_text, seconds_text
 from splitfl.config import RunConfig
 
@@ -38,13 +39,17 @@ class Screen:
         """Says who has not come yet."""
         if self._invites:
             self._invites = False
-            said = (
-                f"  on the clients' machines: [bold]splitfl join {address} --client N[/], N one of {missing}"
-            )
+            name = self._config.transport.name
+            how = address if name == "rpc" else f"{address} --transport {name}"
+            said = f"  on the clients' machines: [bold]splitfl join {how} --client N[/], N one of {missing}"
             self._console.print(said, highlight=False, soft_wrap=True)
         names = ", ".join(map(str, missing))
         said = f"server at {address}, waiting for client {names}" if missing else "training"
         self._progress.update(self._bar, description=said)
+
+    def said(self, what: str) -> None:
+        """Says what has happened."""
+        self._console.print(f"  {what}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         """Moves the bar."""
@@ -73,6 +78,22 @@ class Screen:
         self._progress.stop()
 
 
+class Silent:
+    """A screen that shows nothing."""
+
+    def waiting(self, address: str, missing: list[int]) -> None:
+        """See Screen."""
+
+    def said(self, what: str) -> None:
+        """See Screen."""
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        """See Screen."""
+
+    def measured(self, row: Mapping[str, Any]) -> None:
+        """See Screen."""
+
+
 def summary_table(summary: Mapping[str, Any], folder: Path) -> Table:
     """A finished run in a few lines."""
     final = summary["final"]
@@ -92,6 +113,11 @@ def summary_table(summary: Mapping[str, Any], folder: Path) -> Table:
         f"{seconds_text(summary['virtual_s'])} on the virtual clock, {seconds_text(summary['wall_s'])} here"
     )
     table.add_row("time", clocks)
+    if "live" in summary:
+        live = summary["live"]
+        table.add_row("live, uplink", in_short(live, "up"))
+        table.add_row("live, downlink", in_short(live, "down"))
+        table.add_row("", f"real packets, TCP with {live['congestion']}. {kept_up(live)}")
     client_work, server_work = flops_text(summary["client_flops"]), flops_text(summary["server_flops"])
     table.add_row("work", f"{client_work} on clients, {server_work} on the server")
     if summary["client_peak_bytes"] is not None:

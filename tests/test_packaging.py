@@ -79,7 +79,7 @@ def test_every_dependency_is_pinned_within_the_declared_range():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     pins = {canonicalize_name(name): version for name, version in pins.items()}
-    for requirement in map(Requirement, declared("install_requires", "demo", "dev")):
+    for requirement in map(Requirement, declared("install_requires", "demo", "oracle", "dev")):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 
 
@@ -94,7 +94,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     roots = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {*PACKAGES}
     owners = importlib.metadata.packages_distributions()
     imported = {canonicalize_name(owner) for root in roots for owner in owners.get(root, [root])}
-    assert imported <= names("install_requires", "demo", "data")
+    assert imported <= names("install_requires", "demo", "data", "oracle")
     assert names("install_requires") <= imported
 
 

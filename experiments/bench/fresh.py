@@ -31,6 +31,10 @@ class BenchError(SplitflError):
     """A benchmark cannot be run, or would compare what must not be compared."""
 
 
+class NotHere(BenchError):
+    """A benchmark needs something optional that this installation lacks; the message says what."""
+
+
 class Fresh:
     """Runs `function(hand, *arguments)` elsewhere; as a context, it leaves no process behind."""
 

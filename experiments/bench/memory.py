@@ -20,7 +20,9 @@ from experiments.bench.unsplit import adamw, adapted_model, batches_of, train_st
 from splitfl.memory import forget_peak, keep_freed_memory, peak_resident_bytes, resident_bytes
 from splitfl.node.build import Site
 from splitfl.node.client import ClientNode, run_client
+from splitfl.node.guard import Guard
 from splitfl.node.run import Run
+from splitfl.node.switchboard import Switchboard
 
 _WAYS = {"unsplit": False, "client": True, "unsplit-keeping": True, "client-as-it-comes": False}
 """Who is measured, and whether it keeps freed memory; the product does."""
@@ -81,7 +83,7 @@ def _client(hand: Hand, setting: Setting, keeps: bool) -> None:
     assert ours.recv_bytes() == b"ready"
     meter = _Meter(setting, keeps)
     node = ClientNode(0, Site.of(setting.config(rounds=1)).client_method(0))
-    run_client(node, _Pipe(ours), range(1), dict, lambda round_index, message: None)
+    run_client(node, _Pipe(ours), 1, dict, lambda round_index, message: None)
     hand(meter.peak_bytes())
     server.join()
 
@@ -90,9 +92,11 @@ def _serve(setting: Setting, connection: "Connection[Any, Any]") -> None:
     """The server's process, which answers one client until it leaves."""
     torch.set_num_threads(1)
     with Run(Site.of(setting.config(rounds=1)), None, _Nobody()) as run:
+        board = Switchboard()
+        board.connect(Guard(run.station), run.station)
         connection.send_bytes(b"ready")
         while not run.is_over:
-            run.station.handle(connection.recv_bytes(), connection.send_bytes)
+            board.handle(connection.recv_bytes(), connection.send_bytes)
 
 
 class _Pipe:

@@ -50,6 +50,9 @@ class _PacedScreen:
         """See experiments.running.Screen."""
         self._screen.waiting(address, missing)
 
+    def said(self, what: str) -> None:
+        """See Screen."""
+
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         """See experiments.running.Screen."""
         self._screen.stepped(round_index, client, steps)

@@ -10,11 +10,11 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from channel.rng import stream
-from splitfl.adapters import export_adapter, trainable
+from splitfl.adapter_export import export_adapter
+from splitfl.adapters import trainable
 from splitfl.config import RunConfig
 from splitfl.experiment_file import from_dict
 from splitfl.node.build import Site
-from splitfl.partition.families import CAUSAL_LM
 
 SEED = 0
 BATCHES_EACH = 8
@@ -95,9 +95,8 @@ class Setting:
         export_adapter(
             self.start,
             trainable(whole),
+            whole=whole,
             model_name=str(self.model),
-            model_type="gpt2",
-            kind=CAUSAL_LM,
             adapter=config.adapter,
             cut=self.cut,
         )

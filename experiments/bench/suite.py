@@ -16,12 +16,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from transformers.utils import logging
 
+from experiments.bench import cell_scale
+from experiments.bench.cell import cell
 from experiments.bench.codec import codec
+from experiments.bench.fresh import NotHere
+from experiments.bench.ldpc import ldpc
+from experiments.bench.live import live
 from experiments.bench.memory import memory
 from experiments.bench.one_process import one_process
 from experiments.bench.over_rpc import over_rpc
 from experiments.bench.ratio import Figure
 from experiments.bench.setting import Setting
+from experiments.bench.transports import transports
 from experiments.bench.two_clients import two_clients
 from experiments.report.writing import write_whole
 from experiments.runs import environment
@@ -37,7 +43,15 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "two-clients": two_clients,
     "memory": memory,
     "codec": codec,
+    "transports": transports,
+    "live": live,
+    "cell": cell,
+    "cell-scale": cell_scale.cell_scale,
+    "ldpc": ldpc,
 }
+
+PICTURES: Final[Mapping[str, Callable[[Sequence[Figure], Path], None]]] = {"cell-scale": cell_scale.picture}
+"""What some figures look like: drawn beside the JSON file, and named after both."""
 
 _IDLE_LOAD: Final = 0.5
 
@@ -52,6 +66,7 @@ def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path
     device = device_of(DeviceConfig(device=device))
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     found: dict[str, list[Figure]] = {}
+    missing: dict[str, str] = {}
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="splitfl-bench-") as folder, _bar() as progress:
         task = progress.add_task("preparing", total=len(only or BENCHMARKS))
@@ -64,11 +79,16 @@ def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path
             def said(what: str, name: str = name) -> None:
                 progress.update(task, description=f"{name}: {what}", refresh=True)
 
-            found[name] = BENCHMARKS[name](setting, said)
+            try:
+                found[name] = BENCHMARKS[name](setting, said)
+            except NotHere as reason:
+                missing[name] = str(reason)
             progress.update(task, advance=1, refresh=True)
     command = shlex.join(["python", "-m", "experiments.bench", *sys.argv[1:]])
     whence = {**environment(command), "machine": machine(), "load": load, "setting": setting.as_row()}
     Console().print(table(found))
+    for name, why in missing.items():
+        Console().print(f"{name}: not run here: {why}", highlight=False, markup=False)
     Console().print(f"{whence['started']}, {whence['git_commit']}, {whence['machine']}", highlight=False)
     if load > _IDLE_LOAD:
         busy = f"[yellow]the machine was not idle (load {load:.1f} at the start): trust the ratios less[/]"
@@ -76,6 +96,8 @@ def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path
     if as_json is not None:
         rows = {name: [figure.as_row() for figure in figures] for name, figures in found.items()}
         write_whole(as_json, (json.dumps({**whence, "figures": rows}, indent=2) + "\n").encode())
+        for name in found.keys() & PICTURES.keys():
+            PICTURES[name](found[name], as_json.with_name(f"{as_json.stem}-{name}.png"))
 
 
 def table(found: Mapping[str, Sequence[Figure]]) -> Table:

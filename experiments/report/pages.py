@@ -11,7 +11,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from experiments.quantities import bytes_text, flops_text, metric_text, percent_text, seconds_text
+from experiments.live_figures import link_rows
+from experiments.quantities import (
+    bytes_text,
+    flops_text,
+    metric_text,
+    percent_text,
+    rate_text,
+    seconds_text,
+)
 from experiments.report import plots
 from experiments.report.panels import MAX_CLIENTS
 from experiments.report.story import emulation, headline, loading_code, outcome
@@ -24,7 +32,13 @@ from splitfl.errors import ConfigError
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-UNITS = {"bytes": bytes_text, "seconds": seconds_text, "percent": percent_text, "flops": flops_text}
+UNITS = {
+    "bytes": bytes_text,
+    "rate": rate_text,
+    "seconds": seconds_text,
+    "percent": percent_text,
+    "flops": flops_text,
+}
 
 
 _PICTURES = {
@@ -44,7 +58,7 @@ def write_report(folder: Path) -> Path:
     Raises ConfigError for a folder that holds no readable run or cannot be written to.
     """
     run = read_run(folder)
-    page = _render(
+    page = render(
         "report.html.jinja",
         run=run,
         headline=headline(run),
@@ -56,6 +70,7 @@ def write_report(folder: Path) -> Path:
         shown_round=representative(spans_by_round(run)) + 1 if spans_by_round(run) else None,
         max_clients=MAX_CLIENTS,
         clients=by_client(run),
+        live=link_rows(run.summary.live) if run.summary.live else [],
         code=loading_code(run),
         settings=_flat(run.config),
     )
@@ -73,7 +88,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     runs = [read_run(folder) for folder in folders]
     names = _names(runs)
     metric = _common_metric(runs)
-    page = _render(
+    page = render(
         "comparison.html.jinja",
         rows=list(zip(names, runs, strict=True)),
         metric=metric,
@@ -124,7 +139,8 @@ def _flat(table: Mapping[str, Any], path: str = "") -> dict[str, str]:
     return flat
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """The page of this template with these values; everything that is not markup is escaped."""
     pages = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from experiments.live_figures import kept_up
 from experiments.quantities import flops_text, metric_text, percent_text, rate_text, seconds_text
 from experiments.runfolder import Run, read_table
 from splitfl.errors import ConfigError
@@ -69,7 +70,7 @@ def emulation(run: Run) -> list[str]:
         f"{flops_text(run.setting('server.flops'))}/s for the server, so it does not "
         "depend on the machine that ran this; wall time does."
     )
-    return [link, clock, "Real: every loss and metric, and every byte, counted after encoding."]
+    return [link, clock, *_live(run), "Real: every loss and metric, and every byte, counted after encoding."]
 
 
 def loading_code(run: Run) -> str | None:
@@ -89,6 +90,20 @@ def loading_code(run: Run) -> str | None:
         f"model = PeftModel.from_pretrained(model, {json.dumps(f'{run.name}/adapter')})\n"
         f"model = model.merge_and_unload()  # only to serve it without peft\n"
     )
+
+
+def _live(run: Run) -> list[str]:
+    """What a live link adds; nothing where there was none."""
+    live = run.summary.live
+    if live is None:
+        return []
+    return [
+        "The air was also emulated live: server and clients ran in network namespaces of one machine, and "
+        "every packet between them took its time on that link, or was lost, for real; TCP "
+        f"({live['congestion']} congestion control) sent again what was lost. Wall time has it in it. The "
+        "virtual clock beside it says what was expected; what was measured is in the table On the air, live.",
+        kept_up(live),
+    ]
 
 
 def _way(run: Run, path: str) -> str:

@@ -67,7 +67,7 @@ def airtime_by_client(run: Run) -> dict[int, dict[int, float]]:
 def curve(run: Run, metric: str, against: str = "rounds") -> Curve:
     """A metric of the round events against what had been spent by then.
 
-    `against` is `rounds` (completed), `bytes` or `airtime` (of all clients, both directions).
+    `against` is `rounds` (completed), `bytes`, `airtime` or `energy` (of all clients, both directions).
     """
     rows = [row for row in run.events.rounds if getattr(row, metric) is not None]
     spent = _spent(run, against)
@@ -120,9 +120,10 @@ def _spent(run: Run, against: str) -> dict[int, float]:
     """Round -> what had been spent when it ended."""
     if against == "rounds":
         return {row.round: row.round + 1.0 for row in run.events.rounds}
+    field = {"bytes": "payload_bytes", "airtime": "airtime_s", "energy": "energy_j"}[against]
     each: defaultdict[int, float] = defaultdict(float)
     for row in run.events.transfers:
-        each[row.round] += row.payload_bytes if against == "bytes" else row.airtime_s
+        each[row.round] += getattr(row, field)
     ended: Sequence[Round] = sorted(run.events.rounds, key=lambda row: row.round)
     totals = accumulate(each[row.round] for row in ended)
     return {row.round: total for row, total in zip(ended, totals, strict=True)}

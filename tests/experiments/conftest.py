@@ -37,7 +37,7 @@ class MadeUpRun:
         self.events.append({
             "event": "transfer", "round": number, "client": client, "direction": way, "kind": kind,
             "payload_bytes": size, "packets": packets, "retransmissions": repeats, "airtime_s": airtime_s,
-            "start_s": start_s, "finish_s": finish_s, "lost": False,
+            "energy_j": 0.2 * airtime_s, "start_s": start_s, "finish_s": finish_s, "lost": False,
         })  # fmt: skip
         return finish_s
 

@@ -14,7 +14,23 @@ from experiments.cli import main
 from splitfl.methods.registry import METHODS
 from tests.splitfl import toy
 
-COMMANDS = ("run", "serve", "join", "eval", "report", "compare", "list", "cite", "channel")
+COMMANDS = (
+    "run",
+    "serve",
+    "join",
+    "resume",
+    "plan",
+    "compare",
+    "eval",
+    "report",
+    "list",
+    "cite",
+    "channel",
+    "certs",
+    "doctor",
+    "lab",
+    "testbed",
+)
 SLOW_TO_IMPORT = ("torch", "transformers", "peft", "matplotlib", "rich", "numpy", "jinja2", "datasets")
 
 
@@ -180,10 +196,12 @@ def test_cite_knows_every_aggregator(aggregator: str) -> None:
     )
 
 
-def test_a_diverged_run_is_still_a_run(place: Path, tmp_path: Path) -> None:
+def test_a_run_that_diverges_ends_with_the_step_named(place: Path, tmp_path: Path) -> None:
     wild = ("--set", "train.body_lr=1e30", "--set", "train.head_lr=1e30")
     result = splitfl("run", place / "toy.json", "--out", tmp_path, *wild)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
+    assert "the training loss of client" in result.stderr
+    assert "beyond train.max_loss" in result.stderr
 
 
 @pytest.fixture

@@ -1,0 +1,136 @@
+"""One exchange of a split step over loopback by every transport: 3 MiB up and 3 MiB down, and a few bytes."""
+
+import shutil
+import socket
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from experiments.bench.fresh import Fresh, Hand
+from experiments.bench.ratio import Figure, at_most, pair_ratios
+from experiments.bench.setting import Setting
+from splitfl.config import TransportConfig
+from splitfl.transport.registry import Joining, transport
+
+STEP_BYTES: Final = 3 << 20
+_SMALL_BYTES: Final = 64
+_ROUNDS: Final = 40
+_PATIENCE_S: Final = 60.0
+_NVFLARE_S: Final = 0.030  # its time for the same exchange, measured for the design of this project
+_MOSQUITTO: Final = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+
+
+def transports(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
+    """Medians of many round trips, every transport's in turn with the others'."""
+    with ExitStack() as stack:
+        ports = {"rpc": 0, "grpc": 0}
+        if _MOSQUITTO is not None:
+            ports["mqtt"] = stack.enter_context(_broker(_MOSQUITTO, setting.folder))
+        clients = {name: stack.enter_context(_connected(setting, name, port)) for name, port in ports.items()}
+        large: dict[str, list[float]] = {name: [] for name in clients}
+        small: dict[str, list[float]] = {name: [] for name in clients}
+        for _ in range(setting.sweeps):
+            for name, client in clients.items():
+                progress(name)
+                client.go()
+                large_s, small_s = client.take()
+                large[name].append(large_s)
+                small[name].append(small_s)
+    return _figures(large, small)
+
+
+def _figures(large: dict[str, list[float]], small: dict[str, list[float]]) -> list[Figure]:
+    def over(taken_s: Sequence[float], unit_s: float) -> tuple[float, ...]:
+        return tuple(one / unit_s for one in taken_s)
+
+    figures = [
+        Figure(
+            what="3 MiB there and back, grpc / rpc over TCP",
+            ratios=pair_ratios(large["grpc"], large["rpc"]),
+            target=at_most(1.5),
+        ),
+        Figure(
+            what="3 MiB there and back, grpc / 30 ms (NVFlare)",
+            ratios=over(large["grpc"], _NVFLARE_S),
+            target=at_most(0.2),
+        ),
+        Figure(
+            what="64 bytes there and back, grpc / 1 ms",
+            ratios=over(small["grpc"], 1e-3),
+            target=at_most(1.0),
+        ),
+        Figure(what="the same, rpc / 1 ms", ratios=over(small["rpc"], 1e-3)),
+    ]
+    if "mqtt" in large:
+        figures += [
+            Figure(what="3 MiB there and back, mqtt / rpc", ratios=pair_ratios(large["mqtt"], large["rpc"])),
+            Figure(what="64 bytes there and back, mqtt / 1 ms", ratios=over(small["mqtt"], 1e-3)),
+        ]
+    return figures
+
+
+@contextmanager
+def _connected(setting: Setting, name: str, port: int) -> Iterator[Fresh]:
+    """A client that measures a sweep whenever it may go on, with a server in another process."""
+    with Fresh(setting.folder / f"{name}-server.log", _serve, name, port) as server:
+        address = server.take()
+        server.go()
+        with Fresh(setting.folder / f"{name}-client.log", _measure, name, address, setting.sweeps) as client:
+            client.take()
+            yield client
+            client.go()
+            client.end()
+        server.go()
+        server.end()
+
+
+def _serve(hand: Hand, name: str, port: int) -> None:
+    end = transport(name).serve(TransportConfig(name=name, port=port), 1)
+    end.offer({})
+    hand(end.address)
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while end.missing() and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    end.start(lambda client, frame, answer: answer(frame))
+    hand(None)
+    end.stop()
+
+
+def _measure(hand: Hand, name: str, address: str, sweeps: int) -> None:
+    end = transport(name).join(Joining(address=address, client=0, timeout_s=_PATIENCE_S))
+    end.enter()
+    _round_trip_s(end.request, STEP_BYTES)
+    hand(None)
+    for _ in range(sweeps):
+        hand((_round_trip_s(end.request, STEP_BYTES), _round_trip_s(end.request, _SMALL_BYTES)))
+    end.leave()
+
+
+def _round_trip_s(request: Callable[[bytes], bytes], size: int) -> float:
+    frame, taken_s = bytes(range(256)) * (size // 256 + 1), []
+    frame = frame[:size]
+    for _ in range(_ROUNDS):
+        began_s = time.perf_counter()
+        request(frame)
+        taken_s.append(time.perf_counter() - began_s)
+    return statistics.median(taken_s)
+
+
+@contextmanager
+def _broker(program: str, folder: Path) -> Iterator[int]:
+    """A broker as it comes, on a port of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = int(reserved.getsockname()[1])
+    settings = folder / "mosquitto.conf"
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    with (folder / "mosquitto.log").open("wb") as log:
+        process = subprocess.Popen([program, "-c", str(settings)], stdout=log, stderr=log)
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait()

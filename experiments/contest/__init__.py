@@ -1,0 +1,1 @@
+"""Methods laid side by side: the same start, data, order and link, within the same budget."""

@@ -1,0 +1,115 @@
+"""A client's side of an experiment over a transport, until the run is over."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from experiments import footprint
+from splitfl.checkpoint import Shelf
+from splitfl.config import RunConfig
+from splitfl.errors import ConfigError, PeerLost, RunEnded
+from splitfl.experiment_file import from_dict
+from splitfl.messages import Message
+from splitfl.node.build import Site
+from splitfl.node.client import ClientNode, run_client
+from splitfl.node.inproc import threads
+from splitfl.transport.registry import Joining, transport
+from splitfl.transport.seam import ClientEnd
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 5.0
+
+
+def join(
+    name: str,
+    joining: Joining,
+    *,
+    state: Path | None,
+    adjust: Callable[[RunConfig], RunConfig],
+    on_step: Callable[[int, Message], None],
+    on_begin: Callable[[RunConfig], None],
+    on_away: Callable[[str], None],
+) -> None:
+    """Takes part over the transport of this name.
+
+    `adjust` puts this machine's own paths and device over the settings that the server gave. What the client
+    must remember is kept in `state`, if given. A server that goes away is looked for again, as long as the
+    settings' patience lasts; `on_away` hears of it.
+    """
+    connection = transport(name).join(joining)
+    life = None
+    try:
+        config = adjust(from_dict(connection.experiment))
+        on_begin(config)
+        life = _Life(config, joining.client, state, on_step)
+        while True:
+            try:
+                life.live(connection)
+                return
+            except RunEnded:
+                raise
+            except PeerLost as lost:
+                if not transport(name).resumes:
+                    raise
+                connection.leave()
+                on_away(str(lost))
+                connection = _again(name, joining, connection.experiment, config.survival.patience_s, lost)
+    finally:
+        connection.leave()
+
+
+class _Life:
+    """A client's model and memory, which outlive its connections."""
+
+    def __init__(
+        self, config: RunConfig, client: int, state: Path | None, on_step: Callable[[int, Message], None]
+    ) -> None:
+        self._config = config
+        self._client = client
+        self._on_step = on_step
+        self._base_bytes = footprint.measure_from_here()
+        with threads(config.client.threads):
+            shelf = Shelf(state) if state is not None else None
+            self._node = ClientNode(client, Site.of(config).client_method(client), shelf)
+
+    def live(self, connection: ClientEnd) -> None:
+        """Takes part over this connection until the run is over; raises PeerLost where it breaks."""
+        connection.enter()
+        with threads(self._config.client.threads):
+            run_client(self._node, connection, self._config.federation.rounds, self._peak, self._on_step)
+
+    def _peak(self) -> dict[str, float]:
+        row = footprint.row("client", self._client, self._base_bytes)
+        return {"peak_bytes": row["peak_bytes"], "base_bytes": row["base_bytes"]}
+
+
+def _again(
+    name: str, joining: Joining, experiment: Mapping[str, Any], patience_s: float, lost: PeerLost
+) -> ClientEnd:
+    """A new connection to the same run; raises `lost` where there is none in time."""
+    deadline_s, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        try:
+            connection = transport(name).join(replace(joining, timeout_s=min(joining.timeout_s, left_s)))
+        except RunEnded:
+            raise
+        except (PeerLost, ConfigError) as error:  # it is not up yet, or still believes in our old connection
+            log.info("client %d: %s", joining.client, error)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            continue
+        if _what_decides(connection.experiment) == _what_decides(experiment):
+            return connection
+        connection.leave()
+        raise ConfigError("the server is back with an experiment of other settings")
+    raise lost
+
+
+def _what_decides(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """All but where and how messages travel, which a server that comes back writes down more exactly."""
+    return {name: table for name, table in experiment.items() if name != "transport"}

@@ -1,0 +1,29 @@
+"""The options that several commands have in common."""
+
+import json
+from pathlib import Path
+
+import click
+
+SET = click.option(
+    "overrides",
+    "--set",
+    "-s",
+    multiple=True,
+    metavar="TABLE.KEY=VALUE",
+    help="Put a value over one of the experiment's; may be given many times.",
+)
+DATA = click.option("--data", metavar="PATH", help="The task's data: a file, a folder, or hf:NAME.")
+OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where run folders go.",
+)
+AS_JSON = click.option("as_json", "--json", is_flag=True, help="Print JSON for a script instead of a table.")
+
+
+def with_data(overrides: tuple[str, ...], data: str | None) -> tuple[str, ...]:
+    """The overrides with that of `--data` among them."""
+    return overrides if data is None else (*overrides, f"task.data={json.dumps(data)}")

@@ -1,0 +1,55 @@
+"""`python -m experiments.rpc_echo ROLE ADDRESS BYTES SENDS`: PyTorch RPC as it comes, timed; see `rpc_probe`.
+
+Nothing of splitfl is in the way. The client sends tensors of so many bytes, one after the other, and single
+bytes to and fro; it prints the seconds that each took, as JSON.
+"""
+
+import json
+import os
+import sys
+import time
+
+import torch
+from torch.distributed import rpc
+
+PORT = "29500"
+ECHOES = 50
+_SERVER, _CLIENT = "server", "client"
+
+
+def main() -> None:
+    """One of the two sides, in a namespace of its own."""
+    role, address, size_bytes, sends = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR=address, MASTER_PORT=PORT)
+    # Through the emulated link only: shared memory would go round it.
+    options = rpc.TensorPipeRpcBackendOptions(_transports=["uv"], _channels=["basic"])
+    rank = 0 if role == _SERVER else 1
+    rpc.init_rpc(role, rank=rank, world_size=2, rpc_backend_options=options)  # type: ignore[no-untyped-call]
+    if role == _CLIENT:
+        payload, byte = torch.zeros(size_bytes, dtype=torch.uint8), torch.zeros(1, dtype=torch.uint8)
+        _seconds(_size, payload, 2)
+        said = {"send_s": _seconds(_size, payload, sends), "echo_s": _seconds(_same, byte, ECHOES)}
+        print(json.dumps(said), flush=True)
+    rpc.shutdown()
+
+
+def _seconds(function: object, tensor: torch.Tensor, times: int) -> list[float]:
+    took_s = []
+    for _ in range(times):
+        begin_s = time.perf_counter()
+        rpc.rpc_sync(_SERVER, function, args=(tensor,), timeout=300)
+        took_s.append(time.perf_counter() - begin_s)
+    return took_s
+
+
+def _size(tensor: torch.Tensor) -> int:
+    return tensor.numel()
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+if __name__ == "__main__":
+    main()

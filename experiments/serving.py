@@ -1,0 +1,205 @@
+"""The server's side of an experiment over a transport: waits for clients, watches them, outlives them."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from experiments import footprint
+from experiments.local_clients import Clients, local_clients
+from splitfl.checkpoint import Kept, Shelf
+from splitfl.errors import Again, ConfigError, PeerLost, Timeout
+from splitfl.experiment_file import as_dict
+from splitfl.node.build import Site
+from splitfl.node.guard import Guard
+from splitfl.node.inproc import threads
+from splitfl.node.run import Run, write_json
+from splitfl.node.run import Screen as RunScreen
+from splitfl.node.switchboard import Switchboard
+from splitfl.transport.identity import only_own
+from splitfl.transport.registry import transport
+from splitfl.transport.seam import ServerEnd
+from testbed.live import LiveLink
+
+_POLL_S: Final = 0.1
+_LAST_WORDS_S: Final = 10.0
+
+
+class Screen(RunScreen, Protocol):
+    """Shows a run, and who is still awaited before it can begin."""
+
+    def waiting(self, address: str, missing: list[int]) -> None:
+        """The server listens, and these clients are not there."""
+
+    def said(self, what: str) -> None:
+        """Something has happened that a person should know."""
+
+
+NewFolder = Callable[[], Path]
+"""Makes the run's folder, once nothing stands in the way of the run."""
+
+Ended = tuple[Path, dict[str, Any]]
+"""The run's folder and its summary."""
+
+
+def serve(
+    site: Site, new_folder: NewFolder, screen: Screen, *, spawn: bool, live: LiveLink | None = None
+) -> Ended:
+    """The server's side over the transport of the settings; `spawn` starts the clients on this machine too,
+    at the other ends of `live` where there is one.
+
+    A run whose folder holds a checkpoint is gone on with. Raises PeerLost, naming the client, when one
+    dies, falls silent or never comes and the settings do not say to go on.
+    """
+    config = site.config
+    refuse_survival(site)
+    base_bytes = footprint.measure_from_here()
+    server = transport(config.transport.name).serve(config.transport, config.federation.clients)
+    try:
+        folder = new_folder()
+        write_json(folder / "server.json", where(server.address) | {"spawn": spawn})
+        server.offer(as_dict(config))
+        with local_clients(server, config, folder, spawn, live) as local, threads(config.server.threads):
+            summary = _Service(site, folder, screen, server, local).run(base_bytes)
+            local.wait(_LAST_WORDS_S)
+            return folder, summary
+    finally:
+        server.stop()
+
+
+def where(address: str) -> dict[str, Any]:
+    """The port, and a broker's topic, at which a server that comes back is looked for."""
+    reached, _, topic = address.partition("/")
+    return {"port": int(reached.rpartition(":")[2]), "topic": topic}
+
+
+def refuse_survival(site: Site) -> None:
+    """ConfigError for a way to survive that the link or the transport has not."""
+    config = site.config
+    on_loss, name = config.survival.on_loss, config.transport.name
+    if on_loss != "end" and config.link.scenario:
+        raise ConfigError(
+            f"survival.on_loss must be 'end' with link.scenario, whose cell is never empty, got {on_loss!r}"
+        )
+    if on_loss == "go-back" and not transport(name).resumes:
+        raise ConfigError(
+            "survival.on_loss 'go-back' needs a transport by which a lost client can come back (grpc, mqtt), "
+            f"got transport.name {name!r}"
+        )
+    if config.survival.min_clients > config.federation.clients:
+        raise ConfigError(
+            f"survival.min_clients must be at most federation.clients, {config.federation.clients}, "
+            f"got {config.survival.min_clients}"
+        )
+
+
+class _Service:
+    """One server's life: one run, or several lives of it."""
+
+    def __init__(self, site: Site, folder: Path, screen: Screen, server: ServerEnd, local: Clients) -> None:
+        self._site = site
+        self._folder = folder
+        self._screen = screen
+        self._server = server
+        self._local = local
+        self._board = Switchboard()
+        self._survival = site.config.survival
+        self._is_started = False
+
+    def run(self, base_bytes: int) -> dict[str, Any]:
+        """Until the run is over; its summary."""
+        while True:
+            with Run(self._site, self._folder, self._screen, self._kept()) as run:
+                try:
+                    self._live(run)
+                except Again as why:
+                    self._screen.said(f"{why}; back to the last checkpoint")
+                    self._board.disconnect(why)
+                    continue
+                except BaseException as error:
+                    failure = error if isinstance(error, Exception) else PeerLost("the run was interrupted")
+                    self._board.disconnect(failure)
+                    run.fail(str(failure))
+                    raise
+                return run.finish(self._memory(run, base_bytes))
+
+    def _kept(self) -> Kept | None:
+        kept = Shelf(self._folder / "checkpoint").newest()
+        for damage in kept.unreadable if kept is not None else ():
+            self._screen.said(f"{damage}; the one before is used")
+        return kept
+
+    def _live(self, run: Run) -> None:
+        self._await_clients()
+        guard = Guard(run.station)
+        self._board.connect(guard, run.station)
+        if not self._is_started:
+            self._is_started = True
+            self._server.start(only_own(self._board.handle))
+        self._watch(run, guard)
+
+    def _await_clients(self) -> None:
+        config, address = self._site.config, self._server.address
+        patience_s = self._survival.patience_s if self._is_started else config.transport.join_timeout_s
+        deadline_s = time.monotonic() + patience_s
+        while missing := self._server.missing():
+            self._screen.waiting(address, missing)
+            for client, what in self._local.dead().items():
+                self._revive_or_end(client, what)
+            if time.monotonic() > deadline_s:
+                names = ", ".join(map(str, missing))
+                raise Timeout(f"no sign of client {names} at {address} within {patience_s:g} s")
+            time.sleep(_POLL_S)
+        self._screen.waiting(address, [])
+
+    def _watch(self, run: Run, guard: Guard) -> None:
+        few_since_s: float | None = None
+        while not run.is_over:
+            if guard.failure is not None:
+                raise guard.failure
+            for client, what in self._lost(run).items():
+                self._without(run, client, what)
+            is_few = self._site.config.federation.clients - len(run.station.away) < self._survival.min_clients
+            now_s = time.monotonic()
+            few_since_s = (few_since_s or now_s) if is_few else None
+            if few_since_s is not None and now_s - few_since_s > self._survival.patience_s:
+                away = ", ".join(map(str, sorted(run.station.away)))
+                raise PeerLost(f"client {away} did not come back within {self._survival.patience_s:g} s")
+            time.sleep(_POLL_S)
+
+    def _lost(self, run: Run) -> dict[int, str]:
+        """Clients that are gone, and how that is known."""
+        timeout_s = self._site.config.transport.timeout_s
+        lost = {c: f"client {c} was silent for {timeout_s:g} s and is lost" for c in self._server.silent()}
+        for change in self._server.changes():
+            if change.is_here and change.session > 1:
+                lost[change.client] = f"client {change.client} was lost, and another has come in its place"
+        lost |= self._local.dead()
+        gone = run.station.left.keys() | run.station.away
+        return {client: what for client, what in lost.items() if client not in gone}
+
+    def _without(self, run: Run, client: int, what: str) -> None:
+        """Goes on without a client as the settings say; raises where they do not."""
+        match self._survival.on_loss:
+            case "go-on":
+                self._screen.said(f"{what}; the others go on")
+                run.events.write("lost", client=client, reason=what)
+                run.station.lost(client)
+                self._local.revive(client)
+            case "go-back":
+                self._local.revive(client)
+                raise Again(what)
+            case _:
+                raise PeerLost(what)
+
+    def _revive_or_end(self, client: int, what: str) -> None:
+        if self._survival.on_loss == "end":
+            raise PeerLost(what)
+        self._screen.said(what)
+        self._local.revive(client)
+
+    def _memory(self, run: Run, base_bytes: int) -> list[Mapping[str, Any]]:
+        rows: list[Mapping[str, Any]] = [footprint.row("server", None, base_bytes)]
+        for client, leave in sorted(run.station.left.items()):
+            rows.append({"side": "client", "client": client, **{k: int(v) for k, v in leave.values.items()}})
+        return rows

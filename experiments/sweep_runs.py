@@ -1,0 +1,45 @@
+"""Runs of a study, one after the other in this process, each in a folder of its own and none twice."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments import running, runs
+from experiments.runfolder import read_table
+from experiments.screen import Silent
+from splitfl.config import RunConfig
+from splitfl.errors import ConfigError
+from splitfl.experiment_file import from_dict, load
+from splitfl.node.build import Site
+
+
+def run_once(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """The summary of the run of these settings in this folder, which is made unless it is there and done.
+
+    A run that was cut short starts anew; ConfigError where the folder holds one of other settings.
+    """
+    summary = finished(config, folder)
+    if summary is not None:
+        return summary
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    site = Site.of(config)
+    return running.run_here(site, lambda: runs.fill(folder, config), Silent())[1]
+
+
+def finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:
+    """The summary of the run that ended well in this folder, or None; ConfigError for other settings."""
+    path = folder / "summary.json"
+    summary = read_table(path) if path.exists() else {}
+    if summary.get("status") != "done":
+        return None
+    if load(folder / "config.json") != config:
+        raise ConfigError(f"{folder} holds a run of other settings: give another --out, or take it away")
+    return summary
+
+
+def changed(table: Mapping[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
+    """These settings with `table.key` replaced."""
+    return from_dict(table, [f"{key}={json.dumps(value)}" for key, value in overrides.items()])

@@ -1,0 +1,181 @@
+"""Whole runs over one port whose processes are killed: they go on, and end with the same bits."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from splitfl.experiment_file import as_dict, from_dict
+from splitfl.node.run import write_json
+from tests.command import Command, Start, splitfl
+from tests.splitfl import toy
+
+pytestmark = pytest.mark.slow
+
+ROUNDS = 30
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model", is_base=True)
+    toy.data(folder / "data.tsv", rows=60)
+    return folder
+
+
+def settings(place: Path, folder: Path, transport: str = "grpc", **tables: dict[str, Any]) -> Path:
+    table = toy.table(
+        place,
+        federation={"clients": 2, "rounds": ROUNDS, "local_steps": 2},
+        transport={"name": transport, "timeout_s": 10.0},
+        eval={"every": ROUNDS},
+        **tables,
+    )
+    write_json(folder / "experiment.json", as_dict(from_dict(table)))
+    return folder / "experiment.json"
+
+
+def run_folder(folder: Path) -> Path:
+    (found,) = (one for one in (folder / "runs").iterdir() if one.is_dir())
+    return found
+
+
+def rounds_done(folder: Path) -> int:
+    try:
+        text = (run_folder(folder) / "metrics.jsonl").read_text()
+    except (OSError, ValueError):
+        return 0
+    return text.count('"event":"round"')
+
+
+def await_round(folder: Path, number: int, command: Command) -> None:
+    deadline_s = time.monotonic() + 90
+    while rounds_done(folder) < number:
+        assert command.process.poll() is None, command.complained()
+        assert time.monotonic() < deadline_s, command.complained()
+        time.sleep(0.02)
+
+
+def client_of(command: Command, client: int) -> psutil.Process:
+    for child in psutil.Process(command.process.pid).children():
+        words = child.cmdline()
+        if "join" in words and words[words.index("--client") + 1] == str(client):
+            return child
+    raise AssertionError(f"client {client} does not run")
+
+
+def story(folder: Path) -> list[dict[str, Any]]:
+    """What happened, but for the wall clock and the memory."""
+    rows = [json.loads(line) for line in (run_folder(folder) / "metrics.jsonl").read_text().splitlines()]
+    kept = [row for row in rows if row["event"] != "memory"]
+    return [{key: value for key, value in row.items() if key != "wall_s"} for row in kept]
+
+
+def play(start: Start, folder: Path, experiment: Path, then: Callable[[Command], None]) -> Command:
+    folder.mkdir(exist_ok=True)
+    command = splitfl(start, folder, "run", experiment, "--out", folder / "runs")
+    then(command)
+    return command
+
+
+def undisturbed(start: Start, place: Path, folder: Path, **tables: dict[str, Any]) -> list[dict[str, Any]]:
+    folder.mkdir()
+    inproc = settings(place, folder, "inproc", **tables)
+    command = play(start, folder, inproc, lambda _: None)
+    assert command.code() == 0, command.complained()
+    return story(folder)
+
+
+def test_all_go_back_where_a_client_is_killed_and_end_with_the_same_bits(
+    start: Start, place: Path, tmp_path: Path
+) -> None:
+    back = {"survival": {"on_loss": "go-back"}}
+
+    def kill(command: Command) -> None:
+        for number, client in ((3, 1), (9, 0)):
+            await_round(tmp_path / "broken", number, command)
+            client_of(command, client).kill()
+
+    (tmp_path / "broken").mkdir()
+    experiment = settings(place, tmp_path / "broken", **back)
+    command = play(start, tmp_path / "broken", experiment, kill)
+    assert command.code() == 0, command.complained()
+    assert "back to the last checkpoint" in command.complained()
+    assert story(tmp_path / "broken") == undisturbed(start, place, tmp_path / "whole", **back)
+
+
+def test_a_server_that_is_killed_and_resumed_ends_with_the_same_bits(
+    start: Start, place: Path, tmp_path: Path
+) -> None:
+    def kill(command: Command) -> None:
+        await_round(tmp_path / "broken", 4, command)
+        command.process.kill()
+        command.process.wait()
+
+    (tmp_path / "broken").mkdir()
+    play(start, tmp_path / "broken", settings(place, tmp_path / "broken"), kill)
+    resumed = splitfl(start, tmp_path, "resume", run_folder(tmp_path / "broken"), "--json")
+    assert resumed.code() == 0, resumed.complained()
+    assert "going on from round" in resumed.complained()
+    assert story(tmp_path / "broken") == undisturbed(start, place, tmp_path / "whole")
+
+
+def test_the_others_go_on_without_a_client_until_it_is_back(
+    start: Start, place: Path, tmp_path: Path
+) -> None:
+    def kill(command: Command) -> None:
+        await_round(tmp_path / "broken", 3, command)
+        client_of(command, 1).send_signal(signal.SIGKILL)
+
+    (tmp_path / "broken").mkdir()
+    experiment = settings(place, tmp_path / "broken", survival={"on_loss": "go-on"})
+    command = play(start, tmp_path / "broken", experiment, kill)
+    assert command.code() == 0, command.complained()
+    rows = story(tmp_path / "broken")
+    assert [row["client"] for row in rows if row["event"] == "lost"] == [1]
+    steps = {(row["client"], row["round"]) for row in rows if row["event"] == "step"}
+    assert {(0, number) for number in range(ROUNDS)} <= steps
+    assert rows[-1]["event"] == "round"
+
+
+def test_clients_elsewhere_wait_for_a_server_that_is_away(start: Start, place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    patient = {"survival": {"patience_s": 240.0}}
+    experiment = settings(place, folder, **patient)
+    words = ("serve", experiment, "--host", "127.0.0.1", "--out", folder / "runs")
+    server = splitfl(start, folder, *words)
+    deadline_s = time.monotonic() + 60
+    while not list((folder / "runs").glob("*/server.json")):
+        assert time.monotonic() < deadline_s, server.complained()
+        time.sleep(0.05)
+    port = json.loads((run_folder(folder) / "server.json").read_text())["port"]
+    clients = []
+    for client in range(2):
+        own = tmp_path / f"client-{client}"
+        own.mkdir()
+        where = ("join", f"127.0.0.1:{port}", "--transport", "grpc", "--client", str(client))
+        clients.append(splitfl(start, own, *where, "--state", own / "state"))
+    await_round(folder, 3, server)
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+    time.sleep(1.0)
+    resumed = splitfl(start, tmp_path, "resume", run_folder(folder))
+    assert resumed.code(200.0) == 0, resumed.complained()
+    for one in clients:
+        assert one.code() == 0, one.complained()
+        assert "looking for it again" in one.complained()
+    assert story(folder) == undisturbed(start, place, tmp_path / "whole", **patient)
+
+
+def test_a_run_that_has_ended_is_not_gone_on_with(start: Start, place: Path, tmp_path: Path) -> None:
+    undisturbed(start, place, tmp_path / "whole")
+    again = splitfl(start, tmp_path, "resume", run_folder(tmp_path / "whole"))
+    assert again.code() == 2
+    assert "there is nothing to go on with" in again.complained()
