@@ -33,7 +33,8 @@ test: $(VENV)/.dev ## the quick suite: about a minute, no network, no root, no G
 	@$(PYTEST) -q -n auto -m "not slow and not root and not bench"
 
 test-slow: $(VENV)/.dev ## what `make test` leaves out, but for the benchmarks; says why what it skips was skipped
-	@$(PYTEST) -q -rs -m "(slow or root) and not bench"
+	@$(PYTEST) -q -rs -n auto -m "slow and not root and not bench"
+	@$(PYTEST) -q -rs -m "root and not bench"
 
 test-all: $(VENV)/.dev ## every test; what cannot run here says why it was skipped
 	@$(PYTEST) -q -rs

@@ -8,6 +8,7 @@ import numpy as np
 from channel.air import Air, Disturbance, Ground, Losses, Response
 from channel.block_error import BlockErrorLaw
 from channel.cell import Cell
+from channel.errors import BadParameter
 from channel.given import given_losses
 from channel.harq import Harq
 from channel.interference import BurstyInterferer, Interferer, Jammer
@@ -40,6 +41,8 @@ _STILL_M = 0.25
 
 _EVER = 2**62
 
+_MOST_DRAWS = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class SimpleLosses:
@@ -60,9 +63,9 @@ class SimpleLosses:
 
 def cell_of(scenario: Scenario) -> Cell:
     """The cell that a scenario describes. Raises BadParameter for values outside their ranges."""
-    mobility = _mobility(scenario)
     taps = scenario.taps.node_taps() if scenario.taps.is_given else None
     ground = _ground(scenario)
+    mobility = _mobility(scenario, ground)
     return Cell(
         seed=scenario.seed,
         rules=rules_of(scenario),
@@ -123,18 +126,36 @@ def _ground(scenario: Scenario) -> Ground:
     )
 
 
-def _mobility(scenario: Scenario) -> Straight:
+def _mobility(scenario: Scenario, ground: Ground) -> Straight:
     place = scenario.place
     rngs = [stream(scenario.seed, "user", user) for user in range(place.users)]
-    start = [
-        uniform_in_disc(rng, 1, radius_m=place.radius_m, inner_m=place.inner_m)[0]
-        if not place.positions_m
-        else np.asarray(place.positions_m[user], dtype=np.float64)
-        for user, rng in enumerate(rngs)
-    ]
+    start_U2 = (
+        np.asarray(place.positions_m[: place.users], dtype=np.float64)
+        if place.positions_m
+        else _served(scenario, ground, rngs)
+    )
     turn = np.asarray([2.0 * math.pi * rng.random() for rng in rngs])
     velocity = place.speed_m_s * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
-    return Straight(start_N2=np.stack(start), velocity_N2=velocity)
+    return Straight(start_N2=start_U2, velocity_N2=velocity)
+
+
+def _served(scenario: Scenario, ground: Ground, rngs: list[np.random.Generator]) -> Array:
+    """Places (U, 2), each drawn until no neighbour is heard better there: that one would serve it."""
+    place, around = scenario.place, scenario.neighbours
+    sites = hexagonal_sites(around.rings, spacing_m=around.spacing_m)[1:]
+    start_U2, open_U = np.empty((place.users, 2)), np.arange(place.users)
+    for _ in range(_MOST_DRAWS):
+        for user in open_U:
+            (start_U2[user],) = uniform_in_disc(rngs[user], 1, radius_m=place.radius_m, inner_m=place.inner_m)
+        if not (sites.size and around.handover):
+            return start_U2
+        own_U = ground.gain(start_U2[open_U])
+        open_U = open_U[own_U < ground.far_gain(start_U2[open_U], sites).max(axis=1)]
+        if not open_U.size:
+            return start_U2
+    raise BadParameter(
+        f"place must hold points where no neighbour is heard better, got none in {_MOST_DRAWS} draws"
+    )
 
 
 def _air(

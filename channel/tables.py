@@ -119,13 +119,15 @@ class LinkTable:
 class NeighboursTable:
     """[neighbours]: co-channel cells in rings around this one; `uplink_rise_db` is what their users add.
 
-    The rise is interference over thermal noise at the base station, constant.
+    The rise is interference over thermal noise at the base station, constant. With `handover` no user starts
+    where a neighbour is heard better, for it would be that one's.
     """
 
     rings: int = 0
     spacing_m: float = 500.0
     load: float = 0.5
     uplink_rise_db: float = 0.0
+    handover: bool = True
 
     def __post_init__(self) -> None:
         within("load", self.load, 0.0, 1.0)

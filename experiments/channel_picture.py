@@ -141,7 +141,7 @@ def _rates(axes: Axes, result: Result) -> None:
     axes.set_ylabel("mean throughput (Mbit/s)")
     axes.set_title("who gets how much", color=_INK, loc="left", fontweight="bold")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
     plain(axes)
 
 

@@ -54,7 +54,8 @@ def rows(result: Result) -> list[dict[str, Any]]:
 
 def users(result: Result) -> None:
     """The same as a table; one energy a device, for both directions."""
-    table = Table("user", "way", "SINR dB", "Mbit/s", "BLER", "retries", "lost", "airtime s", "energy J")
+    names = ("user", "way", "SINR dB", "Mbit/s", "BLER", "retries", "lost", "airtime s", "energy J")
+    table = Table(*names, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows(result):
         table.add_row(
             str(row["user"]),

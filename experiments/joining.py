@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from splitfl.checkpoint import Shelf
 from splitfl.config import RunConfig
 from splitfl.errors import ConfigError, PeerLost, RunEnded
 from splitfl.experiment_file import from_dict
+from splitfl.federation.selection import Selection
 from splitfl.messages import Message
 from splitfl.node.build import Site
 from splitfl.node.client import ClientNode, run_client
@@ -81,7 +83,14 @@ class _Life:
         """Takes part over this connection until the run is over; raises PeerLost where it breaks."""
         connection.enter()
         with threads(self._config.client.threads):
-            run_client(self._node, connection, self._config.federation.rounds, self._peak, self._on_step)
+            run_client(
+                self._node,
+                connection,
+                self._config.federation.rounds,
+                self._peak,
+                self._on_step,
+                partial(Selection.of(self._config).takes_part, self._client),
+            )
 
     def _peak(self) -> dict[str, float]:
         row = footprint.row("client", self._client, self._base_bytes)

@@ -1,5 +1,6 @@
 """Runs an experiment from its settings on this machine: in one process, or as server and clients."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from splitfl.memory import keep_freed_memory
 from splitfl.node.build import Site
 from splitfl.node.client import ClientNode
 from splitfl.node.inproc import run_inproc
+from splitfl.node.limits import check_run
 from splitfl.node.run import Run
 
 
@@ -24,6 +26,11 @@ def run_here(site: Site, new_folder: NewFolder, screen: Screen) -> Ended:
 
 def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> tuple[Path, dict[str, Any]]:
     keep_freed_memory()
+    began_s = time.monotonic()
+
+    def in_time() -> None:
+        check_run(site.config.survival, time.monotonic() - began_s)
+
     shelves = folder / "checkpoint"
     nodes = [
         ClientNode(client, site.client_method(client), Shelf(shelves / f"client-{client}"))
@@ -36,7 +43,7 @@ def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> tuple[Path,
         try:
             for node in nodes:
                 node.go_to(run.first_round)
-            run_inproc(site.config, nodes, run.station, run.first_round)
+            run_inproc(site.config, nodes, run.station, run.first_round, on_round=in_time)
         except BaseException as error:
             run.fail(str(error) if isinstance(error, Exception) else "the run was interrupted")
             raise

@@ -1,5 +1,6 @@
 """The server's side of an experiment over a transport: waits for clients, watches them, outlives them."""
 
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from splitfl.experiment_file import as_dict
 from splitfl.node.build import Site
 from splitfl.node.guard import Guard
 from splitfl.node.inproc import threads
+from splitfl.node.limits import Limits, check_run
 from splitfl.node.run import Run, write_json
 from splitfl.node.run import Screen as RunScreen
 from splitfl.node.switchboard import Switchboard
@@ -74,18 +76,17 @@ def where(address: str) -> dict[str, Any]:
 
 
 def refuse_survival(site: Site) -> None:
-    """ConfigError for a way to survive that the link or the transport has not."""
+    """ConfigError for a way to survive that the link has not."""
     config = site.config
-    on_loss, name = config.survival.on_loss, config.transport.name
+    on_loss = config.survival.on_loss
     if on_loss != "end" and config.link.scenario:
         raise ConfigError(
             f"survival.on_loss must be 'end' with link.scenario, whose cell is never empty, got {on_loss!r}"
         )
-    if on_loss == "go-back" and not transport(name).resumes:
-        raise ConfigError(
-            "survival.on_loss 'go-back' needs a transport by which a lost client can come back (grpc, mqtt), "
-            f"got transport.name {name!r}"
-        )
+    limits = {"step_s": config.survival.step_s, "round_s": config.survival.round_s}
+    for limit, value in limits.items():
+        if value and config.link.scenario:
+            raise ConfigError(f"survival.{limit} must be 0 with link.scenario, got {value:g}")
     if config.survival.min_clients > config.federation.clients:
         raise ConfigError(
             f"survival.min_clients must be at most federation.clients, {config.federation.clients}, "
@@ -105,6 +106,7 @@ class _Service:
         self._board = Switchboard()
         self._survival = site.config.survival
         self._is_started = False
+        self._began_s = time.monotonic()
 
     def run(self, base_bytes: int) -> dict[str, Any]:
         """Until the run is over; its summary."""
@@ -117,6 +119,8 @@ class _Service:
                     self._board.disconnect(why)
                     continue
                 except BaseException as error:
+                    if isinstance(error, KeyboardInterrupt):
+                        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
                     failure = error if isinstance(error, Exception) else PeerLost("the run was interrupted")
                     self._board.disconnect(failure)
                     run.fail(str(failure))
@@ -154,6 +158,7 @@ class _Service:
 
     def _watch(self, run: Run, guard: Guard) -> None:
         few_since_s: float | None = None
+        limits = Limits(self._survival, run.station, time.monotonic())
         while not run.is_over:
             if guard.failure is not None:
                 raise guard.failure
@@ -165,7 +170,21 @@ class _Service:
             if few_since_s is not None and now_s - few_since_s > self._survival.patience_s:
                 away = ", ".join(map(str, sorted(run.station.away)))
                 raise PeerLost(f"client {away} did not come back within {self._survival.patience_s:g} s")
+            check_run(self._survival, now_s - self._began_s)
+            if not is_few:
+                self._hold_to(limits, run, now_s)
             time.sleep(_POLL_S)
+
+    def _hold_to(self, limits: Limits, run: Run, now_s: float) -> None:
+        for client, what in limits.slow(now_s).items():
+            self._without(run, client, what)
+        round_index, late = limits.late(now_s)
+        for client in sorted(late):
+            self._screen.said(
+                f"client {client} did not finish round {round_index} within {self._survival.round_s:g} s "
+                "(survival.round_s); the others go on, and it with the next"
+            )
+            run.station.lost(client, until=round_index + 1)
 
     def _lost(self, run: Run) -> dict[int, str]:
         """Clients that are gone, and how that is known."""

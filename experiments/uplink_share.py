@@ -1,10 +1,11 @@
 """The uplink's share of a round for three access classes, every client a user of the same cell.
 
-    python -m experiments.uplink_share --out FOLDER [--set table.key=value]
+    python -m experiments.uplink_share --out FOLDER [--seeds N] [--set table.key=value]
 
 Runs one round of the preset `loss-sweep` in each of the scenarios and adds up, over the clients,
 where its time goes on the virtual clock. The server is one that the clients do not have to wait
-for long. What has been run is not run again.
+for long. Every seed places the clients elsewhere; the table has means over the seeds. What has
+been run is not run again.
 """
 
 import json
@@ -25,18 +26,23 @@ SCENARIOS: Final = ("lab-wifi", "urban-micro", "urban-macro-edge")
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the runs' folders go.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Placements.")
 @click.option("--set", "overrides", multiple=True, help="A setting of the preset, as table.key=value.")
-def main(out: Path, overrides: tuple[str, ...]) -> None:
+def main(out: Path, seeds: int, overrides: tuple[str, ...]) -> None:
     """The uplink's share of a round for three access classes."""
     from experiments.sweep_runs import changed, run_once  # takes torch along
 
     shares = {}
+    settings = as_dict(find("loss-sweep", overrides)[1])
+    one_round = {"federation.rounds": 1, "eval.every": 0, "server.flops": SERVER_FLOPS}
     for scenario in SCENARIOS:
-        settings = as_dict(find("loss-sweep", overrides)[1])
         settings["link"] = {"scenario": scenario}
-        config = changed(settings, {"federation.rounds": 1, "eval.every": 0, "server.flops": SERVER_FLOPS})
-        run_once(config, out / scenario)
-        shares[scenario] = shares_of(out / scenario / "metrics.jsonl", config.federation.clients)
+        rows = []
+        for seed in range(seeds):
+            config, folder = changed(settings, {**one_round, "train.seed": seed}), out / f"{scenario}-{seed}"
+            run_once(config, folder)
+            rows.append(shares_of(folder / "metrics.jsonl", config.federation.clients))
+        shares[scenario] = mean_of(rows)
     (out / "uplink-share.json").write_text(json.dumps(shares, indent=2) + "\n", encoding="utf-8")
     click.echo(table(shares))
 
@@ -52,6 +58,11 @@ def shares_of(events: Path, clients: int) -> dict[str, float]:
             spent_s[kind] += min(row["finish_s"], round_s) - min(row["start_s"], round_s)
     shares = {name: seconds / clients / round_s for name, seconds in spent_s.items()}
     return {"round_s": round_s, **shares, "waiting": 1.0 - sum(shares.values())}
+
+
+def mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each value."""
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
 def table(shares: dict[str, dict[str, float]]) -> str:

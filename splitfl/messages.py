@@ -19,8 +19,9 @@ class Control:
 
     `ask` is one of `begin` (a client enters round `round` and says how many steps it
     will make), `skip` (a client gives up a step that it had announced), `done` (an
-    acknowledgement), `leave` (a client has finished) and `join` (a client asks, and is told, with
-    which round it goes on).
+    acknowledgement), `leave` (a client has finished), `join` (a client asks, and is told, with
+    which round it goes on; it says in `kept` after which it was last kept), `pass` (a client is not
+    selected for round `round`) and `away` (a client leaves for `steps` rounds, from `round` on).
     """
 
     ask: str

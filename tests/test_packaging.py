@@ -56,7 +56,7 @@ def test_the_wheel_declares_the_command_and_the_extras(wheel):
     assert command.value == "experiments.cli:main"
     assert distribution.metadata["Requires-Python"] == ">=3.11"
     assert distribution.metadata["License-Expression"] == "Apache-2.0"
-    assert distribution.metadata.get_all("Provides-Extra") == ["demo", "data", "dev"]
+    assert distribution.metadata.get_all("Provides-Extra") == ["demo", "data", "oracle", "dev"]
 
 
 @pytest.mark.slow

@@ -75,6 +75,7 @@ def test_every_command_stands_in_the_readme():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_readmes_commands_run(desk):
     alone = [command for command in SPLITFL if command.split()[0] not in ("serve", "join")]
     run = None

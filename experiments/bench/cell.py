@@ -2,7 +2,8 @@
 
 A transport block is one coded block on the air, to or from one user in one slot, tries that repeat an older
 one included. The cell is the scenario urban-micro with a hundred users who always have something to send; its
-making (tables, waves) is timed with it. CPU time of one thread.
+making (tables, waves) is timed with it. Without handover: users stay where a neighbour is louder, too, and
+a slot has 11.6 blocks, instead of 10.2 with it. CPU time of one thread.
 """
 
 import os
@@ -49,7 +50,10 @@ def many_users(users: int, *, grant_slots: int = 1) -> Scenario:
     """The street cell with so many users."""
     made = scenario.load("urban-micro")
     return replace(
-        made, place=replace(made.place, users=users), link=replace(made.link, grant_slots=grant_slots)
+        made,
+        place=replace(made.place, users=users),
+        link=replace(made.link, grant_slots=grant_slots),
+        neighbours=replace(made.neighbours, handover=False),
     )
 
 

@@ -85,17 +85,29 @@ class SurvivalConfig:
     together, to where the last checkpoint was made, and wait for it there `patience_s`. A run goes on
     with at least `min_clients`; with fewer it waits for more, so long. Every `checkpoint_every` rounds
     (0: never) server and clients keep what they need to go on from there, to the last bit.
+
+    Limits on the wall clock, each 0 for none: a client that holds others up for longer than `step_s` is
+    lost; whoever has not finished a round after `round_s` is passed over for the rest of it; a run over
+    `run_s` ends, and can be gone on with. In each round `select` of the clients take part (0: all).
     """
 
     on_loss: str = "end"
     min_clients: int = 1
     patience_s: float = 60.0
     checkpoint_every: int = 1
+    step_s: float = 0.0
+    round_s: float = 0.0
+    run_s: float = 0.0
+    select: int = 0
 
     def __post_init__(self) -> None:
         one_of("survival.on_loss", self.on_loss, ("end", "go-on", "go-back"))
         at_least("survival.min_clients", self.min_clients, 1)
         above("survival.patience_s", self.patience_s, 0.0)
         at_least("survival.checkpoint_every", self.checkpoint_every, 0)
+        at_least("survival.step_s", self.step_s, 0.0)
+        at_least("survival.round_s", self.round_s, 0.0)
+        at_least("survival.run_s", self.run_s, 0.0)
+        at_least("survival.select", self.select, 0)
         if self.on_loss == "go-back" and not self.checkpoint_every:
             raise ConfigError("survival.on_loss 'go-back' needs survival.checkpoint_every above 0")

@@ -21,12 +21,14 @@ class Turns:
         self._clients = clients
         self._laps: dict[int, int] = {}
         self._positions: dict[tuple[int, int], int] = {}
+        self._order: list[tuple[int, int]] = []
 
     def begin(self, client: int, laps: int) -> None:
         """This client begins a round of so many laps, the one it begins with included."""
         self._laps[client] = laps
         if len(self._laps) == self._clients:
-            self._positions = {turn: self.base + self._clients + i for i, turn in enumerate(self.order())}
+            self._order = self.order()
+            self._positions = {turn: self.base + self._clients + i for i, turn in enumerate(self._order)}
 
     def laps(self, client: int) -> int | None:
         """How many laps this client's round has; None until it has begun."""
@@ -35,6 +37,14 @@ class Turns:
     def position(self, client: int, lap: int) -> int | None:
         """Where this message stands in the whole run; None while that cannot be known yet."""
         return self.base + client if lap == 0 else self._positions.get((client, lap))
+
+    def whose(self, position: int) -> int | None:
+        """Whose message has this position; None while that cannot be known yet."""
+        place = position - self.base
+        if place < self._clients:
+            return place
+        place -= self._clients
+        return self._order[place][0] if place < len(self._order) else None
 
     def order(self) -> list[tuple[int, int]]:
         """(client, lap) of every message after the beginnings, once all clients have begun."""

@@ -15,6 +15,7 @@ from splitfl.data.share import share
 from splitfl.data.task import Task, load_task
 from splitfl.errors import ConfigError, DataError
 from splitfl.federation.aggregate import aggregator
+from splitfl.federation.selection import Selection
 from splitfl.methods.bounded import Bounded
 from splitfl.methods.holes import refuse_holes
 from splitfl.methods.registry import as_client, check, method
@@ -46,6 +47,7 @@ class Site:
         device_of(config.client)
         device_of(config.server)
         check_link(config)
+        Selection.of(config)
         task = load_task(config.task)
         model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
         check(config, task.kind, model.num_hidden_layers)

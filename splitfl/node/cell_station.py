@@ -106,13 +106,24 @@ class CellStation:
         """See Station: nobody, since a run in a cell ends with the first that is lost."""
         return frozenset()
 
-    def joins(self, client: int) -> int:
+    def joins(self, client: int, kept: int) -> int:
         """See Station."""
         return self._expected[client][0]
 
-    def lost(self, client: int) -> None:
+    def lost(self, client: int, until: int | None = None) -> None:
         """See Station; always ConfigError, for settings that are refused before."""
         raise ConfigError("a run over link.scenario cannot go on without a client")
+
+    def pass_over(self, client: int) -> None:
+        """See Station; always ConfigError."""
+        self.lost(client)
+
+    def awaited(self) -> None:
+        """See Station: settings that ask for this are refused before."""
+
+    def unfinished(self) -> tuple[int, frozenset[int]]:
+        """See Station."""
+        return self._turns.round_index, frozenset(range(self._clients)) - self.left.keys()
 
     def state(self) -> None:
         """See Station: there is no moment between two rounds at which nothing is on the air."""

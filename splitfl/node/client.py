@@ -1,14 +1,13 @@
 """The client's side of every road: drives a method's generator over a connection."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from splitfl.checkpoint import Shelf
+from splitfl.checkpoint import Kept, Shelf
 from splitfl.errors import Again, ConfigError, PeerLost, RunEnded, WireError
 from splitfl.messages import Control, Message, Reply
 from splitfl.methods.seam import ClientMethod
-from splitfl.state import State
 from splitfl.wire import Envelope, Refusal, decode, encode
 
 log = logging.getLogger(__name__)
@@ -42,22 +41,18 @@ class ClientNode:
         What the federation has learnt since then the server tells it; what is lost are steps of its
         own optimiser.
         """
-        state: State = self._first
-        kept = [at for at in self._shelf.rounds() if at < round_index] if self._shelf is not None else []
-        for at in reversed(kept):
-            assert self._shelf is not None
-            try:
-                state = self._shelf.at(at).tensors
-            except ConfigError as error:
-                log.warning("client %d: %s", self.client, error)
-                continue
-            break
-        self._method.restore(state)
+        kept = self._newest(round_index)
+        self._method.restore(kept.tensors if kept is not None else self._first)
+        self._method.take_flops()  # of what goes on without this client nobody hears
+
+    def keep(self, round_index: int) -> None:
+        """Keeps what it is before this round."""
+        if round_index and self._shelf is not None:
+            self._shelf.put(round_index - 1, self._method.state(), {})
 
     def begin(self, round_index: int) -> tuple[Callable[[Reply], Message | None], Message]:
         """Starts a round: what to resume it with a reply, and its first message."""
-        if round_index and self._shelf is not None:
-            self._shelf.put(round_index - 1, self._method.state(), {})
+        self.keep(round_index)
         generator = self._method.round(round_index)
         self._round, self._lap = round_index, -1
 
@@ -73,11 +68,25 @@ class ClientNode:
         """Asks with which round this client goes on, and becomes what it was when that began."""
         self._round, self._lap = 0, JOIN_LAP
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap)
-        told = self.reply(connection.request(encode(Control(ask="join", round=0), envelope)))
+        kept = self._newest()
+        ask = Control(ask="join", round=0, values={"kept": kept.round if kept is not None else -1})
+        told = self.reply(connection.request(encode(ask, envelope)))
         if not isinstance(told, Control) or told.ask != "join":
             raise WireError(f"client {self.client} asked where to go on and got {told!r:.60}")
         self.go_to(told.round)
         return told.round
+
+    def sit_out(self, round_index: int) -> Message:
+        """What to say instead of a round for which this client is not selected."""
+        self.keep(round_index)
+        self._round, self._lap = round_index, -1
+        return Control(ask="pass", round=round_index)
+
+    def leave_for(self, round_index: int, rounds: int) -> Message:
+        """What to say before so many rounds without this client, from this one on; `join` ends them."""
+        self.keep(round_index)
+        self._round, self._lap = round_index, -1
+        return Control(ask="away", round=round_index, steps=rounds)
 
     def frame(self, message: Message) -> bytes:
         """The next message of this round as it travels."""
@@ -103,6 +112,17 @@ class ClientNode:
             )
         return reply
 
+    def _newest(self, before: int | None = None) -> Kept | None:
+        """The last it has kept that can be read, after a round before this one if given."""
+        if self._shelf is None:
+            return None
+        for at in reversed([at for at in self._shelf.rounds() if before is None or at < before]):
+            try:
+                return self._shelf.at(at)
+            except ConfigError as error:
+                log.warning("client %d: %s", self.client, error)
+        return None
+
 
 def run_client(
     node: ClientNode,
@@ -110,13 +130,26 @@ def run_client(
     rounds: int,
     peak_bytes: Callable[[], dict[str, float]],
     on_step: Callable[[int, Message], None],
+    takes_part: Callable[[int], bool] = lambda round_index: True,
+    leaves: Mapping[int, int] | None = None,
 ) -> None:
-    """Takes part in a run of so many rounds from where the server says to its end, then takes leave."""
+    """Takes part in a run of so many rounds from where the server says to its end, then takes leave.
+
+    Only in rounds in which it `takes_part`; where `leaves` names a round it is away for so many from there.
+    """
     while True:
         try:
             for round_index in range(node.join(connection), rounds):
-                _take_part(node, connection, round_index, on_step)
-            break
+                if leaves and round_index in leaves:
+                    message = node.leave_for(round_index, leaves[round_index])
+                    node.reply(connection.request(node.frame(message)))
+                    break
+                if takes_part(round_index):
+                    _take_part(node, connection, round_index, on_step)
+                else:
+                    node.reply(connection.request(node.frame(node.sit_out(round_index))))
+            else:
+                break
         except Again as why:
             log.info("client %d goes back: %s", node.client, why)
     leave = Control(ask="leave", round=rounds, values=peak_bytes())

@@ -126,6 +126,10 @@ class Desk:
         self._air.landed(answering.envelope, arrival, is_lost=isinstance(heard, Lost))
         return answering.frame if heard is answering.reply else encode(heard, answering.envelope)
 
+    def noted(self, event: str, **values: int) -> None:
+        """Something has happened to who takes part."""
+        self._events.write(event, **values)
+
     def begun(self, round_index: int) -> None:
         """Every client has begun this round."""
         self._watcher.begun(round_index)

@@ -63,6 +63,17 @@ class Gate:
             self._admitted = position + 1
             self._condition.notify_all()
 
+    def awaited(self) -> tuple[int, int | None]:
+        """The position that is admitted next, and whose it is, if that is known."""
+        with self._condition:
+            return self._admitted, self._turns.whose(self._admitted)
+
+    @property
+    def round_index(self) -> int:
+        """The round that is not over."""
+        with self._condition:
+            return self._turns.round_index
+
     def begin(self, client: int, laps: int) -> None:
         """This client's round will have so many laps."""
         with self._condition:

@@ -27,6 +27,9 @@ class Guard:
 
         try:
             self._station.handle(frame, answer_once)
+        except Again as error:  # its own client's affair; where it is everybody's, `fail` has said so
+            if not answered:
+                answer(refusal(self.failure or error))
         except Exception as error:  # whatever it is, the peers must not wait for ever
             self.fail(error)
             if not answered:

@@ -1,45 +1,81 @@
 """All clients and the server in one process and one thread: the road that the others must equal."""
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 import torch
 
 from splitfl.config import RunConfig
+from splitfl.federation.selection import Selection
 from splitfl.federation.turns import Turns
 from splitfl.messages import Control, Message, Reply
 from splitfl.node.cell_station import CellStation
 from splitfl.node.client import ClientNode
+from splitfl.node.schedule import Schedule
 from splitfl.node.station import Station
 
 
-def run_inproc(config: RunConfig, nodes: list[ClientNode], station: Station, first_round: int = 0) -> None:
-    """Plays all rounds through the same frames as elsewhere: in turn, or in a cell all at the same time."""
+def run_inproc(
+    config: RunConfig,
+    nodes: list[ClientNode],
+    station: Station,
+    first_round: int = 0,
+    *,
+    schedule: Schedule | None = None,
+    on_round: Callable[[], None] = lambda: None,
+) -> None:
+    """Plays all rounds through the same frames as elsewhere: in turn, or in a cell all at the same time.
+
+    Clients are away as the `schedule` of another run says, if given, other than in a cell. `on_round` is
+    called before each round but in a cell, and may raise.
+    """
     if isinstance(station, CellStation):
         _play_together(config, nodes, station)
         return
     for round_index in range(first_round, config.federation.rounds):
-        _play_round(config, nodes, station, round_index)
+        on_round()
+        _play_round(config, nodes, station, round_index, schedule or Schedule())
     for node in nodes:
         _exchange(config, node, station, Control(ask="leave", round=config.federation.rounds))
 
 
-def _play_round(config: RunConfig, nodes: list[ClientNode], station: Station, round_index: int) -> None:
-    turns = Turns(config.train.seed, round_index, len(nodes), 0)
-    resume = {}
+def _play_round(
+    config: RunConfig, nodes: list[ClientNode], station: Station, round_index: int, schedule: Schedule
+) -> None:
+    turns, selection = Turns(config.train.seed, round_index, len(nodes), 0), Selection.of(config)
+    resume: dict[int, Callable[[Reply], Message | None]] = {}
     pending: dict[int, Message | None] = {}
     for node in nodes:
-        resume[node.client], message = node.begin(round_index)
+        client = node.client
+        if (client, round_index) in schedule.back:
+            _comes_back(node, station, schedule.back[client, round_index])
+        if schedule.absent.get((client, round_index)) == 0:
+            if (client, round_index - 1) not in schedule.absent:
+                node.keep(round_index)
+            message: Message = Control(ask="away", round=round_index)
+        elif selection.takes_part(client, round_index):
+            resume[client], message = node.begin(round_index)
+        else:
+            message = node.sit_out(round_index)
         assert isinstance(message, Control), "a round starts with `begin`"
-        turns.begin(node.client, message.steps + 1)
-        pending[node.client] = message
-    for client in (*range(len(nodes)), *(client for client, _ in turns.order())):
+        turns.begin(client, message.steps + 1)
+        pending[client] = message
+    for client, lap in (*((client, 0) for client in range(len(nodes))), *turns.order()):
+        if lap >= schedule.absent.get((client, round_index), lap + 1):
+            station.pass_over(client)
+            continue
         message_now = pending[client]
         assert message_now is not None, "a client said that it had more to send than it has"
         reply = _exchange(config, nodes[client], station, message_now)
-        with threads(config.client.threads):
-            pending[client] = resume[client](reply)
+        if client in resume:
+            with threads(config.client.threads):
+                pending[client] = resume[client](reply)
+
+
+def _comes_back(node: ClientNode, station: Station, kept: int) -> None:
+    node.go_to(kept + 1)
+    station.joins(node.client, kept)
 
 
 def _play_together(config: RunConfig, nodes: list[ClientNode], station: CellStation) -> None:

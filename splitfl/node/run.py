@@ -71,10 +71,10 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """Whether the last round has been measured and every client has taken leave."""
+        """Whether the last round has been measured and every client has taken leave or is gone."""
         federation = self._site.config.federation
         is_measured = self._last.get("round", -1) + 1 == federation.rounds
-        return is_measured and len(self.station.left) == federation.clients
+        return is_measured and len(self.station.left.keys() | self.station.away) == federation.clients
 
     def trained(self) -> dict[str, Tensor]:
         """Every trainable tensor of the unsplit model as it stands now."""

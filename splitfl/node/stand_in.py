@@ -2,7 +2,10 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
+
+from splitfl.errors import Again
 
 _POLL_S: Final = 0.5  # only to look for a failure; whatever is waited for is notified
 
@@ -15,6 +18,14 @@ class Seats(Protocol):
 
     def pass_over(self, client: int) -> None:
         """Waits for this client's next turn and lets it go by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Away:
+    """From `back_at` on a client has its seat again when it comes for it, from round `until` on without."""
+
+    back_at: int
+    until: int | None
 
 
 class StandIns:
@@ -30,7 +41,7 @@ class StandIns:
         self._rounds = rounds
         self._least = least
         self._condition = threading.Condition()
-        self._away: set[int] = set()
+        self._away: dict[int, _Away] = {}
         self._returning: set[int] = set()
         self._working: set[int] = set()
         self._failure: Exception | None = None
@@ -42,8 +53,13 @@ class StandIns:
             return frozenset(self._away)
 
     def work(self, client: int, turn: Callable[[], None]) -> None:
-        """Takes a turn that the client itself has come for; nobody stands in for it meanwhile."""
+        """Takes a turn that the client itself has come for; nobody stands in for it meanwhile.
+
+        Raises Again for a client that somebody stands in for already.
+        """
         with self._condition:
+            if client in self._away:
+                raise Again(f"the others have gone on without client {client}")
             self._working.add(client)
         try:
             turn()
@@ -52,22 +68,39 @@ class StandIns:
                 self._working.discard(client)
                 self._condition.notify_all()
 
-    def lost(self, client: int) -> None:
-        """This client is gone: its turns go by, until it comes back."""
+    def is_holding_up(self, client: int) -> bool:
+        """Whether others wait, and this client neither does nor has somebody standing in for it."""
         with self._condition:
-            if client in self._away:
-                return
-            self._away.add(client)
-        threading.Thread(
-            target=self._stand_in, args=(client,), name=f"for-client-{client}", daemon=True
-        ).start()
+            return bool(self._working) and client not in self._working and client not in self._away
+
+    def lost(self, client: int, *, back_at: int = 0, until: int | None = None) -> None:
+        """This client is gone: its turns go by, until it comes back, not before round `back_at`.
+
+        From round `until` on its seat is its own again whether it has come or not.
+        """
+        with self._condition:
+            is_known = client in self._away
+            if not is_known or until is None:
+                self._away[client] = _Away(back_at=back_at, until=until)
+        if not is_known:
+            name = f"for-client-{client}"
+            threading.Thread(target=self._stand_in, args=(client,), name=name, daemon=True).start()
 
     def joins(self, client: int) -> int:
-        """The round with which a client that is there again goes on; waits until that is settled."""
+        """The round with which a client that is there again goes on; waits until that is settled.
+
+        What it had begun before it came again goes on without it.
+        """
         with self._condition:
             self._returning.add(client)
             self._condition.notify_all()
-            self._wait(lambda: client not in self._working and self._is_free(client))
+            self._wait(lambda: client not in self._working)
+            round_index, lap = self._seats.expected(client)
+            is_begun = lap > 0 and client not in self._away
+        if is_begun:
+            self.lost(client, until=round_index + 1)
+        with self._condition:
+            self._wait(lambda: self._is_free(client))
             self._returning.discard(client)
         return self._seats.expected(client)[0]
 
@@ -79,28 +112,40 @@ class StandIns:
 
     def _stand_in(self, client: int) -> None:
         try:
-            while self._is_wanted(client):
+            while not self._gives_way(client):
                 self._seats.pass_over(client)
         except Exception as error:  # the run has failed, and whoever waits here must hear of it
             self.fail(error)
         with self._condition:
-            if client in self._returning:
-                self._away.discard(client)
             self._condition.notify_all()
 
     def _is_free(self, client: int) -> bool:
         """Whether nobody stands in for this client, or nothing is left to do for it."""
         return client not in self._away or self._seats.expected(client)[0] >= self._rounds
 
-    def _is_wanted(self, client: int) -> bool:
-        """Whether this client's next turn is to go by; waits while too few are there to begin a round."""
+    def _gives_way(self, client: int) -> bool:
+        """Whether this client's next turn is not to go by; waits while too few are there to begin a round."""
         with self._condition:
             self._wait(lambda: client not in self._working)
             round_index, lap = self._seats.expected(client)
-            if lap or round_index >= self._rounds:
-                return round_index < self._rounds
-            self._wait(lambda: client in self._returning or self._clients - len(self._away) >= self._least)
-            return client not in self._returning
+            if lap:
+                return False
+            self._wait(
+                lambda: (
+                    round_index >= self._rounds
+                    or self._is_back(client, round_index)
+                    or self._clients - len(self._away) >= self._least
+                )
+            )
+            is_back = self._is_back(client, round_index)
+            if is_back:
+                del self._away[client]
+            return is_back or round_index >= self._rounds
+
+    def _is_back(self, client: int, round_index: int) -> bool:
+        away = self._away[client]
+        comes = client in self._returning and round_index >= away.back_at
+        return comes or (away.until is not None and round_index >= away.until)
 
     def _wait(self, is_due: Callable[[], bool]) -> None:
         while not is_due():

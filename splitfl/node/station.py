@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from channel.link import Link
+from splitfl.errors import Again, WireError
 from splitfl.messages import Activation, Control
 from splitfl.methods.seam import Outcome, Ticket
 from splitfl.node.air import Arrival, Departure, crossed
@@ -17,6 +18,7 @@ from splitfl.node.desk import Desk, Posted
 from splitfl.node.gate import Gate
 from splitfl.node.stand_in import StandIns
 from splitfl.state import State, part, tensor_in, under
+from splitfl.wire import encode
 
 Answer = Callable[[bytes], None]
 
@@ -37,11 +39,20 @@ class Station(Protocol):
     def fail(self, error: Exception) -> None:
         """Ends every wait with this error."""
 
-    def joins(self, client: int) -> int:
-        """The round with which this client goes on; waits until that is settled."""
+    def joins(self, client: int, kept: int) -> int:
+        """The round with which this client, kept after round `kept`, goes on; waits until that is settled."""
 
-    def lost(self, client: int) -> None:
-        """This client is gone; the others go on without it until it joins again."""
+    def lost(self, client: int, until: int | None = None) -> None:
+        """This client is gone; the others go on without it until it joins again, or until round `until`."""
+
+    def pass_over(self, client: int) -> None:
+        """Waits for this client's next turn and lets it go by."""
+
+    def awaited(self) -> tuple[int, int] | None:
+        """The client that holds others up, and the position of the message that they wait for."""
+
+    def unfinished(self) -> tuple[int, frozenset[int]]:
+        """The round that is not over, and who is there and has not finished it."""
 
     @property
     def away(self) -> frozenset[int]:
@@ -73,6 +84,8 @@ class LinkStation:
         self._power_w = power_w
         self._next = (0, 0)  # round, and position of its first message
         self._expected = dict.fromkeys(range(clients), (0, 0))
+        self._absent: dict[int, int] = {}  # the last round of which a client has missed turns
+        self._back: dict[int, int] = {}  # after which round a client that has come back was kept
         self._stand_ins = StandIns(self, clients, rounds, least)
 
     @property
@@ -88,7 +101,11 @@ class LinkStation:
             answer(goodbye)
             self.left[posted.envelope.client] = posted.message  # the server may close from here on
             return
-        self._stand_ins.work(posted.envelope.client, lambda: self._take_turn(posted, answer))
+        ask = posted.message.ask if isinstance(posted.message, Control) else ""
+        turn = {"pass": self._sit_out, "away": self._leave_for}.get(ask, self._take_turn)
+        self._stand_ins.work(posted.envelope.client, lambda: turn(posted, answer))
+        if ask == "away":
+            answer(encode(Control(ask="done", round=posted.envelope.round), posted.envelope))
 
     def fail(self, error: Exception) -> None:
         """See Station."""
@@ -100,13 +117,28 @@ class LinkStation:
         """See Station."""
         return self._stand_ins.away
 
-    def joins(self, client: int) -> int:
+    def joins(self, client: int, kept: int) -> int:
         """See Station."""
-        return self._stand_ins.joins(client)
+        round_index = self._stand_ins.joins(client)
+        if kept + 1 != round_index:
+            self._back[client] = kept
+        return round_index
 
-    def lost(self, client: int) -> None:
+    def lost(self, client: int, until: int | None = None) -> None:
         """See Station."""
-        self._stand_ins.lost(client)
+        self._stand_ins.lost(client, until=until)
+
+    def awaited(self) -> tuple[int, int] | None:
+        """See Station."""
+        position, client = self._gate.awaited()
+        is_holding = client is not None and self._stand_ins.is_holding_up(client)
+        return (client, position) if client is not None and is_holding else None
+
+    def unfinished(self) -> tuple[int, frozenset[int]]:
+        """See Station."""
+        round_index, away = self._gate.round_index, self._stand_ins.away
+        late = (client for client, (at, _) in self._expected.items() if at == round_index)
+        return round_index, frozenset(client for client in late if client not in away)
 
     def expected(self, client: int) -> tuple[int, int]:
         """See Seats."""
@@ -114,14 +146,10 @@ class LinkStation:
 
     def pass_over(self, client: int) -> None:
         """See Seats: nobody hears of this turn, as of one whose message was lost."""
-        round_index, lap = self._expected[client]
-        position = self._gate.admit(client, round_index, lap, alone=False)
-        if lap == 0:
-            self._gate.begin(client, 1)
-        self._admitted(position, client, round_index, lap)
-        self._gate.await_commit(position)
-        ticket = Ticket(client=client, round=round_index, lap=lap, position=position)
-        self._commit(ticket, None)
+        round_index = self._expected[client][0]
+        is_first = self._absent.get(client) != round_index
+        self._absent[client] = round_index
+        self._let_pass(client, is_noted=is_first)
 
     def state(self) -> State:
         """See Station."""
@@ -135,9 +163,44 @@ class LinkStation:
         self._expected = dict.fromkeys(self._expected, (round_index, 0))
         self._gate.start_at(round_index, position)
 
+    def _let_pass(self, client: int, *, is_noted: bool) -> None:
+        round_index, lap = self._expected[client]
+        position = self._gate.admit(client, round_index, lap, alone=False)
+        if lap == 0:
+            self._gate.begin(client, 1)
+        self._admitted(position, client, round_index, lap)
+        self._gate.await_commit(position)
+        if is_noted:
+            self._desk.noted("absent", round=round_index, lap=lap, client=client)
+        self._commit(Ticket(client=client, round=round_index, lap=lap, position=position), None)
+
+    def _sit_out(self, posted: Posted, answer: Answer) -> None:
+        """For a client that is not selected; it costs nothing."""
+        self._check_turn(posted)
+        self._let_pass(posted.envelope.client, is_noted=False)
+        answer(encode(Control(ask="done", round=posted.envelope.round), posted.envelope))
+
+    def _leave_for(self, posted: Posted, answer: Answer) -> None:
+        """For a client that will be away for some rounds; `handle` answers once it may ask for its seat."""
+        assert isinstance(posted.message, Control)
+        self._check_turn(posted)
+        round_index = posted.envelope.round
+        self._stand_ins.lost(posted.envelope.client, back_at=round_index + posted.message.steps)
+
+    def _check_turn(self, posted: Posted) -> None:
+        """Again for a message of a round that went on without its client, WireError if it is out of turn."""
+        envelope = posted.envelope
+        client, got = envelope.client, (envelope.round, envelope.lap)
+        if self._absent.get(client, -1) >= envelope.round:
+            raise Again(f"round {envelope.round} has gone on without client {client}")
+        ask = posted.message.ask if isinstance(posted.message, Control) else ""
+        if ask in ("pass", "away") and (envelope.lap or got != self._expected.get(client)):
+            raise WireError(f"client {client} cannot say {ask!r} in round {got[0]} at message {got[1]}")
+
     def _take_turn(self, posted: Posted, answer: Answer) -> None:
         gate, message, envelope = self._gate, posted.message, posted.envelope
         client, round_index, lap = envelope.client, envelope.round, envelope.lap
+        self._check_turn(posted)
         position = gate.admit(client, round_index, lap, alone=not isinstance(message, Activation))
         arrival = self._cross(self._desk.leaves(posted))
         if isinstance(message, Control) and message.ask == "begin":
@@ -146,6 +209,8 @@ class LinkStation:
         ticket = Ticket(client=client, round=round_index, lap=lap, position=position)
         outcome = self._desk.compute(ticket, posted, arrival)
         gate.await_commit(position)
+        if lap == 0 and client in self._back:
+            self._desk.noted("back", round=round_index, client=client, kept=self._back.pop(client))
         answer(self._answer(posted, arrival, outcome))
         self._commit(ticket, outcome)
 

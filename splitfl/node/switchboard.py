@@ -11,7 +11,7 @@ from splitfl.messages import Control
 from splitfl.node.client import JOIN_LAP
 from splitfl.node.guard import Guard, refusal
 from splitfl.node.station import Answer, Station
-from splitfl.wire import encode
+from splitfl.wire import decode, encode
 from splitfl.wire.frame import envelope_of
 
 _NOT_YET = Again("the run is about to go on from its last checkpoint")
@@ -66,7 +66,10 @@ class Switchboard:
                 return refusal(self._failure or _NOT_YET)
             station = self._line[1]
         try:
-            round_index = station.joins(client)
+            asked, _ = decode(frame)
+            if not isinstance(asked, Control):
+                raise WireError(f"client {client} asks where to go on with a {type(asked).__name__}")
+            round_index = station.joins(client, int(asked.values.get("kept", -1)))
         except Exception as error:  # the run has failed while this client waited to come back
             return refusal(error)
         with self._condition:

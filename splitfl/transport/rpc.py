@@ -4,11 +4,10 @@ RPC unpickles what it receives, so whoever reaches the port can run code here: c
 networks only. Frames themselves are bytes of our own format and are never unpickled.
 
 The server's process hosts the key-value store at which everybody meets. A client reads
-there what is to be run and claims its number before it enters the RPC group.
+there what is to be run, enters the group and asks for its number.
 """
 
 import json
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -18,8 +17,9 @@ import torch
 from torch.distributed import TCPStore, rpc  # type: ignore[attr-defined]  # it does not list them
 from torch.futures import Future
 
+from splitfl.transport.attendance import Attendance
 from splitfl.transport.interfaces import listening_address, refuse_taken
-from splitfl.transport.rpc_group import SERVER, enter_group, leave_group, refuse_second_run
+from splitfl.transport.rpc_group import SERVER, enter_group, leave_group
 from splitfl.transport.seam import Handler, PeerChange
 from splitfl.transport.versions import versions
 
@@ -27,20 +27,18 @@ _serving: dict[str, "RpcServer"] = {}  # RPC calls module functions, and knows o
 
 
 class RpcServer:
-    """The server's end: a meeting point first, then a group with one member for each client."""
+    """The server's end: a meeting point, and the middle of a star of clients."""
 
     def __init__(self, host: str, port: int, clients: int, timeout_s: float, join_timeout_s: float) -> None:
         """Raises ConfigError for an address that cannot be published and a port that is taken."""
-        refuse_second_run()
         self.host = listening_address(host)
         self.clients = clients
         self.timeout_s = timeout_s
         self.join_timeout_s = join_timeout_s
-        self.heard_s: dict[int, float] = {}
         self.handler: Handler | None = None
-        self._came: list[int] = []
-        self._gone: set[int] = set()
-        self.executor = ThreadPoolExecutor(clients + 1, thread_name_prefix="station")
+        self.attendance = Attendance(clients, timeout_s)
+        # One more for each client, since what a lost process asked for may still be at work.
+        self.executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="station")
         refuse_taken(self.host, port)
         self._store = TCPStore(
             self.host,
@@ -51,6 +49,8 @@ class RpcServer:
             multi_tenant=True,
         )
         self.port = self._store.port
+        enter_group(self._store, SERVER, 0, self.host, timeout_s)
+        _serving[SERVER] = self
 
     @property
     def address(self) -> str:
@@ -70,34 +70,21 @@ class RpcServer:
 
     def missing(self) -> list[int]:
         """See ServerEnd."""
-        return [
-            client for client in range(self.clients) if not self._store.check([f"splitfl/ready/{client}"])
-        ]
+        return self.attendance.missing()
 
     def start(self, handler: Handler) -> None:
-        """Enters the group with all clients; answers frames from now on, in threads."""
+        """See ServerEnd."""
         self.handler = handler
-        _serving[SERVER] = self
-        self.heard_s = dict.fromkeys(range(self.clients), time.monotonic())
+        self.attendance.begin()
         self._store.set("splitfl/go", "1")
-        enter_group(self._store, SERVER, 0, self.clients + 1, self.host, self.timeout_s)
-        self._came = list(range(self.clients))
 
     def silent(self) -> list[int]:
-        """See ServerEnd: of whom nothing was heard for `timeout_s`."""
-        now_s = time.monotonic()
-        return [client for client, heard_s in self.heard_s.items() if now_s - heard_s > self.timeout_s]
+        """See ServerEnd."""
+        return self.attendance.silent()
 
     def changes(self) -> list[PeerChange]:
-        """See ServerEnd. Who is gone cannot come back into a group of RPC."""
-        reason = f"nothing was heard of it for {self.timeout_s:g} s"
-        gone = sorted(set(self.silent()) - self._gone)
-        self._gone.update(gone)
-        came, self._came = self._came, []
-        return [
-            *(PeerChange(client=client, is_here=True, session=1, reason="it entered") for client in came),
-            *(PeerChange(client=client, is_here=False, session=1, reason=reason) for client in gone),
-        ]
+        """See ServerEnd."""
+        return self.attendance.changes()
 
     def stop(self) -> None:
         """Leaves the group without waiting for anybody."""
@@ -106,13 +93,19 @@ class RpcServer:
         self.executor.shutdown(wait=False, cancel_futures=True)
 
 
+Answered = torch.Tensor | str
+"""The bytes of an answer, or why there is none."""
+
+
 @rpc.functions.async_execution  # type: ignore[untyped-decorator]
-def answer_request(client: int, payload: torch.Tensor) -> Future[torch.Tensor]:
+def answer_request(client: int, session: int, payload: torch.Tensor) -> Future[Answered]:
     """Runs in the server, called by clients."""
-    future: Future[torch.Tensor] = Future()
+    future: Future[Answered] = Future()
     server = _serving[SERVER]
-    server.heard_s[client] = time.monotonic()
-    assert server.handler is not None
+    out = server.attendance.hear(client, session)
+    if out or server.handler is None:
+        future.set_result(out or f"client {client} asked before it was let go")
+        return future
 
     def answer(frame: bytes) -> None:
         future.set_result(torch.frombuffer(bytearray(frame), dtype=torch.uint8))
@@ -121,6 +114,21 @@ def answer_request(client: int, payload: torch.Tensor) -> Future[torch.Tensor]:
     return future
 
 
-def hear_beat(client: int) -> None:
-    """Runs in the server, called by clients: a sign of life."""
-    _serving[SERVER].heard_s[client] = time.monotonic()
+def admit(client: int, waited_s: float) -> int:
+    """Runs in the server, called by who wants to be this client; see Attendance."""
+    return _serving[SERVER].attendance.admit(client, waited_s)
+
+
+def hear_beat(client: int, session: int) -> str:
+    """Runs in the server, called by clients: a sign of life; see Attendance."""
+    return _serving[SERVER].attendance.hear(client, session)
+
+
+def hear_ready(client: int, session: int) -> str:
+    """Runs in the server, called by clients that may be let go; see Attendance."""
+    return _serving[SERVER].attendance.ready(client, session)
+
+
+def hear_leave(client: int, session: int) -> None:
+    """Runs in the server, called by clients that go."""
+    _serving[SERVER].attendance.leave(client, session)

@@ -1,4 +1,4 @@
-"""PyTorch RPC, a client's side: finds the server's store, then enters the group that meets there."""
+"""PyTorch RPC, a client's side: finds the server's store, enters the group there, asks for its number."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -14,16 +14,17 @@ from typing import Any, Final
 import torch
 from torch.distributed import DistError, TCPStore, rpc  # type: ignore[attr-defined]  # it does not list them
 
-from splitfl.errors import ConfigError, PeerLost, Timeout
+from splitfl.errors import ConfigError, PeerLost, RunEnded, Timeout
+from splitfl.transport.attendance import REFUSED, WAIT, beat_s
 from splitfl.transport.interfaces import address_towards
-from splitfl.transport.rpc import answer_request, hear_beat
-from splitfl.transport.rpc_group import SERVER, enter_group, leave_group, refuse_second_run
+from splitfl.transport.rpc import admit, answer_request, hear_beat, hear_leave, hear_ready
+from splitfl.transport.rpc_group import SERVER, enter_group, leave_group
 from splitfl.transport.versions import check_same, versions
 
 log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.1
-_BEAT_S: Final = 5.0
+_LEAVE_S: Final = 1.0
 
 
 class RpcClient:
@@ -34,12 +35,11 @@ class RpcClient:
     """
 
     def __init__(self, host: str, port: int, client: int, timeout_s: float) -> None:
-        """Finds the server and reads what is to be run.
+        """Finds the server, reads what is to be run, and becomes this client there.
 
         Raises Timeout where nobody listens, ConfigError where the two sides do not fit or
-        another has come as this client already.
+        another is this client already.
         """
-        refuse_second_run()
         self._host, self._port, self._client = host, port, client
         _await_listener(host, port, timeout_s)
         self._store, hello = _found(host, port, timeout_s)
@@ -49,31 +49,33 @@ class RpcClient:
         self.experiment: dict[str, Any] = hello["experiment"]
         self._join_timeout_s = float(hello["join_timeout_s"])
         self._over = threading.Event()
-        self._is_in = False
         self._lost: PeerLost | None = None
-        if self._store.add(f"splitfl/claim/{client}", 1) > 1:
-            self.leave()
-            raise ConfigError(f"another client {client} has joined {host}:{port} already")
+        try:
+            rank = self._store.add("splitfl/entrants", 1)
+            own = address_towards(host, port)
+            enter_group(self._store, f"client{client}:{rank}", rank, own, self.timeout_s)
+        except DistError as error:
+            raise self._gone(error) from None
+        try:
+            self._session = self._admitted()
+        except BaseException:
+            leave_group()
+            raise
+        threading.Thread(target=self._beat, name="signs-of-life", daemon=True).start()
 
     def enter(self) -> None:
-        """Says that this client is ready, waits for the others, and enters the group with them.
-
-        The group's own rendezvous would give up on clients that come minutes apart.
-        """
+        """See ClientEnd."""
+        self._obey(self._call(hear_ready, self._session))
+        deadline_s = time.monotonic() + self._join_timeout_s
         try:
-            self._store.set(f"splitfl/ready/{self._client}", "1")
-            deadline_s = time.monotonic() + self._join_timeout_s
             while not self._store.check(["splitfl/go"]):
+                if self._lost is not None:
+                    raise self._lost
                 if time.monotonic() > deadline_s:
                     raise Timeout(f"the other clients did not come within {self._join_timeout_s:g} s")
                 time.sleep(_POLL_S)
         except DistError as error:
             raise self._gone(error) from None
-        self._is_in = True
-        own = address_towards(self._host, self._port)
-        name, rank = f"client-{self._client}", self._client + 1
-        enter_group(self._store, name, rank, self._clients + 1, own, self.timeout_s)
-        threading.Thread(target=self._beat, name="signs-of-life", daemon=True).start()
 
     def request(self, frame: bytes) -> bytes:
         """The server's answer; Timeout or PeerLost where none comes."""
@@ -82,7 +84,9 @@ class RpcClient:
             payload = torch.frombuffer(frame, dtype=torch.uint8)
         answered = threading.Event()
         try:
-            future = rpc.rpc_async(SERVER, answer_request, args=(self._client, payload), timeout=0)
+            future = rpc.rpc_async(
+                SERVER, answer_request, args=(self._client, self._session, payload), timeout=0
+            )
             future.add_done_callback(lambda _: answered.set())
             while not answered.wait(_POLL_S):
                 if self._lost is not None:
@@ -92,26 +96,51 @@ class RpcClient:
             reply = future.value()
         except RuntimeError as error:
             raise self._lost or self._gone(error) from None
+        if isinstance(reply, str):
+            self._obey(self._call(hear_beat, self._session))
+            raise PeerLost(f"the server at {self._host}:{self._port} will not go on: {reply}")
         assert isinstance(reply, torch.Tensor)
         return reply.numpy().tobytes()
 
     def leave(self) -> None:
-        """Leaves without waiting for anybody; one that never entered may come again."""
+        """See ClientEnd."""
+        if self._over.is_set():
+            return
         self._over.set()
-        if self._is_in:
-            leave_group()
-        else:
-            with suppress(DistError):
-                self._store.add(f"splitfl/claim/{self._client}", -1)
+        if self._lost is None:
+            with suppress(PeerLost):
+                self._call(hear_leave, self._session, timeout_s=min(self.timeout_s, _LEAVE_S))
+        leave_group()
+
+    def _admitted(self) -> int:
+        """The session that this process is, once whoever had its number is known to be gone."""
+        began_s = time.monotonic()
+        while (session := int(self._call(admit, time.monotonic() - began_s))) == WAIT:
+            time.sleep(_POLL_S)
+        if session == REFUSED:
+            raise ConfigError(f"another client {self._client} has joined {self._host}:{self._port} already")
+        return session
 
     def _beat(self) -> None:
-        while not self._over.wait(min(_BEAT_S, self.timeout_s / 4)):
+        while not self._over.wait(beat_s(self.timeout_s)):
             try:
-                rpc.rpc_sync(SERVER, hear_beat, args=(self._client,), timeout=self.timeout_s)
-            except RuntimeError as error:
+                self._obey(self._call(hear_beat, self._session))
+            except PeerLost as lost:
                 if not self._over.is_set():
-                    self._lost = self._gone(error)
+                    self._lost = lost
                 return
+
+    def _call(self, function: Callable[..., Any], *arguments: Any, timeout_s: float | None = None) -> Any:
+        try:
+            patience_s = timeout_s or self.timeout_s
+            return rpc.rpc_sync(SERVER, function, args=(self._client, *arguments), timeout=patience_s)
+        except RuntimeError as error:
+            raise self._gone(error) from None
+
+    def _obey(self, refusal: str) -> None:
+        """Raises why this process is out of the run, where the server says so."""
+        if refusal:
+            raise RunEnded(f"the server at {self._host}:{self._port} ended it: {refusal}")
 
     def _gone(self, error: RuntimeError) -> PeerLost:
         reason = _first_line(error)

@@ -37,7 +37,7 @@ def test_who_else_is_there_changes_no_users_sinr(name):
 @pytest.mark.parametrize(
     ("name", "sinr_db"),
     [
-        ("urban-micro", (-0.28981434, 20.15537554, 12.95548195)),
+        ("urban-micro", (1.63944268, 20.15537554, 12.95548195)),
         ("vehicular", (27.39458118, 28.63816925, 38.11053420)),
         ("colosseum-taps", (5.89705106, 23.11328684, 14.64209098)),
     ],

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -125,3 +127,25 @@ def test_a_file_of_taps_stands_beside_its_scenario_and_is_one_by_itself(tmp_path
         for one in (made, scenario.load(str(tmp_path / "s.toml")), scenario.load(str(tmp_path / "x.npz")))
     ]
     assert levels[0] == levels[1] == levels[2]
+
+
+def test_users_stand_where_no_neighbour_is_heard_better():
+    made = scenario.load("urban-macro-edge")
+    air = cell_of(replace(made, place=replace(made.place, users=100))).airs["down"]
+    place_U2 = air.place_U2(0)
+    others_S2 = np.stack([one.place_2 for one in air.disturbances])
+    assert len(others_S2) == 6
+    assert np.all(air.ground.gain(place_U2) >= air.ground.far_gain(place_U2, others_S2).max(axis=1))
+    # Of seven equally loud at most: 10 log10 (1 / (6 load)).
+    assert air.mean_sinr_db(0).min() > -10.0 * np.log10(6.0 * made.neighbours.load) - 0.5
+    distance_m = np.hypot(*place_U2.T)
+    assert (distance_m.min() >= 200.0, distance_m.max() <= 290.0) == (True, True)
+
+
+def test_a_place_that_a_neighbour_serves_everywhere_is_refused():
+    made = parse(
+        "[place]\nenvironment = 'log-distance'\nexponent = 3.0\ninner_m = 400.0\nradius_m = 401.0\n"
+        "[neighbours]\nrings = 1\nspacing_m = 300.0"
+    )
+    with pytest.raises(BadParameter, match="points where no neighbour is heard better, got none in 1000"):
+        cell_of(made)

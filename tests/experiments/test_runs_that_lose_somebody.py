@@ -1,4 +1,4 @@
-"""Whole runs over one port whose processes are killed: they go on, and end with the same bits."""
+"""Whole runs whose processes are killed: they go on, and end with the same bits."""
 
 import json
 import os
@@ -92,8 +92,9 @@ def undisturbed(start: Start, place: Path, folder: Path, **tables: dict[str, Any
     return story(folder)
 
 
+@pytest.mark.parametrize("transport", ["grpc", "rpc"])
 def test_all_go_back_where_a_client_is_killed_and_end_with_the_same_bits(
-    start: Start, place: Path, tmp_path: Path
+    start: Start, place: Path, tmp_path: Path, transport: str
 ) -> None:
     back = {"survival": {"on_loss": "go-back"}}
 
@@ -103,7 +104,7 @@ def test_all_go_back_where_a_client_is_killed_and_end_with_the_same_bits(
             client_of(command, client).kill()
 
     (tmp_path / "broken").mkdir()
-    experiment = settings(place, tmp_path / "broken", **back)
+    experiment = settings(place, tmp_path / "broken", transport, **back)
     command = play(start, tmp_path / "broken", experiment, kill)
     assert command.code() == 0, command.complained()
     assert "back to the last checkpoint" in command.complained()
@@ -126,15 +127,16 @@ def test_a_server_that_is_killed_and_resumed_ends_with_the_same_bits(
     assert story(tmp_path / "broken") == undisturbed(start, place, tmp_path / "whole")
 
 
+@pytest.mark.parametrize("transport", ["grpc", "rpc"])
 def test_the_others_go_on_without_a_client_until_it_is_back(
-    start: Start, place: Path, tmp_path: Path
+    start: Start, place: Path, tmp_path: Path, transport: str
 ) -> None:
     def kill(command: Command) -> None:
         await_round(tmp_path / "broken", 3, command)
         client_of(command, 1).send_signal(signal.SIGKILL)
 
     (tmp_path / "broken").mkdir()
-    experiment = settings(place, tmp_path / "broken", survival={"on_loss": "go-on"})
+    experiment = settings(place, tmp_path / "broken", transport, survival={"on_loss": "go-on"})
     command = play(start, tmp_path / "broken", experiment, kill)
     assert command.code() == 0, command.complained()
     rows = story(tmp_path / "broken")

@@ -53,6 +53,7 @@ def test_the_shares_of_a_round_add_up(tmp_path: Path) -> None:
     shares = uplink_share.shares_of(path, 2)
     expected = {"round_s": 10.0, "up": 0.3, "down": 0.05, "client": 0.05, "waiting": 0.6}
     assert shares == pytest.approx(expected)
+    assert uplink_share.mean_of([shares, {**shares, "up": 0.5}])["up"] == pytest.approx(0.4)
     assert uplink_share.table({"lab-wifi": shares}).splitlines()[1].split()[:4] == [
         "lab-wifi",
         "10",

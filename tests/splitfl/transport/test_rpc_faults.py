@@ -1,11 +1,8 @@
 """What RPC makes of peers that never come, and of servers that are none."""
 
 import socket
-import sys
 import threading
 import time
-from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -24,24 +21,15 @@ def server() -> Any:
     made.stop()
 
 
-def test_a_client_reads_what_is_to_be_run(server: RpcServer) -> None:
-    client = RpcClient("127.0.0.1", server.port, 1, 5.0)
-    assert client.experiment == {"federation": {"clients": 2}}
-    assert client.timeout_s == 2.0
-    assert server.missing() == [0, 1]
-
-
-def test_two_clients_of_one_number_are_one_too_many(server: RpcServer) -> None:
-    RpcClient("127.0.0.1", server.port, 1, 5.0)
-    with pytest.raises(ConfigError, match=r"another client 1 has joined 127.0.0.1:\d+ already"):
-        RpcClient("127.0.0.1", server.port, 1, 5.0)
-    RpcClient("127.0.0.1", server.port, 0, 5.0)
-
-
 @pytest.mark.parametrize("number", [-1, 2])
 def test_a_client_that_the_experiment_does_not_have_is_refused(server: RpcServer, number: int) -> None:
     with pytest.raises(ConfigError, match=rf"the client must lie in 0..1, got {number}"):
         RpcClient("127.0.0.1", server.port, number, 5.0)
+
+
+def test_a_process_serves_one_run_at_a_time_over_rpc(server: RpcServer) -> None:
+    with pytest.raises(ConfigError, match="PyTorch RPC carries one run a process"):
+        RpcServer("127.0.0.1", 0, 2, 2.0, 4.0)
 
 
 def test_a_port_that_is_taken_is_named(server: RpcServer) -> None:
@@ -91,48 +79,3 @@ def test_a_server_that_hangs_up_is_told_apart() -> None:
         threading.Thread(target=hang_up, daemon=True).start()
         with pytest.raises(PeerLost, match="answers, but not as a splitfl server does"):
             RpcClient("127.0.0.1", port, 0, 0.5)
-
-
-ENTERS = """
-import sys
-from splitfl.transport.rpc import RpcServer
-from splitfl.transport.rpc_client import RpcClient
-port, number = map(int, sys.argv[1:])
-try:
-    if number < 0:
-        server = RpcServer("127.0.0.1", 0, 2, 2.0, 10.0)
-        server.offer({})
-        print(server.port, flush=True)
-        while server.missing():
-            pass
-        server.start(lambda client, frame, answer: None)
-    else:
-        RpcClient("127.0.0.1", port, number, 5.0).enter()
-except Exception as error:
-    print(type(error).__name__, error)
-"""
-
-
-@pytest.mark.slow
-def test_who_dies_before_it_enters_the_group_is_missed_in_time(start: Any, tmp_path: Path) -> None:
-    """Client 1 says that it is ready and is never seen again: torch itself would wait for 24 days."""
-
-    def enter(port: int, number: int) -> tuple[Popen[bytes], Path]:
-        said = tmp_path / f"said.{number}"
-        words = (sys.executable, "-c", ENTERS, str(port), str(number))
-        return start(*words, output=said, TORCH_CPP_LOG_LEVEL="ERROR"), said
-
-    server, server_said = enter(0, -1)
-    while not server_said.read_text().endswith("\n"):
-        assert server.poll() is None
-        time.sleep(0.1)
-    port = int(server_said.read_text())
-    gone = RpcClient("127.0.0.1", port, 1, 5.0)
-    gone._store.set("splitfl/ready/1", "1")
-    client, client_said = enter(port, 0)
-    assert (server.wait(timeout=60), client.wait(timeout=10)) == (0, 0)
-    assert (
-        f"PeerLost server could not enter the RPC group at 127.0.0.1:{port} within 2 s"
-        in server_said.read_text()
-    )
-    assert f"PeerLost client-0 could not enter the RPC group at 127.0.0.1:{port}" in client_said.read_text()

@@ -50,7 +50,7 @@ def in_thread(work: Callable[..., Any], *arguments: Any) -> "Any":
     return ThreadPoolExecutor(1).submit(work, *arguments)
 
 
-@but_for_rpc
+@everywhere
 def test_a_client_reads_what_is_to_be_run_and_is_missing_until_it_is_ready(place: Place) -> None:
     server = place.server()
     client = place.client(server.address(), 1)
@@ -115,14 +115,14 @@ def test_an_answer_may_take_longer_than_the_time_after_which_a_silent_server_is_
     assert held.result(10) == b"hold on"
 
 
-@but_for_rpc
+@everywhere
 def test_clients_that_do_not_come_are_not_waited_for_for_ever(place: Place) -> None:
     server = place.server(join_timeout_s=0.5)
     with pytest.raises(Timeout, match=r"the other clients did not come within 0.5 s"):
         place.client(server.address(), 0).enter()
 
 
-@but_for_rpc
+@everywhere
 def test_a_client_that_does_not_keep_to_the_rules_is_told_so_and_ends(place: Place) -> None:
     server = place.server()
     hasty = place.client(server.address(), 0)
@@ -131,7 +131,7 @@ def test_a_client_that_does_not_keep_to_the_rules_is_told_so_and_ends(place: Pla
     assert place.client(server.address(), 1).experiment()
 
 
-@but_for_rpc
+@everywhere
 def test_two_clients_of_one_number_are_one_too_many(place: Place) -> None:
     server = place.server()
     first = place.client(server.address(), 1)
@@ -149,7 +149,7 @@ def test_a_client_that_the_experiment_does_not_have_is_refused(place: Place, num
         place.client(server.address(), number)
 
 
-@but_for_rpc
+@everywhere
 def test_a_client_that_left_before_the_start_may_come_again(place: Place) -> None:
     server = place.server()
     entering = in_thread(place.client(server.address(), 1).experiment)
@@ -201,8 +201,6 @@ def test_a_client_that_dies_is_missed_and_the_others_go_on(place: Place, phase: 
     other = place.client(server.address(), 0)
     if phase == "before it enters":
         mortal.kill()
-        if place.name == "rpc":
-            pytest.skip("of RPC test_rpc_faults shows this")
         until(lambda: server.missing() == [0, 1])
         again = until_admitted(place, server, 1)
         go(server, other, again)
@@ -311,7 +309,7 @@ def test_a_connection_that_is_dead_without_a_word_is_given_up_for_another(place:
 
 
 @pytest.mark.slow
-@where_broken_connections_are_gone_on_from
+@everywhere
 def test_a_killed_clients_number_may_be_taken_by_a_new_process(place: Place) -> None:
     server = place.server()
     mortal = place.client(server.address(), 1, is_far=True)

@@ -1,0 +1,83 @@
+"""Whole runs that a person interrupts, or that take longer than their settings allow."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from splitfl.checkpoint import Shelf
+from tests.command import Start, splitfl
+from tests.experiments.test_runs_that_lose_somebody import (
+    ROUNDS,
+    await_round,
+    client_of,
+    place,
+    run_folder,
+    settings,
+    story,
+    undisturbed,
+)
+
+__all__ = ["place"]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("transport", ["inproc", "grpc"])
+def test_an_interrupted_run_has_a_checkpoint_and_is_gone_on_with_to_the_same_bits(
+    start: Start, place: Path, tmp_path: Path, transport: str
+) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    command = splitfl(start, folder, "run", settings(place, folder, transport), "--out", folder / "runs")
+    await_round(folder, 4, command)
+    command.process.send_signal(signal.SIGINT)
+    assert command.code() == 1
+    assert "Error: interrupted" in command.complained()
+    assert "Traceback" not in command.complained()
+    assert Shelf(run_folder(folder) / "checkpoint").rounds()
+    resumed = splitfl(start, tmp_path, "resume", run_folder(folder))
+    assert resumed.code() == 0, resumed.complained()
+    assert story(folder) == undisturbed(start, place, tmp_path / "whole")
+
+
+def test_a_second_interrupt_ends_a_run_at_once(start: Start, place: Path, tmp_path: Path) -> None:
+    command = splitfl(start, tmp_path, "run", settings(place, tmp_path), "--out", tmp_path / "runs")
+    await_round(tmp_path, 3, command)
+    stopped = client_of(command, 0)
+    stopped.suspend()  # so that it does not hear that it is to end
+    command.process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    command.process.send_signal(signal.SIGINT)
+    assert command.code(4.0) != 0
+    stopped.kill()
+
+
+def test_a_run_over_its_time_ends_with_a_sentence_and_is_gone_on_with(
+    start: Start, place: Path, tmp_path: Path
+) -> None:
+    experiment = settings(place, tmp_path, "inproc", survival={"run_s": 0.05})
+    command = splitfl(start, tmp_path, "run", experiment, "--out", tmp_path / "runs")
+    assert command.code() == 1
+    assert "Error: the run took longer than survival.run_s, 0.05 s" in command.complained()
+
+
+def test_a_client_that_holds_the_others_up_is_lost_and_comes_back(
+    start: Start, place: Path, tmp_path: Path
+) -> None:
+    survival = {"on_loss": "go-on", "step_s": 1.0}
+    experiment = settings(place, tmp_path, survival=survival)
+    command = splitfl(start, tmp_path, "run", experiment, "--out", tmp_path / "runs")
+    await_round(tmp_path, 3, command)
+    slow = client_of(command, 1)
+    slow.suspend()
+    await_round(tmp_path, 8, command)
+    slow.resume()
+    assert command.code() == 0, command.complained()
+    assert "client 1 held up others for 1 s (survival.step_s) and is lost" in command.complained()
+    rows = story(tmp_path)
+    assert {row["client"] for row in rows if row["event"] == "absent"} == {1}
+    assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 0} == set(
+        range(ROUNDS)
+    )

@@ -1,0 +1,226 @@
+"""A run that lost clients is, to the last bit, the in-process run with the same absences."""
+
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from splitfl.checkpoint import Shelf
+from splitfl.config import RunConfig
+from splitfl.errors import PeerLost
+from splitfl.federation.selection import Selection
+from splitfl.node.build import Site
+from splitfl.node.client import ClientNode, run_client
+from splitfl.node.guard import Guard
+from splitfl.node.inproc import run_inproc
+from splitfl.node.run import Run
+from splitfl.node.schedule import Schedule
+from splitfl.node.switchboard import Switchboard
+from tests.splitfl import toy
+from tests.splitfl.node.test_survival import Silent, Wire, nodes_of, story
+
+CLIENTS, ROUNDS = 3, 6
+
+Trained = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model", is_base=True)
+    toy.data(folder / "data.tsv", rows=60)
+    return folder
+
+
+def site_of(place: Path, method: str = "sfl-v2", **survival: Any) -> Site:
+    return Site.of(
+        toy.config(
+            place,
+            method={"name": method},
+            federation={"clients": CLIENTS, "rounds": ROUNDS, "local_steps": 2},
+            survival={"on_loss": "go-on", **survival},
+        )
+    )
+
+
+class Slow(Wire):
+    """Waits, once, before it sends its message of this number, until it is told to go on."""
+
+    def __init__(self, board: Switchboard, number: int) -> None:
+        super().__init__(board)
+        self.number, self.stopped, self.go = number, threading.Event(), threading.Event()
+
+    def request(self, frame: bytes) -> bytes:
+        if self.number == 0:
+            self.stopped.set()
+            assert self.go.wait(60)
+        self.number -= 1
+        return super().request(frame)
+
+
+class Client(threading.Thread):
+    """A client's life on a wire."""
+
+    def __init__(
+        self, node: ClientNode, wire: Wire, config: RunConfig, leaves: dict[int, int] | None = None
+    ) -> None:
+        super().__init__(daemon=True)
+        self.args = node, wire, config, leaves
+        self.failure: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        node, wire, config, leaves = self.args
+        takes_part = Selection.of(config).takes_part
+        try:
+            run_client(
+                node,
+                wire,
+                config.federation.rounds,
+                dict,
+                lambda round_index, message: None,
+                lambda round_index: takes_part(node.client, round_index),
+                leaves,
+            )
+        except Exception as error:
+            self.failure = error
+
+
+def end(clients: list[Client]) -> None:
+    for client in clients:
+        client.join(60)
+        assert not client.is_alive()
+        assert client.failure is None
+
+
+def replay(site: Site, folder: Path, rows: list[dict[str, Any]]) -> Trained:
+    folder.mkdir()
+    with Run(site, folder, Silent()) as run:
+        run_inproc(site.config, nodes_of(site, folder), run.station, schedule=Schedule.read(rows))
+        return run.trained()
+
+
+def assert_is_replayed(site: Site, tmp_path: Path, trained: Trained) -> list[dict[str, Any]]:
+    rows = story(tmp_path / "threads")
+    again = replay(site, tmp_path / "replay", rows)
+    assert all(torch.equal(again[name], value) for name, value in trained.items())
+    assert story(tmp_path / "replay") == rows
+    return rows
+
+
+def play_with_kills(site: Site, folder: Path, chance: random.Random) -> Trained:
+    """Every client but the first is cut at random, told of as lost, and comes back with its shelf alone."""
+    folder.mkdir()
+    board = Switchboard()
+    with Run(site, folder, Silent()) as run:
+        board.connect(Guard(run.station), run.station)
+        loading = threading.Lock()  # a client's model is drawn from torch's own stream, which threads share
+
+        def life(client: int) -> None:
+            left = chance.randrange(2, 12) if client else None
+            while True:
+                with loading:
+                    node = nodes_of(site, folder)[client]
+                one = Client(node, Wire(board, left), site.config)
+                one.join(60)
+                if one.failure is None:
+                    return
+                assert isinstance(one.failure, PeerLost)
+                run.station.lost(client)
+                left = chance.randrange(4, 20)
+
+        lives = [threading.Thread(target=life, args=(client,)) for client in range(CLIENTS)]
+        for one in lives:
+            one.start()
+        for one in lives:
+            one.join(120)
+            assert not one.is_alive()
+        return run.trained()
+
+
+@pytest.mark.parametrize("method", ["sfl-v2", "decomfl"])
+def test_a_run_that_lost_clients_is_the_in_process_run_of_the_same_events(
+    place: Path, tmp_path: Path, method: str
+) -> None:
+    site = site_of(place, method)
+    trained = play_with_kills(site, tmp_path / "threads", random.Random(5))
+    rows = assert_is_replayed(site, tmp_path, trained)
+    assert any(row["event"] == "absent" for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sfl-v2", "sfl-v1", "decomfl", "fedlora", "cse-fsl"])
+def test_whoever_is_killed_whenever_the_events_tell_it_all(place: Path, tmp_path: Path, method: str) -> None:
+    for seed in range(4):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        site = site_of(place, method)
+        assert_is_replayed(site, folder, play_with_kills(site, folder / "threads", random.Random(seed)))
+
+
+@pytest.mark.parametrize("method", ["sfl-v2", "decomfl"])
+def test_a_client_leaves_for_some_rounds_and_comes_back(place: Path, tmp_path: Path, method: str) -> None:
+    site, board = site_of(place, method), Switchboard()
+    folder = tmp_path / "threads"
+    folder.mkdir()
+    with Run(site, folder, Silent()) as run:
+        board.connect(Guard(run.station), run.station)
+        end(
+            [
+                Client(n, Wire(board), site.config, {1: 2} if n.client == 2 else None)
+                for n in nodes_of(site, folder)
+            ]
+        )
+        assert run.station.away == frozenset()
+        rows = assert_is_replayed(site, tmp_path, run.trained())
+    absent = [(row["round"], row["lap"], row["client"]) for row in rows if row["event"] == "absent"]
+    assert absent == [(1, 0, 2), (2, 0, 2)]
+    assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 2} == {0, 3, 4, 5}
+
+
+def test_a_straggler_is_passed_over_for_the_round_and_goes_on_with_the_next(
+    place: Path, tmp_path: Path
+) -> None:
+    site, board = site_of(place), Switchboard()
+    folder = tmp_path / "threads"
+    folder.mkdir()
+    with Run(site, folder, Silent()) as run:
+        board.connect(Guard(run.station), run.station)
+        nodes = nodes_of(site, folder)
+        slow = Slow(board, 6)  # join, 4 messages of round 0, begin of round 1
+        clients = [Client(n, slow if n.client == 1 else Wire(board), site.config) for n in nodes]
+        assert slow.stopped.wait(60)
+        deadline_s = time.monotonic() + 60
+        while (held := run.station.awaited()) is None or held[0] != 1:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        round_index, late = run.station.unfinished()
+        assert round_index == 1
+        for client in late:
+            run.station.lost(client, until=2)
+        while run.station.unfinished()[0] == 1:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        slow.go.set()
+        end(clients)
+        rows = assert_is_replayed(site, tmp_path, run.trained())
+    assert {row["round"] for row in rows if row["event"] == "absent"} == {1}
+    assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 1} == {0, 2, 3, 4, 5}
+
+
+def test_those_selected_are_the_same_on_every_road(place: Path, tmp_path: Path) -> None:
+    site, board = site_of(place, select=2), Switchboard()
+    folder = tmp_path / "threads"
+    folder.mkdir()
+    with Run(site, folder, Silent()) as run:
+        board.connect(Guard(run.station), run.station)
+        end([Client(n, Wire(board), site.config) for n in nodes_of(site, folder)])
+        rows = assert_is_replayed(site, tmp_path, run.trained())
+    for at in range(ROUNDS):
+        assert len({row["client"] for row in rows if row["event"] == "step" and row["round"] == at}) == 2
+    assert not any(row["event"] in ("absent", "back") for row in rows)
+    assert len(Shelf(folder / "checkpoint").rounds()) == 2

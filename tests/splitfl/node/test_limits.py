@@ -1,0 +1,63 @@
+"""Whoever takes longer than the settings allow is named, at the time that the clock says."""
+
+import pytest
+
+from splitfl.config import SurvivalConfig
+from splitfl.errors import Timeout
+from splitfl.node.limits import Limits, check_run
+
+
+class Station:
+    """What is awaited, and who is late."""
+
+    def __init__(self) -> None:
+        self.holds: tuple[int, int] | None = None
+        self.round = 0
+
+    def awaited(self) -> tuple[int, int] | None:
+        return self.holds
+
+    def unfinished(self) -> tuple[int, frozenset[int]]:
+        return self.round, frozenset({1, 2})
+
+
+def test_a_client_that_holds_others_up_is_named_after_the_limit() -> None:
+    station = Station()
+    limits = Limits(SurvivalConfig(step_s=2.0), station, 0.0)
+    assert limits.slow(100.0) == {}
+    station.holds = (1, 7)
+    assert limits.slow(101.0) == {}
+    assert limits.slow(103.0) == {}
+    assert list(limits.slow(103.5)) == [1]
+
+
+def test_the_clock_of_a_step_begins_with_each_message() -> None:
+    station = Station()
+    limits = Limits(SurvivalConfig(step_s=2.0), station, 0.0)
+    for now_s, position in ((1.0, 5), (2.5, 6), (4.0, 7)):
+        station.holds = (1, position)
+        assert limits.slow(now_s) == {}
+
+
+def test_whoever_has_not_finished_a_round_in_time_is_late() -> None:
+    station = Station()
+    limits = Limits(SurvivalConfig(round_s=5.0), station, 0.0)
+    assert limits.late(1.0) == (0, frozenset())
+    assert limits.late(6.5) == (0, frozenset({1, 2}))
+    station.round = 1
+    assert limits.late(7.0) == (1, frozenset())
+
+
+def test_without_limits_nobody_is_late() -> None:
+    station = Station()
+    station.holds = (0, 0)
+    limits = Limits(SurvivalConfig(), station, 0.0)
+    limits.slow(0.0)
+    assert limits.slow(1e9) == {}
+    assert limits.late(1e9)[1] == frozenset()
+    check_run(SurvivalConfig(), 1e9)
+
+
+def test_a_run_over_its_time_ends_with_a_sentence() -> None:
+    with pytest.raises(Timeout, match=r"longer than survival\.run_s, 3 s; `splitfl resume` goes on"):
+        check_run(SurvivalConfig(run_s=3.0), 3.5)
