@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 
 import torch
 from torch.distributed import rpc
@@ -31,7 +32,8 @@ def main() -> None:
         _seconds(_size, payload, 2)
         said = {"send_s": _seconds(_size, payload, sends), "echo_s": _seconds(_same, byte, ECHOES)}
         print(json.dumps(said), flush=True)
-    rpc.shutdown()
+    with suppress(RuntimeError):  # all has been measured, and the other side may have closed its store first
+        rpc.shutdown()
 
 
 def _seconds(function: object, tensor: torch.Tensor, times: int) -> list[float]:
