@@ -12,7 +12,7 @@ from channel.link import Attempt, Delivery, Transfer
 from channel.loss import LossModel
 from channel.packets import Packets, packets_of
 from channel.rng import stream
-from channel.rounds import Round, in_rounds
+from channel.rounds import Round, delivered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,21 +133,13 @@ class FixedLink:
             arrived = loss.arrives(rng, sizes_N.size)
             return Round(arrived_N=arrived, left_s=left_s, come_s=left_s + way.delay_s)
 
-        done = in_rounds(
+        return delivered(
             send,
+            transfer,
             packets,
-            transfer.start_s,
             max_tries=self.max_tries,
             wait_s=self.retry_s,
-            is_traced=transfer.is_traced,
-        )
-        return Delivery(
-            arrived=done.arrived_N,
-            finish_s=done.finish_s,
-            retransmissions=done.tries - packets.sizes_bytes.size,
-            airtime_s=done.airtime_s,
-            energy_j=way.power_w * done.airtime_s,
-            trace=done.trace,
+            power_w=way.power_w,
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.link import Attempt
+from channel.link import Attempt, Delivery, Transfer
 from channel.packets import Packets
 
 
@@ -84,4 +84,21 @@ def _attempt(sizes_N: NDArray[np.int64], done: Round) -> Attempt:
         end_s=done.left_s,
         sent_bits=8.0 * float(sizes_N.sum()),
         came_bits=8.0 * float(sizes_N[done.arrived_N].sum()),
+    )
+
+
+def delivered(
+    send: Send, transfer: Transfer, packets: Packets, *, max_tries: int, wait_s: float, power_w: float
+) -> Delivery:
+    """What becomes of a transfer whose packets go in rounds, sent with `power_w`; see `in_rounds`."""
+    done = in_rounds(
+        send, packets, transfer.start_s, max_tries=max_tries, wait_s=wait_s, is_traced=transfer.is_traced
+    )
+    return Delivery(
+        arrived=done.arrived_N,
+        finish_s=done.finish_s,
+        retransmissions=done.tries - packets.sizes_bytes.size,
+        airtime_s=done.airtime_s,
+        energy_j=power_w * done.airtime_s,
+        trace=done.trace,
     )

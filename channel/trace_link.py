@@ -15,7 +15,7 @@ from channel.link import Delivery, Transfer
 from channel.loss import LossModel
 from channel.packets import packets_of
 from channel.rng import stream
-from channel.rounds import Round, in_rounds
+from channel.rounds import Round, delivered
 from channel.traces import MAHIMAHI_BYTES, LinkTrace, forward, read_csv, read_mahimahi, read_npz
 from channel.values import Array, above, at_least, whole
 
@@ -187,19 +187,11 @@ class TraceLink:
             return Round(arrived_N=arrived, left_s=float(left_N[-1]), come_s=come_s)
 
         packets = packets_of(transfer, self.mtu_bytes)
-        done = in_rounds(
+        return delivered(
             send,
+            transfer,
             packets,
-            transfer.start_s,
             max_tries=self.max_tries,
             wait_s=self.retry_s,
-            is_traced=transfer.is_traced,
-        )
-        return Delivery(
-            arrived=done.arrived_N,
-            finish_s=done.finish_s,
-            retransmissions=done.tries - packets.sizes_bytes.size,
-            airtime_s=done.airtime_s,
-            energy_j=self.power_w * done.airtime_s,
-            trace=done.trace,
+            power_w=self.power_w,
         )
