@@ -32,9 +32,9 @@ demo: $(VENV)/.demo ## finetune a split MiniLM with three clients over PyTorch R
 test: $(VENV)/.dev ## the quick suite: about a minute, no network, no root, no GPU
 	@$(PYTEST) -q -n auto -m "not slow and not root and not bench"
 
-test-slow: $(VENV)/.dev ## what `make test` leaves out, but for the benchmarks; says why what it skips was skipped
-	@$(PYTEST) -q -rs -n auto -m "slow and not root and not bench"
-	@$(PYTEST) -q -rs -m "root and not bench"
+test-slow: $(VENV)/.dev ## what `make test` leaves out, but for benchmarks and repetitions; says why what it skips was skipped
+	@$(PYTEST) -q -rs -n auto -m "slow and not root and not bench and not long"
+	@$(PYTEST) -q -rs -m "root and not bench and not long"
 
 test-all: $(VENV)/.dev ## every test; what cannot run here says why it was skipped
 	@$(PYTEST) -q -rs

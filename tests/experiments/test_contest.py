@@ -10,6 +10,7 @@ from experiments.contest import pictures
 from experiments.contest.budget import Budget, parse_budget, plan_within
 from experiments.contest.entrants import ALWAYS, Entrant, Excluded, enter, labels_of, settings_by_label
 from experiments.contest.standing import Standing, metric_with_margin, pareto
+from experiments.report.drawing import canvas
 from splitfl.config import RunConfig
 from splitfl.errors import ConfigError
 from splitfl.methods.registry import METHODS
@@ -23,14 +24,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 LINK = {"up": {"rate_bps": 1e6, "delay_s": 0.005}, "down": {"rate_bps": 2e6, "delay_s": 0.005}}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    toy.model(tmp_path / "model", is_base=True)
-    toy.data(tmp_path / "data.tsv")
-    return tmp_path
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("place")
+    toy.model(made / "model", is_base=True)
+    toy.data(made / "data.tsv")
+    return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def preset(folder: Path) -> Path:
     path = folder / "toy.json"
     path.write_text(json.dumps(toy.table(folder, link=LINK)))
@@ -85,7 +87,7 @@ def config(folder: Path) -> RunConfig:
 
 
 @pytest.mark.parametrize("kind", ["bytes", "airtime", "energy"])
-def test_a_plan_is_the_most_rounds_that_the_budget_allows(kind: str, config: RunConfig, folder: Path) -> None:
+def test_a_plan_is_the_most_rounds_that_the_budget_allows(kind: str, config: RunConfig) -> None:
     three = plan_within(config, [Budget(kind="steps", most=9)], 50)
     assert (three.rounds, three.is_capped) == (3, False)
     total = three.rehearsal.ledger.total()
@@ -95,9 +97,9 @@ def test_a_plan_is_the_most_rounds_that_the_budget_allows(kind: str, config: Run
     assert plan_within(config, [Budget(kind=kind, most=cost * 0.9999)], 50).rounds == 2
 
 
-def test_a_plan_says_what_the_run_will_have_cost_to_the_byte(config: RunConfig, folder: Path) -> None:
+def test_a_plan_says_what_the_run_will_have_cost_to_the_byte(config: RunConfig, tmp_path: Path) -> None:
     plan = plan_within(config, [], config.federation.rounds)
-    ledger = play(Site.of(config), folder).ledger
+    ledger = play(Site.of(config), tmp_path).ledger
     for way in ("up", "down"):
         assert plan.rehearsal.ledger.total(way) == ledger.total(way)
     assert plan.rehearsal.ledger.total_flops("client") == ledger.total_flops("client")
@@ -188,7 +190,7 @@ def test_what_nobody_spent_is_not_drawn() -> None:
 
 
 def test_two_at_one_place_are_named_together() -> None:
-    figure = pictures.canvas(500, 300)
+    figure = canvas(500, 300)
     axes = figure.subplots()
     pictures.draw_front(axes, [made_up("a", (0.8,), 9), made_up("b", (0.8,), 9)], "bytes")
     assert [text.get_text() for text in axes.texts] == ["a, b"]
@@ -196,7 +198,17 @@ def test_two_at_one_place_are_named_together() -> None:
 
 @pytest.mark.slow
 def test_a_comparison_runs_everybody_once(preset: Path, start: Start, tmp_path: Path) -> None:
-    words = ["compare", "--methods", "sfl-v2,hybrid", "--preset", preset, "--seeds", "2", "--jobs", "2"]
+    words: list[str | Path] = [
+        "compare",
+        "--methods",
+        "sfl-v2,hybrid",
+        "--preset",
+        preset,
+        "--seeds",
+        "2",
+        "--jobs",
+        "2",
+    ]
     words += ["--out", tmp_path / "runs", "--json"]
     first = splitfl(start, tmp_path, *words)
     assert first.code() == 0, first.complained()
@@ -206,7 +218,7 @@ def test_a_comparison_runs_everybody_once(preset: Path, start: Start, tmp_path: 
     assert all(row["seeds"] == [0, 1] and row["rounds"] == 2 for row in rows)
     assert first.said()["excluded"] == first.said()["failed"] == {}
     folder = tmp_path / "runs" / "compare-toy"
-    planned = {label: (folder / label / "seed-1" / "summary.json").stat().st_mtime_ns for label in labels}
+    written = {label: (folder / label / "seed-1" / "summary.json").stat().st_mtime_ns for label in labels}
     page = (folder / "comparison.html").read_text()
     assert all(f"By {what}" in page for what in ("bytes", "airtime", "energy", "memory"))
     assert (folder / "comparison.png").stat().st_size > 0
@@ -214,7 +226,7 @@ def test_a_comparison_runs_everybody_once(preset: Path, start: Start, tmp_path: 
     again = splitfl(start, tmp_path, *words)
     assert again.code() == 0, again.complained()
     assert again.said() == first.said()
-    assert planned == {
+    assert written == {
         label: (folder / label / "seed-1" / "summary.json").stat().st_mtime_ns for label in labels
     }
 

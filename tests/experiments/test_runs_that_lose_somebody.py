@@ -92,7 +92,7 @@ def undisturbed(start: Start, place: Path, folder: Path, **tables: dict[str, Any
     return story(folder)
 
 
-@pytest.mark.parametrize("transport", ["grpc", "rpc"])
+@pytest.mark.parametrize("transport", ["grpc", pytest.param("rpc", marks=pytest.mark.long)])
 def test_all_go_back_where_a_client_is_killed_and_end_with_the_same_bits(
     start: Start, place: Path, tmp_path: Path, transport: str
 ) -> None:

@@ -5,8 +5,6 @@ import os
 import re
 import signal
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from experiments.cli import main
 from tests.command import Start, splitfl
 from tests.splitfl import toy
 from tests.splitfl.transport.broker_process import BrokerProcess
+from tests.testbed.waiting import is_learning, until
 
 TIMEOUT_S = 6.0
 LONG = {"federation": {"clients": 2, "rounds": 500, "local_steps": 20}, "eval": {"every": 0}}
@@ -39,20 +38,6 @@ def preset(place: Path, folder: Path, transport: dict[str, Any], **tables: Any) 
     path = folder / "toy.json"
     path.write_text(json.dumps(toy.table(place, transport=transport, **tables)))
     return path
-
-
-def until(happened: Callable[[], Any], timeout_s: float = 150.0) -> Any:
-    """What `happened` gives as soon as it gives anything; fails where that takes too long."""
-    deadline_s = time.monotonic() + timeout_s
-    while not (found := happened()):
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.05)
-    return found
-
-
-def is_learning(folder: Path) -> bool:
-    """Whether the only run below this folder has come through its first round."""
-    return any('"event":"round"' in path.read_text() for path in folder.glob("runs/*/metrics.jsonl"))
 
 
 def test_certificates_are_not_made_twice_in_one_place(place: Path) -> None:
@@ -103,7 +88,7 @@ def test_a_run_over_tls_leaves_no_secret_behind_and_shows_none(
             shown.update(word for one in family if one.is_running() for word in lines_of(one))
         return command.process.poll() is not None
 
-    until(is_over)
+    until(is_over, 150.0)
     assert command.code() == 0, command.complained()
     assert "--secrets" in shown
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -131,7 +116,8 @@ def test_serve_says_how_to_join_and_joins_meet_over_mqtt(place: Path, tmp_path: 
         path = preset(place, tmp_path, {"name": "mqtt", "port": broker.port})
         server = splitfl(start, tmp_path, "serve", path, "--host", "127.0.0.1", "--out", tmp_path / "runs")
         found = until(
-            lambda: re.search(r"splitfl join (\S+ --transport mqtt) --client N", server.complained())
+            lambda: re.search(r"splitfl join (\S+ --transport mqtt) --client N", server.complained()),
+            150.0,
         )
         joined = [
             splitfl(start, tmp_path, "join", *found[1].split(), "--client", str(client))
@@ -153,7 +139,7 @@ def test_a_client_that_is_lost_is_named(
 ) -> None:
     path = preset(place, tmp_path, {"name": "grpc", "timeout_s": TIMEOUT_S}, **LONG)
     command = splitfl(start, tmp_path, "run", path, "--out", tmp_path / "runs")
-    until(lambda: is_learning(tmp_path))
+    until(lambda: is_learning(tmp_path), 150.0)
     family = psutil.Process(command.process.pid).children()
     clients = sorted((one for one in family if "join" in one.cmdline()), key=lambda one: one.cmdline()[-1])
     clients[1].send_signal(sent)
@@ -172,7 +158,7 @@ def test_a_server_that_dies_is_waited_for_and_then_missed(place: Path, tmp_path:
     server = splitfl(start, tmp_path, *words)
     joining = ("join", f"127.0.0.1:{port}", "--transport", "grpc", "--timeout", "60")
     joined = [splitfl(start, tmp_path, *joining, "--client", str(client)) for client in range(2)]
-    until(lambda: is_learning(tmp_path))
+    until(lambda: is_learning(tmp_path), 150.0)
     os.kill(server.process.pid, signal.SIGKILL)
     for client in joined:
         assert client.code(120.0) == 1

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from tests.command import Command, Start, splitfl
 from tests.splitfl import toy
+from tests.testbed.waiting import is_learning, until
 
 pytestmark = pytest.mark.slow
 
@@ -44,20 +44,6 @@ def begin(place: Path, tmp_path: Path, start: Start) -> Run:
         return splitfl(start, tmp_path, command, path, "--out", tmp_path / "runs", *words)
 
     return run
-
-
-def until(happened: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    """What `happened` gives as soon as it gives anything; fails where that takes too long."""
-    deadline_s = time.monotonic() + timeout_s
-    while not (found := happened()):
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.05)
-    return found
-
-
-def is_learning(folder: Path) -> bool:
-    """Whether the only run below this folder has come through its first round."""
-    return any('"event":"round"' in path.read_text() for path in folder.glob("runs/*/metrics.jsonl"))
 
 
 def clients_of(command: Command) -> list[psutil.Process]:

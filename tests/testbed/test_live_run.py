@@ -13,7 +13,7 @@ import pytest
 from testbed.namespaces import started_at
 from tests.command import Command, Start, splitfl
 from tests.splitfl import toy
-from tests.testbed.waiting import until
+from tests.testbed.waiting import is_learning, until
 
 pytestmark = [
     pytest.mark.slow,
@@ -59,10 +59,6 @@ def spaces_of(command: Command, ticks: str) -> list[str]:
 
 def family_of(command: Command) -> list[psutil.Process]:
     return psutil.Process(command.process.pid).children(recursive=True)
-
-
-def is_learning(folder: Path) -> bool:
-    return any('"event":"round"' in path.read_text() for path in folder.rglob("metrics.jsonl"))
 
 
 def losses(command: Command) -> list[tuple[int, int, int, float]]:

@@ -45,6 +45,7 @@ CASES = {
     "fsl-sage": ({"name": "fsl-sage", "auxiliary_blocks": 1, "in_flight": 2}, LOSSY),
 }
 TAILS = {"ushape": 1}
+SHOWN = ("sfl-v2, three in flight", "hybrid, two in flight", "ushape", "fsl-sage")
 
 
 class Nobody:
@@ -157,7 +158,9 @@ def test_the_others_are_the_same_road(road: str, travelled: Any, tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in SHOWN else pytest.mark.long) for case in CASES]
+)
 def test_rpc_is_the_same_road_for_every_method(case: str, travelled: Any, tmp_path: Path) -> None:
     method, link = CASES[case]
     averaged = {} if method["name"] == "frozen" else {"aggregator": "mean"}

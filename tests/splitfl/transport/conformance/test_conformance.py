@@ -11,20 +11,12 @@ import pytest
 
 from splitfl.errors import ConfigError, PeerLost, Timeout
 from tests.splitfl.transport.conformance.conftest import ALL, NOT_RPC, RESUMING, TIMEOUT_S, Place
+from tests.testbed.waiting import until
 
 MIB = 1 << 20
 everywhere = pytest.mark.parametrize("place", ALL, indirect=True)
 but_for_rpc = pytest.mark.parametrize("place", NOT_RPC, indirect=True)
 where_broken_connections_are_gone_on_from = pytest.mark.parametrize("place", RESUMING, indirect=True)
-
-
-def until(happened: Callable[[], Any], timeout_s: float = 20.0) -> Any:
-    """What `happened` gives as soon as it gives anything; fails where that takes too long."""
-    deadline_s = time.monotonic() + timeout_s
-    while not (found := happened()):
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.01)
-    return found
 
 
 def go(server: Any, *clients: Any) -> None:
