@@ -120,7 +120,7 @@ class LinkStation:
     def joins(self, client: int, kept: int) -> int:
         """See Station."""
         round_index = self._stand_ins.joins(client)
-        if kept + 1 != round_index:
+        if kept + 1 < round_index:  # one that is ahead has kept the round before, too
             self._back[client] = kept
         return round_index
 
