@@ -11,7 +11,7 @@ from typing import Any, Final
 from experiments import footprint
 from splitfl.checkpoint import Shelf
 from splitfl.config import RunConfig
-from splitfl.errors import ConfigError, PeerLost, RunEnded
+from splitfl.errors import ConfigError, PeerLost, RunEnded, WireError
 from splitfl.experiment_file import from_dict
 from splitfl.federation.selection import Selection
 from splitfl.messages import Message
@@ -46,6 +46,8 @@ def join(
     connection = transport(name).join(joining)
     life = None
     try:
+        if not connection.experiment:
+            raise WireError("the server did not say what is to be run")
         config = adjust(from_dict(connection.experiment))
         on_begin(config)
         life = _Life(config, joining.client, state, on_step)

@@ -49,6 +49,7 @@ class Desk:
         self._tokens = tokens
         self._clock_s = clock_s
         self._experiment: Mapping[str, Any] = {}
+        self._is_offered = threading.Event()
         self._handler: Handler | None = None
         self._sessions: dict[int, Session] = {}
         self._changes: list[PeerChange] = []
@@ -61,6 +62,7 @@ class Desk:
     def offer(self, experiment: Mapping[str, Any]) -> None:
         """See ServerEnd."""
         self._experiment = experiment
+        self._is_offered.set()
 
     def missing(self) -> list[int]:
         """See ServerEnd."""
@@ -99,6 +101,8 @@ class Desk:
         reason that the client is told: RunEnded for good, ConfigError, WireError for what is no hello.
         """
         client, table = self._checked(hello, certified)
+        if not self._is_offered.wait(self.timeout_s):  # the door opens before there is anything to say
+            raise ConfigError(f"the server has not said within {self.timeout_s:g} s what is to be run")
         with self._lock:
             if self._is_over:
                 raise RunEnded(_OVER)

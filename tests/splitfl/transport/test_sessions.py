@@ -192,6 +192,7 @@ def test_a_hello_that_is_none_is_refused(changes: dict[str, object], reason: str
 def test_a_number_is_taken_over_once_its_process_has_been_silent_for_half_the_time() -> None:
     now_s = [0.0]
     desk = Desk(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
+    desk.offer({})
     old, old_line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
     other = unpack(say(Kind.HELLO, HELLO | {"session": "b" * 32}))
     now_s[0] = 9.9
@@ -210,6 +211,7 @@ def test_a_number_is_taken_over_once_its_process_has_been_silent_for_half_the_ti
 def test_who_falls_silent_is_told_once_and_is_back_when_it_comes() -> None:
     now_s = [0.0]
     desk = Desk(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
+    desk.offer({})
     desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
     desk.start(lambda client, frame, answer: None)
     now_s[0] = 20.1
@@ -275,3 +277,14 @@ def test_a_message_does_not_change_its_mind() -> None:
         inbox.take(unpack(piece(Kind.REQUEST, 1, memoryview(b"abcd"), 1, 1)))
     with pytest.raises(WireError, match="message 2 came while message 1 was due"):
         inbox.take(unpack(piece(Kind.REQUEST, 2, memoryview(b"abc"), 0, 1)))
+
+
+def test_whoever_comes_before_there_is_anything_to_run_is_told_when_there_is() -> None:
+    desk = Desk(1, 20.0, 5.0, CHUNK)
+    offering = threading.Timer(0.2, lambda: desk.offer({"train": {"seed": 7}}))
+    offering.start()
+    session, line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "here")
+    offering.join()
+    welcome = session.outbox.take(line)
+    assert welcome is not None
+    assert unpack(welcome).table()["experiment"] == {"train": {"seed": 7}}
