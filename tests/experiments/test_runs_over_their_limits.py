@@ -24,7 +24,7 @@ __all__ = ["place"]
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("transport", ["inproc", "grpc"])
+@pytest.mark.parametrize("transport", [pytest.param("inproc", marks=pytest.mark.long), "grpc"])
 def test_an_interrupted_run_has_a_checkpoint_and_is_gone_on_with_to_the_same_bits(
     start: Start, place: Path, tmp_path: Path, transport: str
 ) -> None:

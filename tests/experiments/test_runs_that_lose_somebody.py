@@ -127,7 +127,7 @@ def test_a_server_that_is_killed_and_resumed_ends_with_the_same_bits(
     assert story(tmp_path / "broken") == undisturbed(start, place, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("transport", ["grpc", "rpc"])
+@pytest.mark.parametrize("transport", ["grpc", pytest.param("rpc", marks=pytest.mark.long)])
 def test_the_others_go_on_without_a_client_until_it_is_back(
     start: Start, place: Path, tmp_path: Path, transport: str
 ) -> None:

@@ -45,7 +45,7 @@ CASES = {
     "fsl-sage": ({"name": "fsl-sage", "auxiliary_blocks": 1, "in_flight": 2}, LOSSY),
 }
 TAILS = {"ushape": 1}
-SHOWN = ("sfl-v2, three in flight", "hybrid, two in flight", "ushape", "fsl-sage")
+SHOWN = ("hybrid, two in flight", "fsl-sage")
 
 
 class Nobody:
