@@ -2,7 +2,8 @@
 
 A transport block is one coded block on the air, to or from one user in one slot, tries that repeat an older
 one included. The cell is the scenario urban-micro with a hundred users who always have something to send; its
-making (tables, waves) is timed with it. Without handover, with which the target is not met: users stay where a neighbour is louder, too, and
+making (tables, waves) is timed with it. Without handover (with it the
+target is missed): users stay where a neighbour is louder, too, and
 a slot has 11.6 blocks, instead of 10.2 with it. CPU time of one thread.
 """
 
