@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.interference import Interferer, sinr
+from channel.interference import Interferer
 from channel.mobility import Mobility
 from channel.placement import distances_m
 from channel.shadowing import ShadowField, is_in_sight
@@ -90,9 +90,9 @@ class Ground:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Disturbance:
-    """Something at `place_2` that radiates over the whole band as `source` says."""
+    """Whatever radiates over the whole band as `source` says, all at once, at each of `place_S2`."""
 
-    place_2: Array
+    place_S2: Array
     source: Interferer
 
 
@@ -147,7 +147,8 @@ class Air:
         gain_U = self.ground.gain(place_U2)
         group_w_U = self._group_w(gain_U)
         heard_w = self._heard_w(number, place_U2) / self.groups
-        return sinr((group_w_U * gain_U)[None], heard_w, self.noise_w), group_w_U
+        # Written out: every part of it was checked when it was made, and this is computed again and again.
+        return (group_w_U * gain_U)[None] / (heard_w + self.noise_w), group_w_U
 
     def _group_w(self, gain_U: Array) -> Array:
         """Downlink: an equal share each. Uplink: what arrives at `target_snr`, or all there is."""
@@ -160,8 +161,11 @@ class Air:
         time_s: Array = (number * SLOTS + np.arange(SLOTS, dtype=np.float64)) * self.slot_s
         listener = np.zeros((1, 2)) if self.receiver_is_base else place_U2
         heard_w = np.zeros((SLOTS, listener.shape[0]))
-        for one, gain_U in zip(self.disturbances, self._far_gains(listener.tobytes()), strict=True):
-            heard_w += one.source.power_w(time_s)[:, None] * gain_U
+        gains = iter(self._far_gains(listener.tobytes()))
+        for one in self.disturbances:
+            power_w = one.source.power_w(time_s)[:, None]
+            for _ in one.place_S2:
+                heard_w += power_w * next(gains)
         return heard_w
 
     @cached_property
@@ -169,7 +173,11 @@ class Air:
         return lru_cache(maxsize=2)(self._far_gain)
 
     def _far_gain(self, listeners: bytes) -> Array:
-        """From every disturbance to those who hear it: (disturbances, listeners)."""
+        """From every disturbance's places to those who hear it: (places, listeners)."""
         listener = np.frombuffer(listeners).reshape(-1, 2)
-        places = [one.place_2 for one in self.disturbances]
-        return self.ground.far_gain(listener, np.stack(places)).T if places else np.empty((0, len(listener)))
+        places = [one.place_S2 for one in self.disturbances]
+        return (
+            self.ground.far_gain(listener, np.concatenate(places)).T
+            if places
+            else np.empty((0, len(listener)))
+        )

@@ -1,7 +1,7 @@
 """Both directions of a cell side by side, and the luck of the blocks that cross.
 
-Axes: S slots; D directions, in the order of DIRECTIONS; F resource-block groups; U users; T blocks; Q queues,
-direction x U + user.
+Axes: S slots; D directions, in the order of DIRECTIONS; F resource-block groups; U users; T blocks; H groups
+that blocks hold; Q queues, direction x U + user.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -56,17 +56,15 @@ class Airs:
             return self.span(first).sinr_SDFU[start : start + len(slots)]
         return np.stack([self.span(slot // SLOTS).sinr_SDFU[slot % SLOTS] for slot in slots])
 
-    def sinr(self, slot_T: Whole, queue_T: Whole) -> Array:
-        """SINR (F, T) of these queues in these slots, in every group."""
+    def sinr(self, slot_T: Whole, queue_T: Whole, group_H: Whole, block_H: Whole) -> Array:
+        """SINR (H,) of the queues of these blocks in their slots, in one group each."""
         groups, users = self.airs["up"].groups, self.users
         row_T = slot_T % SLOTS * len(DIRECTIONS) + queue_T // users
-        place_FT = row_T * (groups * users) + queue_T % users + np.arange(groups)[:, None] * users
-        parts = list(_spans_of(slot_T))
-        if len(parts) == 1:
-            return self.span(parts[0][0]).sinr_SDFU.take(place_FT)
-        found = np.empty(place_FT.shape)
-        for number, here in parts:
-            found[:, here] = self.span(number).sinr_SDFU.take(place_FT[:, here])
+        place_T = row_T * (groups * users) + queue_T % users
+        place_H = place_T[block_H] + group_H * users
+        found = np.empty(place_H.shape)
+        for number, here in _spans_of(slot_T[block_H]):
+            found[here] = self.span(number).sinr_SDFU.reshape(-1)[place_H[here]]
         return found
 
     def powers(self, slot_T: Whole, queue_T: Whole) -> tuple[Array, Array]:

@@ -1,6 +1,7 @@
 """Transport blocks on their way: who sent them, how fast, in which groups, and what each try was worth.
 
-Axes: T blocks; F resource-block groups; M tries. A queue is a user in one direction.
+Axes: T blocks; F resource-block groups; H groups that blocks hold; M tries. A queue is a user in one
+direction.
 """
 
 from dataclasses import dataclass, fields
@@ -77,14 +78,20 @@ class Blocks:
         """Those of them."""
         return type(self)(*(getattr(self, name)[..., index] for name in _COLUMNS))
 
-    def effective_db(self, sinr_FT: Array, beta_T: Array) -> Array:
-        """Each block's exponential effective SINR (T,) over the groups that it holds.
+    def cells(self) -> tuple[Whole, Whole]:
+        """Every group that is held, and by which block, group by group: two (H,)."""
+        held = np.flatnonzero(self.held_FT)
+        return held // self.count, held % self.count
 
-        `eesm` with a number of groups of its own for every block; `sinr_FT` is read only where one is held.
+    def effective_db(self, sinr_H: Array, block_H: Whole, beta_T: Array) -> Array:
+        """Each block's exponential effective SINR (T,), from those in the groups that it holds.
+
+        `eesm` with a number of groups of its own for every block.
         """
-        level_FT = np.where(self.held_FT, sinr_FT, np.inf)
-        least_T = level_FT.min(axis=0)
-        mean_T = np.exp((least_T - level_FT) / beta_T).sum(axis=0) / self.groups_T
+        least_T = np.full(self.count, np.inf)
+        np.minimum.at(least_T, block_H, sinr_H)
+        part_H = np.exp((least_T[block_H] - sinr_H) / beta_T[block_H])
+        mean_T = np.bincount(block_H, part_H, self.count) / self.groups_T
         return ratio_to_db(np.maximum(least_T - beta_T * np.log(mean_T), FAINTEST))
 
 

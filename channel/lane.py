@@ -19,7 +19,6 @@ from channel.blocks import Blocks, Tries, Whole
 from channel.link import DIRECTIONS
 from channel.plan import Plan
 from channel.rules import Rules
-from channel.scheduler import NOBODY
 from channel.slots import SLOTS
 from channel.units import db_to_ratio
 from channel.values import Array
@@ -38,16 +37,19 @@ class Lanes:
         self._users = airs.users
         self._queues = len(DIRECTIONS) * self._users
         self._margin_Q, self._mean_bps = np.ones(self._queues + 1), np.zeros(self._queues + 1)
+        self._mean_DU = self._mean_bps[:-1].reshape(len(DIRECTIONS), self._users)
         self._most_margin = float(db_to_ratio(rules.outer.most_db))
+        # What a lost first try, and one that came, do to a margin.
+        self._factor_2 = db_to_ratio(rules.outer.updated_db(np.zeros(2), np.asarray([False, True])))
         self._mean_grant = 0
         self._turn = np.zeros((len(DIRECTIONS), 1), dtype=np.int64)
-        self._first_C = np.repeat(np.arange(len(DIRECTIONS)) * self._users, rules.groups)
-        self._nobody_C = np.full(self._first_C.size, self._queues)
-        # Where a column's report of user 0 lies, and its queue in a table in which NOBODY has a place, too.
-        self._report_C = np.arange(self._first_C.size) * self._users
-        self._column_C = np.arange(self._first_C.size) * (self._users + 1) - NOBODY
-        self._queue_at = self._first_C[:, None] + np.arange(NOBODY, self._users)
-        self._queue_at[:, 0] = self._queues
+        self._columns = len(DIRECTIONS) * rules.groups
+        # The queue of each user in each column; behind them, whoever is chosen, the queue that stays empty.
+        first_C = np.repeat(np.arange(len(DIRECTIONS)) * self._users, rules.groups)
+        nobody_U = np.full(self._users, self._queues)
+        self._queue_at = np.append(first_C[:, None] + np.arange(self._users), nobody_U)
+        self._begin_C = np.arange(self._columns) * self._users
+        self._nowhere = self._columns * self._users
         self._keep = float(np.exp(-rules.grant_s / rules.window_s))
         self._share = (1.0 - self._keep) / rules.grant_s
         self._heard: deque[tuple[int, Whole, Array]] = deque()
@@ -79,7 +81,7 @@ class Lanes:
     def run(self, first: int, count: int) -> Tries | None:
         """Decides and carries out up to `rules.round_trip_grants` grants; None where nothing was sent."""
         slots = self._rules.grant_slots
-        plan = Plan.empty(count * slots, self._first_C.size, self._queues)
+        plan = Plan.empty(count * slots, self._columns, self._queues)
         old, free_RC = self._returning(first * slots, count * slots)
         self._schedule(first, count, free_RC, plan)
         sent = old.followed_by(self._filled(first * slots, plan))
@@ -104,6 +106,7 @@ class Lanes:
         slots = self._rules.grant_slots
         begin, report_GDFU, rate_GDFU = count, np.empty(0), np.empty(0)
         free_GC = np.asarray(free_RC.reshape(count, slots, -1).any(axis=1))
+        begin_GC = np.where(free_GC, self._begin_C, self._nowhere)
         free_GD1 = free_GC.reshape(count, len(DIRECTIONS), -1).sum(axis=2, keepdims=True)
         for at in range(count):
             self._backlog.ready(first + at)
@@ -117,10 +120,10 @@ class Lanes:
             if waiting < self._queues:
                 waits_Q = self._backlog.left_Q[:-1] > 0.0
                 rate_DFU = rate_DFU * waits_Q.reshape(len(DIRECTIONS), 1, self._users)
-            queue_C, scheme_C = self._granted(first + at, report_DFU, rate_DFU, free_GC[at])
+            granted = self._granted(first + at, report_DFU, rate_DFU, begin_GC[at])
             self._turn += free_GD1[at]
             rows = slice(at * slots, (at + 1) * slots)
-            self._fill(queue_C, scheme_C, free_RC[rows], rows.start, plan)
+            self._fill(*granted, free_RC[rows], rows.start, plan)
 
     def _reported(self, first: int, count: int) -> tuple[Array, Array]:
         """What users reported for these grants (G, D, F, U): SINRs, and the bits a symbol that they carry."""
@@ -134,7 +137,7 @@ class Lanes:
     def _open(self, first: int, count: int) -> NDArray[np.bool_]:
         """The columns (R, C) that the duplex pattern opens in these slots."""
         if not self._rules.duplex.pattern:
-            return np.ones((count, self._first_C.size), dtype=np.bool_)
+            return np.ones((count, self._columns), dtype=np.bool_)
         slot_R = first + np.arange(count)
         opened = [self._rules.duplex.is_open(direction, slot_R) for direction in DIRECTIONS]
         return np.repeat(np.stack(opened, axis=1), self._rules.groups, axis=1)
@@ -144,36 +147,53 @@ class Lanes:
         most, margin_Q = self._most_margin, self._margin_Q
         while self._heard and self._heard[0][0] <= grant:
             _, queue, factor = self._heard.popleft()
-            np.multiply.at(margin_Q, queue, factor)
-            margin_Q[queue] = np.minimum(np.maximum(margin_Q[queue], 1.0 / most), most)
+            if self._rules.grant_slots == 1:
+                moved = margin_Q[queue] * factor
+            else:  # a queue may have had a block in every slot
+                np.multiply.at(margin_Q, queue, factor)
+                moved = margin_Q[queue]
+            margin_Q[queue] = np.minimum(np.maximum(moved, 1.0 / most), most)
 
     def _granted(
-        self, grant: int, report_DFU: Array, rate_DFU: Array, free_C: NDArray[np.bool_]
-    ) -> tuple[Whole, Whole]:
-        """Who gets every free column (C,), and with which scheme."""
+        self, grant: int, report_DFU: Array, rate_DFU: Array, begin_C: Whole
+    ) -> tuple[Whole, Whole, Whole]:
+        """Who gets every column (C,), with which scheme, and how many columns each of them has.
+
+        `begin_C` says where the users of a column begin in `_queue_at`: at its end where it is not free.
+        """
         self._forget(grant)
-        mean_DU = self._mean_bps[:-1].reshape(len(DIRECTIONS), self._users)
-        winner_DF = self._rules.scheduler.choose(rate_DFU.swapaxes(1, 2), mean_DU, self._turn)
-        winner_C = winner_DF.reshape(-1)
-        queue_C = np.where(free_C, self._queue_at.take(self._column_C + winner_C), self._nobody_C)
-        heard_C = report_DFU.take(self._report_C + winner_C, mode="wrap")
-        return queue_C, self._scheme(grant, heard_C, queue_C)
+        winner_C = self._rules.scheduler.choose(rate_DFU, self._mean_DU, self._turn).reshape(-1)
+        place_C = self._begin_C + winner_C
+        queue_C = self._queue_at[begin_C + winner_C]
+        rate_C = rate_DFU.reshape(-1)[place_C]
+        if np.count_nonzero(rate_C) < rate_C.size:
+            queue_C[rate_C == 0.0] = self._queues
+        groups_C = _alike(queue_C)
+        heard_C = report_DFU.reshape(-1)[place_C]
+        return queue_C, self._scheme(grant, heard_C, queue_C, groups_C), groups_C
 
     def _fill(
-        self, queue_C: Whole, scheme_C: Whole, free_SC: NDArray[np.bool_], first: int, plan: Plan
+        self,
+        queue_C: Whole,
+        scheme_C: Whole,
+        groups_C: Whole,
+        free_SC: NDArray[np.bool_],
+        first: int,
+        plan: Plan,
     ) -> None:
         """New blocks in the slots of a grant, from what waits."""
         left_Q, sent_Q, mean_Q = self._backlog.left_Q, self._backlog.sent_Q, self._mean_bps
         for row, free_C in enumerate(free_SC, start=first):
-            # A grant of one slot was handed out without the columns that are not free.
-            mine_C = queue_C if len(free_SC) == 1 else np.where(free_C, queue_C, self._nobody_C)
-            groups_C = np.bincount(mine_C, minlength=self._queues + 1).take(mine_C)
-            left_C, place_C = left_Q.take(mine_C), sent_Q.take(mine_C)
-            payload_C = np.minimum(left_C, self._rules.payload_bits(scheme_C, groups_C))
+            mine_C, mine_groups_C = queue_C, groups_C
+            if len(free_SC) > 1:  # a grant of one slot was handed out without the columns that are not free
+                mine_C = np.where(free_C, queue_C, self._queues)
+                mine_groups_C = _alike(mine_C)
+            left_C, place_C = left_Q[mine_C], sent_Q[mine_C]
+            payload_C = np.minimum(left_C, self._rules.payload_bits(scheme_C, mine_groups_C))
             # A queue that holds several columns is written several times, each time the same.
             left_Q[mine_C] = left_C - payload_C
             sent_Q[mine_C] = place_C + payload_C
-            mean_Q[mine_C] = mean_Q.take(mine_C) + self._share * payload_C
+            mean_Q[mine_C] += self._share * payload_C
             plan.queue_RC[row], plan.scheme_RC[row] = mine_C, scheme_C
             plan.payload_RC[row], plan.place_RC[row] = payload_C, place_C
 
@@ -183,7 +203,7 @@ class Lanes:
             self._mean_bps *= self._keep ** (grant - self._mean_grant)
             self._mean_grant = grant
 
-    def _scheme(self, grant: int, heard_C: Array, queue_C: Whole) -> Whole:
+    def _scheme(self, grant: int, heard_C: Array, queue_C: Whole, groups_C: Whole) -> Whole:
         """The fastest scheme for the SINR whose capacity is the mean over a queue's groups, less its margin.
 
         A user in reach is never put out of it by its margin, for then nothing could ever lower that again.
@@ -191,10 +211,11 @@ class Lanes:
         number = grant * self._rules.grant_slots // SLOTS
         if number != self._power_span:
             self._power_span, self._most_groups_Q = number, self._airs.span(number).most_groups_Q
-        groups_C = np.bincount(queue_C, minlength=self._queues + 1).take(queue_C)
-        growth_C = np.log1p(heard_C * np.minimum(1.0, self._most_groups_Q.take(queue_C) / groups_C))
-        total_Q = np.bincount(queue_C, weights=growth_C, minlength=self._queues + 1)
-        level_C = np.expm1(total_Q.take(queue_C) / groups_C) / self._margin_Q.take(queue_C)
+        # Where a queue can fill fewer groups than it has, its power is spread over them.
+        spread_C = heard_C * (self._most_groups_Q[queue_C] / groups_C)
+        growth_C = np.log1p(np.minimum(heard_C, spread_C))
+        total_C = np.bincount(queue_C, growth_C)[queue_C]
+        level_C = np.expm1(total_C / groups_C) / self._margin_Q[queue_C]
         return self._rules.reach.scheme(level_C)
 
     def _filled(self, first: int, plan: Plan) -> Blocks:
@@ -202,7 +223,7 @@ class Lanes:
         rules = self._rules
         cell_T = plan.first_columns(self._queues)
         queue_T = plan.queue_RC.take(cell_T)
-        slot_T = cell_T // self._first_C.size + first
+        slot_T = cell_T // self._columns + first
         held_FT = plan.held_FT(cell_T, rules.groups)
         return Blocks(
             queue_T=queue_T,
@@ -222,8 +243,9 @@ class Lanes:
         rules = self._rules
         group_w_T, most_groups_T = self._airs.powers(sent.slot_T, sent.queue_T)
         power_T = np.minimum(1.0, most_groups_T / sent.groups_T)
-        sinr_FT = self._airs.sinr(sent.slot_T, sent.queue_T) * power_T
-        alone_db = sent.effective_db(sinr_FT, rules.law.beta_I[sent.scheme_T])
+        group_H, block_H = sent.cells()
+        sinr_H = self._airs.sinr(sent.slot_T, sent.queue_T, group_H, block_H) * power_T[block_H]
+        alone_db = sent.effective_db(sinr_H, block_H, rules.law.beta_I[sent.scheme_T])
         sent.past_db_MT[sent.tries_T, np.arange(sent.count)] = alone_db
         code_T2 = rules.code_IN2[sent.scheme_T, sent.groups_T]
         rate_T = rules.law.transport_block(
@@ -259,7 +281,7 @@ class Lanes:
         new = np.flatnonzero(sent.tries_T == 0)
         if not new.size:
             return
-        factor_T = db_to_ratio(self._rules.outer.updated_db(np.zeros(new.size), came_T[new]))
+        factor_T = self._factor_2[came_T[new].view(np.int8)]
         grant_T, queue_T = sent.slot_T[new] // self._rules.grant_slots, sent.queue_T[new]
         edges = [0, *(np.flatnonzero(np.diff(grant_T)) + 1).tolist(), new.size]
         for begin, end in pairwise(edges):
@@ -274,3 +296,8 @@ class Lanes:
         delay = self._rules.round_trip_grants * self._rules.grant_slots
         later = replace(kept, slot_T=kept.slot_T + delay, tries_T=kept.tries_T + 1)
         self._flying = self._flying.followed_by(later)
+
+
+def _alike(queue_C: Whole) -> Whole:
+    """How many columns belong to the queue of each."""
+    return np.bincount(queue_C)[queue_C]

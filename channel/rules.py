@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from channel.block_error import BlockErrorLaw
 from channel.harq import Harq
+from channel.link import DIRECTIONS
 from channel.link_adaptation import TARGET, OuterLoop, Reach
 from channel.mcs import SchemeTable
 from channel.scheduler import Duplex, Scheduler
@@ -55,8 +56,8 @@ class Rules:
     @cached_property
     def bits_IN(self) -> NDArray[np.int64]:
         """Transport block size for each number of groups, from 0 on."""
-        every = transport_block_table(self.allocation, self.table, self.groups * self.blocks_per_group)
-        return every[:, :: self.blocks_per_group]
+        blocks = (count * self.blocks_per_group for count in range(self.groups + 1))
+        return transport_block_table(self.allocation, self.table, blocks)
 
     def ready_grant(self, direction: str, start_s: float) -> int:
         """The first grant that can serve what is there at `start_s`: in the uplink it has to be asked for."""
@@ -65,11 +66,13 @@ class Rules:
 
     def payload_bits(self, scheme: NDArray[np.int64], groups: NDArray[np.int64]) -> Array:
         """The size of a transport block; for more groups than there are it means nothing."""
-        return self._bits.take(scheme * (self.groups + 1) + groups, mode="clip")
+        return self._bits_IN[scheme, groups]
 
     @cached_property
-    def _bits(self) -> Array:
-        return self.bits_IN.astype(np.float64).reshape(-1)
+    def _bits_IN(self) -> Array:
+        # Columns that nobody has, of both directions, are counted as groups of one queue.
+        beyond = (len(DIRECTIONS) - 1) * self.groups
+        return np.pad(self.bits_IN.astype(np.float64), ((0, 0), (0, beyond)))
 
     @cached_property
     def code_IN2(self) -> Array:

@@ -128,7 +128,7 @@ def parse(text: str, folder: Path = Path()) -> Scenario:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadParameter(f"a scenario must be TOML: {error}") from error
     tables = {}
     for key in TABLES.keys() & document.keys():

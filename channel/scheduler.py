@@ -13,20 +13,17 @@ from numpy.typing import NDArray
 from channel.errors import BadParameter
 from channel.values import Array, above, at_least
 
-NOBODY = -1
-"""What stands in the place of a user where a group stays empty."""
-
 _LEAST_BPS = 1e-3
 """A mean of nothing at all is taken for this, so that a user who never sent comes first."""
 
 
 class Scheduler(Protocol):
-    """Hands every group of a slot to one user, or to nobody."""
+    """Hands every group of a slot to one user."""
 
-    def choose(self, rate_UF: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
-        """The user (..., F) of each group.
+    def choose(self, rate_FU: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
+        """The user (..., F) of each group; anyone where `rate_FU` is 0 for all: such a group is for nobody.
 
-        `rate_UF` (..., U, F) is what a user would get out of a group, 0 where it has nothing to send or no
+        `rate_FU` (..., F, U) is what a user would get out of a group, 0 where it has nothing to send or no
         scheme carries; `mean_U` (..., U) what it has had, averaged; `turn` (or (..., 1)) how many groups were
         handed out.
         """
@@ -37,14 +34,14 @@ class Scheduler(Protocol):
 class RoundRobin:
     """Users in turn, whatever their channel, as long as they have something to send that gets through."""
 
-    def choose(self, rate_UF: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
+    def choose(self, rate_FU: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Scheduler`."""
-        can_send = rate_UF.max(axis=-1) > 0.0
+        can_send = rate_FU.max(axis=-2) > 0.0
         count = can_send.sum(axis=-1, keepdims=True)
         # Those who can send, in their order, come first in this list; the others are never reached.
         order = np.argsort(~can_send, axis=-1, kind="stable")
-        place = (turn + np.arange(rate_UF.shape[-1])) % np.maximum(count, 1)
-        return np.where(count > 0, np.take_along_axis(order, place, axis=-1), NOBODY)
+        place = (turn + np.arange(rate_FU.shape[-2])) % np.maximum(count, 1)
+        return np.take_along_axis(order, place, axis=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +49,19 @@ class ProportionalFair:
     """The user whose rate is largest against its own mean (Viswanath, Tse & Laroia, IEEE Trans. Inf. Theory
     48(6), 2002); every group by itself."""
 
-    def choose(self, rate_UF: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
+    def choose(self, rate_FU: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Scheduler`."""
-        return _largest(rate_UF * (1.0 / np.maximum(mean_U, _LEAST_BPS))[..., None])
+        fair_FU = rate_FU * (1.0 / np.maximum(mean_U, _LEAST_BPS))[..., None, :]
+        return np.asarray(fair_FU.argmax(axis=-1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaximumRate:
     """The user with the largest rate: most bits in all, and none for those far away."""
 
-    def choose(self, rate_UF: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
+    def choose(self, rate_FU: Array, mean_U: Array, turn: int | NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Scheduler`."""
-        return _largest(rate_UF)
+        return np.asarray(rate_FU.argmax(axis=-1))
 
 
 SCHEDULERS: dict[str, Scheduler] = {
@@ -120,11 +118,3 @@ class Duplex:
     def share(self, direction: str) -> float:
         """The share of slots in which this direction may be sent."""
         return float(self.is_open(direction, np.arange(self.period)).mean())
-
-
-def _largest(metric_UF: Array) -> NDArray[np.int64]:
-    metric_FU = metric_UF.swapaxes(-1, -2)
-    winner = metric_FU.argmax(axis=-1)
-    # Looked up rather than searched for once more, which would take as long as all the rest.
-    place = winner.reshape(-1) + metric_FU.shape[-1] * np.arange(winner.size)
-    return np.where(metric_FU.take(place).reshape(winner.shape) > 0.0, winner, NOBODY)

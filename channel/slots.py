@@ -69,10 +69,12 @@ class SlotGrid:
         """Real and imaginary parts (SLOTS, columns) of some of all frequencies and links, F x U."""
         weight_BK = self._weight_BK
         first = number * SLOTS // self._stride - (_SAMPLES // 2 - 1 if self._stride > 1 else 0)
-        last = first + weight_BK.shape[1] - 1
-        runs = range(first // _SAMPLES, last // _SAMPLES + 1)
-        samples_K2C = np.concatenate([self._remembered(run)[:, :, columns] for run in runs])
-        samples_K2C = samples_K2C[first % _SAMPLES :][: weight_BK.shape[1]]
+        end = first + weight_BK.shape[1]
+        parts = []
+        for run in range(first // _SAMPLES, (end - 1) // _SAMPLES + 1):
+            rows = slice(max(first - run * _SAMPLES, 0), end - run * _SAMPLES)
+            parts.append(self._remembered(run)[rows, :, columns])
+        samples_K2C = np.concatenate(parts)
         if self._stride == 1:
             return samples_K2C[:, 0].copy(), samples_K2C[:, 1].copy()
         return weight_BK @ samples_K2C[:, 0], weight_BK @ samples_K2C[:, 1]
@@ -111,12 +113,11 @@ class SlotGrid:
 
     def _run(self, run: int) -> Array:
         """Real and imaginary parts (_SAMPLES, 2, F x U) of samples run x _SAMPLES and on."""
-        taps = np.empty((_SAMPLES, *self._turn_W.shape[1:]), dtype=np.complex128)
+        begin_W = self._begin(run)
+        taps = np.empty((_SAMPLES, *begin_W.shape[1:]), dtype=np.complex128)
         for first in range(0, taps.shape[-1], _LINKS):
             here = slice(first, first + _LINKS)
-            wave, near = self._anchor(run // _RUNS)[..., here].copy(), self._near_W[..., here]
-            for _ in range(run % _RUNS):
-                wave *= self._far_W[..., here]
+            wave, near = begin_W[..., here].copy(), self._near_W[..., here]
             for sample in range(_SAMPLES):
                 taps[sample, :, here] = wave.sum(axis=0)
                 wave *= near
@@ -124,12 +125,15 @@ class SlotGrid:
         return np.stack([response.real, response.imag], axis=1)
 
     @cached_property
-    def _anchor(self) -> Callable[[int], Complex]:
-        return lru_cache(maxsize=2)(self._turned)
+    def _begin(self) -> Callable[[int], Complex]:
+        # The next run begins one turn after the last one.
+        return lru_cache(maxsize=2)(self._begun)
 
-    def _turned(self, anchor: int) -> Complex:
-        """The waves (W, L, U), with their amplitudes, where run anchor x _RUNS begins."""
-        angle = self._turn_W * (anchor * _RUNS * self._run_s) + self._phase_W
+    def _begun(self, run: int) -> Complex:
+        """The waves (W, L, U), with their amplitudes, where a run begins: turned from every `_RUNS`-th."""
+        if run % _RUNS:
+            return self._begin(run - 1) * self._far_W
+        angle = self._turn_W * (run * self._run_s) + self._phase_W
         return self._strength_W * _unit(angle)
 
     @cached_property

@@ -5,6 +5,7 @@ Axes: `...` links; L taps; T times; F frequencies.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -26,19 +27,21 @@ class DelayProfile:
     power_db_L: tuple[float, ...]
     los_power_db: float | None = None
 
-    @property
+    @cached_property
     def power_L(self) -> Array:
         """Mean tap powers, the constant part included, with sum 1."""
         power, los = self._powers()
         power[0] += los
+        power.flags.writeable = False
         return power
 
-    @property
+    @cached_property
     def k_ratio_L(self) -> Array:
         """Rice factor of each tap: 0 but for the first of a line-of-sight profile."""
         power, los = self._powers()
         ratio = np.zeros_like(power)
         ratio[0] = los / power[0]
+        ratio.flags.writeable = False
         return ratio
 
     def _powers(self) -> tuple[Array, float]:

@@ -5,6 +5,7 @@
 
 import math
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,9 +73,10 @@ def transport_block_bits(
 
 
 def transport_block_table(
-    allocation: Allocation, table: SchemeTable, most_resource_blocks: int
+    allocation: Allocation, table: SchemeTable, resource_blocks: Iterable[int]
 ) -> NDArray[np.int64]:
-    """TBS in bits (I, most_resource_blocks + 1) of every scheme and number of resource blocks, from 0 on."""
+    """TBS in bits (I, N) of every scheme and each of these numbers of resource blocks."""
+    counts = list(resource_blocks)
     pairs = zip(table.modulation_order_I.tolist(), table.code_rate_I.tolist(), strict=True)
     return np.asarray(
         [
@@ -82,7 +84,7 @@ def transport_block_table(
                 transport_block_bits(
                     allocation, resource_blocks=count, modulation_order=order, code_rate=rate
                 )
-                for count in range(most_resource_blocks + 1)
+                for count in counts
             ]
             for order, rate in pairs
         ],

@@ -36,7 +36,7 @@ def fair_gain(users: int, *, slots: int = 3000, repeats: int = 200) -> tuple[flo
     gained, first = 0.0, 0
     for _ in range(slots):
         snr = rng.exponential(size=(repeats, users))
-        winner = ProportionalFair().choose(snr[..., None], mean, 0)
+        winner = ProportionalFair().choose(snr[..., None, :], mean, 0)
         had = np.where(np.arange(users) == winner, snr, 0.0)
         gained += float(had.sum())
         first += int((winner == 0).sum())

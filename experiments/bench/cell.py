@@ -2,9 +2,7 @@
 
 A transport block is one coded block on the air, to or from one user in one slot, tries that repeat an older
 one included. The cell is the scenario urban-micro with a hundred users who always have something to send; its
-making (tables, waves) is timed with it. Without handover (with it the
-target is missed): users stay where a neighbour is louder, too, and
-a slot has 11.6 blocks, instead of 10.2 with it. CPU time of one thread.
+making (tables, waves) is timed with it. CPU time of one thread.
 """
 
 import os
@@ -54,7 +52,6 @@ def many_users(users: int, *, grant_slots: int = 1) -> Scenario:
         made,
         place=replace(made.place, users=users),
         link=replace(made.link, grant_slots=grant_slots),
-        neighbours=replace(made.neighbours, handover=False),
     )
 
 

@@ -105,8 +105,11 @@ def test_a_blocks_effective_sinr_is_eesm_over_its_groups():
     owner_F = np.asarray([0, 1, 1, 0, 1])
     beta_T = np.asarray([1.4, 4.0])
     sinr_FT = stream(0, "test-blocks").exponential(size=(5, 2)) * 10.0
-    blocks = replace(Blocks.none(5, 4), groups_T=np.asarray([2, 3]), held_FT=owner_F[:, None] == np.arange(2))
-    found = blocks.effective_db(sinr_FT, beta_T)
+    two = np.asarray([2, 3])
+    held_FT = owner_F[:, None] == np.arange(2)
+    blocks = replace(Blocks.none(5, 4), queue_T=two, groups_T=two, held_FT=held_FT)
+    group_H, block_H = blocks.cells()
+    found = blocks.effective_db(sinr_FT[group_H, block_H], block_H, beta_T)
     for user in (0, 1):
         level = sinr_FT[owner_F == user, user]
         assert found[user] == pytest.approx(float(eesm_db(10.0 * np.log10(level), beta_T[user])), abs=1e-9)

@@ -133,7 +133,7 @@ def test_users_stand_where_no_neighbour_is_heard_better():
     made = scenario.load("urban-macro-edge")
     air = cell_of(replace(made, place=replace(made.place, users=100))).airs["down"]
     place_U2 = air.place_U2(0)
-    others_S2 = np.stack([one.place_2 for one in air.disturbances])
+    others_S2 = np.concatenate([one.place_S2 for one in air.disturbances])
     assert len(others_S2) == 6
     assert np.all(air.ground.gain(place_U2) >= air.ground.far_gain(place_U2, others_S2).max(axis=1))
     # Of seven equally loud at most: 10 log10 (1 / (6 load)).

@@ -2,28 +2,23 @@ import numpy as np
 import pytest
 
 from channel.errors import BadParameter
-from channel.scheduler import NOBODY, SCHEDULERS, Duplex, RoundRobin, averaged, scheduler_named
-
-
-@pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_group_goes_to_nobody_where_nobody_can_send(name):
-    assert np.all(scheduler_named(name).choose(np.zeros((3, 2)), np.ones(3), 0) == NOBODY)
+from channel.scheduler import SCHEDULERS, Duplex, RoundRobin, averaged, scheduler_named
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_only_those_who_can_send_get_a_group(name):
-    rate = np.asarray([[0.0, 0.0], [2.0, 1.0], [0.0, 0.0], [1.0, 3.0]])
+    rate = np.asarray([[0.0, 2.0, 0.0, 1.0], [0.0, 1.0, 0.0, 3.0]])
     for turn in range(5):
         assert set(scheduler_named(name).choose(rate, np.ones(4), turn).tolist()) <= {1, 3}
 
 
 def test_round_robin_gives_everybody_equally_many():
-    served = [RoundRobin().choose(np.ones((5, 3)), np.ones(5), 3 * slot) for slot in range(5)]
+    served = [RoundRobin().choose(np.ones((3, 5)), np.ones(5), 3 * slot) for slot in range(5)]
     assert np.bincount(np.concatenate(served)).tolist() == [3] * 5
 
 
 def test_maximum_rate_looks_at_the_rate_and_fairness_at_the_share():
-    rate, mean = np.asarray([[10.0], [1.0]]), np.asarray([100.0, 1.0])
+    rate, mean = np.asarray([[10.0, 1.0]]), np.asarray([100.0, 1.0])
     assert SCHEDULERS["maximum-rate"].choose(rate, mean, 0).tolist() == [0]
     assert SCHEDULERS["proportional-fair"].choose(rate, mean, 0).tolist() == [1]
 

@@ -51,7 +51,7 @@ def test_more_resource_blocks_never_carry_less(mcs):
 
 
 def test_the_table_holds_every_size():
-    table = transport_block_table(SLOT, TABLE, 60)
+    table = transport_block_table(SLOT, TABLE, range(61))
     assert table.shape == (29, 61)
     assert table[9, 52] == 10760
     assert not table[:, 0].any()
