@@ -17,6 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line.split("   #")[0].split(" # ")[0].strip() for block in BLOCKS for line in block.splitlines()]
 SPLITFL = [command.removeprefix("splitfl ") for command in COMMANDS if command.startswith("splitfl ")]
+ALONE = [command for command in SPLITFL if command.split()[0] not in ("serve", "join")]
 SHORT = ["federation.rounds=1", "federation.local_steps=1", "train.batch_size=4", "task.eval_limit=8"]
 
 
@@ -74,18 +75,27 @@ def test_every_command_stands_in_the_readme():
     assert named >= set(main.commands) - {"version"}
 
 
+def test_the_readme_runs_something_before_it_uses_it():
+    first = next((place for place, command in enumerate(ALONE) if "$RUN" in command), len(ALONE))
+    assert any(command.startswith("run ") for command in ALONE[:first])
+
+
+@pytest.fixture(scope="module")
+def run(desk):
+    """The folder of the first run that the README asks for."""
+    done = splitfl(desk, *short(next(command for command in ALONE if command.startswith("run ")).split()))
+    assert done.returncode == 0, done.stderr
+    return next((desk / "runs").glob("*"))
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_readmes_commands_run(desk):
-    alone = [command for command in SPLITFL if command.split()[0] not in ("serve", "join")]
-    run = None
-    for command in alone:
-        words = [run if word == "$RUN" else word.replace("$RUN/", f"{run}/") for word in command.split()]
-        words = [word for word in words if word is not None]
-        assert run or "$RUN" not in command, "the README uses RUN before there is one"
-        done = splitfl(desk, *short(words))
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        run = run or next((str(path) for path in (desk / "runs").glob("*")), None)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("command", ALONE)
+def test_the_readmes_commands_run(command, desk, request):
+    if "$RUN" in command:
+        command = command.replace("$RUN", str(request.getfixturevalue("run")))
+    done = splitfl(desk, *short(command.split()))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
