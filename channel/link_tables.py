@@ -32,7 +32,7 @@ class LinksTable:
         nodes = len(self.loss_db)
         if nodes < 2 or any(not isinstance(row, tuple) or len(row) != nodes for row in self.loss_db):
             raise BadParameter(f"loss_db of links must be a square of at least 2 nodes, got {self.loss_db}")
-        loss_db = at_least("loss_db of links", np.asarray(self.loss_db), 0.0)
+        loss_db = at_least("loss_db of links", _numbers("loss_db of links", self.loss_db), 0.0)
         if np.any(np.diag(loss_db)):
             raise BadParameter(
                 f"loss_db of links must be 0 from a node to itself, got {np.diag(loss_db).tolist()}"
@@ -72,16 +72,19 @@ class TapsTable:
 
     def _demand_written(self) -> None:
         times, taps = len(self.time_s), len(self.delay_s)
-        forward("time_s of taps", np.asarray(self.time_s, dtype=np.float64))
-        at_least("delay_s of taps", np.asarray(self.delay_s, dtype=np.float64), 0.0)
+        forward("time_s of taps", _numbers("time_s of taps", self.time_s))
+        at_least("delay_s of taps", _numbers("delay_s of taps", self.delay_s), 0.0)
+        _numbers("doppler_hz of taps", self.doppler_hz)
         if len(self.doppler_hz) != taps:
             raise BadParameter(f"doppler_hz of taps must have {taps} numbers, got {len(self.doppler_hz)}")
         for user, rows in enumerate(self.gain_db):
+            if not isinstance(rows, tuple) or not all(isinstance(row, tuple) for row in rows):
+                raise BadParameter(f"gain_db of taps must have rows of numbers for user {user}, got {rows!r}")
             if len(rows) != times or any(len(row) != taps for row in rows):
                 raise BadParameter(
                     f"gain_db of taps must have {times} rows of {taps} numbers for user {user}"
                 )
-        if not self.gain_db or not np.all(np.isfinite(np.asarray(self.gain_db, dtype=np.float64))):
+        if not self.gain_db or not np.all(np.isfinite(_numbers("gain_db of taps", self.gain_db))):
             raise BadParameter("gain_db of taps must hold finite numbers for at least one user")
 
     @property
@@ -112,3 +115,10 @@ def taps_of_file(path: Path) -> NodeTaps:
     if not path.is_file():
         raise BadParameter(f"file of taps must be there, got {path.name!r}")
     return colosseum_file.read(path).taps if path.suffix == ".mat" else read_npz(path)
+
+
+def _numbers(name: str, values: tuple[object, ...]) -> Array:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise BadParameter(f"{name} must hold numbers, got {values!r}") from None

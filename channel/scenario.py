@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from channel.device import Device
 from channel.errors import BadParameter
@@ -24,6 +24,8 @@ from channel.tables import (
     TrafficTable,
 )
 from channel.values import above
+
+_LARGEST: Final = 1 << 1023  # whole numbers below it are floats too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +130,7 @@ def parse(text: str, folder: Path = Path()) -> Scenario:
     """
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadParameter(f"a scenario must be TOML: {error}") from error
     tables = {}
     for key in TABLES.keys() & document.keys():
@@ -154,7 +156,7 @@ def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
 def _typed(name: str, kind: Any, got: Any) -> Any:
     """`got`, checked: whole numbers pass for floats, and arrays become tuples."""
     got = _frozen(got)
-    if kind is float and isinstance(got, int) and not isinstance(got, bool):
+    if kind is float and isinstance(got, int) and not isinstance(got, bool) and abs(got) < _LARGEST:
         return float(got)
     wanted = kind if isinstance(kind, type) and kind in (int, float, str, bool) else None
     if wanted is not None and type(got) is not wanted:

@@ -160,6 +160,19 @@ BIBTEX: Final = {
   booktitle = {Advances in Neural Information Processing Systems},
   year = {2024}
 }""",
+    "fedbuff": """@inproceedings{nguyen2022federated,
+  title = {Federated Learning with Buffered Asynchronous Aggregation},
+  author = {Nguyen, John and Malik, Kshitiz and Zhan, Hongyuan and Yousefpour, Ashkan and Rabbat, Mike and
+    Malek, Mani and Huba, Dzmitry},
+  booktitle = {International Conference on Artificial Intelligence and Statistics},
+  year = {2022}
+}""",
+    "anarchic": """@inproceedings{yang2022anarchic,
+  title = {Anarchic Federated Learning},
+  author = {Yang, Haibo and Zhang, Xin and Khanduri, Prashant and Liu, Jia},
+  booktitle = {International Conference on Machine Learning},
+  year = {2022}
+}""",
     "minilm": """@inproceedings{wang2020minilm,
   title = {{MiniLM}: Deep Self-Attention Distillation for Task-Agnostic Compression
     of Pre-Trained Transformers},
@@ -171,8 +184,9 @@ BIBTEX: Final = {
 
 
 def bibtex(config: RunConfig) -> str:
-    """The entries of the method, the aggregator, the model and the task, each once."""
+    """The entries of the method, the aggregator, the schedule, the model and the task, each once."""
     keys = [*method(config.method.name).citations, *AGGREGATORS[config.federation.aggregator]]
+    keys += {"buffered": ["fedbuff"], "anarchic": ["anarchic"]}.get(config.federation.schedule, [])
     keys += [config.model.name] if config.model.name in BIBTEX else []
     entries = [BIBTEX[key] for key in dict.fromkeys(keys)]
     return "\n\n".join([*entries, *filter(None, [TASKS[config.task.name].citation])])

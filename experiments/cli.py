@@ -123,6 +123,10 @@ def serve(
     metavar="DIR",
     help="Where this client keeps what it needs to come back after it was killed.",
 )
+@click.option("--leave-after", type=int, metavar="ROUNDS", help="Take leave after so many rounds ...")
+@click.option(
+    "--rounds-away", type=int, metavar="ROUNDS", help="... for so many, then go on with the others."
+)
 @DATA
 @reports_errors
 def join(
@@ -140,6 +144,8 @@ def join(
     device: str | None,
     timeout_s: float,
     state: Path | None,
+    leave_after: int | None,
+    rounds_away: int | None,
     data: str | None,
 ) -> None:
     """Run one client's side of the experiment of the server at HOST:PORT.
@@ -148,6 +154,7 @@ def join(
     http_proxy names one.
     """
     from experiments import commands
+    from splitfl.errors import ConfigError
     from splitfl.transport.credentials import Credentials
     from splitfl.transport.registry import Joining
 
@@ -160,7 +167,10 @@ def join(
         user=user,
         password_file=password_file,
     )
-    commands.join(name, joining, model=model, device=device, data=data, state=state)
+    if (leave_after is None) != (rounds_away is None):
+        raise ConfigError("--leave-after and --rounds-away are given together or not at all")
+    leaves = {leave_after: rounds_away} if leave_after is not None and rounds_away is not None else {}
+    commands.join(name, joining, model=model, device=device, data=data, state=state, leaves=leaves)
 
 
 @main.command()

@@ -20,12 +20,14 @@ from experiments.live import run_live
 from experiments.report import write_comparison, write_report
 from experiments.runfolder import read_run
 from experiments.screen import Screen, summary_table
+from splitfl import models
 from splitfl.checkpoint import Shelf
 from splitfl.config import RunConfig
 from splitfl.data.task import TASKS
 from splitfl.experiment_file import load
 from splitfl.messages import Activation, Gradient, Message
 from splitfl.methods.registry import METHODS
+from splitfl.node.auto import decided
 from splitfl.node.build import Site
 from splitfl.node.evaluate import measure_adapter
 from splitfl.partition.families import FAMILIES
@@ -68,6 +70,7 @@ def join(
     device: str | None,
     data: str | None,
     state: Path | None,
+    leaves: Mapping[int, int],
 ) -> None:
     """See the command of this name."""
     quiet()
@@ -93,16 +96,19 @@ def join(
             console.print(f"client {client}: round {round_index + 1}, {steps} batches sent", highlight=False)
 
     def on_away(why: str) -> None:
-        console.print(f"client {client}: {why}; looking for it again", markup=False, highlight=False)
+        console.print(
+            f"client {client}: {why}; looking for it again", markup=False, highlight=False, soft_wrap=True
+        )
 
     joining_in.join(
-        name,
+        transport(name),
         joining,
         state=state,
         adjust=adjust,
         on_step=on_step,
         on_begin=on_begin,
         on_away=on_away,
+        leaves=leaves,
     )
     console.print(f"client {client}: done", highlight=False)
 
@@ -162,9 +168,8 @@ def list_rows(what: str, as_json: bool) -> None:
                 name: f"alias of {hub}, or of the package {package}"
                 for name, (package, _, hub) in ALIASES.items()
             }
-            rows = aliases | {
-                name: f"any model of this type: {', '.join(f.kinds)}" for name, f in FAMILIES.items()
-            }
+            rows = aliases | models.ABOUT
+            rows |= {name: f"any model of this type: {', '.join(f.kinds)}" for name, f in FAMILIES.items()}
     _show(what, rows, as_json)
 
 
@@ -188,7 +193,10 @@ def _drive(
     if not spawn and (warning := transport(config.transport.name).warning(config.transport)):
         console.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
     with console.status("reading the data"):
+        config = decided(config)
         site = Site.of(config)
+    for reason in config.auto.chosen:
+        console.print(reason, markup=False, highlight=False, soft_wrap=True)
     if site.task.skipped_rows:
         console.print(
             f"{site.task.skipped_rows} malformed rows of {site.task.source} were skipped",

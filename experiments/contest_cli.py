@@ -33,6 +33,12 @@ WITH = click.option(
     "--max-rounds", type=click.IntRange(1), help="At most so many rounds (default: 10 x the preset's)."
 )
 @click.option(
+    "--until",
+    type=click.FloatRange(0.0, min_open=True),
+    metavar="METRIC",
+    help="Say too how many bytes each had sent when it was so good (0.9: accuracy 90 %).",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), help="The folder for runs, or the page of given ones."
 )
 @SET
@@ -48,6 +54,7 @@ def compare(
     seeds: int,
     jobs: int,
     max_rounds: int | None,
+    until: float | None,
     out: Path | None,
     overrides: tuple[str, ...],
     own: tuple[str, ...],
@@ -80,6 +87,7 @@ def compare(
         max_rounds,
         out or Path("runs"),
         as_json,
+        until,
     )
 
 

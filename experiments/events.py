@@ -94,7 +94,19 @@ class Memory:
         one_of("side", self.side, ("client", "server"))
 
 
-Event = Step | Transfer | Compute | Round | Memory
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """A client's work where all go at their own pace, and how old the version was from which it began."""
+
+    round: int
+    client: int
+    staleness: int
+
+    def __post_init__(self) -> None:
+        at_least("staleness", self.staleness, 0)
+
+
+Event = Step | Transfer | Compute | Round | Memory | Update
 
 KINDS: dict[str, Callable[..., Event]] = {
     "step": Step,
@@ -102,6 +114,7 @@ KINDS: dict[str, Callable[..., Event]] = {
     "compute": Compute,
     "round": Round,
     "memory": Memory,
+    "update": Update,
 }
 """The value of a line's `event` key -> what that line is."""
 
@@ -115,6 +128,7 @@ class Events:
     computes: tuple[Compute, ...] = ()
     rounds: tuple[Round, ...] = ()
     memories: tuple[Memory, ...] = ()
+    updates: tuple[Update, ...] = ()
 
 
 def read_events(path: Path) -> tuple[Events, tuple[str, ...]]:
@@ -167,4 +181,5 @@ def _sorted_by_type(found: list[Event]) -> Events:
         computes=tuple(event for event in found if isinstance(event, Compute)),
         rounds=tuple(event for event in found if isinstance(event, Round)),
         memories=tuple(event for event in found if isinstance(event, Memory)),
+        updates=tuple(event for event in found if isinstance(event, Update)),
     )

@@ -10,15 +10,16 @@ from typing import Any, Final
 
 from experiments import footprint
 from splitfl.checkpoint import Shelf
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, at_least
 from splitfl.errors import ConfigError, PeerLost, RunEnded, WireError
 from splitfl.experiment_file import from_dict
 from splitfl.federation.selection import Selection
+from splitfl.federation.staleness import most_rounds
 from splitfl.messages import Message
 from splitfl.node.build import Site
 from splitfl.node.client import ClientNode, run_client
 from splitfl.node.inproc import threads
-from splitfl.transport.registry import Joining, transport
+from splitfl.transport.registry import Joining, Transport
 from splitfl.transport.seam import ClientEnd
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ _LONGEST_PAUSE_S: Final = 5.0
 
 
 def join(
-    name: str,
+    way: Transport,
     joining: Joining,
     *,
     state: Path | None,
@@ -36,21 +37,23 @@ def join(
     on_step: Callable[[int, Message], None],
     on_begin: Callable[[RunConfig], None],
     on_away: Callable[[str], None],
+    leaves: Mapping[int, int] | None = None,
 ) -> None:
-    """Takes part over the transport of this name.
+    """Takes part over this transport, but for so many rounds from each round that `leaves` names.
 
     `adjust` puts this machine's own paths and device over the settings that the server gave. What the client
     must remember is kept in `state`, if given. A server that goes away is looked for again, as long as the
     settings' patience lasts; `on_away` hears of it.
     """
-    connection = transport(name).join(joining)
+    connection = way.join(joining)
     life = None
     try:
         if not connection.experiment:
             raise WireError("the server did not say what is to be run")
         config = adjust(from_dict(connection.experiment))
+        _check_leaves(leaves or {}, config)
         on_begin(config)
-        life = _Life(config, joining.client, state, on_step)
+        life = _Life(config, joining.client, state, on_step, leaves)
         while True:
             try:
                 life.live(connection)
@@ -58,11 +61,11 @@ def join(
             except RunEnded:
                 raise
             except PeerLost as lost:
-                if not transport(name).resumes:
+                if not way.resumes:
                     raise
                 connection.leave()
                 on_away(str(lost))
-                connection = _again(name, joining, connection.experiment, config.survival.patience_s, lost)
+                connection = _again(way, joining, connection.experiment, config.survival.patience_s, lost)
     finally:
         connection.leave()
 
@@ -71,14 +74,20 @@ class _Life:
     """A client's model and memory, which outlive its connections."""
 
     def __init__(
-        self, config: RunConfig, client: int, state: Path | None, on_step: Callable[[int, Message], None]
+        self,
+        config: RunConfig,
+        client: int,
+        state: Path | None,
+        on_step: Callable[[int, Message], None],
+        leaves: Mapping[int, int] | None,
     ) -> None:
         self._config = config
+        self._leaves = leaves
         self._client = client
         self._on_step = on_step
         self._base_bytes = footprint.measure_from_here()
         with threads(config.client.threads):
-            shelf = Shelf(state) if state is not None else None
+            shelf = Shelf.of_client(state) if state is not None else None
             self._node = ClientNode(client, Site.of(config).client_method(client), shelf)
 
     def live(self, connection: ClientEnd) -> None:
@@ -88,10 +97,11 @@ class _Life:
             run_client(
                 self._node,
                 connection,
-                self._config.federation.rounds,
+                most_rounds(self._config.federation),
                 self._peak,
                 self._on_step,
                 partial(Selection.of(self._config).takes_part, self._client),
+                self._leaves,
             )
 
     def _peak(self) -> dict[str, float]:
@@ -100,13 +110,13 @@ class _Life:
 
 
 def _again(
-    name: str, joining: Joining, experiment: Mapping[str, Any], patience_s: float, lost: PeerLost
+    way: Transport, joining: Joining, experiment: Mapping[str, Any], patience_s: float, lost: PeerLost
 ) -> ClientEnd:
     """A new connection to the same run; raises `lost` where there is none in time."""
     deadline_s, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
     while (left_s := deadline_s - time.monotonic()) > 0:
         try:
-            connection = transport(name).join(replace(joining, timeout_s=min(joining.timeout_s, left_s)))
+            connection = way.join(replace(joining, timeout_s=min(joining.timeout_s, left_s)))
         except RunEnded:
             raise
         except (PeerLost, ConfigError) as error:  # it is not up yet, or still believes in our old connection
@@ -119,6 +129,17 @@ def _again(
         connection.leave()
         raise ConfigError("the server is back with an experiment of other settings")
     raise lost
+
+
+def _check_leaves(leaves: Mapping[int, int], config: RunConfig) -> None:
+    """ConfigError for rounds that the run has not, and for a link on which nobody can be away."""
+    for after, rounds in leaves.items():
+        at_least("--rounds-away", rounds, 1)
+        if not 0 <= after < config.federation.rounds:
+            last = config.federation.rounds - 1
+            raise ConfigError(f"--leave-after must lie in 0..{last}, so many rounds has the run, got {after}")
+    if leaves and config.link.scenario:
+        raise ConfigError("--leave-after is of no use with link.scenario, whose cell is never empty")
 
 
 def _what_decides(experiment: Mapping[str, Any]) -> dict[str, Any]:

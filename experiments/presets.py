@@ -12,8 +12,8 @@ FOLDER = Path(__file__).parent / "presets"
 
 
 def names() -> list[str]:
-    """All presets."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    """All presets; those in a folder have its name before theirs."""
+    return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.toml"))
 
 
 def about(name: str) -> str:
@@ -29,7 +29,7 @@ def about(name: str) -> str:
 def find(name: str, overrides: Iterable[str]) -> tuple[str, RunConfig]:
     """The short name and settings of a preset, or of a TOML or JSON file at that path."""
     if name in names():
-        return name, _with_overrides(FOLDER / f"{name}.toml", list(overrides))
+        return Path(name).name, _with_overrides(FOLDER / f"{name}.toml", list(overrides))
     path = Path(name)
     if path.suffix in (".toml", ".json"):
         short = path.parent.name if path.name == "config.json" else path.stem

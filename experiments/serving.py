@@ -11,6 +11,7 @@ from experiments.local_clients import Clients, local_clients
 from splitfl.checkpoint import Kept, Shelf
 from splitfl.errors import Again, ConfigError, PeerLost, Timeout
 from splitfl.experiment_file import as_dict
+from splitfl.federation.selection import Selection
 from splitfl.node.build import Site
 from splitfl.node.guard import Guard
 from splitfl.node.inproc import threads
@@ -83,15 +84,17 @@ def refuse_survival(site: Site) -> None:
         raise ConfigError(
             f"survival.on_loss must be 'end' with link.scenario, whose cell is never empty, got {on_loss!r}"
         )
-    limits = {"step_s": config.survival.step_s, "round_s": config.survival.round_s}
+    survival = config.survival
+    limits = {"step_s": survival.step_s, "round_s": survival.round_s, "enough": survival.enough}
     for limit, value in limits.items():
         if value and config.link.scenario:
             raise ConfigError(f"survival.{limit} must be 0 with link.scenario, got {value:g}")
-    if config.survival.min_clients > config.federation.clients:
-        raise ConfigError(
-            f"survival.min_clients must be at most federation.clients, {config.federation.clients}, "
-            f"got {config.survival.min_clients}"
-        )
+    for name, number in {"min_clients": survival.min_clients, "enough": survival.enough}.items():
+        if number > config.federation.clients:
+            raise ConfigError(
+                f"survival.{name} must be at most federation.clients, {config.federation.clients}, "
+                f"got {number}"
+            )
 
 
 class _Service:
@@ -103,9 +106,11 @@ class _Service:
         self._screen = screen
         self._server = server
         self._local = local
-        self._board = Switchboard()
         self._survival = site.config.survival
+        self._board = Switchboard(holds_up_again=self._survival.on_loss != "go-on")
         self._is_started = False
+        self._sessions: dict[int, int] = {}
+        self._told: set[tuple[int, int]] = set()
         self._began_s = time.monotonic()
 
     def run(self, base_bytes: int) -> dict[str, Any]:
@@ -134,15 +139,18 @@ class _Service:
         return kept
 
     def _live(self, run: Run) -> None:
-        self._await_clients()
+        missing = self._await_clients()
         guard = Guard(run.station)
         self._board.connect(guard, run.station)
         if not self._is_started:
             self._is_started = True
             self._server.start(only_own(self._board.handle))
+        for client, what in missing.items():
+            self._without(run, client, what)
         self._watch(run, guard)
 
-    def _await_clients(self) -> None:
+    def _await_clients(self) -> dict[int, str]:
+        """Those who did not come in time and need not, as the settings say, with a sentence about each."""
         config, address = self._site.config, self._server.address
         patience_s = self._survival.patience_s if self._is_started else config.transport.join_timeout_s
         deadline_s = time.monotonic() + patience_s
@@ -151,19 +159,25 @@ class _Service:
             for client, what in self._local.dead().items():
                 self._revive_or_end(client, what)
             if time.monotonic() > deadline_s:
-                names = ", ".join(map(str, missing))
-                raise Timeout(f"no sign of client {names} at {address} within {patience_s:g} s")
+                break
             time.sleep(_POLL_S)
         self._screen.waiting(address, [])
+        names = ", ".join(map(str, missing))
+        is_few = config.federation.clients - len(missing) < self._survival.min_clients
+        if missing and (is_few or self._survival.on_loss != "go-on"):
+            raise Timeout(f"no sign of client {names} at {address} within {patience_s:g} s")
+        return {client: f"no sign of client {client} within {patience_s:g} s" for client in missing}
 
     def _watch(self, run: Run, guard: Guard) -> None:
         few_since_s: float | None = None
-        limits = Limits(self._survival, run.station, time.monotonic())
+        takes_part = Selection.of(self._site.config).takes_part
+        limits = Limits(self._survival, run.station, time.monotonic(), takes_part)
         while not run.is_over:
             if guard.failure is not None:
                 raise guard.failure
             for client, what in self._lost(run).items():
                 self._without(run, client, what)
+            self._tell_replaced(run)
             is_few = self._site.config.federation.clients - len(run.station.away) < self._survival.min_clients
             now_s = time.monotonic()
             few_since_s = (few_since_s or now_s) if is_few else None
@@ -180,29 +194,44 @@ class _Service:
             self._without(run, client, what)
         round_index, late = limits.late(now_s)
         for client in sorted(late):
-            self._screen.said(
-                f"client {client} did not finish round {round_index} within {self._survival.round_s:g} s "
-                "(survival.round_s); the others go on, and it with the next"
-            )
-            run.station.lost(client, until=round_index + 1)
+            within = f"within {self._survival.round_s:g} s (survival.round_s)"
+            self._pass_over(run, client, round_index, within)
+        if (straggler := limits.one_too_many()) is not None:
+            round_index, client = straggler
+            before = f"before {self._survival.enough} others waited (survival.enough)"
+            self._pass_over(run, client, round_index, before)
+
+    def _pass_over(self, run: Run, client: int, round_index: int, when: str) -> None:
+        self._screen.said(
+            f"client {client} did not finish round {round_index} {when}; "
+            "the others go on, and it with the next"
+        )
+        run.station.lost(client, until=round_index + 1)
 
     def _lost(self, run: Run) -> dict[int, str]:
         """Clients that are gone, and how that is known."""
         timeout_s = self._site.config.transport.timeout_s
         lost = {c: f"client {c} was silent for {timeout_s:g} s and is lost" for c in self._server.silent()}
-        for change in self._server.changes():
-            if change.is_here and change.session > 1:
-                lost[change.client] = f"client {change.client} was lost, and another has come in its place"
+        lost |= {c: f"client {c} was lost, and has come again" for c in self._board.came_again()}
         lost |= self._local.dead()
         gone = run.station.left.keys() | run.station.away
         return {client: what for client, what in lost.items() if client not in gone}
+
+    def _tell_replaced(self, run: Run) -> None:
+        """Says of a client that came anew before it was missed what is said of those that were."""
+        for change in self._server.changes():
+            client, before = change.client, self._sessions.get(change.client, 1)
+            if change.is_here and change.session > before:
+                self._sessions[client] = change.session
+                if self._survival.on_loss == "go-on" and (client, before) not in self._told:
+                    self._tell(run, client, f"client {client} was lost, and another has come in its place")
 
     def _without(self, run: Run, client: int, what: str) -> None:
         """Goes on without a client as the settings say; raises where they do not."""
         match self._survival.on_loss:
             case "go-on":
-                self._screen.said(f"{what}; the others go on")
-                run.events.write("lost", client=client, reason=what)
+                self._told.add((client, self._sessions.get(client, 1)))
+                self._tell(run, client, what)
                 run.station.lost(client)
                 self._local.revive(client)
             case "go-back":
@@ -210,6 +239,10 @@ class _Service:
                 raise Again(what)
             case _:
                 raise PeerLost(what)
+
+    def _tell(self, run: Run, client: int, what: str) -> None:
+        self._screen.said(f"{what}; the others go on")
+        run.events.write("lost", client=client, reason=what)
 
     def _revive_or_end(self, client: int, what: str) -> None:
         if self._survival.on_loss == "end":

@@ -15,11 +15,12 @@ from peft.tuners.vera.layer import VeraLayer
 from safetensors.torch import save_file
 from torch import Tensor
 
-from splitfl.adapters import ia3_config, lora_config, projections, side_of
+from splitfl.adapters import projections, side_of
 from splitfl.config import AdapterConfig
 from splitfl.low_rank import A, B, folded
 from splitfl.partition.cut import Piece
 from splitfl.partition.families import CAUSAL_LM, family_of
+from splitfl.peft_settings import ia3_config, lora_config
 
 IA3_FOLDER = "ia3"
 _IA3, _VERA_B, _VERA_D = ".ia3_l", ".vera_lambda_b", ".vera_lambda_d"

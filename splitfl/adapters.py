@@ -7,12 +7,11 @@ piece they are in; so the pieces together have the layout of the whole.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
-from peft import IA3Config, VeraConfig, VeraModel, inject_adapter_in_model
-from peft import LoraConfig as PeftLoraConfig
+from peft import VeraConfig, VeraModel, inject_adapter_in_model
 from peft.tuners.vera.layer import VeraLayer
 from torch import Tensor, nn
 
@@ -22,6 +21,8 @@ from splitfl.errors import ConfigError, CutError
 from splitfl.low_rank import RESIDUALS, A, B, put_residuals
 from splitfl.partition.cut import Piece, linears
 from splitfl.partition.families import Family, block_index, family_of
+from splitfl.partition.statistics import batch_norms, tracked_in
+from splitfl.peft_settings import ia3_config, lora_config
 
 _INFIX = ".default"
 _TRAINED = (".lora_A.", ".lora_B.", ".vera_lambda_b.", ".vera_lambda_d.", ".ia3_l.")
@@ -35,9 +36,13 @@ def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> N
     kaiming-uniform. B is zero, VeRA's b too and its d 0.1, IA3's vectors are ones: at first
     nothing has changed. All that is trained is float32, as in peft.
 
+    A side of kind `full` has no adapters: all its parameters are trained, and its batch norms
+    learn (see partition/statistics.py).
+
     Raises ConfigError for targets that match nothing and for ranks that are not one a block,
-    CutError for targets tied across pieces.
+    CutError for what is tied across pieces.
     """
+    _check_full(piece, adapter, cut)
     sides = _targets(piece, adapter, cut)
     piece.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):  # peft draws values that are replaced below
@@ -45,7 +50,9 @@ def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> N
             _inject(piece, kind, own, adapter, cut)
     piece.requires_grad_(False)
     for name, value in piece.model.named_parameters():
-        value.requires_grad_(name in piece.fresh or any(part in name for part in _TRAINED))
+        is_added = any(part in name for part in _TRAINED)
+        value.requires_grad_(name in piece.fresh or is_added or _is_full(piece, name, adapter, cut))
+    piece.norms = tuple(name for name in batch_norms(piece.model) if _is_full(piece, name, adapter, cut))
     _begin(piece, seed)
     piece.eval()
 
@@ -58,6 +65,7 @@ def train_all(piece: Piece) -> None:
             "train LoRA adapters, or a checkpoint saved with tie_word_embeddings=False"
         )
     piece.requires_grad_(True)
+    piece.norms = batch_norms(piece.model)
 
 
 def train_top(piece: Piece) -> None:
@@ -73,22 +81,32 @@ def trainable(piece: Piece) -> dict[str, nn.Parameter]:
     return {name.replace(_INFIX, ""): value for name, value in named if value.requires_grad}
 
 
+def tracked(piece: Piece) -> dict[str, Tensor]:
+    """The running statistics of the batch norms that learn, by their names in the unsplit model."""
+    return tracked_in(piece.model, piece.norms)
+
+
+def held(piece: Piece) -> dict[str, Tensor]:
+    """All that learning changes: the trainable tensors, and the running statistics."""
+    return {**trainable(piece), **tracked(piece)}
+
+
 def install(piece: Piece, tensors: Mapping[str, Tensor]) -> None:
-    """Copies values into the trainable tensors of these names; residuals take the place of those there are.
+    """Copies values into tensors that learning changes; residuals take the place of those there are.
 
     Raises ConfigError, and changes nothing, for a name or shape that the piece does not have.
     """
-    held = trainable(piece)
+    own = held(piece)
     residual = {name: value for name, value in tensors.items() if name.endswith(RESIDUALS)}
     tensors = {name: value for name, value in tensors.items() if name not in residual}
     for name, value in tensors.items():
-        if name not in held:
+        if name not in own:
             raise ConfigError(
-                f"{name!r} is not trained in this piece ({len(held)} tensors, blocks {piece.blocks})"
+                f"{name!r} is not trained in this piece ({len(own)} tensors, blocks {piece.blocks})"
             )
-        if held[name].shape != value.shape:
-            raise ConfigError(f"{name} must be {tuple(held[name].shape)}, got {tuple(value.shape)}")
-    overwrite(held, tensors)
+        if own[name].shape != value.shape:
+            raise ConfigError(f"{name} must be {tuple(own[name].shape)}, got {tuple(value.shape)}")
+    overwrite(own, tensors)
     put_residuals(piece.model, residual, piece.model.device)
 
 
@@ -108,10 +126,10 @@ def _targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCo
     chosen: dict[str, SideConfig] = {}
     _check_ranks(adapter, cut, piece.num_blocks)
     for label, side in (("head", adapter.head), ("body", adapter.body)):
-        own = [name for name, its in sides.items() if its is side]
+        own = [name for name, its in sides.items() if its is side and side.kind != "full"]
         if not side.targets:
             own = [name for name in own if block_index(piece.family, name) is not None]
-        for target in side.targets or piece.family.targets:
+        for target in _wanted(piece, label, side):
             found = [name for name in own if f".{name}".endswith(f".{target}")]
             if not found:
                 have = sorted({name.rpartition(".")[2] for name in own})
@@ -124,8 +142,40 @@ def _targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCo
                 "targets, or use a checkpoint saved with tie_word_embeddings=False"
             )
     as_they_are = {name.rpartition(".")[0] for name in piece.fresh}
-    held = set(linears(piece.model)) - as_they_are
-    return {name: side for name, side in chosen.items() if name in held}
+    here = set(linears(piece.model)) - as_they_are
+    return {name: side for name, side in chosen.items() if name in here}
+
+
+def _wanted(piece: Piece, label: str, side: SideConfig) -> tuple[str, ...]:
+    """The names that a side's adapters go by: the settings', or the family's own."""
+    if side.kind == "full":
+        return ()
+    if not side.targets and not piece.family.targets:
+        raise ConfigError(
+            f"adapter.{label}: a {piece.model.config.model_type} model has no linear modules in its blocks "
+            f"for {side.kind} adapters; set adapter.{label}.kind to 'full'"
+        )
+    return side.targets or piece.family.targets
+
+
+def _is_full(piece: Piece, name: str, adapter: AdapterConfig, cut: int) -> bool:
+    return side_of(piece.family, name, adapter, cut).kind == "full"
+
+
+def _check_full(piece: Piece, adapter: AdapterConfig, cut: int) -> None:
+    names = [name for name, _ in piece.model.named_parameters() if _is_full(piece, name, adapter, cut)]
+    if not names:
+        return
+    if tied := [name for name in names if name in piece.tied]:
+        raise CutError(
+            f"{', '.join(tied)} is tied to a tensor of another piece and cannot be trained there: adapters "
+            "of another kind than 'full', or a checkpoint saved with tie_word_embeddings=False"
+        )
+    if piece.model.dtype != torch.float32:
+        raise ConfigError(
+            "adapters of kind 'full' train the model's own parameters, whose steps vanish in the rounding of "
+            f"{piece.model.dtype}: set model.dtype to 'float32'"
+        )
 
 
 def side_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> SideConfig:
@@ -143,28 +193,6 @@ def rank_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> int:
     if index is None or not side.ranks:
         return side.rank
     return side.ranks[index if index < cut else index - cut]
-
-
-def lora_config(model_type: str, ranks: Mapping[str, int], alphas: Mapping[str, float]) -> PeftLoraConfig:
-    """Explicit names, with the first module's rank and alpha for all that have no others."""
-    names = sorted(ranks)
-    rank, alpha = (ranks[names[0]], alphas[names[0]]) if names else (1, 1.0)
-    return PeftLoraConfig(
-        r=rank,
-        lora_alpha=alpha,  # type: ignore[arg-type]  # peft only ever divides it by the rank
-        target_modules=names,
-        rank_pattern={name: ranks[name] for name in names if ranks[name] != rank},
-        alpha_pattern={name: alphas[name] for name in names if alphas[name] != alpha},
-        fan_in_fan_out=family_of(model_type).fan_in_fan_out,
-        lora_dropout=0.0,
-        bias="none",
-    )
-
-
-def ia3_config(model_type: str, names: Sequence[str]) -> IA3Config:
-    """Explicit names, each with a factor for every number that it puts out."""
-    fan = family_of(model_type).fan_in_fan_out
-    return IA3Config(target_modules=list(names), feedforward_modules=[], fan_in_fan_out=fan)
 
 
 def _groups(

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import safetensors
 import safetensors.torch
@@ -16,6 +16,7 @@ from splitfl.errors import ConfigError
 
 _DIGEST: Final = "sha256"
 _KEPT: Final = 2
+_KEPT_BY_CLIENT: Final = _KEPT + 1
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
@@ -64,18 +65,27 @@ class Kept:
 
 
 class Shelf:
-    """The checkpoints of one process in a folder, the last two of them: `round-N.safetensors`."""
+    """The last checkpoints of one process in a folder: `round-N.safetensors`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keep: int = _KEPT) -> None:
+        """The last `keep` of them."""
         self.folder = folder
+        self._keep = keep
+
+    @classmethod
+    def of_client(cls, folder: Path) -> Self:
+        """A client, which may be a round ahead of its server's last, has the round of the one before too."""
+        return cls(folder, _KEPT_BY_CLIENT)
 
     def put(self, round_index: int, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
-        """Keeps the state after this round, and of the earlier ones the last; later ones are forgotten."""
+        """Keeps the state after this round beside the last ones before it; later ones are forgotten."""
         save(self._path(round_index), tensors, {**notes, "round": str(round_index)})
         before = [at for at in self.rounds() if at < round_index]
         for at in self.rounds():
-            if at > round_index or at in before[: 1 - _KEPT]:
+            if at > round_index or at in before[: 1 - self._keep]:
                 self._path(at).unlink()
+        for partial in self.folder.glob(".round-*.partial"):  # of a process that was killed over it
+            partial.unlink()
 
     def rounds(self) -> list[int]:
         """After which rounds there is a checkpoint, readable or not, in order."""

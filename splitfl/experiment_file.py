@@ -8,10 +8,12 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from splitfl.config import RunConfig, nearest
 from splitfl.errors import ConfigError
+
+_LARGEST: Final = 1 << 1023  # whole numbers below it are floats too
 
 
 def parse(text: str, overrides: Iterable[str] = (), *, source: str = "the experiment") -> RunConfig:
@@ -21,7 +23,7 @@ def parse(text: str, overrides: Iterable[str] = (), *, source: str = "the experi
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source} is not valid TOML: {error}") from None
     return from_dict(table, overrides)
 
@@ -61,7 +63,7 @@ def as_dict(config: RunConfig) -> dict[str, Any]:
 def _json(text: str, path: Path) -> dict[str, Any]:
     try:
         table = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(table, dict):
         raise ConfigError(f"{path} must hold an object, got {type(table).__name__}")
@@ -79,7 +81,7 @@ def _override(table: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override!r}: {key} is not a table")
     try:
         table[keys[-1]] = tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         table[keys[-1]] = text.strip()
 
 
@@ -102,15 +104,21 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{name} must be a table, got {value!r}")
         return _build(hint, value, f"{name}.")
-    if isinstance(hint, types.GenericAlias):  # tuple[str, ...] or tuple[int, ...]
+    if isinstance(hint, types.GenericAlias):  # tuple[str, ...], tuple[int, ...] or tuple[float, ...]
         kind = typing.get_args(hint)[0]
         members = [value] if type(value) is kind else value
+        if kind is float and isinstance(members, list):
+            members = [float(member) if _fits_float(member) else member for member in members]
         if not isinstance(members, list) or not all(type(member) is kind for member in members):
-            what = {str: "strings", int: "whole numbers"}[kind]
+            what = {str: "strings", int: "whole numbers", float: "numbers"}[kind]
             raise ConfigError(f"{name} must be a list of {what}, got {value!r}")
         return tuple(members)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and _fits_float(value):
         return float(value)
     if type(value) is not hint:
         raise ConfigError(f"{name} must be of type {hint.__name__}, got {value!r}")
     return value
+
+
+def _fits_float(value: object) -> bool:
+    return type(value) is int and abs(value) < _LARGEST

@@ -33,10 +33,14 @@ class Traffic:
 @dataclass(kw_only=True)
 class Ledger:
     """Sums over a run, filled as it goes; `traffic` is keyed by (round, client, direction)
-    and `flops` by (round, side, client), side being `client` or `server`."""
+    and `flops` by (round, side, client), side being `client` or `server`. `staleness` says by (round,
+    client), where clients go at their own pace, how many versions there had been since their work began, and
+    `chosen` what the controller settled before the run, and why."""
 
     traffic: dict[tuple[int, int, str], Traffic] = field(default_factory=lambda: defaultdict(Traffic))
     flops: dict[tuple[int, str, int], float] = field(default_factory=lambda: defaultdict(float))
+    staleness: dict[tuple[int, int], int] = field(default_factory=dict)
+    chosen: tuple[str, ...] = ()
 
     def crossed(
         self,
@@ -89,6 +93,14 @@ class Ledger:
     def computed(self, round_index: int, side: str, client: int, flops: float) -> None:
         """One side worked for one client."""
         self.flops[round_index, side, client] += flops
+
+    def aged(self, round_index: int, client: int, staleness: int) -> None:
+        """A client's work came in that had begun from a version so old."""
+        self.staleness[round_index, client] = staleness
+
+    def mean_staleness(self) -> float | None:
+        """Over all work that came in; None where clients wait for each other."""
+        return sum(self.staleness.values()) / len(self.staleness) if self.staleness else None
 
     def total(self, direction: str | None = None) -> Traffic:
         """All rounds and clients together, in one direction or both."""

@@ -21,7 +21,8 @@ class Control:
     will make), `skip` (a client gives up a step that it had announced), `done` (an
     acknowledgement), `leave` (a client has finished), `join` (a client asks, and is told, with
     which round it goes on; it says in `kept` after which it was last kept), `pass` (a client is not
-    selected for round `round`) and `away` (a client leaves for `steps` rounds, from `round` on).
+    selected for round `round`), `away` (a client leaves for `steps` rounds, from `round` on) and `over` (a
+    client that begins is told that the run has had its last round).
     """
 
     ask: str

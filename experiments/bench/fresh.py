@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -62,6 +63,16 @@ class Fresh:
         """Lets it go on from the value that it handed over last."""
         with suppress(BrokenPipeError):
             self._ours.send(None)
+
+    def signal(self, sent: signal.Signals) -> None:
+        """Sends it this, as the kernel or a person would."""
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, sent)
+
+    def kill(self) -> None:
+        """Ends it at once, whatever it is at."""
+        self.signal(signal.SIGKILL)
+        self._process.join()
 
     def end(self) -> None:
         """Waits for it to finish by itself; then ends it and whatever it has started."""

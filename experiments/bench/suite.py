@@ -19,12 +19,17 @@ from transformers.utils import logging
 from experiments.bench import cell_scale
 from experiments.bench.cell import cell
 from experiments.bench.codec import codec
+from experiments.bench.death import death
 from experiments.bench.fresh import NotHere
+from experiments.bench.head_memory import head_memory
 from experiments.bench.ldpc import ldpc
 from experiments.bench.live import live
+from experiments.bench.many_clients import many_clients
 from experiments.bench.memory import memory
 from experiments.bench.one_process import one_process
 from experiments.bench.over_rpc import over_rpc
+from experiments.bench.overhead import overhead
+from experiments.bench.overlay import overlay
 from experiments.bench.ratio import Figure
 from experiments.bench.setting import Setting
 from experiments.bench.transports import transports
@@ -42,8 +47,13 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "over-rpc": over_rpc,
     "two-clients": two_clients,
     "memory": memory,
+    "head-memory": head_memory,
+    "overhead": overhead,
     "codec": codec,
     "transports": transports,
+    "death": death,
+    "many-clients": many_clients,
+    "overlay": overlay,
     "live": live,
     "cell": cell,
     "cell-scale": cell_scale.cell_scale,

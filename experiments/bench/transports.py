@@ -1,15 +1,12 @@
 """One exchange of a split step over loopback by every transport: 3 MiB up and 3 MiB down, and a few bytes."""
 
-import shutil
-import socket
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Final
 
+from experiments.bench.broker import MOSQUITTO, broker
 from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most, pair_ratios
 from experiments.bench.setting import Setting
@@ -21,15 +18,14 @@ _SMALL_BYTES: Final = 64
 _ROUNDS: Final = 40
 _PATIENCE_S: Final = 60.0
 _NVFLARE_S: Final = 0.030  # its time for the same exchange, measured for the design of this project
-_MOSQUITTO: Final = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
 
 def transports(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
     """Medians of many round trips, every transport's in turn with the others'."""
     with ExitStack() as stack:
         ports = {"rpc": 0, "grpc": 0}
-        if _MOSQUITTO is not None:
-            ports["mqtt"] = stack.enter_context(_broker(_MOSQUITTO, setting.folder))
+        if MOSQUITTO is not None:
+            ports["mqtt"] = stack.enter_context(broker(MOSQUITTO, setting.folder))
         clients = {name: stack.enter_context(_connected(setting, name, port)) for name, port in ports.items()}
         large: dict[str, list[float]] = {name: [] for name in clients}
         small: dict[str, list[float]] = {name: [] for name in clients}
@@ -118,19 +114,3 @@ def _round_trip_s(request: Callable[[bytes], bytes], size: int) -> float:
         request(frame)
         taken_s.append(time.perf_counter() - began_s)
     return statistics.median(taken_s)
-
-
-@contextmanager
-def _broker(program: str, folder: Path) -> Iterator[int]:
-    """A broker as it comes, on a port of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = int(reserved.getsockname()[1])
-    settings = folder / "mosquitto.conf"
-    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    with (folder / "mosquitto.log").open("wb") as log:
-        process = subprocess.Popen([program, "-c", str(settings)], stdout=log, stderr=log)
-    try:
-        yield port
-    finally:
-        process.kill()
-        process.wait()

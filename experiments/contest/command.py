@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from experiments import presets
-from experiments.contest import pictures
+from experiments.contest import pictures, reaching
 from experiments.contest.budget import Budget, parse_budget
 from experiments.contest.entrants import (
     Entrant,
@@ -23,6 +23,7 @@ from experiments.contest.entrants import (
     settings_by_label,
 )
 from experiments.contest.races import Race, races, run_all
+from experiments.contest.reaching import reached
 from experiments.contest.standing import Standing, as_json, as_table, metric_with_margin, standings
 from experiments.quantities import bytes_text, flops_text, scaled, seconds_text
 from experiments.report.drawing import house_style
@@ -45,11 +46,14 @@ def compare(
     most_rounds: int | None,
     out: Path,
     as_json_too: bool,
+    until: float | None = None,
 ) -> None:
     """See the command `compare`."""
     console = Console(stderr=True)
     bounds = [parse_budget(text) for text in budgets]
-    entrants, excluded = _entered(console, preset, methods, overrides, own, bounds, most_rounds)
+    entrants, excluded = _entered(
+        console, preset, methods, overrides, own, bounds, most_rounds, every_round=until is not None
+    )
     if not entrants:
         reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
         raise ConfigError(f"no method can take part: {reasons}")
@@ -62,7 +66,8 @@ def compare(
     if not found:
         raise PeerLost(f"every run failed; the first said: {next(iter(failed.values()))}")
     page = _write(out, found, todo, entrants, excluded, name, bounds)
-    _show(found, excluded, failed, page, as_json_too)
+    rows = reached(found, todo, until) if until is not None else []
+    _show(found, excluded, failed, page, as_json_too, rows, until or 0.0)
 
 
 def plan(
@@ -145,6 +150,7 @@ def _entered(
     most_rounds: int | None,
     *,
     alone: bool = False,
+    every_round: bool = False,
 ) -> tuple[list[Entrant], list[Excluded]]:
     labels = [label.strip() for label in methods.split(",")] if alone else labels_of(methods)
     settings = settings_by_label(own, labels)
@@ -153,7 +159,9 @@ def _entered(
     with console.status("") as status:
         for label in labels:
             status.update(f"rehearsing {label}")
-            one = enter(preset, overrides, label, settings[label], budgets, most_rounds)
+            one = enter(
+                preset, overrides, label, settings[label], budgets, most_rounds, every_round=every_round
+            )
             (entrants if isinstance(one, Entrant) else excluded).append(one)  # type: ignore[arg-type]
     return entrants, excluded
 
@@ -217,6 +225,8 @@ def _show(
     failed: dict[str, str],
     page: Path,
     as_json_too: bool,
+    rows_reached: Sequence[reaching.Reached],
+    until: float,
 ) -> None:
     if as_json_too:
         rows = {
@@ -224,11 +234,15 @@ def _show(
             "excluded": as_rows(excluded),
             "failed": failed,
             "page": str(page),
+            "reached": reaching.as_json(rows_reached),
         }
         click.echo(json.dumps(rows, indent=2))
         return
     console = _wide()
     console.print(as_table(found))
+    if rows_reached:
+        console.print()
+        console.print(reaching.as_table(rows_reached, found[0].metric, until))
     for label, reason in {**as_rows(excluded), **failed}.items():
         console.print(f"{label}: {reason}", style="yellow", markup=False, soft_wrap=True)
     console.print(str(page), highlight=False, soft_wrap=True)

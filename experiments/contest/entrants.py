@@ -9,6 +9,7 @@ from splitfl.config import RunConfig
 from splitfl.errors import ConfigError, CutError
 from splitfl.experiment_file import as_dict, from_dict
 from splitfl.methods.registry import method, without_unread
+from splitfl.node.auto import decided
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {"checkpointed": ("method.checkpoint_head=true",)}
 """What METHOD@NAME sets by itself; any other NAME tells two entrants of one method apart."""
@@ -66,9 +67,12 @@ def enter(
     own: Sequence[str],
     budgets: Sequence[Budget],
     most_rounds: int | None,
+    *,
+    every_round: bool = False,
 ) -> Entrant | Excluded:
     """The method of this label with the preset's settings, its own, and the rounds that the budget allows.
 
+    It is measured ten times, or in `every_round`.
     What the method does not read of the settings that all share is left out, of its own refused.
     """
     name, _, variant = label.partition("@")
@@ -76,11 +80,14 @@ def enter(
     needs = [need for need in method(name).needs if not _is_set(need, (*overrides, *own))]
     try:
         _, shared = presets.find(preset, [*overrides, f"method.name={name}", *needs])
-        config = from_dict(as_dict(without_unread(shared)), own)
+        config = decided(from_dict(as_dict(without_unread(shared)), own))
         plan = plan_within(config, budgets, most_rounds or _most_rounds(config, budgets))
     except (ConfigError, CutError) as error:
         return Excluded(label=label, reason=str(error))
-    played = [f"federation.rounds={plan.rounds}", f"eval.every={max(1, plan.rounds // 10)}"]
+    played = [
+        f"federation.rounds={plan.rounds}",
+        f"eval.every={1 if every_round else max(1, plan.rounds // 10)}",
+    ]
     config = from_dict(as_dict(config), played)
     return Entrant(label=label, config=config, plan=plan, adjusted=tuple(needs))
 

@@ -13,7 +13,8 @@ from experiments.contest.entrants import Entrant
 from experiments.contest.races import Race
 from experiments.quantities import bytes_text, flops_text, metric_text, scaled, seconds_text
 
-_BEST = {"accuracy": max, "perplexity": min, "eval_loss": min}
+BEST = {"accuracy": max, "perplexity": min, "eval_loss": min}
+"""Which way each metric is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +60,13 @@ def standings(entrants: Sequence[Entrant], run: Sequence[Race]) -> list[Standing
         if own:
             found.append(_standing(entrant, own))
     if found:
-        found.sort(key=lambda one: one.mean, reverse=_BEST[found[0].metric] is max)
+        found.sort(key=lambda one: one.mean, reverse=BEST[found[0].metric] is max)
     return found
 
 
 def pareto(found: Sequence[Standing], spent: str) -> list[Standing]:
     """Those that nobody beats in the metric without spending more; cheapest first."""
-    sign = 1.0 if _BEST[found[0].metric] is max else -1.0
+    sign = 1.0 if BEST[found[0].metric] is max else -1.0
     front: list[Standing] = []
     for one in sorted(found, key=lambda standing: (cost(standing, spent), -sign * standing.mean)):
         best = sign * front[-1].mean if front else -math.inf
@@ -125,7 +126,7 @@ def as_json(found: Sequence[Standing]) -> list[dict[str, Any]]:
 
 def _standing(entrant: Entrant, own: Mapping[int, Mapping[str, Any]]) -> Standing:
     summaries = list(own.values())
-    metric = next(name for name in _BEST if name in summaries[0]["final"])
+    metric = next(name for name in BEST if name in summaries[0]["final"])
 
     def mean(name: str) -> float:
         return fmean(summary[name] for summary in summaries)

@@ -22,7 +22,7 @@ from experiments.quantities import (
 )
 from experiments.report import plots
 from experiments.report.panels import MAX_CLIENTS
-from experiments.report.story import emulation, headline, loading_code, outcome
+from experiments.report.story import emulation, headline, learning, loading_code, outcome
 from experiments.report.tally import by_client, curve, measured
 from experiments.report.tiles import tiles
 from experiments.report.timeline import representative, spans_by_round
@@ -63,6 +63,7 @@ def write_report(folder: Path) -> Path:
         run=run,
         headline=headline(run),
         outcome=outcome(run),
+        learning=learning(run),
         emulation=emulation(run),
         tiles=tiles(run),
         pictures={name: Markup(draw(run)) for name, draw in _PICTURES.items()},

@@ -1,7 +1,9 @@
 """What a run was, in sentences: what was done, what was emulated, what a reader can do with the result."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -71,6 +73,38 @@ def emulation(run: Run) -> list[str]:
         "depend on the machine that ran this; wall time does."
     )
     return [link, clock, *_live(run), "Real: every loss and metric, and every byte, counted after encoding."]
+
+
+def learning(run: Run) -> list[str]:
+    """What was trained on either side, when the server took it over, and what the controller chose."""
+    head, body = (_adapters(run.setting(f"adapter.{side}")) for side in ("head", "body"))
+    sides = f"{head} on both sides" if head == body else f"{head} below the cut, {body} above it"
+    found = [f"Trained were {sides}."]
+    schedule = str(run.setting("federation.schedule")) if "schedule" in run.setting("federation") else ""
+    if schedule == "deadline":
+        due = seconds_text(run.setting("federation.deadline_s"))
+        found.append(
+            f"A round was over {due} of virtual time after it began, for whoever was not done by then."
+        )
+    elif schedule in ("buffered", "anarchic"):
+        ages = [row.staleness for row in run.events.updates]
+        found.append(
+            f"Clients went at their own pace ({schedule}): {len(ages)} pieces of work came in, begun from "
+            f"{sum(ages) / max(len(ages), 1):.1f} versions before the newest on average, at most "
+            f"{max(ages, default=0)}. A round here is as many clients' rounds as there are clients, whosever "
+            "they were."
+        )
+    chosen = run.setting("auto.chosen") if "auto" in run.config else []
+    return [*found, *(f"The controller chose for {reason}." for reason in chosen)]
+
+
+def _adapters(side: Mapping[str, Any]) -> str:
+    """`LoRA of rank 8`, `IA3`: how one side was trained."""
+    kind = str(side["kind"])
+    if kind == "full":
+        return "all parameters"
+    ranks = ", ".join(map(str, side["ranks"])) or str(side["rank"])
+    return {"lora": f"LoRA of rank {ranks}", "vera": f"VeRA of rank {ranks}", "ia3": "IA3"}[kind]
 
 
 def loading_code(run: Run) -> str | None:

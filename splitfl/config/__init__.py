@@ -7,7 +7,7 @@ its range, an unknown table and an unknown key are errors that say what would be
 from splitfl.config.checks import above, at_least, nearest, one_of
 from splitfl.config.data import FederationConfig, TaskConfig
 from splitfl.config.experiment import RunConfig
-from splitfl.config.learning import EvalConfig, MethodConfig, TrainConfig
+from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
 from splitfl.config.link import LinkConfig, LiveConfig, WayConfig
 from splitfl.config.loss import POLICIES, AnalogConfig, LossConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig, SideConfig
@@ -17,6 +17,7 @@ __all__ = [
     "POLICIES",
     "AdapterConfig",
     "AnalogConfig",
+    "AutoConfig",
     "DeviceConfig",
     "EvalConfig",
     "FederationConfig",

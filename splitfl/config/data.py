@@ -5,6 +5,14 @@ from dataclasses import dataclass
 from splitfl.config.checks import above, at_least, one_of
 from splitfl.errors import ConfigError
 
+SCHEDULES: dict[str, tuple[str, ...]] = {
+    "synchronous": (),
+    "deadline": ("deadline_s",),
+    "buffered": ("buffer", "staleness_power", "most_stale"),
+    "anarchic": ("mixing", "pause_s", "staleness_power", "most_stale"),
+}
+"""When the server takes the clients' work over, and which of the settings each of the ways reads."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
@@ -41,6 +49,15 @@ class FederationConfig:
     the `trim` largest and as many smallest, a share of the clients) or `clip` (no client moves
     them farther than `clip_norm`). The average is taken over as it is, or as a gradient by a
     `server_optimiser` at `server_lr`.
+
+    Clients may differ: `client_cuts` says where each one's head ends, `client_flops` is each one's rate of
+    work, `client_steps` each one's steps of a round (none: all have the same). By the `schedule` a round is
+    `synchronous`; or ends at the `deadline`, `deadline_s` of virtual time after it began, for whoever is not
+    done by then; or every client goes on at its own pace, and the server takes their work over as it comes:
+    `buffered`, `buffer` uploads at a time (0: as many as there are clients), or `anarchic`, each by itself
+    and as much of it as `mixing` says, from clients that rest before each of their rounds, `pause_s` on
+    average. Work from a version that is s old counts (1 + s) ^ -`staleness_power` of what it would, and
+    nothing where s is above `most_stale` (0: however old it is).
     """
 
     clients: int = 3
@@ -55,6 +72,16 @@ class FederationConfig:
     clip_norm: float = 1.0
     server_optimiser: str = "none"
     server_lr: float = 0.1
+    client_cuts: tuple[int, ...] = ()
+    client_flops: tuple[float, ...] = ()
+    client_steps: tuple[int, ...] = ()
+    schedule: str = "synchronous"
+    deadline_s: float = 0.0
+    buffer: int = 0
+    mixing: float = 0.5
+    pause_s: float = 0.0
+    staleness_power: float = 0.5
+    most_stale: int = 0
 
     def __post_init__(self) -> None:
         at_least("federation.clients", self.clients, 1)
@@ -72,3 +99,23 @@ class FederationConfig:
         known = ("none", "momentum", "adagrad", "adam", "yogi")
         one_of("federation.server_optimiser", self.server_optimiser, known)
         above("federation.server_lr", self.server_lr, 0.0)
+        for rate in self.client_flops:
+            above("federation.client_flops", rate, 0.0)
+        for steps in self.client_steps:
+            at_least("federation.client_steps", steps, 1)
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        one_of("federation.schedule", self.schedule, SCHEDULES)
+        at_least("federation.deadline_s", self.deadline_s, 0.0)
+        at_least("federation.buffer", self.buffer, 0)
+        above("federation.mixing", self.mixing, 0.0)
+        at_least("federation.pause_s", self.pause_s, 0.0)
+        at_least("federation.staleness_power", self.staleness_power, 0.0)
+        at_least("federation.most_stale", self.most_stale, 0)
+        for name in ("client_cuts", "client_flops", "client_steps"):
+            named = len(getattr(self, name))
+            if named not in (0, self.clients):
+                raise ConfigError(
+                    f"federation.{name} must name one for each of the {self.clients} clients, got {named}"
+                )

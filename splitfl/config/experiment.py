@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from splitfl.config.data import FederationConfig, TaskConfig
-from splitfl.config.learning import EvalConfig, MethodConfig, TrainConfig
+from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
 from splitfl.config.link import LinkConfig, LiveConfig
 from splitfl.config.loss import AnalogConfig, LossConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig
@@ -29,4 +29,5 @@ class RunConfig:
     server: DeviceConfig = field(default_factory=lambda: DeviceConfig(flops=5e11))
     transport: TransportConfig = field(default_factory=TransportConfig)
     survival: SurvivalConfig = field(default_factory=SurvivalConfig)
+    auto: AutoConfig = field(default_factory=AutoConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)

@@ -87,6 +87,33 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AutoConfig:
+    """What is left to the controller: it chooses each client's `cut` or `rank` before the run begins.
+
+    A client may spend at most `most` of the `budget` (`seconds` on the virtual clock, `bytes` both ways,
+    `joules` radiated; `none`: nothing is left to it) in a round, and hold `client_memory_bytes`, one number
+    for each (none: there is no limit). The first of the `methods` that fits is taken (none: the run's own).
+    `chosen` are its reasons, which it writes itself.
+    """
+
+    budget: str = "none"
+    most: float = 0.0
+    chooses: str = "cut"
+    methods: tuple[str, ...] = ()
+    client_memory_bytes: tuple[int, ...] = ()
+    chosen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        one_of("auto.budget", self.budget, ("none", "seconds", "bytes", "joules"))
+        one_of("auto.chooses", self.chooses, ("cut", "rank"))
+        at_least("auto.most", self.most, 0.0)
+        if self.budget != "none":
+            above("auto.most", self.most, 0.0)
+        for most in self.client_memory_bytes:
+            at_least("auto.client_memory_bytes", most, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvalConfig:
     """How often the whole model is measured on the held-out data: every so many rounds (0: never)."""
 

@@ -35,7 +35,8 @@ class PartitionConfig:
 @dataclass(frozen=True, kw_only=True)
 class SideConfig:
     """One side's adapters: `lora` (Hu et al., ICLR'22), `vera` (Kopiczko et al., ICLR'24) or `ia3`
-    (Liu et al., NeurIPS'22); no targets means the family's own.
+    (Liu et al., NeurIPS'22); no targets means the family's own. `full` has none: the side's own
+    parameters are all trained.
 
     LoRA scales by alpha / rank. `ranks` gives each of the side's blocks a rank of its own, in
     order, at that same scale. VeRA has a `rank` and nothing else to set, IA3 nothing at all.
@@ -48,13 +49,14 @@ class SideConfig:
     targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        one_of("adapter kind", self.kind, ("lora", "vera", "ia3"))
+        one_of("adapter kind", self.kind, ("lora", "vera", "ia3", "full"))
         at_least("adapter rank", self.rank, 1)
         above("adapter alpha", self.alpha, 0.0)
         for rank in self.ranks:
             at_least("adapter ranks", rank, 1)
-        unread = {"lora": (), "vera": ("alpha", "ranks"), "ia3": ("rank", "alpha", "ranks")}[self.kind]
-        for name in unread:
+        unread = {"vera": ("alpha", "ranks"), "ia3": ("rank", "alpha", "ranks")}
+        unread["full"] = ("rank", "alpha", "ranks", "targets")
+        for name in unread.get(self.kind, ()):
             got, default = getattr(self, name), getattr(SideConfig, name)
             if got != default:
                 raise ConfigError(

@@ -88,7 +88,9 @@ class SurvivalConfig:
 
     Limits on the wall clock, each 0 for none: a client that holds others up for longer than `step_s` is
     lost; whoever has not finished a round after `round_s` is passed over for the rest of it; a run over
-    `run_s` ends, and can be gone on with. In each round `select` of the clients take part (0: all).
+    `run_s` ends, and can be gone on with. In each round `select` of the clients take part (0: all). Once
+    `enough` of these (0: all) have said what is due, whoever still holds them up is passed over for the
+    rest of the round.
     """
 
     on_loss: str = "end"
@@ -99,6 +101,7 @@ class SurvivalConfig:
     round_s: float = 0.0
     run_s: float = 0.0
     select: int = 0
+    enough: int = 0
 
     def __post_init__(self) -> None:
         one_of("survival.on_loss", self.on_loss, ("end", "go-on", "go-back"))
@@ -109,5 +112,10 @@ class SurvivalConfig:
         at_least("survival.round_s", self.round_s, 0.0)
         at_least("survival.run_s", self.run_s, 0.0)
         at_least("survival.select", self.select, 0)
+        at_least("survival.enough", self.enough, 0)
+        if self.select and self.enough > self.select:
+            raise ConfigError(
+                f"survival.enough must be at most survival.select, {self.select}, got {self.enough}"
+            )
         if self.on_loss == "go-back" and not self.checkpoint_every:
             raise ConfigError("survival.on_loss 'go-back' needs survival.checkpoint_every above 0")

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from splitfl.data.examples import HELD_OUT_ONE_IN, Examples, gather, split_held_out
+from splitfl.data.pictures import Pictures
 from splitfl.data.rows import BadRow, Row, Tally
 from splitfl.errors import DataError
 
@@ -21,8 +22,8 @@ class Part:
 class Corpus:
     """What to train on and what to measure on; no `label_names` where there are no labels."""
 
-    train: Examples
-    held_out: Examples
+    train: Examples | Pictures
+    held_out: Examples | Pictures
     label_names: tuple[str, ...]
     skipped_rows: int
 

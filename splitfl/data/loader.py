@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -64,40 +64,38 @@ def _is_bare_byte_pairs(folder: Path) -> bool:
     )
 
 
+class Rows(Protocol):
+    """What batches are made of: one client's samples, of whatever kind."""
+
+    skipped: int
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    def collated(self, indices: Ints) -> Batch:
+        """Those at these indices as a batch."""
+
+    def shortest_first(self) -> Ints:
+        """All indices, so that neighbours need little padding."""
+
+
 class Batches:
-    """The batches of one client's examples: each example exactly once an epoch.
+    """The batches of one client's samples: each sample exactly once an epoch.
 
     The order of an epoch is a permutation named by seed, client and epoch, so any step
     can be drawn by itself. The last batch of an epoch may be short. `client` says whose
-    they are; `skipped` counts examples that have too few tokens to learn from: none, or one
-    in a language model. Raises DataError where no example is left.
+    they are; `skipped` counts samples that there is nothing to learn from. Raises DataError
+    where no sample is left.
     """
 
-    def __init__(
-        self,
-        examples: Examples,
-        tokenizer: "PreTrainedTokenizerBase",
-        *,
-        kind: str,
-        max_length: int,
-        batch_size: int,
-        seed: int,
-        client: int,
-    ) -> None:
-        assert (kind == "causal-lm") == (examples.labels is None), "the kind and the labels disagree"
-        assert tokenizer.pad_token_id is not None
-        tokens = _tokenised(examples.texts, tokenizer, max_length)
-        kept = [i for i, ids in enumerate(tokens) if len(ids) > (kind == "causal-lm")]
-        self.skipped = len(tokens) - len(kept)
-        if not kept:
+    def __init__(self, rows: Rows, *, batch_size: int, seed: int, client: int) -> None:
+        self.skipped = rows.skipped
+        if not len(rows):
             too_short = f": all {self.skipped} are too short" if self.skipped else ""
             raise DataError(f"client {client} holds no samples to learn from{too_short}")
         if self.skipped:
             log.warning("client %d: %d samples are too short to learn from", client, self.skipped)
-        self._examples = examples.take(np.array(kept))
-        self._tokens = [tokens[i] for i in kept]
-        self._pad_id: int = tokenizer.pad_token_id
-        self._max_length = max_length
+        self._rows = rows
         self._batch_size = batch_size
         self._seed = seed
         self.client = client
@@ -110,8 +108,8 @@ class Batches:
 
     @property
     def num_samples(self) -> int:
-        """How many examples there are."""
-        return len(self._tokens)
+        """How many samples there are."""
+        return len(self._rows)
 
     def batch(self, step: int) -> Batch:
         """The batch of this step, counted from 0 over all epochs."""
@@ -120,15 +118,39 @@ class Batches:
             rng = stream(self._seed, "order", self.client, epoch)
             self._epoch, self._order = epoch, rng.permutation(self.num_samples)
         start = step_of_epoch * self._batch_size
-        return self._collated(self._order[start : start + self._batch_size])
+        return self._rows.collated(self._order[start : start + self._batch_size])
 
     def held_out(self, batch_size: int) -> Iterator[Batch]:
-        """Every example once, shortest first so that little is padded; always the same batches."""
-        order = np.argsort([len(ids) for ids in self._tokens], kind="stable")
+        """Every sample once, shortest first so that little is padded; always the same batches."""
+        order = self._rows.shortest_first()
         for start in range(0, len(order), batch_size):
-            yield self._collated(order[start : start + batch_size])
+            yield self._rows.collated(order[start : start + batch_size])
 
-    def _collated(self, indices: Ints) -> Batch:
+
+class Texts:
+    """Examples as tokens; too short are those with none, and for a language model those with one."""
+
+    def __init__(
+        self, examples: Examples, tokenizer: "PreTrainedTokenizerBase", *, kind: str, max_length: int
+    ) -> None:
+        assert (kind == "causal-lm") == (examples.labels is None), "the kind and the labels disagree"
+        assert tokenizer.pad_token_id is not None
+        tokens = _tokenised(examples.texts, tokenizer, max_length)
+        kept = [i for i, ids in enumerate(tokens) if len(ids) > (kind == "causal-lm")]
+        self.skipped = len(tokens) - len(kept)
+        self._examples = examples.take(np.array(kept, dtype=np.int64))
+        self._tokens = [tokens[i] for i in kept]
+        self._pad_id: int = tokenizer.pad_token_id
+        self._max_length = max_length
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def shortest_first(self) -> Ints:
+        """See Rows."""
+        return np.argsort([len(ids) for ids in self._tokens], kind="stable")
+
+    def collated(self, indices: Ints) -> Batch:
         """Padded on the right to the longest, rounded up to a multiple of 8 within `max_length`."""
         rows = [self._tokens[i] for i in indices]
         longest = max(len(row) for row in rows)

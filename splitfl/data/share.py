@@ -5,11 +5,12 @@ import numpy as np
 from channel.rng import stream
 from splitfl.config import above, at_least, one_of
 from splitfl.data.examples import Examples, Ints
+from splitfl.data.pictures import Pictures
 from splitfl.errors import ConfigError
 
 
 def share(
-    examples: Examples, clients: int, how: str, dirichlet_alpha: float = 0.5, seed: int = 0
+    examples: Examples | Pictures, clients: int, how: str, dirichlet_alpha: float = 0.5, seed: int = 0
 ) -> list[Ints]:
     """The indices that each client owns, ascending; every example has exactly one owner.
 
@@ -31,7 +32,7 @@ def share(
     return _dirichlet(_classes(examples), clients, dirichlet_alpha, rng)
 
 
-def _natural(examples: Examples, clients: int) -> list[Ints]:
+def _natural(examples: Examples | Pictures, clients: int) -> list[Ints]:
     """Largest group first, each to the client that has least (Graham, 1969): no draw, nearly even."""
     names, group_of, sizes = np.unique(np.array(examples.groups), return_inverse=True, return_counts=True)
     if len(names) < clients:
@@ -47,7 +48,7 @@ def _natural(examples: Examples, clients: int) -> list[Ints]:
     return [np.flatnonzero(owner[group_of] == client) for client in range(clients)]
 
 
-def _classes(examples: Examples) -> Ints:
+def _classes(examples: Examples | Pictures) -> Ints:
     """What a Dirichlet partition is uneven in: the labels, or the groups where there are none."""
     if examples.labels is not None:
         return examples.labels

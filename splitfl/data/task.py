@@ -8,29 +8,32 @@ from pathlib import Path
 from splitfl.config import TaskConfig, one_of
 from splitfl.data import stdlib
 from splitfl.data.corpus import Corpus
+from splitfl.data.e2e import load_e2e
 from splitfl.data.examples import Examples, split_held_out
 from splitfl.data.files import load_files
 from splitfl.data.hub import load_hub
+from splitfl.data.pictures import FILE, Pictures, load_pictures
 from splitfl.data.rows import SUFFIXES
 from splitfl.errors import ConfigError, DataError
 
 CLASSIFICATION = "sequence-classification"
 LANGUAGE_MODEL = "causal-lm"
+IMAGES = "image-classification"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
     """A corpus and what to do with it.
 
-    `kind` is the model's head: sequence-classification or causal-lm. `source` says
+    `kind` is the model's head: sequence-classification, causal-lm or image-classification. `source` says
     where the data came from, `citation` is BibTeX or "".
     """
 
     name: str
     kind: str
     label_names: tuple[str, ...]
-    train: Examples
-    held_out: Examples
+    train: Examples | Pictures
+    held_out: Examples | Pictures
     skipped_rows: int
     source: str
     citation: str
@@ -89,6 +92,20 @@ def _labelled(config: TaskConfig) -> Corpus:
     return _given(config, labelled=True)
 
 
+def _mnist(config: TaskConfig) -> Corpus:
+    if not config.data:
+        raise DataError(f"task {config.name!r} needs data: a folder with {FILE}; give it with --data")
+    train, held_out = load_pictures(Path(config.data).expanduser())
+    names = tuple(str(label) for label in range(int(train.labels.max()) + 1))
+    return Corpus(train=train, held_out=held_out, label_names=names, skipped_rows=0)
+
+
+def _e2e(config: TaskConfig) -> Corpus:
+    if not config.data:
+        raise DataError(f"task {config.name!r} needs data: a folder with train.txt; give it with --data")
+    return load_e2e(Path(config.data).expanduser(), config.bad_rows)
+
+
 def _unlabelled(config: TaskConfig) -> Corpus:
     return _given(config, labelled=False)
 
@@ -125,6 +142,24 @@ SST = """@inproceedings{socher2013recursive,
   year = {2013}
 }"""
 
+E2E = """@inproceedings{novikova2017e2e,
+  title = {The {E2E} Dataset: New Challenges For End-to-End Generation},
+  author = {Novikova, Jekaterina and Du{\\v{s}}ek, Ond{\\v{r}}ej and Rieser, Verena},
+  booktitle = {SIGDIAL},
+  pages = {201--206},
+  year = {2017}
+}"""
+
+MNIST = """@article{lecun1998gradient,
+  title = {Gradient-Based Learning Applied to Document Recognition},
+  author = {LeCun, Yann and Bottou, L{\\'e}on and Bengio, Yoshua and Haffner, Patrick},
+  journal = {Proceedings of the IEEE},
+  volume = {86},
+  number = {11},
+  pages = {2278--2324},
+  year = {1998}
+}"""
+
 TASKS = {
     "stdlib-topics": TaskEntry(
         about="which of eleven areas a docstring of Python's standard library is from (needs no data)",
@@ -153,5 +188,17 @@ TASKS = {
         kind=CLASSIFICATION,
         corpus=_labelled,
         citation=SST,
+    ),
+    "e2e": TaskEntry(
+        about="to say in a text what a line of properties says; a folder with train.txt and test.txt",
+        kind=LANGUAGE_MODEL,
+        corpus=_e2e,
+        citation=E2E,
+    ),
+    "mnist": TaskEntry(
+        about="which digit a picture shows; a folder with mnist.npz, as Keras has it, in task.data",
+        kind=IMAGES,
+        corpus=_mnist,
+        citation=MNIST,
     ),
 }

@@ -1,5 +1,6 @@
 """A round's updates become the next version, and every client is told what has changed since its own."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -8,12 +9,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from splitfl.config import FederationConfig
+from splitfl.errors import WireError
 from splitfl.federation.aggregate import Merge, row
 from splitfl.federation.robust import clipped, median, trimmed_mean
 from splitfl.federation.server_optimiser import server_optimiser
+from splitfl.federation.staleness import Staleness, at_own_pace
 from splitfl.low_rank import RESIDUAL_A, RESIDUALS, A, extended
 from splitfl.messages import Adapter
 from splitfl.state import State, copied, number_in, numbered, part, under, whole
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +36,7 @@ class Start:
 def needs_start(federation: FederationConfig) -> bool:
     """Whether these settings can be followed only by who knows the tensors that clients begin with."""
     is_moving = federation.server_optimiser != "none" or federation.robust == "clip"
-    return is_moving or bool(federation.client_ranks)
+    return is_moving or bool(federation.client_ranks) or at_own_pace(federation)
 
 
 def needs_individual_updates(federation: FederationConfig) -> bool:
@@ -61,10 +66,21 @@ class Averager:
         self._changed_in: dict[str, int] = {}
         self._residuals: dict[int, dict[str, Tensor]] = {}
         self._updates: list[Adapter] = []
+        self._staleness = Staleness(settings, self._start.tensors) if at_own_pace(settings) else None
+
+    def staleness(self, update: Adapter) -> int:
+        """How many versions there have been since the one that an update began from; WireError for none."""
+        if not 0 <= update.version <= self._version:
+            raise WireError(f"an update says version {update.version}; there were {self._version}")
+        return self._version - update.version
 
     def receive(self, update: Adapter) -> None:
-        """One client's work; an update without samples says nothing and is left out."""
-        if update.samples:
+        """One client's work; left out where it has no samples, and so says nothing, or is too old."""
+        most = self._settings.most_stale
+        if most and self.staleness(update) > most:
+            words = "an update is %d versions old and is left out: federation.most_stale is %d"
+            log.warning(words, self.staleness(update), most)
+        elif update.samples:
             self._updates.append(update)
 
     def end_round(self) -> None:
@@ -77,6 +93,8 @@ class Averager:
         merged = {name: value for name, value in merged.items() if name not in residual}
         self.tensors |= merged
         self._changed_in |= dict.fromkeys(merged, self._version)
+        if self._staleness:
+            self._staleness.moved(self._version, merged)
         if residual:
             self._residuals[self._version] = residual
             self.tensors |= extended(self.tensors, residual)
@@ -84,6 +102,8 @@ class Averager:
 
     def since(self, version: int, client: int = 0) -> Adapter | None:
         """What has changed since a client's version, residuals since then to be added; None: nothing has."""
+        if self._staleness:  # drops what nobody can name any more, and so can be asked twice
+            self._staleness.held(client, version)
         changed = {
             name: self._held_by(client, name, self.tensors[name])
             for name, at in self._changed_in.items()
@@ -123,6 +143,8 @@ class Averager:
 
     def _merged(self, updates: Sequence[Adapter]) -> dict[str, Tensor]:
         held = {**self._start.tensors, **self.tensors}
+        if self._staleness:
+            updates = [self._staleness.fresh(update) for update in updates]
         if self._settings.robust == "clip":
             updates = clipped(updates, held, self._settings.clip_norm)
         merged = self._merge(updates)

@@ -10,12 +10,12 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from splitfl.adapters import overwrite, trainable
+from splitfl.adapters import overwrite, tracked, trainable
 from splitfl.config import TrainConfig
 from splitfl.methods.learner import adamw
 from splitfl.partition.cost import cost
@@ -25,12 +25,16 @@ from splitfl.state import State, copied, listed, moments, number_in, numbered, p
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BodyStep:
-    """One batch's loss and gradients: `hidden_grad` (B, T, D), None where nobody asked."""
+    """One batch's loss and gradients: `hidden_grad` (B, T, D), None where nobody asked.
+
+    `statistics` are what the running ones of its batch norms become with it.
+    """
 
     loss: float
     flops: float
     hidden_grad: Tensor | None
-    grads: tuple[Tensor, ...]
+    grads: tuple[Tensor | None, ...]
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +52,7 @@ class Body:
         self.piece = piece
         self._in_flight = in_flight
         self._master = trainable(piece)
+        self._statistics = tracked(piece)
         self._optimiser = adamw(self._master, train.body_lr, train)
         pieces = [replica(piece) for _ in range(in_flight)] if in_flight > 1 else [piece]
         self._workers = [_Worker(piece=one, parameters=trainable(one)) for one in pieces]
@@ -56,7 +61,7 @@ class Body:
             self._free.put(worker)
         self._states: deque[Mapping[str, Tensor]] = deque([self.trained()], maxlen=in_flight)
         self._committed = 0
-        self._costs: dict[tuple[int, int, bool], float] = {}
+        self._costs: dict[tuple[int, int, bool, int], float] = {}
         self._lock = threading.Lock()
 
     def compute(
@@ -67,8 +72,13 @@ class Body:
         labels: Tensor,
         *,
         wants_hidden_grad: bool,
+        entry: Piece | None = None,
     ) -> BodyStep:
-        """Loss and gradients of one batch; changes nothing."""
+        """Loss and gradients of one batch; changes nothing.
+
+        Where clients are cut at different depths, `entry` is the body from this one's cut on, made of
+        the body's own tensors; those below it have no gradient.
+        """
         worker = self._free.get()
         try:
             if self._in_flight > 1:
@@ -76,15 +86,19 @@ class Body:
             hidden_BTD = hidden_BTD.detach().requires_grad_(wants_hidden_grad)
             device = hidden_BTD.device
             there = {name: tensor.to(device) for name, tensor in context.items()}
-            loss = worker.piece(hidden_BTD, there, labels.to(device)).loss
+            before = copies(tracked(worker.piece))
+            loss = (entry or worker.piece)(hidden_BTD, there, labels.to(device)).loss
+            statistics = copies(tracked(worker.piece))
             trained = [value for value in worker.parameters.values() if value.requires_grad]
             wanted = [*([hidden_BTD] if wants_hidden_grad else []), *trained]
-            grads = torch.autograd.grad(loss, wanted)
+            grads = torch.autograd.grad(loss, wanted, allow_unused=entry is not None)
+            overwrite(tracked(worker.piece), before)  # until it is committed nothing has changed
             return BodyStep(
                 loss=loss.item(),
-                flops=self._flops(hidden_BTD, wants_hidden_grad),
+                flops=self._flops(entry or self.piece, hidden_BTD, wants_hidden_grad),
                 hidden_grad=grads[0] if wants_hidden_grad else None,
                 grads=grads[1:] if wants_hidden_grad else grads,
+                statistics=statistics,
             )
         finally:
             self._free.put(worker)
@@ -115,6 +129,7 @@ class Body:
                 parameter.grad = grad
             self._optimiser.step()
             self._optimiser.zero_grad(set_to_none=True)
+            overwrite(self._statistics, step.statistics)
         with self._lock:
             self._committed = position + 1
             if self._in_flight > 1:
@@ -129,12 +144,12 @@ class Body:
 
     def become(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes these values over; nothing may be in flight."""
-        overwrite(self._master, tensors)
+        overwrite(self._held, tensors)
         self._states.extend([self.trained()] * self._in_flight)
 
     def trained(self) -> dict[str, Tensor]:
-        """A snapshot of the trained tensors."""
-        return {name: parameter.detach().clone() for name, parameter in self._master.items()}
+        """A snapshot of the trained tensors, and of the running statistics beside them."""
+        return copies(self._held)
 
     def state(self) -> State:
         """Values, moments, and the states from which the next steps in flight will start."""
@@ -149,20 +164,29 @@ class Body:
     def restore(self, state: State) -> None:
         """See Stateful; nothing may be in flight."""
         self._committed = number_in(state, "committed")
-        overwrite(self._master, part(state, "value"))
+        overwrite(self._held, part(state, "value"))
         set_moments(self._master, self._optimiser, part(state, "moment"))
         self._states.clear()
         self._states.extend(numbered(part(state, "behind")).values())
         if self._in_flight == 1:
             self._states.append(self.trained())
 
-    def _flops(self, hidden_BTD: Tensor, wants_hidden_grad: bool) -> float:
-        key = (hidden_BTD.shape[0], hidden_BTD.shape[1], wants_hidden_grad)
+    @property
+    def _held(self) -> dict[str, Tensor]:
+        return {**self._master, **self._statistics}
+
+    def _flops(self, piece: Piece, hidden_BTD: Tensor, wants_hidden_grad: bool) -> float:
+        key = (hidden_BTD.shape[0], hidden_BTD.shape[1], wants_hidden_grad, id(piece))
         if key not in self._costs:
-            self._costs[key] = cost(self.piece, *key[:2], gradient_to_input=wants_hidden_grad).step_flops
+            self._costs[key] = cost(piece, *key[:2], gradient_to_input=wants_hidden_grad).step_flops
         return self._costs[key]
 
     def _state_for(self, position: int) -> Mapping[str, Tensor]:
         with self._lock:
             behind = self._committed - max(0, position - self._in_flight + 1)
             return self._states[-1 - behind]
+
+
+def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """These tensors as they are now."""
+    return {name: value.detach().clone() for name, value in tensors.items()}

@@ -169,7 +169,8 @@ def batch_of(samples: Sequence[Cached]) -> tuple[Tensor, dict[str, Tensor], Tens
     labels = torch.stack(
         [_padded(sample.label, length, -100) if sample.label.ndim else sample.label for sample in samples]
     )
-    return hidden_BTD, context | {"mask": mask_BT}, labels
+    mask = {} if bool(mask_BT.all()) else {"mask": mask_BT}  # as it is left out of a batch that is sent
+    return hidden_BTD, context | mask, labels
 
 
 def _padded(row: Tensor, length: int, value: float) -> Tensor:

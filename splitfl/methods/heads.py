@@ -31,7 +31,13 @@ class Heads:
         done = Control(ask="done", round=ticket.round)
         match message:
             case Adapter():
-                return Outcome(reply=done, losses=message.losses, samples=message.samples, change=message)
+                return Outcome(
+                    reply=done,
+                    losses=message.losses,
+                    samples=message.samples,
+                    staleness=self._averager.staleness(message),
+                    change=message,
+                )
             case Control(ask="begin"):
                 return Outcome(reply=self.news(ticket, message) or done)
         raise unexpected(self._method, message)
@@ -43,6 +49,10 @@ class Heads:
             self._averager.receive(change)
             return None
         return change
+
+    def receive(self, update: Adapter) -> None:
+        """Keeps the server's own part for the mean."""
+        self._averager.receive(update)
 
     def end_round(self) -> None:
         """The uploads become the next version."""

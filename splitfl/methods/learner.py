@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from splitfl.adapters import install, overwrite, trainable
+from splitfl.adapters import held, install, overwrite, tracked, trainable
 from splitfl.config import TrainConfig
 from splitfl.federation.aggregate import Aggregator
 from splitfl.low_rank import RESIDUAL_A, RESIDUALS, B, extended, residuals
@@ -39,12 +39,14 @@ class Learner:
         self._costs: dict[tuple[int, int, int], Cost] = {}
         self._aggregator = aggregator
         self._parameters = trainable(piece)
+        self._tracked = tracked(piece)
         self._optimiser = adamw(self._parameters, train.head_lr, train)
         self._of_above: dict[str, torch.nn.Parameter] = {}
         self._names_above: set[str] = set()
         if above is not None:
             self._of_above = {f"{prefix}{name}": value for name, value in trainable(above).items()}
-            self._names_above = {_module(name) for name in trainable(above)}
+            self._names_above = {_module(f"{prefix}{name}") for name in held(above)}
+            self._tracked |= {f"{prefix}{name}": value for name, value in tracked(above).items()}
             self._optimiser.add_param_group({"params": list(self._of_above.values()), "lr": train.body_lr})
             assert self._parameters.keys().isdisjoint(self._of_above)
             self._parameters |= self._of_above
@@ -98,7 +100,7 @@ class Learner:
             losses=losses,
             tensors={
                 name: parameter.detach().clone()
-                for name, parameter in self._parameters.items()
+                for name, parameter in self._held.items()
                 if self._aggregator.trains(name, round_index)
             },
         )
@@ -110,21 +112,25 @@ class Learner:
 
     def state(self) -> State:
         """Version, values and moments."""
-        values = {name: parameter.detach() for name, parameter in self._parameters.items()}
-        held = under("value", copied(values)) | under("moment", moments(self._parameters, self._optimiser))
+        values = {name: value.detach() for name, value in self._held.items()}
+        kept = under("value", copied(values)) | under("moment", moments(self._parameters, self._optimiser))
         residual = under("residual", copied(residuals(self.piece.model)))
         if self._above is not None:
             residual |= under("residual_above", copied(residuals(self._above.model)))
-        return held | residual | {"version": whole(self._version)}
+        return kept | residual | {"version": whole(self._version)}
 
     def restore(self, state: State) -> None:
         """See Stateful."""
         self._version = number_in(state, "version")
-        overwrite(self._parameters, part(state, "value"))
+        overwrite(self._held, part(state, "value"))
         set_moments(self._parameters, self._optimiser, part(state, "moment"))
         install(self.piece, part(state, "residual"))
         if self._above is not None:
             install(self._above, part(state, "residual_above"))
+
+    @property
+    def _held(self) -> dict[str, Tensor]:
+        return {**self._parameters, **self._tracked}
 
     def _install(self, tensors: Mapping[str, Tensor]) -> None:
         """Values take the place of those there are, residuals are added to them.
@@ -135,8 +141,7 @@ class Learner:
             second = name.removesuffix(RESIDUAL_A) + B
             if name.endswith(RESIDUAL_A) and second not in tensors:
                 torch.nn.init.zeros_(self._parameters[second])
-        of_above = {f"{self._prefix}{name}" for name in self._names_above}
-        own = {name: value for name, value in tensors.items() if _module(name) not in of_above}
+        own = {name: value for name, value in tensors.items() if _module(name) not in self._names_above}
         _take(self.piece, own)
         if self._above is not None:
             others = {n.removeprefix(self._prefix): value for n, value in tensors.items() if n not in own}

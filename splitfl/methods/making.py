@@ -28,6 +28,7 @@ from splitfl.methods.seam import ClientMethod, Pieces, ServerMethod
 from splitfl.methods.sfl_v1 import SflV1Server
 from splitfl.methods.sfl_v2 import SflClient, SflServer
 from splitfl.methods.spry import Slice, SpryClient
+from splitfl.methods.uneven import UnevenServer, enters
 from splitfl.methods.ushape import UshapeClient, UshapeServer
 from splitfl.methods.walk import Walk, walk
 from splitfl.methods.walker import Walker
@@ -35,7 +36,7 @@ from splitfl.partition.cut import Piece, replica
 
 
 def frozen_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    return FrozenClient(pieces.head(), batches, steps)
+    return FrozenClient(pieces.head(is_bare=True), batches, steps)
 
 
 def frozen_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
@@ -47,6 +48,13 @@ def sfl_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) 
 
 
 def sfl_v2_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    cuts = config.federation.client_cuts
+    if cuts:
+        body = _body(pieces, config)
+        entries = {cut: enters(body.piece, pieces.body(cut)) for cut in sorted(set(cuts))}
+        return UnevenServer(
+            body, entries, cuts, _heads(pieces, config), aggregator(config.federation.aggregator)
+        )
     return SflServer(_body(pieces, config), _heads(pieces, config))
 
 

@@ -1,6 +1,7 @@
 """The finetuning methods by name: one row each."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from splitfl.config import RunConfig, one_of
@@ -11,6 +12,8 @@ from splitfl.methods.heron import refuse_heron
 from splitfl.methods.hiso import refuse_hiso
 from splitfl.methods.refusals import capped, refuse_federation, refuse_unread
 from splitfl.methods.row import Method, fitted
+from splitfl.methods.timing import refuse_schedule
+from splitfl.methods.uneven import refuse_cuts
 from splitfl.methods.ushape import refuse_no_tail
 from splitfl.methods.walker import refuse_estimate
 
@@ -20,6 +23,7 @@ def check(config: RunConfig, kind: str, num_blocks: int) -> None:
     chosen = method(config.method.name)
     refuse_unread(config, METHODS)
     refuse_federation(config, chosen)
+    refuse_schedule(config)
     chosen.refuse(config, kind, num_blocks)
 
 
@@ -34,7 +38,10 @@ def without_unread(config: RunConfig) -> RunConfig:
 
 
 def as_client(config: RunConfig, client: int) -> RunConfig:
-    """The settings as this client has them: no adapter of its own has more than its rank."""
+    """The settings as this client has them: its own cut, and no adapter of its own has more than its rank."""
+    if config.federation.client_cuts:
+        cut = config.federation.client_cuts[client]
+        config = replace(config, partition=replace(config.partition, cut=cut))
     return capped(config, client, method(config.method.name).holds)
 
 
@@ -60,7 +67,8 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.sfl_client,
         server=making.sfl_v2_server,
         citations=("splitfed", "splitlora", "lora"),
-        reads=_UPLOADS | _BODY | _BACKPROP | {"method.in_flight"},
+        reads=_UPLOADS | _BODY | _BACKPROP | {"method.in_flight", "federation.client_cuts"},
+        refuse=refuse_cuts,
         aggregators=_FACTORS | _PRODUCTS,
     ),
     "sfl-v1": Method(

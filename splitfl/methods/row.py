@@ -52,6 +52,7 @@ _LEARNT: Final = (
     "train.body_lr",
     "federation.aggregator",
     "federation.client_ranks",
+    "federation.client_cuts",
     "federation.robust",
     "federation.trim",
     "federation.clip_norm",

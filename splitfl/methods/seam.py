@@ -31,7 +31,8 @@ class Outcome:
 
     `losses` are means over their share of `samples`; `change` is whatever `commit` needs to
     apply it. `step` says which of the client's steps in this round the first loss is of, where
-    that is not one for each message after `begin`.
+    that is not one for each message after `begin`. `staleness` is how many versions there have
+    been since the one from which a client's work began, where this message brings it.
     """
 
     reply: Message
@@ -39,17 +40,18 @@ class Outcome:
     losses: tuple[float, ...] = ()
     samples: int = 0
     step: int | None = None
+    staleness: int | None = None
     change: Any = None
 
 
 class Pieces(Protocol):
     """The pieces of the model, for one side; each is loaded when it is asked for."""
 
-    def head(self) -> Piece:
-        """What is below the cut."""
+    def head(self, *, is_bare: bool = False) -> Piece:
+        """What is below the cut; without adapters where it `is_bare`."""
 
-    def body(self) -> Piece:
-        """From the cut to the tail, or to the end where there is none."""
+    def body(self, cut: int | None = None) -> Piece:
+        """From the cut, or another, to the tail, or to the end where there is none."""
 
     def tail(self) -> Piece:
         """The client's own end of the model."""

@@ -16,7 +16,7 @@ from splitfl.methods.body import Body, BodyStep
 from splitfl.methods.heads import Heads
 from splitfl.methods.seam import Outcome, Ticket
 from splitfl.methods.sfl_v2 import answer
-from splitfl.state import State, listed, numbered, part, under
+from splitfl.state import State, listed, number_in, numbered, part, under, whole
 
 
 class SflV1Server:
@@ -60,17 +60,20 @@ class SflV1Server:
 
     def state(self) -> State:
         bodies = listed([body.state() for body in self._bodies])
-        return under("body", bodies) | under("heads", self._heads.state())
+        held = under("body", bodies) | under("heads", self._heads.state())
+        return held | {"round": whole(self._round)}
 
     def restore(self, state: State) -> None:
         for at, its in numbered(part(state, "body")).items():
             self._bodies[at].restore(its)
         self._heads.restore(part(state, "heads"))
         self._samples = [0] * len(self._bodies)
+        self._free(number_in(state, "round"))
 
     def _learned(self, body: Body, round_index: int) -> dict[str, Tensor]:
         return {n: value for n, value in body.trained().items() if self._rule.trains(n, round_index)}
 
     def _free(self, round_index: int) -> None:
+        self._round = round_index
         for body in self._bodies:
             body.train_only(lambda name: self._rule.trains(name, round_index))

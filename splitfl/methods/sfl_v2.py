@@ -19,6 +19,7 @@ from splitfl.methods.heads import Heads
 from splitfl.methods.learner import Learner, pack, unpack
 from splitfl.methods.passes import Passes
 from splitfl.methods.seam import ClientRound, Outcome, Ticket
+from splitfl.partition.cut import Piece
 from splitfl.state import State, part, under
 
 
@@ -86,13 +87,15 @@ class SflServer:
         self._heads.restore(part(state, "heads"))
 
 
-def answer(body: Body, ticket: Ticket, message: Activation) -> Outcome:
-    """The body's step on a client's activations, and the gradient that goes back."""
+def answer(body: Body, ticket: Ticket, message: Activation, entry: Piece | None = None) -> Outcome:
+    """The body's step on a client's activations, and the gradient that goes back; see `Body.compute`."""
     assert message.hidden is not None
     assert message.labels is not None
     mask = message.context.get("mask")
     hidden_BTD = unpack(message.hidden, mask).to(body.piece.model.device)
-    step = body.compute(ticket.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=True)
+    step = body.compute(
+        ticket.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=True, entry=entry
+    )
     assert step.hidden_grad is not None
     return Outcome(
         reply=Gradient(ids_B=message.ids_B, grad=pack(step.hidden_grad, mask).cpu()),

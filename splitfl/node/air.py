@@ -6,12 +6,14 @@ RPC and one in a single process tell the same story; the wall clock is kept apar
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from channel.link import DIRECTIONS, Delivery, Transfer
 from splitfl.ledger import Ledger
+from splitfl.methods.seam import Ticket
 from splitfl.metrics import Events
 from splitfl.state import State, tensor_in
 from splitfl.wire import Envelope
@@ -63,9 +65,17 @@ class Air:
     """
 
     def __init__(
-        self, client_flops: float, server_flops: float, slots: int, ledger: Ledger, events: Events
+        self,
+        client_flops: float,
+        server_flops: float,
+        slots: int,
+        ledger: Ledger,
+        events: Events,
+        each_flops: Sequence[float] = (),
     ) -> None:
+        """`each_flops` are the clients' rates where they differ."""
         self._client_flops = client_flops
+        self._each_flops = each_flops
         self._server_flops = server_flops
         self._ledger = ledger
         self._events = events
@@ -82,7 +92,7 @@ class Air:
         when `serve` or `lost` says, in the order of their turns, what has become of each.
         """
         start_s = self._ready_s[envelope.client]
-        sent_s = max(start_s + envelope.flops / self._client_flops, not_before_s)
+        sent_s = max(start_s + envelope.flops / self._rate(envelope.client), not_before_s)
         return self._departure("up", envelope, kind, load, start_s, sent_s)
 
     def returns(
@@ -111,6 +121,26 @@ class Air:
         self._came(envelope, arrival, is_lost=True)
         self._ready_s[envelope.client] = max(arrival.at_s, now_s)
         self._finished_s = max(self._finished_s, arrival.at_s)
+
+    def late(self, envelope: Envelope, arrival: Arrival, due_s: float) -> None:
+        """A message came after its round had ended at `due_s`; its client is told so when it has sent it."""
+        self._came(envelope, arrival, is_lost=True)
+        self._ready_s[envelope.client] = arrival.at_s
+        self._finished_s = max(self._finished_s, due_s)
+
+    def aged(self, ticket: Ticket, staleness: int) -> None:
+        """A client's work came in that had begun from a version so old."""
+        self._ledger.aged(ticket.round, ticket.client, staleness)
+        self._events.write("update", round=ticket.round, client=ticket.client, staleness=staleness)
+
+    @property
+    def round_began_s(self) -> float:
+        """When the round before was over for everyone."""
+        return self._round_began_s
+
+    def ready_s(self, client: int) -> float:
+        """When this client heard the last answer."""
+        return self._ready_s[client]
 
     def landed(self, envelope: Envelope, arrival: Arrival, *, is_lost: bool) -> None:
         """An answer is there, or as much of it as ever will be."""
@@ -144,6 +174,9 @@ class Air:
         self._round_began_s = self._finished_s
         return self._finished_s
 
+    def _rate(self, client: int) -> float:
+        return self._each_flops[client] if self._each_flops else self._client_flops
+
     def _departure(
         self, direction: str, envelope: Envelope, kind: str, load: Load, start_s: float, sent_s: float
     ) -> Departure:
@@ -163,7 +196,7 @@ class Air:
 
     def _came(self, envelope: Envelope, arrival: Arrival, *, is_lost: bool) -> None:
         start_s = arrival.departure.start_s
-        worked_s = start_s + envelope.flops / self._client_flops
+        worked_s = start_s + envelope.flops / self._rate(envelope.client)
         self._compute("client", envelope, envelope.flops, start_s, worked_s)
         self._crossed(envelope, arrival, is_lost=is_lost)
 

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from transformers import PretrainedConfig
 
 from channel.link import Link
 from splitfl.config import DeviceConfig, RunConfig
 from splitfl.data.batch import Batch
 from splitfl.data.examples import Examples
-from splitfl.data.loader import Batches, tokenizer
+from splitfl.data.loader import Batches, Texts, tokenizer
+from splitfl.data.pictures import Pictures
+from splitfl.data.pixels import Format, Pixels
 from splitfl.data.share import share
 from splitfl.data.task import Task, load_task
 from splitfl.errors import ConfigError, DataError
@@ -20,9 +23,11 @@ from splitfl.methods.bounded import Bounded
 from splitfl.methods.holes import refuse_holes
 from splitfl.methods.registry import as_client, check, method
 from splitfl.methods.seam import ClientMethod, ServerMethod
+from splitfl.methods.whole_models import refuse_batch_norms, refuse_half_full
 from splitfl.node.links import check_link, own_link
 from splitfl.node.pieces import SitePieces
 from splitfl.partition.cut import Piece, ranges
+from splitfl.partition.families import count_blocks
 from splitfl.partition.load import read_config
 from splitfl.partition.source import resolve
 
@@ -42,6 +47,8 @@ class Site:
     @classmethod
     def of(cls, config: RunConfig) -> "Site":
         """Raises ConfigError, DataError or ModelMissing for whatever cannot be run."""
+        if config.auto.budget != "none":
+            raise ConfigError("auto.budget is to be decided before a run begins: see splitfl.node.auto")
         method(config.method.name)
         aggregator(config.federation.aggregator)
         device_of(config.client)
@@ -50,9 +57,12 @@ class Site:
         Selection.of(config)
         task = load_task(config.task)
         model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
-        check(config, task.kind, model.num_hidden_layers)
+        num_blocks = count_blocks(model)
+        check(config, task.kind, num_blocks)
         refuse_holes(config, task.kind)
-        ranges(model.num_hidden_layers, config.partition.cut, config.partition.tail_blocks)
+        refuse_half_full(config)
+        refuse_batch_norms(config, model.model_type)
+        ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         longest = getattr(model, "max_position_embeddings", None)
         if longest is not None and config.task.max_length > longest:
             raise ConfigError(
@@ -70,18 +80,19 @@ class Site:
             if not len(indices):
                 raise DataError(f"client {client} of {federation.clients} would own no data")
         owned = tuple(tuple(int(index) for index in indices) for indices in shares)
-        return cls(config=config, task=task, shares=owned, num_blocks=model.num_hidden_layers)
+        return cls(config=config, task=task, shares=owned, num_blocks=num_blocks)
 
     def total_steps(self) -> int | None:
         """Steps of the server in the whole run; None where only the clients know an epoch's length."""
         federation = self.config.federation
-        uploads = -(-federation.local_steps // self.config.method.upload_interval)
-        return federation.rounds * federation.clients * uploads or None
+        interval = self.config.method.upload_interval
+        steps = federation.client_steps or (federation.local_steps,) * federation.clients
+        return federation.rounds * sum(-(-own // interval) for own in steps) or None
 
     def client_method(self, client: int) -> ClientMethod:
         """This client's side of the method, with its piece and its data."""
         batches = self.batches(client)
-        steps = self.config.federation.local_steps or len(batches)
+        steps = steps_of(self.config, client, batches)
         config = as_client(self.config, client)
         pieces = dataclasses.replace(self._pieces(config.client), config=config)
         return method(config.method.name).client(pieces, batches, steps, config)
@@ -113,16 +124,29 @@ class Site:
             config=self.config, task=self.task, num_blocks=self.num_blocks, device=device_of(device)
         )
 
-    def _batches(self, examples: Examples, client: int) -> Batches:
-        return Batches(
-            examples,
-            tokenizer(resolve(self.config.model.name)),
-            kind=self.task.kind,
-            max_length=self.config.task.max_length,
-            batch_size=self.config.train.batch_size,
-            seed=self.config.train.seed,
-            client=client,
-        )
+    def _batches(self, samples: Examples | Pictures, client: int) -> Batches:
+        config, folder = self.config, resolve(self.config.model.name)
+        rows: Texts | Pixels
+        if isinstance(samples, Pictures):
+            rows = Pixels(samples, _format(read_config(folder, self.task.kind, config.model.attention)))
+        else:
+            length = config.task.max_length
+            rows = Texts(samples, tokenizer(folder), kind=self.task.kind, max_length=length)
+        return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
+
+
+def _format(model: PretrainedConfig) -> Format:
+    """The pictures that a model of this configuration takes; ViT's patches and one more are its tokens."""
+    patch = getattr(model, "patch_size", 0)
+    tokens = (model.image_size // patch) ** 2 + 1 if patch else 1
+    return Format(side=model.image_size, channels=model.num_channels, tokens=tokens)
+
+
+def steps_of(config: RunConfig, client: int, batches: Batches) -> int:
+    """The steps of this client's rounds: its own number, or everybody's, or one pass over its data."""
+    federation = config.federation
+    own = federation.client_steps[client] if federation.client_steps else federation.local_steps
+    return own or len(batches)
 
 
 def device_of(device: DeviceConfig) -> str:

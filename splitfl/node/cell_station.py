@@ -121,6 +121,10 @@ class CellStation:
     def awaited(self) -> None:
         """See Station: settings that ask for this are refused before."""
 
+    def answered(self) -> frozenset[int]:
+        """See Station: settings that ask for this are refused before."""
+        return frozenset()
+
     def unfinished(self) -> tuple[int, frozenset[int]]:
         """See Station."""
         return self._turns.round_index, frozenset(range(self._clients)) - self.left.keys()

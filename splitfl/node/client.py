@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from splitfl.checkpoint import Kept, Shelf
 from splitfl.errors import Again, ConfigError, PeerLost, RunEnded, WireError
@@ -12,6 +12,7 @@ from splitfl.wire import Envelope, Refusal, decode, encode
 
 log = logging.getLogger(__name__)
 
+_UP_TO: Final = "up to"
 JOIN_LAP = -1
 """The lap of the question with which round to go on, which is no part of any round."""
 
@@ -23,6 +24,11 @@ class Connection(Protocol):
         """The server's answer; Timeout or PeerLost where none comes."""
 
 
+def is_over(reply: Reply) -> bool:
+    """Whether a client that begins a round is told that there are no more."""
+    return isinstance(reply, Control) and reply.ask == "over"
+
+
 class ClientNode:
     """One client: its method and its count of messages."""
 
@@ -32,6 +38,7 @@ class ClientNode:
         self._method = method
         self._shelf = shelf
         self._first = method.state()
+        self._up_to = -1  # the last round that it has been through: what it keeps may be older than when
         self._round = 0
         self._lap = 0
 
@@ -43,12 +50,13 @@ class ClientNode:
         """
         kept = self._newest(round_index)
         self._method.restore(kept.tensors if kept is not None else self._first)
+        self._up_to = _up_to(kept)
         self._method.take_flops()  # of what goes on without this client nobody hears
 
     def keep(self, round_index: int) -> None:
         """Keeps what it is before this round."""
         if round_index and self._shelf is not None:
-            self._shelf.put(round_index - 1, self._method.state(), {})
+            self._shelf.put(round_index - 1, self._method.state(), {_UP_TO: str(self._up_to)})
 
     def begin(self, round_index: int) -> tuple[Callable[[Reply], Message | None], Message]:
         """Starts a round: what to resume it with a reply, and its first message."""
@@ -60,16 +68,20 @@ class ClientNode:
             try:
                 return generator.send(reply)
             except StopIteration:
+                self._up_to = round_index
                 return None
 
         return resume, next(generator)
 
-    def join(self, connection: Connection) -> int:
-        """Asks with which round this client goes on, and becomes what it was when that began."""
+    def join(self, connection: Connection, *, is_told: bool = False) -> int:
+        """Asks with which round this client goes on, and becomes what it was when that began.
+
+        `is_told` where the server has told it to, and knows so that nobody is lost.
+        """
         self._round, self._lap = 0, JOIN_LAP
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap)
-        kept = self._newest()
-        ask = Control(ask="join", round=0, values={"kept": kept.round if kept is not None else -1})
+        values = {"kept": _up_to(self._newest()), "told": int(is_told)}
+        ask = Control(ask="join", round=0, values=values)
         told = self.reply(connection.request(encode(ask, envelope)))
         if not isinstance(told, Control) or told.ask != "join":
             raise WireError(f"client {self.client} asked where to go on and got {told!r:.60}")
@@ -79,7 +91,7 @@ class ClientNode:
     def sit_out(self, round_index: int) -> Message:
         """What to say instead of a round for which this client is not selected."""
         self.keep(round_index)
-        self._round, self._lap = round_index, -1
+        self._round, self._lap, self._up_to = round_index, -1, round_index
         return Control(ask="pass", round=round_index)
 
     def leave_for(self, round_index: int, rounds: int) -> Message:
@@ -124,6 +136,11 @@ class ClientNode:
         return None
 
 
+def _up_to(kept: Kept | None) -> int:
+    """The last round that a client had been through when it was kept, -1 for none."""
+    return int(kept.notes.get(_UP_TO, kept.round)) if kept is not None else -1
+
+
 def run_client(
     node: ClientNode,
     connection: Connection,
@@ -137,12 +154,14 @@ def run_client(
 
     Only in rounds in which it `takes_part`; where `leaves` names a round it is away for so many from there.
     """
+    is_told = False
     while True:
         try:
-            for round_index in range(node.join(connection), rounds):
+            for round_index in range(node.join(connection, is_told=is_told), rounds):
                 if leaves and round_index in leaves:
                     message = node.leave_for(round_index, leaves[round_index])
                     node.reply(connection.request(node.frame(message)))
+                    is_told = True
                     break
                 if takes_part(round_index):
                     _take_part(node, connection, round_index, on_step)
@@ -150,7 +169,10 @@ def run_client(
                     node.reply(connection.request(node.frame(node.sit_out(round_index))))
             else:
                 break
+        except _Over:
+            break
         except Again as why:
+            is_told = True
             log.info("client %d goes back: %s", node.client, why)
     leave = Control(ask="leave", round=rounds, values=peak_bytes())
     try:
@@ -167,5 +189,11 @@ def _take_part(
     pending: Message | None = message
     while pending is not None:
         reply = node.reply(connection.request(node.frame(pending)))
+        if is_over(reply):
+            raise _Over
         on_step(round_index, pending)
         pending = resume(reply)
+
+
+class _Over(Exception):
+    """The run has had its last round."""

@@ -72,6 +72,11 @@ class Desk:
         self._samples = 0
         self.left: dict[int, Control] = {}
 
+    @property
+    def round_began_s(self) -> float:
+        """When, on the virtual clock, the round began that is not over."""
+        return self._air.round_began_s
+
     def state(self) -> State:
         """The clocks, and what losses are made good from; see Stateful. To be taken between rounds."""
         return under("air", self._air.state()) | under("losses", self._losses.state())
@@ -104,6 +109,15 @@ class Desk:
         """What the method makes of what was heard; None where nothing was."""
         heard = self._losses.heard(posted.envelope, posted.message, arrival)
         return self._server.compute(ticket, heard) if heard is not None else None
+
+    def late(self, posted: Posted, arrival: Arrival, due_s: float) -> bytes:
+        """The frame of a client whose message came after the round had ended at `due_s`."""
+        self._air.late(posted.envelope, arrival, due_s)
+        return encode(LOST, posted.envelope)
+
+    def unsaid(self, posted: Posted) -> bytes:
+        """The frame of a client that goes on with a round which is over for it: nothing is sent or worked."""
+        return encode(LOST, posted.envelope)
 
     def lost(self, posted: Posted, arrival: Arrival, now_s: float = 0.0) -> bytes:
         """The frame of a client of whose message nothing came."""
@@ -140,8 +154,20 @@ class Desk:
             self._note(ticket, outcome)
         self._server.commit(ticket, outcome)
         if ends_round:
-            self._server.end_round(ticket.round)
-            self._watcher.ended(self._end_round(ticket.round))
+            self.merge(ticket.round)
+            self.end(ticket.round)
+
+    def merge(self, round_index: int) -> None:
+        """What the clients have sent in becomes the next version."""
+        self._server.end_round(round_index)
+
+    def end(self, round_index: int) -> None:
+        """A round is over, and is measured."""
+        self._watcher.ended(self._end_round(round_index))
+
+    def aged(self, ticket: Ticket, staleness: int) -> None:
+        """Work that came in had begun from a version that was so old."""
+        self._air.aged(ticket, staleness)
 
     def _end_round(self, round_index: int) -> RoundEnd:
         train_loss = self._loss_sum / self._samples if self._samples else float("nan")

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -11,12 +12,15 @@ from torch import nn
 
 from splitfl.adapter_export import IA3_FOLDER
 from splitfl.data.batch import Batch
+from splitfl.data.examples import Examples
 from splitfl.data.loader import NOTHING_TO_PREDICT, tokenizer
 from splitfl.errors import ConfigError
+from splitfl.model_export import MODEL_FOLDER, is_full
+from splitfl.node.bleu import bleu
 from splitfl.node.build import Site, device_of
 from splitfl.partition.cut import CLASSES, DTYPES
-from splitfl.partition.families import CAUSAL_LM
-from splitfl.partition.load import read_config
+from splitfl.partition.families import CAUSAL_LM, IMAGE_CLASSIFICATION
+from splitfl.partition.load import load_piece, read_config
 from splitfl.partition.source import resolve
 
 
@@ -45,16 +49,21 @@ def measure(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -
 def measure_adapter(site: Site, adapter: Path) -> dict[str, float]:
     """The stock model with the exported adapter, loaded by peft as anyone would, on the held-out data.
 
-    Raises ConfigError where the adapter is missing or does not fit.
+    Where the model itself was trained, the one beside the adapter's folder. Raises ConfigError
+    where the adapter is missing or does not fit, ModelMissing where the model is.
     """
     config, kind = site.config, site.task.kind
+    device = torch.device(device_of(config.server))
+    if is_full(config.adapter):
+        whole = load_piece(adapter.parent / MODEL_FOLDER, kind, 0, attention=config.model.attention)
+        return _measured(whole.to(device).model, site, adapter.parent / MODEL_FOLDER)
     folder = resolve(config.model.name)
     settings = read_config(
         folder,
         kind,
         config.model.attention,
         num_labels=len(site.task.label_names) or None,
-        pad_token_id=tokenizer(folder).pad_token_id,
+        pad_token_id=None if kind == IMAGE_CLASSIFICATION else tokenizer(folder).pad_token_id,
     )
     if kind == CAUSAL_LM:
         settings.is_decoder = True
@@ -69,5 +78,13 @@ def measure_adapter(site: Site, adapter: Path) -> dict[str, float]:
                 adapted = PeftModel.from_pretrained(adapted.get_base_model(), str(adapter / IA3_FOLDER))
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"cannot load the adapter in {adapter}: {str(error).splitlines()[0]}") from None
-    device = torch.device(device_of(config.server))
-    return measure(adapted.to(device).eval(), site.held_out(), device)
+    return _measured(adapted.to(device).eval(), site, folder)
+
+
+def _measured(model: Any, site: Site, folder: Path) -> dict[str, float]:
+    """All there is to measure: of a model that is to say something, its BLEU too."""
+    found, held_out = measure(model, site.held_out(), model.device), site.task.held_out
+    if site.task.name == "e2e":
+        assert isinstance(held_out, Examples)
+        found["bleu"] = bleu(model, tokenizer(folder), held_out, site.config.task.max_length)
+    return found

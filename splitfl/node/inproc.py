@@ -8,10 +8,12 @@ import torch
 
 from splitfl.config import RunConfig
 from splitfl.federation.selection import Selection
+from splitfl.federation.staleness import most_rounds
 from splitfl.federation.turns import Turns
 from splitfl.messages import Control, Message, Reply
 from splitfl.node.cell_station import CellStation
-from splitfl.node.client import ClientNode
+from splitfl.node.client import ClientNode, is_over
+from splitfl.node.pace import PaceStation
 from splitfl.node.schedule import Schedule
 from splitfl.node.station import Station
 
@@ -30,7 +32,7 @@ def run_inproc(
     Clients are away as the `schedule` of another run says, if given, other than in a cell. `on_round` is
     called before each round but in a cell, and may raise.
     """
-    if isinstance(station, CellStation):
+    if isinstance(station, CellStation | PaceStation):
         _play_together(config, nodes, station)
         return
     for round_index in range(first_round, config.federation.rounds):
@@ -78,7 +80,7 @@ def _comes_back(node: ClientNode, station: Station, kept: int) -> None:
     station.joins(node.client, kept)
 
 
-def _play_together(config: RunConfig, nodes: list[ClientNode], station: CellStation) -> None:
+def _play_together(config: RunConfig, nodes: list[ClientNode], station: CellStation | PaceStation) -> None:
     """Whoever has its answer works and sends its next message; the last one to do so lets time pass."""
     replies: deque[tuple[int, bytes]] = deque()
 
@@ -102,11 +104,14 @@ def _play_together(config: RunConfig, nodes: list[ClientNode], station: CellStat
 
 def _talk(config: RunConfig, node: ClientNode) -> Generator[Message, Reply, None]:
     """All that a client says in a run."""
-    for round_index in range(config.federation.rounds):
+    for round_index in range(most_rounds(config.federation)):
         resume, first = node.begin(round_index)
         pending: Message | None = first
         while pending is not None:
-            pending = resume((yield pending))
+            reply = yield pending
+            if is_over(reply):
+                break
+            pending = resume(reply)
     yield Control(ask="leave", round=config.federation.rounds)
 
 

@@ -7,8 +7,8 @@ from splitfl.config import RunConfig
 from splitfl.data.loader import tokenizer
 from splitfl.data.task import Task
 from splitfl.partition.cut import Piece
-from splitfl.partition.families import CAUSAL_LM
-from splitfl.partition.load import load_piece
+from splitfl.partition.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION
+from splitfl.partition.load import load_piece, read_config
 from splitfl.partition.source import resolve
 
 
@@ -25,13 +25,13 @@ class SitePieces:
     device: str
     is_hollow: bool = False
 
-    def head(self) -> Piece:
-        """What is below the cut."""
-        return self._load(0, self.config.partition.cut)
+    def head(self, *, is_bare: bool = False) -> Piece:
+        """What is below the cut; without adapters where it `is_bare`."""
+        return self._load(0, self.config.partition.cut, is_bare=is_bare)
 
-    def body(self) -> Piece:
-        """From the cut to the tail, or to the end where there is none."""
-        return self._load(self.config.partition.cut, self._tail)
+    def body(self, cut: int | None = None) -> Piece:
+        """From the cut, or another, to the tail, or to the end where there is none."""
+        return self._load(self.config.partition.cut if cut is None else cut, self._tail)
 
     def tail(self) -> Piece:
         """The client's own end of the model."""
@@ -41,9 +41,14 @@ class SitePieces:
         """The model's last blocks and what stands on them, to follow the cut directly.
 
         A classifier is trained, whether it is new or not; a language model's is as large as
-        the vocabulary, and stays as it is.
+        the vocabulary, and stays as it is. Where blocks hand on pictures, of other shapes each,
+        only the next ones fit: these and a classifier of their own, as in FSL-SAGE's code.
         """
-        piece = self._load(self.num_blocks - self.config.method.auxiliary_blocks, self.num_blocks)
+        blocks, cut = self.config.method.auxiliary_blocks, self.config.partition.cut
+        if self._hands_pictures:
+            piece = self._load(cut, cut + blocks, shortened_to=cut + blocks)
+        else:
+            piece = self._load(self.num_blocks - blocks, self.num_blocks)
         if self.task.kind != CAUSAL_LM:
             train_top(piece)
         return piece
@@ -56,21 +61,33 @@ class SitePieces:
     def _tail(self) -> int:
         return self.num_blocks - self.config.partition.tail_blocks
 
-    def _load(self, first: int, last: int) -> Piece:
+    @property
+    def _hands_pictures(self) -> bool:
+        settings = read_config(resolve(self.config.model.name), self.task.kind, self.config.model.attention)
+        return FAMILIES[settings.model_type].hands_pictures
+
+    def _load(
+        self, first: int, last: int, shortened_to: int | None = None, *, is_bare: bool = False
+    ) -> Piece:
         config = self.config
         folder = resolve(config.model.name)
+        is_text = self.task.kind != IMAGE_CLASSIFICATION
         piece = load_piece(
             folder,
             self.task.kind,
             first,
             last,
             num_labels=len(self.task.label_names) or None,
-            pad_token_id=tokenizer(folder).pad_token_id,
+            pad_token_id=tokenizer(folder).pad_token_id if is_text else None,
             dtype=config.model.dtype,
             attention=config.model.attention,
             seed=config.train.seed,
             device=self.device,
             is_hollow=self.is_hollow,
+            shortened_to=shortened_to,
         )
-        add_adapters(piece, config.adapter, config.partition.cut, config.train.seed)
+        if is_bare:
+            piece.requires_grad_(False)
+        else:
+            add_adapters(piece, config.adapter, config.partition.cut, config.train.seed)
         return piece

@@ -8,12 +8,13 @@ depends on what was learnt or lost on a lossy link, it is one such run.
 from dataclasses import dataclass
 
 from splitfl.adapters import trainable
+from splitfl.config import RunConfig
 from splitfl.ledger import Ledger
-from splitfl.methods.registry import method
+from splitfl.methods.registry import as_client, method
 from splitfl.methods.seam import ClientMethod
 from splitfl.metrics import Events
 from splitfl.node.assemble import station_of
-from splitfl.node.build import Site
+from splitfl.node.build import Site, steps_of
 from splitfl.node.client import ClientNode
 from splitfl.node.desk import RoundEnd
 from splitfl.node.inproc import run_inproc
@@ -39,31 +40,32 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
-    """What a run will have cost: all of its traffic and work, its virtual time, a client's memory."""
+    """What a run will have cost: all of its traffic and work, its virtual time, the clients' memory."""
 
     ledger: Ledger
     virtual_s: float
-    client: Memory
+    clients: tuple[Memory, ...]
+
+    @property
+    def client(self) -> Memory:
+        """Of the client that needs most."""
+        return max(self.clients, key=lambda one: one.total_bytes)
 
 
 def rehearse(site: Site) -> Rehearsal:
     """Plays the run of these settings without weights; takes little time and trains nothing."""
     config, ledger, watcher = site.config, Ledger(), _Watcher()
     chosen = method(config.method.name)
-    pieces = [_Pieces(site) for _ in range(config.federation.clients)]
-    clients = []
-    for client, own in enumerate(pieces):
-        batches = site.batches(client)
-        clients.append(chosen.client(own, batches, config.federation.local_steps or len(batches), config))
+    pieces, clients = list[_Pieces](), []
+    for client in range(config.federation.clients):
+        batches, its = site.batches(client), as_client(config, client)
+        pieces.append(_Pieces(site, its))
+        clients.append(chosen.client(pieces[-1], batches, steps_of(config, client, batches), its))
     with Events(None) as events:
-        station = station_of(site, chosen.server(_Pieces(site), config), ledger, events, watcher)
+        station = station_of(site, chosen.server(_Pieces(site, config), config), ledger, events, watcher)
         run_inproc(config, [ClientNode(at, client) for at, client in enumerate(clients)], station)
-    memory = [_memory(own, client) for own, client in zip(pieces, clients, strict=True)]
-    return Rehearsal(
-        ledger=ledger,
-        virtual_s=watcher.finish_s,
-        client=max(memory, key=lambda one: one.total_bytes),
-    )
+    memory = tuple(_memory(own, client) for own, client in zip(pieces, clients, strict=True))
+    return Rehearsal(ledger=ledger, virtual_s=watcher.finish_s, clients=memory)
 
 
 def _memory(pieces: "_Pieces", client: ClientMethod) -> Memory:
@@ -82,18 +84,17 @@ def _memory(pieces: "_Pieces", client: ClientMethod) -> Memory:
 class _Pieces:
     """The pieces of one side without their weights; remembers what was made."""
 
-    def __init__(self, site: Site) -> None:
-        config = site.config
+    def __init__(self, site: Site, config: RunConfig) -> None:
         self._real = SitePieces(
             config=config, task=site.task, num_blocks=site.num_blocks, device="cpu", is_hollow=True
         )
         self.made: list[Hollow] = []
 
-    def head(self) -> Piece:
-        return self._kept(self._real.head())
+    def head(self, *, is_bare: bool = False) -> Piece:
+        return self._kept(self._real.head(is_bare=is_bare))
 
-    def body(self) -> Piece:
-        return self._kept(self._real.body())
+    def body(self, cut: int | None = None) -> Piece:
+        return self._kept(self._real.body(cut))
 
     def tail(self) -> Piece:
         return self._kept(self._real.tail())

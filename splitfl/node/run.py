@@ -12,18 +12,19 @@ from torch import Tensor
 
 from splitfl import checkpoint
 from splitfl.adapter_export import export_adapter
-from splitfl.adapters import install, trainable
+from splitfl.adapters import held, install
 from splitfl.checkpoint import Kept, Shelf
 from splitfl.config import RunConfig
 from splitfl.errors import ConfigError
 from splitfl.experiment_file import as_dict
 from splitfl.ledger import Ledger
 from splitfl.metrics import Events
+from splitfl.model_export import MODEL_FOLDER, export_model, is_full
 from splitfl.node.assemble import station_of
 from splitfl.node.build import Site
 from splitfl.node.desk import RoundEnd
 from splitfl.node.evaluate import measure
-from splitfl.partition.source import hub_name
+from splitfl.partition.source import hub_name, resolve
 from splitfl.state import part, under
 
 
@@ -41,7 +42,8 @@ class Run:
     """Everything of a run but its transport.
 
     Hand frames to `station`; `finish` when every client has left. Writes `metrics.jsonl`
-    as it goes, a checkpoint each round, and at the end `adapter/` and `summary.json`.
+    as it goes, a checkpoint each round, and at the end `adapter/`, or `model/` where that was
+    trained whole, and `summary.json`.
     """
 
     def __init__(self, site: Site, folder: Path | None, screen: Screen, kept: Kept | None = None) -> None:
@@ -56,7 +58,7 @@ class Run:
         self._screen = screen
         self._began_s = self._round_began_s = time.monotonic()
         self._last: dict[str, Any] = {}
-        self.ledger = Ledger()
+        self.ledger = Ledger(chosen=site.config.auto.chosen)
         self.events = Events(folder / "metrics.jsonl" if folder is not None else None)
         self.server = site.server_method()
         self._whole = site.whole()
@@ -77,8 +79,8 @@ class Run:
         return is_measured and len(self.station.left.keys() | self.station.away) == federation.clients
 
     def trained(self) -> dict[str, Tensor]:
-        """Every trainable tensor of the unsplit model as it stands now."""
-        first = {name: value.detach().cpu() for name, value in trainable(self._whole).items()}
+        """All that learning changes of the unsplit model, as it stands now."""
+        first = {name: value.detach().cpu() for name, value in held(self._whole).items()}
         return first | {name: value.cpu() for name, value in self.server.trained().items()}
 
     def finish(self, memory: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -88,15 +90,7 @@ class Run:
         self._put()
         summary = self.summary("done", memory)
         if self._folder is not None:
-            config = self._site.config
-            export_adapter(
-                self._folder / "adapter",
-                self.trained(),
-                whole=self._whole,
-                model_name=hub_name(config.model.name),
-                adapter=config.adapter,
-                cut=config.partition.cut,
-            )
+            self._export(self._folder)
             write_json(self._folder / "summary.json", summary)
         return summary
 
@@ -104,6 +98,20 @@ class Run:
         """Says in the folder that the run did not end well, and why."""
         if self._folder is not None:
             write_json(self._folder / "summary.json", self.summary("failed", []) | {"reason": reason})
+
+    def _export(self, folder: Path) -> None:
+        config, name = self._site.config, self._site.config.model.name
+        if is_full(config.adapter):
+            export_model(folder / MODEL_FOLDER, self.trained(), whole=self._whole, source=resolve(name))
+        else:
+            export_adapter(
+                folder / "adapter",
+                self.trained(),
+                whole=self._whole,
+                model_name=hub_name(name),
+                adapter=config.adapter,
+                cut=config.partition.cut,
+            )
 
     def summary(self, status: str, memory: list[Mapping[str, Any]]) -> dict[str, Any]:
         """The run in one table."""
@@ -137,6 +145,8 @@ class Run:
             "server_flops": self.ledger.total_flops("server"),
             "client_peak_bytes": peak("client"),
             "server_peak_bytes": peak("server"),
+            "chosen": list(self.ledger.chosen),
+            "mean_staleness": self.ledger.mean_staleness(),
         }
 
     def __enter__(self) -> Self:

@@ -1,6 +1,7 @@
 """Keeps the turns of clients that are gone, so that the others need not wait for them."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -42,8 +43,8 @@ class StandIns:
         self._least = least
         self._condition = threading.Condition()
         self._away: dict[int, _Away] = {}
-        self._returning: set[int] = set()
-        self._working: set[int] = set()
+        self._returning: Counter[int] = Counter()  # how often it asks: a process that is gone may have, too
+        self._working: Counter[int] = Counter()
         self._failure: Exception | None = None
 
     @property
@@ -60,18 +61,25 @@ class StandIns:
         with self._condition:
             if client in self._away:
                 raise Again(f"the others have gone on without client {client}")
-            self._working.add(client)
+            self._working[client] += 1
         try:
             turn()
         finally:
             with self._condition:
-                self._working.discard(client)
+                self._working[client] -= 1
                 self._condition.notify_all()
+
+    @property
+    def working(self) -> frozenset[int]:
+        """The clients whose message is here and is not answered yet."""
+        with self._condition:
+            return frozenset(+self._working)
 
     def is_holding_up(self, client: int) -> bool:
         """Whether others wait, and this client neither does nor has somebody standing in for it."""
         with self._condition:
-            return bool(self._working) and client not in self._working and client not in self._away
+            is_idle = not self._working[client] and client not in self._away
+            return is_idle and bool(+self._working)
 
     def lost(self, client: int, *, back_at: int = 0, until: int | None = None) -> None:
         """This client is gone: its turns go by, until it comes back, not before round `back_at`.
@@ -92,23 +100,29 @@ class StandIns:
         What it had begun before it came again goes on without it.
         """
         with self._condition:
-            self._returning.add(client)
+            self._returning[client] += 1
             self._condition.notify_all()
-            self._wait(lambda: client not in self._working)
-            round_index, lap = self._seats.expected(client)
-            is_begun = lap > 0 and client not in self._away
-        if is_begun:
-            self.lost(client, until=round_index + 1)
-        with self._condition:
-            self._wait(lambda: self._is_free(client))
-            self._returning.discard(client)
-        return self._seats.expected(client)[0]
+            try:
+                return self._settled(client)
+            finally:
+                self._returning[client] -= 1
 
     def fail(self, error: Exception) -> None:
         """Nothing goes on: every wait ends with this error."""
         with self._condition:
             self._failure = self._failure or error
             self._condition.notify_all()
+
+    def _settled(self, client: int) -> int:
+        while True:
+            self._wait(lambda: not self._working[client])
+            round_index, lap = self._seats.expected(client)
+            if lap and client not in self._away:
+                self.lost(client, until=round_index + 1)
+            self._wait(lambda: self._is_free(client))
+            round_index, lap = self._seats.expected(client)
+            if not lap and not self._working[client]:  # or another that asked has begun meanwhile
+                return round_index
 
     def _stand_in(self, client: int) -> None:
         try:
@@ -126,7 +140,7 @@ class StandIns:
     def _gives_way(self, client: int) -> bool:
         """Whether this client's next turn is not to go by; waits while too few are there to begin a round."""
         with self._condition:
-            self._wait(lambda: client not in self._working)
+            self._wait(lambda: not self._working[client])
             round_index, lap = self._seats.expected(client)
             if lap:
                 return False
@@ -144,7 +158,7 @@ class StandIns:
 
     def _is_back(self, client: int, round_index: int) -> bool:
         away = self._away[client]
-        comes = client in self._returning and round_index >= away.back_at
+        comes = self._returning[client] > 0 and round_index >= away.back_at
         return comes or (away.until is not None and round_index >= away.until)
 
     def _wait(self, is_due: Callable[[], bool]) -> None:

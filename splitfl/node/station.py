@@ -4,6 +4,7 @@ Knows no transport. `handle` may be called from one thread or from one for each 
 the gate brings the work into the same order either way.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -51,6 +52,9 @@ class Station(Protocol):
     def awaited(self) -> tuple[int, int] | None:
         """The client that holds others up, and the position of the message that they wait for."""
 
+    def answered(self) -> frozenset[int]:
+        """Who is there and has said what the others wait for: of this lap, or of one that comes later."""
+
     def unfinished(self) -> tuple[int, frozenset[int]]:
         """The round that is not over, and who is there and has not finished it."""
 
@@ -75,9 +79,22 @@ class LinkStation:
     """
 
     def __init__(
-        self, desk: Desk, link: Link, gate: Gate, power_w: float, *, clients: int, rounds: int, least: int = 1
+        self,
+        desk: Desk,
+        link: Link,
+        gate: Gate,
+        power_w: float,
+        *,
+        clients: int,
+        rounds: int,
+        least: int = 1,
+        deadline_s: float = 0.0,
     ) -> None:
-        """A round is begun with at least `least` of the clients there."""
+        """A round is begun with at least `least` of the clients there.
+
+        What comes later than `deadline_s` after its round began is too late, and all that its client has
+        still to say in that round is unsaid (0: nothing ever is).
+        """
         self._desk = desk
         self._link = link
         self._gate = gate
@@ -86,6 +103,9 @@ class LinkStation:
         self._expected = dict.fromkeys(range(clients), (0, 0))
         self._absent: dict[int, int] = {}  # the last round of which a client has missed turns
         self._back: dict[int, int] = {}  # after which round a client that has come back was kept
+        self._joined: Counter[int] = Counter()
+        self._deadline_s = deadline_s
+        self._late: dict[int, int] = {}  # the last round that was over for a client before it was done
         self._stand_ins = StandIns(self, clients, rounds, least)
 
     @property
@@ -119,6 +139,7 @@ class LinkStation:
 
     def joins(self, client: int, kept: int) -> int:
         """See Station."""
+        self._joined[client] += 1
         round_index = self._stand_ins.joins(client)
         if kept + 1 < round_index:  # one that is ahead has kept the round before, too
             self._back[client] = kept
@@ -133,6 +154,15 @@ class LinkStation:
         position, client = self._gate.awaited()
         is_holding = client is not None and self._stand_ins.is_holding_up(client)
         return (client, position) if client is not None and is_holding else None
+
+    def answered(self) -> frozenset[int]:
+        """See Station."""
+        _, client = self._gate.awaited()
+        if client is None:
+            return frozenset()
+        now, here, away = self._expected[client], self._stand_ins.working, self._stand_ins.away
+        said = (one for one, at in self._expected.items() if one in here or at > now)
+        return frozenset(one for one in said if one not in away)
 
     def unfinished(self) -> tuple[int, frozenset[int]]:
         """See Station."""
@@ -201,18 +231,28 @@ class LinkStation:
         gate, message, envelope = self._gate, posted.message, posted.envelope
         client, round_index, lap = envelope.client, envelope.round, envelope.lap
         self._check_turn(posted)
-        position = gate.admit(client, round_index, lap, alone=not isinstance(message, Activation))
-        arrival = self._cross(self._desk.leaves(posted))
+        position = self._admit(client, round_index, lap, alone=not isinstance(message, Activation))
+        arrival = self._arrival(posted)
         if isinstance(message, Control) and message.ask == "begin":
             gate.begin(client, message.steps + 1)
         self._admitted(position, client, round_index, lap)
         ticket = Ticket(client=client, round=round_index, lap=lap, position=position)
-        outcome = self._desk.compute(ticket, posted, arrival)
+        is_late = arrival is None or self._late.get(client) == round_index
+        outcome = self._desk.compute(ticket, posted, arrival) if arrival and not is_late else None
         gate.await_commit(position)
         if lap == 0 and client in self._back:
             self._desk.noted("back", round=round_index, client=client, kept=self._back.pop(client))
         answer(self._answer(posted, arrival, outcome))
         self._commit(ticket, outcome)
+
+    def _admit(self, client: int, round_index: int, lap: int, *, alone: bool) -> int:
+        """Again, not WireError, to one that has come again: what it said before may have taken the turn."""
+        try:
+            return self._gate.admit(client, round_index, lap, alone=alone)
+        except WireError as error:
+            if self._joined[client] > 1:
+                raise Again(str(error)) from None
+            raise
 
     def _admitted(self, position: int, client: int, round_index: int, lap: int) -> None:
         is_last = lap + 1 == self._gate.laps(client)
@@ -229,8 +269,22 @@ class LinkStation:
             self._desk.begun(ticket.round)
         gate.committed(position, ends_round=ends_round)
 
-    def _answer(self, posted: Posted, arrival: Arrival, outcome: Outcome | None) -> bytes:
+    def _arrival(self, posted: Posted) -> Arrival | None:
+        """The message at the server, on time or late; None for one that its round has no use for any more."""
+        envelope = posted.envelope
+        if self._late.get(envelope.client) == envelope.round:
+            return None
+        arrival = self._cross(self._desk.leaves(posted))
+        if self._deadline_s and envelope.lap and arrival.at_s > self._desk.round_began_s + self._deadline_s:
+            self._late[envelope.client] = envelope.round
+        return arrival
+
+    def _answer(self, posted: Posted, arrival: Arrival | None, outcome: Outcome | None) -> bytes:
         """The frame that reaches the client: LOST where its message, or the answer, is lost on the air."""
+        if arrival is None:
+            return self._desk.unsaid(posted)
+        if self._late.get(posted.envelope.client) == posted.envelope.round:
+            return self._desk.late(posted, arrival, self._desk.round_began_s + self._deadline_s)
         if outcome is None:
             return self._desk.lost(posted, arrival)
         answering = self._desk.answer(posted, arrival, outcome)

@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from splitfl.partition.cut import Piece, linears
 from splitfl.partition.families import CAUSAL_LM
+from splitfl.partition.picture_cost import count_of_pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,12 @@ class Cost:
 def cost(piece: Piece, batch: int, tokens: int, *, gradient_to_input: bool = True) -> Cost:
     """The cost of one step on (B, T) tokens; an image has one token a patch, and one more.
 
+    Where blocks hand on pictures, it is of the model's own size whatever T is.
     `gradient_to_input` says whether a piece that is not first sends a gradient back.
     """
+    if piece.family.hands_pictures:
+        forward, backward = count_of_pictures(piece, batch, flows=gradient_to_input and not piece.is_first)
+        return Cost(forward_flops=forward, backward_flops=backward)
     counter = _Counter(piece, batch, tokens, flows=gradient_to_input and not piece.is_first)
     if piece.is_first:
         counter.below()

@@ -10,6 +10,7 @@ and the windows, and every parameter keeps the name that it has in the unsplit m
 
 import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -21,22 +22,28 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.models.resnet.modeling_resnet import ResNetConvLayer
 from transformers.pytorch_utils import Conv1D
 
 from splitfl.errors import CutError
+from splitfl.models.small_net import SmallNetForImageClassification
 from splitfl.partition.families import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,
     check,
+    count_blocks,
 )
+from splitfl.partition.pictures import as_picture, as_tokens, stem_of
 from splitfl.partition.stand_in import Absent, Inlet, StandIn
+from splitfl.partition.statistics import by_batch, tracked_in
 
 CLASSES: dict[str, Any] = {
     CAUSAL_LM: AutoModelForCausalLM,
     SEQUENCE_CLASSIFICATION: AutoModelForSequenceClassification,
     IMAGE_CLASSIFICATION: AutoModelForImageClassification,
 }
+OWN: dict[str, Any] = {"small_net": SmallNetForImageClassification}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 INPUTS = {
     CAUSAL_LM: ("input_ids", "attention_mask", "token_type_ids"),
@@ -54,7 +61,8 @@ class Piece(nn.Module):
     checkpoint held, `tied` those whose twin is in another piece, `linears` all linear
     modules of the unsplit model. A piece stays in
     evaluation mode, without dropout, also while it is trained: a step that is sent again
-    must give the same bits. One forward at a time: threads take a `replica` each.
+    must give the same bits. Only the batch norms named in `norms` normalise by their batch
+    where there is a graph (see statistics.py). One forward at a time: threads take a `replica` each.
 
     Raises CutError where the model, the kind of task or the range cannot be.
     """
@@ -63,13 +71,14 @@ class Piece(nn.Module):
         super().__init__()
         self.family = check(model.config.model_type, kind, model.config._attn_implementation)
         self.kind = kind
-        self.num_blocks: int = model.config.num_hidden_layers
+        self.num_blocks = count_blocks(model.config)
         self.blocks = range(first, self.num_blocks if last is None else last)
         _check_range(self.blocks, self.num_blocks)
         self.model = model
         self.linears = linears(model)
         self.fresh: tuple[str, ...] = ()
         self.tied: tuple[str, ...] = ()
+        self.norms: tuple[str, ...] = ()
         self._inlet = Inlet()
         self._cut()
         self.eval()
@@ -97,21 +106,24 @@ class Piece(nn.Module):
     ) -> Any:
         """The hidden state (B, T, D) of a piece that is not last, else the model's own output.
 
-        The first piece takes the model's inputs by name, any other the hidden state of the
-        one before and the `context_of` the inputs.
+        A picture's places are its tokens. The first piece takes the model's inputs by name, any
+        other the hidden state of the one before and the `context_of` the inputs.
         """
         if isinstance(x, Tensor):
             inputs = self._stand_in_inputs(x, context or {})
         else:
             inputs = dict(x)
             self._check_inputs(inputs)
-        self._inlet.hidden_BTD = x if isinstance(x, Tensor) else None
+        self._inlet.hidden = self._opened(x) if isinstance(x, Tensor) else None
+        learns = self.norms and torch.is_grad_enabled()
         try:
-            if self.is_last:
-                return self.model(**inputs, labels=labels)
-            return self.base(**inputs).last_hidden_state
+            with by_batch(self.model, self.norms) if learns else nullcontext():
+                if self.is_last:
+                    return self.model(**inputs, labels=labels)
+                hidden = self.base(**inputs).last_hidden_state
+            return as_tokens(hidden) if self.family.hands_pictures else hidden
         finally:
-            self._inlet.hidden_BTD = None
+            self._inlet.hidden = None
 
     def context_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What later pieces must know of the inputs besides the hidden state; never the tokens.
@@ -135,6 +147,9 @@ class Piece(nn.Module):
     @property
     def _pools_last(self) -> bool:
         return self.family.pools_last and self.kind == SEQUENCE_CLASSIFICATION
+
+    def _opened(self, hidden_BTD: Tensor) -> Tensor:
+        return as_picture(hidden_BTD) if self.family.hands_pictures else hidden_BTD
 
     def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
         allowed = INPUTS[self.kind]
@@ -181,13 +196,18 @@ def build(
     config: PretrainedConfig, kind: str, *, dtype: str = "float32", attention: str = "sdpa"
 ) -> PreTrainedModel:
     """The whole task model without its weights (on the meta device), ready to be cut."""
-    check(config.model_type, kind, attention)
+    family = check(config.model_type, kind, attention)
     config = copy.deepcopy(config)
     config.use_cache = False
+    if family.hands_pictures:
+        attention = "eager"  # there is none
     if kind == CAUSAL_LM and config.model_type in ("bert", "roberta"):
         config.is_decoder = True
     with torch.device("meta"):
-        model = CLASSES[kind].from_config(config, attn_implementation=attention, dtype=DTYPES[dtype])
+        make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
+        model = make(config, attn_implementation=attention, dtype=DTYPES[dtype])
+        if config.model_type == "resnet" and stem_of(config) == "cifar":
+            _put_cifar_stem(model)
     if kind == CAUSAL_LM:
         model.loss_type = "ForCausalLM"  # transformers cannot tell it from every class's name, and warns
     return cast(PreTrainedModel, model)
@@ -222,7 +242,8 @@ def replica(piece: Piece) -> Piece:
     Frozen parameters and buffers are the very same tensors, so a replica costs the memory
     of what is trained. Replicas may run in different threads.
     """
-    shared: dict[int, Any] = {id(buffer): buffer for buffer in piece.buffers()}
+    own = {id(value) for value in tracked_in(piece.model, piece.norms).values()}
+    shared: dict[int, Any] = {id(buffer): buffer for buffer in piece.buffers() if id(buffer) not in own}
     shared |= {id(value): value for value in piece.parameters() if not value.requires_grad}
     return copy.deepcopy(piece, shared)
 
@@ -235,6 +256,15 @@ def share_frozen(source: Piece, target: Piece) -> None:
             other = frozen.get(f"{prefix}.{name}" if prefix else name)
             if value is not None and other is not None and not value.requires_grad:
                 module._parameters[name] = other
+
+
+def _put_cifar_stem(model: PreTrainedModel) -> None:
+    """3x3 at stride 1 and no pooling, in the place of 7x7 at stride 2 and one (see splitfl.models)."""
+    stem, config = model.base_model.get_submodule("embedder"), model.config
+    stem.embedder = ResNetConvLayer(
+        config.num_channels, config.embedding_size, kernel_size=3, activation=config.hidden_act
+    ).to(model.dtype)
+    stem.pooler = nn.Identity()
 
 
 def _check_range(blocks: range, num_blocks: int) -> None:

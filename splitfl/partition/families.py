@@ -6,6 +6,7 @@ outside the table is refused: a path that happens to run need not be the exact m
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from splitfl.config import nearest, one_of
 from splitfl.errors import CutError
@@ -23,7 +24,8 @@ class Family:
     `blocks` is the list of transformer blocks, `before` what makes their input, `after`
     what follows them and may be absent from a configuration. `reads` are the projections
     that read a block's input, `targets` those that LoRA adapts unless told otherwise, by
-    their last names. `pools_last` says that a sequence is classified by its last token.
+    their last names. `pools_last` says that a sequence is classified by its last token. Where
+    `hands_pictures`, blocks change the shape of what they hand on, and none of them attends.
     """
 
     blocks: str
@@ -35,6 +37,8 @@ class Family:
     attentions: tuple[str, ...] = ("sdpa", "eager")
     fan_in_fan_out: bool = False
     pools_last: bool = True
+    hands_pictures: bool = False
+    has_batch_norms: bool = False
 
 
 _BERT = Family(
@@ -109,6 +113,27 @@ FAMILIES: dict[str, Family] = {
         kinds=(IMAGE_CLASSIFICATION,),
         pools_last=False,
     ),
+    "resnet": Family(
+        blocks="encoder.stages",
+        before=("embedder",),
+        after=("pooler",),
+        reads=(),
+        targets=(),
+        kinds=(IMAGE_CLASSIFICATION,),
+        pools_last=False,
+        hands_pictures=True,
+        has_batch_norms=True,
+    ),
+    "small_net": Family(  # of splitfl.models
+        blocks="blocks",
+        before=(),
+        after=(),
+        reads=(),
+        targets=("linear",),
+        kinds=(IMAGE_CLASSIFICATION,),
+        pools_last=False,
+        hands_pictures=True,
+    ),
 }
 
 
@@ -118,6 +143,11 @@ def family_of(model_type: str) -> Family:
         guess = nearest(model_type, FAMILIES)
         raise CutError(f"cannot cut a model of type {model_type!r};{guess} have {', '.join(FAMILIES)}")
     return FAMILIES[model_type]
+
+
+def count_blocks(config: Any) -> int:
+    """How many blocks a model of this configuration has; a ResNet's are its stages."""
+    return len(config.depths) if config.model_type == "resnet" else int(config.num_hidden_layers)
 
 
 def block_index(family: Family, name: str) -> int | None:

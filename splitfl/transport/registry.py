@@ -32,7 +32,10 @@ class Joining:
 
 @dataclass(frozen=True, kw_only=True)
 class Transport:
-    """One way for frames to travel; `resumes` says whether a broken connection is gone on from."""
+    """One way for frames to travel; `resumes` says whether a broken connection is gone on from.
+
+    Where it is not, a client that has lost it ends, and another process may come in its place.
+    """
 
     about: str
     serve: Callable[[TransportConfig, int], ServerEnd]

@@ -76,6 +76,12 @@ class Session:
                 self.outbox.open()
             return is_current
 
+    def retire(self) -> None:
+        """Another process is this client now: nothing that this one says is heard any more, or told."""
+        with self.lock:
+            self._line = None
+            self.outbox.open()
+
     def hear(self, line: int, raw: bytes) -> None:
         """A parcel came over this connection; WireError for what is none, or out of place."""
         parcel = unpack(raw)

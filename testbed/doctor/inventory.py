@@ -66,7 +66,7 @@ def load(path: Path) -> Inventory:
     """An inventory from its file. Raises ConfigError that names what is wrong."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
         return read(table)

@@ -97,7 +97,7 @@ def find(name: str) -> Plan:
         raise ConfigError(f"unknown lab {name!r};{nearest(name, names())} have {known}, or give a .toml file")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
         return read(path.stem, table)
@@ -110,7 +110,8 @@ def read(name: str, table: Mapping[str, Any]) -> Plan:
     _known("the file", table, ("about", "networks", "nodes", "allow"))
     networks = {key: _network(key, value) for key, value in _table("networks", table).items()}
     nodes = {key: _node(key, value, networks) for key, value in _table("nodes", table).items()}
-    rules = tuple(_rule(rule, [*ROLES, *nodes, *networks]) for rule in table.get("allow", ()))
+    allowed = _list("allow", table.get("allow", []))
+    rules = tuple(_rule(rule, [*ROLES, *nodes, *networks]) for rule in allowed)
     if not nodes:
         raise ConfigError("a lab has at least one node")
     _refuse_twins(nodes)
@@ -120,7 +121,7 @@ def read(name: str, table: Mapping[str, Any]) -> Plan:
 def _network(name: str, value: Any) -> ipaddress.IPv4Network:
     _named("a network", name)
     try:
-        return ipaddress.IPv4Network(value)
+        return ipaddress.IPv4Network(_text(value))
     except ValueError as error:
         raise ConfigError(f"networks.{name} must be like 172.18.77.0/24, got {value!r}: {error}") from None
 
@@ -141,13 +142,16 @@ def _node(name: str, table: Any, networks: Mapping[str, ipaddress.IPv4Network]) 
     closed, refuses = (_flag(name, key, table) for key in ("closed", "refuses"))
     if (closed or refuses) and role != "router":
         raise ConfigError(f"nodes.{name} is a {role}, and only a router is closed or refuses")
-    routes = {_target(name, target): _gateway(name, by) for target, by in table.get("routes", {}).items()}
+    ways = table.get("routes", {})
+    if not isinstance(ways, dict):
+        raise ConfigError(f"nodes.{name}.routes must be a table, got {ways!r}")
+    routes = {_target(name, target): _gateway(name, by) for target, by in ways.items()}
     return Node(name=name, role=role, addresses=addresses, routes=routes, closed=closed, refuses=refuses)
 
 
 def _address(name: str, network: str, value: Any, of: ipaddress.IPv4Network) -> ipaddress.IPv4Interface:
     try:
-        address = ipaddress.IPv4Address(value)
+        address = ipaddress.IPv4Address(_text(value))
     except ValueError:
         raise ConfigError(f"nodes.{name}.{network} must be an address, got {value!r}") from None
     if address not in of or address in (of.network_address, of.broadcast_address):
@@ -164,7 +168,7 @@ def _target(name: str, value: str) -> str:
 
 def _gateway(name: str, value: Any) -> str:
     try:
-        return str(ipaddress.IPv4Address(value))
+        return str(ipaddress.IPv4Address(_text(value)))
     except ValueError:
         raise ConfigError(f"nodes.{name}.routes lead to addresses, got {value!r}") from None
 
@@ -173,7 +177,7 @@ def _rule(table: Any, known: Sequence[str]) -> Allow:
     if not isinstance(table, dict):
         raise ConfigError(f"allow must be tables ([[allow]]), got {table!r}")
     _known("allow", table, ("from", "to", "ports"))
-    sides = [tuple(table.get(key, ())) for key in ("from", "to")]
+    sides = [tuple(_list(f"allow.{key}", table.get(key, []))) for key in ("from", "to")]
     for key, side in zip(("from", "to"), sides, strict=True):
         if not side:
             raise ConfigError(f"allow.{key} must name roles, nodes or networks")
@@ -182,7 +186,7 @@ def _rule(table: Any, known: Sequence[str]) -> Allow:
                 raise ConfigError(
                     f"allow.{key}: unknown {who!r};{nearest(str(who), known)} have {', '.join(known)}"
                 )
-    ports = tuple(table.get("ports", ()))
+    ports = tuple(_list("allow.ports", table.get("ports", [])))
     if "ports" in table and (
         not ports or any(type(port) is not int or not 0 < port < 65536 for port in ports)
     ):
@@ -211,6 +215,19 @@ def _table(key: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
         raise ConfigError(f"a lab has a table [{key}]")
     found: Mapping[str, Any] = table[key]
     return found
+
+
+def _list(key: str, value: Any) -> Sequence[Any]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{key} must be a list, got {value!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    """ValueError for the numbers that ipaddress takes for addresses too."""
+    if not isinstance(value, str):
+        raise ValueError("it is no string")
+    return value
 
 
 def _named(what: str, name: str) -> None:

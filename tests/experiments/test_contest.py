@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 
-from experiments.contest import pictures
+from experiments.contest import pictures, reaching
 from experiments.contest.budget import Budget, parse_budget, plan_within
 from experiments.contest.entrants import ALWAYS, Entrant, Excluded, enter, labels_of, settings_by_label
+from experiments.contest.races import Race
+from experiments.contest.reaching import reached
 from experiments.contest.standing import Standing, metric_with_margin, pareto
 from experiments.report.drawing import canvas
+from experiments.report.tally import curve
+from experiments.runfolder import read_run
+from experiments.sweep_runs import run_once
 from splitfl.config import RunConfig
 from splitfl.errors import ConfigError
 from splitfl.methods.registry import METHODS
@@ -233,3 +238,18 @@ def test_a_comparison_runs_everybody_once(preset: Path, start: Start, tmp_path: 
     other = splitfl(start, tmp_path, *words, "--set", "federation.local_steps=2")
     assert other.code() == 2
     assert "holds a run of other settings" in other.complained()
+
+
+def test_bytes_until_a_metric_are_those_of_the_first_round_that_has_it(folder: Path, tmp_path: Path) -> None:
+    config = toy.config(folder, link=LINK)
+    run_once(config, tmp_path / "run")
+    run = read_run(tmp_path / "run")
+    spent = curve(run, "accuracy", "bytes")
+    race = Race(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
+    one = made_up("sfl-v2", (0.5,), 1)
+    first, never = (reached([one], [race], target)[0] for target in (min(spent.ys), 1.01))
+    assert first.values == (spent.xs[0],) == (first.mean,)
+    assert sum(row.payload_bytes for row in run.events.transfers if row.round == 0) == first.mean
+    assert never.mean is None
+    table = reaching.as_table(sorted([never, first], key=lambda row: row.mean is None), "accuracy", 0.5)
+    assert [list(column.cells) for column in table.columns][1][1] == "not reached"

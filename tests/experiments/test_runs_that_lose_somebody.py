@@ -77,6 +77,15 @@ def story(folder: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "wall_s"} for row in kept]
 
 
+def port_of(folder: Path, server: Command) -> int:
+    """Where a server listens, waited for."""
+    deadline_s = time.monotonic() + 60
+    while not list((folder / "runs").glob("*/server.json")):
+        assert time.monotonic() < deadline_s, server.complained()
+        time.sleep(0.05)
+    return int(json.loads((run_folder(folder) / "server.json").read_text())["port"])
+
+
 def play(start: Start, folder: Path, experiment: Path, then: Callable[[Command], None]) -> Command:
     folder.mkdir(exist_ok=True)
     command = splitfl(start, folder, "run", experiment, "--out", folder / "runs")
@@ -107,7 +116,7 @@ def test_all_go_back_where_a_client_is_killed_and_end_with_the_same_bits(
     experiment = settings(place, tmp_path / "broken", transport, **back)
     command = play(start, tmp_path / "broken", experiment, kill)
     assert command.code() == 0, command.complained()
-    assert "back to the last checkpoint" in command.complained()
+    assert command.complained().count("back to the last checkpoint") == 2  # once for each that was killed
     assert story(tmp_path / "broken") == undisturbed(start, place, tmp_path / "whole", **back)
 
 
@@ -146,6 +155,23 @@ def test_the_others_go_on_without_a_client_until_it_is_back(
     assert rows[-1]["event"] == "round"
 
 
+def test_a_client_that_never_comes_is_waited_for_and_then_gone_on_without(
+    start: Start, place: Path, tmp_path: Path
+) -> None:
+    experiment = settings(place, tmp_path, survival={"on_loss": "go-on"})
+    late = ("--set", "transport.join_timeout_s=5")
+    where = ("--host", "127.0.0.1", "--out", tmp_path / "runs")
+    server = splitfl(start, tmp_path, "serve", experiment, *late, *where)
+    address = f"127.0.0.1:{port_of(tmp_path, server)}"
+    client = splitfl(start, tmp_path, "join", address, "--transport", "grpc", "--client", "0")
+    assert server.code() == 0, server.complained()
+    assert client.code() == 0, client.complained()
+    assert "no sign of client 1 within 5 s; the others go on" in server.complained()
+    rows = story(tmp_path)
+    assert {row["client"] for row in rows if row["event"] == "step"} == {0}
+    assert {row["client"] for row in rows if row["event"] == "absent"} == {1}
+
+
 def test_clients_elsewhere_wait_for_a_server_that_is_away(start: Start, place: Path, tmp_path: Path) -> None:
     folder = tmp_path / "served"
     folder.mkdir()
@@ -153,11 +179,7 @@ def test_clients_elsewhere_wait_for_a_server_that_is_away(start: Start, place: P
     experiment = settings(place, folder, **patient)
     words = ("serve", experiment, "--host", "127.0.0.1", "--out", folder / "runs")
     server = splitfl(start, folder, *words)
-    deadline_s = time.monotonic() + 60
-    while not list((folder / "runs").glob("*/server.json")):
-        assert time.monotonic() < deadline_s, server.complained()
-        time.sleep(0.05)
-    port = json.loads((run_folder(folder) / "server.json").read_text())["port"]
+    port = port_of(folder, server)
     clients = []
     for client in range(2):
         own = tmp_path / f"client-{client}"
@@ -174,6 +196,37 @@ def test_clients_elsewhere_wait_for_a_server_that_is_away(start: Start, place: P
         assert one.code() == 0, one.complained()
         assert "looking for it again" in one.complained()
     assert story(folder) == undisturbed(start, place, tmp_path / "whole", **patient)
+
+
+@pytest.mark.long
+def test_over_rpc_new_clients_go_on_with_a_server_that_was_away(
+    start: Start, place: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    words = ("serve", settings(place, folder, "rpc"), "--host", "127.0.0.1", "--out", folder / "runs")
+    server = splitfl(start, folder, *words)
+    where = ("join", f"127.0.0.1:{port_of(folder, server)}", "--transport", "rpc", "--client")
+
+    def joined() -> list[Command]:
+        states = [tmp_path / f"client-{client}" for client in range(2)]
+        return [
+            splitfl(start, tmp_path, *where, str(client), "--state", state)
+            for client, state in enumerate(states)
+        ]
+
+    clients = joined()
+    await_round(folder, 3, server)
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+    for one in clients:
+        assert one.code(30.0) == 1
+        assert "Error: the server at 127.0.0.1" in one.complained()
+        assert "went away" in one.complained()
+    resumed = splitfl(start, tmp_path, "resume", run_folder(folder))
+    clients = joined()
+    assert [one.code(200.0) for one in (resumed, *clients)] == [0, 0, 0], resumed.complained()
+    assert story(folder) == undisturbed(start, place, tmp_path / "whole")
 
 
 def test_a_run_that_has_ended_is_not_gone_on_with(start: Start, place: Path, tmp_path: Path) -> None:

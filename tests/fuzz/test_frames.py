@@ -2,13 +2,14 @@
 
 import pytest
 
-from tests.fuzz.frames import Broken, fuzz
+from tests.fuzz.feeding import Broken
+from tests.fuzz.frames import fuzz
 
 
 @pytest.mark.slow
 def test_no_malformed_frame_does_more_than_to_be_refused() -> None:
     found = fuzz(60_000, seed=1)
-    assert found.frames == found.taken + found.refused == 60_000
+    assert found.inputs == found.taken + found.refused == 60_000
     assert found.refused > 30_000
 
 

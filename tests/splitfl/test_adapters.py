@@ -182,3 +182,29 @@ def test_installing_what_a_piece_does_not_train_is_refused_and_changes_nothing(t
     with pytest.raises(ConfigError, match=f"{name} must be"):
         install(head, {name: torch.zeros(1, 1)})
     assert all(torch.equal(value, before[name]) for name, value in trainable(head).items())
+
+
+FULL = AdapterConfig(head=SideConfig(kind="full"), body=SideConfig(kind="full"))
+
+
+def test_full_trains_every_parameter_and_adds_none(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path, "bert", "sequence-classification")
+    piece = load_piece(folder, "sequence-classification", 0, 2)
+    names = [name for name, _ in piece.model.named_parameters()]
+    add_adapters(piece, FULL, cut=2, seed=0)
+    assert list(trainable(piece)) == names
+
+
+def test_full_is_refused_where_steps_would_vanish_and_where_a_tensor_has_a_twin(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path, "gpt2", "causal-lm", tie_word_embeddings=True)
+    with pytest.raises(
+        ConfigError, match=r"whose steps vanish in the rounding of torch.bfloat16: set model.dtype"
+    ):
+        add_adapters(load_piece(folder, "causal-lm", 0, dtype="bfloat16"), FULL, cut=2, seed=0)
+    with pytest.raises(CutError, match=r"transformer.wte.weight is tied to a tensor of another piece"):
+        add_adapters(load_piece(folder, "causal-lm", 0, 2), FULL, cut=2, seed=0)
+
+
+def test_full_has_no_rank(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="adapters of kind 'full' have no rank: leave it at 8, got 4"):
+        SideConfig(kind="full", rank=4)

@@ -44,11 +44,10 @@ COUNTS = [name for name, hint in leaves() if hint is int and name != "partition.
 def test_numbers_put_over_a_preset_are_the_ones_that_hold(numbers: dict[str, int]) -> None:
     made = as_dict(parse("", [f"{name}={value}" for name, value in numbers.items()]))
     for name, value in numbers.items():
-        table, _, key = name.rpartition(".")
-        for part in table.split("."):
-            held = made[part]
-            made = {**made, **held} if isinstance(held, dict) else made
-        assert held[key] == value
+        held: Any = made
+        for part in name.split("."):
+            held = held[part]
+        assert held == value
 
 
 @pytest.mark.parametrize("name", [name for name, hint in leaves() if hint is float])

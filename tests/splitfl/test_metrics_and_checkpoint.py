@@ -121,6 +121,13 @@ def test_a_shelf_that_goes_back_forgets_what_came_later(tmp_path: Path) -> None:
     assert shelf.rounds() == [1]
 
 
+def test_what_a_process_was_killed_over_does_not_lie_about_for_ever(tmp_path: Path) -> None:
+    shelf = checkpoint.Shelf(tmp_path)
+    (tmp_path / ".round-3.safetensors.partial").write_bytes(b"half of a")
+    shelf.put(5, {"at": torch.tensor(5)}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["round-5.safetensors"]
+
+
 SHARED = torch.zeros(4)  # safetensors refuses two names for one memory
 
 

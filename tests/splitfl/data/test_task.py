@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from splitfl.config import TaskConfig
+from splitfl.data.examples import Examples
 from splitfl.data.task import TASKS, load_task
 from splitfl.errors import ConfigError, DataError
+from tests.splitfl import shown
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -18,6 +20,14 @@ NEEDS_DATA = ("classification", "lm", "sst2")
 
 def _configured(name: str, write: Write) -> TaskConfig:
     """Settings with which each task of the table loads."""
+    if name == "mnist":
+        return TaskConfig(name=name, data=str(shown.data(write("a.txt", "").parent)), limit=50, eval_limit=10)
+    if name == "e2e":
+        for part, count in (("train", 60), ("test", 20)):
+            path = write(
+                f"{part}.txt", "".join(f"name : {part} {i}||this is {part} {i} .\n" for i in range(count))
+            )
+        return TaskConfig(name=name, data=str(path.parent), limit=50, eval_limit=10)
     if name not in NEEDS_DATA:
         return TaskConfig(name=name, limit=50, eval_limit=20)
     rows = "text\tlabel\n" + "".join(f"sentence {i}\t{i % 2}\n" for i in range(200))
@@ -30,9 +40,10 @@ def test_every_task_loads_and_keeps_its_limits(name: str, write: Write) -> None:
     task = load_task(config)
     assert task.name == name
     assert (len(task.train), len(task.held_out)) == (config.limit, config.eval_limit)
-    assert task.kind in ("sequence-classification", "causal-lm")
+    assert task.kind in ("sequence-classification", "causal-lm", "image-classification")
     assert (task.train.labels is None) == (task.kind == "causal-lm") == (not task.label_names)
-    assert not set(task.train.texts) & set(task.held_out.texts)
+    if isinstance(task.train, Examples) and isinstance(task.held_out, Examples):
+        assert not set(task.train.texts) & set(task.held_out.texts)
     assert task.source
     assert TASKS[name].about
 

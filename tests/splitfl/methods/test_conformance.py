@@ -262,3 +262,25 @@ def test_an_unknown_method_is_refused_with_the_nearest() -> None:
         ValueError, match=r"unknown method.name 'sfl-v3'; did you mean 'sfl-v2'\? have .*fedlora"
     ):
         method("sfl-v3")
+
+
+ENDING = [
+    pytest.param(name, marks=[] if name == "hybrid" else [pytest.mark.slow, pytest.mark.long])
+    for name, one in SIGNATURES.items()
+    if one.ends
+]
+
+
+@pytest.mark.parametrize("name", ENDING)
+@pytest.mark.parametrize("lap", ["first begin", "answer to the first begin", "thanks for the work"])
+def test_what_says_nothing_new_may_be_lost(name: str, lap: str, place: Path, tmp_path: Path) -> None:
+    """All are new at first and have the same, thanks tell nothing that the next beginning does not."""
+    whole = play(site(place, name), tmp_path)
+    last = len(expected(SIGNATURES[name], 0)) - 1
+    lost = {"first begin": (1, "up", 0), "answer to the first begin": (1, "down", 0)}.get(
+        lap, (1, "down", last)
+    )
+    played = play(site(place, name), tmp_path, Losing(frozenset({lost})))
+    assert played.ledger.total(lost[1]).lost == 1
+    assert played.losses == whole.losses
+    assert all(torch.equal(value, whole.trained[key]) for key, value in played.trained.items())

@@ -10,6 +10,8 @@ from torch import Tensor
 from splitfl.messages import Activation, Adapter, Control, Gradient, Message, Output, Reply, Scalars
 from splitfl.methods.registry import METHODS
 from splitfl.node.build import Site
+from splitfl.node.pieces import SitePieces
+from splitfl.partition.cost import cost
 from tests.splitfl import toy
 
 # torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
@@ -96,3 +98,17 @@ def test_with_backpropagation_something_is(name: str, place: Path) -> None:
 
 def test_every_method_is_one_or_the_other() -> None:
     assert {*WITHOUT, *WITH} == METHODS.keys()
+
+
+def test_a_frozen_head_carries_and_computes_no_adapter(place: Path) -> None:
+    own = Site.of(toy.config(place, method={"name": "frozen"}))
+    client, batch = own.client_method(0), own.batches(0).batch(0)
+    run = client.round(0)
+    next(run)
+    run.send(Control(ask="done", round=0))
+    pieces = SitePieces(config=own.config, task=own.task, num_blocks=own.num_blocks, device="cpu")
+    bare, adapted = (cost(pieces.head(is_bare=bare), *batch.shape_BT).forward_flops for bare in (True, False))
+    assert client.take_flops() == bare < adapted
+    assert list(pieces.head(is_bare=True).state_dict()) == [
+        name.replace(".base_layer.", ".") for name in pieces.head().state_dict() if ".lora_" not in name
+    ]

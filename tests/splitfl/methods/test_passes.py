@@ -14,6 +14,7 @@ from splitfl.methods.passes import Passes, parts
 from splitfl.node.build import Site
 from splitfl.node.pieces import SitePieces
 from splitfl.partition.cost import cost
+from splitfl.saved_tensors import SavedTensors
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
@@ -119,42 +120,10 @@ def test_what_is_computed_again_is_paid_for(place: Path) -> None:
     assert both == once.step_flops + 2 * once.forward_flops
 
 
-class Saved:
-    """Bytes of the tensors that autograd holds, each storage once, but for parameters; now and at most."""
-
-    def __init__(self, learner: Learner) -> None:
-        self._own = {value.untyped_storage().data_ptr() for value in learner.piece.parameters()}
-        self._held: dict[int, tuple[int, int]] = {}
-        self.bytes = self.peak_bytes = 0
-
-    def pack(self, tensor: Tensor) -> "_Held":
-        return _Held(self, tensor)
-
-    def add(self, tensor: Tensor, sign: int) -> None:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() in self._own:
-            return
-        count, size = self._held.get(storage.data_ptr(), (0, storage.nbytes()))
-        self._held[storage.data_ptr()] = (count + sign, size)
-        if count + sign == (1 if sign > 0 else 0):
-            self.bytes += sign * size
-            self.peak_bytes = max(self.peak_bytes, self.bytes)
-
-
-class _Held:
-    def __init__(self, meter: Saved, tensor: Tensor) -> None:
-        self.meter, self.tensor = meter, tensor
-        meter.add(tensor, 1)
-
-    def __del__(self) -> None:
-        self.meter.add(self.tensor, -1)
-
-
 def held_bytes(place: Path, **method: Any) -> tuple[int, int]:
     """What is saved while the client waits for the gradient, and at most until it has come back."""
     both, learner, one = passes(place, cut=3, **method)
-    meter = Saved(learner)
-    with torch.autograd.graph.saved_tensors_hooks(meter.pack, lambda held: held.tensor):
+    with SavedTensors(learner.piece.parameters()) as meter:
         hidden_BTD = both.forth(one.batches(0).batch(0))
         waiting = meter.bytes
         both.back(torch.ones_like(hidden_BTD))

@@ -20,6 +20,7 @@ OTHERS: dict[str, Any] = {
     "adapter.head": SideConfig(rank=3),
     "federation.aggregator": "ffa",
     "federation.client_ranks": (4, 8, 8),
+    "federation.client_cuts": (2, 3, 4),
     "federation.robust": "median",
     "federation.trim": 0.4,
     "federation.clip_norm": 2.0,

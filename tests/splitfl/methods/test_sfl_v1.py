@@ -80,3 +80,19 @@ def test_bodies_of_which_nothing_came_stay_as_they_were(place: Path, tmp_path: P
     played = play(one, tmp_path, Losing(frozenset({(0, "up", 1), (1, "up", 1)})))
     first = trainable(one.whole())
     assert all(torch.equal(first[name], value) for name, value in played.trained.items())
+
+
+def test_a_server_goes_on_from_its_state_with_what_the_round_trains(place: Path) -> None:
+    own = site(place, aggregator="rolora")
+    one, other = own.server_method(), own.server_method()
+    one.end_round(0)
+    other.restore(one.state())
+    free = [
+        [
+            [name for name, value in body._master.items() if value.requires_grad]
+            for body in server._server._bodies  # type: ignore[attr-defined]
+        ]
+        for server in (one, other)
+    ]
+    assert free[0] == free[1]
+    assert any("lora_A" in name for name in free[0][0])

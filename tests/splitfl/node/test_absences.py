@@ -17,9 +17,11 @@ from splitfl.node.build import Site
 from splitfl.node.client import ClientNode, run_client
 from splitfl.node.guard import Guard
 from splitfl.node.inproc import run_inproc
+from splitfl.node.limits import Limits
 from splitfl.node.run import Run
 from splitfl.node.schedule import Schedule
 from splitfl.node.switchboard import Switchboard
+from splitfl.wire.frame import envelope_of
 from tests.splitfl import toy
 from tests.splitfl.node.test_survival import Silent, Wire, nodes_of, story
 
@@ -59,6 +61,20 @@ class Slow(Wire):
             self.stopped.set()
             assert self.go.wait(60)
         self.number -= 1
+        return super().request(frame)
+
+
+class Echo(Wire):
+    """In one round, what begins it comes twice: as of a process before, and from the one that is there."""
+
+    def __init__(self, board: Switchboard, round_index: int) -> None:
+        super().__init__(board)
+        self._round = round_index
+
+    def request(self, frame: bytes) -> bytes:
+        envelope = envelope_of(frame)
+        if (envelope.round, envelope.lap) == (self._round, 0):
+            super().request(frame)
         return super().request(frame)
 
 
@@ -210,6 +226,57 @@ def test_a_straggler_is_passed_over_for_the_round_and_goes_on_with_the_next(
         rows = assert_is_replayed(site, tmp_path, run.trained())
     assert {row["round"] for row in rows if row["event"] == "absent"} == {1}
     assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 1} == {0, 2, 3, 4, 5}
+
+
+def test_what_a_process_that_is_gone_said_costs_its_client_a_round_and_nothing_else(
+    place: Path, tmp_path: Path
+) -> None:
+    site, board = site_of(place), Switchboard()
+    folder = tmp_path / "threads"
+    folder.mkdir()
+    with Run(site, folder, Silent()) as run:
+        board.connect(Guard(run.station), run.station)
+        nodes = nodes_of(site, folder)
+        nodes[1].join(Wire(board))  # in the life before
+        end([Client(n, Echo(board, 2) if n.client == 1 else Wire(board), site.config) for n in nodes])
+        rows = assert_is_replayed(site, tmp_path, run.trained())
+    absent = [(row["client"], row["round"], row["lap"]) for row in rows if row["event"] == "absent"]
+    assert absent == [(1, 2, 1)]
+
+
+def test_a_round_ends_when_enough_have_answered_and_at_its_deadline(place: Path, tmp_path: Path) -> None:
+    site, board = site_of(place, enough=2, round_s=30.0), Switchboard()
+    folder = tmp_path / "threads"
+    folder.mkdir()
+    with Run(site, folder, Silent()) as run:
+        board.connect(Guard(run.station), run.station)
+        nodes = nodes_of(site, folder)
+        slow = {1: Slow(board, 6), 2: Slow(board, 7)}  # at the first and the second step of round 1
+        clients = [Client(n, slow.get(n.client, Wire(board)), site.config) for n in nodes]
+        limits = Limits(site.config.survival, run.station, 0.0)
+        for wire in slow.values():
+            assert wire.stopped.wait(60)
+        straggler = None
+        deadline_s = time.monotonic() + 60
+        while straggler is None:  # two are enough: for the third nobody waits
+            assert time.monotonic() < deadline_s
+            straggler = limits.one_too_many()
+            time.sleep(0.01)
+        assert straggler == (1, 1)
+        assert limits.late(0.0) == limits.late(29.0) == (1, frozenset())
+        run.station.lost(1, until=2)
+        while (held := run.station.awaited()) is None or held[0] != 2:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        assert limits.one_too_many() is limits.one_too_many() is None  # one alone is not
+        assert limits.late(31.0) == (1, frozenset({0, 2}))
+        run.station.lost(2, until=2)
+        for wire in slow.values():
+            wire.go.set()
+        end(clients)
+        rows = assert_is_replayed(site, tmp_path, run.trained())
+    absent = {(row["client"], row["round"]): row["lap"] for row in rows if row["event"] == "absent"}
+    assert absent == {(1, 1): 1, (2, 1): 2}
 
 
 def test_those_selected_are_the_same_on_every_road(place: Path, tmp_path: Path) -> None:

@@ -81,6 +81,35 @@ def test_so_many_steps_are_under_way_at_the_same_time_and_no_more() -> None:
         assert third.result(timeout=5) == 5
 
 
+class LookedAt(Gate):
+    """Counts how often somebody looks whether it is his turn."""
+
+    looks = 0
+
+    def _is_out_of_turn(self, client: int, round_index: int, lap: int) -> bool:
+        self.looks += 1
+        return super()._is_out_of_turn(client, round_index, lap)
+
+
+def test_with_many_clients_only_those_whose_turn_it_may_be_are_woken() -> None:
+    """Or a message costs the more, the more clients wait."""
+    clients, gate = 40, LookedAt(0, 40, 1)
+    with ThreadPoolExecutor(clients) as pool:
+
+        def play(client: int) -> None:
+            for lap in range(2):
+                place = gate.admit(client, 0, lap, alone=True)
+                if lap == 0:
+                    gate.begin(client, 2)
+                gate.admitted(place)
+                gate.await_commit(place)
+                gate.committed(place, ends_round=gate.is_last(place))
+
+        for done in [pool.submit(play, client) for client in reversed(range(clients))]:
+            done.result(timeout=20)
+    assert gate.looks < 8 * 2 * clients
+
+
 def test_a_failure_wakes_everybody_with_its_reason() -> None:
     gate = Gate(0, 4, 1)
     first = Timeout("client 3 was silent for 5 s and is lost")

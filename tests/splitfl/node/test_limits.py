@@ -3,7 +3,7 @@
 import pytest
 
 from splitfl.config import SurvivalConfig
-from splitfl.errors import Timeout
+from splitfl.errors import ConfigError, Timeout
 from splitfl.node.limits import Limits, check_run
 
 
@@ -13,9 +13,13 @@ class Station:
     def __init__(self) -> None:
         self.holds: tuple[int, int] | None = None
         self.round = 0
+        self.said: frozenset[int] = frozenset()
 
     def awaited(self) -> tuple[int, int] | None:
         return self.holds
+
+    def answered(self) -> frozenset[int]:
+        return self.said
 
     def unfinished(self) -> tuple[int, frozenset[int]]:
         return self.round, frozenset({1, 2})
@@ -37,6 +41,37 @@ def test_the_clock_of_a_step_begins_with_each_message() -> None:
     for now_s, position in ((1.0, 5), (2.5, 6), (4.0, 7)):
         station.holds = (1, position)
         assert limits.slow(now_s) == {}
+
+
+def test_once_enough_of_those_selected_have_answered_nobody_waits_for_one_more() -> None:
+    station = Station()
+    limits = Limits(SurvivalConfig(select=3, enough=2), station, 0.0, lambda client, at: client < 3)
+    station.holds, station.said = (2, 7), frozenset({0, 3})
+    assert limits.one_too_many() is None
+    assert limits.one_too_many() is None
+    station.said = frozenset({0, 1, 3})
+    assert limits.one_too_many() == (0, 2)
+
+
+def test_one_that_has_only_just_begun_to_hold_others_up_is_not_yet_one_too_many() -> None:
+    station = Station()
+    limits = Limits(SurvivalConfig(enough=1), station, 0.0)
+    station.said = frozenset({0})
+    for position in range(3):
+        station.holds = (2, position)
+        assert limits.one_too_many() is None
+
+
+def test_where_all_are_wanted_nobody_is_one_too_many() -> None:
+    station = Station()
+    limits = Limits(SurvivalConfig(), station, 0.0)
+    station.holds, station.said = (2, 7), frozenset({0, 1})
+    assert [limits.one_too_many() for _ in range(3)] == [None] * 3
+
+
+def test_more_than_are_selected_can_never_be_enough() -> None:
+    with pytest.raises(ConfigError, match=r"survival\.enough must be at most survival\.select, 2, got 3"):
+        SurvivalConfig(select=2, enough=3)
 
 
 def test_whoever_has_not_finished_a_round_in_time_is_late() -> None:

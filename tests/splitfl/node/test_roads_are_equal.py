@@ -196,3 +196,22 @@ def test_rpc_is_the_same_road_where_clients_share_a_cell_and_tokens_are_lost(
     adapters = [tmp_path / road / "adapter/adapter_model.safetensors" for road in ("inproc", "rpc/run")]
     first, second = (safetensors.torch.load_file(path) for path in adapters)
     assert all(torch.equal(first[name], second[name]) for name in first | second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"schedule": "buffered", "buffer": 2, "aggregator": "mean"},
+        pytest.param({"schedule": "anarchic", "pause_s": 0.05, "aggregator": "mean"}, marks=pytest.mark.long),
+        pytest.param({"schedule": "deadline", "deadline_s": 0.3}, marks=pytest.mark.long),
+    ],
+    ids=lambda one: str(one["schedule"]),
+)
+def test_rpc_is_the_same_road_by_every_schedule(schedule: Any, travelled: Any, tmp_path: Path) -> None:
+    unequal = {"clients": 3, "rounds": 3, "client_flops": [1e10, 1e9, 2e8], **schedule}
+    settings = {"link": LOSSY, "federation": unequal}
+    assert travelled("rpc", **settings) == travelled("inproc", **settings)
+    adapters = [tmp_path / road / "adapter/adapter_model.safetensors" for road in ("inproc", "rpc/run")]
+    first, second = (safetensors.torch.load_file(path) for path in adapters)
+    assert all(torch.equal(first[name], second[name]) for name in first | second)

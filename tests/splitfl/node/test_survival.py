@@ -3,7 +3,9 @@
 import json
 import random
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,14 @@ import torch
 from splitfl.checkpoint import Shelf
 from splitfl.config import SurvivalConfig
 from splitfl.errors import Again, ConfigError, PeerLost
+from splitfl.messages import Control
 from splitfl.node.build import Site
 from splitfl.node.client import ClientNode, run_client
 from splitfl.node.guard import Guard
 from splitfl.node.inproc import run_inproc
 from splitfl.node.run import Run
 from splitfl.node.switchboard import Switchboard
+from splitfl.wire import decode
 from tests.splitfl import toy
 
 CLIENTS, ROUNDS, STEPS = 3, 4, 2
@@ -53,7 +57,9 @@ def site_of(place: Path, **tables: dict[str, Any]) -> Site:
 
 def nodes_of(site: Site, folder: Path) -> list[ClientNode]:
     return [
-        ClientNode(client, site.client_method(client), Shelf(folder / "checkpoint" / f"client-{client}"))
+        ClientNode(
+            client, site.client_method(client), Shelf.of_client(folder / "checkpoint" / f"client-{client}")
+        )
         for client in range(site.config.federation.clients)
     ]
 
@@ -121,11 +127,14 @@ def test_a_run_killed_a_hundred_times_at_random_ends_with_the_same_bits(place: P
         assert_same(place, folder, [chance.randrange(16) for _ in range(10)])
 
 
-def test_a_damaged_checkpoint_costs_the_rounds_since_the_one_before(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("messages", [36, 40], ids=["clients-ahead", "all-alike"])
+def test_a_damaged_checkpoint_costs_the_rounds_since_the_one_before(
+    place: Path, tmp_path: Path, messages: int
+) -> None:
     site = site_of(place)
     unbroken = play(site, tmp_path / "unbroken")
     assert unbroken is not None
-    assert play(site, tmp_path / "broken", 40) is None
+    assert play(site, tmp_path / "broken", messages) is None
     shelf = Shelf(tmp_path / "broken" / "checkpoint")
     last = shelf.folder / f"round-{shelf.rounds()[-1]}.safetensors"
     damaged = bytearray(last.read_bytes())
@@ -171,6 +180,13 @@ def start(node: ClientNode, wire: Wire, rounds: int = ROUNDS) -> threading.Threa
     return thread
 
 
+def until(is_so: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
 def survival(**settings: Any) -> dict[str, Any]:
     return {"survival": {"on_loss": "go-on", **settings}}
 
@@ -209,8 +225,8 @@ def test_a_client_that_comes_back_goes_on_with_a_later_round(place: Path, tmp_pa
     assert rounds == [0, 0, 1, 2, 2, 3, 3]
 
 
-def test_all_go_back_together_and_end_with_the_same_bits(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place), Switchboard()
+def test_all_go_back_together_once_and_end_with_the_same_bits(place: Path, tmp_path: Path) -> None:
+    site, board = site_of(place), Switchboard(holds_up_again=True)
     unbroken = play(site, tmp_path / "unbroken")
     assert unbroken is not None
     folder = tmp_path / "back"
@@ -220,15 +236,65 @@ def test_all_go_back_together_and_end_with_the_same_bits(place: Path, tmp_path: 
         board.connect(Guard(run.station), run.station)
         threads = [start(node, Wire(board, 7 if node.client == 2 else None)) for node in nodes]
         threads[2].join(60)
+        threads[2] = start(nodes_of(site, folder)[2], Wire(board))
+        until(lambda: board.came_again() == {2})
         board.disconnect(Again("client 2 was lost"))
-    threads[2] = start(nodes_of(site, folder)[2], Wire(board))
     with Run(site, folder, Silent(), Shelf(folder / "checkpoint").newest()) as run:
         board.connect(Guard(run.station), run.station)
         for thread in threads:
             thread.join(60)
         got = run.trained()
+    assert board.came_again() == frozenset()
     assert all(torch.equal(got[name], value) for name, value in unbroken.items())
     assert story(folder) == story(tmp_path / "unbroken")
+
+
+class Asked:
+    """A server that hears the question where to go on, and says no more."""
+
+    def __init__(self) -> None:
+        self.kept = -2.0
+
+    def request(self, frame: bytes) -> bytes:
+        asked, _ = decode(frame)
+        assert isinstance(asked, Control)
+        self.kept = asked.values["kept"]
+        raise PeerLost("cut")
+
+
+def test_what_a_client_is_does_not_grow_younger_by_being_kept_again(place: Path, tmp_path: Path) -> None:
+    site = site_of(place)
+    before = nodes_of(site, tmp_path)[0]
+    before.sit_out(0)
+    before.sit_out(1)  # keeps what it was after round 0, and dies
+    back = nodes_of(site, tmp_path)[0]
+    back.go_to(4)
+    back.begin(4)  # keeps what it still is, and dies
+    asked = Asked()
+    with pytest.raises(PeerLost):
+        nodes_of(site, tmp_path)[0].join(asked)
+    assert asked.kept == 0
+
+
+def test_whoever_is_told_to_ask_again_is_not_lost(place: Path, tmp_path: Path) -> None:
+    site, board = site_of(place), Switchboard(holds_up_again=True)
+    with Run(site, tmp_path, Silent()) as run:
+        board.connect(Guard(run.station), run.station)
+        told, fresh = nodes_of(site, tmp_path)[:2]
+        for node in (told, fresh):
+            assert node.join(Wire(board)) == 0
+        assert told.join(Wire(board), is_told=True) == 0
+
+        def come_again() -> None:
+            with suppress(PeerLost):
+                fresh.join(Wire(board))
+
+        waits = threading.Thread(target=come_again)
+        waits.start()
+        until(lambda: board.came_again() == {1})
+        board.disconnect(PeerLost("client 1 was lost"))
+        waits.join(60)
+        assert not waits.is_alive()
 
 
 def test_settings_for_survival_are_checked() -> None:

@@ -18,7 +18,7 @@ from splitfl.config import TransportConfig
 from splitfl.errors import ConfigError, Timeout
 from splitfl.transport import session_client
 from splitfl.transport.certificates import make_certificates
-from splitfl.transport.credentials import Credentials
+from splitfl.transport.credentials import Credentials, read_certificate
 from splitfl.transport.registry import Joining, transport
 from splitfl.transport.seam import ClientEnd, ServerEnd
 from tests.splitfl.transport.connect_proxy import ConnectProxy
@@ -145,6 +145,18 @@ def test_an_expired_certificate_is_not_even_shown(server: ServerEnd, secrets: Pa
         serve(secrets=str(tmp_path / "old"))
 
 
+def test_a_clock_that_is_behind_is_named_beside_a_certificate_of_the_future(
+    server: ServerEnd, secrets: Path, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    make_certificates(tmp_path / "new", 2, ["127.0.0.1"], 30, now + timedelta(days=2))
+    new = files(tmp_path / "new", 0, ca=str(secrets / "ca.crt"))
+    with pytest.raises(ConfigError, match=f"not today, which is {now:%Y-%m-%d} by this machine's clock"):
+        join(server, 0, new)
+    make_certificates(tmp_path / "soon", 2, ["127.0.0.1"], 30, now + timedelta(minutes=50))
+    assert read_certificate(str(tmp_path / "soon" / "client-0.crt"))  # a clock may be an hour behind
+
+
 def test_a_client_without_a_certificate_may_do_with_a_token(secrets: Path) -> None:
     own = {"tls_cert": "server.crt", "tls_key": "server.key", "token_file": "server.tokens"}
     server = serve(**{name: str(secrets / path) for name, path in own.items()})
@@ -224,7 +236,7 @@ def test_who_speaks_otherwise_disturbs_nobody(noise: bytes) -> None:
 THROUGH_PROXY = """
 import sys
 from splitfl.transport.registry import Joining, transport
-from splitfl.transport.credentials import Credentials
+from splitfl.transport.credentials import Credentials, read_certificate
 from pathlib import Path
 address, secrets = sys.argv[1:]
 own = Credentials.in_folder(Path(secrets), "client-1")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from splitfl.errors import ConfigError, PeerLost, Timeout
+from splitfl.transport import rpc_client
 from splitfl.transport.rpc import RpcServer
 from splitfl.transport.rpc_client import RpcClient
 
@@ -25,6 +26,16 @@ def server() -> Any:
 def test_a_client_that_the_experiment_does_not_have_is_refused(server: RpcServer, number: int) -> None:
     with pytest.raises(ConfigError, match=rf"the client must lie in 0..1, got {number}"):
         RpcClient("127.0.0.1", server.port, number, 5.0)
+
+
+@pytest.mark.parametrize("what", ["protocol", "torch"])
+def test_a_client_of_another_version_is_refused_with_both_named(
+    server: RpcServer, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = rpc_client.versions()
+    monkeypatch.setattr(rpc_client, "versions", lambda: {**own, what: "0.0.1"})
+    with pytest.raises(ConfigError, match=f"the server runs {what} {own[what]} and this client 0.0.1"):
+        RpcClient("127.0.0.1", server.port, 0, 5.0)
 
 
 def test_a_process_serves_one_run_at_a_time_over_rpc(server: RpcServer) -> None:

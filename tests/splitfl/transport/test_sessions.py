@@ -208,6 +208,21 @@ def test_a_number_is_taken_over_once_its_process_has_been_silent_for_half_the_ti
     assert [(change.is_here, change.session) for change in desk.changes()] == [(True, 1), (True, 2)]
 
 
+def test_what_a_process_said_before_another_took_its_place_goes_nowhere() -> None:
+    now_s, heard = [0.0], queue.SimpleQueue[bytes]()
+    desk = Desk(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
+    desk.offer({})
+    desk.start(lambda client, frame, answer: heard.put(frame))
+    old, old_line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
+    now_s[0] = 10.1
+    new, new_line = desk.admit(unpack(say(Kind.HELLO, HELLO | {"session": "b" * 32})), None, "two")
+    old.hear(old_line, piece(Kind.REQUEST, 1, memoryview(b"late"), 0, CHUNK))
+    new.hear(new_line, piece(Kind.REQUEST, 1, memoryview(b"now"), 0, CHUNK))
+    assert heard.get(timeout=10) == b"now"
+    desk.close()
+    assert heard.empty()
+
+
 def test_who_falls_silent_is_told_once_and_is_back_when_it_comes() -> None:
     now_s = [0.0]
     desk = Desk(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])

@@ -6,8 +6,10 @@ PyTorch RPC carries one run a process, and only a process can be killed.
 import multiprocessing
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from splitfl.config import TransportConfig
@@ -94,6 +96,14 @@ class Client:
 
     def leave(self) -> None:
         self._end.leave()
+
+    def leave_amid(self, frame: bytes, after_s: float) -> str:
+        """Leaves while this request is under way; what that ended with."""
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(self._end.request, frame)
+            time.sleep(after_s)
+            self._end.leave()
+            return str(asked.exception(_PATIENCE_S))
 
 
 class Far:

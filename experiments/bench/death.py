@@ -1,0 +1,137 @@
+"""How long a run stands still when a client dies: from the death until the others' next round begins.
+
+Clients are processes elsewhere, of which a server hears over its transport only. One is killed amid its
+steps, whose connection ends; one is stopped, whose connection stays and says nothing. In one process
+there is nobody who could die alone.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from experiments import serving
+from experiments.bench.broker import MOSQUITTO, broker
+from experiments.bench.fresh import BenchError, Fresh, Hand
+from experiments.bench.quiet import PATIENCE_S, QuietScreen, take_part
+from experiments.bench.ratio import Figure, at_most
+from experiments.bench.setting import Setting
+from splitfl.config import RunConfig
+from splitfl.node.build import Site
+
+DEADLINE_S: Final = 2.0
+_GRACE_S: Final = 1.0
+_CLIENTS: Final = 4
+_ROUNDS: Final = 100_000  # it is over before
+_AMID_S: Final = 0.5
+_POLL_S: Final = 0.002
+_DEATHS: Final = {"killed": (3, signal.SIGKILL), "stopped": (2, signal.SIGSTOP)}
+
+
+def death(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
+    """Over every transport in turn, a client killed and another stopped in each run."""
+    small = replace(
+        setting, folder=setting.folder / "death", blocks=3, width=64, heads=2, tokens=16
+    ).prepare()
+    with ExitStack() as stack:
+        ports = {"rpc": 0, "grpc": 0}
+        if MOSQUITTO is not None:
+            ports["mqtt"] = stack.enter_context(broker(MOSQUITTO, small.folder))
+        taken_s: dict[tuple[str, str], list[float]] = {(name, how): [] for name in ports for how in _DEATHS}
+        for sweep in range(setting.sweeps):
+            for name, port in ports.items():
+                progress(name)
+                for how, stood_s in _deaths_of_a_run(small, name, port, sweep):
+                    taken_s[name, how].append(stood_s)
+    whole_s = DEADLINE_S + _GRACE_S
+    return [
+        Figure(
+            what=f"{name}, a client {how}: until the others go on / ({DEADLINE_S:g} + {_GRACE_S:g} s)",
+            ratios=tuple(one / whole_s for one in taken),
+            target=at_most(1.0),
+        )
+        for (name, how), taken in taken_s.items()
+    ]
+
+
+def _deaths_of_a_run(setting: Setting, name: str, port: int, sweep: int) -> Iterator[tuple[str, float]]:
+    folder = setting.folder / f"{name}-{sweep}"
+    folder.mkdir()
+    with ExitStack() as stack:
+
+        def started(who: str, function: Callable[..., None], *arguments: Any) -> Fresh:
+            made = stack.enter_context(Fresh(folder / f"{who}.log", function, *arguments))
+            stack.callback(made.kill)
+            return made
+
+        server = started("server", _serve, _config(setting, name, port), folder)
+        address = server.take()
+        server.go()
+        clients = [started(f"client-{c}", _join, name, address, c) for c in range(_CLIENTS)]
+        story = stack.enter_context((folder / "metrics.jsonl").open(encoding="utf-8"))
+        for how, (client, sent) in _DEATHS.items():
+            _await(story, partial(_is, "step", client=client))
+            time.sleep(_AMID_S)
+            story.seek(0, os.SEEK_END)
+            died_s = time.monotonic()
+            clients[client].signal(sent)
+            missed = _await(story, partial(_is, "absent", client=client))["round"]
+            _await(story, partial(_is, "step", after=missed))
+            yield how, time.monotonic() - died_s
+
+
+def _config(setting: Setting, name: str, port: int) -> RunConfig:
+    config = setting.config(rounds=_ROUNDS, clients=_CLIENTS)
+    return replace(
+        config,
+        transport=replace(config.transport, name=name, port=port, timeout_s=DEADLINE_S),
+        survival=replace(config.survival, on_loss="go-on", checkpoint_every=0),
+    )
+
+
+def _serve(hand: Hand, config: RunConfig, folder: Path) -> None:
+    screen = _HandingScreen(hand)
+    serving.serve(Site.of(config), lambda: folder, screen, spawn=False)
+
+
+def _join(hand: Hand, name: str, address: str, client: int) -> None:
+    take_part(name, address, client)
+
+
+class _HandingScreen(QuietScreen):
+    """Hands the server's address over when it waits for clients."""
+
+    def __init__(self, hand: Hand) -> None:
+        self._hand = hand
+        self._is_told = False
+
+    def waiting(self, address: str, missing: list[int]) -> None:
+        """See Screen."""
+        if not self._is_told:
+            self._is_told = True
+            self._hand(address)
+
+
+def _is(event: str, row: Mapping[str, Any], client: int | None = None, after: int = -1) -> bool:
+    return row["event"] == event and client in (None, row["client"]) and row["round"] > after
+
+
+def _await(story: TextIO, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The next line of the story that is it, as soon as it is there."""
+    deadline_s, begun = time.monotonic() + PATIENCE_S, ""
+    while time.monotonic() < deadline_s:
+        begun += story.readline()
+        if not begun.endswith("\n"):
+            time.sleep(_POLL_S)
+            continue
+        row: dict[str, Any] = json.loads(begun)
+        if is_it(row):
+            return row
+        begun = ""
+    raise BenchError(f"the run stood still for {PATIENCE_S:g} s")

@@ -1,0 +1,117 @@
+"""What a client holds to learn: a head of three blocks of GPT-2 small's shape, trained in three ways.
+
+Counted is what autograd saves at most (see `splitfl.saved_tensors`; where blocks are computed twice, what
+waits for the gradient and the largest block), and all that the client remembers beside the trained values
+themselves: AdamW's moments, or for `hybrid` where its round began. Beside it, for information, the most that
+was resident in a process of its own while it learnt, above what it held when it had loaded its head: there
+the passing results of a forward pass count, which everybody has.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import torch
+
+from experiments.bench.fresh import Fresh, Hand
+from experiments.bench.ratio import Figure, at_most
+from experiments.bench.setting import Setting
+from splitfl.config import MethodConfig
+from splitfl.data.batch import Batch
+from splitfl.memory import forget_peak, peak_resident_bytes, resident_bytes
+from splitfl.messages import Activation, Control, Gradient, Message
+from splitfl.methods.registry import method
+from splitfl.methods.seam import ClientMethod
+from splitfl.node.build import Site
+from splitfl.node.pieces import SitePieces
+from splitfl.partition.cut import Piece
+from splitfl.saved_tensors import SavedTensors
+
+WAYS: Final = {
+    "plain": MethodConfig(name="sfl-v2"),
+    "checkpointed": MethodConfig(name="sfl-v2", checkpoint_head=True),
+    "hybrid": MethodConfig(name="hybrid", perturbations=1),  # more of them take time, not memory
+}
+_NAMED: Final = {"plain": "plain backpropagation", "checkpointed": "checkpointed", "hybrid": "hybrid"}
+
+
+def head_memory(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
+    """One step of a client with a head of three blocks, width 768, at B=8 and S=512 (tiny where quick)."""
+    small = {"blocks": 4, "cut": 3, "steps": 1, "folder": setting.folder / "head"}
+    if not setting.is_quick:
+        small |= {"width": 768, "heads": 12, "vocabulary": 1024, "batch": 8, "tokens": 512}
+    wide = replace(setting, **small).prepare()  # type: ignore[arg-type]
+    held: dict[str, tuple[float, float]] = {}
+    for name in WAYS:
+        progress(f"a head trained by {name}")
+        with Fresh(wide.folder / f"{name}.log", measure, wide, name) as process:
+            held[name] = process.take()
+            process.go()
+
+    def figure(one: str, which: int, what: str) -> Figure:
+        ratio = held[one][which] / held["plain"][which]
+        size = f"{held[one][which] / 2**20:.1f} of {held['plain'][which] / 2**20:.1f} MiB"
+        return Figure(what=f"{what}, {_NAMED[one]} / {_NAMED['plain']} ({size})", ratios=(ratio,))
+
+    counted = [figure(one, 0, "saved and optimiser") for one in ("hybrid", "checkpointed")]
+    resident = [figure(one, 1, "resident while learning") for one in ("hybrid", "checkpointed")]
+    return [replace(counted[0], target=at_most(1 / 3)), counted[1], *resident]
+
+
+def measure(hand: Hand, setting: Setting, name: str) -> None:
+    """Hands over the bytes that are counted of a client, and those that were resident as it learnt."""
+    torch.set_num_threads(1)
+    config = replace(setting.config(rounds=2), method=WAYS[name])
+    site = Site.of(config)
+    pieces = _Remembering(config=config, task=site.task, num_blocks=site.num_blocks, device=setting.device)
+    batches = site.batches(0)
+    twice = _largest_block_bytes(pieces, batches.batch(0)) if config.method.checkpoint_head else 0
+    client = method(config.method.name).client(pieces, batches, 1, config)
+    base_bytes = resident_bytes()
+    forget_peak()
+    _learn(client, 0)
+    resident = peak_resident_bytes() - base_bytes
+    with SavedTensors(pieces.made[-1].parameters()) as saved:
+        _learn(client, 1)
+    remembered = sum(one.nbytes for key, one in client.state().items() if not key.startswith("value."))
+    hand((float(saved.peak_bytes + twice + remembered), float(resident)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Remembering(SitePieces):
+    """Pieces, of which the heads can be looked at later."""
+
+    made: list[Piece] = field(default_factory=list)
+
+    def head(self, *, is_bare: bool = False) -> Piece:
+        """See Pieces."""
+        self.made.append(super().head(is_bare=is_bare))
+        return self.made[-1]
+
+
+def _learn(client: ClientMethod, round_index: int) -> None:
+    """A client's round with a server that answers every activation with a gradient that is made up."""
+    run = client.round(round_index)
+    message = next(run)
+    while True:
+        reply: Message = Control(ask="done", round=round_index)
+        if isinstance(message, Activation) and message.hidden is not None:
+            reply = Gradient(ids_B=message.ids_B, grad=torch.full_like(message.hidden, 1e-3))
+        try:
+            message = run.send(reply)
+        except StopIteration:
+            return
+
+
+def _largest_block_bytes(pieces: SitePieces, batch: Batch) -> int:
+    """What a block that is computed once more holds for a moment, as it would if it were computed once."""
+    piece, found = pieces.head(), list[int]()
+    blocks = piece.base.get_submodule(piece.family.blocks)
+    with SavedTensors(piece.parameters()) as saved:
+        for index in piece.blocks:
+            block = blocks.get_submodule(str(index))
+            block.register_forward_pre_hook(lambda *_: found.append(-saved.bytes))
+            block.register_forward_hook(lambda *_: found.append(saved.bytes))
+        alive = piece(batch.inputs, {})
+    del alive
+    return max(before + after for before, after in zip(found[::2], found[1::2], strict=True))

@@ -1,0 +1,80 @@
+"""Labelled pictures in a file of arrays, in an order of their own."""
+
+# N pictures, H height, W width
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from splitfl.data.examples import Ints
+from splitfl.errors import DataError
+
+FILE = "mnist.npz"
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pictures:
+    """Grey pictures (N, H, W) uint8 with their classes, in order of their keys as texts are."""
+
+    pixels: npt.NDArray[np.uint8]
+    labels: Ints
+    keys: Ints
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Each is of its class: a natural partition gives whole classes to clients."""
+        return tuple(str(label) for label in self.labels)
+
+    def take(self, indices: Ints) -> "Pictures":
+        """Those at these indices, in this order."""
+        return Pictures(pixels=self.pixels[indices], labels=self.labels[indices], keys=self.keys[indices])
+
+    def first(self, limit: int) -> "Pictures":
+        """The first `limit` of them; 0: all."""
+        return self if limit == 0 else self.take(np.arange(min(limit, len(self))))
+
+
+def load_pictures(data: Path) -> tuple[Pictures, Pictures]:
+    """The training and the held-out pictures in a folder with mnist.npz, or in such a file.
+
+    Raises DataError where it is missing, damaged, or of other arrays than Keras keeps MNIST in.
+    """
+    path = data / FILE if data.is_dir() else data
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            if missing := [name for name in ARRAYS if name not in archive]:
+                raise DataError(f"{path} lacks {', '.join(missing)}; it must hold {', '.join(ARRAYS)}")
+            arrays = {name: archive[name] for name in ARRAYS}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"cannot read {path}: {str(error) or type(error).__name__}; give --data FOLDER with {FILE}"
+        ) from None
+    train = _gathered(path, "train", arrays["x_train"], arrays["y_train"])
+    held_out = _gathered(path, "test", arrays["x_test"], arrays["y_test"])
+    if unknown := sorted(set(held_out.labels.tolist()) - set(train.labels.tolist())):
+        raise DataError(f"{path}: y_test has classes that y_train lacks: {unknown}")
+    return train, held_out
+
+
+def _gathered(path: Path, part: str, pixels: npt.NDArray[np.uint8], labels: Ints) -> Pictures:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[1] != pixels.shape[2] or not pixels.size:
+        got = f"{pixels.dtype} {pixels.shape}"
+        raise DataError(f"{path}: x_{part} must be square grey pictures (N, H, H) uint8, got {got}")
+    if labels.shape != pixels.shape[:1] or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: y_{part} must be {len(pixels)} whole numbers, got {labels.dtype} {labels.shape}"
+        )
+    digests = [hashlib.blake2b(one.tobytes(), digest_size=8).digest() for one in pixels]
+    keys = np.array([int.from_bytes(digest, "little") >> 1 for digest in digests], dtype=np.int64)
+    by_key = np.lexsort((np.arange(len(keys)), keys))
+    return Pictures(pixels=pixels[by_key], labels=labels[by_key].astype(np.int64), keys=keys[by_key])

@@ -1,0 +1,54 @@
+"""What a run that trained whole models has come to, as one folder that holds a model."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from splitfl.adapters import install
+from splitfl.config import AdapterConfig
+from splitfl.partition.cut import Piece
+
+MODEL_FOLDER = "model"
+_OF_A_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt")
+
+
+def is_full(adapter: AdapterConfig) -> bool:
+    """Whether what these settings train is no adapter on either side."""
+    return adapter.head.kind == adapter.body.kind == "full"
+
+
+def export_model(folder: Path, tensors: Mapping[str, Tensor], *, whole: Piece, source: Path) -> None:
+    """Writes config.json and model.safetensors, and the tokenizer of `source` where it has one.
+
+    The folder is a model like any other: `model.name` may be it, and transformers loads it
+    unless the model is one of splitfl's own. Files appear complete, the configuration last.
+    """
+    install(whole, tensors)
+    weights = {name: value.detach().cpu().clone() for name, value in _untied(whole).items()}
+    settings = {
+        name: value
+        for name, value in whole.model.config.to_dict().items()
+        if name not in ("untrained", "use_cache")
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as staging:
+        save_file(weights, Path(staging) / "model.safetensors", metadata={"format": "pt"})
+        for name in _OF_A_TOKENIZER:
+            if (source / name).is_file():
+                (Path(staging) / name).write_bytes((source / name).read_bytes())
+        (Path(staging) / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        names = sorted(path.name for path in Path(staging).iterdir() if path.name != "config.json")
+        for name in (*names, "config.json"):
+            os.replace(Path(staging) / name, folder / name)
+
+
+def _untied(whole: Piece) -> dict[str, Tensor]:
+    """Each parameter under one of its names, and the buffers that a checkpoint holds."""
+    parameters = dict(whole.model.named_parameters())
+    buffers = dict(whole.model.named_buffers()).keys() & whole.model.state_dict().keys()
+    return {**parameters, **{name: whole.model.get_buffer(name) for name in sorted(buffers)}}

@@ -1,0 +1,224 @@
+"""The server's side where clients do not wait for each other: whoever is there first is served first.
+
+First on the virtual clock, so that it is the same one on every road: a message is served once every
+client has sent one (or has left), since whoever is answered later also sends later (a conservative
+simulation, as in a cell). A run has as many clients' rounds in all as a synchronous one, and faster
+clients have more of them; after so many as there are clients a round of the run is over and measured.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from channel.link import Link
+from channel.rng import stream
+from splitfl.config import RunConfig
+from splitfl.errors import ConfigError, WireError
+from splitfl.federation.staleness import uploads_a_version
+from splitfl.messages import Control
+from splitfl.methods.seam import Ticket
+from splitfl.node.air import Arrival, Departure, crossed
+from splitfl.node.desk import Desk, Posted
+from splitfl.node.station import Answer
+from splitfl.state import State
+from splitfl.wire import encode
+
+_POLL_S: Final = 1.0  # only to look for a failure; an answer is notified
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pending:
+    """A client's message until it is answered."""
+
+    posted: Posted
+    arrival: Arrival
+    answer: Answer
+
+    @property
+    def order(self) -> tuple[float, bool, int]:
+        """By arrival; of what comes at the same moment what ends a round's work before what begins one."""
+        envelope = self.posted.envelope
+        return self.arrival.at_s, envelope.lap == 0, envelope.client
+
+
+class PaceStation:
+    """A station for links that each client has to itself; works for one message at a time."""
+
+    def __init__(
+        self, desk: Desk, link: Link, power_w: float, config: RunConfig, ready_s: Callable[[int], float]
+    ) -> None:
+        """`ready_s` says when a client heard its last answer."""
+        federation = config.federation
+        self._desk = desk
+        self._link = link
+        self._power_w = power_w
+        self._seed = config.train.seed
+        self._pause_s = federation.pause_s
+        self._ready_s = ready_s
+        self._clients = federation.clients
+        self._quota = federation.clients * federation.rounds
+        self._every = uploads_a_version(federation)
+        self._condition = threading.Condition()
+        self._pending: dict[int, _Pending] = {}
+        self._expected = dict.fromkeys(range(federation.clients), (0, 0))
+        self._laps: dict[int, int] = {}
+        self._done = self._position = 0
+        self._failure: Exception | None = None
+
+    @property
+    def left(self) -> dict[int, Control]:
+        """See Station."""
+        return self._desk.left
+
+    def handle(self, frame: bytes, answer: Answer) -> None:
+        """See Station; waits until the answer is there, which takes the others' messages too."""
+        answered = threading.Event()
+
+        def answer_and_go(reply: bytes) -> None:
+            answer(reply)
+            answered.set()
+
+        with self._condition:
+            self._post(frame, answer_and_go)
+            while not answered.is_set():
+                if self._failure is not None:
+                    raise self._failure
+                self._condition.wait(_POLL_S)
+
+    def post(self, frame: bytes, answer: Answer) -> None:
+        """Takes a frame without waiting for its answer, and does all that can be done by now."""
+        with self._condition:
+            self._post(frame, answer)
+
+    def fail(self, error: Exception) -> None:
+        """See Station."""
+        self._failure = self._failure or error  # whoever is at work below hears of it without the lock
+        with self._condition:
+            self._condition.notify_all()
+
+    @property
+    def away(self) -> frozenset[int]:
+        """See Station: nobody, since such a run ends with the first that is lost."""
+        return frozenset()
+
+    def joins(self, client: int, kept: int) -> int:
+        """See Station."""
+        return self._expected[client][0]
+
+    def lost(self, client: int, until: int | None = None) -> None:
+        """See Station; always ConfigError, for settings that are refused before."""
+        raise ConfigError("a run whose clients go at their own pace cannot go on without a client")
+
+    def pass_over(self, client: int) -> None:
+        """See Station; always ConfigError."""
+        self.lost(client)
+
+    def awaited(self) -> None:
+        """See Station: settings that ask for this are refused before."""
+
+    def answered(self) -> frozenset[int]:
+        """See Station: settings that ask for this are refused before."""
+        return frozenset()
+
+    def unfinished(self) -> tuple[int, frozenset[int]]:
+        """See Station."""
+        return self._done // self._clients, frozenset(range(self._clients)) - self.left.keys()
+
+    def state(self) -> None:
+        """See Station: there is no moment at which nobody is in the middle of a round."""
+
+    def restore(self, state: State) -> None:
+        """See Station; always ConfigError."""
+        raise ConfigError("a run whose clients go at their own pace cannot be gone on with")
+
+    def _post(self, frame: bytes, answer: Answer) -> None:
+        if self._failure is not None:
+            raise self._failure
+        posted = self._desk.open(frame)
+        goodbye = self._desk.goodbye(posted)
+        if goodbye is not None:
+            assert isinstance(posted.message, Control)
+            answer(goodbye)
+            self.left[posted.envelope.client] = posted.message
+        elif self._done == self._quota:
+            answer(self._over(posted))
+        else:
+            self._expect(posted)
+            departure = self._desk.leaves(posted, self._rested_s(posted))
+            arrival = self._cross(departure)
+            self._pending[posted.envelope.client] = _Pending(posted=posted, arrival=arrival, answer=answer)
+        self._go_on()
+        self._condition.notify_all()
+
+    def _expect(self, posted: Posted) -> None:
+        """WireError for what is not this client's next message."""
+        envelope, message = posted.envelope, posted.message
+        client, got = envelope.client, (envelope.round, envelope.lap)
+        begins = isinstance(message, Control) and message.ask == "begin"
+        if client in self._pending or got != self._expected.get(client) or begins != (envelope.lap == 0):
+            raise WireError(
+                f"client {client} has no message {envelope.lap} in round {envelope.round}, or had it"
+            )
+        if isinstance(message, Control) and begins:
+            self._laps[client] = message.steps + 1
+        is_last = envelope.lap + 1 == self._laps[client]
+        self._expected[client] = (envelope.round + 1, 0) if is_last else (envelope.round, envelope.lap + 1)
+
+    def _rested_s(self, posted: Posted) -> float:
+        """When a client that begins a round has rested."""
+        envelope = posted.envelope
+        if envelope.lap or not self._pause_s:
+            return 0.0
+        rest_s = stream(self._seed, "pause", envelope.client, envelope.round).exponential(self._pause_s)
+        return self._ready_s(envelope.client) + float(rest_s)
+
+    def _go_on(self) -> None:
+        """Serves whoever is first, until somebody has to work who is not here."""
+        while self._failure is None and self._pending and not self._owing():
+            first = min(self._pending.values(), key=lambda one: one.order)
+            del self._pending[first.posted.envelope.client]
+            if self._done == self._quota:
+                first.answer(self._over(first.posted))
+            else:
+                self._serve(first)
+
+    def _owing(self) -> bool:
+        return len(self._pending) + len(self.left) < self._clients
+
+    def _serve(self, pending: _Pending) -> None:
+        posted, envelope = pending.posted, pending.posted.envelope
+        ticket = Ticket(
+            client=envelope.client, round=envelope.round, lap=envelope.lap, position=self._position
+        )
+        self._position += 1
+        outcome = self._desk.compute(ticket, posted, pending.arrival)
+        if outcome is None:
+            frame = self._desk.lost(posted, pending.arrival)
+        else:
+            answering = self._desk.answer(posted, pending.arrival, outcome)
+            frame = self._desk.landed(answering, self._cross(answering.departure))
+        if outcome is not None and outcome.staleness is not None:
+            self._desk.aged(ticket, outcome.staleness)
+        self._desk.commit(ticket, outcome, ends_round=False)
+        if envelope.lap + 1 == self._laps[envelope.client]:
+            self._end_of_clients_round()
+        pending.answer(frame)
+
+    def _end_of_clients_round(self) -> None:
+        """A version after so many of them, a round of the run after as many as there are clients."""
+        self._done += 1
+        is_over = self._done == self._quota
+        if self._done % self._every == 0 or is_over:  # what is left at the end is not thrown away
+            self._desk.merge(self._done // self._every)
+        if self._done % self._clients == 0:
+            self._desk.end(self._done // self._clients - 1)
+
+    def _over(self, posted: Posted) -> bytes:
+        """What a client hears after the run's last round, whatever it is at."""
+        if posted.envelope.lap:
+            return self._desk.unsaid(posted)
+        return encode(Control(ask="over", round=posted.envelope.round), posted.envelope)
+
+    def _cross(self, departure: Departure) -> Arrival:
+        return crossed(departure, self._link.transfer(departure.transfer), self._power_w)

@@ -1,0 +1,55 @@
+"""How the conformance cases bring a server and its clients together, and on which transports."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from splitfl.errors import ConfigError
+from tests.splitfl.transport.conformance.conftest import ALL, NOT_RPC, RESUMING, Place
+from tests.testbed.waiting import until
+
+MIB = 1 << 20
+everywhere = pytest.mark.parametrize("place", ALL, indirect=True)
+but_for_rpc = pytest.mark.parametrize("place", NOT_RPC, indirect=True)
+where_broken_connections_are_gone_on_from = pytest.mark.parametrize("place", RESUMING, indirect=True)
+
+
+def go(server: Any, *clients: Any) -> None:
+    """Lets the clients go, who are all there are."""
+    with ThreadPoolExecutor(len(clients)) as pool:
+        entering = [pool.submit(client.enter) for client in clients]
+        until(lambda: not server.missing())
+        server.start()
+        for one in entering:
+            one.result()
+
+
+def both(place: Place, **settings: Any) -> tuple[Any, Any, Any]:
+    """A server and its two clients, let go."""
+    server = place.server(**settings)
+    clients = [place.client(server.address(), number) for number in range(2)]
+    go(server, *clients)
+    return server, clients[0], clients[1]
+
+
+def in_thread(work: Callable[..., Any], *arguments: Any) -> "Any":
+    """Its result, or its error, to be waited for."""
+    return ThreadPoolExecutor(1).submit(work, *arguments)
+
+
+def until_admitted(place: Place, server: Any, number: int) -> Any:
+    """A client that comes as soon as the one before of its number is known to be gone."""
+
+    def come() -> Any:
+        try:
+            return place.client(server.address(), number)
+        except ConfigError:
+            return None
+
+    return until(come)
+
+
+def relay_target(server: Any) -> int:
+    return int(server.address().partition("/")[0].rpartition(":")[2])
