@@ -1,0 +1,74 @@
+"""gRPC to a server, on which a client's parcels are small, and come twice or in another order."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from channel.rng import stream
+from splitfl.transport.grpc_client import GrpcRoad
+from splitfl.transport.parcel import Kind, unpack
+from splitfl.transport.registry import Joining, Transport, transport
+from splitfl.transport.seam import ClientEnd
+from splitfl.transport.session_client import SessionClient
+
+_TWICE_SHARE: Final = 0.03
+_SWAPPED_SHARE: Final = 0.03
+_CHUNK_BYTES: Final = 700
+
+
+def rough(seed: int, life: int) -> Transport:
+    """The gRPC transport as a client has it in its so manieth life."""
+
+    def join(joining: Joining) -> ClientEnd:
+        def chance(way: str) -> np.random.Generator:
+            return stream(seed, "soak", "road", way, joining.client, life)
+
+        road = Rough(GrpcRoad(joining.address, joining.credentials), chance("out"), chance("in"))
+        return SessionClient(road, joining.address, joining.client, None, joining.timeout_s)
+
+    return replace(transport("grpc"), join=join)
+
+
+class Rough:
+    """See Road: each way, a parcel now and then goes twice; of a message, two change places."""
+
+    chunk_bytes = _CHUNK_BYTES
+    window_bytes: int | None = None
+
+    def __init__(self, road: GrpcRoad, out: np.random.Generator, back: np.random.Generator) -> None:
+        """A stream of chance for each way, which is worked on by a thread of its own."""
+        self._road = road
+        self._out, self._in = out, back
+
+    def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
+        """See Road."""
+        due: list[bytes | None] = []
+
+        def taken() -> bytes | None:
+            if not due:
+                first = take()
+                due.append(first)
+                if first is not None and _is_followed(first) and self._out.random() < _SWAPPED_SHARE:
+                    due.insert(0, take())
+                elif first is not None and self._out.random() < _TWICE_SHARE:
+                    due.append(first)
+            return due.pop(0)
+
+        def heard(raw: bytes) -> None:
+            hear(raw)
+            if self._in.random() < _TWICE_SHARE:
+                hear(raw)
+
+        self._road.carry(taken, heard)
+
+    def cut(self) -> None:
+        """See Road."""
+        self._road.cut()
+
+
+def _is_followed(raw: bytes) -> bool:
+    """Whether this is a piece of a message of which more is there to be taken."""
+    parcel = unpack(raw)
+    return parcel.kind is Kind.REQUEST and parcel.offset + len(parcel.data) < parcel.total
