@@ -1,9 +1,9 @@
 """Frequency-selective fading slot by slot, a block of slots at a time: the same as asking, but faster.
 
-Between slots a channel turns by a small angle only, so it is evaluated every few slots and interpolated; and
-there a wave turns by the same angle each time, so that most of its sines are products. Axes: `...` or U
-links; L taps; W waves; F frequencies; K samples; B slots of a block; C columns, frequency x U + link. Slots
-are counted from time 0.
+Between slots a channel turns by a small angle only, so it is evaluated every few slots and interpolated;
+and there a wave turns by the same angle each time, so that most of its sines are products. Axes: `...` or U
+links; L taps; P = L x U; W waves; F frequencies; K samples; B slots of a block; C columns, frequency x U +
+link. Slots are counted from time 0.
 """
 
 import math
@@ -25,8 +25,8 @@ _SAMPLES = 16
 _RUNS = 8
 """Samples that are made together start from the turns of one time in so many."""
 
-_LINKS, _COLUMNS = 128, 4096
-"""So many links, and columns, are worked on at once: what a processor keeps close to itself."""
+_PATHS, _COLUMNS = 600, 4096
+"""So many taps of links, and columns, are worked on at once: what a processor keeps close to itself."""
 
 _MOST_RADIANS = 0.5
 """What the fastest wave may turn from sample to sample. A polynomial through M of them, used in their middle,
@@ -75,9 +75,9 @@ class SlotGrid:
             rows = slice(max(first - run * _SAMPLES, 0), end - run * _SAMPLES)
             parts.append(self._remembered(run)[rows, :, columns])
         samples_K2C = np.concatenate(parts)
-        if self._stride == 1:
-            return samples_K2C[:, 0].copy(), samples_K2C[:, 1].copy()
-        return weight_BK @ samples_K2C[:, 0], weight_BK @ samples_K2C[:, 1]
+        if self._stride > 1:
+            samples_K2C = (weight_BK @ samples_K2C.reshape(len(samples_K2C), -1)).reshape(SLOTS, 2, -1)
+        return samples_K2C[:, 0], samples_K2C[:, 1]
 
     @cached_property
     def _stride(self) -> int:
@@ -114,13 +114,15 @@ class SlotGrid:
     def _run(self, run: int) -> Array:
         """Real and imaginary parts (_SAMPLES, 2, F x U) of samples run x _SAMPLES and on."""
         begin_W = self._begin(run)
-        taps = np.empty((_SAMPLES, *begin_W.shape[1:]), dtype=np.complex128)
-        for first in range(0, taps.shape[-1], _LINKS):
-            here = slice(first, first + _LINKS)
-            wave, near = begin_W[..., here].copy(), self._near_W[..., here]
+        begin_WP, near_WP = (turn_W.reshape(len(turn_W), -1) for turn_W in (begin_W, self._near_W))
+        taps = np.empty((_SAMPLES, begin_WP.shape[1]), dtype=np.complex128)
+        for first in range(0, taps.shape[1], _PATHS):
+            here = slice(first, first + _PATHS)
+            wave, near = begin_WP[:, here].copy(), near_WP[:, here].copy()
             for sample in range(_SAMPLES):
-                taps[sample, :, here] = wave.sum(axis=0)
+                np.add.reduce(wave, axis=0, out=taps[sample, here])
                 wave *= near
+        taps = taps.reshape(_SAMPLES, *begin_W.shape[1:])
         response = np.matmul(self._delay_FL, taps).reshape(_SAMPLES, -1)
         return np.stack([response.real, response.imag], axis=1)
 

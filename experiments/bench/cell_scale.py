@@ -10,8 +10,8 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
 
-from experiments.bench.cell import many_users, one_thread, timed
-from experiments.bench.fresh import Fresh, Hand
+from experiments.bench.cell_clock import costs_s, one_thread
+from experiments.bench.fresh import Fresh
 from experiments.bench.ratio import Figure, at_most, pair_ratios
 from experiments.bench.setting import Setting
 
@@ -34,7 +34,7 @@ def cell_scale(setting: Setting, progress: Callable[[str], None]) -> list[Figure
     costs = []
     for users in USERS:
         progress(f"{users:,} users")
-        with one_thread(), Fresh(setting.folder / "cell.log", _time, users, duration_s, sweeps) as process:
+        with one_thread(), Fresh(setting.folder / "cell.log", costs_s, users, duration_s, sweeps) as process:
             costs.append(tuple(process.take(1200.0)))
             process.go()
     seconds = [Figure(what=_cost_of(users), ratios=cost) for users, cost in zip(USERS, costs, strict=True)]
@@ -87,11 +87,3 @@ def picture(figures: Sequence[Figure], path: Path) -> None:
 
 def _cost_of(users: int) -> str:
     return f"CPU s for a simulated second, {users:,} users"
-
-
-def _time(hand: Hand, users: int, duration_s: float, sweeps: int) -> None:
-    """Hands over seconds for a simulated second, a value a sweep; the smaller cells warm up first."""
-    made = many_users(users)
-    if users < USERS[-1]:
-        timed(made, duration_s)
-    hand([timed(made, duration_s)[1] / duration_s for _ in range(sweeps)])

@@ -28,7 +28,8 @@ from channel.mcs import mcs_table
 from channel.rng import stream
 from channel.scenario import Scenario
 from channel.values import Array
-from experiments.bench.cell import USERS, many_users, one_thread, timed
+from experiments.bench.cell import USERS
+from experiments.bench.cell_clock import many_users, one_thread, timed
 from experiments.bench.fresh import Fresh, Hand, NotHere
 from experiments.bench.ratio import Figure, at_least, pair_ratios
 from experiments.bench.setting import Setting

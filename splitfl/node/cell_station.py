@@ -7,24 +7,21 @@ There is nothing to guess and nothing to take back, and the same messages have t
 on every road (a conservative simulation: Fujimoto, CACM 33(10), 1990, with no lookahead).
 """
 
-import threading
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from channel.link import Delivery, Transfer
-from splitfl.errors import ConfigError, Undelivered, WireError
+from splitfl.errors import Undelivered, WireError
 from splitfl.federation.turns import Turns
 from splitfl.messages import Control
 from splitfl.methods.seam import Ticket
 from splitfl.node.air import Arrival, Departure, crossed
 from splitfl.node.desk import Answering, Desk, Posted
 from splitfl.node.station import Answer
-from splitfl.state import State
+from splitfl.node.whole_station import WholeStation
 
 MAX_WAIT_S: Final = 300.0
 """Virtual time after which a message that is still not there never will be."""
-
-_POLL_S: Final = 1.0  # only to look for a failure; an answer is notified
 
 
 class Cell(Protocol):
@@ -49,110 +46,32 @@ class _Pending:
     answering: Answering | None = None
 
 
-class CellStation:
-    """A station whose clients are the users of a cell; works for one message at a time.
+class CellStation(WholeStation[_Pending]):
+    """A station whose clients are the users of a cell.
 
     A begin is answered in its turn like every message: not before those of clients of lower
     number are there. `power_w` is radiated while numbers are sent as they are.
     """
 
     def __init__(self, desk: Desk, cell: Cell, seed: int, clients: int, power_w: float) -> None:
-        self._desk = desk
+        super().__init__(desk, clients, "a run over link.scenario")
         self._cell = cell
         self._seed = seed
-        self._clients = clients
         self._power_w = power_w
-        self._condition = threading.Condition()
-        self._pending: dict[int, _Pending] = {}
-        self._expected = {client: (0, 0) for client in range(clients)}
         self._begun: set[int] = set()
         self._turns = Turns(seed, 0, clients, 0)
         self._order = self._begins()
         self._place = 0
-        self._failure: Exception | None = None
 
     @property
-    def left(self) -> dict[int, Control]:
-        return self._desk.left
+    def _round(self) -> int:
+        return self._turns.round_index
 
-    def handle(self, frame: bytes, answer: Answer) -> None:
-        """See Station; waits until the answer is there, which takes the others' messages too."""
-        answered = threading.Event()
-
-        def answer_and_go(reply: bytes) -> None:
-            answer(reply)
-            answered.set()
-
-        with self._condition:
-            self._post(frame, answer_and_go)
-            while not answered.is_set():
-                if self._failure is not None:
-                    raise self._failure
-                self._condition.wait(_POLL_S)
-
-    def post(self, frame: bytes, answer: Answer) -> None:
-        """Takes a frame without waiting for its answer, and does all that can be done by now."""
-        with self._condition:
-            self._post(frame, answer)
-
-    def fail(self, error: Exception) -> None:
-        """See Station."""
-        self._failure = self._failure or error  # whoever is at work below hears of it without the lock
-        with self._condition:
-            self._condition.notify_all()
-
-    @property
-    def away(self) -> frozenset[int]:
-        """See Station: nobody, since a run in a cell ends with the first that is lost."""
-        return frozenset()
-
-    def joins(self, client: int, kept: int) -> int:
-        """See Station."""
-        return self._expected[client][0]
-
-    def lost(self, client: int, until: int | None = None) -> None:
-        """See Station; always ConfigError, for settings that are refused before."""
-        raise ConfigError("a run over link.scenario cannot go on without a client")
-
-    def pass_over(self, client: int) -> None:
-        """See Station; always ConfigError."""
-        self.lost(client)
-
-    def awaited(self) -> None:
-        """See Station: settings that ask for this are refused before."""
-
-    def answered(self) -> frozenset[int]:
-        """See Station: settings that ask for this are refused before."""
-        return frozenset()
-
-    def unfinished(self) -> tuple[int, frozenset[int]]:
-        """See Station."""
-        return self._turns.round_index, frozenset(range(self._clients)) - self.left.keys()
-
-    def state(self) -> None:
-        """See Station: there is no moment between two rounds at which nothing is on the air."""
-
-    def restore(self, state: State) -> None:
-        """See Station; always ConfigError."""
-        raise ConfigError("a run over link.scenario cannot be gone on with: its cell is never empty")
-
-    def _post(self, frame: bytes, answer: Answer) -> None:
-        if self._failure is not None:
-            raise self._failure
-        posted = self._desk.open(frame)
-        client = posted.envelope.client
-        goodbye = self._desk.goodbye(posted)
-        if goodbye is not None:
-            assert isinstance(posted.message, Control)
-            answer(goodbye)
-            self.left[client] = posted.message
-        else:
-            self._expect(posted)
-            departure = self._desk.leaves(posted, self._cell.now_s)
-            self._pending[client] = _Pending(posted=posted, departure=departure, answer=answer)
-            self._cell.submit(departure.transfer)
-        self._go_on()
-        self._condition.notify_all()
+    def _take(self, posted: Posted, answer: Answer) -> None:
+        self._expect(posted)
+        departure = self._desk.leaves(posted, self._cell.now_s)
+        self._pending[posted.envelope.client] = _Pending(posted=posted, departure=departure, answer=answer)
+        self._cell.submit(departure.transfer)
 
     def _expect(self, posted: Posted) -> None:
         envelope, message = posted.envelope, posted.message
@@ -175,9 +94,6 @@ class CellStation:
         while self._failure is None and self._pending and not self._owing():
             if not self._serve_next():
                 self._let_time_pass()
-
-    def _owing(self) -> bool:
-        return len(self._pending) + len(self.left) < self._clients
 
     def _serve_next(self) -> bool:
         """Works for the message whose turn it is, if it has come; whether there was one."""

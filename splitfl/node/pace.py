@@ -1,30 +1,26 @@
 """The server's side where clients do not wait for each other: whoever is there first is served first.
 
-First on the virtual clock, so that it is the same one on every road: a message is served once every
-client has sent one (or has left), since whoever is answered later also sends later (a conservative
-simulation, as in a cell). A run has as many clients' rounds in all as a synchronous one, and faster
-clients have more of them; after so many as there are clients a round of the run is over and measured.
+First on the virtual clock, so that it is the same one on every road: a message is served once every client
+has sent one (or has left), since whoever is answered later also sends later. A run has as many clients'
+rounds in all as a synchronous one, and faster clients have more of them; after so many as there are clients
+a round of the run is over and measured.
 """
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from channel.link import Link
 from channel.rng import stream
 from splitfl.config import RunConfig
-from splitfl.errors import ConfigError, WireError
+from splitfl.errors import WireError
 from splitfl.federation.staleness import uploads_a_version
 from splitfl.messages import Control
 from splitfl.methods.seam import Ticket
 from splitfl.node.air import Arrival, Departure, crossed
 from splitfl.node.desk import Desk, Posted
 from splitfl.node.station import Answer
-from splitfl.state import State
+from splitfl.node.whole_station import WholeStation
 from splitfl.wire import encode
-
-_POLL_S: Final = 1.0  # only to look for a failure; an answer is notified
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,114 +38,37 @@ class _Pending:
         return self.arrival.at_s, envelope.lap == 0, envelope.client
 
 
-class PaceStation:
-    """A station for links that each client has to itself; works for one message at a time."""
+class PaceStation(WholeStation[_Pending]):
+    """A station for links that each client has to itself."""
 
     def __init__(
         self, desk: Desk, link: Link, power_w: float, config: RunConfig, ready_s: Callable[[int], float]
     ) -> None:
         """`ready_s` says when a client heard its last answer."""
         federation = config.federation
-        self._desk = desk
+        super().__init__(desk, federation.clients, "a run whose clients go at their own pace")
         self._link = link
         self._power_w = power_w
         self._seed = config.train.seed
         self._pause_s = federation.pause_s
         self._ready_s = ready_s
-        self._clients = federation.clients
         self._quota = federation.clients * federation.rounds
         self._every = uploads_a_version(federation)
-        self._condition = threading.Condition()
-        self._pending: dict[int, _Pending] = {}
-        self._expected = dict.fromkeys(range(federation.clients), (0, 0))
         self._laps: dict[int, int] = {}
         self._done = self._position = 0
-        self._failure: Exception | None = None
 
     @property
-    def left(self) -> dict[int, Control]:
-        """See Station."""
-        return self._desk.left
+    def _round(self) -> int:
+        return self._done // self._clients
 
-    def handle(self, frame: bytes, answer: Answer) -> None:
-        """See Station; waits until the answer is there, which takes the others' messages too."""
-        answered = threading.Event()
-
-        def answer_and_go(reply: bytes) -> None:
-            answer(reply)
-            answered.set()
-
-        with self._condition:
-            self._post(frame, answer_and_go)
-            while not answered.is_set():
-                if self._failure is not None:
-                    raise self._failure
-                self._condition.wait(_POLL_S)
-
-    def post(self, frame: bytes, answer: Answer) -> None:
-        """Takes a frame without waiting for its answer, and does all that can be done by now."""
-        with self._condition:
-            self._post(frame, answer)
-
-    def fail(self, error: Exception) -> None:
-        """See Station."""
-        self._failure = self._failure or error  # whoever is at work below hears of it without the lock
-        with self._condition:
-            self._condition.notify_all()
-
-    @property
-    def away(self) -> frozenset[int]:
-        """See Station: nobody, since such a run ends with the first that is lost."""
-        return frozenset()
-
-    def joins(self, client: int, kept: int) -> int:
-        """See Station."""
-        return self._expected[client][0]
-
-    def lost(self, client: int, until: int | None = None) -> None:
-        """See Station; always ConfigError, for settings that are refused before."""
-        raise ConfigError("a run whose clients go at their own pace cannot go on without a client")
-
-    def pass_over(self, client: int) -> None:
-        """See Station; always ConfigError."""
-        self.lost(client)
-
-    def awaited(self) -> None:
-        """See Station: settings that ask for this are refused before."""
-
-    def answered(self) -> frozenset[int]:
-        """See Station: settings that ask for this are refused before."""
-        return frozenset()
-
-    def unfinished(self) -> tuple[int, frozenset[int]]:
-        """See Station."""
-        return self._done // self._clients, frozenset(range(self._clients)) - self.left.keys()
-
-    def state(self) -> None:
-        """See Station: there is no moment at which nobody is in the middle of a round."""
-
-    def restore(self, state: State) -> None:
-        """See Station; always ConfigError."""
-        raise ConfigError("a run whose clients go at their own pace cannot be gone on with")
-
-    def _post(self, frame: bytes, answer: Answer) -> None:
-        if self._failure is not None:
-            raise self._failure
-        posted = self._desk.open(frame)
-        goodbye = self._desk.goodbye(posted)
-        if goodbye is not None:
-            assert isinstance(posted.message, Control)
-            answer(goodbye)
-            self.left[posted.envelope.client] = posted.message
-        elif self._done == self._quota:
+    def _take(self, posted: Posted, answer: Answer) -> None:
+        if self._done == self._quota:
             answer(self._over(posted))
-        else:
-            self._expect(posted)
-            departure = self._desk.leaves(posted, self._rested_s(posted))
-            arrival = self._cross(departure)
-            self._pending[posted.envelope.client] = _Pending(posted=posted, arrival=arrival, answer=answer)
-        self._go_on()
-        self._condition.notify_all()
+            return
+        self._expect(posted)
+        departure = self._desk.leaves(posted, self._rested_s(posted))
+        arrival = self._cross(departure)
+        self._pending[posted.envelope.client] = _Pending(posted=posted, arrival=arrival, answer=answer)
 
     def _expect(self, posted: Posted) -> None:
         """WireError for what is not this client's next message."""
@@ -182,9 +101,6 @@ class PaceStation:
                 first.answer(self._over(first.posted))
             else:
                 self._serve(first)
-
-    def _owing(self) -> bool:
-        return len(self._pending) + len(self.left) < self._clients
 
     def _serve(self, pending: _Pending) -> None:
         posted, envelope = pending.posted, pending.posted.envelope
