@@ -5,10 +5,8 @@ of a slot, direction x F + group; U users; Q queues, direction x U + user, and o
 empty; T blocks; M tries.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +15,10 @@ from channel.airs import Airs
 from channel.backlog import Backlog
 from channel.blocks import Blocks, Tries, Whole
 from channel.link import DIRECTIONS
+from channel.margins import Margins
 from channel.plan import Plan
 from channel.rules import Rules
 from channel.slots import SLOTS
-from channel.units import db_to_ratio
 from channel.values import Array
 
 
@@ -36,11 +34,8 @@ class Lanes:
         self._rules, self._airs, self._backlog = rules, airs, backlog
         self._users = airs.users
         self._queues = len(DIRECTIONS) * self._users
-        self._margin_Q, self._mean_bps = np.ones(self._queues + 1), np.zeros(self._queues + 1)
+        self._margins, self._mean_bps = Margins(rules, self._queues + 1), np.zeros(self._queues + 1)
         self._mean_DU = self._mean_bps[:-1].reshape(len(DIRECTIONS), self._users)
-        self._most_margin = float(db_to_ratio(rules.outer.most_db))
-        # What a lost first try, and one that came, do to a margin.
-        self._factor_2 = db_to_ratio(rules.outer.updated_db(np.zeros(2), np.asarray([False, True])))
         self._mean_grant = 0
         self._turn = np.zeros((len(DIRECTIONS), 1), dtype=np.int64)
         self._columns = len(DIRECTIONS) * rules.groups
@@ -52,7 +47,6 @@ class Lanes:
         self._nowhere = self._columns * self._users
         self._keep = float(np.exp(-rules.grant_s / rules.window_s))
         self._share = (1.0 - self._keep) / rules.grant_s
-        self._heard: deque[tuple[int, Whole, Array]] = deque()
         self._power_span, self._most_groups_Q = -1, np.ones(self._queues + 1)
         self._flying = self._nothing = Blocks.none(rules.groups, rules.harq.max_tries)
 
@@ -115,7 +109,7 @@ class Lanes:
                 continue
             if begin > at:
                 begin, (report_GDFU, rate_GDFU) = at, self._reported(first + at, count - at)
-            self._hear(first + at)
+            self._margins.hear(first + at)
             report_DFU, rate_DFU = report_GDFU[at - begin], rate_GDFU[at - begin]
             if waiting < self._queues:
                 waits_Q = self._backlog.left_Q[:-1] > 0.0
@@ -141,18 +135,6 @@ class Lanes:
         slot_R = first + np.arange(count)
         opened = [self._rules.duplex.is_open(direction, slot_R) for direction in DIRECTIONS]
         return np.repeat(np.stack(opened, axis=1), self._rules.groups, axis=1)
-
-    def _hear(self, grant: int) -> None:
-        """Moves the margins by the acknowledgements that have come in."""
-        most, margin_Q = self._most_margin, self._margin_Q
-        while self._heard and self._heard[0][0] <= grant:
-            _, queue, factor = self._heard.popleft()
-            if self._rules.grant_slots == 1:
-                moved = margin_Q[queue] * factor
-            else:  # a queue may have had a block in every slot
-                np.multiply.at(margin_Q, queue, factor)
-                moved = margin_Q[queue]
-            margin_Q[queue] = np.minimum(np.maximum(moved, 1.0 / most), most)
 
     def _granted(
         self, grant: int, report_DFU: Array, rate_DFU: Array, begin_C: Whole
@@ -215,7 +197,7 @@ class Lanes:
         spread_C = heard_C * (self._most_groups_Q[queue_C] / groups_C)
         growth_C = np.log1p(np.minimum(heard_C, spread_C))
         total_C = np.bincount(queue_C, growth_C)[queue_C]
-        level_C = np.expm1(total_C / groups_C) / self._margin_Q[queue_C]
+        level_C = np.expm1(total_C / groups_C) / self._margins.of(queue_C)
         return self._rules.reach.scheme(level_C)
 
     def _filled(self, first: int, plan: Plan) -> Blocks:
@@ -254,7 +236,7 @@ class Lanes:
         is_arq = rules.harq.combining == "arq"
         luck_T = self._airs.luck("again", sent.slot_T, sent.queue_T) if is_arq else sent.luck_T
         came_T = luck_T >= rate_T
-        self._acknowledge(sent, came_T)
+        self._margins.note(sent, came_T)
         is_last = sent.tries_T + 1 >= rules.harq.max_tries
         self._fly(sent, np.flatnonzero(~came_T & ~is_last))
         return Tries(
@@ -275,18 +257,6 @@ class Lanes:
         level_db = alone_db.copy()
         level_db[old] = combined_TM[np.arange(old.size), sent.tries_T[old]]
         return level_db
-
-    def _acknowledge(self, sent: Blocks, came_T: NDArray[np.bool_]) -> None:
-        """Notes for the outer loop what became of first tries, grant by grant."""
-        new = np.flatnonzero(sent.tries_T == 0)
-        if not new.size:
-            return
-        factor_T = self._factor_2[came_T[new].view(np.int8)]
-        grant_T, queue_T = sent.slot_T[new] // self._rules.grant_slots, sent.queue_T[new]
-        edges = [0, *(np.flatnonzero(np.diff(grant_T)) + 1).tolist(), new.size]
-        for begin, end in pairwise(edges):
-            due = int(grant_T[begin]) + self._rules.round_trip_grants
-            self._heard.append((due, queue_T[begin:end], factor_T[begin:end]))
 
     def _fly(self, sent: Blocks, again: Whole) -> None:
         """Sends these blocks off to their next try; those that fly are in the order of their slots."""
