@@ -1,12 +1,14 @@
 """What the commands do, once what they need is imported."""
 
 import json
+import os
+import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import transformers
@@ -108,9 +110,17 @@ def join(
         on_step=on_step,
         on_begin=on_begin,
         on_away=on_away,
+        anew=_anew,
         leaves=leaves,
     )
     console.print(f"client {client}: done", highlight=False)
+
+
+def _anew() -> NoReturn:
+    """This process, from its first line: the same program, words and number, and no open file or thread."""
+    sys.stderr.flush()
+    os.closerange(sys.stderr.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def resume(folder: Path, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from experiments import footprint
 from splitfl.checkpoint import Shelf
@@ -37,13 +37,15 @@ def join(
     on_step: Callable[[int, Message], None],
     on_begin: Callable[[RunConfig], None],
     on_away: Callable[[str], None],
+    anew: Callable[[], NoReturn] | None = None,
     leaves: Mapping[int, int] | None = None,
 ) -> None:
     """Takes part over this transport, but for so many rounds from each round that `leaves` names.
 
     `adjust` puts this machine's own paths and device over the settings that the server gave. What the client
     must remember is kept in `state`, if given. A server that goes away is looked for again, as long as the
-    settings' patience lasts; `on_away` hears of it.
+    settings' patience lasts; `on_away` hears of it. Over a transport that a process can enter only once
+    `anew` begins this process from the start, if there is a `state` to go on from; else it raises PeerLost.
     """
     connection = way.join(joining)
     life = None
@@ -61,10 +63,12 @@ def join(
             except RunEnded:
                 raise
             except PeerLost as lost:
-                if not way.resumes:
+                if not way.resumes and (anew is None or state is None):
                     raise
                 connection.leave()
                 on_away(str(lost))
+                if not way.resumes and anew is not None:
+                    anew()
                 connection = _again(way, joining, connection.experiment, config.survival.patience_s, lost)
     finally:
         connection.leave()

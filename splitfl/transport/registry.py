@@ -34,7 +34,8 @@ class Joining:
 class Transport:
     """One way for frames to travel; `resumes` says whether a broken connection is gone on from.
 
-    Where it is not, a client that has lost it ends, and another process may come in its place.
+    Where it is not, a client that has lost it ends, and another process may come in its place, or the
+    same one begun from the start.
     """
 
     about: str

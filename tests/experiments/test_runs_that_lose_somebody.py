@@ -199,7 +199,7 @@ def test_clients_elsewhere_wait_for_a_server_that_is_away(start: Start, place: P
 
 
 @pytest.mark.long
-def test_over_rpc_new_clients_go_on_with_a_server_that_was_away(
+def test_over_rpc_clients_wait_for_a_server_that_was_away_and_begin_from_what_they_kept(
     start: Start, place: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "served"
@@ -207,26 +207,35 @@ def test_over_rpc_new_clients_go_on_with_a_server_that_was_away(
     words = ("serve", settings(place, folder, "rpc"), "--host", "127.0.0.1", "--out", folder / "runs")
     server = splitfl(start, folder, *words)
     where = ("join", f"127.0.0.1:{port_of(folder, server)}", "--transport", "rpc", "--client")
+    clients = [
+        splitfl(start, tmp_path, *where, str(client), "--state", tmp_path / f"client-{client}")
+        for client in range(2)
+    ]
+    for round_index in (2, 4):
+        await_round(folder, round_index, server)
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+        server = splitfl(start, tmp_path, "resume", run_folder(folder))
+    assert [one.code(200.0) for one in (server, *clients)] == [0, 0, 0], server.complained()
+    for one in clients:
+        assert one.complained().count("looking for it again") == 2
+    assert story(folder) == undisturbed(start, place, tmp_path / "whole")
 
-    def joined() -> list[Command]:
-        states = [tmp_path / f"client-{client}" for client in range(2)]
-        return [
-            splitfl(start, tmp_path, *where, str(client), "--state", state)
-            for client, state in enumerate(states)
-        ]
 
-    clients = joined()
-    await_round(folder, 3, server)
+def test_over_rpc_a_client_that_keeps_nothing_ends_with_its_server(
+    start: Start, place: Path, tmp_path: Path
+) -> None:
+    words = ("serve", settings(place, tmp_path, "rpc"), "--host", "127.0.0.1", "--out", tmp_path / "runs")
+    server = splitfl(start, tmp_path, *words)
+    where = ("join", f"127.0.0.1:{port_of(tmp_path, server)}", "--transport", "rpc", "--client")
+    clients = [splitfl(start, tmp_path, *where, str(client)) for client in range(2)]
+    await_round(tmp_path, 2, server)
     os.kill(server.process.pid, signal.SIGKILL)
     server.process.wait()
     for one in clients:
         assert one.code(30.0) == 1
         assert "Error: the server at 127.0.0.1" in one.complained()
         assert "went away" in one.complained()
-    resumed = splitfl(start, tmp_path, "resume", run_folder(folder))
-    clients = joined()
-    assert [one.code(200.0) for one in (resumed, *clients)] == [0, 0, 0], resumed.complained()
-    assert story(folder) == undisturbed(start, place, tmp_path / "whole")
 
 
 def test_a_run_that_has_ended_is_not_gone_on_with(start: Start, place: Path, tmp_path: Path) -> None:
