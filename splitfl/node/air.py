@@ -130,7 +130,7 @@ class Air:
 
     def aged(self, ticket: Ticket, staleness: int) -> None:
         """A client's work came in that had begun from a version so old."""
-        self._ledger.aged(ticket.round, ticket.client, staleness)
+        self._ledger.aged(staleness)
         self._events.write("update", round=ticket.round, client=ticket.client, staleness=staleness)
 
     @property

@@ -175,6 +175,7 @@ class Run:
         self.events.write("round", **row)
         self._screen.measured(row)
         self._last = row
+        self.ledger.close(end.round)  # but for this one, whose last answers are still on their way
         every = config.survival.checkpoint_every
         if self._shelf is not None and every and (end.round + 1) % every == 0:
             self._hold(end.round)

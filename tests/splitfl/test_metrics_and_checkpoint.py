@@ -5,9 +5,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from channel.link import DIRECTIONS, Delivery
 from splitfl import checkpoint
 from splitfl.errors import ConfigError
 from splitfl.ledger import Ledger
@@ -158,6 +160,33 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
         checkpoint.save(path, {"a": torch.zeros(4000)}, {})
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["state"]
+
+
+def test_rounds_that_are_closed_leave_the_totals_as_they_were_to_the_last_bit() -> None:
+    rng = np.random.default_rng(0)
+    whole, closed = Ledger(), Ledger()
+    for round_index in range(12):
+        for client in rng.permutation(3).tolist():
+            for direction in DIRECTIONS:
+                seconds, joules, flops = rng.random(3)
+                delivery = Delivery(
+                    arrived=np.ones(2, dtype=np.bool_),
+                    finish_s=1.0,
+                    retransmissions=1,
+                    airtime_s=float(seconds),
+                    energy_j=float(joules),
+                )
+                for ledger in (whole, closed):
+                    ledger.crossed(round_index, client, direction, 10, delivery, is_lost=False)
+                    ledger.computed(round_index, "client", client, float(flops))
+        closed.close(round_index)
+        restored = Ledger()
+        restored.restore(closed.state())
+        closed = restored
+    assert {key[0] for key in closed.traffic} == {key[0] for key in closed.flops} == {11}
+    for direction in (None, *DIRECTIONS):
+        assert closed.total(direction) == whole.total(direction)
+    assert closed.total_flops("client") == whole.total_flops("client") > 0.0
 
 
 def test_an_empty_ledger_adds_up_to_nothing() -> None:

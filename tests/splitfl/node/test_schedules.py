@@ -155,8 +155,7 @@ def test_the_fast_do_more_and_age_is_in_the_ledger(
     assert by_client == sorted(by_client, reverse=True)
     assert by_client[0] > by_client[2]
     assert len(played.ends) == 3
-    assert {(row["round"], row["client"]): row["staleness"] for row in rows} == played.ledger.staleness
-    assert max(played.ledger.staleness.values()) > 0
+    assert played.ledger.mean_staleness() == sum(row["staleness"] for row in rows) / len(rows) > 0.0
     versions = [message.version for *_, message, _ in played.said if isinstance(message, Adapter)]
     assert versions
     assert set(played.trained) == set(play(site(place, method), tmp_path).trained)
