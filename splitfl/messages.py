@@ -20,7 +20,7 @@ class Control:
     `ask` is one of `begin` (a client enters round `round` and says how many steps it
     will make), `skip` (a client gives up a step that it had announced), `done` (an
     acknowledgement), `leave` (a client has finished), `join` (a client asks, and is told, with
-    which round it goes on; it says in `kept` after which it was last kept), `pass` (a client is not
+    which round it goes on; it says after which it was kept), `pass` (a client is not
     selected for round `round`), `away` (a client leaves for `steps` rounds, from `round` on) and `over` (a
     client that begins is told that the run has had its last round).
     """

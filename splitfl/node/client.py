@@ -1,7 +1,7 @@
 """The client's side of every road: drives a method's generator over a connection."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 from splitfl.checkpoint import Kept, Shelf
@@ -13,6 +13,9 @@ from splitfl.wire import Envelope, Refusal, decode, encode
 log = logging.getLogger(__name__)
 
 _UP_TO: Final = "up to"
+_TOLD: Final = "told"
+_AFTER: Final = "after "
+_MOST_DIGITS: Final = 10
 JOIN_LAP = -1
 """The lap of the question with which round to go on, which is no part of any round."""
 
@@ -80,8 +83,7 @@ class ClientNode:
         """
         self._round, self._lap = 0, JOIN_LAP
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap)
-        values = {"kept": _up_to(self._newest()), "told": int(is_told)}
-        ask = Control(ask="join", round=0, values=values)
+        ask = Control(ask="join", round=0, values={_TOLD: float(is_told)} | self._kept())
         told = self.reply(connection.request(encode(ask, envelope)))
         if not isinstance(told, Control) or told.ask != "join":
             raise WireError(f"client {self.client} asked where to go on and got {told!r:.60}")
@@ -124,16 +126,38 @@ class ClientNode:
             )
         return reply
 
-    def _newest(self, before: int | None = None) -> Kept | None:
-        """The last it has kept that can be read, after a round before this one if given."""
+    def _kept(self) -> dict[str, float]:
+        """What it can go back to, for `kept_before`."""
+        return {f"{_AFTER}{kept.round}": float(_up_to(kept)) for kept in self._readable()}
+
+    def _newest(self, before: int) -> Kept | None:
+        """The last it has kept that can be read, after a round before this one."""
+        return next(self._readable(before), None)
+
+    def _readable(self, before: int | None = None) -> Iterator[Kept]:
+        """What it has kept and can be read, after a round before this one if given, the last first."""
         if self._shelf is None:
-            return None
+            return
         for at in reversed([at for at in self._shelf.rounds() if before is None or at < before]):
             try:
-                return self._shelf.at(at)
+                kept = self._shelf.at(at)
             except ConfigError as error:
                 log.warning("client %d: %s", self.client, error)
-        return None
+            else:
+                yield kept
+
+
+def kept_before(asked: Control, round_index: int) -> int:
+    """Through which round a client that asks where to go on had been, in what it goes to for this round.
+
+    -1 for through none. Raises WireError where the question does not say it in whole numbers.
+    """
+    names = {name.removeprefix(_AFTER): value for name, value in asked.values.items() if name != _TOLD}
+    for name, value in names.items():
+        if not (name.isdecimal() and len(name) < _MOST_DIGITS and float(value).is_integer()):
+            raise WireError(f"a client must say after which rounds it was kept, got {name!r:.40}: {value!r}")
+    kept = {int(name): int(value) for name, value in names.items() if int(name) < round_index}
+    return kept[max(kept)] if kept else -1
 
 
 def _up_to(kept: Kept | None) -> int:

@@ -77,7 +77,7 @@ def _play_round(
 
 def _comes_back(node: ClientNode, station: Station, kept: int) -> None:
     node.go_to(kept + 1)
-    station.joins(node.client, kept)
+    station.joins(node.client, lambda _: kept)
 
 
 def _play_together(config: RunConfig, nodes: list[ClientNode], station: CellStation | PaceStation) -> None:

@@ -40,8 +40,11 @@ class Station(Protocol):
     def fail(self, error: Exception) -> None:
         """Ends every wait with this error."""
 
-    def joins(self, client: int, kept: int) -> int:
-        """The round with which this client, kept after round `kept`, goes on; waits until that is settled."""
+    def joins(self, client: int, kept: Callable[[int], int]) -> int:
+        """The round with which this client goes on; waits until that is settled.
+
+        `kept` says of the round through which one it had been in what it goes to for that.
+        """
 
     def lost(self, client: int, until: int | None = None) -> None:
         """This client is gone; the others go on without it until it joins again, or until round `until`."""
@@ -137,12 +140,13 @@ class LinkStation:
         """See Station."""
         return self._stand_ins.away
 
-    def joins(self, client: int, kept: int) -> int:
+    def joins(self, client: int, kept: Callable[[int], int]) -> int:
         """See Station."""
         self._joined[client] += 1
         round_index = self._stand_ins.joins(client)
-        if kept + 1 < round_index:  # one that is ahead has kept the round before, too
-            self._back[client] = kept
+        through = kept(round_index)
+        if through + 1 < round_index:
+            self._back[client] = through
         return round_index
 
     def lost(self, client: int, until: int | None = None) -> None:

@@ -7,10 +7,11 @@ having been told to has lost what it was in the middle of.
 
 import threading
 from collections import Counter
+from functools import partial
 
 from splitfl.errors import Again, WireError
 from splitfl.messages import Control
-from splitfl.node.client import JOIN_LAP
+from splitfl.node.client import JOIN_LAP, kept_before
 from splitfl.node.guard import Guard, refusal
 from splitfl.node.station import Answer, Station
 from splitfl.wire import decode, encode
@@ -78,7 +79,7 @@ class Switchboard:
             if not isinstance(asked, Control):
                 raise WireError(f"client {client} asks where to go on with a {type(asked).__name__}")
             line = self._line_for(client, is_told=bool(asked.values.get("told")))
-            round_index = line[1].joins(client, int(asked.values.get("kept", -1)))
+            round_index = line[1].joins(client, partial(kept_before, asked))
         except Exception as error:  # the run has failed while this client waited to come back
             return refusal(error)
         with self._condition:

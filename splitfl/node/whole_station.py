@@ -7,6 +7,7 @@ client that is lost, and cannot be gone on with.
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
 from splitfl.errors import ConfigError
@@ -93,7 +94,7 @@ class WholeStation(ABC, Generic[Pending]):
         """See Station: nobody, since such a run ends with the first that is lost."""
         return frozenset()
 
-    def joins(self, client: int, kept: int) -> int:
+    def joins(self, client: int, kept: Callable[[int], int]) -> int:
         """See Station."""
         return self._expected[client][0]
 

@@ -1,6 +1,7 @@
 """A run that is stopped anywhere and gone on with is the run that was never stopped."""
 
 import json
+import math
 import random
 import threading
 import time
@@ -14,10 +15,10 @@ import torch
 
 from splitfl.checkpoint import Shelf
 from splitfl.config import SurvivalConfig
-from splitfl.errors import Again, ConfigError, PeerLost
+from splitfl.errors import Again, ConfigError, PeerLost, WireError
 from splitfl.messages import Control
 from splitfl.node.build import Site
-from splitfl.node.client import ClientNode, run_client
+from splitfl.node.client import ClientNode, kept_before, run_client
 from splitfl.node.guard import Guard
 from splitfl.node.inproc import run_inproc
 from splitfl.node.run import Run
@@ -253,12 +254,12 @@ class Asked:
     """A server that hears the question where to go on, and says no more."""
 
     def __init__(self) -> None:
-        self.kept = -2.0
+        self.asked = Control(ask="nothing", round=0)
 
     def request(self, frame: bytes) -> bytes:
         asked, _ = decode(frame)
         assert isinstance(asked, Control)
-        self.kept = asked.values["kept"]
+        self.asked = asked
         raise PeerLost("cut")
 
 
@@ -273,7 +274,30 @@ def test_what_a_client_is_does_not_grow_younger_by_being_kept_again(place: Path,
     asked = Asked()
     with pytest.raises(PeerLost):
         nodes_of(site, tmp_path)[0].join(asked)
-    assert asked.kept == 0
+    assert [kept_before(asked.asked, round_index) for round_index in (0, 1, 4)] == [-1, 0, 0]
+
+
+def test_a_client_that_is_ahead_says_how_old_that_is_to_which_it_goes_back(
+    place: Path, tmp_path: Path
+) -> None:
+    site = site_of(place)
+    before = nodes_of(site, tmp_path)[0]
+    before.sit_out(0)
+    before.sit_out(1)  # keeps what it was after round 0, and dies
+    back = nodes_of(site, tmp_path)[0]
+    back.go_to(4)
+    back.sit_out(4)  # keeps after round 3 what it was after round 0
+    back.sit_out(5)  # the server dies, and its last checkpoint is of round 3
+    asked = Asked()
+    with pytest.raises(PeerLost):
+        back.join(asked)
+    assert [kept_before(asked.asked, round_index) for round_index in (4, 5)] == [0, 4]
+
+
+@pytest.mark.parametrize("values", [{"after x": 1.0}, {"after 3": 0.5}, {"kept": 1.0}, {"after 1": math.inf}])
+def test_a_question_where_to_go_on_in_another_language_is_refused(values: dict[str, float]) -> None:
+    with pytest.raises(WireError, match="a client must say after which rounds it was kept"):
+        kept_before(Control(ask="join", round=0, values=values), 4)
 
 
 def test_whoever_is_told_to_ask_again_is_not_lost(place: Path, tmp_path: Path) -> None:
