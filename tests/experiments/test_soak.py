@@ -96,7 +96,7 @@ PLAYED = Played(
     kills=1,
     deaths=2,
     memory=[
-        Memory(life=1, rounds_done=at, resident_bytes=10**8, files=9, threads=9) for at in range(0, 100, 5)
+        Memory(life=1, rounds_done=at, resident_bytes=10**8, files=9, threads=9) for at in range(0, 200, 5)
     ],
 )
 
