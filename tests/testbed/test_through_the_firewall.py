@@ -137,6 +137,23 @@ def test_one_port_grpc_passes(
     assert final == expected
 
 
+@pytest.mark.skipif(shutil.which("nft") is None, reason="the program nft is not installed")
+def test_one_port_grpc_passes_where_addresses_are_translated(
+    stack: ExitStack, place: Path, tmp_path: Path, expected: dict[str, Any]
+) -> None:
+    """The clients share the gateway's address, and from the server no way leads to their own."""
+    site = Site(stack, "open", place, tmp_path)
+    (tmp_path / "nat.nft").write_text(
+        "table ip nat {\n chain out {\n  type nat hook postrouting priority 100;\n"
+        "  oifname gpu0 masquerade\n }\n}\n"
+    )
+    site.lab.nodes["gateway"].run(["nft", "-f", str(tmp_path / "nat.nft")], 10)
+    site.lab.nodes["gpu"].run(["ip", "route", "delete", "default"], 10)
+    server = site.serve(GPU, 50051, name="grpc", secrets=str(place / "secrets"))
+    final = site.finish(server, f"{GPU}:50051", "--transport", "grpc", "--secrets", place / "secrets")
+    assert final == expected
+
+
 def test_rpc_over_the_overlay_passes(
     stack: ExitStack, place: Path, tmp_path: Path, expected: dict[str, Any]
 ) -> None:
