@@ -95,6 +95,8 @@ class RpcClient:
                     raise PeerLost(f"client {self._client} has left")
             reply = future.value()
         except RuntimeError as error:
+            if self._over.is_set():  # it was we who closed what this request was waiting on
+                raise PeerLost(f"client {self._client} has left") from None
             raise self._lost or self._gone(error) from None
         if isinstance(reply, str):
             self._obey(self._call(hear_beat, self._session))
