@@ -70,7 +70,7 @@ def load(path: Path) -> Inventory:
         raise ConfigError(f"{path}: {error}") from None
     try:
         return read(table)
-    except ConfigError as error:
+    except (ConfigError, ValueError) as error:  # a number of thousands of digits cannot even be shown
         raise ConfigError(f"{path}: {error}") from None
 
 
@@ -90,12 +90,16 @@ def read(table: Mapping[str, Any]) -> Inventory:
     broker = table.get("broker")
     if broker is not None:
         _check("broker", broker, ("address", "port"))
+        if "address" not in broker:
+            raise ConfigError("broker must have an address, got none")
     return Inventory(
         server=nodes[server],
         port=port,
         listen_port=_port("listen_port", table.get("listen_port", port)),
         clients=tuple(node for name, node in nodes.items() if name != server),
-        broker=(broker["address"], _port("broker.port", broker.get("port", 1883))) if broker else None,
+        broker=(broker["address"], _port("broker.port", broker.get("port", 1883)))
+        if broker is not None
+        else None,
     )
 
 

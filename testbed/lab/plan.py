@@ -101,7 +101,7 @@ def find(name: str) -> Plan:
         raise ConfigError(f"{path}: {error}") from None
     try:
         return read(path.stem, table)
-    except ConfigError as error:
+    except (ConfigError, ValueError) as error:  # a number of thousands of digits cannot even be shown
         raise ConfigError(f"{path}: {error}") from None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from splitfl.errors import ConfigError
+from testbed.doctor import inventory
 from testbed.lab import plan
 from testbed.lab.firewall import ruleset
 
@@ -81,3 +82,16 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("what = is this")
     with pytest.raises(ConfigError, match=r"x\.toml: Invalid value"):
         plan.find(str(tmp_path / "x.toml"))
+
+
+def test_a_number_that_is_too_long_to_be_shown_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "long.toml").write_text(f"[networks]\na = 0x{'f' * 5000}\n")
+    with pytest.raises(ConfigError, match=r"long\.toml: Exceeds the limit"):
+        plan.find(str(tmp_path / "long.toml"))
+
+
+def test_a_broker_without_an_address_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.toml"
+    path.write_text('server = "gpu"\n[broker]\nport = 1883\n[nodes.gpu]\n[nodes.radio]\n')
+    with pytest.raises(ConfigError, match=r"nodes\.toml: broker must have an address, got none"):
+        inventory.load(path)
