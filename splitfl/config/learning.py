@@ -67,11 +67,14 @@ class MethodConfig:
 class TrainConfig:
     """AdamW on either side (Loshchilov & Hutter, ICLR'19), and the seed of everything.
 
-    A training loss that is above `max_loss`, or no number, ends the run.
+    The clients' learning rates stay as they are (`constant`), or fall from round to round towards zero,
+    in a straight line (`linear`) or as half a `cosine` does (Loshchilov & Hutter, ICLR'17, equation 5,
+    without restarts). A training loss that is above `max_loss`, or no number, ends the run.
     """
 
     batch_size: int = 16
     head_lr: float = 1e-3
+    head_schedule: str = "constant"
     body_lr: float = 1e-3
     weight_decay: float = 0.0
     max_loss: float = 1e4
@@ -80,6 +83,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         at_least("train.batch_size", self.batch_size, 1)
         above("train.head_lr", self.head_lr, 0.0)
+        one_of("train.head_schedule", self.head_schedule, ("constant", "linear", "cosine"))
         above("train.body_lr", self.body_lr, 0.0)
         at_least("train.weight_decay", self.weight_decay, 0.0)
         above("train.max_loss", self.max_loss, 0.0)

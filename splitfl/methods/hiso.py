@@ -24,6 +24,7 @@ from torch import Tensor
 from splitfl.config import RunConfig
 from splitfl.errors import ConfigError
 from splitfl.federation.aggregate import Aggregator
+from splitfl.methods.rates import Decay, constant
 from splitfl.methods.walk import Directions, Walk
 from splitfl.methods.walker import refuse_estimate
 from splitfl.state import part, under
@@ -42,8 +43,9 @@ class HisoWalk(Walk):
         clients: int,
         lr: float,
         smooth: float,
+        decay: Decay = constant,
     ) -> None:
-        super().__init__(tensors, aggregator, seed, clients, lr)
+        super().__init__(tensors, aggregator, seed, clients, lr, decay)
         self._smooth = smooth
         self._curvature = {name: torch.ones_like(tensor) for name, tensor in tensors.items()}
 

@@ -10,6 +10,7 @@ from splitfl.config import TrainConfig
 from splitfl.federation.aggregate import Aggregator
 from splitfl.low_rank import RESIDUAL_A, RESIDUALS, B, extended, residuals
 from splitfl.messages import Adapter, Control, Message, Reply
+from splitfl.methods.rates import Decay, constant
 from splitfl.methods.seam import ClientRound
 from splitfl.partition.cost import Cost, cost
 from splitfl.partition.cut import Piece
@@ -20,7 +21,8 @@ class Learner:
     """A client's piece and its AdamW, whose moments live as long as the client does.
 
     `above` is a second piece that learns with the first, at the body's rate; in messages
-    its tensors' names begin with `prefix`.
+    its tensors' names begin with `prefix`. In a round both rates are multiplied by that
+    round's `decay`.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Learner:
         train: TrainConfig,
         above: Piece | None = None,
         prefix: str = "",
+        decay: Decay = constant,
     ) -> None:
         self.piece = piece
         self._above = above
@@ -50,6 +53,8 @@ class Learner:
             self._optimiser.add_param_group({"params": list(self._of_above.values()), "lr": train.body_lr})
             assert self._parameters.keys().isdisjoint(self._of_above)
             self._parameters |= self._of_above
+        self._decay = decay
+        self._rates = [group["lr"] for group in self._optimiser.param_groups]
 
     def round(self, round_index: int, messages: int, steps: Generator[Message, Reply, int]) -> ClientRound:
         """A client's round: it begins, takes its steps, which come to so many samples, and sends its work in.
@@ -73,6 +78,8 @@ class Learner:
             self._version = reply.version
         for name, parameter in self._parameters.items():
             parameter.requires_grad_(self._aggregator.trains(name, round_index))
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * self._decay(round_index)
         self._costs.clear()
 
     def cost(self, shape_BT: Sequence[int], piece: Piece | None = None) -> Cost:

@@ -24,6 +24,7 @@ from splitfl.methods.hosl import HoslClient, HoslServer
 from splitfl.methods.hybrid import HybridClient, HybridServer
 from splitfl.methods.learner import Learner
 from splitfl.methods.mu_splitfed import MuClient, MuServer
+from splitfl.methods.rates import decay
 from splitfl.methods.seam import ClientMethod, Pieces, ServerMethod
 from splitfl.methods.sfl_v1 import SflV1Server
 from splitfl.methods.sfl_v2 import SflClient, SflServer
@@ -178,11 +179,13 @@ def spry_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig)
     values = _values(whole)
     own = Slice(aggregator(config.federation.aggregator), list(values), batches.client, clients)
     moving = Walk(values, own, train.seed, clients, train.head_lr)
-    return SpryClient(Learner(whole, own, train), moving, batches, steps, config.method.perturbations)
+    learner = Learner(whole, own, train, decay=decay(config))
+    return SpryClient(learner, moving, batches, steps, config.method.perturbations)
 
 
 def _learner(piece: Piece, config: RunConfig, above: Piece | None = None, prefix: str = "") -> Learner:
-    return Learner(piece, aggregator(config.federation.aggregator), config.train, above, prefix)
+    rule = aggregator(config.federation.aggregator)
+    return Learner(piece, rule, config.train, above, prefix, decay(config))
 
 
 def _body(pieces: Pieces, config: RunConfig) -> Body:
@@ -231,7 +234,7 @@ def _history_of(moving: Walk, config: RunConfig) -> History:
 def _hiso_walk(values: dict[str, Tensor], config: RunConfig) -> HisoWalk:
     federation, train = config.federation, config.train
     rule, smooth = aggregator(federation.aggregator), config.method.hessian_smooth
-    return HisoWalk(values, rule, train.seed, federation.clients, train.head_lr, smooth)
+    return HisoWalk(values, rule, train.seed, federation.clients, train.head_lr, smooth, decay(config))
 
 
 def _pool_walk(piece: Piece, config: RunConfig) -> PoolWalk:

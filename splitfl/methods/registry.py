@@ -47,7 +47,8 @@ def as_client(config: RunConfig, client: int) -> RunConfig:
 
 _FACTORS: Final = frozenset({"rolora", "ffa", "mean"})
 _PRODUCTS: Final = frozenset({"stack", "fedex", "svd"})
-_LEARNS: Final = frozenset({"adapter.head", "train.head_lr", "federation.aggregator"})
+_STEPS: Final = frozenset({"adapter.head", "train.head_lr", "federation.aggregator"})
+_LEARNS: Final = _STEPS | {"train.head_schedule"}
 _BODY: Final = frozenset({"train.body_lr"})
 _UPLOADS: Final = _LEARNS | {
     "federation.client_ranks",
@@ -188,7 +189,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.fedkseed_client,
         server=making.fedkseed_server,
         citations=("fedkseed", "mezo", "lora"),
-        reads=_LEARNS | _ESTIMATE | {"method.derivative", "method.pool"},
+        reads=_STEPS | _ESTIMATE | {"method.derivative", "method.pool"},
         refuse=refuse_estimate,
         aggregators=_FACTORS | {"seed-scalar"},
         holds=("head", "body"),

@@ -49,6 +49,7 @@ class Method:
 _LEARNT: Final = (
     "adapter.head",
     "train.head_lr",
+    "train.head_schedule",
     "train.body_lr",
     "federation.aggregator",
     "federation.client_ranks",

@@ -16,6 +16,7 @@ from splitfl.errors import WireError
 from splitfl.federation.aggregate import Aggregator, aggregator
 from splitfl.messages import Scalars
 from splitfl.methods.directions import direction
+from splitfl.methods.rates import Decay, constant, decay
 
 Directions = Mapping[str, Tensor]
 """A sign for every element of every tensor that a round trains, by the tensor's name."""
@@ -52,16 +53,24 @@ class Walk:
 
     A step has P slopes v_p, the loss's derivatives along its directions u_p, and goes by
     -lr / P * sum of v_p u_p: stochastic gradient descent with the estimated gradient.
+    In a round lr is multiplied by that round's `decay`.
     """
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], aggregator: Aggregator, seed: int, clients: int, lr: float
+        self,
+        tensors: Mapping[str, Tensor],
+        aggregator: Aggregator,
+        seed: int,
+        clients: int,
+        lr: float,
+        decay: Decay = constant,
     ) -> None:
         self.tensors = tensors
         self._aggregator = aggregator
         self._seed = seed
         self._clients = clients
         self._lr = lr
+        self._decay = decay
 
     def names(self, round_index: int) -> list[str]:
         """The tensors that this round trains."""
@@ -89,11 +98,10 @@ class Walk:
 
     def step(self, client: int, round_index: int, step: int, slopes_P: Tensor) -> None:
         """One step of descent by these slopes; a slope of zero is no move."""
+        lr = self._lr * self._decay(round_index)
         for perturbation, slope in enumerate(slopes_P.tolist()):
             if slope:
-                self.move(
-                    self.draw(client, round_index, step, perturbation), -self._lr / len(slopes_P) * slope
-                )
+                self.move(self.draw(client, round_index, step, perturbation), -lr / len(slopes_P) * slope)
 
     def replay(self, scalars: Scalars, version: int) -> int:
         """Makes all clients' steps of one or more rounds from `version` on; returns the round to come.
@@ -132,4 +140,5 @@ class Walk:
 def walk(tensors: Mapping[str, Tensor], config: RunConfig) -> Walk:
     """The walk that every node of a run makes alike, from these tensors on."""
     federation, train = config.federation, config.train
-    return Walk(tensors, aggregator(federation.aggregator), train.seed, federation.clients, train.head_lr)
+    rule = aggregator(federation.aggregator)
+    return Walk(tensors, rule, train.seed, federation.clients, train.head_lr, decay(config))
