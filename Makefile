@@ -66,6 +66,7 @@ clean: ## remove the virtual environment, caches and build output; runs/ stays
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("splitfl needs Python 3.11 or newer and $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.11")'
+	@test "$(VENV)" = .venv -o ! -e "$(VENV)" || { echo "$(VENV) is there and was not made here: name one that is not there yet, or remove it"; exit 1; }
 	@echo "[1/4] a virtual environment in $(VENV), with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@touch $@

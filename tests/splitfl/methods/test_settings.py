@@ -26,6 +26,7 @@ OTHERS: dict[str, Any] = {
     "federation.clip_norm": 2.0,
     "federation.server_optimiser": "yogi",
     "federation.server_lr": 0.5,
+    "train.head_schedule": "cosine",
 }
 PARTNERS = {
     "trim": {"robust": "trimmed-mean"},

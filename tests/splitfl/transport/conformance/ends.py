@@ -5,12 +5,19 @@ PyTorch RPC carries one run a process, and only a process can be killed.
 
 import multiprocessing
 import os
+import signal
+import socket
+import stat
+import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final
+
+import psutil
 
 from splitfl.config import TransportConfig
 from splitfl.transport.registry import Joining, transport
@@ -105,6 +112,34 @@ class Client:
             self._end.leave()
             return str(asked.exception(_PATIENCE_S))
 
+    def break_amid(self, frame: bytes, phase: str, after_bytes: int) -> bool:
+        """Breaks every connection of this process while a request is under way, amid the `request`, in the
+        `wait` for its answer or amid the `answer`, once so many bytes have gone through; whether what was
+        answered is the frame. Raises what the request ended with."""
+        with ThreadPoolExecutor(1) as pool:
+            asked = self._under_way(pool, frame, phase, after_bytes)
+            for connection in _connections():
+                with suppress(OSError):  # closed by its owner in between
+                    connection.shutdown(socket.SHUT_RDWR)  # of the connection, whoever has it open
+                connection.close()
+            return asked.result(_PATIENCE_S) == frame
+
+    def die_amid(self, frame: bytes, after_bytes: int) -> None:
+        """Kills this process amid a request."""
+        with ThreadPoolExecutor(1) as pool:
+            self._under_way(pool, frame, "request", after_bytes)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _under_way(
+        self, pool: ThreadPoolExecutor, frame: bytes, phase: str, after_bytes: int
+    ) -> Future[bytes]:
+        before = _carried(phase)
+        asked = pool.submit(self._end.request, frame)
+        while _carried(phase) - before < after_bytes and not asked.done():
+            time.sleep(1e-4)
+        assert not asked.done(), "the request was over too early"
+        return asked
+
 
 class Far:
     """Something of the above in a process of its own: called by `call`, ended by `kill`."""
@@ -128,6 +163,18 @@ class Far:
         self.process.kill()
         self.process.join(10)
 
+    def sleep(self) -> None:
+        """It does nothing any more, and its connections stand."""
+        os.kill(self.process.pid or 0, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """It goes on."""
+        os.kill(self.process.pid or 0, signal.SIGCONT)
+
+    def held_bytes(self) -> int:
+        """The memory that it has."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
     def _result(self) -> Any:
         if not self._pipe.poll(_PATIENCE_S):
             raise AssertionError("a process of a test was silent")
@@ -135,6 +182,30 @@ class Far:
         if error is not None:
             raise error
         return result
+
+
+def _connections() -> list[socket.socket]:
+    """This process's TCP connections to others, each once more: a library may have one with itself."""
+    peers: dict[socket.socket, object] = {}
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):  # it may have been closed in between, or go nowhere
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                one = socket.socket(fileno=os.dup(number))
+                if one.family in (socket.AF_INET, socket.AF_INET6):
+                    peers[one] = one.getpeername()
+    own = {one.getsockname() for one in peers}
+    return [one for one, peer in peers.items() if peer not in own]
+
+
+def _carried(phase: str) -> int:
+    """Bytes that have come in over all of them, or where no answer is waited for, that were acknowledged."""
+    carried = 0
+    for connection in _connections():
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)  # tcp_info of linux/tcp.h
+        acknowledged, received = struct.unpack_from("=QQ", info, 120)
+        carried += received if phase == "answer" else acknowledged
+        connection.close()
+    return carried
 
 
 def _perform(pipe: Any, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
