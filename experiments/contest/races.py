@@ -1,9 +1,11 @@
 """Runs every entrant with every seed: side by side in processes, each in a folder of its own, none twice."""
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def races(entrants: Iterable[Entrant], seeds: Sequence[int], out: Path) -> list[
 def run_all(todo: Sequence[Race], jobs: int, on_done: Callable[[Race, str | None], None]) -> None:
     """Runs what has not been run, `jobs` at a time; `on_done` hears of each, and why one failed.
 
-    A race that was cut short starts anew. Ending this process ends them all.
+    A race that was cut short starts anew. Ending this process ends them all, in whatever way it ends.
     """
     left = []
     for race in todo:
@@ -57,7 +59,8 @@ def run_all(todo: Sequence[Race], jobs: int, on_done: Callable[[Race, str | None
             on_done(race, None)
         else:
             left.append(race)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool:
         waiting = {pool.submit(_run, as_dict(race.config), str(race.folder)): race for race in left}
         try:
             for done in as_completed(waiting):
@@ -67,6 +70,18 @@ def run_all(todo: Sequence[Race], jobs: int, on_done: Callable[[Race, str | None
             for process in list((pool._processes or {}).values()):
                 process.terminate()
             raise
+
+
+def end_with_parent() -> None:
+    """This process ends when the one that started it has ended, though it was killed without a word."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def _run(table: Mapping[str, Any], folder: str) -> str | None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from experiments.contest import pictures, reaching
@@ -23,6 +24,7 @@ from splitfl.node.build import Site
 from tests.command import Start, splitfl
 from tests.splitfl import toy
 from tests.splitfl.driver import play
+from tests.testbed.waiting import is_learning, until
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
@@ -238,6 +240,20 @@ def test_a_comparison_runs_everybody_once(preset: Path, start: Start, tmp_path: 
     other = splitfl(start, tmp_path, *words, "--set", "federation.local_steps=2")
     assert other.code() == 2
     assert "holds a run of other settings" in other.complained()
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_killed_leaves_nobody_at_work(
+    preset: Path, start: Start, tmp_path: Path
+) -> None:
+    words: list[str | Path] = ["compare", "--methods", "sfl-v2", "--preset", preset, "--jobs", "2"]
+    words += ["--set", "federation.rounds=60", "--out", tmp_path / "runs"]
+    command = splitfl(start, tmp_path, *words)
+    until(lambda: is_learning(tmp_path / "runs"))
+    workers = psutil.Process(command.process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    command.process.kill()
+    assert not psutil.wait_procs(workers, timeout=10)[1]
 
 
 def test_bytes_until_a_metric_are_those_of_the_first_round_that_has_it(folder: Path, tmp_path: Path) -> None:

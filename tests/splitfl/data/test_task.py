@@ -34,7 +34,9 @@ def _configured(name: str, write: Write) -> TaskConfig:
     return TaskConfig(name=name, data=str(write("a.tsv", rows)), limit=50, eval_limit=10)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if "stdlib" in name else []) for name in TASKS]
+)
 def test_every_task_loads_and_keeps_its_limits(name: str, write: Write) -> None:
     config = _configured(name, write)
     task = load_task(config)

@@ -97,6 +97,10 @@ def said_by(played: Played, client: int, round_index: int) -> list[tuple[Message
     ]
 
 
+LONG = ("hosl", "heron", "mu-splitfed", "hiso", "fedkseed", "spry")
+EVERY = [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in METHODS]
+
+
 def expected(signature: Signature, round_index: int) -> list[tuple[type, type]]:
     begins = [signature.later if round_index else signature.begins]
     return begins + list(signature.step) * STEPS + ([signature.ends] if signature.ends else [])
@@ -116,7 +120,7 @@ def test_every_method_has_a_signature() -> None:
     assert SIGNATURES.keys() == METHODS.keys()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_method_says_and_hears_what_its_signature_names(name: str, place: Path, tmp_path: Path) -> None:
     played = play(site(place, name), tmp_path)
     for client in range(2):
@@ -144,7 +148,7 @@ def test_a_method_answers_only_what_it_knows(name: str, place: Path) -> None:
             server.compute(FIRST, message)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EVERY)
 def test_what_a_server_has_learnt_fits_the_model_and_a_checkpoint(
     name: str, place: Path, tmp_path: Path
 ) -> None:

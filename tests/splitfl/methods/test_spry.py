@@ -64,6 +64,7 @@ def test_a_slice_obeys_the_rule_of_aggregation() -> None:
     assert [one.trains("a.lora_B.weight", at) for at in range(2)] == [True, False]
 
 
+@pytest.mark.slow
 def test_the_mean_over_directions_is_the_gradient(place: Path) -> None:
     """Each slope is <gradient, u> exactly, so the mean of v u has a relative squared error of (d - 1) / P."""
     one = site(place, clients=1)
@@ -85,6 +86,7 @@ def test_the_mean_over_directions_is_the_gradient(place: Path) -> None:
     assert error == pytest.approx((len(truth) - 1) / directions, rel=0.25)
 
 
+@pytest.mark.slow
 def test_clients_send_their_own_slices_alone(place: Path, tmp_path: Path) -> None:
     played = play(site(place, clients=3), tmp_path)
     for round_index in range(2):

@@ -124,6 +124,7 @@ def adapter_settings(folder: Path) -> dict[str, Any]:
     return {**settings, "target_modules": sorted(settings["target_modules"])}
 
 
+@pytest.mark.slow
 def test_rpc_is_the_same_road(travelled: Any, tmp_path: Path) -> None:
     hard = {"method": {"in_flight": 2}, "link": LOSSY, "federation": {"clients": 2, "rounds": 3}}
     events, summary = travelled("inproc", **hard)

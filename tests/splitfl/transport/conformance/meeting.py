@@ -14,8 +14,8 @@ MIB = 1 << 20
 everywhere = pytest.mark.parametrize("place", ALL, indirect=True)
 but_for_rpc = pytest.mark.parametrize("place", NOT_RPC, indirect=True)
 where_broken_connections_are_gone_on_from = pytest.mark.parametrize("place", RESUMING, indirect=True)
-"""For what a relay in between does. RPC's connections lead to ports that nobody can stand in for, and are
-never gone on from: how they break, by their own processes' doing, is shown of every transport beside these."""
+"""For what a relay in between does. RPC's connections lead to ports that nobody can stand in for and are
+never gone on from: what breaks by the doing of its own process is shown of every transport beside these."""
 
 
 def go(server: Any, *clients: Any) -> None:
