@@ -39,6 +39,11 @@ WITH = click.option(
     help="Say too how many bytes each had sent when it was so good (0.9: accuracy 90 %).",
 )
 @click.option(
+    "--at",
+    metavar="KIND=AMOUNT",
+    help="Say too how good each was when it had spent so much: bytes=50MB, airtime=60s or energy=5J.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), help="The folder for runs, or the page of given ones."
 )
 @SET
@@ -55,6 +60,7 @@ def compare(
     jobs: int,
     max_rounds: int | None,
     until: float | None,
+    at: str | None,
     out: Path | None,
     overrides: tuple[str, ...],
     own: tuple[str, ...],
@@ -88,6 +94,7 @@ def compare(
         out or Path("runs"),
         as_json,
         until,
+        at,
     )
 
 

@@ -30,16 +30,19 @@ class Budget:
     most: float
 
     def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} of {self.shown(self.most)}"
+
+    def shown(self, amount: float) -> str:
+        """So much of its kind, for a person."""
         match self.kind:
             case "bytes" | "client_memory":
-                shown = bytes_text(self.most)
+                return bytes_text(amount)
             case "airtime":
-                shown = seconds_text(self.most)
+                return seconds_text(amount)
             case "energy":
-                shown = scaled(self.most, "J")
+                return scaled(amount, "J")
             case _:
-                shown = f"{self.most:g}"
-        return f"{self.kind.replace('_', ' ')} of {shown}"
+                return f"{amount:g}"
 
 
 @dataclass(frozen=True, kw_only=True)

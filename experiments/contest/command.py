@@ -13,6 +13,7 @@ from rich.table import Table
 
 from experiments import presets
 from experiments.contest import pictures, reaching
+from experiments.contest import within as spending
 from experiments.contest.budget import Budget, parse_budget
 from experiments.contest.entrants import (
     Entrant,
@@ -25,6 +26,7 @@ from experiments.contest.entrants import (
 from experiments.contest.races import Race, races, run_all
 from experiments.contest.reaching import reached
 from experiments.contest.standing import Standing, as_json, as_table, metric_with_margin, standings
+from experiments.contest.within import check_spendable, within
 from experiments.quantities import bytes_text, flops_text, scaled, seconds_text
 from experiments.report.drawing import house_style
 from experiments.report.pages import render
@@ -47,12 +49,23 @@ def compare(
     out: Path,
     as_json_too: bool,
     until: float | None = None,
+    at: str | None = None,
 ) -> None:
     """See the command `compare`."""
     console = Console(stderr=True)
     bounds = [parse_budget(text) for text in budgets]
+    amount = parse_budget(at) if at is not None else None
+    if amount is not None:
+        check_spendable(amount)
     entrants, excluded = _entered(
-        console, preset, methods, overrides, own, bounds, most_rounds, every_round=until is not None
+        console,
+        preset,
+        methods,
+        overrides,
+        own,
+        bounds,
+        most_rounds,
+        every_round=until is not None or at is not None,
     )
     if not entrants:
         reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
@@ -66,8 +79,18 @@ def compare(
     if not found:
         raise PeerLost(f"every run failed; the first said: {next(iter(failed.values()))}")
     page = _write(out, found, todo, entrants, excluded, name, bounds)
-    rows = reached(found, todo, until) if until is not None else []
-    _show(found, excluded, failed, page, as_json_too, rows, until or 0.0)
+    metric = found[0].metric
+    more: list[Table] = []
+    told: dict[str, Any] = {}
+    if until is not None:
+        rows = reached(found, todo, until)
+        more.append(reaching.as_table(rows, metric, until))
+        told["reached"] = reaching.as_json(rows)
+    if amount is not None:
+        spent = within(found, todo, amount)
+        more.append(spending.as_table(spent, metric, amount))
+        told["within"] = spending.as_json(spent)
+    _show(found, excluded, failed, page, as_json_too, more, told)
 
 
 def plan(
@@ -225,24 +248,25 @@ def _show(
     failed: dict[str, str],
     page: Path,
     as_json_too: bool,
-    rows_reached: Sequence[reaching.Reached],
-    until: float,
+    more: Sequence[Table],
+    told: Mapping[str, Any],
 ) -> None:
+    """`more` are tables that were asked for beside the first, and `told` what a script is told of them."""
     if as_json_too:
         rows = {
             "standings": as_json(found),
             "excluded": as_rows(excluded),
             "failed": failed,
             "page": str(page),
-            "reached": reaching.as_json(rows_reached),
+            **told,
         }
         click.echo(json.dumps(rows, indent=2))
         return
     console = _wide()
     console.print(as_table(found))
-    if rows_reached:
+    for table in more:
         console.print()
-        console.print(reaching.as_table(rows_reached, found[0].metric, until))
+        console.print(table)
     for label, reason in {**as_rows(excluded), **failed}.items():
         console.print(f"{label}: {reason}", style="yellow", markup=False, soft_wrap=True)
     console.print(str(page), highlight=False, soft_wrap=True)

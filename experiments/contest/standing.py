@@ -44,11 +44,16 @@ class Standing:
 
     @property
     def margin(self) -> float | None:
-        """Half of Student's 95 % interval, t(0.975, n - 1) s / sqrt(n), for normal seeds; None for one."""
-        count = len(self.values)
-        if count < 2:
-            return None
-        return float(student.ppf(0.975, count - 1)) * stdev(self.values) / math.sqrt(count)
+        """See margin_of."""
+        return margin_of(self.values)
+
+
+def margin_of(values: Sequence[float]) -> float | None:
+    """Half of Student's 95 % interval, t(0.975, n - 1) s / sqrt(n), for normal seeds; None for one."""
+    count = len(values)
+    if count < 2:
+        return None
+    return float(student.ppf(0.975, count - 1)) * stdev(values) / math.sqrt(count)
 
 
 def standings(entrants: Sequence[Entrant], run: Sequence[Race]) -> list[Standing]:
@@ -112,11 +117,16 @@ def as_table(found: Sequence[Standing]) -> Table:
 
 
 def metric_with_margin(one: Standing) -> str:
+    """See with_margin."""
+    return with_margin(one.metric, one.mean, one.margin)
+
+
+def with_margin(metric: str, mean: float, margin: float | None) -> str:
     """`85.4 % +- 0.3`."""
-    shown, margin = metric_text(one.metric, one.mean), one.margin
+    shown = metric_text(metric, mean)
     if margin is None:
         return shown
-    return f"{shown} ± {100 * margin:.1f}" if one.metric == "accuracy" else f"{shown} ± {margin:.3f}"
+    return f"{shown} ± {100 * margin:.1f}" if metric == "accuracy" else f"{shown} ± {margin:.3f}"
 
 
 def as_json(found: Sequence[Standing]) -> list[dict[str, Any]]:

@@ -8,11 +8,13 @@ import psutil
 import pytest
 
 from experiments.contest import pictures, reaching
+from experiments.contest import within as spending
 from experiments.contest.budget import Budget, parse_budget, plan_within
 from experiments.contest.entrants import ALWAYS, Entrant, Excluded, enter, labels_of, settings_by_label
 from experiments.contest.races import Race
 from experiments.contest.reaching import reached
 from experiments.contest.standing import Standing, metric_with_margin, pareto
+from experiments.contest.within import within
 from experiments.report.drawing import canvas
 from experiments.report.tally import curve
 from experiments.runfolder import read_run
@@ -230,9 +232,14 @@ def test_a_comparison_runs_everybody_once(preset: Path, start: Start, tmp_path: 
     assert all(f"By {what}" in page for what in ("bytes", "airtime", "energy", "memory"))
     assert (folder / "comparison.png").stat().st_size > 0
 
-    again = splitfl(start, tmp_path, *words)
+    (row,) = [row for row in rows if row["label"] == "sfl-v2"]
+    half = int(0.6 * (row["bytes_up"] + row["bytes_down"]))
+    again = splitfl(start, tmp_path, *words, "--at", f"bytes={half}B")
     assert again.code() == 0, again.complained()
-    assert again.said() == first.said()
+    spent = {row["label"]: row for row in again.said().pop("within")}
+    assert spent.keys() == set(labels)
+    assert (spent["sfl-v2"]["rounds"], spent["frozen"]["rounds"]) == (1, 2)
+    assert {key: value for key, value in again.said().items() if key != "within"} == first.said()
     assert written == {
         label: (folder / label / "seed-1" / "summary.json").stat().st_mtime_ns for label in labels
     }
@@ -269,3 +276,28 @@ def test_bytes_until_a_metric_are_those_of_the_first_round_that_has_it(folder: P
     assert never.mean is None
     table = reaching.as_table(sorted([never, first], key=lambda row: row.mean is None), "accuracy", 0.5)
     assert [list(column.cells) for column in table.columns][1][1] == "not reached"
+
+
+def test_what_was_reached_within_an_amount_is_the_last_measurement_that_it_allows(
+    folder: Path, tmp_path: Path
+) -> None:
+    config = toy.config(folder, link=LINK)
+    run_once(config, tmp_path / "run")
+    spent = curve(read_run(tmp_path / "run"), "accuracy", "bytes")
+    race = Race(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
+    one = made_up("sfl-v2", (0.5,), 1)
+    amounts = (spent.xs[0] - 1, spent.xs[0], spent.xs[1] - 1, 10 * spent.xs[-1])
+    rows = [within([one], [race], Budget(kind="bytes", most=amount))[0] for amount in amounts]
+    never, first, still, all_of_it = rows
+    assert (never.values, never.mean, never.rounds) == ((None,), None, 0)
+    assert first == still
+    assert (first.values, first.spent, first.rounds) == ((spent.ys[0],), (spent.xs[0],), 1)
+    assert (all_of_it.values, all_of_it.spent) == ((spent.ys[-1],), (spent.xs[-1],))
+    table = spending.as_table([first, never], "accuracy", Budget(kind="bytes", most=1e6))
+    assert [list(column.cells) for column in table.columns][1][1] == "not measured in time"
+
+
+@pytest.mark.parametrize("kind", ["steps", "client_memory"])
+def test_what_is_not_spent_as_a_run_goes_is_refused(kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"at '{kind}'.*have airtime, bytes, energy"):
+        spending.check_spendable(Budget(kind=kind, most=1.0))
