@@ -5,34 +5,35 @@ on only while nobody is at work: every client has sent something or waits for it
 the server has nothing to do. Whatever is sent then is sent later than all that was decided.
 There is nothing to guess and nothing to take back, and the same messages have the same fates
 on every road (a conservative simulation: Fujimoto, CACM 33(10), 1990, with no lookahead).
+
+When a round ends something is always under way: the last answers, and the first messages of
+clients that had theirs. A run that is gone on with has them under way again. An answer lands then
+without a word, since its client knows it; a message is said once more, and is not sent again.
 """
 
-from dataclasses import dataclass
-from typing import Final, Protocol
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
-from channel.link import Delivery, Transfer
-from splitfl.errors import Undelivered, WireError
+import numpy as np
+import torch
+from torch import Tensor
+
+from channel.link import Transfer
+from splitfl.errors import ConfigError, Undelivered, WireError
 from splitfl.federation.turns import Turns
-from splitfl.messages import Control
+from splitfl.messages import Control, Message
 from splitfl.methods.seam import Ticket
-from splitfl.node.air import Arrival, Departure, crossed
+from splitfl.node.air import Arrival, Departure, Load, crossed
 from splitfl.node.desk import Answering, Desk, Posted
+from splitfl.node.retold_cell import Cell, RetoldCell
 from splitfl.node.station import Answer
 from splitfl.node.whole_station import WholeStation
+from splitfl.state import State, numbered, part, tensor_in, under
+from splitfl.wire import decode
 
 MAX_WAIT_S: Final = 300.0
 """Virtual time after which a message that is still not there never will be."""
-
-
-class Cell(Protocol):
-    """A cell in virtual time; see `channel.engine.Engine`."""
-
-    @property
-    def now_s(self) -> float: ...
-
-    def submit(self, transfer: Transfer) -> None: ...
-
-    def advance(self, until_s: float, *, to_first: bool = False) -> list[tuple[Transfer, Delivery]]: ...
 
 
 @dataclass(kw_only=True, eq=False)
@@ -55,23 +56,75 @@ class CellStation(WholeStation[_Pending]):
 
     def __init__(self, desk: Desk, cell: Cell, seed: int, clients: int, power_w: float) -> None:
         super().__init__(desk, clients, "a run over link.scenario")
-        self._cell = cell
+        self._cell = RetoldCell(cell)
         self._seed = seed
         self._power_w = power_w
         self._begun: set[int] = set()
         self._turns = Turns(seed, 0, clients, 0)
         self._order = self._begins()
         self._place = 0
+        self._returning: dict[int, Answering] = {}  # answers of before, which their clients know
+        self._early: dict[int, tuple[Posted, Answer]] = {}  # what these say once they have landed
+        self._sent: dict[int, tuple[Departure, Arrival | None]] = {}  # messages of before, not said again yet
 
     @property
     def _round(self) -> int:
         return self._turns.round_index
 
+    def state(self) -> State:
+        """See Station. To be taken as a round ends: the next one has begun for nobody here."""
+        held: dict[str, Tensor] = {"next": torch.tensor([self._round + 1, self._turns.base + self._place])}
+        for client, one in self._pending.items():
+            departure = one.answering.departure if one.answering is not None else one.departure
+            frame = one.answering.frame if one.answering is not None else b""
+            held |= under(f"under_way.{client}", {"departure": _written(departure), "frame": _bytes(frame)})
+        return held | under("desk", self._desk.state()) | under("cell", self._cell.state())
+
+    def restore(self, state: State) -> None:
+        """See Station."""
+        self._desk.restore(part(state, "desk"))
+        delivered = self._cell.restore(part(state, "cell"))
+        round_index, base = tensor_in(state, "next").tolist()
+        self._turns = Turns(self._seed, round_index, self._clients, base)
+        self._expected = dict.fromkeys(range(self._clients), (round_index, 0))
+        for client, one in numbered(part(state, "under_way")).items():
+            departure, frame = _departure(one), tensor_in(one, "frame").numpy().tobytes()
+            if frame:
+                reply, envelope = decode(frame)
+                assert isinstance(reply, Message)
+                self._returning[client] = Answering(
+                    envelope=envelope, reply=reply, frame=frame, departure=departure
+                )
+            else:
+                transfer = departure.transfer
+                delivery = delivered.get((client, transfer.direction, transfer.sequence))
+                arrival = crossed(departure, delivery, self._power_w) if delivery is not None else None
+                self._sent[client] = departure, arrival
+
     def _take(self, posted: Posted, answer: Answer) -> None:
         self._expect(posted)
+        client = posted.envelope.client
+        if client in self._returning:
+            self._early[client] = posted, answer
+        elif client in self._sent:
+            departure, arrival = self._sent.pop(client)
+            if departure.load != self._desk.load(posted):
+                raise WireError(
+                    f"client {client} says something else than it had said before the run stopped"
+                )
+            self._pending[client] = _Pending(
+                posted=posted, departure=departure, answer=answer, arrival=arrival
+            )
+        else:
+            self._depart(posted, answer)
+
+    def _depart(self, posted: Posted, answer: Answer) -> None:
         departure = self._desk.leaves(posted, self._cell.now_s)
         self._pending[posted.envelope.client] = _Pending(posted=posted, departure=departure, answer=answer)
         self._cell.submit(departure.transfer)
+
+    def _owing(self) -> bool:
+        return len(self._pending) + len(self._early) + len(self.left) < self._clients
 
     def _expect(self, posted: Posted) -> None:
         envelope, message = posted.envelope, posted.message
@@ -91,7 +144,7 @@ class CellStation(WholeStation[_Pending]):
 
     def _go_on(self) -> None:
         """Until somebody has to work who is not here: serves what has come, lets time pass for the rest."""
-        while self._failure is None and self._pending and not self._owing():
+        while self._failure is None and (self._pending or self._early) and not self._owing():
             if not self._serve_next():
                 self._let_time_pass()
 
@@ -139,7 +192,7 @@ class CellStation(WholeStation[_Pending]):
         if not under_way:
             raise WireError("every client has sent a message whose turn is not next")
         first_s = min(departure.transfer.start_s for departure in under_way.values())
-        over = self._cell.advance(max(self._cell.now_s, first_s) + MAX_WAIT_S, to_first=True)
+        over = self._cell.advance(max(self._cell.now_s, first_s) + MAX_WAIT_S)
         if not over:
             waiting = ", ".join(map(str, sorted(under_way)))
             raise Undelivered(
@@ -147,6 +200,11 @@ class CellStation(WholeStation[_Pending]):
                 "it is out of reach in link.scenario, or too much for it"
             )
         for transfer, delivery in over:
+            if transfer.client in self._returning:
+                known = self._returning.pop(transfer.client)
+                self._desk.landed(known, crossed(known.departure, delivery, self._power_w))
+                self._depart(*self._early.pop(transfer.client))
+                continue
             pending = self._pending[transfer.client]
             if pending.answering is None:
                 pending.arrival = crossed(pending.departure, delivery, self._power_w)
@@ -155,11 +213,12 @@ class CellStation(WholeStation[_Pending]):
                 self._reply(transfer.client, self._desk.landed(pending.answering, arrival))
 
     def _under_way(self) -> dict[int, Departure]:
-        return {
+        under_way = {
             client: one.answering.departure if one.answering is not None else one.departure
             for client, one in self._pending.items()
             if one.arrival is None
         }
+        return under_way | {client: one.departure for client, one in self._returning.items()}
 
     def _reply(self, client: int, frame: bytes) -> None:
         """Time stands still until this client has sent its next message, or left."""
@@ -167,3 +226,27 @@ class CellStation(WholeStation[_Pending]):
 
     def _begins(self) -> list[tuple[int, int]]:
         return [(client, 0) for client in range(self._clients)]
+
+
+def _written(departure: Departure) -> Tensor:
+    table = {"kind": departure.kind, "start_s": departure.start_s}
+    return _bytes(
+        json.dumps(table | {"load": asdict(departure.load), "transfer": asdict(departure.transfer)}).encode()
+    )
+
+
+def _departure(state: State) -> Departure:
+    try:
+        table: dict[str, Any] = json.loads(tensor_in(state, "departure").numpy().tobytes())
+        return Departure(
+            kind=table["kind"],
+            start_s=table["start_s"],
+            load=Load(**table["load"]),
+            transfer=Transfer(**table["transfer"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"a checkpoint does not say what was under way in the cell: {error!r}") from None
+
+
+def _bytes(data: bytes) -> Tensor:
+    return torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())

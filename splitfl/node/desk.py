@@ -7,7 +7,7 @@ from splitfl.errors import WireError
 from splitfl.messages import LOST, Control, Lost, Message
 from splitfl.methods.seam import Outcome, ServerMethod, Ticket
 from splitfl.metrics import Events
-from splitfl.node.air import Air, Arrival, Departure
+from splitfl.node.air import Air, Arrival, Departure, Load
 from splitfl.node.losses import Losses
 from splitfl.state import State, part, under
 from splitfl.wire import Envelope, decode, encode
@@ -100,10 +100,13 @@ class Desk:
             return None
         return encode(Control(ask="done", round=envelope.round), envelope)
 
+    def load(self, posted: Posted) -> Load:
+        """How a client's message goes over the link."""
+        return self._losses.load(posted.message, posted.frame_bytes, is_up=True)
+
     def leaves(self, posted: Posted, now_s: float = 0.0) -> Departure:
         """The message as it sets off, not before `now_s`."""
-        load = self._losses.load(posted.message, posted.frame_bytes, is_up=True)
-        return self._air.leaves(posted.envelope, type(posted.message).__name__, load, now_s)
+        return self._air.leaves(posted.envelope, type(posted.message).__name__, self.load(posted), now_s)
 
     def compute(self, ticket: Ticket, posted: Posted, arrival: Arrival) -> Outcome | None:
         """What the method makes of what was heard; None where nothing was."""

@@ -30,10 +30,10 @@ def run_inproc(
     """Plays all rounds through the same frames as elsewhere: in turn, or in a cell all at the same time.
 
     Clients are away as the `schedule` of another run says, if given, other than in a cell. `on_round` is
-    called before each round but in a cell, and may raise.
+    called before each round, before each message where they play together, and may raise.
     """
     if isinstance(station, CellStation | PaceStation):
-        _play_together(config, nodes, station)
+        _play_together(config, nodes, station, first_round, on_round)
         return
     for round_index in range(first_round, config.federation.rounds):
         on_round()
@@ -80,15 +80,22 @@ def _comes_back(node: ClientNode, station: Station, kept: int) -> None:
     station.joins(node.client, lambda _: kept)
 
 
-def _play_together(config: RunConfig, nodes: list[ClientNode], station: CellStation | PaceStation) -> None:
+def _play_together(
+    config: RunConfig,
+    nodes: list[ClientNode],
+    station: CellStation | PaceStation,
+    first_round: int,
+    on_message: Callable[[], None],
+) -> None:
     """Whoever has its answer works and sends its next message; the last one to do so lets time pass."""
     replies: deque[tuple[int, bytes]] = deque()
 
     def send(client: int, message: Message) -> None:
+        on_message()
         with threads(config.server.threads):
             station.post(nodes[client].frame(message), lambda frame: replies.append((client, frame)))
 
-    talks = [_talk(config, node) for node in nodes]
+    talks = [_talk(config, node, first_round) for node in nodes]
     for client, talk in enumerate(talks):
         send(client, next(talk))
     while replies:
@@ -102,9 +109,9 @@ def _play_together(config: RunConfig, nodes: list[ClientNode], station: CellStat
         send(client, message)
 
 
-def _talk(config: RunConfig, node: ClientNode) -> Generator[Message, Reply, None]:
-    """All that a client says in a run."""
-    for round_index in range(most_rounds(config.federation)):
+def _talk(config: RunConfig, node: ClientNode, first_round: int) -> Generator[Message, Reply, None]:
+    """All that a client says in a run, from a round on."""
+    for round_index in range(first_round, most_rounds(config.federation)):
         resume, first = node.begin(round_index)
         pending: Message | None = first
         while pending is not None:

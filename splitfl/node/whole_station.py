@@ -2,7 +2,7 @@
 
 Time goes on only while every client has sent something, or has left: whatever is sent then is sent later than
 all that was decided (a conservative simulation: Fujimoto, CACM 33(10), 1990). Such a run ends with the first
-client that is lost, and cannot be gone on with.
+client that is lost.
 """
 
 import threading
@@ -117,8 +117,9 @@ class WholeStation(ABC, Generic[Pending]):
         """See Station."""
         return self._round, frozenset(range(self._clients)) - self.left.keys()
 
-    def state(self) -> None:
-        """See Station: there is no moment at which nobody is in the middle of something."""
+    def state(self) -> State | None:
+        """See Station: None where there is no moment at which nobody is in the middle of something."""
+        return None
 
     def restore(self, state: State) -> None:
         """See Station; always ConfigError."""

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -72,16 +73,17 @@ def play(site: Site, folder: Path, stop_after: int | None = None) -> dict[str, t
     with Run(site, folder, Silent(), Shelf(folder / "checkpoint").newest()) as run:
         for node in nodes:
             node.go_to(run.first_round)
-        handle, left = run.station.handle, stop_after
+        taken = "post" if site.config.link.scenario else "handle"
+        take, left = getattr(run.station, taken), stop_after
 
         def dying(frame: bytes, answer: Callable[[bytes], None]) -> None:
             nonlocal left
             if left == 0:
                 raise Killed
             left = None if left is None else left - 1
-            handle(frame, answer)
+            take(frame, answer)
 
-        run.station.handle = dying  # type: ignore[method-assign]
+        setattr(run.station, taken, dying)
         try:
             run_inproc(site.config, nodes, run.station, run.first_round)
         except Killed:
@@ -99,9 +101,13 @@ def assert_same(place: Path, tmp_path: Path, stops: list[int], **tables: dict[st
     site = site_of(place, **tables)
     unbroken = play(site, tmp_path / "unbroken")
     assert unbroken is not None
-    got = None
     for stop in stops:
         assert play(site, tmp_path / "broken", stop) is None
+    assert_goes_on_as(unbroken, site, tmp_path)
+
+
+def assert_goes_on_as(unbroken: dict[str, torch.Tensor], site: Site, tmp_path: Path) -> None:
+    """What is in `broken`, gone on with, ends as what is in `unbroken`, and tells the same story."""
     got = play(site, tmp_path / "broken")
     assert got is not None
     assert got.keys() == unbroken.keys()
@@ -117,6 +123,32 @@ def test_a_run_with_steps_in_flight_and_losses_ends_with_the_same_bits(place: Pa
     lossy = {"rate_bps": 1e6, "loss_rate": 0.2}
     tables = {"method": {"in_flight": 2}, "link": {"max_tries": 2, "up": lossy, "down": lossy}}
     assert_same(place, tmp_path, [20], **tables)
+
+
+def test_a_run_in_a_cell_killed_twice_ends_with_the_same_bits(place: Path, tmp_path: Path) -> None:
+    assert_same(place, tmp_path, [17, 14], link={"scenario": "lab-wifi"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sfl-v2", "frozen", "cse-fsl", "hybrid", "fedlora"])
+def test_a_run_in_a_cell_killed_anywhere_ends_with_the_same_bits(
+    method: str, place: Path, tmp_path: Path
+) -> None:
+    """With clients of different speeds, so that they are at different messages, and tokens that are lost."""
+    own = {"name": method} | ({"auxiliary_blocks": 1} if method == "cse-fsl" else {})
+    tables: dict[str, Any] = {"link": {"scenario": "urban-macro-edge", "mtu_bytes": 256}, "method": own}
+    if method == "sfl-v2":
+        tables["loss"] = {"activation": "mask", "gradient": "stale"}
+    site = site_of(place, **tables)
+    unbroken = play(site, tmp_path / "unbroken")
+    assert unbroken is not None
+    sent = sum(
+        row["event"] == "transfer" and row["direction"] == "up" for row in story(tmp_path / "unbroken")
+    )
+    for stop in range(1, sent, 3):
+        assert play(site, tmp_path / "broken", stop) is None
+        assert_goes_on_as(unbroken, site, tmp_path)
+        shutil.rmtree(tmp_path / "broken")
 
 
 @pytest.mark.slow
