@@ -132,6 +132,8 @@ def resume(folder: Path, as_json: bool) -> None:
         site = Site.of(found.config)
     rounds = Shelf(folder / "checkpoint").rounds()
     where = f"round {rounds[-1] + 2}" if rounds else "the beginning"
+    if rounds and found.config.link.scenario:
+        where += ", once all that was sent in its cell has been played again"
     console.print(f"{folder}: going on from {where}", markup=False, highlight=False, soft_wrap=True)
     _play(console, site, lambda: folder, as_json, spawn=found.spawn)
 

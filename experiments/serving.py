@@ -80,9 +80,10 @@ def refuse_survival(site: Site) -> None:
     """ConfigError for a way to survive that the link has not."""
     config = site.config
     on_loss = config.survival.on_loss
-    if on_loss != "end" and config.link.scenario:
+    if on_loss == "go-on" and config.link.scenario:
         raise ConfigError(
-            f"survival.on_loss must be 'end' with link.scenario, whose cell is never empty, got {on_loss!r}"
+            "survival.on_loss must be 'end' or 'go-back' with link.scenario, whose cell is never empty, "
+            f"got {on_loss!r}"
         )
     survival = config.survival
     limits = {"step_s": survival.step_s, "round_s": survival.round_s, "enough": survival.enough}

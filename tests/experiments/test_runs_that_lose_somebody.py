@@ -101,11 +101,15 @@ def undisturbed(start: Start, place: Path, folder: Path, **tables: dict[str, Any
     return story(folder)
 
 
-@pytest.mark.parametrize("transport", ["grpc", pytest.param("rpc", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("transport", "air"),
+    [("grpc", {}), ("grpc", {"scenario": "lab-wifi"}), pytest.param("rpc", {}, marks=pytest.mark.long)],
+    ids=["grpc", "grpc in a cell", "rpc"],
+)
 def test_all_go_back_where_a_client_is_killed_and_end_with_the_same_bits(
-    start: Start, place: Path, tmp_path: Path, transport: str
+    start: Start, place: Path, tmp_path: Path, transport: str, air: dict[str, Any]
 ) -> None:
-    back = {"survival": {"on_loss": "go-back"}}
+    back = {"survival": {"on_loss": "go-back"}, "link": air}
 
     def kill(command: Command) -> None:
         for number, client in ((3, 1), (9, 0)):
@@ -120,8 +124,9 @@ def test_all_go_back_where_a_client_is_killed_and_end_with_the_same_bits(
     assert story(tmp_path / "broken") == undisturbed(start, place, tmp_path / "whole", **back)
 
 
+@pytest.mark.parametrize("air", [{}, {"scenario": "lab-wifi"}], ids=["own links", "a cell"])
 def test_a_server_that_is_killed_and_resumed_ends_with_the_same_bits(
-    start: Start, place: Path, tmp_path: Path
+    start: Start, place: Path, tmp_path: Path, air: dict[str, Any]
 ) -> None:
     def kill(command: Command) -> None:
         await_round(tmp_path / "broken", 4, command)
@@ -129,11 +134,11 @@ def test_a_server_that_is_killed_and_resumed_ends_with_the_same_bits(
         command.process.wait()
 
     (tmp_path / "broken").mkdir()
-    play(start, tmp_path / "broken", settings(place, tmp_path / "broken"), kill)
+    play(start, tmp_path / "broken", settings(place, tmp_path / "broken", link=air), kill)
     resumed = splitfl(start, tmp_path, "resume", run_folder(tmp_path / "broken"), "--json")
     assert resumed.code() == 0, resumed.complained()
     assert "going on from round" in resumed.complained()
-    assert story(tmp_path / "broken") == undisturbed(start, place, tmp_path / "whole")
+    assert story(tmp_path / "broken") == undisturbed(start, place, tmp_path / "whole", link=air)
 
 
 @pytest.mark.parametrize("transport", ["grpc", pytest.param("rpc", marks=pytest.mark.long)])
