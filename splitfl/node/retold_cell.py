@@ -8,6 +8,7 @@ message, and to play it again the time that the radio took, but none of the lear
 from array import array
 from typing import Final, Protocol
 
+import numpy as np
 import torch
 
 from channel.link import DIRECTIONS, RECOVERIES, Delivery, Transfer
@@ -65,8 +66,7 @@ class RetoldCell:
 
     def state(self) -> State:
         """See Stateful."""
-        past = torch.tensor(self._past, dtype=torch.float64)
-        return {_PAST: past.reshape(-1, _COLUMNS)}
+        return {_PAST: torch.from_numpy(np.array(self._past)).reshape(-1, _COLUMNS)}
 
     def restore(self, state: State) -> dict[tuple[int, str, int], Delivery]:
         """See Stateful; what was delivered last to and from each client, by client, direction and sequence.
