@@ -15,7 +15,7 @@ mean over more than one direction to say anything of single ones.
 
 # P perturbations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import torch
@@ -72,6 +72,10 @@ class HisoWalk(Walk):
         super().round(round_index, taken)
         for name, g in estimate.items():
             self._curvature[name].mul_(self._smooth).add_(g.square() * (1 - self._smooth))
+
+    def ways(self, rounds: Iterable[int]) -> tuple[object, ...]:
+        """See Walk."""
+        return *super().ways(rounds), self._smooth
 
     def memory(self) -> dict[str, Tensor]:
         """The curvature, a snapshot."""

@@ -5,8 +5,8 @@ exact, so a move rounds once, and whoever repeats the moves in the same order ho
 same bits, on whatever device.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from splitfl.federation.aggregate import Aggregator, aggregator
 from splitfl.messages import Scalars
 from splitfl.methods.directions import direction
 from splitfl.methods.rates import Decay, constant, decay
+from splitfl.methods.replays import Replays, key_of
+
+_REPLAYS: Final = Replays()
 
 Directions = Mapping[str, Tensor]
 """A sign for every element of every tensor that a round trains, by the tensor's name."""
@@ -113,15 +116,28 @@ class Walk:
             raise WireError(f"scalars from round {version} on were due, got round {scalars.round}")
         if len(steps) % self._clients or rows != sum(steps):
             raise WireError(f"{rows} rows of scalars came for {self._clients} clients, said to be {steps}")
+        rounds = range(scalars.round, scalars.round + len(steps) // self._clients)
+        key = key_of({**self.tensors, **self.memory(), "scalars": scalars.values}, steps, self.ways(rounds))
+        if (end := _REPLAYS.found(key)) is not None:
+            with torch.no_grad():
+                for name, value in self.remember(end).items():
+                    self.tensors[name].copy_(value)
+            return rounds.stop
         values = iter(scalars.values)
-        for later in range(len(steps) // self._clients):
+        for later, round_index in enumerate(rounds):
             taken = {
                 (client, step): next(values)
                 for client, count in enumerate(steps[later * self._clients :][: self._clients])
                 for step in range(count)
             }
-            self.round(scalars.round + later, taken)
-        return scalars.round + len(scalars.steps) // self._clients
+            self.round(round_index, taken)
+        _REPLAYS.keep(key, {**self.tensors, **self.memory()})
+        return rounds.stop
+
+    def ways(self, rounds: Iterable[int]) -> tuple[object, ...]:
+        """All that decides, beside tensors and slopes, where the steps of these rounds lead."""
+        each = ((at, self._lr * self._decay(at), tuple(self.names(at))) for at in rounds)
+        return type(self).__name__, self._seed, self._clients, *each
 
     def round(self, round_index: int, taken: Mapping[tuple[int, int], Tensor]) -> None:
         """All clients' steps of a round: their slopes by client and step, in order."""

@@ -257,6 +257,34 @@ def test_who_missed_rounds_ends_with_the_same_bits(aggregator: str, perturbation
     assert any(bool((history.tensors[name] != 0).any()) for name in history.tensors if "lora_B" in name)
 
 
+def test_who_replays_second_in_a_process_is_handed_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not those of others: of another rate, seed, start or slope."""
+    scalars = Scalars(round=3, values=torch.randn(4, 5), steps=(2, 2))
+    moves = 0
+    move = Walk.move
+
+    def counted(self: Walk, directions: Any, scale: float) -> None:
+        nonlocal moves
+        moves += 1
+        move(self, directions, scale)
+
+    monkeypatch.setattr(Walk, "move", counted)
+
+    def walked(lr: float = 0.1, seed: int = 0, start: float = 0.0, slopes: Scalars = scalars) -> Tensor:
+        one = Walk({"x": torch.full((9,), start)}, Mean(), seed, 2, lr)
+        assert one.replay(slopes, 3) == 4
+        return one.tensors["x"]
+
+    first, made = walked(), moves
+    assert made == 20
+    assert torch.equal(walked(), first)
+    assert moves == made
+    other = Scalars(round=3, values=scalars.values + 1.0, steps=(2, 2))
+    for different in (walked(lr=0.2), walked(seed=1), walked(start=1.0), walked(slopes=other)):
+        assert not torch.equal(different, first)
+    assert moves == 5 * made
+
+
 def test_a_replay_weighs_each_client_by_its_samples(place: Path) -> None:
     config = toy.config(place, method={"name": "hybrid", "perturbations": 1})
     _, _, history = histories(config)
