@@ -1,8 +1,8 @@
 """What stations have in common that need all of their clients, and serve them in the order of virtual time.
 
 Time goes on only while every client has sent something, or has left: whatever is sent then is sent later than
-all that was decided (a conservative simulation: Fujimoto, CACM 33(10), 1990). Such a run ends with the first
-client that is lost.
+all that was decided (a conservative simulation: Fujimoto, CACM 33(10), 1990). Such a run cannot
+go on without a client.
 """
 
 import threading
@@ -91,7 +91,7 @@ class WholeStation(ABC, Generic[Pending]):
 
     @property
     def away(self) -> frozenset[int]:
-        """See Station: nobody, since such a run ends with the first that is lost."""
+        """See Station: nobody, since such a run does not go on without a client."""
         return frozenset()
 
     def joins(self, client: int, kept: Callable[[int], int]) -> int:
