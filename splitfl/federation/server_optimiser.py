@@ -28,6 +28,7 @@ class Momentum:
     """Stochastic gradient descent with momentum, by torch."""
 
     def __init__(self, lr: float) -> None:
+        self.name = f"momentum at {lr}"
         self._lr = lr
         self._momentum: dict[str, Tensor] = {}
 
@@ -58,6 +59,7 @@ class Adaptive:
     """FedAdagrad, FedYogi and FedAdam, by `kind`."""
 
     def __init__(self, kind: str, lr: float) -> None:
+        self.name = f"{kind} at {lr}"
         self._kind = kind
         self._lr = lr
         self._m: dict[str, Tensor] = {}
@@ -91,7 +93,10 @@ class Adaptive:
         return _BETA_2 * v + (1 - _BETA_2) * square
 
 
-def server_optimiser(kind: str, lr: float) -> Momentum | Adaptive | None:
+ServerOptimiser = Momentum | Adaptive
+
+
+def server_optimiser(kind: str, lr: float) -> ServerOptimiser | None:
     """The optimiser of this name; None for `none`."""
     if kind == "none":
         return None

@@ -24,6 +24,7 @@ from torch import Tensor
 from splitfl.config import RunConfig
 from splitfl.errors import ConfigError
 from splitfl.federation.aggregate import Aggregator
+from splitfl.federation.server_optimiser import ServerOptimiser
 from splitfl.methods.rates import Decay, constant
 from splitfl.methods.walk import Directions, Walk
 from splitfl.methods.walker import refuse_estimate
@@ -44,8 +45,9 @@ class HisoWalk(Walk):
         lr: float,
         smooth: float,
         decay: Decay = constant,
+        optimiser: ServerOptimiser | None = None,
     ) -> None:
-        super().__init__(tensors, aggregator, seed, clients, lr, decay)
+        super().__init__(tensors, aggregator, seed, clients, lr, decay, optimiser)
         self._smooth = smooth
         self._curvature = {name: torch.ones_like(tensor) for name, tensor in tensors.items()}
 
@@ -78,14 +80,16 @@ class HisoWalk(Walk):
         return *super().ways(rounds), self._smooth
 
     def memory(self) -> dict[str, Tensor]:
-        """The curvature, a snapshot."""
-        return under(CURVATURE, {name: value.clone() for name, value in self._curvature.items()})
+        """The curvature, a snapshot, and what an optimiser remembers."""
+        curvature = {name: value.clone() for name, value in self._curvature.items()}
+        return super().memory() | under(CURVATURE, curvature)
 
     def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Takes the curvature among these tensors; hands back the others."""
+        """Takes the curvature and the optimiser's memory among these tensors; hands back the others."""
         for name, value in part(tensors, CURVATURE).items():
             self._curvature[name].copy_(value)
-        return {name: value for name, value in tensors.items() if not name.startswith(f"{CURVATURE}.")}
+        others = {name: value for name, value in tensors.items() if not name.startswith(f"{CURVATURE}.")}
+        return super().remember(others)
 
 
 def refuse_hiso(config: RunConfig, kind: str, num_blocks: int) -> None:

@@ -8,6 +8,7 @@ from splitfl.data.loader import Batches
 from splitfl.federation.aggregate import aggregator
 from splitfl.federation.averager import Averager, Start, needs_start
 from splitfl.federation.over_the_air import over_the_air
+from splitfl.federation.server_optimiser import server_optimiser
 from splitfl.methods.auxiliary import PREFIX, with_prefix
 from splitfl.methods.body import Body
 from splitfl.methods.cse_fsl import Backprop, CseClient, CseServer
@@ -234,7 +235,9 @@ def _history_of(moving: Walk, config: RunConfig) -> History:
 def _hiso_walk(values: dict[str, Tensor], config: RunConfig) -> HisoWalk:
     federation, train = config.federation, config.train
     rule, smooth = aggregator(federation.aggregator), config.method.hessian_smooth
-    return HisoWalk(values, rule, train.seed, federation.clients, train.head_lr, smooth, decay(config))
+    moved_by = server_optimiser(federation.server_optimiser, federation.server_lr)
+    lr, falls = train.head_lr, decay(config)
+    return HisoWalk(values, rule, train.seed, federation.clients, lr, smooth, falls, moved_by)
 
 
 def _pool_walk(piece: Piece, config: RunConfig) -> PoolWalk:

@@ -50,14 +50,17 @@ _PRODUCTS: Final = frozenset({"stack", "fedex", "svd"})
 _STEPS: Final = frozenset({"adapter.head", "train.head_lr", "federation.aggregator"})
 _LEARNS: Final = _STEPS | {"train.head_schedule"}
 _BODY: Final = frozenset({"train.body_lr"})
-_UPLOADS: Final = _LEARNS | {
-    "federation.client_ranks",
-    "federation.robust",
-    "federation.trim",
-    "federation.clip_norm",
-    "federation.server_optimiser",
-    "federation.server_lr",
-}
+_MOVED: Final = frozenset({"federation.server_optimiser", "federation.server_lr"})
+_UPLOADS: Final = (
+    _LEARNS
+    | {
+        "federation.client_ranks",
+        "federation.robust",
+        "federation.trim",
+        "federation.clip_norm",
+    }
+    | _MOVED
+)
 _BACKPROP: Final = frozenset({"method.checkpoint_head", "method.micro_batch"})
 _ESTIMATE: Final = frozenset({"method.perturbations", "method.mu"})
 _AUXILIARY: Final = frozenset({"method.in_flight", "method.auxiliary_blocks", "method.upload_interval"})
@@ -124,7 +127,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.hybrid_client,
         server=making.hybrid_server,
         citations=("hosfl", "lora"),
-        reads=_LEARNS | _BODY | _ESTIMATE | {"method.derivative", "method.in_flight"},
+        reads=_LEARNS | _MOVED | _BODY | _ESTIMATE | {"method.derivative", "method.in_flight"},
         refuse=refuse_estimate,
         aggregators=_FACTORS | {"seed-scalar"},
     ),
@@ -133,7 +136,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.hosl_client,
         server=making.hosl_server,
         citations=("hosl", "lora"),
-        reads=_LEARNS | _BODY | _ESTIMATE | {"method.in_flight"},
+        reads=_LEARNS | _MOVED | _BODY | _ESTIMATE | {"method.in_flight"},
         refuse=refuse_estimate,
         aggregators=_FACTORS | {"seed-scalar"},
     ),
@@ -169,7 +172,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.decomfl_client,
         server=making.decomfl_server,
         citations=("decomfl", "mezo", "lora"),
-        reads=_LEARNS | _ESTIMATE | {"method.derivative"},
+        reads=_LEARNS | _MOVED | _ESTIMATE | {"method.derivative"},
         refuse=refuse_estimate,
         aggregators=_FACTORS | {"seed-scalar"},
         holds=("head", "body"),
@@ -179,7 +182,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.hiso_client,
         server=making.hiso_server,
         citations=("hiso", "decomfl", "lora"),
-        reads=_LEARNS | _ESTIMATE | {"method.derivative", "method.hessian_smooth"},
+        reads=_LEARNS | _MOVED | _ESTIMATE | {"method.derivative", "method.hessian_smooth"},
         refuse=refuse_hiso,
         aggregators=_FACTORS | {"seed-scalar"},
         holds=("head", "body"),

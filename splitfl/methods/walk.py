@@ -14,12 +14,15 @@ from torch import Tensor
 from splitfl.config import RunConfig
 from splitfl.errors import WireError
 from splitfl.federation.aggregate import Aggregator, aggregator
+from splitfl.federation.server_optimiser import ServerOptimiser, server_optimiser
 from splitfl.messages import Scalars
 from splitfl.methods.directions import direction
 from splitfl.methods.rates import Decay, constant, decay
 from splitfl.methods.replays import Replays, key_of
+from splitfl.state import part, under
 
 _REPLAYS: Final = Replays()
+_OPTIMISER: Final = "optimiser"
 
 Directions = Mapping[str, Tensor]
 """A sign for every element of every tensor that a round trains, by the tensor's name."""
@@ -56,7 +59,9 @@ class Walk:
 
     A step has P slopes v_p, the loss's derivatives along its directions u_p, and goes by
     -lr / P * sum of v_p u_p: stochastic gradient descent with the estimated gradient.
-    In a round lr is multiplied by that round's `decay`.
+    In a round lr is multiplied by that round's `decay`. Where all clients' steps of a round have been made,
+    an `optimiser` of the server's may take what they come to for a gradient: whoever replays makes its step
+    too, with the same bits on devices of one kind.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Walk:
         clients: int,
         lr: float,
         decay: Decay = constant,
+        optimiser: ServerOptimiser | None = None,
     ) -> None:
         self.tensors = tensors
         self._aggregator = aggregator
@@ -74,6 +80,7 @@ class Walk:
         self._clients = clients
         self._lr = lr
         self._decay = decay
+        self._optimiser = optimiser
 
     def names(self, round_index: int) -> list[str]:
         """The tensors that this round trains."""
@@ -137,24 +144,40 @@ class Walk:
     def ways(self, rounds: Iterable[int]) -> tuple[object, ...]:
         """All that decides, beside tensors and slopes, where the steps of these rounds lead."""
         each = ((at, self._lr * self._decay(at), tuple(self.names(at))) for at in rounds)
-        return type(self).__name__, self._seed, self._clients, *each
+        moved_by = self._optimiser.name if self._optimiser is not None else ""
+        return type(self).__name__, self._seed, self._clients, moved_by, *each
 
     def round(self, round_index: int, taken: Mapping[tuple[int, int], Tensor]) -> None:
         """All clients' steps of a round: their slopes by client and step, in order."""
+        names = self.names(round_index)
+        before = {name: self.tensors[name].clone() for name in names} if self._optimiser is not None else {}
         for (client, step), slopes_P in taken.items():
             self.step(client, round_index, step, slopes_P)
+        if self._optimiser is not None and taken:
+            for name, value in self._optimiser.step(before, {n: self.tensors[n] for n in names}).items():
+                self.tensors[name].copy_(value)
 
     def memory(self) -> dict[str, Tensor]:
-        """Nothing: a walk's next steps depend on its tensors alone."""
-        return {}
+        """What the server's optimiser remembers: without one the next steps depend on the tensors alone."""
+        return under(_OPTIMISER, self._optimiser.state()) if self._optimiser is not None else {}
 
     def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """None of these is memory."""
-        return dict(tensors)
+        """Takes the optimiser's memory among these tensors; hands back the others."""
+        if self._optimiser is None:
+            return dict(tensors)
+        self._optimiser.restore(
+            {name: value.to(self._device) for name, value in part(tensors, _OPTIMISER).items()}
+        )
+        return {name: value for name, value in tensors.items() if not name.startswith(f"{_OPTIMISER}.")}
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.tensors.values())).device
 
 
 def walk(tensors: Mapping[str, Tensor], config: RunConfig) -> Walk:
     """The walk that every node of a run makes alike, from these tensors on."""
     federation, train = config.federation, config.train
     rule = aggregator(federation.aggregator)
-    return Walk(tensors, rule, train.seed, federation.clients, train.head_lr, decay(config))
+    moved_by = server_optimiser(federation.server_optimiser, federation.server_lr)
+    return Walk(tensors, rule, train.seed, federation.clients, train.head_lr, decay(config), moved_by)

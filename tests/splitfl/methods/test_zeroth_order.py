@@ -11,6 +11,7 @@ from splitfl.adapters import install, trainable
 from splitfl.config import RunConfig
 from splitfl.errors import ConfigError
 from splitfl.federation.aggregate import Mean
+from splitfl.federation.server_optimiser import server_optimiser
 from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Scalars
 from splitfl.methods.forward_mode import Function
 from splitfl.methods.history import History
@@ -255,6 +256,48 @@ def test_who_missed_rounds_ends_with_the_same_bits(aggregator: str, perturbation
         assert torch.equal(steady.base[name], value)
         assert torch.equal(away.base[name], value)
     assert any(bool((history.tensors[name] != 0).any()) for name in history.tensors if "lora_B" in name)
+
+
+@pytest.mark.parametrize("kind", ["momentum", "adam"])
+@pytest.mark.parametrize("perturbations", [2, 1000])
+def test_who_missed_rounds_has_what_the_servers_optimiser_made_of_them(
+    kind: str, perturbations: int, place: Path
+) -> None:
+    config = toy.config(
+        place,
+        method={"name": "hybrid", "perturbations": perturbations},
+        federation={"clients": 2, "aggregator": "mean", "server_optimiser": kind, "server_lr": 0.5},
+    )
+    steady, away, history = histories(config)
+    chance = torch.Generator().manual_seed(2)
+    for round_index in range(4):
+        steady.enter(history.since(max(0, round_index - 1)) or LOST, round_index)
+        history.receive(0, 0, torch.randn(3, perturbations, generator=chance), 8)
+        history.end_round()
+    steady.enter(history.since(3) or LOST, 4)
+    recovery = history.since(0)
+    assert type(recovery) is (Scalars if perturbations == 2 else Adapter)
+    away.enter(recovery or LOST, 4)
+    kept = away.state()
+    assert steady.state().keys() == kept.keys()
+    assert any(name.startswith("memory.optimiser.") for name in kept)
+    for name, value in steady.state().items():
+        assert torch.equal(kept[name], value)
+
+
+def test_momentum_is_torchs_over_what_all_steps_of_a_round_come_to() -> None:
+    plain = Walk({"x": torch.zeros(9)}, Mean(), 0, 2, 0.1)
+    moved = Walk({"x": torch.zeros(9)}, Mean(), 0, 2, 0.1, optimiser=server_optimiser("momentum", 0.7))
+    x = torch.nn.Parameter(torch.zeros(9))
+    optimiser = torch.optim.SGD([x], lr=0.7, momentum=0.9)
+    for round_index in range(5):
+        scalars = Scalars(round=round_index, values=torch.randn(4, 3), steps=(2, 2))
+        plain.tensors["x"].copy_(x.detach())
+        plain.replay(scalars, round_index)
+        x.grad = x.detach() - plain.tensors["x"]
+        optimiser.step()
+        moved.replay(scalars, round_index)
+        assert torch.equal(moved.tensors["x"], x.detach())
 
 
 def test_who_replays_second_in_a_process_is_handed_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
