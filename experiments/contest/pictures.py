@@ -1,6 +1,6 @@
 """What a comparison looks like: the metric against what was spent, and who is beaten by nobody."""
 
-from collections import defaultdict
+import math
 from collections.abc import Callable, Sequence
 from itertools import cycle
 
@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator
 
 from experiments.contest.races import Race
 from experiments.contest.standing import Standing, cost, pareto
-from experiments.report.drawing import INK, MUTED, PALETTE, canvas, house_style, to_svg
+from experiments.report.drawing import MUTED, PALETTE, canvas, house_style, to_svg
 from experiments.report.panels import METRIC_LABELS
 from experiments.report.tally import curve
 from experiments.runfolder import read_run
@@ -25,6 +25,11 @@ SPENT = {
 GROWING = ("bytes", "airtime", "energy")
 """Those of `SPENT` that a run spends as it goes."""
 
+_MARKERS = {"-": "o", "--": "s", "-.": "^", ":": "D"}
+"""Beside a colour, what tells apart a point of each kind of line."""
+
+_DECADES_WITH_2_AND_5 = 2.5
+
 
 def curves(found: Sequence[Standing], run: Sequence[Race], spent: str) -> str:
     """The metric against what had been spent: the mean of the seeds, with their range as a band."""
@@ -32,7 +37,7 @@ def curves(found: Sequence[Standing], run: Sequence[Race], spent: str) -> str:
 
 
 def fronts(found: Sequence[Standing], spent: str) -> str:
-    """Each method at what it spent in all, with its seeds' range, and a line through those nobody beats."""
+    """Each method at what it spent in all, with its seeds' range; a line through those whom nobody beats."""
     return _picture(f"front-{spent}", 526, 320, lambda axes: draw_front(axes, found, spent))
 
 
@@ -79,27 +84,28 @@ def draw_front(axes: Axes, found: Sequence[Standing], spent: str) -> None:
     axes.plot(
         [cost(one, spent) for one in front], [one.mean for one in front], color=MUTED, linewidth=1.2, zorder=1
     )
-    named: defaultdict[tuple[float, float], list[Standing]] = defaultdict(list)
-    for standing, (colour, _) in zip(found, _looks(), strict=False):
-        x = cost(standing, spent)
+    for standing, (colour, dashes) in zip(found, _looks(), strict=False):
         reach = [[standing.mean - min(standing.values)], [max(standing.values) - standing.mean]]
-        axes.errorbar(x, standing.mean, yerr=reach, fmt="o", color=colour, capsize=3, zorder=2)
-        named[x, standing.mean].append(standing)
-    for place, here in named.items():
-        axes.annotate(
-            ", ".join(one.label for one in here), place, (6, 5), textcoords="offset points", color=INK,
-            fontsize=9, fontweight="bold" if here[0] in front else "normal",
+        axes.errorbar(
+            cost(standing, spent), standing.mean, yerr=reach, fmt=_MARKERS[dashes], color=colour, capsize=3,
+            zorder=2, label=standing.label,
         )  # fmt: skip
     axes.set_xscale("log")
-    axes.margins(x=0.2, y=0.15)
+    axes.margins(x=0.1, y=0.1)
     _label(axes, found, spent)
+    named = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.0)
+    for text in named.get_texts():
+        text.set_fontweight("bold" if text.get_text() in {one.label for one in front} else "normal")
 
 
 def _label(axes: Axes, found: Sequence[Standing], spent: str) -> None:
     words, unit = SPENT[spent]
     metric = found[0].metric
     axes.set_xlabel(words)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.autoscale_view()
+    least, most = axes.get_xlim()
+    is_wide = math.log10(most / least) > _DECADES_WITH_2_AND_5
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if is_wide else (1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(EngFormatter(unit=unit))
     axes.xaxis.set_minor_formatter(lambda _x, _position: "")
     axes.set_ylabel(METRIC_LABELS[metric])

@@ -198,11 +198,13 @@ def test_what_nobody_spent_is_not_drawn() -> None:
     assert pictures.spent_at_all([made_up("a", (0.8,), 1)]) == ["bytes", "airtime", "memory"]
 
 
-def test_two_at_one_place_are_named_together() -> None:
-    figure = canvas(500, 300)
-    axes = figure.subplots()
-    pictures.draw_front(axes, [made_up("a", (0.8,), 9), made_up("b", (0.8,), 9)], "bytes")
-    assert [text.get_text() for text in axes.texts] == ["a, b"]
+def test_those_whom_nobody_beats_are_in_bold() -> None:
+    axes = canvas(500, 300).subplots()
+    pictures.draw_front(axes, [made_up("best", (0.8,), 9), made_up("worse", (0.7,), 99)], "bytes")
+    named = axes.get_legend()
+    assert named is not None
+    weights = {text.get_text(): text.get_fontweight() for text in named.get_texts()}
+    assert weights == {"best": "bold", "worse": "normal"}
 
 
 @pytest.mark.slow
