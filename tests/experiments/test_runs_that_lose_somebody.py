@@ -103,7 +103,11 @@ def undisturbed(start: Start, place: Path, folder: Path, **tables: dict[str, Any
 
 @pytest.mark.parametrize(
     ("transport", "air"),
-    [("grpc", {}), ("grpc", {"scenario": "lab-wifi"}), pytest.param("rpc", {}, marks=pytest.mark.long)],
+    [
+        ("grpc", {}),
+        pytest.param("grpc", {"scenario": "lab-wifi"}, marks=pytest.mark.long),
+        pytest.param("rpc", {}, marks=pytest.mark.long),
+    ],
     ids=["grpc", "grpc in a cell", "rpc"],
 )
 def test_all_go_back_where_a_client_is_killed_and_end_with_the_same_bits(

@@ -130,7 +130,14 @@ def test_a_run_in_a_cell_killed_twice_ends_with_the_same_bits(place: Path, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sfl-v2", "frozen", "cse-fsl", "hybrid", "fedlora"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "sfl-v2",
+        "hybrid",
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("frozen", "cse-fsl", "fedlora")),
+    ],
+)
 def test_a_run_in_a_cell_killed_anywhere_ends_with_the_same_bits(
     method: str, place: Path, tmp_path: Path
 ) -> None:
