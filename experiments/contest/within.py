@@ -20,13 +20,13 @@ from splitfl.config import one_of
 class Within:
     """One entrant's metric for each seed at its last measurement within the amount, and what it had spent.
 
-    Both are None for a seed that was not measured before it had spent more. `rounds` are those behind it.
+    Both are None for a seed that was not measured before it had spent more. `rounds` are those it had done.
     """
 
     label: str
     values: tuple[float | None, ...]
     spent: tuple[float | None, ...]
-    rounds: int
+    rounds: tuple[int, ...]
 
     @property
     def found(self) -> tuple[float, ...]:
@@ -63,14 +63,16 @@ def as_table(rows: Sequence[Within], metric: str, budget: Budget) -> Table:
             continue
         spent = fmean(value for value in row.spent if value is not None)
         shown = with_margin(metric, row.mean, margin_of(row.found))
-        table.add_row(row.label, shown, budget.shown(spent), str(row.rounds))
+        least, most = min(row.rounds), max(row.rounds)
+        done = f"{least}..{most}" if least < most else str(least)
+        table.add_row(row.label, shown, budget.shown(spent), done)
     return table
 
 
 def as_json(rows: Sequence[Within]) -> list[dict[str, Any]]:
     """The same for a script."""
     return [
-        {"label": row.label, "values": list(row.values), "spent": list(row.spent), "rounds": row.rounds}
+        {"label": row.label, "values": list(row.values), "spent": list(row.spent), "rounds": list(row.rounds)}
         for row in rows
     ]
 
@@ -78,7 +80,7 @@ def as_json(rows: Sequence[Within]) -> list[dict[str, Any]]:
 def _within(standing: Standing, own: Sequence[Race], budget: Budget) -> Within:
     values: list[float | None] = []
     spent: list[float | None] = []
-    rounds = 0
+    rounds: list[int] = []
     for race in own:
         if race.summary() is None:
             continue
@@ -87,5 +89,5 @@ def _within(standing: Standing, own: Sequence[Race], budget: Budget) -> Within:
         last = sum(x <= budget.most for x in points.xs) - 1
         values.append(points.ys[last] if last >= 0 else None)
         spent.append(points.xs[last] if last >= 0 else None)
-        rounds = int(after.xs[last]) if last >= 0 else 0
-    return Within(label=standing.label, values=tuple(values), spent=tuple(spent), rounds=rounds)
+        rounds.append(int(after.xs[last]) if last >= 0 else 0)
+    return Within(label=standing.label, values=tuple(values), spent=tuple(spent), rounds=tuple(rounds))

@@ -240,7 +240,7 @@ def test_a_comparison_runs_everybody_once(preset: Path, start: Start, tmp_path: 
     assert again.code() == 0, again.complained()
     spent = {row["label"]: row for row in again.said().pop("within")}
     assert spent.keys() == set(labels)
-    assert (spent["sfl-v2"]["rounds"], spent["frozen"]["rounds"]) == (1, 2)
+    assert (spent["sfl-v2"]["rounds"], spent["frozen"]["rounds"]) == ([1, 1], [2, 2])
     assert {key: value for key, value in again.said().items() if key != "within"} == first.said()
     assert written == {
         label: (folder / label / "seed-1" / "summary.json").stat().st_mtime_ns for label in labels
@@ -291,9 +291,9 @@ def test_what_was_reached_within_an_amount_is_the_last_measurement_that_it_allow
     amounts = (spent.xs[0] - 1, spent.xs[0], spent.xs[1] - 1, 10 * spent.xs[-1])
     rows = [within([one], [race], Budget(kind="bytes", most=amount))[0] for amount in amounts]
     never, first, still, all_of_it = rows
-    assert (never.values, never.mean, never.rounds) == ((None,), None, 0)
+    assert (never.values, never.mean, never.rounds) == ((None,), None, (0,))
     assert first == still
-    assert (first.values, first.spent, first.rounds) == ((spent.ys[0],), (spent.xs[0],), 1)
+    assert (first.values, first.spent, first.rounds) == ((spent.ys[0],), (spent.xs[0],), (1,))
     assert (all_of_it.values, all_of_it.spent) == ((spent.ys[-1],), (spent.xs[-1],))
     table = spending.as_table([first, never], "accuracy", Budget(kind="bytes", most=1e6))
     assert [list(column.cells) for column in table.columns][1][1] == "not measured in time"
