@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,10 @@ os.environ.update(
     HF_DATASETS_OFFLINE="1",
     CUBLAS_WORKSPACE_CONFIG=":4096:8",
 )
+
+# What is started in the background by a shell without job control inherits that interrupts are ignored.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
