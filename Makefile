@@ -29,7 +29,7 @@ help: ## list these targets
 demo: $(VENV)/.demo ## finetune a split MiniLM with three clients over PyTorch RPC, then show the report's path
 	@$(BIN)/splitfl run demo
 
-test: $(VENV)/.dev ## the quick suite: about a minute, no network, no root, no GPU
+test: $(VENV)/.dev ## the quick suite: one to two minutes, no network, no root, no GPU
 	@$(PYTEST) -q -n auto -m "not slow and not root and not bench"
 
 test-slow: $(VENV)/.dev ## what `make test` leaves out, but for benchmarks and repetitions; says why what it skips was skipped

@@ -12,8 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from experiments import presets
-from experiments.contest import pictures, reaching
-from experiments.contest import within as spending
+from experiments.contest import pictures, reaching, spending
 from experiments.contest.budget import Budget, parse_budget
 from experiments.contest.entrants import (
     Entrant,
@@ -25,8 +24,8 @@ from experiments.contest.entrants import (
 )
 from experiments.contest.races import Race, races, run_all
 from experiments.contest.reaching import reached
+from experiments.contest.spending import check_spendable, within
 from experiments.contest.standing import Standing, as_json, as_table, metric_with_margin, standings
-from experiments.contest.within import check_spendable, within
 from experiments.quantities import bytes_text, flops_text, scaled, seconds_text
 from experiments.report.drawing import house_style
 from experiments.report.pages import render

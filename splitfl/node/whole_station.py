@@ -1,8 +1,8 @@
 """What stations have in common that need all of their clients, and serve them in the order of virtual time.
 
 Time goes on only while every client has sent something, or has left: whatever is sent then is sent later than
-all that was decided (a conservative simulation: Fujimoto, CACM 33(10), 1990). Such a run cannot
-go on without a client.
+all that was decided (a conservative simulation: Fujimoto, CACM 33(10), 1990). Such a run cannot go on
+without a client.
 """
 
 import threading

@@ -7,14 +7,13 @@ from typing import Any
 import psutil
 import pytest
 
-from experiments.contest import pictures, reaching
-from experiments.contest import within as spending
+from experiments.contest import pictures, reaching, spending
 from experiments.contest.budget import Budget, parse_budget, plan_within
 from experiments.contest.entrants import ALWAYS, Entrant, Excluded, enter, labels_of, settings_by_label
 from experiments.contest.races import Race
 from experiments.contest.reaching import reached
+from experiments.contest.spending import within
 from experiments.contest.standing import Standing, metric_with_margin, pareto
-from experiments.contest.within import within
 from experiments.report.drawing import canvas
 from experiments.report.tally import curve
 from experiments.runfolder import read_run

@@ -302,13 +302,19 @@ class Asked:
         raise PeerLost("cut")
 
 
-def test_what_a_client_is_does_not_grow_younger_by_being_kept_again(place: Path, tmp_path: Path) -> None:
-    site = site_of(place)
-    before = nodes_of(site, tmp_path)[0]
+def back_at_round_4(site: Site, folder: Path) -> ClientNode:
+    """A client whose process died in round 1, come back for round 4."""
+    before = nodes_of(site, folder)[0]
     before.sit_out(0)
     before.sit_out(1)  # keeps what it was after round 0, and dies
-    back = nodes_of(site, tmp_path)[0]
+    back = nodes_of(site, folder)[0]
     back.go_to(4)
+    return back
+
+
+def test_what_a_client_is_does_not_grow_younger_by_being_kept_again(place: Path, tmp_path: Path) -> None:
+    site = site_of(place)
+    back = back_at_round_4(site, tmp_path)
     back.begin(4)  # keeps what it still is, and dies
     asked = Asked()
     with pytest.raises(PeerLost):
@@ -320,11 +326,7 @@ def test_a_client_that_is_ahead_says_how_old_that_is_to_which_it_goes_back(
     place: Path, tmp_path: Path
 ) -> None:
     site = site_of(place)
-    before = nodes_of(site, tmp_path)[0]
-    before.sit_out(0)
-    before.sit_out(1)  # keeps what it was after round 0, and dies
-    back = nodes_of(site, tmp_path)[0]
-    back.go_to(4)
+    back = back_at_round_4(site, tmp_path)
     back.sit_out(4)  # keeps after round 3 what it was after round 0
     back.sit_out(5)  # the server dies, and its last checkpoint is of round 3
     asked = Asked()
