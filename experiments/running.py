@@ -33,7 +33,12 @@ def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> tuple[Path,
 
     shelves = folder / "checkpoint"
     nodes = [
-        ClientNode(client, site.client_method(client), Shelf.of_client(shelves / f"client-{client}"))
+        ClientNode(
+            client,
+            site.client_method(client),
+            Shelf.of_client(shelves / f"client-{client}"),
+            site.config.codec,
+        )
         for client in range(site.config.federation.clients)
     ]
     kept = Shelf(shelves).newest()

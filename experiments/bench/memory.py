@@ -82,7 +82,8 @@ def _client(hand: Hand, setting: Setting, keeps: bool) -> None:
     server.start()
     assert ours.recv_bytes() == b"ready"
     meter = _Meter(setting, keeps)
-    node = ClientNode(0, Site.of(setting.config(rounds=1)).client_method(0))
+    site = Site.of(setting.config(rounds=1))
+    node = ClientNode(0, site.client_method(0), codec=site.config.codec)
     run_client(node, _Pipe(ours), 1, dict, lambda round_index, message: None)
     hand(meter.peak_bytes())
     server.join()

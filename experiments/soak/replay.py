@@ -41,7 +41,10 @@ def replay(run: Path, schedule: Schedule, folder: Path) -> Told:
     folder.mkdir()
     nodes = [
         ClientNode(
-            client, site.client_method(client), Shelf.of_client(folder / "checkpoint" / f"client-{client}")
+            client,
+            site.client_method(client),
+            Shelf.of_client(folder / "checkpoint" / f"client-{client}"),
+            site.config.codec,
         )
         for client in range(site.config.federation.clients)
     ]

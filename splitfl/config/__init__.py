@@ -5,6 +5,7 @@ its range, an unknown table and an unknown key are errors that say what would be
 """
 
 from splitfl.config.checks import above, at_least, nearest, one_of
+from splitfl.config.codec import CODECS, EXACT, CodecConfig
 from splitfl.config.data import FederationConfig, TaskConfig
 from splitfl.config.experiment import RunConfig
 from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
@@ -14,10 +15,13 @@ from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig, Si
 from splitfl.config.nodes import DeviceConfig, SurvivalConfig, TransportConfig
 
 __all__ = [
+    "CODECS",
+    "EXACT",
     "POLICIES",
     "AdapterConfig",
     "AnalogConfig",
     "AutoConfig",
+    "CodecConfig",
     "DeviceConfig",
     "EvalConfig",
     "FederationConfig",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from splitfl.config.codec import CodecConfig
 from splitfl.config.data import FederationConfig, TaskConfig
 from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
 from splitfl.config.link import LinkConfig, LiveConfig
@@ -22,6 +23,7 @@ class RunConfig:
     method: MethodConfig = field(default_factory=MethodConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     link: LinkConfig = field(default_factory=LinkConfig)
+    codec: CodecConfig = field(default_factory=CodecConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     analog: AnalogConfig = field(default_factory=AnalogConfig)
     live: LiveConfig = field(default_factory=LiveConfig)

@@ -15,12 +15,24 @@ def refuse_unread(config: RunConfig, methods: Mapping[str, Method]) -> None:
     for setting, (got, default) in optional(config).items():
         if got != default and setting not in methods[name].reads:
             readers = ", ".join(one for one, its in methods.items() if setting in its.reads) or "no method"
+            why = methods[name].why_not.get(setting)
             found.append(
                 f"the method {name!r} does not read {setting}: leave it at {_shown(default)}, got "
-                f"{_shown(got)}; it is read by {readers}"
+                f"{_shown(got)}; it is read by {readers}{f'; {name!r} {why}' if why else ''}"
             )
     if found:
         raise ConfigError("; ".join(found))
+
+
+def refuse_rounded_symbols(config: RunConfig) -> None:
+    """ConfigError for a codec of numbers that are sent as they are."""
+    for kind in config.analog.kinds:
+        got = config.codec.of(kind.capitalize())
+        if got != "none":
+            raise ConfigError(
+                f"codec.{kind} must be 'none' where analog.kinds has {kind!r}, which is sent as it is; "
+                f"got {got!r}"
+            )
 
 
 def refuse_federation(config: RunConfig, chosen: Method) -> None:

@@ -10,7 +10,7 @@ from splitfl.methods.auxiliary import refuse_auxiliary
 from splitfl.methods.forward_mode import refuse_fused_attention
 from splitfl.methods.heron import refuse_heron
 from splitfl.methods.hiso import refuse_hiso
-from splitfl.methods.refusals import capped, refuse_federation, refuse_unread
+from splitfl.methods.refusals import capped, refuse_federation, refuse_rounded_symbols, refuse_unread
 from splitfl.methods.row import Method, fitted
 from splitfl.methods.timing import refuse_schedule
 from splitfl.methods.uneven import refuse_cuts
@@ -22,6 +22,7 @@ def check(config: RunConfig, kind: str, num_blocks: int) -> None:
     """ConfigError for settings that the method does not read, and for what it cannot work with."""
     chosen = method(config.method.name)
     refuse_unread(config, METHODS)
+    refuse_rounded_symbols(config)
     refuse_federation(config, chosen)
     refuse_schedule(config)
     chosen.refuse(config, kind, num_blocks)
@@ -64,6 +65,11 @@ _UPLOADS: Final = (
 _BACKPROP: Final = frozenset({"method.checkpoint_head", "method.micro_batch"})
 _ESTIMATE: Final = frozenset({"method.perturbations", "method.mu"})
 _AUXILIARY: Final = frozenset({"method.in_flight", "method.auxiliary_blocks", "method.upload_interval"})
+_UP: Final = frozenset({"codec.activation"})
+_UP_AND_DOWN: Final = _UP | {"codec.gradient"}
+_SWALLOWED: Final = {
+    "codec.activation": "takes differences of losses of activations mu apart, which rounding swallows"
+}
 
 METHODS: Final[Mapping[str, Method]] = {
     "sfl-v2": Method(
@@ -71,7 +77,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.sfl_client,
         server=making.sfl_v2_server,
         citations=("splitfed", "splitlora", "lora"),
-        reads=_UPLOADS | _BODY | _BACKPROP | {"method.in_flight", "federation.client_cuts"},
+        reads=_UPLOADS | _BODY | _BACKPROP | {"method.in_flight", "federation.client_cuts"} | _UP_AND_DOWN,
         refuse=refuse_cuts,
         aggregators=_FACTORS | _PRODUCTS,
     ),
@@ -80,7 +86,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.sfl_client,
         server=making.sfl_v1_server,
         citations=("splitfed", "lora"),
-        reads=_LEARNS | _BODY | _BACKPROP | {"method.in_flight", "federation.client_ranks"},
+        reads=_LEARNS | _BODY | _BACKPROP | {"method.in_flight", "federation.client_ranks"} | _UP_AND_DOWN,
         aggregators=_FACTORS,
     ),
     "frozen": Method(
@@ -88,14 +94,14 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.frozen_client,
         server=making.frozen_server,
         citations=("splitfrozen", "lora"),
-        reads=_BODY | {"method.in_flight"},
+        reads=_BODY | {"method.in_flight"} | _UP,
     ),
     "ushape": Method(
         about="head and tail on the client, the body between them on the server: labels never leave",
         client=making.ushape_client,
         server=making.ushape_server,
         citations=("ushape", "lora"),
-        reads=_UPLOADS | _BODY | _BACKPROP | {"partition.tail_blocks"},
+        reads=_UPLOADS | _BODY | _BACKPROP | {"partition.tail_blocks"} | _UP_AND_DOWN | {"codec.output"},
         refuse=refuse_no_tail,
         needs=("partition.tail_blocks=1",),
         aggregators=_FACTORS | _PRODUCTS,
@@ -105,7 +111,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.cse_client,
         server=making.cse_server,
         citations=("csefsl", "lora"),
-        reads=_UPLOADS | _BODY | _BACKPROP | _AUXILIARY,
+        reads=_UPLOADS | _BODY | _BACKPROP | _AUXILIARY | _UP,
         refuse=refuse_auxiliary,
         aggregators=_FACTORS | _PRODUCTS,
     ),
@@ -118,6 +124,7 @@ METHODS: Final[Mapping[str, Method]] = {
         | _BODY
         | _BACKPROP
         | _AUXILIARY
+        | _UP
         | {"method.align_interval", "method.align_passes", "method.align_batches"},
         refuse=refuse_auxiliary,
         aggregators=_FACTORS | _PRODUCTS,
@@ -127,7 +134,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.hybrid_client,
         server=making.hybrid_server,
         citations=("hosfl", "lora"),
-        reads=_LEARNS | _MOVED | _BODY | _ESTIMATE | {"method.derivative", "method.in_flight"},
+        reads=_LEARNS | _MOVED | _BODY | _ESTIMATE | {"method.derivative", "method.in_flight"} | _UP_AND_DOWN,
         refuse=refuse_estimate,
         aggregators=_FACTORS | {"seed-scalar"},
     ),
@@ -137,6 +144,7 @@ METHODS: Final[Mapping[str, Method]] = {
         server=making.hosl_server,
         citations=("hosl", "lora"),
         reads=_LEARNS | _MOVED | _BODY | _ESTIMATE | {"method.in_flight"},
+        why_not=_SWALLOWED,
         refuse=refuse_estimate,
         aggregators=_FACTORS | {"seed-scalar"},
     ),
@@ -145,7 +153,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.heron_client,
         server=making.cse_server,
         citations=("heron", "lora"),
-        reads=_UPLOADS | _BODY | _ESTIMATE | _AUXILIARY | {"method.derivative"},
+        reads=_UPLOADS | _BODY | _ESTIMATE | _AUXILIARY | {"method.derivative"} | _UP,
         refuse=refuse_heron,
         aggregators=_FACTORS | _PRODUCTS,
     ),
@@ -155,6 +163,7 @@ METHODS: Final[Mapping[str, Method]] = {
         server=making.mu_server,
         citations=("musplitfed", "lora"),
         reads=_UPLOADS | _BODY | {"method.mu", "method.server_steps"},
+        why_not=_SWALLOWED,
         refuse=refuse_estimate,
         aggregators=_FACTORS | _PRODUCTS,
     ),

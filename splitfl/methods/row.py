@@ -1,8 +1,8 @@
 """What the registry says of a method, and which settings are only some methods' own."""
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from splitfl.config import MethodConfig, RunConfig
@@ -31,6 +31,7 @@ class Method:
     Whatever stands in `optional` and is not in `reads` must be left at its default.
     `aggregators` are the ways of aggregation that it can work with, and `holds` says whose
     adapters its client has: of the head, or of the whole model.
+    `why_not` says of settings that it must not read what it does that forbids them.
     `needs` are settings, as `table.key=value`, for whoever lays methods side by side: without such
     a one it cannot run.
     """
@@ -40,13 +41,14 @@ class Method:
     server: Server
     citations: tuple[str, ...]
     reads: frozenset[str] = frozenset()
+    why_not: Mapping[str, str] = field(default_factory=dict)
     refuse: Refuse = _anything_goes
     needs: tuple[str, ...] = ()
     aggregators: frozenset[str] = frozenset(AGGREGATORS)
     holds: tuple[str, ...] = ("head",)
 
 
-_LEARNT: Final = (
+_ELSEWHERE: Final = (
     "adapter.head",
     "train.head_lr",
     "train.head_schedule",
@@ -60,8 +62,11 @@ _LEARNT: Final = (
     "federation.server_optimiser",
     "federation.server_lr",
     "partition.tail_blocks",
+    "codec.activation",
+    "codec.output",
+    "codec.gradient",
 )
-"""What is said of the clients' learning, outside the method's own table."""
+"""What is said of the clients' learning and of what crosses the cut, outside the method's own table."""
 
 
 def optional(config: RunConfig) -> dict[str, tuple[Any, Any]]:
@@ -72,7 +77,7 @@ def optional(config: RunConfig) -> dict[str, tuple[Any, Any]]:
         if one.name not in ("name", "in_flight")  # the second is a bound, which every method keeps
     ]
     plain = RunConfig()
-    return {name: (_at(config, name), _at(plain, name)) for name in (*own, *_LEARNT)}
+    return {name: (_at(config, name), _at(plain, name)) for name in (*own, *_ELSEWHERE)}
 
 
 def fitted(config: RunConfig, reads: frozenset[str]) -> RunConfig:

@@ -45,7 +45,7 @@ def station_of(
     losses = Losses(
         config.train.seed, config.loss, config.analog, pooled(site), config.link.mtu_bytes, snr_db(config)
     )
-    desk = Desk(server, air, losses, events, watcher)
+    desk = Desk(server, air, losses, events, watcher, lambda client: config.codec)
     if config.link.scenario and link is None:
         return CellStation(desk, cell(config), config.train.seed, clients, POWER_W)
     if at_own_pace(config.federation):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 from splitfl.checkpoint import Kept, Shelf
+from splitfl.config import EXACT, CodecConfig
 from splitfl.errors import Again, ConfigError, PeerLost, RunEnded, WireError
 from splitfl.messages import Control, Message, Reply
 from splitfl.methods.seam import ClientMethod
@@ -35,9 +36,19 @@ def is_over(reply: Reply) -> bool:
 class ClientNode:
     """One client: its method and its count of messages."""
 
-    def __init__(self, client: int, method: ClientMethod, shelf: Shelf | None = None) -> None:
-        """What it is after each round is kept on `shelf`, if there is one."""
+    def __init__(
+        self,
+        client: int,
+        method: ClientMethod,
+        shelf: Shelf | None = None,
+        codec: CodecConfig = EXACT,
+    ) -> None:
+        """What it is after each round is kept on `shelf`, if there is one.
+
+        `codec` rounds what it sends; it may become another between messages.
+        """
         self.client = client
+        self.codec = codec
         self._method = method
         self._shelf = shelf
         self._first = method.state()
@@ -108,7 +119,7 @@ class ClientNode:
         envelope = Envelope(
             client=self.client, round=self._round, lap=self._lap, flops=self._method.take_flops()
         )
-        return encode(message, envelope)
+        return encode(message, envelope, self.codec)
 
     def reply(self, frame: bytes) -> Reply:
         """The server's answer; PeerLost where it refuses, WireError where it is not one to us."""

@@ -1,8 +1,10 @@
 """What a server's side does with one message, however it came and whenever its turn is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from splitfl.config import EXACT, CodecConfig
 from splitfl.errors import WireError
 from splitfl.messages import LOST, Control, Lost, Message
 from splitfl.methods.seam import Outcome, ServerMethod, Ticket
@@ -11,6 +13,7 @@ from splitfl.node.air import Air, Arrival, Departure, Load
 from splitfl.node.losses import Losses
 from splitfl.state import State, part, under
 from splitfl.wire import Envelope, decode, encode
+from splitfl.wire.frame import codec_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +40,17 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Posted:
-    """A message of a client as it was sent."""
+    """A message of a client as its frame, which rounded rows by `codec`, says it."""
 
     message: Message
     envelope: Envelope
     frame_bytes: int
+    codec: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answering:
-    """An answer on its way, and its frame as it left."""
+    """An answer on its way, and its frame as it left; `reply` is what this frame says."""
 
     envelope: Envelope
     reply: Message
@@ -57,17 +61,25 @@ class Answering:
 class Desk:
     """Brings a method's server, the clocks, the meaning of losses and the ledger together.
 
-    `watcher` hears of every step and, while nothing else moves, of every round's end.
+    `watcher` hears of every step and, while nothing else moves, of every round's end. `codec` is what a
+    client's answers are rounded by, and is asked for each of them.
     """
 
     def __init__(
-        self, server: ServerMethod, air: Air, losses: Losses, events: Events, watcher: Watcher
+        self,
+        server: ServerMethod,
+        air: Air,
+        losses: Losses,
+        events: Events,
+        watcher: Watcher,
+        codec: Callable[[int], CodecConfig] = lambda client: EXACT,
     ) -> None:
         self._server = server
         self._air = air
         self._losses = losses
         self._events = events
         self._watcher = watcher
+        self._codec = codec
         self._loss_sum = 0.0
         self._samples = 0
         self.left: dict[int, Control] = {}
@@ -91,7 +103,7 @@ class Desk:
         message, envelope = decode(frame)
         if not isinstance(message, Message):
             raise WireError(f"the server has no answer to a {type(message).__name__}")
-        return Posted(message=message, envelope=envelope, frame_bytes=len(frame))
+        return Posted(message=message, envelope=envelope, frame_bytes=len(frame), codec=codec_of(frame))
 
     def goodbye(self, posted: Posted) -> bytes | None:
         """The answer to a client that takes leave, which costs no time; None for any other message."""
@@ -102,7 +114,7 @@ class Desk:
 
     def load(self, posted: Posted) -> Load:
         """How a client's message goes over the link."""
-        return self._losses.load(posted.message, posted.frame_bytes, is_up=True)
+        return self._losses.load(posted.message, posted.frame_bytes, posted.codec, is_up=True)
 
     def leaves(self, posted: Posted, now_s: float = 0.0) -> Departure:
         """The message as it sets off, not before `now_s`."""
@@ -132,13 +144,18 @@ class Desk:
         envelope = posted.envelope
         done_s = self._air.serve(envelope, arrival, outcome.flops)
         reply = self._losses.answer(envelope, outcome.reply)
-        frame = encode(reply, envelope)
-        load = self._losses.load(reply, len(frame), is_up=False)
+        frame = encode(reply, envelope, self._codec(envelope.client))
+        codec = codec_of(frame)
+        if codec != "none":  # the client is to hear no more than the frame says
+            rounded, _ = decode(frame)
+            assert isinstance(rounded, Message)
+            reply = rounded
+        load = self._losses.load(reply, len(frame), codec, is_up=False)
         departure = self._air.returns(envelope, type(reply).__name__, load, done_s, now_s)
         return Answering(envelope=envelope, reply=reply, frame=frame, departure=departure)
 
     def landed(self, answering: Answering, arrival: Arrival) -> bytes:
-        """The answer's frame as the client hears it."""
+        """The answer's frame as the client hears it; rows that were rounded once are not rounded again."""
         heard = self._losses.answered(answering.envelope, answering.reply, arrival)
         self._air.landed(answering.envelope, arrival, is_lost=isinstance(heard, Lost))
         return answering.frame if heard is answering.reply else encode(heard, answering.envelope)

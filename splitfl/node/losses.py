@@ -39,6 +39,7 @@ from splitfl.wire.erasure import (
     zeroed,
 )
 from splitfl.wire.memory import Memory
+from splitfl.wire.quantise import row_bytes
 
 Rows = Activation | Output | Gradient
 _SCALE_BYTES = 4  # of a row that is sent as it is: its rms, in float32
@@ -104,8 +105,8 @@ class Losses:
                 self._memories[kind, way] = Memory(self._rounds)
                 self._memories[kind, way].restore(held)
 
-    def load(self, message: Message, frame_bytes: int, *, is_up: bool) -> Load:
-        """How this message goes over the link."""
+    def load(self, message: Message, frame_bytes: int, codec: str, *, is_up: bool) -> Load:
+        """How this message, whose rows are rounded by `codec` in its frame, goes over the link."""
         if isinstance(message, Adapter) and is_up and self._analog.sum_adapters:
             numbers = sum(tensor.numel() for tensor in message.tensors.values())
             return Load(
@@ -117,9 +118,11 @@ class Losses:
         if tensor is None:
             return Load(payload_bytes=frame_bytes)
         rows_ND, kind = rows(tensor), type(message).__name__
+        unit_bytes = row_bytes(rows_ND.shape[-1], rows_ND.dtype, codec)
+        other_bytes = frame_bytes - len(rows_ND) * unit_bytes
         if kind.lower() in self._analog.kinds:
             return Load(
-                payload_bytes=frame_bytes - tensor.nbytes + _SCALE_BYTES * len(rows_ND),
+                payload_bytes=other_bytes + _SCALE_BYTES * len(rows_ND),
                 symbols=symbols_of(rows_ND),
                 symbol_hz=self._analog.symbol_hz,
             )
@@ -128,8 +131,8 @@ class Losses:
         return Load(
             payload_bytes=frame_bytes,
             recovery="none",
-            reliable_bytes=frame_bytes - tensor.nbytes,
-            unit_bytes=rows_ND.shape[-1] * rows_ND.element_size(),
+            reliable_bytes=other_bytes,
+            unit_bytes=unit_bytes,
         )
 
     def heard(self, envelope: Envelope, message: Message, arrival: Arrival) -> Message | None:

@@ -63,7 +63,8 @@ def rehearse(site: Site) -> Rehearsal:
         clients.append(chosen.client(pieces[-1], batches, steps_of(config, client, batches), its))
     with Events(None) as events:
         station = station_of(site, chosen.server(_Pieces(site, config), config), ledger, events, watcher)
-        run_inproc(config, [ClientNode(at, client) for at, client in enumerate(clients)], station)
+        nodes = [ClientNode(at, client, codec=config.codec) for at, client in enumerate(clients)]
+        run_inproc(config, nodes, station)
     memory = tuple(_memory(own, client) for own, client in zip(pieces, clients, strict=True))
     return Rehearsal(ledger=ledger, virtual_s=watcher.finish_s, clients=memory)
 

@@ -15,13 +15,16 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from splitfl.config import EXACT, CodecConfig
 from splitfl.errors import WireError
 from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Output, Reply, Scalars
+from splitfl.wire.quantise import Coded, dequantise, quantise
 
 VERSION: Final = "1"
 MAX_FRAME_BYTES: Final = 2 << 30
 MAX_HEADER_BYTES: Final = 4 << 20
 _LENGTH_BYTES: Final = 8  # safetensors begins with the length of its JSON header, little-endian
+_ROWS: Final = {"Activation": "hidden", "Output": "hidden", "Gradient": "grad"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +49,25 @@ class Refusal:
     is_final: bool = True
 
 
-def encode(message: Reply | Refusal, envelope: Envelope) -> bytes:
-    """The frame of this message; its length is what the link is charged for."""
+def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EXACT) -> bytes:
+    """The frame of this message; its length is what the link is charged for.
+
+    It says itself by which codec its rows were rounded.
+    """
+    kind = type(message).__name__
     fields, tensors = _take_apart(message)
-    header = {
+    header: dict[str, Any] = {
         "version": VERSION,
-        "kind": type(message).__name__,
+        "kind": kind,
         "envelope": [envelope.client, envelope.round, envelope.lap, envelope.flops],
         **({"fields": fields} if fields else {}),
     }
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    chosen, rows = codec.of(kind), _ROWS.get(kind)
+    if rows in whole and chosen != "none":
+        coded = quantise(whole[rows], chosen)
+        header["codec"] = [coded.codec, coded.dtype, coded.width]
+        whole |= {rows: coded.codes} | ({_scale(rows): coded.scale} if coded.scale is not None else {})
     return safetensors.torch.save(whole, {"splitfl": json.dumps(header, separators=(",", ":"))})
 
 
@@ -66,6 +78,8 @@ def decode(frame: bytes, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Reply | Refu
         raise WireError(f"a frame of version {header.get('version')!r} came; this side speaks {VERSION!r}")
     try:
         tensors = safetensors.torch.load(frame)
+        if "codec" in header:
+            _dequantise(tensors, str(header.get("kind")), *header["codec"], max_bytes=max_bytes)
         envelope = _envelope(*header["envelope"])
         message = _put_together(str(header.get("kind")), header.get("fields", {}), tensors)
     except WireError:
@@ -89,6 +103,12 @@ def envelope_of(frame: bytes) -> Envelope:
         return _envelope(*_header(frame, MAX_FRAME_BYTES)["envelope"])
     except (LookupError, TypeError, ValueError) as error:
         raise WireError(f"a frame of {len(frame)} bytes has no envelope: {error}") from None
+
+
+def codec_of(frame: bytes) -> str:
+    """By which codec the rows of a frame were rounded that could be decoded; `none` where they were not."""
+    name, *_ = _header(frame, MAX_FRAME_BYTES).get("codec", ["none"])
+    return str(name)
 
 
 def _header(frame: bytes, max_bytes: int) -> dict[str, Any]:
@@ -179,6 +199,27 @@ def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tenso
             return Refusal(reason=_text(fields["reason"]), is_final=fields["is_final"] is not False)
         case _:
             raise WireError(f"a message of unknown kind {kind!r} came")
+
+
+def _dequantise(
+    tensors: dict[str, Tensor], kind: str, codec: object, dtype: object, width: object, *, max_bytes: int
+) -> None:
+    """Puts the rows, as they were but for rounding, in the place of their codes."""
+    if kind not in _ROWS:
+        raise WireError(f"a message of kind {kind:.40} has no rows that a codec could round")
+    rows = _ROWS[kind]
+    coded = Coded(
+        codec=_text(codec),
+        dtype=_text(dtype),
+        width=_whole(width),
+        codes=tensors[rows],
+        scale=tensors.pop(_scale(rows), None),
+    )
+    tensors[rows] = dequantise(coded, max_bytes)
+
+
+def _scale(rows: str) -> str:
+    return f"{rows}.scale"
 
 
 def _envelope(client: object, round_index: object, lap: object, flops: object) -> Envelope:

@@ -11,6 +11,7 @@ from typing import Final
 
 import torch
 
+from splitfl.config import CODECS, CodecConfig
 from splitfl.errors import PeerLost, WireError
 from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Output, Scalars
 from splitfl.transport.inbox import Inbox
@@ -48,6 +49,10 @@ _WORDS: Final = (
         b"F8_E4M3",
         b"__metadata__",
         b"splitfl",
+        b"codec",
+        b"int4",
+        b"hidden.scale",
+        b"I8",
     ),
     *(b"\\ud800", b"\xff\xfe", b"\x00" * 9, b"data_offsets", b"shape", b"dtype", b"__class__", b"Control"),
 )
@@ -93,7 +98,10 @@ def _frames() -> list[bytes]:
         LOST,
         Refusal(reason="the run is over"),
     )
-    return [encode(message, here) for message in messages]
+    plain = [encode(message, here) for message in messages]
+    codecs = [CodecConfig(activation=one, output=one, gradient=one) for one in CODECS if one != "none"]
+    rows = [message for message in messages if isinstance(message, Activation | Output | Gradient)]
+    return plain + [encode(message, here, codec) for message in rows for codec in codecs]
 
 
 def _parcels() -> list[bytes]:

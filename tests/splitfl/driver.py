@@ -49,7 +49,7 @@ class ListeningNode(ClientNode):
     """A client that writes down what it says and hears."""
 
     def __init__(self, client: int, site: Site, said: list[tuple[int, int, Message, Reply]]) -> None:
-        super().__init__(client, site.client_method(client))
+        super().__init__(client, site.client_method(client), codec=site.config.codec)
         self._said = said
 
     def frame(self, message: Message) -> bytes:

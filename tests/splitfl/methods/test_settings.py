@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from splitfl.config import RunConfig, SideConfig
+from splitfl.config import EXACT, CodecConfig, RunConfig, SideConfig
 from splitfl.errors import ConfigError
 from splitfl.experiment_file import from_dict
 from splitfl.methods.registry import METHODS, check, in_flight, without_unread
@@ -27,6 +27,9 @@ OTHERS: dict[str, Any] = {
     "federation.server_optimiser": "yogi",
     "federation.server_lr": 0.5,
     "train.head_schedule": "cosine",
+    "codec.activation": "int8",
+    "codec.output": "int4",
+    "codec.gradient": "bf16",
 }
 PARTNERS = {
     "trim": {"robust": "trimmed-mean"},
@@ -92,6 +95,42 @@ def test_the_refusal_says_who_reads_it_and_what_is_right(tmp_path: Path) -> None
         Site.of(toy.config(tmp_path, method={"upload_interval": 5}))
     with pytest.raises(ConfigError, match=r"'fedlora' does not read partition.tail_blocks.* read by ushape"):
         Site.of(toy.config(tmp_path, method={"name": "fedlora"}, partition={"tail_blocks": 1}))
+
+
+@pytest.mark.parametrize("name", ["hosl", "mu-splitfed"])
+def test_differences_of_losses_are_not_rounded_and_it_is_said_why(name: str) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=rf"'{name}' does not read codec.activation: leave it at 'none', got 'int8'; it is read by "
+        rf"sfl-v2, .*; '{name}' takes differences of losses of activations mu apart, which rounding swallows",
+    ):
+        check(changed(name, "codec.activation"), "sequence-classification", 12)
+
+
+@pytest.mark.parametrize("kind", ["activation", "gradient"])
+def test_what_is_sent_as_it_is_has_no_codec(kind: str) -> None:
+    config = from_dict({"codec": {kind: "int8"}, "analog": {"kinds": [kind]}})
+    with pytest.raises(ConfigError, match=f"codec.{kind} must be 'none' where analog.kinds .* got 'int8'"):
+        check(config, "sequence-classification", 12)
+    other = {"activation": "gradient", "gradient": "activation"}[kind]
+    check(from_dict({"codec": {other: "int8"}, "analog": {"kinds": [kind]}}), "sequence-classification", 12)
+
+
+def test_a_codec_that_there_is_not_is_refused_by_name() -> None:
+    with pytest.raises(
+        ConfigError, match=r"unknown codec.output 'int5'; did you mean 'int\d'\? have bf16, int4"
+    ):
+        from_dict({"codec": {"output": "int5"}})
+
+
+def test_codecs_that_another_method_does_not_read_are_left_out_beside_it() -> None:
+    codec = {"activation": "int8", "gradient": "int4"}
+    fitted = {
+        name: without_unread(from_dict({"method": {"name": name}, "codec": codec})).codec for name in METHODS
+    }
+    assert fitted["hybrid"] == CodecConfig(activation="int8", gradient="int4")
+    assert fitted["cse-fsl"] == CodecConfig(activation="int8")
+    assert fitted["hosl"] == fitted["fedlora"] == EXACT
 
 
 def test_settings_for_one_method_are_made_those_of_another() -> None:

@@ -34,6 +34,27 @@ def test_bytes_airtime_and_flops_are_the_ledgers_own(name: str, place: Path, tmp
     assert planned.virtual_s == played.ends[-1].finish_s
 
 
+@pytest.mark.parametrize("codec", ["bf16", "int8", "int4"])
+@pytest.mark.parametrize(
+    "name", ["sfl-v2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("ushape", "hybrid", "frozen"))]
+)
+def test_rounded_bytes_are_the_ledgers_own(name: str, codec: str, place: Path, tmp_path: Path) -> None:
+    way = {"rate_bps": 1e6, "delay_s": 0.01, "loss_rate": 0.1}
+    kinds = {key.removeprefix("codec.") for key in METHODS[name].reads if key.startswith("codec.")}
+    loss = {} if name == "frozen" else {"activation": "zero", "gradient": "zero"}
+    one = site(
+        place,
+        name,
+        codec=dict.fromkeys(kinds, codec),
+        link={"mtu_bytes": 128, "up": way, "down": way},
+        loss=loss,
+    )
+    planned, played = rehearse(one), play(one, tmp_path)
+    assert planned.ledger == played.ledger
+    exact = rehearse(site(place, name, link={"up": way, "down": way})).ledger
+    assert planned.ledger.total().payload_bytes < exact.total().payload_bytes
+
+
 def test_a_client_without_backpropagation_saves_nothing(place: Path) -> None:
     assert rehearse(site(place, "hybrid")).client.saved_bytes == 0
     learning = rehearse(site(place, "sfl-v2")).client

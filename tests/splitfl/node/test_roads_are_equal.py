@@ -178,6 +178,27 @@ def test_rpc_is_the_same_road_for_every_method(case: str, travelled: Any, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("sfl-v2", {"activation": "int8", "gradient": "bf16"}),
+        pytest.param("hybrid", {"activation": "bf16", "gradient": "int4"}, marks=pytest.mark.long),
+        pytest.param(
+            "ushape", dict.fromkeys(("activation", "output", "gradient"), "int8"), marks=pytest.mark.long
+        ),
+    ],
+)
+def test_rpc_is_the_same_road_for_rounded_rows(
+    name: str, codec: dict[str, str], travelled: Any, tmp_path: Path
+) -> None:
+    tail = {"partition": {"tail_blocks": TAILS[name]}} if name in TAILS else {}
+    settings = {"method": {"name": name}, "link": LOSSY, "codec": codec, **tail}
+    events, summary = travelled("inproc", **settings)
+    assert travelled("rpc", **settings) == (events, summary)
+    assert_equal_folders(tmp_path / "inproc", tmp_path / "rpc" / "run")
+
+
+@pytest.mark.slow
 def test_rpc_is_the_same_road_where_clients_share_a_cell_and_tokens_are_lost(
     travelled: Any, tmp_path: Path
 ) -> None:

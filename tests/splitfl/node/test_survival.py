@@ -60,7 +60,10 @@ def site_of(place: Path, **tables: dict[str, Any]) -> Site:
 def nodes_of(site: Site, folder: Path) -> list[ClientNode]:
     return [
         ClientNode(
-            client, site.client_method(client), Shelf.of_client(folder / "checkpoint" / f"client-{client}")
+            client,
+            site.client_method(client),
+            Shelf.of_client(folder / "checkpoint" / f"client-{client}"),
+            site.config.codec,
         )
         for client in range(site.config.federation.clients)
     ]
@@ -127,6 +130,13 @@ def test_a_run_with_steps_in_flight_and_losses_ends_with_the_same_bits(place: Pa
 
 def test_a_run_in_a_cell_killed_twice_ends_with_the_same_bits(place: Path, tmp_path: Path) -> None:
     assert_same(place, tmp_path, [17, 14], link={"scenario": "lab-wifi"})
+
+
+@pytest.mark.parametrize("link", [{}, {"scenario": "lab-wifi"}], ids=["links", "cell"])
+def test_a_run_of_rounded_rows_killed_twice_ends_with_the_same_bits(
+    link: dict[str, str], place: Path, tmp_path: Path
+) -> None:
+    assert_same(place, tmp_path, [17, 14], link=link, codec={"activation": "int8", "gradient": "int4"})
 
 
 @pytest.mark.slow
