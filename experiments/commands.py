@@ -204,7 +204,8 @@ def _drive(
     )
     if not spawn and (warning := transport(config.transport.name).warning(config.transport)):
         console.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
-    with console.status("reading the data"):
+    is_decided = config.auto.budget == "none"
+    with console.status("reading the data" if is_decided else "rehearsing what a round could cost"):
         config = decided(config)
         site = Site.of(config)
     for reason in config.auto.chosen:

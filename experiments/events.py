@@ -106,7 +106,25 @@ class Update:
         at_least("staleness", self.staleness, 0)
 
 
-Event = Step | Transfer | Compute | Round | Memory | Update
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """What the controller told a client to do from this round on, and what it expected that to spend in one.
+
+    Of `fitting` plans that were within what was `allowed`, in the budget's unit; 0: none was.
+    """
+
+    round: int
+    client: int
+    method: str
+    cut: int
+    rank: int
+    codec: str
+    expected: float
+    allowed: float
+    fitting: int
+
+
+Event = Step | Transfer | Compute | Round | Memory | Update | Planned
 
 KINDS: dict[str, Callable[..., Event]] = {
     "step": Step,
@@ -115,6 +133,7 @@ KINDS: dict[str, Callable[..., Event]] = {
     "round": Round,
     "memory": Memory,
     "update": Update,
+    "plan": Planned,
 }
 """The value of a line's `event` key -> what that line is."""
 
@@ -129,6 +148,7 @@ class Events:
     rounds: tuple[Round, ...] = ()
     memories: tuple[Memory, ...] = ()
     updates: tuple[Update, ...] = ()
+    plans: tuple[Planned, ...] = ()
 
 
 def read_events(path: Path) -> tuple[Events, tuple[str, ...]]:
@@ -182,4 +202,5 @@ def _sorted_by_type(found: list[Event]) -> Events:
         rounds=tuple(event for event in found if isinstance(event, Round)),
         memories=tuple(event for event in found if isinstance(event, Memory)),
         updates=tuple(event for event in found if isinstance(event, Update)),
+        plans=tuple(event for event in found if isinstance(event, Planned)),
     )

@@ -92,7 +92,7 @@ class _Life:
         self._base_bytes = footprint.measure_from_here()
         with threads(config.client.threads):
             shelf = Shelf.of_client(state) if state is not None else None
-            self._node = ClientNode(client, Site.of(config).client_method(client), shelf, config.codec)
+            self._node = ClientNode.of(Site.of(config), client, shelf)
 
     def live(self, connection: ClientEnd) -> None:
         """Takes part over this connection until the run is over; raises PeerLost where it breaks."""

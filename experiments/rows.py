@@ -3,7 +3,7 @@
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
@@ -46,10 +46,11 @@ def _fields(kind: Any) -> tuple[_Field, ...]:
 
 
 def _kind(hint: Any) -> tuple[type, bool]:
-    """The one plain type behind `int`, `int | None` or `Mapping[str, float]`, and whether None will do."""
+    """The plain type behind `int`, `int | None`, `Sequence[str]` or `Mapping[str, float]`; may it be None?"""
     choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     (plain,) = (choice for choice in choices if choice is not types.NoneType)
-    return dict if typing.get_origin(plain) else plain, types.NoneType in choices
+    shape = {Mapping: dict, Sequence: list}.get(typing.get_origin(plain), plain)
+    return shape, types.NoneType in choices
 
 
 def _checked(field: _Field, value: Any) -> Any:

@@ -8,8 +8,8 @@ the marks of a run that was killed: what is there is read, and `Run.notes` says 
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Summary:
     client_peak_bytes: int | None = None
     server_peak_bytes: int | None = None
     live: Mapping[str, Any] | None = None
+    chosen: Sequence[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,12 +33,7 @@ def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> tuple[Path,
 
     shelves = folder / "checkpoint"
     nodes = [
-        ClientNode(
-            client,
-            site.client_method(client),
-            Shelf.of_client(shelves / f"client-{client}"),
-            site.config.codec,
-        )
+        ClientNode.of(site, client, Shelf.of_client(shelves / f"client-{client}"))
         for client in range(site.config.federation.clients)
     ]
     kept = Shelf(shelves).newest()

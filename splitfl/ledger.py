@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from channel.link import DIRECTIONS, Delivery
-from splitfl.state import State, tensor_in
+from splitfl.state import State, raw, raw_in, tensor_in
 
 SIDES = ("client", "server")
 
@@ -40,7 +40,7 @@ class Traffic:
 class Ledger:
     """Sums over a run, filled as it goes; `traffic` is keyed by (round, client, direction)
     and `flops` by (round, side, client), side being `client` or `server`. Rounds that were closed are in the
-    totals only. `chosen` is what the controller settled before the run, and why."""
+    totals only. `chosen` is what the controller has settled, and why."""
 
     traffic: dict[tuple[int, int, str], Traffic] = field(default_factory=lambda: defaultdict(Traffic))
     flops: dict[tuple[int, str, int], float] = field(default_factory=lambda: defaultdict(float))
@@ -101,6 +101,7 @@ class Ledger:
                 [list(vars(one).values()) for one in self._closed.values()], dtype=torch.float64
             ),
             "closed_flops": torch.tensor(list(self._closed_flops.values()), dtype=torch.float64),
+            "chosen": raw("\n".join(self.chosen).encode()),
         }
 
     def restore(self, state: State) -> None:
@@ -116,6 +117,8 @@ class Ledger:
         closed = zip(self._closed, tensor_in(state, "closed").tolist(), strict=True)
         self._closed = {key: _traffic(sums) for key, sums in closed}
         self._closed_flops = dict(zip(SIDES, tensor_in(state, "closed_flops").tolist(), strict=True))
+        chosen = raw_in(state, "chosen").decode()
+        self.chosen = tuple(chosen.split("\n")) if chosen else ()
 
     def computed(self, round_index: int, side: str, client: int, flops: float) -> None:
         """One side worked for one client."""

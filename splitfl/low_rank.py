@@ -21,6 +21,11 @@ _NOTHING: Final = 1e-9  # of the largest singular value, in float64: what roundi
 _CHILD: Final = "residual"
 
 
+def rank_axis(name: str) -> int:
+    """Along which axis a factor of this name has one row, or column, for each rank."""
+    return 0 if name.endswith((A, RESIDUAL_A)) else 1
+
+
 def compressed(factor_A: Tensor, factor_B: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor]:
     """Factors of the same product, float32, with no more rank than it has, or than `rank`.
 

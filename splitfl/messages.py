@@ -88,13 +88,14 @@ class Adapter:
 
     A client's auxiliary, which is no part of that model, has names that begin with `auxiliary.`.
     `version` counts aggregations. `samples` weighs an upload in the mean; `losses` are
-    the client's own training losses where it computed them itself.
+    the client's own training losses where it computed them itself. `values` are as a `Control`'s.
     """
 
     version: int
     tensors: Mapping[str, Tensor]
     samples: int = 0
     losses: tuple[float, ...] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 Message = Control | Activation | Output | Gradient | Scalars | Adapter

@@ -7,6 +7,7 @@ it goes on as if it had never stopped, to the last bit. Parts of parts have dott
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,6 +58,16 @@ def tensor_in(state: State, name: str) -> Tensor:
     if name not in state:
         raise ConfigError(f"a checkpoint lacks {name!r}: it is not of this method or of these settings")
     return state[name]
+
+
+def raw(data: bytes) -> Tensor:
+    """Bytes as they stand in a state."""
+    return torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
+
+
+def raw_in(state: State, name: str) -> bytes:
+    """The bytes of this name; ConfigError where there are none."""
+    return tensor_in(state, name).numpy().tobytes()
 
 
 def moments(

@@ -83,9 +83,9 @@ class _Remembering(SitePieces):
 
     made: list[Piece] = field(default_factory=list)
 
-    def head(self, *, is_bare: bool = False) -> Piece:
+    def head(self, cut: int | None = None, *, is_bare: bool = False) -> Piece:
         """See Pieces."""
-        self.made.append(super().head(is_bare=is_bare))
+        self.made.append(super().head(cut, is_bare=is_bare))
         return self.made[-1]
 
 

@@ -83,7 +83,7 @@ def _client(hand: Hand, setting: Setting, keeps: bool) -> None:
     assert ours.recv_bytes() == b"ready"
     meter = _Meter(setting, keeps)
     site = Site.of(setting.config(rounds=1))
-    node = ClientNode(0, site.client_method(0), codec=site.config.codec)
+    node = ClientNode.of(site, 0)
     run_client(node, _Pipe(ours), 1, dict, lambda round_index, message: None)
     hand(meter.peak_bytes())
     server.join()

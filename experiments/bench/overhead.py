@@ -126,7 +126,7 @@ class _Product:
         self._events = Events(path)
         self._server = site.server_method()
         self._station = station_of(site, self._server, Ledger(), self._events, self)
-        self._nodes = [ClientNode(0, site.client_method(0), codec=site.config.codec)]
+        self._nodes = [ClientNode.of(site, 0)]
 
     def round(self, round_index: int) -> None:
         """Plays this round; taking leave afterwards changes nothing."""

@@ -49,6 +49,7 @@ _PICTURES = {
     "airtime": plots.airtime,
     "shares": plots.time_shares,
     "timeline": plots.timeline,
+    "plans": plots.plans,
 }
 
 

@@ -20,6 +20,7 @@ from experiments.report.panels import (
     draw_sent,
     draw_time_shares,
 )
+from experiments.report.plans import draw_plans
 from experiments.report.writing import write_whole
 from experiments.runfolder import Run
 
@@ -64,6 +65,14 @@ def timeline(run: Run) -> str:
     """Every client's lane and the server's in the round of median length, on the virtual clock."""
     height_px = 110 + 32 * (min(len(run.clients), MAX_CLIENTS) + 1)
     return _picture("timeline", FULL_PX, height_px, lambda axes: draw_round(axes, run, MAX_CLIENTS))
+
+
+def plans(run: Run) -> str:
+    """What the controller told each client to do, round by round; nothing where there was none."""
+    if not run.events.plans:
+        return ""
+    height_px = 120 + 32 * min(len(run.clients), MAX_CLIENTS)
+    return _picture("plans", FULL_PX, height_px, lambda axes: draw_plans(axes, run, MAX_CLIENTS))
 
 
 def comparison(runs: Sequence[Run], metric: str, against: str) -> str:

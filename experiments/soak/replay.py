@@ -40,12 +40,7 @@ def replay(run: Path, schedule: Schedule, folder: Path) -> Told:
     site = Site.of(load(run / "config.json"))
     folder.mkdir()
     nodes = [
-        ClientNode(
-            client,
-            site.client_method(client),
-            Shelf.of_client(folder / "checkpoint" / f"client-{client}"),
-            site.config.codec,
-        )
+        ClientNode.of(site, client, Shelf.of_client(folder / "checkpoint" / f"client-{client}"))
         for client in range(site.config.federation.clients)
     ]
     with Run(site, folder, Quiet()) as simulated:

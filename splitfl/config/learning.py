@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from splitfl.config.checks import above, at_least, one_of
+from splitfl.config.codec import CODECS
 from splitfl.errors import ConfigError
 
 
@@ -92,29 +93,54 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoConfig:
-    """What is left to the controller: it chooses each client's `cut` or `rank` before the run begins.
+    """What is left to the controller: a method, a cut, a rank and a codec for each client.
 
     A client may spend at most `most` of the `budget` (`seconds` on the virtual clock, `bytes` both ways,
     `joules` radiated; `none`: nothing is left to it) in a round, and hold `client_memory_bytes`, one number
-    for each (none: there is no limit). The first of the `methods` that fits is taken (none: the run's own).
-    `chosen` are its reasons, which it writes itself.
+    for each (none: there is no limit). Of `methods`, `cuts`, `ranks` and `codecs` (of activations and
+    gradients) it takes, among what fits, the first method that is named, of its options the first codec,
+    then the largest rank, then the cut whose round is over soonest; where none are named, the run's stays.
+
+    With `every` 0 it chooses once, before the run begins. Else it does for a first time, and again after
+    every so many rounds: what they cost corrects what the next ones are expected to, and what they left of
+    the budget, or took beyond it, is the next ones' to spend, or to save. That is for `sfl-v2`, whose clients
+    may stand still for a while as those of `frozen` do. The work of a client takes what `client.flops` or
+    `federation.client_flops` say, or, where its `speed` is `measured`, its FLOPs over the time they took it.
+    `chosen` are the controller's reasons, which it writes itself.
     """
 
     budget: str = "none"
     most: float = 0.0
-    chooses: str = "cut"
+    every: int = 0
     methods: tuple[str, ...] = ()
+    cuts: tuple[int, ...] = ()
+    ranks: tuple[int, ...] = ()
+    codecs: tuple[str, ...] = ()
     client_memory_bytes: tuple[int, ...] = ()
+    speed: str = "declared"
     chosen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("auto.budget", self.budget, ("none", "seconds", "bytes", "joules"))
-        one_of("auto.chooses", self.chooses, ("cut", "rank"))
         at_least("auto.most", self.most, 0.0)
-        if self.budget != "none":
-            above("auto.most", self.most, 0.0)
+        at_least("auto.every", self.every, 0)
+        for number in self.cuts:
+            at_least("auto.cuts", number, 1)
+        for number in self.ranks:
+            at_least("auto.ranks", number, 1)
+        for name in self.codecs:
+            one_of("auto.codecs", name, CODECS)
         for most in self.client_memory_bytes:
             at_least("auto.client_memory_bytes", most, 1)
+        one_of("auto.speed", self.speed, ("declared", "measured"))
+        if self.budget != "none":
+            above("auto.most", self.most, 0.0)
+            if not (self.methods or self.cuts or self.ranks or self.codecs):
+                raise ConfigError("auto.budget leaves nothing to choose: name methods, cuts, ranks or codecs")
+        elif self.every:
+            raise ConfigError("auto.every needs an auto.budget: seconds, bytes or joules, got 'none'")
+        if self.speed == "measured" and not self.every:
+            raise ConfigError("auto.speed is measured while a run goes on: it needs auto.every of at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

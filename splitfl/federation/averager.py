@@ -14,7 +14,7 @@ from splitfl.federation.aggregate import Merge, row
 from splitfl.federation.robust import clipped, median, trimmed_mean
 from splitfl.federation.server_optimiser import server_optimiser
 from splitfl.federation.staleness import Staleness, at_own_pace
-from splitfl.low_rank import RESIDUAL_A, RESIDUALS, A, extended
+from splitfl.low_rank import RESIDUALS, extended, rank_axis
 from splitfl.messages import Adapter
 from splitfl.state import State, copied, number_in, numbered, part, under, whole
 
@@ -160,16 +160,14 @@ class Averager:
     def _padded(self, name: str, value: Tensor) -> Tensor:
         if name not in self._start.ranked:
             return value
-        axis = _rank_axis(name)
+        axis = rank_axis(name)
         missing = self._start.tensors[name].shape[axis] - value.shape[axis]
         return pad(value, (0, 0, 0, missing) if axis == 0 else (0, missing))
 
     def _held_by(self, client: int, name: str, value: Tensor) -> Tensor:
         if name not in self._start.ranked:
             return value
-        return value.narrow(
-            _rank_axis(name), 0, min(self._start.ranks[client], value.shape[_rank_axis(name)])
-        )
+        return value.narrow(rank_axis(name), 0, min(self._start.ranks[client], value.shape[rank_axis(name)]))
 
 
 def _merge(settings: FederationConfig) -> Merge:
@@ -178,7 +176,3 @@ def _merge(settings: FederationConfig) -> Merge:
     if settings.robust == "trimmed-mean":
         return partial(trimmed_mean, trim=settings.trim)
     return row(settings.aggregator).merge
-
-
-def _rank_axis(name: str) -> int:
-    return 0 if name.endswith((A, RESIDUAL_A)) else 1

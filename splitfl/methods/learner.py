@@ -41,9 +41,9 @@ class Learner:
         self._prefix = prefix
         self._costs: dict[tuple[int, int, int], Cost] = {}
         self._aggregator = aggregator
-        self._parameters = trainable(piece)
+        self.parameters = trainable(piece)
         self._tracked = tracked(piece)
-        self._optimiser = adamw(self._parameters, train.head_lr, train)
+        self._optimiser = adamw(self.parameters, train.head_lr, train)
         self._of_above: dict[str, torch.nn.Parameter] = {}
         self._names_above: set[str] = set()
         if above is not None:
@@ -51,8 +51,8 @@ class Learner:
             self._names_above = {_module(f"{prefix}{name}") for name in held(above)}
             self._tracked |= {f"{prefix}{name}": value for name, value in tracked(above).items()}
             self._optimiser.add_param_group({"params": list(self._of_above.values()), "lr": train.body_lr})
-            assert self._parameters.keys().isdisjoint(self._of_above)
-            self._parameters |= self._of_above
+            assert self.parameters.keys().isdisjoint(self._of_above)
+            self.parameters |= self._of_above
         self._decay = decay
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
 
@@ -71,12 +71,12 @@ class Learner:
 
     def enter(self, reply: Reply, round_index: int) -> None:
         """Takes over the federation's tensors, if any came, and frees those this round trains."""
-        for parameter in self._parameters.values():
+        for parameter in self.parameters.values():
             parameter.requires_grad_(True)
         if isinstance(reply, Adapter):
             self._install(reply.tensors)
             self._version = reply.version
-        for name, parameter in self._parameters.items():
+        for name, parameter in self.parameters.items():
             parameter.requires_grad_(self._aggregator.trains(name, round_index))
         for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * self._decay(round_index)
@@ -120,7 +120,7 @@ class Learner:
     def state(self) -> State:
         """Version, values and moments."""
         values = {name: value.detach() for name, value in self._held.items()}
-        kept = under("value", copied(values)) | under("moment", moments(self._parameters, self._optimiser))
+        kept = under("value", copied(values)) | under("moment", moments(self.parameters, self._optimiser))
         residual = under("residual", copied(residuals(self.piece.model)))
         if self._above is not None:
             residual |= under("residual_above", copied(residuals(self._above.model)))
@@ -130,14 +130,14 @@ class Learner:
         """See Stateful."""
         self._version = number_in(state, "version")
         overwrite(self._held, part(state, "value"))
-        set_moments(self._parameters, self._optimiser, part(state, "moment"))
+        set_moments(self.parameters, self._optimiser, part(state, "moment"))
         install(self.piece, part(state, "residual"))
         if self._above is not None:
             install(self._above, part(state, "residual_above"))
 
     @property
     def _held(self) -> dict[str, Tensor]:
-        return {**self._parameters, **self._tracked}
+        return {**self.parameters, **self._tracked}
 
     def _install(self, tensors: Mapping[str, Tensor]) -> None:
         """Values take the place of those there are, residuals are added to them.
@@ -147,7 +147,7 @@ class Learner:
         for name in tensors:
             second = name.removesuffix(RESIDUAL_A) + B
             if name.endswith(RESIDUAL_A) and second not in tensors:
-                torch.nn.init.zeros_(self._parameters[second])
+                torch.nn.init.zeros_(self.parameters[second])
         own = {name: value for name, value in tensors.items() if _module(name) not in self._names_above}
         _take(self.piece, own)
         if self._above is not None:

@@ -25,6 +25,7 @@ from splitfl.methods.hosl import HoslClient, HoslServer
 from splitfl.methods.hybrid import HybridClient, HybridServer
 from splitfl.methods.learner import Learner
 from splitfl.methods.mu_splitfed import MuClient, MuServer
+from splitfl.methods.planned import PlannedClient, PlannedServer
 from splitfl.methods.rates import decay
 from splitfl.methods.seam import ClientMethod, Pieces, ServerMethod
 from splitfl.methods.sfl_v1 import SflV1Server
@@ -46,17 +47,24 @@ def frozen_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
 
 
 def sfl_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    if config.auto.every:
+        learner, own = _learner(pieces.head(), config), config.partition.cut
+        heads = {cut: enters(learner.piece, pieces.head(cut)) for cut in config.auto.cuts if cut < own}
+        return PlannedClient(learner, heads | {own: learner.piece}, batches, steps, config.method)
     return SflClient(_learner(pieces.head(), config), batches, steps, config.method)
 
 
 def sfl_v2_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     cuts = config.federation.client_cuts
     if cuts:
-        body = _body(pieces, config)
-        entries = {cut: enters(body.piece, pieces.body(cut)) for cut in sorted(set(cuts))}
-        return UnevenServer(
-            body, entries, cuts, _heads(pieces, config), aggregator(config.federation.aggregator)
-        )
+        body, heads = _body(pieces, config), _heads(pieces, config)
+        rule = aggregator(config.federation.aggregator)
+        entered = {cut for cut in config.auto.cuts if cut <= max(cuts)} if config.auto.every else {*cuts}
+        entries = {cut: enters(body.piece, pieces.body(cut)) for cut in sorted(entered)}
+        if config.auto.every:
+            start = {name: value.cpu().clone() for name, value in _values(pieces.head(max(cuts))).items()}
+            return PlannedServer(body, entries, cuts, heads, rule, start)
+        return UnevenServer(body, entries, cuts, heads, rule)
     return SflServer(_body(pieces, config), _heads(pieces, config))
 
 

@@ -51,21 +51,25 @@ class Passes:
     computed a second time on the way back.
     """
 
-    def __init__(self, learner: Learner, settings: MethodConfig) -> None:
+    def __init__(self, learner: Learner, settings: MethodConfig, piece: Piece | None = None) -> None:
+        """`piece` takes the place of the learner's own, of whose tensors it is made."""
         self._learner = learner
+        self._piece = piece or learner.piece
         self._size = settings.micro_batch
         self._repeats = int(settings.checkpoint_head) + int(bool(settings.micro_batch))
         self._hidden_BTD: Tensor | None = None
         self._batch: Batch | None = None
         if settings.checkpoint_head:
-            hold_inputs_alone(learner.piece)
+            hold_inputs_alone(self._piece)
 
-    def forth(self, batch: Batch) -> Tensor:
-        """The hidden state (B, T, D), without its graph."""
+    def forth(self, batch: Batch, *, comes_back: bool = True) -> Tensor:
+        """The hidden state (B, T, D), without its graph; nothing is held of one that never `comes_back`."""
         learner = self._learner
-        with torch.set_grad_enabled(not self._size):
-            hidden_BTD = torch.cat([learner.piece(each, {}) for each in self._inputs(batch)])
-        learner.flops += learner.cost(hidden_BTD.shape).forward_flops
+        with torch.set_grad_enabled(comes_back and not self._size):
+            hidden_BTD = torch.cat([self._piece(each, {}) for each in self._inputs(batch)])
+        learner.flops += learner.cost(hidden_BTD.shape, self._piece).forward_flops
+        if not comes_back:
+            return hidden_BTD
         self._hidden_BTD, self._batch = hidden_BTD, batch
         return hidden_BTD.detach()
 
@@ -73,13 +77,13 @@ class Passes:
         """Leaves the gradient of the last batch in the learner's tensors."""
         assert self._hidden_BTD is not None
         assert self._batch is not None
-        learner, cost = self._learner, self._learner.cost(grad_BTD.shape)
+        learner, cost = self._learner, self._learner.cost(grad_BTD.shape, self._piece)
         if not self._size:
             torch.autograd.backward(self._hidden_BTD, grad_BTD)
         else:
             first = 0
             for each in self._inputs(self._batch):
-                hidden_BTD = learner.piece(each, {})
+                hidden_BTD = self._piece(each, {})
                 torch.autograd.backward(hidden_BTD, grad_BTD[first : first + len(hidden_BTD)])
                 first += len(hidden_BTD)
         learner.flops += cost.backward_flops + self._repeats * cost.forward_flops

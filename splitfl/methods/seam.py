@@ -8,6 +8,7 @@ from torch import Tensor
 
 from splitfl.errors import WireError
 from splitfl.messages import Message, Reply
+from splitfl.methods.plan import Plan
 from splitfl.partition.cut import Piece
 from splitfl.state import State
 
@@ -17,12 +18,16 @@ ClientRound = Generator[Message, Reply, None]
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """Whose message this is and its place: lap in the round, position in the whole run."""
+    """Whose message this is and its place: lap in the round, position in the whole run.
+
+    `plan` is what its client is to do in this round, where that is decided from round to round.
+    """
 
     client: int
     round: int
     lap: int
     position: int
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,8 +52,8 @@ class Outcome:
 class Pieces(Protocol):
     """The pieces of the model, for one side; each is loaded when it is asked for."""
 
-    def head(self, *, is_bare: bool = False) -> Piece:
-        """What is below the cut; without adapters where it `is_bare`."""
+    def head(self, cut: int | None = None, *, is_bare: bool = False) -> Piece:
+        """What is below the cut, or another; without adapters where it `is_bare`."""
 
     def body(self, cut: int | None = None) -> Piece:
         """From the cut, or another, to the tail, or to the end where there is none."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from splitfl.config import MethodConfig
 from splitfl.data.loader import Batches
-from splitfl.messages import Activation, Gradient, Message, Reply
+from splitfl.messages import Activation, Control, Gradient, Message, Reply
 from splitfl.methods.body import Body
 from splitfl.methods.heads import Heads
 from splitfl.methods.learner import Learner, pack, unpack
@@ -87,18 +87,30 @@ class SflServer:
         self._heads.restore(part(state, "heads"))
 
 
-def answer(body: Body, ticket: Ticket, message: Activation, entry: Piece | None = None) -> Outcome:
-    """The body's step on a client's activations, and the gradient that goes back; see `Body.compute`."""
+def answer(
+    body: Body, ticket: Ticket, message: Activation, entry: Piece | None = None, *, is_waited_for: bool = True
+) -> Outcome:
+    """The body's step on a client's activations, and the gradient that goes back; see `Body.compute`.
+
+    To a client that does not wait for a gradient none goes.
+    """
     assert message.hidden is not None
     assert message.labels is not None
     mask = message.context.get("mask")
     hidden_BTD = unpack(message.hidden, mask).to(body.piece.model.device)
     step = body.compute(
-        ticket.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=True, entry=entry
+        ticket.position,
+        hidden_BTD,
+        message.context,
+        message.labels,
+        wants_hidden_grad=is_waited_for,
+        entry=entry,
     )
-    assert step.hidden_grad is not None
+    reply: Message = Control(ask="done", round=ticket.round)
+    if step.hidden_grad is not None:
+        reply = Gradient(ids_B=message.ids_B, grad=pack(step.hidden_grad, mask).cpu())
     return Outcome(
-        reply=Gradient(ids_B=message.ids_B, grad=pack(step.hidden_grad, mask).cpu()),
+        reply=reply,
         flops=step.flops,
         losses=(step.loss,),
         samples=len(message.ids_B),

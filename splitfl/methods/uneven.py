@@ -7,6 +7,7 @@ its own copy. What a rule of aggregation keeps still in a round it keeps still t
 mean is what the rule says. With one client this is the unsplit model's step, wherever it is cut.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -39,13 +40,13 @@ class UnevenServer:
         self._cuts = cuts
         self._heads = heads
         self._rule = rule
-        self._samples = [0] * len(cuts)
+        self._entered: Counter[int] = Counter()  # samples of this round, by the cut at which they came in
         self._begin(0)
 
     def compute(self, ticket: Ticket, message: Message) -> Outcome:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return answer(self._body, ticket, message, self._entries[self._cuts[ticket.client]])
+                return self._learn(ticket, message)
         outcome = self._heads.answer(ticket, message)
         if isinstance(outcome.reply, Adapter):
             held = {n: v for n, v in outcome.reply.tensors.items() if self._is_held(n, ticket.client)}
@@ -55,7 +56,7 @@ class UnevenServer:
     def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
         step = self._heads.take(outcome)
         if outcome is not None and isinstance(step, BodyStep):
-            self._samples[ticket.client] += outcome.samples
+            self._entered[self._cut(ticket)] += outcome.samples
         self._body.commit(ticket.position, step)
 
     def end_round(self, round_index: int) -> None:
@@ -64,7 +65,7 @@ class UnevenServer:
         self._heads.end_round()
         shared = {name: value for name, value in self._heads.tensors.items() if name in self._body.trained()}
         self._body.become(shared)
-        self._samples = [0] * len(self._cuts)
+        self._entered.clear()
         self._begin(round_index + 1)
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -77,8 +78,15 @@ class UnevenServer:
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
         self._heads.restore(part(state, "heads"))
-        self._samples = [0] * len(self._cuts)
+        self._entered.clear()
         self._begin(number_in(state, "round"))
+
+    def _cut(self, ticket: Ticket) -> int:
+        """Where the head of this message's sender ends."""
+        return self._cuts[ticket.client]
+
+    def _learn(self, ticket: Ticket, message: Activation) -> Outcome:
+        return answer(self._body, ticket, message, self._entries[self._cut(ticket)])
 
     def _begin(self, round_index: int) -> None:
         self._round = round_index
@@ -89,9 +97,9 @@ class UnevenServer:
 
     def _own(self, round_index: int) -> list[Adapter]:
         """The server's part in the blocks between one cut and the next, a part for each."""
-        cuts, found = sorted(set(self._cuts)), []
-        for lower, upper in pairwise(cuts):
-            samples = sum(n for n, cut in zip(self._samples, self._cuts, strict=True) if cut <= lower)
+        found = []
+        for lower, upper in pairwise(sorted({*self._entries, max(self._cuts)})):
+            samples = sum(n for cut, n in self._entered.items() if cut <= lower)
             tensors = {
                 name: value
                 for name, value in self._body.trained().items()
@@ -131,10 +139,11 @@ def refuse_cuts(config: RunConfig, kind: str, num_blocks: int) -> None:
                 f"federation.client_cuts must lie in 1..{num_blocks - 1} for a model of {num_blocks} blocks, "
                 f"got {cut}"
             )
-    if config.partition.cut != min(cuts):
+    lowest = min((*cuts, *(config.auto.cuts if config.auto.every else ())))
+    if config.partition.cut != lowest:
         raise ConfigError(
             f"partition.cut is where the server's body begins, at the lowest of federation.client_cuts: "
-            f"set it to {min(cuts)}, got {config.partition.cut}"
+            f"set it to {lowest}, got {config.partition.cut}"
         )
     head, body = config.adapter.head, config.adapter.body
     if head != body or head.ranks or head.kind == "full":

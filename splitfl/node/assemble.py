@@ -18,7 +18,9 @@ from splitfl.node.desk import Desk, Watcher
 from splitfl.node.gate import Gate
 from splitfl.node.links import cell, own_link, snr_db
 from splitfl.node.losses import Losses
+from splitfl.node.options import Table
 from splitfl.node.pace import PaceStation
+from splitfl.node.planner import Planner
 from splitfl.node.station import LinkStation, Station
 from splitfl.partition.families import CAUSAL_LM, FAMILIES, SEQUENCE_CLASSIFICATION
 from splitfl.partition.load import read_config
@@ -36,8 +38,12 @@ def station_of(
     events: Events,
     watcher: Watcher,
     link: Link | None = None,
+    table: Table = (),
 ) -> Station:
-    """The server's side of a run of these settings, over `link` where one is given instead of theirs."""
+    """The server's side of a run of these settings, over `link` where one is given instead of theirs.
+
+    `table` is what a run that is planned from round to round can choose from.
+    """
     config = site.config
     slots, clients = in_flight(config), config.federation.clients
     each_flops = config.federation.client_flops
@@ -45,7 +51,8 @@ def station_of(
     losses = Losses(
         config.train.seed, config.loss, config.analog, pooled(site), config.link.mtu_bytes, snr_db(config)
     )
-    desk = Desk(server, air, losses, events, watcher, lambda client: config.codec)
+    planner = Planner(config, ledger, events, table) if config.auto.every else None
+    desk = Desk(server, air, losses, events, watcher, config.codec, planner)
     if config.link.scenario and link is None:
         return CellStation(desk, cell(config), config.train.seed, clients, POWER_W)
     if at_own_pace(config.federation):

@@ -1,36 +1,23 @@
-"""The controller `auto`: cut or rank for each client, and the method, by what a round would cost that client.
+"""The controller `auto` before a run begins: what each client is to do, by what a round would cost it.
 
-What a round costs is rehearsed (see `rehearsal`, and `splitfl plan`): its bytes, its radiated energy, its
-seconds (the client's work and the server's for it over their rates, and both ways on the air), and the memory
-of the client. Among what fits a client's memory and the budget the largest rank is taken, or the cut whose
-round is over soonest (of equals the lowest). Methods are tried in the order given; the first that every
-client can follow is taken. A client's pieces are loaded once, so what is chosen holds for all rounds; of
-other things, codecs among them, there is nothing to choose from.
+What does not fit a client's memory or the budget is left out; of the rest it takes what `AutoConfig` says.
+Once and for all: cuts, or ranks, of each client's own where the method knows them, else one for all; one
+method and one codec. From round to round everything is each client's own: see `planner`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 
-from splitfl.config import RunConfig
+from splitfl.config import CodecConfig, RunConfig
 from splitfl.errors import ConfigError, CutError
+from splitfl.ledger import Ledger
+from splitfl.methods.plan import RULES, Plan
 from splitfl.methods.registry import method, without_unread
-from splitfl.node.build import Site
-from splitfl.node.rehearsal import Rehearsal, rehearse
-
-_ROUNDS = 2
-"""Rehearsed: what comes down as a round begins comes down from the second one on."""
-
-_UNITS: Mapping[str, str] = {"seconds": "s", "bytes": "B", "joules": "J"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """One value for one client: what its round spends of the budget, its seconds, and the client's memory."""
-
-    value: int
-    spent: float
-    seconds: float
-    memory_bytes: int
+from splitfl.metrics import Events
+from splitfl.node.options import UNITS, Option, Pace, Table, declared, preference, shown
+from splitfl.node.planner import Planner
+from splitfl.node.rehearsal import options_of, rehearsed, table_of
 
 
 def decided(config: RunConfig) -> RunConfig:
@@ -38,20 +25,23 @@ def decided(config: RunConfig) -> RunConfig:
 
     Raises ConfigError, with what each method fails at, where no method fits.
     """
-    if config.auto.budget == "none":
+    auto, clients = config.auto, config.federation.clients
+    if auto.budget == "none" or auto.chosen:
         return config
-    memory, clients = config.auto.client_memory_bytes, config.federation.clients
-    if len(memory) not in (0, clients):
+    if len(auto.client_memory_bytes) not in (0, clients):
         raise ConfigError(
-            f"auto.client_memory_bytes must name one for each of the {clients} clients, got {len(memory)}"
+            f"auto.client_memory_bytes must name one for each of the {clients} clients, got "
+            f"{len(auto.client_memory_bytes)}"
         )
+    if auto.every:
+        return _settled(config)
     refused = []
-    for name in config.auto.methods or (config.method.name,):
+    for name, codec in product(auto.methods or (config.method.name,), auto.codecs or ("",)):
         method(name)
         try:
-            return _decided_for(_with_method(config, name))
+            return _decided_for(_with_codec(_with_method(config, name), codec), codec)
         except (ConfigError, CutError) as error:
-            refused.append(f"{name}: {error}")
+            refused.append(f"{name}{f' with {codec}' if codec else ''}: {error}")
     raise ConfigError(f"auto finds nothing within its budget: {'; '.join(refused)}")
 
 
@@ -61,125 +51,179 @@ def _with_method(config: RunConfig, name: str) -> RunConfig:
     return without_unread(replace(config, method=replace(config.method, name=name)))
 
 
-def _decided_for(config: RunConfig) -> RunConfig:
-    auto, clients = config.auto, range(config.federation.clients)
-    table = _options(config)
-    own = f"federation.client_{auto.chooses}s" in method(config.method.name).reads
-    chosen = [_best(config, table[client], client) for client in clients]
-    if not own:  # the method has one value for all of them
-        common = _common(config, table)
-        chosen = [next(one for one in table[client] if one.value == common) for client in clients]
-    reasons = tuple(_reason(config, client, chosen[client], table[client]) for client in clients)
-    values = tuple(one.value for one in chosen)
-    settled = _with(config, values)
-    return replace(settled, auto=replace(auto, budget="none", chosen=reasons))
+def _with_codec(config: RunConfig, codec: str) -> RunConfig:
+    if not codec:
+        return config
+    return without_unread(replace(config, codec=CodecConfig(activation=codec, output=codec, gradient=codec)))
 
 
-def _options(config: RunConfig) -> list[list[Option]]:
-    """For every client what each value would cost it, the smallest value first."""
-    found: list[list[Option]] = [[] for _ in range(config.federation.clients)]
-    for value in _values(config):
-        values = (value,) * config.federation.clients
-        trial = replace(_with(config, values), auto=replace(config.auto, budget="none"))
-        trial = replace(trial, federation=replace(trial.federation, rounds=_ROUNDS))
-        rehearsal = rehearse(Site.of(trial))
-        for client, options in enumerate(found):
-            options.append(_option(config, rehearsal, client, value))
-    return found
+def _decided_for(config: RunConfig, codec: str) -> RunConfig:
+    auto, federation, paces = config.auto, config.federation, declared(config)
+    cuts, ranks = auto.cuts or (config.partition.cut,), auto.ranks or (config.adapter.head.rank,)
+    if max(ranks) > config.adapter.head.rank:
+        raise ConfigError(
+            f"auto.ranks must be at most adapter.head.rank, {config.adapter.head.rank}, got {ranks}"
+        )
+    plans = [
+        Plan(method=config.method.name, cut=cut, rank=rank, codec=codec or "none")
+        for cut, rank in product(cuts, ranks)
+    ]
+    table = rehearsed(config, plans, lambda plan: _undecided(_with(config, [plan] * federation.clients)))
+    reads = method(config.method.name).reads
+    has_own = min(len(cuts), len(ranks)) == 1 and f"federation.client_{_axis(config)}s" in reads
+    if has_own:
+        chosen = [_best(config, paces[client], options, client) for client, options in enumerate(table)]
+    else:
+        common = _common(config, paces, table)
+        chosen = [next(one for one in options if one.plan == common) for options in table]
+    found = _with(config, [one.plan for one in chosen])
+    reasons = tuple(
+        _reason(config, paces[client], client, one, table[client]) for client, one in enumerate(chosen)
+    )
+    return replace(found, auto=replace(auto, budget="none", chosen=reasons))
 
 
-def _values(config: RunConfig) -> Sequence[int]:
-    if config.auto.chooses == "cut":
-        return range(1, Site.of(replace(config, auto=replace(config.auto, budget="none"))).num_blocks)
-    ranks, rank = [], config.adapter.head.rank
-    while rank:
-        ranks.append(rank)
-        rank //= 2
-    return ranks[::-1]
+def _undecided(config: RunConfig) -> RunConfig:
+    """The same settings with nothing left to choose."""
+    return replace(config, auto=replace(config.auto, budget="none"))
 
 
-def _with(config: RunConfig, values: tuple[int, ...]) -> RunConfig:
-    """These settings with a value for each client."""
+def _axis(config: RunConfig) -> str:
+    return "rank" if len(config.auto.ranks) > 1 else "cut"
+
+
+def _with(config: RunConfig, plans: Sequence[Plan]) -> RunConfig:
+    """These settings with a plan for each client."""
     reads, federation = method(config.method.name).reads, config.federation
-    if config.auto.chooses == "cut":
-        config = replace(config, partition=replace(config.partition, cut=min(values)))
-        own = len(set(values)) > 1 and "federation.client_cuts" in reads
-        return replace(config, federation=replace(federation, client_cuts=values)) if own else config
-    if "federation.client_ranks" in reads:
-        return replace(config, federation=replace(federation, client_ranks=values))
+    cuts, ranks = tuple(one.cut for one in plans), tuple(one.rank for one in plans)
+    config = replace(config, partition=replace(config.partition, cut=min(cuts)))
+    if len(set(cuts)) > 1 and "federation.client_cuts" in reads:
+        config = replace(config, federation=replace(federation, client_cuts=cuts))
+    if not config.auto.ranks:
+        return config
+    if "federation.client_ranks" in reads and _axis(config) == "rank" and len(config.auto.cuts) <= 1:
+        return replace(config, federation=replace(federation, client_ranks=ranks))
     head = config.adapter.head
-    scaled = replace(head, rank=values[0], alpha=head.alpha / head.rank * values[0])
+    scaled = replace(head, rank=ranks[0], alpha=head.alpha / head.rank * ranks[0])
     return replace(config, adapter=replace(config.adapter, head=scaled))
 
 
-def _option(config: RunConfig, rehearsal: Rehearsal, client: int, value: int) -> Option:
-    ledger, federation, last = rehearsal.ledger, config.federation, _ROUNDS - 1
-    ways = [ledger.traffic[last, client, way] for way in ("up", "down")]
-    rate = federation.client_flops[client] if federation.client_flops else config.client.flops
-    seconds = sum(one.airtime_s for one in ways)
-    seconds += ledger.flops[last, "client", client] / rate
-    seconds += ledger.flops[last, "server", client] / config.server.flops
-    spent = {
-        "seconds": seconds,
-        "bytes": float(sum(one.payload_bytes for one in ways)),
-        "joules": sum(one.energy_j for one in ways),
-    }[config.auto.budget]
-    return Option(
-        value=value, spent=spent, seconds=seconds, memory_bytes=rehearsal.clients[client].total_bytes
-    )
+def _fits(config: RunConfig, pace: Pace, option: Option, client: int) -> bool:
+    auto, memory = config.auto, config.auto.client_memory_bytes
+    spent = option.spends(auto.budget, pace, config.server.flops)
+    return spent <= auto.most and (not memory or option.memory.total_bytes <= memory[client])
 
 
-def _fits(config: RunConfig, option: Option, client: int) -> bool:
-    memory = config.auto.client_memory_bytes
-    return option.spent <= config.auto.most and (not memory or option.memory_bytes <= memory[client])
-
-
-def _best(config: RunConfig, options: Sequence[Option], client: int) -> Option:
-    """The largest rank that fits this client, or of the cuts that do the one whose round is over soonest."""
-    fitting = [one for one in options if _fits(config, one, client)]
+def _best(config: RunConfig, pace: Pace, options: Sequence[Option], client: int) -> Option:
+    """What is preferred of that which fits this client."""
+    auto, server = config.auto, config.server.flops
+    fitting = [one for one in options if _fits(config, pace, one, client)]
     if not fitting:
-        least = min(options, key=lambda one: (one.spent, one.memory_bytes))
+        least = min(options, key=lambda one: (one.spends(auto.budget, pace, server), one.memory.total_bytes))
         raise ConfigError(
-            f"client {client} has no {config.auto.chooses} that fits: the least is {config.auto.chooses} "
-            f"{least.value} with {_shown(config, least)}, against {_limits(config, client)}"
+            f"client {client} has no {_axis(config)} that fits: the least is {shown(least.plan)}: "
+            f"{_spent(config, pace, least)}, against {_limits(config, client)}"
         )
-    if config.auto.chooses == "rank":
-        return max(fitting, key=lambda one: one.value)
-    return min(fitting, key=lambda one: (one.seconds, one.value))
+    return min(fitting, key=lambda one: preference(auto, one.plan, one.seconds(pace, server)))
 
 
-def _common(config: RunConfig, table: Sequence[Sequence[Option]]) -> int:
-    """The value that fits every client: the largest rank, or the cut whose slowest client is done soonest."""
+def _common(config: RunConfig, paces: Sequence[Pace], table: Table) -> Plan:
+    """What is preferred of that which fits every client; as soon over as for the slowest of them."""
     columns: list[tuple[Option, ...]] = [
         column
         for column in zip(*table, strict=True)
-        if all(_fits(config, one, client) for client, one in enumerate(column))
+        if all(_fits(config, paces[client], one, client) for client, one in enumerate(column))
     ]
     if not columns:
-        raise ConfigError(
-            f"no {config.auto.chooses} fits all clients, and this method has one for all of them"
-        )
-    if config.auto.chooses == "rank":
-        return max(column[0].value for column in columns)
-    return min(columns, key=lambda column: (max(one.seconds for one in column), column[0].value))[0].value
+        raise ConfigError(f"no {_axis(config)} fits all clients, and this method has one for all of them")
+
+    def key(column: tuple[Option, ...]) -> tuple[float, ...]:
+        slowest = max(one.seconds(pace, config.server.flops) for one, pace in zip(column, paces, strict=True))
+        return preference(config.auto, column[0].plan, slowest)
+
+    return min(columns, key=key)[0].plan
 
 
-def _reason(config: RunConfig, client: int, chosen: Option, options: Sequence[Option]) -> str:
-    chooses, fitting = config.auto.chooses, [one for one in options if _fits(config, one, client)]
-    what = "the largest of" if chooses == "rank" else "the soonest over of"
+def _reason(config: RunConfig, pace: Pace, client: int, chosen: Option, options: Sequence[Option]) -> str:
+    fitting = [one for one in options if _fits(config, pace, one, client)]
+    what = "the largest of" if _axis(config) == "rank" else "the soonest over of"
     return (
-        f"client {client}: {config.method.name} with {chooses} {chosen.value}, {what} {len(fitting)} that "
-        f"fit among {len(options)}: a round takes {_shown(config, chosen)}, against {_limits(config, client)}"
+        f"client {client}: {shown(chosen.plan)}, {what} {len(fitting)} that fit among {len(options)}: a "
+        f"round takes {_spent(config, pace, chosen)}, against {_limits(config, client)}"
     )
 
 
-def _shown(config: RunConfig, option: Option) -> str:
-    unit = _UNITS[config.auto.budget]
-    seconds = "" if config.auto.budget == "seconds" else f" in {option.seconds:.4g} s"
-    return f"{option.spent:.4g} {unit}{seconds} and {option.memory_bytes / 2**20:.4g} MiB"
+def _spent(config: RunConfig, pace: Pace, option: Option) -> str:
+    auto, server = config.auto, config.server.flops
+    seconds = "" if auto.budget == "seconds" else f" in {option.seconds(pace, server):.4g} s"
+    spent = f"{option.spends(auto.budget, pace, server):.4g} {UNITS[auto.budget]}"
+    return f"{spent}{seconds} and {option.memory.total_bytes / 2**20:.4g} MiB"
 
 
 def _limits(config: RunConfig, client: int) -> str:
     memory = config.auto.client_memory_bytes
     room = f"{memory[client] / 2**20:.4g} MiB" if memory else "memory without a limit"
-    return f"{config.auto.most:.4g} {_UNITS[config.auto.budget]} and {room}"
+    return f"{config.auto.most:.4g} {UNITS[config.auto.budget]} and {room}"
+
+
+def _settled(config: RunConfig) -> RunConfig:
+    """The settings of a run that is planned from round to round: its candidates, and what each client holds.
+
+    A client holds the deepest head that fits its memory with the first method that has one. Raises
+    ConfigError for what cannot be planned, and where a client has no plan to begin with.
+    """
+    auto, head = config.auto, config.adapter.head
+    if config.method.name != "sfl-v2":
+        raise ConfigError(
+            f"auto.every plans runs of 'sfl-v2' from round to round, got the method {config.method.name!r}: "
+            "leave it at 0, or name 'frozen' in auto.methods"
+        )
+    for name in auto.methods:
+        if name not in RULES:
+            raise ConfigError(
+                f"auto.methods must name {' or '.join(RULES)} with auto.every, between which a client can "
+                f"change from round to round, got {name!r}"
+            )
+    for rank in auto.ranks:
+        if rank > head.rank or (rank < head.rank and head.kind != "lora"):
+            raise ConfigError(
+                f"auto.ranks are of LoRA and at most adapter.head.rank, {head.rank}, got {rank} of "
+                f"{head.kind}"
+            )
+    if config.codec != CodecConfig():
+        raise ConfigError("auto.every plans the codec, too: leave [codec] as it is and name auto.codecs")
+    filled = replace(
+        auto,
+        methods=auto.methods or ("sfl-v2",),
+        cuts=tuple(sorted(set(auto.cuts))) or (config.partition.cut,),
+        ranks=auto.ranks or (head.rank,),
+        codecs=auto.codecs or ("none",),
+    )
+    config = replace(config, auto=filled, partition=replace(config.partition, cut=min(filled.cuts)))
+    table = options_of(config)
+    held = tuple(_deepest(config, options, client) for client, options in enumerate(table))
+    chosen = tuple(
+        f"client {client}: holds {cut} blocks, and is told from round to round what to do"
+        for client, cut in enumerate(held)
+    )
+    config = replace(config, federation=replace(config.federation, client_cuts=held))
+    config = replace(config, auto=replace(filled, chosen=chosen))
+    Planner(config, Ledger(), Events(None), table_of(config))  # has a plan for everybody to begin with
+    return config
+
+
+def _deepest(config: RunConfig, options: Sequence[Option], client: int) -> int:
+    memory = config.auto.client_memory_bytes
+    for name in config.auto.methods:
+        cuts = [
+            one.plan.cut
+            for one in options
+            if one.plan.method == name and (not memory or one.memory.total_bytes <= memory[client])
+        ]
+        if cuts:
+            return max(cuts)
+    least = min(options, key=lambda one: one.memory.total_bytes)
+    raise ConfigError(
+        f"auto finds nothing within client {client}'s memory of {memory[client]} B: the least is "
+        f"{shown(least.plan)}, with {least.memory.total_bytes} B"
+    )

@@ -47,7 +47,15 @@ class Site:
     @classmethod
     def of(cls, config: RunConfig) -> "Site":
         """Raises ConfigError, DataError or ModelMissing for whatever cannot be run."""
-        if config.auto.budget != "none":
+        return cls._of(config, None)
+
+    def with_settings(self, config: RunConfig) -> "Site":
+        """The same task with other settings, checked as `of` does, and not read again."""
+        return self._of(config, self.task if config.task == self.config.task else None)
+
+    @classmethod
+    def _of(cls, config: RunConfig, task: Task | None) -> "Site":
+        if config.auto.budget != "none" and not config.auto.chosen:
             raise ConfigError("auto.budget is to be decided before a run begins: see splitfl.node.auto")
         method(config.method.name)
         aggregator(config.federation.aggregator)
@@ -55,7 +63,7 @@ class Site:
         device_of(config.server)
         check_link(config)
         Selection.of(config)
-        task = load_task(config.task)
+        task = task or load_task(config.task)
         model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
         num_blocks = count_blocks(model)
         check(config, task.kind, num_blocks)

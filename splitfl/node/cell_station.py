@@ -15,7 +15,6 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +28,7 @@ from splitfl.node.desk import Answering, Desk, Posted
 from splitfl.node.retold_cell import Cell, RetoldCell
 from splitfl.node.station import Answer
 from splitfl.node.whole_station import WholeStation
-from splitfl.state import State, numbered, part, tensor_in, under
+from splitfl.state import State, numbered, part, raw, raw_in, tensor_in, under
 from splitfl.wire import decode
 
 MAX_WAIT_S: Final = 300.0
@@ -77,7 +76,7 @@ class CellStation(WholeStation[_Pending]):
         for client, one in self._pending.items():
             departure = one.answering.departure if one.answering is not None else one.departure
             frame = one.answering.frame if one.answering is not None else b""
-            held |= under(f"under_way.{client}", {"departure": _written(departure), "frame": _bytes(frame)})
+            held |= under(f"under_way.{client}", {"departure": _written(departure), "frame": raw(frame)})
         return held | under("desk", self._desk.state()) | under("cell", self._cell.state())
 
     def restore(self, state: State) -> None:
@@ -88,7 +87,7 @@ class CellStation(WholeStation[_Pending]):
         self._turns = Turns(self._seed, round_index, self._clients, base)
         self._expected = dict.fromkeys(range(self._clients), (round_index, 0))
         for client, one in numbered(part(state, "under_way")).items():
-            departure, frame = _departure(one), tensor_in(one, "frame").numpy().tobytes()
+            departure, frame = _departure(one), raw_in(one, "frame")
             if frame:
                 reply, envelope = decode(frame)
                 assert isinstance(reply, Message)
@@ -230,14 +229,14 @@ class CellStation(WholeStation[_Pending]):
 
 def _written(departure: Departure) -> Tensor:
     table = {"kind": departure.kind, "start_s": departure.start_s}
-    return _bytes(
+    return raw(
         json.dumps(table | {"load": asdict(departure.load), "transfer": asdict(departure.transfer)}).encode()
     )
 
 
 def _departure(state: State) -> Departure:
     try:
-        table: dict[str, Any] = json.loads(tensor_in(state, "departure").numpy().tobytes())
+        table: dict[str, Any] = json.loads(raw_in(state, "departure"))
         return Departure(
             kind=table["kind"],
             start_s=table["start_s"],
@@ -246,7 +245,3 @@ def _departure(state: State) -> Departure:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"a checkpoint does not say what was under way in the cell: {error!r}") from None
-
-
-def _bytes(data: bytes) -> Tensor:
-    return torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())

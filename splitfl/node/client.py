@@ -1,14 +1,18 @@
 """The client's side of every road: drives a method's generator over a connection."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Protocol
+from dataclasses import replace
+from typing import Final, Protocol, Self
 
 from splitfl.checkpoint import Kept, Shelf
 from splitfl.config import EXACT, CodecConfig
 from splitfl.errors import Again, ConfigError, PeerLost, RunEnded, WireError
-from splitfl.messages import Control, Message, Reply
+from splitfl.messages import Adapter, Control, Message, Reply
+from splitfl.methods.plan import SPEED, Plan
 from splitfl.methods.seam import ClientMethod
+from splitfl.node.build import Site
 from splitfl.wire import Envelope, Refusal, decode, encode
 
 log = logging.getLogger(__name__)
@@ -42,12 +46,17 @@ class ClientNode:
         method: ClientMethod,
         shelf: Shelf | None = None,
         codec: CodecConfig = EXACT,
+        *,
+        tells_speed: bool = False,
     ) -> None:
         """What it is after each round is kept on `shelf`, if there is one.
 
-        `codec` rounds what it sends; it may become another between messages.
+        `codec` rounds what it sends, until a plan names another. Where it `tells_speed`, each round begins
+        with the FLOP/s at which it has worked in the one before.
         """
         self.client = client
+        self._tells_speed = tells_speed
+        self._flops = self._worked_s = 0.0
         self.codec = codec
         self._method = method
         self._shelf = shelf
@@ -55,6 +64,13 @@ class ClientNode:
         self._up_to = -1  # the last round that it has been through: what it keeps may be older than when
         self._round = 0
         self._lap = 0
+
+    @classmethod
+    def of(cls, site: Site, client: int, shelf: Shelf | None = None) -> Self:
+        """A client of a run of these settings."""
+        config = site.config
+        is_measured = config.auto.speed == "measured"
+        return cls(client, site.client_method(client), shelf, config.codec, tells_speed=is_measured)
 
     def go_to(self, round_index: int) -> None:
         """Becomes what it was when this round began, or at the last time before that it has kept.
@@ -79,11 +95,14 @@ class ClientNode:
         self._round, self._lap = round_index, -1
 
         def resume(reply: Reply) -> Message | None:
+            began_s = time.perf_counter()
             try:
                 return generator.send(reply)
             except StopIteration:
                 self._up_to = round_index
                 return None
+            finally:
+                self._worked_s += time.perf_counter() - began_s
 
         return resume, next(generator)
 
@@ -116,10 +135,17 @@ class ClientNode:
     def frame(self, message: Message) -> bytes:
         """The next message of this round as it travels."""
         self._lap += 1
-        envelope = Envelope(
-            client=self.client, round=self._round, lap=self._lap, flops=self._method.take_flops()
-        )
+        flops = self._method.take_flops()
+        self._flops += flops
+        if self._tells_speed and isinstance(message, Control) and message.ask == "begin":
+            message = self._with_speed(message)
+        envelope = Envelope(client=self.client, round=self._round, lap=self._lap, flops=flops)
         return encode(message, envelope, self.codec)
+
+    def _with_speed(self, begin: Control) -> Control:
+        speed = {SPEED: self._flops / self._worked_s} if self._flops and self._worked_s else {}
+        self._flops = self._worked_s = 0.0
+        return replace(begin, values={**begin.values, **speed})
 
     def reply(self, frame: bytes) -> Reply:
         """The server's answer; PeerLost where it refuses, WireError where it is not one to us."""
@@ -135,6 +161,8 @@ class ClientNode:
                 f"client {self.client} expected the answer to message {self._lap} and got client "
                 f"{envelope.client}'s to message {envelope.lap}"
             )
+        plan = Plan.told(reply.values) if isinstance(reply, Control | Adapter) else None
+        self.codec = plan.rounds() if plan else self.codec
         return reply
 
     def _kept(self) -> dict[str, float]:

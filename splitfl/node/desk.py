@@ -1,7 +1,6 @@
 """What a server's side does with one message, however it came and whenever its turn is."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from splitfl.config import EXACT, CodecConfig
@@ -11,6 +10,7 @@ from splitfl.methods.seam import Outcome, ServerMethod, Ticket
 from splitfl.metrics import Events
 from splitfl.node.air import Air, Arrival, Departure, Load
 from splitfl.node.losses import Losses
+from splitfl.node.planner import Planner
 from splitfl.state import State, part, under
 from splitfl.wire import Envelope, decode, encode
 from splitfl.wire.frame import codec_of
@@ -61,8 +61,8 @@ class Answering:
 class Desk:
     """Brings a method's server, the clocks, the meaning of losses and the ledger together.
 
-    `watcher` hears of every step and, while nothing else moves, of every round's end. `codec` is what a
-    client's answers are rounded by, and is asked for each of them.
+    `watcher` hears of every step and, while nothing else moves, of every round's end. `codec` is what
+    answers are rounded by.
     """
 
     def __init__(
@@ -72,9 +72,14 @@ class Desk:
         losses: Losses,
         events: Events,
         watcher: Watcher,
-        codec: Callable[[int], CodecConfig] = lambda client: EXACT,
+        codec: CodecConfig = EXACT,
+        planner: Planner | None = None,
     ) -> None:
+        """The `planner` says what each client is to do, and how its answers are rounded, where that is
+        decided from round to round.
+        """
         self._server = server
+        self._planner = planner
         self._air = air
         self._losses = losses
         self._events = events
@@ -91,12 +96,15 @@ class Desk:
 
     def state(self) -> State:
         """The clocks, and what losses are made good from; see Stateful. To be taken between rounds."""
-        return under("air", self._air.state()) | under("losses", self._losses.state())
+        planned = under("planner", self._planner.state()) if self._planner else {}
+        return under("air", self._air.state()) | under("losses", self._losses.state()) | planned
 
     def restore(self, state: State) -> None:
         """See Stateful."""
         self._air.restore(part(state, "air"))
         self._losses.restore(part(state, "losses"))
+        if self._planner:
+            self._planner.restore(part(state, "planner"))
 
     def open(self, frame: bytes) -> Posted:
         """A client's frame; WireError for what is no message."""
@@ -123,7 +131,9 @@ class Desk:
     def compute(self, ticket: Ticket, posted: Posted, arrival: Arrival) -> Outcome | None:
         """What the method makes of what was heard; None where nothing was."""
         heard = self._losses.heard(posted.envelope, posted.message, arrival)
-        return self._server.compute(ticket, heard) if heard is not None else None
+        if self._planner and isinstance(heard, Control) and heard.ask == "begin":
+            self._planner.begins(ticket.client, heard)
+        return self._server.compute(self._planned(ticket), heard) if heard is not None else None
 
     def late(self, posted: Posted, arrival: Arrival, due_s: float) -> bytes:
         """The frame of a client whose message came after the round had ended at `due_s`."""
@@ -144,7 +154,8 @@ class Desk:
         envelope = posted.envelope
         done_s = self._air.serve(envelope, arrival, outcome.flops)
         reply = self._losses.answer(envelope, outcome.reply)
-        frame = encode(reply, envelope, self._codec(envelope.client))
+        rounds = self._planner.plan(envelope.client).rounds() if self._planner else self._codec
+        frame = encode(reply, envelope, rounds)
         codec = codec_of(frame)
         if codec != "none":  # the client is to hear no more than the frame says
             rounded, _ = decode(frame)
@@ -172,7 +183,7 @@ class Desk:
         """Makes the work part of the state, and ends the round where it was the last of it."""
         if outcome is not None:
             self._note(ticket, outcome)
-        self._server.commit(ticket, outcome)
+        self._server.commit(self._planned(ticket), outcome)
         if ends_round:
             self.merge(ticket.round)
             self.end(ticket.round)
@@ -180,6 +191,8 @@ class Desk:
     def merge(self, round_index: int) -> None:
         """What the clients have sent in becomes the next version."""
         self._server.end_round(round_index)
+        if self._planner:
+            self._planner.ended(round_index)
 
     def end(self, round_index: int) -> None:
         """A round is over, and is measured."""
@@ -188,6 +201,9 @@ class Desk:
     def aged(self, ticket: Ticket, staleness: int) -> None:
         """Work that came in had begun from a version that was so old."""
         self._air.aged(ticket, staleness)
+
+    def _planned(self, ticket: Ticket) -> Ticket:
+        return replace(ticket, plan=self._planner.plan(ticket.client)) if self._planner else ticket
 
     def _end_round(self, round_index: int) -> RoundEnd:
         train_loss = self._loss_sum / self._samples if self._samples else float("nan")

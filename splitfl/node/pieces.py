@@ -25,9 +25,9 @@ class SitePieces:
     device: str
     is_hollow: bool = False
 
-    def head(self, *, is_bare: bool = False) -> Piece:
-        """What is below the cut; without adapters where it `is_bare`."""
-        return self._load(0, self.config.partition.cut, is_bare=is_bare)
+    def head(self, cut: int | None = None, *, is_bare: bool = False) -> Piece:
+        """What is below the cut, or another; without adapters where it `is_bare`."""
+        return self._load(0, self.config.partition.cut if cut is None else cut, is_bare=is_bare)
 
     def body(self, cut: int | None = None) -> Piece:
         """From the cut, or another, to the tail, or to the end where there is none."""

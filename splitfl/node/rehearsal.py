@@ -5,11 +5,17 @@ bytes, packets, airtime, energy and FLOPs are the ledger's own, to the byte. Whe
 depends on what was learnt or lost on a lossy link, it is one such run.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Final
 
+from channel.link import DIRECTIONS
 from splitfl.adapters import trainable
 from splitfl.config import RunConfig
+from splitfl.data.loader import Batches
 from splitfl.ledger import Ledger
+from splitfl.methods.plan import Plan
 from splitfl.methods.registry import as_client, method
 from splitfl.methods.seam import ClientMethod
 from splitfl.metrics import Events
@@ -18,24 +24,14 @@ from splitfl.node.build import Site, steps_of
 from splitfl.node.client import ClientNode
 from splitfl.node.desk import RoundEnd
 from splitfl.node.inproc import run_inproc
+from splitfl.node.options import Memory, Option, Table
 from splitfl.node.pieces import SitePieces
+from splitfl.node.planner import candidates, only
 from splitfl.partition.cut import Piece
 from splitfl.partition.hollow import Hollow
 
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """What a client's pieces take, in bytes; `saved_bytes` is what autograd keeps of its largest batch."""
-
-    parameter_bytes: int
-    gradient_bytes: int
-    optimiser_bytes: int
-    saved_bytes: int
-
-    @property
-    def total_bytes(self) -> int:
-        """All of it."""
-        return self.parameter_bytes + self.gradient_bytes + self.optimiser_bytes + self.saved_bytes
+_ROUNDS: Final = 2
+"""What a plan is rehearsed for: what comes down as a round begins comes down from the second one on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +48,65 @@ class Rehearsal:
         return max(self.clients, key=lambda one: one.total_bytes)
 
 
-def rehearse(site: Site) -> Rehearsal:
-    """Plays the run of these settings without weights; takes little time and trains nothing."""
+def rehearse(site: Site, data: Sequence[Batches] = ()) -> Rehearsal:
+    """Plays the run of these settings without weights; takes little time and trains nothing.
+
+    `data` are the clients' batches, if there are some already.
+    """
     config, ledger, watcher = site.config, Ledger(), _Watcher()
     chosen = method(config.method.name)
     pieces, clients = list[_Pieces](), []
     for client in range(config.federation.clients):
-        batches, its = site.batches(client), as_client(config, client)
+        batches, its = data[client] if data else site.batches(client), as_client(config, client)
         pieces.append(_Pieces(site, its))
         clients.append(chosen.client(pieces[-1], batches, steps_of(config, client, batches), its))
     with Events(None) as events:
-        station = station_of(site, chosen.server(_Pieces(site, config), config), ledger, events, watcher)
+        server = chosen.server(_Pieces(site, config), config)
+        station = station_of(site, server, ledger, events, watcher, table=table_of(config))
         nodes = [ClientNode(at, client, codec=config.codec) for at, client in enumerate(clients)]
         run_inproc(config, nodes, station)
     memory = tuple(_memory(own, client) for own, client in zip(pieces, clients, strict=True))
     return Rehearsal(ledger=ledger, virtual_s=watcher.finish_s, clients=memory)
+
+
+def rehearsed(config: RunConfig, plans: Iterable[Plan], trial: Callable[[Plan], RunConfig]) -> Table:
+    """For every client what a round by each plan costs, if all follow it; `trial` are its settings."""
+    clients, last = range(config.federation.clients), _ROUNDS - 1
+    found: list[list[Option]] = [[] for _ in clients]
+    site, data = None, list[Batches]()
+    for plan in plans:
+        settings = trial(plan)
+        two = replace(settings, federation=replace(settings.federation, rounds=_ROUNDS))
+        site = site.with_settings(two) if site else Site.of(two)
+        data = data or [site.batches(client) for client in clients]
+        rehearsal = rehearse(site, data)
+        for client, options in enumerate(found):
+            options.append(
+                Option(
+                    plan=plan,
+                    crosses={way: rehearsal.ledger.traffic[last, client, way] for way in DIRECTIONS},
+                    client_flops=rehearsal.ledger.flops[last, "client", client],
+                    server_flops=rehearsal.ledger.flops[last, "server", client],
+                    memory=rehearsal.clients[client],
+                )
+            )
+    return tuple(map(tuple, found))
+
+
+def table_of(config: RunConfig) -> Table:
+    """What there is to choose from in a run that is planned from round to round; nothing in any other."""
+    return options_of(config) if config.auto.every and len(candidates(config.auto)) > 1 else ()
+
+
+def options_of(config: RunConfig) -> Table:
+    """What each of the plans that the settings leave open costs each client, whatever it can hold."""
+    federation = replace(config.federation, client_cuts=(), rounds=_ROUNDS)
+    return _options_of(replace(config, federation=federation, auto=replace(config.auto, chosen=())))
+
+
+@lru_cache(maxsize=4)  # asked for as a run is settled, and again as it begins
+def _options_of(config: RunConfig) -> Table:
+    return rehearsed(config, candidates(config.auto), partial(only, config))
 
 
 def _memory(pieces: "_Pieces", client: ClientMethod) -> Memory:
@@ -91,8 +131,8 @@ class _Pieces:
         )
         self.made: list[Hollow] = []
 
-    def head(self, *, is_bare: bool = False) -> Piece:
-        return self._kept(self._real.head(is_bare=is_bare))
+    def head(self, cut: int | None = None, *, is_bare: bool = False) -> Piece:
+        return self._kept(self._real.head(cut, is_bare=is_bare))
 
     def body(self, cut: int | None = None) -> Piece:
         return self._kept(self._real.body(cut))

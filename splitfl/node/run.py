@@ -24,6 +24,7 @@ from splitfl.node.assemble import station_of
 from splitfl.node.build import Site
 from splitfl.node.desk import RoundEnd
 from splitfl.node.evaluate import measure
+from splitfl.node.rehearsal import table_of
 from splitfl.partition.source import hub_name, resolve
 from splitfl.state import part, under
 
@@ -60,16 +61,17 @@ class Run:
         self._last: dict[str, Any] = {}
         self.ledger = Ledger(chosen=site.config.auto.chosen)
         self.events = Events(folder / "metrics.jsonl" if folder is not None else None)
+        if kept is None:
+            self.events.forget_after(0)
         self.server = site.server_method()
         self._whole = site.whole()
-        self.station = station_of(site, self.server, self.ledger, self.events, self)
+        table = table_of(site.config)
+        self.station = station_of(site, self.server, self.ledger, self.events, self, table=table)
         self._shelf = Shelf(folder / "checkpoint") if folder is not None else None
         self._held: tuple[int, dict[str, Tensor], dict[str, str]] | None = None
         self.first_round = 0
         if kept is not None:
             self._go_on_from(kept)
-        elif folder is not None:
-            self.events.forget_after(0)
 
     @property
     def is_over(self) -> bool:

@@ -153,7 +153,8 @@ def _take_apart(message: Reply | Refusal) -> tuple[dict[str, Any], dict[str, Ten
             return counts | {"losses": _hex(message.losses)}, {"values": message.values}
         case Adapter():
             counts = {"version": message.version, "samples": message.samples}
-            return counts | {"losses": _hex(message.losses)}, dict(message.tensors)
+            values = {"values": dict(message.values)} if message.values else {}
+            return counts | {"losses": _hex(message.losses)} | values, dict(message.tensors)
         case Lost():
             return {}, {}
         case Refusal():
@@ -164,7 +165,7 @@ def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tenso
     """The message of these fields, with its tensors taken out of `tensors`."""
     match kind:
         case "Control":
-            values = {name: _number(value) for name, value in fields["values"].items()}
+            values = _values(fields["values"])
             ask, round_index, steps = _text(fields["ask"]), _whole(fields["round"]), _whole(fields["steps"])
             return Control(ask=ask, round=round_index, steps=steps, values=values)
         case "Activation":
@@ -191,8 +192,11 @@ def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tenso
         case "Adapter":
             losses = _from_hex(fields["losses"])
             version, samples = _whole(fields["version"]), _whole(fields["samples"])
-            named = {name: tensors.pop(name) for name in list(tensors)}
-            return Adapter(version=version, samples=samples, losses=losses, tensors=named)
+            named, values = (
+                {name: tensors.pop(name) for name in list(tensors)},
+                _values(fields.get("values", {})),
+            )
+            return Adapter(version=version, samples=samples, losses=losses, tensors=named, values=values)
         case "Lost":
             return LOST
         case "Refusal":
@@ -245,6 +249,10 @@ def _from_hex(text: object) -> tuple[float, ...]:
     if len(packed) % 8:
         raise ValueError(f"numbers must have 16 digits each, got {len(packed) * 2}")
     return struct.unpack(f">{len(packed) // 8}d", packed)
+
+
+def _values(named: Mapping[str, object]) -> dict[str, float]:
+    return {_text(name): _number(value) for name, value in named.items()}
 
 
 def _number(value: object) -> float:

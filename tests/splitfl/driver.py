@@ -17,6 +17,7 @@ from splitfl.node.build import Site
 from splitfl.node.client import ClientNode
 from splitfl.node.desk import RoundEnd
 from splitfl.node.inproc import run_inproc
+from splitfl.node.rehearsal import table_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +50,9 @@ class ListeningNode(ClientNode):
     """A client that writes down what it says and hears."""
 
     def __init__(self, client: int, site: Site, said: list[tuple[int, int, Message, Reply]]) -> None:
-        super().__init__(client, site.client_method(client), codec=site.config.codec)
+        config = site.config
+        is_measured = config.auto.speed == "measured"
+        super().__init__(client, site.client_method(client), codec=config.codec, tells_speed=is_measured)
         self._said = said
 
     def frame(self, message: Message) -> bytes:
@@ -84,7 +87,7 @@ def play(site: Site, folder: Path, link: Link | None = None) -> Played:
     path.unlink(missing_ok=True)
     with Events(path) as events:
         server = site.server_method()
-        station = station_of(site, server, ledger, events, watcher, link)
+        station = station_of(site, server, ledger, events, watcher, link, table_of(site.config))
         nodes: list[ClientNode] = [
             ListeningNode(client, site, said) for client in range(config.federation.clients)
         ]

@@ -28,6 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(place: Path, *, federation: Any = None, method: str = "sfl-v2", **auto: Any) -> RunConfig:
+    auto = auto if {"cuts", "ranks", "codecs"} & auto.keys() else {"cuts": [1, 2, 3], **auto}
     tables: dict[str, Any] = {
         "method": {"name": method},
         "federation": {**UNEQUAL, **(federation or {})},
@@ -50,7 +51,7 @@ def test_fast_clients_take_more_of_the_model_and_slow_ones_less(place: Path, tmp
     assert config.partition.cut == 1
     assert config.auto.budget == "none"
     assert [reason.partition(":")[0] for reason in config.auto.chosen] == ["client 0", "client 1", "client 2"]
-    assert "sfl-v2 with cut 3, the soonest over of 3 that fit among 3" in config.auto.chosen[0]
+    assert "sfl-v2 with cut 3, rank 4, the soonest over of 3 that fit among 3" in config.auto.chosen[0]
     assert decided(config) is config
     assert from_dict(as_dict(config)) == config
     played = play(Site.of(config), tmp_path)
@@ -74,7 +75,7 @@ def test_the_largest_rank_within_the_bytes_of_a_round_is_taken(place: Path) -> N
         ledger = rehearse(Site.of(toy.config(place, federation=federation, adapter=SIDES, link=LINK))).ledger
         spent[rank] = sum(ledger.traffic[1, 0, way].payload_bytes for way in ("up", "down"))
     most = max(spent[2], spent[4] - 1)
-    config = decided(asked(place, chooses="rank", budget="bytes", most=float(most)))
+    config = decided(asked(place, ranks=[1, 2, 4], budget="bytes", most=float(most)))
     assert config.federation.client_ranks[0] == 2
     assert "rank 2, the largest of 2 that fit among 3" in config.auto.chosen[0]
 
@@ -111,7 +112,7 @@ def _only_hybrid(place: Path) -> list[int]:
     [
         (
             {"most": 1e-6},
-            r"sfl-v2: client 0 has no cut that fits: the least is cut \d with .* against 1e-06 s",
+            r"sfl-v2: client 0 has no cut that fits: the least is sfl-v2 with cut \d, .* against 1e-06 s",
         ),
         pytest.param(
             {"client_memory_bytes": [1, 1, 1]}, "client 0 has no cut that fits", marks=pytest.mark.slow
@@ -130,7 +131,11 @@ def test_what_cannot_be_is_refused_with_what_would_be_needed(place: Path, auto: 
     [
         ({"budget": "euros"}, "unknown auto.budget 'euros'"),
         ({"most": 0.0}, "auto.most must be above 0.0"),
-        ({"chooses": "codec"}, "unknown auto.chooses 'codec'; have cut, rank"),
+        ({"codecs": ["int2"]}, "unknown auto.codecs 'int2'"),
+        ({"cuts": [0]}, "auto.cuts must be at least 1, got 0"),
+        ({"budget": "none", "every": 1}, "auto.every needs an auto.budget: seconds, bytes or joules"),
+        ({"speed": "measured"}, "it needs auto.every of at least 1"),
+        ({"speed": "guessed"}, "unknown auto.speed 'guessed'"),
     ],
 )
 def test_settings_of_the_controller_are_checked(place: Path, auto: Any, complaint: str) -> None:

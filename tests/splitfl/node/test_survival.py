@@ -59,12 +59,7 @@ def site_of(place: Path, **tables: dict[str, Any]) -> Site:
 
 def nodes_of(site: Site, folder: Path) -> list[ClientNode]:
     return [
-        ClientNode(
-            client,
-            site.client_method(client),
-            Shelf.of_client(folder / "checkpoint" / f"client-{client}"),
-            site.config.codec,
-        )
+        ClientNode.of(site, client, Shelf.of_client(folder / "checkpoint" / f"client-{client}"))
         for client in range(site.config.federation.clients)
     ]
 

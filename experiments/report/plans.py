@@ -1,0 +1,53 @@
+"""What the controller told each client to do, round by round."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from experiments.events import Planned
+from experiments.report.drawing import MUTED, PALETTE, in_rounds, legend_above
+from experiments.runfolder import Run
+
+HEIGHT = 0.7
+
+
+def plan_text(plan: Planned) -> str:
+    """A plan as a person reads it."""
+    learns = "head stands still" if plan.method == "frozen" else f"rank {plan.rank} learns"
+    return f"cut {plan.cut}, {learns}{'' if plan.codec == 'none' else f', {plan.codec}'}"
+
+
+def draw_plans(axes: Axes, run: Run, max_clients: int) -> None:
+    """A lane for every client, coloured by its plan; those that were rarest share one colour."""
+    rounds = len(run.events.rounds)
+    spans = [span for span in _spans(run.events.plans, rounds) if span[0].client < max_clients]
+    kinds = Counter[str]()
+    for plan, first, last in spans:
+        kinds[plan_text(plan)] += last - first
+    colours = dict(zip((name for name, _ in kinds.most_common()), PALETTE, strict=False))
+    clients = sorted({plan.client for plan, _, _ in spans})
+    for name in kinds:
+        colour, label = colours.get(name, MUTED), name if name in colours else "others"
+        for plan, first, last in spans:
+            if plan_text(plan) == name:
+                lane = (clients.index(plan.client) - HEIGHT / 2, HEIGHT)
+                is_new = label not in axes.get_legend_handles_labels()[1]
+                bar = axes.broken_barh([(first + 0.53, last - first - 0.06)], lane, facecolors=colour)
+                bar.set_label(label if is_new else "_")
+    axes.set_yticks(range(len(clients)), [f"client {client}" for client in clients])
+    axes.set_ylim(len(clients) - 0.4, -0.6)
+    axes.set_xlim(0.5, rounds + 0.5)
+    axes.grid(visible=False, axis="y")
+    in_rounds(axes)
+    legend_above(axes)
+
+
+def _spans(plans: Sequence[Planned], rounds: int) -> list[tuple[Planned, int, int]]:
+    """Each plan, the first round that it was for, and the first after it."""
+    found, until = [], dict[int, int]()
+    for plan in reversed(plans):
+        if plan.round < rounds:
+            found.append((plan, plan.round, until.get(plan.client, rounds)))
+            until[plan.client] = plan.round
+    return found[::-1]

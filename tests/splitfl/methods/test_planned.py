@@ -1,0 +1,206 @@
+"""`sfl-v2` that is told in every round what to do: one plan for ever is the ordinary method."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from splitfl.config import AutoConfig, FederationConfig, RunConfig
+from splitfl.errors import WireError
+from splitfl.ledger import Ledger
+from splitfl.messages import LOST, Activation, Adapter, Control, Gradient
+from splitfl.methods.plan import Plan
+from splitfl.metrics import Events
+from splitfl.node.build import Site
+from splitfl.node.planner import Planner, only
+from tests.splitfl import toy
+from tests.splitfl.driver import Played, play
+
+SIDES = {"head": {"rank": 4}, "body": {"rank": 4}}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model", is_base=True)
+    toy.data(folder / "data.tsv", rows=40)
+    return folder
+
+
+def tables(aggregator: str = "rolora", **federation: Any) -> dict[str, Any]:
+    clients = {"clients": 2, "aggregator": aggregator, "rounds": 3, "partition": "iid", **federation}
+    return {"federation": clients, "adapter": SIDES}
+
+
+def played_by(place: Path, folder: Path, plan: Plan, aggregator: str = "rolora") -> Played:
+    auto = {"budget": "bytes", "most": 1e9, "every": 1, "cuts": [plan.cut]}
+    return play(Site.of(only(toy.config(place, auto=auto, **tables(aggregator)), plan)), folder)
+
+
+def turning(place: Path, *plans: Plan) -> Site:
+    """A run whose plans may be these."""
+    auto = {
+        "budget": "bytes",
+        "most": 1e9,
+        "every": 1,
+        "methods": ["sfl-v2", "frozen"],
+        "cuts": sorted({plan.cut for plan in plans}),
+        "ranks": sorted({plan.rank for plan in plans}, reverse=True),
+        "codecs": ["none"],
+        "chosen": ["by this test"],
+    }
+    held = max(plan.cut for plan in plans)
+    least = {"cut": min(plan.cut for plan in plans)}
+    return Site.of(toy.config(place, auto=auto, partition=least, **tables(client_cuts=[held] * 2)))
+
+
+@pytest.mark.parametrize("aggregator", ["rolora", pytest.param("mean", marks=pytest.mark.slow)])
+def test_one_plan_for_all_rounds_is_sfl_v2_to_the_last_bit(
+    aggregator: str, place: Path, tmp_path: Path
+) -> None:
+    planned = played_by(place, tmp_path, Plan(method="sfl-v2", cut=2, rank=4), aggregator)
+    table = {**tables(aggregator, client_cuts=[2, 2]), "partition": {"cut": 2}}
+    plain = play(Site.of(toy.config(place, **table)), tmp_path)
+    assert planned.losses == plain.losses
+    assert planned.trained.keys() == plain.trained.keys()
+    assert all(torch.equal(value, plain.trained[name]) for name, value in planned.trained.items())
+
+
+def test_who_stands_still_sends_activations_and_hears_no_gradient(place: Path, tmp_path: Path) -> None:
+    played = played_by(place, tmp_path, Plan(method="frozen", cut=2, rank=4))
+    assert {type(message) for *_, message, _ in played.said} == {Control, Activation, Adapter}
+    assert not any(isinstance(reply, Gradient) for *_, reply in played.said)
+    uploads = [message for *_, message, _ in played.said if isinstance(message, Adapter)]
+    assert all(not upload.tensors and not upload.samples for upload in uploads)
+    assert not any(f"layer.{block}." in name for name in played.server.trained() for block in (0, 1))
+    assert played.losses[-1] < played.losses[0]
+
+
+@pytest.mark.parametrize("aggregator", ["rolora", pytest.param("ffa", marks=pytest.mark.slow)])
+def test_ranks_above_the_plans_stay_as_they_began(aggregator: str, place: Path, tmp_path: Path) -> None:
+    whole = play(turning(place, Plan(method="sfl-v2", cut=2, rank=4)), tmp_path)
+    start = {name: value.detach() for name, value in whole.nodes[0]._first.items() if "value." in name}
+    played = played_by(place, tmp_path, Plan(method="sfl-v2", cut=2, rank=1), aggregator)
+    uploads = [message for *_, message, _ in played.said if isinstance(message, Adapter)]
+    moved = 0
+    for upload in uploads:
+        for name, value in upload.tensors.items():
+            assert value.shape[0 if "lora_A" in name else 1] == 1
+    for name, value in played.trained.items():
+        if f"value.{name}" in start and "lora_" in name:
+            axis = 0 if "lora_A" in name else 1
+            first = start[f"value.{name}"]
+            assert torch.equal(value.narrow(axis, 1, 3), first.narrow(axis, 1, 3))
+            moved += not torch.equal(value.narrow(axis, 0, 1), first.narrow(axis, 0, 1))
+    assert moved
+
+
+class _Turns:
+    """Stands in for the controller: these plans, round by round."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rounds: list[list[Plan]]) -> None:
+        self._rounds, self._at = rounds, 0
+        monkeypatch.setattr(Planner, "__init__", lambda planner, *_: None)
+        monkeypatch.setattr(Planner, "begins", lambda planner, *_: None)
+        monkeypatch.setattr(Planner, "plan", lambda planner, client: self._rounds[self._at][client])
+        monkeypatch.setattr(Planner, "ended", lambda planner, round_index: self._on(round_index))
+        monkeypatch.setattr("tests.splitfl.driver.table_of", lambda config: ())
+
+    def _on(self, round_index: int) -> None:
+        self._at = min(round_index + 1, len(self._rounds) - 1)
+
+
+def test_a_block_goes_from_the_server_to_a_client_and_back_with_what_it_has_learnt(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks 1 and 2 learn on the server, then on the clients, then on the server again."""
+    low, deep = Plan(method="sfl-v2", cut=1, rank=4), Plan(method="sfl-v2", cut=3, rank=4)
+    _Turns(monkeypatch, [[low, low], [deep, deep], [low, low]])
+    played = play(turning(place, low, deep), tmp_path)
+    told = [reply for _, at, message, reply in played.said if isinstance(message, Control) and at == 1]
+    for reply in told:
+        assert isinstance(reply, Adapter)
+        assert Plan.told(reply.values) == deep
+        assert {block for block in range(4) if any(f"layer.{block}." in name for name in reply.tensors)} == {
+            0,
+            1,
+            2,
+        }
+    uploads = {at: message for _, at, message, _ in played.said if isinstance(message, Adapter)}
+    blocks = {
+        at: {block for block in range(4) if any(f"layer.{block}." in name for name in upload.tensors)}
+        for at, upload in uploads.items()
+    }
+    assert blocks == {0: {0}, 1: {0, 1, 2}, 2: {0}}
+    assert played.losses[-1] < played.losses[0]
+
+
+@pytest.mark.slow
+def test_what_both_hold_agrees_after_every_round(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One client alone, whatever its cut: what it and the server know of a block is the same in the end."""
+    low, deep, still = (
+        Plan(method="sfl-v2", cut=1, rank=4),
+        Plan(method="sfl-v2", cut=3, rank=2),
+        Plan(method="frozen", cut=3, rank=4),
+    )
+    _Turns(monkeypatch, [[low, deep], [deep, still], [still, low]])
+    played = play(turning(place, low, deep, still), tmp_path)
+    heads, body = played.server._server._heads, played.server._server._body  # type: ignore[attr-defined]
+    shared = heads.tensors.keys() & body.trained().keys()
+    assert {block for block in range(4) if any(f"layer.{block}." in name for name in shared)} == {1, 2}
+    assert all(torch.equal(heads.tensors[name], body.trained()[name]) for name in shared)
+
+
+def test_who_never_hears_its_plan_skips_the_round(place: Path) -> None:
+    client = turning(place, Plan(method="sfl-v2", cut=2, rank=4)).client_method(0)
+    talk = client.round(0)
+    assert next(talk).ask == "begin"  # type: ignore[union-attr]
+    said = [talk.send(LOST)]
+    with suppress(StopIteration):
+        while True:
+            said.append(talk.send(Control(ask="done", round=0)))
+    assert [getattr(message, "ask", None) for message in said] == ["skip"] * 4
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"plan.cut": 1.0},
+        {"plan.method": 7.0, "plan.cut": 1.0, "plan.rank": 1.0, "plan.codec": 0.0},
+        {"plan.method": 0.0, "plan.cut": 1.5, "plan.rank": 1.0, "plan.codec": 0.0},
+        {"plan.method": 0.0, "plan.cut": float("nan"), "plan.rank": 1.0, "plan.codec": 0.0},
+        {"plan.method": 0.0, "plan.cut": float("inf"), "plan.rank": 1.0, "plan.codec": 0.0},
+        {"plan.method": -1.0, "plan.cut": 1.0, "plan.rank": 1.0, "plan.codec": 0.0},
+        {"plan.method": 0.0, "plan.cut": 1.0, "plan.rank": 1.0, "plan.codec": 0.0, "plan.wish": 1.0},
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(values: dict[str, float]) -> None:
+    with pytest.raises(WireError, match="a plan must name method, cut, rank and codec by whole numbers"):
+        Plan.told(values)
+
+
+def test_a_plan_for_a_cut_that_a_client_does_not_hold_is_refused(place: Path) -> None:
+    talk = turning(place, Plan(method="sfl-v2", cut=2, rank=4)).client_method(0).round(0)
+    next(talk)
+    other = Plan(method="sfl-v2", cut=3, rank=4).values()
+    with pytest.raises(WireError, match="a plan must name one of the cuts 2, got 3"):
+        talk.send(Control(ask="done", round=0, values=other))
+
+
+def test_a_plan_travels_as_it_is() -> None:
+    plan = Plan(method="frozen", cut=5, rank=3, codec="int4")
+    assert Plan.told(plan.values() | {"version": 3.0}) == plan
+    assert Plan.told({"version": 3.0}) is None
+    assert Planner(_single(), Ledger(), Events(None), ()).plan(1) == Plan(method="sfl-v2", cut=2, rank=4)
+
+
+def _single() -> Any:
+    """The settings of a run with one plan alone, with no model behind them."""
+    auto = AutoConfig(
+        budget="bytes", most=1.0, every=1, methods=("sfl-v2",), cuts=(2,), ranks=(4,), codecs=("none",)
+    )
+    return RunConfig(auto=auto, federation=FederationConfig(clients=2, client_cuts=(2, 2)))
