@@ -12,6 +12,7 @@ import torch
 
 from experiments.running import run_here
 from splitfl.experiment_file import from_dict
+from splitfl.node.auto import decided
 from splitfl.node.build import Site
 from tests.command import Start, splitfl
 from tests.splitfl import toy
@@ -83,7 +84,7 @@ def travelled(place: Path, tmp_path: Path, start: Start) -> Callable[..., Told]:
         folder, settings = tmp_path / road, toy.table(place, transport={"name": road, "port": port}, **tables)
         folder.mkdir()
         if road == "inproc":
-            run_here(Site.of(from_dict(settings)), lambda: folder, Nobody())
+            run_here(Site.of(decided(from_dict(settings))), lambda: folder, Nobody())
             return kept(folder)
         path = tmp_path / "toy.json"
         path.write_text(json.dumps(settings))
@@ -194,6 +195,27 @@ def test_rpc_is_the_same_road_for_rounded_rows(
     tail = {"partition": {"tail_blocks": TAILS[name]}} if name in TAILS else {}
     settings = {"method": {"name": name}, "link": LOSSY, "codec": codec, **tail}
     events, summary = travelled("inproc", **settings)
+    assert travelled("rpc", **settings) == (events, summary)
+    assert_equal_folders(tmp_path / "inproc", tmp_path / "rpc" / "run")
+
+
+@pytest.mark.slow
+def test_rpc_is_the_same_road_where_everything_is_planned_from_round_to_round(
+    travelled: Any, tmp_path: Path
+) -> None:
+    auto = {
+        "budget": "bytes",
+        "most": 3e4,
+        "every": 1,
+        "methods": ["sfl-v2", "frozen"],
+        "cuts": [1, 2],
+        "codecs": ["none", "int8"],
+    }
+    sides = {"head": {"rank": 4}, "body": {"rank": 4}}
+    settings = {"link": LOSSY, "federation": {"clients": 3, "rounds": 4}, "auto": auto, "adapter": sides}
+    events, summary = travelled("inproc", **settings)
+    plans = {(row["method"], row["codec"]) for row in events if row["event"] == "plan"}
+    assert len(plans) > 1
     assert travelled("rpc", **settings) == (events, summary)
     assert_equal_folders(tmp_path / "inproc", tmp_path / "rpc" / "run")
 
