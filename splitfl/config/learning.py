@@ -21,7 +21,9 @@ class MethodConfig:
 
     A client without backpropagation finds the loss's slope along `perturbations` directions
     a step: by a `difference` to where it stands, a `central` one, both over a distance of
-    `mu` an element, or exactly, by forward mode (`jvp`). `pool` is how many directions there
+    `mu` an element, or exactly, by forward mode (`jvp`). With `slices` these directions are of the client's
+    own share of the adapted modules, another in every round: a better estimate of fewer parameters, each of
+    which then moves by one client's weight alone. `pool` is how many directions there
     are in all, for a method that draws them from a pool. `hessian_smooth` is how slowly a
     curvature changes (1: never), `server_steps` how many steps a server takes for one of a client.
 
@@ -40,6 +42,7 @@ class MethodConfig:
     perturbations: int = 4
     mu: float = 1e-3
     derivative: str = "difference"
+    slices: bool = False
     pool: int = 1024
     hessian_smooth: float = 0.95
     server_steps: int = 1

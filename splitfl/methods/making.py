@@ -30,7 +30,8 @@ from splitfl.methods.rates import decay
 from splitfl.methods.seam import ClientMethod, Pieces, ServerMethod
 from splitfl.methods.sfl_v1 import SflV1Server
 from splitfl.methods.sfl_v2 import SflClient, SflServer
-from splitfl.methods.spry import Slice, SpryClient
+from splitfl.methods.slices import Slice
+from splitfl.methods.spry import SpryClient
 from splitfl.methods.uneven import UnevenServer, enters
 from splitfl.methods.ushape import UshapeClient, UshapeServer
 from splitfl.methods.walk import Walk, walk

@@ -64,6 +64,7 @@ _UPLOADS: Final = (
 )
 _BACKPROP: Final = frozenset({"method.checkpoint_head", "method.micro_batch"})
 _ESTIMATE: Final = frozenset({"method.perturbations", "method.mu"})
+_SLICES: Final = frozenset({"method.slices"})
 _AUXILIARY: Final = frozenset({"method.in_flight", "method.auxiliary_blocks", "method.upload_interval"})
 _UP: Final = frozenset({"codec.activation"})
 _UP_AND_DOWN: Final = _UP | {"codec.gradient"}
@@ -134,7 +135,13 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.hybrid_client,
         server=making.hybrid_server,
         citations=("hosfl", "lora"),
-        reads=_LEARNS | _MOVED | _BODY | _ESTIMATE | {"method.derivative", "method.in_flight"} | _UP_AND_DOWN,
+        reads=_LEARNS
+        | _MOVED
+        | _BODY
+        | _ESTIMATE
+        | _SLICES
+        | {"method.derivative", "method.in_flight"}
+        | _UP_AND_DOWN,
         refuse=refuse_estimate,
         aggregators=_FACTORS | {"seed-scalar"},
     ),
@@ -143,7 +150,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.hosl_client,
         server=making.hosl_server,
         citations=("hosl", "lora"),
-        reads=_LEARNS | _MOVED | _BODY | _ESTIMATE | {"method.in_flight"},
+        reads=_LEARNS | _MOVED | _BODY | _ESTIMATE | _SLICES | {"method.in_flight"},
         why_not=_SWALLOWED,
         refuse=refuse_estimate,
         aggregators=_FACTORS | {"seed-scalar"},
@@ -181,7 +188,7 @@ METHODS: Final[Mapping[str, Method]] = {
         client=making.decomfl_client,
         server=making.decomfl_server,
         citations=("decomfl", "mezo", "lora"),
-        reads=_LEARNS | _MOVED | _ESTIMATE | {"method.derivative"},
+        reads=_LEARNS | _MOVED | _ESTIMATE | _SLICES | {"method.derivative"},
         refuse=refuse_estimate,
         aggregators=_FACTORS | {"seed-scalar"},
         holds=("head", "body"),

@@ -9,39 +9,17 @@ reports that checkpointed backpropagation does better at the same memory (arXiv 
 
 # P perturbations
 
-from collections.abc import Sequence
-
 import torch
 
 from splitfl.adapters import install, trainable
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
-from splitfl.federation.aggregate import Aggregator
 from splitfl.messages import LOST
 from splitfl.methods.decomfl import loss_of
 from splitfl.methods.forward_mode import paths, tangent
 from splitfl.methods.learner import Learner
 from splitfl.methods.seam import ClientRound
 from splitfl.methods.walk import Walk
-
-
-class Slice:
-    """The tensors of one client in a round, among those that the rule of aggregation trains."""
-
-    def __init__(self, rule: Aggregator, names: Sequence[str], client: int, clients: int) -> None:
-        self._rule = rule
-        self._modules = list(dict.fromkeys(_module(name) for name in names if ".lora_" in name))
-        self._client = client
-        self._parts = max(1, min(clients, len(self._modules)))
-
-    def trains(self, name: str, round_index: int) -> bool:
-        """Whether this client trains, and sends, the tensor of this name in this round."""
-        if not self._rule.trains(name, round_index):
-            return False
-        if ".lora_" not in name:
-            return True
-        mine = (self._client + round_index) % self._parts
-        return self._modules.index(_module(name)) % self._parts == mine
 
 
 class SpryClient:
@@ -92,7 +70,3 @@ class SpryClient:
         for name, value in slice_of_model.items():
             value.grad = grads[name]
         return loss
-
-
-def _module(name: str) -> str:
-    return name.rpartition(".lora_")[0]

@@ -19,6 +19,7 @@ from splitfl.messages import Scalars
 from splitfl.methods.directions import direction
 from splitfl.methods.rates import Decay, constant, decay
 from splitfl.methods.replays import Replays, key_of
+from splitfl.methods.slices import Slice
 from splitfl.state import part, under
 
 _REPLAYS: Final = Replays()
@@ -73,8 +74,12 @@ class Walk:
         lr: float,
         decay: Decay = constant,
         optimiser: ServerOptimiser | None = None,
+        *,
+        is_sliced: bool = False,
     ) -> None:
+        """Where it `is_sliced`, each client's directions are of its slice of the adapters alone."""
         self.tensors = tensors
+        self._is_sliced = is_sliced
         self._aggregator = aggregator
         self._seed = seed
         self._clients = clients
@@ -88,7 +93,11 @@ class Walk:
 
     def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
         """One direction of this client's step."""
-        return self.along(self.names(round_index), client, round_index, step, perturbation)
+        names = self.names(round_index)
+        if self._is_sliced:
+            own = Slice(self._aggregator, list(self.tensors), client, self._clients)
+            names = [name for name in names if own.trains(name, round_index)]
+        return self.along(names, client, round_index, step, perturbation)
 
     def along(self, names: Sequence[str], *name: str | int) -> Directions:
         """The direction of this name over some tensors, in their shapes and on their device."""
@@ -145,7 +154,7 @@ class Walk:
         """All that decides, beside tensors and slopes, where the steps of these rounds lead."""
         each = ((at, self._lr * self._decay(at), tuple(self.names(at))) for at in rounds)
         moved_by = self._optimiser.name if self._optimiser is not None else ""
-        return type(self).__name__, self._seed, self._clients, moved_by, *each
+        return type(self).__name__, self._seed, self._clients, self._is_sliced, moved_by, *each
 
     def round(self, round_index: int, taken: Mapping[tuple[int, int], Tensor]) -> None:
         """All clients' steps of a round: their slopes by client and step, in order."""
@@ -180,4 +189,13 @@ def walk(tensors: Mapping[str, Tensor], config: RunConfig) -> Walk:
     federation, train = config.federation, config.train
     rule = aggregator(federation.aggregator)
     moved_by = server_optimiser(federation.server_optimiser, federation.server_lr)
-    return Walk(tensors, rule, train.seed, federation.clients, train.head_lr, decay(config), moved_by)
+    return Walk(
+        tensors,
+        rule,
+        train.seed,
+        federation.clients,
+        train.head_lr,
+        decay(config),
+        moved_by,
+        is_sliced=config.method.slices,
+    )

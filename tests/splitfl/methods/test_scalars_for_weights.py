@@ -14,6 +14,7 @@ from splitfl.methods.directions import direction
 from splitfl.methods.hosl import HoslClient
 from splitfl.methods.hybrid import HybridClient
 from splitfl.methods.seam import ClientMethod
+from splitfl.methods.walk import Walk
 from splitfl.methods.walker import Walker
 from splitfl.node.build import Site
 from splitfl.partition.cost import cost
@@ -142,6 +143,33 @@ def test_who_lost_messages_in_between_ends_with_the_same_bits(
     steady, behind = site.bases()
     for key, value in steady.items():
         assert torch.equal(value, behind[key]), key
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("lora", "hybrid"),
+        pytest.param("ia3", "hybrid", marks=pytest.mark.slow),
+        pytest.param("lora", "hosl", marks=pytest.mark.slow),
+        pytest.param("vera", "decomfl", marks=pytest.mark.slow),
+    ],
+)
+def test_each_clients_slopes_are_of_its_slice_and_all_still_hold_the_same_bits(
+    kind: str, name: str, place: Path, tmp_path: Path
+) -> None:
+    sides = {"head": {"kind": kind}, **({"body": {"kind": kind}} if name == "decomfl" else {})}
+    tables = {"method": {"slices": True}, "adapter": sides}
+    site = watched(place, name, **tables)
+    ends = play(watched(place, name, federation={"rounds": ROUNDS - 1}, **tables), tmp_path).trained
+    play(site, tmp_path)
+    for base in site.bases():
+        assert all(torch.equal(value, ends[key]) for key, value in base.items())
+    walk = site.walkers()[0]._walk
+    assert isinstance(walk, Walk)
+    own = [set(walk.draw(client, 1, 0, 0)) for client in range(CLIENTS)]
+    assert set.union(*own) == set(walk.names(1))
+    assert all(names < set(walk.names(1)) for names in own)
+    assert not any(mark in one for one in set.intersection(*own) for mark in ("lora_", "ia3_", "vera_"))
 
 
 def test_lost_slopes_move_nobody(place: Path, tmp_path: Path) -> None:

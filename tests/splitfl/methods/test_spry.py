@@ -12,7 +12,8 @@ from splitfl.federation.aggregate import Mean, Rolora
 from splitfl.messages import LOST, Adapter, Control
 from splitfl.methods.decomfl import loss_of
 from splitfl.methods.forward_mode import paths, tangent
-from splitfl.methods.spry import Slice, SpryClient
+from splitfl.methods.slices import Slice
+from splitfl.methods.spry import SpryClient
 from splitfl.methods.walk import walk
 from splitfl.node.build import Site
 from splitfl.node.pieces import SitePieces
