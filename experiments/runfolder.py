@@ -9,7 +9,7 @@ the marks of a run that was killed: what is there is read, and `Run.notes` says 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Summary:
     client_peak_bytes: int | None = None
     server_peak_bytes: int | None = None
     live: Mapping[str, Any] | None = None
-    chosen: Sequence[str] = field(default_factory=list)
+    chosen: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
