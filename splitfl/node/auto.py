@@ -190,6 +190,11 @@ def _settled(config: RunConfig) -> RunConfig:
                 f"auto.ranks are of LoRA and at most adapter.head.rank, {head.rank}, got {rank} of "
                 f"{head.kind}"
             )
+    if len(set(auto.cuts)) > 1 and "stale" in (config.loss.activation, config.loss.gradient):
+        raise ConfigError(
+            "loss.activation and loss.gradient cannot be 'stale' with several auto.cuts: what was heard of a "
+            "sample at one cut is nothing at another"
+        )
     if config.codec != CodecConfig():
         raise ConfigError("auto.every plans the codec, too: leave [codec] as it is and name auto.codecs")
     filled = replace(

@@ -10,7 +10,7 @@ import torch
 
 from channel.link import Delivery, Transfer
 from splitfl.checkpoint import Shelf
-from splitfl.config import RunConfig
+from splitfl.config import LossConfig, RunConfig
 from splitfl.errors import ConfigError
 from splitfl.experiment_file import as_dict, from_dict
 from splitfl.messages import Activation, Gradient
@@ -291,6 +291,9 @@ def test_other_methods_are_not_planned_from_round_to_round(place: Path) -> None:
         ConfigError, match=r"auto.every plans runs of 'sfl-v2' from round to round, got .*'hybrid'"
     ):
         decided(other)
+    stale = dataclasses.replace(asked(place, cuts=[1, 2]), loss=LossConfig(gradient="stale"))
+    with pytest.raises(ConfigError, match=r"cannot be 'stale' with several auto\.cuts"):
+        decided(stale)
     rounded = dataclasses.replace(config, codec=dataclasses.replace(config.codec, gradient="int8"))
     with pytest.raises(ConfigError, match=r"leave \[codec\] as it is and name auto.codecs"):
         decided(rounded)
