@@ -257,7 +257,7 @@ def test_a_comparison_that_is_killed_leaves_nobody_at_work(
     words: list[str | Path] = ["compare", "--methods", "sfl-v2", "--preset", preset, "--jobs", "2"]
     words += ["--set", "federation.rounds=60", "--out", tmp_path / "runs"]
     command = splitfl(start, tmp_path, *words)
-    until(lambda: is_learning(tmp_path / "runs"))
+    until(lambda: is_learning(tmp_path / "runs"), 180.0)
     workers = psutil.Process(command.process.pid).children(recursive=True)
     assert len(workers) >= 2
     command.process.kill()
