@@ -168,7 +168,7 @@ def test_a_client_that_never_comes_is_waited_for_and_then_gone_on_without(
     start: Start, place: Path, tmp_path: Path
 ) -> None:
     experiment = settings(place, tmp_path, survival={"on_loss": "go-on"})
-    late = ("--set", "transport.join_timeout_s=20")  # the other one has to load its libraries meanwhile
+    late = ("--set", "transport.join_timeout_s=40")  # the other one has to load its libraries meanwhile
     where = ("--host", "127.0.0.1", "--out", tmp_path / "runs")
     server = splitfl(start, tmp_path, "serve", experiment, *late, *where)
     address = f"127.0.0.1:{port_of(tmp_path, server)}"
