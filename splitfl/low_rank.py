@@ -26,6 +26,15 @@ def rank_axis(name: str) -> int:
     return 0 if name.endswith((A, RESIDUAL_A)) else 1
 
 
+def above(tensors: Mapping[str, Tensor], rank: int) -> list[Tensor]:
+    """Of each of these factors the rows (A) or columns (B) from this rank on, as far as there are any."""
+    return [
+        value.narrow(rank_axis(name), rank, value.shape[rank_axis(name)] - rank)
+        for name, value in tensors.items()
+        if name.endswith((A, B)) and value.shape[rank_axis(name)] > rank
+    ]
+
+
 def compressed(factor_A: Tensor, factor_B: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor]:
     """Factors of the same product, float32, with no more rank than it has, or than `rank`.
 

@@ -33,7 +33,7 @@ from experiments.report.panels import METRIC_LABELS
 from experiments.report.writing import write_whole
 from splitfl.errors import ConfigError, PeerLost
 from splitfl.methods.refusals import refuse_unread
-from splitfl.methods.registry import METHODS
+from splitfl.methods.registry import METHODS, reads
 
 
 def compare(
@@ -99,7 +99,7 @@ def plan(
     console = Console(stderr=True)
     if methods is None:
         _, config = presets.find(preset, overrides)
-        refuse_unread(config, METHODS)
+        refuse_unread(config, METHODS, reads(config))
         methods = config.method.name
     entrants, excluded = _entered(console, preset, methods, overrides, own, [], None, alone=True)
     rows = {entrant.label: _planned(entrant) for entrant in entrants}

@@ -107,15 +107,17 @@ class AutoConfig:
     With `every` 0 it chooses once, before the run begins. Else it does for a first time, and again after
     every so many rounds: what they cost corrects what the next ones are expected to, and what they left of
     the budget, or took beyond it, is the next ones' to spend, or to save. That is for `sfl-v2`, whose clients
-    may stand still for a while as those of `frozen` do. The work of a client takes what `client.flops` or
-    `federation.client_flops` say, or, where its `speed` is `measured`, its FLOPs over the time they took it.
-    `chosen` are the controller's reasons, which it writes itself.
+    may learn for a while as those of `cse-fsl` or `hybrid` do, or stand still as those of `frozen`: a head
+    learns at the rate of `head_lrs` by each of `methods` (none: `train.head_lr`). The work of a client takes
+    what `client.flops` or `federation.client_flops` say, or, where its `speed` is `measured`, its FLOPs over
+    the time they took it. `chosen` are the controller's reasons, which it writes itself.
     """
 
     budget: str = "none"
     most: float = 0.0
     every: int = 0
     methods: tuple[str, ...] = ()
+    head_lrs: tuple[float, ...] = ()
     cuts: tuple[int, ...] = ()
     ranks: tuple[int, ...] = ()
     codecs: tuple[str, ...] = ()
@@ -127,6 +129,13 @@ class AutoConfig:
         one_of("auto.budget", self.budget, ("none", "seconds", "bytes", "joules"))
         at_least("auto.most", self.most, 0.0)
         at_least("auto.every", self.every, 0)
+        for rate in self.head_lrs:
+            above("auto.head_lrs", rate, 0.0)
+        if self.head_lrs and (not self.every or len(self.head_lrs) != len(self.methods)):
+            raise ConfigError(
+                f"auto.head_lrs must name a rate for each of the {len(self.methods)} auto.methods, with "
+                f"auto.every of at least 1; got {len(self.head_lrs)}"
+            )
         for number in self.cuts:
             at_least("auto.cuts", number, 1)
         for number in self.ranks:

@@ -54,25 +54,29 @@ class CseClient:
 class Backprop:
     """One step of head and auxiliary down the gradient of the auxiliary's loss."""
 
-    def __init__(self, learner: Learner, auxiliary: Piece, settings: MethodConfig) -> None:
+    def __init__(
+        self, learner: Learner, auxiliary: Piece, settings: MethodConfig, piece: Piece | None = None
+    ) -> None:
+        """`piece` takes the place of the learner's own, of whose tensors it is made."""
         self._learner = learner
+        self._piece = piece or learner.piece
         self._auxiliary = auxiliary
         self._size = settings.micro_batch
         self._is_checkpointed = settings.checkpoint_head
         if settings.checkpoint_head:
-            hold_inputs_alone(learner.piece)
+            hold_inputs_alone(self._piece)
 
     def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
         """See Lesson."""
         learner = self._learner
         hidden_BTD = []
         for some in parts(batch.labels, self._size):
-            hidden_BTD.append(learner.piece(some.of(batch.inputs), {}))
+            hidden_BTD.append(self._piece(some.of(batch.inputs), {}))
             loss = self._auxiliary(hidden_BTD[-1], some.of(context), batch.labels[some.rows]).loss
             (loss * some.weight).backward()
             hidden_BTD[-1] = hidden_BTD[-1].detach()
         learner.step()
-        cost = learner.cost(batch.shape_BT)
+        cost = learner.cost(batch.shape_BT, self._piece)
         learner.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
         learner.flops += learner.cost(batch.shape_BT, self._auxiliary).step_flops
         return torch.cat(hidden_BTD)

@@ -8,7 +8,7 @@ from torch import Tensor
 from splitfl.adapters import held, install, overwrite, tracked, trainable
 from splitfl.config import TrainConfig
 from splitfl.federation.aggregate import Aggregator
-from splitfl.low_rank import RESIDUAL_A, RESIDUALS, B, extended, residuals
+from splitfl.low_rank import RESIDUAL_A, RESIDUALS, B, above, extended, residuals
 from splitfl.messages import Adapter, Control, Message, Reply
 from splitfl.methods.rates import Decay, constant
 from splitfl.methods.seam import ClientRound
@@ -22,7 +22,7 @@ class Learner:
 
     `above` is a second piece that learns with the first, at the body's rate; in messages
     its tensors' names begin with `prefix`. In a round both rates are multiplied by that
-    round's `decay`.
+    round's `decay`. Of the piece's LoRA no more than `rank` ranks learn, if that says how many.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Learner:
         self.piece = piece
         self._above = above
         self.flops = 0.0
+        self.rank: int | None = None
         self._version = 0
         self._prefix = prefix
         self._costs: dict[tuple[int, int, int], Cost] = {}
@@ -69,8 +70,11 @@ class Learner:
         """Asks to begin a round of so many further messages, naming the version held."""
         return Control(ask="begin", round=round_index, steps=messages, values={"version": self._version})
 
-    def enter(self, reply: Reply, round_index: int) -> None:
-        """Takes over the federation's tensors, if any came, and frees those this round trains."""
+    def enter(self, reply: Reply, round_index: int, head_lr: float | None = None) -> None:
+        """Takes over the federation's tensors, if any came, and frees those this round trains.
+
+        The piece learns at `head_lr` in this round, where that says a rate.
+        """
         for parameter in self.parameters.values():
             parameter.requires_grad_(True)
         if isinstance(reply, Adapter):
@@ -78,7 +82,8 @@ class Learner:
             self._version = reply.version
         for name, parameter in self.parameters.items():
             parameter.requires_grad_(self._aggregator.trains(name, round_index))
-        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+        rates = [head_lr or self._rates[0], *self._rates[1:]]
+        for group, rate in zip(self._optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * self._decay(round_index)
         self._costs.clear()
 
@@ -91,9 +96,13 @@ class Learner:
         return self._costs[key]
 
     def step(self) -> None:
-        """One step of the optimiser from the gradients that backward left."""
+        """One step of the optimiser from the gradients that backward left; ranks that stand still do."""
+        still = [] if self.rank is None else above(self.own, self.rank)
+        before = [value.clone() for value in still]
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
+        for value, was in zip(still, before, strict=True):
+            value.copy_(was)
 
     def forget(self) -> None:
         """Drops the gradients of a step that came to nothing."""
@@ -134,6 +143,11 @@ class Learner:
         install(self.piece, part(state, "residual"))
         if self._above is not None:
             install(self._above, part(state, "residual_above"))
+
+    @property
+    def own(self) -> dict[str, Tensor]:
+        """The piece's trained tensors, without their graphs; none of what is above it."""
+        return {n: value.detach() for n, value in self.parameters.items() if n not in self._of_above}
 
     @property
     def _held(self) -> dict[str, Tensor]:

@@ -25,6 +25,8 @@ from splitfl.methods.hosl import HoslClient, HoslServer
 from splitfl.methods.hybrid import HybridClient, HybridServer
 from splitfl.methods.learner import Learner
 from splitfl.methods.mu_splitfed import MuClient, MuServer
+from splitfl.methods.passes import Passes
+from splitfl.methods.plan import AUXILIARY
 from splitfl.methods.planned import PlannedClient, PlannedServer
 from splitfl.methods.rates import decay
 from splitfl.methods.seam import ClientMethod, Pieces, ServerMethod
@@ -36,6 +38,7 @@ from splitfl.methods.uneven import UnevenServer, enters
 from splitfl.methods.ushape import UshapeClient, UshapeServer
 from splitfl.methods.walk import Walk, walk
 from splitfl.methods.walker import Walker
+from splitfl.methods.ways import ByAuxiliary, ByGradient, BySlopes, FirstRanks, Still, Way
 from splitfl.partition.cut import Piece, replica
 
 
@@ -49,10 +52,36 @@ def frozen_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
 
 def sfl_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     if config.auto.every:
-        learner, own = _learner(pieces.head(), config), config.partition.cut
-        heads = {cut: enters(learner.piece, pieces.head(cut)) for cut in config.auto.cuts if cut < own}
-        return PlannedClient(learner, heads | {own: learner.piece}, batches, steps, config.method)
+        return planned_client(pieces, batches, steps, config)
     return SflClient(_learner(pieces.head(), config), batches, steps, config.method)
+
+
+def planned_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """The head up to each cut that a plan may name, and a way to learn for each of the methods."""
+    auto, settings, own = config.auto, config.method, config.partition.cut
+    auxiliary = pieces.auxiliary() if AUXILIARY in auto.methods else None
+    learner = _learner(pieces.head(), config, auxiliary, PREFIX)
+    heads = {cut: enters(learner.piece, pieces.head(cut)) for cut in auto.cuts if cut < own}
+    heads[own] = learner.piece
+    rates = dict(zip(auto.methods, auto.head_lrs, strict=False))
+    ways: dict[tuple[str, int], Way] = {}
+    for cut, head in heads.items():
+        passes = Passes(learner, settings, head)
+        for name in auto.methods:
+            match name:
+                case "sfl-v2":
+                    ways[name, cut] = ByGradient(learner, passes)
+                case "cse-fsl":
+                    assert auxiliary is not None
+                    learn = Backprop(learner, auxiliary, settings, head)
+                    ways[name, cut] = ByAuxiliary(learn, settings.upload_interval)
+                case "hybrid":
+                    moving = _first_ranks(_values(head), config, rates.get(name, config.train.head_lr))
+                    walker = Walker(head, batches.client, settings, moving)
+                    ways[name, cut] = BySlopes(learner, walker, moving)
+                case _:
+                    ways[name, cut] = Still(passes)
+    return PlannedClient(learner, heads, ways, rates, batches, steps)
 
 
 def sfl_v2_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
@@ -63,7 +92,10 @@ def sfl_v2_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
         entered = {cut for cut in config.auto.cuts if cut <= max(cuts)} if config.auto.every else {*cuts}
         entries = {cut: enters(body.piece, pieces.body(cut)) for cut in sorted(entered)}
         if config.auto.every:
-            start = {name: value.cpu().clone() for name, value in _values(pieces.head(max(cuts))).items()}
+            held = _values(pieces.head(max(cuts)))
+            if AUXILIARY in config.auto.methods:
+                held |= with_prefix(_values(pieces.auxiliary()))
+            start = {name: value.cpu().clone() for name, value in held.items()}
             return PlannedServer(body, entries, cuts, heads, rule, start)
         return UnevenServer(body, entries, cuts, heads, rule)
     return SflServer(_body(pieces, config), _heads(pieces, config))
@@ -247,6 +279,15 @@ def _hiso_walk(values: dict[str, Tensor], config: RunConfig) -> HisoWalk:
     moved_by = server_optimiser(federation.server_optimiser, federation.server_lr)
     lr, falls = train.head_lr, decay(config)
     return HisoWalk(values, rule, train.seed, federation.clients, lr, smooth, falls, moved_by)
+
+
+def _first_ranks(values: dict[str, Tensor], config: RunConfig, lr: float) -> FirstRanks:
+    rule, clients, is_sliced = (
+        aggregator(config.federation.aggregator),
+        config.federation.clients,
+        config.method.slices,
+    )
+    return FirstRanks(values, rule, config.train.seed, clients, lr, decay(config), is_sliced=is_sliced)
 
 
 def _pool_walk(piece: Piece, config: RunConfig) -> PoolWalk:

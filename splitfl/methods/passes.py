@@ -102,8 +102,10 @@ class Passes:
 
 
 def hold_inputs_alone(piece: Piece) -> None:
-    """From here on each block of the piece is computed a second time on the way back."""
+    """From here on each block of the piece is computed a second time on the way back, and no more often."""
     blocks = piece.base.get_submodule(piece.family.blocks)
     for index in piece.blocks:
         block = blocks.get_submodule(str(index))
+        if isinstance(block.forward, partial):
+            continue
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

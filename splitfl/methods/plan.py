@@ -7,8 +7,17 @@ from typing import Final, Self
 from splitfl.config import CODECS, CodecConfig
 from splitfl.errors import WireError
 
-RULES: Final = ("sfl-v2", "frozen")
-"""The methods between which a client may change: they share one body and one kind of message up."""
+RULES: Final = ("sfl-v2", "frozen", "cse-fsl", "hybrid")
+"""The methods between which a client may change: they share one body, one head and one kind of message up."""
+
+HEARS: Final = frozenset({"sfl-v2", "hybrid"})
+"""Those of them by which a client learns from the gradient that comes down."""
+
+AUXILIARY: Final = "cse-fsl"
+"""The one of them by which a client learns from an auxiliary, which learns with its head."""
+
+STILL: Final = "frozen"
+"""The one of them by which a head does not learn."""
 
 SPEED: Final = "flops_per_s"
 """By this name a client that begins a round says how fast it has worked, where that is measured."""
@@ -18,8 +27,8 @@ SPEED: Final = "flops_per_s"
 class Plan:
     """By which method a client learns, where its head ends, how many ranks of it learn, how it rounds.
 
-    By `frozen` nothing comes down and nothing of the head learns in that round; by `sfl-v2` the first
-    `rank` rows (A) and columns (B) of its LoRA do. `codec` is that of activations and gradients.
+    By `frozen` nothing of the head learns in that round; by any other, the first `rank` rows (A) and columns
+    (B) of its LoRA do. `codec` is that of activations and gradients.
     """
 
     method: str

@@ -1,11 +1,16 @@
-"""`sfl-v2` whose clients are told anew in every round what to do: learn or stand still, where their head
-ends, how many ranks of it learn, how what they send is rounded.
+"""`sfl-v2` whose clients are told anew in every round what to do: by which method their head learns, or that
+it stands still, where it ends, how many ranks of it learn, how what they send is rounded.
+
+All of these methods have one body, which learns from the activations that come, and one head, whose mean is
+taken when a round ends over those who learnt: by `hybrid`, too, clients send it in, since whoever learnt by
+another method has no scalars to send. What stands in for the body in `cse-fsl` is averaged with the heads of
+those who had it. See `ways` for what a client does by each.
 
 A client holds the deepest head that it may be given, once. In a round it runs the first blocks of it, up to
 the plan's cut; the server enters its body there, as among clients that are cut at different depths (see
 `uneven`). Ranks that do not learn in a round stay as they are, so with an aggregator that averages one factor
 at a time the mean is exact: who sends no rank leaves it where it was. With one plan for all rounds this is
-`sfl-v2` with these `federation.client_cuts`.
+its method with these `federation.client_cuts`.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -14,95 +19,102 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from splitfl.config import MethodConfig
 from splitfl.data.loader import Batches
 from splitfl.errors import WireError
 from splitfl.federation.aggregate import Aggregator
-from splitfl.low_rank import A, B, rank_axis
-from splitfl.messages import Activation, Adapter, Control, Gradient, Message, Reply
+from splitfl.low_rank import A, B, above, rank_axis
+from splitfl.messages import Activation, Adapter, Control, Message, Reply
+from splitfl.methods.auxiliary import PREFIX, apart
 from splitfl.methods.body import Body
 from splitfl.methods.heads import Heads
-from splitfl.methods.learner import Learner, pack, unpack
-from splitfl.methods.passes import Passes
-from splitfl.methods.plan import Plan
+from splitfl.methods.learner import Learner
+from splitfl.methods.plan import AUXILIARY, HEARS, STILL, Plan
 from splitfl.methods.seam import ClientRound, Outcome, Ticket
 from splitfl.methods.sfl_v2 import answer
 from splitfl.methods.uneven import UnevenServer
+from splitfl.methods.ways import Way
 from splitfl.partition.cut import Piece
 from splitfl.partition.families import block_index
 
 
 class PlannedClient:
-    """Runs as much of its head as it is told, and learns as much of that as it is told."""
+    """Runs as much of its head as it is told, and learns as much of that, in the way that it is told."""
 
     def __init__(
         self,
         learner: Learner,
         heads: Mapping[int, Piece],
+        ways: Mapping[tuple[str, int], Way],
+        rates: Mapping[str, float],
         batches: Batches,
         steps: int,
-        settings: MethodConfig,
     ) -> None:
-        """`heads` are those up to each cut that a plan may name, all of the learner's own tensors."""
+        """`heads` are those up to each cut that a plan may name, all of the learner's own tensors.
+
+        `ways` are by method and cut; by a method that is in `rates` the head learns at that rate.
+        """
         self._learner = learner
         self._heads = heads
-        self._passes = {cut: Passes(learner, settings, head) for cut, head in heads.items()}
+        self._ways = ways
+        self._rates = rates
         self._batches = batches
-        self._num_steps = steps
+        self._steps = range(steps)
         self.take_flops = learner.take_flops
         self.state = learner.state
         self.restore = learner.restore
 
     def round(self, round_index: int) -> ClientRound:
         """Where the plan never comes, the whole round is skipped: another one would meet the wrong body."""
-        reply = yield self._learner.begin(round_index, self._num_steps + 1)
+        reply = yield self._learner.begin(round_index, len(self._steps) + 1)
         plan = Plan.told(reply.values) if isinstance(reply, Control | Adapter) else None
         if plan is None:
-            for _ in range(self._num_steps + 1):
+            for _ in range(len(self._steps) + 1):
                 yield Control(ask="skip", round=round_index)
             return
-        if plan.cut not in self._heads:
-            raise WireError(
-                f"a plan must name one of the cuts {', '.join(map(str, self._heads))}, got {plan.cut}"
-            )
-        self._learner.enter(reply, round_index)
-        samples = yield from self._steps(round_index, plan)
+        way = self._way(plan)
+        self._learner.rank = plan.rank
+        self._learner.enter(reply, round_index, self._rates.get(plan.method))
+        way.begins(plan, round_index)
+        samples = yield from self._talk(way, self._heads[plan.cut], round_index)
         update = self._learner.upload(round_index, samples)
-        yield replace(update, tensors={n: v for n, v in self._sent(update.tensors, plan)})
+        yield replace(update, tensors=dict(self._sent(update.tensors, plan)))
 
-    def _steps(self, round_index: int, plan: Plan) -> Generator[Message, Reply, int]:
-        head, passes, learns, samples = self._heads[plan.cut], self._passes[plan.cut], _learns(plan), 0
-        for step in range(self._num_steps):
-            batch = self._batches.batch(round_index * self._num_steps + step).to(head.model.device)
-            hidden_BTD = passes.forth(batch, comes_back=learns)
+    def _way(self, plan: Plan) -> Way:
+        for what, got, known in (
+            ("cuts", plan.cut, sorted(self._heads)),
+            ("methods", plan.method, sorted({name for name, _ in self._ways})),
+        ):
+            if got not in known:
+                raise WireError(f"a plan must name one of the {what} {', '.join(map(str, known))}, got {got}")
+        return self._ways[plan.method, plan.cut]
+
+    def _talk(self, way: Way, head: Piece, round_index: int) -> Generator[Message, Reply, int]:
+        """The steps of a round; the samples learnt from."""
+        samples = 0
+        for step in self._steps:
+            batch = self._batches.batch(round_index * len(self._steps) + step).to(head.model.device)
             context = head.context_of(batch.inputs)
-            mask = context.get("mask")
-            hidden = pack(hidden_BTD, mask)
-            reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
-            if learns and isinstance(reply, Gradient):
-                passes.back(unpack(reply.grad.to(hidden_BTD.device), mask))
-                self._learn(plan)
-                samples += len(batch.ids_B)
+            hidden = way.shows(batch, context, round_index, step)
+            if step % way.upload_interval:
+                reply = yield Control(ask="skip", round=round_index)
+            else:
+                reply = yield Activation(
+                    ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels
+                )
+            samples += len(batch.ids_B) * way.hears(reply, context)
         return samples
-
-    def _learn(self, plan: Plan) -> None:
-        """A step, after which the ranks that stand still are what they were before."""
-        still = {
-            name: _above(value, name, plan.rank)
-            for name, value in self._learner.parameters.items()
-            if name.endswith((A, B)) and value.shape[rank_axis(name)] > plan.rank
-        }
-        before = {name: value.detach().clone() for name, value in still.items()}
-        self._learner.step()
-        with torch.no_grad():
-            for name, value in still.items():
-                value.copy_(before[name])
 
     def _sent(self, tensors: Mapping[str, Tensor], plan: Plan) -> Generator[tuple[str, Tensor], None, None]:
         """Of what this client holds, what has learnt."""
+        if plan.method == STILL:
+            return
         for name, value in tensors.items():
+            if name.startswith(PREFIX):
+                if plan.method == AUXILIARY:
+                    yield name, value
+                continue
             block = block_index(self._learner.piece.family, name)
-            if _learns(plan) and (block is None or block < plan.cut):
+            if block is None or block < plan.cut:
                 is_ranked = name.endswith((A, B)) and value.shape[rank_axis(name)] > plan.rank
                 yield name, value.narrow(rank_axis(name), 0, plan.rank).contiguous() if is_ranked else value
 
@@ -134,12 +146,17 @@ class PlannedServer(UnevenServer):
             return replace(outcome, reply=replace(outcome.reply, values=_plan(ticket).values()))
         return outcome
 
+    def trained(self) -> Mapping[str, Tensor]:
+        return apart(self._heads.tensors)[0] | self._body.trained()
+
     def _cut(self, ticket: Ticket) -> int:
         return _plan(ticket).cut
 
     def _learn(self, ticket: Ticket, message: Activation) -> Outcome:
         plan = _plan(ticket)
-        return answer(self._body, ticket, message, self._entries[plan.cut], is_waited_for=_learns(plan))
+        return answer(
+            self._body, ticket, message, self._entries[plan.cut], is_waited_for=plan.method in HEARS
+        )
 
     def _whole(self, update: Adapter) -> Adapter:
         """The update with the ranks that its client left as they were."""
@@ -150,21 +167,11 @@ class PlannedServer(UnevenServer):
                 raise WireError(f"an update names {name!r}, which no head has")
             tensors[name] = value
             if name.endswith((A, B)):
-                rank = value.shape[rank_axis(name)]
-                tensors[name] = torch.cat([value, _above(known, name, rank)], dim=rank_axis(name))
+                axis = rank_axis(name)
+                tensors[name] = torch.cat([value, *above({name: known}, value.shape[axis])], dim=axis)
         return replace(update, tensors=tensors)
 
 
 def _plan(ticket: Ticket) -> Plan:
     assert ticket.plan is not None, "the station plans every turn of such a run"
     return ticket.plan
-
-
-def _learns(plan: Plan) -> bool:
-    return plan.method != "frozen"
-
-
-def _above(value: Tensor, name: str, rank: int) -> Tensor:
-    """The ranks of a factor from this one on."""
-    axis = rank_axis(name)
-    return value.narrow(axis, rank, value.shape[axis] - rank)

@@ -9,11 +9,11 @@ from splitfl.federation.aggregate import AGGREGATORS, row
 from splitfl.methods.row import Method, optional
 
 
-def refuse_unread(config: RunConfig, methods: Mapping[str, Method]) -> None:
-    """ConfigError where a setting is changed that the method does not read; all of them are named."""
+def refuse_unread(config: RunConfig, methods: Mapping[str, Method], reads: frozenset[str]) -> None:
+    """ConfigError where a setting is changed that the run does not read; all of them are named."""
     name, found = config.method.name, []
     for setting, (got, default) in optional(config).items():
-        if got != default and setting not in methods[name].reads:
+        if got != default and setting not in reads:
             readers = ", ".join(one for one, its in methods.items() if setting in its.reads) or "no method"
             why = methods[name].why_not.get(setting)
             found.append(

@@ -10,6 +10,7 @@ from splitfl.methods.auxiliary import refuse_auxiliary
 from splitfl.methods.forward_mode import refuse_fused_attention
 from splitfl.methods.heron import refuse_heron
 from splitfl.methods.hiso import refuse_hiso
+from splitfl.methods.plan import RULES
 from splitfl.methods.refusals import capped, refuse_federation, refuse_rounded_symbols, refuse_unread
 from splitfl.methods.row import Method, fitted
 from splitfl.methods.timing import refuse_schedule
@@ -21,11 +22,14 @@ from splitfl.methods.walker import refuse_estimate
 def check(config: RunConfig, kind: str, num_blocks: int) -> None:
     """ConfigError for settings that the method does not read, and for what it cannot work with."""
     chosen = method(config.method.name)
-    refuse_unread(config, METHODS)
+    refuse_unread(config, METHODS, reads(config))
     refuse_rounded_symbols(config)
     refuse_federation(config, chosen)
     refuse_schedule(config)
     chosen.refuse(config, kind, num_blocks)
+    for other in _others(config):
+        deepest = replace(config.partition, cut=max((*config.auto.cuts, config.partition.cut)))
+        METHODS[other].refuse(replace(config, partition=deepest), kind, num_blocks)
 
 
 def in_flight(config: RunConfig) -> int:
@@ -33,9 +37,20 @@ def in_flight(config: RunConfig) -> int:
     return config.method.in_flight if "method.in_flight" in method(config.method.name).reads else 1
 
 
+def reads(config: RunConfig) -> frozenset[str]:
+    """The optional settings that a run reads: its method's, and those that its clients may change to."""
+    return method(config.method.name).reads.union(*(METHODS[name].reads for name in _others(config)))
+
+
+def _others(config: RunConfig) -> list[str]:
+    """The methods of a run that is planned from round to round beside the one that it is named by."""
+    named = config.auto.methods if config.auto.every else ()
+    return [name for name in RULES if name in named and name != config.method.name]
+
+
 def without_unread(config: RunConfig) -> RunConfig:
     """The same settings, with what the method does not read at its default: to lay methods side by side."""
-    return fitted(config, method(config.method.name).reads)
+    return fitted(config, reads(config))
 
 
 def as_client(config: RunConfig, client: int) -> RunConfig:

@@ -65,6 +65,10 @@ class Walker:
         elif isinstance(reply, Adapter):
             install(self.piece, self._walk.remember(reply.tensors))
             self._version = reply.version
+        self.start(round_index)
+
+    def start(self, round_index: int) -> None:
+        """A round begins from where the tensors stand."""
         self.base = {name: value.clone() for name, value in self._walk.tensors.items()}
         self._round, self._slopes = round_index, []
 

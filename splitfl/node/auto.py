@@ -15,7 +15,7 @@ from splitfl.ledger import Ledger
 from splitfl.methods.plan import RULES, Plan
 from splitfl.methods.registry import method, without_unread
 from splitfl.metrics import Events
-from splitfl.node.options import UNITS, Option, Pace, Table, declared, preference, shown
+from splitfl.node.options import UNITS, Option, Pace, Table, declared, in_room, preference, shown
 from splitfl.node.planner import Planner
 from splitfl.node.rehearsal import options_of, rehearsed, table_of
 
@@ -176,12 +176,12 @@ def _settled(config: RunConfig) -> RunConfig:
     if config.method.name != "sfl-v2":
         raise ConfigError(
             f"auto.every plans runs of 'sfl-v2' from round to round, got the method {config.method.name!r}: "
-            "leave it at 0, or name 'frozen' in auto.methods"
+            "leave it at 0, or name it in auto.methods"
         )
     for name in auto.methods:
         if name not in RULES:
             raise ConfigError(
-                f"auto.methods must name {' or '.join(RULES)} with auto.every, between which a client can "
+                f"auto.methods must name {', '.join(RULES)} with auto.every, between which a client can "
                 f"change from round to round, got {name!r}"
             )
     for rank in auto.ranks:
@@ -218,17 +218,14 @@ def _settled(config: RunConfig) -> RunConfig:
 
 
 def _deepest(config: RunConfig, options: Sequence[Option], client: int) -> int:
-    memory = config.auto.client_memory_bytes
-    for name in config.auto.methods:
-        cuts = [
-            one.plan.cut
-            for one in options
-            if one.plan.method == name and (not memory or one.memory.total_bytes <= memory[client])
-        ]
-        if cuts:
-            return max(cuts)
+    auto = config.auto
+    memory = auto.client_memory_bytes[client] if auto.client_memory_bytes else None
+    for name in auto.methods:
+        for cut in reversed(auto.cuts):
+            if any(one.plan.method == name and one.plan.cut == cut for one in in_room(options, memory, cut)):
+                return cut
     least = min(options, key=lambda one: one.memory.total_bytes)
     raise ConfigError(
-        f"auto finds nothing within client {client}'s memory of {memory[client]} B: the least is "
+        f"auto finds nothing within client {client}'s memory of {memory} B: the least is "
         f"{shown(least.plan)}, with {least.memory.total_bytes} B"
     )

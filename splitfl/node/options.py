@@ -77,6 +77,29 @@ def declared(config: RunConfig) -> list[Pace]:
     return [Pace(flops=rate) for rate in rates]
 
 
+def in_room(options: Sequence[Option], memory: int | None, held: int) -> list[Option]:
+    """What a client can do that holds a head of so many blocks, and has `memory` bytes (None: enough).
+
+    It holds that head, and what any of its methods needs beside it, in every round; and what its optimiser
+    remembers, once it has learnt by a method with one.
+    """
+    options = [one for one in options if one.plan.cut <= held]
+    if memory is None or not options:
+        return options
+    parameters = max(one.memory.parameter_bytes for one in options)
+
+    def fitting(moments: int) -> list[Option]:
+        rest = memory - parameters
+        kept = ((one, max(moments, one.memory.optimiser_bytes)) for one in options)
+        return [
+            one
+            for one, remembered in kept
+            if remembered + one.memory.gradient_bytes + one.memory.saved_bytes <= rest
+        ]
+
+    return fitting(max((one.memory.optimiser_bytes for one in fitting(0)), default=0))
+
+
 def preference(auto: AutoConfig, plan: Plan, seconds: float) -> tuple[float, ...]:
     """The least is taken: the first method, the first codec, the largest rank, the soonest over."""
     method = auto.methods.index(plan.method) if plan.method in auto.methods else 0

@@ -18,8 +18,9 @@ from splitfl.errors import ConfigError
 from splitfl.ledger import Ledger, Traffic
 from splitfl.messages import Control
 from splitfl.methods.plan import SPEED, Plan
+from splitfl.methods.registry import without_unread
 from splitfl.metrics import Events
-from splitfl.node.options import UNITS, Option, Pace, Table, declared, preference, shown
+from splitfl.node.options import UNITS, Option, Pace, Table, declared, in_room, preference, shown
 from splitfl.state import State, tensor_in
 
 
@@ -123,7 +124,8 @@ class Planner:
         config, auto, pace = self._config, self._config.auto, self._paces[client]
         allowed = auto.most + self._saved[client] / auto.every
         held = config.federation.client_cuts[client]
-        options = [one for one in self._table[client] if _has_room(config, self._table, one, client, held)]
+        memory = auto.client_memory_bytes[client] if auto.client_memory_bytes else None
+        options = in_room(self._table[client], memory, held)
         spends = {one.plan: one.spends(auto.budget, pace, config.server.flops) for one in options}
         fitting = [one for one in options if spends[one.plan] <= allowed]
         unit = UNITS[auto.budget]
@@ -169,9 +171,13 @@ def candidates(auto: AutoConfig) -> Sequence[Plan]:
 
 def only(config: RunConfig, plan: Plan) -> RunConfig:
     """The same run with this one plan for everybody, always."""
+    auto = config.auto
     auto = replace(
-        config.auto,
+        auto,
         methods=(plan.method,),
+        head_lrs=tuple(
+            rate for name, rate in zip(auto.methods, auto.head_lrs, strict=False) if name == plan.method
+        ),
         cuts=(plan.cut,),
         ranks=(plan.rank,),
         codecs=(plan.codec,),
@@ -179,29 +185,14 @@ def only(config: RunConfig, plan: Plan) -> RunConfig:
         chosen=("rehearsed",),
     )
     cuts = (plan.cut,) * config.federation.clients
-    return replace(
+    told = replace(
         config,
         auto=auto,
         codec=plan.rounds(),
         federation=replace(config.federation, client_cuts=cuts),
         partition=replace(config.partition, cut=plan.cut),
     )
-
-
-def _has_room(config: RunConfig, table: Table, option: Option, client: int, held: int) -> bool:
-    """Whether a client that holds so many blocks, and what their optimiser remembers, can do this, too."""
-    if option.plan.cut > held:
-        return False
-    memory = config.auto.client_memory_bytes
-    if not memory:
-        return True
-    deepest = [one.memory for one in table[client] if one.plan.cut == held]
-    parameters = max(one.parameter_bytes for one in deepest)
-    moments = max(one.optimiser_bytes for one in deepest)
-    if option.plan.cut == held:
-        parameters, moments = option.memory.parameter_bytes, option.memory.optimiser_bytes
-    needs = parameters + moments + option.memory.gradient_bytes + option.memory.saved_bytes
-    return needs <= memory[client]
+    return without_unread(told)
 
 
 def _airtime_s(traffic: Traffic) -> float:

@@ -128,7 +128,11 @@ def test_all_go_back_where_a_client_is_killed_and_end_with_the_same_bits(
     assert story(tmp_path / "broken") == undisturbed(start, place, tmp_path / "whole", **back)
 
 
-@pytest.mark.parametrize("air", [{}, {"scenario": "lab-wifi"}], ids=["own links", "a cell"])
+@pytest.mark.parametrize(
+    "air",
+    [{}, pytest.param({"scenario": "lab-wifi"}, marks=pytest.mark.long)],
+    ids=["own links", "a cell"],
+)
 def test_a_server_that_is_killed_and_resumed_ends_with_the_same_bits(
     start: Start, place: Path, tmp_path: Path, air: dict[str, Any]
 ) -> None:

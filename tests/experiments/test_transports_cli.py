@@ -131,7 +131,10 @@ def test_serve_says_how_to_join_and_joins_meet_over_mqtt(place: Path, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "sentence"),
-    [(signal.SIGKILL, "client 1 died with signal SIGKILL"), (signal.SIGSTOP, "client 1 was silent for 6 s")],
+    [
+        (signal.SIGKILL, "client 1 died with signal SIGKILL"),
+        pytest.param(signal.SIGSTOP, "client 1 was silent for 6 s", marks=pytest.mark.long),
+    ],
     ids=["killed", "stopped"],
 )
 def test_a_client_that_is_lost_is_named(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from splitfl.checkpoint import Shelf
 from splitfl.config import LossConfig, RunConfig
 from splitfl.errors import ConfigError
 from splitfl.experiment_file import as_dict, from_dict
-from splitfl.messages import Activation, Gradient
+from splitfl.messages import Activation, Adapter, Gradient
 from splitfl.node.auto import decided
 from splitfl.node.build import Site
 from splitfl.node.client import ClientNode
 from splitfl.node.inproc import run_inproc
-from splitfl.node.options import declared
+from splitfl.node.options import Option, declared
 from splitfl.node.rehearsal import rehearse, table_of
 from splitfl.node.run import Run
 from tests.splitfl import toy
@@ -27,6 +28,7 @@ from tests.splitfl.driver import Played, play
 ROUNDS, CLIENTS = 4, 2
 WAY = {"rate_bps": 1e6, "delay_s": 1e-3}
 ROLES = {"methods": ["sfl-v2", "frozen"]}
+ALL = {"methods": ["sfl-v2", "hybrid", "cse-fsl", "frozen"], "head_lrs": [1e-3, 0.1, 5e-4, 1e-3]}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asked(place: Path, *, federation: Any = None, link: Any = None, **auto: Any) -> RunConfig:
+def asked(
+    place: Path, *, federation: Any = None, link: Any = None, method: Any = None, **auto: Any
+) -> RunConfig:
     clients = {"clients": CLIENTS, "rounds": ROUNDS, "partition": "iid", **(federation or {})}
     tables: dict[str, Any] = {
         "adapter": {"head": {"rank": 4}, "body": {"rank": 4}},
@@ -46,6 +50,7 @@ def asked(place: Path, *, federation: Any = None, link: Any = None, **auto: Any)
         "link": link or {"up": WAY, "down": WAY},
         "server": {"device": "cpu", "flops": 1e9},
         "auto": {"budget": "bytes", "most": 1e6, "every": 1, **auto},
+        "method": method or {},
     }
     return toy.config(place, **tables)
 
@@ -160,15 +165,49 @@ def test_a_client_of_little_memory_holds_less_and_is_told_less(place: Path, tmp_
         decided(asked(place, client_memory_bytes=[1, room], **cuts))
 
 
+def room_of(options: Sequence[Option], method: str) -> int:
+    """Memory that is just enough for a client that has all four methods' pieces to learn by this one."""
+    parameters = max(one.memory.parameter_bytes for one in options)
+    one = next(one.memory for one in options if one.plan.method == method)
+    return parameters + one.optimiser_bytes + one.gradient_bytes + one.saved_bytes
+
+
+def test_who_has_no_memory_for_a_way_back_learns_by_forward_passes(place: Path, tmp_path: Path) -> None:
+    free = decided(asked(place, **ALL))
+    options = table_of(free)[0]
+    need = {name: room_of(options, name) for name in ALL["methods"]}
+    assert need["frozen"] == need["hybrid"] < need["sfl-v2"] < need["cse-fsl"]
+    rooms = [need["hybrid"], need["sfl-v2"]]
+    played = play(Site.of(decided(asked(place, client_memory_bytes=rooms, **ALL))), tmp_path)
+    told = {(row["client"], row["method"]) for row in played.rows("plan")}
+    assert told == {(0, "hybrid"), (1, "sfl-v2")}
+    uploads = [message for who, _, message, _ in played.said if who == 0 and isinstance(message, Adapter)]
+    assert all(any(value.abs().sum() for value in upload.tensors.values()) for upload in uploads)
+
+
+def test_every_method_has_its_turn_as_the_budget_gets_smaller(place: Path, tmp_path: Path) -> None:
+    """By bytes: gradients come down by two of the methods, and by one an auxiliary travels too."""
+    options = table_of(decided(asked(place, **ALL)))[0]
+    costs = {one.plan.method: sum(its.payload_bytes for its in one.crosses.values()) for one in options}
+    assert costs["frozen"] < costs["cse-fsl"] < min(costs["hybrid"], costs["sfl-v2"])
+    found = set()
+    for most in (costs["sfl-v2"], costs["cse-fsl"], costs["frozen"]):
+        played = play(Site.of(decided(asked(place, most=1.01 * most, **ALL))), tmp_path)
+        found |= {row["method"] for row in played.rows("plan")}
+        assert spent(played, 0) <= 1.01 * most * ROUNDS
+    assert found == {"sfl-v2", "cse-fsl", "frozen"}
+
+
 def test_plans_hold_for_as_many_rounds_as_the_settings_say(place: Path, tmp_path: Path) -> None:
     config = decided(asked(place, every=3, **ROLES))
     played = play(Site.of(config), tmp_path)
     assert [row["round"] for row in played.rows("plan")] == [0, 0, 3, 3]
 
 
-def test_what_was_rehearsed_is_what_was_sent_to_the_byte(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("methods", [ROLES, ALL])
+def test_what_was_rehearsed_is_what_was_sent_to_the_byte(methods: Any, place: Path, tmp_path: Path) -> None:
     least, most = least_and_most(place)
-    site = Site.of(decided(asked(place, most=0.5 * (least + most), codecs=["none", "int4"], **ROLES)))
+    site = Site.of(decided(asked(place, most=0.5 * (least + most), codecs=["none", "int4"], **methods)))
     foreseen, played = rehearse(site), play(site, tmp_path)
     for way in ("up", "down"):
         assert foreseen.ledger.total(way) == played.ledger.total(way)
@@ -215,12 +254,14 @@ def whole_run(site: Site, folder: Path, killed_before: int | None = None) -> Non
         run.finish([])
 
 
-@pytest.mark.parametrize("round_index", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("round_index", "methods"), [(2, ROLES), (3, ALL), pytest.param(3, ROLES, marks=pytest.mark.slow)]
+)
 def test_a_run_that_is_stopped_and_gone_on_with_is_planned_as_if_it_never_had_been(
-    round_index: int, place: Path, tmp_path: Path
+    round_index: int, methods: Any, place: Path, tmp_path: Path
 ) -> None:
     least, most = least_and_most(place)
-    config = decided(asked(place, most=0.5 * (least + most), codecs=["none", "int8"], **ROLES))
+    config = decided(asked(place, most=0.5 * (least + most), codecs=["none", "int8"], **methods))
     site = Site.of(config)
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
@@ -266,8 +307,17 @@ def test_a_client_says_how_fast_it_was_and_is_planned_by_that(place: Path, tmp_p
     ("auto", "complaint"),
     [
         (
-            {"methods": ["sfl-v2", "hybrid"]},
-            r"auto.methods must name sfl-v2 or frozen with auto.every, .* got 'hybrid'",
+            {"methods": ["sfl-v2", "sfl-v1"]},
+            r"auto.methods must name sfl-v2, frozen, cse-fsl, hybrid with auto.every, .* got 'sfl-v1'",
+        ),
+        ({"head_lrs": [1e-3]}, r"auto.head_lrs must name a rate for each of the 0 auto.methods, .* got 1"),
+        (
+            {"methods": ["sfl-v2", "cse-fsl"], "cuts": [1, 3], "method": {"auxiliary_blocks": 2}},
+            r"method.auxiliary_blocks must be at most the 1 blocks above the cut, got 2",
+        ),
+        (
+            {"methods": ["sfl-v2", "cse-fsl"], "method": {"mu": 1e-2}},
+            r"the method 'sfl-v2' does not read method.mu: leave it at 0.001, got 0.01",
         ),
         ({"ranks": [8]}, r"auto.ranks are of LoRA and at most adapter.head.rank, 4, got 8"),
         (
@@ -281,7 +331,7 @@ def test_what_cannot_be_planned_is_refused_before_anything_starts(
     place: Path, auto: Any, complaint: str
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        decided(asked(place, **auto))
+        Site.of(decided(asked(place, **auto)))
 
 
 def test_other_methods_are_not_planned_from_round_to_round(place: Path) -> None:
