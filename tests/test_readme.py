@@ -49,7 +49,7 @@ def splitfl(desk, *words):
 
 
 def short(words, *, alone=False):
-    """The same command, over in seconds: one round of one small step; without client processes where `alone`."""
+    """The same command, over in seconds: one round of one small step; in one process where `alone`."""
     if words[0] == "compare" and "--methods" in words:
         words = [*words, "--seeds", "1", "--max-rounds", "1"]
     if alone and words[0] == "run" and not any(word.startswith("transport.name=") for word in words):

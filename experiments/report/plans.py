@@ -14,7 +14,7 @@ HEIGHT = 0.7
 
 def plan_text(plan: Planned) -> str:
     """A plan as a person reads it."""
-    learns = "head stands still" if plan.method == "frozen" else f"rank {plan.rank} learns"
+    learns = "head stands still" if plan.method == "frozen" else f"rank {plan.rank} by {plan.method}"
     return f"cut {plan.cut}, {learns}{'' if plan.codec == 'none' else f', {plan.codec}'}"
 
 

@@ -6,6 +6,10 @@ each client's last uploads and an auxiliary for each. As a client begins every l
 that client's auxiliary to them, at the body's rate, and sends it down. The client learns from the gradient
 that its auxiliary estimates, and only its head goes up. An auxiliary lost on its way is
 sent with the answer to the next beginning.
+
+We depart from the paper in how it begins. A head stands still until its auxiliary, where that is less than
+the body, has been aligned for a first time: an optimiser such as Adam takes whole steps along whatever it
+says before. And an auxiliary's first alignment starts from the body as it is, in the tensors that both have.
 """
 
 # B batch, T tokens, D hidden
@@ -15,10 +19,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from splitfl.adapters import overwrite, trainable
 from splitfl.config import MethodConfig
+from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.messages import Activation, Adapter, Control, Message
 from splitfl.methods.auxiliary import Sample, align, apart, with_prefix
@@ -39,9 +45,10 @@ class SageClient:
     ) -> None:
         self._auxiliary = trainable(auxiliary)
         auxiliary.requires_grad_(False)
-        learn = Backprop(learner, auxiliary, settings)
-        self._local = Local(learner, learn, batches, steps, settings.upload_interval)
+        self._backprop = Backprop(learner, auxiliary, settings)
+        self._local = Local(learner, self._learn, batches, steps, settings.upload_interval)
         self._learner = learner
+        self._is_body = settings.auxiliary_blocks == learner.piece.num_blocks - len(learner.piece.blocks)
         self._aligned_in = 0
         self.take_flops = learner.take_flops
 
@@ -58,6 +65,16 @@ class SageClient:
         self._learner.enter(reply, round_index)
         samples = yield from self._local.steps(round_index)
         yield self._learner.upload(round_index, samples)
+
+    def _learn(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
+        """See Lesson; nothing is learnt before the first alignment, but where both begin as one."""
+        if self._aligned_in or self._is_body:
+            return self._backprop(batch, context, round_index, step)
+        learner = self._learner
+        learner.flops += learner.cost(batch.shape_BT).forward_flops
+        with torch.no_grad():
+            hidden_BTD: Tensor = learner.piece(batch.inputs, {})
+        return hidden_BTD
 
     def state(self) -> State:
         held = under("learner", self._learner.state()) | under("auxiliary", copied(self._auxiliary))
@@ -173,8 +190,19 @@ class SageServer:
                 Sample(hidden_BTD=hidden_BTD, context=context, labels=labels, grad_BTD=step.hidden_grad)
             )
         overwrite(trainable(self._scratch), self._auxiliaries[ticket.client])
+        if not self._aligned_in[ticket.client]:
+            overwrite(trainable(self._scratch), self._shared())
         flops += align(self._scratch, samples, self._settings.align_passes, self._lr)
         return _Aligned(tensors=_snapshot(self._scratch)), flops
+
+    def _shared(self) -> dict[str, Tensor]:
+        """The body's tensors that an auxiliary has, too."""
+        own = trainable(self._scratch)
+        return {
+            name: value
+            for name, value in self._body.trained().items()
+            if name in own and own[name].shape == value.shape
+        }
 
 
 def _snapshot(piece: Piece) -> dict[str, Tensor]:
