@@ -102,6 +102,14 @@ def plan(
         refuse_unread(config, METHODS, reads(config))
         methods = config.method.name
     entrants, excluded = _entered(console, preset, methods, overrides, own, [], None, alone=True)
+    for entrant in entrants:
+        if entrant.config.auto.speed == "measured":
+            console.print(
+                f"{entrant.label}: speeds are measured while a run goes on; this goes by the declared ones",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
     rows = {entrant.label: _planned(entrant) for entrant in entrants}
     if as_json_too:
         click.echo(json.dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))

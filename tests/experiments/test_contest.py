@@ -6,7 +6,9 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from experiments.cli import main
 from experiments.contest import pictures, reaching, spending
 from experiments.contest.budget import Budget, parse_budget, plan_within
 from experiments.contest.entrants import ALWAYS, Entrant, Excluded, enter, labels_of, settings_by_label
@@ -111,6 +113,16 @@ def test_a_plan_says_what_the_run_will_have_cost_to_the_byte(config: RunConfig, 
     for way in ("up", "down"):
         assert plan.rehearsal.ledger.total(way) == ledger.total(way)
     assert plan.rehearsal.ledger.total_flops("client") == ledger.total_flops("client")
+
+
+@pytest.mark.parametrize("speed", ["declared", "measured"])
+def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, speed: str) -> None:
+    auto = ('budget="seconds"', "most=1e6", "every=1", 'methods=["sfl-v2","frozen"]', f'speed="{speed}"')
+    same = ("adapter.head.rank=4", "adapter.body.rank=4", *(f"auto.{one}" for one in auto))
+    words = [part for one in same for part in ("--set", one)]
+    result = CliRunner().invoke(main, ["plan", str(preset), *words])
+    assert result.exit_code == 0, result.output
+    assert ("this goes by the declared ones" in result.stderr) is (speed == "measured")
 
 
 def test_a_plan_ends_at_the_most_rounds_and_says_so(config: RunConfig) -> None:
