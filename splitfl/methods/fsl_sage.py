@@ -1,15 +1,16 @@
 """`fsl-sage`: as `cse-fsl`, with an auxiliary that is not trained but aligned to the server's gradients.
 
 FSL-SAGE (Nair et al., ICML'25, arXiv 2505.23182) with low-rank adapters. The server keeps
-each client's last uploads and an auxiliary for each. As a client begins every l-th round
-(`method.align_interval`) the server finds the true gradients at these uploads, aligns
+each client's last uploads and an auxiliary for each. As a client begins its second round and
+every l-th one after it (`method.align_interval`) the server finds the true gradients at these uploads, aligns
 that client's auxiliary to them, at the body's rate, and sends it down. The client learns from the gradient
 that its auxiliary estimates, and only its head goes up. An auxiliary lost on its way is
 sent with the answer to the next beginning.
 
 We depart from the paper in how it begins. A head stands still until its auxiliary, where that is less than
 the body, has been aligned for a first time: an optimiser such as Adam takes whole steps along whatever it
-says before. And an auxiliary's first alignment starts from the body as it is, in the tensors that both have.
+says before. An auxiliary is aligned for the first time as soon as something of its client's has come, and
+starts from the body as it is then, in the tensors that both have.
 """
 
 # B batch, T tokens, D hidden
@@ -158,9 +159,10 @@ class SageServer:
 
     def _begin(self, ticket: Ticket, message: Control) -> Outcome:
         """The heads' news, and the client's auxiliary where it has not had it as it is now."""
-        interval, aligned_in = self._settings.align_interval, self._aligned_in[ticket.client]
+        aligned_in = self._aligned_in[ticket.client]
         change, flops = None, 0.0
-        if ticket.round // interval > aligned_in // interval and self._uploads[ticket.client]:
+        is_due = not aligned_in or ticket.round - aligned_in >= self._settings.align_interval
+        if is_due and self._uploads[ticket.client]:
             change, flops = self._align(ticket)
         news = self._heads.news(ticket, message)
         tensors = dict(news.tensors) if news else {}

@@ -136,7 +136,7 @@ def formula(site: Site, name: str) -> Totals:
                 | {("down", part): down * size for part, size in weights.items()}
             )
         case "fsl-sage":
-            aligned = CLIENTS * ((ROUNDS - 1) // align)
+            aligned = CLIENTS * len(range(1, ROUNDS, align))
             return Totals(
                 both
                 | {("up", "adapter"): up * d["head"], ("down", "adapter"): down * d["head"]}
