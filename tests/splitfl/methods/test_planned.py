@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from channel.link import Link
 from splitfl.config import AutoConfig, FederationConfig, RunConfig
 from splitfl.errors import WireError
 from splitfl.ledger import Ledger
@@ -19,6 +20,7 @@ from splitfl.node.build import Site
 from splitfl.node.planner import Planner, only
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
+from tests.splitfl.methods.losing import Losing
 
 SIDES = {"head": {"rank": 4}, "body": {"rank": 4}}
 
@@ -42,11 +44,12 @@ def played_by(
     plan: Plan,
     aggregator: str = "rolora",
     clients: int = 2,
+    link: Link | None = None,
     **settings: Any,
 ) -> Played:
     auto = {"budget": "bytes", "most": 1e9, "every": 1, "cuts": [plan.cut], "methods": [plan.method]}
     table = {**tables(aggregator, clients=clients), **settings}
-    return play(Site.of(only(toy.config(place, auto=auto, **table), plan)), folder)
+    return play(Site.of(only(toy.config(place, auto=auto, **table), plan)), folder, link)
 
 
 def turning(place: Path, *plans: Plan) -> Site:
@@ -100,6 +103,20 @@ def test_one_plan_for_all_rounds_is_its_method_to_the_last_bit(
     assert planned.trained.keys() == plain.trained.keys()
     assert all(torch.equal(value, plain.trained[name]) for name, value in planned.trained.items())
     assert planned.losses[-1] < planned.losses[0]
+
+
+@pytest.mark.parametrize("name", ["sfl-v2", "cse-fsl", "hybrid"])
+@pytest.mark.parametrize("lost", [("up", 2), ("down", 2)])
+def test_what_a_lost_message_costs_is_what_it_costs_by_that_method(
+    name: str, lost: tuple[str, int], place: Path, tmp_path: Path
+) -> None:
+    plan, link = Plan(method=name, cut=2, rank=4), Losing(frozenset({(0, *lost)}))
+    planned = played_by(place, tmp_path, plan, clients=1, link=link)
+    table = {**tables(clients=1), "partition": {"cut": 2}, "method": {"name": name}}
+    plain = play(Site.of(toy.config(place, **table)), tmp_path, link)
+    assert any(reply is LOST for *_, reply in planned.said)
+    assert planned.losses == plain.losses
+    assert all(torch.equal(value, plain.trained[name]) for name, value in planned.trained.items())
 
 
 def test_of_batches_that_are_not_uploaded_the_server_hears_that_they_are_skipped(
