@@ -23,6 +23,7 @@ from splitfl.partition.cut import Piece
 from splitfl.partition.families import CAUSAL_LM
 
 PREFIX: Final = "auxiliary."
+_ROUNDING: Final = 1e-6
 _TWICE: Final = 3  # forward and backward, and a backward pass through both with its two products for each
 
 
@@ -66,7 +67,8 @@ def align(auxiliary: Piece, samples: Sequence[Sample], passes: int, lr: float) -
 
     FSL-SAGE's equation 7 (Nair et al., ICML'25). We divide a batch's squared error by the
     squared norm of its true gradient: the minimum is the same, and AdamW's epsilon stays
-    small beside it. AdamW begins anew each time, so an alignment depends on nothing else.
+    small beside it. AdamW begins anew each time, so an alignment depends on nothing else. An
+    error of rounding alone moves nothing, where AdamW would take whole steps for it.
     """
     parameters = list(trainable(auxiliary).values())
     optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
@@ -79,9 +81,10 @@ def align(auxiliary: Piece, samples: Sequence[Sample], passes: int, lr: float) -
                 (estimate_BTD,) = torch.autograd.grad(loss, hidden_BTD, create_graph=True)
                 error = relative_error(estimate_BTD, sample.grad_BTD)
                 grads = torch.autograd.grad(error, parameters, allow_unused=True)
-            for parameter, grad in zip(parameters, grads, strict=True):
-                parameter.grad = grad
-            optimiser.step()
+            if error.item() > _ROUNDING:
+                for parameter, grad in zip(parameters, grads, strict=True):
+                    parameter.grad = grad
+                optimiser.step()
             flops += _TWICE * cost(auxiliary, *sample.hidden_BTD.shape[:2]).step_flops
     optimiser.zero_grad(set_to_none=True)
     return flops

@@ -7,10 +7,8 @@ that client's auxiliary to them, at the body's rate, and sends it down. The clie
 that its auxiliary estimates, and only its head goes up. An auxiliary lost on its way is
 sent with the answer to the next beginning.
 
-We depart from the paper in how it begins. A head stands still until its auxiliary, where that is less than
-the body, has been aligned for a first time: an optimiser such as Adam takes whole steps along whatever it
-says before. An auxiliary is aligned for the first time as soon as something of its client's has come, and
-starts from the body as it is then, in the tensors that both have.
+We depart from the paper in how it begins: an auxiliary is aligned for the first time as soon as something of
+its client's has come, and starts from the body as it is then, in the tensors that both have.
 """
 
 # B batch, T tokens, D hidden
@@ -20,12 +18,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from splitfl.adapters import overwrite, trainable
 from splitfl.config import MethodConfig
-from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.messages import Activation, Adapter, Control, Message
 from splitfl.methods.auxiliary import Sample, align, apart, with_prefix
@@ -46,10 +42,9 @@ class SageClient:
     ) -> None:
         self._auxiliary = trainable(auxiliary)
         auxiliary.requires_grad_(False)
-        self._backprop = Backprop(learner, auxiliary, settings)
-        self._local = Local(learner, self._learn, batches, steps, settings.upload_interval)
+        learn = Backprop(learner, auxiliary, settings)
+        self._local = Local(learner, learn, batches, steps, settings.upload_interval)
         self._learner = learner
-        self._is_body = settings.auxiliary_blocks == learner.piece.num_blocks - len(learner.piece.blocks)
         self._aligned_in = 0
         self.take_flops = learner.take_flops
 
@@ -66,16 +61,6 @@ class SageClient:
         self._learner.enter(reply, round_index)
         samples = yield from self._local.steps(round_index)
         yield self._learner.upload(round_index, samples)
-
-    def _learn(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        """See Lesson; nothing is learnt before the first alignment, but where both begin as one."""
-        if self._aligned_in or self._is_body:
-            return self._backprop(batch, context, round_index, step)
-        learner = self._learner
-        learner.flops += learner.cost(batch.shape_BT).forward_flops
-        with torch.no_grad():
-            hidden_BTD: Tensor = learner.piece(batch.inputs, {})
-        return hidden_BTD
 
     def state(self) -> State:
         held = under("learner", self._learner.state()) | under("auxiliary", copied(self._auxiliary))

@@ -33,7 +33,7 @@ WITH: dict[str, dict[str, Any]] = {
     "sfl-v2": {},
     "ushape": {"partition": {"tail_blocks": 1}},
     "cse-fsl": {},
-    "fsl-sage": {"method": {"auxiliary_blocks": 2}},  # the body itself, which a head learns from at once
+    "fsl-sage": {},
     "fedlora": {},
 }
 

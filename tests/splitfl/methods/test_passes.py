@@ -22,7 +22,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "sfl-v2": {},
     "ushape": {"partition": {"cut": 2, "tail_blocks": 1}},
     "cse-fsl": {"method": {"auxiliary_blocks": 1}},
-    "fsl-sage": {"method": {"auxiliary_blocks": 2, "align_passes": 1}},
+    "fsl-sage": {"method": {"auxiliary_blocks": 1, "align_passes": 1}},
     "fedlora": {},
 }
 QUICK = ("sfl-v2",)
