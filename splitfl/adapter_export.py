@@ -1,7 +1,9 @@
 """What a run has trained as one folder that peft loads on the unsplit model.
 
-Residuals become more rank of their module's LoRA, and VeRA becomes the LoRA that it is:
-B' = b B, A' = d A, so nothing need be drawn anew to load it. IA3 is no matrix of low rank:
+Residuals become more rank of their module's LoRA, and VeRA, TinyLoRA and LoHa become the
+LoRA that each is: B' = b B and A' = d A of VeRA, B' = B and A' = R A of TinyLoRA, all
+products of two columns and of two rows of LoHa. So nothing need be drawn anew to load it,
+and any peft can. IA3 is no matrix of low rank:
 where both sides have it the folder holds IA3, and where one has it the folder `ia3` in it.
 """
 
@@ -15,6 +17,7 @@ from peft.tuners.vera.layer import VeraLayer
 from safetensors.torch import save_file
 from torch import Tensor
 
+from splitfl import loha, tiny_lora
 from splitfl.adapters import projections, side_of
 from splitfl.config import AdapterConfig
 from splitfl.low_rank import A, B, folded
@@ -67,8 +70,9 @@ def export_adapter(
 
 
 def _as_lora(whole: Piece, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same with VeRA's diagonals multiplied into the projections of their modules."""
-    found = {name: value for name, value in tensors.items() if not name.endswith((_VERA_B, _VERA_D))}
+    """The same with all that is a product of two factors in another form as these two."""
+    others = (_VERA_B, _VERA_D, tiny_lora.V, *loha.FACTORS)
+    found = {name: value for name, value in tensors.items() if not name.endswith(others)}
     for name, value in tensors.items():
         if name.endswith(_VERA_B):
             module = name.removesuffix(_VERA_B)
@@ -77,12 +81,19 @@ def _as_lora(whole: Piece, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             first, second = (shared.cpu().float() for shared in projections(layer))
             found[module + A] = tensors[module + _VERA_D][:, None] * first[:, : layer.in_features]
             found[module + B] = value[:, None] * second[: layer.out_features]
+        elif name.endswith(tiny_lora.V):
+            module = name.removesuffix(tiny_lora.V)
+            layer = whole.model.get_submodule(module)
+            found[module + A], found[module + B] = tiny_lora.as_factors(layer, value)
+        elif name.endswith(loha.W1A):
+            module = name.removesuffix(loha.W1A)
+            found[module + A], found[module + B] = loha.as_factors(tensors, module)
     return found
 
 
 def _scale(whole: Piece, module: str, adapter: AdapterConfig, cut: int) -> float:
     side = side_of(family_of(whole.model.config.model_type), module, adapter, cut)
-    return side.alpha / side.rank if side.kind == "lora" else 1.0
+    return side.alpha / side.rank if side.kind in ("lora", "loha") else 1.0
 
 
 def _write(

@@ -1,4 +1,4 @@
-"""Adapters on the pieces of a model, by peft: LoRA, VeRA or IA3, on either side of the cut its own.
+"""Adapters on the pieces of a model, by peft: each side of the cut has a kind of its own.
 
 Trainable tensors go by the names that they have in the unsplit model, without peft's name
 of the adapter in between: `bert.encoder.layer.0.attention.self.query.lora_A.weight`.
@@ -11,36 +11,47 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from peft import VeraConfig, VeraModel, inject_adapter_in_model
+from peft import PeftConfig, VeraConfig, VeraModel, inject_adapter_in_model
 from peft.tuners.vera.layer import VeraLayer
 from torch import Tensor, nn
 
 from channel.rng import stream
+from splitfl import loha, tiny_lora
 from splitfl.config import AdapterConfig, SideConfig
 from splitfl.errors import ConfigError, CutError
 from splitfl.low_rank import RESIDUALS, A, B, put_residuals
 from splitfl.partition.cut import Piece, linears
 from splitfl.partition.families import Family, block_index, family_of
 from splitfl.partition.statistics import batch_norms, tracked_in
-from splitfl.peft_settings import ia3_config, lora_config
+from splitfl.peft_settings import ia3_config, loha_config, lora_config
 
 _INFIX = ".default"
-_TRAINED = (".lora_A.", ".lora_B.", ".vera_lambda_b.", ".vera_lambda_d.", ".ia3_l.")
+_TRAINED = (
+    ".lora_A.",
+    ".lora_B.",
+    ".vera_lambda_b.",
+    ".vera_lambda_d.",
+    ".ia3_l.",
+    ".tinylora_v.",
+    *(f"{factor}." for factor in loha.FACTORS),
+)
 
 
 def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> None:
     """Freezes the piece but for its fresh parameters, and puts trainable adapters on its targets.
 
     What is random is drawn from the seed and a name, so that it is the same whatever the
-    piece: LoRA's A, kaiming-uniform with a = sqrt(5) as in peft, and VeRA's two projections,
-    kaiming-uniform. B is zero, VeRA's b too and its d 0.1, IA3's vectors are ones: at first
-    nothing has changed. All that is trained is float32, as in peft.
+    piece: LoRA's A and three of LoHa's factors, kaiming-uniform with a = sqrt(5) as in peft,
+    VeRA's two projections, kaiming-uniform, and what TinyLoRA does not take from the weights
+    (see tiny_lora.py). B is zero, LoHa's last factor, VeRA's b and TinyLoRA's v too, VeRA's d
+    0.1, IA3's vectors are ones: at first nothing has changed. All that is trained is float32,
+    as in peft.
 
     A side of kind `full` has no adapters: all its parameters are trained, and its batch norms
     learn (see partition/statistics.py).
 
-    Raises ConfigError for targets that match nothing and for ranks that are not one a block,
-    CutError for what is tied across pieces.
+    Raises ConfigError for targets that match nothing, for ranks that are not one a block and for
+    a kind that peft or the model does not have, CutError for what is tied across pieces.
     """
     _check_full(piece, adapter, cut)
     sides = _targets(piece, adapter, cut)
@@ -155,6 +166,11 @@ def _wanted(piece: Piece, label: str, side: SideConfig) -> tuple[str, ...]:
             f"adapter.{label}: a {piece.model.config.model_type} model has no linear modules in its blocks "
             f"for {side.kind} adapters; set adapter.{label}.kind to 'full'"
         )
+    if side.kind == "loha" and piece.family.fan_in_fan_out:
+        raise ConfigError(
+            f"adapter.{label}: peft has no LoHa for the modules of a {piece.model.config.model_type} model, "
+            "which keep their weights turned over: take another kind than 'loha'"
+        )
     return side.targets or piece.family.targets
 
 
@@ -200,23 +216,26 @@ def _groups(
 ) -> list[tuple[str, dict[str, SideConfig]]]:
     """What peft takes at once: all LoRA, whose ranks may differ, and a side's modules of another kind."""
     groups = [("lora", {name: its for name, its in sides.items() if its.kind == "lora"})]
-    for side in (adapter.head, adapter.body):
+    for side in dict.fromkeys((adapter.head, adapter.body)):
         if side.kind != "lora":
-            groups.append((side.kind, {name: its for name, its in sides.items() if its is side}))
+            groups.append((side.kind, {name: its for name, its in sides.items() if its == side}))
     return [(kind, own) for kind, own in groups if own]
 
 
 def _inject(piece: Piece, kind: str, own: Mapping[str, SideConfig], adapter: AdapterConfig, cut: int) -> None:
     model_type = piece.model.config.model_type
     piece.model.__dict__.pop("peft_config", None)  # of the group before, which has other modules
-    if kind == "lora":
+    side, fan = next(iter(own.values())), family_of(model_type).fan_in_fan_out
+    settings: PeftConfig
+    if kind in ("lora", "loha"):
         ranks = {name: rank_of(piece.family, name, adapter, cut) for name in own}
         alphas = {name: side.alpha / side.rank * ranks[name] for name, side in own.items()}
-        inject_adapter_in_model(lora_config(model_type, ranks, alphas), piece.model)
+        settings = loha_config(ranks, alphas) if kind == "loha" else lora_config(model_type, ranks, alphas)
+        inject_adapter_in_model(settings, piece.model)
+    elif kind == "tinylora":
+        tiny_lora.inject(piece.model, list(own), side.rank, side.numbers, fan)
     elif kind == "vera":
-        (rank,) = {side.rank for side in own.values()}
-        fan = family_of(model_type).fan_in_fan_out
-        settings = VeraConfig(r=rank, target_modules=list(own), fan_in_fan_out=fan, save_projection=True)
+        settings = VeraConfig(r=side.rank, target_modules=list(own), fan_in_fan_out=fan, save_projection=True)
         VeraModel(piece.model, settings, _INFIX.removeprefix("."))  # peft injects nothing that layers share
     else:
         inject_adapter_in_model(ia3_config(model_type, list(own)), piece.model)
@@ -226,13 +245,16 @@ def _begin(piece: Piece, seed: int) -> None:
     """First values, from the seed and each tensor's name."""
     for name, value in trainable(piece).items():
         if name.endswith(A):
-            value.data = _first_a(seed, name, value)
-        elif name.endswith((B, ".vera_lambda_b")):
+            value.data = _drawn(seed, "lora", name, value)
+        elif name.endswith((loha.W1A, loha.W1B, loha.W2A)):
+            value.data = _drawn(seed, "loha", name, value)
+        elif name.endswith((B, ".vera_lambda_b", loha.W2B, tiny_lora.V)):
             value.data = torch.zeros_like(value, dtype=torch.float32)
         elif name.endswith(".vera_lambda_d"):
             value.data = torch.full_like(value, 0.1, dtype=torch.float32)
         elif name.endswith(".ia3_l"):
             value.data = torch.ones_like(value, dtype=torch.float32)
+    tiny_lora.begin(piece.model, seed)
     drawn: dict[tuple[torch.Size, torch.Size], tuple[Tensor, Tensor]] = {}
     for module in piece.model.modules():
         if isinstance(module, VeraLayer):
@@ -272,7 +294,7 @@ def _check_ranks(adapter: AdapterConfig, cut: int, num_blocks: int) -> None:
             )
 
 
-def _first_a(seed: int, name: str, like: Tensor) -> Tensor:
+def _drawn(seed: int, kind: str, name: str, like: Tensor) -> Tensor:
     bound = 1.0 / math.sqrt(like.shape[1])  # kaiming-uniform with a = sqrt(5)
-    values = stream(seed, "lora", name).uniform(-bound, bound, tuple(like.shape)).astype(np.float32)
+    values = stream(seed, kind, name).uniform(-bound, bound, tuple(like.shape)).astype(np.float32)
     return torch.from_numpy(values).to(like.device)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from peft import IA3Config
+from peft import IA3Config, LoHaConfig
 from peft import LoraConfig as PeftLoraConfig
 
 from splitfl.partition.families import family_of
@@ -21,6 +21,13 @@ def lora_config(model_type: str, ranks: Mapping[str, int], alphas: Mapping[str, 
         fan_in_fan_out=family_of(model_type).fan_in_fan_out,
         lora_dropout=0.0,
         bias="none",
+    )
+
+
+def loha_config(ranks: Mapping[str, int], alphas: Mapping[str, float]) -> LoHaConfig:
+    """Explicit names, each with a rank and an alpha of its own."""
+    return LoHaConfig(
+        target_modules=sorted(ranks), rank_pattern=dict(ranks), alpha_pattern=dict(alphas), init_weights=True
     )
 
 

@@ -104,7 +104,14 @@ def _adapters(side: Mapping[str, Any]) -> str:
     if kind == "full":
         return "all parameters"
     ranks = ", ".join(map(str, side["ranks"])) or str(side["rank"])
-    return {"lora": f"LoRA of rank {ranks}", "vera": f"VeRA of rank {ranks}", "ia3": "IA3"}[kind]
+    if kind == "tinylora":
+        return f"TinyLoRA of rank {ranks} with {side['numbers']} numbers a module"
+    return {
+        "lora": f"LoRA of rank {ranks}",
+        "loha": f"LoHa of rank {ranks}",
+        "vera": f"VeRA of rank {ranks}",
+        "ia3": "IA3",
+    }[kind]
 
 
 def loading_code(run: Run) -> str | None:

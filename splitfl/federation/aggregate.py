@@ -4,7 +4,8 @@ The mean of products is not the product of means: averaging LoRA's A and B apart
 mean(B) mean(A), not mean(B A) (relative error 0.06 to 0.74, see FedEx-LoRA, Singhal et
 al., ACL'25). It is exact where all clients hold one of the two factors in common, and
 where what is averaged are the products themselves (see products.py). VeRA's diagonals d
-and b are factors in the same sense; IA3's vectors act alone, and their mean is exact.
+and b are factors in the same sense; LoHa has four, three first ones and a second one that
+begins at zero. IA3's and TinyLoRA's vectors act alone, and their mean is exact.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,8 @@ from splitfl.config import one_of
 from splitfl.federation.products import fedex, stacked, truncated
 from splitfl.messages import Adapter
 
-_FIRST, _SECOND = ("lora_A", "vera_lambda_d"), ("lora_B", "vera_lambda_b")
+_HADAMARD = ("hada_w1_a", "hada_w1_b", "hada_w2_a")
+_FIRST, _SECOND = ("lora_A", "vera_lambda_d", *_HADAMARD), ("lora_B", "vera_lambda_b", "hada_w2_b")
 
 
 class Aggregator(Protocol):
@@ -45,12 +47,16 @@ class Ffa:
 class Rolora:
     """B in even rounds, A in odd ones: exact (RoLoRA, Chen et al., NeurIPS'24 workshop).
 
-    B first, because it begins at zero: with B = 0 the gradient of A vanishes.
+    B first, because it begins at zero: with B = 0 the gradient of A vanishes. LoHa's first
+    factors take the odd rounds in turn.
     """
 
     def trains(self, name: str, round_index: int) -> bool:
-        kept = _FIRST if round_index % 2 == 0 else _SECOND
-        return not any(factor in name for factor in kept)
+        if round_index % 2 == 0:
+            return not any(factor in name for factor in _FIRST)
+        turn = _HADAMARD[round_index // 2 % len(_HADAMARD)]
+        wait = [factor for factor in _HADAMARD if factor != turn]
+        return not any(factor in name for factor in (*_SECOND, *wait))
 
 
 def weighted_mean(updates: Sequence[Adapter]) -> dict[str, Tensor]:

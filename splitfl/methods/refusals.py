@@ -75,6 +75,18 @@ def refuse_federation(config: RunConfig, chosen: Method) -> None:
             )
 
 
+def refuse_loha_in_forward_mode(config: RunConfig, chosen: Method) -> None:
+    """ConfigError for LoHa where clients differentiate forward: peft's has a derivative backward alone."""
+    if config.method.derivative != "jvp" and config.method.name != "spry":
+        return
+    for label in chosen.holds:
+        if getattr(config.adapter, label).kind == "loha":
+            raise ConfigError(
+                f"forward mode has no rule for LoHa, and adapter.{label}.kind is 'loha': take another kind, "
+                "or a method with method.derivative 'difference' or 'central'"
+            )
+
+
 def capped(config: RunConfig, client: int, sides: tuple[str, ...]) -> RunConfig:
     """The settings as this client has them: what it holds has at most its own rank."""
     if not config.federation.client_ranks:

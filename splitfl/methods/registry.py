@@ -11,7 +11,13 @@ from splitfl.methods.forward_mode import refuse_fused_attention
 from splitfl.methods.heron import refuse_heron
 from splitfl.methods.hiso import refuse_hiso
 from splitfl.methods.plan import RULES
-from splitfl.methods.refusals import capped, refuse_federation, refuse_rounded_symbols, refuse_unread
+from splitfl.methods.refusals import (
+    capped,
+    refuse_federation,
+    refuse_loha_in_forward_mode,
+    refuse_rounded_symbols,
+    refuse_unread,
+)
 from splitfl.methods.row import Method, fitted
 from splitfl.methods.timing import refuse_schedule
 from splitfl.methods.uneven import refuse_cuts
@@ -26,6 +32,7 @@ def check(config: RunConfig, kind: str, num_blocks: int) -> None:
     refuse_rounded_symbols(config)
     refuse_federation(config, chosen)
     refuse_schedule(config)
+    refuse_loha_in_forward_mode(config, chosen)
     chosen.refuse(config, kind, num_blocks)
     for other in _others(config):
         deepest = replace(config.partition, cut=max((*config.auto.cuts, config.partition.cut)))

@@ -9,7 +9,7 @@ from typing import Final
 
 from splitfl.federation.aggregate import Aggregator
 
-_OF_ADAPTERS: Final = re.compile(r"(.*)\.(?:lora_|ia3_l|vera_lambda_)")
+_OF_ADAPTERS: Final = re.compile(r"(.*)\.(?:lora_|ia3_l|vera_lambda_|tinylora_v|hada_w)")
 
 
 class Slice:

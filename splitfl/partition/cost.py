@@ -17,6 +17,7 @@ from peft.tuners.vera import VeraLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from splitfl import loha, tiny_lora
 from splitfl.partition.cut import Piece, linears
 from splitfl.partition.families import CAUSAL_LM
 from splitfl.partition.picture_cost import count_of_pictures
@@ -88,8 +89,9 @@ class _Counter:
             self.flows = any(wants.values()) if branch == "after" else wants[branch]
             if branch in reads:  # LoRA's A reads the block's input too, B what A made
                 self.flows = flows_in or ".lora_B." in name
+            reaches = self.flows
             self._product(module, self.batch * self.tokens)
-            self._beside(block.get_submodule(name.rpartition(".")[0]), self.batch * self.tokens, flows_in)
+            self._beside(block.get_submodule(name.rpartition(".")[0]), self.batch * self.tokens, reaches)
             wants[branch] |= self.flows
         self._attention([wants[read] for read in reads])
         self.flows = flows_in or any(wants.values()) or _is_trained(block)
@@ -120,7 +122,19 @@ class _Counter:
             to, back = 2 * rows * rank * parent.in_features, 2 * rows * rank * parent.out_features
             self.forward += to + back
             self.backward += back + to * int(flows_in)
-        self.flows = self.flows or isinstance(parent, VeraLayer | IA3Layer)
+        elif tiny_lora.is_tiny(parent):  # R of v; then to rank r, by R, and from it
+            held = tiny_lora.parts(parent)
+            made, to, by, back = (2 * n for n in (held.P.numel(), *(rows * one for one in _sizes(held))))
+            self.forward += made + to + by + back
+            self.backward += made + by + back + (to + by) * int(flows_in)
+        elif (rank := loha.rank_of_layer(parent)) is not None:  # a weight of two products, and then by it
+            weight = parent.get_submodule("base_layer").get_parameter("weight").numel()
+            products, by = 4 * rank * weight, 2 * rows * weight
+            self.forward += products + by
+            self.backward += 3 * products + by * (1 + int(flows_in))
+        elif not isinstance(parent, IA3Layer):
+            return
+        self.flows = True
 
     def _attention(self, wants: list[bool]) -> None:
         config = self.piece.model.config
@@ -130,6 +144,10 @@ class _Counter:
         query, key, value = wants if len(wants) == 3 else wants[:1] * 3
         self.forward += 2 * product
         self.backward += product * (int(query or key) + int(query) + int(key) + int(value))
+
+
+def _sizes(held: tiny_lora.Parts) -> tuple[int, int, int]:
+    return held.A.numel(), len(held.A) ** 2, held.B.numel()
 
 
 def _linears(module: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -232,8 +232,15 @@ def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]
 
 
 def linears(model: nn.Module) -> tuple[str, ...]:
-    """The names of the linear modules: those that multiply by a weight, and that LoRA can adapt."""
-    return tuple(name for name, part in model.named_modules() if isinstance(part, (nn.Linear, Conv1D)))
+    """The names of the linear modules: those that multiply by a weight, and that LoRA can adapt.
+
+    What peft puts around one is not another, though it may be of that class.
+    """
+    return tuple(
+        name
+        for name, part in model.named_modules()
+        if isinstance(part, (nn.Linear, Conv1D)) and not hasattr(part, "base_layer")
+    )
 
 
 def replica(piece: Piece) -> Piece:

@@ -1,12 +1,14 @@
-"""VeRA and IA3 beside LoRA: pieces together are the whole, and peft loads what was exported."""
+"""Other kinds beside LoRA: pieces together are the whole, and peft loads what was exported."""
 
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
+from splitfl import loha, tiny_lora
 from splitfl.adapter_export import IA3_FOLDER, export_adapter
 from splitfl.adapters import add_adapters, install, trainable
 from splitfl.config import AdapterConfig, SideConfig
@@ -18,12 +20,18 @@ from tests.splitfl import tiny
 
 CUT = 2
 IA3, VERA, LORA = SideConfig(kind="ia3"), SideConfig(kind="vera", rank=6), SideConfig(rank=3, alpha=5.0)
+TINY, LOHA = SideConfig(kind="tinylora", rank=3, numbers=5), SideConfig(kind="loha", rank=3, alpha=5.0)
 KINDS = {
     "ia3 alone": AdapterConfig(head=IA3, body=SideConfig(kind="ia3")),
     "vera alone": AdapterConfig(head=VERA, body=SideConfig(kind="vera", rank=4)),
     "ia3 below lora": AdapterConfig(head=IA3, body=LORA),
     "vera below lora": AdapterConfig(head=VERA, body=LORA),
     "lora below ia3": AdapterConfig(head=LORA, body=IA3),
+    "tinylora alone": AdapterConfig(head=TINY, body=SideConfig(kind="tinylora", rank=2, numbers=13)),
+    "tinylora below lora": AdapterConfig(head=TINY, body=LORA),
+    "loha alone": AdapterConfig(head=LOHA, body=SideConfig(kind="loha", rank=7, alpha=2.0)),
+    "loha below ia3": AdapterConfig(head=LOHA, body=IA3),
+    "a loha's rank for each block": AdapterConfig(head=SideConfig(kind="loha", ranks=(2, 4)), body=TINY),
     "a rank for each block": AdapterConfig(head=SideConfig(ranks=(2, 4)), body=SideConfig(ranks=(3, 1))),
 }
 MODELS = [
@@ -31,6 +39,11 @@ MODELS = [
     pytest.param("gpt2", "causal-lm", marks=pytest.mark.slow),
     pytest.param("llama", "sequence-classification", marks=pytest.mark.slow),
 ]
+
+
+def skip_without_loha(model_type: str, adapter: AdapterConfig) -> None:
+    if model_type == "gpt2" and "loha" in (adapter.head.kind, adapter.body.kind):
+        pytest.skip("peft has no LoHa for Conv1D, see test_loha_of_a_conv1d_is_refused")
 
 
 def loaded(folder: Path, kind: str, adapter: AdapterConfig, first: int = 0, last: int | None = None) -> Piece:
@@ -70,6 +83,7 @@ def loss(pieces: list[Piece], kind: str) -> Tensor:
 def test_the_pieces_together_are_the_whole(
     model_type: str, kind: str, adapter: AdapterConfig, tmp_path: Path
 ) -> None:
+    skip_without_loha(model_type, adapter)
     folder = tiny.save(tmp_path, model_type, kind)
     pieces, whole = pieces_of(folder, kind, adapter), loaded(folder, kind, adapter)
     assert torch.equal(loss(pieces, kind), loss([whole], kind)), "as they begin"
@@ -104,13 +118,14 @@ def test_at_first_nothing_has_changed(adapter: AdapterConfig, tmp_path: Path) ->
 def test_peft_loads_what_was_exported(
     model_type: str, kind: str, adapter: AdapterConfig, tmp_path: Path
 ) -> None:
-    """VeRA as the LoRA that it is; IA3 in a folder of its own where it is one side's."""
+    """VeRA, TinyLoRA and LoHa as the LoRA that each is; IA3 in a folder of its own where it is one side's."""
+    skip_without_loha(model_type, adapter)
     folder = tiny.save(tmp_path / "model", model_type, kind)
     pieces = pieces_of(folder, kind, adapter)
     tensors, whole = train(pieces), loaded(folder, kind, adapter)
     export_adapter(tmp_path / "out", tensors, whole=whole, model_name="a-model", adapter=adapter, cut=CUT)
     model = PeftModel.from_pretrained(tiny.stock(folder, kind, num_labels=tiny.LABELS), tmp_path / "out")
-    is_mixed = {adapter.head.kind, adapter.body.kind} == {"ia3", "lora"}
+    is_mixed = "ia3" in {adapter.head.kind, adapter.body.kind} and adapter.head.kind != adapter.body.kind
     assert (tmp_path / "out" / IA3_FOLDER).is_dir() is is_mixed
     if is_mixed:
         model = PeftModel.from_pretrained(model.get_base_model(), tmp_path / "out" / IA3_FOLDER)
@@ -154,6 +169,11 @@ def test_ia3_has_a_thousandth_of_the_parameters_of_its_matrices(tmp_path: Path) 
     [
         ({"kind": "ia3", "rank": 4}, "adapters of kind 'ia3' have no rank: leave it at 8, got 4"),
         ({"kind": "vera", "alpha": 4.0}, "adapters of kind 'vera' have no alpha"),
+        ({"kind": "tinylora", "alpha": 4.0}, "adapters of kind 'tinylora' have no alpha"),
+        ({"kind": "tinylora", "ranks": (4, 2)}, "adapters of kind 'tinylora' have no ranks"),
+        ({"kind": "loha", "numbers": 13}, "adapters of kind 'loha' have no numbers: leave it at 64, got 13"),
+        ({"kind": "lora", "numbers": 13}, "adapters of kind 'lora' have no numbers"),
+        ({"kind": "tinylora", "numbers": 0}, "adapter numbers must be at least 1, got 0"),
         ({"kind": "lore"}, "unknown adapter kind 'lore'; did you mean 'lora'"),
         ({"ranks": (2, 0)}, "adapter ranks must be at least 1, got 0"),
     ],
@@ -179,3 +199,95 @@ def test_adapters_of_a_bfloat16_piece_are_float32(name: str, tmp_path: Path) -> 
     assert {value.dtype for value in trainable(piece).values()} == {torch.float32}
     loss([piece], kind).backward()
     assert all(value.grad is not None for value in trainable(piece).values())
+
+
+def test_tinylora_trains_so_many_numbers_of_each_modules_own(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path, "bert", "sequence-classification")
+    head = loaded(folder, "sequence-classification", KINDS["tinylora below lora"], 0, CUT)
+    held = trainable(head)
+    assert len({value.data_ptr() for value in held.values()}) == len(held) == 2 * CUT
+    assert {name.partition(".attention.self.")[2] for name in held} == {
+        "query.tinylora_v.0",
+        "value.tinylora_v.0",
+    }
+    assert {tuple(value.shape) for value in held.values()} == {(5,)}
+
+
+def test_tinylora_begins_from_the_weights_own_singular_vectors(tmp_path: Path) -> None:
+    """B A is the best the rank allows, its signs are fixed, and P is of the seed and the module alone."""
+    folder, kind = tiny.save(tmp_path, "gpt2", "causal-lm"), "causal-lm"
+    adapter, drawn = AdapterConfig(head=TINY, body=TINY), []
+    for seed in (0, 0, 1):
+        torch.manual_seed(len(drawn))
+        piece = load_piece(folder, kind, 1, 3)
+        add_adapters(piece, adapter, CUT, seed=seed)
+        layer = piece.model.get_submodule("transformer.h.1.attn.c_attn")
+        held = tiny_lora.parts(layer)
+        weight = layer.get_submodule("base_layer").get_parameter("weight").T
+        u, values, v = torch.linalg.svd(weight)
+        torch.testing.assert_close(held.B @ held.A, u[:, :3] * values[:3] @ v[:3])
+        assert bool((held.A.max(1).values == held.A.abs().max(1).values).all())
+        drawn.append(held.P)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    other = tiny_lora.parts(piece.model.get_submodule("transformer.h.2.attn.c_attn")).P
+    assert not torch.equal(drawn[2], other)
+
+
+def test_what_is_drawn_leaves_torchs_own_chance_alone(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path, "bert", "sequence-classification")
+    for name in ("tinylora alone", "loha alone"):
+        before = torch.random.get_rng_state()
+        first = trainable(loaded(folder, "sequence-classification", KINDS[name], 0, CUT))
+        assert torch.equal(torch.random.get_rng_state(), before)
+        torch.manual_seed(3)
+        again = trainable(loaded(folder, "sequence-classification", KINDS[name], 0, CUT))
+        assert all(torch.equal(value, again[key]) for key, value in first.items())
+
+
+def test_the_factors_that_are_exported_are_the_change_that_peft_makes(tmp_path: Path) -> None:
+    folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification"
+    whole = loaded(folder, kind, AdapterConfig(head=LOHA, body=TINY))
+    tensors = train([whole])
+    for name, layer in whole.model.named_modules():
+        if isinstance(layer, BaseTunerLayer):
+            if name + tiny_lora.V in tensors:
+                first, second = tiny_lora.as_factors(layer, tensors[name + tiny_lora.V])
+            else:
+                first, second = loha.as_factors(tensors, name)
+                second = second * LOHA.alpha / LOHA.rank
+            torch.testing.assert_close(second @ first, layer.get_delta_weight("default").detach())
+
+
+def test_loha_of_a_conv1d_is_refused(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path, "gpt2", "causal-lm")
+    with pytest.raises(ConfigError, match=r"adapter.body: peft has no LoHa for the modules of a gpt2 model"):
+        loaded(folder, "causal-lm", AdapterConfig(head=LORA, body=LOHA), 0, CUT)
+
+
+def test_a_peft_without_tinylora_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny.save(tmp_path, "bert", "sequence-classification")
+    monkeypatch.delattr("peft.TinyLoraModel")
+    with pytest.raises(ConfigError, match=r"kind 'tinylora' need a peft that has TinyLoRA, as 0.21.2 has"):
+        loaded(folder, "sequence-classification", KINDS["tinylora alone"])
+
+
+def test_a_hollow_piece_has_the_shapes_without_the_singular_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification"
+    real = loaded(folder, kind, KINDS["tinylora alone"])
+    svd = torch.linalg.svd
+
+    def of_nothing(weight: Tensor, *, full_matrices: bool) -> object:
+        assert weight.is_meta
+        return svd(weight, full_matrices=full_matrices)
+
+    monkeypatch.setattr("torch.linalg.svd", of_nothing)
+    hollow = load_piece(folder, kind, 0, is_hollow=True, num_labels=tiny.LABELS)
+    add_adapters(hollow, KINDS["tinylora alone"], CUT, seed=0)
+    shapes = [
+        {name: value.shape for name, value in [*trainable(one).items(), *one.named_buffers()]}
+        for one in (real, hollow)
+    ]
+    assert shapes[0] == shapes[1]

@@ -1,11 +1,12 @@
 """The exact aggregators give the mean of what the adapters do; the plain mean does not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
 from torch import Tensor
 
+from splitfl import loha, tiny_lora
 from splitfl.config import FederationConfig
 from splitfl.errors import ConfigError
 from splitfl.federation.aggregate import AGGREGATORS, aggregator, weighted_mean
@@ -75,6 +76,47 @@ def test_ffa_trains_b_and_rolora_b_and_a_in_turn() -> None:
     assert [trained_by("ffa", i) - {HEAD} for i in range(3)] == [{B}, {B}, {B}]
     assert [trained_by("rolora", i) - {HEAD} for i in range(3)] == [{B}, {A}, {B}]
     assert trained_by("mean", 0) == {A, B, HEAD}
+
+
+LOHA = [f"x{factor}" for factor in loha.FACTORS]
+
+
+def test_of_loha_one_factor_moves_at_a_time_the_last_in_every_other_round() -> None:
+    turns = {
+        name: [[one for one in LOHA if aggregator(name).trains(one, i)] for i in range(8)]
+        for name in ("rolora", "ffa", "mean")
+    }
+    w1a, w1b, w2a, w2b = ([one] for one in LOHA)
+    assert turns["rolora"] == [w2b, w1a, w2b, w1b, w2b, w2a, w2b, w1a]
+    assert turns["ffa"] == [w2b] * 8
+    assert turns["mean"] == [LOHA] * 8
+
+
+@pytest.mark.parametrize("moved", LOHA)
+def test_with_three_factors_in_common_the_mean_of_loha_is_exact(moved: str) -> None:
+    chance = torch.Generator().manual_seed(0)
+    shapes = dict(zip(LOHA, [(WIDTH, 3), (3, WIDTH)] * 2, strict=True))
+    common = {name: torch.randn(shape, generator=chance) for name, shape in shapes.items()}
+    updates = [
+        Adapter(
+            version=0,
+            samples=samples,
+            tensors=common | {moved: torch.randn(shapes[moved], generator=chance)},
+        )
+        for samples in (1, 2, 5)
+    ]
+
+    def change(tensors: Mapping[str, Tensor]) -> Tensor:
+        w1a, w1b, w2a, w2b = (tensors[name].double() for name in LOHA)
+        return (w1a @ w1b) * (w2a @ w2b)
+
+    wanted = torch.stack([change(one.tensors) * one.samples / 8 for one in updates]).sum(0)
+    torch.testing.assert_close(change(weighted_mean(updates)), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_tinyloras_vector_is_always_trained(name: str) -> None:
+    assert all(aggregator(name).trains(f"x{tiny_lora.V}", i) for i in range(4))
 
 
 def test_an_unknown_aggregator_is_refused_with_the_nearest() -> None:

@@ -202,6 +202,26 @@ def test_a_server_optimiser_takes_the_clients_mean_for_a_gradient(
             "puts LoRA's products together, and adapter.head.kind is 'ia3': take rolora, ffa or mean",
         ),
         (
+            {"federation": {"aggregator": "svd"}, "adapter": {"head": {"kind": "loha"}}},
+            "puts LoRA's products together, and adapter.head.kind is 'loha': take rolora, ffa or mean",
+        ),
+        (
+            {
+                "method": {"name": "hybrid", "derivative": "jvp"},
+                "model": {"attention": "eager"},
+                "adapter": {"head": {"kind": "loha"}},
+            },
+            "forward mode has no rule for LoHa, and adapter.head.kind is 'loha': take another kind",
+        ),
+        (
+            {
+                "method": {"name": "spry"},
+                "model": {"attention": "eager"},
+                "adapter": {"head": {"kind": "loha"}},
+            },
+            "forward mode has no rule for LoHa",
+        ),
+        (
             {"method": {"name": "frozen"}, "adapter": {"head": {"rank": 4}}, "train": {"head_lr": 0.1}},
             r"not read adapter.head: leave it at its default, got \(rank=4\).* read train.head_lr: leave",
         ),

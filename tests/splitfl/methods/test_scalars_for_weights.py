@@ -152,6 +152,8 @@ def test_who_lost_messages_in_between_ends_with_the_same_bits(
         pytest.param("ia3", "hybrid", marks=pytest.mark.slow),
         pytest.param("lora", "hosl", marks=pytest.mark.slow),
         pytest.param("vera", "decomfl", marks=pytest.mark.slow),
+        ("tinylora", "hybrid"),
+        pytest.param("loha", "decomfl", marks=pytest.mark.slow),
     ],
 )
 def test_each_clients_slopes_are_of_its_slice_and_all_still_hold_the_same_bits(
@@ -169,7 +171,9 @@ def test_each_clients_slopes_are_of_its_slice_and_all_still_hold_the_same_bits(
     own = [set(walk.draw(client, 1, 0, 0)) for client in range(CLIENTS)]
     assert set.union(*own) == set(walk.names(1))
     assert all(names < set(walk.names(1)) for names in own)
-    assert not any(mark in one for one in set.intersection(*own) for mark in ("lora_", "ia3_", "vera_"))
+    assert not any(
+        mark in one for one in set.intersection(*own) for mark in ("lora_", "ia3_", "vera_", "hada_")
+    )
 
 
 def test_lost_slopes_move_nobody(place: Path, tmp_path: Path) -> None:

@@ -34,6 +34,20 @@ def test_bytes_airtime_and_flops_are_the_ledgers_own(name: str, place: Path, tmp
     assert planned.virtual_s == played.ends[-1].finish_s
 
 
+@pytest.mark.parametrize("kind", ["ia3", "vera", "tinylora", "loha"])
+@pytest.mark.parametrize(
+    "name",
+    ["sfl-v2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("hybrid", "fedlora", "decomfl"))],
+)
+def test_bytes_and_flops_of_every_kind_are_the_ledgers_own(
+    name: str, kind: str, place: Path, tmp_path: Path
+) -> None:
+    sides = {side: {"kind": kind} for side in ("head", "body")}
+    one = site(place, name, adapter=sides)
+    assert one.config.adapter.body.kind == kind
+    assert rehearse(one).ledger == play(one, tmp_path).ledger
+
+
 @pytest.mark.parametrize("codec", ["bf16", "int8", "int4"])
 @pytest.mark.parametrize(
     "name", ["sfl-v2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("ushape", "hybrid", "frozen"))]
