@@ -4,7 +4,6 @@ Four factors, of which W2b begins at zero. In each alone the change is linear, s
 over clients is exact where they differ in one of them and hold the other three in common.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,11 +19,6 @@ def rank_of_layer(layer: nn.Module) -> int | None:
     """The rank of a module with LoHa; None for any other."""
     held = getattr(layer, "hada_w1_b", None)
     return len(held["default"]) if isinstance(held, nn.ParameterDict) else None
-
-
-def bound(value: Tensor) -> float:
-    """Where a factor's first values end: kaiming-uniform with a = sqrt(5), as in peft."""
-    return 1.0 / math.sqrt(value.shape[1])
 
 
 def as_factors(tensors: Mapping[str, Tensor], module: str) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,6 +87,25 @@ def test_the_report_says_what_was_run_and_what_was_emulated(make_run: MakeRun) -
     assert "The link was emulated: uplink: 10 Mbit/s, 10 ms delay, 2.0 % of the packets lost" in text
     assert "The clock was virtual" in text
     assert "splitfl run demo --set train.seed=0" in text
+
+
+@pytest.mark.parametrize(
+    ("side", "words"),
+    [
+        ({"kind": "tinylora", "rank": 2, "numbers": 13}, "TinyLoRA of rank 2 with 13 numbers a module"),
+        ({"kind": "loha"}, "LoHa of rank 8"),
+        ({"kind": "ia3"}, "IA3"),
+    ],
+)
+def test_the_report_says_which_adapters_were_trained(
+    side: dict[str, Any], words: str, make_run: MakeRun
+) -> None:
+    folder = make_run()
+    config = json.loads((folder / "config.json").read_text())
+    config["adapter"]["head"] |= side
+    (folder / "config.json").write_text(json.dumps(config))
+    text = write_report(folder).read_text()
+    assert f"Trained were {words} below the cut, LoRA of rank 8 above it." in text
 
 
 def test_pictures_take_their_ink_from_the_page(make_run: MakeRun) -> None:

@@ -15,6 +15,7 @@ from splitfl.config import AdapterConfig, SideConfig
 from splitfl.errors import ConfigError
 from splitfl.low_rank import RESIDUAL_A, RESIDUAL_B, residuals
 from splitfl.partition.cut import Piece, ranges
+from splitfl.partition.hollow import Hollow
 from splitfl.partition.load import load_piece
 from tests.splitfl import tiny
 
@@ -29,6 +30,8 @@ KINDS = {
     "lora below ia3": AdapterConfig(head=LORA, body=IA3),
     "tinylora alone": AdapterConfig(head=TINY, body=SideConfig(kind="tinylora", rank=2, numbers=13)),
     "tinylora below lora": AdapterConfig(head=TINY, body=LORA),
+    "one vera for both": AdapterConfig(head=VERA, body=VERA),
+    "one tinylora for both": AdapterConfig(head=TINY, body=TINY),
     "loha alone": AdapterConfig(head=LOHA, body=SideConfig(kind="loha", rank=7, alpha=2.0)),
     "loha below ia3": AdapterConfig(head=LOHA, body=IA3),
     "a loha's rank for each block": AdapterConfig(head=SideConfig(kind="loha", ranks=(2, 4)), body=TINY),
@@ -291,3 +294,17 @@ def test_a_hollow_piece_has_the_shapes_without_the_singular_vectors(
         for one in (real, hollow)
     ]
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("name", ["tinylora alone", "loha alone"])
+def test_a_hollow_piece_says_what_the_real_one_saves(name: str, tmp_path: Path) -> None:
+    folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification"
+    inputs, labels = tiny.batch(kind, "none")
+    saved = []
+    for is_hollow in (False, True):
+        piece = load_piece(folder, kind, 0, is_hollow=is_hollow, num_labels=tiny.LABELS)
+        add_adapters(piece, KINDS[name], CUT, seed=0)
+        hollow = Hollow(piece)
+        hollow(inputs, piece.context_of(inputs), labels)
+        saved.append(hollow.saved_bytes())
+    assert saved[0] == saved[1]

@@ -37,7 +37,7 @@ def test_settings_survive_the_way_through_json(path: Path) -> None:
     assert from_dict(json.loads(json.dumps(as_dict(made)))) == made
 
 
-NOT_ALONE = ("partition.cut", "auto.every")
+NOT_ALONE = ("partition.cut", "auto.every", "adapter.head.numbers", "adapter.body.numbers")
 """What says nothing without another setting beside it."""
 
 COUNTS = [name for name, hint in leaves() if hint is int and name not in NOT_ALONE]
