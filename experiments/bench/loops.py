@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from experiments.bench.own import Own, Rounds
-from splitfl.adapters import trainable
+from splitfl.adapters import overwrite, trainable
 from splitfl.data.batch import Batch
 from splitfl.partition.cut import Piece
 
@@ -83,11 +83,15 @@ def cse_fsl(own: Own) -> Rounds:
 
 
 def fsl_sage(own: Own) -> Rounds:
-    """As `cse_fsl`, with an auxiliary that is aligned to the body as each round but the first begins."""
+    """As `cse_fsl`; as each round but the first begins the auxiliary is aligned, at first from the body."""
     auxiliary, head, body = own.auxiliary(), own.head(), own.body()
     of_head, of_body = own.adamw(head), own.adamw(body, of_body=1)
     uploads: list[tuple[Tensor, Batch]] = []
     for round_index, batches in own.rounds():
+        if round_index == 1:
+            known = trainable(body)
+            shared = {name: known[name] for name in trainable(auxiliary) if name in known}
+            overwrite(trainable(auxiliary), shared)
         if round_index:
             _align(own, auxiliary, body, uploads)
         for value in trainable(auxiliary).values():
