@@ -38,7 +38,7 @@ from splitfl.methods.uneven import UnevenServer, enters
 from splitfl.methods.ushape import UshapeClient, UshapeServer
 from splitfl.methods.walk import Walk, walk
 from splitfl.methods.walker import Walker
-from splitfl.methods.ways import ByAuxiliary, ByGradient, BySlopes, FirstRanks, Still, Way
+from splitfl.methods.ways import ByAuxiliary, ByGradient, BySlopes, Still, Way
 from splitfl.partition.cut import Piece, replica
 
 
@@ -76,10 +76,10 @@ def planned_client(pieces: Pieces, batches: Batches, steps: int, config: RunConf
                     learn = Backprop(learner, auxiliary, settings, head)
                     ways[name, cut] = ByAuxiliary(learn, settings.upload_interval)
                 case "hybrid":
-                    moving = _first_ranks(_values(head), config, rates.get(name, config.train.head_lr))
+                    moving = walk(_values(head), config, rates.get(name))
                     walker = Walker(head, batches.client, settings, moving)
                     ways[name, cut] = BySlopes(learner, walker, moving)
-                case _:
+                case "frozen":
                     ways[name, cut] = Still(passes)
     return PlannedClient(learner, heads, ways, rates, batches, steps)
 
@@ -279,15 +279,6 @@ def _hiso_walk(values: dict[str, Tensor], config: RunConfig) -> HisoWalk:
     moved_by = server_optimiser(federation.server_optimiser, federation.server_lr)
     lr, falls = train.head_lr, decay(config)
     return HisoWalk(values, rule, train.seed, federation.clients, lr, smooth, falls, moved_by)
-
-
-def _first_ranks(values: dict[str, Tensor], config: RunConfig, lr: float) -> FirstRanks:
-    rule, clients, is_sliced = (
-        aggregator(config.federation.aggregator),
-        config.federation.clients,
-        config.method.slices,
-    )
-    return FirstRanks(values, rule, config.train.seed, clients, lr, decay(config), is_sliced=is_sliced)
 
 
 def _pool_walk(piece: Piece, config: RunConfig) -> PoolWalk:

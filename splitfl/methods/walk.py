@@ -15,6 +15,7 @@ from splitfl.config import RunConfig
 from splitfl.errors import WireError
 from splitfl.federation.aggregate import Aggregator, aggregator
 from splitfl.federation.server_optimiser import ServerOptimiser, server_optimiser
+from splitfl.low_rank import above
 from splitfl.messages import Scalars
 from splitfl.methods.directions import direction
 from splitfl.methods.rates import Decay, constant, decay
@@ -60,7 +61,8 @@ class Walk:
 
     A step has P slopes v_p, the loss's derivatives along its directions u_p, and goes by
     -lr / P * sum of v_p u_p: stochastic gradient descent with the estimated gradient.
-    In a round lr is multiplied by that round's `decay`. Where all clients' steps of a round have been made,
+    In a round lr is multiplied by that round's `decay`. Directions are of no more than `rank` ranks of LoRA,
+    if that says how many. Where all clients' steps of a round have been made,
     an `optimiser` of the server's may take what they come to for a gradient: whoever replays makes its step
     too, with the same bits on devices of one kind.
     """
@@ -79,6 +81,7 @@ class Walk:
     ) -> None:
         """Where it `is_sliced`, each client's directions are of its slice of the adapters alone."""
         self.tensors = tensors
+        self.rank: int | None = None
         self._is_sliced = is_sliced
         self._aggregator = aggregator
         self._seed = seed
@@ -97,7 +100,10 @@ class Walk:
         if self._is_sliced:
             own = Slice(self._aggregator, list(self.tensors), client, self._clients)
             names = [name for name in names if own.trains(name, round_index)]
-        return self.along(names, client, round_index, step, perturbation)
+        directions = self.along(names, client, round_index, step, perturbation)
+        for still in [] if self.rank is None else above(directions, self.rank):
+            still.zero_()
+        return directions
 
     def along(self, names: Sequence[str], *name: str | int) -> Directions:
         """The direction of this name over some tensors, in their shapes and on their device."""
@@ -184,8 +190,8 @@ class Walk:
         return next(iter(self.tensors.values())).device
 
 
-def walk(tensors: Mapping[str, Tensor], config: RunConfig) -> Walk:
-    """The walk that every node of a run makes alike, from these tensors on."""
+def walk(tensors: Mapping[str, Tensor], config: RunConfig, lr: float | None = None) -> Walk:
+    """The walk that every node of a run makes alike, from these tensors on; None: at `train.head_lr`."""
     federation, train = config.federation, config.train
     rule = aggregator(federation.aggregator)
     moved_by = server_optimiser(federation.server_optimiser, federation.server_lr)
@@ -194,7 +200,7 @@ def walk(tensors: Mapping[str, Tensor], config: RunConfig) -> Walk:
         rule,
         train.seed,
         federation.clients,
-        train.head_lr,
+        lr or train.head_lr,
         decay(config),
         moved_by,
         is_sliced=config.method.slices,

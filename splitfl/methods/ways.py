@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from splitfl.data.batch import Batch
-from splitfl.low_rank import above
 from splitfl.messages import Gradient, Reply
 from splitfl.methods.cse_fsl import Lesson
 from splitfl.methods.forward_mode import Function
@@ -17,7 +16,7 @@ from splitfl.methods.hybrid import hidden_of
 from splitfl.methods.learner import Learner, pack, unpack
 from splitfl.methods.passes import Passes
 from splitfl.methods.plan import Plan
-from splitfl.methods.walk import Directions, Walk
+from splitfl.methods.walk import Walk
 from splitfl.methods.walker import Walker
 
 
@@ -107,7 +106,7 @@ class BySlopes:
 
     upload_interval = 1
 
-    def __init__(self, learner: Learner, walker: Walker, walk: "FirstRanks") -> None:
+    def __init__(self, learner: Learner, walker: Walker, walk: Walk) -> None:
         self._learner = learner
         self._walker = walker
         self._walk = walk
@@ -135,16 +134,3 @@ class BySlopes:
             self._walker.follow(None)
         self._learner.flops += self._walker.take_flops()
         return isinstance(reply, Gradient)
-
-
-class FirstRanks(Walk):
-    """A walk along directions of a plan's ranks alone."""
-
-    rank = 0
-
-    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
-        """See Walk."""
-        directions = super().draw(client, round_index, step, perturbation)
-        for still in above(directions, self.rank):
-            still.zero_()
-        return directions

@@ -219,13 +219,15 @@ def _settled(config: RunConfig) -> RunConfig:
 
 def _deepest(config: RunConfig, options: Sequence[Option], client: int) -> int:
     auto = config.auto
-    memory = auto.client_memory_bytes[client] if auto.client_memory_bytes else None
     for name in auto.methods:
         for cut in reversed(auto.cuts):
-            if any(one.plan.method == name and one.plan.cut == cut for one in in_room(options, memory, cut)):
+            able = in_room(auto, client, options, cut)
+            if any(one.plan.method == name and one.plan.cut == cut for one in able):
                 return cut
     least = min(options, key=lambda one: one.memory.total_bytes)
+    parameters = max(one.memory.parameter_bytes for one in options if one.plan.cut <= least.plan.cut)
+    needs = least.memory.total_bytes - least.memory.parameter_bytes + parameters
     raise ConfigError(
-        f"auto finds nothing within client {client}'s memory of {memory} B: the least is "
-        f"{shown(least.plan)}, with {least.memory.total_bytes} B"
+        f"auto finds nothing within client {client}'s memory of {auto.client_memory_bytes[client]} B: the "
+        f"least is {shown(least.plan)}, with {needs} B"
     )

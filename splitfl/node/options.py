@@ -77,19 +77,18 @@ def declared(config: RunConfig) -> list[Pace]:
     return [Pace(flops=rate) for rate in rates]
 
 
-def in_room(options: Sequence[Option], memory: int | None, held: int) -> list[Option]:
-    """What a client can do that holds a head of so many blocks, and has `memory` bytes (None: enough).
+def in_room(auto: AutoConfig, client: int, options: Sequence[Option], held: int) -> list[Option]:
+    """What a client can do in its memory that holds a head of so many blocks.
 
     It holds that head, and what any of its methods needs beside it, in every round; and what its optimiser
     remembers, once it has learnt by a method with one.
     """
     options = [one for one in options if one.plan.cut <= held]
-    if memory is None or not options:
+    if not (auto.client_memory_bytes and options):
         return options
-    parameters = max(one.memory.parameter_bytes for one in options)
+    rest = auto.client_memory_bytes[client] - max(one.memory.parameter_bytes for one in options)
 
     def fitting(moments: int) -> list[Option]:
-        rest = memory - parameters
         kept = ((one, max(moments, one.memory.optimiser_bytes)) for one in options)
         return [
             one

@@ -124,8 +124,7 @@ class Planner:
         config, auto, pace = self._config, self._config.auto, self._paces[client]
         allowed = auto.most + self._saved[client] / auto.every
         held = config.federation.client_cuts[client]
-        memory = auto.client_memory_bytes[client] if auto.client_memory_bytes else None
-        options = in_room(self._table[client], memory, held)
+        options = in_room(auto, client, self._table[client], held)
         spends = {one.plan: one.spends(auto.budget, pace, config.server.flops) for one in options}
         fitting = [one for one in options if spends[one.plan] <= allowed]
         unit = UNITS[auto.budget]
