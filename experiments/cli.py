@@ -127,7 +127,16 @@ def serve(
 @click.option(
     "--rounds-away", type=int, metavar="ROUNDS", help="... for so many, then go on with the others."
 )
-@DATA
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="This client's own data: a file, a folder, or hf:NAME; it learns from all training samples.",
+)
+@click.option(
+    "--dealt",
+    is_flag=True,
+    help="--data is a copy of the server's data: deal them to all clients as the experiment says.",
+)
 @reports_errors
 def join(
     address: str,
@@ -147,6 +156,7 @@ def join(
     leave_after: int | None,
     rounds_away: int | None,
     data: str | None,
+    dealt: bool,
 ) -> None:
     """Run one client's side of the experiment of the server at HOST:PORT.
 
@@ -167,10 +177,14 @@ def join(
         user=user,
         password_file=password_file,
     )
+    if dealt and data is None:
+        raise ConfigError("--dealt says how to read --data, and there is none")
     if (leave_after is None) != (rounds_away is None):
         raise ConfigError("--leave-after and --rounds-away are given together or not at all")
     leaves = {leave_after: rounds_away} if leave_after is not None and rounds_away is not None else {}
-    commands.join(name, joining, model=model, device=device, data=data, state=state, leaves=leaves)
+    commands.join(
+        name, joining, model=model, device=device, data=data, is_dealt=dealt, state=state, leaves=leaves
+    )
 
 
 @main.command()
@@ -193,7 +207,10 @@ def resume(folder: Path, as_json: bool) -> None:
 @AS_JSON
 @reports_errors
 def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
-    """Load a run's adapter into the unsplit model, as peft does, and measure it on the held-out data."""
+    """Load a run's adapter into the unsplit model, as peft does, and measure it on the held-out data.
+
+    A file given with --data is measured whole, with the classes of the run.
+    """
     from experiments import commands
 
     commands.evaluate(folder, data, as_json)

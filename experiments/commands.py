@@ -71,6 +71,7 @@ def join(
     model: str | None,
     device: str | None,
     data: str | None,
+    is_dealt: bool,
     state: Path | None,
     leaves: Mapping[int, int],
 ) -> None:
@@ -110,8 +111,10 @@ def join(
         on_step=on_step,
         on_begin=on_begin,
         on_away=on_away,
+        on_site=lambda site: _print_data(console, site),
         anew=_anew,
         leaves=leaves,
+        owns_data=data is not None and not is_dealt,
     )
     console.print(f"client {client}: done", highlight=False)
 
@@ -130,6 +133,7 @@ def resume(folder: Path, as_json: bool) -> None:
     console = Console(stderr=True)
     with console.status("reading the data"):
         site = Site.of(found.config)
+    _print_data(console, site)
     rounds = Shelf(folder / "checkpoint").rounds()
     where = f"round {rounds[-1] + 2}" if rounds else "the beginning"
     if rounds and found.config.link.scenario:
@@ -142,9 +146,13 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
     """See the command of this name."""
     quiet()
     config = load(folder / "config.json", [f"task.data={json.dumps(data)}"] if data else [])
-    with Console(stderr=True).status("measuring"):
-        measured = measure_adapter(Site.of(config), folder / "adapter")
-    _show("measured", measured, as_json)
+    console = Console(stderr=True)
+    with console.status("reading the data"):
+        site = Site.of_evaluation(config) if data else Site.of(config)
+    _print_data(console, site)
+    with console.status("measuring"):
+        measured = measure_adapter(site, folder / "adapter")
+    _show("measured", measured | {"samples": len(site.task.held_out)}, as_json)
 
 
 def compare(folders: list[Path], out: Path, as_json: bool) -> None:
@@ -210,15 +218,19 @@ def _drive(
         site = Site.of(config)
     for reason in config.auto.chosen:
         console.print(reason, markup=False, highlight=False, soft_wrap=True)
-    if site.task.skipped_rows:
-        console.print(
-            f"{site.task.skipped_rows} malformed rows of {site.task.source} were skipped",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
-        )
-    with runs.FolderOnDemand(out, name, config) as new_folder:
+    _print_data(console, site)
+    with runs.FolderOnDemand(out, name, site.config) as new_folder:
         _play(console, site, new_folder, as_json, spawn=spawn, is_live=is_live)
+
+
+def _print_data(console: Console, site: Site) -> None:
+    """What was understood of the data, for a person to check."""
+    with console.status("counting tokens"):
+        found = site.description()
+    for line in found.lines:
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    for line in found.warnings:
+        console.print(f"  {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _play(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from experiments import footprint
+from experiments.serving import WEIGHTS
 from splitfl.checkpoint import Shelf
 from splitfl.config import RunConfig, at_least
 from splitfl.errors import ConfigError, PeerLost, RunEnded, WireError
@@ -37,25 +38,34 @@ def join(
     on_step: Callable[[int, Message], None],
     on_begin: Callable[[RunConfig], None],
     on_away: Callable[[str], None],
+    on_site: Callable[[Site], None] = lambda site: None,
     anew: Callable[[], NoReturn] | None = None,
     leaves: Mapping[int, int] | None = None,
+    owns_data: bool = False,
 ) -> None:
     """Takes part over this transport, but for so many rounds from each round that `leaves` names.
 
-    `adjust` puts this machine's own paths and device over the settings that the server gave. What the client
-    must remember is kept in `state`, if given. A server that goes away is looked for again, as long as the
-    settings' patience lasts; `on_away` hears of it. Over a transport that a process can enter only once
-    `anew` begins this process from the start, if there is a `state` to go on from; else it raises PeerLost.
+    `adjust` puts this machine's own paths and device over the settings that the server gave; where the
+    client `owns_data`, all training samples are its own. `on_site` is called with what was read, before the
+    client is ready. What the client must remember is kept in `state`, if given. A server that goes away is
+    looked for again, as long as the settings' patience lasts; `on_away` hears of it. Over a transport that a
+    process can enter only once `anew` begins this process from the start, if there is a `state` to go on
+    from; else it raises PeerLost.
     """
     connection = way.join(joining)
     life = None
     try:
         if not connection.experiment:
             raise WireError("the server did not say what is to be run")
-        config = adjust(from_dict(connection.experiment))
+        experiment = dict(connection.experiment)
+        weights = experiment.pop(WEIGHTS, {})
+        config = adjust(from_dict(experiment))
         _check_leaves(leaves or {}, config)
         on_begin(config)
-        life = _Life(config, joining.client, state, on_step, leaves)
+        base_bytes = footprint.measure_from_here()
+        site = Site.of_client(config, joining.client, owns_data=owns_data, weights=weights)
+        on_site(site)
+        life = _Life(site, joining.client, state, on_step, leaves, base_bytes)
         while True:
             try:
                 life.live(connection)
@@ -79,20 +89,21 @@ class _Life:
 
     def __init__(
         self,
-        config: RunConfig,
+        site: Site,
         client: int,
         state: Path | None,
         on_step: Callable[[int, Message], None],
         leaves: Mapping[int, int] | None,
+        base_bytes: int,
     ) -> None:
-        self._config = config
+        self._config = site.config
         self._leaves = leaves
         self._client = client
         self._on_step = on_step
-        self._base_bytes = footprint.measure_from_here()
-        with threads(config.client.threads):
+        self._base_bytes = base_bytes
+        with threads(site.config.client.threads):
             shelf = Shelf.of_client(state) if state is not None else None
-            self._node = ClientNode.of(Site.of(config), client, shelf)
+            self._node = ClientNode.of(site, client, shelf)
 
     def live(self, connection: ClientEnd) -> None:
         """Takes part over this connection until the run is over; raises PeerLost where it breaks."""

@@ -24,6 +24,8 @@ from splitfl.transport.registry import transport
 from splitfl.transport.seam import ServerEnd
 from testbed.live import LiveLink
 
+WEIGHTS: Final = "weights"
+"""What the server puts up beside the settings: checksums of its model."""
 _POLL_S: Final = 0.1
 _LAST_WORDS_S: Final = 10.0
 
@@ -56,12 +58,14 @@ def serve(
     """
     config = site.config
     refuse_survival(site)
+    # Clients on other machines have copies of the model of their own, which are to be the same.
+    weights = {} if spawn else dict(site.whole().checksums)
     base_bytes = footprint.measure_from_here()
     server = transport(config.transport.name).serve(config.transport, config.federation.clients)
     try:
         folder = new_folder()
         write_json(folder / "server.json", where(server.address) | {"spawn": spawn})
-        server.offer(as_dict(config))
+        server.offer(as_dict(config) | {WEIGHTS: weights})
         with local_clients(server, config, folder, spawn, live) as local, threads(config.server.threads):
             summary = _Service(site, folder, screen, server, local).run(base_bytes)
             local.wait(_LAST_WORDS_S)

@@ -19,8 +19,10 @@ from torch import Tensor
 
 from splitfl import loha, tiny_lora
 from splitfl.adapters import projections, side_of
+from splitfl.checkpoint import write_whole
 from splitfl.config import AdapterConfig
 from splitfl.low_rank import A, B, folded
+from splitfl.model_export import config_json
 from splitfl.partition.cut import Piece
 from splitfl.partition.families import CAUSAL_LM, family_of
 from splitfl.peft_settings import ia3_config, lora_config
@@ -43,9 +45,11 @@ def export_adapter(
     `whole` is the unsplit model with the same adapters. Ranks are read off the tensors; what
     is no adapter (a new classifier) is saved whole. Where LoRA and IA3 are mixed, the model
     so loaded is loaded once more: `PeftModel.from_pretrained(loaded.get_base_model(),
-    folder / "ia3")`. Files appear complete or not at all, the configuration last.
+    folder / "ia3")`. A classifier's classes have their names in the model's own config.json beside the
+    adapter: `AutoConfig.from_pretrained(folder)`. Files appear complete or not at all, peft's
+    configuration last.
     """
-    model_type = whole.model.config.model_type
+    model_type, root = whole.model.config.model_type, folder
     tensors = folded(_as_lora(whole, {name: value.detach().cpu() for name, value in tensors.items()}))
     vectors = {name: value for name, value in tensors.items() if name.endswith(_IA3)}
     factors = {name: value for name, value in tensors.items() if name not in vectors}
@@ -67,6 +71,8 @@ def export_adapter(
             sorted({name.rpartition(".")[0] for name in plain if name in factors}) or None
         )
         _write(folder, config, vectors | factors, model_name, whole.kind)
+    if whole.kind != CAUSAL_LM:
+        write_whole(root / "config.json", config_json(whole).encode())
 
 
 def _as_lora(whole: Piece, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

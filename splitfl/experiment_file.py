@@ -80,9 +80,19 @@ def _override(table: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             raise ConfigError(f"--set {override!r}: {key} is not a table")
     try:
-        table[keys[-1]] = tomllib.loads(f"v = {text}")["v"]
+        value = tomllib.loads(f"v = {text}")["v"]
     except (ValueError, RecursionError):
-        table[keys[-1]] = text.strip()
+        value = text.strip()
+    is_text = _kind_of(keys) is str and not isinstance(value, str | list | dict)
+    table[keys[-1]] = text.strip() if is_text else value
+
+
+def _kind_of(keys: list[str]) -> Any:
+    """The type of this setting, None where there is no such setting."""
+    kind: Any = RunConfig
+    for key in keys:
+        kind = typing.get_type_hints(kind).get(key) if dataclasses.is_dataclass(kind) else None
+    return kind
 
 
 def _build(kind: Any, table: Mapping[str, Any], path: str) -> Any:

@@ -30,21 +30,26 @@ def export_model(folder: Path, tensors: Mapping[str, Tensor], *, whole: Piece, s
     """
     install(whole, tensors)
     weights = {name: value.detach().cpu().clone() for name, value in _untied(whole).items()}
-    settings = {
-        name: value
-        for name, value in whole.model.config.to_dict().items()
-        if name not in ("untrained", "use_cache")
-    }
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as staging:
         save_file(weights, Path(staging) / "model.safetensors", metadata={"format": "pt"})
         for name in _OF_A_TOKENIZER:
             if (source / name).is_file():
                 (Path(staging) / name).write_bytes((source / name).read_bytes())
-        (Path(staging) / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        (Path(staging) / "config.json").write_text(config_json(whole), encoding="utf-8")
         names = sorted(path.name for path in Path(staging).iterdir() if path.name != "config.json")
         for name in (*names, "config.json"):
             os.replace(Path(staging) / name, folder / name)
+
+
+def config_json(whole: Piece) -> str:
+    """The configuration of the trained model, with the names of its classes."""
+    settings = {
+        name: value
+        for name, value in whole.model.config.to_dict().items()
+        if name not in ("untrained", "use_cache")
+    }
+    return json.dumps(settings, indent=2) + "\n"
 
 
 def _untied(whole: Piece) -> dict[str, Tensor]:

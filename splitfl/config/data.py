@@ -13,24 +13,48 @@ SCHEDULES: dict[str, tuple[str, ...]] = {
 }
 """When the server takes the clients' work over, and which of the settings each of the ways reads."""
 
+PACKINGS = ("auto", "pack", "chunk", "truncate")
+"""What becomes of texts that are not exactly `task.max_length` tokens long."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
     """Which data: a name of `splitfl list tasks`, or a local file or folder in `data`.
 
-    `bad_rows` says what a malformed row does: `refuse` the file, or `skip` and count.
-    `max_length` is in tokens. `limit` keeps that many training samples (0: all of them).
+    `text_column`, `label_column` and `group_column` name the columns to read (none: text or sentence,
+    label or labels, group); `ignore_columns` those to leave out, and any other is refused. Without a header
+    (`header = "none"`, or a first row that names no column) columns are called 1, 2, ... `labels` numbers
+    the classes in this order (none: as the checkpoint does where it has the same names, else as the data
+    set does, else sorted); a run's config.json always has them.
+
+    `bad_rows` says what a malformed row does: `refuse` the file, or `skip` and count. `max_length` is in
+    tokens; `packing` says what becomes of longer texts. `truncate` drops what is beyond it. For language
+    models, whose texts end with the tokenizer's end token, `chunk` makes several samples of a long text,
+    and `pack` cuts a client's texts, one after another, into samples of that length; `auto` is `pack` for
+    them (but for a task whose samples are one text each) and `truncate` for classification. `limit` keeps
+    that many training samples (0: all of them).
     """
 
     name: str = "stdlib-topics"
     data: str = ""
+    text_column: str = ""
+    label_column: str = ""
+    group_column: str = ""
+    ignore_columns: tuple[str, ...] = ("id", "idx", "index")
+    header: str = "auto"
+    labels: tuple[str, ...] = ()
     max_length: int = 64
+    packing: str = "auto"
     bad_rows: str = "refuse"
     limit: int = 0
     eval_limit: int = 0
 
     def __post_init__(self) -> None:
+        one_of("task.header", self.header, ("auto", "none"))
+        if len(self.labels) == 1 or len(set(self.labels)) < len(self.labels) or "" in self.labels:
+            raise ConfigError(f"task.labels must be two or more different names, got {list(self.labels)}")
         at_least("task.max_length", self.max_length, 2)
+        one_of("task.packing", self.packing, PACKINGS)
         one_of("task.bad_rows", self.bad_rows, ("refuse", "skip"))
         at_least("task.limit", self.limit, 0)
         at_least("task.eval_limit", self.eval_limit, 0)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from splitfl.data.corpus import Corpus
 from splitfl.data.examples import gather
-from splitfl.data.rows import BadRow, Row, Tally
+from splitfl.data.file_formats import BadRow
+from splitfl.data.rows import Row, Tally
 from splitfl.errors import DataError
 
 SEPARATOR = "||"

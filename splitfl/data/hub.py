@@ -4,21 +4,53 @@ import importlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from splitfl.data.corpus import Corpus, Part, assemble
-from splitfl.data.rows import LABEL_COLUMN, TEXT_COLUMNS, BadRow, Row, Tally, checked
+from splitfl.config import TaskConfig
+from splitfl.data.columns import find_columns
+from splitfl.data.corpus import Corpus, assemble, to_measure
+from splitfl.data.rows import Part, Tally, read_items
 from splitfl.errors import DataError
 
 HELD_OUT = ("validation", "dev", "test")
 
 
-def load_hub(name: str, *, labelled: bool, bad_rows: str) -> Corpus:
+def load_hub(name: str, config: TaskConfig, *, labelled: bool) -> Corpus:
     """The data set NAME, NAME/CONFIG, OWNER/NAME or OWNER/NAME/CONFIG of the Hugging Face hub.
 
     Raises DataError where the library is not installed, the data set cannot be had, or
-    has no training split with a column named text or sentence (and label).
+    has no training split with a column of texts (and one of labels).
     """
+    datasets, splits = _found(name)
+    if "train" not in splits:
+        raise DataError(f"the data set {name!r} has no split train; it has {', '.join(splits)}")
+    tally = Tally(config.bad_rows)
+    held_out = next((split for split in HELD_OUT if split in splits), None)
+    return assemble(
+        _part(datasets, name, "train", splits, config, labelled, tally),
+        None if held_out is None else _part(datasets, name, held_out, splits, config, labelled, tally),
+        labelled=labelled,
+        tally=tally,
+        labels=config.labels,
+    )
+
+
+def load_evaluation_split(name: str, config: TaskConfig, *, labelled: bool) -> Corpus:
+    """All rows of a data set's held-out split, to measure on; DataError where it has none."""
+    datasets, splits = _found(name)
+    held_out = next((split for split in HELD_OUT if split in splits), None)
+    if held_out is None:
+        raise DataError(
+            f"the data set {name!r} has no split {', '.join(HELD_OUT)}; it has {', '.join(splits)}"
+        )
+    tally = Tally(config.bad_rows)
+    part = _part(datasets, name, held_out, splits, config, labelled, tally)
+    return to_measure(part, tally=tally, labels=config.labels)
+
+
+def _found(name: str) -> tuple[Any, Any]:
+    """The library, and all splits of the data set."""
     try:
         datasets: Any = importlib.import_module("datasets")
     except ImportError:
@@ -26,17 +58,7 @@ def load_hub(name: str, *, labelled: bool, bad_rows: str) -> Corpus:
             f"the data set {name!r} needs the library datasets: pip install 'splitfl[data]'; "
             "for local data give a file or folder that exists"
         ) from None
-    splits = _downloaded(datasets, name)
-    if "train" not in splits:
-        raise DataError(f"the data set {name!r} has no split train; it has {', '.join(splits)}")
-    tally = Tally(bad_rows)
-    held_out = next((split for split in HELD_OUT if split in splits), None)
-    return assemble(
-        _part(datasets, name, "train", splits, labelled, tally),
-        None if held_out is None else _part(datasets, name, held_out, splits, labelled, tally),
-        labelled=labelled,
-        tally=tally,
-    )
+    return datasets, _downloaded(datasets, name)
 
 
 def _downloaded(datasets: Any, name: str) -> Any:
@@ -76,22 +98,25 @@ def _quiet_retries() -> Iterator[None]:
         client.setLevel(level)
 
 
-def _part(datasets: Any, name: str, split: str, splits: Any, labelled: bool, tally: Tally) -> Part:
+def _part(
+    datasets: Any, name: str, split: str, splits: Any, config: TaskConfig, labelled: bool, tally: Tally
+) -> Part:
     source = f"hf:{name} {split}"
-    columns = splits[split].column_names
-    for needed in [TEXT_COLUMNS, (LABEL_COLUMN,)] if labelled else [TEXT_COLUMNS]:
-        if not any(column in columns for column in needed):
-            raise DataError(f"{source} has no column {' or '.join(needed)}; it has {', '.join(columns)}")
-    label = splits[split].features.get(LABEL_COLUMN)
-    names = label.names if isinstance(label, datasets.ClassLabel) else []
-    return Part(source, tally.good(source, _rows(splits[split], labelled, names)))
+    names = splits[split].column_names
+    columns = find_columns(source, names, config, labelled=labelled)
+    feature = splits[split].features.get(columns.label)
+    classes = tuple(feature.names) if labelled and isinstance(feature, datasets.ClassLabel) else ()
+    rows = enumerate(splits[split], start=1)
+    items: Iterator[tuple[str, Any]] = ((f"row {number}", item) for number, item in rows)
+    if classes:
+        items = ((place, _with_name(item, columns.label, classes)) for place, item in items)
+    if not labelled:  # blank lines of plain text are not rows, as in a file
+        items = ((place, item) for place, item in items if str(item[columns.text] or "").strip())
+    part = read_items(source, items, config, labelled=labelled, tally=tally)
+    return replace(part, classes=classes)
 
 
-def _rows(split: Any, labelled: bool, names: list[str]) -> Iterator[Row | BadRow]:
-    """Rows with classes by their names; blank lines of plain text are not rows, as in a file."""
-    for number, item in enumerate(split, start=1):
-        if labelled and names:
-            label = item[LABEL_COLUMN]
-            item = {**item, LABEL_COLUMN: names[label] if label is not None and label >= 0 else ""}
-        if labelled or any(str(item.get(column) or "").strip() for column in TEXT_COLUMNS):
-            yield checked(f"row {number}", item, labelled)
+def _with_name(item: dict[str, Any], label: str, classes: tuple[str, ...]) -> dict[str, Any]:
+    """The row with its class by its name; a data set says -1 where there is none."""
+    number = item[label]
+    return {**item, label: classes[number] if number is not None and number >= 0 else ""}

@@ -4,7 +4,8 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -84,17 +85,18 @@ class Batches:
 
     The order of an epoch is a permutation named by seed, client and epoch, so any step
     can be drawn by itself. The last batch of an epoch may be short. `client` says whose
-    they are; `skipped` counts samples that there is nothing to learn from. Raises DataError
-    where no sample is left.
+    they are, -1 for the held-out part; `skipped` counts texts that there is nothing to learn from. Raises
+    DataError where no sample is left.
     """
 
     def __init__(self, rows: Rows, *, batch_size: int, seed: int, client: int) -> None:
         self.skipped = rows.skipped
+        owner = f"client {client}" if client >= 0 else "the held-out part"
         if not len(rows):
-            too_short = f": all {self.skipped} are too short" if self.skipped else ""
-            raise DataError(f"client {client} holds no samples to learn from{too_short}")
+            too_short = f": all {self.skipped} texts are too short" if self.skipped else ""
+            raise DataError(f"{owner} holds no samples{too_short}")
         if self.skipped:
-            log.warning("client %d: %d samples are too short to learn from", client, self.skipped)
+            log.warning("%s: %d texts are too short to learn from", owner, self.skipped)
         self._rows = rows
         self._batch_size = batch_size
         self._seed = seed
@@ -127,18 +129,44 @@ class Batches:
             yield self._rows.collated(order[start : start + batch_size])
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenCount:
+    """How many tokens texts have, their end tokens included, and how many of them are never read."""
+
+    texts: int
+    tokens: int
+    truncated_texts: int
+    truncated_tokens: int
+
+
 class Texts:
-    """Examples as tokens; too short are those with none, and for a language model those with one."""
+    """Examples as samples of at most `max_length` tokens.
+
+    `packing` is `truncate` (a sample is the beginning of a text), `chunk` (a long text is several samples)
+    or `pack` (one text follows another, and is cut anywhere). A language model's text ends with the
+    tokenizer's end token, where it has one. Left out are samples with no token, and for a language
+    model those with one: there is nothing to predict.
+    """
 
     def __init__(
-        self, examples: Examples, tokenizer: "PreTrainedTokenizerBase", *, kind: str, max_length: int
+        self,
+        examples: Examples,
+        tokenizer: "PreTrainedTokenizerBase",
+        *,
+        kind: str,
+        max_length: int,
+        packing: str = "truncate",
     ) -> None:
-        assert (kind == "causal-lm") == (examples.labels is None), "the kind and the labels disagree"
+        is_lm = kind == "causal-lm"
+        assert is_lm == (examples.labels is None), "the kind and the labels disagree"
         assert tokenizer.pad_token_id is not None
-        tokens = _tokenised(examples.texts, tokenizer, max_length)
-        kept = [i for i, ids in enumerate(tokens) if len(ids) > (kind == "causal-lm")]
+        texts = _encoded(examples.texts, tokenizer)
+        if is_lm:
+            texts = [_ended(ids, tokenizer.eos_token_id) for ids in texts]
+        tokens, self.count = _fitted(examples.texts, texts, tokenizer, max_length, packing, is_lm=is_lm)
+        kept = [i for i, ids in enumerate(tokens) if len(ids) > is_lm]
         self.skipped = len(tokens) - len(kept)
-        self._examples = examples.take(np.array(kept, dtype=np.int64))
+        self._labels = None if examples.labels is None else examples.labels[kept]
         self._tokens = [tokens[i] for i in kept]
         self._pad_id: int = tokenizer.pad_token_id
         self._max_length = max_length
@@ -160,7 +188,7 @@ class Texts:
         for row, ids in enumerate(rows):
             ids_BT[row, : len(ids)] = torch.from_numpy(ids)
             mask_BT[row, : len(ids)] = 1
-        classes = self._examples.labels
+        classes = self._labels
         return Batch(
             ids_B=torch.tensor(indices, dtype=torch.int64),
             inputs={"input_ids": ids_BT, "attention_mask": mask_BT},
@@ -170,14 +198,58 @@ class Texts:
         )
 
 
-def _tokenised(texts: tuple[str, ...], tokenizer: "PreTrainedTokenizerBase", max_length: int) -> list[Ints]:
+def _encoded(
+    texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_length: int | None = None
+) -> list[Ints]:
     if not texts:
         return []
     encoded = tokenizer(
         list(texts),
-        truncation=True,
+        truncation=max_length is not None,
         max_length=max_length,
         return_attention_mask=False,
         return_token_type_ids=False,
+        verbose=False,  # about texts longer than the model's positions, which are cut below
     )
     return [np.array(ids, dtype=np.int64) for ids in encoded["input_ids"]]
+
+
+def _ended(ids: Ints, end: int | None) -> Ints:
+    """A text's tokens with the end token, unless that is there."""
+    return ids if end is None or (len(ids) and ids[-1] == end) else np.append(ids, end)
+
+
+def _fitted(
+    texts: Sequence[str],
+    tokens: list[Ints],
+    tokenizer: "PreTrainedTokenizerBase",
+    max_length: int,
+    packing: str,
+    *,
+    is_lm: bool,
+) -> tuple[list[Ints], TokenCount]:
+    """Samples of at most `max_length` tokens, and what of the texts is not in them."""
+    total = sum(map(len, tokens))
+    if packing == "pack":
+        tokens = _cut(np.concatenate([np.empty(0, dtype=np.int64), *tokens]), max_length)
+    elif packing == "chunk":
+        tokens = [piece for ids in tokens for piece in _cut(ids, max_length)]
+    long = [i for i, ids in enumerate(tokens) if len(ids) > max_length]
+    if is_lm:
+        shortened = [tokens[i][:max_length] for i in long]
+    else:  # by the tokenizer, which leaves the special token at the end where a classifier may look for it
+        shortened = _encoded([texts[i] for i in long], tokenizer, max_length)
+    for i, ids in zip(long, shortened, strict=True):
+        tokens[i] = ids
+    count = TokenCount(
+        texts=len(texts),
+        tokens=total,
+        truncated_texts=len(long),
+        truncated_tokens=total - sum(map(len, tokens)),
+    )
+    return tokens, count
+
+
+def _cut(ids: Ints, max_length: int) -> list[Ints]:
+    """Pieces of this length; the last may be shorter."""
+    return [ids[start : start + max_length] for start in range(0, len(ids), max_length)]

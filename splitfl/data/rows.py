@@ -1,25 +1,32 @@
-"""The rows of one local file: TSV, CSV, JSON lines, JSON, or plain text.
+"""The rows of one local file, and what each of its columns is.
 
-A column is found by its name (text or sentence, label, group). A TSV or CSV file
-without such a first row is read as text and label, or as text alone where no label is
-wanted. Blank lines are not rows. TSV knows no quotes, CSV is RFC 4180.
+A column is found by its name (see columns.py). A TSV or CSV file without a first row of names
+is read as text and label, or as text alone where no label is wanted.
 """
 
-import csv
-import io
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from splitfl.config import TaskConfig
+from splitfl.data.columns import Columns, find_columns, is_header
+from splitfl.data.file_formats import (
+    BadRow,
+    Item,
+    Line,
+    decoded,
+    delimited,
+    json_lines,
+    json_list,
+    lines_of,
+    tabbed,
+)
 from splitfl.errors import DataError
 
 log = logging.getLogger(__name__)
 
-TEXT_COLUMNS = ("text", "sentence")
-LABEL_COLUMN = "label"
-GROUP_COLUMN = "group"
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".txt")
 
 
@@ -33,12 +40,17 @@ class Row:
     group: str
 
 
-@dataclass(frozen=True)
-class BadRow:
-    """A row is malformed: where, and in what."""
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The rows of one file or one split, what to call it, and how its columns were read.
 
-    place: str
-    reason: str
+    `classes` are the names that the data set itself gives its classes, in their order.
+    """
+
+    source: str
+    rows: list[Row]
+    columns: str
+    classes: tuple[str, ...] = ()
 
 
 class Tally:
@@ -71,149 +83,133 @@ class Tally:
         return kept
 
 
-def read_rows(path: Path, *, labelled: bool, tally: Tally) -> list[Row]:
+def read_rows(path: Path, config: TaskConfig, *, labelled: bool, tally: Tally) -> Part:
     """The rows of a file, malformed ones refused or counted by `tally`.
 
-    Raises DataError for a file that is missing, of an unknown kind, not UTF-8, without
-    the columns needed, or without rows.
+    Raises DataError for a file that is missing, of an unknown kind, not UTF-8, with columns
+    that are not read, without those needed, or without rows.
     """
-    kind = path.suffix.lower()
+    kind, source = path.suffix.lower(), str(path)
     if kind not in SUFFIXES:
         raise DataError(f"{path} is of an unknown kind; data files end in {', '.join(SUFFIXES)}")
     if kind == ".txt" and labelled:
         raise DataError(f"{path} is plain text and has no labels; give .tsv, .csv, .jsonl or .json")
-    items = _items(path, kind, _decoded(path), labelled)
-    return tally.good(
-        str(path), (item if isinstance(item, BadRow) else checked(*item, labelled) for item in items)
-    )
-
-
-def checked(place: str, item: object, labelled: bool) -> Row | BadRow:
-    """The row in an object of named columns; a label or a group may be a whole number too."""
-    if not isinstance(item, Mapping):
-        return BadRow(place, f"must be a JSON object, got {type(item).__name__}")
-    cells = {}
-    for name in (*TEXT_COLUMNS, LABEL_COLUMN, GROUP_COLUMN):
-        value = item.get(name, "")
-        if isinstance(value, int) and name not in TEXT_COLUMNS:
-            value = str(value).lower()
-        if not isinstance(value, str):
-            return BadRow(place, f"{name} must be a string, got {value!r}")
-        cells[name] = value.strip()
-    text = next((cells[name] for name in TEXT_COLUMNS if cells[name]), "")
-    if not text:
-        return BadRow(place, "the text is missing or empty")
-    if labelled and not cells[LABEL_COLUMN]:
-        return BadRow(place, "the label is missing or empty")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        return BadRow(place, "the text holds half a surrogate pair, which is no character")
-    return Row(place=place, text=text, label=cells[LABEL_COLUMN] * labelled, group=cells[GROUP_COLUMN])
-
-
-Item = tuple[str, object] | BadRow
-Line = tuple[str, list[str]] | BadRow
-
-
-def _decoded(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}: not UTF-8 text; convert the file") from None
-
-
-def _items(path: Path, kind: str, text: str, labelled: bool) -> Iterator[Item]:
-    """Where each row stands and what is there, or what is wrong with it."""
+    text = decoded(path)
     if kind == ".txt":
-        return ((place, {"text": line}) for place, line in _lines(text))
-    if kind == ".jsonl":
-        return (_parsed(place, line) for place, line in _lines(text))
-    if kind == ".json":
-        return _listed(path, text)
-    return _table(path, _delimited(text) if kind == ".csv" else _tabbed(text), labelled)
+        rows = (Row(place=at, text=line.strip(), label="", group="") for at, line in lines_of(text))
+        return Part(source=source, rows=tally.good(source, rows), columns="a text on each line")
+    if kind in (".jsonl", ".json"):
+        items = json_list(path, text) if kind == ".json" else json_lines(text)
+        return read_items(source, items, config, labelled=labelled, tally=tally)
+    lines = delimited(text) if kind == ".csv" else tabbed(text)
+    return _read_table(source, lines, config, labelled=labelled, tally=tally)
 
 
-def _lines(text: str) -> Iterator[tuple[str, str]]:
-    """Lines that are not blank; only line feeds end one, unlike str.splitlines."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield f"line {number}", line.rstrip("\r")
+def read_items(
+    source: str, items: Iterable[Item], config: TaskConfig, *, labelled: bool, tally: Tally
+) -> Part:
+    """The rows in objects with named values, which need not all have the same names."""
+    found: dict[tuple[str, ...], Columns] = {}
+
+    def row(item: Item) -> Row | BadRow:
+        if isinstance(item, BadRow):
+            return item
+        place, values = item
+        if not isinstance(values, Mapping):
+            return BadRow(place, f"must be a JSON object, got {type(values).__name__}")
+        names = tuple(map(str, values))
+        if names not in found:
+            where = f"{source}, {place}"
+            found[names] = find_columns(where, names, config, labelled=labelled, is_table=False)
+        return _checked(place, values, found[names], labelled)
+
+    rows = tally.good(source, map(row, items))
+    return Part(source=source, rows=rows, columns=" or ".join(dict.fromkeys(map(str, found.values()))))
 
 
-def _parsed(place: str, line: str) -> Item:
-    try:
-        return place, json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return BadRow(place, f"not JSON: {error}")
+def _read_table(source: str, lines: list[Line], config: TaskConfig, *, labelled: bool, tally: Tally) -> Part:
+    """Rows of cells, named by the first row if that is a header and by number if not."""
+    at, first = next(((n, line) for n, line in enumerate(lines) if not isinstance(line, BadRow)), (0, None))
+    if first is None:
+        tally.good(source, (line for line in lines if isinstance(line, BadRow)))
+        raise AssertionError("a file without a single good line is refused")
+    place, cells = first
+    has_header = is_header(cells, config)
+    names = [cell.strip() for cell in cells] if has_header else [str(n) for n in range(1, len(cells) + 1)]
+    if not has_header:
+        config = _by_position(source, place, names, config, labelled)
+    columns = find_columns(source, names, config, labelled=labelled)
 
-
-def _listed(path: Path, text: str) -> Iterator[Item]:
-    try:
-        items = json.loads(text) if text.strip() else []
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
-    if not isinstance(items, list):
-        raise DataError(f"{path} must be a JSON list of objects, got {type(items).__name__}")
-    return ((f"item {number}", item) for number, item in enumerate(items, start=1))
-
-
-def _tabbed(text: str) -> Iterator[Line]:
-    return ((place, line.split("\t")) for place, line in _lines(text))
-
-
-def _delimited(text: str) -> Iterator[Line]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        place = f"line {reader.line_num + 1}"
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield BadRow(place, f"not CSV: {error}")
-            continue
-        if any(cell.strip() for cell in cells):
-            yield place, cells
-
-
-def _table(path: Path, lines: Iterator[Line], labelled: bool) -> Iterator[Item]:
-    """Rows of cells, named by the first row if that is a header and by position if not."""
-    names: list[str] = []
-    for line in lines:
+    def row(line: Line) -> Row | BadRow:
         if isinstance(line, BadRow):
-            yield line
-            continue
+            return line
         place, cells = line
-        if not names:
-            names = [cell.strip().lower() for cell in cells]
-            if _is_header(path, names, labelled):
-                continue
-            names = _by_position(path, place, len(cells), labelled)
-        if len(cells) == len(names):
-            yield place, dict(zip(names, cells, strict=True))
-        else:
-            yield BadRow(place, f"has {len(cells)} columns instead of {len(names)}: {', '.join(names)}")
+        if len(cells) != len(names):
+            listed = f": {', '.join(names)}" if has_header else ""
+            return BadRow(place, f"has {len(cells)} columns instead of {len(names)}{listed}")
+        return _checked(place, dict(zip(names, cells, strict=True)), columns, labelled)
+
+    rows = tally.good(source, map(row, lines[:at] + lines[at + has_header :]))
+    if not has_header and config.header == "auto":
+        _refuse_unknown_header(source, rows, labelled)
+    return Part(source=source, rows=rows, columns=str(columns) + ("" if has_header else " (no header)"))
 
 
-def _is_header(path: Path, names: list[str], labelled: bool) -> bool:
-    """Whether these name a column that we know. Raises DataError if another one is missing."""
-    if LABEL_COLUMN not in names and not any(name in names for name in TEXT_COLUMNS):
-        return False
-    for needed in [TEXT_COLUMNS, (LABEL_COLUMN,)] if labelled else [TEXT_COLUMNS]:
-        if not any(name in names for name in needed):
-            raise DataError(f"{path} has no column {' or '.join(needed)}; it has {', '.join(names)}")
-    return True
-
-
-def _by_position(path: Path, place: str, columns: int, labelled: bool) -> list[str]:
-    names = ["text", LABEL_COLUMN] if labelled else ["text"]
-    if columns != len(names):
+def _by_position(
+    source: str, place: str, names: Sequence[str], config: TaskConfig, labelled: bool
+) -> TaskConfig:
+    """The settings with the columns of a table without a header: text, then label, unless they say else."""
+    wanted = {"text_column": "1", "label_column": "2"} if labelled else {"text_column": "1"}
+    given = {name: getattr(config, name) for name in ("text_column", "label_column", "group_column")}
+    if named := [value for value in given.values() if value and not value.isdecimal()]:
+        raise DataError(f"{source} has no column {named[0]!r}: its first row names no column")
+    if not any(given.values()) and len(names) != len(wanted):
         raise DataError(
-            f"{path}, {place}: {columns} column{'s' * (columns != 1)} and no header; name the columns "
-            f"({' or '.join(TEXT_COLUMNS)}, {LABEL_COLUMN}) or give {' and '.join(names)} alone"
+            f"{source}, {place}: {len(names)} column{'s' * (len(names) != 1)} and no header. Name the "
+            f"columns in a first row (text{', label' * labelled}), or say in task.text_column"
+            f"{' and task.label_column' * labelled} which they are, counted from 1"
         )
-    return names
+    text, label, group = (given[name] or wanted.get(name, "") for name in given)
+    return replace(config, text_column=text, label_column=label, group_column=group)
+
+
+def _refuse_unknown_header(source: str, rows: Sequence[Row], labelled: bool) -> None:
+    """DataError where the first row looks like names of columns: a word or two, and a label like no other."""
+    first, others = rows[0], rows[1:]
+    if len(first.text.split()) > 2 or not others:
+        return
+    if labelled:
+        counts = Counter(row.label for row in others)
+        looks_like_names = first.label not in counts and min(counts.values()) > 1
+    else:
+        looks_like_names = all(len(row.text.split()) > 2 for row in others)
+    if looks_like_names:
+        names = f"{first.text!r}" + f" and {first.label!r}" * labelled
+        setting = (
+            f"task.text_column = {first.text!r}" + f" and task.label_column = {first.label!r}" * labelled
+        )
+        raise DataError(
+            f"{source}, {first.place}: {names} look like names of columns. If they are, set {setting}; "
+            "if they are a sample, set task.header = 'none'"
+        )
+
+
+def _checked(place: str, item: Mapping[str, object], columns: Columns, labelled: bool) -> Row | BadRow:
+    """The row in these values; a label or a group may be a whole number too."""
+    cells = {}
+    for role in ("text", "label", "group"):
+        value = item.get(getattr(columns, role), "")
+        if isinstance(value, int) and role != "text":
+            value = str(value).lower()
+        if role == "label" and isinstance(value, list | tuple):
+            return BadRow(place, f"the label is a list, {value!r:.60}: a text has one label here")
+        if not isinstance(value, str):
+            return BadRow(place, f"the {role} must be a string, got {value!r:.60}")
+        cells[role] = value.strip()
+    if not cells["text"]:
+        return BadRow(place, "the text is missing or empty")
+    if labelled and not cells["label"]:
+        return BadRow(place, "the label is missing or empty")
+    if any("\ud800" <= character <= "\udfff" for character in "".join(cells.values())):
+        return BadRow(place, "it holds half a surrogate pair, which is no character")
+    return Row(place=place, text=cells["text"], label=cells["label"], group=cells["group"])

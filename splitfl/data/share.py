@@ -38,7 +38,8 @@ def _natural(examples: Examples | Pictures, clients: int) -> list[Ints]:
     if len(names) < clients:
         raise ConfigError(
             f"federation.partition 'natural' gives whole groups to clients and these data have {len(names)} "
-            f"for {clients} clients; take fewer clients, or partition iid or dirichlet"
+            f"for {clients} clients; name the column of groups in task.group_column (usually 'group'), take "
+            "fewer clients, or partition iid or dirichlet"
         )
     owner = np.empty(len(names), dtype=np.int64)
     held = np.zeros(clients, dtype=np.int64)

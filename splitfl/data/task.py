@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from splitfl.config import TaskConfig, one_of
 from splitfl.data import stdlib
+from splitfl.data.classes import CheckpointClasses, numbered_by_checkpoint
 from splitfl.data.corpus import Corpus
 from splitfl.data.e2e import load_e2e
 from splitfl.data.examples import Examples, split_held_out
-from splitfl.data.files import load_files
-from splitfl.data.hub import load_hub
+from splitfl.data.files import load_evaluation_file, load_files
+from splitfl.data.hub import load_evaluation_split, load_hub
 from splitfl.data.pictures import FILE, Pictures, load_pictures
 from splitfl.data.rows import SUFFIXES
 from splitfl.errors import ConfigError, DataError
@@ -25,46 +26,102 @@ IMAGES = "image-classification"
 class Task:
     """A corpus and what to do with it.
 
-    `kind` is the model's head: sequence-classification, causal-lm or image-classification. `source` says
-    where the data came from, `citation` is BibTeX or "".
+    `kind` is the model's head: sequence-classification, causal-lm or image-classification. `packing` is
+    pack, chunk or truncate. `source` says where the data came from, `citation` is BibTeX or "".
     """
 
     name: str
     kind: str
-    label_names: tuple[str, ...]
-    train: Examples | Pictures
-    held_out: Examples | Pictures
-    skipped_rows: int
+    corpus: Corpus
+    packing: str
     source: str
     citation: str
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The classes' names by number; none for a language model."""
+        return self.corpus.label_names
+
+    @property
+    def train(self) -> Examples | Pictures:
+        """What is learnt from."""
+        return self.corpus.train
+
+    @property
+    def held_out(self) -> Examples | Pictures:
+        """What is measured on."""
+        return self.corpus.held_out
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEntry:
-    """A row of the table: what it is, in one line, and where its corpus and its fame come from."""
+    """A row of the table: what it is, in one line, and where its corpus and its fame come from.
+
+    `evaluation` finds data of one's own to measure on, all of them, where that is another corpus.
+    """
 
     about: str
     kind: str
     corpus: Callable[[TaskConfig], Corpus]
+    evaluation: Callable[[TaskConfig], Corpus] | None = None
+    packing: str = "truncate"
     citation: str = ""
 
 
-def load_task(config: TaskConfig) -> Task:
+def load_task(config: TaskConfig, checkpoint: CheckpointClasses | None = None) -> Task:
     """The task that the settings name, cut down to `limit` and `eval_limit` samples.
 
-    Raises ConfigError for an unknown name or data where none belong, DataError for data
-    that are missing or malformed.
+    Classes are numbered as `checkpoint` does where it names them and the settings do not. Raises
+    ConfigError for an unknown name or data where none belong, DataError for data that are missing or
+    malformed.
     """
+    entry = _entry(config)
+    corpus = entry.corpus(config)
+    if checkpoint is not None and corpus.label_names and not config.labels:
+        numbering = numbered_by_checkpoint(corpus.label_names, checkpoint)
+        corpus = corpus if numbering is None else corpus.renumbered(numbering)
+    corpus = replace(
+        corpus,
+        train=corpus.train.first(config.limit),
+        held_out=corpus.held_out.first(config.eval_limit),
+    )
+    return _task(config, entry, corpus)
+
+
+def load_evaluation(config: TaskConfig) -> Task:
+    """The task with nothing but what to measure on: all of the data that the settings name.
+
+    Raises as `load_task` does, and DataError for classes that `config.labels` does not name.
+    """
+    entry = _entry(config)
+    if entry.kind == CLASSIFICATION and not config.labels:
+        raise ConfigError("task.labels must name the classes of the run that is to be measured")
+    corpus = (entry.evaluation or entry.corpus)(config)
+    return _task(config, entry, corpus)
+
+
+def kind_of(config: TaskConfig) -> str:
+    """The model's head for this task; ConfigError for an unknown one."""
+    return _entry(config).kind
+
+
+def _entry(config: TaskConfig) -> TaskEntry:
     one_of("task.name", config.name, TASKS)
     entry = TASKS[config.name]
-    corpus = entry.corpus(config)
+    if entry.kind != LANGUAGE_MODEL and config.packing not in ("auto", "truncate"):
+        raise ConfigError(
+            f"task.packing must be 'auto' or 'truncate' for task {config.name!r}, whose samples have a class "
+            f"each, got {config.packing!r}"
+        )
+    return entry
+
+
+def _task(config: TaskConfig, entry: TaskEntry, corpus: Corpus) -> Task:
     return Task(
         name=config.name,
         kind=entry.kind,
-        label_names=corpus.label_names,
-        train=corpus.train.first(config.limit),
-        held_out=corpus.held_out.first(config.eval_limit),
-        skipped_rows=corpus.skipped_rows,
+        corpus=corpus,
+        packing=entry.packing if config.packing == "auto" else config.packing,
         source=config.data or "the standard library of this Python",
         citation=entry.citation,
     )
@@ -84,12 +141,32 @@ def _embedded(config: TaskConfig, load: Callable[[], Examples], label_names: tup
             f"task.data must be empty for task {config.name!r}, got {config.data!r}; "
             "for data of your own take task classification or lm"
         )
+    _check_own_labels(config, label_names)
     train, held_out = split_held_out(load())
-    return Corpus(train=train, held_out=held_out, label_names=label_names, skipped_rows=0)
+    return Corpus(train=train, held_out=held_out, label_names=label_names)
+
+
+def _check_own_labels(config: TaskConfig, label_names: tuple[str, ...]) -> None:
+    if config.labels and config.labels != label_names:
+        raise ConfigError(
+            f"task.labels of task {config.name!r} are its own, {list(label_names)}, got {list(config.labels)}"
+        )
 
 
 def _labelled(config: TaskConfig) -> Corpus:
     return _given(config, labelled=True)
+
+
+def _labelled_evaluation(config: TaskConfig) -> Corpus:
+    return _given(config, labelled=True, is_evaluation=True)
+
+
+def _unlabelled(config: TaskConfig) -> Corpus:
+    return _given(config, labelled=False)
+
+
+def _unlabelled_evaluation(config: TaskConfig) -> Corpus:
+    return _given(config, labelled=False, is_evaluation=True)
 
 
 def _mnist(config: TaskConfig) -> Corpus:
@@ -97,7 +174,8 @@ def _mnist(config: TaskConfig) -> Corpus:
         raise DataError(f"task {config.name!r} needs data: a folder with {FILE}; give it with --data")
     train, held_out = load_pictures(Path(config.data).expanduser())
     names = tuple(str(label) for label in range(int(train.labels.max()) + 1))
-    return Corpus(train=train, held_out=held_out, label_names=names, skipped_rows=0)
+    _check_own_labels(config, names)
+    return Corpus(train=train, held_out=held_out, label_names=names)
 
 
 def _e2e(config: TaskConfig) -> Corpus:
@@ -106,24 +184,23 @@ def _e2e(config: TaskConfig) -> Corpus:
     return load_e2e(Path(config.data).expanduser(), config.bad_rows)
 
 
-def _unlabelled(config: TaskConfig) -> Corpus:
-    return _given(config, labelled=False)
-
-
-def _given(config: TaskConfig, *, labelled: bool) -> Corpus:
+def _given(config: TaskConfig, *, labelled: bool, is_evaluation: bool = False) -> Corpus:
     """The corpus at a path, or by a name of the hub: `hf:NAME`, or NAME where no such file is."""
     if not config.data:
         raise DataError(
             f"task {config.name!r} needs data: a file, a folder with train and dev files "
             f"({', '.join(SUFFIXES)}), or hf:NAME; give it with --data or as task.data"
         )
+    by_path, by_name = (
+        (load_evaluation_file, load_evaluation_split) if is_evaluation else (load_files, load_hub)
+    )
     path = Path(config.data).expanduser()
     if config.data.startswith("hf:"):
-        return load_hub(config.data.removeprefix("hf:"), labelled=labelled, bad_rows=config.bad_rows)
+        return by_name(config.data.removeprefix("hf:"), config, labelled=labelled)
     if path.exists():
-        return load_files(path, labelled=labelled, bad_rows=config.bad_rows)
+        return by_path(path, config, labelled=labelled)
     if re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*){0,2}", config.data) and path.suffix.lower() not in SUFFIXES:
-        return load_hub(config.data, labelled=labelled, bad_rows=config.bad_rows)
+        return by_name(config.data, config, labelled=labelled)
     raise DataError(f"there is no file or folder {config.data}; give an existing one, or hf:NAME")
 
 
@@ -171,22 +248,27 @@ TASKS = {
         about="language modelling of the same docstrings (needs no data)",
         kind=LANGUAGE_MODEL,
         corpus=_docstrings,
+        packing="pack",
         citation=PYTHON,
     ),
     "classification": TaskEntry(
         about="texts with labels of your own: a file, a folder or hf:NAME in task.data",
         kind=CLASSIFICATION,
         corpus=_labelled,
+        evaluation=_labelled_evaluation,
     ),
     "lm": TaskEntry(
         about="language modelling of texts of your own: a file, a folder or hf:NAME in task.data",
         kind=LANGUAGE_MODEL,
         corpus=_unlabelled,
+        evaluation=_unlabelled_evaluation,
+        packing="pack",
     ),
     "sst2": TaskEntry(
         about="the sentiment of film reviews; a folder with train.tsv and dev.tsv in task.data",
         kind=CLASSIFICATION,
         corpus=_labelled,
+        evaluation=_labelled_evaluation,
         citation=SST,
     ),
     "e2e": TaskEntry(

@@ -1,21 +1,26 @@
 """From settings to the parts of a run: pieces with adapters, shares of the data, methods, links."""
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import PretrainedConfig
 
 from channel.link import Link
 from splitfl.config import DeviceConfig, RunConfig
 from splitfl.data.batch import Batch
+from splitfl.data.classes import CheckpointClasses
+from splitfl.data.description import Description, describe
 from splitfl.data.examples import Examples
 from splitfl.data.loader import Batches, Texts, tokenizer
 from splitfl.data.pictures import Pictures
 from splitfl.data.pixels import Format, Pixels
 from splitfl.data.share import share
-from splitfl.data.task import Task, load_task
+from splitfl.data.task import Task, kind_of, load_evaluation, load_task
 from splitfl.errors import ConfigError, DataError
 from splitfl.federation.aggregate import aggregator
 from splitfl.federation.selection import Selection
@@ -27,8 +32,8 @@ from splitfl.methods.whole_models import refuse_batch_norms, refuse_half_full
 from splitfl.node.links import check_link, own_link
 from splitfl.node.pieces import SitePieces
 from splitfl.partition.cut import Piece, ranges
-from splitfl.partition.families import count_blocks
-from splitfl.partition.load import read_config
+from splitfl.partition.families import CAUSAL_LM, count_blocks
+from splitfl.partition.load import read_config, stored_classes
 from splitfl.partition.source import resolve
 
 
@@ -36,25 +41,46 @@ from splitfl.partition.source import resolve
 class Site:
     """What every process of a run reads for itself: the model's folder, the task, its shares.
 
-    Making one checks everything that can be checked before anything is loaded or sent.
+    Making one checks everything that can be checked before anything is loaded or sent. Its settings
+    name the classes of the task. `weights` are checksums of the server's model, where they are known.
     """
 
     config: RunConfig
     task: Task
     shares: tuple[tuple[int, ...], ...]
     num_blocks: int
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: RunConfig) -> "Site":
         """Raises ConfigError, DataError or ModelMissing for whatever cannot be run."""
-        return cls._of(config, None)
+        return cls._of(config)
+
+    @classmethod
+    def of_client(
+        cls, config: RunConfig, client: int, *, owns_data: bool, weights: Mapping[str, str]
+    ) -> "Site":
+        """A client's own, on a machine of its own: all training samples are its own where it `owns_data`.
+
+        Raises as `of` does; ConfigError where its pieces are loaded, for other weights than these.
+        """
+        return replace(cls._of(config, owner=client if owns_data else None), weights=weights)
+
+    @classmethod
+    def of_evaluation(cls, config: RunConfig) -> "Site":
+        """All of the data in `task.data` to measure on, with the classes that the settings name."""
+        task = load_evaluation(config.task)
+        model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
+        return cls(config=config, task=task, shares=(), num_blocks=count_blocks(model))
 
     def with_settings(self, config: RunConfig) -> "Site":
         """The same task with other settings, checked as `of` does, and not read again."""
-        return self._of(config, self.task if config.task == self.config.task else None)
+        named = replace(config.task, labels=config.task.labels or self.config.task.labels)
+        is_same = named == self.config.task and config.model == self.config.model
+        return self._of(config, self.task if is_same else None)
 
     @classmethod
-    def _of(cls, config: RunConfig, task: Task | None) -> "Site":
+    def _of(cls, config: RunConfig, task: Task | None = None, owner: int | None = None) -> "Site":
         if config.auto.budget != "none" and not config.auto.chosen:
             raise ConfigError("auto.budget is to be decided before a run begins: see splitfl.node.auto")
         method(config.method.name)
@@ -63,8 +89,10 @@ class Site:
         device_of(config.server)
         check_link(config)
         Selection.of(config)
-        task = task or load_task(config.task)
-        model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
+        kind, folder = kind_of(config.task), resolve(config.model.name)
+        model = read_config(folder, kind, config.model.attention, pad_token_id=0)
+        task = task or load_task(config.task, _classes(folder, kind, config))
+        config = replace(config, task=replace(config.task, labels=task.label_names))
         num_blocks = count_blocks(model)
         check(config, task.kind, num_blocks)
         refuse_holes(config, task.kind)
@@ -76,19 +104,8 @@ class Site:
             raise ConfigError(
                 f"task.max_length must be at most the model's {longest}, got {config.task.max_length}"
             )
-        federation = config.federation
-        shares = share(
-            task.train,
-            federation.clients,
-            federation.partition,
-            federation.dirichlet_alpha,
-            config.train.seed,
-        )
-        for client, indices in enumerate(shares):
-            if not len(indices):
-                raise DataError(f"client {client} of {federation.clients} would own no data")
-        owned = tuple(tuple(int(index) for index in indices) for indices in shares)
-        return cls(config=config, task=task, shares=owned, num_blocks=num_blocks)
+        shares = _shares(config, task) if owner is None else _all_of(task, owner, config.federation.clients)
+        return cls(config=config, task=task, shares=shares, num_blocks=num_blocks)
 
     def total_steps(self) -> int | None:
         """Steps of the server in the whole run; None where only the clients know an epoch's length."""
@@ -123,13 +140,37 @@ class Site:
         """The held-out data."""
         return self._batches(self.task.held_out, -1).held_out(self.config.eval.batch_size)
 
+    def description(self) -> Description:
+        """What was understood of the data."""
+        samples = self.task.train if len(self.task.train) else self.task.held_out
+        tokens = None if isinstance(samples, Pictures) else self._texts(samples).count
+        return describe(self.task, tokens, self.config.task.max_length)
+
+    def data_digest(self, client: int | None = None) -> str:
+        """Of all samples, classes and shares, or of the training samples of one client."""
+        found = hashlib.blake2b(repr(self.task.label_names).encode(), digest_size=16)
+        train, held_out = self.task.train, self.task.held_out
+        if client is not None:
+            parts = [train.take(np.array(self.shares[client], dtype=np.int64))]
+        else:
+            parts = [train, held_out]
+            found.update(repr(self.shares).encode())
+        for part in parts:
+            found.update(part.keys.tobytes())
+            found.update(b"" if part.labels is None else part.labels.tobytes())
+        return found.hexdigest()
+
     def link(self) -> Link:
         """The emulated link that every client has to itself, where they do not share a cell."""
         return own_link(self.config)
 
     def _pieces(self, device: DeviceConfig) -> SitePieces:
         return SitePieces(
-            config=self.config, task=self.task, num_blocks=self.num_blocks, device=device_of(device)
+            config=self.config,
+            task=self.task,
+            num_blocks=self.num_blocks,
+            device=device_of(device),
+            weights=self.weights,
         )
 
     def _batches(self, samples: Examples | Pictures, client: int) -> Batches:
@@ -138,9 +179,47 @@ class Site:
         if isinstance(samples, Pictures):
             rows = Pixels(samples, _format(read_config(folder, self.task.kind, config.model.attention)))
         else:
-            length = config.task.max_length
-            rows = Texts(samples, tokenizer(folder), kind=self.task.kind, max_length=length)
+            rows = self._texts(samples)
         return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
+
+    def _texts(self, samples: Examples) -> Texts:
+        return Texts(
+            samples,
+            tokenizer(resolve(self.config.model.name)),
+            kind=self.task.kind,
+            max_length=self.config.task.max_length,
+            packing=self.task.packing,
+        )
+
+
+def _classes(folder: Path, kind: str, config: RunConfig) -> CheckpointClasses | None:
+    """The classes that the checkpoint names, where the task has some and the settings leave them open."""
+    if kind == CAUSAL_LM or config.task.labels:
+        return None
+    names, is_trained = stored_classes(folder, kind, config.model.attention)
+    return CheckpointClasses(names=names, is_trained=is_trained)
+
+
+def _shares(config: RunConfig, task: Task) -> tuple[tuple[int, ...], ...]:
+    """Every client's training samples."""
+    federation = config.federation
+    shares = share(
+        task.train,
+        federation.clients,
+        federation.partition,
+        federation.dirichlet_alpha,
+        config.train.seed,
+    )
+    for client, indices in enumerate(shares):
+        if not len(indices):
+            raise DataError(f"client {client} of {federation.clients} would own no data")
+    return tuple(tuple(int(index) for index in indices) for indices in shares)
+
+
+def _all_of(task: Task, owner: int, clients: int) -> tuple[tuple[int, ...], ...]:
+    """All training samples are this client's; what the others have is on other machines."""
+    everything = tuple(range(len(task.train)))
+    return tuple(everything if client == owner else () for client in range(clients))
 
 
 def _format(model: PretrainedConfig) -> Format:

@@ -18,6 +18,7 @@ from splitfl.wire import Envelope, Refusal, decode, encode
 log = logging.getLogger(__name__)
 
 _UP_TO: Final = "up to"
+_DATA: Final = "data"
 _TOLD: Final = "told"
 _AFTER: Final = "after "
 _MOST_DIGITS: Final = 10
@@ -48,11 +49,13 @@ class ClientNode:
         codec: CodecConfig = EXACT,
         *,
         tells_speed: bool = False,
+        data: str = "",
     ) -> None:
         """What it is after each round is kept on `shelf`, if there is one.
 
-        `codec` rounds what it sends, until a plan names another. Where it `tells_speed`, each round begins
-        with the FLOP/s at which it has worked in the one before.
+        `data` is a digest of its samples: ConfigError where the shelf's are of others. `codec` rounds what
+        it sends, until a plan names another. Where it `tells_speed`, each round begins with the FLOP/s at
+        which it has worked in the one before.
         """
         self.client = client
         self._tells_speed = tells_speed
@@ -60,6 +63,8 @@ class ClientNode:
         self.codec = codec
         self._method = method
         self._shelf = shelf
+        self._data = data
+        self._refuse_other_data()
         self._first = method.state()
         self._up_to = -1  # the last round that it has been through: what it keeps may be older than when
         self._round = 0
@@ -70,7 +75,14 @@ class ClientNode:
         """A client of a run of these settings."""
         config = site.config
         is_measured = config.auto.speed == "measured"
-        return cls(client, site.client_method(client), shelf, config.codec, tells_speed=is_measured)
+        return cls(
+            client,
+            site.client_method(client),
+            shelf,
+            config.codec,
+            tells_speed=is_measured,
+            data=site.data_digest(client),
+        )
 
     def go_to(self, round_index: int) -> None:
         """Becomes what it was when this round began, or at the last time before that it has kept.
@@ -86,7 +98,8 @@ class ClientNode:
     def keep(self, round_index: int) -> None:
         """Keeps what it is before this round."""
         if round_index and self._shelf is not None:
-            self._shelf.put(round_index - 1, self._method.state(), {_UP_TO: str(self._up_to)})
+            notes = {_UP_TO: str(self._up_to), _DATA: self._data}
+            self._shelf.put(round_index - 1, self._method.state(), notes)
 
     def begin(self, round_index: int) -> tuple[Callable[[Reply], Message | None], Message]:
         """Starts a round: what to resume it with a reply, and its first message."""
@@ -169,9 +182,18 @@ class ClientNode:
         """What it can go back to, for `kept_before`."""
         return {f"{_AFTER}{kept.round}": float(_up_to(kept)) for kept in self._readable()}
 
-    def _newest(self, before: int) -> Kept | None:
-        """The last it has kept that can be read, after a round before this one."""
+    def _newest(self, before: int | None = None) -> Kept | None:
+        """The last it has kept that can be read, after a round before this one if given."""
         return next(self._readable(before), None)
+
+    def _refuse_other_data(self) -> None:
+        kept = self._newest()
+        if kept is not None and kept.notes.get(_DATA) != self._data:
+            assert self._shelf is not None
+            raise ConfigError(
+                f"client {self.client}: the data changed since its state in {self._shelf.folder} was "
+                "written. Restore them, or start without this state"
+            )
 
     def _readable(self, before: int | None = None) -> Iterator[Kept]:
         """What it has kept and can be read, after a round before this one if given, the last first."""

@@ -1,14 +1,16 @@
 """The pieces of a run's model, loaded from the checkpoint one by one."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from splitfl.adapters import add_adapters, train_top
 from splitfl.config import RunConfig
 from splitfl.data.loader import tokenizer
 from splitfl.data.task import Task
+from splitfl.partition.checksums import checksums, refuse_other_weights
 from splitfl.partition.cut import Piece
 from splitfl.partition.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION
-from splitfl.partition.load import load_piece, read_config
+from splitfl.partition.load import load_piece, name_classes, read_config
 from splitfl.partition.source import resolve
 
 
@@ -16,7 +18,8 @@ from splitfl.partition.source import resolve
 class SitePieces:
     """What one side of a run may ask for; all of it with adapters, on that side's device.
 
-    Where it `is_hollow`, without the checkpoint's values.
+    Where it `is_hollow`, without the checkpoint's values. `weights` are the server's checksums, where a
+    process on another machine has a copy of the model of its own.
     """
 
     config: RunConfig
@@ -24,6 +27,7 @@ class SitePieces:
     num_blocks: int
     device: str
     is_hollow: bool = False
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     def head(self, cut: int | None = None, *, is_bare: bool = False) -> Piece:
         """What is below the cut, or another; without adapters where it `is_bare`."""
@@ -54,8 +58,8 @@ class SitePieces:
         return piece
 
     def whole(self) -> Piece:
-        """The model, not cut."""
-        return self._load(0, self.num_blocks)
+        """The model, not cut, with the checksums of its weights."""
+        return self._load(0, self.num_blocks, is_checked=True)
 
     @property
     def _tail(self) -> int:
@@ -67,7 +71,13 @@ class SitePieces:
         return FAMILIES[settings.model_type].hands_pictures
 
     def _load(
-        self, first: int, last: int, shortened_to: int | None = None, *, is_bare: bool = False
+        self,
+        first: int,
+        last: int,
+        shortened_to: int | None = None,
+        *,
+        is_bare: bool = False,
+        is_checked: bool = False,
     ) -> Piece:
         config = self.config
         folder = resolve(config.model.name)
@@ -86,6 +96,12 @@ class SitePieces:
             is_hollow=self.is_hollow,
             shortened_to=shortened_to,
         )
+        if self.task.label_names:
+            name_classes(piece.model.config, self.task.label_names)
+        if (self.weights or is_checked) and not self.is_hollow:
+            piece.checksums = checksums(piece)
+        if self.weights:
+            refuse_other_weights(piece.checksums, self.weights, str(folder))
         if is_bare:
             piece.requires_grad_(False)
         else:

@@ -14,7 +14,6 @@ from splitfl import checkpoint
 from splitfl.adapter_export import export_adapter
 from splitfl.adapters import held, install
 from splitfl.checkpoint import Kept, Shelf
-from splitfl.config import RunConfig
 from splitfl.errors import ConfigError
 from splitfl.experiment_file import as_dict
 from splitfl.ledger import Ledger
@@ -25,6 +24,7 @@ from splitfl.node.build import Site
 from splitfl.node.desk import RoundEnd
 from splitfl.node.evaluate import measure
 from splitfl.node.rehearsal import table_of
+from splitfl.partition.cut import Piece
 from splitfl.partition.source import hub_name, resolve
 from splitfl.state import part, under
 
@@ -52,9 +52,11 @@ class Run:
 
         Raises ConfigError for what another run has kept.
         """
-        if kept is not None and kept.notes.get("run") != _digest(site.config):
-            raise ConfigError("the checkpoint is of another run: its settings are not these")
         self._site = site
+        self._whole = site.whole()
+        self._origin = _origin(site, self._whole)
+        if kept is not None:
+            _refuse_other_origin(kept, self._origin)
         self._folder = folder
         self._screen = screen
         self._began_s = self._round_began_s = time.monotonic()
@@ -64,7 +66,6 @@ class Run:
         if kept is None:
             self.events.forget_after(0)
         self.server = site.server_method()
-        self._whole = site.whole()
         table = table_of(site.config)
         self.station = station_of(site, self.server, self.ledger, self.events, self, table=table)
         self._shelf = Shelf(folder / "checkpoint") if folder is not None else None
@@ -197,7 +198,7 @@ class Run:
             tensors = under("server", self.server.state()) | under("station", station)
             tensors |= under("ledger", self.ledger.state())
             notes = {
-                "run": _digest(self._site.config),
+                **self._origin,
                 "events_bytes": str(self.events.size_bytes),
                 "last": json.dumps(self._last),
             }
@@ -212,11 +213,33 @@ class Run:
         self.first_round = kept.round + 1
 
 
-def _digest(config: RunConfig) -> str:
-    """Of all settings but where and how messages travel, which decides no bit."""
-    settings = as_dict(config)
+def _origin(site: Site, whole: Piece) -> dict[str, str]:
+    """Digests of what decides a run's bits: its settings, its data and the weights that it starts from.
+
+    Where and how messages travel decides no bit.
+    """
+    settings = as_dict(site.config)
     del settings["transport"]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    tables = {"settings": settings, "weights": dict(whole.checksums)}
+    digests = {
+        name: hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+        for name, table in tables.items()
+    }
+    return digests | {"data": site.data_digest()}
+
+
+def _refuse_other_origin(kept: Kept, origin: Mapping[str, str]) -> None:
+    what = {
+        "settings": "the settings of the run",
+        "data": "its data, their classes or who holds which of them",
+        "weights": "the weights of the model that it started from",
+    }
+    for name, digest in origin.items():
+        if kept.notes.get(name) != digest:
+            raise ConfigError(
+                f"the checkpoint after round {kept.round + 1} cannot be continued: {what[name]} changed "
+                "since it was written. Restore them, or start a new run"
+            )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -59,7 +59,7 @@ class Piece(nn.Module):
 
     Takes the model over and cuts it in place. `fresh` names the parameters that no
     checkpoint held, `tied` those whose twin is in another piece, `linears` all linear
-    modules of the unsplit model. A piece stays in
+    modules of the unsplit model, `checksums` its weights where asked for. A piece stays in
     evaluation mode, without dropout, also while it is trained: a step that is sent again
     must give the same bits. Only the batch norms named in `norms` normalise by their batch
     where there is a graph (see statistics.py). One forward at a time: threads take a `replica` each.
@@ -79,6 +79,7 @@ class Piece(nn.Module):
         self.fresh: tuple[str, ...] = ()
         self.tied: tuple[str, ...] = ()
         self.norms: tuple[str, ...] = ()
+        self.checksums: Mapping[str, str] = {}
         self._inlet = Inlet()
         self._cut()
         self.eval()

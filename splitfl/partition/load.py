@@ -1,7 +1,7 @@
 """Loads one piece of a checkpoint: only the tensors that the piece owns ever come into memory."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,24 @@ def read_config(
         )
     assert isinstance(config, PretrainedConfig)
     return config
+
+
+def stored_classes(folder: Path, kind: str, attention: str = "sdpa") -> tuple[tuple[str, ...], bool]:
+    """The names of a checkpoint's classes by number, and whether it holds a classifier for them."""
+    config = read_config(folder, kind, attention, pad_token_id=0)
+    named: dict[int, str] = config.id2label  # type: ignore[assignment]  # from_pretrained made ints of its keys
+    names = tuple(str(named[number]) for number in sorted(named))
+    if getattr(config, "untrained", False):
+        return names, False
+    whole = build(config, kind, attention=attention)
+    stored = _names_in_model(whole, entries(folder))
+    return names, any(not _is_of_base(whole, name) for name, _ in whole.named_parameters() if name in stored)
+
+
+def name_classes(config: PretrainedConfig, names: Sequence[str]) -> None:
+    """Puts the names of classes into a model's configuration, for whoever loads it later."""
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: number for number, name in enumerate(names)}
 
 
 def _names_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, str]:

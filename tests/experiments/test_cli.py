@@ -108,14 +108,45 @@ def test_a_run_shows_a_table_to_a_person(
     lines = result.stderr.splitlines()
     assert lines[0].startswith("toy: sfl-v2, ")
     assert lines[0].endswith("classification, 2 clients, 1 rounds")
-    assert [line.split()[0] for line in lines[1:] if line.strip()] == ["round"]
+    assert lines[1].endswith(
+        "data.tsv: 120 rows, text from column 'text', label from column 'label', group from column 'group'"
+    )
+    assert [line.split(":")[0].strip() for line in lines[2:5]] == [
+        "106 samples to train on, 14 held out",
+        "2 classes, numbered by name",
+        "849 tokens in 106 texts",
+    ]
+    assert [line.split()[0] for line in lines[5:] if line.strip()] == ["round"]
 
 
 def test_eval_finds_what_the_run_measured_last(done: dict[str, Any]) -> None:
     result = splitfl("eval", done["folder"], "--json")
     assert result.exit_code == 0, result.stderr
     measured = json.loads(result.stdout)
-    assert measured == {name: done["final"][name] for name in ("eval_loss", "accuracy")}
+    assert measured == {name: done["final"][name] for name in ("eval_loss", "accuracy")} | {"samples": 14}
+
+
+def test_an_evaluation_file_is_measured_whole_with_the_classes_of_the_run(
+    done: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = toy.data(tmp_path / "all.tsv", rows=40).read_text().splitlines()
+    (tmp_path / "one.tsv").write_text("\n".join(row for row in rows if "\tair\t" not in row) + "\n")
+    measured = []
+    for name in ("all.tsv", "one.tsv"):
+        result = splitfl("eval", done["folder"], "--data", tmp_path / name, "--json")
+        assert result.exit_code == 0, result.stderr
+        measured.append(json.loads(result.stdout))
+        assert f"{measured[-1]['samples']} samples to measure" in result.stderr
+    both, one = measured
+    assert (both["samples"], one["samples"]) == (40, sum("\twire\t" in row for row in rows))
+    (tmp_path / "other.tsv").write_text("text\tlabel\nthe server\tair\na link\twater\n")
+    result = splitfl("eval", done["folder"], "--data", tmp_path / "other.tsv")
+    assert result.exit_code == 2
+    assert "line 3: label 'water' is none of this run's: air, wire" in result.stderr
+
+
+def test_a_run_writes_its_classes_into_its_settings(done: dict[str, Any]) -> None:
+    assert json.loads((Path(done["folder"]) / "config.json").read_text())["task"]["labels"] == ["air", "wire"]
 
 
 def test_the_settings_of_a_run_give_the_same_run_again(done: dict[str, Any], tmp_path: Path) -> None:

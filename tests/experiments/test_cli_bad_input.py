@@ -100,8 +100,9 @@ def test_a_client_without_anything_to_learn_from_is_refused(ask: Ask, place: Pat
     ]
     (tmp_path / "short.tsv").write_text("text\tgroup\n" + "\n".join(words) + "\n")
     toy.model(tmp_path / "gpt2", "gpt2", "causal-lm")
-    result = ask("task.name=lm", f"task.data={tmp_path / 'short.tsv'}", f"model.name={tmp_path / 'gpt2'}")
-    assert_refused(result, "client 1 holds no samples to learn from: all", tmp_path / "runs")
+    data, model = f"task.data={tmp_path / 'short.tsv'}", f"model.name={tmp_path / 'gpt2'}"
+    result = ask("task.name=lm", data, model, "task.packing=truncate")
+    assert_refused(result, "client 1 holds no samples: all", tmp_path / "runs")
 
 
 @pytest.mark.parametrize(

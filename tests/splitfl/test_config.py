@@ -62,7 +62,7 @@ def test_no_setting_may_be_anything_but_a_finite_number(name: str, value: str) -
 
 @pytest.mark.parametrize(("name", "hint"), leaves(), ids=lambda one: str(one))
 def test_a_value_of_another_type_is_refused_by_name(name: str, hint: Any) -> None:
-    wrong = "3" if hint in (str, tuple[str, ...]) else "'three'"
+    wrong = {str: "[3]", tuple[str, ...]: "3"}.get(hint, "'three'")
     with pytest.raises(ConfigError, match=rf"^{name} must be"):
         parse("", [f"{name}={wrong}"])
 
@@ -137,3 +137,8 @@ def test_a_list_of_numbers_is_one() -> None:
         parse("[adapter.head]\nranks = [2, 'x']")
     with pytest.raises(ConfigError, match=r"client_ranks must be a list of whole numbers, got 2.5"):
         parse("", ["federation.client_ranks=2.5"])
+
+
+def test_what_is_set_for_a_text_is_one_even_if_it_looks_like_a_number() -> None:
+    config = parse("", ["task.label_column=1", "task.text_column='2'", "task.max_length=32"])
+    assert (config.task.label_column, config.task.text_column, config.task.max_length) == ("1", "2", 32)

@@ -1,8 +1,10 @@
 import importlib.util
 import os
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -95,7 +97,49 @@ def test_the_end_token_is_learnt_where_it_ends_and_not_where_it_pads(byte_pair_f
     rows = Texts(some, encode, kind="causal-lm", max_length=16)
     ours = Batches(rows, batch_size=2, seed=0, client=0)
     labels = ours.batch(0).labels
-    assert (labels == encode.eos_token_id).sum() == 1
+    assert ((labels == encode.eos_token_id).sum(1) == 1).all()
+
+
+def _samples(rows: Texts) -> list[list[int]]:
+    """The tokens of every sample."""
+    batch = rows.collated(np.arange(len(rows)))
+    masks, ids = batch.inputs["attention_mask"], batch.inputs["input_ids"]
+    return [ids[row][masks[row] == 1].tolist() for row in range(len(rows))]
+
+
+@pytest.mark.parametrize("packing", ["pack", "chunk", "truncate"])
+def test_packing_and_chunking_read_every_token_and_truncating_says_what_it_drops(
+    byte_pair_folder: Path, packing: str
+) -> None:
+    some = gather(["the end", "t" * 30, "a b c"], None, ["", "", ""])
+    encode = tokenizer(byte_pair_folder)
+    rows = Texts(some, encode, kind="causal-lm", max_length=8, packing=packing)
+    whole = [[*encode(text)["input_ids"], encode.eos_token_id] for text in some.texts]
+    total = sum(map(len, whole))
+    assert (rows.count.texts, rows.count.tokens) == (3, total)
+    samples = _samples(rows)
+    assert all(len(ids) <= 8 for ids in samples)
+    if packing == "pack":
+        assert list(chain(*samples)) == list(chain(*whole))
+        assert all(len(ids) == 8 for ids in samples[:-1])
+    elif packing == "chunk":
+        assert list(chain(*samples)) == list(chain(*whole))
+        assert len(samples) == sum(-(-len(ids) // 8) for ids in whole)
+    else:
+        assert samples == [ids[:8] for ids in whole]
+        assert (rows.count.truncated_texts, rows.count.truncated_tokens) == (1, 31 - 8)
+    if packing != "truncate":
+        assert (rows.count.truncated_texts, rows.count.truncated_tokens) == (0, 0)
+
+
+def test_a_truncated_text_of_a_classifier_keeps_the_tokenizer_s_last_token_and_is_counted(
+    word_folder: Path,
+) -> None:
+    encode = tokenizer(word_folder)
+    some = gather(["the " * 20, "a link"], [0, 1], ["", ""])
+    rows = Texts(some, encode, kind="sequence-classification", max_length=8)
+    assert sorted(map(len, _samples(rows))) == [2, 8]
+    assert (rows.count.tokens, rows.count.truncated_texts, rows.count.truncated_tokens) == (22, 1, 12)
 
 
 def test_texts_too_short_to_learn_from_are_counted(
@@ -103,15 +147,17 @@ def test_texts_too_short_to_learn_from_are_counted(
 ) -> None:
     ours = batches(gather(["the link", "client", "  "], None, [""] * 3))
     assert (ours.num_samples, ours.skipped) == (1, 2)
-    assert "client 0: 2 samples are too short to learn from" in caplog.text
+    assert "client 0: 2 texts are too short to learn from" in caplog.text
     assert batches(gather(["the link", "client", "  "], [0, 1, 1], [""] * 3)).skipped == 1
 
 
 def test_an_empty_client_is_refused_by_name(batches: Callable[..., Batches]) -> None:
-    with pytest.raises(DataError, match=r"^client 3 holds no samples to learn from$"):
+    with pytest.raises(DataError, match=r"^client 3 holds no samples$"):
         batches(gather([], [], []), client=3)
-    with pytest.raises(DataError, match=r"client 3 holds no samples to learn from: all 2 are too short"):
+    with pytest.raises(DataError, match=r"client 3 holds no samples: all 2 texts are too short"):
         batches(gather(["client", "server"], None, ["", ""]), client=3)
+    with pytest.raises(DataError, match=r"the held-out part holds no samples: all 2 texts are too short"):
+        batches(gather(["client", "server"], None, ["", ""]), client=-1)
 
 
 def test_held_out_batches_are_complete_fixed_and_go_from_short_to_long(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from splitfl.config import TaskConfig
 from splitfl.data.rows import Row, Tally, read_rows
 from splitfl.errors import DataError
 
@@ -11,7 +12,7 @@ Write = Callable[[str, str | bytes], Path]
 
 
 def _read(path: Path, *, labelled: bool = True) -> list[Row]:
-    return read_rows(path, labelled=labelled, tally=Tally("refuse"))
+    return read_rows(path, TaskConfig(), labelled=labelled, tally=Tally("refuse")).rows
 
 
 @pytest.mark.parametrize(
@@ -60,19 +61,19 @@ def test_a_group_column_says_who_owns_a_row(write: Write) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message", "kept"),
     [
-        ("a.tsv", "a\t1\nb\n", "line 2: has 1 columns instead of 2: text, label", 1),
-        ("a.tsv", "a\t1\nb\t0\tc\n", "line 2: has 3 columns instead of 2: text, label", 1),
+        ("a.tsv", "a\t1\nb\n", "line 2: has 1 columns instead of 2", 1),
+        ("a.tsv", "a\t1\nb\t0\tc\n", "line 2: has 3 columns instead of 2", 1),
         ("a.tsv", "text\tlabel\na\t1\n\n \t0\n", "line 4: the text is missing or empty", 1),
         ("a.tsv", "a\t1\nb\t\n", "line 2: the label is missing or empty", 1),
-        ("a.csv", 'a,1\n"b\nc",0,2\n', "line 2: has 3 columns instead of 2: text, label", 1),
+        ("a.csv", 'a,1\n"b\nc",0,2\n', "line 2: has 3 columns instead of 2", 1),
         ("a.csv", 'a,1\n"b" c,0\n', "line 2: not CSV: ',' expected after '\"'", 1),
         ("a.csv", 'a,1\n"b,0\n', "line 2: not CSV: unexpected end of data", 1),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text": ', "line 2: not JSON: Expecting value", 1),
         ("a.jsonl", "[1, 2]", "line 1: must be a JSON object, got list", 0),
-        ("a.jsonl", '{"text": 3, "label": 1}', "line 1: text must be a string, got 3", 0),
-        ("a.jsonl", '{"text": "a", "label": 1.5}', "line 1: label must be a string, got 1.5", 0),
+        ("a.jsonl", '{"text": 3, "label": 1}', "line 1: the text must be a string, got 3", 0),
+        ("a.jsonl", '{"text": "a", "label": 1.5}', "line 1: the label must be a string, got 1.5", 0),
         ("a.jsonl", '{"text": "a"}', "line 1: the label is missing or empty", 0),
-        ("a.jsonl", '{"text": "\\ud800", "label": 1}', "line 1: the text holds half a surrogate pair", 0),
+        ("a.jsonl", '{"text": "\\ud800", "label": 1}', "line 1: it holds half a surrogate pair", 0),
         ("a.json", '[{"text": "a", "label": 1}, 5]', "item 2: must be a JSON object, got int", 1),
     ],
 )
@@ -85,10 +86,12 @@ def test_a_malformed_row_is_refused_by_file_and_line_or_skipped_and_counted(
     assert str(refusal.value).endswith("(task.bad_rows = 'skip' leaves such rows out)")
     tally = Tally("skip")
     if kept:
-        assert [row.text for row in read_rows(path, labelled=True, tally=tally)] == ["a"] * kept
+        assert [row.text for row in read_rows(path, TaskConfig(), labelled=True, tally=tally).rows] == [
+            "a"
+        ] * kept
     else:
         with pytest.raises(DataError, match="holds no samples but 1 malformed rows"):
-            read_rows(path, labelled=True, tally=tally)
+            read_rows(path, TaskConfig(), labelled=True, tally=tally)
     assert tally.skipped == 1
 
 
@@ -99,9 +102,13 @@ def test_a_malformed_row_is_refused_by_file_and_line_or_skipped_and_counted(
         ("a.csv", "text,label\n", "{} holds no samples"),
         ("a.json", "", "{} holds no samples"),
         ("a.json", "[]", "{} holds no samples"),
-        ("a.tsv", "text\tid\na\t1\n", "{} has no column label; it has text, id"),
+        ("a.tsv", "text\tid\na\t1\n", "{} has no column label or labels; it has text, id"),
         ("a.tsv", "review\tlabel\na\t1\n", "{} has no column text or sentence; it has review, label"),
-        ("a.tsv", "a\nb\n", "{}, line 1: 1 column and no header; name the columns (text or sentence, label)"),
+        (
+            "a.tsv",
+            "a\nb\n",
+            "{}, line 1: 1 column and no header. Name the columns in a first row (text, label)",
+        ),
         ("a.json", '{"text": "a"}', "{} must be a JSON list of objects, got dict"),
         ("a.json", "[1,", "{} is not JSON: "),
         ("a.txt", "a line\n", "{} is plain text and has no labels; give .tsv, .csv, .jsonl or .json"),

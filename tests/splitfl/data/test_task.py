@@ -31,7 +31,9 @@ def _configured(name: str, write: Write) -> TaskConfig:
     if name not in NEEDS_DATA:
         return TaskConfig(name=name, limit=50, eval_limit=20)
     rows = "text\tlabel\n" + "".join(f"sentence {i}\t{i % 2}\n" for i in range(200))
-    return TaskConfig(name=name, data=str(write("a.tsv", rows)), limit=50, eval_limit=10)
+    ignored = ("label",) if name == "lm" else ()
+    data = str(write("a.tsv", rows))
+    return TaskConfig(name=name, data=data, ignore_columns=ignored, limit=50, eval_limit=10)
 
 
 @pytest.mark.parametrize(

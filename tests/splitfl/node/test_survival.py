@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from splitfl.checkpoint import Shelf
 from splitfl.config import SurvivalConfig
@@ -194,11 +195,59 @@ def test_a_damaged_checkpoint_costs_the_rounds_since_the_one_before(
     assert story(tmp_path / "broken") == story(tmp_path / "unbroken")
 
 
-def test_a_checkpoint_of_another_run_is_refused(place: Path, tmp_path: Path) -> None:
-    assert play(site_of(place), tmp_path / "run", 20) is None
-    other = site_of(place, train={"head_lr": 0.5})
-    with pytest.raises(ConfigError, match="the checkpoint is of another run"):
-        play(other, tmp_path / "run")
+@pytest.fixture
+def own(place: Path, tmp_path: Path) -> Path:
+    """A copy of the model and the data that a test may change."""
+    shutil.copytree(place / "model", tmp_path / "own" / "model")
+    shutil.copy(place / "data.tsv", tmp_path / "own")
+    return tmp_path / "own"
+
+
+def _other_data(own: Path) -> dict[str, Any]:
+    text = (own / "data.tsv").read_text()
+    (own / "data.tsv").write_text(text.replace("gradients that", "gradients which"))
+    return {}
+
+
+def _other_labels(own: Path) -> dict[str, Any]:
+    rows = (own / "data.tsv").read_text().splitlines()
+    (own / "data.tsv").write_text("\n".join(row.replace("\tair\t", "\tsea\t") for row in rows))
+    return {}
+
+
+def _other_weights(own: Path) -> dict[str, Any]:
+    weights = load_file(own / "model" / "model.safetensors")
+    name = next(name for name in weights if "layer.3.output.dense.weight" in name)
+    weights[name][0, 0] += 1
+    save_file(weights, own / "model" / "model.safetensors", metadata={"format": "pt"})
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda own: {"train": {"head_lr": 0.5}}, "the settings of the run changed since it was written"),
+        (_other_data, "the data changed since its state in .* was written"),
+        (_other_labels, "the settings of the run changed since|the data changed since"),
+        (_other_weights, "the weights of the model that it started from changed since it was written"),
+    ],
+    ids=["settings", "data", "labels", "weights"],
+)
+def test_a_run_is_not_continued_with_other_settings_data_classes_or_weights(
+    own: Path, tmp_path: Path, change: Callable[[Path], dict[str, Any]], message: str
+) -> None:
+    assert play(site_of(own), tmp_path / "run", 20) is None
+    tables = change(own)
+    with pytest.raises(ConfigError, match=message):
+        play(site_of(own, **tables), tmp_path / "run")
+
+
+def test_a_server_refuses_data_that_changed_on_no_client(own: Path, tmp_path: Path) -> None:
+    assert play(site_of(own), tmp_path / "run", 20) is None
+    _other_data(own)
+    kept = Shelf(tmp_path / "run" / "checkpoint").newest()
+    with pytest.raises(ConfigError, match="its data, their classes or who holds which of them changed since"):
+        Run(site_of(own), tmp_path / "run", Silent(), kept)
 
 
 class Wire:

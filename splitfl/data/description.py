@@ -1,0 +1,72 @@
+"""What was understood of the data, in a few lines for a person to check before a run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from splitfl.data.classes import near_twins
+from splitfl.data.examples import Examples
+from splitfl.data.loader import TokenCount
+from splitfl.data.pictures import Pictures
+from splitfl.data.task import Task
+
+_MOST_CLASSES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """Lines that state, and lines that warn."""
+
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def describe(task: Task, tokens: TokenCount | None, max_length: int) -> Description:
+    """The files, the samples, the classes with their counts, the tokens and what is cut off."""
+    corpus = task.corpus
+    samples = f"{len(task.train):,} samples to train on, {len(task.held_out):,} held out"
+    if not len(task.train):
+        samples = f"{len(task.held_out):,} samples to measure"
+    lines = [*corpus.sources, samples]
+    warnings = []
+    if corpus.skipped_rows:
+        warnings.append(f"{corpus.skipped_rows:,} malformed rows of {task.source} were skipped")
+    if corpus.label_names:
+        counts = _counts(task.train if len(task.train) else task.held_out, corpus.label_names)
+        lines.append(_classes(corpus.label_names, counts, corpus.numbered))
+        warnings += near_twins(corpus.label_names)
+        warnings += [
+            f"no training sample is of class {name!r}"
+            for name, count in zip(corpus.label_names, counts, strict=True)
+            if not count and len(task.train)
+        ]
+    if tokens is not None:
+        lines.append(f"{tokens.tokens:,} tokens in {tokens.texts:,} texts{_packed(task, max_length)}")
+        if tokens.truncated_texts:
+            share = tokens.truncated_tokens / tokens.tokens
+            warnings.append(
+                f"{tokens.truncated_texts:,} of {tokens.texts:,} texts are longer than task.max_length = "
+                f"{max_length}: {tokens.truncated_tokens:,} of {tokens.tokens:,} tokens ({share:.1%}) are "
+                "not read"
+            )
+    return Description(lines=tuple(lines), warnings=tuple(warnings))
+
+
+def _counts(samples: Examples | Pictures, names: Sequence[str]) -> list[int]:
+    assert samples.labels is not None
+    return [int(count) for count in np.bincount(samples.labels, minlength=len(names))]
+
+
+def _classes(names: Sequence[str], counts: Sequence[int], numbered: str) -> str:
+    named = zip(names, counts, strict=True)
+    shown = [f"{name if name.isprintable() else ascii(name)} ({count:,})" for name, count in named]
+    if len(shown) > _MOST_CLASSES:
+        shown = [*shown[:_MOST_CLASSES], "..."]
+    return f"{len(names)} classes{f', {numbered}' if numbered else ''}: {', '.join(shown)}"
+
+
+def _packed(task: Task, max_length: int) -> str:
+    if task.packing == "pack":
+        return f", one after another in samples of {max_length}"
+    return f", long ones cut into samples of {max_length}" if task.packing == "chunk" else ""

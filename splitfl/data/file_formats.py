@@ -1,0 +1,100 @@
+"""The formats of data files: TSV, CSV, JSON lines, JSON and plain text, into rows with their places.
+
+Blank lines are not rows. TSV knows no quotes, CSV is RFC 4180; lines end in LF, CR LF or,
+throughout a file, CR.
+"""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from splitfl.errors import DataError
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row is malformed: where, and in what."""
+
+    place: str
+    reason: str
+
+
+Item = tuple[str, object] | BadRow
+Line = tuple[str, list[str]] | BadRow
+
+
+def decoded(path: Path) -> str:
+    """The file's text; DataError where it cannot be read or is not UTF-8."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {line}: not UTF-8 text; convert the file") from None
+    return text if "\n" in text else text.replace("\r", "\n")
+
+
+def lines_of(text: str) -> Iterator[tuple[str, str]]:
+    """Lines that are not blank; only line feeds end one, unlike str.splitlines."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield f"line {number}", line.rstrip("\r")
+
+
+def json_lines(text: str) -> Iterator[Item]:
+    """The object on each line."""
+    return (_parsed(place, line) for place, line in lines_of(text))
+
+
+def _parsed(place: str, line: str) -> Item:
+    try:
+        return place, json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return BadRow(place, f"not JSON: {error}")
+
+
+def json_list(path: Path, text: str) -> Iterator[Item]:
+    """The objects in a JSON list; DataError where the file is none."""
+    try:
+        items = json.loads(text) if text.strip() else []
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+    if not isinstance(items, list):
+        raise DataError(f"{path} must be a JSON list of objects, got {type(items).__name__}")
+    return ((f"item {number}", item) for number, item in enumerate(items, start=1))
+
+
+def tabbed(text: str) -> list[Line]:
+    """The cells of each line between tabs."""
+    return [(place, line.split("\t")) for place, line in lines_of(text)]
+
+
+def delimited(text: str) -> list[Line]:
+    """The cells of each record of a CSV file."""
+    limit = csv.field_size_limit(sys.maxsize)  # the library's own limit, 131,072 characters, is the process's
+    try:
+        return list(_csv_lines(text))
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _csv_lines(text: str) -> Iterator[Line]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        place = f"line {reader.line_num + 1}"
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield BadRow(place, f"not CSV: {error}")
+            continue
+        if any(cell.strip() for cell in cells):
+            yield place, cells
