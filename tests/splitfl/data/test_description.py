@@ -50,7 +50,7 @@ def test_an_evaluation_says_how_many_samples_it_measures(write: Write) -> None:
 
 
 def test_packing_is_said(write: Write) -> None:
-    path = str(write("a.txt", "one text of some words\n" * 40))
+    path = str(write("a.txt", "".join(f"text {i} of some words\n" for i in range(40))))
     count = TokenCount(texts=36, tokens=200, truncated_texts=0, truncated_tokens=0)
     said = {
         packing: describe(load_task(TaskConfig(name="lm", data=path, packing=packing)), count, 16).lines[-1]
