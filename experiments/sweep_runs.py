@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def run_once(config: RunConfig, folder: Path) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     site = Site.of(config)
-    return running.run_here(site, lambda: runs.fill(folder, config), Silent())[1]
+    return running.run_here(site, lambda: runs.fill(folder, site.config), Silent())[1]
 
 
 def finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:
@@ -35,7 +36,11 @@ def finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     summary = read_table(path) if path.exists() else {}
     if summary.get("status") != "done":
         return None
-    if load(folder / "config.json") != config:
+    done = load(folder / "config.json")
+    labels = (
+        config.task.labels or done.task.labels
+    )  # which a run resolves, where its settings leave them open
+    if done != replace(config, task=replace(config.task, labels=labels)):
         raise ConfigError(f"{folder} holds a run of other settings: give another --out, or take it away")
     return summary
 
