@@ -43,7 +43,8 @@ class Ground:
     """Slow losses between the base station at the origin and its users: distance, sight and shadows.
 
     `sight` decides alike at near places who has line of sight; `shadow` holds a field each for LOS and NLOS,
-    with `shadow_db` their standard deviations; None means no shadowing. `gain_db` is of both antennas.
+    with `shadow_db` their standard deviations; None means no shadowing. `gain_db` is that of a base station's
+    antenna, in whatever direction; users and jammers have antennas of 0 dB.
     """
 
     losses: Losses
@@ -82,18 +83,26 @@ class Ground:
         gain: Array = db_to_ratio(np.asarray(self.gain_db - loss_db))
         return gain
 
-    def far_gain(self, from_U2: Array, to_S2: Array) -> Array:
-        """The mean gain (U, S) between users and what disturbs them: no sight, no shadow."""
+    def far_gain(self, from_U2: Array, to_S2: Array, *, has_base_antenna: bool = True) -> Array:
+        """The mean gain (U, S) between what disturbs and who hears it: no sight, no shadow.
+
+        With `has_base_antenna` one of the two ends is a base station, and its antenna counts.
+        """
         loss_db = self.losses.path_loss_db(distances_m(from_U2, to_S2), self.carrier_hz, False)
-        return db_to_ratio(np.asarray(self.gain_db - loss_db))
+        antenna_db = self.gain_db if has_base_antenna else 0.0
+        return db_to_ratio(np.asarray(antenna_db - loss_db))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Disturbance:
-    """Whatever radiates over the whole band as `source` says, all at once, at each of `place_S2`."""
+    """Whatever radiates over the whole band as `source` says, all at once, at each of `place_S2`.
+
+    `is_base` says whether it radiates through a base station's antenna, as neighbours do and jammers do not.
+    """
 
     place_S2: Array
     source: Interferer
+    is_base: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,9 +184,10 @@ class Air:
     def _far_gain(self, listeners: bytes) -> Array:
         """From every disturbance's places to those who hear it: (places, listeners)."""
         listener = np.frombuffer(listeners).reshape(-1, 2)
-        places = [one.place_S2 for one in self.disturbances]
-        return (
-            self.ground.far_gain(listener, np.concatenate(places)).T
-            if places
-            else np.empty((0, len(listener)))
-        )
+        gains = [
+            self.ground.far_gain(
+                listener, one.place_S2, has_base_antenna=self.receiver_is_base or one.is_base
+            ).T
+            for one in self.disturbances
+        ]
+        return np.concatenate([np.empty((0, len(listener))), *gains])

@@ -57,7 +57,11 @@ class PlaceTable:
 
 @dataclass(frozen=True, kw_only=True)
 class CarrierTable:
-    """[carrier]: the band, cut into groups of resource blocks of 12 subcarriers, and both ends."""
+    """[carrier]: the band, cut into groups of resource blocks of 12 subcarriers, and both ends.
+
+    `antenna_gain_db` is that of every base station, for sending and receiving and in whatever direction; the
+    antennas of users and of a jammer have 0 dB.
+    """
 
     frequency_hz: float = 3.5e9
     subcarrier_hz: float = 30e3

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from channel.building import cell_of
-from channel.scenario import FadingTable, LinkTable, PlaceTable, Scenario
+from channel.scenario import (
+    CarrierTable,
+    FadingTable,
+    JammerTable,
+    LinkTable,
+    NeighboursTable,
+    PlaceTable,
+    Scenario,
+)
 from channel.slots import SLOTS
 
 MADE = Scenario(place=PlaceTable(users=3), fading=FadingTable(waves=8))
@@ -38,3 +46,45 @@ def test_one_carrier_has_one_channel_and_two_have_two():
         both = airs(1.0, link=LinkTable(tdd=tdd))
         up, down = (both[way].fading.power(3) for way in ("up", "down"))
         assert np.array_equal(up, down) == are_alike
+
+
+def mean_sinr_db(way, antenna_gain_db, **tables):
+    carrier = CarrierTable(antenna_gain_db=antenna_gain_db, uplink_target_snr_db=100.0)
+    made = Scenario(place=HERE, carrier=carrier, fading=FadingTable(profile="none"), **tables)
+    return float(cell_of(made).airs[way].mean_sinr_db(0)[0])
+
+
+HERE = PlaceTable(
+    environment="log-distance",
+    loss_db=20.0,
+    exponent=3.0,
+    users=1,
+    positions_m=((50.0, 0.0),),
+    shadowing=False,
+)
+LOUD = JammerTable(kind="pulse", position_m=(100.0, 0.0), power_dbm=60.0, duty=1.0)
+NEAR = NeighboursTable(rings=1, spacing_m=200.0, load=1.0, handover=False)
+
+
+@pytest.mark.parametrize(
+    ("way", "tables", "rise_db"),
+    [
+        # A jammer has no base station's antenna, and a user none either: the signal alone is raised.
+        ("down", {"jammer": LOUD}, 8.0),
+        # The base station's antenna hears a jammer as it hears its users.
+        ("up", {"jammer": LOUD}, 0.0),
+        # Neighbours are base stations with the same antenna.
+        ("down", {"neighbours": NEAR}, 0.0),
+        # A rise is given over thermal noise, after the antenna.
+        ("up", {"neighbours": NeighboursTable(uplink_rise_db=40.0)}, 8.0),
+        ("down", {}, 8.0),
+    ],
+)
+def test_an_antennas_gain_raises_the_signal_and_what_comes_through_the_same_antenna(way, tables, rise_db):
+    rise = mean_sinr_db(way, 8.0, **tables) - mean_sinr_db(way, 0.0, **tables)
+    assert rise == pytest.approx(rise_db, abs=1e-3)
+
+
+def test_a_jammed_users_sinr_is_that_of_a_link_budget():
+    # 30 dBm + 8 dB - (20 + 30 log10 50) dB, against 60 dBm - (20 + 30 log10 50) dB from 50 m away.
+    assert mean_sinr_db("down", 8.0, jammer=LOUD) == pytest.approx(30.0 + 8.0 - 60.0, abs=1e-3)
