@@ -68,8 +68,8 @@ class RateRecording:
         return (
             f"{_counted(trace.time_s.size, 'row')} over {length_s:.4g} s, "
             f"median rate {np.median(trace.rate_bps) / 1e6:.4g} Mbit/s, "
-            f"median delay {np.median(trace.delay_s) * 1e3:.4g} ms, "
-            f"mean loss {np.mean(trace.loss_rate):.2%}; the last row's {trace.rate_bps[-1] / 1e6:.4g} Mbit/s stay"
+            f"median delay {np.median(trace.delay_s) * 1e3:.4g} ms, mean loss {trace.loss_rate.mean():.2%}; "
+            f"the last row's {trace.rate_bps[-1] / 1e6:.4g} Mbit/s stay"
             + (f"; columns not read: {', '.join(trace.ignored)}" if trace.ignored else "")
         )
 
