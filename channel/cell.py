@@ -21,6 +21,9 @@ from channel.queue import Demand
 from channel.rules import Rules
 from channel.values import Array, above
 
+_MOST_ROWS = 20_000_000
+"""Of a user and a bin of time: about 2 GB of traces, both directions together."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
@@ -67,9 +70,15 @@ class Cell:
     def simulate(self, duration_s: float, *, bin_s: float = 0.01) -> Result:
         """Runs from time 0 until `duration_s`, whole grants only, or until all transfers are done.
 
-        Raises BadParameter unless both times are above 0.
+        Raises BadParameter unless both times are above 0, and where the traces of all users are too long.
         """
         above("duration_s", duration_s, 0.0)
+        rows = self.users * duration_s / float(above("bin_s", bin_s, 0.0))
+        if rows > _MOST_ROWS:
+            raise BadParameter(
+                f"duration_s must be at most {_MOST_ROWS * bin_s / self.users:g} for the traces of "
+                f"{self.users} users, got {duration_s:g}"
+            )
         rules = self.rules
         grants = max(round(duration_s / rules.grant_s), 1)
         length_s = grants * rules.grant_s

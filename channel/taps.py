@@ -148,4 +148,5 @@ def read_npz(path: Path) -> NodeTaps:
 
 def write_npz(path: Path, taps: NodeTaps) -> None:
     """The same, written."""
-    np.savez_compressed(path, time_s=taps.time_s_T, delay_s=taps.delay_s_NNTL, gain=taps.gain_NNTL)
+    with path.open("wb") as file:  # numpy adds an ending to names, not to files
+        np.savez_compressed(file, time_s=taps.time_s_T, delay_s=taps.delay_s_NNTL, gain=taps.gain_NNTL)

@@ -145,7 +145,8 @@ def export(
 
     Raises BadParameter for what does not fit, and for a suffix that is neither .mat nor .npz.
     """
-    if out.suffix not in (".mat", ".npz"):
+    suffix = out.suffix.lower()
+    if suffix not in (".mat", ".npz"):
         raise BadParameter(f"a channel matrix must end in .mat or .npz, got {out.name!r}")
     made = scenarios.load(name)
     made = made if seed is None else replace(made, seed=seed)
@@ -153,7 +154,7 @@ def export(
         fewer = min(users, made.place.users)
         made = replace(made, place=replace(made.place, users=fewer))
     found = sounded(made, duration_s=duration_s, step_ms=step_ms)
-    if out.suffix == ".mat":
+    if suffix == ".mat":
         colosseum_file.write(out, found.matrix)
     else:
         taps.write_npz(out, found.matrix.taps)

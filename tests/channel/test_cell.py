@@ -125,6 +125,14 @@ def test_a_run_of_no_time_is_refused():
         run(SHORT, 0.0)
 
 
+def test_traces_that_no_memory_holds_are_refused_before_they_are_made():
+    made = replace(SHORT, place=PlaceTable(users=1000))
+    with pytest.raises(
+        BadParameter, match="duration_s must be at most 200 for the traces of 1000 users, got 5e"
+    ):
+        run(made, 50_000.0)
+
+
 FAR = PlaceTable(environment="constant", loss_db=118.0, users=8, shadowing=False)
 """So far that all of a user's power fills one group of the uplink."""
 

@@ -144,7 +144,7 @@ def test_what_is_exported_is_a_scenario(suffix: str, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (("simulate", "jamed"), "Error: unknown scenario 'jamed'; did you mean 'jammed'?"),
-        (("simulate", "ideal", "--duration", "-1"), "Error: duration_s must be above 0, got -1"),
+        (("simulate", "ideal", "--duration", "-1"), "Error: duration_s must lie in [1e-06, 86400] s, got -1"),
         (
             ("trace", "ideal", "t", "--user", "9", "--duration", "0.01"),
             "Error: user must lie in [0, 3], got 9",
