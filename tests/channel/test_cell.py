@@ -128,7 +128,7 @@ def test_a_run_of_no_time_is_refused():
 def test_traces_that_no_memory_holds_are_refused_before_they_are_made():
     made = replace(SHORT, place=PlaceTable(users=1000))
     with pytest.raises(
-        BadParameter, match="duration_s must be at most 200 for the traces of 1000 users, got 5e"
+        BadParameter, match="duration_s must be at most 200 for the traces of 1000 users, got 50000"
     ):
         run(made, 50_000.0)
 
