@@ -23,6 +23,11 @@ from channel.values import Array, Real
 class Losses(Protocol):
     """Mean loss over a horizontal distance, in decibels, with and without line of sight."""
 
+    @property
+    def is_same_everywhere(self) -> bool:
+        """Whether distance makes no difference."""
+        ...
+
     def path_loss_db(
         self, distance_2d_m: Real, frequency_hz: Real, is_los: bool | NDArray[np.bool_]
     ) -> Array: ...
@@ -32,6 +37,11 @@ class Losses(Protocol):
 
 class Response(Protocol):
     """Fast fading of mean power 1, a block of slots at a time: drawn, or replayed from taps."""
+
+    @property
+    def most_power(self) -> Array:
+        """A bound (U,) that |H|^2 keeps at all times."""
+        ...
 
     def power(self, number: int) -> Array:
         """|H|^2 (SLOTS, F, U) in slots number x SLOTS and the following ones."""
@@ -149,6 +159,19 @@ class Air:
     def mean_sinr_db(self, number: int) -> Array:
         """The SINR (U,) in decibels without fast fading, averaged over the slots of a block."""
         return ratio_to_db(self._level(number)[0].mean(axis=0))
+
+    def most_sinr(self) -> Array:
+        """A bound (U,) that the SINR keeps at all times; infinite where users walk and distance matters."""
+        place_U2 = self.place_U2(0)
+        if not (self.ground.losses.is_same_everywhere or self.mobility.is_still):
+            return np.full(place_U2.shape[0], np.inf)
+        gain_U = self.ground.gain(place_U2)
+        fading: Array | float = 1.0 if self.fading is None else self.fading.most_power
+        least_w = [one.source.least_w for one in self.disturbances for _ in one.place_S2]
+        listener = np.zeros((1, 2)) if self.receiver_is_base else place_U2
+        heard_w = np.asarray(least_w) @ self._far_gains(listener.tobytes()) / self.groups
+        most: Array = fading * self._group_w(gain_U) * gain_U / (heard_w + self.noise_w)
+        return most
 
     def _level(self, number: int) -> tuple[Array, Array]:
         """SINR without fast fading (B, U), and the power in a group (U,)."""

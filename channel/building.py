@@ -51,6 +51,11 @@ class SimpleLosses:
     loss_db: float
     exponent: float
 
+    @property
+    def is_same_everywhere(self) -> bool:
+        """See `Losses`."""
+        return self.exponent == 0.0
+
     def path_loss_db(self, distance_2d_m: Real, frequency_hz: Real, is_los: object) -> Array:
         """See `Losses`; neither carrier nor sight matter."""
         beyond = np.maximum(np.asarray(distance_2d_m, dtype=np.float64), _NEAREST_M)

@@ -30,10 +30,16 @@ class Lanes:
     for at once cannot be seen in what they give.
     """
 
-    def __init__(self, rules: Rules, airs: Airs, backlog: Backlog) -> None:
+    def __init__(
+        self, rules: Rules, airs: Airs, backlog: Backlog, hopeless_Q: NDArray[np.bool_] | None = None
+    ) -> None:
+        """What waits in a hopeless queue will never be granted anything, so nobody waits for it."""
         self._rules, self._airs, self._backlog = rules, airs, backlog
         self._users = airs.users
         self._queues = len(DIRECTIONS) * self._users
+        self._hopeful_Q = (
+            None if hopeless_Q is None or not hopeless_Q.any() else np.append(~hopeless_Q, False)
+        )
         self._margins, self._mean_bps = Margins(rules, self._queues + 1), np.zeros(self._queues + 1)
         self._mean_DU = self._mean_bps[:-1].reshape(len(DIRECTIONS), self._users)
         self._mean_grant = 0
@@ -54,7 +60,8 @@ class Lanes:
     def next_busy(self, grant: int) -> int | None:
         """The first grant from this one on in which anything can happen; None where nothing ever will."""
         self._backlog.ready(grant)
-        if np.count_nonzero(self._backlog.left_Q):
+        left_Q = self._backlog.left_Q
+        if np.count_nonzero(left_Q if self._hopeful_Q is None else left_Q[self._hopeful_Q]):
             return grant
         flying = [int(self._flying.slot_T[0]) // self._rules.grant_slots] if self._flying.count else []
         coming = self._backlog.next_grant

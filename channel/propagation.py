@@ -100,6 +100,11 @@ class Environment:
         """Whether the ground reflection steepens the loss with distance, as it does outdoors."""
         return self.los[2] > 0.0
 
+    @property
+    def is_same_everywhere(self) -> bool:
+        """Whether distance makes no difference: it always does."""
+        return False
+
     def breakpoint_m(self, frequency_hz: Real) -> Array:
         """d'_BP = 4 (h_BS - 1)(h_UT - 1) f / c, infinite indoors (table 7.4.1-1, note 1)."""
         frequency = _carrier(frequency_hz)

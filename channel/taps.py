@@ -111,6 +111,12 @@ class TapReplay:
         time_s_B: Array = (number * SLOTS + np.arange(SLOTS, dtype=np.float64)) * self.slot_s
         return self._response_UF(self._row(time_s_B))
 
+    @property
+    def most_power(self) -> Array:
+        """More than |H|^2 (U,) ever is: all taps in step."""
+        peak: Array = (np.abs(self.gain_UTL).sum(axis=-1) ** 2).max(axis=-1)
+        return peak
+
     def power(self, number: int) -> Array:
         """|H|^2 (SLOTS, F, U) in the same slots."""
         response = self.block(number)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from channel import scenario
 from channel.building import cell_of
 from channel.scenario import (
     CarrierTable,
@@ -88,3 +89,29 @@ def test_an_antennas_gain_raises_the_signal_and_what_comes_through_the_same_ante
 def test_a_jammed_users_sinr_is_that_of_a_link_budget():
     # 30 dBm + 8 dB - (20 + 30 log10 50) dB, against 60 dBm - (20 + 30 log10 50) dB from 50 m away.
     assert mean_sinr_db("down", 8.0, jammer=LOUD) == pytest.approx(30.0 + 8.0 - 60.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", scenario.names())
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_no_sinr_is_ever_above_its_bound(name, way):
+    made = scenario.load(name)
+    air = cell_of(replace(made, place=replace(made.place, speed_m_s=0.0))).airs[way]
+    most_U = air.most_sinr()
+    for number in range(4):
+        assert np.all(air.block(number)[0] <= most_U * (1.0 + 1e-9))
+    # And it is no idle one: steady air reaches it, and fading by no more than what is never drawn.
+    assert np.all(most_U <= 60.0 * air.block(0)[0].mean(axis=(0, 1)) * 20.0)
+
+
+def test_a_bound_knows_steady_interference_and_leaves_out_what_may_be_silent():
+    steady = mean_sinr_db("down", 0.0, jammer=LOUD, neighbours=NEAR)
+    made = Scenario(place=HERE, fading=FadingTable(profile="none"), jammer=LOUD, neighbours=NEAR)
+    assert 10.0 * np.log10(cell_of(made).airs["down"].most_sinr()[0]) == pytest.approx(steady)
+    pulsed = replace(made, jammer=replace(LOUD, duty=0.5))
+    quiet = mean_sinr_db("down", 0.0, neighbours=NEAR)
+    assert 10.0 * np.log10(cell_of(pulsed).airs["down"].most_sinr()[0]) == pytest.approx(quiet)
+
+
+def test_who_walks_where_distance_matters_has_no_bound():
+    assert np.all(np.isinf(airs(1.0)["down"].most_sinr()))
+    assert np.all(np.isfinite(airs(0.0)["down"].most_sinr()))
