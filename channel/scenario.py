@@ -30,8 +30,8 @@ from channel.tables import (
 _LARGEST: Final = 1 << 1023  # whole numbers below it are floats too
 MOST_USER_GROUPS: Final = 200_000
 """About 600 MB of SINRs."""
-MOST_USER_WAVES: Final = 500_000
-"""About 300 MB of directions and phases."""
+MOST_USER_WAVES: Final = 200_000
+"""About 1.5 GB while their fading is drawn, and ten seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,8 @@ class Scenario:
                 f"got {self.carrier.frequency_hz:g}"
             )
         duty, period_s, slot_s = self.jammer.duty, self.jammer.period_s, self.carrier.slot_s
-        shortest_s = period_s * min(duty or 1.0, 1.0 - duty or 1.0)
-        if self.jammer.kind == "pulse" and shortest_s < slot_s * (1.0 - 1e-9):
+        shortest_s = period_s * min(duty, 1.0 - duty)
+        if self.jammer.kind == "pulse" and 0.0 < shortest_s < slot_s * (1.0 - 1e-9):
             raise BadParameter(
                 f"jammer.period_s and duty must leave pulses and pauses of at least a slot, {slot_s:g} s, "
                 f"for the air is looked at once a slot; got {shortest_s:g} s"

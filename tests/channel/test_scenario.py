@@ -161,6 +161,11 @@ def test_a_number_in_another_unit_is_refused_with_that_unit(text, hint):
         parse(text)
 
 
+@pytest.mark.parametrize("duty", [0.0, 1.0])
+def test_a_jammer_that_never_changes_may_have_any_period(duty):
+    assert parse(f"[jammer]\nkind = 'pulse'\nduty = {duty}\nperiod_s = 0.0001").jammer.duty == duty
+
+
 def test_every_number_of_a_scenario_has_a_range_and_its_default_lies_in_it():
     tables = {"": scenario.Scenario, **scenario.TABLES}
     numbers = {
