@@ -18,7 +18,7 @@ from channel.link import DIRECTIONS
 from channel.margins import Margins
 from channel.plan import Plan
 from channel.rules import Rules
-from channel.slots import SLOTS
+from channel.sharing import Powers
 from channel.values import Array
 
 
@@ -53,8 +53,7 @@ class Lanes:
         self._nowhere = self._columns * self._users
         self._keep = float(np.exp(-rules.grant_s / rules.window_s))
         self._share = (1.0 - self._keep) / rules.grant_s
-        self._power_span, self._most_groups_Q = -1, np.ones(self._queues + 1)
-        self._is_limited_D11: NDArray[np.bool_] = np.zeros((len(DIRECTIONS), 1, 1), dtype=np.bool_)
+        self._powers = Powers(rules, airs)
         self._flying = self._nothing = Blocks.none(rules.groups, rules.harq.max_tries)
 
     def next_busy(self, grant: int) -> int | None:
@@ -152,13 +151,14 @@ class Lanes:
         `begin_C` says where the users of a column begin in `_queue_at`: at its end where it is not free.
         """
         self._forget(grant)
-        self._look_up_power(grant)
+        self._powers.look_up(grant)
         place_C, queue_C = self._chosen(rate_DFU, begin_C, None)
         groups_C = _alike(queue_C)
-        if self._is_overfull(queue_C, groups_C):
+        if self._powers.is_overfull(queue_C, groups_C):
             # A column that is not free is nobody's, and fills no one's share.
-            free_DF1 = (begin_C < self._nowhere).reshape(len(DIRECTIONS), -1, 1) | ~self._is_limited_D11
-            place_C, queue_C = self._chosen(rate_DFU * free_DF1, begin_C, self._worth(report_DFU))
+            is_free_DF1 = (begin_C < self._nowhere).reshape(len(DIRECTIONS), -1, 1)
+            rate_DFU = rate_DFU * (is_free_DF1 | ~self._powers.is_limited_D11)
+            place_C, queue_C = self._chosen(rate_DFU, begin_C, self._powers.worth(report_DFU))
             groups_C = _alike(queue_C)
         heard_C = report_DFU.reshape(-1)[place_C]
         return queue_C, self._scheme(heard_C, queue_C, groups_C), groups_C
@@ -176,18 +176,6 @@ class Lanes:
         if np.count_nonzero(rate_C) < rate_C.size:
             queue_C[rate_C == 0.0] = self._queues
         return place_C, queue_C
-
-    def _is_overfull(self, queue_C: Whole, groups_C: Whole) -> bool:
-        """Whether anybody has more groups than its power fills."""
-        if not self._is_limited_D11.any():
-            return False
-        is_over_C = groups_C > self._most_groups_Q[queue_C] * (1.0 + 1e-9)
-        return bool(np.any(is_over_C & (queue_C < self._queues)))
-
-    def _worth(self, report_DFU: Array) -> Array:
-        """What one more group is worth to each user (D, N, U); see `Reach.worth`."""
-        most_DU = self._most_groups_Q[:-1].reshape(self._mean_DU.shape)
-        return self._rules.reach.worth(report_DFU.mean(axis=1), most_DU, self._rules.groups)
 
     def _fill(
         self,
@@ -220,22 +208,13 @@ class Lanes:
             self._mean_bps *= self._keep ** (grant - self._mean_grant)
             self._mean_grant = grant
 
-    def _look_up_power(self, grant: int) -> None:
-        """How many groups each queue's power fills, and in which directions that is less than all for any."""
-        number = grant * self._rules.grant_slots // SLOTS
-        if number != self._power_span:
-            self._power_span, self._most_groups_Q = number, self._airs.span(number).most_groups_Q
-            is_limited_Q = self._most_groups_Q[:-1] < self._rules.groups * (1.0 - 1e-9)
-            is_limited_DU = is_limited_Q.reshape(len(DIRECTIONS), -1)
-            self._is_limited_D11 = np.asarray(is_limited_DU.any(axis=1))[:, None, None]
-
     def _scheme(self, heard_C: Array, queue_C: Whole, groups_C: Whole) -> Whole:
         """The fastest scheme for the SINR whose capacity is the mean over a queue's groups, less its margin.
 
         A user in reach is never put out of it by its margin, for then nothing could ever lower that again.
         """
         # Where a queue can fill fewer groups than it has, its power is spread over them.
-        spread_C = heard_C * (self._most_groups_Q[queue_C] / groups_C)
+        spread_C = heard_C * (self._powers.most_groups_Q[queue_C] / groups_C)
         growth_C = np.log1p(np.minimum(heard_C, spread_C))
         total_C = np.bincount(queue_C, growth_C)[queue_C]
         level_C = np.expm1(total_C / groups_C) / self._margins.of(queue_C)
