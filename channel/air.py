@@ -23,6 +23,11 @@ from channel.values import Array, Real
 class Losses(Protocol):
     """Mean loss over a horizontal distance, in decibels, with and without line of sight."""
 
+    @property
+    def is_same_everywhere(self) -> bool:
+        """Whether distance makes no difference."""
+        ...
+
     def path_loss_db(
         self, distance_2d_m: Real, frequency_hz: Real, is_los: bool | NDArray[np.bool_]
     ) -> Array: ...
@@ -32,6 +37,11 @@ class Losses(Protocol):
 
 class Response(Protocol):
     """Fast fading of mean power 1, a block of slots at a time: drawn, or replayed from taps."""
+
+    @property
+    def most_power(self) -> Array:
+        """A bound (U,) that |H|^2 keeps at all times."""
+        ...
 
     def power(self, number: int) -> Array:
         """|H|^2 (SLOTS, F, U) in slots number x SLOTS and the following ones."""
@@ -43,7 +53,8 @@ class Ground:
     """Slow losses between the base station at the origin and its users: distance, sight and shadows.
 
     `sight` decides alike at near places who has line of sight; `shadow` holds a field each for LOS and NLOS,
-    with `shadow_db` their standard deviations; None means no shadowing. `gain_db` is of both antennas.
+    with `shadow_db` their standard deviations; None means no shadowing. `gain_db` is that of a base station's
+    antenna, in whatever direction; users and jammers have antennas of 0 dB.
     """
 
     losses: Losses
@@ -82,18 +93,26 @@ class Ground:
         gain: Array = db_to_ratio(np.asarray(self.gain_db - loss_db))
         return gain
 
-    def far_gain(self, from_U2: Array, to_S2: Array) -> Array:
-        """The mean gain (U, S) between users and what disturbs them: no sight, no shadow."""
+    def far_gain(self, from_U2: Array, to_S2: Array, *, has_base_antenna: bool = True) -> Array:
+        """The mean gain (U, S) between what disturbs and who hears it: no sight, no shadow.
+
+        With `has_base_antenna` one of the two ends is a base station, and its antenna counts.
+        """
         loss_db = self.losses.path_loss_db(distances_m(from_U2, to_S2), self.carrier_hz, False)
-        return db_to_ratio(np.asarray(self.gain_db - loss_db))
+        antenna_db = self.gain_db if has_base_antenna else 0.0
+        return db_to_ratio(np.asarray(antenna_db - loss_db))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Disturbance:
-    """Whatever radiates over the whole band as `source` says, all at once, at each of `place_S2`."""
+    """Whatever radiates over the whole band as `source` says, all at once, at each of `place_S2`.
+
+    `is_base` says whether it radiates through a base station's antenna, as neighbours do and jammers do not.
+    """
 
     place_S2: Array
     source: Interferer
+    is_base: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,6 +160,19 @@ class Air:
         """The SINR (U,) in decibels without fast fading, averaged over the slots of a block."""
         return ratio_to_db(self._level(number)[0].mean(axis=0))
 
+    def most_sinr(self) -> Array:
+        """A bound (U,) that the SINR keeps at all times; infinite where users walk and distance matters."""
+        place_U2 = self.place_U2(0)
+        if not (self.ground.losses.is_same_everywhere or self.mobility.is_still):
+            return np.full(place_U2.shape[0], np.inf)
+        gain_U = self.ground.gain(place_U2)
+        fading: Array | float = 1.0 if self.fading is None else self.fading.most_power
+        least_w = [one.source.least_w for one in self.disturbances for _ in one.place_S2]
+        listener = np.zeros((1, 2)) if self.receiver_is_base else place_U2
+        heard_w = np.asarray(least_w) @ self._far_gains(listener.tobytes()) / self.groups
+        most: Array = fading * self._group_w(gain_U) * gain_U / (heard_w + self.noise_w)
+        return most
+
     def _level(self, number: int) -> tuple[Array, Array]:
         """SINR without fast fading (B, U), and the power in a group (U,)."""
         place_U2 = self.place_U2(number)
@@ -175,9 +207,10 @@ class Air:
     def _far_gain(self, listeners: bytes) -> Array:
         """From every disturbance's places to those who hear it: (places, listeners)."""
         listener = np.frombuffer(listeners).reshape(-1, 2)
-        places = [one.place_S2 for one in self.disturbances]
-        return (
-            self.ground.far_gain(listener, np.concatenate(places)).T
-            if places
-            else np.empty((0, len(listener)))
-        )
+        gains = [
+            self.ground.far_gain(
+                listener, one.place_S2, has_base_antenna=self.receiver_is_base or one.is_base
+            ).T
+            for one in self.disturbances
+        ]
+        return np.concatenate([np.empty((0, len(listener))), *gains])

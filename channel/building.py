@@ -51,6 +51,11 @@ class SimpleLosses:
     loss_db: float
     exponent: float
 
+    @property
+    def is_same_everywhere(self) -> bool:
+        """See `Losses`."""
+        return self.exponent == 0.0
+
     def path_loss_db(self, distance_2d_m: Real, frequency_hz: Real, is_los: object) -> Array:
         """See `Losses`; neither carrier nor sight matter."""
         beyond = np.maximum(np.asarray(distance_2d_m, dtype=np.float64), _NEAREST_M)
@@ -221,7 +226,7 @@ def _disturbances(scenario: Scenario, is_up: bool) -> tuple[Disturbance, ...]:
         power_w = float(dbm_to_w(scenario.carrier.base_dbm)) * around.load
         steady = Jammer(on_w=power_w, period_s=1.0, duty=1.0)
         sites = hexagonal_sites(around.rings, spacing_m=around.spacing_m)[1:]
-        found = [Disturbance(place_S2=sites, source=steady)] if sites.size else []
+        found = [Disturbance(place_S2=sites, source=steady, is_base=True)] if sites.size else []
     if jammer.kind:
         source: Interferer
         on_w = float(dbm_to_w(jammer.power_dbm))
@@ -236,7 +241,7 @@ def _disturbances(scenario: Scenario, is_up: bool) -> tuple[Disturbance, ...]:
                 mean_off_s=jammer.period_s - mean_on_s,
             )
             source = BurstyInterferer(on_w=on_w, activity=activity)
-        found.append(Disturbance(place_S2=np.asarray([jammer.position_m]), source=source))
+        found.append(Disturbance(place_S2=np.asarray([jammer.position_m]), source=source, is_base=False))
     return tuple(found)
 
 

@@ -5,9 +5,12 @@ by what users reported; an outer loop corrects the modulation and coding; the la
 HARQ tries again. Users share the spectrum, so ten that send at once slow each other down.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from channel.air import Air
 from channel.airs import Airs
@@ -19,7 +22,11 @@ from channel.link import DIRECTIONS
 from channel.outcome import Outcome, Tally
 from channel.queue import Demand
 from channel.rules import Rules
+from channel.units import ratio_to_db
 from channel.values import Array, above
+
+_MOST_ROWS = 20_000_000
+"""Of a user and a bin of time: about 2 GB of traces, both directions together."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,18 +71,52 @@ class Cell:
         """How many there are."""
         return int(self.demands["up"].start_s.size)
 
+    def demand_reach(self, users: Iterable[int]) -> None:
+        """Raises BadParameter for the first of these users that no block can ever reach, and says why.
+
+        Without that error such a user would wait for ever: nothing is ever granted to it.
+        """
+        for user in users:
+            for direction in DIRECTIONS:
+                if self.is_hopeless[direction][user]:
+                    most_db = float(ratio_to_db(self.airs[direction].most_sinr()[user]))
+                    needed_db = float(ratio_to_db(self.rules.reach.threshold_I[0]))
+                    raise BadParameter(
+                        f"user {user} is out of reach, direction {direction}: its SINR is never above "
+                        f"{most_db:.1f} dB, and the slowest scheme of {self.rules.table.name} needs "
+                        f"{needed_db:.1f} dB"
+                    )
+
+    @cached_property
+    def is_hopeless(self) -> dict[str, NDArray[np.bool_]]:
+        """Of each direction, the users (U,) for whom no scheme is in reach at any time."""
+        # Half a percent of room, for `Reach.efficiency` begins its steps a little early.
+        least = 0.995 * self.rules.reach.threshold_I[0]
+        return {name: np.asarray(self.airs[name].most_sinr() < least) for name in DIRECTIONS}
+
+    @property
+    def hopeless_Q(self) -> NDArray[np.bool_]:
+        """The same for each queue, direction x users + user."""
+        return np.concatenate([self.is_hopeless[name] for name in DIRECTIONS])
+
     def simulate(self, duration_s: float, *, bin_s: float = 0.01) -> Result:
         """Runs from time 0 until `duration_s`, whole grants only, or until all transfers are done.
 
-        Raises BadParameter unless both times are above 0.
+        Raises BadParameter unless both times are above 0, and where the traces of all users are too long.
         """
         above("duration_s", duration_s, 0.0)
+        rows = self.users * duration_s / float(above("bin_s", bin_s, 0.0))
+        if rows > _MOST_ROWS:
+            raise BadParameter(
+                f"duration_s must be at most {_MOST_ROWS * bin_s / self.users:g} for the traces of "
+                f"{self.users} users, got {duration_s:g}"
+            )
         rules = self.rules
         grants = max(round(duration_s / rules.grant_s), 1)
         length_s = grants * rules.grant_s
         empty = {name: Outcome.empty(self.users, duration_s=length_s, bin_s=bin_s) for name in DIRECTIONS}
         backlog, tally = self._backlog(), Tally(empty, rules.slot_s)
-        lanes = Lanes(rules, Airs(airs=self.airs, seed=self.seed), backlog)
+        lanes = Lanes(rules, Airs(airs=self.airs, seed=self.seed), backlog, self.hopeless_Q)
         for tries in lanes.tries(0, grants):
             tally.add(tries)
         tally.flush()

@@ -4,8 +4,8 @@ Verified against the documentation named in `colosseum`: the names chMatrix, tim
 rows that send and columns that receive, times in milliseconds of which the last is a multiple of 1000 and
 repeats the values before it, four taps with delay and iq, the static form, N x N gains of at most 0 dB. Not
 verified, for no example of a file is public: whether a cell holds a struct with the fields delay and iq
-(which is written here), or a matrix of both, as the words "complex 2x4" may also mean (all are read). Users
-cannot install scenarios: the file goes to Colosseum's operators.
+(which is written here), or a matrix of both, as the words "complex 2x4" may also mean, or whether all is one
+struct array (all are read). Users cannot install scenarios: the file goes to Colosseum's operators.
 
 `loadmat` runs nothing from a file, and what is no plain data is refused. A damaged file of MATLAB's version 7
 is found by its checksums; one of version 6, which has none, can make scipy 1.17 crash.
@@ -38,6 +38,8 @@ _DAMAGED = (
     zlib.error,
 )
 """What scipy raises for a file that is not what it seems."""
+_HDF_BEGINS = (b"MATLAB 7.3 MAT-file", b"\x89HDF")
+_SAVE = "save it with save(..., '-v7')"
 _OLD_NAMES = ("clusteredTapMatrix", "timestamps", "nodesPositions")
 
 
@@ -98,13 +100,21 @@ def read(path: Path) -> ChannelMatrix:
         try:
             found = loadmat(file, struct_as_record=True, squeeze_me=False)
         except _DAMAGED as error:
-            raise BadParameter(f"{path.name} must be a MATLAB file of format 5: {error}") from error
+            file.seek(0)
+            is_hdf = file.read(len(_HDF_BEGINS[0])).startswith(_HDF_BEGINS)
+            why = f"got one of version 7.3: {_SAVE}" if is_hdf else str(error)
+            raise BadParameter(f"{path.name} must be a MATLAB file of format 5: {why}") from error
     names = _NAMES if _NAMES[0] in found else _OLD_NAMES
     if names[0] not in found:
         have = ", ".join(name for name in found if not name.startswith("__")) or "nothing"
         raise BadParameter(f"{path.name} must hold chMatrix, got {have}")
     cells = found[names[0]]
-    if cells.dtype != object:
+    if cells.dtype.names and set(cells.dtype.names) != {"delay", "iq"}:
+        raise BadParameter(
+            f"{names[0]} must be real numbers, cells, or a struct array of delay and iq, got an array with "
+            f"{', '.join(cells.dtype.names)}: make cells of it, and {_SAVE}"
+        )
+    if cells.dtype != object and not cells.dtype.names:
         return ChannelMatrix(taps=static_taps(_real("chMatrix", cells)))
     time_ms = _real("time", found.get(names[1], np.asarray([0.0, 1000.0]))).ravel()
     taps = _completed(_taps(cells, time_ms), time_ms)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from channel.errors import BadParameter
+from channel.ranges import demand_ranges
 from channel.units import dbm_to_w
-from channel.values import Array, Real, at_least, within
+from channel.values import Array, Real, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +14,7 @@ class Device:
     base stations.
 
     The defaults are a power class 3 handset (23 dBm: 3GPP TS 38.101-1, table 6.2.1-1) with round numbers for
-    the rest, which differ between chips. Raises BadParameter for a negative power and an efficiency
-    outside (0, 1].
+    the rest, which differ between chips. Raises BadParameter for what lies outside its range (`ranges`).
     """
 
     transmit_dbm: float = 23.0
@@ -25,11 +24,7 @@ class Device:
     idle_w: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("send_circuit_w", "receive_circuit_w", "idle_w"):
-            at_least(name, getattr(self, name), 0.0)
-        within("transmit_dbm", self.transmit_dbm, -100.0, 100.0)
-        if not 0.0 < self.amplifier_efficiency <= 1.0:
-            raise BadParameter(f"amplifier_efficiency must lie in (0, 1], got {self.amplifier_efficiency}")
+        demand_ranges("device", self)
 
     @property
     def transmit_w(self) -> float:

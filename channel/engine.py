@@ -9,6 +9,7 @@ how far each time.
 """
 
 import math
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 import numpy as np
@@ -34,8 +35,9 @@ class Engine:
 
     A message is cut into packets of `mtu_bytes`, its last one short; transport blocks carry the bytes of
     consecutive packets and messages. With recovery "acknowledged" bits that HARQ gave up go before all
-    others of their queue once the sender has heard of it: loss becomes delay, every delivery is complete, and
-    a user out of reach waits for ever. With "unacknowledged" the packets that such a block touched are lost.
+    others of their queue once the sender has heard of it: loss becomes delay, and every delivery is complete.
+    With "unacknowledged" the packets that such a block touched are lost. A user out of reach waits for ever;
+    `demand_reach` finds those for whom that is certain.
 
     Of a delivery, `finish_s` is the end of the slot in which its last bit was decided. `retransmissions`
     counts the failed tries of blocks with bits of it that were made good for, by HARQ or anew. `airtime_s` is
@@ -46,15 +48,18 @@ class Engine:
     def __init__(self, cell: Cell, *, mtu_bytes: int = 1500, recovery: str = "acknowledged") -> None:
         """Starts at time 0; the cell's own demands play no part.
 
-        Raises BadParameter for less than a byte a packet and for an unknown recovery.
+        Raises BadParameter for less than a byte a packet, for an unknown recovery, and for a cell of which
+        every user is out of reach.
         """
         whole("mtu_bytes", mtu_bytes, 1)
         if recovery not in RECOVERIES:
             raise BadParameter(f"recovery must be one of {', '.join(RECOVERIES)}, got {recovery!r}")
-        self.users = cell.users
+        if cell.is_hopeless["up"].all() or cell.is_hopeless["down"].all():
+            cell.demand_reach([0])
+        self.users, self._cell = cell.users, cell
         self._rules, self._grant = cell.rules, 0
         self._backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.rules.memory_grants)
-        self._lanes = Lanes(cell.rules, Airs(airs=cell.airs, seed=cell.seed), self._backlog)
+        self._lanes = Lanes(cell.rules, Airs(airs=cell.airs, seed=cell.seed), self._backlog, cell.hopeless_Q)
         self._ledger = Ledger(
             cell.rules,
             cell.device,
@@ -74,6 +79,10 @@ class Engine:
     def is_idle(self) -> bool:
         """Whether nothing is queued or in flight, now or later."""
         return self._ledger.is_empty and not self._empty
+
+    def demand_reach(self, users: Iterable[int]) -> None:
+        """See `Cell.demand_reach`: to be asked before anything is submitted for these users."""
+        self._cell.demand_reach(users)
 
     def submit(self, transfer: Transfer) -> None:
         """Queues a message; one of no bytes arrives as it starts.

@@ -2,6 +2,7 @@
 
 import zlib
 from pathlib import Path
+from typing import Final
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,13 +24,31 @@ _DAMAGED = (
 """What numpy and zipfile raise for a file that is not what it seems."""
 
 
+_PACKED: Final = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+
+
 def text_of(path: Path) -> str:
-    """The whole file. Raises BadParameter for what is no UTF-8, OSError where there is nothing to read."""
+    """The whole file, without the byte order mark with which some editors begin it.
+
+    Raises BadParameter for what is no UTF-8, OSError where there is nothing to read.
+    """
     data = path.read_bytes()
+    for begin, packer in _PACKED.items():
+        if data.startswith(begin):
+            raise BadParameter(f"{path.name} must be plain text, got a file packed by {packer}: unpack it")
+    if data.startswith(_UTF_16):
+        raise BadParameter(f"{path.name} must be text in UTF-8, got UTF-16: save it as UTF-8")
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadParameter(f"{path.name} must be text in UTF-8: {error}") from error
+
+
+def lines_of(path: Path) -> list[tuple[int, str]]:
+    """Numbered lines that are neither empty nor a comment, which begins with #; errors as in `text_of`."""
+    lines = ((number, line.strip(" ")) for number, line in enumerate(text_of(path).splitlines(), start=1))
+    return [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
 
 
 def arrays_of(path: Path, kinds: dict[str, str]) -> dict[str, NDArray[np.generic]]:

@@ -19,6 +19,11 @@ class GivenLosses:
 
     loss_db_U: Array
 
+    @property
+    def is_same_everywhere(self) -> bool:
+        """See `Losses`: places are no matter."""
+        return True
+
     def path_loss_db(self, distance_2d_m: Real, frequency_hz: Real, is_los: object) -> Array:
         """The losses, for the distances (U,) of all users at once."""
         return np.broadcast_to(self.loss_db_U, np.shape(distance_2d_m))

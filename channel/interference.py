@@ -21,6 +21,11 @@ class Interferer(Protocol):
         """Radiated watts at these times in seconds, of any shape."""
         ...
 
+    @property
+    def least_w(self) -> float:
+        """What it radiates at every time, at least."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class BurstyInterferer:
@@ -35,6 +40,11 @@ class BurstyInterferer:
     def power_w(self, time_s: Array) -> Array:
         """Radiated watts at these times."""
         return np.where(self.activity.is_on(time_s), self.on_w, 0.0)
+
+    @property
+    def least_w(self) -> float:
+        """Nothing."""
+        return 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +71,11 @@ class Jammer:
         since = np.asarray(time_s, dtype=np.float64) - self.start_s
         is_on = (np.mod(since, self.period_s) < self.duty * self.period_s) & (since >= 0.0)
         return np.where(is_on, self.on_w, 0.0)
+
+    @property
+    def least_w(self) -> float:
+        """Nothing, unless it is on all the time."""
+        return self.on_w if self.duty == 1.0 and self.start_s == 0.0 else 0.0
 
 
 def received_w(power_w: Real, loss_db: Real) -> Array:

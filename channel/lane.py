@@ -18,7 +18,7 @@ from channel.link import DIRECTIONS
 from channel.margins import Margins
 from channel.plan import Plan
 from channel.rules import Rules
-from channel.slots import SLOTS
+from channel.sharing import Powers
 from channel.values import Array
 
 
@@ -30,10 +30,16 @@ class Lanes:
     for at once cannot be seen in what they give.
     """
 
-    def __init__(self, rules: Rules, airs: Airs, backlog: Backlog) -> None:
+    def __init__(
+        self, rules: Rules, airs: Airs, backlog: Backlog, hopeless_Q: NDArray[np.bool_] | None = None
+    ) -> None:
+        """What waits in a hopeless queue will never be granted anything, so nobody waits for it."""
         self._rules, self._airs, self._backlog = rules, airs, backlog
         self._users = airs.users
         self._queues = len(DIRECTIONS) * self._users
+        self._hopeful_Q = (
+            None if hopeless_Q is None or not hopeless_Q.any() else np.append(~hopeless_Q, False)
+        )
         self._margins, self._mean_bps = Margins(rules, self._queues + 1), np.zeros(self._queues + 1)
         self._mean_DU = self._mean_bps[:-1].reshape(len(DIRECTIONS), self._users)
         self._mean_grant = 0
@@ -47,13 +53,14 @@ class Lanes:
         self._nowhere = self._columns * self._users
         self._keep = float(np.exp(-rules.grant_s / rules.window_s))
         self._share = (1.0 - self._keep) / rules.grant_s
-        self._power_span, self._most_groups_Q = -1, np.ones(self._queues + 1)
+        self._powers = Powers(rules, airs)
         self._flying = self._nothing = Blocks.none(rules.groups, rules.harq.max_tries)
 
     def next_busy(self, grant: int) -> int | None:
         """The first grant from this one on in which anything can happen; None where nothing ever will."""
         self._backlog.ready(grant)
-        if np.count_nonzero(self._backlog.left_Q):
+        left_Q = self._backlog.left_Q
+        if np.count_nonzero(left_Q if self._hopeful_Q is None else left_Q[self._hopeful_Q]):
             return grant
         flying = [int(self._flying.slot_T[0]) // self._rules.grant_slots] if self._flying.count else []
         coming = self._backlog.next_grant
@@ -144,15 +151,31 @@ class Lanes:
         `begin_C` says where the users of a column begin in `_queue_at`: at its end where it is not free.
         """
         self._forget(grant)
-        winner_C = self._rules.scheduler.choose(rate_DFU, self._mean_DU, self._turn).reshape(-1)
+        self._powers.look_up(grant)
+        place_C, queue_C = self._chosen(rate_DFU, begin_C, None)
+        groups_C = _alike(queue_C)
+        if self._powers.is_overfull(queue_C, groups_C):
+            # A column that is not free is nobody's, and fills no one's share.
+            is_free_DF1 = (begin_C < self._nowhere).reshape(len(DIRECTIONS), -1, 1)
+            rate_DFU = rate_DFU * (is_free_DF1 | ~self._powers.is_limited_D11)
+            place_C, queue_C = self._chosen(rate_DFU, begin_C, self._powers.worth(report_DFU))
+            groups_C = _alike(queue_C)
+        heard_C = report_DFU.reshape(-1)[place_C]
+        return queue_C, self._scheme(heard_C, queue_C, groups_C), groups_C
+
+    def _chosen(self, rate_DFU: Array, begin_C: Whole, worth_DNU: Array | None) -> tuple[Whole, Whole]:
+        """The place in `rate_DFU` of every column's user, and that user's queue or the one that is empty."""
+        choose = self._rules.scheduler.choose
+        winner_C = choose(rate_DFU, self._mean_DU, self._turn, worth_DNU).reshape(-1)
+        if worth_DNU is not None:
+            begin_C = np.where(winner_C < 0, self._nowhere, begin_C)
+            winner_C = np.maximum(winner_C, 0)
         place_C = self._begin_C + winner_C
         queue_C = self._queue_at[begin_C + winner_C]
         rate_C = rate_DFU.reshape(-1)[place_C]
         if np.count_nonzero(rate_C) < rate_C.size:
             queue_C[rate_C == 0.0] = self._queues
-        groups_C = _alike(queue_C)
-        heard_C = report_DFU.reshape(-1)[place_C]
-        return queue_C, self._scheme(grant, heard_C, queue_C, groups_C), groups_C
+        return place_C, queue_C
 
     def _fill(
         self,
@@ -185,16 +208,13 @@ class Lanes:
             self._mean_bps *= self._keep ** (grant - self._mean_grant)
             self._mean_grant = grant
 
-    def _scheme(self, grant: int, heard_C: Array, queue_C: Whole, groups_C: Whole) -> Whole:
+    def _scheme(self, heard_C: Array, queue_C: Whole, groups_C: Whole) -> Whole:
         """The fastest scheme for the SINR whose capacity is the mean over a queue's groups, less its margin.
 
         A user in reach is never put out of it by its margin, for then nothing could ever lower that again.
         """
-        number = grant * self._rules.grant_slots // SLOTS
-        if number != self._power_span:
-            self._power_span, self._most_groups_Q = number, self._airs.span(number).most_groups_Q
         # Where a queue can fill fewer groups than it has, its power is spread over them.
-        spread_C = heard_C * (self._most_groups_Q[queue_C] / groups_C)
+        spread_C = heard_C * (self._powers.most_groups_Q[queue_C] / groups_C)
         growth_C = np.log1p(np.minimum(heard_C, spread_C))
         total_C = np.bincount(queue_C, growth_C)[queue_C]
         level_C = np.expm1(total_C / groups_C) / self._margins.of(queue_C)

@@ -63,6 +63,21 @@ class Reach:
         step -= self.first_step
         return self.efficiency_at_step.take(step, mode="clip")
 
+    def worth(self, ratio: Array, most_groups: Array, groups: int) -> Array:
+        """What one more group adds to a sender's capacity over what its first one does: (..., groups, U).
+
+        `ratio` (..., U) is the mean SINR of a group that has all the power it may take, and `most_groups`
+        says how many have that at once; of more, all share the sender's power. Capacity is log(1 + ratio), no
+        higher than where the fastest scheme begins; where sharing leads below the slowest, more add nothing.
+        """
+        number_N = np.arange(1.0, groups + 1.0)[:, None]
+        each = ratio[..., None, :] * np.minimum(1.0, most_groups[..., None, :] / number_N)
+        total = number_N * np.log1p(np.minimum(each, self.threshold_I[-1]))
+        first = np.maximum(total[..., :1, :], np.finfo(np.float64).tiny)
+        added = np.diff(total, axis=-2, prepend=0.0) / first
+        is_full = number_N <= most_groups[..., None, :] * (1.0 + 1e-9)
+        return np.where(is_full, 1.0, np.where(each < self.threshold_I[0], 0.0, np.maximum(added, 0.0)))
+
 
 def _steps(ratio: Array) -> NDArray[np.int64]:
     return ratio.view(np.int64) >> 44

@@ -14,7 +14,13 @@ from channel.colosseum import STEP_S
 from channel.errors import BadParameter
 from channel.taps import NodeTaps, read_npz
 from channel.traces import forward
-from channel.values import Array, at_least
+from channel.values import Array, at_least, within
+
+_MOST_DB = 400.0
+_LONGEST_S = 1e-3
+_MOST_HZ = 1e6
+_MOST_CELLS = 2e7
+"""About 300 MB of complex gains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +38,7 @@ class LinksTable:
         nodes = len(self.loss_db)
         if nodes < 2 or any(not isinstance(row, tuple) or len(row) != nodes for row in self.loss_db):
             raise BadParameter(f"loss_db of links must be a square of at least 2 nodes, got {self.loss_db}")
-        loss_db = at_least("loss_db of links", _numbers("loss_db of links", self.loss_db), 0.0)
+        loss_db = within("loss_db of links", _numbers("loss_db of links", self.loss_db), 0.0, _MOST_DB)
         if np.any(np.diag(loss_db)):
             raise BadParameter(
                 f"loss_db of links must be 0 from a node to itself, got {np.diag(loss_db).tolist()}"
@@ -65,16 +71,22 @@ class TapsTable:
         written = [name for name in ("time_s", "delay_s", "doppler_hz", "gain_db") if getattr(self, name)]
         if self.file and written:
             raise BadParameter(f"taps must have a file or be written out, got file and {', '.join(written)}")
-        if self.file and Path(self.file).suffix not in (".mat", ".npz"):
+        if self.file and Path(self.file).suffix.lower() not in (".mat", ".npz"):
             raise BadParameter(f"file of taps must end in .mat or .npz, got {self.file!r}")
         if written:
             self._demand_written()
 
     def _demand_written(self) -> None:
         times, taps = len(self.time_s), len(self.delay_s)
-        forward("time_s of taps", _numbers("time_s of taps", self.time_s))
-        at_least("delay_s of taps", _numbers("delay_s of taps", self.delay_s), 0.0)
-        _numbers("doppler_hz of taps", self.doppler_hz)
+        self._demand_times()
+        delay_s = _numbers("delay_s of taps", self.delay_s)
+        if np.any(delay_s > _LONGEST_S):
+            raise BadParameter(
+                f"delay_s of taps must lie in [0, {_LONGEST_S:g}] s, got {delay_s.max():g}; "
+                f"{delay_s.max():g} ns are {delay_s.max() * 1e-9:g} s"
+            )
+        at_least("delay_s of taps", delay_s, 0.0)
+        within("doppler_hz of taps", _numbers("doppler_hz of taps", self.doppler_hz), -_MOST_HZ, _MOST_HZ)
         if len(self.doppler_hz) != taps:
             raise BadParameter(f"doppler_hz of taps must have {taps} numbers, got {len(self.doppler_hz)}")
         for user, rows in enumerate(self.gain_db):
@@ -84,8 +96,24 @@ class TapsTable:
                 raise BadParameter(
                     f"gain_db of taps must have {times} rows of {taps} numbers for user {user}"
                 )
-        if not self.gain_db or not np.all(np.isfinite(_numbers("gain_db of taps", self.gain_db))):
-            raise BadParameter("gain_db of taps must hold finite numbers for at least one user")
+        if not self.gain_db or not taps:
+            raise BadParameter("gain_db of taps must hold numbers for at least one user and one of delay_s")
+        within("gain_db of taps", _numbers("gain_db of taps", self.gain_db), -_MOST_DB, _MOST_DB)
+        cells = (len(self.gain_db) + 1) ** 2 * (float(self.time_s[-1]) / STEP_S + 1.0) * taps
+        if cells > _MOST_CELLS:
+            raise BadParameter(
+                f"time_s of taps must end so early that nodes^2 x milliseconds x taps are at most "
+                f"{_MOST_CELLS:g}, got {cells:g}"
+            )
+
+    def _demand_times(self) -> None:
+        time_s = _numbers("time_s of taps", self.time_s)
+        forward("time_s of taps", time_s)
+        if time_s.size < 2 or time_s[0] != 0.0 or np.any(np.diff(time_s) <= 0.0):
+            raise BadParameter(
+                "time_s of taps must hold at least two times that begin at 0 and rise, for the last is the "
+                f"end, got {list(self.time_s)[:10]}"
+            )
 
     @property
     def is_given(self) -> bool:
@@ -114,11 +142,17 @@ def taps_of_file(path: Path) -> NodeTaps:
     """What a .mat or .npz file holds; errors as in the readers, BadParameter where there is no file."""
     if not path.is_file():
         raise BadParameter(f"file of taps must be there, got {path.name!r}")
-    return colosseum_file.read(path).taps if path.suffix == ".mat" else read_npz(path)
+    return colosseum_file.read(path).taps if path.suffix.lower() == ".mat" else read_npz(path)
 
 
 def _numbers(name: str, values: tuple[object, ...]) -> Array:
+    if not _are_numbers(values):  # numpy would make numbers of text
+        raise BadParameter(f"{name} must hold numbers, got {values!r}")
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise BadParameter(f"{name} must hold numbers, got {values!r}") from None
+
+
+def _are_numbers(values: object) -> bool:
+    return all(map(_are_numbers, values)) if isinstance(values, tuple) else type(values) in (int, float)

@@ -16,6 +16,11 @@ from channel.values import Array, Real, above, at_least
 class Mobility(Protocol):
     """Knows where its users are, at any time, in any order of asking."""
 
+    @property
+    def is_still(self) -> bool:
+        """Whether nobody ever moves."""
+        ...
+
     def at(self, time_s: Array) -> Array:
         """Positions (T, N, 2) in metres at times (T,) in seconds."""
         ...
@@ -44,6 +49,11 @@ class Straight:
             if np.any(self.start_N2 < 0.0) or np.any(self.start_N2 > np.asarray(self.box_m)):
                 raise BadParameter(f"start_N2 must lie in the box {self.box_m}, got {self.start_N2.tolist()}")
 
+    @property
+    def is_still(self) -> bool:
+        """Whether nobody has a velocity."""
+        return not np.any(self.velocity_N2)
+
     def at(self, time_s: Array) -> Array:
         """Positions (T, N, 2)."""
         free: Array = self.start_N2 + np.asarray(time_s)[:, None, None] * self.velocity_N2
@@ -69,6 +79,11 @@ class Track:
             raise BadParameter(f"place_KN2 must be ({np.size(self.time_K)}, N, 2), got {shape}")
         if not np.all(np.diff(self.time_K) > 0.0):
             raise BadParameter("time_K must rise from each place to the next")
+
+    @property
+    def is_still(self) -> bool:
+        """Whether all places are one."""
+        return not np.any(np.diff(self.place_KN2, axis=0))
 
     def at(self, time_s: Array) -> Array:
         """Positions (T, N, 2)."""

@@ -16,6 +16,9 @@ from channel.values import Array, Real, above, at_least, within
 
 SPEED_OF_LIGHT_M_S = 299_792_458.0
 
+CARRIER_HZ = (0.5e9, 100e9)
+"""The carriers for which TR 38.901 holds."""
+
 
 def free_space_db(distance_m: Real, frequency_hz: Real) -> Array:
     """Free-space loss 20 log10(4 pi d f / c) between isotropic antennas (Friis, Proc. IRE 34(5), 1946).
@@ -97,6 +100,11 @@ class Environment:
         """Whether the ground reflection steepens the loss with distance, as it does outdoors."""
         return self.los[2] > 0.0
 
+    @property
+    def is_same_everywhere(self) -> bool:
+        """Whether distance makes no difference: it always does."""
+        return False
+
     def breakpoint_m(self, frequency_hz: Real) -> Array:
         """d'_BP = 4 (h_BS - 1)(h_UT - 1) f / c, infinite indoors (table 7.4.1-1, note 1)."""
         frequency = _carrier(frequency_hz)
@@ -136,7 +144,7 @@ class Environment:
 
 
 def _carrier(frequency_hz: Real) -> Array:
-    return within("frequency_hz", frequency_hz, 0.5e9, 100e9)
+    return within("frequency_hz", frequency_hz, *CARRIER_HZ)
 
 
 def _office(chance_of_sight: Callable[[Array], Array]) -> Environment:

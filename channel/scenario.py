@@ -4,6 +4,7 @@ Every table is a frozen dataclass; a key that is none of its fields is refused, 
 """
 
 import difflib
+import math
 import tomllib
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
@@ -14,6 +15,8 @@ from channel.device import Device
 from channel.errors import BadParameter
 from channel.foreign import text_of
 from channel.link_tables import LinksTable, TapsTable, taps_of_file
+from channel.propagation import CARRIER_HZ, ENVIRONMENTS
+from channel.ranges import demand_ranges
 from channel.tables import (
     CarrierTable,
     FadingTable,
@@ -23,9 +26,12 @@ from channel.tables import (
     PlaceTable,
     TrafficTable,
 )
-from channel.values import above
 
 _LARGEST: Final = 1 << 1023  # whole numbers below it are floats too
+MOST_USER_GROUPS: Final = 200_000
+"""About 600 MB of SINRs."""
+MOST_USER_WAVES: Final = 200_000
+"""About 1.5 GB while their fading is drawn, and ten seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +54,8 @@ class Scenario:
     taps: TapsTable = field(default_factory=TapsTable)
 
     def __post_init__(self) -> None:
-        above("duration_s", self.duration_s, 0.0)
+        demand_ranges("", self)
+        self._demand_sizes()
         given = {"links": bool(self.links.loss_db), "taps": self.taps.is_given}
         for name, is_given in given.items():
             if is_given != (self.place.environment == name):
@@ -59,6 +66,36 @@ class Scenario:
                 )
         if any(given.values()):
             self._demand_no_places()
+
+        self._demand_physics()
+
+    def _demand_sizes(self) -> None:
+        """What would not fit into memory is refused before anything is made."""
+        users = self.place.users
+        for key, count, most in (
+            ("carrier.groups", self.carrier.groups, MOST_USER_GROUPS),
+            ("fading.waves", self.fading.waves, MOST_USER_WAVES),
+        ):
+            if users * count > most:
+                raise BadParameter(
+                    f"place.users times {key} must be at most {most}, got {users} times {count}"
+                )
+
+    def _demand_physics(self) -> None:
+        """What one table knows of another."""
+        low_hz, high_hz = CARRIER_HZ
+        if self.place.environment in ENVIRONMENTS and not low_hz <= self.carrier.frequency_hz <= high_hz:
+            raise BadParameter(
+                f"carrier.frequency_hz must lie in [{low_hz:g}, {high_hz:g}] for {self.place.environment}, "
+                f"got {self.carrier.frequency_hz:g}"
+            )
+        duty, period_s, slot_s = self.jammer.duty, self.jammer.period_s, self.carrier.slot_s
+        shortest_s = period_s * min(duty, 1.0 - duty)
+        if self.jammer.kind == "pulse" and 0.0 < shortest_s < slot_s * (1.0 - 1e-9):
+            raise BadParameter(
+                f"jammer.period_s and duty must leave pulses and pauses of at least a slot, {slot_s:g} s, "
+                f"for the air is looked at once a slot; got {shortest_s:g} s"
+            )
 
     def _demand_no_places(self) -> None:
         """Where links are given, nothing may depend on a distance."""
@@ -102,10 +139,11 @@ def load(name: str) -> Scenario:
     Raises BadParameter for anything else.
     """
     path = Path(name)
-    if path.suffix in (".toml", ".mat", ".npz"):
+    suffix = path.suffix.lower()
+    if suffix in (".toml", ".mat", ".npz"):
         if not path.is_file():
             raise BadParameter(f"scenario must be a file that is there, got {name!r}")
-        return parse(text_of(path), path.parent) if path.suffix == ".toml" else _around(path)
+        return parse(text_of(path), path.parent) if suffix == ".toml" else _around(path)
     if name not in names():
         raise BadParameter(f"unknown scenario {name!r}{_nearest(name, names())}; have {', '.join(names())}")
     return parse(files("channel").joinpath("scenarios", f"{name}.toml").read_text(encoding="utf-8"))
@@ -163,7 +201,17 @@ def _typed(name: str, kind: Any, got: Any) -> Any:
         raise BadParameter(f"{name} must be of type {wanted.__name__}, got {got!r}")
     if str(kind).startswith("tuple") and not isinstance(got, tuple):
         raise BadParameter(f"{name} must be an array, got {got!r}")
+    if (lost := _not_finite(got)) is not None:
+        what = "hold finite numbers" if isinstance(got, tuple) else "be a finite number"
+        raise BadParameter(f"{name} must {what}, got {lost}")
     return got
+
+
+def _not_finite(got: Any) -> float | None:
+    """The first number in it that is not a number, or infinite."""
+    if isinstance(got, tuple):
+        return next((lost for one in got if (lost := _not_finite(one)) is not None), None)
+    return got if isinstance(got, float) and not math.isfinite(got) else None
 
 
 def _frozen(got: Any) -> Any:

@@ -28,6 +28,9 @@ _RUNS = 8
 _PATHS, _COLUMNS = 600, 4096
 """So many taps of links, and columns, are worked on at once: what a processor keeps close to itself."""
 
+_NEVER = 60.0
+"""P(|H|^2 > x) is exp(-x) for a Rayleigh channel of mean power 1, and less for Rice and for sums of waves."""
+
 _MOST_RADIANS = 0.5
 """What the fastest wave may turn from sample to sample. A polynomial through M of them, used in their middle,
 errs by (turn^M / M!) ((M - 1)!! / 2^(M / 2))^2 of a wave: 5e-11."""
@@ -54,6 +57,14 @@ class SlotGrid:
         shape = (SLOTS, self.frequency_hz_F.size, -1)
         response = np.moveaxis((real + 1j * imaginary).reshape(shape), -1, 0)
         return response.reshape(*self.line.fading.doppler_hz.shape[:-1], *response.shape[1:])
+
+    @property
+    def most_power(self) -> Array:
+        """More than |H|^2 ever is: all waves in step, or what Rayleigh fading exceeds once in 1e26 draws."""
+        fading, waves = self.line.fading, self.line.fading.phase_W.shape[-1]
+        in_step_L = (np.sqrt(waves) + np.sqrt(fading.k_ratio)) / np.sqrt(fading.k_ratio + 1.0)
+        peak: Array = (np.sqrt(self.line.power_L) * in_step_L).sum(axis=-1) ** 2
+        return np.minimum(peak, _NEVER)
 
     def power(self, number: int) -> Array:
         """|H|^2 (SLOTS, F, U) in the same slots, all leading axes in one."""

@@ -18,7 +18,10 @@ from channel.propagation import ENVIRONMENTS
 from channel.scenario import Scenario
 from channel.slots import SlotGrid
 from channel.taps import NodeTaps
-from channel.values import Array, Complex, whole
+from channel.values import Array, Complex, above, whole
+
+_MOST_LINKS = 4e6
+"""About 400 MB of gains and delays."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +52,7 @@ def sounded(scenario: Scenario, *, duration_s: float | None = None, step_ms: int
     whole("step_ms", step_ms, 1)
     demand_nodes(scenario.place.users + 1)
     asked_s = scenario.duration_s if duration_s is None else duration_s
+    _demand_size(scenario.place.users + 1, float(above("duration_s", asked_s, 0.0)) / (step_ms * STEP_S))
     if scenario.taps.is_given:
         found = scenario.taps.node_taps()
     elif scenario.links.loss_db:
@@ -56,6 +60,14 @@ def sounded(scenario: Scenario, *, duration_s: float | None = None, step_ms: int
     else:
         found = _drawn(scenario, asked_s, step_ms)
     return _fitted(scenario, found)
+
+
+def _demand_size(nodes: int, times: float) -> None:
+    if nodes**2 * times > _MOST_LINKS:
+        raise BadParameter(
+            f"nodes^2 x times must be at most {_MOST_LINKS:g}, got {nodes}^2 x {times:g}: "
+            "take fewer users, longer steps or a shorter duration"
+        )
 
 
 def _times(duration_s: float, step_ms: int) -> Array:

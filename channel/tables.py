@@ -3,10 +3,16 @@
 `scenario` reads them from a file; [links] and [taps] stand in `link_tables`.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from channel.errors import BadParameter
-from channel.values import above, at_least, whole, within
+from channel.harq import COMBINING
+from channel.mcs import MCS_TABLES
+from channel.ranges import demand_ranges
+from channel.scheduler import SCHEDULERS
+from channel.tdl import PROFILES
 
 LOSSES = (
     "urban-macro",
@@ -18,6 +24,14 @@ LOSSES = (
     "links",
     "taps",
 )
+
+_FARTHEST_M = 1e5
+_SUBCARRIERS_HZ = (15e3, 30e3, 60e3, 120e3)
+_MOST_BLOCKS = 16 * 275
+"""16 carriers aggregated (TS 38.300 clause 6.7), each of 275 resource blocks."""
+_MOST_PATTERN = 160
+"""Slots in 20 ms at 120 kHz."""
+_LEAST_DUTY = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +55,27 @@ class PlaceTable:
     shadowing: bool = True
 
     def __post_init__(self) -> None:
-        if self.environment not in LOSSES:
-            raise BadParameter(f"environment must be one of {', '.join(LOSSES)}, got {self.environment!r}")
-        whole("users", self.users, 1)
-        at_least("inner_m", self.inner_m, 0.0)
-        above("radius_m", self.radius_m, self.inner_m)
-        at_least("speed_m_s", self.speed_m_s, 0.0)
+        _one_of("place.environment", self.environment, LOSSES)
+        demand_ranges("place", self)
+        if self.radius_m <= self.inner_m:
+            raise BadParameter(
+                f"place.radius_m must be above place.inner_m, {self.inner_m:g}, got {self.radius_m:g}"
+            )
+        for number, place in enumerate(self.positions_m):
+            _position(f"place.positions_m of user {number}", place)
         if self.positions_m and self.users > len(self.positions_m):
             raise BadParameter(
-                f"users must be at most the {len(self.positions_m)} positions_m, got {self.users}"
+                f"place.users must be at most the {len(self.positions_m)} positions_m, got {self.users}"
             )
-        if any(len(place) != 2 for place in self.positions_m):
-            raise BadParameter(f"positions_m must be pairs of x and y, got {self.positions_m}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CarrierTable:
-    """[carrier]: the band, cut into groups of resource blocks of 12 subcarriers, and both ends."""
+    """[carrier]: the band, cut into groups of resource blocks of 12 subcarriers, and both ends.
+
+    `antenna_gain_db` is that of every base station, for sending and receiving and in whatever direction; the
+    antennas of users and of a jammer have 0 dB.
+    """
 
     frequency_hz: float = 3.5e9
     subcarrier_hz: float = 30e3
@@ -70,10 +88,19 @@ class CarrierTable:
     uplink_target_snr_db: float = 20.0
 
     def __post_init__(self) -> None:
-        above("frequency_hz", self.frequency_hz, 0.0)
-        if self.subcarrier_hz not in (15e3, 30e3, 60e3, 120e3):
+        demand_ranges("carrier", self)
+        if self.subcarrier_hz not in _SUBCARRIERS_HZ:
+            in_khz = self.subcarrier_hz * 1e3 in _SUBCARRIERS_HZ
+            hint = f"; {self.subcarrier_hz:g} kHz are {self.subcarrier_hz * 1e3:g} Hz" if in_khz else ""
             raise BadParameter(
-                f"subcarrier_hz must be 15000, 30000, 60000 or 120000, got {self.subcarrier_hz}"
+                "carrier.subcarrier_hz must be 15000, 30000, 60000 or 120000, "
+                f"got {self.subcarrier_hz:g}{hint}"
+            )
+        blocks = self.groups * self.blocks_per_group
+        if blocks > _MOST_BLOCKS:
+            raise BadParameter(
+                f"carrier.groups times carrier.blocks_per_group must be at most {_MOST_BLOCKS} resource "
+                f"blocks, got {blocks}"
             )
 
     @property
@@ -95,6 +122,10 @@ class FadingTable:
     delay_spread_s: float = 100e-9
     waves: int = 16
 
+    def __post_init__(self) -> None:
+        _one_of("fading.profile", self.profile, ("none", *PROFILES))
+        demand_ranges("fading", self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LinkTable:
@@ -114,6 +145,21 @@ class LinkTable:
     grant_slots: int = 1
     report_delay_s: float = 0.004
 
+    def __post_init__(self) -> None:
+        _one_of("link.table", self.table, MCS_TABLES)
+        _one_of("link.harq", self.harq, COMBINING)
+        _one_of("link.scheduler", self.scheduler, SCHEDULERS)
+        demand_ranges("link", self)
+        if self.harq == "none" and self.max_tries != 1:
+            raise BadParameter(f"link.max_tries must be 1 where link.harq is none, got {self.max_tries}")
+        if self.tdd and (set(self.tdd) != {"D", "U"} or len(self.tdd) > _MOST_PATTERN):
+            is_special = set(self.tdd.upper()) == {"D", "S", "U"}
+            hint = "; a special slot S is not modelled: write D or U for it" if is_special else ""
+            raise BadParameter(
+                f"link.tdd must be empty (FDD) or at most {_MOST_PATTERN} letters D and U, both of them and "
+                f"one a slot, as in DDDU; got {self.tdd[:40]!r}{hint}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class NeighboursTable:
@@ -130,8 +176,7 @@ class NeighboursTable:
     handover: bool = True
 
     def __post_init__(self) -> None:
-        within("load", self.load, 0.0, 1.0)
-        at_least("uplink_rise_db", self.uplink_rise_db, 0.0)
+        demand_ranges("neighbours", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,10 +191,14 @@ class JammerTable:
 
     def __post_init__(self) -> None:
         if self.kind not in ("", "pulse", "bursts"):
-            raise BadParameter(f"kind must be empty, pulse or bursts, got {self.kind!r}")
-        within("duty", self.duty, 0.0, 1.0)
-        if self.kind == "bursts" and not 0.0 < self.duty < 1.0:
-            raise BadParameter(f"duty of bursts must lie in (0, 1), got {self.duty}")
+            raise BadParameter(f"jammer.kind must be empty, pulse or bursts, got {self.kind!r}")
+        _position("jammer.position_m", self.position_m)
+        demand_ranges("jammer", self)
+        if self.kind == "bursts" and not _LEAST_DUTY <= self.duty <= 1.0 - _LEAST_DUTY:
+            raise BadParameter(
+                f"jammer.duty of bursts must lie in [{_LEAST_DUTY:g}, {1.0 - _LEAST_DUTY:g}], "
+                f"got {self.duty:g}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +210,28 @@ class TrafficTable:
     start_s: float = 0.0
 
     def __post_init__(self) -> None:
+        demand_ranges("traffic", self)
         for name in ("up_bytes", "down_bytes"):
-            if getattr(self, name) != -1.0:
-                at_least(name, getattr(self, name), 0.0)
+            if -1.0 < getattr(self, name) < 0.0:
+                raise BadParameter(f"traffic.{name} must be at least 0, or -1, got {getattr(self, name):g}")
+
+
+def _one_of(key: str, got: str, known: Iterable[str]) -> None:
+    if got not in known:
+        raise BadParameter(f"{key} must be one of {', '.join(known)}, got {got!r}")
+
+
+def _position(key: str, place: object) -> None:
+    """Raises BadParameter unless it is two numbers in metres."""
+    numbers = place if isinstance(place, tuple) else ()
+    if len(numbers) != 2 or any(type(one) not in (int, float) for one in numbers):
+        raise BadParameter(f"{key} must be two numbers in metres, x and y, got {_shown(place)}")
+    if not all(math.isfinite(one) and abs(one) <= _FARTHEST_M for one in numbers):
+        raise BadParameter(
+            f"{key} must lie in [{-_FARTHEST_M:g}, {_FARTHEST_M:g}] m, x and y, got {_shown(place)}"
+        )
+
+
+def _shown(place: object) -> str:
+    text = str(list(place)) if isinstance(place, tuple) else repr(place)
+    return text if len(text) <= 80 else f"{text[:77]}..."

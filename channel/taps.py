@@ -111,6 +111,12 @@ class TapReplay:
         time_s_B: Array = (number * SLOTS + np.arange(SLOTS, dtype=np.float64)) * self.slot_s
         return self._response_UF(self._row(time_s_B))
 
+    @property
+    def most_power(self) -> Array:
+        """More than |H|^2 (U,) ever is: all taps in step."""
+        peak: Array = (np.abs(self.gain_UTL).sum(axis=-1) ** 2).max(axis=-1)
+        return peak
+
     def power(self, number: int) -> Array:
         """|H|^2 (SLOTS, F, U) in the same slots."""
         response = self.block(number)
@@ -148,4 +154,5 @@ def read_npz(path: Path) -> NodeTaps:
 
 def write_npz(path: Path, taps: NodeTaps) -> None:
     """The same, written."""
-    np.savez_compressed(path, time_s=taps.time_s_T, delay_s=taps.delay_s_NNTL, gain=taps.gain_NNTL)
+    with path.open("wb") as file:  # numpy adds an ending to names, not to files
+        np.savez_compressed(file, time_s=taps.time_s_T, delay_s=taps.delay_s_NNTL, gain=taps.gain_NNTL)

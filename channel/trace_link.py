@@ -53,12 +53,25 @@ class RateRecording:
     trace: LinkTrace
 
     def __post_init__(self) -> None:
-        above("the last rate_bps of a trace to replay", float(self.trace.rate_bps[-1]), 0.0)
+        above("the last rate_bps of a trace to replay (it stays)", float(self.trace.rate_bps[-1]), 0.0)
 
     @property
     def lets_through(self) -> bool:
         """Whether its last row loses less than everything."""
         return bool(self.trace.loss_rate[-1] < 1.0)
+
+    @property
+    def summary(self) -> str:
+        """What it holds, in a line."""
+        trace = self.trace
+        length_s = float(trace.time_s[-1] - trace.time_s[0])
+        return (
+            f"{_counted(trace.time_s.size, 'row')} over {length_s:.4g} s, "
+            f"median rate {np.median(trace.rate_bps) / 1e6:.4g} Mbit/s, "
+            f"median delay {np.median(trace.delay_s) * 1e3:.4g} ms, mean loss {trace.loss_rate.mean():.2%}; "
+            f"the last row's {trace.rate_bps[-1] / 1e6:.4g} Mbit/s stay"
+            + (f"; columns not read: {', '.join(trace.ignored)}" if trace.ignored else "")
+        )
 
     def leaves_s(self, start_s: float, bytes_N: Array) -> Array:
         """Where the integral of the rate since `start_s` has reached the bits up to each packet."""
@@ -111,6 +124,17 @@ class ChanceRecording:
         """Whether its model of losses loses less than everything."""
         return self.loss is None or self.loss.loss_rate < 1.0
 
+    @property
+    def summary(self) -> str:
+        """What it holds, in a line."""
+        length_s = float(self.time_K[-1])
+        rate_bps = 8.0 * self.chance_bytes * self.time_K.size / length_s
+        return (
+            f"{_counted(self.time_K.size, 'chance')} of {self.chance_bytes} bytes over {length_s:.4g} s, "
+            f"mean rate {rate_bps / 1e6:.4g} Mbit/s, delay {self.constant_delay_s * 1e3:.4g} ms, "
+            f"loss {self.loss.loss_rate if self.loss else 0.0:.2%}; then all over again"
+        )
+
     def leaves_s(self, start_s: float, bytes_N: Array) -> Array:
         """At the chance in which the last byte of each packet fits, from the first one after `start_s` on."""
         period_s = float(self.time_K[-1])
@@ -133,15 +157,20 @@ class ChanceRecording:
         )
 
 
-def read_recording(path: Path) -> Recording:
-    """What a file holds: a table for .csv and .npz, lines of mahimahi's for any other suffix.
+def read_recording(path: Path) -> RateRecording | ChanceRecording:
+    """What a file holds: a table for .csv, .tsv and .npz, lines of mahimahi's for any other suffix.
 
     Raises BadParameter for what is neither, and OSError where there is nothing to read.
     """
-    readers = {".csv": read_csv, ".npz": read_npz}
-    if path.suffix in readers:
-        return RateRecording(trace=readers[path.suffix](path))
+    readers = {".csv": read_csv, ".tsv": read_csv, ".npz": read_npz}
+    reader = readers.get(path.suffix.lower())
+    if reader is not None:
+        return RateRecording(trace=reader(path))
     return ChanceRecording(time_K=read_mahimahi(path))
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

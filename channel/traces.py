@@ -9,27 +9,32 @@ from pathlib import Path
 
 import numpy as np
 
+from channel.csv_table import columns_of
 from channel.errors import BadParameter
-from channel.foreign import arrays_of, text_of
+from channel.foreign import arrays_of, lines_of
+from channel.plausible import demand_chances, demand_plausible
 from channel.values import Array, above, at_least, within
 
 MAHIMAHI_BYTES = 1500
 """What one line of a mahimahi trace delivers (manual page mm-link(1) of mahimahi 0.98)."""
 
 COLUMNS = ("time_s", "rate_bps", "delay_s", "loss_rate")
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinkTrace:
     """Rate, delay and loss (K,) from each of `time_s` (K,) on, until the next; the last one stays.
 
-    Raises BadParameter for an empty trace, lengths that differ, times that go back, and values out of range.
+    `ignored` names what else stood in its file. Raises BadParameter for an empty trace, lengths that differ,
+    times that go back, and values out of range.
     """
 
     time_s: Array
     rate_bps: Array
     delay_s: Array
     loss_rate: Array
+    ignored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {name: np.shape(getattr(self, name)) for name in COLUMNS}
@@ -48,50 +53,50 @@ class LinkTrace:
 
 
 def read_csv(path: Path) -> LinkTrace:
-    """A table with the header time_s,rate_bps,delay_s,loss_rate, in any order of columns."""
-    rows = csv.DictReader(text_of(path).splitlines())
-    try:
-        table = list(rows)
-    except csv.Error as error:
-        raise BadParameter(f"{path.name} must be a table of commas: {error}") from error
-    if set(rows.fieldnames or ()) != set(COLUMNS):
-        raise BadParameter(f"{path.name} must have the columns {', '.join(COLUMNS)}, got {rows.fieldnames}")
-    try:
-        columns = {name: np.asarray([float(row[name]) for row in table]) for name in COLUMNS}
-    except (TypeError, ValueError) as error:
-        raise BadParameter(f"{path.name} must hold numbers only: {error}") from error
-    return LinkTrace(**columns)
+    """A table with the columns time_s, rate_bps, delay_s and loss_rate, in any order; others are ignored.
+
+    Errors as in `csv_table.columns_of`, and BadParameter for numbers that are not plausible in their units.
+    """
+    columns, others = columns_of(path, COLUMNS)
+    return _read(path, columns, others)
 
 
-def write_csv(path: Path, trace: LinkTrace) -> None:
+def write_csv(path: Path, trace: LinkTrace, *, separator: str = ",") -> None:
     """The same, written with all digits."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
+        rows = csv.writer(file, delimiter=separator)
         rows.writerow(COLUMNS)
         rows.writerows(zip(*(getattr(trace, name).tolist() for name in COLUMNS), strict=True))
 
 
+def write_tsv(path: Path, trace: LinkTrace) -> None:
+    """The same with tabs, as a .tsv has them."""
+    write_csv(path, trace, separator="\t")
+
+
 def read_npz(path: Path) -> LinkTrace:
-    """Arrays of these names from a .npz file; errors as in `arrays_of`."""
+    """Arrays of these names from a .npz file; errors as in `arrays_of` and for numbers as in `read_csv`."""
     found = arrays_of(path, dict.fromkeys(COLUMNS, "fiu"))
-    return LinkTrace(**{name: found[name].astype(np.float64) for name in COLUMNS})
+    return _read(path, {name: found[name].astype(np.float64) for name in COLUMNS})
 
 
 def write_npz(path: Path, trace: LinkTrace) -> None:
     """The same, written."""
-    np.savez(path, **{name: getattr(trace, name) for name in COLUMNS})
+    with path.open("wb") as file:  # numpy adds an ending to names, not to files
+        np.savez(file, **{name: getattr(trace, name) for name in COLUMNS})
 
 
 def read_mahimahi(path: Path) -> Array:
-    """The times in seconds at which a packet may leave, from lines of whole milliseconds."""
-    text = text_of(path).split()
-    try:
-        times_ms = np.asarray([int(word) for word in text], dtype=np.float64)
-    except ValueError as error:
-        raise BadParameter(f"{path.name} must hold whole milliseconds: {error}") from error
-    if not times_ms.size:
+    """The times in seconds at which a packet may leave, from lines of whole milliseconds.
+
+    Raises BadParameter, with the line, for anything else, and for times that cannot be counted from 0.
+    """
+    lines = lines_of(path)
+    if not lines:
         raise BadParameter(f"{path.name} must have at least one line, got none")
+    times_ms = np.asarray([_milliseconds(path, number, line) for number, line in lines], dtype=np.float64)
     forward("times", times_ms)
+    demand_chances(path.name, times_ms)
     return times_ms / 1e3
 
 
@@ -112,6 +117,24 @@ def write_mahimahi(path: Path, delivered_bits_B: Array, bin_s: float) -> int:
     times_ms = np.ceil((row + share) * float(above("bin_s", bin_s, 0.0)) * 1e3 - 1e-9).astype(np.int64)
     path.write_text("".join(f"{moment}\n" for moment in times_ms), encoding="utf-8")
     return int(times_ms.size)
+
+
+def _read(path: Path, columns: dict[str, Array], others: tuple[str, ...] = ()) -> LinkTrace:
+    try:
+        demand_plausible(**columns)
+        return LinkTrace(**columns, ignored=others)
+    except BadParameter as error:
+        raise BadParameter(f"{path.name}: {error}") from None
+
+
+def _milliseconds(path: Path, number: int, line: str) -> int:
+    if not line.isascii() or not line.isdigit() or len(line) > _MOST_DIGITS:
+        is_table = not line[0].isdigit() and any(name in line.lower() for name in COLUMNS)
+        why = "; a table of rates has a name that ends in .csv" if is_table else ""
+        raise BadParameter(
+            f"{path.name} must hold whole milliseconds, one a line, got {line[:40]!r} in line {number}{why}"
+        )
+    return int(line)
 
 
 def forward(name: str, times: Array) -> None:

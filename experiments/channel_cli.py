@@ -129,7 +129,10 @@ def simulate(scenario: str, duration_s: float | None, seed: int | None, as_json:
 def trace(
     scenario: str, out: Path, user: int, direction: str, duration_s: float | None, seed: int | None
 ) -> None:
-    """Write what one user got to OUT: rates over time in a .csv or .npz table, else a mahimahi trace."""
+    """Write what one user got to OUT: rates over time in a .csv, .tsv or .npz table, else a mahimahi trace.
+
+    `splitfl channel emulate --trace` replays it.
+    """
     from experiments import channel_tables
 
     _, result = channel_tables.simulated(scenario, duration_s, seed)

@@ -19,8 +19,10 @@ from channel.building import cell_of
 from channel.cell import Result
 from channel.conformance import Verdict
 from channel.errors import BadParameter
+from channel.outcome import Outcome
 from channel.scenario import Scenario
 from channel.sounding import sounded
+from channel.trace_link import read_recording
 from channel.traces import LinkTrace
 
 
@@ -104,23 +106,36 @@ def verdicts(found: list[Verdict], as_json: bool) -> None:
 
 
 def write_trace(out: Path, result: Result, direction: str, user: int) -> str:
-    """Writes a table of rates for .csv and .npz, else a mahimahi trace, and says how long it is.
+    """Writes a table of rates for .csv, .tsv and .npz, else a mahimahi trace, and says what it holds.
 
     A table's delay and loss are 0: its rate is that of bits which were through, after waits and repetitions.
-    Raises BadParameter for a user that is not there.
+    Its last row, which a replay keeps for ever, is the mean over the whole. Raises BadParameter for a user
+    that is not there, and for one who got nothing.
     """
     outcome = result.outcomes[direction]
     if user >= outcome.tries.size:
         raise BadParameter(f"user must lie in [0, {outcome.tries.size - 1}], got {user}")
-    bits_B = outcome.delivered_BU[:, user]
-    writer = {".csv": traces.write_csv, ".npz": traces.write_npz}.get(out.suffix)
+    if not outcome.delivered_bits[user]:
+        raise BadParameter(
+            f"a trace needs something that came through, got nothing for user {user} ({direction}) in "
+            f"{result.duration_s:g} s"
+        )
+    writers = {".csv": traces.write_csv, ".tsv": traces.write_tsv, ".npz": traces.write_npz}
+    writer = writers.get(out.suffix.lower())
     if writer is None:
-        return f"{out}: {traces.write_mahimahi(out, bits_B, outcome.bin_s)} packets"
-    nothing = np.zeros(bits_B.shape)
-    begins_s = np.round(outcome.bin_end_s - outcome.bin_s, 9)
-    rate_bps = bits_B / outcome.bin_s
-    writer(out, LinkTrace(time_s=begins_s, rate_bps=rate_bps, delay_s=nothing, loss_rate=nothing))
-    return f"{out}: {bits_B.size} rows"
+        traces.write_mahimahi(out, outcome.delivered_BU[:, user], outcome.bin_s)
+    else:
+        writer(out, _rates(outcome, user))
+    return f"{out}: {read_recording(out).summary}"
+
+
+def _rates(outcome: Outcome, user: int) -> LinkTrace:
+    """A row a bin, and behind them the mean."""
+    ends_s = outcome.bin_end_s
+    time_s = np.round(np.append(ends_s - outcome.bin_s, ends_s[-1]), 9)
+    rate_bps = np.append(outcome.delivered_BU[:, user] / outcome.bin_s, outcome.throughput_bps[user])
+    nothing = np.zeros(time_s.shape)
+    return LinkTrace(time_s=time_s, rate_bps=rate_bps, delay_s=nothing, loss_rate=nothing)
 
 
 def export(
@@ -130,7 +145,8 @@ def export(
 
     Raises BadParameter for what does not fit, and for a suffix that is neither .mat nor .npz.
     """
-    if out.suffix not in (".mat", ".npz"):
+    suffix = out.suffix.lower()
+    if suffix not in (".mat", ".npz"):
         raise BadParameter(f"a channel matrix must end in .mat or .npz, got {out.name!r}")
     made = scenarios.load(name)
     made = made if seed is None else replace(made, seed=seed)
@@ -138,7 +154,7 @@ def export(
         fewer = min(users, made.place.users)
         made = replace(made, place=replace(made.place, users=fewer))
     found = sounded(made, duration_s=duration_s, step_ms=step_ms)
-    if out.suffix == ".mat":
+    if suffix == ".mat":
         colosseum_file.write(out, found.matrix)
     else:
         taps.write_npz(out, found.matrix.taps)

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from experiments import joining as joining_in
 from experiments import presets, resuming, running, runs, serving
+from experiments.channel_recordings import link_lines
 from experiments.citations import bibtex
 from experiments.live import run_live
 from experiments.report import write_comparison, write_report
@@ -216,7 +217,7 @@ def _drive(
     with console.status("reading the data" if is_decided else "rehearsing what a round could cost"):
         config = decided(config)
         site = Site.of(config)
-    for reason in config.auto.chosen:
+    for reason in (*link_lines(config), *config.auto.chosen):
         console.print(reason, markup=False, highlight=False, soft_wrap=True)
     _print_data(console, site)
     with runs.FolderOnDemand(out, name, site.config) as new_folder:

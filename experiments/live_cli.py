@@ -20,7 +20,7 @@ _WAYS = (
 @click.option(
     "--scenario", default="", help="A name of `splitfl channel list`, or a .toml file, for the link."
 )
-@click.option("--trace", type=click.Path(path_type=Path), help="A recording: mahimahi's, .csv or .npz.")
+@click.option("--trace", type=click.Path(path_type=Path), help="A recording: mahimahi's, .csv, .tsv or .npz.")
 @_WAYS[0]
 @_WAYS[1]
 @click.option("--loss", "loss_rate", type=float, default=0.0, help="Probability that a packet is lost.")

@@ -41,6 +41,7 @@ def air_of(
             return replace(scenarios.load(scenario), seed=seed)
         if trace is not None:
             recording = read_recording(trace)
+            click.echo(f"{trace}: {recording.summary}", err=True)
             return TraceLink(seed=seed, up=recording, down=recording, max_tries=1)
         way = Way(rate_bps=rate_bps, delay_s=delay_s, loss_rate=loss_rate)
         return FixedLink(seed=seed, up=way, down=way, max_tries=1)

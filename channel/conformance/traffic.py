@@ -85,9 +85,11 @@ def _fixed_s() -> float:
 
 def _table_s() -> float:
     """Half of the bits at 2 Mbit/s, the rest at 1 Mbit/s."""
-    columns = {"rate_bps": [2e6, 1e6], "delay_s": [0.0, 0.01], "loss_rate": [0.0, 0.0]}
     trace = LinkTrace(
-        time_s=np.asarray([0.0, 0.2]), **{name: np.asarray(row) for name, row in columns.items()}
+        time_s=np.asarray([0.0, 0.2]),
+        rate_bps=np.asarray([2e6, 1e6]),
+        delay_s=np.asarray([0.0, 0.01]),
+        loss_rate=np.zeros(2),
     )
     return _replayed_s(RateRecording(trace=trace))
 

@@ -19,9 +19,13 @@ class CellDecider:
     """
 
     def __init__(self, engine: Engine, clients: int, queue_bytes: int) -> None:
-        """Client 0 is the cell's first user and so on; BadParameter for more clients than users."""
+        """Client 0 is the cell's first user and so on.
+
+        Raises BadParameter for more clients than users, and for a client that is out of reach.
+        """
         if clients > engine.users:
             raise BadParameter(f"clients must be at most the cell's {engine.users} users, got {clients}")
+        engine.demand_reach(range(clients))
         self._engine = engine
         lines = [(client, way) for client in range(clients) for way in DIRECTIONS]
         self._room_bytes = dict.fromkeys(lines, whole("queue_bytes", queue_bytes, 1))

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from experiments import presets
+from experiments.channel_recordings import link_lines
 from experiments.contest import pictures, reaching, spending
 from experiments.contest.budget import Budget, parse_budget
 from experiments.contest.entrants import (
@@ -102,6 +103,8 @@ def plan(
         refuse_unread(config, METHODS, reads(config))
         methods = config.method.name
     entrants, excluded = _entered(console, preset, methods, overrides, own, [], None, alone=True)
+    for line in link_lines(entrants[0].config) if entrants else ():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for entrant in entrants:
         if entrant.config.auto.speed == "measured":
             console.print(

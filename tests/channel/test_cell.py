@@ -125,6 +125,48 @@ def test_a_run_of_no_time_is_refused():
         run(SHORT, 0.0)
 
 
+def test_traces_that_no_memory_holds_are_refused_before_they_are_made():
+    made = replace(SHORT, place=PlaceTable(users=1000))
+    with pytest.raises(
+        BadParameter, match="duration_s must be at most 200 for the traces of 1000 users, got 50000"
+    ):
+        run(made, 50_000.0)
+
+
+FAR = PlaceTable(environment="constant", loss_db=118.0, users=8, shadowing=False)
+"""So far that all of a user's power fills one group of the uplink."""
+
+
+def shared_by(scheduler, made):
+    outcomes = run(replace(made, link=replace(made.link, scheduler=scheduler)), 1.0).outcomes
+    return {
+        way: (one.throughput_bps.sum(), np.log(one.throughput_bps).sum()) for way, one in outcomes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "made",
+    [replace(SHORT, place=FAR, fading=FadingTable(profile="none")), scenario.load("colosseum-path-loss")],
+)
+def test_proportional_fairness_is_fairer_than_taking_turns_and_carries_as_much(made):
+    fair, turns = (shared_by(name, made) for name in ("proportional-fair", "round-robin"))
+    for way in ("up", "down"):
+        assert fair[way][0] > turns[way][0]
+        assert fair[way][1] > turns[way][1]
+
+
+@pytest.mark.parametrize("scheduler", ["proportional-fair", "round-robin", "maximum-rate"])
+def test_a_user_whose_power_carries_one_group_only_is_not_spread_over_all_of_them(scheduler):
+    place = replace(FAR, loss_db=134.0, users=1)
+    made = replace(
+        SHORT, place=place, fading=FadingTable(profile="none"), link=LinkTable(scheduler=scheduler)
+    )
+    outcome = run(made, 1.0).outcomes["up"]
+    # About -3.6 dB in a group, which the slowest scheme survives, and -14.7 dB spread over 13.
+    assert outcome.throughput_bps[0] > 200e3
+    assert outcome.loss_rate[0] < 0.02
+
+
 @pytest.mark.bench
 def test_time_grows_no_faster_than_users():
     from time import perf_counter

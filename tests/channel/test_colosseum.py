@@ -7,6 +7,7 @@ from scipy.io import loadmat, savemat
 from channel import colosseum_file
 from channel.colosseum import ChannelMatrix
 from channel.errors import BadParameter
+from channel.link_tables import taps_of_file
 from channel.taps import NodeTaps
 
 
@@ -83,6 +84,23 @@ def test_every_reading_of_the_documentation_is_read(cell, tmp_path):
     assert taps.delay_s_NNTL[1, 0, 0].tolist() == [0.0, 2e-8, 0.0, 0.0]
 
 
+def test_a_struct_array_is_read_as_cells_are(tmp_path):
+    matrix = np.zeros((2, 2, 1), dtype=[("delay", "O"), ("iq", "O")])
+    for place in np.ndindex(2, 2, 1):
+        matrix[place] = (np.asarray([[2e-8]]), np.asarray([[0.5j]]))
+    savemat(tmp_path / "m.MAT", {"chMatrix": matrix}, appendmat=False)
+    taps = taps_of_file(tmp_path / "m.MAT")
+    assert taps.gain_NNTL[0, 1, 0].tolist() == [0.5j, 0.0, 0.0, 0.0]
+    assert taps.delay_s_NNTL[0, 1, 0].tolist() == [2e-8, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("begins", [b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512), b""])
+def test_a_file_of_version_7_3_is_refused_with_the_way_to_save_it(begins, tmp_path):
+    (tmp_path / "m.mat").write_bytes(begins + b"\x89HDF\r\n\x1a\n" + bytes(600))
+    with pytest.raises(BadParameter, match=r"got one of version 7.3: save it with save\(..., '-v7'\)"):
+        colosseum_file.read(tmp_path / "m.mat")
+
+
 def test_the_older_names_are_read(tmp_path):
     cells = np.empty((2, 2), dtype=object)
     for place in np.ndindex(2, 2):
@@ -137,6 +155,7 @@ def test_what_is_at_a_limit_is_let_through():
     ("contents", "message"),
     [
         ({"other": 1.0}, "m.mat must hold chMatrix, got other"),
+        ({"chMatrix": {"a": 1.0}}, "a struct array of delay and iq, got an array with a: make cells of it"),
         ({"chMatrix": np.ones((2, 2))}, r"tap gains must lie in \[-43, 0\] dB, got 1 dB"),
         ({"chMatrix": np.zeros((2, 3))}, r"gains in decibels must be a square, got shape \(2, 3\)"),
         (

@@ -11,7 +11,7 @@ def test_energy_is_radiation_over_efficiency_and_circuits():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(BadParameter, match=r"amplifier_efficiency must lie in \(0, 1\], got 0"):
+    with pytest.raises(BadParameter, match=r"device.amplifier_efficiency must lie in \[1e-06, 1\], got 0"):
         Device(amplifier_efficiency=0.0)
-    with pytest.raises(BadParameter, match="idle_w must be at least 0"):
+    with pytest.raises(BadParameter, match=r"device.idle_w must lie in \[0, 100\] W, got -1"):
         Device(idle_w=-1.0)

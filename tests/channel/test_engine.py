@@ -1,5 +1,6 @@
 """Messages cross a running cell: whole, in order of their queue, and alike however the time is cut."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from channel.building import cell_of
 from channel.engine import RECOVERIES, Engine, engine_of
 from channel.errors import BadParameter
 from channel.link import DIRECTIONS, Transfer
+from channel.link_tables import LinksTable
 from channel.rng import stream
 from channel.scenario import (
     CarrierTable,
@@ -242,3 +244,37 @@ def test_bad_input_is_refused():
         engine_of(SHORT, recovery="best")
     with pytest.raises(BadParameter, match="mtu_bytes must be a whole number of at least 1"):
         engine_of(SHORT, mtu_bytes=0)
+
+
+OUT = (
+    "user 0 is out of reach, direction up: its SINR is never above -19.6 dB, and the slowest scheme of 64qam"
+)
+
+
+def reached(loss_db, profile="none", users=2, **place):
+    table = PlaceTable(environment="constant", loss_db=loss_db, users=users, shadowing=False, **place)
+    return replace(SHORT, place=table, fading=FadingTable(profile=profile))
+
+
+def test_a_cell_of_which_everybody_is_out_of_reach_is_refused_with_what_would_be_needed():
+    with pytest.raises(BadParameter, match=re.escape(OUT)):
+        engine_of(reached(150.0))
+    with pytest.raises(BadParameter, match=r"user 0 is out of reach, direction up: .* needs -5\.\d dB"):
+        engine_of(reached(170.0, "C", speed_m_s=30.0))
+    assert engine_of(reached(120.0)).is_idle
+
+
+def test_who_is_out_of_reach_is_named_and_costs_no_time_while_others_are_served():
+    links = LinksTable(loss_db=((0, 10, 60), (10, 0, 10), (60, 10, 0)))
+    place = PlaceTable(environment="links", loss_db=90.0, users=2, shadowing=False)
+    made = replace(SHORT, place=place, links=links, fading=FadingTable(profile="none"))
+    engine = engine_of(made)
+    engine.demand_reach([0])
+    with pytest.raises(BadParameter, match="user 1 is out of reach, direction up"):
+        engine.demand_reach([0, 1])
+    for client in (0, 1):
+        engine.submit(Transfer(client=client, direction="up", sequence=0, payload_bytes=1000, start_s=0.0))
+    # A day takes no time, for nothing can happen once the first user's message is through.
+    done = engine.advance(86_400.0)
+    assert [transfer.client for transfer, _ in done] == [0]
+    assert not engine.is_idle

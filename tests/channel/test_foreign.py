@@ -11,7 +11,7 @@ from channel.foreign import arrays_of
 from channel.trace_link import read_recording
 from tests.channel.test_colosseum import taps_of
 
-TABLE = b"time_s,rate_bps,delay_s,loss_rate\n0,1,0,0\n"
+TABLE = b"time_s,rate_bps,delay_s,loss_rate\n0,10000,0,0\n"
 
 
 def originals(folder):

@@ -41,3 +41,54 @@ def test_bad_input_is_refused():
         scheduler_named("fifo")
     with pytest.raises(BadParameter, match=r"pattern must be empty .*, got 'DDS'"):
         Duplex(pattern="DDS")
+
+
+def shared(most_groups, groups, sinr):
+    """What the n-th group adds (N, U) in log(1 + SINR) where one power fills `most_groups`."""
+    number = np.arange(groups + 1.0)[:, None]
+    total = number * np.log1p(sinr * np.minimum(1.0, most_groups / np.maximum(number, 1.0)))
+    return np.diff(total, axis=0) / total[1]
+
+
+def test_groups_that_one_power_cannot_fill_go_to_others():
+    rate, worth = np.ones((8, 4)), shared(1.0, 8, np.full(4, 10.0))
+    for name in ("proportional-fair", "maximum-rate"):
+        winner = SCHEDULERS[name].choose(rate, np.ones(4), 0, worth)
+        assert np.bincount(winner).tolist() == [2, 2, 2, 2]
+        assert SCHEDULERS[name].choose(rate, np.ones(4), 0).tolist() == [0] * 8
+
+
+def test_who_got_little_so_far_gets_more_of_the_groups_but_not_those_that_add_nothing():
+    rate, worth = np.ones((8, 2)), shared(2.0, 8, np.full(2, 10.0))
+    winner = SCHEDULERS["proportional-fair"].choose(rate, np.asarray([1.0, 3.0]), 0, worth)
+    # The marginal worth over the mean, by hand: the first user's beats a third until its sixth group.
+    order = sorted([*worth[:, 0], *(worth[:, 1] / 3.0)], reverse=True)[:8]
+    wanted = sum(worth[n, 0] in order for n in range(8))
+    assert np.bincount(winner, minlength=2).tolist() == [wanted, 8 - wanted]
+    assert wanted > 4
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_groups_that_are_worth_nothing_to_anybody_stay_empty(name):
+    worth = np.zeros((6, 2))
+    worth[0] = worth[1] = 1.0
+    rate = np.ones((6, 2))
+    rate[:, 1] = 0.5
+    winner = scheduler_named(name).choose(rate, np.ones(2), 1, worth)
+    assert sorted(winner.tolist()) == [-1, -1, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_with_power_for_all_groups_nothing_changes(name):
+    rng = np.random.default_rng(0)
+    rate, mean, turn = rng.random((2, 6, 4)), rng.random((2, 4)), np.asarray([[3], [4]])
+    worth = np.ones((2, 6, 4))
+    plain = scheduler_named(name).choose(rate, mean, turn)
+    assert np.array_equal(plain, scheduler_named(name).choose(rate, mean, turn, worth))
+    worth[1] = np.asarray([1.0, 0.9, 0.8, 0.7, 0.6, 0.5])[:, None]
+    mixed = scheduler_named(name).choose(rate, mean, turn, worth)
+    assert np.array_equal(plain[0], mixed[0])
+    worth[1, 2:] = 0.0
+    scarce = scheduler_named(name).choose(rate, mean, turn, worth)
+    assert np.array_equal(plain[0], scarce[0])
+    assert np.bincount(scarce[1], minlength=4).max() <= 2

@@ -8,6 +8,7 @@ from channel.building import cell_of
 from channel.colosseum import MOST_NODES
 from channel.errors import BadParameter
 from channel.link_tables import TapsTable
+from channel.scenario import Scenario
 from channel.sounding import grouped, sounded
 from channel.tables import FadingTable, PlaceTable
 from channel.tdl import PROFILES, rms_delay_spread
@@ -105,3 +106,10 @@ def test_what_colosseum_cannot_hold_is_refused():
         sounded(spread, step_ms=1000)
     with pytest.raises(BadParameter, match="step_ms must be a whole number of at least 1, got 0"):
         sounded(made, step_ms=0)
+
+
+def test_an_export_that_no_memory_holds_is_refused_before_it_is_made():
+    with pytest.raises(
+        BadParameter, match=r"nodes\^2 x times must be at most 4e\+06, got 51\^2 x 1e\+07: take"
+    ):
+        sounded(Scenario(place=PlaceTable(users=50)), duration_s=1e4)

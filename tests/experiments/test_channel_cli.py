@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from channel import scenario
 from channel.conformance import Check
 from channel.link import Transfer
-from channel.trace_link import TraceLink, read_recording
+from channel.trace_link import RateRecording, TraceLink, read_recording
 from experiments import channel_checks
 from experiments.channel_cli import channel
 
@@ -92,14 +92,38 @@ def test_show_writes_the_picture_as_well_where_it_is_asked_to(tmp_path: Path) ->
     assert (tmp_path / "x.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", ["t", "t.csv", "t.npz"])
+@pytest.mark.parametrize("name", ["t", "t.csv", "t.tsv", "t.NPZ"])
 def test_a_trace_can_be_replayed(name: str, tmp_path: Path) -> None:
     result = call("trace", "ideal", tmp_path / name, "--duration", "0.1")
     assert result.exit_code == 0, result.stderr
     recording = read_recording(tmp_path / name)
+    assert result.stdout.strip() == f"{tmp_path / name}: {recording.summary}"
     link = TraceLink(seed=0, up=recording, down=recording)
     sent = Transfer(client=0, direction="down", sequence=0, payload_bytes=100_000, start_s=0.0)
     assert 0.0 < link.transfer(sent).finish_s < 0.1
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.npz"])
+def test_a_trace_of_a_user_who_is_done_early_can_be_replayed(name: str, tmp_path: Path) -> None:
+    (tmp_path / "short.toml").write_text("[place]\nusers = 1\n[traffic]\ndown_bytes = 20000\n")
+    result = call("trace", tmp_path / "short.toml", tmp_path / name, "--duration", "1")
+    assert result.exit_code == 0, result.stderr
+    recording = read_recording(tmp_path / name)
+    assert isinstance(recording, RateRecording)
+    assert recording.trace.rate_bps[-2] == 0.0
+    # The mean over the second that was simulated.
+    assert recording.trace.time_s[-1] == 1.0
+    assert recording.trace.rate_bps[-1] == pytest.approx(160_000.0)
+
+
+@pytest.mark.parametrize("name", ["t", "t.csv", "t.npz"])
+def test_nothing_is_no_trace(name: str, tmp_path: Path) -> None:
+    result = call("trace", "congested-cell", tmp_path / name, "--duration", "0.01")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(
+        "Error: a trace needs something that came through, got nothing for user 0"
+    )
+    assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("suffix", [".mat", ".npz"])
@@ -120,7 +144,7 @@ def test_what_is_exported_is_a_scenario(suffix: str, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (("simulate", "jamed"), "Error: unknown scenario 'jamed'; did you mean 'jammed'?"),
-        (("simulate", "ideal", "--duration", "-1"), "Error: duration_s must be above 0, got -1"),
+        (("simulate", "ideal", "--duration", "-1"), "Error: duration_s must lie in [1e-06, 86400] s, got -1"),
         (
             ("trace", "ideal", "t", "--user", "9", "--duration", "0.01"),
             "Error: user must lie in [0, 3], got 9",

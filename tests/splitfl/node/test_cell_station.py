@@ -90,7 +90,7 @@ def test_the_cell_tells_when_and_never_what(place: Path, street: str, tmp_path: 
 
 
 def test_a_cell_without_recovery_runs_with_holes(place: Path, tmp_path: Path) -> None:
-    text = STREET.replace("114.0", "120.0") + '[link]\nharq = "none"\nmax_tries = 1\n'
+    text = STREET.replace("114.0", "119.0") + '[link]\nharq = "none"\nmax_tries = 1\n'
     (tmp_path / "far.toml").write_text(text)
     far = str(tmp_path / "far.toml")
     loss = {"activation": "zero", "gradient": "zero"}
