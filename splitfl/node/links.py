@@ -51,9 +51,14 @@ def own_link(config: RunConfig) -> Link:
 
 
 def cell(config: RunConfig) -> Engine:
-    """The cell that all clients share, with the run's seed; client k is user k, others are silent."""
+    """The cell that all clients share, with the run's seed; client k is user k, others are silent.
+
+    Raises ConfigError for what makes no cell, and for a client that can never be reached.
+    """
     try:
-        return Engine(cell_of(scenario(config)), mtu_bytes=config.link.mtu_bytes)
+        engine = Engine(cell_of(scenario(config)), mtu_bytes=config.link.mtu_bytes)
+        engine.demand_reach(range(config.federation.clients))
+        return engine
     except BadParameter as error:
         raise ConfigError(f"link.scenario {config.link.scenario!r} makes no cell: {error}") from None
 

@@ -249,3 +249,14 @@ def test_more_clients_than_the_scenario_has_users_are_refused(place: Path) -> No
     many = replace(config, federation=replace(config.federation, clients=11))
     with pytest.raises(ConfigError, match="has 10 users and cannot hold the 11 clients"):
         Site.of(many)
+
+
+def test_a_client_out_of_reach_is_named_before_a_run(place: Path, tmp_path: Path) -> None:
+    far = tmp_path / "far.toml"
+    far.write_text(
+        '[place]\nenvironment = "constant"\nloss_db = 150.0\nusers = 2\nshadowing = false\n'
+        '[fading]\nprofile = "none"\n'
+    )
+    config = toy.config(place, link={"scenario": str(far)}, federation={"clients": 2})
+    with pytest.raises(ConfigError, match=r"user 0 is out of reach, direction up: its SINR is never above"):
+        play(Site.of(config), tmp_path)
