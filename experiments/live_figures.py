@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments.quantities import percent_text, rate_text, seconds_text
 from experiments.rows import build_row
+from splitfl.quantities import percent_text, rate_text, seconds_text
 
 
 @dataclass(frozen=True, kw_only=True)

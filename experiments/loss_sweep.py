@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from experiments.presets import find
-from experiments.quantities import seconds_text
 from splitfl.experiment_file import as_dict
+from splitfl.quantities import seconds_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from experiments.live_figures import in_short, kept_up
-from experiments.quantities import bytes_text, flops_text, percent_text, seconds_text
 from splitfl.config import RunConfig
+from splitfl.quantities import bytes_text, flops_text, percent_text, seconds_text
 
 
 class Screen:

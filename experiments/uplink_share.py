@@ -15,8 +15,8 @@ from typing import Final
 import click
 
 from experiments.presets import find
-from experiments.quantities import percent_text, seconds_text
 from splitfl.experiment_file import as_dict
+from splitfl.quantities import percent_text, seconds_text
 
 SERVER_FLOPS: Final = 1e13
 """The order of a data-centre GPU; with the presets' 5e11 most of a round is waiting for the server."""

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from experiments.quantities import bytes_text, scaled, seconds_text
 from splitfl.config import RunConfig, one_of
 from splitfl.errors import ConfigError
 from splitfl.node.build import Site
 from splitfl.node.rehearsal import Rehearsal, rehearse
+from splitfl.quantities import bytes_text, scaled, seconds_text
 
 _BYTES: Final = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 _FACTORS: Final[Mapping[str, Mapping[str, float]]] = {

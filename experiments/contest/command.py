@@ -27,7 +27,6 @@ from experiments.contest.races import Race, races, run_all
 from experiments.contest.reaching import reached
 from experiments.contest.spending import check_spendable, within
 from experiments.contest.standing import Standing, as_json, as_table, metric_with_margin, standings
-from experiments.quantities import bytes_text, flops_text, scaled, seconds_text
 from experiments.report.drawing import house_style
 from experiments.report.pages import render
 from experiments.report.panels import METRIC_LABELS
@@ -35,6 +34,7 @@ from experiments.report.writing import write_whole
 from splitfl.errors import ConfigError, PeerLost
 from splitfl.methods.refusals import refuse_unread
 from splitfl.methods.registry import METHODS, reads
+from splitfl.quantities import bytes_text, flops_text, scaled, seconds_text
 
 
 def compare(

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from experiments.contest.races import Race
 from experiments.contest.standing import BEST, Standing
-from experiments.quantities import bytes_text, metric_text
 from experiments.report.tally import curve
 from experiments.runfolder import read_run
+from splitfl.quantities import bytes_text, metric_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from scipy.stats import t as student  # type: ignore[import-untyped]
 
 from experiments.contest.entrants import Entrant
 from experiments.contest.races import Race
-from experiments.quantities import bytes_text, flops_text, metric_text, scaled, seconds_text
+from splitfl.quantities import bytes_text, flops_text, metric_text, scaled, seconds_text
 
 BEST = {"accuracy": max, "perplexity": min, "eval_loss": min}
 """Which way each metric is better."""

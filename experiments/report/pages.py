@@ -12,14 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.live_figures import link_rows
-from experiments.quantities import (
-    bytes_text,
-    flops_text,
-    metric_text,
-    percent_text,
-    rate_text,
-    seconds_text,
-)
 from experiments.report import plots
 from experiments.report.panels import MAX_CLIENTS
 from experiments.report.story import emulation, headline, learning, loading_code, outcome
@@ -29,6 +21,14 @@ from experiments.report.timeline import representative, spans_by_round
 from experiments.report.writing import write_whole
 from experiments.runfolder import Run, read_run
 from splitfl.errors import ConfigError
+from splitfl.quantities import (
+    bytes_text,
+    flops_text,
+    metric_text,
+    percent_text,
+    rate_text,
+    seconds_text,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 

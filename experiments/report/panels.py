@@ -6,12 +6,12 @@ from itertools import cycle
 
 from matplotlib.axes import Axes
 
-from experiments.quantities import metric_text
 from experiments.report.drawing import MUTED, PALETTE, in_bytes, in_rounds, legend_above, say_empty
 from experiments.report.gantt import COLOURS
 from experiments.report.tally import Curve, airtime_by_client, bytes_by_kind, client_losses, curve, measured
 from experiments.report.timeline import ACTIVITIES, mean_shares, spans_by_round
 from experiments.runfolder import Run
+from splitfl.quantities import metric_text
 
 MAX_CLIENTS = 12
 """More bars or lanes than this cannot be told apart; the rest become one bar, or are left out."""

@@ -8,9 +8,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from experiments.live_figures import kept_up
-from experiments.quantities import flops_text, metric_text, percent_text, rate_text, seconds_text
 from experiments.runfolder import Run, read_table
+from splitfl.config import RunConfig
 from splitfl.errors import ConfigError
+from splitfl.experiment_file import from_dict
+from splitfl.quantities import flops_text, metric_text, seconds_text
 
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
@@ -61,18 +63,22 @@ def outcome(run: Run) -> str:
 
 def emulation(run: Run) -> list[str]:
     """What was not real: the link and the clock. What was: bytes, losses, wall time."""
-    ways = [f"{way}: {_way(run, f'link.{which}')}" for way, which in (("uplink", "up"), ("downlink", "down"))]
-    link = (
-        f"The link was emulated: {'; '.join(ways)}; packets of {run.setting('link.mtu_bytes')} bytes. "
-        "Packets, retransmissions and airtime are those of this emulated link."
-    )
+    config = _resolved(run)
+    if config is None:
+        link = ["The link was emulated, by settings of another version: config.json has them."]
+    else:
+        link = [
+            f"The link was emulated: {config.link.describe()}. Packets, retransmissions and airtime are "
+            "those of this emulated link.",
+            *filter(None, (one.describe() for one in (config.loss, config.codec, config.analog))),
+        ]
     clock = (
         "The clock was virtual: computing time is counted operations over a declared "
         f"{flops_text(run.setting('client.flops'))}/s for each client and "
         f"{flops_text(run.setting('server.flops'))}/s for the server, so it does not "
         "depend on the machine that ran this; wall time does."
     )
-    return [link, clock, *_live(run), "Real: every loss and metric, and every byte, counted after encoding."]
+    return [*link, clock, *_live(run), "Real: every loss and metric, and every byte, counted after encoding."]
 
 
 def learning(run: Run) -> list[str]:
@@ -133,6 +139,14 @@ def loading_code(run: Run) -> str | None:
     )
 
 
+def _resolved(run: Run) -> RunConfig | None:
+    """The settings of a run, None where they are another version's."""
+    try:
+        return from_dict(run.config)
+    except ConfigError:
+        return None
+
+
 def _live(run: Run) -> list[str]:
     """What a live link adds; nothing where there was none."""
     live = run.summary.live
@@ -145,15 +159,6 @@ def _live(run: Run) -> list[str]:
         "virtual clock beside it says what was expected; what was measured is in the table On the air, live.",
         kept_up(live),
     ]
-
-
-def _way(run: Run, path: str) -> str:
-    rate_bps, loss_rate = run.setting(f"{path}.rate_bps"), run.setting(f"{path}.loss_rate")
-    delay_s = run.setting(f"{path}.delay_s")
-    if not rate_bps and not delay_s and not loss_rate:
-        return "ideal, takes no time"
-    rate = rate_text(rate_bps) if rate_bps else "no limit on the rate"
-    return f"{rate}, {seconds_text(delay_s)} delay, {percent_text(loss_rate)} of the packets lost"
 
 
 def _num_labels(weights: Path) -> int | None:

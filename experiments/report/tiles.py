@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from experiments.quantities import bytes_text, flops_text, metric_text, percent_text, seconds_text
 from experiments.report.story import METRICS
 from experiments.runfolder import Run, Summary
+from splitfl.quantities import bytes_text, flops_text, metric_text, percent_text, seconds_text
 
 
 class Tile(NamedTuple):

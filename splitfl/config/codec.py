@@ -26,6 +26,12 @@ class CodecConfig:
         for name in ("activation", "output", "gradient"):
             one_of(f"codec.{name}", getattr(self, name), CODECS)
 
+    def describe(self) -> str:
+        """How messages were quantised, for a report; "" where none was."""
+        kinds = {name: getattr(self, name) for name in ("activation", "output", "gradient")}
+        used = [f"{codec} for the {kind}" for kind, codec in kinds.items() if codec != "none"]
+        return f"What crossed the cut was quantised: {', '.join(used)}." if used else ""
+
     def of(self, kind: str) -> str:
         """The codec of a kind of message, by its class's name; `none` of one without tokens."""
         named = {"Activation": self.activation, "Output": self.output, "Gradient": self.gradient}

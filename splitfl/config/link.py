@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from channel.loss import GilbertElliott
 from splitfl.config.checks import at_least, one_of
 from splitfl.errors import ConfigError
+from splitfl.quantities import percent_text, rate_text, seconds_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,22 @@ class WayConfig:
             getattr(self, name) != getattr(WayConfig, name) for name in chances
         ):
             raise ConfigError(f"link {', '.join(chances)} are read with the loss 'gilbert-elliott' alone")
+
+    def describe(self) -> str:
+        """Rate, delay and losses, for a report."""
+        if self == WayConfig():
+            return "ideal, takes no time"
+        rate = rate_text(self.rate_bps) if self.rate_bps else "no limit on the rate"
+        lost = f"{percent_text(self.loss_rate)} of the packets lost"
+        if self.loss == "gilbert-elliott":
+            bursts = GilbertElliott(
+                leave_good=self.leave_good,
+                leave_bad=self.leave_bad,
+                arrive_good=self.arrive_good,
+                arrive_bad=self.arrive_bad,
+            )
+            lost = f"{percent_text(bursts.loss_rate)} of the packets lost, in bursts (Gilbert-Elliott)"
+        return f"{rate}, {seconds_text(self.delay_s)} delay, {lost}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +96,19 @@ class LinkConfig:
         for name, got in own if self.scenario else ():
             if got != getattr(LinkConfig, name):
                 raise ConfigError(f"link.{name} is the scenario's own: leave it out, got {got}")
+
+    def describe(self) -> str:
+        """The link and its packets, for a report."""
+        if self.scenario:
+            link = f"one cell that all clients share, scenario {self.scenario}"
+        elif self.trace_down:
+            link = f"uplink: recorded trace {self.trace}; downlink: recorded trace {self.trace_down}"
+        elif self.trace:
+            link = f"recorded trace {self.trace} in both directions, for each client by itself"
+        else:
+            link = f"uplink: {self.up.describe()}; downlink: {self.down.describe()}"
+        tries = f", each sent at most {self.max_tries} times" if self.max_tries else ""
+        return f"{link}; packets of {self.mtu_bytes} bytes{tries}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,15 @@ class LossConfig:
             one_of(f"loss.{name}", getattr(self, name), POLICIES)
         at_least("loss.stale_rounds", self.stale_rounds, 0)
 
+    def describe(self) -> str:
+        """What lost packets meant, for a report; "" where all were sent again."""
+        kinds = {name: getattr(self, name) for name in ("activation", "output", "gradient")}
+        erased = [f"{policy} for the {kind}" for kind, policy in kinds.items() if policy != "reliable"]
+        if not erased:
+            return ""
+        most = f" (at most {self.stale_rounds} rounds old)" if "stale" in kinds.values() else ""
+        return f"Lost tokens were not sent again, but erased: {', '.join(erased)}{most}."
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnalogConfig:
@@ -64,3 +73,13 @@ class AnalogConfig:
         above("analog.symbol_hz", self.symbol_hz, 0.0)
         above("analog.truncation", self.truncation, 0.0)
         at_least("analog.phase_error_rad", self.phase_error_rad, 0.0)
+
+    def describe(self) -> str:
+        """What crossed as analog symbols, for a report; "" where nothing did."""
+        summed = ["the sum of the clients' adapters"] if self.sum_adapters else []
+        sent = ", ".join([*(f"{kind} tokens" for kind in self.kinds), *summed])
+        if not sent:
+            return ""
+        snr = "the cell's mean SNR" if self.from_cell else f"a mean SNR of {self.snr_db:g} dB"
+        fading = f" and {self.fading} fading" if self.fading != "none" else ""
+        return f"Sent as analog symbols, at {snr}{fading}: {sent}."

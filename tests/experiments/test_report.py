@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from experiments.quantities import bytes_text, flops_text, seconds_text
 from experiments.report import write_comparison, write_report
 from experiments.report.plots import save_png
 from experiments.report.tally import by_client, curve
@@ -27,6 +26,7 @@ from experiments.report.timeline import (
 )
 from experiments.runfolder import read_run
 from splitfl.errors import ConfigError
+from splitfl.quantities import bytes_text, flops_text, seconds_text
 
 MakeRun = Callable[..., Path]
 VOID = {"meta", "link", "br", "img"}
@@ -87,6 +87,44 @@ def test_the_report_says_what_was_run_and_what_was_emulated(make_run: MakeRun) -
     assert "The link was emulated: uplink: 10 Mbit/s, 10 ms delay, 2.0 % of the packets lost" in text
     assert "The clock was virtual" in text
     assert "splitfl run demo --set train.seed=0" in text
+
+
+BURSTS = {"rate_bps": 5e6, "loss": "gilbert-elliott", "leave_good": 0.1, "leave_bad": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("table", "settings", "words"),
+    [
+        ("link", {"scenario": "urban-micro"}, "one cell that all clients share, scenario urban-micro; pack"),
+        ("link", {"trace": "up.csv"}, "recorded trace up.csv in both directions, for each client by itself"),
+        ("link", {"trace": "up.csv", "trace_down": "down.csv"}, "downlink: recorded trace down.csv; packets"),
+        ("link", {"up": BURSTS}, "5 Mbit/s, 0 s delay, 20.0 % of the packets lost, in bursts (Gilbert-"),
+        ("link", {"up": BURSTS}, "downlink: ideal, takes no time; packets of 1500 bytes."),
+        ("link", {"max_tries": 3}, "packets of 1500 bytes, each sent at most 3 times."),
+        ("loss", {"activation": "mask"}, "tokens were not sent again, but erased: mask for the activation."),
+        ("loss", {"gradient": "stale"}, "erased: stale for the gradient (at most 1 rounds old)."),
+        ("codec", {"activation": "int8"}, "What crossed the cut was quantised: int8 for the activation."),
+        ("analog", {"kinds": ["output"]}, "Sent as analog symbols, at a mean SNR of 10 dB: output tokens."),
+        ("analog", {"sum_adapters": True, "from_cell": True}, "at the cell&#39;s mean SNR: the sum of the"),
+    ],
+)  # fmt: skip
+def test_the_report_says_of_each_link_codec_and_loss_policy_what_it_was(
+    make_run: MakeRun, table: str, settings: dict[str, Any], words: str
+) -> None:
+    folder = make_run()
+    config = json.loads((folder / "config.json").read_text())
+    if "link" in table:
+        config["link"] = {}
+    config[table] = {**config[table], **settings}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert words in write_report(folder).read_text()
+
+
+def test_settings_of_another_version_are_not_described(make_run: MakeRun) -> None:
+    folder = make_run()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"radio": {}}))
+    assert "The link was emulated, by settings of another version" in write_report(folder).read_text()
 
 
 @pytest.mark.parametrize(
