@@ -26,6 +26,7 @@ from splitfl.methods.seam import ClientMethod, ServerMethod
 from splitfl.methods.whole_models import refuse_batch_norms, refuse_half_full
 from splitfl.node.links import check_link, own_link
 from splitfl.node.pieces import SitePieces
+from splitfl.partition.config_file import config_table
 from splitfl.partition.cut import Piece, ranges
 from splitfl.partition.families import count_blocks
 from splitfl.partition.load import read_config
@@ -63,6 +64,7 @@ class Site:
         device_of(config.server)
         check_link(config)
         Selection.of(config)
+        config_table(resolve(config.model.name))
         task = task or load_task(config.task)
         model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
         num_blocks = count_blocks(model)

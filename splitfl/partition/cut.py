@@ -219,6 +219,8 @@ def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]
     The head has the first `cut` blocks, the tail the last `tail_blocks`, and every piece
     has at least one. Raises CutError otherwise.
     """
+    if num_blocks == 1:
+        raise CutError("a model of one block cannot be cut: a head and a body have at least one each")
     if not 1 <= cut < num_blocks:
         raise CutError(f"a model of {num_blocks} blocks may be cut at 1..{num_blocks - 1}, got {cut}")
     if not 0 <= tail_blocks < num_blocks - cut:

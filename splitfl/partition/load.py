@@ -1,6 +1,5 @@
 """Loads one piece of a checkpoint: only the tensors that the piece owns ever come into memory."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from channel.rng import stream
-from splitfl.errors import CutError, ModelMissing
+from splitfl.errors import CutError, ModelMissing, SplitflError
 from splitfl.models.small_net import SmallNetConfig
 from splitfl.partition.checkpoint_file import Entry, entries, read, same_bytes
+from splitfl.partition.config_file import check_numbers, config_table, not_of
 from splitfl.partition.cut import Piece, build
-from splitfl.partition.families import SEQUENCE_CLASSIFICATION, check
+from splitfl.partition.families import CAUSAL_LM, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION, check
 from splitfl.partition.pictures import shortened
 from splitfl.partition.source import resolve
 
@@ -56,7 +56,7 @@ def load_piece(
     if shortened_to is not None:
         shortened(config, shortened_to)
     stored = {} if getattr(config, "untrained", False) else entries(folder)
-    whole = build(config, kind, dtype=dtype, attention=attention)
+    whole = _built(folder, config, kind, dtype, attention)
     names = _names_in_model(whole, stored)
     if shortened_to is not None:
         names = {name: key for name, key in names.items() if _is_of_base(whole, name)}
@@ -78,24 +78,48 @@ def read_config(
     pad_token_id: int | None = None,
 ) -> PretrainedConfig:
     """The model's configuration, if a model of this type can be cut and do this kind of task."""
-    path = folder / "config.json"
-    try:
-        model_type = json.loads(path.read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelMissing(f"{path} is not the configuration of a Hugging Face model: {error!r}") from None
+    path, model_type = folder / "config.json", config_table(folder)["model_type"]
     family = check(model_type, kind, attention)
     own = _OWN.get(model_type, AutoConfig)
-    config = own.from_pretrained(folder, local_files_only=True)
+    try:
+        config = own.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # of any kind: transformers does not say which a field leads to
+        raise not_of(path, model_type, error) from None
+    check_numbers(path, config)
+    config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
+    if kind != CAUSAL_LM:  # a stored `regression` or `multi_label_classification` has another loss
+        config.problem_type = "single_label_classification"
     if num_labels is not None:
         config.num_labels = num_labels
     if pad_token_id is not None:
         config.pad_token_id = pad_token_id
+        if kind != IMAGE_CLASSIFICATION:
+            _check_padding(path, config)
     if kind == SEQUENCE_CLASSIFICATION and family.pools_last and config.pad_token_id is None:
         raise CutError(
             f"a {model_type} model classifies by its last token: give pad_token_id, {path} has none"
         )
     assert isinstance(config, PretrainedConfig)
     return config
+
+
+def _check_padding(path: Path, config: PretrainedConfig) -> None:
+    if config.pad_token_id >= config.vocab_size:
+        raise CutError(
+            f"the tokenizer in {path.parent} pads with token {config.pad_token_id}, which is beyond the "
+            f"{config.vocab_size} embeddings of {path.name} (vocab_size): enlarge them with "
+            "model.resize_token_embeddings(len(tokenizer)) and save the model again, or let the tokenizer pad "
+            "with a token that it had before"
+        )
+
+
+def _built(folder: Path, config: PretrainedConfig, kind: str, dtype: str, attention: str) -> PreTrainedModel:
+    try:
+        return build(config, kind, dtype=dtype, attention=attention)
+    except SplitflError:
+        raise
+    except Exception as error:  # of any kind: whatever comes of a field that transformers does not check
+        raise not_of(folder / "config.json", config.model_type, error) from None
 
 
 def _names_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, str]:
@@ -162,7 +186,9 @@ def _materialise(
                 name = f"{path}.{leaf}" if path else leaf
                 key = next((names[alias] for alias in aliases[name] if alias in names), None)
                 entry = stored[key] if key else None
-                made[id(value)] = _zeros(value) if is_hollow else _parameter(value, name, entry, device)
+                if entry is not None:
+                    _check_stored(value, name, entry)
+                made[id(value)] = _zeros(value) if is_hollow else _parameter(value, entry, device)
                 if key is None:
                     _refuse_unless_new(piece, name)
                     missing.append(name)
@@ -181,14 +207,24 @@ def _materialise(
     return tuple(fresh)
 
 
-def _parameter(meta: Tensor, name: str, entry: Entry | None, device: str) -> nn.Parameter:
-    if entry is None:
-        return nn.Parameter(torch.full_like(meta, torch.nan, device="cpu"))
+def _check_stored(meta: Tensor, name: str, entry: Entry) -> None:
+    """CutError for a stored tensor that cannot be the values of this one."""
+    if entry.is_floating != meta.is_floating_point():
+        needs = "floating-point" if meta.is_floating_point() else "whole"
+        raise CutError(
+            f"{name} is stored as {entry.dtype} in {entry.path} where {needs} numbers belong: the checkpoint "
+            "is quantised, or of another model; take one in float32, float16 or bfloat16"
+        )
     if entry.shape != tuple(meta.shape):
         raise CutError(
             f"{name} is {tuple(meta.shape)} by the settings but {entry.shape} in {entry.path}; "
             "were num_labels or the configuration changed?"
         )
+
+
+def _parameter(meta: Tensor, entry: Entry | None, device: str) -> nn.Parameter:
+    if entry is None:
+        return nn.Parameter(torch.full_like(meta, torch.nan, device="cpu"))
     value = nn.Parameter(torch.empty_like(meta, device=device))
     read(entry, value)
     value._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers' sign to leave it alone
@@ -211,8 +247,10 @@ def _read_buffers(
     """Running statistics are what they are in the checkpoint."""
     for leaf, buffer in module._buffers.items():
         key = names.get(f"{path}.{leaf}")
-        if key is not None and buffer is not None and not is_hollow:
-            read(stored[key], buffer)
+        if key is not None and buffer is not None:
+            _check_stored(buffer, f"{path}.{leaf}", stored[key])
+            if not is_hollow:
+                read(stored[key], buffer)
 
 
 def _is_of_base(model: PreTrainedModel, name: str) -> bool:
