@@ -33,7 +33,7 @@ _SQUARES: Final = ("image_size", "patch_size")
 def config_table(folder: Path) -> dict[str, Any]:
     """The config.json of a checkpoint whose weights are plain numbers.
 
-    Raises ModelMissing where it is not the configuration of a model, CutError where its weights are quantised.
+    Raises ModelMissing where it is not the configuration of a model, CutError for quantised weights.
     """
     path = folder / "config.json"
     try:
@@ -86,7 +86,7 @@ def _refuse_quantised(folder: Path, table: Mapping[str, Any]) -> None:
 
 
 def _method(key: str, settings: object) -> str:
-    """The quantisation method by the name it goes by; files from before they named it are told by their keys."""
+    """The name of the quantisation method, told by the keys where an older file does not say it."""
     if not isinstance(settings, Mapping):
         return repr(settings)
     method, form = settings.get("quant_method"), settings.get("format")

@@ -108,8 +108,8 @@ def _check_padding(path: Path, config: PretrainedConfig) -> None:
         raise CutError(
             f"the tokenizer in {path.parent} pads with token {config.pad_token_id}, which is beyond the "
             f"{config.vocab_size} embeddings of {path.name} (vocab_size): enlarge them with "
-            "model.resize_token_embeddings(len(tokenizer)) and save the model again, or let the tokenizer pad "
-            "with a token that it had before"
+            "model.resize_token_embeddings(len(tokenizer)) and save the model again, or let the tokenizer "
+            "pad with a token that it had before"
         )
 
 
