@@ -1,6 +1,5 @@
 """`splitfl compare --methods` and `splitfl plan`, once what they need is imported."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from experiments.report.pages import render
 from experiments.report.panels import METRIC_LABELS
 from experiments.report.writing import write_whole
 from splitfl.errors import ConfigError, PeerLost
+from splitfl.json_text import dumps
 from splitfl.methods.refusals import refuse_unread
 from splitfl.methods.registry import METHODS, reads
 
@@ -112,7 +112,7 @@ def plan(
             )
     rows = {entrant.label: _planned(entrant) for entrant in entrants}
     if as_json_too:
-        click.echo(json.dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))
+        click.echo(dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("of the whole run", no_wrap=True)
@@ -243,7 +243,7 @@ def _write(
         },
         fronts={what: Markup(pictures.fronts(found, what)) for what in spent},
     )
-    write_whole(out / "comparison.json", (json.dumps(as_json(found), indent=2) + "\n").encode())
+    write_whole(out / "comparison.json", (dumps(as_json(found), indent=2) + "\n").encode())
     with house_style():
         pictures.figure_of(found, run).savefig(out / "comparison.png", dpi=144)
     return write_whole(out / "comparison.html", page.encode())
@@ -267,7 +267,7 @@ def _show(
             "page": str(page),
             **told,
         }
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(dumps(rows, indent=2))
         return
     console = _wide()
     console.print(as_table(found))

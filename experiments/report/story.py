@@ -55,7 +55,11 @@ def outcome(run: Run) -> str:
     figures = [f"{name} {metric_text(key, final[key])}" for key, name in METRICS.items() if key in final]
     if not figures:
         return "No round was completed."
-    ended = {"done": "It ended with", "failed": "It failed; the last figures were"}
+    ended = {
+        "done": "It ended with",
+        "failed": "It failed; the last figures were",
+        "diverged": "It diverged; the last figures were",
+    }
     return f"{ended.get(status, 'It was stopped; the last figures were')} {', '.join(figures)}."
 
 
