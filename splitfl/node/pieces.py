@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from splitfl.adapters import add_adapters, train_top
+from splitfl.adapters import add_adapters, train_top, trainable
 from splitfl.config import RunConfig
 from splitfl.data.loader import tokenizer
 from splitfl.data.task import Task
+from splitfl.errors import ConfigError
 from splitfl.partition.cut import Piece
 from splitfl.partition.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION
 from splitfl.partition.load import load_piece, read_config
@@ -45,13 +46,10 @@ class SitePieces:
         only the next ones fit: these and a classifier of their own, as in FSL-SAGE's code.
         """
         blocks, cut = self.config.method.auxiliary_blocks, self.config.partition.cut
+        is_trained = self.task.kind != CAUSAL_LM
         if self._hands_pictures:
-            piece = self._load(cut, cut + blocks, shortened_to=cut + blocks)
-        else:
-            piece = self._load(self.num_blocks - blocks, self.num_blocks)
-        if self.task.kind != CAUSAL_LM:
-            train_top(piece)
-        return piece
+            return self._load(cut, cut + blocks, shortened_to=cut + blocks, trains_top=is_trained)
+        return self._load(self.num_blocks - blocks, self.num_blocks, trains_top=is_trained)
 
     def whole(self) -> Piece:
         """The model, not cut."""
@@ -66,8 +64,27 @@ class SitePieces:
         settings = read_config(resolve(self.config.model.name), self.task.kind, self.config.model.attention)
         return FAMILIES[settings.model_type].hands_pictures
 
+    def _refuse_idle(self, piece: Piece) -> None:
+        """ConfigError for a piece that is to learn and that neither side's targets reach."""
+        if trainable(piece):
+            return
+        adapter, cut, blocks = self.config.adapter, self.config.partition.cut, piece.blocks
+        sides = {"head": adapter.head} if blocks.start < cut else {}
+        sides |= {"body": adapter.body} if blocks.stop > cut else {}
+        given = " and ".join(f"adapter.{name}.targets {list(side.targets)}" for name, side in sides.items())
+        raise ConfigError(
+            f"{given} reach nothing in blocks {blocks.start}..{blocks.stop - 1}, which are to learn: name "
+            "modules that these blocks have too"
+        )
+
     def _load(
-        self, first: int, last: int, shortened_to: int | None = None, *, is_bare: bool = False
+        self,
+        first: int,
+        last: int,
+        shortened_to: int | None = None,
+        *,
+        is_bare: bool = False,
+        trains_top: bool = False,
     ) -> Piece:
         config = self.config
         folder = resolve(config.model.name)
@@ -90,4 +107,7 @@ class SitePieces:
             piece.requires_grad_(False)
         else:
             add_adapters(piece, config.adapter, config.partition.cut, config.train.seed)
+            if trains_top:
+                train_top(piece)
+            self._refuse_idle(piece)
         return piece

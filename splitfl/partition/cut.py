@@ -58,8 +58,8 @@ class Piece(nn.Module):
     From the number of blocks on, it is what stands on the last block, alone.
 
     Takes the model over and cuts it in place. `fresh` names the parameters that no
-    checkpoint held, `tied` those whose twin is in another piece, `linears` all linear
-    modules of the unsplit model. A piece stays in
+    checkpoint held, `new` the unsplit model's modules of such parameters, `tied` those whose
+    twin is in another piece, `linears` all linear modules of the unsplit model. A piece stays in
     evaluation mode, without dropout, also while it is trained: a step that is sent again
     must give the same bits. Only the batch norms named in `norms` normalise by their batch
     where there is a graph (see statistics.py). One forward at a time: threads take a `replica` each.
@@ -77,6 +77,7 @@ class Piece(nn.Module):
         self.model = model
         self.linears = linears(model)
         self.fresh: tuple[str, ...] = ()
+        self.new: tuple[str, ...] = ()
         self.tied: tuple[str, ...] = ()
         self.norms: tuple[str, ...] = ()
         self._inlet = Inlet()

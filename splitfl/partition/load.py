@@ -61,7 +61,9 @@ def load_piece(
     if shortened_to is not None:
         names = {name: key for name, key in names.items() if _is_of_base(whole, name)}
     aliases = _aliases(whole, names, stored)
+    new = _new_modules(whole, names, aliases)
     piece = Piece(whole, kind, first, last)
+    piece.new = new
     piece.tied = _tied_elsewhere(piece.model, aliases)
     piece.fresh = _materialise(piece, names, aliases, stored, seed, device, is_hollow)
     if not (piece.is_first and piece.is_last):  # twins are apart, so nothing is tied within this piece
@@ -160,6 +162,21 @@ def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[s
     return aliases
 
 
+def _new_modules(model: PreTrainedModel, names: Mapping[str, str], aliases: Aliases) -> tuple[str, ...]:
+    """The modules on top of the unsplit model of which the checkpoint holds nothing."""
+
+    def is_held(name: str) -> bool:
+        return any(alias in names for alias in aliases[name])
+
+    found = []
+    for path, module in model.named_modules():
+        own = [f"{path}.{leaf}" for leaf, value in module._parameters.items() if value is not None]
+        is_leaf = next(module.children(), None) is None
+        if is_leaf and own and not any(is_held(name) or not _is_on_top(model, name) for name in own):
+            found.append(path)
+    return tuple(found)
+
+
 def _tied_elsewhere(model: PreTrainedModel, aliases: Aliases) -> tuple[str, ...]:
     held = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     return tuple(sorted(name for name in held if not held.issuperset(aliases[name])))
@@ -200,9 +217,8 @@ def _materialise(
             _initialise(piece.model, module, stream(seed, "fresh", path).integers(2**63).item())
             assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
             _read_buffers(path, module, names, stored, is_hollow)
-        is_leaf = next(module.children(), None) is None
-        if is_leaf and len(missing) == sum(1 for _ in module.parameters()):
-            fresh += [name for name in missing if _is_on_top(piece.model, name)]
+        if path in piece.new:
+            fresh += missing
     piece.to(device)
     return tuple(fresh)
 

@@ -1,0 +1,53 @@
+"""Each piece that is to learn has something to learn with."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from splitfl.adapters import trainable
+from splitfl.errors import ConfigError
+from splitfl.node.build import Site
+from splitfl.node.pieces import SitePieces
+from tests.splitfl import toy
+
+SECOND, LAST = "layer.1.attention.self.query", "layer.3.attention.self.query"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model")
+    toy.data(folder / "data.tsv", rows=40)
+    return folder
+
+
+def pieces(place: Path, **tables: dict[str, Any]) -> SitePieces:
+    site = Site.of(toy.config(place, **tables))
+    return SitePieces(config=site.config, task=site.task, num_blocks=site.num_blocks, device="cpu")
+
+
+def test_a_body_whose_targets_are_all_in_the_tail_is_refused(place: Path) -> None:
+    adapter = {"head": {"rank": 2}, "body": {"rank": 2, "targets": [LAST]}}
+    made = pieces(place, method={"name": "ushape"}, partition={"tail_blocks": 1}, adapter=adapter)
+    assert trainable(made.tail())
+    assert trainable(made.head())
+    with pytest.raises(ConfigError, match=r"adapter.body.targets .*layer.3.* reach nothing in blocks 2..2"):
+        made.body()
+
+
+def test_a_shallower_head_whose_targets_are_all_above_it_is_refused(place: Path) -> None:
+    adapter = {"head": {"rank": 2, "targets": [SECOND]}, "body": {"rank": 2}}
+    made = pieces(place, adapter=adapter)
+    assert trainable(made.head())
+    assert not trainable(made.head(1, is_bare=True))
+    with pytest.raises(ConfigError, match=r"adapter.head.targets .*layer.1.* reach nothing in blocks 0..0"):
+        made.head(1)
+
+
+@pytest.mark.parametrize("targets", [["classifier"], ["query", "classifier"]])
+def test_a_new_classifier_as_the_bodys_target_is_refused(targets: list[str], tmp_path: Path) -> None:
+    toy.model(tmp_path / "model", is_base=True)
+    toy.data(tmp_path / "data.tsv", rows=40)
+    with pytest.raises(ConfigError, match="'classifier' is classifier alone, which the checkpoint lacks"):
+        pieces(tmp_path, adapter={"head": {"rank": 2}, "body": {"rank": 2, "targets": targets}}).head()
