@@ -28,7 +28,7 @@ from splitfl.node.links import check_link, own_link
 from splitfl.node.pieces import SitePieces
 from splitfl.partition.config_file import config_table
 from splitfl.partition.cut import Piece, ranges
-from splitfl.partition.families import count_blocks
+from splitfl.partition.families import IMAGE_CLASSIFICATION, count_blocks
 from splitfl.partition.load import read_config
 from splitfl.partition.source import resolve
 
@@ -73,11 +73,8 @@ class Site:
         refuse_half_full(config)
         refuse_batch_norms(config, model.model_type)
         ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
-        longest = getattr(model, "max_position_embeddings", None)
-        if longest is not None and config.task.max_length > longest:
-            raise ConfigError(
-                f"task.max_length must be at most the model's {longest}, got {config.task.max_length}"
-            )
+        if task.kind != IMAGE_CLASSIFICATION:
+            _check_length(config, model)
         federation = config.federation
         shares = share(
             task.train,
@@ -150,6 +147,18 @@ def _format(model: PretrainedConfig) -> Format:
     patch = getattr(model, "patch_size", 0)
     tokens = (model.image_size // patch) ** 2 + 1 if patch else 1
     return Format(side=model.image_size, channels=model.num_channels, tokens=tokens)
+
+
+def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
+    """ConfigError for texts longer than the model's positions; RoBERTa's begin after its padding's."""
+    longest, why = getattr(model, "max_position_embeddings", None), ""
+    if longest is not None and model.model_type == "roberta":
+        unused = tokenizer(resolve(config.model.name)).pad_token_id + 1
+        longest, why = longest - unused, f" ({longest} positions, of which {unused} are for padding)"
+    if longest is not None and config.task.max_length > longest:
+        raise ConfigError(
+            f"task.max_length must be at most the model's {longest}{why}, got {config.task.max_length}"
+        )
 
 
 def steps_of(config: RunConfig, client: int, batches: Batches) -> int:

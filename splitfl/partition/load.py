@@ -248,7 +248,9 @@ def _parameter(meta: Tensor, entry: Entry | None, device: str) -> nn.Parameter:
 
 
 def _zeros(meta: Tensor) -> nn.Parameter:
-    return nn.Parameter(torch.zeros((), dtype=meta.dtype, device="cpu").expand(meta.shape))
+    value = nn.Parameter(torch.zeros((), dtype=meta.dtype, device="cpu").expand(meta.shape))
+    value._is_hf_initialized = True  # type: ignore[attr-defined]  # it has no storage to be initialised
+    return value
 
 
 def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:

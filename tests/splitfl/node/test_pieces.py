@@ -9,7 +9,7 @@ from splitfl.adapters import trainable
 from splitfl.errors import ConfigError
 from splitfl.node.build import Site
 from splitfl.node.pieces import SitePieces
-from tests.splitfl import toy
+from tests.splitfl import shown, tiny, toy
 
 SECOND, LAST = "layer.1.attention.self.query", "layer.3.attention.self.query"
 
@@ -51,3 +51,22 @@ def test_a_new_classifier_as_the_bodys_target_is_refused(targets: list[str], tmp
     toy.data(tmp_path / "data.tsv", rows=40)
     with pytest.raises(ConfigError, match="'classifier' is classifier alone, which the checkpoint lacks"):
         pieces(tmp_path, adapter={"head": {"rank": 2}, "body": {"rank": 2, "targets": targets}}).head()
+
+
+def test_robertas_longest_text_leaves_out_the_positions_of_its_padding(tmp_path: Path) -> None:
+    toy.model(tmp_path / "model", "roberta")
+    header, *rows = toy.data(tmp_path / "data.tsv", rows=40).read_text().splitlines()
+    long = [f"{' '.join(toy.WORDS * 4)} {row}" for row in rows]
+    (tmp_path / "data.tsv").write_text("\n".join([header, *long]) + "\n")
+    with pytest.raises(ConfigError, match=r"at most the model's 38 \(40 positions, of which 2 .*, got 39"):
+        Site.of(toy.config(tmp_path, task={"max_length": 39}))
+    site = Site.of(toy.config(tmp_path, task={"max_length": 38}))
+    batch = site.batches(0).batch(0)
+    assert batch.inputs["input_ids"].shape[1] == 38
+    pieces(tmp_path, task={"max_length": 38}).head()(batch.inputs)
+
+
+def test_the_length_of_texts_means_nothing_for_pictures(tmp_path: Path) -> None:
+    name = str(tiny.save(tmp_path / "vit", "vit", "image-classification", num_labels=4))
+    lora = {"head": {"kind": "lora"}, "body": {"kind": "lora"}}
+    Site.of(shown.config(tmp_path, shown.SMALL_NET, model={"name": name}, adapter=lora))
