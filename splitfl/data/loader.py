@@ -36,13 +36,20 @@ def tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     # own threads would make it complain at every fork after the first use.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers import AutoTokenizer
+    from transformers import __version__ as transformers_version
 
     chosen = {"tokenizer_type": "gpt2"} if _is_bare_byte_pairs(folder) else {}
     try:
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, padding_side="right", truncation_side="right", **chosen
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of any kind: tokenizers has none of its own for what it cannot read
+        if (folder / "tokenizer.json").exists():
+            said = " ".join(str(error).split())
+            raise ModelMissing(
+                f"the tokenizer in {folder} cannot be read; tokenizer.json may be damaged, or of a newer "
+                f"library than that of transformers {transformers_version}: {type(error).__name__}: {said}"
+            ) from None
         log.debug("no tokenizer in %s: %s", folder, error)
         raise ModelMissing(
             f"no tokenizer in {folder}; it needs a tokenizer.json, or vocab.json and merges.txt"
@@ -128,14 +135,25 @@ class Batches:
 
 
 class Texts:
-    """Examples as tokens; too short are those with none, and for a language model those with one."""
+    """Examples as tokens; too short are those with none, and for a language model those with one.
+
+    Raises ConfigError for a token that a model of `num_embeddings`, if that is given, does not have.
+    """
 
     def __init__(
-        self, examples: Examples, tokenizer: "PreTrainedTokenizerBase", *, kind: str, max_length: int
+        self,
+        examples: Examples,
+        tokenizer: "PreTrainedTokenizerBase",
+        *,
+        kind: str,
+        max_length: int,
+        num_embeddings: int | None = None,
     ) -> None:
         assert (kind == "causal-lm") == (examples.labels is None), "the kind and the labels disagree"
         assert tokenizer.pad_token_id is not None
         tokens = _tokenised(examples.texts, tokenizer, max_length)
+        if num_embeddings is not None:
+            _check_embedded(tokens, tokenizer, num_embeddings)
         kept = [i for i, ids in enumerate(tokens) if len(ids) > (kind == "causal-lm")]
         self.skipped = len(tokens) - len(kept)
         self._examples = examples.take(np.array(kept, dtype=np.int64))
@@ -167,6 +185,16 @@ class Texts:
             labels=ids_BT.masked_fill(mask_BT == 0, NOTHING_TO_PREDICT)
             if classes is None
             else torch.from_numpy(classes[indices]),
+        )
+
+
+def _check_embedded(tokens: list[Ints], tokenizer: "PreTrainedTokenizerBase", num_embeddings: int) -> None:
+    largest = max((int(ids.max()) for ids in tokens if len(ids)), default=0)
+    if largest >= num_embeddings:
+        raise ConfigError(
+            f"the tokenizer has token {largest} ({tokenizer.convert_ids_to_tokens(largest)!r}) and the model "
+            f"{num_embeddings} embeddings: they are not of one checkpoint, or tokens were added and the "
+            "embeddings not enlarged; call model.resize_token_embeddings(len(tokenizer)) and save it again"
         )
 
 

@@ -138,7 +138,14 @@ class Site:
             rows = Pixels(samples, _format(read_config(folder, self.task.kind, config.model.attention)))
         else:
             length = config.task.max_length
-            rows = Texts(samples, tokenizer(folder), kind=self.task.kind, max_length=length)
+            model = read_config(folder, self.task.kind, config.model.attention, pad_token_id=0)
+            rows = Texts(
+                samples,
+                tokenizer(folder),
+                kind=self.task.kind,
+                max_length=length,
+                num_embeddings=model.vocab_size,
+            )
         return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
 
 
