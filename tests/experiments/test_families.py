@@ -80,3 +80,18 @@ def test_scaled_embeddings_are_compared(model_type: str, tmp_path: Path) -> None
     preset.write_text(json.dumps(as_dict(settings(tmp_path, model_type, CAUSAL_LM))))
     words = ("--methods", "sfl-v2", "--preset", str(preset), "--seeds", "1", "--max-rounds", "1")
     assert said("compare", *words, "--out", str(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("kinds", [("ia3", "lora"), ("lora", "ia3"), ("ia3", "vera"), ("ia3", "ia3")])
+def test_ia3_on_one_side_beside_a_new_classifier_is_measured_again(
+    kinds: tuple[str, str], tmp_path: Path
+) -> None:
+    toy.model(tmp_path / "model", is_base=True)
+    toy.data(tmp_path / "data.tsv", 40)
+    table = toy.table(tmp_path, federation=SHORT)
+    table["adapter"] = {side: {"kind": kind} for side, kind in zip(("head", "body"), kinds, strict=True)}
+    preset = tmp_path / "toy.json"
+    preset.write_text(json.dumps(table))
+    summary = said("run", str(preset), "--out", str(tmp_path / "runs"))
+    measured = said("eval", summary["folder"])
+    assert math.isclose(measured["eval_loss"], summary["final"]["eval_loss"], rel_tol=1e-5)
