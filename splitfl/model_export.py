@@ -38,7 +38,7 @@ def is_full(adapter: AdapterConfig) -> bool:
 
 
 def export_model(folder: Path, tensors: Mapping[str, Tensor], *, whole: Piece, source: Path) -> None:
-    """Writes config.json and model.safetensors, and what else of `source` belongs to a model: its tokenizer, say.
+    """Writes config.json and model.safetensors, and what else `source` has: tokenizer, templates.
 
     The folder is a model like any other: `model.name` may be it, and transformers loads it
     unless the model is one of splitfl's own. Files appear complete, the configuration last.

@@ -129,6 +129,8 @@ def loading_code(run: Run) -> str | None:
     name = CLASSES.get(str(config.get("task_type")), CLASSES[guessed])
     labels = _num_labels(adapter / "adapter_model.safetensors")
     extra = f", num_labels={labels}" if labels else ""
+    if run.config["model"].get("new_classifier"):
+        extra += ", ignore_mismatched_sizes=True"
     return (
         f"from peft import PeftModel\nfrom transformers import {name}\n\n"
         f"model = {name}.from_pretrained({json.dumps(model)}{extra})\n"

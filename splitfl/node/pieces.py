@@ -102,6 +102,7 @@ class SitePieces:
             device=self.device,
             is_hollow=self.is_hollow,
             shortened_to=shortened_to,
+            new_classifier=config.model.new_classifier,
         )
         if is_bare:
             piece.requires_grad_(False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from splitfl.partition.pictures import shortened
 from splitfl.partition.source import resolve
 
 _OWN: dict[str, Any] = {"small_net": SmallNetConfig}
+_CLASSIFIERS: Final = ("classifier", "score", "classifier.out_proj", "classifier.1")
+"""The modules, by their names' ends, that put out a number for each label."""
 Aliases = dict[str, tuple[str, ...]]
 
 
@@ -38,6 +40,7 @@ def load_piece(
     device: str = "cpu",
     is_hollow: bool = False,
     shortened_to: int | None = None,
+    new_classifier: bool = False,
 ) -> Piece:
     """Blocks `first` to `last` - 1 (all from `first` on where `last` is None) of a pretrained model.
 
@@ -47,7 +50,8 @@ def load_piece(
     every cut has the same values; `piece.fresh` names those parameters. A folder whose
     configuration says `untrained` needs no weights: everything is made so. Where it `is_hollow`,
     no weights are read: all tensors are zeros that take no memory. `shortened_to` so many blocks,
-    a model of pictures has a new classifier on the last of them.
+    a model of pictures has a new classifier on the last of them; with `new_classifier` any model has one,
+    whatever the checkpoint holds.
 
     Raises ModelMissing for absent or damaged weights, CutError for what cannot be cut.
     """
@@ -58,7 +62,9 @@ def load_piece(
     stored = {} if getattr(config, "untrained", False) else entries(folder)
     whole = _built(folder, config, kind, dtype, attention)
     names = _names_in_model(whole, stored)
-    if shortened_to is not None:
+    if new_classifier and kind == CAUSAL_LM:
+        raise CutError("model.new_classifier must be false for a language model: it has no classifier")
+    if shortened_to is not None or new_classifier:
         names = {name: key for name, key in names.items() if _is_of_base(whole, name)}
     aliases = _aliases(whole, names, stored)
     new = _new_modules(whole, names, aliases)
@@ -232,6 +238,12 @@ def _check_stored(meta: Tensor, name: str, entry: Entry) -> None:
             "is quantised, or of another model; take one in float32, float16 or bfloat16"
         )
     if entry.shape != tuple(meta.shape):
+        if (head := name.rpartition(".")[0]).endswith(_CLASSIFIERS) and entry.shape[1:] == meta.shape[1:]:
+            raise CutError(
+                f"the checkpoint's {head} is for {entry.shape[0]} labels ({entry.path}) and the task has "
+                f"{meta.shape[0]}: take data with its labels, or set model.new_classifier to true, which "
+                "makes a new one for the task's"
+            )
         raise CutError(
             f"{name} is {tuple(meta.shape)} by the settings but {entry.shape} in {entry.path}; "
             "were num_labels or the configuration changed?"

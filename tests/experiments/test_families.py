@@ -12,7 +12,7 @@ from experiments.cli import main
 from experiments.contest.entrants import Entrant, enter
 from splitfl.config import RunConfig
 from splitfl.experiment_file import as_dict
-from splitfl.partition.families import CAUSAL_LM, FAMILIES
+from splitfl.partition.families import CAUSAL_LM, FAMILIES, SEQUENCE_CLASSIFICATION
 from tests.splitfl import shown, tiny, toy
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -95,3 +95,22 @@ def test_ia3_on_one_side_beside_a_new_classifier_is_measured_again(
     summary = said("run", str(preset), "--out", str(tmp_path / "runs"))
     measured = said("eval", summary["folder"])
     assert math.isclose(measured["eval_loss"], summary["final"]["eval_loss"], rel_tol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["bert", pytest.param("roberta", marks=pytest.mark.slow)])
+def test_a_classifier_for_other_labels_is_made_new_where_the_settings_say_so(
+    model_type: str, tmp_path: Path
+) -> None:
+    toy.model(tmp_path / "model", model_type)
+    tiny.save(tmp_path / "model", model_type, SEQUENCE_CLASSIFICATION)  # for five labels
+    toy.data(tmp_path / "data.tsv", 40)  # of two
+    preset, runs = tmp_path / "toy.json", str(tmp_path / "runs")
+    preset.write_text(json.dumps(toy.table(tmp_path, federation=SHORT)))
+    refused = CliRunner().invoke(main, ["run", str(preset), "--out", runs])
+    assert refused.exit_code == 2
+    assert "set model.new_classifier to true" in refused.stderr
+    summary = said("run", str(preset), "--out", runs, "--set", "model.new_classifier=true")
+    measured = said("eval", summary["folder"])
+    assert math.isclose(measured["eval_loss"], summary["final"]["eval_loss"], rel_tol=1e-5)
+    report = (Path(summary["folder"]) / "report.html").read_text()
+    assert "num_labels=2, ignore_mismatched_sizes=True" in report
