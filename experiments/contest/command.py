@@ -67,8 +67,7 @@ def compare(
         every_round=until is not None or at is not None,
     )
     if not entrants:
-        reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
-        raise ConfigError(f"no method can take part: {reasons}")
+        raise _nobody(excluded)
     name, config = presets.find(preset, overrides)
     numbers = range(config.train.seed, config.train.seed + seeds)
     out = out / f"compare-{name}"
@@ -92,6 +91,11 @@ def compare(
     _show(found, excluded, failed, page, as_json_too, more, told)
 
 
+def _nobody(excluded: Sequence[Excluded]) -> ConfigError:
+    reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
+    return ConfigError(f"no method can take part: {reasons}")
+
+
 def plan(
     preset: str, methods: str | None, overrides: Sequence[str], own: Sequence[str], as_json_too: bool
 ) -> None:
@@ -102,6 +106,8 @@ def plan(
         refuse_unread(config, METHODS, reads(config))
         methods = config.method.name
     entrants, excluded = _entered(console, preset, methods, overrides, own, [], None, alone=True)
+    if not entrants:
+        raise _nobody(excluded)
     for entrant in entrants:
         if entrant.config.auto.speed == "measured":
             console.print(

@@ -68,11 +68,11 @@ class Site:
         task = task or load_task(config.task)
         model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
         num_blocks = count_blocks(model)
+        ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         check(config, task.kind, num_blocks)
         refuse_holes(config, task.kind)
         refuse_half_full(config)
         refuse_batch_norms(config, model.model_type)
-        ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         if task.kind != IMAGE_CLASSIFICATION:
             _check_length(config, model)
         federation = config.federation

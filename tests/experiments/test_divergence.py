@@ -192,3 +192,15 @@ def test_a_run_that_diverged_is_read_reported_and_compared(place: Path, tmp_path
 def test_a_run_that_diverged_may_be_gone_on_with(place: Path, tmp_path: Path) -> None:
     diverge(too_fast(place, federation={"rounds": 1}), tmp_path / "run")
     assert resuming.stopped(tmp_path / "run").spawn
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [{"federation": {"schedule": "anarchic", "aggregator": "mean"}}, {"link": {"scenario": "lab-wifi"}}],
+    ids=["at their own pace", "in a cell"],
+)
+def test_clients_that_play_together_end_as_diverged(
+    tables: dict[str, Any], place: Path, tmp_path: Path
+) -> None:
+    said = diverge(too_fast(place, **tables), tmp_path / "run")
+    assert_diverged(tmp_path / "run", said)

@@ -70,3 +70,12 @@ def test_the_length_of_texts_means_nothing_for_pictures(tmp_path: Path) -> None:
     name = str(tiny.save(tmp_path / "vit", "vit", "image-classification", num_labels=4))
     lora = {"head": {"kind": "lora"}, "body": {"kind": "lora"}}
     Site.of(shown.config(tmp_path, shown.SMALL_NET, model={"name": name}, adapter=lora))
+
+
+@pytest.mark.parametrize("name", ["sfl-v2", "cse-fsl", "ushape"])
+def test_a_model_of_one_block_cannot_be_cut_by_any_method(name: str, tmp_path: Path) -> None:
+    toy.model(tmp_path / "model")
+    tiny.save(tmp_path / "model", "bert", "sequence-classification", num_hidden_layers=1, num_labels=2)
+    toy.data(tmp_path / "data.tsv", rows=40)
+    with pytest.raises(ConfigError, match="a model of one block cannot be cut"):
+        Site.of(toy.config(tmp_path, method={"name": name}))
