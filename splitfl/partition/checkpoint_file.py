@@ -90,8 +90,8 @@ def _files(folder: Path) -> list[Path]:
         return [single]
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
+            names = sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ModelMissing(f"{index} is damaged: {error!r}") from None
         for name in names:
             if not (folder / name).is_file():

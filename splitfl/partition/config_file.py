@@ -26,6 +26,8 @@ _WHOLE_NUMBERS: Final = (
     "vocab_size",
     "max_position_embeddings",
     "num_channels",
+    "embedding_size",
+    "kernel_size",
 )
 _SQUARES: Final = ("image_size", "patch_size")
 
@@ -67,7 +69,9 @@ def check_numbers(path: Path, config: PretrainedConfig) -> None:
             if len(value) != 2 or value[0] != value[1]:
                 raise CutError(f"{path}: {name} must be that of a square picture, got {value!r}")
             setattr(config, name, value[0])
-    for name in (*_WHOLE_NUMBERS, *_SQUARES):
+    has_windows = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    windows = ("sliding_window",) if has_windows else ()
+    for name in (*_WHOLE_NUMBERS, *_SQUARES, *windows):
         if not hasattr(config, name):
             continue
         value, written = getattr(config, name), config.attribute_map.get(name, name)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from experiments import resuming, running
 from experiments.report import write_comparison, write_report
@@ -131,25 +133,30 @@ class Spoiling(Silent):
             self.run.server.restore(state)
 
 
-@pytest.mark.parametrize(("name", "at"), [("exp_avg", 1), ("lora_A", 1), ("lora_A", 0), ("exp_avg", 2)])
-def test_what_is_not_finite_is_not_kept(
-    name: str, at: int, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    screen, begin = Spoiling(name, at), Run.__init__
+def spoilt(folder: Path, config: RunConfig, screen: Spoiling, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the run says that ends once the screen has spoilt it."""
+    begin = Run.__init__
 
     def remembered(self: Run, *args: Any) -> None:
         begin(self, *args)
         screen.run = self
 
     monkeypatch.setattr(Run, "__init__", remembered)
+    with pytest.raises(Diverged) as raised:
+        running.run_here(Site.of(config), lambda: folder, screen)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "at"), [("exp_avg", 1), ("lora_A", 1), ("lora_A", 0), ("exp_avg", 2)])
+def test_what_is_not_finite_is_not_kept(
+    name: str, at: int, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = toy.config(place, federation={"rounds": 3})
     folder = fill(tmp_path / "run", config)
-    with pytest.raises(
-        Diverged, match=f"{name}.*after round {at} holds numbers that are not finite"
-    ) as raised:
-        running.run_here(Site.of(config), lambda: folder, screen)
-    assert_diverged(folder, str(raised.value))
-    assert (f"round-{at - 1}.safetensors" in str(raised.value)) == (at > 0)
+    said = spoilt(folder, config, Spoiling(name, at), monkeypatch)
+    assert re.search(f"{name}.*after round {at} holds numbers that are not finite", said)
+    assert_diverged(folder, said)
+    assert (f"round-{at - 1}.safetensors" in said) == (at > 0)
     assert (folder / "checkpoint" / "client-0" / f"round-{at - 1}.safetensors").exists() == (at > 0)
 
 
@@ -204,3 +211,19 @@ def test_clients_that_play_together_end_as_diverged(
 ) -> None:
     said = diverge(too_fast(place, **tables), tmp_path / "run")
     assert_diverged(tmp_path / "run", said)
+
+
+def test_a_run_that_diverged_goes_on_from_its_last_finite_checkpoint(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy.config(place, federation={"rounds": 3})
+    unbroken = fill(tmp_path / "unbroken", config)
+    running.run_here(Site.of(config), lambda: unbroken, Silent())
+    folder = fill(tmp_path / "run", config)
+    spoilt(folder, config, Spoiling("lora_A", 1), monkeypatch)
+    monkeypatch.undo()
+    running.run_here(Site.of(resuming.stopped(folder).config), lambda: folder, Silent())
+    assert read_run(folder).summary.status == "done"
+    ended, expected = (load_file(one / "adapter" / "adapter_model.safetensors") for one in (folder, unbroken))
+    assert ended.keys() == expected.keys()
+    assert all(torch.equal(ended[name], value) for name, value in expected.items())

@@ -115,6 +115,7 @@ ODD: list[tuple[str, str, dict[str, Any], str]] = [
     ("gpt2", "causal-lm", {"n_layer": None}, "n_layer"),
     ("gpt2", "causal-lm", {"hidden_size": "32"}, "n_embd must be a whole number of at least 1, got '32'"),
     ("gpt2", "causal-lm", {"num_attention_heads": None}, "n_head must be a whole number of at least 1"),
+    ("qwen2", "causal-lm", {"sliding_window": None}, "sliding_window must be a whole number"),
     ("vit", IMAGES, {"image_size": None}, "image_size"),
 ]
 
