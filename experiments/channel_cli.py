@@ -1,6 +1,5 @@
 """`splitfl channel`: the radio by itself. Thin; what takes time is imported inside the commands."""
 
-import json
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from splitfl.json_text import dumps
 
 AS_JSON = click.option("as_json", "--json", is_flag=True, help="Print JSON for a script instead of a table.")
 DURATION = click.option(
@@ -51,7 +52,7 @@ def list_(as_json: bool) -> None:
     from experiments import channel_tables
 
     rows = {name: scenario.load(name).about for name in scenario.names()}
-    click.echo(json.dumps(rows, indent=2)) if as_json else channel_tables.listed(rows)
+    click.echo(dumps(rows, indent=2)) if as_json else channel_tables.listed(rows)
 
 
 @channel.command()
@@ -115,7 +116,7 @@ def simulate(scenario: str, duration_s: float | None, seed: int | None, as_json:
     from experiments import channel_tables
 
     _, result = channel_tables.simulated(scenario, duration_s, seed)
-    click.echo(json.dumps(channel_tables.rows(result), indent=2)) if as_json else channel_tables.users(result)
+    click.echo(dumps(channel_tables.rows(result), indent=2)) if as_json else channel_tables.users(result)
 
 
 @channel.command()

@@ -1,6 +1,5 @@
 """What the radio's commands say and write: tables for a person and for a script, traces and matrices."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -24,6 +23,7 @@ from channel.scenario import Scenario
 from channel.sounding import sounded
 from channel.trace_link import read_recording
 from channel.traces import LinkTrace
+from splitfl.json_text import dumps
 
 
 def simulated(name: str, duration_s: float | None, seed: int | None) -> tuple[Scenario, Result]:
@@ -86,7 +86,7 @@ def verdicts(found: list[Verdict], as_json: bool) -> None:
     if as_json:
         rows = [{**asdict(one), "verdict": one.word, "is_good": one.is_good} for one in found]
         plain = [{name: None if value != value else value for name, value in row.items()} for row in rows]
-        click.echo(json.dumps(plain, indent=2))
+        click.echo(dumps(plain, indent=2))
         return
     table = Table("row", "check", box=SIMPLE_HEAD, pad_edge=False)
     for name in ("expected", "measured", "tolerance", "verdict"):

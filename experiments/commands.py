@@ -28,6 +28,7 @@ from splitfl.checkpoint import Shelf
 from splitfl.config import RunConfig
 from splitfl.data.task import TASKS
 from splitfl.experiment_file import load
+from splitfl.json_text import dumps
 from splitfl.messages import Activation, Gradient, Message
 from splitfl.methods.registry import METHODS
 from splitfl.node.auto import decided
@@ -161,9 +162,9 @@ def compare(folders: list[Path], out: Path, as_json: bool) -> None:
     rows = [{"run": read.name, **vars(read.summary)} for read in map(read_run, folders)]
     page = write_comparison(folders, out)
     if as_json:
-        click.echo(json.dumps([{**row, "final": dict(row["final"])} for row in rows], indent=2))
+        click.echo(dumps([{**row, "final": dict(row["final"])} for row in rows], indent=2))
         return
-    columns = ("run", "method", "rounds", "bytes_up", "bytes_down", "airtime_s", "wall_s")
+    columns = ("run", "status", "method", "rounds", "bytes_up", "bytes_down", "airtime_s", "wall_s")
     table = Table(*columns, "accuracy or perplexity")
     for row in rows:
         final = row["final"]
@@ -254,14 +255,14 @@ def _play(
     with console.status("writing the report") if console.is_terminal else nullcontext():
         write_report(folder)
     if as_json:
-        click.echo(json.dumps({**summary, "folder": str(folder)}, indent=2))
+        click.echo(dumps({**summary, "folder": str(folder)}, indent=2))
     else:
         Console().print(summary_table(summary, folder))
 
 
 def _show(title: str, rows: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(dict(rows), indent=2))
+        click.echo(dumps(dict(rows), indent=2))
         return
     table = Table(show_header=False, box=None, title=title, title_justify="left")
     for name, value in rows.items():

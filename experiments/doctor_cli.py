@@ -1,6 +1,5 @@
 """`splitfl doctor`: thin; what it takes is imported inside the command."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ import click
 
 from experiments.exits import DONE, FAILED, reports_errors
 from experiments.options import AS_JSON
+from splitfl.json_text import dumps
 
 if TYPE_CHECKING:
     from testbed.doctor.examine import Examined
@@ -61,7 +61,7 @@ def _show(examined: "Examined", as_json: bool) -> None:
             "transports": [vars(advice) for advice in examined.advice],
             "use": examined.use,
         }
-        click.echo(json.dumps(told, indent=2))
+        click.echo(dumps(told, indent=2))
         return
     from rich.console import Console
     from rich.markup import escape

@@ -1,10 +1,9 @@
 """`splitfl lab`: thin; what it takes is imported inside the commands."""
 
-import json
-
 import click
 
 from experiments.exits import reports_errors
+from splitfl.json_text import dumps
 
 _LAB = click.option(
     "--lab", "name", default="lab", show_default=True, help="Which lab, where several are up."
@@ -60,7 +59,7 @@ def status(as_json: bool) -> None:
 
     rows = control.status()
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(dumps(rows, indent=2))
         return
     for row in rows:
         nodes = ", ".join(f"{node} {address}" for node, address in row["nodes"].items())

@@ -7,7 +7,6 @@ activations and gradients. What has been run is not run again, so that it can be
 and called once more. Writes loss-sweep.json and loss-sweep.png beside the runs' folders.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +14,7 @@ import click
 
 from experiments.presets import find
 from splitfl.experiment_file import as_dict
+from splitfl.json_text import dumps
 from splitfl.quantities import seconds_text
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 def main(out: Path, seeds: str, overrides: tuple[str, ...]) -> None:
     """Accuracy of a split run against packet loss, for every meaning of it."""
     rows = [row for seed in map(int, seeds.split(",")) for row in sweep(out, seed, overrides)]
-    (out / "loss-sweep.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    (out / "loss-sweep.json").write_text(dumps(rows, indent=2) + "\n", encoding="utf-8")
     draw(rows).savefig(out / "loss-sweep.png", dpi=150)
     click.echo(table(rows))
 

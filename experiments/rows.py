@@ -13,7 +13,7 @@ from splitfl.errors import ConfigError
 T = TypeVar("T")
 
 MAY_DIVERGE = frozenset({"loss", "train_loss", "eval_loss", "perplexity"})
-"""Fields that may be NaN or infinite: a run that diverged is still a run."""
+"""Fields that may be null, in older files NaN or infinite: a run that diverged is still a run."""
 
 
 class _Field(NamedTuple):
@@ -56,6 +56,8 @@ def _kind(hint: Any) -> tuple[type, bool]:
 def _checked(field: _Field, value: Any) -> Any:
     if value is None and field.may_be_null:
         return None
+    if value is None and field.name in MAY_DIVERGE:
+        return math.nan
     if field.kind is float and type(value) is int:
         value = float(value)
     if type(value) is not field.kind:

@@ -9,12 +9,12 @@ the marks of a run that was killed: what is there is read, and `Run.notes` says 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from experiments.events import Events, Memory, read_events
-from experiments.rows import build_row
+from experiments.rows import MAY_DIVERGE, build_row
 from splitfl.errors import ConfigError
 
 FINAL_METRICS = ("train_loss", "eval_loss", "accuracy", "perplexity")
@@ -26,7 +26,7 @@ class Summary:
 
     Memory is the largest peak of a process of that side, above its libraries' own base; None
     where it was not measured. `live` is what a live link measured, None where there was none.
-    `status` is done, failed, or unfinished (no summary was written).
+    `status` is done, failed, diverged, or unfinished (no summary was written).
     """
 
     method: str
@@ -121,11 +121,16 @@ def _summary(path: Path) -> Summary:
         summary = build_row(Summary, table)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    summary = replace(summary, final=_with_nan(summary.final))
     numbers = {key: value for key, value in summary.final.items() if isinstance(value, (int, float))}
     if len(numbers) != len(summary.final):
         odd = sorted(set(summary.final) - set(numbers))
         raise ConfigError(f"{path}: final must hold numbers, got {odd[0]} = {summary.final[odd[0]]!r}")
     return summary
+
+
+def _with_nan(final: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None and key in MAY_DIVERGE else value for key, value in final.items()}
 
 
 def _summed(config: Mapping[str, Any], events: Events) -> Summary:

@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.serving import Ended, NewFolder, Screen, serve
 from splitfl.checkpoint import Shelf
+from splitfl.errors import Diverged
 from splitfl.memory import keep_freed_memory
 from splitfl.node.build import Site
 from splitfl.node.client import ClientNode
@@ -44,6 +45,8 @@ def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> tuple[Path,
             for node in nodes:
                 node.go_to(run.first_round)
             run_inproc(site.config, nodes, run.station, run.first_round, on_round=in_time)
+        except Diverged as error:
+            raise run.diverged(error) from None
         except BaseException as error:
             run.fail(str(error) if isinstance(error, Exception) else "the run was interrupted")
             raise

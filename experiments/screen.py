@@ -58,10 +58,8 @@ class Screen:
 
     def measured(self, row: Mapping[str, Any]) -> None:
         """Prints what a round has come to."""
-        parts = [
-            f"round {row['round'] + 1}/{self._config.federation.rounds}",
-            f"train loss {row['train_loss']:.3f}",
-        ]
+        parts = [f"round {row['round'] + 1}/{self._config.federation.rounds}"]
+        parts += [f"train loss {row['train_loss']:.3f}"] if row["train_loss"] is not None else []
         parts += [f"held-out loss {row['eval_loss']:.3f}"] if "eval_loss" in row else []
         parts += [f"accuracy {percent_text(row['accuracy'])}"] if "accuracy" in row else []
         parts += [f"perplexity {row['perplexity']:.1f}"] if "perplexity" in row else []
@@ -104,7 +102,8 @@ def summary_table(summary: Mapping[str, Any], folder: Path) -> Table:
         table.add_row("held-out accuracy", percent_text(final["accuracy"]))
     if "perplexity" in final:
         table.add_row("held-out perplexity", f"{final['perplexity']:.1f}")
-    table.add_row("last training loss", f"{final['train_loss']:.3f}")
+    if final["train_loss"] is not None:
+        table.add_row("last training loss", f"{final['train_loss']:.3f}")
     table.add_row("sent", f"{bytes_text(summary['bytes_up'])} up, {bytes_text(summary['bytes_down'])} down")
     packets = f"{summary['packets']:,} ({summary['retransmissions']:,} more sent again)"
     table.add_row("packets", packets)

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from experiments import footprint
 from experiments.local_clients import Clients, local_clients
 from splitfl.checkpoint import Kept, Shelf
-from splitfl.errors import Again, ConfigError, PeerLost, Timeout
+from splitfl.errors import Again, ConfigError, Diverged, PeerLost, Timeout
 from splitfl.experiment_file import as_dict
 from splitfl.federation.selection import Selection
 from splitfl.node.build import Site
@@ -128,6 +128,9 @@ class _Service:
                     self._screen.said(f"{why}; back to the last checkpoint")
                     self._board.disconnect(why)
                     continue
+                except Diverged as error:
+                    self._board.disconnect(error)
+                    raise run.diverged(error) from None
                 except BaseException as error:
                     if isinstance(error, KeyboardInterrupt):
                         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once

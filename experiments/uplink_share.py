@@ -16,6 +16,7 @@ import click
 
 from experiments.presets import find
 from splitfl.experiment_file import as_dict
+from splitfl.json_text import dumps
 from splitfl.quantities import percent_text, seconds_text
 
 SERVER_FLOPS: Final = 1e13
@@ -43,7 +44,7 @@ def main(out: Path, seeds: int, overrides: tuple[str, ...]) -> None:
             run_once(config, folder)
             rows.append(shares_of(folder / "metrics.jsonl", config.federation.clients))
         shares[scenario] = mean_of(rows)
-    (out / "uplink-share.json").write_text(json.dumps(shares, indent=2) + "\n", encoding="utf-8")
+    (out / "uplink-share.json").write_text(dumps(shares, indent=2) + "\n", encoding="utf-8")
     click.echo(table(shares))
 
 

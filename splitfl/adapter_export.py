@@ -9,7 +9,7 @@ where both sides have it the folder holds IA3, and where one has it the folder `
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from peft import PeftConfig
@@ -24,10 +24,11 @@ from splitfl.config import AdapterConfig
 from splitfl.low_rank import A, B, folded
 from splitfl.model_export import config_json
 from splitfl.partition.cut import Piece
-from splitfl.partition.families import CAUSAL_LM, family_of
+from splitfl.partition.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION, family_of
 from splitfl.peft_settings import ia3_config, lora_config
 
 IA3_FOLDER = "ia3"
+_CLASSIFIERS = ("classifier", "score")  # so peft's PeftModelForSequenceClassification finds them
 _IA3, _VERA_B, _VERA_D = ".ia3_l", ".vera_lambda_b", ".vera_lambda_d"
 
 
@@ -57,20 +58,21 @@ def export_adapter(
     plain = [name for name in factors if not name.endswith((A, B))]
     scales = {name: _scale(whole, name, adapter, cut) for name in ranks}
     targets = [name.removesuffix(_IA3) for name in vectors]
+    task_type, heads = _task(whole, [*ranks, *targets])
+    unadapted = {name: factors[name] for name in plain} | _missing(whole, heads, plain)
+    whole_modules = _whole_modules(unadapted, heads)
     config: PeftConfig
     if ranks or not vectors:
         config = lora_config(model_type, ranks, {name: scales[name] * rank for name, rank in ranks.items()})
         config.target_modules = sorted(ranks)  # peft made a set of them, whose order is each process's own
-        config.modules_to_save = sorted({name.rpartition(".")[0] for name in plain}) or None
-        _write(folder, config, factors, model_name, whole.kind)
-        folder, factors = folder / IA3_FOLDER, {}
+        config.modules_to_save = whole_modules
+        _write(folder, config, factors | unadapted, model_name, task_type)
+        folder = folder / IA3_FOLDER
     if vectors:
         config = ia3_config(model_type, targets)
         config.target_modules, config.feedforward_modules = sorted(targets), []
-        config.modules_to_save = (
-            sorted({name.rpartition(".")[0] for name in plain if name in factors}) or None
-        )
-        _write(folder, config, vectors | factors, model_name, whole.kind)
+        config.modules_to_save = whole_modules  # beside LoRA too: peft looks there for what it has wrapped
+        _write(folder, config, vectors | unadapted, model_name, task_type)
     if whole.kind != CAUSAL_LM:
         write_whole(root / "config.json", config_json(whole).encode())
 
@@ -102,11 +104,43 @@ def _scale(whole: Piece, module: str, adapter: AdapterConfig, cut: int) -> float
     return side.alpha / side.rank if side.kind in ("lora", "loha") else 1.0
 
 
+def _task(whole: Piece, adapted: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """Peft's name of the task, and the modules that it saves and loads whole because of that.
+
+    peft has no task for pictures, and cannot have an adapter in a text's classifier, so neither has a name.
+    """
+    if whole.kind == CAUSAL_LM:
+        return "CAUSAL_LM", ()
+    names = (name for name, _ in whole.model.named_modules())
+    heads = tuple(name for name in names if name.endswith(_CLASSIFIERS))
+    is_adapted = any(f"{name}.".startswith(f"{head}.") for name in adapted for head in heads)
+    if whole.kind != SEQUENCE_CLASSIFICATION or is_adapted:
+        return None, ()
+    return "SEQ_CLS", heads
+
+
+def _missing(whole: Piece, heads: Sequence[str], plain: Sequence[str]) -> dict[str, Tensor]:
+    """What peft wants of these modules and nobody has trained: a classifier that the checkpoint has."""
+    held = {
+        f"{head}.{name}": value.detach().cpu()
+        for head in heads
+        for name, value in whole.model.get_submodule(head).named_parameters()
+    }
+    return {name: value for name, value in held.items() if name not in plain}
+
+
+def _whole_modules(unadapted: Mapping[str, Tensor], heads: Sequence[str]) -> list[str] | None:
+    """What peft is told to keep whole; of a classifier of several modules itself, not they."""
+    names = {name.rpartition(".")[0] for name in unadapted}
+    inside = {name for name in names for head in heads if name.startswith(f"{head}.")}
+    return sorted(names - inside | set(heads)) or None
+
+
 def _write(
-    folder: Path, config: PeftConfig, tensors: Mapping[str, Tensor], model_name: str, kind: str
+    folder: Path, config: PeftConfig, tensors: Mapping[str, Tensor], model_name: str, task_type: str | None
 ) -> None:
     config.base_model_name_or_path = model_name
-    config.task_type = "CAUSAL_LM" if kind == CAUSAL_LM else None
+    config.task_type = task_type
     config.inference_mode = True
     weights = {f"base_model.model.{name}": value.contiguous() for name, value in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)

@@ -145,6 +145,11 @@ def _targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCo
             if not found:
                 have = sorted({name.rpartition(".")[2] for name in own})
                 raise ConfigError(f"adapter.{label}.targets: no module {target!r}; have {', '.join(have)}")
+            if set(found) <= set(piece.new):
+                raise ConfigError(
+                    f"adapter.{label}.targets: {target!r} is {', '.join(found)} alone, which the checkpoint "
+                    "lacks: it is new and trained whole, so it has no adapter; name pretrained modules"
+                )
             chosen |= dict.fromkeys(found, side)
     for name in chosen:
         if f"{name}.weight" in piece.tied:

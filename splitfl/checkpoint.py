@@ -79,11 +79,11 @@ class Shelf:
 
     def put(self, round_index: int, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
         """Keeps the state after this round beside the last ones before it; later ones are forgotten."""
-        save(self._path(round_index), tensors, {**notes, "round": str(round_index)})
+        save(self.path(round_index), tensors, {**notes, "round": str(round_index)})
         before = [at for at in self.rounds() if at < round_index]
         for at in self.rounds():
             if at > round_index or at in before[: 1 - self._keep]:
-                self._path(at).unlink()
+                self.path(at).unlink()
         for partial in self.folder.glob(".round-*.partial"):  # of a process that was killed over it
             partial.unlink()
 
@@ -94,7 +94,7 @@ class Shelf:
 
     def at(self, round_index: int) -> Kept:
         """The state after this round; ConfigError where it is missing or damaged."""
-        tensors, notes = restore(self._path(round_index))
+        tensors, notes = restore(self.path(round_index))
         return Kept(round=round_index, tensors=tensors, notes=notes, unreadable=())
 
     def newest(self) -> Kept | None:
@@ -116,7 +116,8 @@ class Shelf:
             raise ConfigError("; ".join(unreadable))
         return None
 
-    def _path(self, round_index: int) -> Path:
+    def path(self, round_index: int) -> Path:
+        """The file of this round's checkpoint, whether it is there or not."""
         return self.folder / f"round-{round_index}.safetensors"
 
 

@@ -7,7 +7,7 @@ SplitflError
 |-- ModelMissing     weights that are neither on this machine nor to be had
 |-- WireError        a frame that is not what it should be (also a ValueError)
 |-- Undelivered      a message that the link gave up on
-|-- Diverged         a training loss that is no number, or beyond all bounds
+|-- Diverged         a loss that is beyond all bounds, or numbers that are not finite in what was learnt
 `-- PeerLost         a peer that did not answer in time
     |-- Timeout
     |-- RunEnded     the server will not go on with this client, or with anybody
@@ -44,7 +44,7 @@ class Undelivered(SplitflError):
 
 
 class Diverged(SplitflError):
-    """A training loss is not a number, or larger than any that could be right; the message names the step."""
+    """A loss, or what was learnt, is not finite or larger than could be right; the message says where."""
 
 
 class PeerLost(SplitflError):

@@ -1,6 +1,5 @@
 """What happened, one JSON object a line, in an order that does not depend on the machine."""
 
-import json
 import os
 import threading
 from pathlib import Path
@@ -8,6 +7,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from splitfl.errors import ConfigError
+from splitfl.json_text import dumps
 
 
 class Events:
@@ -35,8 +35,8 @@ class Events:
                 self._file.truncate(size_bytes)
 
     def write(self, event: str, **values: object) -> None:
-        """One line: the kind of event, then its values."""
-        line = json.dumps({"event": event, **values}, separators=(",", ":"), allow_nan=True)
+        """One line: the kind of event, then its values; null for a number that is not finite."""
+        line = dumps({"event": event, **values}, separators=(",", ":"))
         with self._lock:
             if self._file is not None:
                 self._file.write(line + "\n")

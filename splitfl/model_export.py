@@ -14,7 +14,22 @@ from splitfl.config import AdapterConfig
 from splitfl.partition.cut import Piece
 
 MODEL_FOLDER = "model"
-_OF_A_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt")
+_BESIDE_WEIGHTS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "*.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/*.jinja",
+    "generation_config.json",
+    "preprocessor_config.json",
+)
+"""What belongs to a model besides its configuration and weights: how texts, chats and pictures are read."""
 
 
 def is_full(adapter: AdapterConfig) -> bool:
@@ -23,7 +38,7 @@ def is_full(adapter: AdapterConfig) -> bool:
 
 
 def export_model(folder: Path, tensors: Mapping[str, Tensor], *, whole: Piece, source: Path) -> None:
-    """Writes config.json and model.safetensors, and the tokenizer of `source` where it has one.
+    """Writes config.json and model.safetensors, and what else `source` has: tokenizer, templates.
 
     The folder is a model like any other: `model.name` may be it, and transformers loads it
     unless the model is one of splitfl's own. Files appear complete, the configuration last.
@@ -33,12 +48,13 @@ def export_model(folder: Path, tensors: Mapping[str, Tensor], *, whole: Piece, s
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as staging:
         save_file(weights, Path(staging) / "model.safetensors", metadata={"format": "pt"})
-        for name in _OF_A_TOKENIZER:
-            if (source / name).is_file():
-                (Path(staging) / name).write_bytes((source / name).read_bytes())
+        beside = _beside_weights(source)
+        for name in beside:
+            (Path(staging) / name).parent.mkdir(exist_ok=True)
+            (Path(staging) / name).write_bytes((source / name).read_bytes())
         (Path(staging) / "config.json").write_text(config_json(whole), encoding="utf-8")
-        names = sorted(path.name for path in Path(staging).iterdir() if path.name != "config.json")
-        for name in (*names, "config.json"):
+        for name in (*beside, "model.safetensors", "config.json"):
+            (folder / name).parent.mkdir(exist_ok=True)
             os.replace(Path(staging) / name, folder / name)
 
 
@@ -49,7 +65,14 @@ def config_json(whole: Piece) -> str:
         for name, value in whole.model.config.to_dict().items()
         if name not in ("untrained", "use_cache")
     }
+    settings["architectures"] = [type(whole.model).__name__]  # a base checkpoint's are its own
     return json.dumps(settings, indent=2) + "\n"
+
+
+def _beside_weights(source: Path) -> list[str]:
+    """The names, below `source`, of what else belongs to its model."""
+    found = {path for pattern in _BESIDE_WEIGHTS for path in source.glob(pattern) if path.is_file()}
+    return sorted(str(path.relative_to(source)) for path in found)
 
 
 def _untied(whole: Piece) -> dict[str, Tensor]:

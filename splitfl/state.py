@@ -70,6 +70,14 @@ def raw_in(state: State, name: str) -> bytes:
     return tensor_in(state, name).numpy().tobytes()
 
 
+def not_finite(state: State) -> str | None:
+    """The name of the first tensor with a number in it that is not finite, if there is one."""
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            return name
+    return None
+
+
 def moments(
     parameters: Mapping[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
 ) -> dict[str, Tensor]:

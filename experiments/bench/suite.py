@@ -1,6 +1,5 @@
 """All benchmarks by name, one after the other, and the table of what they found."""
 
-import json
 import os
 import platform
 import shlex
@@ -37,6 +36,7 @@ from experiments.bench.two_clients import two_clients
 from experiments.report.writing import write_whole
 from experiments.runs import environment
 from splitfl.config import DeviceConfig, one_of
+from splitfl.json_text import dumps
 from splitfl.node.build import device_of
 
 Benchmark = Callable[[Setting, Callable[[str], None]], list[Figure]]
@@ -105,7 +105,7 @@ def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path
         Console().print(busy, highlight=False)
     if as_json is not None:
         rows = {name: [figure.as_row() for figure in figures] for name, figures in found.items()}
-        write_whole(as_json, (json.dumps({**whence, "figures": rows}, indent=2) + "\n").encode())
+        write_whole(as_json, (dumps({**whence, "figures": rows}, indent=2) + "\n").encode())
         for name in found.keys() & PICTURES.keys():
             PICTURES[name](found[name], as_json.with_name(f"{as_json.stem}-{name}.png"))
 

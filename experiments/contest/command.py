@@ -1,6 +1,5 @@
 """`splitfl compare --methods` and `splitfl plan`, once what they need is imported."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from experiments.report.pages import render
 from experiments.report.panels import METRIC_LABELS
 from experiments.report.writing import write_whole
 from splitfl.errors import ConfigError, PeerLost
+from splitfl.json_text import dumps
 from splitfl.methods.refusals import refuse_unread
 from splitfl.methods.registry import METHODS, reads
 from splitfl.quantities import bytes_text, flops_text, scaled, seconds_text
@@ -68,8 +68,7 @@ def compare(
         every_round=until is not None or at is not None,
     )
     if not entrants:
-        reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
-        raise ConfigError(f"no method can take part: {reasons}")
+        raise _nobody(excluded)
     name, config = presets.find(preset, overrides)
     numbers = range(config.train.seed, config.train.seed + seeds)
     out = out / f"compare-{name}"
@@ -93,6 +92,11 @@ def compare(
     _show(found, excluded, failed, page, as_json_too, more, told)
 
 
+def _nobody(excluded: Sequence[Excluded]) -> ConfigError:
+    reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
+    return ConfigError(f"no method can take part: {reasons}")
+
+
 def plan(
     preset: str, methods: str | None, overrides: Sequence[str], own: Sequence[str], as_json_too: bool
 ) -> None:
@@ -103,7 +107,9 @@ def plan(
         refuse_unread(config, METHODS, reads(config))
         methods = config.method.name
     entrants, excluded = _entered(console, preset, methods, overrides, own, [], None, alone=True)
-    for line in link_lines(entrants[0].config) if entrants else ():
+    if not entrants:
+        raise _nobody(excluded)
+    for line in link_lines(entrants[0].config):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for entrant in entrants:
         if entrant.config.auto.speed == "measured":
@@ -115,7 +121,7 @@ def plan(
             )
     rows = {entrant.label: _planned(entrant) for entrant in entrants}
     if as_json_too:
-        click.echo(json.dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))
+        click.echo(dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("of the whole run", no_wrap=True)
@@ -246,7 +252,7 @@ def _write(
         },
         fronts={what: Markup(pictures.fronts(found, what)) for what in spent},
     )
-    write_whole(out / "comparison.json", (json.dumps(as_json(found), indent=2) + "\n").encode())
+    write_whole(out / "comparison.json", (dumps(as_json(found), indent=2) + "\n").encode())
     with house_style():
         pictures.figure_of(found, run).savefig(out / "comparison.png", dpi=144)
     return write_whole(out / "comparison.html", page.encode())
@@ -270,7 +276,7 @@ def _show(
             "page": str(page),
             **told,
         }
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(dumps(rows, indent=2))
         return
     console = _wide()
     console.print(as_table(found))

@@ -122,7 +122,11 @@ def _names(runs: Sequence[Run]) -> list[str]:
     if len(set(names)) < len(names):
         names = ["/".join(run.folder.resolve().parts[-2:]) for run in runs]
     numbered = [(name, f"{name} ({place})") for place, name in enumerate(names, start=1)]
-    return [name if names.count(name) == 1 else with_place for name, with_place in numbered]
+    unique = [name if names.count(name) == 1 else with_place for name, with_place in numbered]
+    return [
+        f"{name}, diverged" if run.summary.status == "diverged" else name
+        for name, run in zip(unique, runs, strict=True)
+    ]
 
 
 def _differing(names: Sequence[str], runs: Sequence[Run]) -> dict[str, dict[str, str]]:

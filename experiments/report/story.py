@@ -57,7 +57,11 @@ def outcome(run: Run) -> str:
     figures = [f"{name} {metric_text(key, final[key])}" for key, name in METRICS.items() if key in final]
     if not figures:
         return "No round was completed."
-    ended = {"done": "It ended with", "failed": "It failed; the last figures were"}
+    ended = {
+        "done": "It ended with",
+        "failed": "It failed; the last figures were",
+        "diverged": "It diverged; the last figures were",
+    }
     return f"{ended.get(status, 'It was stopped; the last figures were')} {', '.join(figures)}."
 
 
@@ -131,6 +135,8 @@ def loading_code(run: Run) -> str | None:
     name = CLASSES.get(str(config.get("task_type")), CLASSES[guessed])
     labels = _num_labels(adapter / "adapter_model.safetensors")
     extra = f", num_labels={labels}" if labels else ""
+    if run.config["model"].get("new_classifier"):
+        extra += ", ignore_mismatched_sizes=True"
     return (
         f"from peft import PeftModel\nfrom transformers import {name}\n\n"
         f"model = {name}.from_pretrained({json.dumps(model)}{extra})\n"

@@ -73,7 +73,8 @@ class TrainConfig:
 
     The clients' learning rates stay as they are (`constant`), or fall from round to round towards zero,
     in a straight line (`linear`) or as half a `cosine` does (Loshchilov & Hutter, ICLR'17, equation 5,
-    without restarts). A training loss that is above `max_loss`, or no number, ends the run.
+    without restarts). A training or held-out loss above `max_loss`, or that is no number,
+    ends the run.
     """
 
     batch_size: int = 16

@@ -10,11 +10,16 @@ from splitfl.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Which model: an alias of `splitfl list models`, a hub name, or a local folder."""
+    """Which model: an alias of `splitfl list models`, a hub name, or a local folder.
+
+    With `new_classifier` the checkpoint's own classifier, which may be for other labels, is left out and
+    one for the task's labels made in its place.
+    """
 
     name: str = "minilm"
     dtype: str = "float32"
     attention: str = "sdpa"
+    new_classifier: bool = False
 
     def __post_init__(self) -> None:
         one_of("model.dtype", self.dtype, ("float32", "bfloat16"))

@@ -37,13 +37,20 @@ def tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     # own threads would make it complain at every fork after the first use.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers import AutoTokenizer
+    from transformers import __version__ as transformers_version
 
     chosen = {"tokenizer_type": "gpt2"} if _is_bare_byte_pairs(folder) else {}
     try:
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, padding_side="right", truncation_side="right", **chosen
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of any kind: tokenizers has none of its own for what it cannot read
+        if (folder / "tokenizer.json").exists():
+            said = " ".join(str(error).split())
+            raise ModelMissing(
+                f"the tokenizer in {folder} cannot be read; tokenizer.json may be damaged, or of a newer "
+                f"library than that of transformers {transformers_version}: {type(error).__name__}: {said}"
+            ) from None
         log.debug("no tokenizer in %s: %s", folder, error)
         raise ModelMissing(
             f"no tokenizer in {folder}; it needs a tokenizer.json, or vocab.json and merges.txt"
@@ -145,7 +152,8 @@ class Texts:
     `packing` is `truncate` (a sample is the beginning of a text), `chunk` (a long text is several samples)
     or `pack` (one text follows another, and is cut anywhere). A language model's text ends with the
     tokenizer's end token, where it has one. Left out are samples with no token, and for a language
-    model those with one: there is nothing to predict.
+    model those with one: there is nothing to predict. Raises ConfigError for a token that a model of
+    `num_embeddings`, if that is given, does not have.
     """
 
     def __init__(
@@ -156,6 +164,7 @@ class Texts:
         kind: str,
         max_length: int,
         packing: str = "truncate",
+        num_embeddings: int | None = None,
     ) -> None:
         is_lm = kind == "causal-lm"
         assert is_lm == (examples.labels is None), "the kind and the labels disagree"
@@ -163,6 +172,8 @@ class Texts:
         texts = _encoded(examples.texts, tokenizer)
         if is_lm:
             texts = [_ended(ids, tokenizer.eos_token_id) for ids in texts]
+        if num_embeddings is not None:
+            _check_embedded(texts, tokenizer, num_embeddings)
         tokens, self.count = _fitted(examples.texts, texts, tokenizer, max_length, packing, is_lm=is_lm)
         kept = [i for i, ids in enumerate(tokens) if len(ids) > is_lm]
         self.skipped = len(tokens) - len(kept)
@@ -195,6 +206,16 @@ class Texts:
             labels=ids_BT.masked_fill(mask_BT == 0, NOTHING_TO_PREDICT)
             if classes is None
             else torch.from_numpy(classes[indices]),
+        )
+
+
+def _check_embedded(tokens: list[Ints], tokenizer: "PreTrainedTokenizerBase", num_embeddings: int) -> None:
+    largest = max((int(ids.max()) for ids in tokens if len(ids)), default=0)
+    if largest >= num_embeddings:
+        raise ConfigError(
+            f"the tokenizer has token {largest} ({tokenizer.convert_ids_to_tokens(largest)!r}) and the model "
+            f"{num_embeddings} embeddings: they are not of one checkpoint, or tokens were added and the "
+            "embeddings not enlarged; call model.resize_token_embeddings(len(tokenizer)) and save it again"
         )
 
 

@@ -2,16 +2,21 @@
 
 import math
 from collections.abc import Mapping
+from typing import Final
 
 from torch import Tensor
 
 from splitfl.errors import Diverged
-from splitfl.messages import Message
+from splitfl.messages import Control, Message
 from splitfl.methods.seam import Outcome, ServerMethod, Ticket
+
+ADVICE: Final = "take smaller train.head_lr and train.body_lr"
+NOT_FINITE: Final = "not finite"
+"""What a client says, as it begins a round, of numbers in its own state that are not finite."""
 
 
 class Bounded:
-    """A server whose training losses must be numbers, and at most `max_loss`.
+    """A server whose training losses must be numbers, and at most `max_loss`, and its clients' states finite.
 
     The step that has another loss is not made part of the state, so that the last
     checkpoint is the last good one.
@@ -25,6 +30,12 @@ class Bounded:
         self.restore = server.restore
 
     def compute(self, ticket: Ticket, message: Message) -> Outcome:
+        """Raises Diverged for a client whose state is not finite."""
+        if isinstance(message, Control) and message.values.get(NOT_FINITE):
+            raise Diverged(
+                f"client {ticket.client} begins round {ticket.round} with numbers in its adapters or its "
+                f"optimiser that are not finite: {ADVICE}"
+            )
         return self._server.compute(ticket, message)
 
     def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
@@ -35,8 +46,7 @@ class Bounded:
                 if not (math.isfinite(loss) and loss <= self._max_loss):
                     raise Diverged(
                         f"the training loss of client {ticket.client} in round {ticket.round}, step {step} "
-                        f"is {loss}, beyond train.max_loss of {self._max_loss:g}: take smaller train.head_lr "
-                        "and train.body_lr; what was learnt before this round is in the checkpoint"
+                        f"is {loss}, beyond train.max_loss of {self._max_loss:g}: {ADVICE}"
                     )
         self._server.commit(ticket, outcome)
 

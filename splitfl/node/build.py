@@ -31,9 +31,11 @@ from splitfl.methods.seam import ClientMethod, ServerMethod
 from splitfl.methods.whole_models import refuse_batch_norms, refuse_half_full
 from splitfl.node.links import check_link, own_link
 from splitfl.node.pieces import SitePieces
+from splitfl.partition.class_names import stored_classes
+from splitfl.partition.config_file import config_table
 from splitfl.partition.cut import Piece, ranges
-from splitfl.partition.families import CAUSAL_LM, count_blocks
-from splitfl.partition.load import read_config, stored_classes
+from splitfl.partition.families import CAUSAL_LM, IMAGE_CLASSIFICATION, count_blocks
+from splitfl.partition.load import read_config
 from splitfl.partition.source import resolve
 
 
@@ -90,20 +92,18 @@ class Site:
         check_link(config)
         Selection.of(config)
         kind, folder = kind_of(config.task), resolve(config.model.name)
+        config_table(folder)
         model = read_config(folder, kind, config.model.attention, pad_token_id=0)
         task = task or load_task(config.task, _classes(folder, kind, config))
         config = replace(config, task=replace(config.task, labels=task.label_names))
         num_blocks = count_blocks(model)
+        ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         check(config, task.kind, num_blocks)
         refuse_holes(config, task.kind)
         refuse_half_full(config)
         refuse_batch_norms(config, model.model_type)
-        ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
-        longest = getattr(model, "max_position_embeddings", None)
-        if longest is not None and config.task.max_length > longest:
-            raise ConfigError(
-                f"task.max_length must be at most the model's {longest}, got {config.task.max_length}"
-            )
+        if task.kind != IMAGE_CLASSIFICATION:
+            _check_length(config, model)
         shares = _shares(config, task) if owner is None else _all_of(task, owner, config.federation.clients)
         return cls(config=config, task=task, shares=shares, num_blocks=num_blocks)
 
@@ -183,12 +183,15 @@ class Site:
         return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
 
     def _texts(self, samples: Examples) -> Texts:
+        folder = resolve(self.config.model.name)
+        model = read_config(folder, self.task.kind, self.config.model.attention, pad_token_id=0)
         return Texts(
             samples,
-            tokenizer(resolve(self.config.model.name)),
+            tokenizer(folder),
             kind=self.task.kind,
             max_length=self.config.task.max_length,
             packing=self.task.packing,
+            num_embeddings=model.vocab_size,
         )
 
 
@@ -197,7 +200,7 @@ def _classes(folder: Path, kind: str, config: RunConfig) -> CheckpointClasses | 
     if kind == CAUSAL_LM or config.task.labels:
         return None
     names, is_trained = stored_classes(folder, kind, config.model.attention)
-    return CheckpointClasses(names=names, is_trained=is_trained)
+    return CheckpointClasses(names=names, is_trained=is_trained and not config.model.new_classifier)
 
 
 def _shares(config: RunConfig, task: Task) -> tuple[tuple[int, ...], ...]:
@@ -227,6 +230,18 @@ def _format(model: PretrainedConfig) -> Format:
     patch = getattr(model, "patch_size", 0)
     tokens = (model.image_size // patch) ** 2 + 1 if patch else 1
     return Format(side=model.image_size, channels=model.num_channels, tokens=tokens)
+
+
+def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
+    """ConfigError for texts longer than the model's positions; RoBERTa's begin after its padding's."""
+    longest, why = getattr(model, "max_position_embeddings", None), ""
+    if longest is not None and model.model_type == "roberta":
+        unused = tokenizer(resolve(config.model.name)).pad_token_id + 1
+        longest, why = longest - unused, f" ({longest} positions, of which {unused} are for padding)"
+    if longest is not None and config.task.max_length > longest:
+        raise ConfigError(
+            f"task.max_length must be at most the model's {longest}{why}, got {config.task.max_length}"
+        )
 
 
 def steps_of(config: RunConfig, client: int, batches: Batches) -> int:

@@ -10,9 +10,11 @@ from splitfl.checkpoint import Kept, Shelf
 from splitfl.config import EXACT, CodecConfig
 from splitfl.errors import Again, ConfigError, PeerLost, RunEnded, WireError
 from splitfl.messages import Adapter, Control, Message, Reply
+from splitfl.methods.bounded import NOT_FINITE
 from splitfl.methods.plan import SPEED, Plan
 from splitfl.methods.seam import ClientMethod
 from splitfl.node.build import Site
+from splitfl.state import not_finite
 from splitfl.wire import Envelope, Refusal, decode, encode
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ class ClientNode:
         self._data = data
         self._refuse_other_data()
         self._first = method.state()
+        self._is_spoilt = False
         self._up_to = -1  # the last round that it has been through: what it keeps may be older than when
         self._round = 0
         self._lap = 0
@@ -96,10 +99,12 @@ class ClientNode:
         self._method.take_flops()  # of what goes on without this client nobody hears
 
     def keep(self, round_index: int) -> None:
-        """Keeps what it is before this round."""
+        """Keeps what it is before this round, unless that is not finite."""
         if round_index and self._shelf is not None:
-            notes = {_UP_TO: str(self._up_to), _DATA: self._data}
-            self._shelf.put(round_index - 1, self._method.state(), notes)
+            state = self._method.state()
+            self._is_spoilt = not_finite(state) is not None
+            if not self._is_spoilt:
+                self._shelf.put(round_index - 1, state, {_UP_TO: str(self._up_to), _DATA: self._data})
 
     def begin(self, round_index: int) -> tuple[Callable[[Reply], Message | None], Message]:
         """Starts a round: what to resume it with a reply, and its first message."""
@@ -150,8 +155,11 @@ class ClientNode:
         self._lap += 1
         flops = self._method.take_flops()
         self._flops += flops
-        if self._tells_speed and isinstance(message, Control) and message.ask == "begin":
-            message = self._with_speed(message)
+        if isinstance(message, Control) and message.ask == "begin":
+            if self._tells_speed:
+                message = self._with_speed(message)
+            if self._is_spoilt:
+                message = replace(message, values={**message.values, NOT_FINITE: 1.0})
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap, flops=flops)
         return encode(message, envelope, self.codec)
 

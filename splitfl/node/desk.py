@@ -18,11 +18,14 @@ from splitfl.wire.frame import codec_of
 
 @dataclass(frozen=True, kw_only=True)
 class RoundEnd:
-    """A round is over: when on the virtual clock, and the mean training loss over its samples."""
+    """A round is over: when on the virtual clock, and the mean training loss over its samples.
+
+    None where nobody has told the server of a loss.
+    """
 
     round: int
     finish_s: float
-    train_loss: float
+    train_loss: float | None
 
 
 class Watcher(Protocol):
@@ -206,7 +209,7 @@ class Desk:
         return replace(ticket, plan=self._planner.plan(ticket.client)) if self._planner else ticket
 
     def _end_round(self, round_index: int) -> RoundEnd:
-        train_loss = self._loss_sum / self._samples if self._samples else float("nan")
+        train_loss = self._loss_sum / self._samples if self._samples else None
         self._loss_sum, self._samples = 0.0, 0
         return RoundEnd(round=round_index, finish_s=self._air.end_round(), train_loss=train_loss)
 

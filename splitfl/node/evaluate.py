@@ -68,7 +68,11 @@ def measure_adapter(site: Site, adapter: Path) -> dict[str, float]:
     if kind == CAUSAL_LM:
         settings.is_decoder = True
     model = CLASSES[kind].from_pretrained(
-        folder, config=settings, dtype=DTYPES[config.model.dtype], attn_implementation=config.model.attention
+        folder,
+        config=settings,
+        dtype=DTYPES[config.model.dtype],
+        attn_implementation=config.model.attention,
+        ignore_mismatched_sizes=config.model.new_classifier,
     )
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter))

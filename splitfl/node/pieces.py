@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from splitfl.adapters import add_adapters, train_top
+from splitfl.adapters import add_adapters, train_top, trainable
 from splitfl.config import RunConfig
 from splitfl.data.loader import tokenizer
 from splitfl.data.task import Task
+from splitfl.errors import ConfigError
 from splitfl.partition.checksums import checksums, refuse_other_weights
+from splitfl.partition.class_names import name_classes
 from splitfl.partition.cut import Piece
 from splitfl.partition.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION
-from splitfl.partition.load import load_piece, name_classes, read_config
+from splitfl.partition.load import load_piece, read_config
 from splitfl.partition.source import resolve
 
 
@@ -49,13 +51,10 @@ class SitePieces:
         only the next ones fit: these and a classifier of their own, as in FSL-SAGE's code.
         """
         blocks, cut = self.config.method.auxiliary_blocks, self.config.partition.cut
+        is_trained = self.task.kind != CAUSAL_LM
         if self._hands_pictures:
-            piece = self._load(cut, cut + blocks, shortened_to=cut + blocks)
-        else:
-            piece = self._load(self.num_blocks - blocks, self.num_blocks)
-        if self.task.kind != CAUSAL_LM:
-            train_top(piece)
-        return piece
+            return self._load(cut, cut + blocks, shortened_to=cut + blocks, trains_top=is_trained)
+        return self._load(self.num_blocks - blocks, self.num_blocks, trains_top=is_trained)
 
     def whole(self) -> Piece:
         """The model, not cut, with the checksums of its weights."""
@@ -70,6 +69,19 @@ class SitePieces:
         settings = read_config(resolve(self.config.model.name), self.task.kind, self.config.model.attention)
         return FAMILIES[settings.model_type].hands_pictures
 
+    def _refuse_idle(self, piece: Piece) -> None:
+        """ConfigError for a piece that is to learn and that neither side's targets reach."""
+        if trainable(piece):
+            return
+        adapter, cut, blocks = self.config.adapter, self.config.partition.cut, piece.blocks
+        sides = {"head": adapter.head} if blocks.start < cut else {}
+        sides |= {"body": adapter.body} if blocks.stop > cut else {}
+        given = " and ".join(f"adapter.{name}.targets {list(side.targets)}" for name, side in sides.items())
+        raise ConfigError(
+            f"{given} reach nothing in blocks {blocks.start}..{blocks.stop - 1}, which are to learn: name "
+            "modules that these blocks have too"
+        )
+
     def _load(
         self,
         first: int,
@@ -78,6 +90,7 @@ class SitePieces:
         *,
         is_bare: bool = False,
         is_checked: bool = False,
+        trains_top: bool = False,
     ) -> Piece:
         config = self.config
         folder = resolve(config.model.name)
@@ -95,6 +108,7 @@ class SitePieces:
             device=self.device,
             is_hollow=self.is_hollow,
             shortened_to=shortened_to,
+            new_classifier=config.model.new_classifier,
         )
         if self.task.label_names:
             name_classes(piece.model.config, self.task.label_names)
@@ -106,4 +120,7 @@ class SitePieces:
             piece.requires_grad_(False)
         else:
             add_adapters(piece, config.adapter, config.partition.cut, config.train.seed)
+            if trains_top:
+                train_top(piece)
+            self._refuse_idle(piece)
         return piece

@@ -14,9 +14,11 @@ from splitfl import checkpoint
 from splitfl.adapter_export import export_adapter
 from splitfl.adapters import held, install
 from splitfl.checkpoint import Kept, Shelf
-from splitfl.errors import ConfigError
+from splitfl.errors import ConfigError, Diverged
 from splitfl.experiment_file import as_dict
+from splitfl.json_text import dumps
 from splitfl.ledger import Ledger
+from splitfl.methods.bounded import ADVICE
 from splitfl.metrics import Events
 from splitfl.model_export import MODEL_FOLDER, export_model, is_full
 from splitfl.node.assemble import station_of
@@ -26,7 +28,7 @@ from splitfl.node.evaluate import measure
 from splitfl.node.rehearsal import table_of
 from splitfl.partition.cut import Piece
 from splitfl.partition.source import hub_name, resolve
-from splitfl.state import part, under
+from splitfl.state import State, not_finite, part, under
 
 
 class Screen(Protocol):
@@ -101,6 +103,17 @@ class Run:
         """Says in the folder that the run did not end well, and why."""
         if self._folder is not None:
             write_json(self._folder / "summary.json", self.summary("failed", []) | {"reason": reason})
+
+    def diverged(self, error: Diverged) -> Diverged:
+        """Says in the folder that the run has diverged; the error, with what there is to go on from."""
+        rounds = self._shelf.rounds() if self._shelf is not None else []
+        kept = "no checkpoint is from before that"
+        if self._shelf is not None and rounds:
+            kept = f"the last finite checkpoint is {self._shelf.path(rounds[-1])}"
+        whole = Diverged(f"{error}; {kept}")
+        if self._folder is not None:
+            write_json(self._folder / "summary.json", self.summary("diverged", []) | {"reason": str(whole)})
+        return whole
 
     def _export(self, folder: Path) -> None:
         config, name = self._site.config, self._site.config.model.name
@@ -178,6 +191,7 @@ class Run:
         self.events.write("round", **row)
         self._screen.measured(row)
         self._last = row
+        self._check_finite(row)
         self.ledger.close(end.round)  # but for this one, whose last answers are still on their way
         every = config.survival.checkpoint_every
         if self._shelf is not None and every and (end.round + 1) % every == 0:
@@ -187,6 +201,16 @@ class Run:
         """Keeps what the round before came to, now that every client has kept its own; see Watcher."""
         self._put()
 
+    def _check_finite(self, row: Mapping[str, Any]) -> None:
+        """Diverged for a round whose figures or trained tensors are not finite, or beyond all bounds."""
+        bound, number = self._site.config.train.max_loss, row["round"]
+        for name, what in (("train_loss", "training"), ("eval_loss", "held-out")):
+            loss = row.get(name)
+            if loss is not None and not loss <= bound:
+                beyond = f"beyond train.max_loss of {bound:g}"
+                raise Diverged(f"the {what} loss after round {number} is {loss}, {beyond}: {ADVICE}")
+        _refuse_not_finite(self.server.trained(), f"after round {number}")
+
     def _put(self) -> None:
         if self._held is not None and self._shelf is not None:
             self._shelf.put(*self._held)
@@ -195,12 +219,14 @@ class Run:
     def _hold(self, round_index: int) -> None:
         station = self.station.state()
         if station is not None:
-            tensors = under("server", self.server.state()) | under("station", station)
+            server = self.server.state()
+            _refuse_not_finite(server, f"of the server after round {round_index}")
+            tensors = under("server", server) | under("station", station)
             tensors |= under("ledger", self.ledger.state())
             notes = {
                 **self._origin,
                 "events_bytes": str(self.events.size_bytes),
-                "last": json.dumps(self._last),
+                "last": dumps(self._last),
             }
             self._held = round_index, tensors, notes
 
@@ -211,6 +237,11 @@ class Run:
         self.events.forget_after(int(kept.notes["events_bytes"]))
         self._last = json.loads(kept.notes["last"])
         self.first_round = kept.round + 1
+
+
+def _refuse_not_finite(tensors: State, when: str) -> None:
+    if (name := not_finite(tensors)) is not None:
+        raise Diverged(f"{name} {when} holds numbers that are not finite: {ADVICE}")
 
 
 def _origin(site: Site, whole: Piece) -> dict[str, str]:
@@ -243,5 +274,5 @@ def _refuse_other_origin(kept: Kept, origin: Mapping[str, str]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """The value as a JSON file that appears whole or not at all."""
-    checkpoint.write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+    """The value as a JSON file that appears whole or not at all; null for a number that is not finite."""
+    checkpoint.write_whole(path, (dumps(value, indent=2) + "\n").encode())

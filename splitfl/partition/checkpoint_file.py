@@ -40,6 +40,11 @@ class Entry:
     start: int
     num_bytes: int
 
+    @property
+    def is_floating(self) -> bool:
+        """Whether it holds floating-point numbers."""
+        return _DTYPES[self.dtype].is_floating_point
+
 
 def entries(folder: Path) -> dict[str, Entry]:
     """Every tensor of the checkpoint in this folder, in one file or in several, by its key.
@@ -85,8 +90,8 @@ def _files(folder: Path) -> list[Path]:
         return [single]
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
+            names = sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ModelMissing(f"{index} is damaged: {error!r}") from None
         for name in names:
             if not (folder / name).is_file():
@@ -113,7 +118,10 @@ def _header(path: Path) -> dict[str, Entry]:
     for name in names:
         dtype, (begin, end) = table[name]["dtype"], table[name]["data_offsets"]
         if dtype not in _DTYPES:
-            raise ModelMissing(f"{path}: tensor {name} is of type {dtype}; have {', '.join(_DTYPES)}")
+            raise ModelMissing(
+                f"{path}: tensor {name} is stored as {dtype}, as quantised checkpoints are; it may be "
+                f"{', '.join(_DTYPES)}: take the checkpoint that it was quantised from"
+            )
         shape = tuple(table[name]["shape"])
         start = 8 + length + begin
         found[name] = Entry(path=path, dtype=dtype, shape=shape, start=start, num_bytes=end - begin)

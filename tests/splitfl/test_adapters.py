@@ -73,7 +73,9 @@ def test_peft_loads_the_export_on_the_whole_and_gives_the_same_logits(
     inputs, _ = tiny.batch(kind)
     with torch.no_grad():
         assert torch.equal(loaded(**inputs).logits, logits(pieces, inputs))
-    assert sorted(path.name for path in out.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    own = [] if kind == "causal-lm" else ["config.json"]
+    files = ["adapter_config.json", "adapter_model.safetensors", *own]
+    assert sorted(path.name for path in out.iterdir()) == files
 
 
 @pytest.mark.parametrize("source", ["minilm", "gpt2"])
@@ -208,3 +210,29 @@ def test_full_is_refused_where_steps_would_vanish_and_where_a_tensor_has_a_twin(
 def test_full_has_no_rank(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="adapters of kind 'full' have no rank: leave it at 8, got 4"):
         SideConfig(kind="full", rank=4)
+
+
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize("targets", [("classifier",), ("query", "classifier")])
+def test_a_target_that_is_new_and_trained_whole_is_refused_by_every_piece(
+    first: int, targets: tuple[str, ...], tmp_path: Path
+) -> None:
+    tiny.whole("bert", "sequence-classification").base_model.save_pretrained(tmp_path)
+    piece = load_piece(tmp_path, "sequence-classification", first, first + 2)
+    with pytest.raises(ConfigError, match=r"adapter.body.targets: 'classifier' is classifier alone, .* new"):
+        add_adapters(piece, AdapterConfig(body=SideConfig(targets=targets)), 2, seed=0)
+
+
+def test_a_target_that_is_new_in_part_adapts_the_rest(tmp_path: Path) -> None:
+    tiny.whole("roberta", "sequence-classification").base_model.save_pretrained(tmp_path)
+    body = load_piece(tmp_path, "sequence-classification", 2)
+    add_adapters(body, AdapterConfig(body=SideConfig(targets=("dense",))), 2, seed=0)
+    names = trainable(body)
+    assert "classifier.dense.weight" in names
+    assert "roberta.encoder.layer.3.output.dense.lora_A.weight" in names
+
+
+def test_a_classifier_that_the_checkpoint_has_is_adapted(tmp_path: Path) -> None:
+    body = load_piece(tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification", 2)
+    add_adapters(body, AdapterConfig(body=SideConfig(targets=("classifier",))), 2, seed=0)
+    assert list(trainable(body)) == ["classifier.lora_A.weight", "classifier.lora_B.weight"]

@@ -1,6 +1,7 @@
 """What a run writes is whole, or is not there."""
 
 import json
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -192,3 +193,18 @@ def test_rounds_that_are_closed_leave_the_totals_as_they_were_to_the_last_bit() 
 def test_an_empty_ledger_adds_up_to_nothing() -> None:
     assert vars(Ledger().total()) == dict.fromkeys(vars(Ledger().total()), 0)
     assert Ledger().total_flops("client") == 0
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_has_null_for_what_is_not_finite(number: float, tmp_path: Path) -> None:
+    def refused(word: str) -> None:
+        raise AssertionError(word)
+
+    value = {"loss": number, "rows": [{"loss": 1.5}, (number, "nan")]}
+    found = {"loss": None, "rows": [{"loss": 1.5}, [None, "nan"]]}
+    with Events(tmp_path / "metrics.jsonl") as events:
+        events.write("step", **value)
+    write_json(tmp_path / "summary.json", value)
+    line = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=refused)
+    assert line == {"event": "step", **found}
+    assert json.loads((tmp_path / "summary.json").read_text(), parse_constant=refused) == found

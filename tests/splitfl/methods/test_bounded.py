@@ -71,8 +71,9 @@ def test_the_last_good_checkpoint_is_kept(place: Path, tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["status"] == "failed"
+    assert summary["status"] == "diverged"
     assert "beyond train.max_loss of" in summary["reason"]
+    assert "the last finite checkpoint is" in summary["reason"]
     kept = sorted(folder.rglob("*.safetensors"))
     assert kept
     for path in kept:

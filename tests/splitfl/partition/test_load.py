@@ -135,8 +135,27 @@ def test_blocks_that_the_checkpoint_lacks_are_not_made_up(tmp_path: Path) -> Non
 
 def test_another_number_of_classes_than_the_checkpoints_is_refused(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", CLASSIFICATION)
-    with pytest.raises(CutError, match=r"classifier.weight is \(7, 32\) by the settings but \(5, 32\)"):
+    with pytest.raises(CutError, match=r"classifier is for 5 labels \(.*\) and the task has 7: .*new_cl"):
         load_piece(folder, CLASSIFICATION, 2, num_labels=7)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "distilbert", "llama"])
+@pytest.mark.parametrize("num_labels", [tiny.LABELS, 7])
+def test_a_new_classifier_is_made_in_place_of_the_checkpoints(
+    model_type: str, num_labels: int, tmp_path: Path
+) -> None:
+    tiny.save(tmp_path / "task", model_type, CLASSIFICATION)
+    tiny.whole(model_type, CLASSIFICATION).base_model.save_pretrained(tmp_path / "base")
+    new = load_piece(tmp_path / "task", CLASSIFICATION, 2, num_labels=num_labels, new_classifier=True)
+    fresh = load_piece(tmp_path / "base", CLASSIFICATION, 2, num_labels=num_labels)
+    assert new.fresh == fresh.fresh != ()
+    values, expected = new.state_dict(), fresh.state_dict()
+    assert all(torch.equal(values[name], value) for name, value in expected.items() if "pooler" not in name)
+
+
+def test_a_language_model_has_no_classifier_to_be_made_new(tmp_path: Path) -> None:
+    with pytest.raises(CutError, match=r"model\.new_classifier must be false for a language model"):
+        load_piece(tiny.save(tmp_path, "llama", "causal-lm"), "causal-lm", 2, new_classifier=True)
 
 
 def test_a_model_type_outside_the_table_is_refused_by_name(tmp_path: Path) -> None:

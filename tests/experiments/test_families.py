@@ -1,0 +1,116 @@
+"""Every family of models goes through every command: plan, auto, comparison, run, export and eval."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from experiments.cli import main
+from experiments.contest.entrants import Entrant, enter
+from splitfl.config import RunConfig
+from splitfl.experiment_file import as_dict
+from splitfl.partition.families import CAUSAL_LM, FAMILIES, SEQUENCE_CLASSIFICATION
+from tests.splitfl import shown, tiny, toy
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+CASES = [(model_type, kind) for model_type, family in FAMILIES.items() for kind in family.kinds]
+QUICK = ("bert", "gemma2", "gemma3_text", "vit")
+AUTO = ('auto.budget="bytes"', "auto.most=1e9", "auto.cuts=[1,2]")
+SHORT = {"clients": 2, "rounds": 1, "local_steps": 1}
+
+
+def cases() -> list[Any]:
+    return [
+        pytest.param(*case, id="-".join(case), marks=[] if case[0] in QUICK else [pytest.mark.slow])
+        for case in CASES
+    ]
+
+
+def settings(folder: Path, model_type: str, kind: str) -> RunConfig:
+    """A short run of a tiny model of this family."""
+    if model_type == "small_net":
+        return shown.config(folder, shown.SMALL_NET, federation=SHORT)
+    if model_type == "resnet":
+        return shown.config(folder, shown.RESNET, federation=SHORT)
+    if model_type == "vit":
+        name = str(tiny.save(folder / "vit", model_type, kind, num_labels=4))
+        lora = {"head": {"kind": "lora"}, "body": {"kind": "lora"}}
+        return shown.config(folder, shown.SMALL_NET, model={"name": name}, adapter=lora, federation=SHORT)
+    is_lm = kind == CAUSAL_LM
+    toy.model(folder / "model", model_type, kind, is_base=not is_lm)
+    toy.data(folder / "data.tsv", 40, labelled=not is_lm)
+    tables: dict[str, Any] = {"federation": SHORT | ({"partition": "iid"} if is_lm else {})}
+    tables |= {"task": {"name": "lm"}} if is_lm else {}
+    tables |= {"model": {"attention": "eager"}} if model_type == "gemma2" else {}
+    return toy.config(folder, **tables)
+
+
+def said(*words: str) -> Any:
+    """What a command says as JSON."""
+    result = CliRunner().invoke(main, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(("model_type", "kind"), cases())
+def test_a_family_goes_through_every_command(model_type: str, kind: str, tmp_path: Path) -> None:
+    preset, runs = tmp_path / "toy.json", tmp_path / "runs"
+    preset.write_text(json.dumps(as_dict(settings(tmp_path, model_type, kind))))
+    plan = said("plan", str(preset))
+    assert not plan["excluded"]
+    (planned,) = plan["planned"].values()
+    auto = said("plan", str(preset), *(word for one in AUTO for word in ("--set", one)))
+    assert not auto["excluded"]
+    entrant = enter(str(preset), [], "sfl-v2", [], [], 1)
+    assert isinstance(entrant, Entrant), entrant
+    summary = said("run", str(preset), "--out", str(runs))
+    assert summary["bytes_up"] == planned["bytes_up"]
+    measured = said("eval", summary["folder"])
+    assert math.isclose(measured["eval_loss"], summary["final"]["eval_loss"], rel_tol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", ["gemma2", "gemma3_text"])
+def test_scaled_embeddings_are_compared(model_type: str, tmp_path: Path) -> None:
+    preset = tmp_path / "toy.json"
+    preset.write_text(json.dumps(as_dict(settings(tmp_path, model_type, CAUSAL_LM))))
+    words = ("--methods", "sfl-v2", "--preset", str(preset), "--seeds", "1", "--max-rounds", "1")
+    assert said("compare", *words, "--out", str(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("kinds", [("ia3", "lora"), ("lora", "ia3"), ("ia3", "vera"), ("ia3", "ia3")])
+def test_ia3_on_one_side_beside_a_new_classifier_is_measured_again(
+    kinds: tuple[str, str], tmp_path: Path
+) -> None:
+    toy.model(tmp_path / "model", is_base=True)
+    toy.data(tmp_path / "data.tsv", 40)
+    table = toy.table(tmp_path, federation=SHORT)
+    table["adapter"] = {side: {"kind": kind} for side, kind in zip(("head", "body"), kinds, strict=True)}
+    preset = tmp_path / "toy.json"
+    preset.write_text(json.dumps(table))
+    summary = said("run", str(preset), "--out", str(tmp_path / "runs"))
+    measured = said("eval", summary["folder"])
+    assert math.isclose(measured["eval_loss"], summary["final"]["eval_loss"], rel_tol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["bert", pytest.param("roberta", marks=pytest.mark.slow)])
+def test_a_classifier_for_other_labels_is_made_new_where_the_settings_say_so(
+    model_type: str, tmp_path: Path
+) -> None:
+    toy.model(tmp_path / "model", model_type)
+    tiny.save(tmp_path / "model", model_type, SEQUENCE_CLASSIFICATION)  # for five labels
+    toy.data(tmp_path / "data.tsv", 40)  # of two
+    preset, runs = tmp_path / "toy.json", str(tmp_path / "runs")
+    preset.write_text(json.dumps(toy.table(tmp_path, federation=SHORT)))
+    refused = CliRunner().invoke(main, ["run", str(preset), "--out", runs])
+    assert refused.exit_code == 2
+    assert "set model.new_classifier to true" in refused.stderr
+    summary = said("run", str(preset), "--out", runs, "--set", "model.new_classifier=true")
+    measured = said("eval", summary["folder"])
+    assert math.isclose(measured["eval_loss"], summary["final"]["eval_loss"], rel_tol=1e-5)
+    report = (Path(summary["folder"]) / "report.html").read_text()
+    assert "num_labels=2, ignore_mismatched_sizes=True" in report
