@@ -23,7 +23,7 @@ from channel.scenario import Scenario
 from channel.trace_link import TraceLink, read_recording
 from experiments.live_figures import kept_up, links_table
 from splitfl.errors import ConfigError
-from splitfl.transport.interfaces import parse_address
+from splitfl.transport.addresses import joined, parse_address
 from testbed.live import LiveLink
 
 _FAR_STARTS_S = 0.5
@@ -75,18 +75,16 @@ def emulate(
 
 def proxy(target: str, listen: str, rate_bps: float, delay_s: float) -> None:
     """Serves until it is interrupted."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"--listen takes HOST:PORT, got {listen!r}")
+    own_host, own_port = parse_address(listen, least_port=0)
     with _as_bad_input():
         way = Way(rate_bps=rate_bps, delay_s=delay_s)
         slow = Proxy(parse_address(target), way, way)
 
     def ready(host: str, port: int) -> None:
-        click.echo(f"{host}:{port} leads to {target}; {ONLY}", err=True)
+        click.echo(f"{joined(host, port)} leads to {target}; {ONLY}", err=True)
 
     with suppress(KeyboardInterrupt):
-        asyncio.run(slow.serve(host, int(port), ready))
+        asyncio.run(slow.serve(own_host, own_port, ready))
 
 
 @contextmanager

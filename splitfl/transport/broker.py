@@ -22,8 +22,8 @@ from paho.mqtt.client import Client, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 
 from splitfl.errors import ConfigError, PeerLost, Timeout
-from splitfl.transport.credentials import Credentials, read_secret
-from splitfl.transport.interfaces import parse_address
+from splitfl.transport.addresses import joined, parse_address
+from splitfl.transport.credentials import Credentials, read_text
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +59,21 @@ class Broker:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.topic):
             raise ConfigError(f"transport.topic must be letters, digits and ._- only, got {self.topic!r}")
+        if self.password_file and not self.user:
+            raise ConfigError(
+                f"the password in {self.password_file} is for a user of the broker: name one "
+                "(--user, or transport.user)"
+            )
 
     @property
     def address(self) -> str:
         """As `parse` takes it."""
-        return f"{self.host}:{self.port}/{self.topic}"
+        return f"{self.where}/{self.topic}"
+
+    @property
+    def where(self) -> str:
+        """The broker's own address."""
+        return joined(self.host, self.port)
 
     @property
     def presence(self) -> str:
@@ -83,13 +93,14 @@ class Broker:
         client.on_publish = _confirm_at_once
         own = self.credentials
         if own.ca or own.cert:
+            own.check()
             try:
                 client.tls_set(own.ca or None, own.cert or None, own.key or None)
             except (OSError, ssl.SSLError, ValueError) as error:
                 files = ", ".join(path for path in (own.ca, own.cert, own.key) if path)
                 raise ConfigError(f"TLS cannot be had with {files}: {error}") from None
         if self.user:
-            password = read_secret(self.password_file).decode().strip() if self.password_file else None
+            password = read_text(self.password_file) if self.password_file else None
             client.username_pw_set(self.user, password)
         return client
 
@@ -98,10 +109,10 @@ class Broker:
         try:
             client.connect(self.host, self.port, KEEPALIVE_S)
         except ssl.SSLError as error:
-            raise ConfigError(f"TLS with the broker at {self.host}:{self.port} failed: {error}") from None
+            raise ConfigError(f"TLS with the broker at {self.where} failed: {error}") from None
         except OSError as error:
             reason = error.strerror or str(error)
-            raise PeerLost(f"no broker at {self.host}:{self.port}: {reason}") from None
+            raise PeerLost(f"no broker at {self.where}: {reason}") from None
 
     def connect_within(self, client: Client, timeout_s: float, clock_s: Callable[[], float]) -> None:
         """Opens the connection as soon as there is a broker; Timeout where none comes."""

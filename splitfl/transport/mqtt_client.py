@@ -83,8 +83,7 @@ class _Trip:
 
     def _on_connect(self, client: Client, data: Any, flags: Any, code: Any, properties: Any) -> None:
         if code.is_failure:
-            where = f"{self._broker.host}:{self._broker.port}"
-            self.end(ConfigError(f"the broker at {where} refused: {code}"))
+            self.end(ConfigError(f"the broker at {self._broker.where} refused: {code}"))
         elif self._is_there.is_set():
             self.end(PeerLost("the connection to the broker broke"))  # what is on the way may be lost
         else:

@@ -87,7 +87,7 @@ class MqttEntrance:
         self._client.loop_stop()
 
     def _take_place(self, timeout_s: float, look_s: float) -> None:
-        where = f"{self._broker.host}:{self._broker.port}"
+        where = self._broker.where
         is_in_time = self._subscribed.wait(timeout_s)
         if self._refusal:
             raise ConfigError(f"the broker at {where} refused: {self._refusal}")

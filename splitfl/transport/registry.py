@@ -7,9 +7,9 @@ from typing import Final
 
 from splitfl.config import TransportConfig, one_of
 from splitfl.errors import ConfigError
+from splitfl.transport.addresses import joined, parse_address, refuse_ipv6
 from splitfl.transport.credentials import Credentials, Tokens, read_token
 from splitfl.transport.desk import Desk
-from splitfl.transport.interfaces import parse_address
 from splitfl.transport.seam import ClientEnd, ServerEnd
 from splitfl.transport.session_client import SessionClient
 from splitfl.transport.session_server import SessionServer
@@ -61,6 +61,7 @@ def _join_rpc(joining: Joining) -> ClientEnd:
     from splitfl.transport.rpc_client import RpcClient
 
     host, port = parse_address(joining.address)
+    refuse_ipv6("PyTorch RPC", host)
     return RpcClient(host, port, joining.client, joining.timeout_s)
 
 
@@ -78,12 +79,12 @@ def _serve_grpc(config: TransportConfig, clients: int) -> ServerEnd:
 def _join_grpc(joining: Joining) -> ClientEnd:
     from splitfl.transport.grpc_client import GrpcRoad
 
-    parse_address(joining.address)
+    where = joined(*parse_address(joining.address))
     token = read_token(joining.credentials.token_file) if joining.credentials.token_file else None
     if token is not None and not joining.credentials.ca:
         raise ConfigError("a token must not travel in the clear: say by --tls-ca whom to believe")
-    road = GrpcRoad(joining.address, joining.credentials)
-    return SessionClient(road, joining.address, joining.client, token, joining.timeout_s)
+    road = GrpcRoad(where, joining.credentials)
+    return SessionClient(road, where, joining.client, token, joining.timeout_s)
 
 
 def _serve_mqtt(config: TransportConfig, clients: int) -> ServerEnd:

@@ -123,7 +123,9 @@ def _network(name: str, value: Any) -> ipaddress.IPv4Network:
     try:
         return ipaddress.IPv4Network(_text(value))
     except ValueError as error:
-        raise ConfigError(f"networks.{name} must be like 172.18.77.0/24, got {value!r}: {error}") from None
+        raise ConfigError(
+            f"networks.{name} must be an IPv4 network like 172.18.77.0/24, got {value!r}: {error}"
+        ) from None
 
 
 def _node(name: str, table: Any, networks: Mapping[str, ipaddress.IPv4Network]) -> Node:
@@ -153,7 +155,7 @@ def _address(name: str, network: str, value: Any, of: ipaddress.IPv4Network) -> 
     try:
         address = ipaddress.IPv4Address(_text(value))
     except ValueError:
-        raise ConfigError(f"nodes.{name}.{network} must be an address, got {value!r}") from None
+        raise ConfigError(f"nodes.{name}.{network} must be an IPv4 address, got {value!r}") from None
     if address not in of or address in (of.network_address, of.broadcast_address):
         raise ConfigError(f"nodes.{name}.{network} must lie in {of}, got {value}")
     return ipaddress.IPv4Interface(f"{address}/{of.prefixlen}")
@@ -163,14 +165,14 @@ def _target(name: str, value: str) -> str:
     try:
         return value if value == "default" else str(ipaddress.IPv4Network(value))
     except ValueError:
-        raise ConfigError(f"nodes.{name}.routes: default or a network, got {value!r}") from None
+        raise ConfigError(f"nodes.{name}.routes: default or an IPv4 network, got {value!r}") from None
 
 
 def _gateway(name: str, value: Any) -> str:
     try:
         return str(ipaddress.IPv4Address(_text(value)))
     except ValueError:
-        raise ConfigError(f"nodes.{name}.routes lead to addresses, got {value!r}") from None
+        raise ConfigError(f"nodes.{name}.routes lead to IPv4 addresses, got {value!r}") from None
 
 
 def _rule(table: Any, known: Sequence[str]) -> Allow:

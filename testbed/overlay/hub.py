@@ -172,7 +172,7 @@ class Hub:
             return
         threading.Thread(target=self._greet, args=(connection, peer), name="door", daemon=True).start()
 
-    def _greet(self, connection: socket.socket, peer: tuple[str, int]) -> None:
+    def _greet(self, connection: socket.socket, peer: tuple[str | int, ...]) -> None:
         """In a thread of its own, so that a slow or silent stranger holds up nobody."""
         connection.settimeout(HANDSHAKE_S)
         stream = None

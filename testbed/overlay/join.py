@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import Final
 
 from splitfl.errors import ConfigError, PeerLost, SplitflError, WireError
+from splitfl.transport.addresses import joined
 from testbed.errors import Refusal
 from testbed.overlay import frames
 from testbed.overlay.hub import HANDSHAKE_S, PING_S, SILENCE_S
@@ -56,7 +57,7 @@ class Client:
                     raise
                 except SplitflError as error:
                     if self._tun is None and time.monotonic() - begun_s > patience_s:
-                        raise PeerLost(f"no overlay at {self._host}:{self._port}: {error}") from None
+                        raise PeerLost(f"no overlay at {joined(self._host, self._port)}: {error}") from None
                     self._say(f"the hub is away ({error}); trying again in {wait_s:g} s")
                 time.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
