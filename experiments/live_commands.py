@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from channel import scenario as scenarios
 from channel.errors import ChannelError
@@ -22,6 +21,7 @@ from channel.live.switch import Order
 from channel.scenario import Scenario
 from channel.trace_link import TraceLink, read_recording
 from experiments.live_figures import kept_up, links_table
+from experiments.terminal import plain_console
 from splitfl.errors import ConfigError
 from splitfl.transport.addresses import joined, parse_address
 from testbed.live import LiveLink
@@ -58,7 +58,7 @@ def emulate(
     far: str,
 ) -> int:
     """Runs the command, says what the link measured, and returns the command's exit code."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     with _as_bad_input():
         order = Order(seed=seed, jitter_s=jitter_s, in_order=in_order)
         emulation = Emulation(air=air, clients=1, order=order, queue_bytes=queue_bytes)
@@ -69,7 +69,7 @@ def emulate(
             code = live.clients[0].popen(command or [shell], env=near).wait()
         measured = live.finish()
     console.print(links_table(measured))
-    console.print(kept_up(measured), highlight=False)
+    console.print(kept_up(measured))
     return code
 
 

@@ -31,7 +31,7 @@ def find(name: str, overrides: Iterable[str]) -> tuple[str, RunConfig]:
     if name in names():
         return Path(name).name, _with_overrides(FOLDER / f"{name}.toml", list(overrides))
     path = Path(name)
-    if path.suffix in (".toml", ".json"):
+    if path.suffix.lower() in (".toml", ".json"):
         short = path.parent.name if path.name == "config.json" else path.stem
         return short, load(path, overrides)
     known = ", ".join(names())

@@ -31,10 +31,10 @@ def parse(text: str, overrides: Iterable[str] = (), *, source: str = "the experi
 def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     """The experiment in this TOML file, or in the config.json of a run's folder; see `parse`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the experiment file {path}: {error}") from None
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         return from_dict(_json(text, path), overrides)
     return parse(text, overrides, source=str(path))
 

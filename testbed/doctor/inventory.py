@@ -65,7 +65,7 @@ class Inventory:
 def load(path: Path) -> Inventory:
     """An inventory from its file. Raises ConfigError that names what is wrong."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
     try:

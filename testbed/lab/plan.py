@@ -90,13 +90,13 @@ def find(name: str) -> Plan:
     """A plan by its name, or from the .toml file at that path. Raises ConfigError for what it cannot be."""
     if name in names():
         path = FOLDER / f"{name}.toml"
-    elif name.endswith(".toml"):
+    elif name.lower().endswith(".toml"):
         path = Path(name)
     else:
         known = ", ".join(names())
         raise ConfigError(f"unknown lab {name!r};{nearest(name, names())} have {known}, or give a .toml file")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
@@ -112,6 +112,7 @@ def read(name: str, table: Mapping[str, Any]) -> Plan:
     nodes = {key: _node(key, value, networks) for key, value in _table("nodes", table).items()}
     allowed = _list("allow", table.get("allow", []))
     rules = tuple(_rule(rule, [*ROLES, *nodes, *networks]) for rule in allowed)
+    _refuse_idle_roles(rules, [*nodes, *networks], {node.role for node in nodes.values()})
     if not nodes:
         raise ConfigError("a lab has at least one node")
     _refuse_twins(nodes)
@@ -194,6 +195,16 @@ def _rule(table: Any, known: Sequence[str]) -> Allow:
     ):
         raise ConfigError(f"allow.ports must lie in 1..65535, got {table['ports']!r}")
     return Allow(sources=sides[0], targets=sides[1], ports=ports)
+
+
+def _refuse_idle_roles(rules: Sequence[Allow], named: Sequence[str], roles: set[str]) -> None:
+    """A rule about nobody is a slip of the pen, and a firewall does not take it."""
+    for rule in rules:
+        for key, side in (("from", rule.sources), ("to", rule.targets)):
+            for who in side:
+                if who not in named and who not in roles:
+                    have = ", ".join(sorted(roles))
+                    raise ConfigError(f"allow.{key}: no node has the role {who!r}; the nodes are {have}")
 
 
 def _refuse_twins(nodes: Mapping[str, Node]) -> None:

@@ -50,7 +50,7 @@ def test_an_ipv6_address_without_brackets_is_told_how_it_is_written(text: str) -
     ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="a server's address is HOST:PORT|neither a host's name nor"):
+    with pytest.raises(ConfigError, match=r"a server's address is HOST:PORT|neither a host's name nor"):
         parse_address(text)
 
 
@@ -71,14 +71,14 @@ def test_who_takes_ipv4_only_says_so_in_one_sentence() -> None:
 
 @pytest.mark.parametrize("host", ["::", "[::]", "0.0.0.0"])
 def test_every_address_at_once_cannot_be_published(host: str) -> None:
-    with pytest.raises(ConfigError, match="at which no other machine finds this one; give one of"):
+    with pytest.raises(ConfigError, match=r"at which no other machine finds this one; give one of"):
         listening_address(host, "gRPC", takes_ipv6=True)
 
 
 def test_an_ipv6_address_of_another_machine_is_refused() -> None:
     if not has_ipv6():
         pytest.skip("this machine has no IPv6 loopback")
-    with pytest.raises(ConfigError, match="no interface of this machine has the address 2001:db8::7"):
+    with pytest.raises(ConfigError, match=r"no interface of this machine has the address 2001:db8::7"):
         listening_address("2001:db8::7", "gRPC", takes_ipv6=True)
 
 
@@ -87,11 +87,11 @@ def test_a_machine_with_ipv6_alone_is_asked_for_its_address(monkeypatch: pytest.
         return {"eth0": ["2001:db8::7", "fe80::1%eth0"]} if families else {}
 
     monkeypatch.setattr(interfaces, "addresses", only_ipv6)
-    with pytest.raises(ConfigError, match="has no IPv4 address; give one of 2001:db8::7 with --host"):
+    with pytest.raises(ConfigError, match=r"has no IPv4 address; give one of 2001:db8::7 with --host"):
         public_address()
 
 
 def test_a_name_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(ConfigError, match="the host 'no.such.host.invalid' has no address"):
+    with pytest.raises(ConfigError, match=r"the host 'no.such.host.invalid' has no address"):
         refuse_unknown("no.such.host.invalid")
     refuse_unknown("127.0.0.1")

@@ -75,7 +75,7 @@ def test_a_server_with_an_encrypted_key_does_not_listen(made: Path, tmp_path: Pa
     folder = shutil.copytree(made, tmp_path / "spoilt")
     encrypted(folder)
     own = {"tls_cert": str(folder / "client-0.crt"), "tls_key": str(folder / "client-0.key")}
-    with pytest.raises(ConfigError, match="client-0.key is encrypted"):
+    with pytest.raises(ConfigError, match=r"client-0.key is encrypted"):
         transport("grpc").serve(TransportConfig(name="grpc", **own), 1)
 
 
@@ -91,7 +91,7 @@ def test_one_authority_that_is_valid_is_enough(made: Path, tmp_path: Path) -> No
     (tmp_path / "both.crt").write_bytes(old + ours)
     assert read_authorities(str(tmp_path / "both.crt")) == old + ours
     (tmp_path / "old.crt").write_bytes(old)
-    with pytest.raises(ConfigError, match="old.crt is valid from 2019-12-31 to 2020-01-02, not today"):
+    with pytest.raises(ConfigError, match=r"old.crt is valid from 2019-12-31 to 2020-01-02, not today"):
         read_authorities(str(tmp_path / "old.crt"))
 
 
@@ -104,12 +104,12 @@ def test_a_password_that_is_not_utf_8_is_named_with_its_byte(tmp_path: Path) -> 
     broker = Broker(
         host="h", port=1, topic="t", credentials=Credentials(), user="me", password_file=str(path)
     )
-    with pytest.raises(ConfigError, match="must be text in UTF-8"):
+    with pytest.raises(ConfigError, match=r"must be text in UTF-8"):
         broker.new_client()
     path.write_bytes("\ufeffp\u00e4ssword\r\n".encode())
     assert read_text(str(path)) == "p\u00e4ssword"
 
 
 def test_a_password_without_a_user_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the password in pw is for a user of the broker: name one"):
+    with pytest.raises(ConfigError, match=r"the password in pw is for a user of the broker: name one"):
         Broker(host="h", port=1, topic="t", credentials=Credentials(), password_file="pw")
