@@ -67,9 +67,7 @@ def compare(
         most_rounds,
         every_round=until is not None or at is not None,
     )
-    if not entrants:
-        reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
-        raise ConfigError(f"no method can take part: {reasons}")
+    _demand_some(entrants, excluded, "take part")
     name, config = presets.find(preset, overrides)
     numbers = range(config.train.seed, config.train.seed + seeds)
     out = out / f"compare-{name}"
@@ -113,6 +111,8 @@ def plan(
     rows = {entrant.label: _planned(entrant) for entrant in entrants}
     if as_json_too:
         click.echo(json.dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))
+    _demand_some(entrants, excluded, "run")
+    if as_json_too:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("of the whole run", no_wrap=True)
@@ -194,6 +194,13 @@ def _entered(
             )
             (entrants if isinstance(one, Entrant) else excluded).append(one)  # type: ignore[arg-type]
     return entrants, excluded
+
+
+def _demand_some(entrants: Sequence[Entrant], excluded: Sequence[Excluded], do: str) -> None:
+    """Raises ConfigError with everybody's reason where nobody is left."""
+    if not entrants:
+        reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
+        raise ConfigError(f"no method can {do}: {reasons}")
 
 
 def _run(console: Console, todo: Sequence[Race], jobs: int) -> dict[str, str]:

@@ -113,3 +113,39 @@ def test_a_password_that_is_not_utf_8_is_named_with_its_byte(tmp_path: Path) -> 
 def test_a_password_without_a_user_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"the password in pw is for a user of the broker: name one"):
         Broker(host="h", port=1, topic="t", credentials=Credentials(), password_file="pw")
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("10.0.0.1:29500", r"without its port: give --host 10\.0\.0\.1, got '10\.0\.0\.1:29500'"),
+        ("gpu:29500", "without its port: give --host gpu, got 'gpu:29500'"),
+        ("[::1]:29500", "without its port: give --host ::1, got"),
+        ("[::1]", "without brackets: give --host ::1, got"),
+        ("10.0.0.300", "neither an address nor a name"),
+        ("https://gpu", "neither an address nor a name"),
+        ("gpu lab", "neither an address nor a name"),
+        ("", "neither an address nor a name"),
+        ("a" * 300, "neither an address nor a name"),
+        ("gpu,lab", "neither an address nor a name"),
+    ],
+)
+def test_what_is_no_host_is_not_certified_and_nothing_is_written(
+    host: str, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        make_certificates(tmp_path / "new", 1, ["127.0.0.1", host], 10)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("host", ["gpu", "gpu-1.lab.example", "*.lab.example", "::1", "fd00::2", "node_7"])
+def test_names_and_addresses_are_certified(host: str, tmp_path: Path) -> None:
+    assert make_certificates(tmp_path / "new", 1, [host], 10)
+
+
+def test_no_certificate_outlasts_the_last_year_there_is(tmp_path: Path) -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    for days in (3_000_000, 0, -1, 10**12):
+        with pytest.raises(ConfigError, match=rf"days must lie in 1\.\.2912442, .*, got {days}"):
+            make_certificates(tmp_path / "new", 1, ["gpu"], days, begin)
+    assert make_certificates(tmp_path / "new", 1, ["gpu"], 2_912_442, begin)
