@@ -1,5 +1,6 @@
 """A client of an overlay: its packets go through one connection outwards, which it renews when it breaks."""
 
+import ipaddress
 import selectors
 import socket
 import ssl
@@ -14,6 +15,7 @@ from splitfl.transport.addresses import joined
 from testbed.errors import Refusal
 from testbed.overlay import frames
 from testbed.overlay.hub import HANDSHAKE_S, PING_S, SILENCE_S
+from testbed.overlay.places import refuse_in_use
 from testbed.overlay.stream import Stream
 from testbed.overlay.tun import Tun
 
@@ -108,6 +110,7 @@ class Client:
             self._tun.close()
             self._tun = None
         if self._tun is None:
+            refuse_in_use(ipaddress.IPv4Interface(welcome.address).network)
             self._tun = Tun(welcome.address, welcome.mtu)
         self._address = welcome.address
         self._say(f"in, as {welcome.address} on {self._tun.name}; the hub is {welcome.hub}")
