@@ -14,12 +14,13 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from paho.mqtt.client import Client, MQTTv311
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from splitfl.errors import ConfigError, PeerLost, Timeout
 from splitfl.transport.addresses import joined, parse_address
@@ -84,9 +85,15 @@ class Broker:
         """The topic of one connection."""
         return f"splitfl/{self.topic}/{direction}/{client}/{line}"
 
-    def new_client(self) -> Client:
+    @property
+    def who(self) -> str:
+        """As whom the broker knows this side."""
+        return f"the user {self.user!r}" if self.user else "those who give no name"
+
+    def new_client(self, version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311) -> Client:
         """A client that is not connected yet; ConfigError for files that are no good."""
-        client = Client(CallbackAPIVersion.VERSION2, clean_session=True, protocol=MQTTv311)
+        clean = None if version == MQTTProtocolVersion.MQTTv5 else True  # which MQTT 5 says in another way
+        client = Client(CallbackAPIVersion.VERSION2, clean_session=clean, protocol=version)
         client.max_inflight_messages_set(_MAX_UNCONFIRMED)
         client.reconnect_delay_set(1, 5)
         client.on_socket_open = _send_at_once
@@ -103,6 +110,14 @@ class Broker:
             password = read_text(self.password_file) if self.password_file else None
             client.username_pw_set(self.user, password)
         return client
+
+    def refuse_denied(self, topics: Sequence[str], codes: Sequence[ReasonCode]) -> None:
+        """Raises ConfigError for the first of these topics to which the broker lets nobody subscribe."""
+        for topic, code in zip(topics, codes, strict=False):
+            if code.is_failure:
+                raise ConfigError(
+                    f"the broker at {self.where} does not let {self.who} subscribe to {topic}: {code}"
+                )
 
     def connect(self, client: Client) -> None:
         """Opens the connection, and no more; PeerLost where nobody listens, ConfigError where TLS fails."""

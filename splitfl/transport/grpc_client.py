@@ -31,6 +31,7 @@ class GrpcRoad:
 
     chunk_bytes = CHUNK_BYTES
     window_bytes: int | None = None
+    silence = "no answer"
 
     def __init__(self, where: str, credentials: Credentials) -> None:
         """Raises ConfigError for files that cannot be used."""

@@ -95,12 +95,14 @@ def _serve_mqtt(config: TransportConfig, clients: int) -> ServerEnd:
 
 def _join_mqtt(joining: Joining) -> ClientEnd:
     from splitfl.transport.broker import Broker
+    from splitfl.transport.broker_survey import largest_chunk
     from splitfl.transport.mqtt_client import MqttRoad
 
     if joining.credentials.token_file:
         raise ConfigError("a broker takes no tokens: give --user and --password-file")
     broker = Broker.parse(joining.address, joining.credentials, joining.user, joining.password_file)
-    road = MqttRoad(broker, joining.client)
+    chunk_bytes = largest_chunk(broker, broker.line("up", joining.client, "survey"), joining.timeout_s)
+    road = MqttRoad(broker, joining.client, chunk_bytes)
     return SessionClient(road, joining.address, joining.client, None, joining.timeout_s)
 
 
