@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +23,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from splitfl.config import TransportConfig
 from splitfl.errors import ConfigError, PeerLost, Timeout
 from splitfl.transport.addresses import joined, parse_address
 from splitfl.transport.credentials import Credentials, read_text
@@ -32,6 +34,8 @@ CHUNK_BYTES: Final = 120 << 10  # with its header below the 128 KiB that the str
 WINDOW_BYTES: Final = 16 * CHUNK_BYTES
 KEEPALIVE_S: Final = 15
 _PAUSE_S: Final = 0.2
+_STANDARD_PORT: Final = 1883
+_STANDARD_TLS_PORT: Final = 8883
 _MAX_UNCONFIRMED: Final = 64
 
 
@@ -56,6 +60,23 @@ class Broker:
         return cls(
             host=host, port=port, topic=topic, credentials=credentials, user=user, password_file=password_file
         )
+
+    @classmethod
+    def of(cls, config: TransportConfig) -> "Broker":
+        """From a server's settings, under a new topic where they name none."""
+        return cls(
+            host=config.host,
+            port=config.port or (_STANDARD_TLS_PORT if config.tls_ca else _STANDARD_PORT),
+            topic=config.topic or f"run-{uuid.uuid4().hex[:16]}",
+            credentials=Credentials(cert=config.tls_cert, key=config.tls_key, ca=config.tls_ca),
+            user=config.user,
+            password_file=config.password_file,
+        )
+
+    def check(self) -> None:
+        """Raises ConfigError for files that cannot be used."""
+        self.credentials.check()
+        self._password()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.topic):
@@ -107,9 +128,11 @@ class Broker:
                 files = ", ".join(path for path in (own.ca, own.cert, own.key) if path)
                 raise ConfigError(f"TLS cannot be had with {files}: {error}") from None
         if self.user:
-            password = read_text(self.password_file) if self.password_file else None
-            client.username_pw_set(self.user, password)
+            client.username_pw_set(self.user, self._password())
         return client
+
+    def _password(self) -> str | None:
+        return read_text(self.password_file) if self.password_file else None
 
     def refuse_denied(self, topics: Sequence[str], codes: Sequence[ReasonCode]) -> None:
         """Raises ConfigError for the first of these topics to which the broker lets nobody subscribe."""

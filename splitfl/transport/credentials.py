@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from splitfl.config import TransportConfig
 from splitfl.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,15 @@ class Tokens:
         known = self._hashes.get(client, "")
         if not hmac.compare_digest(token_hash(token), known or "0" * 64) or not known:
             raise ConfigError(f"client {client} came with a wrong token")
+
+
+def server_credentials(config: TransportConfig) -> Credentials:
+    """The files of the server that these settings describe."""
+    if config.secrets:
+        return Credentials.in_folder(Path(config.secrets), "server")
+    return Credentials(
+        cert=config.tls_cert, key=config.tls_key, ca=config.tls_ca, token_file=config.token_file
+    )
 
 
 def token_hash(token: str) -> str:

@@ -12,7 +12,6 @@ from splitfl.config import TransportConfig
 from splitfl.errors import ConfigError, PeerLost, SplitflError, Timeout, WireError
 from splitfl.transport.broker import WINDOW_BYTES, Broker
 from splitfl.transport.broker_survey import largest_chunk
-from splitfl.transport.credentials import Credentials
 from splitfl.transport.desk import Desk, refusal
 from splitfl.transport.parcel import HEADER_BYTES, Kind, unpack
 from splitfl.transport.session import Session
@@ -20,22 +19,13 @@ from splitfl.transport.session_server import SessionServer
 
 log = logging.getLogger(__name__)
 
-_STANDARD_PORT: Final = 1883
-_STANDARD_TLS_PORT: Final = 8883
 _RETAINED_S: Final = 0.5
 _LAST_WORDS_S: Final = 3.0
 
 
 def serve_mqtt(config: TransportConfig, clients: int) -> SessionServer:
     """A server at the broker of these settings."""
-    broker = Broker(
-        host=config.host,
-        port=config.port or (_STANDARD_TLS_PORT if config.tls_ca else _STANDARD_PORT),
-        topic=config.topic or f"run-{uuid.uuid4().hex[:16]}",
-        credentials=Credentials(cert=config.tls_cert, key=config.tls_key, ca=config.tls_ca),
-        user=config.user,
-        password_file=config.password_file,
-    )
+    broker = Broker.of(config)
     chunk_bytes = largest_chunk(broker, broker.line("down", "survey", "survey"), config.timeout_s)
     most_bytes = chunk_bytes + HEADER_BYTES
     desk = Desk(

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from splitfl.config import TransportConfig, one_of
 from splitfl.errors import ConfigError
 from splitfl.transport.addresses import joined, parse_address, refuse_ipv6
-from splitfl.transport.credentials import Credentials, Tokens, read_token
+from splitfl.transport.credentials import Credentials, Tokens, read_token, server_credentials
 from splitfl.transport.desk import Desk
 from splitfl.transport.seam import ClientEnd, ServerEnd
 from splitfl.transport.session_client import SessionClient
@@ -68,7 +67,7 @@ def _join_rpc(joining: Joining) -> ClientEnd:
 def _serve_grpc(config: TransportConfig, clients: int) -> ServerEnd:
     from splitfl.transport.grpc_server import CHUNK_BYTES, GrpcEntrance
 
-    credentials = _server_credentials(config)
+    credentials = server_credentials(config)
     tokens = Tokens.read(credentials.token_file) if credentials.token_file else None
     if tokens is not None and not credentials.cert:
         raise ConfigError("tokens must not travel in the clear: give transport.tls_cert and tls_key too")
@@ -104,14 +103,6 @@ def _join_mqtt(joining: Joining) -> ClientEnd:
     chunk_bytes = largest_chunk(broker, broker.line("up", joining.client, "survey"), joining.timeout_s)
     road = MqttRoad(broker, joining.client, chunk_bytes)
     return SessionClient(road, joining.address, joining.client, None, joining.timeout_s)
-
-
-def _server_credentials(config: TransportConfig) -> Credentials:
-    if config.secrets:
-        return Credentials.in_folder(Path(config.secrets), "server")
-    return Credentials(
-        cert=config.tls_cert, key=config.tls_key, ca=config.tls_ca, token_file=config.token_file
-    )
 
 
 def _open_to_all(config: TransportConfig) -> str:
