@@ -1,5 +1,7 @@
 """What an address is, over IPv4 and IPv6, and who takes which."""
 
+import socket
+
 import pytest
 
 from splitfl.config import TransportConfig
@@ -9,6 +11,7 @@ from splitfl.transport.addresses import joined, parse_address, refuse_unknown
 from splitfl.transport.interfaces import listening_address, public_address
 from splitfl.transport.registry import Joining, transport
 from testbed.doctor import inventory
+from testbed.overlay.places import listener_at
 from tests.splitfl.transport.ipv6 import has_ipv6
 
 IPV4_ONLY = "takes IPv4 addresses only, got '::1'; IPv6 is for the transports grpc and mqtt"
@@ -52,6 +55,15 @@ def test_an_ipv6_address_without_brackets_is_told_how_it_is_written(text: str) -
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"a server's address is HOST:PORT|neither a host's name nor"):
         parse_address(text)
+
+
+def test_a_hub_listens_over_ipv6_too() -> None:
+    if not has_ipv6():
+        pytest.skip("this machine has no IPv6 loopback")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+        port = free.getsockname()[1]
+    with listener_at(f"[::1]:{port}") as listener:
+        assert listener.getsockname()[:2] == ("::1", port)
 
 
 def test_any_free_port_is_one_where_that_makes_sense() -> None:

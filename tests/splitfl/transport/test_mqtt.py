@@ -263,6 +263,12 @@ def test_a_clients_access_that_a_broker_denies_is_named(
         here.join(server.address, 2.0, **own)
 
 
+def test_a_broker_is_reached_over_ipv6_by_its_address_in_brackets() -> None:
+    broker = Broker.parse("[::1]:1883/t", Credentials(), "", "")
+    assert (broker.host, broker.port, broker.where) == ("::1", 1883, "[::1]:1883")
+    assert broker.address == "[::1]:1883/t"
+
+
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
