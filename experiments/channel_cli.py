@@ -1,13 +1,11 @@
 """`splitfl channel`: the radio by itself. Thin; what takes time is imported inside the commands."""
 
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import click
 
+from experiments.exits import reports_errors
 from splitfl.json_text import dumps
 
 AS_JSON = click.option("as_json", "--json", is_flag=True, help="Print JSON for a script instead of a table.")
@@ -16,23 +14,6 @@ DURATION = click.option(
 )
 FILE = click.Path(path_type=Path, dir_okay=False)
 SEED = click.option("--seed", type=int, help="The seed, if not the scenario's.")
-
-
-def _refuses_bad_input(command: Callable[..., None]) -> Callable[..., None]:
-    @wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        from channel.errors import ChannelError
-
-        try:
-            command(*args, **kwargs)
-        except ChannelError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(2)
-        except OSError as error:
-            click.echo(f"Error: {error.filename or 'the system'}: {error.strerror}", err=True)
-            sys.exit(1)
-
-    return guarded
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +26,7 @@ def channel() -> None:
 
 @channel.command(name="list")
 @AS_JSON
-@_refuses_bad_input
+@reports_errors
 def list_(as_json: bool) -> None:
     """List the scenarios that come with the package."""
     from channel import scenario
@@ -60,7 +41,7 @@ def list_(as_json: bool) -> None:
 @DURATION
 @SEED
 @click.option("--out", type=FILE, help="Write the picture of `plot` there as well.")
-@_refuses_bad_input
+@reports_errors
 def show(scenario: str, duration_s: float | None, seed: int | None, out: Path | None) -> None:
     """Draw SINR, MCS, block errors and throughput over time, their spread, and a map, on the screen."""
     from experiments import channel_screen, channel_tables
@@ -80,7 +61,7 @@ def show(scenario: str, duration_s: float | None, seed: int | None, out: Path | 
 )
 @DURATION
 @SEED
-@_refuses_bad_input
+@reports_errors
 def plot(scenario: str, out: Path, duration_s: float | None, seed: int | None) -> None:
     """Write the same as a picture: each quantity over time and its distribution, a map, everyone's rate."""
     from experiments import channel_picture, channel_tables
@@ -94,7 +75,7 @@ def plot(scenario: str, out: Path, duration_s: float | None, seed: int | None) -
 @click.option("--thorough", is_flag=True, help="Also what takes minutes, or needs root or Sionna.")
 @click.option("rows", "--row", multiple=True, help="Only this row; may be given again.")
 @AS_JSON
-@_refuses_bad_input
+@reports_errors
 def check(thorough: bool, rows: tuple[str, ...], as_json: bool) -> None:
     """Hold this package against theory, check by check; exit code 1 if any differs."""
     from experiments import channel_checks, channel_tables
@@ -110,7 +91,7 @@ def check(thorough: bool, rows: tuple[str, ...], as_json: bool) -> None:
 @DURATION
 @SEED
 @AS_JSON
-@_refuses_bad_input
+@reports_errors
 def simulate(scenario: str, duration_s: float | None, seed: int | None, as_json: bool) -> None:
     """Run a scenario and say what every user got."""
     from experiments import channel_tables
@@ -126,7 +107,7 @@ def simulate(scenario: str, duration_s: float | None, seed: int | None, as_json:
 @click.option("--direction", type=click.Choice(["up", "down"]), default="down", show_default=True)
 @DURATION
 @SEED
-@_refuses_bad_input
+@reports_errors
 def trace(
     scenario: str, out: Path, user: int, direction: str, duration_s: float | None, seed: int | None
 ) -> None:
@@ -147,7 +128,7 @@ def trace(
 @click.option("--step", "step_ms", type=click.IntRange(min=1), default=1, show_default=True, help="In ms.")
 @DURATION
 @SEED
-@_refuses_bad_input
+@reports_errors
 def export(
     scenario: str, out: Path, users: int | None, step_ms: int, duration_s: float | None, seed: int | None
 ) -> None:

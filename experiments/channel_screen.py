@@ -4,7 +4,6 @@ Axes: B bins of time; U users.
 """
 
 import numpy as np
-from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +14,7 @@ from channel.placement import hexagonal_sites
 from channel.scenario import Scenario
 from channel.values import Array
 from experiments.channel_map import losses_db
+from experiments.terminal import plain_console
 
 _STEPS = " ▁▂▃▄▅▆▇█"
 _BARS = 30
@@ -31,7 +31,7 @@ _SHARES = (0.05, 0.5, 0.95)
 
 def draw(made: Scenario, result: Result) -> None:
     """What users had over time, how it is spread, and where they are."""
-    console = Console()
+    console = plain_console()
     table = Table(box=None, padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -41,7 +41,7 @@ def draw(made: Scenario, result: Result) -> None:
     for way, outcome in result.outcomes.items():
         for number, (key, label, scale, form) in enumerate(_QUANTITIES):
             cells = _row(outcome, outcome.trace()[key] * scale, form)
-            table.add_row(f"[bold]{way}[/bold]" if not number else "", label, *cells)
+            table.add_row(Text("" if number else way, style="bold"), label, *cells)
     console.print(table)
     console.print(Panel(_losses(made) or _map(made, result), expand=False))
 

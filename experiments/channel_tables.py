@@ -9,8 +9,8 @@ from typing import Any
 import click
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from channel import colosseum_file, taps, traces
 from channel import scenario as scenarios
@@ -23,6 +23,7 @@ from channel.scenario import Scenario
 from channel.sounding import sounded
 from channel.trace_link import read_recording
 from channel.traces import LinkTrace
+from experiments.terminal import plain_console
 from splitfl.json_text import dumps
 
 
@@ -70,7 +71,7 @@ def users(result: Result) -> None:
             f"{row['airtime_s']:.3f}",
             f"{row['device_energy_j']:.3f}",
         )
-    Console().print(table)
+    plain_console().print(table)
 
 
 def listed(about: Mapping[str, str]) -> None:
@@ -78,7 +79,7 @@ def listed(about: Mapping[str, str]) -> None:
     table = Table("scenario", "what it is")
     for name, text in about.items():
         table.add_row(name, text)
-    Console().print(table)
+    plain_console().print(table)
 
 
 def verdicts(found: list[Verdict], as_json: bool) -> None:
@@ -95,9 +96,9 @@ def verdicts(found: list[Verdict], as_json: bool) -> None:
         numbers = (
             "" if value != value else f"{value:.5g}" for value in (one.expected, one.measured, one.tolerance)
         )
-        word = "not run" if one.missing else "pass" if one.is_good else "[bold]FAIL[/bold]"
+        word = "not run" if one.missing else "pass" if one.is_good else Text("FAIL", style="bold")
         table.add_row(one.row, one.what, *numbers, word)
-    Console().print(table)
+    plain_console().print(table)
     for one in found:
         if one.missing:
             click.echo(f"row {one.row}, {one.what}: {one.word}")

@@ -1,5 +1,6 @@
 """The command line: thin; everything heavy is imported inside the command that needs it."""
 
+import json
 import os
 from pathlib import Path
 
@@ -58,9 +59,13 @@ def run(
     Over RPC (the default), gRPC and MQTT (--set transport.name=grpc) the server is this process
     and every client one of its own.
     """
+    from experiments import preflight
+
+    chosen = with_data(overrides, data)
+    preflight.check_air(preset, chosen) if live else preflight.check_run(preset, chosen)
     from experiments import commands
 
-    commands.run(preset, with_data(overrides, data), out, as_json, live=live)
+    commands.run(preset, chosen, out, as_json, live=live)
 
 
 @main.command()
@@ -87,11 +92,15 @@ def serve(
     --set transport.name=grpc with --set transport.secrets=DIR, which `splitfl certs` makes; where
     only a broker is reachable --set transport.name=mqtt, and HOST and PORT are the broker's.
     """
+    from experiments import preflight
+
+    chosen = with_data(overrides, data)
+    chosen += (f"transport.host={json.dumps(host)}",) if host else ()
+    chosen += (f"transport.port={port}",) if port is not None else ()
+    preflight.check_serving(preset, chosen)
     from experiments import commands
 
-    chosen = [f"transport.host={host}"] if host else []
-    chosen += [f"transport.port={port}"] if port is not None else []
-    commands.serve(preset, (*with_data(overrides, data), *chosen), out, as_json)
+    commands.serve(preset, chosen, out, as_json)
 
 
 @main.command()
@@ -163,17 +172,21 @@ def join(
     Over gRPC this machine only ever connects outwards, through an HTTP proxy where grpc_proxy or
     http_proxy names one.
     """
-    from experiments import commands
+    from experiments import preflight
     from splitfl.errors import ConfigError
     from splitfl.transport.credentials import Credentials
-    from splitfl.transport.registry import Joining
 
     own = Credentials(cert=tls_cert, key=tls_key, ca=tls_ca, token_file=token_file)
+    own = own if secrets is None else own.or_in_folder(Path(secrets), f"client-{client}")
+    preflight.check_joining(name, address, own, user, password_file)
+    from experiments import commands
+    from splitfl.transport.registry import Joining
+
     joining = Joining(
         address=address,
         client=client,
         timeout_s=timeout_s,
-        credentials=own if secrets is None else own.or_in_folder(Path(secrets), f"client-{client}"),
+        credentials=own,
         user=user,
         password_file=password_file,
     )

@@ -14,6 +14,7 @@ import click
 import transformers
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from experiments import joining as joining_in
 from experiments import presets, resuming, running, runs, serving
@@ -23,6 +24,7 @@ from experiments.live import run_live
 from experiments.report import write_comparison, write_report
 from experiments.runfolder import read_run
 from experiments.screen import Screen, summary_table
+from experiments.terminal import plain_console, working
 from splitfl import models
 from splitfl.checkpoint import Shelf
 from splitfl.config import RunConfig
@@ -80,7 +82,7 @@ def join(
     """See the command of this name."""
     quiet()
     client = joining.client
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
 
     def adjust(config: RunConfig) -> RunConfig:
         config = replace(config, model=replace(config.model, name=model)) if model else config
@@ -88,9 +90,7 @@ def join(
         return replace(config, task=replace(config.task, data=data)) if data else config
 
     def on_begin(config: RunConfig) -> None:
-        console.print(
-            f"client {client}: {config.method.name} on {config.task.name}, loading", highlight=False
-        )
+        console.print(f"client {client}: {config.method.name} on {config.task.name}, loading")
 
     steps = 0
 
@@ -98,12 +98,10 @@ def join(
         nonlocal steps
         steps += isinstance(message, Activation)
         if not isinstance(message, Activation | Gradient):
-            console.print(f"client {client}: round {round_index + 1}, {steps} batches sent", highlight=False)
+            console.print(f"client {client}: round {round_index + 1}, {steps} batches sent")
 
     def on_away(why: str) -> None:
-        console.print(
-            f"client {client}: {why}; looking for it again", markup=False, highlight=False, soft_wrap=True
-        )
+        console.print(f"client {client}: {why}; looking for it again", soft_wrap=True)
 
     joining_in.join(
         transport(name),
@@ -118,7 +116,7 @@ def join(
         leaves=leaves,
         owns_data=data is not None and not is_dealt,
     )
-    console.print(f"client {client}: done", highlight=False)
+    console.print(f"client {client}: done")
 
 
 def _anew() -> NoReturn:
@@ -132,15 +130,15 @@ def resume(folder: Path, as_json: bool) -> None:
     """See the command of this name."""
     quiet()
     found = resuming.stopped(folder)
-    console = Console(stderr=True)
-    with console.status("reading the data"):
+    console = plain_console(stderr=True)
+    with working(console, "reading the data"):
         site = Site.of(found.config)
     _print_data(console, site)
     rounds = Shelf(folder / "checkpoint").rounds()
     where = f"round {rounds[-1] + 2}" if rounds else "the beginning"
     if rounds and found.config.link.scenario:
         where += ", once all that was sent in its cell has been played again"
-    console.print(f"{folder}: going on from {where}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{folder}: going on from {where}", soft_wrap=True)
     _play(console, site, lambda: folder, as_json, spawn=found.spawn)
 
 
@@ -148,11 +146,11 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
     """See the command of this name."""
     quiet()
     config = load(folder / "config.json", [f"task.data={json.dumps(data)}"] if data else [])
-    console = Console(stderr=True)
-    with console.status("reading the data"):
+    console = plain_console(stderr=True)
+    with working(console, "reading the data"):
         site = Site.of_evaluation(config) if data else Site.of(config)
     _print_data(console, site)
-    with console.status("measuring"):
+    with working(console, "measuring"):
         measured = measure_adapter(site, folder / "adapter")
     _show("measured", measured | {"samples": len(site.task.held_out)}, as_json)
 
@@ -171,9 +169,9 @@ def compare(folders: list[Path], out: Path, as_json: bool) -> None:
         table.add_row(
             *(str(row[name]) for name in columns), str(final.get("accuracy", final.get("perplexity", "")))
         )
-    console = Console()
+    console = plain_console()
     console.print(table)
-    console.print(str(page), highlight=False)
+    console.print(str(page), soft_wrap=True)
 
 
 def list_rows(what: str, as_json: bool) -> None:
@@ -204,22 +202,20 @@ def cite(preset: str, overrides: tuple[str, ...]) -> None:
 def _drive(
     name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: bool, is_live: bool = False
 ) -> None:
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     console.print(
         f"{name}: {config.method.name}, {config.model.name} cut after block {config.partition.cut}, "
         f"{config.task.name}, {config.federation.clients} clients, {config.federation.rounds} rounds",
-        markup=False,
-        highlight=False,
         soft_wrap=True,
     )
     if not spawn and (warning := transport(config.transport.name).warning(config.transport)):
-        console.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
+        console.print(warning, style="yellow", soft_wrap=True)
     is_decided = config.auto.budget == "none"
-    with console.status("reading the data" if is_decided else "rehearsing what a round could cost"):
+    with working(console, "reading the data" if is_decided else "rehearsing what a round could cost"):
         config = decided(config)
         site = Site.of(config)
     for reason in (*link_lines(config), *config.auto.chosen):
-        console.print(reason, markup=False, highlight=False, soft_wrap=True)
+        console.print(reason, soft_wrap=True)
     _print_data(console, site)
     with runs.FolderOnDemand(out, name, site.config) as new_folder:
         _play(console, site, new_folder, as_json, spawn=spawn, is_live=is_live)
@@ -227,12 +223,12 @@ def _drive(
 
 def _print_data(console: Console, site: Site) -> None:
     """What was understood of the data, for a person to check."""
-    with console.status("counting tokens"):
+    with working(console, "counting tokens"):
         found = site.description()
     for line in found.lines:
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {line}", soft_wrap=True)
     for line in found.warnings:
-        console.print(f"  {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {line}", style="yellow", soft_wrap=True)
 
 
 def _play(
@@ -252,12 +248,12 @@ def _play(
             folder, summary = running.run_here(site, new_folder, screen)
         else:
             folder, summary = serving.serve(site, new_folder, screen, spawn=False)
-    with console.status("writing the report") if console.is_terminal else nullcontext():
+    with working(console, "writing the report") if console.is_terminal else nullcontext():
         write_report(folder)
     if as_json:
         click.echo(dumps({**summary, "folder": str(folder)}, indent=2))
     else:
-        Console().print(summary_table(summary, folder))
+        plain_console().print(summary_table(summary, folder))
 
 
 def _show(title: str, rows: Mapping[str, Any], as_json: bool) -> None:
@@ -266,5 +262,5 @@ def _show(title: str, rows: Mapping[str, Any], as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None, title=title, title_justify="left")
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/]", f"{value:.4f}" if isinstance(value, float) else str(value))
-    Console().print(table)
+        table.add_row(Text(name, style="bold"), f"{value:.4f}" if isinstance(value, float) else str(value))
+    plain_console().print(table)

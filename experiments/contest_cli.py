@@ -80,6 +80,9 @@ def compare(
 
         commands.compare(list(folders), out or Path("comparison.html"), as_json)
         return
+    from experiments import preflight
+
+    preflight.check_air(preset, with_data(overrides, data))
     from experiments.contest import command
 
     command.compare(
@@ -119,6 +122,9 @@ def plan(
     The run's own messages are sent over its link with pieces that compute nothing, so the figures are those
     that its ledger will have, to the byte.
     """
+    from experiments import preflight
+
+    preflight.check_air(preset, with_data(overrides, data))
     from experiments.contest import command
 
     command.plan(preset, methods, with_data(overrides, data), own, as_json)

@@ -63,21 +63,22 @@ def _show(examined: "Examined", as_json: bool) -> None:
         }
         click.echo(dumps(told, indent=2))
         return
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
+    from experiments.terminal import plain_console
+
+    console = plain_console()
     table = Table("node", "check", "", "what was found")
     for finding in examined.findings:
-        colour = _COLOURS[finding.state]
-        table.add_row(finding.node, finding.check, f"[{colour}]{finding.state}[/]", escape(finding.detail))
+        state = Text(finding.state, style=_COLOURS[finding.state])
+        table.add_row(finding.node, finding.check, state, finding.detail)
     console.print(table)
     if not examined.advice:
         return
     table = Table("transport", "works", "why")
     for advice in examined.advice:
-        works = "[green]yes[/]" if advice.works else "[red]no[/]"
-        table.add_row(advice.transport, works, escape(advice.why))
+        works = Text("yes", style="green") if advice.works else Text("no", style="red")
+        table.add_row(advice.transport, works, advice.why)
     console.print(table)
     console.print(f"use {examined.use}" if examined.use else "no transport will work", style="bold")

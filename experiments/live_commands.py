@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from channel import scenario as scenarios
 from channel.errors import ChannelError
@@ -22,8 +21,9 @@ from channel.live.switch import Order
 from channel.scenario import Scenario
 from channel.trace_link import TraceLink, read_recording
 from experiments.live_figures import kept_up, links_table
+from experiments.terminal import plain_console
 from splitfl.errors import ConfigError
-from splitfl.transport.interfaces import parse_address
+from splitfl.transport.addresses import joined, parse_address
 from testbed.live import LiveLink
 
 _FAR_STARTS_S = 0.5
@@ -59,7 +59,7 @@ def emulate(
     far: str,
 ) -> int:
     """Runs the command, says what the link measured, and returns the command's exit code."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     with _as_bad_input():
         order = Order(seed=seed, jitter_s=jitter_s, in_order=in_order)
         emulation = Emulation(air=air, clients=1, order=order, queue_bytes=queue_bytes)
@@ -70,24 +70,22 @@ def emulate(
             code = live.clients[0].popen(command or [shell], env=near).wait()
         measured = live.finish()
     console.print(links_table(measured))
-    console.print(kept_up(measured), highlight=False)
+    console.print(kept_up(measured))
     return code
 
 
 def proxy(target: str, listen: str, rate_bps: float, delay_s: float) -> None:
     """Serves until it is interrupted."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"--listen takes HOST:PORT, got {listen!r}")
+    own_host, own_port = parse_address(listen, least_port=0)
     with _as_bad_input():
         way = Way(rate_bps=rate_bps, delay_s=delay_s)
         slow = Proxy(parse_address(target), way, way)
 
     def ready(host: str, port: int) -> None:
-        click.echo(f"{host}:{port} leads to {target}; {ONLY}", err=True)
+        click.echo(f"{joined(host, port)} leads to {target}; {ONLY}", err=True)
 
     with suppress(KeyboardInterrupt):
-        asyncio.run(slow.serve(host, int(port), ready))
+        asyncio.run(slow.serve(own_host, own_port, ready))
 
 
 @contextmanager

@@ -90,8 +90,8 @@ def join(
     """Enter the overlay of the hub at HOST:PORT, and stay in it."""
     import platform
 
+    from splitfl.transport.addresses import parse_address
     from splitfl.transport.credentials import Credentials, read_token
-    from splitfl.transport.interfaces import parse_address
     from testbed.overlay.join import Client
     from testbed.overlay.tls import client_context
 

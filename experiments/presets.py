@@ -1,14 +1,15 @@
 """The experiments that come with splitfl, by name."""
 
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Final
 
 from splitfl.config import RunConfig, nearest
 from splitfl.errors import ConfigError
-from splitfl.experiment_file import as_dict, from_dict, load
+from splitfl.experiment_file import as_dict, from_dict, load, overridden, read_tables
 
 FOLDER = Path(__file__).parent / "presets"
+_WITHOUT_TORCH: Final = ("federation", "link", "train", "transport")
 
 
 def names() -> list[str]:
@@ -28,12 +29,31 @@ def about(name: str) -> str:
 
 def find(name: str, overrides: Iterable[str]) -> tuple[str, RunConfig]:
     """The short name and settings of a preset, or of a TOML or JSON file at that path."""
+    short, path = _named(name)
     if name in names():
-        return Path(name).name, _with_overrides(FOLDER / f"{name}.toml", list(overrides))
+        return short, _with_overrides(path, list(overrides))
+    return short, load(path, overrides)
+
+
+def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
+    """What `find` gives, as far as it can be had without torch: who takes part, the link and the transport.
+
+    All other settings are the defaults, and are not looked at.
+    """
+    _, path = _named(name)
+    chosen = list(overrides)
+    table = read_tables(path)
+    table = overridden(_without_rates(table, chosen) if name in names() else table, chosen)
+    return from_dict({key: table[key] for key in _WITHOUT_TORCH if key in table})
+
+
+def _named(name: str) -> tuple[str, Path]:
+    """The short name and the file of a preset, or of a path; ConfigError for anything else."""
+    if name in names():
+        return Path(name).name, FOLDER / f"{name}.toml"
     path = Path(name)
-    if path.suffix in (".toml", ".json"):
-        short = path.parent.name if path.name == "config.json" else path.stem
-        return short, load(path, overrides)
+    if path.suffix.lower() in (".toml", ".json"):
+        return (path.parent.name if path.name == "config.json" else path.stem), path
     known = ", ".join(names())
     raise ConfigError(f"unknown preset {name!r};{nearest(name, names())} have {known}, or give a .toml file")
 
@@ -43,12 +63,7 @@ def _with_overrides(path: Path, overrides: list[str]) -> RunConfig:
 
     Another method does not read some, and a link that is a scenario or a trace has no rates of its own.
     """
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    asked = {one.partition("=")[0].strip() for one in overrides}
-    if asked & {"link.scenario", "link.trace"}:
-        table["link"] = {
-            key: value for key, value in table.get("link", {}).items() if key not in ("up", "down")
-        }
+    table = _without_rates(read_tables(path), overrides)
     chosen = [one for one in overrides if one.partition("=")[0].strip() == "method.name"]
     if not chosen:
         return from_dict(table, overrides)
@@ -56,3 +71,12 @@ def _with_overrides(path: Path, overrides: list[str]) -> RunConfig:
 
     own = [one for one in overrides if one.partition("=")[0].strip() in ("link.scenario", "link.trace")]
     return from_dict(as_dict(without_unread(from_dict(table, [*chosen, *own]))), overrides)
+
+
+def _without_rates(table: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """A link that is a scenario or a trace has no rates of its own."""
+    asked = {one.partition("=")[0].strip() for one in overrides}
+    if not asked & {"link.scenario", "link.trace"}:
+        return table
+    link = {key: value for key, value in table.get("link", {}).items() if key not in ("up", "down")}
+    return {**table, "link": link}

@@ -6,10 +6,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 from rich.table import Table
+from rich.text import Text
 
 from experiments.live_figures import in_short, kept_up
+from experiments.terminal import counting_bar
 from splitfl.config import RunConfig
 from splitfl.quantities import bytes_text, flops_text, percent_text, seconds_text
 
@@ -24,15 +26,7 @@ class Screen:
         self._console = console
         self._config = config
         self._invites = invites
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
+        self._progress = counting_bar(console, "{task.description}", unit="steps")
         self._bar: TaskID = self._progress.add_task("loading", total=total)
 
     def waiting(self, address: str, missing: list[int]) -> None:
@@ -41,15 +35,16 @@ class Screen:
             self._invites = False
             name = self._config.transport.name
             how = address if name == "rpc" else f"{address} --transport {name}"
-            said = f"  on the clients' machines: [bold]splitfl join {how} --client N[/], N one of {missing}"
-            self._console.print(said, highlight=False, soft_wrap=True)
+            command = (f"splitfl join {how} --client N", "bold")
+            how_to = Text.assemble("  on the clients' machines: ", command, f", N one of {missing}")
+            self._console.print(how_to, soft_wrap=True)
         names = ", ".join(map(str, missing))
         said = f"server at {address}, waiting for client {names}" if missing else "training"
         self._progress.update(self._bar, description=said)
 
     def said(self, what: str) -> None:
         """Says what has happened."""
-        self._console.print(f"  {what}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"  {what}", style="yellow", soft_wrap=True)
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         """Moves the bar."""
@@ -64,7 +59,7 @@ class Screen:
         parts += [f"accuracy {percent_text(row['accuracy'])}"] if "accuracy" in row else []
         parts += [f"perplexity {row['perplexity']:.1f}"] if "perplexity" in row else []
         parts += [f"{seconds_text(row['finish_s'])} on the virtual clock"]
-        self._console.print("  " + "   ".join(parts), highlight=False, soft_wrap=True)
+        self._console.print("  " + "   ".join(parts), soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._progress.start()

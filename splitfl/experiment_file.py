@@ -21,32 +21,38 @@ def parse(text: str, overrides: Iterable[str] = (), *, source: str = "the experi
 
     Raises ConfigError for text that is not TOML, unknown keys and values out of range.
     """
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{source} is not valid TOML: {error}") from None
-    return from_dict(table, overrides)
+    return from_dict(_toml(text, source), overrides)
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     """The experiment in this TOML file, or in the config.json of a run's folder; see `parse`."""
+    return from_dict(read_tables(path), overrides)
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """The tables of an experiment's file as they stand there; see `load`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the experiment file {path}: {error}") from None
-    if path.suffix == ".json":
-        return from_dict(_json(text, path), overrides)
-    return parse(text, overrides, source=str(path))
+    if path.suffix.lower() == ".json":
+        return _json(text, path)
+    return _toml(text, str(path))
 
 
 def from_dict(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
     """The experiment that these nested tables describe, with overrides put over it; see `parse`."""
+    built = _build(RunConfig, overridden(table, overrides), "")
+    assert isinstance(built, RunConfig)
+    return built
+
+
+def overridden(table: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """These nested tables with overrides put over them."""
     whole = copy.deepcopy(dict(table))
     for override in overrides:
         _override(whole, override)
-    built = _build(RunConfig, whole, "")
-    assert isinstance(built, RunConfig)
-    return built
+    return whole
 
 
 def as_dict(config: RunConfig) -> dict[str, Any]:
@@ -58,6 +64,13 @@ def as_dict(config: RunConfig) -> dict[str, Any]:
         return list(value) if isinstance(value, tuple) else value
 
     return {key: plain(value) for key, value in dataclasses.asdict(config).items()}
+
+
+def _toml(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from None
 
 
 def _json(text: str, path: Path) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """`python -m experiments.bench` prints every figure beside what it ought to be."""
 
 import os
-import sys
 from pathlib import Path
 
 import click
+
+from experiments.exits import reports_errors
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,6 +15,7 @@ import click
     "--json", "as_json", type=click.Path(path_type=Path), help="Write the figures to this file too."
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda[:N], for every side.")
+@reports_errors
 def main(only: tuple[str, ...], quick: bool, as_json: Path | None, device: str) -> None:
     """Measure the product beside the unsplit model and the bare split, within one run.
 
@@ -21,13 +23,8 @@ def main(only: tuple[str, ...], quick: bool, as_json: Path | None, device: str) 
     """
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from experiments.bench.suite import run_suite
-    from splitfl.errors import ConfigError, SplitflError
 
-    try:
-        run_suite(only, is_quick=quick, device=device, as_json=as_json)
-    except SplitflError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    run_suite(only, is_quick=quick, device=device, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from experiments import running
 from experiments.bench.contest import Rest
 from experiments.bench.setting import Setting
 from experiments.screen import Screen
+from experiments.terminal import plain_console
 from splitfl.config import RunConfig
 from splitfl.node.build import Site
 
@@ -40,7 +39,7 @@ class _PacedScreen:
     def __init__(self, config: RunConfig, rest: Rest) -> None:
         federation = config.federation
         total = federation.rounds * federation.clients * federation.local_steps
-        console = Console(force_terminal=True)  # so that the bar is drawn, wherever that goes
+        console = plain_console(terminal=True)  # so that the bar is drawn, wherever that goes
         self._screen = Screen(console, config, total, invites=False)
         self._rest = rest
         self._shown = ExitStack()

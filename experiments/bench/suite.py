@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 from transformers.utils import logging
 
 from experiments.bench import cell_scale
@@ -35,6 +35,7 @@ from experiments.bench.transports import transports
 from experiments.bench.two_clients import two_clients
 from experiments.report.writing import write_whole
 from experiments.runs import environment
+from experiments.terminal import counting_bar, plain_console
 from splitfl.config import DeviceConfig, one_of
 from splitfl.json_text import dumps
 from splitfl.node.build import device_of
@@ -96,13 +97,13 @@ def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path
             progress.update(task, advance=1, refresh=True)
     command = shlex.join(["python", "-m", "experiments.bench", *sys.argv[1:]])
     whence = {**environment(command), "machine": machine(), "load": load, "setting": setting.as_row()}
-    Console().print(table(found))
+    plain_console().print(table(found))
     for name, why in missing.items():
-        Console().print(f"{name}: not run here: {why}", highlight=False, markup=False)
-    Console().print(f"{whence['started']}, {whence['git_commit']}, {whence['machine']}", highlight=False)
+        plain_console().print(f"{name}: not run here: {why}")
+    plain_console().print(f"{whence['started']}, {whence['git_commit']}, {whence['machine']}")
     if load > _IDLE_LOAD:
-        busy = f"[yellow]the machine was not idle (load {load:.1f} at the start): trust the ratios less[/]"
-        Console().print(busy, highlight=False)
+        busy = f"the machine was not idle (load {load:.1f} at the start): trust the ratios less"
+        plain_console().print(busy, style="yellow")
     if as_json is not None:
         rows = {name: [figure.as_row() for figure in figures] for name, figures in found.items()}
         write_whole(as_json, (dumps({**whence, "figures": rows}, indent=2) + "\n").encode())
@@ -126,7 +127,7 @@ def table(found: Mapping[str, Sequence[Figure]]) -> Table:
                 _three_digits(figure.median),
                 f"{_three_digits(min(figure.ratios))}..{_three_digits(max(figure.ratios))}",
                 str(figure.target or ""),
-                {True: "[green]met[/]", False: "[red]not met[/]", None: ""}[figure.is_met],
+                _met(figure.is_met),
             )
         shown.add_section()
     return shown
@@ -142,15 +143,13 @@ def machine() -> str:
 
 def _bar() -> Progress:
     """A bar that is drawn when it is told to and never beside a measurement."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        auto_refresh=False,
-    )
+    return counting_bar(plain_console(stderr=True), "{task.description}", live=False)
+
+
+def _met(is_met: bool | None) -> Text:
+    if is_met is None:
+        return Text()
+    return Text("met", style="green") if is_met else Text("not met", style="red")
 
 
 def _three_digits(ratio: float) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import click
 from markupsafe import Markup
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from experiments import presets
 from experiments.channel_recordings import link_lines
@@ -30,6 +30,7 @@ from experiments.report.drawing import house_style
 from experiments.report.pages import render
 from experiments.report.panels import METRIC_LABELS
 from experiments.report.writing import write_whole
+from experiments.terminal import counting_bar, plain_console, working
 from splitfl.errors import ConfigError, PeerLost
 from splitfl.json_text import dumps
 from splitfl.methods.refusals import refuse_unread
@@ -52,7 +53,7 @@ def compare(
     at: str | None = None,
 ) -> None:
     """See the command `compare`."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     bounds = [parse_budget(text) for text in budgets]
     amount = parse_budget(at) if at is not None else None
     if amount is not None:
@@ -67,8 +68,7 @@ def compare(
         most_rounds,
         every_round=until is not None or at is not None,
     )
-    if not entrants:
-        raise _nobody(excluded)
+    _demand_some(entrants, excluded, "take part")
     name, config = presets.find(preset, overrides)
     numbers = range(config.train.seed, config.train.seed + seeds)
     out = out / f"compare-{name}"
@@ -92,36 +92,30 @@ def compare(
     _show(found, excluded, failed, page, as_json_too, more, told)
 
 
-def _nobody(excluded: Sequence[Excluded]) -> ConfigError:
-    reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
-    return ConfigError(f"no method can take part: {reasons}")
-
-
 def plan(
     preset: str, methods: str | None, overrides: Sequence[str], own: Sequence[str], as_json_too: bool
 ) -> None:
     """See the command `plan`."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     if methods is None:
         _, config = presets.find(preset, overrides)
         refuse_unread(config, METHODS, reads(config))
         methods = config.method.name
     entrants, excluded = _entered(console, preset, methods, overrides, own, [], None, alone=True)
-    if not entrants:
-        raise _nobody(excluded)
-    for line in link_lines(entrants[0].config):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in link_lines(entrants[0].config) if entrants else ():
+        console.print(line, soft_wrap=True)
     for entrant in entrants:
         if entrant.config.auto.speed == "measured":
             console.print(
                 f"{entrant.label}: speeds are measured while a run goes on; this goes by the declared ones",
                 style="yellow",
-                markup=False,
                 soft_wrap=True,
             )
     rows = {entrant.label: _planned(entrant) for entrant in entrants}
     if as_json_too:
         click.echo(dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))
+    _demand_some(entrants, excluded, "run")
+    if as_json_too:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("of the whole run", no_wrap=True)
@@ -131,7 +125,7 @@ def plan(
         table.add_row(name.replace("_", " "), *(show(row[name]) for row in rows.values()))
     _wide().print(table)
     for one in excluded:
-        console.print(f"{one.label} cannot run: {one.reason}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"{one.label} cannot run: {one.reason}", style="yellow", soft_wrap=True)
 
 
 _SHOWN: Mapping[str, Callable[[Any], str]] = {
@@ -195,9 +189,9 @@ def _entered(
     settings = settings_by_label(own, labels)
     entrants: list[Entrant] = []
     excluded: list[Excluded] = []
-    with console.status("") as status:
+    with working(console, "") as status:
         for label in labels:
-            status.update(f"rehearsing {label}")
+            status.update(Text(f"rehearsing {label}"))
             one = enter(
                 preset, overrides, label, settings[label], budgets, most_rounds, every_round=every_round
             )
@@ -205,14 +199,17 @@ def _entered(
     return entrants, excluded
 
 
+def _demand_some(entrants: Sequence[Entrant], excluded: Sequence[Excluded], do: str) -> None:
+    """Raises ConfigError with everybody's reason where nobody is left."""
+    if not entrants:
+        reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
+        raise ConfigError(f"no method can {do}: {reasons}")
+
+
 def _run(console: Console, todo: Sequence[Race], jobs: int) -> dict[str, str]:
     """Why each race that failed did."""
     failed: dict[str, str] = {}
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"),
-        TimeElapsedColumn(), console=console, transient=True,
-    )  # fmt: skip
-    with bar:
+    with counting_bar(console, "{task.description}", unit="runs") as bar:
         task = bar.add_task(f"{jobs} at a time", total=len(todo))
 
         def on_done(race: Race, reason: str | None) -> None:
@@ -220,7 +217,7 @@ def _run(console: Console, todo: Sequence[Race], jobs: int) -> dict[str, str]:
                 failed[f"{race.label}, seed {race.seed}"] = reason
             bar.advance(task)
             said = f"  {race.label}, seed {race.seed}: {reason or 'done'}"
-            bar.console.print(said, markup=False, highlight=False, soft_wrap=True)
+            bar.console.print(said, soft_wrap=True)
 
         run_all(todo, jobs, on_done)
     return failed
@@ -284,11 +281,11 @@ def _show(
         console.print()
         console.print(table)
     for label, reason in {**as_rows(excluded), **failed}.items():
-        console.print(f"{label}: {reason}", style="yellow", markup=False, soft_wrap=True)
-    console.print(str(page), highlight=False, soft_wrap=True)
+        console.print(f"{label}: {reason}", style="yellow", soft_wrap=True)
+    console.print(str(page), soft_wrap=True)
 
 
 def _wide() -> Console:
     """A file or a pipe takes a table whole; a terminal is as wide as it is."""
-    console = Console()
-    return console if console.is_terminal else Console(width=240)
+    console = plain_console()
+    return console if console.is_terminal else plain_console(width=240)

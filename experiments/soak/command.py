@@ -3,9 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from experiments.commands import quiet
 from experiments.exits import FAILED, stop
@@ -13,6 +12,7 @@ from experiments.soak.findings import Finding, findings
 from experiments.soak.plan import Plan
 from experiments.soak.replay import replay, told
 from experiments.soak.soak import Played, play, run_folder
+from experiments.terminal import counting_bar, plain_console, working
 from splitfl.errors import ConfigError
 from splitfl.node.run import write_json
 from splitfl.node.schedule import Schedule
@@ -28,19 +28,19 @@ def soak(plan: Plan, folder: Path) -> None:
     table = {"plan": asdict(plan), "played": asdict(played)}
     write_json(folder / "soak.json", table)
     run = run_folder(folder)
-    with Console(stderr=True).status("simulating the same events in one process"):
+    with working(plain_console(stderr=True), "simulating the same events in one process"):
         soaked = told(run)
         simulated = replay(run, Schedule.read(soaked.rows), folder / "simulated")
     found = findings(plan, folder, played, soaked, simulated)
     write_json(folder / "soak.json", table | {"findings": [asdict(one) for one in found]})
-    Console().print(_table(plan, played, found))
+    plain_console().print(_table(plan, played, found))
     if failed := [one.name for one in found if not one.holds]:
         stop(f"this did not hold: {', '.join(failed)} (see {folder})", FAILED)
 
 
 def _play(plan: Plan, folder: Path) -> Played:
-    columns = (TextColumn("soak"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+    console = plain_console(stderr=True)
+    with counting_bar(console, "soak", unit="{task.description}", transient=False) as progress:
         bar = progress.add_task("starting", total=plan.rounds)
 
         def on_round(rounds_done: int, played: Played) -> None:
@@ -54,5 +54,7 @@ def _table(plan: Plan, played: Played, found: list[Finding]) -> Table:
     title = f"{plan.rounds} rounds, {plan.clients} clients, seed {plan.seed}: {played.wall_s:.0f} s"
     table = Table("what must hold", "", "what was found", title=title, title_justify="left")
     for one in found:
-        table.add_row(one.name, "[green]yes[/]" if one.holds else "[red]NO[/]", one.found)
+        table.add_row(
+            one.name, Text("yes", style="green") if one.holds else Text("NO", style="red"), one.found
+        )
     return table

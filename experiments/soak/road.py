@@ -35,6 +35,7 @@ class Rough:
     """See Road: each way, a parcel now and then goes twice; of a message, two change places."""
 
     chunk_bytes = _CHUNK_BYTES
+    silence = "no answer"
     window_bytes: int | None = None
 
     def __init__(self, road: GrpcRoad, out: np.random.Generator, back: np.random.Generator) -> None:

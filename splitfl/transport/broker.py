@@ -14,16 +14,19 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from paho.mqtt.client import Client, MQTTv311
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
+from splitfl.config import TransportConfig
 from splitfl.errors import ConfigError, PeerLost, Timeout
-from splitfl.transport.credentials import Credentials, read_secret
-from splitfl.transport.interfaces import parse_address
+from splitfl.transport.addresses import joined, parse_address
+from splitfl.transport.credentials import Credentials, read_text
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,8 @@ CHUNK_BYTES: Final = 120 << 10  # with its header below the 128 KiB that the str
 WINDOW_BYTES: Final = 16 * CHUNK_BYTES
 KEEPALIVE_S: Final = 15
 _PAUSE_S: Final = 0.2
+_STANDARD_PORT: Final = 1883
+_STANDARD_TLS_PORT: Final = 8883
 _MAX_UNCONFIRMED: Final = 64
 
 
@@ -56,14 +61,41 @@ class Broker:
             host=host, port=port, topic=topic, credentials=credentials, user=user, password_file=password_file
         )
 
+    @classmethod
+    def of(cls, config: TransportConfig) -> "Broker":
+        """From a server's settings, under a new topic where they name none."""
+        return cls(
+            host=config.host,
+            port=config.port or (_STANDARD_TLS_PORT if config.tls_ca else _STANDARD_PORT),
+            topic=config.topic or f"run-{uuid.uuid4().hex[:16]}",
+            credentials=Credentials(cert=config.tls_cert, key=config.tls_key, ca=config.tls_ca),
+            user=config.user,
+            password_file=config.password_file,
+        )
+
+    def check(self) -> None:
+        """Raises ConfigError for files that cannot be used."""
+        self.credentials.check()
+        self._password()
+
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.topic):
             raise ConfigError(f"transport.topic must be letters, digits and ._- only, got {self.topic!r}")
+        if self.password_file and not self.user:
+            raise ConfigError(
+                f"the password in {self.password_file} is for a user of the broker: name one "
+                "(--user, or transport.user)"
+            )
 
     @property
     def address(self) -> str:
         """As `parse` takes it."""
-        return f"{self.host}:{self.port}/{self.topic}"
+        return f"{self.where}/{self.topic}"
+
+    @property
+    def where(self) -> str:
+        """The broker's own address."""
+        return joined(self.host, self.port)
 
     @property
     def presence(self) -> str:
@@ -74,34 +106,51 @@ class Broker:
         """The topic of one connection."""
         return f"splitfl/{self.topic}/{direction}/{client}/{line}"
 
-    def new_client(self) -> Client:
+    @property
+    def who(self) -> str:
+        """As whom the broker knows this side."""
+        return f"the user {self.user!r}" if self.user else "those who give no name"
+
+    def new_client(self, version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311) -> Client:
         """A client that is not connected yet; ConfigError for files that are no good."""
-        client = Client(CallbackAPIVersion.VERSION2, clean_session=True, protocol=MQTTv311)
+        clean = None if version == MQTTProtocolVersion.MQTTv5 else True  # which MQTT 5 says in another way
+        client = Client(CallbackAPIVersion.VERSION2, clean_session=clean, protocol=version)
         client.max_inflight_messages_set(_MAX_UNCONFIRMED)
         client.reconnect_delay_set(1, 5)
         client.on_socket_open = _send_at_once
         client.on_publish = _confirm_at_once
         own = self.credentials
         if own.ca or own.cert:
+            own.check()
             try:
                 client.tls_set(own.ca or None, own.cert or None, own.key or None)
             except (OSError, ssl.SSLError, ValueError) as error:
                 files = ", ".join(path for path in (own.ca, own.cert, own.key) if path)
                 raise ConfigError(f"TLS cannot be had with {files}: {error}") from None
         if self.user:
-            password = read_secret(self.password_file).decode().strip() if self.password_file else None
-            client.username_pw_set(self.user, password)
+            client.username_pw_set(self.user, self._password())
         return client
+
+    def _password(self) -> str | None:
+        return read_text(self.password_file) if self.password_file else None
+
+    def refuse_denied(self, topics: Sequence[str], codes: Sequence[ReasonCode]) -> None:
+        """Raises ConfigError for the first of these topics to which the broker lets nobody subscribe."""
+        for topic, code in zip(topics, codes, strict=False):
+            if code.is_failure:
+                raise ConfigError(
+                    f"the broker at {self.where} does not let {self.who} subscribe to {topic}: {code}"
+                )
 
     def connect(self, client: Client) -> None:
         """Opens the connection, and no more; PeerLost where nobody listens, ConfigError where TLS fails."""
         try:
             client.connect(self.host, self.port, KEEPALIVE_S)
         except ssl.SSLError as error:
-            raise ConfigError(f"TLS with the broker at {self.host}:{self.port} failed: {error}") from None
+            raise ConfigError(f"TLS with the broker at {self.where} failed: {error}") from None
         except OSError as error:
             reason = error.strerror or str(error)
-            raise PeerLost(f"no broker at {self.host}:{self.port}: {reason}") from None
+            raise PeerLost(f"no broker at {self.where}: {reason}") from None
 
     def connect_within(self, client: Client, timeout_s: float, clock_s: Callable[[], float]) -> None:
         """Opens the connection as soon as there is a broker; Timeout where none comes."""

@@ -7,6 +7,7 @@ for client N `client-N.crt`, `client-N.key` and `client-N.token`, and for both `
 
 import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ from splitfl.transport.credentials import token_hash
 
 _TOKEN_BYTES: Final = 32
 _EARLIER: Final = timedelta(hours=1)  # for clocks that are a little behind
+_END: Final = datetime(9999, 12, 31, tzinfo=UTC)  # RFC 5280, section 4.1.2.5: no year has five digits
+_LABEL: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
+_NAME: Final = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
+_MOST_CHARACTERS: Final = 253  # of a name in DNS, RFC 1035
 
 
 def make_certificates(
@@ -33,15 +38,20 @@ def make_certificates(
 
     Raises ConfigError where the folder has such files already, and for what cannot be signed.
     """
-    if clients < 1 or days < 1 or not hosts:
+    begin = now or datetime.now(UTC)
+    last = (_END - begin).days
+    if clients < 1 or not hosts:
+        raise ConfigError(f"needs a client and a host at least, got {clients} and {len(hosts)}")
+    if not 1 <= days <= last:
         raise ConfigError(
-            f"needs a client, a day and a host at least, got {clients}, {days} and {len(hosts)}"
+            f"days must lie in 1..{last}, for no certificate outlasts the year {_END.year}, got {days}"
         )
+    names = [_host(host) for host in hosts]
     if (folder / "ca.key").exists():
         raise ConfigError(f"{folder} has a CA already; take a new folder, or remove that one")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return _Office(folder, now or datetime.now(UTC), timedelta(days=days)).issue(clients, hosts)
+        return _Office(folder, begin, timedelta(days=days)).issue(clients, names)
     except OSError as error:
         raise ConfigError(f"cannot write certificates in {folder}: {error.strerror}") from None
 
@@ -54,7 +64,7 @@ class _Office:
     now: datetime
     validity: timedelta
 
-    def issue(self, clients: int, hosts: Sequence[str]) -> list[Path]:
+    def issue(self, clients: int, hosts: Sequence[x509.GeneralName]) -> list[Path]:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = _name(f"splitfl testbed CA {secrets.token_hex(4)}")
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
@@ -75,14 +85,15 @@ class _Office:
             written += [self._write(f"client-{client}.token", f"{token}\n".encode())]
         return [*written, self._write("server.tokens", "".join(lines).encode())]
 
-    def _pair(self, who: str, purpose: x509.ObjectIdentifier, hosts: Sequence[str]) -> list[Path]:
+    def _pair(
+        self, who: str, purpose: x509.ObjectIdentifier, hosts: Sequence[x509.GeneralName]
+    ) -> list[Path]:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(_name(who), key)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         if hosts:
-            names = x509.SubjectAlternativeName([_host(host) for host in hosts])
-            builder = builder.add_extension(names, critical=False)
+            builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         certificate = builder.sign(self.key, hashes.SHA256())
         return [
             self._write(f"{who}.crt", certificate.public_bytes(serialization.Encoding.PEM)),
@@ -113,14 +124,20 @@ def _name(common: str) -> x509.Name:
 
 
 def _host(host: str) -> x509.GeneralName:
+    """What clients reach the server by; ConfigError for a port beside it, and for what no name looks like."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         pass
-    try:
-        return x509.DNSName(host)
-    except ValueError:
-        raise ConfigError(f"{host!r} is neither an address nor a name that can be certified") from None
+    bare, colon, port = host.rpartition(":")
+    bare = bare.removeprefix("[").removesuffix("]")
+    if colon and port.isdigit() and bare:
+        raise ConfigError(f"a host is certified without its port: give --host {bare}, got {host!r}")
+    if host.startswith("[") and host.endswith("]"):
+        raise ConfigError(f"a host is certified without brackets: give --host {host[1:-1]}, got {host!r}")
+    if len(host) > _MOST_CHARACTERS or not _NAME.fullmatch(host) or host.replace(".", "").isdigit():
+        raise ConfigError(f"{host!r} is neither an address nor a name that can be certified")
+    return x509.DNSName(host)
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -5,6 +5,7 @@ one process at a time: another with the same credentials takes it over once the 
 lost its connection, or was silent for half of `timeout_s`.
 """
 
+import json
 import logging
 import threading
 import time
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _OVER: Final = "the run is over"
 _MAX_HELLO_BYTES: Final = 1 << 16
+_AROUND_BYTES: Final = 512  # of a WELCOME, beside the experiment in it
 
 
 class Desk:
@@ -40,7 +42,9 @@ class Desk:
         window_bytes: int | None = None,
         tokens: Tokens | None = None,
         clock_s: Callable[[], float] = time.monotonic,
+        most_bytes: int | None = None,
     ) -> None:
+        """`most_bytes`: how long a parcel may be, where the road allows less than a parcel's own limit."""
         self.clients = clients
         self.timeout_s = timeout_s
         self._join_timeout_s = join_timeout_s
@@ -48,6 +52,7 @@ class Desk:
         self._tell_every_bytes = None if window_bytes is None else window_bytes // 2
         self._tokens = tokens
         self._clock_s = clock_s
+        self._most_bytes = most_bytes
         self._experiment: Mapping[str, Any] = {}
         self._is_offered = threading.Event()
         self._handler: Handler | None = None
@@ -60,7 +65,13 @@ class Desk:
         self._executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="station")
 
     def offer(self, experiment: Mapping[str, Any]) -> None:
-        """See ServerEnd."""
+        """See ServerEnd. ConfigError where it does not fit into what the road carries at once."""
+        told = len(json.dumps(experiment, separators=(",", ":"))) + _AROUND_BYTES
+        if self._most_bytes is not None and told > self._most_bytes:
+            raise ConfigError(
+                f"what is to be run takes a message of {told} bytes, and the broker takes at most "
+                f"{self._most_bytes}"
+            )
         self._experiment = experiment
         self._is_offered.set()
 

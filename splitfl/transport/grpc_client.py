@@ -1,5 +1,6 @@
 """gRPC, a client's side: one outbound connection at a time, through an HTTP proxy where the
-environment names one (`grpc_proxy`, `https_proxy`, `http_proxy`; `no_proxy` excepts)."""
+environment names one (`grpc_proxy`, `https_proxy`, `http_proxy`; `no_proxy` excepts) and the
+server is not on this machine."""
 
 import logging
 import re
@@ -10,9 +11,11 @@ from typing import Final
 import grpc
 
 from splitfl.errors import ConfigError, PeerLost
-from splitfl.transport.credentials import Credentials, read_certificate, read_secret
+from splitfl.transport.addresses import parse_address
+from splitfl.transport.credentials import Credentials, read_authorities, read_pair
 from splitfl.transport.grpc_server import CHUNK_BYTES, METHOD
 from splitfl.transport.parcel import MAX_PARCEL_BYTES
+from splitfl.transport.proxies import proxy_towards
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +31,13 @@ class GrpcRoad:
 
     chunk_bytes = CHUNK_BYTES
     window_bytes: int | None = None
+    silence = "no answer"
 
     def __init__(self, where: str, credentials: Credentials) -> None:
-        """Raises ConfigError for files that cannot be read and a certificate that has expired."""
+        """Raises ConfigError for files that cannot be used."""
         self._where = where
+        self._proxy = proxy_towards(parse_address(where)[0])
+        self._options = [*_OPTIONS, ("grpc.enable_http_proxy", int(self._proxy is not None))]
         self._secure = _channel_credentials(credentials)
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
@@ -58,15 +64,17 @@ class GrpcRoad:
     def _new_channel(self) -> grpc.Channel:
         with self._lock:
             if self._secure is None:
-                self._channel = grpc.insecure_channel(self._where, options=_OPTIONS)
+                self._channel = grpc.insecure_channel(self._where, options=self._options)
             else:
-                self._channel = grpc.secure_channel(self._where, self._secure, options=_OPTIONS)
+                self._channel = grpc.secure_channel(self._where, self._secure, options=self._options)
             return self._channel
 
     def _lost(self, error: grpc.RpcError) -> Exception:
         details = str(error.details() if isinstance(error, grpc.Call) else error)
         reason = re.sub(r"^failed to connect to all addresses; last error: (UNKNOWN: )?", "", details)
         log.debug("the stream to %s ended: %s", self._where, reason)
+        if self._proxy is not None:
+            reason += f" (tried {self._proxy})"
         if "SSL_ERROR_SSL" in reason or "Hostname Verification" in reason:
             return ConfigError(f"TLS with the server at {self._where} failed: {reason}")
         if "Socket closed" in reason:
@@ -82,8 +90,7 @@ def _until_none(take: Callable[[], bytes | None]) -> Iterator[bytes]:
 def _channel_credentials(credentials: Credentials) -> grpc.ChannelCredentials | None:
     if not credentials.ca and not credentials.cert:
         return None
-    ca = read_secret(credentials.ca) if credentials.ca else None
+    ca = read_authorities(credentials.ca) if credentials.ca else None
     if not credentials.cert:
         return grpc.ssl_channel_credentials(ca)
-    certificate = read_certificate(credentials.cert)
-    return grpc.ssl_channel_credentials(ca, read_secret(credentials.key), certificate)
+    return grpc.ssl_channel_credentials(ca, *read_pair(credentials.cert, credentials.key))

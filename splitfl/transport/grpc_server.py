@@ -15,7 +15,8 @@ from typing import Final
 import grpc
 
 from splitfl.errors import ConfigError, PeerLost, WireError
-from splitfl.transport.credentials import Credentials, read_certificate, read_secret
+from splitfl.transport.addresses import joined
+from splitfl.transport.credentials import Credentials, read_authorities, read_pair
 from splitfl.transport.desk import Desk, refusal
 from splitfl.transport.interfaces import listening_address, refuse_taken
 from splitfl.transport.parcel import MAX_PARCEL_BYTES, unpack
@@ -37,7 +38,7 @@ class GrpcEntrance:
 
     def __init__(self, host: str, port: int, desk: Desk, credentials: Credentials) -> None:
         """Raises ConfigError for an address that cannot be published, a port that is taken, bad files."""
-        self._host = listening_address(host)
+        self._host = listening_address(host, "gRPC", takes_ipv6=True)
         self._desk = desk
         refuse_taken(self._host, port)
         streams = 2 * desk.clients + _SPARE_STREAMS
@@ -56,14 +57,14 @@ class GrpcEntrance:
         try:
             self._port = self._bind(port, credentials)
         except RuntimeError as error:
-            raise ConfigError(f"cannot listen on {self._host}:{port}: {error}") from None
+            raise ConfigError(f"cannot listen on {joined(self._host, port)}: {error}") from None
         self._asks_certificate = bool(credentials.cert and credentials.ca)
         self._server.start()
 
     @property
     def address(self) -> str:
         """See Entrance."""
-        return f"{self._host}:{self._port}"
+        return joined(self._host, self._port)
 
     def close(self) -> None:
         """See Entrance."""
@@ -71,11 +72,11 @@ class GrpcEntrance:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _bind(self, port: int, credentials: Credentials) -> int:
-        where = f"{self._host}:{port}"
+        where = joined(self._host, port)
         if not credentials.cert:
             return int(self._server.add_insecure_port(where))
-        pair = (read_secret(credentials.key), read_certificate(credentials.cert))
-        ca = read_certificate(credentials.ca) if credentials.ca else None
+        pair = read_pair(credentials.cert, credentials.key)
+        ca = read_authorities(credentials.ca) if credentials.ca else None
         return int(
             self._server.add_secure_port(
                 where, grpc.ssl_server_credentials([pair], ca, require_client_auth=ca is not None)

@@ -6,15 +6,17 @@ name, which on many systems is 127.0.1.1 and reaches nobody.
 
 import ipaddress
 import socket
+from collections.abc import Sequence
 
 import psutil
 
 from splitfl.errors import ConfigError, PeerLost
+from splitfl.transport.addresses import joined, refuse_ipv6
 
 
 def interface_of(address: str) -> str:
-    """The name of the interface that holds this IPv4 address; ConfigError where none does."""
-    held = addresses()
+    """The name of the interface that holds this address; ConfigError where none does."""
+    held = addresses(socket.AF_INET6 if ":" in address else socket.AF_INET)
     for name, one in held.items():
         if address in one:
             return name
@@ -29,22 +31,28 @@ def address_towards(host: str, port: int) -> str:
             probe.connect((host, port))
             return str(probe.getsockname()[0])
     except OSError as error:
-        raise PeerLost(f"no way from this machine to {host}: {error}") from None
+        raise PeerLost(f"no way over IPv4 from this machine to {host}: {error}") from None
 
 
-def listening_address(host: str) -> str:
-    """The IPv4 address to listen on and to publish for `host`.
+def listening_address(host: str, what: str, *, takes_ipv6: bool) -> str:
+    """The address to listen on and to publish for `host`; of a name an IPv4 one, if it has one.
 
-    A name that means 127.0.1.1, and 0.0.0.0, which nobody can be told, are refused with
-    the addresses that would do.
+    A name that means 127.0.1.1, and 0.0.0.0 or ::, which nobody can be told, are refused with
+    the addresses that would do; so is an IPv6 address that `what` does not take.
     """
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        address = socket.gethostbyname(host)
-    except OSError as error:
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
         raise ConfigError(f"transport.host {host!r} has no address: {error}") from None
-    unusable = address == "0.0.0.0" or (address.startswith("127.") and address != "127.0.0.1")
-    if unusable:
-        usable = sorted(one for held in addresses().values() for one in held)
+    found = [str(entry[4][0]) for entry in sorted(entries, key=lambda entry: entry[0] != socket.AF_INET)]
+    address = found[0]
+    families = [socket.AF_INET, *([socket.AF_INET6] if takes_ipv6 else [])]
+    if not takes_ipv6:
+        refuse_ipv6(what, address)
+    is_loopback = address.startswith("127.") and address != "127.0.0.1"
+    if ipaddress.ip_address(address).is_unspecified or is_loopback:
+        usable = sorted(one for held in addresses(*families).values() for one in held)
         raise ConfigError(
             f"transport.host {host!r} means {address}, at which no other machine finds this one; "
             f"give one of {', '.join(usable)}"
@@ -61,14 +69,17 @@ def public_address() -> str:
     found = sorted(one for held in addresses().values() for one in held if not one.startswith("127."))
     if len(found) > 1:
         raise ConfigError(f"this machine has the addresses {', '.join(found)}; give one with --host")
+    if not found and (over_ipv6 := _global_ipv6()):
+        raise ConfigError(f"this machine has no IPv4 address; give one of {', '.join(over_ipv6)} with --host")
     return found[0] if found else "127.0.0.1"
 
 
-def addresses() -> dict[str, list[str]]:
-    """The IPv4 addresses of every interface that is up."""
+def addresses(*families: int) -> dict[str, list[str]]:
+    """The addresses of every interface that is up, of these families (default: IPv4)."""
+    wanted = families or (socket.AF_INET,)
     up = {name for name, state in psutil.net_if_stats().items() if state.isup}
     found = {
-        name: [entry.address for entry in entries if entry.family == socket.AF_INET]
+        name: [entry.address for entry in entries if entry.family in wanted]
         for name, entries in psutil.net_if_addrs().items()
         if name in up
     }
@@ -77,22 +88,20 @@ def addresses() -> dict[str, list[str]]:
 
 def refuse_taken(address: str, port: int) -> None:
     """Raises ConfigError where somebody listens on this port of this machine already."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as error:
-            raise ConfigError(f"cannot listen on {address}:{port}: {error.strerror}") from None
+            raise ConfigError(f"cannot listen on {joined(address, port)}: {error.strerror}") from None
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """`HOST:PORT` in two; ConfigError for anything else."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ConfigError(f"a server's address is HOST:PORT, got {text!r}")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        if host.replace(".", "").isdigit():
-            raise ConfigError(f"{host!r} is neither a host's name nor an address") from None
-    return host, int(port)
+def _global_ipv6() -> Sequence[str]:
+    held = (one for every in addresses(socket.AF_INET6).values() for one in every)
+    return sorted(one for one in held if not _is_local(one))
+
+
+def _is_local(address: str) -> bool:
+    found = ipaddress.ip_address(address)
+    return found.is_loopback or found.is_link_local

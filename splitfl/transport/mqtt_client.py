@@ -16,11 +16,14 @@ _PATIENCE_S: Final = 2.0
 class MqttRoad:
     """See Road. A connection lasts while both the broker and the server are there."""
 
-    chunk_bytes = CHUNK_BYTES
     window_bytes: int | None = WINDOW_BYTES
+    silence = (
+        "no answer; the broker's access list may keep what this client says from the server, "
+        "or the answers from this client"
+    )
 
-    def __init__(self, broker: Broker, client: int) -> None:
-        self._broker, self._client = broker, client
+    def __init__(self, broker: Broker, client: int, chunk_bytes: int = CHUNK_BYTES) -> None:
+        self._broker, self._client, self.chunk_bytes = broker, client, chunk_bytes
         self._trip: _Trip | None = None
 
     def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
@@ -48,6 +51,7 @@ class _Trip:
         self._client = broker.new_client()
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._client.will_set(self._up, b"", qos=1)
 
@@ -57,7 +61,10 @@ class _Trip:
         self._client.loop_start()
         try:
             if not self._is_there.wait(_PATIENCE_S) and not self._is_over.is_set():
-                raise PeerLost(f"the broker knows no server of {self._broker.topic!r}")
+                raise PeerLost(
+                    f"the broker knows no server of {self._broker.topic!r}, "
+                    f"or its access list keeps {self._broker.presence} from {self._broker.who}"
+                )
             threading.Thread(target=self._speak, daemon=True).start()
             self._is_over.wait()
             if self._error is not None:
@@ -83,12 +90,17 @@ class _Trip:
 
     def _on_connect(self, client: Client, data: Any, flags: Any, code: Any, properties: Any) -> None:
         if code.is_failure:
-            where = f"{self._broker.host}:{self._broker.port}"
-            self.end(ConfigError(f"the broker at {where} refused: {code}"))
+            self.end(ConfigError(f"the broker at {self._broker.where} refused: {code}"))
         elif self._is_there.is_set():
             self.end(PeerLost("the connection to the broker broke"))  # what is on the way may be lost
         else:
             client.subscribe([(self._down, 1), (self._broker.presence, 1)])
+
+    def _on_subscribe(self, client: Client, data: Any, mid: int, codes: Any, properties: Any) -> None:
+        try:
+            self._broker.refuse_denied([self._down, self._broker.presence], codes)
+        except ConfigError as error:
+            self.end(error)
 
     def _on_disconnect(self, client: Client, data: Any, flags: Any, code: Any, properties: Any) -> None:
         self.end(PeerLost(f"the connection to the broker broke: {code}"))

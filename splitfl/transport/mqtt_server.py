@@ -10,32 +10,27 @@ from paho.mqtt.client import Client, MQTTMessage
 
 from splitfl.config import TransportConfig
 from splitfl.errors import ConfigError, PeerLost, SplitflError, Timeout, WireError
-from splitfl.transport.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
-from splitfl.transport.credentials import Credentials
+from splitfl.transport.broker import WINDOW_BYTES, Broker
+from splitfl.transport.broker_survey import largest_chunk
 from splitfl.transport.desk import Desk, refusal
-from splitfl.transport.parcel import Kind, unpack
+from splitfl.transport.parcel import HEADER_BYTES, Kind, unpack
 from splitfl.transport.session import Session
 from splitfl.transport.session_server import SessionServer
 
 log = logging.getLogger(__name__)
 
-_STANDARD_PORT: Final = 1883
-_STANDARD_TLS_PORT: Final = 8883
 _RETAINED_S: Final = 0.5
 _LAST_WORDS_S: Final = 3.0
 
 
 def serve_mqtt(config: TransportConfig, clients: int) -> SessionServer:
     """A server at the broker of these settings."""
-    broker = Broker(
-        host=config.host,
-        port=config.port or (_STANDARD_TLS_PORT if config.tls_ca else _STANDARD_PORT),
-        topic=config.topic or f"run-{uuid.uuid4().hex[:16]}",
-        credentials=Credentials(cert=config.tls_cert, key=config.tls_key, ca=config.tls_ca),
-        user=config.user,
-        password_file=config.password_file,
+    broker = Broker.of(config)
+    chunk_bytes = largest_chunk(broker, broker.line("down", "survey", "survey"), config.timeout_s)
+    most_bytes = chunk_bytes + HEADER_BYTES
+    desk = Desk(
+        clients, config.timeout_s, config.join_timeout_s, chunk_bytes, WINDOW_BYTES, most_bytes=most_bytes
     )
-    desk = Desk(clients, config.timeout_s, config.join_timeout_s, CHUNK_BYTES, WINDOW_BYTES)
     return SessionServer(desk, MqttEntrance(broker, desk, config.timeout_s, is_new_topic=not config.topic))
 
 
@@ -52,10 +47,11 @@ class MqttEntrance:
         self._subscribed = threading.Event()
         self._refusal = ""
         self._holder = ""
+        self._is_here = threading.Event()
         self._client = broker.new_client()
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._client.will_set(broker.presence, b"", qos=1, retain=True)
         broker.connect_within(self._client, timeout_s, time.monotonic)
@@ -72,6 +68,10 @@ class MqttEntrance:
         """See Entrance."""
         return self._broker.address
 
+    @property
+    def _topics(self) -> list[str]:
+        return [self._broker.presence, self._broker.line("up", "+", "+")]
+
     def close(self) -> None:
         """See Entrance."""
         deadline_s = time.monotonic() + _LAST_WORDS_S
@@ -87,10 +87,10 @@ class MqttEntrance:
         self._client.loop_stop()
 
     def _take_place(self, timeout_s: float, look_s: float) -> None:
-        where = f"{self._broker.host}:{self._broker.port}"
+        where = self._broker.where
         is_in_time = self._subscribed.wait(timeout_s)
         if self._refusal:
-            raise ConfigError(f"the broker at {where} refused: {self._refusal}")
+            raise ConfigError(self._refusal)
         if not is_in_time:
             raise Timeout(f"the broker at {where} did not answer within {timeout_s:g} s")
         time.sleep(look_s)
@@ -100,16 +100,28 @@ class MqttEntrance:
                 "or had it when it died together with the broker; choose another transport.topic"
             )
         self._client.publish(self._broker.presence, self._name.encode(), qos=1, retain=True)
+        if not self._is_here.wait(timeout_s):
+            raise ConfigError(
+                f"the broker at {where} took {self._broker.presence} and did not hand it on: its access list "
+                f"must let {self._broker.who} write and read it"
+            )
 
     def _on_connect(self, client: Client, data: Any, flags: Any, code: Any, properties: Any) -> None:
         if code.is_failure:
-            self._refusal = str(code)
+            self._refusal = f"the broker at {self._broker.where} refused: {code}"
             self._subscribed.set()
             return
-        client.subscribe([(self._broker.presence, 1), (self._broker.line("up", "+", "+"), 1)])
+        client.subscribe([(topic, 1) for topic in self._topics])
         if self._subscribed.is_set():
             log.warning("the server is connected to the broker at %s again", self._broker.address)
             client.publish(self._broker.presence, self._name.encode(), qos=1, retain=True)
+
+    def _on_subscribe(self, client: Client, data: Any, mid: int, codes: Any, properties: Any) -> None:
+        try:
+            self._broker.refuse_denied(self._topics, codes)
+        except ConfigError as error:
+            self._refusal = str(error)
+        self._subscribed.set()
 
     def _on_disconnect(self, client: Client, data: Any, flags: Any, code: Any, properties: Any) -> None:
         if not self._is_closing:
@@ -118,6 +130,8 @@ class MqttEntrance:
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
         if message.topic == self._broker.presence:
             name = message.payload.decode(errors="replace")
+            if name == self._name:
+                self._is_here.set()
             self._holder = name if name != self._name else self._holder
             return
         try:

@@ -4,10 +4,13 @@ import threading
 from collections import deque
 from typing import Final
 
-from splitfl.errors import PeerLost
+from splitfl.errors import ConfigError, PeerLost
 from splitfl.transport.parcel import Kind, piece
 
 _MAX_WORDS: Final = 64
+_LEAST_CHUNK_BYTES: Final = 1 << 10
+_PATIENCE: Final = 4
+"""So many signs of life without any progress show that pieces of this size are dropped."""
 
 
 class Outbox:
@@ -31,6 +34,7 @@ class Outbox:
         self._kind, self._number, self._message = Kind.REQUEST, 0, memoryview(b"")
         self._sent = self._confirmed = 0
         self._stalled_at = -1
+        self._idle_beats = 0
 
     def open(self, *first: bytes) -> int:
         """A new connection's number: it says `first`, then words, and no message before `go_on`.
@@ -59,6 +63,7 @@ class Outbox:
             self._kind, self._number, self._message = kind, number, memoryview(message)
             self._sent = self._confirmed = 0
             self._stalled_at = -1
+            self._idle_beats = 0
             self._changed.notify_all()
 
     def forget(self) -> None:
@@ -80,16 +85,19 @@ class Outbox:
         """The peer tells where it stands.
 
         Where a road keeps a window, and the peer stood there a beat ago although more had
-        been sent, that was lost on the way and is sent again.
+        been sent, that was lost on the way and is sent again, in the end in smaller pieces: a
+        broker may drop large ones. Raises ConfigError where it drops the smallest too.
         """
         with self._changed:
             if number > self._number or self._is_held:
                 return
             here = min(offset, self._sent) if number == self._number else 0
+            self._idle_beats = 0 if here > self._confirmed else self._idle_beats
             self._confirmed = max(self._confirmed, here)
             if 0 < self._confirmed == len(self._message):
                 self.forget()
             elif is_beat and self._window_bytes is not None and self._confirmed < self._sent:
+                self._count_idle_beat()
                 is_stalled = self._stalled_at == self._confirmed
                 self._sent = self._confirmed if is_stalled else self._sent
                 self._stalled_at = -1 if is_stalled else self._confirmed
@@ -125,6 +133,19 @@ class Outbox:
     def kept_bytes(self) -> int:
         """How much is kept for a peer that may ask for it again."""
         return len(self._message)
+
+    def _count_idle_beat(self) -> None:
+        self._idle_beats += 1
+        if self._idle_beats < _PATIENCE:
+            return
+        if self._chunk_bytes <= _LEAST_CHUNK_BYTES:
+            raise ConfigError(
+                f"signs of life arrive, and nothing of a message of {len(self._message)} bytes, in pieces "
+                f"of {self._chunk_bytes}: whatever carries them drops larger ones"
+            )
+        self._chunk_bytes = max(_LEAST_CHUNK_BYTES, self._chunk_bytes // 2)
+        self._idle_beats = 0
+        self._sent = self._confirmed
 
     def _may_send(self) -> bool:
         has_more = not self._is_held and self._sent < len(self._message)

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from splitfl.config import TransportConfig, one_of
 from splitfl.errors import ConfigError
-from splitfl.transport.credentials import Credentials, Tokens, read_token
+from splitfl.transport.addresses import joined, parse_address, refuse_ipv6
+from splitfl.transport.credentials import Credentials, Tokens, read_token, server_credentials
 from splitfl.transport.desk import Desk
-from splitfl.transport.interfaces import parse_address
 from splitfl.transport.seam import ClientEnd, ServerEnd
 from splitfl.transport.session_client import SessionClient
 from splitfl.transport.session_server import SessionServer
@@ -61,13 +60,14 @@ def _join_rpc(joining: Joining) -> ClientEnd:
     from splitfl.transport.rpc_client import RpcClient
 
     host, port = parse_address(joining.address)
+    refuse_ipv6("PyTorch RPC", host)
     return RpcClient(host, port, joining.client, joining.timeout_s)
 
 
 def _serve_grpc(config: TransportConfig, clients: int) -> ServerEnd:
     from splitfl.transport.grpc_server import CHUNK_BYTES, GrpcEntrance
 
-    credentials = _server_credentials(config)
+    credentials = server_credentials(config)
     tokens = Tokens.read(credentials.token_file) if credentials.token_file else None
     if tokens is not None and not credentials.cert:
         raise ConfigError("tokens must not travel in the clear: give transport.tls_cert and tls_key too")
@@ -78,12 +78,12 @@ def _serve_grpc(config: TransportConfig, clients: int) -> ServerEnd:
 def _join_grpc(joining: Joining) -> ClientEnd:
     from splitfl.transport.grpc_client import GrpcRoad
 
-    parse_address(joining.address)
+    where = joined(*parse_address(joining.address))
     token = read_token(joining.credentials.token_file) if joining.credentials.token_file else None
     if token is not None and not joining.credentials.ca:
         raise ConfigError("a token must not travel in the clear: say by --tls-ca whom to believe")
-    road = GrpcRoad(joining.address, joining.credentials)
-    return SessionClient(road, joining.address, joining.client, token, joining.timeout_s)
+    road = GrpcRoad(where, joining.credentials)
+    return SessionClient(road, where, joining.client, token, joining.timeout_s)
 
 
 def _serve_mqtt(config: TransportConfig, clients: int) -> ServerEnd:
@@ -94,21 +94,15 @@ def _serve_mqtt(config: TransportConfig, clients: int) -> ServerEnd:
 
 def _join_mqtt(joining: Joining) -> ClientEnd:
     from splitfl.transport.broker import Broker
+    from splitfl.transport.broker_survey import largest_chunk
     from splitfl.transport.mqtt_client import MqttRoad
 
     if joining.credentials.token_file:
         raise ConfigError("a broker takes no tokens: give --user and --password-file")
     broker = Broker.parse(joining.address, joining.credentials, joining.user, joining.password_file)
-    road = MqttRoad(broker, joining.client)
+    chunk_bytes = largest_chunk(broker, broker.line("up", joining.client, "survey"), joining.timeout_s)
+    road = MqttRoad(broker, joining.client, chunk_bytes)
     return SessionClient(road, joining.address, joining.client, None, joining.timeout_s)
-
-
-def _server_credentials(config: TransportConfig) -> Credentials:
-    if config.secrets:
-        return Credentials.in_folder(Path(config.secrets), "server")
-    return Credentials(
-        cert=config.tls_cert, key=config.tls_key, ca=config.tls_ca, token_file=config.token_file
-    )
 
 
 def _open_to_all(config: TransportConfig) -> str:

@@ -31,7 +31,7 @@ class RpcServer:
 
     def __init__(self, host: str, port: int, clients: int, timeout_s: float, join_timeout_s: float) -> None:
         """Raises ConfigError for an address that cannot be published and a port that is taken."""
-        self.host = listening_address(host)
+        self.host = listening_address(host, "PyTorch RPC", takes_ipv6=False)
         self.clients = clients
         self.timeout_s = timeout_s
         self.join_timeout_s = join_timeout_s

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import socket
+import struct
 import threading
 import time
 import warnings
@@ -25,6 +27,9 @@ log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.1
 _LEAVE_S: Final = 1.0
+_GRACE_S: Final = 5.0
+_VALIDATE: Final = struct.pack("=BI", 0, 0x3C85F7CE)
+_PING: Final = b"\x0d"
 
 
 class RpcClient:
@@ -163,28 +168,46 @@ def _first_line(error: Exception) -> str:
 def _found(host: str, port: int, timeout_s: float) -> tuple[TCPStore, dict[str, Any]]:
     """The server's store and what it has put up there.
 
-    Looked for in a thread, since the store's own timeout does not hold against a listener
-    that says nothing.
+    Looked for in a thread, since no interrupt reaches a store that waits. Only what is a store is
+    asked by one: against anything else its own timeout does not hold, and a process that ends while
+    torch still tries dies of it.
     """
+    deadline_s = time.monotonic() + timeout_s
     found: list[tuple[TCPStore, dict[str, Any]] | DistError] = []
 
     def look() -> None:
         patience = timedelta(seconds=timeout_s)
         try:
             store = TCPStore(host, port, is_master=False, timeout=patience, wait_for_workers=False)
-            store.wait(["splitfl/hello"], patience)
+            store.wait(["splitfl/hello"], timedelta(seconds=max(_POLL_S, deadline_s - time.monotonic())))
             found.append((store, json.loads(store.get("splitfl/hello"))))
         except DistError as error:
             found.append(error)
 
-    looking = threading.Thread(target=look, name="meeting", daemon=True)
-    looking.start()
-    looking.join(timeout_s)
+    if _is_store(host, port, timeout_s):
+        looking = threading.Thread(target=look, name="meeting", daemon=True)
+        looking.start()
+        looking.join(timeout_s + _GRACE_S)
     first = found[0] if found else None
     if not isinstance(first, tuple):
         log.debug("no splitfl server at %s:%d: %s", host, port, first)
-        raise PeerLost(f"{host}:{port} answers, but not as a splitfl server does")
+        raise PeerLost(
+            f"{host}:{port} answers, but not as a splitfl server does over PyTorch RPC; "
+            "one over gRPC or MQTT is joined by --transport"
+        )
     return first
+
+
+def _is_store(host: str, port: int, timeout_s: float) -> bool:
+    """Whether a store of torch listens there, asked in its own words (TCPStoreBackend.hpp): it validates
+    who comes by a magic number, and gives back the number of a ping."""
+    number = struct.pack("=I", os.getpid())
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s) as asked:
+            asked.sendall(_VALIDATE + _PING + number)
+            return asked.recv(len(number), socket.MSG_WAITALL) == number
+    except OSError:
+        return False
 
 
 def _await_listener(host: str, port: int, timeout_s: float) -> None:

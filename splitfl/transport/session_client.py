@@ -31,6 +31,8 @@ class Road(Protocol):
 
     chunk_bytes: int
     window_bytes: int | None
+    silence: str
+    """Why a server may give no answer although the connection stands."""
 
     def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
         """Connects, then carries what `take` gives and what comes, until either end closes.
@@ -70,7 +72,7 @@ class SessionClient:
         self._number = 0
         self._is_known = self._is_up = self._is_ready = self._is_going = False
         self._heard_s = time.monotonic()
-        self._reason = "no answer"
+        self._reason = road.silence
         self._work(self._keep_connected)
         try:
             self._wait(

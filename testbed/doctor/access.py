@@ -13,16 +13,19 @@ from types import TracebackType
 from typing import IO, Any, Final, Self, cast
 
 from splitfl.errors import PeerLost, Timeout
+from testbed.doctor.agent import MARK
 from testbed.doctor.inventory import Node
 from testbed.lab.control import node as lab_node
 
 _SOURCE: Final = Path(__file__).with_name("agent.py").read_bytes()
-_LOADER: Final = (
-    "import sys; "
+_LOADER: Final = (  # whose first line any Python can read, however old
+    "import sys; sys.version_info < (3, 11) and "
+    "sys.exit('Python %d.%d is too old, splitfl needs 3.11 or newer' % sys.version_info[:2]); "
     f"exec(compile(sys.stdin.buffer.read({len(_SOURCE)}), 'agent', 'exec'), {{'__name__': 'agent'}})"
 )
 _SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 _BEGIN_S: Final = 30.0
+_SHOWN: Final = 80
 
 
 class Agent:
@@ -35,7 +38,7 @@ class Agent:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
-        self._waiting = b""
+        self._waiting = self._beside = b""
         try:
             self._write(_SOURCE)
             self.ask(_BEGIN_S, do="clock")
@@ -47,8 +50,7 @@ class Agent:
         """The agent's answer to one request, which any thread may make; Timeout where none comes."""
         with self._one_at_a_time:
             self._write(json.dumps(request).encode() + b"\n")
-            answer: dict[str, Any] = json.loads(self._line(timeout_s))
-        return answer
+            return self._answer(timeout_s)
 
     def close(self) -> None:
         """Ends it."""
@@ -73,13 +75,24 @@ class Agent:
         except OSError:
             raise self._gone() from None
 
-    def _line(self, timeout_s: float) -> bytes:
+    def _answer(self, timeout_s: float) -> dict[str, Any]:
+        """The next line with the agent's mark; what a login says of its own is passed over."""
         deadline_s = time.monotonic() + timeout_s
+        while True:
+            before, mark, answer = self._line(timeout_s, deadline_s).partition(MARK.encode())
+            if mark:
+                found: dict[str, Any] = json.loads(answer)
+                return found
+            self._beside = before
+
+    def _line(self, timeout_s: float, deadline_s: float) -> bytes:
         with selectors.DefaultSelector() as selector:
             selector.register(self._out, selectors.EVENT_READ)
             while b"\n" not in self._waiting:
                 if not selector.select(max(0.0, deadline_s - time.monotonic())):
-                    raise Timeout(f"the agent on {self.node.name} said nothing for {timeout_s:g} s")
+                    raise Timeout(
+                        f"the agent on {self.node.name} said nothing for {timeout_s:g} s{self._aside()}"
+                    )
                 got = os.read(self._out.fileno(), 65536)
                 if not got:
                     raise self._gone()
@@ -91,7 +104,13 @@ class Agent:
         self._process.kill()
         stderr = cast(IO[bytes], self._process.stderr)
         words = stderr.read().decode(errors="replace").strip().splitlines()
-        return PeerLost(f"no agent on {self.node.name}: {words[-1] if words else 'it ended without a word'}")
+        last = words[-1] if words else f"it ended without a word{self._aside()}"
+        return PeerLost(f"no agent on {self.node.name}: {last}")
+
+    def _aside(self) -> str:
+        """What was said there by something else than the agent, if anything was."""
+        said = (self._waiting.strip() or self._beside.strip()).decode(errors="replace")
+        return f"; something else said {said[:_SHOWN]!r}" if said else ""
 
 
 def _start(node: Node) -> "subprocess.Popen[bytes]":

@@ -9,9 +9,17 @@ PREFERENCE: Final = ("rpc", "grpc", "mqtt", "overlay")
 
 
 def advise(
-    ways: Sequence[Way], *, same_torch: bool, has_overlay: bool, server_to_broker: str
+    ways: Sequence[Way],
+    *,
+    same_torch: bool,
+    has_overlay: bool,
+    server_to_broker: str,
+    unreached: Sequence[str] = (),
 ) -> list[Advice]:
     """One line for each transport; the first that works in this order is the one to use."""
+    if unreached:
+        why = f"no agent could be started on {', '.join(unreached)}: see access above"
+        return [Advice(transport=name, works=False, why=why) for name in PREFERENCE]
     if not same_torch:
         why = "the nodes have different versions of torch or splitfl, or none"
         return [Advice(transport=name, works=False, why=why) for name in PREFERENCE]

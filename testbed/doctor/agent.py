@@ -1,6 +1,7 @@
 """The doctor's hands on a node: this file alone is sent there, so it takes nothing but Python's own library.
 
-It reads one request a line and writes one answer a line, both JSON. While it runs, ports
+It reads one request a line and writes one answer a line, both JSON, the answer behind MARK: a login may
+print something of its own before. While it runs, ports
 that it was told to open answer to anybody: they send back what comes (b"e"), count it
 (b"s") or send zeros (b"d").
 """
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
 
+MARK = "splitfl-agent: "
 MODULES = ("torch", "transformers", "peft", "splitfl")
 SIOCGIFADDR, SIOCGIFMTU = 0x8915, 0x8921
 IP_MTU = 14
@@ -162,7 +164,7 @@ def main() -> None:
             answer = actions[request.pop("do")](**request)
         except OSError as error:
             answer = {"error": error.strerror or str(error)}
-        print(json.dumps(answer), flush=True)
+        print(MARK + json.dumps(answer), flush=True)
 
 
 def _try(host: str, port: int, timeout_s: float) -> dict[str, object]:

@@ -73,13 +73,13 @@ def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examined:
         for crossing, way in zip(crossings, ways, strict=True):
             crossing.measure(way)  # one after another, or they would share the bandwidth
             findings += crossing.findings
-        missing = len(clients) < len(inventory.clients) or (is_server_known and server is None)
+        wanted = [*([inventory.server] if is_server_known else []), *inventory.clients]
         advice = advise(
             ways,
-            same_torch=not missing
-            and not any(one.check == "versions" and one.state == BAD for one in findings),
+            same_torch=not any(one.check == "versions" and one.state == BAD for one in findings),
             has_overlay=all(map(has_overlay, facts.values())),
             server_to_broker=_broker(inventory, server),
+            unreached=[node.name for node in wanted if node.name not in agents],
         )
     return Examined(findings=findings, advice=advice)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from splitfl.config import nearest
 from splitfl.errors import ConfigError
-from splitfl.transport.interfaces import parse_address
+from splitfl.transport.addresses import parse_address, refuse_ipv6
 
 _TYPES: Mapping[str, type] = {
     "server": str,
@@ -65,7 +65,7 @@ class Inventory:
 def load(path: Path) -> Inventory:
     """An inventory from its file. Raises ConfigError that names what is wrong."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
@@ -92,6 +92,7 @@ def read(table: Mapping[str, Any]) -> Inventory:
         _check("broker", broker, ("address", "port"))
         if "address" not in broker:
             raise ConfigError("broker must have an address, got none")
+        refuse_ipv6("the doctor: broker.address", broker["address"])
     return Inventory(
         server=nodes[server],
         port=port,
@@ -106,6 +107,7 @@ def read(table: Mapping[str, Any]) -> Inventory:
 def of_address(text: str) -> Inventory:
     """This machine as the one client of a server at HOST:PORT that nobody can get into."""
     host, port = parse_address(text)
+    refuse_ipv6("the doctor", host)
     here = Node(name="here", address="")
     away = Node(name=host, address=host)
     return Inventory(server=away, port=port, listen_port=port, clients=(here,), broker=None)
@@ -119,6 +121,7 @@ def _node(name: str, table: Any) -> Node:
         raise ConfigError(f"nodes.{name} has ssh and lab: give one")
     if table.get("ssh", "").startswith("-"):
         raise ConfigError(f"nodes.{name}.ssh must be USER@HOST, got {table['ssh']!r}")
+    refuse_ipv6(f"the doctor: nodes.{name}.address", table.get("address", ""))
     return Node(name=name, **{"address": name, **table})
 
 

@@ -90,13 +90,13 @@ def find(name: str) -> Plan:
     """A plan by its name, or from the .toml file at that path. Raises ConfigError for what it cannot be."""
     if name in names():
         path = FOLDER / f"{name}.toml"
-    elif name.endswith(".toml"):
+    elif name.lower().endswith(".toml"):
         path = Path(name)
     else:
         known = ", ".join(names())
         raise ConfigError(f"unknown lab {name!r};{nearest(name, names())} have {known}, or give a .toml file")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
@@ -112,6 +112,7 @@ def read(name: str, table: Mapping[str, Any]) -> Plan:
     nodes = {key: _node(key, value, networks) for key, value in _table("nodes", table).items()}
     allowed = _list("allow", table.get("allow", []))
     rules = tuple(_rule(rule, [*ROLES, *nodes, *networks]) for rule in allowed)
+    _refuse_idle_roles(rules, [*nodes, *networks], {node.role for node in nodes.values()})
     if not nodes:
         raise ConfigError("a lab has at least one node")
     _refuse_twins(nodes)
@@ -123,7 +124,9 @@ def _network(name: str, value: Any) -> ipaddress.IPv4Network:
     try:
         return ipaddress.IPv4Network(_text(value))
     except ValueError as error:
-        raise ConfigError(f"networks.{name} must be like 172.18.77.0/24, got {value!r}: {error}") from None
+        raise ConfigError(
+            f"networks.{name} must be an IPv4 network like 172.18.77.0/24, got {value!r}: {error}"
+        ) from None
 
 
 def _node(name: str, table: Any, networks: Mapping[str, ipaddress.IPv4Network]) -> Node:
@@ -153,7 +156,7 @@ def _address(name: str, network: str, value: Any, of: ipaddress.IPv4Network) -> 
     try:
         address = ipaddress.IPv4Address(_text(value))
     except ValueError:
-        raise ConfigError(f"nodes.{name}.{network} must be an address, got {value!r}") from None
+        raise ConfigError(f"nodes.{name}.{network} must be an IPv4 address, got {value!r}") from None
     if address not in of or address in (of.network_address, of.broadcast_address):
         raise ConfigError(f"nodes.{name}.{network} must lie in {of}, got {value}")
     return ipaddress.IPv4Interface(f"{address}/{of.prefixlen}")
@@ -163,14 +166,14 @@ def _target(name: str, value: str) -> str:
     try:
         return value if value == "default" else str(ipaddress.IPv4Network(value))
     except ValueError:
-        raise ConfigError(f"nodes.{name}.routes: default or a network, got {value!r}") from None
+        raise ConfigError(f"nodes.{name}.routes: default or an IPv4 network, got {value!r}") from None
 
 
 def _gateway(name: str, value: Any) -> str:
     try:
         return str(ipaddress.IPv4Address(_text(value)))
     except ValueError:
-        raise ConfigError(f"nodes.{name}.routes lead to addresses, got {value!r}") from None
+        raise ConfigError(f"nodes.{name}.routes lead to IPv4 addresses, got {value!r}") from None
 
 
 def _rule(table: Any, known: Sequence[str]) -> Allow:
@@ -192,6 +195,16 @@ def _rule(table: Any, known: Sequence[str]) -> Allow:
     ):
         raise ConfigError(f"allow.ports must lie in 1..65535, got {table['ports']!r}")
     return Allow(sources=sides[0], targets=sides[1], ports=ports)
+
+
+def _refuse_idle_roles(rules: Sequence[Allow], named: Sequence[str], roles: set[str]) -> None:
+    """A rule about nobody is a slip of the pen, and a firewall does not take it."""
+    for rule in rules:
+        for key, side in (("from", rule.sources), ("to", rule.targets)):
+            for who in side:
+                if who not in named and who not in roles:
+                    have = ", ".join(sorted(roles))
+                    raise ConfigError(f"allow.{key}: no node has the role {who!r}; the nodes are {have}")
 
 
 def _refuse_twins(nodes: Mapping[str, Node]) -> None:

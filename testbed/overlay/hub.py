@@ -15,6 +15,7 @@ from typing import Final
 from splitfl.errors import ConfigError, SplitflError, WireError
 from testbed.overlay import frames
 from testbed.overlay.addresses import Addresses
+from testbed.overlay.places import refuse_in_use
 from testbed.overlay.stream import Stream
 from testbed.overlay.tls import Tokens, common_name
 from testbed.overlay.tun import Tun
@@ -53,7 +54,7 @@ class Hub:
         mtu: int,
         say: Callable[[str], None],
     ) -> None:
-        """Raises ConfigError where nothing would keep strangers out."""
+        """Raises ConfigError where nothing would keep strangers out, and for a network in use here."""
         if tokens is None and context.verify_mode is not ssl.CERT_REQUIRED:
             raise ConfigError(
                 "a hub takes a token file, or an authority whose certificates clients have, or both"
@@ -61,6 +62,7 @@ class Hub:
         if not frames.MIN_MTU <= mtu <= frames.MAX_MTU:
             raise ConfigError(f"the MTU must lie in {frames.MIN_MTU}..{frames.MAX_MTU}, got {mtu}")
         self._listener, self._context, self._tokens, self._say = listener, context, tokens, say
+        refuse_in_use(network)
         self._addresses = Addresses(network)
         self._tun = Tun(f"{self._addresses.hub}/{network.prefixlen}", mtu)
         self._members: dict[bytes, Member] = {}
@@ -172,7 +174,7 @@ class Hub:
             return
         threading.Thread(target=self._greet, args=(connection, peer), name="door", daemon=True).start()
 
-    def _greet(self, connection: socket.socket, peer: tuple[str, int]) -> None:
+    def _greet(self, connection: socket.socket, peer: tuple[str | int, ...]) -> None:
         """In a thread of its own, so that a slow or silent stranger holds up nobody."""
         connection.settimeout(HANDSHAKE_S)
         stream = None

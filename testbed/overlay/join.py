@@ -1,5 +1,6 @@
 """A client of an overlay: its packets go through one connection outwards, which it renews when it breaks."""
 
+import ipaddress
 import selectors
 import socket
 import ssl
@@ -10,9 +11,11 @@ from contextlib import closing
 from typing import Final
 
 from splitfl.errors import ConfigError, PeerLost, SplitflError, WireError
+from splitfl.transport.addresses import joined
 from testbed.errors import Refusal
 from testbed.overlay import frames
 from testbed.overlay.hub import HANDSHAKE_S, PING_S, SILENCE_S
+from testbed.overlay.places import refuse_in_use
 from testbed.overlay.stream import Stream
 from testbed.overlay.tun import Tun
 
@@ -56,7 +59,7 @@ class Client:
                     raise
                 except SplitflError as error:
                     if self._tun is None and time.monotonic() - begun_s > patience_s:
-                        raise PeerLost(f"no overlay at {self._host}:{self._port}: {error}") from None
+                        raise PeerLost(f"no overlay at {joined(self._host, self._port)}: {error}") from None
                     self._say(f"the hub is away ({error}); trying again in {wait_s:g} s")
                 time.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
@@ -107,6 +110,7 @@ class Client:
             self._tun.close()
             self._tun = None
         if self._tun is None:
+            refuse_in_use(ipaddress.IPv4Interface(welcome.address).network)
             self._tun = Tun(welcome.address, welcome.mtu)
         self._address = welcome.address
         self._say(f"in, as {welcome.address} on {self._tun.name}; the hub is {welcome.hub}")

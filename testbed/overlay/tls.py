@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Mapping
 
 from splitfl.errors import ConfigError
-from splitfl.transport.credentials import read_secret, token_hash
+from splitfl.transport.credentials import read_authorities, read_pair, read_text, token_hash
 
 
 def server_context(certificate: str, key: str, authority: str) -> ssl.SSLContext:
@@ -43,7 +43,7 @@ class Tokens:
         """Raises ConfigError for a file that has no token, or other lines."""
         self._hashes: dict[str, str] = {}
         self._shared: list[str] = []
-        for number, line in enumerate(read_secret(path).decode(errors="replace").splitlines(), 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             words = line.split()
             if len(words) == 2 and words[0].isdigit() and len(words[1]) == 64:
                 self._hashes[f"client-{words[0]}"] = words[1].lower()
@@ -70,18 +70,16 @@ def common_name(certificate: Mapping[str, object] | None) -> str:
 
 
 def _load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    read_pair(certificate, key)
     try:
-        context.load_cert_chain(certificate, key, password=_no_password)
+        context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"cannot use the certificate {certificate} with the key {key}: {error}") from None
 
 
 def _load_authority(context: ssl.SSLContext, authority: str) -> None:
+    read_authorities(authority)
     try:
         context.load_verify_locations(authority)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"cannot use the authority {authority}: {error}") from None
-
-
-def _no_password() -> str:
-    raise ConfigError("a key with a password cannot be used: nobody is there to type it")

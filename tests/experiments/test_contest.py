@@ -174,6 +174,20 @@ def test_a_setting_of_its_own_that_a_method_does_not_read_leaves_it_out(preset: 
     assert "'frozen' does not read train.head_lr" in one.reason
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_plan_of_nobody_who_can_run_ends_with_2_and_one_of_somebody_with_0(
+    options: list[str], preset: Path
+) -> None:
+    words = ["plan", str(preset), *options, "--methods"]
+    none = CliRunner().invoke(main, [*words, "frozen", "--with", "frozen:train.head_lr=0.5"])
+    assert none.exit_code == 2
+    assert "Error: no method can run: frozen: " in none.stderr
+    assert "does not read train.head_lr" in none.stderr
+    one = CliRunner().invoke(main, [*words, "frozen,sfl-v2", "--with", "frozen:train.head_lr=0.5"])
+    assert one.exit_code == 0
+    assert "does not read train.head_lr" in one.output
+
+
 def made_up(label: str, values: tuple[float, ...], sent: int, metric: str = "accuracy") -> Standing:
     return Standing(
         label=label, method=label, rounds=3, seeds=tuple(range(len(values))), metric=metric, values=values,

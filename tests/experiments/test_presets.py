@@ -1,6 +1,7 @@
 """The experiments that come along can be had by name, and are what their first lines say."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +26,10 @@ def test_the_radio_preset_is_the_demo_in_a_street_cell() -> None:
 def test_one_line_puts_a_preset_into_a_cell(name: str) -> None:
     config = find(name, ["link.scenario=indoor-hotspot"])[1]
     assert config.link == LinkConfig(scenario="indoor-hotspot")
+
+
+def test_a_file_with_a_byte_order_mark_and_an_ending_in_capitals_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "FIELD.TOML"
+    path.write_bytes(b"\xef\xbb\xbf" + b"[federation]\nclients = 2\n")
+    name, config = find(str(path), [])
+    assert (name, config.federation.clients) == ("FIELD", 2)

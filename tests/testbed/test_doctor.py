@@ -136,6 +136,34 @@ def test_an_agent_goes_by_ssh_with_a_command_that_survives_a_shell(
     assert "BatchMode=yes" in words
 
 
+def script(path: Path, *lines: str) -> str:
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "banner", ["echo Welcome to the lab; echo", "printf 'no end of line: '", "echo '{}'"]
+)
+def test_a_banner_that_a_login_prints_is_passed_over(banner: str, tmp_path: Path) -> None:
+    python = script(tmp_path / "python", banner, f'exec {sys.executable} "$@"')
+    with Agent(Node(name="c1", address="127.0.0.1", python=python)) as agent:
+        assert agent.ask(5.0, do="facts")["versions"]["splitfl"]
+
+
+def test_a_login_that_says_something_and_ends_is_told_with_its_words(tmp_path: Path) -> None:
+    python = script(tmp_path / "python", "echo 'This account is not available.'")
+    with pytest.raises(PeerLost, match=r"it ended without a word; something else said 'This account is not"):
+        Agent(Node(name="c1", address="127.0.0.1", python=python))
+
+
+def test_a_python_that_is_too_old_is_told_with_what_is_needed(tmp_path: Path) -> None:
+    older = "import sys; sys.version_info = (3, 6, 9); exec(sys.argv[3])"
+    python = script(tmp_path / "python", f'exec {sys.executable} -c "{older}" "$@"')
+    with pytest.raises(PeerLost, match=r"c1: Python 3\.6 is too old, splitfl needs 3\.11 or newer"):
+        Agent(Node(name="c1", address="127.0.0.1", python=python))
+
+
 def test_two_nodes_on_one_machine_may_use_everything() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -166,6 +194,7 @@ def test_a_node_that_cannot_be_reached_is_told_and_nothing_will_work() -> None:
     assert [finding.detail for finding in examined.findings if finding.check == "access"] == [
         "no agent on b: /no/python: No such file or directory"
     ]
+    assert {advice.why for advice in examined.advice} == {"no agent could be started on b: see access above"}
 
 
 def test_the_command_says_it_by_its_exit_code(start: Start, tmp_path: Path) -> None:

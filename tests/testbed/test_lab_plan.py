@@ -49,7 +49,7 @@ def test_rules_say_who_may_open_what() -> None:
     [
         ({"nodes": {}}, r"a lab has a table \[networks\]"),
         ({**PLAN, "nods": {}}, r"unknown 'nods'; did you mean 'nodes'\?"),
-        ({**PLAN, "networks": {"a0": "10.1.0.1/24"}}, r"networks\.a0 must be like 172\.18\.77\.0/24"),
+        ({**PLAN, "networks": {"a0": "10.1.0.1/24"}}, r"networks\.a0 must be an IPv4 network"),
         (changed(one={"role": "ship", "a0": "10.1.0.2"}), "one of radio, station, .*, got 'ship'"),
         (changed(one={"role": "radio"}), "nodes.one is on no network; have a0, b0"),
         (changed(one={"role": "radio", "a0": "10.2.0.9"}), r"must lie in 10\.1\.0\.0/24, got 10\.2\.0\.9"),
@@ -57,11 +57,19 @@ def test_rules_say_who_may_open_what() -> None:
         (changed(one={"role": "radio", "a0": "10.1.0.2", "closed": True}), "only a router is closed"),
         (
             changed(one={"role": "radio", "a0": "10.1.0.2", "routes": {"all": "10.1.0.1"}}),
-            "default or a network",
+            "default or an IPv4 network",
         ),
         (changed(Big={"role": "radio", "a0": "10.1.0.3"}), "up to 12 small letters and digits, got 'Big'"),
         ({**PLAN, "allow": [{"from": ["radios"], "to": ["two"]}]}, "unknown 'radios'; did you mean 'radio'"),
         ({**PLAN, "allow": [{"from": ["radio"]}]}, r"allow\.to must name"),
+        (
+            {**PLAN, "allow": [{"from": ["radio"], "to": ["station"]}]},
+            r"allow\.to: no node has the role 'station'; the nodes are radio, router, server",
+        ),
+        (
+            {**PLAN, "allow": [{"from": ["broker"], "to": ["two"]}]},
+            "no node has the role 'broker'",
+        ),
         (
             {**PLAN, "allow": [{"from": ["one"], "to": ["two"], "ports": [0]}]},
             r"lie in 1\.\.65535, got \[0\]",
@@ -95,3 +103,12 @@ def test_a_broker_without_an_address_is_refused(tmp_path: Path) -> None:
     path.write_text('server = "gpu"\n[broker]\nport = 1883\n[nodes.gpu]\n[nodes.radio]\n')
     with pytest.raises(ConfigError, match=r"nodes\.toml: broker must have an address, got none"):
         inventory.load(path)
+
+
+def test_a_plan_and_an_inventory_with_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    (tmp_path / "marked.TOML").write_bytes(
+        b'\xef\xbb\xbf[networks]\na0 = "10.1.0.0/24"\n[nodes.one]\nrole = "radio"\na0 = "10.1.0.2"\n'
+    )
+    assert list(plan.find(str(tmp_path / "marked.TOML")).nodes) == ["one"]
+    (tmp_path / "INVENTORY.TOML").write_bytes(b'\xef\xbb\xbfserver = "a"\n[nodes.a]\n[nodes.b]\n')
+    assert inventory.load(tmp_path / "INVENTORY.TOML").server.name == "a"

@@ -246,7 +246,7 @@ def test_a_hub_without_a_free_port_or_a_readable_key_says_so(site: Site) -> None
     words = ["--tls-cert", site.secrets / "server.crt", "--tls-key", site.secrets / "nothing.key"]
     broken = site.start(0, "broken", [*_overlay("hub", "--listen", HUB), *words])
     assert broken.wait(30) == 2
-    assert "cannot use the certificate" in site.said("broken")
+    assert "nothing.key: No such file or directory" in site.said("broken")
 
 
 def _overlay(*words: str | Path) -> list[str | Path]:
@@ -261,3 +261,32 @@ def _taken(site: Site) -> str:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.kill()
     process.wait()
+
+
+@pytest.mark.parametrize(
+    ("network", "held"),
+    [
+        ("10.1.0.0/24", "10.1.0.0/30 on eth0"),
+        ("10.1.0.4/30", "10.1.0.4/30 on eth1"),
+        ("10.0.0.0/8", "10.1.0.0/30 on eth0"),
+        ("10.77.5.0/24", "10.77.0.0/16 on eth0"),
+        ("127.0.0.0/24", "127.0.0.0/8 on lo"),
+    ],
+)
+def test_a_hub_does_not_take_a_network_that_its_machine_uses(network: str, held: str, site: Site) -> None:
+    site.nodes[0].run(["ip", "route", "add", "10.77.0.0/16", "via", "10.1.0.2"], 10)
+    words = ["hub", "--listen", HUB, "--network", network]
+    refused = site.start(0, "refused", [*_overlay(*words), "--secrets", site.secrets])
+    assert refused.wait(30) == 2
+    expected = f"the overlay's network {network} is in use on this machine: it has {held}; choose another"
+    assert expected in site.said("refused")
+    assert "splitfl" not in site.nodes[0].run(["ip", "-br", "address"], 10)
+
+
+def test_a_client_does_not_take_a_network_that_its_machine_uses(site: Site) -> None:
+    site.nodes[1].run(["ip", "route", "add", "10.99.0.0/16", "via", "10.1.0.1"], 10)
+    site.nodes[0].run(["ip", "route", "add", "0.0.0.0/1", "via", "10.1.0.2"], 10)  # as a VPN does
+    site.hub()
+    refused = site.join(1)
+    assert refused.wait(30) == 2
+    assert "10.99.0.0/24 is in use on this machine: it has 10.99.0.0/16 on eth0" in site.said("join-1")

@@ -22,6 +22,7 @@ from splitfl.transport.credentials import Credentials, read_certificate
 from splitfl.transport.registry import Joining, transport
 from splitfl.transport.seam import ClientEnd, ServerEnd
 from tests.splitfl.transport.connect_proxy import ConnectProxy
+from tests.splitfl.transport.ipv6 import has_ipv6
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -233,35 +234,91 @@ def test_who_speaks_otherwise_disturbs_nobody(noise: bytes) -> None:
         server.stop()
 
 
-THROUGH_PROXY = """
+JOIN = """
 import sys
+from splitfl.errors import SplitflError
 from splitfl.transport.registry import Joining, transport
-from splitfl.transport.credentials import Credentials, read_certificate
-from pathlib import Path
-address, secrets = sys.argv[1:]
-own = Credentials.in_folder(Path(secrets), "client-1")
-print(transport("grpc").join(Joining(address=address, client=1, timeout_s=20.0, credentials=own)).experiment)
+from splitfl.transport.credentials import Credentials
+address, ca, timeout_s = sys.argv[1:]
+own = Credentials(ca=ca)
+try:
+    joining = Joining(address=address, client=1, timeout_s=float(timeout_s), credentials=own)
+    print(transport("grpc").join(joining).experiment)
+except SplitflError as error:
+    print(error)
 """
 
 
+def joined_in(environment: dict[str, str], address: str, ca: str = "", timeout_s: float = 20.0) -> str:
+    """What a client says in a process of its own, since gRPC reads the environment of a process."""
+    done = subprocess.run(
+        [sys.executable, "-c", JOIN, address, ca, str(timeout_s)],
+        env={**os.environ, "no_proxy": "", "PYTHONPATH": os.getcwd(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout.strip() or done.stderr
+
+
 @pytest.mark.slow
-def test_a_client_behind_an_http_proxy_gets_through(server: ServerEnd, secrets: Path) -> None:
-    with ConnectProxy() as proxy:
-        environment = {
-            "grpc_proxy": f"http://127.0.0.1:{proxy.port}",
-            "no_proxy": "",
-            "PYTHONPATH": os.getcwd(),
-        }
-        said = subprocess.run(
-            [sys.executable, "-c", THROUGH_PROXY, server.address, str(secrets)],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert said.stdout.strip() == "{'what': 'to run'}", said.stderr
-    assert proxy.asked == [f"CONNECT {server.address} HTTP/1.1"]
+def test_a_client_behind_an_http_proxy_gets_through(tmp_path: Path) -> None:
+    make_certificates(tmp_path / "far", 1, ["far.invalid"], 10)
+    own = {name: str(tmp_path / "far" / f"server.{end}") for name, end in ENDINGS.items()}
+    server = serve(**own)
+    try:
+        with ConnectProxy() as proxy:
+            address = f"far.invalid:{server.address.rpartition(':')[2]}"
+            named = {"grpc_proxy": f"http://127.0.0.1:{proxy.port}"}
+            assert joined_in(named, address, str(tmp_path / "far" / "ca.crt")) == "{'what': 'to run'}"
+    finally:
+        server.stop()
+    assert proxy.asked == [f"CONNECT {address} HTTP/1.1"]
+
+
+ENDINGS = {"tls_cert": "crt", "tls_key": "key"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_what_is_on_this_machine_is_reached_without_any_proxy(variable: str, host: str) -> None:
+    server = serve()
+    try:
+        with ConnectProxy() as proxy:
+            address = f"{host}:{server.address.rpartition(':')[2]}"
+            named = {variable: f"http://127.0.0.1:{proxy.port}", "no_proxy": "elsewhere.invalid"}
+            assert joined_in(named, address) == "{'what': 'to run'}"
+    finally:
+        server.stop()
+    assert proxy.asked == []
+
+
+@pytest.mark.slow
+def test_a_proxy_that_is_away_is_named_with_its_variable_and_without_its_password() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{reserved.getsockname()[1]}"
+        said = joined_in({"http_proxy": f"http://me:secret@{where}"}, "far.invalid:50051", timeout_s=2.0)
+    assert said.startswith("no server at far.invalid:50051 within 2 s: ")
+    assert f"(tried through the HTTP proxy {where} that the variable http_proxy names)" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_a_server_is_reached_over_ipv6_by_its_address_in_brackets(host: str, tmp_path: Path) -> None:
+    if not has_ipv6():
+        pytest.skip("this machine has no IPv6 loopback")
+    make_certificates(tmp_path / "six", 2, ["::1"], 10)
+    server = serve(host=host, secrets=str(tmp_path / "six"))
+    try:
+        assert server.address.startswith("[::1]:")
+        client = join(server, 1, files(tmp_path / "six", 1), 5.0)
+        assert client.experiment == {"what": "to run"}
+        client.leave()
+    finally:
+        server.stop()
 
 
 def test_secrets_are_readable_by_their_owner_only_and_never_overwritten(tmp_path: Path) -> None:

@@ -12,12 +12,17 @@ from typing import Any
 import pytest
 
 from splitfl.config import TransportConfig
-from splitfl.errors import ConfigError, Timeout
-from splitfl.transport.broker import Broker
+from splitfl.errors import ConfigError, SplitflError, Timeout
+from splitfl.transport.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
 from splitfl.transport.certificates import make_certificates
 from splitfl.transport.credentials import Credentials
+from splitfl.transport.desk import Desk
+from splitfl.transport.mqtt_client import MqttRoad
+from splitfl.transport.mqtt_server import MqttEntrance
 from splitfl.transport.registry import Joining, transport
 from splitfl.transport.seam import ClientEnd, ServerEnd
+from splitfl.transport.session_client import SessionClient
+from splitfl.transport.session_server import SessionServer
 from tests.splitfl.transport.broker_process import BrokerProcess
 
 pytestmark = pytest.mark.slow
@@ -165,6 +170,103 @@ def test_a_broker_is_reached_by_tls_and_believed_by_its_ca_only(
     with pytest.raises(ConfigError, match=r"TLS with the broker at .* failed: .*certificate verify failed"):
         here.join(server.address, credentials=believing_others)
     gc.collect()  # paho leaves the socket to the collector, which warns
+
+
+@pytest.mark.parametrize("limit", ["message_size_limit 10000", "max_packet_size 10000"])
+def test_a_broker_with_a_limit_gets_messages_that_it_takes(limit: str, site: Callable[..., Site]) -> None:
+    here = site(limit)
+    server = here.serve()
+    client = here.join(server.address)
+    enter(server, client)
+    large = bytes(range(256)) * 4096
+    assert client.request(large) == large
+
+
+def test_a_broker_that_takes_less_than_a_run_is_told_with_its_limit(site: Callable[..., Site]) -> None:
+    with pytest.raises(ConfigError, match=r"takes no message of 1024 bytes, the least that a run takes: it"):
+        site("message_size_limit 500").serve()
+
+
+def test_what_is_to_be_run_and_does_not_fit_is_refused(site: Callable[..., Site]) -> None:
+    here = site("message_size_limit 2000")
+    server = here.serve()
+    with pytest.raises(ConfigError, match=r"a message of \d+ bytes, and the broker takes at most \d+"):
+        server.offer({"long": "x" * 3000})
+
+
+def test_a_limit_that_could_not_be_asked_for_is_found_on_the_way(site: Callable[..., Site]) -> None:
+    """As with a broker that knows no MQTT 5: it confirms what it drops."""
+    here = site("message_size_limit 50000")
+    broker = Broker(host="127.0.0.1", port=here.broker.port, topic="t", credentials=Credentials())
+    desk = Desk(1, 1.0, 10.0, CHUNK_BYTES, WINDOW_BYTES)
+    server = SessionServer(desk, MqttEntrance(broker, desk, 4.0, is_new_topic=True))
+    server.offer({"what": "to run"})
+    client = SessionClient(MqttRoad(broker, 0), broker.address, 0, None, 4.0)
+    try:
+        enter(server, client)
+        large = bytes(range(256)) * 1024
+        assert client.request(large) == large
+    finally:
+        client.leave()
+        server.stop()
+
+
+ACCESS = {
+    "write": (
+        "topic read #",
+        "does not let the user 'field' write to splitfl/t/down/survey/survey",
+    ),
+    "read": ("topic write #", "took splitfl/t/server and did not hand it on: its access list must let"),
+}
+
+
+def limited(folder: Path, *lines: str) -> tuple[list[str], dict[str, str]]:
+    """A broker's settings with this access list, and how its only user comes in."""
+    for name, text in {
+        "users": MOSQUITTO_USERS,
+        "password": "correct horse\n",
+        "list": "\n".join(["user field", *lines, ""]),
+    }.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o600)
+    asked = ["allow_anonymous false", f"password_file {folder / 'users'}", f"acl_file {folder / 'list'}"]
+    return asked, {"user": "field", "password_file": str(folder / "password")}
+
+
+@pytest.mark.parametrize("what", ACCESS)
+def test_a_servers_access_that_a_broker_denies_is_named(
+    what: str, site: Callable[..., Site], tmp_path: Path
+) -> None:
+    line, reason = ACCESS[what]
+    settings, own = limited(tmp_path, line)
+    with pytest.raises(ConfigError, match=reason):
+        site(*settings).serve(1.0, topic="t", **own)
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [
+        ("up/0", "does not let the user 'field' write to splitfl/t/up/0/survey: Not authorized"),
+        ("down/0", "no answer; the broker's access list may keep what this client says from the server"),
+    ],
+)
+def test_a_clients_access_that_a_broker_denies_is_named(
+    kept: str, reason: str, site: Callable[..., Site], tmp_path: Path
+) -> None:
+    names = {"server", "up/0", "down/0", "down/survey"} - {kept}
+    settings, own = limited(
+        tmp_path, *(f"topic readwrite splitfl/t/{name}{'' if name == 'server' else '/#'}" for name in names)
+    )
+    here = site(*settings)
+    server = here.serve(topic="t", **own)
+    with pytest.raises(SplitflError, match=reason):
+        here.join(server.address, 2.0, **own)
+
+
+def test_a_broker_is_reached_over_ipv6_by_its_address_in_brackets() -> None:
+    broker = Broker.parse("[::1]:1883/t", Credentials(), "", "")
+    assert (broker.host, broker.port, broker.where) == ("::1", 1883, "[::1]:1883")
+    assert broker.address == "[::1]:1883/t"
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,22 @@
 """What RPC makes of peers that never come, and of servers that are none."""
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed import TCPStore
 
+from splitfl.config import TransportConfig
 from splitfl.errors import ConfigError, PeerLost, Timeout
 from splitfl.transport import rpc_client
+from splitfl.transport.certificates import make_certificates
+from splitfl.transport.registry import transport
 from splitfl.transport.rpc import RpcServer
 from splitfl.transport.rpc_client import RpcClient
 
@@ -73,6 +81,54 @@ def test_a_server_of_another_kind_is_told_apart_in_time() -> None:
         with pytest.raises(PeerLost, match=rf"127.0.0.1:{port} answers, but not as a splitfl server does"):
             RpcClient("127.0.0.1", port, 0, 0.5)
     assert time.monotonic() - began_s < 8.0
+
+
+JOIN = """
+import sys
+from splitfl.errors import SplitflError
+from splitfl.transport.registry import Joining, transport
+try:
+    transport("rpc").join(Joining(address=sys.argv[1], client=0, timeout_s=2.0))
+except SplitflError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_server_over_grpc_is_told_apart_at_once_and_the_process_ends_in_order(
+    is_closed: bool, tmp_path: Path
+) -> None:
+    make_certificates(tmp_path / "made", 1, ["127.0.0.1"], 10)
+    config = TransportConfig(name="grpc", secrets=str(tmp_path / "made") if is_closed else "")
+    other = transport("grpc").serve(config, 1)
+    try:
+        began_s = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", JOIN, other.address],
+            env={**os.environ, "PYTHONPATH": os.getcwd()},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        other.stop()
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines() == [
+        f"{other.address} answers, but not as a splitfl server does over PyTorch RPC; "
+        "one over gRPC or MQTT is joined by --transport"
+    ]
+    assert time.monotonic() - began_s < 20.0
+
+
+@pytest.mark.slow
+def test_a_store_of_another_program_is_told_apart_in_time() -> None:
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    began_s = time.monotonic()
+    with pytest.raises(PeerLost, match="answers, but not as a splitfl server does"):
+        RpcClient("127.0.0.1", store.port, 0, 0.5)
+    assert time.monotonic() - began_s < 4.0
 
 
 def test_a_server_that_hangs_up_is_told_apart() -> None:

@@ -25,6 +25,7 @@ class BadRoad:
     """A road in this process to a desk; each connection breaks after so many parcels up, or down."""
 
     chunk_bytes = CHUNK
+    silence = "no answer"
     window_bytes: int | None = None
 
     def __init__(self, desk: Desk, breaks: Iterator[tuple[int, int]], is_repeating: bool) -> None:
@@ -149,6 +150,49 @@ def test_a_window_holds_back_what_is_not_confirmed_and_says_again_what_is_lost()
     assert unpack(outbox.take(line) or b"").offset == 2 * CHUNK
     outbox.confirm(1, 10 * CHUNK, is_beat=False)
     assert unpack(outbox.take(line) or b"").offset == 3 * CHUNK  # what was not sent cannot be confirmed
+
+
+@pytest.mark.parametrize("most_bytes", [20_000, 2_000])
+def test_pieces_that_a_broker_drops_become_smaller_until_they_arrive(most_bytes: int) -> None:
+    message = bytes(range(256)) * 2_000
+    outbox, inbox = Outbox(120 << 10, 4 * (120 << 10)), Inbox()
+    outbox.put(Kind.REQUEST, 1, message)
+    line = outbox.open()
+    outbox.go_on(0, 0)
+    taken, beats = None, 0
+    while taken is None:
+        while taken is None and outbox._may_send():
+            raw = outbox.take(line) or b""
+            arrived = inbox.take(unpack(raw)) if len(raw) <= most_bytes else None
+            if isinstance(arrived, Gap):  # what is left at the end is small enough and comes alone
+                outbox.go_on(inbox.number, inbox.received_bytes)
+                break
+            taken = arrived
+        outbox.confirm(1, inbox.received_bytes, is_beat=True)
+        beats += 1
+        assert beats < 100
+    assert taken == message
+
+
+def test_a_broker_that_drops_the_smallest_piece_too_ends_the_run_with_the_reason() -> None:
+    outbox = Outbox(4096, 4 * 4096)
+    outbox.put(Kind.REQUEST, 1, bytes(10_000))
+    line = outbox.open()
+    outbox.go_on(0, 0)
+    for _ in range(11):
+        while outbox._may_send():
+            outbox.take(line)
+        outbox.confirm(1, 0, is_beat=True)
+    with pytest.raises(ConfigError, match="nothing of a message of 10000 bytes, in pieces of 1024: whatever"):
+        outbox.confirm(1, 0, is_beat=True)
+
+
+def test_what_is_to_be_run_must_fit_into_what_the_road_carries() -> None:
+    desk = Desk(1, 5.0, 5.0, CHUNK, most_bytes=2000)
+    with pytest.raises(ConfigError, match=r"takes a message of 3\d+ bytes, .* at most 2000"):
+        desk.offer({"long": "x" * 2500})
+    desk.offer({"short": "x"})
+    desk.close()
 
 
 def test_a_peer_that_takes_nothing_is_given_up() -> None:

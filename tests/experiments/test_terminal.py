@@ -1,0 +1,79 @@
+"""Nothing of a user's is read as markup: it is shown as it is, wherever it comes from."""
+
+import ast
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.panel import Panel
+from rich.table import Table
+
+import experiments
+from experiments.screen import Screen, summary_table
+from experiments.terminal import counting_bar, plain_console, working
+from splitfl.config import RunConfig
+
+NASTY = ["a[b]", "[/red]", "[bold]", ":bug:", r"\[x]", "[link=file:///x]y[/link]", "[/]"]
+SEAM = "terminal.py"
+SOURCES = [path for path in sorted(Path(experiments.__file__).parent.rglob("*.py")) if path.name != SEAM]
+
+
+def calls(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_nobody_else_makes_what_reads_markup(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    made = set(calls(path)) & {"Console", "Progress", "TextColumn", "Status", "from_markup", "render_markup"}
+    assert not made
+    assert ".status(" not in text or "rich" not in text
+    assert "[/" not in text
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_what_is_printed_is_shown_as_it_is(nasty: str) -> None:
+    said = io.StringIO()
+    console = plain_console(file=said, terminal=False, width=200)
+    table = Table("name", title=nasty)
+    table.add_row(nasty)
+    console.print(nasty)
+    console.print(table)
+    console.print(Panel(nasty))
+    assert said.getvalue().count(nasty) == 4
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_what_is_going_on_is_shown_as_it_is(nasty: str) -> None:
+    said = io.StringIO()
+    console = plain_console(file=said, terminal=True, width=200)
+    with counting_bar(console, "{task.description}", unit=nasty.replace("{", ""), transient=False) as bar:
+        bar.update(bar.add_task(nasty), total=1, advance=1, refresh=True)
+    assert said.getvalue().count(nasty) >= 2
+    with working(console, f"look {nasty}"):
+        pass
+    assert f"look {nasty}" in said.getvalue()
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_a_runs_folder_and_messages_are_shown_as_they_are(nasty: str) -> None:
+    said = io.StringIO()
+    console = plain_console(file=said, terminal=False, width=200)
+    with Screen(console, RunConfig(), 1, invites=True) as screen:
+        screen.waiting(f"host-{nasty}", [0])
+        screen.said(f"lost {nasty}")
+    console.print(summary_table(SUMMARY, Path("runs") / nasty.replace("/", "|")))
+    assert f"splitfl join host-{nasty} --client N, N one of [0]" in said.getvalue()
+    assert f"lost {nasty}" in said.getvalue()
+    assert str(Path("runs") / nasty.replace("/", "|")) in said.getvalue()
+
+
+SUMMARY = {
+    "final": {"train_loss": 1.0},
+    **dict.fromkeys(("bytes_up", "bytes_down", "packets", "retransmissions"), 1),
+    **dict.fromkeys(("airtime_s", "virtual_s", "wall_s", "client_flops", "server_flops"), 1.0),
+    "client_peak_bytes": None,
+}
