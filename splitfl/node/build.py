@@ -27,7 +27,7 @@ from splitfl.methods.whole_models import refuse_batch_norms, refuse_half_full
 from splitfl.node.links import check_link, own_link
 from splitfl.node.pieces import SitePieces
 from splitfl.partition.config_file import config_table
-from splitfl.partition.cut import Piece, ranges
+from splitfl.partition.cut import Piece, ranges, refuse_one_block
 from splitfl.partition.families import IMAGE_CLASSIFICATION, count_blocks
 from splitfl.partition.load import read_config
 from splitfl.partition.source import resolve
@@ -68,11 +68,12 @@ class Site:
         task = task or load_task(config.task)
         model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
         num_blocks = count_blocks(model)
-        ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
+        refuse_one_block(num_blocks)
         check(config, task.kind, num_blocks)
         refuse_holes(config, task.kind)
         refuse_half_full(config)
         refuse_batch_norms(config, model.model_type)
+        ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         if task.kind != IMAGE_CLASSIFICATION:
             _check_length(config, model)
         federation = config.federation
