@@ -56,7 +56,7 @@ def outcome(run: Run) -> str:
     final, status = run.summary.final, run.summary.status
     figures = [f"{name} {metric_text(key, final[key])}" for key, name in METRICS.items() if key in final]
     if not figures:
-        return "No round was completed."
+        return "It diverged in its first round." if status == "diverged" else "No round was completed."
     ended = {
         "done": "It ended with",
         "failed": "It failed; the last figures were",
@@ -135,7 +135,8 @@ def loading_code(run: Run) -> str | None:
     name = CLASSES.get(str(config.get("task_type")), CLASSES[guessed])
     labels = _num_labels(adapter / "adapter_model.safetensors")
     extra = f", num_labels={labels}" if labels else ""
-    if run.config["model"].get("new_classifier"):
+    settings = run.config.get("model")
+    if isinstance(settings, Mapping) and settings.get("new_classifier"):
         extra += ", ignore_mismatched_sizes=True"
     return (
         f"from peft import PeftModel\nfrom transformers import {name}\n\n"

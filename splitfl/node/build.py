@@ -33,7 +33,7 @@ from splitfl.node.links import check_link, own_link
 from splitfl.node.pieces import SitePieces
 from splitfl.partition.class_names import stored_classes
 from splitfl.partition.config_file import config_table
-from splitfl.partition.cut import Piece, ranges
+from splitfl.partition.cut import Piece, ranges, refuse_one_block
 from splitfl.partition.families import CAUSAL_LM, IMAGE_CLASSIFICATION, count_blocks
 from splitfl.partition.load import read_config
 from splitfl.partition.source import resolve
@@ -97,11 +97,12 @@ class Site:
         task = task or load_task(config.task, _classes(folder, kind, config))
         config = replace(config, task=replace(config.task, labels=task.label_names))
         num_blocks = count_blocks(model)
-        ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
+        refuse_one_block(num_blocks)
         check(config, task.kind, num_blocks)
         refuse_holes(config, task.kind)
         refuse_half_full(config)
         refuse_batch_norms(config, model.model_type)
+        ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         if task.kind != IMAGE_CLASSIFICATION:
             _check_length(config, model)
         shares = _shares(config, task) if owner is None else _all_of(task, owner, config.federation.clients)

@@ -64,11 +64,11 @@ class Run:
         self._began_s = self._round_began_s = time.monotonic()
         self._last: dict[str, Any] = {}
         self.ledger = Ledger(chosen=site.config.auto.chosen)
+        self.server = site.server_method()
+        table = table_of(site.config)
         self.events = Events(folder / "metrics.jsonl" if folder is not None else None)
         if kept is None:
             self.events.forget_after(0)
-        self.server = site.server_method()
-        table = table_of(site.config)
         self.station = station_of(site, self.server, self.ledger, self.events, self, table=table)
         self._shelf = Shelf(folder / "checkpoint") if folder is not None else None
         self._held: tuple[int, dict[str, Tensor], dict[str, str]] | None = None

@@ -222,8 +222,7 @@ def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]
     The head has the first `cut` blocks, the tail the last `tail_blocks`, and every piece
     has at least one. Raises CutError otherwise.
     """
-    if num_blocks == 1:
-        raise CutError("a model of one block cannot be cut: a head and a body have at least one each")
+    refuse_one_block(num_blocks)
     if not 1 <= cut < num_blocks:
         raise CutError(f"a model of {num_blocks} blocks may be cut at 1..{num_blocks - 1}, got {cut}")
     if not 0 <= tail_blocks < num_blocks - cut:
@@ -234,6 +233,12 @@ def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]
     end = num_blocks - tail_blocks
     pieces = (range(cut), range(cut, end), range(end, num_blocks))
     return pieces if tail_blocks else pieces[:2]
+
+
+def refuse_one_block(num_blocks: int) -> None:
+    """CutError for a model that has no place to be cut at."""
+    if num_blocks == 1:
+        raise CutError("a model of one block cannot be cut: a head and a body have at least one each")
 
 
 def linears(model: nn.Module) -> tuple[str, ...]:

@@ -186,6 +186,8 @@ def test_a_run_that_diverged_is_read_reported_and_compared(place: Path, tmp_path
     assert run.summary.status == "diverged"
     assert math.isnan(run.summary.final["eval_loss"])
     assert "It diverged; the last figures were" in write_report(folder).read_text()
+    diverge(too_fast(place, federation={"rounds": 1}), tmp_path / "early")
+    assert "It diverged in its first round" in write_report(tmp_path / "early").read_text()
     assert "run, diverged" in write_comparison([folder], tmp_path / "page.html").read_text()
     said = subprocess.run(
         [sys.executable, "-m", "experiments", "compare", str(folder), "--json", "--out", str(tmp_path / "p")],
