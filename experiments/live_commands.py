@@ -76,7 +76,7 @@ def emulate(
 
 def proxy(target: str, listen: str, rate_bps: float, delay_s: float) -> None:
     """Serves until it is interrupted."""
-    own_host, own_port = parse_address(listen, least_port=0)
+    own_host, own_port = parse_address(listen, least_port=0, name="--listen")
     with _as_bad_input():
         way = Way(rate_bps=rate_bps, delay_s=delay_s)
         slow = Proxy(parse_address(target), way, way)

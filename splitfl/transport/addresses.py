@@ -9,7 +9,7 @@ from splitfl.errors import ConfigError
 _TRANSPORTS_OVER_IPV6: Final = "grpc and mqtt"
 
 
-def parse_address(text: str, *, least_port: int = 1) -> tuple[str, int]:
+def parse_address(text: str, *, least_port: int = 1, name: str = "a server's address") -> tuple[str, int]:
     """`HOST:PORT` in two, an IPv6 address out of its brackets; ConfigError for anything else."""
     host, colon, port = text.rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")
@@ -19,7 +19,7 @@ def parse_address(text: str, *, least_port: int = 1) -> tuple[str, int]:
     if not is_bracketed and (is_ipv6(text) or is_ipv6(host)):
         raise ConfigError(f"an IPv6 address stands in brackets, as in [::1]:29500, got {text!r}")
     if not colon or not host or not is_port or (is_bracketed and not is_ipv6(host)):
-        raise ConfigError(f"a server's address is HOST:PORT, got {text!r}")
+        raise ConfigError(f"{name} is HOST:PORT, got {text!r}")
     if not is_ipv6(host) and not _may_be_host(host):
         raise ConfigError(f"{host!r} is neither a host's name nor an address")
     return host, int(port)

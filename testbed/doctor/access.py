@@ -102,6 +102,7 @@ class Agent:
 
     def _gone(self) -> PeerLost:
         self._process.kill()
+        self._waiting += self._out.read() or b""  # what it said before it ended
         stderr = cast(IO[bytes], self._process.stderr)
         words = stderr.read().decode(errors="replace").strip().splitlines()
         last = words[-1] if words else f"it ended without a word{self._aside()}"
