@@ -17,28 +17,30 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import joining as joining_in
-from experiments import presets, resuming, running, runs, serving
-from experiments.channel_recordings import link_lines
+from experiments import presets, running, serving
+from experiments.channel.recordings import link_lines
 from experiments.citations import bibtex
-from experiments.live import run_live
+from experiments.live.run import run_live
 from experiments.report import write_comparison, write_report
-from experiments.runfolder import read_run
+from experiments.run_folder import create as runs
+from experiments.run_folder import resume as resuming
+from experiments.run_folder.read import read_run
 from experiments.screen import Screen, summary_table
 from experiments.terminal import plain_console, working
-from splitfl import models
-from splitfl.checkpoint import Shelf
 from splitfl.config import RunConfig
+from splitfl.config.experiment_file import load
+from splitfl.controller.budget import decided
+from splitfl.core.checkpoint import CheckpointStore
+from splitfl.core.json_text import dumps
+from splitfl.core.messages import Activation, Gradient, Message
 from splitfl.data.task import TASKS
-from splitfl.experiment_file import load
-from splitfl.json_text import dumps
-from splitfl.messages import Activation, Gradient, Message
 from splitfl.methods.registry import METHODS
-from splitfl.node.auto import decided
-from splitfl.node.build import Site
-from splitfl.node.evaluate import measure_adapter
-from splitfl.partition.families import FAMILIES
-from splitfl.partition.source import ALIASES
-from splitfl.transport.interfaces import public_address
+from splitfl.models import untrained as models
+from splitfl.models.families import FAMILIES
+from splitfl.models.source import ALIASES
+from splitfl.server.evaluate import measure_adapter
+from splitfl.setup.experiment import Experiment
+from splitfl.transport.base.interfaces import public_address
 from splitfl.transport.registry import Joining, transport
 
 
@@ -132,9 +134,9 @@ def resume(folder: Path, as_json: bool) -> None:
     found = resuming.stopped(folder)
     console = plain_console(stderr=True)
     with working(console, "reading the data"):
-        site = Site.of(found.config)
+        site = Experiment.of(found.config)
     _print_data(console, site)
-    rounds = Shelf(folder / "checkpoint").rounds()
+    rounds = CheckpointStore(folder / "checkpoint").rounds()
     where = f"round {rounds[-1] + 2}" if rounds else "the beginning"
     if rounds and found.config.link.scenario:
         where += ", once all that was sent in its cell has been played again"
@@ -148,7 +150,7 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
     config = load(folder / "config.json", [f"task.data={json.dumps(data)}"] if data else [])
     console = plain_console(stderr=True)
     with working(console, "reading the data"):
-        site = Site.of_evaluation(config) if data else Site.of(config)
+        site = Experiment.of_evaluation(config) if data else Experiment.of(config)
     _print_data(console, site)
     with working(console, "measuring"):
         measured = measure_adapter(site, folder / "adapter")
@@ -213,7 +215,7 @@ def _drive(
     is_decided = config.auto.budget == "none"
     with working(console, "reading the data" if is_decided else "rehearsing what a round could cost"):
         config = decided(config)
-        site = Site.of(config)
+        site = Experiment.of(config)
     for reason in (*link_lines(config), *config.auto.chosen):
         console.print(reason, soft_wrap=True)
     _print_data(console, site)
@@ -221,7 +223,7 @@ def _drive(
         _play(console, site, new_folder, as_json, spawn=spawn, is_live=is_live)
 
 
-def _print_data(console: Console, site: Site) -> None:
+def _print_data(console: Console, site: Experiment) -> None:
     """What was understood of the data, for a person to check."""
     with working(console, "counting tokens"):
         found = site.description()
@@ -233,7 +235,7 @@ def _print_data(console: Console, site: Site) -> None:
 
 def _play(
     console: Console,
-    site: Site,
+    site: Experiment,
     new_folder: serving.NewFolder,
     as_json: bool,
     *,

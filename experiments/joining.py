@@ -8,20 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from experiments import footprint
 from experiments.serving import WEIGHTS
-from splitfl.checkpoint import Shelf
+from splitfl.client.client import ClientNode, run_client
 from splitfl.config import RunConfig, at_least
-from splitfl.errors import ConfigError, PeerLost, RunEnded, WireError
-from splitfl.experiment_file import from_dict
+from splitfl.config.experiment_file import from_dict
+from splitfl.core.checkpoint import CheckpointStore
+from splitfl.core.errors import ConfigError, PeerLost, RunEnded, WireError
+from splitfl.core.messages import Message
 from splitfl.federation.selection import Selection
 from splitfl.federation.staleness import most_rounds
-from splitfl.messages import Message
-from splitfl.node.build import Site
-from splitfl.node.client import ClientNode, run_client
-from splitfl.node.inproc import threads
+from splitfl.runtime import process_memory as footprint
+from splitfl.runtime.simulate import threads
+from splitfl.setup.experiment import Experiment
+from splitfl.transport.base.transport import ClientEnd
 from splitfl.transport.registry import Joining, Transport
-from splitfl.transport.seam import ClientEnd
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def join(
     on_step: Callable[[int, Message], None],
     on_begin: Callable[[RunConfig], None],
     on_away: Callable[[str], None],
-    on_site: Callable[[Site], None] = lambda site: None,
+    on_site: Callable[[Experiment], None] = lambda site: None,
     anew: Callable[[], NoReturn] | None = None,
     leaves: Mapping[int, int] | None = None,
     owns_data: bool = False,
@@ -63,7 +63,7 @@ def join(
         _check_leaves(leaves or {}, config)
         on_begin(config)
         base_bytes = footprint.measure_from_here()
-        site = Site.of_client(config, joining.client, owns_data=owns_data, weights=weights)
+        site = Experiment.of_client(config, joining.client, owns_data=owns_data, weights=weights)
         on_site(site)
         life = _Life(site, joining.client, state, on_step, leaves, base_bytes)
         while True:
@@ -89,7 +89,7 @@ class _Life:
 
     def __init__(
         self,
-        site: Site,
+        site: Experiment,
         client: int,
         state: Path | None,
         on_step: Callable[[int, Message], None],
@@ -102,7 +102,7 @@ class _Life:
         self._on_step = on_step
         self._base_bytes = base_bytes
         with threads(site.config.client.threads):
-            shelf = Shelf.of_client(state) if state is not None else None
+            shelf = CheckpointStore.of_client(state) if state is not None else None
             self._node = ClientNode.of(site, client, shelf)
 
     def live(self, connection: ClientEnd) -> None:

@@ -5,8 +5,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from splitfl.config import RunConfig, TransportConfig
-from splitfl.errors import ConfigError
-from splitfl.transport.seam import ServerEnd
+from splitfl.core.errors import ConfigError
+from splitfl.transport.base.transport import ServerEnd
 from testbed.live import LiveClients, LiveLink
 from testbed.local import LocalClients
 

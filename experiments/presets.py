@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from splitfl.config import RunConfig, nearest
-from splitfl.errors import ConfigError
-from splitfl.experiment_file import as_dict, from_dict, load, overridden, read_tables
+from splitfl.config.experiment_file import as_dict, from_dict, load, overridden, read_tables
+from splitfl.core.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "presets"
 _WITHOUT_TORCH: Final = ("federation", "link", "train", "transport")

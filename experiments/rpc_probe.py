@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from channel.fixed import FixedLink, Way
+from channel.links.fixed import Direction, FixedLink
 from channel.live.emulation import Emulation
 from channel.live.switch import Order
-from splitfl.errors import Timeout
+from splitfl.core.errors import Timeout
 from testbed.errors import CommandFailed
 from testbed.live import DEVICE, LiveLink
 
@@ -40,7 +40,7 @@ def probe(*, rate_bps: float, sends: int, loss_rate: float = 0.0, congestion: st
 
     Raises NotRoot without root, CommandFailed and Timeout where RPC does not come through.
     """
-    way = Way(rate_bps=rate_bps, delay_s=DELAY_S, loss_rate=loss_rate)
+    way = Direction(rate_bps=rate_bps, delay_s=DELAY_S, loss_rate=loss_rate)
     emulation = Emulation(
         air=FixedLink(seed=0, up=way, down=way, max_tries=1),
         clients=1,

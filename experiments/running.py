@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from experiments.serving import Ended, NewFolder, Screen, serve
-from splitfl.checkpoint import Shelf
-from splitfl.errors import Diverged
-from splitfl.memory import keep_freed_memory
-from splitfl.node.build import Site
-from splitfl.node.client import ClientNode
-from splitfl.node.inproc import run_inproc
-from splitfl.node.limits import check_run
-from splitfl.node.run import Run
+from splitfl.client.client import ClientNode
+from splitfl.controller.dry_run import controller_for
+from splitfl.core.allocator import keep_freed_memory
+from splitfl.core.checkpoint import CheckpointStore
+from splitfl.core.errors import Diverged
+from splitfl.runtime.simulate import run_inproc
+from splitfl.server.run import Run
+from splitfl.server.time_limits import check_run
+from splitfl.setup.experiment import Experiment
 
 
-def run_here(site: Site, new_folder: NewFolder, screen: Screen) -> Ended:
+def run_here(site: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
     """The whole experiment on this machine, by the transport of its settings.
 
     A run whose folder holds a checkpoint is gone on with.
@@ -25,7 +26,7 @@ def run_here(site: Site, new_folder: NewFolder, screen: Screen) -> Ended:
     return serve(site, new_folder, screen, spawn=True)
 
 
-def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> tuple[Path, dict[str, Any]]:
+def _run_in_one_process(site: Experiment, folder: Path, screen: Screen) -> tuple[Path, dict[str, Any]]:
     keep_freed_memory()
     began_s = time.monotonic()
 
@@ -34,13 +35,13 @@ def _run_in_one_process(site: Site, folder: Path, screen: Screen) -> tuple[Path,
 
     shelves = folder / "checkpoint"
     nodes = [
-        ClientNode.of(site, client, Shelf.of_client(shelves / f"client-{client}"))
+        ClientNode.of(site, client, CheckpointStore.of_client(shelves / f"client-{client}"))
         for client in range(site.config.federation.clients)
     ]
-    kept = Shelf(shelves).newest()
+    kept = CheckpointStore(shelves).newest()
     for damage in kept.unreadable if kept is not None else ():
         screen.said(f"{damage}; the one before is used")
-    with Run(site, folder, screen, kept) as run:
+    with Run(site, folder, screen, kept, controller_for(site.config)) as run:
         try:
             for node in nodes:
                 node.go_to(run.first_round)

@@ -10,10 +10,10 @@ from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
-from experiments.live_figures import in_short, kept_up
+from experiments.live.figures import in_short, kept_up
 from experiments.terminal import counting_bar
 from splitfl.config import RunConfig
-from splitfl.quantities import bytes_text, flops_text, percent_text, seconds_text
+from splitfl.core.quantities import bytes_text, flops_text, percent_text, seconds_text
 
 
 class Screen:

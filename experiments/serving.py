@@ -6,22 +6,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from experiments import footprint
 from experiments.local_clients import Clients, local_clients
-from splitfl.checkpoint import Kept, Shelf
-from splitfl.errors import Again, ConfigError, Diverged, PeerLost, Timeout
-from splitfl.experiment_file import as_dict
+from splitfl.config.experiment_file import as_dict
+from splitfl.controller.dry_run import controller_for
+from splitfl.core.checkpoint import Checkpoint, CheckpointStore
+from splitfl.core.errors import ConfigError, Diverged, PeerLost, RejoinRequired, Timeout
 from splitfl.federation.selection import Selection
-from splitfl.node.build import Site
-from splitfl.node.guard import Guard
-from splitfl.node.inproc import threads
-from splitfl.node.limits import Limits, check_run
-from splitfl.node.run import Run, write_json
-from splitfl.node.run import Screen as RunScreen
-from splitfl.node.switchboard import Switchboard
-from splitfl.transport.identity import only_own
+from splitfl.runtime import process_memory as footprint
+from splitfl.runtime.simulate import threads
+from splitfl.server.error_boundary import ErrorBoundary
+from splitfl.server.run import Run, write_json
+from splitfl.server.run import Screen as RunScreen
+from splitfl.server.session_router import SessionRouter
+from splitfl.server.time_limits import Limits, check_run
+from splitfl.setup.experiment import Experiment
+from splitfl.transport.base.client_identity import only_own
+from splitfl.transport.base.transport import ServerEnd
 from splitfl.transport.registry import transport
-from splitfl.transport.seam import ServerEnd
 from testbed.live import LiveLink
 
 WEIGHTS: Final = "weights"
@@ -48,7 +49,7 @@ Ended = tuple[Path, dict[str, Any]]
 
 
 def serve(
-    site: Site, new_folder: NewFolder, screen: Screen, *, spawn: bool, live: LiveLink | None = None
+    site: Experiment, new_folder: NewFolder, screen: Screen, *, spawn: bool, live: LiveLink | None = None
 ) -> Ended:
     """The server's side over the transport of the settings; `spawn` starts the clients on this machine too,
     at the other ends of `live` where there is one.
@@ -80,7 +81,7 @@ def where(address: str) -> dict[str, Any]:
     return {"port": int(reached.rpartition(":")[2]), "topic": topic}
 
 
-def refuse_survival(site: Site) -> None:
+def refuse_survival(site: Experiment) -> None:
     """ConfigError for a way to survive that the link has not."""
     config = site.config
     on_loss = config.survival.on_loss
@@ -105,26 +106,29 @@ def refuse_survival(site: Site) -> None:
 class _Service:
     """One server's life: one run, or several lives of it."""
 
-    def __init__(self, site: Site, folder: Path, screen: Screen, server: ServerEnd, local: Clients) -> None:
+    def __init__(
+        self, site: Experiment, folder: Path, screen: Screen, server: ServerEnd, local: Clients
+    ) -> None:
         self._site = site
         self._folder = folder
         self._screen = screen
         self._server = server
         self._local = local
         self._survival = site.config.survival
-        self._board = Switchboard(holds_up_again=self._survival.on_loss != "go-on")
+        self._board = SessionRouter(holds_up_again=self._survival.on_loss != "go-on")
         self._is_started = False
         self._sessions: dict[int, int] = {}
         self._told: set[tuple[int, int]] = set()
         self._began_s = time.monotonic()
+        self._controller = controller_for(site.config)
 
     def run(self, base_bytes: int) -> dict[str, Any]:
         """Until the run is over; its summary."""
         while True:
-            with Run(self._site, self._folder, self._screen, self._kept()) as run:
+            with Run(self._site, self._folder, self._screen, self._kept(), self._controller) as run:
                 try:
                     self._live(run)
-                except Again as why:
+                except RejoinRequired as why:
                     self._screen.said(f"{why}; back to the last checkpoint")
                     self._board.disconnect(why)
                     continue
@@ -140,15 +144,15 @@ class _Service:
                     raise
                 return run.finish(self._memory(run, base_bytes))
 
-    def _kept(self) -> Kept | None:
-        kept = Shelf(self._folder / "checkpoint").newest()
+    def _kept(self) -> Checkpoint | None:
+        kept = CheckpointStore(self._folder / "checkpoint").newest()
         for damage in kept.unreadable if kept is not None else ():
             self._screen.said(f"{damage}; the one before is used")
         return kept
 
     def _live(self, run: Run) -> None:
         missing = self._await_clients()
-        guard = Guard(run.station)
+        guard = ErrorBoundary(run.station)
         self._board.connect(guard, run.station)
         if not self._is_started:
             self._is_started = True
@@ -176,7 +180,7 @@ class _Service:
             raise Timeout(f"no sign of client {names} at {address} within {patience_s:g} s")
         return {client: f"no sign of client {client} within {patience_s:g} s" for client in missing}
 
-    def _watch(self, run: Run, guard: Guard) -> None:
+    def _watch(self, run: Run, guard: ErrorBoundary) -> None:
         few_since_s: float | None = None
         takes_part = Selection.of(self._site.config).takes_part
         limits = Limits(self._survival, run.station, time.monotonic(), takes_part)
@@ -244,7 +248,7 @@ class _Service:
                 self._local.revive(client)
             case "go-back":
                 self._local.revive(client)
-                raise Again(what)
+                raise RejoinRequired(what)
             case _:
                 raise PeerLost(what)
 

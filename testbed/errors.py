@@ -1,13 +1,13 @@
 """What can go wrong on a testbed.
 
-SplitflError (splitfl.errors)
+SplitflError (splitfl.core.errors)
 |-- ConfigError
 |   |-- NotRoot        something that only root may do
 |   `-- Refusal        a peer that does not take this one, and would not later either
 `-- CommandFailed      a program of the system that ended badly
 """
 
-from splitfl.errors import ConfigError, SplitflError
+from splitfl.core.errors import ConfigError, SplitflError
 
 
 class NotRoot(ConfigError):

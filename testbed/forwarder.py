@@ -13,10 +13,10 @@ import sys
 import time
 from contextlib import suppress
 
-from channel.clock import WallClock
+from channel.core.clock import WallClock
 from channel.live.emulation import measured
 from channel.live.forwarder import Forwarder
-from channel.live.plain import read
+from channel.live.json_codec import read
 from testbed.namespaces import reap
 
 log = logging.getLogger(__name__)

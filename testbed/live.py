@@ -14,12 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
-from channel.errors import ChannelError
+from channel.core.errors import ChannelError
 from channel.live.emulation import Emulation
-from channel.live.plain import written
+from channel.live.json_codec import written
 from channel.live.switch import addresses
 from channel.live.tun import open_tun
-from splitfl.errors import ConfigError, PeerLost
+from splitfl.core.errors import ConfigError, PeerLost
 from testbed.errors import NotRoot
 from testbed.local import LocalClients, how
 from testbed.namespaces import Namespace, ip, need_root

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from splitfl.errors import PeerLost
+from splitfl.core.errors import PeerLost
 
 _GRACE_S = 5.0
 # Clients run the same code as this process, not an `experiments` that lies where it was started.

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from splitfl.errors import ConfigError, Timeout
+from splitfl.core.errors import ConfigError, Timeout
 from testbed.errors import CommandFailed, NotRoot
 
 _NAMED: Final = Path("/run/netns")

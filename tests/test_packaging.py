@@ -53,7 +53,7 @@ def test_the_wheel_declares_the_command_and_the_extras(wheel):
     (distribution,) = importlib.metadata.distributions(path=[str(wheel)])
     (command,) = distribution.entry_points
     assert (command.group, command.name) == ("console_scripts", "splitfl")
-    assert command.value == "experiments.cli:main"
+    assert command.value == "experiments.cli.main:main"
     assert distribution.metadata["Requires-Python"] == ">=3.11"
     assert distribution.metadata["License-Expression"] == "Apache-2.0"
     assert distribution.metadata.get_all("Provides-Extra") == ["demo", "data", "bleu", "oracle", "dev"]

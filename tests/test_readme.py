@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from splitfl.partition.source import resolve
+from splitfl.models.source import resolve
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def test_every_link_of_the_readme_leads_somewhere():
 
 
 def test_every_command_stands_in_the_readme():
-    from experiments.cli import main
+    from experiments.cli.main import main
 
     named = {command.split()[0] for command in SPLITFL} | set(
         re.findall(r"`(?:sudo )?splitfl ([a-z]+)", README)

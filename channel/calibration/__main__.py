@@ -14,7 +14,7 @@ from channel.calibration.journal import Journal, provenance, read_lines
 from channel.calibration.oracle import demand_oracle
 from channel.calibration.simulation import Curve
 from channel.calibration.sweep import curves, swept
-from channel.errors import ChannelError
+from channel.core.errors import ChannelError
 
 JOURNAL = click.Path(path_type=Path, dir_okay=False)
 
@@ -79,7 +79,7 @@ def fit(points: Path | None) -> None:
         click.echo(f"\r{curve}\033[K", nl=False, err=True)
 
     law = law_of(head, found, said)
-    folder = Path(__file__).parent.parent
+    folder = Path(__file__).parent.parent / "phy"
     write(folder, head, found, law)
     click.echo(f"\r{len(law['rows'])} rows in {folder}\033[K", err=True)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel.calibration.oracle import base_graph_file
-from channel.errors import BadParameter
+from channel.core.errors import BadParameter
 
 LIFTINGS: tuple[tuple[int, ...], ...] = (
     (2, 4, 8, 16, 32, 64, 128, 256),

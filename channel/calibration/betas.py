@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from channel.effective_sinr import eesm_db, miesm_db
-from channel.rng import stream
-from channel.tdl import TappedDelayLine
-from channel.units import ratio_to_db
-from channel.values import Array
+from channel.core.arrays import Array
+from channel.core.rng import stream
+from channel.core.units import ratio_to_db
+from channel.phy.effective_sinr import eesm_db, miesm_db
+from channel.propagation.tdl import TappedDelayLine
 
 LINKS = 400
 RESOURCE_BLOCKS = 52

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel.calibration.base_graph import Graph, base_graph_number, lifted
-from channel.errors import BadParameter
-from channel.values import Array, above, whole
+from channel.core.arrays import Array, above, whole
+from channel.core.errors import BadParameter
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,14 +8,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from channel.block_error import DATA_FILE, REFERENCE_BITS
 from channel.calibration.betas import fitted_beta
 from channel.calibration.fit import Fit, crossing_db, fitted
 from channel.calibration.journal import as_row, from_row
 from channel.calibration.simulation import Curve
 from channel.calibration.sweep import LONG_BITS, SHORT_BITS, Point, curves, with_other_graph
-from channel.errors import BadParameter
-from channel.special import gaussian_tail_inverse
+from channel.core.errors import BadParameter
+from channel.core.special_functions import gaussian_tail_inverse
+from channel.phy.block_error import DATA_FILE, REFERENCE_BITS
 
 POINTS_FILE = "bler_points.json"
 _DECODER = "layered normalised min-sum, factor 0.75, {iterations} iterations at most"
@@ -36,7 +36,7 @@ def by_curve(points: Iterable[Point]) -> Points:
 
 def committed_points() -> tuple[dict[str, Any], Points]:
     """How the points of the data file were made, and the points."""
-    head: dict[str, Any] = json.loads(files("channel").joinpath(POINTS_FILE).read_text(encoding="utf-8"))
+    head: dict[str, Any] = json.loads(files("channel.phy").joinpath(POINTS_FILE).read_text(encoding="utf-8"))
     rows = head.pop("points")
     return head, by_curve(from_row(row) for row in rows)
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from channel.block_error import REFERENCE_BITS
 from channel.calibration.sweep import Point
-from channel.errors import BadParameter
-from channel.special import gaussian_tail, gaussian_tail_inverse
-from channel.values import Array, within
+from channel.core.arrays import Array, within
+from channel.core.errors import BadParameter
+from channel.core.special_functions import gaussian_tail, gaussian_tail_inverse
+from channel.phy.block_error import REFERENCE_BITS
 
 
 @dataclass(frozen=True, kw_only=True)

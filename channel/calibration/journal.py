@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from channel.calibration.simulation import ITERATIONS, Curve
 from channel.calibration.sweep import Point
-from channel.errors import BadParameter
+from channel.core.errors import BadParameter
 
 
 def provenance(seed: int) -> dict[str, Any]:

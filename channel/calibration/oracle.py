@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from channel.errors import ChannelError
+from channel.core.errors import ChannelError
 
 
 class MissingOracle(ChannelError):

@@ -10,8 +10,8 @@ import numpy as np
 
 from channel.calibration.code import Code, pam_levels
 from channel.calibration.oracle import demand_oracle
-from channel.rng import stream
-from channel.units import db_to_ratio
+from channel.core.rng import stream
+from channel.core.units import db_to_ratio
 
 CHUNK = 250
 """Blocks that share a stream."""

@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from channel.block_error import REFERENCE_BITS
 from channel.calibration.base_graph import base_graph_number
 from channel.calibration.simulation import CHUNK, Curve, chunk_failures
-from channel.capacity import snr_db_of_information
-from channel.errors import BadParameter
-from channel.mcs import CQI_TABLES, MCS_TABLES
+from channel.core.errors import BadParameter
+from channel.phy.block_error import REFERENCE_BITS
+from channel.phy.capacity import snr_db_of_information
+from channel.phy.mcs import CQI_TABLES, MCS_TABLES
 
 SHORT_BITS, LONG_BITS = 250, 4000
 """Two lengths beside the reference. The one or the other makes the standard use another base graph."""

@@ -2,11 +2,11 @@
 
 import math
 
-from channel.engine import Engine
-from channel.errors import BadParameter
-from channel.link import DIRECTIONS, Transfer
+from channel.cell.engine import Engine
+from channel.core.arrays import whole
+from channel.core.errors import BadParameter
+from channel.core.link import DIRECTIONS, Transfer
 from channel.live.decider import Fate
-from channel.values import whole
 
 STEP_S = 1e-3
 """How often the engine is asked while something is on its way: the granularity that is promised."""

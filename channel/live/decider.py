@@ -9,9 +9,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
-from channel.link import DIRECTIONS, Link, Transfer
+from channel.core.arrays import whole
+from channel.core.link import DIRECTIONS, Link, Transfer
 from channel.live.running import running
-from channel.values import whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,14 +3,14 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from channel.engine import engine_of
-from channel.link import Link
+from channel.cell.engine import engine_of
+from channel.core.arrays import whole
+from channel.core.link import Link
 from channel.live.cell_decider import CellDecider
 from channel.live.decider import Decider, LinkDecider
 from channel.live.forwarder import Forwarder
 from channel.live.switch import Order, Switch
-from channel.scenario import Scenario
-from channel.values import whole
+from channel.scenario.load import Scenario
 
 LEAST_MTU_BYTES = 576
 """What every IPv4 host must be able to take (RFC 791, section 3.2)."""

@@ -4,7 +4,7 @@ import os
 import select
 from collections.abc import Sequence
 
-from channel.clock import Clock
+from channel.core.clock import Clock
 from channel.live.lateness import Lateness
 from channel.live.switch import SERVER, Switch
 

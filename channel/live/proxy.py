@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from channel.errors import NoDevice
-from channel.fixed import Way
+from channel.core.errors import NoDevice
+from channel.links.fixed import Direction
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _WAITING: Final = 256
 class _Lane:
     """One direction, shared by all connections: each byte takes its time after those before it."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Direction) -> None:
         self._way, self._free_s = way, 0.0
 
     def due_s(self, size_bytes: int, now_s: float) -> float:
@@ -41,7 +41,7 @@ class Proxy:
     `up` is towards the target. All connections together share them, as those of one client do.
     """
 
-    def __init__(self, target: tuple[str, int], up: Way, down: Way) -> None:
+    def __init__(self, target: tuple[str, int], up: Direction, down: Direction) -> None:
         """Raises NoDevice for ways that lose packets: a proxy cannot."""
         for way in (up, down):
             if way.loss is not None or way.loss_rate:

@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.fixed import FixedLink, Way
-from channel.link import Link
-from channel.loss import Bernoulli, LossModel
-from channel.rng import stream
-from channel.trace_link import ChanceRecording, Recording, TraceLink
-from channel.values import Array
+from channel.core.arrays import Array
+from channel.core.link import Link
+from channel.core.rng import stream
+from channel.links.fixed import Direction, FixedLink
+from channel.links.loss import Bernoulli, LossModel
+from channel.links.trace import ChanceRecording, Recording, TraceLink
 
 BLOCK = 4096
 """Packets whose losses are drawn together; a model begins anew with each block."""
@@ -101,7 +101,7 @@ class RunningChances:
         return self._at_s
 
 
-def _way(link: FixedLink, client: int, direction: str) -> Way:
+def _way(link: FixedLink, client: int, direction: str) -> Direction:
     way = link.up if direction == "up" else link.down
     if way.loss is None or isinstance(way.loss, Bernoulli):
         return way

@@ -9,11 +9,11 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from channel.errors import BadParameter
-from channel.link import DIRECTIONS
+from channel.core.arrays import at_least
+from channel.core.errors import BadParameter
+from channel.core.link import DIRECTIONS
+from channel.core.rng import stream
 from channel.live.decider import Decider, Fate
-from channel.rng import stream
-from channel.values import at_least
 
 SERVER = -1
 """The server's port; a client's is its number."""

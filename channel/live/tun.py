@@ -6,7 +6,7 @@ import os
 import struct
 from typing import Final
 
-from channel.errors import BadParameter, NoDevice
+from channel.core.errors import BadParameter, NoDevice
 
 _DEVICE: Final = "/dev/net/tun"
 # linux/if_tun.h; packets come bare, without the four bytes in front that tell their kind.

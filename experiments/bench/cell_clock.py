@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from channel import scenario
-from channel.building import cell_of
-from channel.scenario import Scenario
+from channel.cell.build_cell import cell_of
+from channel.scenario import load as scenario
+from channel.scenario.load import Scenario
 
 _SIMULATED_S = 2.0
 _QUICK_USERS = 1_000

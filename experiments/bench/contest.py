@@ -16,7 +16,7 @@ import torch
 
 from experiments.bench.fresh import BenchError, Fresh, Hand
 from experiments.bench.setting import Setting
-from splitfl.memory import keep_freed_memory
+from splitfl.core.allocator import keep_freed_memory
 
 Rest = Callable[[float], None]
 """Ends a block, saying its mean training loss; returns when the next one is to begin."""

@@ -23,7 +23,7 @@ from experiments.bench.quiet import PATIENCE_S, QuietScreen, take_part
 from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
 from splitfl.config import RunConfig
-from splitfl.node.build import Site
+from splitfl.setup.experiment import Experiment
 
 DEADLINE_S: Final = 2.0
 _GRACE_S: Final = 1.0
@@ -97,7 +97,7 @@ def _config(setting: Setting, name: str, port: int) -> RunConfig:
 
 def _serve(hand: Hand, config: RunConfig, folder: Path) -> None:
     screen = _HandingScreen(hand)
-    serving.serve(Site.of(config), lambda: folder, screen, spawn=False)
+    serving.serve(Experiment.of(config), lambda: folder, screen, spawn=False)
 
 
 def _join(hand: Hand, name: str, address: str, client: int) -> None:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, jvp
 
-from channel.rng import stream
+from channel.core.rng import stream
 from experiments.bench.own import Own, Rounds, Signs
-from splitfl.adapters import trainable
+from splitfl.adapters.inject import trainable
 from splitfl.data.batch import Batch
-from splitfl.partition.cut import Piece
+from splitfl.models.cut import Piece
 
 Look = Callable[[], Tensor]
 """The function where its tensors stand now."""

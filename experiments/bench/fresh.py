@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import psutil
 
-from splitfl.errors import SplitflError
+from splitfl.core.errors import SplitflError
 
 Hand = Callable[[Any], None]
 """Hands a value over; returns when the other side says so."""

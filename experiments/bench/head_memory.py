@@ -1,10 +1,10 @@
 """What a client holds to learn: a head of three blocks of GPT-2 small's shape, trained in three ways.
 
-Counted is what autograd saves at most (see `splitfl.saved_tensors`; where blocks are computed twice, what
-waits for the gradient and the largest block), and all that the client remembers beside the trained values
-themselves: AdamW's moments, or for `hybrid` where its round began. Beside it, for information, the most that
-was resident in a process of its own while it learnt, above what it held when it had loaded its head: there
-the passing results of a forward pass count, which everybody has.
+Counted is what autograd saves at most (see `splitfl.accounting.saved_tensors`; where blocks are computed
+twice, what waits for the gradient and the largest block), and all that the client remembers beside the
+trained values themselves: AdamW's moments, or for `hybrid` where its round began. Beside it, for
+information, the most that was resident in a process of its own while it learnt, above what it held when it
+had loaded its head: there the passing results of a forward pass count, which everybody has.
 """
 
 from collections.abc import Callable
@@ -16,16 +16,16 @@ import torch
 from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
+from splitfl.accounting.saved_tensors import SavedTensors
 from splitfl.config import MethodConfig
+from splitfl.core.allocator import forget_peak, peak_resident_bytes, resident_bytes
+from splitfl.core.messages import Activation, Control, Gradient, Message
 from splitfl.data.batch import Batch
-from splitfl.memory import forget_peak, peak_resident_bytes, resident_bytes
-from splitfl.messages import Activation, Control, Gradient, Message
+from splitfl.methods.parts.method import ClientMethod
 from splitfl.methods.registry import method
-from splitfl.methods.seam import ClientMethod
-from splitfl.node.build import Site
-from splitfl.node.pieces import SitePieces
-from splitfl.partition.cut import Piece
-from splitfl.saved_tensors import SavedTensors
+from splitfl.models.cut import Piece
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.pieces import PieceLoader
 
 WAYS: Final = {
     "plain": MethodConfig(name="sfl-v2"),
@@ -62,7 +62,7 @@ def measure(hand: Hand, setting: Setting, name: str) -> None:
     """Hands over the bytes that are counted of a client, and those that were resident as it learnt."""
     torch.set_num_threads(1)
     config = replace(setting.config(rounds=2), method=WAYS[name])
-    site = Site.of(config)
+    site = Experiment.of(config)
     pieces = _Remembering(config=config, task=site.task, num_blocks=site.num_blocks, device=setting.device)
     batches = site.batches(0)
     twice = _largest_block_bytes(pieces, batches.batch(0)) if config.method.checkpoint_head else 0
@@ -78,7 +78,7 @@ def measure(hand: Hand, setting: Setting, name: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Remembering(SitePieces):
+class _Remembering(PieceLoader):
     """Pieces, of which the heads can be looked at later."""
 
     made: list[Piece] = field(default_factory=list)
@@ -103,7 +103,7 @@ def _learn(client: ClientMethod, round_index: int) -> None:
             return
 
 
-def _largest_block_bytes(pieces: SitePieces, batch: Batch) -> int:
+def _largest_block_bytes(pieces: PieceLoader, batch: Batch) -> int:
     """What a block that is computed once more holds for a moment, as it would if it were computed once."""
     piece, found = pieces.head(), list[int]()
     blocks = piece.base.get_submodule(piece.family.blocks)

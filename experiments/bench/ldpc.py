@@ -17,17 +17,17 @@ from typing import Self
 
 import torch
 
-from channel.airs import Airs
-from channel.backlog import Backlog
-from channel.block_error import BlockErrorLaw
-from channel.blocks import Tries, Whole
-from channel.building import cell_of
-from channel.lane import Lanes
-from channel.link import DIRECTIONS
-from channel.mcs import mcs_table
-from channel.rng import stream
-from channel.scenario import Scenario
-from channel.values import Array
+from channel.cell.backlog import Backlog
+from channel.cell.blocks import Tries, Whole
+from channel.cell.build_cell import cell_of
+from channel.cell.mac import Mac
+from channel.core.arrays import Array
+from channel.core.link import DIRECTIONS
+from channel.core.rng import stream
+from channel.phy.block_error import BlockErrorLaw
+from channel.phy.mcs import mcs_table
+from channel.propagation.directions import BothDirections
+from channel.scenario.load import Scenario
 from experiments.bench.cell import USERS
 from experiments.bench.cell_clock import many_users, one_thread, timed
 from experiments.bench.fresh import Fresh, Hand, NotHere
@@ -92,7 +92,7 @@ class _CodeBlocks:
         cell = cell_of(made)
         backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.rules.memory_grants)
         backlog.left_Q[:-1] = math.inf
-        lanes = Lanes(cell.rules, Airs(airs=cell.airs, seed=cell.seed), backlog)
+        lanes = Mac(cell.rules, BothDirections(airs=cell.airs, seed=cell.seed), backlog)
         grants = round(_CELL_S / cell.rules.grant_s)
         blocks = Tries.joined(list(lanes.tries(0, grants))).blocks
         first = blocks.tries_T == 0

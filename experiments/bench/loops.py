@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from experiments.bench.own import Own, Rounds
-from splitfl.adapters import overwrite, trainable
+from splitfl.adapters.inject import overwrite, trainable
 from splitfl.data.batch import Batch
-from splitfl.partition.cut import Piece
+from splitfl.models.cut import Piece
 
 
 def sfl(own: Own) -> Rounds:

@@ -21,7 +21,7 @@ from experiments.bench.quiet import QuietScreen, take_part
 from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
 from splitfl.config import RunConfig
-from splitfl.node.build import Site
+from splitfl.setup.experiment import Experiment
 
 NUMBERS: Final = (25, 50, 100, 200)
 _EACH: Final = 25  # clients in one process
@@ -114,7 +114,7 @@ def _with_clients(setting: Setting, folder: Path, number: int) -> _Found:
 
 
 def _serve(hand: Hand, config: RunConfig, folder: Path) -> None:
-    serving.serve(Site.of(config), lambda: folder, _CountingScreen(hand, config), spawn=False)
+    serving.serve(Experiment.of(config), lambda: folder, _CountingScreen(hand, config), spawn=False)
 
 
 def _join(hand: Hand, address: str, clients: range) -> None:

@@ -17,12 +17,12 @@ from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
 from experiments.bench.unsplit import adamw, adapted_model, batches_of, train_step
-from splitfl.memory import forget_peak, keep_freed_memory, peak_resident_bytes, resident_bytes
-from splitfl.node.build import Site
-from splitfl.node.client import ClientNode, run_client
-from splitfl.node.guard import Guard
-from splitfl.node.run import Run
-from splitfl.node.switchboard import Switchboard
+from splitfl.client.client import ClientNode, run_client
+from splitfl.core.allocator import forget_peak, keep_freed_memory, peak_resident_bytes, resident_bytes
+from splitfl.server.error_boundary import ErrorBoundary
+from splitfl.server.run import Run
+from splitfl.server.session_router import SessionRouter
+from splitfl.setup.experiment import Experiment
 
 _WAYS = {"unsplit": False, "client": True, "unsplit-keeping": True, "client-as-it-comes": False}
 """Who is measured, and whether it keeps freed memory; the product does."""
@@ -82,7 +82,7 @@ def _client(hand: Hand, setting: Setting, keeps: bool) -> None:
     server.start()
     assert ours.recv_bytes() == b"ready"
     meter = _Meter(setting, keeps)
-    site = Site.of(setting.config(rounds=1))
+    site = Experiment.of(setting.config(rounds=1))
     node = ClientNode.of(site, 0)
     run_client(node, _Pipe(ours), 1, dict, lambda round_index, message: None)
     hand(meter.peak_bytes())
@@ -92,9 +92,9 @@ def _client(hand: Hand, setting: Setting, keeps: bool) -> None:
 def _serve(setting: Setting, connection: "Connection[Any, Any]") -> None:
     """The server's process, which answers one client until it leaves."""
     torch.set_num_threads(1)
-    with Run(Site.of(setting.config(rounds=1)), None, _Nobody()) as run:
-        board = Switchboard()
-        board.connect(Guard(run.station), run.station)
+    with Run(Experiment.of(setting.config(rounds=1)), None, _Nobody()) as run:
+        board = SessionRouter()
+        board.connect(ErrorBoundary(run.station), run.station)
         connection.send_bytes(b"ready")
         while not run.is_over:
             board.handle(connection.recv_bytes(), connection.send_bytes)

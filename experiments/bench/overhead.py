@@ -23,17 +23,17 @@ from experiments.bench.fresh import BenchError, Fresh, Hand
 from experiments.bench.own import Own, Rounds
 from experiments.bench.ratio import Figure, at_most, pair_ratios
 from experiments.bench.setting import Setting
+from splitfl.accounting.ledger import Ledger
+from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
-from splitfl.experiment_file import as_dict, from_dict
-from splitfl.ledger import Ledger
-from splitfl.memory import keep_freed_memory
+from splitfl.config.experiment_file import as_dict, from_dict
+from splitfl.core.allocator import keep_freed_memory
+from splitfl.core.events import Events
 from splitfl.methods.registry import METHODS, without_unread
-from splitfl.metrics import Events
-from splitfl.node.assemble import station_of
-from splitfl.node.build import Site
-from splitfl.node.client import ClientNode
-from splitfl.node.desk import RoundEnd
-from splitfl.node.inproc import run_inproc
+from splitfl.runtime.simulate import run_inproc
+from splitfl.server.assemble import station_of
+from splitfl.server.exchange import RoundEnd
+from splitfl.setup.experiment import Experiment
 
 LOOPS: Final[Mapping[str, Callable[[Own], Rounds]]] = {
     "sfl-v2": loops.sfl,
@@ -101,7 +101,7 @@ def seconds(config: RunConfig, folder: Path) -> tuple[list[float], list[float]]:
 
     Raises BenchError where they come to different bits.
     """
-    site = Site.of(config)
+    site = Experiment.of(config)
     own = Own.of(site)
     by_hand = LOOPS[config.method.name](own)
     losses: list[float] = []
@@ -120,7 +120,7 @@ def seconds(config: RunConfig, folder: Path) -> tuple[list[float], list[float]]:
 class _Product:
     """A run in this process, one round at a time; its events go to a file as they do in any run."""
 
-    def __init__(self, site: Site, path: Path) -> None:
+    def __init__(self, site: Experiment, path: Path) -> None:
         self._config = site.config
         self._path = path
         self._events = Events(path)

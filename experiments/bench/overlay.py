@@ -16,7 +16,7 @@ from typing import Any, Final
 from experiments.bench.fresh import BenchError, NotHere
 from experiments.bench.ratio import Figure, at_least, at_most
 from experiments.bench.setting import Setting
-from splitfl.transport.certificates import make_certificates
+from splitfl.transport.security.certificates import make_certificates
 from testbed.errors import NotRoot
 from testbed.namespaces import Namespace, veth
 

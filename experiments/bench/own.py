@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from splitfl.adapters import trainable
+from splitfl.adapters.inject import trainable
 from splitfl.config import RunConfig
 from splitfl.data.batch import Batch
-from splitfl.methods.directions import direction
-from splitfl.node.build import Site
-from splitfl.node.pieces import SitePieces
-from splitfl.partition.cut import Piece
+from splitfl.methods.parts.perturbations import direction
+from splitfl.models.cut import Piece
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.pieces import PieceLoader
 
 Rounds = Iterator[list[float]]
 """Each `next` plays a round and gives its training losses, in order."""
@@ -23,18 +23,18 @@ class Own:
     """Of a run with one client; all batches are made beforehand."""
 
     config: RunConfig
-    pieces: SitePieces
+    pieces: PieceLoader
     batches: tuple[Batch, ...]
     made: list[Piece] = field(default_factory=list)
 
     @classmethod
-    def of(cls, site: Site) -> "Own":
+    def of(cls, site: Experiment) -> "Own":
         """Of the run of these settings."""
         config, batches = site.config, site.batches(0)
         steps = config.federation.rounds * config.federation.local_steps
         return cls(
             config=config,
-            pieces=SitePieces(
+            pieces=PieceLoader(
                 config=config, task=site.task, num_blocks=site.num_blocks, device=config.client.device
             ),
             batches=tuple(batches.batch(step) for step in range(steps)),

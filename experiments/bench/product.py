@@ -13,7 +13,7 @@ from experiments.bench.setting import Setting
 from experiments.screen import Screen
 from experiments.terminal import plain_console
 from splitfl.config import RunConfig
-from splitfl.node.build import Site
+from splitfl.setup.experiment import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Product:
         def new_folder() -> Path:
             return Path(tempfile.mkdtemp(dir=setting.folder))
 
-        running.run_here(Site.of(config), new_folder, _PacedScreen(config, rest))
+        running.run_here(Experiment.of(config), new_folder, _PacedScreen(config, rest))
 
 
 class _PacedScreen:

@@ -16,8 +16,8 @@ from torch.distributed import rpc
 from experiments.bench.contest import Rest
 from experiments.bench.prototype import Teacher, play
 from experiments.bench.setting import Setting
-from splitfl.memory import keep_freed_memory
-from splitfl.transport.interfaces import interface_of
+from splitfl.core.allocator import keep_freed_memory
+from splitfl.transport.base.interfaces import interface_of
 
 _LONG_S = 600.0
 _teacher: dict[str, Teacher] = {}  # RPC calls module functions

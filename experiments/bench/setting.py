@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from channel.rng import stream
-from splitfl.adapter_export import export_adapter
-from splitfl.adapters import trainable
+from channel.core.rng import stream
+from splitfl.adapters.export import export_adapter
+from splitfl.adapters.inject import trainable
 from splitfl.config import RunConfig
-from splitfl.experiment_file import from_dict
-from splitfl.node.build import Site
+from splitfl.config.experiment_file import from_dict
+from splitfl.setup.experiment import Experiment
 
 SEED = 0
 BATCHES_EACH = 8
@@ -91,7 +91,7 @@ class Setting:
         _save_tokenizer(self)
         _save_texts(self)
         config = self.config(rounds=1)
-        whole = Site.of(config).whole()
+        whole = Experiment.of(config).whole()
         export_adapter(
             self.start,
             trainable(whole),

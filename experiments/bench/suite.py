@@ -34,11 +34,11 @@ from experiments.bench.setting import Setting
 from experiments.bench.transports import transports
 from experiments.bench.two_clients import two_clients
 from experiments.report.writing import write_whole
-from experiments.runs import environment
+from experiments.run_folder.create import environment
 from experiments.terminal import counting_bar, plain_console
 from splitfl.config import DeviceConfig, one_of
-from splitfl.json_text import dumps
-from splitfl.node.build import device_of
+from splitfl.core.json_text import dumps
+from splitfl.setup.experiment import device_of
 
 Benchmark = Callable[[Setting, Callable[[str], None]], list[Figure]]
 """Measures, telling what it is at, and returns the lines of its table."""

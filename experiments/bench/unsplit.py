@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from experiments.bench.contest import Rest
 from experiments.bench.setting import Setting
 from splitfl.data.batch import Batch
-from splitfl.node.build import Site
+from splitfl.setup.experiment import Experiment
 
 
 def unsplit(setting: Setting, blocks: int, rest: Rest) -> None:
@@ -52,5 +52,5 @@ def adamw(module: torch.nn.Module, setting: Setting) -> torch.optim.AdamW:
 
 def batches_of(setting: Setting, steps: int) -> list[Batch]:
     """The first batches of a single client, in the product's order, made beforehand."""
-    batches = Site.of(setting.config(rounds=1)).batches(0)
+    batches = Experiment.of(setting.config(rounds=1)).batches(0)
     return [batches.batch(step).to(torch.device(setting.device)) for step in range(steps)]

@@ -19,7 +19,7 @@ from experiments.report.timeline import (
     shares,
     spans_by_round,
 )
-from experiments.runfolder import Run
+from experiments.run_folder.read import RunRecord
 
 COLOURS = {CLIENT: PALETTE[0], UP: PALETTE[1], DOWN: PALETTE[5], SERVER: PALETTE[2], WAITING: IDLE}
 
@@ -29,7 +29,7 @@ MAX_SPANS = 3000
 HEIGHT = 0.66
 
 
-def draw_round(axes: Axes, run: Run, max_clients: int) -> None:
+def draw_round(axes: Axes, run: RunRecord, max_clients: int) -> None:
     """The round of median length; time counts from its start, on the virtual clock."""
     rounds = spans_by_round(run)
     if not rounds:

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from experiments.live_figures import link_rows
+from experiments.live.figures import link_rows
 from experiments.report import plots
 from experiments.report.panels import MAX_CLIENTS
 from experiments.report.story import emulation, headline, learning, loading_code, outcome
@@ -19,16 +19,9 @@ from experiments.report.tally import by_client, curve, measured
 from experiments.report.tiles import tiles
 from experiments.report.timeline import representative, spans_by_round
 from experiments.report.writing import write_whole
-from experiments.runfolder import Run, read_run
-from splitfl.errors import ConfigError
-from splitfl.quantities import (
-    bytes_text,
-    flops_text,
-    metric_text,
-    percent_text,
-    rate_text,
-    seconds_text,
-)
+from experiments.run_folder.read import RunRecord, read_run
+from splitfl.core.errors import ConfigError
+from splitfl.core.quantities import bytes_text, flops_text, metric_text, percent_text, rate_text, seconds_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -104,19 +97,19 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     return write_whole(out, page.encode())
 
 
-def _common_metric(runs: Sequence[Run]) -> str:
+def _common_metric(runs: Sequence[RunRecord]) -> str:
     for metric in ("accuracy", "perplexity", "eval_loss"):
         if all(curve(run, metric).xs for run in runs):
             return metric
     return "train_loss"
 
 
-def _last(run: Run, metric: str) -> str:
+def _last(run: RunRecord, metric: str) -> str:
     values = curve(run, metric).ys
     return metric_text(metric, values[-1]) if values else "none"
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
+def _names(runs: Sequence[RunRecord]) -> list[str]:
     """Each folder's name; with its parent's where two are called the same, and a number as a last resort."""
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
@@ -129,7 +122,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _differing(names: Sequence[str], runs: Sequence[Run]) -> dict[str, dict[str, str]]:
+def _differing(names: Sequence[str], runs: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
     """Setting -> run -> value, for the settings in which the runs are not the same."""
     flat = {name: _flat(run.config) for name, run in zip(names, runs, strict=True)}
     keys = sorted({key for settings in flat.values() for key in settings})

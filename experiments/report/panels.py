@@ -10,8 +10,8 @@ from experiments.report.drawing import MUTED, PALETTE, in_bytes, in_rounds, lege
 from experiments.report.gantt import COLOURS
 from experiments.report.tally import Curve, airtime_by_client, bytes_by_kind, client_losses, curve, measured
 from experiments.report.timeline import ACTIVITIES, mean_shares, spans_by_round
-from experiments.runfolder import Run
-from splitfl.quantities import metric_text
+from experiments.run_folder.read import RunRecord
+from splitfl.core.quantities import metric_text
 
 MAX_CLIENTS = 12
 """More bars or lanes than this cannot be told apart; the rest become one bar, or are left out."""
@@ -36,7 +36,7 @@ SPENT_LABELS = {
 }
 
 
-def draw_loss(axes: Axes, run: Run) -> None:
+def draw_loss(axes: Axes, run: RunRecord) -> None:
     """Training loss, every client's own in grey, and held-out loss against rounds."""
     if not run.events.rounds:
         return say_empty(axes, "no round was completed")
@@ -52,7 +52,7 @@ def draw_loss(axes: Axes, run: Run) -> None:
     legend_above(axes)
 
 
-def draw_metric(axes: Axes, run: Run, against: str) -> None:
+def draw_metric(axes: Axes, run: RunRecord, against: str) -> None:
     """The held-out metric against what was spent, its last value written out."""
     name = measured(run)
     if name is None:
@@ -67,7 +67,7 @@ def draw_metric(axes: Axes, run: Run, against: str) -> None:
     _label_spent(axes, against)
 
 
-def draw_learning(axes: Axes, run: Run) -> None:
+def draw_learning(axes: Axes, run: RunRecord) -> None:
     """Loss on the left scale and the held-out metric on the right one."""
     draw_loss(axes, run)
     name = measured(run)
@@ -80,7 +80,7 @@ def draw_learning(axes: Axes, run: Run) -> None:
         legend_above(axes, columns=2)
 
 
-def draw_bytes(axes: Axes, run: Run, direction: str) -> None:
+def draw_bytes(axes: Axes, run: RunRecord, direction: str) -> None:
     """One bar a client, stacked by message kind; from the thirteenth client on, one bar for their mean."""
     counted = bytes_by_kind(run, direction)
     shown, others = run.clients[:MAX_CLIENTS], run.clients[MAX_CLIENTS:]
@@ -93,7 +93,7 @@ def draw_bytes(axes: Axes, run: Run, direction: str) -> None:
     axes.set_title("Uplink" if direction == "up" else "Downlink", pad=26)
 
 
-def draw_sent(axes: Axes, run: Run) -> None:
+def draw_sent(axes: Axes, run: RunRecord) -> None:
     """Two bars, up and down, stacked by message kind, of all clients together."""
     up, down = bytes_by_kind(run, "up"), bytes_by_kind(run, "down")
     parts = {
@@ -102,7 +102,7 @@ def draw_sent(axes: Axes, run: Run) -> None:
     _stack_across(axes, ["uplink", "downlink"], parts)
 
 
-def draw_airtime(axes: Axes, run: Run) -> None:
+def draw_airtime(axes: Axes, run: RunRecord) -> None:
     """Seconds on the air in every round, stacked by client; where colours run out, one part for the rest."""
     seconds = [(f"client {client}", Counter(row)) for client, row in airtime_by_client(run).items()]
     if len(seconds) > len(PALETTE):
@@ -116,7 +116,7 @@ def draw_airtime(axes: Axes, run: Run) -> None:
     axes.set_ylabel("airtime (s)")
 
 
-def draw_time_shares(axes: Axes, run: Run) -> None:
+def draw_time_shares(axes: Axes, run: RunRecord) -> None:
     """The seconds of every activity of the mean client in every round; they add up to the round."""
     by_round = spans_by_round(run)
     shares = [mean_shares(spans) for spans in by_round.values()]
@@ -125,7 +125,7 @@ def draw_time_shares(axes: Axes, run: Run) -> None:
     axes.set_ylabel("virtual time, mean client (s)")
 
 
-def draw_comparison(axes: Axes, runs: Sequence[Run], metric: str, against: str) -> None:
+def draw_comparison(axes: Axes, runs: Sequence[RunRecord], metric: str, against: str) -> None:
     """A metric of several runs against what was spent, one line a run; see `draw_legend`."""
     for run, look in zip(runs, _looks(), strict=False):
         _draw_curve(axes, curve(run, metric, against), **look)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from experiments.events import Planned
 from experiments.report.drawing import MUTED, PALETTE, in_rounds, legend_above
-from experiments.runfolder import Run
+from experiments.run_folder.events import Planned
+from experiments.run_folder.read import RunRecord
 
 HEIGHT = 0.7
 
@@ -18,7 +18,7 @@ def plan_text(plan: Planned) -> str:
     return f"cut {plan.cut}, {learns}{'' if plan.codec == 'none' else f', {plan.codec}'}"
 
 
-def draw_plans(axes: Axes, run: Run, max_clients: int) -> None:
+def draw_plans(axes: Axes, run: RunRecord, max_clients: int) -> None:
     """A lane for every client, coloured by its plan; those that were rarest share one colour."""
     rounds = len(run.events.rounds)
     spans = [span for span in _spans(run.events.plans, rounds) if span[0].client < max_clients]

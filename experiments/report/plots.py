@@ -22,7 +22,7 @@ from experiments.report.panels import (
 )
 from experiments.report.plans import draw_plans
 from experiments.report.writing import write_whole
-from experiments.runfolder import Run
+from experiments.run_folder.read import RunRecord
 
 THIRD_PX, HALF_PX, FULL_PX = 350, 526, 1072
 """The widths of a page's columns."""
@@ -30,17 +30,17 @@ THIRD_PX, HALF_PX, FULL_PX = 350, 526, 1072
 LEGEND_COLUMNS = 4
 
 
-def loss(run: Run) -> str:
+def loss(run: RunRecord) -> str:
     """Training loss, every client's own in grey, and held-out loss against rounds."""
     return _picture("loss", THIRD_PX, 280, lambda axes: draw_loss(axes, run))
 
 
-def metric(run: Run, against: str) -> str:
+def metric(run: RunRecord, against: str) -> str:
     """Held-out accuracy or perplexity against `rounds` or `bytes`."""
     return _picture(f"metric-{against}", THIRD_PX, 280, lambda axes: draw_metric(axes, run, against))
 
 
-def traffic(run: Run) -> str:
+def traffic(run: RunRecord) -> str:
     """Bytes per client and message kind, uplink and downlink side by side on one scale."""
     height_px = 120 + 28 * min(len(run.clients), MAX_CLIENTS + 1)
     with house_style():
@@ -51,23 +51,23 @@ def traffic(run: Run) -> str:
         return to_svg(figure, "traffic")
 
 
-def airtime(run: Run) -> str:
+def airtime(run: RunRecord) -> str:
     """Seconds on the air in every round, stacked by client."""
     return _picture("airtime", HALF_PX, 300, lambda axes: draw_airtime(axes, run))
 
 
-def time_shares(run: Run) -> str:
+def time_shares(run: RunRecord) -> str:
     """Where the time of every round goes, for the mean client: computing, on the air, waiting."""
     return _picture("shares", HALF_PX, 300, lambda axes: draw_time_shares(axes, run))
 
 
-def timeline(run: Run) -> str:
+def timeline(run: RunRecord) -> str:
     """Every client's lane and the server's in the round of median length, on the virtual clock."""
     height_px = 110 + 32 * (min(len(run.clients), MAX_CLIENTS) + 1)
     return _picture("timeline", FULL_PX, height_px, lambda axes: draw_round(axes, run, MAX_CLIENTS))
 
 
-def plans(run: Run) -> str:
+def plans(run: RunRecord) -> str:
     """What the controller told each client to do, round by round; nothing where there was none."""
     if not run.events.plans:
         return ""
@@ -75,7 +75,7 @@ def plans(run: Run) -> str:
     return _picture("plans", FULL_PX, height_px, lambda axes: draw_plans(axes, run, MAX_CLIENTS))
 
 
-def comparison(runs: Sequence[Run], metric: str, against: str) -> str:
+def comparison(runs: Sequence[RunRecord], metric: str, against: str) -> str:
     """A metric of several runs against `rounds`, `bytes` or `airtime`, one line a run."""
     return _picture(
         f"{metric}-{against}", THIRD_PX, 300, lambda axes: draw_comparison(axes, runs, metric, against)
@@ -88,7 +88,7 @@ def legend(names: Sequence[str]) -> str:
     return _picture("legend", FULL_PX, height_px, lambda axes: draw_legend(axes, names, LEGEND_COLUMNS))
 
 
-def save_png(run: Run, path: Path) -> None:
+def save_png(run: RunRecord, path: Path) -> None:
     """One wide picture of a run: learning, bytes, and a round second by second; written over `path`."""
     with house_style():
         figure = canvas(1500, 380)

@@ -7,12 +7,12 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from experiments.live_figures import kept_up
-from experiments.runfolder import Run, read_table
+from experiments.live.figures import kept_up
+from experiments.run_folder.read import RunRecord, read_table
 from splitfl.config import RunConfig
-from splitfl.errors import ConfigError
-from splitfl.experiment_file import from_dict
-from splitfl.quantities import flops_text, metric_text, seconds_text
+from splitfl.config.experiment_file import from_dict
+from splitfl.core.errors import ConfigError
+from splitfl.core.quantities import flops_text, metric_text, seconds_text
 
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
@@ -36,7 +36,7 @@ TRANSPORTS = {
 }
 
 
-def headline(run: Run) -> str:
+def headline(run: RunRecord) -> str:
     """What was run, in one sentence."""
     summary = run.summary
     clients = "1 client" if summary.clients == 1 else f"{summary.clients} clients"
@@ -51,7 +51,7 @@ def headline(run: Run) -> str:
     )
 
 
-def outcome(run: Run) -> str:
+def outcome(run: RunRecord) -> str:
     """How it ended, in one sentence."""
     final, status = run.summary.final, run.summary.status
     figures = [f"{name} {metric_text(key, final[key])}" for key, name in METRICS.items() if key in final]
@@ -65,7 +65,7 @@ def outcome(run: Run) -> str:
     return f"{ended.get(status, 'It was stopped; the last figures were')} {', '.join(figures)}."
 
 
-def emulation(run: Run) -> list[str]:
+def emulation(run: RunRecord) -> list[str]:
     """What was not real: the link and the clock. What was: bytes, losses, wall time."""
     config = _resolved(run)
     if config is None:
@@ -85,7 +85,7 @@ def emulation(run: Run) -> list[str]:
     return [*link, clock, *_live(run), "Real: every loss and metric, and every byte, counted after encoding."]
 
 
-def learning(run: Run) -> list[str]:
+def learning(run: RunRecord) -> list[str]:
     """What was trained on either side, when the server took it over, and what the controller chose."""
     head, body = (_adapters(run.setting(f"adapter.{side}")) for side in ("head", "body"))
     sides = f"{head} on both sides" if head == body else f"{head} below the cut, {body} above it"
@@ -124,7 +124,7 @@ def _adapters(side: Mapping[str, Any]) -> str:
     }[kind]
 
 
-def loading_code(run: Run) -> str | None:
+def loading_code(run: RunRecord) -> str | None:
     """Python that loads the adapter into the unsplit model by transformers and peft; None without one."""
     adapter = run.folder / "adapter"
     if not adapter.is_dir():
@@ -146,7 +146,7 @@ def loading_code(run: Run) -> str | None:
     )
 
 
-def _resolved(run: Run) -> RunConfig | None:
+def _resolved(run: RunRecord) -> RunConfig | None:
     """The settings of a run, None where they are another version's."""
     try:
         return from_dict(run.config)
@@ -154,7 +154,7 @@ def _resolved(run: Run) -> RunConfig | None:
         return None
 
 
-def _live(run: Run) -> list[str]:
+def _live(run: RunRecord) -> list[str]:
     """What a live link adds; nothing where there was none."""
     live = run.summary.live
     if live is None:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from experiments.events import Round, Step, Transfer
-from experiments.runfolder import Run
+from experiments.run_folder.events import Round, Step, TransferEvent
+from experiments.run_folder.read import RunRecord
 
 
 class Curve(NamedTuple):
@@ -36,10 +36,10 @@ class ClientTally(NamedTuple):
         return self.retransmissions / max(self.packets + self.retransmissions, 1)
 
 
-def by_client(run: Run) -> list[ClientTally]:
+def by_client(run: RunRecord) -> list[ClientTally]:
     """One row for each client, in order."""
     steps: defaultdict[int, list[Step]] = defaultdict(list)
-    transfers: defaultdict[int, list[Transfer]] = defaultdict(list)
+    transfers: defaultdict[int, list[TransferEvent]] = defaultdict(list)
     for step in run.events.steps:
         steps[step.client].append(step)
     for transfer in run.events.transfers:
@@ -47,7 +47,7 @@ def by_client(run: Run) -> list[ClientTally]:
     return [_tally(client, steps[client], transfers[client]) for client in run.clients]
 
 
-def bytes_by_kind(run: Run, direction: str) -> dict[str, Counter[int]]:
+def bytes_by_kind(run: RunRecord, direction: str) -> dict[str, Counter[int]]:
     """Message kind -> client -> bytes that went in this direction."""
     counted: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for row in run.events.transfers:
@@ -56,7 +56,7 @@ def bytes_by_kind(run: Run, direction: str) -> dict[str, Counter[int]]:
     return dict(counted)
 
 
-def airtime_by_client(run: Run) -> dict[int, dict[int, float]]:
+def airtime_by_client(run: RunRecord) -> dict[int, dict[int, float]]:
     """Client -> round -> seconds on the air."""
     seconds: defaultdict[int, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
     for row in run.events.transfers:
@@ -64,7 +64,7 @@ def airtime_by_client(run: Run) -> dict[int, dict[int, float]]:
     return {client: dict(rounds) for client, rounds in sorted(seconds.items())}
 
 
-def curve(run: Run, metric: str, against: str = "rounds") -> Curve:
+def curve(run: RunRecord, metric: str, against: str = "rounds") -> Curve:
     """A metric of the round events against what had been spent by then.
 
     `against` is `rounds` (completed), `bytes`, `airtime` or `energy` (of all clients, both directions).
@@ -74,7 +74,7 @@ def curve(run: Run, metric: str, against: str = "rounds") -> Curve:
     return Curve([spent[row.round] for row in rows], [float(getattr(row, metric)) for row in rows])
 
 
-def client_losses(run: Run) -> dict[int, Curve]:
+def client_losses(run: RunRecord) -> dict[int, Curve]:
     """Client -> its own mean training loss in every round."""
     grouped: defaultdict[int, defaultdict[int, list[Step]]] = defaultdict(lambda: defaultdict(list))
     for step in run.events.steps:
@@ -85,7 +85,7 @@ def client_losses(run: Run) -> dict[int, Curve]:
     }
 
 
-def measured(run: Run) -> str | None:
+def measured(run: RunRecord) -> str | None:
     """The held-out metric this run was judged by: `accuracy`, `perplexity`, or None."""
     for metric in ("accuracy", "perplexity"):
         if any(getattr(row, metric) is not None for row in run.events.rounds):
@@ -93,7 +93,7 @@ def measured(run: Run) -> str | None:
     return None
 
 
-def _tally(client: int, steps: Sequence[Step], transfers: Sequence[Transfer]) -> ClientTally:
+def _tally(client: int, steps: Sequence[Step], transfers: Sequence[TransferEvent]) -> ClientTally:
     rounds = sorted({step.round for step in steps})
     ends = rounds[:1] + rounds[-1:]
     losses = [_mean_loss(step for step in steps if step.round == number) for number in ends]
@@ -116,7 +116,7 @@ def _mean_loss(steps: Iterable[Step]) -> float:
     return sum(row.loss * row.samples for row in rows) / max(sum(row.samples for row in rows), 1)
 
 
-def _spent(run: Run, against: str) -> dict[int, float]:
+def _spent(run: RunRecord, against: str) -> dict[int, float]:
     """Round -> what had been spent when it ended."""
     if against == "rounds":
         return {row.round: row.round + 1.0 for row in run.events.rounds}

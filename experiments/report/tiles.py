@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from experiments.report.story import METRICS
-from experiments.runfolder import Run, Summary
-from splitfl.quantities import bytes_text, flops_text, metric_text, percent_text, seconds_text
+from experiments.run_folder.read import RunRecord, Summary
+from splitfl.core.quantities import bytes_text, flops_text, metric_text, percent_text, seconds_text
 
 
 class Tile(NamedTuple):
@@ -16,7 +16,7 @@ class Tile(NamedTuple):
     note: str
 
 
-def tiles(run: Run) -> list[Tile]:
+def tiles(run: RunRecord) -> list[Tile]:
     """The key figures in the order in which a reader asks for them; sums are over all clients."""
     summary = run.summary
     each = 1 / max(summary.clients, 1)

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.runfolder import Run
+from experiments.run_folder.read import RunRecord
 
 CLIENT, UP, DOWN, SERVER, WAITING = ACTIVITIES = (
     "client computes",
@@ -28,7 +28,7 @@ class Span(NamedTuple):
     client: int | None
 
 
-def spans_by_round(run: Run) -> dict[int, list[Span]]:
+def spans_by_round(run: RunRecord) -> dict[int, list[Span]]:
     """What happened in every round, sorted by start."""
     spans: defaultdict[int, list[Span]] = defaultdict(list)
     for row in run.events.computes:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 
 
 def write_whole(path: Path, content: bytes) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from experiments.exits import reports_errors
+from experiments.cli.exits import reports_errors
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,16 +6,16 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from experiments.cli.exits import FAILED, stop
 from experiments.commands import quiet
-from experiments.exits import FAILED, stop
 from experiments.soak.findings import Finding, findings
 from experiments.soak.plan import Plan
 from experiments.soak.replay import replay, told
 from experiments.soak.soak import Played, play, run_folder
 from experiments.terminal import counting_bar, plain_console, working
-from splitfl.errors import ConfigError
-from splitfl.node.run import write_json
-from splitfl.node.schedule import Schedule
+from splitfl.core.errors import ConfigError
+from splitfl.server.absences import Schedule
+from splitfl.server.run import write_json
 
 
 def soak(plan: Plan, folder: Path) -> None:

@@ -12,7 +12,7 @@ from experiments.soak import lives
 from experiments.soak.plan import Plan
 from experiments.soak.replay import Told
 from experiments.soak.soak import Memory, Played, run_folder, server_log
-from splitfl.node.schedule import Schedule
+from splitfl.server.absences import Schedule
 
 _WARM_UP_ROUNDS: Final = 100
 _LEAST_ROUNDS: Final = 20

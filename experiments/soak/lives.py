@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from experiments import joining, serving
-from experiments.resuming import stopped
+from experiments.run_folder.resume import stopped
 from experiments.soak.road import rough
-from splitfl.experiment_file import load
-from splitfl.node.build import Site
+from splitfl.config.experiment_file import load
+from splitfl.setup.experiment import Experiment
 from splitfl.transport.registry import Joining
 
 PRELOADED: Final = [__name__, "peft.tuners.lora", "transformers.models.gpt2.modeling_gpt2"]
@@ -27,7 +27,7 @@ def serve(folder: Path, log: Path) -> None:
     _say_to(log)
     is_new = not (folder / "server.json").exists()
     config = load(folder / "config.json") if is_new else stopped(folder).config
-    serving.serve(Site.of(config), lambda: folder, Quiet(), spawn=False)
+    serving.serve(Experiment.of(config), lambda: folder, Quiet(), spawn=False)
 
 
 def join(port: int, client: int, state: Path, seed: int, life: int, log: Path) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.soak.lives import Quiet
-from splitfl.checkpoint import Shelf
-from splitfl.experiment_file import load
-from splitfl.node.build import Site
-from splitfl.node.client import ClientNode
-from splitfl.node.inproc import run_inproc
-from splitfl.node.run import Run
-from splitfl.node.schedule import Schedule
+from splitfl.client.client import ClientNode
+from splitfl.config.experiment_file import load
+from splitfl.controller.dry_run import controller_for
+from splitfl.core.checkpoint import CheckpointStore
+from splitfl.runtime.simulate import run_inproc
+from splitfl.server.absences import Schedule
+from splitfl.server.run import Run
+from splitfl.setup.experiment import Experiment
 
 Row = Mapping[str, Any]
 
@@ -37,13 +38,13 @@ def told(run: Path) -> Told:
 
 def replay(run: Path, schedule: Schedule, folder: Path) -> Told:
     """The same settings and absences, simulated in `folder`."""
-    site = Site.of(load(run / "config.json"))
+    site = Experiment.of(load(run / "config.json"))
     folder.mkdir()
     nodes = [
-        ClientNode.of(site, client, Shelf.of_client(folder / "checkpoint" / f"client-{client}"))
+        ClientNode.of(site, client, CheckpointStore.of_client(folder / "checkpoint" / f"client-{client}"))
         for client in range(site.config.federation.clients)
     ]
-    with Run(site, folder, Quiet()) as simulated:
+    with Run(site, folder, Quiet(), controller=controller_for(site.config)) as simulated:
         run_inproc(site.config, nodes, simulated.station, schedule=schedule)
         simulated.finish([])
     return told(folder)

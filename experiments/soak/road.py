@@ -6,12 +6,12 @@ from typing import Final
 
 import numpy as np
 
-from channel.rng import stream
-from splitfl.transport.grpc_client import GrpcRoad
-from splitfl.transport.parcel import Kind, unpack
+from channel.core.rng import stream
+from splitfl.transport.base.transport import ClientEnd
+from splitfl.transport.grpc.client import GrpcRoad
 from splitfl.transport.registry import Joining, Transport, transport
-from splitfl.transport.seam import ClientEnd
-from splitfl.transport.session_client import SessionClient
+from splitfl.transport.session.chunk import Kind, unpack
+from splitfl.transport.session.client import SessionClient
 
 _TWICE_SHARE: Final = 0.03
 _SWAPPED_SHARE: Final = 0.03

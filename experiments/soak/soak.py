@@ -11,14 +11,14 @@ from typing import Final
 
 import psutil
 
-from channel.rng import stream
-from experiments.runs import fill
+from channel.core.rng import stream
+from experiments.run_folder.create import fill
 from experiments.soak import lives
 from experiments.soak.plan import Death, Plan
 from experiments.soak.processes import Processes
 from experiments.soak.relay import Relay
-from splitfl.checkpoint import Shelf
-from splitfl.errors import SplitflError
+from splitfl.core.checkpoint import CheckpointStore
+from splitfl.core.errors import SplitflError
 
 _POLL_S: Final = 0.02
 _MEASURE_S: Final = 0.5
@@ -105,7 +105,7 @@ class _Soak:
         self._relay = relay
         self._played = played
         self._on_round = on_round
-        self._shelf = Shelf(run / "checkpoint")
+        self._shelf = CheckpointStore(run / "checkpoint")
         self._deaths = plan.all_deaths()
         self._reached_s: dict[int, float] = {}
         self._back_s: dict[int | None, float] = {}

@@ -9,10 +9,10 @@ from splitfl.config.codec import CODECS, EXACT, CodecConfig
 from splitfl.config.data import FederationConfig, TaskConfig
 from splitfl.config.experiment import RunConfig
 from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
-from splitfl.config.link import LinkConfig, LiveConfig, WayConfig
-from splitfl.config.loss import POLICIES, AnalogConfig, LossConfig
+from splitfl.config.link import DirectionConfig, LinkConfig, LiveConfig
+from splitfl.config.loss import POLICIES, AnalogConfig, ErasureConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig, SideConfig
-from splitfl.config.nodes import DeviceConfig, SurvivalConfig, TransportConfig
+from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, TransportConfig
 
 __all__ = [
     "CODECS",
@@ -23,21 +23,21 @@ __all__ = [
     "AutoConfig",
     "CodecConfig",
     "DeviceConfig",
+    "DirectionConfig",
+    "ErasureConfig",
     "EvalConfig",
+    "FaultToleranceConfig",
     "FederationConfig",
     "LinkConfig",
     "LiveConfig",
-    "LossConfig",
     "MethodConfig",
     "ModelConfig",
     "PartitionConfig",
     "RunConfig",
     "SideConfig",
-    "SurvivalConfig",
     "TaskConfig",
     "TrainConfig",
     "TransportConfig",
-    "WayConfig",
     "above",
     "at_least",
     "nearest",

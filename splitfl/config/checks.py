@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 
 
 def one_of(name: str, got: str, allowed: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from splitfl.config.checks import above, at_least, one_of
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 
 SCHEDULES: dict[str, tuple[str, ...]] = {
     "synchronous": (),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from splitfl.config.checks import above, at_least, one_of
 from splitfl.config.codec import CODECS
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from channel.loss import GilbertElliott
+from channel.links.loss import GilbertElliott
 from splitfl.config.checks import at_least, one_of
-from splitfl.errors import ConfigError
-from splitfl.quantities import percent_text, rate_text, seconds_text
+from splitfl.core.errors import ConfigError
+from splitfl.core.quantities import percent_text, rate_text, seconds_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class WayConfig:
+class DirectionConfig:
     """One direction of the link. At a `rate_bps` of 0 sending takes no time; delay and losses remain.
 
     `loss` says whether packets are lost each by itself (`independent`, at `loss_rate`) or in bursts
@@ -39,13 +39,13 @@ class WayConfig:
         if self.loss == "gilbert-elliott" and self.loss_rate:
             raise ConfigError(f"link loss_rate must be 0 with bursts, got {self.loss_rate}")
         if self.loss == "independent" and any(
-            getattr(self, name) != getattr(WayConfig, name) for name in chances
+            getattr(self, name) != getattr(DirectionConfig, name) for name in chances
         ):
             raise ConfigError(f"link {', '.join(chances)} are read with the loss 'gilbert-elliott' alone")
 
     def describe(self) -> str:
         """Rate, delay and losses, for a report."""
-        if self == WayConfig():
+        if self == DirectionConfig():
             return "ideal, takes no time"
         rate = rate_text(self.rate_bps) if self.rate_bps else "no limit on the rate"
         lost = f"{percent_text(self.loss_rate)} of the packets lost"
@@ -76,8 +76,8 @@ class LinkConfig:
     scenario: str = ""
     trace: str = ""
     trace_down: str = ""
-    up: WayConfig = field(default_factory=WayConfig)
-    down: WayConfig = field(default_factory=WayConfig)
+    up: DirectionConfig = field(default_factory=DirectionConfig)
+    down: DirectionConfig = field(default_factory=DirectionConfig)
 
     def __post_init__(self) -> None:
         at_least("link.mtu_bytes", self.mtu_bytes, 64)
@@ -88,7 +88,7 @@ class LinkConfig:
         if self.trace_down and not self.trace:
             raise ConfigError("link.trace_down goes with link.trace, which is empty")
         instead = "scenario" if self.scenario else "trace"
-        if (self.scenario or self.trace) and not self.up == self.down == WayConfig():
+        if (self.scenario or self.trace) and not self.up == self.down == DirectionConfig():
             raise ConfigError(
                 f"link.up and link.down are the {instead}'s own: leave them out, or the {instead}"
             )

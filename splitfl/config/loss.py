@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from splitfl.config.checks import above, at_least, one_of
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 
 POLICIES = ("reliable", "mask", "zero", "rescale", "stale", "skip")
-"""What a lost token may mean; see `LossConfig`."""
+"""What a lost token may mean; see `ErasureConfig`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossConfig:
+class ErasureConfig:
     """What lost packets mean to the tokens of an activation, an output or a gradient, by kind.
 
     `reliable`: sent until they are there, so that loss is delay. The others are sent once, in packets of

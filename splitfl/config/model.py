@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from splitfl.config.checks import above, at_least, one_of
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from splitfl.config.checks import above, at_least, one_of
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 
 _READ_BY: dict[str, tuple[str, ...]] = {
     "rpc": (),
@@ -78,7 +78,7 @@ class TransportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SurvivalConfig:
+class FaultToleranceConfig:
     """What becomes of a run that loses a client or is stopped.
 
     `on_loss` of a client: `end` the run; `go-on` without it, until it comes back; or `go-back`, all

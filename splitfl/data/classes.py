@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from splitfl.errors import DataError
+from splitfl.core.errors import DataError
 
 _MISSING = {"nan", "none", "null", "n/a", "na", "<na>"}
 _MANY = 5

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from splitfl.config import TaskConfig
-from splitfl.errors import DataError
+from splitfl.core.errors import DataError
 
 TEXT_COLUMNS = ("text", "sentence")
 LABEL_COLUMNS = ("label", "labels")

@@ -7,12 +7,12 @@ from typing import Self
 
 import numpy as np
 
+from splitfl.core.errors import DataError
 from splitfl.data.classes import Numbering, numbered_by_name, refuse_unlikely
 from splitfl.data.examples import HELD_OUT_ONE_IN, Examples, gather, split_held_out
 from splitfl.data.file_formats import BadRow
 from splitfl.data.pictures import Pictures
 from splitfl.data.rows import Part, Row, Tally
-from splitfl.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

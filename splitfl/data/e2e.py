@@ -7,11 +7,11 @@ that a model writes is held against all of them.
 from collections.abc import Iterable
 from pathlib import Path
 
+from splitfl.core.errors import DataError
 from splitfl.data.corpus import Corpus
 from splitfl.data.examples import gather
 from splitfl.data.file_formats import BadRow
 from splitfl.data.rows import Row, Tally
-from splitfl.errors import DataError
 
 SEPARATOR = "||"
 END = "<|endoftext|>"

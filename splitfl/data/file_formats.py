@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitfl.errors import DataError
+from splitfl.core.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from splitfl.config import TaskConfig
+from splitfl.core.errors import DataError
 from splitfl.data.corpus import Corpus, assemble, to_measure
 from splitfl.data.rows import SUFFIXES, Tally, read_rows
-from splitfl.errors import DataError
 
 TRAIN = ("train",)
 HELD_OUT = (("dev", "validation", "valid", "val"), ("test",))

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from splitfl.config import TaskConfig
+from splitfl.core.errors import DataError
 from splitfl.data.columns import find_columns
 from splitfl.data.corpus import Corpus, assemble, to_measure
 from splitfl.data.rows import Part, Tally, read_items
-from splitfl.errors import DataError
 
 HELD_OUT = ("validation", "dev", "test")
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from channel.rng import stream
+from channel.core.rng import stream
+from splitfl.core.errors import ConfigError, DataError, ModelMissing
 from splitfl.data.batch import Batch
 from splitfl.data.examples import Examples, Ints
-from splitfl.errors import ConfigError, DataError, ModelMissing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

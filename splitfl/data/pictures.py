@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from splitfl.core.errors import DataError
 from splitfl.data.examples import Ints
-from splitfl.errors import DataError
 
 FILE = "mnist.npz"
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")

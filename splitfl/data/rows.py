@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from splitfl.config import TaskConfig
+from splitfl.core.errors import DataError
 from splitfl.data.columns import Columns, find_columns, is_header
 from splitfl.data.file_formats import (
     BadRow,
@@ -23,7 +24,6 @@ from splitfl.data.file_formats import (
     lines_of,
     tabbed,
 )
-from splitfl.errors import DataError
 
 log = logging.getLogger(__name__)
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from channel.rng import stream
+from channel.core.rng import stream
 from splitfl.config import above, at_least, one_of
+from splitfl.core.errors import ConfigError
 from splitfl.data.examples import Examples, Ints
 from splitfl.data.pictures import Pictures
-from splitfl.errors import ConfigError
 
 
 def share(

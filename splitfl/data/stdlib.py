@@ -12,8 +12,8 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from splitfl.core.errors import DataError
 from splitfl.data.examples import Examples, gather
-from splitfl.errors import DataError
 
 log = logging.getLogger(__name__)
 

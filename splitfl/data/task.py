@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from splitfl.config import TaskConfig, one_of
+from splitfl.core.errors import ConfigError, DataError
 from splitfl.data import stdlib
 from splitfl.data.classes import CheckpointClasses, numbered_by_checkpoint
 from splitfl.data.corpus import Corpus
@@ -15,7 +16,6 @@ from splitfl.data.files import load_evaluation_file, load_files
 from splitfl.data.hub import load_evaluation_split, load_hub
 from splitfl.data.pictures import FILE, Pictures, load_pictures
 from splitfl.data.rows import SUFFIXES
-from splitfl.errors import ConfigError, DataError
 
 CLASSIFICATION = "sequence-classification"
 LANGUAGE_MODEL = "causal-lm"

@@ -8,15 +8,15 @@ from functools import partial
 from torch import Tensor
 from torch.nn.functional import pad
 
+from splitfl.adapters.residuals import RESIDUALS, extended, rank_axis
 from splitfl.config import FederationConfig
-from splitfl.errors import WireError
-from splitfl.federation.aggregate import Merge, row
+from splitfl.core.errors import WireError
+from splitfl.core.messages import Adapter
+from splitfl.core.state import State, copied, number_in, numbered, part, under, whole
+from splitfl.federation.aggregators import Merge, row
 from splitfl.federation.robust import clipped, median, trimmed_mean
 from splitfl.federation.server_optimiser import server_optimiser
 from splitfl.federation.staleness import Staleness, at_own_pace
-from splitfl.low_rank import RESIDUALS, extended, rank_axis
-from splitfl.messages import Adapter
-from splitfl.state import State, copied, number_in, numbered, part, under, whole
 
 log = logging.getLogger(__name__)
 

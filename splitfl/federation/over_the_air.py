@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from channel.analog import AirComputation, complex_noise
-from channel.rng import stream
-from channel.units import db_to_ratio
-from channel.values import Array
+from channel.core.arrays import Array
+from channel.core.rng import stream
+from channel.core.units import db_to_ratio
+from channel.phy.analog import AirComputation, complex_noise
 from splitfl.config import RunConfig
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
+from splitfl.core.messages import Adapter
 from splitfl.federation.averager import needs_individual_updates
-from splitfl.messages import Adapter
 
 
 @dataclass(frozen=True, kw_only=True)

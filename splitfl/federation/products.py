@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from splitfl.low_rank import RESIDUAL_A, RESIDUAL_B, A, B, compressed
-from splitfl.messages import Adapter
+from splitfl.adapters.residuals import RESIDUAL_A, RESIDUAL_B, A, B, compressed
+from splitfl.core.messages import Adapter
 
 
 def stacked(updates: Sequence[Adapter]) -> dict[str, Tensor]:

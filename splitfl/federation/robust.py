@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from splitfl.messages import Adapter
+from splitfl.core.messages import Adapter
 
 
 def median(updates: Sequence[Adapter]) -> dict[str, Tensor]:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from channel.rng import stream
+from channel.core.rng import stream
 from splitfl.config import RunConfig
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

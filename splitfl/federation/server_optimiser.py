@@ -17,7 +17,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from splitfl.state import State, copied, part, under
+from splitfl.core.state import State, copied, part, under
 
 _BETA_1: Final = 0.9
 _BETA_2: Final = 0.99

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from splitfl.config import FederationConfig
-from splitfl.messages import Adapter
+from splitfl.core.messages import Adapter
 
 OWN_PACE = ("buffered", "anarchic")
 """Schedules by which clients do not wait for each other."""

@@ -5,7 +5,7 @@ in. In each lap between them the clients come in a random order drawn for that l
 SplitFed's second version has it (Thapa et al., AAAI'22, Algorithm 3).
 """
 
-from channel.rng import stream
+from channel.core.rng import stream
 
 
 class Turns:

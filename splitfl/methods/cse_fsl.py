@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from splitfl.config import MethodConfig
+from splitfl.core.messages import Activation, Control, Message, Reply
+from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
-from splitfl.messages import Activation, Control, Message, Reply
-from splitfl.methods.auxiliary import apart
-from splitfl.methods.body import Body
-from splitfl.methods.heads import Heads
-from splitfl.methods.learner import Learner, pack, unpack
-from splitfl.methods.passes import hold_inputs_alone, parts
-from splitfl.methods.seam import ClientRound, Outcome, Ticket
-from splitfl.partition.cut import Piece
-from splitfl.state import State, part, under
+from splitfl.methods.parts.auxiliary import apart
+from splitfl.methods.parts.client_adapters import ClientAdapters
+from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
+from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.server_model import ServerModel
+from splitfl.methods.parts.split_pass import hold_inputs_alone, parts
+from splitfl.models.cut import Piece
 
 
 class Lesson(Protocol):
@@ -39,7 +39,7 @@ class CseClient:
     """Runs head and auxiliary; the learner holds both."""
 
     def __init__(
-        self, learner: Learner, learn: Lesson, batches: Batches, steps: int, upload_interval: int
+        self, learner: ClientTrainer, learn: Lesson, batches: Batches, steps: int, upload_interval: int
     ) -> None:
         self._local = Local(learner, learn, batches, steps, upload_interval)
         self._learner = learner
@@ -55,7 +55,7 @@ class Backprop:
     """One step of head and auxiliary down the gradient of the auxiliary's loss."""
 
     def __init__(
-        self, learner: Learner, auxiliary: Piece, settings: MethodConfig, piece: Piece | None = None
+        self, learner: ClientTrainer, auxiliary: Piece, settings: MethodConfig, piece: Piece | None = None
     ) -> None:
         """`piece` takes the place of the learner's own, of whose tensors it is made."""
         self._learner = learner
@@ -86,7 +86,7 @@ class Local:
     """A head that learns by itself, and shows the server every q-th activation."""
 
     def __init__(
-        self, learner: Learner, learn: Lesson, batches: Batches, steps: int, upload_interval: int
+        self, learner: ClientTrainer, learn: Lesson, batches: Batches, steps: int, upload_interval: int
     ) -> None:
         self._learner = learner
         self._learn = learn
@@ -116,18 +116,18 @@ class Local:
 class CseServer:
     """Runs the body on whatever comes; averages heads and auxiliaries."""
 
-    def __init__(self, body: Body, heads: Heads, upload_interval: int) -> None:
+    def __init__(self, body: ServerModel, heads: ClientAdapters, upload_interval: int) -> None:
         self._body = body
         self._interval = upload_interval
         self._heads = heads
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
                 return acknowledge(self._body, ticket, message, self._interval)
         return self._heads.answer(ticket, message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         self._body.commit(ticket.position, self._heads.take(outcome))
 
     def end_round(self, round_index: int) -> None:
@@ -144,13 +144,13 @@ class CseServer:
         self._heads.restore(part(state, "heads"))
 
 
-def acknowledge(body: Body, ticket: Ticket, message: Activation, upload_interval: int) -> Outcome:
+def acknowledge(body: ServerModel, ticket: Turn, message: Activation, upload_interval: int) -> ServerReply:
     """The body's step on a client's activations, of which the client hears nothing."""
     assert message.hidden is not None
     assert message.labels is not None
     hidden_BTD = unpack(message.hidden, message.context.get("mask")).to(body.piece.model.device)
     step = body.compute(ticket.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=False)
-    return Outcome(
+    return ServerReply(
         reply=Control(ask="done", round=ticket.round),
         flops=step.flops,
         losses=(step.loss,),

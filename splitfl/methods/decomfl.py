@@ -14,20 +14,20 @@ from typing import Any
 
 from torch import Tensor
 
+from splitfl.core.messages import Message
+from splitfl.core.state import State
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
-from splitfl.messages import Message
-from splitfl.methods.forward_mode import Function
-from splitfl.methods.history import History
-from splitfl.methods.seam import ClientRound, Outcome, Ticket
-from splitfl.methods.walker import Walker
-from splitfl.state import State
+from splitfl.methods.parts.forward_mode import Function
+from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.scalar_log import ScalarLog
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
 
 
 class DecomflClient:
     """Finetunes the whole model, forward only, for `steps` batches a round."""
 
-    def __init__(self, walker: Walker, batches: Batches, steps: int) -> None:
+    def __init__(self, walker: ZerothOrderClient, batches: Batches, steps: int) -> None:
         self.walker = walker
         self._batches = batches
         self._steps = steps
@@ -53,13 +53,13 @@ class DecomflClient:
 class DecomflServer:
     """Keeps the scalars and walks along; has no model."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: ScalarLog) -> None:
         self._history = history
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         return self._history.answer(ticket, message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         self._history.take(ticket, outcome)
 
     def end_round(self, round_index: int) -> None:

@@ -13,18 +13,18 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from channel.rng import stream
-from splitfl.errors import WireError
-from splitfl.messages import Control, Message, Scalars
-from splitfl.methods.seam import Outcome, Ticket, unexpected
-from splitfl.methods.walk import Directions, Walk
-from splitfl.state import State, number_in, tensor_in, whole
+from channel.core.rng import stream
+from splitfl.core.errors import WireError
+from splitfl.core.messages import Control, Message, Scalars
+from splitfl.core.state import State, number_in, tensor_in, whole
+from splitfl.methods.parts.method import ServerReply, Turn, unexpected
+from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters
 
 
 class PoolWalk:
     """A walk along the directions of a pool only, in sets of tensors that are trained together."""
 
-    def __init__(self, walk: Walk, seed: int, pool: int, lr: float) -> None:
+    def __init__(self, walk: PerturbedParameters, seed: int, pool: int, lr: float) -> None:
         self.tensors = walk.tensors
         self._walk = walk
         self._seed = seed
@@ -90,19 +90,19 @@ class FedkseedServer:
         self._perturbations = perturbations
         self._version = 0
         self._sums = torch.zeros(walk.shape, dtype=torch.float64)
-        self._came: list[tuple[Ticket, Scalars]] = []
+        self._came: list[tuple[Turn, Scalars]] = []
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         done = Control(ask="done", round=ticket.round)
         match message:
             case Control(ask="begin"):
                 is_behind = int(message.values.get("version", 0)) < self._version
-                return Outcome(reply=self._state() if is_behind else done)
+                return ServerReply(reply=self._state() if is_behind else done)
             case Scalars() if message.values.shape == (*message.steps, self._perturbations):
-                return Outcome(reply=done, losses=message.losses, samples=message.samples, change=message)
+                return ServerReply(reply=done, losses=message.losses, samples=message.samples, change=message)
         raise unexpected("fedkseed", message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         if outcome is not None and isinstance(outcome.change, Scalars):
             self._came.append((ticket, outcome.change))
 

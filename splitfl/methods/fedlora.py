@@ -8,16 +8,16 @@ from torch import Tensor
 from splitfl.config import MethodConfig
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
-from splitfl.methods.heads import Heads
-from splitfl.methods.learner import Learner
-from splitfl.methods.passes import hold_inputs_alone, parts
-from splitfl.methods.seam import ClientRound, Outcome, Ticket
+from splitfl.methods.parts.client_adapters import ClientAdapters
+from splitfl.methods.parts.client_trainer import ClientTrainer
+from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.split_pass import hold_inputs_alone, parts
 
 
 class FedClient:
     """Finetunes the whole model for `steps` batches a round."""
 
-    def __init__(self, learner: Learner, batches: Batches, steps: int, settings: MethodConfig) -> None:
+    def __init__(self, learner: ClientTrainer, batches: Batches, steps: int, settings: MethodConfig) -> None:
         self._learner = learner
         self._size = settings.micro_batch
         self._is_checkpointed = settings.checkpoint_head
@@ -56,13 +56,13 @@ class FedClient:
 class FedServer:
     """Averages; trains nothing itself."""
 
-    def __init__(self, heads: Heads) -> None:
+    def __init__(self, heads: ClientAdapters) -> None:
         self._heads = heads
         self.compute = heads.answer
         self.state = heads.state
         self.restore = heads.restore
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         self._heads.take(outcome)
 
     def end_round(self, round_index: int) -> None:

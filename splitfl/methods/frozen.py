@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from splitfl.accounting.flops import cost
+from splitfl.core.messages import Activation, Control, Message
+from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.data.loader import Batches
-from splitfl.messages import Activation, Control, Message
-from splitfl.methods.body import Body
-from splitfl.methods.learner import pack, unpack
-from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
-from splitfl.partition.cost import cost
-from splitfl.partition.cut import Piece
-from splitfl.state import State, copied, numbered, part, tensor_in, under
+from splitfl.methods.parts.client_trainer import pack, unpack
+from splitfl.methods.parts.method import ClientRound, ServerReply, Turn, unexpected
+from splitfl.methods.parts.server_model import ServerModel
+from splitfl.models.cut import Piece
 
 
 class FrozenClient:
@@ -72,19 +72,19 @@ class Cached:
 class FrozenServer:
     """Runs the body on what it has been sent, now or earlier; samples are each client's own."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: ServerModel) -> None:
         self._body = body
         self._cache: dict[tuple[int, int], Cached] = {}
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation():
                 return self._learn(ticket, message)
             case Control(ask="begin"):
-                return Outcome(reply=Control(ask="done", round=ticket.round))
+                return ServerReply(reply=Control(ask="done", round=ticket.round))
         raise unexpected("frozen", message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         self._body.commit(ticket.position, outcome.change if outcome is not None else None)
 
     def end_round(self, round_index: int) -> None:
@@ -110,7 +110,7 @@ class FrozenServer:
             for sample, tensors in numbered(samples).items()
         }
 
-    def _learn(self, ticket: Ticket, message: Activation) -> Outcome:
+    def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
         piece = self._body.piece
         names = [(ticket.client, identity) for identity in message.ids_B.tolist()]
         if message.hidden is not None and message.labels is not None:
@@ -122,7 +122,7 @@ class FrozenServer:
         step = self._body.compute(
             ticket.position, hidden_BTD.to(piece.model.device), context, labels, wants_hidden_grad=False
         )
-        return Outcome(
+        return ServerReply(
             reply=Control(ask="done", round=ticket.round),
             flops=step.flops,
             losses=(step.loss,),

@@ -20,25 +20,25 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from splitfl.adapters import overwrite, trainable
+from splitfl.adapters.inject import overwrite, trainable
 from splitfl.config import MethodConfig
+from splitfl.core.messages import Activation, Adapter, Control, Message
+from splitfl.core.state import State, copied, listed, number_in, numbered, part, tensor_in, under, whole
 from splitfl.data.loader import Batches
-from splitfl.messages import Activation, Adapter, Control, Message
-from splitfl.methods.auxiliary import Sample, align, apart, with_prefix
-from splitfl.methods.body import Body, BodyStep
 from splitfl.methods.cse_fsl import Backprop, Local, acknowledge
-from splitfl.methods.heads import Heads
-from splitfl.methods.learner import Learner, unpack
-from splitfl.methods.seam import ClientRound, Outcome, Ticket
-from splitfl.partition.cut import Piece, share_frozen
-from splitfl.state import State, copied, listed, number_in, numbered, part, tensor_in, under, whole
+from splitfl.methods.parts.auxiliary import Sample, align, apart, with_prefix
+from splitfl.methods.parts.client_adapters import ClientAdapters
+from splitfl.methods.parts.client_trainer import ClientTrainer, unpack
+from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.server_model import BodyStep, ServerModel
+from splitfl.models.cut import Piece, share_frozen
 
 
 class SageClient:
     """Runs head and auxiliary; only the head learns here."""
 
     def __init__(
-        self, learner: Learner, auxiliary: Piece, batches: Batches, steps: int, settings: MethodConfig
+        self, learner: ClientTrainer, auxiliary: Piece, batches: Batches, steps: int, settings: MethodConfig
     ) -> None:
         self._auxiliary = trainable(auxiliary)
         auxiliary.requires_grad_(False)
@@ -87,7 +87,13 @@ class SageServer:
     """Runs the body on whatever comes, aligns the auxiliaries to it, averages the heads."""
 
     def __init__(
-        self, body: Body, heads: Heads, auxiliary: Piece, clients: int, settings: MethodConfig, lr: float
+        self,
+        body: ServerModel,
+        heads: ClientAdapters,
+        auxiliary: Piece,
+        clients: int,
+        settings: MethodConfig,
+        lr: float,
     ) -> None:
         share_frozen(body.piece, auxiliary)
         self._body = body
@@ -99,7 +105,7 @@ class SageServer:
         self._aligned_in = [0] * clients
         self._uploads = [deque[Activation](maxlen=settings.align_batches) for _ in range(clients)]
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
                 outcome = acknowledge(self._body, ticket, message, self._settings.upload_interval)
@@ -108,7 +114,7 @@ class SageServer:
                 return self._begin(ticket, message)
         return self._heads.answer(ticket, message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         change = self._heads.take(outcome)
         if isinstance(change, _Uploaded):
             self._uploads[ticket.client].append(change.message)
@@ -142,7 +148,7 @@ class SageServer:
             uploads = numbered(part(its, "upload")).values()
             self._uploads[client].extend(_as_upload(upload) for upload in uploads)
 
-    def _begin(self, ticket: Ticket, message: Control) -> Outcome:
+    def _begin(self, ticket: Turn, message: Control) -> ServerReply:
         """The heads' news, and the client's auxiliary where it has not had it as it is now."""
         aligned_in = self._aligned_in[ticket.client]
         change, flops = None, 0.0
@@ -158,9 +164,9 @@ class SageServer:
         version = news.version if news else int(message.values.get("version", 0))
         done = Control(ask="done", round=ticket.round)
         reply = Adapter(version=version, tensors=tensors) if tensors else done
-        return Outcome(reply=reply, flops=flops, change=change)
+        return ServerReply(reply=reply, flops=flops, change=change)
 
-    def _align(self, ticket: Ticket) -> tuple[_Aligned, float]:
+    def _align(self, ticket: Turn) -> tuple[_Aligned, float]:
         """This client's auxiliary, aligned to the body as it is now, and the FLOPs it took."""
         device, flops = self._body.piece.model.device, 0.0
         samples = []

@@ -15,21 +15,26 @@ import torch
 from torch import Tensor
 
 from splitfl.config import MethodConfig, RunConfig
+from splitfl.core.errors import ConfigError
 from splitfl.data.batch import Batch
-from splitfl.errors import ConfigError
-from splitfl.methods.auxiliary import refuse_auxiliary
-from splitfl.methods.learner import Learner
-from splitfl.methods.slopes import central, difference
-from splitfl.methods.walk import Walk
-from splitfl.methods.walker import refuse_estimate
-from splitfl.partition.cut import Piece
+from splitfl.methods.parts.auxiliary import refuse_auxiliary
+from splitfl.methods.parts.client_trainer import ClientTrainer
+from splitfl.methods.parts.directional_derivatives import central, difference
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
+from splitfl.methods.parts.zeroth_order_client import refuse_estimate
+from splitfl.models.cut import Piece
 
 
 class Feel:
     """One step down the slopes of the auxiliary's loss; `walk` moves the learner's own tensors."""
 
     def __init__(
-        self, learner: Learner, auxiliary: Piece, walk: Walk, client: int, settings: MethodConfig
+        self,
+        learner: ClientTrainer,
+        auxiliary: Piece,
+        walk: PerturbedParameters,
+        client: int,
+        settings: MethodConfig,
     ) -> None:
         self._learner = learner
         self._auxiliary = auxiliary

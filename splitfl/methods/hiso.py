@@ -22,18 +22,18 @@ import torch
 from torch import Tensor
 
 from splitfl.config import RunConfig
-from splitfl.errors import ConfigError
-from splitfl.federation.aggregate import Aggregator
+from splitfl.core.errors import ConfigError
+from splitfl.core.state import part, under
+from splitfl.federation.aggregators import Aggregator
 from splitfl.federation.server_optimiser import ServerOptimiser
-from splitfl.methods.rates import Decay, constant
-from splitfl.methods.walk import Directions, Walk
-from splitfl.methods.walker import refuse_estimate
-from splitfl.state import part, under
+from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters
+from splitfl.methods.parts.rates import Decay, constant
+from splitfl.methods.parts.zeroth_order_client import refuse_estimate
 
 CURVATURE: Final = "curvature"
 
 
-class HisoWalk(Walk):
+class HisoWalk(PerturbedParameters):
     """A walk along directions that a curvature shortens, element by element."""
 
     def __init__(

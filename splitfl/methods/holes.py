@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from splitfl.config import RunConfig
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 from splitfl.federation.over_the_air import over_the_air
-from splitfl.partition.families import IMAGE_CLASSIFICATION
+from splitfl.models.families import IMAGE_CLASSIFICATION
 
 _ALL: Final = frozenset({"mask", "zero", "rescale", "stale", "skip"})
 _NO_MASK: Final = _ALL - {"mask"}

@@ -16,21 +16,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from splitfl.core.messages import Activation, Control, Message, Scalars
+from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
-from splitfl.messages import Activation, Control, Message, Scalars
-from splitfl.methods.body import Body, BodyStep
-from splitfl.methods.history import History
 from splitfl.methods.hybrid import hidden_of
-from splitfl.methods.learner import unpack
-from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
-from splitfl.methods.walker import Walker
-from splitfl.state import State, part, under
+from splitfl.methods.parts.client_trainer import unpack
+from splitfl.methods.parts.method import ClientRound, ServerReply, Turn, unexpected
+from splitfl.methods.parts.scalar_log import ScalarLog
+from splitfl.methods.parts.server_model import BodyStep, ServerModel
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
 
 
 class HoslClient:
     """Runs the head 2 P + 1 times a step, forward only."""
 
-    def __init__(self, walker: Walker, batches: Batches, steps: int, mu: float) -> None:
+    def __init__(self, walker: ZerothOrderClient, batches: Batches, steps: int, mu: float) -> None:
         self.walker = walker
         self._batches = batches
         self._steps = steps
@@ -62,14 +62,14 @@ class _Learnt:
 class HoslServer:
     """Learns from each batch's first hidden state and says the loss of all the others."""
 
-    def __init__(self, body: Body, history: History, perturbations: int, mu: float) -> None:
+    def __init__(self, body: ServerModel, history: ScalarLog, perturbations: int, mu: float) -> None:
         self._body = body
         self._history = history
         self._perturbations = perturbations
         self._mu = mu
         self._steps: dict[int, int] = {}
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
                 return self._learn(ticket, message)
@@ -77,7 +77,7 @@ class HoslServer:
                 return self._history.answer(ticket, message)
         raise unexpected("hosl", message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         learnt = outcome.change if outcome is not None else None
         if isinstance(learnt, _Learnt) and outcome is not None:
             slopes_1P = slopes(learnt.losses_P2, self._mu)[None]
@@ -97,7 +97,7 @@ class HoslServer:
         self._body.restore(part(state, "body"))
         self._history.restore(part(state, "history"))
 
-    def _learn(self, ticket: Ticket, message: Activation) -> Outcome:
+    def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
         assert message.hidden is not None
         assert message.labels is not None
         if len(message.hidden) != 2 * self._perturbations + 1:
@@ -109,7 +109,7 @@ class HoslServer:
         )
         losses, flops = self._body.losses(ticket.position, around, message.context, message.labels)
         losses_P2 = torch.tensor(losses, dtype=torch.float32).view(self._perturbations, 2)
-        return Outcome(
+        return ServerReply(
             reply=Scalars(round=ticket.round, values=losses_P2, steps=(1,)),
             flops=step.flops + flops,
             losses=(step.loss,),

@@ -19,23 +19,23 @@ from typing import Any
 
 from torch import Tensor
 
+from splitfl.core.messages import Activation, Gradient, Message
+from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
-from splitfl.messages import Activation, Gradient, Message
-from splitfl.methods.body import Body
-from splitfl.methods.forward_mode import Function
-from splitfl.methods.history import History
-from splitfl.methods.learner import pack
-from splitfl.methods.seam import ClientRound, Outcome, Ticket
+from splitfl.methods.parts.client_trainer import pack
+from splitfl.methods.parts.forward_mode import Function
+from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.scalar_log import ScalarLog
+from splitfl.methods.parts.server_model import ServerModel
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
 from splitfl.methods.sfl_v2 import answer
-from splitfl.methods.walker import Walker
-from splitfl.state import State, part, under
 
 
 class HybridClient:
     """Runs the head forward only; learns from the gradient that comes back and its own directions."""
 
-    def __init__(self, walker: Walker, batches: Batches, steps: int) -> None:
+    def __init__(self, walker: ZerothOrderClient, batches: Batches, steps: int) -> None:
         self.walker = walker
         self._batches = batches
         self._steps = steps
@@ -64,17 +64,17 @@ class HybridClient:
 class HybridServer:
     """Runs the body on every client's activations in turn; keeps the scalars that move the heads."""
 
-    def __init__(self, body: Body, history: History) -> None:
+    def __init__(self, body: ServerModel, history: ScalarLog) -> None:
         self._body = body
         self._history = history
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
                 return answer(self._body, ticket, message)
         return self._history.answer(ticket, message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         self._body.commit(ticket.position, self._history.take(ticket, outcome))
 
     def end_round(self, round_index: int) -> None:

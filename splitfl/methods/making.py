@@ -2,44 +2,44 @@
 
 from torch import Tensor
 
-from splitfl.adapters import trainable
+from splitfl.adapters.inject import trainable
 from splitfl.config import RunConfig
 from splitfl.data.loader import Batches
-from splitfl.federation.aggregate import aggregator
+from splitfl.federation.aggregators import aggregator
 from splitfl.federation.averager import Averager, Start, needs_start
 from splitfl.federation.over_the_air import over_the_air
 from splitfl.federation.server_optimiser import server_optimiser
-from splitfl.methods.auxiliary import PREFIX, with_prefix
-from splitfl.methods.body import Body
+from splitfl.methods.controlled import PlannedClient, PlannedServer
 from splitfl.methods.cse_fsl import Backprop, CseClient, CseServer
 from splitfl.methods.decomfl import DecomflClient, DecomflServer
 from splitfl.methods.fedkseed import FedkseedServer, PoolWalk
 from splitfl.methods.fedlora import FedClient, FedServer
 from splitfl.methods.frozen import FrozenClient, FrozenServer
 from splitfl.methods.fsl_sage import SageClient, SageServer
-from splitfl.methods.heads import Heads
 from splitfl.methods.heron import Feel
 from splitfl.methods.hiso import HisoWalk
-from splitfl.methods.history import History
 from splitfl.methods.hosl import HoslClient, HoslServer
 from splitfl.methods.hybrid import HybridClient, HybridServer
-from splitfl.methods.learner import Learner
+from splitfl.methods.local_updates import ByAuxiliary, ByGradient, FrozenHead, LocalUpdate, ZerothOrder
 from splitfl.methods.mu_splitfed import MuClient, MuServer
-from splitfl.methods.passes import Passes
-from splitfl.methods.plan import AUXILIARY
-from splitfl.methods.planned import PlannedClient, PlannedServer
-from splitfl.methods.rates import decay
-from splitfl.methods.seam import ClientMethod, Pieces, ServerMethod
+from splitfl.methods.parts.auxiliary import PREFIX, with_prefix
+from splitfl.methods.parts.client_adapters import ClientAdapters
+from splitfl.methods.parts.client_trainer import ClientTrainer
+from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
+from splitfl.methods.parts.parameter_slices import Slice
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, walk
+from splitfl.methods.parts.plan import AUXILIARY
+from splitfl.methods.parts.rates import decay
+from splitfl.methods.parts.scalar_log import ScalarLog
+from splitfl.methods.parts.server_model import ServerModel
+from splitfl.methods.parts.split_pass import SplitPass
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
+from splitfl.methods.per_client_cut import UnevenServer, enters
 from splitfl.methods.sfl_v1 import SflV1Server
 from splitfl.methods.sfl_v2 import SflClient, SflServer
-from splitfl.methods.slices import Slice
 from splitfl.methods.spry import SpryClient
-from splitfl.methods.uneven import UnevenServer, enters
 from splitfl.methods.ushape import UshapeClient, UshapeServer
-from splitfl.methods.walk import Walk, walk
-from splitfl.methods.walker import Walker
-from splitfl.methods.ways import ByAuxiliary, ByGradient, BySlopes, Still, Way
-from splitfl.partition.cut import Piece, replica
+from splitfl.models.cut import Piece, replica
 
 
 def frozen_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
@@ -64,9 +64,9 @@ def planned_client(pieces: Pieces, batches: Batches, steps: int, config: RunConf
     heads = {cut: enters(learner.piece, pieces.head(cut)) for cut in auto.cuts if cut < own}
     heads[own] = learner.piece
     rates = dict(zip(auto.methods, auto.head_lrs, strict=False))
-    ways: dict[tuple[str, int], Way] = {}
+    ways: dict[tuple[str, int], LocalUpdate] = {}
     for cut, head in heads.items():
-        passes = Passes(learner, settings, head)
+        passes = SplitPass(learner, settings, head)
         for name in auto.methods:
             match name:
                 case "sfl-v2":
@@ -77,10 +77,10 @@ def planned_client(pieces: Pieces, batches: Batches, steps: int, config: RunConf
                     ways[name, cut] = ByAuxiliary(learn, settings.upload_interval)
                 case "hybrid":
                     moving = walk(_values(head), config, rates.get(name))
-                    walker = Walker(head, batches.client, settings, moving)
-                    ways[name, cut] = BySlopes(learner, walker, moving)
+                    walker = ZerothOrderClient(head, batches.client, settings, moving)
+                    ways[name, cut] = ZerothOrder(learner, walker, moving)
                 case "frozen":
-                    ways[name, cut] = Still(passes)
+                    ways[name, cut] = FrozenHead(passes)
     return PlannedClient(learner, heads, ways, rates, batches, steps)
 
 
@@ -103,7 +103,7 @@ def sfl_v2_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
 
 def sfl_v1_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     body, clients = pieces.body(), range(config.federation.clients)
-    bodies = [Body(replica(body), config.train, config.method.in_flight) for _ in clients]
+    bodies = [ServerModel(replica(body), config.train, config.method.in_flight) for _ in clients]
     return SflV1Server(bodies, _heads(pieces, config), aggregator(config.federation.aggregator))
 
 
@@ -113,7 +113,7 @@ def ushape_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfi
 
 
 def ushape_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    body = Body(pieces.body(), config.train, 1)
+    body = ServerModel(pieces.body(), config.train, 1)
     replicas = [replica(body.piece) for _ in range(config.federation.clients)]
     return UshapeServer(body, replicas, _heads(pieces, config, with_tail=True))
 
@@ -157,7 +157,9 @@ def mu_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -
 
 def mu_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     body, settings, train = pieces.body(), config.method, config.train
-    moving = Walk(_values(body), aggregator("mean"), train.seed, config.federation.clients, train.body_lr)
+    moving = PerturbedParameters(
+        _values(body), aggregator("mean"), train.seed, config.federation.clients, train.body_lr
+    )
     heads = _heads(pieces, config)
     return MuServer(body, moving, heads, steps=settings.server_steps, mu=settings.mu, lr=train.body_lr)
 
@@ -197,7 +199,7 @@ def decomfl_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
 
 def hiso_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     whole = pieces.whole()
-    walker = Walker(whole, batches.client, config.method, _hiso_walk(_values(whole), config))
+    walker = ZerothOrderClient(whole, batches.client, config.method, _hiso_walk(_values(whole), config))
     return DecomflClient(walker, batches, steps)
 
 
@@ -208,7 +210,7 @@ def hiso_server(pieces: Pieces, config: RunConfig) -> ServerMethod:
 
 def fedkseed_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     whole = pieces.whole()
-    walker = Walker(whole, batches.client, config.method, _pool_walk(whole, config))
+    walker = ZerothOrderClient(whole, batches.client, config.method, _pool_walk(whole, config))
     return DecomflClient(walker, batches, steps)
 
 
@@ -220,18 +222,18 @@ def spry_client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig)
     whole, train, clients = pieces.whole(), config.train, config.federation.clients
     values = _values(whole)
     own = Slice(aggregator(config.federation.aggregator), list(values), batches.client, clients)
-    moving = Walk(values, own, train.seed, clients, train.head_lr)
-    learner = Learner(whole, own, train, decay=decay(config))
+    moving = PerturbedParameters(values, own, train.seed, clients, train.head_lr)
+    learner = ClientTrainer(whole, own, train, decay=decay(config))
     return SpryClient(learner, moving, batches, steps, config.method.perturbations)
 
 
-def _learner(piece: Piece, config: RunConfig, above: Piece | None = None, prefix: str = "") -> Learner:
+def _learner(piece: Piece, config: RunConfig, above: Piece | None = None, prefix: str = "") -> ClientTrainer:
     rule = aggregator(config.federation.aggregator)
-    return Learner(piece, rule, config.train, above, prefix, decay(config))
+    return ClientTrainer(piece, rule, config.train, above, prefix, decay(config))
 
 
-def _body(pieces: Pieces, config: RunConfig) -> Body:
-    return Body(pieces.body(), config.train, config.method.in_flight)
+def _body(pieces: Pieces, config: RunConfig) -> ServerModel:
+    return ServerModel(pieces.body(), config.train, config.method.in_flight)
 
 
 def _heads(
@@ -241,7 +243,7 @@ def _heads(
     with_tail: bool = False,
     with_auxiliary: bool = False,
     is_whole: bool = False,
-) -> Heads:
+) -> ClientAdapters:
     """What the clients send in and are sent, and how it is put together."""
     federation, start = config.federation, Start()
     if needs_start(federation):
@@ -256,21 +258,21 @@ def _heads(
         )
         tensors = {name: value.cpu().clone() for name, value in tensors.items()}
         start = Start(tensors=tensors, ranked=ranked, ranks=federation.client_ranks)
-    return Heads(config.method.name, Averager(federation, start, over_the_air(config)))
+    return ClientAdapters(config.method.name, Averager(federation, start, over_the_air(config)))
 
 
-def _walker(piece: Piece, batches: Batches, config: RunConfig) -> Walker:
-    return Walker(piece, batches.client, config.method, walk(_values(piece), config))
+def _walker(piece: Piece, batches: Batches, config: RunConfig) -> ZerothOrderClient:
+    return ZerothOrderClient(piece, batches.client, config.method, walk(_values(piece), config))
 
 
-def _history(piece: Piece, config: RunConfig) -> History:
+def _history(piece: Piece, config: RunConfig) -> ScalarLog:
     """From a piece as the clients first hold it; nothing but its trained tensors is kept."""
     return _history_of(walk({name: value.cpu() for name, value in _values(piece).items()}, config), config)
 
 
-def _history_of(moving: Walk, config: RunConfig) -> History:
+def _history_of(moving: PerturbedParameters, config: RunConfig) -> ScalarLog:
     clients, perturbations = config.federation.clients, config.method.perturbations
-    return History(config.method.name, moving, clients, perturbations)
+    return ScalarLog(config.method.name, moving, clients, perturbations)
 
 
 def _hiso_walk(values: dict[str, Tensor], config: RunConfig) -> HisoWalk:

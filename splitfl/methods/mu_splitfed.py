@@ -18,25 +18,27 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from splitfl.adapters import overwrite
+from splitfl.accounting.flops import cost
+from splitfl.adapters.inject import overwrite
+from splitfl.core.messages import Activation, Message, Reply, Scalars
+from splitfl.core.state import State, copied, part, under
 from splitfl.data.loader import Batches
-from splitfl.messages import Activation, Message, Reply, Scalars
-from splitfl.methods.forward_mode import Function
-from splitfl.methods.heads import Heads
 from splitfl.methods.hybrid import hidden_of
-from splitfl.methods.learner import Learner, unpack
-from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
-from splitfl.methods.slopes import beside, central
-from splitfl.methods.walk import Walk
-from splitfl.partition.cost import cost
-from splitfl.partition.cut import Piece
-from splitfl.state import State, copied, part, under
+from splitfl.methods.parts.client_adapters import ClientAdapters
+from splitfl.methods.parts.client_trainer import ClientTrainer, unpack
+from splitfl.methods.parts.directional_derivatives import beside, central
+from splitfl.methods.parts.forward_mode import Function
+from splitfl.methods.parts.method import ClientRound, ServerReply, Turn, unexpected
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
+from splitfl.models.cut import Piece
 
 
 class MuClient:
     """Runs the head three times a step, forward only; `walk` moves the learner's own tensors."""
 
-    def __init__(self, learner: Learner, walk: Walk, batches: Batches, steps: int, mu: float) -> None:
+    def __init__(
+        self, learner: ClientTrainer, walk: PerturbedParameters, batches: Batches, steps: int, mu: float
+    ) -> None:
         self._learner = learner
         self._walk = walk
         self._batches = batches
@@ -78,7 +80,16 @@ class _Moved:
 class MuServer:
     """Runs the body forward only, at most one message at a time; averages the heads' adapters."""
 
-    def __init__(self, piece: Piece, walk: Walk, heads: Heads, *, steps: int, mu: float, lr: float) -> None:
+    def __init__(
+        self,
+        piece: Piece,
+        walk: PerturbedParameters,
+        heads: ClientAdapters,
+        *,
+        steps: int,
+        mu: float,
+        lr: float,
+    ) -> None:
         """`walk` moves the piece's own trainable tensors."""
         self._piece = piece
         self._walk = walk
@@ -87,13 +98,13 @@ class MuServer:
         self._mu = mu
         self._lr = lr
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
                 return self._learn(ticket, message)
         return self._heads.answer(ticket, message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         change = self._heads.take(outcome)
         if isinstance(change, _Moved):
             overwrite(self._walk.tensors, change.tensors)
@@ -111,7 +122,7 @@ class MuServer:
         overwrite(self._walk.tensors, part(state, "body"))
         self._heads.restore(part(state, "heads"))
 
-    def _learn(self, ticket: Ticket, message: Activation) -> Outcome:
+    def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
         assert message.hidden is not None
         assert message.labels is not None
         if len(message.hidden) != 3:
@@ -137,7 +148,7 @@ class MuServer:
         moved = self._body()
         overwrite(self._walk.tensors, before)  # it is `commit` that changes something
         forward = cost(self._piece, *here.shape[:2]).forward_flops
-        return Outcome(
+        return ServerReply(
             reply=Scalars(
                 round=ticket.round,
                 values=((above - below) / (2 * self._mu)).float().view(1, 1).cpu(),

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 
 from splitfl.config import RunConfig, SideConfig
-from splitfl.errors import ConfigError
-from splitfl.federation.aggregate import AGGREGATORS, row
-from splitfl.methods.row import Method, optional
+from splitfl.core.errors import ConfigError
+from splitfl.federation.aggregators import AGGREGATORS, row
+from splitfl.methods.row import MethodSpec, optional
 
 
-def refuse_unread(config: RunConfig, methods: Mapping[str, Method], reads: frozenset[str]) -> None:
+def refuse_unread(config: RunConfig, methods: Mapping[str, MethodSpec], reads: frozenset[str]) -> None:
     """ConfigError where a setting is changed that the run does not read; all of them are named."""
     name, found = config.method.name, []
     for setting, (got, default) in optional(config).items():
@@ -35,7 +35,7 @@ def refuse_rounded_symbols(config: RunConfig) -> None:
             )
 
 
-def refuse_federation(config: RunConfig, chosen: Method) -> None:
+def refuse_federation(config: RunConfig, chosen: MethodSpec) -> None:
     """ConfigError where the ways to put the clients' work together do not go together."""
     federation, name = config.federation, config.method.name
     its = row(federation.aggregator)
@@ -75,7 +75,7 @@ def refuse_federation(config: RunConfig, chosen: Method) -> None:
             )
 
 
-def refuse_loha_in_forward_mode(config: RunConfig, chosen: Method) -> None:
+def refuse_loha_in_forward_mode(config: RunConfig, chosen: MethodSpec) -> None:
     """ConfigError for LoHa where clients differentiate forward: peft's has a derivative backward alone."""
     if config.method.derivative != "jvp" and config.method.name != "spry":
         return
@@ -103,7 +103,7 @@ def _at_most(side: SideConfig, most: int) -> SideConfig:
     return dataclasses.replace(side, rank=rank, alpha=side.alpha / side.rank * rank, ranks=ranks)
 
 
-def _refuse_ranks(config: RunConfig, chosen: Method) -> None:
+def _refuse_ranks(config: RunConfig, chosen: MethodSpec) -> None:
     federation = config.federation
     if len(federation.client_ranks) != federation.clients:
         raise ConfigError(

@@ -6,11 +6,13 @@ from typing import Final
 
 from splitfl.config import RunConfig, one_of
 from splitfl.methods import making
-from splitfl.methods.auxiliary import refuse_auxiliary
-from splitfl.methods.forward_mode import refuse_fused_attention
 from splitfl.methods.heron import refuse_heron
 from splitfl.methods.hiso import refuse_hiso
-from splitfl.methods.plan import RULES
+from splitfl.methods.parts.auxiliary import refuse_auxiliary
+from splitfl.methods.parts.forward_mode import refuse_fused_attention
+from splitfl.methods.parts.plan import RULES
+from splitfl.methods.parts.zeroth_order_client import refuse_estimate
+from splitfl.methods.per_client_cut import refuse_cuts
 from splitfl.methods.refusals import (
     capped,
     refuse_federation,
@@ -18,11 +20,9 @@ from splitfl.methods.refusals import (
     refuse_rounded_symbols,
     refuse_unread,
 )
-from splitfl.methods.row import Method, fitted
+from splitfl.methods.row import MethodSpec, fitted
 from splitfl.methods.timing import refuse_schedule
-from splitfl.methods.uneven import refuse_cuts
 from splitfl.methods.ushape import refuse_no_tail
-from splitfl.methods.walker import refuse_estimate
 
 
 def check(config: RunConfig, kind: str, num_blocks: int) -> None:
@@ -94,8 +94,8 @@ _SWALLOWED: Final = {
     "codec.activation": "takes differences of losses of activations mu apart, which rounding swallows"
 }
 
-METHODS: Final[Mapping[str, Method]] = {
-    "sfl-v2": Method(
+METHODS: Final[Mapping[str, MethodSpec]] = {
+    "sfl-v2": MethodSpec(
         about="basic LoRA: activations up, gradients down, one shared body",
         client=making.sfl_client,
         server=making.sfl_v2_server,
@@ -104,7 +104,7 @@ METHODS: Final[Mapping[str, Method]] = {
         refuse=refuse_cuts,
         aggregators=_FACTORS | _PRODUCTS,
     ),
-    "sfl-v1": Method(
+    "sfl-v1": MethodSpec(
         about="as sfl-v2, with a body for each client on the server, averaged once a round",
         client=making.sfl_client,
         server=making.sfl_v1_server,
@@ -112,14 +112,14 @@ METHODS: Final[Mapping[str, Method]] = {
         reads=_LEARNS | _BODY | _BACKPROP | {"method.in_flight", "federation.client_ranks"} | _UP_AND_DOWN,
         aggregators=_FACTORS,
     ),
-    "frozen": Method(
+    "frozen": MethodSpec(
         about="the head never learns: each sample's activation goes up once, nothing comes down",
         client=making.frozen_client,
         server=making.frozen_server,
         citations=("splitfrozen", "lora"),
         reads=_BODY | {"method.in_flight"} | _UP,
     ),
-    "ushape": Method(
+    "ushape": MethodSpec(
         about="head and tail on the client, the body between them on the server: labels never leave",
         client=making.ushape_client,
         server=making.ushape_server,
@@ -129,7 +129,7 @@ METHODS: Final[Mapping[str, Method]] = {
         needs=("partition.tail_blocks=1",),
         aggregators=_FACTORS | _PRODUCTS,
     ),
-    "cse-fsl": Method(
+    "cse-fsl": MethodSpec(
         about="the client learns from an auxiliary's loss, the server from every q-th activation",
         client=making.cse_client,
         server=making.cse_server,
@@ -138,7 +138,7 @@ METHODS: Final[Mapping[str, Method]] = {
         refuse=refuse_auxiliary,
         aggregators=_FACTORS | _PRODUCTS,
     ),
-    "fsl-sage": Method(
+    "fsl-sage": MethodSpec(
         about="as cse-fsl, with the auxiliary aligned to the server's gradients every l rounds",
         client=making.sage_client,
         server=making.sage_server,
@@ -152,7 +152,7 @@ METHODS: Final[Mapping[str, Method]] = {
         refuse=refuse_auxiliary,
         aggregators=_FACTORS | _PRODUCTS,
     ),
-    "hybrid": Method(
+    "hybrid": MethodSpec(
         about="Hybrid LoRA: first order on the server, forward passes on the client, scalars for weights",
         client=making.hybrid_client,
         server=making.hybrid_server,
@@ -167,7 +167,7 @@ METHODS: Final[Mapping[str, Method]] = {
         refuse=refuse_estimate,
         aggregators=_FACTORS | {"seed-scalar"},
     ),
-    "hosl": Method(
+    "hosl": MethodSpec(
         about="first order on the server, differences of its loss on the client: 2P+1 activations a step",
         client=making.hosl_client,
         server=making.hosl_server,
@@ -177,7 +177,7 @@ METHODS: Final[Mapping[str, Method]] = {
         refuse=refuse_estimate,
         aggregators=_FACTORS | {"seed-scalar"},
     ),
-    "heron": Method(
+    "heron": MethodSpec(
         about="as cse-fsl, with forward passes alone on the client",
         client=making.heron_client,
         server=making.cse_server,
@@ -186,7 +186,7 @@ METHODS: Final[Mapping[str, Method]] = {
         refuse=refuse_heron,
         aggregators=_FACTORS | _PRODUCTS,
     ),
-    "mu-splitfed": Method(
+    "mu-splitfed": MethodSpec(
         about="zeroth order on both sides: three activations up, one number down, several server steps",
         client=making.mu_client,
         server=making.mu_server,
@@ -196,7 +196,7 @@ METHODS: Final[Mapping[str, Method]] = {
         refuse=refuse_estimate,
         aggregators=_FACTORS | _PRODUCTS,
     ),
-    "fedlora": Method(
+    "fedlora": MethodSpec(
         about="no cut: clients finetune the whole model and send adapters (the reference)",
         client=making.fedlora_client,
         server=making.fed_server,
@@ -205,7 +205,7 @@ METHODS: Final[Mapping[str, Method]] = {
         aggregators=_FACTORS | _PRODUCTS,
         holds=("head", "body"),
     ),
-    "decomfl": Method(
+    "decomfl": MethodSpec(
         about="no cut: clients find slopes of the whole model's loss, and scalars are all that travels",
         client=making.decomfl_client,
         server=making.decomfl_server,
@@ -215,7 +215,7 @@ METHODS: Final[Mapping[str, Method]] = {
         aggregators=_FACTORS | {"seed-scalar"},
         holds=("head", "body"),
     ),
-    "hiso": Method(
+    "hiso": MethodSpec(
         about="no cut: as decomfl, along directions that are shorter where the loss is steep",
         client=making.hiso_client,
         server=making.hiso_server,
@@ -225,7 +225,7 @@ METHODS: Final[Mapping[str, Method]] = {
         aggregators=_FACTORS | {"seed-scalar"},
         holds=("head", "body"),
     ),
-    "fedkseed": Method(
+    "fedkseed": MethodSpec(
         about="no cut: as decomfl along a pool of directions, so that one sum for each is the whole state",
         client=making.fedkseed_client,
         server=making.fedkseed_server,
@@ -235,7 +235,7 @@ METHODS: Final[Mapping[str, Method]] = {
         aggregators=_FACTORS | {"seed-scalar"},
         holds=("head", "body"),
     ),
-    "spry": Method(
+    "spry": MethodSpec(
         about="no cut: forward mode on the client, each with a slice of the adapters",
         client=making.spry_client,
         server=making.fed_server,
@@ -249,7 +249,7 @@ METHODS: Final[Mapping[str, Method]] = {
 }
 
 
-def method(name: str) -> Method:
+def method(name: str) -> MethodSpec:
     """The method of this name; ConfigError, with the nearest, where there is none."""
     one_of("method.name", name, METHODS)
     return METHODS[name]

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from splitfl.config import MethodConfig, RunConfig
 from splitfl.data.loader import Batches
-from splitfl.federation.aggregate import AGGREGATORS
-from splitfl.methods.seam import ClientMethod, Pieces, ServerMethod
+from splitfl.federation.aggregators import AGGREGATORS
+from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
 
 Client = Callable[[Pieces, Batches, int, RunConfig], ClientMethod]
 """From the pieces that there are, the client's batches, the steps of a round and the settings."""
@@ -25,7 +25,7 @@ def _anything_goes(config: RunConfig, kind: str, num_blocks: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class MethodSpec:
     """A row: what it is, how its two sides are made, which optional settings they read, whom to cite.
 
     Whatever stands in `optional` and is not in `reads` must be left at its default.

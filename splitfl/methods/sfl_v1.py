@@ -10,32 +10,32 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from splitfl.federation.aggregate import Aggregator, weighted_mean
-from splitfl.messages import Activation, Adapter, Message
-from splitfl.methods.body import Body, BodyStep
-from splitfl.methods.heads import Heads
-from splitfl.methods.seam import Outcome, Ticket
+from splitfl.core.messages import Activation, Adapter, Message
+from splitfl.core.state import State, listed, number_in, numbered, part, under, whole
+from splitfl.federation.aggregators import Aggregator, weighted_mean
+from splitfl.methods.parts.client_adapters import ClientAdapters
+from splitfl.methods.parts.method import ServerReply, Turn
+from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.sfl_v2 import answer
-from splitfl.state import State, listed, number_in, numbered, part, under, whole
 
 
 class SflV1Server:
     """Runs each client's own body; averages bodies and heads. The client is that of `sfl-v2`."""
 
-    def __init__(self, bodies: Sequence[Body], heads: Heads, rule: Aggregator) -> None:
+    def __init__(self, bodies: Sequence[ServerModel], heads: ClientAdapters, rule: Aggregator) -> None:
         self._bodies = bodies
         self._rule = rule
         self._heads = heads
         self._samples = [0] * len(bodies)
         self._free(0)
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
                 return answer(self._bodies[ticket.client], ticket, message)
         return self._heads.answer(ticket, message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         step = self._heads.take(outcome)
         if outcome is not None and isinstance(step, BodyStep):
             self._samples[ticket.client] += outcome.samples
@@ -70,7 +70,7 @@ class SflV1Server:
         self._samples = [0] * len(self._bodies)
         self._free(number_in(state, "round"))
 
-    def _learned(self, body: Body, round_index: int) -> dict[str, Tensor]:
+    def _learned(self, body: ServerModel, round_index: int) -> dict[str, Tensor]:
         return {n: value for n, value in body.trained().items() if self._rule.trains(n, round_index)}
 
     def _free(self, round_index: int) -> None:

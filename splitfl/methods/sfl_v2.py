@@ -12,23 +12,23 @@ from collections.abc import Generator, Mapping
 from torch import Tensor
 
 from splitfl.config import MethodConfig
+from splitfl.core.messages import Activation, Control, Gradient, Message, Reply
+from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
-from splitfl.messages import Activation, Control, Gradient, Message, Reply
-from splitfl.methods.body import Body
-from splitfl.methods.heads import Heads
-from splitfl.methods.learner import Learner, pack, unpack
-from splitfl.methods.passes import Passes
-from splitfl.methods.seam import ClientRound, Outcome, Ticket
-from splitfl.partition.cut import Piece
-from splitfl.state import State, part, under
+from splitfl.methods.parts.client_adapters import ClientAdapters
+from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
+from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.server_model import ServerModel
+from splitfl.methods.parts.split_pass import SplitPass
+from splitfl.models.cut import Piece
 
 
 class SflClient:
     """Runs the head; learns from the gradient that comes back."""
 
-    def __init__(self, learner: Learner, batches: Batches, steps: int, settings: MethodConfig) -> None:
+    def __init__(self, learner: ClientTrainer, batches: Batches, steps: int, settings: MethodConfig) -> None:
         self._learner = learner
-        self._passes = Passes(learner, settings)
+        self._passes = SplitPass(learner, settings)
         self._batches = batches
         self._num_steps = steps
         self.take_flops = learner.take_flops
@@ -60,17 +60,17 @@ class SflClient:
 class SflServer:
     """Runs the body on every client's activations in turn; averages the heads' adapters."""
 
-    def __init__(self, body: Body, heads: Heads) -> None:
+    def __init__(self, body: ServerModel, heads: ClientAdapters) -> None:
         self._body = body
         self._heads = heads
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
                 return answer(self._body, ticket, message)
         return self._heads.answer(ticket, message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         self._body.commit(ticket.position, self._heads.take(outcome))
 
     def end_round(self, round_index: int) -> None:
@@ -88,9 +88,14 @@ class SflServer:
 
 
 def answer(
-    body: Body, ticket: Ticket, message: Activation, entry: Piece | None = None, *, is_waited_for: bool = True
-) -> Outcome:
-    """The body's step on a client's activations, and the gradient that goes back; see `Body.compute`.
+    body: ServerModel,
+    ticket: Turn,
+    message: Activation,
+    entry: Piece | None = None,
+    *,
+    is_waited_for: bool = True,
+) -> ServerReply:
+    """The body's step on a client's activations, and the gradient that goes back; see `ServerModel.compute`.
 
     To a client that does not wait for a gradient none goes.
     """
@@ -109,7 +114,7 @@ def answer(
     reply: Message = Control(ask="done", round=ticket.round)
     if step.hidden_grad is not None:
         reply = Gradient(ids_B=message.ids_B, grad=pack(step.hidden_grad, mask).cpu())
-    return Outcome(
+    return ServerReply(
         reply=reply,
         flops=step.flops,
         losses=(step.loss,),

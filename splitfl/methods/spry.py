@@ -11,22 +11,27 @@ reports that checkpointed backpropagation does better at the same memory (arXiv 
 
 import torch
 
-from splitfl.adapters import install, trainable
+from splitfl.adapters.inject import install, trainable
+from splitfl.core.messages import LOST
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
-from splitfl.messages import LOST
 from splitfl.methods.decomfl import loss_of
-from splitfl.methods.forward_mode import paths, tangent
-from splitfl.methods.learner import Learner
-from splitfl.methods.seam import ClientRound
-from splitfl.methods.walk import Walk
+from splitfl.methods.parts.client_trainer import ClientTrainer
+from splitfl.methods.parts.forward_mode import paths, tangent
+from splitfl.methods.parts.method import ClientRound
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
 
 
 class SpryClient:
     """Finetunes its slice of the whole model, forward only; `walk` draws directions over that slice."""
 
     def __init__(
-        self, learner: Learner, walk: Walk, batches: Batches, steps: int, perturbations: int
+        self,
+        learner: ClientTrainer,
+        walk: PerturbedParameters,
+        batches: Batches,
+        steps: int,
+        perturbations: int,
     ) -> None:
         self.learner = learner
         self._walk = walk

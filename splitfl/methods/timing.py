@@ -5,7 +5,7 @@ from typing import Final
 
 from splitfl.config import FederationConfig, RunConfig
 from splitfl.config.data import SCHEDULES
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 from splitfl.federation.staleness import at_own_pace
 
 _REPLAYS: Final = (

@@ -16,29 +16,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from splitfl.adapters import install, trainable
+from splitfl.accounting.flops import Cost, cost
+from splitfl.adapters.inject import install, trainable
 from splitfl.config import MethodConfig, RunConfig
+from splitfl.core.errors import ConfigError
+from splitfl.core.messages import Activation, Control, Gradient, Message, Output, Reply
+from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
-from splitfl.errors import ConfigError
-from splitfl.messages import Activation, Control, Gradient, Message, Output, Reply
-from splitfl.methods.body import Body, BodyStep
-from splitfl.methods.heads import Heads
-from splitfl.methods.learner import Learner, pack, unpack
-from splitfl.methods.passes import Passes, parts
-from splitfl.methods.seam import ClientRound, Outcome, Ticket, unexpected
-from splitfl.partition.cost import Cost, cost
-from splitfl.partition.cut import Piece
-from splitfl.state import State, part, under
+from splitfl.methods.parts.client_adapters import ClientAdapters
+from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
+from splitfl.methods.parts.method import ClientRound, ServerReply, Turn, unexpected
+from splitfl.methods.parts.server_model import BodyStep, ServerModel
+from splitfl.methods.parts.split_pass import SplitPass, parts
+from splitfl.models.cut import Piece
 
 
 class UshapeClient:
     """Runs head and tail; the loss is its own."""
 
     def __init__(
-        self, learner: Learner, tail: Piece, batches: Batches, steps: int, settings: MethodConfig
+        self, learner: ClientTrainer, tail: Piece, batches: Batches, steps: int, settings: MethodConfig
     ) -> None:
         self._learner = learner
-        self._passes = Passes(learner, settings)
+        self._passes = SplitPass(learner, settings)
         self._size = settings.micro_batch
         self._tail = tail
         self._batches = batches
@@ -108,24 +108,24 @@ class Half:
 class UshapeServer:
     """Runs the body there and back; each client has a replica of it for the step that it is in."""
 
-    def __init__(self, body: Body, replicas: Sequence[Piece], heads: Heads) -> None:
+    def __init__(self, body: ServerModel, replicas: Sequence[Piece], heads: ClientAdapters) -> None:
         self._body = body
         self._replicas = replicas
         self._halves: dict[int, Half] = {}
         self._costs: dict[tuple[int, ...], Cost] = {}
         self._heads = heads
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=None):
                 return self._forth(ticket, message)
             case Gradient(loss=float()):
                 return self._back(ticket, message)
             case Control(ask="skip"):
-                return Outcome(reply=Control(ask="done", round=ticket.round))
+                return ServerReply(reply=Control(ask="done", round=ticket.round))
         return self._heads.answer(ticket, message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         change = self._heads.take(outcome)
         self._halves.pop(ticket.client, None)  # whatever came or did not come, what waited is over
         if isinstance(change, Half):
@@ -145,7 +145,7 @@ class UshapeServer:
         self._body.restore(part(state, "body"))
         self._heads.restore(part(state, "heads"))
 
-    def _forth(self, ticket: Ticket, message: Activation) -> Outcome:
+    def _forth(self, ticket: Turn, message: Activation) -> ServerReply:
         assert message.hidden is not None
         piece = self._replicas[ticket.client]
         install(piece, self._body.trained())
@@ -153,13 +153,13 @@ class UshapeServer:
         hidden_BTD = unpack(message.hidden, mask).to(device).requires_grad_()
         there = {name: tensor.to(device) for name, tensor in message.context.items()}
         output_BTD = piece(hidden_BTD, there)
-        return Outcome(
+        return ServerReply(
             reply=Output(ids_B=message.ids_B, hidden=pack(output_BTD.detach(), mask).cpu()),
             flops=self._cost(hidden_BTD).forward_flops,
             change=Half(ids_B=message.ids_B, hidden_BTD=hidden_BTD, output_BTD=output_BTD, mask=mask),
         )
 
-    def _back(self, ticket: Ticket, message: Gradient) -> Outcome:
+    def _back(self, ticket: Turn, message: Gradient) -> ServerReply:
         half, piece = self._halves.get(ticket.client), self._replicas[ticket.client]
         if half is None or not torch.equal(half.ids_B, message.ids_B):
             raise unexpected("ushape", message)
@@ -168,7 +168,7 @@ class UshapeServer:
         wanted = [half.hidden_BTD, *trainable(piece).values()]
         hidden_grad, *grads = torch.autograd.grad(half.output_BTD, wanted, grad_BTD)
         flops = self._cost(half.hidden_BTD).backward_flops
-        return Outcome(
+        return ServerReply(
             reply=Gradient(ids_B=message.ids_B, grad=pack(hidden_grad, half.mask).cpu()),
             flops=flops,
             losses=(message.loss,),

@@ -3,8 +3,8 @@
 from typing import Final
 
 from splitfl.config import RunConfig
-from splitfl.errors import ConfigError
-from splitfl.partition.families import FAMILIES
+from splitfl.core.errors import ConfigError
+from splitfl.models.families import FAMILIES
 
 ABLE: Final = frozenset({"sfl-v2", "sfl-v1", "cse-fsl", "fsl-sage", "fedlora"})
 """Which pass each batch through each piece once, so that its statistics count once."""

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from splitfl.config import TransportConfig, one_of
-from splitfl.errors import ConfigError
-from splitfl.transport.addresses import joined, parse_address, refuse_ipv6
-from splitfl.transport.credentials import Credentials, Tokens, read_token, server_credentials
-from splitfl.transport.desk import Desk
-from splitfl.transport.seam import ClientEnd, ServerEnd
-from splitfl.transport.session_client import SessionClient
-from splitfl.transport.session_server import SessionServer
+from splitfl.core.errors import ConfigError
+from splitfl.transport.base.addresses import joined, parse_address, refuse_ipv6
+from splitfl.transport.base.transport import ClientEnd, ServerEnd
+from splitfl.transport.security.credentials import Credentials, Tokens, read_token, server_credentials
+from splitfl.transport.session.client import SessionClient
+from splitfl.transport.session.server import SessionServer
+from splitfl.transport.session.session_registry import SessionRegistry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +51,13 @@ def transport(name: str) -> Transport:
 
 
 def _serve_rpc(config: TransportConfig, clients: int) -> ServerEnd:
-    from splitfl.transport.rpc import RpcServer
+    from splitfl.transport.rpc.server import RpcServer
 
     return RpcServer(config.host, config.port, clients, config.timeout_s, config.join_timeout_s)
 
 
 def _join_rpc(joining: Joining) -> ClientEnd:
-    from splitfl.transport.rpc_client import RpcClient
+    from splitfl.transport.rpc.client import RpcClient
 
     host, port = parse_address(joining.address)
     refuse_ipv6("PyTorch RPC", host)
@@ -65,18 +65,18 @@ def _join_rpc(joining: Joining) -> ClientEnd:
 
 
 def _serve_grpc(config: TransportConfig, clients: int) -> ServerEnd:
-    from splitfl.transport.grpc_server import CHUNK_BYTES, GrpcEntrance
+    from splitfl.transport.grpc.server import CHUNK_BYTES, GrpcEntrance
 
     credentials = server_credentials(config)
     tokens = Tokens.read(credentials.token_file) if credentials.token_file else None
     if tokens is not None and not credentials.cert:
         raise ConfigError("tokens must not travel in the clear: give transport.tls_cert and tls_key too")
-    desk = Desk(clients, config.timeout_s, config.join_timeout_s, CHUNK_BYTES, tokens=tokens)
+    desk = SessionRegistry(clients, config.timeout_s, config.join_timeout_s, CHUNK_BYTES, tokens=tokens)
     return SessionServer(desk, GrpcEntrance(config.host, config.port, desk, credentials))
 
 
 def _join_grpc(joining: Joining) -> ClientEnd:
-    from splitfl.transport.grpc_client import GrpcRoad
+    from splitfl.transport.grpc.client import GrpcRoad
 
     where = joined(*parse_address(joining.address))
     token = read_token(joining.credentials.token_file) if joining.credentials.token_file else None
@@ -87,15 +87,15 @@ def _join_grpc(joining: Joining) -> ClientEnd:
 
 
 def _serve_mqtt(config: TransportConfig, clients: int) -> ServerEnd:
-    from splitfl.transport.mqtt_server import serve_mqtt
+    from splitfl.transport.mqtt.server import serve_mqtt
 
     return serve_mqtt(config, clients)
 
 
 def _join_mqtt(joining: Joining) -> ClientEnd:
-    from splitfl.transport.broker import Broker
-    from splitfl.transport.broker_survey import largest_chunk
-    from splitfl.transport.mqtt_client import MqttRoad
+    from splitfl.transport.mqtt.broker import Broker
+    from splitfl.transport.mqtt.broker_survey import largest_chunk
+    from splitfl.transport.mqtt.client import MqttRoad
 
     if joining.credentials.token_file:
         raise ConfigError("a broker takes no tokens: give --user and --password-file")

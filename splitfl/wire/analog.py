@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from channel.analog import complex_noise, lmmse, through_air, zero_forcing
-from channel.analog import to_values as values_of
-from channel.values import above
+from channel.core.arrays import above
+from channel.phy.analog import complex_noise, lmmse, through_air, zero_forcing
+from channel.phy.analog import to_values as values_of
 
 EQUALISERS: Final = ("lmmse", "zero-forcing")
 FADINGS: Final = ("none", "rayleigh")

@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from splitfl.messages import Activation, Gradient, Output
+from splitfl.core.messages import Activation, Gradient, Output
 
 _NOTHING: Final = -100  # what a language model's loss leaves out
 

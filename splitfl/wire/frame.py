@@ -16,8 +16,8 @@ import safetensors.torch
 from torch import Tensor
 
 from splitfl.config import EXACT, CodecConfig
-from splitfl.errors import WireError
-from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Output, Reply, Scalars
+from splitfl.core.errors import WireError
+from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Output, Reply, Scalars
 from splitfl.wire.quantise import Coded, dequantise, quantise
 
 VERSION: Final = "1"

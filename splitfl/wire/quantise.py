@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from splitfl.errors import ConfigError, WireError
+from splitfl.core.errors import ConfigError, WireError
 
 _LEVELS: Final = {"int8": 127, "int4": 7}
 _HOLDS: Final = {"bf16": torch.bfloat16, "int8": torch.int8, "int4": torch.uint8}

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self, cast
 
-from splitfl.errors import PeerLost, Timeout
+from splitfl.core.errors import PeerLost, Timeout
 from testbed.doctor.agent import MARK
 from testbed.doctor.inventory import Node
 from testbed.lab.control import node as lab_node

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from splitfl.errors import PeerLost
+from splitfl.core.errors import PeerLost
 from testbed.doctor.access import Agent
 from testbed.doctor.advice import advise
 from testbed.doctor.findings import ACCESS, BAD, Advice, Finding
 from testbed.doctor.inventory import Inventory, Node
 from testbed.doctor.machines import check_clock, check_lookup, check_machine, check_versions, has_overlay
-from testbed.doctor.ways import Crossing, open_ports
+from testbed.doctor.paths import Crossing, open_ports
 
 _ANSWER_S: Final = 30.0
 _SILENCE_S: Final = 3.0

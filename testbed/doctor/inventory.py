@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from splitfl.config import nearest
-from splitfl.errors import ConfigError
-from splitfl.transport.addresses import parse_address, refuse_ipv6
+from splitfl.core.errors import ConfigError
+from splitfl.transport.base.addresses import parse_address, refuse_ipv6
 
 _TYPES: Mapping[str, type] = {
     "server": str,

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self
 
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 from testbed.lab.firewall import ruleset
 from testbed.lab.plan import Node, Plan
 from testbed.namespaces import Namespace, ip, need_root

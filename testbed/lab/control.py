@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from splitfl.config import nearest
-from splitfl.errors import ConfigError, Timeout
+from splitfl.core.errors import ConfigError, Timeout
 from testbed.errors import CommandFailed
 from testbed.lab import plan, state
 from testbed.lab.build import need_programs
@@ -102,7 +102,7 @@ def _keep(plan_name: str, name: str, log: Path) -> None:
         try:
             with log.open("wb") as file:
                 subprocess.run(
-                    [sys.executable, "-P", "-m", "testbed.lab.keeper", plan_name, name, str(writing)],
+                    [sys.executable, "-P", "-m", "testbed.lab.daemon", plan_name, name, str(writing)],
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from splitfl.config import TransportConfig
-from splitfl.errors import SplitflError, Timeout
+from splitfl.core.errors import SplitflError, Timeout
 from splitfl.transport.registry import TRANSPORTS, Joining
 
 PATIENCE_S: Final = 8.0

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from splitfl.config import nearest
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 
 FOLDER: Final = Path(__file__).parent / "plans"
 ROLES: Final = ("radio", "station", "server", "broker", "router")

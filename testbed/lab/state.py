@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 from testbed.namespaces import is_alive
 
 

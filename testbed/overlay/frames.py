@@ -11,7 +11,7 @@ import struct
 from dataclasses import asdict, dataclass, fields
 from typing import Final, TypeVar
 
-from splitfl.errors import WireError
+from splitfl.core.errors import WireError
 
 VERSION: Final = 1
 PACKET, HELLO, WELCOME, REFUSED, PING = range(5)

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from splitfl.errors import ConfigError, SplitflError, WireError
+from splitfl.core.errors import ConfigError, SplitflError, WireError
 from testbed.overlay import frames
 from testbed.overlay.addresses import Addresses
-from testbed.overlay.places import refuse_in_use
+from testbed.overlay.endpoints import refuse_in_use
 from testbed.overlay.stream import Stream
 from testbed.overlay.tls import Tokens, common_name
 from testbed.overlay.tun import Tun

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Final
 
-from splitfl.errors import ConfigError, PeerLost, SplitflError, WireError
-from splitfl.transport.addresses import joined
+from splitfl.core.errors import ConfigError, PeerLost, SplitflError, WireError
+from splitfl.transport.base.addresses import joined
 from testbed.errors import Refusal
 from testbed.overlay import frames
+from testbed.overlay.endpoints import refuse_in_use
 from testbed.overlay.hub import HANDSHAKE_S, PING_S, SILENCE_S
-from testbed.overlay.places import refuse_in_use
 from testbed.overlay.stream import Stream
 from testbed.overlay.tun import Tun
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-from splitfl.errors import PeerLost, Timeout, WireError
+from splitfl.core.errors import PeerLost, Timeout, WireError
 from testbed.errors import Refusal
 from testbed.overlay.frames import (
     HEADER,

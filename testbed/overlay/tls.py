@@ -4,8 +4,8 @@ import hmac
 import ssl
 from collections.abc import Mapping
 
-from splitfl.errors import ConfigError
-from splitfl.transport.credentials import read_authorities, read_pair, read_text, token_hash
+from splitfl.core.errors import ConfigError
+from splitfl.transport.security.credentials import read_authorities, read_pair, read_text, token_hash
 
 
 def server_context(certificate: str, key: str, authority: str) -> ssl.SSLContext:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Self
 
-from channel.errors import NoDevice
+from channel.core.errors import NoDevice
 from channel.live.tun import open_tun
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 from testbed.namespaces import ip
 
 _TUNGETIFF: Final = 0x800454D2  # linux/if_tun.h

@@ -6,13 +6,13 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from channel.engine import engine_of
-from channel.fixed import FixedLink, Way
-from channel.link import Delivery, Link, Transfer
-from channel.loss import Bernoulli, GilbertElliott
-from channel.scenario import CarrierTable, JammerTable, LinkTable, PlaceTable, Scenario
-from channel.trace_link import ChanceRecording, RateRecording, TraceLink
-from channel.traces import LinkTrace
+from channel.cell.engine import engine_of
+from channel.core.link import Delivery, Link, Transfer
+from channel.links.fixed import Direction, FixedLink
+from channel.links.loss import Bernoulli, GilbertElliott
+from channel.links.recordings import LinkTrace
+from channel.links.trace import ChanceRecording, RateRecording, TraceLink
+from channel.scenario.load import CarrierTable, JammerTable, LinkTable, PlaceTable, Scenario
 
 BYTES = 40_000
 ASKED = Transfer(client=0, direction="up", sequence=0, payload_bytes=BYTES, start_s=0.5)
@@ -32,7 +32,7 @@ Crossed = Callable[[Transfer], Delivery]
 
 
 def fixed(**way: object) -> FixedLink:
-    return FixedLink(seed=5, up=Way(delay_s=0.01, **way))  # type: ignore[arg-type]
+    return FixedLink(seed=5, up=Direction(delay_s=0.01, **way))  # type: ignore[arg-type]
 
 
 LINKS: dict[str, Link] = {

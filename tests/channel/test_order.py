@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from channel import scenario
-from channel.building import cell_of
-from channel.link import DIRECTIONS
+from channel.cell.build_cell import cell_of
+from channel.core.link import DIRECTIONS
+from channel.scenario import load as scenario
 
 
 def small(name, users=3):

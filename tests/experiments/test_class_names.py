@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from experiments.cli import main
+from experiments.cli.main import main
+from splitfl.config.experiment_file import from_dict
 from splitfl.data.files import load_files
-from splitfl.experiment_file import from_dict
 from tests.splitfl import toy
 
 NAMED = {"0": "wire", "1": "air"}

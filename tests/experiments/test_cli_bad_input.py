@@ -9,8 +9,8 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from experiments.cli import main
-from splitfl.experiment_file import as_dict
+from experiments.cli.main import main
+from splitfl.config.experiment_file import as_dict
 from tests.full_disk import full_disk
 from tests.splitfl import toy
 

@@ -12,22 +12,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments import resuming, running
+from experiments import running
 from experiments.report import write_comparison, write_report
-from experiments.runfolder import read_run
-from experiments.runs import fill
+from experiments.run_folder import resume as resuming
+from experiments.run_folder.create import fill
+from experiments.run_folder.read import read_run
 from experiments.screen import Silent
-from splitfl.checkpoint import Shelf, restore
+from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
-from splitfl.errors import Diverged
-from splitfl.experiment_file import from_dict
-from splitfl.messages import Control
+from splitfl.config.experiment_file import from_dict
+from splitfl.core.checkpoint import CheckpointStore, restore
+from splitfl.core.errors import Diverged
+from splitfl.core.messages import Control
+from splitfl.core.state import not_finite
+from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS
-from splitfl.methods.seam import Ticket
-from splitfl.node.build import Site
-from splitfl.node.client import ClientNode
-from splitfl.node.run import Run
-from splitfl.state import not_finite
+from splitfl.server.run import Run
+from splitfl.setup.experiment import Experiment
 from splitfl.wire import decode
 from tests.splitfl import toy
 from tests.splitfl.methods.test_conformance import SIGNATURES
@@ -77,7 +78,7 @@ def refused(word: str) -> None:
 def diverge(config: RunConfig, folder: Path) -> str:
     fill(folder, config)
     with pytest.raises(Diverged) as raised:
-        running.run_here(Site.of(config), lambda: folder, Silent())
+        running.run_here(Experiment.of(config), lambda: folder, Silent())
     return str(raised.value)
 
 
@@ -143,7 +144,7 @@ def spoilt(folder: Path, config: RunConfig, screen: Spoiling, monkeypatch: pytes
 
     monkeypatch.setattr(Run, "__init__", remembered)
     with pytest.raises(Diverged) as raised:
-        running.run_here(Site.of(config), lambda: folder, screen)
+        running.run_here(Experiment.of(config), lambda: folder, screen)
     return str(raised.value)
 
 
@@ -161,12 +162,12 @@ def test_what_is_not_finite_is_not_kept(
 
 
 def test_a_client_keeps_no_state_that_is_not_finite_and_says_so(place: Path, tmp_path: Path) -> None:
-    site = Site.of(toy.config(place))
-    method, shelf = site.client_method(0), Shelf.of_client(tmp_path)
+    site = Experiment.of(toy.config(place))
+    method, shelf = site.client_method(0), CheckpointStore.of_client(tmp_path)
     node, server = ClientNode(0, method, shelf), site.server_method()
     message, _ = decode(node.frame(node.begin(0)[1]))
     assert isinstance(message, Control)
-    server.compute(Ticket(client=0, round=0, lap=0, position=0), message)
+    server.compute(Turn(client=0, round=0, lap=0, position=0), message)
     state = dict(method.state())
     key = next(key for key in state if "lora_A" in key)
     method.restore({**state, key: torch.full_like(state[key], math.nan)})
@@ -176,7 +177,7 @@ def test_a_client_keeps_no_state_that_is_not_finite_and_says_so(place: Path, tmp
     with pytest.raises(
         Diverged, match="client 0 begins round 1 with numbers in its adapters or its optimiser"
     ):
-        server.compute(Ticket(client=0, round=1, lap=0, position=9), spoilt)
+        server.compute(Turn(client=0, round=1, lap=0, position=9), spoilt)
 
 
 def test_a_run_that_diverged_is_read_reported_and_compared(place: Path, tmp_path: Path) -> None:
@@ -220,11 +221,11 @@ def test_a_run_that_diverged_goes_on_from_its_last_finite_checkpoint(
 ) -> None:
     config = toy.config(place, federation={"rounds": 3})
     unbroken = fill(tmp_path / "unbroken", config)
-    running.run_here(Site.of(config), lambda: unbroken, Silent())
+    running.run_here(Experiment.of(config), lambda: unbroken, Silent())
     folder = fill(tmp_path / "run", config)
     spoilt(folder, config, Spoiling("lora_A", 1), monkeypatch)
     monkeypatch.undo()
-    running.run_here(Site.of(resuming.stopped(folder).config), lambda: folder, Silent())
+    running.run_here(Experiment.of(resuming.stopped(folder).config), lambda: folder, Silent())
     assert read_run(folder).summary.status == "done"
     ended, expected = (load_file(one / "adapter" / "adapter_model.safetensors") for one in (folder, unbroken))
     assert ended.keys() == expected.keys()

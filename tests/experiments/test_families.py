@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from experiments.cli import main
-from experiments.contest.entrants import Entrant, enter
+from experiments.cli.main import main
+from experiments.compare.entrants import Entrant, enter
 from splitfl.config import RunConfig
-from splitfl.experiment_file import as_dict
-from splitfl.partition.families import CAUSAL_LM, FAMILIES, SEQUENCE_CLASSIFICATION
+from splitfl.config.experiment_file import as_dict
+from splitfl.models.families import CAUSAL_LM, FAMILIES, SEQUENCE_CLASSIFICATION
 from tests.splitfl import shown, tiny, toy
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")

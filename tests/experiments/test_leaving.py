@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from experiments.cli import main
+from experiments.cli.main import main
 from tests.command import Command, Start, splitfl
 from tests.splitfl import toy
 from tests.testbed.waiting import until

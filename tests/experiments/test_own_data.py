@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from experiments.cli import main
-from splitfl.experiment_file import from_dict
-from splitfl.node.build import Site
+from experiments.cli.main import main
+from splitfl.config.experiment_file import from_dict
+from splitfl.setup.experiment import Experiment
 from tests.command import Command, Start, splitfl
 from tests.splitfl import toy
 from tests.testbed.waiting import until
@@ -38,16 +38,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_clients_own_file_is_all_its_own_with_the_numbers_of_the_servers_classes(place: Path) -> None:
-    config = Site.of(from_dict(json.loads((place / "toy.json").read_text()))).config
+    config = Experiment.of(from_dict(json.loads((place / "toy.json").read_text()))).config
     assert config.task.labels == LABELS
     table = json.loads((place / "toy.json").read_text())
     table["task"] |= {"labels": list(LABELS), "data": str(place / "own.tsv")}
-    site = Site.of_client(from_dict(table), 1, owns_data=True, weights={})
+    site = Experiment.of_client(from_dict(table), 1, owns_data=True, weights={})
     labels = site.task.train.labels
     assert labels is not None
     assert set(labels.tolist()) == {1, 2}
     assert site.batches(1).num_samples == len(site.task.train)
-    dealt = Site.of_client(from_dict(table), 1, owns_data=False, weights={})
+    dealt = Experiment.of_client(from_dict(table), 1, owns_data=False, weights={})
     assert dealt.batches(1).num_samples < len(site.task.train)
 
 
@@ -78,7 +78,7 @@ def test_a_client_whose_labels_or_weights_do_not_fit_is_refused_alone(
     assert "no training sample is of class 'air'" in good.complained()
     steps = [json.loads(line) for line in (where.parent / "metrics.jsonl").read_text().splitlines()]
     samples = sum(row["samples"] for row in steps if row["event"] == "step" and row["client"] == 1)
-    own = Site.of_client(
+    own = Experiment.of_client(
         from_dict({**json.loads((where.parent / "config.json").read_text())}
                   | {"task": {**site, "data": str(place / "own.tsv")}}),
         1, owns_data=True, weights={},

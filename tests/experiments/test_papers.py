@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from experiments.cli import main
+from experiments.cli.main import main
 from experiments.presets import find
-from splitfl.experiment_file import as_dict
-from splitfl.node.build import Site
-from splitfl.node.rehearsal import rehearse
+from splitfl.config.experiment_file import as_dict
+from splitfl.controller.dry_run import rehearse
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import shown
 
 PICTURES, CLIENTS, ROUNDS, HIDDEN_BYTES = 60_000, 2, 2, 8_192
@@ -41,7 +41,7 @@ def test_fsl_sages_preset_sends_the_published_bytes(mnist: Path) -> None:
     All begin with the same weights here. Labels, the samples' names and the frames' headers, which
     the paper does not count, come on top.
     """
-    site = Site.of(find("paper/fsl-sage-mnist", ["method.name=cse-fsl", f"task.data={mnist}"])[1])
+    site = Experiment.of(find("paper/fsl-sage-mnist", ["method.name=cse-fsl", f"task.data={mnist}"])[1])
     weights = CLIENTS * (HEAD_BYTES + AUXILIARY_BYTES)
     uploaded = ROUNDS * CLIENTS * 24 * 256
     assert uploaded * HIDDEN_BYTES + 2 * ROUNDS * weights == 290_602_240

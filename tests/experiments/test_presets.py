@@ -7,7 +7,7 @@ import pytest
 
 from experiments.presets import about, find, names
 from splitfl.config import LinkConfig
-from splitfl.node.links import check_link
+from splitfl.setup.links import check_link
 
 
 @pytest.mark.parametrize("name", names())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from splitfl.checkpoint import Shelf
+from splitfl.core.checkpoint import CheckpointStore
 from tests.command import Start, splitfl
 from tests.experiments.test_runs_that_lose_somebody import (
     ROUNDS,
@@ -36,7 +36,7 @@ def test_an_interrupted_run_has_a_checkpoint_and_is_gone_on_with_to_the_same_bit
     assert command.code() == 1
     assert "Error: interrupted" in command.complained()
     assert "Traceback" not in command.complained()
-    assert Shelf(run_folder(folder) / "checkpoint").rounds()
+    assert CheckpointStore(run_folder(folder) / "checkpoint").rounds()
     resumed = splitfl(start, tmp_path, "resume", run_folder(folder))
     assert resumed.code() == 0, resumed.complained()
     assert story(folder) == undisturbed(start, place, tmp_path / "whole")

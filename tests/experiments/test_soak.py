@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from channel.rng import stream
+from channel.core.rng import stream
 from experiments.soak.findings import Finding, findings
 from experiments.soak.plan import Plan
 from experiments.soak.relay import Relay
 from experiments.soak.replay import Told
 from experiments.soak.soak import Memory, Played, run_folder
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 from tests.command import Start
 
 PLAN = Plan(rounds=3, clients=2, kills=1, deaths=2, seed=0)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from experiments import loss_sweep, uplink_share
+from experiments.studies import loss_sweep, uplink_share
 
 ROWS: list[dict[str, Any]] = [
     {

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from experiments.cli import main
+from experiments.cli.main import main
 from tests.command import Start, splitfl
 from tests.splitfl import toy
 from tests.splitfl.transport.broker_process import BrokerProcess

@@ -15,11 +15,12 @@ from typing import Final
 import safetensors.torch
 import torch
 
-from channel import scenario
-from channel.errors import ChannelError
+from channel.core.errors import ChannelError
+from channel.scenario import load as scenario
 from experiments import presets
-from splitfl import checkpoint, experiment_file
-from splitfl.errors import SplitflError
+from splitfl.config import experiment_file
+from splitfl.core import checkpoint
+from splitfl.core.errors import SplitflError
 from testbed.doctor import inventory
 from testbed.lab import plan
 from tests.fuzz import feeding

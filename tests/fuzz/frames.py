@@ -12,10 +12,10 @@ from typing import Final
 import torch
 
 from splitfl.config import CODECS, CodecConfig
-from splitfl.errors import PeerLost, WireError
-from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Output, Scalars
-from splitfl.transport.inbox import Inbox
-from splitfl.transport.parcel import Kind, piece, say, unpack
+from splitfl.core.errors import PeerLost, WireError
+from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient, Output, Scalars
+from splitfl.transport.session.chunk import Kind, piece, say, unpack
+from splitfl.transport.session.inbox import Inbox
 from splitfl.wire import Envelope, Refusal, decode, encode
 from splitfl.wire.frame import sender
 from tests.fuzz import feeding

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-_GUIDED: Final = ["splitfl.wire", "splitfl.transport.parcel", "splitfl.transport.inbox"]
+_GUIDED: Final = ["splitfl.wire", "splitfl.transport.session.chunk", "splitfl.transport.session.inbox"]
 
 
 def main() -> None:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channel import scenario
-from channel.errors import ChannelError
-from splitfl import experiment_file
-from splitfl.errors import ConfigError
+from channel.core.errors import ChannelError
+from channel.scenario import load as scenario
+from splitfl.config import experiment_file
+from splitfl.core.errors import ConfigError
 from testbed.doctor import inventory
 from testbed.lab import plan
 from tests.fuzz.feeding import Broken, Food, Found, feed
@@ -40,7 +40,7 @@ def test_a_checkpoint_that_nobody_kept_would_be_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = foods(tmp_path)[-1]
-    monkeypatch.setattr("splitfl.checkpoint._digest", lambda tensors, notes: None)
+    monkeypatch.setattr("splitfl.core.checkpoint._digest", lambda tensors, notes: None)
     with pytest.raises(Broken, match="a checkpoint that nobody kept was believed"):
         feed(foreign.good, foreign, Found(seed=0))
 

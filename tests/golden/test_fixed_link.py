@@ -1,9 +1,9 @@
-from channel.fixed import FixedLink, Way
-from channel.link import Transfer
+from channel.core.link import Transfer
+from channel.links.fixed import Direction, FixedLink
 
 
 def test_fixed_link_loses_the_same_packets_on_every_machine(golden):
-    lossy = Way(rate_bps=2e7, delay_s=0.005, loss_rate=0.3)
+    lossy = Direction(rate_bps=2e7, delay_s=0.005, loss_rate=0.3)
     link = FixedLink(seed=8, up=lossy, down=lossy, max_tries=3)
     asked = [
         Transfer(client=client, direction=direction, sequence=sequence, payload_bytes=50_000, start_s=1.5)

@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Any
 
-from splitfl.node.build import Site
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
@@ -21,7 +21,7 @@ def test_a_short_run_of_each_kind_of_method(golden: Any, tmp_path: Path) -> None
 
 def summed(method: str, folder: Path) -> dict[str, Any]:
     """A run of two clients for two rounds, over a link that loses messages."""
-    played = play(Site.of(toy.config(folder, method={"name": method}, link=LOSSY)), folder)
+    played = play(Experiment.of(toy.config(folder, method={"name": method}, link=LOSSY)), folder)
     steps = played.rows("step")
     traffic = {way: vars(played.ledger.total(way)) for way in ("up", "down")}
     # A frame says losses in decimal digits, and those of a processor may be one more or fewer.

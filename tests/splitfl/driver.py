@@ -7,17 +7,17 @@ from typing import Any
 
 from torch import Tensor
 
-from channel.link import Link
-from splitfl.ledger import Ledger
-from splitfl.messages import Message, Reply
-from splitfl.methods.seam import ServerMethod
-from splitfl.metrics import Events
-from splitfl.node.assemble import station_of
-from splitfl.node.build import Site
-from splitfl.node.client import ClientNode
-from splitfl.node.desk import RoundEnd
-from splitfl.node.inproc import run_inproc
-from splitfl.node.rehearsal import table_of
+from channel.core.link import Link
+from splitfl.accounting.ledger import Ledger
+from splitfl.client.client import ClientNode
+from splitfl.controller.dry_run import controller_for
+from splitfl.core.events import Events
+from splitfl.core.messages import Message, Reply
+from splitfl.methods.parts.method import ServerMethod
+from splitfl.runtime.simulate import run_inproc
+from splitfl.server.assemble import station_of
+from splitfl.server.exchange import RoundEnd
+from splitfl.setup.experiment import Experiment
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +49,7 @@ class Played:
 class ListeningNode(ClientNode):
     """A client that writes down what it says and hears."""
 
-    def __init__(self, client: int, site: Site, said: list[tuple[int, int, Message, Reply]]) -> None:
+    def __init__(self, client: int, site: Experiment, said: list[tuple[int, int, Message, Reply]]) -> None:
         config = site.config
         is_measured = config.auto.speed == "measured"
         super().__init__(client, site.client_method(client), codec=config.codec, tells_speed=is_measured)
@@ -79,7 +79,7 @@ class _Watcher:
         self.ends.append(end)
 
 
-def play(site: Site, folder: Path, link: Link | None = None) -> Played:
+def play(site: Experiment, folder: Path, link: Link | None = None) -> Played:
     """The run of these settings; `folder` takes its events."""
     config, watcher, ledger = site.config, _Watcher(), Ledger()
     said: list[tuple[int, int, Message, Reply]] = []
@@ -87,7 +87,9 @@ def play(site: Site, folder: Path, link: Link | None = None) -> Played:
     path.unlink(missing_ok=True)
     with Events(path) as events:
         server = site.server_method()
-        station = station_of(site, server, ledger, events, watcher, link, table_of(site.config))
+        made = controller_for(site.config)
+        controller = made(ledger, events) if made else None
+        station = station_of(site, server, ledger, events, watcher, link, controller)
         nodes: list[ClientNode] = [
             ListeningNode(client, site, said) for client in range(config.federation.clients)
         ]

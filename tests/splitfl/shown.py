@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from splitfl.config import RunConfig
-from splitfl.experiment_file import from_dict
+from splitfl.config.experiment_file import from_dict
 from splitfl.methods.registry import METHODS
 from splitfl.methods.row import optional
 

@@ -8,15 +8,15 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
-from splitfl import loha, tiny_lora
-from splitfl.adapter_export import IA3_FOLDER, export_adapter
-from splitfl.adapters import add_adapters, install, trainable
+from splitfl.accounting.shape_only import ShapeOnlyPiece
+from splitfl.adapters import loha, tiny_lora
+from splitfl.adapters.export import IA3_FOLDER, export_adapter
+from splitfl.adapters.inject import add_adapters, install, trainable
+from splitfl.adapters.residuals import RESIDUAL_A, RESIDUAL_B, residuals
 from splitfl.config import AdapterConfig, SideConfig
-from splitfl.errors import ConfigError
-from splitfl.low_rank import RESIDUAL_A, RESIDUAL_B, residuals
-from splitfl.partition.cut import Piece, ranges
-from splitfl.partition.hollow import Hollow
-from splitfl.partition.load import load_piece
+from splitfl.core.errors import ConfigError
+from splitfl.models.cut import Piece, ranges
+from splitfl.models.load import load_piece
 from tests.splitfl import tiny
 
 CUT = 2
@@ -304,7 +304,7 @@ def test_a_hollow_piece_says_what_the_real_one_saves(name: str, tmp_path: Path) 
     for is_hollow in (False, True):
         piece = load_piece(folder, kind, 0, is_hollow=is_hollow, num_labels=tiny.LABELS)
         add_adapters(piece, KINDS[name], CUT, seed=0)
-        hollow = Hollow(piece)
+        hollow = ShapeOnlyPiece(piece)
         hollow(inputs, piece.context_of(inputs), labels)
         saved.append(hollow.saved_bytes())
     assert saved[0] == saved[1]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from splitfl import config
 from splitfl.config import RunConfig, nearest
-from splitfl.errors import ConfigError
-from splitfl.experiment_file import as_dict, from_dict, load, parse
+from splitfl.config.experiment_file import as_dict, from_dict, load, parse
+from splitfl.core.errors import ConfigError
 
 PRESETS = sorted(Path(__file__).parents[2].glob("experiments/presets/*.toml"))
 

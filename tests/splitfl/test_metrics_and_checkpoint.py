@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from channel.link import DIRECTIONS, Delivery
-from splitfl import checkpoint
-from splitfl.errors import ConfigError
-from splitfl.ledger import Ledger
-from splitfl.metrics import Events
-from splitfl.node.run import write_json
+from channel.core.link import DIRECTIONS, Delivery
+from splitfl.accounting.ledger import Ledger
+from splitfl.core import checkpoint
+from splitfl.core.errors import ConfigError
+from splitfl.core.events import Events
+from splitfl.server.run import write_json
 from tests.full_disk import full_disk
 
 

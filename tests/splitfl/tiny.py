@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from splitfl.partition.cut import CLASSES
-from splitfl.partition.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION
+from splitfl.models.cut import CLASSES
+from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION
 
 BLOCKS, BATCH, TOKENS, VOCABULARY, LABELS, PADDING = 4, 3, 12, 61, 5, 1
 CASES = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from splitfl.errors import ConfigError, PeerLost
+from splitfl.core.errors import ConfigError, PeerLost
 from testbed.doctor import inventory
 from testbed.doctor.access import Agent
 from testbed.doctor.advice import PREFERENCE, advise

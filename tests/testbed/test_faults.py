@@ -153,7 +153,7 @@ def test_a_normal_run_says_nothing_but_its_own_lines(place: Path, tmp_path: Path
     (tmp_path / "experiments" / "__init__.py").write_text("raise ImportError('the wrong package')\n")
     path = tmp_path / "toy.json"
     path.write_text(json.dumps(toy.table(place, transport={"name": "rpc"})))
-    code = f"import os, sys; os.chdir({str(tmp_path)!r}); from experiments.cli import main; main()"
+    code = f"import os, sys; os.chdir({str(tmp_path)!r}); from experiments.cli.main import main; main()"
     command = run_code(start, tmp_path, code, "run", str(path), "--json")
     assert command.code() == 0, command.complained()
     lines = command.complained().splitlines()

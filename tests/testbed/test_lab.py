@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 from testbed.errors import CommandFailed
 from testbed.lab import control, state
 from testbed.lab.build import Lab

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 from testbed.doctor import inventory
 from testbed.lab import plan
 from testbed.lab.firewall import ruleset

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from channel import scenario
-from channel.fixed import FixedLink, Way
+from channel.links.fixed import Direction, FixedLink
 from channel.live.emulation import Emulation
 from channel.live.switch import Order
-from splitfl.errors import ConfigError, PeerLost
+from channel.scenario import load as scenario
+from splitfl.core.errors import ConfigError, PeerLost
 from testbed.errors import NotRoot
 from testbed.live import LiveLink
 from testbed.namespaces import started_at
@@ -46,7 +46,7 @@ def own() -> list[str]:
 
 @pytest.mark.slow
 def test_the_very_packets_that_virtual_time_loses_are_lost_live() -> None:
-    link = FixedLink(seed=11, up=Way(rate_bps=50e6, delay_s=0.005, loss_rate=0.2), max_tries=1)
+    link = FixedLink(seed=11, up=Direction(rate_bps=50e6, delay_s=0.005, loss_rate=0.2), max_tries=1)
     found = agreement(emulation(link), packets=1000, size_bytes=500, gap_s=0.0005)
     assert 700 < found.virtual_N.sum() < 900
     np.testing.assert_array_equal(found.live_N, found.virtual_N)
@@ -70,7 +70,7 @@ def test_a_scenario_gives_the_same_loss_and_throughput_live_as_in_virtual_time(n
 
 @pytest.mark.slow
 def test_two_links_at_once_do_not_touch_each_other() -> None:
-    lossy = FixedLink(seed=1, up=Way(loss_rate=0.5), max_tries=1)
+    lossy = FixedLink(seed=1, up=Direction(loss_rate=0.5), max_tries=1)
     with LiveLink(emulation(lossy), "reno"):
         found = agreement(emulation(FixedLink(seed=1)), packets=200, size_bytes=100, gap_s=0.0005)
         assert len(own()) == 2

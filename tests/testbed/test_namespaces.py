@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from splitfl.errors import ConfigError, Timeout
+from splitfl.core.errors import ConfigError, Timeout
 from testbed.errors import CommandFailed, NotRoot
 from testbed.namespaces import Namespace, need_root, reap, started_at, veth
 from tests.testbed.waiting import until

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from splitfl.transport.certificates import make_certificates
+from splitfl.transport.security.certificates import make_certificates
 from testbed.namespaces import Namespace, veth
 from tests.testbed.waiting import until
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitfl.errors import ConfigError, PeerLost, Timeout, WireError
-from splitfl.transport.certificates import make_certificates
+from splitfl.core.errors import ConfigError, PeerLost, Timeout, WireError
+from splitfl.transport.security.certificates import make_certificates
 from testbed.overlay import frames
 from testbed.overlay.addresses import Addresses
+from testbed.overlay.endpoints import network_of
 from testbed.overlay.hub import Hub
-from testbed.overlay.places import network_of
 from testbed.overlay.stream import QUEUE_BYTES, Stream
 from testbed.overlay.tls import Tokens, client_context, server_context
 from tests.testbed.waiting import until

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from splitfl.transport.certificates import make_certificates
+from splitfl.transport.security.certificates import make_certificates
 from testbed.lab import control, state
 from testbed.lab.build import Lab
+from testbed.lab.check import firewall_check
 from testbed.lab.plan import find
-from testbed.lab_check import firewall_check
 from tests.command import Start, splitfl
 from tests.splitfl import toy
 from tests.testbed.waiting import until

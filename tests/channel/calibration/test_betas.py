@@ -1,7 +1,7 @@
 import pytest
 
-from channel.block_error import law_document
 from channel.calibration.betas import fitted_beta
+from channel.phy.block_error import law_document
 
 ROWS = law_document()["rows"]
 

@@ -7,7 +7,7 @@ import pytest
 from channel.calibration.base_graph import base_graph_number, lifted
 from channel.calibration.code import Code, pam_levels
 from channel.calibration.oracle import MissingOracle
-from channel.errors import BadParameter
+from channel.core.errors import BadParameter
 
 pytestmark = pytest.mark.usefixtures("kernels")
 

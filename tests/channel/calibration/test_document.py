@@ -4,7 +4,6 @@ from importlib.resources import files
 
 import pytest
 
-from channel.block_error import DATA_FILE, BlockErrorLaw, law_document
 from channel.calibration.document import (
     POINTS_FILE,
     by_curve,
@@ -15,9 +14,10 @@ from channel.calibration.document import (
 )
 from channel.calibration.fit import fitted
 from channel.calibration.simulation import CHUNK, Curve, chunk_failures
-from channel.errors import BadParameter
-from channel.mcs import CQI_TABLES, MCS_TABLES, mcs_table
-from channel.special import gaussian_tail_inverse
+from channel.core.errors import BadParameter
+from channel.core.special_functions import gaussian_tail_inverse
+from channel.phy.block_error import DATA_FILE, BlockErrorLaw, law_document
+from channel.phy.mcs import CQI_TABLES, MCS_TABLES, mcs_table
 
 HEAD, POINTS = committed_points()
 SIMULATED_DB = ten_percent_points_db()
@@ -67,7 +67,7 @@ def test_the_data_files_are_what_the_script_writes(tmp_path):
     assert law == law_document()
     write(tmp_path, HEAD, POINTS, law)
     for name in (DATA_FILE, POINTS_FILE):
-        assert (tmp_path / name).read_bytes() == files("channel").joinpath(name).read_bytes()
+        assert (tmp_path / name).read_bytes() == files("channel.phy").joinpath(name).read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted((DATA_FILE, POINTS_FILE))
 
 

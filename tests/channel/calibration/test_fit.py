@@ -4,9 +4,9 @@ import pytest
 from channel.calibration.fit import crossing_db, fitted
 from channel.calibration.simulation import Curve
 from channel.calibration.sweep import Point
-from channel.errors import BadParameter
-from channel.rng import stream
-from channel.special import gaussian_tail
+from channel.core.errors import BadParameter
+from channel.core.rng import stream
+from channel.core.special_functions import gaussian_tail
 
 CURVE = Curve(2, 308.0, 1000)
 

@@ -2,8 +2,8 @@ import pytest
 
 from channel.calibration.simulation import CHUNK, Curve, chunk_failures
 from channel.calibration.sweep import Point, curves, swept
-from channel.errors import BadParameter
-from channel.mcs import CQI_TABLES, MCS_TABLES
+from channel.core.errors import BadParameter
+from channel.phy.mcs import CQI_TABLES, MCS_TABLES
 
 SHORT = Curve(4, 378.0, 100)
 

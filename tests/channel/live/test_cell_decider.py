@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from channel import scenario
-from channel.engine import engine_of
-from channel.errors import BadParameter
-from channel.link import Transfer
+from channel.cell.engine import engine_of
+from channel.core.errors import BadParameter
+from channel.core.link import Transfer
 from channel.live.cell_decider import STEP_S, CellDecider
 from channel.live.decider import Fate
-from channel.scenario import Scenario
+from channel.scenario import load as scenario
+from channel.scenario.load import Scenario
 
 PLENTY = 10**7
 

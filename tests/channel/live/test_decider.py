@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from channel.errors import BadParameter
-from channel.fixed import FixedLink, Way
-from channel.link import Transfer
+from channel.core.errors import BadParameter
+from channel.core.link import Transfer
+from channel.core.rng import stream
+from channel.links.fixed import Direction, FixedLink
+from channel.links.loss import GilbertElliott, RecordedLoss
+from channel.links.recordings import LinkTrace
+from channel.links.trace import ChanceRecording, RateRecording, TraceLink
 from channel.live.decider import Fate, LinkDecider
 from channel.live.running import BLOCK
-from channel.loss import GilbertElliott, RecordedLoss
-from channel.rng import stream
-from channel.trace_link import ChanceRecording, RateRecording, TraceLink
-from channel.traces import LinkTrace
 
 PLENTY = 10**9
 
@@ -25,7 +25,9 @@ def offered(
 
 
 def test_a_live_packet_has_the_luck_of_the_virtual_transfer_of_its_name() -> None:
-    link = FixedLink(seed=7, up=Way(loss_rate=0.3, rate_bps=1e9, delay_s=0.01), max_tries=2, retry_s=0.02)
+    link = FixedLink(
+        seed=7, up=Direction(loss_rate=0.3, rate_bps=1e9, delay_s=0.01), max_tries=2, retry_s=0.02
+    )
     fates = offered(LinkDecider(link, 1, PLENTY), [0.1 * number for number in range(300)])
     for number, fate in enumerate(fates):
         transfer = Transfer(
@@ -37,13 +39,13 @@ def test_a_live_packet_has_the_luck_of_the_virtual_transfer_of_its_name() -> Non
 
 
 def test_packets_leave_one_after_the_other_at_the_rate() -> None:
-    link = FixedLink(seed=0, up=Way(rate_bps=8e6, delay_s=0.005))
+    link = FixedLink(seed=0, up=Direction(rate_bps=8e6, delay_s=0.005))
     fates = offered(LinkDecider(link, 1, PLENTY), [0.0, 0.0, 0.0, 0.01])
     assert [fate.due_s for fate in fates] == pytest.approx([0.006, 0.007, 0.008, 0.016])
 
 
 def test_a_full_queue_drops_what_comes_until_something_has_left() -> None:
-    decider = LinkDecider(FixedLink(seed=0, up=Way(rate_bps=8e6)), 1, 2500)
+    decider = LinkDecider(FixedLink(seed=0, up=Direction(rate_bps=8e6)), 1, 2500)
     assert [decider.offer(0, "up", 1000, 0.0) for _ in range(3)] == [0, 1, None]
     assert decider.offer(0, "up", 500, 0.0) == 2
     assert decider.offer(0, "up", 1000, 0.00099) is None
@@ -52,7 +54,7 @@ def test_a_full_queue_drops_what_comes_until_something_has_left() -> None:
 
 
 def test_clients_and_directions_have_queues_of_their_own() -> None:
-    way = Way(rate_bps=8e3)
+    way = Direction(rate_bps=8e3)
     decider = LinkDecider(FixedLink(seed=0, up=way, down=way), 2, 1000)
     for client in range(2):
         for direction in ("up", "down"):
@@ -63,7 +65,7 @@ def test_clients_and_directions_have_queues_of_their_own() -> None:
 def test_bursts_go_on_from_packet_to_packet() -> None:
     """The row of one long transfer; asked anew for each packet, the model would forget its state."""
     model = GilbertElliott(leave_good=0.02, leave_bad=0.2)
-    link = FixedLink(seed=3, up=Way(loss=model), max_tries=1)
+    link = FixedLink(seed=3, up=Direction(loss=model), max_tries=1)
     arrived = [fate.arrived for fate in offered(LinkDecider(link, 1, PLENTY), [0.0] * BLOCK)]
     np.testing.assert_array_equal(arrived, model.arrives(stream(3, "live", "up", 0, 0), BLOCK))
     lost = ~np.asarray(arrived)
@@ -73,7 +75,7 @@ def test_bursts_go_on_from_packet_to_packet() -> None:
 
 def test_a_recorded_row_of_losses_is_replayed_in_order() -> None:
     row = np.asarray([True, True, False])
-    link = FixedLink(seed=1, up=Way(loss=RecordedLoss(arrived=row)), max_tries=1)
+    link = FixedLink(seed=1, up=Direction(loss=RecordedLoss(arrived=row)), max_tries=1)
     arrived = [fate.arrived for fate in offered(LinkDecider(link, 1, PLENTY), [0.0] * 30)]
     assert any(arrived == np.roll(np.tile(row, 10), shift).tolist() for shift in range(3))
 

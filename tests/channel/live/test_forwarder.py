@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from channel.clock import WallClock
-from channel.errors import BadParameter, NoDevice
-from channel.fixed import FixedLink, Way
+from channel.core.clock import WallClock
+from channel.core.errors import BadParameter, NoDevice
+from channel.links.fixed import Direction, FixedLink
 from channel.live.decider import LinkDecider
 from channel.live.emulation import Emulation, measured
 from channel.live.forwarder import Forwarder
@@ -49,7 +49,7 @@ class Ends:
 
 @pytest.fixture
 def ends() -> Iterator[Ends]:
-    way = Way(rate_bps=100e6, delay_s=0.002, loss_rate=0.1)
+    way = Direction(rate_bps=100e6, delay_s=0.002, loss_rate=0.1)
     link = FixedLink(seed=4, up=way, down=way, max_tries=1)
     with ExitStack() as stack:
         yield Ends(stack, Emulation(air=link, clients=2, order=Order(seed=4)))
@@ -58,7 +58,7 @@ def ends() -> Iterator[Ends]:
 def test_real_time_and_virtual_time_lose_the_same_packets(ends: Ends) -> None:
     for number in range(100):
         ends.clients[1].send(packet(CLIENTS[1], SERVER, mark=number))
-    link = FixedLink(seed=4, up=Way(loss_rate=0.1), max_tries=1)
+    link = FixedLink(seed=4, up=Direction(loss_rate=0.1), max_tries=1)
     decider = LinkDecider(link, 2, 10**9)
     for _ in range(100):
         decider.offer(1, "up", 1000, 0.0)

@@ -7,14 +7,14 @@ from contextlib import suppress
 
 import pytest
 
-from channel.errors import NoDevice
-from channel.fixed import Way
+from channel.core.errors import NoDevice
+from channel.links.fixed import Direction
 from channel.live.proxy import Proxy
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def through(up: Way, down: Way, talk: Talk) -> None:
+def through(up: Direction, down: Direction, talk: Talk) -> None:
     """Lets `talk` talk through a proxy to a server that sends everything back, and then its end."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,7 +43,7 @@ def through(up: Way, down: Way, talk: Talk) -> None:
 @pytest.mark.parametrize("size", [1, 4097, 300_000])
 def test_every_byte_comes_back_and_not_too_early(size: int) -> None:
     sent = bytes(range(256)) * (size // 256) + bytes(size % 256)
-    way = Way(rate_bps=80e6, delay_s=0.01)
+    way = Direction(rate_bps=80e6, delay_s=0.01)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         begin_s = time.monotonic()
@@ -58,13 +58,13 @@ def test_every_byte_comes_back_and_not_too_early(size: int) -> None:
 
 def test_a_proxy_that_is_to_lose_packets_refuses() -> None:
     with pytest.raises(NoDevice, match="a proxy cannot lose packets: rate and delay only"):
-        Proxy(("127.0.0.1", 1), Way(loss_rate=0.1), Way())
+        Proxy(("127.0.0.1", 1), Direction(loss_rate=0.1), Direction())
 
 
 def test_a_target_that_is_not_there_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
     async def whole() -> None:
         at: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
-        proxy = Proxy(("127.0.0.1", 1), Way(), Way())
+        proxy = Proxy(("127.0.0.1", 1), Direction(), Direction())
         served = asyncio.create_task(
             proxy.serve("127.0.0.1", 0, lambda host, port: at.set_result((host, port)))
         )

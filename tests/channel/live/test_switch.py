@@ -2,15 +2,15 @@
 
 import pytest
 
-from channel.errors import BadParameter
-from channel.fixed import FixedLink, Way
+from channel.core.errors import BadParameter
+from channel.links.fixed import Direction, FixedLink
 from channel.live.decider import LinkDecider
 from channel.live.switch import SERVER as SERVER_PORT
 from channel.live.switch import Order, Switch, addresses
 from tests.channel.live.packets import CLIENTS, NETWORK, SERVER, mark_of, packet
 
 PLENTY = 10**9
-WAY = Way(rate_bps=8e6, delay_s=0.005)
+WAY = Direction(rate_bps=8e6, delay_s=0.005)
 
 
 def switch_of(link: FixedLink, queue_bytes: int = PLENTY, **order: float | bool) -> Switch:
@@ -51,7 +51,7 @@ def test_a_stray_packet_goes_nowhere_and_is_counted(stray: bytes) -> None:
 
 
 def test_every_packet_is_dropped_lost_or_forwarded() -> None:
-    link = FixedLink(seed=5, up=Way(rate_bps=8e6, loss_rate=0.2), max_tries=1)
+    link = FixedLink(seed=5, up=Direction(rate_bps=8e6, loss_rate=0.2), max_tries=1)
     switch = switch_of(link, queue_bytes=20_000)
     for number in range(500):
         switch.take(0, packet(CLIENTS[0], SERVER, mark=number), number * 0.0005)
@@ -75,14 +75,14 @@ def order_of(link: FixedLink, **order: float | bool) -> list[int]:
 
 
 def test_what_was_sent_again_holds_up_the_others_only_in_order() -> None:
-    link = FixedLink(seed=0, up=Way(rate_bps=80e6, loss_rate=0.1))
+    link = FixedLink(seed=0, up=Direction(rate_bps=80e6, loss_rate=0.1))
     assert order_of(link) == list(range(200))
     out_of_order = order_of(link, in_order=False)
     assert sorted(out_of_order) == list(range(200)) != out_of_order
 
 
 def test_jitter_reorders_packets_only_where_it_may() -> None:
-    link = FixedLink(seed=0, up=Way(delay_s=0.01))
+    link = FixedLink(seed=0, up=Direction(delay_s=0.01))
     assert order_of(link, jitter_s=0.005) == list(range(200))
     reordered = order_of(link, jitter_s=0.005, in_order=False)
     assert sorted(reordered) == list(range(200)) != reordered
@@ -90,7 +90,7 @@ def test_jitter_reorders_packets_only_where_it_may() -> None:
 
 
 def test_jitter_is_evenly_distributed_up_to_its_bound() -> None:
-    switch = switch_of(FixedLink(seed=0, up=Way(delay_s=0.01)), jitter_s=0.004, in_order=False)
+    switch = switch_of(FixedLink(seed=0, up=Direction(delay_s=0.01)), jitter_s=0.004, in_order=False)
     for _ in range(400):
         switch.take(0, packet(CLIENTS[0], SERVER), 1.0)
     late_s = [due_s - 1.01 for due_s, _, _ in switch.release(2.0)]

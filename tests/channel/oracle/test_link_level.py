@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from channel.block_error import BlockErrorLaw
 from channel.calibration.code import Code, pam_levels
 from channel.calibration.document import committed_points
 from channel.calibration.fit import crossing_db
 from channel.calibration.simulation import Curve
-from channel.mcs import mcs_table
-from channel.rng import stream
+from channel.core.rng import stream
+from channel.phy.block_error import BlockErrorLaw
+from channel.phy.mcs import mcs_table
 
 pytestmark = pytest.mark.slow
 

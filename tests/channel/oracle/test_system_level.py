@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from channel.effective_sinr import eesm
-from channel.fading import jakes_correlation
-from channel.mcs import mcs_table
-from channel.propagation import SPEED_OF_LIGHT_M_S, environment_named
-from channel.rng import stream
-from channel.tdl import TappedDelayLine
-from channel.transport_block import Allocation, code_blocks, transport_block_bits
+from channel.core.rng import stream
+from channel.phy.effective_sinr import eesm
+from channel.phy.mcs import mcs_table
+from channel.phy.transport_block import Allocation, code_blocks, transport_block_bits
+from channel.propagation.fading import jakes_correlation
+from channel.propagation.path_loss import SPEED_OF_LIGHT_M_S, environment_named
+from channel.propagation.tdl import TappedDelayLine
 
 pytestmark = pytest.mark.slow
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from splitfl.config import TaskConfig
+from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.classes import (
     CheckpointClasses,
     near_twins,
@@ -14,7 +15,6 @@ from splitfl.data.classes import (
     refuse_unlikely,
 )
 from splitfl.data.task import load_evaluation, load_task
-from splitfl.errors import ConfigError, DataError
 
 Write = Callable[[str, str | bytes], Path]
 MOODS = CheckpointClasses(names=("POSITIVE", "NEGATIVE"), is_trained=True)

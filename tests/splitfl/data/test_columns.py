@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from splitfl.config import TaskConfig
+from splitfl.core.errors import DataError
 from splitfl.data.rows import Tally, read_rows
-from splitfl.errors import DataError
 
 Write = Callable[[str, str | bytes], Path]
 NAMED = {"text_column": "review", "label_column": "sentiment"}

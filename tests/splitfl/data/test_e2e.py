@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from splitfl.core.errors import DataError
 from splitfl.data.e2e import END, load_e2e, references
-from splitfl.errors import DataError
 
 
 def test_every_line_is_a_text_that_ends_and_its_properties_are_its_group(tmp_path: Path) -> None:

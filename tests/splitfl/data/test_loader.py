@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from splitfl.core.errors import ConfigError, DataError, ModelMissing
 from splitfl.data.examples import Examples, gather
 from splitfl.data.loader import Batches, Texts, tokenizer
-from splitfl.errors import ConfigError, DataError, ModelMissing
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from splitfl.config import TaskConfig
+from splitfl.core.errors import DataError
 from splitfl.data.loader import Batches
 from splitfl.data.pictures import load_pictures
 from splitfl.data.pixels import MNIST_MEAN, MNIST_STD, Format, Pixels, shown
 from splitfl.data.share import share
 from splitfl.data.task import load_task
-from splitfl.errors import DataError
 from tests.splitfl import shown as tiny
 
 

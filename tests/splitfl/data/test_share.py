@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splitfl.core.errors import ConfigError
 from splitfl.data.examples import Examples, Ints, gather
 from splitfl.data.share import share
-from splitfl.errors import ConfigError
 
 
 def _made(classes: list[int]) -> Examples:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from splitfl.core.errors import DataError
 from splitfl.data import stdlib
 from splitfl.data.examples import Examples
-from splitfl.errors import DataError
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from splitfl.config import TaskConfig
+from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.examples import Examples
 from splitfl.data.task import TASKS, load_task
-from splitfl.errors import ConfigError, DataError
 from tests.splitfl import shown
 
 Write = Callable[[str, str | bytes], Path]

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from channel.analog import AirComputation
-from splitfl.errors import ConfigError
-from splitfl.federation.aggregate import weighted_mean
+from channel.phy.analog import AirComputation
+from splitfl.core.errors import ConfigError
+from splitfl.core.messages import Adapter
+from splitfl.federation.aggregators import weighted_mean
 from splitfl.federation.over_the_air import OverTheAir
-from splitfl.messages import Adapter
-from splitfl.node.build import Site
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
@@ -86,9 +86,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_round_costs_symbols_and_learns_almost_as_without_the_air(place: Path, tmp_path: Path) -> None:
     federation = {"clients": 2, "rounds": 3, "local_steps": 3, "aggregator": "mean"}
-    clean = play(Site.of(toy.config(place, federation=federation)), tmp_path)
+    clean = play(Experiment.of(toy.config(place, federation=federation)), tmp_path)
     loud = {"sum_adapters": True, "snr_db": 40.0, "truncation": 1e-3}
-    heard = play(Site.of(toy.config(place, federation=federation, analog=loud)), tmp_path)
+    heard = play(Experiment.of(toy.config(place, federation=federation, analog=loud)), tmp_path)
     assert heard.losses[:6] == clean.losses[:6]  # the first round ends with the first sum
     assert heard.losses[6:] != clean.losses[6:]
     assert heard.losses[-1] == pytest.approx(clean.losses[-1], rel=0.2)
@@ -111,4 +111,4 @@ def _block(name: str) -> int:
 )
 def test_what_needs_every_update_by_itself_is_refused(place: Path, tables: dict, complaint: str) -> None:  # type: ignore[type-arg]
     with pytest.raises(ConfigError, match=complaint):
-        Site.of(toy.config(place, analog={"sum_adapters": True}, **tables))
+        Experiment.of(toy.config(place, analog={"sum_adapters": True}, **tables))

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from splitfl.adapters.residuals import RESIDUAL_A, RESIDUAL_B, A, B, compressed, extended, folded
 from splitfl.config import FederationConfig
-from splitfl.federation.aggregate import AGGREGATORS
+from splitfl.core.messages import Adapter
+from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.federation.averager import Averager, Start
-from splitfl.low_rank import RESIDUAL_A, RESIDUAL_B, A, B, compressed, extended, folded
-from splitfl.messages import Adapter
 
 IN, OUT, RANKS = 40, 32, (8, 4, 2)
 NAME = "layer.query"

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from splitfl.config import FederationConfig
+from splitfl.core.messages import Adapter
 from splitfl.federation.averager import Averager, Start, needs_individual_updates
 from splitfl.federation.robust import clipped, median, trimmed_mean
-from splitfl.messages import Adapter
 
 NAME = "classifier.weight"
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 from splitfl.federation.selection import Selection
-from splitfl.node.build import Site
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 
 
@@ -26,4 +26,4 @@ def test_more_than_there_are_cannot_be_selected(tmp_path: Path) -> None:
     toy.data(tmp_path / "data.tsv", rows=60)
     config = toy.config(tmp_path, federation={"clients": 2}, survival={"select": 3})
     with pytest.raises(ConfigError, match=r"survival\.select must be at most federation\.clients, 2, got 3"):
-        Site.of(config)
+        Experiment.of(config)

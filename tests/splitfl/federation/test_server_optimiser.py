@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from splitfl.config import FederationConfig
+from splitfl.core.messages import Adapter
 from splitfl.federation.averager import Averager, Start
 from splitfl.federation.server_optimiser import server_optimiser
-from splitfl.messages import Adapter
 
 NAME = "classifier.weight"
 LR, BETA_1, BETA_2, TAU = 0.1, 0.9, 0.99, 1e-3

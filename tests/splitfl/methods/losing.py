@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from channel.fixed import FixedLink
-from channel.link import Delivery, Transfer
+from channel.core.link import Delivery, Transfer
+from channel.links.fixed import FixedLink
 
 
 @dataclass(frozen=True)

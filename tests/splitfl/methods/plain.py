@@ -6,17 +6,17 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from splitfl.adapters import trainable
+from splitfl.adapters.inject import trainable
 from splitfl.data.batch import Batch
-from splitfl.node.build import Site
-from splitfl.partition.families import family_of
+from splitfl.models.families import family_of
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import tiny
 
 
 class Plain:
     """The stock model with LoRA of the same first values; `parameters` by their names in the model."""
 
-    def __init__(self, site: Site, *, trains_head: bool = True, one_lr: bool = False) -> None:
+    def __init__(self, site: Experiment, *, trains_head: bool = True, one_lr: bool = False) -> None:
         """`one_lr`: the head's rate for all."""
         config = site.config
         labels = len(site.task.label_names)

@@ -8,12 +8,12 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from splitfl.adapter_export import export_adapter
-from splitfl.adapters import install, trainable
-from splitfl.errors import ConfigError
-from splitfl.low_rank import A, B, folded
-from splitfl.messages import Adapter, Control
-from splitfl.node.build import Site
+from splitfl.adapters.export import export_adapter
+from splitfl.adapters.inject import install, trainable
+from splitfl.adapters.residuals import A, B, folded
+from splitfl.core.errors import ConfigError
+from splitfl.core.messages import Adapter, Control
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import tiny, toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.methods.losing import Losing
@@ -30,10 +30,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def site(place: Path, aggregator: str, name: str = "sfl-v2", clients: int = 3, **more: Any) -> Site:
+def site(place: Path, aggregator: str, name: str = "sfl-v2", clients: int = 3, **more: Any) -> Experiment:
     federation = {"clients": clients, "rounds": ROUNDS, "local_steps": 2, "aggregator": aggregator}
     adapter = {"head": {"rank": 4}, "body": {"rank": 3}}
-    return Site.of(toy.config(place, method={"name": name}, federation=federation | more, adapter=adapter))
+    return Experiment.of(
+        toy.config(place, method={"name": name}, federation=federation | more, adapter=adapter)
+    )
 
 
 def products(tensors: dict[str, Tensor], held: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -47,7 +49,7 @@ def uploads(played: Played, round_index: int) -> list[Adapter]:
     return [m for _, at, m, _ in played.said if at == round_index and isinstance(m, Adapter)]
 
 
-def heads(one: Site) -> dict[str, Tensor]:
+def heads(one: Experiment) -> dict[str, Tensor]:
     """As all clients begin; the first two blocks are theirs."""
     first = trainable(one.whole())
     return {name: value.detach() for name, value in first.items() if ".0." in name or ".1." in name}
@@ -140,7 +142,7 @@ def test_a_stopped_run_goes_on_to_the_last_bit(
 ) -> None:
     federation = {"clients": 2, "rounds": 4, "local_steps": 2, **more}
     partition = {"cut": 2, "tail_blocks": int(name == "ushape")}
-    one = Site.of(toy.config(place, method={"name": name}, federation=federation, partition=partition))
+    one = Experiment.of(toy.config(place, method={"name": name}, federation=federation, partition=partition))
     unbroken = Federation(one)
     for round_index in range(2):
         unbroken.play(round_index)
@@ -235,4 +237,4 @@ def test_what_does_not_go_together_is_refused(tables: dict[str, Any], reason: st
     if "adapter" in tables and tables.get("method") != {"name": "frozen"}:
         tables = {**tables, "adapter": {**tables["adapter"], "body": {"rank": 3}}}
     with pytest.raises(ConfigError, match=reason):
-        Site.of(toy.config(place, **tables))
+        Experiment.of(toy.config(place, **tables))

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from splitfl.adapters import trainable
-from splitfl.messages import Activation, Adapter, Gradient, Lost, Message, Output, Scalars
-from splitfl.methods.auxiliary import PREFIX
-from splitfl.node.build import Site
+from splitfl.adapters.inject import trainable
+from splitfl.core.messages import Activation, Adapter, Gradient, Lost, Message, Output, Scalars
+from splitfl.methods.parts.auxiliary import PREFIX
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 
@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def site(place: Path, name: str) -> Site:
+def site(place: Path, name: str) -> Experiment:
     tables = {key: dict(value) for key, value in CASES[name].items()}
     tables["method"] = {"name": name, **tables.get("method", {})}
     tables["federation"] = {
@@ -49,7 +49,7 @@ def site(place: Path, name: str) -> Site:
         "local_steps": STEPS,
         "partition": "iid",
     } | ({} if name == "frozen" else {"aggregator": "mean"})
-    return Site.of(toy.config(place, **tables))
+    return Experiment.of(toy.config(place, **tables))
 
 
 def roles(message: Message | Lost) -> dict[str, int]:
@@ -82,7 +82,7 @@ def totals(played: Played) -> Totals:
     return found
 
 
-def trained(site: Site, name: str) -> dict[str, int]:
+def trained(site: Experiment, name: str) -> dict[str, int]:
     """Bytes of what is trained: of the head, of the tail, of the auxiliary, of the whole model."""
     whole = {key: value.nbytes for key, value in trainable(site.whole()).items()}
     top = {key: size for key, size in whole.items() if ".layer.3." in key or "classifier" in key}
@@ -91,7 +91,7 @@ def trained(site: Site, name: str) -> dict[str, int]:
     return {part: sum(own.values()) for part, own in sizes.items()}
 
 
-def formula(site: Site, name: str) -> Totals:
+def formula(site: Experiment, name: str) -> Totals:
     """METHODS.md's table: N b for a hidden state, Y for labels, 4 d for d trained numbers.
 
     Every round's adapters go up; they come down as the next round begins.

@@ -9,14 +9,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitfl.adapters import install
-from splitfl.checkpoint import save
-from splitfl.errors import WireError
-from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Message, Output, Reply, Scalars
-from splitfl.methods.auxiliary import PREFIX
+from splitfl.adapters.inject import install
+from splitfl.core.checkpoint import save
+from splitfl.core.errors import WireError
+from splitfl.core.messages import (
+    LOST,
+    Activation,
+    Adapter,
+    Control,
+    Gradient,
+    Message,
+    Output,
+    Reply,
+    Scalars,
+)
+from splitfl.methods.parts.auxiliary import PREFIX
+from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS, method
-from splitfl.methods.seam import Ticket
-from splitfl.node.build import Site
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.methods.losing import Losing
@@ -25,7 +35,7 @@ from tests.splitfl.methods.losing import Losing
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 ROUNDS, STEPS = 3, 3
-FIRST = Ticket(client=0, round=0, lap=0, position=0)
+FIRST = Turn(client=0, round=0, lap=0, position=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +90,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def site(place: Path, name: str, clients: int = 2, **tables: dict[str, Any]) -> Site:
+def site(place: Path, name: str, clients: int = 2, **tables: dict[str, Any]) -> Experiment:
     federation = {"clients": clients, "rounds": ROUNDS, "local_steps": STEPS}
     tables = {**SIGNATURES[name].settings, **tables}
     tables["method"] = {"name": name, **tables.get("method", {})}
-    return Site.of(toy.config(place, federation=federation, **tables))
+    return Experiment.of(toy.config(place, federation=federation, **tables))
 
 
 def said_by(played: Played, client: int, round_index: int) -> list[tuple[Message, Reply]]:

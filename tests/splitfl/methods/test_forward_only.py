@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitfl.adapters import trainable
-from splitfl.errors import ConfigError
-from splitfl.federation.aggregate import Mean
-from splitfl.messages import Activation, Adapter, Scalars
-from splitfl.methods.auxiliary import apart
-from splitfl.methods.directions import direction
+from splitfl.adapters.inject import trainable
+from splitfl.core.errors import ConfigError
+from splitfl.core.messages import Activation, Adapter, Scalars
+from splitfl.federation.aggregators import Mean
 from splitfl.methods.hiso import HisoWalk
-from splitfl.methods.learner import unpack
-from splitfl.node.build import Site
-from splitfl.node.pieces import SitePieces
-from splitfl.partition.cut import Piece
+from splitfl.methods.parts.auxiliary import apart
+from splitfl.methods.parts.client_trainer import unpack
+from splitfl.methods.parts.perturbations import direction
+from splitfl.models.cut import Piece
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
@@ -32,14 +32,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def site(place: Path, name: str, *, steps: int = 1, rounds: int = 1, clients: int = 1, **method: Any) -> Site:
+def site(
+    place: Path, name: str, *, steps: int = 1, rounds: int = 1, clients: int = 1, **method: Any
+) -> Experiment:
     federation = {"clients": clients, "rounds": rounds, "local_steps": steps, "aggregator": "mean"}
     lrs = {"head_lr": LR} if name in ("decomfl", "hiso") else {"head_lr": LR, "body_lr": LR}
-    return Site.of(toy.config(place, method={"name": name, **method}, federation=federation, train=lrs))
+    return Experiment.of(toy.config(place, method={"name": name, **method}, federation=federation, train=lrs))
 
 
-def pieces(site: Site) -> SitePieces:
-    return SitePieces(config=site.config, task=site.task, num_blocks=site.num_blocks, device="cpu")
+def pieces(site: Experiment) -> PieceLoader:
+    return PieceLoader(config=site.config, task=site.task, num_blocks=site.num_blocks, device="cpu")
 
 
 def signs(tensors: dict[str, Tensor], *name: str | int) -> dict[str, Tensor]:
@@ -183,7 +185,7 @@ def test_what_heron_cannot_do_is_refused(place: Path) -> None:
     with pytest.raises(
         ConfigError, match="derivative must be 'difference' or 'central' with the method 'heron'"
     ):
-        Site.of(
+        Experiment.of(
             toy.config(place, method={"name": "heron", "derivative": "jvp"}, model={"attention": "eager"})
         )
 

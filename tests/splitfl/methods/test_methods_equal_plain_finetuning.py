@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from splitfl.config import RunConfig
-from splitfl.node.build import Site
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 from tests.splitfl.methods.plain import Plain
@@ -42,7 +42,7 @@ def alone(place: Path, **tables: dict[str, Any]) -> RunConfig:
 
 
 def test_split_finetuning_is_plain_finetuning(place: Path, tmp_path: Path) -> None:
-    site = Site.of(alone(place))
+    site = Experiment.of(alone(place))
     batches = [site.batches(0).batch(step) for step in range(ROUNDS * STEPS)]
     assert any(not batch.inputs["attention_mask"].all() for batch in batches)
     plain = Plain(site)
@@ -53,7 +53,7 @@ def test_split_finetuning_is_plain_finetuning(place: Path, tmp_path: Path) -> No
 
 
 def test_federated_finetuning_by_one_client_is_plain_finetuning(place: Path, tmp_path: Path) -> None:
-    site = Site.of(alone(place, method={"name": "fedlora"}))
+    site = Experiment.of(alone(place, method={"name": "fedlora"}))
     plain, batches = Plain(site, one_lr=True), site.batches(0)
     played = play(site, tmp_path)
     assert played.losses == [plain.step(batches.batch(step)) for step in range(ROUNDS * STEPS)]
@@ -62,7 +62,7 @@ def test_federated_finetuning_by_one_client_is_plain_finetuning(place: Path, tmp
 
 
 def test_finetuning_with_both_ends_on_the_client_is_plain_finetuning(place: Path, tmp_path: Path) -> None:
-    site = Site.of(alone(place, method={"name": "ushape"}, partition={"cut": 1, "tail_blocks": 1}))
+    site = Experiment.of(alone(place, method={"name": "ushape"}, partition={"cut": 1, "tail_blocks": 1}))
     plain, batches = Plain(site), site.batches(0)
     played = play(site, tmp_path)
     assert played.losses == [plain.step(batches.batch(step)) for step in range(ROUNDS * STEPS)]
@@ -72,7 +72,7 @@ def test_finetuning_with_both_ends_on_the_client_is_plain_finetuning(place: Path
 
 def test_a_body_of_its_own_is_the_shared_body_for_one_client(place: Path, tmp_path: Path) -> None:
     own, shared = (
-        play(Site.of(alone(place, method={"name": name})), tmp_path) for name in ("sfl-v1", "sfl-v2")
+        play(Experiment.of(alone(place, method={"name": name})), tmp_path) for name in ("sfl-v1", "sfl-v2")
     )
     assert own.losses == shared.losses
     assert own.trained.keys() == shared.trained.keys()
@@ -84,7 +84,7 @@ def test_a_step_with_an_auxiliary_equal_to_the_body_is_a_plain_step(
     name: str, place: Path, tmp_path: Path
 ) -> None:
     """With nothing learnt yet the auxiliary is the body, so its gradient is the true one."""
-    site = Site.of(alone(place, method={"name": name, "auxiliary_blocks": 2}, train={"batch_size": 32}))
+    site = Experiment.of(alone(place, method={"name": name, "auxiliary_blocks": 2}, train={"batch_size": 32}))
     site = dataclasses.replace(site, config=with_steps(site.config, rounds=1, local_steps=1))
     plain, batch = Plain(site), site.batches(0).batch(0)
     played = play(site, tmp_path)
@@ -98,7 +98,7 @@ def with_steps(config: RunConfig, **changes: int) -> RunConfig:
 
 
 def test_a_frozen_head_is_plain_finetuning_of_the_rest(place: Path, tmp_path: Path) -> None:
-    site = Site.of(alone(place, method={"name": "frozen"}))
+    site = Experiment.of(alone(place, method={"name": "frozen"}))
     plain, batches = Plain(site, trains_head=False), site.batches(0)
     played = play(site, tmp_path)
     losses = [plain.step(batches.batch(step)) for step in range(ROUNDS * STEPS)]
@@ -115,7 +115,7 @@ def test_a_frozen_head_is_plain_finetuning_of_the_rest(place: Path, tmp_path: Pa
 
 
 def test_two_steps_in_flight_learn_from_the_state_before_the_last_one(place: Path, tmp_path: Path) -> None:
-    site = Site.of(alone(place, method={"in_flight": 2}))
+    site = Experiment.of(alone(place, method={"in_flight": 2}))
     plain, batches = Plain(site), site.batches(0)
     played = play(site, tmp_path)
     losses = []
@@ -142,7 +142,7 @@ def put(parameters: dict[str, torch.nn.Parameter], values: dict[str, torch.Tenso
 
 
 def test_an_epoch_of_frozen_activations_crosses_once(place: Path, tmp_path: Path) -> None:
-    site = Site.of(alone(place, method={"name": "frozen"}))
+    site = Experiment.of(alone(place, method={"name": "frozen"}))
     played = play(site, tmp_path)
     ups = [row for row in played.rows("transfer") if row["kind"] == "Activation"]
     epoch = len(site.batches(0))

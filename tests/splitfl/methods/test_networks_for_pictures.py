@@ -9,20 +9,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from splitfl.adapters import held, train_all, trainable
+from splitfl.adapters.inject import held, train_all, trainable
+from splitfl.adapters.model_export import MODEL_FOLDER, export_model
+from splitfl.controller.dry_run import rehearse
+from splitfl.core.errors import ConfigError
+from splitfl.core.messages import Adapter, Control, Scalars
 from splitfl.data.loader import Batches
-from splitfl.errors import ConfigError
-from splitfl.messages import Adapter, Control, Scalars
-from splitfl.methods.seam import Ticket
+from splitfl.methods.parts.method import Turn
 from splitfl.methods.whole_models import ABLE
-from splitfl.model_export import MODEL_FOLDER, export_model
-from splitfl.node.build import Site
-from splitfl.node.evaluate import measure, measure_adapter
-from splitfl.node.rehearsal import rehearse
-from splitfl.partition.cut import Piece
-from splitfl.partition.load import load_piece
-from splitfl.partition.pictures import places
-from splitfl.partition.source import resolve
+from splitfl.models.cut import Piece
+from splitfl.models.feature_maps import places
+from splitfl.models.load import load_piece
+from splitfl.models.source import resolve
+from splitfl.server.evaluate import measure, measure_adapter
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import shown
 from tests.splitfl.driver import play
 from tests.splitfl.methods.test_bytes import totals
@@ -38,9 +38,9 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def site(folder: Path, name: str = "sfl-v2", **tables: Any) -> Site:
+def site(folder: Path, name: str = "sfl-v2", **tables: Any) -> Experiment:
     method = {"name": name, **METHODS.get(name, {})}
-    return Site.of(shown.config(folder, shown.RESNET, method=method, **tables))
+    return Experiment.of(shown.config(folder, shown.RESNET, method=method, **tables))
 
 
 def plain_training(whole: Piece, batches: Batches, steps: int) -> tuple[list[float], nn.Module]:
@@ -105,7 +105,7 @@ def test_a_computed_step_changes_nothing_until_it_is_committed(tmp_path: Path) -
     round_0 = one.clients[0].round(0)
     next(round_0)
     activation = round_0.send(Control(ask="done", round=0))
-    ticket = Ticket(client=0, round=0, lap=1, position=1)
+    ticket = Turn(client=0, round=0, lap=1, position=1)
     first, second = one.server.compute(ticket, activation), one.server.compute(ticket, activation)
     assert first.losses == second.losses
     assert all(torch.equal(value, before[name]) for name, value in one.server.trained().items())
@@ -148,7 +148,7 @@ def test_what_comes_out_is_a_model_that_measures_the_same(tmp_path: Path) -> Non
 def test_scalars_alone_train_a_small_network_whole(tmp_path: Path) -> None:
     federation = {"clients": 2, "rounds": 2, "local_steps": 4, "aggregator": "mean"}
     method = {"name": "decomfl", "perturbations": 20}
-    one = Site.of(shown.config(tmp_path, shown.SMALL_NET, method=method, federation=federation))
+    one = Experiment.of(shown.config(tmp_path, shown.SMALL_NET, method=method, federation=federation))
     played = play(one, tmp_path)
     tensors = [
         tensor
@@ -226,12 +226,12 @@ def test_what_is_sent_is_that_formula_but_for_the_first_download(name: str, tmp_
 )
 def test_what_cannot_be_is_refused(tables: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        Site.of(shown.config(tmp_path, shown.RESNET, **tables))
+        Experiment.of(shown.config(tmp_path, shown.RESNET, **tables))
 
 
 def test_lora_on_a_network_without_linear_modules_is_refused(tmp_path: Path) -> None:
     lora = {"head": {"kind": "lora"}, "body": {"kind": "lora"}}
-    one = Site.of(shown.config(tmp_path, shown.RESNET, adapter=lora))
+    one = Experiment.of(shown.config(tmp_path, shown.RESNET, adapter=lora))
     with pytest.raises(ConfigError, match="a resnet model has no linear modules in its blocks for lora"):
         one.whole()
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitfl.messages import Activation, Adapter, Control, Gradient, Message, Output, Reply, Scalars
+from splitfl.accounting.flops import cost
+from splitfl.core.messages import Activation, Adapter, Control, Gradient, Message, Output, Reply, Scalars
 from splitfl.methods.registry import METHODS
-from splitfl.node.build import Site
-from splitfl.node.pieces import SitePieces
-from splitfl.partition.cost import cost
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
 
 # torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
@@ -66,7 +66,7 @@ def saved_by(name: str, tables: dict[str, Any], place: Path) -> tuple[int, Messa
     """How many tensors a client's round saves for a way back, and its last message."""
     method = {"name": name, **tables.get("method", {})}
     tables = {**tables, "method": method, "federation": {"clients": 1, "rounds": 1, "local_steps": 2}}
-    client, saved = Site.of(toy.config(place, **tables)).client_method(0), list[torch.Size]()
+    client, saved = Experiment.of(toy.config(place, **tables)).client_method(0), list[torch.Size]()
 
     def pack_hook(tensor: Tensor) -> Tensor:
         saved.append(tensor.shape)
@@ -101,12 +101,12 @@ def test_every_method_is_one_or_the_other() -> None:
 
 
 def test_a_frozen_head_carries_and_computes_no_adapter(place: Path) -> None:
-    own = Site.of(toy.config(place, method={"name": "frozen"}))
+    own = Experiment.of(toy.config(place, method={"name": "frozen"}))
     client, batch = own.client_method(0), own.batches(0).batch(0)
     run = client.round(0)
     next(run)
     run.send(Control(ask="done", round=0))
-    pieces = SitePieces(config=own.config, task=own.task, num_blocks=own.num_blocks, device="cpu")
+    pieces = PieceLoader(config=own.config, task=own.task, num_blocks=own.num_blocks, device="cpu")
     bare, adapted = (cost(pieces.head(is_bare=bare), *batch.shape_BT).forward_flops for bare in (True, False))
     assert client.take_flops() == bare < adapted
     assert list(pieces.head(is_bare=True).state_dict()) == [

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitfl.messages import Activation, Gradient
-from splitfl.methods.learner import pack, unpack
-from splitfl.node.build import Site
+from splitfl.core.messages import Activation, Gradient
+from splitfl.methods.parts.client_trainer import pack, unpack
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
@@ -33,7 +33,7 @@ def test_without_a_mask_everything_is_sent_as_it_is() -> None:
 def test_as_many_tokens_cross_as_the_batch_has(model_type: str, tmp_path: Path) -> None:
     toy.model(tmp_path / "model", model_type)
     toy.data(tmp_path / "data.tsv")
-    site = Site.of(toy.config(tmp_path, federation={"clients": 1, "rounds": 1}))
+    site = Experiment.of(toy.config(tmp_path, federation={"clients": 1, "rounds": 1}))
     played = play(site, tmp_path)
     batches = site.batches(0)
     real = [int(batches.batch(step).inputs["attention_mask"].sum()) for step in range(3)]
@@ -49,7 +49,7 @@ def test_no_token_and_no_text_crosses_but_its_labels(tmp_path: Path) -> None:
     """What a client sends has the hidden state, which tokens are real, and the labels: never the ids."""
     toy.model(tmp_path / "model")
     toy.data(tmp_path / "data.tsv")
-    played = play(Site.of(toy.config(tmp_path, federation={"clients": 1, "rounds": 1})), tmp_path)
+    played = play(Experiment.of(toy.config(tmp_path, federation={"clients": 1, "rounds": 1})), tmp_path)
     for _, _, message, _ in played.said:
         if isinstance(message, Activation):
             assert set(message.context) <= {"mask", "last"}

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitfl.messages import LOST, Activation, Gradient, Message, Reply, Scalars
+from splitfl.accounting.flops import cost
+from splitfl.core.messages import LOST, Activation, Gradient, Message, Reply, Scalars
 from splitfl.methods.decomfl import DecomflClient
-from splitfl.methods.directions import direction
 from splitfl.methods.hosl import HoslClient
 from splitfl.methods.hybrid import HybridClient
-from splitfl.methods.seam import ClientMethod
-from splitfl.methods.walk import Walk
-from splitfl.methods.walker import Walker
-from splitfl.node.build import Site
-from splitfl.partition.cost import cost
+from splitfl.methods.parts.method import ClientMethod
+from splitfl.methods.parts.perturbations import direction
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 from tests.splitfl.methods.losing import Losing
@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Watched(Site):
+class Watched(Experiment):
     """A site that remembers the clients it has made."""
 
     def client_method(self, client: int) -> ClientMethod:
@@ -50,7 +50,7 @@ class Watched(Site):
         """Where every client's last round began."""
         return [walker.base for walker in self.walkers()]
 
-    def walkers(self) -> list[Walker]:
+    def walkers(self) -> list[ZerothOrderClient]:
         """The clients' own."""
         made = self.__dict__["made"]
         assert all(isinstance(one, (HybridClient, HoslClient, DecomflClient)) for one in made)
@@ -61,7 +61,7 @@ def watched(place: Path, name: str, **tables: dict[str, Any]) -> Watched:
     method = {"name": name, "perturbations": PERTURBATIONS, **tables.pop("method", {})}
     method |= {"pool": POOL} if name == "fedkseed" else {}
     federation = {"clients": CLIENTS, "rounds": ROUNDS, "local_steps": STEPS, **tables.pop("federation", {})}
-    site = Site.of(toy.config(place, method=method, federation=federation, **tables))
+    site = Experiment.of(toy.config(place, method=method, federation=federation, **tables))
     return Watched(**vars(site))
 
 
@@ -167,7 +167,7 @@ def test_each_clients_slopes_are_of_its_slice_and_all_still_hold_the_same_bits(
     for base in site.bases():
         assert all(torch.equal(value, ends[key]) for key, value in base.items())
     walk = site.walkers()[0]._walk
-    assert isinstance(walk, Walk)
+    assert isinstance(walk, PerturbedParameters)
     own = [set(walk.draw(client, 1, 0, 0)) for client in range(CLIENTS)]
     assert set.union(*own) == set(walk.names(1))
     assert all(names < set(walk.names(1)) for names in own)
@@ -218,7 +218,7 @@ def test_a_client_spends_forward_passes_alone(derivative: str, place: Path, tmp_
 def test_decomfl_with_one_client_is_mezo(place: Path, tmp_path: Path) -> None:
     """Malladi et al., NeurIPS'23, Algorithm 1: the stock model, the same directions, the same bits."""
     mu, lr = 1e-3, 1e-2
-    site = Site.of(
+    site = Experiment.of(
         toy.config(
             place,
             method={"name": "decomfl", "derivative": "central", "perturbations": 1, "mu": mu},

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from splitfl.config import EXACT, CodecConfig, RunConfig, SideConfig
-from splitfl.errors import ConfigError
-from splitfl.experiment_file import from_dict
+from splitfl.config.experiment_file import from_dict
+from splitfl.core.errors import ConfigError
 from splitfl.methods.registry import METHODS, check, in_flight, without_unread
 from splitfl.methods.row import optional
-from splitfl.node.build import Site
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 
 OTHERS: dict[str, Any] = {
@@ -92,9 +92,9 @@ def test_the_refusal_says_who_reads_it_and_what_is_right(tmp_path: Path) -> None
         match=r"the method 'sfl-v2' does not read method.upload_interval: leave it at 1, got 5; "
         "it is read by cse-fsl, fsl-sage",
     ):
-        Site.of(toy.config(tmp_path, method={"upload_interval": 5}))
+        Experiment.of(toy.config(tmp_path, method={"upload_interval": 5}))
     with pytest.raises(ConfigError, match=r"'fedlora' does not read partition.tail_blocks.* read by ushape"):
-        Site.of(toy.config(tmp_path, method={"name": "fedlora"}, partition={"tail_blocks": 1}))
+        Experiment.of(toy.config(tmp_path, method={"name": "fedlora"}, partition={"tail_blocks": 1}))
 
 
 @pytest.mark.parametrize("name", ["hosl", "mu-splitfed"])

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from splitfl.adapters import trainable
-from splitfl.federation.aggregate import weighted_mean
-from splitfl.messages import Activation, Adapter
+from splitfl.adapters.inject import trainable
+from splitfl.core.messages import Activation, Adapter
+from splitfl.federation.aggregators import weighted_mean
+from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS
-from splitfl.methods.seam import Ticket
-from splitfl.node.build import Site
-from splitfl.node.pieces import SitePieces
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 from tests.splitfl.methods.losing import Losing
@@ -27,9 +27,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def site(
     place: Path, name: str = "sfl-v1", aggregator: str = "mean", rounds: int = 1, steps: int = 1
-) -> Site:
+) -> Experiment:
     federation = {"clients": 2, "rounds": rounds, "local_steps": steps, "aggregator": aggregator}
-    return Site.of(toy.config(place, method={"name": name}, federation=federation))
+    return Experiment.of(toy.config(place, method={"name": name}, federation=federation))
 
 
 def test_the_body_is_the_mean_of_what_each_client_alone_would_make_of_it(place: Path, tmp_path: Path) -> None:
@@ -38,11 +38,11 @@ def test_the_body_is_the_mean_of_what_each_client_alone_would_make_of_it(place: 
     config = site(place, "sfl-v2", steps=2).config
     alone = []
     for client in range(2):
-        pieces = SitePieces(config=config, task=one.task, num_blocks=one.num_blocks, device="cpu")
+        pieces = PieceLoader(config=config, task=one.task, num_blocks=one.num_blocks, device="cpu")
         server = METHODS["sfl-v2"].server(pieces, config)
         sent = [m for sender, _, m, _ in played.said if sender == client and isinstance(m, Activation)]
         for position, message in enumerate(sent):
-            ticket = Ticket(client=client, round=0, lap=position + 1, position=position)
+            ticket = Turn(client=client, round=0, lap=position + 1, position=position)
             server.commit(ticket, server.compute(ticket, message))
         samples = sum(len(message.ids_B) for message in sent)
         alone.append(Adapter(version=0, tensors=server.trained(), samples=samples))
@@ -66,10 +66,10 @@ def test_a_client_of_whom_nothing_came_has_no_say_in_the_mean(place: Path, tmp_p
     lost = play(one, tmp_path, Losing(frozenset({(1, "up", 1)})))
     body = {n: value for n, value in lost.server.trained().items() if "classifier" in n}
     config = toy.config(place, method={"name": "sfl-v1"}, federation={"clients": 2, "local_steps": 1})
-    pieces = SitePieces(config=config, task=one.task, num_blocks=one.num_blocks, device="cpu")
+    pieces = PieceLoader(config=config, task=one.task, num_blocks=one.num_blocks, device="cpu")
     (sent,) = [m for sender, _, m, _ in lost.said if sender == 0 and isinstance(m, Activation)]
     server = METHODS["sfl-v2"].server(pieces, config)
-    ticket = Ticket(client=0, round=0, lap=1, position=0)
+    ticket = Turn(client=0, round=0, lap=1, position=0)
     server.commit(ticket, server.compute(ticket, sent))
     assert body
     assert all(torch.equal(value, server.trained()[name]) for name, value in body.items())

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitfl.adapters import trainable
-from splitfl.federation.aggregate import Mean, Rolora
-from splitfl.messages import LOST, Adapter, Control
+from splitfl.adapters.inject import trainable
+from splitfl.core.messages import LOST, Adapter, Control
+from splitfl.federation.aggregators import Mean, Rolora
 from splitfl.methods.decomfl import loss_of
-from splitfl.methods.forward_mode import paths, tangent
-from splitfl.methods.slices import Slice
+from splitfl.methods.parts.forward_mode import paths, tangent
+from splitfl.methods.parts.parameter_slices import Slice
+from splitfl.methods.parts.perturbed_parameters import walk
 from splitfl.methods.spry import SpryClient
-from splitfl.methods.walk import walk
-from splitfl.node.build import Site
-from splitfl.node.pieces import SitePieces
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
@@ -32,8 +32,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def site(place: Path, clients: int, aggregator: str = "mean", **method: Any) -> Site:
-    return Site.of(
+def site(place: Path, clients: int, aggregator: str = "mean", **method: Any) -> Experiment:
+    return Experiment.of(
         toy.config(
             place,
             model={"attention": "eager"},
@@ -69,7 +69,7 @@ def test_a_slice_obeys_the_rule_of_aggregation() -> None:
 def test_the_mean_over_directions_is_the_gradient(place: Path) -> None:
     """Each slope is <gradient, u> exactly, so the mean of v u has a relative squared error of (d - 1) / P."""
     one = site(place, clients=1)
-    pieces = SitePieces(config=one.config, task=one.task, num_blocks=one.num_blocks, device="cpu")
+    pieces = PieceLoader(config=one.config, task=one.task, num_blocks=one.num_blocks, device="cpu")
     model, forward = pieces.whole(), loss_of(one.batches(0).batch(0))
     parameters = trainable(model)
     truth = flat(torch.autograd.grad(forward(model), list(parameters.values())))

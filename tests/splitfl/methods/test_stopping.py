@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from splitfl import checkpoint
-from splitfl.messages import Message
+from splitfl.core import checkpoint
+from splitfl.core.messages import Message
+from splitfl.core.state import Stateful
+from splitfl.methods.parts.method import ClientMethod, ServerMethod, Turn
 from splitfl.methods.registry import METHODS
-from splitfl.methods.seam import ClientMethod, ServerMethod, Ticket
-from splitfl.node.build import Site
-from splitfl.state import Stateful
+from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, encode
 from tests.splitfl import toy
 from tests.splitfl.methods.test_conformance import site
@@ -24,7 +24,7 @@ QUICK = ("sfl-v2", "hybrid")
 class Federation:
     """A server and its clients, one thread, messages handed over as they are."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Experiment) -> None:
         self.server: ServerMethod = site.server_method()
         self.clients: Sequence[ClientMethod] = [
             site.client_method(client) for client in range(site.config.federation.clients)
@@ -39,7 +39,7 @@ class Federation:
         for lap in range(100):
             for client in sorted(pending):
                 message = pending.pop(client)
-                ticket = Ticket(client=client, round=round_index, lap=lap, position=self.position)
+                ticket = Turn(client=client, round=round_index, lap=lap, position=self.position)
                 self.position += 1
                 outcome = self.server.compute(ticket, message)
                 self.server.commit(ticket, outcome)

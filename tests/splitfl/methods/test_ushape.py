@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from splitfl.adapters import trainable
-from splitfl.errors import ConfigError, WireError
-from splitfl.messages import Activation, Adapter, Control, Gradient, Output
-from splitfl.methods.seam import Ticket
-from splitfl.node.build import Site
-from splitfl.node.pieces import SitePieces
-from splitfl.partition.cost import cost
+from splitfl.accounting.flops import cost
+from splitfl.adapters.inject import trainable
+from splitfl.core.errors import ConfigError, WireError
+from splitfl.core.messages import Activation, Adapter, Control, Gradient, Output
+from splitfl.methods.parts.method import Turn
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 from tests.splitfl.methods.losing import Losing
@@ -25,10 +25,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def site(place: Path, clients: int = 1, steps: int = 1, tail_blocks: int = 1) -> Site:
+def site(place: Path, clients: int = 1, steps: int = 1, tail_blocks: int = 1) -> Experiment:
     federation = {"clients": clients, "rounds": 1, "local_steps": steps, "aggregator": "mean"}
     partition = {"cut": 1, "tail_blocks": tail_blocks}
-    return Site.of(toy.config(place, method={"name": "ushape"}, federation=federation, partition=partition))
+    return Experiment.of(
+        toy.config(place, method={"name": "ushape"}, federation=federation, partition=partition)
+    )
 
 
 def test_no_label_leaves_the_client_and_the_loss_does(place: Path, tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_a_step_that_was_given_up_cannot_be_taken_up_again(place: Path) -> None:
     hidden = torch.ones(*batch.inputs["input_ids"].shape, 32)
 
     def say(lap: int, message: Activation | Gradient | Control | None) -> object:
-        ticket = Ticket(client=0, round=0, lap=lap, position=lap)
+        ticket = Turn(client=0, round=0, lap=lap, position=lap)
         outcome = server.compute(ticket, message) if message is not None else None
         server.commit(ticket, outcome)
         return outcome.reply if outcome is not None else None
@@ -100,7 +102,7 @@ def test_a_step_ends_at_the_parameters_that_it_began_with(place: Path, tmp_path:
     for order in ((0, 0), (0, 1, 1, 0)):
         server, waiting = one.server_method(), set[int]()
         for position, client in enumerate(order):
-            ticket = Ticket(client=client, round=0, lap=1 + (client in waiting), position=position)
+            ticket = Turn(client=client, round=0, lap=1 + (client in waiting), position=position)
             outcome = server.compute(ticket, back[client] if client in waiting else forth[client])
             server.commit(ticket, outcome)
             waiting.add(client)
@@ -113,7 +115,7 @@ def test_every_piece_is_paid_for_once_there_and_once_back(place: Path, tmp_path:
     one = site(place)
     played = play(one, tmp_path)
     shape = one.batches(0).batch(0).inputs["input_ids"].shape
-    pieces = SitePieces(config=one.config, task=one.task, num_blocks=one.num_blocks, device="cpu")
+    pieces = PieceLoader(config=one.config, task=one.task, num_blocks=one.num_blocks, device="cpu")
     head, body, tail = (cost(piece, *shape) for piece in (pieces.head(), pieces.body(), pieces.tail()))
     assert played.ledger.total_flops("client") == head.step_flops + tail.step_flops
     assert [row["flops"] for row in played.rows("compute") if row["side"] == "server"] == [

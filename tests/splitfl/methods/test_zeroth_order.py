@@ -7,22 +7,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitfl.adapters import install, trainable
+from splitfl.adapters.inject import install, trainable
 from splitfl.config import RunConfig
-from splitfl.errors import ConfigError
-from splitfl.federation.aggregate import Mean
+from splitfl.core.errors import ConfigError
+from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient, Scalars
+from splitfl.federation.aggregators import Mean
 from splitfl.federation.server_optimiser import server_optimiser
-from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Scalars
-from splitfl.methods.forward_mode import Function
-from splitfl.methods.history import History
 from splitfl.methods.hosl import slopes
 from splitfl.methods.hybrid import HybridClient, hidden_of
-from splitfl.methods.learner import unpack
-from splitfl.methods.walk import Walk, walk
-from splitfl.methods.walker import Walker
-from splitfl.node.build import Site
-from splitfl.node.pieces import SitePieces
-from splitfl.partition.cut import Piece
+from splitfl.methods.parts.client_trainer import unpack
+from splitfl.methods.parts.forward_mode import Function
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, walk
+from splitfl.methods.parts.scalar_log import ScalarLog
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
+from splitfl.models.cut import Piece
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
 
 # torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
@@ -54,9 +54,9 @@ def settings(place: Path, **method: Any) -> RunConfig:
     )
 
 
-def walker_of(piece: Piece, client: int, config: RunConfig) -> Walker:
+def walker_of(piece: Piece, client: int, config: RunConfig) -> ZerothOrderClient:
     values = {name: value.detach() for name, value in trainable(piece).items()}
-    return Walker(piece, client, config.method, walk(values, config))
+    return ZerothOrderClient(piece, client, config.method, walk(values, config))
 
 
 class Scene:
@@ -64,9 +64,9 @@ class Scene:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
-        self.site = Site.of(config)
+        self.site = Experiment.of(config)
         task, num_blocks = self.site.task, self.site.num_blocks
-        pieces = SitePieces(config=config, task=task, num_blocks=num_blocks, device="cpu")
+        pieces = PieceLoader(config=config, task=task, num_blocks=num_blocks, device="cpu")
         self.head, self.body = pieces.head(), pieces.body()
         chance = torch.Generator().manual_seed(1)
         for piece in (self.head, self.body):
@@ -86,7 +86,7 @@ class Scene:
         assert isinstance(loss, Tensor)
         return loss
 
-    def walker(self) -> Walker:
+    def walker(self) -> ZerothOrderClient:
         """A client at the start of its first round."""
         made = walker_of(self.head, 0, self.config)
         made.enter(LOST, 0)
@@ -199,7 +199,7 @@ def test_each_client_with_directions_of_its_own_makes_a_better_mean() -> None:
     shared_part = torch.randn(parameters, generator=chance)
     gradients = shared_part + 1.5 * torch.randn(clients, parameters, generator=chance)
     mean = gradients.mean(0)
-    still = Walk({"x": torch.zeros(parameters)}, Mean(), 0, clients, 1.0)
+    still = PerturbedParameters({"x": torch.zeros(parameters)}, Mean(), 0, clients, 1.0)
     errors = {"shared": 0.0, "own": 0.0}
     for trial in range(trials):
         for label, own in (("shared", 0), ("own", 1)):
@@ -216,12 +216,12 @@ def test_each_client_with_directions_of_its_own_makes_a_better_mean() -> None:
     assert gain < 0.5
 
 
-def histories(config: RunConfig) -> tuple[Walker, Walker, History]:
+def histories(config: RunConfig) -> tuple[ZerothOrderClient, ZerothOrderClient, ScalarLog]:
     """Two clients' walkers and their server's history, from the same start."""
-    site = Site.of(config)
-    pieces = SitePieces(config=config, task=site.task, num_blocks=site.num_blocks, device="cpu")
+    site = Experiment.of(config)
+    pieces = PieceLoader(config=config, task=site.task, num_blocks=site.num_blocks, device="cpu")
     start = {name: value.detach().clone() for name, value in trainable(pieces.head()).items()}
-    history = History(config.method.name, walk(start, config), 2, config.method.perturbations)
+    history = ScalarLog(config.method.name, walk(start, config), 2, config.method.perturbations)
     return walker_of(pieces.head(), 0, config), walker_of(pieces.head(), 1, config), history
 
 
@@ -286,8 +286,10 @@ def test_who_missed_rounds_has_what_the_servers_optimiser_made_of_them(
 
 
 def test_momentum_is_torchs_over_what_all_steps_of_a_round_come_to() -> None:
-    plain = Walk({"x": torch.zeros(9)}, Mean(), 0, 2, 0.1)
-    moved = Walk({"x": torch.zeros(9)}, Mean(), 0, 2, 0.1, optimiser=server_optimiser("momentum", 0.7))
+    plain = PerturbedParameters({"x": torch.zeros(9)}, Mean(), 0, 2, 0.1)
+    moved = PerturbedParameters(
+        {"x": torch.zeros(9)}, Mean(), 0, 2, 0.1, optimiser=server_optimiser("momentum", 0.7)
+    )
     x = torch.nn.Parameter(torch.zeros(9))
     optimiser = torch.optim.SGD([x], lr=0.7, momentum=0.9)
     for round_index in range(5):
@@ -304,17 +306,17 @@ def test_who_replays_second_in_a_process_is_handed_the_same_bits(monkeypatch: py
     """And not those of others: of another rate, seed, start or slope."""
     scalars = Scalars(round=3, values=torch.randn(4, 5), steps=(2, 2))
     moves = 0
-    move = Walk.move
+    move = PerturbedParameters.move
 
-    def counted(self: Walk, directions: Any, scale: float) -> None:
+    def counted(self: PerturbedParameters, directions: Any, scale: float) -> None:
         nonlocal moves
         moves += 1
         move(self, directions, scale)
 
-    monkeypatch.setattr(Walk, "move", counted)
+    monkeypatch.setattr(PerturbedParameters, "move", counted)
 
     def walked(lr: float = 0.1, seed: int = 0, start: float = 0.0, slopes: Scalars = scalars) -> Tensor:
-        one = Walk({"x": torch.full((9,), start)}, Mean(), seed, 2, lr)
+        one = PerturbedParameters({"x": torch.full((9,), start)}, Mean(), seed, 2, lr)
         assert one.replay(slopes, 3) == 4
         return one.tensors["x"]
 
@@ -360,7 +362,7 @@ def test_what_cannot_be_done_without_backpropagation_is_refused(
     tables: dict[str, Any], reason: str, place: Path
 ) -> None:
     with pytest.raises(ConfigError, match=reason):
-        Site.of(toy.config(place, **tables))
+        Experiment.of(toy.config(place, **tables))
 
 
 def relative(found: Tensor, truth: Tensor) -> float:

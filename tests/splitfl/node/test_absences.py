@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from splitfl.checkpoint import Shelf
+from splitfl.client.client import ClientNode, run_client
 from splitfl.config import RunConfig
-from splitfl.errors import PeerLost
+from splitfl.core.checkpoint import CheckpointStore
+from splitfl.core.errors import PeerLost
 from splitfl.federation.selection import Selection
-from splitfl.node.build import Site
-from splitfl.node.client import ClientNode, run_client
-from splitfl.node.guard import Guard
-from splitfl.node.inproc import run_inproc
-from splitfl.node.limits import Limits
-from splitfl.node.run import Run
-from splitfl.node.schedule import Schedule
-from splitfl.node.switchboard import Switchboard
+from splitfl.runtime.simulate import run_inproc
+from splitfl.server.absences import Schedule
+from splitfl.server.error_boundary import ErrorBoundary
+from splitfl.server.run import Run
+from splitfl.server.session_router import SessionRouter
+from splitfl.server.time_limits import Limits
+from splitfl.setup.experiment import Experiment
 from splitfl.wire.frame import envelope_of
 from tests.splitfl import toy
 from tests.splitfl.node.test_survival import Silent, Wire, nodes_of, story
@@ -38,8 +38,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def site_of(place: Path, method: str = "sfl-v2", **survival: Any) -> Site:
-    return Site.of(
+def site_of(place: Path, method: str = "sfl-v2", **survival: Any) -> Experiment:
+    return Experiment.of(
         toy.config(
             place,
             method={"name": method},
@@ -52,7 +52,7 @@ def site_of(place: Path, method: str = "sfl-v2", **survival: Any) -> Site:
 class Slow(Wire):
     """Waits, once, before it sends its message of this number, until it is told to go on."""
 
-    def __init__(self, board: Switchboard, number: int) -> None:
+    def __init__(self, board: SessionRouter, number: int) -> None:
         super().__init__(board)
         self.number, self.stopped, self.go = number, threading.Event(), threading.Event()
 
@@ -67,7 +67,7 @@ class Slow(Wire):
 class Echo(Wire):
     """In one round, what begins it comes twice: as of a process before, and from the one that is there."""
 
-    def __init__(self, board: Switchboard, round_index: int) -> None:
+    def __init__(self, board: SessionRouter, round_index: int) -> None:
         super().__init__(board)
         self._round = round_index
 
@@ -113,14 +113,14 @@ def end(clients: list[Client]) -> None:
         assert client.failure is None
 
 
-def replay(site: Site, folder: Path, rows: list[dict[str, Any]]) -> Trained:
+def replay(site: Experiment, folder: Path, rows: list[dict[str, Any]]) -> Trained:
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
         run_inproc(site.config, nodes_of(site, folder), run.station, schedule=Schedule.read(rows))
         return run.trained()
 
 
-def assert_is_replayed(site: Site, tmp_path: Path, trained: Trained) -> list[dict[str, Any]]:
+def assert_is_replayed(site: Experiment, tmp_path: Path, trained: Trained) -> list[dict[str, Any]]:
     rows = story(tmp_path / "threads")
     again = replay(site, tmp_path / "replay", rows)
     assert all(torch.equal(again[name], value) for name, value in trained.items())
@@ -128,12 +128,12 @@ def assert_is_replayed(site: Site, tmp_path: Path, trained: Trained) -> list[dic
     return rows
 
 
-def play_with_kills(site: Site, folder: Path, chance: random.Random) -> Trained:
+def play_with_kills(site: Experiment, folder: Path, chance: random.Random) -> Trained:
     """Every client but the first is cut at random, told of as lost, and comes back with its shelf alone."""
     folder.mkdir()
-    board = Switchboard()
+    board = SessionRouter()
     with Run(site, folder, Silent()) as run:
-        board.connect(Guard(run.station), run.station)
+        board.connect(ErrorBoundary(run.station), run.station)
         loading = threading.Lock()  # a client's model is drawn from torch's own stream, which threads share
 
         def life(client: int) -> None:
@@ -180,11 +180,11 @@ def test_whoever_is_killed_whenever_the_events_tell_it_all(place: Path, tmp_path
 
 @pytest.mark.parametrize("method", ["sfl-v2", "decomfl"])
 def test_a_client_leaves_for_some_rounds_and_comes_back(place: Path, tmp_path: Path, method: str) -> None:
-    site, board = site_of(place, method), Switchboard()
+    site, board = site_of(place, method), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
-        board.connect(Guard(run.station), run.station)
+        board.connect(ErrorBoundary(run.station), run.station)
         end(
             [
                 Client(n, Wire(board), site.config, {1: 2} if n.client == 2 else None)
@@ -201,11 +201,11 @@ def test_a_client_leaves_for_some_rounds_and_comes_back(place: Path, tmp_path: P
 def test_a_straggler_is_passed_over_for_the_round_and_goes_on_with_the_next(
     place: Path, tmp_path: Path
 ) -> None:
-    site, board = site_of(place), Switchboard()
+    site, board = site_of(place), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
-        board.connect(Guard(run.station), run.station)
+        board.connect(ErrorBoundary(run.station), run.station)
         nodes = nodes_of(site, folder)
         slow = Slow(board, 6)  # join, 4 messages of round 0, begin of round 1
         clients = [Client(n, slow if n.client == 1 else Wire(board), site.config) for n in nodes]
@@ -231,11 +231,11 @@ def test_a_straggler_is_passed_over_for_the_round_and_goes_on_with_the_next(
 def test_what_a_process_that_is_gone_said_costs_its_client_a_round_and_nothing_else(
     place: Path, tmp_path: Path
 ) -> None:
-    site, board = site_of(place), Switchboard()
+    site, board = site_of(place), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
-        board.connect(Guard(run.station), run.station)
+        board.connect(ErrorBoundary(run.station), run.station)
         nodes = nodes_of(site, folder)
         nodes[1].join(Wire(board))  # in the life before
         end([Client(n, Echo(board, 2) if n.client == 1 else Wire(board), site.config) for n in nodes])
@@ -245,11 +245,11 @@ def test_what_a_process_that_is_gone_said_costs_its_client_a_round_and_nothing_e
 
 
 def test_a_round_ends_when_enough_have_answered_and_at_its_deadline(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place, enough=2, round_s=30.0), Switchboard()
+    site, board = site_of(place, enough=2, round_s=30.0), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
-        board.connect(Guard(run.station), run.station)
+        board.connect(ErrorBoundary(run.station), run.station)
         nodes = nodes_of(site, folder)
         slow = {1: Slow(board, 6), 2: Slow(board, 7)}  # at the first and the second step of round 1
         clients = [Client(n, slow.get(n.client, Wire(board)), site.config) for n in nodes]
@@ -280,14 +280,14 @@ def test_a_round_ends_when_enough_have_answered_and_at_its_deadline(place: Path,
 
 
 def test_those_selected_are_the_same_on_every_road(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place, select=2), Switchboard()
+    site, board = site_of(place, select=2), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
-        board.connect(Guard(run.station), run.station)
+        board.connect(ErrorBoundary(run.station), run.station)
         end([Client(n, Wire(board), site.config) for n in nodes_of(site, folder)])
         rows = assert_is_replayed(site, tmp_path, run.trained())
     for at in range(ROUNDS):
         assert len({row["client"] for row in rows if row["event"] == "step" and row["round"] == at}) == 2
     assert not any(row["event"] in ("absent", "back") for row in rows)
-    assert len(Shelf(folder / "checkpoint").rounds()) == 2
+    assert len(CheckpointStore(folder / "checkpoint").rounds()) == 2

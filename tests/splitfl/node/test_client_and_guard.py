@@ -5,21 +5,21 @@ from collections.abc import Callable, Generator, Mapping
 import pytest
 from torch import Tensor
 
-from channel.fixed import FixedLink
-from splitfl.config import AnalogConfig, LossConfig
-from splitfl.errors import PeerLost, WireError
-from splitfl.ledger import Ledger
-from splitfl.messages import LOST, Control, Message, Reply
-from splitfl.methods.seam import Outcome, Ticket, unexpected
-from splitfl.metrics import Events
-from splitfl.node.air import Air
-from splitfl.node.client import ClientNode, run_client
-from splitfl.node.desk import Desk, RoundEnd
-from splitfl.node.gate import Gate
-from splitfl.node.guard import Guard
-from splitfl.node.losses import Losses
-from splitfl.node.station import LinkStation
-from splitfl.state import State
+from channel.links.fixed import FixedLink
+from splitfl.accounting.ledger import Ledger
+from splitfl.client.client import ClientNode, run_client
+from splitfl.config import AnalogConfig, ErasureConfig
+from splitfl.core.errors import PeerLost, WireError
+from splitfl.core.events import Events
+from splitfl.core.messages import LOST, Control, Message, Reply
+from splitfl.core.state import State
+from splitfl.methods.parts.method import ServerReply, Turn, unexpected
+from splitfl.server.erasure_policies import ErasurePolicies
+from splitfl.server.error_boundary import ErrorBoundary
+from splitfl.server.exchange import Exchange, RoundEnd
+from splitfl.server.server_loop import SyncServer
+from splitfl.server.service_order import ServiceOrder
+from splitfl.server.virtual_clock import VirtualClock
 from splitfl.wire import Envelope, Refusal, decode, encode
 
 
@@ -95,10 +95,10 @@ def test_a_server_that_closes_as_the_last_client_leaves_is_no_failure() -> None:
 class AnswersNothing:
     """A server's side of a method that has no messages."""
 
-    def compute(self, ticket: Ticket, message: Message) -> Outcome:
+    def compute(self, ticket: Turn, message: Message) -> ServerReply:
         raise unexpected("none", message)
 
-    def commit(self, ticket: Ticket, outcome: Outcome | None) -> None:
+    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
         pass
 
     def end_round(self, round_index: int) -> None:
@@ -125,12 +125,12 @@ class NoWatcher:
 
 
 @pytest.fixture
-def guard() -> Guard:
+def guard() -> ErrorBoundary:
     events = Events(None)
-    air = Air(1e9, 1e9, 1, Ledger(), events)
-    losses = Losses(0, LossConfig(), AnalogConfig(), lambda message: None, 1500, {})
-    desk = Desk(AnswersNothing(), air, losses, events, NoWatcher())
-    return Guard(LinkStation(desk, FixedLink(seed=0), Gate(0, 2, 1), 0.2, clients=2, rounds=1))
+    air = VirtualClock(1e9, 1e9, 1, Ledger(), events)
+    losses = ErasurePolicies(0, ErasureConfig(), AnalogConfig(), lambda message: None, 1500, {})
+    desk = Exchange(AnswersNothing(), air, losses, events, NoWatcher())
+    return ErrorBoundary(SyncServer(desk, FixedLink(seed=0), ServiceOrder(0, 2, 1), 0.2, clients=2, rounds=1))
 
 
 NOBODY = Envelope(client=5, round=0, lap=0)
@@ -147,7 +147,9 @@ NOBODY = Envelope(client=5, round=0, lap=0)
     ],
     ids=["noise", "lost", "refusal", "stranger", "unknown"],
 )
-def test_a_frame_that_is_none_is_answered_and_ends_the_run(guard: Guard, frame: bytes, reason: str) -> None:
+def test_a_frame_that_is_none_is_answered_and_ends_the_run(
+    guard: ErrorBoundary, frame: bytes, reason: str
+) -> None:
     answers: list[bytes] = []
     guard.handle(frame, answers.append)
     (answer,) = answers
@@ -157,7 +159,7 @@ def test_a_frame_that_is_none_is_answered_and_ends_the_run(guard: Guard, frame: 
     assert reason in str(guard.failure)
 
 
-def test_the_first_failure_is_the_one_that_everybody_hears(guard: Guard) -> None:
+def test_the_first_failure_is_the_one_that_everybody_hears(guard: ErrorBoundary) -> None:
     guard.fail(PeerLost("client 1 was silent"))
     answers: list[bytes] = []
     guard.handle(b"noise", answers.append)
@@ -166,7 +168,7 @@ def test_the_first_failure_is_the_one_that_everybody_hears(guard: Guard) -> None
     assert refusal.reason == "client 1 was silent"
 
 
-def test_who_leaves_has_been_answered_before_the_server_may_close(guard: Guard) -> None:
+def test_who_leaves_has_been_answered_before_the_server_may_close(guard: ErrorBoundary) -> None:
     station = guard._station
     left_at_answer: list[dict[int, Control]] = []
     leave = encode(Control(ask="leave", round=1), Envelope(client=1, round=1, lap=0))

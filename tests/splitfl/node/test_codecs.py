@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 import torch
+from tests.splitfl.node.test_losses import TENTH, LosesTokens
 from torch import Tensor
 
-from channel.link import Delivery, Link, Transfer
+from channel.core.link import Delivery, Link, Transfer
+from splitfl.client.client import ClientNode
 from splitfl.config import EXACT, CodecConfig
-from splitfl.messages import Activation, Adapter, Gradient, Output, Scalars
-from splitfl.methods.seam import Outcome, ServerMethod, Ticket
-from splitfl.node.build import Site
-from splitfl.node.client import ClientNode
+from splitfl.core.messages import Activation, Adapter, Gradient, Output, Scalars
+from splitfl.methods.parts.method import ServerMethod, ServerReply, Turn
+from splitfl.setup.experiment import Experiment
 from splitfl.wire.frame import codec_of
 from splitfl.wire.quantise import dequantise, quantise
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
-from tests.splitfl.node.test_losses import TENTH, LosesTokens
 
 ONE = {"federation": {"clients": 1, "rounds": 1, "local_steps": 1}}
 WIDTH = 32
@@ -32,7 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def played(place: Path, folder: Path, over: Link | None = None, **tables: Any) -> Played:
-    return play(Site.of(toy.config(place, **tables)), folder, over)
+    return play(Experiment.of(toy.config(place, **tables)), folder, over)
 
 
 def rounded(rows: Tensor, codec: str) -> Tensor:
@@ -60,12 +60,12 @@ class Overheard:
         self.commit, self.end_round, self.trained = server.commit, server.end_round, server.trained
         self.state, self.restore = server.state, server.restore
 
-    def compute(self, ticket: Ticket, message: Any) -> Outcome:
+    def compute(self, ticket: Turn, message: Any) -> ServerReply:
         self.heard.append(message)
         return self._server.compute(ticket, message)
 
 
-class Listening(Site):
+class Listening(Experiment):
     """A site whose server's side is overheard."""
 
     def server_method(self) -> Any:
@@ -89,7 +89,7 @@ def test_the_server_works_with_rounded_activations_and_gradients(place: Path, tm
 
 
 def test_a_client_may_round_otherwise_from_one_message_to_the_next(place: Path) -> None:
-    node = ClientNode(0, Site.of(toy.config(place)).client_method(0))
+    node = ClientNode(0, Experiment.of(toy.config(place)).client_method(0))
     message = Activation(ids_B=torch.arange(1), hidden=torch.ones(2, WIDTH))
     assert node.codec == EXACT
     said = [codec_of(node.frame(message))]
@@ -135,7 +135,7 @@ class Recording:
     [("none", 4 * WIDTH), ("bf16", 2 * WIDTH), ("int8", WIDTH + 4), ("int4", WIDTH // 2 + 4)],
 )
 def test_a_lossy_packet_carries_whole_rounded_rows(codec: str, row: int, place: Path, tmp_path: Path) -> None:
-    site = Site.of(
+    site = Experiment.of(
         toy.config(
             place,
             codec={"activation": codec, "gradient": codec},

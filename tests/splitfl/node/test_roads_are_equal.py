@@ -11,9 +11,9 @@ import safetensors.torch
 import torch
 
 from experiments.running import run_here
-from splitfl.experiment_file import from_dict
-from splitfl.node.auto import decided
-from splitfl.node.build import Site
+from splitfl.config.experiment_file import from_dict
+from splitfl.controller.budget import decided
+from splitfl.setup.experiment import Experiment
 from tests.command import Start, splitfl
 from tests.splitfl import toy
 from tests.splitfl.transport.broker_process import BrokerProcess
@@ -84,7 +84,7 @@ def travelled(place: Path, tmp_path: Path, start: Start) -> Callable[..., Told]:
         folder, settings = tmp_path / road, toy.table(place, transport={"name": road, "port": port}, **tables)
         folder.mkdir()
         if road == "inproc":
-            run_here(Site.of(decided(from_dict(settings))), lambda: folder, Nobody())
+            run_here(Experiment.of(decided(from_dict(settings))), lambda: folder, Nobody())
             return kept(folder)
         path = tmp_path / "toy.json"
         path.write_text(json.dumps(settings))

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from splitfl.errors import ConfigError
+from splitfl.accounting.ledger import Ledger
+from splitfl.client.client import ClientNode, run_client
+from splitfl.core.errors import ConfigError
+from splitfl.core.events import Events
+from splitfl.core.messages import LOST, Adapter, Control, Reply
 from splitfl.federation.staleness import most_rounds
-from splitfl.ledger import Ledger
-from splitfl.messages import LOST, Adapter, Control, Reply
 from splitfl.methods.registry import METHODS
 from splitfl.methods.timing import REASONS
-from splitfl.metrics import Events
-from splitfl.node.assemble import station_of
-from splitfl.node.build import Site
-from splitfl.node.client import ClientNode, run_client
-from splitfl.node.pace import PaceStation
+from splitfl.server.assemble import station_of
+from splitfl.server.async_server import AsyncServer
+from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, decode, encode
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
@@ -37,12 +37,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def site(
     place: Path, method: str = "sfl-v2", *, link: Any = None, batch_size: int = 8, **federation: Any
-) -> Site:
+) -> Experiment:
     tables: dict[str, Any] = {"partition": {"tail_blocks": 1}} if method == "ushape" else {}
     federation = {**UNEQUAL, **federation}
     if method == "frozen":
         del federation["aggregator"]
-    return Site.of(
+    return Experiment.of(
         toy.config(
             place,
             method={"name": method},
@@ -179,7 +179,7 @@ def test_who_is_first_does_not_depend_on_threads(place: Path, tmp_path: Path) ->
         assert all(torch.equal(value, alone.trained[name]) for name, value in server.trained().items())
 
 
-def _live(own: Site, station: Any, client: int) -> None:
+def _live(own: Experiment, station: Any, client: int) -> None:
     node = ClientNode(client, own.client_method(client))
     run_client(node, _Direct(station), most_rounds(own.config.federation), dict, lambda *_: None)
 
@@ -187,7 +187,7 @@ def _live(own: Site, station: Any, client: int) -> None:
 class _Direct:
     """A client's line to a station in the same process."""
 
-    def __init__(self, station: PaceStation) -> None:
+    def __init__(self, station: AsyncServer) -> None:
         self._station = station
 
     def request(self, frame: bytes) -> bytes:
@@ -239,4 +239,4 @@ def test_a_method_that_needs_all_in_one_round_is_refused_with_the_reason(method:
 def test_what_does_not_go_with_own_paces_is_refused(place: Path, tables: Any, complaint: str) -> None:
     federation = {**UNEQUAL, "schedule": "anarchic", **tables.get("federation", {})}
     with pytest.raises(ConfigError, match=complaint):
-        Site.of(toy.config(place, **{**tables, "federation": federation}))
+        Experiment.of(toy.config(place, **{**tables, "federation": federation}))

@@ -15,16 +15,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from splitfl.checkpoint import Shelf
-from splitfl.config import SurvivalConfig
-from splitfl.errors import Again, ConfigError, PeerLost, WireError
-from splitfl.messages import Control
-from splitfl.node.build import Site
-from splitfl.node.client import ClientNode, kept_before, run_client
-from splitfl.node.guard import Guard
-from splitfl.node.inproc import run_inproc
-from splitfl.node.run import Run
-from splitfl.node.switchboard import Switchboard
+from splitfl.client.client import ClientNode, kept_before, run_client
+from splitfl.config import FaultToleranceConfig
+from splitfl.core.checkpoint import CheckpointStore
+from splitfl.core.errors import ConfigError, PeerLost, RejoinRequired, WireError
+from splitfl.core.messages import Control
+from splitfl.runtime.simulate import run_inproc
+from splitfl.server.error_boundary import ErrorBoundary
+from splitfl.server.run import Run
+from splitfl.server.session_router import SessionRouter
+from splitfl.setup.experiment import Experiment
 from splitfl.wire import decode
 from tests.splitfl import toy
 
@@ -53,23 +53,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def site_of(place: Path, **tables: dict[str, Any]) -> Site:
+def site_of(place: Path, **tables: dict[str, Any]) -> Experiment:
     federation = {"clients": CLIENTS, "rounds": ROUNDS, "local_steps": STEPS}
-    return Site.of(toy.config(place, federation=federation, **tables))
+    return Experiment.of(toy.config(place, federation=federation, **tables))
 
 
-def nodes_of(site: Site, folder: Path) -> list[ClientNode]:
+def nodes_of(site: Experiment, folder: Path) -> list[ClientNode]:
     return [
-        ClientNode.of(site, client, Shelf.of_client(folder / "checkpoint" / f"client-{client}"))
+        ClientNode.of(site, client, CheckpointStore.of_client(folder / "checkpoint" / f"client-{client}"))
         for client in range(site.config.federation.clients)
     ]
 
 
-def play(site: Site, folder: Path, stop_after: int | None = None) -> dict[str, torch.Tensor] | None:
+def play(site: Experiment, folder: Path, stop_after: int | None = None) -> dict[str, torch.Tensor] | None:
     """Plays from the last checkpoint in `folder`; killed after so many messages from there, if given."""
     folder.mkdir(exist_ok=True)
     nodes = nodes_of(site, folder)
-    with Run(site, folder, Silent(), Shelf(folder / "checkpoint").newest()) as run:
+    with Run(site, folder, Silent(), CheckpointStore(folder / "checkpoint").newest()) as run:
         for node in nodes:
             node.go_to(run.first_round)
         taken = "post" if site.config.link.scenario else "handle"
@@ -105,7 +105,7 @@ def assert_same(place: Path, tmp_path: Path, stops: list[int], **tables: dict[st
     assert_goes_on_as(unbroken, site, tmp_path)
 
 
-def assert_goes_on_as(unbroken: dict[str, torch.Tensor], site: Site, tmp_path: Path) -> None:
+def assert_goes_on_as(unbroken: dict[str, torch.Tensor], site: Experiment, tmp_path: Path) -> None:
     """What is in `broken`, gone on with, ends as what is in `unbroken`, and tells the same story."""
     got = play(site, tmp_path / "broken")
     assert got is not None
@@ -184,7 +184,7 @@ def test_a_damaged_checkpoint_costs_the_rounds_since_the_one_before(
     unbroken = play(site, tmp_path / "unbroken")
     assert unbroken is not None
     assert play(site, tmp_path / "broken", messages) is None
-    shelf = Shelf(tmp_path / "broken" / "checkpoint")
+    shelf = CheckpointStore(tmp_path / "broken" / "checkpoint")
     last = shelf.folder / f"round-{shelf.rounds()[-1]}.safetensors"
     damaged = bytearray(last.read_bytes())
     damaged[-1] ^= 1
@@ -245,7 +245,7 @@ def test_a_run_is_not_continued_with_other_settings_data_classes_or_weights(
 def test_a_server_refuses_data_that_changed_on_no_client(own: Path, tmp_path: Path) -> None:
     assert play(site_of(own), tmp_path / "run", 20) is None
     _other_data(own)
-    kept = Shelf(tmp_path / "run" / "checkpoint").newest()
+    kept = CheckpointStore(tmp_path / "run" / "checkpoint").newest()
     with pytest.raises(ConfigError, match="its data, their classes or who holds which of them changed since"):
         Run(site_of(own), tmp_path / "run", Silent(), kept)
 
@@ -253,7 +253,7 @@ def test_a_server_refuses_data_that_changed_on_no_client(own: Path, tmp_path: Pa
 class Wire:
     """A connection to a switchboard in this process that can be cut."""
 
-    def __init__(self, board: Switchboard, requests: int | None = None) -> None:
+    def __init__(self, board: SessionRouter, requests: int | None = None) -> None:
         self._board, self._left = board, requests
 
     def request(self, frame: bytes) -> bytes:
@@ -289,10 +289,10 @@ def survival(**settings: Any) -> dict[str, Any]:
 
 
 def test_a_lost_client_costs_its_own_work_and_nothing_else(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place, **survival()), Switchboard()
+    site, board = site_of(place, **survival()), SessionRouter()
     nodes = nodes_of(site, tmp_path)
     with Run(site, tmp_path, Silent()) as run:
-        board.connect(Guard(run.station), run.station)
+        board.connect(ErrorBoundary(run.station), run.station)
         threads = [start(node, Wire(board, 7 if node.client == 1 else None)) for node in nodes]
         threads[1].join(60)
         run.station.lost(1)
@@ -307,10 +307,10 @@ def test_a_lost_client_costs_its_own_work_and_nothing_else(place: Path, tmp_path
 
 
 def test_a_client_that_comes_back_goes_on_with_a_later_round(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place, **survival(min_clients=3)), Switchboard()
+    site, board = site_of(place, **survival(min_clients=3)), SessionRouter()
     nodes = nodes_of(site, tmp_path)
     with Run(site, tmp_path, Silent()) as run:
-        board.connect(Guard(run.station), run.station)
+        board.connect(ErrorBoundary(run.station), run.station)
         threads = [start(node, Wire(board, 7 if node.client == 1 else None)) for node in nodes]
         threads[1].join(60)
         run.station.lost(1)
@@ -323,21 +323,21 @@ def test_a_client_that_comes_back_goes_on_with_a_later_round(place: Path, tmp_pa
 
 
 def test_all_go_back_together_once_and_end_with_the_same_bits(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place), Switchboard(holds_up_again=True)
+    site, board = site_of(place), SessionRouter(holds_up_again=True)
     unbroken = play(site, tmp_path / "unbroken")
     assert unbroken is not None
     folder = tmp_path / "back"
     folder.mkdir()
     nodes = nodes_of(site, folder)
     with Run(site, folder, Silent()) as run:
-        board.connect(Guard(run.station), run.station)
+        board.connect(ErrorBoundary(run.station), run.station)
         threads = [start(node, Wire(board, 7 if node.client == 2 else None)) for node in nodes]
         threads[2].join(60)
         threads[2] = start(nodes_of(site, folder)[2], Wire(board))
         until(lambda: board.came_again() == {2})
-        board.disconnect(Again("client 2 was lost"))
-    with Run(site, folder, Silent(), Shelf(folder / "checkpoint").newest()) as run:
-        board.connect(Guard(run.station), run.station)
+        board.disconnect(RejoinRequired("client 2 was lost"))
+    with Run(site, folder, Silent(), CheckpointStore(folder / "checkpoint").newest()) as run:
+        board.connect(ErrorBoundary(run.station), run.station)
         for thread in threads:
             thread.join(60)
         got = run.trained()
@@ -359,7 +359,7 @@ class Asked:
         raise PeerLost("cut")
 
 
-def back_at_round_4(site: Site, folder: Path) -> ClientNode:
+def back_at_round_4(site: Experiment, folder: Path) -> ClientNode:
     """A client whose process died in round 1, come back for round 4."""
     before = nodes_of(site, folder)[0]
     before.sit_out(0)
@@ -399,9 +399,9 @@ def test_a_question_where_to_go_on_in_another_language_is_refused(values: dict[s
 
 
 def test_whoever_is_told_to_ask_again_is_not_lost(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place), Switchboard(holds_up_again=True)
+    site, board = site_of(place), SessionRouter(holds_up_again=True)
     with Run(site, tmp_path, Silent()) as run:
-        board.connect(Guard(run.station), run.station)
+        board.connect(ErrorBoundary(run.station), run.station)
         told, fresh = nodes_of(site, tmp_path)[:2]
         for node in (told, fresh):
             assert node.join(Wire(board)) == 0
@@ -421,4 +421,4 @@ def test_whoever_is_told_to_ask_again_is_not_lost(place: Path, tmp_path: Path) -
 
 def test_settings_for_survival_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"go-back' needs survival\.checkpoint_every"):
-        SurvivalConfig(on_loss="go-back", checkpoint_every=0)
+        FaultToleranceConfig(on_loss="go-back", checkpoint_every=0)

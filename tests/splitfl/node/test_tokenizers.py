@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
+from splitfl.core.errors import ConfigError, CutError, ModelMissing
 from splitfl.data.loader import tokenizer
-from splitfl.errors import ConfigError, CutError, ModelMissing
-from splitfl.node.build import Site
-from splitfl.node.pieces import SitePieces
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import tiny, toy
 
 
@@ -30,8 +30,8 @@ def with_tokens(folder: Path, *, more: int = 0, pad: str = "") -> None:
 
 
 def head(place: Path) -> None:
-    site = Site.of(toy.config(place))
-    SitePieces(config=site.config, task=site.task, num_blocks=site.num_blocks, device="cpu").head()
+    site = Experiment.of(toy.config(place))
+    PieceLoader(config=site.config, task=site.task, num_blocks=site.num_blocks, device="cpu").head()
 
 
 def test_a_pad_token_that_was_added_without_an_embedding_is_refused(place: Path) -> None:
@@ -42,13 +42,13 @@ def test_a_pad_token_that_was_added_without_an_embedding_is_refused(place: Path)
 
 def test_a_token_of_the_data_without_an_embedding_is_refused_by_name(place: Path) -> None:
     with_tokens(place / "model", more=tiny.VOCABULARY)
-    Site.of(toy.config(place)).batches(0)  # none of them is in the data
+    Experiment.of(toy.config(place)).batches(0)  # none of them is in the data
     text = (place / "data.tsv").read_text().replace("server", "<50>")
     (place / "data.tsv").write_text(text)
     with pytest.raises(
         ConfigError, match=r"the tokenizer has token \d+ \('<50>'\) and the model 61 embeddings"
     ):
-        Site.of(toy.config(place)).batches(0)
+        Experiment.of(toy.config(place)).batches(0)
 
 
 @pytest.mark.parametrize("kind", ["Later", None])

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from splitfl.config import TransportConfig
-from splitfl.errors import ConfigError, Timeout
-from splitfl.transport import session_client
-from splitfl.transport.certificates import make_certificates
-from splitfl.transport.credentials import Credentials, read_certificate
+from splitfl.core.errors import ConfigError, Timeout
+from splitfl.transport.base.transport import ClientEnd, ServerEnd
 from splitfl.transport.registry import Joining, transport
-from splitfl.transport.seam import ClientEnd, ServerEnd
+from splitfl.transport.security.certificates import make_certificates
+from splitfl.transport.security.credentials import Credentials, read_certificate
+from splitfl.transport.session import client as session_client
 from tests.splitfl.transport.connect_proxy import ConnectProxy
 from tests.splitfl.transport.ipv6 import has_ipv6
 

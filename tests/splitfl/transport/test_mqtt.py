@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from splitfl.config import TransportConfig
-from splitfl.errors import ConfigError, SplitflError, Timeout
-from splitfl.transport.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
-from splitfl.transport.certificates import make_certificates
-from splitfl.transport.credentials import Credentials
-from splitfl.transport.desk import Desk
-from splitfl.transport.mqtt_client import MqttRoad
-from splitfl.transport.mqtt_server import MqttEntrance
+from splitfl.core.errors import ConfigError, SplitflError, Timeout
+from splitfl.transport.base.transport import ClientEnd, ServerEnd
+from splitfl.transport.mqtt.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
+from splitfl.transport.mqtt.client import MqttRoad
+from splitfl.transport.mqtt.server import MqttEntrance
 from splitfl.transport.registry import Joining, transport
-from splitfl.transport.seam import ClientEnd, ServerEnd
-from splitfl.transport.session_client import SessionClient
-from splitfl.transport.session_server import SessionServer
+from splitfl.transport.security.certificates import make_certificates
+from splitfl.transport.security.credentials import Credentials
+from splitfl.transport.session.client import SessionClient
+from splitfl.transport.session.server import SessionServer
+from splitfl.transport.session.session_registry import SessionRegistry
 from tests.splitfl.transport.broker_process import BrokerProcess
 
 pytestmark = pytest.mark.slow
@@ -198,7 +198,7 @@ def test_a_limit_that_could_not_be_asked_for_is_found_on_the_way(site: Callable[
     """As with a broker that knows no MQTT 5: it confirms what it drops."""
     here = site("message_size_limit 50000")
     broker = Broker(host="127.0.0.1", port=here.broker.port, topic="t", credentials=Credentials())
-    desk = Desk(1, 1.0, 10.0, CHUNK_BYTES, WINDOW_BYTES)
+    desk = SessionRegistry(1, 1.0, 10.0, CHUNK_BYTES, WINDOW_BYTES)
     server = SessionServer(desk, MqttEntrance(broker, desk, 4.0, is_new_topic=True))
     server.offer({"what": "to run"})
     client = SessionClient(MqttRoad(broker, 0), broker.address, 0, None, 4.0)

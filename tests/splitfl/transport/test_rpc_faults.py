@@ -13,12 +13,12 @@ import pytest
 from torch.distributed import TCPStore
 
 from splitfl.config import TransportConfig
-from splitfl.errors import ConfigError, PeerLost, Timeout
-from splitfl.transport import rpc_client
-from splitfl.transport.certificates import make_certificates
+from splitfl.core.errors import ConfigError, PeerLost, Timeout
 from splitfl.transport.registry import transport
-from splitfl.transport.rpc import RpcServer
-from splitfl.transport.rpc_client import RpcClient
+from splitfl.transport.rpc import client as rpc_client
+from splitfl.transport.rpc.client import RpcClient
+from splitfl.transport.rpc.server import RpcServer
+from splitfl.transport.security.certificates import make_certificates
 
 
 @pytest.fixture

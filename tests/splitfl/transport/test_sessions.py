@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splitfl.errors import ConfigError, PeerLost, RunEnded, WireError
-from splitfl.transport.desk import Desk
-from splitfl.transport.inbox import Gap, Inbox
-from splitfl.transport.outbox import Outbox
-from splitfl.transport.parcel import HEADER_BYTES, MAX_PARCEL_BYTES, Kind, piece, say, unpack
-from splitfl.transport.session_client import SessionClient
-from splitfl.transport.versions import versions
+from splitfl.core.errors import ConfigError, PeerLost, RunEnded, WireError
+from splitfl.transport.base.versions import versions
+from splitfl.transport.session.chunk import HEADER_BYTES, MAX_PARCEL_BYTES, Kind, piece, say, unpack
+from splitfl.transport.session.client import SessionClient
+from splitfl.transport.session.inbox import Gap, Inbox
+from splitfl.transport.session.outbox import Outbox
+from splitfl.transport.session.session_registry import SessionRegistry
 
 CHUNK = 7
 
@@ -28,7 +28,7 @@ class BadRoad:
     silence = "no answer"
     window_bytes: int | None = None
 
-    def __init__(self, desk: Desk, breaks: Iterator[tuple[int, int]], is_repeating: bool) -> None:
+    def __init__(self, desk: SessionRegistry, breaks: Iterator[tuple[int, int]], is_repeating: bool) -> None:
         self._desk, self._breaks, self._is_repeating = desk, breaks, is_repeating
         self._broken = threading.Event()
         self.connections = 0
@@ -75,14 +75,14 @@ class BadRoad:
         self._broken.set()
 
 
-def new_desk(**settings: int) -> Desk:
-    desk = Desk(1, 20.0, 5.0, CHUNK, **settings)
+def new_desk(**settings: int) -> SessionRegistry:
+    desk = SessionRegistry(1, 20.0, 5.0, CHUNK, **settings)
     desk.offer({})
     return desk
 
 
 def test_every_message_arrives_once_wherever_connections_break(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("splitfl.transport.session_client._FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("splitfl.transport.session.client._FIRST_PAUSE_S", 0.001)
 
     @settings(max_examples=15)
     @given(
@@ -188,7 +188,7 @@ def test_a_broker_that_drops_the_smallest_piece_too_ends_the_run_with_the_reason
 
 
 def test_what_is_to_be_run_must_fit_into_what_the_road_carries() -> None:
-    desk = Desk(1, 5.0, 5.0, CHUNK, most_bytes=2000)
+    desk = SessionRegistry(1, 5.0, 5.0, CHUNK, most_bytes=2000)
     with pytest.raises(ConfigError, match=r"takes a message of 3\d+ bytes, .* at most 2000"):
         desk.offer({"long": "x" * 2500})
     desk.offer({"short": "x"})
@@ -235,7 +235,7 @@ def test_a_hello_that_is_none_is_refused(changes: dict[str, object], reason: str
 
 def test_a_number_is_taken_over_once_its_process_has_been_silent_for_half_the_time() -> None:
     now_s = [0.0]
-    desk = Desk(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
+    desk = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
     desk.offer({})
     old, old_line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
     other = unpack(say(Kind.HELLO, HELLO | {"session": "b" * 32}))
@@ -254,7 +254,7 @@ def test_a_number_is_taken_over_once_its_process_has_been_silent_for_half_the_ti
 
 def test_what_a_process_said_before_another_took_its_place_goes_nowhere() -> None:
     now_s, heard = [0.0], queue.SimpleQueue[bytes]()
-    desk = Desk(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
+    desk = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
     desk.offer({})
     desk.start(lambda client, frame, answer: heard.put(frame))
     old, old_line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
@@ -269,7 +269,7 @@ def test_what_a_process_said_before_another_took_its_place_goes_nowhere() -> Non
 
 def test_who_falls_silent_is_told_once_and_is_back_when_it_comes() -> None:
     now_s = [0.0]
-    desk = Desk(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
+    desk = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
     desk.offer({})
     desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
     desk.start(lambda client, frame, answer: None)
@@ -339,7 +339,7 @@ def test_a_message_does_not_change_its_mind() -> None:
 
 
 def test_whoever_comes_before_there_is_anything_to_run_is_told_when_there_is() -> None:
-    desk = Desk(1, 20.0, 5.0, CHUNK)
+    desk = SessionRegistry(1, 20.0, 5.0, CHUNK)
     offering = threading.Timer(0.2, lambda: desk.offer({"train": {"seed": 7}}))
     offering.start()
     session, line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "here")

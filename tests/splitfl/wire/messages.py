@@ -4,7 +4,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Message, Output, Scalars
+from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Message, Output, Scalars
 from splitfl.wire import Envelope, Refusal
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.int32, torch.bool)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from channel.rng import stream
+from channel.core.rng import stream
 from splitfl.wire.analog import over_the_air, symbols_of
 
 

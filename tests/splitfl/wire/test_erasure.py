@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.splitfl.partition.test_split_equals_whole import gradients, load, reference
 from torch import Tensor, nn
 
-from splitfl.messages import Activation, Gradient
-from splitfl.partition.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION
+from splitfl.core.messages import Activation, Gradient
+from splitfl.models.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION
 from splitfl.wire.erasure import (
     Heard,
     gradient_of_sent,
@@ -21,9 +22,8 @@ from splitfl.wire.erasure import (
     without_tokens,
     zeroed,
 )
-from splitfl.wire.memory import Memory
+from splitfl.wire.stale_cache import Memory
 from tests.splitfl import tiny
-from tests.splitfl.partition.test_split_equals_whole import gradients, load, reference
 
 MASK_BT = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
 

@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from splitfl.errors import WireError
-from splitfl.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Message
+from splitfl.core.errors import WireError
+from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Message
 from splitfl.wire import Envelope, Refusal, decode, encode
 from tests.splitfl.wire.messages import ANY, ENVELOPES, KINDS
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from splitfl.config import CODECS
-from splitfl.errors import ConfigError, WireError
+from splitfl.core.errors import ConfigError, WireError
 from splitfl.wire.quantise import Coded, dequantise, quantise, row_bytes
 
 ROUNDING = [codec for codec in CODECS if codec != "none"]

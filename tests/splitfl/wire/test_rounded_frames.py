@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitfl.config import CODECS, CodecConfig
-from splitfl.errors import WireError
-from splitfl.messages import Activation, Gradient, Message, Output
+from splitfl.core.errors import WireError
+from splitfl.core.messages import Activation, Gradient, Message, Output
 from splitfl.wire import Envelope, decode, encode
 from splitfl.wire.frame import codec_of
 from splitfl.wire.quantise import dequantise, quantise

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from splitfl.config import TransportConfig
-from splitfl.errors import SplitflError
+from splitfl.core.errors import SplitflError
 from splitfl.transport.registry import TRANSPORTS, Joining
 from tests.splitfl.transport.broker_process import BrokerProcess
 from tests.splitfl.transport.conformance.ends import Client, Far, Server

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from splitfl.errors import ConfigError
+from splitfl.core.errors import ConfigError
 from tests.splitfl.transport.conformance.conftest import ALL, NOT_RPC, RESUMING, Place
 from tests.testbed.waiting import until
 

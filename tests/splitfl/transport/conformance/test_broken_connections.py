@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from splitfl.errors import PeerLost
+from splitfl.core.errors import PeerLost
 from splitfl.transport.registry import TRANSPORTS
 from tests.splitfl.transport.conformance.conftest import TIMEOUT_S, Place
 from tests.splitfl.transport.conformance.meeting import (

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from splitfl.errors import ConfigError, PeerLost, Timeout
+from splitfl.core.errors import ConfigError, PeerLost, Timeout
 from tests.splitfl.transport.conformance.conftest import Place
 from tests.splitfl.transport.conformance.meeting import (
     both,

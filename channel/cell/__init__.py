@@ -1,0 +1,1 @@
+"""A cell: scheduling, link adaptation, HARQ and queues, slot by slot."""

@@ -1,0 +1,250 @@
+"""A scenario becomes a cell: everything random is drawn here, from streams named after what it is for."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from channel.cell.cell import Cell
+from channel.cell.link_adaptation import OuterLoop
+from channel.cell.parameters import Rules
+from channel.cell.prescribed_loss import given_losses
+from channel.cell.scheduler import Duplex, scheduler_named
+from channel.cell.traffic import Demand
+from channel.core.arrays import Array, Real
+from channel.core.errors import BadParameter
+from channel.core.markov import TwoState
+from channel.core.rng import stream
+from channel.core.units import db_to_ratio, dbm_to_w
+from channel.phy.block_error import BlockErrorLaw
+from channel.phy.harq import Harq
+from channel.phy.mcs import mcs_table
+from channel.phy.transport_block import Allocation
+from channel.propagation.fading_grid import SLOTS, SlotGrid
+from channel.propagation.interference import BurstyInterferer, Interferer, Jammer
+from channel.propagation.mobility import Straight, doppler_hz
+from channel.propagation.noise import noise_w
+from channel.propagation.path_loss import ENVIRONMENTS, log_distance_db
+from channel.propagation.placement import hexagonal_sites, uniform_in_disc
+from channel.propagation.recorded_taps import NodeTaps
+from channel.propagation.shadowing import ShadowField
+from channel.propagation.sinr import Air, Disturbance, Ground, PathLoss, Response
+from channel.propagation.tdl import TappedDelayLine
+from channel.scenario.load import Scenario
+
+_NEAREST_M = 1.0
+"""Log-distance loss is that of 1 m within 1 m, where its reference stands."""
+
+_STILL_M = 0.25
+"""Distances and shadows are followed in steps so long: short next to what shadows take to change, which is
+10 m or more (TR 38.901 table 7.5-6), and a tenth of the work where people walk."""
+
+_EVER = 2**62
+
+_MOST_DRAWS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimpleLosses:
+    """The loss of 1 m, growing with the exponent; exponent 0 is the same everywhere. Always in sight."""
+
+    loss_db: float
+    exponent: float
+
+    @property
+    def is_same_everywhere(self) -> bool:
+        """See `PathLoss`."""
+        return self.exponent == 0.0
+
+    def path_loss_db(self, distance_2d_m: Real, frequency_hz: Real, is_los: object) -> Array:
+        """See `PathLoss`; neither carrier nor sight matter."""
+        beyond = np.maximum(np.asarray(distance_2d_m, dtype=np.float64), _NEAREST_M)
+        return log_distance_db(beyond, exponent=self.exponent, reference_db=self.loss_db)
+
+    def los_probability(self, distance_2d_m: Real) -> Array:
+        """One, everywhere."""
+        return np.ones(np.shape(distance_2d_m))
+
+
+def cell_of(scenario: Scenario) -> Cell:
+    """The cell that a scenario describes. Raises BadParameter for values outside their ranges."""
+    taps = scenario.taps.node_taps() if scenario.taps.is_given else None
+    ground = _ground(scenario)
+    mobility = _mobility(scenario, ground)
+    return Cell(
+        seed=scenario.seed,
+        rules=rules_of(scenario),
+        airs={direction: _air(scenario, ground, mobility, direction, taps) for direction in ("up", "down")},
+        demands={
+            "up": _demand(scenario, scenario.traffic.up_bytes),
+            "down": _demand(scenario, scenario.traffic.down_bytes),
+        },
+        device=scenario.device,
+    )
+
+
+def rules_of(scenario: Scenario) -> Rules:
+    """How its blocks are made, sent and sent again."""
+    link, carrier = scenario.link, scenario.carrier
+    table = mcs_table(link.table)
+    return Rules(
+        table=table,
+        law=BlockErrorLaw.of(table, implementation_loss_db=link.implementation_loss_db),
+        harq=Harq(combining=link.harq, max_tries=link.max_tries, round_trip_s=link.round_trip_s),
+        outer=OuterLoop(target=link.target, step_db=link.step_db),
+        scheduler=scheduler_named(link.scheduler),
+        duplex=Duplex(pattern=link.tdd, grant_delay_s=link.grant_delay_s),
+        allocation=Allocation(),
+        slot_s=carrier.slot_s,
+        blocks_per_group=carrier.blocks_per_group,
+        groups=carrier.groups,
+        grant_slots=link.grant_slots,
+        report_delay_s=link.report_delay_s,
+        window_s=link.window_s,
+    )
+
+
+def _ground(scenario: Scenario) -> Ground:
+    place, seed = scenario.place, scenario.seed
+    row = ENVIRONMENTS.get(place.environment)
+    losses: PathLoss = row or SimpleLosses(
+        loss_db=place.loss_db, exponent=place.exponent if place.environment == "log-distance" else 0.0
+    )
+    sight, shadow, shadow_db = None, None, (0.0, 0.0)
+    if row is not None:
+        # Clause 7.6.3.3: line of sight stays alike over 50 m outdoors and 10 m indoors.
+        apart_m = 50.0 if row.has_breakpoint else 10.0
+        sight = ShadowField.draw_smooth(stream(seed, "sight"), decorrelation_m=apart_m)
+    if row is not None and place.shadowing:
+        near, far = (
+            ShadowField.draw(stream(seed, "shadow", name), decorrelation_m=apart_m)
+            for name, apart_m in zip(("los", "nlos"), row.decorrelation_m, strict=True)
+        )
+        shadow, shadow_db = (near, far), row.shadow_db
+    return Ground(
+        losses=losses,
+        carrier_hz=scenario.carrier.frequency_hz,
+        gain_db=scenario.carrier.antenna_gain_db,
+        sight=sight,
+        shadow=shadow,
+        shadow_db=shadow_db,
+    )
+
+
+def _mobility(scenario: Scenario, ground: Ground) -> Straight:
+    place = scenario.place
+    rngs = [stream(scenario.seed, "user", user) for user in range(place.users)]
+    start_U2 = (
+        np.asarray(place.positions_m[: place.users], dtype=np.float64)
+        if place.positions_m
+        else _served(scenario, ground, rngs)
+    )
+    turn = np.asarray([2.0 * math.pi * rng.random() for rng in rngs])
+    velocity = place.speed_m_s * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+    return Straight(start_N2=start_U2, velocity_N2=velocity)
+
+
+def _served(scenario: Scenario, ground: Ground, rngs: list[np.random.Generator]) -> Array:
+    """Places (U, 2), each drawn until no neighbour is heard better there: that one would serve it."""
+    place, around = scenario.place, scenario.neighbours
+    sites = hexagonal_sites(around.rings, spacing_m=around.spacing_m)[1:]
+    start_U2, open_U = np.empty((place.users, 2)), np.arange(place.users)
+    for _ in range(_MOST_DRAWS):
+        for user in open_U:
+            (start_U2[user],) = uniform_in_disc(rngs[user], 1, radius_m=place.radius_m, inner_m=place.inner_m)
+        if not (sites.size and around.handover):
+            return start_U2
+        own_U = ground.gain(start_U2[open_U])
+        open_U = open_U[own_U < ground.far_gain(start_U2[open_U], sites).max(axis=1)]
+        if not open_U.size:
+            return start_U2
+    raise BadParameter(
+        f"place must hold points where no neighbour is heard better, got none in {_MOST_DRAWS} draws"
+    )
+
+
+def _air(
+    scenario: Scenario, ground: Ground, mobility: Straight, direction: str, taps: NodeTaps | None
+) -> Air:
+    given = given_losses(scenario, direction, taps)
+    carrier, is_up = scenario.carrier, direction == "up"
+    figure_db = carrier.base_noise_figure_db if is_up else carrier.user_noise_figure_db
+    rise = float(db_to_ratio(scenario.neighbours.uplink_rise_db)) if is_up else 1.0
+    noise = rise * float(noise_w(carrier.group_hz, noise_figure_db=figure_db))
+    return Air(
+        ground=ground if given is None else replace(ground, losses=given),
+        mobility=mobility,
+        fading=_fading(scenario, direction, taps),
+        slot_s=carrier.slot_s,
+        groups=carrier.groups,
+        most_w=scenario.device.transmit_w if is_up else float(dbm_to_w(carrier.base_dbm)),
+        target_snr=float(db_to_ratio(carrier.uplink_target_snr_db)) if is_up else None,
+        noise_w=noise,
+        disturbances=_disturbances(scenario, is_up),
+        receiver_is_base=is_up,
+        still_blocks=_still_blocks(scenario),
+    )
+
+
+def _still_blocks(scenario: Scenario) -> int:
+    """Blocks in which nobody moves farther than `_STILL_M`, at least one."""
+    block_m = scenario.place.speed_m_s * SLOTS * scenario.carrier.slot_s
+    return max(int(_STILL_M / block_m), 1) if block_m else _EVER
+
+
+def _fading(scenario: Scenario, direction: str, taps: NodeTaps | None) -> Response | None:
+    """FDD fades on each carrier by itself; TDD has one carrier, and the same channel both ways."""
+    table, carrier = scenario.fading, scenario.carrier
+    frequency_hz: Array = carrier.group_hz * (
+        np.arange(carrier.groups, dtype=np.float64) - (carrier.groups - 1) / 2
+    )
+    if taps is not None:
+        return taps.replay(
+            direction, scenario.place.users, slot_s=carrier.slot_s, frequency_hz_F=frequency_hz
+        )
+    if table.profile == "none":
+        return None
+    name = "both" if scenario.link.tdd else direction
+    shift_hz = float(doppler_hz(scenario.place.speed_m_s, carrier.frequency_hz))
+    lines = [
+        TappedDelayLine.draw(
+            stream(scenario.seed, "fading", name, user),
+            profile=table.profile,
+            delay_spread_s=table.delay_spread_s,
+            doppler_hz=shift_hz,
+            num_waves=table.waves,
+        )
+        for user in range(scenario.place.users)
+    ]
+    return SlotGrid(line=TappedDelayLine.stack(lines), slot_s=carrier.slot_s, frequency_hz_F=frequency_hz)
+
+
+def _disturbances(scenario: Scenario, is_up: bool) -> tuple[Disturbance, ...]:
+    around, jammer = scenario.neighbours, scenario.jammer
+    found = []
+    if not is_up:
+        power_w = float(dbm_to_w(scenario.carrier.base_dbm)) * around.load
+        steady = Jammer(on_w=power_w, period_s=1.0, duty=1.0)
+        sites = hexagonal_sites(around.rings, spacing_m=around.spacing_m)[1:]
+        found = [Disturbance(place_S2=sites, source=steady, is_base=True)] if sites.size else []
+    if jammer.kind:
+        source: Interferer
+        on_w = float(dbm_to_w(jammer.power_dbm))
+        if jammer.kind == "pulse":
+            source = Jammer(on_w=on_w, period_s=jammer.period_s, duty=jammer.duty)
+        else:
+            mean_on_s = jammer.duty * jammer.period_s
+            activity = TwoState(
+                seed=scenario.seed,
+                name=("jammer",),
+                mean_on_s=mean_on_s,
+                mean_off_s=jammer.period_s - mean_on_s,
+            )
+            source = BurstyInterferer(on_w=on_w, activity=activity)
+        found.append(Disturbance(place_S2=np.asarray([jammer.position_m]), source=source, is_base=False))
+    return tuple(found)
+
+
+def _demand(scenario: Scenario, payload_bytes: float) -> Demand:
+    amount = math.inf if payload_bytes == -1.0 else payload_bytes
+    return Demand.transfers(amount, scenario.place.users, scenario.traffic.start_s)

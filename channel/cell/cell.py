@@ -1,0 +1,150 @@
+"""A cell: many users of one base station, both directions, slot by slot.
+
+Fading, shadowing and interference give an SINR in every resource-block group; the scheduler hands groups out
+by what users reported; an outer loop corrects the modulation and coding; the law of block errors decides, and
+HARQ tries again. Users share the spectrum, so ten that send at once slow each other down.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channel.cell.backlog import Backlog
+from channel.cell.mac import Mac
+from channel.cell.parameters import Rules
+from channel.cell.statistics import Outcome, Tally
+from channel.cell.traffic import Demand
+from channel.core.arrays import Array, above
+from channel.core.errors import BadParameter
+from channel.core.link import DIRECTIONS
+from channel.core.units import ratio_to_db
+from channel.phy.device import Device
+from channel.propagation.directions import BothDirections
+from channel.propagation.sinr import Air
+
+_MOST_ROWS = 20_000_000
+"""Of a user and a bin of time: about 2 GB of traces, both directions together."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """What a simulation gave: an outcome for "up" and "down", and the Joules that each user's device took.
+
+    `position_U2` and `mean_sinr_db` hold where users were at the start and what they heard there, without
+    fast fading; the downlink's is that of every group, the uplink's that of a group alone.
+    """
+
+    duration_s: float
+    outcomes: dict[str, Outcome]
+    energy_j: Array
+    position_U2: Array
+    mean_sinr_db: dict[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cell:
+    """`airs` and `demands` for "up" and "down"; the same seed gives the same run, to the last bit.
+
+    Raises BadParameter where a direction is missing or numbers of users differ.
+    """
+
+    seed: int
+    rules: Rules
+    airs: dict[str, Air]
+    demands: dict[str, Demand]
+    device: Device
+
+    def __post_init__(self) -> None:
+        for name, got in (("airs", self.airs), ("demands", self.demands)):
+            if set(got) != set(DIRECTIONS):
+                raise BadParameter(f"{name} must hold {' and '.join(DIRECTIONS)}, got {', '.join(got)}")
+        counts = {demand.start_s.size for demand in self.demands.values()}
+        counts |= {air.place_U2(0).shape[0] for air in self.airs.values()}
+        if len(counts) != 1:
+            raise BadParameter(f"airs and demands must have equally many users, got {sorted(counts)}")
+
+    @property
+    def users(self) -> int:
+        """How many there are."""
+        return int(self.demands["up"].start_s.size)
+
+    def demand_reach(self, users: Iterable[int]) -> None:
+        """Raises BadParameter for the first of these users that no block can ever reach, and says why.
+
+        Without that error such a user would wait for ever: nothing is ever granted to it.
+        """
+        for user in users:
+            for direction in DIRECTIONS:
+                if self.is_hopeless[direction][user]:
+                    most_db = float(ratio_to_db(self.airs[direction].most_sinr()[user]))
+                    needed_db = float(ratio_to_db(self.rules.reach.threshold_I[0]))
+                    raise BadParameter(
+                        f"user {user} is out of reach, direction {direction}: its SINR is never above "
+                        f"{most_db:.1f} dB, and the slowest scheme of {self.rules.table.name} needs "
+                        f"{needed_db:.1f} dB"
+                    )
+
+    @cached_property
+    def is_hopeless(self) -> dict[str, NDArray[np.bool_]]:
+        """Of each direction, the users (U,) for whom no scheme is in reach at any time."""
+        # Half a percent of room, for `Reach.efficiency` begins its steps a little early.
+        least = 0.995 * self.rules.reach.threshold_I[0]
+        return {name: np.asarray(self.airs[name].most_sinr() < least) for name in DIRECTIONS}
+
+    @property
+    def hopeless_Q(self) -> NDArray[np.bool_]:
+        """The same for each queue, direction x users + user."""
+        return np.concatenate([self.is_hopeless[name] for name in DIRECTIONS])
+
+    def simulate(self, duration_s: float, *, bin_s: float = 0.01) -> Result:
+        """Runs from time 0 until `duration_s`, whole grants only, or until all transfers are done.
+
+        Raises BadParameter unless both times are above 0, and where the traces of all users are too long.
+        """
+        above("duration_s", duration_s, 0.0)
+        rows = self.users * duration_s / float(above("bin_s", bin_s, 0.0))
+        if rows > _MOST_ROWS:
+            raise BadParameter(
+                f"duration_s must be at most {_MOST_ROWS * bin_s / self.users:g} for the traces of "
+                f"{self.users} users, got {duration_s:g}"
+            )
+        rules = self.rules
+        grants = max(round(duration_s / rules.grant_s), 1)
+        length_s = grants * rules.grant_s
+        empty = {name: Outcome.empty(self.users, duration_s=length_s, bin_s=bin_s) for name in DIRECTIONS}
+        backlog, tally = self._backlog(), Tally(empty, rules.slot_s)
+        lanes = Mac(rules, BothDirections(airs=self.airs, seed=self.seed), backlog, self.hopeless_Q)
+        for tries in lanes.tries(0, grants):
+            tally.add(tries)
+        tally.flush()
+        left = backlog.left_Q[:-1].reshape(len(DIRECTIONS), -1)
+        for left_U, outcome in zip(left, tally.outcomes.values(), strict=True):
+            is_over = (left_U == 0.0) & (outcome.flying_bits == 0.0) & (outcome.sent_bits > 0.0)
+            outcome.finish_s[is_over] = outcome.last_end_s[is_over]
+        return Result(
+            duration_s=length_s,
+            outcomes=tally.outcomes,
+            energy_j=self._energy_j(tally.outcomes, length_s),
+            position_U2=self.airs["up"].place_U2(0),
+            mean_sinr_db={direction: air.mean_sinr_db(0) for direction, air in self.airs.items()},
+        )
+
+    def _backlog(self) -> Backlog:
+        backlog = Backlog(len(DIRECTIONS) * self.users, memory_grants=self.rules.memory_grants)
+        for number, direction in enumerate(DIRECTIONS):
+            demand = self.demands[direction]
+            for user in np.flatnonzero(demand.payload_bytes).tolist():
+                grant = self.rules.ready_grant(direction, float(demand.start_s[user]))
+                backlog.add(grant, number * self.users + user, 8.0 * float(demand.payload_bytes[user]))
+        return backlog
+
+    def _energy_j(self, outcomes: dict[str, Outcome], duration_s: float) -> Array:
+        return self.device.energy_j(
+            radiated_j=outcomes["up"].radiated_j,
+            send_s=outcomes["up"].airtime_s,
+            receive_s=outcomes["down"].airtime_s,
+            duration_s=np.asarray(duration_s),
+        )

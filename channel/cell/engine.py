@@ -1,0 +1,159 @@
+"""A running cell: messages go in while it runs, and come out as deliveries.
+
+    engine = engine_of(scenario.load("urban-micro"))
+    engine.submit(Transfer(client=0, direction="up", sequence=0, payload_bytes=10_000, start_s=0.0))
+    for transfer, delivery in engine.advance(1.0): ...
+
+Deterministic: what comes out depends on what was submitted, and not on how often `advance` was called, nor
+how far each time.
+"""
+
+import math
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+import numpy as np
+
+from channel.cell.backlog import Backlog
+from channel.cell.build_cell import cell_of
+from channel.cell.cell import Cell
+from channel.cell.mac import Mac
+from channel.cell.transfers import Transfers
+from channel.core.arrays import at_least, whole
+from channel.core.errors import BadParameter
+from channel.core.link import DIRECTIONS, Delivery, Transfer
+from channel.propagation.directions import BothDirections
+from channel.scenario.load import Scenario
+
+RECOVERIES = ("acknowledged", "unacknowledged")
+"""What HARQ gave up is sent again until it arrives, or it is lost: RLC's modes AM and UM (3GPP TS 38.322
+clause 4.2.1)."""
+
+
+class Engine:
+    """The users of a cell, each with a queue for every direction, first in, first out.
+
+    A message is cut into packets of `mtu_bytes`, its last one short; transport blocks carry the bytes of
+    consecutive packets and messages. With recovery "acknowledged" bits that HARQ gave up go before all
+    others of their queue once the sender has heard of it: loss becomes delay, and every delivery is complete.
+    With "unacknowledged" the packets that such a block touched are lost. A user out of reach waits for ever;
+    `demand_reach` finds those for whom that is certain.
+
+    Of a delivery, `finish_s` is the end of the slot in which its last bit was decided. `retransmissions`
+    counts the failed tries of blocks with bits of it that were made good for, by HARQ or anew. `airtime_s` is
+    a slot for each try, and `energy_j` what the user's device took for it (radiated power over efficiency and
+    circuit upwards, circuit downwards, idle power left out); messages that share a block share both by bits.
+    """
+
+    def __init__(self, cell: Cell, *, mtu_bytes: int = 1500, recovery: str = "acknowledged") -> None:
+        """Starts at time 0; the cell's own demands play no part.
+
+        Raises BadParameter for less than a byte a packet, for an unknown recovery, and for a cell of which
+        every user is out of reach.
+        """
+        whole("mtu_bytes", mtu_bytes, 1)
+        if recovery not in RECOVERIES:
+            raise BadParameter(f"recovery must be one of {', '.join(RECOVERIES)}, got {recovery!r}")
+        if cell.is_hopeless["up"].all() or cell.is_hopeless["down"].all():
+            cell.demand_reach([0])
+        self.users, self._cell = cell.users, cell
+        self._rules, self._grant = cell.rules, 0
+        self._backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.rules.memory_grants)
+        self._lanes = Mac(
+            cell.rules, BothDirections(airs=cell.airs, seed=cell.seed), self._backlog, cell.hopeless_Q
+        )
+        self._ledger = Transfers(
+            cell.rules,
+            cell.device,
+            self._backlog,
+            mtu_bytes=mtu_bytes,
+            is_acknowledged=recovery == "acknowledged",
+        )
+        self._empty: list[tuple[float, int, Transfer]] = []
+        self._submitted = 0
+
+    @property
+    def now_s(self) -> float:
+        """Everything before this time is decided."""
+        return self._grant * self._rules.grant_s
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is queued or in flight, now or later."""
+        return self._ledger.is_empty and not self._empty
+
+    def demand_reach(self, users: Iterable[int]) -> None:
+        """See `Cell.demand_reach`: to be asked before anything is submitted for these users."""
+        self._cell.demand_reach(users)
+
+    def submit(self, transfer: Transfer) -> None:
+        """Queues a message; one of no bytes arrives as it starts.
+
+        Raises BadParameter for a client that is not there, a start that grants decided already would have
+        served, and a start before that of a message that the queue holds.
+        """
+        queue = self._queue(transfer)
+        before_s = self._ledger.last_start_s(queue)
+        if transfer.start_s < before_s:
+            raise BadParameter(
+                f"start_s must be at least {before_s:g}, where the message before it starts, "
+                f"got {transfer.start_s:g}"
+            )
+        if math.ceil(transfer.start_s / self._rules.grant_s - 1e-9) < self._grant:
+            raise BadParameter(
+                f"start_s must be at least {self.now_s:g}, before which all is decided, "
+                f"got {transfer.start_s:g}"
+            )
+        if transfer.payload_bytes:
+            self._ledger.add(queue, transfer)
+        else:
+            heappush(self._empty, (transfer.start_s, self._submitted, transfer))
+            self._submitted += 1
+
+    def advance(self, until_s: float, *, to_first: bool = False) -> list[tuple[Transfer, Delivery]]:
+        """Runs the grants that end by `until_s`, and returns what completed in them in order of finish.
+
+        `to_first` ends with the first grant in which anything completes: what comes of that can then be
+        submitted in time. Raises BadParameter for a time that is negative or not finite.
+        """
+        grant_s = self._rules.grant_s
+        end = max(math.floor(float(at_least("until_s", until_s, 0.0)) / grant_s + 1e-9), self._grant)
+        if to_first and self._empty:
+            end = min(end, max(math.ceil(self._empty[0][0] / grant_s - 1e-9), self._grant))
+        over: list[tuple[Transfer, Delivery]] = []
+        for tries in self._lanes.tries(self._grant, end, most=1 if to_first else None):
+            messages = self._ledger.count(tries, self.users)
+            over += [(message.transfer, message.delivery()) for message in messages]
+            if to_first and over:
+                end = int(tries.blocks.slot_T[0]) // self._rules.grant_slots + 1
+                break
+        self._grant = end
+        while self._empty and self._empty[0][0] <= self.now_s + 1e-9 * grant_s:
+            transfer = heappop(self._empty)[2]
+            over.append((transfer, _nothing(transfer)))
+        return sorted(over, key=_order)
+
+    def _queue(self, transfer: Transfer) -> int:
+        if not transfer.client < self.users:
+            raise BadParameter(f"client must lie in [0, {self.users - 1}], got {transfer.client}")
+        return DIRECTIONS.index(transfer.direction) * self.users + transfer.client
+
+
+def engine_of(scenario: Scenario, *, mtu_bytes: int = 1500, recovery: str = "acknowledged") -> Engine:
+    """The cell of a scenario, at time 0, its traffic left out; errors as in `Engine` and `cell_of`."""
+    return Engine(cell_of(scenario), mtu_bytes=mtu_bytes, recovery=recovery)
+
+
+def _nothing(transfer: Transfer) -> Delivery:
+    return Delivery(
+        arrived=np.ones(0, dtype=np.bool_),
+        finish_s=transfer.start_s,
+        retransmissions=0,
+        airtime_s=0.0,
+        energy_j=0.0,
+    )
+
+
+def _order(one: tuple[Transfer, Delivery]) -> tuple[float, str, int, int]:
+    transfer, delivery = one
+    return delivery.finish_s, transfer.direction, transfer.client, transfer.sequence

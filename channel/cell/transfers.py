@@ -1,0 +1,173 @@
+"""Which bits of which message every transport block carried, and what became of each message.
+
+A queue's messages lie one behind the other in a stream of bits. Every bit is in one place: waiting, in a
+block on its way, delivered, or lost. Queues are numbered direction x users + client.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channel.cell.backlog import Backlog, Range
+from channel.cell.blocks import Tries
+from channel.cell.parameters import Rules
+from channel.core.arrays import Array
+from channel.core.link import Attempt, Delivery, Transfer
+from channel.core.packets import packets_of
+from channel.phy.device import Device
+
+
+@dataclass(kw_only=True, eq=False)
+class Message:
+    """A transfer on its way: bits `begin` to `end` of its queue's stream, `open_bits` of them undecided.
+
+    Those before `sure_end` are sent until they arrive; `edge_N` is where each packet ends, in bits from
+    `begin`.
+    """
+
+    transfer: Transfer
+    begin: float
+    end: float
+    sure_end: float
+    edge_N: Array
+    open_bits: float
+    arrived: NDArray[np.bool_]
+    finish_s: float = 0.0
+    retransmissions: int = 0
+    airtime_s: float = 0.0
+    energy_j: float = 0.0
+    trace: list[Attempt] = field(default_factory=list)
+
+    def delivery(self) -> Delivery:
+        """What became of it, once no bit is open."""
+        return Delivery(
+            arrived=self.arrived,
+            finish_s=self.finish_s,
+            retransmissions=self.retransmissions,
+            airtime_s=self.airtime_s,
+            energy_j=self.energy_j,
+            trace=tuple(sorted(self.trace, key=lambda attempt: attempt.end_s)),
+        )
+
+
+class Transfers:
+    """Keeps account of every message until all its bits are decided."""
+
+    def __init__(
+        self, rules: Rules, device: Device, backlog: Backlog, *, mtu_bytes: int, is_acknowledged: bool
+    ) -> None:
+        self._rules, self._device, self._backlog = rules, device, backlog
+        self._mtu_bytes, self._is_acknowledged = mtu_bytes, is_acknowledged
+        self._open: dict[int, deque[Message]] = {}
+        self._length: dict[int, float] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every message is decided."""
+        return not self._open
+
+    def last_start_s(self, queue: int) -> float:
+        """When the last open message of a queue started; 0 where there is none."""
+        return self._open[queue][-1].transfer.start_s if queue in self._open else 0.0
+
+    def add(self, queue: int, transfer: Transfer) -> None:
+        """Opens a message of at least one byte behind all others of its queue."""
+        bits = 8.0 * transfer.payload_bytes
+        begin = self._length.get(queue, 0.0)
+        self._length[queue] = begin + bits
+        packets = packets_of(transfer, self._mtu_bytes)
+        sure_bytes = packets.sizes_bytes[: packets.reliable].sum() if self._is_acknowledged else 0
+        message = Message(
+            transfer=transfer,
+            begin=begin,
+            end=begin + bits,
+            sure_end=begin + 8.0 * float(sure_bytes),
+            edge_N=np.cumsum(8.0 * packets.sizes_bytes, dtype=np.float64),
+            open_bits=bits,
+            arrived=np.ones(packets.sizes_bytes.size, dtype=np.bool_),
+        )
+        self._open.setdefault(queue, deque()).append(message)
+        self._backlog.add(self._rules.ready_grant(transfer.direction, transfer.start_s), queue, bits)
+
+    def count(self, tries: Tries, users: int) -> list[Message]:
+        """Books what these tries did, asks for lost bits that must come; returns the messages now over."""
+        # Grant by grant, so that sums have the same rounding whatever grants were asked for together.
+        grant_T = tries.blocks.slot_T // self._rules.grant_slots
+        tries = tries.at(np.argsort(grant_T, kind="stable"))
+        blocks, slot_s = tries.blocks, self._rules.slot_s
+        is_up = blocks.queue_T < users
+        energy_j = self._device.energy_j(
+            radiated_j=tries.radiated_j_T * is_up,
+            send_s=np.where(is_up, slot_s, 0.0),
+            receive_s=np.where(is_up, 0.0, slot_s),
+            duration_s=0.0,
+        )
+        rows = zip(
+            blocks.queue_T.tolist(),
+            blocks.slot_T.tolist(),
+            blocks.place_T.tolist(),
+            blocks.payload_T.tolist(),
+            tries.came_T.tolist(),
+            tries.is_lost_T.tolist(),
+            energy_j.tolist(),
+            blocks.scheme_T.tolist(),
+            tries.effective_db_T.tolist(),
+            strict=True,
+        )
+        over = []
+        for queue, slot, place, bits, came, is_lost, joule, scheme, sinr_db in rows:
+            ranges = self._backlog.ranges(queue, place, bits)
+            again: list[Range] = []
+            for message, begin, end in self._pieces(queue, ranges):
+                sure = min(max(message.sure_end, begin), end) if is_lost else begin
+                share = (end - begin) / bits
+                message.airtime_s += share * slot_s
+                message.energy_j += share * joule
+                message.retransmissions += not came and (sure > begin or not is_lost)
+                if message.transfer.is_traced:
+                    sent, came_bits = end - begin, (end - begin) * came
+                    message.trace.append(Attempt((slot + 1) * slot_s, sent, came_bits, scheme, sinr_db))
+                if sure > begin:
+                    again.append((begin, sure))
+                if came or (is_lost and end > sure):
+                    message.open_bits -= end - sure
+                    message.finish_s = max(message.finish_s, (slot + 1) * slot_s)
+                if is_lost and end > sure:
+                    self._lose(message, sure, end)
+                if not message.open_bits:
+                    over.append(message)
+            self._ask_again(slot, queue, again)
+        for message in over:
+            self._close(message, users)
+        return over
+
+    def _ask_again(self, slot: int, queue: int, ranges: list[Range]) -> None:
+        """Lost bits are ready when the sender has heard of it."""
+        grant = slot // self._rules.grant_slots + self._rules.round_trip_grants
+        for begin, end in ranges:
+            self._backlog.add(grant, queue, end - begin, (begin, end))
+
+    def _pieces(self, queue: int, ranges: list[Range]) -> Iterator[tuple[Message, float, float]]:
+        """The messages that these bits belong to, and which of them."""
+        for begin, end in ranges:
+            for message in self._open[queue]:
+                if message.begin >= end:
+                    break
+                if message.end > begin:
+                    yield message, max(begin, message.begin), min(end, message.end)
+
+    def _lose(self, message: Message, begin: float, end: float) -> None:
+        first = int(np.searchsorted(message.edge_N, begin - message.begin, side="right"))
+        last = int(np.searchsorted(message.edge_N, end - message.begin, side="left"))
+        message.arrived[first : last + 1] = False
+
+    def _close(self, message: Message, users: int) -> None:
+        queue = message.transfer.client + (0 if message.transfer.direction == "up" else users)
+        waiting = self._open[queue]
+        waiting.remove(message)
+        if not waiting:
+            del self._open[queue]
+            self._backlog.forget(queue)

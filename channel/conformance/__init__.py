@@ -1,6 +1,0 @@
-"""What radio theory says against what this package does: the design's table of checks, row by row."""
-
-from channel.conformance.check import Check, NotRunHere, Verdict, verdict
-from channel.conformance.table import CHECKS
-
-__all__ = ["CHECKS", "Check", "NotRunHere", "Verdict", "verdict"]

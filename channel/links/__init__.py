@@ -1,0 +1,1 @@
+"""Links between one client and the server: fixed rate, recorded trace, loss processes."""

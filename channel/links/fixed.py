@@ -1,0 +1,161 @@
+"""A link that never changes: a rate, a delay and packet losses in either direction."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channel.core.errors import BadParameter
+from channel.core.link import Attempt, Delivery, Transfer
+from channel.core.packets import Packets, packets_of
+from channel.core.rng import stream
+from channel.links.arq import Round, delivered
+from channel.links.loss import LossModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direction:
+    """One direction. `rate_bps` of 0 is a link on which sending takes no time; delay and losses remain.
+
+    `loss_rate` is the probability that one try of one packet fails, each independently. `loss` says it with
+    a model instead, bursts for example, which then begins every round of packets in its steady state.
+    `power_w` is radiated while sending; the default is the 23 dBm of a power class 3
+    handset (3GPP TS 38.101-1, table 6.2.1-1).
+    """
+
+    rate_bps: float = 0.0
+    delay_s: float = 0.0
+    loss_rate: float = 0.0
+    loss: LossModel | None = None
+    power_w: float = 0.2
+
+    def __post_init__(self) -> None:
+        _at_least("rate_bps", self.rate_bps, 0)
+        _at_least("delay_s", self.delay_s, 0)
+        _at_least("power_w", self.power_w, 0)
+        if not 0.0 <= self.loss_rate < 1.0:
+            raise BadParameter(f"loss_rate must lie in [0, 1), got {self.loss_rate}")
+        if self.loss is not None and self.loss_rate:
+            raise BadParameter(f"loss_rate must be 0 where loss is a model, got {self.loss_rate}")
+        if self.loss is not None and not self.loss.loss_rate < 1.0:
+            raise BadParameter(f"loss must let packets through, got a loss rate of {self.loss.loss_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedLink:
+    """Every client's own pair of ways, with selective-repeat retransmission in rounds.
+
+    A payload of B bytes is cut into n = ceil(B / mtu_bytes) packets, the last one short;
+    what a transfer does not want recovered is cut into rows and tried once.
+    Each round sends all the packets that are still missing back to back, then waits
+    `retry_s` for the answer. A packet is tried at most `max_tries` times (0: until it
+    arrives); with k_i tries of packet i, of b_i bytes,
+
+        airtime_s = 8 sum_i(k_i b_i) / rate_bps
+        finish_s  = start_s + airtime_s + (max_i k_i - 1) retry_s + delay_s
+
+    hence start_s + 8 B / rate_bps + delay_s where nothing is lost. k_i is geometric: with
+    loss rate p and M tries a packet stays lost with probability p^M and is sent
+    (1 - p^M) / (1 - p) times in the mean (Lin & Costello, Error Control Coding, 2nd ed.,
+    chapter 22, where M is unbounded).
+
+    Clients do not disturb each other, nor does one transfer delay the next: whoever sends
+    starts a transfer when the one before it has finished.
+    """
+
+    seed: int
+    up: Direction = field(default_factory=Direction)
+    down: Direction = field(default_factory=Direction)
+    mtu_bytes: int = 1500
+    max_tries: int = 0
+    retry_s: float = 0.008
+
+    def __post_init__(self) -> None:
+        _at_least("mtu_bytes", self.mtu_bytes, 1)
+        _at_least("max_tries", self.max_tries, 0)
+        _at_least("retry_s", self.retry_s, 0)
+
+    def transfer(self, transfer: Transfer) -> Delivery:
+        """What becomes of this transfer, whatever else was asked before it."""
+        way = self.up if transfer.direction == "up" else self.down
+        packets = packets_of(transfer, self.mtu_bytes)
+        sizes = packets.sizes_bytes
+        rng = stream(self.seed, "link", transfer.direction, transfer.client, transfer.sequence)
+        if way.loss is not None:
+            return self._modelled(transfer, way, way.loss, packets, rng)
+        needed = _tries_until_success(rng, sizes.size, way.loss_rate)
+        most = np.where(packets.is_reliable, self.max_tries or np.inf, 1.0)
+        tries = np.minimum(needed, most)
+        # Sums of whole numbers in float64: exact below 2^53, where int64 would wrap around silently.
+        sent_bytes = float((tries * sizes).sum())
+        airtime_s = 8.0 * sent_bytes / way.rate_bps if way.rate_bps else 0.0
+        waits = max(float(tries.max(initial=1.0)) - 1.0, 0.0)
+        return Delivery(
+            arrived=needed <= tries,
+            finish_s=transfer.start_s + airtime_s + waits * self.retry_s + way.delay_s,
+            retransmissions=int(tries.sum()) - sizes.size,
+            airtime_s=airtime_s,
+            energy_j=way.power_w * airtime_s,
+            trace=tuple(self._attempts(transfer, way, sizes, tries, needed)) if transfer.is_traced else (),
+        )
+
+    def _attempts(
+        self,
+        transfer: Transfer,
+        way: Direction,
+        sizes_N: NDArray[np.int64],
+        tries_N: NDArray[np.float64],
+        needed_N: NDArray[np.float64],
+    ) -> Iterator[Attempt]:
+        """Round by round, what was sent and what of it came."""
+        end_s = transfer.start_s
+        for number in range(1, int(tries_N.max(initial=1.0)) + 1):
+            sent_bits = 8.0 * float(sizes_N[tries_N >= number].sum())
+            end_s += sent_bits / way.rate_bps if way.rate_bps else 0.0
+            came_bits = 8.0 * float(sizes_N[(tries_N >= number) & (needed_N == number)].sum())
+            yield Attempt(end_s=end_s, sent_bits=sent_bits, came_bits=came_bits)
+            end_s += self.retry_s
+
+    def _modelled(
+        self,
+        transfer: Transfer,
+        way: Direction,
+        loss: LossModel,
+        packets: Packets,
+        rng: np.random.Generator,
+    ) -> Delivery:
+        """The same, where each round asks the model which of its packets arrive."""
+
+        def send(sizes_N: NDArray[np.int64], begin_s: float) -> Round:
+            left_s = begin_s + (8.0 * float(sizes_N.sum()) / way.rate_bps if way.rate_bps else 0.0)
+            arrived = loss.arrives(rng, sizes_N.size)
+            return Round(arrived_N=arrived, left_s=left_s, come_s=left_s + way.delay_s)
+
+        return delivered(
+            send,
+            transfer,
+            packets,
+            max_tries=self.max_tries,
+            wait_s=self.retry_s,
+            power_w=way.power_w,
+        )
+
+
+def _tries_until_success(rng: np.random.Generator, packets: int, loss_rate: float) -> NDArray[np.float64]:
+    """Geometric draws, at least 1, by inversion of P(k > j) = loss_rate^j.
+
+    One uniform number a packet, whatever the rate: numpy's own geometric sampler takes a
+    number of them that depends on the rate and may change between its versions.
+    """
+    if loss_rate == 0.0:
+        return np.ones(packets)
+    uniform = 1.0 - rng.random(packets)  # in (0, 1], where the logarithm is finite
+    tries: NDArray[np.float64] = 1.0 + np.floor(np.log(uniform) / math.log(loss_rate))
+    return tries
+
+
+def _at_least(name: str, got: float, least: int) -> None:
+    if not (got >= least and math.isfinite(got)):
+        raise BadParameter(f"{name} must be at least {least}, got {got}")

@@ -1,0 +1,78 @@
+"""An emulation as JSON, for the process that carries it out: nothing that is received is unpickled.
+
+An object has one key, the name of its class, and under it the fields; a numpy array is one of its type and
+its numbers, and a tuple is an array. Only the classes of KINDS are ever made from what is read.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+
+import numpy as np
+
+from channel.core.errors import BadParameter
+from channel.links.fixed import Direction, FixedLink
+from channel.links.loss import Bernoulli, GilbertElliott, RecordedLoss
+from channel.links.recordings import LinkTrace
+from channel.links.trace import ChanceRecording, RateRecording, TraceLink
+from channel.live.emulation import Emulation
+from channel.live.switch import Order
+from channel.scenario.load import TABLES, Scenario
+
+KINDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        *(Emulation, Order, FixedLink, Direction, Bernoulli, GilbertElliott, RecordedLoss),
+        *(TraceLink, RateRecording, ChanceRecording, LinkTrace, Scenario),
+        *TABLES.values(),
+    )
+}
+"""What an emulation may be made of."""
+
+_DTYPES = ("bool", "float64", "int64")
+
+
+def written(emulation: Emulation) -> str:
+    """One line of JSON. Raises BadParameter for an air that is made of anything but KINDS."""
+    return json.dumps(_plain(emulation))
+
+
+def read(text: str | bytes) -> Emulation:
+    """What `written` wrote. Raises BadParameter for anything else."""
+    try:
+        found = _made(json.loads(text))
+    except BadParameter:
+        raise
+    except (ValueError, TypeError) as error:
+        raise BadParameter(f"an emulation must be what was written of one: {error}") from error
+    if not isinstance(found, Emulation):
+        raise BadParameter(f"an emulation must be of kind Emulation, got {type(found).__name__}")
+    return found
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.ndarray) and str(value.dtype) in _DTYPES:
+        return {str(value.dtype): value.tolist()}
+    kind = type(value)
+    if KINDS.get(kind.__name__) is not kind or not is_dataclass(value):
+        raise BadParameter(f"a live link must be made of {', '.join(KINDS)}, got {kind.__name__}")
+    return {kind.__name__: {one.name: _plain(getattr(value, one.name)) for one in fields(value)}}
+
+
+def _made(plain: object) -> object:
+    if isinstance(plain, list):
+        return tuple(_made(one) for one in plain)
+    if not isinstance(plain, Mapping):
+        return plain
+    if len(plain) != 1:
+        raise BadParameter(f"an object must have one key, got {', '.join(plain)}")
+    [(name, inside)] = plain.items()
+    if name in _DTYPES:
+        return np.asarray(inside, dtype=name)
+    if name not in KINDS or not isinstance(inside, Mapping):
+        raise BadParameter(f"an object must be one of {', '.join(KINDS)}, with its fields, got {name!r}")
+    return KINDS[name](**{field: _made(one) for field, one in inside.items()})

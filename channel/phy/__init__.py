@@ -1,0 +1,1 @@
+"""Modulation, coding, block errors and HARQ: what a transport block needs to get through."""

@@ -1,0 +1,45 @@
+"""What a radio costs in energy: the power it radiates, and the power that its circuits take."""
+
+from dataclasses import dataclass
+
+from channel.core.arrays import Array, Real, at_least
+from channel.core.units import dbm_to_w
+from channel.scenario.ranges import demand_ranges
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """A radio's powers in watts: what is taken while sending is circuit power plus radiated power over the
+    amplifier's efficiency, the linear model that Auer et al., IEEE Wireless Commun. 18(5), 2011, have for
+    base stations.
+
+    The defaults are a power class 3 handset (23 dBm: 3GPP TS 38.101-1, table 6.2.1-1) with round numbers for
+    the rest, which differ between chips. Raises BadParameter for what lies outside its range (`ranges`).
+    """
+
+    transmit_dbm: float = 23.0
+    amplifier_efficiency: float = 0.4
+    send_circuit_w: float = 0.3
+    receive_circuit_w: float = 0.4
+    idle_w: float = 0.01
+
+    def __post_init__(self) -> None:
+        demand_ranges("device", self)
+
+    @property
+    def transmit_w(self) -> float:
+        """Most power that it radiates."""
+        return float(dbm_to_w(self.transmit_dbm))
+
+    def energy_j(self, *, radiated_j: Real, send_s: Real, receive_s: Real, duration_s: Real) -> Array:
+        """Joules taken in `duration_s`, of which so long were spent sending and receiving.
+
+        A radio that sends and receives at once (FDD) pays for both circuits; `idle_w` is paid all the time.
+        """
+        radiated = at_least("radiated_j", radiated_j, 0.0) / self.amplifier_efficiency
+        circuits = at_least("send_s", send_s, 0.0) * self.send_circuit_w
+        listening = at_least("receive_s", receive_s, 0.0) * self.receive_circuit_w
+        energy: Array = (
+            radiated + circuits + listening + self.idle_w * at_least("duration_s", duration_s, 0.0)
+        )
+        return energy

@@ -1,0 +1,1 @@
+"""Path loss, shadowing, fading, interference and noise: from positions to SINR."""

@@ -1,0 +1,223 @@
+"""Scenarios: TOML tables that describe a cell, read strictly.
+
+Every table is a frozen dataclass; a key that is none of its fields is refused, with the nearest one.
+"""
+
+import difflib
+import math
+import tomllib
+from dataclasses import dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from channel.core.errors import BadParameter
+from channel.core.input_files import text_of
+from channel.phy.device import Device
+from channel.propagation.path_loss import CARRIER_HZ, ENVIRONMENTS
+from channel.scenario.link_tables import LinksTable, TapsTable, taps_of_file
+from channel.scenario.ranges import demand_ranges
+from channel.scenario.tables import (
+    CarrierTable,
+    FadingTable,
+    JammerTable,
+    LinkTable,
+    NeighboursTable,
+    PlaceTable,
+    TrafficTable,
+)
+
+_LARGEST: Final = 1 << 1023  # whole numbers below it are floats too
+MOST_USER_GROUPS: Final = 200_000
+"""About 600 MB of SINRs."""
+MOST_USER_WAVES: Final = 200_000
+"""About 1.5 GB while their fading is drawn, and ten seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A whole file: its tables, what it is, where its numbers come from, and how long to look at it."""
+
+    about: str = ""
+    sources: tuple[str, ...] = ()
+    duration_s: float = 1.0
+    seed: int = 0
+    place: PlaceTable = field(default_factory=PlaceTable)
+    carrier: CarrierTable = field(default_factory=CarrierTable)
+    fading: FadingTable = field(default_factory=FadingTable)
+    link: LinkTable = field(default_factory=LinkTable)
+    neighbours: NeighboursTable = field(default_factory=NeighboursTable)
+    jammer: JammerTable = field(default_factory=JammerTable)
+    traffic: TrafficTable = field(default_factory=TrafficTable)
+    device: Device = field(default_factory=Device)
+    links: LinksTable = field(default_factory=LinksTable)
+    taps: TapsTable = field(default_factory=TapsTable)
+
+    def __post_init__(self) -> None:
+        demand_ranges("", self)
+        self._demand_sizes()
+        given = {"links": bool(self.links.loss_db), "taps": self.taps.is_given}
+        for name, is_given in given.items():
+            if is_given != (self.place.environment == name):
+                had = "a" if is_given else "no"
+                environment = self.place.environment
+                raise BadParameter(
+                    f"{name} must be there for that environment only, got {had} table for {environment!r}"
+                )
+        if any(given.values()):
+            self._demand_no_places()
+
+        self._demand_physics()
+
+    def _demand_sizes(self) -> None:
+        """What would not fit into memory is refused before anything is made."""
+        users = self.place.users
+        for key, count, most in (
+            ("carrier.groups", self.carrier.groups, MOST_USER_GROUPS),
+            ("fading.waves", self.fading.waves, MOST_USER_WAVES),
+        ):
+            if users * count > most:
+                raise BadParameter(
+                    f"place.users times {key} must be at most {most}, got {users} times {count}"
+                )
+
+    def _demand_physics(self) -> None:
+        """What one table knows of another."""
+        low_hz, high_hz = CARRIER_HZ
+        if self.place.environment in ENVIRONMENTS and not low_hz <= self.carrier.frequency_hz <= high_hz:
+            raise BadParameter(
+                f"carrier.frequency_hz must lie in [{low_hz:g}, {high_hz:g}] for {self.place.environment}, "
+                f"got {self.carrier.frequency_hz:g}"
+            )
+        duty, period_s, slot_s = self.jammer.duty, self.jammer.period_s, self.carrier.slot_s
+        shortest_s = period_s * min(duty, 1.0 - duty)
+        if self.jammer.kind == "pulse" and 0.0 < shortest_s < slot_s * (1.0 - 1e-9):
+            raise BadParameter(
+                f"jammer.period_s and duty must leave pulses and pauses of at least a slot, {slot_s:g} s, "
+                f"for the air is looked at once a slot; got {shortest_s:g} s"
+            )
+
+    def _demand_no_places(self) -> None:
+        """Where links are given, nothing may depend on a distance."""
+        if self.neighbours.rings or self.jammer.kind:
+            raise BadParameter("neighbours and jammer need distances; links and taps have none")
+        if self.place.environment == "links" and self.place.users > self.links.users:
+            raise BadParameter(
+                f"users must be at most {self.links.users}, all nodes but one, got {self.place.users}"
+            )
+        if self.place.environment == "taps" and (self.fading.profile != "none" or self.place.speed_m_s):
+            raise BadParameter(
+                "profile must be none and speed_m_s 0 where taps are given: they fade by themselves"
+            )
+
+
+TABLES: dict[str, type] = {
+    "place": PlaceTable,
+    "carrier": CarrierTable,
+    "fading": FadingTable,
+    "link": LinkTable,
+    "neighbours": NeighboursTable,
+    "jammer": JammerTable,
+    "traffic": TrafficTable,
+    "device": Device,
+    "links": LinksTable,
+    "taps": TapsTable,
+}
+
+
+def names() -> list[str]:
+    """The scenarios that come with the package."""
+    folder = files("channel.scenario")
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
+    )
+
+
+def load(name: str) -> Scenario:
+    """A scenario by its name, from a path that ends in .toml, or around the taps of a .mat or .npz file.
+
+    Raises BadParameter for anything else.
+    """
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if suffix in (".toml", ".mat", ".npz"):
+        if not path.is_file():
+            raise BadParameter(f"scenario must be a file that is there, got {name!r}")
+        return parse(text_of(path), path.parent) if suffix == ".toml" else _around(path)
+    if name not in names():
+        raise BadParameter(f"unknown scenario {name!r}{_nearest(name, names())}; have {', '.join(names())}")
+    return parse(files("channel.scenario").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def _around(path: Path) -> Scenario:
+    """Taps of a file, with as many users as it has nodes but one, and defaults for all else."""
+    taps = taps_of_file(path)
+    return Scenario(
+        about=f"the taps of {path.name}",
+        duration_s=float(taps.time_s_T[-1]),
+        place=PlaceTable(environment="taps", users=taps.users, shadowing=False),
+        fading=FadingTable(profile="none"),
+        taps=TapsTable(file=str(path)),
+    )
+
+
+def parse(text: str, folder: Path = Path()) -> Scenario:
+    """A scenario from TOML, its files looked for in `folder`.
+
+    Raises BadParameter for what is no TOML, unknown keys and wrong types.
+    """
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadParameter(f"a scenario must be TOML: {error}") from error
+    tables = {}
+    for key in TABLES.keys() & document.keys():
+        if not isinstance(document[key], dict):
+            raise BadParameter(f"{key} must be a table, got {document[key]!r}")
+        tables[key] = _filled(TABLES[key], document.pop(key), f"{key}.")
+    if isinstance(found := tables.get("taps"), TapsTable) and found.file:
+        tables["taps"] = TapsTable(file=str(folder / found.file))
+    filled: Scenario = _filled(Scenario, {**document, **tables}, "")
+    return filled
+
+
+def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
+    known = {one.name: one for one in fields(kind)}
+    for key in values:
+        if key not in known:
+            raise BadParameter(
+                f"unknown key {where + key!r}{_nearest(key, list(known))}; have {', '.join(known)}"
+            )
+    return kind(**{key: _typed(where + key, known[key].type, got) for key, got in values.items()})
+
+
+def _typed(name: str, kind: Any, got: Any) -> Any:
+    """`got`, checked: whole numbers pass for floats, and arrays become tuples."""
+    got = _frozen(got)
+    if kind is float and isinstance(got, int) and not isinstance(got, bool) and abs(got) < _LARGEST:
+        return float(got)
+    wanted = kind if isinstance(kind, type) and kind in (int, float, str, bool) else None
+    if wanted is not None and type(got) is not wanted:
+        raise BadParameter(f"{name} must be of type {wanted.__name__}, got {got!r}")
+    if str(kind).startswith("tuple") and not isinstance(got, tuple):
+        raise BadParameter(f"{name} must be an array, got {got!r}")
+    if (lost := _not_finite(got)) is not None:
+        what = "hold finite numbers" if isinstance(got, tuple) else "be a finite number"
+        raise BadParameter(f"{name} must {what}, got {lost}")
+    return got
+
+
+def _not_finite(got: Any) -> float | None:
+    """The first number in it that is not a number, or infinite."""
+    if isinstance(got, tuple):
+        return next((lost for one in got if (lost := _not_finite(one)) is not None), None)
+    return got if isinstance(got, float) and not math.isfinite(got) else None
+
+
+def _frozen(got: Any) -> Any:
+    return tuple(_frozen(item) for item in got) if isinstance(got, list) else got
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

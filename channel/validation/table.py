@@ -1,0 +1,17 @@
+"""All rows that this package can answer by itself, in order."""
+
+from channel.validation import arq_and_queues as traffic
+from channel.validation import block_error as code
+from channel.validation import fading, formats
+from channel.validation import propagation as ground
+from channel.validation.check import Check
+
+
+def in_order(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    """By the number of their rows; within a row as they are. 24 stands before 24b."""
+    return tuple(sorted(checks, key=lambda check: (int(check.row.rstrip("b")), check.row)))
+
+
+CHECKS: tuple[Check, ...] = in_order(
+    (*fading.CHECKS, *ground.CHECKS, *traffic.CHECKS, *code.CHECKS, *formats.CHECKS)
+)

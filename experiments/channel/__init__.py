@@ -1,0 +1,1 @@
+"""What the channel commands show and draw."""

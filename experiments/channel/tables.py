@@ -1,0 +1,179 @@
+"""What the radio's commands say and write: tables for a person and for a script, traces and matrices."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from channel.cell.build_cell import cell_of
+from channel.cell.cell import Result
+from channel.cell.sounding import sounded
+from channel.cell.statistics import Outcome
+from channel.core.errors import BadParameter
+from channel.links import recordings as traces
+from channel.links.recordings import LinkTrace
+from channel.links.trace import read_recording
+from channel.propagation import recorded_taps as taps
+from channel.scenario import colosseum_file
+from channel.scenario import load as scenarios
+from channel.scenario.load import Scenario
+from channel.validation import Verdict
+from experiments.terminal import plain_console
+from splitfl.core.json_text import dumps
+
+
+def simulated(name: str, duration_s: float | None, seed: int | None) -> tuple[Scenario, Result]:
+    """A scenario and what its cell did. Raises BadParameter for bad input."""
+    made = scenarios.load(name)
+    made = made if seed is None else replace(made, seed=seed)
+    made = made if duration_s is None else replace(made, duration_s=duration_s)
+    return made, cell_of(made).simulate(made.duration_s)
+
+
+def rows(result: Result) -> list[dict[str, Any]]:
+    """One row for each user and direction; what does not exist is None."""
+    found = []
+    for direction, outcome in result.outcomes.items():
+        for user in range(outcome.tries.size):
+            values = {
+                "mean_sinr_db": result.mean_sinr_db[direction][user],
+                "throughput_bps": outcome.throughput_bps[user],
+                "error_rate": outcome.error_rate[user],
+                "retransmissions": outcome.retransmissions[user],
+                "loss_rate": outcome.loss_rate[user],
+                "airtime_s": outcome.airtime_s[user],
+                "finish_s": outcome.finish_s[user],
+                "device_energy_j": result.energy_j[user],
+            }
+            row = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
+            found.append({"user": user, "direction": direction, **row})
+    return found
+
+
+def users(result: Result) -> None:
+    """The same as a table; one energy a device, for both directions."""
+    names = ("user", "way", "SINR dB", "Mbit/s", "BLER", "retries", "lost", "airtime s", "energy J")
+    table = Table(*names, box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows(result):
+        table.add_row(
+            str(row["user"]),
+            row["direction"],
+            f"{row['mean_sinr_db']:.1f}",
+            f"{row['throughput_bps'] / 1e6:.2f}",
+            _number(row["error_rate"]),
+            f"{row['retransmissions']:.0f}",
+            _number(row["loss_rate"]),
+            f"{row['airtime_s']:.3f}",
+            f"{row['device_energy_j']:.3f}",
+        )
+    plain_console().print(table)
+
+
+def listed(about: Mapping[str, str]) -> None:
+    """Names, and what they are."""
+    table = Table("scenario", "what it is")
+    for name, text in about.items():
+        table.add_row(name, text)
+    plain_console().print(table)
+
+
+def verdicts(found: list[Verdict], as_json: bool) -> None:
+    """Expected, measured, tolerance, verdict."""
+    if as_json:
+        rows = [{**asdict(one), "verdict": one.word, "is_good": one.is_good} for one in found]
+        plain = [{name: None if value != value else value for name, value in row.items()} for row in rows]
+        click.echo(dumps(plain, indent=2))
+        return
+    table = Table("row", "check", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("expected", "measured", "tolerance", "verdict"):
+        table.add_column(name, no_wrap=True)
+    for one in found:
+        numbers = (
+            "" if value != value else f"{value:.5g}" for value in (one.expected, one.measured, one.tolerance)
+        )
+        word = "not run" if one.missing else "pass" if one.is_good else Text("FAIL", style="bold")
+        table.add_row(one.row, one.what, *numbers, word)
+    plain_console().print(table)
+    for one in found:
+        if one.missing:
+            click.echo(f"row {one.row}, {one.what}: {one.word}")
+    counts = [sum(one.is_good for one in found), sum(one.is_bad for one in found)]
+    click.echo(f"{counts[0]} pass, {counts[1]} fail, {len(found) - sum(counts)} not run here")
+
+
+def write_trace(out: Path, result: Result, direction: str, user: int) -> str:
+    """Writes a table of rates for .csv, .tsv and .npz, else a mahimahi trace, and says what it holds.
+
+    A table's delay and loss are 0: its rate is that of bits which were through, after waits and repetitions.
+    Its last row, which a replay keeps for ever, is the mean over the whole. Raises BadParameter for a user
+    that is not there, and for one who got nothing.
+    """
+    outcome = result.outcomes[direction]
+    if user >= outcome.tries.size:
+        raise BadParameter(f"user must lie in [0, {outcome.tries.size - 1}], got {user}")
+    if not outcome.delivered_bits[user]:
+        raise BadParameter(
+            f"a trace needs something that came through, got nothing for user {user} ({direction}) in "
+            f"{result.duration_s:g} s"
+        )
+    writers = {".csv": traces.write_csv, ".tsv": traces.write_tsv, ".npz": traces.write_npz}
+    writer = writers.get(out.suffix.lower())
+    if writer is None:
+        traces.write_mahimahi(out, outcome.delivered_BU[:, user], outcome.bin_s)
+    else:
+        writer(out, _rates(outcome, user))
+    return f"{out}: {read_recording(out).summary}"
+
+
+def _rates(outcome: Outcome, user: int) -> LinkTrace:
+    """A row a bin, and behind them the mean."""
+    ends_s = outcome.bin_end_s
+    time_s = np.round(np.append(ends_s - outcome.bin_s, ends_s[-1]), 9)
+    rate_bps = np.append(outcome.delivered_BU[:, user] / outcome.bin_s, outcome.throughput_bps[user])
+    nothing = np.zeros(time_s.shape)
+    return LinkTrace(time_s=time_s, rate_bps=rate_bps, delay_s=nothing, loss_rate=nothing)
+
+
+def export(
+    name: str, out: Path, users: int | None, step_ms: int, duration_s: float | None, seed: int | None
+) -> None:
+    """Writes the channel matrix, and says what it took to fit it in and how to replay it.
+
+    Raises BadParameter for what does not fit, and for a suffix that is neither .mat nor .npz.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in (".mat", ".npz"):
+        raise BadParameter(f"a channel matrix must end in .mat or .npz, got {out.name!r}")
+    made = scenarios.load(name)
+    made = made if seed is None else replace(made, seed=seed)
+    if users is not None:
+        fewer = min(users, made.place.users)
+        made = replace(made, place=replace(made.place, users=fewer))
+    found = sounded(made, duration_s=duration_s, step_ms=step_ms)
+    if suffix == ".mat":
+        colosseum_file.write(out, found.matrix)
+    else:
+        taps.write_npz(out, found.matrix.taps)
+    nodes, times = found.matrix.taps.nodes, found.matrix.taps.time_s_T.size
+    click.echo(f"{out}: {nodes} nodes, {times} times; node 1 is the base station")
+    click.echo(f"all gains raised by {found.raised_db:.2f} dB, so that the strongest tap has 0 dB")
+    silent = np.nan_to_num(found.silent_NN)
+    for sender, receiver in np.argwhere(silent > 0.0):
+        share = silent[sender, receiver]
+        click.echo(
+            f"from node {sender + 1} to {receiver + 1}: nothing above -43 dB for {share:.0%} of the time"
+        )
+    click.echo("interference is not in it; replay at the scenario's own levels with")
+    click.echo(f'[place]\nenvironment = "taps"\nusers = {nodes - 1}\nloss_db = {found.raised_db:.2f}')
+    click.echo(f'[fading]\nprofile = "none"\n[taps]\nfile = "{out.name}"')
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,84 @@
+"""`splitfl doctor`: thin; what it takes is imported inside the command."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from experiments.cli.exits import DONE, FAILED, reports_errors
+from experiments.cli.options import AS_JSON
+from splitfl.core.json_text import dumps
+
+if TYPE_CHECKING:
+    from testbed.doctor.examine import Examined
+
+_COLOURS = {"ok": "green", "warning": "yellow", "bad": "red", "info": "default"}
+
+
+@click.command()
+@click.option("--inventory", type=click.Path(path_type=Path), help="The nodes of the run, and who serves.")
+@click.option("--server", metavar="HOST:PORT", help="Without an inventory: look at one server from here.")
+@click.option("--transport", help="Ask of one transport: rpc, grpc, mqtt or overlay.")
+@AS_JSON
+@reports_errors
+def doctor(inventory: Path | None, server: str | None, transport: str | None, as_json: bool) -> None:
+    """Look at the machines and the ways between them before a run, and say which transport will work.
+
+    Ends with 0 where one works (or the one that --transport names), with 1 where none does.
+    """
+    from splitfl.config import one_of
+    from splitfl.core.errors import ConfigError
+    from testbed.doctor import examine
+    from testbed.doctor import inventory as inventories
+    from testbed.doctor.advice import PREFERENCE
+
+    if transport is not None:
+        one_of("--transport", transport, PREFERENCE)
+    if inventory is not None and server is not None:
+        raise ConfigError("--inventory says where the server is: leave --server out")
+    if inventory is not None:
+        examined = examine.examine(inventories.load(inventory))
+    elif server is not None:
+        examined = examine.examine(inventories.of_address(server), is_server_known=False)
+    else:
+        examined = examine.Examined(findings=examine.look_here(), advice=[])
+    _show(examined, as_json)
+    sys.exit(_code(examined, transport))
+
+
+def _code(examined: "Examined", transport: str | None) -> int:
+    if not examined.advice:
+        return FAILED if any(finding.state == "bad" for finding in examined.findings) else DONE
+    works = {advice.transport: advice.works for advice in examined.advice}
+    return DONE if (works[transport] if transport else any(works.values())) else FAILED
+
+
+def _show(examined: "Examined", as_json: bool) -> None:
+    if as_json:
+        told = {
+            "findings": [vars(finding) for finding in examined.findings],
+            "transports": [vars(advice) for advice in examined.advice],
+            "use": examined.use,
+        }
+        click.echo(dumps(told, indent=2))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from experiments.terminal import plain_console
+
+    console = plain_console()
+    table = Table("node", "check", "", "what was found")
+    for finding in examined.findings:
+        state = Text(finding.state, style=_COLOURS[finding.state])
+        table.add_row(finding.node, finding.check, state, finding.detail)
+    console.print(table)
+    if not examined.advice:
+        return
+    table = Table("transport", "works", "why")
+    for advice in examined.advice:
+        works = Text("yes", style="green") if advice.works else Text("no", style="red")
+        table.add_row(advice.transport, works, advice.why)
+    console.print(table)
+    console.print(f"use {examined.use}" if examined.use else "no transport will work", style="bold")

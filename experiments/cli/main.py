@@ -1,0 +1,261 @@
+"""The command line: thin; everything heavy is imported inside the command that needs it."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from experiments.cli.certs import certs
+from experiments.cli.channel import channel
+from experiments.cli.compare import compare, plan
+from experiments.cli.doctor import doctor
+from experiments.cli.exits import reports_errors
+from experiments.cli.lab import lab
+from experiments.cli.live import emulate, proxy
+from experiments.cli.options import AS_JSON, DATA, OUT, SET, with_data
+from experiments.cli.overlay import testbed
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="splitfl")
+def main() -> None:
+    """Split finetuning of Hugging Face models between clients and a server, over emulated radio links.
+
+    Start with `splitfl run demo`.
+    """
+    # Before torch is imported: its C++ side writes warnings that help nobody here.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+main.add_command(certs)
+main.add_command(channel)
+channel.add_command(emulate)
+channel.add_command(proxy)
+main.add_command(compare)
+main.add_command(plan)
+main.add_command(doctor)
+main.add_command(lab)
+main.add_command(testbed)
+
+
+@main.command()
+@click.argument("preset")
+@SET
+@DATA
+@OUT
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Real packets over the emulated link, in real time, between network namespaces (root).",
+)
+@AS_JSON
+@reports_errors
+def run(
+    preset: str, overrides: tuple[str, ...], data: str | None, out: Path, live: bool, as_json: bool
+) -> None:
+    """Run an experiment on this machine: PRESET is a name of `splitfl list presets` or a .toml file.
+
+    Over RPC (the default), gRPC and MQTT (--set transport.name=grpc) the server is this process
+    and every client one of its own.
+    """
+    from experiments.cli import preflight
+
+    chosen = with_data(overrides, data)
+    preflight.check_air(preset, chosen) if live else preflight.check_run(preset, chosen)
+    from experiments import commands
+
+    commands.run(preset, chosen, out, as_json, live=live)
+
+
+@main.command()
+@click.argument("preset")
+@click.option("--host", help="The address clients reach this machine by.")
+@click.option("--port", type=int, help="The port to listen on (default: any free one).")
+@SET
+@DATA
+@OUT
+@AS_JSON
+@reports_errors
+def serve(
+    preset: str,
+    host: str | None,
+    port: int | None,
+    overrides: tuple[str, ...],
+    data: str | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Run the server's side and wait for `splitfl join` on the clients' machines.
+
+    PyTorch RPC trusts whoever reaches its port: closed networks only. Across firewalls take
+    --set transport.name=grpc with --set transport.secrets=DIR, which `splitfl certs` makes; where
+    only a broker is reachable --set transport.name=mqtt, and HOST and PORT are the broker's.
+    """
+    from experiments.cli import preflight
+
+    chosen = with_data(overrides, data)
+    chosen += (f"transport.host={json.dumps(host)}",) if host else ()
+    chosen += (f"transport.port={port}",) if port is not None else ()
+    preflight.check_serving(preset, chosen)
+    from experiments import commands
+
+    commands.serve(preset, chosen, out, as_json)
+
+
+@main.command()
+@click.argument("address", metavar="HOST:PORT")
+@click.option("--client", type=int, required=True, help="Which client this is, from 0.")
+@click.option(
+    "name",
+    "--transport",
+    type=click.Choice(["rpc", "grpc", "mqtt"]),
+    default="rpc",
+    show_default=True,
+    help="By what the server is reached; for mqtt, HOST:PORT/TOPIC is the broker's.",
+)
+@click.option("--secrets", metavar="DIR", help="A folder from `splitfl certs`, for all of the files below.")
+@click.option("--token-file", default="", metavar="PATH", help="The file with this client's token.")
+@click.option("--tls-ca", default="", metavar="PATH", help="Whose certificate of the server to believe.")
+@click.option("--tls-cert", default="", metavar="PATH", help="This client's own certificate ...")
+@click.option("--tls-key", default="", metavar="PATH", help="... and its key.")
+@click.option("--user", default="", help="The broker's name for this client.")
+@click.option("--password-file", default="", metavar="PATH", help="The file with the broker's password.")
+@click.option("--model", help="Where the model is on this machine, if not where the server has it.")
+@click.option("--device", help="auto, cpu or cuda[:N], if not what the experiment says.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=30.0, show_default=True, help="Seconds to find the server."
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where this client keeps what it needs to come back after it was killed.",
+)
+@click.option("--leave-after", type=int, metavar="ROUNDS", help="Take leave after so many rounds ...")
+@click.option(
+    "--rounds-away", type=int, metavar="ROUNDS", help="... for so many, then go on with the others."
+)
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="This client's own data: a file, a folder, or hf:NAME; it learns from all training samples.",
+)
+@click.option(
+    "--dealt",
+    is_flag=True,
+    help="--data is a copy of the server's data: deal them to all clients as the experiment says.",
+)
+@reports_errors
+def join(
+    address: str,
+    client: int,
+    name: str,
+    secrets: str | None,
+    token_file: str,
+    tls_ca: str,
+    tls_cert: str,
+    tls_key: str,
+    user: str,
+    password_file: str,
+    model: str | None,
+    device: str | None,
+    timeout_s: float,
+    state: Path | None,
+    leave_after: int | None,
+    rounds_away: int | None,
+    data: str | None,
+    dealt: bool,
+) -> None:
+    """Run one client's side of the experiment of the server at HOST:PORT.
+
+    Over gRPC this machine only ever connects outwards, through an HTTP proxy where grpc_proxy or
+    http_proxy names one.
+    """
+    from experiments.cli import preflight
+    from splitfl.core.errors import ConfigError
+    from splitfl.transport.security.credentials import Credentials
+
+    own = Credentials(cert=tls_cert, key=tls_key, ca=tls_ca, token_file=token_file)
+    own = own if secrets is None else own.or_in_folder(Path(secrets), f"client-{client}")
+    preflight.check_joining(name, address, own, user, password_file)
+    from experiments import commands
+    from splitfl.transport.registry import Joining
+
+    joining = Joining(
+        address=address,
+        client=client,
+        timeout_s=timeout_s,
+        credentials=own,
+        user=user,
+        password_file=password_file,
+    )
+    if dealt and data is None:
+        raise ConfigError("--dealt says how to read --data, and there is none")
+    if (leave_after is None) != (rounds_away is None):
+        raise ConfigError("--leave-after and --rounds-away are given together or not at all")
+    leaves = {leave_after: rounds_away} if leave_after is not None and rounds_away is not None else {}
+    commands.join(
+        name, joining, model=model, device=device, data=data, is_dealt=dealt, state=state, leaves=leaves
+    )
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@AS_JSON
+@reports_errors
+def resume(folder: Path, as_json: bool) -> None:
+    """Go on with a run that was stopped, from its last checkpoint, as if it had never been.
+
+    A server comes back on the port that it had, where its clients look for it.
+    """
+    from experiments import commands
+
+    commands.resume(folder, as_json)
+
+
+@main.command(name="eval")
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@DATA
+@AS_JSON
+@reports_errors
+def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
+    """Load a run's adapter into the unsplit model, as peft does, and measure it on the held-out data.
+
+    A file given with --data is measured whole, with the classes of the run.
+    """
+    from experiments import commands
+
+    commands.evaluate(folder, data, as_json)
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@reports_errors
+def report(folder: Path) -> None:
+    """Write a run's report.html anew."""
+    from experiments.report import write_report
+
+    click.echo(write_report(folder))
+
+
+@main.command(name="list")
+@click.argument("what", type=click.Choice(["presets", "methods", "models", "tasks"]))
+@AS_JSON
+@reports_errors
+def list_(what: str, as_json: bool) -> None:
+    """List what there is to choose from."""
+    from experiments import commands
+
+    commands.list_rows(what, as_json)
+
+
+@main.command()
+@click.argument("preset")
+@SET
+@reports_errors
+def cite(preset: str, overrides: tuple[str, ...]) -> None:
+    """Print BibTeX for what a preset uses."""
+    from experiments import commands
+
+    commands.cite(preset, overrides)

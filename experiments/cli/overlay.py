@@ -1,0 +1,117 @@
+"""`splitfl testbed overlay`: thin; what it takes is imported inside the commands."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from experiments.cli.exits import reports_errors
+
+_SECRETS = click.option(
+    "--secrets",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder from `splitfl certs`, for all of the files below.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def testbed() -> None:
+    """Help real machines to reach each other."""
+
+
+@testbed.group()
+def overlay() -> None:
+    """Carry IP for PyTorch RPC, unchanged, over one outbound TLS connection a machine.
+
+    The hub is the only one that others must reach, on one port. Certificates are PEM files
+    (`splitfl certs` makes some), tokens stand in files that nobody else may read.
+    """
+
+
+@overlay.command()
+@click.option("--listen", required=True, metavar="HOST:PORT", help="Where clients connect to.")
+@click.option("--network", default="10.99.0.0/24", show_default=True, help="The overlay's addresses.")
+@_SECRETS
+@click.option("--tls-cert", default="", metavar="PATH", help="The hub's certificate.")
+@click.option("--tls-key", default="", metavar="PATH", help="The key of that certificate.")
+@click.option("--tls-ca", default="", metavar="PATH", help="Take only clients with a certificate of it.")
+@click.option("--token-file", default="", metavar="PATH", help="Take only clients with a token of this file.")
+@click.option("--mtu", type=int, default=16384, show_default=True, help="The largest packet, in bytes.")
+@reports_errors
+def hub(
+    listen: str,
+    network: str,
+    secrets: Path | None,
+    tls_cert: str,
+    tls_key: str,
+    tls_ca: str,
+    token_file: str,
+    mtu: int,
+) -> None:
+    """Let machines meet here; this one gets the network's first address."""
+    from splitfl.transport.security.credentials import Credentials
+    from testbed.overlay.endpoints import listener_at, network_of
+    from testbed.overlay.hub import Hub
+    from testbed.overlay.tls import Tokens, server_context
+
+    files = Credentials(cert=tls_cert, key=tls_key, ca=tls_ca, token_file=token_file)
+    files = files.or_in_folder(secrets, "server") if secrets else files
+    tokens = Tokens(files.token_file) if files.token_file else None
+    context = server_context(files.cert, files.key, files.ca)
+    with listener_at(listen) as listener, _until_interrupted():
+        Hub(listener, network_of(network), context, tokens, mtu, _say).run()
+
+
+@overlay.command()
+@click.argument("address", metavar="HOST:PORT")
+@click.option("--name", help="Who this is: client-N with --secrets (default: this machine's name).")
+@_SECRETS
+@click.option("--tls-ca", default="", metavar="PATH", help="Whose certificate of the hub to believe.")
+@click.option("--tls-cert", default="", metavar="PATH", help="This client's certificate, if the hub asks.")
+@click.option("--tls-key", default="", metavar="PATH", help="The key of that certificate.")
+@click.option("--token-file", default="", metavar="PATH", help="This client's token, if the hub asks.")
+@click.option("--tls-name", help="The name in the hub's certificate, if not HOST.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=30.0, show_default=True, help="Seconds to find the hub."
+)
+@reports_errors
+def join(
+    address: str,
+    name: str | None,
+    secrets: Path | None,
+    tls_ca: str,
+    tls_cert: str,
+    tls_key: str,
+    token_file: str,
+    tls_name: str | None,
+    timeout_s: float,
+) -> None:
+    """Enter the overlay of the hub at HOST:PORT, and stay in it."""
+    import platform
+
+    from splitfl.transport.base.addresses import parse_address
+    from splitfl.transport.security.credentials import Credentials, read_token
+    from testbed.overlay.join import Client
+    from testbed.overlay.tls import client_context
+
+    host, port = parse_address(address)
+    who = name or platform.node()
+    files = Credentials(cert=tls_cert, key=tls_key, ca=tls_ca, token_file=token_file)
+    files = files.or_in_folder(secrets, who) if secrets else files
+    token = read_token(files.token_file) if files.token_file else ""
+    context = client_context(files.cert, files.key, files.ca)
+    with _until_interrupted():
+        Client(host, port, who, context, token, _say, tls_name).run(timeout_s)
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("ended")
+
+
+def _say(words: str) -> None:
+    click.echo(f"overlay: {words}", err=True)

@@ -1,0 +1,286 @@
+"""`splitfl compare --methods` and `splitfl plan`, once what they need is imported."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from markupsafe import Markup
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from experiments import presets
+from experiments.channel.recordings import link_lines
+from experiments.compare import at_budget as spending
+from experiments.compare import bytes_to_target as reaching
+from experiments.compare import plots as pictures
+from experiments.compare.at_budget import check_spendable, within
+from experiments.compare.budget import Budget, parse_budget
+from experiments.compare.bytes_to_target import reached
+from experiments.compare.entrants import Entrant, Excluded, as_rows, enter, labels_of, settings_by_label
+from experiments.compare.ranking import Standing, as_json, as_table, metric_with_margin, standings
+from experiments.compare.runs import Race, races, run_all
+from experiments.report.drawing import house_style
+from experiments.report.pages import render
+from experiments.report.panels import METRIC_LABELS
+from experiments.report.writing import write_whole
+from experiments.terminal import counting_bar, plain_console, working
+from splitfl.core.errors import ConfigError, PeerLost
+from splitfl.core.json_text import dumps
+from splitfl.core.quantities import bytes_text, flops_text, scaled, seconds_text
+from splitfl.methods.refusals import refuse_unread
+from splitfl.methods.registry import METHODS, reads
+
+
+def compare(
+    preset: str,
+    methods: str,
+    overrides: Sequence[str],
+    own: Sequence[str],
+    budgets: Sequence[str],
+    seeds: int,
+    jobs: int,
+    most_rounds: int | None,
+    out: Path,
+    as_json_too: bool,
+    until: float | None = None,
+    at: str | None = None,
+) -> None:
+    """See the command `compare`."""
+    console = plain_console(stderr=True)
+    bounds = [parse_budget(text) for text in budgets]
+    amount = parse_budget(at) if at is not None else None
+    if amount is not None:
+        check_spendable(amount)
+    entrants, excluded = _entered(
+        console,
+        preset,
+        methods,
+        overrides,
+        own,
+        bounds,
+        most_rounds,
+        every_round=until is not None or at is not None,
+    )
+    _demand_some(entrants, excluded, "take part")
+    name, config = presets.find(preset, overrides)
+    numbers = range(config.train.seed, config.train.seed + seeds)
+    out = out / f"compare-{name}"
+    todo = races(entrants, numbers, out)
+    failed = _run(console, todo, jobs)
+    found = standings(entrants, todo)
+    if not found:
+        raise PeerLost(f"every run failed; the first said: {next(iter(failed.values()))}")
+    page = _write(out, found, todo, entrants, excluded, name, bounds)
+    metric = found[0].metric
+    more: list[Table] = []
+    told: dict[str, Any] = {}
+    if until is not None:
+        rows = reached(found, todo, until)
+        more.append(reaching.as_table(rows, metric, until))
+        told["reached"] = reaching.as_json(rows)
+    if amount is not None:
+        spent = within(found, todo, amount)
+        more.append(spending.as_table(spent, metric, amount))
+        told["within"] = spending.as_json(spent)
+    _show(found, excluded, failed, page, as_json_too, more, told)
+
+
+def plan(
+    preset: str, methods: str | None, overrides: Sequence[str], own: Sequence[str], as_json_too: bool
+) -> None:
+    """See the command `plan`."""
+    console = plain_console(stderr=True)
+    if methods is None:
+        _, config = presets.find(preset, overrides)
+        refuse_unread(config, METHODS, reads(config))
+        methods = config.method.name
+    entrants, excluded = _entered(console, preset, methods, overrides, own, [], None, alone=True)
+    for line in link_lines(entrants[0].config) if entrants else ():
+        console.print(line, soft_wrap=True)
+    for entrant in entrants:
+        if entrant.config.auto.speed == "measured":
+            console.print(
+                f"{entrant.label}: speeds are measured while a run goes on; this goes by the declared ones",
+                style="yellow",
+                soft_wrap=True,
+            )
+    rows = {entrant.label: _planned(entrant) for entrant in entrants}
+    if as_json_too:
+        click.echo(dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))
+    _demand_some(entrants, excluded, "run")
+    if as_json_too:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("of the whole run", no_wrap=True)
+    for label in rows:
+        table.add_column(label, justify="right", no_wrap=True)
+    for name, show in _SHOWN.items():
+        table.add_row(name.replace("_", " "), *(show(row[name]) for row in rows.values()))
+    _wide().print(table)
+    for one in excluded:
+        console.print(f"{one.label} cannot run: {one.reason}", style="yellow", soft_wrap=True)
+
+
+_SHOWN: Mapping[str, Callable[[Any], str]] = {
+    "rounds": str,
+    "bytes_up": bytes_text,
+    "bytes_down": bytes_text,
+    "bytes_up_a_client_and_round": bytes_text,
+    "bytes_down_a_client_and_round": bytes_text,
+    "packets": lambda count: f"{count:,}",
+    "airtime_s": seconds_text,
+    "radiated_j": lambda joules: scaled(joules, "J", prefixes=()),
+    "virtual_s": seconds_text,
+    "client_flops": flops_text,
+    "server_flops": flops_text,
+    "client_parameter_bytes": bytes_text,
+    "client_gradient_bytes": bytes_text,
+    "client_optimiser_bytes": bytes_text,
+    "client_saved_bytes": bytes_text,
+    "client_memory_bytes": bytes_text,
+}
+
+
+def _planned(entrant: Entrant) -> dict[str, float]:
+    """Everything that a rehearsal tells; sums over all clients where a name does not say otherwise."""
+    rehearsal, federation = entrant.plan.rehearsal, entrant.config.federation
+    up, down, both = (rehearsal.ledger.total(way) for way in ("up", "down", None))
+    shares = federation.clients * federation.rounds
+    return {
+        "rounds": federation.rounds,
+        "bytes_up": up.payload_bytes,
+        "bytes_down": down.payload_bytes,
+        "bytes_up_a_client_and_round": up.payload_bytes / shares,
+        "bytes_down_a_client_and_round": down.payload_bytes / shares,
+        "packets": both.packets,
+        "airtime_s": both.airtime_s,
+        "radiated_j": both.energy_j,
+        "virtual_s": rehearsal.virtual_s,
+        "client_flops": rehearsal.ledger.total_flops("client"),
+        "server_flops": rehearsal.ledger.total_flops("server"),
+        "client_parameter_bytes": rehearsal.client.parameter_bytes,
+        "client_gradient_bytes": rehearsal.client.gradient_bytes,
+        "client_optimiser_bytes": rehearsal.client.optimiser_bytes,
+        "client_saved_bytes": rehearsal.client.saved_bytes,
+        "client_memory_bytes": rehearsal.client.total_bytes,
+    }
+
+
+def _entered(
+    console: Console,
+    preset: str,
+    methods: str,
+    overrides: Sequence[str],
+    own: Sequence[str],
+    budgets: Sequence[Budget],
+    most_rounds: int | None,
+    *,
+    alone: bool = False,
+    every_round: bool = False,
+) -> tuple[list[Entrant], list[Excluded]]:
+    labels = [label.strip() for label in methods.split(",")] if alone else labels_of(methods)
+    settings = settings_by_label(own, labels)
+    entrants: list[Entrant] = []
+    excluded: list[Excluded] = []
+    with working(console, "") as status:
+        for label in labels:
+            status.update(Text(f"rehearsing {label}"))
+            one = enter(
+                preset, overrides, label, settings[label], budgets, most_rounds, every_round=every_round
+            )
+            (entrants if isinstance(one, Entrant) else excluded).append(one)  # type: ignore[arg-type]
+    return entrants, excluded
+
+
+def _demand_some(entrants: Sequence[Entrant], excluded: Sequence[Excluded], do: str) -> None:
+    """Raises ConfigError with everybody's reason where nobody is left."""
+    if not entrants:
+        reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
+        raise ConfigError(f"no method can {do}: {reasons}")
+
+
+def _run(console: Console, todo: Sequence[Race], jobs: int) -> dict[str, str]:
+    """Why each race that failed did."""
+    failed: dict[str, str] = {}
+    with counting_bar(console, "{task.description}", unit="runs") as bar:
+        task = bar.add_task(f"{jobs} at a time", total=len(todo))
+
+        def on_done(race: Race, reason: str | None) -> None:
+            if reason is not None:
+                failed[f"{race.label}, seed {race.seed}"] = reason
+            bar.advance(task)
+            said = f"  {race.label}, seed {race.seed}: {reason or 'done'}"
+            bar.console.print(said, soft_wrap=True)
+
+        run_all(todo, jobs, on_done)
+    return failed
+
+
+def _write(
+    out: Path,
+    found: Sequence[Standing],
+    run: Sequence[Race],
+    entrants: Sequence[Entrant],
+    excluded: Sequence[Excluded],
+    preset: str,
+    budgets: Sequence[Budget],
+) -> Path:
+    """The table, the plots and the page."""
+    spent = pictures.spent_at_all(found)
+    page = render(
+        "contest.html.jinja",
+        found=found,
+        shown={one.label: metric_with_margin(one) for one in found},
+        words=METRIC_LABELS[found[0].metric],
+        preset=preset,
+        budgets=[str(budget) for budget in budgets],
+        seeds=sorted({race.seed for race in run}),
+        excluded=as_rows(excluded),
+        adjusted={one.label: one.adjusted for one in entrants if one.adjusted},
+        curves={
+            what: Markup(pictures.curves(found, run, what)) for what in spent if what in pictures.GROWING
+        },
+        fronts={what: Markup(pictures.fronts(found, what)) for what in spent},
+    )
+    write_whole(out / "comparison.json", (dumps(as_json(found), indent=2) + "\n").encode())
+    with house_style():
+        pictures.figure_of(found, run).savefig(out / "comparison.png", dpi=144)
+    return write_whole(out / "comparison.html", page.encode())
+
+
+def _show(
+    found: Sequence[Standing],
+    excluded: Sequence[Excluded],
+    failed: dict[str, str],
+    page: Path,
+    as_json_too: bool,
+    more: Sequence[Table],
+    told: Mapping[str, Any],
+) -> None:
+    """`more` are tables that were asked for beside the first, and `told` what a script is told of them."""
+    if as_json_too:
+        rows = {
+            "standings": as_json(found),
+            "excluded": as_rows(excluded),
+            "failed": failed,
+            "page": str(page),
+            **told,
+        }
+        click.echo(dumps(rows, indent=2))
+        return
+    console = _wide()
+    console.print(as_table(found))
+    for table in more:
+        console.print()
+        console.print(table)
+    for label, reason in {**as_rows(excluded), **failed}.items():
+        console.print(f"{label}: {reason}", style="yellow", soft_wrap=True)
+    console.print(str(page), soft_wrap=True)
+
+
+def _wide() -> Console:
+    """A file or a pipe takes a table whole; a terminal is as wide as it is."""
+    console = plain_console()
+    return console if console.is_terminal else plain_console(width=240)

@@ -1,0 +1,78 @@
+"""A whole experiment over a live link: real packets between network namespaces of this machine."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from channel.core.errors import BadParameter
+from channel.live.emulation import Emulation
+from channel.live.switch import Order
+from experiments.serving import Ended, NewFolder, Screen, serve
+from splitfl.config import RunConfig
+from splitfl.core.errors import ConfigError
+from splitfl.server.run import write_json
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.links import scenario
+from testbed.live import LiveLink
+
+_CARRIED = ("rpc", "grpc")
+"""What needs a server's address and nothing else; a broker cannot be reached from a namespace."""
+
+
+def run_live(site: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
+    """Server and clients each in a namespace of their own; the summary's `live` is what the link measured.
+
+    Raises NotRoot without root, ConfigError for settings that a live link cannot have.
+    """
+    config = site.config
+    _demand_carried(config)
+    with LiveLink(emulation_of(site), config.live.congestion) as live:
+        # TCP delivers all that the air loses, so no message is ever lost for good: the virtual clock, which
+        # goes on beside the live link to say what it expects, must not lose any either.
+        carried = replace(
+            config,
+            link=replace(config.link, max_tries=0),
+            transport=replace(config.transport, host=live.addresses[0]),
+        )
+        with live.server.inside():
+            folder, summary = serve(replace(site, config=carried), new_folder, screen, spawn=True, live=live)
+        measured = live.finish()
+    return folder, _kept(folder, {**summary, "live": measured})
+
+
+def emulation_of(site: Experiment) -> Emulation:
+    """The live link that an experiment's settings describe; ConfigError where they describe none."""
+    config = site.config
+    try:
+        return Emulation(
+            air=scenario(config) if config.link.scenario else site.link(),
+            clients=config.federation.clients,
+            order=Order(seed=config.train.seed, jitter_s=config.live.jitter_s, in_order=config.live.in_order),
+            queue_bytes=config.live.queue_bytes,
+            mtu_bytes=config.link.mtu_bytes,
+        )
+    except BadParameter as error:
+        raise ConfigError(str(error)) from None
+
+
+def _demand_carried(config: RunConfig) -> None:
+    """Raises ConfigError for what cannot be had over TCP, which loses nothing and carries bits."""
+    if config.transport.name not in _CARRIED:
+        names, got = " or ".join(_CARRIED), config.transport.name
+        raise ConfigError(f"transport.name must be {names} for a live link, got {got!r}")
+    for kind in ("activation", "output", "gradient"):
+        got = getattr(config.loss, kind)
+        if got != "reliable":
+            raise ConfigError(
+                f"loss.{kind} must be 'reliable' over a live link, where TCP sends again what is lost, "
+                f"got {got!r}"
+            )
+    if config.analog.kinds:
+        raise ConfigError(
+            f"analog.kinds must be empty over a live link, which carries bits, got {config.analog.kinds}"
+        )
+
+
+def _kept(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    write_json(folder / "summary.json", summary)
+    return summary

@@ -1,0 +1,113 @@
+"""Where runs leave what they have to say: a new folder each, with its settings and surroundings."""
+
+import importlib.metadata
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from splitfl.config import RunConfig
+from splitfl.config.experiment_file import as_dict
+from splitfl.core.errors import ConfigError, DataError, ModelMissing
+from splitfl.server.run import write_json
+
+_LIBRARIES = ("splitfl", "torch", "transformers", "peft", "numpy", "safetensors")
+
+
+class FolderOnDemand:
+    """Makes a run's folder when called; as a context it takes away one that bad input left without a run."""
+
+    def __init__(self, parent: Path, name: str, config: RunConfig) -> None:
+        self._parent, self._name, self._config = parent, name, config
+        self._folder: Path | None = None
+
+    def __call__(self) -> Path:
+        """See `new_folder`."""
+        self._folder = new_folder(self._parent, self._name, self._config)
+        return self._folder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        is_bad_input = isinstance(error, (ConfigError, DataError, ModelMissing))
+        if is_bad_input and self._folder is not None and not (self._folder / "summary.json").exists():
+            shutil.rmtree(self._folder)
+
+
+def new_folder(parent: Path, name: str, config: RunConfig) -> Path:
+    """Makes `parent/name-DATE-TIME`, never one that exists, with config.json and environment.json.
+
+    Raises ConfigError where nothing can be written there.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = _first_free(parent / f"{name}-{stamp}")
+    except OSError as error:
+        raise ConfigError(f"cannot write a run's folder in {parent}: {error.strerror}") from None
+    return fill(folder, config)
+
+
+def fill(folder: Path, config: RunConfig) -> Path:
+    """Writes into this folder what a run begins with; returns it. ConfigError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "config.json", as_dict(config))
+        write_json(folder / "environment.json", environment(shlex.join(["splitfl", *sys.argv[1:]])))
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ConfigError(f"cannot write a run's folder in {folder.parent}: {error.strerror}") from None
+    return folder
+
+
+def environment(command: str) -> dict[str, object]:
+    """Where and from what a result comes: time, command, commit, versions, platform."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "git_commit": _git_commit(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        "platform": platform.platform(),
+    }
+
+
+def _first_free(folder: Path) -> Path:
+    for number in range(1, 1000):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            candidate.mkdir()
+            return candidate
+        except FileExistsError:
+            continue
+    raise ConfigError(f"{folder} and 998 more of its kind exist already")
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, with `-dirty` where it was changed since; None outside a clone."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()

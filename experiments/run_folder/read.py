@@ -1,0 +1,172 @@
+"""Reads the folder that a run leaves behind: typed, checked, and forgiving of a run that was killed.
+
+A folder holds config.json (the resolved settings), environment.json (versions and command),
+metrics.jsonl (one event a line) and, once the run has ended, summary.json. A missing or damaged
+file is one ConfigError that names it. A cut last line and a missing summary are no damage but
+the marks of a run that was killed: what is there is read, and `RunRecord.notes` says what is not.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.run_folder.events import Events, Memory, read_events
+from experiments.run_folder.rows import MAY_DIVERGE, build_row
+from splitfl.core.errors import ConfigError
+
+FINAL_METRICS = ("train_loss", "eval_loss", "accuracy", "perplexity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The sums of a run over all its clients; `final` holds the last value of every metric.
+
+    Memory is the largest peak of a process of that side, above its libraries' own base; None
+    where it was not measured. `live` is what a live link measured, None where there was none.
+    `status` is done, failed, diverged, or unfinished (no summary was written).
+    """
+
+    method: str
+    model: str
+    task: str
+    rounds: int
+    clients: int
+    final: Mapping[str, float]
+    bytes_up: int
+    bytes_down: int
+    packets: int
+    retransmissions: int
+    airtime_s: float
+    virtual_s: float
+    wall_s: float
+    client_flops: float
+    server_flops: float
+    status: str
+    client_peak_bytes: int | None = None
+    server_peak_bytes: int | None = None
+    live: Mapping[str, Any] | None = None
+    chosen: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run folder, read: settings, surroundings, events, sums, and remarks on the reading."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    events: Events
+    summary: Summary
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.resolve().name
+
+    @property
+    def clients(self) -> tuple[int, ...]:
+        """Every client that did or sent anything, in order."""
+        events = self.events
+        named = {row.client for rows in (events.steps, events.transfers, events.computes) for row in rows}
+        return tuple(sorted(client for client in named if client is not None))
+
+    def setting(self, path: str) -> Any:
+        """The resolved setting of this dotted name, such as `link.up.rate_bps`."""
+        value: Any = self.config
+        for key in path.split("."):
+            if not isinstance(value, Mapping) or key not in value:
+                raise ConfigError(f"{self.folder / 'config.json'} has no setting {path}")
+            value = value[key]
+        return value
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The run in this folder. Raises ConfigError that names the file, and the line, that is at fault."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a run folder: there is no such folder")
+    config = read_table(folder / "config.json")
+    environment = read_table(folder / "environment.json")
+    events, notes = read_events(folder / "metrics.jsonl")
+    summary_file = folder / "summary.json"
+    if summary_file.exists():
+        summary = _summary(summary_file)
+    else:
+        summary = _summed(config, events)
+        notes += ("There is no summary.json: the run did not end by itself. The sums are of what it wrote.",)
+    return RunRecord(
+        folder=folder, config=config, environment=environment, events=events, summary=summary, notes=notes
+    )
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The JSON object in this file. Raises ConfigError where there is none."""
+    try:
+        table = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; is {path.parent} a run folder?") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}") from None
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path} must hold a JSON object, got a {type(table).__name__}")
+    return table
+
+
+def _summary(path: Path) -> Summary:
+    table = read_table(path)
+    try:
+        summary = build_row(Summary, table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    summary = replace(summary, final=_with_nan(summary.final))
+    numbers = {key: value for key, value in summary.final.items() if isinstance(value, (int, float))}
+    if len(numbers) != len(summary.final):
+        odd = sorted(set(summary.final) - set(numbers))
+        raise ConfigError(f"{path}: final must hold numbers, got {odd[0]} = {summary.final[odd[0]]!r}")
+    return summary
+
+
+def _with_nan(final: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None and key in MAY_DIVERGE else value for key, value in final.items()}
+
+
+def _summed(config: Mapping[str, Any], events: Events) -> Summary:
+    """The summary that the run would have written, had it ended where its events end."""
+    transfers, computes, rounds = events.transfers, events.computes, events.rounds
+    return Summary(
+        method=_named(config, "method"),
+        model=_named(config, "model"),
+        task=_named(config, "task"),
+        rounds=len(rounds),
+        clients=len({step.client for step in events.steps}),
+        final=_final(events),
+        bytes_up=sum(row.payload_bytes for row in transfers if row.direction == "up"),
+        bytes_down=sum(row.payload_bytes for row in transfers if row.direction == "down"),
+        packets=sum(row.packets for row in transfers),
+        retransmissions=sum(row.retransmissions for row in transfers),
+        airtime_s=math.fsum(row.airtime_s for row in transfers),
+        virtual_s=max((row.finish_s for rows in (transfers, computes, rounds) for row in rows), default=0.0),
+        wall_s=math.fsum(row.wall_s for row in rounds),
+        client_flops=math.fsum(row.flops for row in computes if row.side == "client"),
+        server_flops=math.fsum(row.flops for row in computes if row.side == "server"),
+        status="unfinished",
+        client_peak_bytes=_peak(events.memories, "client"),
+        server_peak_bytes=_peak(events.memories, "server"),
+    )
+
+
+def _named(config: Mapping[str, Any], table: str) -> str:
+    named = config.get(table)
+    return str(named["name"]) if isinstance(named, Mapping) and "name" in named else "unknown"
+
+
+def _final(events: Events) -> dict[str, float]:
+    measured = ((key, getattr(row, key)) for row in events.rounds for key in FINAL_METRICS)
+    return {key: value for key, value in measured if value is not None}
+
+
+def _peak(memories: tuple[Memory, ...], side: str) -> int | None:
+    return max((row.peak_bytes for row in memories if row.side == side), default=None)

@@ -1,0 +1,165 @@
+"""How many floating-point operations a piece takes, from its shapes alone.
+
+Counted are the matrix products, as is usual (Kaplan et al., 2020, section 2.1; torch's
+FlopCounterMode): a product of (m, k) and (k, n) takes 2 m k n. A linear layer takes one
+forward, one backward where its input wants a gradient and one where its weight does.
+Attention takes two products of T x T scores forward, whole even where masked, and up to
+four backward; fused kernels that compute the scores a second time are not charged for it.
+"""
+
+# B batch, T tokens
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from peft.tuners.ia3 import IA3Layer
+from peft.tuners.vera import VeraLayer
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from splitfl.accounting.image_flops import count_of_pictures
+from splitfl.adapters import loha, tiny_lora
+from splitfl.models.cut import Piece, linears
+from splitfl.models.families import CAUSAL_LM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Floating-point operations of one step of a piece."""
+
+    forward_flops: float
+    backward_flops: float
+
+    @property
+    def step_flops(self) -> float:
+        """Forward and backward together."""
+        return self.forward_flops + self.backward_flops
+
+
+def cost(piece: Piece, batch: int, tokens: int, *, gradient_to_input: bool = True) -> Cost:
+    """The cost of one step on (B, T) tokens; an image has one token a patch, and one more.
+
+    Where blocks hand on pictures, it is of the model's own size whatever T is.
+    `gradient_to_input` says whether a piece that is not first sends a gradient back.
+    """
+    if piece.family.hands_pictures:
+        forward, backward = count_of_pictures(piece, batch, flows=gradient_to_input and not piece.is_first)
+        return Cost(forward_flops=forward, backward_flops=backward)
+    counter = _Counter(piece, batch, tokens, flows=gradient_to_input and not piece.is_first)
+    if piece.is_first:
+        counter.below()
+    for block in counter.blocks():
+        counter.block(block)
+    if piece.is_last:
+        counter.above()
+    return Cost(forward_flops=float(counter.forward), backward_flops=float(counter.backward))
+
+
+class _Counter:
+    """Walks a piece from its input to its output; `flows` says whether the state there wants a gradient."""
+
+    def __init__(self, piece: Piece, batch: int, tokens: int, *, flows: bool) -> None:
+        self.piece, self.batch, self.tokens, self.flows = piece, batch, tokens, flows
+        self.forward = self.backward = 0
+
+    def blocks(self) -> Iterator[nn.Module]:
+        modules = self.piece.base.get_submodule(self.piece.family.blocks)
+        return (modules.get_submodule(str(index)) for index in self.piece.blocks)
+
+    def below(self) -> None:
+        """Embeddings look up rather than multiply; patches and OPT's projection do multiply."""
+        for path in self.piece.family.before:
+            part = _find(self.piece.base, path)
+            for module in part.modules() if part is not None else ():
+                if isinstance(module, nn.Conv2d):
+                    self._product(module, self.batch * (self.tokens - 1))
+                elif isinstance(module, (nn.Linear, Conv1D)):
+                    self._product(module, self.batch * self.tokens)
+            self.flows = self.flows or _is_trained(part)
+
+    def block(self, block: nn.Module) -> None:
+        """Projections, attention and feed-forward, each as far as a gradient is wanted there."""
+        flows_in, reads = self.flows, self.piece.family.reads
+        is_parallel = getattr(self.piece.model.config, "use_parallel_residual", False)  # GPT-NeoX
+        wants = dict.fromkeys((*reads, "beside", "after"), flows_in)
+        for name, module in _linears(block):
+            branch = next((read for read in reads if f".{read}." in f".{name}."), "after")
+            if is_parallel and name.startswith("mlp."):
+                branch = "beside"
+            self.flows = any(wants.values()) if branch == "after" else wants[branch]
+            if branch in reads:  # LoRA's A reads the block's input too, B what A made
+                self.flows = flows_in or ".lora_B." in name
+            reaches = self.flows
+            self._product(module, self.batch * self.tokens)
+            self._beside(block.get_submodule(name.rpartition(".")[0]), self.batch * self.tokens, reaches)
+            wants[branch] |= self.flows
+        self._attention([wants[read] for read in reads])
+        self.flows = flows_in or any(wants.values()) or _is_trained(block)
+
+    def above(self) -> None:
+        """Pooler, final projection and task head, on every token or on one of each sequence."""
+        base, whole = self.piece.base, self.piece.model
+        every = self.piece.kind == CAUSAL_LM or self.piece.family.pools_last
+        parts = [(path, _find(base, path)) for path in self.piece.family.after]
+        parts += [(name, child) for name, child in whole.named_children() if child is not base]
+        for path, part in parts:
+            rows = self.batch * (self.tokens if every and path != "pooler" else 1)
+            for _, module in _linears(part) if part is not None else ():
+                self._product(module, rows)
+            self.flows = self.flows or _is_trained(part)
+
+    def _product(self, module: nn.Module, rows: int) -> None:
+        weight = module.get_parameter("weight")
+        flops = 2 * rows * weight.numel()
+        self.forward += flops
+        self.backward += flops * (int(self.flows) + int(weight.requires_grad))
+        self.flows = self.flows or weight.requires_grad
+
+    def _beside(self, parent: nn.Module, rows: int, flows_in: bool) -> None:
+        """What adapters other than LoRA, which is of linear modules itself, add to the one in them."""
+        if isinstance(parent, VeraLayer):  # to rank r and from it, with fixed matrices and trained diagonals
+            (rank,) = parent.r.values()
+            to, back = 2 * rows * rank * parent.in_features, 2 * rows * rank * parent.out_features
+            self.forward += to + back
+            self.backward += back + to * int(flows_in)
+        elif tiny_lora.is_tiny(parent):  # R of v; then to rank r, by R, and from it
+            held = tiny_lora.parts(parent)
+            made, to, by, back = (2 * n for n in (held.P.numel(), *(rows * one for one in _sizes(held))))
+            self.forward += made + to + by + back
+            self.backward += made + by + back + (to + by) * int(flows_in)
+        elif (rank := loha.rank_of_layer(parent)) is not None:  # a weight of two products, and then by it
+            weight = parent.get_submodule("base_layer").get_parameter("weight").numel()
+            products, by = 4 * rank * weight, 2 * rows * weight
+            self.forward += products + by
+            self.backward += 3 * products + by * (1 + int(flows_in))
+        elif not isinstance(parent, IA3Layer):
+            return
+        self.flows = True
+
+    def _attention(self, wants: list[bool]) -> None:
+        config = self.piece.model.config
+        heads = config.num_attention_heads
+        width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+        product = 2 * self.batch * self.tokens**2 * width
+        query, key, value = wants if len(wants) == 3 else wants[:1] * 3
+        self.forward += 2 * product
+        self.backward += product * (int(query or key) + int(query) + int(key) + int(value))
+
+
+def _sizes(held: tiny_lora.Parts) -> tuple[int, int, int]:
+    return held.A.numel(), len(held.A) ** 2, held.B.numel()
+
+
+def _linears(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(name, module.get_submodule(name)) for name in linears(module)]
+
+
+def _find(base: nn.Module, path: str) -> nn.Module | None:
+    parent, _, name = path.rpartition(".")
+    found = getattr(base.get_submodule(parent), name)
+    assert found is None or isinstance(found, nn.Module)
+    return found
+
+
+def _is_trained(module: nn.Module | None) -> bool:
+    return module is not None and any(value.requires_grad for value in module.parameters())

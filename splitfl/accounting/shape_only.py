@@ -1,0 +1,96 @@
+"""A piece that computes nothing, for rehearsals: shapes, of gradients too, and memory of the real one."""
+
+# B batch, T tokens, D hidden
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from splitfl.adapters.inject import trainable
+from splitfl.models.cut import Piece
+from splitfl.models.families import IMAGE_CLASSIFICATION
+from splitfl.models.feature_maps import places
+
+
+class ShapeOnlyPiece(Piece):
+    """Stands in for a piece that was loaded hollow: what it gives is empty, and depends on all it trains.
+
+    Gradients, second ones too, exist and have the right shapes; their values mean nothing.
+    """
+
+    def __init__(self, piece: Piece) -> None:
+        """Takes the piece over."""
+        nn.Module.__init__(self)
+        self.__dict__.update(piece.__dict__)
+        for path, value in list(self.named_parameters()):
+            if value.requires_grad:  # what learns needs storage of its own
+                holder, _, leaf = path.rpartition(".")
+                self.get_submodule(holder)._parameters[leaf] = nn.Parameter(torch.zeros(value.shape))
+        self._largest: tuple[Any, Mapping[str, Tensor], Tensor | None] | None = None
+
+    def forward(
+        self,
+        x: Tensor | Mapping[str, Tensor],
+        context: Mapping[str, Tensor] | None = None,
+        labels: Tensor | None = None,
+    ) -> Any:
+        """See Piece; the loss is a number that has gradients."""
+        touched = sum((value.float().mean() for value in trainable(self).values()), torch.zeros(()))
+        if torch.is_grad_enabled() and touched.requires_grad:
+            self._remember(x, context or {}, labels)
+        hidden_BTD = x if isinstance(x, Tensor) else self._first(x)
+        out_BTD = hidden_BTD * (1.0 + touched).to(hidden_BTD.dtype)
+        if self.family.hands_pictures and not self.is_last:  # each block has a shape of its own
+            shape = (len(out_BTD), *places(self.model.config, self.blocks.stop))
+            out_BTD = out_BTD.mean().expand(shape)
+        if not self.is_last:
+            return out_BTD
+        return SimpleNamespace(loss=(out_BTD.float().mean() + 1.0) * (1.0 + touched))
+
+    def saved_bytes(self) -> int:
+        """What autograd keeps of the largest batch that was learnt from, by a real forward of empty weights.
+
+        Parameters are not counted, nor what is kept twice.
+        """
+        if self._largest is None:
+            return 0
+        own = {value.untyped_storage().data_ptr() for value in self.parameters()}
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            alive = super().forward(*self._largest)
+        del alive
+        return sum(kept.values())
+
+    def _remember(self, x: Tensor | Mapping[str, Tensor], context: Mapping[str, Tensor], labels: Any) -> None:
+        size = _tokens(x)
+        if self._largest is None or size > _tokens(self._largest[0]):
+            kept = x.detach().clone() if isinstance(x, Tensor) else dict(x)
+            self._largest = (kept, dict(context), labels)
+
+    def _first(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        config = self.model.config
+        if self.family.hands_pictures:
+            return torch.zeros(len(inputs["pixel_values"]), 1, 1, dtype=self.model.dtype)
+        if self.kind == IMAGE_CLASSIFICATION:
+            tokens = (config.image_size // config.patch_size) ** 2 + 1
+            shape = (len(inputs["pixel_values"]), tokens, config.hidden_size)
+        else:
+            shape = (*inputs["input_ids"].shape, config.hidden_size)
+        return torch.zeros(shape, dtype=self.model.dtype)
+
+
+def _tokens(x: Tensor | Mapping[str, Tensor]) -> int:
+    """How many tokens, or numbers of an image, a batch has."""
+    if isinstance(x, Tensor):
+        return x.shape[:2].numel()
+    return next(iter(x.values())).shape[:2].numel()

@@ -1,0 +1,1 @@
+"""Adapters on the pieces of a model, by peft, and their export."""

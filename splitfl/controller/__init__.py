@@ -1,0 +1,1 @@
+"""Chooses method, cut, rank and codec within a budget."""

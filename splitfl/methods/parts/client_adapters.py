@@ -1,0 +1,67 @@
+"""The clients' adapters on the server: taken in, averaged once a round, handed out."""
+
+from typing import Any
+
+from torch import Tensor
+
+from splitfl.core.messages import Adapter, Control, Message
+from splitfl.core.state import State
+from splitfl.federation.averager import Averager
+from splitfl.methods.parts.method import ServerReply, Turn, unexpected
+
+
+class ClientAdapters:
+    """How a round begins and ends wherever clients learn: what has changed goes down, their work comes up."""
+
+    def __init__(self, method: str, averager: Averager) -> None:
+        self._method = method
+        self._averager = averager
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What the rounds so far have come to."""
+        return self._averager.tensors
+
+    def news(self, ticket: Turn, message: Control) -> Adapter | None:
+        """What has changed since the version that a client names as it begins."""
+        return self._averager.since(int(message.values.get("version", 0)), ticket.client)
+
+    def answer(self, ticket: Turn, message: Message) -> ServerReply:
+        """The answer to a beginning and to an upload; WireError for anything else."""
+        done = Control(ask="done", round=ticket.round)
+        match message:
+            case Adapter():
+                return ServerReply(
+                    reply=done,
+                    losses=message.losses,
+                    samples=message.samples,
+                    staleness=self._averager.staleness(message),
+                    change=message,
+                )
+            case Control(ask="begin"):
+                return ServerReply(reply=self.news(ticket, message) or done)
+        raise unexpected(self._method, message)
+
+    def take(self, outcome: ServerReply | None) -> Any:
+        """Keeps an upload for the mean; hands on any other change."""
+        change = outcome.change if outcome is not None else None
+        if isinstance(change, Adapter):
+            self._averager.receive(change)
+            return None
+        return change
+
+    def receive(self, update: Adapter) -> None:
+        """Keeps the server's own part for the mean."""
+        self._averager.receive(update)
+
+    def end_round(self) -> None:
+        """The uploads become the next version."""
+        self._averager.end_round()
+
+    def state(self) -> State:
+        """See Stateful."""
+        return self._averager.state()
+
+    def restore(self, state: State) -> None:
+        """See Stateful."""
+        self._averager.restore(state)

@@ -1,0 +1,203 @@
+"""The server's body: one set of trained tensors, several steps in flight.
+
+A step at position i is computed from the state after position i - in_flight, whatever
+the machine's speed: the same numbers in one thread and in many. `in_flight = 1` is
+plain sequential learning; more is the bounded delay of pipelined and asynchronous SGD
+(Stich & Karimireddy, JMLR 2020), which costs little and keeps that many cores busy.
+"""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from splitfl.accounting.flops import cost
+from splitfl.adapters.inject import overwrite, tracked, trainable
+from splitfl.config import TrainConfig
+from splitfl.core.state import (
+    State,
+    copied,
+    listed,
+    moments,
+    number_in,
+    numbered,
+    part,
+    set_moments,
+    under,
+    whole,
+)
+from splitfl.methods.parts.client_trainer import adamw
+from splitfl.models.cut import Piece, replica
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BodyStep:
+    """One batch's loss and gradients: `hidden_grad` (B, T, D), None where nobody asked.
+
+    `statistics` are what the running ones of its batch norms become with it.
+    """
+
+    loss: float
+    flops: float
+    hidden_grad: Tensor | None
+    grads: tuple[Tensor | None, ...]
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Worker:
+    """A piece to compute with, and those of its tensors that may be trained."""
+
+    piece: Piece
+    parameters: Mapping[str, torch.nn.Parameter]
+
+
+class ServerModel:
+    """The last piece of the model, on the server."""
+
+    def __init__(self, piece: Piece, train: TrainConfig, in_flight: int) -> None:
+        self.piece = piece
+        self._in_flight = in_flight
+        self._master = trainable(piece)
+        self._statistics = tracked(piece)
+        self._optimiser = adamw(self._master, train.body_lr, train)
+        pieces = [replica(piece) for _ in range(in_flight)] if in_flight > 1 else [piece]
+        self._workers = [_Worker(piece=one, parameters=trainable(one)) for one in pieces]
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._free.put(worker)
+        self._states: deque[Mapping[str, Tensor]] = deque([self.trained()], maxlen=in_flight)
+        self._committed = 0
+        self._costs: dict[tuple[int, int, bool, int], float] = {}
+        self._lock = threading.Lock()
+
+    def compute(
+        self,
+        position: int,
+        hidden_BTD: Tensor,
+        context: Mapping[str, Tensor],
+        labels: Tensor,
+        *,
+        wants_hidden_grad: bool,
+        entry: Piece | None = None,
+    ) -> BodyStep:
+        """Loss and gradients of one batch; changes nothing.
+
+        Where clients are cut at different depths, `entry` is the body from this one's cut on, made of
+        the body's own tensors; those below it have no gradient.
+        """
+        worker = self._free.get()
+        try:
+            if self._in_flight > 1:
+                overwrite(worker.parameters, self._state_for(position))
+            hidden_BTD = hidden_BTD.detach().requires_grad_(wants_hidden_grad)
+            device = hidden_BTD.device
+            there = {name: tensor.to(device) for name, tensor in context.items()}
+            before = copies(tracked(worker.piece))
+            loss = (entry or worker.piece)(hidden_BTD, there, labels.to(device)).loss
+            statistics = copies(tracked(worker.piece))
+            trained = [value for value in worker.parameters.values() if value.requires_grad]
+            wanted = [*([hidden_BTD] if wants_hidden_grad else []), *trained]
+            grads = torch.autograd.grad(loss, wanted, allow_unused=entry is not None)
+            overwrite(tracked(worker.piece), before)  # until it is committed nothing has changed
+            return BodyStep(
+                loss=loss.item(),
+                flops=self._flops(entry or self.piece, hidden_BTD, wants_hidden_grad),
+                hidden_grad=grads[0] if wants_hidden_grad else None,
+                grads=grads[1:] if wants_hidden_grad else grads,
+                statistics=statistics,
+            )
+        finally:
+            self._free.put(worker)
+
+    def losses(
+        self, position: int, hiddens_BTD: Iterable[Tensor], context: Mapping[str, Tensor], labels: Tensor
+    ) -> tuple[list[float], float]:
+        """The loss of each of these hidden states, from the state of `compute`, and the FLOPs it took."""
+        worker = self._free.get()
+        try:
+            if self._in_flight > 1:
+                overwrite(worker.parameters, self._state_for(position))
+            found, flops = [], 0.0
+            with torch.no_grad():
+                for hidden_BTD in hiddens_BTD:
+                    there = {name: tensor.to(hidden_BTD.device) for name, tensor in context.items()}
+                    found.append(worker.piece(hidden_BTD, there, labels.to(hidden_BTD.device)).loss.item())
+                    flops += cost(self.piece, *hidden_BTD.shape[:2]).forward_flops
+            return found, flops
+        finally:
+            self._free.put(worker)
+
+    def commit(self, position: int, step: BodyStep | None) -> None:
+        """One optimiser step, or none where the batch was lost; positions come in order."""
+        if step is not None:
+            trained = [value for value in self._master.values() if value.requires_grad]
+            for parameter, grad in zip(trained, step.grads, strict=True):
+                parameter.grad = grad
+            self._optimiser.step()
+            self._optimiser.zero_grad(set_to_none=True)
+            overwrite(self._statistics, step.statistics)
+        with self._lock:
+            self._committed = position + 1
+            if self._in_flight > 1:
+                self._states.append(self.trained() if step is not None else self._states[-1])
+
+    def train_only(self, trains: Callable[[str], bool]) -> None:
+        """From here on only tensors of these names learn; nothing may be in flight."""
+        for parameters in (self._master, *(worker.parameters for worker in self._workers)):
+            for name, parameter in parameters.items():
+                parameter.requires_grad_(trains(name))
+        self._costs.clear()
+
+    def become(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes these values over; nothing may be in flight."""
+        overwrite(self._held, tensors)
+        self._states.extend([self.trained()] * self._in_flight)
+
+    def trained(self) -> dict[str, Tensor]:
+        """A snapshot of the trained tensors, and of the running statistics beside them."""
+        return copies(self._held)
+
+    def state(self) -> State:
+        """Values, moments, and the states from which the next steps in flight will start."""
+        behind = listed([copied(state) for state in self._states]) if self._in_flight > 1 else {}
+        return {
+            **under("value", copied(self.trained())),
+            **under("moment", moments(self._master, self._optimiser)),
+            **under("behind", behind),
+            "committed": whole(self._committed),
+        }
+
+    def restore(self, state: State) -> None:
+        """See Stateful; nothing may be in flight."""
+        self._committed = number_in(state, "committed")
+        overwrite(self._held, part(state, "value"))
+        set_moments(self._master, self._optimiser, part(state, "moment"))
+        self._states.clear()
+        self._states.extend(numbered(part(state, "behind")).values())
+        if self._in_flight == 1:
+            self._states.append(self.trained())
+
+    @property
+    def _held(self) -> dict[str, Tensor]:
+        return {**self._master, **self._statistics}
+
+    def _flops(self, piece: Piece, hidden_BTD: Tensor, wants_hidden_grad: bool) -> float:
+        key = (hidden_BTD.shape[0], hidden_BTD.shape[1], wants_hidden_grad, id(piece))
+        if key not in self._costs:
+            self._costs[key] = cost(piece, *key[:2], gradient_to_input=wants_hidden_grad).step_flops
+        return self._costs[key]
+
+    def _state_for(self, position: int) -> Mapping[str, Tensor]:
+        with self._lock:
+            behind = self._committed - max(0, position - self._in_flight + 1)
+            return self._states[-1 - behind]
+
+
+def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """These tensors as they are now."""
+    return {name: value.detach().clone() for name, value in tensors.items()}

@@ -1,0 +1,135 @@
+"""Reads single tensors of a safetensors checkpoint, and nothing else of it, into memory.
+
+The file is read, not mapped: mapped pages would count as this process's memory, and a
+client's memory is to grow with its piece. Format: the header's length as a little-endian
+uint64, the header as JSON (name -> dtype, shape, offsets), the tensors' bytes
+(https://github.com/huggingface/safetensors#format).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from splitfl.core.errors import ModelMissing
+
+CHUNK_BYTES = 2 * 2**20
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """Where a tensor is: `start` is its first byte's place in the file."""
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    num_bytes: int
+
+    @property
+    def is_floating(self) -> bool:
+        """Whether it holds floating-point numbers."""
+        return _DTYPES[self.dtype].is_floating_point
+
+
+def entries(folder: Path) -> dict[str, Entry]:
+    """Every tensor of the checkpoint in this folder, in one file or in several, by its key.
+
+    Raises ModelMissing where there is none, or where it is damaged.
+    """
+    found: dict[str, Entry] = {}
+    for path in _files(folder):
+        found |= _header(path)
+    return found
+
+
+def read(entry: Entry, out: Tensor) -> None:
+    """Fills `out` (contiguous, any dtype and device, of the same shape) chunk by chunk."""
+    dtype = _DTYPES[entry.dtype]
+    flat = out.detach().view(-1)
+    done, step = 0, CHUNK_BYTES // dtype.itemsize
+    with open(entry.path, "rb") as file:
+        file.seek(entry.start)
+        while done < flat.numel():
+            count = min(step, flat.numel() - done)
+            flat[done : done + count].copy_(_read_chunk(file, entry.path, count, dtype))
+            done += count
+
+
+def same_bytes(one: Entry, other: Entry) -> bool:
+    """Whether two tensors are equal to the bit."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    with open(one.path, "rb") as first, open(other.path, "rb") as second:
+        first.seek(one.start)
+        second.seek(other.start)
+        for done in range(0, one.num_bytes, CHUNK_BYTES):
+            count = min(CHUNK_BYTES, one.num_bytes - done)
+            if first.read(count) != second.read(count):
+                return False
+    return True
+
+
+def _files(folder: Path) -> list[Path]:
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        try:
+            names = sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ModelMissing(f"{index} is damaged: {error!r}") from None
+        for name in names:
+            if not (folder / name).is_file():
+                raise ModelMissing(f"{folder} lacks {name}, which {index.name} names; fetch the model again")
+        return [folder / name for name in names]
+    if list(folder.glob("*.bin")):
+        raise ModelMissing(
+            f"{folder} holds its weights only as pickles (.bin), which are never opened because they can "
+            "run code; save the model again with save_pretrained(..., safe_serialization=True)"
+        )
+    raise ModelMissing(f"{folder} holds no weights: neither model.safetensors nor an index of several such")
+
+
+def _header(path: Path) -> dict[str, Entry]:
+    try:
+        with safe_open(path, framework="pt") as checked:  # the library checks sizes and overlaps
+            names = set(checked.keys())
+    except (SafetensorError, OSError) as error:
+        raise ModelMissing(f"{path} is damaged or cut short ({error}); fetch the model again") from None
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        table = json.loads(file.read(length))
+    found = {}
+    for name in names:
+        dtype, (begin, end) = table[name]["dtype"], table[name]["data_offsets"]
+        if dtype not in _DTYPES:
+            raise ModelMissing(
+                f"{path}: tensor {name} is stored as {dtype}, as quantised checkpoints are; it may be "
+                f"{', '.join(_DTYPES)}: take the checkpoint that it was quantised from"
+            )
+        shape = tuple(table[name]["shape"])
+        start = 8 + length + begin
+        found[name] = Entry(path=path, dtype=dtype, shape=shape, start=start, num_bytes=end - begin)
+    return found
+
+
+def _read_chunk(file: BinaryIO, path: Path, count: int, dtype: torch.dtype) -> Tensor:
+    buffer = bytearray(count * dtype.itemsize)
+    if file.readinto(buffer) != len(buffer):  # type: ignore[attr-defined]
+        raise ModelMissing(f"{path} became shorter while it was read; fetch the model again")
+    return torch.frombuffer(buffer, dtype=dtype)

@@ -1,0 +1,44 @@
+"""Checksums of a piece's pretrained weights, to tell whether two processes hold the same model."""
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+
+from splitfl.core.errors import ConfigError
+from splitfl.models.cut import Piece
+from splitfl.models.families import block_index
+
+
+def checksums(piece: Piece) -> dict[str, str]:
+    """BLAKE2b (128 bits) of names, shapes, types and values, for each block and each module in no block.
+
+    A piece without adapters has those of the same modules of the unsplit model; what is new, and so drawn
+    from the seed, has none.
+    """
+    found: dict[str, hashlib.blake2b] = {}
+    for name, value in piece.model.named_parameters(remove_duplicate=False):
+        if name not in piece.fresh:
+            group = _group(piece, name)
+            digest = found.setdefault(group, hashlib.blake2b(digest_size=16))
+            digest.update(repr((name, str(value.dtype), tuple(value.shape))).encode())
+            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return {group: digest.hexdigest() for group, digest in found.items()}
+
+
+def refuse_other_weights(own: Mapping[str, str], others: Mapping[str, str], folder: str) -> None:
+    """Raises ConfigError where the weights of this process are not the server's, naming modules."""
+    different = [group for group, digest in own.items() if others.get(group) != digest]
+    if different:
+        more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+        raise ConfigError(
+            f"the model in {folder} has other weights than the server's in {', '.join(different[:3])}{more}; "
+            "give a copy of the server's model in --model"
+        )
+
+
+def _group(piece: Piece, name: str) -> str:
+    index = block_index(piece.family, name)
+    if index is None:
+        return name.rpartition(".")[0]
+    return f"{name[: name.index(f'{piece.family.blocks}.{index}.')]}{piece.family.blocks}.{index}"

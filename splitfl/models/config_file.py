@@ -1,0 +1,109 @@
+"""A checkpoint's config.json, checked before transformers makes anything of it.
+
+Refused are quantised checkpoints, by the name of the method, and fields that no model can be built from.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from transformers import PretrainedConfig
+
+from splitfl.core.errors import CutError, ModelMissing
+
+_QUANTISED: Final = ("quantization_config", "compression_config", "quantization")
+"""Keys of config.json: of transformers, of compressed-tensors before it, and of MLX."""
+_QUANTISED_FILES: Final = {
+    "quantize_config.json": "gptq",
+    "quant_config.json": "awq",
+    "hf_quant_config.json": "modelopt",
+}
+_WHOLE_NUMBERS: Final = (
+    "num_hidden_layers",
+    "num_attention_heads",
+    "hidden_size",
+    "vocab_size",
+    "max_position_embeddings",
+    "num_channels",
+    "embedding_size",
+    "kernel_size",
+)
+_SQUARES: Final = ("image_size", "patch_size")
+
+
+def config_table(folder: Path) -> dict[str, Any]:
+    """The config.json of a checkpoint whose weights are plain numbers.
+
+    Raises ModelMissing where it is not the configuration of a model, CutError for quantised weights.
+    """
+    path = folder / "config.json"
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        model_type = table["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelMissing(f"{path} is not the configuration of a Hugging Face model: {error!r}") from None
+    if not isinstance(model_type, str):
+        raise ModelMissing(f"{path}: model_type must be a text, got {model_type!r}")
+    _refuse_quantised(folder, table)
+    assert isinstance(table, dict)
+    return table
+
+
+def not_of(path: Path, model_type: str, error: Exception) -> ModelMissing:
+    """One sentence for what transformers says of the fields in a config.json."""
+    said = " ".join(str(error).split())
+    return ModelMissing(
+        f"{path} is not the configuration of a {model_type} model: {type(error).__name__}: {said}"
+    )
+
+
+def check_numbers(path: Path, config: PretrainedConfig) -> None:
+    """Refuses sizes that are null, texts, fractions or below 1; a square that names both sides becomes one.
+
+    Raises ModelMissing that names the file and the field as it stands there.
+    """
+    for name in _SQUARES:
+        value = getattr(config, name, None)
+        if isinstance(value, (list, tuple)):
+            if len(value) != 2 or value[0] != value[1]:
+                raise CutError(f"{path}: {name} must be that of a square picture, got {value!r}")
+            setattr(config, name, value[0])
+    has_windows = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    windows = ("sliding_window",) if has_windows else ()
+    for name in (*_WHOLE_NUMBERS, *_SQUARES, *windows):
+        if not hasattr(config, name):
+            continue
+        value, written = getattr(config, name), config.attribute_map.get(name, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ModelMissing(f"{path}: {written} must be a whole number of at least 1, got {value!r}")
+
+
+def _refuse_quantised(folder: Path, table: Mapping[str, Any]) -> None:
+    path = folder / "config.json"
+    for key in _QUANTISED:
+        if settings := table.get(key):
+            raise _quantised(f"{path} ({key})", _method(key, settings))
+    for name, method in _QUANTISED_FILES.items():
+        if (folder / name).is_file():
+            raise _quantised(str(folder / name), method)
+
+
+def _method(key: str, settings: object) -> str:
+    """The name of the quantisation method, told by the keys where an older file does not say it."""
+    if not isinstance(settings, Mapping):
+        return repr(settings)
+    method, form = settings.get("quant_method"), settings.get("format")
+    if not method and ("load_in_8bit" in settings or "load_in_4bit" in settings):
+        method = "bitsandbytes"
+    elif not method and key != "quantization_config":
+        method = {"compression_config": "compressed-tensors", "quantization": "mlx"}[key]
+    return f"{method or 'an unnamed method'}{f' ({form})' if form else ''}"
+
+
+def _quantised(where: str, method: str) -> CutError:
+    return CutError(
+        f"the checkpoint is quantised by {method}, as {where} says, and only weights in float32, float16 or "
+        "bfloat16 can be cut and trained: take the model that it was quantised from, or save it again "
+        "after model.dequantize()"
+    )

@@ -1,0 +1,301 @@
+"""A run of consecutive blocks of a Hugging Face model, as a module that trains exactly as within the whole.
+
+Nothing of the model's code is rewritten. A piece is the task model itself, in which
+every part that belongs to another piece has been replaced, in its place, by a part
+without weights. So the model's own forward still makes the masks, the rotary embeddings
+and the windows, and every parameter keeps the name that it has in the unsplit model.
+"""
+
+# B batch, T tokens, D hidden
+
+import copy
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.resnet.modeling_resnet import ResNetConvLayer
+from transformers.pytorch_utils import Conv1D
+
+from splitfl.core.errors import CutError
+from splitfl.models.batch_norms import by_batch, tracked_in
+from splitfl.models.families import (
+    CAUSAL_LM,
+    IMAGE_CLASSIFICATION,
+    SEQUENCE_CLASSIFICATION,
+    check,
+    count_blocks,
+)
+from splitfl.models.feature_maps import as_picture, as_tokens, stem_of
+from splitfl.models.stand_in import Absent, Inlet, StandIn
+from splitfl.models.untrained.small_net import SmallNetForImageClassification
+
+CLASSES: dict[str, Any] = {
+    CAUSAL_LM: AutoModelForCausalLM,
+    SEQUENCE_CLASSIFICATION: AutoModelForSequenceClassification,
+    IMAGE_CLASSIFICATION: AutoModelForImageClassification,
+}
+OWN: dict[str, Any] = {"small_net": SmallNetForImageClassification}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+INPUTS = {
+    CAUSAL_LM: ("input_ids", "attention_mask", "token_type_ids"),
+    SEQUENCE_CLASSIFICATION: ("input_ids", "attention_mask", "token_type_ids"),
+    IMAGE_CLASSIFICATION: ("pixel_values",),
+}
+
+
+class Piece(nn.Module):
+    """Blocks `first` to `last` - 1 of a task model, with what is below the first or above the last.
+
+    From the number of blocks on, it is what stands on the last block, alone.
+
+    Takes the model over and cuts it in place. `fresh` names the parameters that no
+    checkpoint held, `new` the unsplit model's modules of such parameters, `tied` those whose
+    twin is in another piece, `linears` all linear modules of the unsplit model, `checksums` its
+    weights where asked for. A piece stays in
+    evaluation mode, without dropout, also while it is trained: a step that is sent again
+    must give the same bits. Only the batch norms named in `norms` normalise by their batch
+    where there is a graph (see statistics.py). One forward at a time: threads take a `replica` each.
+
+    Raises CutError where the model, the kind of task or the range cannot be.
+    """
+
+    def __init__(self, model: PreTrainedModel, kind: str, first: int, last: int | None = None) -> None:
+        super().__init__()
+        self.family = check(model.config.model_type, kind, model.config._attn_implementation)
+        self.kind = kind
+        self.num_blocks = count_blocks(model.config)
+        self.blocks = range(first, self.num_blocks if last is None else last)
+        _check_range(self.blocks, self.num_blocks)
+        self.model = model
+        self.linears = linears(model)
+        self.fresh: tuple[str, ...] = ()
+        self.new: tuple[str, ...] = ()
+        self.tied: tuple[str, ...] = ()
+        self.norms: tuple[str, ...] = ()
+        self.checksums: Mapping[str, str] = {}
+        self._inlet = Inlet()
+        self._cut()
+        self.eval()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this piece takes the model's own inputs."""
+        return self.blocks.start == 0
+
+    @property
+    def is_last(self) -> bool:
+        """Whether this piece gives logits, and the loss where it is given labels."""
+        return self.blocks.stop == self.num_blocks
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The model without the part that is particular to the task."""
+        return cast(PreTrainedModel, self.model.base_model)
+
+    def forward(
+        self,
+        x: Tensor | Mapping[str, Tensor],
+        context: Mapping[str, Tensor] | None = None,
+        labels: Tensor | None = None,
+    ) -> Any:
+        """The hidden state (B, T, D) of a piece that is not last, else the model's own output.
+
+        A picture's places are its tokens. The first piece takes the model's inputs by name, any
+        other the hidden state of the one before and the `context_of` the inputs.
+        """
+        if isinstance(x, Tensor):
+            inputs = self._stand_in_inputs(x, context or {})
+        else:
+            inputs = dict(x)
+            self._check_inputs(inputs)
+        self._inlet.hidden = self._opened(x) if isinstance(x, Tensor) else None
+        learns = self.norms and torch.is_grad_enabled()
+        try:
+            with by_batch(self.model, self.norms) if learns else nullcontext():
+                if self.is_last:
+                    return self.model(**inputs, labels=labels)
+                hidden = self.base(**inputs).last_hidden_state
+            return as_tokens(hidden) if self.family.hands_pictures else hidden
+        finally:
+            self._inlet.hidden = None
+
+    def context_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What later pieces must know of the inputs besides the hidden state; never the tokens.
+
+        `mask` (B, T) bool says which tokens are not padding, and is left out where all are
+        real. `last` (B,) int32, for models that classify by the last token, is the index of
+        the rightmost token that is not the padding token, as the unsplit model finds it.
+        """
+        self._check_inputs(inputs)
+        context: dict[str, Tensor] = {}
+        mask_BT = inputs.get("attention_mask")
+        if mask_BT is not None and not bool(mask_BT.all()):
+            context["mask"] = mask_BT.bool()
+        padding = self.model.config.pad_token_id if self._pools_last else None
+        if padding is not None:
+            ids_BT = inputs["input_ids"]
+            index_T = torch.arange(ids_BT.shape[1], dtype=torch.int32, device=ids_BT.device)
+            context["last"] = (index_T * (ids_BT != padding)).argmax(-1).to(torch.int32)
+        return context
+
+    @property
+    def _pools_last(self) -> bool:
+        return self.family.pools_last and self.kind == SEQUENCE_CLASSIFICATION
+
+    def _opened(self, hidden_BTD: Tensor) -> Tensor:
+        return as_picture(hidden_BTD) if self.family.hands_pictures else hidden_BTD
+
+    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
+        allowed = INPUTS[self.kind]
+        unknown = sorted(set(inputs) - set(allowed))
+        if unknown or allowed[0] not in inputs:
+            raise CutError(
+                f"inputs for {self.kind} may be {', '.join(allowed)}, got {', '.join(sorted(inputs))}"
+            )
+
+    def _stand_in_inputs(self, hidden_BTD: Tensor, context: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Inputs that make the model compute the same masks and pool the same token."""
+        if self.kind == IMAGE_CLASSIFICATION:
+            return {"pixel_values": hidden_BTD}
+        shape, device = hidden_BTD.shape[:2], hidden_BTD.device
+        mask_BT = context.get("mask")
+        if mask_BT is None:
+            mask_BT = torch.ones(shape, dtype=torch.bool, device=device)
+        padding = self.model.config.pad_token_id
+        real = 1 if padding == 0 else 0
+        if "last" not in context:
+            ids_BT = torch.full(shape, real, device=device)
+        else:
+            last_B1 = context["last"].to(device=device, dtype=torch.int64)[:, None]
+            ids_BT = torch.full(shape, padding, device=device).scatter_(1, last_B1, real)
+        return {"input_ids": ids_BT, "attention_mask": mask_BT.to(device)}
+
+    def _cut(self) -> None:
+        blocks = cast(nn.ModuleList, self.base.get_submodule(self.family.blocks))
+        for index in range(self.num_blocks):
+            if index not in self.blocks:
+                blocks[index] = Absent(self._inlet if index == self.blocks.start - 1 else None)
+        if not self.is_first:
+            for path in self.family.before:
+                _replace(self.base, path, StandIn(self._inlet, self.model.dtype))
+        if not self.is_last:
+            for path in self.family.after:
+                _replace(self.base, path, nn.Identity())
+            for name, child in list(self.model.named_children()):
+                if child is not self.base:
+                    setattr(self.model, name, nn.Identity())
+
+
+def build(
+    config: PretrainedConfig, kind: str, *, dtype: str = "float32", attention: str = "sdpa"
+) -> PreTrainedModel:
+    """The whole task model without its weights (on the meta device), ready to be cut."""
+    family = check(config.model_type, kind, attention)
+    config = copy.deepcopy(config)
+    config.use_cache = False
+    if family.hands_pictures:
+        attention = "eager"  # there is none
+    if kind == CAUSAL_LM and config.model_type in ("bert", "roberta"):
+        config.is_decoder = True
+    with torch.device("meta"):
+        make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
+        model = make(config, attn_implementation=attention, dtype=DTYPES[dtype])
+        if config.model_type == "resnet" and stem_of(config) == "cifar":
+            _put_cifar_stem(model)
+    if kind == CAUSAL_LM:
+        model.loss_type = "ForCausalLM"  # transformers cannot tell it from every class's name, and warns
+    return cast(PreTrainedModel, model)
+
+
+def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]:
+    """The blocks of head and body, and of the tail where it is to have any.
+
+    The head has the first `cut` blocks, the tail the last `tail_blocks`, and every piece
+    has at least one. Raises CutError otherwise.
+    """
+    refuse_one_block(num_blocks)
+    if not 1 <= cut < num_blocks:
+        raise CutError(f"a model of {num_blocks} blocks may be cut at 1..{num_blocks - 1}, got {cut}")
+    if not 0 <= tail_blocks < num_blocks - cut:
+        left = num_blocks - cut
+        raise CutError(
+            f"the tail may have 0..{left - 1} of the {left} blocks above the cut, got {tail_blocks}"
+        )
+    end = num_blocks - tail_blocks
+    pieces = (range(cut), range(cut, end), range(end, num_blocks))
+    return pieces if tail_blocks else pieces[:2]
+
+
+def refuse_one_block(num_blocks: int) -> None:
+    """CutError for a model that has no place to be cut at."""
+    if num_blocks == 1:
+        raise CutError("a model of one block cannot be cut: a head and a body have at least one each")
+
+
+def linears(model: nn.Module) -> tuple[str, ...]:
+    """The names of the linear modules: those that multiply by a weight, and that LoRA can adapt.
+
+    What peft puts around one is not another, though it may be of that class.
+    """
+    return tuple(
+        name
+        for name, part in model.named_modules()
+        if isinstance(part, (nn.Linear, Conv1D)) and not hasattr(part, "base_layer")
+    )
+
+
+def replica(piece: Piece) -> Piece:
+    """Another piece of the same values, with trainable tensors and gradients of its own.
+
+    Frozen parameters and buffers are the very same tensors, so a replica costs the memory
+    of what is trained. Replicas may run in different threads.
+    """
+    own = {id(value) for value in tracked_in(piece.model, piece.norms).values()}
+    shared: dict[int, Any] = {id(buffer): buffer for buffer in piece.buffers() if id(buffer) not in own}
+    shared |= {id(value): value for value in piece.parameters() if not value.requires_grad}
+    return copy.deepcopy(piece, shared)
+
+
+def share_frozen(source: Piece, target: Piece) -> None:
+    """Lets `target` use the frozen parameters of `source` that bear the same name, and free its own."""
+    frozen = {name: value for name, value in source.model.named_parameters() if not value.requires_grad}
+    for prefix, module in target.model.named_modules():
+        for name, value in module._parameters.items():
+            other = frozen.get(f"{prefix}.{name}" if prefix else name)
+            if value is not None and other is not None and not value.requires_grad:
+                module._parameters[name] = other
+
+
+def _put_cifar_stem(model: PreTrainedModel) -> None:
+    """3x3 at stride 1 and no pooling, in the place of 7x7 at stride 2 and one (see splitfl.models)."""
+    stem, config = model.base_model.get_submodule("embedder"), model.config
+    stem.embedder = ResNetConvLayer(
+        config.num_channels, config.embedding_size, kernel_size=3, activation=config.hidden_act
+    ).to(model.dtype)
+    stem.pooler = nn.Identity()
+
+
+def _check_range(blocks: range, num_blocks: int) -> None:
+    is_top_alone = blocks.start == blocks.stop == num_blocks
+    if not (0 <= blocks.start < blocks.stop <= num_blocks or is_top_alone):
+        raise CutError(
+            f"a piece of a model of {num_blocks} blocks has at least one of blocks 0..{num_blocks - 1}, "
+            f"got {blocks.start}..{blocks.stop - 1}"
+        )
+
+
+def _replace(base: nn.Module, path: str, part: nn.Module) -> None:
+    """Puts `part` in the place of the module at `path`, if this configuration has one there."""
+    parent_path, _, name = path.rpartition(".")
+    parent = base.get_submodule(parent_path)
+    if getattr(parent, name) is not None:
+        setattr(parent, name, part)

@@ -1,0 +1,168 @@
+"""Which Hugging Face models can be cut, one row each, keyed by `config.model_type`.
+
+A row only names modules; how the model computes stays transformers' own code. A model
+outside the table is refused: a path that happens to run need not be the exact model.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from splitfl.config import nearest, one_of
+from splitfl.core.errors import CutError
+
+CAUSAL_LM = "causal-lm"
+SEQUENCE_CLASSIFICATION = "sequence-classification"
+IMAGE_CLASSIFICATION = "image-classification"
+KINDS = (CAUSAL_LM, SEQUENCE_CLASSIFICATION, IMAGE_CLASSIFICATION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Where a model's parts are; all paths are below its base model (`bert`, `transformer`, ...).
+
+    `blocks` is the list of transformer blocks, `before` what makes their input, `after`
+    what follows them and may be absent from a configuration. `reads` are the projections
+    that read a block's input, `targets` those that LoRA adapts unless told otherwise, by
+    their last names. `pools_last` says that a sequence is classified by its last token. Where
+    `hands_pictures`, blocks change the shape of what they hand on, and none of them attends.
+    """
+
+    blocks: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    reads: tuple[str, ...]
+    targets: tuple[str, ...]
+    kinds: tuple[str, ...] = (CAUSAL_LM, SEQUENCE_CLASSIFICATION)
+    attentions: tuple[str, ...] = ("sdpa", "eager")
+    fan_in_fan_out: bool = False
+    pools_last: bool = True
+    hands_pictures: bool = False
+    has_batch_norms: bool = False
+
+
+_BERT = Family(
+    blocks="encoder.layer",
+    before=("embeddings",),
+    after=("pooler",),
+    reads=("query", "key", "value"),
+    targets=("query", "value"),
+    pools_last=False,
+)
+_LLAMA = Family(
+    blocks="layers",
+    before=("embed_tokens",),
+    after=("norm",),
+    reads=("q_proj", "k_proj", "v_proj"),
+    targets=("q_proj", "v_proj"),
+)
+
+FAMILIES: dict[str, Family] = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "distilbert": Family(
+        blocks="transformer.layer",
+        before=("embeddings",),
+        after=(),
+        reads=("q_lin", "k_lin", "v_lin"),
+        targets=("q_lin", "v_lin"),
+        kinds=(SEQUENCE_CLASSIFICATION,),
+        pools_last=False,
+    ),
+    "gpt2": Family(
+        blocks="h",
+        before=("wte", "wpe"),
+        after=("ln_f",),
+        reads=("c_attn",),
+        targets=("c_attn",),
+        fan_in_fan_out=True,
+    ),
+    "opt": Family(
+        blocks="decoder.layers",
+        before=("decoder.embed_tokens", "decoder.embed_positions", "decoder.project_in"),
+        after=("decoder.final_layer_norm", "decoder.project_out"),
+        reads=("q_proj", "k_proj", "v_proj"),
+        targets=("q_proj", "v_proj"),
+    ),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma2": Family(
+        blocks="layers",
+        before=("embed_tokens",),
+        after=("norm",),
+        reads=("q_proj", "k_proj", "v_proj"),
+        targets=("q_proj", "v_proj"),
+        attentions=("eager",),  # sdpa has no soft-capped scores
+    ),
+    "gemma3_text": _LLAMA,
+    "gpt_neox": Family(
+        blocks="layers",
+        before=("embed_in",),
+        after=("final_layer_norm",),
+        reads=("query_key_value",),
+        targets=("query_key_value",),
+    ),
+    "vit": Family(
+        blocks="layers",
+        before=("embeddings",),
+        after=("layernorm", "pooler"),
+        reads=("q_proj", "k_proj", "v_proj"),
+        targets=("q_proj", "v_proj"),
+        kinds=(IMAGE_CLASSIFICATION,),
+        pools_last=False,
+    ),
+    "resnet": Family(
+        blocks="encoder.stages",
+        before=("embedder",),
+        after=("pooler",),
+        reads=(),
+        targets=(),
+        kinds=(IMAGE_CLASSIFICATION,),
+        pools_last=False,
+        hands_pictures=True,
+        has_batch_norms=True,
+    ),
+    "small_net": Family(  # of splitfl.models
+        blocks="blocks",
+        before=(),
+        after=(),
+        reads=(),
+        targets=("linear",),
+        kinds=(IMAGE_CLASSIFICATION,),
+        pools_last=False,
+        hands_pictures=True,
+    ),
+}
+
+
+def family_of(model_type: str) -> Family:
+    """The row of this model type; CutError names the nearest and all there are."""
+    if model_type not in FAMILIES:
+        guess = nearest(model_type, FAMILIES)
+        raise CutError(f"cannot cut a model of type {model_type!r};{guess} have {', '.join(FAMILIES)}")
+    return FAMILIES[model_type]
+
+
+def count_blocks(config: Any) -> int:
+    """How many blocks a model of this configuration has; a ResNet's are its stages."""
+    return len(config.depths) if config.model_type == "resnet" else int(config.num_hidden_layers)
+
+
+def block_index(family: Family, name: str) -> int | None:
+    """The block that a tensor or module of this name is in; None for what is in no block."""
+    found = re.search(rf"(?:^|\.){re.escape(family.blocks)}\.(\d+)(?:\.|$)", name)
+    return int(found[1]) if found else None
+
+
+def check(model_type: str, kind: str, attention: str) -> Family:
+    """The row of this model type, if it can do this kind of task with this attention."""
+    family = family_of(model_type)
+    one_of("kind of model", kind, KINDS)
+    if kind not in family.kinds:
+        raise CutError(f"a {model_type} model cannot do {kind}; it may be {', '.join(family.kinds)}")
+    if attention not in family.attentions:
+        allowed = " or ".join(family.attentions)
+        raise CutError(f"a {model_type} model cannot run with attention {attention!r}; set it to {allowed}")
+    return family

@@ -1,0 +1,65 @@
+"""Pictures at the cut: their places are the tokens, so that all that knows hidden states knows them.
+
+A block of such a model hands on (B, C, H, W), or (B, C) after its last convolution; what
+travels is (B, H W, C), or (B, 1, C). Pictures are square.
+"""
+
+# B batch, C channels, H height, W width, T = H W places
+
+import math
+
+from torch import Tensor
+from transformers import PretrainedConfig
+
+from splitfl.core.errors import CutError
+
+
+def as_tokens(hidden: Tensor) -> Tensor:
+    """(B, T, C) of (B, C, H, W) or (B, C)."""
+    if hidden.requires_grad and hidden.ndim > 2:
+        # Another layout going back would change the last bits.
+        hidden.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+    return hidden.flatten(2).transpose(1, 2).contiguous() if hidden.ndim > 2 else hidden[:, None]
+
+
+def as_picture(hidden_BTC: Tensor) -> Tensor:
+    """(B, C, H, W) again; linear blocks take (B, C, 1, 1) for (B, C). CutError where it is no square."""
+    side = math.isqrt(hidden_BTC.shape[1])
+    if side**2 != hidden_BTC.shape[1]:
+        raise CutError(f"a hidden state of {hidden_BTC.shape[1]} places is not that of a square picture")
+    return hidden_BTC.transpose(1, 2).contiguous().view(len(hidden_BTC), -1, side, side)
+
+
+def places(config: PretrainedConfig, blocks: int) -> tuple[int, int]:
+    """T and C of the hidden state after so many blocks."""
+    if config.model_type == "small_net":
+        convolutions = min(blocks, len(config.channels))
+        side = config.image_size // 2**convolutions
+        channels = [config.num_channels, *config.channels, *config.widths][blocks]
+        return (side**2 if blocks <= len(config.channels) else 1), channels
+    side = config.image_size
+    halvings = blocks - 1 + bool(config.downsample_in_first_stage)
+    for _ in range(halvings if stem_of(config) == "cifar" else halvings + 2):
+        side = (side + 1) // 2
+    return side**2, config.hidden_sizes[blocks - 1]
+
+
+def stem_of(config: PretrainedConfig) -> str:
+    """`imagenet` or `cifar`; CutError for anything else."""
+    stem = getattr(config, "stem", "imagenet")
+    if stem not in ("imagenet", "cifar"):
+        raise CutError(f"the stem of a ResNet may be imagenet or cifar, got {stem!r} in its configuration")
+    assert isinstance(stem, str)
+    return stem
+
+
+def shortened(config: PretrainedConfig, blocks: int) -> None:
+    """Leaves a configuration's first blocks alone: the classifier stands on the last of them."""
+    if config.model_type == "small_net":
+        config.widths = config.widths[: max(0, blocks - len(config.channels))]
+        config.channels = config.channels[:blocks]
+        config.num_hidden_layers = blocks
+    else:
+        # Together they are checked against each other, so they change together.
+        config.stage_names = ["stem", *(f"stage{at}" for at in range(1, blocks + 1))]
+        config.depths, config.hidden_sizes = config.depths[:blocks], config.hidden_sizes[:blocks]

@@ -1,0 +1,303 @@
+"""Loads one piece of a checkpoint: only the tensors that the piece owns ever come into memory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+from channel.core.rng import stream
+from splitfl.core.errors import CutError, ModelMissing, SplitflError
+from splitfl.models.checkpoint_file import Entry, entries, read, same_bytes
+from splitfl.models.config_file import check_numbers, config_table, not_of
+from splitfl.models.cut import Piece, build
+from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION, check
+from splitfl.models.feature_maps import shortened
+from splitfl.models.source import resolve
+from splitfl.models.untrained.small_net import SmallNetConfig
+
+_OWN: dict[str, Any] = {"small_net": SmallNetConfig}
+_CLASSIFIERS: Final = ("classifier", "score", "classifier.out_proj", "classifier.1")
+"""The modules, by their names' ends, that put out a number for each label."""
+Aliases = dict[str, tuple[str, ...]]
+
+
+def load_piece(
+    source: Path | str,
+    kind: str,
+    first: int,
+    last: int | None = None,
+    *,
+    num_labels: int | None = None,
+    pad_token_id: int | None = None,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    seed: int = 0,
+    device: str = "cpu",
+    is_hollow: bool = False,
+    shortened_to: int | None = None,
+    new_classifier: bool = False,
+) -> Piece:
+    """Blocks `first` to `last` - 1 (all from `first` on where `last` is None) of a pretrained model.
+
+    `source` is a folder with config.json and safetensors, or a name for `resolve`. What a
+    checkpoint of the base model lacks (pooler, classifier, language model head) is made by
+    the model's own initialisation, drawn from the seed and the module's name alone, so that
+    every cut has the same values; `piece.fresh` names those parameters. A folder whose
+    configuration says `untrained` needs no weights: everything is made so. Where it `is_hollow`,
+    no weights are read: all tensors are zeros that take no memory. `shortened_to` so many blocks,
+    a model of pictures has a new classifier on the last of them; with `new_classifier` any model has one,
+    whatever the checkpoint holds.
+
+    Raises ModelMissing for absent or damaged weights, CutError for what cannot be cut.
+    """
+    folder = source if isinstance(source, Path) else resolve(source)
+    config = read_config(folder, kind, attention, num_labels=num_labels, pad_token_id=pad_token_id)
+    if shortened_to is not None:
+        shortened(config, shortened_to)
+    stored = {} if getattr(config, "untrained", False) else entries(folder)
+    whole = built(folder, config, kind, dtype, attention)
+    names = names_in_model(whole, stored)
+    if new_classifier and kind == CAUSAL_LM:
+        raise CutError("model.new_classifier must be false for a language model: it has no classifier")
+    if shortened_to is not None or new_classifier:
+        names = {name: key for name, key in names.items() if is_of_base(whole, name)}
+    aliases = _aliases(whole, names, stored)
+    new = _new_modules(whole, names, aliases)
+    piece = Piece(whole, kind, first, last)
+    piece.new = new
+    piece.tied = _tied_elsewhere(piece.model, aliases)
+    piece.fresh = _materialise(piece, names, aliases, stored, seed, device, is_hollow)
+    if not (piece.is_first and piece.is_last):  # twins are apart, so nothing is tied within this piece
+        piece.model.config.tie_word_embeddings = False
+    return piece.requires_grad_(False)
+
+
+def read_config(
+    folder: Path,
+    kind: str,
+    attention: str = "sdpa",
+    *,
+    num_labels: int | None = None,
+    pad_token_id: int | None = None,
+) -> PretrainedConfig:
+    """The model's configuration, if a model of this type can be cut and do this kind of task."""
+    path, model_type = folder / "config.json", config_table(folder)["model_type"]
+    family = check(model_type, kind, attention)
+    own = _OWN.get(model_type, AutoConfig)
+    try:
+        config = own.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # of any kind: transformers does not say which a field leads to
+        raise not_of(path, model_type, error) from None
+    check_numbers(path, config)
+    config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
+    if kind != CAUSAL_LM:  # a stored `regression` or `multi_label_classification` has another loss
+        config.problem_type = "single_label_classification"
+    if num_labels is not None:
+        config.num_labels = num_labels
+    if pad_token_id is not None:
+        config.pad_token_id = pad_token_id
+        if kind != IMAGE_CLASSIFICATION:
+            _check_padding(path, config)
+    if kind == SEQUENCE_CLASSIFICATION and family.pools_last and config.pad_token_id is None:
+        raise CutError(
+            f"a {model_type} model classifies by its last token: give pad_token_id, {path} has none"
+        )
+    assert isinstance(config, PretrainedConfig)
+    return config
+
+
+def _check_padding(path: Path, config: PretrainedConfig) -> None:
+    if config.pad_token_id >= config.vocab_size:
+        raise CutError(
+            f"the tokenizer in {path.parent} pads with token {config.pad_token_id}, which is beyond the "
+            f"{config.vocab_size} embeddings of {path.name} (vocab_size): enlarge them with "
+            "model.resize_token_embeddings(len(tokenizer)) and save the model again, or let the tokenizer "
+            "pad with a token that it had before"
+        )
+
+
+def built(folder: Path, config: PretrainedConfig, kind: str, dtype: str, attention: str) -> PreTrainedModel:
+    """The unsplit model without storage; CutError where the configuration makes none."""
+    try:
+        return build(config, kind, dtype=dtype, attention=attention)
+    except SplitflError:
+        raise
+    except Exception as error:  # of any kind: whatever comes of a field that transformers does not check
+        raise not_of(folder / "config.json", config.model_type, error) from None
+
+
+def names_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, str]:
+    """Checkpoint keys by the model's own names, by the same rules as `from_pretrained`."""
+    state = model.state_dict()
+    rules = get_model_conversion_mapping(model)
+    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
+    converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
+    names = {}
+    for key in sorted(stored):
+        name, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, state)
+        if converted is not None:
+            raise CutError(f"tensor {key} is stored in a form that cannot be read by itself: {converted}")
+        if name in state:
+            names[name] = key
+    return names
+
+
+def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[str, Entry]) -> Aliases:
+    """For every parameter name, all names of the same parameter.
+
+    As in `from_pretrained`, names that the checkpoint holds with different values are not tied.
+    """
+    groups: dict[int, list[str]] = {}
+    for name, value in model.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(value), []).append(name)
+    aliases: Aliases = {}
+    for group in groups.values():
+        held = [name for name in group if name in names]
+        if any(not same_bytes(stored[names[held[0]]], stored[names[name]]) for name in held[1:]):
+            for name in group:
+                path, _, leaf = name.rpartition(".")
+                module = model.get_submodule(path)
+                module._parameters[leaf] = nn.Parameter(model.get_parameter(name).detach())
+                aliases[name] = (name,)
+        else:
+            aliases |= dict.fromkeys(group, tuple(group))
+    return aliases
+
+
+def _new_modules(model: PreTrainedModel, names: Mapping[str, str], aliases: Aliases) -> tuple[str, ...]:
+    """The modules on top of the unsplit model of which the checkpoint holds nothing."""
+
+    def is_held(name: str) -> bool:
+        return any(alias in names for alias in aliases[name])
+
+    found = []
+    for path, module in model.named_modules():
+        own = [f"{path}.{leaf}" for leaf, value in module._parameters.items() if value is not None]
+        is_leaf = next(module.children(), None) is None
+        if is_leaf and own and not any(is_held(name) or not _is_on_top(model, name) for name in own):
+            found.append(path)
+    return tuple(found)
+
+
+def _tied_elsewhere(model: PreTrainedModel, aliases: Aliases) -> tuple[str, ...]:
+    held = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return tuple(sorted(name for name in held if not held.issuperset(aliases[name])))
+
+
+def _materialise(
+    piece: Piece,
+    names: Mapping[str, str],
+    aliases: Aliases,
+    stored: Mapping[str, Entry],
+    seed: int,
+    device: str,
+    is_hollow: bool,
+) -> tuple[str, ...]:
+    """Gives every tensor of the piece its storage and value; the names of those that are new on top."""
+    made: dict[int, nn.Parameter] = {}
+    fresh: list[str] = []
+    for path, module in piece.model.named_modules():
+        missing = []
+        for leaf, value in module._parameters.items():
+            if value is None:
+                continue
+            if id(value) not in made:
+                name = f"{path}.{leaf}" if path else leaf
+                key = next((names[alias] for alias in aliases[name] if alias in names), None)
+                entry = stored[key] if key else None
+                if entry is not None:
+                    _check_stored(value, name, entry)
+                made[id(value)] = _zeros(value) if is_hollow else _parameter(value, entry, device)
+                if key is None:
+                    _refuse_unless_new(piece, name)
+                    missing.append(name)
+            module._parameters[leaf] = made[id(value)]
+        for leaf, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[leaf] = torch.empty_like(buffer, device="cpu")
+        if (missing and not is_hollow) or module._buffers:
+            _initialise(piece.model, module, stream(seed, "fresh", path).integers(2**63).item())
+            assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
+            _read_buffers(path, module, names, stored, is_hollow)
+        if path in piece.new:
+            fresh += missing
+    piece.to(device)
+    return tuple(fresh)
+
+
+def _check_stored(meta: Tensor, name: str, entry: Entry) -> None:
+    """CutError for a stored tensor that cannot be the values of this one."""
+    if entry.is_floating != meta.is_floating_point():
+        needs = "floating-point" if meta.is_floating_point() else "whole"
+        raise CutError(
+            f"{name} is stored as {entry.dtype} in {entry.path} where {needs} numbers belong: the checkpoint "
+            "is quantised, or of another model; take one in float32, float16 or bfloat16"
+        )
+    if entry.shape != tuple(meta.shape):
+        if (head := name.rpartition(".")[0]).endswith(_CLASSIFIERS) and entry.shape[1:] == meta.shape[1:]:
+            raise CutError(
+                f"the checkpoint's {head} is for {entry.shape[0]} labels ({entry.path}) and the task has "
+                f"{meta.shape[0]}: take data with its labels, or set model.new_classifier to true, which "
+                "makes a new one for the task's"
+            )
+        raise CutError(
+            f"{name} is {tuple(meta.shape)} by the settings but {entry.shape} in {entry.path}; "
+            "were num_labels or the configuration changed?"
+        )
+
+
+def _parameter(meta: Tensor, entry: Entry | None, device: str) -> nn.Parameter:
+    if entry is None:
+        return nn.Parameter(torch.full_like(meta, torch.nan, device="cpu"))
+    value = nn.Parameter(torch.empty_like(meta, device=device))
+    read(entry, value)
+    value._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers' sign to leave it alone
+    return value
+
+
+def _zeros(meta: Tensor) -> nn.Parameter:
+    value = nn.Parameter(torch.zeros((), dtype=meta.dtype, device="cpu").expand(meta.shape))
+    value._is_hf_initialized = True  # type: ignore[attr-defined]  # it has no storage to be initialised
+    return value
+
+
+def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model._init_weights(module)  # type: ignore[no-untyped-call]
+
+
+def _read_buffers(
+    path: str, module: nn.Module, names: Mapping[str, str], stored: Mapping[str, Entry], is_hollow: bool
+) -> None:
+    """Running statistics are what they are in the checkpoint."""
+    for leaf, buffer in module._buffers.items():
+        key = names.get(f"{path}.{leaf}")
+        if key is not None and buffer is not None:
+            _check_stored(buffer, f"{path}.{leaf}", stored[key])
+            if not is_hollow:
+                read(stored[key], buffer)
+
+
+def is_of_base(model: PreTrainedModel, name: str) -> bool:
+    """Whether a tensor of this name is below what is particular to the task."""
+    return name.startswith(f"{model.base_model_prefix}.")
+
+
+def _is_on_top(model: PreTrainedModel, name: str) -> bool:
+    """Whether this stands on the base model, or is its pooler."""
+    return not is_of_base(model, name) or name.startswith(f"{model.base_model_prefix}.pooler.")
+
+
+def _refuse_unless_new(piece: Piece, name: str) -> None:
+    """Only what is on top may be new; the rest must be pretrained, unless the model is untrained."""
+    if not _is_on_top(piece.model, name) and not getattr(piece.model.config, "untrained", False):
+        model_type = piece.model.config.model_type
+        raise ModelMissing(
+            f"the checkpoint lacks {name}: it is not one of a {model_type} model of this shape"
+        )

@@ -1,0 +1,140 @@
+"""All clients and the server in one process and one thread: the road that the others must equal."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from splitfl.client.client import ClientNode, is_over
+from splitfl.config import RunConfig
+from splitfl.core.messages import Control, Message, Reply
+from splitfl.federation.selection import Selection
+from splitfl.federation.staleness import most_rounds
+from splitfl.federation.turns import Turns
+from splitfl.server.absences import Schedule
+from splitfl.server.async_server import AsyncServer
+from splitfl.server.cell_server import CellServer
+from splitfl.server.server_loop import ServerLoop
+
+
+def run_inproc(
+    config: RunConfig,
+    nodes: list[ClientNode],
+    station: ServerLoop,
+    first_round: int = 0,
+    *,
+    schedule: Schedule | None = None,
+    on_round: Callable[[], None] = lambda: None,
+) -> None:
+    """Plays all rounds through the same frames as elsewhere: in turn, or in a cell all at the same time.
+
+    Clients are away as the `schedule` of another run says, if given, other than in a cell. `on_round` is
+    called before each round, before each message where they play together, and may raise.
+    """
+    if isinstance(station, CellServer | AsyncServer):
+        _play_together(config, nodes, station, first_round, on_round)
+        return
+    for round_index in range(first_round, config.federation.rounds):
+        on_round()
+        _play_round(config, nodes, station, round_index, schedule or Schedule())
+    for node in nodes:
+        _exchange(config, node, station, Control(ask="leave", round=config.federation.rounds))
+
+
+def _play_round(
+    config: RunConfig, nodes: list[ClientNode], station: ServerLoop, round_index: int, schedule: Schedule
+) -> None:
+    turns, selection = Turns(config.train.seed, round_index, len(nodes), 0), Selection.of(config)
+    resume: dict[int, Callable[[Reply], Message | None]] = {}
+    pending: dict[int, Message | None] = {}
+    for node in nodes:
+        client = node.client
+        if (client, round_index) in schedule.back:
+            _comes_back(node, station, schedule.back[client, round_index])
+        if schedule.absent.get((client, round_index)) == 0:
+            if (client, round_index - 1) not in schedule.absent:
+                node.keep(round_index)
+            message: Message = Control(ask="away", round=round_index)
+        elif selection.takes_part(client, round_index):
+            resume[client], message = node.begin(round_index)
+        else:
+            message = node.sit_out(round_index)
+        assert isinstance(message, Control), "a round starts with `begin`"
+        turns.begin(client, message.steps + 1)
+        pending[client] = message
+    for client, lap in (*((client, 0) for client in range(len(nodes))), *turns.order()):
+        if lap >= schedule.absent.get((client, round_index), lap + 1):
+            station.pass_over(client)
+            continue
+        message_now = pending[client]
+        assert message_now is not None, "a client said that it had more to send than it has"
+        reply = _exchange(config, nodes[client], station, message_now)
+        if client in resume:
+            with threads(config.client.threads):
+                pending[client] = resume[client](reply)
+
+
+def _comes_back(node: ClientNode, station: ServerLoop, kept: int) -> None:
+    node.go_to(kept + 1)
+    station.joins(node.client, lambda _: kept)
+
+
+def _play_together(
+    config: RunConfig,
+    nodes: list[ClientNode],
+    station: CellServer | AsyncServer,
+    first_round: int,
+    on_message: Callable[[], None],
+) -> None:
+    """Whoever has its answer works and sends its next message; the last one to do so lets time pass."""
+    replies: deque[tuple[int, bytes]] = deque()
+
+    def send(client: int, message: Message) -> None:
+        on_message()
+        with threads(config.server.threads):
+            station.post(nodes[client].frame(message), lambda frame: replies.append((client, frame)))
+
+    talks = [_talk(config, node, first_round) for node in nodes]
+    for client, talk in enumerate(talks):
+        send(client, next(talk))
+    while replies:
+        client, frame = replies.popleft()
+        reply = nodes[client].reply(frame)
+        try:
+            with threads(config.client.threads):
+                message = talks[client].send(reply)
+        except StopIteration:
+            continue
+        send(client, message)
+
+
+def _talk(config: RunConfig, node: ClientNode, first_round: int) -> Generator[Message, Reply, None]:
+    """All that a client says in a run, from a round on."""
+    for round_index in range(first_round, most_rounds(config.federation)):
+        resume, first = node.begin(round_index)
+        pending: Message | None = first
+        while pending is not None:
+            reply = yield pending
+            if is_over(reply):
+                break
+            pending = resume(reply)
+    yield Control(ask="leave", round=config.federation.rounds)
+
+
+def _exchange(config: RunConfig, node: ClientNode, station: ServerLoop, message: Message) -> Reply:
+    replies: list[bytes] = []
+    with threads(config.server.threads):
+        station.handle(node.frame(message), replies.append)
+    return node.reply(replies[0])
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Torch works with so many threads in here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,91 @@
+"""The station of a run: its clocks, what losses mean to it, and the link or the cell of its clients."""
+
+import torch
+from torch import Tensor
+
+from channel.core.link import Link
+from channel.links.fixed import Direction
+from splitfl.accounting.ledger import Ledger
+from splitfl.core.events import Events
+from splitfl.core.messages import Activation
+from splitfl.federation.staleness import at_own_pace
+from splitfl.methods.parts.method import ServerMethod
+from splitfl.methods.registry import in_flight
+from splitfl.models.families import CAUSAL_LM, FAMILIES, SEQUENCE_CLASSIFICATION
+from splitfl.models.load import read_config
+from splitfl.models.source import resolve
+from splitfl.server.async_server import AsyncServer
+from splitfl.server.cell_server import CellServer
+from splitfl.server.erasure_policies import ErasurePolicies
+from splitfl.server.exchange import Controller, Exchange, Watcher
+from splitfl.server.server_loop import ServerLoop, SyncServer
+from splitfl.server.service_order import ServiceOrder
+from splitfl.server.virtual_clock import VirtualClock
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.links import cell, own_link, snr_db
+from splitfl.wire.erasure import Pooled
+
+POWER_W = Direction.power_w
+"""Radiated while numbers are sent as they are."""
+
+
+def station_of(
+    site: Experiment,
+    server: ServerMethod,
+    ledger: Ledger,
+    events: Events,
+    watcher: Watcher,
+    link: Link | None = None,
+    controller: Controller | None = None,
+) -> ServerLoop:
+    """The server's side of a run of these settings, over `link` where one is given instead of theirs.
+
+    `controller` tells the clients of a run with `auto.every` what to do, from round to round.
+    """
+    config = site.config
+    slots, clients = in_flight(config), config.federation.clients
+    each_flops = config.federation.client_flops
+    air = VirtualClock(config.client.flops, config.server.flops, slots, ledger, events, each_flops)
+    losses = ErasurePolicies(
+        config.train.seed, config.loss, config.analog, pooled(site), config.link.mtu_bytes, snr_db(config)
+    )
+    assert (controller is not None) == bool(config.auto.every), (
+        "a run has a controller where auto.every says so"
+    )
+    desk = Exchange(server, air, losses, events, watcher, config.codec, controller)
+    if config.link.scenario and link is None:
+        return CellServer(desk, cell(config), config.train.seed, clients, POWER_W)
+    if at_own_pace(config.federation):
+        return AsyncServer(desk, link or own_link(config), POWER_W, config, air.ready_s)
+    gate = ServiceOrder(config.train.seed, clients, slots)
+    least, rounds = config.survival.min_clients, config.federation.rounds
+    return SyncServer(
+        desk,
+        link or own_link(config),
+        gate,
+        POWER_W,
+        clients=clients,
+        rounds=rounds,
+        least=least,
+        deadline_s=config.federation.deadline_s,
+    )
+
+
+def pooled(site: Experiment) -> Pooled:
+    """Where the loss is read from, by the kind of task and the model's family."""
+    kind, model = site.task.kind, site.config.model
+    settings = read_config(resolve(model.name), kind, model.attention, pad_token_id=0)
+    family = FAMILIES[settings.model_type]
+
+    def first(message: Activation) -> Tensor | None:
+        return torch.zeros(len(message.ids_B), dtype=torch.int64)
+
+    def last(message: Activation) -> Tensor | None:
+        return message.context["last"]
+
+    def everywhere(message: Activation) -> Tensor | None:
+        return None
+
+    if kind == CAUSAL_LM or family.hands_pictures:
+        return everywhere
+    return last if kind == SEQUENCE_CLASSIFICATION and family.pools_last else first

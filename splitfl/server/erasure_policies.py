@@ -1,0 +1,284 @@
+"""From a delivery to the message that its receiver goes on with, by the policy of its kind.
+
+Ids, labels, masks, scalars and adapters are always recovered: only rows of tokens may have
+holes. The server's side does it for both ends, since the air is emulated there: a client
+hears the answer as it would have come, and the gradient of what was heard becomes, on its
+way down, the gradient of what was sent.
+"""
+
+# B batch, N rows: real tokens of a batch, D hidden
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from channel.core.link import DIRECTIONS
+from channel.core.packets import packets_of, units_arrived
+from channel.core.rng import stream
+from channel.core.units import db_to_ratio
+from splitfl.config import AnalogConfig, ErasureConfig
+from splitfl.core.messages import LOST, Activation, Adapter, Gradient, Message, Output, Reply
+from splitfl.core.state import State, part, under
+from splitfl.server.virtual_clock import Arrival, Load
+from splitfl.wire import Envelope
+from splitfl.wire.analog import over_the_air, symbols_of
+from splitfl.wire.erasure import (
+    Heard,
+    Pooled,
+    gradient_of_sent,
+    real_tokens,
+    rescaled,
+    rows,
+    scale_of,
+    tensor_of,
+    with_rows,
+    without_samples,
+    without_tokens,
+    zeroed,
+)
+from splitfl.wire.quantise import row_bytes
+from splitfl.wire.stale_cache import Memory
+
+Rows = Activation | Output | Gradient
+_SCALE_BYTES = 4  # of a row that is sent as it is: its rms, in float32
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """Rows as they are heard, what each was multiplied by, and which samples have all theirs."""
+
+    rows_ND: Tensor
+    factor_N: Tensor
+    whole_B: Tensor
+
+
+@dataclass(kw_only=True, eq=False)
+class _Exchange:
+    """A client's last activation, what was heard of it, and what was heard of the output that answered it."""
+
+    sent: Activation
+    heard: Heard
+    output_factor_N: Tensor | None = None
+
+
+class ErasurePolicies:
+    """One policy for each kind of message with rows, and what the clients' messages depend on.
+
+    `snr_db` is each client's, up and down, where rows are sent as they are.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        loss: ErasureConfig,
+        analog: AnalogConfig,
+        pooled: Pooled,
+        mtu_bytes: int,
+        snr_db: dict[tuple[int, str], float],
+    ) -> None:
+        self._seed = seed
+        self._analog = analog
+        self._pooled = pooled
+        self._mtu_bytes = mtu_bytes
+        self._snr_db = snr_db
+        self._policies = {"Activation": loss.activation, "Output": loss.output, "Gradient": loss.gradient}
+        self._memories: dict[tuple[str, str], Memory] = {}
+        self._rounds = loss.stale_rounds
+        self._exchanges: dict[int, _Exchange] = {}
+        self._is_plain = not analog.kinds and set(self._policies.values()) == {"reliable"}
+
+    def state(self) -> State:
+        """What older rows there are to stand in for lost ones; see Stateful."""
+        held: dict[str, Tensor] = {}
+        for (kind, way), memory in self._memories.items():
+            held |= under(f"{kind}.{way}", memory.state())
+        return held
+
+    def restore(self, state: State) -> None:
+        """See Stateful; what has been heard since is forgotten."""
+        self._exchanges.clear()
+        self._memories.clear()
+        for kind, way in product(self._policies, DIRECTIONS):
+            if held := part(state, f"{kind}.{way}"):
+                self._memories[kind, way] = Memory(self._rounds)
+                self._memories[kind, way].restore(held)
+
+    def load(self, message: Message, frame_bytes: int, codec: str, *, is_up: bool) -> Load:
+        """How this message, whose rows are rounded by `codec` in its frame, goes over the link."""
+        if isinstance(message, Adapter) and is_up and self._analog.sum_adapters:
+            numbers = sum(tensor.numel() for tensor in message.tensors.values())
+            return Load(
+                payload_bytes=frame_bytes - sum(tensor.nbytes for tensor in message.tensors.values()),
+                symbols=-(-numbers // 2),
+                symbol_hz=self._analog.symbol_hz,
+            )
+        tensor = tensor_of(message) if isinstance(message, Rows) else None
+        if tensor is None:
+            return Load(payload_bytes=frame_bytes)
+        rows_ND, kind = rows(tensor), type(message).__name__
+        unit_bytes = row_bytes(rows_ND.shape[-1], rows_ND.dtype, codec)
+        other_bytes = frame_bytes - len(rows_ND) * unit_bytes
+        if kind.lower() in self._analog.kinds:
+            return Load(
+                payload_bytes=other_bytes + _SCALE_BYTES * len(rows_ND),
+                symbols=symbols_of(rows_ND),
+                symbol_hz=self._analog.symbol_hz,
+            )
+        if self._policies[kind] == "reliable":
+            return Load(payload_bytes=frame_bytes)
+        return Load(
+            payload_bytes=frame_bytes,
+            recovery="none",
+            reliable_bytes=other_bytes,
+            unit_bytes=unit_bytes,
+        )
+
+    def heard(self, envelope: Envelope, message: Message, arrival: Arrival) -> Message | None:
+        """What the server hears of a client's message; None where nothing comes of it."""
+        if self._is_plain:
+            return message if arrival.delivery.is_complete else None
+        match message:
+            case Activation(hidden=Tensor()):
+                return self._activation(envelope, message, arrival)
+            case Gradient():
+                return self._gradient(envelope, message, arrival)
+        return message if arrival.delivery.is_complete else None
+
+    def answer(self, envelope: Envelope, reply: Message) -> Message:
+        """The answer to what was heard, as one to what was sent."""
+        exchange = self._exchanges.get(envelope.client)
+        if exchange is None or not isinstance(reply, Gradient):
+            return reply
+        return gradient_of_sent(exchange.heard, exchange.sent, reply)
+
+    def answered(self, envelope: Envelope, reply: Message, arrival: Arrival) -> Reply:
+        """What the client hears of an answer; LOST where nothing comes of it."""
+        if self._is_plain:
+            return reply if arrival.delivery.is_complete else LOST
+        match reply:
+            case Gradient():
+                return self._gradient(envelope, reply, arrival) or LOST
+            case Output():
+                return self._output(envelope, reply, arrival) or LOST
+        return reply if arrival.delivery.is_complete else LOST
+
+    def _activation(self, envelope: Envelope, message: Activation, arrival: Arrival) -> Activation | None:
+        self._exchanges.pop(envelope.client, None)
+        heard = self._heard(envelope, message, arrival)
+        if heard is None:
+            return None
+        self._exchanges[envelope.client] = _Exchange(sent=message, heard=heard)
+        return heard.message
+
+    def _heard(self, envelope: Envelope, message: Activation, arrival: Arrival) -> Heard | None:
+        assert message.hidden is not None
+        if self._policies["Activation"] == "mask" and not arrival.delivery.is_complete:
+            arrived_N = self._arrived(arrival)
+            return without_tokens(message, arrived_N, self._pooled) if arrived_N is not None else None
+        counts_B = real_tokens(message).sum(1) if message.hidden.ndim <= _TOKENS else None
+        part = self._part(envelope, message, counts_B, arrival)
+        if part is None or (message.labels is None and not part.whole_B.all()):
+            return None  # without the labels the client alone could leave a sample out
+        return without_samples(with_rows(message, part.rows_ND, part.factor_N), part.whole_B)
+
+    def _output(self, envelope: Envelope, reply: Output, arrival: Arrival) -> Output | None:
+        part = self._part(envelope, reply, self._counts(envelope), arrival)
+        if part is None or not part.whole_B.all():
+            return None
+        exchange = self._exchanges.get(envelope.client)
+        if exchange is not None:
+            exchange.output_factor_N = part.factor_N
+        return replace(reply, hidden=part.rows_ND.reshape(reply.hidden.shape))
+
+    def _gradient(self, envelope: Envelope, message: Gradient, arrival: Arrival) -> Gradient | None:
+        counts_B = self._counts(envelope)
+        part = self._part(envelope, message, counts_B, arrival)
+        if part is None or not part.whole_B.any():
+            return None
+        grad_ND = part.rows_ND
+        if counts_B is not None and not part.whole_B.all():
+            grad_ND = zeroed(grad_ND, part.whole_B.repeat_interleave(counts_B))
+        exchange = self._exchanges.get(envelope.client)
+        if arrival.departure.transfer.direction == "up" and exchange and exchange.output_factor_N is not None:
+            grad_ND = grad_ND * exchange.output_factor_N.to(grad_ND.dtype)[:, None]
+        return replace(message, grad=grad_ND.reshape(message.grad.shape))
+
+    def _part(
+        self, envelope: Envelope, message: Rows, counts_B: Tensor | None, arrival: Arrival
+    ) -> _Part | None:
+        """What is heard of the rows; None where nothing is, or not even what goes with them."""
+        tensor, kind = tensor_of(message), type(message).__name__
+        assert tensor is not None
+        sent_ND = rows(tensor)
+        whole_B = torch.ones(len(message.ids_B), dtype=torch.bool)
+        all_N = torch.ones(len(sent_ND), dtype=torch.float64)
+        if kind.lower() in self._analog.kinds and arrival.delivery.is_complete:
+            heard_ND, factor = self._as_it_is(arrival, sent_ND)
+            return _Part(rows_ND=heard_ND, factor_N=all_N * factor, whole_B=whole_B)
+        arrived_N, policy = self._arrived(arrival), self._policies[kind]
+        if policy == "stale" and counts_B is not None and arrived_N is not None:
+            return self._older(envelope, message, sent_ND, counts_B, arrival)
+        if arrival.delivery.is_complete:
+            return _Part(rows_ND=sent_ND, factor_N=all_N, whole_B=whole_B)
+        if arrived_N is None or not arrived_N.any() or policy in ("reliable", "skip"):
+            return None
+        factor_N = all_N * arrived_N
+        if policy == "rescale":
+            return _Part(
+                rows_ND=rescaled(sent_ND, arrived_N), factor_N=factor_N * scale_of(arrived_N), whole_B=whole_B
+            )
+        return _Part(rows_ND=zeroed(sent_ND, arrived_N), factor_N=factor_N, whole_B=whole_B)
+
+    def _older(
+        self, envelope: Envelope, message: Rows, sent_ND: Tensor, counts_B: Tensor, arrival: Arrival
+    ) -> _Part:
+        arrived_N = self._arrived(arrival)
+        assert arrived_N is not None
+        way = (type(message).__name__, arrival.departure.transfer.direction)
+        memory = self._memories.setdefault(way, Memory(self._rounds))
+        filled_ND, counts = sent_ND.clone(), counts_B.tolist()
+        samples = zip(
+            message.ids_B.tolist(),
+            torch.split(filled_ND, counts),
+            torch.split(arrived_N, counts),
+            strict=True,
+        )
+        whole = [
+            memory.recall(envelope.client, sample, envelope.round, rows_nD, arrived_n)
+            for sample, rows_nD, arrived_n in samples
+        ]
+        return _Part(
+            rows_ND=filled_ND,
+            factor_N=arrived_N.to(torch.float64),
+            whole_B=torch.tensor(whole, dtype=torch.bool),
+        )
+
+    def _arrived(self, arrival: Arrival) -> Tensor | None:
+        """(N,) which rows came; None where what must come with them did not."""
+        transfer, arrived = arrival.departure.transfer, arrival.delivery.arrived
+        if transfer.recovery == "acknowledged":
+            return None
+        if not arrived[: packets_of(transfer, self._mtu_bytes).reliable].all():
+            return None
+        return torch.from_numpy(units_arrived(arrived, transfer, self._mtu_bytes))
+
+    def _as_it_is(self, arrival: Arrival, sent_ND: Tensor) -> tuple[Tensor, float]:
+        transfer, settings = arrival.departure.transfer, self._analog
+        names = (transfer.direction, transfer.client, transfer.sequence)
+        return over_the_air(
+            sent_ND,
+            stream(self._seed, "analog", *names),
+            snr=float(db_to_ratio(self._snr_db[transfer.client, transfer.direction])),
+            equaliser=settings.equaliser,
+            fading=settings.fading,
+        )
+
+    def _counts(self, envelope: Envelope) -> Tensor | None:
+        """(B,) the rows of each sample in the client's last activation."""
+        exchange = self._exchanges.get(envelope.client)
+        return real_tokens(exchange.sent).sum(1) if exchange is not None else None
+
+
+_TOKENS = 3  # axes of a hidden state; with more of them a message has several for each token

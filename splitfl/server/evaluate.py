@@ -1,0 +1,94 @@
+"""Measures the unsplit model on the held-out data: while a run goes on, or from its exported adapter."""
+
+import math
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import nn
+
+from splitfl.adapters.export import IA3_FOLDER
+from splitfl.adapters.model_export import MODEL_FOLDER, is_full
+from splitfl.core.errors import ConfigError
+from splitfl.data.batch import Batch
+from splitfl.data.examples import Examples
+from splitfl.data.loader import NOTHING_TO_PREDICT, tokenizer
+from splitfl.models.cut import CLASSES, DTYPES
+from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION
+from splitfl.models.load import load_piece, read_config
+from splitfl.models.source import resolve
+from splitfl.server.bleu import bleu
+from splitfl.setup.experiment import Experiment, device_of
+
+
+def measure(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -> dict[str, float]:
+    """`eval_loss` (mean over what is predicted), and `accuracy` or `perplexity`, of a whole model."""
+    loss_sum, predicted, right = 0.0, 0, 0
+    is_classification = True
+    with torch.inference_mode():
+        for batch in held_out:
+            moved = batch.to(device)
+            output = model(**moved.inputs, labels=moved.labels)
+            is_classification = moved.labels.ndim == 1
+            if is_classification:
+                count = len(moved.labels)
+                right += int((output.logits.argmax(-1) == moved.labels).sum())
+            else:
+                count = int((moved.labels[:, 1:] != NOTHING_TO_PREDICT).sum())
+            loss_sum += output.loss.item() * count
+            predicted += count
+    loss = loss_sum / predicted
+    if is_classification:
+        return {"eval_loss": loss, "accuracy": right / predicted}
+    return {"eval_loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+
+
+def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
+    """The stock model with the exported adapter, loaded by peft as anyone would, on the held-out data.
+
+    Where the model itself was trained, the one beside the adapter's folder. Raises ConfigError
+    where the adapter is missing or does not fit, ModelMissing where the model is.
+    """
+    config, kind = site.config, site.task.kind
+    device = torch.device(device_of(config.server))
+    if is_full(config.adapter):
+        whole = load_piece(adapter.parent / MODEL_FOLDER, kind, 0, attention=config.model.attention)
+        return _measured(whole.to(device).model, site, adapter.parent / MODEL_FOLDER)
+    folder = resolve(config.model.name)
+    settings = read_config(
+        folder,
+        kind,
+        config.model.attention,
+        num_labels=len(site.task.label_names) or None,
+        pad_token_id=None if kind == IMAGE_CLASSIFICATION else tokenizer(folder).pad_token_id,
+    )
+    if kind == CAUSAL_LM:
+        settings.is_decoder = True
+    model = CLASSES[kind].from_pretrained(
+        folder,
+        config=settings,
+        dtype=DTYPES[config.model.dtype],
+        attn_implementation=config.model.attention,
+        ignore_mismatched_sizes=config.model.new_classifier,
+    )
+    try:
+        adapted = PeftModel.from_pretrained(model, str(adapter))
+        if (adapter / IA3_FOLDER).is_dir():
+            with warnings.catch_warnings():  # peft warns of two adapters, which have other modules each
+                warnings.simplefilter("ignore", UserWarning)
+                adapted = PeftModel.from_pretrained(adapted.get_base_model(), str(adapter / IA3_FOLDER))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"cannot load the adapter in {adapter}: {str(error).splitlines()[0]}") from None
+    return _measured(adapted.to(device).eval(), site, folder)
+
+
+def _measured(model: Any, site: Experiment, folder: Path) -> dict[str, float]:
+    """All there is to measure: of a model that is to say something, its BLEU too."""
+    found, held_out = measure(model, site.held_out(), model.device), site.task.held_out
+    if site.task.name == "e2e":
+        assert isinstance(held_out, Examples)
+        found["bleu"] = bleu(model, tokenizer(folder), held_out, site.config.task.max_length)
+    return found

@@ -1,0 +1,256 @@
+"""Virtual time: when each message would have left, crossed and been answered.
+
+Work takes its FLOPs over the device's declared rate, a message what the link says. The
+same messages in the same order give the same times on every transport, so a run over
+RPC and one in a single process tell the same story; the wall clock is kept apart.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from channel.core.link import DIRECTIONS, Delivery, Transfer
+from splitfl.accounting.ledger import Ledger
+from splitfl.core.events import Events
+from splitfl.core.state import State, tensor_in
+from splitfl.methods.parts.method import Turn
+from splitfl.wire import Envelope
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What a message puts on a link: bytes, how they are recovered and cut as in a `Transfer`, and symbols.
+
+    `symbols` are sent after the bytes, as they are, at `symbol_hz` a second.
+    """
+
+    payload_bytes: int
+    recovery: str = "acknowledged"
+    reliable_bytes: int = 0
+    unit_bytes: int = 1
+    symbols: int = 0
+    symbol_hz: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Departure:
+    """A message that is about to cross; its sender's work began at `start_s`."""
+
+    kind: str
+    start_s: float
+    load: Load
+    transfer: Transfer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Arrival:
+    """A message at the other end, or its remains."""
+
+    departure: Departure
+    delivery: Delivery
+
+    @property
+    def at_s(self) -> float:
+        """When it was there, or was given up."""
+        return self.delivery.finish_s
+
+
+class VirtualClock:
+    """The clocks at both ends of every client's link, and what crossed it.
+
+    `client_flops` and `server_flops` are floating-point operations a second; the server
+    works on at most `slots` messages at the same time.
+    """
+
+    def __init__(
+        self,
+        client_flops: float,
+        server_flops: float,
+        slots: int,
+        ledger: Ledger,
+        events: Events,
+        each_flops: Sequence[float] = (),
+    ) -> None:
+        """`each_flops` are the clients' rates where they differ."""
+        self._client_flops = client_flops
+        self._each_flops = each_flops
+        self._server_flops = server_flops
+        self._ledger = ledger
+        self._events = events
+        self._ready_s: dict[int, float] = defaultdict(float)
+        self._slot_free_s = [0.0] * slots
+        self._finished_s = 0.0
+        self._round_began_s = 0.0
+        self._sequence: dict[tuple[int, str], int] = defaultdict(int)
+
+    def leaves(self, envelope: Envelope, kind: str, load: Load, not_before_s: float = 0.0) -> Departure:
+        """A client computes for as long as its FLOPs take, then sends.
+
+        Several messages may be on their way at the same time, so what they cost is counted
+        when `serve` or `lost` says, in the order of their turns, what has become of each.
+        """
+        start_s = self._ready_s[envelope.client]
+        sent_s = max(start_s + envelope.flops / self._rate(envelope.client), not_before_s)
+        return self._departure("up", envelope, kind, load, start_s, sent_s)
+
+    def returns(
+        self, envelope: Envelope, kind: str, load: Load, at_s: float, not_before_s: float = 0.0
+    ) -> Departure:
+        """The answer goes back."""
+        sent_s = max(at_s, not_before_s)
+        return self._departure("down", envelope, kind, load, sent_s, sent_s)
+
+    def serve(self, envelope: Envelope, arrival: Arrival, flops: float) -> float:
+        """When the server has its answer; answers are ready in the order of their turns."""
+        self._came(envelope, arrival, is_lost=False)
+        slot = min(range(len(self._slot_free_s)), key=self._slot_free_s.__getitem__)
+        earliest_s = self._round_began_s if envelope.lap == 0 else arrival.at_s
+        start_s = max(arrival.at_s, earliest_s, self._slot_free_s[slot] if flops else 0.0)
+        worked_s = start_s + flops / self._server_flops
+        if flops:
+            self._slot_free_s[slot] = worked_s
+            self._compute("server", envelope, flops, start_s, worked_s)
+        finish_s = max(worked_s, self._finished_s) if envelope.lap else worked_s
+        self._finished_s = max(self._finished_s, finish_s)
+        return finish_s
+
+    def lost(self, envelope: Envelope, arrival: Arrival, now_s: float = 0.0) -> None:
+        """Nothing came of a message; its client goes on from when the link gave up, or from `now_s`."""
+        self._came(envelope, arrival, is_lost=True)
+        self._ready_s[envelope.client] = max(arrival.at_s, now_s)
+        self._finished_s = max(self._finished_s, arrival.at_s)
+
+    def late(self, envelope: Envelope, arrival: Arrival, due_s: float) -> None:
+        """A message came after its round had ended at `due_s`; its client is told so when it has sent it."""
+        self._came(envelope, arrival, is_lost=True)
+        self._ready_s[envelope.client] = arrival.at_s
+        self._finished_s = max(self._finished_s, due_s)
+
+    def aged(self, ticket: Turn, staleness: int) -> None:
+        """A client's work came in that had begun from a version so old."""
+        self._ledger.aged(staleness)
+        self._events.write("update", round=ticket.round, client=ticket.client, staleness=staleness)
+
+    @property
+    def round_began_s(self) -> float:
+        """When the round before was over for everyone."""
+        return self._round_began_s
+
+    def ready_s(self, client: int) -> float:
+        """When this client heard the last answer."""
+        return self._ready_s[client]
+
+    def landed(self, envelope: Envelope, arrival: Arrival, *, is_lost: bool) -> None:
+        """An answer is there, or as much of it as ever will be."""
+        self._crossed(envelope, arrival, is_lost=is_lost)
+        self._ready_s[envelope.client] = arrival.at_s
+
+    def state(self) -> State:
+        """Every clock and count; see Stateful."""
+        ready, sequence = sorted(self._ready_s.items()), sorted(self._sequence.items())
+        ways = [[client, DIRECTIONS.index(way), count] for (client, way), count in sequence]
+        return {
+            "ready_s": torch.tensor(ready, dtype=torch.float64),
+            "slot_free_s": torch.tensor(self._slot_free_s, dtype=torch.float64),
+            "round_s": torch.tensor([self._finished_s, self._round_began_s], dtype=torch.float64),
+            "sequence": torch.tensor(ways, dtype=torch.int64),
+        }
+
+    def restore(self, state: State) -> None:
+        """See Stateful."""
+        self._ready_s.clear()
+        self._ready_s |= {int(client): at_s for client, at_s in tensor_in(state, "ready_s").tolist()}
+        self._slot_free_s = tensor_in(state, "slot_free_s").tolist()
+        self._finished_s, self._round_began_s = tensor_in(state, "round_s").tolist()
+        self._sequence.clear()
+        self._sequence |= {
+            (client, DIRECTIONS[way]): count for client, way, count in tensor_in(state, "sequence").tolist()
+        }
+
+    def end_round(self) -> float:
+        """The virtual time at which the round is over for everyone."""
+        self._round_began_s = self._finished_s
+        return self._finished_s
+
+    def _rate(self, client: int) -> float:
+        return self._each_flops[client] if self._each_flops else self._client_flops
+
+    def _departure(
+        self, direction: str, envelope: Envelope, kind: str, load: Load, start_s: float, sent_s: float
+    ) -> Departure:
+        sequence = self._sequence[envelope.client, direction]
+        self._sequence[envelope.client, direction] += 1
+        transfer = Transfer(
+            client=envelope.client,
+            direction=direction,
+            sequence=sequence,
+            payload_bytes=load.payload_bytes,
+            start_s=sent_s,
+            recovery=load.recovery,
+            reliable_bytes=load.reliable_bytes,
+            unit_bytes=load.unit_bytes,
+        )
+        return Departure(kind=kind, start_s=start_s, load=load, transfer=transfer)
+
+    def _came(self, envelope: Envelope, arrival: Arrival, *, is_lost: bool) -> None:
+        start_s = arrival.departure.start_s
+        worked_s = start_s + envelope.flops / self._rate(envelope.client)
+        self._compute("client", envelope, envelope.flops, start_s, worked_s)
+        self._crossed(envelope, arrival, is_lost=is_lost)
+
+    def _crossed(self, envelope: Envelope, arrival: Arrival, *, is_lost: bool) -> None:
+        departure, delivery = arrival.departure, arrival.delivery
+        transfer = departure.transfer
+        self._ledger.crossed(
+            envelope.round,
+            envelope.client,
+            transfer.direction,
+            transfer.payload_bytes,
+            delivery,
+            is_lost=is_lost,
+            symbols=departure.load.symbols,
+        )
+        self._events.write(
+            "transfer",
+            round=envelope.round,
+            client=envelope.client,
+            direction=transfer.direction,
+            kind=departure.kind,
+            payload_bytes=transfer.payload_bytes,
+            packets=delivery.packets,
+            lost_packets=delivery.packets - int(delivery.arrived.sum()),
+            symbols=departure.load.symbols,
+            retransmissions=delivery.retransmissions,
+            airtime_s=delivery.airtime_s,
+            energy_j=delivery.energy_j,
+            start_s=transfer.start_s,
+            finish_s=delivery.finish_s,
+            lost=is_lost,
+        )
+
+    def _compute(self, side: str, envelope: Envelope, flops: float, start_s: float, finish_s: float) -> None:
+        if flops:
+            self._ledger.computed(envelope.round, side, envelope.client, flops)
+            self._events.write(
+                "compute",
+                round=envelope.round,
+                side=side,
+                client=envelope.client,
+                flops=flops,
+                start_s=start_s,
+                finish_s=finish_s,
+            )
+
+
+def crossed(departure: Departure, delivery: Delivery, power_w: float) -> Arrival:
+    """What the link said of the bytes, and behind them the symbols, radiated at `power_w`."""
+    symbols_s = departure.load.symbols / departure.load.symbol_hz
+    whole = replace(
+        delivery,
+        finish_s=delivery.finish_s + symbols_s,
+        airtime_s=delivery.airtime_s + symbols_s,
+        energy_j=delivery.energy_j + power_w * symbols_s,
+    )
+    return Arrival(departure=departure, delivery=whole if symbols_s else delivery)

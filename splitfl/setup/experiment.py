@@ -1,0 +1,261 @@
+"""From settings to the parts of a run: pieces with adapters, shares of the data, methods, links."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PretrainedConfig
+
+from channel.core.link import Link
+from splitfl.config import DeviceConfig, RunConfig
+from splitfl.core.errors import ConfigError, DataError
+from splitfl.data.batch import Batch
+from splitfl.data.classes import CheckpointClasses
+from splitfl.data.description import Description, describe
+from splitfl.data.examples import Examples
+from splitfl.data.loader import Batches, Texts, tokenizer
+from splitfl.data.pictures import Pictures
+from splitfl.data.pixels import Format, Pixels
+from splitfl.data.share import share
+from splitfl.data.task import Task, kind_of, load_evaluation, load_task
+from splitfl.federation.aggregators import aggregator
+from splitfl.federation.selection import Selection
+from splitfl.methods.holes import refuse_holes
+from splitfl.methods.parts.divergence_guard import DivergenceGuard
+from splitfl.methods.parts.method import ClientMethod, ServerMethod
+from splitfl.methods.registry import as_client, check, method
+from splitfl.methods.whole_models import refuse_batch_norms, refuse_half_full
+from splitfl.models.class_names import stored_classes
+from splitfl.models.config_file import config_table
+from splitfl.models.cut import Piece, ranges, refuse_one_block
+from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, count_blocks
+from splitfl.models.load import read_config
+from splitfl.models.source import resolve
+from splitfl.setup.links import check_link, own_link
+from splitfl.setup.pieces import PieceLoader
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Experiment:
+    """What every process of a run reads for itself: the model's folder, the task, its shares.
+
+    Making one checks everything that can be checked before anything is loaded or sent. Its settings
+    name the classes of the task. `weights` are checksums of the server's model, where they are known.
+    """
+
+    config: RunConfig
+    task: Task
+    shares: tuple[tuple[int, ...], ...]
+    num_blocks: int
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Experiment":
+        """Raises ConfigError, DataError or ModelMissing for whatever cannot be run."""
+        return cls._of(config)
+
+    @classmethod
+    def of_client(
+        cls, config: RunConfig, client: int, *, owns_data: bool, weights: Mapping[str, str]
+    ) -> "Experiment":
+        """A client's own, on a machine of its own: all training samples are its own where it `owns_data`.
+
+        Raises as `of` does; ConfigError where its pieces are loaded, for other weights than these.
+        """
+        return replace(cls._of(config, owner=client if owns_data else None), weights=weights)
+
+    @classmethod
+    def of_evaluation(cls, config: RunConfig) -> "Experiment":
+        """All of the data in `task.data` to measure on, with the classes that the settings name."""
+        task = load_evaluation(config.task)
+        model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
+        return cls(config=config, task=task, shares=(), num_blocks=count_blocks(model))
+
+    def with_settings(self, config: RunConfig) -> "Experiment":
+        """The same task with other settings, checked as `of` does, and not read again."""
+        named = replace(config.task, labels=config.task.labels or self.config.task.labels)
+        is_same = named == self.config.task and config.model == self.config.model
+        return self._of(config, self.task if is_same else None)
+
+    @classmethod
+    def _of(cls, config: RunConfig, task: Task | None = None, owner: int | None = None) -> "Experiment":
+        if config.auto.budget != "none" and not config.auto.chosen:
+            raise ConfigError("auto.budget must be resolved before a run: see splitfl.controller.budget")
+        method(config.method.name)
+        aggregator(config.federation.aggregator)
+        device_of(config.client)
+        device_of(config.server)
+        check_link(config)
+        Selection.of(config)
+        kind, folder = kind_of(config.task), resolve(config.model.name)
+        config_table(folder)
+        model = read_config(folder, kind, config.model.attention, pad_token_id=0)
+        task = task or load_task(config.task, _classes(folder, kind, config))
+        config = replace(config, task=replace(config.task, labels=task.label_names))
+        num_blocks = count_blocks(model)
+        refuse_one_block(num_blocks)
+        check(config, task.kind, num_blocks)
+        refuse_holes(config, task.kind)
+        refuse_half_full(config)
+        refuse_batch_norms(config, model.model_type)
+        ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
+        if task.kind != IMAGE_CLASSIFICATION:
+            _check_length(config, model)
+        shares = _shares(config, task) if owner is None else _all_of(task, owner, config.federation.clients)
+        return cls(config=config, task=task, shares=shares, num_blocks=num_blocks)
+
+    def total_steps(self) -> int | None:
+        """Steps of the server in the whole run; None where only the clients know an epoch's length."""
+        federation = self.config.federation
+        interval = self.config.method.upload_interval
+        steps = federation.client_steps or (federation.local_steps,) * federation.clients
+        return federation.rounds * sum(-(-own // interval) for own in steps) or None
+
+    def client_method(self, client: int) -> ClientMethod:
+        """This client's side of the method, with its piece and its data."""
+        batches = self.batches(client)
+        steps = steps_of(self.config, client, batches)
+        config = as_client(self.config, client)
+        pieces = dataclasses.replace(self._pieces(config.client), config=config)
+        return method(config.method.name).client(pieces, batches, steps, config)
+
+    def server_method(self) -> ServerMethod:
+        """The server's side of the method, with its piece where it has one."""
+        made = method(self.config.method.name).server(self._pieces(self.config.server), self.config)
+        return DivergenceGuard(made, self.config.train.max_loss)
+
+    def whole(self) -> Piece:
+        """The unsplit model with the same adapters, on the server's device."""
+        return self._pieces(self.config.server).whole()
+
+    def batches(self, client: int) -> Batches:
+        """A client's own data."""
+        indices = torch.tensor(self.shares[client]).numpy()
+        return self._batches(self.task.train.take(indices), client)
+
+    def held_out(self) -> Iterator[Batch]:
+        """The held-out data."""
+        return self._batches(self.task.held_out, -1).held_out(self.config.eval.batch_size)
+
+    def description(self) -> Description:
+        """What was understood of the data."""
+        samples = self.task.train if len(self.task.train) else self.task.held_out
+        tokens = None if isinstance(samples, Pictures) else self._texts(samples).count
+        return describe(self.task, tokens, self.config.task.max_length)
+
+    def data_digest(self, client: int | None = None) -> str:
+        """Of all samples, classes and shares, or of the training samples of one client."""
+        found = hashlib.blake2b(repr(self.task.label_names).encode(), digest_size=16)
+        train, held_out = self.task.train, self.task.held_out
+        if client is not None:
+            parts = [train.take(np.array(self.shares[client], dtype=np.int64))]
+        else:
+            parts = [train, held_out]
+            found.update(repr(self.shares).encode())
+        for part in parts:
+            found.update(part.keys.tobytes())
+            found.update(b"" if part.labels is None else part.labels.tobytes())
+        return found.hexdigest()
+
+    def link(self) -> Link:
+        """The emulated link that every client has to itself, where they do not share a cell."""
+        return own_link(self.config)
+
+    def _pieces(self, device: DeviceConfig) -> PieceLoader:
+        return PieceLoader(
+            config=self.config,
+            task=self.task,
+            num_blocks=self.num_blocks,
+            device=device_of(device),
+            weights=self.weights,
+        )
+
+    def _batches(self, samples: Examples | Pictures, client: int) -> Batches:
+        config, folder = self.config, resolve(self.config.model.name)
+        rows: Texts | Pixels
+        if isinstance(samples, Pictures):
+            rows = Pixels(samples, _format(read_config(folder, self.task.kind, config.model.attention)))
+        else:
+            rows = self._texts(samples)
+        return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
+
+    def _texts(self, samples: Examples) -> Texts:
+        folder = resolve(self.config.model.name)
+        model = read_config(folder, self.task.kind, self.config.model.attention, pad_token_id=0)
+        return Texts(
+            samples,
+            tokenizer(folder),
+            kind=self.task.kind,
+            max_length=self.config.task.max_length,
+            packing=self.task.packing,
+            num_embeddings=model.vocab_size,
+        )
+
+
+def _classes(folder: Path, kind: str, config: RunConfig) -> CheckpointClasses | None:
+    """The classes that the checkpoint names, where the task has some and the settings leave them open."""
+    if kind == CAUSAL_LM or config.task.labels:
+        return None
+    names, is_trained = stored_classes(folder, kind, config.model.attention)
+    return CheckpointClasses(names=names, is_trained=is_trained and not config.model.new_classifier)
+
+
+def _shares(config: RunConfig, task: Task) -> tuple[tuple[int, ...], ...]:
+    """Every client's training samples."""
+    federation = config.federation
+    shares = share(
+        task.train,
+        federation.clients,
+        federation.partition,
+        federation.dirichlet_alpha,
+        config.train.seed,
+    )
+    for client, indices in enumerate(shares):
+        if not len(indices):
+            raise DataError(f"client {client} of {federation.clients} would own no data")
+    return tuple(tuple(int(index) for index in indices) for indices in shares)
+
+
+def _all_of(task: Task, owner: int, clients: int) -> tuple[tuple[int, ...], ...]:
+    """All training samples are this client's; what the others have is on other machines."""
+    everything = tuple(range(len(task.train)))
+    return tuple(everything if client == owner else () for client in range(clients))
+
+
+def _format(model: PretrainedConfig) -> Format:
+    """The pictures that a model of this configuration takes; ViT's patches and one more are its tokens."""
+    patch = getattr(model, "patch_size", 0)
+    tokens = (model.image_size // patch) ** 2 + 1 if patch else 1
+    return Format(side=model.image_size, channels=model.num_channels, tokens=tokens)
+
+
+def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
+    """ConfigError for texts longer than the model's positions; RoBERTa's begin after its padding's."""
+    longest, why = getattr(model, "max_position_embeddings", None), ""
+    if longest is not None and model.model_type == "roberta":
+        unused = tokenizer(resolve(config.model.name)).pad_token_id + 1
+        longest, why = longest - unused, f" ({longest} positions, of which {unused} are for padding)"
+    if longest is not None and config.task.max_length > longest:
+        raise ConfigError(
+            f"task.max_length must be at most the model's {longest}{why}, got {config.task.max_length}"
+        )
+
+
+def steps_of(config: RunConfig, client: int, batches: Batches) -> int:
+    """The steps of this client's rounds: its own number, or everybody's, or one pass over its data."""
+    federation = config.federation
+    own = federation.client_steps[client] if federation.client_steps else federation.local_steps
+    return own or len(batches)
+
+
+def device_of(device: DeviceConfig) -> str:
+    """The torch device that these settings mean on this machine."""
+    if device.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {device.device!r} was asked for and this machine has no CUDA; have cpu")
+    return device.device

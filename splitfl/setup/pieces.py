@@ -1,0 +1,126 @@
+"""The pieces of a run's model, loaded from the checkpoint one by one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from splitfl.adapters.inject import add_adapters, train_top, trainable
+from splitfl.config import RunConfig
+from splitfl.core.errors import ConfigError
+from splitfl.data.loader import tokenizer
+from splitfl.data.task import Task
+from splitfl.models.checksums import checksums, refuse_other_weights
+from splitfl.models.class_names import name_classes
+from splitfl.models.cut import Piece
+from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION
+from splitfl.models.load import load_piece, read_config
+from splitfl.models.source import resolve
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PieceLoader:
+    """What one side of a run may ask for; all of it with adapters, on that side's device.
+
+    Where it `is_hollow`, without the checkpoint's values. `weights` are the server's checksums, where a
+    process on another machine has a copy of the model of its own.
+    """
+
+    config: RunConfig
+    task: Task
+    num_blocks: int
+    device: str
+    is_hollow: bool = False
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+    def head(self, cut: int | None = None, *, is_bare: bool = False) -> Piece:
+        """What is below the cut, or another; without adapters where it `is_bare`."""
+        return self._load(0, self.config.partition.cut if cut is None else cut, is_bare=is_bare)
+
+    def body(self, cut: int | None = None) -> Piece:
+        """From the cut, or another, to the tail, or to the end where there is none."""
+        return self._load(self.config.partition.cut if cut is None else cut, self._tail)
+
+    def tail(self) -> Piece:
+        """The client's own end of the model."""
+        return self._load(self._tail, self.num_blocks)
+
+    def auxiliary(self) -> Piece:
+        """The model's last blocks and what stands on them, to follow the cut directly.
+
+        A classifier is trained, whether it is new or not; a language model's is as large as
+        the vocabulary, and stays as it is. Where blocks hand on pictures, of other shapes each,
+        only the next ones fit: these and a classifier of their own, as in FSL-SAGE's code.
+        """
+        blocks, cut = self.config.method.auxiliary_blocks, self.config.partition.cut
+        is_trained = self.task.kind != CAUSAL_LM
+        if self._hands_pictures:
+            return self._load(cut, cut + blocks, shortened_to=cut + blocks, trains_top=is_trained)
+        return self._load(self.num_blocks - blocks, self.num_blocks, trains_top=is_trained)
+
+    def whole(self) -> Piece:
+        """The model, not cut, with the checksums of its weights."""
+        return self._load(0, self.num_blocks, is_checked=True)
+
+    @property
+    def _tail(self) -> int:
+        return self.num_blocks - self.config.partition.tail_blocks
+
+    @property
+    def _hands_pictures(self) -> bool:
+        settings = read_config(resolve(self.config.model.name), self.task.kind, self.config.model.attention)
+        return FAMILIES[settings.model_type].hands_pictures
+
+    def _refuse_idle(self, piece: Piece) -> None:
+        """ConfigError for a piece that is to learn and that neither side's targets reach."""
+        if trainable(piece):
+            return
+        adapter, cut, blocks = self.config.adapter, self.config.partition.cut, piece.blocks
+        sides = {"head": adapter.head} if blocks.start < cut else {}
+        sides |= {"body": adapter.body} if blocks.stop > cut else {}
+        given = " and ".join(f"adapter.{name}.targets {list(side.targets)}" for name, side in sides.items())
+        raise ConfigError(
+            f"{given} reach nothing in blocks {blocks.start}..{blocks.stop - 1}, which are to learn: name "
+            "modules that these blocks have too"
+        )
+
+    def _load(
+        self,
+        first: int,
+        last: int,
+        shortened_to: int | None = None,
+        *,
+        is_bare: bool = False,
+        is_checked: bool = False,
+        trains_top: bool = False,
+    ) -> Piece:
+        config = self.config
+        folder = resolve(config.model.name)
+        is_text = self.task.kind != IMAGE_CLASSIFICATION
+        piece = load_piece(
+            folder,
+            self.task.kind,
+            first,
+            last,
+            num_labels=len(self.task.label_names) or None,
+            pad_token_id=tokenizer(folder).pad_token_id if is_text else None,
+            dtype=config.model.dtype,
+            attention=config.model.attention,
+            seed=config.train.seed,
+            device=self.device,
+            is_hollow=self.is_hollow,
+            shortened_to=shortened_to,
+            new_classifier=config.model.new_classifier,
+        )
+        if self.task.label_names:
+            name_classes(piece.model.config, self.task.label_names)
+        if (self.weights or is_checked) and not self.is_hollow:
+            piece.checksums = checksums(piece)
+        if self.weights:
+            refuse_other_weights(piece.checksums, self.weights, str(folder))
+        if is_bare:
+            piece.requires_grad_(False)
+        else:
+            add_adapters(piece, config.adapter, config.partition.cut, config.train.seed)
+            if trains_top:
+                train_top(piece)
+            self._refuse_idle(piece)
+        return piece

@@ -1,0 +1,1 @@
+"""The transport protocol, addresses and versions."""

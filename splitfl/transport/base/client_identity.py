@@ -1,0 +1,32 @@
+"""A client speaks for itself only: what it signs with another's number goes nowhere."""
+
+import logging
+from collections.abc import Callable
+
+from splitfl.core.errors import WireError
+from splitfl.transport.base.transport import Answer, Handler
+from splitfl.wire import Envelope, Refusal, encode
+from splitfl.wire.frame import sender
+
+log = logging.getLogger(__name__)
+
+
+def only_own(handle: Callable[[bytes, Answer], None]) -> Handler:
+    """Hands on a client's own frames, and what is no frame at all, for whoever handles those to say so.
+
+    One in another's name is refused to its sender alone; the run does not notice.
+    """
+
+    def checked(client: int, frame: bytes, answer: Answer) -> None:
+        try:
+            named = sender(frame)
+        except WireError:
+            named = client
+        if named == client:
+            handle(frame, answer)
+            return
+        reason = f"client {client} sent a message in the name of client {named}"
+        log.warning("refused: %s", reason)
+        answer(encode(Refusal(reason=reason), Envelope(client=client, round=-1, lap=-1)))
+
+    return checked

@@ -1,0 +1,1 @@
+"""gRPC on one port, outbound from the clients."""

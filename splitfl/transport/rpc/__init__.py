@@ -1,0 +1,1 @@
+"""PyTorch RPC, for closed networks."""

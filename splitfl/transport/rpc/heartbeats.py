@@ -1,0 +1,143 @@
+"""Who takes part now, where all that is heard of a client is what it says: no connection tells its end.
+
+A client's number belongs to one process at a time, and each process that has it is a session. A
+newcomer to a number that is held waits: for a sign of life of who holds it, which refuses the
+newcomer, or for as long as two of them take, which makes room.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from splitfl.transport.base.transport import PeerChange
+
+log = logging.getLogger(__name__)
+
+WAIT: Final = 0
+REFUSED: Final = -1
+
+_BEAT_S: Final = 5.0
+
+
+def beat_s(timeout_s: float) -> float:
+    """How often a client gives a sign of life where silence of `timeout_s` means that it is lost."""
+    return min(_BEAT_S, timeout_s / 4)
+
+
+@dataclass
+class _Session:
+    """One process that is a client, on the clock of the attendance."""
+
+    number: int
+    heard_s: float
+    is_ready: bool = False
+    has_left: bool = False
+    is_told_silent: bool = False
+
+
+class Heartbeats:
+    """Keeps every client's session; may be called from any thread."""
+
+    def __init__(self, clients: int, timeout_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clients = clients
+        self._timeout_s = timeout_s
+        self._clock_s = clock_s
+        self._is_going = False
+        self._sessions: dict[int, _Session] = {}
+        self._changes: list[PeerChange] = []
+        self._lock = threading.Lock()
+
+    def admit(self, client: int, waited_s: float) -> int:
+        """The session, from 1, of a process that has asked for this number for so long; WAIT or REFUSED."""
+        with self._lock:
+            now_s, old = self._clock_s(), self._sessions.get(client)
+            if old is not None and not old.has_left:
+                if old.heard_s > now_s - waited_s:
+                    return REFUSED
+                if self._is_alive(old):
+                    return WAIT
+                self._note_gone(client, old, "it fell silent, and another has come in its place")
+            number = 1 if old is None else old.number + 1
+            self._sessions[client] = _Session(number, now_s)
+            self._note(client, number, "it entered", is_here=True)
+            return number
+
+    def hear(self, client: int, session: int) -> str:
+        """A sign of life; why its sender is out of the run, or nothing."""
+        with self._lock:
+            one = self._sessions.get(client)
+            if one is None or one.number != session:
+                return f"another process has come as client {client} since"
+            one.heard_s = self._clock_s()
+            if one.is_told_silent:
+                one.is_told_silent = False
+                self._note(client, session, "it was heard again", is_here=True)
+            return ""
+
+    def ready(self, client: int, session: int) -> str:
+        """This client may be let go; see `hear`."""
+        reason = self.hear(client, session)
+        with self._lock:
+            if not reason:
+                self._sessions[client].is_ready = True
+        return reason
+
+    def leave(self, client: int, session: int) -> None:
+        """This client goes of its own will; before the start as if it had never come."""
+        with self._lock:
+            one = self._sessions.get(client)
+            if one is None or one.number != session:
+                return
+            one.has_left = True
+            self._note_gone(client, one, "it left")
+            if not self._is_going:
+                del self._sessions[client]
+
+    def begin(self) -> None:
+        """The clients are let go, and each has the whole time to be heard of again."""
+        with self._lock:
+            self._is_going = True
+            for one in self._sessions.values():
+                one.heard_s = self._clock_s()
+
+    def missing(self) -> list[int]:
+        """The clients that are not ready, or not heard of."""
+        with self._lock:
+            here = {
+                client
+                for client, one in self._sessions.items()
+                if one.is_ready and not one.has_left and self._is_alive(one)
+            }
+        return [client for client in range(self._clients) if client not in here]
+
+    def silent(self) -> list[int]:
+        """See ServerEnd: of whom nothing was heard for `timeout_s`."""
+        with self._lock:
+            return [client for client, one in self._sessions.items() if self._is_silent(one)]
+
+    def changes(self) -> list[PeerChange]:
+        """See ServerEnd."""
+        with self._lock:
+            for client, one in self._sessions.items():
+                if self._is_silent(one):
+                    self._note_gone(client, one, f"nothing was heard of it for {self._timeout_s:g} s")
+            told, self._changes = self._changes, []
+            return told
+
+    def _is_alive(self, one: _Session) -> bool:
+        return self._clock_s() - one.heard_s <= 2 * beat_s(self._timeout_s)
+
+    def _is_silent(self, one: _Session) -> bool:
+        return self._is_going and not one.has_left and self._clock_s() - one.heard_s > self._timeout_s
+
+    def _note_gone(self, client: int, one: _Session, reason: str) -> None:
+        if not one.is_told_silent:
+            one.is_told_silent = True
+            self._note(client, one.number, reason, is_here=False)
+
+    def _note(self, client: int, session: int, reason: str, *, is_here: bool) -> None:
+        self._changes.append(PeerChange(client=client, is_here=is_here, session=session, reason=reason))
+        log.info("client %d is %s: %s", client, "here" if is_here else "gone", reason)

@@ -1,0 +1,1 @@
+"""Sessions that survive broken connections, for gRPC and MQTT."""

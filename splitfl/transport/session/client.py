@@ -1,0 +1,268 @@
+"""A client's end over any road whose connections may break: it connects again and goes on.
+
+What was under way when a connection broke is neither lost nor done twice: both ends say
+at every connection how much of the other's message they have, and go on from there.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Protocol
+
+from splitfl.core.errors import ConfigError, PeerLost, RunEnded, SplitflError, Timeout, WireError
+from splitfl.transport.base.versions import check_same, versions
+from splitfl.transport.session.chunk import Chunk, Kind, say, unpack
+from splitfl.transport.session.inbox import Gap, Inbox
+from splitfl.transport.session.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+_BEAT_S: Final = 5.0
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 5.0
+_ACKNOWLEDGED_BYTES: Final = 1 << 16  # a smaller answer is acknowledged by the next request
+
+
+class Connector(Protocol):
+    """One connection after another to the same server."""
+
+    chunk_bytes: int
+    window_bytes: int | None
+    silence: str
+    """Why a server may give no answer although the connection stands."""
+
+    def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
+        """Connects, then carries what `take` gives and what comes, until either end closes.
+
+        Raises PeerLost where the connection breaks or never was, ConfigError where trying
+        again is no use, and whatever `hear` raises.
+        """
+
+    def cut(self) -> None:
+        """Ends the connection that there is, from another thread."""
+
+
+class SessionClient:
+    """One request, one reply, over as many connections as it takes.
+
+    How long an answer takes says nothing, since the server may wait for slower clients. The
+    server is lost when nothing at all was heard of it for `timeout_s`.
+    """
+
+    def __init__(self, road: Connector, where: str, client: int, token: str | None, timeout_s: float) -> None:
+        """Finds the server within `timeout_s` and reads what is to be run; then its timeout holds.
+
+        Raises Timeout where nobody answers, ConfigError where the server refuses.
+        """
+        self._road, self._where, self._client, self._token = road, where, client, token
+        self.timeout_s = timeout_s
+        self.experiment: dict[str, Any] = {}
+        self._join_timeout_s = timeout_s
+        self._name = uuid.uuid4().hex
+        self._outbox = Outbox(road.chunk_bytes, road.window_bytes)
+        self._inbox = Inbox()
+        self._told_bytes = 0
+        self._changed = threading.Condition()
+        self._over = threading.Event()
+        self._failure: SplitflError | None = None
+        self._answer: bytes | None = None
+        self._number = 0
+        self._is_known = self._is_up = self._is_ready = self._is_going = False
+        self._heard_s = time.monotonic()
+        self._reason = road.silence
+        self._work(self._keep_connected)
+        try:
+            self._wait(
+                lambda: self._is_known,
+                timeout_s,
+                lambda: f"no server at {where} within {timeout_s:g} s: {self._reason}",
+            )
+        except SplitflError:
+            self.leave()
+            raise
+        self._work(self._beat)
+
+    def enter(self) -> None:
+        """See ClientEnd."""
+        self._is_ready = True
+        self._outbox.say(say(Kind.READY))
+        patience_s = self._join_timeout_s
+        self._wait(
+            lambda: self._is_going,
+            patience_s,
+            lambda: f"the other clients did not come within {patience_s:g} s",
+        )
+
+    def request(self, frame: bytes) -> bytes:
+        """See ClientEnd."""
+        with self._changed:
+            self._number += 1
+            self._answer = None
+        self._outbox.put(Kind.REQUEST, self._number, frame)
+        self._wait(lambda: self._answer is not None, None, str)
+        answer, self._answer = self._answer, None
+        assert answer is not None
+        if len(answer) > _ACKNOWLEDGED_BYTES and self._is_up:
+            self._tell(Kind.POSITION)
+        return answer
+
+    def leave(self) -> None:
+        """See ClientEnd."""
+        if self._over.is_set():
+            return
+        self._over.set()
+        self._outbox.close(say(Kind.LEAVE))
+        with self._changed:
+            self._failure = self._failure or PeerLost(f"client {self._client} has left")
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._is_up, _FIRST_PAUSE_S * 10)
+        self._road.cut()
+
+    def _work(self, work: Callable[[], None]) -> None:
+        name = f"{work.__name__.strip('_')}-{self._client}"
+        threading.Thread(target=work, name=name, daemon=True).start()
+
+    def _wait(self, is_so: Callable[[], bool], timeout_s: float | None, complaint: Callable[[], str]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: is_so() or self._failure is not None, timeout_s)
+            if is_so():
+                return
+            if self._failure is not None:
+                raise self._failure
+        raise Timeout(complaint())
+
+    def _keep_connected(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while not self._over.is_set():
+            line = self._outbox.open(self._hello())
+            try:
+                self._road.carry(partial(self._outbox.take, line), self._hear)
+                reason = "it closed the connection"
+            except PeerLost as error:
+                reason = str(error)
+            except SplitflError as error:
+                self._fail(error)
+            except Exception as error:  # whatever it is, a request must not wait for ever
+                log.debug("client %d's connection failed", self._client, exc_info=True)
+                self._fail(
+                    PeerLost(f"the connection to {self._where} failed: {type(error).__name__}: {error}")
+                )
+            was_up = self._down()
+            if self._failure is not None:
+                return
+            pause_s = _FIRST_PAUSE_S if was_up else min(2 * pause_s, _LONGEST_PAUSE_S)
+            self._reason = reason
+            if self._is_known and not self._over.is_set():
+                words = "the server at %s is away (%s); client %d tries again in %.1f s"
+                log.warning(words, self._where, reason, self._client, pause_s)
+            self._over.wait(pause_s)
+
+    def _beat(self) -> None:
+        while not self._over.wait(min(_BEAT_S, self.timeout_s / 4)):
+            silent_s = time.monotonic() - self._heard_s
+            if self._is_known and silent_s > self.timeout_s:
+                self._fail(Timeout(f"the server at {self._where} was silent for {self.timeout_s:g} s"))
+                self._road.cut()
+                return
+            if self._is_up and silent_s > self.timeout_s / 2:
+                self._road.cut()
+            elif self._is_up:
+                self._tell(Kind.BEAT)
+
+    def _hear(self, raw: bytes) -> None:
+        parcel = unpack(raw)
+        self._heard_s = time.monotonic()
+        match parcel.kind:
+            case Kind.WELCOME:
+                self._come_in(parcel)
+            case Kind.REFUSED:
+                self._fail(self._refusal(parcel))
+                self._road.cut()
+            case Kind.GO:
+                with self._changed:
+                    self._is_going = True
+                    self._changed.notify_all()
+            case Kind.ANSWER:
+                self._take(parcel)
+            case Kind.BEAT | Kind.POSITION:
+                self._outbox.confirm(parcel.number, parcel.offset, is_beat=parcel.kind is Kind.BEAT)
+            case Kind.WANT:
+                self._outbox.go_on(parcel.number, parcel.offset)
+            case _:
+                raise WireError(f"a client has no use for a {parcel.kind.name}")
+
+    def _come_in(self, parcel: Chunk) -> None:
+        welcome = parcel.table()
+        check_same({name: str(welcome.get(name)) for name in versions()}, versions())
+        try:
+            number, offset = (int(value) for value in welcome["at"])
+            if not self._is_known:
+                self.experiment = dict(welcome["experiment"])
+                self.timeout_s = float(welcome["timeout_s"])
+                self._join_timeout_s = float(welcome["join_timeout_s"])
+            is_going = bool(welcome["is_going"])
+        except (KeyError, TypeError, ValueError):
+            raise WireError("a WELCOME came that says not what is to be run") from None
+        self._outbox.go_on(number, offset)
+        if self._is_ready:  # which may have become so after the hello was written
+            self._outbox.say(say(Kind.READY))
+        with self._changed:
+            if self._is_known:
+                log.warning("client %d is connected to the server at %s again", self._client, self._where)
+            self._is_known = self._is_up = True
+            self._is_going = self._is_going or is_going
+            self._changed.notify_all()
+
+    def _take(self, parcel: Chunk) -> None:
+        before = self._inbox.number
+        taken = self._inbox.take(parcel)
+        if self._inbox.number != before:
+            self._told_bytes = 0
+        if isinstance(taken, Gap):
+            self._tell(Kind.WANT)
+        elif taken is not None:
+            with self._changed:
+                self._answer = taken
+                self._changed.notify_all()
+        window_bytes = self._road.window_bytes
+        if window_bytes is not None and self._inbox.received_bytes - self._told_bytes >= window_bytes // 2:
+            self._told_bytes = self._inbox.received_bytes
+            self._tell(Kind.POSITION)
+
+    def _tell(self, kind: Kind) -> None:
+        self._outbox.say(say(kind, number=self._inbox.number, offset=self._inbox.received_bytes))
+
+    def _hello(self) -> bytes:
+        table = {
+            **versions(),
+            "client": self._client,
+            "session": self._name,
+            "is_new": not self._is_known,
+            "is_ready": self._is_ready,
+            "at": [self._inbox.number, self._inbox.received_bytes],
+            "token": self._token,
+        }
+        return say(Kind.HELLO, table)
+
+    def _refusal(self, parcel: Chunk) -> SplitflError:
+        table = parcel.table()
+        reason = str(table.get("reason"))
+        if table.get("is_over"):
+            return RunEnded(f"the server at {self._where} ended it: {reason}")
+        if self._is_known:
+            return PeerLost(f"the server at {self._where} will not go on: {reason}")
+        return ConfigError(f"the server at {self._where} refused: {reason}")
+
+    def _down(self) -> bool:
+        with self._changed:
+            was_up, self._is_up = self._is_up, False
+            self._changed.notify_all()
+            return was_up
+
+    def _fail(self, error: SplitflError) -> None:
+        with self._changed:
+            self._failure = self._failure or error
+            self._changed.notify_all()

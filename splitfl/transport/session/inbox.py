@@ -1,0 +1,59 @@
+"""Puts a peer's messages together from their parcels: each once, in order, whole."""
+
+from dataclasses import dataclass
+
+from splitfl.core.errors import WireError
+from splitfl.transport.session.chunk import Chunk
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A parcel came, and one before it did not."""
+
+
+class Inbox:
+    """Takes the parcels of message `number`, then of the next.
+
+    What is here already is dropped, so that a peer may say again what it does not know
+    to have arrived. Keeps no more than what came, whatever length is claimed.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.received_bytes = 0
+        self._total = 0
+        self._parts: list[memoryview] = []
+        self._is_whole = True
+
+    def take(self, parcel: Chunk) -> bytes | Gap | None:
+        """The message that this parcel completes, or that one before it is missing; WireError
+        for what contradicts what came before."""
+        if parcel.number < self.number or (parcel.number == self.number and self._is_whole):
+            return None
+        if parcel.number != self.number + self._is_whole:
+            raise WireError(f"message {parcel.number} came while message {self.number} was due")
+        if self._is_whole:
+            if parcel.offset:
+                return Gap()
+            self.number, self.received_bytes, self._total = parcel.number, 0, parcel.total
+            self._is_whole = False
+        if parcel.total != self._total:
+            raise WireError(f"a message of {self._total} bytes now claims {parcel.total}")
+        if parcel.offset > self.received_bytes:
+            return Gap()
+        if parcel.offset < self.received_bytes:
+            return None
+        self._parts.append(parcel.data)
+        self.received_bytes += len(parcel.data)
+        return self._whole() if self.received_bytes == self._total else None
+
+    def forget(self) -> None:
+        """Drops the part of a message that is here."""
+        self._parts.clear()
+
+    def _whole(self) -> bytes:
+        self._is_whole = True
+        try:
+            return b"".join(self._parts)
+        finally:
+            self._parts.clear()

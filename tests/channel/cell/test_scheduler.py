@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from channel.cell.scheduler import SCHEDULERS, Duplex, RoundRobin, averaged, scheduler_named
+from channel.core.errors import BadParameter
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_only_those_who_can_send_get_a_group(name):
+    rate = np.asarray([[0.0, 2.0, 0.0, 1.0], [0.0, 1.0, 0.0, 3.0]])
+    for turn in range(5):
+        assert set(scheduler_named(name).choose(rate, np.ones(4), turn).tolist()) <= {1, 3}
+
+
+def test_round_robin_gives_everybody_equally_many():
+    served = [RoundRobin().choose(np.ones((3, 5)), np.ones(5), 3 * slot) for slot in range(5)]
+    assert np.bincount(np.concatenate(served)).tolist() == [3] * 5
+
+
+def test_maximum_rate_looks_at_the_rate_and_fairness_at_the_share():
+    rate, mean = np.asarray([[10.0, 1.0]]), np.asarray([100.0, 1.0])
+    assert SCHEDULERS["maximum-rate"].choose(rate, mean, 0).tolist() == [0]
+    assert SCHEDULERS["proportional-fair"].choose(rate, mean, 0).tolist() == [1]
+
+
+def test_the_mean_forgets_exponentially():
+    mean = averaged(np.asarray([1.0]), np.asarray([0.0]), step_s=1.0, window_s=1.0)
+    assert mean[0] == pytest.approx(np.exp(-1.0))
+
+
+def test_a_pattern_opens_each_slot_to_one_direction():
+    duplex, slots = Duplex(pattern="DDU"), np.arange(6)
+    assert duplex.is_open("down", slots).tolist() == [True, True, False] * 2
+    assert duplex.is_open("up", slots).tolist() == [False, False, True] * 2
+    assert duplex.share("up") == pytest.approx(1 / 3)
+    assert Duplex().share("up") == Duplex().share("down") == 1.0
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(BadParameter, match=r"scheduler must be one of round-robin, .*, got 'fifo'"):
+        scheduler_named("fifo")
+    with pytest.raises(BadParameter, match=r"pattern must be empty .*, got 'DDS'"):
+        Duplex(pattern="DDS")
+
+
+def shared(most_groups, groups, sinr):
+    """What the n-th group adds (N, U) in log(1 + SINR) where one power fills `most_groups`."""
+    number = np.arange(groups + 1.0)[:, None]
+    total = number * np.log1p(sinr * np.minimum(1.0, most_groups / np.maximum(number, 1.0)))
+    return np.diff(total, axis=0) / total[1]
+
+
+def test_groups_that_one_power_cannot_fill_go_to_others():
+    rate, worth = np.ones((8, 4)), shared(1.0, 8, np.full(4, 10.0))
+    for name in ("proportional-fair", "maximum-rate"):
+        winner = SCHEDULERS[name].choose(rate, np.ones(4), 0, worth)
+        assert np.bincount(winner).tolist() == [2, 2, 2, 2]
+        assert SCHEDULERS[name].choose(rate, np.ones(4), 0).tolist() == [0] * 8
+
+
+def test_who_got_little_so_far_gets_more_of_the_groups_but_not_those_that_add_nothing():
+    rate, worth = np.ones((8, 2)), shared(2.0, 8, np.full(2, 10.0))
+    winner = SCHEDULERS["proportional-fair"].choose(rate, np.asarray([1.0, 3.0]), 0, worth)
+    # The marginal worth over the mean, by hand: the first user's beats a third until its sixth group.
+    order = sorted([*worth[:, 0], *(worth[:, 1] / 3.0)], reverse=True)[:8]
+    wanted = sum(worth[n, 0] in order for n in range(8))
+    assert np.bincount(winner, minlength=2).tolist() == [wanted, 8 - wanted]
+    assert wanted > 4
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_groups_that_are_worth_nothing_to_anybody_stay_empty(name):
+    worth = np.zeros((6, 2))
+    worth[0] = worth[1] = 1.0
+    rate = np.ones((6, 2))
+    rate[:, 1] = 0.5
+    winner = scheduler_named(name).choose(rate, np.ones(2), 1, worth)
+    assert sorted(winner.tolist()) == [-1, -1, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_with_power_for_all_groups_nothing_changes(name):
+    rng = np.random.default_rng(0)
+    rate, mean, turn = rng.random((2, 6, 4)), rng.random((2, 4)), np.asarray([[3], [4]])
+    worth = np.ones((2, 6, 4))
+    plain = scheduler_named(name).choose(rate, mean, turn)
+    assert np.array_equal(plain, scheduler_named(name).choose(rate, mean, turn, worth))
+    worth[1] = np.asarray([1.0, 0.9, 0.8, 0.7, 0.6, 0.5])[:, None]
+    mixed = scheduler_named(name).choose(rate, mean, turn, worth)
+    assert np.array_equal(plain[0], mixed[0])
+    worth[1, 2:] = 0.0
+    scarce = scheduler_named(name).choose(rate, mean, turn, worth)
+    assert np.array_equal(plain[0], scarce[0])
+    assert np.bincount(scarce[1], minlength=4).max() <= 2

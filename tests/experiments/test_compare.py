@@ -1,0 +1,332 @@
+"""Methods laid side by side: what may be spent, who takes part, who is beaten by nobody."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from click.testing import CliRunner
+
+from experiments.cli.main import main
+from experiments.compare import at_budget as spending
+from experiments.compare import bytes_to_target as reaching
+from experiments.compare import plots as pictures
+from experiments.compare.at_budget import within
+from experiments.compare.budget import Budget, parse_budget, plan_within
+from experiments.compare.bytes_to_target import reached
+from experiments.compare.entrants import ALWAYS, Entrant, Excluded, enter, labels_of, settings_by_label
+from experiments.compare.ranking import Standing, metric_with_margin, pareto
+from experiments.compare.runs import Race
+from experiments.report.drawing import canvas
+from experiments.report.tally import curve
+from experiments.run_folder.read import read_run
+from experiments.studies.cached_runs import run_once
+from splitfl.config import RunConfig
+from splitfl.core.errors import ConfigError
+from splitfl.methods.registry import METHODS
+from splitfl.setup.experiment import Experiment
+from tests.command import Start, splitfl
+from tests.splitfl import toy
+from tests.splitfl.driver import play
+from tests.testbed.waiting import is_learning, until
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+LINK = {"up": {"rate_bps": 1e6, "delay_s": 0.005}, "down": {"rate_bps": 2e6, "delay_s": 0.005}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("place")
+    toy.model(made / "model", is_base=True)
+    toy.data(made / "data.tsv")
+    return made
+
+
+@pytest.fixture(scope="module")
+def preset(folder: Path) -> Path:
+    path = folder / "toy.json"
+    path.write_text(json.dumps(toy.table(folder, link=LINK)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "most"),
+    [
+        ("bytes=50MB", "bytes", 50e6),
+        ("bytes=1.5 KiB", "bytes", 1536.0),
+        ("airtime=2min", "airtime", 120.0),
+        ("energy=5mJ", "energy", 0.005),
+        ("client_memory=200MB", "client_memory", 200e6),
+        ("steps=300", "steps", 300.0),
+    ],
+)
+def test_a_budget_is_a_kind_an_amount_and_a_unit(text: str, kind: str, most: float) -> None:
+    got = parse_budget(text)
+    assert got.kind == kind
+    assert got.most == pytest.approx(most)
+
+
+@pytest.mark.parametrize("text", ["bytes", "bytes=", "bytes=50", "bytes=0MB", "bytes=-5MB", "steps=3s"])
+def test_an_amount_that_means_nothing_is_refused_with_its_units(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"takes a number above 0 and a unit \(.*\), got"):
+        parse_budget(text)
+
+
+def test_an_unknown_budget_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'airtime'"):
+        parse_budget("airtme=3s")
+
+
+def test_what_is_always_there_is_there_once() -> None:
+    assert labels_of("hybrid, frozen,hybrid") == ["hybrid", "frozen", "sfl-v2@checkpointed"]
+    with pytest.raises(ConfigError, match="takes names with commas"):
+        labels_of(" , ")
+    assert {label.partition("@")[0] for label in ALWAYS} <= METHODS.keys()
+
+
+def test_a_setting_for_somebody_who_is_not_there_is_refused() -> None:
+    assert settings_by_label(["a:train.seed=3"], ["a", "b"]) == {"a": ["train.seed=3"], "b": []}
+    for text in ("c:train.seed=3", "train.seed=3"):
+        with pytest.raises(ConfigError, match="LABEL one of a, b; got"):
+            settings_by_label([text], ["a", "b"])
+
+
+@pytest.fixture
+def config(folder: Path) -> RunConfig:
+    return toy.config(folder, link=LINK)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "airtime", "energy"])
+def test_a_plan_is_the_most_rounds_that_the_budget_allows(kind: str, config: RunConfig) -> None:
+    three = plan_within(config, [Budget(kind="steps", most=9)], 50)
+    assert (three.rounds, three.is_capped) == (3, False)
+    total = three.rehearsal.ledger.total()
+    cost = {"bytes": total.payload_bytes, "airtime": total.airtime_s, "energy": total.energy_j}[kind]
+    assert cost > 0
+    assert plan_within(config, [Budget(kind=kind, most=cost * 1.0001)], 50).rounds == 3
+    assert plan_within(config, [Budget(kind=kind, most=cost * 0.9999)], 50).rounds == 2
+
+
+def test_a_plan_says_what_the_run_will_have_cost_to_the_byte(config: RunConfig, tmp_path: Path) -> None:
+    plan = plan_within(config, [], config.federation.rounds)
+    ledger = play(Experiment.of(config), tmp_path).ledger
+    for way in ("up", "down"):
+        assert plan.rehearsal.ledger.total(way) == ledger.total(way)
+    assert plan.rehearsal.ledger.total_flops("client") == ledger.total_flops("client")
+
+
+@pytest.mark.parametrize("speed", ["declared", "measured"])
+def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, speed: str) -> None:
+    auto = ('budget="seconds"', "most=1e6", "every=1", 'methods=["sfl-v2","frozen"]', f'speed="{speed}"')
+    same = ("adapter.head.rank=4", "adapter.body.rank=4", *(f"auto.{one}" for one in auto))
+    words = [part for one in same for part in ("--set", one)]
+    result = CliRunner().invoke(main, ["plan", str(preset), *words])
+    assert result.exit_code == 0, result.output
+    assert ("this goes by the declared ones" in result.stderr) is (speed == "measured")
+
+
+def test_a_plan_ends_at_the_most_rounds_and_says_so(config: RunConfig) -> None:
+    plan = plan_within(config, [Budget(kind="bytes", most=1e12)], 3)
+    assert (plan.rounds, plan.is_capped) == (3, True)
+
+
+def test_a_budget_for_less_than_one_round_is_refused(config: RunConfig) -> None:
+    with pytest.raises(ConfigError, match="one round has 3 steps, which is over the budget: steps of 2"):
+        plan_within(config, [Budget(kind="steps", most=2)], 5)
+    with pytest.raises(ConfigError, match=r"one round alone is over the budget: bytes of 1\.23 kB"):
+        plan_within(config, [Budget(kind="bytes", most=1234)], 5)
+    with pytest.raises(ConfigError, match=r"a client needs .* which is over the client memory of 1\.23 kB"):
+        plan_within(config, [Budget(kind="client_memory", most=1234)], 5)
+
+
+@pytest.mark.parametrize("kind", ["airtime", "energy"])
+def test_a_link_without_a_rate_has_no_airtime_to_spend(kind: str, folder: Path) -> None:
+    with pytest.raises(ConfigError, match=f"nothing on this link takes any {kind}: give .link. a rate"):
+        plan_within(toy.config(folder), [Budget(kind=kind, most=1.0)], 5)
+
+
+def entered(preset: Path, label: str, *own: str, overrides: tuple[str, ...] = ()) -> Entrant | Excluded:
+    return enter(str(preset), overrides, label, own, [], None)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_takes_part_in_the_same_experiment(name: str, preset: Path) -> None:
+    one = entered(preset, name, overrides=("train.body_lr=0.02",))
+    assert isinstance(one, Entrant), one.reason
+    assert one.adjusted == METHODS[name].needs
+
+
+def test_a_checkpointed_client_needs_less_memory_and_more_work(preset: Path) -> None:
+    plain, less = entered(preset, "sfl-v2"), entered(preset, "sfl-v2@checkpointed")
+    assert isinstance(plain, Entrant)
+    assert isinstance(less, Entrant)
+    assert less.config.method.checkpoint_head
+    assert less.plan.rehearsal.client.total_bytes < plain.plan.rehearsal.client.total_bytes
+    assert less.plan.rehearsal.ledger.total_flops("client") > plain.plan.rehearsal.ledger.total_flops(
+        "client"
+    )
+    assert less.plan.rehearsal.ledger.total("up") == plain.plan.rehearsal.ledger.total("up")
+
+
+def test_a_setting_of_its_own_that_a_method_does_not_read_leaves_it_out(preset: Path) -> None:
+    one = entered(preset, "frozen", "train.head_lr=0.5")
+    assert isinstance(one, Excluded)
+    assert "'frozen' does not read train.head_lr" in one.reason
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_plan_of_nobody_who_can_run_ends_with_2_and_one_of_somebody_with_0(
+    options: list[str], preset: Path
+) -> None:
+    words = ["plan", str(preset), *options, "--methods"]
+    none = CliRunner().invoke(main, [*words, "frozen", "--with", "frozen:train.head_lr=0.5"])
+    assert none.exit_code == 2
+    assert "Error: no method can run: frozen: " in none.stderr
+    assert "does not read train.head_lr" in none.stderr
+    one = CliRunner().invoke(main, [*words, "frozen,sfl-v2", "--with", "frozen:train.head_lr=0.5"])
+    assert one.exit_code == 0
+    assert "does not read train.head_lr" in one.output
+
+
+def made_up(label: str, values: tuple[float, ...], sent: int, metric: str = "accuracy") -> Standing:
+    return Standing(
+        label=label, method=label, rounds=3, seeds=tuple(range(len(values))), metric=metric, values=values,
+        bytes_up=sent, bytes_down=0.0, airtime_s=1.0, energy_j=0.0, virtual_s=2.0, wall_s=3.0,
+        client_flops=1e9, client_memory_bytes=1000, is_capped=False,
+    )  # fmt: skip
+
+
+def test_the_front_has_those_whom_nobody_beats_without_spending_more() -> None:
+    found = [
+        made_up("good and dear", (0.9,), 900),
+        made_up("as good and as dear", (0.9,), 900),
+        made_up("bad and dear", (0.5,), 800),
+        made_up("fair", (0.7,), 300),
+        made_up("as cheap and worse", (0.6,), 300),
+    ]
+    assert [one.label for one in pareto(found, "bytes")] == ["fair", "good and dear", "as good and as dear"]
+
+
+def test_the_front_of_a_loss_wants_it_small() -> None:
+    found = [made_up("low", (1.5,), 900, "perplexity"), made_up("high", (9.5,), 950, "perplexity")]
+    assert [one.label for one in pareto(found, "bytes")] == ["low"]
+
+
+def test_the_margin_is_half_of_students_interval() -> None:
+    one = made_up("a", (0.80, 0.82, 0.84), 1)  # s = 0.02, t(0.975, 2) = 4.303
+    assert one.margin == pytest.approx(4.3027 * 0.02 / 3**0.5, rel=1e-4)
+    assert metric_with_margin(one) == "82.0 % ± 5.0"
+    assert made_up("a", (0.8,), 1).margin is None
+
+
+def test_what_nobody_spent_is_not_drawn() -> None:
+    assert pictures.spent_at_all([made_up("a", (0.8,), 1)]) == ["bytes", "airtime", "memory"]
+
+
+def test_those_whom_nobody_beats_are_in_bold() -> None:
+    axes = canvas(500, 300).subplots()
+    pictures.draw_front(axes, [made_up("best", (0.8,), 9), made_up("worse", (0.7,), 99)], "bytes")
+    named = axes.get_legend()
+    assert named is not None
+    weights = {text.get_text(): text.get_fontweight() for text in named.get_texts()}
+    assert weights == {"best": "bold", "worse": "normal"}
+
+
+@pytest.mark.slow
+def test_a_comparison_runs_everybody_once(preset: Path, start: Start, tmp_path: Path) -> None:
+    words: list[str | Path] = [
+        "compare",
+        "--methods",
+        "sfl-v2,hybrid",
+        "--preset",
+        preset,
+        "--seeds",
+        "2",
+        "--jobs",
+        "2",
+    ]
+    words += ["--out", tmp_path / "runs", "--json"]
+    first = splitfl(start, tmp_path, *words)
+    assert first.code() == 0, first.complained()
+    labels = ["sfl-v2", "hybrid", *ALWAYS]
+    rows: list[dict[str, Any]] = first.said()["standings"]
+    assert sorted(row["label"] for row in rows) == sorted(labels)
+    assert all(row["seeds"] == [0, 1] and row["rounds"] == 2 for row in rows)
+    assert first.said()["excluded"] == first.said()["failed"] == {}
+    folder = tmp_path / "runs" / "compare-toy"
+    written = {label: (folder / label / "seed-1" / "summary.json").stat().st_mtime_ns for label in labels}
+    page = (folder / "comparison.html").read_text()
+    assert all(f"By {what}" in page for what in ("bytes", "airtime", "energy", "memory"))
+    assert (folder / "comparison.png").stat().st_size > 0
+
+    (row,) = [row for row in rows if row["label"] == "sfl-v2"]
+    half = int(0.6 * (row["bytes_up"] + row["bytes_down"]))
+    again = splitfl(start, tmp_path, *words, "--at", f"bytes={half}B")
+    assert again.code() == 0, again.complained()
+    spent = {row["label"]: row for row in again.said().pop("within")}
+    assert spent.keys() == set(labels)
+    assert (spent["sfl-v2"]["rounds"], spent["frozen"]["rounds"]) == ([1, 1], [2, 2])
+    assert {key: value for key, value in again.said().items() if key != "within"} == first.said()
+    assert written == {
+        label: (folder / label / "seed-1" / "summary.json").stat().st_mtime_ns for label in labels
+    }
+
+    other = splitfl(start, tmp_path, *words, "--set", "federation.local_steps=2")
+    assert other.code() == 2
+    assert "holds a run of other settings" in other.complained()
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_killed_leaves_nobody_at_work(
+    preset: Path, start: Start, tmp_path: Path
+) -> None:
+    words: list[str | Path] = ["compare", "--methods", "sfl-v2", "--preset", preset, "--jobs", "2"]
+    words += ["--set", "federation.rounds=60", "--out", tmp_path / "runs"]
+    command = splitfl(start, tmp_path, *words)
+    until(lambda: is_learning(tmp_path / "runs"), 180.0)
+    workers = psutil.Process(command.process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    command.process.kill()
+    assert not psutil.wait_procs(workers, timeout=10)[1]
+
+
+def test_bytes_until_a_metric_are_those_of_the_first_round_that_has_it(folder: Path, tmp_path: Path) -> None:
+    config = toy.config(folder, link=LINK)
+    run_once(config, tmp_path / "run")
+    run = read_run(tmp_path / "run")
+    spent = curve(run, "accuracy", "bytes")
+    race = Race(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
+    one = made_up("sfl-v2", (0.5,), 1)
+    first, never = (reached([one], [race], target)[0] for target in (min(spent.ys), 1.01))
+    assert first.values == (spent.xs[0],) == (first.mean,)
+    assert sum(row.payload_bytes for row in run.events.transfers if row.round == 0) == first.mean
+    assert never.mean is None
+    table = reaching.as_table(sorted([never, first], key=lambda row: row.mean is None), "accuracy", 0.5)
+    assert [list(column.cells) for column in table.columns][1][1] == "not reached"
+
+
+def test_what_was_reached_within_an_amount_is_the_last_measurement_that_it_allows(
+    folder: Path, tmp_path: Path
+) -> None:
+    config = toy.config(folder, link=LINK)
+    run_once(config, tmp_path / "run")
+    spent = curve(read_run(tmp_path / "run"), "accuracy", "bytes")
+    race = Race(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
+    one = made_up("sfl-v2", (0.5,), 1)
+    amounts = (spent.xs[0] - 1, spent.xs[0], spent.xs[1] - 1, 10 * spent.xs[-1])
+    rows = [within([one], [race], Budget(kind="bytes", most=amount))[0] for amount in amounts]
+    never, first, still, all_of_it = rows
+    assert (never.values, never.mean, never.rounds) == ((None,), None, (0,))
+    assert first == still
+    assert (first.values, first.spent, first.rounds) == ((spent.ys[0],), (spent.xs[0],), (1,))
+    assert (all_of_it.values, all_of_it.spent) == ((spent.ys[-1],), (spent.xs[-1],))
+    table = spending.as_table([first, never], "accuracy", Budget(kind="bytes", most=1e6))
+    assert [list(column.cells) for column in table.columns][1][1] == "not measured in time"
+
+
+@pytest.mark.parametrize("kind", ["steps", "client_memory"])
+def test_what_is_not_spent_as_a_run_goes_is_refused(kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"at '{kind}'.*have airtime, bytes, energy"):
+        spending.check_spendable(Budget(kind=kind, most=1.0))

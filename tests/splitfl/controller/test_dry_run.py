@@ -1,0 +1,76 @@
+"""What a rehearsal says a run will cost is what the run's own ledger says it has cost."""
+
+from pathlib import Path
+
+import pytest
+
+from splitfl.controller.dry_run import rehearse
+from splitfl.methods.registry import METHODS
+from tests.splitfl import toy
+from tests.splitfl.driver import play
+from tests.splitfl.methods.test_conformance import site
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+QUICK = ("sfl-v2", "hybrid", "frozen", "fedlora")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model", is_base=True)
+    toy.data(folder / "data.tsv", rows=40)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in METHODS]
+)
+def test_bytes_airtime_and_flops_are_the_ledgers_own(name: str, place: Path, tmp_path: Path) -> None:
+    way = {"rate_bps": 1e6, "delay_s": 0.01}
+    one = site(place, name, link={"up": way, "down": way})
+    planned, played = rehearse(one), play(one, tmp_path)
+    assert planned.ledger == played.ledger
+    assert planned.virtual_s == played.ends[-1].finish_s
+
+
+@pytest.mark.parametrize("kind", ["ia3", "vera", "tinylora", "loha"])
+@pytest.mark.parametrize(
+    "name",
+    ["sfl-v2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("hybrid", "fedlora", "decomfl"))],
+)
+def test_bytes_and_flops_of_every_kind_are_the_ledgers_own(
+    name: str, kind: str, place: Path, tmp_path: Path
+) -> None:
+    sides = {side: {"kind": kind} for side in ("head", "body")}
+    one = site(place, name, adapter=sides)
+    assert one.config.adapter.body.kind == kind
+    assert rehearse(one).ledger == play(one, tmp_path).ledger
+
+
+@pytest.mark.parametrize("codec", ["bf16", "int8", "int4"])
+@pytest.mark.parametrize(
+    "name", ["sfl-v2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("ushape", "hybrid", "frozen"))]
+)
+def test_rounded_bytes_are_the_ledgers_own(name: str, codec: str, place: Path, tmp_path: Path) -> None:
+    way = {"rate_bps": 1e6, "delay_s": 0.01, "loss_rate": 0.1}
+    kinds = {key.removeprefix("codec.") for key in METHODS[name].reads if key.startswith("codec.")}
+    loss = {} if name == "frozen" else {"activation": "zero", "gradient": "zero"}
+    one = site(
+        place,
+        name,
+        codec=dict.fromkeys(kinds, codec),
+        link={"mtu_bytes": 128, "up": way, "down": way},
+        loss=loss,
+    )
+    planned, played = rehearse(one), play(one, tmp_path)
+    assert planned.ledger == played.ledger
+    exact = rehearse(site(place, name, link={"up": way, "down": way})).ledger
+    assert planned.ledger.total().payload_bytes < exact.total().payload_bytes
+
+
+def test_a_client_without_backpropagation_saves_nothing(place: Path) -> None:
+    assert rehearse(site(place, "hybrid")).client.saved_bytes == 0
+    learning = rehearse(site(place, "sfl-v2")).client
+    assert learning.saved_bytes > 0
+    assert learning.optimiser_bytes > 2 * learning.gradient_bytes  # two moments, and a count of steps each

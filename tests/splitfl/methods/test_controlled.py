@@ -1,0 +1,315 @@
+"""`sfl-v2` that is told in every round what to do: one plan for ever is the ordinary method."""
+
+import dataclasses
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from channel.core.link import Link
+from splitfl.accounting.ledger import Ledger
+from splitfl.config import AutoConfig, FederationConfig, RunConfig
+from splitfl.controller.controller import Controller, only
+from splitfl.core.errors import WireError
+from splitfl.core.events import Events
+from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient
+from splitfl.methods.parts.auxiliary import PREFIX
+from splitfl.methods.parts.plan import Plan
+from splitfl.setup.experiment import Experiment
+from tests.splitfl import toy
+from tests.splitfl.driver import Played, play
+from tests.splitfl.methods.losing import Losing
+
+SIDES = {"head": {"rank": 4}, "body": {"rank": 4}}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model", is_base=True)
+    toy.data(folder / "data.tsv", rows=40)
+    return folder
+
+
+def tables(aggregator: str = "rolora", **federation: Any) -> dict[str, Any]:
+    clients = {"clients": 2, "aggregator": aggregator, "rounds": 3, "partition": "iid", **federation}
+    return {"federation": clients, "adapter": SIDES}
+
+
+def played_by(
+    place: Path,
+    folder: Path,
+    plan: Plan,
+    aggregator: str = "rolora",
+    clients: int = 2,
+    link: Link | None = None,
+    **settings: Any,
+) -> Played:
+    auto = {"budget": "bytes", "most": 1e9, "every": 1, "cuts": [plan.cut], "methods": [plan.method]}
+    table = {**tables(aggregator, clients=clients), **settings}
+    return play(Experiment.of(only(toy.config(place, auto=auto, **table), plan)), folder, link)
+
+
+def turning(place: Path, *plans: Plan) -> Experiment:
+    """A run whose plans may be these."""
+    auto = {
+        "budget": "bytes",
+        "most": 1e9,
+        "every": 1,
+        "methods": sorted({"sfl-v2", "frozen", *(plan.method for plan in plans)}, reverse=True),
+        "cuts": sorted({plan.cut for plan in plans}),
+        "ranks": sorted({plan.rank for plan in plans}, reverse=True),
+        "codecs": ["none"],
+        "chosen": ["by this test"],
+    }
+    held = max(plan.cut for plan in plans)
+    least = {"cut": min(plan.cut for plan in plans)}
+    return Experiment.of(toy.config(place, auto=auto, partition=least, **tables(client_cuts=[held] * 2)))
+
+
+@pytest.mark.parametrize("aggregator", ["rolora", pytest.param("mean", marks=pytest.mark.slow)])
+def test_one_plan_for_all_rounds_is_sfl_v2_to_the_last_bit(
+    aggregator: str, place: Path, tmp_path: Path
+) -> None:
+    planned = played_by(place, tmp_path, Plan(method="sfl-v2", cut=2, rank=4), aggregator)
+    table = {**tables(aggregator, client_cuts=[2, 2]), "partition": {"cut": 2}}
+    plain = play(Experiment.of(toy.config(place, **table)), tmp_path)
+    assert planned.losses == plain.losses
+    assert planned.trained.keys() == plain.trained.keys()
+    assert all(torch.equal(value, plain.trained[name]) for name, value in planned.trained.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "clients", "settings"),
+    [
+        ("cse-fsl", 2, {}),
+        ("cse-fsl", 1, {"upload_interval": 2, "auxiliary_blocks": 1}),
+        ("hybrid", 1, {"perturbations": 2}),
+        pytest.param("hybrid", 1, {"derivative": "central", "slices": True}, marks=pytest.mark.slow),
+    ],
+)
+def test_one_plan_for_all_rounds_is_its_method_to_the_last_bit(
+    name: str, clients: int, settings: Any, place: Path, tmp_path: Path
+) -> None:
+    """For one client alone by hybrid, where the mean of several heads is not the sum of their moves; and with
+    rare uploads, as who takes turns with whom is another matter where skipped batches take one, too.
+    """
+    planned = played_by(place, tmp_path, Plan(method=name, cut=2, rank=4), clients=clients, method=settings)
+    table = {**tables(clients=clients), "partition": {"cut": 2}, "method": {"name": name, **settings}}
+    plain = play(Experiment.of(toy.config(place, **table)), tmp_path)
+    assert planned.losses == plain.losses
+    assert planned.trained.keys() == plain.trained.keys()
+    assert all(torch.equal(value, plain.trained[name]) for name, value in planned.trained.items())
+    assert planned.losses[-1] < planned.losses[0]
+
+
+@pytest.mark.parametrize("name", ["sfl-v2", "cse-fsl", "hybrid"])
+@pytest.mark.parametrize("lost", [("up", 2), ("down", 2)])
+def test_what_a_lost_message_costs_is_what_it_costs_by_that_method(
+    name: str, lost: tuple[str, int], place: Path, tmp_path: Path
+) -> None:
+    plan, link = Plan(method=name, cut=2, rank=4), Losing(frozenset({(0, *lost)}))
+    planned = played_by(place, tmp_path, plan, clients=1, link=link)
+    table = {**tables(clients=1), "partition": {"cut": 2}, "method": {"name": name}}
+    plain = play(Experiment.of(toy.config(place, **table)), tmp_path, link)
+    assert any(reply is LOST for *_, reply in planned.said)
+    assert planned.losses == plain.losses
+    assert all(torch.equal(value, plain.trained[name]) for name, value in planned.trained.items())
+
+
+def test_of_batches_that_are_not_uploaded_the_server_hears_that_they_are_skipped(
+    place: Path, tmp_path: Path
+) -> None:
+    plan, settings = Plan(method="cse-fsl", cut=2, rank=4), {"upload_interval": 3}
+    played = played_by(place, tmp_path, plan, method=settings)
+    said = [message for who, at, message, _ in played.said if (who, at) == (0, 0)]
+    kinds = [getattr(message, "ask", "") or type(message).__name__ for message in said]
+    assert kinds == ["begin", "Activation", "skip", "skip", "Adapter"]
+
+
+def test_an_auxiliary_is_sent_in_by_those_alone_who_learnt_with_it(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, with_it = Plan(method="sfl-v2", cut=2, rank=4), Plan(method="cse-fsl", cut=2, rank=4)
+    _Turns(monkeypatch, [[alone, with_it], [with_it, alone], [alone, alone]])
+    played = play(turning(place, alone, with_it), tmp_path)
+    uploads = {(who, at): message for who, at, message, _ in played.said if isinstance(message, Adapter)}
+    sent = {key for key, update in uploads.items() if any(name.startswith(PREFIX) for name in update.tensors)}
+    assert sent == {(1, 0), (0, 1)}
+    begun = {
+        (who, at): set(reply.tensors)
+        for who, at, message, reply in played.said
+        if isinstance(message, Control) and message.ask == "begin" and isinstance(reply, Adapter)
+    }
+    assert any(name.startswith(PREFIX) for name in begun[0, 1])
+    assert not any(name.startswith(PREFIX) for name in played.trained)
+
+
+def test_a_head_learns_at_the_rate_of_its_method(place: Path, tmp_path: Path) -> None:
+    plans = {"sfl-v2": Plan(method="sfl-v2", cut=2, rank=4), "hybrid": Plan(method="hybrid", cut=2, rank=4)}
+    for name, plan in plans.items():
+        auto = {"budget": "bytes", "most": 1e9, "every": 1, "methods": ["sfl-v2", "hybrid"]}
+        config = toy.config(place, auto=auto, **tables(clients=1))
+        rates = dataclasses.replace(config.auto, head_lrs=(2e-3, 0.07))
+        own = play(Experiment.of(only(dataclasses.replace(config, auto=rates), plan)), tmp_path)
+        lr = {"sfl-v2": 2e-3, "hybrid": 0.07}[name]
+        train = dataclasses.replace(config.train, head_lr=lr)
+        same = play(Experiment.of(only(dataclasses.replace(config, train=train), plan)), tmp_path)
+        other = play(Experiment.of(only(config, plan)), tmp_path)
+        assert own.losses == same.losses != other.losses
+
+
+def test_who_stands_still_sends_activations_and_hears_no_gradient(place: Path, tmp_path: Path) -> None:
+    played = played_by(place, tmp_path, Plan(method="frozen", cut=2, rank=4))
+    assert {type(message) for *_, message, _ in played.said} == {Control, Activation, Adapter}
+    assert not any(isinstance(reply, Gradient) for *_, reply in played.said)
+    uploads = [message for *_, message, _ in played.said if isinstance(message, Adapter)]
+    assert all(not upload.tensors and not upload.samples for upload in uploads)
+    assert not any(f"layer.{block}." in name for name in played.server.trained() for block in (0, 1))
+    assert played.losses[-1] < played.losses[0]
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "method"),
+    [
+        ("rolora", "sfl-v2"),
+        ("rolora", "hybrid"),
+        pytest.param("rolora", "cse-fsl", marks=pytest.mark.slow),
+        pytest.param("ffa", "sfl-v2", marks=pytest.mark.slow),
+    ],
+)
+def test_ranks_above_the_plans_stay_as_they_began(
+    aggregator: str, method: str, place: Path, tmp_path: Path
+) -> None:
+    whole = play(turning(place, Plan(method="sfl-v2", cut=2, rank=4)), tmp_path)
+    start = {name: value.detach() for name, value in whole.nodes[0]._first.items() if "value." in name}
+    played = played_by(place, tmp_path, Plan(method=method, cut=2, rank=1), aggregator)
+    uploads = [message for *_, message, _ in played.said if isinstance(message, Adapter)]
+    moved = 0
+    for upload in uploads:
+        for name, value in upload.tensors.items():
+            if not name.startswith(PREFIX):
+                assert value.shape[0 if "lora_A" in name else 1] == 1
+    for name, value in played.trained.items():
+        if f"value.{name}" in start and "lora_" in name:
+            axis = 0 if "lora_A" in name else 1
+            first = start[f"value.{name}"]
+            assert torch.equal(value.narrow(axis, 1, 3), first.narrow(axis, 1, 3))
+            moved += not torch.equal(value.narrow(axis, 0, 1), first.narrow(axis, 0, 1))
+    assert moved
+
+
+class _Turns:
+    """Stands in for the controller: these plans, round by round."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rounds: list[list[Plan]]) -> None:
+        self._rounds, self._at = rounds, 0
+        monkeypatch.setattr(Controller, "__init__", lambda planner, *_: None)
+        monkeypatch.setattr(Controller, "begins", lambda planner, *_: None)
+        monkeypatch.setattr(Controller, "plan", lambda planner, client: self._rounds[self._at][client])
+        monkeypatch.setattr(Controller, "ended", lambda planner, round_index: self._on(round_index))
+        monkeypatch.setattr("splitfl.controller.dry_run.table_of", lambda config: ())
+
+    def _on(self, round_index: int) -> None:
+        self._at = min(round_index + 1, len(self._rounds) - 1)
+
+
+def test_a_block_goes_from_the_server_to_a_client_and_back_with_what_it_has_learnt(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks 1 and 2 learn on the server, then on the clients, then on the server again."""
+    low, deep = Plan(method="sfl-v2", cut=1, rank=4), Plan(method="sfl-v2", cut=3, rank=4)
+    _Turns(monkeypatch, [[low, low], [deep, deep], [low, low]])
+    played = play(turning(place, low, deep), tmp_path)
+    told = [reply for _, at, message, reply in played.said if isinstance(message, Control) and at == 1]
+    for reply in told:
+        assert isinstance(reply, Adapter)
+        assert Plan.told(reply.values) == deep
+        assert {block for block in range(4) if any(f"layer.{block}." in name for name in reply.tensors)} == {
+            0,
+            1,
+            2,
+        }
+    uploads = {at: message for _, at, message, _ in played.said if isinstance(message, Adapter)}
+    blocks = {
+        at: {block for block in range(4) if any(f"layer.{block}." in name for name in upload.tensors)}
+        for at, upload in uploads.items()
+    }
+    assert blocks == {0: {0}, 1: {0, 1, 2}, 2: {0}}
+    assert played.losses[-1] < played.losses[0]
+
+
+@pytest.mark.slow
+def test_what_both_hold_agrees_after_every_round(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One client alone, whatever its cut: what it and the server know of a block is the same in the end."""
+    low, deep, still = (
+        Plan(method="sfl-v2", cut=1, rank=4),
+        Plan(method="sfl-v2", cut=3, rank=2),
+        Plan(method="frozen", cut=3, rank=4),
+    )
+    _Turns(monkeypatch, [[low, deep], [deep, still], [still, low]])
+    played = play(turning(place, low, deep, still), tmp_path)
+    heads, body = played.server._server._heads, played.server._server._body  # type: ignore[attr-defined]
+    shared = heads.tensors.keys() & body.trained().keys()
+    assert {block for block in range(4) if any(f"layer.{block}." in name for name in shared)} == {1, 2}
+    assert all(torch.equal(heads.tensors[name], body.trained()[name]) for name in shared)
+
+
+def test_who_never_hears_its_plan_skips_the_round(place: Path) -> None:
+    client = turning(place, Plan(method="sfl-v2", cut=2, rank=4)).client_method(0)
+    talk = client.round(0)
+    assert next(talk).ask == "begin"  # type: ignore[union-attr]
+    said = [talk.send(LOST)]
+    with suppress(StopIteration):
+        while True:
+            said.append(talk.send(Control(ask="done", round=0)))
+    assert [getattr(message, "ask", None) for message in said] == ["skip"] * 4
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"plan.cut": 1.0},
+        {"plan.method": 7.0, "plan.cut": 1.0, "plan.rank": 1.0, "plan.codec": 0.0},
+        {"plan.method": 0.0, "plan.cut": 1.5, "plan.rank": 1.0, "plan.codec": 0.0},
+        {"plan.method": 0.0, "plan.cut": float("nan"), "plan.rank": 1.0, "plan.codec": 0.0},
+        {"plan.method": 0.0, "plan.cut": float("inf"), "plan.rank": 1.0, "plan.codec": 0.0},
+        {"plan.method": -1.0, "plan.cut": 1.0, "plan.rank": 1.0, "plan.codec": 0.0},
+        {"plan.method": 0.0, "plan.cut": 1.0, "plan.rank": 1.0, "plan.codec": 0.0, "plan.wish": 1.0},
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(values: dict[str, float]) -> None:
+    with pytest.raises(WireError, match="a plan must name method, cut, rank and codec by whole numbers"):
+        Plan.told(values)
+
+
+def test_a_plan_for_a_cut_that_a_client_does_not_hold_is_refused(place: Path) -> None:
+    talk = turning(place, Plan(method="sfl-v2", cut=2, rank=4)).client_method(0).round(0)
+    next(talk)
+    other = Plan(method="sfl-v2", cut=3, rank=4).values()
+    with pytest.raises(WireError, match="a plan must name one of the cuts 2, got 3"):
+        talk.send(Control(ask="done", round=0, values=other))
+    talk = turning(place, Plan(method="sfl-v2", cut=2, rank=4)).client_method(0).round(0)
+    next(talk)
+    unknown = Plan(method="hybrid", cut=2, rank=4).values()
+    with pytest.raises(WireError, match="a plan must name one of the methods frozen, sfl-v2, got hybrid"):
+        talk.send(Control(ask="done", round=0, values=unknown))
+
+
+def test_a_plan_travels_as_it_is() -> None:
+    plan = Plan(method="frozen", cut=5, rank=3, codec="int4")
+    assert Plan.told(plan.values() | {"version": 3.0}) == plan
+    assert Plan.told({"version": 3.0}) is None
+    assert Controller(_single(), Ledger(), Events(None), ()).plan(1) == Plan(method="sfl-v2", cut=2, rank=4)
+
+
+def _single() -> Any:
+    """The settings of a run with one plan alone, with no model behind them."""
+    auto = AutoConfig(
+        budget="bytes", most=1.0, every=1, methods=("sfl-v2",), cuts=(2,), ranks=(4,), codecs=("none",)
+    )
+    return RunConfig(auto=auto, federation=FederationConfig(clients=2, client_cuts=(2, 2)))

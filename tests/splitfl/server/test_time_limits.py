@@ -1,0 +1,98 @@
+"""Whoever takes longer than the settings allow is named, at the time that the clock says."""
+
+import pytest
+
+from splitfl.config import FaultToleranceConfig
+from splitfl.core.errors import ConfigError, Timeout
+from splitfl.server.time_limits import Limits, check_run
+
+
+class Station:
+    """What is awaited, and who is late."""
+
+    def __init__(self) -> None:
+        self.holds: tuple[int, int] | None = None
+        self.round = 0
+        self.said: frozenset[int] = frozenset()
+
+    def awaited(self) -> tuple[int, int] | None:
+        return self.holds
+
+    def answered(self) -> frozenset[int]:
+        return self.said
+
+    def unfinished(self) -> tuple[int, frozenset[int]]:
+        return self.round, frozenset({1, 2})
+
+
+def test_a_client_that_holds_others_up_is_named_after_the_limit() -> None:
+    station = Station()
+    limits = Limits(FaultToleranceConfig(step_s=2.0), station, 0.0)
+    assert limits.slow(100.0) == {}
+    station.holds = (1, 7)
+    assert limits.slow(101.0) == {}
+    assert limits.slow(103.0) == {}
+    assert list(limits.slow(103.5)) == [1]
+
+
+def test_the_clock_of_a_step_begins_with_each_message() -> None:
+    station = Station()
+    limits = Limits(FaultToleranceConfig(step_s=2.0), station, 0.0)
+    for now_s, position in ((1.0, 5), (2.5, 6), (4.0, 7)):
+        station.holds = (1, position)
+        assert limits.slow(now_s) == {}
+
+
+def test_once_enough_of_those_selected_have_answered_nobody_waits_for_one_more() -> None:
+    station = Station()
+    limits = Limits(FaultToleranceConfig(select=3, enough=2), station, 0.0, lambda client, at: client < 3)
+    station.holds, station.said = (2, 7), frozenset({0, 3})
+    assert limits.one_too_many() is None
+    assert limits.one_too_many() is None
+    station.said = frozenset({0, 1, 3})
+    assert limits.one_too_many() == (0, 2)
+
+
+def test_one_that_has_only_just_begun_to_hold_others_up_is_not_yet_one_too_many() -> None:
+    station = Station()
+    limits = Limits(FaultToleranceConfig(enough=1), station, 0.0)
+    station.said = frozenset({0})
+    for position in range(3):
+        station.holds = (2, position)
+        assert limits.one_too_many() is None
+
+
+def test_where_all_are_wanted_nobody_is_one_too_many() -> None:
+    station = Station()
+    limits = Limits(FaultToleranceConfig(), station, 0.0)
+    station.holds, station.said = (2, 7), frozenset({0, 1})
+    assert [limits.one_too_many() for _ in range(3)] == [None] * 3
+
+
+def test_more_than_are_selected_can_never_be_enough() -> None:
+    with pytest.raises(ConfigError, match=r"survival\.enough must be at most survival\.select, 2, got 3"):
+        FaultToleranceConfig(select=2, enough=3)
+
+
+def test_whoever_has_not_finished_a_round_in_time_is_late() -> None:
+    station = Station()
+    limits = Limits(FaultToleranceConfig(round_s=5.0), station, 0.0)
+    assert limits.late(1.0) == (0, frozenset())
+    assert limits.late(6.5) == (0, frozenset({1, 2}))
+    station.round = 1
+    assert limits.late(7.0) == (1, frozenset())
+
+
+def test_without_limits_nobody_is_late() -> None:
+    station = Station()
+    station.holds = (0, 0)
+    limits = Limits(FaultToleranceConfig(), station, 0.0)
+    limits.slow(0.0)
+    assert limits.slow(1e9) == {}
+    assert limits.late(1e9)[1] == frozenset()
+    check_run(FaultToleranceConfig(), 1e9)
+
+
+def test_a_run_over_its_time_ends_with_a_sentence() -> None:
+    with pytest.raises(Timeout, match=r"longer than survival\.run_s, 3 s; `splitfl resume` goes on"):
+        check_run(FaultToleranceConfig(run_s=3.0), 3.5)
