@@ -79,7 +79,9 @@ def join(
                 on_away(str(lost))
                 if not way.resumes and anew is not None:
                     anew()
-                connection = _again(way, joining, connection.experiment, config.survival.patience_s, lost)
+                connection = _again(
+                    way, joining, connection.experiment, config.fault_tolerance.reconnect_timeout_s, lost
+                )
     finally:
         connection.leave()
 

@@ -31,7 +31,7 @@ def _run_in_one_process(site: Experiment, folder: Path, screen: Screen) -> tuple
     began_s = time.monotonic()
 
     def in_time() -> None:
-        check_run(site.config.survival, time.monotonic() - began_s)
+        check_run(site.config.fault_tolerance, time.monotonic() - began_s)
 
     shelves = folder / "checkpoint"
     nodes = [

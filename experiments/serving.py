@@ -58,7 +58,7 @@ def serve(
     dies, falls silent or never comes and the settings do not say to go on.
     """
     config = site.config
-    refuse_survival(site)
+    refuse_fault_tolerance(site)
     # Clients on other machines have copies of the model of their own, which are to be the same.
     weights = {} if spawn else dict(site.whole().checksums)
     base_bytes = footprint.measure_from_here()
@@ -81,24 +81,31 @@ def where(address: str) -> dict[str, Any]:
     return {"port": int(reached.rpartition(":")[2]), "topic": topic}
 
 
-def refuse_survival(site: Experiment) -> None:
+def refuse_fault_tolerance(site: Experiment) -> None:
     """ConfigError for a way to survive that the link has not."""
     config = site.config
-    on_loss = config.survival.on_loss
-    if on_loss == "go-on" and config.link.scenario:
+    on_loss = config.fault_tolerance.on_loss
+    if on_loss == "continue" and config.link.scenario:
         raise ConfigError(
-            "survival.on_loss must be 'end' or 'go-back' with link.scenario, whose cell is never empty, "
-            f"got {on_loss!r}"
+            "fault_tolerance.on_loss must be 'abort' or 'rollback' with link.scenario, whose cell is never "
+            f"empty, got {on_loss!r}"
         )
-    survival = config.survival
-    limits = {"step_s": survival.step_s, "round_s": survival.round_s, "enough": survival.enough}
+    fault_tolerance = config.fault_tolerance
+    limits = {
+        "step_s": fault_tolerance.step_s,
+        "round_s": fault_tolerance.round_s,
+        "quorum": fault_tolerance.quorum,
+    }
     for limit, value in limits.items():
         if value and config.link.scenario:
-            raise ConfigError(f"survival.{limit} must be 0 with link.scenario, got {value:g}")
-    for name, number in {"min_clients": survival.min_clients, "enough": survival.enough}.items():
+            raise ConfigError(f"fault_tolerance.{limit} must be 0 with link.scenario, got {value:g}")
+    for name, number in {
+        "min_clients": fault_tolerance.min_clients,
+        "quorum": fault_tolerance.quorum,
+    }.items():
         if number > config.federation.clients:
             raise ConfigError(
-                f"survival.{name} must be at most federation.clients, {config.federation.clients}, "
+                f"fault_tolerance.{name} must be at most federation.clients, {config.federation.clients}, "
                 f"got {number}"
             )
 
@@ -114,8 +121,8 @@ class _Service:
         self._screen = screen
         self._server = server
         self._local = local
-        self._survival = site.config.survival
-        self._board = SessionRouter(holds_up_again=self._survival.on_loss != "go-on")
+        self._fault_tolerance = site.config.fault_tolerance
+        self._board = SessionRouter(holds_up_again=self._fault_tolerance.on_loss != "continue")
         self._is_started = False
         self._sessions: dict[int, int] = {}
         self._told: set[tuple[int, int]] = set()
@@ -164,7 +171,9 @@ class _Service:
     def _await_clients(self) -> dict[int, str]:
         """Those who did not come in time and need not, as the settings say, with a sentence about each."""
         config, address = self._site.config, self._server.address
-        patience_s = self._survival.patience_s if self._is_started else config.transport.join_timeout_s
+        patience_s = (
+            self._fault_tolerance.reconnect_timeout_s if self._is_started else config.transport.join_timeout_s
+        )
         deadline_s = time.monotonic() + patience_s
         while missing := self._server.missing():
             self._screen.waiting(address, missing)
@@ -175,28 +184,33 @@ class _Service:
             time.sleep(_POLL_S)
         self._screen.waiting(address, [])
         names = ", ".join(map(str, missing))
-        is_few = config.federation.clients - len(missing) < self._survival.min_clients
-        if missing and (is_few or self._survival.on_loss != "go-on"):
+        is_few = config.federation.clients - len(missing) < self._fault_tolerance.min_clients
+        if missing and (is_few or self._fault_tolerance.on_loss != "continue"):
             raise Timeout(f"no sign of client {names} at {address} within {patience_s:g} s")
         return {client: f"no sign of client {client} within {patience_s:g} s" for client in missing}
 
     def _watch(self, run: Run, guard: ErrorBoundary) -> None:
         few_since_s: float | None = None
         takes_part = Selection.of(self._site.config).takes_part
-        limits = Limits(self._survival, run.station, time.monotonic(), takes_part)
+        limits = Limits(self._fault_tolerance, run.station, time.monotonic(), takes_part)
         while not run.is_over:
             if guard.failure is not None:
                 raise guard.failure
             for client, what in self._lost(run).items():
                 self._without(run, client, what)
             self._tell_replaced(run)
-            is_few = self._site.config.federation.clients - len(run.station.away) < self._survival.min_clients
+            is_few = (
+                self._site.config.federation.clients - len(run.station.away)
+                < self._fault_tolerance.min_clients
+            )
             now_s = time.monotonic()
             few_since_s = (few_since_s or now_s) if is_few else None
-            if few_since_s is not None and now_s - few_since_s > self._survival.patience_s:
+            if few_since_s is not None and now_s - few_since_s > self._fault_tolerance.reconnect_timeout_s:
                 away = ", ".join(map(str, sorted(run.station.away)))
-                raise PeerLost(f"client {away} did not come back within {self._survival.patience_s:g} s")
-            check_run(self._survival, now_s - self._began_s)
+                raise PeerLost(
+                    f"client {away} did not come back within {self._fault_tolerance.reconnect_timeout_s:g} s"
+                )
+            check_run(self._fault_tolerance, now_s - self._began_s)
             if not is_few:
                 self._hold_to(limits, run, now_s)
             time.sleep(_POLL_S)
@@ -206,11 +220,11 @@ class _Service:
             self._without(run, client, what)
         round_index, late = limits.late(now_s)
         for client in sorted(late):
-            within = f"within {self._survival.round_s:g} s (survival.round_s)"
+            within = f"within {self._fault_tolerance.round_s:g} s (fault_tolerance.round_s)"
             self._pass_over(run, client, round_index, within)
         if (straggler := limits.one_too_many()) is not None:
             round_index, client = straggler
-            before = f"before {self._survival.enough} others waited (survival.enough)"
+            before = f"before {self._fault_tolerance.quorum} others waited (fault_tolerance.quorum)"
             self._pass_over(run, client, round_index, before)
 
     def _pass_over(self, run: Run, client: int, round_index: int, when: str) -> None:
@@ -235,18 +249,18 @@ class _Service:
             client, before = change.client, self._sessions.get(change.client, 1)
             if change.is_here and change.session > before:
                 self._sessions[client] = change.session
-                if self._survival.on_loss == "go-on" and (client, before) not in self._told:
+                if self._fault_tolerance.on_loss == "continue" and (client, before) not in self._told:
                     self._tell(run, client, f"client {client} was lost, and another has come in its place")
 
     def _without(self, run: Run, client: int, what: str) -> None:
         """Goes on without a client as the settings say; raises where they do not."""
-        match self._survival.on_loss:
-            case "go-on":
+        match self._fault_tolerance.on_loss:
+            case "continue":
                 self._told.add((client, self._sessions.get(client, 1)))
                 self._tell(run, client, what)
                 run.station.lost(client)
                 self._local.revive(client)
-            case "go-back":
+            case "rollback":
                 self._local.revive(client)
                 raise RejoinRequired(what)
             case _:
@@ -257,7 +271,7 @@ class _Service:
         run.events.write("lost", client=client, reason=what)
 
     def _revive_or_end(self, client: int, what: str) -> None:
-        if self._survival.on_loss == "end":
+        if self._fault_tolerance.on_loss == "abort":
             raise PeerLost(what)
         self._screen.said(what)
         self._local.revive(client)

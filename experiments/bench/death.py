@@ -91,7 +91,7 @@ def _config(setting: Setting, name: str, port: int) -> RunConfig:
     return replace(
         config,
         transport=replace(config.transport, name=name, port=port, timeout_s=DEADLINE_S),
-        survival=replace(config.survival, on_loss="go-on", checkpoint_every=0),
+        fault_tolerance=replace(config.fault_tolerance, on_loss="continue", checkpoint_every=0),
     )
 
 

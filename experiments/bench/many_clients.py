@@ -93,7 +93,7 @@ _LINEAR_FIGURES: Final[Mapping[str, Callable[[_Found], float]]] = {
 def _with_clients(setting: Setting, folder: Path, number: int) -> _Found:
     """A run of so many clients, and of one more that comes last, so that the others wait for it."""
     config = setting.config(rounds=_ROUNDS, clients=number + 1, road="grpc")
-    config = replace(config, survival=replace(config.survival, checkpoint_every=0))
+    config = replace(config, fault_tolerance=replace(config.fault_tolerance, checkpoint_every=0))
     with ExitStack() as stack:
 
         def started(who: str, function: Callable[..., None], *arguments: Any) -> Fresh:

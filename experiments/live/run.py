@@ -61,7 +61,7 @@ def _demand_carried(config: RunConfig) -> None:
         names, got = " or ".join(_CARRIED), config.transport.name
         raise ConfigError(f"transport.name must be {names} for a live link, got {got!r}")
     for kind in ("activation", "output", "gradient"):
-        got = getattr(config.loss, kind)
+        got = getattr(config.erasure, kind)
         if got != "reliable":
             raise ConfigError(
                 f"loss.{kind} must be 'reliable' over a live link, where TCP sends again what is lost, "

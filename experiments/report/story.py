@@ -74,7 +74,7 @@ def emulation(run: RunRecord) -> list[str]:
         link = [
             f"The link was emulated: {config.link.describe()}. Packets, retransmissions and airtime are "
             "those of this emulated link.",
-            *filter(None, (one.describe() for one in (config.loss, config.codec, config.analog))),
+            *filter(None, (one.describe() for one in (config.erasure, config.codec, config.analog))),
         ]
     clock = (
         "The clock was virtual: computing time is counted operations over a declared "

@@ -19,8 +19,8 @@ from experiments.cli.exits import reports_errors
 )
 @click.option(
     "--on-loss",
-    type=click.Choice(["go-on", "go-back"]),
-    default="go-on",
+    type=click.Choice(["continue", "rollback"]),
+    default="continue",
     show_default=True,
     help="Without the lost client, or all back to the last checkpoint.",
 )

@@ -68,7 +68,7 @@ def _absences(plan: Plan, folder: Path, run: Told) -> Finding:
     schedule = Schedule.read(run.rows)
     missed = Counter(client for client, _ in schedule.absent)
     found = f"{len(schedule.absent)} rounds of clients {dict(sorted(missed.items()))} went on without them"
-    if plan.on_loss == "go-back":
+    if plan.on_loss == "rollback":
         times = server_log(folder).read_text(encoding="utf-8").count("back to the last checkpoint")
         found = f"{found}; all went back {times} times for {plan.deaths} deaths of clients"
         return Finding(name="nobody missed a round", holds=not schedule.absent, found=found)

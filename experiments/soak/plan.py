@@ -35,7 +35,7 @@ class Plan:
     kills: int
     deaths: int
     seed: int
-    on_loss: str = "go-on"
+    on_loss: str = "continue"
     timeout_s: float = 6.0
 
     def __post_init__(self) -> None:
@@ -45,8 +45,10 @@ class Plan:
         at_least("deaths", self.deaths, 0)
         at_least("seed", self.seed, 0)
         above("timeout_s", self.timeout_s, 0.0)
-        if self.on_loss not in ("go-on", "go-back"):
-            raise ConfigError(f"on_loss must be go-on or go-back, or nothing survives, got {self.on_loss!r}")
+        if self.on_loss not in ("continue", "rollback"):
+            raise ConfigError(
+                f"on_loss must be continue or rollback, or nothing survives, got {self.on_loss!r}"
+            )
 
     @property
     def mortals(self) -> tuple[int, ...]:
@@ -89,5 +91,5 @@ class Plan:
         table = as_dict(setting.prepare().config(rounds=self.rounds, clients=self.clients, road="grpc"))
         table["train"] |= {"batch_size": 2, "seed": self.seed}
         table["transport"]["timeout_s"] = self.timeout_s
-        table["survival"] |= {"on_loss": self.on_loss, "patience_s": 120.0}
+        table["fault_tolerance"] |= {"on_loss": self.on_loss, "reconnect_timeout_s": 120.0}
         return from_dict(table)

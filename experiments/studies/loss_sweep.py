@@ -52,8 +52,8 @@ def sweep(out: Path, seed: int, overrides: tuple[str, ...]) -> list[Row]:
                     "train.seed": seed,
                     "link.up.loss_rate": loss_rate,
                     "link.down.loss_rate": loss_rate,
-                    "loss.activation": meaning,
-                    "loss.gradient": meaning,
+                    "erasure.activation": meaning,
+                    "erasure.gradient": meaning,
                 },
             )
             summary = run_once(config, out / f"{meaning}-{loss_rate:.2f}-seed-{seed}")

@@ -7,10 +7,10 @@ its range, an unknown table and an unknown key are errors that say what would be
 from splitfl.config.checks import above, at_least, nearest, one_of
 from splitfl.config.codec import CODECS, EXACT, CodecConfig
 from splitfl.config.data import FederationConfig, TaskConfig
+from splitfl.config.erasure import POLICIES, AnalogConfig, ErasureConfig
 from splitfl.config.experiment import RunConfig
 from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
 from splitfl.config.link import DirectionConfig, LinkConfig, LiveConfig
-from splitfl.config.loss import POLICIES, AnalogConfig, ErasureConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig, SideConfig
 from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, TransportConfig
 

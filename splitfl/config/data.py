@@ -8,8 +8,8 @@ from splitfl.core.errors import ConfigError
 SCHEDULES: dict[str, tuple[str, ...]] = {
     "synchronous": (),
     "deadline": ("deadline_s",),
-    "buffered": ("buffer", "staleness_power", "most_stale"),
-    "anarchic": ("mixing", "pause_s", "staleness_power", "most_stale"),
+    "buffered": ("buffer", "staleness_power", "max_staleness"),
+    "anarchic": ("mixing", "pause_s", "staleness_power", "max_staleness"),
 }
 """When the server takes the clients' work over, and which of the settings each of the ways reads."""
 
@@ -81,7 +81,7 @@ class FederationConfig:
     `buffered`, `buffer` uploads at a time (0: as many as there are clients), or `anarchic`, each by itself
     and as much of it as `mixing` says, from clients that rest before each of their rounds, `pause_s` on
     average. Work from a version that is s old counts (1 + s) ^ -`staleness_power` of what it would, and
-    nothing where s is above `most_stale` (0: however old it is).
+    nothing where s is above `max_staleness` (0: however old it is).
     """
 
     clients: int = 3
@@ -105,7 +105,7 @@ class FederationConfig:
     mixing: float = 0.5
     pause_s: float = 0.0
     staleness_power: float = 0.5
-    most_stale: int = 0
+    max_staleness: int = 0
 
     def __post_init__(self) -> None:
         at_least("federation.clients", self.clients, 1)
@@ -136,7 +136,7 @@ class FederationConfig:
         above("federation.mixing", self.mixing, 0.0)
         at_least("federation.pause_s", self.pause_s, 0.0)
         at_least("federation.staleness_power", self.staleness_power, 0.0)
-        at_least("federation.most_stale", self.most_stale, 0)
+        at_least("federation.max_staleness", self.max_staleness, 0)
         for name in ("client_cuts", "client_flops", "client_steps"):
             named = len(getattr(self, name))
             if named not in (0, self.clients):

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from splitfl.config.codec import CodecConfig
 from splitfl.config.data import FederationConfig, TaskConfig
+from splitfl.config.erasure import AnalogConfig, ErasureConfig
 from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
 from splitfl.config.link import LinkConfig, LiveConfig
-from splitfl.config.loss import AnalogConfig, ErasureConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig
 from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, TransportConfig
 
@@ -24,12 +24,12 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     link: LinkConfig = field(default_factory=LinkConfig)
     codec: CodecConfig = field(default_factory=CodecConfig)
-    loss: ErasureConfig = field(default_factory=ErasureConfig)
+    erasure: ErasureConfig = field(default_factory=ErasureConfig)
     analog: AnalogConfig = field(default_factory=AnalogConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
     client: DeviceConfig = field(default_factory=DeviceConfig)
     server: DeviceConfig = field(default_factory=lambda: DeviceConfig(flops=5e11))
     transport: TransportConfig = field(default_factory=TransportConfig)
-    survival: FaultToleranceConfig = field(default_factory=FaultToleranceConfig)
+    fault_tolerance: FaultToleranceConfig = field(default_factory=FaultToleranceConfig)
     auto: AutoConfig = field(default_factory=AutoConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)

@@ -13,6 +13,17 @@ from typing import Any, Final
 from splitfl.config import RunConfig, nearest
 from splitfl.core.errors import ConfigError
 
+RENAMED: Final = {
+    "survival": "fault_tolerance",
+    "fault_tolerance.patience_s": "fault_tolerance.reconnect_timeout_s",
+    "fault_tolerance.select": "fault_tolerance.clients_per_round",
+    "fault_tolerance.enough": "fault_tolerance.quorum",
+    "loss": "erasure",
+    "federation.most_stale": "federation.max_staleness",
+    "auto.most": "auto.limit",
+}
+"""Keys of before the first release, each with its name now."""
+
 _LARGEST: Final = 1 << 1023  # whole numbers below it are floats too
 
 
@@ -114,7 +125,8 @@ def _build(kind: Any, table: Mapping[str, Any], path: str) -> Any:
     for key, value in table.items():
         name = f"{path}{key}"
         if key not in hints:
-            raise ConfigError(f"unknown key {name!r};{nearest(key, hints)} have {', '.join(hints)}")
+            new = f" it is now {RENAMED[name]!r};" if name in RENAMED else nearest(key, hints)
+            raise ConfigError(f"unknown key {name!r};{new} have {', '.join(hints)}")
         values[key] = _value(hints[key], value, name)
     try:
         return kind(**values)

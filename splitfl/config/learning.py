@@ -99,7 +99,7 @@ class TrainConfig:
 class AutoConfig:
     """What is left to the controller: a method, a cut, a rank and a codec for each client.
 
-    A client may spend at most `most` of the `budget` (`seconds` on the virtual clock, `bytes` both ways,
+    A client may spend at most `limit` of the `budget` (`seconds` on the virtual clock, `bytes` both ways,
     `joules` radiated; `none`: nothing is left to it) in a round, and hold `client_memory_bytes`, one number
     for each (none: there is no limit). Of `methods`, `cuts`, `ranks` and `codecs` (of activations and
     gradients) it takes, among what fits, the first method that is named, of its options the first codec,
@@ -115,7 +115,7 @@ class AutoConfig:
     """
 
     budget: str = "none"
-    most: float = 0.0
+    limit: float = 0.0
     every: int = 0
     methods: tuple[str, ...] = ()
     head_lrs: tuple[float, ...] = ()
@@ -128,7 +128,7 @@ class AutoConfig:
 
     def __post_init__(self) -> None:
         one_of("auto.budget", self.budget, ("none", "seconds", "bytes", "joules"))
-        at_least("auto.most", self.most, 0.0)
+        at_least("auto.limit", self.limit, 0.0)
         at_least("auto.every", self.every, 0)
         for rate in self.head_lrs:
             above("auto.head_lrs", rate, 0.0)
@@ -147,7 +147,7 @@ class AutoConfig:
             at_least("auto.client_memory_bytes", most, 1)
         one_of("auto.speed", self.speed, ("declared", "measured"))
         if self.budget != "none":
-            above("auto.most", self.most, 0.0)
+            above("auto.limit", self.limit, 0.0)
             if not (self.methods or self.cuts or self.ranks or self.codecs):
                 raise ConfigError("auto.budget leaves nothing to choose: name methods, cuts, ranks or codecs")
         elif self.every:

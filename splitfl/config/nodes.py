@@ -81,41 +81,43 @@ class TransportConfig:
 class FaultToleranceConfig:
     """What becomes of a run that loses a client or is stopped.
 
-    `on_loss` of a client: `end` the run; `go-on` without it, until it comes back; or `go-back`, all
-    together, to where the last checkpoint was made, and wait for it there `patience_s`. A run goes on
-    with at least `min_clients`; with fewer it waits for more, so long. Every `checkpoint_every` rounds
-    (0: never) server and clients keep what they need to go on from there, to the last bit.
+    `on_loss` of a client: `abort` the run; `continue` without it, until it comes back; or `rollback` all
+    clients to the last checkpoint, and wait `reconnect_timeout_s` for the lost one there. A run continues
+    with at least `min_clients`; with fewer it waits for more, at most as long. Every `checkpoint_every`
+    rounds (0: never) server and clients write what they need to continue from there, to the last bit.
 
-    Limits on the wall clock, each 0 for none: a client that holds others up for longer than `step_s` is
-    lost; whoever has not finished a round after `round_s` is passed over for the rest of it; a run over
-    `run_s` ends, and can be gone on with. In each round `select` of the clients take part (0: all). Once
-    `enough` of these (0: all) have said what is due, whoever still holds them up is passed over for the
-    rest of the round.
+    Limits on the wall clock, each 0 for none: a client that delays others for longer than `step_s` is
+    lost; a client that has not finished a round after `round_s` is skipped for the rest of it; a run over
+    `run_s` ends, and can be resumed. In each round `clients_per_round` clients take part (0: all). Once
+    `quorum` of these (0: all) have sent what is due, a straggler is skipped for the rest of the round.
     """
 
-    on_loss: str = "end"
+    on_loss: str = "abort"
     min_clients: int = 1
-    patience_s: float = 60.0
+    reconnect_timeout_s: float = 60.0
     checkpoint_every: int = 1
     step_s: float = 0.0
     round_s: float = 0.0
     run_s: float = 0.0
-    select: int = 0
-    enough: int = 0
+    clients_per_round: int = 0
+    quorum: int = 0
 
     def __post_init__(self) -> None:
-        one_of("survival.on_loss", self.on_loss, ("end", "go-on", "go-back"))
-        at_least("survival.min_clients", self.min_clients, 1)
-        above("survival.patience_s", self.patience_s, 0.0)
-        at_least("survival.checkpoint_every", self.checkpoint_every, 0)
-        at_least("survival.step_s", self.step_s, 0.0)
-        at_least("survival.round_s", self.round_s, 0.0)
-        at_least("survival.run_s", self.run_s, 0.0)
-        at_least("survival.select", self.select, 0)
-        at_least("survival.enough", self.enough, 0)
-        if self.select and self.enough > self.select:
+        one_of("fault_tolerance.on_loss", self.on_loss, ("abort", "continue", "rollback"))
+        at_least("fault_tolerance.min_clients", self.min_clients, 1)
+        above("fault_tolerance.reconnect_timeout_s", self.reconnect_timeout_s, 0.0)
+        at_least("fault_tolerance.checkpoint_every", self.checkpoint_every, 0)
+        at_least("fault_tolerance.step_s", self.step_s, 0.0)
+        at_least("fault_tolerance.round_s", self.round_s, 0.0)
+        at_least("fault_tolerance.run_s", self.run_s, 0.0)
+        at_least("fault_tolerance.clients_per_round", self.clients_per_round, 0)
+        at_least("fault_tolerance.quorum", self.quorum, 0)
+        if self.clients_per_round and self.quorum > self.clients_per_round:
             raise ConfigError(
-                f"survival.enough must be at most survival.select, {self.select}, got {self.enough}"
+                "fault_tolerance.quorum must be at most fault_tolerance.clients_per_round, "
+                f"{self.clients_per_round}, got {self.quorum}"
             )
-        if self.on_loss == "go-back" and not self.checkpoint_every:
-            raise ConfigError("survival.on_loss 'go-back' needs survival.checkpoint_every above 0")
+        if self.on_loss == "rollback" and not self.checkpoint_every:
+            raise ConfigError(
+                "fault_tolerance.on_loss 'rollback' needs fault_tolerance.checkpoint_every above 0"
+            )

@@ -111,7 +111,7 @@ def _with(config: RunConfig, plans: Sequence[Plan]) -> RunConfig:
 def _fits(config: RunConfig, pace: Pace, option: Option, client: int) -> bool:
     auto, memory = config.auto, config.auto.client_memory_bytes
     spent = option.spends(auto.budget, pace, config.server.flops)
-    return spent <= auto.most and (not memory or option.memory.total_bytes <= memory[client])
+    return spent <= auto.limit and (not memory or option.memory.total_bytes <= memory[client])
 
 
 def _best(config: RunConfig, pace: Pace, options: Sequence[Option], client: int) -> Option:
@@ -163,7 +163,7 @@ def _spent(config: RunConfig, pace: Pace, option: Option) -> str:
 def _limits(config: RunConfig, client: int) -> str:
     memory = config.auto.client_memory_bytes
     room = f"{memory[client] / 2**20:.4g} MiB" if memory else "memory without a limit"
-    return f"{config.auto.most:.4g} {UNITS[config.auto.budget]} and {room}"
+    return f"{config.auto.limit:.4g} {UNITS[config.auto.budget]} and {room}"
 
 
 def _settled(config: RunConfig) -> RunConfig:
@@ -190,10 +190,10 @@ def _settled(config: RunConfig) -> RunConfig:
                 f"auto.ranks are of LoRA and at most adapter.head.rank, {head.rank}, got {rank} of "
                 f"{head.kind}"
             )
-    if len(set(auto.cuts)) > 1 and "stale" in (config.loss.activation, config.loss.gradient):
+    if len(set(auto.cuts)) > 1 and "stale" in (config.erasure.activation, config.erasure.gradient):
         raise ConfigError(
-            "loss.activation and loss.gradient cannot be 'stale' with several auto.cuts: what was heard of a "
-            "sample at one cut is nothing at another"
+            "erasure.activation and erasure.gradient cannot be 'stale' with several auto.cuts: what was "
+            "heard of a sample at one cut is nothing at another"
         )
     if config.codec != CodecConfig():
         raise ConfigError("auto.every plans the codec, too: leave [codec] as it is and name auto.codecs")

@@ -98,7 +98,7 @@ class Controller:
     def _learn(self, client: int, round_index: int) -> None:
         late = self._spent(client, round_index - 1) - self._counted[client] if round_index else 0.0
         self._counted[client] = self._spent(client, round_index)
-        self._saved[client] += self._config.auto.most - self._counted[client] - late
+        self._saved[client] += self._config.auto.limit - self._counted[client] - late
         expected = next(one for one in self._table[client] if one.plan == self._plans[client])
         pace = self._paces[client]
         airtime, energy = dict(pace.airtime), dict(pace.energy)
@@ -122,7 +122,7 @@ class Controller:
 
     def _decide(self, client: int, round_index: int) -> None:
         config, auto, pace = self._config, self._config.auto, self._paces[client]
-        allowed = auto.most + self._saved[client] / auto.every
+        allowed = auto.limit + self._saved[client] / auto.every
         held = config.federation.client_cuts[client]
         options = in_room(auto, client, self._table[client], held)
         spends = {one.plan: one.spends(auto.budget, pace, config.server.flops) for one in options}
@@ -132,7 +132,7 @@ class Controller:
             least = min(spends, key=lambda plan: spends[plan])
             raise ConfigError(
                 f"auto finds nothing within its budget: client {client} spends at least {spends[least]:.4g} "
-                f"{unit} in a round, {shown(least)}, and auto.most is {auto.most:.4g}"
+                f"{unit} in a round, {shown(least)}, and auto.limit is {auto.limit:.4g}"
             )
 
         def key(one: Option) -> tuple[float, ...]:

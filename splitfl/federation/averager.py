@@ -76,9 +76,9 @@ class Averager:
 
     def receive(self, update: Adapter) -> None:
         """One client's work; left out where it has no samples, and so says nothing, or is too old."""
-        most = self._settings.most_stale
+        most = self._settings.max_staleness
         if most and self.staleness(update) > most:
-            words = "an update is %d versions old and is left out: federation.most_stale is %d"
+            words = "an update is %d versions old and is left out: federation.max_staleness is %d"
             log.warning(words, self.staleness(update), most)
         elif update.samples:
             self._updates.append(update)

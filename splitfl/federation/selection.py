@@ -18,11 +18,14 @@ class Selection:
     @classmethod
     def of(cls, config: RunConfig) -> "Selection":
         """As the settings say; ConfigError for more than there are, and in a cell."""
-        select, clients = config.survival.select, config.federation.clients
+        select, clients = config.fault_tolerance.clients_per_round, config.federation.clients
         if select > clients:
-            raise ConfigError(f"survival.select must be at most federation.clients, {clients}, got {select}")
+            raise ConfigError(
+                f"fault_tolerance.clients_per_round must be at most federation.clients, {clients}, "
+                f"got {select}"
+            )
         if select and config.link.scenario:
-            raise ConfigError(f"survival.select must be 0 with link.scenario, got {select}")
+            raise ConfigError(f"fault_tolerance.clients_per_round must be 0 with link.scenario, got {select}")
         return cls(seed=config.train.seed, clients=clients, select=select)
 
     def takes_part(self, client: int, round_index: int) -> bool:

@@ -42,7 +42,7 @@ def refuse_holes(config: RunConfig, kind: str) -> None:
     """ConfigError for a meaning of loss, or for numbers sent as they are, that the method cannot bear."""
     name, sent = config.method.name, HOLES.get(config.method.name, {})
     for what in ("activation", "output", "gradient"):
-        policy, is_analog = getattr(config.loss, what), what in config.analog.kinds
+        policy, is_analog = getattr(config.erasure, what), what in config.analog.kinds
         if policy == "reliable" and not is_analog:
             continue
         if what not in sent:
@@ -67,5 +67,5 @@ def refuse_holes(config: RunConfig, kind: str) -> None:
                 f"{name!r}; have {', '.join(sorted(SUMS))}"
             )
         over_the_air(config)
-    if config.loss.activation == "mask" and kind == IMAGE_CLASSIFICATION:
-        raise ConfigError("loss.activation = 'mask' is not for images: their models attend to every patch")
+    if config.erasure.activation == "mask" and kind == IMAGE_CLASSIFICATION:
+        raise ConfigError("erasure.activation = 'mask' is not for images: their models attend to every patch")

@@ -68,16 +68,16 @@ def _refuse_unread(federation: FederationConfig) -> None:
 
 def _refuse_rest(config: RunConfig) -> None:
     """What asks that there be rounds of all clients, or that one number of each is of the same size."""
-    federation, survival = config.federation, config.survival
+    federation, fault_tolerance = config.federation, config.fault_tolerance
     found = {
         "federation.client_ranks": (federation.client_ranks, ()),
         "method.in_flight": (config.method.in_flight, 1),
         "analog.sum_adapters": (config.analog.sum_adapters, False),
-        "survival.on_loss": (survival.on_loss, "end"),
-        "survival.select": (survival.select, 0),
-        "survival.enough": (survival.enough, 0),
-        "survival.step_s": (survival.step_s, 0.0),
-        "survival.round_s": (survival.round_s, 0.0),
+        "fault_tolerance.on_loss": (fault_tolerance.on_loss, "abort"),
+        "fault_tolerance.clients_per_round": (fault_tolerance.clients_per_round, 0),
+        "fault_tolerance.quorum": (fault_tolerance.quorum, 0),
+        "fault_tolerance.step_s": (fault_tolerance.step_s, 0.0),
+        "fault_tolerance.round_s": (fault_tolerance.round_s, 0.0),
     }
     for setting, (got, must) in found.items():
         if got != must:

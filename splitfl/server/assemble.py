@@ -47,7 +47,7 @@ def station_of(
     each_flops = config.federation.client_flops
     air = VirtualClock(config.client.flops, config.server.flops, slots, ledger, events, each_flops)
     losses = ErasurePolicies(
-        config.train.seed, config.loss, config.analog, pooled(site), config.link.mtu_bytes, snr_db(config)
+        config.train.seed, config.erasure, config.analog, pooled(site), config.link.mtu_bytes, snr_db(config)
     )
     assert (controller is not None) == bool(config.auto.every), (
         "a run has a controller where auto.every says so"
@@ -58,7 +58,7 @@ def station_of(
     if at_own_pace(config.federation):
         return AsyncServer(desk, link or own_link(config), POWER_W, config, air.ready_s)
     gate = ServiceOrder(config.train.seed, clients, slots)
-    least, rounds = config.survival.min_clients, config.federation.rounds
+    least, rounds = config.fault_tolerance.min_clients, config.federation.rounds
     return SyncServer(
         desk,
         link or own_link(config),

@@ -72,7 +72,7 @@ class ErasurePolicies:
     def __init__(
         self,
         seed: int,
-        loss: ErasureConfig,
+        erasure: ErasureConfig,
         analog: AnalogConfig,
         pooled: Pooled,
         mtu_bytes: int,
@@ -83,9 +83,13 @@ class ErasurePolicies:
         self._pooled = pooled
         self._mtu_bytes = mtu_bytes
         self._snr_db = snr_db
-        self._policies = {"Activation": loss.activation, "Output": loss.output, "Gradient": loss.gradient}
+        self._policies = {
+            "Activation": erasure.activation,
+            "Output": erasure.output,
+            "Gradient": erasure.gradient,
+        }
         self._memories: dict[tuple[str, str], Memory] = {}
-        self._rounds = loss.stale_rounds
+        self._rounds = erasure.stale_rounds
         self._exchanges: dict[int, _Exchange] = {}
         self._is_plain = not analog.kinds and set(self._policies.values()) == {"reliable"}
 

@@ -200,7 +200,7 @@ class Run:
         self._last = row
         self._check_finite(row)
         self.ledger.close(end.round)  # but for this one, whose last answers are still on their way
-        every = config.survival.checkpoint_every
+        every = config.fault_tolerance.checkpoint_every
         if self._shelf is not None and every and (end.round + 1) % every == 0:
             self._hold(end.round)
 

@@ -25,13 +25,13 @@ class Limits:
 
     def __init__(
         self,
-        survival: FaultToleranceConfig,
+        fault_tolerance: FaultToleranceConfig,
         station: Watched,
         now_s: float,
         takes_part: Callable[[int, int], bool] = lambda client, round_index: True,
     ) -> None:
         """`takes_part` says whether a client was selected for a round."""
-        self._survival = survival
+        self._fault_tolerance = fault_tolerance
         self._station = station
         self._takes_part = takes_part
         self._held: tuple[int, int] | None = None
@@ -42,7 +42,7 @@ class Limits:
 
     def slow(self, now_s: float) -> dict[int, str]:
         """The client that holds others up for too long, and a sentence about it."""
-        limit_s = self._survival.step_s
+        limit_s = self._fault_tolerance.step_s
         if not limit_s:
             return {}
         awaited = self._station.awaited()
@@ -51,7 +51,9 @@ class Limits:
         if awaited is None or now_s - self._awaited_since_s <= limit_s:
             return {}
         return {
-            awaited[0]: f"client {awaited[0]} held up others for {limit_s:g} s (survival.step_s) and is lost"
+            awaited[
+                0
+            ]: f"client {awaited[0]} held up others for {limit_s:g} s (fault_tolerance.step_s) and is lost"
         }
 
     def one_too_many(self) -> tuple[int, int] | None:
@@ -59,18 +61,18 @@ class Limits:
 
         Only one that holds them up from one time that this is asked to the next.
         """
-        if not self._survival.enough:
+        if not self._fault_tolerance.quorum:
             return None
         before, self._held = self._held, self._station.awaited()
         if self._held is None or self._held != before:
             return None
         round_index, _ = self._station.unfinished()
         answered = sum(self._takes_part(client, round_index) for client in self._station.answered())
-        return (round_index, self._held[0]) if answered >= self._survival.enough else None
+        return (round_index, self._held[0]) if answered >= self._fault_tolerance.quorum else None
 
     def late(self, now_s: float) -> tuple[int, frozenset[int]]:
         """The round that is not over, and who has not finished it where it takes too long."""
-        limit_s = self._survival.round_s
+        limit_s = self._fault_tolerance.round_s
         if not limit_s:
             return -1, frozenset()
         round_index, clients = self._station.unfinished()
@@ -79,10 +81,10 @@ class Limits:
         return round_index, clients if now_s - self._round_since_s > limit_s else frozenset()
 
 
-def check_run(survival: FaultToleranceConfig, took_s: float) -> None:
+def check_run(fault_tolerance: FaultToleranceConfig, took_s: float) -> None:
     """Raises Timeout for a run that has taken too long."""
-    if survival.run_s and took_s > survival.run_s:
+    if fault_tolerance.run_s and took_s > fault_tolerance.run_s:
         raise Timeout(
-            f"the run took longer than survival.run_s, {survival.run_s:g} s; "
+            f"the run took longer than fault_tolerance.run_s, {fault_tolerance.run_s:g} s; "
             "`splitfl resume` goes on from its last checkpoint"
         )

@@ -119,7 +119,7 @@ def test_a_plan_says_what_the_run_will_have_cost_to_the_byte(config: RunConfig, 
 
 @pytest.mark.parametrize("speed", ["declared", "measured"])
 def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, speed: str) -> None:
-    auto = ('budget="seconds"', "most=1e6", "every=1", 'methods=["sfl-v2","frozen"]', f'speed="{speed}"')
+    auto = ('budget="seconds"', "limit=1e6", "every=1", 'methods=["sfl-v2","frozen"]', f'speed="{speed}"')
     same = ("adapter.head.rank=4", "adapter.body.rank=4", *(f"auto.{one}" for one in auto))
     words = [part for one in same for part in ("--set", one)]
     result = CliRunner().invoke(main, ["plan", str(preset), *words])

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 
 CASES = [(model_type, kind) for model_type, family in FAMILIES.items() for kind in family.kinds]
 QUICK = ("bert", "gemma2", "gemma3_text", "vit")
-AUTO = ('auto.budget="bytes"', "auto.most=1e9", "auto.cuts=[1,2]")
+AUTO = ('auto.budget="bytes"', "auto.limit=1e9", "auto.cuts=[1,2]")
 SHORT = {"clients": 2, "rounds": 1, "local_steps": 1}
 
 

@@ -60,17 +60,17 @@ def test_a_second_interrupt_ends_a_run_at_once(start: Start, place: Path, tmp_pa
 def test_a_run_over_its_time_ends_with_a_sentence_and_is_gone_on_with(
     start: Start, place: Path, tmp_path: Path
 ) -> None:
-    experiment = settings(place, tmp_path, "inproc", survival={"run_s": 0.05})
+    experiment = settings(place, tmp_path, "inproc", fault_tolerance={"run_s": 0.05})
     command = splitfl(start, tmp_path, "run", experiment, "--out", tmp_path / "runs")
     assert command.code() == 1
-    assert "Error: the run took longer than survival.run_s, 0.05 s" in command.complained()
+    assert "Error: the run took longer than fault_tolerance.run_s, 0.05 s" in command.complained()
 
 
 def test_a_client_that_holds_the_others_up_is_lost_and_comes_back(
     start: Start, place: Path, tmp_path: Path
 ) -> None:
-    survival = {"on_loss": "go-on", "step_s": 1.0}
-    experiment = settings(place, tmp_path, survival=survival)
+    fault_tolerance = {"on_loss": "continue", "step_s": 1.0}
+    experiment = settings(place, tmp_path, fault_tolerance=fault_tolerance)
     command = splitfl(start, tmp_path, "run", experiment, "--out", tmp_path / "runs")
     await_round(tmp_path, 3, command)
     slow = client_of(command, 1)
@@ -78,7 +78,7 @@ def test_a_client_that_holds_the_others_up_is_lost_and_comes_back(
     await_round(tmp_path, 8, command)
     slow.resume()
     assert command.code() == 0, command.complained()
-    assert "client 1 held up others for 1 s (survival.step_s) and is lost" in command.complained()
+    assert "client 1 held up others for 1 s (fault_tolerance.step_s) and is lost" in command.complained()
     rows = story(tmp_path)
     assert {row["client"] for row in rows if row["event"] == "absent"} == {1}
     assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 0} == set(

@@ -113,7 +113,7 @@ def undisturbed(start: Start, place: Path, folder: Path, **tables: dict[str, Any
 def test_all_go_back_where_a_client_is_killed_and_end_with_the_same_bits(
     start: Start, place: Path, tmp_path: Path, transport: str, air: dict[str, Any]
 ) -> None:
-    back = {"survival": {"on_loss": "go-back"}, "link": air}
+    back = {"fault_tolerance": {"on_loss": "rollback"}, "link": air}
 
     def kill(command: Command) -> None:
         for number, client in ((3, 1), (9, 0)):
@@ -158,7 +158,7 @@ def test_the_others_go_on_without_a_client_until_it_is_back(
         client_of(command, 1).send_signal(signal.SIGKILL)
 
     (tmp_path / "broken").mkdir()
-    experiment = settings(place, tmp_path / "broken", transport, survival={"on_loss": "go-on"})
+    experiment = settings(place, tmp_path / "broken", transport, fault_tolerance={"on_loss": "continue"})
     command = play(start, tmp_path / "broken", experiment, kill)
     assert command.code() == 0, command.complained()
     rows = story(tmp_path / "broken")
@@ -171,7 +171,7 @@ def test_the_others_go_on_without_a_client_until_it_is_back(
 def test_a_client_that_never_comes_is_waited_for_and_then_gone_on_without(
     start: Start, place: Path, tmp_path: Path
 ) -> None:
-    experiment = settings(place, tmp_path, survival={"on_loss": "go-on"})
+    experiment = settings(place, tmp_path, fault_tolerance={"on_loss": "continue"})
     late = ("--set", "transport.join_timeout_s=40")  # the other one has to load its libraries meanwhile
     where = ("--host", "127.0.0.1", "--out", tmp_path / "runs")
     server = splitfl(start, tmp_path, "serve", experiment, *late, *where)
@@ -188,7 +188,7 @@ def test_a_client_that_never_comes_is_waited_for_and_then_gone_on_without(
 def test_clients_elsewhere_wait_for_a_server_that_is_away(start: Start, place: Path, tmp_path: Path) -> None:
     folder = tmp_path / "served"
     folder.mkdir()
-    patient = {"survival": {"patience_s": 240.0}}
+    patient = {"fault_tolerance": {"reconnect_timeout_s": 240.0}}
     experiment = settings(place, folder, **patient)
     words = ("serve", experiment, "--host", "127.0.0.1", "--out", folder / "runs")
     server = splitfl(start, folder, *words)

@@ -61,7 +61,7 @@ def test_processes_killed_at_random_and_gone_on_with_end_as_if_they_had_never_be
         clients=3,
         kills=kills,
         deaths=deaths,
-        on_loss="go-back",
+        on_loss="rollback",
         timeout=2,
     )
     named = {one["name"] for one in told["findings"] if one["holds"]}
@@ -78,8 +78,8 @@ def test_deaths_are_drawn_from_the_seed_and_only_of_those_that_are_mortal() -> N
 
 
 def test_a_plan_that_no_run_can_survive_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"on_loss must be go-on or go-back, .* got 'end'"):
-        Plan(rounds=3, clients=2, kills=1, deaths=0, seed=0, on_loss="end")
+    with pytest.raises(ConfigError, match=r"on_loss must be continue or rollback, .* got 'abort'"):
+        Plan(rounds=3, clients=2, kills=1, deaths=0, seed=0, on_loss="abort")
 
 
 def rows() -> list[dict[str, Any]]:

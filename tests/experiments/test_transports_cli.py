@@ -155,7 +155,7 @@ def test_a_client_that_is_lost_is_named(
 def test_a_server_that_dies_is_waited_for_and_then_missed(place: Path, tmp_path: Path, start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = str(reserved.getsockname()[1])
-    tables = {**LONG, "survival": {"patience_s": 3.0}}
+    tables = {**LONG, "fault_tolerance": {"reconnect_timeout_s": 3.0}}
     path = preset(place, tmp_path, {"name": "grpc", "timeout_s": TIMEOUT_S}, **tables)
     words = ("serve", path, "--host", "127.0.0.1", "--port", port, "--out", tmp_path / "runs")
     server = splitfl(start, tmp_path, *words)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from splitfl import config
 from splitfl.config import RunConfig, nearest
-from splitfl.config.experiment_file import as_dict, from_dict, load, parse
+from splitfl.config.experiment_file import RENAMED, as_dict, from_dict, load, parse
 from splitfl.core.errors import ConfigError
 
 PRESETS = sorted(Path(__file__).parents[2].glob("experiments/presets/*.toml"))
@@ -142,3 +142,12 @@ def test_a_list_of_numbers_is_one() -> None:
 def test_what_is_set_for_a_text_is_one_even_if_it_looks_like_a_number() -> None:
     config = parse("", ["task.label_column=1", "task.text_column='2'", "task.max_length=32"])
     assert (config.task.label_column, config.task.text_column, config.task.max_length) == ("1", "2", 32)
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_renamed_key_is_unknown_and_its_error_says_the_new_name(old: str, new: str) -> None:
+    value = "{}" if "." not in old else "1"
+    with pytest.raises(ConfigError, match=rf"unknown key '{old}'; it is now '{new}'"):
+        parse("", [f"{old}={value}"])
+    table, _, key = new.partition(".")
+    assert not key or key in as_dict(RunConfig())[table]

@@ -3,7 +3,6 @@ import random
 
 import numpy as np
 import pytest
-from tests.channel.test_colosseum import taps_of
 
 from channel.core.errors import BadParameter
 from channel.core.input_files import arrays_of
@@ -12,6 +11,7 @@ from channel.propagation import recorded_taps as taps
 from channel.scenario import colosseum_file
 from channel.scenario import load as scenario
 from channel.scenario.colosseum import ChannelMatrix
+from tests.channel.scenario.test_colosseum import taps_of
 
 TABLE = b"time_s,rate_bps,delay_s,loss_rate\n0,10000,0,0\n"
 

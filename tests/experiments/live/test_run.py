@@ -52,7 +52,10 @@ def no_folder() -> Path:
             {"transport": {"name": "mqtt", "host": "127.0.0.1", "port": 1883}},
             "must be rpc or grpc.*got .mqtt.",
         ),
-        ({"loss": {"gradient": "zero"}, "link": LINK}, "loss.gradient must be 'reliable' over a live link"),
+        (
+            {"erasure": {"gradient": "zero"}, "link": LINK},
+            "erasure.gradient must be 'reliable' over a live link",
+        ),
         ({"analog": {"kinds": ["activation"]}}, "analog.kinds must be empty over a live link"),
         ({"link": {"mtu_bytes": 100}}, "mtu_bytes of a live link must be a whole number of at least 576"),
     ],

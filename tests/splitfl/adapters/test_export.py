@@ -16,7 +16,7 @@ from splitfl.config import AdapterConfig, SideConfig
 from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
-from tests.splitfl.test_adapter_kinds import CUT, IA3, LOHA, LORA, TINY, VERA, train
+from tests.splitfl.adapters.test_kinds import CUT, IA3, LOHA, LORA, TINY, VERA, train
 
 SIDES = {"lora": LORA, "ia3": IA3, "vera": VERA, "tinylora": TINY, "loha": LOHA}
 LOADING = """

@@ -35,7 +35,7 @@ def asked(place: Path, *, federation: Any = None, method: str = "sfl-v2", **auto
         "adapter": SIDES,
         "link": LINK,
         "server": {"device": "cpu", "flops": 1e9},
-        "auto": {"budget": "seconds", "most": 10.0, **auto},
+        "auto": {"budget": "seconds", "limit": 10.0, **auto},
     }
     return toy.config(place, **tables)
 
@@ -77,7 +77,7 @@ def test_the_largest_rank_within_the_bytes_of_a_round_is_taken(place: Path) -> N
         ).ledger
         spent[rank] = sum(ledger.traffic[1, 0, way].payload_bytes for way in ("up", "down"))
     most = max(spent[2], spent[4] - 1)
-    config = decided(asked(place, ranks=[1, 2, 4], budget="bytes", most=float(most)))
+    config = decided(asked(place, ranks=[1, 2, 4], budget="bytes", limit=float(most)))
     assert config.federation.client_ranks[0] == 2
     assert "rank 2, the largest of 2 that fit among 3" in config.auto.chosen[0]
 
@@ -113,7 +113,7 @@ def _only_hybrid(place: Path) -> list[int]:
     ("auto", "complaint"),
     [
         (
-            {"most": 1e-6},
+            {"limit": 1e-6},
             r"sfl-v2: client 0 has no cut that fits: the least is sfl-v2 with cut \d, .* against 1e-06 s",
         ),
         pytest.param(
@@ -132,7 +132,7 @@ def test_what_cannot_be_is_refused_with_what_would_be_needed(place: Path, auto: 
     ("auto", "complaint"),
     [
         ({"budget": "euros"}, "unknown auto.budget 'euros'"),
-        ({"most": 0.0}, "auto.most must be above 0.0"),
+        ({"limit": 0.0}, "auto.limit must be above 0.0"),
         ({"codecs": ["int2"]}, "unknown auto.codecs 'int2'"),
         ({"cuts": [0]}, "auto.cuts must be at least 1, got 0"),
         ({"budget": "none", "every": 1}, "auto.every needs an auto.budget: seconds, bytes or joules"),

@@ -49,7 +49,7 @@ def asked(
         "partition": {"cut": 1},
         "link": link or {"up": WAY, "down": WAY},
         "server": {"device": "cpu", "flops": 1e9},
-        "auto": {"budget": "bytes", "most": 1e6, "every": 1, **auto},
+        "auto": {"budget": "bytes", "limit": 1e6, "every": 1, **auto},
         "method": method or {},
     }
     return toy.config(place, **tables)
@@ -71,7 +71,7 @@ def test_a_budget_between_two_plans_is_kept_to_by_turning_from_one_to_the_other(
 ) -> None:
     least, most = least_and_most(place)
     budget = 0.5 * (least + most)
-    played = play(Experiment.of(decided(asked(place, most=budget, **ROLES))), tmp_path)
+    played = play(Experiment.of(decided(asked(place, limit=budget, **ROLES))), tmp_path)
     plans = [row["method"] for row in played.rows("plan") if row["client"] == 0]
     assert {"sfl-v2", "frozen"} == set(plans)
     assert 0.7 * ROUNDS * budget < spent(played, 0) <= ROUNDS * budget
@@ -85,7 +85,7 @@ def test_a_budget_between_two_plans_is_kept_to_by_turning_from_one_to_the_other(
 def test_the_first_codec_that_fits_is_taken_and_both_ends_use_it(place: Path, tmp_path: Path) -> None:
     free = play(Experiment.of(decided(asked(place, codecs=["none", "int8"]))), tmp_path)
     assert {row["codec"] for row in free.rows("plan")} == {"none"}
-    tight = decided(asked(place, most=0.6 * spent(free, 0) / ROUNDS, codecs=["none", "int8"]))
+    tight = decided(asked(place, limit=0.6 * spent(free, 0) / ROUNDS, codecs=["none", "int8"]))
     played = play(Experiment.of(tight), tmp_path)
     assert played.rows("plan")[0]["codec"] == "int8"
     for kind in ("Activation", "Gradient"):
@@ -121,10 +121,10 @@ class _Slows:
 
 
 def test_who_finds_its_link_slower_than_rehearsed_is_told_to_send_less(place: Path, tmp_path: Path) -> None:
-    usual = asked(place, budget="seconds", most=100.0, **ROLES)
+    usual = asked(place, budget="seconds", limit=100.0, **ROLES)
     option = next(one for one in table_of(decided(usual))[0] if one.plan.method == "sfl-v2")
     most = 1.5 * option.seconds(declared(usual)[0], usual.server.flops)
-    site = Experiment.of(decided(asked(place, budget="seconds", most=most, **ROLES)))
+    site = Experiment.of(decided(asked(place, budget="seconds", limit=most, **ROLES)))
     quick = play(site, tmp_path)
     assert {row["method"] for row in quick.rows("plan")} == {"sfl-v2"}
     slow = play(site, tmp_path, _Slows(site.link(), quick.ends[0].finish_s))
@@ -138,17 +138,17 @@ def test_who_finds_its_link_slower_than_rehearsed_is_told_to_send_less(place: Pa
 
 
 def test_energy_is_a_budget_too(place: Path, tmp_path: Path) -> None:
-    free = decided(asked(place, budget="joules", most=1e6, **ROLES))
+    free = decided(asked(place, budget="joules", limit=1e6, **ROLES))
     played = play(Experiment.of(free), tmp_path)
     each = sum(played.ledger.traffic[1, 0, way].energy_j for way in ("up", "down"))
     assert {row["method"] for row in played.rows("plan")} == {"sfl-v2"}
-    saving = play(Experiment.of(decided(asked(place, budget="joules", most=0.7 * each, **ROLES))), tmp_path)
+    saving = play(Experiment.of(decided(asked(place, budget="joules", limit=0.7 * each, **ROLES))), tmp_path)
     assert "frozen" in {row["method"] for row in saving.rows("plan") if row["client"] == 0}
 
 
 @pytest.mark.slow
 def test_a_client_of_little_memory_holds_less_and_is_told_less(place: Path, tmp_path: Path) -> None:
-    cuts = {"cuts": [1, 2, 3], "budget": "seconds", "most": 1e3}
+    cuts = {"cuts": [1, 2, 3], "budget": "seconds", "limit": 1e3}
     fast = {"client_flops": [1e12, 1e12]}
     free = decided(asked(place, federation=fast, **cuts))
     assert free.federation.client_cuts == (3, 3)
@@ -192,7 +192,7 @@ def test_every_method_has_its_turn_as_the_budget_gets_smaller(place: Path, tmp_p
     assert costs["frozen"] < costs["cse-fsl"] < min(costs["hybrid"], costs["sfl-v2"])
     found = set()
     for most in (costs["sfl-v2"], costs["cse-fsl"], costs["frozen"]):
-        played = play(Experiment.of(decided(asked(place, most=1.01 * most, **ALL))), tmp_path)
+        played = play(Experiment.of(decided(asked(place, limit=1.01 * most, **ALL))), tmp_path)
         found |= {row["method"] for row in played.rows("plan")}
         assert spent(played, 0) <= 1.01 * most * ROUNDS
     assert found == {"sfl-v2", "cse-fsl", "frozen"}
@@ -207,7 +207,9 @@ def test_plans_hold_for_as_many_rounds_as_the_settings_say(place: Path, tmp_path
 @pytest.mark.parametrize("methods", [ROLES, ALL])
 def test_what_was_rehearsed_is_what_was_sent_to_the_byte(methods: Any, place: Path, tmp_path: Path) -> None:
     least, most = least_and_most(place)
-    site = Experiment.of(decided(asked(place, most=0.5 * (least + most), codecs=["none", "int4"], **methods)))
+    site = Experiment.of(
+        decided(asked(place, limit=0.5 * (least + most), codecs=["none", "int4"], **methods))
+    )
     foreseen, played = rehearse(site), play(site, tmp_path)
     for way in ("up", "down"):
         assert foreseen.ledger.total(way) == played.ledger.total(way)
@@ -261,7 +263,7 @@ def test_a_run_that_is_stopped_and_gone_on_with_is_planned_as_if_it_never_had_be
     round_index: int, methods: Any, place: Path, tmp_path: Path
 ) -> None:
     least, most = least_and_most(place)
-    config = decided(asked(place, most=0.5 * (least + most), codecs=["none", "int8"], **methods))
+    config = decided(asked(place, limit=0.5 * (least + most), codecs=["none", "int8"], **methods))
     site = Experiment.of(config)
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
@@ -293,12 +295,12 @@ def test_a_client_says_how_fast_it_was_and_is_planned_by_that(place: Path, tmp_p
     """
     fast = {"client_flops": [1e16] * CLIENTS}
     tables = {"federation": fast, "link": {"up": {}, "down": {}}, "budget": "seconds", **ROLES}
-    site = Experiment.of(decided(asked(place, most=1.0, **tables)))
+    site = Experiment.of(decided(asked(place, limit=1.0, **tables)))
     options = [one for one in table_of(site.config)[0] if one.plan.method == "sfl-v2"]
     most = options[0].server_flops / site.config.server.flops + options[0].client_flops / 1e13
     methods = {}
     for speed in ("declared", "measured"):
-        played = play(Experiment.of(decided(asked(place, most=most, speed=speed, **tables))), tmp_path)
+        played = play(Experiment.of(decided(asked(place, limit=most, speed=speed, **tables))), tmp_path)
         methods[speed] = [row["method"] for row in played.rows("plan") if row["client"] == 0]
     assert methods == {"declared": ["sfl-v2"] * ROUNDS, "measured": ["sfl-v2", "sfl-v2", "frozen", "frozen"]}
 
@@ -321,8 +323,8 @@ def test_a_client_says_how_fast_it_was_and_is_planned_by_that(place: Path, tmp_p
         ),
         ({"ranks": [8]}, r"auto.ranks are of LoRA and at most adapter.head.rank, 4, got 8"),
         (
-            {"most": 1.0, "codecs": ["none", "int4"]},
-            r"client 0 spends at least .* B in a round, .*, and auto.most is 1",
+            {"limit": 1.0, "codecs": ["none", "int4"]},
+            r"client 0 spends at least .* B in a round, .*, and auto.limit is 1",
         ),
         ({"cuts": [1, 4]}, r"federation.client_cuts must lie in 1\.\.3"),
     ],

@@ -24,6 +24,8 @@ def test_all_take_part_where_nothing_is_said() -> None:
 def test_more_than_there_are_cannot_be_selected(tmp_path: Path) -> None:
     toy.model(tmp_path / "model", is_base=True)
     toy.data(tmp_path / "data.tsv", rows=60)
-    config = toy.config(tmp_path, federation={"clients": 2}, survival={"select": 3})
-    with pytest.raises(ConfigError, match=r"survival\.select must be at most federation\.clients, 2, got 3"):
+    config = toy.config(tmp_path, federation={"clients": 2}, fault_tolerance={"clients_per_round": 3})
+    with pytest.raises(
+        ConfigError, match=r"fault_tolerance\.clients_per_round must be at most federation\.clients, 2, got 3"
+    ):
         Experiment.of(config)

@@ -56,7 +56,7 @@ def test_old_work_counts_less_by_the_power_of_its_age(power: float, weight: floa
 def test_work_that_is_older_than_allowed_is_left_out_and_it_is_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    one, strict = averager("buffered"), averager("buffered", most_stale=1)
+    one, strict = averager("buffered"), averager("buffered", max_staleness=1)
     for each in (one, strict):
         for version, value in enumerate(WORK[:2]):
             each.receive(sent(value, version))
@@ -67,7 +67,7 @@ def test_work_that_is_older_than_allowed_is_left_out_and_it_is_said(
     for each in (one, strict):
         each.end_round()
     assert torch.equal(one.tensors["x"], strict.tensors["x"])
-    assert "2 versions old and is left out: federation.most_stale is 1" in caplog.text
+    assert "2 versions old and is left out: federation.max_staleness is 1" in caplog.text
 
 
 def test_a_buffer_is_the_weighted_mean_of_what_its_work_counts_as() -> None:

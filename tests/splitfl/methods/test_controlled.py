@@ -47,7 +47,7 @@ def played_by(
     link: Link | None = None,
     **settings: Any,
 ) -> Played:
-    auto = {"budget": "bytes", "most": 1e9, "every": 1, "cuts": [plan.cut], "methods": [plan.method]}
+    auto = {"budget": "bytes", "limit": 1e9, "every": 1, "cuts": [plan.cut], "methods": [plan.method]}
     table = {**tables(aggregator, clients=clients), **settings}
     return play(Experiment.of(only(toy.config(place, auto=auto, **table), plan)), folder, link)
 
@@ -56,7 +56,7 @@ def turning(place: Path, *plans: Plan) -> Experiment:
     """A run whose plans may be these."""
     auto = {
         "budget": "bytes",
-        "most": 1e9,
+        "limit": 1e9,
         "every": 1,
         "methods": sorted({"sfl-v2", "frozen", *(plan.method for plan in plans)}, reverse=True),
         "cuts": sorted({plan.cut for plan in plans}),
@@ -150,7 +150,7 @@ def test_an_auxiliary_is_sent_in_by_those_alone_who_learnt_with_it(
 def test_a_head_learns_at_the_rate_of_its_method(place: Path, tmp_path: Path) -> None:
     plans = {"sfl-v2": Plan(method="sfl-v2", cut=2, rank=4), "hybrid": Plan(method="hybrid", cut=2, rank=4)}
     for name, plan in plans.items():
-        auto = {"budget": "bytes", "most": 1e9, "every": 1, "methods": ["sfl-v2", "hybrid"]}
+        auto = {"budget": "bytes", "limit": 1e9, "every": 1, "methods": ["sfl-v2", "hybrid"]}
         config = toy.config(place, auto=auto, **tables(clients=1))
         rates = dataclasses.replace(config.auto, head_lrs=(2e-3, 0.07))
         own = play(Experiment.of(only(dataclasses.replace(config, auto=rates), plan)), tmp_path)
@@ -310,6 +310,6 @@ def test_a_plan_travels_as_it_is() -> None:
 def _single() -> Any:
     """The settings of a run with one plan alone, with no model behind them."""
     auto = AutoConfig(
-        budget="bytes", most=1.0, every=1, methods=("sfl-v2",), cuts=(2,), ranks=(4,), codecs=("none",)
+        budget="bytes", limit=1.0, every=1, methods=("sfl-v2",), cuts=(2,), ranks=(4,), codecs=("none",)
     )
     return RunConfig(auto=auto, federation=FederationConfig(clients=2, client_cuts=(2, 2)))

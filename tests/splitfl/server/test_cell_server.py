@@ -24,7 +24,7 @@ from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, encode
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
-from tests.splitfl.node.test_client_and_guard import AnswersNothing, NoWatcher
+from tests.splitfl.server.test_client_and_error_boundary import AnswersNothing, NoWatcher
 
 
 @pytest.fixture(scope="module")

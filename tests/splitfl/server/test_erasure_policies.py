@@ -45,7 +45,7 @@ def test_reliable_makes_delay_of_loss_and_changes_nothing_else(place: Path, tmp_
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_with_holes_every_step_is_taken(policy: str, place: Path, tmp_path: Path) -> None:
-    run = played(place, tmp_path, loss={"activation": policy, "gradient": policy}, link=TENTH)
+    run = played(place, tmp_path, erasure={"activation": policy, "gradient": policy}, link=TENTH)
     assert run.ledger.total().lost_packets > 0
     assert run.ledger.total().lost == 0
     assert len(run.losses) == 12
@@ -97,7 +97,9 @@ def test_lost_gradients_are_nothing_or_make_up_for_each_other(place: Path, tmp_p
     found = {}
     for policy in ("reliable", "zero", "mask", "rescale"):
         lossy = LosesTokens("down", [0, 3])
-        found[policy] = first_answer(played(place, tmp_path, lossy, loss={"gradient": policy}, **one))[1].grad
+        found[policy] = first_answer(played(place, tmp_path, lossy, erasure={"gradient": policy}, **one))[
+            1
+        ].grad
     expected = found["reliable"].clone()
     expected[[0, 3]] = 0
     assert torch.equal(found["zero"], expected)
@@ -122,7 +124,7 @@ def test_of_a_message_without_any_token_nothing_comes(
 
 def test_one_lost_token_skips_a_whole_message(place: Path, tmp_path: Path) -> None:
     one = {"federation": {"clients": 1, "rounds": 1, "local_steps": 1}, "link": {"mtu_bytes": 128}}
-    run = played(place, tmp_path, LosesTokens("up", [2]), loss={"activation": "skip"}, **one)
+    run = played(place, tmp_path, LosesTokens("up", [2]), erasure={"activation": "skip"}, **one)
     assert isinstance(first_answer(run)[1], Lost)
 
 
@@ -135,9 +137,9 @@ def test_an_old_token_stands_in_for_a_lost_one(place: Path, tmp_path: Path) -> N
             self._rows = [] if transfer.sequence <= 16 else None
             return super().transfer(transfer)
 
-    kept = played(place, tmp_path, LosesLater("up", None), loss={"activation": "stale"}, **again)
+    kept = played(place, tmp_path, LosesLater("up", None), erasure={"activation": "stale"}, **again)
     forgot = played(
-        place, tmp_path, LosesLater("up", None), loss={"activation": "stale", "stale_rounds": 0}, **again
+        place, tmp_path, LosesLater("up", None), erasure={"activation": "stale", "stale_rounds": 0}, **again
     )
     assert len(kept.losses) > len(forgot.losses) > 0
 
@@ -154,16 +156,16 @@ def test_every_method_says_what_it_can_lose(method: str) -> None:
     ("tables", "complaint"),
     [
         (
-            {"method": {"name": "fedlora"}, "loss": {"activation": "zero"}},
+            {"method": {"name": "fedlora"}, "erasure": {"activation": "zero"}},
             "sends no activation that may be lost",
         ),
-        ({"method": {"name": "frozen"}, "loss": {"activation": "mask"}}, "a hole would stay for ever"),
-        ({"method": {"name": "hosl"}, "loss": {"activation": "rescale"}}, "is not the loss's slope"),
-        ({"loss": {"output": "zero"}}, "'sfl-v2' sends no output"),
-        ({"loss": {"activation": "masks"}}, "unknown loss.activation 'masks'; did you mean 'mask'"),
-        ({"loss": {"stale_rounds": -1}}, "loss.stale_rounds must be at least 0"),
+        ({"method": {"name": "frozen"}, "erasure": {"activation": "mask"}}, "a hole would stay for ever"),
+        ({"method": {"name": "hosl"}, "erasure": {"activation": "rescale"}}, "is not the loss's slope"),
+        ({"erasure": {"output": "zero"}}, "'sfl-v2' sends no output"),
+        ({"erasure": {"activation": "masks"}}, "unknown erasure.activation 'masks'; did you mean 'mask'"),
+        ({"erasure": {"stale_rounds": -1}}, "erasure.stale_rounds must be at least 0"),
         ({"analog": {"kinds": ["activations"]}}, "unknown analog.kinds"),
-        ({"analog": {"kinds": ["activation"]}, "loss": {"activation": "mask"}}, "has no packets"),
+        ({"analog": {"kinds": ["activation"]}, "erasure": {"activation": "mask"}}, "has no packets"),
         ({"analog": {"kinds": ["activation"], "from_cell": True}}, "link.scenario, which is empty"),
         ({"analog": {"snr_db": 1000.0}}, "analog.snr_db must lie in"),
     ],
@@ -221,7 +223,7 @@ BURSTS = {"loss": "gilbert-elliott", "leave_good": 0.05, "leave_bad": 0.5}
 
 def test_losses_may_come_in_bursts(place: Path, tmp_path: Path) -> None:
     link = {"mtu_bytes": 128, "up": BURSTS, "down": BURSTS}
-    run = played(place, tmp_path, link=link, loss={"activation": "rescale", "gradient": "rescale"})
+    run = played(place, tmp_path, link=link, erasure={"activation": "rescale", "gradient": "rescale"})
     total = run.ledger.total()
     assert total.lost_packets / total.packets == pytest.approx(1 / 11, abs=0.06)
     assert total.lost == 0

@@ -45,7 +45,9 @@ def test_the_clock_of_a_step_begins_with_each_message() -> None:
 
 def test_once_enough_of_those_selected_have_answered_nobody_waits_for_one_more() -> None:
     station = Station()
-    limits = Limits(FaultToleranceConfig(select=3, enough=2), station, 0.0, lambda client, at: client < 3)
+    limits = Limits(
+        FaultToleranceConfig(clients_per_round=3, quorum=2), station, 0.0, lambda client, at: client < 3
+    )
     station.holds, station.said = (2, 7), frozenset({0, 3})
     assert limits.one_too_many() is None
     assert limits.one_too_many() is None
@@ -55,7 +57,7 @@ def test_once_enough_of_those_selected_have_answered_nobody_waits_for_one_more()
 
 def test_one_that_has_only_just_begun_to_hold_others_up_is_not_yet_one_too_many() -> None:
     station = Station()
-    limits = Limits(FaultToleranceConfig(enough=1), station, 0.0)
+    limits = Limits(FaultToleranceConfig(quorum=1), station, 0.0)
     station.said = frozenset({0})
     for position in range(3):
         station.holds = (2, position)
@@ -70,8 +72,11 @@ def test_where_all_are_wanted_nobody_is_one_too_many() -> None:
 
 
 def test_more_than_are_selected_can_never_be_enough() -> None:
-    with pytest.raises(ConfigError, match=r"survival\.enough must be at most survival\.select, 2, got 3"):
-        FaultToleranceConfig(select=2, enough=3)
+    with pytest.raises(
+        ConfigError,
+        match=r"fault_tolerance\.quorum must be at most fault_tolerance\.clients_per_round, 2, got 3",
+    ):
+        FaultToleranceConfig(clients_per_round=2, quorum=3)
 
 
 def test_whoever_has_not_finished_a_round_in_time_is_late() -> None:
@@ -94,5 +99,5 @@ def test_without_limits_nobody_is_late() -> None:
 
 
 def test_a_run_over_its_time_ends_with_a_sentence() -> None:
-    with pytest.raises(Timeout, match=r"longer than survival\.run_s, 3 s; `splitfl resume` goes on"):
+    with pytest.raises(Timeout, match=r"longer than fault_tolerance\.run_s, 3 s; `splitfl resume` goes on"):
         check_run(FaultToleranceConfig(run_s=3.0), 3.5)

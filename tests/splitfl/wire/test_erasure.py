@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.splitfl.partition.test_split_equals_whole import gradients, load, reference
 from torch import Tensor, nn
 
 from splitfl.core.messages import Activation, Gradient
@@ -24,6 +23,7 @@ from splitfl.wire.erasure import (
 )
 from splitfl.wire.stale_cache import Memory
 from tests.splitfl import tiny
+from tests.splitfl.models.test_split_equals_whole import gradients, load, reference
 
 MASK_BT = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
 

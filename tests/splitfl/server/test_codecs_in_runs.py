@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.splitfl.node.test_losses import TENTH, LosesTokens
 from torch import Tensor
 
 from channel.core.link import Delivery, Link, Transfer
@@ -18,6 +17,7 @@ from splitfl.wire.frame import codec_of
 from splitfl.wire.quantise import dequantise, quantise
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
+from tests.splitfl.server.test_erasure_policies import TENTH, LosesTokens
 
 ONE = {"federation": {"clients": 1, "rounds": 1, "local_steps": 1}}
 WIDTH = 32
@@ -139,7 +139,7 @@ def test_a_lossy_packet_carries_whole_rounded_rows(codec: str, row: int, place: 
         toy.config(
             place,
             codec={"activation": codec, "gradient": codec},
-            loss={"activation": "mask", "gradient": "zero"},
+            erasure={"activation": "mask", "gradient": "zero"},
             **ONE,
         )
     )

@@ -28,7 +28,7 @@ class ErasureConfig:
     def __post_init__(self) -> None:
         for name in ("activation", "output", "gradient"):
             one_of(f"loss.{name}", getattr(self, name), POLICIES)
-        at_least("loss.stale_rounds", self.stale_rounds, 0)
+        at_least("erasure.stale_rounds", self.stale_rounds, 0)
 
     def describe(self) -> str:
         """What lost packets meant, for a report; "" where all were sent again."""

@@ -23,7 +23,7 @@ from splitfl.server.time_limits import Limits
 from splitfl.setup.experiment import Experiment
 from splitfl.wire.frame import envelope_of
 from tests.splitfl import toy
-from tests.splitfl.node.test_survival import Silent, Wire, nodes_of, story
+from tests.splitfl.server.test_fault_tolerance import Silent, Wire, nodes_of, story
 
 CLIENTS, ROUNDS = 3, 6
 
@@ -38,13 +38,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def site_of(place: Path, method: str = "sfl-v2", **survival: Any) -> Experiment:
+def site_of(place: Path, method: str = "sfl-v2", **fault_tolerance: Any) -> Experiment:
     return Experiment.of(
         toy.config(
             place,
             method={"name": method},
             federation={"clients": CLIENTS, "rounds": ROUNDS, "local_steps": 2},
-            survival={"on_loss": "go-on", **survival},
+            fault_tolerance={"on_loss": "continue", **fault_tolerance},
         )
     )
 
@@ -245,7 +245,7 @@ def test_what_a_process_that_is_gone_said_costs_its_client_a_round_and_nothing_e
 
 
 def test_a_round_ends_when_enough_have_answered_and_at_its_deadline(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place, enough=2, round_s=30.0), SessionRouter()
+    site, board = site_of(place, quorum=2, round_s=30.0), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
@@ -253,7 +253,7 @@ def test_a_round_ends_when_enough_have_answered_and_at_its_deadline(place: Path,
         nodes = nodes_of(site, folder)
         slow = {1: Slow(board, 6), 2: Slow(board, 7)}  # at the first and the second step of round 1
         clients = [Client(n, slow.get(n.client, Wire(board)), site.config) for n in nodes]
-        limits = Limits(site.config.survival, run.station, 0.0)
+        limits = Limits(site.config.fault_tolerance, run.station, 0.0)
         for wire in slow.values():
             assert wire.stopped.wait(60)
         straggler = None
@@ -280,7 +280,7 @@ def test_a_round_ends_when_enough_have_answered_and_at_its_deadline(place: Path,
 
 
 def test_those_selected_are_the_same_on_every_road(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place, select=2), SessionRouter()
+    site, board = site_of(place, clients_per_round=2), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:

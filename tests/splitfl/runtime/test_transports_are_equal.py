@@ -205,7 +205,7 @@ def test_rpc_is_the_same_road_where_everything_is_planned_from_round_to_round(
 ) -> None:
     auto = {
         "budget": "bytes",
-        "most": 1.2e4,
+        "limit": 1.2e4,
         "every": 1,
         "methods": ["hybrid", "cse-fsl", "frozen"],
         "head_lrs": [0.1, 1e-3, 1e-3],
@@ -231,7 +231,7 @@ def test_rpc_is_the_same_road_where_clients_share_a_cell_and_tokens_are_lost(
     )
     settings = {
         "link": {"scenario": str(tmp_path / "far.toml"), "mtu_bytes": 256},
-        "loss": {"activation": "mask", "gradient": "rescale"},
+        "erasure": {"activation": "mask", "gradient": "rescale"},
         "federation": {"clients": 3, "local_steps": 0},
         "method": {"in_flight": 2},
     }

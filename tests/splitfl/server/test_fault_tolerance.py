@@ -284,12 +284,12 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def survival(**settings: Any) -> dict[str, Any]:
-    return {"survival": {"on_loss": "go-on", **settings}}
+def fault_tolerance(**settings: Any) -> dict[str, Any]:
+    return {"fault_tolerance": {"on_loss": "continue", **settings}}
 
 
 def test_a_lost_client_costs_its_own_work_and_nothing_else(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place, **survival()), SessionRouter()
+    site, board = site_of(place, **fault_tolerance()), SessionRouter()
     nodes = nodes_of(site, tmp_path)
     with Run(site, tmp_path, Silent()) as run:
         board.connect(ErrorBoundary(run.station), run.station)
@@ -307,7 +307,7 @@ def test_a_lost_client_costs_its_own_work_and_nothing_else(place: Path, tmp_path
 
 
 def test_a_client_that_comes_back_goes_on_with_a_later_round(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place, **survival(min_clients=3)), SessionRouter()
+    site, board = site_of(place, **fault_tolerance(min_clients=3)), SessionRouter()
     nodes = nodes_of(site, tmp_path)
     with Run(site, tmp_path, Silent()) as run:
         board.connect(ErrorBoundary(run.station), run.station)
@@ -420,5 +420,5 @@ def test_whoever_is_told_to_ask_again_is_not_lost(place: Path, tmp_path: Path) -
 
 
 def test_settings_for_survival_are_checked() -> None:
-    with pytest.raises(ConfigError, match=r"go-back' needs survival\.checkpoint_every"):
-        FaultToleranceConfig(on_loss="go-back", checkpoint_every=0)
+    with pytest.raises(ConfigError, match=r"rollback' needs fault_tolerance\.checkpoint_every"):
+        FaultToleranceConfig(on_loss="rollback", checkpoint_every=0)
