@@ -64,7 +64,7 @@ def _demand_carried(config: RunConfig) -> None:
         got = getattr(config.erasure, kind)
         if got != "reliable":
             raise ConfigError(
-                f"loss.{kind} must be 'reliable' over a live link, where TCP sends again what is lost, "
+                f"erasure.{kind} must be 'reliable' over a live link, where TCP sends again what is lost, "
                 f"got {got!r}"
             )
     if config.analog.kinds:

@@ -27,7 +27,7 @@ class ErasureConfig:
 
     def __post_init__(self) -> None:
         for name in ("activation", "output", "gradient"):
-            one_of(f"loss.{name}", getattr(self, name), POLICIES)
+            one_of(f"erasure.{name}", getattr(self, name), POLICIES)
         at_least("erasure.stale_rounds", self.stale_rounds, 0)
 
     def describe(self) -> str:

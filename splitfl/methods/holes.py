@@ -47,18 +47,18 @@ def refuse_holes(config: RunConfig, kind: str) -> None:
             continue
         if what not in sent:
             raise ConfigError(
-                f"the method {name!r} sends no {what} that may be lost: leave loss.{what} reliable"
+                f"the method {name!r} sends no {what} that may be lost: leave erasure.{what} reliable"
             )
         if is_analog and policy != "reliable":
             raise ConfigError(
-                f"an {what} sent as it is has no packets: leave loss.{what} reliable, got {policy!r}"
+                f"an {what} sent as it is has no packets: leave erasure.{what} reliable, got {policy!r}"
             )
         if is_analog and sent[what] == _WHOLE:
             raise ConfigError(f"the method {name!r} cannot send its {what} with noise: {REASONS[name]}")
         if not is_analog and policy not in sent[what]:
             have = ", ".join(sorted({"reliable", *sent[what]}))
             raise ConfigError(
-                f"loss.{what} = {policy!r} is not for the method {name!r}: {REASONS[name]}; have {have}"
+                f"erasure.{what} = {policy!r} is not for the method {name!r}: {REASONS[name]}; have {have}"
             )
     if config.analog.sum_adapters:
         if name not in SUMS:

@@ -120,7 +120,7 @@ def test_a_forwarder_that_dies_is_noticed_and_everything_goes() -> None:
 
 OWNER = """
 import sys, time
-from channel.fixed import FixedLink
+from channel.links.fixed import FixedLink
 from channel.live.emulation import Emulation
 from channel.live.switch import Order
 from testbed.live import LiveLink

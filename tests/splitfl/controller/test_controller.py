@@ -343,7 +343,7 @@ def test_other_methods_are_not_planned_from_round_to_round(place: Path) -> None:
         ConfigError, match=r"auto.every plans runs of 'sfl-v2' from round to round, got .*'hybrid'"
     ):
         decided(other)
-    stale = dataclasses.replace(asked(place, cuts=[1, 2]), loss=ErasureConfig(gradient="stale"))
+    stale = dataclasses.replace(asked(place, cuts=[1, 2]), erasure=ErasureConfig(gradient="stale"))
     with pytest.raises(ConfigError, match=r"cannot be 'stale' with several auto\.cuts"):
         decided(stale)
     rounded = dataclasses.replace(config, codec=dataclasses.replace(config.codec, gradient="int8"))

@@ -61,7 +61,7 @@ def test_rounded_bytes_are_the_ledgers_own(name: str, codec: str, place: Path, t
         name,
         codec=dict.fromkeys(kinds, codec),
         link={"mtu_bytes": 128, "up": way, "down": way},
-        loss=loss,
+        erasure=loss,
     )
     planned, played = rehearse(one), play(one, tmp_path)
     assert planned.ledger == played.ledger

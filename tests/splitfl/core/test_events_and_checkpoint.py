@@ -98,7 +98,7 @@ def test_a_flipped_bit_anywhere_is_found(place: int, tmp_path: Path) -> None:
 
 
 def test_a_shelf_keeps_two_and_gives_the_last_that_can_be_read(tmp_path: Path) -> None:
-    shelf = checkpoint.Shelf(tmp_path)
+    shelf = checkpoint.CheckpointStore(tmp_path)
     assert shelf.newest() is None
     for round_index in range(4):
         shelf.put(round_index, {"at": torch.tensor(round_index)}, {})
@@ -118,14 +118,14 @@ def test_a_shelf_keeps_two_and_gives_the_last_that_can_be_read(tmp_path: Path) -
 
 
 def test_a_shelf_that_goes_back_forgets_what_came_later(tmp_path: Path) -> None:
-    shelf = checkpoint.Shelf(tmp_path)
+    shelf = checkpoint.CheckpointStore(tmp_path)
     for round_index in (0, 1, 2, 1):
         shelf.put(round_index, {"at": torch.tensor(round_index)}, {})
     assert shelf.rounds() == [1]
 
 
 def test_what_a_process_was_killed_over_does_not_lie_about_for_ever(tmp_path: Path) -> None:
-    shelf = checkpoint.Shelf(tmp_path)
+    shelf = checkpoint.CheckpointStore(tmp_path)
     (tmp_path / ".round-3.safetensors.partial").write_bytes(b"half of a")
     shelf.put(5, {"at": torch.tensor(5)}, {})
     assert [path.name for path in tmp_path.iterdir()] == ["round-5.safetensors"]

@@ -9,9 +9,9 @@ from transformers import BertConfig, BertForSequenceClassification
 
 PROBE = """
 import sys
-from splitfl.partition.load import load_piece
-from splitfl.partition.cut import build
-from splitfl.partition.load import read_config
+from splitfl.models.load import load_piece
+from splitfl.models.cut import build
+from splitfl.models.load import read_config
 from pathlib import Path
 
 def peak_bytes():

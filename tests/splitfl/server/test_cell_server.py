@@ -96,7 +96,7 @@ def test_a_cell_without_recovery_runs_with_holes(place: Path, tmp_path: Path) ->
     (tmp_path / "far.toml").write_text(text)
     far = str(tmp_path / "far.toml")
     loss = {"activation": "zero", "gradient": "zero"}
-    run = played(place, far, tmp_path, 2, loss=loss, link={"scenario": far, "mtu_bytes": 128})
+    run = played(place, far, tmp_path, 2, erasure=loss, link={"scenario": far, "mtu_bytes": 128})
     assert run.ledger.total().lost_packets > 0
     assert run.ledger.total().lost == 0
     assert len(run.losses) == 4

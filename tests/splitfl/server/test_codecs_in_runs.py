@@ -111,7 +111,9 @@ def test_rows_that_came_through_losses_are_not_rounded_again(place: Path, tmp_pa
     for policy in ("zero", "rescale"):
         lossy = LosesOneByOne("down", [0, 3])
         loss = {"gradient": policy}
-        (heard,) = gradients(played(place, tmp_path, lossy, loss=loss, codec={"gradient": "int8"}, **tables))
+        (heard,) = gradients(
+            played(place, tmp_path, lossy, erasure=loss, codec={"gradient": "int8"}, **tables)
+        )
         expected = rounded(exact, "int8")
         expected[[0, 3]] = 0
         factor = len(exact) / (len(exact) - 2) if policy == "rescale" else 1.0
@@ -155,7 +157,7 @@ def test_a_lossy_packet_carries_whole_rounded_rows(codec: str, row: int, place: 
 
 def test_masked_tokens_and_rounded_rows_go_together(place: Path, tmp_path: Path) -> None:
     loss, codec = {"activation": "mask", "gradient": "rescale"}, {"activation": "int8", "gradient": "int8"}
-    run = played(place, tmp_path, loss=loss, codec=codec, link=TENTH)
+    run = played(place, tmp_path, erasure=loss, codec=codec, link=TENTH)
     assert run.ledger.total().lost_packets > 0
     assert run.ledger.total().lost == 0
     assert len(run.losses) == 12

@@ -83,7 +83,7 @@ def first_answer(run: Played) -> tuple[Activation, Any]:
 def test_a_token_lost_on_its_way_up_gets_no_gradient(policy: str, place: Path, tmp_path: Path) -> None:
     one = {"federation": {"clients": 1, "rounds": 1, "local_steps": 1}, "link": {"mtu_bytes": 128}}
     loss = {"activation": policy}
-    message, reply = first_answer(played(place, tmp_path, LosesTokens("up", [1, 5]), loss=loss, **one))
+    message, reply = first_answer(played(place, tmp_path, LosesTokens("up", [1, 5]), erasure=loss, **one))
     assert isinstance(reply, Gradient)
     assert message.hidden is not None
     assert reply.grad.shape == message.hidden.shape
@@ -115,7 +115,7 @@ def test_of_a_message_without_any_token_nothing_comes(
 ) -> None:
     one = {"federation": {"clients": 1, "rounds": 1, "local_steps": 2}, "link": {"mtu_bytes": 128}}
     loss = {"activation" if direction == "up" else "gradient": policy}
-    run = played(place, tmp_path, LosesTokens(direction, None), loss=loss, **one)
+    run = played(place, tmp_path, LosesTokens(direction, None), erasure=loss, **one)
     answers = [reply for *_, message, reply in run.said if isinstance(message, Activation)]
     assert answers == [LOST, LOST]
     assert run.ledger.total(direction).lost == 2
@@ -200,7 +200,7 @@ def test_a_split_run_with_a_tenth_of_its_packets_lost_trains(
 ) -> None:
     federation = {"clients": 2, "rounds": 6, "local_steps": 10}
     loss = {"activation": policy, "gradient": policy}
-    run = played(place, tmp_path, loss=loss, federation=federation, link=TENTH)
+    run = played(place, tmp_path, erasure=loss, federation=federation, link=TENTH)
     whole = played(place, tmp_path, federation=federation)
     assert run.ledger.total().lost_packets > 0.05 * run.ledger.total().packets
     assert run.ends[-1].train_loss < 0.75 * run.ends[0].train_loss

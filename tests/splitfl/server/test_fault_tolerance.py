@@ -151,7 +151,7 @@ def test_a_run_in_a_cell_killed_anywhere_ends_with_the_same_bits(
     own = {"name": method} | ({"auxiliary_blocks": 1} if method == "cse-fsl" else {})
     tables: dict[str, Any] = {"link": {"scenario": "urban-macro-edge", "mtu_bytes": 256}, "method": own}
     if method == "sfl-v2":
-        tables["loss"] = {"activation": "mask", "gradient": "stale"}
+        tables["erasure"] = {"activation": "mask", "gradient": "stale"}
     site = site_of(place, **tables)
     unbroken = play(site, tmp_path / "unbroken")
     assert unbroken is not None

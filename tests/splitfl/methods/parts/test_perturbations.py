@@ -21,7 +21,7 @@ PLACES = [
 ]
 ELSEWHERE = """
 import hashlib
-from splitfl.methods.directions import direction
+from splitfl.methods.parts.perturbations import direction
 digest = hashlib.blake2b(digest_size=16)
 for place in {places}:
     digest.update(direction(1001, 7, *place).numpy().tobytes())

@@ -236,9 +236,9 @@ def test_who_speaks_otherwise_disturbs_nobody(noise: bytes) -> None:
 
 JOIN = """
 import sys
-from splitfl.errors import SplitflError
+from splitfl.core.errors import SplitflError
 from splitfl.transport.registry import Joining, transport
-from splitfl.transport.credentials import Credentials
+from splitfl.transport.security.credentials import Credentials
 address, ca, timeout_s = sys.argv[1:]
 own = Credentials(ca=ca)
 try:
