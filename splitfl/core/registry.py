@@ -1,0 +1,80 @@
+"""Registries: what comes with splitfl by name, and what other installed packages register by entry points."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+from splitfl.core.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Plug-ins of one kind by name: `own`, then those of the entry-point group, which are loaded at first use.
+
+    A plug-in of another package that cannot be loaded, is of another type or takes a name that is taken is
+    left out, with a warning, and refused with the reason where it is asked for by name. The others work.
+    """
+
+    def __init__(self, group: str, kind: type[T], own: Mapping[str, T]) -> None:
+        self.group = group
+        self._kind = kind
+        self._own = dict(own)
+
+    def __getitem__(self, name: str) -> T:
+        """Raises ConfigError for a plug-in that was left out, KeyError for a name that nobody registers."""
+        if name in self._own:
+            return self._own[name]
+        plugins, refused = self._plugins
+        if name in refused:
+            raise ConfigError(refused[name])
+        return plugins[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._own
+        yield from self._plugins[0]
+
+    def __len__(self) -> int:
+        return len(self._own) + len(self._plugins[0])
+
+    def __contains__(self, name: object) -> bool:
+        plugins, refused = self._plugins
+        return name in self._own or name in plugins or name in refused
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Why each plug-in that was left out was, by its name."""
+        return self._plugins[1]
+
+    @cached_property
+    def _plugins(self) -> tuple[dict[str, T], dict[str, str]]:
+        found: dict[str, T] = {}
+        refused: dict[str, str] = {}
+        for point in entry_points(group=self.group):
+            try:
+                plugin = self._loaded(point, found)
+            except ConfigError as error:
+                log.warning("%s", error)
+                if point.name not in self._own and point.name not in found:
+                    refused[point.name] = str(error)
+            else:
+                found[point.name] = plugin
+        return found, refused
+
+    def _loaded(self, point: EntryPoint, found: Mapping[str, T]) -> T:
+        package = point.dist.name if point.dist is not None else point.value
+        said = f"the plug-in {point.name!r} of {package} ({self.group})"
+        if point.name in self._own or point.name in found:
+            raise ConfigError(f"{said} takes a name that is taken")
+        try:
+            plugin = point.load()
+        except Exception as error:  # of any kind: it is another package's code
+            raise ConfigError(f"{said} cannot be loaded: {type(error).__name__}: {error}") from error
+        if not isinstance(plugin, self._kind):
+            name = type(plugin).__name__
+            raise ConfigError(f"{said} must be a {self._kind.__name__}, got an object of type {name}")
+        return plugin
