@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Plug-ins of one kind by name: `own`, then those of the entry-point group, which are loaded at first use.
+    """Plug-ins of one kind by name: `own`, then those of the entry-point group, loaded at first use.
 
     A plug-in of another package that cannot be loaded, is of another type or takes a name that is taken is
     left out, with a warning, and refused with the reason where it is asked for by name. The others work.
