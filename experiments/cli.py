@@ -10,6 +10,7 @@ from experiments.channel_cli import channel
 from experiments.contest_cli import compare, plan
 from experiments.doctor_cli import doctor
 from experiments.exits import reports_errors
+from experiments.imports import without_collections
 from experiments.lab_cli import lab
 from experiments.live_cli import emulate, proxy
 from experiments.options import AS_JSON, DATA, OUT, SET, with_data
@@ -23,8 +24,9 @@ def main() -> None:
 
     Start with `splitfl run demo`.
     """
-    # Before torch is imported: its C++ side writes warnings that help nobody here.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # Before torch is imported: its C++ side writes a stack trace for every peer that is gone, and
+    # raises the same as an error, of which we say a sentence.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 
 
 main.add_command(certs)
@@ -58,7 +60,8 @@ def run(
     Over RPC (the default), gRPC and MQTT (--set transport.name=grpc) the server is this process
     and every client one of its own.
     """
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     commands.run(preset, with_data(overrides, data), out, as_json, live=live)
 
@@ -87,7 +90,8 @@ def serve(
     --set transport.name=grpc with --set transport.secrets=DIR, which `splitfl certs` makes; where
     only a broker is reachable --set transport.name=mqtt, and HOST and PORT are the broker's.
     """
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     chosen = [f"transport.host={host}"] if host else []
     chosen += [f"transport.port={port}"] if port is not None else []
@@ -163,7 +167,8 @@ def join(
     Over gRPC this machine only ever connects outwards, through an HTTP proxy where grpc_proxy or
     http_proxy names one.
     """
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
     from splitfl.errors import ConfigError
     from splitfl.transport.credentials import Credentials
     from splitfl.transport.registry import Joining
@@ -196,7 +201,8 @@ def resume(folder: Path, as_json: bool) -> None:
 
     A server comes back on the port that it had, where its clients look for it.
     """
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     commands.resume(folder, as_json)
 
@@ -211,7 +217,8 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
 
     A file given with --data is measured whole, with the classes of the run.
     """
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     commands.evaluate(folder, data, as_json)
 
@@ -232,7 +239,8 @@ def report(folder: Path) -> None:
 @reports_errors
 def list_(what: str, as_json: bool) -> None:
     """List what there is to choose from."""
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     commands.list_rows(what, as_json)
 
@@ -243,6 +251,7 @@ def list_(what: str, as_json: bool) -> None:
 @reports_errors
 def cite(preset: str, overrides: tuple[str, ...]) -> None:
     """Print BibTeX for what a preset uses."""
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     commands.cite(preset, overrides)

@@ -20,7 +20,6 @@ from experiments import presets, resuming, running, runs, serving
 from experiments.channel_recordings import link_lines
 from experiments.citations import bibtex
 from experiments.live import run_live
-from experiments.report import write_comparison, write_report
 from experiments.runfolder import read_run
 from experiments.screen import Screen, summary_table
 from splitfl import models
@@ -104,6 +103,10 @@ def join(
             f"client {client}: {why}; looking for it again", markup=False, highlight=False, soft_wrap=True
         )
 
+    def on_site(site: Site) -> None:
+        if data is not None:  # else the server has read the same and shown it
+            _print_data(console, site)
+
     joining_in.join(
         transport(name),
         joining,
@@ -112,7 +115,7 @@ def join(
         on_step=on_step,
         on_begin=on_begin,
         on_away=on_away,
-        on_site=lambda site: _print_data(console, site),
+        on_site=on_site,
         anew=_anew,
         leaves=leaves,
         owns_data=data is not None and not is_dealt,
@@ -158,6 +161,8 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
 
 def compare(folders: list[Path], out: Path, as_json: bool) -> None:
     """See the command of this name."""
+    from experiments.report import write_comparison
+
     rows = [{"run": read.name, **vars(read.summary)} for read in map(read_run, folders)]
     page = write_comparison(folders, out)
     if as_json:
@@ -251,6 +256,8 @@ def _play(
             folder, summary = running.run_here(site, new_folder, screen)
         else:
             folder, summary = serving.serve(site, new_folder, screen, spawn=False)
+    from experiments.report import write_report  # brings the plotting library, which only this end needs
+
     with console.status("writing the report") if console.is_terminal else nullcontext():
         write_report(folder)
     if as_json:

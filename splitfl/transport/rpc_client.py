@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.1
 _LEAVE_S: Final = 1.0
+_GRACE_S: Final = 2.0
 
 
 class RpcClient:
@@ -164,7 +165,8 @@ def _found(host: str, port: int, timeout_s: float) -> tuple[TCPStore, dict[str, 
     """The server's store and what it has put up there.
 
     Looked for in a thread, since the store's own timeout does not hold against a listener
-    that says nothing.
+    that says nothing. Where it holds, the thread is over before this process can end: one that
+    came back from C++ in the middle of that would abort it.
     """
     found: list[tuple[TCPStore, dict[str, Any]] | DistError] = []
 
@@ -179,7 +181,7 @@ def _found(host: str, port: int, timeout_s: float) -> tuple[TCPStore, dict[str, 
 
     looking = threading.Thread(target=look, name="meeting", daemon=True)
     looking.start()
-    looking.join(timeout_s)
+    looking.join(timeout_s + _GRACE_S)
     first = found[0] if found else None
     if not isinstance(first, tuple):
         log.debug("no splitfl server at %s:%d: %s", host, port, first)
