@@ -92,8 +92,12 @@ def test_the_report_says_what_was_run_and_what_was_emulated(make_run: MakeRun) -
 @pytest.mark.parametrize(
     ("side", "words"),
     [
-        ({"kind": "tinylora", "rank": 2, "numbers": 13}, "TinyLoRA of rank 2 with 13 numbers a module"),
-        ({"kind": "loha"}, "LoHa of rank 8"),
+        pytest.param(
+            {"kind": "tinylora", "rank": 2, "numbers": 13},
+            "TinyLoRA of rank 2 with 13 numbers a module",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"kind": "loha"}, "LoHa of rank 8", marks=pytest.mark.slow),
         ({"kind": "ia3"}, "IA3"),
     ],
 )
