@@ -22,7 +22,6 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.initialization import no_init_weights
 from transformers.models.resnet.modeling_resnet import ResNetConvLayer
 from transformers.pytorch_utils import Conv1D
 
@@ -205,10 +204,9 @@ def build(
         attention = "eager"  # there is none
     if kind == CAUSAL_LM and config.model_type in ("bert", "roberta"):
         config.is_decoder = True
-    with torch.device("meta"), no_init_weights():  # which would take as long again, for no values
+    with torch.device("meta"):
         make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
         model = make(config, attn_implementation=attention, dtype=DTYPES[dtype])
-        model.tie_weights()  # which transformers leaves out with the values
         if config.model_type == "resnet" and stem_of(config) == "cifar":
             _put_cifar_stem(model)
     if kind == CAUSAL_LM:
