@@ -21,7 +21,6 @@ from experiments import presets, running, serving
 from experiments.channel.recordings import link_lines
 from experiments.citations import bibtex
 from experiments.live.run import run_live
-from experiments.report import write_comparison, write_report
 from experiments.run_folder import create as runs
 from experiments.run_folder import resume as resuming
 from experiments.run_folder.read import read_run
@@ -113,7 +112,7 @@ def join(
         on_step=on_step,
         on_begin=on_begin,
         on_away=on_away,
-        on_site=lambda site: _print_data(console, site),
+        on_site=lambda site: _print_data(console, site, tokens=data is not None),
         anew=_anew,
         leaves=leaves,
         owns_data=data is not None and not is_dealt,
@@ -159,6 +158,8 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
 
 def compare(folders: list[Path], out: Path, as_json: bool) -> None:
     """See the command of this name."""
+    from experiments.report import write_comparison
+
     rows = [{"run": read.name, **vars(read.summary)} for read in map(read_run, folders)]
     page = write_comparison(folders, out)
     if as_json:
@@ -223,10 +224,10 @@ def _drive(
         _play(console, site, new_folder, as_json, spawn=spawn, is_live=is_live)
 
 
-def _print_data(console: Console, site: Experiment) -> None:
-    """What was understood of the data, for a person to check."""
+def _print_data(console: Console, site: Experiment, *, tokens: bool = True) -> None:
+    """What was understood of the data, for a person to check; counting `tokens` takes a moment."""
     with working(console, "counting tokens"):
-        found = site.description()
+        found = site.description(tokens=tokens)
     for line in found.lines:
         console.print(f"  {line}", soft_wrap=True)
     for line in found.warnings:
@@ -250,6 +251,8 @@ def _play(
             folder, summary = running.run_here(site, new_folder, screen)
         else:
             folder, summary = serving.serve(site, new_folder, screen, spawn=False)
+    from experiments.report import write_report  # brings the plotting library, which only this end needs
+
     with working(console, "writing the report") if console.is_terminal else nullcontext():
         write_report(folder)
     if as_json:

@@ -28,6 +28,7 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_DATASETS_OFFLINE="1",
     CUBLAS_WORKSPACE_CONFIG=":4096:8",
+    TORCH_CPP_LOG_LEVEL="FATAL",  # what its C++ side says of lost peers it also raises, without a stack trace
 )
 
 # What is started in the background by a shell without job control inherits that interrupts are ignored.

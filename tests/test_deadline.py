@@ -4,6 +4,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -37,6 +39,7 @@ def test_what_the_time_was_over_for_is_counted_and_named_and_not_passed() -> Non
     assert f"{len(names)} skipped" in said
 
 
+@pytest.mark.slow
 def test_before_the_deadline_everything_is_run() -> None:
     said = _pytest("--deadline", str(time.time() + 600))
     assert " passed" in said

@@ -21,7 +21,7 @@ def main(only: tuple[str, ...], quick: bool, as_json: Path | None, device: str) 
 
     Wants the machine to itself. A ratio is the median over pairs of neighbours in time.
     """
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     from experiments.bench.suite import run_suite
 
     run_suite(only, is_quick=quick, device=device, as_json=as_json)

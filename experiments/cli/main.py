@@ -11,6 +11,7 @@ from experiments.cli.channel import channel
 from experiments.cli.compare import compare, plan
 from experiments.cli.doctor import doctor
 from experiments.cli.exits import reports_errors
+from experiments.cli.imports import without_collections
 from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
 from experiments.cli.options import AS_JSON, DATA, OUT, SET, with_data
@@ -24,8 +25,9 @@ def main() -> None:
 
     Start with `splitfl run demo`.
     """
-    # Before torch is imported: its C++ side writes warnings that help nobody here.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # Before torch is imported: its C++ side writes a stack trace for every peer that is gone, and
+    # raises the same as an error, of which we say a sentence.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 
 
 main.add_command(certs)
@@ -63,7 +65,8 @@ def run(
 
     chosen = with_data(overrides, data)
     preflight.check_air(preset, chosen) if live else preflight.check_run(preset, chosen)
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     commands.run(preset, chosen, out, as_json, live=live)
 
@@ -98,7 +101,8 @@ def serve(
     chosen += (f"transport.host={json.dumps(host)}",) if host else ()
     chosen += (f"transport.port={port}",) if port is not None else ()
     preflight.check_serving(preset, chosen)
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     commands.serve(preset, chosen, out, as_json)
 
@@ -179,7 +183,8 @@ def join(
     own = Credentials(cert=tls_cert, key=tls_key, ca=tls_ca, token_file=token_file)
     own = own if secrets is None else own.or_in_folder(Path(secrets), f"client-{client}")
     preflight.check_joining(name, address, own, user, password_file)
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
     from splitfl.transport.registry import Joining
 
     joining = Joining(
@@ -209,7 +214,8 @@ def resume(folder: Path, as_json: bool) -> None:
 
     A server comes back on the port that it had, where its clients look for it.
     """
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     commands.resume(folder, as_json)
 
@@ -224,7 +230,8 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
 
     A file given with --data is measured whole, with the classes of the run.
     """
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     commands.evaluate(folder, data, as_json)
 
@@ -245,7 +252,8 @@ def report(folder: Path) -> None:
 @reports_errors
 def list_(what: str, as_json: bool) -> None:
     """List what there is to choose from."""
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     commands.list_rows(what, as_json)
 
@@ -256,6 +264,7 @@ def list_(what: str, as_json: bool) -> None:
 @reports_errors
 def cite(preset: str, overrides: tuple[str, ...]) -> None:
     """Print BibTeX for what a preset uses."""
-    from experiments import commands
+    with without_collections():
+        from experiments import commands
 
     commands.cite(preset, overrides)

@@ -43,7 +43,7 @@ def main(
     Server and clients are processes of this machine with gRPC between them. At the end the run must be, to
     the last bit, what one process simulates for the same absences; the exit code says whether all held.
     """
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     from experiments.soak.command import soak
     from experiments.soak.plan import Plan
 

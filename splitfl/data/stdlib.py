@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from splitfl.core.errors import DataError
+from splitfl.data.docstring_cache import Sources, Texts, parsed_once
 from splitfl.data.examples import Examples, gather
 
 log = logging.getLogger(__name__)
@@ -64,14 +65,15 @@ def topics(root: Path | None = None) -> Examples:
     `root` is a standard library, by default the running Python's.
     Raises DataError where there are no sources, as in Pythons shipped without them.
     """
-    root = Path(sysconfig.get_path("stdlib")) if root is None else root
-    texts: dict[str, str] = {}
-    for module, path in _sources(root):
-        for text in _docstrings(path):
-            texts.setdefault(text, module)
+    if root is None:
+        sources = tuple(_sources(Path(sysconfig.get_path("stdlib"))))
+        texts = parsed_once(sources, _parsed)
+    else:
+        texts = _parsed(tuple(_sources(root)))
     if not texts:
         raise DataError(
-            f"no Python sources with docstrings in {root}: this Python was installed without them; "
+            f"no Python sources with docstrings in {root or sysconfig.get_path('stdlib')}: this Python was "
+            "installed without them; "
             "choose task classification or lm and give data of your own"
         )
     return gather(tuple(texts), [AREA_OF[module] for module in texts.values()], tuple(texts.values()))
@@ -93,6 +95,15 @@ def _sources(root: Path) -> Iterator[tuple[str, Path]]:
                     yield module, path
         elif top.suffix == ".py" and module not in LEFT_OUT:
             log.debug("the module %s has no area and is left out of the corpus", module)
+
+
+def _parsed(sources: Sources) -> Texts:
+    """Every docstring with the module where it was found first."""
+    texts: Texts = {}
+    for module, path in sources:
+        for text in _docstrings(path):
+            texts.setdefault(text, module)
+    return texts
 
 
 def _docstrings(path: Path) -> Iterator[str]:

@@ -141,11 +141,11 @@ class Experiment:
         """The held-out data."""
         return self._batches(self.task.held_out, -1).held_out(self.config.eval.batch_size)
 
-    def description(self) -> Description:
-        """What was understood of the data."""
+    def description(self, *, tokens: bool = True) -> Description:
+        """What was understood of the data, with the number of their `tokens` where they are texts."""
         samples = self.task.train if len(self.task.train) else self.task.held_out
-        tokens = None if isinstance(samples, Pictures) else self._texts(samples).count
-        return describe(self.task, tokens, self.config.task.max_length)
+        count = self._texts(samples).count if tokens and isinstance(samples, Examples) else None
+        return describe(self.task, count, self.config.task.max_length)
 
     def data_digest(self, client: int | None = None) -> str:
         """Of all samples, classes and shares, or of the training samples of one client."""

@@ -92,7 +92,7 @@ def _python(node: Namespace, side: str, transport: str, host: str, port: int) ->
 def _start(node: Namespace, module: str, words: Sequence[str | Path]) -> "subprocess.Popen[bytes]":
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "FATAL"}
     command = [sys.executable, "-P", "-m", module, *words]
     process: subprocess.Popen[bytes] = node.popen(command, env=environment, stdin=subprocess.DEVNULL, **pipes)
     return process

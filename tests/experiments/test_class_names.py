@@ -44,6 +44,7 @@ def predicted(base: Path, folder: Path, texts: tuple[str, ...]) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("is_named", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_pipeline_predicts_the_names_that_the_run_was_right_by(
     tmp_path: Path, kind: str, is_named: bool
 ) -> None:

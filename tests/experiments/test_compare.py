@@ -98,7 +98,9 @@ def config(folder: Path) -> RunConfig:
     return toy.config(folder, link=LINK)
 
 
-@pytest.mark.parametrize("kind", ["bytes", "airtime", "energy"])
+@pytest.mark.parametrize(
+    "kind", ["airtime", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("bytes", "energy"))]
+)
 def test_a_plan_is_the_most_rounds_that_the_budget_allows(kind: str, config: RunConfig) -> None:
     three = plan_within(config, [Budget(kind="steps", most=9)], 50)
     assert (three.rounds, three.is_capped) == (3, False)
@@ -117,7 +119,7 @@ def test_a_plan_says_what_the_run_will_have_cost_to_the_byte(config: RunConfig, 
     assert plan.rehearsal.ledger.total_flops("client") == ledger.total_flops("client")
 
 
-@pytest.mark.parametrize("speed", ["declared", "measured"])
+@pytest.mark.parametrize("speed", ["declared", pytest.param("measured", marks=pytest.mark.slow)])
 def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, speed: str) -> None:
     auto = ('budget="seconds"', "limit=1e6", "every=1", 'methods=["sfl-v2","frozen"]', f'speed="{speed}"')
     same = ("adapter.head.rank=4", "adapter.body.rank=4", *(f"auto.{one}" for one in auto))

@@ -16,10 +16,12 @@ def test_a_preset_says_what_it_is_and_has_a_link_that_can_be(name: str) -> None:
     check_link(find(name, [])[1])
 
 
-def test_the_radio_preset_is_the_demo_in_a_street_cell() -> None:
+def test_the_radio_preset_is_the_demos_model_and_data_in_a_street_cell() -> None:
     demo, radio = (find(name, [])[1] for name in ("demo", "radio"))
     assert radio.link == LinkConfig(scenario="urban-micro")
-    assert replace(radio, link=demo.link) == demo
+    for table in ("model", "partition", "adapter", "method", "transport"):
+        assert getattr(radio, table) == getattr(demo, table)
+    assert replace(radio.task, max_length=demo.task.max_length) == demo.task
 
 
 @pytest.mark.parametrize("name", ["demo", "sst2"])

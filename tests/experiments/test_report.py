@@ -130,8 +130,12 @@ def test_settings_of_another_version_are_not_described(make_run: MakeRun) -> Non
 @pytest.mark.parametrize(
     ("side", "words"),
     [
-        ({"kind": "tinylora", "rank": 2, "numbers": 13}, "TinyLoRA of rank 2 with 13 numbers a module"),
-        ({"kind": "loha"}, "LoHa of rank 8"),
+        pytest.param(
+            {"kind": "tinylora", "rank": 2, "numbers": 13},
+            "TinyLoRA of rank 2 with 13 numbers a module",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"kind": "loha"}, "LoHa of rank 8", marks=pytest.mark.slow),
         ({"kind": "ia3"}, "IA3"),
     ],
 )

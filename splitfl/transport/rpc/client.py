@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.1
 _LEAVE_S: Final = 1.0
-_GRACE_S: Final = 5.0
+_GRACE_S: Final = 2.0
 _VALIDATE: Final = struct.pack("=BI", 0, 0x3C85F7CE)
 _PING: Final = b"\x0d"
 
@@ -170,7 +170,7 @@ def _found(host: str, port: int, timeout_s: float) -> tuple[TCPStore, dict[str, 
 
     Looked for in a thread, since no interrupt reaches a store that waits. Only what is a store is
     asked by one: against anything else its own timeout does not hold, and a process that ends while
-    torch still tries dies of it.
+    torch still tries dies of it. Where the timeout holds, the thread is over before this process can end.
     """
     deadline_s = time.monotonic() + timeout_s
     found: list[tuple[TCPStore, dict[str, Any]] | DistError] = []

@@ -149,7 +149,7 @@ def test_a_mahimahi_trace_that_would_wait_for_years_is_refused(text, message, tm
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (gzip.compress(b"1\n2\n"), "t must be plain text, got a file packed by gzip: unpack it"),
+        (gzip.compress(b"1\n2\n", mtime=0), "t must be plain text, got a file packed by gzip: unpack it"),
         ("1\n2\n".encode("utf-16"), "t must be text in UTF-8, got UTF-16: save it as UTF-8"),
     ],
 )

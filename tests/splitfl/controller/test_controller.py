@@ -137,6 +137,7 @@ def test_who_finds_its_link_slower_than_rehearsed_is_told_to_send_less(place: Pa
     assert "airtime over what was rehearsed: up 10, down 10" in changed[0]
 
 
+@pytest.mark.slow
 def test_energy_is_a_budget_too(place: Path, tmp_path: Path) -> None:
     free = decided(asked(place, budget="joules", limit=1e6, **ROLES))
     played = play(Experiment.of(free), tmp_path)
@@ -172,6 +173,7 @@ def room_of(options: Sequence[Option], method: str) -> int:
     return parameters + one.optimiser_bytes + one.gradient_bytes + one.saved_bytes
 
 
+@pytest.mark.slow
 def test_who_has_no_memory_for_a_way_back_learns_by_forward_passes(place: Path, tmp_path: Path) -> None:
     free = decided(asked(place, **ALL))
     options = table_of(free)[0]
@@ -185,6 +187,7 @@ def test_who_has_no_memory_for_a_way_back_learns_by_forward_passes(place: Path, 
     assert all(any(value.abs().sum() for value in upload.tensors.values()) for upload in uploads)
 
 
+@pytest.mark.slow
 def test_every_method_has_its_turn_as_the_budget_gets_smaller(place: Path, tmp_path: Path) -> None:
     """By bytes: gradients come down by two of the methods, and by one an auxiliary travels too."""
     options = table_of(decided(asked(place, **ALL)))[0]
@@ -204,7 +207,7 @@ def test_plans_hold_for_as_many_rounds_as_the_settings_say(place: Path, tmp_path
     assert [row["round"] for row in played.rows("plan")] == [0, 0, 3, 3]
 
 
-@pytest.mark.parametrize("methods", [ROLES, ALL])
+@pytest.mark.parametrize("methods", [ROLES, pytest.param(ALL, marks=pytest.mark.slow)])
 def test_what_was_rehearsed_is_what_was_sent_to_the_byte(methods: Any, place: Path, tmp_path: Path) -> None:
     least, most = least_and_most(place)
     site = Experiment.of(
@@ -257,7 +260,8 @@ def whole_run(site: Experiment, folder: Path, killed_before: int | None = None) 
 
 
 @pytest.mark.parametrize(
-    ("round_index", "methods"), [(2, ROLES), (3, ALL), pytest.param(3, ROLES, marks=pytest.mark.slow)]
+    ("round_index", "methods"),
+    [(2, ROLES)] + [pytest.param(3, methods, marks=pytest.mark.slow) for methods in (ALL, ROLES)],
 )
 def test_a_run_that_is_stopped_and_gone_on_with_is_planned_as_if_it_never_had_been(
     round_index: int, methods: Any, place: Path, tmp_path: Path
@@ -288,6 +292,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != "wall_s"} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_client_says_how_fast_it_was_and_is_planned_by_that(place: Path, tmp_path: Path) -> None:
     """By the settings it works at an impossible speed, which fits; what it is found to do does not.
 

@@ -55,7 +55,9 @@ def heads(one: Experiment) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in first.items() if ".0." in name or ".1." in name}
 
 
-@pytest.mark.parametrize("ranks", [(), (4, 2, 1)], ids=["equal ranks", "unequal ranks"])
+@pytest.mark.parametrize(
+    "ranks", [pytest.param((), marks=pytest.mark.slow), (4, 2, 1)], ids=["equal ranks", "unequal ranks"]
+)
 @pytest.mark.parametrize("aggregator", ["stack", "fedex"])
 def test_a_round_adds_the_mean_of_what_the_clients_added(
     aggregator: str, ranks: tuple[int, ...], place: Path, tmp_path: Path
@@ -92,7 +94,9 @@ def test_clients_of_unequal_rank_learn_together(aggregator: str, place: Path, tm
     install(site(place, aggregator).whole(), played.trained)
 
 
-@pytest.mark.parametrize("aggregator", ["stack", "fedex", "svd"])
+@pytest.mark.parametrize(
+    "aggregator", ["fedex", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stack", "svd"))]
+)
 def test_a_run_ends_in_an_adapter_that_peft_loads(aggregator: str, place: Path, tmp_path: Path) -> None:
     one = site(place, aggregator)
     played, whole = play(one, tmp_path), one.whole()
@@ -108,7 +112,9 @@ def test_a_run_ends_in_an_adapter_that_peft_loads(aggregator: str, place: Path, 
         torch.testing.assert_close(found, whole(batch.inputs, {}).logits, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("aggregator", ["stack", "fedex", "svd"])
+@pytest.mark.parametrize(
+    "aggregator", ["fedex", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stack", "svd"))]
+)
 def test_who_missed_a_round_has_what_the_others_have_after_the_next(
     aggregator: str, place: Path, tmp_path: Path
 ) -> None:

@@ -158,7 +158,7 @@ def play_with_kills(site: Experiment, folder: Path, chance: random.Random) -> Tr
         return run.trained()
 
 
-@pytest.mark.parametrize("method", ["sfl-v2", "decomfl"])
+@pytest.mark.parametrize("method", ["sfl-v2", pytest.param("decomfl", marks=pytest.mark.slow)])
 def test_a_run_that_lost_clients_is_the_in_process_run_of_the_same_events(
     place: Path, tmp_path: Path, method: str
 ) -> None:
@@ -178,7 +178,7 @@ def test_whoever_is_killed_whenever_the_events_tell_it_all(place: Path, tmp_path
         assert_is_replayed(site, folder, play_with_kills(site, folder / "threads", random.Random(seed)))
 
 
-@pytest.mark.parametrize("method", ["sfl-v2", "decomfl"])
+@pytest.mark.parametrize("method", ["sfl-v2", pytest.param("decomfl", marks=pytest.mark.slow)])
 def test_a_client_leaves_for_some_rounds_and_comes_back(place: Path, tmp_path: Path, method: str) -> None:
     site, board = site_of(place, method), SessionRouter()
     folder = tmp_path / "threads"

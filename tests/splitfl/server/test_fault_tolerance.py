@@ -128,7 +128,9 @@ def test_a_run_in_a_cell_killed_twice_ends_with_the_same_bits(place: Path, tmp_p
     assert_same(place, tmp_path, [17, 14], link={"scenario": "lab-wifi"})
 
 
-@pytest.mark.parametrize("link", [{}, {"scenario": "lab-wifi"}], ids=["links", "cell"])
+@pytest.mark.parametrize(
+    "link", [{}, pytest.param({"scenario": "lab-wifi"}, marks=pytest.mark.slow)], ids=["links", "cell"]
+)
 def test_a_run_of_rounded_rows_killed_twice_ends_with_the_same_bits(
     link: dict[str, str], place: Path, tmp_path: Path
 ) -> None:
@@ -176,7 +178,9 @@ def test_a_run_killed_tens_of_times_at_random_ends_with_the_same_bits(
         assert_same(place, folder, [chance.randrange(16) for _ in range(10)])
 
 
-@pytest.mark.parametrize("messages", [36, 40], ids=["clients-ahead", "all-alike"])
+@pytest.mark.parametrize(
+    "messages", [36, pytest.param(40, marks=pytest.mark.slow)], ids=["clients-ahead", "all-alike"]
+)
 def test_a_damaged_checkpoint_costs_the_rounds_since_the_one_before(
     place: Path, tmp_path: Path, messages: int
 ) -> None:

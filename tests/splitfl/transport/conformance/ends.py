@@ -209,7 +209,6 @@ def _carried(phase: str) -> int:
 
 
 def _perform(pipe: Any, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"
     made: Any = None
     asked: tuple[str, tuple[Any, ...]] | None = None
     while True:

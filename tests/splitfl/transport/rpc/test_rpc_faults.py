@@ -131,7 +131,9 @@ def test_a_store_of_another_program_is_told_apart_in_time() -> None:
     assert time.monotonic() - began_s < 4.0
 
 
-def test_a_server_that_hangs_up_is_told_apart() -> None:
+def test_a_server_that_hangs_up_is_told_apart_without_a_stack_trace(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
@@ -146,3 +148,4 @@ def test_a_server_that_hangs_up_is_told_apart() -> None:
         threading.Thread(target=hang_up, daemon=True).start()
         with pytest.raises(PeerLost, match="answers, but not as a splitfl server does"):
             RpcClient("127.0.0.1", port, 0, 0.5)
+    assert capfd.readouterr().err == ""
