@@ -1,0 +1,131 @@
+"""A model of one's own in pieces: one that is in memory already, or one part of a checkpoint."""
+
+# B batch, T tokens, D hidden
+
+import copy
+from pathlib import Path
+from typing import Any, Final
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.models.auto import modeling_auto
+
+from splitfl.config import one_of
+from splitfl.core.errors import CutError
+from splitfl.models.cut import Piece, ranges
+from splitfl.models.families import (
+    CAUSAL_LM,
+    IMAGE_CLASSIFICATION,
+    SEQUENCE_CLASSIFICATION,
+    check,
+    count_blocks,
+)
+from splitfl.models.load import load_piece, read_config
+from splitfl.models.source import resolve
+
+PARTS: Final = ("head", "body", "tail")
+
+_CLASS_NAMES: Final[dict[str, Any]] = {
+    CAUSAL_LM: modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    SEQUENCE_CLASSIFICATION: modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    IMAGE_CLASSIFICATION: modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+}
+"""The transformers class of each family, for each kind of task."""
+
+
+def split(model: nn.Module, cut: int, tail: int = 0, *, copy_weights: bool = True) -> tuple[Piece, ...]:
+    """Head and body of a transformers or peft model in memory, and the tail where it has `tail` blocks.
+
+    The pieces are modules that together compute what the model computes in evaluation mode, with the same
+    loss and the same gradients to the last bit:
+
+        head, body = split(model, cut=2)
+        hidden_BTD = head(inputs)  # inputs: {"input_ids": ..., "attention_mask": ...}
+        output = body(hidden_BTD, head.context_of(inputs), labels)
+
+    Parameters keep their names and their `requires_grad`. The model that was given is never changed: with
+    `copy_weights` the pieces have weights of their own, without they train the model's own tensors. A piece's
+    `tied` names parameters whose twin is in another piece; copies of those are trained apart.
+
+    Raises CutError for a model that cannot be cut: of an unknown family or task, quantised, or spread over
+    several devices.
+    """
+    whole = _task_model(model)
+    kind = _kind_of(whole)
+    _refuse_spread(whole)
+    check(whole.config.model_type, kind, whole.config._attn_implementation)
+    parts = ranges(count_blocks(whole.config), cut, tail)
+    twins = _twins(whole)
+    pieces = tuple(_piece(whole, kind, part, copy_weights=copy_weights) for part in parts)
+    for piece in pieces:
+        held = {name for name, _ in piece.model.named_parameters(remove_duplicate=False)}
+        piece.tied = tuple(sorted(name for name in held if not held.issuperset(twins[name])))
+    return pieces
+
+
+def split_pretrained(
+    name: str | Path, *, task: str, part: str, cut: int, tail: int = 0, **options: Any
+) -> Piece:
+    """One `part` (head, body or tail) of a checkpoint: only its own tensors are read.
+
+    `name` is a folder, an alias of `splitfl list models` or a name on the Hugging Face hub, `task` is
+    causal-lm, sequence-classification or image-classification. `options` are those of
+    `splitfl.models.load.load_piece`: num_labels, pad_token_id, dtype, attention, seed, device.
+
+    Raises ModelMissing for absent or damaged weights, CutError for what cannot be cut.
+    """
+    folder = name if isinstance(name, Path) else resolve(name)
+    settings = {key: options[key] for key in ("num_labels", "pad_token_id") if key in options}
+    config = read_config(folder, task, options.get("attention", "sdpa"), **settings)
+    parts = dict(zip(PARTS, ranges(count_blocks(config), cut, tail), strict=False))
+    one_of("part", part, parts)
+    blocks = parts[part]
+    return load_piece(folder, task, blocks.start, blocks.stop, **options)
+
+
+def _task_model(model: nn.Module) -> PreTrainedModel:
+    """The transformers model, out of peft's wrapper where it is in one."""
+    unwrapped = getattr(model, "get_base_model", lambda: model)()
+    if not isinstance(unwrapped, PreTrainedModel):
+        raise CutError(
+            f"a transformers or peft model can be split, got an object of type {type(model).__name__}"
+        )
+    return unwrapped
+
+
+def _kind_of(model: PreTrainedModel) -> str:
+    model_type, name = model.config.model_type, type(model).__name__
+    for kind, names in _CLASS_NAMES.items():
+        if names.get(model_type) == name:
+            return kind
+    known = ", ".join(_CLASS_NAMES)
+    raise CutError(f"a {name} cannot be split: load the model of type {model_type} for {known}")
+
+
+def _refuse_spread(model: PreTrainedModel) -> None:
+    if getattr(model, "quantization_method", None) is not None or getattr(model, "is_quantized", False):
+        raise CutError("a quantised model cannot be split: load it without quantisation")
+    devices = sorted({str(value.device) for value in model.parameters()})
+    if len(devices) > 1:
+        raise CutError(f"a model on several devices ({', '.join(devices)}) cannot be split: move it to one")
+
+
+def _twins(model: PreTrainedModel) -> dict[str, set[str]]:
+    """For every parameter name, all names of the same parameter."""
+    groups: dict[int, set[str]] = {}
+    for name, value in model.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(value), set()).add(name)
+    return {name: group for group in groups.values() for name in group}
+
+
+def _piece(whole: PreTrainedModel, kind: str, blocks: range, *, copy_weights: bool) -> Piece:
+    """A piece of a copy of the model's structure, which shares the model's tensors until it is copied."""
+    shared: dict[int, Any] = {id(value): value for value in (*whole.parameters(), *whole.buffers())}
+    model = copy.deepcopy(whole, shared)
+    model.config.use_cache = False
+    if kind == CAUSAL_LM:
+        model.loss_type = "ForCausalLM"
+    piece = Piece(model, kind, blocks.start, blocks.stop)
+    if not (piece.is_first and piece.is_last):
+        piece.model.config.tie_word_embeddings = False
+    return copy.deepcopy(piece) if copy_weights else piece
