@@ -204,7 +204,7 @@ def build(
     config.use_cache = False
     if family.hands_pictures:
         attention = "eager"  # there is none
-    if kind == CAUSAL_LM and config.model_type in ("bert", "roberta"):
+    if kind == CAUSAL_LM and family.is_encoder:
         config.is_decoder = True
     with torch.device("meta"):
         make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config

@@ -5,7 +5,7 @@ outside the table is refused: a path that happens to run need not be the exact m
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from splitfl.config import nearest, one_of
@@ -24,8 +24,10 @@ class Family:
     `blocks` is the list of transformer blocks, `before` what makes their input, `after`
     what follows them and may be absent from a configuration. `reads` are the projections
     that read a block's input, `targets` those that LoRA adapts unless told otherwise, by
-    their last names. `pools_last` says that a sequence is classified by its last token. Where
-    `hands_pictures`, blocks change the shape of what they hand on, and none of them attends.
+    their last names. `pools_last` says that a sequence is classified by its last token;
+    an encoder is made a decoder for language modelling. Where a family `offsets_positions`,
+    positions up to the padding token's number are never used. Where it `hands_pictures`,
+    blocks change the shape of what they hand on, and none of them attends.
     """
 
     blocks: str
@@ -37,6 +39,8 @@ class Family:
     attentions: tuple[str, ...] = ("sdpa", "eager")
     fan_in_fan_out: bool = False
     pools_last: bool = True
+    is_encoder: bool = False
+    offsets_positions: bool = False
     hands_pictures: bool = False
     has_batch_norms: bool = False
 
@@ -48,7 +52,9 @@ _BERT = Family(
     reads=("query", "key", "value"),
     targets=("query", "value"),
     pools_last=False,
+    is_encoder=True,
 )
+_ROBERTA = replace(_BERT, offsets_positions=True)
 _LLAMA = Family(
     blocks="layers",
     before=("embed_tokens",),
@@ -56,10 +62,31 @@ _LLAMA = Family(
     reads=("q_proj", "k_proj", "v_proj"),
     targets=("q_proj", "v_proj"),
 )
+_LLAMA_LM = replace(_LLAMA, kinds=(CAUSAL_LM,))
+_GPT2 = Family(
+    blocks="h",
+    before=("wte", "wpe"),
+    after=("ln_f",),
+    reads=("c_attn",),
+    targets=("c_attn",),
+    fan_in_fan_out=True,
+)
+_VIT = Family(
+    blocks="layers",
+    before=("embeddings",),
+    after=("layernorm", "pooler"),
+    reads=("q_proj", "k_proj", "v_proj"),
+    targets=("q_proj", "v_proj"),
+    kinds=(IMAGE_CLASSIFICATION,),
+    pools_last=False,
+)
 
 FAMILIES: dict[str, Family] = {
     "bert": _BERT,
-    "roberta": _BERT,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
+    "electra": replace(_BERT, before=("embeddings", "embeddings_project"), after=()),
     "distilbert": Family(
         blocks="transformer.layer",
         before=("embeddings",),
@@ -69,14 +96,8 @@ FAMILIES: dict[str, Family] = {
         kinds=(SEQUENCE_CLASSIFICATION,),
         pools_last=False,
     ),
-    "gpt2": Family(
-        blocks="h",
-        before=("wte", "wpe"),
-        after=("ln_f",),
-        reads=("c_attn",),
-        targets=("c_attn",),
-        fan_in_fan_out=True,
-    ),
+    "gpt2": _GPT2,
+    "gpt_bigcode": replace(_GPT2, fan_in_fan_out=False),
     "opt": Family(
         blocks="decoder.layers",
         before=("decoder.embed_tokens", "decoder.embed_positions", "decoder.project_in"),
@@ -88,6 +109,34 @@ FAMILIES: dict[str, Family] = {
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
+    "phi": replace(_LLAMA, after=("final_layernorm",)),
+    "phi3": replace(_LLAMA, reads=("qkv_proj",), targets=("qkv_proj",)),
+    "olmo": _LLAMA,
+    "olmo2": _LLAMA,
+    "olmo3": _LLAMA,
+    "granite": _LLAMA_LM,
+    "granitemoe": _LLAMA_LM,
+    "starcoder2": _LLAMA,
+    "smollm3": _LLAMA,
+    "gemma": _LLAMA,
+    "cohere": _LLAMA_LM,
+    "cohere2": _LLAMA_LM,
+    "glm": _LLAMA,
+    "glm4": _LLAMA,
+    "ministral": _LLAMA,
+    "ministral3": _LLAMA,
+    "exaone4": _LLAMA,
+    "seed_oss": _LLAMA,
+    "helium": _LLAMA,
+    "apertus": _LLAMA_LM,
+    "arcee": _LLAMA,
+    "ernie4_5": _LLAMA_LM,
+    "hunyuan_v1_dense": _LLAMA,
+    "bitnet": _LLAMA_LM,
+    "stablelm": _LLAMA,
+    # Classified, its gradients differ in the last bits: the experts are summed in another order.
+    "gpt_oss": replace(_LLAMA_LM, attentions=("eager",)),
+    "modernbert-decoder": replace(_LLAMA, before=("embeddings",), after=("final_norm",)),
     "gemma2": Family(
         blocks="layers",
         before=("embed_tokens",),
@@ -104,15 +153,8 @@ FAMILIES: dict[str, Family] = {
         reads=("query_key_value",),
         targets=("query_key_value",),
     ),
-    "vit": Family(
-        blocks="layers",
-        before=("embeddings",),
-        after=("layernorm", "pooler"),
-        reads=("q_proj", "k_proj", "v_proj"),
-        targets=("q_proj", "v_proj"),
-        kinds=(IMAGE_CLASSIFICATION,),
-        pools_last=False,
-    ),
+    "vit": _VIT,
+    "dinov2": replace(_VIT, blocks="encoder.layer", after=("layernorm",)),
     "resnet": Family(
         blocks="encoder.stages",
         before=("embedder",),

@@ -32,7 +32,7 @@ from splitfl.methods.whole_models import refuse_batch_norms, refuse_half_full
 from splitfl.models.class_names import stored_classes
 from splitfl.models.config_file import config_table
 from splitfl.models.cut import Piece, ranges, refuse_one_block
-from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, count_blocks
+from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, count_blocks
 from splitfl.models.load import read_config
 from splitfl.models.source import resolve
 from splitfl.setup.links import check_link, own_link
@@ -236,7 +236,7 @@ def _format(model: PretrainedConfig) -> Format:
 def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
     """ConfigError for texts longer than the model's positions; RoBERTa's begin after its padding's."""
     longest, why = getattr(model, "max_position_embeddings", None), ""
-    if longest is not None and model.model_type == "roberta":
+    if longest is not None and FAMILIES[model.model_type].offsets_positions:
         unused = tokenizer(resolve(config.model.name)).pad_token_id + 1
         longest, why = longest - unused, f" ({longest} positions, of which {unused} are for padding)"
     if longest is not None and config.task.max_length > longest:

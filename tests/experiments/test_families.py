@@ -12,7 +12,7 @@ from experiments.cli.main import main
 from experiments.compare.entrants import Entrant, enter
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import as_dict
-from splitfl.models.families import CAUSAL_LM, FAMILIES, SEQUENCE_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION
 from tests.splitfl import shown, tiny, toy
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -36,8 +36,8 @@ def settings(folder: Path, model_type: str, kind: str) -> RunConfig:
         return shown.config(folder, shown.SMALL_NET, federation=SHORT)
     if model_type == "resnet":
         return shown.config(folder, shown.RESNET, federation=SHORT)
-    if model_type == "vit":
-        name = str(tiny.save(folder / "vit", model_type, kind, num_labels=4))
+    if kind == IMAGE_CLASSIFICATION:
+        name = str(tiny.save(folder / model_type, model_type, kind, num_labels=4))
         lora = {"head": {"kind": "lora"}, "body": {"kind": "lora"}}
         return shown.config(folder, shown.SMALL_NET, model={"name": name}, adapter=lora, federation=SHORT)
     is_lm = kind == CAUSAL_LM
@@ -45,7 +45,7 @@ def settings(folder: Path, model_type: str, kind: str) -> RunConfig:
     toy.data(folder / "data.tsv", 40, labelled=not is_lm)
     tables: dict[str, Any] = {"federation": SHORT | ({"partition": "iid"} if is_lm else {})}
     tables |= {"task": {"name": "lm"}} if is_lm else {}
-    tables |= {"model": {"attention": "eager"}} if model_type == "gemma2" else {}
+    tables |= {"model": {"attention": tiny.attention_of(model_type)}}
     return toy.config(folder, **tables)
 
 

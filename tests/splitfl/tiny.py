@@ -2,9 +2,11 @@
 
 # B batch, T tokens, V vocabulary
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
@@ -19,6 +21,9 @@ CASES = [
     for kind in family.kinds
     if not family.hands_pictures  # see test_pictures.py
 ]
+SHOWN = ("bert", "roberta", "distilbert", "gpt2", "opt", "llama", "mistral", "gemma2", "gemma3_text", "vit")
+"""Families that the quick suite looks at; the others are cases of the slow one, and of the flagship test."""
+SOME = [case if case[0] in SHOWN else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
 PADDINGS = ("none", "left", "right")
 
 _SIZES: dict[str, Any] = {
@@ -34,6 +39,36 @@ _SIZES: dict[str, Any] = {
 }
 _ROTARY = {**_SIZES, "num_key_value_heads": 2, "head_dim": 8}
 _WINDOWED = {**_ROTARY, "sliding_window": 5}
+_GPT2: dict[str, Any] = {
+    "n_embd": 32,
+    "n_layer": BLOCKS,
+    "n_head": 4,
+    "n_positions": 40,
+    "vocab_size": VOCABULARY,
+    "pad_token_id": PADDING,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+}
+_PICTURES = {**_SIZES, "image_size": 12, "patch_size": 4, "num_channels": 3}
+_LLAMAS = (
+    "olmo",
+    "olmo2",
+    "granite",
+    "smollm3",
+    "gemma",
+    "cohere",
+    "glm",
+    "glm4",
+    "ministral3",
+    "seed_oss",
+    "helium",
+    "apertus",
+    "arcee",
+    "ernie4_5",
+    "hunyuan_v1_dense",
+    "bitnet",
+)
+"""Families of Llama's shape, of whose configuration nothing else need be said."""
 _SETTINGS: dict[str, dict[str, Any]] = {
     "bert": _SIZES,
     "roberta": _SIZES,
@@ -46,16 +81,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 40,
         "pad_token_id": PADDING,
     },
-    "gpt2": {
-        "n_embd": 32,
-        "n_layer": BLOCKS,
-        "n_head": 4,
-        "n_positions": 40,
-        "vocab_size": VOCABULARY,
-        "pad_token_id": PADDING,
-        "bos_token_id": 2,
-        "eos_token_id": 3,
-    },
+    "gpt2": _GPT2,
     "opt": {**_SIZES, "ffn_dim": 48, "word_embed_proj_dim": 16},
     "llama": _ROTARY,
     "mistral": _WINDOWED,
@@ -64,8 +90,31 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "gemma2": {**_WINDOWED, "query_pre_attn_scalar": 8},
     "gemma3_text": {**_WINDOWED, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2},
     "gpt_neox": {**_SIZES, "rotary_pct": 0.5},
-    "vit": {**_SIZES, "image_size": 12, "patch_size": 4, "num_channels": 3},
+    **dict.fromkeys(("xlm-roberta", "camembert"), _SIZES),
+    "electra": {**_SIZES, "embedding_size": 16},
+    "gpt_bigcode": {**_GPT2, "multi_query": True},
+    **dict.fromkeys(_LLAMAS, _ROTARY),
+    "phi": {**_ROTARY, "partial_rotary_factor": 0.5},
+    "stablelm": {**_ROTARY, "partial_rotary_factor": 0.5},
+    "phi3": _WINDOWED,
+    "olmo3": _WINDOWED,
+    "starcoder2": _WINDOWED,
+    "cohere2": {**_WINDOWED, "sliding_window_pattern": 2},
+    "ministral": _WINDOWED,
+    "exaone4": {**_WINDOWED, "sliding_window_pattern": 2},
+    "granitemoe": {**_ROTARY, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "gpt_oss": {**_WINDOWED, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "modernbert-decoder": {**_SIZES, "local_attention": 6, "global_attn_every_n_layers": 2},
+    "vit": _PICTURES,
+    "dinov2": _PICTURES,
 }
+
+
+def attention_of(model: str | Path) -> str:
+    """`sdpa`, or what a family, or a checkpoint's, has in its place."""
+    if isinstance(model, Path):
+        model = json.loads((model / "config.json").read_text())["model_type"]
+    return FAMILIES[model].attentions[0]
 
 
 def config(model_type: str, **changes: Any) -> PretrainedConfig:
@@ -79,7 +128,7 @@ def config(model_type: str, **changes: Any) -> PretrainedConfig:
 def whole(model_type: str, kind: str, **changes: Any) -> PreTrainedModel:
     """A stock model whose every parameter is random, norms and biases included."""
     settings = config(model_type, **changes)
-    if kind == CAUSAL_LM and model_type in ("bert", "roberta"):
+    if kind == CAUSAL_LM and FAMILIES[model_type].is_encoder:
         settings.is_decoder = True
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -107,7 +156,7 @@ def stock(
     With eager attention it is told to keep no cache, as for training: a cache copies keys and
     values into another layout, which alone changes the last bits of GPT-2's and OPT's gradients.
     """
-    attention = "eager" if "gemma2" in (folder / "config.json").read_text() else attention
+    attention = attention_of(folder) if attention == "sdpa" else attention
     dtype_of_torch = getattr(torch, dtype)
     model = CLASSES[kind].from_pretrained(
         folder, dtype=dtype_of_torch, attn_implementation=attention, **changes

@@ -130,11 +130,11 @@ def test_a_field_that_no_model_is_made_of_is_named_with_its_file(
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize(("model_type", "kind"), tiny.CASES)
+@pytest.mark.parametrize(("model_type", "kind"), tiny.SOME)
 def test_what_a_configuration_says_of_outputs_changes_none(
     model_type: str, kind: str, tmp_path: Path
 ) -> None:
-    attention = "eager" if model_type == "gemma2" else "sdpa"
+    attention = tiny.attention_of(model_type)
     inputs, labels = tiny.batch(kind)
     losses = []
     for name, changes in {"plain": {}, "odd": {"return_dict": False, "output_attentions": True}}.items():

@@ -66,8 +66,8 @@ def gradients(models: list[nn.Module]) -> Gradients:
 def load(
     folder: Path, kind: str, cut: int, tail: int, *, lora: bool, dtype: str = "float32", **options: str
 ) -> list[Piece]:
-    if "gemma2" in (folder / "config.json").read_text():
-        options["attention"] = "eager"
+    if options.get("attention", "sdpa") == "sdpa":
+        options["attention"] = tiny.attention_of(folder)
     pieces = []
     for blocks in ranges(tiny.BLOCKS, cut, tail):
         piece = load_piece(folder, kind, blocks.start, blocks.stop, dtype=dtype, **options)

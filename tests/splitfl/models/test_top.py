@@ -11,10 +11,10 @@ from splitfl.models.load import load_piece
 from tests.splitfl import tiny
 
 
-@pytest.mark.parametrize(("model_type", "kind"), tiny.CASES)
+@pytest.mark.parametrize(("model_type", "kind"), tiny.SOME)
 def test_the_top_alone_gives_the_whole_models_logits(model_type: str, kind: str, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, model_type, kind)
-    attention = "eager" if model_type == "gemma2" else "sdpa"
+    attention = tiny.attention_of(model_type)
     whole, top = (load_piece(folder, kind, first, attention=attention) for first in (0, tiny.BLOCKS))
     inputs, labels = tiny.batch(kind)
     seen: list[Tensor] = []
