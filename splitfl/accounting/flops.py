@@ -80,10 +80,17 @@ class _Counter:
     def block(self, block: nn.Module) -> None:
         """Projections, attention and feed-forward, each as far as a gradient is wanted there."""
         flows_in, reads = self.flows, self.piece.family.reads
-        is_parallel = getattr(self.piece.model.config, "use_parallel_residual", False)  # GPT-NeoX
+        is_parallel = self.piece.family.is_parallel or getattr(
+            self.piece.model.config, "use_parallel_residual", False
+        )
         wants = dict.fromkeys((*reads, "beside", "after"), flows_in)
-        for name, module in _linears(block):
-            branch = next((read for read in reads if f".{read}." in f".{name}."), "after")
+        branches = [
+            (next((read for read in reads if f".{read}." in f".{name}."), "after"), name, module)
+            for name, module in _linears(block)
+        ]
+        for branch, name, module in sorted(
+            branches, key=lambda one: one[0] == "after"
+        ):  # Phi-3 lists o first
             if is_parallel and name.startswith("mlp."):
                 branch = "beside"
             self.flows = any(wants.values()) if branch == "after" else wants[branch]

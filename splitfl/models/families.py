@@ -26,7 +26,8 @@ class Family:
     that read a block's input, `targets` those that LoRA adapts unless told otherwise, by
     their last names. `pools_last` says that a sequence is classified by its last token;
     an encoder is made a decoder for language modelling. Where a family `offsets_positions`,
-    positions up to the padding token's number are never used. Where it `hands_pictures`,
+    positions up to the padding token's number are never used. In a block that `is_parallel`
+    the feed-forward part reads what attention reads. Where it `hands_pictures`,
     blocks change the shape of what they hand on, and none of them attends.
     """
 
@@ -41,6 +42,7 @@ class Family:
     pools_last: bool = True
     is_encoder: bool = False
     offsets_positions: bool = False
+    is_parallel: bool = False
     hands_pictures: bool = False
     has_batch_norms: bool = False
 
@@ -109,18 +111,17 @@ FAMILIES: dict[str, Family] = {
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
-    "phi": replace(_LLAMA, after=("final_layernorm",)),
+    "phi": replace(_LLAMA, after=("final_layernorm",), is_parallel=True),
     "phi3": replace(_LLAMA, reads=("qkv_proj",), targets=("qkv_proj",)),
     "olmo": _LLAMA,
     "olmo2": _LLAMA,
     "olmo3": _LLAMA,
     "granite": _LLAMA_LM,
-    "granitemoe": _LLAMA_LM,
     "starcoder2": _LLAMA,
     "smollm3": _LLAMA,
     "gemma": _LLAMA,
-    "cohere": _LLAMA_LM,
-    "cohere2": _LLAMA_LM,
+    "cohere": replace(_LLAMA_LM, is_parallel=True),
+    "cohere2": replace(_LLAMA_LM, is_parallel=True),
     "glm": _LLAMA,
     "glm4": _LLAMA,
     "ministral": _LLAMA,
@@ -134,8 +135,6 @@ FAMILIES: dict[str, Family] = {
     "hunyuan_v1_dense": _LLAMA,
     "bitnet": _LLAMA_LM,
     "stablelm": _LLAMA,
-    # Classified, its gradients differ in the last bits: the experts are summed in another order.
-    "gpt_oss": replace(_LLAMA_LM, attentions=("eager",)),
     "modernbert-decoder": replace(_LLAMA, before=("embeddings",), after=("final_norm",)),
     "gemma2": Family(
         blocks="layers",

@@ -102,8 +102,6 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "cohere2": {**_WINDOWED, "sliding_window_pattern": 2},
     "ministral": _WINDOWED,
     "exaone4": {**_WINDOWED, "sliding_window_pattern": 2},
-    "granitemoe": {**_ROTARY, "num_local_experts": 4, "num_experts_per_tok": 2},
-    "gpt_oss": {**_WINDOWED, "num_local_experts": 4, "num_experts_per_tok": 2},
     "modernbert-decoder": {**_SIZES, "local_attention": 6, "global_attn_every_n_layers": 2},
     "vit": _PICTURES,
     "dinov2": _PICTURES,
