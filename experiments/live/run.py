@@ -12,7 +12,7 @@ from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
-from splitfl.setup.links import scenario
+from splitfl.setup.links import air_of
 from testbed.live import LiveLink
 
 _CARRIED = ("rpc", "grpc")
@@ -45,7 +45,7 @@ def emulation_of(site: Experiment) -> Emulation:
     config = site.config
     try:
         return Emulation(
-            air=scenario(config) if config.link.scenario else site.link(),
+            air=air_of(config),
             clients=config.federation.clients,
             order=Order(seed=config.train.seed, jitter_s=config.live.jitter_s, in_order=config.live.in_order),
             queue_bytes=config.live.queue_bytes,

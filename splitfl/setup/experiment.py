@@ -35,6 +35,7 @@ from splitfl.models.cut import Piece, ranges, refuse_one_block
 from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, count_blocks
 from splitfl.models.load import read_config
 from splitfl.models.source import resolve
+from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link, own_link
 from splitfl.setup.pieces import PieceLoader
 
@@ -90,6 +91,7 @@ class Experiment:
         device_of(config.client)
         device_of(config.server)
         check_link(config)
+        check_codecs(config)
         Selection.of(config)
         kind, folder = kind_of(config.task), resolve(config.model.name)
         config_table(folder)
