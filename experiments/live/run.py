@@ -60,8 +60,7 @@ def _demand_carried(config: RunConfig) -> None:
     if config.transport.name not in _CARRIED:
         names, got = " or ".join(_CARRIED), config.transport.name
         raise ConfigError(f"transport.name must be {names} for a live link, got {got!r}")
-    for kind in ("activation", "output", "gradient"):
-        got = getattr(config.erasure, kind)
+    for kind, got in config.erasure.by_kind().items():
         if got != "reliable":
             raise ConfigError(
                 f"erasure.{kind} must be 'reliable' over a live link, where TCP sends again what is lost, "

@@ -17,6 +17,9 @@ A new one goes to the end: a plan on the wire names one of these by its place he
 another order would be another format, which old and new processes misunderstand without an error.
 """
 
+KINDS: Final = ("activation", "output", "gradient")
+"""The kinds of message that hold rows of tokens, as settings name them."""
+
 _FIRST_FOREIGN: Final = 1 << 8
 
 
@@ -70,7 +73,7 @@ class CodecConfig:
 
     def by_kind(self) -> dict[str, str]:
         """The codec of each kind of message with rows."""
-        return {"activation": self.activation, "output": self.output, "gradient": self.gradient}
+        return {kind: getattr(self, kind) for kind in KINDS}
 
     def of(self, kind: str) -> str:
         """The codec of a kind of message, by its class's name; `none` of one without tokens."""

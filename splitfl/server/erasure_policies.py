@@ -84,11 +84,7 @@ class ErasurePolicies:
         self._pooled = pooled
         self._mtu_bytes = mtu_bytes
         self._snr_db = snr_db
-        self._policies = {
-            "Activation": erasure.activation,
-            "Output": erasure.output,
-            "Gradient": erasure.gradient,
-        }
+        self._policies = {kind.capitalize(): policy for kind, policy in erasure.by_kind().items()}
         self._memories: dict[tuple[str, str], Memory] = {}
         self._rounds = erasure.stale_rounds
         self._exchanges: dict[int, _Exchange] = {}

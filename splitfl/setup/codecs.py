@@ -10,7 +10,7 @@ from splitfl.wire.codecs import CODECS
 def check_codecs(config: RunConfig) -> None:
     """ConfigError for a codec that cannot be loaded, or that the erasure policy of its kind excludes."""
     for key, kind, name in _named(config):
-        policy = getattr(config.erasure, kind)
+        policy = config.erasure.by_kind()[kind]
         if CODECS[name].unit_bytes is None and policy != "reliable":
             raise ConfigError(
                 f"erasure.{kind} must be 'reliable' with {key} {name!r}, whose rows have no fixed number of "

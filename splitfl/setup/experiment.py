@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
-from channel.core.link import Link
 from splitfl.config import DeviceConfig, RunConfig
 from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.batch import Batch
@@ -36,7 +35,7 @@ from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, count_block
 from splitfl.models.load import read_config
 from splitfl.models.source import resolve
 from splitfl.setup.codecs import check_codecs
-from splitfl.setup.links import check_link, own_link
+from splitfl.setup.links import check_link
 from splitfl.setup.pieces import PieceLoader
 
 
@@ -162,10 +161,6 @@ class Experiment:
             found.update(part.keys.tobytes())
             found.update(b"" if part.labels is None else part.labels.tobytes())
         return found.hexdigest()
-
-    def link(self) -> Link:
-        """The emulated link that every client has to itself, where they do not share a cell."""
-        return own_link(self.config)
 
     def _pieces(self, device: DeviceConfig) -> PieceLoader:
         return PieceLoader(

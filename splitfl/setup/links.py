@@ -11,8 +11,18 @@ from splitfl.setup.link_kinds import LINKS, LinkKind
 
 
 def kind_of(link: LinkConfig) -> LinkKind:
-    """The kind of link of these settings; ConfigError for one of another package that cannot be loaded."""
-    return LINKS[link.name]
+    """The kind of link of these settings.
+
+    Raises ConfigError for one of another package that cannot be loaded, or that is a cell: what a cell
+    excludes is refused by the key link.scenario, which takes a file of any folder.
+    """
+    kind = LINKS[link.name]
+    if link.kind and kind.make is None:
+        raise ConfigError(
+            f"link.kind {link.kind!r} must give each client a link of its own, and gives a cell: name its "
+            "scenario's file in link.scenario"
+        )
+    return kind
 
 
 def check_link(config: RunConfig) -> None:

@@ -106,6 +106,14 @@ def test_a_link_that_no_package_registers_is_refused() -> None:
         LinkConfig(kind="lagging")
 
 
+def test_a_cell_of_another_package_is_refused_by_the_key_that_takes_it(tmp_path: Path) -> None:
+    code = "from splitfl.setup.link_kinds import LINKS\n\nPLUGIN = LINKS['scenario']\n"
+    with installed(package(tmp_path, "splitfl.links", "street", code), LINKS):
+        config = from_dict({"link": {"kind": "street"}})
+        with pytest.raises(ConfigError, match=r"link.kind 'street' must give each client a link of its own"):
+            check_link(config)
+
+
 def test_a_kind_of_link_that_makes_nothing_or_two_things_is_refused() -> None:
     with pytest.raises(ConfigError, match="must have either a make or a scenario"):
         LinkKind(about="nothing", describe=lambda link: "")

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from channel.core.link import DIRECTIONS
-from splitfl.config import CodecConfig
+from splitfl.config import AnalogConfig, CodecConfig, ErasureConfig
 from splitfl.config.codec import codec_number, codec_of_number
 from splitfl.config.experiment_file import from_dict
 from splitfl.controller.dry_run import rehearse
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import Activation, Gradient
 from splitfl.methods.parts.plan import Plan
+from splitfl.server.erasure_policies import ErasurePolicies
 from splitfl.setup.codecs import check_codecs, describe_codecs
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import decode, encode
@@ -122,6 +123,16 @@ def test_rows_of_no_fixed_size_are_refused_with_erasure_and_in_plans(place: Path
         Experiment.of(toy.config(place, **BOTH, erasure={"gradient": "zero"}))
     with pytest.raises(ConfigError, match=r"codec.activation 'peaks' takes a number of bytes that depends"):
         rehearse(Experiment.of(toy.config(place, **BOTH, **ONE)))
+
+
+@pytest.mark.usefixtures("peaks")
+def test_a_client_that_uses_it_where_rows_may_be_lost_is_refused() -> None:
+    policies = ErasurePolicies(
+        0, ErasureConfig(gradient="zero"), AnalogConfig(), lambda _: None, mtu_bytes=1500, snr_db={}
+    )
+    message = Gradient(ids_B=torch.arange(1), grad=torch.ones(1, 2))
+    with pytest.raises(WireError, match="rows of codec 'peaks' have no fixed number of bytes"):
+        policies.load(message, 100, "peaks", is_up=True)
 
 
 @pytest.mark.usefixtures("peaks")
