@@ -27,9 +27,8 @@ def kind_of(link: LinkConfig) -> LinkKind:
 
 def check_link(config: RunConfig) -> None:
     """ConfigError for a link that cannot be, before anything is loaded or sent."""
-    air = air_of(config)
-    if isinstance(air, Scenario):
-        cell(config)
+    if cell(config) is None:
+        own_link(config)
     snr_db(config)
 
 
@@ -60,11 +59,11 @@ def cell(config: RunConfig) -> Engine | None:
     None where each client has a link of its own. Raises ConfigError for what makes no cell, and for a
     client that can never be reached.
     """
-    air = air_of(config)
-    if not isinstance(air, Scenario):
+    scenario = kind_of(config.link).scenario
+    if scenario is None:
         return None
     try:
-        engine = Engine(cell_of(air), mtu_bytes=config.link.mtu_bytes)
+        engine = Engine(cell_of(scenario(config)), mtu_bytes=config.link.mtu_bytes)
         engine.demand_reach(range(config.federation.clients))
         return engine
     except BadParameter as error:
@@ -76,8 +75,8 @@ def snr_db(config: RunConfig) -> dict[tuple[int, str], float]:
     clients = range(config.federation.clients)
     if not (config.analog.kinds and config.analog.from_cell):
         return {(client, way): config.analog.snr_db for client in clients for way in DIRECTIONS}
-    air = air_of(config)
-    if not isinstance(air, Scenario):
+    scenario = kind_of(config.link).scenario
+    if scenario is None:
         raise ConfigError("analog.from_cell takes the noise from link.scenario, which is empty")
-    airs = cell_of(air).airs
+    airs = cell_of(scenario(config)).airs
     return {(k, way): float(airs[way].mean_sinr_db(0)[k]) for k in clients for way in DIRECTIONS}
