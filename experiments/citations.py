@@ -4,17 +4,8 @@ from typing import Final
 
 from splitfl.config import RunConfig
 from splitfl.data.task import TASKS
+from splitfl.federation.aggregators import row
 from splitfl.methods.registry import method
-
-AGGREGATORS: Final = {
-    "rolora": ("rolora",),
-    "ffa": ("ffalora",),
-    "mean": (),
-    "stack": ("flora",),
-    "fedex": ("fedexlora",),
-    "svd": ("flexlora",),
-    "seed-scalar": (),
-}
 
 BIBTEX: Final = {
     "lora": """@inproceedings{hu2022lora,
@@ -68,19 +59,6 @@ BIBTEX: Final = {
     Ag{\\"u}era y Arcas, Blaise},
   booktitle = {Artificial Intelligence and Statistics},
   year = {2017}
-}""",
-    "rolora": """@article{chen2024rolora,
-  title = {Robust Federated Finetuning of {LLMs} via Alternating Optimization of {LoRA}},
-  author = {Chen, Shuangyi and Guo, Yuanxin and Ju, Yue and Dalal, Hardik and Zhu, Zhongwen and
-    Khisti, Ashish},
-  journal = {arXiv preprint arXiv:2502.01755},
-  year = {2025}
-}""",
-    "ffalora": """@inproceedings{sun2024improving,
-  title = {Improving {LoRA} in Privacy-preserving Federated Learning},
-  author = {Sun, Youbang and Li, Zitao and Li, Yaliang and Ding, Bolin},
-  booktitle = {International Conference on Learning Representations},
-  year = {2024}
 }""",
     "hosfl": """@article{chen2026hosfl,
   title = {{HO-SFL}: Hybrid-Order Split Federated Learning with Backprop-Free Clients and
@@ -141,25 +119,6 @@ BIBTEX: Final = {
   booktitle = {International Conference on Learning Representations},
   year = {2026}
 }""",
-    "fedexlora": """@inproceedings{singhal2025fedex,
-  title = {{FedEx-LoRA}: Exact Aggregation for Federated and Efficient Fine-Tuning of Large Language Models},
-  author = {Singhal, Raghav and Ponkshe, Kaustubh and Vepakomma, Praneeth},
-  booktitle = {Annual Meeting of the Association for Computational Linguistics},
-  year = {2025}
-}""",
-    "flora": """@inproceedings{wang2024flora,
-  title = {{FLoRA}: Federated Fine-Tuning Large Language Models with Heterogeneous Low-Rank Adaptations},
-  author = {Wang, Ziyao and Shen, Zheyu and He, Yexiao and Sun, Guoheng and Wang, Hongyi and Lyu, Lingjuan
-    and Li, Ang},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2024}
-}""",
-    "flexlora": """@inproceedings{bai2024federated,
-  title = {Federated Fine-tuning of Large Language Models under Heterogeneous Tasks and Client Resources},
-  author = {Bai, Jiamu and Chen, Daoyuan and Qian, Bingchen and Yao, Liuyi and Li, Yaliang},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2024}
-}""",
     "fedbuff": """@inproceedings{nguyen2022federated,
   title = {Federated Learning with Buffered Asynchronous Aggregation},
   author = {Nguyen, John and Malik, Kshitiz and Zhan, Hongyuan and Yousefpour, Ashkan and Rabbat, Mike and
@@ -185,8 +144,9 @@ BIBTEX: Final = {
 
 def bibtex(config: RunConfig) -> str:
     """The entries of the method, the aggregator, the schedule, the model and the task, each once."""
-    keys = [*method(config.method.name).citations, *AGGREGATORS[config.federation.aggregator]]
+    keys = [*method(config.method.name).citations]
     keys += {"buffered": ["fedbuff"], "anarchic": ["anarchic"]}.get(config.federation.schedule, [])
     keys += [config.model.name] if config.model.name in BIBTEX else []
     entries = [BIBTEX[key] for key in dict.fromkeys(keys)]
-    return "\n\n".join([*entries, *filter(None, [TASKS[config.task.name].citation])])
+    others = (row(config.federation.aggregator).bibtex, TASKS[config.task.name].citation)
+    return "\n\n".join([*entries, *filter(None, others)])

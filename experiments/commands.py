@@ -33,14 +33,17 @@ from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.json_text import dumps
 from splitfl.core.messages import Activation, Gradient, Message
 from splitfl.data.task import TASKS
+from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.methods.registry import METHODS
 from splitfl.models import untrained as models
 from splitfl.models.families import FAMILIES
 from splitfl.models.source import ALIASES
 from splitfl.server.evaluate import measure_adapter
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.link_kinds import LINKS
 from splitfl.transport.base.interfaces import public_address
 from splitfl.transport.registry import Joining, transport
+from splitfl.wire.codecs import CODECS
 
 
 def quiet() -> None:
@@ -186,6 +189,12 @@ def list_rows(what: str, as_json: bool) -> None:
             rows = {name: method.about for name, method in METHODS.items()}
         case "tasks":
             rows = {name: entry.about for name, entry in TASKS.items()}
+        case "codecs":
+            rows = {name: codec.about for name, codec in CODECS.items()}
+        case "links":
+            rows = {name: kind.about for name, kind in LINKS.items()}
+        case "aggregators":
+            rows = {name: spec.about for name, spec in AGGREGATORS.items()}
         case _:
             aliases = {
                 name: f"alias of {hub}, or of the package {package}"

@@ -5,7 +5,9 @@ transfer, so the model would never see two packets in a row: here it runs on fro
 drawn in blocks, each from a stream of its own. Axes: N packets.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,23 +15,18 @@ from numpy.typing import NDArray
 from channel.core.arrays import Array
 from channel.core.link import Link
 from channel.core.rng import stream
-from channel.links.fixed import Direction, FixedLink
+from channel.links.fixed import FixedLink
 from channel.links.loss import Bernoulli, LossModel
-from channel.links.trace import ChanceRecording, Recording, TraceLink
+from channel.links.trace import ChanceRecording, TraceLink
 
 BLOCK = 4096
 """Packets whose losses are drawn together; a model begins anew with each block."""
 
 
 def running(link: Link, client: int, direction: str) -> Link:
-    """This link for the packets of one client in one direction; the others need no memory and stay."""
-    if isinstance(link, FixedLink):
-        way = _way(link, client, direction)
-        return replace(link, up=way) if direction == "up" else replace(link, down=way)
-    if isinstance(link, TraceLink):
-        recording = _recording(link, client, direction)
-        return replace(link, up=recording) if direction == "up" else replace(link, down=recording)
-    return link
+    """This link for the packets of one client in one direction; one that needs no memory stays as it is."""
+    remember = REMEMBERING.get(type(link))
+    return remember(link, client, direction) if remember else link
 
 
 class RunningLoss:
@@ -101,18 +98,24 @@ class RunningChances:
         return self._at_s
 
 
-def _way(link: FixedLink, client: int, direction: str) -> Direction:
-    way = link.up if direction == "up" else link.down
-    if way.loss is None or isinstance(way.loss, Bernoulli):
-        return way
-    return replace(way, loss=RunningLoss(way.loss, link.seed, client, direction))
+def _fixed(link: FixedLink, client: int, direction: str) -> Link:
+    one = link.up if direction == "up" else link.down
+    if one.loss is None or isinstance(one.loss, Bernoulli):
+        return link
+    one = replace(one, loss=RunningLoss(one.loss, link.seed, client, direction))
+    return replace(link, up=one) if direction == "up" else replace(link, down=one)
 
 
-def _recording(link: TraceLink, client: int, direction: str) -> Recording:
+def _trace(link: TraceLink, client: int, direction: str) -> Link:
     recording = link.up if direction == "up" else link.down
     if not isinstance(recording, ChanceRecording):
-        return recording
+        return link
     loss = recording.loss
     if loss is not None:
         loss = RunningLoss(loss, link.seed, client, direction)
-    return RunningChances(recording, loss)
+    chances = RunningChances(recording, loss)
+    return replace(link, up=chances) if direction == "up" else replace(link, down=chances)
+
+
+REMEMBERING: Final[Mapping[type, Callable[[Any, int, str], Link]]] = {FixedLink: _fixed, TraceLink: _trace}
+"""How each class of link that begins anew with every transfer goes on from packet to packet."""

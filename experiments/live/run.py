@@ -12,7 +12,7 @@ from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
-from splitfl.setup.links import scenario
+from splitfl.setup.links import air_of
 from testbed.live import LiveLink
 
 _CARRIED = ("rpc", "grpc")
@@ -45,7 +45,7 @@ def emulation_of(site: Experiment) -> Emulation:
     config = site.config
     try:
         return Emulation(
-            air=scenario(config) if config.link.scenario else site.link(),
+            air=air_of(config),
             clients=config.federation.clients,
             order=Order(seed=config.train.seed, jitter_s=config.live.jitter_s, in_order=config.live.in_order),
             queue_bytes=config.live.queue_bytes,
@@ -60,8 +60,7 @@ def _demand_carried(config: RunConfig) -> None:
     if config.transport.name not in _CARRIED:
         names, got = " or ".join(_CARRIED), config.transport.name
         raise ConfigError(f"transport.name must be {names} for a live link, got {got!r}")
-    for kind in ("activation", "output", "gradient"):
-        got = getattr(config.erasure, kind)
+    for kind, got in config.erasure.by_kind().items():
         if got != "reliable":
             raise ConfigError(
                 f"erasure.{kind} must be 'reliable' over a live link, where TCP sends again what is lost, "

@@ -13,6 +13,7 @@ from splitfl.config import RunConfig
 from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import ConfigError
 from splitfl.core.quantities import flops_text, metric_text, seconds_text
+from splitfl.setup.links import describe_link
 
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
@@ -72,9 +73,9 @@ def emulation(run: RunRecord) -> list[str]:
         link = ["The link was emulated, by settings of another version: config.json has them."]
     else:
         link = [
-            f"The link was emulated: {config.link.describe()}. Packets, retransmissions and airtime are "
+            f"The link was emulated: {describe_link(config.link)}. Packets, retransmissions and airtime are "
             "those of this emulated link.",
-            *filter(None, (one.describe() for one in (config.erasure, config.codec, config.analog))),
+            *_said(config),
         ]
     clock = (
         "The clock was virtual: computing time is counted operations over a declared "
@@ -104,8 +105,23 @@ def learning(run: RunRecord) -> list[str]:
             f"{max(ages, default=0)}. A round here is as many clients' rounds as there are clients, whosever "
             "they were."
         )
+    config = _resolved(run)
+    if config is not None and any(row.kind == "Adapter" for row in run.events.transfers):
+        from splitfl.federation.aggregators import describe  # takes torch along
+
+        found.append(describe(config.federation.aggregator))
     chosen = run.setting("auto.chosen") if "auto" in run.config else []
     return [*found, *(f"The controller chose for {reason}." for reason in chosen)]
+
+
+def _said(config: RunConfig) -> list[str]:
+    """What erasure, codecs and analog symbols did to messages."""
+    codecs = ""
+    if set(config.codec.by_kind().values()) != {"none"}:
+        from splitfl.setup.codecs import describe_codecs  # takes torch along
+
+        codecs = describe_codecs(config)
+    return list(filter(None, (config.erasure.describe(), codecs, config.analog.describe())))
 
 
 def _adapters(side: Mapping[str, Any]) -> str:

@@ -1,21 +1,66 @@
-"""How the numbers are rounded that cross the cut."""
+"""How the numbers are encoded that cross the cut."""
 
+import zlib
 from dataclasses import dataclass
 from typing import Final
 
 from splitfl.config.checks import one_of
+from splitfl.core.registry import registered
+
+GROUP: Final = "splitfl.codecs"
+"""The entry-point group under which other packages register codecs."""
 
 CODECS: Final = ("none", "bf16", "int8", "int4")
-"""How a token's numbers may be written; see `CodecConfig`."""
+"""The codecs that come with splitfl; see `splitfl.wire.codecs`.
+
+A new one goes to the end: a plan on the wire names one of these by its place here (`codec_number`), so
+another order would be another format, which old and new processes misunderstand without an error.
+"""
+
+KINDS: Final = ("activation", "output", "gradient")
+"""The kinds of message that hold rows of tokens, as settings name them."""
+
+_FIRST_FOREIGN: Final = 1 << 8
+
+
+def codec_names() -> list[str]:
+    """All codecs by name, without loading those of other packages."""
+    return [*CODECS, *(name for name in registered(GROUP) if name not in CODECS)]
+
+
+def check_codec(key: str, name: str) -> None:
+    """ConfigError for a setting that names no codec."""
+    if name not in CODECS:  # entry points are looked up only where they are needed
+        one_of(key, name, codec_names())
+
+
+def codec_number(name: str) -> int:
+    """A codec as a plan names it on the wire.
+
+    A foreign codec's number follows from its name alone, so that it does not depend on what else
+    is installed on either side.
+    """
+    return CODECS.index(name) if name in CODECS else _FIRST_FOREIGN + zlib.crc32(name.encode())
+
+
+def codec_of_number(number: int) -> str:
+    """The codec that a plan names so; LookupError where there is none here, or more than one."""
+    if number < len(CODECS):
+        return CODECS[number]
+    names = [name for name in codec_names() if codec_number(name) == number]
+    if len(names) != 1:
+        raise LookupError(f"a plan names the codec of number {number}: have {', '.join(codec_names())}")
+    return names[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodecConfig:
     """The codec of an activation, an output or a gradient, by kind; both ends work with what was decoded.
 
-    `none`: as they are. `bf16`: 16 bits a number. `int8` and `int4`: so many bits a number and one scale a
-    token. `gradient` stands for both ways where a method sends gradients up too. `hybrid` takes no more of
-    a gradient than products with random directions, whose own noise is far above that of `int4`.
+    `none`: numbers as they are. `bf16`: 16 bits a number. `int8` and `int4`: so many bits a number and one
+    scale a token. Other packages may add codecs (`splitfl list codecs`). `gradient` stands for both
+    directions where a method sends gradients up too. `hybrid` takes no more of a gradient than products with
+    random directions, whose own noise is far above that of `int4`.
     """
 
     activation: str = "none"
@@ -23,19 +68,16 @@ class CodecConfig:
     gradient: str = "none"
 
     def __post_init__(self) -> None:
-        for name in ("activation", "output", "gradient"):
-            one_of(f"codec.{name}", getattr(self, name), CODECS)
+        for kind, name in self.by_kind().items():
+            check_codec(f"codec.{kind}", name)
 
-    def describe(self) -> str:
-        """How messages were quantised, for a report; "" where none was."""
-        kinds = {name: getattr(self, name) for name in ("activation", "output", "gradient")}
-        used = [f"{codec} for the {kind}" for kind, codec in kinds.items() if codec != "none"]
-        return f"What crossed the cut was quantised: {', '.join(used)}." if used else ""
+    def by_kind(self) -> dict[str, str]:
+        """The codec of each kind of message with rows."""
+        return {kind: getattr(self, kind) for kind in KINDS}
 
     def of(self, kind: str) -> str:
         """The codec of a kind of message, by its class's name; `none` of one without tokens."""
-        named = {"Activation": self.activation, "Output": self.output, "Gradient": self.gradient}
-        return named.get(kind, "none")
+        return self.by_kind().get(kind.lower(), "none")
 
 
 EXACT: Final = CodecConfig()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from splitfl.config.checks import above, at_least, one_of
+from splitfl.config.codec import KINDS
 from splitfl.core.errors import ConfigError
 
 POLICIES = ("reliable", "mask", "zero", "rescale", "stale", "skip")
@@ -26,13 +27,17 @@ class ErasureConfig:
     stale_rounds: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("activation", "output", "gradient"):
-            one_of(f"erasure.{name}", getattr(self, name), POLICIES)
+        for kind, policy in self.by_kind().items():
+            one_of(f"erasure.{kind}", policy, POLICIES)
         at_least("erasure.stale_rounds", self.stale_rounds, 0)
+
+    def by_kind(self) -> dict[str, str]:
+        """The policy of each kind of message with rows."""
+        return {kind: getattr(self, kind) for kind in KINDS}
 
     def describe(self) -> str:
         """What lost packets meant, for a report; "" where all were sent again."""
-        kinds = {name: getattr(self, name) for name in ("activation", "output", "gradient")}
+        kinds = self.by_kind()
         erased = [f"{policy} for the {kind}" for kind, policy in kinds.items() if policy != "reliable"]
         if not erased:
             return ""
@@ -65,7 +70,7 @@ class AnalogConfig:
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
-            one_of("analog.kinds", kind, ("activation", "output", "gradient"))
+            one_of("analog.kinds", kind, KINDS)
         if not -100.0 <= self.snr_db <= 100.0:
             raise ConfigError(f"analog.snr_db must lie in [-100, 100], got {self.snr_db}")
         one_of("analog.equaliser", self.equaliser, ("lmmse", "zero-forcing"))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from splitfl.config.checks import above, at_least, one_of
-from splitfl.config.codec import CODECS
+from splitfl.config.codec import check_codec
 from splitfl.core.errors import ConfigError
 
 
@@ -142,7 +142,7 @@ class AutoConfig:
         for number in self.ranks:
             at_least("auto.ranks", number, 1)
         for name in self.codecs:
-            one_of("auto.codecs", name, CODECS)
+            check_codec("auto.codecs", name)
         for most in self.client_memory_bytes:
             at_least("auto.client_memory_bytes", most, 1)
         one_of("auto.speed", self.speed, ("declared", "measured"))

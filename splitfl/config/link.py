@@ -1,11 +1,17 @@
 """The radio link of every client, emulated or live."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
+from channel.core.errors import BadParameter
+from channel.links.fixed import Direction
 from channel.links.loss import GilbertElliott
 from splitfl.config.checks import at_least, one_of
 from splitfl.core.errors import ConfigError
-from splitfl.core.quantities import percent_text, rate_text, seconds_text
+from splitfl.core.registry import registered
+
+GROUP: Final = "splitfl.links"
+"""The entry-point group under which other packages register kinds of links."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,37 +33,28 @@ class DirectionConfig:
     arrive_bad: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least("link rate_bps", self.rate_bps, 0.0)
-        at_least("link delay_s", self.delay_s, 0.0)
-        if not 0.0 <= self.loss_rate < 1.0:
-            raise ConfigError(f"link loss_rate must lie in [0, 1), got {self.loss_rate}")
         one_of("link loss", self.loss, ("independent", "gilbert-elliott"))
+        self.direction()
         chances = ("leave_good", "leave_bad", "arrive_good", "arrive_bad")
-        for name in chances:
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"link {name} must lie in [0, 1], got {getattr(self, name)}")
-        if self.loss == "gilbert-elliott" and self.loss_rate:
-            raise ConfigError(f"link loss_rate must be 0 with bursts, got {self.loss_rate}")
         if self.loss == "independent" and any(
             getattr(self, name) != getattr(DirectionConfig, name) for name in chances
         ):
             raise ConfigError(f"link {', '.join(chances)} are read with the loss 'gilbert-elliott' alone")
 
-    def describe(self) -> str:
-        """Rate, delay and losses, for a report."""
-        if self == DirectionConfig():
-            return "ideal, takes no time"
-        rate = rate_text(self.rate_bps) if self.rate_bps else "no limit on the rate"
-        lost = f"{percent_text(self.loss_rate)} of the packets lost"
-        if self.loss == "gilbert-elliott":
+    def direction(self) -> Direction:
+        """What the emulation calls a direction, which knows the ranges; ConfigError for what is outside."""
+        rate_bps, delay_s, loss_rate = self.rate_bps, self.delay_s, self.loss_rate
+        try:
             bursts = GilbertElliott(
                 leave_good=self.leave_good,
                 leave_bad=self.leave_bad,
                 arrive_good=self.arrive_good,
                 arrive_bad=self.arrive_bad,
             )
-            lost = f"{percent_text(bursts.loss_rate)} of the packets lost, in bursts (Gilbert-Elliott)"
-        return f"{rate}, {seconds_text(self.delay_s)} delay, {lost}"
+            loss = bursts if self.loss == "gilbert-elliott" else None
+            return Direction(rate_bps=rate_bps, delay_s=delay_s, loss_rate=loss_rate, loss=loss)
+        except BadParameter as error:
+            raise ConfigError(f"link {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +64,11 @@ class LinkConfig:
 
     In place of the rates in `up` and `down` stands a `scenario` (a name of `splitfl channel list`, or a
     TOML file), in whose one cell all clients share the spectrum, or a recorded `trace`, which each client
-    has to itself; `trace_down` is the downlink's where it is another.
+    has to itself; `trace_down` is the downlink's where it is another. `kind` names a link that another
+    package registers (`splitfl list links`) and that reads of these settings what it needs.
     """
+
+    kind: str = ""
 
     mtu_bytes: int = 1500
     max_tries: int = 0
@@ -83,6 +83,8 @@ class LinkConfig:
         at_least("link.mtu_bytes", self.mtu_bytes, 64)
         at_least("link.max_tries", self.max_tries, 0)
         at_least("link.retry_s", self.retry_s, 0.0)
+        if self.kind:
+            self._check_foreign()
         if self.scenario and self.trace:
             raise ConfigError("link.scenario and link.trace are two links: leave one of them empty")
         if self.trace_down and not self.trace:
@@ -97,18 +99,25 @@ class LinkConfig:
             if got != getattr(LinkConfig, name):
                 raise ConfigError(f"link.{name} is the scenario's own: leave it out, got {got}")
 
-    def describe(self) -> str:
-        """The link and its packets, for a report."""
-        if self.scenario:
-            link = f"one cell that all clients share, scenario {self.scenario}"
-        elif self.trace_down:
-            link = f"uplink: recorded trace {self.trace}; downlink: recorded trace {self.trace_down}"
-        elif self.trace:
-            link = f"recorded trace {self.trace} in both directions, for each client by itself"
-        else:
-            link = f"uplink: {self.up.describe()}; downlink: {self.down.describe()}"
-        tries = f", each sent at most {self.max_tries} times" if self.max_tries else ""
-        return f"{link}; packets of {self.mtu_bytes} bytes{tries}"
+    @property
+    def name(self) -> str:
+        """The name of this kind of link among `splitfl.setup.link_kinds.LINKS`."""
+        if self.kind:
+            return self.kind
+        return "scenario" if self.scenario else "trace" if self.trace else "fixed"
+
+    def _check_foreign(self) -> None:
+        names = registered(GROUP)
+        if not names:
+            raise ConfigError(
+                f"link.kind names a link of another package, of which none is installed, got {self.kind!r}: "
+                "leave it empty; link.scenario, link.trace, or link.up and link.down say which link it is"
+            )
+        one_of("link.kind", self.kind, names)
+        if self.scenario or self.trace:
+            raise ConfigError(
+                f"link.kind {self.kind!r} is another link than link.scenario or link.trace: leave one empty"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from splitfl.models.cut import Piece
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import station_of
 from splitfl.server.exchange import RoundEnd
+from splitfl.setup.codecs import refuse_sizes_of_data
 from splitfl.setup.experiment import Experiment, steps_of
 from splitfl.setup.pieces import PieceLoader
 
@@ -51,8 +52,10 @@ class DryRun:
 def rehearse(site: Experiment, data: Sequence[Batches] = ()) -> DryRun:
     """Plays the run of these settings without weights; takes little time and trains nothing.
 
-    `data` are the clients' batches, if there are some already.
+    `data` are the clients' batches, if there are some already. Raises ConfigError for a codec whose size
+    depends on the data.
     """
+    refuse_sizes_of_data(site.config)
     config, ledger, watcher = site.config, Ledger(), _Watcher()
     chosen = method(config.method.name)
     pieces, clients = list[_Pieces](), []

@@ -13,6 +13,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+def registered(group: str) -> list[str]:
+    """The names under which other installed packages register plug-ins of this group, none of them loaded."""
+    return sorted({point.name for point in entry_points(group=group)})
+
+
 class Registry(Mapping[str, T], Generic[T]):
     """Plug-ins of one kind by name: `own`, then those of the entry-point group, loaded at first use.
 

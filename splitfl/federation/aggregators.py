@@ -17,6 +17,7 @@ from torch import Tensor
 
 from splitfl.config import one_of
 from splitfl.core.messages import Adapter
+from splitfl.federation.citations import FEDEX_LORA, FFA_LORA, FLEX_LORA, FLORA, ROLORA
 from splitfl.federation.products import fedex, stacked, truncated
 
 _HADAMARD = ("hada_w1_a", "hada_w1_b", "hada_w2_a")
@@ -81,13 +82,15 @@ Merge = Callable[[Sequence[Adapter]], dict[str, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class AggregatorSpec:
-    """A way of aggregation.
+    """A way of aggregation; `about` it in a line, and whom to cite.
 
     `is_exact`: the product of what comes out is the mean of the clients' products.
     `needs_individual_updates`: a sum of the updates, as the air can make it, is not enough.
     `pads`: a client of lower rank than others counts with zeros in what it does not have.
     """
 
+    about: str
+    bibtex: str = ""
     rule: Callable[[], Aggregator]
     merge: Merge = weighted_mean
     is_exact: bool = True
@@ -96,15 +99,45 @@ class AggregatorSpec:
 
 
 AGGREGATORS: Final[Mapping[str, AggregatorSpec]] = {
-    "rolora": AggregatorSpec(rule=Rolora),
-    "ffa": AggregatorSpec(rule=Ffa),
-    "mean": AggregatorSpec(rule=Mean, is_exact=False),  # the baseline (FedIT, ICASSP'24)
-    "stack": AggregatorSpec(rule=Mean, merge=stacked, needs_individual_updates=True, pads=False),
-    "fedex": AggregatorSpec(rule=Mean, merge=fedex, needs_individual_updates=True),
-    "svd": AggregatorSpec(rule=Mean, merge=truncated, is_exact=False, needs_individual_updates=True),
+    "rolora": AggregatorSpec(
+        about="clients train B and A in turn, so that their mean is exact", bibtex=ROLORA, rule=Rolora
+    ),
+    "ffa": AggregatorSpec(
+        about="clients train B alone, so that its mean is exact", bibtex=FFA_LORA, rule=Ffa
+    ),
+    "mean": AggregatorSpec(
+        about="the mean of each tensor, which for A and B apart is not that of their products",
+        rule=Mean,
+        is_exact=False,  # the baseline (FedIT, ICASSP'24)
+    ),
+    "stack": AggregatorSpec(
+        about="the clients' A and B stacked: the mean of their products, exact, also of unequal ranks",
+        bibtex=FLORA,
+        rule=Mean,
+        merge=stacked,
+        needs_individual_updates=True,
+        pads=False,
+    ),
+    "fedex": AggregatorSpec(
+        about="the mean of A and B, and what it misses of the mean product as a residual: exact",
+        bibtex=FEDEX_LORA,
+        rule=Mean,
+        merge=fedex,
+        needs_individual_updates=True,
+    ),
+    "svd": AggregatorSpec(
+        about="the mean product, truncated to the adapter's rank",
+        bibtex=FLEX_LORA,
+        rule=Mean,
+        merge=truncated,
+        is_exact=False,
+        needs_individual_updates=True,
+    ),
     "seed-scalar": AggregatorSpec(
-        rule=Mean, is_exact=False
-    ),  # everybody takes all steps: no tensor is averaged
+        about="no tensor is averaged: every client takes all clients' steps",
+        rule=Mean,
+        is_exact=False,
+    ),
 }
 
 
@@ -117,3 +150,8 @@ def row(name: str) -> AggregatorSpec:
 def aggregator(name: str) -> Aggregator:
     """What clients train by the way of aggregation of this name; ConfigError where there is none."""
     return row(name).rule()
+
+
+def describe(name: str) -> str:
+    """How the adapters of the clients became one, for a report."""
+    return f"The clients' adapters were aggregated by {name!r}: {row(name).about}."

@@ -53,8 +53,8 @@ def station_of(
         "a run has a controller where auto.every says so"
     )
     desk = Exchange(server, air, losses, events, watcher, config.codec, controller)
-    if config.link.scenario and link is None:
-        return CellServer(desk, cell(config), config.train.seed, clients, POWER_W)
+    if link is None and (shared := cell(config)):
+        return CellServer(desk, shared, config.train.seed, clients, POWER_W)
     if at_own_pace(config.federation):
         return AsyncServer(desk, link or own_link(config), POWER_W, config, air.ready_s)
     gate = ServiceOrder(config.train.seed, clients, slots)

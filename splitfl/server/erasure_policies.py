@@ -19,6 +19,7 @@ from channel.core.packets import packets_of, units_arrived
 from channel.core.rng import stream
 from channel.core.units import db_to_ratio
 from splitfl.config import AnalogConfig, ErasureConfig
+from splitfl.core.errors import WireError
 from splitfl.core.messages import LOST, Activation, Adapter, Gradient, Message, Output, Reply
 from splitfl.core.state import State, part, under
 from splitfl.server.virtual_clock import Arrival, Load
@@ -38,7 +39,7 @@ from splitfl.wire.erasure import (
     without_tokens,
     zeroed,
 )
-from splitfl.wire.quantise import row_bytes
+from splitfl.wire.rows import row_bytes
 from splitfl.wire.stale_cache import Memory
 
 Rows = Activation | Output | Gradient
@@ -83,11 +84,7 @@ class ErasurePolicies:
         self._pooled = pooled
         self._mtu_bytes = mtu_bytes
         self._snr_db = snr_db
-        self._policies = {
-            "Activation": erasure.activation,
-            "Output": erasure.output,
-            "Gradient": erasure.gradient,
-        }
+        self._policies = {kind.capitalize(): policy for kind, policy in erasure.by_kind().items()}
         self._memories: dict[tuple[str, str], Memory] = {}
         self._rounds = erasure.stale_rounds
         self._exchanges: dict[int, _Exchange] = {}
@@ -110,7 +107,7 @@ class ErasurePolicies:
                 self._memories[kind, way].restore(held)
 
     def load(self, message: Message, frame_bytes: int, codec: str, *, is_up: bool) -> Load:
-        """How this message, whose rows are rounded by `codec` in its frame, goes over the link."""
+        """How this message, whose rows are encoded by `codec` in its frame, goes over the link."""
         if isinstance(message, Adapter) and is_up and self._analog.sum_adapters:
             numbers = sum(tensor.numel() for tensor in message.tensors.values())
             return Load(
@@ -122,16 +119,21 @@ class ErasurePolicies:
         if tensor is None:
             return Load(payload_bytes=frame_bytes)
         rows_ND, kind = rows(tensor), type(message).__name__
+        is_analog = kind.lower() in self._analog.kinds
+        if self._policies[kind] == "reliable" and not is_analog:
+            return Load(payload_bytes=frame_bytes)
         unit_bytes = row_bytes(rows_ND.shape[-1], rows_ND.dtype, codec)
+        if unit_bytes is None:  # settings are refused before a run: this is a client of others
+            raise WireError(
+                f"rows of codec {codec!r} have no fixed number of bytes and can only be sent reliably"
+            )
         other_bytes = frame_bytes - len(rows_ND) * unit_bytes
-        if kind.lower() in self._analog.kinds:
+        if is_analog:
             return Load(
                 payload_bytes=other_bytes + _SCALE_BYTES * len(rows_ND),
                 symbols=symbols_of(rows_ND),
                 symbol_hz=self._analog.symbol_hz,
             )
-        if self._policies[kind] == "reliable":
-            return Load(payload_bytes=frame_bytes)
         return Load(
             payload_bytes=frame_bytes,
             recovery="none",

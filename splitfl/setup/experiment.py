@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
-from channel.core.link import Link
 from splitfl.config import DeviceConfig, RunConfig
 from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.batch import Batch
@@ -35,7 +34,8 @@ from splitfl.models.cut import Piece, ranges, refuse_one_block
 from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, count_blocks
 from splitfl.models.load import read_config
 from splitfl.models.source import resolve
-from splitfl.setup.links import check_link, own_link
+from splitfl.setup.codecs import check_codecs
+from splitfl.setup.links import check_link
 from splitfl.setup.pieces import PieceLoader
 
 
@@ -90,6 +90,7 @@ class Experiment:
         device_of(config.client)
         device_of(config.server)
         check_link(config)
+        check_codecs(config)
         Selection.of(config)
         kind, folder = kind_of(config.task), resolve(config.model.name)
         config_table(folder)
@@ -160,10 +161,6 @@ class Experiment:
             found.update(part.keys.tobytes())
             found.update(b"" if part.labels is None else part.labels.tobytes())
         return found.hexdigest()
-
-    def link(self) -> Link:
-        """The emulated link that every client has to itself, where they do not share a cell."""
-        return own_link(self.config)
 
     def _pieces(self, device: DeviceConfig) -> PieceLoader:
         return PieceLoader(

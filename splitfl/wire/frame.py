@@ -18,7 +18,7 @@ from torch import Tensor
 from splitfl.config import EXACT, CodecConfig
 from splitfl.core.errors import WireError
 from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Output, Reply, Scalars
-from splitfl.wire.quantise import Coded, dequantise, quantise
+from splitfl.wire.rows import Coded, decode_rows, encode_rows, received_codec
 
 VERSION: Final = "1"
 MAX_FRAME_BYTES: Final = 2 << 30
@@ -52,7 +52,7 @@ class Refusal:
 def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EXACT) -> bytes:
     """The frame of this message; its length is what the link is charged for.
 
-    It says itself by which codec its rows were rounded.
+    It says itself by which codec its rows were encoded.
     """
     kind = type(message).__name__
     fields, tensors = _take_apart(message)
@@ -65,9 +65,9 @@ def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EX
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     chosen, rows = codec.of(kind), _ROWS.get(kind)
     if rows in whole and chosen != "none":
-        coded = quantise(whole[rows], chosen)
+        coded = encode_rows(whole[rows], chosen)
         header["codec"] = [coded.codec, coded.dtype, coded.width]
-        whole |= {rows: coded.codes} | ({_scale(rows): coded.scale} if coded.scale is not None else {})
+        whole |= {_tensor(rows, name): part for name, part in coded.parts.items()}
     return safetensors.torch.save(whole, {"splitfl": json.dumps(header, separators=(",", ":"))})
 
 
@@ -79,7 +79,7 @@ def decode(frame: bytes, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Reply | Refu
     try:
         tensors = safetensors.torch.load(frame)
         if "codec" in header:
-            _dequantise(tensors, str(header.get("kind")), *header["codec"], max_bytes=max_bytes)
+            _decode_rows(tensors, str(header.get("kind")), *header["codec"], max_bytes=max_bytes)
         envelope = _envelope(*header["envelope"])
         message = _put_together(str(header.get("kind")), header.get("fields", {}), tensors)
     except WireError:
@@ -106,7 +106,7 @@ def envelope_of(frame: bytes) -> Envelope:
 
 
 def codec_of(frame: bytes) -> str:
-    """By which codec the rows of a frame were rounded that could be decoded; `none` where they were not."""
+    """By which codec the rows of a frame were encoded that could be decoded; `none` where by none."""
     name, *_ = _header(frame, MAX_FRAME_BYTES).get("codec", ["none"])
     return str(name)
 
@@ -205,25 +205,22 @@ def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tenso
             raise WireError(f"a message of unknown kind {kind!r} came")
 
 
-def _dequantise(
+def _decode_rows(
     tensors: dict[str, Tensor], kind: str, codec: object, dtype: object, width: object, *, max_bytes: int
 ) -> None:
-    """Puts the rows, as they were but for rounding, in the place of their codes."""
+    """Puts the decoded rows in the place of their parts."""
     if kind not in _ROWS:
-        raise WireError(f"a message of kind {kind:.40} has no rows that a codec could round")
-    rows = _ROWS[kind]
-    coded = Coded(
-        codec=_text(codec),
-        dtype=_text(dtype),
-        width=_whole(width),
-        codes=tensors[rows],
-        scale=tensors.pop(_scale(rows), None),
-    )
-    tensors[rows] = dequantise(coded, max_bytes)
+        raise WireError(f"a message of kind {kind:.40} has no rows that a codec could encode")
+    rows, name = _ROWS[kind], _text(codec)
+    names = {part: _tensor(rows, part) for part in received_codec(name).parts}
+    parts = {part: tensors.pop(its) for part, its in names.items() if its in tensors}
+    coded = Coded(codec=name, dtype=_text(dtype), width=_whole(width), parts=parts)
+    tensors[rows] = decode_rows(coded, max_bytes)
 
 
-def _scale(rows: str) -> str:
-    return f"{rows}.scale"
+def _tensor(rows: str, part: str) -> str:
+    """The name in a frame of a part of these rows: the codes stand in the rows' own place."""
+    return rows if part == "codes" else f"{rows}.{part}"
 
 
 def _envelope(client: object, round_index: object, lap: object, flops: object) -> Envelope:

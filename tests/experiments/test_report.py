@@ -103,7 +103,7 @@ BURSTS = {"rate_bps": 5e6, "loss": "gilbert-elliott", "leave_good": 0.1, "leave_
         ("link", {"max_tries": 3}, "packets of 1500 bytes, each sent at most 3 times."),
         ("erasure", {"activation": "mask"}, "not sent again, but erased: mask for the activation."),
         ("erasure", {"gradient": "stale"}, "erased: stale for the gradient (at most 1 rounds old)."),
-        ("codec", {"activation": "int8"}, "What crossed the cut was quantised: int8 for the activation."),
+        ("codec", {"activation": "int8"}, "int8 (8-bit integers, one float32 scale a token) for the act"),
         ("analog", {"kinds": ["output"]}, "Sent as analog symbols, at a mean SNR of 10 dB: output tokens."),
         ("analog", {"sum_adapters": True, "from_cell": True}, "at the cell&#39;s mean SNR: the sum of the"),
     ],

@@ -20,6 +20,29 @@ from splitfl.server.exchange import RoundEnd
 from splitfl.setup.experiment import Experiment
 
 
+class ListeningNode(ClientNode):
+    """A client that writes down what it says and hears, and the frames of either."""
+
+    def __init__(self, client: int, site: Experiment, said: list[tuple[int, int, Message, Reply]]) -> None:
+        config = site.config
+        is_measured = config.auto.speed == "measured"
+        super().__init__(client, site.client_method(client), codec=config.codec, tells_speed=is_measured)
+        self._said = said
+        self.sent: list[bytes] = []
+        self.received: list[bytes] = []
+
+    def frame(self, message: Message) -> bytes:
+        self._pending = message
+        self.sent.append(super().frame(message))
+        return self.sent[-1]
+
+    def reply(self, frame: bytes) -> Reply:
+        self.received.append(frame)
+        reply = super().reply(frame)
+        self._said.append((self.client, self._round, self._pending, reply))
+        return reply
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Played:
     """What a run has come to; `said` is every message with its sender, round and answer, in order."""
@@ -29,7 +52,7 @@ class Played:
     events: list[dict[str, Any]]
     ends: list[RoundEnd]
     said: list[tuple[int, int, Message, Reply]]
-    nodes: list[ClientNode]
+    nodes: list[ListeningNode]
 
     def rows(self, event: str) -> list[dict[str, Any]]:
         """The events of one kind."""
@@ -44,25 +67,6 @@ class Played:
     def trained(self) -> dict[str, Tensor]:
         """The trained tensors that the server knows."""
         return dict(self.server.trained())
-
-
-class ListeningNode(ClientNode):
-    """A client that writes down what it says and hears."""
-
-    def __init__(self, client: int, site: Experiment, said: list[tuple[int, int, Message, Reply]]) -> None:
-        config = site.config
-        is_measured = config.auto.speed == "measured"
-        super().__init__(client, site.client_method(client), codec=config.codec, tells_speed=is_measured)
-        self._said = said
-
-    def frame(self, message: Message) -> bytes:
-        self._pending = message
-        return super().frame(message)
-
-    def reply(self, frame: bytes) -> Reply:
-        reply = super().reply(frame)
-        self._said.append((self.client, self._round, self._pending, reply))
-        return reply
 
 
 class _Watcher:
@@ -90,9 +94,7 @@ def play(site: Experiment, folder: Path, link: Link | None = None) -> Played:
         made = controller_for(site.config)
         controller = made(ledger, events) if made else None
         station = station_of(site, server, ledger, events, watcher, link, controller)
-        nodes: list[ClientNode] = [
-            ListeningNode(client, site, said) for client in range(config.federation.clients)
-        ]
+        nodes = [ListeningNode(client, site, said) for client in range(config.federation.clients)]
         run_inproc(config, nodes, station)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return Played(server=server, ledger=ledger, events=lines, ends=watcher.ends, said=said, nodes=nodes)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
-from splitfl.config import CODECS, CodecConfig
+from splitfl.config import CodecConfig
+from splitfl.config.codec import codec_number, codec_of_number
 from splitfl.core.errors import WireError
 
 RULES: Final = ("sfl-v2", "frozen", "cse-fsl", "hybrid")
@@ -38,7 +39,7 @@ class Plan:
 
     def values(self) -> dict[str, float]:
         """As it travels in a message."""
-        method, codec = RULES.index(self.method), CODECS.index(self.codec)
+        method, codec = RULES.index(self.method), codec_number(self.codec)
         return {"plan.method": method, "plan.cut": self.cut, "plan.rank": self.rank, "plan.codec": codec}
 
     def rounds(self) -> CodecConfig:
@@ -53,7 +54,7 @@ class Plan:
             return None
         try:
             whole = {name.removeprefix("plan."): _whole(value) for name, value in named.items()}
-            method, codec = RULES[whole.pop("method")], CODECS[whole.pop("codec")]
+            method, codec = RULES[whole.pop("method")], codec_of_number(whole.pop("codec"))
             return cls(method=method, codec=codec, **whole)
         except (LookupError, TypeError, ValueError, OverflowError):
             raise WireError(

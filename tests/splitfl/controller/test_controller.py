@@ -22,6 +22,7 @@ from splitfl.core.messages import Activation, Adapter, Gradient
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.run import Run
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.links import own_link
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 
@@ -127,7 +128,7 @@ def test_who_finds_its_link_slower_than_rehearsed_is_told_to_send_less(place: Pa
     site = Experiment.of(decided(asked(place, budget="seconds", limit=most, **ROLES)))
     quick = play(site, tmp_path)
     assert {row["method"] for row in quick.rows("plan")} == {"sfl-v2"}
-    slow = play(site, tmp_path, _Slows(site.link(), quick.ends[0].finish_s))
+    slow = play(site, tmp_path, _Slows(own_link(site.config), quick.ends[0].finish_s))
     told = {(row["round"], row["client"]): row["method"] for row in slow.rows("plan")}
     assert told[0, 0] == told[1, 0] == "sfl-v2"
     assert "frozen" in {told[at, 0] for at in range(2, ROUNDS)}

@@ -237,7 +237,7 @@ def test_a_message_twice_is_refused() -> None:
         ({"trace": "nowhere.csv"}, "link.trace cannot be replayed"),
         ({"trace_down": "x.csv"}, "goes with link.trace"),
         ({"up": {"loss": "gilbert-elliott", "leave_good": 2.0}}, r"must lie in \[0, 1\]"),
-        ({"up": {"loss": "gilbert-elliott", "loss_rate": 0.1}}, "must be 0 with bursts"),
+        ({"up": {"loss": "gilbert-elliott", "loss_rate": 0.1}}, "must be 0 where loss is a model"),
         ({"up": {"leave_good": 0.1}}, "'gilbert-elliott' alone"),
     ],
 )

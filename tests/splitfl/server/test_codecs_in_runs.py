@@ -13,8 +13,9 @@ from splitfl.config import EXACT, CodecConfig
 from splitfl.core.messages import Activation, Adapter, Gradient, Output, Scalars
 from splitfl.methods.parts.method import ServerMethod, ServerReply, Turn
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.links import own_link
 from splitfl.wire.frame import codec_of
-from splitfl.wire.quantise import dequantise, quantise
+from splitfl.wire.rows import decode_rows, encode_rows
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.server.test_erasure_policies import TENTH, LosesTokens
@@ -36,7 +37,7 @@ def played(place: Path, folder: Path, over: Link | None = None, **tables: Any) -
 
 
 def rounded(rows: Tensor, codec: str) -> Tensor:
-    return dequantise(quantise(rows.detach(), codec), 1 << 40)
+    return decode_rows(encode_rows(rows.detach(), codec), 1 << 40)
 
 
 def gradients(run: Played) -> list[Tensor]:
@@ -145,7 +146,7 @@ def test_a_lossy_packet_carries_whole_rounded_rows(codec: str, row: int, place: 
             **ONE,
         )
     )
-    link = Recording(site.link())
+    link = Recording(own_link(site.config))
     run = play(site, tmp_path, link)
     (count,) = [len(grad) for grad in gradients(run)]
     lossy = [transfer for transfer in link.transfers if transfer.recovery == "none"]

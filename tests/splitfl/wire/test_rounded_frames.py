@@ -12,7 +12,7 @@ from splitfl.core.errors import WireError
 from splitfl.core.messages import Activation, Gradient, Message, Output
 from splitfl.wire import Envelope, decode, encode
 from splitfl.wire.frame import codec_of
-from splitfl.wire.quantise import dequantise, quantise
+from splitfl.wire.rows import decode_rows, encode_rows
 from tests.splitfl.wire.messages import ANY, ENVELOPES
 from tests.splitfl.wire.test_frames import ANYTHING, FINE, HERE, IDS, decode_or_refuse, frame, header, plain
 
@@ -33,7 +33,7 @@ def test_rows_arrive_rounded_and_all_else_as_it_was(
     codec: str, shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
     rows = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
-    expected = rows if codec == "none" else dequantise(quantise(rows, codec), 1 << 40)
+    expected = rows if codec == "none" else decode_rows(encode_rows(rows, codec), 1 << 40)
     ids, labels, mask = torch.arange(3), torch.zeros(3), {"mask": torch.ones(3, 2, dtype=torch.bool)}
     for message, rounded in (
         (
@@ -99,6 +99,7 @@ def test_a_flipped_bit_in_rounded_rows_is_a_frame_or_a_wire_error(bit: int) -> N
 
 
 CODES = {"dtype": "I8", "shape": [1, 2], "data_offsets": [8, 10]}
+BRAIN = {"dtype": "BF16", "shape": [1, 1], "data_offsets": [8, 10]}
 SCALE = {"dtype": "F32", "shape": [1], "data_offsets": [10, 14]}
 GOOD = {**IDS, "grad": CODES, "grad.scale": SCALE}
 DATA = FINE + b"\1\2" + b"\0\0\x80\x3f"
@@ -116,24 +117,30 @@ def test_a_frame_of_codes_may_be_written_by_hand() -> None:
         ("Gradient", ["int3", "float32", 2], GOOD, "unknown codec 'int3'"),
         ("Gradient", ["none", "float32", 2], GOOD, "unknown codec 'none'"),
         ("Gradient", ["int8", "complex64", 2], GOOD, "a codec restores"),
-        ("Gradient", ["int8", "float32", 3], GOOD, "int8 rows of 3 numbers"),
-        ("Gradient", ["int8", "float32", -2], GOOD, "int8 rows of -2 numbers"),
-        ("Gradient", ["int8", "float32", 2**62], GOOD, "int8 rows of 4611686018427387904 numbers"),
+        ("Gradient", ["int8", "float32", 3], GOOD, "int8: rows of 3 numbers"),
+        ("Gradient", ["int8", "float32", -2], GOOD, "int8: a row must have at least 1 number, got -2"),
+        ("Gradient", ["int8", "float32", 2**62], GOOD, "int8: rows of 4611686018427387904 numbers"),
         ("Gradient", ["int8", "float32", 2**70], GOOD, "damaged"),
         ("Gradient", ["int8", "float32", 2.0], GOOD, "damaged"),
-        ("Gradient", ["int4", "float32", 4], GOOD, "int4 is held by torch.uint8, got torch.int8"),
+        ("Gradient", ["int4", "float32", 4], GOOD, "int4: codes must be of type torch.uint8, got torch.int8"),
         ("Gradient", ["int8", "float32"], GOOD, "damaged"),
         ("Gradient", "int8", GOOD, "damaged"),
         ("Gradient", [], GOOD, "damaged"),
         ("Gradient", None, GOOD, "damaged"),
         ("Gradient", [None, "float32", 2], GOOD, "damaged"),
         ("Gradient", [["int8"], "float32", 2], GOOD, "damaged"),
-        ("Gradient", ["int8", "float32", 2], {**IDS, "grad": CODES, "more": SCALE}, "without their scales"),
-        ("Gradient", ["int8", "float32", 2], {**IDS, "hidden": CODES, "grad.scale": SCALE}, "damaged"),
-        ("Output", ["int8", "float32", 2], GOOD, "damaged"),
-        ("Adapter", ["int8", "float32", 2], GOOD, "kind Adapter has no rows that a codec could round"),
+        (
+            "Gradient",
+            ["int8", "float32", 2],
+            {**IDS, "grad": CODES, "more": SCALE},
+            "int8: rows came without scale",
+        ),
+        ("Gradient", ["int8", "float32", 2], {**IDS, "hidden": CODES, "grad.scale": SCALE}, "without codes"),
+        ("Output", ["int8", "float32", 2], GOOD, "without codes, scale"),
+        ("Adapter", ["int8", "float32", 2], GOOD, "kind Adapter has no rows that a codec could encode"),
         ("Gossip", ["int8", "float32", 2], GOOD, "kind Gossip has no rows"),
         ("Gradient", ["int8", "float32", 2], {**GOOD, "grad.scale": {**SCALE, "shape": [1, 1]}}, "scales"),
+        ("Gradient", ["bf16", "float32", 1], {**GOOD, "grad": BRAIN}, r"unknown tensors \['grad.scale'\]"),
     ],
 )
 def test_codes_that_do_not_fit_are_refused(kind: str, codec: Any, tensors: Any, sentence: str) -> None:
@@ -151,6 +158,6 @@ def test_few_bytes_do_not_become_more_than_a_frame_may_have() -> None:
     small = encode(Gradient(ids_B=torch.arange(1), grad=torch.ones(64, 64)), HERE, rounding("int4"))
     assert len(small) < 4000
     with pytest.raises(
-        WireError, match="int4 rows would take 16384 bytes once they are decoded, at most 4000"
+        WireError, match="int4: rows would take 16384 bytes once they are decoded, at most 4000"
     ):
         decode(small, max_bytes=4000)

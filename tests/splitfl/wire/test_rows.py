@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from splitfl.config import CODECS
+from splitfl.config.codec import codec_number, codec_of_number
 from splitfl.core.errors import ConfigError, WireError
-from splitfl.wire.quantise import Coded, dequantise, quantise, row_bytes
+from splitfl.wire.codecs import CODECS as ROWS
+from splitfl.wire.rows import Coded, decode_rows, encode_rows, row_bytes
 
 ROUNDING = [codec for codec in CODECS if codec != "none"]
 ONE_ROUNDING = [pytest.param(codec, marks=[] if codec == "int4" else pytest.mark.slow) for codec in ROUNDING]
@@ -30,8 +32,14 @@ def tensors(draw: st.DrawFn) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float32).reshape(shape)
 
 
+def test_each_codec_has_a_row_and_the_number_by_which_plans_have_always_named_it() -> None:
+    assert tuple(CODECS) == tuple(ROWS)
+    assert {name: codec_number(name) for name in ROWS} == {"none": 0, "bf16": 1, "int8": 2, "int4": 3}
+    assert [codec_of_number(number) for number in range(4)] == list(CODECS)
+
+
 def there_and_back(rows: Tensor, codec: str) -> Tensor:
-    return dequantise(quantise(rows, codec), ENOUGH)
+    return decode_rows(encode_rows(rows, codec), ENOUGH)
 
 
 @pytest.mark.parametrize("codec", ROUNDING)
@@ -49,10 +57,9 @@ def test_shape_and_type_come_back(codec: str, rows: Tensor, dtype: torch.dtype) 
 @example(torch.tensor([torch.finfo(torch.float32).max, 1.0, -1.0]))
 @example(torch.tensor([[1e-45, -3e-39], [0.0, 0.0]]))
 def test_every_number_is_within_half_a_step(codec: str, rows: Tensor) -> None:
-    coded = quantise(rows, codec)
-    assert coded.scale is not None
-    bound = coded.scale.double() / 2 * (1 + 2**-20)  # the division by the scale is rounded, too
-    off = (dequantise(coded, ENOUGH).double() - rows.double()).abs()
+    coded = encode_rows(rows, codec)
+    bound = coded.parts["scale"].double() / 2 * (1 + 2**-20)  # the division by the scale is rounded, too
+    off = (decode_rows(coded, ENOUGH).double() - rows.double()).abs()
     assert (off <= bound[..., None]).all()
 
 
@@ -60,23 +67,20 @@ def test_every_number_is_within_half_a_step(codec: str, rows: Tensor) -> None:
 @settings(max_examples=500)
 @given(tensors())
 def test_what_was_decoded_is_encoded_to_the_same(codec: str, rows: Tensor) -> None:
-    first = quantise(rows, codec)
-    again = quantise(dequantise(first, ENOUGH), codec)
-    assert torch.equal(again.codes, first.codes)
-    assert (again.scale is None) == (first.scale is None)
-    if again.scale is not None and first.scale is not None:
-        assert torch.equal(again.scale, first.scale)
+    first = encode_rows(rows, codec)
+    again = encode_rows(decode_rows(first, ENOUGH), codec)
+    assert {*again.parts} == {*first.parts}
+    assert all(torch.equal(again.parts[name], part) for name, part in first.parts.items())
 
 
 @pytest.mark.parametrize("codec", ROUNDING)
 @given(tensors())
 def test_codes_take_the_bytes_that_a_row_is_said_to_take(codec: str, rows: Tensor) -> None:
-    coded = quantise(rows, codec)
+    coded = encode_rows(rows, codec)
     width, count = rows.shape[-1], rows.shape[:-1].numel()
-    scales = coded.scale.nbytes if coded.scale is not None else 0
     wanted = {"bf16": 2 * width, "int8": width + 4, "int4": (width + 1) // 2 + 4}[codec]
     assert row_bytes(width, rows.dtype, codec) == wanted
-    assert coded.codes.nbytes + scales == count * wanted
+    assert sum(part.nbytes for part in coded.parts.values()) == count * wanted
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -118,8 +122,8 @@ def test_halves_are_rounded_to_even(codec: str) -> None:
 
 
 def test_two_numbers_share_a_byte_the_first_one_low() -> None:
-    coded = quantise(torch.tensor([7.0, -7.0, 1.0]), "int4")
-    assert coded.codes.tolist() == [0x97, 0x01]
+    coded = encode_rows(torch.tensor([7.0, -7.0, 1.0]), "int4")
+    assert coded.parts["codes"].tolist() == [0x97, 0x01]
 
 
 @pytest.mark.parametrize(("codec", "least", "most"), [("int8", 0.006, 0.008), ("int4", 0.115, 0.14)])
@@ -138,8 +142,8 @@ def test_gaussian_rows_are_off_by_as_much_as_a_uniform_error_says(
     "rows", [torch.tensor(1.0), torch.ones(2, 0), torch.ones(2, 3, dtype=torch.int64)], ids=str
 )
 def test_what_has_no_rows_of_floating_point_numbers_is_refused(rows: Tensor) -> None:
-    with pytest.raises(ConfigError, match="'int8' rounds rows of floating-point numbers, got"):
-        quantise(rows, "int8")
+    with pytest.raises(ConfigError, match="'int8' encodes rows of floating-point numbers, got"):
+        encode_rows(rows, "int8")
 
 
 BYTES = torch.zeros(2, 3, dtype=torch.int8)
@@ -147,7 +151,8 @@ SCALES = torch.ones(2)
 
 
 def coded(codes: Tensor = BYTES, scale: Tensor | None = SCALES, width: int = 3, **names: str) -> Coded:
-    return Coded(**{"codec": "int8", "dtype": "float32", **names}, codes=codes, scale=scale, width=width)
+    parts = {"codes": codes} | ({"scale": scale} if scale is not None else {})
+    return Coded(**{"codec": "int8", "dtype": "float32", **names}, parts=parts, width=width)
 
 
 @pytest.mark.parametrize(
@@ -155,18 +160,17 @@ def coded(codes: Tensor = BYTES, scale: Tensor | None = SCALES, width: int = 3, 
     [
         (coded(codec="int3"), "unknown codec 'int3' came; have bf16, int8, int4"),
         (coded(dtype="int64"), "a codec restores float32, bfloat16, float16, float64, got 'int64'"),
-        (coded(BYTES.float()), r"int8 is held by torch.int8, got torch.float32"),
-        (coded(width=4), r"int8 rows of 4 numbers came in a tensor of \[2, 3\]"),
-        (coded(width=-1), "int8 rows of -1 numbers"),
-        (coded(BYTES[:, :0], width=0), "int8 rows of 0 numbers"),
+        (coded(BYTES.float()), r"int8: codes must be of type torch.int8, got torch.float32"),
+        (coded(width=4), r"int8: rows of 4 numbers came in a tensor of \[2, 3\]"),
+        (coded(width=-1), "int8: a row must have at least 1 number, got -1"),
+        (coded(BYTES[:, :0], width=0), "int8: a row must have at least 1 number, got 0"),
         (
             coded(torch.tensor(1, dtype=torch.int8), torch.tensor(1.0), 1),
             r"1 numbers came in a tensor of \[\]",
         ),
-        (coded(BYTES.byte(), codec="int4", width=3), r"int4 rows of 3 numbers came in a tensor of \[2, 3\]"),
-        (coded(BYTES.byte(), codec="int4", width=2**62), "int4 rows of 4611686018427387904 numbers"),
-        (coded(scale=None), "int8 rows came without their scales"),
-        (coded(BYTES.bfloat16(), codec="bf16"), "bf16 rows came with scales"),
+        (coded(BYTES.byte(), codec="int4", width=3), r"int4: rows of 3 numbers came in a tensor of \[2, 3\]"),
+        (coded(BYTES.byte(), codec="int4", width=2**62), "int4: rows of 4611686018427387904 numbers"),
+        (coded(scale=None), "int8: rows came without scale"),
         (coded(scale=SCALES.double()), r"must have float32 scales of \[2\], got torch.float64"),
         (coded(scale=SCALES[:1]), r"must have float32 scales of \[2\], got torch.float32 of \[1\]"),
         (coded(scale=torch.ones(2, 1)), r"got torch.float32 of \[2, 1\]"),
@@ -174,13 +178,13 @@ def coded(codes: Tensor = BYTES, scale: Tensor | None = SCALES, width: int = 3, 
 )
 def test_parts_that_do_not_go_together_are_refused(damaged: Coded, sentence: str) -> None:
     with pytest.raises(WireError, match=sentence):
-        dequantise(damaged, ENOUGH)
+        decode_rows(damaged, ENOUGH)
 
 
 def test_more_than_is_allowed_is_refused_before_it_is_made() -> None:
-    assert dequantise(coded(), 24).nbytes == 24
-    with pytest.raises(WireError, match="int8 rows would take 24 bytes once they are decoded, at most 23"):
-        dequantise(coded(), 23)
+    assert decode_rows(coded(), 24).nbytes == 24
+    with pytest.raises(WireError, match="int8: rows would take 24 bytes once they are decoded, at most 23"):
+        decode_rows(coded(), 23)
     endless = torch.zeros(1, 1, dtype=torch.uint8).expand(2**40, 1)  # takes no memory as it is
     with pytest.raises(WireError, match="would take 8796093022208 bytes"):
-        dequantise(coded(endless, torch.ones(1).expand(2**40), 2, codec="int4"), ENOUGH)
+        decode_rows(coded(endless, torch.ones(1).expand(2**40), 2, codec="int4"), ENOUGH)

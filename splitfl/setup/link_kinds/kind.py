@@ -1,0 +1,27 @@
+"""What a kind of link is: how it is made of the settings and described."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from channel.core.link import Link
+from channel.scenario.load import Scenario
+from splitfl.config import LinkConfig, RunConfig
+from splitfl.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkKind:
+    """A kind of emulated link, in a line `about` it and, with its settings, in a report.
+
+    Either `make` gives the link that every client has to itself, or `scenario` the cell that all clients
+    share, whose first users they are. Both raise ConfigError for settings that make none.
+    """
+
+    about: str
+    describe: Callable[[LinkConfig], str]
+    make: Callable[[RunConfig], Link] | None = None
+    scenario: Callable[[RunConfig], Scenario] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.make is None) == (self.scenario is None):
+            raise ConfigError("a kind of link must have either a make or a scenario")

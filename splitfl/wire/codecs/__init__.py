@@ -1,0 +1,16 @@
+"""Codecs: how rows of tokens are written in a frame. A codec is one module, one line here and its name in
+splitfl.config.codec; other packages register theirs under the entry-point group `splitfl.codecs`."""
+
+from typing import Final
+
+from splitfl.config.codec import GROUP
+from splitfl.core.registry import Registry
+from splitfl.wire.codecs.bf16 import BF16
+from splitfl.wire.codecs.codec import Codec, Parts
+from splitfl.wire.codecs.int4 import INT4
+from splitfl.wire.codecs.int8 import INT8
+from splitfl.wire.codecs.none import NONE
+
+__all__ = ["CODECS", "Codec", "Parts"]
+
+CODECS: Final = Registry(GROUP, Codec, {"none": NONE, "bf16": BF16, "int8": INT8, "int4": INT4})

@@ -1,0 +1,29 @@
+"""Four bits a number: bytes of two signed nibbles, the first one low."""
+
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from splitfl.wire.codecs.symmetric import symmetric
+
+
+def _pack(codes: Tensor) -> Tensor:
+    nibbles = pad(codes, (0, codes.shape[-1] % 2)).view(torch.uint8) & 15
+    return nibbles[..., ::2] | nibbles[..., 1::2] << 4
+
+
+def _unpack(packed: Tensor, width: int) -> Tensor:
+    nibbles = torch.stack([packed & 15, packed >> 4], -1).flatten(-2)[..., :width].to(torch.int8)
+    return (nibbles ^ 8) - 8  # the nibble's sign
+
+
+INT4: Final = symmetric(
+    "4-bit integers, one float32 scale a token",
+    levels=7,
+    held=torch.uint8,
+    per_element=2,
+    pack=_pack,
+    unpack=_unpack,
+)

@@ -1,0 +1,9 @@
+"""Eight bits a number."""
+
+from typing import Final
+
+import torch
+
+from splitfl.wire.codecs.symmetric import symmetric
+
+INT8: Final = symmetric("8-bit integers, one float32 scale a token", levels=127, held=torch.int8)

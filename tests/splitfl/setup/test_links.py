@@ -1,0 +1,137 @@
+"""Each kind of link is a row; a link of another package is chosen by name and carries a run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from channel.live.emulation import Emulation
+from channel.live.json_codec import written
+from channel.live.switch import Order
+from channel.scenario.load import Scenario
+from splitfl.config import LinkConfig
+from splitfl.config.experiment_file import from_dict
+from splitfl.core.errors import ConfigError
+from splitfl.setup.experiment import Experiment
+from splitfl.setup.link_kinds import LINKS, LinkKind
+from splitfl.setup.links import air_of, cell, check_link, describe_link
+from tests.splitfl import toy
+from tests.splitfl.driver import play
+from tests.splitfl.installed import installed, package
+
+LAGGING = """
+from dataclasses import dataclass
+
+import numpy as np
+
+from channel.core.link import Delivery
+from channel.core.packets import packets_of
+from splitfl.setup.link_kinds import LinkKind
+
+
+@dataclass(frozen=True)
+class Lagging:
+    mtu_bytes: int
+
+    def transfer(self, transfer):
+        packets = packets_of(transfer, self.mtu_bytes).sizes_bytes.size
+        return Delivery(
+            arrived=np.ones(packets, dtype=bool),
+            finish_s=transfer.start_s + 0.25,
+            retransmissions=0,
+            airtime_s=0.0,
+            energy_j=0.0,
+        )
+
+
+PLUGIN = LinkKind(
+    about="a quarter of a second for every message",
+    make=lambda config: Lagging(config.link.mtu_bytes),
+    describe=lambda link: "every message takes 250 ms",
+)
+"""
+CHOSEN = {
+    "fixed": {"up": {"rate_bps": 1e6}},
+    "trace": {"trace": "recorded.csv"},
+    "scenario": {"scenario": "urban-micro"},
+}
+
+
+@pytest.fixture
+def lagging(tmp_path: Path) -> Iterator[None]:
+    with installed(package(tmp_path, "splitfl.links", "lagging", LAGGING), LINKS):
+        yield
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_the_keys_of_a_link_choose_its_kind(name: str, tmp_path: Path) -> None:
+    recording = tmp_path / "recorded.csv"
+    recording.write_text("time_s,rate_bps,delay_s,loss_rate\n0,1e6,0.02,0\n1,1e6,0.02,0\n")
+    tables = {key: str(recording) if key == "trace" else value for key, value in CHOSEN[name].items()}
+    config = from_dict({"link": tables})
+    assert config.link.name == name
+    check_link(config)
+    is_shared = LINKS[name].make is None
+    assert isinstance(air_of(config), Scenario) == (cell(config) is not None) == is_shared
+    assert describe_link(config.link).endswith("; packets of 1500 bytes")
+
+
+@pytest.mark.usefixtures("lagging")
+def test_a_link_of_another_package_carries_a_run(tmp_path: Path) -> None:
+    toy.model(tmp_path / "model", is_base=True)
+    toy.data(tmp_path / "data.tsv")
+    site = Experiment.of(toy.config(tmp_path, link={"kind": "lagging"}))
+    run = play(site, tmp_path)
+    transfers = run.rows("transfer")
+    assert {round(row["finish_s"] - row["start_s"], 9) for row in transfers} == {0.25}
+    assert run.ledger.total().payload_bytes == sum(row["payload_bytes"] for row in transfers)
+    assert describe_link(site.config.link) == "every message takes 250 ms; packets of 1500 bytes"
+    assert dict(LINKS)["lagging"].about == "a quarter of a second for every message"
+
+
+@pytest.mark.usefixtures("lagging")
+def test_a_link_of_another_package_stands_alone_and_is_not_made_live() -> None:
+    with pytest.raises(ConfigError, match=r"unknown link.kind 'laging'; did you mean 'lagging'\?"):
+        LinkConfig(kind="laging")
+    with pytest.raises(ConfigError, match=r"link.kind 'lagging' is another link than link.scenario or"):
+        LinkConfig(kind="lagging", scenario="urban-micro")
+    order = Order(seed=0, jitter_s=0.0, in_order=True)
+    air = air_of(from_dict({"link": {"kind": "lagging"}}))
+    with pytest.raises(ValueError, match=r"a live link must be made of .*, got Lagging"):
+        written(Emulation(air=air, clients=1, order=order))
+
+
+def test_a_link_that_no_package_registers_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"link.kind names a link of another package, of which none is"):
+        LinkConfig(kind="lagging")
+
+
+def test_a_cell_of_another_package_is_refused_by_the_key_that_takes_it(tmp_path: Path) -> None:
+    code = "from splitfl.setup.link_kinds import LINKS\n\nPLUGIN = LINKS['scenario']\n"
+    with installed(package(tmp_path, "splitfl.links", "street", code), LINKS):
+        config = from_dict({"link": {"kind": "street"}})
+        with pytest.raises(ConfigError, match=r"link.kind 'street' must give each client a link of its own"):
+            check_link(config)
+
+
+def test_a_kind_of_link_that_makes_nothing_or_two_things_is_refused() -> None:
+    with pytest.raises(ConfigError, match="must have either a make or a scenario"):
+        LinkKind(about="nothing", describe=lambda link: "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"rate_bps": -1.0}, "link rate_bps must be at least 0, got -1.0"),
+        ({"delay_s": float("inf")}, "link delay_s must be at least 0, got inf"),
+        ({"loss_rate": 1.0}, r"link loss_rate must lie in \[0, 1\), got 1.0"),
+        ({"loss": "gilbert-elliott", "loss_rate": 0.1}, "link loss_rate must be 0 where loss is a model"),
+        ({"loss": "gilbert-elliott", "leave_bad": 1.3}, r"link leave_bad must lie in \[0, 1\], got 1.3"),
+        ({"loss": "gilbert-elliott", "leave_bad": 0.0}, r"link leave_good \+ leave_bad must be above 0"),
+        ({"leave_good": 0.1}, "are read with the loss 'gilbert-elliott' alone"),
+        ({"loss": "burst"}, "unknown link loss 'burst'"),
+    ],
+)
+def test_a_direction_out_of_range_is_refused_by_its_key(settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        from_dict({"link": {"down": settings}})
