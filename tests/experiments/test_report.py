@@ -130,7 +130,10 @@ def test_settings_of_another_version_are_not_described(make_run: MakeRun) -> Non
 @pytest.mark.parametrize(
     ("side", "words"),
     [
-        ({"kind": "tinylora", "rank": 2, "numbers": 13}, "TinyLoRA of rank 2 with 13 numbers a module"),
+        (
+            {"kind": "tinylora", "rank": 2, "trained_numbers": 13},
+            "TinyLoRA of rank 2 with 13 trained numbers a module",
+        ),
         ({"kind": "loha"}, "LoHa of rank 8"),
         ({"kind": "ia3"}, "IA3"),
     ],
