@@ -240,7 +240,7 @@ def report(folder: Path) -> None:
 
 
 @main.command(name="list")
-@click.argument("what", type=click.Choice(["presets", "methods", "models", "tasks"]))
+@click.argument("what", type=click.Choice(["presets", "methods", "adapters", "models", "tasks"]))
 @AS_JSON
 @reports_errors
 def list_(what: str, as_json: bool) -> None:

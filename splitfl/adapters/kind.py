@@ -83,6 +83,12 @@ class AdapterKind:
             raise ConfigError(f"the adapter kind {self.title} must have a first factor beside its second")
 
     @property
+    def about(self) -> str:
+        """One line of `splitfl list adapters`: its name in the literature, and its settings."""
+        read = [name for name in SETTINGS if name in self.settings]
+        return f"{self.title}; settings: {', '.join(read)}" if read else self.title
+
+    @property
     def first(self) -> tuple[str, ...]:
         """The endings of its first factors, in the order in which `rolora` trains them."""
         return tuple(ending for ending, factor in self.factors.items() if factor.role == "first")

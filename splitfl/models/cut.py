@@ -55,9 +55,8 @@ INPUTS = {
 class Piece(nn.Module):
     """Blocks `first` to `last` - 1 of a task model, with what is below the first or above the last.
 
-    From the number of blocks on, it is what stands on the last block, alone.
-
-    Takes the model over and cuts it in place. `fresh` names the parameters that no
+    From the number of blocks on, it is what stands on the last block, alone. Takes the model over
+    and cuts it in place. `fresh` names the parameters that no
     checkpoint held, `new` the unsplit model's modules of such parameters, `tied` those whose
     twin is in another piece, `linears` all linear modules of the unsplit model, `adapters` the kind
     of adapter in each module that has one, `checksums` its weights where asked for. A piece
