@@ -2,19 +2,14 @@
 
 from typing import Final
 
+from splitfl.adapters.registry import ADAPTERS, kind_named, sides
 from splitfl.config import RunConfig
 from splitfl.data.task import TASKS
 from splitfl.federation.aggregators import row
 from splitfl.methods.registry import method
 
 BIBTEX: Final = {
-    "lora": """@inproceedings{hu2022lora,
-  title = {{LoRA}: Low-Rank Adaptation of Large Language Models},
-  author = {Hu, Edward J. and Shen, Yelong and Wallis, Phillip and Allen-Zhu, Zeyuan and Li, Yuanzhi and
-    Wang, Shean and Wang, Lu and Chen, Weizhu},
-  booktitle = {International Conference on Learning Representations},
-  year = {2022}
-}""",
+    "lora": ADAPTERS["lora"].citation,
     "splitfed": """@inproceedings{thapa2022splitfed,
   title = {{SplitFed}: When Federated Learning Meets Split Learning},
   author = {Thapa, Chandra and Mahawaga Arachchige, Pathum Chamikara and Camtepe, Seyit and Sun, Lichao},
@@ -143,10 +138,11 @@ BIBTEX: Final = {
 
 
 def bibtex(config: RunConfig) -> str:
-    """The entries of the method, the aggregator, the schedule, the model and the task, each once."""
+    """The entries of method, adapters, aggregator, schedule, model and task, each once."""
     keys = [*method(config.method.name).citations]
     keys += {"buffered": ["fedbuff"], "anarchic": ["anarchic"]}.get(config.federation.schedule, [])
     keys += [config.model.name] if config.model.name in BIBTEX else []
-    entries = [BIBTEX[key] for key in dict.fromkeys(keys)]
-    others = (row(config.federation.aggregator).bibtex, TASKS[config.task.name].citation)
-    return "\n\n".join([*entries, *filter(None, others)])
+    entries = [BIBTEX[key] for key in keys]
+    entries += [kind_named(side.kind).citation for _, side in sides(config.adapter)]
+    entries += [row(config.federation.aggregator).bibtex, TASKS[config.task.name].citation]
+    return "\n\n".join(filter(None, dict.fromkeys(entries)))

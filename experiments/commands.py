@@ -26,6 +26,7 @@ from experiments.run_folder import resume as resuming
 from experiments.run_folder.read import read_run
 from experiments.screen import Screen, summary_table
 from experiments.terminal import plain_console, working
+from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import load
 from splitfl.controller.budget import decided
@@ -187,6 +188,8 @@ def list_rows(what: str, as_json: bool) -> None:
             rows = {name: presets.about(name) for name in presets.names()}
         case "methods":
             rows = {name: method.about for name, method in METHODS.items()}
+        case "adapters":
+            rows = {name: kind.about for name, kind in ADAPTERS.items()}
         case "tasks":
             rows = {name: entry.about for name, entry in TASKS.items()}
         case "codecs":

@@ -248,7 +248,10 @@ def report(folder: Path) -> None:
 
 @main.command(name="list")
 @click.argument(
-    "what", type=click.Choice(["presets", "methods", "models", "tasks", "codecs", "aggregators", "links"])
+    "what",
+    type=click.Choice(
+        ["presets", "methods", "adapters", "models", "tasks", "codecs", "aggregators", "links"]
+    ),
 )
 @AS_JSON
 @reports_errors

@@ -9,6 +9,8 @@ from safetensors import SafetensorError, safe_open
 
 from experiments.live.figures import kept_up
 from experiments.run_folder.read import RunRecord, read_table
+from splitfl.adapters.export import folders_inside
+from splitfl.adapters.registry import kind_named
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import ConfigError
@@ -126,18 +128,10 @@ def _said(config: RunConfig) -> list[str]:
 
 def _adapters(side: Mapping[str, Any]) -> str:
     """`LoRA of rank 8`, `IA3`: how one side was trained."""
-    kind = str(side["kind"])
-    if kind == "full":
-        return "all parameters"
-    ranks = ", ".join(map(str, side["ranks"])) or str(side["rank"])
-    if kind == "tinylora":
-        return f"TinyLoRA of rank {ranks} with {side['numbers']} numbers a module"
-    return {
-        "lora": f"LoRA of rank {ranks}",
-        "loha": f"LoHa of rank {ranks}",
-        "vera": f"VeRA of rank {ranks}",
-        "ia3": "IA3",
-    }[kind]
+    try:
+        return kind_named(side["kind"]).describe(side)
+    except ConfigError:  # a plug-in's, which is not installed here
+        return f"adapters of kind {side['kind']!r}"
 
 
 def loading_code(run: RunRecord) -> str | None:
@@ -154,10 +148,15 @@ def loading_code(run: RunRecord) -> str | None:
     settings = run.config.get("model")
     if isinstance(settings, Mapping) and settings.get("new_classifier"):
         extra += ", ignore_mismatched_sizes=True"
+    inside = "".join(
+        f"model = PeftModel.from_pretrained(model.get_base_model(), "
+        f"{json.dumps(f'{run.name}/adapter/{folder.name}')})\n"
+        for folder in folders_inside(adapter)
+    )
     return (
         f"from peft import PeftModel\nfrom transformers import {name}\n\n"
         f"model = {name}.from_pretrained({json.dumps(model)}{extra})\n"
-        f"model = PeftModel.from_pretrained(model, {json.dumps(f'{run.name}/adapter')})\n"
+        f"model = PeftModel.from_pretrained(model, {json.dumps(f'{run.name}/adapter')})\n{inside}"
         f"model = model.merge_and_unload()  # only to serve it without peft\n"
     )
 

@@ -12,13 +12,12 @@ four backward; fused kernels that compute the scores a second time are not charg
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from peft.tuners.ia3 import IA3Layer
-from peft.tuners.vera import VeraLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from splitfl.accounting.image_flops import count_of_pictures
-from splitfl.adapters import loha, tiny_lora
+from splitfl.adapters.inject import name_in_whole
+from splitfl.adapters.registry import ADAPTERS, role_of
 from splitfl.models.cut import Piece, linears
 from splitfl.models.families import CAUSAL_LM
 
@@ -61,6 +60,9 @@ class _Counter:
     def __init__(self, piece: Piece, batch: int, tokens: int, *, flows: bool) -> None:
         self.piece, self.batch, self.tokens, self.flows = piece, batch, tokens, flows
         self.forward = self.backward = 0
+        self.adapters = {
+            piece.model.get_submodule(name): ADAPTERS[kind] for name, kind in piece.adapters.items()
+        }
 
     def blocks(self) -> Iterator[nn.Module]:
         modules = self.piece.base.get_submodule(self.piece.family.blocks)
@@ -95,10 +97,11 @@ class _Counter:
                 branch = "beside"
             self.flows = any(wants.values()) if branch == "after" else wants[branch]
             if branch in reads:  # LoRA's A reads the block's input too, B what A made
-                self.flows = flows_in or ".lora_B." in name
+                self.flows = flows_in or role_of(name_in_whole(f"{name}.weight")) == "second"
             reaches = self.flows
             self._product(module, self.batch * self.tokens)
-            self._beside(block.get_submodule(name.rpartition(".")[0]), self.batch * self.tokens, reaches)
+            for adapted in (module, block.get_submodule(name.rpartition(".")[0])):
+                self._adapter(adapted, self.batch * self.tokens, reaches)
             wants[branch] |= self.flows
         self._attention([wants[read] for read in reads])
         self.flows = flows_in or any(wants.values()) or _is_trained(block)
@@ -122,26 +125,14 @@ class _Counter:
         self.backward += flops * (int(self.flows) + int(weight.requires_grad))
         self.flows = self.flows or weight.requires_grad
 
-    def _beside(self, parent: nn.Module, rows: int, flows_in: bool) -> None:
-        """What adapters other than LoRA, which is of linear modules itself, add to the one in them."""
-        if isinstance(parent, VeraLayer):  # to rank r and from it, with fixed matrices and trained diagonals
-            (rank,) = parent.r.values()
-            to, back = 2 * rows * rank * parent.in_features, 2 * rows * rank * parent.out_features
-            self.forward += to + back
-            self.backward += back + to * int(flows_in)
-        elif tiny_lora.is_tiny(parent):  # R of v; then to rank r, by R, and from it
-            held = tiny_lora.parts(parent)
-            made, to, by, back = (2 * n for n in (held.P.numel(), *(rows * one for one in _sizes(held))))
-            self.forward += made + to + by + back
-            self.backward += made + by + back + (to + by) * int(flows_in)
-        elif (rank := loha.rank_of_layer(parent)) is not None:  # a weight of two products, and then by it
-            weight = parent.get_submodule("base_layer").get_parameter("weight").numel()
-            products, by = 4 * rank * weight, 2 * rows * weight
-            self.forward += products + by
-            self.backward += 3 * products + by * (1 + int(flows_in))
-        elif not isinstance(parent, IA3Layer):
-            return
-        self.flows = True
+    def _adapter(self, module: nn.Module, rows: int, flows_in: bool) -> None:
+        """What an adapter adds beside the module's own linear submodules, once."""
+        kind = self.adapters.pop(module, None)
+        if kind is not None and kind.flops is not None:
+            forward, backward = kind.flops(module, rows, flows_in)
+            self.forward += forward
+            self.backward += backward
+            self.flows = True
 
     def _attention(self, wants: list[bool]) -> None:
         config = self.piece.model.config
@@ -151,10 +142,6 @@ class _Counter:
         query, key, value = wants if len(wants) == 3 else wants[:1] * 3
         self.forward += 2 * product
         self.backward += product * (int(query or key) + int(query) + int(key) + int(value))
-
-
-def _sizes(held: tiny_lora.Parts) -> tuple[int, int, int]:
-    return held.A.numel(), len(held.A) ** 2, held.B.numel()
 
 
 def _linears(module: nn.Module) -> list[tuple[str, nn.Module]]:

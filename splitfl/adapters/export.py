@@ -1,10 +1,9 @@
 """What a run has trained as one folder that peft loads on the unsplit model.
 
-Residuals become more rank of their module's LoRA, and VeRA, TinyLoRA and LoHa become the
-LoRA that each is: B' = b B and A' = d A of VeRA, B' = B and A' = R A of TinyLoRA, all
-products of two columns and of two rows of LoHa. So nothing need be drawn anew to load it,
-and any peft can. IA3 is no matrix of low rank:
-where both sides have it the folder holds IA3, and where one has it the folder `ia3` in it.
+Residuals become more rank of their module's LoRA, and an adapter of any kind that has `as_lora` becomes
+the LoRA of the same update. So nothing need be drawn anew to load it, and any peft can. What is no matrix
+of low rank (IA3) stays of its kind, in the folder itself where nothing is LoRA, else in one of the kind's
+name inside.
 """
 
 import os
@@ -13,23 +12,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from peft import PeftConfig
-from peft.tuners.vera.layer import VeraLayer
 from safetensors.torch import save_file
 from torch import Tensor
 
-from splitfl.adapters import loha, tiny_lora
-from splitfl.adapters.inject import projections, side_of
+from splitfl.adapters.lora import lora_config
 from splitfl.adapters.model_export import config_json
-from splitfl.adapters.peft_settings import ia3_config, lora_config
-from splitfl.adapters.residuals import A, B, folded
+from splitfl.adapters.registry import ADAPTERS, module_of
+from splitfl.adapters.residuals import RESIDUALS, A, B, folded
+from splitfl.adapters.targets import side_of
 from splitfl.config import AdapterConfig
 from splitfl.core.checkpoint import write_whole
+from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
-from splitfl.models.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION, family_of
+from splitfl.models.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION
 
-IA3_FOLDER = "ia3"
 _CLASSIFIERS = ("classifier", "score")  # so peft's PeftModelForSequenceClassification finds them
-_IA3, _VERA_B, _VERA_D = ".ia3_l", ".vera_lambda_b", ".vera_lambda_d"
+_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def export_adapter(
@@ -44,64 +42,61 @@ def export_adapter(
     """Writes all pieces' trainable tensors for `PeftModel.from_pretrained(model, folder)`.
 
     `whole` is the unsplit model with the same adapters. Ranks are read off the tensors; what
-    is no adapter (a new classifier) is saved whole. Where LoRA and IA3 are mixed, the model
-    so loaded is loaded once more: `PeftModel.from_pretrained(loaded.get_base_model(),
-    folder / "ia3")`. A classifier's classes have their names in the model's own config.json beside the
+    is no adapter (a new classifier) is saved whole. Where there are `folders_inside`, the model
+    so loaded is loaded once more with each: `PeftModel.from_pretrained(loaded.get_base_model(),
+    inside)`. A classifier's classes have their names in the model's own config.json beside the
     adapter: `AutoConfig.from_pretrained(folder)`. Files appear complete or not at all, peft's
     configuration last.
     """
-    model_type, root = whole.model.config.model_type, folder
-    tensors = folded(_as_lora(whole, {name: value.detach().cpu() for name, value in tensors.items()}))
-    vectors = {name: value for name, value in tensors.items() if name.endswith(_IA3)}
-    factors = {name: value for name, value in tensors.items() if name not in vectors}
-    ranks = {name.removesuffix(A): len(value) for name, value in factors.items() if name.endswith(A)}
-    plain = [name for name in factors if not name.endswith((A, B))]
-    scales = {name: _scale(whole, name, adapter, cut) for name in ranks}
-    targets = [name.removesuffix(_IA3) for name in vectors]
-    task_type, heads = _task(whole, [*ranks, *targets])
-    unadapted = {name: factors[name] for name in plain} | _missing(whole, heads, plain)
-    whole_modules = _whole_modules(unadapted, heads)
-    config: PeftConfig
-    if ranks or not vectors:
-        config = lora_config(model_type, ranks, {name: scales[name] * rank for name, rank in ranks.items()})
-        config.target_modules = sorted(ranks)  # peft made a set of them, whose order is each process's own
-        config.modules_to_save = whole_modules
-        _write(folder, config, factors | unadapted, model_name, task_type)
-        folder = folder / IA3_FOLDER
-    if vectors:
-        config = ia3_config(model_type, targets)
-        config.target_modules, config.feedforward_modules = sorted(targets), []
-        config.modules_to_save = whole_modules  # beside LoRA too: peft looks there for what it has wrapped
-        _write(folder, config, vectors | unadapted, model_name, task_type)
+    tensors = {name: value.detach().cpu() for name, value in tensors.items()}
+    lora, others, plain = _by_kind(whole, tensors)
+    ranks = {name.removesuffix(A): len(value) for name, value in lora.items() if name.endswith(A)}
+    alphas = {name: rank * _scale(whole, name, adapter, cut) for name, rank in ranks.items()}
+    modules = {kind: [name for name, its in whole.adapters.items() if its == kind] for kind in others}
+    task_type, heads = _task(whole, [*ranks, *(name for own in modules.values() for name in own)])
+    unadapted = plain | _missing(whole, heads, plain)
+    fan_in_fan_out, configs = whole.family.fan_in_fan_out, list[tuple[str, PeftConfig, dict[str, Tensor]]]()
+    if ranks or not others:
+        configs.append(("lora", lora_config(ranks, alphas, fan_in_fan_out), lora))
+    for kind, values in others.items():
+        make = ADAPTERS[kind].peft_config
+        assert make is not None
+        configs.append((kind, make(modules[kind], fan_in_fan_out), values))
+    for index, (kind, config, values) in enumerate(configs):
+        config.task_type, config.base_model_name_or_path = task_type, model_name
+        vars(config)["modules_to_save"] = _whole_modules(unadapted, heads)  # each: where peft looks for them
+        _write(folder / kind if index else folder, config, values | unadapted)
     if whole.kind != CAUSAL_LM:
-        write_whole(root / "config.json", config_json(whole).encode())
+        write_whole(folder / "config.json", config_json(whole).encode())
 
 
-def _as_lora(whole: Piece, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same with all that is a product of two factors in another form as these two."""
-    others = (_VERA_B, _VERA_D, tiny_lora.V, *loha.FACTORS)
-    found = {name: value for name, value in tensors.items() if not name.endswith(others)}
-    for name, value in tensors.items():
-        if name.endswith(_VERA_B):
-            module = name.removesuffix(_VERA_B)
-            layer = whole.model.get_submodule(module)
-            assert isinstance(layer, VeraLayer)
-            first, second = (shared.cpu().float() for shared in projections(layer))
-            found[module + A] = tensors[module + _VERA_D][:, None] * first[:, : layer.in_features]
-            found[module + B] = value[:, None] * second[: layer.out_features]
-        elif name.endswith(tiny_lora.V):
-            module = name.removesuffix(tiny_lora.V)
-            layer = whole.model.get_submodule(module)
-            found[module + A], found[module + B] = tiny_lora.as_factors(layer, value)
-        elif name.endswith(loha.W1A):
-            module = name.removesuffix(loha.W1A)
-            found[module + A], found[module + B] = loha.as_factors(tensors, module)
-    return found
+def folders_inside(folder: Path) -> list[Path]:
+    """The folders in an exported adapter's that hold more of it, of other kinds than the folder itself."""
+    return sorted(path.parent for path in folder.glob(f"*/{_CONFIG}"))
+
+
+def _by_kind(
+    whole: Piece, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+    """All that can be LoRA as LoRA, the other kinds' tensors by kind, and what is no adapter's."""
+    lora = {name: value for name, value in tensors.items() if name.endswith(RESIDUALS)}
+    others: dict[str, dict[str, Tensor]] = {}
+    plain = {name: value for name, value in tensors.items() if name not in lora}
+    for module, name in whole.adapters.items():
+        kind = ADAPTERS[name]
+        own = {end: plain.pop(module + end) for end in kind.factors if module + end in plain}
+        if own and kind.as_lora is not None:
+            lora[module + A], lora[module + B] = kind.as_lora(whole.model.get_submodule(module), own)
+        elif own:
+            others.setdefault(name, {}).update({module + end: value for end, value in own.items()})
+    if left := next(filter(module_of, plain), None):
+        raise ConfigError(f"cannot export {left}: {module_of(left)} has no such adapter in the unsplit model")
+    return folded(lora), others, plain
 
 
 def _scale(whole: Piece, module: str, adapter: AdapterConfig, cut: int) -> float:
-    side = side_of(family_of(whole.model.config.model_type), module, adapter, cut)
-    return side.alpha / side.rank if side.kind in ("lora", "loha") else 1.0
+    side = side_of(whole.family, module, adapter, cut)
+    return ADAPTERS[side.kind].scale(side)
 
 
 def _task(whole: Piece, adapted: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
@@ -119,7 +114,7 @@ def _task(whole: Piece, adapted: Sequence[str]) -> tuple[str | None, tuple[str, 
     return "SEQ_CLS", heads
 
 
-def _missing(whole: Piece, heads: Sequence[str], plain: Sequence[str]) -> dict[str, Tensor]:
+def _missing(whole: Piece, heads: Sequence[str], plain: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What peft wants of these modules and nobody has trained: a classifier that the checkpoint has."""
     held = {
         f"{head}.{name}": value.detach().cpu()
@@ -136,16 +131,15 @@ def _whole_modules(unadapted: Mapping[str, Tensor], heads: Sequence[str]) -> lis
     return sorted(names - inside | set(heads)) or None
 
 
-def _write(
-    folder: Path, config: PeftConfig, tensors: Mapping[str, Tensor], model_name: str, task_type: str | None
-) -> None:
-    config.base_model_name_or_path = model_name
-    config.task_type = task_type
+def _write(folder: Path, config: PeftConfig, tensors: Mapping[str, Tensor]) -> None:
     config.inference_mode = True
+    for name, value in vars(config).items():
+        if isinstance(value, set):  # peft made it of a list, and its order is each process's own
+            setattr(config, name, sorted(value))
     weights = {f"base_model.model.{name}": value.contiguous() for name, value in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as staging:
-        save_file(weights, Path(staging) / "adapter_model.safetensors", metadata={"format": "pt"})
+        save_file(weights, Path(staging) / _WEIGHTS, metadata={"format": "pt"})
         config.save_pretrained(staging)
-        for name in ("adapter_model.safetensors", "adapter_config.json"):
+        for name in (_WEIGHTS, _CONFIG):
             os.replace(Path(staging) / name, folder / name)

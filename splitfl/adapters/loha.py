@@ -1,31 +1,68 @@
-"""LoHa (FedPara, Hyeon-Woo et al., ICLR'22): a module's change is (W1a W1b) * (W2a W2b), number by number.
+"""LoHa (FedPara, Hyeon-Woo et al., ICLR'22): a module's update is (W1a W1b) * (W2a W2b), elementwise.
 
-Four factors, of which W2b begins at zero. In each alone the change is linear, so a mean
+Four factors, of which W2b begins at zero. In each alone the update is linear, so a mean
 over clients is exact where they differ in one of them and hold the other three in common.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
+from peft import LoHaConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
+from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, constant, kaiming
 from splitfl.adapters.residuals import compressed
+from splitfl.config import SideConfig
+from splitfl.models.cut import Piece
 
 W1A, W1B, W2A, W2B = ".hada_w1_a", ".hada_w1_b", ".hada_w2_a", ".hada_w2_b"
 FACTORS: Final = (W1A, W1B, W2A, W2B)
 
 
-def rank_of_layer(layer: nn.Module) -> int | None:
-    """The rank of a module with LoHa; None for any other."""
-    held = getattr(layer, "hada_w1_b", None)
-    return len(held["default"]) if isinstance(held, nn.ParameterDict) else None
+def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
+    settings = LoHaConfig(
+        target_modules=sorted(ranks),
+        rank_pattern=dict(ranks),
+        alpha_pattern={name: side.alpha / side.rank * rank for name, rank in ranks.items()},
+        init_weights=True,
+    )
+    inject_adapter_in_model(settings, piece.model)
 
 
-def as_factors(tensors: Mapping[str, Tensor], module: str) -> tuple[Tensor, Tensor]:
-    """The two factors of the LoRA that this module's LoHa is, of its rank squared or of full rank."""
-    w1a, w1b, w2a, w2b = (tensors[module + factor] for factor in FACTORS)
+def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
+    """A weight of two products, and then by it."""
+    weight = layer.get_submodule("base_layer").get_parameter("weight").numel()
+    rank = len(layer.get_parameter(f"{W1B[1:]}.{DEFAULT}"))
+    products, by = 4 * rank * weight, 2 * rows * weight
+    return products + by, 3 * products + by * (1 + int(flows_in))
+
+
+def as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """All products of two columns and of two rows: of its rank squared, or of full rank."""
+    w1a, w1b, w2a, w2b = (trained[factor] for factor in FACTORS)
     first = (w1b[:, None] * w2b[None]).flatten(0, 1)
     second = (w1a[:, :, None] * w2a[:, None]).flatten(1, 2)
     if len(first) > min(first.shape[1], len(second)):
         return compressed(first, second)
     return first, second
+
+
+LOHA = AdapterKind(
+    title="LoHa",
+    settings=frozenset({"rank", "alpha", "ranks", "targets"}),
+    factors={
+        **{ending: Factor("first", kaiming("loha")) for ending in (W1A, W1B, W2A)},
+        W2B: Factor("second", constant(0.0)),
+    },
+    inject=_inject,
+    flops=_flops,
+    as_lora=as_lora,
+    forward_mode="peft's LoHa has a derivative in backward mode only",
+    transposed="peft's LoHa is of linear modules only",
+    citation="""@inproceedings{hyeonwoo2022fedpara,
+  title = {{FedPara}: Low-Rank {Hadamard} Product for Communication-Efficient Federated Learning},
+  author = {Hyeon-Woo, Nam and Ye-Bin, Moon and Oh, Tae-Hyun},
+  booktitle = {International Conference on Learning Representations},
+  year = {2022}
+}""",
+)

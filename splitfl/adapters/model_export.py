@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from splitfl.adapters.inject import install
+from splitfl.adapters.registry import trains_all
 from splitfl.config import AdapterConfig
 from splitfl.models.cut import Piece
 
@@ -34,7 +35,7 @@ _BESIDE_WEIGHTS = (
 
 def is_full(adapter: AdapterConfig) -> bool:
     """Whether what these settings train is no adapter on either side."""
-    return adapter.head.kind == adapter.body.kind == "full"
+    return trains_all(adapter.head) and trains_all(adapter.body)
 
 
 def export_model(folder: Path, tensors: Mapping[str, Tensor], *, whole: Piece, source: Path) -> None:

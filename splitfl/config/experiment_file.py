@@ -21,6 +21,8 @@ RENAMED: Final = {
     "loss": "erasure",
     "federation.most_stale": "federation.max_staleness",
     "auto.most": "auto.limit",
+    "adapter.head.numbers": "adapter.head.trained_numbers",
+    "adapter.body.numbers": "adapter.body.trained_numbers",
 }
 """Keys of before the first release, each with its name now."""
 

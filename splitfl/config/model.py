@@ -1,11 +1,8 @@
 """Which model, where it is cut, and which adapters are trained on either side."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from splitfl.config.checks import above, at_least, one_of
-from splitfl.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,45 +38,26 @@ class PartitionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SideConfig:
-    """One side's adapters: `lora` (Hu et al., ICLR'22), `vera` (Kopiczko et al., ICLR'24), `ia3`
-    (Liu et al., NeurIPS'22), `tinylora` (arXiv 2602.04118) or `loha` (Hyeon-Woo et al., ICLR'22); no
-    targets means the family's own. `full` has none: the side's own parameters are all trained.
+    """One side's adapters, of a `kind` in `splitfl.adapters.registry`; no targets means the family's own.
 
-    LoRA and LoHa scale by alpha / rank. `ranks` gives each of the side's blocks a rank of its own,
-    in order, at that same scale. VeRA has a `rank` and nothing else to set, IA3 nothing at all.
-    TinyLoRA has a `rank`, of what is frozen, and trains so many `numbers` in each module.
+    Which of the other settings a kind reads it says itself, and changing another one is refused.
+    Kinds with an `alpha` scale by alpha / rank; `ranks` gives each of the side's blocks a rank of its own,
+    in order, at that same scale. TinyLoRA trains so many `trained_numbers` in each module.
     """
 
     kind: str = "lora"
     rank: int = 8
     alpha: float = 16.0
     ranks: tuple[int, ...] = ()
-    numbers: int = 64
+    trained_numbers: int = 64
     targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        one_of("adapter kind", self.kind, ("lora", "vera", "ia3", "tinylora", "loha", "full"))
         at_least("adapter rank", self.rank, 1)
         above("adapter alpha", self.alpha, 0.0)
         for rank in self.ranks:
             at_least("adapter ranks", rank, 1)
-        at_least("adapter numbers", self.numbers, 1)
-        for name in _UNREAD[self.kind]:
-            got, default = getattr(self, name), getattr(SideConfig, name)
-            if got != default:
-                raise ConfigError(
-                    f"adapters of kind {self.kind!r} have no {name}: leave it at {default}, got {got}"
-                )
-
-
-_UNREAD: Final[Mapping[str, tuple[str, ...]]] = {
-    "lora": ("numbers",),
-    "vera": ("alpha", "ranks", "numbers"),
-    "ia3": ("rank", "alpha", "ranks", "numbers"),
-    "tinylora": ("alpha", "ranks"),
-    "loha": ("numbers",),
-    "full": ("rank", "alpha", "ranks", "numbers", "targets"),
-}
+        at_least("adapter trained_numbers", self.trained_numbers, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,8 @@
 The mean of products is not the product of means: averaging LoRA's A and B apart gives
 mean(B) mean(A), not mean(B A) (relative error 0.06 to 0.74, see FedEx-LoRA, Singhal et
 al., ACL'25). It is exact where all clients hold one of the two factors in common, and
-where what is averaged are the products themselves (see products.py). VeRA's diagonals d
-and b are factors in the same sense; LoHa has four, three first ones and a second one that
-begins at zero. IA3's and TinyLoRA's vectors act alone, and their mean is exact.
+where what is averaged are the products themselves (see products.py). Other kinds of adapters
+name their factors in the same sense; the mean of a factor that acts alone is exact.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +14,11 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor
 
+from splitfl.adapters.registry import kind_of_tensor, role_of
 from splitfl.config import one_of
 from splitfl.core.messages import Adapter
 from splitfl.federation.citations import FEDEX_LORA, FFA_LORA, FLEX_LORA, FLORA, ROLORA
 from splitfl.federation.products import fedex, stacked, truncated
-
-_HADAMARD = ("hada_w1_a", "hada_w1_b", "hada_w2_a")
-_FIRST, _SECOND = ("lora_A", "vera_lambda_d", *_HADAMARD), ("lora_B", "vera_lambda_b", "hada_w2_b")
 
 
 class Aggregator(Protocol):
@@ -42,22 +39,24 @@ class Ffa:
     """A stays as it began, B is trained: exact (FFA-LoRA, Sun et al., ICLR'24)."""
 
     def trains(self, name: str, round_index: int) -> bool:
-        return not any(factor in name for factor in _FIRST)
+        return role_of(name) != "first"
 
 
 class Rolora:
     """B in even rounds, A in odd ones: exact (RoLoRA, Chen et al., NeurIPS'24 workshop).
 
-    B first, because it begins at zero: with B = 0 the gradient of A vanishes. LoHa's first
-    factors take the odd rounds in turn.
+    B first, because it begins at zero: with B = 0 the gradient of A vanishes. Several first
+    factors, as LoHa has, take the odd rounds in turn.
     """
 
     def trains(self, name: str, round_index: int) -> bool:
+        found = kind_of_tensor(name)
+        if found is None or found[0].factors[found[1]].role == "alone":
+            return True
+        kind, ending = found
         if round_index % 2 == 0:
-            return not any(factor in name for factor in _FIRST)
-        turn = _HADAMARD[round_index // 2 % len(_HADAMARD)]
-        wait = [factor for factor in _HADAMARD if factor != turn]
-        return not any(factor in name for factor in (*_SECOND, *wait))
+            return ending not in kind.first
+        return ending == kind.first[round_index // 2 % len(kind.first)]
 
 
 def weighted_mean(updates: Sequence[Adapter]) -> dict[str, Tensor]:

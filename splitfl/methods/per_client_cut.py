@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from splitfl.adapters.registry import trains_all
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Adapter, Message
@@ -151,10 +152,10 @@ def refuse_cuts(config: RunConfig, kind: str, num_blocks: int) -> None:
             f"set it to {lowest}, got {config.partition.cut}"
         )
     head, body = config.adapter.head, config.adapter.body
-    if head != body or head.ranks or head.kind == "full":
+    if head != body or head.ranks or trains_all(head):
         raise ConfigError(
             "federation.client_cuts lets clients and the server hold the same blocks: adapter.head and "
-            "adapter.body must be the same, without ranks of single blocks and not 'full'"
+            "adapter.body must be the same, without ranks of single blocks, and of a kind that adds adapters"
         )
     for setting, got, must in (
         ("federation.client_ranks", federation.client_ranks, ()),

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import RunConfig, SideConfig
 from splitfl.core.errors import ConfigError
 from splitfl.federation.aggregators import AGGREGATORS, row
@@ -68,21 +69,22 @@ def refuse_federation(config: RunConfig, chosen: MethodSpec) -> None:
         _refuse_ranks(config, chosen)
     for label in chosen.holds:
         side: SideConfig = getattr(config.adapter, label)
-        if side.kind != "lora" and its.needs_individual_updates:
+        if its.needs_individual_updates and not ADAPTERS[side.kind].is_lora:
             raise ConfigError(
                 f"federation.aggregator {federation.aggregator!r} puts LoRA's products together, and "
                 f"adapter.{label}.kind is {side.kind!r}: take rolora, ffa or mean"
             )
 
 
-def refuse_loha_in_forward_mode(config: RunConfig, chosen: MethodSpec) -> None:
-    """ConfigError for LoHa where clients differentiate forward: peft's has a derivative backward alone."""
+def refuse_no_forward_mode(config: RunConfig, chosen: MethodSpec) -> None:
+    """ConfigError where clients differentiate in forward mode and a kind of adapter cannot."""
     if config.method.derivative != "jvp" and config.method.name != "spry":
         return
     for label in chosen.holds:
-        if getattr(config.adapter, label).kind == "loha":
+        name = getattr(config.adapter, label).kind
+        if (reason := ADAPTERS[name].forward_mode) is not True:
             raise ConfigError(
-                f"forward mode has no rule for LoHa, and adapter.{label}.kind is 'loha': take another kind, "
+                f"adapter.{label}.kind {name!r} does not work in forward mode: {reason}; take another kind, "
                 "or a method with method.derivative 'difference' or 'central'"
             )
 
@@ -111,8 +113,9 @@ def _refuse_ranks(config: RunConfig, chosen: MethodSpec) -> None:
             f"{len(federation.client_ranks)}"
         )
     for label in chosen.holds:
-        if getattr(config.adapter, label).kind != "lora":
-            raise ConfigError(f"federation.client_ranks are of LoRA: adapter.{label}.kind must be 'lora'")
+        if not ADAPTERS[getattr(config.adapter, label).kind].is_lora:
+            able = " or ".join(repr(name) for name, kind in ADAPTERS.items() if kind.is_lora)
+            raise ConfigError(f"federation.client_ranks are of LoRA: adapter.{label}.kind must be {able}")
     if federation.robust != "none":
         raise ConfigError(
             "federation.robust compares clients number by number and cannot with federation.client_ranks: "

@@ -16,7 +16,7 @@ from splitfl.methods.per_client_cut import refuse_cuts
 from splitfl.methods.refusals import (
     capped,
     refuse_federation,
-    refuse_loha_in_forward_mode,
+    refuse_no_forward_mode,
     refuse_rounded_symbols,
     refuse_unread,
 )
@@ -32,7 +32,7 @@ def check(config: RunConfig, kind: str, num_blocks: int) -> None:
     refuse_rounded_symbols(config)
     refuse_federation(config, chosen)
     refuse_schedule(config)
-    refuse_loha_in_forward_mode(config, chosen)
+    refuse_no_forward_mode(config, chosen)
     chosen.refuse(config, kind, num_blocks)
     for other in _others(config):
         deepest = replace(config.partition, cut=max((*config.auto.cuts, config.partition.cut)))

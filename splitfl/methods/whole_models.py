@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from splitfl.adapters.registry import trains_all
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.models.families import FAMILIES
@@ -15,7 +16,7 @@ IN_ROUNDS: Final = ("synchronous", "deadline")
 def refuse_batch_norms(config: RunConfig, model_type: str) -> None:
     """ConfigError where running statistics would count a batch twice, or not have one value."""
     sides = (config.adapter.head, config.adapter.body)
-    if not FAMILIES[model_type].has_batch_norms or all(side.kind != "full" for side in sides):
+    if not FAMILIES[model_type].has_batch_norms or not any(map(trains_all, sides)):
         return
     name, federation, method = config.method.name, config.federation, config.method
     if name not in ABLE:
@@ -42,9 +43,10 @@ def refuse_batch_norms(config: RunConfig, model_type: str) -> None:
 
 def refuse_half_full(config: RunConfig) -> None:
     """ConfigError where one side's own parameters are trained and the other's are not."""
-    kinds = {side: getattr(config.adapter, side).kind for side in ("head", "body")}
-    if "full" in kinds.values() and set(kinds.values()) != {"full"}:
+    head, body = config.adapter.head, config.adapter.body
+    if trains_all(head) != trains_all(body):
+        whole = head.kind if trains_all(head) else body.kind
         raise ConfigError(
-            "adapter.head.kind and adapter.body.kind may only be 'full' together: what comes out is one "
-            f"whole model; got {kinds['head']!r} and {kinds['body']!r}"
+            f"adapter.head.kind and adapter.body.kind may only be {whole!r} together: what comes out is one "
+            f"whole model; got {head.kind!r} and {body.kind!r}"
         )

@@ -9,15 +9,17 @@ uint64, the header as JSON (name -> dtype, shape, offsets), the tensors' bytes
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from splitfl.core.errors import ModelMissing
+from splitfl.core.errors import CutError, ModelMissing
 
 CHUNK_BYTES = 2 * 2**20
+_CLASSIFIERS: Final = ("classifier", "score", "classifier.out_proj", "classifier.1")
+"""The modules, by their names' ends, that put out a number for each label."""
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -82,6 +84,27 @@ def same_bytes(one: Entry, other: Entry) -> bool:
             if first.read(count) != second.read(count):
                 return False
     return True
+
+
+def check_stored(meta: Tensor, name: str, entry: Entry) -> None:
+    """CutError for a stored tensor that cannot be the values of this one."""
+    if entry.is_floating != meta.is_floating_point():
+        needs = "floating-point" if meta.is_floating_point() else "whole"
+        raise CutError(
+            f"{name} is stored as {entry.dtype} in {entry.path} where {needs} numbers belong: the checkpoint "
+            "is quantised, or of another model; take one in float32, float16 or bfloat16"
+        )
+    if entry.shape != tuple(meta.shape):
+        if (head := name.rpartition(".")[0]).endswith(_CLASSIFIERS) and entry.shape[1:] == meta.shape[1:]:
+            raise CutError(
+                f"the checkpoint's {head} is for {entry.shape[0]} labels ({entry.path}) and the task has "
+                f"{meta.shape[0]}: take data with its labels, or set model.new_classifier to true, which "
+                "makes a new one for the task's"
+            )
+        raise CutError(
+            f"{name} is {tuple(meta.shape)} by the settings but {entry.shape} in {entry.path}; "
+            "were num_labels or the configuration changed?"
+        )
 
 
 def _files(folder: Path) -> list[Path]:

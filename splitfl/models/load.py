@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 
 from channel.core.rng import stream
 from splitfl.core.errors import CutError, ModelMissing, SplitflError
-from splitfl.models.checkpoint_file import Entry, entries, read, same_bytes
+from splitfl.models.checkpoint_file import Entry, check_stored, entries, read, same_bytes
 from splitfl.models.config_file import check_numbers, config_table, not_of
 from splitfl.models.cut import Piece, build
 from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION, check
@@ -21,8 +21,6 @@ from splitfl.models.source import resolve
 from splitfl.models.untrained.small_net import SmallNetConfig
 
 _OWN: dict[str, Any] = {"small_net": SmallNetConfig}
-_CLASSIFIERS: Final = ("classifier", "score", "classifier.out_proj", "classifier.1")
-"""The modules, by their names' ends, that put out a number for each label."""
 Aliases = dict[str, tuple[str, ...]]
 
 
@@ -211,7 +209,7 @@ def _materialise(
                 key = next((names[alias] for alias in aliases[name] if alias in names), None)
                 entry = stored[key] if key else None
                 if entry is not None:
-                    _check_stored(value, name, entry)
+                    check_stored(value, name, entry)
                 made[id(value)] = _zeros(value) if is_hollow else _parameter(value, entry, device)
                 if key is None:
                     _refuse_unless_new(piece, name)
@@ -228,27 +226,6 @@ def _materialise(
             fresh += missing
     piece.to(device)
     return tuple(fresh)
-
-
-def _check_stored(meta: Tensor, name: str, entry: Entry) -> None:
-    """CutError for a stored tensor that cannot be the values of this one."""
-    if entry.is_floating != meta.is_floating_point():
-        needs = "floating-point" if meta.is_floating_point() else "whole"
-        raise CutError(
-            f"{name} is stored as {entry.dtype} in {entry.path} where {needs} numbers belong: the checkpoint "
-            "is quantised, or of another model; take one in float32, float16 or bfloat16"
-        )
-    if entry.shape != tuple(meta.shape):
-        if (head := name.rpartition(".")[0]).endswith(_CLASSIFIERS) and entry.shape[1:] == meta.shape[1:]:
-            raise CutError(
-                f"the checkpoint's {head} is for {entry.shape[0]} labels ({entry.path}) and the task has "
-                f"{meta.shape[0]}: take data with its labels, or set model.new_classifier to true, which "
-                "makes a new one for the task's"
-            )
-        raise CutError(
-            f"{name} is {tuple(meta.shape)} by the settings but {entry.shape} in {entry.path}; "
-            "were num_labels or the configuration changed?"
-        )
 
 
 def _parameter(meta: Tensor, entry: Entry | None, device: str) -> nn.Parameter:
@@ -279,7 +256,7 @@ def _read_buffers(
     for leaf, buffer in module._buffers.items():
         key = names.get(f"{path}.{leaf}")
         if key is not None and buffer is not None:
-            _check_stored(buffer, f"{path}.{leaf}", stored[key])
+            check_stored(buffer, f"{path}.{leaf}", stored[key])
             if not is_hollow:
                 read(stored[key], buffer)
 

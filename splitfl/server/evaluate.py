@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from splitfl.adapters.export import IA3_FOLDER
+from splitfl.adapters.export import folders_inside
 from splitfl.adapters.model_export import MODEL_FOLDER, is_full
 from splitfl.core.errors import ConfigError
 from splitfl.data.batch import Batch
@@ -76,10 +76,10 @@ def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
     )
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter))
-        if (adapter / IA3_FOLDER).is_dir():
+        for inside in folders_inside(adapter):
             with warnings.catch_warnings():  # peft warns of two adapters, which have other modules each
                 warnings.simplefilter("ignore", UserWarning)
-                adapted = PeftModel.from_pretrained(adapted.get_base_model(), str(adapter / IA3_FOLDER))
+                adapted = PeftModel.from_pretrained(adapted.get_base_model(), str(inside))
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"cannot load the adapter in {adapter}: {str(error).splitlines()[0]}") from None
     return _measured(adapted.to(device).eval(), site, folder)

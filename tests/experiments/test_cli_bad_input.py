@@ -202,7 +202,11 @@ def test_an_address_that_is_not_this_machines_is_refused(ask: Ask, tmp_path: Pat
         (["report", "no-such-run"], "no-such-run is not a run folder", 2),
         (["compare", "no-such-run"], "no-such-run is not a run folder", 2),
         (["cite", "no-such-preset"], "unknown preset 'no-such-preset'", 2),
-        (["list", "presents"], "'presents' is not one of 'presets', 'methods', 'models', 'tasks'", 2),
+        (
+            ["list", "presents"],
+            "'presents' is not one of 'presets', 'methods', 'adapters', 'models', 'tasks'",
+            2,
+        ),
         (["run"], "Missing argument 'PRESET'", 2),
         (["walk"], "No such command 'walk'", 2),
     ],

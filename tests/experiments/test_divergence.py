@@ -18,6 +18,7 @@ from experiments.run_folder import resume as resuming
 from experiments.run_folder.create import fill
 from experiments.run_folder.read import read_run
 from experiments.screen import Silent
+from splitfl.adapters.registry import ADAPTERS
 from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import from_dict
@@ -36,7 +37,6 @@ from tests.splitfl.methods.test_conformance import SIGNATURES
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 RATE = 1e30
-KINDS = ("lora", "vera", "ia3", "tinylora", "loha", "full")
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_every_method_ends_as_diverged(name: str, rounds: int, place: Path, tmp_
     assert_diverged(tmp_path / "run", said)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ADAPTERS)
 def test_every_kind_of_adapter_ends_as_diverged(kind: str, place: Path, tmp_path: Path) -> None:
     sides = {"head": {"kind": kind}, "body": {"kind": kind}}
     table = toy.table(place, federation={"rounds": 1})

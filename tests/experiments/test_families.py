@@ -2,17 +2,23 @@
 
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from experiments.cli.main import main
 from experiments.compare.entrants import Entrant, enter
+from experiments.report.story import loading_code
+from experiments.run_folder.read import read_run
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict
+from splitfl.config.experiment_file import as_dict, load
 from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION
+from splitfl.server.evaluate import measure
+from splitfl.setup.experiment import Experiment
 from tests.splitfl import shown, tiny, toy
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -84,8 +90,9 @@ def test_scaled_embeddings_are_compared(model_type: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("kinds", [("ia3", "lora"), ("lora", "ia3"), ("ia3", "vera"), ("ia3", "ia3")])
 def test_ia3_on_one_side_beside_a_new_classifier_is_measured_again(
-    kinds: tuple[str, str], tmp_path: Path
+    kinds: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By splitfl, and by the lines of code that the report gives to load it, merged."""
     toy.model(tmp_path / "model", is_base=True)
     toy.data(tmp_path / "data.tsv", 40)
     table = toy.table(tmp_path, federation=SHORT)
@@ -95,6 +102,14 @@ def test_ia3_on_one_side_beside_a_new_classifier_is_measured_again(
     summary = said("run", str(preset), "--out", str(tmp_path / "runs"))
     measured = said("eval", summary["folder"])
     assert math.isclose(measured["eval_loss"], summary["final"]["eval_loss"], rel_tol=1e-5)
+    folder, loaded = Path(summary["folder"]), dict[str, Any]()
+    monkeypatch.chdir(folder.parent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # peft's, of a model that is modified a second time
+        exec(loading_code(read_run(folder)) or "", loaded)
+    held_out = Experiment.of(load(folder / "config.json")).held_out()
+    again = measure(loaded["model"].eval(), held_out, torch.device("cpu"))
+    assert math.isclose(again["eval_loss"], summary["final"]["eval_loss"], rel_tol=1e-5)
 
 
 @pytest.mark.parametrize("model_type", ["bert", pytest.param("roberta", marks=pytest.mark.slow)])

@@ -131,8 +131,8 @@ def test_settings_of_another_version_are_not_described(make_run: MakeRun) -> Non
     ("side", "words"),
     [
         pytest.param(
-            {"kind": "tinylora", "rank": 2, "numbers": 13},
-            "TinyLoRA of rank 2 with 13 numbers a module",
+            {"kind": "tinylora", "rank": 2, "trained_numbers": 13},
+            "TinyLoRA of rank 2 with 13 trained numbers a module",
             marks=pytest.mark.slow,
         ),
         pytest.param({"kind": "loha"}, "LoHa of rank 8", marks=pytest.mark.slow),

@@ -37,7 +37,7 @@ def test_settings_survive_the_way_through_json(path: Path) -> None:
     assert from_dict(json.loads(json.dumps(as_dict(made)))) == made
 
 
-NOT_ALONE = ("partition.cut", "auto.every", "adapter.head.numbers", "adapter.body.numbers")
+NOT_ALONE = ("partition.cut", "auto.every")
 """What says nothing without another setting beside it."""
 
 COUNTS = [name for name, hint in leaves() if hint is int and name not in NOT_ALONE]
@@ -149,5 +149,4 @@ def test_a_renamed_key_is_unknown_and_its_error_says_the_new_name(old: str, new:
     value = "{}" if "." not in old else "1"
     with pytest.raises(ConfigError, match=rf"unknown key '{old}'; it is now '{new}'"):
         parse("", [f"{old}={value}"])
-    table, _, key = new.partition(".")
-    assert not key or key in as_dict(RunConfig())[table]
+    assert any(f"{name}.".startswith(f"{new}.") for name, _ in leaves())

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from experiments.cli.main import main
+from splitfl.adapters.registry import ADAPTERS
 from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.methods.registry import METHODS
 from tests.splitfl import toy
@@ -193,7 +194,9 @@ def test_compare_lays_runs_side_by_side(done: dict[str, Any], tmp_path: Path) ->
     assert str(done["bytes_up"]) in shown.stdout.replace("\n", "")
 
 
-@pytest.mark.parametrize("what", ["presets", "methods", "models", "tasks", "codecs", "links", "aggregators"])
+@pytest.mark.parametrize(
+    "what", ["presets", "methods", "adapters", "models", "tasks", "codecs", "links", "aggregators"]
+)
 def test_list_has_a_line_on_each(what: str) -> None:
     rows = json.loads(splitfl("list", what, "--json").stdout)
     assert rows
@@ -217,6 +220,12 @@ def test_cite_has_an_entry_for_everything_a_preset_uses(name: str) -> None:
     assert result.stdout.count("\n}") == result.stdout.count("\n@") + 1
     assert "hu2022lora" in result.stdout
     assert len(set(result.stdout.split("\n\n"))) == len(result.stdout.split("\n\n"))
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_cite_knows_every_kind_of_adapter(kind: str) -> None:
+    said = splitfl("cite", "demo", "--set", f"adapter.body.kind={kind}").stdout
+    assert ADAPTERS[kind].citation in said
 
 
 @pytest.mark.parametrize("aggregator", AGGREGATORS)

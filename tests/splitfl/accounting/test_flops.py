@@ -10,20 +10,11 @@ from splitfl.adapters.inject import add_adapters, train_all
 from splitfl.config import AdapterConfig, SideConfig
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
+from tests.splitfl.adapters.kinds import ADDED, OTHER, side
+from tests.splitfl.adapters.test_kinds import skip_where_refused
 
 LORA = AdapterConfig(head=SideConfig(rank=4), body=SideConfig(rank=2))
-OTHERS = {
-    "ia3": AdapterConfig(head=SideConfig(kind="ia3"), body=SideConfig(kind="ia3")),
-    "vera": AdapterConfig(head=SideConfig(kind="vera", rank=6), body=SideConfig(rank=2)),
-    "tinylora": AdapterConfig(
-        head=SideConfig(kind="tinylora", rank=6, numbers=200), body=SideConfig(kind="tinylora")
-    ),
-    "loha": AdapterConfig(head=SideConfig(kind="loha", rank=6), body=SideConfig(kind="loha", rank=2)),
-    "tinylora and loha above attention": AdapterConfig(
-        head=SideConfig(kind="loha", rank=6, targets=("output.dense",)),
-        body=SideConfig(kind="tinylora", rank=6, targets=("output.dense",)),
-    ),
-}
+ABOVE_ATTENTION = {"bert": "output.dense", "gpt2": "mlp.c_proj"}
 
 
 def counted(
@@ -55,14 +46,16 @@ def test_lora_costs_what_torch_counts(model_type: str, kind: str, tmp_path: Path
     assert_agreement(model_type, kind, tmp_path, LORA)
 
 
-@pytest.mark.parametrize("adapter", OTHERS.values(), ids=OTHERS)
-@pytest.mark.parametrize(("model_type", "kind"), [("bert", "sequence-classification"), ("gpt2", "causal-lm")])
-def test_other_adapters_cost_what_torch_counts(
-    model_type: str, kind: str, adapter: AdapterConfig, tmp_path: Path
+@pytest.mark.parametrize("kind", ADDED)
+@pytest.mark.parametrize("is_above", [False, True], ids=["in attention", "above attention"])
+@pytest.mark.parametrize(("model_type", "task"), [("bert", "sequence-classification"), ("gpt2", "causal-lm")])
+def test_every_kind_of_adapter_costs_what_torch_counts(
+    model_type: str, task: str, is_above: bool, kind: str, tmp_path: Path
 ) -> None:
-    if model_type == "gpt2" and "loha" in (adapter.head.kind, adapter.body.kind):
-        pytest.skip("peft has no LoHa for Conv1D")
-    assert_agreement(model_type, kind, tmp_path, adapter)
+    where = {"targets": (ABOVE_ATTENTION[model_type],)} if is_above else {}
+    adapter = AdapterConfig(head=side(kind, **where), body=side(kind, OTHER, **where))
+    skip_where_refused(model_type, adapter)
+    assert_agreement(model_type, task, tmp_path, adapter)
 
 
 @pytest.mark.slow

@@ -16,9 +16,10 @@ from splitfl.config import AdapterConfig, SideConfig
 from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
-from tests.splitfl.adapters.test_kinds import CUT, IA3, LOHA, LORA, TINY, VERA, train
+from tests.splitfl.adapters.kinds import ADDED, side
+from tests.splitfl.adapters.test_kinds import CUT, LORA, train
 
-SIDES = {"lora": LORA, "ia3": IA3, "vera": VERA, "tinylora": TINY, "loha": LOHA}
+SIDES = {kind: side(kind) for kind in ADDED}
 LOADING = """
 import json, sys, warnings
 from pathlib import Path
@@ -31,8 +32,8 @@ inputs, wrong = load_file(folder / "inputs.safetensors"), []
 for out in sorted((folder / "out").iterdir()):
     model = getattr(transformers, name).from_pretrained(folder / "model", **labels)
     model = PeftModel.from_pretrained(model, out)
-    if (out / "ia3").is_dir():
-        model = PeftModel.from_pretrained(model.get_base_model(), out / "ia3")
+    for inside in out.glob("*/adapter_config.json"):
+        model = PeftModel.from_pretrained(model.get_base_model(), inside.parent)
     with torch.no_grad():
         found = model.eval()(**inputs).logits
     expected = load_file(folder / "logits" / f"{out.name}.safetensors")["logits"]

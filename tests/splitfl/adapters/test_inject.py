@@ -34,6 +34,13 @@ def adapted(
     return pieces
 
 
+def unsplit(folder: Path, kind: str, cut: int) -> Piece:
+    """The whole with the same adapters."""
+    whole = load_piece(folder, kind, 0, attention="eager", num_labels=tiny.LABELS)
+    add_adapters(whole, UNEQUAL, cut, seed=0)
+    return whole
+
+
 def train(pieces: list[Piece]) -> dict[str, Tensor]:
     """Moves every trainable tensor somewhere, and gives them all by name."""
     chance = torch.Generator().manual_seed(1)
@@ -67,7 +74,9 @@ def test_peft_loads_the_export_on_the_whole_and_gives_the_same_logits(
     assert bool(pieces[-1].fresh) == is_base
     tensors = train(pieces)
     out = tmp_path / "adapter"
-    export_adapter(out, tensors, whole=pieces[-1], model_name="a-model", adapter=UNEQUAL, cut=1)
+    export_adapter(
+        out, tensors, whole=unsplit(tmp_path / "model", kind, 1), model_name="a-model", adapter=UNEQUAL, cut=1
+    )
     whole = tiny.stock(tmp_path / "model", kind, num_labels=tiny.LABELS)
     loaded = PeftModel.from_pretrained(whole, out).eval()
     inputs, _ = tiny.batch(kind)
@@ -84,11 +93,11 @@ def test_the_export_fits_a_whole_with_tied_embeddings(source: str, tmp_path: Pat
         folder = tiny.save(tmp_path / "model", "gpt2", "causal-lm", tie_word_embeddings=True)
     else:
         folder = resolve(source)
-    pieces = [load_piece(folder, "causal-lm", 0, 2), load_piece(folder, "causal-lm", 2)]
-    for piece in pieces:
+    *pieces, whole = (load_piece(folder, "causal-lm", *blocks) for blocks in ((0, 2), (2,), (0,)))
+    for piece in (*pieces, whole):
         add_adapters(piece, UNEQUAL, 2, seed=0)
     tensors = train(pieces)
-    export_adapter(tmp_path / "out", tensors, whole=pieces[0], model_name=source, adapter=UNEQUAL, cut=2)
+    export_adapter(tmp_path / "out", tensors, whole=whole, model_name=source, adapter=UNEQUAL, cut=2)
     changes = {} if source == "gpt2" else {"is_decoder": True}
     loaded = PeftModel.from_pretrained(tiny.stock(folder, "causal-lm", **changes), tmp_path / "out").eval()
     inputs, _ = tiny.batch("causal-lm")
@@ -96,13 +105,19 @@ def test_the_export_fits_a_whole_with_tied_embeddings(source: str, tmp_path: Pat
         assert torch.equal(loaded(**inputs).logits, logits(pieces, inputs))
 
 
+def test_an_adapter_that_the_unsplit_model_lacks_is_not_exported_as_anything_else(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "model", "bert", CLASSIFICATION)
+    head, body = adapted(folder, CLASSIFICATION, 2)
+    with pytest.raises(ConfigError, match=r"cannot export .*lora_A.weight: .* has no such adapter in"):
+        export_adapter(tmp_path, train([head, body]), whole=head, model_name="m", adapter=UNEQUAL, cut=2)
+
+
 def test_an_export_is_replaced_by_a_later_one(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path / "model", "bert", CLASSIFICATION)
     for cut in (1, 2):
         pieces = adapted(folder, CLASSIFICATION, cut)
-        export_adapter(
-            tmp_path / "out", train(pieces), whole=pieces[0], model_name="m", adapter=UNEQUAL, cut=cut
-        )
+        whole = unsplit(folder, CLASSIFICATION, cut)
+        export_adapter(tmp_path / "out", train(pieces), whole=whole, model_name="m", adapter=UNEQUAL, cut=cut)
     settings = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert (settings["r"], set(settings["rank_pattern"].values())) == (2, {5})
     assert len(settings["rank_pattern"]) == 4
@@ -205,11 +220,6 @@ def test_full_is_refused_where_steps_would_vanish_and_where_a_tensor_has_a_twin(
         add_adapters(load_piece(folder, "causal-lm", 0, dtype="bfloat16"), FULL, cut=2, seed=0)
     with pytest.raises(CutError, match=r"transformer.wte.weight is tied to a tensor of another piece"):
         add_adapters(load_piece(folder, "causal-lm", 0, 2), FULL, cut=2, seed=0)
-
-
-def test_full_has_no_rank(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="adapters of kind 'full' have no rank: leave it at 8, got 4"):
-        SideConfig(kind="full", rank=4)
 
 
 @pytest.mark.parametrize("first", [0, 2])

@@ -1,6 +1,9 @@
 """Other kinds beside LoRA: pieces together are the whole, and peft loads what was exported."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,34 +12,22 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
 from splitfl.accounting.shape_only import ShapeOnlyPiece
-from splitfl.adapters import loha, tiny_lora
-from splitfl.adapters.export import IA3_FOLDER, export_adapter
+from splitfl.adapters import tinylora
+from splitfl.adapters.export import export_adapter, folders_inside
 from splitfl.adapters.inject import add_adapters, install, trainable
-from splitfl.adapters.residuals import RESIDUAL_A, RESIDUAL_B, residuals
+from splitfl.adapters.kind import SETTINGS
+from splitfl.adapters.registry import ADAPTERS, check_kinds
+from splitfl.adapters.residuals import RESIDUAL_A, RESIDUAL_B, B, residuals
 from splitfl.config import AdapterConfig, SideConfig
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece, ranges
+from splitfl.models.families import FAMILIES
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
+from tests.splitfl.adapters.kinds import ADDED, PAIRS, side
 
 CUT = 2
-IA3, VERA, LORA = SideConfig(kind="ia3"), SideConfig(kind="vera", rank=6), SideConfig(rank=3, alpha=5.0)
-TINY, LOHA = SideConfig(kind="tinylora", rank=3, numbers=5), SideConfig(kind="loha", rank=3, alpha=5.0)
-KINDS = {
-    "ia3 alone": AdapterConfig(head=IA3, body=SideConfig(kind="ia3")),
-    "vera alone": AdapterConfig(head=VERA, body=SideConfig(kind="vera", rank=4)),
-    "ia3 below lora": AdapterConfig(head=IA3, body=LORA),
-    "vera below lora": AdapterConfig(head=VERA, body=LORA),
-    "lora below ia3": AdapterConfig(head=LORA, body=IA3),
-    "tinylora alone": AdapterConfig(head=TINY, body=SideConfig(kind="tinylora", rank=2, numbers=13)),
-    "tinylora below lora": AdapterConfig(head=TINY, body=LORA),
-    "one vera for both": AdapterConfig(head=VERA, body=VERA),
-    "one tinylora for both": AdapterConfig(head=TINY, body=TINY),
-    "loha alone": AdapterConfig(head=LOHA, body=SideConfig(kind="loha", rank=7, alpha=2.0)),
-    "loha below ia3": AdapterConfig(head=LOHA, body=IA3),
-    "a loha's rank for each block": AdapterConfig(head=SideConfig(kind="loha", ranks=(2, 4)), body=TINY),
-    "a rank for each block": AdapterConfig(head=SideConfig(ranks=(2, 4)), body=SideConfig(ranks=(3, 1))),
-}
+LORA, TINY = side("lora"), side("tinylora")
 MODELS = [
     ("bert", "sequence-classification"),
     pytest.param("gpt2", "causal-lm", marks=pytest.mark.slow),
@@ -44,9 +35,10 @@ MODELS = [
 ]
 
 
-def skip_without_loha(model_type: str, adapter: AdapterConfig) -> None:
-    if model_type == "gpt2" and "loha" in (adapter.head.kind, adapter.body.kind):
-        pytest.skip("peft has no LoHa for Conv1D, see test_loha_of_a_conv1d_is_refused")
+def skip_where_refused(model_type: str, adapter: AdapterConfig) -> None:
+    kinds = [ADAPTERS[one.kind] for one in (adapter.head, adapter.body)]
+    if FAMILIES[model_type].fan_in_fan_out and any(kind.transposed is not True for kind in kinds):
+        pytest.skip("see test_a_kind_that_does_not_work_on_transposed_weights_is_refused_there")
 
 
 def loaded(folder: Path, kind: str, adapter: AdapterConfig, first: int = 0, last: int | None = None) -> Piece:
@@ -81,12 +73,12 @@ def loss(pieces: list[Piece], kind: str) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("adapter", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("adapter", PAIRS.values(), ids=PAIRS)
 @pytest.mark.parametrize(("model_type", "kind"), MODELS)
 def test_the_pieces_together_are_the_whole(
     model_type: str, kind: str, adapter: AdapterConfig, tmp_path: Path
 ) -> None:
-    skip_without_loha(model_type, adapter)
+    skip_where_refused(model_type, adapter)
     folder = tiny.save(tmp_path, model_type, kind)
     pieces, whole = pieces_of(folder, kind, adapter), loaded(folder, kind, adapter)
     assert torch.equal(loss(pieces, kind), loss([whole], kind)), "as they begin"
@@ -105,7 +97,7 @@ def test_the_pieces_together_are_the_whole(
             assert bool(grad.any()), name
 
 
-@pytest.mark.parametrize("adapter", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("adapter", PAIRS.values(), ids=PAIRS)
 def test_at_first_nothing_has_changed(adapter: AdapterConfig, tmp_path: Path) -> None:
     kind = "sequence-classification"
     folder = tiny.save(tmp_path, "bert", kind)
@@ -114,24 +106,25 @@ def test_at_first_nothing_has_changed(adapter: AdapterConfig, tmp_path: Path) ->
     assert torch.equal(loss(pieces_of(folder, kind, adapter), kind), stock(**inputs, labels=labels).loss)
 
 
-@pytest.mark.parametrize("adapter", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("adapter", PAIRS.values(), ids=PAIRS)
 @pytest.mark.parametrize(("model_type", "kind"), MODELS)
 @pytest.mark.filterwarnings("ignore:.*modify a model with PEFT for a second time:UserWarning")
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
 def test_peft_loads_what_was_exported(
     model_type: str, kind: str, adapter: AdapterConfig, tmp_path: Path
 ) -> None:
-    """VeRA, TinyLoRA and LoHa as the LoRA that each is; IA3 in a folder of its own where it is one side's."""
-    skip_without_loha(model_type, adapter)
+    """What can be LoRA as LoRA; the rest in a folder of its own where it is one side's."""
+    skip_where_refused(model_type, adapter)
     folder = tiny.save(tmp_path / "model", model_type, kind)
     pieces = pieces_of(folder, kind, adapter)
     tensors, whole = train(pieces), loaded(folder, kind, adapter)
     export_adapter(tmp_path / "out", tensors, whole=whole, model_name="a-model", adapter=adapter, cut=CUT)
     model = PeftModel.from_pretrained(tiny.stock(folder, kind, num_labels=tiny.LABELS), tmp_path / "out")
-    is_mixed = "ia3" in {adapter.head.kind, adapter.body.kind} and adapter.head.kind != adapter.body.kind
-    assert (tmp_path / "out" / IA3_FOLDER).is_dir() is is_mixed
-    if is_mixed:
-        model = PeftModel.from_pretrained(model.get_base_model(), tmp_path / "out" / IA3_FOLDER)
+    is_lora = {one.kind: ADAPTERS[one.kind].as_lora is not None for one in (adapter.head, adapter.body)}
+    beside = [kind for kind, its in is_lora.items() if not its] if any(is_lora.values()) else []
+    assert folders_inside(tmp_path / "out") == [tmp_path / "out" / kind for kind in beside]
+    for inside in folders_inside(tmp_path / "out"):
+        model = PeftModel.from_pretrained(model.get_base_model(), inside)
     inputs, labels = tiny.batch(kind)
     with torch.no_grad():
         found = model.eval()(**inputs, labels=labels).loss
@@ -162,28 +155,57 @@ def test_a_residual_is_added_and_exported(tmp_path: Path) -> None:
 
 def test_ia3_has_a_thousandth_of_the_parameters_of_its_matrices(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", "sequence-classification")
-    head = loaded(folder, "sequence-classification", KINDS["ia3 below lora"], 0, CUT)
+    head = loaded(folder, "sequence-classification", PAIRS["ia3 below lora"], 0, CUT)
     assert {value.shape for value in trainable(head).values()} == {(32, 1)}
     assert {name.rpartition(".")[2] for name in trainable(head)} == {"ia3_l"}
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("label", ["head", "body"])
+def test_a_setting_that_a_kind_does_not_read_is_refused_by_its_key(kind: str, label: str) -> None:
+    others = {"rank": 4, "alpha": 4.0, "ranks": (4, 2), "trained_numbers": 13, "targets": ("query",)}
+    assert others.keys() == set(SETTINGS)
+    for name, value in others.items():
+        adapter = AdapterConfig(**{label: SideConfig(kind=kind, **{name: value})})  # type: ignore[arg-type]
+        if name in ADAPTERS[kind].settings:
+            check_kinds(adapter)
+            continue
+        default = re.escape(str(getattr(SideConfig, name)))
+        said = rf"adapters of kind '{kind}' have no {name}: leave adapter.{label}.{name} at {default}, got"
+        with pytest.raises(ConfigError, match=said):
+            check_kinds(adapter)
+
+
+def test_an_unknown_kind_is_refused_with_the_nearest_and_all() -> None:
+    said = rf"unknown adapter.body.kind 'lore'; did you mean 'lora'\? have {', '.join(sorted(ADAPTERS))}"
+    with pytest.raises(ConfigError, match=said):
+        check_kinds(AdapterConfig(body=SideConfig(kind="lore")))
 
 
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"kind": "ia3", "rank": 4}, "adapters of kind 'ia3' have no rank: leave it at 8, got 4"),
-        ({"kind": "vera", "alpha": 4.0}, "adapters of kind 'vera' have no alpha"),
-        ({"kind": "tinylora", "alpha": 4.0}, "adapters of kind 'tinylora' have no alpha"),
-        ({"kind": "tinylora", "ranks": (4, 2)}, "adapters of kind 'tinylora' have no ranks"),
-        ({"kind": "loha", "numbers": 13}, "adapters of kind 'loha' have no numbers: leave it at 64, got 13"),
-        ({"kind": "lora", "numbers": 13}, "adapters of kind 'lora' have no numbers"),
-        ({"kind": "tinylora", "numbers": 0}, "adapter numbers must be at least 1, got 0"),
-        ({"kind": "lore"}, "unknown adapter kind 'lore'; did you mean 'lora'"),
+        ({"trained_numbers": 0}, "adapter trained_numbers must be at least 1, got 0"),
         ({"ranks": (2, 0)}, "adapter ranks must be at least 1, got 0"),
     ],
 )
-def test_what_a_kind_does_not_have_is_refused(settings: dict[str, object], reason: str) -> None:
+def test_a_number_out_of_range_is_refused(settings: dict[str, object], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         SideConfig(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"settings": frozenset({"rang"})}, r"reads \['rang'\]; have rank, alpha"),
+        ({"as_lora": None}, "must have either as_lora or peft_config"),
+        ({"trains_all": True}, "must have no factors where it trains_all"),
+        ({"factors": {B: ADAPTERS["lora"].factors[B]}}, "must have a first factor beside its second"),
+    ],
+)
+def test_a_kind_that_contradicts_itself_is_refused(wrong: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match=f"the adapter kind LoRA {reason}"):
+        replace(ADAPTERS["lora"], **wrong)
 
 
 def test_ranks_that_are_not_one_a_block_are_refused(tmp_path: Path) -> None:
@@ -193,12 +215,12 @@ def test_ranks_that_are_not_one_a_block_are_refused(tmp_path: Path) -> None:
         loaded(folder, "sequence-classification", wrong, 0, CUT)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", PAIRS)
 def test_adapters_of_a_bfloat16_piece_are_float32(name: str, tmp_path: Path) -> None:
     kind = "sequence-classification"
     folder = tiny.save(tmp_path, "bert", kind)
     piece = load_piece(folder, kind, 0, None, dtype="bfloat16", num_labels=tiny.LABELS)
-    add_adapters(piece, KINDS[name], CUT, seed=0)
+    add_adapters(piece, PAIRS[name], CUT, seed=0)
     assert {value.dtype for value in trainable(piece).values()} == {torch.float32}
     loss([piece], kind).backward()
     assert all(value.grad is not None for value in trainable(piece).values())
@@ -206,7 +228,7 @@ def test_adapters_of_a_bfloat16_piece_are_float32(name: str, tmp_path: Path) -> 
 
 def test_tinylora_trains_so_many_numbers_of_each_modules_own(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", "sequence-classification")
-    head = loaded(folder, "sequence-classification", KINDS["tinylora below lora"], 0, CUT)
+    head = loaded(folder, "sequence-classification", PAIRS["tinylora below lora"], 0, CUT)
     held = trainable(head)
     assert len({value.data_ptr() for value in held.values()}) == len(held) == 2 * CUT
     assert {name.partition(".attention.self.")[2] for name in held} == {
@@ -225,7 +247,7 @@ def test_tinylora_begins_from_the_weights_own_singular_vectors(tmp_path: Path) -
         piece = load_piece(folder, kind, 1, 3)
         add_adapters(piece, adapter, CUT, seed=seed)
         layer = piece.model.get_submodule("transformer.h.1.attn.c_attn")
-        held = tiny_lora.parts(layer)
+        held = tinylora.parts(layer)
         weight = layer.get_submodule("base_layer").get_parameter("weight").T
         u, values, v = torch.linalg.svd(weight)
         torch.testing.assert_close(held.B @ held.A, u[:, :3] * values[:3] @ v[:3])
@@ -233,53 +255,55 @@ def test_tinylora_begins_from_the_weights_own_singular_vectors(tmp_path: Path) -
         drawn.append(held.P)
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
-    other = tiny_lora.parts(piece.model.get_submodule("transformer.h.2.attn.c_attn")).P
+    other = tinylora.parts(piece.model.get_submodule("transformer.h.2.attn.c_attn")).P
     assert not torch.equal(drawn[2], other)
 
 
 def test_what_is_drawn_leaves_torchs_own_chance_alone(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", "sequence-classification")
-    for name in ("tinylora alone", "loha alone"):
+    for name in (f"{kind} alone" for kind in ADDED):
         before = torch.random.get_rng_state()
-        first = trainable(loaded(folder, "sequence-classification", KINDS[name], 0, CUT))
+        first = trainable(loaded(folder, "sequence-classification", PAIRS[name], 0, CUT))
         assert torch.equal(torch.random.get_rng_state(), before)
         torch.manual_seed(3)
-        again = trainable(loaded(folder, "sequence-classification", KINDS[name], 0, CUT))
+        again = trainable(loaded(folder, "sequence-classification", PAIRS[name], 0, CUT))
         assert all(torch.equal(value, again[key]) for key, value in first.items())
 
 
-def test_the_factors_that_are_exported_are_the_change_that_peft_makes(tmp_path: Path) -> None:
-    folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification"
-    whole = loaded(folder, kind, AdapterConfig(head=LOHA, body=TINY))
+@pytest.mark.parametrize("name", [name for name in ADDED if ADAPTERS[name].as_lora is not None])
+def test_the_factors_that_are_exported_are_the_change_that_peft_makes(name: str, tmp_path: Path) -> None:
+    folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), ADAPTERS[name]
+    whole = loaded(folder, "sequence-classification", AdapterConfig(head=side(name), body=side(name)))
     tensors = train([whole])
-    for name, layer in whole.model.named_modules():
-        if isinstance(layer, BaseTunerLayer):
-            if name + tiny_lora.V in tensors:
-                first, second = tiny_lora.as_factors(layer, tensors[name + tiny_lora.V])
-            else:
-                first, second = loha.as_factors(tensors, name)
-                second = second * LOHA.alpha / LOHA.rank
-            torch.testing.assert_close(second @ first, layer.get_delta_weight("default").detach())
+    for module in whole.adapters:
+        layer = whole.model.get_submodule(module)
+        assert isinstance(layer, BaseTunerLayer)
+        assert kind.as_lora is not None
+        first, second = kind.as_lora(layer, {end: tensors[module + end] for end in kind.factors})
+        change = kind.scale(side(name)) * second @ first
+        torch.testing.assert_close(change, layer.get_delta_weight("default").detach())
 
 
-def test_loha_of_a_conv1d_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [name for name in ADDED if ADAPTERS[name].transposed is not True])
+def test_a_kind_that_does_not_work_on_transposed_weights_is_refused_there(kind: str, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "gpt2", "causal-lm")
-    with pytest.raises(ConfigError, match=r"adapter.body: peft has no LoHa for the modules of a gpt2 model"):
-        loaded(folder, "causal-lm", AdapterConfig(head=LORA, body=LOHA), 0, CUT)
+    said = rf"adapter.body.kind must be one of lora, .* for a gpt2 model, .*; got '{kind}': "
+    with pytest.raises(ConfigError, match=said):
+        loaded(folder, "causal-lm", AdapterConfig(head=LORA, body=side(kind)), 0, CUT)
 
 
 def test_a_peft_without_tinylora_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny.save(tmp_path, "bert", "sequence-classification")
     monkeypatch.delattr("peft.TinyLoraModel")
     with pytest.raises(ConfigError, match=r"kind 'tinylora' need a peft that has TinyLoRA, as 0.21.2 has"):
-        loaded(folder, "sequence-classification", KINDS["tinylora alone"])
+        loaded(folder, "sequence-classification", PAIRS["tinylora alone"])
 
 
 def test_a_hollow_piece_has_the_shapes_without_the_singular_vectors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification"
-    real = loaded(folder, kind, KINDS["tinylora alone"])
+    real = loaded(folder, kind, PAIRS["tinylora alone"])
     svd = torch.linalg.svd
 
     def of_nothing(weight: Tensor, *, full_matrices: bool) -> object:
@@ -288,7 +312,7 @@ def test_a_hollow_piece_has_the_shapes_without_the_singular_vectors(
 
     monkeypatch.setattr("torch.linalg.svd", of_nothing)
     hollow = load_piece(folder, kind, 0, is_hollow=True, num_labels=tiny.LABELS)
-    add_adapters(hollow, KINDS["tinylora alone"], CUT, seed=0)
+    add_adapters(hollow, PAIRS["tinylora alone"], CUT, seed=0)
     shapes = [
         {name: value.shape for name, value in [*trainable(one).items(), *one.named_buffers()]}
         for one in (real, hollow)
@@ -296,14 +320,14 @@ def test_a_hollow_piece_has_the_shapes_without_the_singular_vectors(
     assert shapes[0] == shapes[1]
 
 
-@pytest.mark.parametrize("name", ["tinylora alone", "loha alone"])
+@pytest.mark.parametrize("name", [f"{kind} alone" for kind in ADDED])
 def test_a_hollow_piece_says_what_the_real_one_saves(name: str, tmp_path: Path) -> None:
     folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification"
     inputs, labels = tiny.batch(kind, "none")
     saved = []
     for is_hollow in (False, True):
         piece = load_piece(folder, kind, 0, is_hollow=is_hollow, num_labels=tiny.LABELS)
-        add_adapters(piece, KINDS[name], CUT, seed=0)
+        add_adapters(piece, PAIRS[name], CUT, seed=0)
         hollow = ShapeOnlyPiece(piece)
         hollow(inputs, piece.context_of(inputs), labels)
         saved.append(hollow.saved_bytes())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from splitfl.adapters.registry import ADAPTERS
 from splitfl.controller.dry_run import rehearse
 from splitfl.methods.registry import METHODS
 from tests.splitfl import toy
@@ -34,7 +35,7 @@ def test_bytes_airtime_and_flops_are_the_ledgers_own(name: str, place: Path, tmp
     assert planned.virtual_s == played.ends[-1].finish_s
 
 
-@pytest.mark.parametrize("kind", ["ia3", "vera", "tinylora", "loha"])
+@pytest.mark.parametrize("kind", ADAPTERS)
 @pytest.mark.parametrize(
     "name",
     ["sfl-v2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("hybrid", "fedlora", "decomfl"))],

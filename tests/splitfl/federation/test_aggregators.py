@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitfl.adapters import loha, tiny_lora
+from splitfl.adapters import loha
+from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import FederationConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Adapter
@@ -114,9 +115,17 @@ def test_with_three_factors_in_common_the_mean_of_loha_is_exact(moved: str) -> N
     torch.testing.assert_close(change(weighted_mean(updates)), wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ADAPTERS)
 @pytest.mark.parametrize("name", AGGREGATORS)
-def test_tinyloras_vector_is_always_trained(name: str) -> None:
-    assert all(aggregator(name).trains(f"x{tiny_lora.V}", i) for i in range(4))
+def test_factors_alone_are_always_trained_and_of_the_others_one_in_a_round_of_an_exact_mean(
+    name: str, kind: str
+) -> None:
+    row, factors = AGGREGATORS[name], ADAPTERS[kind].factors
+    for i in range(8):
+        trained = [ending for ending in factors if aggregator(name).trains(f"x{ending}", i)]
+        assert {ending for ending, one in factors.items() if one.role == "alone"} <= set(trained)
+        if row.is_exact and row.merge is weighted_mean:
+            assert len([ending for ending in trained if factors[ending].role != "alone"]) <= 1
 
 
 def test_an_unknown_aggregator_is_refused_with_the_nearest() -> None:

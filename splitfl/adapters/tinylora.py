@@ -1,11 +1,11 @@
-"""TinyLoRA (arXiv 2602.04118): a module's change is B R A, and R is a sum of fixed matrices P that v weighs.
+"""TinyLoRA (arXiv 2602.04118): a module's update is B R A, and R is a sum of fixed matrices P that v weighs.
 
 A (r, in) and B (out, r) are the frozen weight's first singular vectors, each times the root
 of its value, and P (u, r, r) is drawn; only the u numbers of v are trained. peft can let
 modules share one v, which pieces on two sides of a cut could not: here each has its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from channel.core.rng import stream
+from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, constant
+from splitfl.config import SideConfig
 from splitfl.core.errors import ConfigError
+from splitfl.models.cut import Piece
 
 V: Final = ".tinylora_v.0"
-_NAME = "default"
 
 
 class Parts(NamedTuple):
@@ -29,73 +31,78 @@ class Parts(NamedTuple):
     P: Tensor
 
 
-def is_tiny(module: nn.Module) -> bool:
-    """Whether this is a module with TinyLoRA; peft's class of it is not in every peft."""
-    return hasattr(module, "tinylora_P")
-
-
 def parts(layer: nn.Module) -> Parts:
     """What it holds besides its weight."""
     own: Any = layer
-    return Parts(own.tinylora_A[_NAME], own.tinylora_B[_NAME], own.tinylora_P[_NAME])
+    return Parts(own.tinylora_A[DEFAULT], own.tinylora_B[DEFAULT], own.tinylora_P[DEFAULT])
 
 
-def as_factors(layer: nn.Module, v: Tensor) -> tuple[Tensor, Tensor]:
-    """The two factors of the LoRA that it is with these numbers: R A, and B."""
+def as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """R A, and B."""
     held = parts(layer)
-    return torch.einsum("u,ujk->jk", v, held.P.cpu()) @ held.A.cpu(), held.B.cpu()
+    return torch.einsum("u,ujk->jk", trained[V], held.P.cpu()) @ held.A.cpu(), held.B.cpu()
 
 
-def inject(model: nn.Module, names: Sequence[str], rank: int, numbers: int, fan_in_fan_out: bool) -> None:
+def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
     """Puts TinyLoRA on these modules, in one call of peft for each, so that none shares its v.
 
-    peft sees weights that are empty: the singular vectors are found by `begin`, once.
+    peft sees weights that are empty: the singular vectors are found by `_initialise`, once.
     Raises ConfigError where peft has no TinyLoRA, or lays it out in another way.
     """
     try:
         from peft import TinyLoraConfig, TinyLoraModel  # not in every peft that we admit
     except ImportError:
         raise _lacking() from None
-    for name in names:
+    model = piece.model
+    for name in ranks:
         module = model.get_submodule(name)
         weight = module.get_parameter("weight")
         model.__dict__.pop("peft_config", None)  # of the module before
         settings = TinyLoraConfig(
-            r=rank, u=numbers, target_modules=[name], fan_in_fan_out=fan_in_fan_out, save_projection=True
+            r=side.rank,
+            u=side.trained_numbers,
+            target_modules=[name],
+            fan_in_fan_out=piece.family.fan_in_fan_out,
+            save_projection=True,
         )
         module._parameters["weight"] = nn.Parameter(weight.detach().to("meta"), requires_grad=False)
-        TinyLoraModel(model, settings, _NAME)  # type: ignore[no-untyped-call]
+        TinyLoraModel(model, settings, DEFAULT)  # type: ignore[no-untyped-call]
         module._parameters["weight"] = weight
         layer: Any = model.get_submodule(name)
-        if set(dict(layer.tinylora_v.named_parameters())) != {f"{_NAME}.0"}:
+        if set(dict(layer.tinylora_v.named_parameters())) != {f"{DEFAULT}.0"}:
             raise _lacking()
-        layer.tinylora_v[_NAME]["0"] = nn.Parameter(torch.zeros(numbers, device=weight.device))
+        layer.tinylora_v[DEFAULT]["0"] = nn.Parameter(torch.zeros(side.trained_numbers, device=weight.device))
 
 
-def begin(model: nn.Module, seed: int) -> None:
+def _initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
     """A, B and P of every module: of the weight, and drawn from the seed and the module's name.
 
     P is normal with variance 1 / r as in peft. All are float32. Of a hollow piece they are zeros.
     """
-    for name, layer in _layers(model):
+    for name in ranks:
+        layer = piece.model.get_submodule(name)
         base = layer.get_submodule("base_layer")
         weight = base.get_parameter("weight").detach()
         own: Any = layer
         held = parts(layer)
         if 0 in weight.stride():
-            own.tinylora_A[_NAME], own.tinylora_B[_NAME], own.tinylora_P[_NAME] = (
+            own.tinylora_A[DEFAULT], own.tinylora_B[DEFAULT], own.tinylora_P[DEFAULT] = (
                 torch.zeros(part.shape) for part in held
             )
             continue
         rank = len(held.A)
         first, second = _singular(weight.T if isinstance(base, Conv1D) else weight, rank)
         drawn = stream(seed, "tinylora", name).normal(0.0, rank**-0.5, tuple(held.P.shape)).astype(np.float32)
-        own.tinylora_A[_NAME], own.tinylora_B[_NAME] = first.to(weight.device), second.to(weight.device)
-        own.tinylora_P[_NAME] = torch.from_numpy(drawn).to(weight.device)
+        own.tinylora_A[DEFAULT], own.tinylora_B[DEFAULT] = first.to(weight.device), second.to(weight.device)
+        own.tinylora_P[DEFAULT] = torch.from_numpy(drawn).to(weight.device)
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return ((name, module) for name, module in model.named_modules() if is_tiny(module))
+def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
+    """R of v; then to rank r, by R, and from it."""
+    held = parts(layer)
+    sizes = held.A.numel(), len(held.A) ** 2, held.B.numel()
+    made, to, by, back = (2 * n for n in (held.P.numel(), *(rows * one for one in sizes)))
+    return made + to + by + back, made + by + back + (to + by) * int(flows_in)
 
 
 def _singular(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -116,3 +123,20 @@ def _lacking() -> ConfigError:
         "adapters of kind 'tinylora' need a peft that has TinyLoRA, as 0.21.2 has; this is "
         f"{peft.__version__}"
     )
+
+
+TINYLORA = AdapterKind(
+    title="TinyLoRA",
+    settings=frozenset({"rank", "trained_numbers", "targets"}),
+    factors={V: Factor("alone", constant(0.0))},
+    inject=_inject,
+    initialise=_initialise,
+    flops=_flops,
+    as_lora=as_lora,
+    citation="""@article{morris2026learning,
+  title = {Learning to Reason in 13 Parameters},
+  author = {Morris, John X. and Mireshghallah, Niloofar and Ibrahim, Mark and Mahloujifar, Saeed},
+  journal = {arXiv preprint arXiv:2602.04118},
+  year = {2026}
+}""",
+)

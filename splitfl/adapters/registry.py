@@ -1,0 +1,72 @@
+"""The kinds of adapters by name: one module each."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from splitfl.adapters.full import FULL
+from splitfl.adapters.ia3 import IA3
+from splitfl.adapters.kind import SETTINGS, AdapterKind
+from splitfl.adapters.loha import LOHA
+from splitfl.adapters.lora import LORA
+from splitfl.adapters.tinylora import TINYLORA
+from splitfl.adapters.vera import VERA
+from splitfl.config import AdapterConfig, SideConfig, one_of
+from splitfl.core.errors import ConfigError
+from splitfl.core.registry import Registry
+
+ADAPTERS: Final = Registry(
+    "splitfl.adapters",
+    AdapterKind,
+    {"lora": LORA, "vera": VERA, "ia3": IA3, "tinylora": TINYLORA, "loha": LOHA, "full": FULL},
+)
+
+
+def check_kinds(adapter: AdapterConfig) -> None:
+    """ConfigError for a kind that nobody registers, or a changed setting that a side's kind does not read."""
+    for label, side in sides(adapter):
+        kind = kind_named(side.kind, f"adapter.{label}.kind")
+        for name in SETTINGS:
+            got, default = getattr(side, name), getattr(SideConfig, name)
+            if got != default and name not in kind.settings:
+                raise ConfigError(
+                    f"adapters of kind {side.kind!r} have no {name}: leave adapter.{label}.{name} at "
+                    f"{default}, got {got}"
+                )
+
+
+def kind_named(name: str, setting: str = "adapter kind") -> AdapterKind:
+    """The kind of this name; ConfigError, with the nearest, where there is none."""
+    if name not in ADAPTERS:
+        one_of(setting, name, ADAPTERS)
+    return ADAPTERS[name]
+
+
+def sides(adapter: AdapterConfig) -> Iterator[tuple[str, SideConfig]]:
+    """`head` and `body`, each with its settings."""
+    yield from (("head", adapter.head), ("body", adapter.body))
+
+
+def trains_all(side: SideConfig) -> bool:
+    """Whether this side has no adapters, and its own parameters are trained."""
+    return kind_named(side.kind).trains_all
+
+
+def kind_of_tensor(name: str) -> tuple[AdapterKind, str] | None:
+    """The kind that trains a tensor of this name, and the ending of the name; None for no adapter's."""
+    for kind in ADAPTERS.values():
+        for ending in kind.factors:
+            if name.endswith(ending):
+                return kind, ending
+    return None
+
+
+def module_of(name: str) -> str:
+    """The adapted module that a tensor of this name is in; empty for no adapter's."""
+    found = kind_of_tensor(name)
+    return name.removesuffix(found[1]) if found else ""
+
+
+def role_of(name: str) -> str:
+    """The role of the factor of this name; empty for no adapter's."""
+    found = kind_of_tensor(name)
+    return found[0].factors[found[1]].role if found else ""

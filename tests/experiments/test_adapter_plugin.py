@@ -1,0 +1,101 @@
+"""A kind of adapter of another package works wherever splitfl's own do, with no file of splitfl changed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from experiments.cli.main import main
+from splitfl.adapters.registry import ADAPTERS
+from splitfl.adapters.targets import targets
+from splitfl.config import AdapterConfig
+from splitfl.controller.dry_run import rehearse
+from splitfl.core.errors import ConfigError
+from splitfl.models.families import SEQUENCE_CLASSIFICATION
+from splitfl.models.load import load_piece
+from splitfl.setup.experiment import Experiment
+from tests.foreign.outer_adapter import OUTER
+from tests.splitfl import tiny, toy
+from tests.splitfl.accounting.test_flops import assert_agreement
+from tests.splitfl.adapters.kinds import side
+from tests.splitfl.adapters.test_kinds import CUT, loaded, loss, pieces_of, train
+from tests.splitfl.driver import play
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+SIDES: dict[str, Any] = {"head": {"kind": "outer"}, "body": {"kind": "outer", "targets": ["key"]}}
+
+
+@pytest.fixture(autouse=True)
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Installs a distribution that registers the kind `outer` by its entry point, and one that is broken."""
+    info = tmp_path / "site" / "foreign_adapters-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign-adapters\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[splitfl.adapters]\nouter = tests.foreign.outer_adapter:OUTER\nbroken = tests.foreign.nothing:X\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    vars(ADAPTERS).pop("_plugins", None)
+    yield
+    vars(ADAPTERS).pop("_plugins", None)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    toy.model(tmp_path / "model", is_base=True)
+    toy.data(tmp_path / "data.tsv")
+    return tmp_path
+
+
+def splitfl(*words: str | Path) -> str:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_it_is_planned_run_exported_evaluated_reported_listed_and_cited(place: Path) -> None:
+    path = place / "toy.json"
+    path.write_text(json.dumps(toy.table(place, adapter=SIDES)))
+    assert not json.loads(splitfl("plan", path, "--json"))["excluded"]
+    done = json.loads(splitfl("run", path, "--out", place / "runs", "--json"))
+    measured = json.loads(splitfl("eval", done["folder"], "--json"))
+    assert measured["eval_loss"] == pytest.approx(done["final"]["eval_loss"], rel=1e-5)
+    report = (Path(done["folder"]) / "report.html").read_text()
+    assert "Trained were an outer product on both sides." in report
+    assert json.loads(splitfl("list", "adapters", "--json"))["outer"] == "an outer product; settings: targets"
+    assert OUTER.citation in splitfl("cite", path)
+
+
+@pytest.mark.parametrize("method", ["sfl-v2", "spry", "decomfl"])
+def test_its_plan_is_the_runs_own_ledger(method: str, place: Path) -> None:
+    tables: dict[str, Any] = {"method": {"name": method}, "model": {"name": str(place / "model")}}
+    if method == "spry":
+        tables["model"]["attention"] = "eager"
+    one = Experiment.of(toy.config(place, adapter=SIDES, **tables))
+    assert rehearse(one).ledger == play(one, place).ledger
+
+
+def test_its_pieces_are_the_whole_and_cost_what_torch_counts(tmp_path: Path) -> None:
+    kind, adapter = SEQUENCE_CLASSIFICATION, AdapterConfig(head=side("outer"), body=side("lora"))
+    folder = tiny.save(tmp_path / "model", "bert", kind)
+    pieces, whole = pieces_of(folder, kind, adapter), loaded(folder, kind, adapter)
+    train([whole])
+    train(pieces)
+    assert loss(pieces, kind).equal(loss([whole], kind))
+    assert_agreement("bert", kind, tmp_path / "counted", adapter)
+
+
+def test_what_it_cannot_do_is_refused_by_its_own_words(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "model", "gpt2", "causal-lm")
+    with pytest.raises(ConfigError, match=r"got 'outer': its layer multiplies by weights \(out, in\)"):
+        targets(load_piece(folder, "causal-lm", 0), AdapterConfig(head=side("outer")), CUT)
+
+
+def test_a_broken_one_is_refused_by_name_and_the_others_work(place: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the plug-in 'broken' of foreign-adapters .* cannot be loaded"):
+        Experiment.of(toy.config(place, adapter={"head": {"kind": "broken"}}))
+    assert set(ADAPTERS) == {"lora", "vera", "ia3", "tinylora", "loha", "full", "outer"}

@@ -1,0 +1,40 @@
+"""A side of every kind of adapter that there is, with settings of its own where the kind reads them."""
+
+from typing import Any
+
+from splitfl.adapters.registry import ADAPTERS
+from splitfl.config import AdapterConfig, SideConfig
+
+ADDED = [name for name, kind in ADAPTERS.items() if not kind.trains_all]
+"""The kinds that add adapters, rather than train all that there is."""
+
+SMALL: dict[str, Any] = {"rank": 3, "alpha": 5.0, "trained_numbers": 5}
+OTHER: dict[str, Any] = {"rank": 7, "alpha": 2.0, "trained_numbers": 13}
+
+
+def side(kind: str, settings: dict[str, Any] = SMALL, **own: Any) -> SideConfig:
+    """A side of this kind, with those of these settings that the kind reads."""
+    read = {key: value for key, value in settings.items() if key in ADAPTERS[kind].settings}
+    return SideConfig(kind=kind, **read, **own)
+
+
+def both(kind: str) -> AdapterConfig:
+    """This kind on both sides, with other settings on each."""
+    return AdapterConfig(head=side(kind), body=side(kind, OTHER))
+
+
+PAIRS = {
+    **{f"{kind} alone": both(kind) for kind in ADDED},
+    **{f"{kind} below lora": AdapterConfig(head=side(kind), body=side("lora")) for kind in ADDED[1:]},
+    **{f"one {kind} for both": AdapterConfig(head=side(kind), body=side(kind)) for kind in ADDED},
+    **{
+        f"a {kind}'s rank for each block": AdapterConfig(
+            head=side(kind, ranks=(2, 4)), body=side(kind, ranks=(3, 1))
+        )
+        for kind in ADDED
+        if "ranks" in ADAPTERS[kind].settings
+    },
+    "lora below ia3": AdapterConfig(head=side("lora"), body=side("ia3")),
+    "loha below ia3": AdapterConfig(head=side("loha"), body=side("ia3")),
+}
+"""Kinds alone, beside another, and with one setting for both sides or several for one."""
