@@ -67,7 +67,7 @@ def _with_overrides(path: Path, overrides: list[str]) -> RunConfig:
     chosen = [one for one in overrides if one.partition("=")[0].strip() == "method.name"]
     if not chosen:
         return from_dict(table, overrides)
-    from splitfl.methods.registry import without_unread  # takes torch along
+    from splitfl.methods.settings import without_unread  # takes torch along
 
     own = [one for one in overrides if one.partition("=")[0].strip() in ("link.scenario", "link.trace")]
     return from_dict(as_dict(without_unread(from_dict(table, [*chosen, *own]))), overrides)

@@ -29,8 +29,7 @@ from experiments.terminal import counting_bar, plain_console, working
 from splitfl.core.errors import ConfigError, PeerLost
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import bytes_text, flops_text, scaled, seconds_text
-from splitfl.methods.refusals import refuse_unread
-from splitfl.methods.registry import METHODS, reads
+from splitfl.methods.settings import refuse_unread
 
 
 def compare(
@@ -94,7 +93,7 @@ def plan(
     console = plain_console(stderr=True)
     if methods is None:
         _, config = presets.find(preset, overrides)
-        refuse_unread(config, METHODS, reads(config))
+        refuse_unread(config)
         methods = config.method.name
     entrants, excluded = _entered(console, preset, methods, overrides, own, [], None, alone=True)
     for line in link_lines(entrants[0].config) if entrants else ():

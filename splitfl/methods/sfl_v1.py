@@ -10,13 +10,17 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from splitfl.config import RunConfig
 from splitfl.core.messages import Activation, Adapter, Message
 from splitfl.core.state import State, listed, number_in, numbered, part, under, whole
-from splitfl.federation.aggregators import Aggregator, weighted_mean
+from splitfl.federation.aggregators import Aggregator, aggregator, weighted_mean
+from splitfl.methods import sfl_v2
 from splitfl.methods.parts.client_adapters import ClientAdapters
-from splitfl.methods.parts.method import ServerReply, Turn
-from splitfl.methods.parts.server_model import BodyStep, ServerModel
-from splitfl.methods.sfl_v2 import answer
+from splitfl.methods.parts.method import Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.references import LORA, SPLITFED
+from splitfl.methods.parts.server_model import BodyStep, ServerModel, answer_activation
+from splitfl.methods.parts.spec import BACKPROP, BODY, CLIENT_RANKS, FACTORS, HEAD, IN_FLIGHT, MethodSpec
+from splitfl.models.cut import replica
 
 
 class SflV1Server:
@@ -32,7 +36,7 @@ class SflV1Server:
     def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return answer(self._bodies[ticket.client], ticket, message)
+                return answer_activation(self._bodies[ticket.client], ticket, message)
         return self._heads.answer(ticket, message)
 
     def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
@@ -77,3 +81,31 @@ class SflV1Server:
         self._round = round_index
         for body in self._bodies:
             body.train_only(lambda name: self._rule.trains(name, round_index))
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side, with a body for each client."""
+    body, clients = pieces.body(), range(config.federation.clients)
+    bodies = [ServerModel(replica(body), config.train, config.method.in_flight) for _ in clients]
+    rule = aggregator(config.federation.aggregator)
+    return SflV1Server(bodies, ClientAdapters.of(config, pieces.head), rule)
+
+
+SPEC = MethodSpec(
+    about="as sfl-v2, with a body for each client on the server, averaged once a round",
+    bibtex=(SPLITFED, LORA),
+    client=sfl_v2.client,
+    server=server,
+    signature=sfl_v2.SPEC.signature,
+    sends=sfl_v2.SPEC.sends,
+    settings=HEAD | BODY | BACKPROP | IN_FLIGHT | CLIENT_RANKS,
+    aggregators=FACTORS,
+    holds=("head",),
+    asynchronous=(
+        "the clients' bodies become one when a round ends, which must find none of them in the middle"
+    ),
+    single_pass=True,
+    summable=True,
+    backpropagates=True,
+    refusals=(),
+)
