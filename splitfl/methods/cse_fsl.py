@@ -19,23 +19,13 @@ from splitfl.core.messages import Activation, Control, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.auxiliary import PREFIX, apart, refuse_auxiliary
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import ServerModel
-from splitfl.methods.parts.spec import (
-    ANY_LOSS,
-    AUXILIARY,
-    BACKPROP,
-    BODY,
-    FACTORS,
-    PRODUCTS,
-    UPLOADS,
-    MethodSpec,
-    Signature,
-)
 from splitfl.methods.parts.split_pass import hold_inputs_alone, parts
 from splitfl.models.cut import Piece
 
@@ -193,15 +183,15 @@ _CSEFSL = """@article{mu2023communication,
   year = {2023}
 }"""
 
-SPEC = MethodSpec(
+SPEC = spec.MethodSpec(
     about="the client learns from an auxiliary's loss, the server from every q-th activation",
     bibtex=(_CSEFSL, LORA),
     client=client,
     server=server,
-    signature=Signature.with_adapters((Activation, Control)),
-    sends={"activation": ANY_LOSS},
-    settings=UPLOADS | BODY | BACKPROP | AUXILIARY,
-    aggregators=FACTORS | PRODUCTS,
+    signature=spec.Signature.with_adapters((Activation, Control)),
+    sends={"activation": spec.ANY_LOSS},
+    settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | spec.AUXILIARY,
+    aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,
     single_pass=True,

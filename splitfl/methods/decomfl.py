@@ -19,24 +19,11 @@ from splitfl.core.messages import Message
 from splitfl.core.state import State
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.forward_mode import Function
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import DECOMFL, LORA, MEZO
 from splitfl.methods.parts.scalar_log import ScalarLog
-from splitfl.methods.parts.spec import (
-    DERIVATIVE,
-    ESTIMATE,
-    FACTORS,
-    HEAD,
-    NO_ADAPTERS,
-    NOT_ONCE,
-    REPLAYS,
-    SCALARS,
-    SERVER_OPTIMISER,
-    SLICES,
-    MethodSpec,
-    Signature,
-)
 from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
 
 
@@ -112,19 +99,19 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     return DecomflServer(ScalarLog.of(pieces.whole(), config))
 
 
-SPEC = MethodSpec(
+SPEC = spec.MethodSpec(
     about="no cut: clients find slopes of the whole model's loss, and scalars are all that travels",
     bibtex=(DECOMFL, MEZO, LORA),
     client=client,
     server=server,
-    signature=Signature.with_scalars(),
+    signature=spec.Signature.with_scalars(),
     sends={},
-    settings=HEAD | SERVER_OPTIMISER | ESTIMATE | SLICES | DERIVATIVE,
-    aggregators=FACTORS | SCALARS,
+    settings=spec.REPLAYED | spec.DERIVATIVE,
+    aggregators=spec.FACTORS | spec.SCALARS,
     holds=("head", "body"),
-    asynchronous=REPLAYS,
-    single_pass=NOT_ONCE,
-    summable=NO_ADAPTERS,
+    asynchronous=spec.REPLAYS,
+    single_pass=spec.NOT_ONCE,
+    summable=spec.NO_ADAPTERS,
     backpropagates=False,
     refusals=(refuse_estimate,),
 )

@@ -8,6 +8,7 @@ many bytes, and it does not matter in which order they were summed. The client i
 set which is trained in turn with another (RoLoRA) has sums of its own.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -19,23 +20,13 @@ from splitfl.core.errors import WireError
 from splitfl.core.messages import Control, Message, Scalars
 from splitfl.core.state import State, number_in, tensor_in, whole
 from splitfl.data.loader import Batches
+from splitfl.methods import decomfl
 from splitfl.methods.decomfl import DecomflClient
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn, unexpected
 from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters, values_of, walk
 from splitfl.methods.parts.references import LORA, MEZO
-from splitfl.methods.parts.spec import (
-    DERIVATIVE,
-    ESTIMATE,
-    FACTORS,
-    HEAD,
-    NO_ADAPTERS,
-    NOT_ONCE,
-    REPLAYS,
-    SCALARS,
-    MethodSpec,
-    Signature,
-)
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
 from splitfl.models.cut import Piece
 
 
@@ -179,19 +170,11 @@ _FEDKSEED = """@inproceedings{qin2024federated,
   year = {2024}
 }"""
 
-SPEC = MethodSpec(
+SPEC = dataclasses.replace(
+    decomfl.SPEC,
     about="no cut: as decomfl along a pool of directions, so that one sum for each is the whole state",
     bibtex=(_FEDKSEED, MEZO, LORA),
     client=client,
     server=server,
-    signature=Signature.with_scalars(),
-    sends={},
-    settings=(HEAD - {"train.head_schedule"}) | ESTIMATE | DERIVATIVE | {"method.pool"},
-    aggregators=FACTORS | SCALARS,
-    holds=("head", "body"),
-    asynchronous=REPLAYS,
-    single_pass=NOT_ONCE,
-    summable=NO_ADAPTERS,
-    backpropagates=False,
-    refusals=(refuse_estimate,),
+    settings=(spec.HEAD - {"train.head_schedule"}) | spec.ESTIMATE | spec.DERIVATIVE | {"method.pool"},
 )

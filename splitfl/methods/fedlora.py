@@ -8,11 +8,11 @@ from torch import Tensor
 from splitfl.config import MethodConfig, RunConfig
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
-from splitfl.methods.parts.spec import BACKPROP, FACTORS, PRODUCTS, UPLOADS, MethodSpec, Signature
 from splitfl.methods.parts.split_pass import hold_inputs_alone, parts
 
 
@@ -92,15 +92,15 @@ _FEDAVG = """@inproceedings{mcmahan2017communication,
   year = {2017}
 }"""
 
-SPEC = MethodSpec(
+SPEC = spec.MethodSpec(
     about="no cut: clients finetune the whole model and send adapters (the reference)",
     bibtex=(_FEDAVG, LORA),
     client=client,
     server=server,
-    signature=Signature.with_adapters(),
+    signature=spec.Signature.with_adapters(),
     sends={},
-    settings=UPLOADS | BACKPROP,
-    aggregators=FACTORS | PRODUCTS,
+    settings=spec.UPLOADS | spec.BACKPROP,
+    aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head", "body"),
     asynchronous=True,
     single_pass=True,

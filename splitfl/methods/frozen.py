@@ -17,6 +17,7 @@ from splitfl.config import RunConfig
 from splitfl.core.messages import Activation, Control, Message
 from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.data.loader import Batches
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import pack, unpack
 from splitfl.methods.parts.method import (
     ClientMethod,
@@ -29,17 +30,6 @@ from splitfl.methods.parts.method import (
 )
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import ServerModel
-from splitfl.methods.parts.spec import (
-    BODY,
-    FACTORS,
-    IN_FLIGHT,
-    NO_ADAPTERS,
-    NO_ERASURE,
-    NOT_ONCE,
-    MethodSpec,
-    Signature,
-    Tolerance,
-)
 from splitfl.models.cut import Piece
 
 
@@ -216,24 +206,24 @@ _SPLITFROZEN = """@article{splitfrozen2025,
   year = {2025}
 }"""
 
-SPEC = MethodSpec(
+SPEC = spec.MethodSpec(
     about="the head never learns: each sample's activation goes up once, nothing comes down",
     bibtex=(_SPLITFROZEN, LORA),
     client=client,
     server=server,
-    signature=Signature(begin=Control, step=((Activation, Control),), end=None),
+    signature=spec.Signature(begin=Control, step=((Activation, Control),), end=None),
     sends={
-        "activation": Tolerance(
-            policies=NO_ERASURE,
+        "activation": spec.Tolerance(
+            policies=spec.NO_ERASURE,
             why_not="its server keeps what came for all later epochs, and a hole would stay for ever",
         )
     },
-    settings=BODY | IN_FLIGHT,
-    aggregators=FACTORS,
+    settings=spec.BODY | spec.IN_FLIGHT,
+    aggregators=spec.FACTORS,
     holds=("head",),
     asynchronous="its clients send nothing in that could be taken over: it has no rounds to wait for",
-    single_pass=NOT_ONCE,
-    summable=NO_ADAPTERS,
+    single_pass=spec.NOT_ONCE,
+    summable=spec.NO_ADAPTERS,
     backpropagates=False,
     refusals=(),
 )

@@ -25,24 +25,14 @@ from splitfl.config import MethodConfig, RunConfig
 from splitfl.core.messages import Activation, Adapter, Control, Message
 from splitfl.core.state import State, copied, listed, number_in, numbered, part, tensor_in, under, whole
 from splitfl.data.loader import Batches
+from splitfl.methods import cse_fsl
 from splitfl.methods.cse_fsl import Backprop, Local, acknowledge
-from splitfl.methods.parts.auxiliary import Sample, align, apart, refuse_auxiliary, with_prefix
+from splitfl.methods.parts.auxiliary import Sample, align, apart, with_prefix
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, unpack
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
-from splitfl.methods.parts.spec import (
-    ANY_LOSS,
-    AUXILIARY,
-    BACKPROP,
-    BODY,
-    FACTORS,
-    PRODUCTS,
-    UPLOADS,
-    MethodSpec,
-    Signature,
-)
 from splitfl.models.cut import Piece, share_frozen
 
 
@@ -251,23 +241,11 @@ _FSLSAGE = """@inproceedings{nair2025fslsage,
   year = {2025}
 }"""
 
-SPEC = MethodSpec(
+SPEC = dataclasses.replace(
+    cse_fsl.SPEC,
     about="as cse-fsl, with the auxiliary aligned to the server's gradients every l rounds",
     bibtex=(_FSLSAGE, LORA),
     client=client,
     server=server,
-    signature=Signature.with_adapters((Activation, Control)),
-    sends={"activation": ANY_LOSS},
-    settings=UPLOADS
-    | BODY
-    | BACKPROP
-    | AUXILIARY
-    | {"method.align_interval", "method.align_passes", "method.align_batches"},
-    aggregators=FACTORS | PRODUCTS,
-    holds=("head",),
-    asynchronous=True,
-    single_pass=True,
-    summable=True,
-    backpropagates=True,
-    refusals=(refuse_auxiliary,),
+    settings=cse_fsl.SPEC.settings | {"method.align_interval", "method.align_passes", "method.align_batches"},
 )

@@ -9,6 +9,7 @@ are averaged once a round. We depart from the paper in that directions are signs
 
 # B batch, T tokens, D hidden, P perturbations
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -20,23 +21,13 @@ from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods import cse_fsl
 from splitfl.methods.cse_fsl import CseClient
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.auxiliary import PREFIX, refuse_auxiliary, with_prefix
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.directional_derivatives import central, difference
 from splitfl.methods.parts.method import ClientMethod, Pieces
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
 from splitfl.methods.parts.references import LORA
-from splitfl.methods.parts.spec import (
-    AUXILIARY,
-    BODY,
-    DERIVATIVE,
-    ESTIMATE,
-    FACTORS,
-    NOT_ONCE,
-    PRODUCTS,
-    UPLOADS,
-    MethodSpec,
-)
 from splitfl.methods.parts.zeroth_order_client import refuse_estimate
 from splitfl.models.cut import Piece
 
@@ -114,19 +105,13 @@ _HERON = """@article{kou2026lean,
   year = {2026}
 }"""
 
-SPEC = MethodSpec(
+SPEC = dataclasses.replace(
+    cse_fsl.SPEC,
     about="as cse-fsl, with forward passes alone on the client",
     bibtex=(_HERON, LORA),
     client=client,
-    server=cse_fsl.server,
-    signature=cse_fsl.SPEC.signature,
-    sends=cse_fsl.SPEC.sends,
-    settings=UPLOADS | BODY | ESTIMATE | AUXILIARY | DERIVATIVE,
-    aggregators=FACTORS | PRODUCTS,
-    holds=("head",),
-    asynchronous=True,
-    single_pass=NOT_ONCE,
-    summable=True,
+    settings=spec.UPLOADS | spec.BODY | spec.ESTIMATE | spec.AUXILIARY | spec.DERIVATIVE,
+    single_pass=spec.NOT_ONCE,
     backpropagates=False,
     refusals=(refuse_auxiliary, refuse_estimate, refuse_jvp),
 )

@@ -15,6 +15,7 @@ mean over more than one direction to say anything of single ones.
 
 # P perturbations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -27,25 +28,14 @@ from splitfl.core.state import part, under
 from splitfl.data.loader import Batches
 from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.federation.server_optimiser import ServerOptimiser, server_optimiser
+from splitfl.methods import decomfl
 from splitfl.methods.decomfl import DecomflClient, DecomflServer
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
 from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters, values_of
 from splitfl.methods.parts.rates import Decay, constant, decay
 from splitfl.methods.parts.references import DECOMFL, LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
-from splitfl.methods.parts.spec import (
-    DERIVATIVE,
-    ESTIMATE,
-    FACTORS,
-    HEAD,
-    NO_ADAPTERS,
-    NOT_ONCE,
-    REPLAYS,
-    SCALARS,
-    SERVER_OPTIMISER,
-    MethodSpec,
-    Signature,
-)
 from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
 
 CURVATURE: Final = "curvature"
@@ -147,19 +137,12 @@ _HISO = """@inproceedings{li2026converge,
   year = {2026}
 }"""
 
-SPEC = MethodSpec(
+SPEC = dataclasses.replace(
+    decomfl.SPEC,
     about="no cut: as decomfl, along directions that are shorter where the loss is steep",
     bibtex=(_HISO, DECOMFL, LORA),
     client=client,
     server=server,
-    signature=Signature.with_scalars(),
-    sends={},
-    settings=HEAD | SERVER_OPTIMISER | ESTIMATE | DERIVATIVE | {"method.hessian_smooth"},
-    aggregators=FACTORS | SCALARS,
-    holds=("head", "body"),
-    asynchronous=REPLAYS,
-    single_pass=NOT_ONCE,
-    summable=NO_ADAPTERS,
-    backpropagates=False,
+    settings=decomfl.SPEC.settings - spec.SLICES | {"method.hessian_smooth"},
     refusals=(refuse_estimate, refuse_one_direction),
 )

@@ -21,6 +21,7 @@ from splitfl.core.messages import Activation, Control, Message, Scalars
 from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
 from splitfl.methods.hybrid import hidden_of
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import unpack
 from splitfl.methods.parts.method import (
     ClientMethod,
@@ -34,22 +35,6 @@ from splitfl.methods.parts.method import (
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
-from splitfl.methods.parts.spec import (
-    BODY,
-    DIFFERENCES,
-    ESTIMATE,
-    FACTORS,
-    HEAD,
-    IN_FLIGHT,
-    NO_ADAPTERS,
-    NOT_ONCE,
-    REPLAYS,
-    SCALARS,
-    SERVER_OPTIMISER,
-    SLICES,
-    MethodSpec,
-    Signature,
-)
 from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
 
 
@@ -168,19 +153,19 @@ _HOSL = """@article{aakriti2026hosl,
   year = {2026}
 }"""
 
-SPEC = MethodSpec(
+SPEC = spec.MethodSpec(
     about="first order on the server, differences of its loss on the client: 2P+1 activations a step",
     bibtex=(_HOSL, LORA),
     client=client,
     server=server,
-    signature=Signature(begin=Scalars, step=((Activation, Scalars),), end=None),
-    sends={"activation": DIFFERENCES},
-    settings=HEAD | SERVER_OPTIMISER | BODY | ESTIMATE | SLICES | IN_FLIGHT,
-    aggregators=FACTORS | SCALARS,
+    signature=spec.Signature(begin=Scalars, step=((Activation, Scalars),), end=None),
+    sends={"activation": spec.DIFFERENCES},
+    settings=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT,
+    aggregators=spec.FACTORS | spec.SCALARS,
     holds=("head",),
-    asynchronous=REPLAYS,
-    single_pass=NOT_ONCE,
-    summable=NO_ADAPTERS,
+    asynchronous=spec.REPLAYS,
+    single_pass=spec.NOT_ONCE,
+    summable=spec.NO_ADAPTERS,
     backpropagates=False,
     refusals=(refuse_estimate,),
 )

@@ -24,29 +24,13 @@ from splitfl.core.messages import Activation, Gradient, Message
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import pack
 from splitfl.methods.parts.forward_mode import Function
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
-from splitfl.methods.parts.spec import (
-    ANY_LOSS,
-    BODY,
-    DERIVATIVE,
-    ESTIMATE,
-    FACTORS,
-    HEAD,
-    IN_FLIGHT,
-    NO_ADAPTERS,
-    NOT_ONCE,
-    REPLAYS,
-    SCALARS,
-    SERVER_OPTIMISER,
-    SLICES,
-    MethodSpec,
-    Signature,
-)
 from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
 
 
@@ -136,19 +120,19 @@ _HOSFL = """@article{chen2026hosfl,
   year = {2026}
 }"""
 
-SPEC = MethodSpec(
+SPEC = spec.MethodSpec(
     about="Hybrid LoRA: first order on the server, forward passes on the client, scalars for weights",
     bibtex=(_HOSFL, LORA),
     client=client,
     server=server,
-    signature=Signature.with_scalars((Activation, Gradient)),
-    sends={"activation": ANY_LOSS, "gradient": ANY_LOSS},
-    settings=HEAD | SERVER_OPTIMISER | BODY | ESTIMATE | DERIVATIVE | SLICES | IN_FLIGHT,
-    aggregators=FACTORS | SCALARS,
+    signature=spec.Signature.with_scalars((Activation, Gradient)),
+    sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
+    settings=spec.REPLAYED | spec.BODY | spec.DERIVATIVE | spec.IN_FLIGHT,
+    aggregators=spec.FACTORS | spec.SCALARS,
     holds=("head",),
-    asynchronous=REPLAYS,
-    single_pass=NOT_ONCE,
-    summable=NO_ADAPTERS,
+    asynchronous=spec.REPLAYS,
+    single_pass=spec.NOT_ONCE,
+    summable=spec.NO_ADAPTERS,
     backpropagates=False,
     refusals=(refuse_estimate,),
 )

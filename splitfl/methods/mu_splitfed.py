@@ -26,6 +26,7 @@ from splitfl.core.state import State, copied, part, under
 from splitfl.data.loader import Batches
 from splitfl.federation.aggregators import aggregator
 from splitfl.methods.hybrid import hidden_of
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, unpack
 from splitfl.methods.parts.directional_derivatives import beside, central
@@ -41,16 +42,6 @@ from splitfl.methods.parts.method import (
 )
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
 from splitfl.methods.parts.references import LORA
-from splitfl.methods.parts.spec import (
-    BODY,
-    DIFFERENCES,
-    FACTORS,
-    NOT_ONCE,
-    PRODUCTS,
-    UPLOADS,
-    MethodSpec,
-    Signature,
-)
 from splitfl.methods.parts.zeroth_order_client import refuse_estimate
 from splitfl.models.cut import Piece
 
@@ -209,18 +200,18 @@ _MUSPLITFED = """@inproceedings{liang2025towards,
   year = {2025}
 }"""
 
-SPEC = MethodSpec(
+SPEC = spec.MethodSpec(
     about="zeroth order on both sides: three activations up, one number down, several server steps",
     bibtex=(_MUSPLITFED, LORA),
     client=client,
     server=server,
-    signature=Signature.with_adapters((Activation, Scalars)),
-    sends={"activation": DIFFERENCES},
-    settings=UPLOADS | BODY | {"method.mu", "method.server_steps"},
-    aggregators=FACTORS | PRODUCTS,
+    signature=spec.Signature.with_adapters((Activation, Scalars)),
+    sends={"activation": spec.DIFFERENCES},
+    settings=spec.UPLOADS | spec.BODY | {"method.mu", "method.server_steps"},
+    aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,
-    single_pass=NOT_ONCE,
+    single_pass=spec.NOT_ONCE,
     summable=True,
     backpropagates=False,
     refusals=(refuse_estimate,),

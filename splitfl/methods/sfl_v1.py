@@ -6,6 +6,7 @@ still in a round is kept still in the bodies too, so that their mean is what it 
 Each body's AdamW goes on from its own moments.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -15,11 +16,11 @@ from splitfl.core.messages import Activation, Adapter, Message
 from splitfl.core.state import State, listed, number_in, numbered, part, under, whole
 from splitfl.federation.aggregators import Aggregator, aggregator, weighted_mean
 from splitfl.methods import sfl_v2
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.method import Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA, SPLITFED
 from splitfl.methods.parts.server_model import BodyStep, ServerModel, answer_activation
-from splitfl.methods.parts.spec import BACKPROP, BODY, CLIENT_RANKS, FACTORS, HEAD, IN_FLIGHT, MethodSpec
 from splitfl.models.cut import replica
 
 
@@ -91,21 +92,15 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     return SflV1Server(bodies, ClientAdapters.of(config, pieces.head), rule)
 
 
-SPEC = MethodSpec(
+SPEC = dataclasses.replace(
+    sfl_v2.SPEC,
     about="as sfl-v2, with a body for each client on the server, averaged once a round",
     bibtex=(SPLITFED, LORA),
-    client=sfl_v2.client,
     server=server,
-    signature=sfl_v2.SPEC.signature,
-    sends=sfl_v2.SPEC.sends,
-    settings=HEAD | BODY | BACKPROP | IN_FLIGHT | CLIENT_RANKS,
-    aggregators=FACTORS,
-    holds=("head",),
+    settings=spec.HEAD | spec.BODY | spec.BACKPROP | spec.IN_FLIGHT | spec.CLIENT_RANKS,
+    aggregators=spec.FACTORS,
     asynchronous=(
         "the clients' bodies become one when a round ends, which must find none of them in the middle"
     ),
-    single_pass=True,
-    summable=True,
-    backpropagates=True,
     refusals=(),
 )

@@ -16,22 +16,12 @@ from splitfl.core.messages import Activation, Gradient, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
 from splitfl.methods import controlled, per_client_cut
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA, SPLITFED
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
-from splitfl.methods.parts.spec import (
-    ANY_LOSS,
-    BACKPROP,
-    BODY,
-    FACTORS,
-    IN_FLIGHT,
-    PRODUCTS,
-    UPLOADS,
-    MethodSpec,
-    Signature,
-)
 from splitfl.methods.parts.split_pass import SplitPass
 
 
@@ -122,15 +112,15 @@ _SPLITLORA = """@article{lin2024splitlora,
   year = {2024}
 }"""
 
-SPEC = MethodSpec(
+SPEC = spec.MethodSpec(
     about="basic LoRA: activations up, gradients down, one shared body",
     bibtex=(SPLITFED, _SPLITLORA, LORA),
     client=client,
     server=server,
-    signature=Signature.with_adapters((Activation, Gradient)),
-    sends={"activation": ANY_LOSS, "gradient": ANY_LOSS},
-    settings=UPLOADS | BODY | BACKPROP | IN_FLIGHT | {"federation.client_cuts"},
-    aggregators=FACTORS | PRODUCTS,
+    signature=spec.Signature.with_adapters((Activation, Gradient)),
+    sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
+    settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | spec.IN_FLIGHT | {"federation.client_cuts"},
+    aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,
     single_pass=True,

@@ -19,6 +19,7 @@ from splitfl.data.loader import Batches
 from splitfl.federation.aggregators import aggregator
 from splitfl.methods import fedlora
 from splitfl.methods.decomfl import loss_of
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.forward_mode import paths, refuse_fused_attention, tangent
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces
@@ -26,7 +27,6 @@ from splitfl.methods.parts.parameter_slices import Slice
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of
 from splitfl.methods.parts.rates import decay
 from splitfl.methods.parts.references import LORA
-from splitfl.methods.parts.spec import FACTORS, HEAD, NOT_ONCE, MethodSpec
 
 
 class SpryClient:
@@ -102,18 +102,18 @@ _SPRY = """@inproceedings{panchal2024thinking,
   year = {2024}
 }"""
 
-SPEC = MethodSpec(
+SPEC = spec.MethodSpec(
     about="no cut: forward mode on the client, each with a slice of the adapters",
     bibtex=(_SPRY, LORA),
     client=client,
     server=fedlora.server,
     signature=fedlora.SPEC.signature,
     sends={},
-    settings=HEAD | {"method.perturbations"},
-    aggregators=FACTORS,
+    settings=spec.HEAD | {"method.perturbations"},
+    aggregators=spec.FACTORS,
     holds=("head", "body"),
     asynchronous="the adapters are divided anew in every round among clients that are all in it",
-    single_pass=NOT_ONCE,
+    single_pass=spec.NOT_ONCE,
     summable="its clients send slices of their own",
     backpropagates=False,
     forward_mode=True,

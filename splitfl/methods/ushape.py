@@ -23,6 +23,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Control, Gradient, Message, Output, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
 from splitfl.methods.parts.method import (
@@ -36,19 +37,6 @@ from splitfl.methods.parts.method import (
 )
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
-from splitfl.methods.parts.spec import (
-    ALL_POLICIES,
-    ANY_LOSS,
-    BACKPROP,
-    BODY,
-    FACTORS,
-    NOT_ONCE,
-    PRODUCTS,
-    UPLOADS,
-    MethodSpec,
-    Signature,
-    Tolerance,
-)
 from splitfl.methods.parts.split_pass import SplitPass, parts
 from splitfl.models.cut import Piece, replica
 
@@ -226,23 +214,23 @@ _USHAPE = """@article{vepakomma2018split,
   year = {2018}
 }"""
 
-_MASKS = Tolerance(
-    policies=ALL_POLICIES - {"mask"},
+_MASKS = spec.Tolerance(
+    policies=spec.ALL_POLICIES - {"mask"},
     why_not="its client's tail finds the loss, and is not told which tokens its server has heard of",
 )
 
-SPEC = MethodSpec(
+SPEC = spec.MethodSpec(
     about="head and tail on the client, the body between them on the server: labels never leave",
     bibtex=(_USHAPE, LORA),
     client=client,
     server=server,
-    signature=Signature.with_adapters((Activation, Output), (Gradient, Gradient)),
-    sends={"activation": _MASKS, "output": _MASKS, "gradient": ANY_LOSS},
-    settings=UPLOADS | BODY | BACKPROP | {"partition.tail_blocks"},
-    aggregators=FACTORS | PRODUCTS,
+    signature=spec.Signature.with_adapters((Activation, Output), (Gradient, Gradient)),
+    sends={"activation": _MASKS, "output": _MASKS, "gradient": spec.ANY_LOSS},
+    settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | {"partition.tail_blocks"},
+    aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,
-    single_pass=NOT_ONCE,
+    single_pass=spec.NOT_ONCE,
     summable=True,
     backpropagates=True,
     refusals=(refuse_no_tail,),

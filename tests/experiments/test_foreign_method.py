@@ -47,6 +47,10 @@ SPEC = replace(
     settings=sfl_v2.SPEC.settings - {"federation.client_cuts"},
     refusals=(),
 )
+
+
+def __getattr__(name):
+    return replace(SPEC, asynchronous=False)  # which lacks a reason
 '''
 
 
@@ -58,7 +62,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = folder / "foreign_method-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign-method\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[splitfl.methods]\nsign-sfl = foreign_method:SPEC\n")
+    points = "sign-sfl = foreign_method:SPEC\nhalf = foreign_method:half\n"
+    (info / "entry_points.txt").write_text(f"[splitfl.methods]\n{points}")
     return folder
 
 
@@ -109,7 +114,8 @@ def _losses(done: dict[str, Any]) -> list[float]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_it_is_compared_with_others(preset: Path, tmp_path: Path) -> None:
-    said = splitfl("compare", "--methods", "sign-sfl,fedlora", "--preset", preset, "--out", tmp_path, "--json")
+    out = ("--out", tmp_path, "--seeds", 1, "--json")
+    said = splitfl("compare", "--methods", "sign-sfl,fedlora", "--preset", preset, *out)
     labels = {row["label"] for row in json.loads(said.stdout)["standings"]}
     assert {"sign-sfl", "fedlora"} <= labels
 
@@ -121,6 +127,15 @@ def test_what_it_cannot_do_is_refused_with_its_reason(preset: Path) -> None:
     result = CliRunner().invoke(main, ["run", str(preset), "--set", "method.name=sign-sfl", *cuts])
     assert result.exit_code == 2
     assert "'sign-sfl' does not read federation.client_cuts" in result.stderr
+
+
+@pytest.mark.usefixtures("installed")
+def test_one_that_says_too_little_is_refused_by_name_and_the_others_work(preset: Path) -> None:
+    assert "sign-sfl" in splitfl("list", "methods").stdout
+    result = CliRunner().invoke(main, ["run", str(preset), "--set", "method.name=half"])
+    assert result.exit_code == 2
+    assert "the plug-in 'half' of foreign-method (splitfl.methods) cannot be loaded" in result.stderr
+    assert "MethodSpec.asynchronous must be True or the reason why not, got False" in result.stderr
 
 
 @pytest.mark.slow

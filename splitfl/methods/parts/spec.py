@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from splitfl.config import RunConfig
+from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Adapter, Control, Gradient, Message, Output, Scalars
 from splitfl.data.loader import Batches
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
@@ -34,6 +35,11 @@ ROW_MESSAGES: Final[Mapping[str, type[Message]]] = {
 ALL_POLICIES: Final = frozenset({"mask", "zero", "rescale", "stale", "skip"})
 
 
+def _demand_reason(name: str, got: object) -> None:
+    if got is not True and not (isinstance(got, str) and got):
+        raise ConfigError(f"{name} must be True or the reason why not, got {got!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
     """Which erasure policies one kind of message may have beside `reliable`, and why it lacks the others.
@@ -46,8 +52,13 @@ class Tolerance:
     codec: Able = True
 
     def __post_init__(self) -> None:
-        assert self.policies <= ALL_POLICIES
-        assert bool(self.why_not) == (self.policies < ALL_POLICIES), "what is missing has a reason"
+        if unknown := self.policies - ALL_POLICIES:
+            have = ", ".join(sorted(ALL_POLICIES))
+            raise ConfigError(f"Tolerance.policies must be of {have}, got {', '.join(sorted(unknown))}")
+        if self.policies < ALL_POLICIES and not self.why_not:
+            missing = ", ".join(sorted(ALL_POLICIES - self.policies))
+            raise ConfigError(f"Tolerance.why_not must say why policies lack {missing}")
+        _demand_reason("Tolerance.codec", self.codec)
 
 
 ANY_LOSS: Final = Tolerance()
@@ -101,6 +112,7 @@ BACKPROP: Final = frozenset({"method.checkpoint_head", "method.micro_batch"})
 ESTIMATE: Final = frozenset({"method.perturbations", "method.mu"})
 DERIVATIVE: Final = frozenset({"method.derivative"})
 SLICES: Final = frozenset({"method.slices"})
+REPLAYED: Final = HEAD | SERVER_OPTIMISER | ESTIMATE | SLICES
 IN_FLIGHT: Final = frozenset({"method.in_flight"})
 AUXILIARY: Final = IN_FLIGHT | {"method.auxiliary_blocks", "method.upload_interval"}
 
@@ -148,7 +160,14 @@ class MethodSpec:
     needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        assert self.sends.keys() == self.signature.row_messages(), "each message of rows has its tolerance"
+        if self.sends.keys() != self.signature.row_messages():
+            due = ", ".join(sorted(self.signature.row_messages())) or "nothing"
+            got = ", ".join(sorted(self.sends)) or "nothing"
+            raise ConfigError(
+                f"MethodSpec.sends must have a Tolerance for what the signature exchanges, {due}; got {got}"
+            )
+        for name in ("asynchronous", "single_pass", "summable"):
+            _demand_reason(f"MethodSpec.{name}", getattr(self, name))
 
     @property
     def reads(self) -> frozenset[str]:
