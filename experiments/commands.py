@@ -25,7 +25,7 @@ from experiments.run_folder import create as runs
 from experiments.run_folder import resume as resuming
 from experiments.run_folder.read import read_run
 from experiments.screen import Screen, summary_table
-from experiments.terminal import plain_console, working
+from experiments.terminal import plain_console, say, working
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import load
@@ -57,14 +57,14 @@ def quiet() -> None:
 def run(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool, *, live: bool) -> None:
     """See the command of this name."""
     quiet()
-    name, config = presets.find(preset, overrides)
+    name, config = presets.find(preset, overrides, say)
     _drive(name, config, out, as_json, spawn=True, is_live=live)
 
 
 def serve(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
     """See the command of this name."""
     quiet()
-    name, config = presets.find(preset, overrides)
+    name, config = presets.find(preset, overrides, say)
     is_own_host = config.transport.name != "mqtt"  # whose host is the broker's
     if is_own_host and not any(override.startswith("transport.host") for override in overrides):
         config = replace(config, transport=replace(config.transport, host=public_address()))
@@ -210,7 +210,7 @@ def list_rows(what: str, as_json: bool) -> None:
 
 def cite(preset: str, overrides: tuple[str, ...]) -> None:
     """See the command of this name."""
-    _, config = presets.find(preset, overrides)
+    _, config = presets.find(preset, overrides, say)
     click.echo(bibtex(config))
 
 

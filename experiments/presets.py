@@ -1,11 +1,11 @@
 """The experiments that come with splitfl, by name."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from splitfl.config import RunConfig, nearest
-from splitfl.config.experiment_file import as_dict, from_dict, load, overridden, read_tables
+from splitfl.config.experiment_file import as_dict, from_dict, overridden, read_tables
 from splitfl.core.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "presets"
@@ -27,12 +27,22 @@ def about(name: str) -> str:
     return " ".join(comment)
 
 
-def find(name: str, overrides: Iterable[str]) -> tuple[str, RunConfig]:
-    """The short name and settings of a preset, or of a TOML or JSON file at that path."""
+def find(
+    name: str, overrides: Iterable[str], say: Callable[[str], None] | None = None
+) -> tuple[str, RunConfig]:
+    """The short name and settings of a preset, or of a TOML or JSON file at that path.
+
+    Where overrides choose another method, or a link that is a scenario or a trace, what these do not read
+    of the preset or the file is left out, and `say` is told what; all that remains is obeyed or refused.
+    """
     short, path = _named(name)
-    if name in names():
-        return short, _with_overrides(path, list(overrides))
-    return short, load(path, overrides)
+    chosen = list(overrides)
+    table = read_tables(path)
+    for what, names in (_unread(table, chosen), _rates(table, chosen)):
+        table = {key: _without(value, key, names) for key, value in table.items()}
+        if names and say is not None:
+            say(f"left out of {short}, since {what}: {', '.join(names)}")
+    return short, from_dict(table, chosen)
 
 
 def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
@@ -43,7 +53,8 @@ def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
     _, path = _named(name)
     chosen = list(overrides)
     table = read_tables(path)
-    table = overridden(_without_rates(table, chosen) if name in names() else table, chosen)
+    _, rates = _rates(table, chosen)
+    table = overridden({key: _without(value, key, rates) for key, value in table.items()}, chosen)
     return from_dict({key: table[key] for key in _WITHOUT_TORCH if key in table})
 
 
@@ -58,25 +69,47 @@ def _named(name: str) -> tuple[str, Path]:
     raise ConfigError(f"unknown preset {name!r};{nearest(name, names())} have {known}, or give a .toml file")
 
 
-def _with_overrides(path: Path, overrides: list[str]) -> RunConfig:
-    """A preset's settings, but for those of its own that what is asked for here does not read.
+def _unread(table: Mapping[str, Any], overrides: list[str]) -> tuple[str, list[str]]:
+    """The settings that another method than the table's own does not read, where overrides choose one."""
+    if "method.name" not in _asked(overrides):
+        return "", []
+    from splitfl.methods.settings import optional, reads  # takes torch along
 
-    Another method does not read some, and a link that is a scenario or a trace has no rates of its own.
-    """
-    table = _without_rates(read_tables(path), overrides)
-    chosen = [one for one in overrides if one.partition("=")[0].strip() == "method.name"]
-    if not chosen:
-        return from_dict(table, overrides)
-    from splitfl.methods.registry import without_unread  # takes torch along
+    merged = overridden(table, overrides)
+    chosen = from_dict({"method": {"name": merged["method"]["name"]}, "auto": merged.get("auto", {})})
+    plain = as_dict(RunConfig())
+    if chosen.method.name == _table(table, "method").get("name", plain["method"]["name"]):
+        return "", []
+    found = []
+    for setting in optional(chosen).keys() - reads(chosen):
+        name, _, key = setting.partition(".")
+        default = plain[name][key]
+        value = _table(table, name).get(key, default)
+        if (default | value if isinstance(value, dict) else value) != default:
+            found.append(setting)
+    return f"the method {chosen.method.name!r} does not read them", sorted(found)
 
-    own = [one for one in overrides if one.partition("=")[0].strip() in ("link.scenario", "link.trace")]
-    return from_dict(as_dict(without_unread(from_dict(table, [*chosen, *own]))), overrides)
+
+def _rates(table: Mapping[str, Any], overrides: list[str]) -> tuple[str, list[str]]:
+    """The rates of a link that overrides make a scenario or a trace, which has rates of its own."""
+    if not _asked(overrides) & {"link.scenario", "link.trace"}:
+        return "", []
+    rates = [f"link.{key}" for key in ("up", "down") if key in _table(table, "link")]
+    return "a link.scenario or link.trace has rates of its own", rates
 
 
-def _without_rates(table: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """A link that is a scenario or a trace has no rates of its own."""
-    asked = {one.partition("=")[0].strip() for one in overrides}
-    if not asked & {"link.scenario", "link.trace"}:
+def _asked(overrides: Iterable[str]) -> set[str]:
+    return {one.partition("=")[0].strip() for one in overrides}
+
+
+def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The table of this name; empty for what is none, which is refused later on."""
+    found = table.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _without(table: Any, name: str, settings: Iterable[str]) -> Any:
+    """A table without those of these settings that are its own."""
+    if not isinstance(table, dict):
         return table
-    link = {key: value for key, value in table.get("link", {}).items() if key not in ("up", "down")}
-    return {**table, "link": link}
+    return {key: value for key, value in table.items() if f"{name}.{key}" not in settings}

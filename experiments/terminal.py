@@ -39,6 +39,11 @@ def plain_console(
     )
 
 
+def say(line: str) -> None:
+    """A remark on what is done otherwise than was written, beside what a script reads."""
+    plain_console(stderr=True).print(line, style="yellow", soft_wrap=True)
+
+
 def counting_bar(
     console: Console, *before: str, unit: str = "", live: bool = True, transient: bool = True
 ) -> Progress:

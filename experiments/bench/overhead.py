@@ -29,7 +29,8 @@ from splitfl.config import RunConfig
 from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.core.allocator import keep_freed_memory
 from splitfl.core.events import Events
-from splitfl.methods.registry import METHODS, without_unread
+from splitfl.methods.registry import METHODS
+from splitfl.methods.settings import without_unread
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import station_of
 from splitfl.server.exchange import RoundEnd
@@ -52,7 +53,7 @@ LOOPS: Final[Mapping[str, Callable[[Own], Rounds]]] = {
     "fedkseed": forward_loops.fedkseed,
     "spry": forward_loops.spry,
 }
-"""The same mathematics by hand, for every method that there is."""
+"""The same mathematics by hand, for the methods that have such a loop; the others are not measured."""
 
 _METHOD: Final = {
     "perturbations": 2,

@@ -25,12 +25,11 @@ from experiments.report.drawing import house_style
 from experiments.report.pages import render
 from experiments.report.panels import METRIC_LABELS
 from experiments.report.writing import write_whole
-from experiments.terminal import counting_bar, plain_console, working
+from experiments.terminal import counting_bar, plain_console, say, working
 from splitfl.core.errors import ConfigError, PeerLost
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import bytes_text, flops_text, scaled, seconds_text
-from splitfl.methods.refusals import refuse_unread
-from splitfl.methods.registry import METHODS, reads
+from splitfl.methods.settings import refuse_unread
 
 
 def compare(
@@ -93,8 +92,8 @@ def plan(
     """See the command `plan`."""
     console = plain_console(stderr=True)
     if methods is None:
-        _, config = presets.find(preset, overrides)
-        refuse_unread(config, METHODS, reads(config))
+        _, config = presets.find(preset, overrides, say)
+        refuse_unread(config)
         methods = config.method.name
     entrants, excluded = _entered(console, preset, methods, overrides, own, [], None, alone=True)
     for line in link_lines(entrants[0].config) if entrants else ():

@@ -9,7 +9,8 @@ from splitfl.config import RunConfig
 from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.controller.budget import decided
 from splitfl.core.errors import ConfigError, CutError
-from splitfl.methods.registry import method, without_unread
+from splitfl.methods.registry import method
+from splitfl.methods.settings import without_unread
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {"checkpointed": ("method.checkpoint_head=true",)}
 """What METHOD@NAME sets by itself; any other NAME tells two entrants of one method apart."""

@@ -13,6 +13,8 @@ SCHEDULES: dict[str, tuple[str, ...]] = {
 }
 """When the server takes the clients' work over, and which of the settings each of the ways reads."""
 
+SERVER_OPTIMISERS = ("none", "momentum", "adagrad", "adam", "yogi")
+
 PACKINGS = ("auto", "pack", "chunk", "truncate")
 """What becomes of texts that are not exactly `task.max_length` tokens long."""
 
@@ -120,8 +122,7 @@ class FederationConfig:
         if not self.trim < 0.5:
             raise ConfigError(f"federation.trim must be below 0.5, got {self.trim}")
         above("federation.clip_norm", self.clip_norm, 0.0)
-        known = ("none", "momentum", "adagrad", "adam", "yogi")
-        one_of("federation.server_optimiser", self.server_optimiser, known)
+        one_of("federation.server_optimiser", self.server_optimiser, SERVER_OPTIMISERS)
         above("federation.server_lr", self.server_lr, 0.0)
         for rate in self.client_flops:
             above("federation.client_flops", rate, 0.0)

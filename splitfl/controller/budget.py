@@ -17,7 +17,8 @@ from splitfl.controller.dry_run import options_of, rehearsed, table_of
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.core.events import Events
 from splitfl.methods.parts.plan import RULES, Plan
-from splitfl.methods.registry import method, without_unread
+from splitfl.methods.registry import method
+from splitfl.methods.settings import without_unread
 
 
 def decided(config: RunConfig) -> RunConfig:

@@ -21,7 +21,7 @@ from splitfl.core.events import Events
 from splitfl.core.messages import Control
 from splitfl.core.state import State, tensor_in
 from splitfl.methods.parts.plan import SPEED, Plan
-from splitfl.methods.registry import without_unread
+from splitfl.methods.settings import without_unread
 
 
 class Controller:

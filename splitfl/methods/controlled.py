@@ -20,19 +20,23 @@ import torch
 from torch import Tensor
 
 from splitfl.adapters.residuals import A, B, above, rank_axis
+from splitfl.config import RunConfig
 from splitfl.core.errors import WireError
 from splitfl.core.messages import Activation, Adapter, Control, Message, Reply
 from splitfl.data.loader import Batches
 from splitfl.federation.aggregators import Aggregator
-from splitfl.methods.local_updates import LocalUpdate
-from splitfl.methods.parts.auxiliary import PREFIX, apart
+from splitfl.methods.cse_fsl import Backprop
+from splitfl.methods.local_updates import ByAuxiliary, ByGradient, FrozenHead, LocalUpdate, ZerothOrder
+from splitfl.methods.parts.auxiliary import PREFIX, apart, with_prefix
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
-from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.perturbed_parameters import values_of, walk
 from splitfl.methods.parts.plan import AUXILIARY, HEARS, STILL, Plan
-from splitfl.methods.parts.server_model import ServerModel
-from splitfl.methods.per_client_cut import UnevenServer
-from splitfl.methods.sfl_v2 import answer
+from splitfl.methods.parts.server_model import ServerModel, answer_activation
+from splitfl.methods.parts.split_pass import SplitPass
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
+from splitfl.methods.per_client_cut import UnevenServer, entered, enters
 from splitfl.models.cut import Piece
 from splitfl.models.families import block_index
 
@@ -154,7 +158,7 @@ class PlannedServer(UnevenServer):
 
     def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
         plan = _plan(ticket)
-        return answer(
+        return answer_activation(
             self._body, ticket, message, self._entries[plan.cut], is_waited_for=plan.method in HEARS
         )
 
@@ -175,3 +179,41 @@ class PlannedServer(UnevenServer):
 def _plan(ticket: Turn) -> Plan:
     assert ticket.plan is not None, "the station plans every turn of such a run"
     return ticket.plan
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """The head up to each cut that a plan may name, and a local update for each of the methods."""
+    auto, settings, own = config.auto, config.method, config.partition.cut
+    auxiliary = pieces.auxiliary() if AUXILIARY in auto.methods else None
+    learner = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
+    heads = {cut: enters(learner.piece, pieces.head(cut)) for cut in auto.cuts if cut < own}
+    heads[own] = learner.piece
+    rates = dict(zip(auto.methods, auto.head_lrs, strict=False))
+    updates: dict[tuple[str, int], LocalUpdate] = {}
+    for cut, head in heads.items():
+        passes = SplitPass(learner, settings, head)
+        for name in auto.methods:
+            match name:
+                case "sfl-v2":
+                    updates[name, cut] = ByGradient(learner, passes)
+                case "cse-fsl":
+                    assert auxiliary is not None
+                    learn = Backprop(learner, auxiliary, settings, head)
+                    updates[name, cut] = ByAuxiliary(learn, settings.upload_interval)
+                case "hybrid":
+                    moving = walk(values_of(head), config, rates.get(name))
+                    walker = ZerothOrderClient(head, batches.client, settings, moving)
+                    updates[name, cut] = ZerothOrder(learner, walker, moving)
+                case "frozen":
+                    updates[name, cut] = FrozenHead(passes)
+    return PlannedClient(learner, heads, updates, rates, batches, steps)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side, with what all heads begin with."""
+    deepest = max(config.federation.client_cuts)
+    held = values_of(pieces.head(deepest))
+    if AUXILIARY in config.auto.methods:
+        held |= with_prefix(values_of(pieces.auxiliary()))
+    start = {name: value.cpu().clone() for name, value in held.items()}
+    return PlannedServer(*entered(pieces, config, {cut for cut in config.auto.cuts if cut <= deepest}), start)

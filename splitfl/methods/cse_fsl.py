@@ -14,15 +14,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from splitfl.config import MethodConfig
+from splitfl.config import MethodConfig, RunConfig
 from splitfl.core.messages import Activation, Control, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
-from splitfl.methods.parts.auxiliary import apart
+from splitfl.methods.parts import spec
+from splitfl.methods.parts.auxiliary import PREFIX, apart, refuse_auxiliary
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
-from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import ServerModel
 from splitfl.methods.parts.split_pass import hold_inputs_alone, parts
 from splitfl.models.cut import Piece
@@ -158,3 +160,42 @@ def acknowledge(body: ServerModel, ticket: Turn, message: Activation, upload_int
         step=(ticket.lap - 1) * upload_interval,
         change=step,
     )
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side, with an auxiliary that learns with the head."""
+    auxiliary = pieces.auxiliary()
+    learner = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
+    interval = config.method.upload_interval
+    return CseClient(learner, Backprop(learner, auxiliary, config.method), batches, steps, interval)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side."""
+    heads = ClientAdapters.of(config, pieces.head, pieces.auxiliary, PREFIX)
+    return CseServer(ServerModel.of(pieces, config), heads, config.method.upload_interval)
+
+
+_CSEFSL = """@article{mu2023communication,
+  title = {Communication and Storage Efficient Federated Split Learning},
+  author = {Mu, Yujia and Shen, Cong},
+  journal = {arXiv preprint arXiv:2302.05599},
+  year = {2023}
+}"""
+
+SPEC = spec.MethodSpec(
+    about="the client learns from an auxiliary's loss, the server from every q-th activation",
+    bibtex=(_CSEFSL, LORA),
+    client=client,
+    server=server,
+    signature=spec.Signature.with_adapters((Activation, Control)),
+    sends={"activation": spec.ANY_LOSS},
+    settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | spec.AUXILIARY,
+    aggregators=spec.FACTORS | spec.PRODUCTS,
+    holds=("head",),
+    asynchronous=True,
+    single_pass=True,
+    summable=True,
+    backpropagates=True,
+    refusals=(refuse_auxiliary,),
+)

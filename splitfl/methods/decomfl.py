@@ -14,14 +14,17 @@ from typing import Any
 
 from torch import Tensor
 
+from splitfl.config import RunConfig
 from splitfl.core.messages import Message
 from splitfl.core.state import State
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.forward_mode import Function
-from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.references import DECOMFL, LORA, MEZO
 from splitfl.methods.parts.scalar_log import ScalarLog
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
 
 
 class DecomflClient:
@@ -84,3 +87,31 @@ def loss_of(batch: Batch) -> Function:
         return loss
 
     return forward
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side, with the whole model."""
+    return DecomflClient(ZerothOrderClient.of(pieces.whole(), batches, config), batches, steps)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side, which has no model."""
+    return DecomflServer(ScalarLog.of(pieces.whole(), config))
+
+
+SPEC = spec.MethodSpec(
+    about="no cut: clients find slopes of the whole model's loss, and scalars are all that travels",
+    bibtex=(DECOMFL, MEZO, LORA),
+    client=client,
+    server=server,
+    signature=spec.Signature.with_scalars(),
+    sends={},
+    settings=spec.REPLAYED | spec.DERIVATIVE,
+    aggregators=spec.FACTORS | spec.SCALARS,
+    holds=("head", "body"),
+    asynchronous=spec.REPLAYS,
+    single_pass=spec.NOT_ONCE,
+    summable=spec.NO_ADAPTERS,
+    backpropagates=False,
+    refusals=(refuse_estimate,),
+)

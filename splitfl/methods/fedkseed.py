@@ -8,17 +8,26 @@ many bytes, and it does not matter in which order they were summed. The client i
 set which is trained in turn with another (RoLoRA) has sums of its own.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from channel.core.rng import stream
+from splitfl.config import RunConfig
 from splitfl.core.errors import WireError
 from splitfl.core.messages import Control, Message, Scalars
 from splitfl.core.state import State, number_in, tensor_in, whole
-from splitfl.methods.parts.method import ServerReply, Turn, unexpected
-from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters
+from splitfl.data.loader import Batches
+from splitfl.methods import decomfl
+from splitfl.methods.decomfl import DecomflClient
+from splitfl.methods.parts import spec
+from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn, unexpected
+from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters, values_of, walk
+from splitfl.methods.parts.references import LORA, MEZO
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
+from splitfl.models.cut import Piece
 
 
 class PoolWalk:
@@ -132,3 +141,40 @@ class FedkseedServer:
     def _state(self, version: int | None = None) -> Scalars:
         version = self._version if version is None else version
         return Scalars(round=version, values=self._sums.to(torch.float32), steps=())
+
+
+def _walk(piece: Piece, config: RunConfig) -> PoolWalk:
+    return PoolWalk(
+        walk(values_of(piece), config), config.train.seed, config.method.pool, config.train.head_lr
+    )
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side: that of `decomfl` along the directions of a pool."""
+    whole = pieces.whole()
+    walker = ZerothOrderClient(whole, batches.client, config.method, _walk(whole, config))
+    return DecomflClient(walker, batches, steps)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side, which has no model."""
+    return FedkseedServer(_walk(pieces.whole(), config), config.method.perturbations)
+
+
+_FEDKSEED = """@inproceedings{qin2024federated,
+  title = {Federated Full-Parameter Tuning of Billion-Sized Language Models with Communication Cost
+    under 18 Kilobytes},
+  author = {Qin, Zhen and Chen, Daoyuan and Qian, Bingchen and Ding, Bolin and Li, Yaliang and
+    Deng, Shuiguang},
+  booktitle = {International Conference on Machine Learning},
+  year = {2024}
+}"""
+
+SPEC = dataclasses.replace(
+    decomfl.SPEC,
+    about="no cut: as decomfl along a pool of directions, so that one sum for each is the whole state",
+    bibtex=(_FEDKSEED, MEZO, LORA),
+    client=client,
+    server=server,
+    settings=(spec.HEAD - {"train.head_schedule"}) | spec.ESTIMATE | spec.DERIVATIVE | {"method.pool"},
+)

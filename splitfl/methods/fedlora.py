@@ -5,12 +5,14 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from splitfl.config import MethodConfig
+from splitfl.config import MethodConfig, RunConfig
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
-from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.split_pass import hold_inputs_alone, parts
 
 
@@ -70,3 +72,39 @@ class FedServer:
 
     def trained(self) -> Mapping[str, Tensor]:
         return dict(self._heads.tensors)
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side, with the whole model."""
+    return FedClient(ClientTrainer.of(pieces.whole(), config), batches, steps, config.method)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side, which has no model."""
+    return FedServer(ClientAdapters.of(config, pieces.whole))
+
+
+_FEDAVG = """@inproceedings{mcmahan2017communication,
+  title = {Communication-Efficient Learning of Deep Networks from Decentralized Data},
+  author = {McMahan, Brendan and Moore, Eider and Ramage, Daniel and Hampson, Seth and
+    Ag{\"u}era y Arcas, Blaise},
+  booktitle = {Artificial Intelligence and Statistics},
+  year = {2017}
+}"""
+
+SPEC = spec.MethodSpec(
+    about="no cut: clients finetune the whole model and send adapters (the reference)",
+    bibtex=(_FEDAVG, LORA),
+    client=client,
+    server=server,
+    signature=spec.Signature.with_adapters(),
+    sends={},
+    settings=spec.UPLOADS | spec.BACKPROP,
+    aggregators=spec.FACTORS | spec.PRODUCTS,
+    holds=("head", "body"),
+    asynchronous=True,
+    single_pass=True,
+    summable=True,
+    backpropagates=True,
+    refusals=(),
+)

@@ -13,11 +13,22 @@ import torch
 from torch import Tensor
 
 from splitfl.accounting.flops import cost
+from splitfl.config import RunConfig
 from splitfl.core.messages import Activation, Control, Message
 from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.data.loader import Batches
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import pack, unpack
-from splitfl.methods.parts.method import ClientRound, ServerReply, Turn, unexpected
+from splitfl.methods.parts.method import (
+    ClientMethod,
+    ClientRound,
+    Pieces,
+    ServerMethod,
+    ServerReply,
+    Turn,
+    unexpected,
+)
+from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import ServerModel
 from splitfl.models.cut import Piece
 
@@ -176,3 +187,43 @@ def batch_of(samples: Sequence[Cached]) -> tuple[Tensor, dict[str, Tensor], Tens
 def _padded(row: Tensor, length: int, value: float) -> Tensor:
     missing = length - len(row)
     return torch.nn.functional.pad(row, (0, 0) * (row.ndim - 1) + (0, missing), value=value)
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side, on a head without adapters."""
+    return FrozenClient(pieces.head(is_bare=True), batches, steps)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side."""
+    return FrozenServer(ServerModel.of(pieces, config))
+
+
+_SPLITFROZEN = """@article{splitfrozen2025,
+  title = {{SplitFrozen}: Split Learning with Device-side Model Frozen for Fine-Tuning {LLM} on
+    Heterogeneous Resource-Constrained Devices},
+  journal = {arXiv preprint arXiv:2503.18986},
+  year = {2025}
+}"""
+
+SPEC = spec.MethodSpec(
+    about="the head never learns: each sample's activation goes up once, nothing comes down",
+    bibtex=(_SPLITFROZEN, LORA),
+    client=client,
+    server=server,
+    signature=spec.Signature(begin=Control, step=((Activation, Control),), end=None),
+    sends={
+        "activation": spec.Tolerance(
+            policies=spec.NO_ERASURE,
+            why_not="its server keeps what came for all later epochs, and a hole would stay for ever",
+        )
+    },
+    settings=spec.BODY | spec.IN_FLIGHT,
+    aggregators=spec.FACTORS,
+    holds=("head",),
+    asynchronous="its clients send nothing in that could be taken over: it has no rounds to wait for",
+    single_pass=spec.NOT_ONCE,
+    summable=spec.NO_ADAPTERS,
+    backpropagates=False,
+    refusals=(),
+)

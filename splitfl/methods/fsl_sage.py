@@ -21,15 +21,17 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from splitfl.adapters.inject import overwrite, trainable
-from splitfl.config import MethodConfig
+from splitfl.config import MethodConfig, RunConfig
 from splitfl.core.messages import Activation, Adapter, Control, Message
 from splitfl.core.state import State, copied, listed, number_in, numbered, part, tensor_in, under, whole
 from splitfl.data.loader import Batches
+from splitfl.methods import cse_fsl
 from splitfl.methods.cse_fsl import Backprop, Local, acknowledge
 from splitfl.methods.parts.auxiliary import Sample, align, apart, with_prefix
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, unpack
-from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.models.cut import Piece, share_frozen
 
@@ -216,3 +218,34 @@ def _as_upload(state: State) -> Activation:
         labels=tensor_in(state, "labels"),
         context=part(state, "context"),
     )
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side, with an auxiliary that only the server trains."""
+    learner = ClientTrainer.of(pieces.head(), config)
+    return SageClient(learner, pieces.auxiliary(), batches, steps, config.method)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side, with an auxiliary for each client."""
+    body, clients = ServerModel.of(pieces, config), config.federation.clients
+    heads = ClientAdapters.of(config, pieces.head)
+    return SageServer(body, heads, pieces.auxiliary(), clients, config.method, config.train.body_lr)
+
+
+_FSLSAGE = """@inproceedings{nair2025fslsage,
+  title = {{FSL-SAGE}: Accelerating Federated Split Learning via Smashed Activation Gradient Estimation},
+  author = {Nair, Srijith and Lin, Michael and Ju, Peizhong and Talebi, Amirreza and
+    Bentley, Elizabeth Serena and Liu, Jia},
+  booktitle = {International Conference on Machine Learning},
+  year = {2025}
+}"""
+
+SPEC = dataclasses.replace(
+    cse_fsl.SPEC,
+    about="as cse-fsl, with the auxiliary aligned to the server's gradients every l rounds",
+    bibtex=(_FSLSAGE, LORA),
+    client=client,
+    server=server,
+    settings=cse_fsl.SPEC.settings | {"method.align_interval", "method.align_passes", "method.align_batches"},
+)

@@ -9,6 +9,7 @@ are averaged once a round. We depart from the paper in that directions are signs
 
 # B batch, T tokens, D hidden, P perturbations
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -17,10 +18,16 @@ from torch import Tensor
 from splitfl.config import MethodConfig, RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.data.batch import Batch
-from splitfl.methods.parts.auxiliary import refuse_auxiliary
+from splitfl.data.loader import Batches
+from splitfl.methods import cse_fsl
+from splitfl.methods.cse_fsl import CseClient
+from splitfl.methods.parts import spec
+from splitfl.methods.parts.auxiliary import PREFIX, refuse_auxiliary, with_prefix
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.directional_derivatives import central, difference
-from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
+from splitfl.methods.parts.method import ClientMethod, Pieces
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
+from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.zeroth_order_client import refuse_estimate
 from splitfl.models.cut import Piece
 
@@ -73,12 +80,38 @@ class Feel:
         return hidden_BTD, loss
 
 
-def refuse_heron(config: RunConfig, kind: str, num_blocks: int) -> None:
-    """ConfigError for an auxiliary or an estimate that cannot be."""
-    refuse_auxiliary(config, kind, num_blocks)
-    refuse_estimate(config, kind, num_blocks)
+def refuse_jvp(config: RunConfig, kind: str, num_blocks: int) -> None:
+    """ConfigError for forward mode, which goes through one piece alone."""
     if config.method.derivative == "jvp":
         raise ConfigError(
             "method.derivative must be 'difference' or 'central' with the method 'heron', whose loss goes "
             "through two pieces, got 'jvp'"
         )
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side, with an auxiliary that is perturbed with the head."""
+    auxiliary = pieces.auxiliary()
+    learner = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
+    moving = walk(values_of(learner.piece) | with_prefix(values_of(auxiliary)), config)
+    feel = Feel(learner, auxiliary, moving, batches.client, config.method)
+    return CseClient(learner, feel, batches, steps, config.method.upload_interval)
+
+
+_HERON = """@article{kou2026lean,
+  title = {Lean Clients, Full Accuracy: Hybrid Zeroth- and First-Order Split Federated Learning},
+  author = {Kou, Zhoubin and Chen, Zihan and Yang, Jing and Shen, Cong},
+  journal = {arXiv preprint arXiv:2601.09076},
+  year = {2026}
+}"""
+
+SPEC = dataclasses.replace(
+    cse_fsl.SPEC,
+    about="as cse-fsl, with forward passes alone on the client",
+    bibtex=(_HERON, LORA),
+    client=client,
+    settings=spec.UPLOADS | spec.BODY | spec.ESTIMATE | spec.AUXILIARY | spec.DERIVATIVE,
+    single_pass=spec.NOT_ONCE,
+    backpropagates=False,
+    refusals=(refuse_auxiliary, refuse_estimate, refuse_jvp),
+)

@@ -15,6 +15,7 @@ mean over more than one direction to say anything of single ones.
 
 # P perturbations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -24,11 +25,18 @@ from torch import Tensor
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.state import part, under
-from splitfl.federation.aggregators import Aggregator
-from splitfl.federation.server_optimiser import ServerOptimiser
-from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters
-from splitfl.methods.parts.rates import Decay, constant
-from splitfl.methods.parts.zeroth_order_client import refuse_estimate
+from splitfl.data.loader import Batches
+from splitfl.federation.aggregators import Aggregator, aggregator
+from splitfl.federation.server_optimiser import ServerOptimiser, server_optimiser
+from splitfl.methods import decomfl
+from splitfl.methods.decomfl import DecomflClient, DecomflServer
+from splitfl.methods.parts import spec
+from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
+from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters, values_of
+from splitfl.methods.parts.rates import Decay, constant, decay
+from splitfl.methods.parts.references import DECOMFL, LORA
+from splitfl.methods.parts.scalar_log import ScalarLog
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
 
 CURVATURE: Final = "curvature"
 
@@ -92,11 +100,49 @@ class HisoWalk(PerturbedParameters):
         return super().remember(others)
 
 
-def refuse_hiso(config: RunConfig, kind: str, num_blocks: int) -> None:
+def refuse_one_direction(config: RunConfig, kind: str, num_blocks: int) -> None:
     """ConfigError where the curvature could only be the same everywhere."""
-    refuse_estimate(config, kind, num_blocks)
     if config.federation.clients * config.method.perturbations == 1:
         raise ConfigError(
             "method.perturbations must be at least 2 with the method 'hiso' and a single client, got 1: the "
             "square of one direction of signs is the same for every element"
         )
+
+
+def _walk(values: Mapping[str, Tensor], config: RunConfig) -> HisoWalk:
+    federation, train = config.federation, config.train
+    rule, smooth = aggregator(federation.aggregator), config.method.hessian_smooth
+    moved_by = server_optimiser(federation.server_optimiser, federation.server_lr)
+    lr, falls = train.head_lr, decay(config)
+    return HisoWalk(values, rule, train.seed, federation.clients, lr, smooth, falls, moved_by)
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side: that of `decomfl` along shortened directions."""
+    whole = pieces.whole()
+    walker = ZerothOrderClient(whole, batches.client, config.method, _walk(values_of(whole), config))
+    return DecomflClient(walker, batches, steps)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side, which has no model."""
+    start = {name: value.cpu() for name, value in values_of(pieces.whole()).items()}
+    return DecomflServer(ScalarLog.along(_walk(start, config), config))
+
+
+_HISO = """@inproceedings{li2026converge,
+  title = {Converge Faster, Talk Less: {Hessian}-Informed Federated Zeroth-Order Optimization},
+  author = {Li, Zhe and Ying, Bicheng and Liu, Zidong and Dong, Chaosheng and Yang, Haibo},
+  booktitle = {International Conference on Learning Representations},
+  year = {2026}
+}"""
+
+SPEC = dataclasses.replace(
+    decomfl.SPEC,
+    about="no cut: as decomfl, along directions that are shorter where the loss is steep",
+    bibtex=(_HISO, DECOMFL, LORA),
+    client=client,
+    server=server,
+    settings=decomfl.SPEC.settings - spec.SLICES | {"method.hessian_smooth"},
+    refusals=(refuse_estimate, refuse_one_direction),
+)

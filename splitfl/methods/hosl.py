@@ -16,15 +16,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from splitfl.config import RunConfig
 from splitfl.core.messages import Activation, Control, Message, Scalars
 from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
 from splitfl.methods.hybrid import hidden_of
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import unpack
-from splitfl.methods.parts.method import ClientRound, ServerReply, Turn, unexpected
+from splitfl.methods.parts.method import (
+    ClientMethod,
+    ClientRound,
+    Pieces,
+    ServerMethod,
+    ServerReply,
+    Turn,
+    unexpected,
+)
+from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
 
 
 class HoslClient:
@@ -122,3 +133,39 @@ def slopes(losses_P2: Tensor, mu: float) -> Tensor:
     """(P,): the slopes that the losses at theta + mu u_p and theta - mu u_p stand for."""
     above_P, below_P = losses_P2.to(torch.float64).unbind(1)
     return ((above_P - below_P) / (2 * mu)).to(torch.float32)
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side."""
+    return HoslClient(ZerothOrderClient.of(pieces.head(), batches, config), batches, steps, config.method.mu)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side."""
+    body, history = ServerModel.of(pieces, config), ScalarLog.of(pieces.head(), config)
+    return HoslServer(body, history, config.method.perturbations, config.method.mu)
+
+
+_HOSL = """@article{aakriti2026hosl,
+  title = {{HOSL}: Hybrid-Order Split Learning for Memory-Constrained Edge Training},
+  author = {Aakriti and Li, Zhe and Liang, Dandan and Huang, Chao and Li, Rui and Yang, Haibo},
+  journal = {arXiv preprint arXiv:2601.10940},
+  year = {2026}
+}"""
+
+SPEC = spec.MethodSpec(
+    about="first order on the server, differences of its loss on the client: 2P+1 activations a step",
+    bibtex=(_HOSL, LORA),
+    client=client,
+    server=server,
+    signature=spec.Signature(begin=Scalars, step=((Activation, Scalars),), end=None),
+    sends={"activation": spec.DIFFERENCES},
+    settings=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT,
+    aggregators=spec.FACTORS | spec.SCALARS,
+    holds=("head",),
+    asynchronous=spec.REPLAYS,
+    single_pass=spec.NOT_ONCE,
+    summable=spec.NO_ADAPTERS,
+    backpropagates=False,
+    refusals=(refuse_estimate,),
+)

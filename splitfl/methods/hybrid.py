@@ -19,17 +19,19 @@ from typing import Any
 
 from torch import Tensor
 
+from splitfl.config import RunConfig
 from splitfl.core.messages import Activation, Gradient, Message
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import pack
 from splitfl.methods.parts.forward_mode import Function
-from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
+from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
-from splitfl.methods.parts.server_model import ServerModel
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
-from splitfl.methods.sfl_v2 import answer
+from splitfl.methods.parts.server_model import ServerModel, answer_activation
+from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
 
 
 class HybridClient:
@@ -71,7 +73,7 @@ class HybridServer:
     def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return answer(self._body, ticket, message)
+                return answer_activation(self._body, ticket, message)
         return self._history.answer(ticket, message)
 
     def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
@@ -98,3 +100,39 @@ def hidden_of(batch: Batch, context: Mapping[str, Tensor]) -> Function:
         return pack(head(batch.inputs, {}), context.get("mask"))
 
     return forward
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side."""
+    return HybridClient(ZerothOrderClient.of(pieces.head(), batches, config), batches, steps)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side."""
+    return HybridServer(ServerModel.of(pieces, config), ScalarLog.of(pieces.head(), config))
+
+
+_HOSFL = """@article{chen2026hosfl,
+  title = {{HO-SFL}: Hybrid-Order Split Federated Learning with Backprop-Free Clients and
+    Dimension-Free Aggregation},
+  author = {Chen, Qiyuan and Chen, Xianhao and Wu, Xian and Wang, Yi},
+  journal = {arXiv preprint arXiv:2603.14773},
+  year = {2026}
+}"""
+
+SPEC = spec.MethodSpec(
+    about="Hybrid LoRA: first order on the server, forward passes on the client, scalars for weights",
+    bibtex=(_HOSFL, LORA),
+    client=client,
+    server=server,
+    signature=spec.Signature.with_scalars((Activation, Gradient)),
+    sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
+    settings=spec.REPLAYED | spec.BODY | spec.DERIVATIVE | spec.IN_FLIGHT,
+    aggregators=spec.FACTORS | spec.SCALARS,
+    holds=("head",),
+    asynchronous=spec.REPLAYS,
+    single_pass=spec.NOT_ONCE,
+    summable=spec.NO_ADAPTERS,
+    backpropagates=False,
+    refusals=(refuse_estimate,),
+)

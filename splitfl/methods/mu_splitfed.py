@@ -20,16 +20,29 @@ from torch import Tensor
 
 from splitfl.accounting.flops import cost
 from splitfl.adapters.inject import overwrite
+from splitfl.config import RunConfig
 from splitfl.core.messages import Activation, Message, Reply, Scalars
 from splitfl.core.state import State, copied, part, under
 from splitfl.data.loader import Batches
+from splitfl.federation.aggregators import aggregator
 from splitfl.methods.hybrid import hidden_of
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, unpack
 from splitfl.methods.parts.directional_derivatives import beside, central
 from splitfl.methods.parts.forward_mode import Function
-from splitfl.methods.parts.method import ClientRound, ServerReply, Turn, unexpected
-from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
+from splitfl.methods.parts.method import (
+    ClientMethod,
+    ClientRound,
+    Pieces,
+    ServerMethod,
+    ServerReply,
+    Turn,
+    unexpected,
+)
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
+from splitfl.methods.parts.references import LORA
+from splitfl.methods.parts.zeroth_order_client import refuse_estimate
 from splitfl.models.cut import Piece
 
 
@@ -162,3 +175,44 @@ class MuServer:
 
     def _body(self) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self._walk.tensors.items()}
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side."""
+    learner = ClientTrainer.of(pieces.head(), config)
+    moving = walk(values_of(learner.piece), config)
+    return MuClient(learner, moving, batches, steps, config.method.mu)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side, which takes perturbed steps of its own."""
+    body, settings, train = pieces.body(), config.method, config.train
+    rule, clients = aggregator("mean"), config.federation.clients
+    moving = PerturbedParameters(values_of(body), rule, train.seed, clients, train.body_lr)
+    heads = ClientAdapters.of(config, pieces.head)
+    return MuServer(body, moving, heads, steps=settings.server_steps, mu=settings.mu, lr=train.body_lr)
+
+
+_MUSPLITFED = """@inproceedings{liang2025towards,
+  title = {Towards Straggler-Resilient Split Federated Learning: An Unbalanced Update Approach},
+  author = {Liang, Dandan and Zhang, Jianing and Chen, Evan and Li, Zhe and Li, Rui and Yang, Haibo},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2025}
+}"""
+
+SPEC = spec.MethodSpec(
+    about="zeroth order on both sides: three activations up, one number down, several server steps",
+    bibtex=(_MUSPLITFED, LORA),
+    client=client,
+    server=server,
+    signature=spec.Signature.with_adapters((Activation, Scalars)),
+    sends={"activation": spec.DIFFERENCES},
+    settings=spec.UPLOADS | spec.BODY | {"method.mu", "method.server_steps"},
+    aggregators=spec.FACTORS | spec.PRODUCTS,
+    holds=("head",),
+    asynchronous=True,
+    single_pass=spec.NOT_ONCE,
+    summable=True,
+    backpropagates=False,
+    refusals=(refuse_estimate,),
+)

@@ -8,7 +8,7 @@ mean is what the rule says. With one client this is the unsplit model's step, wh
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,12 +19,11 @@ from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Adapter, Message
 from splitfl.core.state import State, number_in, part, under, whole
-from splitfl.federation.aggregators import Aggregator
+from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.federation.staleness import at_own_pace
 from splitfl.methods.parts.client_adapters import ClientAdapters
-from splitfl.methods.parts.method import ServerReply, Turn
-from splitfl.methods.parts.server_model import BodyStep, ServerModel
-from splitfl.methods.sfl_v2 import answer
+from splitfl.methods.parts.method import Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.server_model import BodyStep, ServerModel, answer_activation
 from splitfl.models.cut import Piece
 from splitfl.models.families import block_index
 
@@ -92,7 +91,7 @@ class UnevenServer:
         return self._cuts[ticket.client]
 
     def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
-        return answer(self._body, ticket, message, self._entries[self._cut(ticket)])
+        return answer_activation(self._body, ticket, message, self._entries[self._cut(ticket)])
 
     def _begin(self, round_index: int) -> None:
         self._round = round_index
@@ -176,3 +175,18 @@ def refuse_cuts(config: RunConfig, kind: str, num_blocks: int) -> None:
             f"federation.client_cuts does not go with federation.schedule {federation.schedule!r}: blocks "
             "that the server holds too are put together when all are done with a round"
         )
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side of `sfl-v2` with `federation.client_cuts`."""
+    return UnevenServer(*entered(pieces, config, set(config.federation.client_cuts)))
+
+
+def entered(
+    pieces: Pieces, config: RunConfig, cuts: Set[int]
+) -> tuple[ServerModel, dict[int, Piece], Sequence[int], ClientAdapters, Aggregator]:
+    """The body, its parts from each of these cuts on, and what else such a server holds."""
+    body, heads = ServerModel.of(pieces, config), ClientAdapters.of(config, pieces.head)
+    entries = {cut: enters(body.piece, pieces.body(cut)) for cut in sorted(cuts)}
+    rule = aggregator(config.federation.aggregator)
+    return body, entries, config.federation.client_cuts, heads, rule

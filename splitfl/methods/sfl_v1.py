@@ -6,17 +6,22 @@ still in a round is kept still in the bodies too, so that their mean is what it 
 Each body's AdamW goes on from its own moments.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from splitfl.config import RunConfig
 from splitfl.core.messages import Activation, Adapter, Message
 from splitfl.core.state import State, listed, number_in, numbered, part, under, whole
-from splitfl.federation.aggregators import Aggregator, weighted_mean
+from splitfl.federation.aggregators import Aggregator, aggregator, weighted_mean
+from splitfl.methods import sfl_v2
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
-from splitfl.methods.parts.method import ServerReply, Turn
-from splitfl.methods.parts.server_model import BodyStep, ServerModel
-from splitfl.methods.sfl_v2 import answer
+from splitfl.methods.parts.method import Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.references import LORA, SPLITFED
+from splitfl.methods.parts.server_model import BodyStep, ServerModel, answer_activation
+from splitfl.models.cut import replica
 
 
 class SflV1Server:
@@ -32,7 +37,7 @@ class SflV1Server:
     def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return answer(self._bodies[ticket.client], ticket, message)
+                return answer_activation(self._bodies[ticket.client], ticket, message)
         return self._heads.answer(ticket, message)
 
     def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
@@ -77,3 +82,25 @@ class SflV1Server:
         self._round = round_index
         for body in self._bodies:
             body.train_only(lambda name: self._rule.trains(name, round_index))
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side, with a body for each client."""
+    body, clients = pieces.body(), range(config.federation.clients)
+    bodies = [ServerModel(replica(body), config.train, config.method.in_flight) for _ in clients]
+    rule = aggregator(config.federation.aggregator)
+    return SflV1Server(bodies, ClientAdapters.of(config, pieces.head), rule)
+
+
+SPEC = dataclasses.replace(
+    sfl_v2.SPEC,
+    about="as sfl-v2, with a body for each client on the server, averaged once a round",
+    bibtex=(SPLITFED, LORA),
+    server=server,
+    settings=spec.HEAD | spec.BODY | spec.BACKPROP | spec.IN_FLIGHT | spec.CLIENT_RANKS,
+    aggregators=spec.FACTORS,
+    asynchronous=(
+        "the clients' bodies become one when a round ends, which must find none of them in the middle"
+    ),
+    refusals=(),
+)

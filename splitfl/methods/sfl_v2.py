@@ -11,16 +11,18 @@ from collections.abc import Generator, Mapping
 
 from torch import Tensor
 
-from splitfl.config import MethodConfig
-from splitfl.core.messages import Activation, Control, Gradient, Message, Reply
+from splitfl.config import MethodConfig, RunConfig
+from splitfl.core.messages import Activation, Gradient, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
+from splitfl.methods import controlled, per_client_cut
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
-from splitfl.methods.parts.method import ClientRound, ServerReply, Turn
-from splitfl.methods.parts.server_model import ServerModel
+from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.references import LORA, SPLITFED
+from splitfl.methods.parts.server_model import ServerModel, answer_activation
 from splitfl.methods.parts.split_pass import SplitPass
-from splitfl.models.cut import Piece
 
 
 class SflClient:
@@ -67,7 +69,7 @@ class SflServer:
     def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return answer(self._body, ticket, message)
+                return answer_activation(self._body, ticket, message)
         return self._heads.answer(ticket, message)
 
     def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
@@ -87,37 +89,42 @@ class SflServer:
         self._heads.restore(part(state, "heads"))
 
 
-def answer(
-    body: ServerModel,
-    ticket: Turn,
-    message: Activation,
-    entry: Piece | None = None,
-    *,
-    is_waited_for: bool = True,
-) -> ServerReply:
-    """The body's step on a client's activations, and the gradient that goes back; see `ServerModel.compute`.
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side, or that of a run that is planned from round to round."""
+    if config.auto.every:
+        return controlled.client(pieces, batches, steps, config)
+    return SflClient(ClientTrainer.of(pieces.head(), config), batches, steps, config.method)
 
-    To a client that does not wait for a gradient none goes.
-    """
-    assert message.hidden is not None
-    assert message.labels is not None
-    mask = message.context.get("mask")
-    hidden_BTD = unpack(message.hidden, mask).to(body.piece.model.device)
-    step = body.compute(
-        ticket.position,
-        hidden_BTD,
-        message.context,
-        message.labels,
-        wants_hidden_grad=is_waited_for,
-        entry=entry,
-    )
-    reply: Message = Control(ask="done", round=ticket.round)
-    if step.hidden_grad is not None:
-        reply = Gradient(ids_B=message.ids_B, grad=pack(step.hidden_grad, mask).cpu())
-    return ServerReply(
-        reply=reply,
-        flops=step.flops,
-        losses=(step.loss,),
-        samples=len(message.ids_B),
-        change=step,
-    )
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side: with one cut, with a cut for each client, or planned from round to round."""
+    if config.federation.client_cuts:
+        of_several_cuts = controlled.server if config.auto.every else per_client_cut.server
+        return of_several_cuts(pieces, config)
+    return SflServer(ServerModel.of(pieces, config), ClientAdapters.of(config, pieces.head))
+
+
+_SPLITLORA = """@article{lin2024splitlora,
+  title = {{SplitLoRA}: A Split Parameter-Efficient Fine-Tuning Framework for Large Language Models},
+  author = {Lin, Zheng and Hu, Xuanjie and Zhang, Yuxin and Chen, Zhe and Fang, Zihan and Chen, Xianhao and
+    Li, Ang and Vepakomma, Praneeth and Gao, Yue},
+  journal = {arXiv preprint arXiv:2407.00952},
+  year = {2024}
+}"""
+
+SPEC = spec.MethodSpec(
+    about="basic LoRA: activations up, gradients down, one shared body",
+    bibtex=(SPLITFED, _SPLITLORA, LORA),
+    client=client,
+    server=server,
+    signature=spec.Signature.with_adapters((Activation, Gradient)),
+    sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
+    settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | spec.IN_FLIGHT | {"federation.client_cuts"},
+    aggregators=spec.FACTORS | spec.PRODUCTS,
+    holds=("head",),
+    asynchronous=True,
+    single_pass=True,
+    summable=True,
+    backpropagates=True,
+    refusals=(per_client_cut.refuse_cuts,),
+)

@@ -12,14 +12,21 @@ reports that checkpointed backpropagation does better at the same memory (arXiv 
 import torch
 
 from splitfl.adapters.inject import install, trainable
+from splitfl.config import RunConfig
 from splitfl.core.messages import LOST
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
+from splitfl.federation.aggregators import aggregator
+from splitfl.methods import fedlora
 from splitfl.methods.decomfl import loss_of
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import ClientTrainer
-from splitfl.methods.parts.forward_mode import paths, tangent
-from splitfl.methods.parts.method import ClientRound
-from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
+from splitfl.methods.parts.forward_mode import paths, refuse_fused_attention, tangent
+from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces
+from splitfl.methods.parts.parameter_slices import Slice
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of
+from splitfl.methods.parts.rates import decay
+from splitfl.methods.parts.references import LORA
 
 
 class SpryClient:
@@ -75,3 +82,41 @@ class SpryClient:
         for name, value in slice_of_model.items():
             value.grad = grads[name]
         return loss
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side, with the whole model and a slice of it to train."""
+    whole, train, clients = pieces.whole(), config.train, config.federation.clients
+    values = values_of(whole)
+    own = Slice(aggregator(config.federation.aggregator), list(values), batches.client, clients)
+    moving = PerturbedParameters(values, own, train.seed, clients, train.head_lr)
+    learner = ClientTrainer(whole, own, train, decay=decay(config))
+    return SpryClient(learner, moving, batches, steps, config.method.perturbations)
+
+
+_SPRY = """@inproceedings{panchal2024thinking,
+  title = {Thinking Forward: Memory-Efficient Federated Finetuning of Language Models},
+  author = {Panchal, Kunjal and Parikh, Nisarg and Choudhary, Sunav and Zhang, Lijun and Brun, Yuriy and
+    Guan, Hui},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024}
+}"""
+
+SPEC = spec.MethodSpec(
+    about="no cut: forward mode on the client, each with a slice of the adapters",
+    bibtex=(_SPRY, LORA),
+    client=client,
+    server=fedlora.server,
+    signature=fedlora.SPEC.signature,
+    sends={},
+    settings=spec.HEAD | {"method.perturbations"},
+    aggregators=spec.FACTORS,
+    holds=("head", "body"),
+    asynchronous="the adapters are divided anew in every round among clients that are all in it",
+    single_pass=spec.NOT_ONCE,
+    summable="its clients send slices of their own",
+    backpropagates=False,
+    forward_mode=True,
+    refusals=(refuse_fused_attention,),
+    needs=("model.attention=eager",),
+)

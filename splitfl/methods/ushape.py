@@ -23,12 +23,22 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Control, Gradient, Message, Output, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
+from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
-from splitfl.methods.parts.method import ClientRound, ServerReply, Turn, unexpected
+from splitfl.methods.parts.method import (
+    ClientMethod,
+    ClientRound,
+    Pieces,
+    ServerMethod,
+    ServerReply,
+    Turn,
+    unexpected,
+)
+from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import SplitPass, parts
-from splitfl.models.cut import Piece
+from splitfl.models.cut import Piece, replica
 
 
 class UshapeClient:
@@ -182,3 +192,47 @@ class UshapeServer:
         if (batch, tokens) not in self._costs:
             self._costs[batch, tokens] = cost(self._body.piece, batch, tokens)
         return self._costs[batch, tokens]
+
+
+def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
+    """This client's side, with both ends of the model."""
+    tail = pieces.tail()
+    return UshapeClient(ClientTrainer.of(pieces.head(), config, tail), tail, batches, steps, config.method)
+
+
+def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
+    """The server's side, with a replica of the body for each client."""
+    body = ServerModel(pieces.body(), config.train, 1)
+    replicas = [replica(body.piece) for _ in range(config.federation.clients)]
+    return UshapeServer(body, replicas, ClientAdapters.of(config, pieces.head, pieces.tail))
+
+
+_USHAPE = """@article{vepakomma2018split,
+  title = {Split Learning for Health: Distributed Deep Learning without Sharing Raw Patient Data},
+  author = {Vepakomma, Praneeth and Gupta, Otkrist and Swedish, Tristan and Raskar, Ramesh},
+  journal = {arXiv preprint arXiv:1812.00564},
+  year = {2018}
+}"""
+
+_MASKS = spec.Tolerance(
+    policies=spec.ALL_POLICIES - {"mask"},
+    why_not="its client's tail finds the loss, and is not told which tokens its server has heard of",
+)
+
+SPEC = spec.MethodSpec(
+    about="head and tail on the client, the body between them on the server: labels never leave",
+    bibtex=(_USHAPE, LORA),
+    client=client,
+    server=server,
+    signature=spec.Signature.with_adapters((Activation, Output), (Gradient, Gradient)),
+    sends={"activation": _MASKS, "output": _MASKS, "gradient": spec.ANY_LOSS},
+    settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | {"partition.tail_blocks"},
+    aggregators=spec.FACTORS | spec.PRODUCTS,
+    holds=("head",),
+    asynchronous=True,
+    single_pass=spec.NOT_ONCE,
+    summable=True,
+    backpropagates=True,
+    refusals=(refuse_no_tail,),
+    needs=("partition.tail_blocks=1",),
+)

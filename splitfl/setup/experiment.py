@@ -24,11 +24,10 @@ from splitfl.data.share import share
 from splitfl.data.task import Task, kind_of, load_evaluation, load_task
 from splitfl.federation.aggregators import aggregator
 from splitfl.federation.selection import Selection
-from splitfl.methods.holes import refuse_holes
+from splitfl.methods.compatibility import check
 from splitfl.methods.parts.divergence_guard import DivergenceGuard
 from splitfl.methods.parts.method import ClientMethod, ServerMethod
-from splitfl.methods.registry import as_client, check, method
-from splitfl.methods.whole_models import refuse_batch_norms, refuse_half_full
+from splitfl.methods.registry import as_client, method
 from splitfl.models.class_names import stored_classes
 from splitfl.models.config_file import config_table
 from splitfl.models.cut import Piece, ranges, refuse_one_block
@@ -101,10 +100,7 @@ class Experiment:
         config = replace(config, task=replace(config.task, labels=task.label_names))
         num_blocks = count_blocks(model)
         refuse_one_block(num_blocks)
-        check(config, task.kind, num_blocks)
-        refuse_holes(config, task.kind)
-        refuse_half_full(config)
-        refuse_batch_norms(config, model.model_type)
+        check(config, task.kind, num_blocks, model.model_type)
         ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         if task.kind != IMAGE_CLASSIFICATION:
             _check_length(config, model)

@@ -32,7 +32,6 @@ from splitfl.server.run import Run
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import decode
 from tests.splitfl import toy
-from tests.splitfl.methods.test_conformance import SIGNATURES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
@@ -85,9 +84,7 @@ def diverge(config: RunConfig, folder: Path) -> str:
 @pytest.mark.parametrize("rounds", [1, 3])
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_ends_as_diverged(name: str, rounds: int, place: Path, tmp_path: Path) -> None:
-    tables = {**SIGNATURES[name].settings}
-    tables["method"] = {"name": name, **tables.get("method", {})}
-    tables["federation"] = {"rounds": rounds, "local_steps": 1}
+    tables = {"method": {"name": name}, "federation": {"rounds": rounds, "local_steps": 1}}
     said = diverge(too_fast(place, **tables), tmp_path / "run")
     assert_diverged(tmp_path / "run", said)
 

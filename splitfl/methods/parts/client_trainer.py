@@ -8,12 +8,12 @@ from torch import Tensor
 from splitfl.accounting.flops import Cost, cost
 from splitfl.adapters.inject import held, install, overwrite, tracked, trainable
 from splitfl.adapters.residuals import RESIDUAL_A, RESIDUALS, B, above, extended, residuals
-from splitfl.config import TrainConfig
+from splitfl.config import RunConfig, TrainConfig
 from splitfl.core.messages import Adapter, Control, Message, Reply
 from splitfl.core.state import State, copied, moments, number_in, part, set_moments, under, whole
-from splitfl.federation.aggregators import Aggregator
+from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.methods.parts.method import ClientRound
-from splitfl.methods.parts.rates import Decay, constant
+from splitfl.methods.parts.rates import Decay, constant, decay
 from splitfl.models.cut import Piece
 
 
@@ -56,6 +56,14 @@ class ClientTrainer:
             self.parameters |= self._of_above
         self._decay = decay
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
+
+    @classmethod
+    def of(
+        cls, piece: Piece, config: RunConfig, above: Piece | None = None, prefix: str = ""
+    ) -> "ClientTrainer":
+        """Of a run: its rule of aggregation, its rates and how they decay."""
+        rule = aggregator(config.federation.aggregator)
+        return cls(piece, rule, config.train, above, prefix, decay(config))
 
     def round(self, round_index: int, messages: int, steps: Generator[Message, Reply, int]) -> ClientRound:
         """A client's round: it begins, takes its steps, which come to so many samples, and sends its work in.

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor
 
+from splitfl.adapters.inject import trainable
 from splitfl.adapters.residuals import above
 from splitfl.config import RunConfig
 from splitfl.core.errors import WireError
@@ -22,6 +23,7 @@ from splitfl.methods.parts.parameter_slices import Slice
 from splitfl.methods.parts.perturbations import direction
 from splitfl.methods.parts.rates import Decay, constant, decay
 from splitfl.methods.parts.scalar_replay import Replays, key_of
+from splitfl.models.cut import Piece
 
 _REPLAYS: Final = Replays()
 _OPTIMISER: Final = "optimiser"
@@ -188,6 +190,11 @@ class PerturbedParameters:
     @property
     def _device(self) -> torch.device:
         return next(iter(self.tensors.values())).device
+
+
+def values_of(piece: Piece) -> dict[str, Tensor]:
+    """A piece's trained tensors, to be moved in place."""
+    return {name: value.detach() for name, value in trainable(piece).items()}
 
 
 def walk(tensors: Mapping[str, Tensor], config: RunConfig, lr: float | None = None) -> PerturbedParameters:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from splitfl.adapters.inject import overwrite
+from splitfl.config import RunConfig
 from splitfl.core.errors import WireError
 from splitfl.core.messages import Adapter, Control, Message, Scalars
 from splitfl.core.state import State, copied, listed, number_in, numbered, part, under, whole
 from splitfl.methods.parts.method import ServerReply, Turn, unexpected
-from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
 from splitfl.methods.parts.server_model import BodyStep
+from splitfl.models.cut import Piece
 
 
 class ScalarLog:
@@ -34,6 +36,18 @@ class ScalarLog:
         self._version = 0
         self._slopes: dict[int, dict[int, Tensor]] = {}
         self._samples: dict[int, int] = {}
+
+    @classmethod
+    def of(cls, piece: Piece, config: RunConfig) -> "ScalarLog":
+        """From a piece as the clients first hold it; nothing but its trained tensors is kept."""
+        return cls.along(
+            walk({name: value.cpu() for name, value in values_of(piece).items()}, config), config
+        )
+
+    @classmethod
+    def along(cls, moving: PerturbedParameters, config: RunConfig) -> "ScalarLog":
+        """Of a run, along directions of the method's own."""
+        return cls(config.method.name, moving, config.federation.clients, config.method.perturbations)
 
     def answer(self, ticket: Turn, message: Message) -> ServerReply:
         """To a client that begins, what it lacks; to one that sends its slopes in, thanks.

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from splitfl.accounting.flops import cost
 from splitfl.adapters.inject import overwrite, tracked, trainable
-from splitfl.config import TrainConfig
+from splitfl.config import RunConfig, TrainConfig
+from splitfl.core.messages import Activation, Control, Gradient, Message
 from splitfl.core.state import (
     State,
     copied,
@@ -30,7 +31,8 @@ from splitfl.core.state import (
     under,
     whole,
 )
-from splitfl.methods.parts.client_trainer import adamw
+from splitfl.methods.parts.client_trainer import adamw, pack, unpack
+from splitfl.methods.parts.method import Pieces, ServerReply, Turn
 from splitfl.models.cut import Piece, replica
 
 
@@ -74,6 +76,11 @@ class ServerModel:
         self._committed = 0
         self._costs: dict[tuple[int, int, bool, int], float] = {}
         self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, pieces: Pieces, config: RunConfig) -> "ServerModel":
+        """The run's own, with as many steps in flight as its method takes."""
+        return cls(pieces.body(), config.train, config.method.in_flight)
 
     def compute(
         self,
@@ -201,3 +208,39 @@ class ServerModel:
 def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """These tensors as they are now."""
     return {name: value.detach().clone() for name, value in tensors.items()}
+
+
+def answer_activation(
+    body: ServerModel,
+    ticket: Turn,
+    message: Activation,
+    entry: Piece | None = None,
+    *,
+    is_waited_for: bool = True,
+) -> ServerReply:
+    """The body's step on a client's activations, and the gradient that goes back; see `ServerModel.compute`.
+
+    To a client that does not wait for a gradient none goes.
+    """
+    assert message.hidden is not None
+    assert message.labels is not None
+    mask = message.context.get("mask")
+    hidden_BTD = unpack(message.hidden, mask).to(body.piece.model.device)
+    step = body.compute(
+        ticket.position,
+        hidden_BTD,
+        message.context,
+        message.labels,
+        wants_hidden_grad=is_waited_for,
+        entry=entry,
+    )
+    reply: Message = Control(ask="done", round=ticket.round)
+    if step.hidden_grad is not None:
+        reply = Gradient(ids_B=message.ids_B, grad=pack(step.hidden_grad, mask).cpu())
+    return ServerReply(
+        reply=reply,
+        flops=step.flops,
+        losses=(step.loss,),
+        samples=len(message.ids_B),
+        change=step,
+    )

@@ -22,9 +22,10 @@ from splitfl.config import MethodConfig, RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Adapter, Control, Reply, Scalars
 from splitfl.core.state import State, copied, number_in, part, under, whole
+from splitfl.data.loader import Batches
 from splitfl.methods.parts.directional_derivatives import beside, central, difference
 from splitfl.methods.parts.forward_mode import Function, paths, refuse_fused_attention, tangent
-from splitfl.methods.parts.perturbed_parameters import Directions, Steps
+from splitfl.methods.parts.perturbed_parameters import Directions, Steps, values_of, walk
 from splitfl.models.cut import Piece
 
 _LEAST_MU = {"float32": 0.0, "bfloat16": 1e-3}
@@ -52,6 +53,11 @@ class ZerothOrderClient:
         self._slopes: list[Tensor] = []
         self._costs: dict[tuple[int, int], Cost] = {}
         self._paths = paths(piece)
+
+    @classmethod
+    def of(cls, piece: Piece, batches: Batches, config: RunConfig) -> "ZerothOrderClient":
+        """Of a run: along the directions that every node of it draws alike."""
+        return cls(piece, batches.client, config.method, walk(values_of(piece), config))
 
     def begin(self, round_index: int, messages: int) -> Control:
         """Asks to begin a round of so many further messages, naming the rounds already seen."""

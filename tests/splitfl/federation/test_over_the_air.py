@@ -12,6 +12,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Adapter
 from splitfl.federation.aggregators import weighted_mean
 from splitfl.federation.over_the_air import OverTheAir
+from splitfl.methods.registry import METHODS
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import play
@@ -95,6 +96,18 @@ def test_a_round_costs_symbols_and_learns_almost_as_without_the_air(place: Path,
     rows = [row for row in heard.rows("transfer") if row["kind"] == "Adapter" and row["direction"] == "up"]
     held = sum(value.numel() for name, value in heard.trained.items() if _block(name) < 2)
     assert {row["symbols"] for row in rows} == {-(-held // 2)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, spec in METHODS.items() if spec.summable is True])
+def test_the_air_sums_the_adapters_of_every_method_that_declares_it(
+    name: str, place: Path, tmp_path: Path
+) -> None:
+    federation = {"clients": 2, "rounds": 2, "local_steps": 1, "aggregator": "mean"}
+    loud = {"sum_adapters": True, "snr_db": 40.0, "truncation": 1e-3}
+    one = Experiment.of(toy.config(place, method={"name": name}, federation=federation, analog=loud))
+    sums = [row for row in play(one, tmp_path).rows("transfer") if row["symbols"] > 0]
+    assert {(row["kind"], row["direction"]) for row in sums} == {("Adapter", "up")}
 
 
 def _block(name: str) -> int:

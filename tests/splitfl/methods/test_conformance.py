@@ -1,7 +1,5 @@
 """What every method must keep to: who says what, and what becomes of it where a message is lost."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,7 @@ from splitfl.core.messages import (
     Control,
     Gradient,
     Message,
-    Output,
     Reply,
-    Scalars,
 )
 from splitfl.methods.parts.auxiliary import PREFIX
 from splitfl.methods.parts.method import Turn
@@ -38,47 +34,13 @@ ROUNDS, STEPS = 3, 3
 FIRST = Turn(client=0, round=0, lap=0, position=0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Signature:
-    """A round of a method as its client sees it: (what it says, what it hears) in order.
-
-    `begins` is how the first round begins, `later` how all others do; `step` is what is
-    said in every step. `settings` are those without which the method does not run.
-    """
-
-    begins: tuple[type, type] = (Control, Control)
-    later: tuple[type, type] = (Control, Adapter)
-    step: tuple[tuple[type, type], ...]
-    ends: tuple[type, type] | None = (Adapter, Control)
-    settings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-
-
-SIGNATURES = {
-    "sfl-v2": Signature(step=((Activation, Gradient),)),
-    "sfl-v1": Signature(step=((Activation, Gradient),)),
-    "frozen": Signature(later=(Control, Control), step=((Activation, Control),), ends=None),
-    "ushape": Signature(
-        step=((Activation, Output), (Gradient, Gradient)), settings={"partition": {"tail_blocks": 1}}
-    ),
-    "cse-fsl": Signature(step=((Activation, Control),)),
-    "fsl-sage": Signature(step=((Activation, Control),), settings={"method": {"align_passes": 1}}),
-    "hybrid": Signature(later=(Control, Scalars), step=((Activation, Gradient),), ends=(Scalars, Control)),
-    "hosl": Signature(later=(Control, Scalars), step=((Activation, Scalars),), ends=None),
-    "heron": Signature(step=((Activation, Control),)),
-    "mu-splitfed": Signature(step=((Activation, Scalars),)),
-    "fedlora": Signature(step=()),
-    "decomfl": Signature(later=(Control, Scalars), step=(), ends=(Scalars, Control)),
-    "hiso": Signature(later=(Control, Scalars), step=(), ends=(Scalars, Control)),
-    "spry": Signature(step=(), settings={"model": {"attention": "eager"}}),
-    "fedkseed": Signature(later=(Control, Scalars), step=(), ends=(Scalars, Control)),
-}
-STEPWISE = [name for name, one in SIGNATURES.items() if one.step]
+STEPWISE = [name for name, one in METHODS.items() if one.signature.step]
 UPLOADING = [
     pytest.param(
         name, marks=[] if name in ("sfl-v2", "fedlora") else pytest.mark.slow
     )  # others share heads.py
-    for name, one in SIGNATURES.items()
-    if one.ends == (Adapter, Control)
+    for name, one in METHODS.items()
+    if one.signature.end == (Adapter, Control)
 ]
 
 
@@ -92,7 +54,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def site(place: Path, name: str, clients: int = 2, **tables: dict[str, Any]) -> Experiment:
     federation = {"clients": clients, "rounds": ROUNDS, "local_steps": STEPS}
-    tables = {**SIGNATURES[name].settings, **tables}
     tables["method"] = {"name": name, **tables.get("method", {})}
     return Experiment.of(toy.config(place, federation=federation, **tables))
 
@@ -111,9 +72,11 @@ LONG = ("hosl", "heron", "mu-splitfed", "hiso", "fedkseed", "spry")
 EVERY = [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in METHODS]
 
 
-def expected(signature: Signature, round_index: int) -> list[tuple[type, type]]:
-    begins = [signature.later if round_index else signature.begins]
-    return begins + list(signature.step) * STEPS + ([signature.ends] if signature.ends else [])
+def expected(name: str, round_index: int) -> list[tuple[type, type]]:
+    """What the method's spec declares of a round."""
+    signature = METHODS[name].signature
+    begins = (Control, signature.begin if round_index else Control)
+    return [begins, *signature.step * STEPS, *([signature.end] if signature.end else [])]
 
 
 def common(adapter: Adapter) -> dict[str, Tensor]:
@@ -123,22 +86,16 @@ def common(adapter: Adapter) -> dict[str, Tensor]:
 
 def up(name: str, round_index: int, lap: int) -> int:
     """The number of this message among all that a client sends; a lost one is never sent again."""
-    return round_index * len(expected(SIGNATURES[name], round_index)) + lap
-
-
-def test_every_method_has_a_signature() -> None:
-    assert SIGNATURES.keys() == METHODS.keys()
+    return round_index * len(expected(name, round_index)) + lap
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_method_says_and_hears_what_its_signature_names(name: str, place: Path, tmp_path: Path) -> None:
+def test_a_method_exchanges_what_its_signature_names(name: str, place: Path, tmp_path: Path) -> None:
     played = play(site(place, name), tmp_path)
     for client in range(2):
         for round_index in range(ROUNDS):
             said = said_by(played, client, round_index)
-            assert [(type(message), type(reply)) for message, reply in said] == expected(
-                SIGNATURES[name], round_index
-            )
+            assert [(type(message), type(reply)) for message, reply in said] == expected(name, round_index)
             begin = said[0][0]
             assert isinstance(begin, Control)
             assert (begin.ask, begin.round, begin.steps) == ("begin", round_index, len(said) - 1)
@@ -190,7 +147,7 @@ def test_a_run_survives_the_loss_of_any_one_message(
 @pytest.mark.parametrize("name", STEPWISE)
 def test_a_lost_activation_is_a_step_that_never_was(name: str, place: Path, tmp_path: Path) -> None:
     whole = play(site(place, name, clients=1), tmp_path)
-    lost = frozenset({(0, "up", up(name, 1, 1 + len(SIGNATURES[name].step)))})
+    lost = frozenset({(0, "up", up(name, 1, 1 + len(METHODS[name].signature.step)))})
     played = play(site(place, name, clients=1), tmp_path, Losing(lost))
     before = STEPS + 1
     assert played.losses[:before] == whole.losses[:before]
@@ -203,7 +160,7 @@ def test_a_lost_activation_is_a_step_that_never_was(name: str, place: Path, tmp_
 @pytest.mark.parametrize("name", STEPWISE)
 def test_a_lost_answer_keeps_the_servers_step(name: str, place: Path, tmp_path: Path) -> None:
     whole = play(site(place, name, clients=1), tmp_path)
-    lost = frozenset({(0, "down", 2 * len(SIGNATURES[name].step))})
+    lost = frozenset({(0, "down", 2 * len(METHODS[name].signature.step))})
     played = play(site(place, name, clients=1), tmp_path, Losing(lost))
     assert played.losses[:2] == whole.losses[:2]
     assert len(played.losses) == len(whole.losses)
@@ -242,7 +199,7 @@ def test_a_lost_answer_of_frozen_is_sent_whole_once_more(place: Path, tmp_path: 
 
 @pytest.mark.parametrize("name", UPLOADING)
 def test_a_lost_upload_is_left_out_of_the_mean(name: str, place: Path, tmp_path: Path) -> None:
-    lost = frozenset({(1, "up", up(name, 0, len(expected(SIGNATURES[name], 0)) - 1))})
+    lost = frozenset({(1, "up", up(name, 0, len(expected(name, 0)) - 1))})
     played = play(site(place, name), tmp_path, Losing(lost))
     (own,) = [m for m, _ in said_by(played, 0, 0) if isinstance(m, Adapter)]
     received = said_by(played, 0, 1)[0][1]
@@ -280,8 +237,8 @@ def test_an_unknown_method_is_refused_with_the_nearest() -> None:
 
 ENDING = [
     pytest.param(name, marks=[] if name == "hybrid" else [pytest.mark.slow, pytest.mark.long])
-    for name, one in SIGNATURES.items()
-    if one.ends
+    for name, one in METHODS.items()
+    if one.signature.end
 ]
 
 
@@ -290,7 +247,7 @@ ENDING = [
 def test_what_says_nothing_new_may_be_lost(name: str, lap: str, place: Path, tmp_path: Path) -> None:
     """All are new at first and have the same, thanks tell nothing that the next beginning does not."""
     whole = play(site(place, name), tmp_path)
-    last = len(expected(SIGNATURES[name], 0)) - 1
+    last = len(expected(name, 0)) - 1
     lost = {"first begin": (1, "up", 0), "answer to the first begin": (1, "down", 0)}.get(
         lap, (1, "down", last)
     )

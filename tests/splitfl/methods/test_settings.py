@@ -9,8 +9,9 @@ import pytest
 from splitfl.config import EXACT, CodecConfig, RunConfig, SideConfig
 from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import ConfigError
-from splitfl.methods.registry import METHODS, check, in_flight, without_unread
-from splitfl.methods.row import optional
+from splitfl.methods.compatibility import check
+from splitfl.methods.registry import METHODS, in_flight
+from splitfl.methods.settings import optional, without_unread
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 
@@ -59,24 +60,31 @@ def changed(name: str, setting: str) -> RunConfig:
 def test_what_a_method_does_not_read_it_refuses(name: str) -> None:
     for setting in optional(RunConfig()).keys() - METHODS[name].reads:
         with pytest.raises(ConfigError, match=f"'{name}' does not read {setting}: leave it at"):
-            check(changed(name, setting), "sequence-classification", 12)
+            check(changed(name, setting), "sequence-classification", 12, "bert")
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_a_method_reads_it_takes(name: str) -> None:
     one = changed(name, "partition.tail_blocks") if name == "ushape" else named(name)
-    check(one, "sequence-classification", 12)
+    check(one, "sequence-classification", 12, "bert")
     for setting in METHODS[name].reads - {"partition.tail_blocks"}:
         other = changed(name, setting)
         partner = PARTNERS.get(setting.partition(".")[2], {})
         other = dataclasses.replace(other, federation=dataclasses.replace(other.federation, **partner))
         tail = dataclasses.replace(other.partition, tail_blocks=int(name == "ushape"))
-        check(dataclasses.replace(other, partition=tail), "sequence-classification", 12)
+        check(dataclasses.replace(other, partition=tail), "sequence-classification", 12, "bert")
 
 
-def test_every_optional_setting_is_read_by_somebody() -> None:
-    read = set().union(*(row.reads for row in METHODS.values()))
+def test_every_optional_setting_is_read_by_some_method_and_no_method_reads_another() -> None:
+    read = set().union(*(spec.reads for spec in METHODS.values()))
     assert read - {"method.in_flight"} == optional(RunConfig()).keys()
+
+
+def test_a_key_of_another_method_is_refused_with_the_keys_that_there_are() -> None:
+    with pytest.raises(
+        ConfigError, match=r"the keys of .method. that 'fedlora' has are name, checkpoint_head, micro_batch$"
+    ):
+        check(changed("fedlora", "method.mu"), "sequence-classification", 12, "bert")
 
 
 def test_a_method_that_takes_one_step_at_a_time_keeps_within_any_bound() -> None:
@@ -104,16 +112,21 @@ def test_differences_of_losses_are_not_rounded_and_it_is_said_why(name: str) -> 
         match=rf"'{name}' does not read codec.activation: leave it at 'none', got 'int8'; it is read by "
         rf"sfl-v2, .*; '{name}' takes differences of losses of activations mu apart, which rounding swallows",
     ):
-        check(changed(name, "codec.activation"), "sequence-classification", 12)
+        check(changed(name, "codec.activation"), "sequence-classification", 12, "bert")
 
 
 @pytest.mark.parametrize("kind", ["activation", "gradient"])
 def test_what_is_sent_as_it_is_has_no_codec(kind: str) -> None:
     config = from_dict({"codec": {kind: "int8"}, "analog": {"kinds": [kind]}})
     with pytest.raises(ConfigError, match=f"codec.{kind} must be 'none' where analog.kinds .* got 'int8'"):
-        check(config, "sequence-classification", 12)
+        check(config, "sequence-classification", 12, "bert")
     other = {"activation": "gradient", "gradient": "activation"}[kind]
-    check(from_dict({"codec": {other: "int8"}, "analog": {"kinds": [kind]}}), "sequence-classification", 12)
+    check(
+        from_dict({"codec": {other: "int8"}, "analog": {"kinds": [kind]}}),
+        "sequence-classification",
+        12,
+        "bert",
+    )
 
 
 def test_a_codec_that_there_is_not_is_refused_by_name() -> None:
@@ -138,9 +151,9 @@ def test_settings_for_one_method_are_made_those_of_another() -> None:
     tables = {"train": {"head_lr": 0.5, "body_lr": 0.25}, "federation": {"clients": 7, "aggregator": "ffa"}}
     config = from_dict({**tables, "method": {"name": "frozen"}, "adapter": {"head": {"rank": 2}}})
     with pytest.raises(ConfigError, match=r"adapter.head.*train.head_lr.*federation.aggregator"):
-        check(config, "sequence-classification", 12)
+        check(config, "sequence-classification", 12, "bert")
     fitted = without_unread(config)
-    check(fitted, "sequence-classification", 12)
+    check(fitted, "sequence-classification", 12, "bert")
     assert (fitted.train.body_lr, fitted.federation.clients) == (0.25, 7)
     assert (fitted.train.head_lr, fitted.federation.aggregator) == (1e-3, "rolora")
     assert without_unread(fitted) == fitted

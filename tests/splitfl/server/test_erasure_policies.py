@@ -11,7 +11,7 @@ from channel.core.link import Delivery, Link, Transfer
 from channel.core.packets import packets_of
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import LOST, Activation, Gradient, Lost
-from splitfl.methods.holes import HOLES, REASONS
+from splitfl.methods.compatibility import check
 from splitfl.methods.registry import METHODS
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import snr_db
@@ -145,11 +145,16 @@ def test_an_old_token_stands_in_for_a_lost_one(place: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_says_what_it_can_lose(method: str) -> None:
-    sent = HOLES.get(method, {})
-    assert all(policies == {"skip"} or len(policies) >= 4 for policies in sent.values())
-    needs_reason = any(len(policies) < 5 for policies in sent.values())
-    assert (method in REASONS) == needs_reason
+def test_a_method_takes_the_erasure_policies_that_it_declares_and_no_others(method: str, place: Path) -> None:
+    for kind in ("activation", "output", "gradient"):
+        declared = METHODS[method].sends[kind].policies if kind in METHODS[method].sends else frozenset()
+        for policy in (*POLICIES, "skip"):
+            config = toy.config(place, method={"name": method}, erasure={kind: policy})
+            if policy in declared:
+                check(config, "sequence-classification", 4, "bert")
+            else:
+                with pytest.raises(ConfigError, match=f"sends no {kind}|is not for the method '{method}'"):
+                    check(config, "sequence-classification", 4, "bert")
 
 
 @pytest.mark.parametrize(

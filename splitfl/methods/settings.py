@@ -1,0 +1,98 @@
+"""The optional settings: only some methods read them, and for all others they stay at their defaults."""
+
+import dataclasses
+from typing import Any, Final
+
+from splitfl.config import MethodConfig, RunConfig, SideConfig
+from splitfl.core.errors import ConfigError
+from splitfl.methods.parts.plan import RULES
+from splitfl.methods.registry import METHODS, method
+
+_ELSEWHERE: Final = (
+    "adapter.head",
+    "train.head_lr",
+    "train.head_schedule",
+    "train.body_lr",
+    "federation.aggregator",
+    "federation.client_ranks",
+    "federation.client_cuts",
+    "federation.robust",
+    "federation.trim",
+    "federation.clip_norm",
+    "federation.server_optimiser",
+    "federation.server_lr",
+    "partition.tail_blocks",
+    "codec.activation",
+    "codec.output",
+    "codec.gradient",
+)
+"""What is said of the clients' learning and of what crosses the cut, outside the method's own table."""
+
+
+def optional(config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The settings that only some methods read: their values and their defaults."""
+    own = [
+        f"method.{one.name}"
+        for one in dataclasses.fields(MethodConfig)
+        if one.name not in ("name", "in_flight")  # the second is a bound, which every method keeps
+    ]
+    plain = RunConfig()
+    return {name: (_at(config, name), _at(plain, name)) for name in (*own, *_ELSEWHERE)}
+
+
+def others(config: RunConfig) -> list[str]:
+    """The methods of a run that is planned from round to round beside the one that it is named by."""
+    named = config.auto.methods if config.auto.every else ()
+    return [name for name in RULES if name in named and name != config.method.name]
+
+
+def reads(config: RunConfig) -> frozenset[str]:
+    """The optional settings that a run reads: its method's, and those that its clients may change to."""
+    return method(config.method.name).reads.union(*(METHODS[name].reads for name in others(config)))
+
+
+def without_unread(config: RunConfig) -> RunConfig:
+    """The same settings, with what the method does not read at its default: to lay methods side by side."""
+    read = reads(config)
+    for name, (got, default) in optional(config).items():
+        if got != default and name not in read:
+            table, _, key = name.partition(".")
+            changed = dataclasses.replace(getattr(config, table), **{key: default})
+            config = dataclasses.replace(config, **{table: changed})
+    return config
+
+
+def refuse_unread(config: RunConfig) -> None:
+    """ConfigError where a setting is changed that the run does not read; all of them are named."""
+    name, found, read = config.method.name, [], reads(config)
+    for setting, (got, default) in optional(config).items():
+        if got != default and setting not in read:
+            readers = ", ".join(one for one, its in METHODS.items() if setting in its.reads) or "no method"
+            why = METHODS[name].why_not(setting)
+            found.append(
+                f"the method {name!r} does not read {setting}: leave it at {_shown(default)}, got "
+                f"{_shown(got)}; it is read by {readers}{f'; {name!r} {why}' if why else ''}"
+            )
+    if any(" method." in one.partition(":")[0] for one in found):
+        own = sorted(one.removeprefix("method.") for one in read if one.startswith("method."))
+        found.append(f"the keys of [method] that {name!r} has are {', '.join(['name', *own])}")
+    if found:
+        raise ConfigError("; ".join(found))
+
+
+def _at(config: RunConfig, name: str) -> Any:
+    """The value of a setting, `table.key`."""
+    table, _, key = name.partition(".")
+    return getattr(getattr(config, table), key)
+
+
+def _shown(value: object) -> str:
+    """A setting as it is written: a table by what is changed in it."""
+    if not isinstance(value, SideConfig):
+        return repr(value)
+    changed = [
+        f"{one.name}={getattr(value, one.name)!r}"
+        for one in dataclasses.fields(value)
+        if getattr(value, one.name) != one.default
+    ]
+    return f"({', '.join(changed)})" if changed else "its default"

@@ -1,0 +1,50 @@
+"""A method says all of itself, and gives a reason for what it cannot do."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from splitfl.core.errors import ConfigError
+from splitfl.methods.parts.spec import ANY_LOSS, MethodSpec, Tolerance
+from splitfl.methods.registry import METHODS
+
+PLAIN = METHODS["sfl-v2"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"sends": {"activation": ANY_LOSS}}, "exchanges, activation, gradient; got activation$"),
+        ({"sends": {}}, "got nothing"),
+        ({"asynchronous": False}, "MethodSpec.asynchronous must be True or the reason why not, got False"),
+        ({"single_pass": ""}, "MethodSpec.single_pass must be True or the reason why not, got ''"),
+        ({"summable": None}, "MethodSpec.summable must be True or the reason why not, got None"),
+    ],
+)
+def test_a_spec_that_says_too_little_is_refused(changed: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        dataclasses.replace(PLAIN, **changed)
+
+
+def test_no_field_but_two_can_be_forgotten() -> None:
+    optional = {one.name for one in dataclasses.fields(MethodSpec) if one.default is not dataclasses.MISSING}
+    assert optional == {"forward_mode", "needs"}
+
+
+def test_a_policy_that_is_missing_has_a_reason() -> None:
+    with pytest.raises(ConfigError, match="why policies lack mask, rescale, stale, zero"):
+        Tolerance(policies=frozenset({"skip"}))
+    with pytest.raises(ConfigError, match="must be of mask, rescale, skip, stale, zero, got masks"):
+        Tolerance(policies=frozenset({"masks"}))
+    with pytest.raises(ConfigError, match=r"Tolerance.codec must be True or the reason why not, got False"):
+        Tolerance(codec=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_method_needs_is_a_setting_that_it_reads_or_that_all_have(name: str) -> None:
+    spec = METHODS[name]
+    assert spec.about
+    assert spec.holds in (("head",), ("head", "body"))
+    assert all(entry.startswith("@") for entry in spec.bibtex)
+    assert all(need.count("=") == 1 for need in spec.needs)
