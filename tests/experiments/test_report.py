@@ -135,7 +135,10 @@ def test_settings_of_another_version_are_not_described(make_run: MakeRun) -> Non
             "TinyLoRA of rank 2 with 13 trained numbers a module",
         ),
         ({"kind": "loha"}, "LoHa of rank 8"),
+        # of a run before the setting was renamed
+        ({"kind": "tinylora", "trained_numbers": None, "numbers": 13}, "TinyLoRA of rank 8"),
         ({"kind": "ia3"}, "IA3"),
+        ({"kind": "of-a-plugin"}, "adapters of kind of-a-plugin"),
     ],
 )
 def test_the_report_says_which_adapters_were_trained(
@@ -143,7 +146,8 @@ def test_the_report_says_which_adapters_were_trained(
 ) -> None:
     folder = make_run()
     config = json.loads((folder / "config.json").read_text())
-    config["adapter"]["head"] |= side
+    head = config["adapter"]["head"] | side
+    config["adapter"]["head"] = {name: value for name, value in head.items() if value is not None}
     (folder / "config.json").write_text(json.dumps(config))
     text = write_report(folder).read_text()
     assert f"Trained were {words} below the cut, LoRA of rank 8 above it." in text
