@@ -131,7 +131,7 @@ def _adapters(side: Mapping[str, Any]) -> str:
     try:
         return kind_named(side["kind"]).describe(side)
     except ConfigError:  # a plug-in's, which is not installed here
-        return f"adapters of kind {side['kind']!r}"
+        return f"adapters of kind {side['kind']}"
 
 
 def loading_code(run: RunRecord) -> str | None:

@@ -103,11 +103,11 @@ class AdapterKind:
         return side.alpha / side.rank if "alpha" in self.settings else 1.0
 
     def describe(self, side: Mapping[str, Any]) -> str:
-        """`LoRA of rank 8`, `IA3`: this kind with these settings, as in a sentence."""
+        """`LoRA of rank 8`, `IA3`: this kind with these settings, as far as they say, as in a sentence."""
         said = self.title
         if "rank" in self.settings:
             said += f" of rank {', '.join(map(str, side.get('ranks', ()))) or side['rank']}"
-        if "trained_numbers" in self.settings:
+        if "trained_numbers" in self.settings.intersection(side):
             said += f" with {side['trained_numbers']} trained numbers a module"
         return said
 

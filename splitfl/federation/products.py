@@ -1,7 +1,7 @@
 """The mean of the clients' products B A, exactly or in low rank, from their factors alone.
 
 A product is never multiplied out: the clients' factors are concatenated, and compressed
-where rank is to be saved. What one A and B cannot say is a residual (see low_rank.py),
+where rank is to be saved. What one A and B cannot say is a residual (see residuals.py),
 which clients add to their own.
 """
 

@@ -56,13 +56,12 @@ class Piece(nn.Module):
     """Blocks `first` to `last` - 1 of a task model, with what is below the first or above the last.
 
     From the number of blocks on, it is what stands on the last block, alone. Takes the model over
-    and cuts it in place. `fresh` names the parameters that no
-    checkpoint held, `new` the unsplit model's modules of such parameters, `tied` those whose
-    twin is in another piece, `linears` all linear modules of the unsplit model, `adapters` the kind
-    of adapter in each module that has one, `checksums` its weights where asked for. A piece
-    stays in evaluation mode, without dropout, also while it is trained: a step that is sent again
-    must give the same bits. Only the batch norms named in `norms` normalise by their batch
-    where there is a graph (see batch_norms.py). One forward at a time: threads take a `replica` each.
+    and cuts it in place. `fresh` names the parameters that no checkpoint held, `new` the unsplit
+    model's modules of such parameters, `tied` those whose twin is in another piece, `linears` all
+    linear modules of the unsplit model, `adapters` the kind of adapter in each module that has one,
+    `checksums` its weights where asked for. A piece stays in evaluation mode, without dropout, also
+    while it is trained: a step that is sent again must give the same bits. Only the batch norms
+    in `norms` use their batch where there is a graph. One forward at a time: threads take a `replica` each.
 
     Raises CutError where the model, the kind of task or the range cannot be.
     """

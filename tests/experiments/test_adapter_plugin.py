@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,13 @@ def test_a_broken_one_is_refused_by_name_and_the_others_work(place: Path) -> Non
     with pytest.raises(ConfigError, match=r"the plug-in 'broken' of foreign-adapters .* cannot be loaded"):
         Experiment.of(toy.config(place, adapter={"head": {"kind": "broken"}}))
     assert set(ADAPTERS) == {"lora", "vera", "ia3", "tinylora", "loha", "full", "outer"}
+
+
+def test_one_that_injects_other_parameters_than_it_names_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = replace(OUTER, factors={".outer_w": OUTER.factors[".outer_u"]})
+    monkeypatch.setitem(vars(ADAPTERS)["_own"], "wrong", wrong)
+    folder = tiny.save(tmp_path / "model", "bert", SEQUENCE_CLASSIFICATION)
+    with pytest.raises(ConfigError, match=r"kind 'wrong' has injected no parameter '.*\.outer_w'"):
+        loaded(folder, SEQUENCE_CLASSIFICATION, AdapterConfig(head=side("wrong")))

@@ -136,7 +136,10 @@ def test_settings_of_another_version_are_not_described(make_run: MakeRun) -> Non
             marks=pytest.mark.slow,
         ),
         pytest.param({"kind": "loha"}, "LoHa of rank 8", marks=pytest.mark.slow),
+        # of a run before the setting was renamed
+        ({"kind": "tinylora", "trained_numbers": None, "numbers": 13}, "TinyLoRA of rank 8"),
         ({"kind": "ia3"}, "IA3"),
+        ({"kind": "of-a-plugin"}, "adapters of kind of-a-plugin"),
     ],
 )
 def test_the_report_says_which_adapters_were_trained(
@@ -144,7 +147,8 @@ def test_the_report_says_which_adapters_were_trained(
 ) -> None:
     folder = make_run()
     config = json.loads((folder / "config.json").read_text())
-    config["adapter"]["head"] |= side
+    head = config["adapter"]["head"] | side
+    config["adapter"]["head"] = {name: value for name, value in head.items() if value is not None}
     (folder / "config.json").write_text(json.dumps(config))
     text = write_report(folder).read_text()
     assert f"Trained were {words} below the cut, LoRA of rank 8 above it." in text
