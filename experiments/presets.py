@@ -7,6 +7,7 @@ from typing import Any, Final
 from splitfl.config import RunConfig, nearest
 from splitfl.config.experiment_file import as_dict, from_dict, load, overridden, read_tables
 from splitfl.core.errors import ConfigError
+from splitfl.transport.registry import check_settings
 
 FOLDER = Path(__file__).parent / "presets"
 _WITHOUT_TORCH: Final = ("federation", "link", "train", "transport")
@@ -30,9 +31,10 @@ def about(name: str) -> str:
 def find(name: str, overrides: Iterable[str]) -> tuple[str, RunConfig]:
     """The short name and settings of a preset, or of a TOML or JSON file at that path."""
     short, path = _named(name)
-    if name in names():
-        return short, _with_overrides(path, list(overrides))
-    return short, load(path, overrides)
+    chosen = list(overrides)
+    config = _with_overrides(path, chosen) if name in names() else load(path, chosen)
+    check_settings(config.transport)
+    return short, config
 
 
 def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
@@ -44,7 +46,9 @@ def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
     chosen = list(overrides)
     table = read_tables(path)
     table = overridden(_without_rates(table, chosen) if name in names() else table, chosen)
-    return from_dict({key: table[key] for key in _WITHOUT_TORCH if key in table})
+    config = from_dict({key: table[key] for key in _WITHOUT_TORCH if key in table})
+    check_settings(config.transport)
+    return config
 
 
 def _named(name: str) -> tuple[str, Path]:
