@@ -12,7 +12,7 @@ from experiments.presets import find, names, without_learning
 
 ASK = """
 import sys
-from experiments.cli import main
+from experiments.cli.main import main
 try:
     main(sys.argv[1:])
 finally:
@@ -50,8 +50,8 @@ WRONG = {
         "the transport inproc runs server and clients in one process",
     ),
     "an unknown transport to join by": (
-        ["join", "127.0.0.1:1", "--client", "0", "--transport", "mtqq"],
-        "unknown --transport 'mtqq'; did you mean 'mqtt'? have",
+        ["join", "127.0.0.1:1", "--client", "0", "--transport", "mqt"],
+        "unknown --transport 'mqt'; did you mean 'mqtt'? have",
     ),
     "an option that the transport does not read": (
         ["join", "127.0.0.1:1", "--client", "0", "--password-file", MISSING],
