@@ -16,20 +16,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments import joining as joining_in
-from experiments import presets, running, serving
+from experiments import presets
 from experiments.channel.recordings import link_lines
 from experiments.citations import bibtex
+from experiments.cli.preflight import served
 from experiments.live.run import run_live
-from experiments.run_folder import create as runs
-from experiments.run_folder import resume as resuming
-from experiments.run_folder.read import read_run
+from experiments.local_clients import run_here
 from experiments.screen import Screen, summary_table
 from experiments.terminal import plain_console, say, working
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import load
 from splitfl.controller.budget import decided
+from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.json_text import dumps
 from splitfl.core.messages import Activation, Gradient, Message
@@ -39,11 +38,17 @@ from splitfl.methods.registry import METHODS
 from splitfl.models import untrained as models
 from splitfl.models.families import FAMILIES
 from splitfl.models.source import ALIASES
+from splitfl.run_folder import create as runs
+from splitfl.run_folder import resume as resuming
+from splitfl.run_folder.read import read_run
+from splitfl.runtime.join import join as take_part
+from splitfl.runtime.serve import NewFolder
+from splitfl.runtime.serve import serve as serve_run
 from splitfl.server.evaluate import measure_adapter
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.link_kinds import LINKS
-from splitfl.transport.base.interfaces import public_address
-from splitfl.transport.registry import Joining, transport
+from splitfl.transport.base.spec import Joining
+from splitfl.transport.registry import TRANSPORTS, transport
 from splitfl.wire.codecs import CODECS
 
 
@@ -65,12 +70,7 @@ def serve(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> 
     """See the command of this name."""
     quiet()
     name, config = presets.find(preset, overrides, say)
-    is_own_host = config.transport.name != "mqtt"  # whose host is the broker's
-    if is_own_host and not any(override.startswith("transport.host") for override in overrides):
-        config = replace(config, transport=replace(config.transport, host=public_address()))
-    if config.transport.name == "inproc":
-        config = replace(config, transport=replace(config.transport, name="rpc"))
-    _drive(name, config, out, as_json, spawn=False)
+    _drive(name, served(config, overrides), out, as_json, spawn=False)
 
 
 def join(
@@ -108,7 +108,7 @@ def join(
     def on_away(why: str) -> None:
         console.print(f"client {client}: {why}; looking for it again", soft_wrap=True)
 
-    joining_in.join(
+    take_part(
         transport(name),
         joining,
         state=state,
@@ -190,6 +190,8 @@ def list_rows(what: str, as_json: bool) -> None:
             rows = {name: method.about for name, method in METHODS.items()}
         case "adapters":
             rows = {name: kind.about for name, kind in ADAPTERS.items()}
+        case "transports":
+            rows = {name: spec.about for name, spec in TRANSPORTS.items()}
         case "tasks":
             rows = {name: entry.about for name, entry in TASKS.items()}
         case "codecs":
@@ -249,7 +251,7 @@ def _print_data(console: Console, site: Experiment, *, tokens: bool = True) -> N
 def _play(
     console: Console,
     site: Experiment,
-    new_folder: serving.NewFolder,
+    new_folder: NewFolder,
     as_json: bool,
     *,
     spawn: bool,
@@ -260,9 +262,9 @@ def _play(
         if is_live:
             folder, summary = run_live(site, new_folder, screen)
         elif spawn:
-            folder, summary = running.run_here(site, new_folder, screen)
+            folder, summary = run_here(site, new_folder, screen)
         else:
-            folder, summary = serving.serve(site, new_folder, screen, spawn=False)
+            folder, summary = serve_run(site, new_folder, screen, controller_for=controller_for)
     from experiments.report import write_report  # brings the plotting library, which only this end needs
 
     with working(console, "writing the report") if console.is_terminal else nullcontext():

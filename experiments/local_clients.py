@@ -1,83 +1,42 @@
-"""Who runs on this machine beside the server: clients as processes, at the ends of a live link, or nobody."""
+"""Runs whose clients are processes of this machine: each a `splitfl join`, also at the end of a live link."""
 
+import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Final
 
-from splitfl.config import RunConfig, TransportConfig
-from splitfl.core.errors import ConfigError
-from splitfl.transport.base.transport import ServerEnd
+from splitfl.config import RunConfig
+from splitfl.controller.dry_run import controller_for
+from splitfl.runtime.clients import Clients, StartClients
+from splitfl.runtime.run import run
+from splitfl.runtime.screen import Screen
+from splitfl.runtime.serve import Ended, NewFolder
+from splitfl.setup.experiment import Experiment
+from splitfl.transport.registry import join_options
 from testbed.live import LiveClients, LiveLink
 from testbed.local import LocalClients
 
-
-class Clients(Protocol):
-    """Processes of clients; leaving the context ends them."""
-
-    def dead(self) -> dict[int, str]:
-        """What became of each client that has ended badly, in a sentence."""
-
-    def revive(self, client: int) -> None:
-        """Starts a client that has ended badly once more; PeerLost where that has been of no use before."""
-
-    def wait(self, timeout_s: float) -> None:
-        """Gives the clients so long to end by themselves."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+JOIN: Final = (sys.executable, "-P", "-m", "experiments", "join")
+"""Starts the command line of this code, not of an `experiments` in the folder where it is started."""
 
 
-class NoClients:
-    """In place of local clients where all of them are on other machines."""
-
-    def dead(self) -> dict[int, str]:
-        """Nothing is known of processes elsewhere."""
-        return {}
-
-    def revive(self, client: int) -> None:
-        """Whoever has started them elsewhere may start them again."""
-
-    def wait(self, timeout_s: float) -> None:
-        """There is nobody to wait for."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """There is nobody to end."""
+def run_here(site: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
+    """The whole experiment on this machine, over the transport of its settings."""
+    clients = clients_of(site.config)
+    return run(site, new_folder, screen, controller_for=controller_for, start_clients=clients)
 
 
-def local_clients(
-    server: ServerEnd, config: RunConfig, folder: Path, spawn: bool, live: LiveLink | None
-) -> Clients:
-    """The clients of this run that are to run here."""
-    if not spawn:
-        return NoClients()
-    clients, threads, options = config.federation.clients, config.client.threads, _own_words(config.transport)
-    if live is not None:
-        return LiveClients(live, server.address, clients, threads, folder, options)
-    return LocalClients(server.address, clients, threads, folder, options=options)
+def clients_of(config: RunConfig, live: LiveLink | None = None) -> StartClients:
+    """What starts the clients of a run of these settings; ConfigError where they do not say how to join."""
+    options, clients, threads = (
+        join_options(config.transport),
+        config.federation.clients,
+        config.client.threads,
+    )
 
+    def start(address: str, folder: Path) -> Clients:
+        command = [*JOIN, address, *options]
+        if live is not None:
+            return LiveClients(live, command, clients, threads, folder)
+        return LocalClients(command, clients, threads, folder)
 
-def _own_words(config: TransportConfig) -> list[str]:
-    """How a client that is started here says by which transport it joins, and where its secrets are.
-
-    Raises ConfigError where the settings name the server's files only.
-    """
-    if config.name == "rpc":
-        return []
-    words = ["--transport", config.name]
-    if config.name == "grpc":
-        if config.tls_cert:
-            raise ConfigError(
-                "the clients that `run` starts find their files in transport.secrets: name that folder"
-            )
-        return words + (["--secrets", config.secrets] if config.secrets else [])
-    given = {"--user": config.user, "--password-file": config.password_file, "--tls-ca": config.tls_ca}
-    given |= {"--tls-cert": config.tls_cert, "--tls-key": config.tls_key}
-    return words + [word for option, value in given.items() if value for word in (option, value)]
+    return start

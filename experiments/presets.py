@@ -7,6 +7,7 @@ from typing import Any, Final
 from splitfl.config import RunConfig, nearest
 from splitfl.config.experiment_file import as_dict, from_dict, overridden, read_tables
 from splitfl.core.errors import ConfigError
+from splitfl.transport.registry import check_settings
 
 FOLDER = Path(__file__).parent / "presets"
 _WITHOUT_TORCH: Final = ("federation", "link", "train", "transport")
@@ -42,7 +43,9 @@ def find(
         table = {key: _without(value, key, names) for key, value in table.items()}
         if names and say is not None:
             say(f"left out of {short}, since {what}: {', '.join(names)}")
-    return short, from_dict(table, chosen)
+    config = from_dict(table, chosen)
+    check_settings(config.transport)
+    return short, config
 
 
 def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
@@ -55,7 +58,9 @@ def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
     table = read_tables(path)
     _, rates = _rates(table, chosen)
     table = overridden({key: _without(value, key, rates) for key, value in table.items()}, chosen)
-    return from_dict({key: table[key] for key in _WITHOUT_TORCH if key in table})
+    config = from_dict({key: table[key] for key in _WITHOUT_TORCH if key in table})
+    check_settings(config.transport)
+    return config
 
 
 def _named(name: str) -> tuple[str, Path]:

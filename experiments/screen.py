@@ -34,8 +34,7 @@ class Screen:
         if self._invites:
             self._invites = False
             name = self._config.transport.name
-            how = address if name == "rpc" else f"{address} --transport {name}"
-            command = (f"splitfl join {how} --client N", "bold")
+            command = (f"splitfl join {address} --transport {name} --client N", "bold")
             how_to = Text.assemble("  on the clients' machines: ", command, f", N one of {missing}")
             self._console.print(how_to, soft_wrap=True)
         names = ", ".join(map(str, missing))
@@ -69,22 +68,6 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-
-
-class Silent:
-    """A screen that shows nothing."""
-
-    def waiting(self, address: str, missing: list[int]) -> None:
-        """See Screen."""
-
-    def said(self, what: str) -> None:
-        """See Screen."""
-
-    def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """See Screen."""
-
-    def measured(self, row: Mapping[str, Any]) -> None:
-        """See Screen."""
 
 
 def summary_table(summary: Mapping[str, Any], folder: Path) -> Table:

@@ -163,23 +163,22 @@ class LiveLink:
 
 
 class LiveClients:
-    """One `splitfl join` at each client's end of a live link; see LocalClients."""
+    """A process at each client's end of a live link; see LocalClients."""
 
     def __init__(
         self,
         live: LiveLink,
-        address: str,
+        command: Sequence[str],
         clients: int,
         threads: int,
         logs: Path,
-        options: Sequence[str] = (),
     ) -> None:
         self._live = live
 
         def words(client: int, argv: list[str]) -> list[str]:
             return live.clients[client].words([*_OFFLINE, *argv])
 
-        self._local = LocalClients(address, clients, threads, logs, words, options)
+        self._local = LocalClients(command, clients, threads, logs, words)
 
     def dead(self) -> dict[int, str]:
         """What became of each client that has ended badly; raises PeerLost where the link has."""

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,34 +20,30 @@ _ROOT = str(Path(__file__).parent.parent)
 _MOST_LIVES = 5
 # Whatever becomes of this process, its clients must not be left behind; not every system has the tool.
 _WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
-_JOIN = [sys.executable, "-P", "-m", "experiments", "join"]
-
 
 Words = Callable[[int, list[str]], list[str]]
 """The command line that starts this client's own somewhere else, in a namespace for instance."""
 
 
 class LocalClients:
-    """One `splitfl join` for each client of a server on this machine.
+    """One process for each client of a server on this machine: `command` with `--client N --state FOLDER`.
 
-    Leaving the context ends whatever still runs. What a client prints goes to
-    `client-N.log` in the folder given, what it must remember to
-    `checkpoint/client-N`; `words` says where each is to run, if not just here, and
-    `options` how it joins, if not by the default.
+    Leaving the context ends the processes that still run. A client's output goes to `client-N.log` in the
+    folder given, its state to `checkpoint/client-N`; `words` wraps the command line of one that is to run
+    somewhere else.
     """
 
     def __init__(
         self,
-        address: str,
+        command: Sequence[str],
         clients: int,
         threads: int,
         logs: Path,
         words: Words = lambda client, argv: argv,
-        options: Sequence[str] = (),
     ) -> None:
         self._logs = logs
         self._words = words
-        self._argv = [*_WITH_PARENT, *_JOIN, address, *options]
+        self._argv = [*_WITH_PARENT, *command]
         self._environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(threads),

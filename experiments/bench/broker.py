@@ -1,18 +1,30 @@
-"""A message broker for a benchmark: mosquitto as it comes, on a port of its own."""
+"""The transports that a benchmark compares, with mosquitto as it comes for those that need a broker."""
 
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-MOSQUITTO: Final = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+from splitfl.transport.registry import TRANSPORTS, between_processes
+
+_MOSQUITTO: Final = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+
+
+def ports(folder: Path, stack: ExitStack) -> dict[str, int]:
+    """The transports between processes that can be had on this machine, each with the port to serve at."""
+    names = between_processes()
+    found = {name: 0 for name in names if TRANSPORTS[name].own_host}
+    if _MOSQUITTO is not None and len(found) < len(names):
+        port = stack.enter_context(_broker(_MOSQUITTO, folder))
+        found |= {name: port for name in names if name not in found}
+    return found
 
 
 @contextmanager
-def broker(program: str, folder: Path) -> Iterator[int]:
+def _broker(program: str, folder: Path) -> Iterator[int]:
     """A broker until the context ends; its port."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = int(reserved.getsockname()[1])

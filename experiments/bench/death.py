@@ -16,13 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from experiments import serving
-from experiments.bench.broker import MOSQUITTO, broker
+from experiments.bench.broker import ports
 from experiments.bench.fresh import BenchError, Fresh, Hand
-from experiments.bench.quiet import PATIENCE_S, QuietScreen, take_part
+from experiments.bench.quiet import PATIENCE_S, take_part
 from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
 from splitfl.config import RunConfig
+from splitfl.controller.dry_run import controller_for
+from splitfl.runtime.screen import Silent
+from splitfl.runtime.serve import serve
 from splitfl.setup.experiment import Experiment
 
 DEADLINE_S: Final = 2.0
@@ -40,12 +42,10 @@ def death(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
         setting, folder=setting.folder / "death", blocks=3, width=64, heads=2, tokens=16
     ).prepare()
     with ExitStack() as stack:
-        ports = {"rpc": 0, "grpc": 0}
-        if MOSQUITTO is not None:
-            ports["mqtt"] = stack.enter_context(broker(MOSQUITTO, small.folder))
-        taken_s: dict[tuple[str, str], list[float]] = {(name, how): [] for name in ports for how in _DEATHS}
+        port_of = ports(small.folder, stack)
+        taken_s: dict[tuple[str, str], list[float]] = {(name, how): [] for name in port_of for how in _DEATHS}
         for sweep in range(setting.sweeps):
-            for name, port in ports.items():
+            for name, port in port_of.items():
                 progress(name)
                 for how, stood_s in _deaths_of_a_run(small, name, port, sweep):
                     taken_s[name, how].append(stood_s)
@@ -97,14 +97,14 @@ def _config(setting: Setting, name: str, port: int) -> RunConfig:
 
 def _serve(hand: Hand, config: RunConfig, folder: Path) -> None:
     screen = _HandingScreen(hand)
-    serving.serve(Experiment.of(config), lambda: folder, screen, spawn=False)
+    serve(Experiment.of(config), lambda: folder, screen, controller_for=controller_for)
 
 
 def _join(hand: Hand, name: str, address: str, client: int) -> None:
     take_part(name, address, client)
 
 
-class _HandingScreen(QuietScreen):
+class _HandingScreen(Silent):
     """Hands the server's address over when it waits for clients."""
 
     def __init__(self, hand: Hand) -> None:

@@ -15,12 +15,14 @@ from typing import Any, Final
 
 import psutil
 
-from experiments import serving
 from experiments.bench.fresh import Fresh, Hand
-from experiments.bench.quiet import QuietScreen, take_part
+from experiments.bench.quiet import take_part
 from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
 from splitfl.config import RunConfig
+from splitfl.controller.dry_run import controller_for
+from splitfl.runtime.screen import Silent
+from splitfl.runtime.serve import serve
 from splitfl.setup.experiment import Experiment
 
 NUMBERS: Final = (25, 50, 100, 200)
@@ -114,7 +116,7 @@ def _with_clients(setting: Setting, folder: Path, number: int) -> _Found:
 
 
 def _serve(hand: Hand, config: RunConfig, folder: Path) -> None:
-    serving.serve(Experiment.of(config), lambda: folder, _CountingScreen(hand, config), spawn=False)
+    serve(Experiment.of(config), lambda: folder, _CountingScreen(hand, config), controller_for=controller_for)
 
 
 def _join(hand: Hand, address: str, clients: range) -> None:
@@ -125,7 +127,7 @@ def _join(hand: Hand, address: str, clients: range) -> None:
         one.join()
 
 
-class _CountingScreen(QuietScreen):
+class _CountingScreen(Silent):
     """Hands over its process's memory, with nobody there and with all but one; then a step's times."""
 
     def __init__(self, hand: Hand, config: RunConfig) -> None:

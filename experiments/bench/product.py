@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import running
 from experiments.bench.contest import Rest
 from experiments.bench.setting import Setting
+from experiments.local_clients import run_here
 from experiments.screen import Screen
 from experiments.terminal import plain_console
 from splitfl.config import RunConfig
@@ -30,7 +30,7 @@ class Product:
         def new_folder() -> Path:
             return Path(tempfile.mkdtemp(dir=setting.folder))
 
-        running.run_here(Experiment.of(config), new_folder, _PacedScreen(config, rest))
+        run_here(Experiment.of(config), new_folder, _PacedScreen(config, rest))
 
 
 class _PacedScreen:
@@ -46,14 +46,14 @@ class _PacedScreen:
         self._shown.enter_context(self._screen)
 
     def waiting(self, address: str, missing: list[int]) -> None:
-        """See experiments.running.Screen."""
+        """See Screen."""
         self._screen.waiting(address, missing)
 
     def said(self, what: str) -> None:
         """See Screen."""
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """See experiments.running.Screen."""
+        """See Screen."""
         self._screen.stepped(round_index, client, steps)
 
     def measured(self, row: Mapping[str, Any]) -> None:

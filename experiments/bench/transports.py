@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from experiments.bench.broker import MOSQUITTO, broker
+from experiments.bench.broker import ports
 from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most, pair_ratios
 from experiments.bench.setting import Setting
 from splitfl.config import TransportConfig
-from splitfl.transport.registry import Joining, transport
+from splitfl.transport.base.spec import Joining
+from splitfl.transport.registry import transport
 
 STEP_BYTES: Final = 3 << 20
 _SMALL_BYTES: Final = 64
@@ -23,10 +24,10 @@ _NVFLARE_S: Final = 0.030  # its time for the same exchange, measured for the de
 def transports(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
     """Medians of many round trips, every transport's in turn with the others'."""
     with ExitStack() as stack:
-        ports = {"rpc": 0, "grpc": 0}
-        if MOSQUITTO is not None:
-            ports["mqtt"] = stack.enter_context(broker(MOSQUITTO, setting.folder))
-        clients = {name: stack.enter_context(_connected(setting, name, port)) for name, port in ports.items()}
+        port_of = ports(setting.folder, stack)
+        clients = {
+            name: stack.enter_context(_connected(setting, name, port)) for name, port in port_of.items()
+        }
         large: dict[str, list[float]] = {name: [] for name in clients}
         small: dict[str, list[float]] = {name: [] for name in clients}
         for _ in range(setting.sweeps):

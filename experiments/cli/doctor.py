@@ -19,7 +19,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "bad": "red", "info": "default"}
 @click.command()
 @click.option("--inventory", type=click.Path(path_type=Path), help="The nodes of the run, and who serves.")
 @click.option("--server", metavar="HOST:PORT", help="Without an inventory: look at one server from here.")
-@click.option("--transport", help="Ask of one transport: rpc, grpc, mqtt or overlay.")
+@click.option("--transport", help="Ask of one of `splitfl list transports`, or of overlay.")
 @AS_JSON
 @reports_errors
 def doctor(inventory: Path | None, server: str | None, transport: str | None, as_json: bool) -> None:
@@ -31,10 +31,10 @@ def doctor(inventory: Path | None, server: str | None, transport: str | None, as
     from splitfl.core.errors import ConfigError
     from testbed.doctor import examine
     from testbed.doctor import inventory as inventories
-    from testbed.doctor.advice import PREFERENCE
+    from testbed.doctor.advice import names
 
     if transport is not None:
-        one_of("--transport", transport, PREFERENCE)
+        one_of("--transport", transport, names())
     if inventory is not None and server is not None:
         raise ConfigError("--inventory says where the server is: leave --server out")
     if inventory is not None:

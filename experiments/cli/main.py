@@ -113,10 +113,9 @@ def serve(
 @click.option(
     "name",
     "--transport",
-    type=click.Choice(["rpc", "grpc", "mqtt"]),
     default="rpc",
     show_default=True,
-    help="By what the server is reached; for mqtt, HOST:PORT/TOPIC is the broker's.",
+    help="One of `splitfl list transports`; for mqtt, HOST:PORT/TOPIC is the broker's.",
 )
 @click.option("--secrets", metavar="DIR", help="A folder from `splitfl certs`, for all of the files below.")
 @click.option("--token-file", default="", metavar="PATH", help="The file with this client's token.")
@@ -178,15 +177,11 @@ def join(
     """
     from experiments.cli import preflight
     from splitfl.core.errors import ConfigError
+    from splitfl.transport.base.spec import Joining
     from splitfl.transport.security.credentials import Credentials
 
     own = Credentials(cert=tls_cert, key=tls_key, ca=tls_ca, token_file=token_file)
     own = own if secrets is None else own.or_in_folder(Path(secrets), f"client-{client}")
-    preflight.check_joining(name, address, own, user, password_file)
-    with without_collections():
-        from experiments import commands
-    from splitfl.transport.registry import Joining
-
     joining = Joining(
         address=address,
         client=client,
@@ -195,6 +190,12 @@ def join(
         user=user,
         password_file=password_file,
     )
+    options = {"secrets": secrets, "tls_cert": tls_cert, "tls_key": tls_key, "tls_ca": tls_ca}
+    options |= {"token_file": token_file, "user": user, "password_file": password_file}
+    preflight.check_joining(name, joining, options)
+    with without_collections():
+        from experiments import commands
+
     if dealt and data is None:
         raise ConfigError("--dealt says how to read --data, and there is none")
     if (leave_after is None) != (rounds_away is None):
@@ -250,7 +251,7 @@ def report(folder: Path) -> None:
 @click.argument(
     "what",
     type=click.Choice(
-        ["presets", "methods", "adapters", "models", "tasks", "codecs", "aggregators", "links"]
+        ["presets", "methods", "adapters", "models", "tasks", "codecs", "aggregators", "links", "transports"]
     ),
 )
 @AS_JSON

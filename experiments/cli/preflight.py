@@ -3,35 +3,27 @@
 Whoever mistypes one of them is told in a second. Everything here is looked at again where it is used.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from experiments import presets
 from splitfl.config import RunConfig
+from splitfl.core.errors import ConfigError
 from splitfl.setup.links import check_link
-from splitfl.transport.base.addresses import parse_address, refuse_ipv6, refuse_unknown
-from splitfl.transport.base.interfaces import listening_address, public_address, refuse_taken
-from splitfl.transport.base.proxies import proxy_towards
-from splitfl.transport.mqtt.broker import Broker
-from splitfl.transport.security.credentials import Credentials, Tokens, read_token, server_credentials
+from splitfl.transport.base.interfaces import public_address
+from splitfl.transport.base.spec import Joining
+from splitfl.transport.registry import between_processes, check_settings, refuse_unread, transport
 
 
 def check_run(preset: str, overrides: Iterable[str]) -> None:
-    """Raises ConfigError for a server on this machine that cannot be, and for a link that cannot."""
-    config = presets.without_learning(preset, overrides)
-    check_server(config)
-    check_link(config)
+    """Raises ConfigError for a server that cannot run on this machine, and for a link that cannot be."""
+    _check(presets.without_learning(preset, overrides))
 
 
 def check_serving(preset: str, overrides: Iterable[str]) -> None:
-    """The same for a server whose clients are elsewhere, and who must be told where it is."""
+    """The same for a server whose clients are on other machines, and need its address."""
     chosen = list(overrides)
-    config = presets.without_learning(preset, chosen)
-    name = "rpc" if config.transport.name == "inproc" else config.transport.name
-    is_told = name == "mqtt" or any(one.startswith("transport.host") for one in chosen)
-    host = config.transport.host if is_told else public_address()
-    check_server(replace(config, transport=replace(config.transport, name=name, host=host)))
-    check_link(config)
+    _check(served(presets.without_learning(preset, chosen), chosen))
 
 
 def check_air(preset: str, overrides: Iterable[str]) -> None:
@@ -39,40 +31,26 @@ def check_air(preset: str, overrides: Iterable[str]) -> None:
     check_link(presets.without_learning(preset, overrides))
 
 
-def check_server(config: RunConfig) -> None:
-    """Raises ConfigError for an address that is not this machine's, a broker that nobody knows, bad files."""
-    transport = config.transport
-    match transport.name:
-        case "inproc":
-            return
-        case "mqtt":
-            broker = Broker.of(transport)
-            broker.check()
-            refuse_unknown(broker.host)
-        case name:
-            what = "gRPC" if name == "grpc" else "PyTorch RPC"
-            address = listening_address(transport.host, what, takes_ipv6=name == "grpc")
-            refuse_taken(address, transport.port)
-            own = server_credentials(transport)
-            own.check()
-            if own.token_file:
-                Tokens.read(own.token_file)
+def check_joining(name: str, joining: Joining, options: Mapping[str, str | None]) -> None:
+    """Raises ConfigError for an unknown transport, an option that it does not read, an address that is none,
+    an unknown host and files that cannot be used."""
+    spec = transport(name, "--transport")
+    refuse_unread(name, options, lambda key: f"--{key.replace('_', '-')}")
+    spec.check_join(joining)
 
 
-def check_joining(name: str, address: str, own: Credentials, user: str, password_file: str) -> None:
-    """Raises ConfigError for an address that is none, a host that nobody knows, and bad files."""
-    if name == "mqtt":
-        broker = Broker.parse(address, own, user, password_file)
-        broker.check()
-        refuse_unknown(broker.host)
-        return
-    host, _ = parse_address(address)
-    if name == "rpc":
-        refuse_ipv6("PyTorch RPC", host)
-        refuse_unknown(host)
-        return
-    own.check()
-    if own.token_file:
-        read_token(own.token_file)
-    if proxy_towards(host) is None:  # which may know names that this machine does not
-        refuse_unknown(host)
+def served(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """The settings of a server whose clients are on other machines: at this one's public address, unless the
+    overrides name another or the host is a broker's. ConfigError where no client can join."""
+    name = config.transport.name
+    if (spec := transport(name)).in_process:
+        able = ", ".join(between_processes())
+        raise ConfigError(f"transport.name must be one of {able} for clients to join, got {name!r}")
+    if any(one.startswith("transport.host") for one in overrides) or not spec.own_host:
+        return config
+    return replace(config, transport=replace(config.transport, host=public_address()))
+
+
+def _check(config: RunConfig) -> None:
+    check_settings(config.transport).check_server(config.transport)
+    check_link(config)

@@ -12,8 +12,8 @@ from experiments.compare.plots import GROWING
 from experiments.compare.ranking import BEST, Standing, margin_of, with_margin
 from experiments.compare.runs import Race
 from experiments.report.tally import curve
-from experiments.run_folder.read import read_run
 from splitfl.config import one_of
+from splitfl.run_folder.read import read_run
 
 
 @dataclass(frozen=True, kw_only=True)

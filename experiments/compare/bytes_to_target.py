@@ -10,8 +10,8 @@ from rich.table import Table
 from experiments.compare.ranking import BEST, Standing
 from experiments.compare.runs import Race
 from experiments.report.tally import curve
-from experiments.run_folder.read import read_run
 from splitfl.core.quantities import bytes_text, metric_text
+from splitfl.run_folder.read import read_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from experiments.compare.runs import Race
 from experiments.report.drawing import MUTED, PALETTE, canvas, house_style, to_svg
 from experiments.report.panels import METRIC_LABELS
 from experiments.report.tally import curve
-from experiments.run_folder.read import read_run
+from splitfl.run_folder.read import read_run
 
 SPENT = {
     "bytes": ("bytes sent, both directions", "B"),

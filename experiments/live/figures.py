@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments.run_folder.rows import build_row
 from splitfl.core.quantities import percent_text, rate_text, seconds_text
+from splitfl.run_folder.rows import build_row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,16 +7,17 @@ from typing import Any
 from channel.core.errors import BadParameter
 from channel.live.emulation import Emulation
 from channel.live.switch import Order
-from experiments.serving import Ended, NewFolder, Screen, serve
+from experiments.local_clients import clients_of
 from splitfl.config import RunConfig
+from splitfl.controller.dry_run import controller_for
 from splitfl.core.errors import ConfigError
+from splitfl.runtime.screen import Screen
+from splitfl.runtime.serve import Ended, NewFolder, serve
 from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import air_of
+from splitfl.transport.registry import TRANSPORTS, between_processes, check_settings
 from testbed.live import LiveLink
-
-_CARRIED = ("rpc", "grpc")
-"""What needs a server's address and nothing else; a broker cannot be reached from a namespace."""
 
 
 def run_live(site: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
@@ -35,7 +36,13 @@ def run_live(site: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
             transport=replace(config.transport, host=live.addresses[0]),
         )
         with live.server.inside():
-            folder, summary = serve(replace(site, config=carried), new_folder, screen, spawn=True, live=live)
+            folder, summary = serve(
+                replace(site, config=carried),
+                new_folder,
+                screen,
+                controller_for=controller_for,
+                start_clients=clients_of(carried, live),
+            )
         measured = live.finish()
     return folder, _kept(folder, {**summary, "live": measured})
 
@@ -57,8 +64,10 @@ def emulation_of(site: Experiment) -> Emulation:
 
 def _demand_carried(config: RunConfig) -> None:
     """Raises ConfigError for what cannot be had over TCP, which loses nothing and carries bits."""
-    if config.transport.name not in _CARRIED:
-        names, got = " or ".join(_CARRIED), config.transport.name
+    spec = check_settings(config.transport)
+    if spec.in_process or not spec.own_host:  # a broker cannot be reached from a namespace
+        able = (name for name in between_processes() if TRANSPORTS[name].own_host)
+        names, got = " or ".join(able), config.transport.name
         raise ConfigError(f"transport.name must be {names} for a live link, got {got!r}")
     for kind, got in config.erasure.by_kind().items():
         if got != "reliable":

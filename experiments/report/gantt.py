@@ -19,7 +19,7 @@ from experiments.report.timeline import (
     shares,
     spans_by_round,
 )
-from experiments.run_folder.read import RunRecord
+from splitfl.run_folder.read import RunRecord
 
 COLOURS = {CLIENT: PALETTE[0], UP: PALETTE[1], DOWN: PALETTE[5], SERVER: PALETTE[2], WAITING: IDLE}
 

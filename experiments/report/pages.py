@@ -19,9 +19,9 @@ from experiments.report.tally import by_client, curve, measured
 from experiments.report.tiles import tiles
 from experiments.report.timeline import representative, spans_by_round
 from experiments.report.writing import write_whole
-from experiments.run_folder.read import RunRecord, read_run
 from splitfl.core.errors import ConfigError
 from splitfl.core.quantities import bytes_text, flops_text, metric_text, percent_text, rate_text, seconds_text
+from splitfl.run_folder.read import RunRecord, read_run
 
 TEMPLATES = Path(__file__).parent / "templates"
 

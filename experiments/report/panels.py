@@ -10,8 +10,8 @@ from experiments.report.drawing import MUTED, PALETTE, in_bytes, in_rounds, lege
 from experiments.report.gantt import COLOURS
 from experiments.report.tally import Curve, airtime_by_client, bytes_by_kind, client_losses, curve, measured
 from experiments.report.timeline import ACTIVITIES, mean_shares, spans_by_round
-from experiments.run_folder.read import RunRecord
 from splitfl.core.quantities import metric_text
+from splitfl.run_folder.read import RunRecord
 
 MAX_CLIENTS = 12
 """More bars or lanes than this cannot be told apart; the rest become one bar, or are left out."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from experiments.report.drawing import MUTED, PALETTE, in_rounds, legend_above
-from experiments.run_folder.events import Planned
-from experiments.run_folder.read import RunRecord
+from splitfl.run_folder.events import Planned
+from splitfl.run_folder.read import RunRecord
 
 HEIGHT = 0.7
 

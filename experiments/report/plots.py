@@ -22,7 +22,7 @@ from experiments.report.panels import (
 )
 from experiments.report.plans import draw_plans
 from experiments.report.writing import write_whole
-from experiments.run_folder.read import RunRecord
+from splitfl.run_folder.read import RunRecord
 
 THIRD_PX, HALF_PX, FULL_PX = 350, 526, 1072
 """The widths of a page's columns."""

@@ -8,14 +8,15 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from experiments.live.figures import kept_up
-from experiments.run_folder.read import RunRecord, read_table
 from splitfl.adapters.export import folders_inside
 from splitfl.adapters.registry import kind_named
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import ConfigError
 from splitfl.core.quantities import flops_text, metric_text, seconds_text
+from splitfl.run_folder.read import RunRecord, read_table
 from splitfl.setup.links import describe_link
+from splitfl.transport.registry import TRANSPORTS
 
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
@@ -33,11 +34,6 @@ METRICS = {
     "train_loss": "training loss",
 }
 
-TRANSPORTS = {
-    "inproc": "in one process",
-    "rpc": "in separate processes over PyTorch RPC",
-}
-
 
 def headline(run: RunRecord) -> str:
     """What was run, in one sentence."""
@@ -45,12 +41,13 @@ def headline(run: RunRecord) -> str:
     clients = "1 client" if summary.clients == 1 else f"{summary.clients} clients"
     rounds = "1 round" if summary.rounds == 1 else f"{summary.rounds} rounds"
     transport = run.setting("transport.name")
+    spec = dict(TRANSPORTS).get(transport)
     is_cut = any(row.kind == "Activation" for row in run.events.transfers)
     cut = f", cut after block {run.setting('partition.cut')}," if is_cut else ""
     return (
         f"{clients} and a server finetuned {summary.model}{cut} on {summary.task} "
         f"({run.setting('federation.partition')} partition) with {summary.method} "
-        f"for {rounds}, {TRANSPORTS.get(transport, f'over {transport}')}."
+        f"for {rounds}, {spec.describe if spec else f'over {transport}'}."
     )
 
 

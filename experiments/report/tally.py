@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from experiments.run_folder.events import Round, Step, TransferEvent
-from experiments.run_folder.read import RunRecord
+from splitfl.run_folder.events import Round, Step, TransferEvent
+from splitfl.run_folder.read import RunRecord
 
 
 class Curve(NamedTuple):

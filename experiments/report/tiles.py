@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from experiments.report.story import METRICS
-from experiments.run_folder.read import RunRecord, Summary
 from splitfl.core.quantities import bytes_text, flops_text, metric_text, percent_text, seconds_text
+from splitfl.run_folder.read import RunRecord, Summary
 
 
 class Tile(NamedTuple):

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.run_folder.read import RunRecord
+from splitfl.run_folder.read import RunRecord
 
 CLIENT, UP, DOWN, SERVER, WAITING = ACTIVITIES = (
     "client computes",

@@ -5,16 +5,18 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from experiments import joining, serving
-from experiments.run_folder.resume import stopped
 from experiments.soak.road import rough
 from splitfl.config.experiment_file import load
+from splitfl.controller.dry_run import controller_for
+from splitfl.run_folder.resume import stopped
+from splitfl.runtime.join import join as take_part
+from splitfl.runtime.screen import Silent
+from splitfl.runtime.serve import serve as serve_run
 from splitfl.setup.experiment import Experiment
-from splitfl.transport.registry import Joining
+from splitfl.transport.base.spec import Joining
 
 PRELOADED: Final = [__name__, "peft.tuners.lora", "transformers.models.gpt2.modeling_gpt2"]
 """What the process holds already from which the others are forked, so that each is there at once."""
@@ -27,20 +29,17 @@ def serve(folder: Path, log: Path) -> None:
     _say_to(log)
     is_new = not (folder / "server.json").exists()
     config = load(folder / "config.json") if is_new else stopped(folder).config
-    serving.serve(Experiment.of(config), lambda: folder, Quiet(), spawn=False)
+    serve_run(Experiment.of(config), lambda: folder, LogScreen(), controller_for=controller_for)
 
 
 def join(port: int, client: int, state: Path, seed: int, life: int, log: Path) -> None:
     """A client of the run behind this port of this machine, in its so manieth life."""
     _say_to(log)
     address = Joining(address=f"127.0.0.1:{port}", client=client, timeout_s=_FIND_S)
-    joining.join(
+    take_part(
         rough(seed, life),
         address,
         state=state,
-        adjust=lambda config: config,
-        on_step=lambda round_index, message: None,
-        on_begin=lambda config: None,
         on_away=lambda why: print(f"client {client}: {why}", flush=True),
     )
 
@@ -59,17 +58,8 @@ def _say_to(log: Path) -> None:
     faulthandler.register(signal.SIGUSR1)
 
 
-class Quiet:
+class LogScreen(Silent):
     """A screen that is a log."""
-
-    def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """See Screen: nobody looks on."""
-
-    def measured(self, row: Mapping[str, Any]) -> None:
-        """See Screen: nobody looks on."""
-
-    def waiting(self, address: str, missing: list[int]) -> None:
-        """See Screen: nobody looks on."""
 
     def said(self, what: str) -> None:
         """See Screen."""

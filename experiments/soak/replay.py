@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.soak.lives import Quiet
+from experiments.soak.lives import LogScreen
 from splitfl.client.client import ClientNode
 from splitfl.config.experiment_file import load
 from splitfl.controller.dry_run import controller_for
@@ -44,7 +44,7 @@ def replay(run: Path, schedule: Schedule, folder: Path) -> Told:
         ClientNode.of(site, client, CheckpointStore.of_client(folder / "checkpoint" / f"client-{client}"))
         for client in range(site.config.federation.clients)
     ]
-    with Run(site, folder, Quiet(), controller=controller_for(site.config)) as simulated:
+    with Run(site, folder, LogScreen(), controller=controller_for(site.config)) as simulated:
         run_inproc(site.config, nodes, simulated.station, schedule=schedule)
         simulated.finish([])
     return told(folder)

@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 
 from channel.core.rng import stream
+from splitfl.transport.base.spec import Joining, TransportSpec
 from splitfl.transport.base.transport import ClientEnd
 from splitfl.transport.grpc.client import GrpcRoad
-from splitfl.transport.registry import Joining, Transport, transport
+from splitfl.transport.registry import transport
 from splitfl.transport.session.chunk import Kind, unpack
 from splitfl.transport.session.client import SessionClient
 
@@ -18,7 +19,7 @@ _SWAPPED_SHARE: Final = 0.03
 _CHUNK_BYTES: Final = 700
 
 
-def rough(seed: int, life: int) -> Transport:
+def rough(seed: int, life: int) -> TransportSpec:
     """The gRPC transport as a client has it in its so manieth life."""
 
     def join(joining: Joining) -> ClientEnd:

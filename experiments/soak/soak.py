@@ -12,13 +12,13 @@ from typing import Final
 import psutil
 
 from channel.core.rng import stream
-from experiments.run_folder.create import fill
 from experiments.soak import lives
 from experiments.soak.plan import Death, Plan
 from experiments.soak.processes import Processes
 from experiments.soak.relay import Relay
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import SplitflError
+from splitfl.run_folder.create import fill
 
 _POLL_S: Final = 0.02
 _MEASURE_S: Final = 0.5

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments import running
-from experiments.run_folder import create as runs
-from experiments.run_folder.read import read_table
-from experiments.screen import Silent
+from experiments.local_clients import run_here
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import from_dict, load
 from splitfl.core.errors import ConfigError
+from splitfl.run_folder import create as runs
+from splitfl.run_folder.read import read_table
+from splitfl.runtime.screen import Silent
 from splitfl.setup.experiment import Experiment
 
 
@@ -28,7 +28,7 @@ def run_once(config: RunConfig, folder: Path) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     site = Experiment.of(config)
-    return running.run_here(site, lambda: runs.fill(folder, site.config), Silent())[1]
+    return run_here(site, lambda: runs.fill(folder, site.config), Silent())[1]
 
 
 def finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:

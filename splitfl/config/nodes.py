@@ -6,13 +6,6 @@ from dataclasses import dataclass
 from splitfl.config.checks import above, at_least, one_of
 from splitfl.core.errors import ConfigError
 
-_READ_BY: dict[str, tuple[str, ...]] = {
-    "rpc": (),
-    "grpc": ("secrets", "tls_cert", "tls_key", "tls_ca", "token_file"),
-    "mqtt": ("tls_cert", "tls_key", "tls_ca", "topic", "user", "password_file"),
-}
-"""Which of its settings each transport reads, beside the address and the waits."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceConfig:
@@ -32,12 +25,12 @@ class DeviceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TransportConfig:
-    """How messages travel: `inproc` (one process), `rpc` (PyTorch RPC, closed networks only), `grpc`
-    (one port, outbound from the clients) or `mqtt` (through a broker).
+    """How messages travel: `splitfl list transports` names the transports, each of which refuses the
+    settings that it does not read (`splitfl.transport.registry`).
 
     The server listens on `host`:`port` (0: any free one); for mqtt that is the broker, and `topic` the
     run's name there (empty: a new one). It waits `join_timeout_s` for its clients to come; after
-    that, whoever is silent for `timeout_s` is lost.
+    that, a client that is silent for `timeout_s` is lost.
 
     Secrets are named by their files. `secrets` is a folder from `splitfl certs` and stands for all of
     the server's; or `tls_cert` with `tls_key`, `tls_ca` (clients show certificates that it signed; for
@@ -59,16 +52,11 @@ class TransportConfig:
     password_file: str = ""
 
     def __post_init__(self) -> None:
-        one_of("transport.name", self.name, ("inproc", *_READ_BY))
         at_least("transport.port", self.port, 0)
         if self.port > 65535:
             raise ConfigError(f"transport.port must be at most 65535, got {self.port}")
         above("transport.timeout_s", self.timeout_s, 0.0)
         above("transport.join_timeout_s", self.join_timeout_s, 0.0)
-        for name in sorted({name for read in _READ_BY.values() for name in read}):
-            if getattr(self, name) and name not in _READ_BY.get(self.name, ()):
-                readers = ", ".join(other for other, read in _READ_BY.items() if name in read)
-                raise ConfigError(f"transport.{name} is read by {readers}, not by {self.name}")
         if self.secrets and (self.tls_cert or self.tls_key or self.tls_ca or self.token_file):
             raise ConfigError(
                 "transport.secrets stands for all of the server's files: name no others beside it"

@@ -47,8 +47,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._own) + len(self._plugins[0])
 
     def __contains__(self, name: object) -> bool:
-        plugins, refused = self._plugins
-        return name in self._own or name in plugins or name in refused
+        return name in self._own or any(name in found for found in self._plugins)  # which may ask for ours
 
     @property
     def refused(self) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from splitfl.core.errors import PeerLost
+from splitfl.transport.base.reachability import Reach
 from testbed.doctor.access import Agent
 from testbed.doctor.advice import advise
 from testbed.doctor.findings import ACCESS, BAD, Advice, Finding
@@ -75,11 +76,10 @@ def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examined:
             findings += crossing.findings
         wanted = [*([inventory.server] if is_server_known else []), *inventory.clients]
         advice = advise(
-            ways,
+            Reach(clients=ways, server_to_broker=_broker(inventory, server)),
             same_torch=not any(one.check == "versions" and one.state == BAD for one in findings),
             has_overlay=all(map(has_overlay, facts.values())),
-            server_to_broker=_broker(inventory, server),
-            unreached=[node.name for node in wanted if node.name not in agents],
+            unreached=tuple(node.name for node in wanted if node.name not in agents),
         )
     return Examined(findings=findings, advice=advice)
 

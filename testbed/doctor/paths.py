@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from splitfl.core.errors import PeerLost
+from splitfl.transport.base.reachability import PASSES, ClientReach
 from testbed.doctor.access import Agent
-from testbed.doctor.findings import BAD, GOOD, INFO, PASSES, WARNING, Finding, Way
+from testbed.doctor.findings import BAD, GOOD, INFO, WARNING, Finding
 from testbed.doctor.inventory import Inventory
 
 _SILENCE_S: Final = 3.0
@@ -34,15 +35,15 @@ class Crossing:
         self._published = ("", 0)
         self.findings: list[Finding] = []
 
-    def look(self) -> Way:
+    def look(self) -> ClientReach:
         """Tries every way; what it finds is in `findings`."""
         address = self._inventory.server.address
         if not self._resolves(address):
-            return Way(client=self._name)
+            return ClientReach(client=self._name)
         local = self._client.ask(_ANSWER_S, do="towards", host=address, port=self._inventory.port)
         if "error" in local:
             self._add("interface", BAD, f"no route to {address}: {local['error']}")
-            return Way(client=self._name, port="unreachable", up="unreachable", down="unreachable")
+            return ClientReach(client=self._name, port="unreachable", up="unreachable", down="unreachable")
         detail = f"{local['interface']} ({local['address']}) leads to {address} and is what will be published"
         self._add("interface", GOOD, detail)
         targets = [[address, self._inventory.port]]
@@ -53,7 +54,7 @@ class Crossing:
             targets.append(list(broker))
         found = self._probe(self._client, targets)
         to, listens = f"{self._name} -> ", self._server is not None
-        return Way(
+        return ClientReach(
             client=self._name,
             port=self._tell(found[0], f"{to}{address}:{self._inventory.port}", listens),
             up=self._tell(found[1], f"{to}{address}:{_ANY}", True) if self._opened else "unknown",
@@ -70,7 +71,7 @@ class Crossing:
         outcomes = [self._reached_from(first._client), first._reached_from(self._client)]
         return next((outcome for outcome in outcomes if outcome not in PASSES), "open")
 
-    def measure(self, way: Way) -> None:
+    def measure(self, way: ClientReach) -> None:
         """Round trip, MTU and bandwidth to the first port that an agent answers on."""
         if self._opened is None:
             return

@@ -11,7 +11,8 @@ from typing import Final
 
 from splitfl.config import TransportConfig
 from splitfl.core.errors import SplitflError, Timeout
-from splitfl.transport.registry import TRANSPORTS, Joining
+from splitfl.transport.base.spec import Joining
+from splitfl.transport.registry import TRANSPORTS
 
 PATIENCE_S: Final = 8.0
 _SMALL: Final = 200

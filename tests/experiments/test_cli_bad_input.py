@@ -228,6 +228,7 @@ def test_a_quantised_checkpoint_is_refused_alike_by_every_command(words: str, tm
     preset = tmp_path / "config.json"
     preset.write_text(json.dumps(as_dict(toy.config(tmp_path))))
     given = {"compare": ["--methods", "sfl-v2", "--preset", str(preset)], "eval": [str(tmp_path)]}
+    given["serve"] = [str(preset), "--set", "transport.name=rpc"]
     result = CliRunner().invoke(main, [words, *given.get(words, [str(preset)])])
     assert result.exit_code == 2, result.output
     assert "the checkpoint is quantised by bitsandbytes, as" in result.stderr

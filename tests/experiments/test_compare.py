@@ -20,11 +20,11 @@ from experiments.compare.ranking import Standing, metric_with_margin, pareto
 from experiments.compare.runs import Race
 from experiments.report.drawing import canvas
 from experiments.report.tally import curve
-from experiments.run_folder.read import read_run
 from experiments.studies.cached_runs import run_once
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.methods.registry import METHODS
+from splitfl.run_folder.read import read_run
 from splitfl.setup.experiment import Experiment
 from tests.command import Start, splitfl
 from tests.splitfl import toy

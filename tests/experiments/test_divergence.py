@@ -12,12 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments import running
+from experiments.local_clients import run_here
 from experiments.report import write_comparison, write_report
-from experiments.run_folder import resume as resuming
-from experiments.run_folder.create import fill
-from experiments.run_folder.read import read_run
-from experiments.screen import Silent
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
@@ -28,6 +24,10 @@ from splitfl.core.messages import Control
 from splitfl.core.state import not_finite
 from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS
+from splitfl.run_folder import resume as resuming
+from splitfl.run_folder.create import fill
+from splitfl.run_folder.read import read_run
+from splitfl.runtime.screen import Silent
 from splitfl.server.run import Run
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import decode
@@ -77,7 +77,7 @@ def refused(word: str) -> None:
 def diverge(config: RunConfig, folder: Path) -> str:
     fill(folder, config)
     with pytest.raises(Diverged) as raised:
-        running.run_here(Experiment.of(config), lambda: folder, Silent())
+        run_here(Experiment.of(config), lambda: folder, Silent())
     return str(raised.value)
 
 
@@ -141,7 +141,7 @@ def spoilt(folder: Path, config: RunConfig, screen: Spoiling, monkeypatch: pytes
 
     monkeypatch.setattr(Run, "__init__", remembered)
     with pytest.raises(Diverged) as raised:
-        running.run_here(Experiment.of(config), lambda: folder, screen)
+        run_here(Experiment.of(config), lambda: folder, screen)
     return str(raised.value)
 
 
@@ -218,11 +218,11 @@ def test_a_run_that_diverged_goes_on_from_its_last_finite_checkpoint(
 ) -> None:
     config = toy.config(place, federation={"rounds": 3})
     unbroken = fill(tmp_path / "unbroken", config)
-    running.run_here(Experiment.of(config), lambda: unbroken, Silent())
+    run_here(Experiment.of(config), lambda: unbroken, Silent())
     folder = fill(tmp_path / "run", config)
     spoilt(folder, config, Spoiling("lora_A", 1), monkeypatch)
     monkeypatch.undo()
-    running.run_here(Experiment.of(resuming.stopped(folder).config), lambda: folder, Silent())
+    run_here(Experiment.of(resuming.stopped(folder).config), lambda: folder, Silent())
     assert read_run(folder).summary.status == "done"
     ended, expected = (load_file(one / "adapter" / "adapter_model.safetensors") for one in (folder, unbroken))
     assert ended.keys() == expected.keys()

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from experiments.cli.main import main
 from experiments.compare.entrants import Entrant, enter
 from experiments.report.story import loading_code
-from experiments.run_folder.read import read_run
+from splitfl.run_folder.read import read_run
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import as_dict, load
 from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION

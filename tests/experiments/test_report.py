@@ -24,9 +24,9 @@ from experiments.report.timeline import (
     shares,
     spans_by_round,
 )
-from experiments.run_folder.read import read_run
 from splitfl.core.errors import ConfigError
 from splitfl.core.quantities import bytes_text, flops_text, seconds_text
+from splitfl.run_folder.read import read_run
 
 MakeRun = Callable[..., Path]
 VOID = {"meta", "link", "br", "img"}

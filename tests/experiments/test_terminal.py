@@ -66,7 +66,7 @@ def test_a_runs_folder_and_messages_are_shown_as_they_are(nasty: str) -> None:
         screen.waiting(f"host-{nasty}", [0])
         screen.said(f"lost {nasty}")
     console.print(summary_table(SUMMARY, Path("runs") / nasty.replace("/", "|")))
-    assert f"splitfl join host-{nasty} --client N, N one of [0]" in said.getvalue()
+    assert f"splitfl join host-{nasty} --transport rpc --client N, N one of [0]" in said.getvalue()
     assert f"lost {nasty}" in said.getvalue()
     assert str(Path("runs") / nasty.replace("/", "|")) in said.getvalue()
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from splitfl.core.errors import ConfigError, PeerLost
+from splitfl.transport.base.reachability import ClientReach, Reach
 from testbed.doctor import inventory
 from testbed.doctor.access import Agent
-from testbed.doctor.advice import PREFERENCE, advise
+from testbed.doctor.advice import advise, names
 from testbed.doctor.examine import examine
-from testbed.doctor.findings import Way
 from testbed.doctor.inventory import Node
 from testbed.doctor.machines import check_clock, check_lookup, check_machine, check_versions
 from tests.command import Start, splitfl
 
-OPEN = Way(client="a", port="open", up="open", down="open", side="open")
+OPEN = ClientReach(client="a", port="open", up="open", down="open", side="open")
 FACTS: dict[str, Any] = {
     "host": "a",
     "own_name": ["10.0.0.1"],
@@ -30,27 +30,29 @@ FACTS: dict[str, Any] = {
 }
 
 
-def works(*ways: Way, same: bool = True, overlay: bool = True, broker: str = "unknown") -> list[str]:
-    told = advise(ways, same_torch=same, has_overlay=overlay, server_to_broker=broker)
-    assert [one.transport for one in told] == list(PREFERENCE)
+def works(
+    *clients: ClientReach, same: bool = True, overlay: bool = True, broker: str = "unknown"
+) -> list[str]:
+    told = advise(Reach(clients=clients, server_to_broker=broker), same_torch=same, has_overlay=overlay)
+    assert [one.transport for one in told] == names()
     return [one.transport for one in told if one.works]
 
 
 def test_what_works_follows_from_what_is_open() -> None:
-    one_port = Way(client="a", port="open", up="silent", down="silent", side="open")
+    one_port = ClientReach(client="a", port="open", up="silent", down="silent", side="open")
     assert works(OPEN) == ["rpc", "grpc", "overlay"]
     assert works(one_port) == ["grpc", "overlay"]
     assert works(one_port, overlay=False) == ["grpc"]
-    assert works(Way(client="a", port="open", up="rejected", down="open")) == ["grpc", "overlay"]
-    assert works(Way(client="a", port="silent", broker="open"), broker="open") == ["mqtt"]
-    assert works(Way(client="a", port="silent", broker="open"), broker="silent") == []
-    assert works(Way(client="a", port="refused")) == ["grpc", "overlay"]
+    assert works(ClientReach(client="a", port="open", up="rejected", down="open")) == ["grpc", "overlay"]
+    assert works(ClientReach(client="a", port="silent", broker="open"), broker="open") == ["mqtt"]
+    assert works(ClientReach(client="a", port="silent", broker="open"), broker="silent") == []
+    assert works(ClientReach(client="a", port="refused")) == ["grpc", "overlay"]
     assert works(OPEN, same=False) == []
 
 
 def test_the_reason_names_the_client_and_the_way() -> None:
-    shut = Way(client="b", port="open", up="open", down="silent", side="open")
-    rpc = advise([OPEN, shut], same_torch=True, has_overlay=True, server_to_broker="unknown")[0]
+    shut = ClientReach(client="b", port="open", up="open", down="silent", side="open")
+    rpc = advise(Reach(clients=[OPEN, shut]), same_torch=True, has_overlay=True)[0]
     assert rpc.why == (
         "it listens on random ports and dials back into every client, so it would hang: "
         "b: the server's way to random ports of it is silent"

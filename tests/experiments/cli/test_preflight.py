@@ -12,7 +12,7 @@ from experiments.presets import find, names, without_learning
 
 ASK = """
 import sys
-from experiments.cli import main
+from experiments.cli.main import main
 try:
     main(sys.argv[1:])
 finally:
@@ -40,6 +40,30 @@ WRONG = {
     "a broker to join of nobody": (
         ["join", f"{NOBODY}:1883/topic", "--transport", "mqtt", "--client", "0"],
         f"the host '{NOBODY}' has no address",
+    ),
+    "a transport that has no server": (
+        ["serve", "demo", "--set", "transport.name=inproc"],
+        "transport.name must be one of rpc, grpc, mqtt for clients to join, got 'inproc'",
+    ),
+    "a transport that no client joins by": (
+        ["join", "127.0.0.1:1", "--client", "0", "--transport", "inproc"],
+        "the transport inproc runs server and clients in one process",
+    ),
+    "an unknown transport to join by": (
+        ["join", "127.0.0.1:1", "--client", "0", "--transport", "mqt"],
+        "unknown --transport 'mqt'; did you mean 'mqtt'? have",
+    ),
+    "an option that the transport does not read": (
+        ["join", "127.0.0.1:1", "--client", "0", "--password-file", MISSING],
+        "--password-file is read by mqtt, not by rpc",
+    ),
+    "tokens for a broker": (
+        ["join", "127.0.0.1:1/x", "--client", "0", "--transport", "mqtt", "--secrets", MISSING],
+        "--secrets is read by grpc, not by mqtt",
+    ),
+    "a setting that the transport does not read, to plan with": (
+        ["plan", "demo", "--set", "transport.topic=x"],
+        "transport.topic is read by mqtt, not by rpc",
     ),
     "no port": (["join", "127.0.0.1", "--client", "0"], "a server's address is HOST:PORT"),
     "an IPv6 address without brackets": (["join", "::1:29500", "--client", "0"], "stands in brackets"),

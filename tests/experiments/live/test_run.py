@@ -47,7 +47,7 @@ def no_folder() -> Path:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"transport": {"name": "inproc"}}, "transport.name must be rpc or grpc for a live link"),
+        ({"transport": {"name": "inproc"}}, "transport.name must be rpc or grpc"),
         (
             {"transport": {"name": "mqtt", "host": "127.0.0.1", "port": 1883}},
             "must be rpc or grpc.*got .mqtt.",

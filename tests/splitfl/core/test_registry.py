@@ -68,3 +68,10 @@ def test_a_name_that_nobody_registers_is_not_there(colours: Registry[int]) -> No
     assert "green" not in colours
     with pytest.raises(KeyError):
         colours["green"]
+
+
+def test_a_plug_in_may_ask_for_what_comes_along_while_it_is_loaded(
+    colours: Registry[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EntryPoint, "load", lambda point: colours["red"] + ("blue" in colours))
+    assert colours["fine"] == 2

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from experiments.running import run_here
+from experiments.local_clients import run_here
 from splitfl.config.experiment_file import from_dict
 from splitfl.controller.budget import decided
 from splitfl.setup.experiment import Experiment

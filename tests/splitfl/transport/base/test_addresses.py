@@ -9,7 +9,8 @@ from splitfl.core.errors import ConfigError
 from splitfl.transport.base import interfaces
 from splitfl.transport.base.addresses import joined, parse_address, refuse_unknown
 from splitfl.transport.base.interfaces import listening_address, public_address
-from splitfl.transport.registry import Joining, transport
+from splitfl.transport.base.spec import Joining
+from splitfl.transport.registry import transport
 from testbed.doctor import inventory
 from testbed.overlay.endpoints import listener_at
 from tests.splitfl.transport.ipv6 import has_ipv6

@@ -1,7 +1,7 @@
 """Servers and clients of every transport, gone when their test is over.
 
 The road within one process is none of them: there a frame is handed over by a call, and nobody is at the
-other end who could come, die or be slow. That it gives the same bits is `test_roads_are_equal`'s affair.
+other end who could come, die or be slow. That it gives the same bits is `test_transports_are_equal`'s affair.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,21 +12,17 @@ import pytest
 
 from splitfl.config import TransportConfig
 from splitfl.core.errors import SplitflError
-from splitfl.transport.registry import TRANSPORTS, Joining
+from splitfl.transport.base.spec import Joining
+from splitfl.transport.registry import TRANSPORTS, between_processes
 from tests.splitfl.transport.broker_process import BrokerProcess
 from tests.splitfl.transport.conformance.ends import Client, Far, Server
 from tests.splitfl.transport.faulty import Relay
 
 TIMEOUT_S = 4.0
 QUICK = "grpc"
-ALL = [pytest.param(name, marks=[] if name == QUICK else [pytest.mark.slow]) for name in TRANSPORTS]
-NOT_RPC = [one for one in ALL if one.values != ("rpc",)]
-"""For what test_rpc_faults shows of RPC, whose every case takes seconds to meet."""
-RESUMING = [
-    pytest.param(name, marks=[] if name == QUICK else [pytest.mark.slow])
-    for name, one in TRANSPORTS.items()
-    if one.resumes
-]
+ALL = [pytest.param(name, marks=[] if name == QUICK else [pytest.mark.slow]) for name in between_processes()]
+RESUMING = [one for one in ALL if TRANSPORTS[str(one.values[0])].resumes]
+"""Of these a process has several ends; of the others, such as RPC, each case takes seconds to meet."""
 
 
 class Place:
@@ -35,11 +31,12 @@ class Place:
     def __init__(self, name: str, broker: "Callable[[], BrokerProcess]", stack: ExitStack) -> None:
         self.name = name
         self._broker, self._stack = broker, stack
-        self.is_near = name != "rpc"
+        self.spec = TRANSPORTS[name]
+        self.is_near = self.spec.resumes  # else a process joins once
 
     def server(self, *, is_far: bool = False, **settings: Any) -> Any:
         """A server for two clients."""
-        port = {"port": self._broker().port} if self.name == "mqtt" else {}
+        port = {} if self.spec.own_host else {"port": self._broker().port}
         config = TransportConfig(
             **{"name": self.name, "timeout_s": TIMEOUT_S, "join_timeout_s": 30.0, **port, **settings}
         )

@@ -20,8 +20,9 @@ from typing import Any, Final
 import psutil
 
 from splitfl.config import TransportConfig
+from splitfl.transport.base.spec import Joining
 from splitfl.transport.base.transport import Answer, PeerChange
-from splitfl.transport.registry import Joining, transport
+from splitfl.transport.registry import transport
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
 _PATIENCE_S: Final = 60.0

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from splitfl.core.errors import ConfigError
-from tests.splitfl.transport.conformance.conftest import ALL, NOT_RPC, RESUMING, Place
+from tests.splitfl.transport.conformance.conftest import ALL, RESUMING, Place
 from tests.testbed.waiting import until
 
 MIB = 1 << 20
 everywhere = pytest.mark.parametrize("place", ALL, indirect=True)
-but_for_rpc = pytest.mark.parametrize("place", NOT_RPC, indirect=True)
+several_in_a_process = pytest.mark.parametrize("place", RESUMING, indirect=True)
 where_broken_connections_are_gone_on_from = pytest.mark.parametrize("place", RESUMING, indirect=True)
 """For what a relay in between does. RPC's connections lead to ports that nobody can stand in for and are
 never gone on from: what breaks by the doing of its own process is shown of every transport beside these."""

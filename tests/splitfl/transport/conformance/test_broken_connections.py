@@ -6,6 +6,7 @@ import pytest
 
 from splitfl.core.errors import PeerLost
 from splitfl.transport.registry import TRANSPORTS
+from splitfl.transport.session.server import SessionServer
 from tests.splitfl.transport.conformance.conftest import TIMEOUT_S, Place
 from tests.splitfl.transport.conformance.meeting import (
     MIB,
@@ -74,6 +75,8 @@ def test_a_connection_that_is_dead_without_a_word_is_given_up_for_another(place:
 @where_broken_connections_are_gone_on_from
 def test_a_slow_reader_holds_back_the_server_and_no_queue_grows(place: Place) -> None:
     server = place.server()
+    if not isinstance(server._end, SessionServer):
+        pytest.skip("this looks into a session's outbox; the case of who does not read shows it from outside")
     relay = place.relay(server.address())
     one = place.client(server.address().replace(str(relay_target(server)), str(relay.port)), 0)
     go(server, one, place.client(server.address(), 1))

@@ -8,10 +8,10 @@ from splitfl.core.errors import ConfigError, PeerLost, Timeout
 from tests.splitfl.transport.conformance.conftest import Place
 from tests.splitfl.transport.conformance.meeting import (
     both,
-    but_for_rpc,
     everywhere,
     go,
     in_thread,
+    several_in_a_process,
     until_admitted,
 )
 from tests.testbed.waiting import until
@@ -58,7 +58,7 @@ def test_two_clients_of_one_number_are_one_too_many(place: Place) -> None:
     assert place.client(server.address(), 0).experiment()
 
 
-@but_for_rpc
+@several_in_a_process
 @pytest.mark.parametrize("number", [-1, 2])
 def test_a_client_that_the_experiment_does_not_have_is_refused(place: Place, number: int) -> None:
     server = place.server()
@@ -86,11 +86,11 @@ def test_a_request_ends_when_its_client_leaves(place: Place) -> None:
     assert other.request(b"still here") == b"still here"
 
 
-@but_for_rpc
+@several_in_a_process
 def test_a_server_that_is_not_there_is_missed_in_time(place: Place) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{reserved.getsockname()[1]}" + ("/nobody" if place.name == "mqtt" else "")
+        address = f"127.0.0.1:{reserved.getsockname()[1]}" + ("/nobody" if not place.spec.own_host else "")
         with pytest.raises(Timeout, match=r"no (server|broker) at .*Connection refused") as missed:
             place.client(address, 0, timeout_s=0.6)
         assert "within 0.6 s" in str(missed.value)

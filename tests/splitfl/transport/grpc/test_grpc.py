@@ -16,8 +16,9 @@ import pytest
 
 from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError, Timeout
+from splitfl.transport.base.spec import Joining
 from splitfl.transport.base.transport import ClientEnd, ServerEnd
-from splitfl.transport.registry import Joining, transport
+from splitfl.transport.registry import check_settings, transport
 from splitfl.transport.security.certificates import make_certificates
 from splitfl.transport.security.credentials import Credentials, read_certificate
 from splitfl.transport.session import client as session_client
@@ -51,7 +52,7 @@ def server(secrets: Path) -> Iterator[ServerEnd]:
 
 def serve(**settings: Any) -> ServerEnd:
     config = TransportConfig(name="grpc", timeout_s=3.0, join_timeout_s=10.0, **settings)
-    made = transport("grpc").serve(config, 2)
+    made = check_settings(config).serve(config, 2)
     made.offer({"what": "to run"})
     return made
 
@@ -237,7 +238,8 @@ def test_who_speaks_otherwise_disturbs_nobody(noise: bytes) -> None:
 JOIN = """
 import sys
 from splitfl.core.errors import SplitflError
-from splitfl.transport.registry import Joining, transport
+from splitfl.transport.base.spec import Joining
+from splitfl.transport.registry import transport
 from splitfl.transport.security.credentials import Credentials
 address, ca, timeout_s = sys.argv[1:]
 own = Credentials(ca=ca)

@@ -13,11 +13,12 @@ import pytest
 
 from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError, SplitflError, Timeout
+from splitfl.transport.base.spec import Joining
 from splitfl.transport.base.transport import ClientEnd, ServerEnd
 from splitfl.transport.mqtt.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
 from splitfl.transport.mqtt.client import MqttRoad
 from splitfl.transport.mqtt.server import MqttEntrance
-from splitfl.transport.registry import Joining, transport
+from splitfl.transport.registry import transport
 from splitfl.transport.security.certificates import make_certificates
 from splitfl.transport.security.credentials import Credentials
 from splitfl.transport.session.client import SessionClient

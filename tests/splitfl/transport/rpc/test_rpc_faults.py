@@ -86,7 +86,8 @@ def test_a_server_of_another_kind_is_told_apart_in_time() -> None:
 JOIN = """
 import sys
 from splitfl.core.errors import SplitflError
-from splitfl.transport.registry import Joining, transport
+from splitfl.transport.base.spec import Joining
+from splitfl.transport.registry import transport
 try:
     transport("rpc").join(Joining(address=sys.argv[1], client=0, timeout_s=2.0))
 except SplitflError as error:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from experiments.serving import WEIGHTS
 from splitfl.client.client import ClientNode, run_client
 from splitfl.config import RunConfig, at_least
 from splitfl.config.experiment_file import from_dict
@@ -18,10 +17,11 @@ from splitfl.core.messages import Message
 from splitfl.federation.selection import Selection
 from splitfl.federation.staleness import most_rounds
 from splitfl.runtime import process_memory as footprint
+from splitfl.runtime.serve import WEIGHTS
 from splitfl.runtime.simulate import threads
 from splitfl.setup.experiment import Experiment
+from splitfl.transport.base.spec import Joining, TransportSpec
 from splitfl.transport.base.transport import ClientEnd
-from splitfl.transport.registry import Joining, Transport
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +30,14 @@ _LONGEST_PAUSE_S: Final = 5.0
 
 
 def join(
-    way: Transport,
+    transport: TransportSpec,
     joining: Joining,
     *,
-    state: Path | None,
-    adjust: Callable[[RunConfig], RunConfig],
-    on_step: Callable[[int, Message], None],
-    on_begin: Callable[[RunConfig], None],
-    on_away: Callable[[str], None],
+    state: Path | None = None,
+    adjust: Callable[[RunConfig], RunConfig] = lambda config: config,
+    on_step: Callable[[int, Message], None] = lambda round_index, message: None,
+    on_begin: Callable[[RunConfig], None] = lambda config: None,
+    on_away: Callable[[str], None] = lambda reason: None,
     on_site: Callable[[Experiment], None] = lambda site: None,
     anew: Callable[[], NoReturn] | None = None,
     leaves: Mapping[int, int] | None = None,
@@ -48,11 +48,11 @@ def join(
     `adjust` puts this machine's own paths and device over the settings that the server gave; where the
     client `owns_data`, all training samples are its own. `on_site` is called with what was read, before the
     client is ready. What the client must remember is kept in `state`, if given. A server that goes away is
-    looked for again, as long as the settings' patience lasts; `on_away` hears of it. Over a transport that a
-    process can enter only once `anew` begins this process from the start, if there is a `state` to go on
-    from; else it raises PeerLost.
+    looked for again, as long as the settings' patience lasts; `on_away` hears of it. Over a transport that
+    does not resume, `anew` restarts this process if there is a `state` to continue from; else it raises
+    PeerLost.
     """
-    connection = way.join(joining)
+    connection = transport.join(joining)
     life = None
     try:
         if not connection.experiment:
@@ -73,15 +73,14 @@ def join(
             except RunEnded:
                 raise
             except PeerLost as lost:
-                if not way.resumes and (anew is None or state is None):
+                if not transport.resumes and (anew is None or state is None):
                     raise
                 connection.leave()
                 on_away(str(lost))
-                if not way.resumes and anew is not None:
+                if not transport.resumes and anew is not None:
                     anew()
-                connection = _again(
-                    way, joining, connection.experiment, config.fault_tolerance.reconnect_timeout_s, lost
-                )
+                patience_s = config.fault_tolerance.reconnect_timeout_s
+                connection = _again(transport, joining, connection.experiment, patience_s, lost)
     finally:
         connection.leave()
 
@@ -127,13 +126,17 @@ class _Life:
 
 
 def _again(
-    way: Transport, joining: Joining, experiment: Mapping[str, Any], patience_s: float, lost: PeerLost
+    transport: TransportSpec,
+    joining: Joining,
+    experiment: Mapping[str, Any],
+    patience_s: float,
+    lost: PeerLost,
 ) -> ClientEnd:
     """A new connection to the same run; raises `lost` where there is none in time."""
     deadline_s, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
     while (left_s := deadline_s - time.monotonic()) > 0:
         try:
-            connection = way.join(replace(joining, timeout_s=min(joining.timeout_s, left_s)))
+            connection = transport.join(replace(joining, timeout_s=min(joining.timeout_s, left_s)))
         except RunEnded:
             raise
         except (PeerLost, ConfigError) as error:  # it is not up yet, or still believes in our old connection
@@ -149,7 +152,7 @@ def _again(
 
 
 def _check_leaves(leaves: Mapping[int, int], config: RunConfig) -> None:
-    """ConfigError for rounds that the run has not, and for a link on which nobody can be away."""
+    """ConfigError for rounds that the run has not, and for a link on which nobody can be atransport."""
     for after, rounds in leaves.items():
         at_least("--rounds-away", rounds, 1)
         if not 0 <= after < config.federation.rounds:

@@ -9,13 +9,13 @@ the marks of a run that was killed: what is there is read, and `RunRecord.notes`
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.run_folder.events import Events, Memory, read_events
-from experiments.run_folder.rows import MAY_DIVERGE, build_row
 from splitfl.core.errors import ConfigError
+from splitfl.run_folder.events import Events, Memory, Round, read_events
+from splitfl.run_folder.rows import MAY_DIVERGE, build_row
 
 FINAL_METRICS = ("train_loss", "eval_loss", "accuracy", "perplexity")
 
@@ -73,6 +73,19 @@ class RunRecord:
         events = self.events
         named = {row.client for rows in (events.steps, events.transfers, events.computes) for row in rows}
         return tuple(sorted(client for client in named if client is not None))
+
+    @property
+    def metrics(self) -> dict[str, list[Any]]:
+        """What was measured at the end of each round, by name; a figure that never was is left out."""
+        rounds = self.events.rounds
+        columns = {field.name: [getattr(row, field.name) for row in rounds] for field in fields(Round)}
+        return {name: column for name, column in columns.items() if set(column) != {None}}
+
+    @property
+    def adapter(self) -> Path | None:
+        """The folder of the trained adapter, as peft loads it; None where none was written."""
+        folder = self.folder / "adapter"
+        return folder if folder.is_dir() else None
 
     def setting(self, path: str) -> Any:
         """The resolved setting of this dotted name, such as `link.up.rate_bps`."""

@@ -22,13 +22,14 @@ _LIBRARIES = ("splitfl", "torch", "transformers", "peft", "numpy", "safetensors"
 class FolderOnDemand:
     """Makes a run's folder when called; as a context it takes away one that bad input left without a run."""
 
-    def __init__(self, parent: Path, name: str, config: RunConfig) -> None:
-        self._parent, self._name, self._config = parent, name, config
+    def __init__(self, parent: Path, name: str, config: RunConfig, command: str = "") -> None:
+        """`command` is what environment.json names as the start of the run, by default this command line."""
+        self._parent, self._name, self._config, self._command = parent, name, config, command
         self._folder: Path | None = None
 
     def __call__(self) -> Path:
         """See `new_folder`."""
-        self._folder = new_folder(self._parent, self._name, self._config)
+        self._folder = new_folder(self._parent, self._name, self._config, self._command)
         return self._folder
 
     def __enter__(self) -> Self:
@@ -42,7 +43,7 @@ class FolderOnDemand:
             shutil.rmtree(self._folder)
 
 
-def new_folder(parent: Path, name: str, config: RunConfig) -> Path:
+def new_folder(parent: Path, name: str, config: RunConfig, command: str = "") -> Path:
     """Makes `parent/name-DATE-TIME`, never one that exists, with config.json and environment.json.
 
     Raises ConfigError where nothing can be written there.
@@ -53,15 +54,17 @@ def new_folder(parent: Path, name: str, config: RunConfig) -> Path:
         folder = _first_free(parent / f"{name}-{stamp}")
     except OSError as error:
         raise ConfigError(f"cannot write a run's folder in {parent}: {error.strerror}") from None
-    return fill(folder, config)
+    return fill(folder, config, command)
 
 
-def fill(folder: Path, config: RunConfig) -> Path:
+def fill(folder: Path, config: RunConfig, command: str = "") -> Path:
     """Writes into this folder what a run begins with; returns it. ConfigError where that cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.json", as_dict(config))
-        write_json(folder / "environment.json", environment(shlex.join(["splitfl", *sys.argv[1:]])))
+        write_json(
+            folder / "environment.json", environment(command or shlex.join(["splitfl", *sys.argv[1:]]))
+        )
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise ConfigError(f"cannot write a run's folder in {folder.parent}: {error.strerror}") from None

@@ -4,41 +4,33 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from experiments.local_clients import Clients, local_clients
+from splitfl.accounting.ledger import Ledger
+from splitfl.config import RunConfig
 from splitfl.config.experiment_file import as_dict
-from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import Checkpoint, CheckpointStore
 from splitfl.core.errors import ConfigError, Diverged, PeerLost, RejoinRequired, Timeout
+from splitfl.core.events import Events
 from splitfl.federation.selection import Selection
 from splitfl.runtime import process_memory as footprint
+from splitfl.runtime.clients import Clients, NoClients, StartClients
+from splitfl.runtime.screen import Screen
 from splitfl.runtime.simulate import threads
 from splitfl.server.error_boundary import ErrorBoundary
+from splitfl.server.exchange import Controller
 from splitfl.server.run import Run, write_json
-from splitfl.server.run import Screen as RunScreen
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits, check_run
 from splitfl.setup.experiment import Experiment
 from splitfl.transport.base.client_identity import only_own
 from splitfl.transport.base.transport import ServerEnd
-from splitfl.transport.registry import transport
-from testbed.live import LiveLink
+from splitfl.transport.registry import check_settings
 
 WEIGHTS: Final = "weights"
 """What the server puts up beside the settings: checksums of its model."""
 _POLL_S: Final = 0.1
 _LAST_WORDS_S: Final = 10.0
-
-
-class Screen(RunScreen, Protocol):
-    """Shows a run, and who is still awaited before it can begin."""
-
-    def waiting(self, address: str, missing: list[int]) -> None:
-        """The server listens, and these clients are not there."""
-
-    def said(self, what: str) -> None:
-        """Something has happened that a person should know."""
 
 
 NewFolder = Callable[[], Path]
@@ -47,28 +39,37 @@ NewFolder = Callable[[], Path]
 Ended = tuple[Path, dict[str, Any]]
 """The run's folder and its summary."""
 
+ControllerFor = Callable[[RunConfig], Callable[[Ledger, Events], Controller] | None]
+"""Makes what makes the controller of a run, None where nothing is chosen from round to round."""
+
 
 def serve(
-    site: Experiment, new_folder: NewFolder, screen: Screen, *, spawn: bool, live: LiveLink | None = None
+    site: Experiment,
+    new_folder: NewFolder,
+    screen: Screen,
+    *,
+    controller_for: ControllerFor,
+    start_clients: StartClients | None = None,
 ) -> Ended:
-    """The server's side over the transport of the settings; `spawn` starts the clients on this machine too,
-    at the other ends of `live` where there is one.
+    """The server's side over the transport of the settings; `start_clients` starts the clients on this
+    machine, None where they join from others.
 
-    A run whose folder holds a checkpoint is gone on with. Raises PeerLost, naming the client, when one
-    dies, falls silent or never comes and the settings do not say to go on.
+    A run whose folder holds a checkpoint continues from there. Raises PeerLost, naming the client, when one
+    dies, falls silent or never joins and the settings do not say to continue without it.
     """
     config = site.config
     refuse_fault_tolerance(site)
     # Clients on other machines have copies of the model of their own, which are to be the same.
-    weights = {} if spawn else dict(site.whole().checksums)
+    weights = {} if start_clients else dict(site.whole().checksums)
     base_bytes = footprint.measure_from_here()
-    server = transport(config.transport.name).serve(config.transport, config.federation.clients)
+    server = check_settings(config.transport).serve(config.transport, config.federation.clients)
     try:
         folder = new_folder()
-        write_json(folder / "server.json", where(server.address) | {"spawn": spawn})
+        write_json(folder / "server.json", where(server.address) | {"spawn": bool(start_clients)})
         server.offer(as_dict(config) | {WEIGHTS: weights})
-        with local_clients(server, config, folder, spawn, live) as local, threads(config.server.threads):
-            summary = _Service(site, folder, screen, server, local).run(base_bytes)
+        started = start_clients(server.address, folder) if start_clients else NoClients()
+        with started as local, threads(config.server.threads):
+            summary = _Service(site, folder, screen, server, local, controller_for(config)).run(base_bytes)
             local.wait(_LAST_WORDS_S)
             return folder, summary
     finally:
@@ -114,7 +115,13 @@ class _Service:
     """One server's life: one run, or several lives of it."""
 
     def __init__(
-        self, site: Experiment, folder: Path, screen: Screen, server: ServerEnd, local: Clients
+        self,
+        site: Experiment,
+        folder: Path,
+        screen: Screen,
+        server: ServerEnd,
+        local: Clients,
+        controller: Callable[[Ledger, Events], Controller] | None,
     ) -> None:
         self._site = site
         self._folder = folder
@@ -127,7 +134,7 @@ class _Service:
         self._sessions: dict[int, int] = {}
         self._told: set[tuple[int, int]] = set()
         self._began_s = time.monotonic()
-        self._controller = controller_for(site.config)
+        self._controller = controller
 
     def run(self, base_bytes: int) -> dict[str, Any]:
         """Until the run is over; its summary."""

@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.run_folder.read import read_run
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import load
 from splitfl.core.errors import ConfigError
+from splitfl.run_folder.read import read_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ def stopped(folder: Path) -> Stopped:
     if read_run(folder).summary.status == "done":
         raise ConfigError(f"the run in {folder} has ended: there is nothing to go on with")
     served = folder / "server.json"
-    if config.transport.name == "inproc" or not served.exists():
+    if not served.exists():
         return Stopped(config=config, spawn=True)
     try:
         table = json.loads(served.read_text(encoding="utf-8"))

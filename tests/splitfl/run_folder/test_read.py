@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.run_folder.events import KINDS
-from experiments.run_folder.read import read_run
 from splitfl.core.errors import ConfigError
+from splitfl.run_folder.events import KINDS
+from splitfl.run_folder.read import read_run
 
 MakeRun = Callable[..., Path]
 

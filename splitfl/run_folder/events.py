@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.run_folder.rows import build_row
 from splitfl.config import at_least, one_of
 from splitfl.core.errors import ConfigError
+from splitfl.run_folder.rows import build_row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

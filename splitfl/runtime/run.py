@@ -1,0 +1,64 @@
+"""Runs an experiment from its settings on this machine: in one process, or as server and clients."""
+
+import time
+
+from splitfl.client.client import ClientNode
+from splitfl.core.allocator import keep_freed_memory
+from splitfl.core.checkpoint import CheckpointStore
+from splitfl.core.errors import Diverged
+from splitfl.runtime.clients import StartClients
+from splitfl.runtime.screen import Screen
+from splitfl.runtime.serve import ControllerFor, Ended, NewFolder, serve
+from splitfl.runtime.simulate import run_inproc
+from splitfl.server.run import Run
+from splitfl.server.time_limits import check_run
+from splitfl.setup.experiment import Experiment
+from splitfl.transport.registry import check_settings
+
+
+def run(
+    site: Experiment,
+    new_folder: NewFolder,
+    screen: Screen,
+    *,
+    controller_for: ControllerFor,
+    start_clients: StartClients,
+) -> Ended:
+    """The whole experiment on this machine, over the transport of its settings.
+
+    A run whose folder holds a checkpoint continues from there.
+    """
+    if check_settings(site.config.transport).in_process:
+        return run_in_one_process(site, new_folder, screen, controller_for=controller_for)
+    return serve(site, new_folder, screen, controller_for=controller_for, start_clients=start_clients)
+
+
+def run_in_one_process(
+    site: Experiment, new_folder: NewFolder, screen: Screen, *, controller_for: ControllerFor
+) -> Ended:
+    """The whole experiment in this process and thread; see `run`."""
+    keep_freed_memory()
+    folder, began_s = new_folder(), time.monotonic()
+
+    def in_time() -> None:
+        check_run(site.config.fault_tolerance, time.monotonic() - began_s)
+
+    shelves = folder / "checkpoint"
+    nodes = [
+        ClientNode.of(site, client, CheckpointStore.of_client(shelves / f"client-{client}"))
+        for client in range(site.config.federation.clients)
+    ]
+    kept = CheckpointStore(shelves).newest()
+    for damage in kept.unreadable if kept is not None else ():
+        screen.said(f"{damage}; the one before is used")
+    with Run(site, folder, screen, kept, controller_for(site.config)) as server_run:
+        try:
+            for node in nodes:
+                node.go_to(server_run.first_round)
+            run_inproc(site.config, nodes, server_run.station, server_run.first_round, on_round=in_time)
+        except Diverged as error:
+            raise server_run.diverged(error) from None
+        except BaseException as error:
+            server_run.fail(str(error) if isinstance(error, Exception) else "the run was interrupted")
+            raise
+        return folder, server_run.finish([])

@@ -1,0 +1,58 @@
+"""A transport as a plug-in: its two ends, and all that commands, report, doctor and tests ask about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from splitfl.config import TransportConfig
+from splitfl.transport.base.reachability import Diagnosis, Reach
+from splitfl.transport.base.transport import ClientEnd, ServerEnd
+from splitfl.transport.security.credentials import Credentials
+
+TLS: Final = ("tls_cert", "tls_key", "tls_ca")
+"""The settings that name a server's TLS files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joining:
+    """The server that a client joins, the client's number, and the files that prove its identity.
+
+    `user` and `password_file` are a broker's. The server is looked for during `timeout_s`.
+    """
+
+    address: str
+    client: int
+    timeout_s: float
+    credentials: Credentials = field(default_factory=Credentials)
+    user: str = ""
+    password_file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransportSpec:
+    """One transport. A package registers another by an entry point of the group `splitfl.transports`.
+
+    `serve` takes the settings and the number of clients; `check_server` and `check_join` raise the
+    ConfigError that `serve` and `join` would, without importing torch. `settings` are the keys of
+    [transport] that it reads beside name, host, port and timeouts; `splitfl join` refuses the options of
+    the others. `join_options` are the options that a client on the server's machine joins with, beside the
+    name and the address. `diagnose` is None where the doctor cannot tell.
+
+    Where it is `in_process`, server and clients share one thread and `serve` and `join` refuse. Where it
+    `resumes`, a broken connection continues in a new one; else a client that has lost it ends, since a
+    process joins only once. Where it does not use the server's `own_host`, host and port are a broker's.
+    """
+
+    about: str
+    describe: str
+    serve: Callable[[TransportConfig, int], ServerEnd]
+    join: Callable[[Joining], ClientEnd]
+    check_server: Callable[[TransportConfig], None]
+    check_join: Callable[[Joining], None]
+    join_options: Callable[[TransportConfig], list[str]] = lambda config: []
+    settings: tuple[str, ...] = ()
+    in_process: bool = False
+    resumes: bool = False
+    own_host: bool = True
+    warning: Callable[[TransportConfig], str] = lambda config: ""
+    diagnose: Callable[[Reach], Diagnosis] | None = None

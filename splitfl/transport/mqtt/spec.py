@@ -1,0 +1,78 @@
+"""MQTT as a plug-in."""
+
+from typing import Final
+
+from splitfl.config import TransportConfig
+from splitfl.core.errors import ConfigError
+from splitfl.transport.base.addresses import refuse_unknown
+from splitfl.transport.base.reachability import Diagnosis, Reach
+from splitfl.transport.base.spec import TLS, Joining, TransportSpec
+from splitfl.transport.base.transport import ClientEnd, ServerEnd
+
+
+def _serve(config: TransportConfig, clients: int) -> ServerEnd:
+    from splitfl.transport.mqtt.server import serve_mqtt
+
+    return serve_mqtt(config, clients)
+
+
+def _join(joining: Joining) -> ClientEnd:
+    from splitfl.transport.mqtt.broker import Broker
+    from splitfl.transport.mqtt.broker_survey import largest_chunk
+    from splitfl.transport.mqtt.client import MqttRoad
+    from splitfl.transport.session.client import SessionClient
+
+    if joining.credentials.token_file:
+        raise ConfigError("a broker takes no tokens: give --user and --password-file")
+    broker = Broker.parse(joining.address, joining.credentials, joining.user, joining.password_file)
+    chunk_bytes = largest_chunk(broker, broker.line("up", joining.client, "survey"), joining.timeout_s)
+    road = MqttRoad(broker, joining.client, chunk_bytes)
+    return SessionClient(road, joining.address, joining.client, None, joining.timeout_s)
+
+
+def _check_server(config: TransportConfig) -> None:
+    from splitfl.transport.mqtt.broker import Broker
+
+    broker = Broker.of(config)
+    broker.check()
+    refuse_unknown(broker.host)
+
+
+def _check_join(joining: Joining) -> None:
+    from splitfl.transport.mqtt.broker import Broker
+
+    broker = Broker.parse(joining.address, joining.credentials, joining.user, joining.password_file)
+    broker.check()
+    refuse_unknown(broker.host)
+
+
+def _join_options(config: TransportConfig) -> list[str]:
+    given = {"--user": config.user, "--password-file": config.password_file, "--tls-ca": config.tls_ca}
+    given |= {"--tls-cert": config.tls_cert, "--tls-key": config.tls_key}
+    return [word for option, value in given.items() if value for word in (option, value)]
+
+
+def _diagnose(reach: Reach) -> Diagnosis:
+    outcomes = [*((one.client, one.broker) for one in reach.clients), ("the server", reach.server_to_broker)]
+    if all(outcome == "unknown" for _, outcome in outcomes):
+        return Diagnosis(works=False, why="the inventory names no [broker]")
+    closed = [f"{node} finds it {outcome}" for node, outcome in outcomes if outcome != "open"]
+    if closed:
+        return Diagnosis(works=False, why=f"the broker is away: {'; '.join(closed)}")
+    return Diagnosis(works=True, why="every client and the server reach the broker")
+
+
+SPEC: Final = TransportSpec(
+    about="MQTT: through a broker that both sides reach, where neither reaches the other",
+    describe="in separate processes over MQTT",
+    serve=_serve,
+    join=_join,
+    check_server=_check_server,
+    check_join=_check_join,
+    join_options=_join_options,
+    settings=(*TLS, "topic", "user", "password_file"),
+    resumes=True,
+    own_host=False,
+    warning=lambda config: "" if config.tls_ca else "whoever may use the broker can take part in the run",
+    diagnose=_diagnose,
+)
