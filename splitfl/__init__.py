@@ -1,21 +1,43 @@
 """Federated split learning of Hugging Face models over wireless links.
 
-`run` and `load_run` are experiments from Python; `TRANSPORTS` is the registry of transports.
+`run` and `load_run` are experiments from Python; `split` and `split_pretrained` give the pieces of a model
+for a loop of one's own; the names in capitals are the registries of plug-ins.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from splitfl.adapters.registry import ADAPTERS
     from splitfl.api import load_run, run
+    from splitfl.methods.registry import METHODS
+    from splitfl.models.split import split, split_pretrained
+    from splitfl.setup.link_kinds import LINKS
     from splitfl.transport.registry import TRANSPORTS
+    from splitfl.wire.codecs import CODECS
 
-__all__ = ["TRANSPORTS", "load_run", "run"]
+__all__ = [
+    "ADAPTERS",
+    "CODECS",
+    "LINKS",
+    "METHODS",
+    "TRANSPORTS",
+    "load_run",
+    "run",
+    "split",
+    "split_pretrained",
+]
 
 _HOME = {
+    "ADAPTERS": "splitfl.adapters.registry",
+    "CODECS": "splitfl.wire.codecs",
+    "LINKS": "splitfl.setup.link_kinds",
+    "METHODS": "splitfl.methods.registry",
     "TRANSPORTS": "splitfl.transport.registry",
     "load_run": "splitfl.api",
     "run": "splitfl.api",
+    "split": "splitfl.models.split",
+    "split_pretrained": "splitfl.models.split",
 }
 """Where each name lives: it is imported, and torch with it, when it is first asked for."""
 
