@@ -1,0 +1,194 @@
+"""Settings of two tables that go together or do not: rules (setting, needs, where, why), and nothing else."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Final
+
+from splitfl.adapters.registry import ADAPTERS, trains_all
+from splitfl.config import POLICIES, RunConfig
+from splitfl.config.data import SCHEDULES, SERVER_OPTIMISERS
+from splitfl.core.errors import ConfigError
+from splitfl.federation.aggregators import row
+from splitfl.federation.staleness import at_own_pace
+from splitfl.methods.parts.spec import ROW_MESSAGES, MethodSpec
+from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """The settings of a run, its method, and the model that it is to train."""
+
+    config: RunConfig
+    spec: MethodSpec
+    kind: str
+    model_type: str
+
+    @property
+    def trains_batch_norms(self) -> bool:
+        """Whether running statistics are learnt."""
+        sides = (self.config.adapter.head, self.config.adapter.body)
+        return FAMILIES[self.model_type].has_batch_norms and any(map(trains_all, sides))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """`setting` must be one of `needs` in some cases; `why` says in which, with fields of the settings."""
+
+    setting: str
+    needs: tuple[object, ...] | Callable[[], tuple[object, ...]]
+    where: Callable[[Case], bool]
+    why: str
+
+    def check(self, case: Case) -> None:
+        """ConfigError where the setting is anything else."""
+        got, able = value_at(case.config, self.setting), self.needs() if callable(self.needs) else self.needs
+        if got not in able and self.where(case):
+            needs = " or ".join(map(_shown, able))
+            why = self.why.format(**vars(case.config))
+            raise ConfigError(f"{self.setting} must be {needs} {why}; got {_shown(got)}")
+
+
+def _is_analog(name: str) -> Callable[[Case], bool]:
+    return lambda case: name in case.config.analog.kinds
+
+
+def is_asynchronous(case: Case) -> bool:
+    """Whether clients are in different rounds at the same time."""
+    return at_own_pace(case.config.federation)
+
+
+def _merges_products(case: Case) -> bool:
+    return row(case.config.federation.aggregator).needs_individual_updates
+
+
+def _holds(side: str, where: Callable[[Case], bool]) -> Callable[[Case], bool]:
+    return lambda case: side in case.spec.holds and where(case)
+
+
+def _has_ranks(case: Case) -> bool:
+    return bool(case.config.federation.client_ranks)
+
+
+def _kinds_of_lora() -> tuple[object, ...]:
+    return tuple(name for name, kind in ADAPTERS.items() if kind.is_lora)
+
+
+def _kinds_without_adapters() -> tuple[object, ...]:
+    return tuple(name for name, kind in ADAPTERS.items() if kind.trains_all)
+
+
+def _rules(
+    where: Callable[[Case], bool],
+    why: str,
+    needs: Mapping[str, tuple[object, ...] | Callable[[], tuple[object, ...]]],
+) -> list[Rule]:
+    return [Rule(setting=setting, needs=its, where=where, why=why) for setting, its in needs.items()]
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    *(
+        rule
+        for name in ROW_MESSAGES
+        for rule in _rules(
+            _is_analog(name),
+            f"where analog.kinds has {name!r}, which is sent as it is and has no packets",
+            {f"codec.{name}": ("none",), f"erasure.{name}": ("reliable",)},
+        )
+    ),
+    *_rules(
+        _merges_products,
+        "with federation.aggregator {federation.aggregator!r}, which averages nothing (rolora, ffa, mean do)",
+        {"federation.robust": ("none",), "federation.server_optimiser": ("none",)},
+    ),
+    *(
+        rule
+        for side in ("head", "body")
+        for where, why in (
+            (
+                _merges_products,
+                "with federation.aggregator {federation.aggregator!r}, which merges LoRA's products "
+                "(rolora, ffa and mean take any kind)",
+            ),
+            (_has_ranks, "with federation.client_ranks, which are LoRA's"),
+        )
+        for rule in _rules(_holds(side, where), why, {f"adapter.{side}.kind": _kinds_of_lora})
+    ),
+    *_rules(
+        _has_ranks,
+        "with federation.client_ranks, since it compares the clients' tensors number by number",
+        {"federation.robust": ("none",)},
+    ),
+    *_rules(
+        lambda case: case.config.federation.schedule != "synchronous",
+        "with federation.schedule {federation.schedule!r}, which is for links that each client has to itself",
+        {"link.scenario": ("",)},
+    ),
+    *_rules(
+        is_asynchronous,
+        "with federation.schedule {federation.schedule!r}, whose clients are in different rounds",
+        {
+            "federation.aggregator": ("ffa", "mean"),
+            "federation.client_ranks": ((),),
+            "method.in_flight": (1,),
+            "analog.sum_adapters": (False,),
+            "fault_tolerance.on_loss": ("abort",),
+            "fault_tolerance.clients_per_round": (0,),
+            "fault_tolerance.quorum": (0,),
+            "fault_tolerance.step_s": (0.0,),
+            "fault_tolerance.round_s": (0.0,),
+        },
+    ),
+    *_rules(
+        lambda case: case.kind == IMAGE_CLASSIFICATION,
+        "for images, whose models attend to every patch",
+        {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
+    ),
+    *_rules(
+        lambda case: trains_all(case.config.adapter.head) or trains_all(case.config.adapter.body),
+        "where the other side trains its own parameters: what comes out is one whole model",
+        {"adapter.head.kind": _kinds_without_adapters, "adapter.body.kind": _kinds_without_adapters},
+    ),
+    *_rules(
+        lambda case: case.trains_batch_norms,
+        "where batch norms learn, whose statistics are of whole batches in order and are averaged",
+        {
+            "method.in_flight": (1,),
+            "method.micro_batch": (0,),
+            "method.checkpoint_head": (False,),
+            "federation.schedule": ("synchronous", "deadline"),
+            "federation.server_optimiser": ("none",),
+            "federation.robust": ("none",),
+            "analog.sum_adapters": (False,),
+        },
+    ),
+)
+
+READ_WITH: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+    ("federation.trim", "federation.robust", ("trimmed-mean",)),
+    ("federation.clip_norm", "federation.robust", ("clip",)),
+    ("federation.server_lr", "federation.server_optimiser", SERVER_OPTIMISERS[1:]),
+    *(
+        (
+            f"federation.{name}",
+            "federation.schedule",
+            tuple(one for one in SCHEDULES if name in SCHEDULES[one]),
+        )
+        for name in sorted({name for names in SCHEDULES.values() for name in names})
+    ),
+)
+"""(setting, another one, its values): the first is read where the other has one of these values alone."""
+
+
+def value_at(config: RunConfig, setting: str) -> Any:
+    """The value of a setting by its dotted name."""
+    return reduce(getattr, setting.split("."), config)
+
+
+def _shown(value: object) -> str:
+    """As TOML has it."""
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else repr(list(value) if isinstance(value, tuple) else value)
+    )
