@@ -22,7 +22,7 @@ from experiments.citations import bibtex
 from experiments.cli.preflight import served
 from experiments.live.run import run_live
 from experiments.local_clients import run_here
-from experiments.screen import Screen, summary_table
+from experiments.screen import Screen, print_data, summary_table
 from experiments.terminal import plain_console, say, working
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import RunConfig
@@ -116,7 +116,7 @@ def join(
         on_step=on_step,
         on_begin=on_begin,
         on_away=on_away,
-        on_site=lambda site: _print_data(console, site, tokens=data is not None),
+        on_site=lambda site: print_data(console, site, tokens=data is not None),
         anew=_anew,
         leaves=leaves,
         owns_data=data is not None and not is_dealt,
@@ -138,7 +138,7 @@ def resume(folder: Path, as_json: bool) -> None:
     console = plain_console(stderr=True)
     with working(console, "reading the data"):
         site = Experiment.of(found.config)
-    _print_data(console, site)
+    print_data(console, site)
     rounds = CheckpointStore(folder / "checkpoint").rounds()
     where = f"round {rounds[-1] + 2}" if rounds else "the beginning"
     if rounds and found.config.link.scenario:
@@ -154,7 +154,7 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
     console = plain_console(stderr=True)
     with working(console, "reading the data"):
         site = Experiment.of_evaluation(config) if data else Experiment.of(config)
-    _print_data(console, site)
+    print_data(console, site)
     with working(console, "measuring"):
         measured = measure_adapter(site, folder / "adapter")
     _show("measured", measured | {"samples": len(site.task.held_out)}, as_json)
@@ -233,19 +233,9 @@ def _drive(
         site = Experiment.of(config)
     for reason in (*link_lines(config), *config.auto.chosen):
         console.print(reason, soft_wrap=True)
-    _print_data(console, site)
+    print_data(console, site)
     with runs.FolderOnDemand(out, name, site.config) as new_folder:
         _play(console, site, new_folder, as_json, spawn=spawn, is_live=is_live)
-
-
-def _print_data(console: Console, site: Experiment, *, tokens: bool = True) -> None:
-    """What was understood of the data, for a person to check; counting `tokens` takes a moment."""
-    with working(console, "counting tokens"):
-        found = site.description(tokens=tokens)
-    for line in found.lines:
-        console.print(f"  {line}", soft_wrap=True)
-    for line in found.warnings:
-        console.print(f"  {line}", style="yellow", soft_wrap=True)
 
 
 def _play(

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.live.figures import in_short, kept_up
-from experiments.terminal import counting_bar
+from experiments.terminal import counting_bar, working
 from splitfl.config import RunConfig
 from splitfl.core.quantities import bytes_text, flops_text, percent_text, seconds_text
+from splitfl.setup.experiment import Experiment
 
 
 class Screen:
@@ -68,6 +69,16 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+
+def print_data(console: Console, site: Experiment, *, tokens: bool = True) -> None:
+    """What was understood of the data, for a person to check; counting `tokens` takes a moment."""
+    with working(console, "counting tokens"):
+        found = site.description(tokens=tokens)
+    for line in found.lines:
+        console.print(f"  {line}", soft_wrap=True)
+    for line in found.warnings:
+        console.print(f"  {line}", style="yellow", soft_wrap=True)
 
 
 def summary_table(summary: Mapping[str, Any], folder: Path) -> Table:

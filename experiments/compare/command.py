@@ -25,11 +25,13 @@ from experiments.report.drawing import house_style
 from experiments.report.pages import render
 from experiments.report.panels import METRIC_LABELS
 from experiments.report.writing import write_whole
+from experiments.screen import print_data
 from experiments.terminal import counting_bar, plain_console, say, working
 from splitfl.core.errors import ConfigError, PeerLost
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import bytes_text, flops_text, scaled, seconds_text
 from splitfl.methods.settings import refuse_unread
+from splitfl.setup.experiment import Experiment
 
 
 def compare(
@@ -64,6 +66,7 @@ def compare(
     )
     _demand_some(entrants, excluded, "take part")
     name, config = presets.find(preset, overrides)
+    print_data(console, Experiment.of(entrants[0].config))
     numbers = range(config.train.seed, config.train.seed + seeds)
     out = out / f"compare-{name}"
     todo = races(entrants, numbers, out)
