@@ -116,7 +116,7 @@ def join(
         on_step=on_step,
         on_begin=on_begin,
         on_away=on_away,
-        on_site=lambda site: print_data(console, site, tokens=data is not None),
+        on_site=lambda site: print_data(console, site, tokens=data is not None, before=f"client {client}: "),
         anew=_anew,
         leaves=leaves,
         owns_data=data is not None and not is_dealt,

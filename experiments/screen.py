@@ -71,14 +71,17 @@ class Screen:
         self._progress.stop()
 
 
-def print_data(console: Console, site: Experiment, *, tokens: bool = True) -> None:
-    """What was understood of the data, for a person to check; counting `tokens` takes a moment."""
+def print_data(console: Console, site: Experiment, *, tokens: bool = True, before: str = "  ") -> None:
+    """What was understood of the data, for a person to check; counting `tokens` takes a moment.
+
+    `before` stands before each line.
+    """
     with working(console, "counting tokens"):
         found = site.description(tokens=tokens)
     for line in found.lines:
-        console.print(f"  {line}", soft_wrap=True)
+        console.print(f"{before}{line}", soft_wrap=True)
     for line in found.warnings:
-        console.print(f"  {line}", style="yellow", soft_wrap=True)
+        console.print(f"{before}{line}", style="yellow", soft_wrap=True)
 
 
 def summary_table(summary: Mapping[str, Any], folder: Path) -> Table:

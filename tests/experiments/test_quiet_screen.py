@@ -27,4 +27,5 @@ def test_a_server_that_hangs_up_is_one_sentence_on_the_screen() -> None:
         command = [sys.executable, "-m", "experiments", "join", address, "--client", "0", "--timeout", "1"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
-    assert done.stderr.splitlines() == [f"Error: {address} answers, but not as a splitfl server does"]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Error: {address} answers, but not as a splitfl server does")

@@ -60,7 +60,7 @@ def assert_failed(command: Command, folder: Path, *sentences: str) -> None:
     lines = command.complained().strip().splitlines()
     assert lines[-1].startswith("Error: ")
     assert all(sentence in lines[-1] for sentence in sentences)
-    assert all(line.startswith(("toy: ", "  round ")) for line in lines[:-1] if line.strip()), lines
+    assert all(line.startswith(("toy: ", "  ")) for line in lines[:-1] if line.strip()), lines
     (path,) = folder.glob("runs/*/summary.json")
     summary = json.loads(path.read_text())
     assert summary["status"] == "failed"
@@ -139,12 +139,10 @@ def test_a_client_that_cannot_begin_says_why(begin: Run, tmp_path: Path) -> None
     toy.model(tmp_path / "gpt2", "gpt2", "causal-lm")
     tables = {
         "model": {"name": str(tmp_path / "gpt2")},
-        "task": {"name": "lm", "data": str(tmp_path / "short.tsv")},
+        "task": {"name": "lm", "data": str(tmp_path / "short.tsv"), "packing": "truncate"},
     }
     command = begin(**tables)
-    assert_failed(
-        command, tmp_path, "died with exit code 2; it said: client", "holds no samples to learn from"
-    )
+    assert_failed(command, tmp_path, "died with exit code 2; it said: client", "holds no samples: all")
 
 
 def test_a_normal_run_says_nothing_but_its_own_lines(place: Path, tmp_path: Path, start: Start) -> None:
@@ -158,7 +156,8 @@ def test_a_normal_run_says_nothing_but_its_own_lines(place: Path, tmp_path: Path
     assert command.code() == 0, command.complained()
     lines = command.complained().splitlines()
     assert lines[0].startswith("toy: sfl-v2, ")
-    assert [line[:9] for line in lines[1:] if line.strip()] == ["  round 1", "  round 2"]
+    assert [line[:9] for line in lines if line.startswith("  round")] == ["  round 1", "  round 2"]
+    assert all(line.startswith("  ") for line in lines[1:] if line.strip())
     for log in (tmp_path / command.said()["folder"]).glob("client-*.log"):
         assert all(line.startswith("client ") for line in log.read_text().splitlines())
 
