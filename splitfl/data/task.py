@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from splitfl.config import TaskConfig, one_of
@@ -153,22 +154,6 @@ def _check_own_labels(config: TaskConfig, label_names: tuple[str, ...]) -> None:
         )
 
 
-def _labelled(config: TaskConfig) -> Corpus:
-    return _given(config, labelled=True)
-
-
-def _labelled_evaluation(config: TaskConfig) -> Corpus:
-    return _given(config, labelled=True, is_evaluation=True)
-
-
-def _unlabelled(config: TaskConfig) -> Corpus:
-    return _given(config, labelled=False)
-
-
-def _unlabelled_evaluation(config: TaskConfig) -> Corpus:
-    return _given(config, labelled=False, is_evaluation=True)
-
-
 def _mnist(config: TaskConfig) -> Corpus:
     if not config.data:
         raise DataError(f"task {config.name!r} needs data: a folder with {FILE}; give it with --data")
@@ -254,21 +239,21 @@ TASKS = {
     "classification": TaskEntry(
         about="texts with labels of your own: a file, a folder or hf:NAME in task.data",
         kind=CLASSIFICATION,
-        corpus=_labelled,
-        evaluation=_labelled_evaluation,
+        corpus=partial(_given, labelled=True),
+        evaluation=partial(_given, labelled=True, is_evaluation=True),
     ),
     "lm": TaskEntry(
         about="language modelling of texts of your own: a file, a folder or hf:NAME in task.data",
         kind=LANGUAGE_MODEL,
-        corpus=_unlabelled,
-        evaluation=_unlabelled_evaluation,
+        corpus=partial(_given, labelled=False),
+        evaluation=partial(_given, labelled=False, is_evaluation=True),
         packing="pack",
     ),
     "sst2": TaskEntry(
         about="the sentiment of film reviews; a folder with train.tsv and dev.tsv in task.data",
         kind=CLASSIFICATION,
-        corpus=_labelled,
-        evaluation=_labelled_evaluation,
+        corpus=partial(_given, labelled=True),
+        evaluation=partial(_given, labelled=True, is_evaluation=True),
         citation=SST,
     ),
     "e2e": TaskEntry(

@@ -275,7 +275,7 @@ def share_frozen(source: Piece, target: Piece) -> None:
 
 
 def _put_cifar_stem(model: PreTrainedModel) -> None:
-    """3x3 at stride 1 and no pooling, in the place of 7x7 at stride 2 and one (see splitfl.models)."""
+    """3x3 at stride 1 without pooling, not 7x7 at stride 2 with it (see splitfl.models.untrained)."""
     stem, config = model.base_model.get_submodule("embedder"), model.config
     stem.embedder = ResNetConvLayer(
         config.num_channels, config.embedding_size, kernel_size=3, activation=config.hidden_act
