@@ -7,6 +7,7 @@ uint64, the header as JSON (name -> dtype, shape, offsets), the tensors' bytes
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from splitfl.core.errors import CutError, ModelMissing
+from splitfl.core.folder_cache import cached_by_files
 
 CHUNK_BYTES = 2 * 2**20
 _CLASSIFIERS: Final = ("classifier", "score", "classifier.out_proj", "classifier.1")
@@ -48,7 +50,8 @@ class Entry:
         return _DTYPES[self.dtype].is_floating_point
 
 
-def entries(folder: Path) -> dict[str, Entry]:
+@cached_by_files
+def entries(folder: Path) -> Mapping[str, Entry]:
     """Every tensor of the checkpoint in this folder, in one file or in several, by its key.
 
     Raises ModelMissing where there is none, or where it is damaged.

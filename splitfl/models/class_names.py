@@ -5,10 +5,12 @@ from pathlib import Path
 
 from transformers import PretrainedConfig
 
+from splitfl.core.folder_cache import cached_by_files
 from splitfl.models.checkpoint_file import entries
 from splitfl.models.load import built, is_of_base, names_in_model, read_config
 
 
+@cached_by_files
 def stored_classes(folder: Path, kind: str, attention: str = "sdpa") -> tuple[tuple[str, ...], bool]:
     """The names of a checkpoint's classes by number, and whether it holds a classifier for them."""
     config = read_config(folder, kind, attention, pad_token_id=0)

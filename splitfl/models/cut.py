@@ -36,6 +36,7 @@ from splitfl.models.families import (
 )
 from splitfl.models.feature_maps import as_picture, as_tokens, stem_of
 from splitfl.models.stand_in import Absent, Inlet, StandIn
+from splitfl.models.uninitialised import Uninitialised
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
 
 CLASSES: dict[str, Any] = {
@@ -201,12 +202,11 @@ def build(
     family = check(config.model_type, kind, attention)
     config = copy.deepcopy(config)
     config.use_cache = False
-    if family.hands_pictures:
-        attention = "eager"  # there is none
+    attention = "eager" if family.hands_pictures else attention  # models of pictures have none
     if kind == CAUSAL_LM and family.is_encoder:
         config.is_decoder = True
-    with torch.device("meta"):
-        make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
+    make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
+    with torch.device("meta"), Uninitialised():
         model = make(config, attn_implementation=attention, dtype=DTYPES[dtype])
         if config.model_type == "resnet" and stem_of(config) == "cifar":
             _put_cifar_stem(model)

@@ -245,7 +245,7 @@ def _zeros(meta: Tensor) -> nn.Parameter:
 
 def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         model._init_weights(module)  # type: ignore[no-untyped-call]
 
 
