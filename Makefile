@@ -34,7 +34,7 @@ demo: $(VENV)/.demo ## finetune a split MiniLM with three clients over PyTorch R
 	@$(BIN)/splitfl run demo
 
 test: $(VENV)/.dev ## the quick suite: one to two minutes, no network, no root, no GPU
-	@$(PYTEST) -q -n auto -m "not slow and not root and not bench"
+	@$(PYTEST) -q -n auto --dist worksteal -m "not slow and not root and not bench"
 
 test-slow: $(VENV)/.dev ## what `make test` leaves out, but for benchmarks and repetitions; says why what it skips was skipped
 	@$(PYTEST) -q -rs -n auto $(UNTIL) -m "slow and not root and not bench and not long"
