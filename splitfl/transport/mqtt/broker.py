@@ -167,6 +167,17 @@ class Broker:
                 pause_s *= 2
 
 
+def hang_up(client: Client) -> None:
+    """Ends a connection, its thread and its sockets; the client is as new afterwards.
+
+    The library closes the sockets that wake its thread only when the client is deleted. One that is
+    part of a reference cycle goes with its sockets in any order, and Python may find them open.
+    """
+    client.disconnect()
+    client.loop_stop()
+    client.reinitialise()
+
+
 def _send_at_once(client: Client, data: Any, opened: Any) -> None:
     """Or TCP keeps each small message until the one before is confirmed, some 40 ms later."""
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -15,7 +15,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from splitfl.core.errors import ConfigError, PeerLost, Timeout
-from splitfl.transport.mqtt.broker import CHUNK_BYTES, Broker
+from splitfl.transport.mqtt.broker import CHUNK_BYTES, Broker, hang_up
 from splitfl.transport.session.chunk import HEADER_BYTES, Kind, piece
 
 log = logging.getLogger(__name__)
@@ -99,10 +99,7 @@ class _Call:
         return ""
 
     def close(self) -> None:
-        client = self._client
-        client.disconnect()
-        # Whoever is no part of a cycle goes at once, and the library then closes what it has opened.
-        client.on_connect = client.on_publish = client.on_disconnect = None
+        hang_up(self._client)
 
     def _next(self) -> _Said:
         """What the broker says next; the library is driven from here, and so does not connect again."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from paho.mqtt.client import Client, MQTTMessage
 
 from splitfl.core.errors import ConfigError, PeerLost
-from splitfl.transport.mqtt.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
+from splitfl.transport.mqtt.broker import CHUNK_BYTES, WINDOW_BYTES, Broker, hang_up
 
 _PATIENCE_S: Final = 2.0
 
@@ -73,8 +73,7 @@ class _Trip:
             self.end(None)
             if self._client.is_connected():
                 self._client.publish(self._up, b"", qos=1).wait_for_publish(_PATIENCE_S)
-            self._client.disconnect()
-            self._client.loop_stop()
+            hang_up(self._client)
 
     def end(self, error: Exception | None) -> None:
         """The connection is over; the first reason counts."""

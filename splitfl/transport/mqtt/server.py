@@ -10,7 +10,7 @@ from paho.mqtt.client import Client, MQTTMessage
 
 from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError, PeerLost, SplitflError, Timeout, WireError
-from splitfl.transport.mqtt.broker import WINDOW_BYTES, Broker
+from splitfl.transport.mqtt.broker import WINDOW_BYTES, Broker, hang_up
 from splitfl.transport.mqtt.broker_survey import largest_chunk
 from splitfl.transport.session.chunk import HEADER_BYTES, Kind, unpack
 from splitfl.transport.session.server import SessionServer
@@ -61,8 +61,7 @@ class MqttEntrance:
         try:
             self._take_place(timeout_s, 0.0 if is_new_topic else _RETAINED_S)
         except SplitflError:
-            self._client.disconnect()
-            self._client.loop_stop()
+            hang_up(self._client)
             raise
 
     @property
@@ -85,8 +84,7 @@ class MqttEntrance:
             gone.wait_for_publish(_LAST_WORDS_S)
         for session, line in list(self._lines.values()):
             self._desk.lost(session, line, "the run is over")
-        self._client.disconnect()
-        self._client.loop_stop()
+        hang_up(self._client)
 
     def _take_place(self, timeout_s: float, look_s: float) -> None:
         where = self._broker.where

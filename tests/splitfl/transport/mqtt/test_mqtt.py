@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from splitfl.config import TransportConfig
@@ -108,6 +109,25 @@ def test_a_broker_that_comes_late_is_waited_for_and_one_that_never_comes_is_not(
     here.broker.stop()
     with pytest.raises(Timeout, match=r"no broker at 127.0.0.1:\d+: Connection refused, within 0.5 s"):
         here.serve(0.5)
+
+
+def test_ended_connections_leave_no_socket_to_the_garbage_collector(site: Callable[..., Site]) -> None:
+    here, process = site(), psutil.Process()
+    gc.collect()
+    gc.disable()
+    try:
+        before = process.num_fds()
+        server = here.serve()
+        client = here.join(server.address)
+        enter(server, client)
+        client.leave()
+        server.stop()
+        deadline_s = time.monotonic() + 10.0
+        while process.num_fds() > before and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        assert process.num_fds() == before
+    finally:
+        gc.enable()
 
 
 def test_a_run_that_has_no_server_is_not_waited_for_for_ever(site: Callable[..., Site]) -> None:
