@@ -1,5 +1,6 @@
 """Loads one piece of a checkpoint: only the tensors that the piece owns ever come into memory."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 
 from channel.core.rng import stream
 from splitfl.core.errors import CutError, ModelMissing, SplitflError
+from splitfl.core.folder_cache import cached_by_files
 from splitfl.models.checkpoint_file import Entry, check_stored, entries, read, same_bytes
 from splitfl.models.config_file import check_numbers, config_table, not_of
 from splitfl.models.cut import Piece, build
@@ -86,9 +88,8 @@ def read_config(
     """The model's configuration, if a model of this type can be cut and do this kind of task."""
     path, model_type = folder / "config.json", config_table(folder)["model_type"]
     family = check(model_type, kind, attention)
-    own = _OWN.get(model_type, AutoConfig)
     try:
-        config = own.from_pretrained(folder, local_files_only=True)
+        config = copy.deepcopy(_stored_config(folder, model_type))
     except Exception as error:  # of any kind: transformers does not say which a field leads to
         raise not_of(path, model_type, error) from None
     check_numbers(path, config)
@@ -107,6 +108,11 @@ def read_config(
         )
     assert isinstance(config, PretrainedConfig)
     return config
+
+
+@cached_by_files
+def _stored_config(folder: Path, model_type: str) -> Any:
+    return _OWN.get(model_type, AutoConfig).from_pretrained(folder, local_files_only=True)
 
 
 def _check_padding(path: Path, config: PretrainedConfig) -> None:

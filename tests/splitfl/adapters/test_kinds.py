@@ -24,7 +24,7 @@ from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import FAMILIES
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
-from tests.splitfl.adapters.kinds import ADDED, PAIRS, side
+from tests.splitfl.adapters.kinds import ADDED, CASES, PAIRS, side
 
 CUT = 2
 LORA, TINY = side("lora"), side("tinylora")
@@ -73,7 +73,7 @@ def loss(pieces: list[Piece], kind: str) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("adapter", PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize("adapter", CASES)
 @pytest.mark.parametrize(("model_type", "kind"), MODELS)
 def test_the_pieces_together_are_the_whole(
     model_type: str, kind: str, adapter: AdapterConfig, tmp_path: Path
@@ -97,7 +97,7 @@ def test_the_pieces_together_are_the_whole(
             assert bool(grad.any()), name
 
 
-@pytest.mark.parametrize("adapter", PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize("adapter", CASES)
 def test_at_first_nothing_has_changed(adapter: AdapterConfig, tmp_path: Path) -> None:
     kind = "sequence-classification"
     folder = tiny.save(tmp_path, "bert", kind)
@@ -106,7 +106,7 @@ def test_at_first_nothing_has_changed(adapter: AdapterConfig, tmp_path: Path) ->
     assert torch.equal(loss(pieces_of(folder, kind, adapter), kind), stock(**inputs, labels=labels).loss)
 
 
-@pytest.mark.parametrize("adapter", PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize("adapter", CASES)
 @pytest.mark.parametrize(("model_type", "kind"), MODELS)
 @pytest.mark.filterwarnings("ignore:.*modify a model with PEFT for a second time:UserWarning")
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
