@@ -41,6 +41,7 @@ from splitfl.models.source import ALIASES
 from splitfl.run_folder import create as runs
 from splitfl.run_folder import resume as resuming
 from splitfl.run_folder.read import read_run
+from splitfl.run_folder.trackers.registry import TRACKERS
 from splitfl.runtime.join import join as take_part
 from splitfl.runtime.serve import NewFolder
 from splitfl.runtime.serve import serve as serve_run
@@ -198,6 +199,8 @@ def list_rows(what: str, as_json: bool) -> None:
             rows = {name: codec.about for name, codec in CODECS.items()}
         case "links":
             rows = {name: kind.about for name, kind in LINKS.items()}
+        case "trackers":
+            rows = {name: spec.about for name, spec in TRACKERS.items()}
         case "aggregators":
             rows = {name: spec.about for name, spec in AGGREGATORS.items()}
         case _:

@@ -7,10 +7,11 @@ from typing import Any, Final
 from splitfl.config import RunConfig, nearest
 from splitfl.config.experiment_file import as_dict, from_dict, overridden, read_tables
 from splitfl.core.errors import ConfigError
+from splitfl.run_folder.trackers import registry as trackers
 from splitfl.transport.registry import check_settings
 
 FOLDER = Path(__file__).parent / "presets"
-_WITHOUT_TORCH: Final = ("federation", "link", "train", "transport")
+_WITHOUT_TORCH: Final = ("federation", "link", "tracking", "train", "transport")
 
 
 def names() -> list[str]:
@@ -45,11 +46,13 @@ def find(
             say(f"left out of {short}, since {what}: {', '.join(names)}")
     config = from_dict(table, chosen)
     check_settings(config.transport)
+    trackers.chosen(config.tracking)
     return short, config
 
 
 def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
-    """What `find` gives, as far as it can be had without torch: who takes part, the link and the transport.
+    """What `find` gives, as far as it can be had without torch: who takes part, the link, the
+    transport and the trackers.
 
     All other settings are the defaults, and are not looked at.
     """
@@ -60,6 +63,7 @@ def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
     table = overridden({key: _without(value, key, rates) for key, value in table.items()}, chosen)
     config = from_dict({key: table[key] for key in _WITHOUT_TORCH if key in table})
     check_settings(config.transport)
+    trackers.chosen(config.tracking)
     return config
 
 

@@ -118,6 +118,8 @@ def summary_table(summary: Mapping[str, Any], folder: Path) -> Table:
         table.add_row(
             "peak memory", f"{client_peak} a client, {server_peak} server (above the libraries' own)"
         )
+    for failure in summary.get("tracking_failures", ()):
+        table.add_row("not tracked", failure)
     table.add_row("folder", str(folder))
     table.add_row("report", str(folder / "report.html"))
     return table

@@ -13,6 +13,7 @@ from splitfl.controller.dry_run import controller_for
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder.create import FolderOnDemand
 from splitfl.run_folder.read import RunRecord, read_run
+from splitfl.run_folder.trackers.registry import check_installed
 from splitfl.runtime.run import run_in_one_process
 from splitfl.runtime.screen import Screen, Silent
 from splitfl.setup.experiment import Experiment
@@ -71,6 +72,7 @@ def _settings(experiment: Any, overrides: Mapping[str, Any]) -> RunConfig:
         raise ConfigError(
             f"splitfl.run runs in one process: transport.name must be 'inproc', got {config.transport.name!r}"
         )
+    check_installed(config.tracking)
     return config
 
 

@@ -26,6 +26,7 @@ class Summary:
 
     Memory is the largest peak of a process of that side, above its libraries' own base; None
     where it was not measured. `live` is what a live link measured, None where there was none.
+    `tracking_failures` has a sentence for each experiment tracker that failed.
     `status` is done, failed, diverged, or unfinished (no summary was written).
     """
 
@@ -49,6 +50,7 @@ class Summary:
     server_peak_bytes: int | None = None
     live: Mapping[str, Any] | None = None
     chosen: Sequence[str] = ()
+    tracking_failures: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
