@@ -22,8 +22,7 @@ from experiments.citations import bibtex
 from experiments.cli.preflight import served
 from experiments.live.run import run_live
 from experiments.local_clients import run_here
-from experiments.screen import Screen, print_data, summary_table
-from experiments.terminal import plain_console, say, working
+from experiments.screen import print_data, summary_table
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import load
@@ -45,6 +44,8 @@ from splitfl.run_folder.trackers.registry import TRACKERS
 from splitfl.runtime.join import join as take_part
 from splitfl.runtime.serve import NewFolder
 from splitfl.runtime.serve import serve as serve_run
+from splitfl.runtime.terminal import plain_console, say, working
+from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.server.evaluate import measure_adapter
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.link_kinds import LINKS
@@ -251,7 +252,7 @@ def _play(
     is_live: bool = False,
 ) -> None:
     """Runs it where somebody looks on, then writes its report."""
-    with Screen(console, site.config, site.total_steps(), invites=not spawn) as screen:
+    with TerminalScreen(console, site.config, site.total_steps(), invites=not spawn) as screen:
         if is_live:
             folder, summary = run_live(site, new_folder, screen)
         elif spawn:

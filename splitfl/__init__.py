@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from splitfl.api import load_run, run
     from splitfl.methods.registry import METHODS
     from splitfl.models.split import split, split_pretrained
+    from splitfl.run_folder.trackers.registry import TRACKERS
+    from splitfl.runtime.screen import Silent
     from splitfl.setup.link_kinds import LINKS
     from splitfl.transport.registry import TRANSPORTS
     from splitfl.wire.codecs import CODECS
@@ -21,7 +23,9 @@ __all__ = [
     "CODECS",
     "LINKS",
     "METHODS",
+    "TRACKERS",
     "TRANSPORTS",
+    "Silent",
     "load_run",
     "run",
     "split",
@@ -33,6 +37,8 @@ _HOME = {
     "CODECS": "splitfl.wire.codecs",
     "LINKS": "splitfl.setup.link_kinds",
     "METHODS": "splitfl.methods.registry",
+    "Silent": "splitfl.runtime.screen",
+    "TRACKERS": "splitfl.run_folder.trackers.registry",
     "TRANSPORTS": "splitfl.transport.registry",
     "load_run": "splitfl.api",
     "run": "splitfl.api",
@@ -46,3 +52,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

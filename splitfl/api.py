@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from splitfl.core.errors import ConfigError
 from splitfl.run_folder.create import FolderOnDemand
 from splitfl.run_folder.read import RunRecord, read_run
 from splitfl.run_folder.trackers.registry import check_installed
+from splitfl.runtime.notebook_screen import NotebookScreen
 from splitfl.runtime.run import run_in_one_process
 from splitfl.runtime.screen import Screen, Silent
+from splitfl.runtime.terminal import plain_console
+from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
 from splitfl.transport.registry import check_settings
 
@@ -31,13 +35,13 @@ def run(
 
     `experiment` is the path of a TOML or JSON file, or its tables; `overrides` are tables or, by `**`,
     dotted keys, put over it. Server and clients exchange the same frames as over a network: whatever the
-    experiment's [transport] says is left aside. `screen` is told of the progress.
+    experiment's [transport] says is left aside. `screen` is told of the progress: by default a progress
+    display in a notebook or on a terminal, else nothing; `splitfl.Silent()` shows nothing anywhere.
 
     >>> result = splitfl.run(experiment, federation={"rounds": 1}, **{"train.seed": 7})
     >>> result.metrics["round"]
     [0]
-    >>> result.summary.bytes_up == sum(row.payload_bytes for row in result.events.transfers
-    ...                                if row.direction == "up")
+    >>> result.summary.bytes_up == sum(result.costs["bytes_up"])
     True
     >>> result.adapter.name
     'adapter'
@@ -50,14 +54,27 @@ def run(
     config = decided(_settings(experiment, overrides))
     site = Experiment.of(config)
     name = Path(experiment).stem if isinstance(experiment, str | os.PathLike) else config.method.name
-    with FolderOnDemand(Path(out), name, site.config, command="splitfl.run") as new_folder:
-        folder, _ = run_in_one_process(site, new_folder, screen or Silent(), controller_for=controller_for)
+    with (
+        FolderOnDemand(Path(out), name, site.config, command="splitfl.run") as new_folder,
+        nullcontext(screen) if screen is not None else _screen_of(site) as shown,
+    ):
+        folder, _ = run_in_one_process(site, new_folder, shown, controller_for=controller_for)
     return read_run(folder)
 
 
 def load_run(folder: str | os.PathLike[str]) -> RunRecord:
     """The run in this folder, finished or not. Raises ConfigError that names the file that is at fault."""
     return read_run(Path(folder))
+
+
+def _screen_of(site: Experiment) -> AbstractContextManager[Screen]:
+    """Shows progress where a person sees it."""
+    console = plain_console(stderr=True)
+    if console.is_jupyter:
+        return NotebookScreen(site.config, site.total_steps())
+    if console.is_terminal:
+        return TerminalScreen(console, site.config, site.total_steps(), invites=False)
+    return nullcontext(Silent())
 
 
 def _settings(experiment: Any, overrides: Mapping[str, Any]) -> RunConfig:

@@ -11,8 +11,8 @@ from experiments.bench.contest import Rest
 from experiments.bench.setting import Setting
 from experiments.local_clients import run_here
 from experiments.screen import Screen
-from experiments.terminal import plain_console
 from splitfl.config import RunConfig
+from splitfl.runtime.terminal import plain_console
 from splitfl.setup.experiment import Experiment
 
 

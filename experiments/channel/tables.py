@@ -24,8 +24,8 @@ from channel.propagation import recorded_taps as taps
 from channel.scenario import colosseum_file
 from channel.scenario import load as scenarios
 from channel.validation import Verdict
-from experiments.terminal import plain_console
 from splitfl.core.json_text import dumps
+from splitfl.runtime.terminal import plain_console
 
 
 def rows(found: Simulation) -> list[dict[str, Any]]:

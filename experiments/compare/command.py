@@ -26,11 +26,11 @@ from experiments.report.pages import render
 from experiments.report.panels import METRIC_LABELS
 from experiments.report.writing import write_whole
 from experiments.screen import print_data
-from experiments.terminal import counting_bar, plain_console, say, working
 from splitfl.core.errors import ConfigError, PeerLost
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import bytes_text, flops_text, scaled, seconds_text
 from splitfl.methods.settings import refuse_unread
+from splitfl.runtime.terminal import counting_bar, plain_console, say, working
 from splitfl.setup.experiment import Experiment
 
 

@@ -12,8 +12,8 @@ from experiments.soak.findings import Finding, findings
 from experiments.soak.plan import Plan
 from experiments.soak.replay import replay, told
 from experiments.soak.soak import Played, play, run_folder
-from experiments.terminal import counting_bar, plain_console, working
 from splitfl.core.errors import ConfigError
+from splitfl.runtime.terminal import counting_bar, plain_console, working
 from splitfl.server.absences import Schedule
 from splitfl.server.run import write_json
 

@@ -61,6 +61,20 @@ def test_metrics_are_columns_and_a_screen_is_told_of_every_round(experiment: dic
     assert result.environment["command"] == "splitfl.run"
 
 
+def test_a_result_is_short_on_screen_and_its_costs_are_columns(experiment: dict[str, Any]) -> None:
+    result = splitfl.run(experiment, link={"up": {"rate_bps": 1e6}})
+    costs, summary = result.costs, result.summary
+    assert costs["round"] == result.metrics["round"] == [0, 1]
+    for name in ("bytes_up", "bytes_down", "packets", "airtime_s", "client_flops", "server_flops"):
+        assert sum(costs[name]) == pytest.approx(getattr(summary, name))
+        assert all(value > 0 for value in costs[name])
+    assert repr(result).startswith(f"<RunRecord {str(result.folder)!r}: done after 2 rounds, train_loss=0.")
+    assert len(repr(result)) < 200
+    table = result._repr_html_()
+    assert f"<td>{result.name}: done</td>" in table
+    assert "<th>held-out accuracy</th>" in table
+
+
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
