@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-import transformers
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -42,6 +40,7 @@ from splitfl.run_folder import resume as resuming
 from splitfl.run_folder.read import read_run
 from splitfl.run_folder.trackers.registry import TRACKERS
 from splitfl.runtime.join import join as take_part
+from splitfl.runtime.quiet import quiet
 from splitfl.runtime.serve import NewFolder
 from splitfl.runtime.serve import serve as serve_run
 from splitfl.runtime.terminal import plain_console, say, working
@@ -52,13 +51,6 @@ from splitfl.setup.link_kinds import LINKS
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import TRANSPORTS, transport
 from splitfl.wire.codecs import CODECS
-
-
-def quiet() -> None:
-    """Keeps the libraries' own bars and remarks off the screen; ours say what matters."""
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def run(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool, *, live: bool) -> None:

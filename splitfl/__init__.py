@@ -1,7 +1,7 @@
 """Federated split learning of Hugging Face models over wireless links.
 
-`run` and `load_run` are experiments from Python; `split` and `split_pretrained` give the pieces of a model
-for a loop of one's own; the names in capitals are the registries of plug-ins.
+`run`, `plan`, `compare` and `load_run` are experiments from Python; `split` and `split_pretrained` give the
+pieces of a model for a loop of one's own; the names in capitals are the registries of plug-ins.
 """
 
 from importlib import import_module
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from splitfl.adapters.registry import ADAPTERS
-    from splitfl.api import load_run, run
+    from splitfl.api import compare, load_run, plan, run
     from splitfl.methods.registry import METHODS
     from splitfl.models.split import split, split_pretrained
     from splitfl.run_folder.trackers.registry import TRACKERS
@@ -26,7 +26,9 @@ __all__ = [
     "TRACKERS",
     "TRANSPORTS",
     "Silent",
+    "compare",
     "load_run",
+    "plan",
     "run",
     "split",
     "split_pretrained",
@@ -40,7 +42,9 @@ _HOME = {
     "Silent": "splitfl.runtime.screen",
     "TRACKERS": "splitfl.run_folder.trackers.registry",
     "TRANSPORTS": "splitfl.transport.registry",
+    "compare": "splitfl.api",
     "load_run": "splitfl.api",
+    "plan": "splitfl.api",
     "run": "splitfl.api",
     "split": "splitfl.models.split",
     "split_pretrained": "splitfl.models.split",

@@ -1,17 +1,21 @@
-"""Experiments from Python, in a notebook for instance: run one in this process, read the folder of one."""
+"""Experiments from Python, in a notebook for instance: run, plan and compare them, and read their folders."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from splitfl.config import RunConfig
+from splitfl.comparison.compare import Comparison, Plan, compare_methods, plan_methods
+from splitfl.comparison.entrants import labels_of
+from splitfl.config import RunConfig, one_of
 from splitfl.config.experiment_file import as_dict, from_dict, read_tables
 from splitfl.controller.budget import decided
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.errors import ConfigError
+from splitfl.methods.settings import refuse_unread
 from splitfl.run_folder.create import FolderOnDemand
 from splitfl.run_folder.read import RunRecord, read_run
 from splitfl.run_folder.trackers.registry import check_installed
@@ -23,9 +27,12 @@ from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
 from splitfl.transport.registry import check_settings
 
+Experimental = str | os.PathLike[str] | Mapping[str, Any] | RunConfig
+"""An experiment: the path of a TOML or JSON file, its tables, or its settings."""
+
 
 def run(
-    experiment: str | os.PathLike[str] | Mapping[str, Any] | RunConfig,
+    experiment: Experimental,
     *,
     out: str | os.PathLike[str] = "runs",
     screen: Screen | None = None,
@@ -53,7 +60,7 @@ def run(
     """
     config = decided(_settings(experiment, overrides))
     site = Experiment.of(config)
-    name = Path(experiment).stem if isinstance(experiment, str | os.PathLike) else config.method.name
+    name = _name(experiment, as_dict(config))
     with (
         FolderOnDemand(Path(out), name, site.config, command="splitfl.run") as new_folder,
         nullcontext(screen) if screen is not None else _screen_of(site) as shown,
@@ -67,6 +74,71 @@ def load_run(folder: str | os.PathLike[str]) -> RunRecord:
     return read_run(Path(folder))
 
 
+def plan(
+    experiment: Experimental,
+    methods: Iterable[str] = (),
+    *,
+    own: Mapping[str, Mapping[str, Any]] | None = None,
+    **overrides: Any,
+) -> Plan:
+    """What a run will cost before it is run, by dry runs: bytes, airtime, energy, FLOPs, client memory.
+
+    `methods` are laid side by side, by default the experiment's own; `own` has overrides for single methods.
+    Bytes are those of the run, to the byte.
+
+    >>> splitfl.plan(experiment).costs["sfl-v2"]["bytes_up"]
+    111200
+
+    Raises ConfigError where no method can run.
+    """
+    tables, texts = _tables(experiment), _as_texts(overrides)
+    labels = list(methods)
+    if not labels:
+        config = from_dict(tables, texts)
+        refuse_unread(config)
+        labels = [config.method.name]
+    return plan_methods(tables, texts, labels, _own(own, labels))
+
+
+def compare(
+    experiment: Experimental,
+    methods: Iterable[str],
+    *,
+    budgets: Sequence[str] = (),
+    seeds: int = 3,
+    jobs: int = 0,
+    max_rounds: int | None = None,
+    own: Mapping[str, Mapping[str, Any]] | None = None,
+    out: str | os.PathLike[str] = "runs",
+    on_run: Callable[[str], None] = lambda what: None,
+    **overrides: Any,
+) -> Comparison:
+    """Runs methods side by side with the same weights, data, order and link, as `splitfl compare` does.
+
+    Beside `methods` the baselines `frozen` and `sfl-v2@checkpointed` always take part; METHOD@NAME is a
+    variant of a method, and `own` has overrides for single ones. `budgets` are texts such as "bytes=50MB".
+    With `jobs` processes at a time, 0 for this one. A run that ended in `out` is not run again. `on_run` is
+    told of each run.
+
+    Raises ConfigError where no method can take part, PeerLost where every run failed.
+    """
+    tables, labels = _tables(experiment), list(methods)
+    if seeds < 1 or jobs < 0:
+        raise ConfigError(f"seeds must be at least 1 and jobs at least 0, got {seeds} and {jobs}")
+    return compare_methods(
+        tables,
+        _as_texts(overrides),
+        labels,
+        _own(own, labels_of(labels)),
+        budgets=budgets,
+        seeds=seeds,
+        jobs=jobs,
+        max_rounds=max_rounds,
+        out=Path(out) / f"compare-{_name(experiment, tables)}",
+        on_done=lambda race, why, of: on_run(f"{race.label}, seed {race.seed}: {why or 'done'} ({of} runs)"),
+    )
+
+
 def _screen_of(site: Experiment) -> AbstractContextManager[Screen]:
     """Shows progress where a person sees it."""
     console = plain_console(stderr=True)
@@ -77,13 +149,39 @@ def _screen_of(site: Experiment) -> AbstractContextManager[Screen]:
     return nullcontext(Silent())
 
 
-def _settings(experiment: Any, overrides: Mapping[str, Any]) -> RunConfig:
+def _tables(experiment: Experimental) -> dict[str, Any]:
     if isinstance(experiment, RunConfig):
-        table = as_dict(experiment)
-    elif isinstance(experiment, Mapping):
-        table = dict(experiment)
-    else:
-        table = read_tables(Path(experiment))
+        return as_dict(experiment)
+    return dict(experiment) if isinstance(experiment, Mapping) else read_tables(Path(experiment))
+
+
+def _name(experiment: Experimental, tables: Mapping[str, Any]) -> str:
+    """The name of a file, else that of the method."""
+    if isinstance(experiment, str | os.PathLike):
+        return Path(experiment).stem
+    return str(tables.get("method", {}).get("name", RunConfig().method.name))
+
+
+def _own(own: Mapping[str, Mapping[str, Any]] | None, labels: Sequence[str]) -> dict[str, list[str]]:
+    for label in own or {}:
+        one_of("label of own", label, labels)
+    return {label: _as_texts(overrides) for label, overrides in (own or {}).items()}
+
+
+def _as_texts(overrides: Mapping[str, Any], before: str = "") -> list[str]:
+    """Overrides as `--set` takes them."""
+    texts = []
+    for key, value in overrides.items():
+        if isinstance(value, Mapping):
+            texts += _as_texts(value, f"{before}{key}.")
+        else:
+            plain = os.fspath(value) if isinstance(value, os.PathLike) else value
+            texts.append(f"{before}{key}={json.dumps(plain)}")
+    return texts
+
+
+def _settings(experiment: Experimental, overrides: Mapping[str, Any]) -> RunConfig:
+    table = _tables(experiment)
     config = from_dict(_merged({**table, "transport": {"name": "inproc"}}, overrides))
     if not check_settings(config.transport).in_process:
         raise ConfigError(

@@ -11,10 +11,10 @@ def costs_by_round(events: Events) -> dict[str, list[float]]:
     Bytes and energy are those of the link, both directions; messages after the last round count with it.
     """
     rounds = [row.round for row in events.rounds]
-    columns: dict[str, defaultdict[int, float]] = {
-        name: defaultdict(int)
-        for name in ("bytes_up", "bytes_down", "packets", "retransmissions", "airtime_s", "energy_j")
-    } | {f"{side}_flops": defaultdict(float) for side in ("client", "server")}
+    names = ("bytes_up", "bytes_down", "packets", "retransmissions", "airtime_s", "energy_j")
+    columns: dict[str, dict[int, float]] = {
+        name: defaultdict(int) for name in (*names, "client_flops", "server_flops")
+    }
     last = max(rounds, default=0)
     for transfer in events.transfers:
         at = min(transfer.round, last)
@@ -23,4 +23,5 @@ def costs_by_round(events: Events) -> dict[str, list[float]]:
             columns[name][at] += getattr(transfer, name)
     for compute in events.computes:
         columns[f"{compute.side}_flops"][min(compute.round, last)] += compute.flops
-    return {"round": list(rounds)} | {name: [by[at] for at in rounds] for name, by in columns.items()}
+    counted = {name: [by[at] for at in rounds] for name, by in columns.items()}
+    return {"round": list(rounds), **counted}

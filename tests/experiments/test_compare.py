@@ -8,19 +8,21 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
+from experiments import presets
 from experiments.cli.main import main
 from experiments.compare import at_budget as spending
 from experiments.compare import bytes_to_target as reaching
 from experiments.compare import plots as pictures
 from experiments.compare.at_budget import within
-from experiments.compare.budget import Budget, parse_budget, plan_within
 from experiments.compare.bytes_to_target import reached
-from experiments.compare.entrants import ALWAYS, Entrant, Excluded, enter, labels_of, settings_by_label
-from experiments.compare.ranking import Standing, metric_with_margin, pareto
-from experiments.compare.runs import Race
+from experiments.compare.standings_table import metric_with_margin
 from experiments.report.drawing import canvas
 from experiments.report.tally import curve
 from experiments.studies.cached_runs import run_once
+from splitfl.comparison.budget import Budget, parse_budget, plan_within
+from splitfl.comparison.entrants import ALWAYS, Entrant, Excluded, enter, labels_of, settings_by_label
+from splitfl.comparison.ranking import Standing, pareto
+from splitfl.comparison.runs import Race
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.methods.registry import METHODS
@@ -80,9 +82,9 @@ def test_an_unknown_budget_is_refused_with_the_nearest() -> None:
 
 
 def test_what_is_always_there_is_there_once() -> None:
-    assert labels_of("hybrid, frozen,hybrid") == ["hybrid", "frozen", "sfl-v2@checkpointed"]
-    with pytest.raises(ConfigError, match="takes names with commas"):
-        labels_of(" , ")
+    assert labels_of(["hybrid", " frozen", "hybrid"]) == ["hybrid", "frozen", "sfl-v2@checkpointed"]
+    with pytest.raises(ConfigError, match="methods must name at least one method, got none"):
+        labels_of([" ", " "])
     assert {label.partition("@")[0] for label in ALWAYS} <= METHODS.keys()
 
 
@@ -150,7 +152,7 @@ def test_a_link_without_a_rate_has_no_airtime_to_spend(kind: str, folder: Path) 
 
 
 def entered(preset: Path, label: str, *own: str, overrides: tuple[str, ...] = ()) -> Entrant | Excluded:
-    return enter(str(preset), overrides, label, own, [], None)
+    return enter(presets.tables(str(preset))[1], overrides, label, own, [], None)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

@@ -29,12 +29,57 @@ def _in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_example_is_true(experiment: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("function", "examples"), [(splitfl.run, 5), (splitfl.plan, 1)])
+def test_the_examples_are_true(experiment: dict[str, Any], function: object, examples: int) -> None:
     (example,) = doctest.DocTestFinder(recurse=False).find(
-        splitfl.run, "splitfl.run", globs={"splitfl": splitfl, "experiment": experiment}
+        function, "splitfl", globs={"splitfl": splitfl, "experiment": experiment}
     )
-    assert len(example.examples) == 5
+    assert len(example.examples) == examples
     assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_a_plan_costs_what_the_run_then_costs(experiment: dict[str, Any]) -> None:
+    planned = splitfl.plan(experiment, ["sfl-v2", "hybrid", "ushape"], own={"hybrid": {"train.seed": 3}})
+    assert planned.costs.keys() | planned.excluded.keys() == {"sfl-v2", "hybrid", "ushape"}
+    result = splitfl.run(experiment)
+    assert planned.costs["sfl-v2"]["bytes_up"] == result.summary.bytes_up
+    assert planned.costs["sfl-v2"]["bytes_down"] == result.summary.bytes_down
+    assert "<td>sfl-v2</td>" in planned._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"own": {"hybird": {}}}, "unknown label of own 'hybird'; did you mean"),
+        ({"methods": [], "method.in_flight": 0}, "in_flight must be at least 1, got 0"),
+        ({"methods": [], "method": {"perturbations": 40}}, "'sfl-v2' does not read method.perturbations"),
+        ({"methods": ["sfl-v9"]}, "unknown method.* 'sfl-v9'"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(
+    experiment: dict[str, Any], arguments: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        splitfl.plan(experiment, **{"methods": ["sfl-v2", "hybrid"]} | arguments)
+
+
+@pytest.mark.slow
+def test_a_comparison_has_columns_and_is_not_run_twice(experiment: dict[str, Any]) -> None:
+    told: list[str] = []
+
+    def compare() -> Any:
+        return splitfl.compare(experiment, ["fedlora"], seeds=1, on_run=told.append)
+
+    found = compare()
+    assert set(found.columns["label"]) == {"fedlora", "frozen", "sfl-v2@checkpointed"}
+    assert not found.excluded
+    assert not found.failed
+    assert found.columns["mean"] == sorted(found.columns["mean"], reverse=True)
+    assert told[0] == "fedlora, seed 0: done (3 runs)"
+    assert "<td>fedlora</td>" in found._repr_html_()
+    written = {folder: (folder / "summary.json").stat().st_mtime_ns for (folder,) in found.runs.values()}
+    assert compare() == found
+    assert written == {folder: (folder / "summary.json").stat().st_mtime_ns for folder in written}
 
 
 class Rounds(Silent):
