@@ -19,6 +19,6 @@ def test_the_code_of_the_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
     for block in blocks:
         if '"tensorboard"' in block:
             pytest.importorskip(
-                "tensorboard", reason="tensorboard is not installed; what stands before it ran"
+                "tensorboard", reason="tensorboard is not installed; all before it ran"
             )
         exec(compile(block, page, "exec"), names)
