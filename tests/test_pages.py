@@ -18,7 +18,5 @@ def test_the_code_of_the_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks:
         if '"tensorboard"' in block:
-            pytest.importorskip(
-                "tensorboard", reason="tensorboard is not installed; all before it ran"
-            )
+            pytest.importorskip("tensorboard", reason="tensorboard is not installed; all before it ran")
         exec(compile(block, page, "exec"), names)
