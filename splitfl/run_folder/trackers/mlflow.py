@@ -1,5 +1,6 @@
 """MLflow: a tracking server, a database or a local folder."""
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 BACKEND: Final = "mlflow"
+_PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+"""Seconds and retries unless the environment says otherwise: by MLflow's own defaults a server that is gone
+would hold up a round for minutes."""
 _PARAMETERS_A_BATCH: Final = 100
 _LONGEST_PARAMETER: Final = 6000
 """Characters; MLflow refuses longer values."""
@@ -45,6 +49,8 @@ def start(run: TrackedRun) -> Mlflow:
     from mlflow import MlflowClient
     from mlflow.entities import Param
 
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     client = MlflowClient(tracking_uri=run.tracking.mlflow_uri or None)
     if (known := run.known_id(BACKEND)) is not None:
         client.update_run(known, status="RUNNING")

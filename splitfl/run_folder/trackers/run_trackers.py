@@ -34,7 +34,7 @@ class RunTrackers:
             except Exception as error:  # of any kind: it is another package's code
                 if not first_round:
                     self.close()
-                    raise ConfigError(f"tracking.to: {name} cannot start: {_said(error)}") from error
+                    raise ConfigError(f"tracking.to: {name} cannot start: {_message(error)}") from error
                 self._failed(name, f"could not be continued from round {first_round + 1}", error)
 
     def log(self, round_index: int, metrics: Mapping[str, float]) -> None:
@@ -44,34 +44,38 @@ class RunTrackers:
     def finish(self, summary: Mapping[str, Any]) -> list[str]:
         """Hands the summary to every backend; returns a sentence about each that failed in this run."""
         self._each("failed at the end of the run", lambda one: one.finish(summary))
-        self._each("failed at the end of the run", lambda one: one.close())
-        self._trackers.clear()
+        self.close()
         return self._failures
 
     def close(self) -> None:
         """See Tracker."""
-        self._each("could not be closed", lambda one: one.close())
-        self._trackers.clear()
+        open_trackers, self._trackers = self._trackers, {}
+        for name, tracker in open_trackers.items():
+            try:
+                tracker.close()
+            except Exception as error:  # of any kind: it is another package's code
+                self._failed(name, "could not be closed", error)
 
     def _each(self, when: str, do: Callable[[Tracker], None]) -> None:
         for name, tracker in list(self._trackers.items()):
             try:
                 do(tracker)
             except Exception as error:  # of any kind: it is another package's code
-                self._trackers.pop(name)
+                del self._trackers[name]
                 self._failed(name, when, error)
-                self._abandon(tracker)
+                _abandon(tracker)
 
     def _failed(self, name: str, when: str, error: Exception) -> None:
-        self._failures.append(f"tracking to {name} {when}: {_said(error)}")
-        self._say(f"{self._failures[-1]}; the run goes on without it")
-
-    def _abandon(self, tracker: Tracker) -> None:
-        try:
-            tracker.close()
-        except Exception as error:  # it has failed already, and that was said
-            log.debug("closing a tracker that had failed: %s", error)
+        self._failures.append(f"tracking to {name} {when}: {_message(error)}")
+        self._say(f"{self._failures[-1]}; the run continues without it")
 
 
-def _said(error: Exception) -> str:
+def _abandon(tracker: Tracker) -> None:
+    try:
+        tracker.close()
+    except Exception as error:  # it has failed already, which was reported
+        log.debug("closing a tracker that had failed: %s", error)
+
+
+def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"

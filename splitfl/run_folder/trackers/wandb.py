@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from wandb import Run
 
 BACKEND: Final = "wandb"
+_UPLOAD_S: Final = 60.0
+"""How long the end of a run waits for its upload."""
 
 
 class Wandb:
@@ -47,7 +49,9 @@ def start(run: TrackedRun) -> Wandb:
         mode="online" if tracking.wandb_mode == "online" else "offline",
         resume="allow" if tracking.wandb_mode == "online" else None,
         reinit="create_new",
-        settings=wandb.Settings(console="off", silent=True),
+        settings=wandb.Settings(
+            console="off", silent=True, finish_timeout=_UPLOAD_S, finish_timeout_raises=True
+        ),
     )
     run.keep_id(BACKEND, session.id)
     session.define_metric("round")

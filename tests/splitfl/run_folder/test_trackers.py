@@ -1,7 +1,9 @@
 """Metrics reach TensorBoard, wandb and mlflow as they stand in the run's own files, whatever ends the run."""
 
 import json
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -209,6 +211,21 @@ def test_mlflow_holds_settings_metrics_and_status_of_a_resumed_run(
     assert run.data.metrics["bytes_up"] <= result.summary.bytes_up
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("mlflow")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_mlflow_server_that_does_not_answer_is_refused_within_a_minute(
+    place: Path, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    tracking = {"mlflow_uri": f"http://127.0.0.1:{port}"}
+    began_s = time.monotonic()
+    with pytest.raises(ConfigError, match="mlflow cannot start: "):
+        splitfl.run(settings(place, "mlflow", tracking=tracking), out=tmp_path / "runs")
+    assert time.monotonic() - began_s < 60.0
+
+
 # ---- what is refused, and what fails
 
 FAILING = """
@@ -254,7 +271,7 @@ def test_a_tracker_that_fails_is_named_once_and_the_run_ends_well(place: Path, t
         settings(place, "failing", tracking={"name": "log"}), out=tmp_path / "runs", screen=screen
     )
     what = "tracking to failing failed after round 2: OSError: the disk is full"
-    assert screen.told == [f"{what}; the run goes on without it"]
+    assert screen.told == [f"{what}; the run continues without it"]
     assert result.summary.status == "done"
     assert list(result.summary.tracking_failures) == [what]
     assert result.metrics["round"] == list(range(ROUNDS))
