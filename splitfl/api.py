@@ -27,12 +27,12 @@ from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
 from splitfl.transport.registry import check_settings
 
-Experimental = str | os.PathLike[str] | Mapping[str, Any] | RunConfig
+ExperimentLike = str | os.PathLike[str] | Mapping[str, Any] | RunConfig
 """An experiment: the path of a TOML or JSON file, its tables, or its settings."""
 
 
 def run(
-    experiment: Experimental,
+    experiment: ExperimentLike,
     *,
     out: str | os.PathLike[str] = "runs",
     screen: Screen | None = None,
@@ -75,8 +75,8 @@ def load_run(folder: str | os.PathLike[str]) -> RunRecord:
 
 
 def plan(
-    experiment: Experimental,
-    methods: Iterable[str] = (),
+    experiment: ExperimentLike,
+    methods: str | Iterable[str] = (),
     *,
     own: Mapping[str, Mapping[str, Any]] | None = None,
     **overrides: Any,
@@ -89,10 +89,10 @@ def plan(
     >>> splitfl.plan(experiment).costs["sfl-v2"]["bytes_up"]
     111200
 
-    Raises ConfigError where no method can run.
+    Raises ConfigError where no method can run, DataError or ModelMissing for what cannot be read.
     """
     tables, texts = _tables(experiment), _as_texts(overrides)
-    labels = list(methods)
+    labels = _labels(methods)
     if not labels:
         config = from_dict(tables, texts)
         refuse_unread(config)
@@ -101,8 +101,8 @@ def plan(
 
 
 def compare(
-    experiment: Experimental,
-    methods: Iterable[str],
+    experiment: ExperimentLike,
+    methods: str | Iterable[str],
     *,
     budgets: Sequence[str] = (),
     seeds: int = 3,
@@ -120,9 +120,10 @@ def compare(
     With `jobs` processes at a time, 0 for this one. A run that ended in `out` is not run again. `on_run` is
     told of each run.
 
-    Raises ConfigError where no method can take part, PeerLost where every run failed.
+    Raises ConfigError where no method can take part, DataError or ModelMissing for what cannot be read,
+    PeerLost where every run failed.
     """
-    tables, labels = _tables(experiment), list(methods)
+    tables, labels = _tables(experiment), _labels(methods)
     if seeds < 1 or jobs < 0:
         raise ConfigError(f"seeds must be at least 1 and jobs at least 0, got {seeds} and {jobs}")
     return compare_methods(
@@ -149,17 +150,23 @@ def _screen_of(site: Experiment) -> AbstractContextManager[Screen]:
     return nullcontext(Silent())
 
 
-def _tables(experiment: Experimental) -> dict[str, Any]:
+def _tables(experiment: ExperimentLike) -> dict[str, Any]:
     if isinstance(experiment, RunConfig):
         return as_dict(experiment)
     return dict(experiment) if isinstance(experiment, Mapping) else read_tables(Path(experiment))
 
 
-def _name(experiment: Experimental, tables: Mapping[str, Any]) -> str:
+def _name(experiment: ExperimentLike, tables: Mapping[str, Any]) -> str:
     """The name of a file, else that of the method."""
     if isinstance(experiment, str | os.PathLike):
         return Path(experiment).stem
     return str(tables.get("method", {}).get("name", RunConfig().method.name))
+
+
+def _labels(methods: str | Iterable[str]) -> list[str]:
+    """The methods one by one; a text has commas between them."""
+    named = methods.split(",") if isinstance(methods, str) else methods
+    return [label.strip() for label in named if label.strip()]
 
 
 def _own(own: Mapping[str, Mapping[str, Any]] | None, labels: Sequence[str]) -> dict[str, list[str]]:
@@ -176,11 +183,13 @@ def _as_texts(overrides: Mapping[str, Any], before: str = "") -> list[str]:
             texts += _as_texts(value, f"{before}{key}.")
         else:
             plain = os.fspath(value) if isinstance(value, os.PathLike) else value
-            texts.append(f"{before}{key}={json.dumps(plain)}")
+            if plain is None:
+                raise ConfigError(f"{before}{key} must have a value, got None")
+            texts.append(f"{before}{key}={json.dumps(plain, ensure_ascii=False)}")
     return texts
 
 
-def _settings(experiment: Experimental, overrides: Mapping[str, Any]) -> RunConfig:
+def _settings(experiment: ExperimentLike, overrides: Mapping[str, Any]) -> RunConfig:
     table = _tables(experiment)
     config = from_dict(_merged({**table, "transport": {"name": "inproc"}}, overrides))
     if not check_settings(config.transport).in_process:

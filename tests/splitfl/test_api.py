@@ -11,7 +11,7 @@ import pytest
 
 import splitfl
 from splitfl.config.experiment_file import from_dict
-from splitfl.core.errors import ConfigError
+from splitfl.core.errors import ConfigError, ModelMissing
 from splitfl.runtime.screen import Silent
 from tests.splitfl import toy
 
@@ -54,12 +54,15 @@ def test_a_plan_costs_what_the_run_then_costs(experiment: dict[str, Any]) -> Non
         ({"methods": [], "method.in_flight": 0}, "in_flight must be at least 1, got 0"),
         ({"methods": [], "method": {"perturbations": 40}}, "'sfl-v2' does not read method.perturbations"),
         ({"methods": ["sfl-v9"]}, "unknown method.* 'sfl-v9'"),
+        ({"methods": "sfl-v2, sfl-v9"}, "unknown method.* 'sfl-v9'"),
+        ({"model.name": None}, "model.name must have a value, got None"),
+        ({"model.name": "a \N{GRINNING FACE}"}, "a \N{GRINNING FACE}"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(
     experiment: dict[str, Any], arguments: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(ConfigError, match=reason):
+    with pytest.raises((ConfigError, ModelMissing), match=reason):
         splitfl.plan(experiment, **{"methods": ["sfl-v2", "hybrid"]} | arguments)
 
 
