@@ -8,9 +8,9 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from splitfl.comparison.compare import Comparison, Plan, compare_methods, plan_methods
+from splitfl.comparison.compare import Comparison, PlannedCosts, compare_methods, plan_methods
 from splitfl.comparison.entrants import labels_of
-from splitfl.config import RunConfig, one_of
+from splitfl.config import RunConfig, at_least, one_of
 from splitfl.config.experiment_file import as_dict, from_dict, read_tables
 from splitfl.controller.budget import decided
 from splitfl.controller.dry_run import controller_for
@@ -80,7 +80,7 @@ def plan(
     *,
     own: Mapping[str, Mapping[str, Any]] | None = None,
     **overrides: Any,
-) -> Plan:
+) -> PlannedCosts:
     """What a run will cost before it is run, by dry runs: bytes, airtime, energy, FLOPs, client memory.
 
     `methods` are laid side by side, by default the experiment's own; `own` has overrides for single methods.
@@ -124,8 +124,9 @@ def compare(
     PeerLost where every run failed.
     """
     tables, labels = _tables(experiment), _labels(methods)
-    if seeds < 1 or jobs < 0:
-        raise ConfigError(f"seeds must be at least 1 and jobs at least 0, got {seeds} and {jobs}")
+    at_least("seeds", seeds, 1)
+    at_least("jobs", jobs, 0)
+    at_least("max_rounds", 1 if max_rounds is None else max_rounds, 1)
     return compare_methods(
         tables,
         _as_texts(overrides),

@@ -1,7 +1,6 @@
-"""What can be refused before torch and the data are loaded: hosts, ports, files of secrets, links,
-and the packages of experiment trackers.
+"""What is refused before torch and the data are loaded: hosts, ports, files of secrets, links, trackers.
 
-Whoever mistypes one of them is told in a second. Everything here is looked at again where it is used.
+A mistyped one is named within a second. All of it is checked again where it is used.
 """
 
 from collections.abc import Iterable, Mapping

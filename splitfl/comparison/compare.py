@@ -16,7 +16,7 @@ from splitfl.core.errors import PeerLost
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class PlannedCosts:
     """What a whole run will cost, by method and name; `excluded` says why each other method cannot run."""
 
     costs: Mapping[str, Mapping[str, float]]
@@ -61,12 +61,12 @@ def plan_methods(
     overrides: Sequence[str],
     labels: Iterable[str],
     own: Mapping[str, Sequence[str]],
-) -> Plan:
+) -> PlannedCosts:
     """The cost of each method on this experiment, by dry runs; ConfigError where no method can run."""
     settings = {label: own.get(label, ()) for label in labels}
     entrants, excluded = enter_all(tables, overrides, settings, [], None)
     demand_some(entrants, excluded, "run")
-    return Plan(costs={one.label: planned(one) for one in entrants}, excluded=as_rows(excluded))
+    return PlannedCosts(costs={one.label: planned(one) for one in entrants}, excluded=as_rows(excluded))
 
 
 def compare_methods(

@@ -5,8 +5,8 @@ from splitfl.comparison.entrants import Entrant
 
 def planned(entrant: Entrant) -> dict[str, float]:
     """Every figure of a dry run; sums over all clients where a name does not say otherwise."""
-    rehearsal, federation = entrant.plan.rehearsal, entrant.config.federation
-    up, down, both = (rehearsal.ledger.total(way) for way in ("up", "down", None))
+    dry_run, federation = entrant.plan.dry_run, entrant.config.federation
+    up, down, both = (dry_run.ledger.total(way) for way in ("up", "down", None))
     shares = federation.clients * federation.rounds
     return {
         "rounds": federation.rounds,
@@ -17,12 +17,12 @@ def planned(entrant: Entrant) -> dict[str, float]:
         "packets": both.packets,
         "airtime_s": both.airtime_s,
         "radiated_j": both.energy_j,
-        "virtual_s": rehearsal.virtual_s,
-        "client_flops": rehearsal.ledger.total_flops("client"),
-        "server_flops": rehearsal.ledger.total_flops("server"),
-        "client_parameter_bytes": rehearsal.client.parameter_bytes,
-        "client_gradient_bytes": rehearsal.client.gradient_bytes,
-        "client_optimiser_bytes": rehearsal.client.optimiser_bytes,
-        "client_saved_bytes": rehearsal.client.saved_bytes,
-        "client_memory_bytes": rehearsal.client.total_bytes,
+        "virtual_s": dry_run.virtual_s,
+        "client_flops": dry_run.ledger.total_flops("client"),
+        "server_flops": dry_run.ledger.total_flops("server"),
+        "client_parameter_bytes": dry_run.client.parameter_bytes,
+        "client_gradient_bytes": dry_run.client.gradient_bytes,
+        "client_optimiser_bytes": dry_run.client.optimiser_bytes,
+        "client_saved_bytes": dry_run.client.saved_bytes,
+        "client_memory_bytes": dry_run.client.total_bytes,
     }

@@ -110,6 +110,6 @@ def _standing(entrant: Entrant, own: Mapping[int, Mapping[str, Any]]) -> Standin
         virtual_s=mean("virtual_s"),
         wall_s=mean("wall_s"),
         client_flops=mean("client_flops") / entrant.config.federation.clients,
-        client_memory_bytes=entrant.plan.rehearsal.client.total_bytes,
+        client_memory_bytes=entrant.plan.dry_run.client.total_bytes,
         is_capped=entrant.plan.is_capped,
     )

@@ -66,6 +66,14 @@ def test_what_cannot_be_planned_is_refused(
         splitfl.plan(experiment, **{"methods": ["sfl-v2", "hybrid"]} | arguments)
 
 
+@pytest.mark.parametrize(("name", "least"), [("seeds", 1), ("jobs", 0), ("max_rounds", 1)])
+def test_a_number_that_no_comparison_can_have_is_refused(
+    experiment: dict[str, Any], name: str, least: int
+) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be at least {least}, got {least - 1}"):
+        splitfl.compare(experiment, "fedlora", **{name: least - 1})
+
+
 @pytest.mark.slow
 def test_a_comparison_has_columns_and_is_not_run_twice(experiment: dict[str, Any]) -> None:
     told: list[str] = []

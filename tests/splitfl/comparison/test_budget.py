@@ -50,7 +50,7 @@ def test_an_unknown_budget_is_refused_with_the_nearest() -> None:
 def test_a_plan_is_the_most_rounds_that_the_budget_allows(kind: str, config: RunConfig) -> None:
     three = plan_within(config, [Budget(kind="steps", most=9)], 50)
     assert (three.rounds, three.is_capped) == (3, False)
-    total = three.rehearsal.ledger.total()
+    total = three.dry_run.ledger.total()
     cost = {"bytes": total.payload_bytes, "airtime": total.airtime_s, "energy": total.energy_j}[kind]
     assert cost > 0
     assert plan_within(config, [Budget(kind=kind, most=cost * 1.0001)], 50).rounds == 3
@@ -61,8 +61,8 @@ def test_a_plan_says_what_the_run_will_have_cost_to_the_byte(config: RunConfig, 
     plan = plan_within(config, [], config.federation.rounds)
     ledger = play(Experiment.of(config), tmp_path).ledger
     for way in ("up", "down"):
-        assert plan.rehearsal.ledger.total(way) == ledger.total(way)
-    assert plan.rehearsal.ledger.total_flops("client") == ledger.total_flops("client")
+        assert plan.dry_run.ledger.total(way) == ledger.total(way)
+    assert plan.dry_run.ledger.total_flops("client") == ledger.total_flops("client")
 
 
 def test_a_plan_ends_at_the_most_rounds_and_says_so(config: RunConfig) -> None:

@@ -42,11 +42,9 @@ def test_a_checkpointed_client_needs_less_memory_and_more_work(preset: Path) -> 
     assert isinstance(plain, Entrant)
     assert isinstance(less, Entrant)
     assert less.config.method.checkpoint_head
-    assert less.plan.rehearsal.client.total_bytes < plain.plan.rehearsal.client.total_bytes
-    assert less.plan.rehearsal.ledger.total_flops("client") > plain.plan.rehearsal.ledger.total_flops(
-        "client"
-    )
-    assert less.plan.rehearsal.ledger.total("up") == plain.plan.rehearsal.ledger.total("up")
+    assert less.plan.dry_run.client.total_bytes < plain.plan.dry_run.client.total_bytes
+    assert less.plan.dry_run.ledger.total_flops("client") > plain.plan.dry_run.ledger.total_flops("client")
+    assert less.plan.dry_run.ledger.total("up") == plain.plan.dry_run.ledger.total("up")
 
 
 def test_a_setting_of_its_own_that_a_method_does_not_read_leaves_it_out(preset: Path) -> None:
