@@ -146,7 +146,7 @@ def test_a_server_over_grpc_tracks_as_a_run_in_one_process_does(
     path = tmp_path / "experiment.json"
     path.write_text(json.dumps(settings(place, "tensorboard", transport={"name": "grpc"})), encoding="utf-8")
     ran = command(start, tmp_path, "run", path, "--out", tmp_path / "over", "--json")
-    assert ran.code() == 0, ran.complained()
+    assert ran.code(timeout_s=200.0) == 0, ran.complained()
     alone = splitfl.run(settings(place, "tensorboard"), out=tmp_path / "alone")
     (over, here) = (scalars(folder) for folder in (Path(ran.said()["folder"]), alone.folder))
     for name in over.keys() - {"wall_s"}:
