@@ -86,8 +86,8 @@ def plan(
     `methods` are laid side by side, by default the experiment's own; `own` has overrides for single methods.
     Bytes are those of the run, to the byte.
 
-    >>> splitfl.plan(experiment).costs["sfl-v2"]["bytes_up"]
-    111200
+    >>> splitfl.plan(experiment).costs["sfl-v2"]["bytes_up"] == splitfl.run(experiment).summary.bytes_up
+    True
 
     Raises ConfigError where no method can run, DataError or ModelMissing for what cannot be read.
     """
