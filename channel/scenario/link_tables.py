@@ -13,7 +13,6 @@ from channel.core.arrays import Array, at_least, within
 from channel.core.errors import BadParameter
 from channel.links.recordings import forward
 from channel.propagation.recorded_taps import NodeTaps, read_npz
-from channel.scenario import colosseum_file
 from channel.scenario.colosseum import STEP_S
 
 _MOST_DB = 400.0
@@ -142,7 +141,11 @@ def taps_of_file(path: Path) -> NodeTaps:
     """What a .mat or .npz file holds; errors as in the readers, BadParameter where there is no file."""
     if not path.is_file():
         raise BadParameter(f"file of taps must be there, got {path.name!r}")
-    return colosseum_file.read(path).taps if path.suffix.lower() == ".mat" else read_npz(path)
+    if path.suffix.lower() == ".npz":
+        return read_npz(path)
+    from channel.scenario import colosseum_file  # brings scipy.io, a sixth of the package's import time
+
+    return colosseum_file.read(path).taps
 
 
 def _numbers(name: str, values: tuple[object, ...]) -> Array:

@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any, Final
 
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.auto import modeling_auto
@@ -47,8 +48,8 @@ def split(model: nn.Module, cut: int, tail: int = 0, *, copy_weights: bool = Tru
     `copy_weights` the pieces have weights of their own, without they train the model's own tensors. A piece's
     `tied` names parameters whose twin is in another piece; copies of those are trained apart.
 
-    Raises CutError for a model that cannot be cut: of an unknown family or task, quantised, or spread over
-    several devices.
+    Raises CutError for a model that cannot be cut: of an unknown family or task, quantised, spread over
+    several devices, or with a learned prompt of peft.
     """
     whole = _task_model(model)
     kind = _kind_of(whole)
@@ -85,6 +86,12 @@ def split_pretrained(
 
 def _task_model(model: nn.Module) -> PreTrainedModel:
     """The transformers model, out of peft's wrapper where it is in one."""
+    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        kind = model.active_peft_config.peft_type.value
+        raise CutError(
+            f"a model with {kind} of peft cannot be split: its learned prompt stands in no block; use LoRA "
+            "or another adapter of modules"
+        )
     unwrapped = getattr(model, "get_base_model", lambda: model)()
     if not isinstance(unwrapped, PreTrainedModel):
         raise CutError(
