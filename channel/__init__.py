@@ -1,1 +1,1 @@
-"""What the air does to packets: numpy and scipy only, never torch."""
+"""Radio link and cell simulation for packets: numpy and scipy only, never torch."""

@@ -1,4 +1,4 @@
-"""What only the simulation needs and an installation may lack: numba, and the tables inside Sionna."""
+"""The optional dependencies of the simulation: numba, and the code tables of Sionna."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,16 +11,16 @@ class MissingOracle(ChannelError):
 
 
 def demand_oracle() -> None:
-    """Raises MissingOracle, with how to have it, unless numba and sionna-no-rt are there."""
+    """Raises MissingOracle, with the install command, unless numba and sionna-no-rt are installed."""
     missing = [name for name, part in (("numba", "numba"), ("sionna-no-rt", "sionna")) if not find_spec(part)]
     if missing:
         raise MissingOracle(
-            f"simulating codes needs {' and '.join(missing)}; have it with: pip install 'splitfl[oracle]'"
+            f"simulating codes needs {' and '.join(missing)}; install with: pip install 'splitfl[oracle]'"
         )
 
 
 def base_graph_file(number: int) -> Path:
-    """The CSV file of base graph 1 or 2 inside Sionna, which need not be imported for that.
+    """The CSV file of base graph 1 or 2 in the Sionna package, found without importing it.
 
     Raises MissingOracle without Sionna.
     """

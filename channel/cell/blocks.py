@@ -1,7 +1,7 @@
-"""Transport blocks on their way: who sent them, how fast, in which groups, and what each try was worth.
+"""Transport blocks in flight, and the outcomes of their transmissions.
 
-Axes: T blocks; F resource-block groups; H groups that blocks hold; M tries. A queue is a user in one
-direction.
+Axes: T blocks; F resource-block groups; H groups allocated to blocks; M transmissions of a block. A queue is
+a user in one direction.
 """
 
 from dataclasses import dataclass, fields
@@ -14,18 +14,18 @@ from channel.core.arrays import Array
 from channel.core.units import ratio_to_db
 
 FAINTEST = 1e-30
-"""A SINR of nothing at all is taken for this, whose decibels are finite."""
+"""The floor of an SINR, so that its decibels are finite."""
 
 Whole = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Blocks, each for its next try, in slot `slot_T` and the groups of `held_FT`.
+    """Blocks with their next transmission in slot `slot_T` and the groups of `held_FT`.
 
-    `payload_T` is how many of a block's bits are data and not padding, `place_T` where they begin in
-    the order of sending. `tries_T` counts the tries made, `past_db_MT` the effective SINR of each,
-    `luck_T` is the margin that a block was born with.
+    `payload_T` is the number of data bits without padding, `place_T` their position in the order of
+    transmission. `tries_T` counts past transmissions, `past_db_MT` holds their effective SINRs, and
+    `luck_T` is the uniform draw that decides decoding.
     """
 
     NOT_TRIED_DB: ClassVar[float] = -300.0
@@ -43,7 +43,7 @@ class Blocks:
 
     @classmethod
     def none(cls, groups: int, tries: int) -> Self:
-        """No blocks at all."""
+        """An empty set of blocks."""
         whole, real = np.zeros(0, dtype=np.int64), np.zeros(0)
         return cls(
             queue_T=whole,
@@ -60,33 +60,33 @@ class Blocks:
 
     @property
     def count(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return int(self.queue_T.size)
 
     def followed_by(self, other: Self) -> Self:
-        """Both."""
+        """These blocks, then the others."""
         if not self.count or not other.count:
             return self if self.count else other
         return self.joined([self, other])
 
     @classmethod
     def joined(cls, parts: list[Self]) -> Self:
-        """All of them, in order; at least one part."""
+        """The concatenation of at least one part."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in _COLUMNS))
 
     def at(self, index: Whole | NDArray[np.bool_] | slice) -> Self:
-        """Those of them."""
+        """The selected blocks."""
         return type(self)(*(getattr(self, name)[..., index] for name in _COLUMNS))
 
     def cells(self) -> tuple[Whole, Whole]:
-        """Every group that is held, and by which block, group by group: two (H,)."""
+        """Every allocated group (H,) and its block (H,), sorted by group."""
         held = np.flatnonzero(self.held_FT)
         return held // self.count, held % self.count
 
     def effective_db(self, sinr_H: Array, block_H: Whole, beta_T: Array) -> Array:
-        """Each block's exponential effective SINR (T,), from those in the groups that it holds.
+        """The exponential effective SINR (T,) in decibels of each block, from the SINRs (H,) of its groups.
 
-        `eesm` with a number of groups of its own for every block.
+        Like `eesm`, for blocks with different numbers of groups.
         """
         least_T = np.full(self.count, np.inf)
         np.minimum.at(least_T, block_H, sinr_H)
@@ -100,10 +100,10 @@ _COLUMNS = tuple(one.name for one in fields(Blocks))
 
 @dataclass(frozen=True, eq=False)
 class Tries:
-    """What became of blocks, a try each: whether it `came`, and whether it was given up.
+    """The outcomes of one transmission per block: `came_T` is decoded, `is_lost_T` given up.
 
-    `effective_db_T` is the try's own SINR, `error_rate_T` what the law said of all its tries together,
-    `radiated_j_T` the energy that it put on the air.
+    `effective_db_T` is the effective SINR of this transmission alone, `error_rate_T` the predicted error
+    rate after combining, `radiated_j_T` the radiated energy.
     """
 
     blocks: Blocks
@@ -115,12 +115,12 @@ class Tries:
 
     @classmethod
     def joined(cls, parts: list[Self]) -> Self:
-        """All of them, in order; at least one part."""
+        """The concatenation of at least one part."""
         values = (np.concatenate([getattr(part, name) for part in parts]) for name in _VALUES)
         return cls(Blocks.joined([part.blocks for part in parts]), *values)
 
     def at(self, index: Whole | NDArray[np.bool_]) -> Self:
-        """Those of them."""
+        """The selected outcomes."""
         return type(self)(self.blocks.at(index), *(getattr(self, name)[index] for name in _VALUES))
 
 

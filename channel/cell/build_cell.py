@@ -1,4 +1,4 @@
-"""A scenario becomes a cell: everything random is drawn here, from streams named after what it is for."""
+"""Builds a cell from a scenario; all of its random quantities are drawn here, from named streams."""
 
 import math
 from dataclasses import dataclass, replace
@@ -33,11 +33,11 @@ from channel.propagation.tdl import TappedDelayLine
 from channel.scenario.load import Scenario
 
 _NEAREST_M = 1.0
-"""Log-distance loss is that of 1 m within 1 m, where its reference stands."""
+"""Log-distance loss is constant within its reference distance of 1 m."""
 
 _STILL_M = 0.25
-"""Distances and shadows are followed in steps so long: short next to what shadows take to change, which is
-10 m or more (TR 38.901 table 7.5-6), and a tenth of the work where people walk."""
+"""The distance after which path loss and shadowing are updated: short against the decorrelation distance of
+10 m or more (TR 38.901 table 7.5-6), and ten times cheaper at walking speed."""
 
 _EVER = 2**62
 
@@ -46,28 +46,26 @@ _MOST_DRAWS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class SimpleLosses:
-    """The loss of 1 m, growing with the exponent; exponent 0 is the same everywhere. Always in sight."""
+    """Log-distance loss from `loss_db` at 1 m; constant for exponent 0. Always line of sight."""
 
     loss_db: float
     exponent: float
 
     @property
     def is_same_everywhere(self) -> bool:
-        """See `PathLoss`."""
         return self.exponent == 0.0
 
     def path_loss_db(self, distance_2d_m: Real, frequency_hz: Real, is_los: object) -> Array:
-        """See `PathLoss`; neither carrier nor sight matter."""
+        """The loss in decibels, independent of carrier and line of sight."""
         beyond = np.maximum(np.asarray(distance_2d_m, dtype=np.float64), _NEAREST_M)
         return log_distance_db(beyond, exponent=self.exponent, reference_db=self.loss_db)
 
     def los_probability(self, distance_2d_m: Real) -> Array:
-        """One, everywhere."""
         return np.ones(np.shape(distance_2d_m))
 
 
 def cell_of(scenario: Scenario) -> Cell:
-    """The cell that a scenario describes. Raises BadParameter for values outside their ranges."""
+    """The cell of a scenario. Raises BadParameter for values outside their ranges."""
     taps = scenario.taps.node_taps() if scenario.taps.is_given else None
     ground = _ground(scenario)
     mobility = _mobility(scenario, ground)
@@ -84,7 +82,7 @@ def cell_of(scenario: Scenario) -> Cell:
 
 
 def rules_of(scenario: Scenario) -> Rules:
-    """How its blocks are made, sent and sent again."""
+    """The cell parameters of a scenario."""
     link, carrier = scenario.link, scenario.carrier
     table = mcs_table(link.table)
     return Rules(
@@ -112,7 +110,7 @@ def _ground(scenario: Scenario) -> Ground:
     )
     sight, shadow, shadow_db = None, None, (0.0, 0.0)
     if row is not None:
-        # Clause 7.6.3.3: line of sight stays alike over 50 m outdoors and 10 m indoors.
+        # Clause 7.6.3.3: line of sight has a correlation distance of 50 m outdoors, 10 m indoors.
         apart_m = 50.0 if row.has_breakpoint else 10.0
         sight = ShadowField.draw_smooth(stream(seed, "sight"), decorrelation_m=apart_m)
     if row is not None and place.shadowing:
@@ -145,7 +143,7 @@ def _mobility(scenario: Scenario, ground: Ground) -> Straight:
 
 
 def _served(scenario: Scenario, ground: Ground, rngs: list[np.random.Generator]) -> Array:
-    """Places (U, 2), each drawn until no neighbour is heard better there: that one would serve it."""
+    """Positions (U, 2), each redrawn until no neighbour is received better, which would serve the user."""
     place, around = scenario.place, scenario.neighbours
     sites = hexagonal_sites(around.rings, spacing_m=around.spacing_m)[1:]
     start_U2, open_U = np.empty((place.users, 2)), np.arange(place.users)
@@ -159,7 +157,7 @@ def _served(scenario: Scenario, ground: Ground, rngs: list[np.random.Generator])
         if not open_U.size:
             return start_U2
     raise BadParameter(
-        f"place must hold points where no neighbour is heard better, got none in {_MOST_DRAWS} draws"
+        f"place must have positions where no neighbour is received better, got none in {_MOST_DRAWS} draws"
     )
 
 
@@ -187,13 +185,13 @@ def _air(
 
 
 def _still_blocks(scenario: Scenario) -> int:
-    """Blocks in which nobody moves farther than `_STILL_M`, at least one."""
+    """The number of blocks in which a user moves at most `_STILL_M`; at least 1."""
     block_m = scenario.place.speed_m_s * SLOTS * scenario.carrier.slot_s
     return max(int(_STILL_M / block_m), 1) if block_m else _EVER
 
 
 def _fading(scenario: Scenario, direction: str, taps: NodeTaps | None) -> Response | None:
-    """FDD fades on each carrier by itself; TDD has one carrier, and the same channel both ways."""
+    """The fading of a direction: independent per direction in FDD, reciprocal in TDD."""
     table, carrier = scenario.fading, scenario.carrier
     frequency_hz: Array = carrier.group_hz * (
         np.arange(carrier.groups, dtype=np.float64) - (carrier.groups - 1) / 2

@@ -1,8 +1,8 @@
-"""A cell: many users of one base station, both directions, slot by slot.
+"""System-level simulation of one cell, both directions, slot by slot.
 
-Fading, shadowing and interference give an SINR in every resource-block group; the scheduler hands groups out
-by what users reported; an outer loop corrects the modulation and coding; the law of block errors decides, and
-HARQ tries again. Users share the spectrum, so ten that send at once slow each other down.
+Fading, shadowing and interference give the SINR of every resource-block group; the scheduler allocates groups
+by reported channel quality; outer-loop link adaptation corrects the MCS; the block error law decides
+decoding, and HARQ retransmits. Users share the spectrum: simultaneous transfers slow each other down.
 """
 
 from collections.abc import Iterable
@@ -26,15 +26,15 @@ from channel.propagation.directions import BothDirections
 from channel.propagation.sinr import Air
 
 _MOST_ROWS = 20_000_000
-"""Of a user and a bin of time: about 2 GB of traces, both directions together."""
+"""Rows per user and time bin: about 2 GB of traces for both directions."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """What a simulation gave: an outcome for "up" and "down", and the Joules that each user's device took.
+    """The result of a simulation: statistics of "up" and "down", and the energy (U,) of each user's device.
 
-    `position_U2` and `mean_sinr_db` hold where users were at the start and what they heard there, without
-    fast fading; the downlink's is that of every group, the uplink's that of a group alone.
+    `position_U2` and `mean_sinr_db` are the initial positions in metres and the SINRs there without fast
+    fading: of every group in the downlink, of a single group in the uplink.
     """
 
     duration_s: float
@@ -46,9 +46,9 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cell:
-    """`airs` and `demands` for "up" and "down"; the same seed gives the same run, to the last bit.
+    """A cell; `airs` and `demands` are by direction. Runs with equal seeds are bit-identical.
 
-    Raises BadParameter where a direction is missing or numbers of users differ.
+    Raises BadParameter if a direction is missing or numbers of users differ.
     """
 
     seed: int
@@ -68,13 +68,13 @@ class Cell:
 
     @property
     def users(self) -> int:
-        """How many there are."""
+        """The number of users."""
         return int(self.demands["up"].start_s.size)
 
     def demand_reach(self, users: Iterable[int]) -> None:
-        """Raises BadParameter for the first of these users that no block can ever reach, and says why.
+        """Raises BadParameter, with the reason, for the first of these users that is always out of coverage.
 
-        Without that error such a user would wait for ever: nothing is ever granted to it.
+        Such a user would never be scheduled, and its transfers would never end.
         """
         for user in users:
             for direction in DIRECTIONS:
@@ -82,27 +82,27 @@ class Cell:
                     most_db = float(ratio_to_db(self.airs[direction].most_sinr()[user]))
                     needed_db = float(ratio_to_db(self.rules.reach.threshold_I[0]))
                     raise BadParameter(
-                        f"user {user} is out of reach, direction {direction}: its SINR is never above "
+                        f"user {user} is out of coverage, direction {direction}: its SINR is never above "
                         f"{most_db:.1f} dB, and the slowest scheme of {self.rules.table.name} needs "
                         f"{needed_db:.1f} dB"
                     )
 
     @cached_property
     def is_hopeless(self) -> dict[str, NDArray[np.bool_]]:
-        """Of each direction, the users (U,) for whom no scheme is in reach at any time."""
-        # Half a percent of room, for `Reach.efficiency` begins its steps a little early.
+        """For each direction, the users (U,) for whom no MCS is ever feasible."""
+        # A margin of 0.5 %, since the steps of `Reach.efficiency` start slightly early.
         least = 0.995 * self.rules.reach.threshold_I[0]
         return {name: np.asarray(self.airs[name].most_sinr() < least) for name in DIRECTIONS}
 
     @property
     def hopeless_Q(self) -> NDArray[np.bool_]:
-        """The same for each queue, direction x users + user."""
+        """`is_hopeless` by queue (Q,), direction x users + user."""
         return np.concatenate([self.is_hopeless[name] for name in DIRECTIONS])
 
     def simulate(self, duration_s: float, *, bin_s: float = 0.01) -> Result:
-        """Runs from time 0 until `duration_s`, whole grants only, or until all transfers are done.
+        """Simulates from time 0 to `duration_s`, in whole grants, or until all transfers are done.
 
-        Raises BadParameter unless both times are above 0, and where the traces of all users are too long.
+        Raises BadParameter unless both times are above 0, and if the traces of all users would be too large.
         """
         above("duration_s", duration_s, 0.0)
         rows = self.users * duration_s / float(above("bin_s", bin_s, 0.0))

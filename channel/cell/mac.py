@@ -1,8 +1,8 @@
-"""Both directions of a cell, grant by grant: reports, schedules, sends, tries again.
+"""The MAC layer of a cell, both directions, grant by grant: reports, scheduling, transmission and HARQ.
 
 Axes: G grants of a batch; R slots of a batch, S of a grant; D directions; F resource-block groups; C columns
-of a slot, direction x F + group; U users; Q queues, direction x U + user, and one behind them that stays
-empty; T blocks; M tries.
+of a slot, direction x F + group; U users; Q queues, direction x U + user, and a last one that stays
+empty; T blocks; M transmissions.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ from channel.propagation.directions import BothDirections
 
 
 class Mac:
-    """The two directions while they run.
+    """The state of both directions.
 
-    What a grant decides depends on what waits in `backlog` at its beginning, and on acknowledgements from
-    `rules.round_trip_grants` grants before. So many grants may be asked for at once, and how many are asked
-    for at once cannot be seen in what they give.
+    A grant depends on the `backlog` at its start, and on acknowledgements that are at least
+    `rules.round_trip_grants` grants old. Up to that many grants are therefore processed as one batch; the
+    results do not depend on the batch size.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Mac:
         backlog: Backlog,
         hopeless_Q: NDArray[np.bool_] | None = None,
     ) -> None:
-        """What waits in a hopeless queue will never be granted anything, so nobody waits for it."""
+        """Queues with `hopeless_Q` are never scheduled, so their backlog does not keep the MAC busy."""
         self._rules, self._airs, self._backlog = rules, airs, backlog
         self._users = airs.users
         self._queues = len(DIRECTIONS) * self._users
@@ -49,7 +49,7 @@ class Mac:
         self._mean_grant = 0
         self._turn = np.zeros((len(DIRECTIONS), 1), dtype=np.int64)
         self._columns = len(DIRECTIONS) * rules.groups
-        # The queue of each user in each column; behind them, whoever is chosen, the queue that stays empty.
+        # The queue of each user in each column; after them, for any user, the queue that stays empty.
         first_C = np.repeat(np.arange(len(DIRECTIONS)) * self._users, rules.groups)
         nobody_U = np.full(self._users, self._queues)
         self._queue_at = np.append(first_C[:, None] + np.arange(self._users), nobody_U)
@@ -61,7 +61,7 @@ class Mac:
         self._flying = self._nothing = Blocks.none(rules.groups, rules.harq.max_tries)
 
     def next_busy(self, grant: int) -> int | None:
-        """The first grant from this one on in which anything can happen; None where nothing ever will."""
+        """The first grant from `grant` on with possible activity; None if there is none."""
         self._backlog.ready(grant)
         left_Q = self._backlog.left_Q
         if np.count_nonzero(left_Q if self._hopeful_Q is None else left_Q[self._hopeful_Q]):
@@ -71,9 +71,9 @@ class Mac:
         return min([*flying, *([] if coming is None else [coming])], default=None)
 
     def tries(self, first: int, end: int, *, most: int | None = None) -> Iterator[Tries]:
-        """All that happens from grant `first` up to `end`, in batches of at most `most` grants.
+        """The transmissions from grant `first` up to `end`, in batches of at most `most` grants.
 
-        Grants in which nothing can happen are skipped, and cost nothing.
+        Grants without possible activity are skipped at no cost.
         """
         grant = self.next_busy(first)
         while grant is not None and grant < end:
@@ -84,7 +84,7 @@ class Mac:
             grant = self.next_busy(grant + count)
 
     def run(self, first: int, count: int) -> Tries | None:
-        """Decides and carries out up to `rules.round_trip_grants` grants; None where nothing was sent."""
+        """Schedules and transmits up to `rules.round_trip_grants` grants; None if nothing was sent."""
         slots = self._rules.grant_slots
         plan = Plan.empty(count * slots, self._columns, self._queues)
         old, free_RC = self._returning(first * slots, count * slots)
@@ -93,7 +93,7 @@ class Mac:
         return self._send(sent) if sent.count else None
 
     def _returning(self, first: int, count: int) -> tuple[Blocks, NDArray[np.bool_]]:
-        """Blocks whose next try is due in these slots, and the columns that they leave free."""
+        """Retransmissions due in these slots, and the columns (R, C) that remain free."""
         due = int(np.searchsorted(self._flying.slot_T, first + count))
         if due == self._flying.count:
             old, self._flying = self._flying, self._nothing
@@ -107,7 +107,7 @@ class Mac:
         return old, free_RC
 
     def _schedule(self, first: int, count: int, free_RC: NDArray[np.bool_], plan: Plan) -> None:
-        """Fills the plan, grant by grant; reports are looked at together from the first that counts on."""
+        """Fills the plan, grant by grant; reports are evaluated together from the first active grant on."""
         slots = self._rules.grant_slots
         begin, report_GDFU, rate_GDFU = count, np.empty(0), np.empty(0)
         free_GC = np.asarray(free_RC.reshape(count, slots, -1).any(axis=1))
@@ -131,7 +131,7 @@ class Mac:
             self._fill(*granted, free_RC[rows], rows.start, plan)
 
     def _reported(self, first: int, count: int) -> tuple[Array, Array]:
-        """What users reported for these grants (G, D, F, U): SINRs, and the bits a symbol that they carry."""
+        """The reports for these grants (G, D, F, U): SINRs, and their spectral efficiencies."""
         rules = self._rules
         asked = [
             max(grant * rules.grant_slots - rules.report_slots, 0) for grant in range(first, first + count)
@@ -140,7 +140,7 @@ class Mac:
         return report_GDFU, rules.reach.efficiency(report_GDFU)
 
     def _open(self, first: int, count: int) -> NDArray[np.bool_]:
-        """The columns (R, C) that the duplex pattern opens in these slots."""
+        """The columns (R, C) that the duplex pattern permits in these slots."""
         if not self._rules.duplex.pattern:
             return np.ones((count, self._columns), dtype=np.bool_)
         slot_R = first + np.arange(count)
@@ -150,16 +150,16 @@ class Mac:
     def _granted(
         self, grant: int, report_DFU: Array, rate_DFU: Array, begin_C: Whole
     ) -> tuple[Whole, Whole, Whole]:
-        """Who gets every column (C,), with which scheme, and how many columns each of them has.
+        """The queue (C,), the scheme (C,) and the number of columns of that queue (C,) for every column.
 
-        `begin_C` says where the users of a column begin in `_queue_at`: at its end where it is not free.
+        `begin_C` is the offset of a column's users in `_queue_at`, or its end if the column is not free.
         """
         self._forget(grant)
         self._powers.look_up(grant)
         place_C, queue_C = self._chosen(rate_DFU, begin_C, None)
         groups_C = _alike(queue_C)
         if self._powers.is_overfull(queue_C, groups_C):
-            # A column that is not free is nobody's, and fills no one's share.
+            # A column that is not free belongs to no queue and uses no power.
             is_free_DF1 = (begin_C < self._nowhere).reshape(len(DIRECTIONS), -1, 1)
             rate_DFU = rate_DFU * (is_free_DF1 | ~self._powers.is_limited_D11)
             place_C, queue_C = self._chosen(rate_DFU, begin_C, self._powers.worth(report_DFU))
@@ -168,7 +168,7 @@ class Mac:
         return queue_C, self._scheme(heard_C, queue_C, groups_C), groups_C
 
     def _chosen(self, rate_DFU: Array, begin_C: Whole, worth_DNU: Array | None) -> tuple[Whole, Whole]:
-        """The place in `rate_DFU` of every column's user, and that user's queue or the one that is empty."""
+        """For every column the flat index in `rate_DFU` of its user, and its queue or the empty one."""
         choose = self._rules.scheduler.choose
         winner_C = choose(rate_DFU, self._mean_DU, self._turn, worth_DNU).reshape(-1)
         if worth_DNU is not None:
@@ -190,16 +190,16 @@ class Mac:
         first: int,
         plan: Plan,
     ) -> None:
-        """New blocks in the slots of a grant, from what waits."""
+        """Fills new blocks in the slots of a grant from the queues."""
         left_Q, sent_Q, mean_Q = self._backlog.left_Q, self._backlog.sent_Q, self._mean_bps
         for row, free_C in enumerate(free_SC, start=first):
             mine_C, mine_groups_C = queue_C, groups_C
-            if len(free_SC) > 1:  # a grant of one slot was handed out without the columns that are not free
+            if len(free_SC) > 1:  # a grant of one slot has free columns only
                 mine_C = np.where(free_C, queue_C, self._queues)
                 mine_groups_C = _alike(mine_C)
             left_C, place_C = left_Q[mine_C], sent_Q[mine_C]
             payload_C = np.minimum(left_C, self._rules.payload_bits(scheme_C, mine_groups_C))
-            # A queue that holds several columns is written several times, each time the same.
+            # A queue with several columns is written several times with equal values.
             left_Q[mine_C] = left_C - payload_C
             sent_Q[mine_C] = place_C + payload_C
             mean_Q[mine_C] += self._share * payload_C
@@ -207,17 +207,17 @@ class Mac:
             plan.payload_RC[row], plan.place_RC[row] = payload_C, place_C
 
     def _forget(self, grant: int) -> None:
-        """The mean rates, as they are at the beginning of this grant."""
+        """Decays the mean rates to the start of this grant."""
         if grant > self._mean_grant:
             self._mean_bps *= self._keep ** (grant - self._mean_grant)
             self._mean_grant = grant
 
     def _scheme(self, heard_C: Array, queue_C: Whole, groups_C: Whole) -> Whole:
-        """The fastest scheme for the SINR whose capacity is the mean over a queue's groups, less its margin.
+        """The fastest scheme (C,) for the capacity-averaged SINR of a queue's groups, less its margin.
 
-        A user in reach is never put out of it by its margin, for then nothing could ever lower that again.
+        At least the slowest scheme is chosen whatever the margin, which otherwise could never recover.
         """
-        # Where a queue can fill fewer groups than it has, its power is spread over them.
+        # With more groups than its power fills, a queue spreads the power over them.
         spread_C = heard_C * (self._powers.most_groups_Q[queue_C] / groups_C)
         growth_C = np.log1p(np.minimum(heard_C, spread_C))
         total_C = np.bincount(queue_C, growth_C)[queue_C]
@@ -225,7 +225,7 @@ class Mac:
         return self._rules.reach.scheme(level_C)
 
     def _filled(self, first: int, plan: Plan) -> Blocks:
-        """First tries: one block for each slot and queue that has a payload there."""
+        """First transmissions: one block for each slot and queue with payload."""
         rules = self._rules
         cell_T = plan.first_columns(self._queues)
         queue_T = plan.queue_RC.take(cell_T)
@@ -245,7 +245,7 @@ class Mac:
         )
 
     def _send(self, sent: Blocks) -> Tries:
-        """The air, the decoder, and what follows from both."""
+        """Transmits blocks, decides decoding, and schedules feedback and retransmissions."""
         rules = self._rules
         group_w_T, most_groups_T = self._airs.powers(sent.slot_T, sent.queue_T)
         power_T = np.minimum(1.0, most_groups_T / sent.groups_T)
@@ -283,7 +283,7 @@ class Mac:
         return level_db
 
     def _fly(self, sent: Blocks, again: Whole) -> None:
-        """Sends these blocks off to their next try; those that fly are in the order of their slots."""
+        """Schedules the retransmission of these blocks; blocks in flight are sorted by slot."""
         if not again.size:
             return
         kept = sent.at(again[np.argsort(sent.slot_T[again], kind="stable")])
@@ -293,5 +293,5 @@ class Mac:
 
 
 def _alike(queue_C: Whole) -> Whole:
-    """How many columns belong to the queue of each."""
+    """For each column, the number of columns of its queue."""
     return np.bincount(queue_C)[queue_C]

@@ -1,6 +1,6 @@
-"""The outer loop of many queues: margins as power ratios, moved by acknowledgements once these are in.
+"""Outer-loop margins of all queues as power ratios, updated by delayed acknowledgements.
 
-Axes: Q queues, direction x users + user, and one behind them that stays empty; C columns; T blocks.
+Axes: Q queues, direction x users + user, and a last one that stays empty; C columns; T blocks.
 """
 
 from collections import deque
@@ -16,22 +16,22 @@ from channel.core.units import db_to_ratio
 
 
 class Margins:
-    """What is taken off a reported SINR, for every queue; see `OuterLoop`."""
+    """The margin of every queue by which reported SINRs are reduced; see `OuterLoop`."""
 
     def __init__(self, rules: Rules, queues: int) -> None:
         self._rules = rules
         self._margin_Q = np.ones(queues)
         self._most = float(db_to_ratio(rules.outer.most_db))
-        # What a lost first try, and one that came, do to a margin.
+        # The factors for a NACK and an ACK of a first transmission.
         self._factor_2 = db_to_ratio(rules.outer.updated_db(np.zeros(2), np.asarray([False, True])))
         self._heard: deque[tuple[int, Whole, Array]] = deque()
 
     def of(self, queue_C: Whole) -> Array:
-        """The margins of these queues, power ratios."""
+        """The margins of these queues as power ratios."""
         return self._margin_Q[queue_C]
 
     def hear(self, grant: int) -> None:
-        """Moves the margins by the acknowledgements that have come in before this grant."""
+        """Applies the acknowledgements received before this grant."""
         margin_Q = self._margin_Q
         while self._heard and self._heard[0][0] <= grant:
             _, queue, factor = self._heard.popleft()
@@ -43,7 +43,7 @@ class Margins:
             margin_Q[queue] = np.minimum(np.maximum(moved, 1.0 / self._most), self._most)
 
     def note(self, sent: Blocks, came_T: NDArray[np.bool_]) -> None:
-        """What became of first tries, to be heard of a round trip later, grant by grant."""
+        """Queues the feedback of first transmissions, which is received one round trip later."""
         new = np.flatnonzero(sent.tries_T == 0)
         if not new.size:
             return

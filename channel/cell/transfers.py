@@ -1,7 +1,7 @@
-"""Which bits of which message every transport block carried, and what became of each message.
+"""Maps transport blocks to the messages whose bits they carry, and tracks each message until it is decided.
 
-A queue's messages lie one behind the other in a stream of bits. Every bit is in one place: waiting, in a
-block on its way, delivered, or lost. Queues are numbered direction x users + client.
+The messages of a queue form a stream of bits. Every bit is queued, in flight, delivered or lost. Queues are
+numbered direction x users + client.
 """
 
 from collections import deque
@@ -22,10 +22,10 @@ from channel.phy.device import Device
 
 @dataclass(kw_only=True, eq=False)
 class Message:
-    """A transfer on its way: bits `begin` to `end` of its queue's stream, `open_bits` of them undecided.
+    """An open transfer: bits [begin, end) of its queue's stream, `open_bits` of them undecided.
 
-    Those before `sure_end` are sent until they arrive; `edge_N` is where each packet ends, in bits from
-    `begin`.
+    Bits before `sure_end` are retransmitted until they arrive; `edge_N` is the end of each packet in bits,
+    relative to `begin`.
     """
 
     transfer: Transfer
@@ -42,7 +42,7 @@ class Message:
     trace: list[Attempt] = field(default_factory=list)
 
     def delivery(self) -> Delivery:
-        """What became of it, once no bit is open."""
+        """The delivery; valid once `open_bits` is 0."""
         return Delivery(
             arrived=self.arrived,
             finish_s=self.finish_s,
@@ -54,7 +54,7 @@ class Message:
 
 
 class Transfers:
-    """Keeps account of every message until all its bits are decided."""
+    """The open messages of all queues."""
 
     def __init__(
         self, rules: Rules, device: Device, backlog: Backlog, *, mtu_bytes: int, is_acknowledged: bool
@@ -70,11 +70,11 @@ class Transfers:
         return not self._open
 
     def last_start_s(self, queue: int) -> float:
-        """When the last open message of a queue started; 0 where there is none."""
+        """The start of the last open message of a queue; 0 without any."""
         return self._open[queue][-1].transfer.start_s if queue in self._open else 0.0
 
     def add(self, queue: int, transfer: Transfer) -> None:
-        """Opens a message of at least one byte behind all others of its queue."""
+        """Appends a message of at least one byte to a queue."""
         bits = 8.0 * transfer.payload_bytes
         begin = self._length.get(queue, 0.0)
         self._length[queue] = begin + bits
@@ -93,8 +93,8 @@ class Transfers:
         self._backlog.add(self._rules.ready_grant(transfer.direction, transfer.start_s), queue, bits)
 
     def count(self, tries: Tries, users: int) -> list[Message]:
-        """Books what these tries did, asks for lost bits that must come; returns the messages now over."""
-        # Grant by grant, so that sums have the same rounding whatever grants were asked for together.
+        """Accounts transmissions and requeues reliable bits that were lost; returns completed messages."""
+        # Grant by grant, so that the rounding of sums does not depend on the batch size.
         grant_T = tries.blocks.slot_T // self._rules.grant_slots
         tries = tries.at(np.argsort(grant_T, kind="stable"))
         blocks, slot_s = tries.blocks, self._rules.slot_s
@@ -145,13 +145,13 @@ class Transfers:
         return over
 
     def _ask_again(self, slot: int, queue: int, ranges: list[Range]) -> None:
-        """Lost bits are ready when the sender has heard of it."""
+        """Requeues lost bits after the feedback delay."""
         grant = slot // self._rules.grant_slots + self._rules.round_trip_grants
         for begin, end in ranges:
             self._backlog.add(grant, queue, end - begin, (begin, end))
 
     def _pieces(self, queue: int, ranges: list[Range]) -> Iterator[tuple[Message, float, float]]:
-        """The messages that these bits belong to, and which of them."""
+        """The messages of these stream ranges, with the part of each."""
         for begin, end in ranges:
             for message in self._open[queue]:
                 if message.begin >= end:

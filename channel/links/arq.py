@@ -1,6 +1,6 @@
-"""Selective repeat in rounds: what is missing is sent again, all of it back to back, until it has arrived.
+"""Selective-repeat ARQ in rounds: each round retransmits all missing packets back to back.
 
-Axes: N packets, in the order of the payload.
+Axes: N packets, in payload order.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from channel.core.packets import Packets
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Round:
-    """What became of the packets of one round: `arrived_N`, and when the last bit of each had left.
+    """The outcome of one round: which packets arrived, and when its last bit left the sender.
 
-    `come_s` is when the last of them would be there.
+    `come_s` is the arrival time of the latest packet, lost ones included.
     """
 
     arrived_N: NDArray[np.bool_]
@@ -27,7 +27,7 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rounds:
-    """All rounds of a transfer together; `tries` counts packets sent, the first time and again."""
+    """All rounds of a transfer together; `tries` counts transmitted packets, retransmissions included."""
 
     arrived_N: NDArray[np.bool_]
     finish_s: float
@@ -37,16 +37,16 @@ class Rounds:
 
 
 Send = Callable[[NDArray[np.int64], float], Round]
-"""Sends packets of these sizes (N,) in bytes back to back, from this time in seconds on."""
+"""Sends packets of the given sizes (N,) in bytes back to back, starting at the given time in seconds."""
 
 
 def in_rounds(
     send: Send, packets: Packets, start_s: float, *, max_tries: int, wait_s: float, is_traced: bool
 ) -> Rounds:
-    """Sends everything, then what is missing, each round `wait_s` after the last bit of the one before.
+    """Sends all packets, then the missing ones, each round `wait_s` after the last bit of the previous one.
 
-    At most `max_tries` rounds, or as many as it takes for 0: then a packet must have a chance in the end.
-    What need not arrive is sent in the first round only. The trace is left empty unless `is_traced`.
+    There are at most `max_tries` rounds; 0 means no limit, and every packet must then arrive eventually.
+    Packets that are not reliable are sent in the first round only. The trace is empty unless `is_traced`.
     """
     sizes_N, is_reliable_N = packets.sizes_bytes, packets.is_reliable
     arrived_N = np.zeros(sizes_N.size, dtype=np.bool_)
@@ -64,7 +64,7 @@ def in_rounds(
         arrived_N[missing] = done.arrived_N
         if is_traced:
             trace.append(_attempt(sizes_N[missing], done))
-        # Where delays fall, what was sent first may be the last to come.
+        # With falling delays, a packet of an earlier round may arrive last.
         finish_s = max(finish_s, done.come_s)
         tries, rounds, airtime_s = tries + missing.size, rounds + 1, airtime_s + done.left_s - begin_s
         missing = missing[~done.arrived_N & is_reliable_N[missing]]
@@ -90,7 +90,7 @@ def _attempt(sizes_N: NDArray[np.int64], done: Round) -> Attempt:
 def delivered(
     send: Send, transfer: Transfer, packets: Packets, *, max_tries: int, wait_s: float, power_w: float
 ) -> Delivery:
-    """What becomes of a transfer whose packets go in rounds, sent with `power_w`; see `in_rounds`."""
+    """The delivery of a transfer sent in rounds with a radiated power of `power_w`; see `in_rounds`."""
     done = in_rounds(
         send, packets, transfer.start_s, max_tries=max_tries, wait_s=wait_s, is_traced=transfer.is_traced
     )

@@ -1,4 +1,4 @@
-"""A link that never changes: a rate, a delay and packet losses in either direction."""
+"""A link with constant rate, delay and packet loss in each direction."""
 
 import math
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from channel.links.loss import LossModel
 
 @dataclass(frozen=True, kw_only=True)
 class Direction:
-    """One direction. `rate_bps` of 0 is a link on which sending takes no time; delay and losses remain.
+    """The uplink or the downlink. A `rate_bps` of 0 means no serialisation time; delay and loss still apply.
 
-    `loss_rate` is the probability that one try of one packet fails, each independently. `loss` says it with
-    a model instead, bursts for example, which then begins every round of packets in its steady state.
+    `loss_rate` is the probability that one transmission of one packet fails, independently of others.
+    `loss` is a loss model instead, such as bursts, which starts every ARQ round in its steady state.
     `power_w` is radiated while sending; the default is the 23 dBm of a power class 3
-    handset (3GPP TS 38.101-1, table 6.2.1-1).
+    handset (3GPP TS 38.101-1, table 6.2.1-1). Raises BadParameter for values out of range.
     """
 
     rate_bps: float = 0.0
@@ -45,24 +45,25 @@ class Direction:
 
 @dataclass(frozen=True, kw_only=True)
 class FixedLink:
-    """Every client's own pair of ways, with selective-repeat retransmission in rounds.
+    """A dedicated uplink and downlink for every client, with selective-repeat ARQ in rounds.
 
-    A payload of B bytes is cut into n = ceil(B / mtu_bytes) packets, the last one short;
-    what a transfer does not want recovered is cut into rows and tried once.
-    Each round sends all the packets that are still missing back to back, then waits
-    `retry_s` for the answer. A packet is tried at most `max_tries` times (0: until it
-    arrives); with k_i tries of packet i, of b_i bytes,
+    A payload of B bytes is cut into n = ceil(B / mtu_bytes) packets, the last one shorter;
+    data sent without recovery is cut at row boundaries and transmitted once.
+    Each round sends all missing packets back to back, then waits `retry_s` for the
+    acknowledgement. A packet is transmitted at most `max_tries` times (0: until it
+    arrives); with k_i transmissions of packet i, of b_i bytes,
 
         airtime_s = 8 sum_i(k_i b_i) / rate_bps
         finish_s  = start_s + airtime_s + (max_i k_i - 1) retry_s + delay_s
 
-    hence start_s + 8 B / rate_bps + delay_s where nothing is lost. k_i is geometric: with
-    loss rate p and M tries a packet stays lost with probability p^M and is sent
-    (1 - p^M) / (1 - p) times in the mean (Lin & Costello, Error Control Coding, 2nd ed.,
+    hence start_s + 8 B / rate_bps + delay_s without losses. k_i is geometric: with
+    loss rate p and at most M transmissions a packet stays lost with probability p^M and is sent
+    (1 - p^M) / (1 - p) times on average (Lin & Costello, Error Control Coding, 2nd ed.,
     chapter 22, where M is unbounded).
 
-    Clients do not disturb each other, nor does one transfer delay the next: whoever sends
-    starts a transfer when the one before it has finished.
+    Clients do not interfere, and the link has no queue: the sender starts a transfer when the
+    previous one has finished. `energy_j` of a delivery is the sender's radiated energy.
+    Raises BadParameter for values out of range.
     """
 
     seed: int
@@ -78,7 +79,7 @@ class FixedLink:
         _at_least("retry_s", self.retry_s, 0)
 
     def transfer(self, transfer: Transfer) -> Delivery:
-        """What becomes of this transfer, whatever else was asked before it."""
+        """The delivery of this transfer, independent of earlier calls."""
         way = self.up if transfer.direction == "up" else self.down
         packets = packets_of(transfer, self.mtu_bytes)
         sizes = packets.sizes_bytes
@@ -109,7 +110,7 @@ class FixedLink:
         tries_N: NDArray[np.float64],
         needed_N: NDArray[np.float64],
     ) -> Iterator[Attempt]:
-        """Round by round, what was sent and what of it came."""
+        """The bits sent and received in each round."""
         end_s = transfer.start_s
         for number in range(1, int(tries_N.max(initial=1.0)) + 1):
             sent_bits = 8.0 * float(sizes_N[tries_N >= number].sum())
@@ -126,7 +127,7 @@ class FixedLink:
         packets: Packets,
         rng: np.random.Generator,
     ) -> Delivery:
-        """The same, where each round asks the model which of its packets arrive."""
+        """The delivery with a loss model, which is evaluated once per round."""
 
         def send(sizes_N: NDArray[np.int64], begin_s: float) -> Round:
             left_s = begin_s + (8.0 * float(sizes_N.sum()) / way.rate_bps if way.rate_bps else 0.0)
@@ -146,8 +147,8 @@ class FixedLink:
 def _tries_until_success(rng: np.random.Generator, packets: int, loss_rate: float) -> NDArray[np.float64]:
     """Geometric draws, at least 1, by inversion of P(k > j) = loss_rate^j.
 
-    One uniform number a packet, whatever the rate: numpy's own geometric sampler takes a
-    number of them that depends on the rate and may change between its versions.
+    It takes exactly one uniform draw per packet: numpy's geometric sampler takes a
+    number of draws that depends on the rate and may change between versions.
     """
     if loss_rate == 0.0:
         return np.ones(packets)

@@ -1,7 +1,7 @@
-"""Whether the numbers of a recorded link can be what their names say, and which unit they are likelier in.
+"""Plausibility checks of a recorded link's units.
 
-A recording is somebody else's file: a delay of 25 under `delay_s` is one of 25 ms. What a link can hardly be
-is refused; what it can be is believed, and shown in a line.
+Recordings come from other tools: a `delay_s` of 25 most likely means 25 ms. Implausible values are refused
+with the likely unit; plausible ones are accepted and summarised in one line.
 """
 
 from datetime import UTC, datetime
@@ -12,10 +12,10 @@ from channel.core.arrays import Array
 from channel.core.errors import BadParameter
 
 _LEAST_BPS, _MOST_BPS = 1e3, 1e12
-"""A recording whose fastest moment is slower than 1 kbit/s is one in larger units."""
+"""A peak rate below 1 kbit/s indicates a larger unit."""
 
 _MEDIAN_DELAY_S, _MOST_DELAY_S = 2.0, 60.0
-"""A satellite in geostationary orbit takes 0.25 s, and overlong queues of mobile networks a few seconds."""
+"""A geostationary satellite takes 0.25 s one way; bufferbloat in mobile networks a few seconds."""
 
 _LONGEST_S = 7 * 86_400.0
 _EPOCH = 1e9
@@ -23,14 +23,14 @@ _EPOCH = 1e9
 
 
 def demand_plausible(*, time_s: Array, rate_bps: Array, delay_s: Array, loss_rate: Array) -> None:
-    """Raises BadParameter for columns that are likelier in another unit."""
+    """Raises BadParameter for columns whose values are more plausible in another unit."""
     if not np.size(time_s):
         return
     _demand_times(time_s)
     most_bps, median_s = float(np.max(rate_bps)), float(np.median(delay_s))
     if 0.0 < most_bps < _LEAST_BPS:
         raise BadParameter(
-            f"rate_bps must reach {_LEAST_BPS:g} bit/s somewhere, got {most_bps:g} at most; "
+            f"rate_bps must reach {_LEAST_BPS:g} bit/s somewhere, got at most {most_bps:g}; "
             f"{most_bps:g} Mbit/s are {most_bps * 1e6:g}"
         )
     if most_bps > _MOST_BPS:
@@ -49,11 +49,11 @@ def demand_plausible(*, time_s: Array, rate_bps: Array, delay_s: Array, loss_rat
 
 
 def demand_chances(name: str, times_ms: Array) -> None:
-    """Raises BadParameter for milliseconds that are not counted from the beginning of the recording."""
+    """Raises BadParameter for milliseconds that are not relative to the start of the recording."""
     last_ms = float(times_ms[-1])
     if last_ms > 1e3 * _LONGEST_S:
         raise BadParameter(
-            f"{name} must hold milliseconds from its own beginning, at most {1e3 * _LONGEST_S:g} (a week), "
+            f"{name} must hold milliseconds from its start, at most {1e3 * _LONGEST_S:g} (a week), "
             f"got {last_ms:.0f}{_since_1970(last_ms)}"
         )
 
@@ -62,13 +62,13 @@ def _demand_times(time_s: Array) -> None:
     first_s, last_s = float(time_s[0]), float(time_s[-1])
     if last_s - first_s > _LONGEST_S or first_s > 1e2 * _EPOCH:
         raise BadParameter(
-            f"time_s must be seconds and end within a week of its beginning ({_LONGEST_S:g} s), "
+            f"time_s must be seconds and end within a week of its start ({_LONGEST_S:g} s), "
             f"got {first_s:.17g} to {last_s:.17g}{_since_1970(last_s)}"
         )
 
 
 def _since_1970(moment: float) -> str:
-    """What a number may mean as a count of seconds, milliseconds or less since 1970."""
+    """A hint if the number is a plausible Unix time in s, ms, us or ns; else empty."""
     for unit, a_second in (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)):
         if _EPOCH <= moment / a_second < 4 * _EPOCH:
             when = datetime.fromtimestamp(moment / a_second, tz=UTC)

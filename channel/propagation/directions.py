@@ -1,7 +1,7 @@
-"""Both directions of a cell side by side, and the luck of the blocks that cross.
+"""SINR and transmit power of both directions of a cell, and the random draws that decide decoding.
 
 Axes: S slots; D directions, in the order of DIRECTIONS; F resource-block groups; U users; T blocks; H groups
-that blocks hold; Q queues, direction x U + user.
+allocated to blocks; Q queues, direction x U + user.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +22,9 @@ Whole = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Span:
-    """`SLOTS` slots: SINRs, the watts in a group, and the most that can be sent over that.
+    """A block of `SLOTS` slots: SINRs, watts per group, and the total power as a multiple of that.
 
-    The latter two have a value more, for the queue that is always empty.
+    The latter two have an extra last element for the queue that is always empty.
     """
 
     sinr_SDFU: Array
@@ -34,22 +34,22 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BothDirections:
-    """The air of "up" and of "down"; `seed` names the luck."""
+    """The SINR models of "up" and "down"; `seed` is that of the decoding draws."""
 
     airs: Mapping[str, Air]
     seed: int
 
     @cached_property
     def users(self) -> int:
-        """How many there are."""
+        """The number of users."""
         return int(self.airs["up"].place_U2(0).shape[0])
 
     def span(self, number: int) -> Span:
-        """A block of slots; the last few are remembered."""
+        """The block of slots of this index; the last three are cached."""
         return self._spans(number)
 
     def reports(self, slots: list[int]) -> Array:
-        """SINR (slots, D, F, U) in these slots, which do not fall."""
+        """SINR (slots, D, F, U) in these slots, which must not decrease."""
         first, last = slots[0] // SLOTS, slots[-1] // SLOTS
         if first == last and slots[-1] - slots[0] == len(slots) - 1:
             start = slots[0] % SLOTS
@@ -57,7 +57,7 @@ class BothDirections:
         return np.stack([self.span(slot // SLOTS).sinr_SDFU[slot % SLOTS] for slot in slots])
 
     def sinr(self, slot_T: Whole, queue_T: Whole, group_H: Whole, block_H: Whole) -> Array:
-        """SINR (H,) of the queues of these blocks in their slots, in one group each."""
+        """SINR (H,) in each allocated group, for the slot and queue of its block."""
         groups, users = self.airs["up"].groups, self.users
         row_T = slot_T % SLOTS * len(DIRECTIONS) + queue_T // users
         place_T = row_T * (groups * users) + queue_T % users
@@ -68,7 +68,7 @@ class BothDirections:
         return found
 
     def powers(self, slot_T: Whole, queue_T: Whole) -> tuple[Array, Array]:
-        """Of these queues in these slots, the watts in a group, and the most over that."""
+        """Watts per group (T,), and the total power over that (T,), of these queues in these slots."""
         found = np.empty((2, slot_T.size))
         for number, here in _spans_of(slot_T):
             span = self.span(number)
@@ -77,7 +77,7 @@ class BothDirections:
         return found[0], found[1]
 
     def luck(self, name: str, slot_T: Whole, queue_T: Whole) -> Array:
-        """Uniform numbers in [0, 1), always the same for this name, slot and queue."""
+        """Uniform draws in [0, 1) (T,), determined by name, slot and queue."""
         found = np.empty(slot_T.size)
         for number, here in _spans_of(slot_T):
             found[here] = self._luck(name, number)[slot_T[here] % SLOTS, queue_T[here]]
@@ -110,7 +110,7 @@ class BothDirections:
 
 
 def _spans_of(slot_T: Whole) -> Iterator[tuple[int, slice | NDArray[np.bool_]]]:
-    """The spans that slots lie in, and which of the slots each holds."""
+    """The indices of the slot blocks that contain these slots, with the selection of each."""
     if not slot_T.size:
         return
     first, last = int(slot_T.min()) // SLOTS, int(slot_T.max()) // SLOTS

@@ -2,8 +2,8 @@
 
 After Colosseum's public user documentation: "New Scenario File Format Requirements", file_format.rst of
 colosseum-wiot/user-documentation at commit 70c3db1. It gives 4 taps a link, gains of 0 to -43 dB each, delays
-of 0 to 5.11 us, steps of 1 ms and 52 nodes. That delays lie on a grid of 10 ns is not said there: it follows
-from 512 taps that end at 5.11 us. Whether the sum of a link's taps has a limit of its own is not said either.
+of 0 to 5.11 us, steps of 1 ms and 52 nodes. The delay grid of 10 ns is not documented: it follows from 512
+taps that end at 5.11 us. A limit on the sum of a link's taps is not documented either.
 """
 
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ GRID_S = 10e-9
 LONGEST_S = 5.11e-6
 STEP_S = 1e-3
 OWN_DELAY_S = 1e-9
-"""Colosseum's own default delay lies this much off the grid; what is so near a point is taken for it."""
+"""The tolerance of the delay grid: Colosseum's own default delay is off the grid by this much."""
 _EXACT_DB = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChannelMatrix:
-    """Taps between nodes within Colosseum's limits, and where nodes are: `coordinates_m` (N, 3, T) or None.
+    """Taps between nodes within Colosseum's limits, and the nodes' `coordinates_m` (N, 3, T) or None.
 
-    `origin` is (longitude, latitude) in degrees or None. Raises BadParameter for what is over a limit.
+    `origin` is (longitude, latitude) in degrees or None. Raises BadParameter if a limit is exceeded.
     """
 
     taps: NodeTaps
@@ -45,7 +45,7 @@ class ChannelMatrix:
 
 
 def demand_limits(taps: NodeTaps) -> None:
-    """Raises BadParameter for the first limit that is not kept, with the link where it was."""
+    """Raises BadParameter for the first limit that is exceeded, with its link."""
     demand_nodes(taps.nodes)
     _demand_times(taps.time_s_T)
     strength = np.abs(taps.gain_NNTL)

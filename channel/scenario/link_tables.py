@@ -1,4 +1,4 @@
-"""Two tables of a scenario that give links themselves, as Colosseum's scenarios do, instead of places.
+"""The scenario tables that prescribe links directly, as Colosseum scenarios do, instead of positions.
 
 Node 0 is the base station, node u + 1 is user u.
 """
@@ -27,7 +27,8 @@ _MOST_CELLS = 2e7
 class LinksTable:
     """[links]: constant losses in decibels, `loss_db[i][j]` from node i to node j, 0 from a node to itself.
 
-    They are what `place.environment` "links" asks for; `place.loss_db` is added to each of them.
+    Used with `place.environment` "links"; `place.loss_db` is added to each. Raises BadParameter for an
+    array that is not square, losses out of range, and a nonzero diagonal.
     """
 
     loss_db: tuple[tuple[float, ...], ...] = ()
@@ -46,19 +47,19 @@ class LinksTable:
 
     @property
     def users(self) -> int:
-        """All nodes but one."""
+        """The number of nodes without the base station."""
         return len(self.loss_db) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class TapsTable:
-    """[taps]: echoes that vary in time, from a `file` or written out; for `place.environment` "taps".
+    """[taps]: time-varying multipath taps, from a `file` or inline; for `place.environment` "taps".
 
-    A file ends in .mat (see `colosseum_file`) or .npz (see `taps.read_npz`); it is looked for beside the
-    scenario. Written out, `gain_db[u][k][l]` is user u's tap l at `time_s[k]`, in a straight line in decibels
-    to the next, and its phase turns by `doppler_hz[l]`; delays are `delay_s[l]`, and both directions alike.
-    Users do not hear each other then. `place.loss_db` is a loss beside all of these gains; after the last
-    time everything begins again.
+    A file ends in .mat (see `colosseum_file`) or .npz (see `recorded_taps.read_npz`); its path is relative to
+    the scenario. Inline, `gain_db[u][k][l]` is user u's tap l at `time_s[k]`, interpolated linearly in
+    decibels, with a phase that rotates at `doppler_hz[l]` and a delay of `delay_s[l]`, the same in both
+    directions; users have no links among each other. `place.loss_db` is an additional loss. The taps repeat
+    after the last time. Raises BadParameter for values out of range and shapes that do not match.
     """
 
     file: str = ""
@@ -70,7 +71,7 @@ class TapsTable:
     def __post_init__(self) -> None:
         written = [name for name in ("time_s", "delay_s", "doppler_hz", "gain_db") if getattr(self, name)]
         if self.file and written:
-            raise BadParameter(f"taps must have a file or be written out, got file and {', '.join(written)}")
+            raise BadParameter(f"taps must have a file or inline values, got file and {', '.join(written)}")
         if self.file and Path(self.file).suffix.lower() not in (".mat", ".npz"):
             raise BadParameter(f"file of taps must end in .mat or .npz, got {self.file!r}")
         if written:
@@ -102,7 +103,7 @@ class TapsTable:
         cells = (len(self.gain_db) + 1) ** 2 * (float(self.time_s[-1]) / STEP_S + 1.0) * taps
         if cells > _MOST_CELLS:
             raise BadParameter(
-                f"time_s of taps must end so early that nodes^2 x milliseconds x taps are at most "
+                f"time_s of taps is too long: nodes^2 x milliseconds x taps must be at most "
                 f"{_MOST_CELLS:g}, got {cells:g}"
             )
 
@@ -111,17 +112,17 @@ class TapsTable:
         forward("time_s of taps", time_s)
         if time_s.size < 2 or time_s[0] != 0.0 or np.any(np.diff(time_s) <= 0.0):
             raise BadParameter(
-                "time_s of taps must hold at least two times that begin at 0 and rise, for the last is the "
-                f"end, got {list(self.time_s)[:10]}"
+                "time_s of taps must hold at least two strictly increasing times from 0 (the last is the "
+                f"period), got {list(self.time_s)[:10]}"
             )
 
     @property
     def is_given(self) -> bool:
-        """Whether there are any."""
+        """Whether the scenario has taps."""
         return bool(self.file or self.gain_db)
 
     def node_taps(self) -> NodeTaps:
-        """The taps, in steps of 1 ms where they are written out. Raises BadParameter for a bad file."""
+        """The taps, sampled every 1 ms if inline. Raises BadParameter for an invalid file."""
         if self.file:
             return taps_of_file(Path(self.file))
         last_s = float(self.time_s[-1])
@@ -139,14 +140,14 @@ class TapsTable:
 
 
 def taps_of_file(path: Path) -> NodeTaps:
-    """What a .mat or .npz file holds; errors as in the readers, BadParameter where there is no file."""
+    """The taps of a .mat or .npz file; errors as in the readers, BadParameter for a missing file."""
     if not path.is_file():
-        raise BadParameter(f"file of taps must be there, got {path.name!r}")
+        raise BadParameter(f"file of taps must exist, got {path.name!r}")
     return colosseum_file.read(path).taps if path.suffix.lower() == ".mat" else read_npz(path)
 
 
 def _numbers(name: str, values: tuple[object, ...]) -> Array:
-    if not _are_numbers(values):  # numpy would make numbers of text
+    if not _are_numbers(values):  # numpy would convert text to numbers
         raise BadParameter(f"{name} must hold numbers, got {values!r}")
     try:
         return np.asarray(values, dtype=np.float64)

@@ -1,6 +1,7 @@
-"""The tables of a scenario that describe places, carrier, fading, links, who disturbs, and traffic.
+"""The scenario tables for positions, carrier, fading, link, interference and traffic.
 
-`scenario` reads them from a file; [links] and [taps] stand in `link_tables`.
+`load` reads them from a file; [links] and [taps] are in `link_tables`. All raise BadParameter for values out
+of range.
 """
 
 import math
@@ -36,12 +37,12 @@ _LEAST_DUTY = 0.001
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceTable:
-    """[place]: where users are, and what the way to them costs.
+    """[place]: positions of the users, and the path loss to them.
 
-    With `environment` "constant" the loss is `loss_db` everywhere; with "log-distance" it is that at 1 m and
-    grows with `exponent`; "links" and "taps" take their losses from those tables and add `loss_db`. Users
-    stand at `positions_m`, as many of them as there are users, or where there are none uniformly between two
-    circles around the base station; they move straight on, each its own way.
+    With `environment` "constant" the loss is `loss_db` everywhere; with "log-distance" it is `loss_db` at 1 m
+    and grows with `exponent`; "links" and "taps" take their losses from those tables and add `loss_db`. Users
+    start at the first of `positions_m`, or, without positions, uniformly in the ring between `inner_m` and
+    `radius_m` around the base station. Each moves at `speed_m_s` in a straight line of random direction.
     """
 
     environment: str = "urban-micro"
@@ -71,9 +72,9 @@ class PlaceTable:
 
 @dataclass(frozen=True, kw_only=True)
 class CarrierTable:
-    """[carrier]: the band, cut into groups of resource blocks of 12 subcarriers, and both ends.
+    """[carrier]: the band in groups of resource blocks of 12 subcarriers, and the radios of both ends.
 
-    `antenna_gain_db` is that of every base station, for sending and receiving and in whatever direction; the
+    `antenna_gain_db` is the omnidirectional gain of every base station, transmit and receive; the
     antennas of users and of a jammer have 0 dB.
     """
 
@@ -156,17 +157,17 @@ class LinkTable:
             is_special = set(self.tdd.upper()) == {"D", "S", "U"}
             hint = "; a special slot S is not modelled: write D or U for it" if is_special else ""
             raise BadParameter(
-                f"link.tdd must be empty (FDD) or at most {_MOST_PATTERN} letters D and U, both of them and "
-                f"one a slot, as in DDDU; got {self.tdd[:40]!r}{hint}"
+                f"link.tdd must be empty (FDD) or at most {_MOST_PATTERN} letters D and U, one per slot "
+                f"and at least one of each, as in DDDU; got {self.tdd[:40]!r}{hint}"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class NeighboursTable:
-    """[neighbours]: co-channel cells in rings around this one; `uplink_rise_db` is what their users add.
+    """[neighbours]: co-channel cells in rings around this one, and the interference of their users.
 
-    The rise is interference over thermal noise at the base station, constant. With `handover` no user starts
-    where a neighbour is heard better, for it would be that one's.
+    `uplink_rise_db` is the constant rise over thermal noise at the base station. With `handover` no user
+    starts where a neighbour is received better, since that cell would serve it.
     """
 
     rings: int = 0
@@ -181,7 +182,7 @@ class NeighboursTable:
 
 @dataclass(frozen=True, kw_only=True)
 class JammerTable:
-    """[jammer]: a pulse jammer ("pulse"), or one that is on and off at random ("bursts"); "" for none."""
+    """[jammer]: a periodic pulse jammer ("pulse"), a random on-off jammer ("bursts"), or none ("")."""
 
     kind: str = ""
     position_m: tuple[float, float] = (50.0, 0.0)
@@ -203,7 +204,7 @@ class JammerTable:
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficTable:
-    """[traffic]: bytes that every user sends once in each direction, from `start_s` on; -1 for no end."""
+    """[traffic]: bytes that every user sends once per direction from `start_s`; -1 for a full buffer."""
 
     up_bytes: float = -1.0
     down_bytes: float = -1.0

@@ -1,6 +1,6 @@
-"""Gray-mapped square QAM over noise, bit by bit: what the closed forms of `modulation` are held against.
+"""Monte Carlo simulation of Gray-mapped square QAM, the reference for the closed forms of `modulation`.
 
-A square constellation is two amplitude modulations side by side, so one axis after the other is simulated.
+A square constellation is two independent PAMs, so each quadrature is simulated by itself.
 """
 
 import math
@@ -12,13 +12,13 @@ from channel.core.arrays import Array
 from channel.phy.modulation import MODULATIONS
 
 _PART = 1 << 18
-"""Axes simulated together, so that millions need no gigabytes."""
+"""Quadratures simulated together, to bound memory."""
 
 
 def simulated_bit_error_rate(
     rng: np.random.Generator, modulation: str, snr_per_bit: float, *, symbols: int
 ) -> float:
-    """The share of wrong bits in white Gaussian noise with hard decisions, for QPSK, 16QAM or 64QAM."""
+    """The BER in white Gaussian noise with hard decisions, for QPSK, 16QAM or 64QAM."""
     bits = MODULATIONS[modulation] // 2
     noise = math.sqrt(_energy_per_bit(bits) / snr_per_bit / 2.0)
     wrong, left = 0, 2 * symbols
@@ -32,7 +32,7 @@ def simulated_bit_error_rate(
 
 
 def simulated_faded_error_rate(rng: np.random.Generator, gain: Array, snr_per_bit: float) -> float:
-    """The same for BPSK, one bit for each amplitude |h| of a fading that the receiver knows."""
+    """The BER of BPSK with one bit per amplitude |h| of a fading known to the receiver."""
     heard = math.sqrt(2.0 * snr_per_bit) * gain + rng.standard_normal(gain.shape)
     return float((heard < 0.0).mean())
 

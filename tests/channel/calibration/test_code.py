@@ -128,5 +128,5 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, part, name):
     curve = Curve(2, 120.0, 1000)
     code = curve.code()
     monkeypatch.setitem(sys.modules, part, None)
-    with pytest.raises(MissingOracle, match=rf"needs {name}; have it with: pip install 'splitfl\[oracle\]'"):
+    with pytest.raises(MissingOracle, match=rf"needs {name}; install with: pip install 'splitfl\[oracle\]'"):
         chunk_failures(curve, code, 0.0, seed=0, chunk=0)

@@ -15,7 +15,7 @@ def test_without_the_extra_simulate_says_what_to_install_and_writes_nothing(monk
     assert result.output.startswith(
         "Error: simulating codes needs numba"
     )  # and the other, where that is not there
-    assert result.output.endswith("; have it with: pip install 'splitfl[oracle]'\n")
+    assert result.output.endswith("; install with: pip install 'splitfl[oracle]'\n")
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_without_the_extra_simulate_says_what_to_install_and_writes_nothing(monk
         (None, 1, "points: No such file or directory"),
         ("", 2, "must be the JSON lines of a simulation"),
         ("no JSON\n", 2, "must be the JSON lines of a simulation"),
-        ('{"seed": 0}\n', 2, "points must cover every curve, got none for QPSK 78/1024, 1000 bits"),
+        ('{"seed": 0}\n', 2, "points must cover every curve; missing: QPSK 78/1024, 1000 bits"),
     ],
 )
 def test_fit_refuses_what_is_no_simulation(tmp_path, text, code, message):

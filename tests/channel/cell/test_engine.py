@@ -246,9 +246,7 @@ def test_bad_input_is_refused():
         engine_of(SHORT, mtu_bytes=0)
 
 
-OUT = (
-    "user 0 is out of reach, direction up: its SINR is never above -19.6 dB, and the slowest scheme of 64qam"
-)
+OUT = "user 0 is out of coverage, direction up: its SINR is never above -19.6 dB, and the slowest scheme of 64qam"
 
 
 def reached(loss_db, profile="none", users=2, **place):
@@ -259,7 +257,7 @@ def reached(loss_db, profile="none", users=2, **place):
 def test_a_cell_of_which_everybody_is_out_of_reach_is_refused_with_what_would_be_needed():
     with pytest.raises(BadParameter, match=re.escape(OUT)):
         engine_of(reached(150.0))
-    with pytest.raises(BadParameter, match=r"user 0 is out of reach, direction up: .* needs -5\.\d dB"):
+    with pytest.raises(BadParameter, match=r"user 0 is out of coverage, direction up: .* needs -5\.\d dB"):
         engine_of(reached(170.0, "C", speed_m_s=30.0))
     assert engine_of(reached(120.0)).is_idle
 
@@ -270,7 +268,7 @@ def test_who_is_out_of_reach_is_named_and_costs_no_time_while_others_are_served(
     made = replace(SHORT, place=place, links=links, fading=FadingTable(profile="none"))
     engine = engine_of(made)
     engine.demand_reach([0])
-    with pytest.raises(BadParameter, match="user 1 is out of reach, direction up"):
+    with pytest.raises(BadParameter, match="user 1 is out of coverage, direction up"):
         engine.demand_reach([0, 1])
     for client in (0, 1):
         engine.submit(Transfer(client=client, direction="up", sequence=0, payload_bytes=1000, start_s=0.0))

@@ -57,7 +57,7 @@ def test_words_single_arrays_and_missing_names_are_refused(tmp_path):
     np.savez(tmp_path / "x.npz", time_s=np.asarray(["a"]))
     with pytest.raises(BadParameter, match=r"time_s of x.npz must be numbers, got <U1"):
         arrays_of(tmp_path / "x.npz", {"time_s": "f"})
-    with pytest.raises(BadParameter, match=r"x.npz must hold time_s, gain, got none of gain"):
+    with pytest.raises(BadParameter, match=r"x.npz must hold time_s, gain, missing: gain"):
         arrays_of(tmp_path / "x.npz", {"time_s": "f", "gain": "c"})
     np.save(tmp_path / "x.npy", np.ones(3))
     with pytest.raises(BadParameter, match=r"x.npy must be a .npz file, got a single array"):

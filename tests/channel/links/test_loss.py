@@ -108,7 +108,7 @@ def test_timed_bursts_outlive_a_transfer():
         (lambda: GilbertElliott(leave_good=0.0, leave_bad=0.0), r"leave_good \+ leave_bad must be above 0"),
         (
             lambda: RecordedLoss(arrived=np.zeros(0, dtype=bool)),
-            "arrived must be a row of at least one packet",
+            "arrived must be a vector of at least one packet",
         ),
         (
             lambda: Bernoulli(loss_rate=0.1).arrives(stream(0), -1),

@@ -158,15 +158,15 @@ def test_a_fixed_link_with_a_model_sends_again_until_all_is_there():
         (lambda: RateRecording(trace=table([0, 1], [1e6, 0.0])), "last rate_bps .* must be above 0, got 0"),
         (
             lambda: ChanceRecording(time_K=np.asarray([2e-3, 1e-3])),
-            "time_K must not go back, got 0.001 after",
+            "time_K must not decrease, got 0.001 after",
         ),
         (lambda: ChanceRecording(time_K=np.zeros(3)), "the last of time_K must be above 0"),
-        (lambda: ChanceRecording(time_K=np.zeros(0)), "time_K must be a row of at least 1 time"),
+        (lambda: ChanceRecording(time_K=np.zeros(0)), "time_K must be a vector of at least 1 time"),
         (lambda: link_of(STEADY, mtu_bytes=0), "mtu_bytes must be a whole number of at least 1, got 0"),
         (lambda: link_of(STEADY, retry_s=-1.0), "retry_s must be at least 0, got -1"),
         (
             lambda: link_of(RateRecording(trace=table([0.0], 1e6, 0.0, 1.0))),
-            "max_tries must be above 0 where a recording ends with everything lost",
+            "max_tries must be above 0 if a recording ends with a loss rate of 1",
         ),
         (
             lambda: Direction(loss=Bernoulli(loss_rate=0.1), loss_rate=0.1),

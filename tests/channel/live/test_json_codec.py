@@ -74,7 +74,7 @@ def test_every_scenario_comes_back_as_it_was(name: str) -> None:
 
 
 def test_a_link_of_anybody_elses_is_refused_by_name() -> None:
-    with pytest.raises(BadParameter, match=r"a live link must be made of .*FixedLink.*, got Stranger"):
+    with pytest.raises(BadParameter, match=r"a live link must consist of .*FixedLink.*, got Stranger"):
         written(emulation(Stranger()))
 
 

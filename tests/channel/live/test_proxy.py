@@ -76,4 +76,4 @@ def test_a_target_that_is_not_there_ends_the_connection(caplog: pytest.LogCaptur
         await asyncio.gather(served, return_exceptions=True)
 
     asyncio.run(asyncio.wait_for(whole(), 20.0))
-    assert "nobody answers at 127.0.0.1:1" in caplog.text
+    assert "cannot connect to 127.0.0.1:1" in caplog.text

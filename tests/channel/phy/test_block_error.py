@@ -113,7 +113,7 @@ def test_with_three_decibels_of_loss_it_is_like_openairinterface():
         ),
         (
             lambda: BlockErrorLaw.of(SchemeTable("odd", ((2, (100.0, 120.0)),))),
-            r"bler_law.json must have every scheme of odd, got none for \[\(2, 100.0\)\]",
+            r"bler_law.json must have every scheme of odd; missing: \[\(2, 100.0\)\]",
         ),
         (lambda: LAW.threshold_db(target=0.0, bits=1000.0), "target must lie in"),
         (lambda: LAW.threshold_db(target=0.1, bits=0.0), "bits must be above 0, got 0.0"),

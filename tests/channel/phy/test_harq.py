@@ -103,7 +103,10 @@ def test_every_try_but_the_first_waits_a_round_trip():
         (lambda: Harq(combining="arq", max_tries=0), "max_tries must be a whole number of at least 1, got 0"),
         (lambda: Harq(combining="none", max_tries=4), "max_tries must be 1 where combining is none, got 4"),
         (lambda: Harq(combining="arq", round_trip_s=-1.0), "round_trip_s must be at least 0, got -1.0"),
-        (lambda: ARQ.tries(np.zeros((1, 3)), np.zeros((1, 3))), "error_rate_M must end in 4 tries, got 3"),
+        (
+            lambda: ARQ.tries(np.zeros((1, 3)), np.zeros((1, 3))),
+            "error_rate_M must have a last axis of 4 tries, got 3",
+        ),
         (lambda: arq_residual(1.1, 4), r"error_rate must lie in \[0, 1\], got 1.1"),
         (lambda: arq_mean_tries(0.5, 0), "max_tries must be a whole number of at least 1, got 0"),
     ],

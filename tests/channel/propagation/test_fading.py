@@ -121,10 +121,10 @@ def test_the_coherence_time_is_the_rule_of_thumb():
         (lambda: rayleigh(doppler_hz=-1.0), "doppler_hz must be at least 0, got -1.0"),
         (lambda: rayleigh(k_ratio=-1.0), "k_ratio must be at least 0, got -1.0"),
         (lambda: rayleigh(num_waves=0), "num_waves must be a whole number of at least 1, got 0"),
-        (lambda: Fading.stack([]), "processes must be at least one and all of one shape"),
+        (lambda: Fading.stack([]), "processes must be at least one and all of equal shape"),
         (
             lambda: Fading.stack([rayleigh(2), rayleigh(3)]),
-            "processes must be at least one and all of one shape",
+            "processes must be at least one and all of equal shape",
         ),
         (lambda: rayleigh_outage(1.0, 0.0), "mean_snr must be above 0, got 0.0"),
     ],

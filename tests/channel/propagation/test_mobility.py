@@ -77,7 +77,7 @@ def test_thirty_metres_a_second_at_three_and_a_half_gigahertz_shift_by_350_hertz
             ),
             "start_N2 must lie in the box",
         ),
-        (lambda: Track(time_K=np.array([0.0, 0.0]), place_KN2=np.zeros((2, 1, 2))), "time_K must rise"),
+        (lambda: Track(time_K=np.array([0.0, 0.0]), place_KN2=np.zeros((2, 1, 2))), "time_K must increase"),
         (
             lambda: Track(time_K=np.arange(3.0), place_KN2=np.zeros((2, 1, 2))),
             r"place_KN2 must be \(3, N, 2\)",

@@ -135,7 +135,7 @@ def test_sight_is_decided_user_by_user():
         ),
         (
             lambda: dataclasses.replace(OFFICE, user_height_m=3.0).path_loss_db(0.0, 3.5e9, True),
-            "distance in space must be above 0, got 0.0",
+            "3D distance must be above 0, got 0.0",
         ),
         (
             lambda: dataclasses.replace(MACRO, user_height_m=20.0),

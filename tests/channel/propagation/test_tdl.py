@@ -99,10 +99,10 @@ def test_without_delay_spread_all_frequencies_fade_alike():
         (lambda: line("F"), "profile must be one of A, B, C, D, E, got 'F'"),
         (lambda: line(delay_spread_s=-1e-9), "delay_spread_s must be at least 0, got -1e-09"),
         (lambda: line(doppler_hz=-1.0), "doppler_hz must be at least 0, got -1.0"),
-        (lambda: TappedDelayLine.stack([]), "lines must be at least one and all of the same delays"),
+        (lambda: TappedDelayLine.stack([]), "lines must be at least one and all have the same delays"),
         (
             lambda: TappedDelayLine.stack([line("A", links=1), line("B", links=1)]),
-            "lines must be at least one and all of the same delays",
+            "lines must be at least one and all have the same delays",
         ),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_link_of_another_package_stands_alone_and_is_not_made_live() -> None:
         LinkConfig(kind="lagging", scenario="urban-micro")
     order = Order(seed=0, jitter_s=0.0, in_order=True)
     air = air_of(from_dict({"link": {"kind": "lagging"}}))
-    with pytest.raises(ValueError, match=r"a live link must be made of .*, got Lagging"):
+    with pytest.raises(ValueError, match=r"a live link must consist of .*, got Lagging"):
         written(Emulation(air=air, clients=1, order=order))
 
 
