@@ -11,8 +11,8 @@ import click
 from channel.calibration.document import by_curve, committed_points, law_of, write
 from channel.calibration.fit import fitted
 from channel.calibration.journal import Journal, provenance, read_lines
-from channel.calibration.oracle import demand_oracle
-from channel.calibration.simulation import Curve
+from channel.calibration.oracle import require_oracle
+from channel.calibration.simulation import BlerCurve
 from channel.calibration.sweep import curves, swept
 from channel.core.errors import ChannelError
 
@@ -49,7 +49,7 @@ def simulate(points: Path, blocks: int, seed: int) -> None:
 
     Resumes an interrupted run; existing points are kept, whatever their number of blocks.
     """
-    demand_oracle()
+    require_oracle()
     every = curves()
     with Journal(points, provenance(seed)) as journal:
         for number, curve in enumerate(every, start=1):
@@ -75,7 +75,7 @@ def fit(points: Path | None) -> None:
         head, lines = read_lines(points, points.read_text(encoding="utf-8").splitlines())
         found = by_curve(lines.values())
 
-    def progress(curve: Curve) -> None:
+    def progress(curve: BlerCurve) -> None:
         click.echo(f"\r{curve}\033[K", nl=False, err=True)
 
     law = law_of(head, found, progress)

@@ -11,7 +11,7 @@ from typing import Any
 from channel.calibration.betas import fitted_beta
 from channel.calibration.fit import Fit, crossing_db, fitted
 from channel.calibration.journal import as_row, from_row
-from channel.calibration.simulation import Curve
+from channel.calibration.simulation import BlerCurve
 from channel.calibration.sweep import LONG_BITS, SHORT_BITS, Point, curves, with_other_graph
 from channel.core.errors import BadParameter
 from channel.core.special_functions import gaussian_tail_inverse
@@ -20,12 +20,12 @@ from channel.phy.block_error import DATA_FILE, REFERENCE_BITS
 POINTS_FILE = "bler_points.json"
 _DECODER = "layered normalised min-sum, factor 0.75, {iterations} iterations at most"
 
-Points = Mapping[Curve, Sequence[Point]]
+Points = Mapping[BlerCurve, Sequence[Point]]
 
 
 def by_curve(points: Iterable[Point]) -> Points:
     """The points of each curve, sorted by SNR. Raises BadParameter for a curve without points."""
-    found: dict[Curve, list[Point]] = {curve: [] for curve in curves()}
+    found: dict[BlerCurve, list[Point]] = {curve: [] for curve in curves()}
     for point in sorted(points):
         found.setdefault(point.curve, []).append(point)
     missing = [str(curve) for curve, its in found.items() if not its]
@@ -41,13 +41,13 @@ def committed_points() -> tuple[dict[str, Any], Points]:
     return head, by_curve(from_row(row) for row in rows)
 
 
-def ten_percent_points_db() -> dict[Curve, float]:
+def ten_percent_points_db() -> dict[BlerCurve, float]:
     """The SNR at 10 % BLER of every committed curve, interpolated between its points without the law."""
     _, points = committed_points()
     return {curve: crossing_db(its, 0.1) for curve, its in points.items()}
 
 
-def law_of(head: Mapping[str, Any], points: Points, progress: Callable[[Curve], None]) -> dict[str, Any]:
+def law_of(head: Mapping[str, Any], points: Points, progress: Callable[[BlerCurve], None]) -> dict[str, Any]:
     """The contents of the law's file: provenance, and a row per curve of the reference length."""
     rows = []
     for curve in sorted(curve for curve in points if curve.bits == REFERENCE_BITS):
@@ -85,7 +85,7 @@ def write(folder: Path, head: Mapping[str, Any], points: Points, law: Mapping[st
     _replace(folder / DATA_FILE, about, "rows", law["rows"])
 
 
-def _row(curve: Curve, points: Points) -> dict[str, Any]:
+def _row(curve: BlerCurve, points: Points) -> dict[str, Any]:
     fit, other = fitted(points[curve]), with_other_graph(curve)
     s50_db = round(fit.s50_db, 3)
     return {

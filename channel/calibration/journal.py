@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from channel.calibration.simulation import ITERATIONS, Curve
+from channel.calibration.simulation import ITERATIONS, BlerCurve
 from channel.calibration.sweep import Point
 from channel.core.errors import BadParameter
 
@@ -38,7 +38,7 @@ class Journal:
             self._file.close()
             raise
 
-    def known(self, curve: Curve, snr_db: float) -> Point | None:
+    def known(self, curve: BlerCurve, snr_db: float) -> Point | None:
         """The point of this curve and SNR, or None."""
         return self._points.get((curve, snr_db))
 
@@ -56,7 +56,7 @@ class Journal:
     ) -> None:
         self._file.close()
 
-    def _taken_up(self, path: Path, head: Mapping[str, Any]) -> dict[tuple[Curve, float], Point]:
+    def _taken_up(self, path: Path, head: Mapping[str, Any]) -> dict[tuple[BlerCurve, float], Point]:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -77,7 +77,7 @@ class Journal:
         self._file.flush()
 
 
-def read_lines(path: Path, lines: list[str]) -> tuple[dict[str, Any], dict[tuple[Curve, float], Point]]:
+def read_lines(path: Path, lines: list[str]) -> tuple[dict[str, Any], dict[tuple[BlerCurve, float], Point]]:
     """The provenance, and the points by curve and SNR. Raises BadParameter for another format."""
     try:
         head, *rows = [json.loads(line) for line in lines]
@@ -101,5 +101,5 @@ def as_row(point: Point) -> dict[str, Any]:
 
 def from_row(row: Mapping[str, Any]) -> Point:
     """The inverse of `as_row`."""
-    curve = Curve(int(row["modulation_order"]), float(row["code_rate_1024"]), int(row["bits"]))
+    curve = BlerCurve(int(row["modulation_order"]), float(row["code_rate_1024"]), int(row["bits"]))
     return Point(curve, float(row["snr_db"]), int(row["blocks"]), int(row["errors"]))

@@ -10,7 +10,7 @@ class MissingOracle(ChannelError):
     """The optional extra `oracle` is not installed."""
 
 
-def demand_oracle() -> None:
+def require_oracle() -> None:
     """Raises MissingOracle, with the install command, unless numba and sionna-no-rt are installed."""
     missing = [name for name, part in (("numba", "numba"), ("sionna-no-rt", "sionna")) if not find_spec(part)]
     if missing:
@@ -24,7 +24,7 @@ def base_graph_file(number: int) -> Path:
 
     Raises MissingOracle without Sionna.
     """
-    demand_oracle()
+    require_oracle()
     found = find_spec("sionna")
     assert found is not None
     assert found.submodule_search_locations is not None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from channel.calibration.code import Code, pam_levels
-from channel.calibration.oracle import demand_oracle
+from channel.calibration.oracle import require_oracle
 from channel.core.rng import stream
 from channel.core.units import db_to_ratio
 
@@ -19,7 +19,7 @@ ITERATIONS = 20
 
 
 @dataclass(frozen=True, order=True)
-class Curve:
+class BlerCurve:
     """A simulated BLER curve: a scheme, and the bits of its code blocks."""
 
     modulation_order: int
@@ -37,14 +37,14 @@ class Curve:
         return f"{name} {self.code_rate_1024:g}/1024, {self.bits} bits"
 
 
-def chunk_failures(curve: Curve, code: Code, snr_db: float, *, seed: int, chunk: int) -> int:
+def chunk_failures(curve: BlerCurve, code: Code, snr_db: float, *, seed: int, chunk: int) -> int:
     """The number of failed blocks of one chunk at an E_s/N0 of `snr_db`, a multiple of 0.01.
 
     Random bits are encoded, rate-matched, modulated, sent over AWGN, demapped exactly and decoded by layered
     min-sum (factor 3/4, at most ITERATIONS); a block fails if any information bit is wrong.
     Raises MissingOracle without numba.
     """
-    demand_oracle()
+    require_oracle()
     from channel.calibration.kernels import failures
 
     order = curve.modulation_order

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from channel.calibration.base_graph import base_graph_number
-from channel.calibration.simulation import CHUNK, Curve, chunk_failures
+from channel.calibration.simulation import CHUNK, BlerCurve, chunk_failures
 from channel.core.errors import BadParameter
 from channel.phy.block_error import REFERENCE_BITS
 from channel.phy.capacity import snr_db_of_information
@@ -16,7 +16,7 @@ SHORT_BITS, LONG_BITS = 250, 4000
 _CHECKED_MCS = (4, 9, 16, 24)
 """Schemes of table 5.1.3.1-1 simulated at both lengths, to check the scaling of the slope."""
 
-_MOST, _FEWEST = 0.97, 0.005
+_MAX_RATE, _MIN_RATE = 0.97, 0.005
 """The BLER limits of the waterfall region, estimated from one chunk."""
 _GAP_DB = 1.0
 """The approximate gap of s50_db to BICM capacity: the start of the search."""
@@ -26,13 +26,13 @@ _GAP_DB = 1.0
 class Point:
     """The number of simulated and failed blocks of a curve at one SNR."""
 
-    curve: Curve
+    curve: BlerCurve
     snr_db: float
     blocks: int
     errors: int
 
 
-def curves() -> tuple[Curve, ...]:
+def curves() -> tuple[BlerCurve, ...]:
     """All curves to simulate.
 
     Every scheme of the MCS and CQI tables at the reference length, a few at other lengths, and every scheme
@@ -40,17 +40,17 @@ def curves() -> tuple[Curve, ...]:
     """
     tables = (*MCS_TABLES.values(), *CQI_TABLES.values())
     schemes = sorted({(order, rate) for table in tables for order, rates in table.groups for rate in rates})
-    reference = [Curve(order, rate, int(REFERENCE_BITS)) for order, rate in schemes]
+    reference = [BlerCurve(order, rate, int(REFERENCE_BITS)) for order, rate in schemes]
     table = MCS_TABLES["64qam"]
     orders, rates = table.modulation_order_I.tolist(), (table.code_rate_I * 1024.0).tolist()
     checked = [
-        Curve(orders[mcs], rates[mcs], bits) for bits in (SHORT_BITS, LONG_BITS) for mcs in _CHECKED_MCS
+        BlerCurve(orders[mcs], rates[mcs], bits) for bits in (SHORT_BITS, LONG_BITS) for mcs in _CHECKED_MCS
     ]
     others = [other for curve in reference if (other := with_other_graph(curve)) is not None]
     return tuple(dict.fromkeys((*reference, *checked, *others)))
 
 
-def with_other_graph(curve: Curve) -> Curve | None:
+def with_other_graph(curve: BlerCurve) -> BlerCurve | None:
     """The same scheme at a length with the other base graph; None if both lengths use the same one."""
     rate = curve.code_rate_1024 / 1024.0
     here = base_graph_number(curve.bits, rate)
@@ -59,7 +59,7 @@ def with_other_graph(curve: Curve) -> Curve | None:
 
 
 def swept(
-    curve: Curve, *, seed: int, blocks: int, done: Callable[[Curve, float], Point | None]
+    curve: BlerCurve, *, seed: int, blocks: int, done: Callable[[BlerCurve, float], Point | None]
 ) -> Iterator[Point]:
     """Yields the points of a curve as they are simulated; points that `done` returns are reused.
 
@@ -80,7 +80,7 @@ def swept(
         yield known or Point(curve, snr_db, blocks, errors)
 
 
-def _window_db(curve: Curve, scouted: Callable[[float], float]) -> list[float]:
+def _window_db(curve: BlerCurve, scouted: Callable[[float], float]) -> list[float]:
     """The SNRs of the grid in increasing order."""
     step_db = round(0.2 * math.sqrt(REFERENCE_BITS / curve.bits), 1)
     bound_db = float(snr_db_of_information(curve.modulation_order, curve.code_rate_1024 / 1024.0))
@@ -92,8 +92,8 @@ def _window_db(curve: Curve, scouted: Callable[[float], float]) -> list[float]:
             rates[step] = scouted(round(step * step_db, 2))
         return rates[step]
 
-    while rate(first) < _MOST:
+    while rate(first) < _MAX_RATE:
         first -= 1
-    while rate(last) > _FEWEST:
+    while rate(last) > _MIN_RATE:
         last += 1
-    return [round(step * step_db, 2) for step in range(first, last + 1) if _FEWEST < rate(step) < _MOST]
+    return [round(step * step_db, 2) for step in range(first, last + 1) if _MIN_RATE < rate(step) < _MAX_RATE]

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from channel.core.arrays import Array
 from channel.core.units import ratio_to_db
 
-FAINTEST = 1e-30
+MIN_SINR = 1e-30
 """The floor of an SINR, so that its decibels are finite."""
 
-Whole = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,19 +25,19 @@ class Blocks:
 
     `payload_T` is the number of data bits without padding, `place_T` their position in the order of
     transmission. `tries_T` counts past transmissions, `past_db_MT` holds their effective SINRs, and
-    `luck_T` is the uniform draw that decides decoding.
+    `uniform_T` is the uniform draw that decides decoding.
     """
 
     NOT_TRIED_DB: ClassVar[float] = -300.0
 
-    queue_T: Whole
-    slot_T: Whole
-    scheme_T: Whole
-    groups_T: Whole
+    queue_T: IntArray
+    slot_T: IntArray
+    scheme_T: IntArray
+    groups_T: IntArray
     payload_T: Array
     place_T: Array
-    tries_T: Whole
-    luck_T: Array
+    tries_T: IntArray
+    uniform_T: Array
     past_db_MT: Array
     held_FT: NDArray[np.bool_]
 
@@ -53,7 +53,7 @@ class Blocks:
             payload_T=real,
             place_T=real,
             tries_T=whole,
-            luck_T=real,
+            uniform_T=real,
             past_db_MT=np.zeros((tries, 0)),
             held_FT=np.zeros((groups, 0), dtype=np.bool_),
         )
@@ -74,16 +74,16 @@ class Blocks:
         """The concatenation of at least one part."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in _COLUMNS))
 
-    def at(self, index: Whole | NDArray[np.bool_] | slice) -> Self:
+    def at(self, index: IntArray | NDArray[np.bool_] | slice) -> Self:
         """The selected blocks."""
         return type(self)(*(getattr(self, name)[..., index] for name in _COLUMNS))
 
-    def cells(self) -> tuple[Whole, Whole]:
+    def cells(self) -> tuple[IntArray, IntArray]:
         """Every allocated group (H,) and its block (H,), sorted by group."""
         held = np.flatnonzero(self.held_FT)
         return held // self.count, held % self.count
 
-    def effective_db(self, sinr_H: Array, block_H: Whole, beta_T: Array) -> Array:
+    def effective_db(self, sinr_H: Array, block_H: IntArray, beta_T: Array) -> Array:
         """The exponential effective SINR (T,) in decibels of each block, from the SINRs (H,) of its groups.
 
         Like `eesm`, for blocks with different numbers of groups.
@@ -92,22 +92,22 @@ class Blocks:
         np.minimum.at(least_T, block_H, sinr_H)
         part_H = np.exp((least_T[block_H] - sinr_H) / beta_T[block_H])
         mean_T = np.bincount(block_H, part_H, self.count) / self.groups_T
-        return ratio_to_db(np.maximum(least_T - beta_T * np.log(mean_T), FAINTEST))
+        return ratio_to_db(np.maximum(least_T - beta_T * np.log(mean_T), MIN_SINR))
 
 
 _COLUMNS = tuple(one.name for one in fields(Blocks))
 
 
 @dataclass(frozen=True, eq=False)
-class Tries:
-    """The outcomes of one transmission per block: `came_T` is decoded, `is_lost_T` given up.
+class Transmissions:
+    """The outcomes of one transmission per block: `decoded_T` is decoded, `is_lost_T` given up.
 
     `effective_db_T` is the effective SINR of this transmission alone, `error_rate_T` the predicted error
     rate after combining, `radiated_j_T` the radiated energy.
     """
 
     blocks: Blocks
-    came_T: NDArray[np.bool_]
+    decoded_T: NDArray[np.bool_]
     is_lost_T: NDArray[np.bool_]
     effective_db_T: Array
     error_rate_T: Array
@@ -119,9 +119,9 @@ class Tries:
         values = (np.concatenate([getattr(part, name) for part in parts]) for name in _VALUES)
         return cls(Blocks.joined([part.blocks for part in parts]), *values)
 
-    def at(self, index: Whole | NDArray[np.bool_]) -> Self:
+    def at(self, index: IntArray | NDArray[np.bool_]) -> Self:
         """The selected outcomes."""
         return type(self)(self.blocks.at(index), *(getattr(self, name)[index] for name in _VALUES))
 
 
-_VALUES = tuple(one.name for one in fields(Tries))[1:]
+_VALUES = tuple(one.name for one in fields(Transmissions))[1:]

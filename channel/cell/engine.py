@@ -35,7 +35,7 @@ class Engine:
     consecutive packets and messages. With recovery "acknowledged" bits that HARQ gives up are queued first
     again after the feedback delay: loss becomes delay, and every delivery is complete. With
     "unacknowledged" all packets with bits in such a block are lost. Transfers of a user out of coverage
-    never end; `demand_reach` detects users that are certainly out of coverage.
+    never end; `require_coverage` detects users that are certainly out of coverage.
 
     Of a delivery, `finish_s` is the end of the slot in which its last bit was decided. `retransmissions`
     counts failed transmissions of its blocks that were repeated, by HARQ or RLC. `airtime_s` is one slot per
@@ -53,16 +53,19 @@ class Engine:
         whole("mtu_bytes", mtu_bytes, 1)
         if recovery not in RECOVERIES:
             raise BadParameter(f"recovery must be one of {', '.join(RECOVERIES)}, got {recovery!r}")
-        if cell.is_hopeless["up"].all() or cell.is_hopeless["down"].all():
-            cell.demand_reach([0])
+        if cell.is_out_of_coverage["up"].all() or cell.is_out_of_coverage["down"].all():
+            cell.require_coverage([0])
         self.users, self._cell = cell.users, cell
-        self._rules, self._grant = cell.rules, 0
-        self._backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.rules.memory_grants)
-        self._lanes = Mac(
-            cell.rules, BothDirections(airs=cell.airs, seed=cell.seed), self._backlog, cell.hopeless_Q
+        self._parameters, self._grant = cell.parameters, 0
+        self._backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.parameters.memory_grants)
+        self._mac = Mac(
+            cell.parameters,
+            BothDirections(sinr_models=cell.sinr_models, seed=cell.seed),
+            self._backlog,
+            cell.out_of_coverage_Q,
         )
-        self._ledger = Transfers(
-            cell.rules,
+        self._transfers = Transfers(
+            cell.parameters,
             cell.device,
             self._backlog,
             mtu_bytes=mtu_bytes,
@@ -74,16 +77,16 @@ class Engine:
     @property
     def now_s(self) -> float:
         """The simulated time: everything before it is decided."""
-        return self._grant * self._rules.grant_s
+        return self._grant * self._parameters.grant_s
 
     @property
     def is_idle(self) -> bool:
         """Whether no message is open."""
-        return self._ledger.is_empty and not self._empty
+        return self._transfers.is_empty and not self._empty
 
-    def demand_reach(self, users: Iterable[int]) -> None:
-        """See `Cell.demand_reach`; to be called before submitting transfers of these users."""
-        self._cell.demand_reach(users)
+    def require_coverage(self, users: Iterable[int]) -> None:
+        """See `Cell.require_coverage`; to be called before submitting transfers of these users."""
+        self._cell.require_coverage(users)
 
     def submit(self, transfer: Transfer) -> None:
         """Queues a message; an empty one arrives at its start.
@@ -92,18 +95,18 @@ class Engine:
         before that of an open message of the same queue.
         """
         queue = self._queue(transfer)
-        before_s = self._ledger.last_start_s(queue)
+        before_s = self._transfers.last_start_s(queue)
         if transfer.start_s < before_s:
             raise BadParameter(
                 f"start_s must be at least {before_s:g}, the start of the previous message, "
                 f"got {transfer.start_s:g}"
             )
-        if math.ceil(transfer.start_s / self._rules.grant_s - 1e-9) < self._grant:
+        if math.ceil(transfer.start_s / self._parameters.grant_s - 1e-9) < self._grant:
             raise BadParameter(
                 f"start_s must be at least {self.now_s:g}, the simulated time, got {transfer.start_s:g}"
             )
         if transfer.payload_bytes:
-            self._ledger.add(queue, transfer)
+            self._transfers.add(queue, transfer)
         else:
             heappush(self._empty, (transfer.start_s, self._submitted, transfer))
             self._submitted += 1
@@ -114,16 +117,16 @@ class Engine:
         With `to_first` it stops after the first grant in which a transfer completes, so that reactions to it
         can be submitted in time. Raises BadParameter for a time that is negative or not finite.
         """
-        grant_s = self._rules.grant_s
+        grant_s = self._parameters.grant_s
         end = max(math.floor(float(at_least("until_s", until_s, 0.0)) / grant_s + 1e-9), self._grant)
         if to_first and self._empty:
             end = min(end, max(math.ceil(self._empty[0][0] / grant_s - 1e-9), self._grant))
         over: list[tuple[Transfer, Delivery]] = []
-        for tries in self._lanes.tries(self._grant, end, most=1 if to_first else None):
-            messages = self._ledger.count(tries, self.users)
+        for tries in self._mac.tries(self._grant, end, most=1 if to_first else None):
+            messages = self._transfers.count(tries, self.users)
             over += [(message.transfer, message.delivery()) for message in messages]
             if to_first and over:
-                end = int(tries.blocks.slot_T[0]) // self._rules.grant_slots + 1
+                end = int(tries.blocks.slot_T[0]) // self._parameters.grant_slots + 1
                 break
         self._grant = end
         while self._empty and self._empty[0][0] <= self.now_s + 1e-9 * grant_s:

@@ -28,7 +28,7 @@ def fastest_scheme(threshold_db_I: Array, snr_db: Real) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reach:
+class SchemeLookup:
     """Maps SINRs (power ratios) to the fastest feasible scheme, and to its spectral efficiency.
 
     The efficiency uses a lookup table indexed by the upper bits of a double, 256 steps per octave: a
@@ -63,19 +63,19 @@ class Reach:
         step -= self.first_step
         return self.efficiency_at_step.take(step, mode="clip")
 
-    def worth(self, ratio: Array, most_groups: Array, groups: int) -> Array:
+    def worth(self, ratio: Array, full_power_groups: Array, groups: int) -> Array:
         """The capacity that the n-th group adds, relative to the first: (..., groups, U).
 
-        `ratio` (..., U) is the mean SINR of a group at full group power, and `most_groups` the number of
-        groups that can have it at once; more groups share the sender's power. Capacity is log(1 + ratio),
+        `ratio` (..., U) is the mean SINR of a group at full group power, and `full_power_groups` the number
+        of groups that can have it at once; more groups share the sender's power. Capacity is log(1 + ratio),
         limited at the threshold of the fastest scheme; below that of the slowest, a group adds nothing.
         """
         number_N = np.arange(1.0, groups + 1.0)[:, None]
-        each = ratio[..., None, :] * np.minimum(1.0, most_groups[..., None, :] / number_N)
+        each = ratio[..., None, :] * np.minimum(1.0, full_power_groups[..., None, :] / number_N)
         total = number_N * np.log1p(np.minimum(each, self.threshold_I[-1]))
         first = np.maximum(total[..., :1, :], np.finfo(np.float64).tiny)
         added = np.diff(total, axis=-2, prepend=0.0) / first
-        is_full = number_N <= most_groups[..., None, :] * (1.0 + 1e-9)
+        is_full = number_N <= full_power_groups[..., None, :] * (1.0 + 1e-9)
         return np.where(is_full, 1.0, np.where(each < self.threshold_I[0], 0.0, np.maximum(added, 0.0)))
 
 
@@ -122,22 +122,22 @@ class OuterLoop:
 
     After each first transmission: margin -= step on ACK, margin += step (1 - target) / target on NACK. The
     margin is stationary only at an error rate of `target`, whatever the bias of the reports (Sampath, Kumar
-    & Holtzman, VTC 1997; Pedersen et al., VTC Fall 2007, pages 1792-1796). It is clipped to +-`most_db`,
+    & Holtzman, VTC 1997; Pedersen et al., VTC Fall 2007, pages 1792-1796). It is clipped to +-`max_db`,
     since a user out of coverage always fails. Raises BadParameter for a step or limit that is not above 0
     and a target outside [0.001, 0.999].
     """
 
     target: float = TARGET
     step_db: float = 0.05
-    most_db: float = 20.0
+    max_db: float = 20.0
 
     def __post_init__(self) -> None:
         within("target", self.target, 1e-3, 1.0 - 1e-3)
         above("step_db", self.step_db, 0.0)
-        above("most_db", self.most_db, 0.0)
+        above("max_db", self.max_db, 0.0)
 
     def updated_db(self, margin_db: Array, is_acknowledged: NDArray[np.bool_]) -> Array:
         """The margins after these outcomes, elementwise."""
         rise_db = self.step_db * (1.0 - self.target) / self.target
         moved = margin_db + np.where(is_acknowledged, -self.step_db, rise_db)
-        return np.clip(moved, -self.most_db, self.most_db)
+        return np.clip(moved, -self.max_db, self.max_db)

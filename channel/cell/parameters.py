@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.cell.link_adaptation import TARGET, OuterLoop, Reach
+from channel.cell.link_adaptation import TARGET, OuterLoop, SchemeLookup
 from channel.cell.scheduler import Duplex, Scheduler
 from channel.core.arrays import Array, above, at_least, whole
 from channel.core.link import DIRECTIONS
@@ -21,7 +21,7 @@ from channel.phy.transport_block import Allocation, code_blocks, transport_block
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rules:
+class CellParameters:
     """Modulation and coding, HARQ, scheduling and timing of a cell.
 
     A grant covers `grant_slots` slots: 1 is one decision per slot, up to 8 is one control message for several
@@ -85,9 +85,9 @@ class Rules:
         return np.asarray(cut, dtype=np.float64)
 
     @cached_property
-    def reach(self) -> Reach:
+    def scheme_lookup(self) -> SchemeLookup:
         """The mapping from SINR to scheme at a BLER of `TARGET`."""
-        return Reach.of(self.law.threshold_db(target=TARGET, bits=1000.0), self.table.efficiency_I)
+        return SchemeLookup.of(self.law.threshold_db(target=TARGET, bits=1000.0), self.table.efficiency_I)
 
     @property
     def grant_s(self) -> float:

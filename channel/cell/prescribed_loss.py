@@ -14,7 +14,7 @@ from channel.scenario.load import Scenario
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class GivenLosses:
+class PrescribedLosses:
     """A constant loss in decibels per user (U,), independent of position. Always line of sight."""
 
     loss_db_U: Array
@@ -31,16 +31,16 @@ class GivenLosses:
         return np.ones(np.shape(distance_2d_m))
 
 
-def given_losses(scenario: Scenario, direction: str, taps: NodeTaps | None) -> GivenLosses | None:
+def prescribed_losses(scenario: Scenario, direction: str, taps: NodeTaps | None) -> PrescribedLosses | None:
     """The prescribed losses of this direction, or None if positions determine them.
 
     With taps these are the losses of their mean power. Raises BadParameter for more users than nodes.
     """
     users, beside_db = scenario.place.users, scenario.place.loss_db
     if taps is not None:
-        return GivenLosses(loss_db_U=beside_db - ratio_to_db(taps.users_power(direction, users)))
+        return PrescribedLosses(loss_db_U=beside_db - ratio_to_db(taps.users_power(direction, users)))
     if not scenario.links.loss_db:
         return None
     loss_db = np.asarray(scenario.links.loss_db)
     own_db = loss_db[1 : users + 1, 0] if direction == "up" else loss_db[0, 1 : users + 1]
-    return GivenLosses(loss_db_U=beside_db + own_db)
+    return PrescribedLosses(loss_db_U=beside_db + own_db)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from channel.core.arrays import Array, above, at_least
 from channel.core.errors import BadParameter
 
-Whole = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 
-_LEAST_BPS = 1e-3
+_MIN_BPS = 1e-3
 """The floor of a mean rate, so that a user who never sent has the highest priority."""
 
 
@@ -23,8 +23,8 @@ class Scheduler(Protocol):
     """Allocates every group of a slot to one user."""
 
     def choose(
-        self, rate_FU: Array, mean_U: Array, turn: int | Whole, worth_NU: Array | None = None
-    ) -> Whole:
+        self, rate_FU: Array, mean_U: Array, turn: int | IntArray, worth_NU: Array | None = None
+    ) -> IntArray:
         """The user (..., F) of each group; arbitrary where `rate_FU` is 0 for all users.
 
         `rate_FU` (..., F, U) is the rate of a user in a group, 0 without data or a feasible scheme; `mean_U`
@@ -41,8 +41,8 @@ class RoundRobin:
     """Users in turn, independent of channel quality, among those with data and a feasible scheme."""
 
     def choose(
-        self, rate_FU: Array, mean_U: Array, turn: int | Whole, worth_NU: Array | None = None
-    ) -> Whole:
+        self, rate_FU: Array, mean_U: Array, turn: int | IntArray, worth_NU: Array | None = None
+    ) -> IntArray:
         can_send = rate_FU.max(axis=-2) > 0.0
         count = can_send.sum(axis=-1, keepdims=True)
         # Users who can send come first, in order; the others are never reached.
@@ -53,7 +53,7 @@ class RoundRobin:
             turns = np.broadcast_to(np.reshape(turn, (*np.shape(turn)[:-1],)), rate_FU.shape[:-2])
             for at in _where_scarce(worth_NU <= 0.0):
                 users = order[at][: int(count[at][0])].tolist()
-                winner[at] = _in_turn(rate_FU[at], users, int(turns[at]), worth_NU[at])
+                winner[at] = _allocated_in_turn(rate_FU[at], users, int(turns[at]), worth_NU[at])
         return winner
 
 
@@ -66,9 +66,9 @@ class ProportionalFair:
     """
 
     def choose(
-        self, rate_FU: Array, mean_U: Array, turn: int | Whole, worth_NU: Array | None = None
-    ) -> Whole:
-        return _best(rate_FU * (1.0 / np.maximum(mean_U, _LEAST_BPS))[..., None, :], worth_NU)
+        self, rate_FU: Array, mean_U: Array, turn: int | IntArray, worth_NU: Array | None = None
+    ) -> IntArray:
+        return _best(rate_FU * (1.0 / np.maximum(mean_U, _MIN_BPS))[..., None, :], worth_NU)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +76,17 @@ class MaximumRate:
     """The user with the largest rate: maximum cell throughput without fairness."""
 
     def choose(
-        self, rate_FU: Array, mean_U: Array, turn: int | Whole, worth_NU: Array | None = None
-    ) -> Whole:
+        self, rate_FU: Array, mean_U: Array, turn: int | IntArray, worth_NU: Array | None = None
+    ) -> IntArray:
         return _best(rate_FU, worth_NU)
 
 
-def _best(value_FU: Array, worth_NU: Array | None) -> Whole:
+def _best(value_FU: Array, worth_NU: Array | None) -> IntArray:
     """The user (..., F) of highest value for each group, given the groups it already has."""
-    winner: Whole = np.asarray(value_FU.argmax(axis=-1))
+    winner: IntArray = np.asarray(value_FU.argmax(axis=-1))
     if worth_NU is not None:
         for at in _where_scarce(worth_NU < 1.0):
-            winner[at] = _dealt(value_FU[at], worth_NU[at])
+            winner[at] = _allocated_greedily(value_FU[at], worth_NU[at])
     return winner
 
 
@@ -94,7 +94,7 @@ def _where_scarce(is_scarce_NU: NDArray[np.bool_]) -> list[tuple[int, ...]]:
     return [tuple(at) for at in np.argwhere(is_scarce_NU.any(axis=(-2, -1))).tolist()]
 
 
-def _dealt(value_FU: Array, worth_NU: Array) -> Whole:
+def _allocated_greedily(value_FU: Array, worth_NU: Array) -> IntArray:
     """Greedy allocation, highest value first: optimal if `worth_NU` decreases in N."""
     groups, users = value_FU.shape
     winner_F, count_U = np.full(groups, -1), [0] * users
@@ -111,7 +111,7 @@ def _dealt(value_FU: Array, worth_NU: Array) -> Whole:
     return winner_F
 
 
-def _in_turn(rate_FU: Array, users: list[int], turn: int, worth_NU: Array) -> Whole:
+def _allocated_in_turn(rate_FU: Array, users: list[int], turn: int, worth_NU: Array) -> IntArray:
     """Allocates each group to the next user in turn for whom it has a value above 0."""
     winner_F, count = np.full(len(rate_FU), -1), dict.fromkeys(users, 0)
     most_F = rate_FU.max(axis=-1)

@@ -16,19 +16,19 @@ from channel.core.link import DIRECTIONS
 from channel.propagation.fading_grid import SlotGrid
 from channel.propagation.path_loss import ENVIRONMENTS
 from channel.propagation.recorded_taps import NodeTaps
-from channel.propagation.sinr import Air
+from channel.propagation.sinr import SinrModel
 from channel.scenario.colosseum import (
     GRID_S,
-    LEAST_GAIN_DB,
-    LONGEST_S,
-    MOST_TAPS,
+    MAX_DELAY_S,
+    MAX_TAPS,
+    MIN_GAIN_DB,
     STEP_S,
     ChannelMatrix,
-    demand_nodes,
+    require_node_count,
 )
 from channel.scenario.load import Scenario
 
-_MOST_LINKS = 4e6
+_MAX_LINKS = 4e6
 """About 400 MB of gains and delays."""
 
 
@@ -57,9 +57,9 @@ def sounded(scenario: Scenario, *, duration_s: float | None = None, step_ms: int
     Raises BadParameter for a delay above 5.11 us, more than 52 nodes, and a matrix that is too large.
     """
     whole("step_ms", step_ms, 1)
-    demand_nodes(scenario.place.users + 1)
+    require_node_count(scenario.place.users + 1)
     asked_s = scenario.duration_s if duration_s is None else duration_s
-    _demand_size(scenario.place.users + 1, float(above("duration_s", asked_s, 0.0)) / (step_ms * STEP_S))
+    _require_size(scenario.place.users + 1, float(above("duration_s", asked_s, 0.0)) / (step_ms * STEP_S))
     if scenario.taps.is_given:
         found = scenario.taps.node_taps()
     elif scenario.links.loss_db:
@@ -69,10 +69,10 @@ def sounded(scenario: Scenario, *, duration_s: float | None = None, step_ms: int
     return _fitted(scenario, found)
 
 
-def _demand_size(nodes: int, times: float) -> None:
-    if nodes**2 * times > _MOST_LINKS:
+def _require_size(nodes: int, times: float) -> None:
+    if nodes**2 * times > _MAX_LINKS:
         raise BadParameter(
-            f"nodes^2 x times must be at most {_MOST_LINKS:g}, got {nodes}^2 x {times:g}: "
+            f"nodes^2 x times must be at most {_MAX_LINKS:g}, got {nodes}^2 x {times:g}: "
             "take fewer users, longer steps or a shorter duration"
         )
 
@@ -85,21 +85,21 @@ def _times(duration_s: float, step_ms: int) -> Array:
 
 def _drawn(scenario: Scenario, duration_s: float, step_ms: int) -> NodeTaps:
     time_s_T, nodes = _times(duration_s, step_ms), scenario.place.users + 1
-    airs = cell_of(scenario).airs
-    delay_s = np.zeros((nodes, nodes, time_s_T.size, MOST_TAPS))
+    sinr_models = cell_of(scenario).sinr_models
+    delay_s = np.zeros((nodes, nodes, time_s_T.size, MAX_TAPS))
     gain = np.zeros(delay_s.shape, dtype=np.complex128)
     for direction in DIRECTIONS:
-        delay_C, gain_UTC = _user_taps(airs[direction], time_s_T)
+        delay_C, gain_UTC = _user_taps(sinr_models[direction], time_s_T)
         way = (slice(1, None), 0) if direction == "up" else (0, slice(1, None))
         delay_s[way][..., : delay_C.size], gain[way][..., : delay_C.size] = delay_C, gain_UTC
     gain[:, :, -1] = gain[:, :, -2]
     return NodeTaps(time_s_T=time_s_T, delay_s_NNTL=delay_s, gain_NNTL=gain)
 
 
-def _user_taps(air: Air, time_s_T: Array) -> tuple[Array, Complex]:
+def _user_taps(air: SinrModel, time_s_T: Array) -> tuple[Array, Complex]:
     """The delays (C,) in seconds and the gains (U, T, C) of one direction."""
     slow_UT = np.sqrt(
-        np.stack([air.ground.gain(place_U2) for place_U2 in air.mobility.at(time_s_T)], axis=-1)
+        np.stack([air.large_scale_loss.gain(place_U2) for place_U2 in air.mobility.at(time_s_T)], axis=-1)
     )
     if air.fading is None:
         return np.zeros(1), slow_UT[..., None].astype(np.complex128)
@@ -112,7 +112,7 @@ def _user_taps(air: Air, time_s_T: Array) -> tuple[Array, Complex]:
     return np.round(delay_C / GRID_S) * GRID_S, slow_UT[..., None] * fast_UTC
 
 
-def grouped(delay_s_L: Array, power_L: Array, *, most: int = MOST_TAPS) -> list[list[int]]:
+def grouped(delay_s_L: Array, power_L: Array, *, most: int = MAX_TAPS) -> list[list[int]]:
     """At most `most` groups of neighbouring taps with the least sum of power x (delay - mean)^2."""
     order = np.argsort(delay_s_L, kind="stable")
     point = np.round(delay_s_L[order] / GRID_S)
@@ -154,11 +154,11 @@ def _fitted(scenario: Scenario, found: NodeTaps) -> Sounding:
     if strength.shape[0] < 2 or not strength.any():
         raise BadParameter("a scenario needs a nonzero gain to be exported, got none")
     late_s = float(np.where(strength > 0.0, found.delay_s_NNTL, 0.0).max())
-    if late_s > LONGEST_S:
+    if late_s > MAX_DELAY_S:
         raise BadParameter(f"tap delays must be at most 5.11 us to be exported, got {late_s * 1e6:g} us")
     # Slightly below 0 dB, so that rounding does not exceed it.
     gain = found.gain_NNTL * ((1.0 - 1e-12) / strength.max())
-    is_kept = np.abs(gain) >= 10.0 ** (LEAST_GAIN_DB / 20.0)
+    is_kept = np.abs(gain) >= 10.0 ** (MIN_GAIN_DB / 20.0)
     was_there, is_there = (one[:, :, :-1].any(axis=-1) for one in (strength > 0.0, is_kept))
     share = np.diff(found.time_s_T) / found.time_s_T[-1]
     exists = was_there.any(axis=-1)
@@ -180,7 +180,7 @@ def _coordinates(scenario: Scenario, taps: NodeTaps) -> Array | None:
     """Node coordinates in metres (N, 3, T), with the base station at the origin; None without positions."""
     if scenario.taps.is_given or scenario.links.loss_db:
         return None
-    place_TU2 = cell_of(scenario).airs["up"].mobility.at(taps.time_s_T)
+    place_TU2 = cell_of(scenario).sinr_models["up"].mobility.at(taps.time_s_T)
     row = ENVIRONMENTS.get(scenario.place.environment)
     places = np.zeros((taps.nodes, 3, taps.time_s_T.size))
     places[1:, :2] = np.moveaxis(place_TU2, 0, -1)

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.cell.blocks import Tries
+from channel.cell.blocks import Transmissions
 from channel.core.arrays import Array, above
 from channel.core.link import DIRECTIONS
 
@@ -18,17 +18,17 @@ _SUMS = (
     *("sent_bits", "delivered_bits", "lost_bits", "firsts", "first_failures"),
     *("tries", "airtime_s", "radiated_j", "last_end_s", "finish_s"),
 )
-_TOGETHER = 4096
+_BATCH = 4096
 """Transmissions counted together, to amortise the overhead of numpy."""
 
 _TRACES = ("delivered_BU", "tries_BU", "failures_BU", "sinr_db_BU", "scheme_BU", "error_rate_BU")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Outcome:
+class DirectionStatistics:
     """Sums per user (U,) in one direction, updated while the cell runs; bits are payload without padding.
 
-    `sent_bits` = `delivered_bits` + `lost_bits` + `flying_bits`. `tries` counts transmissions of blocks,
+    `sent_bits` = `delivered_bits` + `lost_bits` + `in_flight_bits`. `tries` counts transmissions of blocks,
     `firsts` the first ones, `first_failures` the failed first ones; `airtime_s` is one slot per transmission,
     the last of which ended at `last_end_s`. `finish_s` is the time at which the last bit of a finite
     transfer was decided, nan if it was not.
@@ -65,7 +65,7 @@ class Outcome:
         return cls(bin_s=bin_s, duration_s=duration_s, **sums, **traces)
 
     @property
-    def flying_bits(self) -> Array:
+    def in_flight_bits(self) -> Array:
         """Bits of blocks that were still in flight at the end."""
         return self.sent_bits - self.delivered_bits - self.lost_bits
 
@@ -107,37 +107,37 @@ class Outcome:
         }
 
 
-class Tally:
+class StatisticsAccumulator:
     """Accumulates transmissions into the statistics of both directions, in batches."""
 
-    def __init__(self, outcomes: dict[str, Outcome], slot_s: float) -> None:
+    def __init__(self, outcomes: dict[str, DirectionStatistics], slot_s: float) -> None:
         self.outcomes = outcomes
-        self._slot_s, self._waiting, self._size = slot_s, list[Tries](), 0
+        self._slot_s, self._waiting, self._size = slot_s, list[Transmissions](), 0
 
-    def add(self, tries: Tries) -> None:
+    def add(self, tries: Transmissions) -> None:
         """Adds transmissions; `outcomes` is up to date after `flush`."""
         self._waiting.append(tries)
         self._size += tries.blocks.count
-        if self._size >= _TOGETHER:
+        if self._size >= _BATCH:
             self.flush()
 
     def flush(self) -> None:
         """Counts all added transmissions."""
         if not self._waiting:
             return
-        tries = Tries.joined(self._waiting)
+        tries = Transmissions.joined(self._waiting)
         self._waiting, self._size = [], 0
         users = self.outcomes["up"].tries.size
         for number, direction in enumerate(DIRECTIONS):
             here = tries.blocks.queue_T // users == number
             self._count(self.outcomes[direction], tries.at(here), number * users)
 
-    def _count(self, out: Outcome, tries: Tries, first: int) -> None:
+    def _count(self, out: DirectionStatistics, tries: Transmissions, first: int) -> None:
         blocks, user_T = tries.blocks, tries.blocks.queue_T - first
-        is_first, failed = blocks.tries_T == 0, ~tries.came_T
+        is_first, failed = blocks.tries_T == 0, ~tries.decoded_T
         sums = (
             (out.sent_bits, blocks.payload_T * is_first),
-            (out.delivered_bits, blocks.payload_T * tries.came_T),
+            (out.delivered_bits, blocks.payload_T * tries.decoded_T),
             (out.lost_bits, blocks.payload_T * tries.is_lost_T),
             (out.firsts, is_first),
             (out.first_failures, is_first & failed),
@@ -150,7 +150,7 @@ class Tally:
         at_bin = (blocks.slot_T * self._slot_s / out.bin_s + 1e-9).astype(np.int64)
         cell = np.minimum(at_bin, len(out.tries_BU) - 1) * out.tries.size + user_T
         traces = (
-            (out.delivered_BU, blocks.payload_T * tries.came_T),
+            (out.delivered_BU, blocks.payload_T * tries.decoded_T),
             (out.tries_BU, np.ones(user_T.size)),
             (out.failures_BU, failed.astype(np.float64)),
             (out.sinr_db_BU, tries.effective_db_T),

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel.cell.backlog import Backlog, Range
-from channel.cell.blocks import Tries
-from channel.cell.parameters import Rules
+from channel.cell.blocks import Transmissions
+from channel.cell.parameters import CellParameters
 from channel.core.arrays import Array
 from channel.core.link import Attempt, Delivery, Transfer
 from channel.core.packets import packets_of
@@ -24,14 +24,14 @@ from channel.phy.device import Device
 class Message:
     """An open transfer: bits [begin, end) of its queue's stream, `open_bits` of them undecided.
 
-    Bits before `sure_end` are retransmitted until they arrive; `edge_N` is the end of each packet in bits,
-    relative to `begin`.
+    Bits before `reliable_end` are retransmitted until they arrive; `edge_N` is the end of each packet in
+    bits, relative to `begin`.
     """
 
     transfer: Transfer
     begin: float
     end: float
-    sure_end: float
+    reliable_end: float
     edge_N: Array
     open_bits: float
     arrived: NDArray[np.bool_]
@@ -57,9 +57,15 @@ class Transfers:
     """The open messages of all queues."""
 
     def __init__(
-        self, rules: Rules, device: Device, backlog: Backlog, *, mtu_bytes: int, is_acknowledged: bool
+        self,
+        parameters: CellParameters,
+        device: Device,
+        backlog: Backlog,
+        *,
+        mtu_bytes: int,
+        is_acknowledged: bool,
     ) -> None:
-        self._rules, self._device, self._backlog = rules, device, backlog
+        self._parameters, self._device, self._backlog = parameters, device, backlog
         self._mtu_bytes, self._is_acknowledged = mtu_bytes, is_acknowledged
         self._open: dict[int, deque[Message]] = {}
         self._length: dict[int, float] = {}
@@ -79,25 +85,25 @@ class Transfers:
         begin = self._length.get(queue, 0.0)
         self._length[queue] = begin + bits
         packets = packets_of(transfer, self._mtu_bytes)
-        sure_bytes = packets.sizes_bytes[: packets.reliable].sum() if self._is_acknowledged else 0
+        reliable_bytes = packets.sizes_bytes[: packets.reliable].sum() if self._is_acknowledged else 0
         message = Message(
             transfer=transfer,
             begin=begin,
             end=begin + bits,
-            sure_end=begin + 8.0 * float(sure_bytes),
+            reliable_end=begin + 8.0 * float(reliable_bytes),
             edge_N=np.cumsum(8.0 * packets.sizes_bytes, dtype=np.float64),
             open_bits=bits,
             arrived=np.ones(packets.sizes_bytes.size, dtype=np.bool_),
         )
         self._open.setdefault(queue, deque()).append(message)
-        self._backlog.add(self._rules.ready_grant(transfer.direction, transfer.start_s), queue, bits)
+        self._backlog.add(self._parameters.ready_grant(transfer.direction, transfer.start_s), queue, bits)
 
-    def count(self, tries: Tries, users: int) -> list[Message]:
+    def count(self, tries: Transmissions, users: int) -> list[Message]:
         """Accounts transmissions and requeues reliable bits that were lost; returns completed messages."""
         # Grant by grant, so that the rounding of sums does not depend on the batch size.
-        grant_T = tries.blocks.slot_T // self._rules.grant_slots
+        grant_T = tries.blocks.slot_T // self._parameters.grant_slots
         tries = tries.at(np.argsort(grant_T, kind="stable"))
-        blocks, slot_s = tries.blocks, self._rules.slot_s
+        blocks, slot_s = tries.blocks, self._parameters.slot_s
         is_up = blocks.queue_T < users
         energy_j = self._device.energy_j(
             radiated_j=tries.radiated_j_T * is_up,
@@ -110,7 +116,7 @@ class Transfers:
             blocks.slot_T.tolist(),
             blocks.place_T.tolist(),
             blocks.payload_T.tolist(),
-            tries.came_T.tolist(),
+            tries.decoded_T.tolist(),
             tries.is_lost_T.tolist(),
             energy_j.tolist(),
             blocks.scheme_T.tolist(),
@@ -122,14 +128,14 @@ class Transfers:
             ranges = self._backlog.ranges(queue, place, bits)
             again: list[Range] = []
             for message, begin, end in self._pieces(queue, ranges):
-                sure = min(max(message.sure_end, begin), end) if is_lost else begin
+                sure = min(max(message.reliable_end, begin), end) if is_lost else begin
                 share = (end - begin) / bits
                 message.airtime_s += share * slot_s
                 message.energy_j += share * joule
                 message.retransmissions += not came and (sure > begin or not is_lost)
                 if message.transfer.is_traced:
-                    sent, came_bits = end - begin, (end - begin) * came
-                    message.trace.append(Attempt((slot + 1) * slot_s, sent, came_bits, scheme, sinr_db))
+                    sent, received_bits = end - begin, (end - begin) * came
+                    message.trace.append(Attempt((slot + 1) * slot_s, sent, received_bits, scheme, sinr_db))
                 if sure > begin:
                     again.append((begin, sure))
                 if came or (is_lost and end > sure):
@@ -146,7 +152,7 @@ class Transfers:
 
     def _ask_again(self, slot: int, queue: int, ranges: list[Range]) -> None:
         """Requeues lost bits after the feedback delay."""
-        grant = slot // self._rules.grant_slots + self._rules.round_trip_grants
+        grant = slot // self._parameters.grant_slots + self._parameters.round_trip_grants
         for begin, end in ranges:
             self._backlog.add(grant, queue, end - begin, (begin, end))
 

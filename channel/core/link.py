@@ -69,14 +69,14 @@ class Transfer:
 class Attempt:
     """One transmission attempt: a transport block of a cell, or one ARQ round on a simpler link.
 
-    It carried `sent_bits` of the transfer, the last of which left at `end_s`; `came_bits` of them were
+    It carried `sent_bits` of the transfer, the last of which left at `end_s`; `received_bits` of them were
     received. A block is received whole or not at all. `scheme` is the row of the MCS table and `sinr_db`
     the effective SINR of this attempt alone; both are None on links without modulation and coding.
     """
 
     end_s: float
     sent_bits: float
-    came_bits: float
+    received_bits: float
     scheme: int | None = None
     sinr_db: float | None = None
 

@@ -11,7 +11,7 @@ from channel.core.errors import BadParameter
 from channel.core.link import Attempt, Delivery, Transfer
 from channel.core.packets import Packets, packets_of
 from channel.core.rng import stream
-from channel.links.arq import Round, delivered
+from channel.links.arq import ArqRound, deliver_in_rounds
 from channel.links.loss import LossModel
 
 
@@ -115,8 +115,8 @@ class FixedLink:
         for number in range(1, int(tries_N.max(initial=1.0)) + 1):
             sent_bits = 8.0 * float(sizes_N[tries_N >= number].sum())
             end_s += sent_bits / way.rate_bps if way.rate_bps else 0.0
-            came_bits = 8.0 * float(sizes_N[(tries_N >= number) & (needed_N == number)].sum())
-            yield Attempt(end_s=end_s, sent_bits=sent_bits, came_bits=came_bits)
+            received_bits = 8.0 * float(sizes_N[(tries_N >= number) & (needed_N == number)].sum())
+            yield Attempt(end_s=end_s, sent_bits=sent_bits, received_bits=received_bits)
             end_s += self.retry_s
 
     def _modelled(
@@ -129,12 +129,12 @@ class FixedLink:
     ) -> Delivery:
         """The delivery with a loss model, which is evaluated once per round."""
 
-        def send(sizes_N: NDArray[np.int64], begin_s: float) -> Round:
+        def send(sizes_N: NDArray[np.int64], begin_s: float) -> ArqRound:
             left_s = begin_s + (8.0 * float(sizes_N.sum()) / way.rate_bps if way.rate_bps else 0.0)
             arrived = loss.arrives(rng, sizes_N.size)
-            return Round(arrived_N=arrived, left_s=left_s, come_s=left_s + way.delay_s)
+            return ArqRound(arrived_N=arrived, left_s=left_s, arrival_s=left_s + way.delay_s)
 
-        return delivered(
+        return deliver_in_rounds(
             send,
             transfer,
             packets,

@@ -81,8 +81,8 @@ class GilbertElliott:
 
     def arrives(self, rng: np.random.Generator, packets: int) -> NDArray[np.bool_]:
         """For each packet, whether it arrives."""
-        turn, luck = rng.random((2, whole("packets", packets, 0)))
-        arrived: NDArray[np.bool_] = luck < np.where(self._is_bad(turn), self.arrive_bad, self.arrive_good)
+        turn, uniform = rng.random((2, whole("packets", packets, 0)))
+        arrived: NDArray[np.bool_] = uniform < np.where(self._is_bad(turn), self.arrive_bad, self.arrive_good)
         return arrived
 
     def _is_bad(self, turn: Array) -> NDArray[np.bool_]:
@@ -155,5 +155,5 @@ class TimedGilbertElliott:
 
     def arrives_at(self, rng: np.random.Generator, time_s: Array) -> NDArray[np.bool_]:
         """For packets sent at the times `time_s` (packets,) in seconds, whether each arrives."""
-        luck = rng.random(np.shape(time_s))
-        return luck < np.where(self.bad.is_on(time_s), self.arrive_bad, self.arrive_good)
+        uniform = rng.random(np.shape(time_s))
+        return uniform < np.where(self.bad.is_on(time_s), self.arrive_bad, self.arrive_good)

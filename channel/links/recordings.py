@@ -13,13 +13,13 @@ from channel.core.arrays import Array, above, at_least, within
 from channel.core.errors import BadParameter
 from channel.core.input_files import arrays_of, lines_of
 from channel.links.csv_table import columns_of
-from channel.links.plausible import demand_chances, demand_plausible
+from channel.links.plausibility import require_plausible, require_relative_ms
 
 MAHIMAHI_BYTES = 1500
 """The bytes of one delivery opportunity, a line of a mahimahi trace (man page mm-link(1), mahimahi 0.98)."""
 
 COLUMNS = ("time_s", "rate_bps", "delay_s", "loss_rate")
-_MOST_DIGITS = 18
+_MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +40,7 @@ class LinkTrace:
         lengths = {name: np.shape(getattr(self, name)) for name in COLUMNS}
         if len(set(lengths.values())) != 1 or np.ndim(self.time_s) != 1 or not np.size(self.time_s):
             raise BadParameter(f"columns must be vectors of one length, at least 1, got {lengths}")
-        forward("time_s", self.time_s)
+        require_nondecreasing("time_s", self.time_s)
         at_least("rate_bps", self.rate_bps, 0.0)
         at_least("delay_s", self.delay_s, 0.0)
         within("loss_rate", self.loss_rate, 0.0, 1.0)
@@ -95,8 +95,8 @@ def read_mahimahi(path: Path) -> Array:
     if not lines:
         raise BadParameter(f"{path.name} must have at least one line, got none")
     times_ms = np.asarray([_milliseconds(path, number, line) for number, line in lines], dtype=np.float64)
-    forward("times", times_ms)
-    demand_chances(path.name, times_ms)
+    require_nondecreasing("times", times_ms)
+    require_relative_ms(path.name, times_ms)
     return times_ms / 1e3
 
 
@@ -121,14 +121,14 @@ def write_mahimahi(path: Path, delivered_bits_B: Array, bin_s: float) -> int:
 
 def _read(path: Path, columns: dict[str, Array], others: tuple[str, ...] = ()) -> LinkTrace:
     try:
-        demand_plausible(**columns)
+        require_plausible(**columns)
         return LinkTrace(**columns, ignored=others)
     except BadParameter as error:
         raise BadParameter(f"{path.name}: {error}") from None
 
 
 def _milliseconds(path: Path, number: int, line: str) -> int:
-    if not line.isascii() or not line.isdigit() or len(line) > _MOST_DIGITS:
+    if not line.isascii() or not line.isdigit() or len(line) > _MAX_DIGITS:
         is_table = not line[0].isdigit() and any(name in line.lower() for name in COLUMNS)
         why = "; a table of rates has a name that ends in .csv" if is_table else ""
         raise BadParameter(
@@ -137,7 +137,7 @@ def _milliseconds(path: Path, number: int, line: str) -> int:
     return int(line)
 
 
-def forward(name: str, times: Array) -> None:
+def require_nondecreasing(name: str, times: Array) -> None:
     """Raises BadParameter if times decrease or are negative."""
     back = np.flatnonzero(np.diff(times) < 0.0)
     if back.size:

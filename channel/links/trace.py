@@ -15,9 +15,16 @@ from channel.core.errors import BadParameter
 from channel.core.link import Delivery, Transfer
 from channel.core.packets import packets_of
 from channel.core.rng import stream
-from channel.links.arq import Round, delivered
+from channel.links.arq import ArqRound, deliver_in_rounds
 from channel.links.loss import LossModel
-from channel.links.recordings import MAHIMAHI_BYTES, LinkTrace, forward, read_csv, read_mahimahi, read_npz
+from channel.links.recordings import (
+    MAHIMAHI_BYTES,
+    LinkTrace,
+    read_csv,
+    read_mahimahi,
+    read_npz,
+    require_nondecreasing,
+)
 
 _ROUNDING_S = 1e-9
 
@@ -26,11 +33,11 @@ class Recording(Protocol):
     """One direction of a recorded link, for packets sent back to back."""
 
     @property
-    def lets_through(self) -> bool:
+    def can_deliver(self) -> bool:
         """Whether a packet that is retransmitted without limit arrives eventually."""
         ...
 
-    def leaves_s(self, start_s: float, bytes_N: Array) -> Array:
+    def departure_s(self, start_s: float, bytes_N: Array) -> Array:
         """The departure time of the last bit of each packet (N,), if sending starts at `start_s`."""
         ...
 
@@ -56,7 +63,7 @@ class RateRecording:
         above("the last rate_bps of a trace to replay (it stays)", float(self.trace.rate_bps[-1]), 0.0)
 
     @property
-    def lets_through(self) -> bool:
+    def can_deliver(self) -> bool:
         """Whether the loss rate of the last row is below 1."""
         return bool(self.trace.loss_rate[-1] < 1.0)
 
@@ -73,7 +80,7 @@ class RateRecording:
             + (f"; columns not read: {', '.join(trace.ignored)}" if trace.ignored else "")
         )
 
-    def leaves_s(self, start_s: float, bytes_N: Array) -> Array:
+    def departure_s(self, start_s: float, bytes_N: Array) -> Array:
         """The time at which the integral of the rate from `start_s` reaches the bits up to each packet."""
         time_K, rate_K = self.trace.time_s - self.trace.time_s[0], self.trace.rate_bps
         bits_K = np.concatenate([[0.0], np.cumsum(rate_K[:-1] * np.diff(time_K))])
@@ -91,13 +98,13 @@ class RateRecording:
 
     def arrives(self, rng: np.random.Generator, time_N: Array) -> NDArray[np.bool_]:
         """Independent losses at the rate of the row in which each packet left."""
-        chance_N = self.trace.at(time_N + self.trace.time_s[0])["loss_rate"]
-        return np.asarray(rng.random(time_N.size) >= chance_N)
+        opportunity_N = self.trace.at(time_N + self.trace.time_s[0])["loss_rate"]
+        return np.asarray(rng.random(time_N.size) >= opportunity_N)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ChanceRecording:
-    """Delivery opportunities of `chance_bytes` at `time_K` in seconds, repeated with the period time_K[-1].
+class OpportunityRecording:
+    """Delivery opportunities of `opportunity_bytes` at `time_K` in seconds, with the period time_K[-1].
 
     This is the model of mahimahi's mm-link (man page, version 0.98): bytes are counted, so that several
     small packets share an opportunity and a packet larger than its remainder continues in the next one; an
@@ -108,20 +115,20 @@ class ChanceRecording:
     time_K: Array
     constant_delay_s: float = 0.0
     loss: LossModel | None = None
-    chance_bytes: int = MAHIMAHI_BYTES
+    opportunity_bytes: int = MAHIMAHI_BYTES
 
     def __post_init__(self) -> None:
         if np.ndim(self.time_K) != 1 or not np.size(self.time_K):
             raise BadParameter(
                 f"time_K must be a vector of at least 1 time, got shape {np.shape(self.time_K)}"
             )
-        forward("time_K", self.time_K)
+        require_nondecreasing("time_K", self.time_K)
         above("the last of time_K", float(self.time_K[-1]), 0.0)
         at_least("constant_delay_s", self.constant_delay_s, 0.0)
-        whole("chance_bytes", self.chance_bytes, 1)
+        whole("opportunity_bytes", self.opportunity_bytes, 1)
 
     @property
-    def lets_through(self) -> bool:
+    def can_deliver(self) -> bool:
         """Whether the loss rate is below 1."""
         return self.loss is None or self.loss.loss_rate < 1.0
 
@@ -129,23 +136,25 @@ class ChanceRecording:
     def summary(self) -> str:
         """One line for the user: length, rate, delay and loss."""
         length_s = float(self.time_K[-1])
-        rate_bps = 8.0 * self.chance_bytes * self.time_K.size / length_s
+        rate_bps = 8.0 * self.opportunity_bytes * self.time_K.size / length_s
         return (
-            f"{_counted(self.time_K.size, 'opportunity', 'opportunities')} of {self.chance_bytes} bytes "
+            f"{_counted(self.time_K.size, 'opportunity', 'opportunities')} of {self.opportunity_bytes} bytes "
             f"over {length_s:.4g} s, "
             f"mean rate {rate_bps / 1e6:.4g} Mbit/s, delay {self.constant_delay_s * 1e3:.4g} ms, "
             f"loss {self.loss.loss_rate if self.loss else 0.0:.2%}; repeats"
         )
 
-    def leaves_s(self, start_s: float, bytes_N: Array) -> Array:
+    def departure_s(self, start_s: float, bytes_N: Array) -> Array:
         """The opportunity that carries the last byte of each packet, from the first one after `start_s`."""
         period_s = float(self.time_K[-1])
         cycle = int(start_s // period_s)
         # Later by more than rounding, or the next message would use the same opportunity again.
         passed = np.searchsorted(self.time_K, start_s - cycle * period_s + _ROUNDING_S, side="right")
         first = cycle * self.time_K.size + int(passed)
-        chance_N = first + np.ceil(np.cumsum(bytes_N) / self.chance_bytes).astype(np.int64) - 1
-        left_N: Array = (chance_N // self.time_K.size) * period_s + self.time_K[chance_N % self.time_K.size]
+        opportunity_N = first + np.ceil(np.cumsum(bytes_N) / self.opportunity_bytes).astype(np.int64) - 1
+        left_N: Array = (opportunity_N // self.time_K.size) * period_s + self.time_K[
+            opportunity_N % self.time_K.size
+        ]
         return left_N
 
     def delay_s(self, time_N: Array) -> Array:
@@ -159,7 +168,7 @@ class ChanceRecording:
         )
 
 
-def read_recording(path: Path) -> RateRecording | ChanceRecording:
+def read_recording(path: Path) -> RateRecording | OpportunityRecording:
     """A recording from a file: a table for .csv, .tsv and .npz, a mahimahi trace for any other suffix.
 
     Raises BadParameter for invalid contents, OSError if the file cannot be read.
@@ -168,7 +177,7 @@ def read_recording(path: Path) -> RateRecording | ChanceRecording:
     reader = readers.get(path.suffix.lower())
     if reader is not None:
         return RateRecording(trace=reader(path))
-    return ChanceRecording(time_K=read_mahimahi(path))
+    return OpportunityRecording(time_K=read_mahimahi(path))
 
 
 def _counted(number: int, singular: str, plural: str) -> str:
@@ -198,7 +207,7 @@ class TraceLink:
         whole("max_tries", self.max_tries, 0)
         at_least("retry_s", self.retry_s, 0.0)
         at_least("power_w", self.power_w, 0.0)
-        if not self.max_tries and not (self.up.lets_through and self.down.lets_through):
+        if not self.max_tries and not (self.up.can_deliver and self.down.can_deliver):
             raise BadParameter("max_tries must be above 0 if a recording ends with a loss rate of 1, got 0")
 
     def transfer(self, transfer: Transfer) -> Delivery:
@@ -206,19 +215,19 @@ class TraceLink:
         recording = self.up if transfer.direction == "up" else self.down
         rng = stream(self.seed, "trace", transfer.direction, transfer.client, transfer.sequence)
 
-        def send(sizes_N: NDArray[np.int64], begin_s: float) -> Round:
+        def send(sizes_N: NDArray[np.int64], begin_s: float) -> ArqRound:
             if not sizes_N.size:
                 lone = recording.delay_s(np.asarray([begin_s]))
-                return Round(
-                    arrived_N=np.ones(0, dtype=np.bool_), left_s=begin_s, come_s=begin_s + float(lone[0])
+                return ArqRound(
+                    arrived_N=np.ones(0, dtype=np.bool_), left_s=begin_s, arrival_s=begin_s + float(lone[0])
                 )
-            left_N = recording.leaves_s(begin_s, sizes_N.astype(np.float64))
-            come_s = float((left_N + recording.delay_s(left_N)).max())
+            left_N = recording.departure_s(begin_s, sizes_N.astype(np.float64))
+            arrival_s = float((left_N + recording.delay_s(left_N)).max())
             arrived = recording.arrives(rng, left_N)
-            return Round(arrived_N=arrived, left_s=float(left_N[-1]), come_s=come_s)
+            return ArqRound(arrived_N=arrived, left_s=float(left_N[-1]), arrival_s=arrival_s)
 
         packets = packets_of(transfer, self.mtu_bytes)
-        return delivered(
+        return deliver_in_rounds(
             send,
             transfer,
             packets,

@@ -6,7 +6,7 @@ from channel.cell.engine import Engine
 from channel.core.arrays import whole
 from channel.core.errors import BadParameter
 from channel.core.link import DIRECTIONS, Transfer
-from channel.live.decider import Fate
+from channel.live.decider import PacketOutcome
 
 STEP_S = 1e-3
 """The polling interval of the engine while packets are in flight: the granularity of the emulation."""
@@ -25,7 +25,7 @@ class CellDecider:
         """
         if clients > engine.users:
             raise BadParameter(f"clients must be at most the cell's {engine.users} users, got {clients}")
-        engine.demand_reach(range(clients))
+        engine.require_coverage(range(clients))
         self._engine = engine
         lines = [(client, way) for client in range(clients) for way in DIRECTIONS]
         self._room_bytes = dict.fromkeys(lines, whole("queue_bytes", queue_bytes, 1))
@@ -49,12 +49,12 @@ class CellDecider:
         )
         return number
 
-    def decided(self, until_s: float) -> list[Fate]:
-        fates = []
+    def decided(self, until_s: float) -> list[PacketOutcome]:
+        outcomes = []
         for transfer, delivery in self._engine.advance(until_s):
             self._room_bytes[transfer.client, transfer.direction] += transfer.payload_bytes
-            fates.append(
-                Fate(
+            outcomes.append(
+                PacketOutcome(
                     client=transfer.client,
                     direction=transfer.direction,
                     number=transfer.sequence,
@@ -63,7 +63,7 @@ class CellDecider:
                     resent=delivery.retransmissions,
                 )
             )
-        return fates
+        return outcomes
 
     def next_s(self) -> float:
         return math.inf if self._engine.is_idle else self._engine.now_s + STEP_S

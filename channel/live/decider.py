@@ -11,11 +11,11 @@ from typing import Protocol
 
 from channel.core.arrays import whole
 from channel.core.link import DIRECTIONS, Link, Transfer
-from channel.live.running import running
+from channel.live.persistent_links import with_persistent_state
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fate:
+class PacketOutcome:
     """The outcome of a packet: it arrives, or is given up, at `due_s`.
 
     `resent` counts the retransmissions of the link.
@@ -36,7 +36,7 @@ class Decider(Protocol):
         """The number of this packet in its outcome; None if the queue was full."""
         ...
 
-    def decided(self, until_s: float) -> list[Fate]:
+    def decided(self, until_s: float) -> list[PacketOutcome]:
         """The outcomes decided by `until_s` and not returned before; their `due_s` may lie in the future."""
         ...
 
@@ -52,22 +52,24 @@ class LinkDecider:
         """Raises BadParameter unless `clients` and `queue_bytes` are at least 1."""
         whole("clients", clients, 1)
         self._lines = {
-            (client, direction): _Line(running(link, client, direction), client, direction, queue_bytes)
+            (client, direction): _Line(
+                with_persistent_state(link, client, direction), client, direction, queue_bytes
+            )
             for client in range(clients)
             for direction in DIRECTIONS
         }
-        self._fates: list[Fate] = []
+        self._outcomes: list[PacketOutcome] = []
 
     def offer(self, client: int, direction: str, size_bytes: int, now_s: float) -> int | None:
-        fate = self._lines[client, direction].decide(size_bytes, now_s)
-        if fate is None:
+        outcome = self._lines[client, direction].decide(size_bytes, now_s)
+        if outcome is None:
             return None
-        self._fates.append(fate)
-        return fate.number
+        self._outcomes.append(outcome)
+        return outcome.number
 
-    def decided(self, until_s: float) -> list[Fate]:
-        fates, self._fates = self._fates, []
-        return fates
+    def decided(self, until_s: float) -> list[PacketOutcome]:
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
 
     def next_s(self) -> float:
         return math.inf
@@ -83,7 +85,7 @@ class _Line:
         self._number = 0
         self._waiting: deque[tuple[float, int]] = deque()
 
-    def decide(self, size_bytes: int, now_s: float) -> Fate | None:
+    def decide(self, size_bytes: int, now_s: float) -> PacketOutcome | None:
         while self._waiting and self._waiting[0][0] <= now_s:
             self._room_bytes += self._waiting.popleft()[1]
         if size_bytes > self._room_bytes:
@@ -102,7 +104,7 @@ class _Line:
         self._free_s = start_s + delivery.airtime_s
         self._room_bytes -= size_bytes
         self._waiting.append((self._free_s, size_bytes))
-        return Fate(
+        return PacketOutcome(
             client=self._client,
             direction=self._direction,
             number=number,

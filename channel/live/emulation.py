@@ -9,10 +9,10 @@ from channel.core.link import Link
 from channel.live.cell_decider import CellDecider
 from channel.live.decider import Decider, LinkDecider
 from channel.live.forwarder import Forwarder
-from channel.live.switch import Order, Switch
+from channel.live.switch import DeliveryOrder, Switch
 from channel.scenario.load import Scenario
 
-LEAST_MTU_BYTES = 576
+MIN_MTU_BYTES = 576
 """The datagram size that every IPv4 host must accept (RFC 791, section 3.2)."""
 
 
@@ -28,14 +28,14 @@ class Emulation:
 
     air: Link | Scenario
     clients: int
-    order: Order
+    order: DeliveryOrder
     recovery: str = "acknowledged"
     queue_bytes: int = 500_000
     mtu_bytes: int = 1500
     network: str = "10.77.0.0/24"
 
     def __post_init__(self) -> None:
-        whole("mtu_bytes of a live link", self.mtu_bytes, LEAST_MTU_BYTES)
+        whole("mtu_bytes of a live link", self.mtu_bytes, MIN_MTU_BYTES)
         whole("queue_bytes of a live link", self.queue_bytes, self.mtu_bytes)
 
     def switch(self) -> Switch:

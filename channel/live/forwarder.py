@@ -5,7 +5,7 @@ import select
 from collections.abc import Sequence
 
 from channel.core.clock import Clock
-from channel.live.lateness import Lateness
+from channel.live.lateness import LatenessMonitor
 from channel.live.switch import SERVER, Switch
 
 _READ_BATCH = 64
@@ -27,7 +27,7 @@ class Forwarder:
         self._device = dict(zip([SERVER, *range(len(devices) - 1)], devices, strict=True))
         self._port = {device: port for port, device in self._device.items()}
         self._packet_bytes = packet_bytes
-        self.lateness = Lateness()
+        self.lateness = LatenessMonitor()
         self.refused = 0
 
     def run(self) -> None:

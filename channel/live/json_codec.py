@@ -14,16 +14,16 @@ from channel.core.errors import BadParameter
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import Bernoulli, GilbertElliott, RecordedLoss
 from channel.links.recordings import LinkTrace
-from channel.links.trace import ChanceRecording, RateRecording, TraceLink
+from channel.links.trace import OpportunityRecording, RateRecording, TraceLink
 from channel.live.emulation import Emulation
-from channel.live.switch import Order
+from channel.live.switch import DeliveryOrder
 from channel.scenario.load import TABLES, Scenario
 
 KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        *(Emulation, Order, FixedLink, Direction, Bernoulli, GilbertElliott, RecordedLoss),
-        *(TraceLink, RateRecording, ChanceRecording, LinkTrace, Scenario),
+        *(Emulation, DeliveryOrder, FixedLink, Direction, Bernoulli, GilbertElliott, RecordedLoss),
+        *(TraceLink, RateRecording, OpportunityRecording, LinkTrace, Scenario),
         *TABLES.values(),
     )
 }

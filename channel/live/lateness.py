@@ -16,7 +16,7 @@ _QUIET_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class LatenessFigures:
     """Lateness over all released packets; `bad_seconds` counts seconds in which over a tenth were late."""
 
     packets: int
@@ -27,7 +27,7 @@ class Figures:
     bad_seconds: int
 
 
-class Lateness:
+class LatenessMonitor:
     """A histogram of lateness that logs a warning if over a tenth of a second's packets exceed `LATE_S`."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Lateness:
         if now_s - self._window_s >= _WINDOW_S:
             self._close(now_s)
 
-    def figures(self) -> Figures:
+    def figures(self) -> LatenessFigures:
         """The figures so far; quantiles are rounded up to 0.1 ms."""
         below = np.cumsum(self._count)
         packets = max(self._packets, 1)
@@ -59,7 +59,7 @@ class Lateness:
             found = int(np.searchsorted(below, share * self._packets, side="left")) + 1
             return min(found * _BIN_S, self._worst_s)
 
-        return Figures(
+        return LatenessFigures(
             packets=self._packets,
             median_s=quantile_s(0.5),
             p99_s=quantile_s(0.99),

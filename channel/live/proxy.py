@@ -22,7 +22,7 @@ _WAITING: Final = 256
 """Chunks buffered per direction and connection, before backpressure."""
 
 
-class _Lane:
+class _RateLimiter:
     """One direction, shared by all connections: bytes are serialised at its rate."""
 
     def __init__(self, direction: Direction) -> None:
@@ -36,7 +36,7 @@ class _Lane:
         return self._free_s + self._direction.delay_s
 
 
-class Proxy:
+class ThrottlingProxy:
     """Forwards connections to the target at the rate and delay of `up`, towards the target, and `down`.
 
     All connections share the rate, as those of one client do.
@@ -48,7 +48,7 @@ class Proxy:
             if direction.loss is not None or direction.loss_rate:
                 raise NoDevice(f"a proxy cannot lose packets: {ONLY}")
         self._target = target
-        self._up, self._down = _Lane(up), _Lane(down)
+        self._up, self._down = _RateLimiter(up), _RateLimiter(down)
 
     async def serve(self, host: str, port: int, ready: Callable[[str, int], None]) -> None:
         """Serves until cancelled; calls `ready` with the host and port on which it listens."""
@@ -75,7 +75,7 @@ class Proxy:
                 one.transport.abort()
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lane: _Lane) -> None:
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limiter: _RateLimiter) -> None:
     """Copies a stream with its delays, the end of the stream included."""
     waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WAITING)
 
@@ -96,4 +96,4 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lan
         chunk = b"first"
         while chunk:
             chunk = await reader.read(_CHUNK_BYTES)
-            await waiting.put((lane.due_s(len(chunk), asyncio.get_running_loop().time()), chunk))
+            await waiting.put((limiter.due_s(len(chunk), asyncio.get_running_loop().time()), chunk))

@@ -13,14 +13,14 @@ from channel.core.arrays import at_least
 from channel.core.errors import BadParameter
 from channel.core.link import DIRECTIONS
 from channel.core.rng import stream
-from channel.live.decider import Decider, Fate
+from channel.live.decider import Decider, PacketOutcome
 
 SERVER = -1
 """The port of the server; the port of a client is its index."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class DeliveryOrder:
     """Jitter and reordering after the link: an extra delay, uniform in [0, jitter_s), per packet.
 
     `in_order` delays packets that overtook others, as PDCP does (3GPP TS 38.323 clause 5.2.2.2); without
@@ -68,14 +68,14 @@ class Count:
 class Switch:
     """Holds every packet until the time that its decider set, and counts."""
 
-    def __init__(self, decider: Decider, network: str, clients: int, order: Order) -> None:
+    def __init__(self, decider: Decider, network: str, clients: int, order: DeliveryOrder) -> None:
         """`network` is in CIDR notation, as 10.77.0.0/24. Raises BadParameter if it is too small."""
         hosts = addresses(network, clients)
         ports = zip(hosts, [SERVER, *range(clients)], strict=True)
         self._ports = {ipaddress.ip_address(host).packed: port for host, port in ports}
         self._decider, self._order = decider, order
         self._kept: dict[tuple[int, str, int], tuple[bytes, int]] = {}
-        self._due: list[tuple[float, int, Fate]] = []
+        self._due: list[tuple[float, int, PacketOutcome]] = []
         self._turn = 0
         self._last_due_s = {(client, way): 0.0 for client in range(clients) for way in DIRECTIONS}
         self._began_s = dict(self._last_due_s)
@@ -97,12 +97,12 @@ class Switch:
         """The packets due by now: due time in seconds, port, packet."""
         self._schedule(now_s)
         while self._due and self._due[0][0] <= now_s:
-            due_s, _, fate = heapq.heappop(self._due)
-            packet, target = self._kept.pop((fate.client, fate.direction, fate.number))
-            self._count(fate, due_s, len(packet))
-            if not fate.arrived:
+            due_s, _, outcome = heapq.heappop(self._due)
+            packet, target = self._kept.pop((outcome.client, outcome.direction, outcome.number))
+            self._count(outcome, due_s, len(packet))
+            if not outcome.arrived:
                 continue
-            if fate.direction == "up" and target != SERVER:
+            if outcome.direction == "up" and target != SERVER:
                 self._offer(target, "down", packet, target, now_s)
                 self._schedule(now_s)
             else:
@@ -127,27 +127,27 @@ class Switch:
         count.pending += 1
 
     def _schedule(self, now_s: float) -> None:
-        for fate in self._decider.decided(now_s):
+        for outcome in self._decider.decided(now_s):
             self._turn += 1
-            heapq.heappush(self._due, (self._due_s(fate), self._turn, fate))
+            heapq.heappush(self._due, (self._due_s(outcome), self._turn, outcome))
 
-    def _due_s(self, fate: Fate) -> float:
-        due_s, order, line = fate.due_s, self._order, (fate.client, fate.direction)
+    def _due_s(self, outcome: PacketOutcome) -> float:
+        due_s, order, line = outcome.due_s, self._order, (outcome.client, outcome.direction)
         if order.jitter_s:
-            rng = stream(order.seed, "jitter", fate.direction, fate.client, fate.number)
+            rng = stream(order.seed, "jitter", outcome.direction, outcome.client, outcome.number)
             due_s += order.jitter_s * rng.random()
-        if order.in_order and fate.arrived:
+        if order.in_order and outcome.arrived:
             due_s = self._last_due_s[line] = max(due_s, self._last_due_s[line])
         return due_s
 
-    def _count(self, fate: Fate, due_s: float, size_bytes: int) -> None:
-        line = fate.client, fate.direction
+    def _count(self, outcome: PacketOutcome, due_s: float, size_bytes: int) -> None:
+        line = outcome.client, outcome.direction
         count = self.counts[line]
         count.pending -= 1
-        count.resent += fate.resent
+        count.resent += outcome.resent
         count.busy_s += max(due_s - self._began_s[line], 0.0)
         self._began_s[line] = max(due_s, self._began_s[line])
-        if fate.arrived:
+        if outcome.arrived:
             count.forwarded += 1
             count.forwarded_bytes += size_bytes
         else:

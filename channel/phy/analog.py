@@ -126,6 +126,6 @@ class AirComputation:
         turned = np.exp(1j * self.phase_error_rad * rng.standard_normal(gain_K.shape))
         arriving = turned[took_part, None] * to_symbols(values_KD[took_part] / scale)
         total = math.sqrt(self.alignment) * arriving.sum(axis=0)
-        heard = total + complex_noise(rng, total.shape, 1.0)
-        mean = to_values(heard / (math.sqrt(self.alignment) * count), values_KD.shape[1])
+        received = total + complex_noise(rng, total.shape, 1.0)
+        mean = to_values(received / (math.sqrt(self.alignment) * count), values_KD.shape[1])
         return AirSum(mean_D=scale * mean, took_part_K=took_part)

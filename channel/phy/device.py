@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from channel.core.arrays import Array, Real, at_least
 from channel.core.units import dbm_to_w
-from channel.scenario.ranges import demand_ranges
+from channel.scenario.ranges import require_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Device:
     idle_w: float = 0.01
 
     def __post_init__(self) -> None:
-        demand_ranges("device", self)
+        require_ranges("device", self)
 
     @property
     def transmit_w(self) -> float:

@@ -66,11 +66,11 @@ class Harq:
             raise BadParameter(
                 f"error_rate_M must have a last axis of {self.max_tries} tries, got {error_rate_M.shape[-1]}"
             )
-        luck = uniform_M if self.combining == "arq" else uniform_M[..., :1]
-        is_decoded = luck >= error_rate_M
-        came_through = np.asarray(is_decoded.any(axis=-1))
-        first = np.where(came_through, is_decoded.argmax(axis=-1) + 1, self.max_tries)
-        return first, came_through
+        uniform = uniform_M if self.combining == "arq" else uniform_M[..., :1]
+        is_decoded = uniform >= error_rate_M
+        is_decoded_at_all = np.asarray(is_decoded.any(axis=-1))
+        first = np.where(is_decoded_at_all, is_decoded.argmax(axis=-1) + 1, self.max_tries)
+        return first, is_decoded_at_all
 
     def wait_s(self, tries: NDArray[np.int64] | int) -> Array:
         """The waiting time between transmissions: (tries - 1) round_trip_s."""

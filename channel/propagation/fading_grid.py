@@ -28,10 +28,10 @@ _RUNS = 8
 _PATHS, _COLUMNS = 600, 4096
 """Taps of links, and columns, processed at once, so that they fit into the processor's cache."""
 
-_NEVER = 60.0
+_RAYLEIGH_BOUND = 60.0
 """P(|H|^2 > x) is exp(-x) for a Rayleigh channel of mean power 1, and less for Rice and for sums of waves."""
 
-_MOST_RADIANS = 0.5
+_MAX_RADIANS = 0.5
 """The largest rotation of a wave from sample to sample. Interpolation through M samples, near their middle,
 has an error of (turn^M / M!) ((M - 1)!! / 2^(M / 2))^2 of a wave: 5e-11."""
 
@@ -59,12 +59,12 @@ class SlotGrid:
         return response.reshape(*self.line.fading.doppler_hz.shape[:-1], *response.shape[1:])
 
     @property
-    def most_power(self) -> Array:
+    def max_power(self) -> Array:
         """An upper bound (U,) of |H|^2: all waves in phase, or Rayleigh's level of probability 1e-26."""
         fading, waves = self.line.fading, self.line.fading.phase_W.shape[-1]
         in_step_L = (np.sqrt(waves) + np.sqrt(fading.k_ratio)) / np.sqrt(fading.k_ratio + 1.0)
         peak: Array = (np.sqrt(self.line.power_L) * in_step_L).sum(axis=-1) ** 2
-        return np.minimum(peak, _NEVER)
+        return np.minimum(peak, _RAYLEIGH_BOUND)
 
     def power(self, number: int) -> Array:
         """|H|^2 (SLOTS, F, U) in the same slots, with all leading axes flattened."""
@@ -84,7 +84,7 @@ class SlotGrid:
         parts = []
         for run in range(first // _SAMPLES, (end - 1) // _SAMPLES + 1):
             rows = slice(max(first - run * _SAMPLES, 0), end - run * _SAMPLES)
-            parts.append(self._remembered(run)[rows, :, columns])
+            parts.append(self._cached_run(run)[rows, :, columns])
         samples_K2C = np.concatenate(parts)
         if self._stride > 1:
             samples_K2C = (weight_BK @ samples_K2C.reshape(len(samples_K2C), -1)).reshape(SLOTS, 2, -1)
@@ -95,7 +95,7 @@ class SlotGrid:
         """Slots from sample to sample: the largest power of two that the fastest wave permits."""
         fastest = float(np.abs(self._turn_W).max()) * self.slot_s
         allowed = (2**power for power in range(SLOTS.bit_length() - 1, -1, -1))
-        return next((stride for stride in allowed if stride * fastest <= _MOST_RADIANS), 1)
+        return next((stride for stride in allowed if stride * fastest <= _MAX_RADIANS), 1)
 
     @cached_property
     def _weight_BK(self) -> Array:
@@ -118,7 +118,7 @@ class SlotGrid:
         return weight
 
     @cached_property
-    def _remembered(self) -> Callable[[int], Array]:
+    def _cached_run(self) -> Callable[[int], Array]:
         # Neighbouring blocks share samples.
         return lru_cache(maxsize=SLOTS // _SAMPLES if self._stride == 1 else 3)(self._run)
 
@@ -140,9 +140,9 @@ class SlotGrid:
     @cached_property
     def _begin(self) -> Callable[[int], Complex]:
         # A run starts one rotation after the previous one.
-        return lru_cache(maxsize=2)(self._begun)
+        return lru_cache(maxsize=2)(self._run_start)
 
-    def _begun(self, run: int) -> Complex:
+    def _run_start(self, run: int) -> Complex:
         """The waves (W, L, U) with their amplitudes at the start of a run."""
         if run % _RUNS:
             return self._begin(run - 1) * self._far_W

@@ -1,6 +1,6 @@
 """Interference from co-channel cells, bursty neighbours and jammers, and the resulting SINR.
 
-Axes: U users, C cells. Powers in watts, gains as power ratios (below 1), both at the receiver's antenna.
+Axes: U users, C cells. PowerLimits in watts, gains as power ratios (below 1), both at the receiver's antenna.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Interferer(Protocol):
         ...
 
     @property
-    def least_w(self) -> float:
+    def min_w(self) -> float:
         """The minimum over time of the radiated power."""
         ...
 
@@ -41,7 +41,7 @@ class BurstyInterferer:
         return np.where(self.activity.is_on(time_s), self.on_w, 0.0)
 
     @property
-    def least_w(self) -> float:
+    def min_w(self) -> float:
         return 0.0
 
 
@@ -70,7 +70,7 @@ class Jammer:
         return np.where(is_on, self.on_w, 0.0)
 
     @property
-    def least_w(self) -> float:
+    def min_w(self) -> float:
         return self.on_w if self.duty == 1.0 and self.start_s == 0.0 else 0.0
 
 

@@ -86,7 +86,7 @@ class Environment:
     nlos: tuple[float, float, float, float]
     shadow_db: tuple[float, float]
     decorrelation_m: tuple[float, float]
-    chance_of_sight: Callable[[Array], Array]
+    los_law: Callable[[Array], Array]
 
     def __post_init__(self) -> None:
         if self.has_breakpoint:
@@ -114,7 +114,7 @@ class Environment:
 
     def los_probability(self, distance_2d_m: Real) -> Array:
         """P(line of sight), in [0, 1]. Raises BadParameter for a negative distance."""
-        return self.chance_of_sight(at_least("distance_2d_m", distance_2d_m, 0.0))
+        return self.los_law(at_least("distance_2d_m", distance_2d_m, 0.0))
 
     def path_loss_db(
         self, distance_2d_m: Real, frequency_hz: Real, is_los: bool | NDArray[np.bool_]
@@ -146,7 +146,7 @@ def _carrier(frequency_hz: Real) -> Array:
     return within("frequency_hz", frequency_hz, *CARRIER_HZ)
 
 
-def _office(chance_of_sight: Callable[[Array], Array]) -> Environment:
+def _office(los_law: Callable[[Array], Array]) -> Environment:
     return Environment(
         base_height_m=3.0,
         user_height_m=1.0,
@@ -154,7 +154,7 @@ def _office(chance_of_sight: Callable[[Array], Array]) -> Environment:
         nlos=(17.3, 38.3, 24.9, 0.0),
         shadow_db=(3.0, 8.03),
         decorrelation_m=(10.0, 6.0),
-        chance_of_sight=chance_of_sight,
+        los_law=los_law,
     )
 
 
@@ -166,7 +166,7 @@ ENVIRONMENTS: dict[str, Environment] = {
         nlos=(13.54, 39.08, 20.0, 0.6),
         shadow_db=(4.0, 6.0),
         decorrelation_m=(37.0, 50.0),
-        chance_of_sight=_street(63.0),
+        los_law=_street(63.0),
     ),
     "urban-micro": Environment(
         base_height_m=10.0,
@@ -175,7 +175,7 @@ ENVIRONMENTS: dict[str, Environment] = {
         nlos=(22.4, 35.3, 21.3, 0.3),
         shadow_db=(4.0, 7.82),
         decorrelation_m=(10.0, 13.0),
-        chance_of_sight=_street(36.0),
+        los_law=_street(36.0),
     ),
     "indoor-mixed-office": _office(_mixed_office),
     "indoor-open-office": _office(_open_office),

@@ -112,7 +112,7 @@ class TapReplay:
         return self._response_UF(self._row(time_s_B))
 
     @property
-    def most_power(self) -> Array:
+    def max_power(self) -> Array:
         """An upper bound (U,) of |H|^2: all taps in phase."""
         peak: Array = (np.abs(self.gain_UTL).sum(axis=-1) ** 2).max(axis=-1)
         return peak

@@ -71,7 +71,7 @@ class ShadowField:
         return math.sqrt(2.0 / self.phase_N.size) * values.reshape(np.shape(position_m)[:-1])
 
 
-def is_in_sight(field_value: Array, los_probability: Real) -> NDArray[np.bool_]:
+def has_line_of_sight(field_value: Array, los_probability: Real) -> NDArray[np.bool_]:
     """Spatially correlated line of sight of the given probability, from a standard normal field.
 
     The field of TR 38.901 clause 7.6.3.3 has a decorrelation distance of 50 m outdoors, 10 m indoors.

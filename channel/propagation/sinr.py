@@ -17,7 +17,7 @@ from channel.propagation.fading_grid import SLOTS
 from channel.propagation.interference import Interferer
 from channel.propagation.mobility import Mobility
 from channel.propagation.placement import distances_m
-from channel.propagation.shadowing import ShadowField, is_in_sight
+from channel.propagation.shadowing import ShadowField, has_line_of_sight
 
 
 class PathLoss(Protocol):
@@ -39,7 +39,7 @@ class Response(Protocol):
     """Fast fading of mean power 1, one block of slots at a time."""
 
     @property
-    def most_power(self) -> Array:
+    def max_power(self) -> Array:
         """An upper bound (U,) of |H|^2 at all times."""
         ...
 
@@ -49,7 +49,7 @@ class Response(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ground:
+class LargeScaleLoss:
     """Large-scale losses between the base station at the origin and its users: path loss and shadowing.
 
     `sight` is the random field that decides line of sight; `shadow` holds the shadowing fields of LOS and
@@ -69,7 +69,7 @@ class Ground:
         if self.sight is None:
             return np.ones(place_U2.shape[:-1], dtype=np.bool_)
         chance = self.losses.los_probability(np.hypot(place_U2[..., 0], place_U2[..., 1]))
-        return is_in_sight(self.sight.at(place_U2), chance)
+        return has_line_of_sight(self.sight.at(place_U2), chance)
 
     def gain(self, place_U2: Array) -> Array:
         """Received over radiated power, from or to the base station, at positions (..., 2)."""
@@ -104,7 +104,7 @@ class Ground:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Disturbance:
+class InterfererGroup:
     """Interferers at `place_S2` that each radiate the power of `source` over the whole band.
 
     `is_base`: they use a base station's antenna, as neighbouring cells do and jammers do not.
@@ -116,30 +116,30 @@ class Disturbance:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Air:
+class SinrModel:
     """The SINR of one direction of a cell. `fading` of None is |H|^2 = 1.
 
-    `most_w` is the sender's maximum power; the power in one group, `group_w`, is lower in the uplink under
+    `max_w` is the sender's maximum power; the power in one group, `group_w`, is lower in the uplink under
     power control towards `target_snr`. `noise_w` is the receiver's thermal noise in one group. Interference
     has no fast fading and is received at the base station if `receiver_is_base`, else at the users.
-    Path loss and shadowing are updated every `still_blocks` blocks.
+    Path loss and shadowing are updated every `update_blocks` blocks.
     """
 
-    ground: Ground
+    large_scale_loss: LargeScaleLoss
     mobility: Mobility
     fading: Response | None
     slot_s: float
     groups: int
-    most_w: float
+    max_w: float
     target_snr: float | None
     noise_w: float
-    disturbances: tuple[Disturbance, ...]
+    interferers: tuple[InterfererGroup, ...]
     receiver_is_base: bool
-    still_blocks: int = 1
+    update_blocks: int = 1
 
     def place_U2(self, number: int) -> Array:
         """The positions (U, 2) used in block `number`."""
-        first = number - number % self.still_blocks
+        first = number - number % self.update_blocks
         place: Array = self.mobility.at(np.asarray([first * SLOTS * self.slot_s]))[0]
         return place
 
@@ -160,45 +160,45 @@ class Air:
         """The SINR (U,) in decibels without fast fading, averaged over the slots of block `number`."""
         return ratio_to_db(self._level(number)[0].mean(axis=0))
 
-    def most_sinr(self) -> Array:
+    def max_sinr(self) -> Array:
         """An upper bound (U,) of the SINR at all times; infinite if users move and path loss varies."""
         place_U2 = self.place_U2(0)
-        if not (self.ground.losses.is_same_everywhere or self.mobility.is_still):
+        if not (self.large_scale_loss.losses.is_same_everywhere or self.mobility.is_still):
             return np.full(place_U2.shape[0], np.inf)
-        gain_U = self.ground.gain(place_U2)
-        fading: Array | float = 1.0 if self.fading is None else self.fading.most_power
-        least_w = [one.source.least_w for one in self.disturbances for _ in one.place_S2]
+        gain_U = self.large_scale_loss.gain(place_U2)
+        fading: Array | float = 1.0 if self.fading is None else self.fading.max_power
+        min_w = [one.source.min_w for one in self.interferers for _ in one.place_S2]
         listener = np.zeros((1, 2)) if self.receiver_is_base else place_U2
-        heard_w = np.asarray(least_w) @ self._far_gains(listener.tobytes()) / self.groups
-        most: Array = fading * self._group_w(gain_U) * gain_U / (heard_w + self.noise_w)
+        interference_w = np.asarray(min_w) @ self._far_gains(listener.tobytes()) / self.groups
+        most: Array = fading * self._group_w(gain_U) * gain_U / (interference_w + self.noise_w)
         return most
 
     def _level(self, number: int) -> tuple[Array, Array]:
         """SINR without fast fading (B, U), and the power in a group (U,)."""
         place_U2 = self.place_U2(number)
-        gain_U = self.ground.gain(place_U2)
+        gain_U = self.large_scale_loss.gain(place_U2)
         group_w_U = self._group_w(gain_U)
-        heard_w = self._heard_w(number, place_U2) / self.groups
+        interference_w = self._interference_w(number, place_U2) / self.groups
         # Not by `sinr`, whose range checks would be repeated for every block.
-        return (group_w_U * gain_U)[None] / (heard_w + self.noise_w), group_w_U
+        return (group_w_U * gain_U)[None] / (interference_w + self.noise_w), group_w_U
 
     def _group_w(self, gain_U: Array) -> Array:
-        """Watts in a group (U,). Downlink: equal shares. Uplink: for `target_snr`, at most `most_w`."""
+        """Watts in a group (U,). Downlink: equal shares. Uplink: for `target_snr`, at most `max_w`."""
         if self.target_snr is None:
-            return np.full(gain_U.shape, self.most_w / self.groups)
-        return np.minimum(self.most_w, self.target_snr * self.noise_w / gain_U)
+            return np.full(gain_U.shape, self.max_w / self.groups)
+        return np.minimum(self.max_w, self.target_snr * self.noise_w / gain_U)
 
-    def _heard_w(self, number: int, place_U2: Array) -> Array:
+    def _interference_w(self, number: int, place_U2: Array) -> Array:
         """Interference in watts over the whole band, (B, 1) at the base station or (B, U) at the users."""
         time_s: Array = (number * SLOTS + np.arange(SLOTS, dtype=np.float64)) * self.slot_s
         listener = np.zeros((1, 2)) if self.receiver_is_base else place_U2
-        heard_w = np.zeros((SLOTS, listener.shape[0]))
+        interference_w = np.zeros((SLOTS, listener.shape[0]))
         gains = iter(self._far_gains(listener.tobytes()))
-        for one in self.disturbances:
+        for one in self.interferers:
             power_w = one.source.power_w(time_s)[:, None]
             for _ in one.place_S2:
-                heard_w += power_w * next(gains)
-        return heard_w
+                interference_w += power_w * next(gains)
+        return interference_w
 
     @cached_property
     def _far_gains(self) -> Callable[[bytes], Array]:
@@ -208,9 +208,9 @@ class Air:
         """The gain from every interferer to every receiver: (interferers, receivers)."""
         listener = np.frombuffer(listeners).reshape(-1, 2)
         gains = [
-            self.ground.far_gain(
+            self.large_scale_loss.far_gain(
                 listener, one.place_S2, has_base_antenna=self.receiver_is_base or one.is_base
             ).T
-            for one in self.disturbances
+            for one in self.interferers
         ]
         return np.concatenate([np.empty((0, len(listener))), *gains])

@@ -30,7 +30,7 @@ class DelayProfile:
     @cached_property
     def power_L(self) -> Array:
         """Mean tap powers (L,) with sum 1, the line-of-sight part included."""
-        power, los = self._powers()
+        power, los = self._power_limits()
         power[0] += los
         power.flags.writeable = False
         return power
@@ -38,13 +38,13 @@ class DelayProfile:
     @cached_property
     def k_ratio_L(self) -> Array:
         """The Rice factor of each tap (L,): 0 except for the first tap of a line-of-sight profile."""
-        power, los = self._powers()
+        power, los = self._power_limits()
         ratio = np.zeros_like(power)
         ratio[0] = los / power[0]
         ratio.flags.writeable = False
         return ratio
 
-    def _powers(self) -> tuple[Array, float]:
+    def _power_limits(self) -> tuple[Array, float]:
         diffuse = db_to_ratio(np.asarray(self.power_db_L))
         los = 0.0 if self.los_power_db is None else float(db_to_ratio(self.los_power_db))
         total = float(diffuse.sum()) + los

@@ -23,7 +23,7 @@ from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
 from channel.core.arrays import Array, Complex
 from channel.core.errors import BadParameter
 from channel.propagation.recorded_taps import NodeTaps
-from channel.scenario.colosseum import GRID_S, MOST_TAPS, OWN_DELAY_S, STEP_S, ChannelMatrix, demand_limits
+from channel.scenario.colosseum import GRID_S, MAX_TAPS, OWN_DELAY_S, STEP_S, ChannelMatrix, require_limits
 
 _NAMES = ("chMatrix", "time", "coordinates")
 _DAMAGED = (
@@ -69,8 +69,8 @@ def write_static(path: Path, loss_db_NN: Array) -> None:
 def _four(taps: NodeTaps) -> tuple[Array, Complex]:
     """Exactly four delays and gains per link, zero-padded; of more, those of nonzero taps."""
     is_there = taps.gain_NNTL != 0.0
-    order = np.argsort(~is_there & (is_there.shape[-1] > MOST_TAPS), axis=-1, kind="stable")[..., :MOST_TAPS]
-    missing = [(0, 0)] * 3 + [(0, MOST_TAPS - order.shape[-1])]
+    order = np.argsort(~is_there & (is_there.shape[-1] > MAX_TAPS), axis=-1, kind="stable")[..., :MAX_TAPS]
+    missing = [(0, 0)] * 3 + [(0, MAX_TAPS - order.shape[-1])]
     delay = np.take_along_axis(np.where(is_there, taps.delay_s_NNTL, 0.0), order, axis=-1)
     return np.pad(delay, missing), np.pad(np.take_along_axis(taps.gain_NNTL, order, axis=-1), missing)
 
@@ -86,7 +86,7 @@ def static_taps(gain_db_NN: Array) -> NodeTaps:
         delay_s_NNTL=np.zeros((*shape, 2, 1)),
         gain_NNTL=np.repeat(gain[:, :, None, None], 2, axis=2).astype(np.complex128),
     )
-    demand_limits(taps)
+    require_limits(taps)
     return taps
 
 
@@ -131,13 +131,13 @@ def _taps(cells: Any, time_ms: Array) -> tuple[Array, Complex]:
     grid = cells[:, :, None] if cells.ndim == 2 else cells
     if grid.ndim != 3 or grid.shape[0] != grid.shape[1]:
         raise BadParameter(f"chMatrix must be nodes x nodes x times cells, got shape {cells.shape}")
-    delay = np.zeros((*grid.shape, MOST_TAPS))
-    gain = np.zeros((*grid.shape, MOST_TAPS), dtype=np.complex128)
+    delay = np.zeros((*grid.shape, MAX_TAPS))
+    gain = np.zeros((*grid.shape, MAX_TAPS), dtype=np.complex128)
     for place in np.ndindex(grid.shape):
         ends, heights = _cell(grid[place])
-        if ends.size != heights.size or ends.size > MOST_TAPS:
+        if ends.size != heights.size or ends.size > MAX_TAPS:
             got = f"{ends.size} delays and {heights.size} iq"
-            raise BadParameter(f"a cell of chMatrix must have at most {MOST_TAPS} taps, got {got}")
+            raise BadParameter(f"a cell of chMatrix must have at most {MAX_TAPS} taps, got {got}")
         delay[place][: ends.size], gain[place][: ends.size] = ends, heights
     if grid.shape[2] == 1 and time_ms.size == 2:
         delay, gain = (np.repeat(one, 2, axis=2) for one in (delay, gain))

@@ -11,15 +11,15 @@ import numpy as np
 
 from channel.core.arrays import Array, at_least, within
 from channel.core.errors import BadParameter
-from channel.links.recordings import forward
+from channel.links.recordings import require_nondecreasing
 from channel.propagation.recorded_taps import NodeTaps, read_npz
 from channel.scenario import colosseum_file
 from channel.scenario.colosseum import STEP_S
 
-_MOST_DB = 400.0
-_LONGEST_S = 1e-3
-_MOST_HZ = 1e6
-_MOST_CELLS = 2e7
+_MAX_DB = 400.0
+_MAX_LENGTH_S = 1e-3
+_MAX_HZ = 1e6
+_MAX_CELLS = 2e7
 """About 300 MB of complex gains."""
 
 
@@ -39,7 +39,7 @@ class LinksTable:
         nodes = len(self.loss_db)
         if nodes < 2 or any(not isinstance(row, tuple) or len(row) != nodes for row in self.loss_db):
             raise BadParameter(f"loss_db of links must be a square of at least 2 nodes, got {self.loss_db}")
-        loss_db = within("loss_db of links", _numbers("loss_db of links", self.loss_db), 0.0, _MOST_DB)
+        loss_db = within("loss_db of links", _numbers("loss_db of links", self.loss_db), 0.0, _MAX_DB)
         if np.any(np.diag(loss_db)):
             raise BadParameter(
                 f"loss_db of links must be 0 from a node to itself, got {np.diag(loss_db).tolist()}"
@@ -75,19 +75,19 @@ class TapsTable:
         if self.file and Path(self.file).suffix.lower() not in (".mat", ".npz"):
             raise BadParameter(f"file of taps must end in .mat or .npz, got {self.file!r}")
         if written:
-            self._demand_written()
+            self._require_inline()
 
-    def _demand_written(self) -> None:
+    def _require_inline(self) -> None:
         times, taps = len(self.time_s), len(self.delay_s)
-        self._demand_times()
+        self._require_times()
         delay_s = _numbers("delay_s of taps", self.delay_s)
-        if np.any(delay_s > _LONGEST_S):
+        if np.any(delay_s > _MAX_LENGTH_S):
             raise BadParameter(
-                f"delay_s of taps must lie in [0, {_LONGEST_S:g}] s, got {delay_s.max():g}; "
+                f"delay_s of taps must lie in [0, {_MAX_LENGTH_S:g}] s, got {delay_s.max():g}; "
                 f"{delay_s.max():g} ns are {delay_s.max() * 1e-9:g} s"
             )
         at_least("delay_s of taps", delay_s, 0.0)
-        within("doppler_hz of taps", _numbers("doppler_hz of taps", self.doppler_hz), -_MOST_HZ, _MOST_HZ)
+        within("doppler_hz of taps", _numbers("doppler_hz of taps", self.doppler_hz), -_MAX_HZ, _MAX_HZ)
         if len(self.doppler_hz) != taps:
             raise BadParameter(f"doppler_hz of taps must have {taps} numbers, got {len(self.doppler_hz)}")
         for user, rows in enumerate(self.gain_db):
@@ -99,17 +99,17 @@ class TapsTable:
                 )
         if not self.gain_db or not taps:
             raise BadParameter("gain_db of taps must hold numbers for at least one user and one of delay_s")
-        within("gain_db of taps", _numbers("gain_db of taps", self.gain_db), -_MOST_DB, _MOST_DB)
+        within("gain_db of taps", _numbers("gain_db of taps", self.gain_db), -_MAX_DB, _MAX_DB)
         cells = (len(self.gain_db) + 1) ** 2 * (float(self.time_s[-1]) / STEP_S + 1.0) * taps
-        if cells > _MOST_CELLS:
+        if cells > _MAX_CELLS:
             raise BadParameter(
                 f"time_s of taps is too long: nodes^2 x milliseconds x taps must be at most "
-                f"{_MOST_CELLS:g}, got {cells:g}"
+                f"{_MAX_CELLS:g}, got {cells:g}"
             )
 
-    def _demand_times(self) -> None:
+    def _require_times(self) -> None:
         time_s = _numbers("time_s of taps", self.time_s)
-        forward("time_s of taps", time_s)
+        require_nondecreasing("time_s of taps", time_s)
         if time_s.size < 2 or time_s[0] != 0.0 or np.any(np.diff(time_s) <= 0.0):
             raise BadParameter(
                 "time_s of taps must hold at least two strictly increasing times from 0 (the last is the "

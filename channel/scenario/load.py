@@ -16,7 +16,7 @@ from channel.core.input_files import text_of
 from channel.phy.device import Device
 from channel.propagation.path_loss import CARRIER_HZ, ENVIRONMENTS
 from channel.scenario.link_tables import LinksTable, TapsTable, taps_of_file
-from channel.scenario.ranges import demand_ranges
+from channel.scenario.ranges import require_ranges
 from channel.scenario.tables import (
     CarrierTable,
     FadingTable,
@@ -28,9 +28,9 @@ from channel.scenario.tables import (
 )
 
 _LARGEST: Final = 1 << 1023  # whole numbers below it are floats too
-MOST_USER_GROUPS: Final = 200_000
+MAX_USER_GROUPS: Final = 200_000
 """About 600 MB of SINRs."""
-MOST_USER_WAVES: Final = 200_000
+MAX_USER_WAVES: Final = 200_000
 """About 1.5 GB and ten seconds while fading is drawn."""
 
 
@@ -57,8 +57,8 @@ class Scenario:
     taps: TapsTable = field(default_factory=TapsTable)
 
     def __post_init__(self) -> None:
-        demand_ranges("", self)
-        self._demand_sizes()
+        require_ranges("", self)
+        self._require_sizes()
         given = {"links": bool(self.links.loss_db), "taps": self.taps.is_given}
         for name, is_given in given.items():
             if is_given != (self.place.environment == name):
@@ -68,23 +68,23 @@ class Scenario:
                     f"got {had} with {self.place.environment!r}"
                 )
         if any(given.values()):
-            self._demand_no_places()
+            self._require_no_positions()
 
-        self._demand_physics()
+        self._require_consistent()
 
-    def _demand_sizes(self) -> None:
+    def _require_sizes(self) -> None:
         """Refuses scenarios that would not fit into memory, before anything is allocated."""
         users = self.place.users
         for key, count, most in (
-            ("carrier.groups", self.carrier.groups, MOST_USER_GROUPS),
-            ("fading.waves", self.fading.waves, MOST_USER_WAVES),
+            ("carrier.groups", self.carrier.groups, MAX_USER_GROUPS),
+            ("fading.waves", self.fading.waves, MAX_USER_WAVES),
         ):
             if users * count > most:
                 raise BadParameter(
                     f"place.users times {key} must be at most {most}, got {users} times {count}"
                 )
 
-    def _demand_physics(self) -> None:
+    def _require_consistent(self) -> None:
         """Constraints between tables."""
         low_hz, high_hz = CARRIER_HZ
         if self.place.environment in ENVIRONMENTS and not low_hz <= self.carrier.frequency_hz <= high_hz:
@@ -100,7 +100,7 @@ class Scenario:
                 f"since SINR is sampled once per slot; got {shortest_s:g} s"
             )
 
-    def _demand_no_places(self) -> None:
+    def _require_no_positions(self) -> None:
         """With prescribed links nothing may depend on a distance."""
         if self.neighbours.rings or self.jammer.kind:
             raise BadParameter("neighbours and jammer need distances; links and taps have none")

@@ -48,7 +48,7 @@ class Range:
         return ""
 
 
-def demand_ranges(table: str, settings: Any) -> None:
+def require_ranges(table: str, settings: Any) -> None:
     """Raises BadParameter for the first field of this table outside its range."""
     for one in fields(settings):
         known = RANGES.get(f"{table}.{one.name}" if table else one.name)
@@ -68,11 +68,11 @@ _DBM: Final[Meant] = {"mW": lambda got: w_to_dbm(got * 1e-3)}
 _PERCENT: Final[Meant] = {"%": _times(0.01)}
 _KMH: Final[Meant] = {"km/h": _times(1.0 / 3.6)}
 
-_LEAST_S: Final = 1e-6
+_MIN_S: Final = 1e-6
 """Times that have to be above 0."""
 
 RANGES: Final[Mapping[str, Range]] = {
-    "duration_s": Range(_LEAST_S, 86_400.0, "s", _MS),
+    "duration_s": Range(_MIN_S, 86_400.0, "s", _MS),
     "place.loss_db": Range(-50.0, 400.0, "dB"),
     "place.exponent": Range(0.0, 10.0),
     "place.users": Range(1, 10_000),
@@ -94,7 +94,7 @@ RANGES: Final[Mapping[str, Range]] = {
     "link.step_db": Range(1e-6, 20.0, "dB"),
     "link.max_tries": Range(1, 64),
     "link.round_trip_s": Range(0.0, 10.0, "s", _MS),
-    "link.window_s": Range(_LEAST_S, 1000.0, "s", _MS),
+    "link.window_s": Range(_MIN_S, 1000.0, "s", _MS),
     "link.grant_delay_s": Range(0.0, 10.0, "s", _MS),
     "link.grant_slots": Range(1, 8),  # multi-slot scheduling: TS 38.214 clause 5.1.2.1
     "link.report_delay_s": Range(0.0, 10.0, "s", _MS),

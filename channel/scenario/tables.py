@@ -13,7 +13,7 @@ from channel.core.errors import BadParameter
 from channel.phy.harq import COMBINING
 from channel.phy.mcs import MCS_TABLES
 from channel.propagation.tdl import PROFILES
-from channel.scenario.ranges import demand_ranges
+from channel.scenario.ranges import require_ranges
 
 LOSSES = (
     "urban-macro",
@@ -26,13 +26,13 @@ LOSSES = (
     "taps",
 )
 
-_FARTHEST_M = 1e5
+_MAX_DISTANCE_M = 1e5
 _SUBCARRIERS_HZ = (15e3, 30e3, 60e3, 120e3)
-_MOST_BLOCKS = 16 * 275
+_MAX_BLOCKS = 16 * 275
 """16 carriers aggregated (TS 38.300 clause 6.7), each of 275 resource blocks."""
-_MOST_PATTERN = 160
+_MAX_PATTERN = 160
 """Slots in 20 ms at 120 kHz."""
-_LEAST_DUTY = 0.001
+_MIN_DUTY = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class PlaceTable:
 
     def __post_init__(self) -> None:
         _one_of("place.environment", self.environment, LOSSES)
-        demand_ranges("place", self)
+        require_ranges("place", self)
         if self.radius_m <= self.inner_m:
             raise BadParameter(
                 f"place.radius_m must be above place.inner_m, {self.inner_m:g}, got {self.radius_m:g}"
@@ -89,7 +89,7 @@ class CarrierTable:
     uplink_target_snr_db: float = 20.0
 
     def __post_init__(self) -> None:
-        demand_ranges("carrier", self)
+        require_ranges("carrier", self)
         if self.subcarrier_hz not in _SUBCARRIERS_HZ:
             in_khz = self.subcarrier_hz * 1e3 in _SUBCARRIERS_HZ
             hint = f"; {self.subcarrier_hz:g} kHz are {self.subcarrier_hz * 1e3:g} Hz" if in_khz else ""
@@ -98,9 +98,9 @@ class CarrierTable:
                 f"got {self.subcarrier_hz:g}{hint}"
             )
         blocks = self.groups * self.blocks_per_group
-        if blocks > _MOST_BLOCKS:
+        if blocks > _MAX_BLOCKS:
             raise BadParameter(
-                f"carrier.groups times carrier.blocks_per_group must be at most {_MOST_BLOCKS} resource "
+                f"carrier.groups times carrier.blocks_per_group must be at most {_MAX_BLOCKS} resource "
                 f"blocks, got {blocks}"
             )
 
@@ -125,7 +125,7 @@ class FadingTable:
 
     def __post_init__(self) -> None:
         _one_of("fading.profile", self.profile, ("none", *PROFILES))
-        demand_ranges("fading", self)
+        require_ranges("fading", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +150,14 @@ class LinkTable:
         _one_of("link.table", self.table, MCS_TABLES)
         _one_of("link.harq", self.harq, COMBINING)
         _one_of("link.scheduler", self.scheduler, SCHEDULERS)
-        demand_ranges("link", self)
+        require_ranges("link", self)
         if self.harq == "none" and self.max_tries != 1:
             raise BadParameter(f"link.max_tries must be 1 where link.harq is none, got {self.max_tries}")
-        if self.tdd and (set(self.tdd) != {"D", "U"} or len(self.tdd) > _MOST_PATTERN):
+        if self.tdd and (set(self.tdd) != {"D", "U"} or len(self.tdd) > _MAX_PATTERN):
             is_special = set(self.tdd.upper()) == {"D", "S", "U"}
             hint = "; a special slot S is not modelled: write D or U for it" if is_special else ""
             raise BadParameter(
-                f"link.tdd must be empty (FDD) or at most {_MOST_PATTERN} letters D and U, one per slot "
+                f"link.tdd must be empty (FDD) or at most {_MAX_PATTERN} letters D and U, one per slot "
                 f"and at least one of each, as in DDDU; got {self.tdd[:40]!r}{hint}"
             )
 
@@ -177,7 +177,7 @@ class NeighboursTable:
     handover: bool = True
 
     def __post_init__(self) -> None:
-        demand_ranges("neighbours", self)
+        require_ranges("neighbours", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,11 +194,10 @@ class JammerTable:
         if self.kind not in ("", "pulse", "bursts"):
             raise BadParameter(f"jammer.kind must be empty, pulse or bursts, got {self.kind!r}")
         _position("jammer.position_m", self.position_m)
-        demand_ranges("jammer", self)
-        if self.kind == "bursts" and not _LEAST_DUTY <= self.duty <= 1.0 - _LEAST_DUTY:
+        require_ranges("jammer", self)
+        if self.kind == "bursts" and not _MIN_DUTY <= self.duty <= 1.0 - _MIN_DUTY:
             raise BadParameter(
-                f"jammer.duty of bursts must lie in [{_LEAST_DUTY:g}, {1.0 - _LEAST_DUTY:g}], "
-                f"got {self.duty:g}"
+                f"jammer.duty of bursts must lie in [{_MIN_DUTY:g}, {1.0 - _MIN_DUTY:g}], got {self.duty:g}"
             )
 
 
@@ -211,7 +210,7 @@ class TrafficTable:
     start_s: float = 0.0
 
     def __post_init__(self) -> None:
-        demand_ranges("traffic", self)
+        require_ranges("traffic", self)
         for name in ("up_bytes", "down_bytes"):
             if -1.0 < getattr(self, name) < 0.0:
                 raise BadParameter(f"traffic.{name} must be at least 0, or -1, got {getattr(self, name):g}")
@@ -227,9 +226,9 @@ def _position(key: str, place: object) -> None:
     numbers = place if isinstance(place, tuple) else ()
     if len(numbers) != 2 or any(type(one) not in (int, float) for one in numbers):
         raise BadParameter(f"{key} must be two numbers in metres, x and y, got {_shown(place)}")
-    if not all(math.isfinite(one) and abs(one) <= _FARTHEST_M for one in numbers):
+    if not all(math.isfinite(one) and abs(one) <= _MAX_DISTANCE_M for one in numbers):
         raise BadParameter(
-            f"{key} must lie in [{-_FARTHEST_M:g}, {_FARTHEST_M:g}] m, x and y, got {_shown(place)}"
+            f"{key} must lie in [{-_MAX_DISTANCE_M:g}, {_MAX_DISTANCE_M:g}] m, x and y, got {_shown(place)}"
         )
 
 

@@ -11,7 +11,7 @@ from channel.core.link import Delivery, Transfer
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import GilbertElliott
 from channel.links.recordings import LinkTrace
-from channel.links.trace import ChanceRecording, RateRecording, TraceLink
+from channel.links.trace import OpportunityRecording, RateRecording, TraceLink
 from channel.phy.harq import arq_mean_tries, arq_residual
 from channel.validation.check import Check, rng_of, within_percent
 
@@ -97,10 +97,10 @@ def _table_s() -> float:
 
 def _chances_s() -> float:
     """An opportunity of 1,500 bytes every 12 ms is 1 Mbit/s."""
-    return _replayed_s(ChanceRecording(time_K=np.asarray([0.012]), constant_delay_s=0.01))
+    return _replayed_s(OpportunityRecording(time_K=np.asarray([0.012]), constant_delay_s=0.01))
 
 
-def _replayed_s(recording: ChanceRecording | RateRecording) -> float:
+def _replayed_s(recording: OpportunityRecording | RateRecording) -> float:
     return TraceLink(seed=0, up=recording, down=recording).transfer(_transfer(100_000)).finish_s
 
 

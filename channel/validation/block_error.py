@@ -3,7 +3,7 @@
 from importlib.resources import files
 
 from channel.calibration.document import POINTS_FILE, ten_percent_points_db
-from channel.calibration.simulation import Curve
+from channel.calibration.simulation import BlerCurve
 from channel.phy.block_error import BlockErrorLaw
 from channel.phy.mcs import mcs_table
 from channel.validation.check import Check, NotRunHere
@@ -21,7 +21,7 @@ def _largest_gap_db() -> float:
         predicted_db = law.threshold_db(target=0.1, bits=float(bits))
         for mcs in (4, 9, 16, 24):
             order, rate = int(table.modulation_order_I[mcs]), float(table.code_rate_I[mcs]) * 1024.0
-            gaps.append(abs(float(predicted_db[mcs]) - points_db[Curve(order, rate, bits)]))
+            gaps.append(abs(float(predicted_db[mcs]) - points_db[BlerCurve(order, rate, bits)]))
     return max(gaps)
 
 

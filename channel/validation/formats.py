@@ -29,10 +29,10 @@ def _iq_error_rate() -> float:
     bits = rng.integers(2, size=(2, 1_000_000))
     sent = ((1.0 - 2.0 * bits[0]) + 1j * (1.0 - 2.0 * bits[1])) / np.sqrt(2.0)
     gain = np.exp(2j * np.pi * rng.random(sent.shape))
-    heard = zero_forcing(
+    received = zero_forcing(
         through_air(rng, sent, gain, power=10.0**0.6, noise_power=1.0), gain, power=10.0**0.6
     )
-    return float(((heard.real < 0.0) != bits[0]).mean() + ((heard.imag < 0.0) != bits[1]).mean()) / 2.0
+    return float(((received.real < 0.0) != bits[0]).mean() + ((received.imag < 0.0) != bits[1]).mean()) / 2.0
 
 
 def _taps(

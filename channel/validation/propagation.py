@@ -66,9 +66,9 @@ def _poisson() -> float:
     for _ in range(12_000):
         place = poisson_in_disc(rng, per_m2=1.0, radius_m=8.0)
         distance_m = np.hypot(place[:, 0], place[:, 1])
-        heard = rng.exponential(size=distance_m.size) * distance_m**-4.0
-        served = float(heard[distance_m.argmin()])
-        covered += served > float(heard.sum()) - served
+        received = rng.exponential(size=distance_m.size) * distance_m**-4.0
+        served = float(received[distance_m.argmin()])
+        covered += served > float(received.sum()) - served
     return covered / 12_000
 
 

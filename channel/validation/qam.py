@@ -25,16 +25,16 @@ def simulated_bit_error_rate(
     while left:
         count = min(left, _PART)
         sent = rng.integers(1 << bits, size=count)
-        heard = _amplitude(sent, bits) + noise * rng.standard_normal(count)
-        wrong += _wrong_bits(sent, heard, bits)
+        received = _amplitude(sent, bits) + noise * rng.standard_normal(count)
+        wrong += _wrong_bits(sent, received, bits)
         left -= count
     return wrong / (2 * symbols * bits)
 
 
 def simulated_faded_error_rate(rng: np.random.Generator, gain: Array, snr_per_bit: float) -> float:
     """The BER of BPSK with one bit per amplitude |h| of a fading known to the receiver."""
-    heard = math.sqrt(2.0 * snr_per_bit) * gain + rng.standard_normal(gain.shape)
-    return float((heard < 0.0).mean())
+    received = math.sqrt(2.0 * snr_per_bit) * gain + rng.standard_normal(gain.shape)
+    return float((received < 0.0).mean())
 
 
 def _energy_per_bit(bits: int) -> float:
@@ -45,8 +45,8 @@ def _amplitude(level: NDArray[np.int64], bits: int) -> Array:
     return 2.0 * level.astype(np.float64) - ((1 << bits) - 1.0)
 
 
-def _wrong_bits(sent: NDArray[np.int64], heard: Array, bits: int) -> int:
+def _wrong_bits(sent: NDArray[np.int64], received: Array, bits: int) -> int:
     top = (1 << bits) - 1
-    found = np.clip(np.rint((heard + top) / 2.0), 0, top).astype(np.int64)
+    found = np.clip(np.rint((received + top) / 2.0), 0, top).astype(np.int64)
     differ = (sent ^ (sent >> 1)) ^ (found ^ (found >> 1))
     return int(sum(((differ >> bit) & 1).sum() for bit in range(bits)))

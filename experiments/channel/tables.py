@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from channel.cell.build_cell import cell_of
-from channel.cell.cell import Result
+from channel.cell.cell import CellResult
 from channel.cell.sounding import sounded
-from channel.cell.statistics import Outcome
+from channel.cell.statistics import DirectionStatistics
 from channel.core.errors import BadParameter
 from channel.links import recordings as traces
 from channel.links.recordings import LinkTrace
@@ -29,7 +29,7 @@ from experiments.terminal import plain_console
 from splitfl.core.json_text import dumps
 
 
-def simulated(name: str, duration_s: float | None, seed: int | None) -> tuple[Scenario, Result]:
+def simulated(name: str, duration_s: float | None, seed: int | None) -> tuple[Scenario, CellResult]:
     """A scenario and what its cell did. Raises BadParameter for bad input."""
     made = scenarios.load(name)
     made = made if seed is None else replace(made, seed=seed)
@@ -37,7 +37,7 @@ def simulated(name: str, duration_s: float | None, seed: int | None) -> tuple[Sc
     return made, cell_of(made).simulate(made.duration_s)
 
 
-def rows(result: Result) -> list[dict[str, Any]]:
+def rows(result: CellResult) -> list[dict[str, Any]]:
     """One row for each user and direction; what does not exist is None."""
     found = []
     for direction, outcome in result.outcomes.items():
@@ -57,7 +57,7 @@ def rows(result: Result) -> list[dict[str, Any]]:
     return found
 
 
-def users(result: Result) -> None:
+def users(result: CellResult) -> None:
     """The same as a table; one energy a device, for both directions."""
     names = ("user", "way", "SINR dB", "Mbit/s", "BLER", "retries", "lost", "airtime s", "energy J")
     table = Table(*names, box=SIMPLE_HEAD, pad_edge=False)
@@ -108,7 +108,7 @@ def verdicts(found: list[Verdict], as_json: bool) -> None:
     click.echo(f"{counts[0]} pass, {counts[1]} fail, {len(found) - sum(counts)} not run here")
 
 
-def write_trace(out: Path, result: Result, direction: str, user: int) -> str:
+def write_trace(out: Path, result: CellResult, direction: str, user: int) -> str:
     """Writes a table of rates for .csv, .tsv and .npz, else a mahimahi trace, and says what it holds.
 
     A table's delay and loss are 0: its rate is that of bits which were through, after waits and repetitions.
@@ -132,7 +132,7 @@ def write_trace(out: Path, result: Result, direction: str, user: int) -> str:
     return f"{out}: {read_recording(out).summary}"
 
 
-def _rates(outcome: Outcome, user: int) -> LinkTrace:
+def _rates(outcome: DirectionStatistics, user: int) -> LinkTrace:
     """A row a bin, and behind them the mean."""
     ends_s = outcome.bin_end_s
     time_s = np.round(np.append(ends_s - outcome.bin_s, ends_s[-1]), 9)

@@ -63,7 +63,7 @@ def test_a_machine_that_lacks_something_is_told_what() -> None:
     assert {finding.state for finding in check_machine("a", FACTS)} == {"ok", "info"}
     poor = {**FACTS, "own_name": ["127.0.1.1"], "disk_free_bytes": 1 << 20, "has_tun": False}
     told = {finding.check: finding for finding in check_machine("a", poor)}
-    assert "means 127.0.1.1, which no other machine reaches" in told["own name"].detail
+    assert "resolves to 127.0.1.1, which no other machine reaches" in told["own name"].detail
     assert told["disk"].state == "warning"
     assert told["rights"].detail == "root, no TUN; the overlay needs both"
 
@@ -73,8 +73,8 @@ def test_other_versions_are_named_with_both() -> None:
     other = {**FACTS, "versions": {**FACTS["versions"], "torch": "2.12.1", "peft": "2", "python": "3.11.9"}}
     told = [(finding.state, finding.detail) for finding in check_versions("b", other, FACTS)]
     assert told == [
-        ("bad", "torch 2.12.1, and the server has 2.13.0"),
-        ("warning", "peft 2, and the server has 1"),
+        ("bad", "torch 2.12.1, but the server has 2.13.0"),
+        ("warning", "peft 2, but the server has 1"),
     ]
     bare = {**FACTS, "versions": {**FACTS["versions"], "torch": None}}
     assert check_versions("b", bare, FACTS)[0].detail == "torch is not installed"
@@ -117,7 +117,7 @@ def test_an_agent_on_this_machine_answers_and_a_node_without_python_is_told() ->
         assert said == {"port": 0, "reason": "Address already in use"}
     with pytest.raises(PeerLost, match=r"no agent on here: /no/python: No such file"):
         Agent(Node(name="here", address="127.0.0.1", python="/no/python"))
-    with pytest.raises(PeerLost, match="no agent on here: it ended without a word"):
+    with pytest.raises(PeerLost, match="no agent on here: it exited without output"):
         Agent(Node(name="here", address="127.0.0.1", python="/bin/true"))
 
 
@@ -155,7 +155,9 @@ def test_a_banner_that_a_login_prints_is_passed_over(banner: str, tmp_path: Path
 
 def test_a_login_that_says_something_and_ends_is_told_with_its_words(tmp_path: Path) -> None:
     python = script(tmp_path / "python", "echo 'This account is not available.'")
-    with pytest.raises(PeerLost, match=r"it ended without a word; something else said 'This account is not"):
+    with pytest.raises(
+        PeerLost, match=r"it exited without output; another program printed 'This account is not"
+    ):
         Agent(Node(name="c1", address="127.0.0.1", python=python))
 
 

@@ -1,4 +1,4 @@
-"""Labs that stand: what passes their firewalls, two at once, and one whose keeper is killed."""
+"""Labs that stand: what passes their firewalls, two at once, and one whose daemon is killed."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def lab_command(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "runtime").mkdir(mode=0o700)
     yield lambda *words: splitfl(start, tmp_path, "lab", *words)
     for name in state.names():
-        if (found := state.State.read(name)) is not None and found.is_up:
+        if (found := state.LabState.read(name)) is not None and found.is_up:
             control.down(name)
 
 
@@ -86,7 +86,7 @@ def test_two_labs_stand_at_once_and_each_goes_by_itself(lab_command: Run) -> Non
     assert (one.code(), two.code()) == (0, 0), one.complained() + two.complained()
     again = lab_command("up", "--lab", "one")
     assert again.code() == 2
-    assert "the lab 'one' is up already" in again.complained()
+    assert "the lab 'one' is already up" in again.complained()
     inside = lab_command("run", "--lab", "two", "srn2", "--", "getent", "hosts", "gpu")
     assert inside.code() == 0
     assert inside.output.read_text().split()[0] == "10.100.13.153"
@@ -109,15 +109,15 @@ def test_down_ends_what_runs_inside(lab_command: Run) -> None:
 
 def test_a_killed_lab_is_told_once_and_leaves_nothing(lab_command: Run) -> None:
     assert lab_command("up", "open").code() == 0
-    found = state.State.read("lab")
+    found = state.LabState.read("lab")
     assert found is not None
     running = lab_command("run", "srn2", "--", "sleep", "600")
     until(lambda: "sleep" in psutil.Process(running.process.pid).cmdline()[:1])
-    os.kill(found.keeper, signal.SIGKILL)
+    os.kill(found.daemon, signal.SIGKILL)
     until(lambda: not found.is_up)
     refused = lab_command("run", "srn2", "--", "true")
     assert refused.code() == 2
-    assert "its keeper was killed" in refused.complained()
+    assert "its daemon was killed" in refused.complained()
     told = lab_command("status")
     assert told.code() == 0
     assert "lab (open): was killed, and what it left is removed" in told.output.read_text()
@@ -160,6 +160,6 @@ def test_a_firewall_without_nft_is_refused_before_anything_is_begun(
 
 
 def find_nodes(name: str) -> dict[str, str]:
-    found = state.State.read(name)
+    found = state.LabState.read(name)
     assert found is not None
     return dict(found.nodes)

@@ -123,9 +123,9 @@ def test_a_code_that_is_none_is_refused_by_name(refuse, message):
 
 @pytest.mark.parametrize(("part", "name"), [("numba", "numba"), ("sionna", "sionna-no-rt")])
 def test_without_the_extra_it_says_what_to_install(monkeypatch, part, name):
-    from channel.calibration.simulation import Curve, chunk_failures
+    from channel.calibration.simulation import BlerCurve, chunk_failures
 
-    curve = Curve(2, 120.0, 1000)
+    curve = BlerCurve(2, 120.0, 1000)
     code = curve.code()
     monkeypatch.setitem(sys.modules, part, None)
     with pytest.raises(MissingOracle, match=rf"needs {name}; install with: pip install 'splitfl\[oracle\]'"):

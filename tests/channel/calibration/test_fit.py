@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 
 from channel.calibration.fit import crossing_db, fitted
-from channel.calibration.simulation import Curve
+from channel.calibration.simulation import BlerCurve
 from channel.calibration.sweep import Point
 from channel.core.errors import BadParameter
 from channel.core.rng import stream
 from channel.core.special_functions import gaussian_tail
 
-CURVE = Curve(2, 308.0, 1000)
+CURVE = BlerCurve(2, 308.0, 1000)
 
 
 def drawn(number, *, s50_db=3.0, slope=4.0, bits=1000, blocks=5000):
-    curve = Curve(2, 308.0, bits)
+    curve = BlerCurve(2, 308.0, bits)
     rng = stream(0, "fit", number)
     level_db = s50_db + np.linspace(-1.8, 2.4, 8) / (slope * np.sqrt(bits / 1000))
     rate = gaussian_tail(slope * np.sqrt(bits / 1000) * (level_db - s50_db))

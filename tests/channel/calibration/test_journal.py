@@ -1,12 +1,14 @@
 import pytest
 
 from channel.calibration.journal import Journal
-from channel.calibration.simulation import Curve
+from channel.calibration.simulation import BlerCurve
 from channel.calibration.sweep import Point
 from channel.core.errors import BadParameter
 
 HEAD = {"seed": 0, "iterations": 20}
-POINTS = [Point(Curve(2, 120.0, 1000), snr_db, 500, errors) for snr_db, errors in ((-6.0, 240), (-5.8, 90))]
+POINTS = [
+    Point(BlerCurve(2, 120.0, 1000), snr_db, 500, errors) for snr_db, errors in ((-6.0, 240), (-5.8, 90))
+]
 
 
 def written(path, points=POINTS):

@@ -1,11 +1,11 @@
 import pytest
 
-from channel.calibration.simulation import CHUNK, Curve, chunk_failures
+from channel.calibration.simulation import CHUNK, BlerCurve, chunk_failures
 from channel.calibration.sweep import Point, curves, swept
 from channel.core.errors import BadParameter
 from channel.phy.mcs import CQI_TABLES, MCS_TABLES
 
-SHORT = Curve(4, 378.0, 100)
+SHORT = BlerCurve(4, 378.0, 100)
 
 
 def test_every_scheme_of_every_table_has_a_curve_once():

@@ -43,11 +43,11 @@ def test_what_is_sent_again_goes_first():
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.booleans()), min_size=1, max_size=60))
-def test_whatever_is_lost_every_bit_comes_once(fates):
+def test_whatever_is_lost_every_bit_comes_once(outcomes):
     backlog, came = Backlog(2, memory_grants=4), np.zeros(300)
     backlog.add(0, QUEUE, 300.0)
     flying = []
-    steps = [*fates, *([(40, True)] * 60)]
+    steps = [*outcomes, *([(40, True)] * 60)]
     for grant, (bits, is_good) in enumerate(steps, start=1):
         backlog.ready(grant)
         if backlog.left_Q[QUEUE]:

@@ -23,9 +23,9 @@ def run(made, duration_s=0.1):
 @pytest.mark.parametrize("name", scenario.names())
 def test_every_bit_sent_is_delivered_lost_or_still_flying(name):
     for outcome in run(scenario.load(name)).outcomes.values():
-        assert np.all(outcome.flying_bits >= 0.0)
+        assert np.all(outcome.in_flight_bits >= 0.0)
         assert np.all(outcome.lost_bits >= 0.0)
-        total = outcome.delivered_bits + outcome.lost_bits + outcome.flying_bits
+        total = outcome.delivered_bits + outcome.lost_bits + outcome.in_flight_bits
         assert np.array_equal(total, outcome.sent_bits)
         assert np.array_equal(outcome.delivered_BU.sum(axis=0), outcome.delivered_bits)
         assert np.all(outcome.retransmissions >= 0.0)
@@ -35,7 +35,7 @@ def test_every_bit_sent_is_delivered_lost_or_still_flying(name):
 def test_airtime_is_never_below_bits_over_capacity(name):
     made = scenario.load(name)
     cell = cell_of(made)
-    most_bits = float(cell.rules.bits_IN.max())
+    most_bits = float(cell.parameters.bits_IN.max())
     for outcome in cell.simulate(0.1).outcomes.values():
         assert np.all(outcome.airtime_s >= outcome.delivered_bits / most_bits * made.carrier.slot_s - 1e-12)
 

@@ -122,7 +122,7 @@ def test_every_byte_submitted_is_delivered_lost_or_still_there(sizes, recovery, 
 
 def test_airtime_is_never_below_bits_over_capacity():
     cell = cell_of(SHORT)
-    most_bps = float(cell.rules.bits_IN.max()) / cell.rules.slot_s
+    most_bps = float(cell.parameters.bits_IN.max()) / cell.parameters.slot_s
     engine = Engine(cell)
     for one in some_messages(1):
         engine.submit(one)
@@ -246,7 +246,10 @@ def test_bad_input_is_refused():
         engine_of(SHORT, mtu_bytes=0)
 
 
-OUT = "user 0 is out of coverage, direction up: its SINR is never above -19.6 dB, and the slowest scheme of 64qam"
+OUT = (
+    "user 0 is out of coverage, direction up: its SINR is never above -19.6 dB, "
+    "and the slowest scheme of 64qam"
+)
 
 
 def reached(loss_db, profile="none", users=2, **place):
@@ -267,9 +270,9 @@ def test_who_is_out_of_reach_is_named_and_costs_no_time_while_others_are_served(
     place = PlaceTable(environment="links", loss_db=90.0, users=2, shadowing=False)
     made = replace(SHORT, place=place, links=links, fading=FadingTable(profile="none"))
     engine = engine_of(made)
-    engine.demand_reach([0])
+    engine.require_coverage([0])
     with pytest.raises(BadParameter, match="user 1 is out of coverage, direction up"):
-        engine.demand_reach([0, 1])
+        engine.require_coverage([0, 1])
     for client in (0, 1):
         engine.submit(Transfer(client=client, direction="up", sequence=0, payload_bytes=1000, start_s=0.0))
     # A day takes no time, for nothing can happen once the first user's message is through.

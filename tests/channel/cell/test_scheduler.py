@@ -43,10 +43,10 @@ def test_bad_input_is_refused():
         Duplex(pattern="DDS")
 
 
-def shared(most_groups, groups, sinr):
-    """What the n-th group adds (N, U) in log(1 + SINR) where one power fills `most_groups`."""
+def shared(full_power_groups, groups, sinr):
+    """What the n-th group adds (N, U) in log(1 + SINR) where one power fills `full_power_groups`."""
     number = np.arange(groups + 1.0)[:, None]
-    total = number * np.log1p(sinr * np.minimum(1.0, most_groups / np.maximum(number, 1.0)))
+    total = number * np.log1p(sinr * np.minimum(1.0, full_power_groups / np.maximum(number, 1.0)))
     return np.diff(total, axis=0) / total[1]
 
 

@@ -11,7 +11,7 @@ from channel.core.link import Transfer
 from channel.core.packets import packets_of, units_arrived
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import GilbertElliott
-from channel.links.trace import ChanceRecording, TraceLink
+from channel.links.trace import OpportunityRecording, TraceLink
 from channel.scenario.load import parse
 
 
@@ -66,8 +66,8 @@ LINKS = {
     "bursts": FixedLink(seed=1, up=Direction(loss=BURSTS, rate_bps=1e6), mtu_bytes=100),
     "trace": TraceLink(
         seed=1,
-        up=ChanceRecording(time_K=np.arange(1.0, 101.0) * 1e-3, loss=BURSTS),
-        down=ChanceRecording(time_K=np.asarray([1e-3])),
+        up=OpportunityRecording(time_K=np.arange(1.0, 101.0) * 1e-3, loss=BURSTS),
+        down=OpportunityRecording(time_K=np.asarray([1e-3])),
         mtu_bytes=100,
     ),
 }

@@ -12,9 +12,9 @@ from channel.links import recordings as traces
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import Bernoulli, GilbertElliott
 from channel.links.recordings import LinkTrace
-from channel.links.trace import ChanceRecording, RateRecording, TraceLink, read_recording
+from channel.links.trace import OpportunityRecording, RateRecording, TraceLink, read_recording
 
-STEADY = ChanceRecording(time_K=np.arange(1.0, 101.0) * 1e-3)
+STEADY = OpportunityRecording(time_K=np.arange(1.0, 101.0) * 1e-3)
 
 
 def table(time_s, rate_bps, delay_s=0.0, loss_rate=0.0):
@@ -88,7 +88,7 @@ def test_each_chance_of_mahimahi_delivers_1500_bytes_and_the_recording_begins_ag
 
 @pytest.mark.parametrize("period", [7, 100])
 def test_no_chance_serves_two_messages(period):
-    link = link_of(ChanceRecording(time_K=np.arange(1.0, 1.0 + period) * 1e-3))
+    link = link_of(OpportunityRecording(time_K=np.arange(1.0, 1.0 + period) * 1e-3))
     now_s = 0.0
     for sequence in range(1000):
         now_s = link.transfer(transfer(10, now_s, sequence=sequence)).finish_s
@@ -97,7 +97,7 @@ def test_no_chance_serves_two_messages(period):
 
 def test_a_written_mahimahi_trace_replays_at_the_rate_it_was_made_of(tmp_path):
     traces.write_mahimahi(tmp_path / "t", np.full(100, 120_000.0), 0.01)
-    recording = ChanceRecording(time_K=traces.read_mahimahi(tmp_path / "t"))
+    recording = OpportunityRecording(time_K=traces.read_mahimahi(tmp_path / "t"))
     assert link_of(recording).transfer(transfer(15_000_000)).finish_s == pytest.approx(10.0)
 
 
@@ -117,7 +117,7 @@ def test_a_file_says_by_its_suffix_what_it_is(tmp_path):
 
 
 def test_what_is_lost_comes_again_after_the_wait():
-    recording = ChanceRecording(time_K=STEADY.time_K, loss=GilbertElliott(leave_good=0.1, leave_bad=0.3))
+    recording = OpportunityRecording(time_K=STEADY.time_K, loss=GilbertElliott(leave_good=0.1, leave_bad=0.3))
     link: Link = link_of(recording, retry_s=1.0)
     done = link.transfer(transfer(1500 * 400))
     assert done.is_complete
@@ -157,11 +157,11 @@ def test_a_fixed_link_with_a_model_sends_again_until_all_is_there():
     [
         (lambda: RateRecording(trace=table([0, 1], [1e6, 0.0])), "last rate_bps .* must be above 0, got 0"),
         (
-            lambda: ChanceRecording(time_K=np.asarray([2e-3, 1e-3])),
+            lambda: OpportunityRecording(time_K=np.asarray([2e-3, 1e-3])),
             "time_K must not decrease, got 0.001 after",
         ),
-        (lambda: ChanceRecording(time_K=np.zeros(3)), "the last of time_K must be above 0"),
-        (lambda: ChanceRecording(time_K=np.zeros(0)), "time_K must be a vector of at least 1 time"),
+        (lambda: OpportunityRecording(time_K=np.zeros(3)), "the last of time_K must be above 0"),
+        (lambda: OpportunityRecording(time_K=np.zeros(0)), "time_K must be a vector of at least 1 time"),
         (lambda: link_of(STEADY, mtu_bytes=0), "mtu_bytes must be a whole number of at least 1, got 0"),
         (lambda: link_of(STEADY, retry_s=-1.0), "retry_s must be at least 0, got -1"),
         (

@@ -11,10 +11,10 @@ from channel.core.link import Delivery, Link, Transfer
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import Bernoulli, GilbertElliott, LossModel, RecordedLoss
 from channel.links.recordings import LinkTrace
-from channel.links.trace import ChanceRecording, RateRecording, TraceLink
+from channel.links.trace import OpportunityRecording, RateRecording, TraceLink
 from channel.live.emulation import Emulation
 from channel.live.json_codec import KINDS, read, written
-from channel.live.switch import Order
+from channel.live.switch import DeliveryOrder
 from channel.scenario import load as scenario
 
 TABLE = LinkTrace(
@@ -35,7 +35,7 @@ LINKS: list[Link] = [
         TraceLink(
             seed=2,
             up=RateRecording(trace=TABLE),
-            down=ChanceRecording(time_K=np.asarray([0.001, 0.003]), loss=model),
+            down=OpportunityRecording(time_K=np.asarray([0.001, 0.003]), loss=model),
             max_tries=2,
         )
         for model in MODELS
@@ -49,7 +49,7 @@ class Stranger:
 
 
 def emulation(air: Link | scenario.Scenario) -> Emulation:
-    return Emulation(air=air, clients=1, order=Order(seed=1, jitter_s=0.1 / 3.0, in_order=False))
+    return Emulation(air=air, clients=1, order=DeliveryOrder(seed=1, jitter_s=0.1 / 3.0, in_order=False))
 
 
 def facts(link: Link | scenario.Scenario, direction: str) -> tuple[list[bool], float]:

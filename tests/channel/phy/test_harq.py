@@ -23,8 +23,8 @@ def test_arq_leaves_and_needs_what_the_closed_forms_say():
     assert arq_mean_tries(0.3, 4) == pytest.approx(1.417)
     assert arq_mean_tries(np.array([0.0, 1.0]), 4).tolist() == [1.0, 4.0]
     uniform = stream(0, "arq").random((1_000_000, 4))
-    tries, came_through = ARQ.tries(np.full((1, 4), 0.3), uniform)
-    assert 1.0 - came_through.mean() == pytest.approx(0.0081, rel=0.05)
+    tries, is_decoded_at_all = ARQ.tries(np.full((1, 4), 0.3), uniform)
+    assert 1.0 - is_decoded_at_all.mean() == pytest.approx(0.0081, rel=0.05)
     assert tries.mean() == pytest.approx(1.417, rel=0.005)
 
 
@@ -68,9 +68,9 @@ def test_users_of_different_constellations_are_combined_at_once():
 def test_a_combined_block_has_one_margin():
     snr_db = np.full((200_000, 4), float(LAW.s50_db_I[9]) - 4.0)
     error_rate = LAW.code_block(9, CHASE.combined_db(snr_db, 2), 1000.0)
-    tries, came_through = CHASE.tries(error_rate, stream(0, "chase").random((200_000, 4)))
+    tries, is_decoded_at_all = CHASE.tries(error_rate, stream(0, "chase").random((200_000, 4)))
     for done in (1, 2, 3):
-        undecoded = np.mean((tries > done) | ~came_through)
+        undecoded = np.mean((tries > done) | ~is_decoded_at_all)
         assert undecoded == pytest.approx(error_rate[0, done - 1], abs=0.003)
 
 

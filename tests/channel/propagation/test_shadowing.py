@@ -5,7 +5,7 @@ import pytest
 
 from channel.core.errors import BadParameter
 from channel.core.rng import stream
-from channel.propagation.shadowing import ShadowField, is_in_sight, shadow_margin_db, shadow_outage
+from channel.propagation.shadowing import ShadowField, has_line_of_sight, shadow_margin_db, shadow_outage
 
 
 def fields(count, decorrelation_m, **settings):
@@ -43,10 +43,10 @@ def test_sight_has_its_probability_and_neighbours_share_it():
     sight = fields(1000, 50.0)
     here = np.array([float(field.at(np.zeros(2))) for field in sight])
     near = np.array([float(field.at(np.array([1.0, 0.0]))) for field in sight])
-    assert is_in_sight(here, 0.3).mean() == pytest.approx(0.3, abs=0.045)
-    assert (is_in_sight(here, 0.3) == is_in_sight(near, 0.3)).mean() > 0.9
-    assert is_in_sight(here, 1.0).all()
-    assert not is_in_sight(here, 0.0).any()
+    assert has_line_of_sight(here, 0.3).mean() == pytest.approx(0.3, abs=0.045)
+    assert (has_line_of_sight(here, 0.3) == has_line_of_sight(near, 0.3)).mean() > 0.9
+    assert has_line_of_sight(here, 1.0).all()
+    assert not has_line_of_sight(here, 0.0).any()
 
 
 def test_a_margin_of_so_many_sigma_has_the_outage_of_a_gaussian_tail():

@@ -238,10 +238,10 @@ def test_links_lose_what_their_row_and_column_say():
     text = (
         LINKS + "users = 2\nloss_db = 90\n" + QUIET + "[links]\nloss_db = [[0, 5, 9], [6, 0, 1], [30, 1, 0]]"
     )
-    airs = cell_of(parse(text)).airs
-    place = airs["up"].place_U2(0)
-    assert -10 * np.log10(airs["down"].ground.gain(place)) == pytest.approx([95.0, 99.0])
-    assert -10 * np.log10(airs["up"].ground.gain(place)) == pytest.approx([96.0, 120.0])
+    sinr_models = cell_of(parse(text)).sinr_models
+    place = sinr_models["up"].place_U2(0)
+    assert -10 * np.log10(sinr_models["down"].large_scale_loss.gain(place)) == pytest.approx([95.0, 99.0])
+    assert -10 * np.log10(sinr_models["up"].large_scale_loss.gain(place)) == pytest.approx([96.0, 120.0])
 
 
 def test_written_taps_go_in_a_straight_line_and_turn():
@@ -257,7 +257,7 @@ def test_a_file_of_taps_stands_beside_its_scenario_and_is_one_by_itself(tmp_path
     tap_files.write_npz(tmp_path / "x.npz", made.taps.node_taps())
     (tmp_path / "s.toml").write_text(TAPS + "users = 1\n" + QUIET + "[taps]\nfile = 'x.npz'\n")
     levels = [
-        cell_of(one).airs["down"].mean_sinr_db(0)
+        cell_of(one).sinr_models["down"].mean_sinr_db(0)
         for one in (made, scenario.load(str(tmp_path / "s.toml")), scenario.load(str(tmp_path / "x.npz")))
     ]
     assert levels[0] == levels[1] == levels[2]
@@ -265,11 +265,13 @@ def test_a_file_of_taps_stands_beside_its_scenario_and_is_one_by_itself(tmp_path
 
 def test_users_stand_where_no_neighbour_is_heard_better():
     made = scenario.load("urban-macro-edge")
-    air = cell_of(replace(made, place=replace(made.place, users=100))).airs["down"]
+    air = cell_of(replace(made, place=replace(made.place, users=100))).sinr_models["down"]
     place_U2 = air.place_U2(0)
-    others_S2 = np.concatenate([one.place_S2 for one in air.disturbances])
+    others_S2 = np.concatenate([one.place_S2 for one in air.interferers])
     assert len(others_S2) == 6
-    assert np.all(air.ground.gain(place_U2) >= air.ground.far_gain(place_U2, others_S2).max(axis=1))
+    assert np.all(
+        air.large_scale_loss.gain(place_U2) >= air.large_scale_loss.far_gain(place_U2, others_S2).max(axis=1)
+    )
     # Of seven equally loud at most: 10 log10 (1 / (6 load)).
     assert air.mean_sinr_db(0).min() > -10.0 * np.log10(6.0 * made.neighbours.load) - 0.5
     distance_m = np.hypot(*place_U2.T)

@@ -17,19 +17,19 @@ from channel.core.link import Link
 from channel.core.rng import stream
 from channel.links.fixed import FixedLink
 from channel.links.loss import Bernoulli, LossModel
-from channel.links.trace import ChanceRecording, TraceLink
+from channel.links.trace import OpportunityRecording, TraceLink
 
 BLOCK = 4096
 """Packets whose losses are drawn together; a model restarts in its steady state with each block."""
 
 
-def running(link: Link, client: int, direction: str) -> Link:
+def with_persistent_state(link: Link, client: int, direction: str) -> Link:
     """The link for consecutive packets of one client and direction; a memoryless link is returned as is."""
-    remember = REMEMBERING.get(type(link))
+    remember = PERSISTENT.get(type(link))
     return remember(link, client, direction) if remember else link
 
 
-class RunningLoss:
+class PersistentLoss:
     """A loss model continued over consecutive packets; the generator passed to `arrives` is not used."""
 
     def __init__(self, model: LossModel, seed: int, client: int, direction: str) -> None:
@@ -52,23 +52,23 @@ class RunningLoss:
         return taken_N
 
 
-class RunningChances:
+class PersistentOpportunities:
     """Delivery opportunities shared by small packets, as in mahimahi: a remainder serves the next packet.
 
     Start times must not decrease.
     """
 
-    def __init__(self, recording: ChanceRecording, loss: LossModel | None) -> None:
+    def __init__(self, recording: OpportunityRecording, loss: LossModel | None) -> None:
         self._recording, self._loss = recording, loss
         self._at_s, self._left_bytes = -1.0, 0.0
 
     @property
-    def lets_through(self) -> bool:
-        return self._recording.lets_through
+    def can_deliver(self) -> bool:
+        return self._recording.can_deliver
 
-    def leaves_s(self, start_s: float, bytes_N: Array) -> Array:
+    def departure_s(self, start_s: float, bytes_N: Array) -> Array:
         """The departure times (N,), which use the remainder of the current opportunity first."""
-        return np.asarray([self._leave_s(start_s, float(size)) for size in bytes_N])
+        return np.asarray([self._departure_s(start_s, float(size)) for size in bytes_N])
 
     def delay_s(self, time_N: Array) -> Array:
         return self._recording.delay_s(time_N)
@@ -78,7 +78,7 @@ class RunningChances:
             return np.ones(time_N.size, dtype=np.bool_)
         return self._loss.arrives(rng, time_N.size)
 
-    def _leave_s(self, start_s: float, size: float) -> float:
+    def _departure_s(self, start_s: float, size: float) -> float:
         if start_s > self._at_s:
             self._left_bytes = 0.0  # the opportunity has passed
         need = size - self._left_bytes
@@ -87,8 +87,8 @@ class RunningChances:
             return self._at_s
         # Not the exhausted opportunity, should the next packet start at exactly its time.
         begin_s = max(start_s, float(np.nextafter(self._at_s, np.inf))) if self._at_s >= 0.0 else start_s
-        chance = self._recording.chance_bytes
-        self._at_s = float(self._recording.leaves_s(begin_s, np.asarray([need]))[0])
+        chance = self._recording.opportunity_bytes
+        self._at_s = float(self._recording.departure_s(begin_s, np.asarray([need]))[0])
         self._left_bytes = -need % chance
         return self._at_s
 
@@ -97,20 +97,20 @@ def _fixed(link: FixedLink, client: int, direction: str) -> Link:
     one = link.up if direction == "up" else link.down
     if one.loss is None or isinstance(one.loss, Bernoulli):
         return link
-    one = replace(one, loss=RunningLoss(one.loss, link.seed, client, direction))
+    one = replace(one, loss=PersistentLoss(one.loss, link.seed, client, direction))
     return replace(link, up=one) if direction == "up" else replace(link, down=one)
 
 
 def _trace(link: TraceLink, client: int, direction: str) -> Link:
     recording = link.up if direction == "up" else link.down
-    if not isinstance(recording, ChanceRecording):
+    if not isinstance(recording, OpportunityRecording):
         return link
     loss = recording.loss
     if loss is not None:
-        loss = RunningLoss(loss, link.seed, client, direction)
-    chances = RunningChances(recording, loss)
+        loss = PersistentLoss(loss, link.seed, client, direction)
+    chances = PersistentOpportunities(recording, loss)
     return replace(link, up=chances) if direction == "up" else replace(link, down=chances)
 
 
-REMEMBERING: Final[Mapping[type, Callable[[Any, int, str], Link]]] = {FixedLink: _fixed, TraceLink: _trace}
+PERSISTENT: Final[Mapping[type, Callable[[Any, int, str], Link]]] = {FixedLink: _fixed, TraceLink: _trace}
 """Per link class with per-transfer state: the constructor of its version with persistent state."""
