@@ -1,4 +1,4 @@
-"""A client speaks for itself only: what it signs with another's number goes nowhere."""
+"""Rejects frames whose sender is another client than that of their connection."""
 
 import logging
 from collections.abc import Callable
@@ -12,9 +12,9 @@ log = logging.getLogger(__name__)
 
 
 def only_own(handle: Callable[[bytes, Answer], None]) -> Handler:
-    """Hands on a client's own frames, and what is no frame at all, for whoever handles those to say so.
+    """A handler that passes on a client's own frames, and invalid frames for `handle` to reject.
 
-    One in another's name is refused to its sender alone; the run does not notice.
+    A frame with another client's index is refused to its sender; the run is not affected.
     """
 
     def checked(client: int, frame: bytes, answer: Answer) -> None:

@@ -1,7 +1,7 @@
-"""What a broker lets through, asked over MQTT 5 before a run: that version says why it does not.
+"""Probes a broker's limits over MQTT 5 before a run, since that version reports reasons of rejection.
 
-The run itself speaks MQTT 3.1.1, which every broker knows. There a broker confirms a message that is
-too large for it, or that its access list forbids, as if it had taken it, and drops it.
+The run itself uses MQTT 3.1.1, which every broker supports, but in which a broker acknowledges and silently
+drops messages that are too large or denied by its access list.
 """
 
 import logging
@@ -29,10 +29,10 @@ _Said = tuple[str, ReasonCode, Properties | None]
 
 
 def largest_chunk(broker: Broker, topic: str, timeout_s: float) -> int:
-    """How large a chunk the broker takes on this topic, at most CHUNK_BYTES.
+    """The largest chunk in bytes that the broker accepts on this topic, at most CHUNK_BYTES.
 
-    A broker that knows no MQTT 5 cannot be asked, and is given CHUNK_BYTES. Raises ConfigError for a
-    broker that refuses this user or this topic, or takes no chunk at all; Timeout where it is silent.
+    CHUNK_BYTES for a broker without MQTT 5, which cannot be probed. Raises ConfigError for a
+    broker that refuses this user or topic, or any chunk; Timeout if it does not answer.
     """
     size, reason = CHUNK_BYTES, ""
     while size >= LEAST_CHUNK_BYTES:
@@ -58,7 +58,7 @@ def largest_chunk(broker: Broker, topic: str, timeout_s: float) -> int:
 
 
 class _Call:
-    """One connection, for one question."""
+    """One connection for one probe."""
 
     def __init__(self, broker: Broker, timeout_s: float) -> None:
         self._broker, self._timeout_s = broker, timeout_s
@@ -69,7 +69,7 @@ class _Call:
         self._client.on_disconnect = self._on_disconnect
 
     def open(self) -> int | None:
-        """The most bytes that the broker takes in one packet, as it says; None where it cannot be asked."""
+        """The broker's maximum packet size in bytes; None if it does not support MQTT 5."""
         self._broker.connect_within(self._client, self._timeout_s, time.monotonic)
         what, code, properties = self._next()
         if what == "gone" or code.value == _UNSUPPORTED_VERSION:
@@ -84,7 +84,7 @@ class _Call:
         return int(told.get("MaximumPacketSize", 2 * CHUNK_BYTES))
 
     def says_no(self, topic: str, size: int) -> str:
-        """Why the broker takes no chunk of this size, or nothing. ConfigError where it takes none at all."""
+        """The reason why the broker rejects a chunk of this size, or "". Raises ConfigError if denied."""
         chunk = piece(Kind.REQUEST, 1, memoryview(bytes(size)), 0, size)
         self._client.publish(topic, chunk, qos=1)
         what, code, _ = self._next()
@@ -101,11 +101,11 @@ class _Call:
     def close(self) -> None:
         client = self._client
         client.disconnect()
-        # Whoever is no part of a cycle goes at once, and the library then closes what it has opened.
+        # Breaks the reference cycle, so that the client is freed, and its sockets closed, at once.
         client.on_connect = client.on_publish = client.on_disconnect = None
 
     def _next(self) -> _Said:
-        """What the broker says next; the library is driven from here, and so does not connect again."""
+        """The broker's next response; the network loop is driven here, so there is no reconnection."""
         deadline_s = time.monotonic() + self._timeout_s
         while not self._said:
             if time.monotonic() > deadline_s:

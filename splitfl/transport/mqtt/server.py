@@ -1,4 +1,4 @@
-"""MQTT, the server's side: a subscriber of all connections' topics, and a thread for each that speaks."""
+"""MQTT, the server's end: subscribes to the topics of all connections, with one sending thread each."""
 
 import logging
 import threading
@@ -24,7 +24,7 @@ _LAST_WORDS_S: Final = 3.0
 
 
 def serve_mqtt(config: TransportConfig, clients: int) -> SessionServer:
-    """A server at the broker of these settings."""
+    """A server at the broker of these settings. Raises ConfigError and Timeout."""
     broker = Broker.of(config)
     chunk_bytes = largest_chunk(broker, broker.line("down", "survey", "survey"), config.timeout_s)
     most_bytes = chunk_bytes + HEADER_BYTES
@@ -35,12 +35,12 @@ def serve_mqtt(config: TransportConfig, clients: int) -> SessionServer:
 
 
 class MqttEntrance:
-    """See Entrance. Connects to the broker, and again whenever it was away."""
+    """Accepts clients through a broker, with reconnection; implements `Listener`."""
 
     def __init__(
         self, broker: Broker, desk: SessionRegistry, timeout_s: float, *, is_new_topic: bool
     ) -> None:
-        """Raises Timeout where no broker comes, ConfigError where it refuses or has such a server already."""
+        """Raises Timeout without a broker, ConfigError if it refuses or the topic has a server already."""
         self._broker, self._desk = broker, desk
         self._name = uuid.uuid4().hex
         self._lines: dict[str, tuple[Session, int]] = {}
@@ -67,7 +67,6 @@ class MqttEntrance:
 
     @property
     def address(self) -> str:
-        """See Entrance."""
         return self._broker.address
 
     @property
@@ -75,7 +74,6 @@ class MqttEntrance:
         return [self._broker.presence, self._broker.line("up", "+", "+")]
 
     def close(self) -> None:
-        """See Entrance."""
         deadline_s = time.monotonic() + _LAST_WORDS_S
         for speaker in list(self._speakers):
             speaker.join(max(0.0, deadline_s - time.monotonic()))
@@ -127,7 +125,9 @@ class MqttEntrance:
 
     def _on_disconnect(self, client: Client, data: Any, flags: Any, code: Any, properties: Any) -> None:
         if not self._is_closing:
-            log.warning("the broker at %s is away (%s); trying again", self._broker.address, code)
+            log.warning(
+                "lost the broker at %s (%s); reconnecting", self._broker.address, code
+            )
 
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
         if message.topic == self._broker.presence:
@@ -154,7 +154,7 @@ class MqttEntrance:
         else:
             parcel = unpack(bytes(message.payload))
             if parcel.kind is not Kind.HELLO:
-                return  # from before this server was there, or from a connection that is over
+                return  # from before this server started, or from a connection that has ended
             session, line = self._desk.admit(
                 parcel, f"client-{number}", f"{self._broker.topic}/{number}/{name}"
             )

@@ -1,7 +1,7 @@
-"""A client's end over any road whose connections may break: it connects again and goes on.
+"""A client's end over a transport whose connections may break: it reconnects and resumes.
 
-What was under way when a connection broke is neither lost nor done twice: both ends say
-at every connection how much of the other's message they have, and go on from there.
+Messages in flight when a connection breaks are neither lost nor handled twice: at every
+connection both ends exchange their receive positions and resume from there.
 """
 
 import logging
@@ -23,39 +23,38 @@ log = logging.getLogger(__name__)
 _BEAT_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
-_ACKNOWLEDGED_BYTES: Final = 1 << 16  # a smaller answer is acknowledged by the next request
+_ACKNOWLEDGED_BYTES: Final = 1 << 16  # a smaller reply is acknowledged by the next request
 
 
 class Connector(Protocol):
-    """One connection after another to the same server."""
+    """Establishes consecutive connections to one server."""
 
     chunk_bytes: int
     window_bytes: int | None
     silence: str
-    """Why a server may give no answer although the connection stands."""
+    """The likely reason if the server does not answer on an established connection."""
 
     def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
-        """Connects, then carries what `take` gives and what comes, until either end closes.
+        """Connects, sends the chunks from `take` and passes received ones to `hear`, until either end closes.
 
-        Raises PeerLost where the connection breaks or never was, ConfigError where trying
-        again is no use, and whatever `hear` raises.
+        Raises PeerLost if the connection fails, ConfigError if a retry is useless, and errors of `hear`.
         """
 
     def cut(self) -> None:
-        """Ends the connection that there is, from another thread."""
+        """Closes the current connection, from another thread."""
 
 
 class SessionClient:
-    """One request, one reply, over as many connections as it takes.
+    """Requests and replies over consecutive connections.
 
-    How long an answer takes says nothing, since the server may wait for slower clients. The
-    server is lost when nothing at all was heard of it for `timeout_s`.
+    A reply may take long, since the server may wait for slower clients. The server counts as lost if
+    nothing was received for `timeout_s`.
     """
 
     def __init__(self, road: Connector, where: str, client: int, token: str | None, timeout_s: float) -> None:
-        """Finds the server within `timeout_s` and reads what is to be run; then its timeout holds.
+        """Connects within `timeout_s` and reads the experiment; then the server's timeout applies.
 
-        Raises Timeout where nobody answers, ConfigError where the server refuses.
+        Raises Timeout without an answer, ConfigError if the server refuses.
         """
         self._road, self._where, self._client, self._token = road, where, client, token
         self.timeout_s = timeout_s
@@ -86,7 +85,6 @@ class SessionClient:
         self._work(self._beat)
 
     def enter(self) -> None:
-        """See ClientEnd."""
         self._is_ready = True
         self._outbox.say(say(Kind.READY))
         patience_s = self._join_timeout_s
@@ -97,7 +95,6 @@ class SessionClient:
         )
 
     def request(self, frame: bytes) -> bytes:
-        """See ClientEnd."""
         with self._changed:
             self._number += 1
             self._answer = None
@@ -110,7 +107,6 @@ class SessionClient:
         return answer
 
     def leave(self) -> None:
-        """See ClientEnd."""
         if self._over.is_set():
             return
         self._over.set()
@@ -145,7 +141,7 @@ class SessionClient:
                 reason = str(error)
             except SplitflError as error:
                 self._fail(error)
-            except Exception as error:  # whatever it is, a request must not wait for ever
+            except Exception as error:  # of any type, or a request would wait for ever
                 log.debug("client %d's connection failed", self._client, exc_info=True)
                 self._fail(
                     PeerLost(f"the connection to {self._where} failed: {type(error).__name__}: {error}")
@@ -207,7 +203,7 @@ class SessionClient:
         except (KeyError, TypeError, ValueError):
             raise WireError("a WELCOME came that says not what is to be run") from None
         self._outbox.go_on(number, offset)
-        if self._is_ready:  # which may have become so after the hello was written
+        if self._is_ready:  # it may have become ready after the hello was encoded
             self._outbox.say(say(Kind.READY))
         with self._changed:
             if self._is_known:

@@ -1,4 +1,4 @@
-"""Puts a peer's messages together from their parcels: each once, in order, whole."""
+"""Reassembles a peer's messages from their chunks: exactly once, in order, complete."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from splitfl.transport.session.chunk import Chunk
 
 @dataclass(frozen=True)
 class Gap:
-    """A parcel came, and one before it did not."""
+    """A chunk before the received one is missing."""
 
 
 class Inbox:
-    """Takes the parcels of message `number`, then of the next.
+    """Accepts the chunks of message `number`, then of the next.
 
-    What is here already is dropped, so that a peer may say again what it does not know
-    to have arrived. Keeps no more than what came, whatever length is claimed.
+    Duplicates are dropped, so that a peer may repeat unacknowledged data. Memory is bounded
+    by the received data, not by the claimed length.
     """
 
     def __init__(self) -> None:
@@ -26,8 +26,7 @@ class Inbox:
         self._is_whole = True
 
     def take(self, parcel: Chunk) -> bytes | Gap | None:
-        """The message that this parcel completes, or that one before it is missing; WireError
-        for what contradicts what came before."""
+        """The message that this chunk completes, a `Gap`, or None. Raises WireError if inconsistent."""
         if parcel.number < self.number or (parcel.number == self.number and self._is_whole):
             return None
         if parcel.number != self.number + self._is_whole:
@@ -48,7 +47,7 @@ class Inbox:
         return self._whole() if self.received_bytes == self._total else None
 
     def forget(self) -> None:
-        """Drops the part of a message that is here."""
+        """Drops the received part of a message."""
         self._parts.clear()
 
     def _whole(self) -> bytes:

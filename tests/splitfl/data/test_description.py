@@ -26,7 +26,7 @@ def test_what_was_understood_names_columns_samples_classes_and_what_is_cut_off(w
     assert found.lines[3] == "1,000 tokens in 54 texts"
     assert found.warnings == (
         f"1 malformed rows of {path} were skipped",
-        "the classes '1' and '1.0' differ only in how they are written",
+        "the classes '1' and '1.0' differ only in spelling",
         "3 of 54 texts are longer than task.max_length = 64: 125 of 1,000 tokens (12.5%) are not read",
     )
 

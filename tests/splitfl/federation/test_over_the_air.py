@@ -117,8 +117,8 @@ def _block(name: str) -> int:
 @pytest.mark.parametrize(
     ("tables", "complaint"),
     [
-        ({"federation": {"aggregator": "stack"}}, "needs them one by one"),
-        ({"federation": {"aggregator": "mean", "robust": "median"}}, "needs them one by one"),
+        ({"federation": {"aggregator": "stack"}}, "needs individual updates"),
+        ({"federation": {"aggregator": "mean", "robust": "median"}}, "needs individual updates"),
         ({"method": {"name": "spry"}, "model": {"attention": "eager"}}, "have cse-fsl, fedlora"),
     ],
 )

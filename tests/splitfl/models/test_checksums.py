@@ -38,7 +38,7 @@ def test_other_weights_are_refused_by_the_names_of_their_modules(tmp_path: Path)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     head = checksums(load_piece(folder, "sequence-classification", 0, 2))
     message = (
-        f"the model in {folder} has other weights than the server's in bert.encoder.layer.1; give a copy"
+        f"the model in {folder} has other weights than the server's in bert.encoder.layer.1; pass a copy"
     )
     with pytest.raises(ConfigError, match=message):
         refuse_other_weights(head, whole, str(folder))

@@ -34,7 +34,7 @@ def test_an_address_is_taken_apart_and_put_together_again(text: str, host: str, 
 
 @pytest.mark.parametrize("text", ["::1", "::1:29500", "fe80::1%eth0:29500", "2001:db8::7"])
 def test_an_ipv6_address_without_brackets_is_told_how_it_is_written(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"an IPv6 address stands in brackets, as in \[::1\]:29500, got "):
+    with pytest.raises(ConfigError, match=r"an IPv6 address must be in brackets, as in \[::1\]:29500, got "):
         parse_address(text)
 
 
@@ -84,7 +84,7 @@ def test_who_takes_ipv4_only_says_so_in_one_sentence() -> None:
 
 @pytest.mark.parametrize("host", ["::", "[::]", "0.0.0.0"])
 def test_every_address_at_once_cannot_be_published(host: str) -> None:
-    with pytest.raises(ConfigError, match=r"at which no other machine finds this one; give one of"):
+    with pytest.raises(ConfigError, match=r"which other machines cannot reach; use one of"):
         listening_address(host, "gRPC", takes_ipv6=True)
 
 

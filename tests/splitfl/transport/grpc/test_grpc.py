@@ -115,7 +115,7 @@ def test_who_has_no_certificate_of_ours_gets_no_connection(
         "no TLS": Credentials(),
     }
     with pytest.raises(
-        Timeout, match="a server that wants TLS, or another certificate, says so in its own log"
+        Timeout, match="if the server requires TLS, or another certificate, only its own log"
     ):
         join(server, 0, shown[what])
     assert "Handshake failed" in capfd.readouterr().err  # gRPC itself tells the server's log

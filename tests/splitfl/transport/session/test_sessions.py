@@ -285,7 +285,7 @@ def test_who_falls_silent_is_told_once_and_is_back_when_it_comes() -> None:
 def test_a_request_before_the_start_is_refused() -> None:
     desk = new_desk()
     session, line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
-    with pytest.raises(WireError, match="client 0 asked before it was let go"):
+    with pytest.raises(WireError, match="client 0 sent a request before the run started"):
         session.hear(line, piece(Kind.REQUEST, 1, memoryview(b"x"), 0, 1))
 
 
