@@ -16,7 +16,7 @@ class Clock(Protocol):
     def now_s(self) -> float: ...
 
 
-class VirtualClock:
+class SimulatedClock:
     """A simulated clock: time changes only through `advance_to`."""
 
     def __init__(self) -> None:

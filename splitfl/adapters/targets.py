@@ -34,7 +34,7 @@ def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCon
             if set(found) <= set(piece.new):
                 raise ConfigError(
                     f"adapter.{label}.targets: {target!r} matches only {', '.join(found)}, which is not in "
-                    "the checkpoint: new modules are trained without adapter; name pretrained modules"
+                    "the checkpoint: new modules are trained without an adapter; name pretrained modules"
                 )
             chosen |= dict.fromkeys(found, side)
     for name in chosen:

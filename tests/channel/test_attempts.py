@@ -68,7 +68,7 @@ def test_telling_changes_nothing_else(cross: Crossed) -> None:
 
 
 @pytest.mark.parametrize("cross", WAYS.values(), ids=WAYS.keys())
-def test_what_came_in_all_tries_is_what_arrived(cross: Crossed) -> None:
+def test_received_bits_of_all_attempts_sum_to_the_arrived_ones(cross: Crossed) -> None:
     delivery = cross(replace(ASKED, is_traced=True))
     received_bits = sum(attempt.received_bits for attempt in delivery.trace)
     sizes_N = np.diff([*range(0, BYTES, 1500), BYTES])
@@ -89,7 +89,7 @@ def test_rounds_take_the_time_that_their_bits_do(name: str) -> None:
     assert all(attempt.scheme is None and attempt.sinr_db is None for attempt in delivery.trace)
 
 
-def test_a_cells_tries_have_a_scheme_and_an_sinr_and_come_whole_or_not() -> None:
+def test_attempts_of_a_cell_have_a_scheme_and_an_sinr_and_are_received_whole_or_not() -> None:
     delivery = in_a_cell(replace(ASKED, is_traced=True))
     failed = [attempt for attempt in delivery.trace if not attempt.received_bits]
     assert len(failed) == delivery.retransmissions > 0

@@ -27,7 +27,7 @@ def test_the_order_of_asking_changes_no_sinr(name):
 
 
 @pytest.mark.parametrize("name", scenario.names())
-def test_who_else_is_there_changes_no_users_sinr(name):
+def test_a_users_sinr_does_not_depend_on_other_users(name):
     few, many = (cell_of(small(name, users)).sinr_models for users in (2, 3))
     for direction in DIRECTIONS:
         alone, among = few[direction].block(3)[0], many[direction].block(3)[0]

@@ -194,8 +194,8 @@ def test_an_address_that_is_not_this_machines_is_refused(ask: Ask, tmp_path: Pat
     ("words", "sentence", "code"),
     [
         (["join", "127.0.0.1:1", "--client", "0", "--timeout", "0.1"], "no server at 127.0.0.1:1 within", 1),
-        (["join", "127.0.0.1", "--client", "0"], "a server's address is HOST:PORT, got '127.0.0.1'", 2),
-        (["join", "127.0.0.1:99999", "--client", "0"], "a server's address is HOST:PORT", 2),
+        (["join", "127.0.0.1", "--client", "0"], "a server's address must be HOST:PORT, got '127.0.0.1'", 2),
+        (["join", "127.0.0.1:99999", "--client", "0"], "a server's address must be HOST:PORT", 2),
         (["join", "127.0.0.1:80"], "Missing option '--client'", 2),
         (["join", "127.0.0.1:80", "--client", "one"], "'one' is not a valid integer", 2),
         (["eval", "no-such-run"], "cannot read the experiment file no-such-run/config.json", 2),

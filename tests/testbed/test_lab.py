@@ -63,7 +63,7 @@ def passes(nodes: dict[str, Namespace], source: str, target: str, port: int) -> 
         listener.communicate()
 
 
-def test_the_firewall_lets_through_what_its_plan_says() -> None:
+def test_the_firewall_permits_exactly_the_plans_connections() -> None:
     with Lab(find("colosseum-firewall")) as lab:
         assert passes(lab.nodes, "srn2", "gpu", 50051)
         assert not passes(lab.nodes, "srn2", "gpu", 50052)
@@ -81,7 +81,7 @@ def test_without_a_firewall_everything_is_open_and_behind_one_only_the_broker() 
         assert not passes(closed.nodes, "srn2", "gpu", 50051)
 
 
-def test_two_labs_stand_at_once_and_each_goes_by_itself(lab_command: Run) -> None:
+def test_two_labs_run_concurrently_and_end_separately(lab_command: Run) -> None:
     one, two = lab_command("up", "open", "--lab", "one"), lab_command("up", "--lab", "two")
     assert (one.code(), two.code()) == (0, 0), one.complained() + two.complained()
     again = lab_command("up", "--lab", "one")
@@ -99,7 +99,7 @@ def test_two_labs_stand_at_once_and_each_goes_by_itself(lab_command: Run) -> Non
     assert lab_command("down", "--lab", "two").code() == 2
 
 
-def test_down_ends_what_runs_inside(lab_command: Run) -> None:
+def test_down_ends_the_processes_in_a_lab(lab_command: Run) -> None:
     assert lab_command("up", "open").code() == 0
     running = lab_command("run", "srn2", "--", "sleep", "600")
     until(lambda: "sleep" in psutil.Process(running.process.pid).cmdline()[:1])
@@ -107,7 +107,7 @@ def test_down_ends_what_runs_inside(lab_command: Run) -> None:
     assert running.code() == -signal.SIGTERM
 
 
-def test_a_killed_lab_is_told_once_and_leaves_nothing(lab_command: Run) -> None:
+def test_a_killed_lab_is_reported_once_and_leaves_nothing(lab_command: Run) -> None:
     assert lab_command("up", "open").code() == 0
     found = state.LabState.read("lab")
     assert found is not None
@@ -128,7 +128,7 @@ def test_a_killed_lab_is_told_once_and_leaves_nothing(lab_command: Run) -> None:
     assert after.output.read_text() == "no lab is up\n"
 
 
-def test_what_is_not_there_is_refused_with_the_nearest(lab_command: Run) -> None:
+def test_unknown_names_are_refused_with_the_nearest(lab_command: Run) -> None:
     assert lab_command("up", "open").code() == 0
     wrong = lab_command("run", "srn", "--", "true")
     assert wrong.code() == 2

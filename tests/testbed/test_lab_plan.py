@@ -34,7 +34,7 @@ def test_the_plans_that_come_with_splitfl_are_good_and_as_on_colosseum(name: str
     assert lab.nodes["gpu"].address == "10.100.13.153"
 
 
-def test_rules_say_who_may_open_what() -> None:
+def test_rules_decide_permitted_connections() -> None:
     lab = plan.read("x", PLAN)
     rules = ruleset(lab, lab.nodes["wall"])
     assert "ip saddr { 10.1.0.2 } ip daddr { 10.2.0.2 } tcp dport { 80, 443 } accept" in rules

@@ -151,7 +151,7 @@ def test_a_hub_that_dies_is_come_back_to_on_the_same_interface(site: Site) -> No
     site.carries(1, 0, "again")
 
 
-def test_what_was_open_when_the_hub_died_goes_on_when_it_is_back(site: Site) -> None:
+def test_connections_survive_a_restart_of_the_hub(site: Site) -> None:
     hub = site.hub()
     for node in (1, 2):
         site.join(node)
@@ -179,7 +179,7 @@ def test_what_was_open_when_the_hub_died_goes_on_when_it_is_back(site: Site) -> 
         ({"authority": "other"}, 2, "the hub's certificate is not trusted"),
     ],
 )
-def test_a_stranger_is_told_why_he_stays_outside(
+def test_an_unauthorised_client_gets_the_reason(
     changes: dict[str, str], code: int, complaint: str, site: Site
 ) -> None:
     site.hub()
@@ -228,7 +228,7 @@ def test_a_member_that_lies_is_not_believed(packet: str, complaint: str, site: S
     until(lambda: "the hub is 10.99.0.1" in site.said("join-2"))
 
 
-def test_what_is_no_client_neither_ends_nor_holds_up_the_hub(site: Site) -> None:
+def test_other_protocols_neither_end_nor_block_the_hub(site: Site) -> None:
     site.hub()
     noise = "import os, socket\nends = [socket.create_connection(('10.1.0.1', 7000)) for _ in range(40)]\n"
     noise += "for end in ends[:20]:\n    end.sendall(os.urandom(3000))\n" + "input()"
@@ -239,7 +239,7 @@ def test_what_is_no_client_neither_ends_nor_holds_up_the_hub(site: Site) -> None
     assert "Traceback" not in site.said("hub")
 
 
-def test_a_hub_without_a_free_port_or_a_readable_key_says_so(site: Site) -> None:
+def test_a_port_in_use_and_an_unreadable_key_are_reported_by_the_hub(site: Site) -> None:
     with site.nodes[0].inside(), socket.create_server(("10.1.0.1", 7000)):
         taken = site.start(0, "taken", [*_overlay("hub", "--listen", HUB), "--secrets", site.secrets])
         assert taken.wait(30) == 2

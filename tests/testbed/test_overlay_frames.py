@@ -52,7 +52,9 @@ def ends(files: Path) -> Iterator[tuple[Stream, ssl.SSLSocket]]:
             yield stream, wrapped[0]
 
 
-def test_packets_arrive_whole_and_in_order_however_they_are_cut(ends: tuple[Stream, ssl.SSLSocket]) -> None:
+def test_packets_arrive_complete_and_in_order_for_any_segmentation(
+    ends: tuple[Stream, ssl.SSLSocket],
+) -> None:
     stream, peer = ends
     stream.begin(b"")
     sent = [b"\x45" + bytes([number]) * (19 + 97 * number) for number in range(200)]
@@ -89,7 +91,7 @@ def test_a_peer_that_does_not_read_costs_a_queue_and_no_more(ends: tuple[Stream,
         (frames.frame(frames.HELLO, b"{}"), "kind 1 after the handshake"),
     ],
 )
-def test_what_is_no_frame_is_refused(said: bytes, complaint: str, ends: tuple[Stream, ssl.SSLSocket]) -> None:
+def test_invalid_frames_are_refused(said: bytes, complaint: str, ends: tuple[Stream, ssl.SSLSocket]) -> None:
     stream, peer = ends
     stream.begin(b"")
     peer.send(said)
@@ -97,7 +99,7 @@ def test_what_is_no_frame_is_refused(said: bytes, complaint: str, ends: tuple[St
         until(lambda: bool(list(stream.frames())))
 
 
-def test_a_peer_that_says_nothing_or_goes_is_not_waited_for(ends: tuple[Stream, ssl.SSLSocket]) -> None:
+def test_a_silent_or_closed_peer_is_not_waited_for(ends: tuple[Stream, ssl.SSLSocket]) -> None:
     stream, peer = ends
     with pytest.raises(Timeout, match=r"no answer from the peer within 0\.05 s"):
         stream.first(0.05)
@@ -113,7 +115,7 @@ def test_words_of_any_bytes_are_read_or_refused(payload: bytes) -> None:
 
 
 @given(st.text(max_size=50), st.text(max_size=50))
-def test_words_come_back_as_they_were_said(name: str, token: str) -> None:
+def test_control_messages_survive_encoding(name: str, token: str) -> None:
     hello = frames.Hello(name=name, session="s", token=token, address="")
     framed = frames.encode_control(frames.HELLO, hello)
     assert frames.header(framed, 0) == (frames.HELLO, len(framed) - frames.HEADER.size)
@@ -127,7 +129,7 @@ def test_a_welcome_with_nonsense_is_refused() -> None:
         frames.Welcome(address="10.0.0.2/99", hub="10.0.0.1", mtu=1500)
 
 
-def test_everybody_keeps_an_address_and_a_full_network_has_none() -> None:
+def test_clients_keep_their_address_and_a_full_network_has_none() -> None:
     addresses = Addresses(ipaddress.IPv4Network("10.9.0.0/29"))
     assert str(addresses.of("a", "")) == "10.9.0.2"
     assert str(addresses.of("b", "10.9.0.5")) == "10.9.0.5"
@@ -167,7 +169,7 @@ def test_a_bad_network_is_refused(text: str) -> None:
         network_of(text)
 
 
-def test_a_hub_that_lets_everybody_in_is_refused(files: Path) -> None:
+def test_a_hub_without_authentication_is_refused(files: Path) -> None:
     context = server_context(str(files / "server.crt"), str(files / "server.key"), "")
     with socket.socket() as listener, pytest.raises(ConfigError, match="needs a token file, or an authority"):
         Hub(listener, network_of("10.99.0.0/24"), context, None, 1500, print)

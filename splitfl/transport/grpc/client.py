@@ -15,18 +15,18 @@ from splitfl.transport.base.addresses import parse_address
 from splitfl.transport.base.proxies import proxy_towards
 from splitfl.transport.grpc.server import CHUNK_BYTES, METHOD
 from splitfl.transport.security.credentials import Credentials, read_authorities, read_pair
-from splitfl.transport.session.chunk import MAX_PARCEL_BYTES
+from splitfl.transport.session.chunk import MAX_CHUNK_BYTES
 
 log = logging.getLogger(__name__)
 
 _OPTIONS: Final = [
-    ("grpc.max_receive_message_length", MAX_PARCEL_BYTES),
+    ("grpc.max_receive_message_length", MAX_CHUNK_BYTES),
     ("grpc.use_local_subchannel_pool", 1),  # a new channel must not inherit the previous one's back-off
     ("grpc.enable_retries", 0),
 ]
 
 
-class GrpcRoad:
+class GrpcConnector:
     """Connections to a gRPC server; implements `Connector`."""
 
     chunk_bytes = CHUNK_BYTES
@@ -81,8 +81,8 @@ class GrpcRoad:
 
 
 def _until_none(take: Callable[[], bytes | None]) -> Iterator[bytes]:
-    while (parcel := take()) is not None:
-        yield parcel
+    while (chunk := take()) is not None:
+        yield chunk
 
 
 def _channel_credentials(credentials: Credentials) -> grpc.ChannelCredentials | None:

@@ -17,7 +17,7 @@ from splitfl.core.errors import ConfigError, PeerLost, WireError
 from splitfl.transport.base.addresses import joined
 from splitfl.transport.base.interfaces import listening_address, refuse_taken
 from splitfl.transport.security.credentials import Credentials, read_authorities, read_pair
-from splitfl.transport.session.chunk import MAX_PARCEL_BYTES, unpack
+from splitfl.transport.session.chunk import MAX_CHUNK_BYTES, unpack
 from splitfl.transport.session.session import Session
 from splitfl.transport.session.session_registry import SessionRegistry, refusal
 
@@ -32,24 +32,24 @@ _SPARE_STREAMS: Final = 8  # for refused clients, and for reconnections before t
 _Admitted = tuple[Session, int]
 
 
-class GrpcEntrance:
+class GrpcListener:
     """Accepts clients' streams until closed; implements `Listener`."""
 
-    def __init__(self, host: str, port: int, desk: SessionRegistry, credentials: Credentials) -> None:
+    def __init__(self, host: str, port: int, registry: SessionRegistry, credentials: Credentials) -> None:
         """Raises ConfigError for an address that cannot be published, a port in use, and invalid files."""
         self._host = listening_address(host, "gRPC", takes_ipv6=True)
-        self._desk = desk
+        self._registry = registry
         refuse_taken(self._host, port)
-        streams = 2 * desk.clients + _SPARE_STREAMS
+        streams = 2 * registry.clients + _SPARE_STREAMS
         options = [
             ("grpc.so_reuseport", 0),  # two servers must not share a port
-            ("grpc.max_receive_message_length", MAX_PARCEL_BYTES),
+            ("grpc.max_receive_message_length", MAX_CHUNK_BYTES),
             ("grpc.max_metadata_size", 1 << 14),
         ]
         self._threads = ThreadPoolExecutor(streams, thread_name_prefix="stream")
         self._server = grpc.server(
             self._threads,
-            handlers=(_Service(self._exchange),),
+            handlers=(_GrpcHandler(self._exchange),),
             options=options,
             maximum_concurrent_rpcs=streams,
         )
@@ -95,10 +95,10 @@ class GrpcEntrance:
             return
         session, line = first
         try:
-            while (parcel := session.outbox.take(line)) is not None:
-                yield parcel
+            while (chunk := session.outbox.take(line)) is not None:
+                yield chunk
         finally:
-            self._desk.lost(session, line, "its connection ended")
+            self._registry.lost(session, line, "its connection ended")
 
     def _read(
         self,
@@ -110,7 +110,7 @@ class GrpcEntrance:
         try:
             for raw in requests:
                 if session is None:
-                    session, line = self._desk.admit(unpack(raw), self._certified(context), whence)
+                    session, line = self._registry.admit(unpack(raw), self._certified(context), whence)
                     admitted.put((session, line))
                 else:
                     session.hear(line, raw)
@@ -128,7 +128,7 @@ class GrpcEntrance:
         if session is None:
             admitted.put(None)
         else:
-            self._desk.lost(session, line, "its connection ended")
+            self._registry.lost(session, line, "its connection ended")
 
     def _certified(self, context: grpc.ServicerContext) -> str | None:
         if not self._asks_certificate:
@@ -139,7 +139,7 @@ class GrpcEntrance:
         return ""
 
 
-class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc carries no types
+class _GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc carries no types
     """The single RPC method, without serialisation."""
 
     def __init__(self, behaviour: object) -> None:

@@ -20,7 +20,7 @@ from splitfl.transport.session.chunk import HEADER_BYTES, Kind, piece
 
 log = logging.getLogger(__name__)
 
-LEAST_CHUNK_BYTES: Final = 1 << 10
+MIN_CHUNK_BYTES: Final = 1 << 10
 _AROUND_BYTES: Final = 64  # of a PUBLISH, beside its topic and what is published
 _UNSUPPORTED_VERSION: Final = 132
 _PACKET_TOO_LARGE: Final = 149
@@ -35,14 +35,14 @@ def largest_chunk(broker: Broker, topic: str, timeout_s: float) -> int:
     broker that refuses this user or topic, or any chunk; Timeout if it does not answer.
     """
     size, reason = CHUNK_BYTES, ""
-    while size >= LEAST_CHUNK_BYTES:
+    while size >= MIN_CHUNK_BYTES:
         call = _Call(broker, timeout_s)
         try:
             limit = call.open()
             if limit is None:
                 return size
             size = min(size, limit - _AROUND_BYTES - len(topic) - HEADER_BYTES)
-            if size < LEAST_CHUNK_BYTES:
+            if size < MIN_CHUNK_BYTES:
                 reason = f"it says that a message has at most {limit} bytes"
                 break
             if not (reason := call.says_no(topic, size)):
@@ -52,7 +52,7 @@ def largest_chunk(broker: Broker, topic: str, timeout_s: float) -> int:
             call.close()
         size //= 2
     raise ConfigError(
-        f"the broker at {broker.where} takes no message of {LEAST_CHUNK_BYTES} bytes, the least that a run "
+        f"the broker at {broker.where} takes no message of {MIN_CHUNK_BYTES} bytes, the least that a run "
         f"takes: {reason}"
     )
 

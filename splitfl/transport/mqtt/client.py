@@ -13,7 +13,7 @@ from splitfl.transport.mqtt.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
 _PATIENCE_S: Final = 2.0
 
 
-class MqttRoad:
+class MqttConnector:
     """Connections through a broker; implements `Connector`. They end if the broker or the server is lost."""
 
     window_bytes: int | None = WINDOW_BYTES
@@ -82,8 +82,8 @@ class _Connection:
         self._is_there.set()
 
     def _speak(self) -> None:
-        while not self._is_over.is_set() and (parcel := self._take()) is not None:
-            self._client.publish(self._up, parcel, qos=1)
+        while not self._is_over.is_set() and (chunk := self._take()) is not None:
+            self._client.publish(self._up, chunk, qos=1)
         self.end(None)
 
     def _on_connect(self, client: Client, data: Any, flags: Any, code: Any, properties: Any) -> None:

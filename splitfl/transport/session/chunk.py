@@ -14,7 +14,7 @@ from typing import Any, Final
 from splitfl.core.errors import WireError
 from splitfl.wire.frame import MAX_FRAME_BYTES
 
-MAX_PARCEL_BYTES: Final = 4 << 20
+MAX_CHUNK_BYTES: Final = 4 << 20
 _HEADER: Final = struct.Struct("<BQQQ")
 HEADER_BYTES: Final = _HEADER.size
 
@@ -75,24 +75,24 @@ def piece(kind: Kind, number: int, message: memoryview, offset: int, length: int
 def say(kind: Kind, table: dict[str, Any] | None = None, *, number: int = 0, offset: int = 0) -> bytes:
     """The encoded chunk of a control message: a JSON object, or a position."""
     data = b"" if table is None else json.dumps(table, separators=(",", ":")).encode()
-    if len(data) + HEADER_BYTES > MAX_PARCEL_BYTES:
-        raise WireError(f"a {kind.name} must have at most {MAX_PARCEL_BYTES} bytes, got {len(data)}")
+    if len(data) + HEADER_BYTES > MAX_CHUNK_BYTES:
+        raise WireError(f"a {kind.name} must have at most {MAX_CHUNK_BYTES} bytes, got {len(data)}")
     return _HEADER.pack(kind, number, offset, len(data)) + data
 
 
 def unpack(raw: bytes) -> Chunk:
     """Decodes a chunk. Raises WireError for invalid data."""
-    if not HEADER_BYTES <= len(raw) <= MAX_PARCEL_BYTES:
-        raise WireError(f"a parcel must have {HEADER_BYTES} to {MAX_PARCEL_BYTES} bytes, got {len(raw)}")
+    if not HEADER_BYTES <= len(raw) <= MAX_CHUNK_BYTES:
+        raise WireError(f"a chunk must have {HEADER_BYTES} to {MAX_CHUNK_BYTES} bytes, got {len(raw)}")
     kind, number, offset, total = _HEADER.unpack_from(raw)
     if kind not in Kind.__members__.values():
-        raise WireError(f"a parcel of unknown kind {kind} came")
+        raise WireError(f"a chunk of unknown kind {kind} came")
     data = memoryview(raw)[HEADER_BYTES:]
     if kind in (Kind.REQUEST, Kind.ANSWER):
         if not 0 < total <= MAX_FRAME_BYTES:
             raise WireError(f"a message must have 1 to {MAX_FRAME_BYTES} bytes, got {total}")
         if offset + len(data) > total or not len(data):
-            raise WireError(f"a parcel of {len(data)} bytes from {offset} on is none of a message of {total}")
+            raise WireError(f"a chunk of {len(data)} bytes from {offset} on is none of a message of {total}")
     elif total != len(data):
         raise WireError(f"a {Kind(kind).name} of {len(data)} bytes says that it has {total}")
     return Chunk(kind=Kind(kind), number=number, offset=offset, total=total, data=data)

@@ -51,17 +51,19 @@ class SessionClient:
     nothing was received for `timeout_s`.
     """
 
-    def __init__(self, road: Connector, where: str, client: int, token: str | None, timeout_s: float) -> None:
+    def __init__(
+        self, connector: Connector, where: str, client: int, token: str | None, timeout_s: float
+    ) -> None:
         """Connects within `timeout_s` and reads the experiment; then the server's timeout applies.
 
         Raises Timeout without an answer, ConfigError if the server refuses.
         """
-        self._road, self._where, self._client, self._token = road, where, client, token
+        self._connector, self._where, self._client, self._token = connector, where, client, token
         self.timeout_s = timeout_s
         self.experiment: dict[str, Any] = {}
         self._join_timeout_s = timeout_s
         self._name = uuid.uuid4().hex
-        self._outbox = Outbox(road.chunk_bytes, road.window_bytes)
+        self._outbox = Outbox(connector.chunk_bytes, connector.window_bytes)
         self._inbox = Inbox()
         self._told_bytes = 0
         self._changed = threading.Condition()
@@ -71,7 +73,7 @@ class SessionClient:
         self._number = 0
         self._is_known = self._is_up = self._is_ready = self._is_going = False
         self._heard_s = time.monotonic()
-        self._reason = road.silence
+        self._reason = connector.silence
         self._work(self._keep_connected)
         try:
             self._wait(
@@ -115,7 +117,7 @@ class SessionClient:
             self._failure = self._failure or PeerLost(f"client {self._client} has left")
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._is_up, _FIRST_PAUSE_S * 10)
-        self._road.cut()
+        self._connector.cut()
 
     def _work(self, work: Callable[[], None]) -> None:
         name = f"{work.__name__.strip('_')}-{self._client}"
@@ -135,7 +137,7 @@ class SessionClient:
         while not self._over.is_set():
             line = self._outbox.open(self._hello())
             try:
-                self._road.carry(partial(self._outbox.take, line), self._hear)
+                self._connector.carry(partial(self._outbox.take, line), self._hear)
                 reason = "it closed the connection"
             except PeerLost as error:
                 reason = str(error)
@@ -161,37 +163,37 @@ class SessionClient:
             silent_s = time.monotonic() - self._heard_s
             if self._is_known and silent_s > self.timeout_s:
                 self._fail(Timeout(f"the server at {self._where} was silent for {self.timeout_s:g} s"))
-                self._road.cut()
+                self._connector.cut()
                 return
             if self._is_up and silent_s > self.timeout_s / 2:
-                self._road.cut()
+                self._connector.cut()
             elif self._is_up:
                 self._tell(Kind.BEAT)
 
     def _hear(self, raw: bytes) -> None:
-        parcel = unpack(raw)
+        chunk = unpack(raw)
         self._heard_s = time.monotonic()
-        match parcel.kind:
+        match chunk.kind:
             case Kind.WELCOME:
-                self._come_in(parcel)
+                self._come_in(chunk)
             case Kind.REFUSED:
-                self._fail(self._refusal(parcel))
-                self._road.cut()
+                self._fail(self._refusal(chunk))
+                self._connector.cut()
             case Kind.GO:
                 with self._changed:
                     self._is_going = True
                     self._changed.notify_all()
             case Kind.ANSWER:
-                self._take(parcel)
+                self._take(chunk)
             case Kind.BEAT | Kind.POSITION:
-                self._outbox.confirm(parcel.number, parcel.offset, is_beat=parcel.kind is Kind.BEAT)
+                self._outbox.confirm(chunk.number, chunk.offset, is_beat=chunk.kind is Kind.BEAT)
             case Kind.WANT:
-                self._outbox.go_on(parcel.number, parcel.offset)
+                self._outbox.go_on(chunk.number, chunk.offset)
             case _:
-                raise WireError(f"a client has no use for a {parcel.kind.name}")
+                raise WireError(f"a client has no use for a {chunk.kind.name}")
 
-    def _come_in(self, parcel: Chunk) -> None:
-        welcome = parcel.table()
+    def _come_in(self, chunk: Chunk) -> None:
+        welcome = chunk.table()
         check_same({name: str(welcome.get(name)) for name in versions()}, versions())
         try:
             number, offset = (int(value) for value in welcome["at"])
@@ -212,9 +214,9 @@ class SessionClient:
             self._is_going = self._is_going or is_going
             self._changed.notify_all()
 
-    def _take(self, parcel: Chunk) -> None:
+    def _take(self, chunk: Chunk) -> None:
         before = self._inbox.number
-        taken = self._inbox.take(parcel)
+        taken = self._inbox.take(chunk)
         if self._inbox.number != before:
             self._told_bytes = 0
         if isinstance(taken, Gap):
@@ -223,7 +225,7 @@ class SessionClient:
             with self._changed:
                 self._answer = taken
                 self._changed.notify_all()
-        window_bytes = self._road.window_bytes
+        window_bytes = self._connector.window_bytes
         if window_bytes is not None and self._inbox.received_bytes - self._told_bytes >= window_bytes // 2:
             self._told_bytes = self._inbox.received_bytes
             self._tell(Kind.POSITION)
@@ -243,8 +245,8 @@ class SessionClient:
         }
         return say(Kind.HELLO, table)
 
-    def _refusal(self, parcel: Chunk) -> SplitflError:
-        table = parcel.table()
+    def _refusal(self, chunk: Chunk) -> SplitflError:
+        table = chunk.table()
         reason = str(table.get("reason"))
         if table.get("is_over"):
             return RunEnded(f"the server at {self._where} ended it: {reason}")

@@ -25,25 +25,25 @@ class Inbox:
         self._parts: list[memoryview] = []
         self._is_whole = True
 
-    def take(self, parcel: Chunk) -> bytes | Gap | None:
+    def take(self, chunk: Chunk) -> bytes | Gap | None:
         """The message that this chunk completes, a `Gap`, or None. Raises WireError if inconsistent."""
-        if parcel.number < self.number or (parcel.number == self.number and self._is_whole):
+        if chunk.number < self.number or (chunk.number == self.number and self._is_whole):
             return None
-        if parcel.number != self.number + self._is_whole:
-            raise WireError(f"message {parcel.number} came while message {self.number} was due")
+        if chunk.number != self.number + self._is_whole:
+            raise WireError(f"message {chunk.number} came while message {self.number} was due")
         if self._is_whole:
-            if parcel.offset:
+            if chunk.offset:
                 return Gap()
-            self.number, self.received_bytes, self._total = parcel.number, 0, parcel.total
+            self.number, self.received_bytes, self._total = chunk.number, 0, chunk.total
             self._is_whole = False
-        if parcel.total != self._total:
-            raise WireError(f"a message of {self._total} bytes now claims {parcel.total}")
-        if parcel.offset > self.received_bytes:
+        if chunk.total != self._total:
+            raise WireError(f"a message of {self._total} bytes now claims {chunk.total}")
+        if chunk.offset > self.received_bytes:
             return Gap()
-        if parcel.offset < self.received_bytes:
+        if chunk.offset < self.received_bytes:
             return None
-        self._parts.append(parcel.data)
-        self.received_bytes += len(parcel.data)
+        self._parts.append(chunk.data)
+        self.received_bytes += len(chunk.data)
         return self._whole() if self.received_bytes == self._total else None
 
     def forget(self) -> None:

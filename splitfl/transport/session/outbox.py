@@ -8,7 +8,7 @@ from splitfl.core.errors import ConfigError, PeerLost
 from splitfl.transport.session.chunk import Kind, piece
 
 _MAX_WORDS: Final = 64
-_LEAST_CHUNK_BYTES: Final = 1 << 10
+_MIN_CHUNK_BYTES: Final = 1 << 10
 _PATIENCE: Final = 4
 """The number of heartbeats without progress after which chunks of this size count as dropped."""
 
@@ -110,9 +110,9 @@ class Outbox:
                 if self._words:
                     return self._words.popleft()
                 if self._may_send():
-                    parcel = piece(self._kind, self._number, self._message, self._sent, self._chunk_bytes)
+                    chunk = piece(self._kind, self._number, self._message, self._sent, self._chunk_bytes)
                     self._sent = min(self._sent + self._chunk_bytes, len(self._message))
-                    return parcel
+                    return chunk
                 if self._is_closing and self._sent == len(self._message):
                     if not self._last:
                         return None
@@ -138,12 +138,12 @@ class Outbox:
         self._idle_beats += 1
         if self._idle_beats < _PATIENCE:
             return
-        if self._chunk_bytes <= _LEAST_CHUNK_BYTES:
+        if self._chunk_bytes <= _MIN_CHUNK_BYTES:
             raise ConfigError(
                 f"signs of life arrive, and nothing of a message of {len(self._message)} bytes, in pieces "
                 f"of {self._chunk_bytes}: whatever carries them drops larger ones"
             )
-        self._chunk_bytes = max(_LEAST_CHUNK_BYTES, self._chunk_bytes // 2)
+        self._chunk_bytes = max(_MIN_CHUNK_BYTES, self._chunk_bytes // 2)
         self._idle_beats = 0
         self._sent = self._confirmed
 

@@ -7,7 +7,7 @@ from splitfl.transport.base.transport import Handler, PeerChange
 from splitfl.transport.session.session_registry import SessionRegistry
 
 
-class Entrance(Protocol):
+class Listener(Protocol):
     """Accepts connections: passes received chunks to the registry and sends those of its sessions."""
 
     @property
@@ -21,28 +21,28 @@ class Entrance(Protocol):
 class SessionServer:
     """A `ServerEnd` of a session registry and a listener."""
 
-    def __init__(self, desk: SessionRegistry, entrance: Entrance) -> None:
-        self._desk, self._entrance = desk, entrance
+    def __init__(self, registry: SessionRegistry, listener: Listener) -> None:
+        self._registry, self._listener = registry, listener
 
     @property
     def address(self) -> str:
-        return self._entrance.address
+        return self._listener.address
 
     def offer(self, experiment: Mapping[str, Any]) -> None:
-        self._desk.offer(experiment)
+        self._registry.offer(experiment)
 
     def missing(self) -> list[int]:
-        return self._desk.missing()
+        return self._registry.missing()
 
     def start(self, handler: Handler) -> None:
-        self._desk.start(handler)
+        self._registry.start(handler)
 
     def silent(self) -> list[int]:
-        return self._desk.silent()
+        return self._registry.silent()
 
     def changes(self) -> list[PeerChange]:
-        return self._desk.changes()
+        return self._registry.changes()
 
     def stop(self) -> None:
-        self._desk.close()
-        self._entrance.close()
+        self._registry.close()
+        self._listener.close()

@@ -83,26 +83,26 @@ class Session:
 
     def hear(self, line: int, raw: bytes) -> None:
         """Handles a chunk received over this connection. Raises WireError if invalid or unexpected."""
-        parcel = unpack(raw)
+        chunk = unpack(raw)
         with self.lock:
             if line != self._line:
                 return
             self.heard_s = self._clock_s()
-            if parcel.kind is not Kind.REQUEST:
-                self._obey(parcel)
+            if chunk.kind is not Kind.REQUEST:
+                self._obey(chunk)
                 return
-            frame = self._take(parcel)
+            frame = self._take(chunk)
         if frame is not None:
-            self._ask(self, parcel.number, frame)
+            self._ask(self, chunk.number, frame)
 
     def answer(self, number: int, frame: bytes) -> None:
         """Sends the reply to the client's message of this number."""
         if number == self._inbox.number:
             self.outbox.put(Kind.ANSWER, number, frame)
 
-    def _take(self, parcel: Chunk) -> bytes | None:
+    def _take(self, chunk: Chunk) -> bytes | None:
         before = self._inbox.number
-        taken = self._inbox.take(parcel)
+        taken = self._inbox.take(chunk)
         if self._inbox.number != before:
             self.outbox.forget()  # a new request acknowledges the previous reply
             self._told_bytes = 0
@@ -117,23 +117,23 @@ class Session:
             self._tell(Kind.POSITION)
         return taken
 
-    def _obey(self, parcel: Chunk) -> None:
-        match parcel.kind:
+    def _obey(self, chunk: Chunk) -> None:
+        match chunk.kind:
             case Kind.READY:
                 self.is_ready = True
             case Kind.BEAT:
-                self.outbox.confirm(parcel.number, parcel.offset, is_beat=True)
+                self.outbox.confirm(chunk.number, chunk.offset, is_beat=True)
                 self._tell(Kind.BEAT)
             case Kind.POSITION:
-                self.outbox.confirm(parcel.number, parcel.offset, is_beat=False)
+                self.outbox.confirm(chunk.number, chunk.offset, is_beat=False)
             case Kind.WANT:
-                self.outbox.go_on(parcel.number, parcel.offset)
+                self.outbox.go_on(chunk.number, chunk.offset)
             case Kind.LEAVE:
                 self.has_left = True
             case Kind.HELLO:
                 pass  # a duplicate
             case _:
-                raise WireError(f"a server has no use for a {parcel.kind.name}")
+                raise WireError(f"a server has no use for a {chunk.kind.name}")
 
     def _tell(self, kind: Kind) -> None:
         number, offset = self.position

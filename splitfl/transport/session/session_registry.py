@@ -42,9 +42,9 @@ class SessionRegistry:
         window_bytes: int | None = None,
         tokens: Tokens | None = None,
         clock_s: Callable[[], float] = time.monotonic,
-        most_bytes: int | None = None,
+        max_bytes: int | None = None,
     ) -> None:
-        """`most_bytes` limits a chunk if the transport permits less than MAX_PARCEL_BYTES."""
+        """`max_bytes` limits a chunk if the transport permits less than MAX_CHUNK_BYTES."""
         self.clients = clients
         self.timeout_s = timeout_s
         self._join_timeout_s = join_timeout_s
@@ -52,7 +52,7 @@ class SessionRegistry:
         self._tell_every_bytes = None if window_bytes is None else window_bytes // 2
         self._tokens = tokens
         self._clock_s = clock_s
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._experiment: Mapping[str, Any] = {}
         self._is_offered = threading.Event()
         self._handler: Handler | None = None
@@ -67,10 +67,10 @@ class SessionRegistry:
     def offer(self, experiment: Mapping[str, Any]) -> None:
         """Publishes the experiment. Raises ConfigError if it exceeds the transport's chunk size."""
         told = len(json.dumps(experiment, separators=(",", ":"))) + _AROUND_BYTES
-        if self._most_bytes is not None and told > self._most_bytes:
+        if self._max_bytes is not None and told > self._max_bytes:
             raise ConfigError(
                 f"what is to be run takes a message of {told} bytes, and the broker takes at most "
-                f"{self._most_bytes}"
+                f"{self._max_bytes}"
             )
         self._experiment = experiment
         self._is_offered.set()
@@ -108,9 +108,7 @@ class SessionRegistry:
         the client: RunEnded if permanent, ConfigError, and WireError for an invalid hello.
         """
         client, table = self._checked(hello, certified)
-        if not self._is_offered.wait(
-            self.timeout_s
-        ):  # it listens before the experiment is published
+        if not self._is_offered.wait(self.timeout_s):  # it listens before the experiment is published
             raise ConfigError(f"the server has not said within {self.timeout_s:g} s what is to be run")
         with self._lock:
             if self._is_over:

@@ -37,7 +37,7 @@ def test_the_points_cover_the_waterfall(curve):
     assert min(rates) < 0.1
 
 
-def test_the_committed_numbers_are_what_the_fit_gives():
+def test_the_committed_parameters_are_the_fitted_ones():
     for row in law_document()["rows"]:
         fit = fitted(POINTS[BlerCurve(row["modulation_order"], row["code_rate_1024"], 1000)])
         assert (row["s50_db"], row["slope_per_db"]) == pytest.approx((fit.s50_db, fit.slope_per_db), abs=6e-4)
@@ -62,7 +62,7 @@ def test_the_law_finds_the_ten_per_cent_points_of_the_simulation(bits):
 
 
 @pytest.mark.slow
-def test_the_data_files_are_what_the_script_writes(tmp_path):
+def test_the_data_files_are_reproduced_by_the_script(tmp_path):
     law = law_of(HEAD, POINTS, print)
     assert law == law_document()
     write(tmp_path, HEAD, POINTS, law)

@@ -24,7 +24,7 @@ def drawn(number, *, s50_db=3.0, slope=4.0, bits=1000, blocks=5000):
 
 
 @pytest.mark.parametrize("bits", [250, 1000, 4000])
-def test_the_fit_finds_the_numbers_and_knows_how_well(bits):
+def test_the_fit_recovers_parameters_within_its_standard_errors(bits):
     fits = [fitted(drawn(number, bits=bits)) for number in range(200)]
     for found, error, true in (
         ([fit.s50_db for fit in fits], [fit.s50_error_db for fit in fits], 3.0),

@@ -84,7 +84,7 @@ def test_the_outer_loop_holds_the_share_of_failed_first_tries():
     assert outcome.first_failures.sum() / outcome.firsts.sum() == pytest.approx(0.1, abs=0.02)
 
 
-def test_nothing_is_sent_against_the_pattern():
+def test_transmissions_respect_the_duplex_pattern():
     made = replace(SHORT, link=LinkTable(tdd="DDDDU"), fading=FadingTable(profile="none"))
     outcomes = run(made, 0.5).outcomes
     assert outcomes["down"].airtime_s.sum() <= 0.5 * 0.8 * SHORT.carrier.groups
@@ -156,7 +156,7 @@ def test_proportional_fairness_is_fairer_than_taking_turns_and_carries_as_much(m
 
 
 @pytest.mark.parametrize("scheduler", ["proportional-fair", "round-robin", "maximum-rate"])
-def test_a_user_whose_power_carries_one_group_only_is_not_spread_over_all_of_them(scheduler):
+def test_a_power_limited_user_gets_few_groups(scheduler):
     place = replace(FAR, loss_db=134.0, users=1)
     made = replace(
         SHORT, place=place, fading=FadingTable(profile="none"), link=LinkTable(scheduler=scheduler)

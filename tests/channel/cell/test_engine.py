@@ -213,7 +213,7 @@ def test_a_message_of_nothing_arrives_at_once():
     assert (delivery.finish_s, delivery.packets, delivery.airtime_s) == (0.25, 0, 0.0)
 
 
-def test_an_engine_sends_what_a_cell_sends():
+def test_an_engine_transmits_like_a_cell():
     made = replace(SHORT, traffic=TrafficTable(up_bytes=20_000.0, down_bytes=5_000.0))
     outcomes = cell_of(made).simulate(2.0).outcomes
     engine = engine_of(made, recovery="unacknowledged")
@@ -257,7 +257,7 @@ def reached(loss_db, profile="none", users=2, **place):
     return replace(SHORT, place=table, fading=FadingTable(profile=profile))
 
 
-def test_a_cell_of_which_everybody_is_out_of_reach_is_refused_with_what_would_be_needed():
+def test_a_cell_with_all_users_out_of_coverage_is_refused_with_the_needed_sinr():
     with pytest.raises(BadParameter, match=re.escape(OUT)):
         engine_of(reached(150.0))
     with pytest.raises(BadParameter, match=r"user 0 is out of coverage, direction up: .* needs -5\.\d dB"):
@@ -265,7 +265,7 @@ def test_a_cell_of_which_everybody_is_out_of_reach_is_refused_with_what_would_be
     assert engine_of(reached(120.0)).is_idle
 
 
-def test_who_is_out_of_reach_is_named_and_costs_no_time_while_others_are_served():
+def test_a_user_out_of_coverage_is_named_and_costs_no_time():
     links = LinksTable(loss_db=((0, 10, 60), (10, 0, 10), (60, 10, 0)))
     place = PlaceTable(environment="links", loss_db=90.0, users=2, shadowing=False)
     made = replace(SHORT, place=place, links=links, fading=FadingTable(profile="none"))

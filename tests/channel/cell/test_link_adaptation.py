@@ -85,7 +85,7 @@ def test_a_loop_that_makes_no_sense_is_refused_by_name(setting, message):
 
 
 @pytest.mark.parametrize("name", ["64qam", "256qam"])
-def test_what_a_ratio_carries_is_the_fastest_scheme_within_a_fiftieth_of_a_decibel(name):
+def test_the_efficiency_of_an_sinr_is_that_of_the_fastest_scheme_within_0_02_db(name):
     table = mcs_table(name)
     threshold_db = BlockErrorLaw.of(table).threshold_db(target=0.1, bits=1000.0)
     reach = SchemeLookup.of(threshold_db, table.efficiency_I)
@@ -116,7 +116,7 @@ def test_schemes_that_lie_close_together_are_reached_together():
     ]
 
 
-def test_one_more_group_is_worth_what_it_adds_to_the_capacity():
+def test_the_value_of_a_further_group_is_its_added_capacity():
     reach = SchemeLookup.of(THRESHOLD_DB, TABLE.efficiency_I)
     ratio = np.asarray([10.0, db_to_ratio(THRESHOLD_DB[0]) * 2.5, 1e9])
     worth = reach.worth(ratio, np.asarray([2.0, 1.0, 1.0]), 4)

@@ -35,7 +35,7 @@ def replayed(made, sounding, path):
 
 
 @pytest.mark.parametrize("name", sorted(set(scenario.names()) - {"colosseum-taps"}))
-def test_every_scenario_is_exported_and_comes_back(name, tmp_path):
+def test_every_scenario_survives_export_and_import(name, tmp_path):
     made = scenario.load(name)
     made = replace(made, place=replace(made.place, users=min(made.place.users, 4)))
     sounding = sounded(made, duration_s=0.5, step_ms=250)
@@ -82,7 +82,7 @@ def test_at_the_carrier_the_grouped_taps_fade_as_all_of_them_do(tmp_path):
     assert match > 0.999
 
 
-def test_what_does_not_fit_into_43_db_is_silent_and_said_so():
+def test_links_below_the_43_db_range_are_silent_and_reported():
     made = scenario.load("ideal")
     far = PlaceTable(
         environment="log-distance", loss_db=40.0, exponent=4.0, users=2, positions_m=((10, 0), (200, 0))
@@ -99,7 +99,7 @@ def test_all_pairs_of_given_links_are_exported():
     assert power_db[2, 5] - power_db[2, 1] == pytest.approx(-15.0)
 
 
-def test_what_colosseum_cannot_hold_is_refused():
+def test_scenarios_beyond_colosseums_limits_are_refused():
     made = scenario.load("congested-cell")
     with pytest.raises(BadParameter, match=f"nodes must be at most {MAX_NODES}, got 101"):
         sounded(made, step_ms=1000)

@@ -24,7 +24,7 @@ TRACE = LinkTrace(
         (traces.write_npz, traces.read_npz, "t.NPZ"),
     ],
 )
-def test_what_is_written_is_read(write, read, name, tmp_path):
+def test_written_files_are_read_back(write, read, name, tmp_path):
     write(tmp_path / name, TRACE)
     found = read(tmp_path / name)
     assert all(np.array_equal(getattr(found, one), getattr(TRACE, one)) for one in traces.COLUMNS)
@@ -112,7 +112,7 @@ def test_a_table_that_can_hardly_be_meant_is_refused_by_the_true_reason(text, me
         read_recording(tmp_path / "t.csv")
 
 
-def test_what_an_array_file_holds_is_weighed_too(tmp_path):
+def test_values_of_an_array_file_are_checked_too(tmp_path):
     np.savez(tmp_path / "t.npz", time_s=[0.0], rate_bps=[20.0], delay_s=[0.0], loss_rate=[0.0])
     with pytest.raises(
         BadParameter, match=r"t.npz: rate_bps must reach 1000 bit/s somewhere, got at most 20"

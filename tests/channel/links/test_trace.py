@@ -65,20 +65,20 @@ def test_delay_and_losses_are_those_of_the_row_in_which_a_packet_left():
     assert done.finish_s == pytest.approx(2.25)
 
 
-def test_what_was_sent_first_may_be_the_last_to_come():
+def test_the_first_packet_may_arrive_last():
     recording = RateRecording(trace=table([0.0, 0.01], 12e6, [5.0, 0.0], [0.5, 0.0]))
     done = link_of(recording, retry_s=0.02).transfer(transfer(1500 * 8))
     assert done.retransmissions > 0
     assert done.finish_s == pytest.approx(5.008)
 
 
-def test_losses_of_a_table_are_as_many_as_it_says():
+def test_the_loss_rate_is_that_of_the_table():
     recording = RateRecording(trace=table([0.0], 1e9, 0.0, 0.2))
     done = link_of(recording, mtu_bytes=100, max_tries=1).transfer(transfer(100 * 200_000))
     assert done.loss_rate == pytest.approx(0.2, rel=0.02)
 
 
-def test_each_chance_of_mahimahi_delivers_1500_bytes_and_the_recording_begins_again():
+def test_each_mahimahi_opportunity_delivers_1500_bytes_and_the_recording_repeats():
     link = link_of(STEADY)
     assert link.transfer(transfer(1500)).finish_s == pytest.approx(1e-3)
     assert link.transfer(transfer(1501)).finish_s == pytest.approx(2e-3)
@@ -101,7 +101,7 @@ def test_a_written_mahimahi_trace_replays_at_the_rate_it_was_made_of(tmp_path):
     assert link_of(recording).transfer(transfer(15_000_000)).finish_s == pytest.approx(10.0)
 
 
-def test_a_file_says_by_its_suffix_what_it_is(tmp_path):
+def test_the_suffix_of_a_file_determines_its_format(tmp_path):
     for write, name in ((traces.write_csv, "t.csv"), (traces.write_npz, "t.npz")):
         write(tmp_path / name, table([0.0], 12e3))
         assert link_of(read_recording(tmp_path / name)).transfer(transfer(1500)).finish_s == pytest.approx(
@@ -116,7 +116,7 @@ def test_a_file_says_by_its_suffix_what_it_is(tmp_path):
         read_recording(tmp_path / "t.npz")
 
 
-def test_what_is_lost_comes_again_after_the_wait():
+def test_lost_packets_are_retransmitted_after_the_wait():
     recording = OpportunityRecording(time_K=STEADY.time_K, loss=GilbertElliott(leave_good=0.1, leave_bad=0.3))
     link: Link = link_of(recording, retry_s=1.0)
     done = link.transfer(transfer(1500 * 400))
@@ -138,14 +138,14 @@ def test_the_order_of_asking_changes_nothing():
 
 
 @pytest.mark.parametrize("loss", [Bernoulli(loss_rate=0.2), GilbertElliott(leave_good=0.02, leave_bad=0.25)])
-def test_a_fixed_link_loses_what_its_model_says(loss):
+def test_a_fixed_link_has_the_losses_of_its_model(loss):
     link = FixedLink(seed=0, up=Direction(loss=loss, rate_bps=1e9), mtu_bytes=100, max_tries=1)
     done = link.transfer(transfer(100 * 200_000))
     assert done.loss_rate == pytest.approx(loss.loss_rate, rel=0.06)
     assert done.airtime_s == pytest.approx(200_000 * 800 / 1e9)
 
 
-def test_a_fixed_link_with_a_model_sends_again_until_all_is_there():
+def test_a_fixed_link_with_a_model_retransmits_until_complete():
     way = Direction(loss=GilbertElliott(leave_good=0.1, leave_bad=0.2), rate_bps=1e6, delay_s=0.25)
     done = FixedLink(seed=0, up=way, retry_s=0.0).transfer(transfer(1500 * 300))
     assert done.is_complete

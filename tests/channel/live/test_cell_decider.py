@@ -57,7 +57,7 @@ def test_a_packets_fate_is_its_message_in_the_engine() -> None:
     assert len(wanted) == 200
 
 
-def test_a_queue_has_room_again_when_something_is_through() -> None:
+def test_a_queue_accepts_packets_again_after_a_delivery() -> None:
     decider = CellDecider(engine_of(cell()), 2, 2500)
     assert [decider.offer(0, "down", 1000, 0.0) for _ in range(3)] == [0, 1, None]
     assert decider.offer(1, "down", 1000, 0.0) == 0
@@ -65,7 +65,7 @@ def test_a_queue_has_room_again_when_something_is_through() -> None:
     assert decider.offer(0, "down", 1000, 1.0) == 2
 
 
-def test_it_wants_to_be_asked_only_while_something_is_on_its_way() -> None:
+def test_polling_is_requested_only_with_packets_in_flight() -> None:
     decider = CellDecider(engine_of(cell()), 1, PLENTY)
     assert decider.next_s() == math.inf
     decider.offer(0, "up", 1000, 0.0)

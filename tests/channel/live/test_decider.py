@@ -24,7 +24,7 @@ def offered(
     return decider.decided(0.0)
 
 
-def test_a_live_packet_has_the_luck_of_the_virtual_transfer_of_its_name() -> None:
+def test_a_live_packet_has_the_draws_of_the_simulated_transfer_of_its_name() -> None:
     link = FixedLink(
         seed=7, up=Direction(loss_rate=0.3, rate_bps=1e9, delay_s=0.01), max_tries=2, retry_s=0.02
     )
@@ -48,7 +48,7 @@ def test_packets_leave_one_after_the_other_at_the_rate() -> None:
     assert [outcome.due_s for outcome in outcomes] == pytest.approx([0.006, 0.007, 0.008, 0.016])
 
 
-def test_a_full_queue_drops_what_comes_until_something_has_left() -> None:
+def test_a_full_queue_drops_packets_until_one_has_left() -> None:
     decider = LinkDecider(FixedLink(seed=0, up=Direction(rate_bps=8e6)), 1, 2500)
     assert [decider.offer(0, "up", 1000, 0.0) for _ in range(3)] == [0, 1, None]
     assert decider.offer(0, "up", 500, 0.0) == 2
@@ -110,6 +110,6 @@ def test_small_packets_share_a_chance_to_deliver_and_large_ones_take_one_each() 
 
 
 @pytest.mark.parametrize(("clients", "queue_bytes"), [(0, 1), (1, 0)])
-def test_nobody_and_no_room_are_refused(clients: int, queue_bytes: int) -> None:
+def test_no_clients_and_an_empty_queue_are_refused(clients: int, queue_bytes: int) -> None:
     with pytest.raises(BadParameter, match="must be a whole number of at least 1, got 0"):
         LinkDecider(FixedLink(seed=0), clients, queue_bytes)

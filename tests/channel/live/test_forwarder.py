@@ -113,6 +113,6 @@ def test_a_name_that_no_device_can_have_is_refused(name: str) -> None:
 @pytest.mark.skipif(
     os.geteuid() == 0 and Path("/dev/net/tun").exists(), reason="this process may have a TUN device"
 )
-def test_a_machine_without_tun_says_what_is_missing() -> None:
+def test_without_tun_the_error_names_the_missing_part() -> None:
     with pytest.raises(NoDevice, match="cannot open /dev/net/tun: "):
         open_tun("air0")

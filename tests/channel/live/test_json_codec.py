@@ -68,12 +68,12 @@ def test_a_link_decides_the_same_after_the_journey(link: Link) -> None:
 
 
 @pytest.mark.parametrize("name", scenario.names())
-def test_every_scenario_comes_back_as_it_was(name: str) -> None:
+def test_every_scenario_survives_encoding(name: str) -> None:
     sent = emulation(scenario.load(name))
     assert read(written(sent)) == sent
 
 
-def test_a_link_of_anybody_elses_is_refused_by_name() -> None:
+def test_an_unknown_link_class_is_refused_by_name() -> None:
     with pytest.raises(BadParameter, match=r"a live link must consist of .*FixedLink.*, got Stranger"):
         written(emulation(Stranger()))
 
@@ -93,7 +93,7 @@ def test_a_link_of_anybody_elses_is_refused_by_name() -> None:
         json.dumps({"float64": ["x"]}),
     ],
 )
-def test_what_was_not_written_here_is_refused(text: str) -> None:
+def test_foreign_json_is_refused(text: str) -> None:
     with pytest.raises(BadParameter):
         read(text)
 

@@ -18,7 +18,7 @@ def test_being_in_time_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> 
     assert figures.worst_s == pytest.approx(0.0005)
 
 
-def test_falling_behind_is_said_with_numbers(caplog: pytest.LogCaptureFixture) -> None:
+def test_lateness_is_warned_about_with_numbers(caplog: pytest.LogCaptureFixture) -> None:
     lateness = LatenessMonitor()
     with caplog.at_level(logging.WARNING):
         for number in range(5000):

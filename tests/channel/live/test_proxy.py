@@ -41,7 +41,7 @@ def through(up: Direction, down: Direction, talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4097, 300_000])
-def test_every_byte_comes_back_and_not_too_early(size: int) -> None:
+def test_every_byte_is_echoed_and_not_too_early(size: int) -> None:
     sent = bytes(range(256)) * (size // 256) + bytes(size % 256)
     way = Direction(rate_bps=80e6, delay_s=0.01)
 

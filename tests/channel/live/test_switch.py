@@ -74,7 +74,7 @@ def order_of(link: FixedLink, **order: float | bool) -> list[int]:
     return [mark_of(one) for _, _, one in switch.release(10.0)]
 
 
-def test_what_was_sent_again_holds_up_the_others_only_in_order() -> None:
+def test_retransmissions_delay_other_packets_only_with_in_order_delivery() -> None:
     link = FixedLink(seed=0, up=Direction(rate_bps=80e6, loss_rate=0.1))
     assert order_of(link) == list(range(200))
     out_of_order = order_of(link, in_order=False)

@@ -18,7 +18,7 @@ INCREMENTAL = Harq(combining="incremental", max_tries=4)
 
 
 # Conformance row 18: p = 0.3 and M = 4 leave 0.0081 and need 1.417 tries
-def test_arq_leaves_and_needs_what_the_closed_forms_say():
+def test_arq_residual_loss_and_transmissions_follow_the_closed_forms():
     assert arq_residual(0.3, 4) == pytest.approx(0.0081)
     assert arq_mean_tries(0.3, 4) == pytest.approx(1.417)
     assert arq_mean_tries(np.array([0.0, 1.0]), 4).tolist() == [1.0, 4.0]
@@ -74,7 +74,7 @@ def test_a_combined_block_has_one_margin():
         assert undecoded == pytest.approx(error_rate[0, done - 1], abs=0.003)
 
 
-def test_combining_saves_what_plain_arq_repeats_in_vain():
+def test_combining_needs_fewer_transmissions_than_plain_arq():
     snr_db = np.full((2000, 4), float(LAW.s50_db_I[9]) - 2.0)
     uniform = stream(0, "tries").random((2000, 4))
     delivered = {}
@@ -111,6 +111,6 @@ def test_every_try_but_the_first_waits_a_round_trip():
         (lambda: arq_mean_tries(0.5, 0), "max_tries must be a whole number of at least 1, got 0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

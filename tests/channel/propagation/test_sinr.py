@@ -37,7 +37,7 @@ def test_places_are_followed_in_steps_of_a_quarter_of_a_metre_or_a_block(speed_m
     assert not np.array_equal(air.place_U2(0), air.place_U2(100))
 
 
-def test_who_stands_still_hears_the_same_for_ever():
+def test_the_sinr_of_a_static_user_is_constant():
     air = sinr_models(0.0)["down"]
     assert np.array_equal(air.block(0)[0], air.block(10**9)[0])
 
@@ -81,7 +81,7 @@ NEAR = NeighboursTable(rings=1, spacing_m=200.0, load=1.0, handover=False)
         ("down", {}, 8.0),
     ],
 )
-def test_an_antennas_gain_raises_the_signal_and_what_comes_through_the_same_antenna(way, tables, rise_db):
+def test_antenna_gain_applies_to_signal_and_interference_at_the_same_antenna(way, tables, rise_db):
     rise = mean_sinr_db(way, 8.0, **tables) - mean_sinr_db(way, 0.0, **tables)
     assert rise == pytest.approx(rise_db, abs=1e-3)
 
@@ -103,7 +103,7 @@ def test_no_sinr_is_ever_above_its_bound(name, way):
     assert np.all(most_U <= 60.0 * air.block(0)[0].mean(axis=(0, 1)) * 20.0)
 
 
-def test_a_bound_knows_steady_interference_and_leaves_out_what_may_be_silent():
+def test_the_sinr_bound_includes_constant_interference_only():
     steady = mean_sinr_db("down", 0.0, jammer=LOUD, neighbours=NEAR)
     made = Scenario(place=HERE, fading=FadingTable(profile="none"), jammer=LOUD, neighbours=NEAR)
     assert 10.0 * np.log10(cell_of(made).sinr_models["down"].max_sinr()[0]) == pytest.approx(steady)
@@ -112,6 +112,6 @@ def test_a_bound_knows_steady_interference_and_leaves_out_what_may_be_silent():
     assert 10.0 * np.log10(cell_of(pulsed).sinr_models["down"].max_sinr()[0]) == pytest.approx(quiet)
 
 
-def test_who_walks_where_distance_matters_has_no_bound():
+def test_moving_users_with_varying_path_loss_have_no_sinr_bound():
     assert np.all(np.isinf(sinr_models(1.0)["down"].max_sinr()))
     assert np.all(np.isfinite(sinr_models(0.0)["down"].max_sinr()))

@@ -63,7 +63,7 @@ def test_the_frequency_correlation_is_the_transform_of_the_delay_profile():
     assert np.abs(found - expected).max() < 0.06
 
 
-def test_every_tap_moves_as_jakes_says():
+def test_every_tap_has_jakes_correlation():
     gain = line("A", links=60, doppler_hz=10.0).taps(np.arange(40) * 0.005)
     unit = gain / np.sqrt(PROFILES["A"].power_L)[:, None]
     found = np.array([(unit[..., : 40 - lag] * unit[..., lag:].conj()).mean() for lag in range(20)])
@@ -106,6 +106,6 @@ def test_without_delay_spread_all_frequencies_fade_alike():
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

@@ -229,12 +229,12 @@ def test_an_unknown_scenario_is_refused_with_the_nearest():
         (TAPS + QUIET + "[taps]\nfile = 'x.mat'", "file of taps must exist, got 'x.mat'"),
     ],
 )
-def test_bad_input_that_only_a_cell_knows_is_refused_by_it(text, message):
+def test_input_that_only_the_cell_can_check_is_refused_by_it(text, message):
     with pytest.raises(BadParameter, match=message):
         cell_of(parse(text))
 
 
-def test_links_lose_what_their_row_and_column_say():
+def test_prescribed_losses_are_those_of_row_and_column():
     text = (
         LINKS + "users = 2\nloss_db = 90\n" + QUIET + "[links]\nloss_db = [[0, 5, 9], [6, 0, 1], [30, 1, 0]]"
     )
@@ -252,7 +252,7 @@ def test_written_taps_go_in_a_straight_line_and_turn():
     assert np.angle(middle) == pytest.approx(np.angle(np.exp(2j * np.pi * 5 * 0.5)), abs=1e-6)
 
 
-def test_a_file_of_taps_stands_beside_its_scenario_and_is_one_by_itself(tmp_path):
+def test_a_taps_file_is_relative_to_its_scenario_and_is_a_scenario_by_itself(tmp_path):
     made = parse(TAPS + "users = 1\n" + QUIET + WRITTEN)
     tap_files.write_npz(tmp_path / "x.npz", made.taps.node_taps())
     (tmp_path / "s.toml").write_text(TAPS + "users = 1\n" + QUIET + "[taps]\nfile = 'x.npz'\n")
@@ -263,7 +263,7 @@ def test_a_file_of_taps_stands_beside_its_scenario_and_is_one_by_itself(tmp_path
     assert levels[0] == levels[1] == levels[2]
 
 
-def test_users_stand_where_no_neighbour_is_heard_better():
+def test_users_start_where_no_neighbour_is_received_better():
     made = scenario.load("urban-macro-edge")
     air = cell_of(replace(made, place=replace(made.place, users=100))).sinr_models["down"]
     place_U2 = air.place_U2(0)

@@ -211,7 +211,7 @@ def test_a_kind_that_contradicts_itself_is_refused(wrong: dict[str, Any], reason
 def test_ranks_that_are_not_one_a_block_are_refused(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", "sequence-classification")
     wrong = AdapterConfig(head=SideConfig(ranks=(1, 2, 3)))
-    with pytest.raises(ConfigError, match=r"adapter.head.ranks must name one for each of the 2 blocks"):
+    with pytest.raises(ConfigError, match=r"adapter.head.ranks must have one rank for each of the 2 blocks"):
         loaded(folder, "sequence-classification", wrong, 0, CUT)
 
 

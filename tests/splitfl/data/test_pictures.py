@@ -78,8 +78,8 @@ def test_the_task_keeps_as_many_as_it_is_told(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"y_test": None}, "lacks y_test; it must hold x_train, y_train, x_test, y_test"),
-        ({"x_train": np.zeros((4, 3, 2), dtype=np.uint8)}, "x_train must be square grey pictures"),
-        ({"x_train": np.zeros((4, 3, 3))}, "x_train must be square grey pictures .* got float64"),
+        ({"x_train": np.zeros((4, 3, 2), dtype=np.uint8)}, "x_train must be square greyscale images"),
+        ({"x_train": np.zeros((4, 3, 3))}, "x_train must be square greyscale images .* got float64"),
         ({"y_train": np.array([0, 1])}, "y_train must be 4 whole numbers, got int64 \\(2,\\)"),
         ({"y_test": np.array([7, 0])}, "y_test has classes that y_train lacks: \\[7\\]"),
         ({"x_train": np.array([None])}, "cannot read .*allow_pickle"),

@@ -54,7 +54,7 @@ def test_an_ipv6_address_without_brackets_is_told_how_it_is_written(text: str) -
     ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"a server's address is HOST:PORT|neither a host's name nor"):
+    with pytest.raises(ConfigError, match=r"a server's address must be HOST:PORT|neither a host's name nor"):
         parse_address(text)
 
 

@@ -85,7 +85,7 @@ def test_a_slow_reader_holds_back_the_server_and_no_queue_grows(place: Place) ->
     until(lambda: (0, frame[:32]) in server.calls())
     relay.hold()
     server.release()
-    outbox = server._end._desk._sessions[0].outbox
+    outbox = server._end._registry._sessions[0].outbox
     until(lambda: outbox.kept_bytes == len(frame))
     time.sleep(0.5)
     assert 0 < outbox._sent < 24 * MIB

@@ -114,9 +114,7 @@ def test_who_has_no_certificate_of_ours_gets_no_connection(
         "no certificate": Credentials(ca=ca, token_file=token),
         "no TLS": Credentials(),
     }
-    with pytest.raises(
-        Timeout, match="if the server requires TLS, or another certificate, only its own log"
-    ):
+    with pytest.raises(Timeout, match="if the server requires TLS, or another certificate, only its own log"):
         join(server, 0, shown[what])
     assert "Handshake failed" in capfd.readouterr().err  # gRPC itself tells the server's log
 
@@ -214,7 +212,7 @@ def test_a_client_of_another_version_is_refused_with_both_named(
     monkeypatch.setattr(session_client, "versions", lambda: {**own, what: "0.0.1"})
     server = serve()
     try:
-        with pytest.raises(ConfigError, match=f"the server runs {what} {own[what]} and this client 0.0.1"):
+        with pytest.raises(ConfigError, match=f"the server runs {what} {own[what]} but this client 0.0.1"):
             join(server, 0, Credentials())
     finally:
         server.stop()

@@ -16,8 +16,8 @@ from splitfl.core.errors import ConfigError, SplitflError, Timeout
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.base.transport import ClientEnd, ServerEnd
 from splitfl.transport.mqtt.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
-from splitfl.transport.mqtt.client import MqttRoad
-from splitfl.transport.mqtt.server import MqttEntrance
+from splitfl.transport.mqtt.client import MqttConnector
+from splitfl.transport.mqtt.server import MqttListener
 from splitfl.transport.registry import transport
 from splitfl.transport.security.certificates import make_certificates
 from splitfl.transport.security.credentials import Credentials
@@ -87,7 +87,7 @@ def test_a_broker_that_is_away_for_a_while_is_waited_for_and_the_run_goes_on(
         here.broker.start()
         assert asked.result(20) == b"meanwhile" * 100_000
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert any(line.startswith("the broker at 127.0.0.1:") and "is away" in line for line in said)
+    assert any(line.startswith("lost the broker at 127.0.0.1:") for line in said)
     assert any(
         line.startswith("the server at 127.0.0.1:") and "client 0 tries again in" in line for line in said
     )
@@ -104,7 +104,7 @@ def test_a_broker_that_comes_late_is_waited_for_and_one_that_never_comes_is_not(
         time.sleep(0.5)
         here.broker.start()
         assert served.result(10).missing() == [0]
-    assert "Connection refused; trying again in 0.2 s" in caplog.text
+    assert "Connection refused; next attempt in 0.2 s" in caplog.text
     here.broker.stop()
     with pytest.raises(Timeout, match=r"no broker at 127.0.0.1:\d+: Connection refused, within 0.5 s"):
         here.serve(0.5)
@@ -199,10 +199,10 @@ def test_a_limit_that_could_not_be_asked_for_is_found_on_the_way(site: Callable[
     """As with a broker that knows no MQTT 5: it confirms what it drops."""
     here = site("message_size_limit 50000")
     broker = Broker(host="127.0.0.1", port=here.broker.port, topic="t", credentials=Credentials())
-    desk = SessionRegistry(1, 1.0, 10.0, CHUNK_BYTES, WINDOW_BYTES)
-    server = SessionServer(desk, MqttEntrance(broker, desk, 4.0, is_new_topic=True))
+    registry = SessionRegistry(1, 1.0, 10.0, CHUNK_BYTES, WINDOW_BYTES)
+    server = SessionServer(registry, MqttListener(broker, registry, 4.0, is_new_topic=True))
     server.offer({"what": "to run"})
-    client = SessionClient(MqttRoad(broker, 0), broker.address, 0, None, 4.0)
+    client = SessionClient(MqttConnector(broker, 0), broker.address, 0, None, 4.0)
     try:
         enter(server, client)
         large = bytes(range(256)) * 1024
@@ -275,7 +275,7 @@ def test_a_broker_is_reached_over_ipv6_by_its_address_in_brackets() -> None:
     [
         ("127.0.0.1:1883", "a run at a broker is HOST:PORT/TOPIC, got '127.0.0.1:1883'"),
         ("127.0.0.1:1883/a/#", "transport.topic must be letters, digits and ._- only, got 'a/#'"),
-        ("1883/a", "a server's address is HOST:PORT, got '1883'"),
+        ("1883/a", "a server's address must be HOST:PORT, got '1883'"),
     ],
 )
 def test_an_address_that_is_none_is_refused(address: str, reason: str) -> None:

@@ -42,7 +42,7 @@ def test_a_client_of_another_version_is_refused_with_both_named(
 ) -> None:
     own = rpc_client.versions()
     monkeypatch.setattr(rpc_client, "versions", lambda: {**own, what: "0.0.1"})
-    with pytest.raises(ConfigError, match=f"the server runs {what} {own[what]} and this client 0.0.1"):
+    with pytest.raises(ConfigError, match=f"the server runs {what} {own[what]} but this client 0.0.1"):
         RpcClient("127.0.0.1", server.port, 0, 5.0)
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError
-from splitfl.transport.grpc.client import GrpcRoad
+from splitfl.transport.grpc.client import GrpcConnector
 from splitfl.transport.mqtt.broker import Broker
 from splitfl.transport.registry import transport
 from splitfl.transport.security.certificates import make_certificates
@@ -64,7 +64,7 @@ def test_a_file_that_is_no_good_is_named_by_every_transport(
     spoil(folder)
     own = Credentials.in_folder(folder, "client-0")
     with pytest.raises(ConfigError, match=reason):
-        GrpcRoad("127.0.0.1:1", own)
+        GrpcConnector("127.0.0.1:1", own)
     with pytest.raises(ConfigError, match=reason):
         Broker(host="127.0.0.1", port=1, topic="t", credentials=own).new_client()
     with pytest.raises(ConfigError, match=reason):
