@@ -38,7 +38,7 @@ class RpcServer:
         self.handler: Handler | None = None
         self.heartbeats = Heartbeats(clients, timeout_s)
         # Two per client, since a request of a lost process may still be in progress.
-        self.executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="station")
+        self.executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="server_loop")
         refuse_taken(self.host, port)
         self._store = TCPStore(
             self.host,

@@ -62,14 +62,14 @@ class SessionRegistry:
         self._is_over = False
         self._lock = threading.Lock()
         # Two per client, since a request of a lost process may still be in progress.
-        self._executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="station")
+        self._executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="server_loop")
 
     def offer(self, experiment: Mapping[str, Any]) -> None:
         """Publishes the experiment. Raises ConfigError if it exceeds the transport's chunk size."""
         told = len(json.dumps(experiment, separators=(",", ":"))) + _AROUND_BYTES
         if self._max_bytes is not None and told > self._max_bytes:
             raise ConfigError(
-                f"what is to be run takes a message of {told} bytes, and the broker takes at most "
+                f"the experiment needs a message of {told} bytes; the broker accepts at most "
                 f"{self._max_bytes}"
             )
         self._experiment = experiment

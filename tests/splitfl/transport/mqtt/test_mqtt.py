@@ -191,7 +191,7 @@ def test_a_broker_that_takes_less_than_a_run_is_told_with_its_limit(site: Callab
 def test_what_is_to_be_run_and_does_not_fit_is_refused(site: Callable[..., Site]) -> None:
     here = site("message_size_limit 2000")
     server = here.serve()
-    with pytest.raises(ConfigError, match=r"a message of \d+ bytes, and the broker takes at most \d+"):
+    with pytest.raises(ConfigError, match=r"a message of \d+ bytes; the broker accepts at most \d+"):
         server.offer({"long": "x" * 3000})
 
 
