@@ -226,7 +226,7 @@ def _unless_gone(name: str, *command: str) -> str:
 def _result(process: "subprocess.Popen[bytes]", argv: Sequence[str | Path], timeout_s: float) -> str:
     with process:
         try:
-            said, complained = process.communicate(timeout=timeout_s)
+            output, errors = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
             raise Timeout(f"`{' '.join(map(str, argv))}` did not end within {timeout_s:g} s") from None
@@ -234,9 +234,9 @@ def _result(process: "subprocess.Popen[bytes]", argv: Sequence[str | Path], time
             process.kill()
             raise
     if process.returncode:
-        reason = complained.decode(errors="replace").strip() or "no output"
+        reason = errors.decode(errors="replace").strip() or "no output"
         raise CommandFailed(f"`{' '.join(map(str, argv))}` ended with {process.returncode}: {reason}")
-    return said.decode(errors="replace")
+    return output.decode(errors="replace")
 
 
 def _set_namespace(descriptor: int) -> None:

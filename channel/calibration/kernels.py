@@ -91,16 +91,16 @@ def _count(level: Floats, first: int, parity: NDArray[np.int32], begin: int, end
 
 
 @_compiled
-def decode(graph: Graph, level: Floats, told: Floats, work: Floats, iterations: int) -> None:
+def decode(graph: Graph, level: Floats, message: Floats, work: Floats, iterations: int) -> None:
     """Layered normalised min-sum decoding, factor 3/4, in place, until all parity checks are satisfied.
 
-    `level` (columns x Z) are the LLRs of the bits, `told` (edges x Z) the check-to-bit messages. `work` has
+    `level` (columns x Z) are the LLRs of the bits, `message` (edges x Z) the check-to-bit values. `work` has
     rows of Z: the smallest and second smallest magnitude of a layer, its sign, and the bit-to-check message
     of each edge. Chen & Fossorier, IEEE Trans. Commun. 50(3), 2002; Hocevar, IEEE SiPS 2004.
     """
     lifting = graph.lifting
     parity = np.empty(lifting, dtype=np.int32)
-    told[:] = 0.0
+    message[:] = 0.0
     for _ in range(iterations):
         if is_codeword(graph, level, parity):
             return
@@ -111,20 +111,20 @@ def decode(graph: Graph, level: Floats, told: Floats, work: Floats, iterations: 
             for edge in range(begin, end):
                 first, cut = graph.column[edge] * lifting + graph.shift[edge], lifting - graph.shift[edge]
                 line, slot = edge * lifting, (3 + edge - begin) * lifting
-                _hear(level, first, told, line, work, slot, 0, cut, lifting)
-                _hear(level, first - lifting, told, line, work, slot, cut, lifting, lifting)
+                _bit_to_check(level, first, message, line, work, slot, 0, cut, lifting)
+                _bit_to_check(level, first - lifting, message, line, work, slot, cut, lifting, lifting)
             for edge in range(begin, end):
                 first, cut = graph.column[edge] * lifting + graph.shift[edge], lifting - graph.shift[edge]
                 line, slot = edge * lifting, (3 + edge - begin) * lifting
-                _tell(level, first, told, line, work, slot, 0, cut, lifting)
-                _tell(level, first - lifting, told, line, work, slot, cut, lifting, lifting)
+                _check_to_bit(level, first, message, line, work, slot, 0, cut, lifting)
+                _check_to_bit(level, first - lifting, message, line, work, slot, cut, lifting, lifting)
 
 
 @_compiled
-def _hear(
+def _bit_to_check(
     level: Floats,
     first: int,
-    told: Floats,
+    message: Floats,
     line: int,
     work: Floats,
     slot: int,
@@ -134,7 +134,7 @@ def _hear(
 ) -> None:
     """Bit-to-check messages of one edge; updates the two smallest magnitudes and the sign of the layer."""
     for z in range(begin, end):
-        word = level[np.uint64(first + z)] - told[np.uint64(line + z)]
+        word = level[np.uint64(first + z)] - message[np.uint64(line + z)]
         work[np.uint64(slot + z)] = word
         size = abs(word)
         least, second = work[np.uint64(z)], work[np.uint64(lifting + z)]
@@ -145,10 +145,10 @@ def _hear(
 
 
 @_compiled
-def _tell(
+def _check_to_bit(
     level: Floats,
     first: int,
-    told: Floats,
+    message: Floats,
     line: int,
     work: Floats,
     slot: int,
@@ -162,7 +162,7 @@ def _tell(
         least, second = work[np.uint64(z)], work[np.uint64(lifting + z)]
         size = _FACTOR * (second if abs(word) == least else least) * work[np.uint64(2 * lifting + z)]
         answer = size if word >= 0.0 else -size
-        told[np.uint64(line + z)] = answer
+        message[np.uint64(line + z)] = answer
         level[np.uint64(first + z)] = word + answer
 
 
@@ -224,7 +224,7 @@ def failures(
     most_edges = np.max(graph.row_start[1:] - graph.row_start[:-1])
     word = np.zeros((graph.columns, graph.lifting), dtype=np.uint8)
     level = np.empty(graph.columns * graph.lifting, dtype=np.float32)
-    told = np.empty(graph.column.size * graph.lifting, dtype=np.float32)
+    message = np.empty(graph.column.size * graph.lifting, dtype=np.float32)
     work = np.empty((3 + most_edges) * graph.lifting, dtype=np.float32)
     failed = 0
     for block in range(information_BK.shape[0]):
@@ -236,6 +236,6 @@ def failures(
         level[bits : graph.information_columns * graph.lifting] = _KNOWN
         for sent in range(sent_E.size):
             level[sent_E[sent]] += ratio_E[sent]
-        decode(graph, level, told, work, iterations)
+        decode(graph, level, message, work, iterations)
         failed += int(((level[:bits] < 0.0) != (information_BK[block] == 1)).any())
     return failed

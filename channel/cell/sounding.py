@@ -90,8 +90,8 @@ def _drawn(scenario: Scenario, duration_s: float, step_ms: int) -> NodeTaps:
     gain = np.zeros(delay_s.shape, dtype=np.complex128)
     for direction in DIRECTIONS:
         delay_C, gain_UTC = _user_taps(sinr_models[direction], time_s_T)
-        way = (slice(1, None), 0) if direction == "up" else (0, slice(1, None))
-        delay_s[way][..., : delay_C.size], gain[way][..., : delay_C.size] = delay_C, gain_UTC
+        antennas = (slice(1, None), 0) if direction == "up" else (0, slice(1, None))
+        delay_s[antennas][..., : delay_C.size], gain[antennas][..., : delay_C.size] = delay_C, gain_UTC
     gain[:, :, -1] = gain[:, :, -2]
     return NodeTaps(time_s_T=time_s_T, delay_s_NNTL=delay_s, gain_NNTL=gain)
 

@@ -80,32 +80,34 @@ class FixedLink:
 
     def transfer(self, transfer: Transfer) -> Delivery:
         """The delivery of this transfer, independent of earlier calls."""
-        way = self.up if transfer.direction == "up" else self.down
+        parameters = self.up if transfer.direction == "up" else self.down
         packets = packets_of(transfer, self.mtu_bytes)
         sizes = packets.sizes_bytes
         rng = stream(self.seed, "link", transfer.direction, transfer.client, transfer.sequence)
-        if way.loss is not None:
-            return self._modelled(transfer, way, way.loss, packets, rng)
-        needed = _tries_until_success(rng, sizes.size, way.loss_rate)
+        if parameters.loss is not None:
+            return self._modelled(transfer, parameters, parameters.loss, packets, rng)
+        needed = _tries_until_success(rng, sizes.size, parameters.loss_rate)
         most = np.where(packets.is_reliable, self.max_tries or np.inf, 1.0)
         tries = np.minimum(needed, most)
         # Sums of whole numbers in float64: exact below 2^53, where int64 would wrap around silently.
         sent_bytes = float((tries * sizes).sum())
-        airtime_s = 8.0 * sent_bytes / way.rate_bps if way.rate_bps else 0.0
+        airtime_s = 8.0 * sent_bytes / parameters.rate_bps if parameters.rate_bps else 0.0
         waits = max(float(tries.max(initial=1.0)) - 1.0, 0.0)
         return Delivery(
             arrived=needed <= tries,
-            finish_s=transfer.start_s + airtime_s + waits * self.retry_s + way.delay_s,
+            finish_s=transfer.start_s + airtime_s + waits * self.retry_s + parameters.delay_s,
             retransmissions=int(tries.sum()) - sizes.size,
             airtime_s=airtime_s,
-            energy_j=way.power_w * airtime_s,
-            trace=tuple(self._attempts(transfer, way, sizes, tries, needed)) if transfer.is_traced else (),
+            energy_j=parameters.power_w * airtime_s,
+            trace=tuple(self._attempts(transfer, parameters, sizes, tries, needed))
+            if transfer.is_traced
+            else (),
         )
 
     def _attempts(
         self,
         transfer: Transfer,
-        way: Direction,
+        parameters: Direction,
         sizes_N: NDArray[np.int64],
         tries_N: NDArray[np.float64],
         needed_N: NDArray[np.float64],
@@ -114,7 +116,7 @@ class FixedLink:
         end_s = transfer.start_s
         for number in range(1, int(tries_N.max(initial=1.0)) + 1):
             sent_bits = 8.0 * float(sizes_N[tries_N >= number].sum())
-            end_s += sent_bits / way.rate_bps if way.rate_bps else 0.0
+            end_s += sent_bits / parameters.rate_bps if parameters.rate_bps else 0.0
             received_bits = 8.0 * float(sizes_N[(tries_N >= number) & (needed_N == number)].sum())
             yield Attempt(end_s=end_s, sent_bits=sent_bits, received_bits=received_bits)
             end_s += self.retry_s
@@ -122,7 +124,7 @@ class FixedLink:
     def _modelled(
         self,
         transfer: Transfer,
-        way: Direction,
+        parameters: Direction,
         loss: LossModel,
         packets: Packets,
         rng: np.random.Generator,
@@ -130,9 +132,11 @@ class FixedLink:
         """The delivery with a loss model, which is evaluated once per round."""
 
         def send(sizes_N: NDArray[np.int64], begin_s: float) -> ArqRound:
-            left_s = begin_s + (8.0 * float(sizes_N.sum()) / way.rate_bps if way.rate_bps else 0.0)
+            left_s = begin_s + (
+                8.0 * float(sizes_N.sum()) / parameters.rate_bps if parameters.rate_bps else 0.0
+            )
             arrived = loss.arrives(rng, sizes_N.size)
-            return ArqRound(arrived_N=arrived, left_s=left_s, arrival_s=left_s + way.delay_s)
+            return ArqRound(arrived_N=arrived, left_s=left_s, arrival_s=left_s + parameters.delay_s)
 
         return deliver_in_rounds(
             send,
@@ -140,7 +144,7 @@ class FixedLink:
             packets,
             max_tries=self.max_tries,
             wait_s=self.retry_s,
-            power_w=way.power_w,
+            power_w=parameters.power_w,
         )
 
 

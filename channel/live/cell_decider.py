@@ -27,7 +27,7 @@ class CellDecider:
             raise BadParameter(f"clients must be at most the cell's {engine.users} users, got {clients}")
         engine.require_coverage(range(clients))
         self._engine = engine
-        lines = [(client, way) for client in range(clients) for way in DIRECTIONS]
+        lines = [(client, direction) for client in range(clients) for direction in DIRECTIONS]
         self._room_bytes = dict.fromkeys(lines, whole("queue_bytes", queue_bytes, 1))
         self._number = dict.fromkeys(lines, 0)
 

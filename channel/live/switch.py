@@ -77,7 +77,7 @@ class Switch:
         self._kept: dict[tuple[int, str, int], tuple[bytes, int]] = {}
         self._due: list[tuple[float, int, PacketOutcome]] = []
         self._turn = 0
-        self._last_due_s = {(client, way): 0.0 for client in range(clients) for way in DIRECTIONS}
+        self._last_due_s = {(client, direction): 0.0 for client in range(clients) for direction in DIRECTIONS}
         self._began_s = dict(self._last_due_s)
         self.counts = {key: Count() for key in self._last_due_s}
         self.strays = 0

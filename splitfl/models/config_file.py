@@ -52,9 +52,9 @@ def config_table(folder: Path) -> dict[str, Any]:
 
 def not_of(path: Path, model_type: str, error: Exception) -> ModelMissing:
     """An error with the message of transformers about the fields of a config.json, on one line."""
-    said = " ".join(str(error).split())
+    reason = " ".join(str(error).split())
     return ModelMissing(
-        f"{path} is not the configuration of a {model_type} model: {type(error).__name__}: {said}"
+        f"{path} is not the configuration of a {model_type} model: {type(error).__name__}: {reason}"
     )
 
 

@@ -110,8 +110,8 @@ class Agent:
 
     def _aside(self) -> str:
         """The output of other programs on the connection, if any."""
-        said = (self._waiting.strip() or self._beside.strip()).decode(errors="replace")
-        return f"; another program printed {said[:_SHOWN]!r}" if said else ""
+        output = (self._waiting.strip() or self._beside.strip()).decode(errors="replace")
+        return f"; another program printed {output[:_SHOWN]!r}" if output else ""
 
 
 def _start(node: Node) -> "subprocess.Popen[bytes]":

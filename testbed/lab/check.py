@@ -99,12 +99,12 @@ def _start(node: Namespace, module: str, words: Sequence[str | Path]) -> "subpro
 def _output(process: "subprocess.Popen[bytes]") -> bytes:
     """The standard output; raises SplitflError with the last line of standard error on failure."""
     try:
-        said, complained = process.communicate(timeout=_TIMEOUT_S)
+        output, errors = process.communicate(timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         raise Timeout(f"no answer for {_TIMEOUT_S:g} s") from None
     if process.returncode:
-        lines = complained.decode(errors="replace").strip().splitlines() or ["it exited without output"]
+        lines = errors.decode(errors="replace").strip().splitlines() or ["it exited without output"]
         raise SplitflError(lines[-1].removeprefix("Error: "))
-    return said
+    return output

@@ -41,9 +41,9 @@ def up(plan_name: str, name: str) -> LabState:
         _start_daemon(plan_name, name, folder / "daemon.log")
         made = LabState.read(name)
         if made is None:
-            said = (folder / "daemon.log").read_text(errors="replace").strip()
+            output = (folder / "daemon.log").read_text(errors="replace").strip()
             state.forget(name)
-            raise CommandFailed(f"the lab {name!r} did not start: {said}")
+            raise CommandFailed(f"the lab {name!r} did not start: {output}")
         return made
 
 

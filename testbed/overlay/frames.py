@@ -66,9 +66,9 @@ def frame(kind: int, payload: bytes) -> bytes:
     return HEADER.pack(VERSION, kind, len(payload)) + payload
 
 
-def encode_control(kind: int, said: Hello | Welcome | Refused) -> bytes:
+def encode_control(kind: int, message: Hello | Welcome | Refused) -> bytes:
     """An encoded control message. Raises WireError if it is too long."""
-    payload = json.dumps(asdict(said)).encode()
+    payload = json.dumps(asdict(message)).encode()
     if len(payload) > MAX_CONTROL_BYTES:
         raise WireError(f"a control message of {len(payload)} bytes, at most {MAX_CONTROL_BYTES} are allowed")
     return frame(kind, payload)
@@ -91,10 +91,10 @@ def header(buffer: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
 def decode_control(kind: type[ControlMessage], payload: bytes) -> ControlMessage:
     """The control message of a frame, of this kind. Raises WireError for anything else."""
     try:
-        said = json.loads(payload)
+        message = json.loads(payload)
     except (ValueError, RecursionError) as error:
         raise WireError(f"a control message that is not JSON: {error}") from None
     wanted = {field.name: field.type for field in fields(kind)}
-    if not isinstance(said, dict) or {name: type(value) for name, value in said.items()} != wanted:
+    if not isinstance(message, dict) or {name: type(value) for name, value in message.items()} != wanted:
         raise WireError(f"a control message that is not a {kind.__name__}")
-    return kind(**said)
+    return kind(**message)

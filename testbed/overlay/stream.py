@@ -94,11 +94,11 @@ class Stream:
         """The peer's certificate, if one was required."""
         return self._socket.getpeercert()
 
-    def send_all(self, said: bytes, timeout_s: float) -> None:
+    def send_all(self, data: bytes, timeout_s: float) -> None:
         """Sends a frame, blocking; for the handshake only."""
         self._socket.settimeout(timeout_s)
         try:
-            self._socket.sendall(said)
+            self._socket.sendall(data)
         except OSError as error:
             raise PeerLost(_reason(error)) from None
 

@@ -18,7 +18,7 @@ class MqttConnector:
 
     window_bytes: int | None = WINDOW_BYTES
     silence = (
-        "no answer; the broker's access list may keep what this client says from the server, "
+        "no answer; the broker's access list may block messages of this client to the server, "
         "or the answers from this client"
     )
 
@@ -60,8 +60,8 @@ class _Connection:
         try:
             if not self._is_there.wait(_PATIENCE_S) and not self._is_over.is_set():
                 raise PeerLost(
-                    f"the broker knows no server of {self._broker.topic!r}, "
-                    f"or its access list keeps {self._broker.presence} from {self._broker.who}"
+                    f"the broker has no server for {self._broker.topic!r}, "
+                    f"or its access list denies {self._broker.presence} to {self._broker.who}"
                 )
             threading.Thread(target=self._speak, daemon=True).start()
             self._is_over.wait()

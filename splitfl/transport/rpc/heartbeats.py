@@ -123,7 +123,7 @@ class Heartbeats:
         with self._lock:
             for client, one in self._sessions.items():
                 if self._is_silent(one):
-                    self._note_gone(client, one, f"nothing was heard of it for {self._timeout_s:g} s")
+                    self._note_gone(client, one, f"no message for {self._timeout_s:g} s")
             changes, self._changes = self._changes, []
             return changes
 

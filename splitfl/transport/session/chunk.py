@@ -92,7 +92,9 @@ def unpack(raw: bytes) -> Chunk:
         if not 0 < total <= MAX_FRAME_BYTES:
             raise WireError(f"a message must have 1 to {MAX_FRAME_BYTES} bytes, got {total}")
         if offset + len(data) > total or not len(data):
-            raise WireError(f"a chunk of {len(data)} bytes from {offset} on is none of a message of {total}")
+            raise WireError(
+                f"a chunk of {len(data)} bytes from {offset} on does not fit into a message of {total}"
+            )
     elif total != len(data):
-        raise WireError(f"a {Kind(kind).name} of {len(data)} bytes says that it has {total}")
+        raise WireError(f"a {Kind(kind).name} of {len(data)} bytes declares {total}")
     return Chunk(kind=Kind(kind), number=number, offset=offset, total=total, data=data)

@@ -203,7 +203,7 @@ class SessionClient:
                 self._join_timeout_s = float(welcome["join_timeout_s"])
             is_going = bool(welcome["is_going"])
         except (KeyError, TypeError, ValueError):
-            raise WireError("a WELCOME came that says not what is to be run") from None
+            raise WireError("the WELCOME contains no valid experiment") from None
         self._outbox.go_on(number, offset)
         if self._is_ready:  # it may have become ready after the hello was encoded
             self._outbox.say(say(Kind.READY))

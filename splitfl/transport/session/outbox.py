@@ -140,8 +140,8 @@ class Outbox:
             return
         if self._chunk_bytes <= _MIN_CHUNK_BYTES:
             raise ConfigError(
-                f"signs of life arrive, and nothing of a message of {len(self._message)} bytes, in pieces "
-                f"of {self._chunk_bytes}: whatever carries them drops larger ones"
+                f"heartbeats arrive, but no part of a message of {len(self._message)} bytes, in chunks "
+                f"of {self._chunk_bytes}: the network or the broker drops them"
             )
         self._chunk_bytes = max(_MIN_CHUNK_BYTES, self._chunk_bytes // 2)
         self._idle_beats = 0

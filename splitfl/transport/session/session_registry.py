@@ -66,10 +66,10 @@ class SessionRegistry:
 
     def offer(self, experiment: Mapping[str, Any]) -> None:
         """Publishes the experiment. Raises ConfigError if it exceeds the transport's chunk size."""
-        told = len(json.dumps(experiment, separators=(",", ":"))) + _AROUND_BYTES
-        if self._max_bytes is not None and told > self._max_bytes:
+        size = len(json.dumps(experiment, separators=(",", ":"))) + _AROUND_BYTES
+        if self._max_bytes is not None and size > self._max_bytes:
             raise ConfigError(
-                f"the experiment needs a message of {told} bytes; the broker accepts at most "
+                f"the experiment needs a message of {size} bytes; the broker accepts at most "
                 f"{self._max_bytes}"
             )
         self._experiment = experiment
@@ -97,7 +97,7 @@ class SessionRegistry:
             for session in self._sessions.values():
                 if self._is_silent(session) and session.name not in self._fallen_silent:
                     self._fallen_silent.add(session.name)
-                    self._note(session, f"nothing was heard of it for {self.timeout_s:g} s", is_here=False)
+                    self._note(session, f"no message for {self.timeout_s:g} s", is_here=False)
             changes, self._changes = self._changes, []
             return changes
 
@@ -109,7 +109,7 @@ class SessionRegistry:
         """
         client, table = self._checked(hello, certified)
         if not self._is_offered.wait(self.timeout_s):  # it listens before the experiment is published
-            raise ConfigError(f"the server has not said within {self.timeout_s:g} s what is to be run")
+            raise ConfigError(f"the server has not published the experiment within {self.timeout_s:g} s")
         with self._lock:
             if self._is_over:
                 raise RunEnded(_OVER)
@@ -151,9 +151,7 @@ class SessionRegistry:
         if not 0 <= client < self.clients:
             raise ConfigError(f"the client must lie in 0..{self.clients - 1}, got {client}")
         if certified is not None and certified != f"client-{client}":
-            raise ConfigError(
-                f"the certificate is {certified}'s and the client says that it is client {client}"
-            )
+            raise ConfigError(f"the certificate is {certified}'s but the client claims to be client {client}")
         if self._tokens is not None:
             self._tokens.check(client, table["token"])
         return client, table

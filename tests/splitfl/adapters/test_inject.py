@@ -189,7 +189,7 @@ def test_training_a_matrix_that_is_tied_across_the_cut_is_refused_by_name(tmp_pa
         train_all(body)
 
 
-def test_installing_what_a_piece_does_not_train_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+def test_installing_untrained_parameters_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", CLASSIFICATION)
     head, body = adapted(folder, CLASSIFICATION, 2)
     before = {name: value.clone() for name, value in trainable(head).items()}

@@ -67,7 +67,9 @@ def test_other_keys_that_say_so_are_known(key: str, method: str, tmp_path: Path)
     ("name", "method"),
     [("quantize_config.json", "gptq"), ("quant_config.json", "awq"), ("hf_quant_config.json", "modelopt")],
 )
-def test_a_file_beside_it_that_says_so_is_known(name: str, method: str, tmp_path: Path) -> None:
+def test_a_quantisation_file_next_to_the_configuration_is_detected(
+    name: str, method: str, tmp_path: Path
+) -> None:
     tiny.save(tmp_path, "bert", CLASSIFICATION)
     (tmp_path / name).write_text("{}")
     with pytest.raises(CutError, match=rf"quantised by {method} according to .*{name}"):
@@ -133,9 +135,7 @@ def test_a_field_that_no_model_is_made_of_is_named_with_its_file(
 
 
 @pytest.mark.parametrize(("model_type", "kind"), tiny.SOME)
-def test_what_a_configuration_says_of_outputs_changes_none(
-    model_type: str, kind: str, tmp_path: Path
-) -> None:
+def test_output_settings_of_a_configuration_are_ignored(model_type: str, kind: str, tmp_path: Path) -> None:
     attention = tiny.attention_of(model_type)
     inputs, labels = tiny.batch(kind)
     losses = []
@@ -147,7 +147,9 @@ def test_what_a_configuration_says_of_outputs_changes_none(
 
 
 @pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
-def test_classes_are_learnt_as_classes_whatever_the_checkpoint_was_for(problem: str, tmp_path: Path) -> None:
+def test_classification_uses_cross_entropy_for_any_problem_type_of_the_checkpoint(
+    problem: str, tmp_path: Path
+) -> None:
     inputs, labels = tiny.batch(CLASSIFICATION)
     losses = []
     for name, changes in {"plain": {}, "odd": {"problem_type": problem}}.items():

@@ -74,7 +74,7 @@ def test_inputs_that_a_later_piece_would_not_know_of_are_refused(tmp_path: Path)
         head({**inputs, "position_ids": inputs["input_ids"]})
 
 
-def test_context_says_which_tokens_are_real_and_never_which_they_are(tmp_path: Path) -> None:
+def test_context_holds_the_padding_mask_and_no_token_ids(tmp_path: Path) -> None:
     head = load_piece(tiny.save(tmp_path, "gpt2", CLASSIFICATION), CLASSIFICATION, 0, 2)
     inputs, _ = tiny.batch(CLASSIFICATION, "right")
     context = head.context_of(inputs)
@@ -86,7 +86,7 @@ def test_context_says_which_tokens_are_real_and_never_which_they_are(tmp_path: P
     assert "mask" not in head.context_of(unpadded)
 
 
-def test_a_replica_shares_what_is_frozen_and_owns_what_is_trained(tmp_path: Path) -> None:
+def test_a_replica_shares_frozen_parameters_and_owns_trained_ones(tmp_path: Path) -> None:
     piece = load_piece(tiny.save(tmp_path, "bert", CLASSIFICATION), CLASSIFICATION, 2)
     add_adapters(piece, AdapterConfig(), cut=2, seed=0)
     copied = replica(piece)
@@ -123,6 +123,6 @@ def test_a_head_can_use_the_frozen_tensors_of_the_whole(tmp_path: Path) -> None:
         assert (value is whole.model.get_parameter(name)) == (not value.requires_grad)
 
 
-def test_blocks_are_told_by_name() -> None:
+def test_blocks_are_found_by_name() -> None:
     assert block_index(family_of("gpt2"), "transformer.h.11.attn.c_attn") == 11
     assert block_index(family_of("bert"), "bert.pooler.dense.weight") is None

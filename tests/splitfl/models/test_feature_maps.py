@@ -157,7 +157,7 @@ def test_a_step_of_a_split_small_network_equals_the_whole_ones(cut: int, name: s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURED)
-def test_an_untrained_model_is_the_seeds_own_whatever_the_cut(name: str) -> None:
+def test_an_untrained_model_depends_on_the_seed_and_not_on_the_cut(name: str) -> None:
     folder = resolve(name)
     whole = load_piece(folder, KIND, 0, num_labels=10, seed=5)
     head, body = load_piece(folder, KIND, 0, 1, num_labels=10, seed=5), load_piece(folder, KIND, 1, seed=5)

@@ -44,7 +44,7 @@ def test_a_broken_connection_is_gone_on_from_and_nothing_is_done_twice(place: Pl
 
 
 @where_broken_connections_are_gone_on_from
-def test_what_a_network_sends_twice_is_done_once(place: Place) -> None:
+def test_a_duplicated_request_is_executed_once(place: Place) -> None:
     server = place.server()
     relay = place.relay(server.address())
     relay.is_repeating = True
@@ -129,7 +129,7 @@ def test_nothing_is_done_twice_for_a_client_whose_connections_break(place: Place
 @pytest.mark.slow
 @everywhere
 @pytest.mark.parametrize("sleeper", ["client", "server"])
-def test_who_does_not_read_holds_back_who_sends_and_no_queue_grows(place: Place, sleeper: str) -> None:
+def test_a_slow_reader_throttles_the_sender_and_no_queue_grows(place: Place, sleeper: str) -> None:
     server = place.server(is_far=True)
     one, other = place.client(server.address(), 0, is_far=True), place.client(server.address(), 1)
     go(server, one, other)

@@ -113,7 +113,7 @@ def test_a_broker_that_comes_late_is_waited_for_and_one_that_never_comes_is_not(
 def test_a_run_that_has_no_server_is_not_waited_for_for_ever(site: Callable[..., Site]) -> None:
     here = site()
     with pytest.raises(
-        Timeout, match=r"no server at 127.0.0.1:\d+/gone within 3 s: the broker knows no server of 'gone'"
+        Timeout, match=r"no server at 127.0.0.1:\d+/gone within 3 s: the broker has no server for 'gone'"
     ):
         here.join(f"127.0.0.1:{here.broker.port}/gone", timeout_s=3.0)
 
@@ -128,9 +128,7 @@ def test_a_topic_that_is_taken_is_named_and_free_once_its_server_stops(site: Cal
     assert here.serve(topic="field-trial").address == first.address
 
 
-def test_a_broker_that_wants_a_password_gets_it_from_a_file(
-    site: Callable[..., Site], tmp_path: Path
-) -> None:
+def test_the_broker_password_is_read_from_a_file(site: Callable[..., Site], tmp_path: Path) -> None:
     (tmp_path / "users").write_text(MOSQUITTO_USERS)
     (tmp_path / "users").chmod(0o600)
     (tmp_path / "password").write_text("correct horse\n")
@@ -183,12 +181,12 @@ def test_a_broker_with_a_limit_gets_messages_that_it_takes(limit: str, site: Cal
     assert client.request(large) == large
 
 
-def test_a_broker_that_takes_less_than_a_run_is_told_with_its_limit(site: Callable[..., Site]) -> None:
-    with pytest.raises(ConfigError, match=r"takes no message of 1024 bytes, the least that a run takes: it"):
+def test_a_broker_with_too_small_a_packet_size_is_refused_with_its_limit(site: Callable[..., Site]) -> None:
+    with pytest.raises(ConfigError, match=r"rejects messages of 1024 bytes, the minimum of a run: it"):
         site("message_size_limit 500").serve()
 
 
-def test_what_is_to_be_run_and_does_not_fit_is_refused(site: Callable[..., Site]) -> None:
+def test_an_experiment_larger_than_a_message_is_refused(site: Callable[..., Site]) -> None:
     here = site("message_size_limit 2000")
     server = here.serve()
     with pytest.raises(ConfigError, match=r"a message of \d+ bytes; the broker accepts at most \d+"):
@@ -215,7 +213,7 @@ def test_a_limit_that_could_not_be_asked_for_is_found_on_the_way(site: Callable[
 ACCESS = {
     "write": (
         "topic read #",
-        "does not let the user 'field' write to splitfl/t/down/survey/survey",
+        "does not allow the user 'field' to publish to splitfl/t/down/survey/survey",
     ),
     "read": ("topic write #", "took splitfl/t/server and did not hand it on: its access list must let"),
 }
@@ -247,8 +245,8 @@ def test_a_servers_access_that_a_broker_denies_is_named(
 @pytest.mark.parametrize(
     ("kept", "reason"),
     [
-        ("up/0", "does not let the user 'field' write to splitfl/t/up/0/survey: Not authorized"),
-        ("down/0", "no answer; the broker's access list may keep what this client says from the server"),
+        ("up/0", "does not allow the user 'field' to publish to splitfl/t/up/0/survey: Not authorized"),
+        ("down/0", "no answer; the broker's access list may block messages of this client to the server"),
     ],
 )
 def test_a_clients_access_that_a_broker_denies_is_named(

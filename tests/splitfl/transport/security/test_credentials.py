@@ -130,9 +130,7 @@ def test_a_password_without_a_user_is_refused(tmp_path: Path) -> None:
         ("gpu,lab", "neither an address nor a name"),
     ],
 )
-def test_what_is_no_host_is_not_certified_and_nothing_is_written(
-    host: str, reason: str, tmp_path: Path
-) -> None:
+def test_an_invalid_host_gets_no_certificate_and_no_file(host: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=reason):
         make_certificates(tmp_path / "new", 1, ["127.0.0.1", host], 10)
     assert not (tmp_path / "new").exists()

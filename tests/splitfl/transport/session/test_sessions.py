@@ -114,7 +114,7 @@ def test_every_message_arrives_once_wherever_connections_break(monkeypatch: pyte
 
 
 @given(st.integers(1, 10 * CHUNK), st.data())
-def test_a_message_is_whole_whatever_is_lost_and_said_again(size: int, data: st.DataObject) -> None:
+def test_messages_survive_losses_and_repetitions(size: int, data: st.DataObject) -> None:
     """Each chunk is lost or not; where one is missing, or all is said and something is, it is asked for."""
     message = bytes(i % 256 for i in range(size))
     outbox, inbox = Outbox(CHUNK), Inbox()
@@ -138,7 +138,7 @@ def test_a_message_is_whole_whatever_is_lost_and_said_again(size: int, data: st.
     assert whole == message
 
 
-def test_a_window_holds_back_what_is_not_confirmed_and_says_again_what_is_lost() -> None:
+def test_a_window_limits_unconfirmed_bytes_and_resends_lost_ones() -> None:
     outbox = Outbox(CHUNK, 3 * CHUNK)
     outbox.put(Kind.REQUEST, 1, bytes(10 * CHUNK))
     line = outbox.open()
@@ -185,13 +185,15 @@ def test_a_broker_that_drops_the_smallest_piece_too_ends_the_run_with_the_reason
         while outbox._may_send():
             outbox.take(line)
         outbox.confirm(1, 0, is_beat=True)
-    with pytest.raises(ConfigError, match="nothing of a message of 10000 bytes, in pieces of 1024: whatever"):
+    with pytest.raises(
+        ConfigError, match="no part of a message of 10000 bytes, in chunks of 1024: the network"
+    ):
         outbox.confirm(1, 0, is_beat=True)
 
 
-def test_what_is_to_be_run_must_fit_into_what_the_road_carries() -> None:
+def test_an_experiment_larger_than_the_transport_message_is_refused() -> None:
     registry = SessionRegistry(1, 5.0, 5.0, CHUNK, max_bytes=2000)
-    with pytest.raises(ConfigError, match=r"takes a message of 3\d+ bytes, .* at most 2000"):
+    with pytest.raises(ConfigError, match=r"needs a message of 3\d+ bytes; .* at most 2000"):
         registry.offer({"long": "x" * 2500})
     registry.offer({"short": "x"})
     registry.close()
@@ -254,7 +256,7 @@ def test_a_number_is_taken_over_once_its_process_has_been_silent_for_half_the_ti
     assert [(change.is_here, change.session) for change in registry.changes()] == [(True, 1), (True, 2)]
 
 
-def test_what_a_process_said_before_another_took_its_place_goes_nowhere() -> None:
+def test_late_messages_of_a_replaced_process_are_dropped() -> None:
     now_s, heard = [0.0], queue.SimpleQueue[bytes]()
     registry = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
     registry.offer({})
@@ -269,7 +271,7 @@ def test_what_a_process_said_before_another_took_its_place_goes_nowhere() -> Non
     assert heard.empty()
 
 
-def test_who_falls_silent_is_told_once_and_is_back_when_it_comes() -> None:
+def test_a_silent_client_is_reported_once_and_rejoins() -> None:
     now_s = [0.0]
     registry = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
     registry.offer({})
@@ -340,7 +342,7 @@ def test_a_message_does_not_change_its_mind() -> None:
         inbox.take(unpack(piece(Kind.REQUEST, 2, memoryview(b"abc"), 0, 1)))
 
 
-def test_whoever_comes_before_there_is_anything_to_run_is_told_when_there_is() -> None:
+def test_a_client_that_joins_early_waits_for_the_experiment() -> None:
     registry = SessionRegistry(1, 20.0, 5.0, CHUNK)
     offering = threading.Timer(0.2, lambda: registry.offer({"train": {"seed": 7}}))
     offering.start()
