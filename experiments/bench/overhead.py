@@ -33,7 +33,7 @@ from splitfl.methods.registry import METHODS
 from splitfl.methods.settings import without_unread
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
-from splitfl.server.exchange import RoundEnd
+from splitfl.server.protocols import RoundEnd
 from splitfl.setup.experiment import Experiment
 
 LOOPS: Final[Mapping[str, Callable[[Own], Rounds]]] = {

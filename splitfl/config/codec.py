@@ -49,10 +49,6 @@ class CodecConfig:
         """The codec of each kind of message with rows."""
         return {kind: getattr(self, kind) for kind in KINDS}
 
-    def of(self, kind: str) -> str:
-        """The codec of a kind of message, by its class's name; `none` of one without tokens."""
-        return self.by_kind().get(kind.lower(), "none")
-
 
 EXACT: Final = CodecConfig()
 """Nothing is rounded."""

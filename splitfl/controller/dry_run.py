@@ -26,7 +26,7 @@ from splitfl.methods.registry import as_client, method
 from splitfl.models.cut import Piece
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
-from splitfl.server.exchange import RoundEnd
+from splitfl.server.protocols import RoundEnd
 from splitfl.setup.codecs import refuse_sizes_of_data
 from splitfl.setup.experiment import Experiment, steps_of
 from splitfl.setup.pieces import PieceLoader

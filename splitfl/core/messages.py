@@ -180,11 +180,6 @@ class Lost:
         return "LOST"
 
 
-def kind_of(message: Message | Lost) -> str:
-    """The message's class name, and `Control` for every message without tensors: its row in the ledger."""
-    return "Control" if isinstance(message, Control) else type(message).__name__
-
-
 LOST: Final = Lost()
 """What a method is resumed with when its message or the answer never arrived."""
 

@@ -17,7 +17,7 @@ from splitfl.runtime import process_memory as footprint
 from splitfl.runtime.clients import Clients, NoClients, StartClients
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.simulate import threads
-from splitfl.server.exchange import Controller
+from splitfl.server.protocols import Controller
 from splitfl.server.run import Run, write_json
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits, check_run

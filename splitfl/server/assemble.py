@@ -17,7 +17,8 @@ from splitfl.models.source import resolve
 from splitfl.server.async_server import AsyncServer
 from splitfl.server.cell_server import CellServer
 from splitfl.server.erasure_policies import ErasurePolicies
-from splitfl.server.exchange import Controller, Exchange, Watcher
+from splitfl.server.exchange import Exchange
+from splitfl.server.protocols import Controller, Watcher
 from splitfl.server.server_loop import ServerLoop
 from splitfl.server.service_order import ServiceOrder
 from splitfl.server.sync_server import SyncServer

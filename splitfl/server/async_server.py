@@ -15,10 +15,10 @@ from splitfl.config import RunConfig
 from splitfl.core.messages import Begin, Message, RunOver
 from splitfl.federation.staleness import uploads_a_version
 from splitfl.methods.parts.method import Turn
-from splitfl.server.crossing import Crossing
 from splitfl.server.event_server import EventServer
 from splitfl.server.exchange import Exchange
 from splitfl.server.server_loop import Answer
+from splitfl.server.virtual_clock import Crossing
 from splitfl.wire import Envelope, Frame, encode
 
 

@@ -23,12 +23,12 @@ from splitfl.core.errors import ConfigError, Undelivered, WireError
 from splitfl.core.messages import Begin, Message
 from splitfl.core.state import State, numbered, part, raw, raw_in, tensor_in, under
 from splitfl.methods.parts.method import Turn
-from splitfl.server.crossing import Crossing, Load
 from splitfl.server.event_server import EventServer
 from splitfl.server.exchange import Exchange
 from splitfl.server.replayable_cell import Cell, ReplayableCell
 from splitfl.server.server_loop import Answer
 from splitfl.server.service_order import Turns
+from splitfl.server.virtual_clock import Crossing, Load
 from splitfl.wire import Envelope, Frame
 
 MAX_WAIT_S: Final = 300.0

@@ -22,7 +22,7 @@ from splitfl.config import AnalogConfig, ErasureConfig
 from splitfl.core.errors import WireError
 from splitfl.core.messages import LOST, Activation, Adapter, Gradient, Message, Output, Reply
 from splitfl.core.state import State, part, under
-from splitfl.server.crossing import Crossing, Load
+from splitfl.server.virtual_clock import Crossing, Load
 from splitfl.wire import Envelope
 from splitfl.wire.analog import over_the_air, symbols_of
 from splitfl.wire.erasure import (
@@ -67,6 +67,8 @@ class _Exchange:
 class ErasurePolicies:
     """One policy for each kind of message with rows, and what the clients' messages depend on.
 
+    Not asked where everything `is_reliable`: a message then arrives whole or not at all.
+
     `snr_db` is each client's, up and down, where rows are sent as they are.
     """
 
@@ -88,7 +90,8 @@ class ErasurePolicies:
         self._memories: dict[tuple[str, str], Memory] = {}
         self._rounds = erasure.stale_rounds
         self._exchanges: dict[int, _Exchange] = {}
-        self._is_plain = not analog.kinds and set(self._policies.values()) == {"reliable"}
+        is_digital = not analog.kinds and not analog.sum_adapters
+        self.is_reliable = is_digital and set(self._policies.values()) == {"reliable"}
 
     def state(self) -> State:
         """What older rows there are to stand in for lost ones; see Stateful."""
@@ -143,12 +146,11 @@ class ErasurePolicies:
 
     def received(self, up: Crossing) -> Message | None:
         """What the server receives of a client's message; None where nothing is usable."""
-        if not self._is_plain:
-            match up.message:
-                case Activation(hidden=Tensor()) as message:
-                    return self._activation(message, up)
-                case Gradient() as message:
-                    return self._gradient(message, up)
+        match up.message:
+            case Activation(hidden=Tensor()) as message:
+                return self._activation(message, up)
+            case Gradient() as message:
+                return self._gradient(message, up)
         return up.message if up.outcome.is_complete else None
 
     def reply_to_sent(self, envelope: Envelope, reply: Message) -> Message:
@@ -160,12 +162,11 @@ class ErasurePolicies:
 
     def reply_received(self, down: Crossing) -> Reply:
         """What the client receives of a reply; LOST where nothing is usable."""
-        if not self._is_plain:
-            match down.message:
-                case Gradient() as reply:
-                    return self._gradient(reply, down) or LOST
-                case Output() as reply:
-                    return self._output(reply, down) or LOST
+        match down.message:
+            case Gradient() as reply:
+                return self._gradient(reply, down) or LOST
+            case Output() as reply:
+                return self._output(reply, down) or LOST
         return down.message if down.outcome.is_complete else LOST
 
     def _activation(self, message: Activation, up: Crossing) -> Activation | None:

@@ -6,67 +6,23 @@ every service order.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from dataclasses import replace
+from typing import Final
 
 from channel.core.link import Delivery, Transfer
 from splitfl.config import EXACT, CodecConfig
 from splitfl.core.errors import Diverged, WireError
 from splitfl.core.events import Events
-from splitfl.core.messages import LOST, Begin, Done, Lost, Message, Plan
+from splitfl.core.messages import LOST, Begin, Done, Lost, Message
 from splitfl.core.state import State, part, under
 from splitfl.methods.parts.method import ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.plan import codec_config
-from splitfl.server.crossing import Crossing, Load
 from splitfl.server.erasure_policies import ErasurePolicies
-from splitfl.server.virtual_clock import VirtualClock
-from splitfl.wire import Envelope, Frame, encode
+from splitfl.server.protocols import Controller, RoundEnd, Watcher
+from splitfl.server.virtual_clock import Crossing, Load, VirtualClock
+from splitfl.wire import Envelope, Frame, codec_name, encode
 
 ADVICE: Final = "take smaller train.head_lr and train.body_lr"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundEnd:
-    """A round is over: when on the virtual clock, and the mean training loss over its samples.
-
-    None where the server got no loss.
-    """
-
-    round: int
-    finish_s: float
-    train_loss: float | None
-
-
-class Watcher(Protocol):
-    """Follows a run."""
-
-    def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """The server has seen so many more training steps of this client."""
-
-    def ended(self, end: RoundEnd) -> None:
-        """A round is over."""
-
-    def all_began(self, round_index: int) -> None:
-        """Every client has started this round, and so has saved its state after the one before."""
-
-
-class Controller(Protocol):
-    """Plans each client's rounds; see splitfl.controller."""
-
-    def plan(self, client: int) -> Plan:
-        """The plan of this client's next round."""
-
-    def begins(self, client: int, begin: Begin) -> None:
-        """A client starts a round, and may give its measured speed."""
-
-    def ended(self, round_index: int) -> None:
-        """A round is over, and its costs are in the ledger."""
-
-    def state(self) -> State:
-        """See Stateful."""
-
-    def restore(self, state: State) -> None:
-        """See Stateful."""
 
 
 class Exchange:
@@ -97,6 +53,7 @@ class Exchange:
         self._controller = controller
         self._clock = clock
         self._erasure = erasure
+        self._is_reliable = erasure.is_reliable  # whole messages or none: there is nothing to decide
         self._events = events
         self._watcher = watcher
         self._codec = codec
@@ -131,6 +88,8 @@ class Exchange:
 
     def load(self, frame: Frame, message: Message) -> Load:
         """What a client's message puts on the link."""
+        if self._is_reliable:
+            return Load(payload_bytes=len(frame))
         return self._erasure.load(message, len(frame), frame.codec, is_up=True)
 
     def depart(self, frame: Frame, message: Message, not_before_s: float = 0.0) -> Crossing:
@@ -157,7 +116,10 @@ class Exchange:
 
         Raises Diverged for a client whose own state is not finite.
         """
-        message = self._erasure.received(up)
+        if self._is_reliable:
+            message = up.message if up.outcome.is_complete else None
+        else:
+            message = self._erasure.received(up)
         if isinstance(message, Begin):
             if not message.is_finite:
                 raise Diverged(
@@ -172,15 +134,19 @@ class Exchange:
         """The reply as it is sent, once the server has computed it and not before `not_before_s`."""
         envelope = up.envelope
         done_s = self._clock.serve(up, outcome.flops)
-        reply = self._erasure.reply_to_sent(envelope, outcome.reply)
+        reply = outcome.reply
+        if not self._is_reliable:
+            reply = self._erasure.reply_to_sent(envelope, reply)
         codec = codec_config(self._controller.plan(envelope.client)) if self._controller else self._codec
         data = encode(reply, envelope, codec)
-        name = codec.of(type(reply).__name__)
+        name = codec_name(codec, reply)
         if name != "none":  # both ends work with what was decoded
             decoded = Frame(data).message()
             assert isinstance(decoded, Message)
             reply = decoded
-        load = self._erasure.load(reply, len(data), name, is_up=False)
+        load = Load(payload_bytes=len(data))
+        if not self._is_reliable:
+            load = self._erasure.load(reply, len(data), name, is_up=False)
         return self._clock.depart_down(envelope, reply, load, max(done_s, not_before_s), data)
 
     def downlink(
@@ -192,7 +158,11 @@ class Exchange:
 
     def delivered(self, down: Crossing) -> bytes:
         """The frame that the client gets; rows that were rounded once are not rounded again."""
-        received = self._erasure.reply_received(down)
+        received: Message | Lost
+        if self._is_reliable:
+            received = down.message if down.outcome.is_complete else LOST
+        else:
+            received = self._erasure.reply_received(down)
         self._clock.delivered(down, is_lost=isinstance(received, Lost))
         return down.frame if received is down.message else encode(received, down.envelope)
 

@@ -25,7 +25,8 @@ from splitfl.models.cut import Piece
 from splitfl.models.source import hub_name, resolve
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.evaluate import measure
-from splitfl.server.exchange import ADVICE, Controller, RoundEnd
+from splitfl.server.exchange import ADVICE
+from splitfl.server.protocols import Controller, RoundEnd
 from splitfl.setup.experiment import Experiment
 
 

@@ -1,4 +1,4 @@
-"""Virtual time: when each message would have left, crossed and been answered.
+"""Virtual time: when each message is sent, delivered and answered, and the record of each that crosses.
 
 Work takes its FLOPs over the device's declared rate, a message what the link says. The
 same messages in the same order give the same times on every transport, so a run over
@@ -7,17 +7,79 @@ RPC and one in a single process tell the same story; the wall clock is kept apar
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
-from channel.core.link import DIRECTIONS, Transfer
+from channel.core.link import DIRECTIONS, Delivery, Transfer
 from splitfl.accounting.ledger import Ledger
 from splitfl.core.events import Events
-from splitfl.core.messages import Message, kind_of
+from splitfl.core.messages import Control, Message
 from splitfl.core.state import State, tensor_in
 from splitfl.methods.parts.method import Turn
-from splitfl.server.crossing import Crossing, Load
 from splitfl.wire import Envelope
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What a message puts on a link: bytes, how they are recovered and cut as in a `Transfer`, and symbols.
+
+    `symbols` are sent uncoded behind the bytes, at `symbol_hz` a second.
+    """
+
+    payload_bytes: int
+    recovery: str = "acknowledged"
+    reliable_bytes: int = 0
+    unit_bytes: int = 1
+    symbols: int = 0
+    symbol_hz: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Crossing:
+    """A message on its way, and once it has `landed` its delivery.
+
+    `start_s` is when its sender started to compute it, in seconds of virtual time; `frame` is a reply
+    as sent.
+    """
+
+    envelope: Envelope
+    message: Message
+    start_s: float
+    load: Load
+    transfer: Transfer
+    frame: bytes = b""
+    delivery: Delivery | None = None
+
+    @property
+    def kind(self) -> str:
+        """The name of the message's class; `Control` for all without tensors."""
+        return "Control" if isinstance(self.message, Control) else type(self.message).__name__
+
+    @property
+    def outcome(self) -> Delivery:
+        """The delivery of a message that has landed."""
+        assert self.delivery is not None, "a message is on its way until its link has delivered it"
+        return self.delivery
+
+    @property
+    def at_s(self) -> float:
+        """When it was at the other end, or was given up."""
+        return self.outcome.finish_s
+
+    def landed(self, delivery: Delivery, power_w: float) -> Self:
+        """With the link's delivery of its bytes, and behind them the symbols, radiated at `power_w`."""
+        symbols_s = self.load.symbols / self.load.symbol_hz
+        whole = delivery
+        if symbols_s:
+            whole = replace(
+                delivery,
+                finish_s=delivery.finish_s + symbols_s,
+                airtime_s=delivery.airtime_s + symbols_s,
+                energy_j=delivery.energy_j + power_w * symbols_s,
+            )
+        return replace(self, delivery=whole)
 
 
 class VirtualClock:
@@ -183,7 +245,7 @@ class VirtualClock:
             round=envelope.round,
             client=envelope.client,
             direction=transfer.direction,
-            kind=kind_of(crossing.message),
+            kind=crossing.kind,
             payload_bytes=transfer.payload_bytes,
             packets=delivery.packets,
             lost_packets=delivery.packets - int(delivery.arrived.sum()),

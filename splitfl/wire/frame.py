@@ -108,12 +108,18 @@ def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EX
         **({"fields": fields} if fields else {}),
     }
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    chosen, rows = codec.of(kind), _ROWS.get(kind)
+    chosen, rows = codec_name(codec, message), _ROWS.get(kind)
     if rows in whole and chosen != "none":
         coded = encode_rows(whole[rows], chosen)
         header["codec"] = [coded.codec, coded.dtype, coded.width]
         whole |= {_tensor(rows, name): part for name, part in coded.parts.items()}
     return safetensors.torch.save(whole, {"splitfl": json.dumps(header, separators=(",", ":"))})
+
+
+def codec_name(codec: CodecConfig, message: Reply | Refusal) -> str:
+    """By which codec the rows of this message are encoded; `none` if it has none."""
+    kind = type(message).__name__
+    return str(getattr(codec, kind.lower())) if kind in _ROWS else "none"
 
 
 def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Reply | Refusal, Envelope]:

@@ -16,7 +16,7 @@ from splitfl.core.messages import Message, Reply
 from splitfl.methods.parts.method import ServerMethod
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
-from splitfl.server.exchange import RoundEnd
+from splitfl.server.protocols import RoundEnd
 from splitfl.setup.experiment import Experiment
 
 

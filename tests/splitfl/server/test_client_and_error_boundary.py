@@ -16,7 +16,8 @@ from splitfl.core.messages import LOST, Begin, Done, Join, Joined, Leave, Messag
 from splitfl.core.state import State
 from splitfl.methods.parts.method import ServerReply, Turn, unexpected
 from splitfl.server.erasure_policies import ErasurePolicies
-from splitfl.server.exchange import Exchange, RoundEnd
+from splitfl.server.exchange import Exchange
+from splitfl.server.protocols import RoundEnd
 from splitfl.server.service_order import ServiceOrder
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.sync_server import SyncServer

@@ -17,7 +17,8 @@ from splitfl.core.events import Events
 from splitfl.core.messages import Done
 from splitfl.methods.parts.method import ServerReply, Turn
 from splitfl.server.erasure_policies import ErasurePolicies
-from splitfl.server.exchange import Exchange, RoundEnd
+from splitfl.server.exchange import Exchange
+from splitfl.server.protocols import RoundEnd
 from splitfl.server.virtual_clock import VirtualClock
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
