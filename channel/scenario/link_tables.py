@@ -13,7 +13,6 @@ from channel.core.arrays import Array, at_least, within
 from channel.core.errors import BadParameter
 from channel.links.recordings import require_nondecreasing
 from channel.propagation.recorded_taps import NodeTaps, read_npz
-from channel.scenario import colosseum_file
 from channel.scenario.colosseum import STEP_S
 
 _MAX_DB = 400.0
@@ -143,7 +142,11 @@ def taps_of_file(path: Path) -> NodeTaps:
     """The taps of a .mat or .npz file; errors as in the readers, BadParameter for a missing file."""
     if not path.is_file():
         raise BadParameter(f"file of taps must exist, got {path.name!r}")
-    return colosseum_file.read(path).taps if path.suffix.lower() == ".mat" else read_npz(path)
+    if path.suffix.lower() == ".npz":
+        return read_npz(path)
+    from channel.scenario import colosseum_file  # imports scipy.io, a sixth of the package's import time
+
+    return colosseum_file.read(path).taps
 
 
 def _numbers(name: str, values: tuple[object, ...]) -> Array:

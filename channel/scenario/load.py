@@ -6,7 +6,8 @@ Every table is a frozen dataclass; an unknown key is refused with the nearest kn
 import difflib
 import math
 import tomllib
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -148,6 +149,20 @@ def load(name: str) -> Scenario:
     if name not in names():
         raise BadParameter(f"unknown scenario {name!r}{_nearest(name, names())}; have {', '.join(names())}")
     return parse(files("channel.scenario").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def changed(scenario: Scenario, tables: Mapping[str, Mapping[str, Any]]) -> Scenario:
+    """The scenario with the keys of some tables replaced; BadParameter for unknown ones and wrong types."""
+    made = {}
+    for name, values in tables.items():
+        if name not in TABLES:
+            raise BadParameter(
+                f"unknown table {name!r}{_nearest(name, list(TABLES))}; have {', '.join(TABLES)}"
+            )
+        if not isinstance(values, Mapping):
+            raise BadParameter(f"{name} must be a table, got {values!r}")
+        made[name] = _filled(TABLES[name], {**vars(getattr(scenario, name)), **values}, f"{name}.")
+    return replace(scenario, **made)
 
 
 def _around(path: Path) -> Scenario:

@@ -14,7 +14,7 @@ from channel.core.arrays import Array
 from channel.propagation.placement import hexagonal_sites
 from channel.scenario.load import Scenario
 from experiments.channel.map import losses_db
-from experiments.terminal import plain_console
+from splitfl.runtime.terminal import plain_console
 
 _STEPS = " ▁▂▃▄▅▆▇█"
 _BARS = 30

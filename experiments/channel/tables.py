@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from channel.cell.build_cell import cell_of
+from channel.api import Simulation
 from channel.cell.cell import CellResult
 from channel.cell.sounding import sounded
 from channel.cell.statistics import DirectionStatistics
@@ -23,45 +23,28 @@ from channel.links.trace import read_recording
 from channel.propagation import recorded_taps as taps
 from channel.scenario import colosseum_file
 from channel.scenario import load as scenarios
-from channel.scenario.load import Scenario
 from channel.validation import Verdict
-from experiments.terminal import plain_console
 from splitfl.core.json_text import dumps
+from splitfl.runtime.terminal import plain_console
 
 
-def simulated(name: str, duration_s: float | None, seed: int | None) -> tuple[Scenario, CellResult]:
-    """A scenario and what its cell did. Raises BadParameter for bad input."""
-    made = scenarios.load(name)
-    made = made if seed is None else replace(made, seed=seed)
-    made = made if duration_s is None else replace(made, duration_s=duration_s)
-    return made, cell_of(made).simulate(made.duration_s)
-
-
-def rows(result: CellResult) -> list[dict[str, Any]]:
+def rows(found: Simulation) -> list[dict[str, Any]]:
     """One row for each user and direction; what does not exist is None."""
-    found = []
-    for direction, outcome in result.outcomes.items():
-        for user in range(outcome.tries.size):
-            values = {
-                "mean_sinr_db": result.mean_sinr_db[direction][user],
-                "throughput_bps": outcome.throughput_bps[user],
-                "error_rate": outcome.error_rate[user],
-                "retransmissions": outcome.retransmissions[user],
-                "loss_rate": outcome.loss_rate[user],
-                "airtime_s": outcome.airtime_s[user],
-                "finish_s": outcome.finish_s[user],
-                "device_energy_j": result.energy_j[user],
-            }
+    made = []
+    for direction in found.result.outcomes:
+        columns = found.columns(direction)
+        for user in range(found.users):
+            values = {name: column[user] for name, column in columns.items()}
             row = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
-            found.append({"user": user, "direction": direction, **row})
-    return found
+            made.append({"user": user, "direction": direction, **row})
+    return made
 
 
-def users(result: CellResult) -> None:
+def users(found: Simulation) -> None:
     """The same as a table; one energy a device, for both directions."""
     names = ("user", "way", "SINR dB", "Mbit/s", "BLER", "retries", "lost", "airtime s", "energy J")
     table = Table(*names, box=SIMPLE_HEAD, pad_edge=False)
-    for row in rows(result):
+    for row in rows(found):
         table.add_row(
             str(row["user"]),
             row["direction"],

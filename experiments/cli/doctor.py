@@ -66,7 +66,7 @@ def _show(examined: "Examination", as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from experiments.terminal import plain_console
+    from splitfl.runtime.terminal import plain_console
 
     console = plain_console()
     table = Table("node", "check", "", "what was found")

@@ -21,8 +21,8 @@ from channel.live.switch import DeliveryOrder
 from channel.scenario import load as scenarios
 from channel.scenario.load import Scenario
 from experiments.live.figures import kept_up, links_table
-from experiments.terminal import plain_console
 from splitfl.core.errors import ConfigError
+from splitfl.runtime.terminal import plain_console
 from splitfl.transport.base.addresses import joined, parse_address
 from testbed.live import LiveLink
 

@@ -11,7 +11,7 @@ unsplit model.
 import copy
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.models.resnet.modeling_resnet import ResNetConvLayer
 from transformers.pytorch_utils import Conv1D
 
 from splitfl.core.errors import CutError
@@ -34,7 +33,7 @@ from splitfl.models.families import (
     check,
     count_blocks,
 )
-from splitfl.models.feature_maps import as_feature_map, as_tokens, stem_of
+from splitfl.models.feature_maps import as_feature_map, as_tokens, put_cifar_stem, stem_of
 from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
 
@@ -99,6 +98,10 @@ class Piece(nn.Module):
     def base(self) -> PreTrainedModel:
         """The base model without the task head."""
         return cast(PreTrainedModel, self.model.base_model)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode whatever `mode` is: a loop such as Trainer's calls this."""
+        return super().train(False)
 
     def forward(
         self,
@@ -211,7 +214,7 @@ def build(
         make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
         model = make(config, attn_implementation=attention, dtype=DTYPES[dtype])
         if config.model_type == "resnet" and stem_of(config) == "cifar":
-            _put_cifar_stem(model)
+            put_cifar_stem(model)
     if kind == CAUSAL_LM:
         model.loss_type = "ForCausalLM"  # transformers cannot tell it from every class's name, and warns
     return cast(PreTrainedModel, model)
@@ -271,15 +274,6 @@ def share_frozen(source: Piece, target: Piece) -> None:
             other = frozen.get(f"{prefix}.{name}" if prefix else name)
             if value is not None and other is not None and not value.requires_grad:
                 module._parameters[name] = other
-
-
-def _put_cifar_stem(model: PreTrainedModel) -> None:
-    """Replaces the stem by 3x3 at stride 1 without pooling (see splitfl.models.untrained)."""
-    stem, config = model.base_model.get_submodule("embedder"), model.config
-    stem.embedder = ResNetConvLayer(
-        config.num_channels, config.embedding_size, kernel_size=3, activation=config.hidden_act
-    ).to(model.dtype)
-    stem.pooler = nn.Identity()
 
 
 def _check_range(blocks: range, num_blocks: int) -> None:

@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any, Final
 
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.auto import modeling_auto
@@ -47,8 +48,8 @@ def split(model: nn.Module, cut: int, tail: int = 0, *, copy_weights: bool = Tru
     `copy_weights` the pieces have their own weights, otherwise they train the model's tensors. A piece's
     `tied` names parameters tied to one of another piece; their copies are trained separately.
 
-    Raises CutError for a model of an unsupported family or task, a quantised model, and a model on
-    several devices.
+    Raises CutError for a model of an unsupported family or task, a quantised model, a model on several
+    devices, and a model with prompt learning of peft.
     """
     whole = _task_model(model)
     kind = _kind_of(whole)
@@ -85,6 +86,12 @@ def split_pretrained(
 
 def _task_model(model: nn.Module) -> PreTrainedModel:
     """The transformers model, without peft's wrapper if it has one."""
+    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        kind = model.active_peft_config.peft_type.value
+        raise CutError(
+            f"a model with {kind} of peft cannot be split: its learned prompt stands in no block; use LoRA "
+            "or another adapter of modules"
+        )
     unwrapped = getattr(model, "get_base_model", lambda: model)()
     if not isinstance(unwrapped, PreTrainedModel):
         raise CutError(

@@ -10,11 +10,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from splitfl.core.errors import ConfigError
+from splitfl.run_folder.costs import costs_by_round
 from splitfl.run_folder.events import MemoryEvent, RoundEvent, RunEvents, read_events
+from splitfl.run_folder.overview import overview
 from splitfl.run_folder.rows import MAY_DIVERGE, build_row
 
 FINAL_METRICS = ("train_loss", "eval_loss", "accuracy", "perplexity")
@@ -24,8 +27,9 @@ FINAL_METRICS = ("train_loss", "eval_loss", "accuracy", "perplexity")
 class Summary:
     """The totals of a run over all clients; `final` holds the last value of every metric.
 
-    MemoryEvent is the largest peak of a process of that side, above the base of its libraries; None
+    The memory is the largest peak of a process of that side, above the base of its libraries; None
     if it was not measured. `live` holds the measurements of a live link, None without one.
+    `tracking_failures` has a sentence for each experiment tracker that failed.
     `status` is done, failed, diverged, or unfinished (no summary was written).
     """
 
@@ -49,9 +53,10 @@ class Summary:
     server_peak_bytes: int | None = None
     live: Mapping[str, Any] | None = None
     chosen: Sequence[str] = ()
+    tracking_failures: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RunRecord:
     """The contents of a run folder: settings, environment, events, totals, and notes on missing parts."""
 
@@ -82,6 +87,11 @@ class RunRecord:
         return {name: column for name, column in columns.items() if set(column) != {None}}
 
     @property
+    def costs(self) -> dict[str, list[float]]:
+        """What each round cost over all clients, by name: bytes, packets, airtime_s, energy_j and FLOPs."""
+        return costs_by_round(self.events)
+
+    @property
     def adapter(self) -> Path | None:
         """The folder of the trained adapter in peft's format; None if it was not written."""
         folder = self.folder / "adapter"
@@ -95,6 +105,20 @@ class RunRecord:
                 raise ConfigError(f"{self.folder / 'config.json'} has no setting {path}")
             value = value[key]
         return value
+
+    def __repr__(self) -> str:
+        final = "".join(
+            f", {name}={value:.4g}" for name, value in self.summary.final.items() if name in FINAL_METRICS
+        )
+        rounds = len(self.events.rounds)
+        return f"<RunRecord {str(self.folder)!r}: {self.summary.status} after {rounds} rounds{final}>"
+
+    def _repr_html_(self) -> str:
+        """A short table, which notebooks show."""
+        rows = [("run", f"{self.name}: {self.summary.status}"), *overview(vars(self.summary))]
+        rows += [("folder", str(self.folder)), *(("note", note) for note in self.notes)]
+        lines = (f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
+        return f"<table>{''.join(lines)}</table>"
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -163,5 +163,5 @@ def _check_leaves(leaves: Mapping[int, int], config: RunConfig) -> None:
 
 
 def _what_decides(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """All but where and how messages travel, which a server that comes back writes down more exactly."""
-    return {name: table for name, table in experiment.items() if name != "transport"}
+    """All but [tracking] and how messages travel, which a server that comes back writes down more exactly."""
+    return {name: table for name, table in experiment.items() if name not in ("transport", "tracking")}

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from splitfl.core.checkpoint import Checkpoint, CheckpointStore
 from splitfl.core.errors import ConfigError, Diverged, PeerLost, RejoinRequired, Timeout
 from splitfl.core.events import Events
 from splitfl.federation.selection import Selection
+from splitfl.run_folder.trackers.run_trackers import RunTrackers
 from splitfl.runtime import process_memory as footprint
 from splitfl.runtime.clients import Clients, NoClients, StartClients
 from splitfl.runtime.screen import Screen
@@ -136,8 +138,9 @@ class _Service:
 
     def run(self, base_bytes: int) -> dict[str, Any]:
         """Until the run is over; its summary."""
+        track = partial(RunTrackers, self._folder, self._site.config, self._screen.said)
         while True:
-            with Run(self._site, self._folder, self._screen, self._kept(), self._controller) as run:
+            with Run(self._site, self._folder, self._screen, self._kept(), self._controller, track) as run:
                 try:
                     self._live(run)
                 except RejoinRequired as why:

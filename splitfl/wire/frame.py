@@ -104,7 +104,7 @@ def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EX
     header: dict[str, Any] = {
         "version": VERSION,
         "kind": kind,
-        "envelope": [envelope.client, envelope.round, envelope.lap, envelope.flops],
+        "envelope": [envelope.client, envelope.round, envelope.lap, _hex(envelope.flops)],
         **({"fields": fields} if fields else {}),
     }
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -240,7 +240,7 @@ def _tensor(rows: str, part: str) -> str:
 
 
 def _envelope(client: object, round_index: object, lap: object, flops: object) -> Envelope:
-    spent = _number(flops)
+    (spent,) = _from_hex(flops)
     if not 0.0 <= spent < math.inf:
         raise ValueError(f"flops must be at least 0, got {spent}")
     return Envelope(client=_whole(client), round=_whole(round_index), lap=_whole(lap), flops=spent)
@@ -269,12 +269,6 @@ def _from_hex(text: object) -> tuple[float, ...]:
     if len(packed) % 8:
         raise ValueError(f"numbers must have 16 digits each, got {len(packed) * 2}")
     return struct.unpack(f">{len(packed) // 8}d", packed)
-
-
-def _number(value: object) -> float:
-    if type(value) is float:
-        return value
-    return float(_whole(value))
 
 
 def _text(value: object) -> str:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from experiments import presets
 from experiments.cli.main import main
-from experiments.compare.entrants import Entrant, enter
 from experiments.report.story import loading_code
+from splitfl.comparison.entrants import Entrant, enter
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import as_dict, load
 from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION
@@ -71,7 +72,7 @@ def test_a_family_goes_through_every_command(model_type: str, kind: str, tmp_pat
     (planned,) = plan["planned"].values()
     auto = said("plan", str(preset), *(word for one in AUTO for word in ("--set", one)))
     assert not auto["excluded"]
-    entrant = enter(str(preset), [], "sfl-v2", [], [], 1)
+    entrant = enter(presets.tables(str(preset))[1], [], "sfl-v2", [], [], 1)
     assert isinstance(entrant, Entrant), entrant
     summary = said("run", str(preset), "--out", str(runs))
     assert summary["bytes_up"] == planned["bytes_up"]

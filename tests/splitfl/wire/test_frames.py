@@ -51,7 +51,7 @@ def frame(header: Any, tensors: Mapping[str, Any] | None = None, data: bytes = b
 
 
 def header(kind: str, **changes: Any) -> dict[str, Any]:
-    return {"version": "2", "kind": kind, "envelope": [0, 0, 0, 0.0], **changes}
+    return {"version": "2", "kind": kind, "envelope": [0, 0, 0, "0" * 16], **changes}
 
 
 def test_every_kind_of_message_has_a_case() -> None:
@@ -181,9 +181,9 @@ FINE = b"\1" + b"\0" * 7
         (frame(header("Done", fields={"plan": {"method": "x", "cut": 1, "rank": 1, "wish": 1}})), "damaged"),
         (frame(header("Done", fields={"plan": {"method": "x", "cut": 1.5, "rank": 1}})), "damaged"),
         (frame(header("Join", fields={"checkpoints": [[1, "x"]]})), "damaged"),
-        (frame(header("Lost", envelope=[0, 0, 0, float("nan")])), "no envelope"),
-        (frame(header("Lost", envelope=[0, 0, 0, -1.0])), "no envelope"),
-        (frame(header("Lost", envelope=[0, float("inf"), 0, 0.0])), "no envelope"),
+        (frame(header("Lost", envelope=[0, 0, 0, "7ff8000000000000"])), "no envelope"),
+        (frame(header("Lost", envelope=[0, 0, 0, "bff0000000000000"])), "no envelope"),
+        (frame(header("Lost", envelope=[0, float("inf"), 0, "0" * 16])), "no envelope"),
         (frame([1, 2]), "a frame's header must be an object, got list"),
         (frame("[" * 100_000), "no readable header|must be an object"),
         ((2**63).to_bytes(8, "little") + b"{}", "says that its header has 9223372036854775808"),
