@@ -214,7 +214,7 @@ def test_a_run_killed_at_any_point_has_a_report(make_run: MakeRun, keep: int) ->
     (folder / "metrics.jsonl").write_bytes(b"".join(lines[:keep]) + lines[keep][:9])
     text = write_report(folder).read_text()
     assert_stands_alone(text)
-    assert "is cut short" in text
+    assert "is truncated" in text
     assert "unfinished" in text
     assert "This run left no adapter" in text
 

@@ -46,14 +46,14 @@ def counted(
     ("model_type", "kind"),
     [("bert", "sequence-classification"), ("gpt2", "causal-lm"), ("gpt_neox", "causal-lm")],
 )
-def test_lora_costs_what_torch_counts(model_type: str, kind: str, tmp_path: Path) -> None:
+def test_lora_flops_equal_the_count_of_torch(model_type: str, kind: str, tmp_path: Path) -> None:
     assert_agreement(model_type, kind, tmp_path, LORA)
 
 
 @pytest.mark.parametrize("kind", ADDED)
 @pytest.mark.parametrize("is_above", [False, True], ids=["in attention", "above attention"])
 @pytest.mark.parametrize(("model_type", "task"), [("bert", "sequence-classification"), ("gpt2", "causal-lm")])
-def test_every_kind_of_adapter_costs_what_torch_counts(
+def test_flops_of_every_adapter_kind_equal_the_count_of_torch(
     model_type: str, task: str, is_above: bool, kind: str, tmp_path: Path
 ) -> None:
     where = {"targets": (ABOVE_ATTENTION[model_type],)} if is_above else {}
@@ -65,7 +65,7 @@ def test_every_kind_of_adapter_costs_what_torch_counts(
 @pytest.mark.slow
 @pytest.mark.parametrize("adapter", [LORA, None], ids=["lora", "full"])
 @pytest.mark.parametrize(("model_type", "kind"), tiny.SOME)
-def test_every_family_costs_what_torch_counts(
+def test_flops_of_every_family_equal_the_count_of_torch(
     model_type: str, kind: str, adapter: AdapterConfig | None, tmp_path: Path
 ) -> None:
     assert_agreement(model_type, kind, tmp_path, adapter)
