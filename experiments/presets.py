@@ -4,9 +4,16 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from splitfl.config import RunConfig, nearest
-from splitfl.config.experiment_file import as_dict, from_dict, overridden, read_tables
+from splitfl.config import MethodConfig, RunConfig, key_types, key_values, nearest
 from splitfl.core.errors import ConfigError
+from splitfl.setup.experiment_file import (
+    as_dict,
+    auto_methods,
+    from_dict,
+    overridden,
+    partial,
+    read_tables,
+)
 from splitfl.transport.registry import check_settings
 
 FOLDER = Path(__file__).parent / "presets"
@@ -29,12 +36,17 @@ def about(name: str) -> str:
 
 
 def find(
-    name: str, overrides: Iterable[str], say: Callable[[str], None] | None = None
+    name: str,
+    overrides: Iterable[str],
+    say: Callable[[str], None] | None = None,
+    *,
+    for_several: bool = False,
 ) -> tuple[str, RunConfig]:
     """The short name and settings of a preset, or of a TOML or JSON file at that path.
 
     Where overrides choose another method, or a link that is a scenario or a trace, what these do not read
     of the preset or the file is left out, and `say` is told what; all that remains is obeyed or refused.
+    Where overrides are `for_several` methods, each takes those of them of which it has the key.
     """
     short, path = _named(name)
     chosen = list(overrides)
@@ -43,6 +55,9 @@ def find(
         table = {key: _without(value, key, names) for key, value in table.items()}
         if names and say is not None:
             say(f"left out of {short}, since {what}: {', '.join(names)}")
+    if for_several:
+        others = {f"method.{key}" for key in _keys_of_others(overridden(table, chosen))}
+        chosen = [one for one in chosen if _path(one) not in others]
     config = from_dict(table, chosen)
     check_settings(config.transport)
     return short, config
@@ -58,7 +73,7 @@ def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
     table = read_tables(path)
     _, rates = _rates(table, chosen)
     table = overridden({key: _without(value, key, rates) for key, value in table.items()}, chosen)
-    config = from_dict({key: table[key] for key in _WITHOUT_TORCH if key in table})
+    config = partial(table, _WITHOUT_TORCH)
     check_settings(config.transport)
     return config
 
@@ -75,24 +90,36 @@ def _named(name: str) -> tuple[str, Path]:
 
 
 def _unread(table: Mapping[str, Any], overrides: list[str]) -> tuple[str, list[str]]:
-    """The settings that another method than the table's own does not read, where overrides choose one."""
-    if "method.name" not in _asked(overrides):
-        return "", []
-    from splitfl.methods.settings import optional, reads  # takes torch along
-
+    """The settings that another method than the table's own does not have, where overrides choose one."""
     merged = overridden(table, overrides)
-    chosen = from_dict({"method": {"name": merged["method"]["name"]}, "auto": merged.get("auto", {})})
-    plain = as_dict(RunConfig())
-    if chosen.method.name == _table(table, "method").get("name", plain["method"]["name"]):
+    name, before = (_table(one, "method").get("name", MethodConfig.name) for one in (merged, table))
+    if name == before:
         return "", []
-    found = []
-    for setting in optional(chosen).keys() - reads(chosen):
-        name, _, key = setting.partition(".")
-        default = plain[name][key]
-        value = _table(table, name).get(key, default)
+    from splitfl.methods.registry import METHODS  # takes torch along
+    from splitfl.methods.settings import SHARED, reads
+
+    its = partial({"method": {"name": name}, "auto": merged.get("auto", {})}, ("method", "auto"))
+    plain = as_dict(partial({}, ("method", "adapter")))
+    old = key_types(METHODS[before].settings) if before in METHODS else {}
+    found = [
+        f"method.{key}" for key in _table(table, "method") if key in old and key not in key_values(its.method)
+    ]
+    for setting in set(SHARED) - reads(its):
+        name_of_table, _, key = setting.partition(".")
+        default = plain[name_of_table][key]
+        value = _table(table, name_of_table).get(key, default)
         if (default | value if isinstance(value, dict) else value) != default:
             found.append(setting)
-    return f"the method {chosen.method.name!r} does not read them", sorted(found)
+    return f"the method {name!r} does not read them", sorted(found)
+
+
+def _keys_of_others(table: Mapping[str, Any]) -> set[str]:
+    """The keys of [method] that only other methods have than those that the table names."""
+    from splitfl.methods.registry import METHODS  # takes torch along
+
+    own = {_table(table, "method").get("name", MethodConfig.name), *auto_methods(table)}
+    keys = {name: set(key_types(spec.settings)) for name, spec in METHODS.items()}
+    return set[str]().union(*keys.values()).difference(*(keys[name] for name in own & keys.keys()))
 
 
 def _rates(table: Mapping[str, Any], overrides: list[str]) -> tuple[str, list[str]]:
@@ -104,7 +131,12 @@ def _rates(table: Mapping[str, Any], overrides: list[str]) -> tuple[str, list[st
 
 
 def _asked(overrides: Iterable[str]) -> set[str]:
-    return {one.partition("=")[0].strip() for one in overrides}
+    return {_path(one) for one in overrides}
+
+
+def _path(override: str) -> str:
+    """The dotted path of the setting that an override names."""
+    return override.partition("=")[0].strip()
 
 
 def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict, read_tables
 from splitfl.controller.budget import decided
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.errors import ConfigError
@@ -16,6 +15,7 @@ from splitfl.run_folder.read import RunRecord, read_run
 from splitfl.runtime.run import run_in_one_process
 from splitfl.runtime.screen import Screen, Silent
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, from_dict, read_tables
 from splitfl.transport.registry import check_settings
 
 

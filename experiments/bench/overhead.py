@@ -26,7 +26,6 @@ from experiments.bench.setting import Setting
 from splitfl.accounting.ledger import Ledger
 from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.core.allocator import keep_freed_memory
 from splitfl.core.events import Events
 from splitfl.methods.registry import METHODS
@@ -35,6 +34,7 @@ from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import station_of
 from splitfl.server.exchange import RoundEnd
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, from_dict
 
 LOOPS: Final[Mapping[str, Callable[[Own], Rounds]]] = {
     "sfl-v2": loops.sfl,

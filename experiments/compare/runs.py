@@ -12,8 +12,8 @@ from typing import Any
 from experiments.compare.entrants import Entrant
 from experiments.studies.cached_runs import finished, run_once
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.core.errors import SplitflError
+from splitfl.setup.experiment_file import as_dict, from_dict
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from splitfl.core.errors import ConfigError, CutError
 from splitfl.core.events import Events
 from splitfl.methods.parts.plan import RULES, Plan
 from splitfl.methods.registry import method
-from splitfl.methods.settings import without_unread
+from splitfl.methods.settings import with_method, without_unread
 
 
 def decided(config: RunConfig) -> RunConfig:
@@ -38,18 +38,12 @@ def decided(config: RunConfig) -> RunConfig:
         return _settled(config)
     refused = []
     for name, codec in product(auto.methods or (config.method.name,), auto.codecs or ("",)):
-        method(name)
+        method(name, "auto.methods")
         try:
-            return _decided_for(_with_codec(_with_method(config, name), codec), codec)
+            return _decided_for(_with_codec(with_method(config, name), codec), codec)
         except (ConfigError, CutError) as error:
             refused.append(f"{name}{f' with {codec}' if codec else ''}: {error}")
     raise ConfigError(f"auto finds nothing within its budget: {'; '.join(refused)}")
-
-
-def _with_method(config: RunConfig, name: str) -> RunConfig:
-    if name == config.method.name:
-        return config
-    return without_unread(replace(config, method=replace(config.method, name=name)))
 
 
 def _with_codec(config: RunConfig, codec: str) -> RunConfig:

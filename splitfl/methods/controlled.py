@@ -27,15 +27,15 @@ from splitfl.data.loader import Batches
 from splitfl.federation.aggregators import Aggregator
 from splitfl.methods.cse_fsl import Backprop
 from splitfl.methods.local_updates import ByAuxiliary, ByGradient, FrozenHead, LocalUpdate, ZerothOrder
-from splitfl.methods.parts.auxiliary import PREFIX, apart, with_prefix
+from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary, apart, with_prefix
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.perturbed_parameters import values_of, walk
 from splitfl.methods.parts.plan import AUXILIARY, HEARS, STILL, Plan
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
-from splitfl.methods.parts.split_pass import SplitPass
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
+from splitfl.methods.parts.split_pass import Backpropagation, SplitPass
+from splitfl.methods.parts.zeroth_order_client import SlicedEstimate, ZerothOrderClient
 from splitfl.methods.per_client_cut import UnevenServer, entered, enters
 from splitfl.models.cut import Piece
 from splitfl.models.families import block_index
@@ -191,18 +191,19 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
     rates = dict(zip(auto.methods, auto.head_lrs, strict=False))
     updates: dict[tuple[str, int], LocalUpdate] = {}
     for cut, head in heads.items():
-        passes = SplitPass(learner, settings, head)
+        passes = SplitPass(learner, settings.of(Backpropagation), head)
         for name in auto.methods:
             match name:
                 case "sfl-v2":
                     updates[name, cut] = ByGradient(learner, passes)
                 case "cse-fsl":
                     assert auxiliary is not None
-                    learn = Backprop(learner, auxiliary, settings, head)
-                    updates[name, cut] = ByAuxiliary(learn, settings.upload_interval)
+                    learn = Backprop(learner, auxiliary, settings.of(Backpropagation), head)
+                    updates[name, cut] = ByAuxiliary(learn, settings.of(Auxiliary).upload_interval)
                 case "hybrid":
-                    moving = walk(values_of(head), config, rates.get(name))
-                    walker = ZerothOrderClient(head, batches.client, settings, moving)
+                    own_settings = settings.of(SlicedEstimate)
+                    moving = walk(values_of(head), config, rates.get(name), is_sliced=own_settings.slices)
+                    walker = ZerothOrderClient(head, batches.client, own_settings.estimate, moving)
                     updates[name, cut] = ZerothOrder(learner, walker, moving)
                 case "frozen":
                     updates[name, cut] = FrozenHead(passes)

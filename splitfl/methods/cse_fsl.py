@@ -9,25 +9,34 @@ Head and auxiliary are averaged once a round.
 # B batch, T tokens, D hidden
 
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from splitfl.config import MethodConfig, RunConfig
+from splitfl.config import RunConfig, group
 from splitfl.core.messages import Activation, Control, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
-from splitfl.methods.parts.auxiliary import PREFIX, apart, refuse_auxiliary
+from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary, apart, refuse_auxiliary
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import ServerModel
-from splitfl.methods.parts.split_pass import hold_inputs_alone, parts
+from splitfl.methods.parts.split_pass import Backpropagation, hold_inputs_alone, parts
 from splitfl.models.cut import Piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class CseSettings:
+    """Backpropagation through head and auxiliary."""
+
+    auxiliary: Auxiliary = group(Auxiliary)
+    backpropagation: Backpropagation = group(Backpropagation)
 
 
 class Lesson(Protocol):
@@ -57,7 +66,7 @@ class Backprop:
     """One step of head and auxiliary down the gradient of the auxiliary's loss."""
 
     def __init__(
-        self, learner: ClientTrainer, auxiliary: Piece, settings: MethodConfig, piece: Piece | None = None
+        self, learner: ClientTrainer, auxiliary: Piece, settings: Backpropagation, piece: Piece | None = None
     ) -> None:
         """`piece` takes the place of the learner's own, of whose tensors it is made."""
         self._learner = learner
@@ -166,14 +175,14 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
     """This client's side, with an auxiliary that learns with the head."""
     auxiliary = pieces.auxiliary()
     learner = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
-    interval = config.method.upload_interval
-    return CseClient(learner, Backprop(learner, auxiliary, config.method), batches, steps, interval)
+    learn = Backprop(learner, auxiliary, config.method.of(Backpropagation))
+    return CseClient(learner, learn, batches, steps, config.method.of(Auxiliary).upload_interval)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
     heads = ClientAdapters.of(config, pieces.head, pieces.auxiliary, PREFIX)
-    return CseServer(ServerModel.of(pieces, config), heads, config.method.upload_interval)
+    return CseServer(ServerModel.of(pieces, config), heads, config.method.of(Auxiliary).upload_interval)
 
 
 _CSEFSL = """@article{mu2023communication,
@@ -190,7 +199,8 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_adapters((Activation, Control)),
     sends={"activation": spec.ANY_LOSS},
-    settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | spec.AUXILIARY,
+    settings=CseSettings,
+    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT,
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from splitfl.accounting.flops import cost
-from splitfl.config import RunConfig
+from splitfl.config import NoSettings, RunConfig
 from splitfl.core.messages import Activation, Control, Message
 from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.data.loader import Batches
@@ -218,7 +218,8 @@ SPEC = spec.MethodSpec(
             why_not="its server keeps what came for all later epochs, and a hole would stay for ever",
         )
     },
-    settings=spec.BODY | spec.IN_FLIGHT,
+    settings=NoSettings,
+    shared=spec.BODY | spec.IN_FLIGHT,
     aggregators=spec.FACTORS,
     holds=("head",),
     asynchronous="its clients send nothing in that could be taken over: it has no rounds to wait for",

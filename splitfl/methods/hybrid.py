@@ -31,7 +31,7 @@ from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, Serv
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
+from splitfl.methods.parts.zeroth_order_client import SlicedEstimate, ZerothOrderClient, refuse_estimate
 
 
 class HybridClient:
@@ -104,12 +104,16 @@ def hidden_of(batch: Batch, context: Mapping[str, Tensor]) -> Function:
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side."""
-    return HybridClient(ZerothOrderClient.of(pieces.head(), batches, config), batches, steps)
+    settings = config.method.of(SlicedEstimate)
+    walker = ZerothOrderClient.of(pieces.head(), batches, config, settings)
+    return HybridClient(walker, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
-    return HybridServer(ServerModel.of(pieces, config), ScalarLog.of(pieces.head(), config))
+    own = config.method.of(SlicedEstimate)
+    history = ScalarLog.of(pieces.head(), config, own.estimate.perturbations, is_sliced=own.slices)
+    return HybridServer(ServerModel.of(pieces, config), history)
 
 
 _HOSFL = """@article{chen2026hosfl,
@@ -127,7 +131,8 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_scalars((Activation, Gradient)),
     sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
-    settings=spec.REPLAYED | spec.BODY | spec.DERIVATIVE | spec.IN_FLIGHT,
+    settings=SlicedEstimate,
+    shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT,
     aggregators=spec.FACTORS | spec.SCALARS,
     holds=("head",),
     asynchronous=spec.REPLAYS,

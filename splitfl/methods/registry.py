@@ -48,10 +48,10 @@ METHODS: Final = Registry(
 """Each is what stands at the foot of its module; other packages add theirs as entry points of this group."""
 
 
-def method(name: str) -> MethodSpec:
-    """The method of this name; ConfigError, with the nearest, where there is none."""
+def method(name: str, setting: str = "method.name") -> MethodSpec:
+    """The method that this setting names; ConfigError, with the nearest, where there is none."""
     if name not in METHODS:
-        one_of("method.name", name, METHODS)
+        one_of(setting, name, METHODS)
     return METHODS[name]
 
 

@@ -1,14 +1,17 @@
-"""The optional settings: only some methods read them, and for all others they stay at their defaults."""
+"""Settings outside [method] that only some methods read; with any other they stay at their defaults.
+
+Another method in place of the one of an experiment takes over the keys of [method] that it has, too.
+"""
 
 import dataclasses
 from typing import Any, Final
 
-from splitfl.config import MethodConfig, RunConfig, SideConfig
+from splitfl.config import RunConfig, SideConfig, key_values, made, value_of
 from splitfl.core.errors import ConfigError
 from splitfl.methods.parts.plan import RULES
 from splitfl.methods.registry import METHODS, method
 
-_ELSEWHERE: Final = (
+SHARED: Final = (
     "adapter.head",
     "train.head_lr",
     "train.head_schedule",
@@ -30,14 +33,17 @@ _ELSEWHERE: Final = (
 
 
 def optional(config: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """The settings that only some methods read: their values and their defaults."""
-    own = [
-        f"method.{one.name}"
-        for one in dataclasses.fields(MethodConfig)
-        if one.name not in ("name", "in_flight")  # the second is a bound, which every method keeps
-    ]
+    """The settings of other tables that only some methods read: their values and their defaults."""
     plain = RunConfig()
-    return {name: (_at(config, name), _at(plain, name)) for name in (*own, *_ELSEWHERE)}
+    return {name: (value_of(config, name), value_of(plain, name)) for name in SHARED}
+
+
+def with_method(config: RunConfig, name: str) -> RunConfig:
+    """The same settings for this method: another than theirs takes the keys that it has and what it reads."""
+    own: object = made(method(name).settings, key_values(config.method))
+    chosen = dataclasses.replace(config.method, name=name, settings=(own,))
+    changed = dataclasses.replace(config, method=chosen)
+    return changed if name == config.method.name else without_unread(changed)
 
 
 def others(config: RunConfig) -> list[str]:
@@ -73,17 +79,8 @@ def refuse_unread(config: RunConfig) -> None:
                 f"the method {name!r} does not read {setting}: leave it at {_shown(default)}, got "
                 f"{_shown(got)}; it is read by {readers}{f'; {name!r} {why}' if why else ''}"
             )
-    if any(" method." in one.partition(":")[0] for one in found):
-        own = sorted(one.removeprefix("method.") for one in read if one.startswith("method."))
-        found.append(f"the keys of [method] that {name!r} has are {', '.join(['name', *own])}")
     if found:
         raise ConfigError("; ".join(found))
-
-
-def _at(config: RunConfig, name: str) -> Any:
-    """The value of a setting, `table.key`."""
-    table, _, key = name.partition(".")
-    return getattr(getattr(config, table), key)
 
 
 def _shown(value: object) -> str:

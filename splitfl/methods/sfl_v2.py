@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 
 from torch import Tensor
 
-from splitfl.config import MethodConfig, RunConfig
+from splitfl.config import RunConfig
 from splitfl.core.messages import Activation, Gradient, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
@@ -22,13 +22,15 @@ from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA, SPLITFED
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
-from splitfl.methods.parts.split_pass import SplitPass
+from splitfl.methods.parts.split_pass import Backpropagation, SplitPass
 
 
 class SflClient:
     """Runs the head; learns from the gradient that comes back."""
 
-    def __init__(self, learner: ClientTrainer, batches: Batches, steps: int, settings: MethodConfig) -> None:
+    def __init__(
+        self, learner: ClientTrainer, batches: Batches, steps: int, settings: Backpropagation
+    ) -> None:
         self._learner = learner
         self._passes = SplitPass(learner, settings)
         self._batches = batches
@@ -93,7 +95,9 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
     """This client's side, or that of a run that is planned from round to round."""
     if config.auto.every:
         return controlled.client(pieces, batches, steps, config)
-    return SflClient(ClientTrainer.of(pieces.head(), config), batches, steps, config.method)
+    return SflClient(
+        ClientTrainer.of(pieces.head(), config), batches, steps, config.method.of(Backpropagation)
+    )
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
@@ -119,7 +123,8 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_adapters((Activation, Gradient)),
     sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
-    settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | spec.IN_FLIGHT | {"federation.client_cuts"},
+    settings=Backpropagation,
+    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT | {"federation.client_cuts"},
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import load
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder.read import read_run
+from splitfl.setup.experiment_file import load
 
 
 @dataclass(frozen=True, kw_only=True)

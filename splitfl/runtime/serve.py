@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from splitfl.accounting.ledger import Ledger
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict
 from splitfl.core.checkpoint import Checkpoint, CheckpointStore
 from splitfl.core.errors import ConfigError, Diverged, PeerLost, RejoinRequired, Timeout
 from splitfl.core.events import Events
@@ -23,6 +22,7 @@ from splitfl.server.run import Run, write_json
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits, check_run
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict
 from splitfl.transport.base.client_identity import only_own
 from splitfl.transport.base.transport import ServerEnd
 from splitfl.transport.registry import check_settings

@@ -25,6 +25,7 @@ from splitfl.data.task import Task, kind_of, load_evaluation, load_task
 from splitfl.federation.aggregators import aggregator
 from splitfl.federation.selection import Selection
 from splitfl.methods.compatibility import check
+from splitfl.methods.parts.auxiliary import Auxiliary
 from splitfl.methods.parts.divergence_guard import DivergenceGuard
 from splitfl.methods.parts.method import ClientMethod, ServerMethod
 from splitfl.methods.registry import as_client, method
@@ -110,7 +111,8 @@ class Experiment:
     def total_steps(self) -> int | None:
         """Steps of the server in the whole run; None where only the clients know an epoch's length."""
         federation = self.config.federation
-        interval = self.config.method.upload_interval
+        auxiliary = self.config.method.find(Auxiliary)
+        interval = auxiliary.upload_interval if auxiliary else 1
         steps = federation.client_steps or (federation.local_steps,) * federation.clients
         return federation.rounds * sum(-(-own // interval) for own in steps) or None
 

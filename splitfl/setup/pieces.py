@@ -8,6 +8,7 @@ from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.data.loader import tokenizer
 from splitfl.data.task import Task
+from splitfl.methods.parts.auxiliary import Auxiliary
 from splitfl.models.checksums import checksums, refuse_other_weights
 from splitfl.models.class_names import name_classes
 from splitfl.models.cut import Piece
@@ -50,7 +51,7 @@ class PieceLoader:
         the vocabulary, and stays as it is. Where blocks hand on pictures, of other shapes each,
         only the next ones fit: these and a classifier of their own, as in FSL-SAGE's code.
         """
-        blocks, cut = self.config.method.auxiliary_blocks, self.config.partition.cut
+        blocks, cut = self.config.method.of(Auxiliary).auxiliary_blocks, self.config.partition.cut
         is_trained = self.task.kind != CAUSAL_LM
         if self._hands_pictures:
             return self._load(cut, cut + blocks, shortened_to=cut + blocks, trains_top=is_trained)

@@ -12,7 +12,6 @@ import torch
 from channel.core.link import Delivery, Transfer
 from splitfl.client.client import ClientNode
 from splitfl.config import ErasureConfig, RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.controller.budget import decided
 from splitfl.controller.cost_table import Option, declared
 from splitfl.controller.dry_run import controller_for, rehearse, table_of
@@ -22,6 +21,7 @@ from splitfl.core.messages import Activation, Adapter, Gradient
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.run import Run
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.setup.links import own_link
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play

@@ -10,9 +10,9 @@ from channel.live.json_codec import written
 from channel.live.switch import Order
 from channel.scenario.load import Scenario
 from splitfl.config import LinkConfig
-from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict
 from splitfl.setup.link_kinds import LINKS, LinkKind
 from splitfl.setup.links import air_of, cell, check_link, describe_link
 from tests.splitfl import toy

@@ -1,0 +1,40 @@
+"""Which tables of an experiment choose a plug-in, and where the plug-ins are registered."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from splitfl.config import key_types, one_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugins:
+    """The plug-ins between which the `key` of a table chooses; a registry is imported where it is needed."""
+
+    noun: str
+    key: str
+    registry: Callable[[], Mapping[str, Any]]
+
+    def settings(self, name: str, setting: str) -> type:
+        """The type of this plug-in's settings; ConfigError with the nearest where `setting` names none."""
+        registry = self.registry()
+        if name not in registry:
+            one_of(setting, name, registry)
+        kind: type = registry[name].settings
+        return kind
+
+    def having(self, key: str) -> list[str]:
+        """The plug-ins with this key."""
+        return [name for name, spec in self.registry().items() if key in key_types(spec.settings)]
+
+
+def _methods() -> Mapping[str, Any]:
+    from splitfl.methods.registry import METHODS  # takes torch along
+
+    return METHODS
+
+
+PLUGINS: Final[Mapping[str, Plugins]] = {
+    "method": Plugins(noun="method", key="name", registry=_methods),
+}
+"""By the path of their table."""
