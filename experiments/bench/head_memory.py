@@ -7,7 +7,7 @@ information, the most that was resident in a process of its own while it learnt,
 had loaded its head: there the passing results of a forward pass count, which everybody has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -27,7 +27,7 @@ from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.setup.pieces import PieceLoader
 
-WAYS: Final = {
+WAYS: Final[Mapping[str, Mapping[str, object]]] = {
     "plain": {"name": "sfl-v2"},
     "checkpointed": {"name": "sfl-v2", "checkpoint_head": True},
     "hybrid": {"name": "hybrid", "perturbations": 1},  # more of them take time, not memory

@@ -16,8 +16,8 @@ from splitfl.controller.cost_table import UNITS, Option, Pace, Table, declared, 
 from splitfl.controller.dry_run import options_of, rehearsed, table_of
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.core.events import Events
-from splitfl.methods.parts.plan import RULES, Plan
-from splitfl.methods.registry import method
+from splitfl.methods.parts.plan import Plan
+from splitfl.methods.registry import choosable, method
 from splitfl.methods.settings import with_method, without_unread
 
 
@@ -174,9 +174,9 @@ def _settled(config: RunConfig) -> RunConfig:
             "leave it at 0, or name it in auto.methods"
         )
     for name in auto.methods:
-        if name not in RULES:
+        if name not in (able := choosable()):
             raise ConfigError(
-                f"auto.methods must name {', '.join(RULES)} with auto.every, between which a client can "
+                f"auto.methods must name {', '.join(able)} with auto.every, between which a client can "
                 f"change from round to round, got {name!r}"
             )
     for rank in auto.ranks:

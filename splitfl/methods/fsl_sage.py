@@ -26,10 +26,11 @@ from splitfl.core.messages import Activation, Adapter, Control, Message
 from splitfl.core.state import State, copied, listed, number_in, numbered, part, tensor_in, under, whole
 from splitfl.data.loader import Batches
 from splitfl.methods import cse_fsl
-from splitfl.methods.cse_fsl import Backprop, Local, acknowledge
+from splitfl.methods.cse_fsl import AuxiliaryUpdate, Backprop, acknowledge
 from splitfl.methods.parts.auxiliary import Auxiliary, Sample, align, apart, with_prefix
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, unpack
+from splitfl.methods.parts.local_update import local_steps, num_uploads
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
@@ -65,13 +66,15 @@ class SageClient:
         self._auxiliary = trainable(auxiliary)
         auxiliary.requires_grad_(False)
         learn = Backprop(learner, auxiliary, settings.backpropagation)
-        self._local = Local(learner, learn, batches, steps, settings.auxiliary.upload_interval)
+        self._update = AuxiliaryUpdate(learn, settings.auxiliary.upload_interval)
+        self._batches = batches
+        self._steps = steps
         self._learner = learner
         self._aligned_in = 0
         self.take_flops = learner.take_flops
 
     def round(self, round_index: int) -> ClientRound:
-        begin = self._learner.begin(round_index, self._local.uploads + 1)
+        begin = self._learner.begin(round_index, num_uploads(self._update, self._steps) + 1)
         values = {**begin.values, "aligned": self._aligned_in}
         reply = yield dataclasses.replace(begin, values=values)
         if isinstance(reply, Adapter):
@@ -81,7 +84,8 @@ class SageClient:
                 overwrite(self._auxiliary, aligned)
                 self._aligned_in = round_index
         self._learner.enter(reply, round_index)
-        samples = yield from self._local.steps(round_index)
+        head = self._learner.piece
+        samples = yield from local_steps(self._update, head, self._batches, self._steps, round_index)
         yield self._learner.upload(round_index, samples)
 
     def state(self) -> State:
@@ -268,4 +272,5 @@ SPEC = dataclasses.replace(
     client=client,
     server=server,
     settings=SageSettings,
+    local_update=None,
 )

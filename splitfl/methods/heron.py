@@ -21,11 +21,12 @@ from splitfl.core.errors import ConfigError
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods import cse_fsl
-from splitfl.methods.cse_fsl import CseClient
+from splitfl.methods.cse_fsl import AuxiliaryUpdate
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary, refuse_auxiliary, with_prefix
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.directional_derivatives import central, difference
+from splitfl.methods.parts.local_update import AveragedClient
 from splitfl.methods.parts.method import ClientMethod, Pieces
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
 from splitfl.methods.parts.references import LORA
@@ -105,7 +106,8 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
     moving = walk(values_of(learner.piece) | with_prefix(values_of(auxiliary)), config)
     settings = config.method.of(HeronSettings)
     feel = Feel(learner, auxiliary, moving, batches.client, settings.estimate)
-    return CseClient(learner, feel, batches, steps, settings.auxiliary.upload_interval)
+    update = AuxiliaryUpdate(feel, settings.auxiliary.upload_interval)
+    return AveragedClient(learner, update, batches, steps)
 
 
 _HERON = """@article{kou2026lean,
@@ -123,5 +125,6 @@ SPEC = dataclasses.replace(
     settings=HeronSettings,
     single_pass=spec.NOT_ONCE,
     backpropagates=False,
+    local_update=None,
     refusals=(refuse_auxiliary, refuse_estimate, refuse_jvp),
 )

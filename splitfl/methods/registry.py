@@ -5,7 +5,9 @@ from typing import Final
 
 from splitfl.config import RunConfig, SideConfig, one_of
 from splitfl.core.registry import Registry
+from splitfl.data.loader import Batches
 from splitfl.methods import (
+    controlled,
     cse_fsl,
     decomfl,
     fedkseed,
@@ -22,6 +24,9 @@ from splitfl.methods import (
     spry,
     ushape,
 )
+from splitfl.methods.parts.local_update import LocalUpdateSpec
+from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
+from splitfl.methods.parts.plan import NUMBERED
 from splitfl.methods.parts.spec import MethodSpec
 
 METHODS: Final = Registry(
@@ -53,6 +58,29 @@ def method(name: str, setting: str = "method.name") -> MethodSpec:
     if name not in METHODS:
         one_of(setting, name, METHODS)
     return METHODS[name]
+
+
+def choosable() -> dict[str, LocalUpdateSpec]:
+    """The methods between which a client may change from round to round, with their local updates."""
+    return {name: METHODS[name].local_update for name in NUMBERED if METHODS[name].local_update is not None}  # type: ignore[misc]
+
+
+def client_method(config: RunConfig, pieces: Pieces, batches: Batches, steps: int) -> ClientMethod:
+    """A client's side of the run's method, or of a run that is planned from round to round."""
+    if config.auto.every:
+        return controlled.client(pieces, batches, steps, config, _planned(config))
+    return method(config.method.name).client(pieces, batches, steps, config)
+
+
+def server_method(config: RunConfig, pieces: Pieces) -> ServerMethod:
+    """The server's side of the run's method, or of a run that is planned from round to round."""
+    if config.auto.every:
+        return controlled.server(pieces, config, _planned(config))
+    return method(config.method.name).server(pieces, config)
+
+
+def _planned(config: RunConfig) -> dict[str, LocalUpdateSpec]:
+    return {name: spec for name, spec in choosable().items() if name in config.auto.methods}
 
 
 def in_flight(config: RunConfig) -> int:

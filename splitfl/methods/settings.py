@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from splitfl.config import RunConfig, SideConfig, key_values, made, value_of
 from splitfl.core.errors import ConfigError
-from splitfl.methods.parts.plan import RULES
-from splitfl.methods.registry import METHODS, method
+from splitfl.methods.registry import METHODS, choosable, method
 
 SHARED: Final = (
     "adapter.head",
@@ -49,7 +48,7 @@ def with_method(config: RunConfig, name: str) -> RunConfig:
 def others(config: RunConfig) -> list[str]:
     """The methods of a run that is planned from round to round beside the one that it is named by."""
     named = config.auto.methods if config.auto.every else ()
-    return [name for name in RULES if name in named and name != config.method.name]
+    return [name for name in choosable() if name in named and name != config.method.name]
 
 
 def reads(config: RunConfig) -> frozenset[str]:

@@ -102,5 +102,6 @@ SPEC = dataclasses.replace(
     asynchronous=(
         "the clients' bodies become one when a round ends, which must find none of them in the middle"
     ),
+    local_update=None,
     refusals=(),
 )

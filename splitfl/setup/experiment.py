@@ -28,7 +28,7 @@ from splitfl.methods.compatibility import check
 from splitfl.methods.parts.auxiliary import Auxiliary
 from splitfl.methods.parts.divergence_guard import DivergenceGuard
 from splitfl.methods.parts.method import ClientMethod, ServerMethod
-from splitfl.methods.registry import as_client, method
+from splitfl.methods.registry import as_client, client_method, method, server_method
 from splitfl.models.class_names import stored_classes
 from splitfl.models.config_file import config_table
 from splitfl.models.cut import Piece, ranges, refuse_one_block
@@ -122,11 +122,11 @@ class Experiment:
         steps = steps_of(self.config, client, batches)
         config = as_client(self.config, client)
         pieces = dataclasses.replace(self._pieces(config.client), config=config)
-        return method(config.method.name).client(pieces, batches, steps, config)
+        return client_method(config, pieces, batches, steps)
 
     def server_method(self) -> ServerMethod:
         """The server's side of the method, with its piece where it has one."""
-        made = method(self.config.method.name).server(self._pieces(self.config.server), self.config)
+        made = server_method(self.config, self._pieces(self.config.server))
         return DivergenceGuard(made, self.config.train.max_loss)
 
     def whole(self) -> Piece:

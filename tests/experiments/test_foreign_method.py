@@ -64,6 +64,7 @@ SPEC = replace(
     ),
     settings=SignSettings,
     shared=sfl_v2.SPEC.shared - {"federation.client_cuts"},
+    local_update=None,
     refusals=(),
 )
 

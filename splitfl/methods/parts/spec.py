@@ -9,6 +9,7 @@ from splitfl.config.plugin import check_settings_type
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Adapter, Control, Gradient, Message, Output, Scalars
 from splitfl.data.loader import Batches
+from splitfl.methods.parts.local_update import LocalUpdateSpec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
 
 Able = Literal[True] | str
@@ -136,8 +137,9 @@ class MethodSpec:
     `asynchronous`, `single_pass` (each piece sees a batch once a step, as running statistics need) and
     `summable` (all clients send the same tensors to be averaged, so that the air may sum them) are True or
     the reason why not. `backpropagates` and `forward_mode` say how its client differentiates; the latter may
-    also be asked for by `method.derivative`. `refusals` are checked before a run. `needs` are settings, as
-    `table.key=value`, without which it cannot run.
+    also be asked for by `method.derivative`. `local_update` is given where the controller may choose the
+    method for a client from round to round: one made by `replace` of another must say None. `refusals` are
+    checked before a run. `needs` are settings, as `table.key=value`, without which it cannot run.
     """
 
     about: str
@@ -155,6 +157,7 @@ class MethodSpec:
     summable: Able
     backpropagates: bool
     forward_mode: bool = False
+    local_update: LocalUpdateSpec | None = None
     refusals: tuple[Refusal, ...]
     needs: tuple[str, ...] = ()
 
