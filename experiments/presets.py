@@ -14,7 +14,6 @@ from splitfl.setup.experiment_file import (
     partial,
     read_tables,
 )
-from splitfl.transport.registry import check_settings
 
 FOLDER = Path(__file__).parent / "presets"
 _WITHOUT_TORCH: Final = ("federation", "link", "train", "transport")
@@ -58,9 +57,7 @@ def find(
     if for_several:
         others = {f"method.{key}" for key in _keys_of_others(overridden(table, chosen))}
         chosen = [one for one in chosen if _path(one) not in others]
-    config = from_dict(table, chosen)
-    check_settings(config.transport)
-    return short, config
+    return short, from_dict(table, chosen)
 
 
 def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
@@ -73,9 +70,7 @@ def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
     table = read_tables(path)
     _, rates = _rates(table, chosen)
     table = overridden({key: _without(value, key, rates) for key, value in table.items()}, chosen)
-    config = partial(table, _WITHOUT_TORCH)
-    check_settings(config.transport)
-    return config
+    return partial(table, _WITHOUT_TORCH)
 
 
 def _named(name: str) -> tuple[str, Path]:

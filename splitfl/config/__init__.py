@@ -16,6 +16,8 @@ from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, TransportCo
 from splitfl.config.plugin import (
     NoSettings,
     PluginTable,
+    changed,
+    chosen,
     group,
     key_types,
     key_values,
@@ -51,6 +53,8 @@ __all__ = [
     "TransportConfig",
     "above",
     "at_least",
+    "changed",
+    "chosen",
     "group",
     "key_types",
     "key_values",

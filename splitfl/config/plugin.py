@@ -6,13 +6,14 @@ keys stand in the same table: settings that several plug-ins have in common are 
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from splitfl.core.errors import ConfigError
 
 S = TypeVar("S")
+P = TypeVar("P", bound="PluginTable")
 
 _GROUP: Final = "group"
 
@@ -92,6 +93,19 @@ def made(kind: type[S], values: Mapping[str, Any]) -> S:
         elif one.name in values:
             own[one.name] = values[one.name]
     return kind(**own)
+
+
+def chosen(kind: type[P], owners: Iterable[type], values: Mapping[str, Any]) -> P:
+    """A table of this type with these values, of which plug-ins of these types of settings own some."""
+    owners = tuple(owners)
+    own = {key for owner in owners for key in key_types(owner)}
+    settings: tuple[object, ...] = tuple(made(owner, values) for owner in owners)
+    return kind(settings=settings, **{key: value for key, value in values.items() if key not in own})
+
+
+def changed(table: P, **values: Any) -> P:
+    """The same table with other values of these keys, its own or the chosen plug-in's."""
+    return chosen(type(table), map(type, table.settings), {**key_values(table), **values})
 
 
 def check_settings_type(what: str, kind: object, table: type[PluginTable]) -> None:

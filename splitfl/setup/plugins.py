@@ -34,7 +34,14 @@ def _methods() -> Mapping[str, Any]:
     return METHODS
 
 
+def _transports() -> Mapping[str, Any]:
+    from splitfl.transport.registry import TRANSPORTS
+
+    return TRANSPORTS
+
+
 PLUGINS: Final[Mapping[str, Plugins]] = {
     "method": Plugins(noun="method", key="name", registry=_methods),
+    "transport": Plugins(noun="transport", key="name", registry=_transports),
 }
 """By the path of their table."""

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from splitfl.config import PluginTable, RunConfig, key_types, made, nearest
+from splitfl.config import PluginTable, RunConfig, chosen, key_types, nearest
 from splitfl.core.errors import ConfigError
 from splitfl.setup.plugins import PLUGINS, Plugins
 
@@ -79,28 +79,25 @@ def _build_plugin(
     kind: type[PluginTable], table: Mapping[str, Any], path: str, others: Mapping[str, tuple[str, ...]]
 ) -> Any:
     """A table with the settings of the plug-in that it names."""
-    plugins, common = PLUGINS[path], key_types(kind)
+    plugins, hints = PLUGINS[path], key_types(kind)
     setting = _joined(path, plugins.key)
-    chosen = typed(str, table.get(plugins.key, getattr(kind, plugins.key)), setting, {})
-    names = dict.fromkeys((chosen, *others.get(path, ())))
-    owners = list(dict.fromkeys(plugins.settings(name, setting) for name in names))
-    hints = {**common, **{key: hint for owner in owners for key, hint in key_types(owner).items()}}
+    name = typed(str, table.get(plugins.key, getattr(kind, plugins.key)), setting, {})
+    names = dict.fromkeys((name, *others.get(path, ())))
+    owners = list(dict.fromkeys(plugins.settings(one, setting) for one in names))
+    for owner in owners:
+        hints |= key_types(owner)
     for key in table:
         if key not in hints:
-            raise ConfigError(_no_such_key(plugins, chosen, _joined(path, key), hints))
+            raise ConfigError(_no_such_key(plugins, name, _joined(path, key), hints))
     values = {key: typed(hints[key], value, _joined(path, key), others) for key, value in table.items()}
 
-    def whole() -> PluginTable:
-        settings: tuple[object, ...] = tuple(made(owner, values) for owner in owners)
-        return kind(settings=settings, **{key: value for key, value in values.items() if key in common})
-
-    return _checked(path, whole)
+    return _checked(path, lambda: chosen(kind, owners, values))
 
 
-def _no_such_key(plugins: Plugins, chosen: str, name: str, hints: Mapping[str, Any]) -> str:
+def _no_such_key(plugins: Plugins, plugin: str, name: str, hints: Mapping[str, Any]) -> str:
     having = ", ".join(plugins.having(name.rpartition(".")[2]))
     said = (
-        f"unknown key {name!r};{_instead(name, hints)} the {plugins.noun} {chosen!r} has {', '.join(hints)}"
+        f"unknown key {name!r};{_instead(name, hints)} the {plugins.noun} {plugin!r} has {', '.join(hints)}"
     )
     return f"{said}; it is a key of {having}" if having else said
 
