@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Final
 
-from splitfl.config import RunConfig, SideConfig, one_of
+from splitfl.adapters.kind import LowRank
+from splitfl.config import RunConfig, SideConfig, changed, one_of
 from splitfl.core.registry import Registry
 from splitfl.data.loader import Batches
 from splitfl.methods import (
@@ -97,12 +98,13 @@ def as_client(config: RunConfig, client: int) -> RunConfig:
         return config
     most = config.federation.client_ranks[client]
     sides = method(config.method.name).holds
-    changed = {side: _at_most(getattr(config.adapter, side), most) for side in sides}
-    return replace(config, adapter=replace(config.adapter, **changed))
+    limited = {side: _at_most(getattr(config.adapter, side), most) for side in sides}
+    return replace(config, adapter=replace(config.adapter, **limited))
 
 
 def _at_most(side: SideConfig, most: int) -> SideConfig:
     """The same scale, alpha / rank, at no more than this rank."""
-    rank = min(side.rank, most)
-    ranks = tuple(min(one, most) for one in side.ranks)
-    return replace(side, rank=rank, alpha=side.alpha / side.rank * rank, ranks=ranks)
+    own = side.of(LowRank)
+    rank = min(own.rank, most)
+    ranks = tuple(min(one, most) for one in own.ranks)
+    return changed(side, rank=rank, alpha=own.alpha / own.rank * rank, ranks=ranks)

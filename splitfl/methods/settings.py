@@ -6,7 +6,8 @@ Another method in place of the one of an experiment takes over the keys of [meth
 import dataclasses
 from typing import Any, Final
 
-from splitfl.config import RunConfig, SideConfig, key_values, made, value_of
+from splitfl.adapters.registry import side_config
+from splitfl.config import AdapterConfig, RunConfig, SideConfig, key_values, made, value_of
 from splitfl.core.errors import ConfigError
 from splitfl.methods.registry import METHODS, choosable, method
 
@@ -33,7 +34,7 @@ SHARED: Final = (
 
 def optional(config: RunConfig) -> dict[str, tuple[Any, Any]]:
     """The settings of other tables that only some methods read: their values and their defaults."""
-    plain = RunConfig()
+    plain = dataclasses.replace(RunConfig(), adapter=AdapterConfig(head=side_config(), body=side_config()))
     return {name: (value_of(config, name), value_of(plain, name)) for name in SHARED}
 
 
@@ -86,9 +87,6 @@ def _shown(value: object) -> str:
     """A setting as it is written: a table by what is changed in it."""
     if not isinstance(value, SideConfig):
         return repr(value)
-    changed = [
-        f"{one.name}={getattr(value, one.name)!r}"
-        for one in dataclasses.fields(value)
-        if getattr(value, one.name) != one.default
-    ]
+    plain = key_values(side_config())
+    changed = [f"{key}={own!r}" for key, own in key_values(value).items() if own != plain.get(key)]
     return f"({', '.join(changed)})" if changed else "its default"

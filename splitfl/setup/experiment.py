@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
-from splitfl.adapters.registry import check_kinds
 from splitfl.config import DeviceConfig, RunConfig
 from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.batch import Batch
@@ -88,7 +87,6 @@ class Experiment:
             raise ConfigError("auto.budget must be resolved before a run: see splitfl.controller.budget")
         method(config.method.name)
         aggregator(config.federation.aggregator)
-        check_kinds(config.adapter)
         device_of(config.client)
         device_of(config.server)
         check_link(config)

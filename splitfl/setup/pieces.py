@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from splitfl.adapters.inject import add_adapters, train_top, trainable
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, value_of
 from splitfl.core.errors import ConfigError
 from splitfl.data.loader import tokenizer
 from splitfl.data.task import Task
@@ -77,7 +77,9 @@ class PieceLoader:
         adapter, cut, blocks = self.config.adapter, self.config.partition.cut, piece.blocks
         sides = {"head": adapter.head} if blocks.start < cut else {}
         sides |= {"body": adapter.body} if blocks.stop > cut else {}
-        given = " and ".join(f"adapter.{name}.targets {list(side.targets)}" for name, side in sides.items())
+        given = " and ".join(
+            f"adapter.{name}.targets {list(value_of(side, 'targets'))}" for name, side in sides.items()
+        )
         raise ConfigError(
             f"{given} reach nothing in blocks {blocks.start}..{blocks.stop - 1}, which are to learn: name "
             "modules that these blocks have too"

@@ -34,6 +34,12 @@ def _methods() -> Mapping[str, Any]:
     return METHODS
 
 
+def _adapters() -> Mapping[str, Any]:
+    from splitfl.adapters.registry import ADAPTERS  # takes torch along
+
+    return ADAPTERS
+
+
 def _transports() -> Mapping[str, Any]:
     from splitfl.transport.registry import TRANSPORTS
 
@@ -42,6 +48,8 @@ def _transports() -> Mapping[str, Any]:
 
 PLUGINS: Final[Mapping[str, Plugins]] = {
     "method": Plugins(noun="method", key="name", registry=_methods),
+    "adapter.head": Plugins(noun="adapter kind", key="kind", registry=_adapters),
+    "adapter.body": Plugins(noun="adapter kind", key="kind", registry=_adapters),
     "transport": Plugins(noun="transport", key="name", registry=_transports),
 }
 """By the path of their table."""

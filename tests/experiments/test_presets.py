@@ -7,7 +7,9 @@ import pytest
 
 from experiments import presets
 from experiments.presets import about, find, names
-from splitfl.config import LinkConfig, SideConfig
+from splitfl.adapters.kind import LowRank
+from splitfl.adapters.registry import side_config
+from splitfl.config import LinkConfig
 from splitfl.core.errors import ConfigError
 from splitfl.methods.settings import refuse_unread
 from splitfl.setup.links import check_link
@@ -73,8 +75,8 @@ def test_what_another_method_does_not_read_of_a_preset_or_a_file_is_left_out_and
         "method.auxiliary_blocks, train.head_lr"
     ]
     refuse_unread(config)
-    assert config.adapter.head == SideConfig()
-    assert (config.train.body_lr, config.adapter.body.rank) == (0.25, 3)
+    assert config.adapter.head == side_config()
+    assert (config.train.body_lr, config.adapter.body.of(LowRank).rank) == (0.25, 3)
 
 
 def test_a_setting_beside_another_method_is_still_obeyed_or_refused(file: str) -> None:

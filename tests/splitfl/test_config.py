@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitfl import config
+from splitfl.adapters.kind import LowRank, Targets
 from splitfl.config import RunConfig, key_types, key_values, nearest
 from splitfl.core.errors import ConfigError
 from splitfl.methods.parts.split_pass import Backpropagation
 from splitfl.methods.registry import METHODS
 from splitfl.setup.experiment_file import as_dict, from_dict, load, parse
+from splitfl.setup.plugins import PLUGINS
 from splitfl.setup.typed_tables import RENAMED
 
 PRESETS = sorted(Path(__file__).parents[2].glob("experiments/presets/*.toml"))
@@ -129,7 +131,7 @@ def test_the_last_of_two_overrides_holds() -> None:
 
 
 def test_one_target_may_stand_for_a_list_of_one() -> None:
-    assert parse("", ["adapter.head.targets=query"]).adapter.head.targets == ("query",)
+    assert parse("", ["adapter.head.targets=query"]).adapter.head.of(Targets).targets == ("query",)
 
 
 def test_overrides_do_not_change_what_they_are_put_over() -> None:
@@ -162,7 +164,7 @@ def test_a_key_of_a_table_within_a_table_is_named_in_full() -> None:
 
 
 def test_a_list_of_numbers_is_one() -> None:
-    assert parse("[adapter.head]\nranks = [2, 4]").adapter.head.ranks == (2, 4)
+    assert parse("[adapter.head]\nranks = [2, 4]").adapter.head.of(LowRank).ranks == (2, 4)
     assert parse("", ["federation.client_ranks=[8, 4, 2]"]).federation.client_ranks == (8, 4, 2)
     with pytest.raises(
         ConfigError, match=r"adapter.head.ranks must be a list of whole numbers, got \[2, 'x'\]"
@@ -182,4 +184,10 @@ def test_a_renamed_key_is_unknown_and_its_error_says_the_new_name(old: str, new:
     value = "{}" if "." not in old else "1"
     with pytest.raises(ConfigError, match=rf"unknown key '{old}'; it is now '{new}'"):
         parse("", [f"{old}={value}"])
-    assert any(f"{name}.".startswith(f"{new}.") for name, _ in leaves())
+    of_plugins = [
+        f"{path}.{key}"
+        for path, plugins in PLUGINS.items()
+        for spec in plugins.registry().values()
+        for key in key_types(spec.settings)
+    ]
+    assert any(f"{name}.".startswith(f"{new}.") for name in (*of_plugins, *(leaf for leaf, _ in leaves())))

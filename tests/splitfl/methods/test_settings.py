@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from splitfl.config import EXACT, CodecConfig, RunConfig, SideConfig, key_types
+from splitfl.adapters.registry import side_config
+from splitfl.config import EXACT, CodecConfig, RunConfig, key_types
 from splitfl.core.errors import ConfigError
 from splitfl.methods.compatibility import check
 from splitfl.methods.parts.zeroth_order_client import Estimate, SlicedEstimate
@@ -17,7 +18,7 @@ from splitfl.setup.experiment_file import as_dict, from_dict
 from tests.splitfl import toy
 
 OTHERS: dict[str, Any] = {
-    "adapter.head": SideConfig(rank=3),
+    "adapter.head": side_config(rank=3),
     "federation.aggregator": "ffa",
     "federation.client_ranks": (4, 8, 8),
     "federation.client_cuts": (2, 3, 4),
