@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from splitfl.config import key_types, one_of
+from splitfl.config import LinkConfig, key_types, one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,12 +14,13 @@ class Plugins:
     noun: str
     key: str
     registry: Callable[[], Mapping[str, Any]]
+    refuse: Callable[[str, str, Mapping[str, Any]], object] = one_of
 
     def settings(self, name: str, setting: str) -> type:
         """The type of this plug-in's settings; ConfigError with the nearest where `setting` names none."""
         registry = self.registry()
         if name not in registry:
-            one_of(setting, name, registry)
+            self.refuse(setting, name, registry)
         kind: type = registry[name].settings
         return kind
 
@@ -46,10 +47,22 @@ def _transports() -> Mapping[str, Any]:
     return TRANSPORTS
 
 
+def _links() -> Mapping[str, Any]:
+    from splitfl.setup.link_kinds import LINKS
+
+    return LINKS
+
+
 PLUGINS: Final[Mapping[str, Plugins]] = {
     "method": Plugins(noun="method", key="name", registry=_methods),
     "adapter.head": Plugins(noun="adapter kind", key="kind", registry=_adapters),
     "adapter.body": Plugins(noun="adapter kind", key="kind", registry=_adapters),
+    "link": Plugins(
+        noun="kind of link",
+        key="kind",
+        registry=_links,
+        refuse=lambda setting, name, registry: LinkConfig(kind=name),
+    ),
     "transport": Plugins(noun="transport", key="name", registry=_transports),
 }
 """By the path of their table."""

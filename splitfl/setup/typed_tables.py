@@ -83,7 +83,7 @@ def _build_plugin(
     setting = _joined(path, plugins.key)
     name = typed(str, table.get(plugins.key, getattr(kind, plugins.key)), setting, {})
     names = dict.fromkeys((name, *others.get(path, ())))
-    owners = list(dict.fromkeys(plugins.settings(one, setting) for one in names))
+    owners = list(dict.fromkeys(plugins.settings(one, setting) for one in names if one))
     for owner in owners:
         hints |= key_types(owner)
     for key in table:
@@ -96,9 +96,8 @@ def _build_plugin(
 
 def _no_such_key(plugins: Plugins, plugin: str, name: str, hints: Mapping[str, Any]) -> str:
     having = ", ".join(plugins.having(name.rpartition(".")[2]))
-    said = (
-        f"unknown key {name!r};{_instead(name, hints)} the {plugins.noun} {plugin!r} has {', '.join(hints)}"
-    )
+    has = f"the {plugins.noun} {plugin!r} has" if plugin else "have"
+    said = f"unknown key {name!r};{_instead(name, hints)} {has} {', '.join(hints)}"
     return f"{said}; it is a key of {having}" if having else said
 
 
