@@ -147,11 +147,23 @@ class Demanding:
     depth: int
 
 
+@dataclasses.dataclass(kw_only=True)
+class Thawed:
+    depth: int = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optional:
+    depth: int | None = None
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
         (Loose, "must be a frozen dataclass, got <class"),
         (Taken, "must not have the keys in_flight, which all have"),
+        (Thawed, "must be a frozen dataclass, got <class"),
+        (Optional, r"must have keys of type bool, int, .*; 'depth' is of int \| None"),
         (Demanding, "must have a default for each key, and has none for 'depth'"),
     ],
 )
