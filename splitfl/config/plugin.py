@@ -57,7 +57,7 @@ class PluginTable:
 
 
 def key_types(kind: type) -> dict[str, Any]:
-    """The type of each key of a table of this type, that of groups and of no plug-in included."""
+    """The type of each key of a table of this type: those of its groups too, but of no chosen plug-in."""
     hints, keys = typing.get_type_hints(kind), dict[str, Any]()
     for one in _fields(kind):
         keys |= key_types(hints[one.name]) if _is_group(one) else {one.name: hints[one.name]}
