@@ -63,7 +63,7 @@ def method(name: str, setting: str = "method.name") -> MethodSpec:
 
 def choosable() -> dict[str, LocalUpdateSpec]:
     """The methods between which a client may change from round to round, with their local updates."""
-    return {name: METHODS[name].local_update for name in NUMBERED if METHODS[name].local_update is not None}  # type: ignore[misc]
+    return {name: update for name in NUMBERED if (update := METHODS[name].local_update) is not None}
 
 
 def client_method(config: RunConfig, pieces: Pieces, batches: Batches, steps: int) -> ClientMethod:
