@@ -6,7 +6,7 @@ keys stand in the same table: settings that several plug-ins have in common are 
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -111,7 +111,7 @@ def changed(table: P, **values: Any) -> P:
 
 def check_settings_type(what: str, kind: object, table: type[PluginTable]) -> None:
     """ConfigError for a plug-in's settings that cannot be keys of this table beside those of all."""
-    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__hash__):
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and issubclass(kind, Hashable)):
         raise ConfigError(f"{what} must be a frozen dataclass, got {kind!r}")
     if taken := sorted(key_types(kind).keys() & key_types(table).keys()):
         raise ConfigError(f"{what} must not have the keys {', '.join(taken)}, which all have")
