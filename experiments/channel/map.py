@@ -65,7 +65,7 @@ def draw_map(axes: Axes, made: Scenario, result: Result) -> None:
 
 
 def _others(axes: Axes, made: Scenario) -> None:
-    axes.plot(0.0, 0.0, "^", color=_INK, markersize=13, zorder=4, label="base station")
+    axes.plot(0.0, 0.0, "^", color=_INK, markersize=13, zorder=4, label="base server_loop")
     if made.neighbours.rings:
         sites = hexagonal_sites(made.neighbours.rings, spacing_m=made.neighbours.spacing_m)[1:]
         axes.plot(

@@ -90,7 +90,7 @@ def _map(made: Scenario, result: Result) -> Text:
     for (mark, _), x, y in zip(marks, column, line, strict=True):
         rows[y][x] = mark
     users = "users by number" if len(place) <= 10 else "o users"
-    legend = f"B base station, {users}, n neighbour, X jammer; a line is {metres:.3g} m"
+    legend = f"B base server_loop, {users}, n neighbour, X jammer; a line is {metres:.3g} m"
     return Text("\n".join("".join(row).rstrip() for row in rows) + f"\n\n{legend}", no_wrap=True)
 
 
@@ -104,7 +104,7 @@ def _losses(made: Scenario) -> Text | None:
             f"{len(loss_db)} nodes; losses from {np.nanmin(loss_db):.0f} to {np.nanmax(loss_db):.0f} dB"
         )
     names = ["B", *(str(user) for user in range(len(loss_db) - 1))]
-    lines = ["loss of each link in dB, senders down, receivers across, B the base station", ""]
+    lines = ["loss of each link in dB, senders down, receivers across, B the base server_loop", ""]
     lines.append("    " + "".join(f"{name:>6}" for name in names))
     for name, row in zip(names, loss_db, strict=True):
         lines.append(

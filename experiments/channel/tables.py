@@ -162,7 +162,7 @@ def export(
     else:
         taps.write_npz(out, found.matrix.taps)
     nodes, times = found.matrix.taps.nodes, found.matrix.taps.time_s_T.size
-    click.echo(f"{out}: {nodes} nodes, {times} times; node 1 is the base station")
+    click.echo(f"{out}: {nodes} nodes, {times} times; node 1 is the base server_loop")
     click.echo(f"all gains raised by {found.raised_db:.2f} dB, so that the strongest tap has 0 dB")
     silent = np.nan_to_num(found.silent_NN)
     for sender, receiver in np.argwhere(silent > 0.0):

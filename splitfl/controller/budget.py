@@ -18,7 +18,7 @@ from splitfl.controller.cost_table import UNITS, Option, Pace, Table, declared, 
 from splitfl.controller.dry_run import options_of, rehearsed, table_of
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.core.events import Events
-from splitfl.methods.parts.plan import Plan
+from splitfl.core.messages import Plan
 from splitfl.methods.registry import choosable, method
 from splitfl.methods.settings import with_method, without_unread
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from splitfl.adapters.residuals import A, B, above, rank_axis
 from splitfl.config import RunConfig
 from splitfl.core.errors import WireError
-from splitfl.core.messages import Activation, Adapter, Control, Message
+from splitfl.core.messages import Activation, Adapter, Begin, Done, Message, Plan, Skip
 from splitfl.data.loader import Batches
 from splitfl.federation.aggregators import Aggregator
 from splitfl.methods.parts.auxiliary import PREFIX, apart, with_prefix
@@ -31,7 +31,6 @@ from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.local_update import LocalParts, LocalUpdate, LocalUpdateSpec, local_steps
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.perturbed_parameters import values_of
-from splitfl.methods.parts.plan import Plan
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
 from splitfl.methods.per_client_cut import UnevenServer, entered, enters
 from splitfl.models.cut import Piece
@@ -69,18 +68,17 @@ class PlannedClient:
     def round(self, round_index: int) -> ClientRound:
         """Where the plan never comes, the whole round is skipped: another one would meet the wrong body."""
         reply = yield self._trainer.begin(round_index, self._steps + 1)
-        plan = Plan.told(reply.values) if isinstance(reply, Control | Adapter) else None
-        skip = Control(ask="skip", round=round_index)
+        plan = reply.plan if isinstance(reply, Done | Adapter) else None
         if plan is None:
             for _ in range(self._steps + 1):
-                yield skip
+                yield Skip()
             return
         update, head = self._update(plan), self._heads[plan.cut]
         self._trainer.rank = plan.rank
         self._trainer.enter(reply, round_index, self._rates.get(plan.method))
         update.begin(round_index, plan.rank)
         samples = yield from local_steps(
-            update, head, self._batches, self._steps, round_index, in_place_of_upload=skip
+            update, head, self._batches, self._steps, round_index, in_place_of_upload=Skip()
         )
         sent = self._trainer.upload(round_index, samples)
         yield replace(sent, tensors=dict(self._sent(sent.tensors, plan)))
@@ -133,13 +131,13 @@ class PlannedServer(UnevenServer):
 
     def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
-            case Control(ask="skip"):
-                return ServerReply(reply=Control(ask="done", round=ticket.round))
+            case Skip():
+                return ServerReply(reply=Done())
             case Adapter():
                 return super().compute(ticket, self._whole(message))
         outcome = super().compute(ticket, message)
-        if isinstance(message, Control) and isinstance(outcome.reply, Control | Adapter):
-            return replace(outcome, reply=replace(outcome.reply, values=_plan(ticket).values()))
+        if isinstance(message, Begin) and isinstance(outcome.reply, Done | Adapter):
+            return replace(outcome, reply=replace(outcome.reply, plan=_plan(ticket)))
         return outcome
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -169,7 +167,7 @@ class PlannedServer(UnevenServer):
 
 
 def _plan(ticket: Turn) -> Plan:
-    assert ticket.plan is not None, "the station plans every turn of such a run"
+    assert ticket.plan is not None, "the server_loop plans every turn of such a run"
     return ticket.plan
 
 

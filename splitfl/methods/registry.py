@@ -27,7 +27,6 @@ from splitfl.methods import (
 )
 from splitfl.methods.parts.local_update import LocalUpdateSpec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
-from splitfl.methods.parts.plan import NUMBERED
 from splitfl.methods.parts.spec import MethodSpec
 
 METHODS: Final = Registry(
@@ -63,7 +62,7 @@ def method(name: str, setting: str = "method.name") -> MethodSpec:
 
 def choosable() -> dict[str, LocalUpdateSpec]:
     """The methods between which a client may change from round to round, with their local updates."""
-    return {name: update for name in NUMBERED if (update := METHODS[name].local_update) is not None}
+    return {name: spec.local_update for name, spec in METHODS.items() if spec.local_update is not None}
 
 
 def client_method(config: RunConfig, pieces: Pieces, batches: Batches, steps: int) -> ClientMethod:

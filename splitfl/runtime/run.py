@@ -55,7 +55,7 @@ def run_in_one_process(
         try:
             for node in nodes:
                 node.go_to(server_run.first_round)
-            run_inproc(site.config, nodes, server_run.station, server_run.first_round, on_round=in_time)
+            run_inproc(site.config, nodes, server_run.server_loop, server_run.first_round, on_round=in_time)
         except Diverged as error:
             raise server_run.diverged(error) from None
         except BaseException as error:

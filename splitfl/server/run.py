@@ -1,4 +1,4 @@
-"""A run as the server's side keeps it: station, ledger, measurements, and the folder they go to."""
+"""A run as the server's side keeps it: server_loop, ledger, measurements, and the folder they go to."""
 
 import hashlib
 import json
@@ -20,12 +20,11 @@ from splitfl.core.errors import ConfigError, Diverged
 from splitfl.core.events import Events
 from splitfl.core.json_text import dumps
 from splitfl.core.state import State, not_finite, part, under
-from splitfl.methods.parts.divergence_guard import ADVICE
 from splitfl.models.cut import Piece
 from splitfl.models.source import hub_name, resolve
-from splitfl.server.assemble import station_of
+from splitfl.server.assemble import server_loop_of
 from splitfl.server.evaluate import measure
-from splitfl.server.exchange import Controller, RoundEnd
+from splitfl.server.exchange import ADVICE, Controller, RoundEnd
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict
 
@@ -43,7 +42,7 @@ class Screen(Protocol):
 class Run:
     """Everything of a run but its transport.
 
-    Hand frames to `station`; `finish` when every client has left. Writes `metrics.jsonl`
+    Hand frames to `server_loop`; `finish` when every client has left. Writes `metrics.jsonl`
     as it goes, a checkpoint each round, and at the end `adapter/`, or `model/` where that was
     trained whole, and `summary.json`.
     """
@@ -68,6 +67,7 @@ class Run:
             _refuse_other_origin(kept, self._origin)
         self._folder = folder
         self._screen = screen
+        self.stepped = screen.stepped  # see Watcher
         self._began_s = self._round_began_s = time.monotonic()
         self._last: dict[str, Any] = {}
         self.ledger = Ledger(chosen=site.config.auto.chosen)
@@ -76,7 +76,7 @@ class Run:
         if kept is None:
             self.events.forget_after(0)
         made = controller(self.ledger, self.events) if controller is not None else None
-        self.station = station_of(site, self.server, self.ledger, self.events, self, controller=made)
+        self.server_loop = server_loop_of(site, self.server, self.ledger, self.events, self, controller=made)
         self._shelf = CheckpointStore(folder / "checkpoint") if folder is not None else None
         self._held: tuple[int, dict[str, Tensor], dict[str, str]] | None = None
         self.first_round = 0
@@ -88,7 +88,11 @@ class Run:
         """Whether the last round has been measured and every client has taken leave or is gone."""
         federation = self._site.config.federation
         is_measured = self._last.get("round", -1) + 1 == federation.rounds
-        return is_measured and len(self.station.left.keys() | self.station.away) == federation.clients
+        return (
+            is_measured
+            and len(self.server_loop.membership.left.keys() | self.server_loop.membership.absent)
+            == federation.clients
+        )
 
     def trained(self) -> dict[str, Tensor]:
         """All that learning changes of the unsplit model, as it stands now."""
@@ -180,10 +184,6 @@ class Run:
     ) -> None:
         self.events.__exit__(kind, error, trace)
 
-    def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """See Watcher."""
-        self._screen.stepped(round_index, client, steps)
-
     def ended(self, end: RoundEnd) -> None:
         """Measures, keeps and shows a round; see Watcher."""
         config = self._site.config
@@ -204,7 +204,7 @@ class Run:
         if self._shelf is not None and every and (end.round + 1) % every == 0:
             self._hold(end.round)
 
-    def begun(self, round_index: int) -> None:
+    def all_began(self, round_index: int) -> None:
         """Keeps what the round before came to, now that every client has kept its own; see Watcher."""
         self._put()
 
@@ -224,11 +224,11 @@ class Run:
             self._held = None
 
     def _hold(self, round_index: int) -> None:
-        station = self.station.state()
-        if station is not None:
+        server_loop = self.server_loop.state()
+        if server_loop is not None:
             server = self.server.state()
             _refuse_not_finite(server, f"of the server after round {round_index}")
-            tensors = under("server", server) | under("station", station)
+            tensors = under("server", server) | under("server_loop", server_loop)
             tensors |= under("ledger", self.ledger.state())
             notes = {
                 **self._origin,
@@ -239,7 +239,7 @@ class Run:
 
     def _go_on_from(self, kept: Checkpoint) -> None:
         self.server.restore(part(kept.tensors, "server"))
-        self.station.restore(part(kept.tensors, "station"))
+        self.server_loop.restore(part(kept.tensors, "server_loop"))
         self.ledger.restore(part(kept.tensors, "ledger"))
         self.events.forget_after(int(kept.notes["events_bytes"]))
         self._last = json.loads(kept.notes["last"])

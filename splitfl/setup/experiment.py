@@ -25,7 +25,6 @@ from splitfl.federation.aggregators import aggregator
 from splitfl.federation.selection import Selection
 from splitfl.methods.compatibility import check
 from splitfl.methods.parts.auxiliary import Auxiliary
-from splitfl.methods.parts.divergence_guard import DivergenceGuard
 from splitfl.methods.parts.method import ClientMethod, ServerMethod
 from splitfl.methods.registry import as_client, client_method, method, server_method
 from splitfl.models.class_names import stored_classes
@@ -124,8 +123,7 @@ class Experiment:
 
     def server_method(self) -> ServerMethod:
         """The server's side of the method, with its piece where it has one."""
-        made = server_method(self.config, self._pieces(self.config.server))
-        return DivergenceGuard(made, self.config.train.max_loss)
+        return server_method(self.config, self._pieces(self.config.server))
 
     def whole(self) -> Piece:
         """The unsplit model with the same adapters, on the server's device."""

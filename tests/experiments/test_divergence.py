@@ -19,7 +19,7 @@ from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
 from splitfl.core.checkpoint import CheckpointStore, restore
 from splitfl.core.errors import Diverged
-from splitfl.core.messages import Control
+from splitfl.core.messages import Begin
 from splitfl.core.state import not_finite
 from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS
@@ -163,14 +163,14 @@ def test_a_client_keeps_no_state_that_is_not_finite_and_says_so(place: Path, tmp
     method, shelf = site.client_method(0), CheckpointStore.of_client(tmp_path)
     node, server = ClientNode(0, method, shelf), site.server_method()
     message, _ = decode(node.frame(node.begin(0)[1]))
-    assert isinstance(message, Control)
+    assert isinstance(message, Begin)
     server.compute(Turn(client=0, round=0, lap=0, position=0), message)
     state = dict(method.state())
     key = next(key for key in state if "lora_A" in key)
     method.restore({**state, key: torch.full_like(state[key], math.nan)})
     spoilt, _ = decode(node.frame(node.begin(1)[1]))
     assert shelf.rounds() == []
-    assert isinstance(spoilt, Control)
+    assert isinstance(spoilt, Begin)
     with pytest.raises(
         Diverged, match="client 0 begins round 1 with numbers in its adapters or its optimiser"
     ):

@@ -50,7 +50,7 @@ def test_rules_say_who_may_open_what() -> None:
         ({"nodes": {}}, r"a lab has a table \[networks\]"),
         ({**PLAN, "nods": {}}, r"unknown 'nods'; did you mean 'nodes'\?"),
         ({**PLAN, "networks": {"a0": "10.1.0.1/24"}}, r"networks\.a0 must be an IPv4 network"),
-        (changed(one={"role": "ship", "a0": "10.1.0.2"}), "one of radio, station, .*, got 'ship'"),
+        (changed(one={"role": "ship", "a0": "10.1.0.2"}), "one of radio, server_loop, .*, got 'ship'"),
         (changed(one={"role": "radio"}), "nodes.one is on no network; have a0, b0"),
         (changed(one={"role": "radio", "a0": "10.2.0.9"}), r"must lie in 10\.1\.0\.0/24, got 10\.2\.0\.9"),
         (changed(one={"role": "radio", "a0": "10.1.0.1"}), r"both have the address 10\.1\.0\.1"),
@@ -63,8 +63,8 @@ def test_rules_say_who_may_open_what() -> None:
         ({**PLAN, "allow": [{"from": ["radios"], "to": ["two"]}]}, "unknown 'radios'; did you mean 'radio'"),
         ({**PLAN, "allow": [{"from": ["radio"]}]}, r"allow\.to must name"),
         (
-            {**PLAN, "allow": [{"from": ["radio"], "to": ["station"]}]},
-            r"allow\.to: no node has the role 'station'; the nodes are radio, router, server",
+            {**PLAN, "allow": [{"from": ["radio"], "to": ["server_loop"]}]},
+            r"allow\.to: no node has the role 'server_loop'; the nodes are radio, router, server",
         ),
         (
             {**PLAN, "allow": [{"from": ["broker"], "to": ["two"]}]},

@@ -21,7 +21,7 @@ from splitfl.accounting.flops import Cost, cost
 from splitfl.adapters.inject import install
 from splitfl.config import RunConfig, above, at_least, group, one_of
 from splitfl.core.errors import ConfigError
-from splitfl.core.messages import Adapter, Control, Reply, Scalars
+from splitfl.core.messages import Adapter, Begin, Reply, Scalars
 from splitfl.core.state import State, copied, number_in, part, under, whole
 from splitfl.data.loader import Batches
 from splitfl.methods.parts.directional_derivatives import beside, central, difference
@@ -92,9 +92,9 @@ class ZerothOrderClient:
         moving = walk(values_of(piece), config, is_sliced=settings.slices)
         return cls(piece, batches.client, settings.estimate, moving)
 
-    def begin(self, round_index: int, messages: int) -> Control:
+    def begin(self, round_index: int, messages: int) -> Begin:
         """Asks to begin a round of so many further messages, naming the rounds already seen."""
-        return Control(ask="begin", round=round_index, steps=messages, values={"version": self._version})
+        return Begin(steps=messages, version=self._version)
 
     def enter(self, reply: Reply, round_index: int) -> None:
         """Back to where the last round began, then on to what all clients have made of it."""

@@ -38,7 +38,7 @@ class RpcServer:
         self.handler: Handler | None = None
         self.attendance = Heartbeats(clients, timeout_s)
         # One more for each client, since what a lost process asked for may still be at work.
-        self.executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="station")
+        self.executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="server_loop")
         refuse_taken(self.host, port)
         self._store = TCPStore(
             self.host,

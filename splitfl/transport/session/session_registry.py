@@ -62,7 +62,7 @@ class SessionRegistry:
         self._is_over = False
         self._lock = threading.Lock()
         # One more for each client, since what a lost process asked for may still be at work.
-        self._executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="station")
+        self._executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="server_loop")
 
     def offer(self, experiment: Mapping[str, Any]) -> None:
         """See ServerEnd. ConfigError where it does not fit into what the road carries at once."""

@@ -14,10 +14,13 @@ from splitfl.core.messages import (
     LOST,
     Activation,
     Adapter,
-    Control,
+    Begin,
+    Done,
     Gradient,
+    Leave,
     Message,
     Reply,
+    RunOver,
 )
 from splitfl.methods.parts.auxiliary import PREFIX
 from splitfl.methods.parts.method import Turn
@@ -40,7 +43,7 @@ UPLOADING = [
         name, marks=[] if name in ("sfl-v2", "fedlora") else pytest.mark.slow
     )  # others share heads.py
     for name, one in METHODS.items()
-    if one.signature.end == (Adapter, Control)
+    if one.signature.end == (Adapter, Done)
 ]
 
 
@@ -63,8 +66,7 @@ def said_by(played: Played, client: int, round_index: int) -> list[tuple[Message
     return [
         (message, reply)
         for one, at, message, reply in played.said
-        if (one, at) == (client, round_index)
-        and not (isinstance(message, Control) and message.ask == "leave")
+        if (one, at) == (client, round_index) and not (isinstance(message, Leave))
     ]
 
 
@@ -75,7 +77,7 @@ EVERY = [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) fo
 def expected(name: str, round_index: int) -> list[tuple[type, type]]:
     """What the method's spec declares of a round."""
     signature = METHODS[name].signature
-    begins = (Control, signature.begin if round_index else Control)
+    begins = (Begin, signature.begin if round_index else Done)
     return [begins, *signature.step * STEPS, *([signature.end] if signature.end else [])]
 
 
@@ -97,8 +99,8 @@ def test_a_method_exchanges_what_its_signature_names(name: str, place: Path, tmp
             said = said_by(played, client, round_index)
             assert [(type(message), type(reply)) for message, reply in said] == expected(name, round_index)
             begin = said[0][0]
-            assert isinstance(begin, Control)
-            assert (begin.ask, begin.round, begin.steps) == ("begin", round_index, len(said) - 1)
+            assert isinstance(begin, Begin)
+            assert begin.steps == len(said) - 1
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -108,7 +110,7 @@ def test_a_method_answers_only_what_it_knows(name: str, place: Path) -> None:
     strange: list[Message] = [
         Gradient(ids_B=ids_B, grad=torch.zeros(1)),
         Activation(ids_B=ids_B, hidden=None),
-        Control(ask="why", round=0),
+        RunOver(),
     ]
     for message in strange:
         with pytest.raises(WireError, match=f"the method {name!r} has no answer to this"):

@@ -13,7 +13,7 @@ from splitfl.adapters.inject import held, train_all, trainable
 from splitfl.adapters.model_export import MODEL_FOLDER, export_model
 from splitfl.controller.dry_run import rehearse
 from splitfl.core.errors import ConfigError
-from splitfl.core.messages import Adapter, Control, Scalars
+from splitfl.core.messages import Adapter, Done, Scalars
 from splitfl.data.loader import Batches
 from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS
@@ -96,7 +96,7 @@ def test_a_computed_step_changes_nothing_until_it_is_committed(tmp_path: Path) -
     before = {name: value.clone() for name, value in one.server.trained().items()}
     round_0 = one.clients[0].round(0)
     next(round_0)
-    activation = round_0.send(Control(ask="done", round=0))
+    activation = round_0.send(Done())
     ticket = Turn(client=0, round=0, lap=1, position=1)
     first, second = one.server.compute(ticket, activation), one.server.compute(ticket, activation)
     assert first.losses == second.losses

@@ -49,7 +49,7 @@ def test_a_client_that_does_not_keep_to_the_rules_is_told_so_and_ends(place: Pla
 
 
 @everywhere
-def test_two_clients_of_one_number_are_one_too_many(place: Place) -> None:
+def test_two_clients_of_one_number_are_straggler(place: Place) -> None:
     server = place.server()
     first = place.client(server.address(), 1)
     assert first.experiment()
