@@ -1,21 +1,14 @@
 """The experiments that come with splitfl, by name."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from splitfl.config import MethodConfig, RunConfig, key_types, nearest
+from splitfl.config import RunConfig, nearest
 from splitfl.core.errors import ConfigError
-from splitfl.setup.experiment_file import (
-    as_dict,
-    auto_methods,
-    from_dict,
-    overridden,
-    partial,
-    read_tables,
-)
+from splitfl.setup.experiment_file import overridden, partial, read_tables
+from splitfl.setup.overriding import inapplicable, settled, without
 from splitfl.setup.plugins import PLUGINS
-from splitfl.setup.typed_tables import kind_of
 
 FOLDER = Path(__file__).parent / "presets"
 _WITHOUT_TORCH: Final = ("federation", "link", "train", "transport")
@@ -52,14 +45,7 @@ def find(
     short, path = _named(name)
     chosen = list(overrides)
     table = read_tables(path)
-    for what, names in _inapplicable(table, chosen, PLUGINS):
-        table = _without(table, "", names)
-        if names and say is not None:
-            say(f"left out of {short}, since {what}: {', '.join(names)}")
-    if for_several:
-        others = {f"method.{key}" for key in _keys_of_others(overridden(table, chosen))}
-        chosen = [one for one in chosen if _path(one) not in others]
-    return short, from_dict(table, chosen)
+    return short, settled(table, chosen, say, short, for_several=for_several)
 
 
 def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
@@ -70,8 +56,8 @@ def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
     _, path = _named(name)
     chosen = list(overrides)
     table = read_tables(path)
-    for _, names in _inapplicable(table, chosen, [path for path in PLUGINS if path in _WITHOUT_TORCH]):
-        table = _without(table, "", names)
+    for _, names in inapplicable(table, chosen, [path for path in PLUGINS if path in _WITHOUT_TORCH]):
+        table = without(table, names)
     return partial(overridden(table, chosen), _WITHOUT_TORCH)
 
 
@@ -84,78 +70,3 @@ def _named(name: str) -> tuple[str, Path]:
         return (path.parent.name if path.name == "config.json" else path.stem), path
     known = ", ".join(names())
     raise ConfigError(f"unknown preset {name!r};{nearest(name, names())} have {known}, or give a .toml file")
-
-
-def _inapplicable(
-    table: Mapping[str, Any], overrides: list[str], paths: Iterable[str]
-) -> Iterator[tuple[str, list[str]]]:
-    """The settings of a table that do not apply to what overrides choose in its place, and why."""
-    merged = overridden(table, overrides)
-    for path in paths:
-        plugins, kind = PLUGINS[path], kind_of(path.split("."))
-        key, setting = plugins.key, f"{path}.{plugins.key}"
-        name, before = (_table(one, path).get(key, getattr(kind, key)) for one in (merged, table))
-        if name == before or before not in plugins.registry():
-            continue
-        others = auto_methods(merged) if path == "method" else ()
-        known = {own for one in (name, *others) if one for own in key_types(plugins.settings(one, setting))}
-        old = key_types(plugins.settings(before, setting)).keys()
-        unknown = [f"{path}.{one}" for one in _table(table, path) if one in old - known]
-        if path == "method":
-            unknown += _unread(table, merged, name)
-        yield f"the {plugins.noun} {name!r} does not read them", sorted(unknown)
-    if _asked(overrides) & {"link.scenario", "link.trace"}:
-        rates = [f"link.{key}" for key in ("up", "down") if key in _table(table, "link")]
-        yield "a link.scenario or link.trace has rates of its own", rates
-
-
-def _unread(table: Mapping[str, Any], merged: Mapping[str, Any], name: str) -> list[str]:
-    """The settings of other tables than [method] that this method does not read, where they are changed."""
-    from splitfl.methods.settings import SHARED, reads  # takes torch along
-
-    its = partial({"method": {"name": name}, "auto": merged.get("auto", {})}, ("method", "auto"))
-    plain, found = as_dict(partial({}, ("method", "adapter"))), []
-    for setting in set(SHARED) - reads(its):
-        outer, _, key = setting.partition(".")
-        default = plain[outer][key]
-        value = _table(table, outer).get(key, default)
-        if (default | value if isinstance(value, dict) else value) != default:
-            found.append(setting)
-    return found
-
-
-def _keys_of_others(table: Mapping[str, Any]) -> set[str]:
-    """The keys of [method] that only other methods have than those that the table names."""
-    from splitfl.methods.registry import METHODS  # takes torch along
-
-    own = {_table(table, "method").get("name", MethodConfig.name), *auto_methods(table)}
-    keys = {name: set(key_types(spec.settings)) for name, spec in METHODS.items()}
-    return set[str]().union(*keys.values()).difference(*(keys[name] for name in own & keys.keys()))
-
-
-def _asked(overrides: Iterable[str]) -> set[str]:
-    return {_path(one) for one in overrides}
-
-
-def _path(override: str) -> str:
-    """The dotted path of the setting that an override names."""
-    return override.partition("=")[0].strip()
-
-
-def _table(tables: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    """The table at this path; empty for what is none, which is refused later on."""
-    found: Any = tables
-    for key in path.split("."):
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _without(table: Any, path: str, settings: Iterable[str]) -> Any:
-    """The table at this path without these settings, which go by their own paths."""
-    if not isinstance(table, dict):
-        return table
-    return {
-        key: _without(value, f"{path}{key}.", settings)
-        for key, value in table.items()
-        if f"{path}{key}" not in settings
-    }
