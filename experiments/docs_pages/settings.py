@@ -27,8 +27,8 @@ REGISTERED: Final = {
 _HEAD: Final = """# Settings
 
 An experiment is a TOML file with these tables, or the same as JSON; a key that it leaves out has its default.
-On the command line `--set TABLE.KEY=VALUE` overrides one key. Unknown keys, values that are not allowed, and keys
-that the chosen method, adapter kind, transport or link does not read are refused before anything runs.
+On the command line `--set TABLE.KEY=VALUE` overrides one key. Unknown keys, values that are not allowed, and
+keys that the chosen method, adapter kind, transport or link does not read are refused before anything runs.
 
 """
 
