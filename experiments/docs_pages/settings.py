@@ -43,4 +43,9 @@ def _section(path: str, settings: object) -> str:
         key.rpartition(".")[2]: link for key, link in REGISTERED.items() if key.rpartition(".")[0] == path
     }
     text = f"{about(type(settings))}\n\n{keys_table(settings, links)}"
-    return heading(2, f"`[{path}]`", f"setting-{path.replace('.', '-').replace('_', '-')}") + text
+    return heading(2, f"`[{path}]`", label(path)) + text
+
+
+def label(path: str) -> str:
+    """What other pages link to as the section of this table."""
+    return f"setting-{path}".replace(".", "-").replace("_", "-")

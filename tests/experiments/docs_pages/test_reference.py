@@ -1,0 +1,149 @@
+"""The generated reference names every setting, plug-in, command, preset and scenario."""
+
+import dataclasses
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import splitfl
+from channel.scenario import load as scenario
+from channel.scenario.load import Scenario
+from experiments import presets
+from experiments.docs_pages import commands, pages, settings, write
+from experiments.docs_pages.allowed_values import allowed
+from experiments.docs_pages.plugins import REGISTRIES, shown
+from experiments.docs_pages.settings_table import keys_table, meaning, nested, toml, type_name
+from splitfl.config import FederationConfig, LinkConfig, RunConfig
+from splitfl.wire.codecs import CODECS
+from tests.splitfl.installed import installed, package
+from tests.splitfl.wire.test_foreign_codec import PEAKS
+
+
+@cache
+def reference() -> dict[str, str]:
+    """All pages, generated once."""
+    return pages()
+
+
+def section(page: str, label: str) -> str:
+    """What is under a label, up to the next one."""
+    return reference()[page].partition(f"({label})=")[2].partition("\n(")[0]
+
+
+def keys_of(table: object) -> dict[str, Any]:
+    assert dataclasses.is_dataclass(table)
+    values = {one.name: getattr(table, one.name) for one in dataclasses.fields(table)}
+    return {name: value for name, value in values.items() if not dataclasses.is_dataclass(value)}
+
+
+@pytest.mark.parametrize("path", [path for path, _ in nested(RunConfig()) if path])
+def test_every_key_of_a_table_is_there_with_its_default(path: str) -> None:
+    text = section("settings.md", settings.label(path))
+    assert f"`[{path}]`" in text
+    for key, value in keys_of(dict(nested(RunConfig()))[path]).items():
+        assert f"| `{key}` |" in text
+        assert f"`{toml(value)}`" in text
+
+
+def test_every_key_of_a_scenarios_file_is_there() -> None:
+    text = reference()["scenarios.md"].partition("(scenario-keys)=")[2]
+    for path, table in nested(Scenario()):
+        assert not path or f"`[{path}]`" in text
+        assert [key for key in keys_of(table) if f"| `{key}` |" not in text] == []
+
+
+@pytest.mark.parametrize("what", REGISTRIES)
+def test_every_plug_in_is_there_with_what_it_says_of_itself(what: str) -> None:
+    _, _, entries = REGISTRIES[what]
+    for name, spec in entries.items():
+        assert f"## `{name}`\n\n{spec.about}" in reference()[f"{what}.md"]
+
+
+def test_every_registry_of_the_library_has_a_page() -> None:
+    listed = [entries for _, _, entries in REGISTRIES.values()]
+    named = ("ADAPTERS", "CODECS", "LINKS", "METHODS", "TRANSPORTS")
+    assert [name for name in named if not any(getattr(splitfl, name) is one for one in listed)] == []
+
+
+def test_a_plug_in_of_another_package_is_in_the_reference(tmp_path: Path) -> None:
+    with installed(package(tmp_path, "splitfl.codecs", "peaks", PEAKS), CODECS):
+        assert "numbers of at least half a row's peak" in pages()["codecs.md"]
+    assert "half a row's peak" not in pages()["codecs.md"]
+
+
+def test_every_command_preset_and_scenario_is_there() -> None:
+    paths = [context.command_path for context in commands.contexts()]
+    assert {"splitfl run", "splitfl channel show", "splitfl testbed overlay hub"} < set(paths)
+    assert [path for path in paths if f"Usage: {path} " not in reference()["commands.md"]] == []
+    assert [name for name in presets.names() if f"## `{name}`" not in reference()["presets.md"]] == []
+    assert [name for name in scenario.names() if f"## `{name}`" not in reference()["scenarios.md"]] == []
+
+
+def test_every_name_of_the_library_is_there() -> None:
+    text = reference()["python-splitfl.md"]
+    assert [name for name in splitfl.__all__ if f"splitfl.{name}" not in text] == []
+
+
+@pytest.mark.parametrize("setting", settings.REGISTERED)
+def test_a_setting_that_leads_to_another_page_exists(setting: str) -> None:
+    path, _, key = setting.rpartition(".")
+    assert key in keys_of(dict(nested(RunConfig()))[path])
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "hint", "found"),
+    [
+        (FederationConfig(), "clients", int, "at least 1"),
+        (FederationConfig(), "trim", float, "at least 0.0 and below 0.5"),
+        (FederationConfig(), "partition", str, "dirichlet, iid, natural"),
+        (FederationConfig(), "client_steps", tuple[int, ...], "at least 1"),
+        (LinkConfig().up, "loss_rate", float, "in [0, 1)"),
+        (LinkConfig(), "trace", str, ""),
+    ],
+)
+def test_what_is_allowed_is_what_the_check_says(table: object, key: str, hint: Any, found: str) -> None:
+    assert allowed(table, key, hint) == found
+
+
+def test_a_key_means_the_sentences_that_name_it_and_those_that_follow() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Table:
+        """What is shown. The `rank` is a number. It is small.
+
+        With `alpha` it is scaled.
+        """
+
+        rank: int = 1
+        alpha: float = 2.0
+        names: tuple[str, ...] = ()
+
+    assert meaning(Table) == {
+        "rank": "The `rank` is a number. It is small.",
+        "alpha": "With `alpha` it is scaled.",
+    }
+    assert "| `names` | array of strings | `[]` |" in keys_table(Table())
+
+
+def test_types_and_values_are_written_as_in_toml() -> None:
+    assert type_name(tuple[tuple[float, ...], ...]) == "array of arrays of numbers"
+    assert toml(("a", "b")) == '["a", "b"]'
+    assert toml(5e11) == "5e+11"
+    assert toml(True) == "true"
+
+
+def test_fields_of_a_specification_are_words() -> None:
+    assert shown(True) == "yes"
+    assert shown(frozenset({"b", "a"})) == "`a`, `b`"
+    assert shown("its clients send no adapters") == "its clients send no adapters"
+    assert shown(lambda: None) == shown("@misc{one}") == shown(()) == ""
+
+
+def test_writing_leaves_other_pages_away_and_unchanged_ones_alone(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "gone.md").write_text("a page of before")
+    before = (tmp_path / "settings.md").stat().st_mtime_ns
+    write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(reference())
+    assert (tmp_path / "settings.md").stat().st_mtime_ns == before
