@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from experiments.docs_pages.markdown import code, codes, fence, heading, table
-from experiments.docs_pages.settings_table import keys_table
+from experiments.docs_pages.settings_table import keys_table, nested
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.data.task import TASKS
 from splitfl.federation.aggregators import AGGREGATORS
@@ -53,7 +53,7 @@ def _section(what: str, name: str, spec: Any) -> str:
     text = f"{heading(2, code(name), _label(what, name))}{spec.about}\n\n"
     text += table(("field", "value"), rows) + "\n" if rows else ""
     if isinstance(settings := getattr(spec, "settings", None), type):  # a plug-in's own table
-        text += f"{keys_table(settings())}\n"
+        text += "".join(f"{keys_table(table)}\n" for _, table in nested(settings()))
     citations = [one for _, value in fields for one in _citations(value)]
     return text + (_collapsed("BibTeX", fence("\n\n".join(citations), "bibtex")) if citations else "")
 

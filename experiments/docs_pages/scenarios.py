@@ -24,4 +24,4 @@ def _scenario(name: str) -> str:
 
 def _table(path: str, settings: object) -> str:
     title = f"`[{path}]`" if path else "Outside any table"
-    return heading(3, title) + f"{about(type(settings))}\n\n{keys_table(settings)}"
+    return heading(3, title) + f"{about(settings)}\n\n{keys_table(settings)}"

@@ -42,7 +42,7 @@ def _section(path: str, settings: object) -> str:
     links = {
         key.rpartition(".")[2]: link for key, link in REGISTERED.items() if key.rpartition(".")[0] == path
     }
-    text = f"{about(type(settings))}\n\n{keys_table(settings, links)}"
+    text = f"{about(settings)}\n\n{keys_table(settings, links)}"
     return heading(2, f"`[{path}]`", label(path)) + text
 
 

@@ -9,7 +9,8 @@ from splitfl.config.checks import above, at_least, one_of
 class ModelConfig:
     """Which model: an alias of `splitfl list models`, a hub name, or a local folder.
 
-    With `new_classifier` the checkpoint's own classifier, which may be for other labels, is left out and
+    Weights are loaded as `dtype`; `attention` names transformers' implementation of it. With
+    `new_classifier` the checkpoint's own classifier, which may be for other labels, is left out and
     one for the task's labels made in its place.
     """
 
@@ -38,9 +39,10 @@ class PartitionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SideConfig:
-    """One side's adapters, of a `kind` in `splitfl.adapters.registry`; no targets means the family's own.
+    """One side's adapters, of a `kind` in `splitfl.adapters.registry`.
 
-    Which of the other settings a kind reads it says itself, and changing another one is refused.
+    Which of the other settings a kind reads it says itself, and changing another one is refused. `rank` is
+    that of the kinds that have one; `targets` are the last names of the adapted modules (none: the family's).
     Kinds with an `alpha` scale by alpha / rank; `ranks` gives each of the side's blocks a rank of its own,
     in order, at that same scale. TinyLoRA trains so many `trained_numbers` in each module.
     """

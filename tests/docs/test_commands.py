@@ -27,8 +27,8 @@ INLINE = [
     (page.name, one.removeprefix("sudo ").removeprefix("splitfl ")) for page in PAGES for one in page.inline
 ]
 ALONE = re.compile(r"^(run|plan|list|cite|channel (list|show|simulate)) ")
-NEEDS_MORE = re.compile(r"[A-Z]{4,}|^run (sst2|paper/)|--live")
-"""A placeholder, data that are not here, or root."""
+NEEDS_MORE = re.compile(r"[A-Z]{4,}|^run (auto$|sst2|paper/)|--live")
+"""A placeholder, data that are not here, root, or minutes."""
 
 
 def parse(words: list[str]) -> None:

@@ -1,6 +1,7 @@
 """The generated reference names every setting, plug-in, command, preset and scenario."""
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from experiments import presets
 from experiments.docs_pages import commands, pages, settings, write
 from experiments.docs_pages.allowed_values import allowed
 from experiments.docs_pages.plugins import REGISTRIES, shown
-from experiments.docs_pages.settings_table import keys_table, meaning, nested, toml, type_name
+from experiments.docs_pages.settings_table import keys, keys_table, meaning, nested, toml, type_name
 from splitfl.config import FederationConfig, LinkConfig, RunConfig
+from splitfl.config.experiment_file import as_dict
 from splitfl.wire.codecs import CODECS
 from tests.splitfl.installed import installed, package
 from tests.splitfl.wire.test_foreign_codec import PEAKS
@@ -32,26 +34,38 @@ def section(page: str, label: str) -> str:
     return reference()[page].partition(f"({label})=")[2].partition("\n(")[0]
 
 
-def keys_of(table: object) -> dict[str, Any]:
-    assert dataclasses.is_dataclass(table)
-    values = {one.name: getattr(table, one.name) for one in dataclasses.fields(table)}
-    return {name: value for name, value in values.items() if not dataclasses.is_dataclass(value)}
+def leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Each key of these nested tables, after its table, with its value."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{path}.{key}" if path else key)
+        else:
+            yield path, key, tuple(value) if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize("path", [path for path, _ in nested(RunConfig()) if path])
-def test_every_key_of_a_table_is_there_with_its_default(path: str) -> None:
+@pytest.mark.parametrize(("path", "key", "value"), list(leaves(as_dict(RunConfig()))))
+def test_every_setting_is_in_its_tables_section_with_its_default(path: str, key: str, value: Any) -> None:
     text = section("settings.md", settings.label(path))
     assert f"`[{path}]`" in text
-    for key, value in keys_of(dict(nested(RunConfig()))[path]).items():
-        assert f"| `{key}` |" in text
-        assert f"`{toml(value)}`" in text
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| `{key}` |"))
+    assert f"`{toml(value)}`" in row
+
+
+def test_every_setting_has_a_meaning_or_leads_to_the_page_of_its_values() -> None:
+    tables = dict(nested(RunConfig()))
+    assert [
+        f"{path}.{key}"
+        for path, table in tables.items()
+        for key in keys(table)
+        if key not in meaning(table) and f"{path}.{key}" not in settings.REGISTERED
+    ] == []
 
 
 def test_every_key_of_a_scenarios_file_is_there() -> None:
     text = reference()["scenarios.md"].partition("(scenario-keys)=")[2]
     for path, table in nested(Scenario()):
         assert not path or f"`[{path}]`" in text
-        assert [key for key in keys_of(table) if f"| `{key}` |" not in text] == []
+        assert [key for key in keys(table) if f"| `{key}` |" not in text] == []
 
 
 @pytest.mark.parametrize("what", REGISTRIES)
@@ -89,7 +103,7 @@ def test_every_name_of_the_library_is_there() -> None:
 @pytest.mark.parametrize("setting", settings.REGISTERED)
 def test_a_setting_that_leads_to_another_page_exists(setting: str) -> None:
     path, _, key = setting.rpartition(".")
-    assert key in keys_of(dict(nested(RunConfig()))[path])
+    assert key in keys(dict(nested(RunConfig()))[path])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +133,7 @@ def test_a_key_means_the_sentences_that_name_it_and_those_that_follow() -> None:
         alpha: float = 2.0
         names: tuple[str, ...] = ()
 
-    assert meaning(Table) == {
+    assert meaning(Table()) == {
         "rank": "The `rank` is a number. It is small.",
         "alpha": "With `alpha` it is scaled.",
     }
