@@ -22,6 +22,7 @@ html_show_copyright = False
 pygments_style = "friendly"
 toc_object_entries_show_parents = "hide"
 add_module_names = False
+python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 # Annotations name types of other libraries, whose documentation is not looked up.
 nitpick_ignore_regex = [("py:class", ".*")]

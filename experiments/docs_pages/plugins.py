@@ -1,8 +1,9 @@
 """One page for each kind of plug-in, with every registered one: its specification's fields as they stand."""
 
 import dataclasses
+import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from experiments.docs_pages.markdown import code, codes, fence, heading, table
 from experiments.docs_pages.settings_table import keys_table, nested
@@ -63,9 +64,14 @@ def _collapsed(title: str, text: str) -> str:
 
 
 def _fields(spec: Any) -> Iterator[tuple[str, Any]]:
+    """Each field in words, but for `about`; what may be True or the reason why not says so."""
+    hints = typing.get_type_hints(type(spec))
     for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if isinstance(value, str) and Literal[True] in typing.get_args(hints[field.name]):
+            value = f"no: {value}"
         if field.name != "about":
-            yield field.name.replace("_", " "), getattr(spec, field.name)
+            yield field.name.replace("_", " "), value
 
 
 def shown(value: object) -> str:
@@ -77,13 +83,13 @@ def shown(value: object) -> str:
     if isinstance(value, str):
         return "" if _citations(value) else value
     if isinstance(value, Mapping):
-        return "; ".join(f"`{key}`: {text}" for key, one in value.items() if (text := shown(one)))
+        return "<br>".join(f"`{key}`: {text}" for key, one in value.items() if (text := shown(one)))
     if isinstance(value, tuple | list):
         return _sequence(value)
     if isinstance(value, frozenset | set):
         return codes(sorted(value))
     if dataclasses.is_dataclass(value):
-        return ", ".join(f"{label} {text}" for label, one in _fields(value) if (text := shown(one)))
+        return "; ".join(f"{label}: {text}" for label, one in _fields(value) if (text := shown(one)))
     return str(value) if isinstance(value, int | float) else ""
 
 
@@ -91,8 +97,8 @@ def _sequence(value: tuple[Any, ...] | list[Any]) -> str:
     if all(isinstance(one, str) for one in value):
         return codes(one for one in value if not _citations(one))
     if value and all(isinstance(one, type) for one in value):
-        return ", answered by ".join(map(shown, value))
-    return "; ".join(text for one in value if (text := shown(one)))
+        return " answered by ".join(map(shown, value))
+    return ", ".join(text for one in value if (text := shown(one)))
 
 
 def _citations(value: object) -> list[str]:

@@ -119,6 +119,9 @@ def _signature(value: Any) -> str:
     except (ValueError, TypeError):
         return ""
     text = re.sub(r"\(self(?:, )?", "(", text)
+    text = re.sub(r"\b(?:collections\.abc|typing)\.", "", text)
+    if inspect.isclass(value):
+        text = text.removesuffix(" -> None")
     return re.sub(r"<(?:factory|function|class|object)[^>]*>", "...", text)
 
 

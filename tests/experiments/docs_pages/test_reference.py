@@ -147,6 +147,12 @@ def test_types_and_values_are_written_as_in_toml() -> None:
     assert toml(True) == "true"
 
 
+def test_a_reason_why_not_says_so() -> None:
+    text = section("methods.md", "methods-frozen")
+    assert "| summable | no: its clients send no adapters |" in text
+    assert "`activation`: policies: `skip`; why not: its server keeps" in text
+
+
 def test_fields_of_a_specification_are_words() -> None:
     assert shown(True) == "yes"
     assert shown(frozenset({"b", "a"})) == "`a`, `b`"
