@@ -68,7 +68,7 @@ wheel: $(VENV)/.dev ## build dist/splitfl-*.whl without the network
 	@ls dist/splitfl-*.whl
 
 clean: ## remove the virtual environment, caches and build output; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist docs/reference *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -rf .coverage .coverage.*
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

