@@ -91,6 +91,7 @@ def test_every_command_preset_and_scenario_is_there() -> None:
     paths = [context.command_path for context in commands.contexts()]
     assert {"splitfl run", "splitfl channel show", "splitfl testbed overlay hub"} < set(paths)
     assert [path for path in paths if f"Usage: {path} " not in reference()["commands.md"]] == []
+    assert "-h, --help" in reference()["commands.md"]
     assert [name for name in presets.names() if f"## `{name}`" not in reference()["presets.md"]] == []
     assert [name for name in scenario.names() if f"## `{name}`" not in reference()["scenarios.md"]] == []
 
