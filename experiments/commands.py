@@ -26,7 +26,6 @@ from experiments.screen import Screen, print_data, summary_table
 from experiments.terminal import plain_console, say, working
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import load
 from splitfl.controller.budget import decided
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import CheckpointStore
@@ -46,6 +45,7 @@ from splitfl.runtime.serve import NewFolder
 from splitfl.runtime.serve import serve as serve_run
 from splitfl.server.evaluate import measure_adapter
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import load
 from splitfl.setup.link_kinds import LINKS
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import TRANSPORTS, transport

@@ -1,13 +1,21 @@
 """The experiments that come with splitfl, by name."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from splitfl.config import RunConfig, nearest
-from splitfl.config.experiment_file import as_dict, from_dict, overridden, read_tables
+from splitfl.config import MethodConfig, RunConfig, key_types, nearest
 from splitfl.core.errors import ConfigError
-from splitfl.transport.registry import check_settings
+from splitfl.setup.experiment_file import (
+    as_dict,
+    auto_methods,
+    from_dict,
+    overridden,
+    partial,
+    read_tables,
+)
+from splitfl.setup.plugins import PLUGINS
+from splitfl.setup.typed_tables import kind_of
 
 FOLDER = Path(__file__).parent / "presets"
 _WITHOUT_TORCH: Final = ("federation", "link", "train", "transport")
@@ -29,23 +37,29 @@ def about(name: str) -> str:
 
 
 def find(
-    name: str, overrides: Iterable[str], say: Callable[[str], None] | None = None
+    name: str,
+    overrides: Iterable[str],
+    say: Callable[[str], None] | None = None,
+    *,
+    for_several: bool = False,
 ) -> tuple[str, RunConfig]:
     """The short name and settings of a preset, or of a TOML or JSON file at that path.
 
-    Where overrides choose another method, or a link that is a scenario or a trace, what these do not read
-    of the preset or the file is left out, and `say` is told what; all that remains is obeyed or refused.
+    Where overrides choose another method, transport, adapter kind or link, what it does not have or read of
+    the preset or the file is left out, and `say` is told what; all that remains is obeyed or refused. Where
+    overrides are `for_several` methods, each takes those of them of which it has the key.
     """
     short, path = _named(name)
     chosen = list(overrides)
     table = read_tables(path)
-    for what, names in (_unread(table, chosen), _rates(table, chosen)):
-        table = {key: _without(value, key, names) for key, value in table.items()}
+    for what, names in _inapplicable(table, chosen, PLUGINS):
+        table = _without(table, "", names)
         if names and say is not None:
             say(f"left out of {short}, since {what}: {', '.join(names)}")
-    config = from_dict(table, chosen)
-    check_settings(config.transport)
-    return short, config
+    if for_several:
+        others = {f"method.{key}" for key in _keys_of_others(overridden(table, chosen))}
+        chosen = [one for one in chosen if _path(one) not in others]
+    return short, from_dict(table, chosen)
 
 
 def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
@@ -56,11 +70,9 @@ def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
     _, path = _named(name)
     chosen = list(overrides)
     table = read_tables(path)
-    _, rates = _rates(table, chosen)
-    table = overridden({key: _without(value, key, rates) for key, value in table.items()}, chosen)
-    config = from_dict({key: table[key] for key in _WITHOUT_TORCH if key in table})
-    check_settings(config.transport)
-    return config
+    for _, names in _inapplicable(table, chosen, [path for path in PLUGINS if path in _WITHOUT_TORCH]):
+        table = _without(table, "", names)
+    return partial(overridden(table, chosen), _WITHOUT_TORCH)
 
 
 def _named(name: str) -> tuple[str, Path]:
@@ -74,47 +86,76 @@ def _named(name: str) -> tuple[str, Path]:
     raise ConfigError(f"unknown preset {name!r};{nearest(name, names())} have {known}, or give a .toml file")
 
 
-def _unread(table: Mapping[str, Any], overrides: list[str]) -> tuple[str, list[str]]:
-    """The settings that another method than the table's own does not read, where overrides choose one."""
-    if "method.name" not in _asked(overrides):
-        return "", []
-    from splitfl.methods.settings import optional, reads  # takes torch along
-
+def _inapplicable(
+    table: Mapping[str, Any], overrides: list[str], paths: Iterable[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """The settings of a table that do not apply to what overrides choose in its place, and why."""
     merged = overridden(table, overrides)
-    chosen = from_dict({"method": {"name": merged["method"]["name"]}, "auto": merged.get("auto", {})})
-    plain = as_dict(RunConfig())
-    if chosen.method.name == _table(table, "method").get("name", plain["method"]["name"]):
-        return "", []
-    found = []
-    for setting in optional(chosen).keys() - reads(chosen):
-        name, _, key = setting.partition(".")
-        default = plain[name][key]
-        value = _table(table, name).get(key, default)
+    for path in paths:
+        plugins, kind = PLUGINS[path], kind_of(path.split("."))
+        key, setting = plugins.key, f"{path}.{plugins.key}"
+        name, before = (_table(one, path).get(key, getattr(kind, key)) for one in (merged, table))
+        if name == before or before not in plugins.registry():
+            continue
+        others = auto_methods(merged) if path == "method" else ()
+        known = {own for one in (name, *others) if one for own in key_types(plugins.settings(one, setting))}
+        old = key_types(plugins.settings(before, setting)).keys()
+        unknown = [f"{path}.{one}" for one in _table(table, path) if one in old - known]
+        if path == "method":
+            unknown += _unread(table, merged, name)
+        yield f"the {plugins.noun} {name!r} does not read them", sorted(unknown)
+    if _asked(overrides) & {"link.scenario", "link.trace"}:
+        rates = [f"link.{key}" for key in ("up", "down") if key in _table(table, "link")]
+        yield "a link.scenario or link.trace has rates of its own", rates
+
+
+def _unread(table: Mapping[str, Any], merged: Mapping[str, Any], name: str) -> list[str]:
+    """The settings of other tables than [method] that this method does not read, where they are changed."""
+    from splitfl.methods.settings import SHARED, reads  # takes torch along
+
+    its = partial({"method": {"name": name}, "auto": merged.get("auto", {})}, ("method", "auto"))
+    plain, found = as_dict(partial({}, ("method", "adapter"))), []
+    for setting in set(SHARED) - reads(its):
+        outer, _, key = setting.partition(".")
+        default = plain[outer][key]
+        value = _table(table, outer).get(key, default)
         if (default | value if isinstance(value, dict) else value) != default:
             found.append(setting)
-    return f"the method {chosen.method.name!r} does not read them", sorted(found)
+    return found
 
 
-def _rates(table: Mapping[str, Any], overrides: list[str]) -> tuple[str, list[str]]:
-    """The rates of a link that overrides make a scenario or a trace, which has rates of its own."""
-    if not _asked(overrides) & {"link.scenario", "link.trace"}:
-        return "", []
-    rates = [f"link.{key}" for key in ("up", "down") if key in _table(table, "link")]
-    return "a link.scenario or link.trace has rates of its own", rates
+def _keys_of_others(table: Mapping[str, Any]) -> set[str]:
+    """The keys of [method] that only other methods have than those that the table names."""
+    from splitfl.methods.registry import METHODS  # takes torch along
+
+    own = {_table(table, "method").get("name", MethodConfig.name), *auto_methods(table)}
+    keys = {name: set(key_types(spec.settings)) for name, spec in METHODS.items()}
+    return set[str]().union(*keys.values()).difference(*(keys[name] for name in own & keys.keys()))
 
 
 def _asked(overrides: Iterable[str]) -> set[str]:
-    return {one.partition("=")[0].strip() for one in overrides}
+    return {_path(one) for one in overrides}
 
 
-def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The table of this name; empty for what is none, which is refused later on."""
-    found = table.get(name)
+def _path(override: str) -> str:
+    """The dotted path of the setting that an override names."""
+    return override.partition("=")[0].strip()
+
+
+def _table(tables: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """The table at this path; empty for what is none, which is refused later on."""
+    found: Any = tables
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def _without(table: Any, name: str, settings: Iterable[str]) -> Any:
-    """A table without those of these settings that are its own."""
+def _without(table: Any, path: str, settings: Iterable[str]) -> Any:
+    """The table at this path without these settings, which go by their own paths."""
     if not isinstance(table, dict):
         return table
-    return {key: value for key, value in table.items() if f"{name}.{key}" not in settings}
+    return {
+        key: _without(value, f"{path}{key}.", settings)
+        for key, value in table.items()
+        if f"{path}{key}" not in settings
+    }

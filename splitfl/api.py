@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict, read_tables
 from splitfl.controller.budget import decided
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.errors import ConfigError
@@ -16,7 +15,8 @@ from splitfl.run_folder.read import RunRecord, read_run
 from splitfl.runtime.run import run_in_one_process
 from splitfl.runtime.screen import Screen, Silent
 from splitfl.setup.experiment import Experiment
-from splitfl.transport.registry import check_settings
+from splitfl.setup.experiment_file import as_dict, from_dict, read_tables
+from splitfl.transport.registry import transport
 
 
 def run(
@@ -67,7 +67,7 @@ def _settings(experiment: Any, overrides: Mapping[str, Any]) -> RunConfig:
     else:
         table = read_tables(Path(experiment))
     config = from_dict(_merged({**table, "transport": {"name": "inproc"}}, overrides))
-    if not check_settings(config.transport).in_process:
+    if not transport(config.transport.name).in_process:
         raise ConfigError(
             f"splitfl.run runs in one process: transport.name must be 'inproc', got {config.transport.name!r}"
         )

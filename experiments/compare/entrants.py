@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from experiments import presets
 from experiments.compare.budget import Budget, Plan, plan_within
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.controller.budget import decided
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.methods.registry import method
 from splitfl.methods.settings import without_unread
+from splitfl.setup.experiment_file import as_dict, from_dict
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {"checkpointed": ("method.checkpoint_head=true",)}
 """What METHOD@NAME sets by itself; any other NAME tells two entrants of one method apart."""
@@ -80,7 +80,7 @@ def enter(
     own = [*VARIANTS.get(variant, ()), *own]
     needs = [need for need in method(name).needs if not _is_set(need, (*overrides, *own))]
     try:
-        _, shared = presets.find(preset, [*overrides, f"method.name={name}", *needs])
+        _, shared = presets.find(preset, [*overrides, f"method.name={name}", *needs], for_several=True)
         config = decided(from_dict(as_dict(without_unread(shared)), own))
         plan = plan_within(config, budgets, most_rounds or _most_rounds(config, budgets))
     except (ConfigError, CutError) as error:

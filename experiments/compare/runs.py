@@ -11,9 +11,9 @@ from typing import Any
 
 from experiments.compare.entrants import Entrant
 from experiments.studies.cached_runs import finished, run_once
-from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict
+from splitfl.config import NoSettings, RunConfig, TransportConfig
 from splitfl.core.errors import SplitflError
+from splitfl.setup.experiment_file import as_dict, from_dict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def races(entrants: Iterable[Entrant], seeds: Sequence[int], out: Path) -> list[
             config=replace(
                 entrant.config,
                 train=replace(entrant.config.train, seed=seed),
-                transport=replace(entrant.config.transport, name="inproc"),
+                transport=TransportConfig(name="inproc", settings=(NoSettings(),)),
             ),
             folder=out / entrant.label / f"seed-{seed}",
         )

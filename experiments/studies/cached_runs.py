@@ -9,12 +9,12 @@ from typing import Any
 
 from experiments.local_clients import run_here
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import from_dict, load
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder import create as runs
 from splitfl.run_folder.read import read_table
 from splitfl.runtime.screen import Silent
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict, load
 
 
 def run_once(config: RunConfig, folder: Path) -> dict[str, Any]:

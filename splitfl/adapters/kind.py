@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -12,18 +12,42 @@ from torch import Tensor, nn
 
 from channel.core.rng import stream
 from splitfl.adapters.residuals import A, B
-from splitfl.config import SideConfig
+from splitfl.config import NoSettings, SideConfig, above, at_least, group, key_types
+from splitfl.config.plugin import check_settings_type
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
 
 DEFAULT: Final = "default"
 """peft's name for the one adapter in a module, which stands in between in its parameters' names."""
 
-SETTINGS: Final = tuple(one.name for one in fields(SideConfig) if one.name != "kind")
-"""What a kind may read of a side's settings."""
-
 Initial = Callable[[int, str, Tensor], Tensor]
 """From the seed, a tensor's name and the tensor as injected, its initial value (float32, same shape)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """The modules to adapt, by the ends of their names; none: those that the model's family names."""
+
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRank:
+    """Adapters of a rank, whose product is scaled by alpha / rank.
+
+    `ranks` gives each of the side's blocks a rank of its own, in order, at that same scale.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    ranks: tuple[int, ...] = ()
+    modules: Targets = group(Targets)
+
+    def __post_init__(self) -> None:
+        at_least("adapter rank", self.rank, 1)
+        above("adapter alpha", self.alpha, 0.0)
+        for rank in self.ranks:
+            at_least("adapter ranks", rank, 1)
 
 
 @dataclass(frozen=True)
@@ -42,9 +66,10 @@ class Factor:
 class AdapterKind:
     """A kind of adapter; a plug-in is an instance under the entry point group `splitfl.adapters`.
 
-    `settings` are the fields of `SideConfig` that it reads; others are refused. `factors` are its trainable
-    tensors by the ending of their names in the unsplit model, without peft's `default`. `inject` puts it on
-    these modules, each with its rank, of a frozen piece; `initialise` gives what it freezes its values.
+    `settings` is the type of its own settings, a frozen dataclass whose fields are its keys of [adapter.head]
+    and [adapter.body] beside `kind`. `factors` are its trainable tensors by the ending of their names in the
+    unsplit model, without peft's `default`. `inject` puts it on these modules of a frozen piece, each with
+    its rank, 0 where its settings have none; `initialise` gives what it freezes its values.
     Everything random must come from the seed and a name alone, so that every cut has the same values.
 
     `as_lora` gives, from an adapted module and its trained tensors by ending, the factors A (r, in) and
@@ -60,7 +85,7 @@ class AdapterKind:
     """
 
     title: str
-    settings: frozenset[str] = frozenset()
+    settings: type = NoSettings
     factors: Mapping[str, Factor]
     inject: Callable[[Piece, Mapping[str, int], SideConfig], None]
     initialise: Callable[[Piece, Mapping[str, int], int], None] | None = None
@@ -73,8 +98,7 @@ class AdapterKind:
     citation: str = ""
 
     def __post_init__(self) -> None:
-        if unknown := sorted(self.settings.difference(SETTINGS)):
-            raise ConfigError(f"the adapter kind {self.title} reads {unknown}; have {', '.join(SETTINGS)}")
+        check_settings_type(f"the settings of the adapter kind {self.title}", self.settings, SideConfig)
         if not self.trains_all and (self.as_lora is None) == (self.peft_config is None):
             raise ConfigError(f"the adapter kind {self.title} must have either as_lora or peft_config")
         if self.trains_all and self.factors:
@@ -85,7 +109,7 @@ class AdapterKind:
     @property
     def about(self) -> str:
         """One line of `splitfl list adapters`: its name in the literature, and its settings."""
-        read = [name for name in SETTINGS if name in self.settings]
+        read = key_types(self.settings)
         return f"{self.title}; settings: {', '.join(read)}" if read else self.title
 
     @property
@@ -99,15 +123,16 @@ class AdapterKind:
         return set(self.factors) == {A, B}
 
     def scale(self, side: SideConfig) -> float:
-        """What the product of its factors is multiplied by: alpha / rank where it reads alpha."""
-        return side.alpha / side.rank if "alpha" in self.settings else 1.0
+        """What the product of its factors is multiplied by: alpha / rank where it has both."""
+        low_rank = side.find(LowRank)
+        return low_rank.alpha / low_rank.rank if low_rank else 1.0
 
     def describe(self, side: Mapping[str, Any]) -> str:
         """`LoRA of rank 8`, `IA3`: this kind with these settings, as far as they say, as in a sentence."""
-        said = self.title
-        if "rank" in self.settings:
+        said, keys = self.title, key_types(self.settings)
+        if "rank" in keys:
             said += f" of rank {', '.join(map(str, side.get('ranks', ()))) or side['rank']}"
-        if "trained_numbers" in self.settings.intersection(side):
+        if "trained_numbers" in keys and "trained_numbers" in side:
             said += f" with {side['trained_numbers']} trained numbers a module"
         return said
 

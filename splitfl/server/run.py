@@ -14,7 +14,6 @@ from splitfl.accounting.ledger import Ledger
 from splitfl.adapters.export import export_adapter
 from splitfl.adapters.inject import held, install
 from splitfl.adapters.model_export import MODEL_FOLDER, export_model, is_full
-from splitfl.config.experiment_file import as_dict
 from splitfl.core import checkpoint
 from splitfl.core.checkpoint import Checkpoint, CheckpointStore
 from splitfl.core.errors import ConfigError, Diverged
@@ -28,6 +27,7 @@ from splitfl.server.assemble import station_of
 from splitfl.server.evaluate import measure
 from splitfl.server.exchange import Controller, RoundEnd
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict
 
 
 class Screen(Protocol):

@@ -8,17 +8,8 @@ from splitfl.config import CodecConfig
 from splitfl.config.codec import codec_number, codec_of_number
 from splitfl.core.errors import WireError
 
-RULES: Final = ("sfl-v2", "frozen", "cse-fsl", "hybrid")
-"""The methods between which a client may change: they share one body, one head and one kind of message up."""
-
-HEARS: Final = frozenset({"sfl-v2", "hybrid"})
-"""Those of them by which a client learns from the gradient that comes down."""
-
-AUXILIARY: Final = "cse-fsl"
-"""The one of them by which a client learns from an auxiliary, which learns with its head."""
-
-STILL: Final = "frozen"
-"""The one of them by which a head does not learn."""
+NUMBERED: Final = ("sfl-v2", "frozen", "cse-fsl", "hybrid")
+"""The methods that a plan can name: on the wire by their places here."""
 
 SPEED: Final = "flops_per_s"
 """By this name a client that begins a round says how fast it has worked, where that is measured."""
@@ -39,7 +30,7 @@ class Plan:
 
     def values(self) -> dict[str, float]:
         """As it travels in a message."""
-        method, codec = RULES.index(self.method), codec_number(self.codec)
+        method, codec = NUMBERED.index(self.method), codec_number(self.codec)
         return {"plan.method": method, "plan.cut": self.cut, "plan.rank": self.rank, "plan.codec": codec}
 
     def rounds(self) -> CodecConfig:
@@ -54,7 +45,7 @@ class Plan:
             return None
         try:
             whole = {name.removeprefix("plan."): _whole(value) for name, value in named.items()}
-            method, codec = RULES[whole.pop("method")], codec_of_number(whole.pop("codec"))
+            method, codec = NUMBERED[whole.pop("method")], codec_of_number(whole.pop("codec"))
             return cls(method=method, codec=codec, **whole)
         except (LookupError, TypeError, ValueError, OverflowError):
             raise WireError(

@@ -12,6 +12,7 @@ from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError, PeerLost, SplitflError, Timeout, WireError
 from splitfl.transport.mqtt.broker import WINDOW_BYTES, Broker
 from splitfl.transport.mqtt.broker_survey import largest_chunk
+from splitfl.transport.mqtt.spec import MqttSettings
 from splitfl.transport.session.chunk import HEADER_BYTES, Kind, unpack
 from splitfl.transport.session.server import SessionServer
 from splitfl.transport.session.session import Session
@@ -31,7 +32,9 @@ def serve_mqtt(config: TransportConfig, clients: int) -> SessionServer:
     desk = SessionRegistry(
         clients, config.timeout_s, config.join_timeout_s, chunk_bytes, WINDOW_BYTES, most_bytes=most_bytes
     )
-    return SessionServer(desk, MqttEntrance(broker, desk, config.timeout_s, is_new_topic=not config.topic))
+    return SessionServer(
+        desk, MqttEntrance(broker, desk, config.timeout_s, is_new_topic=not config.of(MqttSettings).topic)
+    )
 
 
 class MqttEntrance:

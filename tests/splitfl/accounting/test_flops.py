@@ -7,13 +7,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from splitfl.accounting.flops import cost
 from splitfl.adapters.inject import add_adapters, train_all
-from splitfl.config import AdapterConfig, SideConfig
+from splitfl.adapters.registry import side_config
+from splitfl.config import AdapterConfig
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
 from tests.splitfl.adapters.kinds import ADDED, OTHER, side
 from tests.splitfl.adapters.test_kinds import skip_where_refused
 
-LORA = AdapterConfig(head=SideConfig(rank=4), body=SideConfig(rank=2))
+LORA = AdapterConfig(head=side_config(rank=4), body=side_config(rank=2))
 ABOVE_ATTENTION = {"bert": "output.dense", "gpt2": "mlp.c_proj"}
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.controller.budget import decided
 from splitfl.controller.dry_run import rehearse
 from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, from_dict
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
