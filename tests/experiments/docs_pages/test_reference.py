@@ -16,8 +16,8 @@ from experiments.docs_pages import commands, pages, settings, write
 from experiments.docs_pages.allowed_values import allowed
 from experiments.docs_pages.plugins import REGISTRIES, shown
 from experiments.docs_pages.settings_table import keys, keys_table, meaning, nested, toml, type_name
-from splitfl.config import FederationConfig, LinkConfig, RunConfig
-from splitfl.config.experiment_file import as_dict
+from splitfl.config import FederationConfig, LinkConfig, RunConfig, key_types
+from splitfl.setup.experiment_file import as_dict
 from splitfl.wire.codecs import CODECS
 from tests.splitfl.installed import installed, package
 from tests.splitfl.wire.test_foreign_codec import PEAKS
@@ -44,11 +44,23 @@ def leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str,
 
 
 @pytest.mark.parametrize(("path", "key", "value"), list(leaves(as_dict(RunConfig()))))
-def test_every_setting_is_in_its_tables_section_with_its_default(path: str, key: str, value: Any) -> None:
+def test_every_setting_is_there_with_its_default(path: str, key: str, value: Any) -> None:
+    """In the section of its table, or in that of the plug-in that owns it."""
     text = section("settings.md", settings.label(path))
     assert f"`[{path}]`" in text
-    (row,) = (line for line in text.splitlines() if line.startswith(f"| `{key}` |"))
-    assert f"`{toml(value)}`" in row
+    if key not in keys(dict(nested(RunConfig()))[path]):
+        text = "".join(reference()[f"{what}.md"] for what in REGISTRIES)
+    rows = [line for line in text.splitlines() if line.startswith(f"| `{key}` |")]
+    assert rows
+    assert all(f"`{toml(value)}`" in row for row in rows)
+
+
+@pytest.mark.parametrize("what", REGISTRIES)
+def test_every_key_of_a_plug_in_is_in_its_section(what: str) -> None:
+    for name, spec in REGISTRIES[what][2].items():
+        if isinstance(own := getattr(spec, "settings", None), type):
+            text = section(f"{what}.md", f"{what}-{name}")
+            assert [key for key in key_types(own) if f"| `{key}` |" not in text] == []
 
 
 def test_every_setting_has_a_meaning_or_leads_to_the_page_of_its_values() -> None:
