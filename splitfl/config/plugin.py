@@ -16,6 +16,7 @@ S = TypeVar("S")
 P = TypeVar("P", bound="PluginTable")
 
 _GROUP: Final = "group"
+_KEY_TYPES: Final = (bool, int, float, str, tuple[int, ...], tuple[float, ...], tuple[str, ...])
 
 
 def group(kind: type[S]) -> S:
@@ -56,7 +57,7 @@ class PluginTable:
 
 
 def key_types(kind: type) -> dict[str, Any]:
-    """The type of each key of a table of this type, that of groups and of no plug-in included."""
+    """The type of each key of a table of this type: those of its groups too, but of no chosen plug-in."""
     hints, keys = typing.get_type_hints(kind), dict[str, Any]()
     for one in _fields(kind):
         keys |= key_types(hints[one.name]) if _is_group(one) else {one.name: hints[one.name]}
@@ -109,11 +110,15 @@ def changed(table: P, **values: Any) -> P:
 
 
 def check_settings_type(what: str, kind: object, table: type[PluginTable]) -> None:
-    """ConfigError for a plug-in whose settings are no dataclass, lack a default or take a key of all."""
-    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+    """ConfigError for a plug-in's settings that cannot be keys of this table beside those of all."""
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__hash__):
         raise ConfigError(f"{what} must be a frozen dataclass, got {kind!r}")
     if taken := sorted(key_types(kind).keys() & key_types(table).keys()):
         raise ConfigError(f"{what} must not have the keys {', '.join(taken)}, which all have")
+    for key, hint in key_types(kind).items():
+        if hint not in _KEY_TYPES:
+            able = "bool, int, float, str or a tuple[..., ...] of one of the last three"
+            raise ConfigError(f"{what} must have keys of type {able}; {key!r} is of {hint}")
     for one in dataclasses.fields(kind):
         if one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{what} must have a default for each key, and has none for {one.name!r}")

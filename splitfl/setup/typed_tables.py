@@ -82,15 +82,15 @@ def _build_plugin(
     plugins, hints = PLUGINS[path], key_types(kind)
     setting = _joined(path, plugins.key)
     name = typed(str, table.get(plugins.key, getattr(kind, plugins.key)), setting, {})
-    names = dict.fromkeys((name, *others.get(path, ())))
-    owners = list(dict.fromkeys(plugins.settings(one, setting) for one in names if one))
+    named = {name: setting} if name else {}
+    named |= {one: "auto.methods" for one in others.get(path, ()) if one != name}
+    owners = list(dict.fromkeys(plugins.settings(one, by) for one, by in named.items()))
     for owner in owners:
         hints |= key_types(owner)
     for key in table:
         if key not in hints:
             raise ConfigError(_no_such_key(plugins, name, _joined(path, key), hints))
     values = {key: typed(hints[key], value, _joined(path, key), others) for key, value in table.items()}
-
     return _checked(path, lambda: chosen(kind, owners, values))
 
 

@@ -119,7 +119,7 @@ def _only_hybrid(place: Path) -> list[int]:
         pytest.param(
             {"client_memory_bytes": [1, 1, 1]}, "client 0 has no cut that fits", marks=pytest.mark.slow
         ),
-        ({"methods": ["sfl-v3"]}, "unknown method.name 'sfl-v3'; did you mean 'sfl-v"),
+        ({"methods": ["sfl-v3"]}, "unknown auto.methods 'sfl-v3'; did you mean 'sfl-v"),
         ({"client_memory_bytes": [10]}, "one for each of the 3 clients, got 1"),
     ],
 )

@@ -128,6 +128,12 @@ def test_methods_that_the_controller_may_choose_bring_their_keys() -> None:
     assert "perturbations" not in as_dict(with_method(config, "sfl-v2"))["method"]
 
 
+def test_a_method_that_the_controller_is_to_choose_and_that_there_is_not_is_refused_by_its_key() -> None:
+    auto = {"budget": "bytes", "limit": 1e6, "methods": ["hybird"]}
+    with pytest.raises(ConfigError, match=r"unknown auto.methods 'hybird'; did you mean 'hybrid'\?"):
+        from_dict({"auto": auto})
+
+
 def test_the_settings_of_a_method_that_names_another_type_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"settings of type Estimate are needed.* has Backpropagation"):
         from_dict({}).method.of(Estimate)
@@ -147,11 +153,23 @@ class Demanding:
     depth: int
 
 
+@dataclasses.dataclass(kw_only=True)
+class Thawed:
+    depth: int = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optional:
+    depth: int | None = None
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
         (Loose, "must be a frozen dataclass, got <class"),
         (Taken, "must not have the keys in_flight, which all have"),
+        (Thawed, "must be a frozen dataclass, got <class"),
+        (Optional, r"must have keys of type bool, int, .*; 'depth' is of int \| None"),
         (Demanding, "must have a default for each key, and has none for 'depth'"),
     ],
 )
