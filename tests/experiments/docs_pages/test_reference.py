@@ -56,11 +56,13 @@ def test_every_setting_is_there_with_its_default(path: str, key: str, value: Any
 
 
 @pytest.mark.parametrize("what", REGISTRIES)
-def test_every_key_of_a_plug_in_is_in_its_section(what: str) -> None:
+def test_every_key_of_a_plug_in_is_in_its_section_and_has_a_meaning(what: str) -> None:
     for name, spec in REGISTRIES[what][2].items():
         if isinstance(own := getattr(spec, "settings", None), type):
             text = section(f"{what}.md", f"{what}-{name}")
             assert [key for key in key_types(own) if f"| `{key}` |" not in text] == []
+            unsaid = [key for _, table in nested(own()) for key in keys(table) if key not in meaning(table)]
+            assert unsaid == [], name
 
 
 def test_every_setting_has_a_meaning_or_leads_to_the_page_of_its_values() -> None:
