@@ -128,7 +128,7 @@ NO_ADAPTERS: Final = "its clients send no adapters"
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSpec:
-    """A method, whole; every field but the last two must be given, so that nothing is forgotten.
+    """A method, whole; what every method has to say must be given, so that nothing is forgotten.
 
     `settings` is the type of its own settings, a frozen dataclass whose fields are its keys of [method].
     `shared` are the settings of other tables that it reads beside the codecs of what it sends, among those
