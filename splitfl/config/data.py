@@ -34,7 +34,7 @@ class TaskConfig:
     models, whose texts end with the tokenizer's end token, `chunk` makes several samples of a long text,
     and `pack` cuts a client's texts, one after another, into samples of that length; `auto` is `pack` for
     them (but for a task whose samples are one text each) and `truncate` for classification. `limit` keeps
-    that many training samples (0: all of them).
+    that many training samples, `eval_limit` that many held-out ones (0: all of them).
     """
 
     name: str = "stdlib-topics"
@@ -66,7 +66,8 @@ class TaskConfig:
 class FederationConfig:
     """Who holds which data, how long a round is, how the clients' work is put together.
 
-    `local_steps` of 0 means one pass over the client's own data each round.
+    There are `clients` clients and `rounds` rounds. `local_steps` of 0 means one pass over the client's own
+    data each round.
     `partition`: `natural` (by group: package, or whatever the task groups by), `iid`,
     or `dirichlet` with `dirichlet_alpha` (Hsu et al., 2019: smaller is more uneven).
 
