@@ -1,8 +1,8 @@
-"""Both sides in one process: the product's step beside the unsplit one and beside the bare split."""
+"""Client and server in one process: the product's step over the unsplit step and the bare split's."""
 
 from collections.abc import Callable
 
-from experiments.bench.contest import Contestant, contest
+from experiments.bench.interleaved import Contestant, contest
 from experiments.bench.product import Product
 from experiments.bench.prototype import prototype
 from experiments.bench.ratio import Figure, Target, at_most, pair_ratios

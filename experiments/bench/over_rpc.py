@@ -1,8 +1,8 @@
-"""One client over PyTorch RPC, in wall time and in the CPU time of both processes."""
+"""One client over PyTorch RPC: wall time, and CPU time of both processes."""
 
 from collections.abc import Callable
 
-from experiments.bench.contest import Contestant, Result, contest
+from experiments.bench.interleaved import Contestant, Result, contest
 from experiments.bench.product import Product
 from experiments.bench.prototype_rpc import PrototypeRpc
 from experiments.bench.ratio import Figure, Target, at_most, pair_ratios
@@ -15,7 +15,7 @@ def over_rpc(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
     samples = setting.steps * setting.batch
     contestants = {
         "unsplit": Contestant(play=unsplit, samples=samples),
-        "rpc-product": Contestant(play=Product(road="rpc"), samples=samples),
+        "rpc-product": Contestant(play=Product(transport="rpc"), samples=samples),
         "rpc-prototype": Contestant(play=PrototypeRpc(), samples=samples),
     }
     if not setting.is_quick:

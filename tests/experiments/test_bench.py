@@ -14,8 +14,8 @@ from rich.console import Console
 
 from experiments.bench import suite
 from experiments.bench.__main__ import main
-from experiments.bench.contest import Contestant, Result, Sample, contest, cpu_s
 from experiments.bench.fresh import BenchError, NotHere
+from experiments.bench.interleaved import Contestant, Result, Sample, contest, cpu_s
 from experiments.bench.product import Product
 from experiments.bench.prototype import prototype
 from experiments.bench.ratio import Figure, Target, at_least, at_most, pair_ratios
@@ -147,7 +147,7 @@ def test_unsplit_prototype_and_product_train_to_the_same_losses(tiny: Setting) -
 def test_contestants_that_train_differently_are_not_compared(tiny: Setting) -> None:
     contestants = {
         "one": Contestant(play=Product(), samples=4),
-        "two": Contestant(play=Product(road="rpc", clients=2), samples=8),
+        "two": Contestant(play=Product(transport="rpc", clients=2), samples=8),
     }
     with pytest.raises(BenchError, match="two and one should train alike"):
         contest(tiny, contestants, print)
@@ -155,7 +155,7 @@ def test_contestants_that_train_differently_are_not_compared(tiny: Setting) -> N
 
 @pytest.mark.bench
 def test_a_contestant_that_dies_ends_the_contest_with_its_reason(tiny: Setting) -> None:
-    contestants = {"one": Contestant(play=Product(road="inproc", clients=1000), samples=1)}
+    contestants = {"one": Contestant(play=Product(transport="inproc", clients=1000), samples=1)}
     with pytest.raises(BenchError, match=r"one died: ConfigError: federation.clients must be at most"):
         contest(tiny, contestants, print)
 
