@@ -22,19 +22,19 @@ Evaluate = Callable[[], Tensor]
 
 
 def hybrid(inputs: LoopInputs) -> Rounds:
-    """Directional derivatives of <lambda, hidden state> along P perturbations a step; the body by first order."""
+    """Derivatives of <lambda, hidden state> along P perturbations per step; the body by backpropagation."""
     head, body, settings = inputs.head(), inputs.body(), inputs.config.method
     of_body, noise = inputs.adamw(body, of_body=1), inputs.perturbations(head)
     for at, batches in inputs.rounds():
         losses = []
         for step, batch in enumerate(batches):
             evaluate = _forward(head, batch)
-            rest = evaluate()
-            loss, grad_BTD = _learn(body, rest, batch, of_body)
+            base = evaluate()
+            loss, grad_BTD = _learn(body, base, batch, of_body)
             derivatives = []
             for p in range(settings.perturbations):
                 change = (
-                    _evaluate_at(noise, noise.draw(0, at, step, p), settings.mu, evaluate) - rest
+                    _evaluate_at(noise, noise.draw(0, at, step, p), settings.mu, evaluate) - base
                 ) / settings.mu
                 derivatives.append((change * grad_BTD).sum(dtype=torch.float64))
             _update(inputs, noise, at, step, torch.stack(derivatives).float())
@@ -50,14 +50,14 @@ def hosl(inputs: LoopInputs) -> Rounds:
         losses = []
         for step, batch in enumerate(batches):
             evaluate, derivatives = _forward(head, batch), []
-            rest = evaluate()
+            base = evaluate()
             for p in range(settings.perturbations):
                 u = noise.draw(0, at, step, p)
                 sides = (_evaluate_at(noise, u, scale, evaluate) for scale in (settings.mu, -settings.mu))
                 with torch.no_grad():
                     above, below = (body(side, {}, batch.labels).loss.double() for side in sides)
                 derivatives.append((above - below) / (2 * settings.mu))
-            losses.append(_learn(body, rest, batch, of_body, wants_grad=False)[0])
+            losses.append(_learn(body, base, batch, of_body, wants_grad=False)[0])
             _update(inputs, noise, at, step, torch.stack(derivatives).float())
         yield losses
 
@@ -75,9 +75,9 @@ def heron(inputs: LoopInputs) -> Rounds:
                     hidden_BTD = head(batch.inputs)
                     return hidden_BTD, auxiliary(hidden_BTD, {}, batch.labels).loss
 
-            hidden_BTD, rest = both()
+            hidden_BTD, base = both()
             derivatives = [
-                (_evaluate_at(noise, noise.draw(0, at, step, p), settings.mu, lambda: both()[1]) - rest)
+                (_evaluate_at(noise, noise.draw(0, at, step, p), settings.mu, lambda: both()[1]) - base)
                 / settings.mu
                 for p in range(settings.perturbations)
             ]
@@ -94,12 +94,12 @@ def mu_splitfed(inputs: LoopInputs) -> Rounds:
         losses = []
         for step, batch in enumerate(batches):
             evaluate, u = _forward(head, batch), of_head.draw(0, at, step, 0)
-            rest = evaluate()
+            base = evaluate()
             sides = [_evaluate_at(of_head, u, scale, evaluate) for scale in (settings.mu, -settings.mu)]
-            losses.append(_loss(body, rest, batch)().item())
+            losses.append(_loss(body, base, batch)().item())
             for server_step in range(settings.server_steps):
                 v = of_body.draw("server", 0, at, step + 1, server_step)
-                of_body.move(v, -train.body_lr * _central(of_body, v, settings.mu, _loss(body, rest, batch)))
+                of_body.move(v, -train.body_lr * _central(of_body, v, settings.mu, _loss(body, base, batch)))
             above, below = (_loss(body, side, batch)().double() for side in sides)
             _update(inputs, of_head, at, step, ((above - below) / (2 * settings.mu)).float().view(1))
         yield losses
@@ -125,8 +125,8 @@ def hiso(inputs: LoopInputs) -> Rounds:
         for p, derivative in enumerate(derivatives_SP[-1].tolist()):
             for total, u in zip(estimate, noise.draw(0, at, len(batches) - 1, p), strict=True):
                 total.add_(u * (derivative / len(derivatives_SP[-1])))
-        for held, g in zip(curvature, estimate, strict=True):
-            held.mul_(smooth).add_(g.square() * (1 - smooth))
+        for curvature_tensor, g in zip(curvature, estimate, strict=True):
+            curvature_tensor.mul_(smooth).add_(g.square() * (1 - smooth))
         yield losses
 
 
@@ -163,19 +163,19 @@ def spry(inputs: LoopInputs) -> Rounds:
                 assert isinstance(found, Tensor)
                 return found
 
-            grads, here = [torch.zeros_like(tensor) for tensor in noise.tensors], 0.0
+            grads, start = [torch.zeros_like(tensor) for tensor in noise.tensors], 0.0
             for p in range(perturbations):
                 u = noise.draw(0, at, step, p)
                 values, moves = dict(zip(paths, noise.tensors, strict=True)), dict(zip(paths, u, strict=True))
                 with torch.no_grad():
                     both = jvp(loss, (values,), (moves,))
-                here = both[0].item()
+                start = both[0].item()
                 for grad, one in zip(grads, u, strict=True):
                     grad.add_(one, alpha=both[1].item() / perturbations)
             for value, grad in zip(trainable(whole).values(), grads, strict=True):
                 value.grad = grad
             optimiser.step()
-            losses.append(here)
+            losses.append(start)
         yield losses
 
 
@@ -187,7 +187,10 @@ class CurvatureScaled(Perturbations):
 
     def draw(self, *name: str | int) -> list[Tensor]:
         """The perturbation u / sqrt(H) of this name, one tensor per parameter."""
-        return [u / held.sqrt() for u, held in zip(super().draw(*name), self.curvature, strict=True)]
+        return [
+            u / curvature_tensor.sqrt()
+            for u, curvature_tensor in zip(super().draw(*name), self.curvature, strict=True)
+        ]
 
     def move(self, u: Sequence[Tensor], scale: float) -> None:
         """Adds scale * u to the parameters in place."""
@@ -217,14 +220,14 @@ def _zeroth_order_round(
     mu, losses, derivatives_SP = inputs.config.method.mu, [], []
     for step, batch in enumerate(batches):
         evaluate = _loss(whole, batch.inputs, batch)
-        rest = evaluate()
+        base = evaluate()
         derivatives = [
-            (_evaluate_at(noise, noise.draw(0, at, step, p), mu, evaluate) - rest) / mu
+            (_evaluate_at(noise, noise.draw(0, at, step, p), mu, evaluate) - base) / mu
             for p in range(inputs.config.method.perturbations)
         ]
         derivatives_SP.append(torch.stack(derivatives))
         _update(inputs, noise, at, step, derivatives_SP[-1])
-        losses.append(rest.item())
+        losses.append(base.item())
     return losses, derivatives_SP
 
 
@@ -234,11 +237,11 @@ def _update(inputs: LoopInputs, noise: Perturbations, at: int, step: int, deriva
 
 
 def _evaluate_at(noise: Perturbations, u: Sequence[Tensor], scale: float, evaluate: Evaluate) -> Tensor:
-    here = noise.copy()
+    start = noise.copy()
     noise.move(u, scale)
-    found = evaluate()
-    noise.put(here)
-    return found
+    value = evaluate()
+    noise.put(start)
+    return value
 
 
 def _central(noise: Perturbations, u: Sequence[Tensor], mu: float, evaluate: Evaluate) -> float:

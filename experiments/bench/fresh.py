@@ -37,7 +37,7 @@ class NotHere(BenchError):
 
 
 class Fresh:
-    """Runs `function(hand, *arguments)` in a spawned process; as a context manager, leaves no process behind."""
+    """Runs `function(hand, *arguments)` in a spawned process; a context manager that kills it at exit."""
 
     def __init__(self, log: Path, function: Callable[..., None], *arguments: Any) -> None:
         """Starts the process; its output and its children's go to `log`."""
@@ -48,7 +48,7 @@ class Fresh:
         theirs.close()
 
     def take(self, timeout_s: float = 300.0) -> Any:
-        """The next value sent; raises BenchError with the reason after `timeout_s` or if the process fails."""
+        """The next value sent; raises BenchError after `timeout_s` or if the process fails."""
         if not self._ours.poll(timeout_s):
             raise BenchError(f"{self._log.stem} sent nothing for {timeout_s:g} s")
         try:

@@ -25,7 +25,7 @@ _SAME_LOSS = 1e-4
 _START_AT_ONCE = 3
 
 
-class Play(Protocol):
+class Training(Protocol):
     """A contestant's work: trains `blocks` blocks and calls `rest` after each."""
 
     def __call__(self, setting: Setting, blocks: int, rest: Rest) -> None: ...
@@ -36,7 +36,7 @@ class Contestant:
     """A contestant. `keeps_memory` applies the product's allocator setting; `samples` is the
     number of training samples in a block; contestants with equal `maths` must train to equal losses."""
 
-    play: Play
+    train: Training
     samples: int
     threads: int = 1
     keeps_memory: bool = False
@@ -44,7 +44,7 @@ class Contestant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class BlockTiming:
     """One block: its wall time, the CPU time of all its processes, and its mean training loss."""
 
     wall_s: float
@@ -52,10 +52,10 @@ class Sample:
     loss: float
 
 
-class Result:
+class Timings:
     """The measurements of a contest, by contestant."""
 
-    def __init__(self, samples: Mapping[str, Sequence[Sample]], sizes: Mapping[str, int]) -> None:
+    def __init__(self, samples: Mapping[str, Sequence[BlockTiming]], sizes: Mapping[str, int]) -> None:
         self._samples = samples
         self._sizes = sizes
 
@@ -70,13 +70,13 @@ class Result:
 
 def contest(
     setting: Setting, contestants: Mapping[str, Contestant], progress: Callable[[str], None]
-) -> Result:
+) -> Timings:
     """Times every contestant `sweeps` times, interleaved; calls `progress` with the name of the next.
 
     Raises BenchError if a process fails, or if contestants of the same mathematics train
     to different losses, since they would not have done the same work.
     """
-    samples: dict[str, list[Sample]] = {name: [] for name in contestants}
+    samples: dict[str, list[BlockTiming]] = {name: [] for name in contestants}
     with ExitStack() as stack:
         running: dict[str, Fresh] = {}
         names = list(contestants)
@@ -99,7 +99,7 @@ def contest(
             one.end()
     _check_losses(samples, contestants)
     sizes = {name: contestant.samples for name, contestant in contestants.items()}
-    return Result({name: blocks[1:] for name, blocks in samples.items()}, sizes)
+    return Timings({name: blocks[1:] for name, blocks in samples.items()}, sizes)
 
 
 def perform(hand: Hand, setting: Setting, contestant: Contestant) -> None:
@@ -108,7 +108,7 @@ def perform(hand: Hand, setting: Setting, contestant: Contestant) -> None:
     if contestant.keeps_memory:
         keep_freed_memory()
     watch = _Stopwatch(hand, setting.device)
-    contestant.play(setting, setting.sweeps + 1, watch.rest)
+    contestant.train(setting, setting.sweeps + 1, watch.rest)
 
 
 class _Stopwatch:
@@ -122,7 +122,7 @@ class _Stopwatch:
         if self._device != "cpu":
             torch.cuda.synchronize()
         wall_s = time.perf_counter() - self._wall_s
-        self._hand(Sample(wall_s=wall_s, cpu_s=self._cpu_now_s() - self._cpu_s, loss=loss))
+        self._hand(BlockTiming(wall_s=wall_s, cpu_s=self._cpu_now_s() - self._cpu_s, loss=loss))
         self._start()
 
     def _start(self) -> None:
@@ -143,7 +143,9 @@ def cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _check_losses(samples: Mapping[str, Sequence[Sample]], contestants: Mapping[str, Contestant]) -> None:
+def _check_losses(
+    samples: Mapping[str, Sequence[BlockTiming]], contestants: Mapping[str, Contestant]
+) -> None:
     first_of: dict[str, str] = {}
     for name, contestant in contestants.items():
         other = first_of.setdefault(contestant.maths, name)

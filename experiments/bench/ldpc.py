@@ -82,7 +82,7 @@ def _time(hand: Hand, sweeps: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _CodeBlocks:
-    """First transmissions of a cell: the MCS, the number of code blocks and the bits per code block of each."""
+    """First transmissions of a cell: MCS, number of code blocks and bits per code block of each."""
 
     scheme_T: Whole
     count_T: Array

@@ -70,7 +70,7 @@ class LoopInputs:
             yield at, self.batches[at * steps : (at + 1) * steps]
 
     def adamw(self, *pieces: Piece, of_body: int = 0) -> torch.optim.AdamW:
-        """AdamW over these pieces' trainable tensors; the last `of_body` pieces have the body's learning rate."""
+        """AdamW over the pieces' trainable tensors; the last `of_body` pieces have the body's rate."""
         train, first = self.config.train, len(pieces) - of_body
         groups = [
             {"params": list(trainable(piece).values()), "lr": train.head_lr if at < first else train.body_lr}
@@ -78,7 +78,7 @@ class LoopInputs:
         ]
         return torch.optim.AdamW(groups, weight_decay=0.0)
 
-    def signs(self, *pieces: Piece) -> "Perturbations":
+    def perturbations(self, *pieces: Piece) -> "Perturbations":
         """The run's perturbations over these pieces' trainable tensors."""
         tensors = [value.detach() for piece in pieces for value in trainable(piece).values()]
         return Perturbations(seed=self.config.train.seed, tensors=tensors)
@@ -107,8 +107,8 @@ class Perturbations:
 
     def move(self, u: Sequence[Tensor], scale: float) -> None:
         """Adds scale * u to the tensors in place."""
-        for tensor, signs in zip(self.tensors, u, strict=True):
-            tensor.add_(signs, alpha=scale)
+        for tensor, direction_part in zip(self.tensors, u, strict=True):
+            tensor.add_(direction_part, alpha=scale)
 
     def copy(self) -> list[Tensor]:
         """Copies of the tensors."""

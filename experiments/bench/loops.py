@@ -140,7 +140,7 @@ def _step(optimiser: torch.optim.Optimizer, grads: Sequence[Tensor] = ()) -> Non
 def _align(
     inputs: LoopInputs, auxiliary: Piece, body: Piece, uploads: Sequence[tuple[Tensor, Batch]]
 ) -> None:
-    """Fits the auxiliary's gradients to the body's: FSL-SAGE's equation 7, with the relative squared error."""
+    """Fits the auxiliary's gradients to the body's: FSL-SAGE's equation 7, relative squared error."""
     parameters = list(trainable(auxiliary).values())
     optimiser = torch.optim.AdamW(parameters, lr=inputs.config.train.body_lr, weight_decay=0.0)
     true_BTDs = []

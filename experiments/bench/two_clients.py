@@ -15,14 +15,14 @@ def two_clients(setting: Setting, progress: Callable[[str], None]) -> list[Figur
     setting = replace(setting, steps=2 * setting.steps, sweeps=-(-3 * setting.sweeps // 4))
     samples = setting.steps * setting.batch
     contestants = {
-        "unsplit-2-threads": Contestant(play=unsplit, samples=samples, threads=2),
+        "unsplit-2-threads": Contestant(train=unsplit, samples=samples, threads=2),
         "two-in-flight": _product(2, samples),
     }
     if not setting.is_quick:
         contestants |= {
             "one-in-flight": _product(1, samples),
             "unsplit-2-threads-keeping": Contestant(
-                play=unsplit, samples=samples, threads=2, keeps_memory=True
+                train=unsplit, samples=samples, threads=2, keeps_memory=True
             ),
         }
     result = contest(setting, contestants, progress)
@@ -44,5 +44,5 @@ def two_clients(setting: Setting, progress: Callable[[str], None]) -> list[Figur
 
 
 def _product(in_flight: int, samples: int) -> Contestant:
-    play = Product(transport="rpc", clients=2, in_flight=in_flight)
-    return Contestant(play=play, samples=2 * samples, maths=f"two clients, {in_flight} in flight")
+    train = Product(transport="rpc", clients=2, in_flight=in_flight)
+    return Contestant(train=train, samples=2 * samples, maths=f"two clients, {in_flight} in flight")

@@ -39,7 +39,7 @@ _PACKETS, _SIZE_BYTES, _GAP_S = 3000, 1000, 0.0005
 
 
 def as_root(measure: Callable[[], float]) -> float:
-    """The measured value, nan if the check fails; raises NotRunHere without root, tun or another requirement."""
+    """The measured value, nan if the check fails; raises NotRunHere if a requirement is missing."""
     if os.geteuid() != 0:
         raise NotRunHere("needs root")
     if not Path("/dev/net/tun").exists():

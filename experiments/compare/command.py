@@ -1,4 +1,4 @@
-"""`splitfl compare --methods` and `splitfl plan`, once what they need is imported."""
+"""`splitfl compare --methods` and `splitfl plan`, imported when the command runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +12,7 @@ from rich.text import Text
 
 from experiments import presets
 from experiments.channel.recordings import link_lines
-from experiments.compare import at_budget as spending
-from experiments.compare import bytes_to_target as reaching
-from experiments.compare import plots as pictures
+from experiments.compare import at_budget, bytes_to_target, plots
 from experiments.compare.at_budget import check_spendable, within
 from experiments.compare.bytes_to_target import reached
 from experiments.compare.standings_table import as_json, as_table, metric_with_margin
@@ -64,7 +62,7 @@ def compare(
     amount = parse_budget(at) if at is not None else None
     if amount is not None:
         check_spendable(amount)
-    entrants, excluded = _entered(
+    entrants, excluded = _enter(
         console,
         preset,
         methods,
@@ -83,20 +81,20 @@ def compare(
     failed = _run(console, todo, jobs)
     found = standings(entrants, todo)
     if not found:
-        raise PeerLost(f"every run failed; the first said: {next(iter(failed.values()))}")
+        raise PeerLost(f"every run failed; the first error is: {next(iter(failed.values()))}")
     page = _write(out, found, todo, entrants, excluded, name, bounds)
     metric = found[0].metric
     more: list[Table] = []
-    told: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
     if until is not None:
         rows = reached(found, todo, until)
-        more.append(reaching.as_table(rows, metric, until))
-        told["reached"] = reaching.as_json(rows)
+        more.append(bytes_to_target.as_table(rows, metric, until))
+        extra["reached"] = bytes_to_target.as_json(rows)
     if amount is not None:
         spent = within(found, todo, amount)
-        more.append(spending.as_table(spent, metric, amount))
-        told["within"] = spending.as_json(spent)
-    _show(found, excluded, failed, page, as_json_too, more, told)
+        more.append(at_budget.as_table(spent, metric, amount))
+        extra["within"] = at_budget.as_json(spent)
+    _show(found, excluded, failed, page, as_json_too, more, extra)
 
 
 def plan(
@@ -108,13 +106,13 @@ def plan(
         _, config = presets.find(preset, overrides, say)
         refuse_unread(config)
         methods = config.method.name
-    entrants, excluded = _entered(console, preset, methods, overrides, own, [], None, alone=True)
+    entrants, excluded = _enter(console, preset, methods, overrides, own, [], None, alone=True)
     for line in link_lines(entrants[0].config) if entrants else ():
         console.print(line, soft_wrap=True)
     for entrant in entrants:
         if entrant.config.auto.speed == "measured":
             console.print(
-                f"{entrant.label}: speeds are measured while a run goes on; this goes by the declared ones",
+                f"{entrant.label}: auto.speed = 'measured' needs a run; the plan uses declared speeds",
                 style="yellow",
                 soft_wrap=True,
             )
@@ -125,7 +123,7 @@ def plan(
     if as_json_too:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("of the whole run", no_wrap=True)
+    table.add_column("whole run", no_wrap=True)
     for label in rows:
         table.add_column(label, justify="right", no_wrap=True)
     for name, show in _SHOWN.items():
@@ -155,7 +153,7 @@ _SHOWN: Mapping[str, Callable[[Any], str]] = {
 }
 
 
-def _entered(
+def _enter(
     console: Console,
     preset: str,
     methods: str,
@@ -182,7 +180,7 @@ def _entered(
 
 
 def _run(console: Console, todo: Sequence[Race], jobs: int) -> dict[str, str]:
-    """Why each race that failed did."""
+    """Runs all; the error message of each failed run."""
     failed: dict[str, str] = {}
     with counting_bar(console, "{task.description}", unit="runs") as bar:
         task = bar.add_task(f"{jobs} at a time", total=len(todo))
@@ -191,8 +189,8 @@ def _run(console: Console, todo: Sequence[Race], jobs: int) -> dict[str, str]:
             if reason is not None:
                 failed[f"{race.label}, seed {race.seed}"] = reason
             bar.advance(task)
-            said = f"  {race.label}, seed {race.seed}: {reason or 'done'}"
-            bar.console.print(said, soft_wrap=True)
+            line = f"  {race.label}, seed {race.seed}: {reason or 'done'}"
+            bar.console.print(line, soft_wrap=True)
 
         run_all(todo, jobs, on_done)
     return failed
@@ -207,8 +205,8 @@ def _write(
     preset: str,
     budgets: Sequence[Budget],
 ) -> Path:
-    """The table, the plots and the page."""
-    spent = pictures.spent_at_all(found)
+    """Writes the table, the plots and the page."""
+    spent = plots.spent_at_all(found)
     page = render(
         "contest.html.jinja",
         found=found,
@@ -219,14 +217,12 @@ def _write(
         seeds=sorted({race.seed for race in run}),
         excluded=as_rows(excluded),
         adjusted={one.label: one.adjusted for one in entrants if one.adjusted},
-        curves={
-            what: Markup(pictures.curves(found, run, what)) for what in spent if what in pictures.GROWING
-        },
-        fronts={what: Markup(pictures.fronts(found, what)) for what in spent},
+        curves={what: Markup(plots.curves(found, run, what)) for what in spent if what in plots.GROWING},
+        fronts={what: Markup(plots.fronts(found, what)) for what in spent},
     )
     write_whole(out / "comparison.json", (dumps(as_json(found), indent=2) + "\n").encode())
     with house_style():
-        pictures.figure_of(found, run).savefig(out / "comparison.png", dpi=144)
+        plots.figure_of(found, run).savefig(out / "comparison.png", dpi=144)
     return write_whole(out / "comparison.html", page.encode())
 
 
@@ -237,16 +233,16 @@ def _show(
     page: Path,
     as_json_too: bool,
     more: Sequence[Table],
-    told: Mapping[str, Any],
+    extra: Mapping[str, Any],
 ) -> None:
-    """`more` are tables that were asked for beside the first, and `told` what a script is told of them."""
+    """Prints the standings, additional tables and failures; as JSON, `extra` has the tables' data."""
     if as_json_too:
         rows = {
             "standings": as_json(found),
             "excluded": as_rows(excluded),
             "failed": failed,
             "page": str(page),
-            **told,
+            **extra,
         }
         click.echo(dumps(rows, indent=2))
         return
@@ -261,6 +257,6 @@ def _show(
 
 
 def _wide() -> Console:
-    """A file or a pipe takes a table whole; a terminal is as wide as it is."""
+    """A console as wide as the terminal, or wide enough for a whole table in a file or pipe."""
     console = plain_console()
     return console if console.is_terminal else plain_console(width=240)

@@ -1,4 +1,4 @@
-"""What the controller told each client to do, round by round."""
+"""The controller's plan for each client, by round."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ HEIGHT = 0.7
 
 
 def plan_text(plan: Planned) -> str:
-    """A plan as a person reads it."""
-    learns = "head stands still" if plan.method == "frozen" else f"rank {plan.rank} by {plan.method}"
-    return f"cut {plan.cut}, {learns}{'' if plan.codec == 'none' else f', {plan.codec}'}"
+    """A short description of a plan."""
+    training = "head frozen" if plan.method == "frozen" else f"rank {plan.rank} by {plan.method}"
+    return f"cut {plan.cut}, {training}{'' if plan.codec == 'none' else f', {plan.codec}'}"
 
 
 def draw_plans(axes: Axes, run: RunRecord, max_clients: int) -> None:
-    """A lane for every client, coloured by its plan; those that were rarest share one colour."""
+    """A lane for every client, coloured by its plan; the rarest plans share one colour."""
     rounds = len(run.events.rounds)
     spans = [span for span in _spans(run.events.plans, rounds) if span[0].client < max_clients]
     kinds = Counter[str]()
@@ -44,7 +44,7 @@ def draw_plans(axes: Axes, run: RunRecord, max_clients: int) -> None:
 
 
 def _spans(plans: Sequence[Planned], rounds: int) -> list[tuple[Planned, int, int]]:
-    """Each plan, the first round that it was for, and the first after it."""
+    """Each plan with its first round and the round after its last."""
     found, until = [], dict[int, int]()
     for plan in reversed(plans):
         if plan.round < rounds:
