@@ -26,7 +26,7 @@ def run_here(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> E
 
 
 def clients_of(config: RunConfig, live: LiveLink | None = None) -> StartClients:
-    """A function that starts the clients of a run; raises ConfigError for a transport without join options."""
+    """Returns a function that starts a run's clients; raises ConfigError for an unknown transport."""
     options, clients, threads = (
         join_options(config.transport),
         config.federation.clients,

@@ -1,6 +1,6 @@
-"""`python -m experiments.rpc_echo ROLE ADDRESS BYTES SENDS`: timed PyTorch RPC, without splitfl; see `rpc_probe`.
+"""`python -m experiments.rpc_echo ROLE ADDRESS BYTES SENDS`: timed PyTorch RPC; see `rpc_probe`.
 
-The client sends tensors of BYTES bytes one after another, then single-byte echoes; it prints the seconds of
+splitfl is not involved. The client sends tensors of BYTES bytes one after another, then single-byte echoes; it prints the seconds of
 each as JSON.
 """
 

@@ -80,7 +80,7 @@ def canvas(width_px: float, height_px: float) -> Figure:
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as an `<svg>` element for a page; `name` prefixes its ids, so that they are unique in the page."""
+    """The figure as an `<svg>` element for a page; `name` prefixes its ids."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = buffer.getvalue()

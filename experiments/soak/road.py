@@ -33,7 +33,7 @@ def unreliable_grpc(seed: int, life: int) -> TransportSpec:
 
 
 class UnreliableConnector:
-    """See Road: each way, a chunk now and then goes twice; of a message, two change places."""
+    """A Connector that randomly duplicates chunks, and swaps two chunks of a message."""
 
     chunk_bytes = _CHUNK_BYTES
     silence = "no answer"
@@ -73,6 +73,6 @@ class UnreliableConnector:
 
 
 def _is_followed(raw: bytes) -> bool:
-    """Whether this is a piece of a message of which more is there to be next_chunk."""
+    """Whether this is a request chunk that is followed by another."""
     chunk = unpack(raw)
     return chunk.kind is Kind.REQUEST and chunk.offset + len(chunk.data) < chunk.total

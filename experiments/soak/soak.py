@@ -67,7 +67,7 @@ def server_log(folder: Path) -> Path:
 
 
 def play(plan: SoakPlan, folder: Path, on_round: Callable[[int, SoakRecord], None]) -> SoakRecord:
-    """Runs the plan in this folder; raises SoakFailed if a process ends unexpectedly or the run stalls.
+    """Runs the plan in this folder; raises SoakFailed if a process fails or the run stalls.
 
     `on_round` is called with the number of completed rounds.
     """
