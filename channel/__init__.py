@@ -1,4 +1,4 @@
-"""What the air does to packets: numpy and scipy only, never torch.
+"""Radio link and cell simulation for packets: numpy and scipy only, never torch.
 
 `simulate` runs a scenario, `engine_of` makes its cell for messages that are submitted while it runs, and
 `FixedLink` and `TraceLink` are links without a cell; docs/channel.md has examples.

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from channel.cell.build_cell import cell_of
-from channel.cell.cell import Result
-from channel.cell.statistics import Outcome
+from channel.cell.cell import CellResult
+from channel.cell.statistics import DirectionStatistics
 from channel.core.arrays import Array
 from channel.scenario.load import Scenario, changed, load
 
@@ -17,7 +17,7 @@ class Simulation:
     """A scenario and what its cell did; arrays have an entry for each user, (U,)."""
 
     scenario: Scenario
-    result: Result
+    result: CellResult
 
     @property
     def users(self) -> int:
@@ -25,12 +25,12 @@ class Simulation:
         return int(self.result.energy_j.size)
 
     @property
-    def up(self) -> Outcome:
-        """The uplink: sums (U,), and traces over time by `Outcome.trace`."""
+    def up(self) -> DirectionStatistics:
+        """The uplink: sums (U,), and traces over time by `DirectionStatistics.trace`."""
         return self.result.outcomes["up"]
 
     @property
-    def down(self) -> Outcome:
+    def down(self) -> DirectionStatistics:
         """The downlink; see `up`."""
         return self.result.outcomes["down"]
 

@@ -17,7 +17,7 @@ from typing import Self
 import torch
 
 from channel.cell.backlog import Backlog
-from channel.cell.blocks import Tries, Whole
+from channel.cell.blocks import IntArray, Transmissions
 from channel.cell.build_cell import cell_of
 from channel.cell.mac import Mac
 from channel.core.arrays import Array
@@ -84,21 +84,21 @@ def _time(hand: Hand, sweeps: int) -> None:
 class _CodeBlocks:
     """First transmissions of a cell: MCS, number of code blocks and bits per code block of each."""
 
-    scheme_T: Whole
+    scheme_T: IntArray
     count_T: Array
     bits_T: Array
 
     @classmethod
     def of(cls, made: Scenario) -> Self:
         cell = cell_of(made)
-        backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.rules.memory_grants)
+        backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.parameters.memory_grants)
         backlog.left_Q[:-1] = math.inf
-        mac = Mac(cell.rules, BothDirections(airs=cell.airs, seed=cell.seed), backlog)
-        grants = round(_CELL_S / cell.rules.grant_s)
-        blocks = Tries.joined(list(mac.tries(0, grants))).blocks
+        mac = Mac(cell.parameters, BothDirections(sinr_models=cell.sinr_models, seed=cell.seed), backlog)
+        grants = round(_CELL_S / cell.parameters.grant_s)
+        blocks = Transmissions.joined(list(mac.tries(0, grants))).blocks
         first = blocks.tries_T == 0
         scheme_T, groups_T = blocks.scheme_T[first], blocks.groups_T[first]
-        count_T, bits_T = cell.rules.code_IN2[scheme_T, groups_T].T
+        count_T, bits_T = cell.parameters.code_IN2[scheme_T, groups_T].T
         return cls(scheme_T=scheme_T, count_T=count_T, bits_T=bits_T)
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from channel.cell.build_cell import cell_of
-from channel.cell.cell import Result
+from channel.cell.cell import CellResult
 from channel.core.arrays import Array
 from channel.propagation.placement import hexagonal_sites
 from channel.scenario.load import Scenario
@@ -29,7 +29,7 @@ def losses_db(made: Scenario) -> Array | None:
     return None
 
 
-def draw_map(axes: Axes, made: Scenario, result: Result) -> None:
+def draw_map(axes: Axes, made: Scenario, result: CellResult) -> None:
     """Draws users coloured by downlink SINR, base stations and jammers; or the matrix of path losses."""
     loss_db = losses_db(made)
     if loss_db is not None:
@@ -37,7 +37,7 @@ def draw_map(axes: Axes, made: Scenario, result: Result) -> None:
         return
     _others(axes, made)
     start = result.position_U2
-    end = cell_of(made).airs["up"].mobility.at(np.asarray([result.duration_s]))[0]
+    end = cell_of(made).sinr_models["up"].mobility.at(np.asarray([result.duration_s]))[0]
     axes.plot(*np.stack([start, end]).transpose(2, 0, 1), color=_INK, linewidth=0.8, alpha=0.5)
     dots = axes.scatter(
         start[:, 0],

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from channel.cell.cell import Result
-from channel.cell.statistics import Outcome
+from channel.cell.cell import CellResult
+from channel.cell.statistics import DirectionStatistics
 from channel.core.arrays import Array
 from channel.core.errors import BadParameter
 from channel.scenario.load import Scenario
@@ -36,7 +36,7 @@ _PANELS = (
 )
 
 
-def write(path: Path, name: str, made: Scenario, result: Result) -> Path:
+def write(path: Path, name: str, made: Scenario, result: CellResult) -> Path:
     """Writes the plots in the format of the suffix; returns the path.
 
     A row for each quantity: over time up and down, and its distribution; a map and the users' rates below.
@@ -84,7 +84,7 @@ def demand_suffix(path: Path) -> None:
         raise BadParameter(f"a plot's file name must end in {', '.join(SUFFIXES)}, got {path.name!r}")
 
 
-def _smoothed(outcome: Outcome, key: str) -> Array:
+def _smoothed(outcome: DirectionStatistics, key: str) -> Array:
     """The trace of a quantity (B, U), averaged over adjacent bins down to at most _ROWS rows."""
     value_BU, weight_BU = outcome.trace()[key], np.maximum(outcome.tries_BU, 1e-9)
     if key == "throughput_bps":
@@ -97,7 +97,7 @@ def _smoothed(outcome: Outcome, key: str) -> Array:
     return np.asarray(np.divide(total, share, out=np.full(total.shape, np.nan), where=share > 0.0))
 
 
-def _over_time(axes: Axes, outcome: Outcome, value_BU: Array, direction: str) -> None:
+def _over_time(axes: Axes, outcome: DirectionStatistics, value_BU: Array, direction: str) -> None:
     time_s = (np.arange(value_BU.shape[0]) + 0.5) * (outcome.bin_end_s[-1] / value_BU.shape[0])
     users, colour = value_BU.shape[1], DIRECTIONS[direction][0]
     axes.set_xlim(0.0, float(outcome.bin_end_s[-1]))
@@ -129,7 +129,7 @@ def _distribution(axes: Axes, by_direction: dict[str, Array], label: str) -> Non
     plain(axes)
 
 
-def _rates(axes: Axes, result: Result) -> None:
+def _rates(axes: Axes, result: CellResult) -> None:
     """A bar per direction for every user, or for many users the sorted rates."""
     users = next(iter(result.outcomes.values())).tries.size
     for offset, (direction, outcome) in zip((-0.2, 0.2), result.outcomes.items(), strict=True):

@@ -8,8 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from channel.cell.cell import Result
-from channel.cell.statistics import Outcome
+from channel.cell.cell import CellResult
+from channel.cell.statistics import DirectionStatistics
 from channel.core.arrays import Array
 from channel.propagation.placement import hexagonal_sites
 from channel.scenario.load import Scenario
@@ -29,7 +29,7 @@ _QUANTITIES = (
 _SHARES = (0.05, 0.5, 0.95)
 
 
-def draw(made: Scenario, result: Result) -> None:
+def draw(made: Scenario, result: CellResult) -> None:
     """Prints link quantities over time, their quantiles, and a map or the matrix of path losses."""
     console = plain_console()
     table = Table(box=None, padding=(0, 1))
@@ -57,7 +57,7 @@ def bars(values: Array) -> str:
     return "".join(mark if np.isfinite(value) else "·" for mark, value in zip(marks, values, strict=True))
 
 
-def _row(outcome: Outcome, value_BU: Array, form: str) -> tuple[str, ...]:
+def _row(outcome: DirectionStatistics, value_BU: Array, form: str) -> tuple[str, ...]:
     known = value_BU[np.isfinite(value_BU)]
     if not outcome.tries.any() or not known.size:
         return ("nothing sent", *("" for _ in _SHARES))
@@ -71,7 +71,7 @@ def _median(values: Array) -> float:
     return float(np.median(known)) if known.size else float("nan")
 
 
-def _map(made: Scenario, result: Result) -> Text:
+def _map(made: Scenario, result: CellResult) -> Text:
     """A map; two columns have the scale of one line."""
     place = result.position_U2
     marks = [("o" if len(place) > 10 else str(user), spot) for user, spot in enumerate(place)]

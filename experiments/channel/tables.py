@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from channel.api import Simulation
-from channel.cell.cell import Result
+from channel.cell.cell import CellResult
 from channel.cell.sounding import sounded
-from channel.cell.statistics import Outcome
+from channel.cell.statistics import DirectionStatistics
 from channel.core.errors import BadParameter
 from channel.links import recordings as traces
 from channel.links.recordings import LinkTrace
@@ -91,7 +91,7 @@ def verdicts(found: list[Verdict], as_json: bool) -> None:
     click.echo(f"{counts[0]} pass, {counts[1]} fail, {len(found) - sum(counts)} not run here")
 
 
-def write_trace(out: Path, result: Result, direction: str, user: int) -> str:
+def write_trace(out: Path, result: CellResult, direction: str, user: int) -> str:
     """Writes a table of rates for .csv, .tsv and .npz, else a mahimahi trace; returns a summary.
 
     A table's delay and loss are 0: its rate is that of delivered bits, after scheduling and retransmissions.
@@ -114,7 +114,7 @@ def write_trace(out: Path, result: Result, direction: str, user: int) -> str:
     return f"{out}: {read_recording(out).summary}"
 
 
-def _rates(outcome: Outcome, user: int) -> LinkTrace:
+def _rates(outcome: DirectionStatistics, user: int) -> LinkTrace:
     """A row per bin, then the overall mean."""
     ends_s = outcome.bin_end_s
     time_s = np.round(np.append(ends_s - outcome.bin_s, ends_s[-1]), 9)

@@ -16,8 +16,8 @@ from channel.core.link import Link
 from channel.links.fixed import Direction, FixedLink
 from channel.links.trace import TraceLink, read_recording
 from channel.live.emulation import Emulation
-from channel.live.proxy import ONLY, Proxy
-from channel.live.switch import Order
+from channel.live.proxy import ONLY, ThrottlingProxy
+from channel.live.switch import DeliveryOrder
 from channel.scenario import load as scenarios
 from channel.scenario.load import Scenario
 from experiments.live.figures import kept_up, links_table
@@ -61,7 +61,7 @@ def emulate(
     """Runs the command, prints the link's measurements, and returns the command's exit code."""
     console = plain_console(stderr=True)
     with _as_bad_input():
-        order = Order(seed=seed, jitter_s=jitter_s, in_order=in_order)
+        order = DeliveryOrder(seed=seed, jitter_s=jitter_s, in_order=in_order)
         emulation = Emulation(air=link, clients=1, order=order, queue_bytes=queue_bytes)
     shell = os.environ.get("SHELL", "/bin/sh")
     with LiveLink(emulation, congestion) as live:
@@ -79,7 +79,7 @@ def proxy(target: str, listen: str, rate_bps: float, delay_s: float) -> None:
     own_host, own_port = parse_address(listen, least_port=0, name="--listen")
     with _as_bad_input():
         direction = Direction(rate_bps=rate_bps, delay_s=delay_s)
-        server = Proxy(parse_address(target), direction, direction)
+        server = ThrottlingProxy(parse_address(target), direction, direction)
 
     def ready(host: str, port: int) -> None:
         click.echo(f"{joined(host, port)} forwards to {target}; {ONLY}", err=True)

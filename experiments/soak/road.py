@@ -9,7 +9,7 @@ import numpy as np
 from channel.core.rng import stream
 from splitfl.transport.base.spec import Joining, TransportSpec
 from splitfl.transport.base.transport import ClientEnd
-from splitfl.transport.grpc.client import GrpcRoad
+from splitfl.transport.grpc.client import GrpcConnector
 from splitfl.transport.registry import transport
 from splitfl.transport.session.chunk import Kind, unpack
 from splitfl.transport.session.client import SessionClient
@@ -26,7 +26,7 @@ def unreliable_grpc(seed: int, life: int) -> TransportSpec:
         def rng(direction: str) -> np.random.Generator:
             return stream(seed, "soak", "road", direction, joining.client, life)
 
-        connector = UnreliableConnector(GrpcRoad(joining.address, joining.credentials), rng("out"), rng("in"))
+        connector = UnreliableConnector(GrpcConnector(joining.address, joining.credentials), rng("out"), rng("in"))
         return SessionClient(connector, joining.address, joining.client, None, joining.timeout_s)
 
     return replace(transport("grpc"), join=join)
@@ -40,10 +40,10 @@ class UnreliableConnector:
     window_bytes: int | None = None
 
     def __init__(
-        self, connector: GrpcRoad, outgoing: np.random.Generator, incoming: np.random.Generator
+        self, connector: GrpcConnector, outgoing: np.random.Generator, incoming: np.random.Generator
     ) -> None:
         """One random generator per direction, since each direction has its own thread."""
-        self._road = connector
+        self._connector = connector
         self._out, self._in = outgoing, incoming
 
     def carry(self, take: Callable[[], bytes | None], receive: Callable[[bytes], None]) -> None:
@@ -65,11 +65,11 @@ class UnreliableConnector:
             if self._in.random() < _TWICE_SHARE:
                 receive(raw)
 
-        self._road.carry(next_chunk, received)
+        self._connector.carry(next_chunk, received)
 
     def cut(self) -> None:
         """See Connector."""
-        self._road.cut()
+        self._connector.cut()
 
 
 def _is_followed(raw: bytes) -> bool:

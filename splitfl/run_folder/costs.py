@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 
-from splitfl.run_folder.events import Events
+from splitfl.run_folder.events import RunEvents
 
 
-def costs_by_round(events: Events) -> dict[str, list[float]]:
+def costs_by_round(events: RunEvents) -> dict[str, list[float]]:
     """Columns with an entry for each round that ended, `round` among them.
 
     Bytes and energy are those of the link, both directions; messages after the last round count with it.

@@ -15,7 +15,7 @@ from splitfl.adapters.model_export import MODEL_FOLDER, is_full
 from splitfl.core.errors import ConfigError
 from splitfl.data.batch import Batch
 from splitfl.data.examples import Examples
-from splitfl.data.loader import NOTHING_TO_PREDICT, tokenizer
+from splitfl.data.loader import NOTHING_TO_PREDICT, padding_token, tokenizer
 from splitfl.models.cut import CLASSES, DTYPES
 from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION
 from splitfl.models.load import load_piece, read_config
@@ -63,7 +63,7 @@ def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
         kind,
         config.model.attention,
         num_labels=len(site.task.label_names) or None,
-        pad_token_id=None if kind == IMAGE_CLASSIFICATION else tokenizer(folder).pad_token_id,
+        pad_token_id=None if kind == IMAGE_CLASSIFICATION else padding_token(folder),
     )
     if kind == CAUSAL_LM:
         settings.is_decoder = True

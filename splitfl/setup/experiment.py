@@ -17,7 +17,7 @@ from splitfl.data.batch import Batch
 from splitfl.data.classes import CheckpointClasses
 from splitfl.data.description import Description, describe
 from splitfl.data.examples import Examples
-from splitfl.data.loader import Batches, Texts, tokenizer
+from splitfl.data.loader import Batches, Texts, padding_token, tokenizer
 from splitfl.data.pictures import Pictures
 from splitfl.data.pixels import Format, Pixels
 from splitfl.data.share import share
@@ -230,7 +230,7 @@ def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
     """ConfigError for texts longer than the model's positions; RoBERTa's begin after its padding's."""
     longest, why = getattr(model, "max_position_embeddings", None), ""
     if longest is not None and FAMILIES[model.model_type].offsets_positions:
-        unused = tokenizer(resolve(config.model.name)).pad_token_id + 1
+        unused = padding_token(resolve(config.model.name)) + 1
         longest, why = longest - unused, f" ({longest} positions, of which {unused} are for padding)"
     if longest is not None and config.task.max_length > longest:
         raise ConfigError(

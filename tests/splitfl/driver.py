@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from channel.core.link import Link
 from splitfl.accounting.ledger import Ledger
 from splitfl.client.client import ClientNode
+from splitfl.config import RunConfig
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.events import Events
 from splitfl.core.messages import Message, Reply
@@ -98,3 +100,12 @@ def play(site: Experiment, folder: Path, link: Link | None = None) -> Played:
         run_inproc(config, nodes, server_loop)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return Played(server=server, ledger=ledger, events=lines, ends=watcher.ends, said=said, nodes=nodes)
+
+
+@lru_cache(maxsize=32)
+def play_once(config: RunConfig, folder: Path) -> Played:
+    """The run of these settings over their own link, shared by tests that only look at it.
+
+    `folder` is one that these tests share too, such as their module's.
+    """
+    return play(Experiment.of(config), folder)

@@ -66,8 +66,8 @@ WRONG = {
         ["plan", "demo", "--set", "transport.topic=x"],
         "transport.topic is read by mqtt, not by rpc",
     ),
-    "no port": (["join", "127.0.0.1", "--client", "0"], "a server's address is HOST:PORT"),
-    "an IPv6 address without brackets": (["join", "::1:29500", "--client", "0"], "stands in brackets"),
+    "no port": (["join", "127.0.0.1", "--client", "0"], "a server's address must be HOST:PORT"),
+    "an IPv6 address without brackets": (["join", "::1:29500", "--client", "0"], "must be in brackets"),
     "secrets that are not there": (
         ["join", "127.0.0.1:1", "--client", "0", "--transport", "grpc", "--secrets", MISSING],
         f"cannot read {MISSING}",

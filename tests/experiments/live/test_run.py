@@ -119,8 +119,8 @@ def test_two_links_in_one_command_are_refused() -> None:
             "unknown scenario 'lab-wify'; did you mean 'lab-wifi'?",
         ),
         (("emulate", "--rate", "1e6", "--jitter", "-1", "true"), "jitter_s must be at least 0, got -1.0"),
-        (("proxy", "127.0.0.1"), "a server's address is HOST:PORT, got '127.0.0.1'"),
-        (("proxy", "127.0.0.1:80", "--listen", "here"), "--listen is HOST:PORT, got 'here'"),
+        (("proxy", "127.0.0.1"), "a server's address must be HOST:PORT, got '127.0.0.1'"),
+        (("proxy", "127.0.0.1:80", "--listen", "here"), "--listen must be HOST:PORT, got 'here'"),
         (("proxy", "127.0.0.1:80", "--rate", "-1"), "rate_bps must be at least 0, got -1.0"),
     ],
 )

@@ -156,7 +156,10 @@ def test_a_stopped_run_goes_on_to_the_last_bit(
         assert anew.play(round_index) == unbroken.play(round_index)
 
 
-@pytest.mark.parametrize("kind", ["momentum", "adagrad", "yogi", "adam"])
+@pytest.mark.parametrize(
+    "kind",
+    ["momentum", "adam", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("adagrad", "yogi"))],
+)
 def test_a_server_optimiser_takes_the_clients_mean_for_a_gradient(
     kind: str, place: Path, tmp_path: Path
 ) -> None:

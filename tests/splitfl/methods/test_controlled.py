@@ -18,7 +18,7 @@ from splitfl.core.messages import LOST, Activation, Adapter, Begin, Done, Gradie
 from splitfl.methods.parts.auxiliary import PREFIX
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
-from tests.splitfl.driver import Played, play
+from tests.splitfl.driver import Played, play, play_once
 from tests.splitfl.methods.losing import Losing
 
 SIDES = {"head": {"rank": 4}, "body": {"rank": 4}}
@@ -182,7 +182,7 @@ def test_who_stands_still_sends_activations_and_hears_no_gradient(place: Path, t
 def test_ranks_above_the_plans_stay_as_they_began(
     aggregator: str, method: str, place: Path, tmp_path: Path
 ) -> None:
-    whole = play(turning(place, Plan(method="sfl-v2", cut=2, rank=4)), tmp_path)
+    whole = play_once(turning(place, Plan(method="sfl-v2", cut=2, rank=4)).config, place)
     start = {name: value.detach() for name, value in whole.nodes[0]._first.items() if "value." in name}
     played = played_by(place, tmp_path, Plan(method=method, cut=2, rank=1), aggregator)
     uploads = [message for *_, message, _ in played.said if isinstance(message, Adapter)]

@@ -218,7 +218,7 @@ def test_what_is_sent_is_that_formula_but_for_the_first_download(name: str, tmp_
             {"federation": {"aggregator": "stack"}},
             "adapter.head.kind must be 'lora' .* merges LoRA's products",
         ),
-        ({"model": {"name": "minilm"}}, "a bert model cannot do image-classification"),
+        ({"model": {"name": "minilm"}}, "a bert model does not support image-classification"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

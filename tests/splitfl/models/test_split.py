@@ -66,7 +66,7 @@ def test_pieces_have_weights_of_their_own_or_the_models() -> None:
                 assert is_shared is not copy_weights
 
 
-def test_a_peft_model_keeps_its_adapters_and_what_is_trained() -> None:
+def test_a_peft_model_keeps_its_adapters_and_trained_parameters() -> None:
     model = _whole("llama", "causal-lm")
     adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False))
     adapted.eval()
@@ -79,7 +79,7 @@ def test_a_peft_model_keeps_its_adapters_and_what_is_trained() -> None:
     assert all("lora_" in name for name in trained)
 
 
-def test_what_is_tied_across_pieces_is_told() -> None:
+def test_parameters_tied_across_pieces_are_reported() -> None:
     head, body = split(_whole("gpt2", "causal-lm", tie_word_embeddings=True), cut=2)
     assert head.tied == ("transformer.wte.weight",)
     assert body.tied == ("lm_head.weight",)
@@ -95,7 +95,7 @@ def test_what_is_tied_across_pieces_is_told() -> None:
         ),
     ],
 )
-def test_what_cannot_be_split_is_refused_by_name(model: object, message: str) -> None:
+def test_an_unsplittable_model_is_refused_by_name(model: object, message: str) -> None:
     with pytest.raises(CutError, match=message):
         split(model(), cut=1)  # type: ignore[operator]
 

@@ -264,5 +264,7 @@ def test_a_client_out_of_reach_is_named_before_a_run(place: Path, tmp_path: Path
         '[fading]\nprofile = "none"\n'
     )
     config = toy.config(place, link={"scenario": str(far)}, federation={"clients": 2})
-    with pytest.raises(ConfigError, match=r"user 0 is out of reach, direction up: its SINR is never above"):
+    with pytest.raises(
+        ConfigError, match=r"user 0 is out of coverage, direction up: its SINR is never above"
+    ):
         play(Experiment.of(config), tmp_path)

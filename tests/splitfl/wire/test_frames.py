@@ -58,7 +58,7 @@ def test_every_kind_of_message_has_a_case() -> None:
     assert set(KINDS) == {*typing.get_args(Message), Lost, Refusal}
 
 
-@settings(max_examples=600)
+@settings(max_examples=200)
 @given(ANY, ENVELOPES)
 @example(Gradient(ids_B=torch.tensor(5), grad=torch.empty(0, 3)), HERE)
 @example(Adapter(version=0, tensors={}, losses=(float("inf"), -0.0)), HERE)
@@ -90,19 +90,19 @@ def test_a_frame_holds_none_of_the_rest_of_a_view() -> None:
     assert len(encode(Gradient(ids_B=torch.arange(1), grad=whole[:1]), HERE)) < 500
 
 
-@settings(max_examples=700)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_frame_or_a_wire_error(noise: bytes) -> None:
     decode_or_refuse(noise)
 
 
-@settings(max_examples=700)
+@settings(max_examples=200)
 @given(st.binary(max_size=120), st.binary(max_size=30))
 def test_any_bytes_of_a_proper_length_are_a_frame_or_a_wire_error(inside: bytes, after: bytes) -> None:
     decode_or_refuse(len(inside).to_bytes(8, "little") + inside + after)
 
 
-@settings(max_examples=700)
+@settings(max_examples=200)
 @given(st.integers(0, 8 * len(SAMPLE) - 1))
 def test_a_flipped_bit_is_a_frame_or_a_wire_error(bit: int) -> None:
     damaged = bytearray(SAMPLE)
@@ -135,7 +135,7 @@ ANYTHING = st.recursive(
 FIELDS = ("ask", "round", "steps", "values", "version", "samples", "losses", "reason")
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     kind=st.sampled_from([kind.__name__ for kind in KINDS]),
     envelope=st.lists(NUMBERS_OF_ALL_KINDS, min_size=4, max_size=4) | ANYTHING,
@@ -145,7 +145,7 @@ def test_a_header_of_anything_is_a_frame_or_a_wire_error(kind: str, envelope: An
     decode_or_refuse(frame(header(kind, envelope=envelope, fields=fields)))
 
 
-@settings(max_examples=600)
+@settings(max_examples=200)
 @given(
     dtype=st.sampled_from(["F32", "BF16", "I64", "BOOL", "U8", "F8_E4M3", "F4", "C64", "nothing", 3]),
     shape=st.lists(st.integers(-2, 2**62), max_size=3) | ANYTHING,

@@ -90,7 +90,7 @@ def test_rounded_rows_take_the_bytes_of_the_formula(width: int) -> None:
 ROUNDED = encode(Gradient(ids_B=torch.arange(1), grad=torch.ones(3, 5)), HERE, rounding("int4"))
 
 
-@settings(max_examples=700)
+@settings(max_examples=200)
 @given(st.integers(0, 8 * len(ROUNDED) - 1))
 def test_a_flipped_bit_in_rounded_rows_is_a_frame_or_a_wire_error(bit: int) -> None:
     damaged = bytearray(ROUNDED)
@@ -148,7 +148,7 @@ def test_codes_that_do_not_fit_are_refused(kind: str, codec: Any, tensors: Any, 
         decode(frame(header(kind, codec=codec), tensors, DATA))
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(ANYTHING | st.tuples(st.sampled_from(CODECS), st.sampled_from(["float32", "int8"]), st.integers()))
 def test_a_codec_of_anything_is_a_frame_or_a_wire_error(codec: Any) -> None:
     decode_or_refuse(frame(header("Gradient", codec=codec), GOOD, DATA))

@@ -49,7 +49,7 @@ def test_shape_and_type_come_back(codec: str, rows: Tensor, dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("codec", [pytest.param("int8", marks=pytest.mark.slow), "int4"])
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(tensors())
 @example(torch.tensor([torch.finfo(torch.float32).max, 1.0, -1.0]))
 @example(torch.tensor([[1e-45, -3e-39], [0.0, 0.0]]))
@@ -61,7 +61,7 @@ def test_every_number_is_within_half_a_step(codec: str, rows: Tensor) -> None:
 
 
 @pytest.mark.parametrize("codec", ONE_ROUNDING)
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(tensors())
 def test_what_was_decoded_is_encoded_to_the_same(codec: str, rows: Tensor) -> None:
     first = encode_rows(rows, codec)

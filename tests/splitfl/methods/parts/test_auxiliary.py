@@ -20,7 +20,11 @@ from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.methods.losing import Losing
 
-CASES = [("bert", "sequence-classification"), ("gpt2", "sequence-classification"), ("llama", "causal-lm")]
+CASES = [
+    ("bert", "sequence-classification"),
+    pytest.param(("gpt2", "sequence-classification"), marks=pytest.mark.slow),
+    ("llama", "causal-lm"),
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: " ".join(case))
