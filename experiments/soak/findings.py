@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from experiments.soak import lives
+from experiments.soak import nodes
 from experiments.soak.plan import SoakPlan
 from experiments.soak.replay import RunOutput
 from experiments.soak.soak import MemorySample, SoakRecord, run_folder, server_log
@@ -119,7 +119,7 @@ def _processes(record: SoakRecord) -> Invariant:
 
 
 def _files(folder: Path) -> Invariant:
-    run, temporary = run_folder(folder), lives.temporary(folder)
+    run, temporary = run_folder(folder), nodes.temporary(folder)
     files = [str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()]
     leftover = [name for name in files if not _EXPECTED.fullmatch(name)]
     leftover += [str(path) for path in temporary.rglob("*")]

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import psutil
 
-from experiments.soak import lives
+from experiments.soak import nodes
 
 _FORK: Final = multiprocessing.get_context("forkserver")
 
@@ -27,7 +27,7 @@ class Processes:
         self.lives: Counter[int | None] = Counter()
         self._logs = logs
         self._running: dict[int | None, ForkServerProcess] = {}
-        _FORK.set_forkserver_preload(lives.PRELOADED)
+        _FORK.set_forkserver_preload(nodes.PRELOADED)
         forkserver.ensure_running()
         self._before = _descendants()
 

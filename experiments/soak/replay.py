@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.soak.lives import LogScreen
+from experiments.soak.nodes import LogScreen
 from splitfl.client.client import ClientNode
 from splitfl.config.experiment_file import load
 from splitfl.controller.dry_run import controller_for

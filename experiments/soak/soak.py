@@ -12,7 +12,7 @@ from typing import Final
 import psutil
 
 from channel.core.rng import stream
-from experiments.soak import lives
+from experiments.soak import nodes
 from experiments.soak.plan import Kill, SoakPlan
 from experiments.soak.processes import Processes
 from experiments.soak.relay import Relay
@@ -73,7 +73,7 @@ def play(plan: SoakPlan, folder: Path, on_round: Callable[[int, SoakRecord], Non
     """
     run, record, began_s = run_folder(folder), SoakRecord(), time.monotonic()
     fill(run, plan.prepare(folder / "setting"))
-    lives.temporary(folder).mkdir()
+    nodes.temporary(folder).mkdir()
     os.environ["OMP_NUM_THREADS"] = "1"
     with (
         Processes(folder) as processes,
@@ -135,10 +135,10 @@ class _Soak:
 
     def _start(self, node: int | None) -> None:
         if node is None:
-            self._processes.start(None, lives.serve, self._run)
+            self._processes.start(None, nodes.serve, self._run)
             return
         state, life = self._run / "checkpoint" / f"client-{node}", self._processes.lives[node] + 1
-        self._processes.start(node, lives.join, self._relay.port, node, state, self._plan.seed, life)
+        self._processes.start(node, nodes.join, self._relay.port, node, state, self._plan.seed, life)
 
     def _is_running(self) -> bool:
         if None in self._restart_s:

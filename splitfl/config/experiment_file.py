@@ -1,4 +1,4 @@
-"""An experiment's settings as people and programs write them: TOML, JSON, `--set`, plain tables."""
+"""Reads and writes settings of experiments: TOML, JSON, `--set` overrides, plain tables."""
 
 import copy
 import dataclasses
@@ -24,13 +24,13 @@ RENAMED: Final = {
     "adapter.head.numbers": "adapter.head.trained_numbers",
     "adapter.body.numbers": "adapter.body.trained_numbers",
 }
-"""Keys of before the first release, each with its name now."""
+"""Former keys with their current names."""
 
 _LARGEST: Final = 1 << 1023  # whole numbers below it are floats too
 
 
 def parse(text: str, overrides: Iterable[str] = (), *, source: str = "the experiment") -> RunConfig:
-    """The experiment that this TOML text describes, with `a.b=c` overrides put over it.
+    """The experiment of this TOML text, with `a.b=c` overrides applied.
 
     Raises ConfigError for text that is not TOML, unknown keys and values out of range.
     """
@@ -43,7 +43,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def read_tables(path: Path) -> dict[str, Any]:
-    """The tables of an experiment's file as they stand there; see `load`."""
+    """The tables of an experiment file, unchecked; see `load`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -54,14 +54,14 @@ def read_tables(path: Path) -> dict[str, Any]:
 
 
 def from_dict(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
-    """The experiment that these nested tables describe, with overrides put over it; see `parse`."""
+    """The experiment of these nested tables, with overrides applied; see `parse`."""
     built = _build(RunConfig, overridden(table, overrides), "")
     assert isinstance(built, RunConfig)
     return built
 
 
 def overridden(table: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """These nested tables with overrides put over them."""
+    """A copy of these nested tables with overrides applied."""
     whole = copy.deepcopy(dict(table))
     for override in overrides:
         _override(whole, override)
@@ -114,7 +114,7 @@ def _override(table: dict[str, Any], override: str) -> None:
 
 
 def _kind_of(keys: list[str]) -> Any:
-    """The type of this setting, None where there is no such setting."""
+    """The type of this setting, None for an unknown one."""
     kind: Any = RunConfig
     for key in keys:
         kind = typing.get_type_hints(kind).get(key) if dataclasses.is_dataclass(kind) else None

@@ -1,4 +1,4 @@
-"""The machines, how messages travel between them, and what becomes of a run that loses one."""
+"""Settings of devices, transport and fault tolerance."""
 
 import re
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class TransportConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FaultToleranceConfig:
-    """What becomes of a run that loses a client or is stopped.
+    """The treatment of lost clients and interrupted runs.
 
     `on_loss` of a client: `abort` the run; `continue` without it, until it comes back; or `rollback` all
     clients to the last checkpoint, and wait `reconnect_timeout_s` for the lost one there. A run continues

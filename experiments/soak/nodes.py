@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from experiments.soak.road import unreliable_grpc
+from experiments.soak.unreliable_grpc import unreliable_grpc
 from splitfl.config.experiment_file import load
 from splitfl.controller.dry_run import controller_for
 from splitfl.run_folder.resume import stopped
