@@ -43,7 +43,7 @@ from splitfl.runtime.join import join as take_part
 from splitfl.runtime.quiet import quiet
 from splitfl.runtime.serve import NewFolder
 from splitfl.runtime.serve import serve as serve_run
-from splitfl.runtime.terminal import plain_console, print_note, working
+from splitfl.runtime.terminal import plain_console, print_note, spinner
 from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.server.evaluate import measure_adapter
 from splitfl.setup.experiment import Experiment
@@ -99,7 +99,7 @@ def join(
         if not isinstance(message, Activation | Gradient):
             console.print(f"client {client}: round {round_index + 1}, {steps} batches sent")
 
-    def on_away(why: str) -> None:
+    def on_disconnect(why: str) -> None:
         console.print(f"client {client}: {why}; reconnecting", soft_wrap=True)
 
     take_part(
@@ -109,11 +109,11 @@ def join(
         adjust=adjust,
         on_step=on_step,
         on_begin=on_begin,
-        on_away=on_away,
+        on_disconnect=on_disconnect,
         on_experiment=lambda experiment: print_data(
             console, experiment, tokens=data is not None, before=f"client {client}: "
         ),
-        anew=_restart_process,
+        restart=_restart_process,
         leaves=leaves,
         owns_data=data is not None and not is_dealt,
     )
@@ -132,7 +132,7 @@ def resume(folder: Path, as_json: bool) -> None:
     quiet()
     found = resuming.stopped(folder)
     console = plain_console(stderr=True)
-    with working(console, "reading the data"):
+    with spinner(console, "reading the data"):
         experiment = Experiment.of(found.config)
     print_data(console, experiment)
     rounds = CheckpointStore(folder / "checkpoint").rounds()
@@ -148,10 +148,10 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
     quiet()
     config = load(folder / "config.json", [f"task.data={json.dumps(data)}"] if data else [])
     console = plain_console(stderr=True)
-    with working(console, "reading the data"):
+    with spinner(console, "reading the data"):
         experiment = Experiment.of_evaluation(config) if data else Experiment.of(config)
     print_data(console, experiment)
-    with working(console, "measuring"):
+    with spinner(console, "measuring"):
         measured = measure_adapter(experiment, folder / "adapter")
     _show("measured", measured | {"samples": len(experiment.task.held_out)}, as_json)
 
@@ -226,7 +226,7 @@ def _drive(
     if not spawn and (warning := transport(config.transport.name).warning(config.transport)):
         console.print(warning, style="yellow", soft_wrap=True)
     is_resolved = config.auto.budget == "none"
-    with working(console, "reading the data" if is_resolved else "dry run of a round with each plan"):
+    with spinner(console, "reading the data" if is_resolved else "dry run of a round with each plan"):
         config = resolved(config)
         experiment = Experiment.of(config)
     for reason in (*link_lines(config), *config.auto.chosen):
@@ -255,7 +255,7 @@ def _run(
             folder, summary = serve_run(experiment, new_folder, screen, controller_for=controller_for)
     from experiments.report import write_report  # imports matplotlib, which only the report needs
 
-    with working(console, "writing the report") if console.is_terminal else nullcontext():
+    with spinner(console, "writing the report") if console.is_terminal else nullcontext():
         write_report(folder)
     if as_json:
         click.echo(dumps({**summary, "folder": str(folder)}, indent=2))

@@ -1,7 +1,7 @@
 """`python -m experiments.rpc_echo ROLE ADDRESS BYTES SENDS`: timed PyTorch RPC; see `rpc_probe`.
 
-splitfl is not involved. The client sends tensors of BYTES bytes one after another, then single-byte echoes; it prints the seconds of
-each as JSON.
+splitfl is not involved. The client sends tensors of BYTES bytes one after another, then single-byte echoes;
+it prints the seconds of each as JSON.
 """
 
 import json

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from experiments.live.figures import in_short, kept_up
 from splitfl.run_folder.overview import overview
-from splitfl.runtime.terminal import working
+from splitfl.runtime.terminal import spinner
 from splitfl.setup.experiment import Experiment
 
 
@@ -18,7 +18,7 @@ def print_data(console: Console, experiment: Experiment, *, tokens: bool = True,
 
     `before` prefixes each line.
     """
-    with working(console, "counting tokens"):
+    with spinner(console, "counting tokens"):
         found = experiment.description(tokens=tokens)
     for line in found.lines:
         console.print(f"{before}{line}", soft_wrap=True)

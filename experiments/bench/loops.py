@@ -48,7 +48,7 @@ def frozen(inputs: LoopInputs) -> Rounds:
 
 
 def ushape(inputs: LoopInputs) -> Rounds:
-    """Head and tail share one optimiser, the body has its inputs."""
+    """Head and tail share one optimiser, the body has its own."""
     tail, head, body = inputs.tail(), inputs.head(), inputs.body()
     of_client, of_body = inputs.adamw(head, tail, of_body=1), inputs.adamw(body, of_body=1)
     for _, batches in inputs.rounds():

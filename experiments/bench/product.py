@@ -51,7 +51,7 @@ class _PacedScreen:
         """See Screen."""
         self._screen.waiting(address, missing)
 
-    def said(self, what: str) -> None:
+    def note(self, what: str) -> None:
         """See Screen."""
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:

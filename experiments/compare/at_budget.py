@@ -12,7 +12,7 @@ from experiments.compare.standings_table import with_margin
 from experiments.report.tally import curve
 from splitfl.comparison.budget import Budget
 from splitfl.comparison.ranking import BEST, Standing, margin_of
-from splitfl.comparison.runs import Race
+from splitfl.comparison.runs import SeedRun
 from splitfl.config import one_of
 from splitfl.run_folder.read import read_run
 
@@ -45,9 +45,11 @@ def check_spendable(budget: Budget) -> None:
     one_of("at", budget.kind, GROWING)
 
 
-def within(found: Sequence[Standing], run: Sequence[Race], budget: Budget) -> list[WithinBudget]:
+def within(found: Sequence[Standing], runs: Sequence[SeedRun], budget: Budget) -> list[WithinBudget]:
     """A row for every entrant with a finished run, best first, those without a mean last."""
-    rows = [_within(one, [race for race in run if race.label == one.label], budget) for one in found]
+    rows = [
+        _within(one, [seed_run for seed_run in runs if seed_run.label == one.label], budget) for one in found
+    ]
     sign = -1.0 if BEST[found[0].metric] is max else 1.0
     return sorted(rows, key=lambda row: (row.mean is None, sign * (row.mean or 0.0)))
 
@@ -78,16 +80,16 @@ def as_json(rows: Sequence[WithinBudget]) -> list[dict[str, Any]]:
     ]
 
 
-def _within(standing: Standing, own: Sequence[Race], budget: Budget) -> WithinBudget:
+def _within(standing: Standing, own: Sequence[SeedRun], budget: Budget) -> WithinBudget:
     values: list[float | None] = []
     spent: list[float | None] = []
     rounds: list[int] = []
-    for race in own:
-        if race.summary() is None:
+    for seed_run in own:
+        if seed_run.summary() is None:
             continue
-        run = read_run(race.folder)
+        run = read_run(seed_run.folder)
         points, after = (curve(run, standing.metric, against) for against in (budget.kind, "rounds"))
-        last = sum(x <= budget.most for x in points.xs) - 1
+        last = sum(x <= budget.limit for x in points.xs) - 1
         values.append(points.ys[last] if last >= 0 else None)
         spent.append(points.xs[last] if last >= 0 else None)
         rounds.append(int(after.xs[last]) if last >= 0 else 0)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from experiments.report.tally import curve
 from splitfl.comparison.ranking import BEST, Standing
-from splitfl.comparison.runs import Race
+from splitfl.comparison.runs import SeedRun
 from splitfl.core.quantities import bytes_text, metric_text
 from splitfl.run_folder.read import read_run
 
@@ -28,13 +28,19 @@ class BytesToTarget:
         return fmean(found) if len(found) == len(self.values) else None
 
 
-def reached(found: Sequence[Standing], run: Sequence[Race], target: float) -> list[BytesToTarget]:
+def reached(found: Sequence[Standing], runs: Sequence[SeedRun], target: float) -> list[BytesToTarget]:
     """A row for every entrant with a finished run, fewest bytes first, those without a mean last."""
     rows = [
-        BytesToTarget(label=one.label, values=tuple(_bytes_until(race, one.metric, target) for race in run
-                                              if race.label == one.label and race.summary() is not None))
+        BytesToTarget(
+            label=one.label,
+            values=tuple(
+                _bytes_until(seed_run, one.metric, target)
+                for seed_run in runs
+                if seed_run.label == one.label and seed_run.summary() is not None
+            ),
+        )
         for one in found
-    ]  # fmt: skip
+    ]
     return sorted(rows, key=lambda row: (row.mean is None, row.mean or 0.0))
 
 
@@ -58,8 +64,8 @@ def as_json(rows: Sequence[BytesToTarget]) -> list[dict[str, Any]]:
     return [{"label": row.label, "bytes": list(row.values), "mean": row.mean} for row in rows]
 
 
-def _bytes_until(race: Race, metric: str, target: float) -> float | None:
-    points = curve(read_run(race.folder), metric, "bytes")
+def _bytes_until(seed_run: SeedRun, metric: str, target: float) -> float | None:
+    points = curve(read_run(seed_run.folder), metric, "bytes")
     is_most = BEST[metric] is max
     return next(
         (x for x, y in zip(points.xs, points.ys, strict=True) if (y >= target if is_most else y <= target)),

@@ -26,19 +26,18 @@ from splitfl.comparison.entrants import (
     Entrant,
     Excluded,
     as_rows,
-    demand_some,
+    check_any,
     enter_all,
     labels_of,
     settings_by_label,
 )
-from splitfl.comparison.planned import planned
 from splitfl.comparison.ranking import Standing, standings
-from splitfl.comparison.runs import Race, races, run_all
+from splitfl.comparison.runs import SeedRun, run_all, seed_runs
 from splitfl.core.errors import PeerLost
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import bytes_text, flops_text, scaled, seconds_text
 from splitfl.methods.settings import refuse_unread
-from splitfl.runtime.terminal import counting_bar, plain_console, say, working
+from splitfl.runtime.terminal import counting_bar, plain_console, spinner
 from splitfl.setup.experiment import Experiment
 
 
@@ -50,7 +49,7 @@ def compare(
     budgets: Sequence[str],
     seeds: int,
     jobs: int,
-    most_rounds: int | None,
+    max_rounds: int | None,
     out: Path,
     as_json_too: bool,
     until: float | None = None,
@@ -69,15 +68,15 @@ def compare(
         overrides,
         own,
         bounds,
-        most_rounds,
+        max_rounds,
         every_round=until is not None or at is not None,
     )
-    demand_some(entrants, excluded, "take part")
+    check_any(entrants, excluded, "take part")
     name, config = presets.find(preset, overrides)
     print_data(console, Experiment.of(entrants[0].config))
     numbers = range(config.train.seed, config.train.seed + seeds)
     out = out / f"compare-{name}"
-    todo = races(entrants, numbers, out)
+    todo = seed_runs(entrants, numbers, out)
     failed = _run(console, todo, jobs)
     found = standings(entrants, todo)
     if not found:
@@ -103,7 +102,7 @@ def plan(
     """See the command `plan`."""
     console = plain_console(stderr=True)
     if methods is None:
-        _, config = presets.find(preset, overrides, say)
+        _, config = presets.find(preset, overrides, print_note)
         refuse_unread(config)
         methods = config.method.name
     entrants, excluded = _enter(console, preset, methods, overrides, own, [], None, alone=True)
@@ -116,10 +115,10 @@ def plan(
                 style="yellow",
                 soft_wrap=True,
             )
-    rows = {entrant.label: planned(entrant) for entrant in entrants}
+    rows = {entrant.label: planned_costs(entrant) for entrant in entrants}
     if as_json_too:
         click.echo(dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))
-    demand_some(entrants, excluded, "run")
+    check_any(entrants, excluded, "run")
     if as_json_too:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -160,7 +159,7 @@ def _enter(
     overrides: Sequence[str],
     own: Sequence[str],
     budgets: Sequence[Budget],
-    most_rounds: int | None,
+    max_rounds: int | None,
     *,
     alone: bool = False,
     every_round: bool = False,
@@ -169,27 +168,27 @@ def _enter(
     labels = [label.strip() for label in named] if alone else labels_of(named)
     settings = settings_by_label(own, labels)
     _, tables = presets.tables(preset)
-    with working(console, "") as status:
+    with spinner(console, "") as status:
 
         def on_label(label: str) -> None:
             status.update(Text(f"dry run of {label}"))
 
         return enter_all(
-            tables, overrides, settings, budgets, most_rounds, every_round=every_round, on_label=on_label
+            tables, overrides, settings, budgets, max_rounds, every_round=every_round, on_label=on_label
         )
 
 
-def _run(console: Console, todo: Sequence[Race], jobs: int) -> dict[str, str]:
+def _run(console: Console, todo: Sequence[SeedRun], jobs: int) -> dict[str, str]:
     """Runs all; the error message of each failed run."""
     failed: dict[str, str] = {}
     with counting_bar(console, "{task.description}", unit="runs") as bar:
         task = bar.add_task(f"{jobs} at a time", total=len(todo))
 
-        def on_done(race: Race, reason: str | None) -> None:
+        def on_done(seed_run: SeedRun, reason: str | None) -> None:
             if reason is not None:
-                failed[f"{race.label}, seed {race.seed}"] = reason
+                failed[f"{seed_run.label}, seed {seed_run.seed}"] = reason
             bar.advance(task)
-            line = f"  {race.label}, seed {race.seed}: {reason or 'done'}"
+            line = f"  {seed_run.label}, seed {seed_run.seed}: {reason or 'done'}"
             bar.console.print(line, soft_wrap=True)
 
         run_all(todo, jobs, on_done)
@@ -199,7 +198,7 @@ def _run(console: Console, todo: Sequence[Race], jobs: int) -> dict[str, str]:
 def _write(
     out: Path,
     found: Sequence[Standing],
-    run: Sequence[Race],
+    runs: Sequence[SeedRun],
     entrants: Sequence[Entrant],
     excluded: Sequence[Excluded],
     preset: str,
@@ -214,7 +213,7 @@ def _write(
         words=METRIC_LABELS[found[0].metric],
         preset=preset,
         budgets=[str(budget) for budget in budgets],
-        seeds=sorted({race.seed for race in run}),
+        seeds=sorted({seed_run.seed for seed_run in runs}),
         excluded=as_rows(excluded),
         adjusted={one.label: one.adjusted for one in entrants if one.adjusted},
         curves={what: Markup(plots.curves(found, run, what)) for what in spent if what in plots.GROWING},

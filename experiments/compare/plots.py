@@ -13,7 +13,7 @@ from experiments.report.drawing import MUTED, PALETTE, canvas, house_style, to_s
 from experiments.report.panels import METRIC_LABELS
 from experiments.report.tally import curve
 from splitfl.comparison.ranking import Standing, cost, pareto
-from splitfl.comparison.runs import Race
+from splitfl.comparison.runs import SeedRun
 from splitfl.run_folder.read import read_run
 
 SPENT = {
@@ -31,7 +31,7 @@ _MARKERS = {"-": "o", "--": "s", "-.": "^", ":": "D"}
 _DECADES_WITH_2_AND_5 = 2.5
 
 
-def curves(found: Sequence[Standing], run: Sequence[Race], spent: str) -> str:
+def curves(found: Sequence[Standing], runs: Sequence[SeedRun], spent: str) -> str:
     """Metric against spending: mean over seeds, with the range as a band."""
     return _plot(f"curves-{spent}", 526, 320, lambda axes: draw_curves(axes, found, run, spent))
 
@@ -41,7 +41,7 @@ def fronts(found: Sequence[Standing], spent: str) -> str:
     return _plot(f"front-{spent}", 526, 320, lambda axes: draw_front(axes, found, spent))
 
 
-def figure_of(found: Sequence[Standing], run: Sequence[Race]) -> Figure:
+def figure_of(found: Sequence[Standing], runs: Sequence[SeedRun]) -> Figure:
     """Curves and fronts for all kinds of spending in one figure, for a PNG file."""
     columns = spent_at_all(found)
     figure = canvas(560 * len(columns), 720)
@@ -60,13 +60,13 @@ def spent_at_all(found: Sequence[Standing]) -> list[str]:
     return [spent for spent in SPENT if any(cost(one, spent) for one in found)]
 
 
-def draw_curves(axes: Axes, found: Sequence[Standing], run: Sequence[Race], spent: str) -> None:
+def draw_curves(axes: Axes, found: Sequence[Standing], runs: Sequence[SeedRun], spent: str) -> None:
     """See `curves`."""
     for standing, (colour, dashes) in zip(found, _styles(), strict=False):
         points = [
-            curve(read_run(race.folder), standing.metric, spent)
-            for race in run
-            if race.label == standing.label and race.seed in standing.seeds
+            curve(read_run(seed_run.folder), standing.metric, spent)
+            for seed_run in runs
+            if seed_run.label == standing.label and seed_run.seed in standing.seeds
         ]
         xs = np.mean([one.xs for one in points], axis=0)
         ys = np.array([one.ys for one in points])

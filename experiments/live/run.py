@@ -15,7 +15,7 @@ from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import Ended, NewFolder, serve
 from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
-from splitfl.setup.links import air_of
+from splitfl.setup.links import link_or_scenario
 from splitfl.transport.registry import TRANSPORTS, between_processes, check_settings
 from testbed.live import LiveLink
 
@@ -52,7 +52,7 @@ def emulation_of(experiment: Experiment) -> Emulation:
     config = experiment.config
     try:
         return Emulation(
-            air=air_of(config),
+            air=link_or_scenario(config),
             clients=config.federation.clients,
             order=DeliveryOrder(
                 seed=config.train.seed, jitter_s=config.live.jitter_s, in_order=config.live.in_order

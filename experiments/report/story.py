@@ -98,8 +98,8 @@ def learning(run: RunRecord) -> list[str]:
         ages = [row.staleness for row in run.events.updates]
         found.append(
             f"Clients were asynchronous ({schedule}): {len(ages)} updates arrived, with a mean staleness of "
-            f"{sum(ages) / max(len(ages), 1):.1f} versions and a maximum of {max(ages, default=0)}. A round here "
-            f"is {run.summary.clients} client updates, from any clients."
+            f"{sum(ages) / max(len(ages), 1):.1f} versions and a maximum of {max(ages, default=0)}. A round "
+            f"here is {run.summary.clients} client updates, from any clients."
         )
     config = _resolved(run)
     if config is not None and any(row.kind == "Adapter" for row in run.events.transfers):

@@ -13,7 +13,7 @@ from experiments.soak.replay import output_of, replay
 from experiments.soak.soak import SoakRecord, play, run_folder
 from splitfl.core.errors import ConfigError
 from splitfl.runtime.quiet import quiet
-from splitfl.runtime.terminal import counting_bar, plain_console, working
+from splitfl.runtime.terminal import counting_bar, plain_console, spinner
 from splitfl.server.absences import Schedule
 from splitfl.server.run import write_json
 
@@ -28,7 +28,7 @@ def soak(plan: SoakPlan, folder: Path) -> None:
     table = {"plan": asdict(plan), "record": asdict(record)}
     write_json(folder / "soak.json", table)
     run = run_folder(folder)
-    with working(plain_console(stderr=True), "simulating the same events in one process"):
+    with spinner(plain_console(stderr=True), "simulating the same events in one process"):
         soaked = output_of(run)
         simulated = replay(run, Schedule.read(soaked.rows), folder / "simulated")
     found = findings(plan, folder, record, soaked, simulated)

@@ -71,7 +71,9 @@ def _finished(plan: SoakPlan, run: RunOutput) -> Invariant:
 def _absences(plan: SoakPlan, folder: Path, run: RunOutput) -> Invariant:
     schedule = Schedule.read(run.rows)
     missed = Counter(client for client, _ in schedule.absent)
-    found = f"{len(schedule.absent)} rounds without a client; missed by client: {dict(sorted(missed.items()))}"
+    found = (
+        f"{len(schedule.absent)} rounds without a client; missed by client: {dict(sorted(missed.items()))}"
+    )
     if plan.on_loss == "rollback":
         times = server_log(folder).read_text(encoding="utf-8").count("back to the last checkpoint")
         found = f"{found}; {times} rollbacks for {plan.deaths} client kills"

@@ -40,7 +40,7 @@ def join(port: int, client: int, state: Path, seed: int, life: int, log: Path) -
         unreliable_grpc(seed, life),
         address,
         state=state,
-        on_away=lambda why: print(f"client {client}: {why}", flush=True),
+        on_disconnect=lambda why: print(f"client {client}: {why}", flush=True),
     )
 
 
@@ -61,6 +61,6 @@ def _redirect_output(log: Path) -> None:
 class LogScreen(Silent):
     """Prints the run's notes to the log."""
 
-    def said(self, what: str) -> None:
+    def note(self, what: str) -> None:
         """See Screen."""
         print(what, flush=True)

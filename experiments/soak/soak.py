@@ -125,7 +125,7 @@ class _Soak:
                 self._processes.dump_stacks()
                 time.sleep(1.0)
                 raise SoakFailed(
-                    f"no progress for {_STALLED_S:g} s after {self._rounds_done} rounds; stacks are in the logs"
+                    f"no progress for {_STALLED_S:g} s after {self._rounds_done} rounds; see the logs"
                 )
             if now_s - measured_s > _MEASURE_S:
                 measured_s = now_s

@@ -26,7 +26,9 @@ def unreliable_grpc(seed: int, life: int) -> TransportSpec:
         def rng(direction: str) -> np.random.Generator:
             return stream(seed, "soak", "road", direction, joining.client, life)
 
-        connector = UnreliableConnector(GrpcConnector(joining.address, joining.credentials), rng("out"), rng("in"))
+        connector = UnreliableConnector(
+            GrpcConnector(joining.address, joining.credentials), rng("out"), rng("in")
+        )
         return SessionClient(connector, joining.address, joining.client, None, joining.timeout_s)
 
     return replace(transport("grpc"), join=join)

@@ -111,10 +111,12 @@ class ClientNode:
             state = self._method.state()
             self._is_not_finite = not_finite(state) is not None
             if not self._is_not_finite:
-                self._checkpoints.put(round_index - 1, state, {_UP_TO: str(self._completed), _DATA: self._data})
+                self._checkpoints.put(
+                    round_index - 1, state, {_UP_TO: str(self._completed), _DATA: self._data}
+                )
 
     def begin(self, round_index: int) -> tuple[Callable[[Reply], Message | None], Message]:
-        """Starts a round; returns a function that takes a reply and gives the next message, and the first message."""
+        """Starts a round: a function from a reply to the next message, and the first message."""
         self.save_checkpoint(round_index)
         generator = self._method.round(round_index)
         self._round, self._lap = round_index, -1
@@ -176,7 +178,7 @@ class ClientNode:
         return replace(begin, flops_per_s=speed)
 
     def reply(self, frame: bytes) -> Reply:
-        """The decoded reply; raises PeerLost for a refusal, WireError for a frame that is not this client's."""
+        """The decoded reply; raises PeerLost for a refusal, WireError for another client's frame."""
         reply, envelope = decode(frame)
         if isinstance(reply, Refusal):
             raise (
@@ -227,8 +229,7 @@ class ClientNode:
 
 
 def completed_before(join: Join, round_index: int) -> int:
-    """The last round completed in the checkpoint that a joining client restores for this round, or -1.
-    """
+    """The last round completed in the checkpoint that a joining client restores for this round, or -1."""
     completed_by = {after: completed for after, completed in join.checkpoints if after < round_index}
     return completed_by[max(completed_by)] if completed_by else -1
 

@@ -26,7 +26,9 @@ def in_one_process(experiment: Experiment, new_folder: NewFolder, screen: Screen
     return run_in_one_process(experiment, new_folder, screen, controller_for=controller_for)
 
 
-def run_once(config: RunConfig, folder: Path, run_experiment: RunExperiment = in_one_process) -> dict[str, Any]:
+def run_once(
+    config: RunConfig, folder: Path, run_experiment: RunExperiment = in_one_process
+) -> dict[str, Any]:
     """The summary of the run of these settings in this folder; runs it unless it is finished.
 
     An interrupted run is restarted. Raises ConfigError for a folder with a run of other settings.
@@ -47,9 +49,7 @@ def finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     if summary.get("status") != "done":
         return None
     done = load(folder / "config.json")
-    labels = (
-        config.task.labels or done.task.labels
-    )  # a run resolves labels that its settings leave open
+    labels = config.task.labels or done.task.labels  # a run resolves labels that its settings leave open
     if done != replace(config, task=replace(config.task, labels=labels)):
         raise ConfigError(f"{folder} holds a run of other settings: give another --out, or remove it")
     return summary

@@ -10,14 +10,14 @@ from splitfl.comparison.budget import parse_budget
 from splitfl.comparison.entrants import as_rows, check_any, enter_all, labels_of
 from splitfl.comparison.planned_costs import planned_costs
 from splitfl.comparison.ranking import Standing, standings
-from splitfl.comparison.runs import SeedRun, seed_runs, run_all
+from splitfl.comparison.runs import SeedRun, run_all, seed_runs
 from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import PeerLost
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCosts:
-    """The costs of a whole run, by method and name; `excluded` has the reason for each method that cannot run."""
+    """The costs of a whole run, by method and name; `excluded` has the reason for each other method."""
 
     costs: Mapping[str, Mapping[str, float]]
     excluded: Mapping[str, str]

@@ -24,10 +24,10 @@ class TaskConfig:
     """The task: a name of `splitfl list tasks`, or a local file or folder in `data`.
 
     `text_column`, `label_column` and `group_column` name the columns to read (empty: text or sentence,
-    label or labels, group); `ignore_columns` names columns to ignore; any other column is refused. Without a header
-    (`header = "none"`, or a first row that names no column) columns are called 1, 2, ... `labels` orders
-    the classes (empty: the checkpoint's order if it has the same names, else the data set's, else sorted);
-    a run's config.json always has them.
+    label or labels, group); `ignore_columns` names columns to ignore; any other column is
+    refused. Without a header (`header = "none"`, or a first row that names no column) columns are called
+    1, 2, ... `labels` orders the classes (empty: the checkpoint's order if it has the same names, else the data
+    set's, else sorted); a run's config.json always has them.
 
     `bad_rows` is the treatment of malformed rows: `refuse` the file, or `skip` and count them. `max_length`
     is in tokens; `packing` is the treatment of longer texts. `truncate` drops the rest. For language models,

@@ -12,8 +12,17 @@ from itertools import product
 from splitfl.accounting.ledger import Ledger
 from splitfl.config import CodecConfig, RunConfig
 from splitfl.controller.controller import Controller
-from splitfl.controller.cost_table import UNITS, Option, Pace, Table, declared, fitting_memory, preference, plan_text
-from splitfl.controller.dry_run import options_of, dry_run_table, table_of
+from splitfl.controller.cost_table import (
+    UNITS,
+    Option,
+    Pace,
+    Table,
+    declared,
+    fitting_memory,
+    plan_text,
+    preference,
+)
+from splitfl.controller.dry_run import dry_run_table, options_of, table_of
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.core.events import Events
 from splitfl.core.messages import Plan
@@ -70,7 +79,9 @@ def _resolved_for(config: RunConfig, codec: str) -> RunConfig:
         Plan(method=config.method.name, cut=cut, rank=rank, codec=codec or "none")
         for cut, rank in product(cuts, ranks)
     ]
-    table = dry_run_table(config, plans, lambda plan: _without_budget(_with(config, [plan] * federation.clients)))
+    table = dry_run_table(
+        config, plans, lambda plan: _without_budget(_with(config, [plan] * federation.clients))
+    )
     reads = method(config.method.name).reads
     is_per_client = min(len(cuts), len(ranks)) == 1 and f"federation.client_{_axis(config)}s" in reads
     if is_per_client:
@@ -198,7 +209,9 @@ def _with_candidates(config: RunConfig) -> RunConfig:
             "received at one cut cannot replace those of another"
         )
     if config.codec != CodecConfig():
-        raise ConfigError("auto.every also plans the codec: leave [codec] at its defaults and name auto.codecs")
+        raise ConfigError(
+            "auto.every also plans the codec: leave [codec] at its defaults and name auto.codecs"
+        )
     filled = replace(
         auto,
         methods=auto.methods or ("sfl-v2",),
@@ -210,12 +223,13 @@ def _with_candidates(config: RunConfig) -> RunConfig:
     table = options_of(config)
     cuts = tuple(_deepest(config, options, client) for client, options in enumerate(table))
     chosen = tuple(
-        f"client {client}: holds {cut} blocks, planned from round to round"
-        for client, cut in enumerate(cuts)
+        f"client {client}: holds {cut} blocks, planned from round to round" for client, cut in enumerate(cuts)
     )
     config = replace(config, federation=replace(config.federation, client_cuts=cuts))
     config = replace(config, auto=replace(filled, chosen=chosen))
-    Controller(config, Ledger(), Events(None), table_of(config))  # checks that every client has an initial plan
+    Controller(
+        config, Ledger(), Events(None), table_of(config)
+    )  # checks that every client has an initial plan
     return config
 
 

@@ -15,7 +15,16 @@ import torch
 from channel.core.link import DIRECTIONS
 from splitfl.accounting.ledger import Ledger, Traffic
 from splitfl.config import AutoConfig, RunConfig
-from splitfl.controller.cost_table import UNITS, Option, Pace, Table, declared, fitting_memory, preference, plan_text
+from splitfl.controller.cost_table import (
+    UNITS,
+    Option,
+    Pace,
+    Table,
+    declared,
+    fitting_memory,
+    plan_text,
+    preference,
+)
 from splitfl.core.errors import ConfigError
 from splitfl.core.events import Events
 from splitfl.core.messages import Begin, Plan
@@ -28,7 +37,7 @@ class Controller:
     """Every client's plan, chosen again after every `auto.every` rounds."""
 
     def __init__(self, config: RunConfig, ledger: Ledger, events: Events, table: Table) -> None:
-        """`table` has the options of every client; empty if there is with_single_plan one plan.
+        """`table` has the options of every client; empty if there is only one plan.
 
         Raises ConfigError if a client has no initial plan within the budget.
         """
@@ -112,7 +121,9 @@ class Controller:
     def _spent(self, client: int, round_index: int) -> float:
         """This client's spending in this round, in the budget's unit."""
         config, ledger = self._config, self._ledger
-        crossed = [ledger.traffic.get((round_index, client, direction), Traffic()) for direction in DIRECTIONS]
+        crossed = [
+            ledger.traffic.get((round_index, client, direction), Traffic()) for direction in DIRECTIONS
+        ]
         if config.auto.budget == "bytes":
             return float(sum(one.payload_bytes for one in crossed))
         if config.auto.budget == "joules":
@@ -144,7 +155,9 @@ class Controller:
         spends_now = f"{spends[best.plan]:.4g} {unit} of {allowed:.4g}"
         if best.plan != before or not round_index:
             what = f"one of {len(fitting)} plans that fit" if fitting else "no plan fits, so the cheapest"
-            airtime_ratios = ", ".join(f"{direction} {pace.airtime[direction]:.3g}" for direction in DIRECTIONS)
+            airtime_ratios = ", ".join(
+                f"{direction} {pace.airtime[direction]:.3g}" for direction in DIRECTIONS
+            )
             reason = (
                 f"round {round_index + 1}, client {client}: {plan_text(best.plan)}, {what}: {spends_now}; "
                 f"airtime over the dry run's: {airtime_ratios}; {pace.flops:.3g} FLOP/s"

@@ -1,4 +1,4 @@
-"""Dry runs: a run's protocol with shape-with_single_plan pieces, for client_config bytes, times and memory in advance.
+"""Dry runs: a run's protocol with shape-only pieces, for its bytes, times and memory in advance.
 
 The messages are those of the run, sent by the same methods over the same link, so bytes, packets,
 airtime, energy and FLOPs equal those of the run's ledger. If messages depend on trained values or
@@ -27,7 +27,7 @@ from splitfl.models.cut import Piece
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.protocols import RoundEnd
-from splitfl.setup.codecs import refuse_sizes_of_data
+from splitfl.setup.codecs import check_fixed_sizes
 from splitfl.setup.experiment import Experiment, steps_of
 from splitfl.setup.pieces import PieceLoader
 
@@ -55,12 +55,15 @@ def run_dry(experiment: Experiment, data: Sequence[Batches] = ()) -> DryRun:
     `data` are the clients' batches, if already built. Raises ConfigError for a codec whose size
     depends on the data.
     """
-    refuse_sizes_of_data(experiment.config)
+    check_fixed_sizes(experiment.config)
     config, ledger, watcher = experiment.config, Ledger(), _Watcher()
     chosen = method(config.method.name)
     pieces, clients = list[_Pieces](), []
     for client in range(config.federation.clients):
-        batches, client_config = data[client] if data else experiment.batches(client), as_client(config, client)
+        batches, client_config = (
+            data[client] if data else experiment.batches(client),
+            as_client(config, client),
+        )
         pieces.append(_Pieces(experiment, client_config))
         clients.append(chosen.client(pieces[-1], batches, steps_of(config, client, batches), client_config))
     with Events(None) as events:
@@ -75,7 +78,7 @@ def run_dry(experiment: Experiment, data: Sequence[Batches] = ()) -> DryRun:
 
 
 def dry_run_table(config: RunConfig, plans: Iterable[Plan], trial: Callable[[Plan], RunConfig]) -> Table:
-    """For every client what a round by each plan costs, if all follow it; `trial` are client_config settings."""
+    """The costs of a round for every client, by plan, if all follow it; `trial` gives a plan's settings."""
     clients, last = range(config.federation.clients), _DRY_ROUNDS - 1
     found: list[list[Option]] = [[] for _ in clients]
     experiment, data = None, list[Batches]()
@@ -89,7 +92,9 @@ def dry_run_table(config: RunConfig, plans: Iterable[Plan], trial: Callable[[Pla
             options.append(
                 Option(
                     plan=plan,
-                    crosses={direction: dry_run.ledger.traffic[last, client, direction] for direction in DIRECTIONS},
+                    crosses={
+                        direction: dry_run.ledger.traffic[last, client, direction] for direction in DIRECTIONS
+                    },
                     client_flops=dry_run.ledger.flops[last, "client", client],
                     server_flops=dry_run.ledger.flops[last, "server", client],
                     memory=dry_run.clients[client],
@@ -102,9 +107,9 @@ MakeController = Callable[[Ledger, Events], Controller]
 
 
 def controller_for(config: RunConfig) -> MakeController | None:
-    """Makes the controller with a run's ledger and events, once each choice has had client_config dry run.
+    """A function that makes a run's controller from ledger and events, after dry runs of all options.
 
-    None where nothing is chosen from round to round. Raises ConfigError where nothing can be chosen.
+    None without `auto.every`. Raises ConfigError if there is no option.
     """
     if not config.auto.every:
         return None
@@ -146,7 +151,11 @@ class _Pieces:
 
     def __init__(self, experiment: Experiment, config: RunConfig) -> None:
         self._real = PieceLoader(
-            config=config, task=experiment.task, num_blocks=experiment.num_blocks, device="cpu", is_hollow=True
+            config=config,
+            task=experiment.task,
+            num_blocks=experiment.num_blocks,
+            device="cpu",
+            is_shape_only=True,
         )
         self.made: list[ShapeOnlyPiece] = []
 
@@ -171,7 +180,7 @@ class _Pieces:
 
 
 class _Watcher:
-    """Hears of a dry_run."""
+    """Records the virtual time at the end of a dry run."""
 
     finish_s = 0.0
 

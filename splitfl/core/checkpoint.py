@@ -110,7 +110,10 @@ class CheckpointStore:
                 unreadable.append(str(error))
                 continue
             return Checkpoint(
-                round=round_index, tensors=found.tensors, metadata=found.metadata, unreadable=tuple(unreadable)
+                round=round_index,
+                tensors=found.tensors,
+                metadata=found.metadata,
+                unreadable=tuple(unreadable),
             )
         if unreadable:
             raise ConfigError("; ".join(unreadable))

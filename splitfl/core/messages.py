@@ -65,7 +65,8 @@ class Join:
     """A client requests the round with which it starts or resumes.
 
     `checkpoints` are those it could restore: (the round after which it was written, the last round that the
-    client had completed by then). `is_invited` if the server's reply requested it.
+    client had completed by then). `is_invited` if the server's reply
+    requested it.
     """
 
     checkpoints: tuple[tuple[int, int], ...] = ()
@@ -108,7 +109,8 @@ class Activation:
     """The hidden state at the cut, the input of the server's blocks.
 
     `ids_B` name the samples (int64). `hidden` is (B, T, D), or None if the server
-    has cached these samples. `context` has masks and positions, never token ids. `labels` is (B,) for classification, (B, T) for language models.
+    has cached these samples. `context` has masks and positions, never token ids. `labels`
+    is (B,) for classification, (B, T) for language models.
     """
 
     ids_B: Tensor

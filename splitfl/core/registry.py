@@ -47,7 +47,9 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._own) + len(self._plugins[0])
 
     def __contains__(self, name: object) -> bool:
-        return name in self._own or any(name in found for found in self._plugins)  # a plug-in may look up built-in ones
+        return name in self._own or any(
+            name in found for found in self._plugins
+        )  # a plug-in may look up built-in ones
 
     @property
     def refused(self) -> Mapping[str, str]:

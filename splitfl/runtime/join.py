@@ -1,4 +1,4 @@
-"""Runs one client of an settings over a transport, until the run is over."""
+"""Runs one client of an experiment over a transport, until the run is over."""
 
 import logging
 import time
@@ -139,7 +139,10 @@ def _reconnect(
             connection = transport.join(replace(joining, timeout_s=min(joining.timeout_s, left_s)))
         except RunEnded:
             raise
-        except (PeerLost, ConfigError) as error:  # the server is not up yet, or has not dropped the old connection
+        except (
+            PeerLost,
+            ConfigError,
+        ) as error:  # the server is not up yet, or has not dropped the old connection
             log.info("client %d: %s", joining.client, error)
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -147,7 +150,7 @@ def _reconnect(
         if _decisive(connection.experiment) == _decisive(settings):
             return connection
         connection.leave()
-        raise ConfigError("the server is back with an settings of other settings")
+        raise ConfigError("the restarted server has an experiment with other settings")
     raise lost
 
 

@@ -58,7 +58,9 @@ def run_in_one_process(
         try:
             for node in nodes:
                 node.restore(server_run.first_round)
-            run_inproc(experiment.config, nodes, server_run.server_loop, server_run.first_round, on_round=check_time)
+            run_inproc(
+                experiment.config, nodes, server_run.server_loop, server_run.first_round, on_round=check_time
+            )
         except Diverged as error:
             raise server_run.diverged(error) from None
         except BaseException as error:

@@ -19,7 +19,7 @@ from splitfl.runtime import process_memory
 from splitfl.runtime.clients import Clients, NoClients, StartClients
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.simulate import threads
-from splitfl.server.protocols import Controller
+from splitfl.server.protocols import RoundPlanner
 from splitfl.server.run import Run, write_json
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits, check_run
@@ -39,7 +39,7 @@ NewFolder = Callable[[], Path]
 Ended = tuple[Path, dict[str, Any]]
 """The run's folder and its summary."""
 
-ControllerFor = Callable[[RunConfig], Callable[[Ledger, Events], Controller] | None]
+ControllerFor = Callable[[RunConfig], Callable[[Ledger, Events], RoundPlanner] | None]
 """Returns a factory of the run's controller, None without `auto.every`."""
 
 
@@ -69,7 +69,9 @@ def serve(
         server.offer(as_dict(config) | {WEIGHTS: weights})
         started = start_clients(server.address, folder) if start_clients else NoClients()
         with started as local, threads(config.server.threads):
-            summary = _ServerRun(experiment, folder, screen, server, local, controller_for(config)).run(base_bytes)
+            summary = _ServerRun(experiment, folder, screen, server, local, controller_for(config)).run(
+                base_bytes
+            )
             local.wait(_SHUTDOWN_S)
             return folder, summary
     finally:
@@ -121,7 +123,7 @@ class _ServerRun:
         screen: Screen,
         server: ServerEnd,
         local: Clients,
-        controller: Callable[[Ledger, Events], Controller] | None,
+        controller: Callable[[Ledger, Events], RoundPlanner] | None,
     ) -> None:
         self._experiment = experiment
         self._folder = folder
@@ -140,7 +142,14 @@ class _ServerRun:
         """Runs until the run is over; returns its summary."""
         track = partial(RunTrackers, self._folder, self._experiment.config, self._screen.note)
         while True:
-            with Run(self._experiment, self._folder, self._screen, self._newest_checkpoint(), self._controller, track) as run:
+            with Run(
+                self._experiment,
+                self._folder,
+                self._screen,
+                self._newest_checkpoint(),
+                self._controller,
+                track,
+            ) as run:
                 try:
                     self._run_once(run)
                 except RejoinRequired as reason:
@@ -152,7 +161,9 @@ class _ServerRun:
                     raise run.diverged(error) from None
                 except BaseException as error:
                     if isinstance(error, KeyboardInterrupt):
-                        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second interrupt ends the process at once
+                        signal.signal(
+                            signal.SIGINT, signal.SIG_DFL
+                        )  # a second interrupt ends the process at once
                     failure = error if isinstance(error, Exception) else PeerLost("the run was interrupted")
                     self._router.disconnect(failure)
                     run.fail(str(failure))
@@ -236,8 +247,7 @@ class _ServerRun:
 
     def _skip_client(self, run: Run, client: int, round_index: int, when: str) -> None:
         self._screen.note(
-            f"client {client} did not finish round {round_index} {when}; "
-            "it is skipped until the next round"
+            f"client {client} did not finish round {round_index} {when}; it is skipped until the next round"
         )
         run.server_loop.membership.lost(client, until=round_index + 1)
 
@@ -251,7 +261,7 @@ class _ServerRun:
         return {client: what for client, what in lost.items() if client not in known}
 
     def _announce_replaced(self, run: Run) -> None:
-        """Says of a client that came anew before it was missed what is note of those that were."""
+        """Announces clients that were replaced by a new process before their loss was detected."""
         for change in self._server.changes():
             client, before = change.client, self._sessions.get(change.client, 1)
             if change.is_here and change.session > before:
@@ -260,7 +270,7 @@ class _ServerRun:
                     self._announce(run, client, f"client {client} was lost, and another process replaces it")
 
     def _without(self, run: Run, client: int, what: str) -> None:
-        """Handles a lost client by `fault_tolerance.on_loss`; raises PeerLost or RejoinRequired unless it continues."""
+        """Handles a lost client by `fault_tolerance.on_loss`; raises unless that is 'continue'."""
         match self._fault_tolerance.on_loss:
             case "continue":
                 self._announced.add((client, self._sessions.get(client, 1)))

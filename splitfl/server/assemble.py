@@ -49,7 +49,12 @@ def server_loop_of(
     each_flops = config.federation.client_flops
     clock = VirtualClock(config.client.flops, config.server.flops, slots, ledger, events, each_flops)
     erasure = ErasurePolicies(
-        config.train.seed, config.erasure, config.analog, pooled(experiment), config.link.mtu_bytes, snr_db(config)
+        config.train.seed,
+        config.erasure,
+        config.analog,
+        pooled(experiment),
+        config.link.mtu_bytes,
+        snr_db(config),
     )
     assert (controller is not None) == bool(config.auto.every), (
         "a run has a controller if and only if auto.every is set"

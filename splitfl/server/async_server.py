@@ -82,7 +82,7 @@ class AsyncServer(EventServer[_Arrival]):
 
     def _run(self) -> None:
         """Serves messages by arrival, until a client has to compute."""
-        while self._failure is None and self._pending and not self._owing():
+        while self._failure is None and self._pending and not self._is_waiting():
             first = min(self._pending.values(), key=lambda one: one.order)
             del self._pending[first.up.envelope.client]
             if self._done == self._quota:
@@ -107,7 +107,7 @@ class AsyncServer(EventServer[_Arrival]):
         pending.answer(frame)
 
     def _end_client_round(self) -> None:
-        """Ends a client's round; merges a version after `_every` of them, ends a round after one per client."""
+        """Ends a client's round: merges a version after `_every`, ends a round after one per client."""
         self._done += 1
         is_over = self._done == self._quota
         if self._done % self._every == 0 or is_over:  # uploads left at the end are not dropped

@@ -34,12 +34,16 @@ def bleu(
     for first in range(0, len(prompts), BATCH):
         generated += _generate(model, tokenizer, prompts[first : first + BATCH], longest)
     most = max(len(one) for one in references_by_prompt.values())
-    streams = [[one[at] if at < len(one) else None for one in references_by_prompt.values()] for at in range(most)]
+    streams = [
+        [one[at] if at < len(one) else None for one in references_by_prompt.values()] for at in range(most)
+    ]
     # E2E's texts are tokenised; `force` suppresses sacrebleu's warning about that.
     return float(sacrebleu.corpus_bleu(generated, streams, force=True).score)
 
 
-def _generate(model: Any, tokenizer: "PreTrainedTokenizerBase", prompts: list[str], longest: int) -> list[str]:
+def _generate(
+    model: Any, tokenizer: "PreTrainedTokenizerBase", prompts: list[str], longest: int
+) -> list[str]:
     inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
     inputs = inputs.to(model.device)
     length = inputs["input_ids"].shape[1]

@@ -65,7 +65,7 @@ class CellServer(EventServer[_CellMessage]):
     """
 
     def __init__(self, exchange: Exchange, cell: CellEngine, seed: int, clients: int) -> None:
-        super().__init__(exchange, clients, "a run delivered link.scenario")
+        super().__init__(exchange, clients, "a run over link.scenario")
         self._cell = ReplayableCell(cell)
         self._seed = seed
         self._begun: set[int] = set()
@@ -260,4 +260,6 @@ def _sent(state: State) -> _Sent:
         load, transfer = Load(**table["load"]), Transfer(**table["transfer"])
         return _Sent(start_s=table["start_s"], load=load, transfer=transfer)
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"a checkpoint has no valid record of a transmission in flight: {error!r}") from None
+        raise ConfigError(
+            f"a checkpoint has no valid record of a transmission in flight: {error!r}"
+        ) from None

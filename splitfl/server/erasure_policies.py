@@ -26,8 +26,8 @@ from splitfl.server.virtual_clock import Crossing, Load
 from splitfl.wire import Envelope
 from splitfl.wire.analog import over_the_air, symbols_of
 from splitfl.wire.erasure import (
-    ReceivedActivation,
     Pooled,
+    ReceivedActivation,
     gradient_of_sent,
     real_tokens,
     rescaled,
@@ -101,7 +101,7 @@ class ErasurePolicies:
         return tensors
 
     def restore(self, state: State) -> None:
-        """See Stateful; what has been received since is forgotten."""
+        """See Stateful; clears the last exchanges."""
         self._exchanges.clear()
         self._stale_caches.clear()
         for kind, direction in product(self._policies, DIRECTIONS):
@@ -235,7 +235,9 @@ class ErasurePolicies:
             )
         return _ReceivedRows(rows_ND=zeroed(sent_ND, arrived_N), factor_N=factor_N, whole_B=whole_B)
 
-    def _with_stale_rows(self, message: Rows, sent_ND: Tensor, counts_B: Tensor, crossing: Crossing) -> _ReceivedRows:
+    def _with_stale_rows(
+        self, message: Rows, sent_ND: Tensor, counts_B: Tensor, crossing: Crossing
+    ) -> _ReceivedRows:
         arrived_N = self._arrived(crossing)
         assert arrived_N is not None
         direction = (type(message).__name__, crossing.transfer.direction)

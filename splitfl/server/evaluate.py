@@ -25,7 +25,7 @@ from splitfl.setup.experiment import Experiment, device_of
 
 
 def measure(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -> dict[str, float]:
-    """`eval_loss` (mean over predicted labels or tokens), and `accuracy` or `perplexity`, of a whole model."""
+    """`eval_loss` (mean over labels or tokens), and `accuracy` or `perplexity`, of a whole model."""
     loss_sum, predicted, right = 0.0, 0, 0
     is_classification = True
     with torch.inference_mode():

@@ -18,7 +18,7 @@ from splitfl.core.state import State, part, under
 from splitfl.methods.parts.method import ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.plan import codec_config
 from splitfl.server.erasure_policies import ErasurePolicies
-from splitfl.server.protocols import RoundPlanner, RoundEnd, Watcher
+from splitfl.server.protocols import RoundEnd, RoundPlanner, Watcher
 from splitfl.server.virtual_clock import Crossing, Load, VirtualClock
 from splitfl.wire import Envelope, Frame, codec_name, encode
 

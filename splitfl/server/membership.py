@@ -27,21 +27,21 @@ class _Absence:
 
 @dataclass(kw_only=True, eq=False)
 class _Client:
-    """One client: state next message, and state last missed and late rounds."""
+    """One client: its next message, and its last missed and late rounds."""
 
     round: int = 0
     lap: int = 0
     absence: _Absence | None = None
     joining: int = 0  # pending joins, including those of processes that died
     joined: int = 0  # joins in total
-    in_service: int = 0  # state messages that have no reply yet
+    in_service: int = 0  # its messages that have no reply yet
     missed_round: int = _NEVER  # the last round in which it missed turns
     late_round: int = _NEVER  # the last round that ended before the client had finished it
     restored_after: int | None = None  # the round after which state restored checkpoint was written
 
 
 class Membership:
-    """The state of every client, and one thread per absent client that passes state turns.
+    """The state of every client, and one thread per absent client that passes its turns.
 
     A round starts with at least `min_clients` present. A client that returns resumes with the next round that
     has not been started without it.
@@ -96,13 +96,13 @@ class Membership:
             self.expect(client, round_index, 0)
 
     def advance(self, client: int, *, is_last: bool) -> None:
-        """Advances to the client's next message, which is in the next round after the last one of this round."""
+        """Advances to the client's next message, in the next round after this round's last one."""
         state = self._clients[client]
         state.round, state.lap = (state.round + 1, 0) if is_last else (state.round, state.lap + 1)
 
     @contextmanager
     def serving(self, client: int) -> Iterator[None]:
-        """Prevents that the client's turns are passed while state own message is served.
+        """Serves the client's own message; meanwhile its turns are not passed.
 
         Raises RejoinRequired for an absent client.
         """
@@ -145,7 +145,7 @@ class Membership:
             )
 
     def lost(self, client: int, *, earliest: int = 0, until: int | None = None) -> None:
-        """Marks the client absent: state turns are passed until it rejoins, not before round `earliest`.
+        """Marks the client absent: its turns are passed until it rejoins, not before round `earliest`.
 
         From round `until` on it counts as present whether it has rejoined or not. Raises ConfigError if the
         run cannot continue without a client.
@@ -206,7 +206,9 @@ class Membership:
             if state.lap and state.absence is None:
                 self.lost(client, until=state.round + 1)
             self._wait(lambda: state.absence is None or state.round >= self._rounds)
-            if not state.lap and not state.in_service:  # else another process of this client has joined meanwhile
+            if (
+                not state.lap and not state.in_service
+            ):  # else another process of this client has joined meanwhile
                 return state.round
 
     def _pass_turns(self, client: int) -> None:
@@ -219,7 +221,7 @@ class Membership:
             self._condition.notify_all()
 
     def _ends(self, client: int) -> bool:
-        """Whether this absence ends before the next turn; waits while too few clients are present for a round."""
+        """Whether this absence ends before the next turn; waits for `min_clients` at a round's start."""
         state = self._clients[client]
         with self._condition:
             self._wait(lambda: not state.in_service)

@@ -23,8 +23,8 @@ from splitfl.models.source import hub_name, resolve
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.evaluate import measure
 from splitfl.server.exchange import ADVICE
-from splitfl.server.origin import origin_of, check_origin
-from splitfl.server.protocols import RoundPlanner, RoundEnd
+from splitfl.server.origin import check_origin, origin_of
+from splitfl.server.protocols import RoundEnd, RoundPlanner
 from splitfl.setup.experiment import Experiment
 
 
@@ -90,7 +90,9 @@ class Run:
         if newest is None:
             self.events.forget_after(0)
         made = controller(self.ledger, self.events) if controller is not None else None
-        self.server_loop = server_loop_of(experiment, self.server, self.ledger, self.events, self, controller=made)
+        self.server_loop = server_loop_of(
+            experiment, self.server, self.ledger, self.events, self, controller=made
+        )
         self._checkpoints = CheckpointStore(folder / "checkpoint") if folder is not None else None
         self._unsaved: tuple[int, dict[str, Tensor], dict[str, str]] | None = None
         self.first_round = 0
@@ -114,7 +116,7 @@ class Run:
         return first | {name: value.cpu() for name, value in self.server.trained().items()}
 
     def finish(self, memory: list[Mapping[str, Any]]) -> dict[str, Any]:
-        """Writes the results of a finished run and returns the summary; `memory` has a row per measured process."""
+        """Writes a finished run's results; returns the summary. `memory` has a row per measured process."""
         for row in memory:
             self.events.write("memory", **row)
         self._save()
@@ -230,7 +232,7 @@ class Run:
             self._snapshot(end.round)
 
     def all_began(self, round_index: int) -> None:
-        """Keeps what the round before came to, now that every client has newest its own; see Watcher."""
+        """Saves the snapshot after the round before, now that every client has saved its own; see Watcher."""
         self._save()
 
     def _check_finite(self, row: Mapping[str, Any]) -> None:

@@ -146,7 +146,9 @@ class SessionRouter:
 
 def refusal(error: Exception) -> bytes:
     """The frame of an error; not final if the client may rejoin."""
-    return encode(Refusal(reason=reason_of(error), is_final=not isinstance(error, RejoinRequired)), _NO_CLIENT)
+    return encode(
+        Refusal(reason=reason_of(error), is_final=not isinstance(error, RejoinRequired)), _NO_CLIENT
+    )
 
 
 def reason_of(error: Exception) -> str:

@@ -35,12 +35,12 @@ class SyncServer:
         """A round starts with at least `min_clients` present.
 
         A message that arrives later than `deadline_s` of virtual time after state round began is late, and the
-        round is over for state client (0: there is no deadline).
+        round is over for its client (0: there is no deadline).
         """
         self._exchange = exchange
         self._link = link
         self._order = order
-        self._next = (0, 0)  # round, and position of state first message
+        self._next = (0, 0)  # round, and position of its first message
         self._deadline_s = deadline_s
         self.membership = Membership(clients, rounds, min_clients, self.pass_turn)
 
@@ -165,7 +165,7 @@ class SyncServer:
         self._commit(turn, outcome)
 
     def _admit(self, envelope: Envelope, *, alone: bool) -> int:
-        """Waits for the turn; raises RejoinRequired, not WireError, for a client that has rejoined."""
+        """Waits for the turn; raises RejoinRequired, not WireError, for a rejoined client."""
         try:
             return self._order.admit(envelope.client, envelope.round, envelope.lap, alone=alone)
         except WireError as error:

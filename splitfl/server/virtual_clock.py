@@ -133,7 +133,7 @@ class VirtualClock:
         )
 
     def serve(self, up: Crossing, flops: float) -> float:
-        """Records a message and the server's computation; the time of its reply, monotonic in service order."""
+        """Records a message and its computation; the time of its reply, monotonic in service order."""
         envelope = up.envelope
         self._arrived(up, is_lost=False)
         slot = min(range(len(self._slot_free_s)), key=self._slot_free_s.__getitem__)
@@ -154,7 +154,7 @@ class VirtualClock:
         self._finished_s = max(self._finished_s, up.at_s)
 
     def late(self, up: Crossing, due_s: float) -> None:
-        """Records a message that arrived after its round's end at `due_s`; its client continues once it is sent."""
+        """Records a message after its round's end at `due_s`; its client continues once it is sent."""
         self._arrived(up, is_lost=True)
         self._ready_s[up.envelope.client] = up.at_s
         self._finished_s = max(self._finished_s, due_s)
@@ -197,7 +197,8 @@ class VirtualClock:
         self._finished_s, self._round_began_s = tensor_in(state, "round_s").tolist()
         self._sequence.clear()
         self._sequence |= {
-            (client, DIRECTIONS[direction]): count for client, direction, count in tensor_in(state, "sequence").tolist()
+            (client, DIRECTIONS[direction]): count
+            for client, direction, count in tensor_in(state, "sequence").tolist()
         }
 
     def end_round(self) -> float:

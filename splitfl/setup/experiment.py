@@ -40,7 +40,7 @@ from splitfl.setup.pieces import PieceLoader
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment:
-    """The inputs of a run, which every process reads itself: settings, task and the clients' shares of the data.
+    """A run's inputs, which every process reads itself: settings, task and the clients' data shares.
 
     Construction makes all checks that are possible before models are loaded. The settings have the
     task's classes. `weights` are checksums of the server's model, if known.
@@ -54,14 +54,14 @@ class Experiment:
 
     @classmethod
     def of(cls, config: RunConfig) -> "Experiment":
-        """The experiment of these settings; raises ConfigError, DataError or ModelMissing if it cannot be run."""
+        """The experiment of these settings; raises ConfigError, DataError or ModelMissing."""
         return cls._of(config)
 
     @classmethod
     def of_client(
         cls, config: RunConfig, client: int, *, owns_data: bool, weights: Mapping[str, str]
     ) -> "Experiment":
-        """The experiment of a client on another machine; if it `owns_data`, all training samples are its own.
+        """A client's experiment on another machine; if it `owns_data`, all training samples are its own.
 
         Raises as `of` does; loading its pieces raises ConfigError for weights with other checksums.
         """

@@ -67,7 +67,9 @@ def cell(config: RunConfig) -> Engine | None:
         engine.require_coverage(range(config.federation.clients))
         return engine
     except BadParameter as error:
-        raise ConfigError(f"link.scenario {config.link.scenario!r} is invalid for this run: {error}") from None
+        raise ConfigError(
+            f"link.scenario {config.link.scenario!r} is invalid for this run: {error}"
+        ) from None
 
 
 def snr_db(config: RunConfig) -> dict[tuple[int, str], float]:
@@ -79,4 +81,8 @@ def snr_db(config: RunConfig) -> dict[tuple[int, str], float]:
     if scenario is None:
         raise ConfigError("analog.from_cell needs link.scenario, which is empty")
     sinr_models = cell_of(scenario(config)).sinr_models
-    return {(k, direction): float(sinr_models[direction].mean_sinr_db(0)[k]) for k in clients for direction in DIRECTIONS}
+    return {
+        (k, direction): float(sinr_models[direction].mean_sinr_db(0)[k])
+        for k in clients
+        for direction in DIRECTIONS
+    }

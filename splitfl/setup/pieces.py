@@ -20,7 +20,7 @@ from splitfl.models.source import resolve
 class PieceLoader:
     """Loads the pieces of one side of a run, with adapters, on that side's device.
 
-    `is_hollow` pieces have no values (meta tensors). `weights` are the server's checksums for a process
+    `is_shape_only` pieces have no values (meta tensors). `weights` are the server's checksums for a process
     on another machine with its own copy of the model.
     """
 
@@ -28,7 +28,7 @@ class PieceLoader:
     task: Task
     num_blocks: int
     device: str
-    is_hollow: bool = False
+    is_shape_only: bool = False
     weights: Mapping[str, str] = field(default_factory=dict)
 
     def head(self, cut: int | None = None, *, is_bare: bool = False) -> Piece:
@@ -78,7 +78,7 @@ class PieceLoader:
         sides |= {"body": adapter.body} if blocks.stop > cut else {}
         given = " and ".join(f"adapter.{name}.targets {list(side.targets)}" for name, side in sides.items())
         raise ConfigError(
-            f"{given} match no module in blocks {blocks.start}..{blocks.stop - 1}, which are to be trained: name "
+            f"{given} match no module in the trained blocks {blocks.start}..{blocks.stop - 1}: name "
             "modules that these blocks have"
         )
 
@@ -106,13 +106,13 @@ class PieceLoader:
             attention=config.model.attention,
             seed=config.train.seed,
             device=self.device,
-            is_hollow=self.is_hollow,
+            is_shape_only=self.is_shape_only,
             shortened_to=shortened_to,
             new_classifier=config.model.new_classifier,
         )
         if self.task.label_names:
             name_classes(piece.model.config, self.task.label_names)
-        if (self.weights or is_checked) and not self.is_hollow:
+        if (self.weights or is_checked) and not self.is_shape_only:
             piece.checksums = checksums(piece)
         if self.weights:
             refuse_other_weights(piece.checksums, self.weights, str(folder))

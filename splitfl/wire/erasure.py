@@ -123,7 +123,9 @@ def without_samples(received: ReceivedActivation, stays_B: Tensor) -> ReceivedAc
         context={**_of(stays_B, message), "mask": mask_BT[stays_B]},
         labels=message.labels[stays_B] if message.labels is not None else None,
     )
-    return ReceivedActivation(message=less, kept_N=kept_N, factor_N=received.factor_N * kept_N.to(received.factor_N.dtype))
+    return ReceivedActivation(
+        message=less, kept_N=kept_N, factor_N=received.factor_N * kept_N.to(received.factor_N.dtype)
+    )
 
 
 def gradient_of_sent(received: ReceivedActivation, sent: Activation, reply: Gradient) -> Gradient:

@@ -44,7 +44,7 @@ def encode_rows(rows: Tensor, codec: str) -> Coded:
 
 
 def decode_rows(coded: Coded, max_bytes: int) -> Tensor:
-    """The rows (..., D) in their original type; raises WireError for inconsistent parts and above `max_bytes`."""
+    """The rows (..., D) in their original type; raises WireError for bad parts and above `max_bytes`."""
     codec, width = received_codec(coded.codec), coded.width
     if coded.dtype not in _DTYPES:
         raise WireError(f"the type of rows must be one of {', '.join(_DTYPES)}, got {coded.dtype!r:.40}")

@@ -33,7 +33,9 @@ class StaleCache:
         """All cached rows; see Stateful."""
         cached: dict[str, Tensor] = {}
         for (client, sample), entry in self._cached.items():
-            cached |= under(f"{client}.{sample}", {"rows": entry.rows_nD.clone(), "round": entry.round_n.clone()})
+            cached |= under(
+                f"{client}.{sample}", {"rows": entry.rows_nD.clone(), "round": entry.round_n.clone()}
+            )
         return cached
 
     def restore(self, state: State) -> None:

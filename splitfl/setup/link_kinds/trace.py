@@ -33,5 +33,7 @@ def _describe(link: LinkConfig) -> str:
 
 
 TRACE: Final = LinkKind(
-    about="a recorded trace that each client replays independently (link.trace)", make=_make, describe=_describe
+    about="a recorded trace that each client replays independently (link.trace)",
+    make=_make,
+    describe=_describe,
 )

@@ -32,5 +32,7 @@ def leading_axes(codes: Tensor, elements: int, width: int, stored: torch.dtype |
     if stored is not None and codes.dtype != stored:
         raise WireError(f"codes must be of type {stored}, got {codes.dtype}")
     if not codes.ndim or codes.shape[-1] != elements:
-        raise WireError(f"codes of rows of {width} numbers have shape {[*codes.shape]}, must end in {elements}")
+        raise WireError(
+            f"codes of rows of {width} numbers have shape {[*codes.shape]}, must end in {elements}"
+        )
     return codes.shape[:-1]

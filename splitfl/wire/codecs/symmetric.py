@@ -74,5 +74,7 @@ def symmetric(
 
 def _scale(peak: Tensor, levels: int) -> Tensor:
     # With a truncated scale, code times scale is exact, so that encoding decoded rows again is lossless.
-    scale = (peak / levels).clamp(min=_LEAST_SCALE).view(torch.int32).bitwise_and(_TRUNCATED).view(torch.float32)
+    scale = (
+        (peak / levels).clamp(min=_LEAST_SCALE).view(torch.int32).bitwise_and(_TRUNCATED).view(torch.float32)
+    )
     return torch.where(peak.isfinite(), scale, torch.nan)
