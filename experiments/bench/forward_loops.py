@@ -15,6 +15,12 @@ from channel.core.rng import stream
 from experiments.bench.loop_inputs import LoopInputs, Perturbations, Rounds
 from splitfl.adapters.inject import trainable
 from splitfl.data.batch import Batch
+from splitfl.methods.fedkseed import FedkseedSettings
+from splitfl.methods.hiso import HisoSettings
+from splitfl.methods.hosl import HoslSettings
+from splitfl.methods.mu_splitfed import MuSettings
+from splitfl.methods.parts.zeroth_order_client import Estimate
+from splitfl.methods.spry import SprySettings
 from splitfl.models.cut import Piece
 
 Evaluate = Callable[[], Tensor]
@@ -23,7 +29,7 @@ Evaluate = Callable[[], Tensor]
 
 def hybrid(inputs: LoopInputs) -> Rounds:
     """Derivatives of <lambda, hidden state> along P perturbations per step; the body by backpropagation."""
-    head, body, settings = inputs.head(), inputs.body(), inputs.config.method
+    head, body, settings = inputs.head(), inputs.body(), inputs.config.method.of(Estimate)
     of_body, noise = inputs.adamw(body, of_body=1), inputs.perturbations(head)
     for at, batches in inputs.rounds():
         losses = []
@@ -44,7 +50,7 @@ def hybrid(inputs: LoopInputs) -> Rounds:
 
 def hosl(inputs: LoopInputs) -> Rounds:
     """Directional derivatives of the body's loss by central differences, before the body's step."""
-    head, body, settings = inputs.head(), inputs.body(), inputs.config.method
+    head, body, settings = inputs.head(), inputs.body(), inputs.config.method.of(HoslSettings)
     of_body, noise = inputs.adamw(body, of_body=1), inputs.perturbations(head)
     for at, batches in inputs.rounds():
         losses = []
@@ -64,7 +70,8 @@ def hosl(inputs: LoopInputs) -> Rounds:
 
 def heron(inputs: LoopInputs) -> Rounds:
     """Directional derivatives of the auxiliary's loss; head and auxiliary are perturbed jointly."""
-    auxiliary, head, body, settings = inputs.auxiliary(), inputs.head(), inputs.body(), inputs.config.method
+    auxiliary, head, body = inputs.auxiliary(), inputs.head(), inputs.body()
+    settings = inputs.config.method.of(Estimate)
     of_body, noise = inputs.adamw(body, of_body=1), inputs.perturbations(head, auxiliary)
     for at, batches in inputs.rounds():
         losses = []
@@ -88,7 +95,8 @@ def heron(inputs: LoopInputs) -> Rounds:
 
 def mu_splitfed(inputs: LoopInputs) -> Rounds:
     """The body's zeroth-order steps, then the derivative of its loss along the client's perturbation."""
-    head, body, settings, train = inputs.head(), inputs.body(), inputs.config.method, inputs.config.train
+    head, body, train = inputs.head(), inputs.body(), inputs.config.train
+    settings = inputs.config.method.of(MuSettings)
     of_head, of_body = inputs.perturbations(head), inputs.perturbations(body)
     for at, batches in inputs.rounds():
         losses = []
@@ -115,7 +123,7 @@ def decomfl(inputs: LoopInputs) -> Rounds:
 
 def hiso(inputs: LoopInputs) -> Rounds:
     """`decomfl` with perturbations scaled by a curvature estimate that is updated after each round."""
-    whole, smooth = inputs.whole(), inputs.config.method.hessian_smooth
+    whole, smooth = inputs.whole(), inputs.config.method.of(HisoSettings).hessian_smooth
     plain = inputs.perturbations(whole)
     curvature = [torch.ones_like(tensor) for tensor in plain.tensors]
     noise = CurvatureScaled(seed=plain.seed, tensors=plain.tensors, curvature=curvature)
@@ -132,7 +140,11 @@ def hiso(inputs: LoopInputs) -> Rounds:
 
 def fedkseed(inputs: LoopInputs) -> Rounds:
     """`decomfl` with a pool of seeds; after a round the model is the start plus the pool's summed updates."""
-    whole, settings, lr = inputs.whole(), inputs.config.method, inputs.config.train.head_lr
+    whole, settings, lr = (
+        inputs.whole(),
+        inputs.config.method.of(FedkseedSettings),
+        inputs.config.train.head_lr,
+    )
     plain = inputs.perturbations(whole)
     noise = Pooled(seed=plain.seed, tensors=plain.tensors, pool=settings.pool)
     start, sums = noise.copy(), torch.zeros(settings.pool, dtype=torch.float64)
@@ -140,7 +152,7 @@ def fedkseed(inputs: LoopInputs) -> Rounds:
         losses, derivatives_SP = _zeroth_order_round(inputs, whole, noise, at, batches)
         for step, derivatives_P in enumerate(derivatives_SP):
             for p, derivative in enumerate(derivatives_P.tolist()):
-                sums[noise.member(0, at, step, p)] += derivative / settings.perturbations
+                sums[noise.member(0, at, step, p)] += derivative / settings.estimate.perturbations
         noise.put(start)
         for member, total in enumerate(sums.float().tolist()):
             if total:
@@ -150,7 +162,7 @@ def fedkseed(inputs: LoopInputs) -> Rounds:
 
 def spry(inputs: LoopInputs) -> Rounds:
     """Forward-mode differentiation; the single client trains all adapters."""
-    whole, perturbations = inputs.whole(), inputs.config.method.perturbations
+    whole, perturbations = inputs.whole(), inputs.config.method.of(SprySettings).perturbations
     optimiser, noise = inputs.adamw(whole), inputs.perturbations(whole)
     by_identity = {id(value): path for path, value in whole.named_parameters()}
     paths = [by_identity[id(value)] for value in trainable(whole).values()]
@@ -217,13 +229,13 @@ def _zeroth_order_round(
     inputs: LoopInputs, whole: Piece, noise: Perturbations, at: int, batches: Sequence[Batch]
 ) -> tuple[list[float], list[Tensor]]:
     """A round of zeroth-order steps: the losses, and each step's directional derivatives (P,)."""
-    mu, losses, derivatives_SP = inputs.config.method.mu, [], []
+    settings, losses, derivatives_SP = inputs.config.method.of(Estimate), [], []
     for step, batch in enumerate(batches):
         evaluate = _loss(whole, batch.inputs, batch)
         base = evaluate()
         derivatives = [
-            (_evaluate_at(noise, noise.draw(0, at, step, p), mu, evaluate) - base) / mu
-            for p in range(inputs.config.method.perturbations)
+            (_evaluate_at(noise, noise.draw(0, at, step, p), settings.mu, evaluate) - base) / settings.mu
+            for p in range(settings.perturbations)
         ]
         derivatives_SP.append(torch.stack(derivatives))
         _update(inputs, noise, at, step, derivatives_SP[-1])

@@ -7,7 +7,7 @@ resident memory of its own process during training above that after loading the 
 temporaries of a forward pass, which all three methods have.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,7 +17,6 @@ from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
 from splitfl.accounting.saved_tensors import SavedTensors
-from splitfl.config import MethodConfig
 from splitfl.core.allocator import forget_peak, peak_resident_bytes, resident_bytes
 from splitfl.core.messages import Activation, Done, Gradient, Message
 from splitfl.data.batch import Batch
@@ -25,12 +24,13 @@ from splitfl.methods.parts.method import ClientMethod
 from splitfl.methods.registry import method
 from splitfl.models.cut import Piece
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.setup.pieces import PieceLoader
 
-METHODS: Final = {
-    "plain": MethodConfig(name="sfl-v2"),
-    "checkpointed": MethodConfig(name="sfl-v2", checkpoint_head=True),
-    "hybrid": MethodConfig(name="hybrid", perturbations=1),  # more cost time, not memory
+METHODS: Final[Mapping[str, Mapping[str, object]]] = {
+    "plain": {"name": "sfl-v2"},
+    "checkpointed": {"name": "sfl-v2", "checkpoint_head": True},
+    "hybrid": {"name": "hybrid", "perturbations": 1},  # more cost time, not memory
 }
 _NAMED: Final = {"plain": "plain backpropagation", "checkpointed": "checkpointed", "hybrid": "hybrid"}
 
@@ -61,13 +61,13 @@ def head_memory(setting: Setting, progress: Callable[[str], None]) -> list[Figur
 def measure(hand: Hand, setting: Setting, name: str) -> None:
     """Sends the counted bytes of a client, and its peak resident bytes while training."""
     torch.set_num_threads(1)
-    config = replace(setting.config(rounds=2), method=METHODS[name])
+    config = from_dict({**as_dict(setting.config(rounds=2)), "method": METHODS[name]})
     experiment = Experiment.of(config)
     pieces = _RecordingLoader(
         config=config, task=experiment.task, num_blocks=experiment.num_blocks, device=setting.device
     )
     batches = experiment.batches(0)
-    recomputed = _largest_block_bytes(pieces, batches.batch(0)) if config.method.checkpoint_head else 0
+    recomputed = _largest_block_bytes(pieces, batches.batch(0)) if METHODS[name].get("checkpoint_head") else 0
     client = method(config.method.name).client(pieces, batches, 1, config)
     base_bytes = resident_bytes()
     forget_peak()

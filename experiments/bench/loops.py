@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from experiments.bench.loop_inputs import LoopInputs, Rounds
 from splitfl.adapters.inject import overwrite, trainable
 from splitfl.data.batch import Batch
+from splitfl.methods.fsl_sage import SageSettings
 from splitfl.models.cut import Piece
 
 
@@ -48,7 +49,7 @@ def frozen(inputs: LoopInputs) -> Rounds:
 
 
 def ushape(inputs: LoopInputs) -> Rounds:
-    """Head and tail share one optimiser, the body has its own."""
+    """Head and tail share one optimiser, the body has its inputs."""
     tail, head, body = inputs.tail(), inputs.head(), inputs.body()
     of_client, of_body = inputs.adamw(head, tail, of_body=1), inputs.adamw(body, of_body=1)
     for _, batches in inputs.rounds():
@@ -103,7 +104,9 @@ def fsl_sage(inputs: LoopInputs) -> Rounds:
             grads = torch.autograd.grad(loss, of_head.param_groups[0]["params"])
             _step(of_head, grads)
             losses.append(_body_step(body, hidden_BTD.detach(), batch, of_body))
-            uploads = [*uploads, (hidden_BTD.detach(), batch)][-inputs.config.method.align_batches :]
+            uploads = [*uploads, (hidden_BTD.detach(), batch)][
+                -inputs.config.method.of(SageSettings).align_batches :
+            ]
         yield losses
 
 
@@ -148,7 +151,7 @@ def _align(
         at_cut = hidden_BTD.detach().requires_grad_()
         loss = body(at_cut, {}, batch.labels).loss
         true_BTDs.append(torch.autograd.grad(loss, at_cut)[0])
-    for _ in range(inputs.config.method.align_passes):
+    for _ in range(inputs.config.method.of(SageSettings).align_passes):
         for (hidden_BTD, batch), true_BTD in zip(uploads, true_BTDs, strict=True):
             at_cut = hidden_BTD.detach().requires_grad_()
             with sdpa_kernel(SDPBackend.MATH):

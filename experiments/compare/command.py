@@ -31,13 +31,14 @@ from splitfl.comparison.entrants import (
     labels_of,
     settings_by_label,
 )
+from splitfl.comparison.planned_costs import planned_costs
 from splitfl.comparison.ranking import Standing, standings
 from splitfl.comparison.runs import SeedRun, run_all, seed_runs
 from splitfl.core.errors import PeerLost
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import bytes_text, flops_text, scaled, seconds_text
 from splitfl.methods.settings import refuse_unread
-from splitfl.runtime.terminal import counting_bar, plain_console, spinner
+from splitfl.runtime.terminal import counting_bar, plain_console, print_note, spinner
 from splitfl.setup.experiment import Experiment
 
 
@@ -72,7 +73,7 @@ def compare(
         every_round=until is not None or at is not None,
     )
     check_any(entrants, excluded, "take part")
-    name, config = presets.find(preset, overrides)
+    name, config = presets.find(preset, overrides, for_several=True)
     print_data(console, Experiment.of(entrants[0].config))
     numbers = range(config.train.seed, config.train.seed + seeds)
     out = out / f"compare-{name}"
@@ -216,12 +217,12 @@ def _write(
         seeds=sorted({seed_run.seed for seed_run in runs}),
         excluded=as_rows(excluded),
         adjusted={one.label: one.adjusted for one in entrants if one.adjusted},
-        curves={what: Markup(plots.curves(found, run, what)) for what in spent if what in plots.GROWING},
+        curves={what: Markup(plots.curves(found, runs, what)) for what in spent if what in plots.GROWING},
         fronts={what: Markup(plots.fronts(found, what)) for what in spent},
     )
     write_whole(out / "comparison.json", (dumps(as_json(found), indent=2) + "\n").encode())
     with house_style():
-        plots.figure_of(found, run).savefig(out / "comparison.png", dpi=144)
+        plots.figure_of(found, runs).savefig(out / "comparison.png", dpi=144)
     return write_whole(out / "comparison.html", page.encode())
 
 

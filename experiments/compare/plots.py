@@ -33,7 +33,7 @@ _DECADES_WITH_2_AND_5 = 2.5
 
 def curves(found: Sequence[Standing], runs: Sequence[SeedRun], spent: str) -> str:
     """Metric against spending: mean over seeds, with the range as a band."""
-    return _plot(f"curves-{spent}", 526, 320, lambda axes: draw_curves(axes, found, run, spent))
+    return _plot(f"curves-{spent}", 526, 320, lambda axes: draw_curves(axes, found, runs, spent))
 
 
 def fronts(found: Sequence[Standing], spent: str) -> str:
@@ -49,7 +49,7 @@ def figure_of(found: Sequence[Standing], runs: Sequence[SeedRun]) -> Figure:
     for (above, below), spent in zip(figure.subplots(2, len(columns), squeeze=False).T, columns, strict=True):
         draw_front(below, found, spent)
         if spent in GROWING:
-            draw_curves(above, found, run, spent)
+            draw_curves(above, found, runs, spent)
         else:
             above.set_axis_off()
     return figure

@@ -62,7 +62,7 @@ def parse_budget(text: str) -> Budget:
     units = _FACTORS[kind]
     if not equals or found is None or found[2] not in units or not float(found[1]):
         known = ", ".join(unit or "a number alone" for unit in units)
-        raise ConfigError(f"budget {kind} must be a number above 0 and a unit ({known}), got {text!r}")
+        raise ConfigError(f"budget {kind} must be a number > 0 with a unit ({known}), got {text!r}")
     return Budget(kind=kind, limit=float(found[1]) * units[found[2]])
 
 

@@ -11,8 +11,8 @@ from splitfl.comparison.entrants import as_rows, check_any, enter_all, labels_of
 from splitfl.comparison.planned_costs import planned_costs
 from splitfl.comparison.ranking import Standing, standings
 from splitfl.comparison.runs import SeedRun, run_all, seed_runs
-from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import PeerLost
+from splitfl.setup.experiment_file import from_dict
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,15 +26,15 @@ class TaskConfig:
     `text_column`, `label_column` and `group_column` name the columns to read (empty: text or sentence,
     label or labels, group); `ignore_columns` names columns to ignore; any other column is
     refused. Without a header (`header = "none"`, or a first row that names no column) columns are called
-    1, 2, ... `labels` orders the classes (empty: the checkpoint's order if it has the same names, else the data
-    set's, else sorted); a run's config.json always has them.
+    1, 2, ... `labels` orders the classes (empty: the checkpoint's order if it has the same names, else the
+    data set's, else sorted); a run's config.json always has them.
 
     `bad_rows` is the treatment of malformed rows: `refuse` the file, or `skip` and count them. `max_length`
     is in tokens; `packing` is the treatment of longer texts. `truncate` drops the rest. For language models,
     whose texts end with the tokenizer's end token, `chunk` splits a long text into several samples, and
     `pack` concatenates a client's texts and cuts them into samples of that length; `auto` is `pack` for them
-    (except for tasks with one text per sample) and `truncate` for classification. `limit` is the maximum
-    number of training samples (0: all).
+    (except for tasks with one text per sample) and `truncate` for classification. `limit` and `eval_limit`
+    are the maximum numbers of training and held-out samples (0: all).
     """
 
     name: str = "stdlib-topics"
@@ -66,9 +66,10 @@ class TaskConfig:
 class FederationConfig:
     """The partition of the data, the length of a round, and the aggregation of updates.
 
-    `local_steps` of 0 means one pass over the client's own data each round.
-    `partition`: `natural` (by the task's groups, for example packages), `iid`, or `dirichlet` with
-    concentration `dirichlet_alpha` (Hsu et al., 2019: smaller is less even).
+    There are `clients` clients and `rounds` rounds. `local_steps` of 0 means one pass over the client's own
+    data each round.
+    `partition`: `natural` (by group: package, or whatever the task groups by), `iid`,
+    or `dirichlet` with `dirichlet_alpha` (Hsu et al., 2019: smaller is more uneven).
 
     `client_ranks` has the LoRA rank of each client's adapters (empty: all equal). Tensors are averaged,
     or aggregated by `robust`: `median`, `trimmed-mean` (without the largest and smallest share `trim` of

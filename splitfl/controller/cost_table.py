@@ -18,7 +18,7 @@ UNITS: Final[Mapping[str, str]] = {"seconds": "s", "bytes": "B", "joules": "J"}
 
 @dataclass(frozen=True, kw_only=True)
 class ClientMemory:
-    """Memory of a client's pieces in bytes; `saved_bytes` are autograd's saved tensors of the largest batch."""
+    """Memory of a client's pieces in bytes; `saved_bytes` are its largest batch's saved tensors."""
 
     parameter_bytes: int
     gradient_bytes: int

@@ -22,7 +22,7 @@ from splitfl.core.events import Events
 from splitfl.core.messages import Plan
 from splitfl.data.loader import Batches
 from splitfl.methods.parts.method import ClientMethod
-from splitfl.methods.registry import as_client, method
+from splitfl.methods.registry import as_client, client_method, server_method
 from splitfl.models.cut import Piece
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
@@ -57,7 +57,6 @@ def run_dry(experiment: Experiment, data: Sequence[Batches] = ()) -> DryRun:
     """
     check_fixed_sizes(experiment.config)
     config, ledger, watcher = experiment.config, Ledger(), _Watcher()
-    chosen = method(config.method.name)
     pieces, clients = list[_Pieces](), []
     for client in range(config.federation.clients):
         batches, client_config = (
@@ -65,9 +64,9 @@ def run_dry(experiment: Experiment, data: Sequence[Batches] = ()) -> DryRun:
             as_client(config, client),
         )
         pieces.append(_Pieces(experiment, client_config))
-        clients.append(chosen.client(pieces[-1], batches, steps_of(config, client, batches), client_config))
+        clients.append(client_method(client_config, pieces[-1], batches, steps_of(config, client, batches)))
     with Events(None) as events:
-        server = chosen.server(_Pieces(experiment, config), config)
+        server = server_method(config, _Pieces(experiment, config))
         made = controller_for(config)
         controller = made(ledger, events) if made else None
         server_loop = server_loop_of(experiment, server, ledger, events, watcher, controller=controller)
@@ -123,7 +122,7 @@ def table_of(config: RunConfig) -> Table:
 
 
 def options_of(config: RunConfig) -> Table:
-    """The costs of all candidate plans for each client, regardless of its memory."""
+    """The costs of all candidate plans for each client, regardless of client_config memory."""
     federation = replace(config.federation, client_cuts=(), rounds=_DRY_ROUNDS)
     return _options_of(replace(config, federation=federation, auto=replace(config.auto, chosen=())))
 
@@ -147,7 +146,7 @@ def _memory(pieces: "_Pieces", client: ClientMethod) -> ClientMemory:
 
 
 class _Pieces:
-    """Shape-only pieces of one side; records the pieces that it makes."""
+    """Shape-with_single_plan pieces of one side; records the pieces that it makes."""
 
     def __init__(self, experiment: Experiment, config: RunConfig) -> None:
         self._real = PieceLoader(

@@ -34,8 +34,8 @@ class SyncServer:
     ) -> None:
         """A round starts with at least `min_clients` present.
 
-        A message that arrives later than `deadline_s` of virtual time after state round began is late, and the
-        round is over for its client (0: there is no deadline).
+        A message that arrives later than `deadline_s` of virtual time after its round's start is late,
+        and the round is over for its client (0: no deadline).
         """
         self._exchange = exchange
         self._link = link

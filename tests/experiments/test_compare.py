@@ -167,7 +167,7 @@ def test_bytes_until_a_metric_are_those_of_the_first_round_that_has_it(folder: P
     one = made_up("sfl-v2", (0.5,), 1)
     first, never = (reached([one], [seed_run], target)[0] for target in (min(spent.ys), 1.01))
     assert first.values == (spent.xs[0],) == (first.mean,)
-    assert sum(row.payload_bytes for row in runs.events.transfers if row.round == 0) == first.mean
+    assert sum(row.payload_bytes for row in run.events.transfers if row.round == 0) == first.mean
     assert never.mean is None
     table = reaching.as_table(sorted([never, first], key=lambda row: row.mean is None), "accuracy", 0.5)
     assert [list(column.cells) for column in table.columns][1][1] == "not reached"

@@ -10,8 +10,19 @@ from typing import Any
 import pytest
 
 from splitfl.adapters.inject import trainable
-from splitfl.core.messages import Activation, Adapter, Gradient, Lost, Message, Output, Scalars
-from splitfl.methods.parts.auxiliary import PREFIX
+from splitfl.core.messages import (
+    Activation,
+    Adapter,
+    Control,
+    Gradient,
+    Leave,
+    Lost,
+    Message,
+    Output,
+    Scalars,
+)
+from splitfl.methods.fsl_sage import SageSettings
+from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
@@ -96,7 +107,8 @@ def formula(site: Experiment, name: str) -> Totals:
 
     Every round's adapters go up; they come down as the next round begins.
     """
-    interval, align = site.config.method.upload_interval, site.config.method.align_interval
+    auxiliary, sage = site.config.method.find(Auxiliary), site.config.method.find(SageSettings)
+    interval, align = auxiliary.upload_interval if auxiliary else 1, sage.align_interval if sage else 1
     hidden = labels = 0
     for client in range(CLIENTS):
         batches = site.batches(client)
@@ -162,10 +174,10 @@ def overheads(played: Played) -> Iterator[tuple[int, int]]:
     said = [pair for _, _, message, reply in played.said for pair in (("up", message), ("down", reply))]
     for direction in ("up", "down"):
         rows = [row for row in played.rows("transfer") if row["direction"] == direction]
-        ours = [one for way, one in said if way == direction and getattr(one, "ask", "") != "leave"]
+        ours = [one for way, one in said if way == direction and not isinstance(one, Leave)]
         ours = ours[: len(rows)]  # the answers to `leave` are not counted
         for row, message in zip(rows, ours, strict=True):
-            assert row["kind"] == type(message).__name__
+            assert row["kind"] == ("Control" if isinstance(message, Control) else type(message).__name__)
             tensors = message.tensors if isinstance(message, Adapter) else roles(message)
             yield (
                 row["payload_bytes"] - sum(roles(message).values()),

@@ -19,7 +19,7 @@ from splitfl.methods.parts.client_trainer import unpack
 from splitfl.methods.parts.forward_mode import Function
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, walk
 from splitfl.methods.parts.scalar_log import ScalarLog
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
+from splitfl.methods.parts.zeroth_order_client import Estimate, SlicedEstimate, ZerothOrderClient
 from splitfl.models.cut import Piece
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
@@ -56,7 +56,8 @@ def settings(place: Path, **method: Any) -> RunConfig:
 
 def walker_of(piece: Piece, client: int, config: RunConfig) -> ZerothOrderClient:
     values = {name: value.detach() for name, value in trainable(piece).items()}
-    return ZerothOrderClient(piece, client, config.method, walk(values, config))
+    own = config.method.of(SlicedEstimate)
+    return ZerothOrderClient(piece, client, own.estimate, walk(values, config, is_sliced=own.slices))
 
 
 class Scene:
@@ -221,7 +222,7 @@ def histories(config: RunConfig) -> tuple[ZerothOrderClient, ZerothOrderClient, 
     site = Experiment.of(config)
     pieces = PieceLoader(config=config, task=site.task, num_blocks=site.num_blocks, device="cpu")
     start = {name: value.detach().clone() for name, value in trainable(pieces.head()).items()}
-    history = ScalarLog(config.method.name, walk(start, config), 2, config.method.perturbations)
+    history = ScalarLog(config.method.name, walk(start, config), 2, config.method.of(Estimate).perturbations)
     return walker_of(pieces.head(), 0, config), walker_of(pieces.head(), 1, config), history
 
 
@@ -237,7 +238,7 @@ def test_who_missed_rounds_ends_with_the_same_bits(aggregator: str, perturbation
     steady, away, history = histories(config)
     chance = torch.Generator().manual_seed(2)
     for round_index in range(4):
-        answer = history.since(int(steady.begin(round_index, 4).values["version"]))
+        answer = history.since(steady.begin(round_index, 4).version)
         steady.enter(answer or Done(), round_index)
         away.enter(LOST, round_index)
         for client, steps in ((0, 3), (1, round_index)):
