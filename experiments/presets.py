@@ -8,7 +8,7 @@ from splitfl.config import RunConfig, nearest
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder.trackers import registry as trackers
 from splitfl.setup.experiment_file import overridden, partial, read_tables
-from splitfl.setup.overriding import inapplicable, settled, without
+from splitfl.setup.overriding import inapplicable, resolved_settings, without
 from splitfl.setup.plugins import PLUGINS
 
 FOLDER = Path(__file__).parent / "presets"
@@ -45,7 +45,7 @@ def find(
     """
     short, path = _named(name)
     chosen = list(overrides)
-    config = settled(read_tables(path), chosen, say, short, for_several=for_several)
+    config = resolved_settings(read_tables(path), chosen, say, short, for_several=for_several)
     trackers.chosen(config.tracking)
     return short, config
 

@@ -25,7 +25,7 @@ def soak(plan: SoakPlan, folder: Path) -> None:
         raise ConfigError(f"{folder} must be empty or new")
     folder.mkdir(parents=True, exist_ok=True)
     record = _play(plan, folder)
-    table = {"plan": asdict(plan), "record": asdict(record)}
+    table = {"plan": asdict(plan), "played": asdict(record)}
     write_json(folder / "soak.json", table)
     run = run_folder(folder)
     with spinner(plain_console(stderr=True), "simulating the same events in one process"):

@@ -55,7 +55,7 @@ class BudgetedRounds:
 
 
 def parse_budget(text: str) -> Budget:
-    """`bytes=50MB`, `airtime=60s`, `energy=5J`, `client_memory=200MB` or `steps=300`; else raises ConfigError."""
+    """`bytes=50MB`, `airtime=60s`, `energy=5J`, `client_memory=200MB` or `steps=300`; or ConfigError."""
     kind, equals, amount = text.partition("=")
     one_of("budget", kind, _FACTORS)
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", amount.strip())

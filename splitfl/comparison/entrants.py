@@ -11,7 +11,7 @@ from splitfl.core.errors import ConfigError, CutError
 from splitfl.methods.registry import method
 from splitfl.methods.settings import without_unread
 from splitfl.setup.experiment_file import as_dict, from_dict
-from splitfl.setup.overriding import settled
+from splitfl.setup.overriding import resolved_settings
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {"checkpointed": ("method.checkpoint_head=true",)}
 """Settings implied by METHOD@NAME; any other NAME only distinguishes entrants of one method."""
@@ -81,7 +81,7 @@ def enter(
     own = [*VARIANTS.get(variant, ()), *own]
     needs = [need for need in method(name).needs if not _is_set(need, (*overrides, *own))]
     try:
-        shared = settled(tables, [*overrides, f"method.name={name}", *needs], for_several=True)
+        shared = resolved_settings(tables, [*overrides, f"method.name={name}", *needs], for_several=True)
         config = resolved(from_dict(as_dict(without_unread(shared)), own))
         plan = plan_within(config, budgets, max_rounds or _max_rounds(config, budgets))
     except (ConfigError, CutError) as error:

@@ -66,10 +66,9 @@ class TaskConfig:
 class FederationConfig:
     """The partition of the data, the length of a round, and the aggregation of updates.
 
-    There are `clients` clients and `rounds` rounds. `local_steps` of 0 means one pass over the client's own
-    data each round.
-    `partition`: `natural` (by group: package, or whatever the task groups by), `iid`,
-    or `dirichlet` with `dirichlet_alpha` (Hsu et al., 2019: smaller is more uneven).
+    There are `clients` clients and `rounds` rounds. `local_steps` of 0 means one pass over the client's
+    data each round. `partition`: `natural` (by the task's groups, for example packages), `iid`, or
+    `dirichlet` with concentration `dirichlet_alpha` (Hsu et al., 2019: smaller is less even).
 
     `client_ranks` has the LoRA rank of each client's adapters (empty: all equal). Tensors are averaged,
     or aggregated by `robust`: `median`, `trimmed-mean` (without the largest and smallest share `trim` of

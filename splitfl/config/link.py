@@ -19,8 +19,8 @@ GROUP: Final = "splitfl.links"
 class DirectionConfig:
     """One direction of the link.
 
-    At a `rate_bps` of 0 sending takes no time; delay and losses remain. A packet arrives `delay_s` after it
-    was sent.
+    A `rate_bps` of 0 is no rate limit; delay and losses remain. A packet arrives `delay_s` after it is
+    sent.
 
     `loss` is `independent`, at `loss_rate`, or bursty (`gilbert-elliott`: per packet the good state is left
     with probability `leave_good` and the bad one with `leave_bad`; a packet arrives with probability

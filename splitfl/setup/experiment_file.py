@@ -45,12 +45,12 @@ def from_dict(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> RunCon
 
 
 def partial(table: Mapping[str, Any], names: Container[str]) -> RunConfig:
-    """As `from_dict`, of the tables of these names alone: others are defaults and are not looked at.
+    """As `from_dict`, for the tables of these names only; others have defaults and are not checked.
 
-    A method's settings are where torch is imported: a caller without `method` among the names does without.
+    Without `method` among the names torch is not imported.
     """
     chosen = {name: value for name, value in table.items() if name in names}
-    for path in PLUGINS:  # whose defaults are a plug-in's
+    for path in PLUGINS:  # tables with a plug-in's defaults
         if path.partition(".")[0] in names:
             _add_table(chosen, path.split("."))
     others = {"method": auto_methods(chosen)} if "method" in names else {}
@@ -60,7 +60,7 @@ def partial(table: Mapping[str, Any], names: Container[str]) -> RunConfig:
 
 
 def auto_methods(table: Mapping[str, Any]) -> tuple[str, ...]:
-    """The methods that the controller may choose, whose keys [method] may have beside those of its own."""
+    """The methods that the controller may choose, whose keys [method] may also have."""
     auto = typed(AutoConfig, table.get("auto", {}), "auto", {})
     assert isinstance(auto, AutoConfig)
     return auto.methods if auto.budget != "none" else ()
@@ -86,7 +86,7 @@ def as_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def _add_table(tables: dict[str, Any], path: Sequence[str]) -> None:
-    """Adds an empty table where there is none, and changes none that is there."""
+    """Adds an empty table at this path unless there is one."""
     name, *inner = path
     tables.setdefault(name, {})
     if inner and isinstance(tables[name], dict):

@@ -69,7 +69,7 @@ def play(site: Experiment, folder: Path, stop_after: int | None = None) -> dict[
     nodes = nodes_of(site, folder)
     with Run(site, folder, Silent(), CheckpointStore(folder / "checkpoint").newest()) as run:
         for node in nodes:
-            node.go_to(run.first_round)
+            node.restore(run.first_round)
         taken = "post" if site.config.link.scenario else "handle"
         take, left = getattr(run.server_loop, taken), stop_after
 
@@ -367,7 +367,7 @@ def back_at_round_4(site: Experiment, folder: Path) -> ClientNode:
     before.skip_round(0)
     before.skip_round(1)  # keeps what it was after round 0, and dies
     back = nodes_of(site, folder)[0]
-    back.go_to(4)
+    back.restore(4)
     return back
 
 
@@ -401,7 +401,7 @@ def test_whoever_is_told_to_ask_again_is_not_lost(place: Path, tmp_path: Path) -
         told, fresh = nodes_of(site, tmp_path)[:2]
         for node in (told, fresh):
             assert node.join(Wire(board)) == 0
-        assert told.join(Wire(board), is_told=True) == 0
+        assert told.join(Wire(board), is_invited=True) == 0
 
         def come_again() -> None:
             with suppress(PeerLost):
