@@ -1,4 +1,4 @@
-"""Numbers as people read them: three figures, an SI prefix and a unit."""
+"""Formats quantities with three significant figures, an SI prefix and a unit."""
 
 import math
 
@@ -45,7 +45,7 @@ def metric_text(name: str, value: float) -> str:
 
 
 def scaled(value: float, unit: str, prefixes: tuple[tuple[float, str], ...] = PREFIXES) -> str:
-    """The value with three significant figures and the prefix that leaves it below 1,000."""
+    """The value with three significant figures and the prefix that makes it less than 1,000."""
     if not math.isfinite(value):
         return f"{value} {unit}"
     for factor, prefix in prefixes:

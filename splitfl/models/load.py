@@ -38,7 +38,7 @@ def load_piece(
     attention: str = "sdpa",
     seed: int = 0,
     device: str = "cpu",
-    is_hollow: bool = False,
+    is_shape_only: bool = False,
     shortened_to: int | None = None,
     new_classifier: bool = False,
 ) -> Piece:
@@ -48,7 +48,7 @@ def load_piece(
     checkpoint of the base model lacks (pooler, classifier, language model head) are initialised by
     the model's own code, from the seed and the module's name only, so that the values do not
     depend on the cut; `piece.fresh` names those parameters. A folder whose configuration has
-    `untrained` needs no weights: all parameters are initialised so. With `is_hollow` no weights
+    `untrained` needs no weights: all parameters are initialised so. With `is_shape_only` no weights
     are read: all tensors are zeros without storage, for dry runs. `shortened_to` truncates an image
     model to that many blocks with a new classifier; `new_classifier` gives any model a newly
     initialised classifier.
@@ -71,7 +71,7 @@ def load_piece(
     piece = Piece(whole, kind, first, last)
     piece.new = new
     piece.tied = _tied_elsewhere(piece.model, aliases)
-    piece.fresh = _materialise(piece, names, aliases, stored, seed, device, is_hollow)
+    piece.fresh = _materialise(piece, names, aliases, stored, seed, device, is_shape_only)
     if not (piece.is_first and piece.is_last):  # tied parameters are in different pieces
         piece.model.config.tie_word_embeddings = False
     return piece.requires_grad_(False)
@@ -200,7 +200,7 @@ def _materialise(
     stored: Mapping[str, Entry],
     seed: int,
     device: str,
-    is_hollow: bool,
+    is_shape_only: bool,
 ) -> tuple[str, ...]:
     """Allocates and fills every tensor of the piece; returns the names of new head parameters."""
     made: dict[int, nn.Parameter] = {}
@@ -216,7 +216,7 @@ def _materialise(
                 entry = stored[key] if key else None
                 if entry is not None:
                     check_stored(value, name, entry)
-                made[id(value)] = _zeros(value) if is_hollow else _parameter(value, entry, device)
+                made[id(value)] = _zeros(value) if is_shape_only else _parameter(value, entry, device)
                 if key is None:
                     _refuse_unless_new(piece, name)
                     missing.append(name)
@@ -224,10 +224,10 @@ def _materialise(
         for leaf, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[leaf] = torch.empty_like(buffer, device="cpu")
-        if (missing and not is_hollow) or module._buffers:
+        if (missing and not is_shape_only) or module._buffers:
             _initialise(piece.model, module, stream(seed, "fresh", path).integers(2**63).item())
             assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
-            _read_buffers(path, module, names, stored, is_hollow)
+            _read_buffers(path, module, names, stored, is_shape_only)
         if path in piece.new:
             fresh += missing
     piece.to(device)
@@ -256,14 +256,14 @@ def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
 
 
 def _read_buffers(
-    path: str, module: nn.Module, names: Mapping[str, str], stored: Mapping[str, Entry], is_hollow: bool
+    path: str, module: nn.Module, names: Mapping[str, str], stored: Mapping[str, Entry], is_shape_only: bool
 ) -> None:
     """Reads buffers such as running statistics from the checkpoint."""
     for leaf, buffer in module._buffers.items():
         key = names.get(f"{path}.{leaf}")
         if key is not None and buffer is not None:
             check_stored(buffer, f"{path}.{leaf}", stored[key])
-            if not is_hollow:
+            if not is_shape_only:
                 read(stored[key], buffer)
 
 

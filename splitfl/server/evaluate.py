@@ -1,4 +1,4 @@
-"""Measures the unsplit model on the held-out data: while a run goes on, or from its exported adapter."""
+"""Evaluates the unsplit model on the held-out data, during a run or from its exported adapter."""
 
 import math
 import warnings
@@ -25,7 +25,7 @@ from splitfl.setup.experiment import Experiment, device_of
 
 
 def measure(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -> dict[str, float]:
-    """`eval_loss` (mean over what is predicted), and `accuracy` or `perplexity`, of a whole model."""
+    """`eval_loss` (mean over labels or tokens), and `accuracy` or `perplexity`, of a whole model."""
     loss_sum, predicted, right = 0.0, 0, 0
     is_classification = True
     with torch.inference_mode():
@@ -46,23 +46,23 @@ def measure(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -
     return {"eval_loss": loss, "perplexity": math.exp(min(loss, 700.0))}
 
 
-def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
-    """The stock model with the exported adapter, loaded by peft as anyone would, on the held-out data.
+def measure_adapter(experiment: Experiment, adapter: Path) -> dict[str, float]:
+    """Evaluates the stock model with the exported adapter, loaded by peft, on the held-out data.
 
-    Where the model itself was trained, the one beside the adapter's folder. Raises ConfigError
-    where the adapter is missing or does not fit, ModelMissing where the model is.
+    After full fine-tuning, evaluates the exported model instead. Raises ConfigError for a missing or
+    unsuitable adapter, ModelMissing for a missing model.
     """
-    config, kind = site.config, site.task.kind
+    config, kind = experiment.config, experiment.task.kind
     device = torch.device(device_of(config.server))
     if is_full(config.adapter):
         whole = load_piece(adapter.parent / MODEL_FOLDER, kind, 0, attention=config.model.attention)
-        return _measured(whole.to(device).model, site, adapter.parent / MODEL_FOLDER)
+        return _measured(whole.to(device).model, experiment, adapter.parent / MODEL_FOLDER)
     folder = resolve(config.model.name)
     settings = read_config(
         folder,
         kind,
         config.model.attention,
-        num_labels=len(site.task.label_names) or None,
+        num_labels=len(experiment.task.label_names) or None,
         pad_token_id=None if kind == IMAGE_CLASSIFICATION else padding_token(folder),
     )
     if kind == CAUSAL_LM:
@@ -77,18 +77,18 @@ def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter))
         for inside in folders_inside(adapter):
-            with warnings.catch_warnings():  # peft warns of two adapters, which have other modules each
+            with warnings.catch_warnings():  # peft warns of a second adapter, whose modules are disjoint
                 warnings.simplefilter("ignore", UserWarning)
                 adapted = PeftModel.from_pretrained(adapted.get_base_model(), str(inside))
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"cannot load the adapter in {adapter}: {str(error).splitlines()[0]}") from None
-    return _measured(adapted.to(device).eval(), site, folder)
+    return _measured(adapted.to(device).eval(), experiment, folder)
 
 
-def _measured(model: Any, site: Experiment, folder: Path) -> dict[str, float]:
-    """All there is to measure: of a model that is to say something, its BLEU too."""
-    found, held_out = measure(model, site.held_out(), model.device), site.task.held_out
-    if site.task.name == "e2e":
+def _measured(model: Any, experiment: Experiment, folder: Path) -> dict[str, float]:
+    """All metrics of a model; BLEU only for text generation."""
+    found, held_out = measure(model, experiment.held_out(), model.device), experiment.task.held_out
+    if experiment.task.name == "e2e":
         assert isinstance(held_out, Examples)
-        found["bleu"] = bleu(model, tokenizer(folder), held_out, site.config.task.max_length)
+        found["bleu"] = bleu(model, tokenizer(folder), held_out, experiment.config.task.max_length)
     return found

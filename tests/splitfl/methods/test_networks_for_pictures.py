@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from splitfl.adapters.inject import held, train_all, trainable
 from splitfl.adapters.model_export import MODEL_FOLDER, export_model
-from splitfl.controller.dry_run import rehearse
+from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Adapter, Done, Scalars
 from splitfl.data.loader import Batches
@@ -123,7 +123,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_last_bit(name: str, tmp_path
 @pytest.mark.parametrize("name", FIRST_IS_SLOW)
 def test_a_rehearsal_has_the_ledgers_bytes(name: str, tmp_path: Path) -> None:
     one = site(tmp_path, name)
-    assert rehearse(one).ledger == play(one, tmp_path).ledger
+    assert run_dry(one).ledger == play(one, tmp_path).ledger
 
 
 @pytest.mark.slow
