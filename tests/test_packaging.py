@@ -56,7 +56,14 @@ def test_the_wheel_declares_the_command_and_the_extras(wheel):
     assert command.value == "experiments.cli.main:main"
     assert distribution.metadata["Requires-Python"] == ">=3.11"
     assert distribution.metadata["License-Expression"] == "Apache-2.0"
-    assert distribution.metadata.get_all("Provides-Extra") == ["demo", "data", "bleu", "oracle", "dev"]
+    assert distribution.metadata.get_all("Provides-Extra") == [
+        "demo",
+        "data",
+        "bleu",
+        "sft-oracle",
+        "oracle",
+        "dev",
+    ]
 
 
 @pytest.mark.slow
@@ -79,7 +86,9 @@ def test_every_dependency_is_pinned_within_the_declared_range():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     pins = {canonicalize_name(name): version for name, version in pins.items()}
-    for requirement in map(Requirement, declared("install_requires", "demo", "bleu", "oracle", "dev")):
+    for requirement in map(
+        Requirement, declared("install_requires", "demo", "bleu", "sft-oracle", "oracle", "dev")
+    ):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 
 

@@ -18,13 +18,18 @@ SERVER_OPTIMISERS = ("none", "momentum", "adagrad", "adam", "yogi")
 PACKINGS = ("auto", "pack", "chunk", "truncate")
 """What becomes of texts that are not exactly `task.max_length` tokens long."""
 
+TEMPLATES = ("auto", "plain", "alpaca", "chat")
+"""How a prompt becomes text."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
     """Which data: a name of `splitfl list tasks`, or a local file or folder in `data`.
 
     `text_column`, `label_column` and `group_column` name the columns to read (none: text or sentence,
-    label or labels, group); `ignore_columns` those to leave out, and any other is refused. Without a header
+    label or labels, group), for task sft `messages_column`, or `prompt_column`, `context_column` and
+    `completion_column` (none: see `splitfl.data.forms`); `ignore_columns` those to leave out, and any other
+    is refused. Without a header
     (`header = "none"`, or a first row that names no column) columns are called 1, 2, ... `labels` numbers
     the classes in this order (none: as the checkpoint does where it has the same names, else as the data
     set does, else sorted); a run's config.json always has them.
@@ -33,8 +38,12 @@ class TaskConfig:
     tokens; `packing` says what becomes of longer texts. `truncate` drops what is beyond it. For language
     models, whose texts end with the tokenizer's end token, `chunk` makes several samples of a long text,
     and `pack` cuts a client's texts, one after another, into samples of that length; `auto` is `pack` for
-    them (but for a task whose samples are one text each) and `truncate` for classification. `limit` keeps
-    that many training samples (0: all of them).
+    them (but for a task whose samples are one text each) and `truncate` for classification. For task sft
+    `pack` puts several whole texts into a sample, each of which attends to itself alone, and `auto` is
+    `truncate`; its loss is on the `answers` alone, or with `loss_on` on `all` tokens, and its prompts become
+    text by a `template`: `plain`, `alpaca`, `chat` (the tokenizer's), or `auto` (`alpaca` where rows have
+    an input, else `plain`; messages always go through the tokenizer's). `limit` keeps that many training
+    samples (0: all of them).
     """
 
     name: str = "stdlib-topics"
@@ -42,11 +51,17 @@ class TaskConfig:
     text_column: str = ""
     label_column: str = ""
     group_column: str = ""
+    messages_column: str = ""
+    prompt_column: str = ""
+    context_column: str = ""
+    completion_column: str = ""
     ignore_columns: tuple[str, ...] = ("id", "idx", "index")
     header: str = "auto"
     labels: tuple[str, ...] = ()
     max_length: int = 64
     packing: str = "auto"
+    loss_on: str = "answers"
+    template: str = "auto"
     bad_rows: str = "refuse"
     limit: int = 0
     eval_limit: int = 0
@@ -57,6 +72,8 @@ class TaskConfig:
             raise ConfigError(f"task.labels must be two or more different names, got {list(self.labels)}")
         at_least("task.max_length", self.max_length, 2)
         one_of("task.packing", self.packing, PACKINGS)
+        one_of("task.loss_on", self.loss_on, ("answers", "all"))
+        one_of("task.template", self.template, TEMPLATES)
         one_of("task.bad_rows", self.bad_rows, ("refuse", "skip"))
         at_least("task.limit", self.limit, 0)
         at_least("task.eval_limit", self.eval_limit, 0)

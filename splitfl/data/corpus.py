@@ -11,6 +11,7 @@ from splitfl.core.errors import DataError
 from splitfl.data.classes import Numbering, numbered_by_name, refuse_unlikely
 from splitfl.data.examples import HELD_OUT_ONE_IN, Examples, gather, split_held_out
 from splitfl.data.file_formats import BadRow
+from splitfl.data.forms import Form
 from splitfl.data.pictures import Pictures
 from splitfl.data.rows import Part, Row, Tally
 
@@ -42,7 +43,7 @@ class Corpus:
 
 
 def assemble(
-    train: Part, held_out: Part | None, *, labelled: bool, tally: Tally, labels: tuple[str, ...] = ()
+    train: Part, held_out: Part | None, *, form: Form, tally: Tally, labels: tuple[str, ...] = ()
 ) -> Corpus:
     """The corpus in these rows; without held-out rows the hash of the texts chooses them.
 
@@ -50,7 +51,7 @@ def assemble(
     of their sorted names, whole numbers as numbers. Raises DataError for labels that are no classes, for
     one that `labels`, or training, lacks, and too few rows to hold any out.
     """
-    names, numbered = _numbered(train, labels) if labelled else ((), "")
+    names, numbered = _numbered(train, labels) if form.is_labelled else ((), "")
     training = _examples(_known(train, names, tally, "this run's" if labels else ""), names)
     if held_out is not None:
         whose = "this run's" if labels else "the training data's"

@@ -42,7 +42,9 @@ def describe(task: Task, tokens: TokenCount | None, max_length: int) -> Descript
             if not count and len(task.train)
         ]
     if tokens is not None:
-        lines.append(f"{tokens.tokens:,} tokens in {tokens.texts:,} texts{_packed(task, max_length)}")
+        learnt = "" if tokens.learnt_tokens is None else _learnt(tokens)
+        lines.append(f"{tokens.tokens:,} tokens in {tokens.texts:,} texts{learnt}{_packed(task, max_length)}")
+        warnings += _answer_warnings(tokens, max_length)
         if tokens.truncated_texts:
             share = tokens.truncated_tokens / tokens.tokens
             warnings.append(
@@ -66,7 +68,30 @@ def _classes(names: Sequence[str], counts: Sequence[int], numbered: str) -> str:
     return f"{len(names)} classes{f', {numbered}' if numbered else ''}: {', '.join(shown)}"
 
 
+def _learnt(tokens: TokenCount) -> str:
+    share = (tokens.learnt_tokens or 0) / tokens.tokens
+    return f", {tokens.learnt_tokens:,} of them ({share:.1%}) in the loss"
+
+
+def _answer_warnings(tokens: TokenCount, max_length: int) -> list[str]:
+    """What a loss over answers leaves out, or takes in beyond them."""
+    warnings = []
+    if tokens.unlearnt_texts:
+        warnings.append(
+            f"{tokens.unlearnt_texts:,} of {tokens.texts:,} texts are left out: they have no answer within "
+            f"task.max_length = {max_length}"
+        )
+    if tokens.cut_prompts:
+        warnings.append(
+            f"the end of {tokens.cut_prompts:,} of {tokens.texts:,} prompts is tokenised together with its "
+            "completion and counts as part of it; end prompts with a line feed or a blank"
+        )
+    return warnings
+
+
 def _packed(task: Task, max_length: int) -> str:
+    if task.packing == "pack" and task.has_answers:
+        return f", whole texts together in samples of up to {max_length}"
     if task.packing == "pack":
         return f", one after another in samples of {max_length}"
     return f", long ones cut into samples of {max_length}" if task.packing == "chunk" else ""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from splitfl.data.text_kinds import Text
+
 Ints = npt.NDArray[np.int64]
 
 HELD_OUT_ONE_IN = 10
@@ -22,7 +24,7 @@ HELD_OUT_ONE_IN = 10
 class Examples:
     """Texts with, for each, a unique `key` >= 0, a class (or None) and the group that would own it."""
 
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     labels: Ints | None
     groups: tuple[str, ...]
     keys: Ints
@@ -44,13 +46,13 @@ class Examples:
         return self if limit == 0 else self.take(np.arange(min(limit, len(self))))
 
 
-def gather(texts: Sequence[str], labels: Sequence[int] | None, groups: Sequence[str]) -> Examples:
+def gather(texts: Sequence[Text], labels: Sequence[int] | None, groups: Sequence[str]) -> Examples:
     """These as Examples, in order of their keys.
 
     A text that occurs again stays: its key is a hash of the text and of how often it
     came before, so keys are unique and the first one's does not depend on the others.
     """
-    seen: Counter[str] = Counter()
+    seen: Counter[Text] = Counter()
     keys = np.empty(len(texts), dtype=np.int64)
     for i, text in enumerate(texts):
         keys[i] = _hash(text, seen[text])
@@ -74,7 +76,9 @@ def split_held_out(examples: Examples) -> tuple[Examples, Examples]:
     return examples.take(np.flatnonzero(~held_out)), examples.take(np.flatnonzero(held_out))
 
 
-def _hash(text: str, occurrence: int = 0) -> int:
+def _hash(text: Text, occurrence: int = 0) -> int:
     """63 bits of BLAKE2b, so that it fits into a signed integer and is never negative."""
     salt = occurrence.to_bytes(8, "little")
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, salt=salt).digest(), "little") >> 1
+    return (
+        int.from_bytes(hashlib.blake2b(str(text).encode(), digest_size=8, salt=salt).digest(), "little") >> 1
+    )

@@ -11,12 +11,13 @@ from splitfl.config import TaskConfig
 from splitfl.core.errors import DataError
 from splitfl.data.columns import find_columns
 from splitfl.data.corpus import Corpus, assemble, to_measure
+from splitfl.data.forms import PLAIN, Form
 from splitfl.data.rows import Part, Tally, read_items
 
 HELD_OUT = ("validation", "dev", "test")
 
 
-def load_hub(name: str, config: TaskConfig, *, labelled: bool) -> Corpus:
+def load_hub(name: str, config: TaskConfig, form: Form) -> Corpus:
     """The data set NAME, NAME/CONFIG, OWNER/NAME or OWNER/NAME/CONFIG of the Hugging Face hub.
 
     Raises DataError where the library is not installed, the data set cannot be had, or
@@ -28,15 +29,15 @@ def load_hub(name: str, config: TaskConfig, *, labelled: bool) -> Corpus:
     tally = Tally(config.bad_rows)
     held_out = next((split for split in HELD_OUT if split in splits), None)
     return assemble(
-        _part(datasets, name, "train", splits, config, labelled, tally),
-        None if held_out is None else _part(datasets, name, held_out, splits, config, labelled, tally),
-        labelled=labelled,
+        _part(datasets, name, "train", splits, config, form, tally),
+        None if held_out is None else _part(datasets, name, held_out, splits, config, form, tally),
+        form=form,
         tally=tally,
         labels=config.labels,
     )
 
 
-def load_evaluation_split(name: str, config: TaskConfig, *, labelled: bool) -> Corpus:
+def load_evaluation_split(name: str, config: TaskConfig, form: Form) -> Corpus:
     """All rows of a data set's held-out split, to measure on; DataError where it has none."""
     datasets, splits = _found(name)
     held_out = next((split for split in HELD_OUT if split in splits), None)
@@ -45,7 +46,7 @@ def load_evaluation_split(name: str, config: TaskConfig, *, labelled: bool) -> C
             f"the data set {name!r} has no split {', '.join(HELD_OUT)}; it has {', '.join(splits)}"
         )
     tally = Tally(config.bad_rows)
-    part = _part(datasets, name, held_out, splits, config, labelled, tally)
+    part = _part(datasets, name, held_out, splits, config, form, tally)
     return to_measure(part, tally=tally, labels=config.labels)
 
 
@@ -99,20 +100,22 @@ def _quiet_retries() -> Iterator[None]:
 
 
 def _part(
-    datasets: Any, name: str, split: str, splits: Any, config: TaskConfig, labelled: bool, tally: Tally
+    datasets: Any, name: str, split: str, splits: Any, config: TaskConfig, form: Form, tally: Tally
 ) -> Part:
     source = f"hf:{name} {split}"
     names = splits[split].column_names
-    columns = find_columns(source, names, config, labelled=labelled)
-    feature = splits[split].features.get(columns.label)
-    classes = tuple(feature.names) if labelled and isinstance(feature, datasets.ClassLabel) else ()
+    columns = find_columns(source, names, config, form)
+    label = columns.by_role.get("label", "")
+    feature = splits[split].features.get(label)
+    classes = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
     rows = enumerate(splits[split], start=1)
     items: Iterator[tuple[str, Any]] = ((f"row {number}", item) for number, item in rows)
     if classes:
-        items = ((place, _with_name(item, columns.label, classes)) for place, item in items)
-    if not labelled:  # blank lines of plain text are not rows, as in a file
-        items = ((place, item) for place, item in items if str(item[columns.text] or "").strip())
-    part = read_items(source, items, config, labelled=labelled, tally=tally)
+        items = ((place, _with_name(item, label, classes)) for place, item in items)
+    if form is PLAIN:  # blank lines of plain text are not rows, as in a file
+        text = columns.by_role["text"]
+        items = ((place, item) for place, item in items if str(item[text] or "").strip())
+    part = read_items(source, items, config, form, tally)
     return replace(part, classes=classes)
 
 

@@ -100,10 +100,10 @@ class Batches:
         self.skipped = rows.skipped
         owner = f"client {client}" if client >= 0 else "the held-out part"
         if not len(rows):
-            too_short = f": all {self.skipped} texts are too short" if self.skipped else ""
-            raise DataError(f"{owner} holds no samples{too_short}")
+            unused = f": there is nothing to learn from in any of its {self.skipped} texts"
+            raise DataError(f"{owner} holds no samples{unused * bool(self.skipped)}")
         if self.skipped:
-            log.warning("%s: %d texts are too short to learn from", owner, self.skipped)
+            log.warning("%s: there is nothing to learn from in %d texts", owner, self.skipped)
         self._rows = rows
         self._batch_size = batch_size
         self._seed = seed
@@ -138,12 +138,19 @@ class Batches:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenCount:
-    """How many tokens texts have, their end tokens included, and how many of them are never read."""
+    """How many tokens texts have, their end tokens included, and how many of them are never read.
+
+    Where the loss is over answers, also how many it is over, how many texts have none of these within
+    their length, and of how many prompts the end was tokenised together with the completion.
+    """
 
     texts: int
     tokens: int
     truncated_texts: int
     truncated_tokens: int
+    learnt_tokens: int | None = None
+    unlearnt_texts: int = 0
+    cut_prompts: int = 0
 
 
 class Texts:
@@ -169,12 +176,13 @@ class Texts:
         is_lm = kind == "causal-lm"
         assert is_lm == (examples.labels is None), "the kind and the labels disagree"
         assert tokenizer.pad_token_id is not None
-        texts = _encoded(examples.texts, tokenizer)
+        plain = [str(text) for text in examples.texts]
+        texts = _encoded(plain, tokenizer)
         if is_lm:
             texts = [_ended(ids, tokenizer.eos_token_id) for ids in texts]
         if num_embeddings is not None:
-            _check_embedded(texts, tokenizer, num_embeddings)
-        tokens, self.count = _fitted(examples.texts, texts, tokenizer, max_length, packing, is_lm=is_lm)
+            check_embedded(texts, tokenizer, num_embeddings)
+        tokens, self.count = _fitted(plain, texts, tokenizer, max_length, packing, is_lm=is_lm)
         kept = [i for i, ids in enumerate(tokens) if len(ids) > is_lm]
         self.skipped = len(tokens) - len(kept)
         self._labels = None if examples.labels is None else examples.labels[kept]
@@ -193,7 +201,7 @@ class Texts:
         """Padded on the right to the longest, rounded up to a multiple of 8 within `max_length`."""
         rows = [self._tokens[i] for i in indices]
         longest = max(len(row) for row in rows)
-        width = min(-(-longest // PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF, self._max_length)
+        width = padded_width(longest, self._max_length)
         ids_BT = torch.full((len(rows), width), self._pad_id, dtype=torch.int64)
         mask_BT = torch.zeros((len(rows), width), dtype=torch.int64)
         for row, ids in enumerate(rows):
@@ -209,7 +217,13 @@ class Texts:
         )
 
 
-def _check_embedded(tokens: list[Ints], tokenizer: "PreTrainedTokenizerBase", num_embeddings: int) -> None:
+def padded_width(longest: int, max_length: int) -> int:
+    """The tokens of a padded batch: a multiple of 8 within `max_length`."""
+    return min(-(-longest // PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF, max_length)
+
+
+def check_embedded(tokens: list[Ints], tokenizer: "PreTrainedTokenizerBase", num_embeddings: int) -> None:
+    """ConfigError for a token that a model of `num_embeddings` does not have."""
     largest = max((int(ids.max()) for ids in tokens if len(ids)), default=0)
     if largest >= num_embeddings:
         raise ConfigError(

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from splitfl.config import TaskConfig, one_of
@@ -14,6 +13,7 @@ from splitfl.data.corpus import Corpus
 from splitfl.data.e2e import load_e2e
 from splitfl.data.examples import Examples, split_held_out
 from splitfl.data.files import load_evaluation_file, load_files
+from splitfl.data.forms import ANSWERED, LABELLED, PLAIN, USUAL, Form
 from splitfl.data.hub import load_evaluation_split, load_hub
 from splitfl.data.pictures import FILE, Pictures, load_pictures
 from splitfl.data.rows import SUFFIXES
@@ -27,12 +27,14 @@ IMAGES = "image-classification"
 class Task:
     """A corpus and what to do with it.
 
-    `kind` is the model's head: sequence-classification, causal-lm or image-classification. `packing` is
-    pack, chunk or truncate. `source` says where the data came from, `citation` is BibTeX or "".
+    `kind` is the model's head: sequence-classification, causal-lm or image-classification. `form` is that
+    of rows of one's own data, `packing` is pack, chunk or truncate. `source` says where the data came from,
+    `citation` is BibTeX or "".
     """
 
     name: str
     kind: str
+    form: Form | None
     corpus: Corpus
     packing: str
     source: str
@@ -42,6 +44,11 @@ class Task:
     def label_names(self) -> tuple[str, ...]:
         """The classes' names by number; none for a language model."""
         return self.corpus.label_names
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether samples are prompts with completions, or chats."""
+        return self.form is ANSWERED
 
     @property
     def train(self) -> Examples | Pictures:
@@ -58,15 +65,22 @@ class Task:
 class TaskEntry:
     """A row of the table: what it is, in one line, and where its corpus and its fame come from.
 
-    `evaluation` finds data of one's own to measure on, all of them, where that is another corpus.
+    A task has either a `form`, of the rows of one's own data, or a `corpus` of its own.
     """
 
     about: str
     kind: str
-    corpus: Callable[[TaskConfig], Corpus]
-    evaluation: Callable[[TaskConfig], Corpus] | None = None
+    form: Form | None = None
+    corpus: Callable[[TaskConfig], Corpus] | None = None
     packing: str = "truncate"
     citation: str = ""
+
+    def load(self, config: TaskConfig, *, is_evaluation: bool = False) -> Corpus:
+        """The data; where it `is_evaluation` all of one's own are to measure on."""
+        if self.form is not None:
+            return _given(config, self.form, is_evaluation=is_evaluation)
+        assert self.corpus is not None
+        return self.corpus(config)
 
 
 def load_task(config: TaskConfig, checkpoint: CheckpointClasses | None = None) -> Task:
@@ -77,7 +91,7 @@ def load_task(config: TaskConfig, checkpoint: CheckpointClasses | None = None) -
     malformed.
     """
     entry = _entry(config)
-    corpus = entry.corpus(config)
+    corpus = entry.load(config)
     if checkpoint is not None and corpus.label_names and not config.labels:
         numbering = numbered_by_checkpoint(corpus.label_names, checkpoint)
         corpus = corpus if numbering is None else corpus.renumbered(numbering)
@@ -97,7 +111,7 @@ def load_evaluation(config: TaskConfig) -> Task:
     entry = _entry(config)
     if entry.kind == CLASSIFICATION and not config.labels:
         raise ConfigError("task.labels must name the classes of the run that is to be measured")
-    corpus = (entry.evaluation or entry.corpus)(config)
+    corpus = entry.load(config, is_evaluation=True)
     return _task(config, entry, corpus)
 
 
@@ -114,13 +128,32 @@ def _entry(config: TaskConfig) -> TaskEntry:
             f"task.packing must be 'auto' or 'truncate' for task {config.name!r}, whose samples have a class "
             f"each, got {config.packing!r}"
         )
+    if entry.form is ANSWERED and config.packing == "chunk":
+        raise ConfigError(
+            f"task.packing must be 'auto', 'pack' or 'truncate' for task {config.name!r}: a part of an "
+            "answer without its prompt is no sample; got 'chunk'"
+        )
+    _check_read(config, entry.form)
     return entry
+
+
+def _check_read(config: TaskConfig, form: Form | None) -> None:
+    """ConfigError for settings that this task does not read."""
+    roles = () if form is None else form.roles
+    unread = [f"{role}_column" for role in USUAL if role not in roles]
+    unread += [] if form is ANSWERED else ["loss_on", "template"]
+    for name in unread:
+        if getattr(config, name) != getattr(TaskConfig(), name):
+            raise ConfigError(
+                f"task.{name} is not read by task {config.name!r}, got {getattr(config, name)!r}"
+            )
 
 
 def _task(config: TaskConfig, entry: TaskEntry, corpus: Corpus) -> Task:
     return Task(
         name=config.name,
         kind=entry.kind,
+        form=entry.form,
         corpus=corpus,
         packing=entry.packing if config.packing == "auto" else config.packing,
         source=config.data or "the standard library of this Python",
@@ -169,7 +202,7 @@ def _e2e(config: TaskConfig) -> Corpus:
     return load_e2e(Path(config.data).expanduser(), config.bad_rows)
 
 
-def _given(config: TaskConfig, *, labelled: bool, is_evaluation: bool = False) -> Corpus:
+def _given(config: TaskConfig, form: Form, *, is_evaluation: bool = False) -> Corpus:
     """The corpus at a path, or by a name of the hub: `hf:NAME`, or NAME where no such file is."""
     if not config.data:
         raise DataError(
@@ -181,11 +214,11 @@ def _given(config: TaskConfig, *, labelled: bool, is_evaluation: bool = False) -
     )
     path = Path(config.data).expanduser()
     if config.data.startswith("hf:"):
-        return by_name(config.data.removeprefix("hf:"), config, labelled=labelled)
+        return by_name(config.data.removeprefix("hf:"), config, form)
     if path.exists():
-        return by_path(path, config, labelled=labelled)
+        return by_path(path, config, form)
     if re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*){0,2}", config.data) and path.suffix.lower() not in SUFFIXES:
-        return by_name(config.data, config, labelled=labelled)
+        return by_name(config.data, config, form)
     raise DataError(f"there is no file or folder {config.data}; give an existing one, or hf:NAME")
 
 
@@ -239,21 +272,23 @@ TASKS = {
     "classification": TaskEntry(
         about="texts with labels of your own: a file, a folder or hf:NAME in task.data",
         kind=CLASSIFICATION,
-        corpus=partial(_given, labelled=True),
-        evaluation=partial(_given, labelled=True, is_evaluation=True),
+        form=LABELLED,
     ),
     "lm": TaskEntry(
         about="language modelling of texts of your own: a file, a folder or hf:NAME in task.data",
         kind=LANGUAGE_MODEL,
-        corpus=partial(_given, labelled=False),
-        evaluation=partial(_given, labelled=False, is_evaluation=True),
+        form=PLAIN,
         packing="pack",
+    ),
+    "sft": TaskEntry(
+        about="answers to prompts and in chats of your own: a file, a folder or hf:NAME in task.data",
+        kind=LANGUAGE_MODEL,
+        form=ANSWERED,
     ),
     "sst2": TaskEntry(
         about="the sentiment of film reviews; a folder with train.tsv and dev.tsv in task.data",
         kind=CLASSIFICATION,
-        corpus=partial(_given, labelled=True),
-        evaluation=partial(_given, labelled=True, is_evaluation=True),
+        form=LABELLED,
         citation=SST,
     ),
     "e2e": TaskEntry(

@@ -173,9 +173,10 @@ def batch_of(samples: Sequence[Cached]) -> tuple[Tensor, dict[str, Tensor], Tens
         ]
     )
     context = {
-        key: torch.stack([sample.context[key] for sample in samples])
+        key: torch.stack([_padded(tensor, length, 0) if tensor.ndim else tensor for tensor in tensors])
         for key in samples[0].context
         if key != "mask"
+        for tensors in [[sample.context[key] for sample in samples]]
     }
     labels = torch.stack(
         [_padded(sample.label, length, -100) if sample.label.ndim else sample.label for sample in samples]

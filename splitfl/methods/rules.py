@@ -145,6 +145,11 @@ RULES: Final[tuple[Rule, ...]] = (
         {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
     ),
     *_rules(
+        lambda case: case.config.task.name == "sft" and case.config.task.packing == "pack",
+        "where task.packing puts several texts into a sample, which their positions keep apart",
+        {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
+    ),
+    *_rules(
         lambda case: trains_all(case.config.adapter.head) or trains_all(case.config.adapter.body),
         "where the other side trains its own parameters: what comes out is one whole model",
         {"adapter.head.kind": _kinds_without_adapters, "adapter.body.kind": _kinds_without_adapters},

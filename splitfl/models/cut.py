@@ -46,7 +46,7 @@ CLASSES: dict[str, Any] = {
 OWN: dict[str, Any] = {"small_net": SmallNetForImageClassification}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 INPUTS = {
-    CAUSAL_LM: ("input_ids", "attention_mask", "token_type_ids"),
+    CAUSAL_LM: ("input_ids", "attention_mask", "token_type_ids", "position_ids"),
     SEQUENCE_CLASSIFICATION: ("input_ids", "attention_mask", "token_type_ids"),
     IMAGE_CLASSIFICATION: ("pixel_values",),
 }
@@ -133,10 +133,15 @@ class Piece(nn.Module):
         `mask` (B, T) bool says which tokens are not padding, and is left out where all are
         real. `last` (B,) int32, for models that classify by the last token, is the index of
         the rightmost token that is not the padding token, as the unsplit model finds it.
+        `positions` (B, T) int32, where several texts are packed into a row, begin anew with each
+        text, and are 0 on padding: a token attends to its own text alone.
         """
         self._check_inputs(inputs)
         context: dict[str, Tensor] = {}
         mask_BT = inputs.get("attention_mask")
+        if "position_ids" in inputs:
+            context["positions"] = inputs["position_ids"].to(torch.int32)
+            mask_BT = packed_mask(inputs["position_ids"])
         if mask_BT is not None and not bool(mask_BT.all()):
             context["mask"] = mask_BT.bool()
         padding = self.model.config.pad_token_id if self._pools_last else None
@@ -166,6 +171,9 @@ class Piece(nn.Module):
         if self.kind == IMAGE_CLASSIFICATION:
             return {"pixel_values": hidden_BTD}
         shape, device = hidden_BTD.shape[:2], hidden_BTD.device
+        if "positions" in context:
+            positions_BT = context["positions"].to(device=device, dtype=torch.int64)
+            return {"input_ids": torch.zeros_like(positions_BT), "position_ids": positions_BT}
         mask_BT = context.get("mask")
         if mask_BT is None:
             mask_BT = torch.ones(shape, dtype=torch.bool, device=device)
@@ -232,6 +240,13 @@ def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]
     end = num_blocks - tail_blocks
     pieces = (range(cut), range(cut, end), range(end, num_blocks))
     return pieces if tail_blocks else pieces[:2]
+
+
+def packed_mask(positions_BT: Tensor) -> Tensor:
+    """(B, T) bool: the tokens of packed texts, which have two tokens or more, without the padding."""
+    mask_BT = positions_BT > 0
+    mask_BT[:, :-1] |= positions_BT[:, 1:] == 1
+    return mask_BT
 
 
 def refuse_one_block(num_blocks: int) -> None:

@@ -27,7 +27,8 @@ class Family:
     their last names. `pools_last` says that a sequence is classified by its last token;
     an encoder is made a decoder for language modelling. Where a family `offsets_positions`,
     positions up to the padding token's number are never used. In a block that `is_parallel`
-    the feed-forward part reads what attention reads. Where it `hands_pictures`,
+    the feed-forward part reads what attention reads. Where it `separates_packed`, transformers keeps
+    texts that are packed into one row apart by their positions. Where it `hands_pictures`,
     blocks change the shape of what they hand on, and none of them attends.
     """
 
@@ -43,6 +44,7 @@ class Family:
     is_encoder: bool = False
     offsets_positions: bool = False
     is_parallel: bool = False
+    separates_packed: bool = True
     hands_pictures: bool = False
     has_batch_norms: bool = False
 
@@ -55,6 +57,7 @@ _BERT = Family(
     targets=("query", "value"),
     pools_last=False,
     is_encoder=True,
+    separates_packed=False,
 )
 _ROBERTA = replace(_BERT, offsets_positions=True)
 _LLAMA = Family(
@@ -106,6 +109,7 @@ FAMILIES: dict[str, Family] = {
         after=("decoder.final_layer_norm", "decoder.project_out"),
         reads=("q_proj", "k_proj", "v_proj"),
         targets=("q_proj", "v_proj"),
+        separates_packed=False,
     ),
     "llama": _LLAMA,
     "mistral": _LLAMA,

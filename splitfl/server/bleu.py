@@ -28,7 +28,7 @@ def bleu(
         sacrebleu: Any = importlib.import_module("sacrebleu")
     except ImportError:
         raise ConfigError("BLEU needs the library sacrebleu: pip install 'splitfl[bleu]'") from None
-    wanted = references(held_out.texts)
+    wanted = references(map(str, held_out.texts))
     beginnings = list(wanted)
     said = []
     for first in range(0, len(beginnings), BATCH):

@@ -67,6 +67,7 @@ def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
     )
     if kind == CAUSAL_LM:
         settings.is_decoder = True
+        settings.use_cache = False  # with a cache transformers does not keep packed texts apart
     model = CLASSES[kind].from_pretrained(
         folder,
         config=settings,

@@ -13,11 +13,12 @@ from transformers import PretrainedConfig
 from splitfl.adapters.registry import check_kinds
 from splitfl.config import DeviceConfig, RunConfig
 from splitfl.core.errors import ConfigError, DataError
+from splitfl.data.answers import Answers
 from splitfl.data.batch import Batch
 from splitfl.data.classes import CheckpointClasses
 from splitfl.data.description import Description, describe
 from splitfl.data.examples import Examples
-from splitfl.data.loader import Batches, Texts, tokenizer
+from splitfl.data.loader import Batches, Rows, Texts, tokenizer
 from splitfl.data.pictures import Pictures
 from splitfl.data.pixels import Format, Pixels
 from splitfl.data.share import share
@@ -104,6 +105,8 @@ class Experiment:
         ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         if task.kind != IMAGE_CLASSIFICATION:
             _check_length(config, model)
+        if task.has_answers and task.packing == "pack":
+            _check_packing(model.model_type)
         shares = _shares(config, task) if owner is None else _all_of(task, owner, config.federation.clients)
         return cls(config=config, task=task, shares=shares, num_blocks=num_blocks)
 
@@ -171,21 +174,31 @@ class Experiment:
 
     def _batches(self, samples: Examples | Pictures, client: int) -> Batches:
         config, folder = self.config, resolve(self.config.model.name)
-        rows: Texts | Pixels
+        rows: Rows
         if isinstance(samples, Pictures):
             rows = Pixels(samples, _format(read_config(folder, self.task.kind, config.model.attention)))
         else:
             rows = self._texts(samples)
         return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
 
-    def _texts(self, samples: Examples) -> Texts:
-        folder = resolve(self.config.model.name)
+    def _texts(self, samples: Examples) -> Texts | Answers:
+        settings, folder = self.config.task, resolve(self.config.model.name)
         model = read_config(folder, self.task.kind, self.config.model.attention, pad_token_id=0)
+        if self.task.has_answers:
+            return Answers(
+                samples,
+                tokenizer(folder),
+                loss_on=settings.loss_on,
+                template=settings.template,
+                max_length=settings.max_length,
+                packing=self.task.packing,
+                num_embeddings=model.vocab_size,
+            )
         return Texts(
             samples,
             tokenizer(folder),
             kind=self.task.kind,
-            max_length=self.config.task.max_length,
+            max_length=settings.max_length,
             packing=self.task.packing,
             num_embeddings=model.vocab_size,
         )
@@ -237,6 +250,15 @@ def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
     if longest is not None and config.task.max_length > longest:
         raise ConfigError(
             f"task.max_length must be at most the model's {longest}{why}, got {config.task.max_length}"
+        )
+
+
+def _check_packing(model_type: str) -> None:
+    """ConfigError for models that let packed texts attend to each other."""
+    if not FAMILIES[model_type].separates_packed:
+        raise ConfigError(
+            f"task.packing must be 'auto' or 'truncate' for a {model_type} model, in which texts that are "
+            "packed into one sample would attend to each other; got 'pack'"
         )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from splitfl.config import TaskConfig
 from splitfl.core.errors import DataError
+from splitfl.data.forms import LABELLED, PLAIN
 from splitfl.data.rows import Tally, read_rows
 
 Write = Callable[[str, str | bytes], Path]
@@ -17,7 +18,7 @@ HEADED = (
 
 def _read(path: Path, *, labelled: bool = True, **settings: object) -> list[tuple[str, str]]:
     config = TaskConfig(**settings)  # type: ignore[arg-type]
-    rows = read_rows(path, config, labelled=labelled, tally=Tally("refuse")).rows
+    rows = read_rows(path, config, LABELLED if labelled else PLAIN, Tally("refuse")).rows
     return [(row.text, row.label) for row in rows]
 
 
@@ -71,7 +72,7 @@ def test_columns_are_found_by_usual_names_by_settings_and_by_number(
         (
             "a.jsonl",
             '{"messages": [{"role": "user"}]}\n',
-            "column 'messages', which is not read (chat messages",
+            "column 'messages', which is not read (take task.name = 'sft' for chats",
         ),
         (
             "a.jsonl",
@@ -92,9 +93,7 @@ def test_a_column_that_is_not_read_is_refused_by_name(
 def test_a_column_is_left_out_where_a_setting_says_so(write: Write) -> None:
     path = write("a.csv", "sentence,sentence2,label,id\na,b,x,1\n")
     assert _read(path, ignore_columns=("Sentence2", "id")) == [("a", "x")]
-    part = read_rows(
-        path, TaskConfig(ignore_columns=("sentence2", "id")), labelled=True, tally=Tally("refuse")
-    )
+    part = read_rows(path, TaskConfig(ignore_columns=("sentence2", "id")), LABELLED, Tally("refuse"))
     assert part.columns == "text from column 'sentence', label from column 'label'; 'sentence2', 'id' ignored"
 
 
@@ -138,5 +137,5 @@ def test_a_csv_field_may_be_longer_than_the_library_s_limit(write: Write) -> Non
 def test_the_first_line_of_a_malformed_file_is_counted(write: Write) -> None:
     tally = Tally("skip")
     path = write("a.csv", '"x" y,1\na,1\nb,2\n')
-    assert len(read_rows(path, TaskConfig(), labelled=True, tally=tally).rows) == 2
+    assert len(read_rows(path, TaskConfig(), LABELLED, tally).rows) == 2
     assert tally.skipped == 1

@@ -15,7 +15,7 @@ from tests.splitfl import shown
 
 Write = Callable[[str, str | bytes], Path]
 
-NEEDS_DATA = ("classification", "lm", "sst2")
+NEEDS_DATA = ("classification", "lm", "sft", "sst2")
 
 
 def _configured(name: str, write: Write) -> TaskConfig:
@@ -31,6 +31,8 @@ def _configured(name: str, write: Write) -> TaskConfig:
     if name not in NEEDS_DATA:
         return TaskConfig(name=name, limit=50, eval_limit=20)
     rows = "text\tlabel\n" + "".join(f"sentence {i}\t{i % 2}\n" for i in range(200))
+    if name == "sft":
+        rows = rows.replace("text\tlabel", "prompt\tcompletion")
     ignored = ("label",) if name == "lm" else ()
     data = str(write("a.tsv", rows))
     return TaskConfig(name=name, data=data, ignore_columns=ignored, limit=50, eval_limit=10)

@@ -1,0 +1,45 @@
+"""What one sample's text can be: plain text, a prompt with its completion, or a chat.
+
+Each has a canonical form as `str`, which names and orders the samples.
+"""
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A prompt and its completion, which is learnt; `context` is an instruction's input, if rows have it."""
+
+    prompt: str
+    completion: str
+    context: str | None = None
+
+    def __str__(self) -> str:
+        return json.dumps([self.prompt, self.context, self.completion], ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chat:
+    """A conversation. The first `prompt_length` messages are its prompt and the others its completion.
+
+    Where that is 0, the messages of role assistant are the answers.
+    """
+
+    messages: tuple[Message, ...]
+    prompt_length: int = 0
+
+    def __str__(self) -> str:
+        turns = [[message.role, message.content] for message in self.messages]
+        return json.dumps([self.prompt_length, *turns], ensure_ascii=False)
+
+
+Text = str | Answered | Chat
