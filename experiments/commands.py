@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +45,7 @@ from splitfl.runtime.join import join as take_part
 from splitfl.runtime.serve import NewFolder
 from splitfl.runtime.serve import serve as serve_run
 from splitfl.server.evaluate import measure_adapter
+from splitfl.server.generate import Generator, Sampling
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.link_kinds import LINKS
 from splitfl.transport.base.spec import Joining
@@ -158,6 +159,20 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
     with working(console, "measuring"):
         measured = measure_adapter(site, folder / "adapter")
     _show("measured", measured | {"samples": len(site.task.held_out)}, as_json)
+
+
+def generate(folder: Path, prompts: Sequence[str], sampling: Sampling, as_json: bool) -> None:
+    """See the command of this name."""
+    quiet()
+    config = load(folder / "config.json")
+    console = plain_console(stderr=True)
+    with working(console, "loading"):
+        generator = Generator(config, folder, sampling)
+    console.print(f"prompts through the template {generator.template!r}", soft_wrap=True)
+    for prompt in prompts:
+        with working(console, "writing"):
+            text = generator.continued(prompt)
+        click.echo(dumps({"prompt": prompt, "text": text}) if as_json else text)
 
 
 def compare(folders: list[Path], out: Path, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from experiments.cli.channel import channel
 from experiments.cli.compare import compare, plan
 from experiments.cli.doctor import doctor
 from experiments.cli.exits import reports_errors
+from experiments.cli.generate import generate
 from experiments.cli.imports import without_collections
 from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
@@ -37,6 +38,7 @@ channel.add_command(proxy)
 main.add_command(compare)
 main.add_command(plan)
 main.add_command(doctor)
+main.add_command(generate)
 main.add_command(lab)
 main.add_command(testbed)
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from splitfl.adapters.export import folders_inside
 from splitfl.adapters.model_export import MODEL_FOLDER, is_full
+from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.data.batch import Batch
 from splitfl.data.examples import Examples
@@ -49,20 +50,31 @@ def measure(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -
 def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
     """The stock model with the exported adapter, loaded by peft as anyone would, on the held-out data.
 
-    Where the model itself was trained, the one beside the adapter's folder. Raises ConfigError
-    where the adapter is missing or does not fit, ModelMissing where the model is.
+    Where the model itself was trained, the one beside the adapter's folder. Raises as `finished_model` does.
     """
-    config, kind = site.config, site.task.kind
+    kind, names = site.task.kind, site.task.label_names
+    model, folder = finished_model(site.config, kind, adapter, num_labels=len(names) or None)
+    return _measured(model, site, folder)
+
+
+def finished_model(
+    config: RunConfig, kind: str, adapter: Path, *, num_labels: int | None = None
+) -> tuple[Any, Path]:
+    """What a run has come to, as an unsplit model on the server's device, and the folder of its tokenizer.
+
+    Raises ConfigError where the adapter is missing or does not fit, ModelMissing where the model is.
+    """
     device = torch.device(device_of(config.server))
     if is_full(config.adapter):
-        whole = load_piece(adapter.parent / MODEL_FOLDER, kind, 0, attention=config.model.attention)
-        return _measured(whole.to(device).model, site, adapter.parent / MODEL_FOLDER)
+        folder = adapter.parent / MODEL_FOLDER
+        whole = load_piece(folder, kind, 0, attention=config.model.attention)
+        return whole.to(device).model, folder
     folder = resolve(config.model.name)
     settings = read_config(
         folder,
         kind,
         config.model.attention,
-        num_labels=len(site.task.label_names) or None,
+        num_labels=num_labels,
         pad_token_id=None if kind == IMAGE_CLASSIFICATION else tokenizer(folder).pad_token_id,
     )
     if kind == CAUSAL_LM:
@@ -83,7 +95,7 @@ def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
                 adapted = PeftModel.from_pretrained(adapted.get_base_model(), str(inside))
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"cannot load the adapter in {adapter}: {str(error).splitlines()[0]}") from None
-    return _measured(adapted.to(device).eval(), site, folder)
+    return adapted.to(device).eval(), folder
 
 
 def _measured(model: Any, site: Experiment, folder: Path) -> dict[str, float]:

@@ -20,13 +20,18 @@ LABELS = ("air", "wire")
 
 
 def model(
-    folder: Path, model_type: str = "bert", kind: str = SEQUENCE_CLASSIFICATION, *, is_base: bool = False
+    folder: Path,
+    model_type: str = "bert",
+    kind: str = SEQUENCE_CLASSIFICATION,
+    *,
+    is_base: bool = False,
+    **changes: Any,
 ) -> Path:
     """A tiny checkpoint of four blocks with a tokenizer of whole words, as a hub's folder holds them.
 
     `is_base` leaves out what stands on the base model, which is then made anew and trained.
     """
-    whole = tiny.whole(model_type, kind, num_labels=len(LABELS))
+    whole = tiny.whole(model_type, kind, num_labels=len(LABELS), **changes)
     (whole.base_model if is_base else whole).save_pretrained(folder)
     special = ["[UNK]", "[PAD]", "[CLS]", "[SEP]"]
     assert special[tiny.PADDING] == "[PAD]"
@@ -87,9 +92,11 @@ CHAT_TEMPLATE = (
 )
 
 
-def chat_model(folder: Path, model_type: str = "llama", template: str = CHAT_TEMPLATE) -> Path:
+def chat_model(
+    folder: Path, model_type: str = "llama", template: str = CHAT_TEMPLATE, **changes: Any
+) -> Path:
     """A tiny language model whose tokenizer has a chat template and an end token."""
-    model(folder, model_type, CAUSAL_LM)
+    model(folder, model_type, CAUSAL_LM, **changes)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.eos_token = "[SEP]"
     tokenizer.chat_template = template
