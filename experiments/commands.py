@@ -32,6 +32,8 @@ from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.json_text import dumps
 from splitfl.core.messages import Activation, Gradient, Message
+from splitfl.core.metrics import JUDGES
+from splitfl.core.quantities import metric_text
 from splitfl.data.task import TASKS
 from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.methods.registry import METHODS
@@ -185,11 +187,12 @@ def compare(folders: list[Path], out: Path, as_json: bool) -> None:
         click.echo(dumps([{**row, "final": dict(row["final"])} for row in rows], indent=2))
         return
     columns = ("run", "status", "method", "rounds", "bytes_up", "bytes_down", "airtime_s", "wall_s")
-    table = Table(*columns, "accuracy or perplexity")
+    table = Table(*columns, "measured")
     for row in rows:
         final = row["final"]
         table.add_row(
-            *(str(row[name]) for name in columns), str(final.get("accuracy", final.get("perplexity", "")))
+            *(str(row[name]) for name in columns),
+            next((metric_text(name, final[name]) for name in JUDGES if name in final), ""),
         )
     console = plain_console()
     console.print(table)

@@ -13,7 +13,8 @@ from rich.text import Text
 from experiments.live.figures import in_short, kept_up
 from experiments.terminal import counting_bar, working
 from splitfl.config import RunConfig
-from splitfl.core.quantities import bytes_text, flops_text, percent_text, seconds_text
+from splitfl.core.metrics import JUDGES, METRICS
+from splitfl.core.quantities import bytes_text, flops_text, metric_text, seconds_text
 from splitfl.setup.experiment import Experiment
 
 
@@ -56,8 +57,11 @@ class Screen:
         parts = [f"round {row['round'] + 1}/{self._config.federation.rounds}"]
         parts += [f"train loss {row['train_loss']:.3f}"] if row["train_loss"] is not None else []
         parts += [f"held-out loss {row['eval_loss']:.3f}"] if "eval_loss" in row else []
-        parts += [f"accuracy {percent_text(row['accuracy'])}"] if "accuracy" in row else []
-        parts += [f"perplexity {row['perplexity']:.1f}"] if "perplexity" in row else []
+        parts += [
+            f"{METRICS[name].label.removeprefix('held-out ')} {metric_text(name, row[name])}"
+            for name in JUDGES
+            if name in row
+        ]
         parts += [f"{seconds_text(row['finish_s'])} on the virtual clock"]
         self._console.print("  " + "   ".join(parts), soft_wrap=True)
 
@@ -90,10 +94,9 @@ def summary_table(summary: Mapping[str, Any], folder: Path) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    if "accuracy" in final:
-        table.add_row("held-out accuracy", percent_text(final["accuracy"]))
-    if "perplexity" in final:
-        table.add_row("held-out perplexity", f"{final['perplexity']:.1f}")
+    for name in JUDGES:
+        if name in final:
+            table.add_row(METRICS[name].label, metric_text(name, final[name]))
     if final["train_loss"] is not None:
         table.add_row("last training loss", f"{final['train_loss']:.3f}")
     table.add_row("sent", f"{bytes_text(summary['bytes_up'])} up, {bytes_text(summary['bytes_down'])} down")

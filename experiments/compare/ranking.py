@@ -11,9 +11,10 @@ from scipy.stats import t as student  # type: ignore[import-untyped]
 
 from experiments.compare.entrants import Entrant
 from experiments.compare.runs import Race
+from splitfl.core.metrics import JUDGES, METRICS
 from splitfl.core.quantities import bytes_text, flops_text, metric_text, scaled, seconds_text
 
-BEST = {"accuracy": max, "perplexity": min, "eval_loss": min}
+BEST = {name: METRICS[name].better for name in (*JUDGES, "eval_loss")}
 """Which way each metric is better."""
 
 
@@ -126,7 +127,7 @@ def with_margin(metric: str, mean: float, margin: float | None) -> str:
     shown = metric_text(metric, mean)
     if margin is None:
         return shown
-    return f"{shown} ± {100 * margin:.1f}" if metric == "accuracy" else f"{shown} ± {margin:.3f}"
+    return f"{shown} ± {100 * margin:.1f}" if METRICS[metric].is_share else f"{shown} ± {margin:.3f}"
 
 
 def as_json(found: Sequence[Standing]) -> list[dict[str, Any]]:

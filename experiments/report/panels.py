@@ -10,6 +10,7 @@ from experiments.report.drawing import MUTED, PALETTE, in_bytes, in_rounds, lege
 from experiments.report.gantt import COLOURS
 from experiments.report.tally import Curve, airtime_by_client, bytes_by_kind, client_losses, curve, measured
 from experiments.report.timeline import ACTIVITIES, mean_shares, spans_by_round
+from splitfl.core.metrics import METRICS
 from splitfl.core.quantities import metric_text
 from splitfl.run_folder.read import RunRecord
 
@@ -22,12 +23,7 @@ MAX_MARKERS = 40
 KINDS = ("Activation", "Gradient", "Adapter", "Control", "Scalars")
 """Message kinds in the order of their colours; a kind that is not here takes a colour after these."""
 
-METRIC_LABELS = {
-    "accuracy": "held-out accuracy",
-    "perplexity": "held-out perplexity",
-    "eval_loss": "held-out loss (nats)",
-    "train_loss": "training loss (nats)",
-}
+METRIC_LABELS = {name: one.label + " (nats)" * name.endswith("loss") for name, one in METRICS.items()}
 
 SPENT_LABELS = {
     "rounds": "rounds completed",
@@ -193,7 +189,7 @@ def _stack_up(
 
 def _label_metric(axes: Axes, name: str) -> None:
     axes.set_ylabel(METRIC_LABELS[name])
-    if name == "accuracy":
+    if METRICS[name].is_share:
         axes.yaxis.set_major_formatter(lambda ratio, _: f"{100 * ratio:.4g} %")
 
 

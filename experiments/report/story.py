@@ -13,6 +13,7 @@ from splitfl.adapters.registry import kind_named
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import ConfigError
+from splitfl.core.metrics import JUDGES, METRICS
 from splitfl.core.quantities import flops_text, metric_text, seconds_text
 from splitfl.run_folder.read import RunRecord, read_table
 from splitfl.setup.links import describe_link
@@ -26,13 +27,6 @@ CLASSES = {
 """peft's task type, as adapter_config.json holds it -> the transformers class of the unsplit model."""
 
 CLASSIFIERS = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
-
-METRICS = {
-    "accuracy": "held-out accuracy",
-    "perplexity": "held-out perplexity",
-    "eval_loss": "held-out loss",
-    "train_loss": "training loss",
-}
 
 
 def headline(run: RunRecord) -> str:
@@ -54,7 +48,8 @@ def headline(run: RunRecord) -> str:
 def outcome(run: RunRecord) -> str:
     """How it ended, in one sentence."""
     final, status = run.summary.final, run.summary.status
-    figures = [f"{name} {metric_text(key, final[key])}" for key, name in METRICS.items() if key in final]
+    told = (*JUDGES, "eval_loss", "train_loss")
+    figures = [f"{METRICS[key].label} {metric_text(key, final[key])}" for key in told if key in final]
     if not figures:
         return "It diverged in its first round." if status == "diverged" else "No round was completed."
     ended = {

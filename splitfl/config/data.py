@@ -27,12 +27,13 @@ class TaskConfig:
     """Which data: a name of `splitfl list tasks`, or a local file or folder in `data`.
 
     `text_column`, `label_column` and `group_column` name the columns to read (none: text or sentence,
-    label or labels, group), for task sft `messages_column`, or `prompt_column`, `context_column` and
-    `completion_column` (none: see `splitfl.data.forms`); `ignore_columns` those to leave out, and any other
-    is refused. Without a header
+    label or labels, group), `second_text_column` the other of two texts, for task sft `messages_column`, or
+    `prompt_column`, `context_column` and `completion_column` (none: see `splitfl.data.forms`);
+    `ignore_columns` those to leave out, and any other is refused. Without a header
     (`header = "none"`, or a first row that names no column) columns are called 1, 2, ... `labels` numbers
     the classes in this order (none: as the checkpoint does where it has the same names, else as the data
-    set does, else sorted); a run's config.json always has them.
+    set does, else sorted); a run's config.json always has them. For task multi-label `label_separator`
+    stands between the classes of one text where they are no list.
 
     `bad_rows` says what a malformed row does: `refuse` the file, or `skip` and count. `max_length` is in
     tokens; `packing` says what becomes of longer texts. `truncate` drops what is beyond it. For language
@@ -49,6 +50,7 @@ class TaskConfig:
     name: str = "stdlib-topics"
     data: str = ""
     text_column: str = ""
+    second_text_column: str = ""
     label_column: str = ""
     group_column: str = ""
     messages_column: str = ""
@@ -58,6 +60,7 @@ class TaskConfig:
     ignore_columns: tuple[str, ...] = ("id", "idx", "index")
     header: str = "auto"
     labels: tuple[str, ...] = ()
+    label_separator: str = ","
     max_length: int = 64
     packing: str = "auto"
     loss_on: str = "answers"

@@ -15,8 +15,9 @@ class Batch:
 
     `ids_B` (int64) number the samples of their client, from 0: a name that says nothing of
     the text, since it travels. `inputs` are the model's own keyword arguments, (B, T) int64
-    each, or (B, C, H, W) float32 of pictures. `labels` is (B,) int64 for classification and
-    (B, T) int64 for language models, -100 where there is nothing to predict. `tokens` is what
+    each, or (B, C, H, W) float32 of pictures. `labels` is (B,) int64 for classification,
+    (B,) float32 for regression, (B, C) float32 where a text has several classes, and (B, T) int64 for
+    language models, -100 where there is nothing to predict. `tokens` is what
     a picture comes to, where the model's blocks work on tokens.
     """
 

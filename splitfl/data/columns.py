@@ -8,7 +8,7 @@ from splitfl.core.errors import DataError
 from splitfl.data.forms import USUAL, Form
 
 _SFT = "take task.name = 'sft' for chats and for prompts with completions"
-_PAIRS = "pairs of texts are not supported yet"
+_PAIRS = "pairs of texts are for tasks with labels, such as classification"
 _UNSUPPORTED: Mapping[str, str] = {
     **dict.fromkeys(("messages", "conversations", "conversation", "dialog"), _SFT),
     **dict.fromkeys(("prompt", "completion", "instruction", "output", "response"), _SFT),
@@ -106,14 +106,15 @@ def _check_needs(
             f", nor {' and '.join(USUAL[one][0] for one in needed)}" for needed in form.needs[1:] if not begun
         )
         raise DataError(
-            f"{source} has no column {' or '.join(USUAL[role])}{others}; it has {', '.join(names)}"
+            f"{source} has no column {' or '.join(USUAL[role][:2])}{others}; it has {', '.join(names)}"
             f"{_unsupported(names, form)}. Name the one to read in task.{role}_column"
         )
 
 
 def _unsupported(names: Sequence[str], form: Form) -> str:
     reasons = (_UNSUPPORTED[_key(name)] for name in names if _key(name) in _UNSUPPORTED)
-    reason = next((reason for reason in reasons if reason != _SFT or "prompt" not in form.roles), "")
+    able = {_SFT: "prompt" in form.roles, _PAIRS: "second_text" in form.roles}
+    reason = next((reason for reason in reasons if not able.get(reason, False)), "")
     return f" ({reason})" if reason else ""
 
 

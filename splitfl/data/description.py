@@ -32,6 +32,8 @@ def describe(task: Task, tokens: TokenCount | None, max_length: int) -> Descript
     warnings = []
     if corpus.skipped_rows:
         warnings.append(f"{corpus.skipped_rows:,} malformed rows of {task.source} were skipped")
+    if task.problem_type == "regression":
+        lines.append(_numbers(task.train if len(task.train) else task.held_out))
     if corpus.label_names:
         counts = _counts(task.train if len(task.train) else task.held_out, corpus.label_names)
         lines.append(_classes(corpus.label_names, counts, corpus.numbered))
@@ -57,7 +59,15 @@ def describe(task: Task, tokens: TokenCount | None, max_length: int) -> Descript
 
 def _counts(samples: Examples | Pictures, names: Sequence[str]) -> list[int]:
     assert samples.labels is not None
-    return [int(count) for count in np.bincount(samples.labels, minlength=len(names))]
+    if samples.labels.ndim == 2:
+        return [int(count) for count in samples.labels.sum(0)]
+    return [int(count) for count in np.bincount(samples.labels.astype(np.int64), minlength=len(names))]
+
+
+def _numbers(samples: Examples | Pictures) -> str:
+    assert samples.labels is not None
+    least, most, mean = samples.labels.min(), samples.labels.max(), samples.labels.mean()
+    return f"labels from {least:g} to {most:g}, {mean:.3g} on average"
 
 
 def _classes(names: Sequence[str], counts: Sequence[int], numbered: str) -> str:

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from splitfl.data.text_kinds import Text
 
 Ints = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+"""(N,) int64 of classes, (N,) float32 of numbers, or (N, C) float32 that are 1 for each class of a sample."""
 
 HELD_OUT_ONE_IN = 10
 """One example in so many is held out where the data do not say which."""
@@ -22,10 +24,10 @@ HELD_OUT_ONE_IN = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Examples:
-    """Texts with, for each, a unique `key` >= 0, a class (or None) and the group that would own it."""
+    """Texts with, for each, a unique `key` >= 0, a label (or None) and the group that would own it."""
 
     texts: tuple[Text, ...]
-    labels: Ints | None
+    labels: Labels | None
     groups: tuple[str, ...]
     keys: Ints
 
@@ -46,7 +48,7 @@ class Examples:
         return self if limit == 0 else self.take(np.arange(min(limit, len(self))))
 
 
-def gather(texts: Sequence[Text], labels: Sequence[int] | None, groups: Sequence[str]) -> Examples:
+def gather(texts: Sequence[Text], labels: Sequence[int] | Labels | None, groups: Sequence[str]) -> Examples:
     """These as Examples, in order of their keys.
 
     A text that occurs again stays: its key is a hash of the text and of how often it
@@ -60,7 +62,7 @@ def gather(texts: Sequence[Text], labels: Sequence[int] | None, groups: Sequence
     assert len(np.unique(keys)) == len(keys), "two texts share a 63-bit hash"
     unordered = Examples(
         texts=tuple(texts),
-        labels=None if labels is None else np.asarray(labels, dtype=np.int64),
+        labels=None if labels is None else np.asarray(labels),
         groups=tuple(groups),
         keys=keys,
     )

@@ -39,7 +39,7 @@ def load_evaluation_file(data: Path, config: TaskConfig, form: Form) -> Corpus:
     if path is None:
         raise DataError(f"{data} has no dev, validation or test file to measure on")
     part = read_rows(path, config, form, tally)
-    return to_measure(part, tally=tally, labels=config.labels)
+    return to_measure(part, form=form, tally=tally, labels=config.labels)
 
 
 def _found(folder: Path) -> tuple[Path, Path | None]:

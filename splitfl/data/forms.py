@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from splitfl.core.errors import DataError
-from splitfl.data.text_kinds import Answered, Chat, Message, Text
+from splitfl.data.text_kinds import Answered, Chat, Message, Pair, Text
 
 USUAL: Final[Mapping[str, tuple[str, ...]]] = {
-    "text": ("text", "sentence"),
+    "text": ("text", "sentence", "sentence1", "premise", "question1"),
+    "second_text": ("sentence2", "text_pair", "hypothesis", "question2"),
     "label": ("label", "labels"),
     "group": ("group",),
     "messages": ("messages", "conversations"),
@@ -29,18 +30,25 @@ class Form:
 
     `roles` are what columns may be, and `needs` the sets of roles of which a row has exactly one.
     `by_position` are the columns of a table without a header. `text` makes the sample's text of the row's
-    values by role, and raises DataError, without the place, for values that are none.
+    values by role, and raises DataError, without the place, for values that are none. `labels` says what a
+    label is: a `class`, a `number`, a `set` of classes, or `none`.
     """
 
     roles: tuple[str, ...]
     needs: tuple[tuple[str, ...], ...]
     text: Callable[[Mapping[str, object]], Text]
     by_position: Mapping[str, str] = field(default_factory=dict)
+    labels: str = "none"
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether labels are names of classes."""
+        return self.labels in ("class", "set")
 
     @property
     def is_labelled(self) -> bool:
-        """Whether each sample has a class."""
-        return "label" in self.roles
+        """Whether each sample has a label."""
+        return self.labels != "none"
 
 
 def string(values: Mapping[str, object], role: str) -> str:
@@ -54,7 +62,8 @@ def string(values: Mapping[str, object], role: str) -> str:
 
 
 def _plain(values: Mapping[str, object]) -> Text:
-    return string(values, "text").strip()
+    first = string(values, "text").strip()
+    return Pair(first, string(values, "second_text").strip()) if "second_text" in values else first
 
 
 def _answered(values: Mapping[str, object]) -> Text:
@@ -113,11 +122,14 @@ def _message(number: int, item: object) -> Message:
 
 PLAIN: Final = Form(roles=("text", "group"), needs=(("text",),), text=_plain, by_position={"text": "1"})
 LABELLED: Final = Form(
-    roles=("text", "label", "group"),
+    roles=("text", "second_text", "label", "group"),
     needs=(("text", "label"),),
     text=_plain,
     by_position={"text": "1", "label": "2"},
+    labels="class",
 )
+SCORED: Final = replace(LABELLED, labels="number")
+SEVERAL_LABELS: Final = replace(LABELLED, labels="set")
 ANSWERED: Final = Form(
     roles=("messages", "prompt", "context", "completion", "group"),
     needs=(("messages",), ("prompt", "completion")),

@@ -47,7 +47,7 @@ def load_evaluation_split(name: str, config: TaskConfig, form: Form) -> Corpus:
         )
     tally = Tally(config.bad_rows)
     part = _part(datasets, name, held_out, splits, config, form, tally)
-    return to_measure(part, tally=tally, labels=config.labels)
+    return to_measure(part, form=form, tally=tally, labels=config.labels)
 
 
 def _found(name: str) -> tuple[Any, Any]:

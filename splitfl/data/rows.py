@@ -5,6 +5,7 @@ is read as text and label, or as text alone where no label is wanted.
 """
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,13 +34,17 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".txt")
 
 
+Label = str | float | tuple[str, ...]
+"""A class, a number, or several classes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """A well-formed row and where it stands; `label` is "" where none was wanted."""
 
     place: str
     text: Text
-    label: str
+    label: Label
     group: str
 
 
@@ -123,7 +128,7 @@ def read_items(source: str, items: Iterable[Item], config: TaskConfig, form: For
         if names not in found:
             where = f"{source}, {place}"
             found[names] = find_columns(where, names, config, form, is_table=False)
-        return _checked(place, values, found[names], form)
+        return _checked(place, values, found[names], form, config.label_separator)
 
     rows = tally.good(source, map(row, items))
     return Part(source=source, rows=rows, columns=" or ".join(dict.fromkeys(map(str, found.values()))))
@@ -149,7 +154,7 @@ def _read_table(source: str, lines: list[Line], config: TaskConfig, form: Form, 
         if len(cells) != len(names):
             listed = f": {', '.join(names)}" if has_header else ""
             return BadRow(place, f"has {len(cells)} columns instead of {len(names)}{listed}")
-        return _checked(place, dict(zip(names, cells, strict=True)), columns, form)
+        return _checked(place, dict(zip(names, cells, strict=True)), columns, form, config.label_separator)
 
     rows = tally.good(source, map(row, lines[:at] + lines[at + has_header :]))
     if not has_header and config.header == "auto":
@@ -179,13 +184,13 @@ def _refuse_unknown_header(source: str, rows: Sequence[Row], form: Form) -> None
     first, others = rows[0], rows[1:]
     if len(str(first.text).split()) > 2 or not others:
         return
-    if form.is_labelled:
+    if form.labels == "class":
         counts = Counter(row.label for row in others)
         looks_like_names = first.label not in counts and min(counts.values()) > 1
-    else:
-        looks_like_names = all(len(str(row.text).split()) > 2 for row in others)
+    else:  # a word in place of a number is no label
+        looks_like_names = not form.is_labelled and all(len(str(row.text).split()) > 2 for row in others)
     if looks_like_names:
-        found = {"text": str(first.text), "label": first.label}
+        found = {"text": str(first.text), "label": str(first.label)}
         named = {role: found[role] for role in form.by_position}
         setting = " and ".join(f"task.{role}_column = {name!r}" for role, name in named.items())
         raise DataError(
@@ -194,20 +199,54 @@ def _refuse_unknown_header(source: str, rows: Sequence[Row], form: Form) -> None
         )
 
 
-def _checked(place: str, item: Mapping[str, object], columns: Columns, form: Form) -> Row | BadRow:
+def _checked(
+    place: str, item: Mapping[str, object], columns: Columns, form: Form, separator: str
+) -> Row | BadRow:
     """The row in these values; a label or a group may be a whole number too."""
     values = {role: item[name] for role, name in columns.by_role.items() if name in item}
     try:
         text = form.text(values)
-        label = _word(values, "label")
+        label = _label(values, form, separator)
         group = _word(values, "group")
     except DataError as error:
         return BadRow(place, str(error))
-    if form.is_labelled and not label:
-        return BadRow(place, "the label is missing or empty")
     if any("\ud800" <= character <= "\udfff" for character in f"{text}{label}{group}"):
         return BadRow(place, "it holds half a surrogate pair, which is no character")
     return Row(place=place, text=text, label=label, group=group)
+
+
+def _label(values: Mapping[str, object], form: Form, separator: str) -> Label:
+    """What this form calls a label; DataError for anything else."""
+    if form.labels == "set":
+        return _several(values.get("label"), separator)
+    if form.labels == "number":
+        return _number(values.get("label"))
+    label = _word(values, "label")
+    if form.is_labelled and not label:
+        raise DataError("the label is missing or empty")
+    return label
+
+
+def _number(value: object) -> float:
+    try:
+        number = float(value) if isinstance(value, str | int | float) else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or isinstance(value, bool):
+        raise DataError(f"the label must be a number, got {value!r:.60}")
+    return number
+
+
+def _several(value: object, separator: str) -> tuple[str, ...]:
+    """Different classes, in their order; none is a label too."""
+    if isinstance(value, str):
+        value = [word for word in value.split(separator) if word.strip()]
+    if not isinstance(value, list | tuple) or not all(type(word) in (str, int) for word in value):
+        raise DataError(
+            f"the label must be a list of classes, or classes with task.label_separator = {separator!r} "
+            f"between them; got {value!r:.60}"
+        )
+    return tuple(sorted({str(word).strip() for word in value}))
 
 
 def _word(values: Mapping[str, object], role: str) -> str:

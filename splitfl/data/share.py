@@ -51,12 +51,12 @@ def _natural(examples: Examples | Pictures, clients: int) -> list[Ints]:
 
 def _classes(examples: Examples | Pictures) -> Ints:
     """What a Dirichlet partition is uneven in: the labels, or the groups where there are none."""
-    if examples.labels is not None:
-        return examples.labels
+    if examples.labels is not None and examples.labels.dtype.kind == "i":
+        return examples.labels.astype(np.int64)
     names, numbers = np.unique(np.array(examples.groups), return_inverse=True)
     if len(names) < 2:
         raise ConfigError(
-            "federation.partition 'dirichlet' draws classes unevenly and these data have neither labels "
+            "federation.partition 'dirichlet' draws classes unevenly and these data have neither classes "
             "nor groups; partition iid"
         )
     return numbers.astype(np.int64)

@@ -1,10 +1,21 @@
-"""What one sample's text can be: plain text, a prompt with its completion, or a chat.
+"""What one sample's text can be: plain text, a pair of texts, a prompt with its completion, or a chat.
 
 Each has a canonical form as `str`, which names and orders the samples.
 """
 
 import json
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two texts that have a label together."""
+
+    first: str
+    second: str
+
+    def __str__(self) -> str:
+        return json.dumps([self.first, self.second], ensure_ascii=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,4 +53,4 @@ class Chat:
         return json.dumps([self.prompt_length, *turns], ensure_ascii=False)
 
 
-Text = str | Answered | Chat
+Text = str | Pair | Answered | Chat

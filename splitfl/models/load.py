@@ -31,6 +31,7 @@ def load_piece(
     last: int | None = None,
     *,
     num_labels: int | None = None,
+    problem_type: str = "single_label_classification",
     pad_token_id: int | None = None,
     dtype: str = "float32",
     attention: str = "sdpa",
@@ -42,7 +43,8 @@ def load_piece(
 ) -> Piece:
     """Blocks `first` to `last` - 1 (all from `first` on where `last` is None) of a pretrained model.
 
-    `source` is a folder with config.json and safetensors, or a name for `resolve`. What a
+    `source` is a folder with config.json and safetensors, or a name for `resolve`, `problem_type` what
+    transformers calls a classifier's loss. What a
     checkpoint of the base model lacks (pooler, classifier, language model head) is made by
     the model's own initialisation, drawn from the seed and the module's name alone, so that
     every cut has the same values; `piece.fresh` names those parameters. A folder whose
@@ -54,7 +56,9 @@ def load_piece(
     Raises ModelMissing for absent or damaged weights, CutError for what cannot be cut.
     """
     folder = source if isinstance(source, Path) else resolve(source)
-    config = read_config(folder, kind, attention, num_labels=num_labels, pad_token_id=pad_token_id)
+    config = read_config(
+        folder, kind, attention, num_labels=num_labels, problem_type=problem_type, pad_token_id=pad_token_id
+    )
     if shortened_to is not None:
         shortened(config, shortened_to)
     stored = {} if getattr(config, "untrained", False) else entries(folder)
@@ -81,6 +85,7 @@ def read_config(
     attention: str = "sdpa",
     *,
     num_labels: int | None = None,
+    problem_type: str = "single_label_classification",
     pad_token_id: int | None = None,
 ) -> PretrainedConfig:
     """The model's configuration, if a model of this type can be cut and do this kind of task."""
@@ -93,8 +98,8 @@ def read_config(
         raise not_of(path, model_type, error) from None
     check_numbers(path, config)
     config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
-    if kind != CAUSAL_LM:  # a stored `regression` or `multi_label_classification` has another loss
-        config.problem_type = "single_label_classification"
+    if kind != CAUSAL_LM:  # the stored one is that of other data
+        config.problem_type = problem_type
     if num_labels is not None:
         config.num_labels = num_labels
     if pad_token_id is not None:

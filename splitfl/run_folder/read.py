@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from splitfl.core.errors import ConfigError
+from splitfl.core.metrics import METRICS
 from splitfl.run_folder.events import Events, Memory, Round, read_events
 from splitfl.run_folder.rows import MAY_DIVERGE, build_row
 
-FINAL_METRICS = ("train_loss", "eval_loss", "accuracy", "perplexity")
+FINAL_METRICS = tuple(METRICS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """Measures the unsplit model on the held-out data: while a run goes on, or from its exported adapter."""
 
-import math
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,35 +15,19 @@ from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.data.batch import Batch
 from splitfl.data.examples import Examples
-from splitfl.data.loader import NOTHING_TO_PREDICT, tokenizer
+from splitfl.data.loader import tokenizer
 from splitfl.models.cut import CLASSES, DTYPES
 from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.source import resolve
 from splitfl.server.bleu import bleu
+from splitfl.server.predictions import predict
 from splitfl.setup.experiment import Experiment, device_of
 
 
 def measure(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -> dict[str, float]:
-    """`eval_loss` (mean over what is predicted), and `accuracy` or `perplexity`, of a whole model."""
-    loss_sum, predicted, right = 0.0, 0, 0
-    is_classification = True
-    with torch.inference_mode():
-        for batch in held_out:
-            moved = batch.to(device)
-            output = model(**moved.inputs, labels=moved.labels)
-            is_classification = moved.labels.ndim == 1
-            if is_classification:
-                count = len(moved.labels)
-                right += int((output.logits.argmax(-1) == moved.labels).sum())
-            else:
-                count = int((moved.labels[:, 1:] != NOTHING_TO_PREDICT).sum())
-            loss_sum += output.loss.item() * count
-            predicted += count
-    loss = loss_sum / predicted
-    if is_classification:
-        return {"eval_loss": loss, "accuracy": right / predicted}
-    return {"eval_loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+    """`eval_loss` (mean over what is predicted) and the metrics of this kind of task, of a whole model."""
+    return predict(model, held_out, device).scores()
 
 
 def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
@@ -52,13 +35,20 @@ def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
 
     Where the model itself was trained, the one beside the adapter's folder. Raises as `finished_model` does.
     """
-    kind, names = site.task.kind, site.task.label_names
-    model, folder = finished_model(site.config, kind, adapter, num_labels=len(names) or None)
+    task = site.task
+    model, folder = finished_model(
+        site.config, task.kind, adapter, num_labels=task.num_labels, problem_type=task.problem_type
+    )
     return _measured(model, site, folder)
 
 
 def finished_model(
-    config: RunConfig, kind: str, adapter: Path, *, num_labels: int | None = None
+    config: RunConfig,
+    kind: str,
+    adapter: Path,
+    *,
+    num_labels: int | None = None,
+    problem_type: str = "single_label_classification",
 ) -> tuple[Any, Path]:
     """What a run has come to, as an unsplit model on the server's device, and the folder of its tokenizer.
 
@@ -67,7 +57,7 @@ def finished_model(
     device = torch.device(device_of(config.server))
     if is_full(config.adapter):
         folder = adapter.parent / MODEL_FOLDER
-        whole = load_piece(folder, kind, 0, attention=config.model.attention)
+        whole = load_piece(folder, kind, 0, problem_type=problem_type, attention=config.model.attention)
         return whole.to(device).model, folder
     folder = resolve(config.model.name)
     settings = read_config(
@@ -75,6 +65,7 @@ def finished_model(
         kind,
         config.model.attention,
         num_labels=num_labels,
+        problem_type=problem_type,
         pad_token_id=None if kind == IMAGE_CLASSIFICATION else tokenizer(folder).pad_token_id,
     )
     if kind == CAUSAL_LM:

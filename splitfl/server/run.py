@@ -17,6 +17,7 @@ from splitfl.adapters.model_export import MODEL_FOLDER, export_model, is_full
 from splitfl.config.experiment_file import as_dict
 from splitfl.core import checkpoint
 from splitfl.core.checkpoint import Checkpoint, CheckpointStore
+from splitfl.core.confusion import as_triples
 from splitfl.core.errors import ConfigError, Diverged
 from splitfl.core.events import Events
 from splitfl.core.json_text import dumps
@@ -25,8 +26,8 @@ from splitfl.methods.parts.divergence_guard import ADVICE
 from splitfl.models.cut import Piece
 from splitfl.models.source import hub_name, resolve
 from splitfl.server.assemble import station_of
-from splitfl.server.evaluate import measure
 from splitfl.server.exchange import Controller, RoundEnd
+from splitfl.server.predictions import predict
 from splitfl.setup.experiment import Experiment
 
 
@@ -190,12 +191,16 @@ class Run:
         now_s = time.monotonic()
         row: dict[str, Any] = {"round": end.round, "train_loss": end.train_loss, "finish_s": end.finish_s}
         row["wall_s"] = now_s - self._round_began_s
+        confusion: dict[str, Any] = {}
         is_last = end.round + 1 == config.federation.rounds
         if config.eval.every and (is_last or (end.round + 1) % config.eval.every == 0):
             install(self._whole, self.server.trained())
-            row |= measure(self._whole.model, self._site.held_out(), self._whole.model.device)
+            found = predict(self._whole.model, self._site.held_out(), self._whole.model.device)
+            row |= found.scores()
+            if is_last and found.confusion is not None:
+                confusion["confusion"] = as_triples(found.confusion)
         self._round_began_s = time.monotonic()
-        self.events.write("round", **row)
+        self.events.write("round", **row, **confusion)
         self._screen.measured(row)
         self._last = row
         self._check_finite(row)

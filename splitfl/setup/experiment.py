@@ -18,11 +18,12 @@ from splitfl.data.batch import Batch
 from splitfl.data.classes import CheckpointClasses
 from splitfl.data.description import Description, describe
 from splitfl.data.examples import Examples
-from splitfl.data.loader import Batches, Rows, Texts, tokenizer
+from splitfl.data.loader import Batches, Rows, tokenizer
 from splitfl.data.pictures import Pictures
 from splitfl.data.pixels import Format, Pixels
 from splitfl.data.share import share
 from splitfl.data.task import Task, kind_of, load_evaluation, load_task
+from splitfl.data.texts import Texts
 from splitfl.federation.aggregators import aggregator
 from splitfl.federation.selection import Selection
 from splitfl.methods.compatibility import check
@@ -184,23 +185,26 @@ class Experiment:
     def _texts(self, samples: Examples) -> Texts | Answers:
         settings, folder = self.config.task, resolve(self.config.model.name)
         model = read_config(folder, self.task.kind, self.config.model.attention, pad_token_id=0)
+        encode = tokenizer(folder)
         if self.task.has_answers:
             return Answers(
                 samples,
-                tokenizer(folder),
+                encode,
                 loss_on=settings.loss_on,
                 template=settings.template,
                 max_length=settings.max_length,
                 packing=self.task.packing,
                 num_embeddings=model.vocab_size,
             )
+        has_types = getattr(model, "type_vocab_size", 0) > 1
         return Texts(
             samples,
-            tokenizer(folder),
+            encode,
             kind=self.task.kind,
             max_length=settings.max_length,
             packing=self.task.packing,
             num_embeddings=model.vocab_size,
+            reads_types=has_types and "token_type_ids" in encode.model_input_names,
         )
 
 

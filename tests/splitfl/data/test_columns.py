@@ -54,11 +54,6 @@ def test_columns_are_found_by_usual_names_by_settings_and_by_number(
     [
         (
             "a.csv",
-            "sentence,sentence2,label\na,b,x\n",
-            "column 'sentence2', which is not read (pairs of texts",
-        ),
-        (
-            "a.csv",
             "text,label,mood\na,x,y\n",
             "the column 'mood', which is not read. Put it into task.ignore_c",
         ),
@@ -77,7 +72,7 @@ def test_columns_are_found_by_usual_names_by_settings_and_by_number(
         (
             "a.jsonl",
             '{"text": "a", "label": "x", "premise": "b"}\n',
-            "'premise', which is not read (pairs of",
+            "the columns 'text' and 'premise': say in task.text_column",
         ),
         ("a.jsonl", '{"text": "a", "label": ["x", "y"]}\n', "the label is a list, ['x', 'y']: a text has"),
         ("a.csv", HEADED, "'review' and 'sentiment' look like names of columns. If they are, set task.text_"),

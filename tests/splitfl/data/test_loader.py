@@ -10,7 +10,8 @@ import torch
 
 from splitfl.core.errors import ConfigError, DataError, ModelMissing
 from splitfl.data.examples import Examples, gather
-from splitfl.data.loader import Batches, Texts, tokenizer
+from splitfl.data.loader import Batches, tokenizer
+from splitfl.data.texts import Texts
 
 
 @pytest.fixture

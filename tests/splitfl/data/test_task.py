@@ -15,7 +15,7 @@ from tests.splitfl import shown
 
 Write = Callable[[str, str | bytes], Path]
 
-NEEDS_DATA = ("classification", "lm", "sft", "sst2")
+NEEDS_DATA = ("classification", "regression", "multi-label", "lm", "sft", "sst2")
 
 
 def _configured(name: str, write: Write) -> TaskConfig:
@@ -47,7 +47,8 @@ def test_every_task_loads_and_keeps_its_limits(name: str, write: Write) -> None:
     assert task.name == name
     assert (len(task.train), len(task.held_out)) == (config.limit, config.eval_limit)
     assert task.kind in ("sequence-classification", "causal-lm", "image-classification")
-    assert (task.train.labels is None) == (task.kind == "causal-lm") == (not task.label_names)
+    assert (task.train.labels is None) == (task.kind == "causal-lm") == (task.num_labels is None)
+    assert (not task.label_names) == (task.train.labels is None or name == "regression")
     if isinstance(task.train, Examples) and isinstance(task.held_out, Examples):
         assert not set(task.train.texts) & set(task.held_out.texts)
     assert task.source
