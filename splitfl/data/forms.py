@@ -130,6 +130,8 @@ LABELLED: Final = Form(
 )
 SCORED: Final = replace(LABELLED, labels="number")
 SEVERAL_LABELS: Final = replace(LABELLED, labels="set")
+PICTURED: Final = Form(roles=(), needs=(), text=_plain, labels="class")
+"""Pictures, which are files and have no columns."""
 ANSWERED: Final = Form(
     roles=("messages", "prompt", "context", "completion", "group"),
     needs=(("messages",), ("prompt", "completion")),

@@ -9,7 +9,8 @@ from splitfl.data import sources
 from splitfl.data.classes import CheckpointClasses, numbered_by_checkpoint
 from splitfl.data.corpus import Corpus
 from splitfl.data.examples import Examples
-from splitfl.data.forms import ANSWERED, LABELLED, PLAIN, SCORED, SEVERAL_LABELS, USUAL, Form
+from splitfl.data.forms import ANSWERED, LABELLED, PICTURED, PLAIN, SCORED, SEVERAL_LABELS, USUAL, Form
+from splitfl.data.picture_files import load_picture_evaluation, load_picture_folder
 from splitfl.data.pictures import Pictures
 
 CLASSIFICATION = "sequence-classification"
@@ -71,22 +72,25 @@ class Task:
 class TaskEntry:
     """A row of the table: what it is, in one line, and where its corpus and its fame come from.
 
-    A task has either a `form`, of the rows of one's own data, or a `corpus` of its own.
+    `form` is that of the rows of one's own data. A task with a `corpus` of its own finds its data by that,
+    and all there is to measure on by `evaluation`, where that is another.
     """
 
     about: str
     kind: str
     form: Form | None = None
     corpus: Callable[[TaskConfig], Corpus] | None = None
+    evaluation: Callable[[TaskConfig], Corpus] | None = None
     packing: str = "truncate"
     citation: str = ""
 
     def load(self, config: TaskConfig, *, is_evaluation: bool = False) -> Corpus:
         """The data; where it `is_evaluation` all of one's own are to measure on."""
-        if self.form is not None:
-            return sources.given(config, self.form, is_evaluation=is_evaluation)
-        assert self.corpus is not None
-        return self.corpus(config)
+        own = (self.evaluation or self.corpus) if is_evaluation else self.corpus
+        if own is not None:
+            return own(config)
+        assert self.form is not None
+        return sources.given(config, self.form, is_evaluation=is_evaluation)
 
 
 def load_task(config: TaskConfig, checkpoint: CheckpointClasses | None = None) -> Task:
@@ -115,7 +119,8 @@ def load_evaluation(config: TaskConfig) -> Task:
     Raises as `load_task` does, and DataError for classes that `config.labels` does not name.
     """
     entry = _entry(config)
-    if entry.form is not SCORED and entry.kind == CLASSIFICATION and not config.labels:
+    has_classes = entry.kind == CLASSIFICATION if entry.form is None else entry.form.has_classes
+    if has_classes and not config.labels:
         raise ConfigError("task.labels must name the classes of the run that is to be measured")
     corpus = entry.load(config, is_evaluation=True)
     return _task(config, entry, corpus)
@@ -220,6 +225,13 @@ TASKS = {
         kind=LANGUAGE_MODEL,
         corpus=sources.e2e,
         citation=sources.E2E,
+    ),
+    "image-folder": TaskEntry(
+        about="pictures of your own in folders named after their classes, in a folder in task.data",
+        kind=IMAGES,
+        form=PICTURED,
+        corpus=load_picture_folder,
+        evaluation=load_picture_evaluation,
     ),
     "mnist": TaskEntry(
         about="which digit a picture shows; a folder with mnist.npz, as Keras has it, in task.data",

@@ -1,10 +1,11 @@
-"""What one sample's text can be: plain text, a pair of texts, a prompt with its completion, or a chat.
+"""What one sample can be: plain text, a pair of texts, a picture, a prompt with its completion, or a chat.
 
 Each has a canonical form as `str`, which names and orders the samples.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -53,4 +54,15 @@ class Chat:
         return json.dumps([self.prompt_length, *turns], ensure_ascii=False)
 
 
-Text = str | Pair | Answered | Chat
+@dataclass(frozen=True)
+class PictureFile:
+    """One picture, named by what it shows: wherever it lies, it is the same sample."""
+
+    path: Path = field(compare=False)
+    digest: str
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+Text = str | Pair | Answered | Chat | PictureFile

@@ -20,7 +20,7 @@ from splitfl.data.description import Description, describe
 from splitfl.data.examples import Examples
 from splitfl.data.loader import Batches, Rows, tokenizer
 from splitfl.data.pictures import Pictures
-from splitfl.data.pixels import Format, Pixels
+from splitfl.data.pixels import Format, PictureFiles, Pixels
 from splitfl.data.share import share
 from splitfl.data.task import Task, kind_of, load_evaluation, load_task
 from splitfl.data.texts import Texts
@@ -147,7 +147,8 @@ class Experiment:
     def description(self, *, tokens: bool = True) -> Description:
         """What was understood of the data, with the number of their `tokens` where they are texts."""
         samples = self.task.train if len(self.task.train) else self.task.held_out
-        count = self._texts(samples).count if tokens and isinstance(samples, Examples) else None
+        is_text = isinstance(samples, Examples) and self.task.kind != IMAGE_CLASSIFICATION
+        count = self._texts(samples).count if tokens and is_text else None
         return describe(self.task, count, self.config.task.max_length)
 
     def data_digest(self, client: int | None = None) -> str:
@@ -176,9 +177,12 @@ class Experiment:
     def _batches(self, samples: Examples | Pictures, client: int) -> Batches:
         config, folder = self.config, resolve(self.config.model.name)
         rows: Rows
-        if isinstance(samples, Pictures):
-            rows = Pixels(samples, _format(read_config(folder, self.task.kind, config.model.attention)))
+        if self.task.kind == IMAGE_CLASSIFICATION:
+            shown = _format(read_config(folder, self.task.kind, config.model.attention))
+            is_array = isinstance(samples, Pictures)
+            rows = Pixels(samples, shown) if is_array else PictureFiles(samples, folder, shown)
         else:
+            assert isinstance(samples, Examples)
             rows = self._texts(samples)
         return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
 

@@ -12,6 +12,7 @@ from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.examples import Examples
 from splitfl.data.task import TASKS, load_task
 from tests.splitfl import shown
+from tests.splitfl.data.test_picture_files import pictures
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -22,6 +23,9 @@ def _configured(name: str, write: Write) -> TaskConfig:
     """Settings with which each task of the table loads."""
     if name == "mnist":
         return TaskConfig(name=name, data=str(shown.data(write("a.txt", "").parent)), limit=50, eval_limit=10)
+    if name == "image-folder":
+        folder = pictures(write("a.txt", "").parent / "pictures", 120)
+        return TaskConfig(name=name, data=str(folder), limit=50, eval_limit=5)
     if name == "e2e":
         for part, count in (("train", 60), ("test", 20)):
             path = write(
