@@ -27,9 +27,10 @@ class TaskConfig:
     """Which data: a name of `splitfl list tasks`, or a local file or folder in `data`.
 
     `text_column`, `label_column` and `group_column` name the columns to read (none: text or sentence,
-    label or labels, group), `second_text_column` the other of two texts, for task sft `messages_column`, or
-    `prompt_column`, `context_column` and `completion_column` (none: see `splitfl.data.forms`);
-    `ignore_columns` those to leave out, and any other is refused. Without a header
+    label or labels, group), `second_text_column` the other of two texts, for task token-classification
+    `words_column` and `tags_column`, for task sft `messages_column`, or `prompt_column`, `context_column`
+    and `completion_column` (none: see `splitfl.data.forms`); `ignore_columns` those to leave out, and any
+    other is refused. Without a header
     (`header = "none"`, or a first row that names no column) columns are called 1, 2, ... `labels` numbers
     the classes in this order (none: as the checkpoint does where it has the same names, else as the data
     set does, else sorted); a run's config.json always has them. For task multi-label `label_separator`
@@ -53,6 +54,8 @@ class TaskConfig:
     second_text_column: str = ""
     label_column: str = ""
     group_column: str = ""
+    words_column: str = ""
+    tags_column: str = ""
     messages_column: str = ""
     prompt_column: str = ""
     context_column: str = ""

@@ -77,5 +77,12 @@ def summary(counts_CC: Counts) -> dict[str, float]:
     }
 
 
+def micro_f1(counts_CC: Counts, outside: int) -> float:
+    """F1 over all decisions for a class other than `outside`; 0 where there is none."""
+    right = int(counts_CC.trace() - counts_CC[outside, outside])
+    inside = np.arange(len(counts_CC)) != outside
+    return _ratio(2 * right, int(counts_CC[inside].sum() + counts_CC[:, inside].sum()))
+
+
 def _ratio(part: int, whole: int) -> float:
     return float(part / whole) if whole else 0.0

@@ -18,7 +18,7 @@ import torch
 from splitfl.data.batch import Batch
 from splitfl.data.chat_template import ChatTemplate, common_prefix
 from splitfl.data.examples import Examples, Ints
-from splitfl.data.loader import NOTHING_TO_PREDICT, TokenCount, check_embedded, padded_width
+from splitfl.data.loader import NOTHING_TO_PREDICT, TokenCount, check_embedded, padded, padded_width
 from splitfl.data.text_kinds import Answered, Chat, Message, Text
 
 if TYPE_CHECKING:
@@ -102,14 +102,14 @@ class Answers:
         """Padded on the right as texts are; packed samples have positions in place of a mask."""
         samples = [self._samples[i] for i in indices]
         width = padded_width(max(len(sample.ids) for sample in samples), self._max_length)
-        ids_BT = _padded([sample.ids for sample in samples], width, self._pad_id)
-        positions_BT = _padded([sample.positions for sample in samples], width, 0)
-        mask_BT = _padded([np.ones_like(sample.ids) for sample in samples], width, 0)
+        ids_BT = padded([sample.ids for sample in samples], width, self._pad_id)
+        positions_BT = padded([sample.positions for sample in samples], width, 0)
+        mask_BT = padded([np.ones_like(sample.ids) for sample in samples], width, 0)
         second = {"position_ids": positions_BT} if self._is_packed else {"attention_mask": mask_BT}
         return Batch(
             ids_B=torch.tensor(indices, dtype=torch.int64),
             inputs={"input_ids": ids_BT, **second},
-            labels=_padded([sample.labels for sample in samples], width, NOTHING_TO_PREDICT),
+            labels=padded([sample.labels for sample in samples], width, NOTHING_TO_PREDICT),
         )
 
 
@@ -215,10 +215,3 @@ def _counted(texts: Sequence[Sample], kept: Sequence[Sample], max_length: int) -
         unlearnt_texts=len(texts) - len(kept),
         cut_prompts=sum(text.cut_prompt for text in texts),
     )
-
-
-def _padded(rows: Sequence[Ints], width: int, value: int) -> torch.Tensor:
-    padded = np.full((len(rows), width), value, dtype=np.int64)
-    for row, ids in zip(padded, rows, strict=True):
-        row[: len(ids)] = ids
-    return torch.from_numpy(padded)

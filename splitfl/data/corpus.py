@@ -122,7 +122,7 @@ def _examples(rows: list[Row], form: Form, label_names: tuple[str, ...]) -> Exam
     number: Mapping[str, int] = {name: i for i, name in enumerate(label_names)}
     if form.labels == "number":
         return gather(texts, np.array([row.label for row in rows], dtype=np.float32), groups)
-    if not label_names:
+    if not label_names or form.labels == "tags":  # which are numbered where they become tokens
         return gather(texts, None, groups)
     numbers = [[number[name] for name in _classes_of(row)] for row in rows]
     if form.labels == "class":
@@ -139,7 +139,8 @@ def _described(part: Part) -> str:
 
 def _relabelled(samples: Examples | Pictures, lookup: Ints, num_classes: int) -> Examples | Pictures:
     """The same with classes of other numbers; a class of its own column where a sample may have several."""
-    assert samples.labels is not None
+    if samples.labels is None:
+        return samples
     if samples.labels.ndim == 1:
         return replace(samples, labels=lookup[samples.labels])
     moved = np.zeros((len(samples), num_classes), dtype=samples.labels.dtype)

@@ -1,5 +1,6 @@
 """What was understood of the data, in a few lines for a person to check before a run."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from splitfl.data.examples import Examples
 from splitfl.data.loader import TokenCount
 from splitfl.data.pictures import Pictures
 from splitfl.data.task import Task
+from splitfl.data.text_kinds import Tagged
 
 _MOST_CLASSES = 20
 
@@ -58,7 +60,9 @@ def describe(task: Task, tokens: TokenCount | None, max_length: int) -> Descript
 
 
 def _counts(samples: Examples | Pictures, names: Sequence[str]) -> list[int]:
-    assert samples.labels is not None
+    if samples.labels is None:
+        tags = Counter(tag for text in samples.texts if isinstance(text, Tagged) for tag in text.tags)
+        return [tags[name] for name in names]
     if samples.labels.ndim == 2:
         return [int(count) for count in samples.labels.sum(0)]
     return [int(count) for count in np.bincount(samples.labels.astype(np.int64), minlength=len(names))]

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from splitfl.core.errors import DataError
-from splitfl.data.text_kinds import Answered, Chat, Message, Pair, Text
+from splitfl.data.text_kinds import Answered, Chat, Message, Pair, Tagged, Text
 
 USUAL: Final[Mapping[str, tuple[str, ...]]] = {
     "text": ("text", "sentence", "sentence1", "premise", "question1"),
     "second_text": ("sentence2", "text_pair", "hypothesis", "question2"),
     "label": ("label", "labels"),
     "group": ("group",),
+    "words": ("tokens", "words"),
+    "tags": ("ner_tags", "tags"),
     "messages": ("messages", "conversations"),
     "prompt": ("prompt", "instruction", "question"),
     "context": ("input", "context"),
@@ -31,7 +33,7 @@ class Form:
     `roles` are what columns may be, and `needs` the sets of roles of which a row has exactly one.
     `by_position` are the columns of a table without a header. `text` makes the sample's text of the row's
     values by role, and raises DataError, without the place, for values that are none. `labels` says what a
-    label is: a `class`, a `number`, a `set` of classes, or `none`.
+    label is: a `class`, a `number`, a `set` of classes, `tags` (a class a word), or `none`.
     """
 
     roles: tuple[str, ...]
@@ -43,7 +45,7 @@ class Form:
     @property
     def has_classes(self) -> bool:
         """Whether labels are names of classes."""
-        return self.labels in ("class", "set")
+        return self.labels in ("class", "set", "tags")
 
     @property
     def is_labelled(self) -> bool:
@@ -66,6 +68,24 @@ def _plain(values: Mapping[str, object]) -> Text:
     return Pair(first, string(values, "second_text").strip()) if "second_text" in values else first
 
 
+def _tagged(values: Mapping[str, object]) -> Text:
+    words, tags = (_words(values, role) for role in ("words", "tags"))
+    if len(words) != len(tags):
+        raise DataError(f"it has {len(words)} words and {len(tags)} tags")
+    return Tagged(words, tags)
+
+
+def _words(values: Mapping[str, object], role: str) -> tuple[str, ...]:
+    """The words of a list, of a JSON list in a cell, or between blanks."""
+    value = values.get(role)
+    if isinstance(value, str):
+        value = _listed(value, "[") or value.split()
+    is_list = isinstance(value, list | tuple) and all(type(word) in (str, int) for word in value)
+    if not is_list or not isinstance(value, list | tuple) or not value:
+        raise DataError(f"the {role} must be a list of words, got {value!r:.60}")
+    return tuple(map(str, value))
+
+
 def _answered(values: Mapping[str, object]) -> Text:
     """A chat, or a prompt with its completion; either may be written as messages."""
     if "messages" in values:
@@ -86,9 +106,9 @@ def _answered(values: Mapping[str, object]) -> Text:
     )
 
 
-def _listed(value: object) -> list[object] | None:
+def _listed(value: object, beginning: str = "[{") -> list[object] | None:
     """The list that this is, in JSON too where a cell of a table holds it; None for anything else."""
-    if isinstance(value, str) and value.lstrip().startswith("[{"):
+    if isinstance(value, str) and value.lstrip().startswith(beginning):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
@@ -132,6 +152,9 @@ SCORED: Final = replace(LABELLED, labels="number")
 SEVERAL_LABELS: Final = replace(LABELLED, labels="set")
 PICTURED: Final = Form(roles=(), needs=(), text=_plain, labels="class")
 """Pictures, which are files and have no columns."""
+TAGGED: Final = Form(
+    roles=("words", "tags", "group"), needs=(("words", "tags"),), text=_tagged, labels="tags"
+)
 ANSWERED: Final = Form(
     roles=("messages", "prompt", "context", "completion", "group"),
     needs=(("messages",), ("prompt", "completion")),

@@ -105,8 +105,9 @@ def _part(
     source = f"hf:{name} {split}"
     names = splits[split].column_names
     columns = find_columns(source, names, config, form)
-    label = columns.by_role.get("label", "")
+    label = columns.by_role.get("label", columns.by_role.get("tags", ""))
     feature = splits[split].features.get(label)
+    feature = getattr(feature, "feature", feature)  # of a list, that of its members
     classes = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
     rows = enumerate(splits[split], start=1)
     items: Iterator[tuple[str, Any]] = ((f"row {number}", item) for number, item in rows)
@@ -122,4 +123,6 @@ def _part(
 def _with_name(item: dict[str, Any], label: str, classes: tuple[str, ...]) -> dict[str, Any]:
     """The row with its class by its name; a data set says -1 where there is none."""
     number = item[label]
+    if isinstance(number, list):
+        return {**item, label: [classes[one] for one in number]}
     return {**item, label: classes[number] if number is not None and number >= 0 else ""}

@@ -4,12 +4,13 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 
 from channel.core.rng import stream
 from splitfl.core.errors import ConfigError, DataError, ModelMissing
@@ -155,6 +156,14 @@ class TokenCount:
 def padded_width(longest: int, max_length: int) -> int:
     """The tokens of a padded batch: a multiple of 8 within `max_length`."""
     return min(-(-longest // PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF, max_length)
+
+
+def padded(rows: Sequence[Ints], width: int, value: int) -> torch.Tensor:
+    """(B, `width`) int64: each row with this value on its right."""
+    filled = np.full((len(rows), width), value, dtype=np.int64)
+    for to, row in zip(filled, rows, strict=True):
+        to[: len(row)] = row
+    return torch.from_numpy(filled)
 
 
 def check_embedded(tokens: list[Ints], tokenizer: "PreTrainedTokenizerBase", num_embeddings: int) -> None:

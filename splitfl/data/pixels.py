@@ -110,7 +110,8 @@ def _processor(folder: Path) -> "BaseImageProcessor":
             f"{folder} has no preprocessor_config.json, which says how the model's pictures are scaled: take "
             "it from the checkpoint, or write one by save_pretrained of an image processor of transformers"
         )
-    made: BaseImageProcessor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+    load: Any = AutoImageProcessor.from_pretrained
+    made: BaseImageProcessor = load(folder, local_files_only=True)
     return made
 
 

@@ -27,7 +27,7 @@ from splitfl.data.file_formats import (
     tabbed,
 )
 from splitfl.data.forms import PLAIN, Form
-from splitfl.data.text_kinds import Text
+from splitfl.data.text_kinds import Tagged, Text
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ def _checked(
     values = {role: item[name] for role, name in columns.by_role.items() if name in item}
     try:
         text = form.text(values)
-        label = _label(values, form, separator)
+        label = _label(values, text, form, separator)
         group = _word(values, "group")
     except DataError as error:
         return BadRow(place, str(error))
@@ -215,8 +215,10 @@ def _checked(
     return Row(place=place, text=text, label=label, group=group)
 
 
-def _label(values: Mapping[str, object], form: Form, separator: str) -> Label:
+def _label(values: Mapping[str, object], text: Text, form: Form, separator: str) -> Label:
     """What this form calls a label; DataError for anything else."""
+    if isinstance(text, Tagged):
+        return text.tags
     if form.labels == "set":
         return _several(values.get("label"), separator)
     if form.labels == "number":

@@ -9,20 +9,32 @@ from splitfl.data import sources
 from splitfl.data.classes import CheckpointClasses, numbered_by_checkpoint
 from splitfl.data.corpus import Corpus
 from splitfl.data.examples import Examples
-from splitfl.data.forms import ANSWERED, LABELLED, PICTURED, PLAIN, SCORED, SEVERAL_LABELS, USUAL, Form
+from splitfl.data.forms import (
+    ANSWERED,
+    LABELLED,
+    PICTURED,
+    PLAIN,
+    SCORED,
+    SEVERAL_LABELS,
+    TAGGED,
+    USUAL,
+    Form,
+)
 from splitfl.data.picture_files import load_picture_evaluation, load_picture_folder
 from splitfl.data.pictures import Pictures
 
 CLASSIFICATION = "sequence-classification"
 LANGUAGE_MODEL = "causal-lm"
 IMAGES = "image-classification"
+TOKENS = "token-classification"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
     """A corpus and what to do with it.
 
-    `kind` is the model's head: sequence-classification, causal-lm or image-classification. `form` is that
+    `kind` is the model's head: sequence-classification, token-classification, causal-lm or
+    image-classification. `form` is that
     of rows of one's own data, `packing` is pack, chunk or truncate. `source` says where the data came from,
     `citation` is BibTeX or "".
     """
@@ -202,6 +214,11 @@ TASKS = {
         about="texts with any number of classes each of your own",
         kind=CLASSIFICATION,
         form=SEVERAL_LABELS,
+    ),
+    "token-classification": TaskEntry(
+        about="words of sentences with a class each of your own, such as names of persons and places",
+        kind=TOKENS,
+        form=TAGGED,
     ),
     "lm": TaskEntry(
         about="language modelling of texts of your own: a file, a folder or hf:NAME in task.data",

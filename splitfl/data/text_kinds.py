@@ -55,6 +55,17 @@ class Chat:
 
 
 @dataclass(frozen=True)
+class Tagged:
+    """The words of a sentence, and a class for each."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return json.dumps([self.words, self.tags], ensure_ascii=False)
+
+
+@dataclass(frozen=True)
 class PictureFile:
     """One picture, named by what it shows: wherever it lies, it is the same sample."""
 
@@ -65,4 +76,4 @@ class PictureFile:
         return self.digest
 
 
-Text = str | Pair | Answered | Chat | PictureFile
+Text = str | Pair | Answered | Chat | Tagged | PictureFile

@@ -19,10 +19,10 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.models.resnet.modeling_resnet import ResNetConvLayer
 from transformers.pytorch_utils import Conv1D
 
 from splitfl.core.errors import CutError
@@ -31,25 +31,23 @@ from splitfl.models.families import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
     check,
     count_blocks,
 )
-from splitfl.models.feature_maps import as_picture, as_tokens, stem_of
+from splitfl.models.feature_maps import as_picture, as_tokens, put_cifar_stem, stem_of
+from splitfl.models.inputs import check_inputs, packed_mask
 from splitfl.models.stand_in import Absent, Inlet, StandIn
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
 
 CLASSES: dict[str, Any] = {
     CAUSAL_LM: AutoModelForCausalLM,
     SEQUENCE_CLASSIFICATION: AutoModelForSequenceClassification,
+    TOKEN_CLASSIFICATION: AutoModelForTokenClassification,
     IMAGE_CLASSIFICATION: AutoModelForImageClassification,
 }
 OWN: dict[str, Any] = {"small_net": SmallNetForImageClassification}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-INPUTS = {
-    CAUSAL_LM: ("input_ids", "attention_mask", "token_type_ids", "position_ids"),
-    SEQUENCE_CLASSIFICATION: ("input_ids", "attention_mask", "token_type_ids"),
-    IMAGE_CLASSIFICATION: ("pixel_values",),
-}
 
 
 class Piece(nn.Module):
@@ -115,7 +113,7 @@ class Piece(nn.Module):
             inputs = self._stand_in_inputs(x, context or {})
         else:
             inputs = dict(x)
-            self._check_inputs(inputs)
+            check_inputs(inputs, self.kind, self.family)
         self._inlet.hidden = self._opened(x) if isinstance(x, Tensor) else None
         learns = self.norms and torch.is_grad_enabled()
         try:
@@ -136,7 +134,7 @@ class Piece(nn.Module):
         `positions` (B, T) int32, where several texts are packed into a row, begin anew with each
         text, and are 0 on padding: a token attends to its own text alone.
         """
-        self._check_inputs(inputs)
+        check_inputs(inputs, self.kind, self.family)
         context: dict[str, Tensor] = {}
         mask_BT = inputs.get("attention_mask")
         if "position_ids" in inputs:
@@ -157,14 +155,6 @@ class Piece(nn.Module):
 
     def _opened(self, hidden_BTD: Tensor) -> Tensor:
         return as_picture(hidden_BTD) if self.family.hands_pictures else hidden_BTD
-
-    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        allowed = INPUTS[self.kind]
-        unknown = sorted(set(inputs) - set(allowed))
-        if unknown or allowed[0] not in inputs:
-            raise CutError(
-                f"inputs for {self.kind} may be {', '.join(allowed)}, got {', '.join(sorted(inputs))}"
-            )
 
     def _stand_in_inputs(self, hidden_BTD: Tensor, context: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Inputs that make the model compute the same masks and pool the same token."""
@@ -217,7 +207,7 @@ def build(
         make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
         model = make(config, attn_implementation=attention, dtype=DTYPES[dtype])
         if config.model_type == "resnet" and stem_of(config) == "cifar":
-            _put_cifar_stem(model)
+            put_cifar_stem(model)
     if kind == CAUSAL_LM:
         model.loss_type = "ForCausalLM"  # transformers cannot tell it from every class's name, and warns
     return cast(PreTrainedModel, model)
@@ -240,13 +230,6 @@ def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]
     end = num_blocks - tail_blocks
     pieces = (range(cut), range(cut, end), range(end, num_blocks))
     return pieces if tail_blocks else pieces[:2]
-
-
-def packed_mask(positions_BT: Tensor) -> Tensor:
-    """(B, T) bool: the tokens of packed texts, which have two tokens or more, without the padding."""
-    mask_BT = positions_BT > 0
-    mask_BT[:, :-1] |= positions_BT[:, 1:] == 1
-    return mask_BT
 
 
 def refuse_one_block(num_blocks: int) -> None:
@@ -287,15 +270,6 @@ def share_frozen(source: Piece, target: Piece) -> None:
             other = frozen.get(f"{prefix}.{name}" if prefix else name)
             if value is not None and other is not None and not value.requires_grad:
                 module._parameters[name] = other
-
-
-def _put_cifar_stem(model: PreTrainedModel) -> None:
-    """3x3 at stride 1 without pooling, not 7x7 at stride 2 with it (see splitfl.models.untrained)."""
-    stem, config = model.base_model.get_submodule("embedder"), model.config
-    stem.embedder = ResNetConvLayer(
-        config.num_channels, config.embedding_size, kernel_size=3, activation=config.hidden_act
-    ).to(model.dtype)
-    stem.pooler = nn.Identity()
 
 
 def _check_range(blocks: range, num_blocks: int) -> None:

@@ -13,8 +13,9 @@ from splitfl.core.errors import CutError
 
 CAUSAL_LM = "causal-lm"
 SEQUENCE_CLASSIFICATION = "sequence-classification"
+TOKEN_CLASSIFICATION = "token-classification"
 IMAGE_CLASSIFICATION = "image-classification"
-KINDS = (CAUSAL_LM, SEQUENCE_CLASSIFICATION, IMAGE_CLASSIFICATION)
+KINDS = (CAUSAL_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, IMAGE_CLASSIFICATION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,7 @@ _BERT = Family(
     after=("pooler",),
     reads=("query", "key", "value"),
     targets=("query", "value"),
+    kinds=(CAUSAL_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION),
     pools_last=False,
     is_encoder=True,
     separates_packed=False,
@@ -98,7 +100,7 @@ FAMILIES: dict[str, Family] = {
         after=(),
         reads=("q_lin", "k_lin", "v_lin"),
         targets=("q_lin", "v_lin"),
-        kinds=(SEQUENCE_CLASSIFICATION,),
+        kinds=(SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION),
         pools_last=False,
     ),
     "gpt2": _GPT2,

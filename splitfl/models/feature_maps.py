@@ -8,8 +8,9 @@ travels is (B, H W, C), or (B, 1, C). Pictures are square.
 
 import math
 
-from torch import Tensor
-from transformers import PretrainedConfig
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.models.resnet.modeling_resnet import ResNetConvLayer
 
 from splitfl.core.errors import CutError
 
@@ -63,3 +64,12 @@ def shortened(config: PretrainedConfig, blocks: int) -> None:
         # Together they are checked against each other, so they change together.
         config.stage_names = ["stem", *(f"stage{at}" for at in range(1, blocks + 1))]
         config.depths, config.hidden_sizes = config.depths[:blocks], config.hidden_sizes[:blocks]
+
+
+def put_cifar_stem(model: PreTrainedModel) -> None:
+    """3x3 at stride 1 without pooling, not 7x7 at stride 2 with it (see splitfl.models.untrained)."""
+    stem, config = model.base_model.get_submodule("embedder"), model.config
+    stem.embedder = ResNetConvLayer(
+        config.num_channels, config.embedding_size, kernel_size=3, activation=config.hidden_act
+    ).to(model.dtype)
+    stem.pooler = nn.Identity()

@@ -16,18 +16,31 @@ from splitfl.core.errors import ConfigError
 from splitfl.data.batch import Batch
 from splitfl.data.examples import Examples
 from splitfl.data.loader import tokenizer
+from splitfl.data.task import Task
 from splitfl.models.cut import CLASSES, DTYPES
-from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.source import resolve
 from splitfl.server.bleu import bleu
-from splitfl.server.predictions import predict
+from splitfl.server.predictions import Predictions, predict
 from splitfl.setup.experiment import Experiment, device_of
 
 
 def measure(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -> dict[str, float]:
-    """`eval_loss` (mean over what is predicted) and the metrics of this kind of task, of a whole model."""
+    """`eval_loss` (mean over what is predicted) and the metrics of the task, of a whole model of texts."""
     return predict(model, held_out, device).scores()
+
+
+def predicted(model: nn.Module, site: Experiment, device: torch.device) -> Predictions:
+    """What a whole model says of the held-out data of an experiment."""
+    is_of_tokens = site.task.kind == TOKEN_CLASSIFICATION
+    return predict(model, site.held_out(), device, tokens_have_classes=is_of_tokens)
+
+
+def outside(task: Task) -> int | None:
+    """The number of the class O, of words that are in no entity; None where there is none."""
+    names = task.label_names
+    return names.index("O") if task.kind == TOKEN_CLASSIFICATION and "O" in names else None
 
 
 def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
@@ -91,7 +104,8 @@ def finished_model(
 
 def _measured(model: Any, site: Experiment, folder: Path) -> dict[str, float]:
     """All there is to measure: of a model that is to say something, its BLEU too."""
-    found, held_out = measure(model, site.held_out(), model.device), site.task.held_out
+    found = predicted(model, site, model.device).scores(outside(site.task))
+    held_out = site.task.held_out
     if site.task.name == "e2e":
         assert isinstance(held_out, Examples)
         found["bleu"] = bleu(model, tokenizer(folder), held_out, site.config.task.max_length)

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import pearsonr, spearmanr  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from splitfl.core.confusion import Counts, confusion_of, summary
+from splitfl.core.confusion import Counts, confusion_of, micro_f1, summary
 from splitfl.data.batch import Batch
 from splitfl.data.loader import NOTHING_TO_PREDICT
 
@@ -36,11 +36,15 @@ class Predictions:
             return None
         return confusion_of(self.labels, self.predicted, self.num_classes)
 
-    def scores(self) -> dict[str, float]:
-        """`eval_loss` and the metrics of this kind of task; see `splitfl.core.metrics`."""
+    def scores(self, outside: int | None = None) -> dict[str, float]:
+        """`eval_loss` and the metrics of this kind of task; see `splitfl.core.metrics`.
+
+        Where there is a class of words that are `outside` of all others, micro F1 is over the others.
+        """
         counts = self.confusion
         if counts is not None:
-            return {"eval_loss": self.loss, **summary(counts)}
+            inside = {} if outside is None else {"micro_f1": micro_f1(counts, outside)}
+            return {"eval_loss": self.loss, **summary(counts), **inside}
         if not self.labels.size:
             return {"eval_loss": self.loss, "perplexity": math.exp(min(self.loss, 700.0))}
         if self.labels.ndim == 1:
@@ -48,7 +52,9 @@ class Predictions:
         return {"eval_loss": self.loss, **_several(self.labels, self.predicted)}
 
 
-def predict(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -> Predictions:
+def predict(
+    model: nn.Module, held_out: Iterable[Batch], device: torch.device, *, tokens_have_classes: bool = False
+) -> Predictions:
     """The predictions of a whole model; its loss is the mean over all that is predicted."""
     loss_sum, counted = 0.0, 0
     labels: list[Tensor] = []
@@ -67,6 +73,12 @@ def predict(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -
                 num_classes = output.logits.shape[-1]
                 labels.append(moved.labels)
                 predicted.append(output.logits.argmax(-1))
+            elif tokens_have_classes:
+                num_classes = output.logits.shape[-1]
+                is_real_BT = moved.labels != NOTHING_TO_PREDICT
+                labels.append(moved.labels[is_real_BT])
+                predicted.append(output.logits.argmax(-1)[is_real_BT])
+                count = int(is_real_BT.sum())
             else:
                 count = int((moved.labels[:, 1:] != NOTHING_TO_PREDICT).sum())
             loss_sum += output.loss.item() * count

@@ -26,8 +26,8 @@ from splitfl.methods.parts.divergence_guard import ADVICE
 from splitfl.models.cut import Piece
 from splitfl.models.source import hub_name, resolve
 from splitfl.server.assemble import station_of
+from splitfl.server.evaluate import outside, predicted
 from splitfl.server.exchange import Controller, RoundEnd
-from splitfl.server.predictions import predict
 from splitfl.setup.experiment import Experiment
 
 
@@ -195,8 +195,8 @@ class Run:
         is_last = end.round + 1 == config.federation.rounds
         if config.eval.every and (is_last or (end.round + 1) % config.eval.every == 0):
             install(self._whole, self.server.trained())
-            found = predict(self._whole.model, self._site.held_out(), self._whole.model.device)
-            row |= found.scores()
+            found = predicted(self._whole.model, self._site, self._whole.model.device)
+            row |= found.scores(outside(self._site.task))
             if is_last and found.confusion is not None:
                 confusion["confusion"] = as_triples(found.confusion)
         self._round_began_s = time.monotonic()

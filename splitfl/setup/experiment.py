@@ -13,17 +13,14 @@ from transformers import PretrainedConfig
 from splitfl.adapters.registry import check_kinds
 from splitfl.config import DeviceConfig, RunConfig
 from splitfl.core.errors import ConfigError, DataError
-from splitfl.data.answers import Answers
 from splitfl.data.batch import Batch
 from splitfl.data.classes import CheckpointClasses
 from splitfl.data.description import Description, describe
 from splitfl.data.examples import Examples
-from splitfl.data.loader import Batches, Rows, tokenizer
+from splitfl.data.loader import Batches, tokenizer
 from splitfl.data.pictures import Pictures
-from splitfl.data.pixels import Format, PictureFiles, Pixels
 from splitfl.data.share import share
 from splitfl.data.task import Task, kind_of, load_evaluation, load_task
-from splitfl.data.texts import Texts
 from splitfl.federation.aggregators import aggregator
 from splitfl.federation.selection import Selection
 from splitfl.methods.compatibility import check
@@ -33,12 +30,18 @@ from splitfl.methods.registry import as_client, method
 from splitfl.models.class_names import stored_classes
 from splitfl.models.config_file import config_table
 from splitfl.models.cut import Piece, ranges, refuse_one_block
-from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, count_blocks
+from splitfl.models.families import (
+    CAUSAL_LM,
+    FAMILIES,
+    IMAGE_CLASSIFICATION,
+    count_blocks,
+)
 from splitfl.models.load import read_config
 from splitfl.models.source import resolve
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
 from splitfl.setup.pieces import PieceLoader
+from splitfl.setup.samples import check_packing, rows_of, texts_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,8 +109,7 @@ class Experiment:
         ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         if task.kind != IMAGE_CLASSIFICATION:
             _check_length(config, model)
-        if task.has_answers and task.packing == "pack":
-            _check_packing(model.model_type)
+        check_packing(task, model.model_type)
         shares = _shares(config, task) if owner is None else _all_of(task, owner, config.federation.clients)
         return cls(config=config, task=task, shares=shares, num_blocks=num_blocks)
 
@@ -147,8 +149,9 @@ class Experiment:
     def description(self, *, tokens: bool = True) -> Description:
         """What was understood of the data, with the number of their `tokens` where they are texts."""
         samples = self.task.train if len(self.task.train) else self.task.held_out
-        is_text = isinstance(samples, Examples) and self.task.kind != IMAGE_CLASSIFICATION
-        count = self._texts(samples).count if tokens and is_text else None
+        count = None
+        if tokens and isinstance(samples, Examples) and self.task.kind != IMAGE_CLASSIFICATION:
+            count = texts_of(samples, self.task, self.config, resolve(self.config.model.name)).count
         return describe(self.task, count, self.config.task.max_length)
 
     def data_digest(self, client: int | None = None) -> str:
@@ -175,41 +178,9 @@ class Experiment:
         )
 
     def _batches(self, samples: Examples | Pictures, client: int) -> Batches:
-        config, folder = self.config, resolve(self.config.model.name)
-        rows: Rows
-        if self.task.kind == IMAGE_CLASSIFICATION:
-            shown = _format(read_config(folder, self.task.kind, config.model.attention))
-            is_array = isinstance(samples, Pictures)
-            rows = Pixels(samples, shown) if is_array else PictureFiles(samples, folder, shown)
-        else:
-            assert isinstance(samples, Examples)
-            rows = self._texts(samples)
+        config = self.config
+        rows = rows_of(samples, self.task, config, resolve(config.model.name))
         return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
-
-    def _texts(self, samples: Examples) -> Texts | Answers:
-        settings, folder = self.config.task, resolve(self.config.model.name)
-        model = read_config(folder, self.task.kind, self.config.model.attention, pad_token_id=0)
-        encode = tokenizer(folder)
-        if self.task.has_answers:
-            return Answers(
-                samples,
-                encode,
-                loss_on=settings.loss_on,
-                template=settings.template,
-                max_length=settings.max_length,
-                packing=self.task.packing,
-                num_embeddings=model.vocab_size,
-            )
-        has_types = getattr(model, "type_vocab_size", 0) > 1
-        return Texts(
-            samples,
-            encode,
-            kind=self.task.kind,
-            max_length=settings.max_length,
-            packing=self.task.packing,
-            num_embeddings=model.vocab_size,
-            reads_types=has_types and "token_type_ids" in encode.model_input_names,
-        )
 
 
 def _classes(folder: Path, kind: str, config: RunConfig) -> CheckpointClasses | None:
@@ -242,13 +213,6 @@ def _all_of(task: Task, owner: int, clients: int) -> tuple[tuple[int, ...], ...]
     return tuple(everything if client == owner else () for client in range(clients))
 
 
-def _format(model: PretrainedConfig) -> Format:
-    """The pictures that a model of this configuration takes; ViT's patches and one more are its tokens."""
-    patch = getattr(model, "patch_size", 0)
-    tokens = (model.image_size // patch) ** 2 + 1 if patch else 1
-    return Format(side=model.image_size, channels=model.num_channels, tokens=tokens)
-
-
 def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
     """ConfigError for texts longer than the model's positions; RoBERTa's begin after its padding's."""
     longest, why = getattr(model, "max_position_embeddings", None), ""
@@ -258,15 +222,6 @@ def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
     if longest is not None and config.task.max_length > longest:
         raise ConfigError(
             f"task.max_length must be at most the model's {longest}{why}, got {config.task.max_length}"
-        )
-
-
-def _check_packing(model_type: str) -> None:
-    """ConfigError for models that let packed texts attend to each other."""
-    if not FAMILIES[model_type].separates_packed:
-        raise ConfigError(
-            f"task.packing must be 'auto' or 'truncate' for a {model_type} model, in which texts that are "
-            "packed into one sample would attend to each other; got 'pack'"
         )
 
 

@@ -33,8 +33,9 @@ def parts(labels: Tensor, size: int) -> list[Part]:
     """A batch in parts of at most `size` samples (0: in one), each with its share of the mean loss.
 
     Labels are (B,) of classes or numbers, (B, C) float32 of several classes each, or (B, T) int64 of tokens,
-    of which the first predicts nothing. Each sample has something to predict: the loader leaves out those
-    that have not.
+    of which the first has nothing to predict: a language model's is read from none, and one whose tokens
+    have classes begins with a special token. Each sample has something to predict: the loader leaves out
+    those that have not.
     """
     is_each = labels.ndim == 1 or labels.is_floating_point()
     counts_B = torch.ones(len(labels)) if is_each else (labels[:, 1:] != NOTHING_TO_PREDICT).sum(1)

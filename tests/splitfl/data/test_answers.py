@@ -20,7 +20,7 @@ from splitfl.data.loader import tokenizer
 from splitfl.data.rows import Tally, read_rows
 from splitfl.data.task import load_task
 from splitfl.data.text_kinds import Answered, Chat, Message, Text
-from splitfl.models.cut import packed_mask
+from splitfl.models.inputs import packed_mask
 from tests.splitfl import toy
 
 Write = Callable[[str, str | bytes], Path]

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitfl.models.cut import Piece, packed_mask
+from splitfl.models.cut import Piece
 from splitfl.models.families import CAUSAL_LM, FAMILIES
+from splitfl.models.inputs import packed_mask
 from tests.splitfl import tiny
 
 TEXTS = ([5, 6, 7, 8, 9, 10, 11], [20, 21, 22, 23], [30, 31, 32, 33, 34])
