@@ -150,7 +150,7 @@ def resume(folder: Path, as_json: bool) -> None:
     _play(console, site, lambda: folder, as_json, spawn=found.spawn)
 
 
-def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
+def evaluate(folder: Path, data: str | None, as_json: bool, *, with_rouge: bool) -> None:
     """See the command of this name."""
     quiet()
     config = load(folder / "config.json", [f"task.data={json.dumps(data)}"] if data else [])
@@ -159,7 +159,7 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
         site = Experiment.of_evaluation(config) if data else Experiment.of(config)
     print_data(console, site)
     with working(console, "measuring"):
-        measured = measure_adapter(site, folder / "adapter")
+        measured = measure_adapter(site, folder / "adapter", with_rouge=with_rouge)
     _show("measured", measured | {"samples": len(site.task.held_out)}, as_json)
 
 

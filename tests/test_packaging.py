@@ -60,6 +60,7 @@ def test_the_wheel_declares_the_command_and_the_extras(wheel):
         "demo",
         "data",
         "bleu",
+        "rouge",
         "sft-oracle",
         "oracle",
         "dev",
@@ -87,7 +88,7 @@ def test_every_dependency_is_pinned_within_the_declared_range():
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     pins = {canonicalize_name(name): version for name, version in pins.items()}
     for requirement in map(
-        Requirement, declared("install_requires", "demo", "bleu", "sft-oracle", "oracle", "dev")
+        Requirement, declared("install_requires", "demo", "bleu", "rouge", "sft-oracle", "oracle", "dev")
     ):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 

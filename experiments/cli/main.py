@@ -226,9 +226,12 @@ def resume(folder: Path, as_json: bool) -> None:
 @main.command(name="eval")
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @DATA
+@click.option(
+    "with_rouge", "--rouge", is_flag=True, help="Compare the model's answers with the data's too (task sft)."
+)
 @AS_JSON
 @reports_errors
-def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
+def evaluate(folder: Path, data: str | None, with_rouge: bool, as_json: bool) -> None:
     """Load a run's adapter into the unsplit model, as peft does, and measure it on the held-out data.
 
     A file given with --data is measured whole, with the classes of the run.
@@ -236,7 +239,7 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
     with without_collections():
         from experiments import commands
 
-    commands.evaluate(folder, data, as_json)
+    commands.evaluate(folder, data, as_json, with_rouge=with_rouge)
 
 
 @main.command()

@@ -23,6 +23,7 @@ from splitfl.models.load import load_piece, read_config
 from splitfl.models.source import resolve
 from splitfl.server.bleu import bleu
 from splitfl.server.predictions import Predictions, predict
+from splitfl.server.rouge import rouge
 from splitfl.setup.experiment import Experiment, device_of
 
 
@@ -43,16 +44,27 @@ def outside(task: Task) -> int | None:
     return names.index("O") if task.kind == TOKEN_CLASSIFICATION and "O" in names else None
 
 
-def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
+def measure_adapter(site: Experiment, adapter: Path, *, with_rouge: bool = False) -> dict[str, float]:
     """The stock model with the exported adapter, loaded by peft as anyone would, on the held-out data.
 
-    Where the model itself was trained, the one beside the adapter's folder. Raises as `finished_model` does.
+    Where the model itself was trained, the one beside the adapter's folder. `with_rouge` it answers the
+    held-out prompts too, and is measured by that. Raises as `finished_model` does, and ConfigError for
+    answers of a task that has none.
     """
+    if with_rouge and not site.task.has_answers:
+        raise ConfigError(f"--rouge is for task 'sft', whose samples have answers, not {site.task.name!r}")
     task = site.task
     model, folder = finished_model(
         site.config, task.kind, adapter, num_labels=task.num_labels, problem_type=task.problem_type
     )
-    return _measured(model, site, folder)
+    found = _measured(model, site, folder)
+    if with_rouge:
+        assert isinstance(task.held_out, Examples)
+        settings = site.config.task
+        found |= rouge(
+            model, tokenizer(folder), task.held_out, template=settings.template, longest=settings.max_length
+        )
+    return found
 
 
 def finished_model(
