@@ -1,10 +1,11 @@
-"""Data sets by name, through the library `datasets` where that is installed."""
+"""Data sets by name, or in a folder of `save_to_disk`, through the library `datasets` if it is installed."""
 
 import importlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from splitfl.config import TaskConfig
@@ -18,7 +19,7 @@ HELD_OUT = ("validation", "dev", "test")
 
 
 def load_hub(name: str, config: TaskConfig, form: Form) -> Corpus:
-    """The data set NAME, NAME/CONFIG, OWNER/NAME or OWNER/NAME/CONFIG of the Hugging Face hub.
+    """The data set NAME, NAME/CONFIG, OWNER/NAME or OWNER/NAME/CONFIG of the hub, or in a saved folder.
 
     Raises DataError where the library is not installed, the data set cannot be had, or
     has no training split with a column of texts (and one of labels).
@@ -59,7 +60,22 @@ def _found(name: str) -> tuple[Any, Any]:
             f"the data set {name!r} needs the library datasets: pip install 'splitfl[data]'; "
             "for local data give a file or folder that exists"
         ) from None
-    return datasets, _downloaded(datasets, name)
+    return datasets, _saved(datasets, Path(name)) if is_saved(Path(name)) else _downloaded(datasets, name)
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` of the library has written this folder."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+
+def _saved(datasets: Any, folder: Path) -> Any:
+    """All splits in a saved folder; a data set without splits is one to train on."""
+    try:
+        found = datasets.load_from_disk(str(folder))
+    except Exception as error:  # of any kind: arrow has its own
+        said = (str(error).splitlines() or [""])[0]
+        raise DataError(f"cannot read the data set in {folder}: {type(error).__name__}: {said}") from None
+    return found if isinstance(found, datasets.DatasetDict) else {"train": found}
 
 
 def _downloaded(datasets: Any, name: str) -> Any:
@@ -102,7 +118,7 @@ def _quiet_retries() -> Iterator[None]:
 def _part(
     datasets: Any, name: str, split: str, splits: Any, config: TaskConfig, form: Form, tally: Tally
 ) -> Part:
-    source = f"hf:{name} {split}"
+    source = f"{name} {split}" if is_saved(Path(name)) else f"hf:{name} {split}"
     names = splits[split].column_names
     columns = find_columns(source, names, config, form)
     label = columns.by_role.get("label", columns.by_role.get("tags", ""))

@@ -12,7 +12,7 @@ from splitfl.data.e2e import load_e2e
 from splitfl.data.examples import Examples, split_held_out
 from splitfl.data.files import load_evaluation_file, load_files
 from splitfl.data.forms import Form
-from splitfl.data.hub import load_evaluation_split, load_hub
+from splitfl.data.hub import is_saved, load_evaluation_split, load_hub
 from splitfl.data.pictures import FILE, load_pictures
 from splitfl.data.rows import SUFFIXES
 
@@ -71,6 +71,8 @@ def given(config: TaskConfig, form: Form, *, is_evaluation: bool = False) -> Cor
     path = Path(config.data).expanduser()
     if config.data.startswith("hf:"):
         return by_name(config.data.removeprefix("hf:"), config, form)
+    if is_saved(path):
+        return by_name(str(path), config, form)
     if path.exists():
         return by_path(path, config, form)
     if re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*){0,2}", config.data) and path.suffix.lower() not in SUFFIXES:
