@@ -86,7 +86,7 @@ class Round:
     mcc: float | None = None
     pearson: float | None = None
     spearman: float | None = None
-    confusion: Sequence[Any] = ()
+    confusion: Sequence[Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

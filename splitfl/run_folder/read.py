@@ -79,7 +79,8 @@ class RunRecord:
     def metrics(self) -> dict[str, list[Any]]:
         """What was measured at the end of each round, by name; a figure that never was is left out."""
         rounds = self.events.rounds
-        columns = {field.name: [getattr(row, field.name) for row in rounds] for field in fields(Round)}
+        names = [field.name for field in fields(Round) if field.name != "confusion"]
+        columns = {name: [getattr(row, name) for row in rounds] for name in names}
         return {name: column for name, column in columns.items() if set(column) != {None}}
 
     @property

@@ -142,7 +142,12 @@ def test_a_client_that_cannot_begin_says_why(begin: Run, tmp_path: Path) -> None
         "task": {"name": "lm", "data": str(tmp_path / "short.tsv"), "packing": "truncate"},
     }
     command = begin(**tables)
-    assert_failed(command, tmp_path, "died with exit code 2; it said: client", "holds no samples: there is nothing to learn")
+    assert_failed(
+        command,
+        tmp_path,
+        "died with exit code 2; it said: client",
+        "holds no samples: there is nothing to learn",
+    )
 
 
 def test_a_normal_run_says_nothing_but_its_own_lines(place: Path, tmp_path: Path, start: Start) -> None:
