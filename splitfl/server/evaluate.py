@@ -1,7 +1,6 @@
 """Measures the unsplit model on the held-out data: while a run goes on, or from its exported adapter."""
 
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from splitfl.adapters.export import folders_inside
 from splitfl.adapters.model_export import MODEL_FOLDER, is_full
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.data.batch import Batch
 from splitfl.data.examples import Examples
 from splitfl.data.loader import tokenizer
 from splitfl.data.task import Task
@@ -25,11 +23,6 @@ from splitfl.server.bleu import bleu
 from splitfl.server.predictions import Predictions, predict
 from splitfl.server.rouge import rouge
 from splitfl.setup.experiment import Experiment, device_of
-
-
-def measure(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -> dict[str, float]:
-    """`eval_loss` (mean over what is predicted) and the metrics of the task, of a whole model of texts."""
-    return predict(model, held_out, device).scores()
 
 
 def predicted(model: nn.Module, site: Experiment, device: torch.device) -> Predictions:
