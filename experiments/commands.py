@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-import transformers
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,8 +20,7 @@ from experiments.citations import bibtex
 from experiments.cli.preflight import served
 from experiments.live.run import run_live
 from experiments.local_clients import run_here
-from experiments.screen import Screen, print_data, summary_table
-from experiments.terminal import plain_console, say, working
+from experiments.screen import print_data, summary_table
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import load
@@ -43,9 +40,13 @@ from splitfl.models.source import ALIASES
 from splitfl.run_folder import create as runs
 from splitfl.run_folder import resume as resuming
 from splitfl.run_folder.read import read_run
+from splitfl.run_folder.trackers.registry import TRACKERS
 from splitfl.runtime.join import join as take_part
+from splitfl.runtime.quiet import quiet
 from splitfl.runtime.serve import NewFolder
 from splitfl.runtime.serve import serve as serve_run
+from splitfl.runtime.terminal import plain_console, say, working
+from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.server.evaluate import measure_adapter
 from splitfl.server.generate import Generator, Sampling
 from splitfl.setup.experiment import Experiment
@@ -53,13 +54,6 @@ from splitfl.setup.link_kinds import LINKS
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import TRANSPORTS, transport
 from splitfl.wire.codecs import CODECS
-
-
-def quiet() -> None:
-    """Keeps the libraries' own bars and remarks off the screen; ours say what matters."""
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def run(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool, *, live: bool) -> None:
@@ -216,6 +210,8 @@ def list_rows(what: str, as_json: bool) -> None:
             rows = {name: codec.about for name, codec in CODECS.items()}
         case "links":
             rows = {name: kind.about for name, kind in LINKS.items()}
+        case "trackers":
+            rows = {name: spec.about for name, spec in TRACKERS.items()}
         case "aggregators":
             rows = {name: spec.about for name, spec in AGGREGATORS.items()}
         case _:
@@ -266,7 +262,7 @@ def _play(
     is_live: bool = False,
 ) -> None:
     """Runs it where somebody looks on, then writes its report."""
-    with Screen(console, site.config, site.total_steps(), invites=not spawn) as screen:
+    with TerminalScreen(console, site.config, site.total_steps(), invites=not spawn) as screen:
         if is_live:
             folder, summary = run_live(site, new_folder, screen)
         elif spawn:

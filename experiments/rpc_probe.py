@@ -10,7 +10,7 @@ from typing import Any
 
 from channel.links.fixed import Direction, FixedLink
 from channel.live.emulation import Emulation
-from channel.live.switch import Order
+from channel.live.switch import DeliveryOrder
 from splitfl.core.errors import Timeout
 from testbed.errors import CommandFailed
 from testbed.live import DEVICE, LiveLink
@@ -44,7 +44,7 @@ def probe(*, rate_bps: float, sends: int, loss_rate: float = 0.0, congestion: st
     emulation = Emulation(
         air=FixedLink(seed=0, up=way, down=way, max_tries=1),
         clients=1,
-        order=Order(seed=0),
+        order=DeliveryOrder(seed=0),
         queue_bytes=int(_BUFFER_S * rate_bps / 8),
     )
     size_bytes = int(_SEND_S * rate_bps / 8)

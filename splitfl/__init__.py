@@ -1,7 +1,7 @@
 """Federated split learning of Hugging Face models over wireless links.
 
-`run` and `load_run` are experiments from Python; `split` and `split_pretrained` give the pieces of a model
-for a loop of one's own; the names in capitals are the registries of plug-ins.
+`run`, `plan`, `compare` and `load_run` are experiments from Python; `split` and `split_pretrained` give the
+pieces of a model for a loop of one's own; the names in capitals are the registries of plug-ins.
 """
 
 from importlib import import_module
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from splitfl.adapters.registry import ADAPTERS
-    from splitfl.api import load_run, run
+    from splitfl.api import compare, load_run, plan, run
     from splitfl.methods.registry import METHODS
     from splitfl.models.split import split, split_pretrained
+    from splitfl.run_folder.trackers.registry import TRACKERS
+    from splitfl.runtime.screen import Silent
     from splitfl.setup.link_kinds import LINKS
     from splitfl.transport.registry import TRANSPORTS
     from splitfl.wire.codecs import CODECS
@@ -21,8 +23,12 @@ __all__ = [
     "CODECS",
     "LINKS",
     "METHODS",
+    "TRACKERS",
     "TRANSPORTS",
+    "Silent",
+    "compare",
     "load_run",
+    "plan",
     "run",
     "split",
     "split_pretrained",
@@ -33,8 +39,12 @@ _HOME = {
     "CODECS": "splitfl.wire.codecs",
     "LINKS": "splitfl.setup.link_kinds",
     "METHODS": "splitfl.methods.registry",
+    "Silent": "splitfl.runtime.screen",
+    "TRACKERS": "splitfl.run_folder.trackers.registry",
     "TRANSPORTS": "splitfl.transport.registry",
+    "compare": "splitfl.api",
     "load_run": "splitfl.api",
+    "plan": "splitfl.api",
     "run": "splitfl.api",
     "split": "splitfl.models.split",
     "split_pretrained": "splitfl.models.split",
@@ -46,3 +56,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,1 +1,1 @@
-"""Real machines, and what stands in for them: networks, launching, radios."""
+"""Real and emulated networks for experiments: namespaces, process launch, live links, overlay, diagnosis."""

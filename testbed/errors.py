@@ -1,22 +1,22 @@
-"""What can go wrong on a testbed.
+"""Exceptions of the testbed package.
 
 SplitflError (splitfl.core.errors)
 |-- ConfigError
-|   |-- NotRoot        something that only root may do
-|   `-- Refusal        a peer that does not take this one, and would not later either
-`-- CommandFailed      a program of the system that ended badly
+|   |-- NotRoot        root privileges are missing
+|   `-- RejectedByPeer        the peer rejects this one permanently
+`-- CommandFailed      a system program failed
 """
 
 from splitfl.core.errors import ConfigError, SplitflError
 
 
 class NotRoot(ConfigError):
-    """What was asked for needs root on Linux, and this process is not, or not enough of it."""
+    """The operation needs root on Linux, or a capability that this root lacks."""
 
 
-class Refusal(ConfigError):
-    """The other side does not take this one, for a reason that trying again does not change."""
+class RejectedByPeer(ConfigError):
+    """The peer rejects this one for a reason that a retry does not change."""
 
 
 class CommandFailed(SplitflError):
-    """A program that was started ended badly; the message has its words."""
+    """A subprocess failed; the message has its standard error."""

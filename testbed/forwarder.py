@@ -1,9 +1,9 @@
-"""`python -m testbed.forwarder DEVICE...`: the process that moves a live link's packets.
+"""`python -m testbed.forwarder DEVICE...`: the process that forwards a live link's packets.
 
-Its parent sends an `Emulation` on standard input, a line of JSON, and keeps the pipe open; DEVICE are
-descriptors that it hands down. This process says `ready` on standard output and forwards until it gets one
-more byte, when it says there what it measured. A pipe that closes without it is a parent that has died: then
-its namespaces go, with all that runs in them.
+The parent writes an `Emulation` to standard input, one line of JSON, and keeps the pipe open; DEVICE are
+inherited descriptors. This process prints `ready` and forwards until it reads one more byte; it then prints
+its measurements as JSON. If the pipe closes without that byte, the parent has died: its namespaces are
+removed with all processes in them.
 """
 
 import json
@@ -25,14 +25,14 @@ _POLL_S = 0.01
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the forwarder; see the module."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     parent = os.getppid()
     devices = [int(word) for word in sys.argv[1:]]
     emulation = read(sys.stdin.buffer.readline())
     switch = emulation.switch()
     forwarder = Forwarder(switch, devices, sys.stdin.fileno(), WallClock(), emulation.mtu_bytes)
-    is_preferred = _prefer()
+    is_preferred = _raise_priority()
     with suppress(BrokenPipeError):
         print("ready", flush=True)
     forwarder.run()
@@ -44,17 +44,17 @@ def main() -> None:
 
 
 def _await_end(parent: int) -> None:
-    """A process that dies closes its files first, and is a living owner until it has gone."""
+    """Waits for the parent's exit: a dying process closes its files before it stops owning its namespaces."""
     while os.getppid() == parent:
         time.sleep(_POLL_S)
 
 
-def _prefer() -> bool:
-    """Has the kernel run this process first: training takes all cores, and packets must not wait for it."""
+def _raise_priority() -> bool:
+    """Switches to real-time scheduling, so that packets do not wait for training, which uses all cores."""
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     except OSError as error:
-        log.warning("packets wait like everybody else: this process may not be preferred (%s)", error)
+        log.warning("no real-time priority for the forwarder, packets may be late (%s)", error)
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""A live link on this machine: a namespace for the server and each client, and a forwarder between them."""
+"""A live link on this machine: network namespaces for server and clients, and a forwarder between them."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ from channel.live.switch import addresses
 from channel.live.tun import open_tun
 from splitfl.core.errors import ConfigError, PeerLost
 from testbed.errors import NotRoot
-from testbed.local import LocalClients, how
+from testbed.local import LocalClients, exit_reason
 from testbed.namespaces import Namespace, ip, need_root
 
 log = logging.getLogger(__name__)
@@ -30,42 +30,42 @@ DEVICE: Final = "air0"
 _ROOT: Final = str(Path(__file__).parent.parent)
 _CONTROL: Final = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 _NO_IPV6: Final = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
-# A namespace reaches nothing but the server: what a client needs lies on this machine, fetched by the server.
+# A namespace reaches the server only; the files that a client needs are in this machine's cache.
 _OFFLINE: Final = ("env", "HF_HUB_OFFLINE=1", "HF_DATASETS_OFFLINE=1")
 _HOSTS: Final = "127.0.0.1 localhost\n"
-# Packets that the kernel keeps until the forwarder has read them: a whole window that TCP sends at once must
-# fit, for what is dropped is the emulated queue's to say.
+# The kernel's queue in packets before the forwarder: a whole TCP window must fit, since only the emulated
+# queue may drop packets.
 _UNREAD: Final = 20_000
-_ENOUGH: Final = b"."  # a pipe that closes without it is this process's death
+_FINISH: Final = b"."  # a pipe that closes without it means that this process has died
 _number: Final = itertools.count()
 
 
 class LiveLink:
-    """Network namespaces that reach each other only through an emulated link; gone when left.
+    """Network namespaces connected only by an emulated link; removed when the context exits.
 
-    `server` and `clients` are the namespaces, `addresses` the server's and then each client's. A death
-    leaves nothing: when this process dies, the forwarder removes everything; when both do, the next run does.
+    `server` and `clients` are the namespaces, `addresses` those of the server and each client. If this
+    process dies, the forwarder removes the namespaces; if both die, the next run does.
     """
 
     def __init__(self, emulation: Emulation, congestion: str) -> None:
-        """Sets `congestion` as TCP's control in all of them.
+        """Starts the link; `congestion` is the TCP congestion control of all namespaces.
 
-        Raises NotRoot without root, ConfigError for what cannot be had on this machine.
+        Raises NotRoot without root, ConfigError for invalid settings and missing support of the machine.
         """
         _need_root()
         self._congestion = congestion
         self._stack = ExitStack()
-        self._said = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack is one)
+        self._output = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack is one)
         try:
             emulation.switch()
             settings = written(emulation)
             self.addresses = addresses(emulation.network, emulation.clients)
             self.server, *self.clients = self._namespaces(emulation.clients)
-            with ExitStack() as ours:  # closed once the forwarder has them
+            with ExitStack() as ours:  # descriptors, closed once the forwarder has inherited them
                 wires = zip(self._all, self.addresses, strict=True)
                 devices = [self._wire(one, at, emulation, ours) for one, at in wires]
                 self._drops = [self._open_counters(namespace) for namespace in self._all]
-                self._process = self._stack.enter_context(_started(devices, self._said))
+                self._process = self._stack.enter_context(_started(devices, self._output))
                 self._stack.callback(self._process.kill)
             self._begin(settings)
         except BaseException as error:
@@ -75,33 +75,35 @@ class LiveLink:
             raise
 
     def dead(self) -> str | None:
-        """What became of the forwarder, in a sentence; None while it runs."""
+        """A message about the forwarder's exit; None while it runs."""
         code = self._process.poll()
-        return None if code is None else self._sentence(f"died with {how(code)}")
+        return None if code is None else self._sentence(f"died with {exit_reason(code)}")
 
     def finish(self) -> dict[str, Any]:
-        """Ends the forwarder and says what it measured. Raises PeerLost where it has died before."""
+        """Stops the forwarder and returns its measurements. Raises PeerLost if it has died."""
         unread = sum(_dropped(counters) for counters in self._drops)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(BrokenPipeError):
-            self._process.stdin.write(_ENOUGH)
-        said = self._process.stdout.readline()
-        if not said:
-            raise PeerLost(self._sentence(f"died with {how(self._process.wait())}"))
-        for line in self.said():
+            self._process.stdin.write(_FINISH)
+        output = self._process.stdout.readline()
+        if not output:
+            raise PeerLost(self._sentence(f"died with {exit_reason(self._process.wait())}"))
+        for line in self.output():
             log.warning("the live link's forwarder: %s", line)
         if unread:
-            log.warning("the live link cannot keep up: %d packets came faster than they were read", unread)
-        return {"congestion": self._congestion, "unread": unread, "said": self.said(), **json.loads(said)}
+            log.warning(
+                "the live link cannot keep up: the kernel dropped %d packets before they were read", unread
+            )
+        return {"congestion": self._congestion, "unread": unread, "said": self.output(), **json.loads(output)}
 
-    def said(self) -> list[str]:
-        """What the forwarder has said so far, warnings above all."""
-        self._said.seek(0)
-        return self._said.read().decode(errors="replace").strip().splitlines()
+    def output(self) -> list[str]:
+        """The lines of the forwarder's standard error so far."""
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace").strip().splitlines()
 
     def close(self) -> None:
-        """Ends everything that runs inside and removes it."""
+        """Ends all processes in the namespaces and removes them."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -122,7 +124,7 @@ class LiveLink:
         return [self._stack.enter_context(Namespace(tag, hosts=_HOSTS)) for tag in tags]
 
     def _wire(self, namespace: Namespace, address: str, emulation: Emulation, ours: ExitStack) -> int:
-        """Gives a namespace its device, and TCP the control that was asked for."""
+        """Creates the TUN device of a namespace and sets its congestion control; returns the descriptor."""
         with namespace.inside():
             _set_control(self._congestion)
             if _NO_IPV6.exists():
@@ -152,18 +154,18 @@ class LiveLink:
     def _begin(self, settings: str) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with suppress(BrokenPipeError):  # it has ended at once, and what it said tells why
+        with suppress(BrokenPipeError):  # it has exited already; its standard error has the reason
             self._process.stdin.write(settings.encode() + b"\n")
         if self._process.stdout.readline() != b"ready\n":
-            raise PeerLost(self._sentence(f"ended at once with {how(self._process.wait())}"))
+            raise PeerLost(self._sentence(f"ended at once with {exit_reason(self._process.wait())}"))
 
     def _sentence(self, what: str) -> str:
-        last = self.said()[-1:]
-        return f"the live link's forwarder {what}" + (f"; it said: {last[0]}" if last else "")
+        last = self.output()[-1:]
+        return f"the live link's forwarder {what}" + (f"; last output: {last[0]}" if last else "")
 
 
 class LiveClients:
-    """A process at each client's end of a live link; see LocalClients."""
+    """A client process in each client's namespace of a live link; see `LocalClients`."""
 
     def __init__(
         self,
@@ -175,23 +177,23 @@ class LiveClients:
     ) -> None:
         self._live = live
 
-        def words(client: int, argv: list[str]) -> list[str]:
-            return live.clients[client].words([*_OFFLINE, *argv])
+        def in_namespace(client: int, argv: list[str]) -> list[str]:
+            return live.clients[client].command([*_OFFLINE, *argv])
 
-        self._local = LocalClients(command, clients, threads, logs, words)
+        self._local = LocalClients(command, clients, threads, logs, in_namespace)
 
     def dead(self) -> dict[int, str]:
-        """What became of each client that has ended badly; raises PeerLost where the link has."""
+        """Messages by failed client; raises PeerLost if the link itself has failed."""
         if what := self._live.dead():
             raise PeerLost(what)
         return self._local.dead()
 
     def revive(self, client: int) -> None:
-        """See LocalClients."""
+        """Restarts a failed client; see `LocalClients.revive`."""
         self._local.revive(client)
 
     def wait(self, timeout_s: float) -> None:
-        """Gives the clients so long to end by themselves."""
+        """Waits up to `timeout_s` for the clients to exit."""
         self._local.wait(timeout_s)
 
     def __enter__(self) -> Self:
@@ -214,13 +216,13 @@ def _need_root() -> None:
 
 
 def _set_control(congestion: str) -> None:
-    """Sets this namespace's congestion control of TCP, and reads it back: not every kernel obeys."""
+    """Sets the TCP congestion control of this namespace, and verifies it: some kernels ignore the setting."""
     try:
         _CONTROL.write_text(congestion)
     except OSError as error:
         reason = error.strerror
     else:
-        reason = "the kernel took it and kept another"
+        reason = "the kernel accepted it without effect"
     got = _CONTROL.read_text().strip()
     if got != congestion:
         allowed = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control").read_text().split()
@@ -230,22 +232,22 @@ def _set_control(congestion: str) -> None:
         )
 
 
-def _started(devices: list[int], said: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _started(devices: list[int], output: IO[bytes]) -> "subprocess.Popen[bytes]":
     path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "testbed.forwarder", *map(str, devices)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=said,
+        stderr=output,
         bufsize=0,
         pass_fds=devices,
         env={**os.environ, "PYTHONPATH": path},
-        start_new_session=True,  # an interrupt from the keyboard must not end it before the others
+        start_new_session=True,  # a keyboard interrupt must not end it before the others
     )
 
 
 def _dropped(counters: TextIOWrapper) -> int:
-    """Packets that the kernel threw away because nobody read them: column 12 of /proc/net/dev."""
+    """Packets that the kernel dropped from the device's queue: column 12 of /proc/net/dev."""
     counters.seek(0)
     for line in counters:
         name, _, numbers = line.partition(":")

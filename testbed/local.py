@@ -1,4 +1,4 @@
-"""Clients as processes of this machine: started together, watched, and ended by their ids."""
+"""Client processes on this machine: started together, monitored, and ended by process id."""
 
 import contextlib
 import os
@@ -15,22 +15,21 @@ from typing import Self
 from splitfl.core.errors import PeerLost
 
 _GRACE_S = 5.0
-# Clients run the same code as this process, not an `experiments` that lies where it was started.
+# Clients import the same code as this process, not packages in the working directory.
 _ROOT = str(Path(__file__).parent.parent)
-_MOST_LIVES = 5
-# Whatever becomes of this process, its clients must not be left behind; not every system has the tool.
+_MAX_STARTS = 5
+# Clients must not survive this process; not every system has setpriv.
 _WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
-Words = Callable[[int, list[str]], list[str]]
-"""The command line that starts this client's own somewhere else, in a namespace for instance."""
+WrapCommand = Callable[[int, list[str]], list[str]]
+"""Wraps a client's command line, for example to run it in a namespace."""
 
 
 class LocalClients:
-    """One process for each client of a server on this machine: `command` with `--client N --state FOLDER`.
+    """One process per client: `command` with `--client N --state FOLDER`.
 
-    Leaving the context ends the processes that still run. A client's output goes to `client-N.log` in the
-    folder given, its state to `checkpoint/client-N`; `words` wraps the command line of one that is to run
-    somewhere else.
+    Leaving the context ends the processes. A client's output goes to `client-N.log` in the folder `logs`,
+    its state to `checkpoint/client-N` there; `words` may wrap its command line.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class LocalClients:
         clients: int,
         threads: int,
         logs: Path,
-        words: Words = lambda client, argv: argv,
+        words: WrapCommand = lambda client, argv: argv,
     ) -> None:
         self._logs = logs
         self._words = words
@@ -51,7 +50,7 @@ class LocalClients:
             "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")])),
         }
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._lives: Counter[int] = Counter()
+        self._starts: Counter[int] = Counter()
         try:
             for client in range(clients):
                 self._log(client).unlink(missing_ok=True)
@@ -61,7 +60,7 @@ class LocalClients:
             raise
 
     def dead(self) -> dict[int, str]:
-        """What became of each client that has ended badly, in a sentence."""
+        """A message for each client that has failed."""
         return {
             client: self._sentence(client, process.returncode)
             for client, process in self._processes.items()
@@ -69,16 +68,16 @@ class LocalClients:
         }
 
     def revive(self, client: int) -> None:
-        """Starts a client that has ended badly once more; PeerLost where that was of no use before."""
+        """Restarts a failed client. Raises PeerLost after too many restarts."""
         code = self._processes[client].poll()
         if not code:
             return
-        if self._lives[client] > _MOST_LIVES:
-            raise PeerLost(f"{self._sentence(client, code)}; it was started {self._lives[client]} times")
+        if self._starts[client] > _MAX_STARTS:
+            raise PeerLost(f"{self._sentence(client, code)}; it was started {self._starts[client]} times")
         self._start(client)
 
     def _start(self, client: int) -> None:
-        self._lives[client] += 1
+        self._starts[client] += 1
         state = self._logs / "checkpoint" / f"client-{client}"
         argv = [*self._argv, "--client", str(client), "--state", str(state)]
         with self._log(client).open("ab") as log:
@@ -92,18 +91,18 @@ class LocalClients:
 
     def _sentence(self, client: int, code: int) -> str:
         last = self._log(client).read_text(errors="replace").strip().splitlines()[-1:]
-        said = f"; it said: {last[0].removeprefix('Error: ')}" if last else ""
-        return f"client {client} died with {how(code)}{said} (see {self._log(client)})"
+        said = f"; last output: {last[0].removeprefix('Error: ')}" if last else ""
+        return f"client {client} died with {exit_reason(code)}{said} (see {self._log(client)})"
 
     def wait(self, timeout_s: float) -> None:
-        """Gives the clients so long to end by themselves."""
+        """Waits up to `timeout_s` for the clients to exit."""
         deadline_s = time.monotonic() + timeout_s
         for process in self._processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline_s - time.monotonic()))
 
     def end(self) -> None:
-        """Ends every client that still runs: asks first, then insists."""
+        """Terminates running clients, and kills those that remain after a grace period."""
         for process in self._processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -125,6 +124,6 @@ class LocalClients:
         return self._logs / f"client-{client}.log"
 
 
-def how(code: int) -> str:
-    """A process's end in words."""
+def exit_reason(code: int) -> str:
+    """The exit code of a process in words."""
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,8 +1,8 @@
-"""Network namespaces of this machine: made, joined by cables, entered, and never left behind.
+"""Network namespaces of this machine: created, connected by veth pairs, entered, and cleaned up.
 
-A namespace is called splitfl-PID-TICKS-N-TAG after its owner, the process that made it, and
-the clock tick at which that process began; so a number that is used again names another
-owner, and whatever a dead owner left is found by its name. Needs root, `ip` (iproute2) and
+A namespace is named splitfl-PID-TICKS-N-TAG after its owner, the process that created it, and
+the clock tick at which that process started. A reused PID thus has other ticks, and
+namespaces of dead owners are recognised by name. Needs root, `ip` (iproute2) and
 `setpriv` (util-linux).
 """
 
@@ -27,9 +27,9 @@ from splitfl.core.errors import ConfigError, Timeout
 from testbed.errors import CommandFailed, NotRoot
 
 _NAMED: Final = Path("/run/netns")
-_FILES: Final = Path("/etc/netns")  # `ip netns exec` lays FILES/name/hosts over /etc/hosts
+_FILES: Final = Path("/etc/netns")  # `ip netns exec` mounts FILES/name/hosts over /etc/hosts
 _OWNED: Final = re.compile(r"splitfl-(\d+)-(\d+)-([a-z0-9]+(?:-[a-z0-9]+)*)")
-_NO_DNS: Final = "nameserver 127.0.0.1\n"  # nobody listens there, which is known at once
+_NO_DNS: Final = "nameserver 127.0.0.1\n"  # no server there, so lookups fail at once
 _IP_TIMEOUT_S: Final = 30.0
 _GRACE_S: Final = 2.0
 _KILL_S: Final = 10.0
@@ -39,15 +39,17 @@ _numbers = itertools.count()
 
 
 class Namespace:
-    """A network of its own, with its loopback up; gone, with all processes in it, when left."""
+    """A network namespace with its loopback up; removed, with all processes in it, when the context exits."""
 
     def __init__(self, tag: str, hosts: str = "") -> None:
-        """Makes one; `hosts` is what /etc/hosts reads for programs started in it, which then ask no DNS.
+        """Creates it; `hosts` is the content of /etc/hosts for programs in it, which then use no DNS.
 
-        What dead owners left is removed first. Raises NotRoot, and ConfigError where `ip` is missing.
+        Namespaces of dead owners are removed first. Raises NotRoot, and ConfigError without `ip`.
         """
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", tag):
-            raise ConfigError(f"a namespace's tag is of small letters, digits and dashes, got {tag!r}")
+            raise ConfigError(
+                f"a namespace's tag must consist of lower-case letters, digits and dashes, got {tag!r}"
+            )
         need_root("network namespaces")
         reap()
         self.name = "-".join(("splitfl", *_identity(os.getpid()), str(next(_numbers)), tag))
@@ -64,7 +66,7 @@ class Namespace:
 
     @classmethod
     def attach(cls, name: str) -> Self:
-        """One that another process owns; do not close it. Raises ConfigError where there is none."""
+        """A namespace of another process, not to be closed. Raises ConfigError if it does not exist."""
         need_root("network namespaces")
         if not _OWNED.fullmatch(name) or not (_NAMED / name).exists():
             raise ConfigError(f"there is no namespace {name!r}")
@@ -73,29 +75,29 @@ class Namespace:
         return found
 
     def popen(self, argv: Sequence[str | Path], **settings: Any) -> "subprocess.Popen[Any]":
-        """Starts a program inside, under its own process id; it is killed when this process dies.
+        """Starts a program in the namespace; it is killed when this process dies.
 
-        `settings` go to subprocess.Popen as they are.
+        `settings` are passed to subprocess.Popen.
         """
-        command = self.words(argv)
+        command = self.command(argv)
         return _starter().submit(lambda: subprocess.Popen(command, **settings)).result()
 
-    def words(self, argv: Sequence[str | Path]) -> list[str]:
-        """The whole command line that runs `argv` inside and ends it with whoever starts it."""
+    def command(self, argv: Sequence[str | Path]) -> list[str]:
+        """The command line that runs `argv` in the namespace and kills it when its parent dies."""
         return self.entering(["setpriv", "--pdeathsig", "KILL", "--", *argv])
 
     def entering(self, argv: Sequence[str | Path]) -> list[str]:
-        """The whole command line that runs `argv` inside, whoever starts it."""
+        """The command line that runs `argv` in the namespace."""
         return ["ip", "netns", "exec", self.name, *map(str, argv)]
 
     def run(self, argv: Sequence[str | Path], timeout_s: float) -> str:
-        """What a program says inside, once it has ended. Raises CommandFailed and Timeout."""
+        """The standard output of a program run in the namespace. Raises CommandFailed and Timeout."""
         process = self.popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         return _result(process, argv, timeout_s)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """This thread is inside, with any it starts there; what it opens stays of this network ever after."""
+        """Moves this thread into the namespace; sockets and devices opened in the context belong to it."""
         with (
             Path("/proc/thread-self/ns/net").open("rb") as home,
             (_NAMED / self.name).open("rb") as there,
@@ -107,7 +109,7 @@ class Namespace:
                 _set_namespace(home.fileno())
 
     def close(self) -> None:
-        """Ends what still runs inside and removes the namespace with its interfaces."""
+        """Ends all processes in the namespace and removes it with its interfaces."""
         _remove(self.name, _GRACE_S)
 
     def __enter__(self) -> Self:
@@ -122,14 +124,16 @@ class Namespace:
 def veth(
     a: Namespace, a_name: str, a_address: str, b: Namespace, b_name: str, b_address: str, mtu: int = 1500
 ) -> None:
-    """A cable between two namespaces; addresses are like 10.77.1.1/24. It goes when either end does."""
+    """A veth pair between two namespaces, with addresses like 10.77.1.1/24. Raises ConfigError."""
     for name, address in ((a_name, a_address), (b_name, b_address)):
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,14}", name):
-            raise ConfigError(f"an interface's name has at most 15 small letters and digits, got {name!r}")
+            raise ConfigError(
+                f"an interface's name must be at most 15 lower-case letters and digits, got {name!r}"
+            )
         try:
             ipaddress.ip_interface(address)
         except ValueError:
-            raise ConfigError(f"an interface's address is like 10.77.1.1/24, got {address!r}") from None
+            raise ConfigError(f"an interface's address must be like 10.77.1.1/24, got {address!r}") from None
     size = ("mtu", str(mtu))
     ip("link", "add", a_name, *size, "netns", a.name, "type", "veth", "peer", b_name, *size, "netns", b.name)
     for side, name, address in ((a, a_name, a_address), (b, b_name, b_address)):
@@ -138,7 +142,7 @@ def veth(
 
 
 def reap() -> list[str]:
-    """Removes what owners that are no more left behind, processes included; says which namespaces."""
+    """Removes the namespaces of dead owners with all processes in them; returns their names."""
     left = []
     for folder in (_NAMED, _FILES):
         for entry in folder.iterdir() if folder.is_dir() else ():
@@ -150,21 +154,21 @@ def reap() -> list[str]:
 
 
 def need_root(what: str) -> None:
-    """Raises NotRoot where this process is not root, ConfigError where a program that it takes is missing."""
+    """Raises NotRoot without root, ConfigError if `ip` or `setpriv` is missing."""
     if os.geteuid() != 0:
-        raise NotRoot(f"{what} need root; try again with sudo")
+        raise NotRoot(f"{what} need root; run with sudo")
     for program, package in (("ip", "iproute2"), ("setpriv", "util-linux")):
         if shutil.which(program) is None:
             raise ConfigError(f"{what} need the program `{program}` (Debian: {package})")
 
 
-def ip(*words: str) -> str:
-    """What `ip` says. Raises NotRoot where this root may not do it, CommandFailed for the rest."""
+def ip(*command: str) -> str:
+    """The output of `ip`. Raises NotRoot if this root lacks the permission, else CommandFailed."""
     process = subprocess.Popen(
-        ["ip", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ["ip", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
-        return _result(process, ["ip", *words], _IP_TIMEOUT_S)
+        return _result(process, ["ip", *command], _IP_TIMEOUT_S)
     except CommandFailed as error:
         if "Operation not permitted" in str(error):
             raise NotRoot(f"{error}; root of a container needs CAP_SYS_ADMIN and CAP_NET_ADMIN too") from None
@@ -172,17 +176,17 @@ def ip(*words: str) -> str:
 
 
 def is_alive(pid: int, ticks: str) -> bool:
-    """Whether the process of this number is still the one that began at that clock tick."""
+    """Whether the process that started at that clock tick still runs under this PID."""
     return _identity(pid) == (str(pid), ticks)
 
 
 def started_at(pid: int) -> str:
-    """The clock tick at which a process began, as /proc has it; empty for one that is no more."""
+    """The clock tick at which a process started, from /proc; empty if it does not run."""
     return _identity(pid)[1]
 
 
 def _identity(pid: int) -> tuple[str, str]:
-    """A process's number and the clock tick at which it began (field 22 of /proc/PID/stat)."""
+    """The PID and the start tick of a process (field 22 of /proc/PID/stat); "" if it does not run."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -195,7 +199,7 @@ def _remove(name: str, grace_s: float) -> None:
     while (_NAMED / name).exists() and (inside := _pids(name)):
         is_late = time.monotonic() >= deadline_s
         if time.monotonic() >= deadline_s + _KILL_S:
-            raise CommandFailed(f"processes {inside} of the namespace {name} do not die")
+            raise CommandFailed(f"processes {inside} of the namespace {name} survive SIGKILL")
         for pid in inside:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL if is_late else signal.SIGTERM)
@@ -209,10 +213,10 @@ def _pids(name: str) -> list[int]:
     return [int(pid) for pid in _unless_gone(name, "netns", "pids", name).split() if int(pid) != os.getpid()]
 
 
-def _unless_gone(name: str, *words: str) -> str:
-    """What `ip` says; nothing where another process has removed the namespace just now."""
+def _unless_gone(name: str, *command: str) -> str:
+    """The output of `ip`; empty if another process has removed the namespace meanwhile."""
     try:
-        return ip(*words)
+        return ip(*command)
     except CommandFailed:
         if (_NAMED / name).exists():
             raise
@@ -222,7 +226,7 @@ def _unless_gone(name: str, *words: str) -> str:
 def _result(process: "subprocess.Popen[bytes]", argv: Sequence[str | Path], timeout_s: float) -> str:
     with process:
         try:
-            said, complained = process.communicate(timeout=timeout_s)
+            output, errors = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
             raise Timeout(f"`{' '.join(map(str, argv))}` did not end within {timeout_s:g} s") from None
@@ -230,9 +234,9 @@ def _result(process: "subprocess.Popen[bytes]", argv: Sequence[str | Path], time
             process.kill()
             raise
     if process.returncode:
-        words = complained.decode(errors="replace").strip() or "it said nothing"
-        raise CommandFailed(f"`{' '.join(map(str, argv))}` ended with {process.returncode}: {words}")
-    return said.decode(errors="replace")
+        reason = errors.decode(errors="replace").strip() or "no output"
+        raise CommandFailed(f"`{' '.join(map(str, argv))}` ended with {process.returncode}: {reason}")
+    return output.decode(errors="replace")
 
 
 def _set_namespace(descriptor: int) -> None:
@@ -244,6 +248,6 @@ def _set_namespace(descriptor: int) -> None:
 
 @cache
 def _starter() -> ThreadPoolExecutor:
-    # A child is killed with the thread that started it, not with its process: so one thread, which
-    # lives as long as this process, starts them all.
+    # PDEATHSIG follows the thread that started the child, so one thread that lives as long as this process
+    # starts all children.
     return ThreadPoolExecutor(1, thread_name_prefix="starter")

@@ -1,5 +1,6 @@
 """What holds for every test: one thread, no network, the same chance each time, no process left behind."""
 
+import gc
 import json
 import os
 import signal
@@ -58,11 +59,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-write", action="store_true", help="rewrite the golden files, do not compare")
 
 
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector what lives to the end: imported modules and collected tests."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _same_chance_every_time() -> None:
     """Seeds torch's global generator, where a test's module has imported torch at all."""
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+        sys.modules["torch"].default_generator.manual_seed(0)
 
 
 @pytest.fixture

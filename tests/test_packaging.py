@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
+PINNED = ("install_requires", "demo", "bleu", "rouge", "sft-oracle", "tensorboard", "oracle", "dev")
 PACKAGES = ("channel", "splitfl", "testbed", "experiments")
 
 
@@ -57,13 +58,7 @@ def test_the_wheel_declares_the_command_and_the_extras(wheel):
     assert distribution.metadata["Requires-Python"] == ">=3.11"
     assert distribution.metadata["License-Expression"] == "Apache-2.0"
     assert distribution.metadata.get_all("Provides-Extra") == [
-        "demo",
-        "data",
-        "bleu",
-        "rouge",
-        "sft-oracle",
-        "oracle",
-        "dev",
+        *("demo", "data", "bleu", "rouge", "sft-oracle", "tensorboard", "wandb", "mlflow", "oracle", "dev"),
     ]
 
 
@@ -87,9 +82,7 @@ def test_every_dependency_is_pinned_within_the_declared_range():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     pins = {canonicalize_name(name): version for name, version in pins.items()}
-    for requirement in map(
-        Requirement, declared("install_requires", "demo", "bleu", "rouge", "sft-oracle", "oracle", "dev")
-    ):
+    for requirement in map(Requirement, declared(*PINNED)):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 
 
@@ -102,10 +95,13 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     modules = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module for node in imports if isinstance(node, ast.ImportFrom)}
     roots = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {*PACKAGES}
-    # The one whose module and package differ in name, and which need not be installed.
-    owners = {"sionna": ["sionna-no-rt"]} | importlib.metadata.packages_distributions()
+    # Those whose module and package differ in name, and which need not be installed.
+    owners = {
+        "sionna": ["sionna-no-rt"],
+        "mlflow": ["mlflow-skinny"],
+    } | importlib.metadata.packages_distributions()
     imported = {canonicalize_name(owner) for root in roots for owner in owners.get(root, [root])}
-    assert imported <= names("install_requires", "demo", "data", "oracle")
+    assert imported <= names("install_requires", "demo", "data", "wandb", "mlflow", "oracle")
     assert names("install_requires") <= imported
 
 

@@ -1,1 +1,1 @@
-"""Where bler_law.json comes from: a simulation of 5G NR's code, the fit to it, and the betas of EESM."""
+"""Generates bler_law.json: an LDPC link simulation of 5G NR, the fit to it, and the betas of EESM."""

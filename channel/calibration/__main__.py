@@ -1,4 +1,4 @@
-"""`python -m channel.calibration`: simulates the points that bler_law.json is fitted to, and fits it."""
+"""`python -m channel.calibration`: simulates BLER points and fits bler_law.json to them."""
 
 import sys
 from collections.abc import Callable
@@ -11,8 +11,8 @@ import click
 from channel.calibration.document import by_curve, committed_points, law_of, write
 from channel.calibration.fit import fitted
 from channel.calibration.journal import Journal, provenance, read_lines
-from channel.calibration.oracle import demand_oracle
-from channel.calibration.simulation import Curve
+from channel.calibration.oracle import require_oracle
+from channel.calibration.simulation import BlerCurve
 from channel.calibration.sweep import curves, swept
 from channel.core.errors import ChannelError
 
@@ -36,7 +36,7 @@ def _refuses(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Make the block error law anew: `simulate` a file of points, then `fit` it. Needs the extra `oracle`."""
+    """Recompute the block error law: `simulate` a file of points, then `fit` it. Needs the extra `oracle`."""
 
 
 @main.command()
@@ -45,11 +45,11 @@ def main() -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 @_refuses
 def simulate(points: Path, blocks: int, seed: int) -> None:
-    """Simulate every scheme across its waterfall into POINTS (JSON lines), on one core.
+    """Simulate every scheme across its waterfall region into POINTS (JSON lines), on one core.
 
-    Goes on where an earlier run was stopped; points that are there stay, however many blocks they had.
+    Resumes an interrupted run; existing points are kept, whatever their number of blocks.
     """
-    demand_oracle()
+    require_oracle()
     every = curves()
     with Journal(points, provenance(seed)) as journal:
         for number, curve in enumerate(every, start=1):
@@ -68,17 +68,17 @@ def simulate(points: Path, blocks: int, seed: int) -> None:
 @click.argument("points", type=JOURNAL, required=False)
 @_refuses
 def fit(points: Path | None) -> None:
-    """Fit the law to POINTS, or again to the committed ones, and write both data files of the package."""
+    """Fit the law to POINTS, or to the committed ones, and write both data files of the package."""
     if points is None:
         head, found = committed_points()
     else:
         head, lines = read_lines(points, points.read_text(encoding="utf-8").splitlines())
         found = by_curve(lines.values())
 
-    def said(curve: Curve) -> None:
+    def progress(curve: BlerCurve) -> None:
         click.echo(f"\r{curve}\033[K", nl=False, err=True)
 
-    law = law_of(head, found, said)
+    law = law_of(head, found, progress)
     folder = Path(__file__).parent.parent / "phy"
     write(folder, head, found, law)
     click.echo(f"\r{len(law['rows'])} rows in {folder}\033[K", err=True)

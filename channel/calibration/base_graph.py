@@ -1,7 +1,7 @@
-"""The LDPC codes of 5G NR: which base graph, how far it is lifted, and which parity checks that gives.
+"""The LDPC codes of 5G NR: base graph selection, lifting, and parity checks.
 
 3GPP TS 38.212 (V16) clauses 5.2.2, 5.3.2 and 7.2.2. The shifts of its tables 5.3.2-2 and -3 are read from
-the CSV files inside the package of Sionna, which need not be imported for that.
+the CSV files of the Sionna package, without importing it.
 """
 
 from functools import lru_cache
@@ -23,17 +23,17 @@ LIFTINGS: tuple[tuple[int, ...], ...] = (
     (13, 26, 52, 104, 208),
     (15, 30, 60, 120, 240),
 )
-"""Table 5.3.2-1, by set index: each set has shifts of its own."""
+"""Table 5.3.2-1, by set index; each set has its own shifts."""
 
 _SHAPES = {1: (46, 68, 22), 2: (42, 52, 10)}
 """Rows, columns and information columns of the base graphs."""
 
 
 class Graph(NamedTuple):
-    """Parity checks: row r, of Z checks, binds the edges row_start[r] to row_start[r + 1].
+    """A lifted parity-check matrix: row r, of Z checks, has the edges row_start[r] to row_start[r + 1].
 
-    An edge says that check z of its row contains bit (z + shift) mod Z of `column`. Codewords are arrays
-    (columns, Z); the first `information_columns` are what is encoded, the rest parity.
+    By an edge, check z of its row contains bit (z + shift) mod Z of `column`. Codewords have shape
+    (columns, Z); the first `information_columns` are information, the others parity.
     """
 
     lifting: int
@@ -44,9 +44,9 @@ class Graph(NamedTuple):
     shift: NDArray[np.int64]
 
     def pruned(self, columns: int) -> "Graph":
-        """Without the checks whose own parity column is not among the first `columns`: nobody sends it.
+        """The graph without checks whose parity column is not transmitted, beyond the first `columns`.
 
-        The four first rows share theirs and stay.
+        The first four rows share their parity columns and are kept.
         """
         rows = max(4, columns - self.information_columns)
         last = int(self.row_start[rows])
@@ -59,15 +59,15 @@ class Graph(NamedTuple):
 
 
 def base_graph_number(bits: int, code_rate: float) -> int:
-    """1 or 2: clause 7.2.2, with the bits of the code block for those of the transport block."""
+    """Base graph 1 or 2 by clause 7.2.2, applied to the bits of the code block."""
     is_second = bits <= 292 or (bits <= 3824 and code_rate <= 0.67) or code_rate <= 0.25
     return 2 if is_second else 1
 
 
 def lifted(number: int, bits: int) -> Graph:
-    """The base graph lifted by the least Z that holds `bits` information bits (clause 5.2.2).
+    """The base graph with the smallest lifting size Z for `bits` information bits (clause 5.2.2).
 
-    Raises BadParameter for a code block that it cannot hold, MissingOracle where the tables are not there.
+    Raises BadParameter for a code block that is too long, MissingOracle if Sionna is not installed.
     """
     most = {1: 8448, 2: 3840}[number]
     if not 1 <= bits <= most:
@@ -89,7 +89,7 @@ def lifted(number: int, bits: int) -> Graph:
 
 
 def _filled_columns(number: int, bits: int) -> int:
-    """K_b: how many columns of information are to be filled."""
+    """K_b: the number of information columns in use."""
     if number == 1:
         return 22
     return next(count for least, count in ((641, 10), (561, 9), (193, 8), (0, 6)) if bits >= least)
@@ -97,9 +97,9 @@ def _filled_columns(number: int, bits: int) -> int:
 
 @lru_cache
 def _table(number: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Row, column and the shifts of the eight sets (edges, 8) of every edge, in order of rows."""
+    """For every edge, in row order: row, column, and the shifts of the eight sets (edges, 8)."""
     lines = base_graph_file(number).read_text(encoding="utf-8").splitlines()[2:]
     cells = [[float(cell) if cell.strip() else -1.0 for cell in line.split(";")] for line in lines]
     whole = np.asarray(cells).astype(np.int64)
-    row = np.maximum.accumulate(whole[:, 0])  # named only where it changes
+    row = np.maximum.accumulate(whole[:, 0])  # the file gives it only where it changes
     return row, whole[:, 1], whole[:, 2:]

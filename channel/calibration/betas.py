@@ -1,4 +1,4 @@
-"""The constants of the exponential effective SINR, fitted so that it agrees with mutual information."""
+"""The constants beta of EESM, fitted to agree with mutual-information effective SINR mapping (MIESM)."""
 
 import numpy as np
 
@@ -15,10 +15,10 @@ _BLOCK_HZ = 180e3
 
 
 def fitted_beta(modulation_order: int, s50_db: float, *, seed: int = 0) -> float:
-    """The beta with which EESM comes nearest to MIESM where a scheme's blocks begin to fail.
+    """The beta with which EESM is closest to MIESM at the threshold of a scheme.
 
-    Least squares, in decibels, over draws of TDL-C (300 ns, 52 resource blocks), each scaled so that its
-    mutual-information effective SINR is `s50_db`. A bracketing search of beta to 0.1 %.
+    Least squares, in decibels, over draws of TDL-C (300 ns, 52 resource blocks), each scaled to a
+    mutual-information effective SINR of `s50_db`. Found by a bracketing search to 0.1 %.
     """
     faded_db = _at_effective(_responses_db(seed), modulation_order, s50_db)
 
@@ -33,7 +33,7 @@ def fitted_beta(modulation_order: int, s50_db: float, *, seed: int = 0) -> float
 
 
 def _responses_db(seed: int) -> Array:
-    """Power of LINKS independent links in each resource block (LINKS, RESOURCE_BLOCKS), in decibels."""
+    """The power in decibels of independent links in each resource block: (LINKS, RESOURCE_BLOCKS)."""
     line = TappedDelayLine.stack(
         [
             TappedDelayLine.draw(
@@ -47,7 +47,7 @@ def _responses_db(seed: int) -> Array:
 
 
 def _at_effective(level_db_R: Array, modulation_order: int, target_db: float) -> Array:
-    """Every row moved up or down, by bisection, until its effective SINR is the target."""
+    """Every row shifted in decibels, by bisection, to an effective SINR of `target_db`."""
     low = np.full((level_db_R.shape[0], 1), target_db - 40.0)
     high = np.full_like(low, target_db + 60.0)
     for _ in range(45):

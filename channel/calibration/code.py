@@ -1,4 +1,4 @@
-"""One scheme's code: the parity checks, and which of their bits are sent in which order."""
+"""The LDPC code of one scheme with its rate matching."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -13,10 +13,10 @@ from channel.core.errors import BadParameter
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Code:
-    """A code block of `bits` bits as it is sent once, in redundancy version 0.
+    """A code block of `bits` bits, transmitted in redundancy version 0.
 
-    `sent_E` is, for each of the E bits on the air in the order in which they are mapped to symbols, its place
-    in the flattened codeword (columns x Z); a slow code sends some places more than once.
+    `sent_E` holds, for each of the E transmitted bits in the order of mapping to symbols, its index in the
+    flattened codeword (columns x Z); codes of low rate repeat indices.
     """
 
     bits: int
@@ -30,7 +30,7 @@ class Code:
         """The code of a scheme: E is bits / code_rate, to the nearest whole symbol.
 
         Rate matching and interleaving follow TS 38.212 clauses 5.4.2.1 (I_LBRM 0, RV 0) and 5.4.2.2: the
-        first two columns are never sent, filler bits are left out, and after the last bit comes the first.
+        first two columns are punctured, filler bits are skipped, and the circular buffer wraps around.
         Raises BadParameter for an unknown constellation and a rate outside (0, 0.95].
         """
         if modulation_order not in (2, 4, 6, 8):
@@ -56,7 +56,7 @@ class Code:
 def pam_levels(modulation_order: int) -> Array:
     """The amplitude for each label of one quadrature of QAM, by TS 38.211 (V16) clauses 5.1.3 to 5.1.6.
 
-    2^(modulation_order / 2) of them, the first bit of the label being the most significant; mean power 1/2.
+    Shape (2^(modulation_order / 2),); the first bit of a label is the most significant; mean power 1/2.
     """
     half = modulation_order // 2
     label = np.arange(1 << half)

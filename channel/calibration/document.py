@@ -1,4 +1,4 @@
-"""The two committed files: the simulated points, and the law that was fitted to them."""
+"""The two committed files: the simulated points, and the law fitted to them."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from typing import Any
 from channel.calibration.betas import fitted_beta
 from channel.calibration.fit import Fit, crossing_db, fitted
 from channel.calibration.journal import as_row, from_row
-from channel.calibration.simulation import Curve
+from channel.calibration.simulation import BlerCurve
 from channel.calibration.sweep import LONG_BITS, SHORT_BITS, Point, curves, with_other_graph
 from channel.core.errors import BadParameter
 from channel.core.special_functions import gaussian_tail_inverse
@@ -20,35 +20,35 @@ from channel.phy.block_error import DATA_FILE, REFERENCE_BITS
 POINTS_FILE = "bler_points.json"
 _DECODER = "layered normalised min-sum, factor 0.75, {iterations} iterations at most"
 
-Points = Mapping[Curve, Sequence[Point]]
+Points = Mapping[BlerCurve, Sequence[Point]]
 
 
 def by_curve(points: Iterable[Point]) -> Points:
-    """The points of each curve, in order of SNR. Raises BadParameter unless every curve has some."""
-    found: dict[Curve, list[Point]] = {curve: [] for curve in curves()}
+    """The points of each curve, sorted by SNR. Raises BadParameter for a curve without points."""
+    found: dict[BlerCurve, list[Point]] = {curve: [] for curve in curves()}
     for point in sorted(points):
         found.setdefault(point.curve, []).append(point)
     missing = [str(curve) for curve, its in found.items() if not its]
     if missing:
-        raise BadParameter(f"points must cover every curve, got none for {', '.join(missing)}")
+        raise BadParameter(f"points must cover every curve; missing: {', '.join(missing)}")
     return found
 
 
 def committed_points() -> tuple[dict[str, Any], Points]:
-    """How the points of the data file were made, and the points."""
+    """The provenance of the committed points, and the points."""
     head: dict[str, Any] = json.loads(files("channel.phy").joinpath(POINTS_FILE).read_text(encoding="utf-8"))
     rows = head.pop("points")
     return head, by_curve(from_row(row) for row in rows)
 
 
-def ten_percent_points_db() -> dict[Curve, float]:
-    """Where one block in ten fails, of every committed curve, by its own points and no law."""
+def ten_percent_points_db() -> dict[BlerCurve, float]:
+    """The SNR at 10 % BLER of every committed curve, interpolated between its points without the law."""
     _, points = committed_points()
     return {curve: crossing_db(its, 0.1) for curve, its in points.items()}
 
 
-def law_of(head: Mapping[str, Any], points: Points, progress: Callable[[Curve], None]) -> dict[str, Any]:
-    """The law's document: provenance, and a row for each curve of the reference length."""
+def law_of(head: Mapping[str, Any], points: Points, progress: Callable[[BlerCurve], None]) -> dict[str, Any]:
+    """The contents of the law's file: provenance, and a row per curve of the reference length."""
     rows = []
     for curve in sorted(curve for curve in points if curve.bits == REFERENCE_BITS):
         progress(curve)
@@ -78,14 +78,14 @@ def law_of(head: Mapping[str, Any], points: Points, progress: Callable[[Curve], 
 
 
 def write(folder: Path, head: Mapping[str, Any], points: Points, law: Mapping[str, Any]) -> None:
-    """Writes both files whole, or leaves the old ones."""
+    """Writes both files, each atomically."""
     rows = [as_row(point) for its in points.values() for point in its]
     _replace(folder / POINTS_FILE, head, "points", rows)
     about = {name: value for name, value in law.items() if name != "rows"}
     _replace(folder / DATA_FILE, about, "rows", law["rows"])
 
 
-def _row(curve: Curve, points: Points) -> dict[str, Any]:
+def _row(curve: BlerCurve, points: Points) -> dict[str, Any]:
     fit, other = fitted(points[curve]), with_other_graph(curve)
     s50_db = round(fit.s50_db, 3)
     return {
@@ -102,14 +102,14 @@ def _row(curve: Curve, points: Points) -> dict[str, Any]:
 
 
 def _later_db(fit: Fit, other: Fit, bits: int) -> float:
-    """By how much one block in ten fails later, with the other base graph, than the law of this one says."""
+    """The shift in decibels of the 10 % BLER point of the other base graph against the law of this one."""
     steepness, lag = math.sqrt(bits / REFERENCE_BITS), float(gaussian_tail_inverse(0.1))
     found_db = other.s50_db + lag / (other.slope_per_db * steepness)
     return found_db - (fit.s50_db + lag / (fit.slope_per_db * steepness))
 
 
 def _replace(path: Path, head: Mapping[str, Any], name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """JSON with a line a row."""
+    """Replaces a file atomically by JSON with one line per row."""
     lines = ",\n    ".join(json.dumps(row) for row in rows)
     start = json.dumps(head, indent=2).removesuffix("\n}")
     whole = f'{start},\n  "{name}": [\n    {lines}\n  ]\n}}\n'

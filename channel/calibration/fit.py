@@ -1,4 +1,4 @@
-"""The two numbers of the law from simulated points: a probit regression by maximum likelihood."""
+"""Fits the two parameters of the law to simulated points: maximum-likelihood probit regression."""
 
 import math
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from channel.phy.block_error import REFERENCE_BITS
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """BLER = Q(slope sqrt(bits / 1000) (snr_db - s50_db)), the standard errors of both, and the worst miss.
+    """BLER = Q(slope sqrt(bits / 1000) (snr_db - s50_db)), with standard errors and the largest deviation.
 
-    `miss_db` is how far a simulated point of 1 % to 90 % lies from the law at most, along the axis of SNR.
-    Where points scatter more than binomially the standard errors are widened by as much.
+    `miss_db` is the largest distance in SNR of a simulated point of 1 % to 90 % BLER from the law.
+    The standard errors are scaled by the overdispersion of the points.
     """
 
     s50_db: float
@@ -32,7 +32,7 @@ class Fit:
 def fitted(points: Sequence[Point]) -> Fit:
     """The fit to all points of one curve, by Fisher scoring (McCullagh & Nelder, 2nd ed., section 4.4).
 
-    Raises BadParameter for fewer than three SNRs at which some blocks failed and some did not.
+    Raises BadParameter for fewer than three SNRs with a BLER strictly between 0 and 1.
     """
     partial = [point for point in points if 0 < point.errors < point.blocks]
     if len({point.snr_db for point in partial}) < 3:
@@ -57,9 +57,9 @@ def fitted(points: Sequence[Point]) -> Fit:
 
 
 def crossing_db(points: Sequence[Point], target: float) -> float:
-    """The SNR at which a curve's simulated points cross `target`, with no law: linear in Q^-1 in between.
+    """The SNR in decibels at which simulated points cross a BLER of `target`, interpolated in Q^-1.
 
-    Raises BadParameter for a target outside (0, 1) or beyond the points.
+    Raises BadParameter for a target outside (0, 1) or the range of the points.
     """
     within("target", target, 1e-9, 1.0 - 1e-9)
     ordered = sorted(points, key=lambda point: point.snr_db)
@@ -73,7 +73,7 @@ def crossing_db(points: Sequence[Point], target: float) -> float:
 
 
 def _described(coefficients: Array, covariance: Array, centre_db: float, points: Sequence[Point]) -> Fit:
-    """Middle and steepness instead of intercept and slope; errors by the delta method."""
+    """s50_db and slope from intercept and slope of the regression; errors by the delta method."""
     intercept, slope = float(coefficients[0]), float(coefficients[1])
     s50_db = centre_db - intercept / slope
     gradient = np.asarray([-1.0 / slope, intercept / slope**2])

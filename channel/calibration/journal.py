@@ -1,4 +1,4 @@
-"""The points that a simulation has finished, a line each: kill it at any time and it goes on from there."""
+"""An append-only file of simulated points, one JSON line each, from which an interrupted run resumes."""
 
 import fcntl
 import json
@@ -8,13 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from channel.calibration.simulation import ITERATIONS, Curve
+from channel.calibration.simulation import ITERATIONS, BlerCurve
 from channel.calibration.sweep import Point
 from channel.core.errors import BadParameter
 
 
 def provenance(seed: int) -> dict[str, Any]:
-    """What points must have in common to stand in one file."""
+    """The settings and versions that all points of one file must share."""
     libraries = ("numpy", "numba", "sionna-no-rt")
     return {
         "seed": seed,
@@ -24,12 +24,12 @@ def provenance(seed: int) -> dict[str, Any]:
 
 
 class Journal:
-    """A file of JSON lines: how the points were made, then the points. As a context, it is ours alone."""
+    """A file of JSON lines: the provenance, then the points. Locked against other writers while open."""
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
-        """Opens or begins the file.
+        """Opens or creates the file.
 
-        Raises BadParameter where it was made otherwise, by another program, or where somebody is writing it.
+        Raises BadParameter for another provenance, another format, and a file locked by another process.
         """
         self._file = path.open("a+", encoding="utf-8")
         try:
@@ -38,12 +38,12 @@ class Journal:
             self._file.close()
             raise
 
-    def known(self, curve: Curve, snr_db: float) -> Point | None:
-        """This point, if it is there."""
+    def known(self, curve: BlerCurve, snr_db: float) -> Point | None:
+        """The point of this curve and SNR, or None."""
         return self._points.get((curve, snr_db))
 
     def add(self, point: Point) -> None:
-        """Writes a point down, unless it is there."""
+        """Appends a point, unless its curve and SNR exist."""
         if self.known(point.curve, point.snr_db) is None:
             self._points[point.curve, point.snr_db] = point
             self._write(as_row(point))
@@ -56,14 +56,14 @@ class Journal:
     ) -> None:
         self._file.close()
 
-    def _taken_up(self, path: Path, head: Mapping[str, Any]) -> dict[tuple[Curve, float], Point]:
+    def _taken_up(self, path: Path, head: Mapping[str, Any]) -> dict[tuple[BlerCurve, float], Point]:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BadParameter(f"{path} is being written by another process") from None
         self._file.seek(0)
         whole, newline, torn = self._file.read().rpartition("\n")
-        if torn:  # a line that a dying process could not finish
+        if torn:  # an incomplete last line of a killed process
             self._file.truncate(len((whole + newline).encode()))
         if not whole:
             self._write(head)
@@ -77,8 +77,8 @@ class Journal:
         self._file.flush()
 
 
-def read_lines(path: Path, lines: list[str]) -> tuple[dict[str, Any], dict[tuple[Curve, float], Point]]:
-    """How the points were made, and the points. Raises BadParameter, with the line, for anything else."""
+def read_lines(path: Path, lines: list[str]) -> tuple[dict[str, Any], dict[tuple[BlerCurve, float], Point]]:
+    """The provenance, and the points by curve and SNR. Raises BadParameter for another format."""
     try:
         head, *rows = [json.loads(line) for line in lines]
         points = [from_row(row) for row in rows]
@@ -88,7 +88,7 @@ def read_lines(path: Path, lines: list[str]) -> tuple[dict[str, Any], dict[tuple
 
 
 def as_row(point: Point) -> dict[str, Any]:
-    """A point as plain data."""
+    """A point as a JSON object."""
     return {
         "modulation_order": point.curve.modulation_order,
         "code_rate_1024": point.curve.code_rate_1024,
@@ -100,6 +100,6 @@ def as_row(point: Point) -> dict[str, Any]:
 
 
 def from_row(row: Mapping[str, Any]) -> Point:
-    """A point from plain data."""
-    curve = Curve(int(row["modulation_order"]), float(row["code_rate_1024"]), int(row["bits"]))
+    """The inverse of `as_row`."""
+    curve = BlerCurve(int(row["modulation_order"]), float(row["code_rate_1024"]), int(row["bits"]))
     return Point(curve, float(row["snr_db"]), int(row["blocks"]), int(row["errors"]))

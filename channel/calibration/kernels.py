@@ -1,8 +1,8 @@
-"""The arithmetic of one code block, compiled: encode, send, receive, decode, compare.
+"""Compiled kernels that encode, transmit and decode code blocks.
 
-Imports numba, so nothing but the simulation imports this file. Log-likelihood ratios are positive where a
-bit is more likely 0. The loops over Z are what takes the time: arrays are flat there and indices unsigned,
-for only so does the compiler use the processor's vectors, some ten times faster.
+Imports numba, so only the simulation imports this file. Log-likelihood ratios are positive if 0 is the more
+likely bit. The loops over Z dominate the run time: their arrays are flat and indices unsigned, without
+which the compiler does not vectorise them (about ten times slower).
 """
 
 import math
@@ -23,23 +23,23 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _FACTOR = np.float32(0.75)
 _KNOWN = np.float32(1e4)
-"""The log-likelihood ratio of a filler bit: it is 0 and everybody knows."""
+"""The log-likelihood ratio of a filler bit, which is known to be 0."""
 _FAINT = 1e-300
-"""Keeps the logarithm finite where all of a bit's likelihood is gone."""
+"""Keeps the logarithm finite if a likelihood underflows."""
 
 
 def _compiled(function: Kernel) -> Kernel:
-    """The njit of numba, which keeps no type."""
+    """Applies numba's njit and keeps the type hints."""
     made: Kernel = njit(function)
     return made
 
 
 @_compiled
 def encode(graph: Graph, word: Bits) -> None:
-    """Fills in the parity of a codeword (columns, Z) whose information stands in its first columns.
+    """Computes in place the parity of a codeword (columns, Z) from the information in its first columns.
 
-    The sum of the four first rows leaves of their parities only the first column, once. That known, each
-    row but the fourth holds exactly one parity column that is new, unshifted.
+    In the sum of the first four rows only the first parity column remains, once. Given that column, each
+    row except the fourth contains exactly one unknown parity column, unshifted.
     """
     lifting, first = graph.lifting, graph.information_columns
     total = np.zeros(lifting, dtype=np.uint8)
@@ -71,7 +71,7 @@ def encode(graph: Graph, word: Bits) -> None:
 
 @_compiled
 def is_codeword(graph: Graph, level: Floats, parity: NDArray[np.int32]) -> bool:
-    """Whether the signs of `level` (columns x Z) meet every check."""
+    """Whether the signs of the LLRs `level` (columns x Z) satisfy every parity check."""
     for row in range(graph.row_start.size - 1):
         parity[:] = 0
         for edge in range(graph.row_start[row], graph.row_start[row + 1]):
@@ -91,16 +91,16 @@ def _count(level: Floats, first: int, parity: NDArray[np.int32], begin: int, end
 
 
 @_compiled
-def decode(graph: Graph, level: Floats, told: Floats, work: Floats, iterations: int) -> None:
-    """Layered normalised min-sum, factor 3/4, in place, until the signs meet every check.
+def decode(graph: Graph, level: Floats, message: Floats, work: Floats, iterations: int) -> None:
+    """Layered normalised min-sum decoding, factor 3/4, in place, until all parity checks are satisfied.
 
-    `level` (columns x Z) are the ratios of the bits, `told` (edges x Z) what checks told bits. `work` has
-    lines of Z: a row's least magnitude, its second, its sign, and what the bits of each edge said.
-    Chen & Fossorier, IEEE Trans. Commun. 50(3), 2002; Hocevar, IEEE SiPS 2004.
+    `level` (columns x Z) are the LLRs of the bits, `message` (edges x Z) the check-to-bit values. `work` has
+    rows of Z: the smallest and second smallest magnitude of a layer, its sign, and the bit-to-check message
+    of each edge. Chen & Fossorier, IEEE Trans. Commun. 50(3), 2002; Hocevar, IEEE SiPS 2004.
     """
     lifting = graph.lifting
     parity = np.empty(lifting, dtype=np.int32)
-    told[:] = 0.0
+    message[:] = 0.0
     for _ in range(iterations):
         if is_codeword(graph, level, parity):
             return
@@ -111,20 +111,20 @@ def decode(graph: Graph, level: Floats, told: Floats, work: Floats, iterations: 
             for edge in range(begin, end):
                 first, cut = graph.column[edge] * lifting + graph.shift[edge], lifting - graph.shift[edge]
                 line, slot = edge * lifting, (3 + edge - begin) * lifting
-                _hear(level, first, told, line, work, slot, 0, cut, lifting)
-                _hear(level, first - lifting, told, line, work, slot, cut, lifting, lifting)
+                _bit_to_check(level, first, message, line, work, slot, 0, cut, lifting)
+                _bit_to_check(level, first - lifting, message, line, work, slot, cut, lifting, lifting)
             for edge in range(begin, end):
                 first, cut = graph.column[edge] * lifting + graph.shift[edge], lifting - graph.shift[edge]
                 line, slot = edge * lifting, (3 + edge - begin) * lifting
-                _tell(level, first, told, line, work, slot, 0, cut, lifting)
-                _tell(level, first - lifting, told, line, work, slot, cut, lifting, lifting)
+                _check_to_bit(level, first, message, line, work, slot, 0, cut, lifting)
+                _check_to_bit(level, first - lifting, message, line, work, slot, cut, lifting, lifting)
 
 
 @_compiled
-def _hear(
+def _bit_to_check(
     level: Floats,
     first: int,
-    told: Floats,
+    message: Floats,
     line: int,
     work: Floats,
     slot: int,
@@ -132,9 +132,9 @@ def _hear(
     end: int,
     lifting: int,
 ) -> None:
-    """What one edge's bits say to their checks; the two least magnitudes and the sign, so far."""
+    """Bit-to-check messages of one edge; updates the two smallest magnitudes and the sign of the layer."""
     for z in range(begin, end):
-        word = level[np.uint64(first + z)] - told[np.uint64(line + z)]
+        word = level[np.uint64(first + z)] - message[np.uint64(line + z)]
         work[np.uint64(slot + z)] = word
         size = abs(word)
         least, second = work[np.uint64(z)], work[np.uint64(lifting + z)]
@@ -145,10 +145,10 @@ def _hear(
 
 
 @_compiled
-def _tell(
+def _check_to_bit(
     level: Floats,
     first: int,
-    told: Floats,
+    message: Floats,
     line: int,
     work: Floats,
     slot: int,
@@ -156,21 +156,21 @@ def _tell(
     end: int,
     lifting: int,
 ) -> None:
-    """What the checks answer: the least magnitude of the others, scaled, with the sign of the others."""
+    """Check-to-bit messages of one edge: minimum magnitude and sign over the other edges, scaled."""
     for z in range(begin, end):
         word = work[np.uint64(slot + z)]
         least, second = work[np.uint64(z)], work[np.uint64(lifting + z)]
         size = _FACTOR * (second if abs(word) == least else least) * work[np.uint64(2 * lifting + z)]
         answer = size if word >= 0.0 else -size
-        told[np.uint64(line + z)] = answer
+        message[np.uint64(line + z)] = answer
         level[np.uint64(first + z)] = word + answer
 
 
 @_compiled
 def heard(bit_E: Bits, modulation_order: int, levels: Reals, noise_power: float, noise_A: Reals) -> Reals:
-    """The received amplitudes (A,), A of 2 E / modulation_order: in phase and in quadrature in turn.
+    """The received amplitudes (A,), A = 2 E / modulation_order, alternating in-phase and quadrature.
 
-    Even bits of a symbol make the one, odd bits the other; `noise_A` has unit variance.
+    Even bits of a symbol map to in-phase, odd bits to quadrature; `noise_A` has unit variance.
     """
     sigma = math.sqrt(noise_power / 2.0)
     amplitude_A = np.empty(noise_A.size)
@@ -185,9 +185,9 @@ def heard(bit_E: Bits, modulation_order: int, levels: Reals, noise_power: float,
 
 @_compiled
 def ratios(amplitude_A: Reals, modulation_order: int, levels: Reals, noise_power: float) -> Reals:
-    """The exact log-likelihood ratios (E,) of the bits that these amplitudes carry."""
+    """The exact log-likelihood ratios (E,) of the bits of these amplitudes."""
     half = modulation_order // 2
-    if half == 1:  # a line, which what follows would only take long to draw
+    if half == 1:  # the general formula is linear here
         line_E: Reals = ((amplitude_A - levels[1]) ** 2 - (amplitude_A - levels[0]) ** 2) / noise_power
         return line_E
     ratio_E = np.empty(amplitude_A.size * half)
@@ -219,12 +219,12 @@ def failures(
     noise_BA: Reals,
     iterations: int,
 ) -> int:
-    """How many of B code blocks come out with a wrong bit of information."""
+    """The number of B code blocks decoded with a wrong information bit."""
     bits = information_BK.shape[1]
     most_edges = np.max(graph.row_start[1:] - graph.row_start[:-1])
     word = np.zeros((graph.columns, graph.lifting), dtype=np.uint8)
     level = np.empty(graph.columns * graph.lifting, dtype=np.float32)
-    told = np.empty(graph.column.size * graph.lifting, dtype=np.float32)
+    message = np.empty(graph.column.size * graph.lifting, dtype=np.float32)
     work = np.empty((3 + most_edges) * graph.lifting, dtype=np.float32)
     failed = 0
     for block in range(information_BK.shape[0]):
@@ -236,6 +236,6 @@ def failures(
         level[bits : graph.information_columns * graph.lifting] = _KNOWN
         for sent in range(sent_E.size):
             level[sent_E[sent]] += ratio_E[sent]
-        decode(graph, level, told, work, iterations)
+        decode(graph, level, message, work, iterations)
         failed += int(((level[:bits] < 0.0) != (information_BK[block] == 1)).any())
     return failed

@@ -1,7 +1,7 @@
-"""How many of so many code blocks fail at one SNR: 5G NR's code over a white Gaussian channel, drawn.
+"""Monte Carlo simulation of the block error rate of 5G NR's LDPC codes over AWGN.
 
-Every chunk of blocks has a stream of its own, named after the scheme, the length, the SNR and its number: it
-comes out the same whoever simulates it, and when.
+Every chunk of blocks has its own random stream, named after scheme, length, SNR and chunk index, so its
+result does not depend on the order or process in which it is simulated.
 """
 
 from dataclasses import dataclass
@@ -9,25 +9,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from channel.calibration.code import Code, pam_levels
-from channel.calibration.oracle import demand_oracle
+from channel.calibration.oracle import require_oracle
 from channel.core.rng import stream
 from channel.core.units import db_to_ratio
 
 CHUNK = 250
-"""Blocks that share a stream."""
+"""Blocks per random stream."""
 ITERATIONS = 20
 
 
 @dataclass(frozen=True, order=True)
-class Curve:
-    """What is simulated from SNR to SNR: a scheme, and the bits of its code blocks."""
+class BlerCurve:
+    """A simulated BLER curve: a scheme, and the bits of its code blocks."""
 
     modulation_order: int
     code_rate_1024: float
     bits: int
 
     def code(self) -> Code:
-        """Its code."""
+        """The LDPC code of this curve."""
         return Code.of(
             modulation_order=self.modulation_order, code_rate=self.code_rate_1024 / 1024.0, bits=self.bits
         )
@@ -37,14 +37,14 @@ class Curve:
         return f"{name} {self.code_rate_1024:g}/1024, {self.bits} bits"
 
 
-def chunk_failures(curve: Curve, code: Code, snr_db: float, *, seed: int, chunk: int) -> int:
-    """How many blocks of one chunk fail at E_s/N0 `snr_db`, a multiple of 0.01.
+def chunk_failures(curve: BlerCurve, code: Code, snr_db: float, *, seed: int, chunk: int) -> int:
+    """The number of failed blocks of one chunk at an E_s/N0 of `snr_db`, a multiple of 0.01.
 
-    Random bits are encoded, rate-matched, mapped, sent through noise, demapped exactly and decoded by layered
-    min-sum (factor 3/4, ITERATIONS at most); a block fails if any bit of information is wrong.
+    Random bits are encoded, rate-matched, modulated, sent over AWGN, demapped exactly and decoded by layered
+    min-sum (factor 3/4, at most ITERATIONS); a block fails if any information bit is wrong.
     Raises MissingOracle without numba.
     """
-    demand_oracle()
+    require_oracle()
     from channel.calibration.kernels import failures
 
     order = curve.modulation_order

@@ -1,54 +1,57 @@
-"""Which points are simulated: for every scheme a grid of SNRs across the waterfall."""
+"""The simulated points: for every scheme a grid of SNRs across the waterfall region."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from channel.calibration.base_graph import base_graph_number
-from channel.calibration.simulation import CHUNK, Curve, chunk_failures
+from channel.calibration.simulation import CHUNK, BlerCurve, chunk_failures
 from channel.core.errors import BadParameter
 from channel.phy.block_error import REFERENCE_BITS
 from channel.phy.capacity import snr_db_of_information
 from channel.phy.mcs import CQI_TABLES, MCS_TABLES
 
 SHORT_BITS, LONG_BITS = 250, 4000
-"""Two lengths beside the reference. The one or the other makes the standard use another base graph."""
+"""Two lengths besides the reference; at one of them the standard may use the other base graph."""
 _CHECKED_MCS = (4, 9, 16, 24)
-"""Of table 5.1.3.1-1: simulated at both lengths, to check how the slope scales."""
+"""Schemes of table 5.1.3.1-1 simulated at both lengths, to check the scaling of the slope."""
 
-_MOST, _FEWEST = 0.97, 0.005
-"""A scouted share of failures beyond which the waterfall is over."""
+_MAX_RATE, _MIN_RATE = 0.97, 0.005
+"""The BLER limits of the waterfall region, estimated from one chunk."""
 _GAP_DB = 1.0
-"""About how far the middle lies above what BICM could carry: where scouting begins."""
+"""The approximate gap of s50_db to BICM capacity: the start of the search."""
 
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """Some of the blocks of a curve failed at one SNR."""
+    """The number of simulated and failed blocks of a curve at one SNR."""
 
-    curve: Curve
+    curve: BlerCurve
     snr_db: float
     blocks: int
     errors: int
 
 
-def curves() -> tuple[Curve, ...]:
-    """Every scheme of the MCS and CQI tables at the reference length, a few at others, and every scheme at
-    the length, if there is one, that goes with the other base graph."""
+def curves() -> tuple[BlerCurve, ...]:
+    """All curves to simulate.
+
+    Every scheme of the MCS and CQI tables at the reference length, a few at other lengths, and every scheme
+    at the length, if any, at which it uses the other base graph.
+    """
     tables = (*MCS_TABLES.values(), *CQI_TABLES.values())
     schemes = sorted({(order, rate) for table in tables for order, rates in table.groups for rate in rates})
-    reference = [Curve(order, rate, int(REFERENCE_BITS)) for order, rate in schemes]
+    reference = [BlerCurve(order, rate, int(REFERENCE_BITS)) for order, rate in schemes]
     table = MCS_TABLES["64qam"]
     orders, rates = table.modulation_order_I.tolist(), (table.code_rate_I * 1024.0).tolist()
     checked = [
-        Curve(orders[mcs], rates[mcs], bits) for bits in (SHORT_BITS, LONG_BITS) for mcs in _CHECKED_MCS
+        BlerCurve(orders[mcs], rates[mcs], bits) for bits in (SHORT_BITS, LONG_BITS) for mcs in _CHECKED_MCS
     ]
     others = [other for curve in reference if (other := with_other_graph(curve)) is not None]
     return tuple(dict.fromkeys((*reference, *checked, *others)))
 
 
-def with_other_graph(curve: Curve) -> Curve | None:
-    """The scheme at the length at which its base graph is the other one; None where it has only one."""
+def with_other_graph(curve: BlerCurve) -> BlerCurve | None:
+    """The same scheme at a length with the other base graph; None if both lengths use the same one."""
     rate = curve.code_rate_1024 / 1024.0
     here = base_graph_number(curve.bits, rate)
     lengths = (bits for bits in (SHORT_BITS, LONG_BITS) if base_graph_number(bits, rate) != here)
@@ -56,12 +59,12 @@ def with_other_graph(curve: Curve) -> Curve | None:
 
 
 def swept(
-    curve: Curve, *, seed: int, blocks: int, done: Callable[[Curve, float], Point | None]
+    curve: BlerCurve, *, seed: int, blocks: int, done: Callable[[BlerCurve, float], Point | None]
 ) -> Iterator[Point]:
-    """The curve's points, each as soon as it is simulated; those that are `done` already as they are.
+    """Yields the points of a curve as they are simulated; points that `done` returns are reused.
 
-    The grid has steps of 0.2 dB for the reference length, and a waterfall is as much steeper as the law says.
-    Its ends are where the first CHUNK blocks of a point fail nearly always, or nearly never.
+    The grid step is 0.2 dB at the reference length and scales with the slope of the law. The grid ends
+    where the first CHUNK blocks of a point fail nearly always, or nearly never.
     Raises BadParameter unless `blocks` is a multiple of CHUNK.
     """
     if blocks < CHUNK or blocks % CHUNK:
@@ -77,8 +80,8 @@ def swept(
         yield known or Point(curve, snr_db, blocks, errors)
 
 
-def _window_db(curve: Curve, scouted: Callable[[float], float]) -> list[float]:
-    """The grid's SNRs across the waterfall, upwards."""
+def _window_db(curve: BlerCurve, scouted: Callable[[float], float]) -> list[float]:
+    """The SNRs of the grid in increasing order."""
     step_db = round(0.2 * math.sqrt(REFERENCE_BITS / curve.bits), 1)
     bound_db = float(snr_db_of_information(curve.modulation_order, curve.code_rate_1024 / 1024.0))
     first = last = round((bound_db + _GAP_DB) / step_db)
@@ -89,8 +92,8 @@ def _window_db(curve: Curve, scouted: Callable[[float], float]) -> list[float]:
             rates[step] = scouted(round(step * step_db, 2))
         return rates[step]
 
-    while rate(first) < _MOST:
+    while rate(first) < _MAX_RATE:
         first -= 1
-    while rate(last) > _FEWEST:
+    while rate(last) > _MIN_RATE:
         last += 1
-    return [round(step * step_db, 2) for step in range(first, last + 1) if _FEWEST < rate(step) < _MOST]
+    return [round(step * step_db, 2) for step in range(first, last + 1) if _MIN_RATE < rate(step) < _MAX_RATE]

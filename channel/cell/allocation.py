@@ -1,7 +1,7 @@
-"""Who sends what in a few slots, before it is sent: groups handed out, and the blocks that fill them.
+"""The allocation of resource-block groups in the slots of a batch, and the payload of their blocks.
 
 Axes: R slots; C columns of a slot, direction x groups + group; F resource-block groups; Q queues, direction
-x users + user, and one behind them that stays empty; T blocks.
+x users + user, and a last one that stays empty; T blocks.
 """
 
 from dataclasses import dataclass
@@ -10,38 +10,37 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.cell.blocks import Whole
+from channel.cell.blocks import IntArray
 from channel.core.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """The queue of every column, and of the block that the column belongs to its scheme, its bits of data,
-    and where they begin in the order of sending."""
+class SlotAllocation:
+    """For every column its queue, and the scheme, payload bits and stream position of its block."""
 
-    queue_RC: Whole
-    scheme_RC: Whole
+    queue_RC: IntArray
+    scheme_RC: IntArray
     payload_RC: Array
     place_RC: Array
 
     @classmethod
-    def empty(cls, slots: int, columns: int, nobody: int) -> Self:
-        """Every column belongs to the queue that stays empty."""
-        whole_RC = np.full((2, slots, columns), nobody)
+    def empty(cls, slots: int, columns: int, empty_queue: int) -> Self:
+        """An allocation in which every column belongs to the queue that stays empty, `empty_queue`."""
+        whole_RC = np.full((2, slots, columns), empty_queue)
         return cls(*whole_RC, *np.zeros((2, slots, columns)))
 
-    def first_columns(self, nobody: int) -> Whole:
-        """One column (T,), as a place in the flat plan, for each slot and queue that has data there."""
+    def first_columns(self, empty_queue: int) -> IntArray:
+        """One flat column index (T,) for each slot and queue with payload there."""
         cell = np.flatnonzero(self.payload_RC > 0.0)
         row = cell // self.queue_RC.shape[1]
-        key = row * (nobody + 1) + self.queue_RC.take(cell)
-        # Whichever column of a block is written last stands for it, without sorting them.
-        spokesman = np.empty(self.queue_RC.shape[0] * (nobody + 1), dtype=np.int64)
-        spokesman[key] = cell
-        return np.asarray(cell[spokesman[key] == cell])
+        key = row * (empty_queue + 1) + self.queue_RC.take(cell)
+        # The column of a block that is written last represents it, without sorting.
+        representative = np.empty(self.queue_RC.shape[0] * (empty_queue + 1), dtype=np.int64)
+        representative[key] = cell
+        return np.asarray(cell[representative[key] == cell])
 
-    def held_FT(self, cell_T: Whole, groups: int) -> NDArray[np.bool_]:
-        """Which groups these blocks hold."""
+    def held_FT(self, cell_T: IntArray, groups: int) -> NDArray[np.bool_]:
+        """The groups (F, T) of the blocks represented by these columns."""
         columns = self.queue_RC.shape[1]
         start_T = cell_T - cell_T % columns + cell_T % columns // groups * groups
         queue_FT = self.queue_RC.take(start_T + np.arange(groups)[:, None])

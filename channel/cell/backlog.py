@@ -1,6 +1,6 @@
-"""What waits to be sent: bits per user, those that come later, and which bits of its stream a block carried.
+"""Transmit queues in bits, future arrivals, and the mapping from blocks to bits of a queue's stream.
 
-Axes: Q queues, one for each user and direction, and behind them one that is always empty.
+Axes: Q queues, one per user and direction, and a last one that is always empty.
 """
 
 from bisect import bisect_right
@@ -10,18 +10,18 @@ from heapq import heappop, heappush
 import numpy as np
 
 Range = tuple[float, float]
-"""Bits of a queue's stream: from the first one up to, without, the second."""
+"""A half-open range of bits of a queue's stream."""
 
 
 class Backlog:
-    """First in, first out for each queue; what has to be sent again goes before what was never sent.
+    """FIFO queues in which retransmissions precede new data.
 
-    A block knows the place in the order of sending at which it begins. That is the place in the stream as
-    long as nothing was sent again; `ranges` translates where something was.
+    A block stores its position in the order of transmission. Without retransmissions that is its position in
+    the stream; `ranges` translates otherwise.
     """
 
     def __init__(self, queues: int, *, memory_grants: int) -> None:
-        """Empty queues; `memory_grants` after it was sent nobody asks any more what a block carried."""
+        """Empty queues; positions can be translated until `memory_grants` after transmission."""
         self._memory_grants = memory_grants
         self.left_Q = np.zeros(queues + 1)
         self.sent_Q = np.zeros(queues + 1)
@@ -31,12 +31,12 @@ class Backlog:
         self._changes: dict[int, deque[tuple[int, float]]] = {}
 
     def add(self, grant: int, queue: int, bits: float, again: Range | None = None) -> None:
-        """So many bits are ready from `grant` on: the next of the stream, or a part of it that was lost."""
+        """Queues bits from `grant` on: the next of the stream, or the lost part `again` of it."""
         heappush(self._later, (grant, self._number, queue, bits, again))
         self._number += 1
 
     def ready(self, grant: int) -> None:
-        """Lets in what is ready at `grant`."""
+        """Moves arrivals up to `grant` into the queues."""
         while self._later and self._later[0][0] <= grant:
             _, _, queue, bits, again = heappop(self._later)
             self.left_Q[queue] += bits
@@ -46,16 +46,16 @@ class Backlog:
 
     @property
     def next_grant(self) -> int | None:
-        """When the next bits get ready; None where no more are on their way."""
+        """The grant of the next arrival; None without any."""
         return self._later[0][0] if self._later else None
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits, neither now nor later."""
+        """Whether there are neither queued bits nor future arrivals."""
         return not self._later and not self.left_Q.any()
 
     def ranges(self, queue: int, place: float, bits: float) -> list[Range]:
-        """The parts of the stream that a block of `bits` bits carried which began at `place`."""
+        """The parts of the stream in a block of `bits` bits whose transmission position is `place`."""
         if queue not in self._places:
             return [(place, place + bits)]
         places, origins = self._places[queue]
@@ -69,14 +69,14 @@ class Backlog:
         return found
 
     def forget(self, queue: int) -> None:
-        """Nothing of this queue is under way: places and stream may be the same again."""
+        """Resets the translation of a queue without blocks in flight."""
         places = self._places.pop(queue, None)
         self._changes.pop(queue, None)
         if places is not None:
             self.sent_Q[queue] += places[1][-1] - places[0][-1]
 
     def _insert(self, queue: int, again: Range) -> None:
-        """From the place that is sent next on comes `again`, and only then what would have come."""
+        """Inserts `again` at the next transmission position, before the remaining stream."""
         here, length = float(self.sent_Q[queue]), again[1] - again[0]
         places, origins = self._places.get(queue, ([0.0], [0.0]))
         row = bisect_right(places, here) - 1
@@ -88,7 +88,7 @@ class Backlog:
         )
 
     def _prune(self, queue: int, grant: int) -> None:
-        """Drops places from before changes so long ago that nothing is under way from then."""
+        """Drops translations that are too old for any block in flight."""
         changes = self._changes.setdefault(queue, deque())
         changes.append((grant, float(self.sent_Q[queue])))
         while changes[0][0] < grant - self._memory_grants:

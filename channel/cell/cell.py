@@ -1,8 +1,8 @@
-"""A cell: many users of one base station, both directions, slot by slot.
+"""System-level simulation of one cell, both directions, slot by slot.
 
-Fading, shadowing and interference give an SINR in every resource-block group; the scheduler hands groups out
-by what users reported; an outer loop corrects the modulation and coding; the law of block errors decides, and
-HARQ tries again. Users share the spectrum, so ten that send at once slow each other down.
+Fading, shadowing and interference give the SINR of every resource-block group; the scheduler allocates groups
+by reported channel quality; outer-loop link adaptation corrects the MCS; the block error law decides
+decoding, and HARQ retransmits. Users share the spectrum: simultaneous transfers slow each other down.
 """
 
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from channel.cell.backlog import Backlog
 from channel.cell.mac import Mac
-from channel.cell.parameters import Rules
-from channel.cell.statistics import Outcome, Tally
+from channel.cell.parameters import CellParameters
+from channel.cell.statistics import DirectionStatistics, StatisticsAccumulator
 from channel.cell.traffic import Demand
 from channel.core.arrays import Array, above
 from channel.core.errors import BadParameter
@@ -23,22 +23,22 @@ from channel.core.link import DIRECTIONS
 from channel.core.units import ratio_to_db
 from channel.phy.device import Device
 from channel.propagation.directions import BothDirections
-from channel.propagation.sinr import Air
+from channel.propagation.sinr import SinrModel
 
-_MOST_ROWS = 20_000_000
-"""Of a user and a bin of time: about 2 GB of traces, both directions together."""
+_MAX_ROWS = 20_000_000
+"""Rows per user and time bin: about 2 GB of traces for both directions."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Result:
-    """What a simulation gave: an outcome for "up" and "down", and the Joules that each user's device took.
+class CellResult:
+    """The result of a simulation: statistics of "up" and "down", and the energy (U,) of each user's device.
 
-    `position_U2` and `mean_sinr_db` hold where users were at the start and what they heard there, without
-    fast fading; the downlink's is that of every group, the uplink's that of a group alone.
+    `position_U2` and `mean_sinr_db` are the initial positions in metres and the SINRs there without fast
+    fading: of every group in the downlink, of a single group in the uplink.
     """
 
     duration_s: float
-    outcomes: dict[str, Outcome]
+    outcomes: dict[str, DirectionStatistics]
     energy_j: Array
     position_U2: Array
     mean_sinr_db: dict[str, Array]
@@ -46,102 +46,110 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cell:
-    """`airs` and `demands` for "up" and "down"; the same seed gives the same run, to the last bit.
+    """A cell; `sinr_models` and `demands` are by direction. Runs with equal seeds are bit-identical.
 
-    Raises BadParameter where a direction is missing or numbers of users differ.
+    Raises BadParameter if a direction is missing or numbers of users differ.
     """
 
     seed: int
-    rules: Rules
-    airs: dict[str, Air]
+    parameters: CellParameters
+    sinr_models: dict[str, SinrModel]
     demands: dict[str, Demand]
     device: Device
 
     def __post_init__(self) -> None:
-        for name, got in (("airs", self.airs), ("demands", self.demands)):
+        for name, got in (("sinr_models", self.sinr_models), ("demands", self.demands)):
             if set(got) != set(DIRECTIONS):
                 raise BadParameter(f"{name} must hold {' and '.join(DIRECTIONS)}, got {', '.join(got)}")
         counts = {demand.start_s.size for demand in self.demands.values()}
-        counts |= {air.place_U2(0).shape[0] for air in self.airs.values()}
+        counts |= {air.place_U2(0).shape[0] for air in self.sinr_models.values()}
         if len(counts) != 1:
-            raise BadParameter(f"airs and demands must have equally many users, got {sorted(counts)}")
+            raise BadParameter(f"sinr_models and demands must have equally many users, got {sorted(counts)}")
 
     @property
     def users(self) -> int:
-        """How many there are."""
+        """The number of users."""
         return int(self.demands["up"].start_s.size)
 
-    def demand_reach(self, users: Iterable[int]) -> None:
-        """Raises BadParameter for the first of these users that no block can ever reach, and says why.
+    def require_coverage(self, users: Iterable[int]) -> None:
+        """Raises BadParameter, with the reason, for the first of these users that is always out of coverage.
 
-        Without that error such a user would wait for ever: nothing is ever granted to it.
+        Such a user would never be scheduled, and its transfers would never end.
         """
         for user in users:
             for direction in DIRECTIONS:
-                if self.is_hopeless[direction][user]:
-                    most_db = float(ratio_to_db(self.airs[direction].most_sinr()[user]))
-                    needed_db = float(ratio_to_db(self.rules.reach.threshold_I[0]))
+                if self.is_out_of_coverage[direction][user]:
+                    max_db = float(ratio_to_db(self.sinr_models[direction].max_sinr()[user]))
+                    needed_db = float(ratio_to_db(self.parameters.scheme_lookup.threshold_I[0]))
                     raise BadParameter(
-                        f"user {user} is out of reach, direction {direction}: its SINR is never above "
-                        f"{most_db:.1f} dB, and the slowest scheme of {self.rules.table.name} needs "
+                        f"user {user} is out of coverage, direction {direction}: its SINR is never above "
+                        f"{max_db:.1f} dB, and the slowest scheme of {self.parameters.table.name} needs "
                         f"{needed_db:.1f} dB"
                     )
 
     @cached_property
-    def is_hopeless(self) -> dict[str, NDArray[np.bool_]]:
-        """Of each direction, the users (U,) for whom no scheme is in reach at any time."""
-        # Half a percent of room, for `Reach.efficiency` begins its steps a little early.
-        least = 0.995 * self.rules.reach.threshold_I[0]
-        return {name: np.asarray(self.airs[name].most_sinr() < least) for name in DIRECTIONS}
+    def is_out_of_coverage(self) -> dict[str, NDArray[np.bool_]]:
+        """For each direction, the users (U,) for whom no MCS is ever feasible."""
+        # A margin of 0.5 %, since the steps of `SchemeLookup.efficiency` start slightly early.
+        least = 0.995 * self.parameters.scheme_lookup.threshold_I[0]
+        return {name: np.asarray(self.sinr_models[name].max_sinr() < least) for name in DIRECTIONS}
 
     @property
-    def hopeless_Q(self) -> NDArray[np.bool_]:
-        """The same for each queue, direction x users + user."""
-        return np.concatenate([self.is_hopeless[name] for name in DIRECTIONS])
+    def out_of_coverage_Q(self) -> NDArray[np.bool_]:
+        """`is_out_of_coverage` by queue (Q,), direction x users + user."""
+        return np.concatenate([self.is_out_of_coverage[name] for name in DIRECTIONS])
 
-    def simulate(self, duration_s: float, *, bin_s: float = 0.01) -> Result:
-        """Runs from time 0 until `duration_s`, whole grants only, or until all transfers are done.
+    def simulate(self, duration_s: float, *, bin_s: float = 0.01) -> CellResult:
+        """Simulates from time 0 to `duration_s`, in whole grants, or until all transfers are done.
 
-        Raises BadParameter unless both times are above 0, and where the traces of all users are too long.
+        Raises BadParameter unless both times are above 0, and if the traces of all users would be too large.
         """
         above("duration_s", duration_s, 0.0)
         rows = self.users * duration_s / float(above("bin_s", bin_s, 0.0))
-        if rows > _MOST_ROWS:
+        if rows > _MAX_ROWS:
             raise BadParameter(
-                f"duration_s must be at most {_MOST_ROWS * bin_s / self.users:g} for the traces of "
+                f"duration_s must be at most {_MAX_ROWS * bin_s / self.users:g} for the traces of "
                 f"{self.users} users, got {duration_s:g}"
             )
-        rules = self.rules
-        grants = max(round(duration_s / rules.grant_s), 1)
-        length_s = grants * rules.grant_s
-        empty = {name: Outcome.empty(self.users, duration_s=length_s, bin_s=bin_s) for name in DIRECTIONS}
-        backlog, tally = self._backlog(), Tally(empty, rules.slot_s)
-        lanes = Mac(rules, BothDirections(airs=self.airs, seed=self.seed), backlog, self.hopeless_Q)
+        parameters = self.parameters
+        grants = max(round(duration_s / parameters.grant_s), 1)
+        length_s = grants * parameters.grant_s
+        empty = {
+            name: DirectionStatistics.empty(self.users, duration_s=length_s, bin_s=bin_s)
+            for name in DIRECTIONS
+        }
+        backlog, tally = self._backlog(), StatisticsAccumulator(empty, parameters.slot_s)
+        lanes = Mac(
+            parameters,
+            BothDirections(sinr_models=self.sinr_models, seed=self.seed),
+            backlog,
+            self.out_of_coverage_Q,
+        )
         for tries in lanes.tries(0, grants):
             tally.add(tries)
         tally.flush()
         left = backlog.left_Q[:-1].reshape(len(DIRECTIONS), -1)
         for left_U, outcome in zip(left, tally.outcomes.values(), strict=True):
-            is_over = (left_U == 0.0) & (outcome.flying_bits == 0.0) & (outcome.sent_bits > 0.0)
+            is_over = (left_U == 0.0) & (outcome.in_flight_bits == 0.0) & (outcome.sent_bits > 0.0)
             outcome.finish_s[is_over] = outcome.last_end_s[is_over]
-        return Result(
+        return CellResult(
             duration_s=length_s,
             outcomes=tally.outcomes,
             energy_j=self._energy_j(tally.outcomes, length_s),
-            position_U2=self.airs["up"].place_U2(0),
-            mean_sinr_db={direction: air.mean_sinr_db(0) for direction, air in self.airs.items()},
+            position_U2=self.sinr_models["up"].place_U2(0),
+            mean_sinr_db={direction: air.mean_sinr_db(0) for direction, air in self.sinr_models.items()},
         )
 
     def _backlog(self) -> Backlog:
-        backlog = Backlog(len(DIRECTIONS) * self.users, memory_grants=self.rules.memory_grants)
+        backlog = Backlog(len(DIRECTIONS) * self.users, memory_grants=self.parameters.memory_grants)
         for number, direction in enumerate(DIRECTIONS):
             demand = self.demands[direction]
             for user in np.flatnonzero(demand.payload_bytes).tolist():
-                grant = self.rules.ready_grant(direction, float(demand.start_s[user]))
+                grant = self.parameters.ready_grant(direction, float(demand.start_s[user]))
                 backlog.add(grant, number * self.users + user, 8.0 * float(demand.payload_bytes[user]))
         return backlog
 
-    def _energy_j(self, outcomes: dict[str, Outcome], duration_s: float) -> Array:
+    def _energy_j(self, outcomes: dict[str, DirectionStatistics], duration_s: float) -> Array:
         return self.device.energy_j(
             radiated_j=outcomes["up"].radiated_j,
             send_s=outcomes["up"].airtime_s,

@@ -1,11 +1,10 @@
-"""A running cell: messages go in while it runs, and come out as deliveries.
+"""Event-driven simulation of a cell: transfers are submitted while it runs, and deliveries are returned.
 
     engine = engine_of(scenario.load("urban-micro"))
     engine.submit(Transfer(client=0, direction="up", sequence=0, payload_bytes=10_000, start_s=0.0))
     for transfer, delivery in engine.advance(1.0): ...
 
-Deterministic: what comes out depends on what was submitted, and not on how often `advance` was called, nor
-how far each time.
+Deterministic: deliveries depend on the submitted transfers only, not on the steps of `advance`.
 """
 
 import math
@@ -26,44 +25,47 @@ from channel.propagation.directions import BothDirections
 from channel.scenario.load import Scenario
 
 RECOVERIES = ("acknowledged", "unacknowledged")
-"""What HARQ gave up is sent again until it arrives, or it is lost: RLC's modes AM and UM (3GPP TS 38.322
-clause 4.2.1)."""
+"""Blocks that HARQ gives up are retransmitted, or lost: RLC modes AM and UM (3GPP TS 38.322 clause 4.2.1)."""
 
 
 class Engine:
-    """The users of a cell, each with a queue for every direction, first in, first out.
+    """A cell with a FIFO queue per user and direction.
 
-    A message is cut into packets of `mtu_bytes`, its last one short; transport blocks carry the bytes of
-    consecutive packets and messages. With recovery "acknowledged" bits that HARQ gave up go before all
-    others of their queue once the sender has heard of it: loss becomes delay, and every delivery is complete.
-    With "unacknowledged" the packets that such a block touched are lost. A user out of reach waits for ever;
-    `demand_reach` finds those for whom that is certain.
+    A message is cut into packets of `mtu_bytes`, the last one shorter; transport blocks carry the bytes of
+    consecutive packets and messages. With recovery "acknowledged" bits that HARQ gives up are queued first
+    again after the feedback delay: loss becomes delay, and every delivery is complete. With
+    "unacknowledged" all packets with bits in such a block are lost. Transfers of a user out of coverage
+    never end; `require_coverage` detects users that are certainly out of coverage.
 
     Of a delivery, `finish_s` is the end of the slot in which its last bit was decided. `retransmissions`
-    counts the failed tries of blocks with bits of it that were made good for, by HARQ or anew. `airtime_s` is
-    a slot for each try, and `energy_j` what the user's device took for it (radiated power over efficiency and
-    circuit upwards, circuit downwards, idle power left out); messages that share a block share both by bits.
+    counts failed transmissions of its blocks that were repeated, by HARQ or RLC. `airtime_s` is one slot per
+    transmission, and `energy_j` the energy of the user's device for it (uplink: radiated power over
+    efficiency plus circuit; downlink: circuit; without idle power). Messages in one block share both
+    in proportion to their bits.
     """
 
     def __init__(self, cell: Cell, *, mtu_bytes: int = 1500, recovery: str = "acknowledged") -> None:
-        """Starts at time 0; the cell's own demands play no part.
+        """Starts at time 0; the traffic demands of the cell are ignored.
 
-        Raises BadParameter for less than a byte a packet, for an unknown recovery, and for a cell of which
-        every user is out of reach.
+        Raises BadParameter for an MTU below 1 byte, an unknown recovery, and a cell in which every user is
+        out of coverage.
         """
         whole("mtu_bytes", mtu_bytes, 1)
         if recovery not in RECOVERIES:
             raise BadParameter(f"recovery must be one of {', '.join(RECOVERIES)}, got {recovery!r}")
-        if cell.is_hopeless["up"].all() or cell.is_hopeless["down"].all():
-            cell.demand_reach([0])
+        if cell.is_out_of_coverage["up"].all() or cell.is_out_of_coverage["down"].all():
+            cell.require_coverage([0])
         self.users, self._cell = cell.users, cell
-        self._rules, self._grant = cell.rules, 0
-        self._backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.rules.memory_grants)
-        self._lanes = Mac(
-            cell.rules, BothDirections(airs=cell.airs, seed=cell.seed), self._backlog, cell.hopeless_Q
+        self._parameters, self._grant = cell.parameters, 0
+        self._backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.parameters.memory_grants)
+        self._mac = Mac(
+            cell.parameters,
+            BothDirections(sinr_models=cell.sinr_models, seed=cell.seed),
+            self._backlog,
+            cell.out_of_coverage_Q,
         )
-        self._ledger = Transfers(
-            cell.rules,
+        self._transfers = Transfers(
+            cell.parameters,
             cell.device,
             self._backlog,
             mtu_bytes=mtu_bytes,
@@ -74,58 +76,57 @@ class Engine:
 
     @property
     def now_s(self) -> float:
-        """Everything before this time is decided."""
-        return self._grant * self._rules.grant_s
+        """The simulated time: everything before it is decided."""
+        return self._grant * self._parameters.grant_s
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is queued or in flight, now or later."""
-        return self._ledger.is_empty and not self._empty
+        """Whether no message is open."""
+        return self._transfers.is_empty and not self._empty
 
-    def demand_reach(self, users: Iterable[int]) -> None:
-        """See `Cell.demand_reach`: to be asked before anything is submitted for these users."""
-        self._cell.demand_reach(users)
+    def require_coverage(self, users: Iterable[int]) -> None:
+        """See `Cell.require_coverage`; to be called before submitting transfers of these users."""
+        self._cell.require_coverage(users)
 
     def submit(self, transfer: Transfer) -> None:
-        """Queues a message; one of no bytes arrives as it starts.
+        """Queues a message; an empty one arrives at its start.
 
-        Raises BadParameter for a client that is not there, a start that grants decided already would have
-        served, and a start before that of a message that the queue holds.
+        Raises BadParameter for an unknown client, a start within grants that are already decided, and a start
+        before that of an open message of the same queue.
         """
         queue = self._queue(transfer)
-        before_s = self._ledger.last_start_s(queue)
+        before_s = self._transfers.last_start_s(queue)
         if transfer.start_s < before_s:
             raise BadParameter(
-                f"start_s must be at least {before_s:g}, where the message before it starts, "
+                f"start_s must be at least {before_s:g}, the start of the previous message, "
                 f"got {transfer.start_s:g}"
             )
-        if math.ceil(transfer.start_s / self._rules.grant_s - 1e-9) < self._grant:
+        if math.ceil(transfer.start_s / self._parameters.grant_s - 1e-9) < self._grant:
             raise BadParameter(
-                f"start_s must be at least {self.now_s:g}, before which all is decided, "
-                f"got {transfer.start_s:g}"
+                f"start_s must be at least {self.now_s:g}, the simulated time, got {transfer.start_s:g}"
             )
         if transfer.payload_bytes:
-            self._ledger.add(queue, transfer)
+            self._transfers.add(queue, transfer)
         else:
             heappush(self._empty, (transfer.start_s, self._submitted, transfer))
             self._submitted += 1
 
     def advance(self, until_s: float, *, to_first: bool = False) -> list[tuple[Transfer, Delivery]]:
-        """Runs the grants that end by `until_s`, and returns what completed in them in order of finish.
+        """Runs the grants that end by `until_s`; returns completed transfers in order of `finish_s`.
 
-        `to_first` ends with the first grant in which anything completes: what comes of that can then be
-        submitted in time. Raises BadParameter for a time that is negative or not finite.
+        With `to_first` it stops after the first grant in which a transfer completes, so that reactions to it
+        can be submitted in time. Raises BadParameter for a time that is negative or not finite.
         """
-        grant_s = self._rules.grant_s
+        grant_s = self._parameters.grant_s
         end = max(math.floor(float(at_least("until_s", until_s, 0.0)) / grant_s + 1e-9), self._grant)
         if to_first and self._empty:
             end = min(end, max(math.ceil(self._empty[0][0] / grant_s - 1e-9), self._grant))
         over: list[tuple[Transfer, Delivery]] = []
-        for tries in self._lanes.tries(self._grant, end, most=1 if to_first else None):
-            messages = self._ledger.count(tries, self.users)
+        for tries in self._mac.tries(self._grant, end, most=1 if to_first else None):
+            messages = self._transfers.count(tries, self.users)
             over += [(message.transfer, message.delivery()) for message in messages]
             if to_first and over:
-                end = int(tries.blocks.slot_T[0]) // self._rules.grant_slots + 1
+                end = int(tries.blocks.slot_T[0]) // self._parameters.grant_slots + 1
                 break
         self._grant = end
         while self._empty and self._empty[0][0] <= self.now_s + 1e-9 * grant_s:
@@ -140,7 +141,7 @@ class Engine:
 
 
 def engine_of(scenario: Scenario, *, mtu_bytes: int = 1500, recovery: str = "acknowledged") -> Engine:
-    """The cell of a scenario, at time 0, its traffic left out; errors as in `Engine` and `cell_of`."""
+    """An engine for the cell of a scenario, without its traffic; errors as in `Engine` and `cell_of`."""
     return Engine(cell_of(scenario), mtu_bytes=mtu_bytes, recovery=recovery)
 
 

@@ -1,6 +1,6 @@
-"""The outer loop of many queues: margins as power ratios, moved by acknowledgements once these are in.
+"""Outer-loop margins of all queues as power ratios, updated by delayed acknowledgements.
 
-Axes: Q queues, direction x users + user, and one behind them that stays empty; C columns; T blocks.
+Axes: Q queues, direction x users + user, and a last one that stays empty; C columns; T blocks.
 """
 
 from collections import deque
@@ -9,47 +9,47 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.cell.blocks import Blocks, Whole
-from channel.cell.parameters import Rules
+from channel.cell.blocks import Blocks, IntArray
+from channel.cell.parameters import CellParameters
 from channel.core.arrays import Array
 from channel.core.units import db_to_ratio
 
 
-class Margins:
-    """What is taken off a reported SINR, for every queue; see `OuterLoop`."""
+class OuterLoopMargins:
+    """The margin of every queue by which reported SINRs are reduced; see `OuterLoop`."""
 
-    def __init__(self, rules: Rules, queues: int) -> None:
-        self._rules = rules
+    def __init__(self, parameters: CellParameters, queues: int) -> None:
+        self._parameters = parameters
         self._margin_Q = np.ones(queues)
-        self._most = float(db_to_ratio(rules.outer.most_db))
-        # What a lost first try, and one that came, do to a margin.
-        self._factor_2 = db_to_ratio(rules.outer.updated_db(np.zeros(2), np.asarray([False, True])))
-        self._heard: deque[tuple[int, Whole, Array]] = deque()
+        self._most = float(db_to_ratio(parameters.outer.max_db))
+        # The factors for a NACK and an ACK of a first transmission.
+        self._factor_2 = db_to_ratio(parameters.outer.updated_db(np.zeros(2), np.asarray([False, True])))
+        self._feedback: deque[tuple[int, IntArray, Array]] = deque()
 
-    def of(self, queue_C: Whole) -> Array:
-        """The margins of these queues, power ratios."""
+    def of(self, queue_C: IntArray) -> Array:
+        """The margins of these queues as power ratios."""
         return self._margin_Q[queue_C]
 
-    def hear(self, grant: int) -> None:
-        """Moves the margins by the acknowledgements that have come in before this grant."""
+    def apply_feedback(self, grant: int) -> None:
+        """Applies the acknowledgements received before this grant."""
         margin_Q = self._margin_Q
-        while self._heard and self._heard[0][0] <= grant:
-            _, queue, factor = self._heard.popleft()
-            if self._rules.grant_slots == 1:
+        while self._feedback and self._feedback[0][0] <= grant:
+            _, queue, factor = self._feedback.popleft()
+            if self._parameters.grant_slots == 1:
                 moved = margin_Q[queue] * factor
             else:  # a queue may have had a block in every slot
                 np.multiply.at(margin_Q, queue, factor)
                 moved = margin_Q[queue]
             margin_Q[queue] = np.minimum(np.maximum(moved, 1.0 / self._most), self._most)
 
-    def note(self, sent: Blocks, came_T: NDArray[np.bool_]) -> None:
-        """What became of first tries, to be heard of a round trip later, grant by grant."""
+    def queue_feedback(self, sent: Blocks, decoded_T: NDArray[np.bool_]) -> None:
+        """Queues the feedback of first transmissions, which is received one round trip later."""
         new = np.flatnonzero(sent.tries_T == 0)
         if not new.size:
             return
-        factor_T = self._factor_2[came_T[new].view(np.int8)]
-        grant_T, queue_T = sent.slot_T[new] // self._rules.grant_slots, sent.queue_T[new]
+        factor_T = self._factor_2[decoded_T[new].view(np.int8)]
+        grant_T, queue_T = sent.slot_T[new] // self._parameters.grant_slots, sent.queue_T[new]
         edges = [0, *(np.flatnonzero(np.diff(grant_T)) + 1).tolist(), new.size]
         for begin, end in pairwise(edges):
-            due = int(grant_T[begin]) + self._rules.round_trip_grants
-            self._heard.append((due, queue_T[begin:end], factor_T[begin:end]))
+            due = int(grant_T[begin]) + self._parameters.round_trip_grants
+            self._feedback.append((due, queue_T[begin:end], factor_T[begin:end]))

@@ -1,4 +1,4 @@
-"""How blocks are made, sent and sent again; the same for both directions of a cell.
+"""Radio parameters of a cell, the same in both directions.
 
 Axes: U users; F resource-block groups; I schemes; N numbers of groups.
 """
@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.cell.link_adaptation import TARGET, OuterLoop, Reach
+from channel.cell.link_adaptation import TARGET, OuterLoop, SchemeLookup
 from channel.cell.scheduler import Duplex, Scheduler
 from channel.core.arrays import Array, above, at_least, whole
 from channel.core.link import DIRECTIONS
@@ -21,15 +21,15 @@ from channel.phy.transport_block import Allocation, code_blocks, transport_block
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rules:
-    """The choices of a cell.
+class CellParameters:
+    """Modulation and coding, HARQ, scheduling and timing of a cell.
 
-    A grant stands for `grant_slots` slots: 1 is a decision a slot, up to 8 is one control message for several
-    slots (multi-slot scheduling, 3GPP TS 38.214 (V17) clause 5.1.2.1), which costs less time to simulate. The
-    report that it rests on is the SINR of each group `report_delay_s` before. Retransmissions are
-    synchronous: in the same groups, `round_trip_grants` later, at least `harq.round_trip_s`, and nothing
-    else can have those groups; only then can the outer loop and the queues act on what became of a block,
-    too. A user may send a new block and an old one in one slot.
+    A grant covers `grant_slots` slots: 1 is one decision per slot, up to 8 is one control message for several
+    slots (multi-slot scheduling, 3GPP TS 38.214 (V17) clause 5.1.2.1), which is faster to simulate. It uses
+    the SINRs of each group reported `report_delay_s` earlier. HARQ is synchronous: a retransmission uses the
+    same groups `round_trip_grants` later, at least `harq.round_trip_s`, with priority over new data; the
+    outer loop and the queues receive feedback after the same delay. A user may send a new block and a
+    retransmission in one slot. Raises BadParameter for values out of range.
     """
 
     table: SchemeTable
@@ -55,28 +55,28 @@ class Rules:
 
     @cached_property
     def bits_IN(self) -> NDArray[np.int64]:
-        """Transport block size for each number of groups, from 0 on."""
+        """The transport block size in bits (I, N) for each number of groups, from 0."""
         blocks = (count * self.blocks_per_group for count in range(self.groups + 1))
         return transport_block_table(self.allocation, self.table, blocks)
 
     def ready_grant(self, direction: str, start_s: float) -> int:
-        """The first grant that can serve what is there at `start_s`: in the uplink it has to be asked for."""
+        """The first grant that can serve data queued at `start_s`; the uplink adds the request delay."""
         delay_s = self.duplex.grant_delay_s if direction == "up" else 0.0
         return math.ceil((start_s + delay_s) / self.grant_s - 1e-9)
 
     def payload_bits(self, scheme: NDArray[np.int64], groups: NDArray[np.int64]) -> Array:
-        """The size of a transport block; for more groups than there are it means nothing."""
+        """The transport block size in bits; 0 for more groups than the carrier has."""
         return self._bits_IN[scheme, groups]
 
     @cached_property
     def _bits_IN(self) -> Array:
-        # Columns that nobody has, of both directions, are counted as groups of one queue.
+        # Unallocated columns of both directions count as groups of one queue.
         beyond = (len(DIRECTIONS) - 1) * self.groups
         return np.pad(self.bits_IN.astype(np.float64), ((0, 0), (0, beyond)))
 
     @cached_property
     def code_IN2(self) -> Array:
-        """Code blocks in such a block, and the bits of each."""
+        """The number of code blocks of a transport block, and the bits of each: (I, N, 2)."""
         rates = self.table.code_rate_I.tolist()
         cut = [
             [code_blocks(bits, rate) if bits else (0, 0) for bits in row]
@@ -85,28 +85,28 @@ class Rules:
         return np.asarray(cut, dtype=np.float64)
 
     @cached_property
-    def reach(self) -> Reach:
-        """What a SINR carries."""
-        return Reach.of(self.law.threshold_db(target=TARGET, bits=1000.0), self.table.efficiency_I)
+    def scheme_lookup(self) -> SchemeLookup:
+        """The mapping from SINR to scheme at a BLER of `TARGET`."""
+        return SchemeLookup.of(self.law.threshold_db(target=TARGET, bits=1000.0), self.table.efficiency_I)
 
     @property
     def grant_s(self) -> float:
-        """How long a grant lasts."""
+        """The duration of a grant."""
         return self.slot_s * self.grant_slots
 
     @property
     def report_slots(self) -> int:
-        """How many slots old a report is."""
+        """The age of a report in slots."""
         return round(self.report_delay_s / self.slot_s)
 
     @property
     def memory_grants(self) -> int:
-        """After so many grants a block is decided, and everybody knows."""
+        """The number of grants after which a block is decided and its feedback received."""
         return (self.harq.max_tries + 1) * self.round_trip_grants
 
     @cached_property
     def round_trip_grants(self) -> int:
-        """Grants from one try to the next: the round trip, up to where the duplex pattern fits again."""
+        """Grants from one transmission to the next: the round trip, rounded up to the duplex period."""
         frame = math.lcm(self.grant_slots, self.duplex.period)
         frames = max(1, math.ceil(self.harq.round_trip_s / (frame * self.slot_s) - 1e-9))
         return frames * frame // self.grant_slots

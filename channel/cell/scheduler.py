@@ -1,4 +1,4 @@
-"""Who gets the slot: round robin, proportional fair, maximum rate, and which way a slot points.
+"""Schedulers (round robin, proportional fair, maximum rate), and the TDD slot pattern.
 
 Axes: `...` any leading axes; U users; F resource-block groups; N numbers of groups, from 1 on, as many as F.
 """
@@ -13,40 +13,39 @@ from numpy.typing import NDArray
 from channel.core.arrays import Array, above, at_least
 from channel.core.errors import BadParameter
 
-Whole = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 
-_LEAST_BPS = 1e-3
-"""A mean of nothing at all is taken for this, so that a user who never sent comes first."""
+_MIN_BPS = 1e-3
+"""The floor of a mean rate, so that a user who never sent has the highest priority."""
 
 
 class Scheduler(Protocol):
-    """Hands every group of a slot to one user."""
+    """Allocates every group of a slot to one user."""
 
     def choose(
-        self, rate_FU: Array, mean_U: Array, turn: int | Whole, worth_NU: Array | None = None
-    ) -> Whole:
-        """The user (..., F) of each group; anyone where `rate_FU` is 0 for all: such a group is for nobody.
+        self, rate_FU: Array, mean_U: Array, turn: int | IntArray, worth_NU: Array | None = None
+    ) -> IntArray:
+        """The user (..., F) of each group; arbitrary where `rate_FU` is 0 for all users.
 
-        `rate_FU` (..., F, U) is what a user would get out of a group, 0 where it has nothing to send or no
-        scheme carries; `mean_U` (..., U) what it has had, averaged; `turn` (or (..., 1)) how many groups were
-        handed out. `worth_NU` (..., N, U) says what a user's n-th group adds, over what its first one does:
-        less than 1 where one power is spread over several, and 0 where it is spread too thin; None for 1
-        throughout. A group that is worth nothing to anybody is -1.
+        `rate_FU` (..., F, U) is the rate of a user in a group, 0 without data or a feasible scheme; `mean_U`
+        (..., U) its mean rate so far; `turn` (or (..., 1)) the number of groups allocated so far. `worth_NU`
+        (..., N, U) is the value of a user's n-th group relative to its first: below 1 if its power is spread
+        over several groups, 0 if spread too thinly; None means 1 throughout. With `worth_NU`, a group
+        without value to any user is -1.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoundRobin:
-    """Users in turn, whatever their channel, as long as they have something to send that gets through."""
+    """Users in turn, independent of channel quality, among those with data and a feasible scheme."""
 
     def choose(
-        self, rate_FU: Array, mean_U: Array, turn: int | Whole, worth_NU: Array | None = None
-    ) -> Whole:
-        """See `Scheduler`."""
+        self, rate_FU: Array, mean_U: Array, turn: int | IntArray, worth_NU: Array | None = None
+    ) -> IntArray:
         can_send = rate_FU.max(axis=-2) > 0.0
         count = can_send.sum(axis=-1, keepdims=True)
-        # Those who can send, in their order, come first in this list; the others are never reached.
+        # Users who can send come first, in order; the others are never reached.
         order = np.argsort(~can_send, axis=-1, kind="stable")
         place = (turn + np.arange(rate_FU.shape[-2])) % np.maximum(count, 1)
         winner = np.take_along_axis(order, place, axis=-1)
@@ -54,39 +53,40 @@ class RoundRobin:
             turns = np.broadcast_to(np.reshape(turn, (*np.shape(turn)[:-1],)), rate_FU.shape[:-2])
             for at in _where_scarce(worth_NU <= 0.0):
                 users = order[at][: int(count[at][0])].tolist()
-                winner[at] = _in_turn(rate_FU[at], users, int(turns[at]), worth_NU[at])
+                winner[at] = _allocated_in_turn(rate_FU[at], users, int(turns[at]), worth_NU[at])
         return winner
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProportionalFair:
-    """The user whose rate is largest against its own mean (Viswanath, Tse & Laroia, IEEE Trans. Inf. Theory
-    48(6), 2002); every group by itself, and where power is spread, what a group adds to those one has."""
+    """The user with the largest rate over its own mean, per group.
+
+    Viswanath, Tse & Laroia, IEEE Trans. Inf. Theory 48(6), 2002. Under a power limit the metric is the
+    rate that a group adds to the user's other groups.
+    """
 
     def choose(
-        self, rate_FU: Array, mean_U: Array, turn: int | Whole, worth_NU: Array | None = None
-    ) -> Whole:
-        """See `Scheduler`."""
-        return _best(rate_FU * (1.0 / np.maximum(mean_U, _LEAST_BPS))[..., None, :], worth_NU)
+        self, rate_FU: Array, mean_U: Array, turn: int | IntArray, worth_NU: Array | None = None
+    ) -> IntArray:
+        return _best(rate_FU * (1.0 / np.maximum(mean_U, _MIN_BPS))[..., None, :], worth_NU)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaximumRate:
-    """The user with the largest rate: most bits in all, and none for those far away."""
+    """The user with the largest rate: maximum cell throughput without fairness."""
 
     def choose(
-        self, rate_FU: Array, mean_U: Array, turn: int | Whole, worth_NU: Array | None = None
-    ) -> Whole:
-        """See `Scheduler`."""
+        self, rate_FU: Array, mean_U: Array, turn: int | IntArray, worth_NU: Array | None = None
+    ) -> IntArray:
         return _best(rate_FU, worth_NU)
 
 
-def _best(value_FU: Array, worth_NU: Array | None) -> Whole:
-    """Each group for whom it is worth most, counting what they have already."""
-    winner: Whole = np.asarray(value_FU.argmax(axis=-1))
+def _best(value_FU: Array, worth_NU: Array | None) -> IntArray:
+    """The user (..., F) of highest value for each group, given the groups it already has."""
+    winner: IntArray = np.asarray(value_FU.argmax(axis=-1))
     if worth_NU is not None:
         for at in _where_scarce(worth_NU < 1.0):
-            winner[at] = _dealt(value_FU[at], worth_NU[at])
+            winner[at] = _allocated_greedily(value_FU[at], worth_NU[at])
     return winner
 
 
@@ -94,8 +94,8 @@ def _where_scarce(is_scarce_NU: NDArray[np.bool_]) -> list[tuple[int, ...]]:
     return [tuple(at) for at in np.argwhere(is_scarce_NU.any(axis=(-2, -1))).tolist()]
 
 
-def _dealt(value_FU: Array, worth_NU: Array) -> Whole:
-    """One group after the other, the one that is worth most first: optimal where worth falls with number."""
+def _allocated_greedily(value_FU: Array, worth_NU: Array) -> IntArray:
+    """Greedy allocation, highest value first: optimal if `worth_NU` decreases in N."""
     groups, users = value_FU.shape
     winner_F, count_U = np.full(groups, -1), [0] * users
     open_FU, now_FU = value_FU.copy(), value_FU * worth_NU[0]
@@ -111,8 +111,8 @@ def _dealt(value_FU: Array, worth_NU: Array) -> Whole:
     return winner_F
 
 
-def _in_turn(rate_FU: Array, users: list[int], turn: int, worth_NU: Array) -> Whole:
-    """Group by group to the next in turn to whom one more is worth anything."""
+def _allocated_in_turn(rate_FU: Array, users: list[int], turn: int, worth_NU: Array) -> IntArray:
+    """Allocates each group to the next user in turn for whom it has a value above 0."""
     winner_F, count = np.full(len(rate_FU), -1), dict.fromkeys(users, 0)
     most_F = rate_FU.max(axis=-1)
     for group, most in enumerate(most_F.tolist()):
@@ -134,26 +134,25 @@ SCHEDULERS: dict[str, Scheduler] = {
 
 
 def scheduler_named(name: str) -> Scheduler:
-    """A row of SCHEDULERS. Raises BadParameter, with the names there are, for any other."""
+    """A row of SCHEDULERS. Raises BadParameter, with the known names, for an unknown one."""
     if name not in SCHEDULERS:
         raise BadParameter(f"scheduler must be one of {', '.join(SCHEDULERS)}, got {name!r}")
     return SCHEDULERS[name]
 
 
 def averaged(mean_U: Array, had_U: Array, *, step_s: float, window_s: float) -> Array:
-    """The mean after a step in which users had `had_U` (bits a second): exponential, `window_s` long."""
+    """The exponential moving average (U,) with time constant `window_s` after a step with rate `had_U`."""
     keep = math.exp(-float(above("step_s", step_s, 0.0)) / float(above("window_s", window_s, 0.0)))
     return keep * mean_U + (1.0 - keep) * had_U
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duplex:
-    """Which slots each direction may use.
+    """FDD, or the slot pattern of TDD.
 
-    `pattern` of "" is FDD: both directions in every slot, each on a carrier of its own. Otherwise TDD:
-    letters D and U, one a slot, repeated. An uplink user waits `grant_delay_s` from its request to its first
-    grant.
-    Raises BadParameter for another letter, or a pattern that leaves one direction without a slot.
+    A `pattern` of "" is FDD: both directions in every slot, on separate carriers. Otherwise it is TDD: one
+    letter D or U per slot, repeated. In the uplink, `grant_delay_s` passes from the scheduling request to
+    the first grant. Raises BadParameter for other letters, or a pattern without D or without U.
     """
 
     pattern: str = ""
@@ -166,11 +165,11 @@ class Duplex:
 
     @property
     def period(self) -> int:
-        """After how many slots it repeats."""
+        """The period of the pattern in slots."""
         return max(len(self.pattern), 1)
 
     def is_open(self, direction: str, slot_S: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether `direction` ("up" or "down") may be sent in these slots."""
+        """Whether `direction` ("up" or "down") may transmit in these slots (S,)."""
         if not self.pattern:
             return np.ones(slot_S.shape, dtype=np.bool_)
         letters = np.frombuffer(self.pattern.encode(), dtype="S1")
@@ -178,5 +177,5 @@ class Duplex:
         return opened
 
     def share(self, direction: str) -> float:
-        """The share of slots in which this direction may be sent."""
+        """The share of slots of this direction."""
         return float(self.is_open(direction, np.arange(self.period)).mean())

@@ -1,6 +1,6 @@
-"""What a channel sounder would find in a scenario: taps between nodes over time, within Colosseum's limits.
+"""Channel sounding of a scenario: taps between nodes over time, within Colosseum's limits.
 
-Axes: N nodes, the base station first; U users; T times; L taps of the model; C at most four that are left.
+Axes: N nodes, the base station first; U users; T times; L taps of the model; C <= 4 taps after reduction.
 """
 
 import math
@@ -16,30 +16,29 @@ from channel.core.link import DIRECTIONS
 from channel.propagation.fading_grid import SlotGrid
 from channel.propagation.path_loss import ENVIRONMENTS
 from channel.propagation.recorded_taps import NodeTaps
-from channel.propagation.sinr import Air
+from channel.propagation.sinr import SinrModel
 from channel.scenario.colosseum import (
     GRID_S,
-    LEAST_GAIN_DB,
-    LONGEST_S,
-    MOST_TAPS,
+    MAX_DELAY_S,
+    MAX_TAPS,
+    MIN_GAIN_DB,
     STEP_S,
     ChannelMatrix,
-    demand_nodes,
+    require_node_count,
 )
 from channel.scenario.load import Scenario
 
-_MOST_LINKS = 4e6
+_MAX_LINKS = 4e6
 """About 400 MB of gains and delays."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sounding:
-    """A channel matrix, and what it took to fit a radio's losses into 43 dB.
+    """A channel matrix, and its deviations from the scenario due to Colosseum's dynamic range of 43 dB.
 
-    All gains are `raised_db` above the scenario's, the same for every link: the strongest tap is at 0 dB.
-    Taps that are below -43 dB even so are 0 in the matrix; `silent_NN` is the share of time for which nothing
-    is left of a link that the scenario has, nan for others. With `place.loss_db` = `raised_db` a replay has
-    the scenario's own levels.
+    All gains are raised by `raised_db`, such that the strongest tap is at 0 dB. Taps still below -43 dB are
+    0 in the matrix; `silent_NN` (N, N) is the share of time in which a link of the scenario has no tap left,
+    nan for pairs without a link. A replay with `place.loss_db` = `raised_db` has the scenario's levels.
     """
 
     matrix: ChannelMatrix
@@ -48,19 +47,19 @@ class Sounding:
 
 
 def sounded(scenario: Scenario, *, duration_s: float | None = None, step_ms: int = 1) -> Sounding:
-    """The scenario's links between users and base station, both directions; users do not hear each other.
+    """The scenario's links between users and base station in both directions, without links among users.
 
-    Only [links] and [taps] say more: all their pairs are there. Interference is no part of a channel matrix.
-    Taps of a delay profile are grouped into four neighbouring ones whose delays then vary least (weighted by
-    power), each at its mean delay on the grid of 10 ns, and their gains are added as they are in time: at the
-    carrier nothing changes, and away from it the response is another one of nearly the same delay spread.
+    With [links] and [taps] all of their pairs are included. A channel matrix contains no interference.
+    The taps of a delay profile are merged into four groups of neighbours with the least power-weighted delay
+    variance, each at its mean delay on the grid of 10 ns; gains of a group are added at every time. The
+    response at the carrier is unchanged; off the carrier it differs, with nearly the same delay spread.
 
-    Raises BadParameter where a delay is beyond 5.11 us or there are more than 52 nodes.
+    Raises BadParameter for a delay above 5.11 us, more than 52 nodes, and a matrix that is too large.
     """
     whole("step_ms", step_ms, 1)
-    demand_nodes(scenario.place.users + 1)
+    require_node_count(scenario.place.users + 1)
     asked_s = scenario.duration_s if duration_s is None else duration_s
-    _demand_size(scenario.place.users + 1, float(above("duration_s", asked_s, 0.0)) / (step_ms * STEP_S))
+    _require_size(scenario.place.users + 1, float(above("duration_s", asked_s, 0.0)) / (step_ms * STEP_S))
     if scenario.taps.is_given:
         found = scenario.taps.node_taps()
     elif scenario.links.loss_db:
@@ -70,37 +69,37 @@ def sounded(scenario: Scenario, *, duration_s: float | None = None, step_ms: int
     return _fitted(scenario, found)
 
 
-def _demand_size(nodes: int, times: float) -> None:
-    if nodes**2 * times > _MOST_LINKS:
+def _require_size(nodes: int, times: float) -> None:
+    if nodes**2 * times > _MAX_LINKS:
         raise BadParameter(
-            f"nodes^2 x times must be at most {_MOST_LINKS:g}, got {nodes}^2 x {times:g}: "
+            f"nodes^2 x times must be at most {_MAX_LINKS:g}, got {nodes}^2 x {times:g}: "
             "take fewer users, longer steps or a shorter duration"
         )
 
 
 def _times(duration_s: float, step_ms: int) -> Array:
-    """From 0 on in steps, and the whole second at which they end."""
+    """Times in seconds from 0 in steps, and a last one at a whole second."""
     end_ms = 1000 * max(math.ceil(duration_s - 1e-9), 1)
     return np.append(np.arange(0, end_ms, step_ms), end_ms) * STEP_S
 
 
 def _drawn(scenario: Scenario, duration_s: float, step_ms: int) -> NodeTaps:
     time_s_T, nodes = _times(duration_s, step_ms), scenario.place.users + 1
-    airs = cell_of(scenario).airs
-    delay_s = np.zeros((nodes, nodes, time_s_T.size, MOST_TAPS))
+    sinr_models = cell_of(scenario).sinr_models
+    delay_s = np.zeros((nodes, nodes, time_s_T.size, MAX_TAPS))
     gain = np.zeros(delay_s.shape, dtype=np.complex128)
     for direction in DIRECTIONS:
-        delay_C, gain_UTC = _user_taps(airs[direction], time_s_T)
-        way = (slice(1, None), 0) if direction == "up" else (0, slice(1, None))
-        delay_s[way][..., : delay_C.size], gain[way][..., : delay_C.size] = delay_C, gain_UTC
+        delay_C, gain_UTC = _user_taps(sinr_models[direction], time_s_T)
+        antennas = (slice(1, None), 0) if direction == "up" else (0, slice(1, None))
+        delay_s[antennas][..., : delay_C.size], gain[antennas][..., : delay_C.size] = delay_C, gain_UTC
     gain[:, :, -1] = gain[:, :, -2]
     return NodeTaps(time_s_T=time_s_T, delay_s_NNTL=delay_s, gain_NNTL=gain)
 
 
-def _user_taps(air: Air, time_s_T: Array) -> tuple[Array, Complex]:
-    """Delays (C,) and gains (U, T, C) of one direction."""
+def _user_taps(air: SinrModel, time_s_T: Array) -> tuple[Array, Complex]:
+    """The delays (C,) in seconds and the gains (U, T, C) of one direction."""
     slow_UT = np.sqrt(
-        np.stack([air.ground.gain(place_U2) for place_U2 in air.mobility.at(time_s_T)], axis=-1)
+        np.stack([air.large_scale_loss.gain(place_U2) for place_U2 in air.mobility.at(time_s_T)], axis=-1)
     )
     if air.fading is None:
         return np.zeros(1), slow_UT[..., None].astype(np.complex128)
@@ -113,8 +112,8 @@ def _user_taps(air: Air, time_s_T: Array) -> tuple[Array, Complex]:
     return np.round(delay_C / GRID_S) * GRID_S, slow_UT[..., None] * fast_UTC
 
 
-def grouped(delay_s_L: Array, power_L: Array, *, most: int = MOST_TAPS) -> list[list[int]]:
-    """The taps in at most `most` groups of neighbours with the least sum of power x (delay - mean)^2."""
+def grouped(delay_s_L: Array, power_L: Array, *, most: int = MAX_TAPS) -> list[list[int]]:
+    """At most `most` groups of neighbouring taps with the least sum of power x (delay - mean)^2."""
     order = np.argsort(delay_s_L, kind="stable")
     point = np.round(delay_s_L[order] / GRID_S)
     edges = np.flatnonzero(np.diff(point)) + 1
@@ -139,7 +138,7 @@ def _spread(groups: list[list[int]], delay_s_L: Array, power_L: Array) -> float:
 
 
 def _static(scenario: Scenario, duration_s: float, step_ms: int) -> NodeTaps:
-    """All pairs of [links]; those with the base station fade if the scenario does, others are constant."""
+    """All pairs of [links]; those with the base station have the scenario's fading, others are constant."""
     users = scenario.place.users
     drawn = _drawn(scenario, duration_s, step_ms)
     gain = drawn.gain_NNTL.copy()
@@ -150,16 +149,16 @@ def _static(scenario: Scenario, duration_s: float, step_ms: int) -> NodeTaps:
 
 
 def _fitted(scenario: Scenario, found: NodeTaps) -> Sounding:
-    """Raised until the strongest tap has 0 dB; what is then out of range becomes 0."""
+    """The taps scaled to a maximum of 0 dB, with taps below the range set to 0."""
     strength = np.abs(found.gain_NNTL)
     if strength.shape[0] < 2 or not strength.any():
-        raise BadParameter("a scenario must let something through to be exported, got no gain at all")
+        raise BadParameter("a scenario needs a nonzero gain to be exported, got none")
     late_s = float(np.where(strength > 0.0, found.delay_s_NNTL, 0.0).max())
-    if late_s > LONGEST_S:
+    if late_s > MAX_DELAY_S:
         raise BadParameter(f"tap delays must be at most 5.11 us to be exported, got {late_s * 1e6:g} us")
-    # A hair below 0 dB, so that rounding does not lift the strongest tap above it.
+    # Slightly below 0 dB, so that rounding does not exceed it.
     gain = found.gain_NNTL * ((1.0 - 1e-12) / strength.max())
-    is_kept = np.abs(gain) >= 10.0 ** (LEAST_GAIN_DB / 20.0)
+    is_kept = np.abs(gain) >= 10.0 ** (MIN_GAIN_DB / 20.0)
     was_there, is_there = (one[:, :, :-1].any(axis=-1) for one in (strength > 0.0, is_kept))
     share = np.diff(found.time_s_T) / found.time_s_T[-1]
     exists = was_there.any(axis=-1)
@@ -178,10 +177,10 @@ def _fitted(scenario: Scenario, found: NodeTaps) -> Sounding:
 
 
 def _coordinates(scenario: Scenario, taps: NodeTaps) -> Array | None:
-    """Where nodes are (N, 3, T), the base station at the origin; None where links have no places."""
+    """Node coordinates in metres (N, 3, T), with the base station at the origin; None without positions."""
     if scenario.taps.is_given or scenario.links.loss_db:
         return None
-    place_TU2 = cell_of(scenario).airs["up"].mobility.at(taps.time_s_T)
+    place_TU2 = cell_of(scenario).sinr_models["up"].mobility.at(taps.time_s_T)
     row = ENVIRONMENTS.get(scenario.place.environment)
     places = np.zeros((taps.nodes, 3, taps.time_s_T.size))
     places[1:, :2] = np.moveaxis(place_TU2, 0, -1)

@@ -1,4 +1,4 @@
-"""What users have to send: everything all the time, or so many bytes from some moment on."""
+"""Traffic demands (full buffer, or finite transfers), and closed forms of queueing delay."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from channel.core.errors import BadParameter
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Demand:
-    """Bytes (U,) that each user wants to send in one direction, from `start_s` (U,) on.
+    """The bytes (U,) that each user sends in one direction from `start_s` (U,) on.
 
-    Infinite bytes are a full buffer. Raises BadParameter for negative numbers or shapes that differ.
+    Infinity is a full buffer. Raises BadParameter for negative numbers or shapes that differ.
     """
 
     payload_bytes: Array
@@ -30,7 +30,7 @@ class Demand:
 
     @classmethod
     def transfers(cls, payload_bytes: Array | float, users: int, start_s: float = 0.0) -> "Demand":
-        """Everybody sends so many bytes once, all from the same moment on; infinitely many never end."""
+        """Every user sends `payload_bytes` once, from `start_s` on; infinity is a full buffer."""
         return cls(
             payload_bytes=np.broadcast_to(np.asarray(payload_bytes, dtype=np.float64), (users,)),
             start_s=np.full(users, start_s),
@@ -38,9 +38,10 @@ class Demand:
 
 
 def mean_wait_fixed_service(load: float, service_s: float) -> float:
-    """Mean wait in front of a server that takes `service_s` for each of Poisson arrivals (M/D/1).
+    """The mean waiting time of an M/D/1 queue with service time `service_s`.
 
-    rho / (2 mu (1 - rho)): Kleinrock, Queueing Systems 1, 1975, section 5.6 with no variance of service.
+    rho / (2 mu (1 - rho)): Kleinrock, Queueing Systems 1, 1975, section 5.6, without service variance.
+    Raises BadParameter for a load outside [0, 1).
     """
     if not 0.0 <= load < 1.0:
         raise BadParameter(f"load must lie in [0, 1), got {load}")
@@ -48,10 +49,10 @@ def mean_wait_fixed_service(load: float, service_s: float) -> float:
 
 
 def waits_s(arrival_s: Array, service_s: Array) -> Array:
-    """How long each customer of one server waits, first come first served: Lindley's recursion.
+    """The waiting times of a single-server FIFO queue, by Lindley's recursion.
 
-    w_n = max(0, w_(n-1) + s_(n-1) - (a_n - a_(n-1))), as a running sum less its least value so far.
+    w_n = max(0, w_(n-1) + s_(n-1) - (a_n - a_(n-1))), as a running sum less its running minimum.
     """
     steps = service_s[:-1] - np.diff(arrival_s)
-    walk = np.concatenate([[0.0], np.cumsum(steps)])
-    return walk - np.minimum.accumulate(walk)
+    total = np.concatenate([[0.0], np.cumsum(steps)])
+    return total - np.minimum.accumulate(total)

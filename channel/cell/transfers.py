@@ -1,7 +1,7 @@
-"""Which bits of which message every transport block carried, and what became of each message.
+"""Maps transport blocks to the messages whose bits they carry, and tracks each message until it is decided.
 
-A queue's messages lie one behind the other in a stream of bits. Every bit is in one place: waiting, in a
-block on its way, delivered, or lost. Queues are numbered direction x users + client.
+The messages of a queue form a stream of bits. Every bit is queued, in flight, delivered or lost. Queues are
+numbered direction x users + client.
 """
 
 from collections import deque
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel.cell.backlog import Backlog, Range
-from channel.cell.blocks import Tries
-from channel.cell.parameters import Rules
+from channel.cell.blocks import Transmissions
+from channel.cell.parameters import CellParameters
 from channel.core.arrays import Array
 from channel.core.link import Attempt, Delivery, Transfer
 from channel.core.packets import packets_of
@@ -22,16 +22,16 @@ from channel.phy.device import Device
 
 @dataclass(kw_only=True, eq=False)
 class Message:
-    """A transfer on its way: bits `begin` to `end` of its queue's stream, `open_bits` of them undecided.
+    """An open transfer: bits [begin, end) of its queue's stream, `open_bits` of them undecided.
 
-    Those before `sure_end` are sent until they arrive; `edge_N` is where each packet ends, in bits from
-    `begin`.
+    Bits before `reliable_end` are retransmitted until they arrive; `edge_N` is the end of each packet in
+    bits, relative to `begin`.
     """
 
     transfer: Transfer
     begin: float
     end: float
-    sure_end: float
+    reliable_end: float
     edge_N: Array
     open_bits: float
     arrived: NDArray[np.bool_]
@@ -42,7 +42,7 @@ class Message:
     trace: list[Attempt] = field(default_factory=list)
 
     def delivery(self) -> Delivery:
-        """What became of it, once no bit is open."""
+        """The delivery; valid once `open_bits` is 0."""
         return Delivery(
             arrived=self.arrived,
             finish_s=self.finish_s,
@@ -54,12 +54,18 @@ class Message:
 
 
 class Transfers:
-    """Keeps account of every message until all its bits are decided."""
+    """The open messages of all queues."""
 
     def __init__(
-        self, rules: Rules, device: Device, backlog: Backlog, *, mtu_bytes: int, is_acknowledged: bool
+        self,
+        parameters: CellParameters,
+        device: Device,
+        backlog: Backlog,
+        *,
+        mtu_bytes: int,
+        is_acknowledged: bool,
     ) -> None:
-        self._rules, self._device, self._backlog = rules, device, backlog
+        self._parameters, self._device, self._backlog = parameters, device, backlog
         self._mtu_bytes, self._is_acknowledged = mtu_bytes, is_acknowledged
         self._open: dict[int, deque[Message]] = {}
         self._length: dict[int, float] = {}
@@ -70,34 +76,34 @@ class Transfers:
         return not self._open
 
     def last_start_s(self, queue: int) -> float:
-        """When the last open message of a queue started; 0 where there is none."""
+        """The start of the last open message of a queue; 0 without any."""
         return self._open[queue][-1].transfer.start_s if queue in self._open else 0.0
 
     def add(self, queue: int, transfer: Transfer) -> None:
-        """Opens a message of at least one byte behind all others of its queue."""
+        """Appends a message of at least one byte to a queue."""
         bits = 8.0 * transfer.payload_bytes
         begin = self._length.get(queue, 0.0)
         self._length[queue] = begin + bits
         packets = packets_of(transfer, self._mtu_bytes)
-        sure_bytes = packets.sizes_bytes[: packets.reliable].sum() if self._is_acknowledged else 0
+        reliable_bytes = packets.sizes_bytes[: packets.reliable].sum() if self._is_acknowledged else 0
         message = Message(
             transfer=transfer,
             begin=begin,
             end=begin + bits,
-            sure_end=begin + 8.0 * float(sure_bytes),
+            reliable_end=begin + 8.0 * float(reliable_bytes),
             edge_N=np.cumsum(8.0 * packets.sizes_bytes, dtype=np.float64),
             open_bits=bits,
             arrived=np.ones(packets.sizes_bytes.size, dtype=np.bool_),
         )
         self._open.setdefault(queue, deque()).append(message)
-        self._backlog.add(self._rules.ready_grant(transfer.direction, transfer.start_s), queue, bits)
+        self._backlog.add(self._parameters.ready_grant(transfer.direction, transfer.start_s), queue, bits)
 
-    def count(self, tries: Tries, users: int) -> list[Message]:
-        """Books what these tries did, asks for lost bits that must come; returns the messages now over."""
-        # Grant by grant, so that sums have the same rounding whatever grants were asked for together.
-        grant_T = tries.blocks.slot_T // self._rules.grant_slots
+    def count(self, tries: Transmissions, users: int) -> list[Message]:
+        """Accounts transmissions and requeues reliable bits that were lost; returns completed messages."""
+        # Grant by grant, so that the rounding of sums does not depend on the batch size.
+        grant_T = tries.blocks.slot_T // self._parameters.grant_slots
         tries = tries.at(np.argsort(grant_T, kind="stable"))
-        blocks, slot_s = tries.blocks, self._rules.slot_s
+        blocks, slot_s = tries.blocks, self._parameters.slot_s
         is_up = blocks.queue_T < users
         energy_j = self._device.energy_j(
             radiated_j=tries.radiated_j_T * is_up,
@@ -110,7 +116,7 @@ class Transfers:
             blocks.slot_T.tolist(),
             blocks.place_T.tolist(),
             blocks.payload_T.tolist(),
-            tries.came_T.tolist(),
+            tries.decoded_T.tolist(),
             tries.is_lost_T.tolist(),
             energy_j.tolist(),
             blocks.scheme_T.tolist(),
@@ -122,14 +128,14 @@ class Transfers:
             ranges = self._backlog.ranges(queue, place, bits)
             again: list[Range] = []
             for message, begin, end in self._pieces(queue, ranges):
-                sure = min(max(message.sure_end, begin), end) if is_lost else begin
+                sure = min(max(message.reliable_end, begin), end) if is_lost else begin
                 share = (end - begin) / bits
                 message.airtime_s += share * slot_s
                 message.energy_j += share * joule
                 message.retransmissions += not came and (sure > begin or not is_lost)
                 if message.transfer.is_traced:
-                    sent, came_bits = end - begin, (end - begin) * came
-                    message.trace.append(Attempt((slot + 1) * slot_s, sent, came_bits, scheme, sinr_db))
+                    sent, received_bits = end - begin, (end - begin) * came
+                    message.trace.append(Attempt((slot + 1) * slot_s, sent, received_bits, scheme, sinr_db))
                 if sure > begin:
                     again.append((begin, sure))
                 if came or (is_lost and end > sure):
@@ -145,13 +151,13 @@ class Transfers:
         return over
 
     def _ask_again(self, slot: int, queue: int, ranges: list[Range]) -> None:
-        """Lost bits are ready when the sender has heard of it."""
-        grant = slot // self._rules.grant_slots + self._rules.round_trip_grants
+        """Requeues lost bits after the feedback delay."""
+        grant = slot // self._parameters.grant_slots + self._parameters.round_trip_grants
         for begin, end in ranges:
             self._backlog.add(grant, queue, end - begin, (begin, end))
 
     def _pieces(self, queue: int, ranges: list[Range]) -> Iterator[tuple[Message, float, float]]:
-        """The messages that these bits belong to, and which of them."""
+        """The messages of these stream ranges, with the part of each."""
         for begin, end in ranges:
             for message in self._open[queue]:
                 if message.begin >= end:

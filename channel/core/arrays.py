@@ -1,4 +1,4 @@
-"""Real numbers and arrays of them: their types, and the checks that refuse one outside its range by name."""
+"""Types of real numbers and arrays, and range checks whose errors name the parameter."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,33 +7,33 @@ from channel.core.errors import BadParameter
 
 Array = NDArray[np.float64]
 Real = float | Array
-"""One number, or an array of them that broadcasts against the others it is given with."""
+"""A scalar or an array; several arguments of one call broadcast against each other."""
 Complex = NDArray[np.complex128]
 
 
 def at_least(name: str, got: Real, least: float) -> Array:
-    """`got` as an array of float64. Raises BadParameter unless all of it is finite and >= `least`."""
+    """`got` as a float64 array. Raises BadParameter unless every element is finite and >= `least`."""
     values = np.asarray(got, dtype=np.float64)
     _demand(name, values, np.isfinite(values) & (values >= least), f"be at least {least:g}")
     return values
 
 
 def above(name: str, got: Real, floor: float) -> Array:
-    """`got` as an array of float64. Raises BadParameter unless all of it is finite and > `floor`."""
+    """`got` as a float64 array. Raises BadParameter unless every element is finite and > `floor`."""
     values = np.asarray(got, dtype=np.float64)
     _demand(name, values, np.isfinite(values) & (values > floor), f"be above {floor:g}")
     return values
 
 
 def within(name: str, got: Real, low: float, high: float) -> Array:
-    """`got` as an array of float64. Raises BadParameter unless all of it lies in [low, high]."""
+    """`got` as a float64 array. Raises BadParameter unless every element lies in [low, high]."""
     values = np.asarray(got, dtype=np.float64)
     _demand(name, values, (values >= low) & (values <= high), f"lie in [{low:g}, {high:g}]")
     return values
 
 
 def whole(name: str, got: int, least: int) -> int:
-    """`got` itself. Raises BadParameter unless it is a whole number and >= `least`."""
+    """`got` as an int. Raises BadParameter unless it is a whole number >= `least`."""
     if int(got) != got or got < least:
         raise BadParameter(f"{name} must be a whole number of at least {least}, got {got}")
     return int(got)

@@ -1,7 +1,7 @@
-"""What time it is: told, on the virtual clock; measured, on the wall clock.
+"""Virtual clock, advanced by the simulation, and wall clock, read from the machine.
 
-Both start at 0 and both only go forward, so whoever is handed one cannot tell which
-it is until it waits. Nothing else in the project asks the machine for the time.
+Both start at 0 and are monotonic, so code that only reads the time works with either.
+Nothing else in the project reads the machine's time.
 """
 
 import time
@@ -11,30 +11,30 @@ from channel.core.errors import BadParameter
 
 
 class Clock(Protocol):
-    """Something that knows how many seconds have passed since it was made."""
+    """Seconds since the clock was created."""
 
     def now_s(self) -> float: ...
 
 
-class VirtualClock:
-    """A clock that stands still until it is told the time."""
+class SimulatedClock:
+    """A simulated clock: time changes only through `advance_to`."""
 
     def __init__(self) -> None:
         self._now_s = 0.0
 
     def now_s(self) -> float:
-        """The time that it was last told."""
+        """The time in seconds of the last `advance_to`; 0 before the first."""
         return self._now_s
 
     def advance_to(self, time_s: float) -> None:
-        """Makes it `time_s`. Raises BadParameter for a moment that has passed or is not a number."""
+        """Sets the time to `time_s`. Raises BadParameter for a time in the past and for NaN."""
         if not time_s >= self._now_s:
             raise BadParameter(f"time_s must be at least the present {self._now_s}, got {time_s}")
         self._now_s = float(time_s)
 
 
 class WallClock:
-    """The machine's monotonic clock, read from the moment at which this object was made."""
+    """The machine's monotonic clock, 0 at the creation of this object."""
 
     def __init__(self) -> None:
         self._start_s = time.monotonic()
@@ -44,10 +44,10 @@ class WallClock:
         return time.monotonic() - self._start_s
 
     def sleep_until(self, time_s: float) -> float:
-        """Returns not before `time_s`, and says by how many seconds it is late.
+        """Sleeps until `time_s` and returns the lateness in seconds, at least 0.
 
-        A caller that finds this number growing cannot keep up with real time, and says so.
-        Raises BadParameter where `time_s` is not a number.
+        A lateness that grows from call to call means that the caller cannot keep up with real time.
+        Raises BadParameter if `time_s` is NaN.
         """
         if time_s != time_s:
             raise BadParameter(f"time_s must be a number of seconds, got {time_s}")

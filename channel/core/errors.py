@@ -1,18 +1,18 @@
-"""What can go wrong in the channel.
+"""Exceptions of the channel package.
 
 ChannelError
 |-- BadParameter    a setting outside its range (also a ValueError)
-`-- NoDevice        something of this machine that live emulation takes and cannot have
+`-- NoDevice        live emulation needs a device or permission that this machine lacks
 """
 
 
 class ChannelError(Exception):
-    """Anything this package raises on purpose."""
+    """Base class of all exceptions that this package raises."""
 
 
 class BadParameter(ChannelError, ValueError):
-    """A setting lies outside its range; the message names it, what it got and what it may be."""
+    """A setting lies outside its range; the message has its name, its value and its range."""
 
 
 class NoDevice(ChannelError):
-    """Live emulation takes a device that is missing or not allowed; the message says what to do."""
+    """Live emulation needs a device that is missing or not permitted; the message has the remedy."""

@@ -1,4 +1,4 @@
-"""Files that somebody else made, read as text or as numbers; nothing in them is executed or unpickled."""
+"""Untrusted input files, read as text or as numeric arrays; nothing in them is executed or unpickled."""
 
 import zlib
 from pathlib import Path
@@ -21,7 +21,7 @@ _DAMAGED = (
     ValueError,
     zlib.error,
 )
-"""What numpy and zipfile raise for a file that is not what it seems."""
+"""Raised by numpy and zipfile for a damaged or mislabelled file."""
 
 
 _PACKED: Final = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
@@ -29,14 +29,14 @@ _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 def text_of(path: Path) -> str:
-    """The whole file, without the byte order mark with which some editors begin it.
+    """The whole file as text, without a leading byte order mark.
 
-    Raises BadParameter for what is no UTF-8, OSError where there is nothing to read.
+    Raises BadParameter if it is compressed or not UTF-8, OSError if it cannot be read.
     """
     data = path.read_bytes()
     for begin, packer in _PACKED.items():
         if data.startswith(begin):
-            raise BadParameter(f"{path.name} must be plain text, got a file packed by {packer}: unpack it")
+            raise BadParameter(f"{path.name} must be plain text, got {packer} data: decompress it")
     if data.startswith(_UTF_16):
         raise BadParameter(f"{path.name} must be text in UTF-8, got UTF-16: save it as UTF-8")
     try:
@@ -46,15 +46,15 @@ def text_of(path: Path) -> str:
 
 
 def lines_of(path: Path) -> list[tuple[int, str]]:
-    """Numbered lines that are neither empty nor a comment, which begins with #; errors as in `text_of`."""
+    """Lines with their numbers, from 1, without empty lines and # comments; errors as in `text_of`."""
     lines = ((number, line.strip(" ")) for number, line in enumerate(text_of(path).splitlines(), start=1))
     return [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
 
 
 def arrays_of(path: Path, kinds: dict[str, str]) -> dict[str, NDArray[np.generic]]:
-    """Arrays of these names from a .npz file; a kind is the letters of numpy's that its numbers may have.
+    """The named arrays of a .npz file; `kinds` maps each name to its permitted numpy dtype kinds, as "fiu".
 
-    Raises BadParameter for what is no such file, misses a name or holds something else than numbers.
+    Raises BadParameter for another kind of file, a missing name or another dtype kind.
     """
     with path.open("rb") as file:
         try:
@@ -68,7 +68,7 @@ def arrays_of(path: Path, kinds: dict[str, str]) -> dict[str, NDArray[np.generic
         raise BadParameter(f"{path.name} must be a .npz file, got a single array")
     missing = [name for name in kinds if name not in found]
     if missing:
-        raise BadParameter(f"{path.name} must hold {', '.join(kinds)}, got none of {', '.join(missing)}")
+        raise BadParameter(f"{path.name} must hold {', '.join(kinds)}; missing: {', '.join(missing)}")
     for name, kind in kinds.items():
         if found[name].dtype.kind not in kind:
             raise BadParameter(f"{name} of {path.name} must be numbers, got {found[name].dtype}")

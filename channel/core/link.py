@@ -1,7 +1,7 @@
-"""The seam between what is sent and what the air does to it.
+"""The interface of a simulated link: a transfer goes in, a delivery comes out.
 
-A link is asked about one transfer at a time, in the sender's own time, and answers
-which packets arrived and what they cost. It never sees the bytes themselves.
+A link decides one transfer at a time, in the sender's time: which packets arrived, when, and at what
+cost in airtime and energy. It never sees the payload itself.
 """
 
 import math
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 from channel.core.errors import BadParameter
 
 DIRECTIONS = ("up", "down")
-"""From the client to the server, and back."""
+"""Uplink, from the client to the server, and downlink."""
 
 RECOVERIES = ("acknowledged", "none")
-"""What is lost is sent again until it is there or the link gives up, or not at all."""
+"""Lost packets are retransmitted until they arrive or the link gives up, or never."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """One message that wants to cross.
+    """One message to be sent over a link.
 
-    `sequence` counts this client's messages in this direction, so that the transfer has
-    a name of its own and its chances do not depend on when anyone else sends.
+    `sequence` counts this client's messages in this direction. It names the random stream of the
+    transfer, so its outcome does not depend on the timing of other clients.
 
-    With a `recovery` of "none" only its first `reliable_bytes` are sent again where they are
-    lost. The rest is rows of `unit_bytes` each, of which a packet holds whole ones, or, where
-    a row is larger than a packet, a row has packets to itself; see `channel.core.packets`.
-    With `is_traced` its delivery tells every try.
+    With a `recovery` of "none" only the first `reliable_bytes` are retransmitted when lost. The rest
+    consists of rows of `unit_bytes`: a packet holds whole rows, or, if a row is larger than a packet,
+    consecutive packets hold one row each time; see `channel.core.packets`. With `is_traced` the
+    delivery records every transmission attempt.
     """
 
     client: int
@@ -67,29 +67,28 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try: a transport block of a cell, or a round of packets on a simpler link.
+    """One transmission attempt: a transport block of a cell, or one ARQ round on a simpler link.
 
-    `sent_bits` of the transfer were in it, its last one had left at `end_s`, and `came_bits` of them came: a
-    block comes whole or not at all. `scheme` is its row of the MCS table and `sinr_db` the effective SINR of
-    this try by itself; None where the link has no such thing.
+    It carried `sent_bits` of the transfer, the last of which left at `end_s`; `received_bits` of them were
+    received. A block is received whole or not at all. `scheme` is the row of the MCS table and `sinr_db`
+    the effective SINR of this attempt alone; both are None on links without modulation and coding.
     """
 
     end_s: float
     sent_bits: float
-    came_bits: float
+    received_bits: float
     scheme: int | None = None
     sinr_db: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Delivery:
-    """What became of a transfer.
+    """The outcome of a transfer.
 
-    `arrived` says of each packet, in the order of the payload, whether it came through in
-    the end. `retransmissions` counts the tries beyond each packet's first. `airtime_s` is
-    the time spent sending, waiting not included; `energy_j` is what it took: each
-    link says of whom, and what of it. `trace` holds every try in the order of their ends,
-    and is empty where the transfer did not ask for it.
+    `arrived` (packets,) holds for each packet, in payload order, whether it was received in the end.
+    `retransmissions` counts the attempts beyond each packet's first. `airtime_s` is the time spent
+    transmitting, waiting excluded. `energy_j` is the energy of that; the link's docstring defines whose.
+    `trace` holds the attempts in the order of their ends, and is empty unless the transfer `is_traced`.
     """
 
     arrived: NDArray[np.bool_]
@@ -101,21 +100,21 @@ class Delivery:
 
     @property
     def packets(self) -> int:
-        """How many packets the payload was cut into."""
+        """The number of packets of the payload."""
         return self.arrived.size
 
     @property
     def is_complete(self) -> bool:
-        """Whether every packet came through."""
+        """Whether every packet was received."""
         return bool(self.arrived.all())
 
     @property
     def loss_rate(self) -> float:
-        """The share of packets that never came through; 0 where there were none."""
+        """The share of packets that were never received; 0 without packets."""
         return 1.0 - float(self.arrived.mean()) if self.arrived.size else 0.0
 
 
 class Link(Protocol):
-    """Decides about transfers. The same transfer always gets the same answer."""
+    """Decides transfers deterministically: equal transfers get equal deliveries."""
 
     def transfer(self, transfer: Transfer) -> Delivery: ...

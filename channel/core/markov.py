@@ -1,4 +1,4 @@
-"""Something that is on and off by turns, at random, and can be asked about any moment in any order."""
+"""A two-state Markov process in continuous time that can be evaluated at any time, in any order."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,17 +10,17 @@ from channel.core.arrays import Array, above
 from channel.core.rng import stream
 
 _PER_BLOCK = 32.0
-"""Mean number of refreshes in a block: a whole block without any has probability exp(-32)."""
+"""Mean number of refreshes in a block: a block without any has probability exp(-32)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TwoState:
-    """A two-state Markov process in continuous time: on for `mean_on_s`, off for `mean_off_s` in the mean.
+    """A process that is on for `mean_on_s` and off for `mean_off_s` on average, both exponential.
 
-    Both stays are exponential. Written with refreshes, the process has no history to carry: at the points
-    of a Poisson process of rate 1 / mean_on_s + 1 / mean_off_s it forgets where it was and becomes on with
-    probability `duty`. The state at t is thus the mark of the last point before t, and the points of each
-    block of time come from a stream named after `name` and the block. Autocorrelation exp(-rate lag).
+    It is sampled by uniformisation, which needs no history: at the points of a Poisson process of rate
+    1 / mean_on_s + 1 / mean_off_s the state is redrawn, on with probability `duty`. The state at t is thus
+    the mark of the last point before t, and the points of each block of time come from a stream named
+    after `name` and the block. The autocorrelation is exp(-rate lag).
 
     Raises BadParameter unless both means are above 0.
     """
@@ -36,16 +36,16 @@ class TwoState:
 
     @property
     def duty(self) -> float:
-        """The share of time for which it is on."""
+        """The share of time in the on state."""
         return self.mean_on_s / (self.mean_on_s + self.mean_off_s)
 
     @property
     def refresh_hz(self) -> float:
-        """The rate at which it forgets: 1 / mean_on_s + 1 / mean_off_s."""
+        """The rate at which the state is redrawn: 1 / mean_on_s + 1 / mean_off_s."""
         return 1.0 / self.mean_on_s + 1.0 / self.mean_off_s
 
     def is_on(self, time_s: Array) -> NDArray[np.bool_]:
-        """Whether it is on at each of these times, of any shape and in any order, before 0 too."""
+        """Whether the process is on at each time in seconds, of any shape, order and sign."""
         asked = np.asarray(time_s, dtype=np.float64)
         blocks_long = asked * (self.refresh_hz / _PER_BLOCK)
         block = np.floor(blocks_long).astype(np.int64)
@@ -68,7 +68,7 @@ class TwoState:
 def _refreshes(
     seed: int, name: tuple[str | int, ...], block: int, duty: float
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """The points of one block, as rising shares of it, and whether each turns the process on."""
+    """The points of one block, as sorted fractions of it, and the state that each one draws."""
     rng = stream(seed, "two-state", *name, block)
     points = np.sort(rng.random(int(rng.poisson(_PER_BLOCK))))
     return points, rng.random(points.size) < duty

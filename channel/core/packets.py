@@ -1,4 +1,4 @@
-"""How a payload is cut into packets, and which of its rows have come when some of them are lost."""
+"""Packetisation of a payload, and the rows that remain readable after packet loss."""
 
 from dataclasses import dataclass
 
@@ -11,22 +11,23 @@ from channel.core.link import Transfer
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Packets:
-    """The bytes in each packet, in the order of the payload; the first `reliable` of them must arrive."""
+    """The size of each packet in payload order; the first `reliable` packets are retransmitted when lost."""
 
     sizes_bytes: NDArray[np.int64]
     reliable: int
 
     @property
     def is_reliable(self) -> NDArray[np.bool_]:
-        """Of each packet, whether it is sent again when it is lost."""
+        """For each packet, whether it is retransmitted when lost."""
         return np.arange(self.sizes_bytes.size) < self.reliable
 
 
 def packets_of(transfer: Transfer, mtu_bytes: int) -> Packets:
-    """Full packets and a short one where everything is recovered, else the reliable part's and the rows'.
+    """The packets of a transfer of at most `mtu_bytes` each.
 
-    The rows begin in a packet of their own: as many as fit go into each, or ceil(unit / mtu)
-    packets are one row's. The payload has the same bytes either way, and at times more packets.
+    With recovery these are full packets and a shorter last one. Without, the reliable part comes first and
+    the rows start a new packet: each packet holds as many whole rows as fit, or ceil(unit / mtu) packets
+    hold one row. The payload has the same size either way, but may need more packets.
     """
     if transfer.recovery == "acknowledged":
         sizes = packet_sizes(transfer.payload_bytes, mtu_bytes)
@@ -41,10 +42,13 @@ def packets_of(transfer: Transfer, mtu_bytes: int) -> Packets:
 
 
 def units_arrived(arrived: NDArray[np.bool_], transfer: Transfer, mtu_bytes: int) -> NDArray[np.bool_]:
-    """Of each row behind the reliable part, whether every packet that holds some of it has come."""
+    """For each row after the reliable part, whether every packet that holds part of it arrived.
+
+    Raises BadParameter unless `arrived` has one element per packet.
+    """
     packets = packets_of(transfer, mtu_bytes)
     if arrived.size != packets.sizes_bytes.size:
-        raise BadParameter(f"arrived must tell of {packets.sizes_bytes.size} packets, got {arrived.size}")
+        raise BadParameter(f"arrived must have {packets.sizes_bytes.size} packets, got {arrived.size}")
     units = (transfer.payload_bytes - transfer.reliable_bytes) // transfer.unit_bytes
     if transfer.recovery == "acknowledged":
         ends = np.cumsum(packets.sizes_bytes)
@@ -60,7 +64,7 @@ def units_arrived(arrived: NDArray[np.bool_], transfer: Transfer, mtu_bytes: int
 
 
 def packet_sizes(payload_bytes: int, mtu_bytes: int) -> NDArray[np.int64]:
-    """The bytes in each packet: full ones, and a short one for what is left over."""
+    """Packet sizes in bytes: full packets, then a shorter one for the remainder."""
     full, rest = divmod(payload_bytes, mtu_bytes)
     sizes = np.full(full + (rest > 0), mtu_bytes, dtype=np.int64)
     if rest:

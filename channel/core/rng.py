@@ -1,4 +1,4 @@
-"""Named streams of chance: a new consumer never shifts another one's draws."""
+"""Named random streams: a new consumer never shifts the draws of another."""
 
 import hashlib
 

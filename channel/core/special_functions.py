@@ -1,6 +1,6 @@
-"""The special functions of radio theory, with types, which scipy has none of: no other file imports them.
+"""Typed wrappers of scipy.special, which has no type hints; the only file that imports it.
 
-All take a number or an array and work element by element.
+All functions work elementwise on scalars and arrays.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ def gaussian_tail(x: Real) -> Array:
 
 
 def gaussian_tail_inverse(probability: Real) -> Array:
-    """The x at which Q(x) is `probability`, a number in (0, 1)."""
+    """Q^-1: the x at which Q(x) is `probability`, in (0, 1)."""
     x: Array = -special.ndtri(probability)
     return x
 

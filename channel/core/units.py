@@ -1,4 +1,4 @@
-"""Decibels to ratios and back: the only file where either becomes the other."""
+"""Conversion between decibels and power ratios; the only file that converts."""
 
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from channel.core.errors import BadParameter
 
 Level = TypeVar("Level", float, NDArray[np.float64])
-"""One number, or an array of them; what goes in is what comes out."""
+"""A scalar or an array; the result has the type of the argument."""
 
 
 def db_to_ratio(level_db: Level) -> Level:

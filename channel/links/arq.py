@@ -1,6 +1,6 @@
-"""Selective repeat in rounds: what is missing is sent again, all of it back to back, until it has arrived.
+"""Selective-repeat ARQ in rounds: each round retransmits all missing packets back to back.
 
-Axes: N packets, in the order of the payload.
+Axes: N packets, in payload order.
 """
 
 from collections.abc import Callable
@@ -14,20 +14,20 @@ from channel.core.packets import Packets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Round:
-    """What became of the packets of one round: `arrived_N`, and when the last bit of each had left.
+class ArqRound:
+    """The outcome of one round: which packets arrived, and when its last bit left the sender.
 
-    `come_s` is when the last of them would be there.
+    `arrival_s` is the arrival time of the latest packet, lost ones included.
     """
 
     arrived_N: NDArray[np.bool_]
     left_s: float
-    come_s: float
+    arrival_s: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rounds:
-    """All rounds of a transfer together; `tries` counts packets sent, the first time and again."""
+class ArqResult:
+    """All rounds of a transfer together; `tries` counts transmitted packets, retransmissions included."""
 
     arrived_N: NDArray[np.bool_]
     finish_s: float
@@ -36,17 +36,17 @@ class Rounds:
     trace: tuple[Attempt, ...]
 
 
-Send = Callable[[NDArray[np.int64], float], Round]
-"""Sends packets of these sizes (N,) in bytes back to back, from this time in seconds on."""
+Send = Callable[[NDArray[np.int64], float], ArqRound]
+"""Sends packets of the given sizes (N,) in bytes back to back, starting at the given time in seconds."""
 
 
-def in_rounds(
+def run_rounds(
     send: Send, packets: Packets, start_s: float, *, max_tries: int, wait_s: float, is_traced: bool
-) -> Rounds:
-    """Sends everything, then what is missing, each round `wait_s` after the last bit of the one before.
+) -> ArqResult:
+    """Sends all packets, then the missing ones, each round `wait_s` after the last bit of the previous one.
 
-    At most `max_tries` rounds, or as many as it takes for 0: then a packet must have a chance in the end.
-    What need not arrive is sent in the first round only. The trace is left empty unless `is_traced`.
+    There are at most `max_tries` rounds; 0 means no limit, and every packet must then arrive eventually.
+    Packets that are not reliable are sent in the first round only. The trace is empty unless `is_traced`.
     """
     sizes_N, is_reliable_N = packets.sizes_bytes, packets.is_reliable
     arrived_N = np.zeros(sizes_N.size, dtype=np.bool_)
@@ -64,12 +64,12 @@ def in_rounds(
         arrived_N[missing] = done.arrived_N
         if is_traced:
             trace.append(_attempt(sizes_N[missing], done))
-        # Where delays fall, what was sent first may be the last to come.
-        finish_s = max(finish_s, done.come_s)
+        # With falling delays, a packet of an earlier round may arrive last.
+        finish_s = max(finish_s, done.arrival_s)
         tries, rounds, airtime_s = tries + missing.size, rounds + 1, airtime_s + done.left_s - begin_s
         missing = missing[~done.arrived_N & is_reliable_N[missing]]
         if not missing.size or rounds == max_tries:
-            return Rounds(
+            return ArqResult(
                 arrived_N=arrived_N,
                 finish_s=finish_s,
                 tries=tries,
@@ -79,19 +79,19 @@ def in_rounds(
         begin_s = done.left_s + wait_s
 
 
-def _attempt(sizes_N: NDArray[np.int64], done: Round) -> Attempt:
+def _attempt(sizes_N: NDArray[np.int64], done: ArqRound) -> Attempt:
     return Attempt(
         end_s=done.left_s,
         sent_bits=8.0 * float(sizes_N.sum()),
-        came_bits=8.0 * float(sizes_N[done.arrived_N].sum()),
+        received_bits=8.0 * float(sizes_N[done.arrived_N].sum()),
     )
 
 
-def delivered(
+def deliver_in_rounds(
     send: Send, transfer: Transfer, packets: Packets, *, max_tries: int, wait_s: float, power_w: float
 ) -> Delivery:
-    """What becomes of a transfer whose packets go in rounds, sent with `power_w`; see `in_rounds`."""
-    done = in_rounds(
+    """The delivery of a transfer sent in rounds with a radiated power of `power_w`; see `run_rounds`."""
+    done = run_rounds(
         send, packets, transfer.start_s, max_tries=max_tries, wait_s=wait_s, is_traced=transfer.is_traced
     )
     return Delivery(

@@ -1,7 +1,7 @@
-"""A table of numbers in text: a line of names, then a line a row, as spreadsheets and loggers write it.
+"""Numeric tables in CSV or TSV: a header line of column names, then one line per row.
 
-Fields are parted by commas, semicolons or tabs, whichever the first line uses. Spaces around a field, quotes,
-capitals in names, empty lines and lines that begin with # make no difference.
+The separator is a comma, a semicolon or a tab, detected from the header. Spaces around fields, quotes,
+the case of column names, empty lines and # comments are ignored.
 """
 
 import csv
@@ -21,7 +21,7 @@ _SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """The first line: where each wanted column stands, how many fields there are, and the other names."""
+    """The header line: the position of each wanted column, the number of fields, and the other names."""
 
     place: dict[str, int]
     fields: int
@@ -30,10 +30,10 @@ class Header:
 
 
 def columns_of(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """The wanted columns by name, and the names of all others.
+    """The wanted columns (rows,) by name, and the names of the other columns.
 
-    Raises BadParameter, with the line, for a column that is missing or there twice, for a row with more or
-    fewer fields than the first line, and for what is no finite number.
+    Raises BadParameter, with the line, for a missing or duplicate column, a row whose number of fields
+    differs from the header's, and a field that is not a finite number.
     """
     lines = lines_of(path)
     if not lines:

@@ -1,7 +1,7 @@
-"""Packet loss without a radio: independent, in bursts, or as somebody once measured it.
+"""Packet loss models without a radio: independent, bursty, or recorded.
 
-A model decides about the packets of one transfer from that transfer's own stream, so the order in which
-transfers are asked about never matters. Each transfer begins in the steady state of its model.
+A model draws the losses of a transfer from that transfer's own random stream, so the order of evaluation
+does not matter. Each transfer starts in the steady state of its model.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from channel.core.markov import TwoState
 
 
 class LossModel(Protocol):
-    """Says which of the next packets arrive."""
+    """Draws which packets of a sequence arrive."""
 
     @property
     def loss_rate(self) -> float:
-        """The share of packets that are lost in the long run."""
+        """The long-run share of lost packets."""
         ...
 
     def arrives(self, rng: np.random.Generator, packets: int) -> NDArray[np.bool_]:
-        """For each of `packets` packets, in order, whether it arrives."""
+        """For each of `packets` consecutive packets, whether it arrives: (packets,)."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bernoulli:
-    """Every packet is lost with probability `loss_rate`, by itself."""
+    """Independent losses: each packet is lost with probability `loss_rate`."""
 
     loss_rate: float
 
@@ -44,12 +44,12 @@ class Bernoulli:
 
 @dataclass(frozen=True, kw_only=True)
 class GilbertElliott:
-    """Bursts of loss: a good and a bad state, changing from packet to packet.
+    """Bursty losses: a Markov chain of a good and a bad state, with one step per packet.
 
     P(good -> bad) = `leave_good` and P(bad -> good) = `leave_bad` before each packet but the first; a packet
     arrives with probability `arrive_good` or `arrive_bad`. Gilbert, Bell Syst. Tech. J. 39(5), 1960 (with
-    arrive_good 1) and Elliott, 42(5), 1963; these are p, r, k and h there. Raises BadParameter for a
-    probability outside [0, 1] and where neither state is ever left.
+    arrive_good 1) and Elliott, 42(5), 1963, whose symbols are p, r, k and h. Raises BadParameter for a
+    probability outside [0, 1] and if both transition probabilities are 0.
     """
 
     leave_good: float
@@ -65,7 +65,7 @@ class GilbertElliott:
 
     @property
     def bad_share(self) -> float:
-        """The share of packets sent in the bad state: p / (p + r)."""
+        """The steady-state probability of the bad state: p / (p + r)."""
         return self.leave_good / (self.leave_good + self.leave_bad)
 
     @property
@@ -76,21 +76,21 @@ class GilbertElliott:
 
     @property
     def mean_burst(self) -> float:
-        """How many packets in a row find the bad state, in the mean: 1 / r (infinite for r = 0)."""
+        """The mean length in packets of a stay in the bad state: 1 / r (infinite for r = 0)."""
         return 1.0 / self.leave_bad if self.leave_bad else float("inf")
 
     def arrives(self, rng: np.random.Generator, packets: int) -> NDArray[np.bool_]:
         """For each packet, whether it arrives."""
-        turn, luck = rng.random((2, whole("packets", packets, 0)))
-        arrived: NDArray[np.bool_] = luck < np.where(self._is_bad(turn), self.arrive_bad, self.arrive_good)
+        turn, uniform = rng.random((2, whole("packets", packets, 0)))
+        arrived: NDArray[np.bool_] = uniform < np.where(self._is_bad(turn), self.arrive_bad, self.arrive_good)
         return arrived
 
     def _is_bad(self, turn: Array) -> NDArray[np.bool_]:
-        """States from one uniform number a packet, without a loop.
+        """The states (packets,) from one uniform draw per packet, vectorised.
 
-        The next state is bad where the number is below p (from good) or 1 - r (from bad). Below both, or
-        above both, it decides alone; in between it keeps the state where p + r <= 1, and flips it otherwise.
-        So each state is that of the last number that decided alone, flipped once for each flip since.
+        The next state is bad if the draw is below p (from good) or 1 - r (from bad). A draw below both or
+        above both determines the state alone; in between it keeps the state if p + r <= 1 and flips it
+        otherwise. So each state is that of the last determining draw, flipped once per flip since.
         """
         if not turn.size:
             return np.zeros(0, dtype=np.bool_)
@@ -107,9 +107,9 @@ class GilbertElliott:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RecordedLoss:
-    """A recorded trace, `arrived` True or False per packet; each transfer starts at a random place of it.
+    """A recorded loss trace, `arrived` (packets,); each transfer starts at a random offset and wraps around.
 
-    It goes on from the beginning after the end. Raises BadParameter for an empty trace.
+    Raises BadParameter for an empty trace.
     """
 
     arrived: NDArray[np.bool_]
@@ -117,7 +117,7 @@ class RecordedLoss:
     def __post_init__(self) -> None:
         if not np.size(self.arrived) or np.ndim(self.arrived) != 1:
             raise BadParameter(
-                f"arrived must be a row of at least one packet, got shape {np.shape(self.arrived)}"
+                f"arrived must be a vector of at least one packet, got shape {np.shape(self.arrived)}"
             )
 
     @property
@@ -134,10 +134,10 @@ class RecordedLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class TimedGilbertElliott:
-    """Gilbert and Elliott's model in continuous time: bursts last seconds, and outlive a transfer.
+    """The Gilbert-Elliott model in continuous time, so that a burst may span several transfers.
 
-    The bad state is the on state of `bad`. Packets a long time apart find independent states; packets of
-    two transfers in the same burst both suffer.
+    The bad state is the on state of `bad`. States far apart in time are independent; transfers within the
+    same burst are both affected. Raises BadParameter for a probability outside [0, 1].
     """
 
     bad: TwoState
@@ -150,10 +150,10 @@ class TimedGilbertElliott:
 
     @property
     def loss_rate(self) -> float:
-        """The share of packets that are lost in the long run."""
+        """The long-run share of lost packets."""
         return (1.0 - self.arrive_good) * (1.0 - self.bad.duty) + (1.0 - self.arrive_bad) * self.bad.duty
 
     def arrives_at(self, rng: np.random.Generator, time_s: Array) -> NDArray[np.bool_]:
-        """For packets sent at these times (packets,) in seconds, whether each arrives."""
-        luck = rng.random(np.shape(time_s))
-        return luck < np.where(self.bad.is_on(time_s), self.arrive_bad, self.arrive_good)
+        """For packets sent at the times `time_s` (packets,) in seconds, whether each arrives."""
+        uniform = rng.random(np.shape(time_s))
+        return uniform < np.where(self.bad.is_on(time_s), self.arrive_bad, self.arrive_good)

@@ -1,4 +1,4 @@
-"""A recorded link replayed: rates, delays and losses of a table, or mahimahi's chances to deliver.
+"""Trace-driven links: a table of rate, delay and loss, or mahimahi's delivery opportunities.
 
 Axes: N packets of one round, in order; K rows of a trace.
 """
@@ -15,39 +15,46 @@ from channel.core.errors import BadParameter
 from channel.core.link import Delivery, Transfer
 from channel.core.packets import packets_of
 from channel.core.rng import stream
-from channel.links.arq import Round, delivered
+from channel.links.arq import ArqRound, deliver_in_rounds
 from channel.links.loss import LossModel
-from channel.links.recordings import MAHIMAHI_BYTES, LinkTrace, forward, read_csv, read_mahimahi, read_npz
+from channel.links.recordings import (
+    MAHIMAHI_BYTES,
+    LinkTrace,
+    read_csv,
+    read_mahimahi,
+    read_npz,
+    require_nondecreasing,
+)
 
 _ROUNDING_S = 1e-9
 
 
 class Recording(Protocol):
-    """What a recorded link does with packets that are sent back to back."""
+    """One direction of a recorded link, for packets sent back to back."""
 
     @property
-    def lets_through(self) -> bool:
-        """Whether a packet that is sent again and again arrives at some time."""
+    def can_deliver(self) -> bool:
+        """Whether a packet that is retransmitted without limit arrives eventually."""
         ...
 
-    def leaves_s(self, start_s: float, bytes_N: Array) -> Array:
-        """When the last bit of each packet (N,) has left, if sending begins at `start_s`."""
+    def departure_s(self, start_s: float, bytes_N: Array) -> Array:
+        """The departure time of the last bit of each packet (N,), if sending starts at `start_s`."""
         ...
 
     def delay_s(self, time_N: Array) -> Array:
-        """How long each packet that left at these times is on its way."""
+        """The one-way delay of packets that left at these times (N,)."""
         ...
 
     def arrives(self, rng: np.random.Generator, time_N: Array) -> NDArray[np.bool_]:
-        """Whether each packet that left at these times arrives."""
+        """For each packet, by its departure time (N,), whether it arrives."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RateRecording:
-    """A table of rate, delay and loss, replayed from its first row on; its last row stays for ever.
+    """A table of rate, delay and loss, replayed from its first row; the last row holds for ever.
 
-    Raises BadParameter where the last rate is 0, for then what is sent late would never leave.
+    Raises BadParameter if the last rate is 0: later packets would never leave.
     """
 
     trace: LinkTrace
@@ -56,131 +63,135 @@ class RateRecording:
         above("the last rate_bps of a trace to replay (it stays)", float(self.trace.rate_bps[-1]), 0.0)
 
     @property
-    def lets_through(self) -> bool:
-        """Whether its last row loses less than everything."""
+    def can_deliver(self) -> bool:
+        """Whether the loss rate of the last row is below 1."""
         return bool(self.trace.loss_rate[-1] < 1.0)
 
     @property
     def summary(self) -> str:
-        """What it holds, in a line."""
+        """One line for the user: length, rate, delay and loss."""
         trace = self.trace
         length_s = float(trace.time_s[-1] - trace.time_s[0])
         return (
-            f"{_counted(trace.time_s.size, 'row')} over {length_s:.4g} s, "
+            f"{_counted(trace.time_s.size, 'row', 'rows')} over {length_s:.4g} s, "
             f"median rate {np.median(trace.rate_bps) / 1e6:.4g} Mbit/s, "
             f"median delay {np.median(trace.delay_s) * 1e3:.4g} ms, mean loss {trace.loss_rate.mean():.2%}; "
-            f"the last row's {trace.rate_bps[-1] / 1e6:.4g} Mbit/s stay"
+            f"the last row, {trace.rate_bps[-1] / 1e6:.4g} Mbit/s, holds"
             + (f"; columns not read: {', '.join(trace.ignored)}" if trace.ignored else "")
         )
 
-    def leaves_s(self, start_s: float, bytes_N: Array) -> Array:
-        """Where the integral of the rate since `start_s` has reached the bits up to each packet."""
+    def departure_s(self, start_s: float, bytes_N: Array) -> Array:
+        """The time at which the integral of the rate from `start_s` reaches the bits up to each packet."""
         time_K, rate_K = self.trace.time_s - self.trace.time_s[0], self.trace.rate_bps
         bits_K = np.concatenate([[0.0], np.cumsum(rate_K[:-1] * np.diff(time_K))])
         row = int(np.searchsorted(time_K, start_s, side="right")) - 1
         before = bits_K[row] + rate_K[row] * (start_s - time_K[row])
         wanted_N = before + 8.0 * np.cumsum(bytes_N)
-        # The first row whose end has seen enough bits: the last one for all that comes after the table.
+        # The first row by whose end enough bits have left; the last row for times beyond the table.
         row_N = np.searchsorted(bits_K[1:], wanted_N, side="left")
         left_N: Array = time_K[row_N] + (wanted_N - bits_K[row_N]) / rate_K[row_N]
         return np.maximum(left_N, start_s)
 
     def delay_s(self, time_N: Array) -> Array:
-        """That of the row in which each packet left."""
+        """The delay of the row in which each packet left."""
         return self.trace.at(time_N + self.trace.time_s[0])["delay_s"]
 
     def arrives(self, rng: np.random.Generator, time_N: Array) -> NDArray[np.bool_]:
-        """Independent losses at the rate of that row."""
-        chance_N = self.trace.at(time_N + self.trace.time_s[0])["loss_rate"]
-        return np.asarray(rng.random(time_N.size) >= chance_N)
+        """Independent losses at the rate of the row in which each packet left."""
+        opportunity_N = self.trace.at(time_N + self.trace.time_s[0])["loss_rate"]
+        return np.asarray(rng.random(time_N.size) >= opportunity_N)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ChanceRecording:
-    """Moments `time_K` in seconds, each of which delivers `chance_bytes`; after the last they begin again.
+class OpportunityRecording:
+    """Delivery opportunities of `opportunity_bytes` at `time_K` in seconds, with the period time_K[-1].
 
-    That is mahimahi's mm-link (its manual page, version 0.98): bytes are counted, so that several small
-    packets share a chance and a packet longer than what is left of it goes on in the next one; a chance is
-    lost on what was not there before it. Delay is constant, and `loss` is None where nothing is lost. Raises
-    BadParameter for no moments, moments that go back, and a last one at 0, for it is also the length of the
-    whole.
+    This is the model of mahimahi's mm-link (man page, version 0.98): bytes are counted, so that several
+    small packets share an opportunity and a packet larger than its remainder continues in the next one; an
+    opportunity is wasted if no packet is queued. The delay is constant; `loss` of None is a lossless link.
+    Raises BadParameter for an empty trace, decreasing times, and a last time of 0.
     """
 
     time_K: Array
     constant_delay_s: float = 0.0
     loss: LossModel | None = None
-    chance_bytes: int = MAHIMAHI_BYTES
+    opportunity_bytes: int = MAHIMAHI_BYTES
 
     def __post_init__(self) -> None:
         if np.ndim(self.time_K) != 1 or not np.size(self.time_K):
-            raise BadParameter(f"time_K must be a row of at least 1 time, got shape {np.shape(self.time_K)}")
-        forward("time_K", self.time_K)
+            raise BadParameter(
+                f"time_K must be a vector of at least 1 time, got shape {np.shape(self.time_K)}"
+            )
+        require_nondecreasing("time_K", self.time_K)
         above("the last of time_K", float(self.time_K[-1]), 0.0)
         at_least("constant_delay_s", self.constant_delay_s, 0.0)
-        whole("chance_bytes", self.chance_bytes, 1)
+        whole("opportunity_bytes", self.opportunity_bytes, 1)
 
     @property
-    def lets_through(self) -> bool:
-        """Whether its model of losses loses less than everything."""
+    def can_deliver(self) -> bool:
+        """Whether the loss rate is below 1."""
         return self.loss is None or self.loss.loss_rate < 1.0
 
     @property
     def summary(self) -> str:
-        """What it holds, in a line."""
+        """One line for the user: length, rate, delay and loss."""
         length_s = float(self.time_K[-1])
-        rate_bps = 8.0 * self.chance_bytes * self.time_K.size / length_s
+        rate_bps = 8.0 * self.opportunity_bytes * self.time_K.size / length_s
         return (
-            f"{_counted(self.time_K.size, 'chance')} of {self.chance_bytes} bytes over {length_s:.4g} s, "
+            f"{_counted(self.time_K.size, 'opportunity', 'opportunities')} of {self.opportunity_bytes} bytes "
+            f"over {length_s:.4g} s, "
             f"mean rate {rate_bps / 1e6:.4g} Mbit/s, delay {self.constant_delay_s * 1e3:.4g} ms, "
-            f"loss {self.loss.loss_rate if self.loss else 0.0:.2%}; then all over again"
+            f"loss {self.loss.loss_rate if self.loss else 0.0:.2%}; repeats"
         )
 
-    def leaves_s(self, start_s: float, bytes_N: Array) -> Array:
-        """At the chance in which the last byte of each packet fits, from the first one after `start_s` on."""
+    def departure_s(self, start_s: float, bytes_N: Array) -> Array:
+        """The opportunity that carries the last byte of each packet, from the first one after `start_s`."""
         period_s = float(self.time_K[-1])
         cycle = int(start_s // period_s)
-        # After it by more than rounding, or the message that follows would get the same chance again.
+        # Later by more than rounding, or the next message would use the same opportunity again.
         passed = np.searchsorted(self.time_K, start_s - cycle * period_s + _ROUNDING_S, side="right")
         first = cycle * self.time_K.size + int(passed)
-        chance_N = first + np.ceil(np.cumsum(bytes_N) / self.chance_bytes).astype(np.int64) - 1
-        left_N: Array = (chance_N // self.time_K.size) * period_s + self.time_K[chance_N % self.time_K.size]
+        opportunity_N = first + np.ceil(np.cumsum(bytes_N) / self.opportunity_bytes).astype(np.int64) - 1
+        left_N: Array = (opportunity_N // self.time_K.size) * period_s + self.time_K[
+            opportunity_N % self.time_K.size
+        ]
         return left_N
 
     def delay_s(self, time_N: Array) -> Array:
-        """The same for all."""
+        """The constant delay, for each packet."""
         return np.full(time_N.shape, self.constant_delay_s)
 
     def arrives(self, rng: np.random.Generator, time_N: Array) -> NDArray[np.bool_]:
-        """What the model of losses says, whatever the time."""
+        """Draws from the loss model, which does not depend on time."""
         return (
             np.ones(time_N.size, dtype=np.bool_) if self.loss is None else self.loss.arrives(rng, time_N.size)
         )
 
 
-def read_recording(path: Path) -> RateRecording | ChanceRecording:
-    """What a file holds: a table for .csv, .tsv and .npz, lines of mahimahi's for any other suffix.
+def read_recording(path: Path) -> RateRecording | OpportunityRecording:
+    """A recording from a file: a table for .csv, .tsv and .npz, a mahimahi trace for any other suffix.
 
-    Raises BadParameter for what is neither, and OSError where there is nothing to read.
+    Raises BadParameter for invalid contents, OSError if the file cannot be read.
     """
     readers = {".csv": read_csv, ".tsv": read_csv, ".npz": read_npz}
     reader = readers.get(path.suffix.lower())
     if reader is not None:
         return RateRecording(trace=reader(path))
-    return ChanceRecording(time_K=read_mahimahi(path))
+    return OpportunityRecording(time_K=read_mahimahi(path))
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def _counted(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TraceLink:
-    """Every client's own replay of a recording in each direction, with selective repeat as in `FixedLink`.
+    """A dedicated replay of a recording in each direction for every client, with ARQ as in `FixedLink`.
 
-    Time 0 of the run is where the recordings begin. `airtime_s` is from a round's first bit to its last,
-    with the recording's pauses; `power_w` is radiated for as long. Clients do not disturb each other, and
-    whoever sends starts a transfer when the one before it has finished. Raises BadParameter for settings
-    out of range, and where packets would have to be sent again for ever.
+    The recordings start at time 0 of the run. `airtime_s` of a round lasts from its first bit to its last,
+    pauses of the recording included; `power_w` is radiated for as long. Clients do not interfere, and
+    the sender starts a transfer when the previous one has finished. Raises BadParameter for settings
+    out of range, and if unlimited retransmission would never end.
     """
 
     seed: int
@@ -196,27 +207,27 @@ class TraceLink:
         whole("max_tries", self.max_tries, 0)
         at_least("retry_s", self.retry_s, 0.0)
         at_least("power_w", self.power_w, 0.0)
-        if not self.max_tries and not (self.up.lets_through and self.down.lets_through):
-            raise BadParameter("max_tries must be above 0 where a recording ends with everything lost, got 0")
+        if not self.max_tries and not (self.up.can_deliver and self.down.can_deliver):
+            raise BadParameter("max_tries must be above 0 if a recording ends with a loss rate of 1, got 0")
 
     def transfer(self, transfer: Transfer) -> Delivery:
-        """What becomes of this transfer, whatever else was asked before it."""
+        """The delivery of this transfer, independent of earlier calls."""
         recording = self.up if transfer.direction == "up" else self.down
         rng = stream(self.seed, "trace", transfer.direction, transfer.client, transfer.sequence)
 
-        def send(sizes_N: NDArray[np.int64], begin_s: float) -> Round:
+        def send(sizes_N: NDArray[np.int64], begin_s: float) -> ArqRound:
             if not sizes_N.size:
                 lone = recording.delay_s(np.asarray([begin_s]))
-                return Round(
-                    arrived_N=np.ones(0, dtype=np.bool_), left_s=begin_s, come_s=begin_s + float(lone[0])
+                return ArqRound(
+                    arrived_N=np.ones(0, dtype=np.bool_), left_s=begin_s, arrival_s=begin_s + float(lone[0])
                 )
-            left_N = recording.leaves_s(begin_s, sizes_N.astype(np.float64))
-            come_s = float((left_N + recording.delay_s(left_N)).max())
+            left_N = recording.departure_s(begin_s, sizes_N.astype(np.float64))
+            arrival_s = float((left_N + recording.delay_s(left_N)).max())
             arrived = recording.arrives(rng, left_N)
-            return Round(arrived_N=arrived, left_s=float(left_N[-1]), come_s=come_s)
+            return ArqRound(arrived_N=arrived, left_s=float(left_N[-1]), arrival_s=arrival_s)
 
         packets = packets_of(transfer, self.mtu_bytes)
-        return delivered(
+        return deliver_in_rounds(
             send,
             transfer,
             packets,

@@ -1,1 +1,1 @@
-"""The same decisions on real packets: TUN devices, the wall clock, and who decides for the virtual one."""
+"""Real-time emulation of a link or a cell on real IP packets, through TUN devices and the wall clock."""

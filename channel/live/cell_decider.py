@@ -1,4 +1,4 @@
-"""The cell decides about live packets: each is a message to its engine, which runs along in real time."""
+"""Live packets over a cell: each packet is one transfer of an engine that is advanced in real time."""
 
 import math
 
@@ -6,33 +6,32 @@ from channel.cell.engine import Engine
 from channel.core.arrays import whole
 from channel.core.errors import BadParameter
 from channel.core.link import DIRECTIONS, Transfer
-from channel.live.decider import Fate
+from channel.live.decider import PacketOutcome
 
 STEP_S = 1e-3
-"""How often the engine is asked while something is on its way: the granularity that is promised."""
+"""The polling interval of the engine while packets are in flight: the granularity of the emulation."""
 
 
 class CellDecider:
-    """A queue of at most `queue_bytes` for each user and direction; what is in flight counts as queued.
+    """A queue of at most `queue_bytes` per user and direction; packets in flight count as queued.
 
-    A grant is decided once it is over, so a packet is let go up to a step after its slot.
+    A grant is decided after its end, so a packet is released up to one step after its slot.
     """
 
     def __init__(self, engine: Engine, clients: int, queue_bytes: int) -> None:
         """Client 0 is the cell's first user and so on.
 
-        Raises BadParameter for more clients than users, and for a client that is out of reach.
+        Raises BadParameter for more clients than users, and for a client that is out of coverage.
         """
         if clients > engine.users:
             raise BadParameter(f"clients must be at most the cell's {engine.users} users, got {clients}")
-        engine.demand_reach(range(clients))
+        engine.require_coverage(range(clients))
         self._engine = engine
-        lines = [(client, way) for client in range(clients) for way in DIRECTIONS]
+        lines = [(client, direction) for client in range(clients) for direction in DIRECTIONS]
         self._room_bytes = dict.fromkeys(lines, whole("queue_bytes", queue_bytes, 1))
         self._number = dict.fromkeys(lines, 0)
 
     def offer(self, client: int, direction: str, size_bytes: int, now_s: float) -> int | None:
-        """See Decider."""
         line = client, direction
         if size_bytes > self._room_bytes[line]:
             return None
@@ -50,13 +49,12 @@ class CellDecider:
         )
         return number
 
-    def decided(self, until_s: float) -> list[Fate]:
-        """See Decider."""
-        fates = []
+    def decided(self, until_s: float) -> list[PacketOutcome]:
+        outcomes = []
         for transfer, delivery in self._engine.advance(until_s):
             self._room_bytes[transfer.client, transfer.direction] += transfer.payload_bytes
-            fates.append(
-                Fate(
+            outcomes.append(
+                PacketOutcome(
                     client=transfer.client,
                     direction=transfer.direction,
                     number=transfer.sequence,
@@ -65,8 +63,7 @@ class CellDecider:
                     resent=delivery.retransmissions,
                 )
             )
-        return fates
+        return outcomes
 
     def next_s(self) -> float:
-        """See Decider."""
         return math.inf if self._engine.is_idle else self._engine.now_s + STEP_S

@@ -1,7 +1,7 @@
-"""Who decides about live packets: any link of the virtual clock, asked packet by packet.
+"""Decides the outcome of live packets with any simulated link, packet by packet.
 
-A packet is one transfer, `sequence` its number among this client's packets in this direction. So its chances
-are the very ones that a virtual transfer of this name would meet, and do not depend on the wall clock.
+A packet is one transfer whose `sequence` is its number among this client's packets in this direction. It
+therefore has the random draws of the simulated transfer of that name, whatever the wall clock.
 """
 
 import math
@@ -11,14 +11,14 @@ from typing import Protocol
 
 from channel.core.arrays import whole
 from channel.core.link import DIRECTIONS, Link, Transfer
-from channel.live.running import running
+from channel.live.persistent_links import with_persistent_state
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fate:
-    """What becomes of a packet: at `due_s` it is there, or given up where it did not arrive.
+class PacketOutcome:
+    """The outcome of a packet: it arrives, or is given up, at `due_s`.
 
-    `resent` counts the link's own tries beyond the first.
+    `resent` counts the retransmissions of the link.
     """
 
     client: int
@@ -30,54 +30,53 @@ class Fate:
 
 
 class Decider(Protocol):
-    """Decides about packets in the order of their times, none of which goes back."""
+    """Decides packets, which must be offered in order of time."""
 
     def offer(self, client: int, direction: str, size_bytes: int, now_s: float) -> int | None:
-        """The number by which this packet's fate will name it; None where the queue was full."""
+        """The number of this packet in its outcome; None if the queue was full."""
         ...
 
-    def decided(self, until_s: float) -> list[Fate]:
-        """The fates that are known by then and were not told yet; they may lie in the future."""
+    def decided(self, until_s: float) -> list[PacketOutcome]:
+        """The outcomes decided by `until_s` and not returned before; their `due_s` may lie in the future."""
         ...
 
     def next_s(self) -> float:
-        """When something may be decided that nobody has offered; infinite where nothing will be."""
+        """The next time at which `decided` may have news without a new packet; infinite if never."""
         ...
 
 
 class LinkDecider:
-    """A queue for every client and direction in front of a link, and the link's answer to each packet."""
+    """A link with a FIFO queue per client and direction; every packet is decided when it is offered."""
 
     def __init__(self, link: Link, clients: int, queue_bytes: int) -> None:
-        """Raises BadParameter unless there is at least a client and a byte of room."""
+        """Raises BadParameter unless `clients` and `queue_bytes` are at least 1."""
         whole("clients", clients, 1)
         self._lines = {
-            (client, direction): _Line(running(link, client, direction), client, direction, queue_bytes)
+            (client, direction): _Line(
+                with_persistent_state(link, client, direction), client, direction, queue_bytes
+            )
             for client in range(clients)
             for direction in DIRECTIONS
         }
-        self._fates: list[Fate] = []
+        self._outcomes: list[PacketOutcome] = []
 
     def offer(self, client: int, direction: str, size_bytes: int, now_s: float) -> int | None:
-        """See Decider; a link decides at once."""
-        fate = self._lines[client, direction].decide(size_bytes, now_s)
-        if fate is None:
+        outcome = self._lines[client, direction].decide(size_bytes, now_s)
+        if outcome is None:
             return None
-        self._fates.append(fate)
-        return fate.number
+        self._outcomes.append(outcome)
+        return outcome.number
 
-    def decided(self, until_s: float) -> list[Fate]:
-        """See Decider."""
-        fates, self._fates = self._fates, []
-        return fates
+    def decided(self, until_s: float) -> list[PacketOutcome]:
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
 
     def next_s(self) -> float:
-        """Everything is decided when it is offered."""
         return math.inf
 
 
 class _Line:
-    """One client's packets in one direction: first come, first sent, and no room beyond `queue_bytes`."""
+    """The FIFO queue of one client in one direction, of at most `queue_bytes`."""
 
     def __init__(self, link: Link, client: int, direction: str, queue_bytes: int) -> None:
         self._link, self._client, self._direction = link, client, direction
@@ -86,7 +85,7 @@ class _Line:
         self._number = 0
         self._waiting: deque[tuple[float, int]] = deque()
 
-    def decide(self, size_bytes: int, now_s: float) -> Fate | None:
+    def decide(self, size_bytes: int, now_s: float) -> PacketOutcome | None:
         while self._waiting and self._waiting[0][0] <= now_s:
             self._room_bytes += self._waiting.popleft()[1]
         if size_bytes > self._room_bytes:
@@ -105,7 +104,7 @@ class _Line:
         self._free_s = start_s + delivery.airtime_s
         self._room_bytes -= size_bytes
         self._waiting.append((self._free_s, size_bytes))
-        return Fate(
+        return PacketOutcome(
             client=self._client,
             direction=self._direction,
             number=number,

@@ -1,4 +1,4 @@
-"""A live emulation as settings: made and checked in one process, carried out in another."""
+"""The settings of a live emulation: validated in one process, run in another."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,41 +9,41 @@ from channel.core.link import Link
 from channel.live.cell_decider import CellDecider
 from channel.live.decider import Decider, LinkDecider
 from channel.live.forwarder import Forwarder
-from channel.live.switch import Order, Switch
+from channel.live.switch import DeliveryOrder, Switch
 from channel.scenario.load import Scenario
 
-LEAST_MTU_BYTES = 576
-"""What every IPv4 host must be able to take (RFC 791, section 3.2)."""
+MIN_MTU_BYTES = 576
+"""The datagram size that every IPv4 host must accept (RFC 791, section 3.2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Emulation:
-    """A link between a server and `clients`, whose addresses are those of `network`.
+    """An emulated link between a server and `clients`, with addresses of `network`.
 
-    The air is a link of the virtual clock, or a scenario's cell, whose first users are the clients; with a
-    `recovery` of "unacknowledged" the cell loses what HARQ gives up. `queue_bytes` wait at most for each
-    client in each direction; what comes then is dropped. Raises BadParameter for packets of fewer than 576
-    bytes, which IP does not have to put up with, and for a queue without room for one.
+    `air` is a simulated link, or a scenario whose cell has the clients as its first users; with a
+    `recovery` of "unacknowledged" blocks that HARQ gives up are lost. Each client has a queue of
+    `queue_bytes` per direction; packets that do not fit are dropped. Raises BadParameter for an MTU below
+    576 bytes, the least that IPv4 requires, and for a queue smaller than one packet.
     """
 
     air: Link | Scenario
     clients: int
-    order: Order
+    order: DeliveryOrder
     recovery: str = "acknowledged"
     queue_bytes: int = 500_000
     mtu_bytes: int = 1500
     network: str = "10.77.0.0/24"
 
     def __post_init__(self) -> None:
-        whole("mtu_bytes of a live link", self.mtu_bytes, LEAST_MTU_BYTES)
+        whole("mtu_bytes of a live link", self.mtu_bytes, MIN_MTU_BYTES)
         whole("queue_bytes of a live link", self.queue_bytes, self.mtu_bytes)
 
     def switch(self) -> Switch:
-        """Who decides and keeps the packets. Raises BadParameter for whatever cannot be."""
+        """A switch at time 0. Raises BadParameter for too many clients and for settings out of range."""
         return Switch(self.decider(), self.network, self.clients, self.order)
 
     def decider(self) -> Decider:
-        """Who decides, at time 0."""
+        """The decider of the emulated link, at time 0."""
         if isinstance(self.air, Scenario):
             engine = engine_of(self.air, mtu_bytes=self.mtu_bytes, recovery=self.recovery)
             return CellDecider(engine, self.clients, self.queue_bytes)
@@ -51,7 +51,7 @@ class Emulation:
 
 
 def measured(switch: Switch, forwarder: Forwarder) -> dict[str, Any]:
-    """What an emulation found, as plain data: a row for each client and direction, and its own lateness."""
+    """The measurements of an emulation as plain data: a row per client and direction, and the lateness."""
     rows = [
         {
             "client": client,

@@ -1,23 +1,23 @@
-"""Moves packets between the TUN devices of a server and its clients, when they are due and not before."""
+"""Forwards packets between the TUN devices of a server and its clients at their due times."""
 
 import os
 import select
 from collections.abc import Sequence
 
 from channel.core.clock import Clock
-from channel.live.lateness import Lateness
+from channel.live.lateness import LatenessMonitor
 from channel.live.switch import SERVER, Switch
 
-_AT_MOST = 64
-"""Packets read from one device before the others have their turn."""
+_READ_BATCH = 64
+"""Packets read from one device before the next device is served."""
 _IDLE_S = 0.5
 
 
 class Forwarder:
-    """Reads, asks, waits and writes, until `lifeline` has something to read or its other end is closed.
+    """The forwarding loop, which ends once `lifeline` is readable or its other end is closed.
 
-    `devices` are non-blocking descriptors that give and take a packet at a time: the server's, then each
-    client's. `refused` counts packets that a device did not take.
+    `devices` are non-blocking descriptors that read and write one packet at a time: the server's, then each
+    client's. `refused` counts packets for which a device was not writable.
     """
 
     def __init__(
@@ -27,11 +27,11 @@ class Forwarder:
         self._device = dict(zip([SERVER, *range(len(devices) - 1)], devices, strict=True))
         self._port = {device: port for port, device in self._device.items()}
         self._packet_bytes = packet_bytes
-        self.lateness = Lateness()
+        self.lateness = LatenessMonitor()
         self.refused = 0
 
     def run(self) -> None:
-        """Forwards until the lifeline says something, or nobody holds it any more."""
+        """Forwards until the lifeline is readable or closed."""
         watched = [*self._port, self._lifeline]
         while True:
             wait_s = min(max(self._switch.next_s() - self._clock.now_s(), 0.0), _IDLE_S)
@@ -40,18 +40,18 @@ class Forwarder:
                 return
             for device in ready:
                 self._read(device)
-            self._let_go()
+            self._release()
 
     def _read(self, device: int) -> None:
         port = self._port[device]
-        for _ in range(_AT_MOST):
+        for _ in range(_READ_BATCH):
             try:
                 packet = os.read(device, self._packet_bytes)
             except BlockingIOError:
                 return
             self._switch.take(port, packet, self._clock.now_s())
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         now_s = self._clock.now_s()
         for due_s, port, packet in self._switch.release(now_s):
             try:

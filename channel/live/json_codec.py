@@ -1,7 +1,7 @@
-"""An emulation as JSON, for the process that carries it out: nothing that is received is unpickled.
+"""JSON encoding of an emulation, for the process that runs it; nothing is unpickled.
 
-An object has one key, the name of its class, and under it the fields; a numpy array is one of its type and
-its numbers, and a tuple is an array. Only the classes of KINDS are ever made from what is read.
+A dataclass becomes an object with one key, its class name, that holds its fields; a numpy array becomes an
+object with its dtype as the key; a tuple becomes an array. Only classes of KINDS are instantiated on reading.
 """
 
 import json
@@ -14,37 +14,37 @@ from channel.core.errors import BadParameter
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import Bernoulli, GilbertElliott, RecordedLoss
 from channel.links.recordings import LinkTrace
-from channel.links.trace import ChanceRecording, RateRecording, TraceLink
+from channel.links.trace import OpportunityRecording, RateRecording, TraceLink
 from channel.live.emulation import Emulation
-from channel.live.switch import Order
+from channel.live.switch import DeliveryOrder
 from channel.scenario.load import TABLES, Scenario
 
 KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        *(Emulation, Order, FixedLink, Direction, Bernoulli, GilbertElliott, RecordedLoss),
-        *(TraceLink, RateRecording, ChanceRecording, LinkTrace, Scenario),
+        *(Emulation, DeliveryOrder, FixedLink, Direction, Bernoulli, GilbertElliott, RecordedLoss),
+        *(TraceLink, RateRecording, OpportunityRecording, LinkTrace, Scenario),
         *TABLES.values(),
     )
 }
-"""What an emulation may be made of."""
+"""The classes that an emulation may consist of."""
 
 _DTYPES = ("bool", "float64", "int64")
 
 
 def written(emulation: Emulation) -> str:
-    """One line of JSON. Raises BadParameter for an air that is made of anything but KINDS."""
+    """One line of JSON. Raises BadParameter for an object whose class is not in KINDS."""
     return json.dumps(_plain(emulation))
 
 
 def read(text: str | bytes) -> Emulation:
-    """What `written` wrote. Raises BadParameter for anything else."""
+    """The inverse of `written`. Raises BadParameter for anything else."""
     try:
         found = _made(json.loads(text))
     except BadParameter:
         raise
     except (ValueError, TypeError) as error:
-        raise BadParameter(f"an emulation must be what was written of one: {error}") from error
+        raise BadParameter(f"an emulation must be JSON as `written` makes it: {error}") from error
     if not isinstance(found, Emulation):
         raise BadParameter(f"an emulation must be of kind Emulation, got {type(found).__name__}")
     return found
@@ -59,7 +59,7 @@ def _plain(value: object) -> object:
         return {str(value.dtype): value.tolist()}
     kind = type(value)
     if KINDS.get(kind.__name__) is not kind or not is_dataclass(value):
-        raise BadParameter(f"a live link must be made of {', '.join(KINDS)}, got {kind.__name__}")
+        raise BadParameter(f"a live link must consist of {', '.join(KINDS)}, got {kind.__name__}")
     return {kind.__name__: {one.name: _plain(getattr(value, one.name)) for one in fields(value)}}
 
 

@@ -1,4 +1,4 @@
-"""How late packets are let go, measured as it happens: an emulator that cannot keep up must say so."""
+"""Measures how late packets are released, and warns if the emulator cannot keep up with real time."""
 
 import logging
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 LATE_S = 0.005
-"""From here on a packet counts as late; what is promised is a granularity of 1 ms on a machine with time."""
+"""The delay beyond which a packet counts as late; an unloaded machine achieves a granularity of 1 ms."""
 _BIN_S, _BINS = 1e-4, 20_000
 _WINDOW_S = 1.0
 _LATE_SHARE = 0.1
@@ -16,8 +16,8 @@ _QUIET_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
-    """Over all packets let go: how late, and how many seconds in which more than a tenth were late."""
+class LatenessFigures:
+    """Lateness over all released packets; `bad_seconds` counts seconds in which over a tenth were late."""
 
     packets: int
     median_s: float
@@ -27,8 +27,8 @@ class Figures:
     bad_seconds: int
 
 
-class Lateness:
-    """Counts; and warns when in a second more than a tenth of the packets came over `LATE_S` late."""
+class LatenessMonitor:
+    """A histogram of lateness that logs a warning if over a tenth of a second's packets exceed `LATE_S`."""
 
     def __init__(self) -> None:
         self._count = [0] * (_BINS + 1)
@@ -38,7 +38,7 @@ class Lateness:
         self._warned_s = -_QUIET_S
 
     def note(self, due_s: float, now_s: float) -> None:
-        """A packet that was due then is let go now."""
+        """Records a packet that was due at `due_s` and is released at `now_s`."""
         late_s = now_s - due_s
         self._count[min(int(late_s / _BIN_S), _BINS)] += 1
         self._packets += 1
@@ -50,8 +50,8 @@ class Lateness:
         if now_s - self._window_s >= _WINDOW_S:
             self._close(now_s)
 
-    def figures(self) -> Figures:
-        """What was found so far; quantiles to a tenth of a millisecond, rounded up."""
+    def figures(self) -> LatenessFigures:
+        """The figures so far; quantiles are rounded up to 0.1 ms."""
         below = np.cumsum(self._count)
         packets = max(self._packets, 1)
 
@@ -59,7 +59,7 @@ class Lateness:
             found = int(np.searchsorted(below, share * self._packets, side="left")) + 1
             return min(found * _BIN_S, self._worst_s)
 
-        return Figures(
+        return LatenessFigures(
             packets=self._packets,
             median_s=quantile_s(0.5),
             p99_s=quantile_s(0.99),
@@ -74,7 +74,7 @@ class Lateness:
             if now_s - self._warned_s >= _QUIET_S:
                 self._warned_s = now_s
                 log.warning(
-                    "the emulator cannot keep up: in the second up to %.1f s, %d of %d packets were let go "
+                    "the emulator cannot keep up: in the second up to %.1f s, %d of %d packets were released "
                     "more than %g ms late",
                     now_s,
                     self._window_late,

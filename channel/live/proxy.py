@@ -1,8 +1,8 @@
-"""A TCP proxy that slows what it hands on: rate and delay, and nothing else.
+"""A TCP proxy that limits rate and adds delay.
 
-It needs no root and no device, and so it sees a stream of bytes and no packets: there is no loss here, no
-jitter, no reordering, no queue that overflows, and what TCP makes of those is not to be seen either. Whoever
-needs them takes a TUN device. It fits what uses one port; PyTorch RPC, which opens others, goes round it.
+It needs neither root nor a device, and therefore works on the byte stream instead of packets: it cannot
+emulate loss, jitter, reordering or queue overflow, nor TCP's reaction to them; a TUN device can. It suits
+protocols with a single port; PyTorch RPC opens further ports, whose traffic bypasses the proxy.
 """
 
 import asyncio
@@ -16,41 +16,42 @@ from channel.links.fixed import Direction
 
 log = logging.getLogger(__name__)
 
-ONLY: Final = "rate and delay only: no loss, no jitter, no reordering and no full queue, which take root"
+ONLY: Final = "rate and delay only; loss, jitter, reordering and queue overflow need root"
 _CHUNK_BYTES: Final = 4096
 _WAITING: Final = 256
-"""Chunks that one direction of one connection holds; a sender that is faster has to wait."""
+"""Chunks buffered per direction and connection, before backpressure."""
 
 
-class _Lane:
-    """One direction, shared by all connections: each byte takes its time after those before it."""
+class _RateLimiter:
+    """One direction, shared by all connections: bytes are serialised at its rate."""
 
-    def __init__(self, way: Direction) -> None:
-        self._way, self._free_s = way, 0.0
+    def __init__(self, direction: Direction) -> None:
+        self._direction, self._free_s = direction, 0.0
 
     def due_s(self, size_bytes: int, now_s: float) -> float:
-        """When these bytes, sent now, are there."""
-        airtime_s = 8.0 * size_bytes / self._way.rate_bps if self._way.rate_bps else 0.0
+        """The arrival time of bytes that are sent now."""
+        rate_bps = self._direction.rate_bps
+        airtime_s = 8.0 * size_bytes / rate_bps if rate_bps else 0.0
         self._free_s = max(self._free_s, now_s) + airtime_s
-        return self._free_s + self._way.delay_s
+        return self._free_s + self._direction.delay_s
 
 
-class Proxy:
-    """Listens at an address and connects whoever comes to the target, at the rate and delay of the ways.
+class ThrottlingProxy:
+    """Forwards connections to the target at the rate and delay of `up`, towards the target, and `down`.
 
-    `up` is towards the target. All connections together share them, as those of one client do.
+    All connections share the rate, as those of one client do.
     """
 
     def __init__(self, target: tuple[str, int], up: Direction, down: Direction) -> None:
-        """Raises NoDevice for ways that lose packets: a proxy cannot."""
-        for way in (up, down):
-            if way.loss is not None or way.loss_rate:
+        """Raises NoDevice for a direction with packet loss, which a proxy cannot emulate."""
+        for direction in (up, down):
+            if direction.loss is not None or direction.loss_rate:
                 raise NoDevice(f"a proxy cannot lose packets: {ONLY}")
         self._target = target
-        self._up, self._down = _Lane(up), _Lane(down)
+        self._up, self._down = _RateLimiter(up), _RateLimiter(down)
 
     async def serve(self, host: str, port: int, ready: Callable[[str, int], None]) -> None:
-        """Until it is cancelled; says to `ready` where it listens."""
+        """Serves until cancelled; calls `ready` with the host and port on which it listens."""
         async with await asyncio.start_server(self._connected, host, port) as server:
             at = server.sockets[0].getsockname()
             ready(at[0], at[1])
@@ -60,7 +61,7 @@ class Proxy:
         try:
             there_reader, there_writer = await asyncio.open_connection(*self._target)
         except OSError as error:
-            log.warning("nobody answers at %s:%d: %s", *self._target, error)
+            log.warning("cannot connect to %s:%d: %s", *self._target, error)
             writer.transport.abort()
             return
         try:
@@ -74,11 +75,11 @@ class Proxy:
                 one.transport.abort()
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lane: _Lane) -> None:
-    """Reads as it comes and writes when it is due, until the end of the stream, which travels too."""
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limiter: _RateLimiter) -> None:
+    """Copies a stream with its delays, the end of the stream included."""
     waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WAITING)
 
-    async def let_go() -> None:
+    async def release() -> None:
         clock = asyncio.get_running_loop()
         while True:
             due_s, chunk = await waiting.get()
@@ -91,8 +92,8 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lan
             await writer.drain()
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(let_go())
+        group.create_task(release())
         chunk = b"first"
         while chunk:
             chunk = await reader.read(_CHUNK_BYTES)
-            await waiting.put((lane.due_s(len(chunk), asyncio.get_running_loop().time()), chunk))
+            await waiting.put((limiter.due_s(len(chunk), asyncio.get_running_loop().time()), chunk))

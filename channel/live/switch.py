@@ -1,7 +1,7 @@
-"""Where packets go and when: from a client up to the server, from the server down to a client. Does no I/O.
+"""Routes and schedules live packets, uplink to the server and downlink to a client, without doing any I/O.
 
-A packet from one client to another goes up and then down, as through a base station. Addresses are those of
-one network: the server is the first host, client 0 the second, and so on.
+A packet between two clients takes the uplink, then the downlink, as through a base station. Addresses are
+those of one network: the server is the first host, client 0 the second, and so on.
 """
 
 import heapq
@@ -13,18 +13,18 @@ from channel.core.arrays import at_least
 from channel.core.errors import BadParameter
 from channel.core.link import DIRECTIONS
 from channel.core.rng import stream
-from channel.live.decider import Decider, Fate
+from channel.live.decider import Decider, PacketOutcome
 
 SERVER = -1
-"""The server's port; a client's is its number."""
+"""The port of the server; the port of a client is its index."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """What happens after the link: up to `jitter_s` more, evenly distributed, from each packet's own stream.
+class DeliveryOrder:
+    """Jitter and reordering after the link: an extra delay, uniform in [0, jitter_s), per packet.
 
-    `in_order` holds back what overtook another, as radio bearers do (3GPP TS 38.323 clause 5.2.2.2); without
-    it, jitter and retransmission reorder packets.
+    `in_order` delays packets that overtook others, as PDCP does (3GPP TS 38.323 clause 5.2.2.2); without
+    it, jitter and retransmissions reorder packets. Raises BadParameter for a negative jitter.
     """
 
     seed: int
@@ -37,10 +37,10 @@ class Order:
 
 @dataclass(kw_only=True, slots=True)
 class Count:
-    """The packets of one client in one direction. Offered = dropped + lost + forwarded + still on the way.
+    """Packet counters of one client and direction: offered = dropped + lost + forwarded + pending.
 
-    Dropped found the queue full, lost were given up by the link, which had `resent` so many times in vain or
-    not. `busy_s` is the time in which there was something on the way.
+    Dropped packets met a full queue; lost packets were given up by the link. `resent` counts the
+    retransmissions of all packets. `busy_s` is the time during which packets were in flight.
     """
 
     offered: int = 0
@@ -55,36 +55,36 @@ class Count:
 
     @property
     def loss_rate(self) -> float:
-        """The share that the link lost of what it decided about; 0 where that was nothing."""
+        """The share of decided packets that the link lost; 0 without any."""
         decided = self.lost + self.forwarded
         return self.lost / decided if decided else 0.0
 
     @property
     def throughput_bps(self) -> float:
-        """Forwarded bits over the time in which there was something on the way; 0 where there was none."""
+        """Forwarded bits over `busy_s`; 0 if no packet was in flight."""
         return 8.0 * self.forwarded_bytes / self.busy_s if self.busy_s else 0.0
 
 
 class Switch:
-    """Asks a decider about every packet, keeps it until it is due, and counts."""
+    """Holds every packet until the time that its decider set, and counts."""
 
-    def __init__(self, decider: Decider, network: str, clients: int, order: Order) -> None:
-        """`network` is like 10.77.0.0/24; BadParameter where it has no room for so many clients."""
+    def __init__(self, decider: Decider, network: str, clients: int, order: DeliveryOrder) -> None:
+        """`network` is in CIDR notation, as 10.77.0.0/24. Raises BadParameter if it is too small."""
         hosts = addresses(network, clients)
         ports = zip(hosts, [SERVER, *range(clients)], strict=True)
         self._ports = {ipaddress.ip_address(host).packed: port for host, port in ports}
         self._decider, self._order = decider, order
         self._kept: dict[tuple[int, str, int], tuple[bytes, int]] = {}
-        self._due: list[tuple[float, int, Fate]] = []
+        self._due: list[tuple[float, int, PacketOutcome]] = []
         self._turn = 0
-        self._last_due_s = {(client, way): 0.0 for client in range(clients) for way in DIRECTIONS}
+        self._last_due_s = {(client, direction): 0.0 for client in range(clients) for direction in DIRECTIONS}
         self._began_s = dict(self._last_due_s)
         self.counts = {key: Count() for key in self._last_due_s}
         self.strays = 0
-        """Packets that are not IPv4, or go to nobody here."""
+        """Packets that are not IPv4, or whose destination is not a node of the network."""
 
     def take(self, port: int, packet: bytes, now_s: float) -> None:
-        """A packet has come from a client, or from the server."""
+        """Accepts a packet from the server or a client."""
         target = self._ports.get(packet[16:20]) if packet[:1] and packet[0] >> 4 == 4 else None
         if target is None or target == port:
             self.strays += 1
@@ -94,22 +94,22 @@ class Switch:
             self._offer(port, "up", packet, target, now_s)
 
     def release(self, now_s: float) -> Iterator[tuple[float, int, bytes]]:
-        """What is due by now: since when, for which port, and the packet."""
-        self._learn(now_s)
+        """The packets due by now: due time in seconds, port, packet."""
+        self._schedule(now_s)
         while self._due and self._due[0][0] <= now_s:
-            due_s, _, fate = heapq.heappop(self._due)
-            packet, target = self._kept.pop((fate.client, fate.direction, fate.number))
-            self._count(fate, due_s, len(packet))
-            if not fate.arrived:
+            due_s, _, outcome = heapq.heappop(self._due)
+            packet, target = self._kept.pop((outcome.client, outcome.direction, outcome.number))
+            self._count(outcome, due_s, len(packet))
+            if not outcome.arrived:
                 continue
-            if fate.direction == "up" and target != SERVER:
+            if outcome.direction == "up" and target != SERVER:
                 self._offer(target, "down", packet, target, now_s)
-                self._learn(now_s)
+                self._schedule(now_s)
             else:
                 yield due_s, target, packet
 
     def next_s(self) -> float:
-        """When to ask again, unless a packet comes before."""
+        """The time of the next `release`, unless a packet is accepted before."""
         due_s = self._due[0][0] if self._due else float("inf")
         return min(due_s, self._decider.next_s())
 
@@ -126,28 +126,28 @@ class Switch:
             self._began_s[client, direction] = now_s
         count.pending += 1
 
-    def _learn(self, now_s: float) -> None:
-        for fate in self._decider.decided(now_s):
+    def _schedule(self, now_s: float) -> None:
+        for outcome in self._decider.decided(now_s):
             self._turn += 1
-            heapq.heappush(self._due, (self._due_s(fate), self._turn, fate))
+            heapq.heappush(self._due, (self._due_s(outcome), self._turn, outcome))
 
-    def _due_s(self, fate: Fate) -> float:
-        due_s, order, line = fate.due_s, self._order, (fate.client, fate.direction)
+    def _due_s(self, outcome: PacketOutcome) -> float:
+        due_s, order, line = outcome.due_s, self._order, (outcome.client, outcome.direction)
         if order.jitter_s:
-            rng = stream(order.seed, "jitter", fate.direction, fate.client, fate.number)
+            rng = stream(order.seed, "jitter", outcome.direction, outcome.client, outcome.number)
             due_s += order.jitter_s * rng.random()
-        if order.in_order and fate.arrived:
+        if order.in_order and outcome.arrived:
             due_s = self._last_due_s[line] = max(due_s, self._last_due_s[line])
         return due_s
 
-    def _count(self, fate: Fate, due_s: float, size_bytes: int) -> None:
-        line = fate.client, fate.direction
+    def _count(self, outcome: PacketOutcome, due_s: float, size_bytes: int) -> None:
+        line = outcome.client, outcome.direction
         count = self.counts[line]
         count.pending -= 1
-        count.resent += fate.resent
+        count.resent += outcome.resent
         count.busy_s += max(due_s - self._began_s[line], 0.0)
         self._began_s[line] = max(due_s, self._began_s[line])
-        if fate.arrived:
+        if outcome.arrived:
             count.forwarded += 1
             count.forwarded_bytes += size_bytes
         else:
@@ -155,7 +155,7 @@ class Switch:
 
 
 def addresses(network: str, clients: int) -> list[str]:
-    """The server's address, then each client's. Raises BadParameter where there is no room for all."""
+    """The addresses of the server and of each client. Raises BadParameter if the network is too small."""
     hosts = ipaddress.ip_network(network)
     if hosts.num_addresses - 3 < clients:
         raise BadParameter(f"clients must be at most {hosts.num_addresses - 3} in {network}, got {clients}")

@@ -1,4 +1,4 @@
-"""A TUN device: what the kernel routes to it is read here, and what is written here arrives there."""
+"""TUN devices: IP packets that the kernel routes to the device are read from a descriptor, and vice versa."""
 
 import errno
 import fcntl
@@ -9,7 +9,7 @@ from typing import Final
 from channel.core.errors import BadParameter, NoDevice
 
 _DEVICE: Final = "/dev/net/tun"
-# linux/if_tun.h; packets come bare, without the four bytes in front that tell their kind.
+# linux/if_tun.h; IFF_NO_PI omits the four bytes of packet information.
 _TUNSETIFF: Final = 0x400454CA
 _IFF_TUN: Final = 0x0001
 _IFF_NO_PI: Final = 0x1000
@@ -17,10 +17,10 @@ _NAME_BYTES: Final = 16
 
 
 def open_tun(name: str) -> int:
-    """A descriptor, non-blocking, of a new device in this thread's network namespace.
+    """A non-blocking descriptor of a new device in the network namespace of this thread.
 
-    One read or write is one IP packet. The device goes when the descriptor is closed. Raises BadParameter for
-    a name that no device can have, NoDevice where TUN is missing or not allowed.
+    One read or write is one IP packet. Closing the descriptor removes the device. Raises BadParameter for
+    an invalid device name, NoDevice if TUN is missing or not permitted.
     """
     if not 0 < len(name.encode()) < _NAME_BYTES:
         raise BadParameter(f"a device's name must have 1 to {_NAME_BYTES - 1} bytes, got {name!r}")
@@ -39,9 +39,9 @@ def open_tun(name: str) -> int:
 
 def _sentence(error: OSError) -> str:
     hints = {
-        errno.ENOENT: "the kernel has no TUN (modprobe tun), or this container was not given the device",
-        errno.EPERM: "it takes root, with CAP_NET_ADMIN",
-        errno.EACCES: "it takes root, with CAP_NET_ADMIN",
-        errno.EBUSY: "a device of this name is there already",
+        errno.ENOENT: "the kernel has no TUN (modprobe tun), or this container has no access to the device",
+        errno.EPERM: "root with CAP_NET_ADMIN is needed",
+        errno.EACCES: "root with CAP_NET_ADMIN is needed",
+        errno.EBUSY: "a device of this name exists already",
     }
     return f"cannot open {_DEVICE}: {hints.get(error.errno or 0, error.strerror)}"

@@ -1,1 +1,1 @@
-"""Modulation, coding, block errors and HARQ: what a transport block needs to get through."""
+"""The physical layer: modulation, coding, block errors and HARQ of transport blocks."""

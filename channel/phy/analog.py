@@ -1,7 +1,7 @@
-"""Numbers sent as they are: noise on activations, equalisers, and sums that form in the air.
+"""Uncoded analog transmission: additive noise, equalisers, and over-the-air computation.
 
-A symbol is complex and carries two real values; unit mean power unless said otherwise. Axes: K clients,
-S symbols, D real values.
+A symbol is complex and carries two real values, with unit mean power unless stated otherwise. Axes: K
+clients, S symbols, D real values.
 """
 
 import math
@@ -39,14 +39,14 @@ def complex_noise(rng: np.random.Generator, shape: tuple[int, ...], power: Real)
 def through_air(
     rng: np.random.Generator, symbols: Complex, gain: Complex, *, power: Real, noise_power: Real
 ) -> Complex:
-    """What arrives: h sqrt(P) x + n for symbols x of unit mean power; gains and powers broadcast."""
+    """The received signal h sqrt(P) x + n for symbols x of unit mean power; gains and powers broadcast."""
     sent = np.sqrt(at_least("power", power, 0.0)) * symbols
     received: Complex = gain * sent
     return received + complex_noise(rng, received.shape, noise_power)
 
 
 def zero_forcing(received: Complex, gain: Complex, *, power: Real) -> Complex:
-    """The symbols y / (h sqrt P): no bias, error power 1 / SNR (Tse & Viswanath, Fundamentals, chapter 8).
+    """The symbols y / (h sqrt P): unbiased, error power 1 / SNR (Tse & Viswanath, Fundamentals, chapter 8).
 
     Raises BadParameter unless power and every |h| are above 0.
     """
@@ -56,7 +56,7 @@ def zero_forcing(received: Complex, gain: Complex, *, power: Real) -> Complex:
 
 
 def lmmse(received: Complex, gain: Complex, *, power: Real, noise_power: Real) -> Complex:
-    """The symbols sqrt(P) h* y / (P |h|^2 + N): least error power, 1 / (1 + SNR) (same, appendix A.3).
+    """The symbols sqrt(P) h* y / (P |h|^2 + N): minimum error power, 1 / (1 + SNR) (ibid., appendix A.3).
 
     Raises BadParameter for a negative power or noise that is not above 0.
     """
@@ -68,7 +68,7 @@ def lmmse(received: Complex, gain: Complex, *, power: Real, noise_power: Real) -
 
 @dataclass(frozen=True, kw_only=True)
 class AirSum:
-    """What a server heard: the `mean_D` of those who took part, and who that was (K,)."""
+    """The received `mean_D` over the participating clients, and which clients participated (K,)."""
 
     mean_D: Array
     took_part_K: NDArray[np.bool_]
@@ -76,13 +76,14 @@ class AirSum:
 
 @dataclass(frozen=True, kw_only=True)
 class AirComputation:
-    """Truncated channel inversion: clients send at once, and the air adds (Zhu et al., arXiv 1812.11494).
+    """Over-the-air computation with truncated channel inversion (Zhu et al., arXiv 1812.11494).
 
-    A client of gain h sends sqrt(eta) / h times its symbols if |h|^2 >= `truncation`, else nothing, so that
-    all that arrive arrive alike. In Rayleigh fading a share exp(-g0) takes part; the mean transmit power is
-    eta E1(g0), held at `snr` times the noise by eta = snr / E1(g0). The mean of K then carries noise of power
-    1 / (K^2 eta) per symbol of unit power. `phase_error_rad` is the standard deviation of each client's
-    residual phase, by which its part shrinks to exp(-sigma^2 / 2) in the mean.
+    Clients send simultaneously, so their signals add. A client of gain h sends sqrt(eta) / h times its
+    symbols if |h|^2 >= `truncation` = g0, else nothing, so all signals arrive with equal power. In Rayleigh
+    fading a share exp(-g0) participates; the mean transmit power eta E1(g0) is set to `snr` times the noise
+    by eta = snr / E1(g0). The mean of K clients then has noise of power 1 / (K^2 eta) per symbol of unit
+    power. `phase_error_rad` is the standard deviation of each client's residual phase, which attenuates
+    its contribution to exp(-sigma^2 / 2) on average.
 
     Raises BadParameter unless snr and truncation are above 0 and the phase error at least 0.
     """
@@ -103,15 +104,15 @@ class AirComputation:
 
     @property
     def alignment(self) -> float:
-        """eta: the power at which every symbol arrives, over the noise's."""
+        """eta: the received power of every symbol over the noise power."""
         return self.snr / float(exponential_integral(self.truncation))
 
     def mean(self, rng: np.random.Generator, values_KD: Array, gain_K: Complex, *, scale: float) -> AirSum:
-        """The noisy mean over the clients who take part.
+        """The noisy mean over the participating clients.
 
-        `scale` is the rms of a value, on which everybody agreed beforehand: values are divided by it before
-        they are sent. Where nobody takes part the mean is 0, and `took_part_K` says so.
-        Raises BadParameter for shapes that do not fit or a scale that is not above 0.
+        `scale` is the rms of a value, known to all clients in advance: values are divided by it before
+        transmission. Without participants the mean is 0 and `took_part_K` is all False.
+        Raises BadParameter for shapes that do not match or a scale that is not above 0.
         """
         if values_KD.ndim != 2 or gain_K.shape != values_KD.shape[:1]:
             raise BadParameter(
@@ -125,6 +126,6 @@ class AirComputation:
         turned = np.exp(1j * self.phase_error_rad * rng.standard_normal(gain_K.shape))
         arriving = turned[took_part, None] * to_symbols(values_KD[took_part] / scale)
         total = math.sqrt(self.alignment) * arriving.sum(axis=0)
-        heard = total + complex_noise(rng, total.shape, 1.0)
-        mean = to_values(heard / (math.sqrt(self.alignment) * count), values_KD.shape[1])
+        received = total + complex_noise(rng, total.shape, 1.0)
+        mean = to_values(received / (math.sqrt(self.alignment) * count), values_KD.shape[1])
         return AirSum(mean_D=scale * mean, took_part_K=took_part)

@@ -1,10 +1,10 @@
-"""Block error rate as a function of SNR: two numbers for each modulation and code, measured once.
+"""Block error rate as a function of SNR, with two fitted parameters per modulation and code rate.
 
     BLER = Q(slope sqrt(K / 1000) (snr_db - s50_db)),   TBLER = 1 - (1 - BLER)^blocks
 
-for a code block of K bits. The numbers and where they come from stand in bler_law.json beside this file; with
-them is by how much s50_db moves where the length makes the standard use the other of its two base graphs.
-Within 0.1 dB of the simulation that they come from for K of 250 to 4,000; beyond that it extrapolates.
+for a code block of K bits. The parameters and their provenance are in bler_law.json beside this file, with
+the shift of s50_db for lengths at which the standard uses the other of its two base graphs.
+The law is within 0.1 dB of the simulation for K of 250 to 4,000, and extrapolates beyond.
 """
 
 import json
@@ -26,8 +26,8 @@ DATA_FILE = "bler_law.json"
 
 _FAST_RATE = 0.67
 _SHORT_BITS, _LONG_BITS = 308, 3840
-"""Up to so many bits fast codes, and beyond so many the others, have another base graph than at 1,000 bits:
-TS 38.212 clause 7.2.2, whose 292 and 3,824 are without checksum."""
+"""Code rates above `_FAST_RATE` use another base graph than at 1,000 bits up to `_SHORT_BITS`, lower rates
+above `_LONG_BITS`: TS 38.212 clause 7.2.2, whose 292 and 3,824 bits exclude the checksum."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,9 +35,9 @@ class BlockErrorLaw:
     """The law for the schemes of one table, I of them.
 
     `s50_db_I` is the SNR per symbol at which half of all blocks fail, `slope_I` the steepness per decibel
-    for K = 1000, `beta_I` the constant of the exponential effective SINR. `other_graph_db_I` is added to the
-    first for blocks so short (where `is_fast_I`) or so long (where not) that they have another base graph.
-    `implementation_loss_db` is taken off every SNR: 0 is the ideal receiver that was simulated, 3 is like
+    for K = 1000, `beta_I` the constant of the exponential effective SINR. `other_graph_db_I` is added to
+    `s50_db_I` for short blocks (if `is_fast_I`) or long blocks (otherwise) that use another base graph.
+    `implementation_loss_db` is subtracted from every SNR: 0 is the simulated ideal receiver, 3 resembles
     OpenAirInterface's thresholds.
     """
 
@@ -52,14 +52,14 @@ class BlockErrorLaw:
     def of(cls, table: SchemeTable, *, implementation_loss_db: float = 0.0) -> Self:
         """The law of an MCS or CQI table.
 
-        Raises BadParameter for a negative loss, and for a scheme that the data file does not have.
+        Raises BadParameter for a negative loss, and for a scheme that is not in the data file.
         """
         at_least("implementation_loss_db", implementation_loss_db, 0.0)
         rows = _rows()
         orders, rates = table.modulation_order_I.tolist(), (table.code_rate_I * 1024.0).tolist()
         missing = [key for key in zip(orders, rates, strict=True) if key not in rows]
         if missing:
-            raise BadParameter(f"{DATA_FILE} must have every scheme of {table.name}, got none for {missing}")
+            raise BadParameter(f"{DATA_FILE} must have every scheme of {table.name}; missing: {missing}")
         found = np.asarray([rows[key] for key in zip(orders, rates, strict=True)])
         return cls(
             s50_db_I=found[:, 0],
@@ -82,7 +82,7 @@ class BlockErrorLaw:
     ) -> Array:
         """P(any of `blocks` code blocks of `bits` bits each fails), all at the same SNR."""
         one = self.code_block(scheme, snr_db, bits)
-        with np.errstate(divide="ignore"):  # a block that fails for certain: log 0 is -inf and the answer 1
+        with np.errstate(divide="ignore"):  # for an error rate of 1 the logarithm is -inf and the result 1
             some: Array = -np.expm1(np.asarray(blocks) * np.log1p(-one))
         return some
 
@@ -104,7 +104,7 @@ class BlockErrorLaw:
 
 
 def law_document() -> dict[str, Any]:
-    """The data file as it stands: provenance and rows."""
+    """The parsed data file: provenance and rows."""
     text = files("channel.phy").joinpath(DATA_FILE).read_text(encoding="utf-8")
     document: dict[str, Any] = json.loads(text)
     return document

@@ -1,6 +1,6 @@
-"""How many bits a symbol can carry: Shannon's bound, its mean over fading, and what a constellation allows.
+"""Capacity in bits per symbol: Shannon's bound, ergodic capacity, and mutual information of constellations.
 
-A signal-to-noise ratio is per complex symbol, E_s / N0; rates are bits a symbol.
+SNR is per complex symbol, E_s / N0.
 """
 
 import math
@@ -38,9 +38,9 @@ def rayleigh_capacity(mean_snr: Real) -> Array:
 def bit_information(modulation_order: int, snr_db: Real) -> Array:
     """Mean mutual information of a coded bit, in [0, 1], of Gray-mapped square QAM with BICM.
 
-    `modulation_order` is bits a symbol: 2, 4, 6 or 8 (Caire, Taricco & Biglieri, IEEE Trans. Inf. Theory
+    `modulation_order` is bits per symbol: 2, 4, 6 or 8 (Caire, Taricco & Biglieri, IEEE Trans. Inf. Theory
     44(3), 1998). Raises BadParameter for any other.
-    Below the grid the information falls in proportion to the SNR, above it is 1.
+    Below the grid the information is proportional to the SNR, above it is 1.
     """
     level_db = np.asarray(snr_db, dtype=np.float64)
     table = _bit_information(modulation_order)
@@ -50,14 +50,14 @@ def bit_information(modulation_order: int, snr_db: Real) -> Array:
 
 
 def snr_db_of_information(modulation_order: int, information: Real) -> Array:
-    """The SNR in decibels at which a bit of this constellation carries this much; inverse of the above.
+    """The SNR in decibels at which a coded bit carries this information; inverse of `bit_information`.
 
-    An information of 1 or more gives the top of the grid; none at all gives some -3,000 dB.
-    Raises BadParameter below 0.
+    An information of 1 or more gives the top of the grid; 0 gives about -3,000 dB.
+    Raises BadParameter for a negative information.
     """
     wanted = at_least("information", information, 0.0)
     table = _bit_information(modulation_order)
-    # Where rounding makes the table flat, the first of its equal values is the one that counts.
+    # Where rounding makes the table flat, use the first of the equal values.
     rising = np.concatenate([[True], np.diff(np.maximum.accumulate(table)) > 0.0])
     inside = np.interp(wanted, table[rising], GRID_DB[rising])
     faint = GRID_DB[0] + ratio_to_db(np.maximum(wanted / table[0], np.finfo(np.float64).tiny))

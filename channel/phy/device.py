@@ -1,20 +1,20 @@
-"""What a radio costs in energy: the power it radiates, and the power that its circuits take."""
+"""Energy consumption of a radio: radiated power over efficiency, plus circuit power."""
 
 from dataclasses import dataclass
 
 from channel.core.arrays import Array, Real, at_least
 from channel.core.units import dbm_to_w
-from channel.scenario.ranges import demand_ranges
+from channel.scenario.ranges import require_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A radio's powers in watts: what is taken while sending is circuit power plus radiated power over the
-    amplifier's efficiency, the linear model that Auer et al., IEEE Wireless Commun. 18(5), 2011, have for
-    base stations.
+    """Power consumption of a radio in watts.
 
-    The defaults are a power class 3 handset (23 dBm: 3GPP TS 38.101-1, table 6.2.1-1) with round numbers for
-    the rest, which differ between chips. Raises BadParameter for what lies outside its range (`ranges`).
+    While sending it is circuit power plus radiated power over the amplifier's efficiency, the linear model
+    that Auer et al., IEEE Wireless Commun. 18(5), 2011, use for base stations. The defaults are a power
+    class 3 handset (23 dBm: 3GPP TS 38.101-1, table 6.2.1-1), with round numbers for the remaining values,
+    which vary between chips. Raises BadParameter for values outside their range (`ranges`).
     """
 
     transmit_dbm: float = 23.0
@@ -24,17 +24,17 @@ class Device:
     idle_w: float = 0.01
 
     def __post_init__(self) -> None:
-        demand_ranges("device", self)
+        require_ranges("device", self)
 
     @property
     def transmit_w(self) -> float:
-        """Most power that it radiates."""
+        """The maximum radiated power."""
         return float(dbm_to_w(self.transmit_dbm))
 
     def energy_j(self, *, radiated_j: Real, send_s: Real, receive_s: Real, duration_s: Real) -> Array:
-        """Joules taken in `duration_s`, of which so long were spent sending and receiving.
+        """The energy consumed in `duration_s`, with `send_s` and `receive_s` spent sending and receiving.
 
-        A radio that sends and receives at once (FDD) pays for both circuits; `idle_w` is paid all the time.
+        While a radio sends and receives at once (FDD) both circuits consume power; `idle_w` always applies.
         """
         radiated = at_least("radiated_j", radiated_j, 0.0) / self.amplifier_efficiency
         circuits = at_least("send_s", send_s, 0.0) * self.send_circuit_w

@@ -1,8 +1,8 @@
-"""One number for many: the SINR of a flat channel on which a block would fail as often as on this one.
+"""Effective SINR mapping: the SINR of a flat channel with the block error rate of a frequency-selective one.
 
-Every resource block of a transport block has its own SINR; a code sees them all. Both maps have the form
-f^-1(mean f(SINR)), so that equal SINRs give themselves. Powers are ratios in `eesm`, decibels in the rest;
-the last axis holds the R resource blocks and goes away.
+The resource blocks of a transport block differ in SINR. Both mappings have the form f^-1(mean f(SINR)), so
+equal SINRs map to themselves. SINRs are ratios in `eesm`, decibels elsewhere; the last axis, over the R
+resource blocks, is reduced.
 """
 
 import numpy as np
@@ -15,20 +15,20 @@ from channel.phy.capacity import bit_information, snr_db_of_information
 def eesm(sinr_R: Array, beta: Real) -> Array:
     """Exponential effective SINR -beta ln mean exp(-SINR / beta), all power ratios: (..., R) -> (...).
 
-    The mean of the SINRs as beta grows, their least as it goes to 0. `beta` broadcasts to (...), is fitted to
-    each modulation and code, and stands in the law's data file (3GPP TR 25.892 (V6), annex A).
+    It tends to the mean SINR as beta grows, to the minimum as beta goes to 0. `beta` broadcasts to (...); it
+    is fitted per modulation and code rate, in the data file of the law (3GPP TR 25.892 (V6), annex A).
     Raises BadParameter unless beta is above 0.
     """
     scale = above("beta", beta, 0.0)
     least = sinr_R.min(axis=-1)
-    # Measured from the least, whose exponential is 1: the sum neither overflows nor vanishes.
+    # Relative to the minimum, whose exponential is 1: the sum neither overflows nor underflows.
     spread = np.exp(-(sinr_R - least[..., None]) / scale[..., None]).mean(axis=-1)
     effective: Array = least - scale * np.log(spread)
     return effective
 
 
 def eesm_db(sinr_db_R: Array, beta: Real) -> Array:
-    """The same from decibels to decibels."""
+    """`eesm` with SINRs and result in decibels."""
     return ratio_to_db(eesm(db_to_ratio(np.asarray(sinr_db_R, dtype=np.float64)), beta))
 
 
@@ -40,5 +40,5 @@ def miesm_db(sinr_db_R: Array, modulation_order: int) -> Array:
     """
     information = bit_information(modulation_order, sinr_db_R).mean(axis=-1)
     effective = snr_db_of_information(modulation_order, information)
-    # Where every bit is certain the inverse is not unique; the answer lies between the extremes.
+    # At an information of 1 the inverse is not unique; the result lies between the extremes.
     return np.clip(effective, sinr_db_R.min(axis=-1), sinr_db_R.max(axis=-1))

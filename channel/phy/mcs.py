@@ -1,7 +1,7 @@
 """Modulation and coding schemes of 5G NR: 3GPP TS 38.214 (V16) tables 5.1.3.1-1 and -2, and the CQI tables.
 
-A scheme is a modulation order (bits a symbol) and a code rate; its index grows with its efficiency,
-but for one step in each table at which the modulation changes.
+A scheme is a modulation order (bits per symbol) and a code rate; efficiency grows with the index,
+except for one step in each table at which the modulation changes.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from channel.core.errors import BadParameter
 
 @dataclass(frozen=True)
 class SchemeTable:
-    """Schemes by index, I of them, in `groups` of (modulation order, code rates x 1024).
+    """Schemes by index (I), in `groups` of (modulation order, code rates x 1024).
 
-    `first` is the index of the first scheme: CQI tables begin at 1, for CQI 0 means out of reach.
+    `first` is the index of the first scheme: CQI tables start at 1, since CQI 0 means out of range.
     """
 
     name: str
@@ -26,12 +26,12 @@ class SchemeTable:
 
     @property
     def size(self) -> int:
-        """How many schemes there are."""
+        """The number of schemes."""
         return sum(len(rates) for _, rates in self.groups)
 
     @property
     def modulation_order_I(self) -> NDArray[np.int64]:
-        """Bits a symbol."""
+        """Bits per symbol."""
         return np.concatenate([np.full(len(rates), order, dtype=np.int64) for order, rates in self.groups])
 
     @property
@@ -41,11 +41,11 @@ class SchemeTable:
 
     @property
     def efficiency_I(self) -> Array:
-        """Information bits a symbol."""
+        """Information bits per symbol."""
         return self.modulation_order_I * self.code_rate_I
 
     def index(self, number: int) -> int:
-        """The position of scheme `number` in the arrays. Raises BadParameter for one that is not there."""
+        """The position of scheme `number` in the arrays. Raises BadParameter for an unknown number."""
         if not self.first <= number < self.first + self.size:
             last = self.first + self.size - 1
             raise BadParameter(f"{self.name} index must lie in [{self.first}, {last}], got {number}")
@@ -100,12 +100,12 @@ CQI_TABLES: dict[str, SchemeTable] = {
 
 
 def mcs_table(name: str) -> SchemeTable:
-    """A row of MCS_TABLES. Raises BadParameter, with the names there are, for any other."""
+    """A row of MCS_TABLES. Raises BadParameter, with the known names, for an unknown one."""
     return _named("MCS table", name, MCS_TABLES)
 
 
 def cqi_table(name: str) -> SchemeTable:
-    """A row of CQI_TABLES. Raises BadParameter, with the names there are, for any other."""
+    """A row of CQI_TABLES. Raises BadParameter, with the known names, for an unknown one."""
     return _named("CQI table", name, CQI_TABLES)
 
 

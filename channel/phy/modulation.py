@@ -13,7 +13,7 @@ from channel.core.errors import BadParameter
 from channel.core.special_functions import gaussian_tail
 
 MODULATIONS: dict[str, int] = {"bpsk": 1, "qpsk": 2, "16qam": 4, "64qam": 6}
-"""Bits a symbol."""
+"""Bits per symbol."""
 
 _TERMS: dict[str, tuple[float, tuple[tuple[float, float], ...]]] = {
     "bpsk": (1.0, ((1 / 2, 1.0),)),
@@ -28,7 +28,7 @@ _TERMS: dict[str, tuple[float, tuple[tuple[float, float], ...]]] = {
 50(7), 2002."""
 
 _ANGLES = (np.arange(128) + 0.5) * (math.pi / 256)
-"""Midpoints of (0, pi/2): the rule converges faster than any power there, the integrand being periodic."""
+"""Midpoints of (0, pi/2): the midpoint rule converges exponentially, the integrand being periodic."""
 
 
 def bit_error_rate(modulation: str, snr_per_bit: Real) -> Array:
@@ -45,17 +45,17 @@ def bit_error_rate(modulation: str, snr_per_bit: Real) -> Array:
 
 
 def rayleigh_bit_error_rate(modulation: str, mean_snr_per_bit: Real) -> Array:
-    """BER averaged over Rayleigh fading that the receiver knows.
+    """BER averaged over Rayleigh fading with perfect channel knowledge at the receiver.
 
     For BPSK and QPSK this is (1 - sqrt(g / (1 + g))) / 2 (Proakis, Digital Communications, 4th ed.,
-    section 14.3); every other erfc term averages alike. Errors as in `bit_error_rate`.
+    section 14.3); the other erfc terms average likewise. Errors as in `bit_error_rate`.
     """
     scale, terms = _terms(modulation)
     snr = at_least("mean_snr_per_bit", mean_snr_per_bit, 0.0)
     rate = np.zeros_like(snr)
     for weight, distance in terms:
         branch = distance**2 * scale * snr
-        # (1 - sqrt(b / (1 + b))), written so that nothing cancels at high SNR.
+        # (1 - sqrt(b / (1 + b))) without cancellation at high SNR.
         rate = rate + weight / ((1.0 + branch) * (1.0 + np.sqrt(branch / (1.0 + branch))))
     return rate
 

@@ -1,4 +1,4 @@
-"""How many bits a slot carries: transport block sizes and code blocks of 5G NR.
+"""Transport block sizes and code block segmentation of 5G NR.
 
 3GPP TS 38.214 (V16) clause 5.1.3.2 and TS 38.212 clauses 5.2.2, 6.2.2 and 7.2.2.
 """
@@ -30,10 +30,10 @@ _SMALL_SIZES: tuple[int, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
-    """Resource elements of one resource block in one slot, and the layers sent on each.
+    """Resource elements of one resource block in one slot, and the number of layers.
 
     12 subcarriers x `symbols`, less `pilot_elements` (DMRS) and `overhead_elements`, at most 156
-    (clause 5.1.3.2, step 1). Raises BadParameter where nothing is left, or layers lie outside 1..8.
+    (clause 5.1.3.2, step 1). Raises BadParameter if no element is left, or layers are outside [1, 8].
     """
 
     symbols: int = 14
@@ -53,14 +53,14 @@ class Allocation:
 
     @property
     def elements(self) -> int:
-        """N'_RE, for data, in one resource block."""
+        """N'_RE, the data elements of one resource block."""
         return min(156, 12 * self.symbols - self.pilot_elements - self.overhead_elements)
 
 
 def transport_block_bits(
     allocation: Allocation, *, resource_blocks: int, modulation_order: int, code_rate: float
 ) -> int:
-    """TBS: payload bits of a transport block; 0 for no resource blocks.
+    """The transport block size (TBS) in bits; 0 for no resource blocks.
 
     Raises BadParameter for a negative number of resource blocks or a rate that is not above 0.
     """
@@ -75,7 +75,7 @@ def transport_block_bits(
 def transport_block_table(
     allocation: Allocation, table: SchemeTable, resource_blocks: Iterable[int]
 ) -> NDArray[np.int64]:
-    """TBS in bits (I, N) of every scheme and each of these numbers of resource blocks."""
+    """TBS in bits (I, N) for every scheme and each number of resource blocks."""
     counts = list(resource_blocks)
     pairs = zip(table.modulation_order_I.tolist(), table.code_rate_I.tolist(), strict=True)
     return np.asarray(
@@ -93,10 +93,10 @@ def transport_block_table(
 
 
 def code_blocks(block_bits: int, code_rate: float) -> tuple[int, int]:
-    """Into how many code blocks a transport block is cut, and the bits of each, checksums included.
+    """The number of code blocks of a transport block, and the bits of each, CRCs included.
 
     LDPC base graph 2 (at most 3,840 bits) for small or slow blocks, else base graph 1 (8,448 bits):
-    TS 38.212 clause 7.2.2; checksum 16 bits up to 3,824 bits, then 24, and 24 on each of several blocks:
+    TS 38.212 clause 7.2.2; CRC of 16 bits up to 3,824 bits, then 24, and 24 on each of several blocks:
     clauses 7.2.1 and 5.2.2. Raises BadParameter for no bits.
     """
     whole("block_bits", block_bits, 1)

@@ -1,7 +1,7 @@
-"""Both directions of a cell side by side, and the luck of the blocks that cross.
+"""SINR and transmit power of both directions of a cell, and the random draws that decide decoding.
 
 Axes: S slots; D directions, in the order of DIRECTIONS; F resource-block groups; U users; T blocks; H groups
-that blocks hold; Q queues, direction x U + user.
+allocated to blocks; Q queues, direction x U + user.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,93 +15,93 @@ from channel.core.arrays import Array
 from channel.core.link import DIRECTIONS
 from channel.core.rng import stream
 from channel.propagation.fading_grid import SLOTS
-from channel.propagation.sinr import Air
+from channel.propagation.sinr import SinrModel
 
-Whole = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Span:
-    """`SLOTS` slots: SINRs, the watts in a group, and the most that can be sent over that.
+class SlotBlock:
+    """A block of `SLOTS` slots: SINRs, watts per group, and the total power as a multiple of that.
 
-    The latter two have a value more, for the queue that is always empty.
+    The latter two have an extra last element for the queue that is always empty.
     """
 
     sinr_SDFU: Array
     group_w_Q: Array
-    most_groups_Q: Array
+    full_power_groups_Q: Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BothDirections:
-    """The air of "up" and of "down"; `seed` names the luck."""
+    """The SINR models of "up" and "down"; `seed` is that of the decoding draws."""
 
-    airs: Mapping[str, Air]
+    sinr_models: Mapping[str, SinrModel]
     seed: int
 
     @cached_property
     def users(self) -> int:
-        """How many there are."""
-        return int(self.airs["up"].place_U2(0).shape[0])
+        """The number of users."""
+        return int(self.sinr_models["up"].place_U2(0).shape[0])
 
-    def span(self, number: int) -> Span:
-        """A block of slots; the last few are remembered."""
-        return self._spans(number)
+    def slot_block(self, number: int) -> SlotBlock:
+        """The block of slots of this index; the last three are cached."""
+        return self._cached_slot_block(number)
 
     def reports(self, slots: list[int]) -> Array:
-        """SINR (slots, D, F, U) in these slots, which do not fall."""
+        """SINR (slots, D, F, U) in these slots, which must not decrease."""
         first, last = slots[0] // SLOTS, slots[-1] // SLOTS
         if first == last and slots[-1] - slots[0] == len(slots) - 1:
             start = slots[0] % SLOTS
-            return self.span(first).sinr_SDFU[start : start + len(slots)]
-        return np.stack([self.span(slot // SLOTS).sinr_SDFU[slot % SLOTS] for slot in slots])
+            return self.slot_block(first).sinr_SDFU[start : start + len(slots)]
+        return np.stack([self.slot_block(slot // SLOTS).sinr_SDFU[slot % SLOTS] for slot in slots])
 
-    def sinr(self, slot_T: Whole, queue_T: Whole, group_H: Whole, block_H: Whole) -> Array:
-        """SINR (H,) of the queues of these blocks in their slots, in one group each."""
-        groups, users = self.airs["up"].groups, self.users
+    def sinr(self, slot_T: IntArray, queue_T: IntArray, group_H: IntArray, block_H: IntArray) -> Array:
+        """SINR (H,) in each allocated group, for the slot and queue of its block."""
+        groups, users = self.sinr_models["up"].groups, self.users
         row_T = slot_T % SLOTS * len(DIRECTIONS) + queue_T // users
         place_T = row_T * (groups * users) + queue_T % users
         place_H = place_T[block_H] + group_H * users
         found = np.empty(place_H.shape)
-        for number, here in _spans_of(slot_T[block_H]):
-            found[here] = self.span(number).sinr_SDFU.reshape(-1)[place_H[here]]
+        for number, here in _by_slot_block(slot_T[block_H]):
+            found[here] = self.slot_block(number).sinr_SDFU.reshape(-1)[place_H[here]]
         return found
 
-    def powers(self, slot_T: Whole, queue_T: Whole) -> tuple[Array, Array]:
-        """Of these queues in these slots, the watts in a group, and the most over that."""
+    def powers(self, slot_T: IntArray, queue_T: IntArray) -> tuple[Array, Array]:
+        """Watts per group (T,), and the total power over that (T,), of these queues in these slots."""
         found = np.empty((2, slot_T.size))
-        for number, here in _spans_of(slot_T):
-            span = self.span(number)
-            found[0, here] = span.group_w_Q.take(queue_T[here])
-            found[1, here] = span.most_groups_Q.take(queue_T[here])
+        for number, here in _by_slot_block(slot_T):
+            slot_block = self.slot_block(number)
+            found[0, here] = slot_block.group_w_Q.take(queue_T[here])
+            found[1, here] = slot_block.full_power_groups_Q.take(queue_T[here])
         return found[0], found[1]
 
-    def luck(self, name: str, slot_T: Whole, queue_T: Whole) -> Array:
-        """Uniform numbers in [0, 1), always the same for this name, slot and queue."""
+    def uniform(self, name: str, slot_T: IntArray, queue_T: IntArray) -> Array:
+        """Uniform draws in [0, 1) (T,), determined by name, slot and queue."""
         found = np.empty(slot_T.size)
-        for number, here in _spans_of(slot_T):
-            found[here] = self._luck(name, number)[slot_T[here] % SLOTS, queue_T[here]]
+        for number, here in _by_slot_block(slot_T):
+            found[here] = self._uniform(name, number)[slot_T[here] % SLOTS, queue_T[here]]
         return found
 
     @cached_property
-    def _spans(self) -> Callable[[int], Span]:
-        # A slot's report may lie in the span before it.
-        return lru_cache(maxsize=3)(self._span)
+    def _cached_slot_block(self) -> Callable[[int], SlotBlock]:
+        # A slot's report may lie in the slot block before it.
+        return lru_cache(maxsize=3)(self._slot_block)
 
     @cached_property
-    def _luck(self) -> Callable[[str, int], Array]:
+    def _uniform(self) -> Callable[[str, int], Array]:
         return lru_cache(maxsize=4)(self._drawn)
 
-    def _span(self, number: int) -> Span:
-        airs = [self.airs[direction] for direction in DIRECTIONS]
-        sinr_SDFU = np.empty((SLOTS, len(airs), airs[0].groups, self.users))
-        powers = [air.fill(number, sinr_SDFU[:, at]) for at, air in enumerate(airs)]
+    def _slot_block(self, number: int) -> SlotBlock:
+        sinr_models = [self.sinr_models[direction] for direction in DIRECTIONS]
+        sinr_SDFU = np.empty((SLOTS, len(sinr_models), sinr_models[0].groups, self.users))
+        powers = [air.fill(number, sinr_SDFU[:, at]) for at, air in enumerate(sinr_models)]
         group_w_Q = np.concatenate([*powers, np.ones(1)])
-        most_w_Q = np.append(np.repeat([air.most_w for air in airs], self.users), 1.0)
-        return Span(
+        most_w_Q = np.append(np.repeat([air.max_w for air in sinr_models], self.users), 1.0)
+        return SlotBlock(
             sinr_SDFU=sinr_SDFU,
             group_w_Q=group_w_Q,
-            most_groups_Q=most_w_Q / group_w_Q,
+            full_power_groups_Q=most_w_Q / group_w_Q,
         )
 
     def _drawn(self, name: str, number: int) -> Array:
@@ -109,8 +109,8 @@ class BothDirections:
         return np.concatenate([rng.random((SLOTS, self.users)) for rng in rngs], axis=1)
 
 
-def _spans_of(slot_T: Whole) -> Iterator[tuple[int, slice | NDArray[np.bool_]]]:
-    """The spans that slots lie in, and which of the slots each holds."""
+def _by_slot_block(slot_T: IntArray) -> Iterator[tuple[int, slice | NDArray[np.bool_]]]:
+    """The indices of the slot blocks that contain these slots, with the selection of each."""
     if not slot_T.size:
         return
     first, last = int(slot_T.min()) // SLOTS, int(slot_T.max()) // SLOTS

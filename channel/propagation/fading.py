@@ -1,4 +1,4 @@
-"""Small-scale fading of one path: Rayleigh and Rician, correlated in time as a moving user sees it.
+"""Small-scale fading of one path: Rayleigh and Rician, with the time correlation of a moving user.
 
 Axes: any leading axes of a process (links, taps, antennas) written `...`; W waves; T times.
 """
@@ -18,10 +18,10 @@ TURN = 2.0 * math.pi
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fading:
-    """A complex gain of unit mean power, as a function of time that needs no memory.
+    """A complex gain of unit mean power as a stateless function of time.
 
-    A sum of W waves from W equal sectors of the horizon (Xiao, Zheng & Beaulieu, IEEE Trans. Wireless
-    Commun. 5(12), 2006), and for Rice factor K > 0 a wave of constant strength beside it:
+    A sum of W waves from W equal sectors of azimuth (Xiao, Zheng & Beaulieu, IEEE Trans. Wireless
+    Commun. 5(12), 2006), plus, for a Rice factor K > 0, a line-of-sight wave of constant amplitude:
 
         h(t) = (1 / sqrt W) sum_n exp j(2 pi f_d t cos alpha_n + phi_n),  alpha_n = 2 pi (n + u_n) / W
         h_K(t) = sqrt(1 / (K + 1)) h(t) + sqrt(K / (K + 1)) exp j(2 pi f_d t cos theta + phi)
@@ -30,8 +30,8 @@ class Fading:
     (Jakes's spectrum), and |h|^2 tends to the exponential law as W grows: E|h|^4 = 2 - 1/W.
 
     `doppler_hz` (...), `cosine_W` and `phase_W` (..., W) describe the diffuse waves; `k_ratio`,
-    `los_cosine` and `los_phase` (...) the constant one. Everything is drawn before the first question,
-    so answers do not depend on the order, or on the number, of times that are asked for.
+    `los_cosine` and `los_phase` (...) the line-of-sight wave. All random values are drawn at construction,
+    so gains do not depend on the order or number of evaluations.
     """
 
     doppler_hz: Array
@@ -52,10 +52,10 @@ class Fading:
         shape: tuple[int, ...] = (),
         num_waves: int = 32,
     ) -> Self:
-        """Independent processes, `shape` of them, from this stream.
+        """An array of independent processes of this `shape`, drawn from `rng`.
 
-        `doppler_hz`, `k_ratio` (a power ratio, not decibels) and `los_cosine` broadcast to `shape`; the
-        constant wave comes from a random direction where `los_cosine` is None. Raises BadParameter for a
+        `doppler_hz`, `k_ratio` (a power ratio, not decibels) and `los_cosine` broadcast to `shape`; with
+        `los_cosine` None the line-of-sight wave has a random direction. Raises BadParameter for a
         negative Doppler shift or Rice factor and for no waves.
         """
         waves = whole("num_waves", num_waves, 1)
@@ -73,10 +73,10 @@ class Fading:
 
     @classmethod
     def stack(cls, processes: list[Self]) -> Self:
-        """Processes of one shape, drawn from streams of their own, as one with a new first axis."""
+        """Stacks processes of equal shape along a new first axis."""
         if len({process.phase_W.shape for process in processes}) != 1:
             shapes = [process.phase_W.shape for process in processes]
-            raise BadParameter(f"processes must be at least one and all of one shape, got {shapes}")
+            raise BadParameter(f"processes must be at least one and all of equal shape, got {shapes}")
         names = ("doppler_hz", "cosine_W", "phase_W", "k_ratio", "los_cosine", "los_phase")
         return cls(**{name: np.stack([getattr(process, name) for process in processes]) for name in names})
 
@@ -84,7 +84,7 @@ class Fading:
         """Complex gains (..., T) at times (T,) in seconds, in any order."""
         turned = TURN * self.doppler_hz[..., None] * np.asarray(time_s, dtype=np.float64)
         real, imag = np.zeros_like(turned), np.zeros_like(turned)
-        # One wave after the other: the rounding is then the same for one time and for a million.
+        # Wave by wave: rounding then does not depend on the number of times.
         for wave in range(self.phase_W.shape[-1]):
             angle = turned * self.cosine_W[..., wave, None] + self.phase_W[..., wave, None]
             real += np.cos(angle)
@@ -108,7 +108,7 @@ def coherence_time_s(doppler_hz: Real) -> Array:
 
 
 def level_crossing_hz(doppler_hz: Real, level: Real) -> Array:
-    """How often |h| rises through `level` times its rms value: sqrt(2 pi) f_d rho exp(-rho^2).
+    """The level crossing rate of |h| at `level` times its rms value: sqrt(2 pi) f_d rho exp(-rho^2).
 
     Rayleigh fading; Rappaport, section 5.7.
     """
@@ -118,7 +118,7 @@ def level_crossing_hz(doppler_hz: Real, level: Real) -> Array:
 
 
 def fade_duration_s(doppler_hz: Real, level: Real) -> Array:
-    """How long |h| stays below `level` times its rms value: (exp(rho^2) - 1) / (rho f_d sqrt(2 pi)).
+    """The mean fade duration of |h| below `level` times rms: (exp(rho^2) - 1) / (rho f_d sqrt(2 pi)).
 
     Rayleigh fading; Rappaport, section 5.7.
     """

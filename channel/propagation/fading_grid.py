@@ -1,7 +1,7 @@
-"""Frequency-selective fading slot by slot, a block of slots at a time: the same as asking, but faster.
+"""Fast evaluation of frequency-selective fading on a grid of slots, one block of slots at a time.
 
-Between slots a channel turns by a small angle only, so it is evaluated every few slots and interpolated;
-and there a wave turns by the same angle each time, so that most of its sines are products. Axes: `...` or U
+Phases change little between slots, so the response is evaluated every few slots and interpolated; from
+sample to sample each wave rotates by a constant angle, so most sines become products. Axes: `...` or U
 links; L taps; P = L x U; W waves; F frequencies; K samples; B slots of a block; C columns, frequency x U +
 link. Slots are counted from time 0.
 """
@@ -20,28 +20,28 @@ SLOTS = 64
 """Slots in a block."""
 
 _SAMPLES = 16
-"""Samples that are made together, one turn from the next, and as many that an interpolation rests on."""
+"""Samples of one run, computed by rotation from its first; also the number of interpolation points."""
 
 _RUNS = 8
-"""Samples that are made together start from the turns of one time in so many."""
+"""Every `_RUNS`-th run starts from exact phases; those between are rotated from the previous run."""
 
 _PATHS, _COLUMNS = 600, 4096
-"""So many taps of links, and columns, are worked on at once: what a processor keeps close to itself."""
+"""Taps of links, and columns, processed at once, so that they fit into the processor's cache."""
 
-_NEVER = 60.0
+_RAYLEIGH_BOUND = 60.0
 """P(|H|^2 > x) is exp(-x) for a Rayleigh channel of mean power 1, and less for Rice and for sums of waves."""
 
-_MOST_RADIANS = 0.5
-"""What the fastest wave may turn from sample to sample. A polynomial through M of them, used in their middle,
-errs by (turn^M / M!) ((M - 1)!! / 2^(M / 2))^2 of a wave: 5e-11."""
+_MAX_RADIANS = 0.5
+"""The largest rotation of a wave from sample to sample. Interpolation through M samples, near their middle,
+has an error of (turn^M / M!) ((M - 1)!! / 2^(M / 2))^2 of a wave: 5e-11."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SlotGrid:
-    """The response of tapped delay lines at the beginning of every slot, at fixed frequencies.
+    """The response of tapped delay lines at the start of every slot, at fixed frequencies.
 
-    Equals `line.response` at those times within 1e-9, and is the same whatever blocks are asked for, in
-    whatever order. Raises BadParameter unless slot_s > 0.
+    Equals `line.response` at those times within 1e-9, and does not depend on which blocks are evaluated in
+    which order. Raises BadParameter unless slot_s > 0.
     """
 
     line: TappedDelayLine
@@ -59,15 +59,15 @@ class SlotGrid:
         return response.reshape(*self.line.fading.doppler_hz.shape[:-1], *response.shape[1:])
 
     @property
-    def most_power(self) -> Array:
-        """More than |H|^2 ever is: all waves in step, or what Rayleigh fading exceeds once in 1e26 draws."""
+    def max_power(self) -> Array:
+        """An upper bound (U,) of |H|^2: all waves in phase, or Rayleigh's level of probability 1e-26."""
         fading, waves = self.line.fading, self.line.fading.phase_W.shape[-1]
         in_step_L = (np.sqrt(waves) + np.sqrt(fading.k_ratio)) / np.sqrt(fading.k_ratio + 1.0)
         peak: Array = (np.sqrt(self.line.power_L) * in_step_L).sum(axis=-1) ** 2
-        return np.minimum(peak, _NEVER)
+        return np.minimum(peak, _RAYLEIGH_BOUND)
 
     def power(self, number: int) -> Array:
-        """|H|^2 (SLOTS, F, U) in the same slots, all leading axes in one."""
+        """|H|^2 (SLOTS, F, U) in the same slots, with all leading axes flattened."""
         columns = self.frequency_hz_F.size * self._turn_W.shape[-1]
         power = np.empty((SLOTS, columns))
         for first in range(0, columns, _COLUMNS):
@@ -77,14 +77,14 @@ class SlotGrid:
         return power.reshape(SLOTS, self.frequency_hz_F.size, -1)
 
     def _parts(self, number: int, columns: slice) -> tuple[Array, Array]:
-        """Real and imaginary parts (SLOTS, columns) of some of all frequencies and links, F x U."""
+        """Real and imaginary parts (SLOTS, columns) of some columns of F x U."""
         weight_BK = self._weight_BK
         first = number * SLOTS // self._stride - (_SAMPLES // 2 - 1 if self._stride > 1 else 0)
         end = first + weight_BK.shape[1]
         parts = []
         for run in range(first // _SAMPLES, (end - 1) // _SAMPLES + 1):
             rows = slice(max(first - run * _SAMPLES, 0), end - run * _SAMPLES)
-            parts.append(self._remembered(run)[rows, :, columns])
+            parts.append(self._cached_run(run)[rows, :, columns])
         samples_K2C = np.concatenate(parts)
         if self._stride > 1:
             samples_K2C = (weight_BK @ samples_K2C.reshape(len(samples_K2C), -1)).reshape(SLOTS, 2, -1)
@@ -92,16 +92,16 @@ class SlotGrid:
 
     @cached_property
     def _stride(self) -> int:
-        """Slots from sample to sample: a power of two, as large as the fastest wave allows."""
+        """Slots from sample to sample: the largest power of two that the fastest wave permits."""
         fastest = float(np.abs(self._turn_W).max()) * self.slot_s
         allowed = (2**power for power in range(SLOTS.bit_length() - 1, -1, -1))
-        return next((stride for stride in allowed if stride * fastest <= _MOST_RADIANS), 1)
+        return next((stride for stride in allowed if stride * fastest <= _MAX_RADIANS), 1)
 
     @cached_property
     def _weight_BK(self) -> Array:
-        """Weights of samples, from `_SAMPLES` / 2 - 1 before a block on, in each of its slots.
+        """Interpolation weights in each slot of a block, for samples from `_SAMPLES` / 2 - 1 before it.
 
-        Lagrange's polynomials through the `_SAMPLES` samples around a slot.
+        Lagrange polynomials through the `_SAMPLES` samples around a slot.
         """
         stride, node = self._stride, np.arange(_SAMPLES, dtype=np.float64)
         if stride == 1:
@@ -118,12 +118,12 @@ class SlotGrid:
         return weight
 
     @cached_property
-    def _remembered(self) -> Callable[[int], Array]:
-        # Neighbouring blocks rest on the same samples.
+    def _cached_run(self) -> Callable[[int], Array]:
+        # Neighbouring blocks share samples.
         return lru_cache(maxsize=SLOTS // _SAMPLES if self._stride == 1 else 3)(self._run)
 
     def _run(self, run: int) -> Array:
-        """Real and imaginary parts (_SAMPLES, 2, F x U) of samples run x _SAMPLES and on."""
+        """Real and imaginary parts (_SAMPLES, 2, F x U) of the samples from run x _SAMPLES on."""
         begin_W = self._begin(run)
         begin_WP, near_WP = (turn_W.reshape(len(turn_W), -1) for turn_W in (begin_W, self._near_W))
         taps = np.empty((_SAMPLES, begin_WP.shape[1]), dtype=np.complex128)
@@ -139,11 +139,11 @@ class SlotGrid:
 
     @cached_property
     def _begin(self) -> Callable[[int], Complex]:
-        # The next run begins one turn after the last one.
-        return lru_cache(maxsize=2)(self._begun)
+        # A run starts one rotation after the previous one.
+        return lru_cache(maxsize=2)(self._run_start)
 
-    def _begun(self, run: int) -> Complex:
-        """The waves (W, L, U), with their amplitudes, where a run begins: turned from every `_RUNS`-th."""
+    def _run_start(self, run: int) -> Complex:
+        """The waves (W, L, U) with their amplitudes at the start of a run."""
         if run % _RUNS:
             return self._begin(run - 1) * self._far_W
         angle = self._turn_W * (run * self._run_s) + self._phase_W
@@ -155,17 +155,17 @@ class SlotGrid:
 
     @cached_property
     def _near_W(self) -> Complex:
-        """Turns from sample to sample."""
+        """Rotation from sample to sample."""
         return _unit(self._turn_W * (self._stride * self.slot_s))
 
     @cached_property
     def _far_W(self) -> Complex:
-        """Turns from run to run."""
+        """Rotation from run to run."""
         return _unit(self._turn_W * self._run_s)
 
     @cached_property
     def _turn_W(self) -> Array:
-        """Radians a second of every wave (W, L, U), the constant ones last, where there are any."""
+        """Angular frequency in rad/s of every wave (W, L, U), the line-of-sight waves last, if any."""
         fading = self.line.fading
         cosine = self._with_constant(fading.cosine_W, fading.los_cosine)
         return _waves_first(2.0 * math.pi * fading.doppler_hz[..., None] * cosine)

@@ -1,6 +1,6 @@
-"""Who else is on the air: co-channel cells, bursty neighbours, jammers, and the SINR they leave.
+"""Interference from co-channel cells, bursty neighbours and jammers, and the resulting SINR.
 
-Axes: U users, C cells. Powers in watts, gains as power ratios (below 1), both at the receiver's antenna.
+Axes: U users, C cells. PowerLimits in watts, gains as power ratios (below 1), both at the receiver's antenna.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from channel.core.units import db_to_ratio
 
 
 class Interferer(Protocol):
-    """Something that radiates, now more and now less, whatever anyone asks of it."""
+    """A source whose radiated power varies in time, independent of the cell."""
 
     def power_w(self, time_s: Array) -> Array:
-        """Radiated watts at these times in seconds, of any shape."""
+        """Radiated watts at times in seconds, of any shape."""
         ...
 
     @property
-    def least_w(self) -> float:
-        """What it radiates at every time, at least."""
+    def min_w(self) -> float:
+        """The minimum over time of the radiated power."""
         ...
 
 
@@ -38,20 +38,18 @@ class BurstyInterferer:
         at_least("on_w", self.on_w, 0.0)
 
     def power_w(self, time_s: Array) -> Array:
-        """Radiated watts at these times."""
         return np.where(self.activity.is_on(time_s), self.on_w, 0.0)
 
     @property
-    def least_w(self) -> float:
-        """Nothing."""
+    def min_w(self) -> float:
         return 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Jammer:
-    """A pulse jammer: `on_w` for the first `duty` of every `period_s`, from `start_s` on, then silence.
+    """A pulse jammer: from `start_s` it radiates `on_w` for the first `duty` of every `period_s`.
 
-    A duty of 1 jams all the time. Raises BadParameter for a negative power, a period of 0 or a duty
+    A duty of 1 is continuous. Raises BadParameter for a negative power, a period of 0 or a duty
     outside [0, 1].
     """
 
@@ -67,25 +65,23 @@ class Jammer:
         at_least("start_s", self.start_s, 0.0)
 
     def power_w(self, time_s: Array) -> Array:
-        """Radiated watts at these times; nothing before `start_s`."""
         since = np.asarray(time_s, dtype=np.float64) - self.start_s
         is_on = (np.mod(since, self.period_s) < self.duty * self.period_s) & (since >= 0.0)
         return np.where(is_on, self.on_w, 0.0)
 
     @property
-    def least_w(self) -> float:
-        """Nothing, unless it is on all the time."""
+    def min_w(self) -> float:
         return self.on_w if self.duty == 1.0 and self.start_s == 0.0 else 0.0
 
 
 def received_w(power_w: Real, loss_db: Real) -> Array:
-    """What is left of a radiated power after this loss (antenna gains are negative losses)."""
+    """The received power in watts after a loss in decibels (antenna gains are negative losses)."""
     received: Array = at_least("power_w", power_w, 0.0) * db_to_ratio(-np.asarray(loss_db, dtype=np.float64))
     return received
 
 
 def sinr(signal_w: Real, interference_w: Real, noise_w: Real) -> Array:
-    """P_S / (N + sum of interference), a power ratio; `interference_w` is the sum already.
+    """S / (N + I), a power ratio; `interference_w` is the sum over all sources.
 
     Raises BadParameter for a negative power, or noise that is not above 0.
     """
@@ -95,14 +91,13 @@ def sinr(signal_w: Real, interference_w: Real, noise_w: Real) -> Array:
 
 
 def downlink_sinr(power_w_C: Array, gain_UC: Array, noise_w: Real, *, load_C: Real = 1.0) -> Array:
-    """SINR (U, C) of every user if it were served by each of these cells, all on one channel.
+    """SINR (U, C) of every user if served by each of these co-channel cells.
 
-    `load_C` in [0, 1] is the share of its power that a cell radiates while it is someone else's interferer.
-    Errors as in `sinr`.
+    `load_C` in [0, 1] is the share of its power that a cell radiates as an interferer. Errors as in `sinr`.
     """
     received_UC = at_least("power_w_C", power_w_C, 0.0) * at_least("gain_UC", gain_UC, 0.0)
     other_UC = received_UC * within("load_C", load_C, 0.0, 1.0)
-    # Summed without one's own and not as a difference, which would lose all digits next to a strong server.
+    # The sum over other cells, not total minus own, which would cancel next to a strong serving cell.
     without = np.ones((other_UC.shape[-1],) * 2) - np.eye(other_UC.shape[-1])
     return sinr(received_UC, np.einsum("...uc,cs->...us", other_UC, without), noise_w)
 
@@ -118,7 +113,7 @@ def rayleigh_coverage(threshold: Real, mean_snr: Real, mean_sir: Real) -> Array:
 
 
 def poisson_coverage(threshold: Real, *, exponent: float = 4.0) -> Array:
-    """P(SIR > threshold) served by the nearest of Poisson-placed stations, Rayleigh fading, no noise.
+    """P(SIR > threshold) with the nearest of Poisson-placed base stations serving, Rayleigh fading, no noise.
 
     1 / 2F1(1, -2/a; 1 - 2/a; -threshold) for path-loss exponent a > 2, which is the
     1 / (1 + sqrt(threshold) atan sqrt(threshold)) of a = 4 (Andrews, Baccelli & Ganti, IEEE Trans. Commun.

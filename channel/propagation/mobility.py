@@ -1,6 +1,6 @@
-"""Where users move: positions in metres at any time.
+"""User mobility: positions in metres as a function of time.
 
-Axes: N users, T times, K places of a track; a position is (x, y) in the plane.
+Axes: N users, T times, K waypoints of a track; a position is (x, y) in the plane.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from channel.propagation.path_loss import SPEED_OF_LIGHT_M_S
 
 
 class Mobility(Protocol):
-    """Knows where its users are, at any time, in any order of asking."""
+    """Positions of users as a stateless function of time."""
 
     @property
     def is_still(self) -> bool:
-        """Whether nobody ever moves."""
+        """Whether no user ever moves."""
         ...
 
     def at(self, time_s: Array) -> Array:
@@ -28,10 +28,10 @@ class Mobility(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Straight:
-    """Users at `start_N2`, each with a constant `velocity_N2` in metres a second; zero stands still.
+    """Linear motion from `start_N2` with a constant `velocity_N2` in m/s.
 
-    With `box_m` = (width, height) they are mirrored at the walls of [0, width] x [0, height]: uniformly
-    placed users stay uniformly placed. Raises BadParameter for shapes that differ or starts outside it.
+    With `box_m` = (width, height) users are reflected at the edges of [0, width] x [0, height], so a uniform
+    distribution stays uniform. Raises BadParameter for shapes that differ and starts outside the box.
     """
 
     start_N2: Array
@@ -51,11 +51,9 @@ class Straight:
 
     @property
     def is_still(self) -> bool:
-        """Whether nobody has a velocity."""
         return not np.any(self.velocity_N2)
 
     def at(self, time_s: Array) -> Array:
-        """Positions (T, N, 2)."""
         free: Array = self.start_N2 + np.asarray(time_s)[:, None, None] * self.velocity_N2
         if self.box_m is None:
             return free
@@ -65,9 +63,9 @@ class Straight:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Track:
-    """Users who walk in straight lines between `place_KN2`, where they are at `time_K`.
+    """Piecewise linear motion through the waypoints `place_KN2` at `time_K`.
 
-    Raises BadParameter for times that do not rise, and for a question before the first or after the last.
+    Raises BadParameter for times that do not increase; `at` raises it outside [time_K[0], time_K[-1]].
     """
 
     time_K: Array
@@ -78,15 +76,13 @@ class Track:
         if len(shape) != 3 or shape[2] != 2 or shape[0] != np.size(self.time_K):
             raise BadParameter(f"place_KN2 must be ({np.size(self.time_K)}, N, 2), got {shape}")
         if not np.all(np.diff(self.time_K) > 0.0):
-            raise BadParameter("time_K must rise from each place to the next")
+            raise BadParameter("time_K must increase strictly")
 
     @property
     def is_still(self) -> bool:
-        """Whether all places are one."""
         return not np.any(np.diff(self.place_KN2, axis=0))
 
     def at(self, time_s: Array) -> Array:
-        """Positions (T, N, 2)."""
         asked = np.asarray(time_s, dtype=np.float64)
         first, last = float(self.time_K[0]), float(self.time_K[-1])
         if asked.size and not (asked.min() >= first and asked.max() <= last):
@@ -101,10 +97,11 @@ class Track:
     def random_waypoint(
         cls, rng: np.random.Generator, *, box_m: tuple[float, float], speed_m_s: float, duration_s: float
     ) -> Self:
-        """One user who walks from one uniform place of the box to the next, without a pause.
+        """The random waypoint model for one user: uniform waypoints in the box, without pauses.
 
-        Camp, Boleng & Davies, Wireless Commun. Mob. Comput. 2(5), 2002. Users soon crowd towards the
-        middle of the box; `Straight` with a box keeps them spread. Raises BadParameter unless all are > 0.
+        Camp, Boleng & Davies, Wireless Commun. Mob. Comput. 2(5), 2002. Its stationary distribution is
+        denser in the middle of the box; `Straight` with a box stays uniform. Raises BadParameter unless
+        all are > 0.
         """
         box = above("box_m", np.asarray(box_m), 0.0)
         above("speed_m_s", speed_m_s, 0.0)
@@ -117,7 +114,7 @@ class Track:
 
 
 def doppler_hz(speed_m_s: Real, frequency_hz: Real) -> Array:
-    """The largest Doppler shift v f / c of a user that moves at this speed."""
+    """The maximum Doppler shift v f / c."""
     speed = at_least("speed_m_s", speed_m_s, 0.0)
     shift: Array = speed * above("frequency_hz", frequency_hz, 0.0) / SPEED_OF_LIGHT_M_S
     return shift

@@ -17,7 +17,7 @@ from channel.core.errors import BadParameter
 SPEED_OF_LIGHT_M_S = 299_792_458.0
 
 CARRIER_HZ = (0.5e9, 100e9)
-"""The carriers for which TR 38.901 holds."""
+"""The range of carrier frequencies of TR 38.901."""
 
 
 def free_space_db(distance_m: Real, frequency_hz: Real) -> Array:
@@ -75,9 +75,9 @@ class Environment:
 
     where `los` holds (a, b, c), c of 0 for no breakpoint, and `nlos` holds (e, g, h, k).
     `shadow_db` and `decorrelation_m` are (LOS, NLOS) pairs, from tables 7.4.1-1 and 7.5-6.
-    3GPP measured outdoors from 10 m to 5 km and indoors from 1 m to 150 m; elsewhere this extrapolates.
-    Another height: `dataclasses.replace(environment, user_height_m=10.0)`. Raises BadParameter for an
-    outdoor user below 1.5 m, or above 13 m, where the height of the surroundings becomes random.
+    The models hold outdoors from 10 m to 5 km and indoors from 1 m to 150 m; beyond, they are extrapolated.
+    For another height use `dataclasses.replace(environment, user_height_m=10.0)`. Raises BadParameter for an
+    outdoor user below 1.5 m, or above 13 m, where the environment height becomes random.
     """
 
     base_height_m: float
@@ -86,7 +86,7 @@ class Environment:
     nlos: tuple[float, float, float, float]
     shadow_db: tuple[float, float]
     decorrelation_m: tuple[float, float]
-    chance_of_sight: Callable[[Array], Array]
+    los_law: Callable[[Array], Array]
 
     def __post_init__(self) -> None:
         if self.has_breakpoint:
@@ -97,12 +97,11 @@ class Environment:
 
     @property
     def has_breakpoint(self) -> bool:
-        """Whether the ground reflection steepens the loss with distance, as it does outdoors."""
+        """Whether the model has a breakpoint distance (ground reflection), as outdoors."""
         return self.los[2] > 0.0
 
     @property
     def is_same_everywhere(self) -> bool:
-        """Whether distance makes no difference: it always does."""
         return False
 
     def breakpoint_m(self, frequency_hz: Real) -> Array:
@@ -110,24 +109,24 @@ class Environment:
         frequency = _carrier(frequency_hz)
         if not self.has_breakpoint:
             return np.full_like(frequency, np.inf)
-        # Note 1 rounds the speed of light to 3.0e8 m/s and takes surroundings of 1 m.
+        # Note 1 rounds the speed of light to 3.0e8 m/s and assumes an environment height of 1 m.
         return 4.0 * (self.base_height_m - 1.0) * (self.user_height_m - 1.0) * frequency / 3.0e8
 
     def los_probability(self, distance_2d_m: Real) -> Array:
         """P(line of sight), in [0, 1]. Raises BadParameter for a negative distance."""
-        return self.chance_of_sight(at_least("distance_2d_m", distance_2d_m, 0.0))
+        return self.los_law(at_least("distance_2d_m", distance_2d_m, 0.0))
 
     def path_loss_db(
         self, distance_2d_m: Real, frequency_hz: Real, is_los: bool | NDArray[np.bool_]
     ) -> Array:
-        """Mean loss at a horizontal distance, shadowing not included.
+        """Mean loss in decibels at a horizontal distance, without shadowing.
 
-        Raises BadParameter for a negative distance, for none at all between equal heights,
-        and for a carrier outside 0.5-100 GHz.
+        Raises BadParameter for a negative distance, a distance of 0 between equal heights,
+        and a carrier outside 0.5-100 GHz.
         """
         along = at_least("distance_2d_m", distance_2d_m, 0.0)
         drop = self.base_height_m - self.user_height_m
-        log_distance = np.log10(above("distance in space", np.hypot(along, drop), 0.0))
+        log_distance = np.log10(above("3D distance", np.hypot(along, drop), 0.0))
         carrier = _carrier(frequency_hz)
         log_ghz = np.log10(carrier / 1e9)
         intercept, slope, beyond = self.los
@@ -147,7 +146,7 @@ def _carrier(frequency_hz: Real) -> Array:
     return within("frequency_hz", frequency_hz, *CARRIER_HZ)
 
 
-def _office(chance_of_sight: Callable[[Array], Array]) -> Environment:
+def _office(los_law: Callable[[Array], Array]) -> Environment:
     return Environment(
         base_height_m=3.0,
         user_height_m=1.0,
@@ -155,7 +154,7 @@ def _office(chance_of_sight: Callable[[Array], Array]) -> Environment:
         nlos=(17.3, 38.3, 24.9, 0.0),
         shadow_db=(3.0, 8.03),
         decorrelation_m=(10.0, 6.0),
-        chance_of_sight=chance_of_sight,
+        los_law=los_law,
     )
 
 
@@ -167,7 +166,7 @@ ENVIRONMENTS: dict[str, Environment] = {
         nlos=(13.54, 39.08, 20.0, 0.6),
         shadow_db=(4.0, 6.0),
         decorrelation_m=(37.0, 50.0),
-        chance_of_sight=_street(63.0),
+        los_law=_street(63.0),
     ),
     "urban-micro": Environment(
         base_height_m=10.0,
@@ -176,7 +175,7 @@ ENVIRONMENTS: dict[str, Environment] = {
         nlos=(22.4, 35.3, 21.3, 0.3),
         shadow_db=(4.0, 7.82),
         decorrelation_m=(10.0, 13.0),
-        chance_of_sight=_street(36.0),
+        los_law=_street(36.0),
     ),
     "indoor-mixed-office": _office(_mixed_office),
     "indoor-open-office": _office(_open_office),
@@ -184,7 +183,7 @@ ENVIRONMENTS: dict[str, Environment] = {
 
 
 def environment_named(name: str) -> Environment:
-    """A row of ENVIRONMENTS. Raises BadParameter, with the names there are, for any other."""
+    """A row of ENVIRONMENTS. Raises BadParameter, with the known names, for an unknown one."""
     if name not in ENVIRONMENTS:
         raise BadParameter(f"environment must be one of {', '.join(ENVIRONMENTS)}, got {name!r}")
     return ENVIRONMENTS[name]

@@ -1,4 +1,4 @@
-"""Where base stations and users stand: positions (x, y) in metres in the plane.
+"""Placement of base stations and users: positions (x, y) in metres in the plane.
 
 Axes: N users, S sites.
 """
@@ -11,7 +11,7 @@ from channel.core.arrays import Array, above, at_least, whole
 
 
 def uniform_in_disc(rng: np.random.Generator, count: int, *, radius_m: float, inner_m: float = 0.0) -> Array:
-    """Places (count, 2), uniform in area between two circles around the origin.
+    """Positions (count, 2), uniform in the ring inner_m to radius_m around the origin.
 
     Raises BadParameter unless 0 <= inner_m < radius_m.
     """
@@ -23,7 +23,7 @@ def uniform_in_disc(rng: np.random.Generator, count: int, *, radius_m: float, in
 
 
 def poisson_in_disc(rng: np.random.Generator, *, per_m2: float, radius_m: float) -> Array:
-    """A Poisson point process: a random number of uniform places (count, 2), `per_m2` of them per m^2."""
+    """A Poisson point process of density `per_m2` in a disc: positions (count, 2), with a random count."""
     mean = float(above("per_m2", per_m2, 0.0) * math.pi * above("radius_m", radius_m, 0.0) ** 2)
     return uniform_in_disc(rng, int(rng.poisson(mean)), radius_m=radius_m)
 
@@ -42,6 +42,6 @@ def hexagonal_sites(rings: int, *, spacing_m: float) -> Array:
 
 
 def distances_m(from_N2: Array, to_S2: Array) -> Array:
-    """Horizontal distances (..., N, S) between places (..., N, 2) and sites (S, 2)."""
+    """Horizontal distances (..., N, S) between positions (..., N, 2) and sites (S, 2)."""
     gap = np.asarray(from_N2)[..., :, None, :] - np.asarray(to_S2)
     return np.hypot(gap[..., 0], gap[..., 1])

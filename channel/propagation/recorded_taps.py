@@ -1,4 +1,4 @@
-"""Echoes between nodes as somebody gave them: gains and delays over time, replayed slot by slot.
+"""Recorded multipath taps between nodes (complex gains and delays over time), replayed slot by slot.
 
 Axes: N nodes, the sender first; T times; L taps; U users; F frequencies. Node 0 is the base station.
 """
@@ -19,11 +19,11 @@ from channel.propagation.fading_grid import SLOTS
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NodeTaps:
-    """Complex gains `gain_NNTL` at `delay_s_NNTL` from each of `time_s_T` on, until the next.
+    """Piecewise constant complex gains `gain_NNTL` with delays `delay_s_NNTL`, each from its `time_s_T` on.
 
-    Times begin at 0 and rise; the last one is the end, at which everything begins again, so its row says
-    nothing new. Raises BadParameter for shapes that do not fit, fewer than 2 nodes or times, times that do
-    not rise, negative delays, and numbers that are not finite.
+    Times start at 0 and increase; the last one is the period after which the taps repeat, so its own row is
+    not used. Raises BadParameter for shapes that do not match, fewer than 2 nodes or times, times that do
+    not increase, negative delays, and values that are not finite.
     """
 
     time_s_T: Array
@@ -43,33 +43,33 @@ class NodeTaps:
         back = np.flatnonzero(np.diff(self.time_s_T) <= 0.0)
         if back.size:
             first, then = self.time_s_T[back[0]], self.time_s_T[back[0] + 1]
-            raise BadParameter(f"times must rise, got {then:g} after {first:g} in row {back[0] + 1}")
+            raise BadParameter(f"times must increase, got {then:g} after {first:g} in row {back[0] + 1}")
         if self.time_s_T[0] != 0.0:
-            raise BadParameter(f"times must begin at 0, got {self.time_s_T[0]:g}")
+            raise BadParameter(f"times must start at 0, got {self.time_s_T[0]:g}")
         at_least("delays", self.delay_s_NNTL, 0.0)
         above("gains", np.abs(self.gain_NNTL), -1.0)
 
     @property
     def nodes(self) -> int:
-        """How many there are, the base station included."""
+        """The number of nodes, the base station included."""
         return int(self.gain_NNTL.shape[0])
 
     @property
     def users(self) -> int:
-        """All but the base station."""
+        """The number of nodes without the base station."""
         return self.nodes - 1
 
     @property
     def power_NN(self) -> Array:
-        """The mean over time of the sum of |h|^2, for each pair."""
+        """The mean power (N, N) of each link: the sum over taps of |h|^2, averaged over time."""
         share = np.diff(self.time_s_T) / self.time_s_T[-1]
         power: Array = (np.abs(self.gain_NNTL[:, :, :-1]) ** 2).sum(axis=-1) @ share
         return power
 
     def users_power(self, direction: str, users: int) -> Array:
-        """`power_NN` of the first users' links with the base station (U,).
+        """`power_NN` of the links (U,) between the first users and the base station.
 
-        Raises BadParameter for more users than there are, and for one whose link has no power at all.
+        Raises BadParameter for more users than nodes, and for a user whose link has no power.
         """
         if users > self.users:
             raise BadParameter(f"users must be at most {self.users}, all nodes but one, got {users}")
@@ -79,12 +79,12 @@ class NodeTaps:
         if not np.all(power > 0.0):
             silent = int(np.flatnonzero(power <= 0.0)[0])
             raise BadParameter(
-                f"taps must let every user through, got none in direction {direction} for user {silent}"
+                f"every user's taps must have a power above 0, got 0 for user {silent}, direction {direction}"
             )
         return power
 
     def replay(self, direction: str, users: int, *, slot_s: float, frequency_hz_F: Array) -> "TapReplay":
-        """The first users' links with the base station, of mean power 1; errors as above."""
+        """The links of the first users with the base station, scaled to mean power 1; errors as above."""
         mean_U = self.users_power(direction, users)
         chosen = (slice(1, users + 1), 0) if direction == "up" else (0, slice(1, users + 1))
         return TapReplay(
@@ -98,7 +98,7 @@ class NodeTaps:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TapReplay:
-    """The users' responses at the beginning of every slot; after the last time all begins again."""
+    """The users' frequency responses at the start of every slot; periodic with the last time."""
 
     time_s_T: Array
     delay_s_UTL: Array
@@ -112,8 +112,8 @@ class TapReplay:
         return self._response_UF(self._row(time_s_B))
 
     @property
-    def most_power(self) -> Array:
-        """More than |H|^2 (U,) ever is: all taps in step."""
+    def max_power(self) -> Array:
+        """An upper bound (U,) of |H|^2: all taps in phase."""
         peak: Array = (np.abs(self.gain_UTL).sum(axis=-1) ** 2).max(axis=-1)
         return peak
 
@@ -123,7 +123,7 @@ class TapReplay:
         return np.moveaxis(response.real**2 + response.imag**2, 0, -1)
 
     def _row(self, time_s_B: Array) -> NDArray[np.int64]:
-        # A nanosecond later than asked, for the product of slot and number may fall just short of a time.
+        # A nanosecond later, because the product of slot and number may fall just short of a tap time.
         since = np.mod(time_s_B + 1e-9, float(self.time_s_T[-1]))
         return np.searchsorted(self.time_s_T[:-1], since, side="right") - 1
 
@@ -131,7 +131,7 @@ class TapReplay:
         needed, place_B = np.unique(row_B, return_inverse=True)
         gain_UTL = self.gain_UTL[:, needed]
         response = np.zeros((*gain_UTL.shape[:2], self.frequency_hz_F.size), dtype=np.complex128)
-        # Tap by tap: the rounding is then the same for one row as for many.
+        # Tap by tap: rounding then does not depend on the number of rows.
         for tap in range(gain_UTL.shape[2]):
             angle = self._angular_F * self.delay_s_UTL[:, needed, tap, None]
             response += gain_UTL[:, :, tap, None] * np.exp(-1j * angle)
@@ -153,6 +153,6 @@ def read_npz(path: Path) -> NodeTaps:
 
 
 def write_npz(path: Path, taps: NodeTaps) -> None:
-    """The same, written."""
-    with path.open("wb") as file:  # numpy adds an ending to names, not to files
+    """Writes the taps in the format of `read_npz`."""
+    with path.open("wb") as file:  # given a name, numpy would append .npz to it
         np.savez_compressed(file, time_s=taps.time_s_T, delay_s=taps.delay_s_NNTL, gain=taps.gain_NNTL)

@@ -17,15 +17,15 @@ from channel.propagation.fading_grid import SLOTS
 from channel.propagation.interference import Interferer
 from channel.propagation.mobility import Mobility
 from channel.propagation.placement import distances_m
-from channel.propagation.shadowing import ShadowField, is_in_sight
+from channel.propagation.shadowing import ShadowField, has_line_of_sight
 
 
 class PathLoss(Protocol):
-    """Mean loss over a horizontal distance, in decibels, with and without line of sight."""
+    """Mean loss in decibels over a horizontal distance, with and without line of sight."""
 
     @property
     def is_same_everywhere(self) -> bool:
-        """Whether distance makes no difference."""
+        """Whether the loss is independent of distance."""
         ...
 
     def path_loss_db(
@@ -36,11 +36,11 @@ class PathLoss(Protocol):
 
 
 class Response(Protocol):
-    """Fast fading of mean power 1, a block of slots at a time: drawn, or replayed from taps."""
+    """Fast fading of mean power 1, one block of slots at a time."""
 
     @property
-    def most_power(self) -> Array:
-        """A bound (U,) that |H|^2 keeps at all times."""
+    def max_power(self) -> Array:
+        """An upper bound (U,) of |H|^2 at all times."""
         ...
 
     def power(self, number: int) -> Array:
@@ -49,12 +49,12 @@ class Response(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ground:
-    """Slow losses between the base station at the origin and its users: distance, sight and shadows.
+class LargeScaleLoss:
+    """Large-scale losses between the base station at the origin and its users: path loss and shadowing.
 
-    `sight` decides alike at near places who has line of sight; `shadow` holds a field each for LOS and NLOS,
-    with `shadow_db` their standard deviations; None means no shadowing. `gain_db` is that of a base station's
-    antenna, in whatever direction; users and jammers have antennas of 0 dB.
+    `sight` is the random field that decides line of sight; `shadow` holds the shadowing fields of LOS and
+    NLOS, `shadow_db` their standard deviations in decibels; None disables them. `gain_db` is the
+    omnidirectional antenna gain of a base station; users and jammers have 0 dB.
     """
 
     losses: PathLoss
@@ -65,19 +65,19 @@ class Ground:
     shadow_db: tuple[float, float]
 
     def is_los(self, place_U2: Array) -> NDArray[np.bool_]:
-        """Whether the base station can be seen from these places (..., 2)."""
+        """Whether these positions (..., 2) have line of sight to the base station."""
         if self.sight is None:
             return np.ones(place_U2.shape[:-1], dtype=np.bool_)
         chance = self.losses.los_probability(np.hypot(place_U2[..., 0], place_U2[..., 1]))
-        return is_in_sight(self.sight.at(place_U2), chance)
+        return has_line_of_sight(self.sight.at(place_U2), chance)
 
     def gain(self, place_U2: Array) -> Array:
-        """Power ratio received over radiated, from the base station or to it, for places (..., 2)."""
+        """Received over radiated power, from or to the base station, at positions (..., 2)."""
         return self._gains(place_U2.tobytes(), place_U2.shape)
 
     @cached_property
     def _gains(self) -> Callable[[bytes, tuple[int, ...]], Array]:
-        # Both directions ask for the same places, one after the other, and who stands still asks again.
+        # Both directions evaluate the same positions in turn, and static users repeat them.
         return lru_cache(maxsize=2)(self._gain)
 
     def _gain(self, places: bytes, shape: tuple[int, ...]) -> Array:
@@ -94,9 +94,9 @@ class Ground:
         return gain
 
     def far_gain(self, from_U2: Array, to_S2: Array, *, has_base_antenna: bool = True) -> Array:
-        """The mean gain (U, S) between what disturbs and who hears it: no sight, no shadow.
+        """The mean gain (U, S) between receivers and interferers, NLOS and without shadowing.
 
-        With `has_base_antenna` one of the two ends is a base station, and its antenna counts.
+        With `has_base_antenna` one of the two ends is a base station, whose antenna gain applies.
         """
         loss_db = self.losses.path_loss_db(distances_m(from_U2, to_S2), self.carrier_hz, False)
         antenna_db = self.gain_db if has_base_antenna else 0.0
@@ -104,10 +104,10 @@ class Ground:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Disturbance:
-    """Whatever radiates over the whole band as `source` says, all at once, at each of `place_S2`.
+class InterfererGroup:
+    """Interferers at `place_S2` that each radiate the power of `source` over the whole band.
 
-    `is_base` says whether it radiates through a base station's antenna, as neighbours do and jammers do not.
+    `is_base`: they use a base station's antenna, as neighbouring cells do and jammers do not.
     """
 
     place_S2: Array
@@ -116,101 +116,101 @@ class Disturbance:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Air:
-    """One direction of a cell. `fading` None means that |H|^2 is 1 everywhere.
+class SinrModel:
+    """The SINR of one direction of a cell. `fading` of None is |H|^2 = 1.
 
-    `most_w` is what the sender can radiate, `group_w` what it would put into one group if the cell let it
-    (below `most_w` in the uplink where power control holds it back). `noise_w` is thermal noise in one group
-    at the receiver. Disturbances do not fade fast. `receiver_is_base` says at which end they are heard.
-    Distances and shadows are those of every `still_blocks`-th block.
+    `max_w` is the sender's maximum power; the power in one group, `group_w`, is lower in the uplink under
+    power control towards `target_snr`. `noise_w` is the receiver's thermal noise in one group. Interference
+    has no fast fading and is received at the base station if `receiver_is_base`, else at the users.
+    Path loss and shadowing are updated every `update_blocks` blocks.
     """
 
-    ground: Ground
+    large_scale_loss: LargeScaleLoss
     mobility: Mobility
     fading: Response | None
     slot_s: float
     groups: int
-    most_w: float
+    max_w: float
     target_snr: float | None
     noise_w: float
-    disturbances: tuple[Disturbance, ...]
+    interferers: tuple[InterfererGroup, ...]
     receiver_is_base: bool
-    still_blocks: int = 1
+    update_blocks: int = 1
 
     def place_U2(self, number: int) -> Array:
-        """Where users are taken to be while block `number` lasts."""
-        first = number - number % self.still_blocks
+        """The positions (U, 2) used in block `number`."""
+        first = number - number % self.update_blocks
         place: Array = self.mobility.at(np.asarray([first * SLOTS * self.slot_s]))[0]
         return place
 
     def block(self, number: int) -> tuple[Array, Array]:
-        """SINR (B, F, U) at `group_w` in a group, and those watts (U,), in a block of slots."""
+        """SINR (B, F, U) in a block of slots with `group_w` in a group, and those watts (U,)."""
         users = self.place_U2(number).shape[0]
         sinr_BFU = np.empty((SLOTS, self.groups, users))
         return sinr_BFU, self.fill(number, sinr_BFU)
 
     def fill(self, number: int, sinr_BFU: Array) -> Array:
-        """The same, the SINR written to where it is wanted."""
+        """Writes the SINR of a block into `sinr_BFU`; returns the watts in a group (U,)."""
         level, group_w_U = self._level(number)
         fading: Array | float = 1.0 if self.fading is None else self.fading.power(number)
         np.multiply(fading, level[:, None, :], out=sinr_BFU)
         return group_w_U
 
     def mean_sinr_db(self, number: int) -> Array:
-        """The SINR (U,) in decibels without fast fading, averaged over the slots of a block."""
+        """The SINR (U,) in decibels without fast fading, averaged over the slots of block `number`."""
         return ratio_to_db(self._level(number)[0].mean(axis=0))
 
-    def most_sinr(self) -> Array:
-        """A bound (U,) that the SINR keeps at all times; infinite where users walk and distance matters."""
+    def max_sinr(self) -> Array:
+        """An upper bound (U,) of the SINR at all times; infinite if users move and path loss varies."""
         place_U2 = self.place_U2(0)
-        if not (self.ground.losses.is_same_everywhere or self.mobility.is_still):
+        if not (self.large_scale_loss.losses.is_same_everywhere or self.mobility.is_still):
             return np.full(place_U2.shape[0], np.inf)
-        gain_U = self.ground.gain(place_U2)
-        fading: Array | float = 1.0 if self.fading is None else self.fading.most_power
-        least_w = [one.source.least_w for one in self.disturbances for _ in one.place_S2]
+        gain_U = self.large_scale_loss.gain(place_U2)
+        fading: Array | float = 1.0 if self.fading is None else self.fading.max_power
+        min_w = [one.source.min_w for one in self.interferers for _ in one.place_S2]
         listener = np.zeros((1, 2)) if self.receiver_is_base else place_U2
-        heard_w = np.asarray(least_w) @ self._far_gains(listener.tobytes()) / self.groups
-        most: Array = fading * self._group_w(gain_U) * gain_U / (heard_w + self.noise_w)
+        interference_w = np.asarray(min_w) @ self._far_gains(listener.tobytes()) / self.groups
+        most: Array = fading * self._group_w(gain_U) * gain_U / (interference_w + self.noise_w)
         return most
 
     def _level(self, number: int) -> tuple[Array, Array]:
         """SINR without fast fading (B, U), and the power in a group (U,)."""
         place_U2 = self.place_U2(number)
-        gain_U = self.ground.gain(place_U2)
+        gain_U = self.large_scale_loss.gain(place_U2)
         group_w_U = self._group_w(gain_U)
-        heard_w = self._heard_w(number, place_U2) / self.groups
-        # Written out: every part of it was checked when it was made, and this is computed again and again.
-        return (group_w_U * gain_U)[None] / (heard_w + self.noise_w), group_w_U
+        interference_w = self._interference_w(number, place_U2) / self.groups
+        # Not by `sinr`, whose range checks would be repeated for every block.
+        return (group_w_U * gain_U)[None] / (interference_w + self.noise_w), group_w_U
 
     def _group_w(self, gain_U: Array) -> Array:
-        """Downlink: an equal share each. Uplink: what arrives at `target_snr`, or all there is."""
+        """Watts in a group (U,). Downlink: equal shares. Uplink: for `target_snr`, at most `max_w`."""
         if self.target_snr is None:
-            return np.full(gain_U.shape, self.most_w / self.groups)
-        return np.minimum(self.most_w, self.target_snr * self.noise_w / gain_U)
+            return np.full(gain_U.shape, self.max_w / self.groups)
+        return np.minimum(self.max_w, self.target_snr * self.noise_w / gain_U)
 
-    def _heard_w(self, number: int, place_U2: Array) -> Array:
-        """Watts of disturbance in the whole band, (B, 1) at the base station or (B, U) at the users."""
+    def _interference_w(self, number: int, place_U2: Array) -> Array:
+        """Interference in watts over the whole band, (B, 1) at the base station or (B, U) at the users."""
         time_s: Array = (number * SLOTS + np.arange(SLOTS, dtype=np.float64)) * self.slot_s
         listener = np.zeros((1, 2)) if self.receiver_is_base else place_U2
-        heard_w = np.zeros((SLOTS, listener.shape[0]))
+        interference_w = np.zeros((SLOTS, listener.shape[0]))
         gains = iter(self._far_gains(listener.tobytes()))
-        for one in self.disturbances:
+        for one in self.interferers:
             power_w = one.source.power_w(time_s)[:, None]
             for _ in one.place_S2:
-                heard_w += power_w * next(gains)
-        return heard_w
+                interference_w += power_w * next(gains)
+        return interference_w
 
     @cached_property
     def _far_gains(self) -> Callable[[bytes], Array]:
         return lru_cache(maxsize=2)(self._far_gain)
 
     def _far_gain(self, listeners: bytes) -> Array:
-        """From every disturbance's places to those who hear it: (places, listeners)."""
+        """The gain from every interferer to every receiver: (interferers, receivers)."""
         listener = np.frombuffer(listeners).reshape(-1, 2)
         gains = [
-            self.ground.far_gain(
+            self.large_scale_loss.far_gain(
                 listener, one.place_S2, has_base_antenna=self.receiver_is_base or one.is_base
             ).T
-            for one in self.disturbances
+            for one in self.interferers
         ]
         return np.concatenate([np.empty((0, len(listener))), *gains])

@@ -1,4 +1,4 @@
-"""Tapped delay lines A to E of 3GPP TR 38.901: echoes, and the frequency-selective fading they make.
+"""Tapped delay lines TDL-A to TDL-E of 3GPP TR 38.901, for frequency-selective fading.
 
 Axes: `...` links; L taps; T times; F frequencies.
 """
@@ -16,12 +16,12 @@ from channel.core.units import db_to_ratio
 from channel.propagation.fading import Fading
 
 _LOS_DOPPLER_SHARE = 0.7
-"""The constant tap's Doppler shift over the largest, clause 7.7.2."""
+"""The Doppler shift of the line-of-sight tap over the maximum, clause 7.7.2."""
 
 
 @dataclass(frozen=True)
 class DelayProfile:
-    """Normalised delays and mean powers of the Rayleigh taps, and the power of a constant first tap."""
+    """Normalised delays and mean powers of the Rayleigh taps, and the power of a line-of-sight first tap."""
 
     delay_L: tuple[float, ...]
     power_db_L: tuple[float, ...]
@@ -29,22 +29,22 @@ class DelayProfile:
 
     @cached_property
     def power_L(self) -> Array:
-        """Mean tap powers, the constant part included, with sum 1."""
-        power, los = self._powers()
+        """Mean tap powers (L,) with sum 1, the line-of-sight part included."""
+        power, los = self._power_limits()
         power[0] += los
         power.flags.writeable = False
         return power
 
     @cached_property
     def k_ratio_L(self) -> Array:
-        """Rice factor of each tap: 0 but for the first of a line-of-sight profile."""
-        power, los = self._powers()
+        """The Rice factor of each tap (L,): 0 except for the first tap of a line-of-sight profile."""
+        power, los = self._power_limits()
         ratio = np.zeros_like(power)
         ratio[0] = los / power[0]
         ratio.flags.writeable = False
         return ratio
 
-    def _powers(self) -> tuple[Array, float]:
+    def _power_limits(self) -> tuple[Array, float]:
         diffuse = db_to_ratio(np.asarray(self.power_db_L))
         los = 0.0 if self.los_power_db is None else float(db_to_ratio(self.los_power_db))
         total = float(diffuse.sum()) + los
@@ -103,7 +103,7 @@ PROFILES: dict[str, DelayProfile] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TappedDelayLine:
-    """Echoes at `delay_s_L`, each fading by itself with mean power `power_L`; the powers sum to 1."""
+    """Independently fading taps at `delay_s_L` with mean powers `power_L`, which sum to 1."""
 
     delay_s_L: Array
     power_L: Array
@@ -121,7 +121,7 @@ class TappedDelayLine:
     ) -> Self:
         """One link of this profile, its delays the table's times `delay_spread_s` (equation 7.7-1).
 
-        `doppler_hz` is the largest shift of the link. Raises BadParameter for an unknown profile and
+        `doppler_hz` is the maximum shift of the link. Raises BadParameter for an unknown profile and
         for a negative delay spread or Doppler shift.
         """
         if profile not in PROFILES:
@@ -142,9 +142,9 @@ class TappedDelayLine:
 
     @classmethod
     def stack(cls, lines: list[Self]) -> Self:
-        """Links of one profile and one delay spread as one line with a new first axis."""
+        """Stacks links of equal delays along a new first axis. Raises BadParameter if delays differ."""
         if not lines or any(not np.array_equal(line.delay_s_L, lines[0].delay_s_L) for line in lines):
-            raise BadParameter("lines must be at least one and all of the same delays")
+            raise BadParameter("lines must be at least one and all have the same delays")
         fading = Fading.stack([line.fading for line in lines])
         return cls(delay_s_L=lines[0].delay_s_L, power_L=lines[0].power_L, fading=fading)
 
@@ -156,19 +156,19 @@ class TappedDelayLine:
     def response(self, time_s: Array, frequency_hz: Array) -> Complex:
         """H(t, f) = sum_l h_l(t) exp(-j 2 pi f tau_l), of mean power 1: (..., T, F).
 
-        `frequency_hz` (F,) counts from the carrier.
+        `frequency_hz` (F,) is relative to the carrier.
         """
         taps = self.taps(time_s)
         turn = np.exp(-2j * math.pi * self.delay_s_L[:, None] * np.asarray(frequency_hz))
         response = np.zeros((*taps.shape[:-2], taps.shape[-1], turn.shape[-1]), dtype=np.complex128)
-        # Tap by tap: the rounding is then the same for one time as for a million.
+        # Tap by tap: rounding then does not depend on the number of times.
         for tap in range(self.delay_s_L.size):
             response += taps[..., tap, :, None] * turn[tap]
         return response
 
 
 def rms_delay_spread(delay: Array, power: Array) -> float:
-    """The rms of the delays about their mean, weighted by power, in the unit of the delays."""
+    """The power-weighted rms delay spread, in the unit of the delays."""
     share = power / power.sum()
     mean = float(share @ delay)
     return math.sqrt(float(share @ (delay - mean) ** 2))

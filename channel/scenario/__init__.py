@@ -1,1 +1,1 @@
-"""Scenario files: reading, checking, and the scenarios that come with the package."""
+"""Scenario files: parsing, validation, and the scenarios shipped with the package."""

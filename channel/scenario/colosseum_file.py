@@ -1,14 +1,14 @@
-"""Colosseum's .mat file: a channel matrix written and read.
+"""Reader and writer of Colosseum's .mat file of a channel matrix.
 
-Verified against the documentation named in `colosseum`: the names chMatrix, time, coordinates and origin,
-rows that send and columns that receive, times in milliseconds of which the last is a multiple of 1000 and
-repeats the values before it, four taps with delay and iq, the static form, N x N gains of at most 0 dB. Not
-verified, for no example of a file is public: whether a cell holds a struct with the fields delay and iq
-(which is written here), or a matrix of both, as the words "complex 2x4" may also mean, or whether all is one
-struct array (all are read). Users cannot install scenarios: the file goes to Colosseum's operators.
+Verified against the documentation named in `colosseum`: the names chMatrix, time, coordinates and origin;
+rows are senders and columns receivers; times are in milliseconds, the last is a multiple of 1000 and repeats
+the previous values; four taps with delay and iq; the static form with N x N gains of at most 0 dB. Not
+verified, since no example file is public: whether a cell holds a struct with the fields delay and iq
+(which is written here), a matrix of both, as "complex 2x4" may also mean, or whether the whole is one
+struct array (all three are read). Users cannot install scenarios: Colosseum's operators need the file.
 
-`loadmat` runs nothing from a file, and what is no plain data is refused. A damaged file of MATLAB's version 7
-is found by its checksums; one of version 6, which has none, can make scipy 1.17 crash.
+`loadmat` executes nothing, and anything but plain data is refused. Damage in a file of MATLAB version 7 is
+detected by checksums; version 6 has none, and a damaged file can make scipy 1.17 crash.
 """
 
 import math
@@ -23,7 +23,7 @@ from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
 from channel.core.arrays import Array, Complex
 from channel.core.errors import BadParameter
 from channel.propagation.recorded_taps import NodeTaps
-from channel.scenario.colosseum import GRID_S, MOST_TAPS, OWN_DELAY_S, STEP_S, ChannelMatrix, demand_limits
+from channel.scenario.colosseum import GRID_S, MAX_TAPS, OWN_DELAY_S, STEP_S, ChannelMatrix, require_limits
 
 _NAMES = ("chMatrix", "time", "coordinates")
 _DAMAGED = (
@@ -37,14 +37,14 @@ _DAMAGED = (
     ValueError,
     zlib.error,
 )
-"""What scipy raises for a file that is not what it seems."""
+"""Raised by scipy for a damaged or mislabelled file."""
 _HDF_BEGINS = (b"MATLAB 7.3 MAT-file", b"\x89HDF")
 _SAVE = "save it with save(..., '-v7')"
 _OLD_NAMES = ("clusteredTapMatrix", "timestamps", "nodesPositions")
 
 
 def write(path: Path, matrix: ChannelMatrix) -> None:
-    """Writes the form with mobility, MATLAB 5 format."""
+    """Writes the time-varying form in MATLAB 5 format."""
     taps = matrix.taps
     delay_NNTL, gain_NNTL = _four(taps)
     cells = np.empty(gain_NNTL.shape[:3], dtype=object)
@@ -60,23 +60,23 @@ def write(path: Path, matrix: ChannelMatrix) -> None:
 
 
 def write_static(path: Path, loss_db_NN: Array) -> None:
-    """Writes the simplified form from constant losses: gains of at most 0 dB. Errors as in `static_taps`."""
+    """Writes the static form from constant losses (N, N) of at least 0 dB. Errors as in `static_taps`."""
     static_taps(-np.asarray(loss_db_NN, dtype=np.float64))
     with path.open("wb") as file:
         savemat(file, {"chMatrix": -np.asarray(loss_db_NN, dtype=np.float64)})
 
 
 def _four(taps: NodeTaps) -> tuple[Array, Complex]:
-    """Exactly four delays and gains a link; of more, those of taps that are not 0."""
+    """Exactly four delays and gains per link, zero-padded; of more, those of nonzero taps."""
     is_there = taps.gain_NNTL != 0.0
-    order = np.argsort(~is_there & (is_there.shape[-1] > MOST_TAPS), axis=-1, kind="stable")[..., :MOST_TAPS]
-    missing = [(0, 0)] * 3 + [(0, MOST_TAPS - order.shape[-1])]
+    order = np.argsort(~is_there & (is_there.shape[-1] > MAX_TAPS), axis=-1, kind="stable")[..., :MAX_TAPS]
+    missing = [(0, 0)] * 3 + [(0, MAX_TAPS - order.shape[-1])]
     delay = np.take_along_axis(np.where(is_there, taps.delay_s_NNTL, 0.0), order, axis=-1)
     return np.pad(delay, missing), np.pad(np.take_along_axis(taps.gain_NNTL, order, axis=-1), missing)
 
 
 def static_taps(gain_db_NN: Array) -> NodeTaps:
-    """One tap a link that never changes. Raises BadParameter for gains above 0 dB or no square."""
+    """One constant tap per link. Raises BadParameter for gains above 0 dB or an array that is not square."""
     shape = np.shape(gain_db_NN)
     if len(shape) != 2 or shape[0] != shape[1]:
         raise BadParameter(f"gains in decibels must be a square, got shape {shape}")
@@ -86,15 +86,15 @@ def static_taps(gain_db_NN: Array) -> NodeTaps:
         delay_s_NNTL=np.zeros((*shape, 2, 1)),
         gain_NNTL=np.repeat(gain[:, :, None, None], 2, axis=2).astype(np.complex128),
     )
-    demand_limits(taps)
+    require_limits(taps)
     return taps
 
 
 def read(path: Path) -> ChannelMatrix:
-    """What a .mat file holds: either form, or the older names of the University of Venice's converter.
+    """A channel matrix from a .mat file of either form, or with the older names of the Venice converter.
 
-    Delays within 1 ns of a point of the grid are put there. Raises BadParameter for anything else than the
-    documented contents and for what is over a limit, OSError for a file that is not there.
+    Delays within 1 ns of a grid point are snapped to it. Raises BadParameter for undocumented contents and
+    exceeded limits, OSError if the file cannot be read.
     """
     with path.open("rb") as file:
         try:
@@ -131,13 +131,13 @@ def _taps(cells: Any, time_ms: Array) -> tuple[Array, Complex]:
     grid = cells[:, :, None] if cells.ndim == 2 else cells
     if grid.ndim != 3 or grid.shape[0] != grid.shape[1]:
         raise BadParameter(f"chMatrix must be nodes x nodes x times cells, got shape {cells.shape}")
-    delay = np.zeros((*grid.shape, MOST_TAPS))
-    gain = np.zeros((*grid.shape, MOST_TAPS), dtype=np.complex128)
+    delay = np.zeros((*grid.shape, MAX_TAPS))
+    gain = np.zeros((*grid.shape, MAX_TAPS), dtype=np.complex128)
     for place in np.ndindex(grid.shape):
         ends, heights = _cell(grid[place])
-        if ends.size != heights.size or ends.size > MOST_TAPS:
+        if ends.size != heights.size or ends.size > MAX_TAPS:
             got = f"{ends.size} delays and {heights.size} iq"
-            raise BadParameter(f"a cell of chMatrix must have at most {MOST_TAPS} taps, got {got}")
+            raise BadParameter(f"a cell of chMatrix must have at most {MAX_TAPS} taps, got {got}")
         delay[place][: ends.size], gain[place][: ends.size] = ends, heights
     if grid.shape[2] == 1 and time_ms.size == 2:
         delay, gain = (np.repeat(one, 2, axis=2) for one in (delay, gain))
@@ -145,11 +145,11 @@ def _taps(cells: Any, time_ms: Array) -> tuple[Array, Complex]:
 
 
 def _cell(cell: Any) -> tuple[Array, Complex]:
-    """Delays and gains of a struct with those names, or of a matrix with a row or a column for each."""
+    """Delays and gains from a struct with those names, or from a matrix with a row or a column for each."""
     inner = cell
     while inner.dtype == object or (inner.dtype.names == ("tap",)):
         if inner.size != 1:
-            raise BadParameter(f"a cell of chMatrix must hold one thing, got {inner.size}")
+            raise BadParameter(f"a cell of chMatrix must hold one element, got {inner.size}")
         inner = inner.ravel()[0] if inner.dtype == object else inner["tap"].ravel()[0]
     if inner.dtype.names:
         if set(inner.dtype.names) != {"delay", "iq"} or inner.size != 1:
@@ -165,7 +165,7 @@ def _cell(cell: Any) -> tuple[Array, Complex]:
 
 
 def _completed(rows: tuple[Array, Complex], time_ms: Array) -> NodeTaps:
-    """With a last time of whole seconds, whose values are those before it, as the documentation has it."""
+    """The taps with a last time of whole seconds that repeats the previous values, as documented."""
     delay, gain = rows
     if time_ms.size != gain.shape[2]:
         raise BadParameter(f"time must have {gain.shape[2]} values as chMatrix has, got {time_ms.size}")
@@ -179,7 +179,7 @@ def _completed(rows: tuple[Array, Complex], time_ms: Array) -> NodeTaps:
 
 
 def _held(coordinates_m: Array, times: int) -> Array:
-    """One more row where the times have been completed."""
+    """The coordinates, extended by one row if a last time was added."""
     if coordinates_m.ndim == 3 and coordinates_m.shape[2] == times - 1:
         return np.concatenate([coordinates_m, coordinates_m[:, :, -1:]], axis=2)
     return coordinates_m

@@ -1,4 +1,4 @@
-"""Two tables of a scenario that give links themselves, as Colosseum's scenarios do, instead of places.
+"""The scenario tables that prescribe links directly, as Colosseum scenarios do, instead of positions.
 
 Node 0 is the base station, node u + 1 is user u.
 """
@@ -11,15 +11,14 @@ import numpy as np
 
 from channel.core.arrays import Array, at_least, within
 from channel.core.errors import BadParameter
-from channel.links.recordings import forward
+from channel.links.recordings import require_nondecreasing
 from channel.propagation.recorded_taps import NodeTaps, read_npz
-from channel.scenario import colosseum_file
 from channel.scenario.colosseum import STEP_S
 
-_MOST_DB = 400.0
-_LONGEST_S = 1e-3
-_MOST_HZ = 1e6
-_MOST_CELLS = 2e7
+_MAX_DB = 400.0
+_MAX_LENGTH_S = 1e-3
+_MAX_HZ = 1e6
+_MAX_CELLS = 2e7
 """About 300 MB of complex gains."""
 
 
@@ -27,7 +26,8 @@ _MOST_CELLS = 2e7
 class LinksTable:
     """[links]: constant losses in decibels, `loss_db[i][j]` from node i to node j, 0 from a node to itself.
 
-    They are what `place.environment` "links" asks for; `place.loss_db` is added to each of them.
+    Used with `place.environment` "links"; `place.loss_db` is added to each. Raises BadParameter for an
+    array that is not square, losses out of range, and a nonzero diagonal.
     """
 
     loss_db: tuple[tuple[float, ...], ...] = ()
@@ -38,7 +38,7 @@ class LinksTable:
         nodes = len(self.loss_db)
         if nodes < 2 or any(not isinstance(row, tuple) or len(row) != nodes for row in self.loss_db):
             raise BadParameter(f"loss_db of links must be a square of at least 2 nodes, got {self.loss_db}")
-        loss_db = within("loss_db of links", _numbers("loss_db of links", self.loss_db), 0.0, _MOST_DB)
+        loss_db = within("loss_db of links", _numbers("loss_db of links", self.loss_db), 0.0, _MAX_DB)
         if np.any(np.diag(loss_db)):
             raise BadParameter(
                 f"loss_db of links must be 0 from a node to itself, got {np.diag(loss_db).tolist()}"
@@ -46,19 +46,19 @@ class LinksTable:
 
     @property
     def users(self) -> int:
-        """All nodes but one."""
+        """The number of nodes without the base station."""
         return len(self.loss_db) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class TapsTable:
-    """[taps]: echoes that vary in time, from a `file` or written out; for `place.environment` "taps".
+    """[taps]: time-varying multipath taps, from a `file` or inline; for `place.environment` "taps".
 
-    A file ends in .mat (see `colosseum_file`) or .npz (see `taps.read_npz`); it is looked for beside the
-    scenario. Written out, `gain_db[u][k][l]` is user u's tap l at `time_s[k]`, in a straight line in decibels
-    to the next, and its phase turns by `doppler_hz[l]`; delays are `delay_s[l]`, and both directions alike.
-    Users do not hear each other then. `place.loss_db` is a loss beside all of these gains; after the last
-    time everything begins again.
+    A file ends in .mat (see `colosseum_file`) or .npz (see `recorded_taps.read_npz`); its path is relative to
+    the scenario. Inline, `gain_db[u][k][l]` is user u's tap l at `time_s[k]`, interpolated linearly in
+    decibels, with a phase that rotates at `doppler_hz[l]` and a delay of `delay_s[l]`, the same in both
+    directions; users have no links among each other. `place.loss_db` is an additional loss. The taps repeat
+    after the last time. Raises BadParameter for values out of range and shapes that do not match.
     """
 
     file: str = ""
@@ -70,23 +70,23 @@ class TapsTable:
     def __post_init__(self) -> None:
         written = [name for name in ("time_s", "delay_s", "doppler_hz", "gain_db") if getattr(self, name)]
         if self.file and written:
-            raise BadParameter(f"taps must have a file or be written out, got file and {', '.join(written)}")
+            raise BadParameter(f"taps must have a file or inline values, got file and {', '.join(written)}")
         if self.file and Path(self.file).suffix.lower() not in (".mat", ".npz"):
             raise BadParameter(f"file of taps must end in .mat or .npz, got {self.file!r}")
         if written:
-            self._demand_written()
+            self._require_inline()
 
-    def _demand_written(self) -> None:
+    def _require_inline(self) -> None:
         times, taps = len(self.time_s), len(self.delay_s)
-        self._demand_times()
+        self._require_times()
         delay_s = _numbers("delay_s of taps", self.delay_s)
-        if np.any(delay_s > _LONGEST_S):
+        if np.any(delay_s > _MAX_LENGTH_S):
             raise BadParameter(
-                f"delay_s of taps must lie in [0, {_LONGEST_S:g}] s, got {delay_s.max():g}; "
+                f"delay_s of taps must lie in [0, {_MAX_LENGTH_S:g}] s, got {delay_s.max():g}; "
                 f"{delay_s.max():g} ns are {delay_s.max() * 1e-9:g} s"
             )
         at_least("delay_s of taps", delay_s, 0.0)
-        within("doppler_hz of taps", _numbers("doppler_hz of taps", self.doppler_hz), -_MOST_HZ, _MOST_HZ)
+        within("doppler_hz of taps", _numbers("doppler_hz of taps", self.doppler_hz), -_MAX_HZ, _MAX_HZ)
         if len(self.doppler_hz) != taps:
             raise BadParameter(f"doppler_hz of taps must have {taps} numbers, got {len(self.doppler_hz)}")
         for user, rows in enumerate(self.gain_db):
@@ -98,30 +98,30 @@ class TapsTable:
                 )
         if not self.gain_db or not taps:
             raise BadParameter("gain_db of taps must hold numbers for at least one user and one of delay_s")
-        within("gain_db of taps", _numbers("gain_db of taps", self.gain_db), -_MOST_DB, _MOST_DB)
+        within("gain_db of taps", _numbers("gain_db of taps", self.gain_db), -_MAX_DB, _MAX_DB)
         cells = (len(self.gain_db) + 1) ** 2 * (float(self.time_s[-1]) / STEP_S + 1.0) * taps
-        if cells > _MOST_CELLS:
+        if cells > _MAX_CELLS:
             raise BadParameter(
-                f"time_s of taps must end so early that nodes^2 x milliseconds x taps are at most "
-                f"{_MOST_CELLS:g}, got {cells:g}"
+                f"time_s of taps is too long: nodes^2 x milliseconds x taps must be at most "
+                f"{_MAX_CELLS:g}, got {cells:g}"
             )
 
-    def _demand_times(self) -> None:
+    def _require_times(self) -> None:
         time_s = _numbers("time_s of taps", self.time_s)
-        forward("time_s of taps", time_s)
+        require_nondecreasing("time_s of taps", time_s)
         if time_s.size < 2 or time_s[0] != 0.0 or np.any(np.diff(time_s) <= 0.0):
             raise BadParameter(
-                "time_s of taps must hold at least two times that begin at 0 and rise, for the last is the "
-                f"end, got {list(self.time_s)[:10]}"
+                "time_s of taps must hold at least two strictly increasing times from 0 (the last is the "
+                f"period), got {list(self.time_s)[:10]}"
             )
 
     @property
     def is_given(self) -> bool:
-        """Whether there are any."""
+        """Whether the scenario has taps."""
         return bool(self.file or self.gain_db)
 
     def node_taps(self) -> NodeTaps:
-        """The taps, in steps of 1 ms where they are written out. Raises BadParameter for a bad file."""
+        """The taps, sampled every 1 ms if inline. Raises BadParameter for an invalid file."""
         if self.file:
             return taps_of_file(Path(self.file))
         last_s = float(self.time_s[-1])
@@ -139,14 +139,18 @@ class TapsTable:
 
 
 def taps_of_file(path: Path) -> NodeTaps:
-    """What a .mat or .npz file holds; errors as in the readers, BadParameter where there is no file."""
+    """The taps of a .mat or .npz file; errors as in the readers, BadParameter for a missing file."""
     if not path.is_file():
-        raise BadParameter(f"file of taps must be there, got {path.name!r}")
-    return colosseum_file.read(path).taps if path.suffix.lower() == ".mat" else read_npz(path)
+        raise BadParameter(f"file of taps must exist, got {path.name!r}")
+    if path.suffix.lower() == ".npz":
+        return read_npz(path)
+    from channel.scenario import colosseum_file  # imports scipy.io, a sixth of the package's import time
+
+    return colosseum_file.read(path).taps
 
 
 def _numbers(name: str, values: tuple[object, ...]) -> Array:
-    if not _are_numbers(values):  # numpy would make numbers of text
+    if not _are_numbers(values):  # numpy would convert text to numbers
         raise BadParameter(f"{name} must hold numbers, got {values!r}")
     try:
         return np.asarray(values, dtype=np.float64)

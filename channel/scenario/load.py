@@ -1,12 +1,13 @@
-"""Scenarios: TOML tables that describe a cell, read strictly.
+"""Scenarios: TOML tables that describe a cell, parsed strictly.
 
-Every table is a frozen dataclass; a key that is none of its fields is refused, with the nearest one.
+Every table is a frozen dataclass; an unknown key is refused with the nearest known one.
 """
 
 import difflib
 import math
 import tomllib
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from channel.core.input_files import text_of
 from channel.phy.device import Device
 from channel.propagation.path_loss import CARRIER_HZ, ENVIRONMENTS
 from channel.scenario.link_tables import LinksTable, TapsTable, taps_of_file
-from channel.scenario.ranges import demand_ranges
+from channel.scenario.ranges import require_ranges
 from channel.scenario.tables import (
     CarrierTable,
     FadingTable,
@@ -28,15 +29,18 @@ from channel.scenario.tables import (
 )
 
 _LARGEST: Final = 1 << 1023  # whole numbers below it are floats too
-MOST_USER_GROUPS: Final = 200_000
+MAX_USER_GROUPS: Final = 200_000
 """About 600 MB of SINRs."""
-MOST_USER_WAVES: Final = 200_000
-"""About 1.5 GB while their fading is drawn, and ten seconds."""
+MAX_USER_WAVES: Final = 200_000
+"""About 1.5 GB and ten seconds while fading is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """A whole file: its tables, what it is, where its numbers come from, and how long to look at it."""
+    """A scenario file: its tables, a description `about`, the `sources` of its numbers, and a duration.
+
+    Raises BadParameter for values out of range, and for tables that exclude each other.
+    """
 
     about: str = ""
     sources: tuple[str, ...] = ()
@@ -54,35 +58,35 @@ class Scenario:
     taps: TapsTable = field(default_factory=TapsTable)
 
     def __post_init__(self) -> None:
-        demand_ranges("", self)
-        self._demand_sizes()
+        require_ranges("", self)
+        self._require_sizes()
         given = {"links": bool(self.links.loss_db), "taps": self.taps.is_given}
         for name, is_given in given.items():
             if is_given != (self.place.environment == name):
-                had = "a" if is_given else "no"
-                environment = self.place.environment
+                had = "a table" if is_given else "no table"
                 raise BadParameter(
-                    f"{name} must be there for that environment only, got {had} table for {environment!r}"
+                    f"[{name}] belongs to place.environment {name!r} only, "
+                    f"got {had} with {self.place.environment!r}"
                 )
         if any(given.values()):
-            self._demand_no_places()
+            self._require_no_positions()
 
-        self._demand_physics()
+        self._require_consistent()
 
-    def _demand_sizes(self) -> None:
-        """What would not fit into memory is refused before anything is made."""
+    def _require_sizes(self) -> None:
+        """Refuses scenarios that would not fit into memory, before anything is allocated."""
         users = self.place.users
         for key, count, most in (
-            ("carrier.groups", self.carrier.groups, MOST_USER_GROUPS),
-            ("fading.waves", self.fading.waves, MOST_USER_WAVES),
+            ("carrier.groups", self.carrier.groups, MAX_USER_GROUPS),
+            ("fading.waves", self.fading.waves, MAX_USER_WAVES),
         ):
             if users * count > most:
                 raise BadParameter(
                     f"place.users times {key} must be at most {most}, got {users} times {count}"
                 )
 
-    def _demand_physics(self) -> None:
-        """What one table knows of another."""
+    def _require_consistent(self) -> None:
+        """Constraints between tables."""
         low_hz, high_hz = CARRIER_HZ
         if self.place.environment in ENVIRONMENTS and not low_hz <= self.carrier.frequency_hz <= high_hz:
             raise BadParameter(
@@ -94,11 +98,11 @@ class Scenario:
         if self.jammer.kind == "pulse" and 0.0 < shortest_s < slot_s * (1.0 - 1e-9):
             raise BadParameter(
                 f"jammer.period_s and duty must leave pulses and pauses of at least a slot, {slot_s:g} s, "
-                f"for the air is looked at once a slot; got {shortest_s:g} s"
+                f"since SINR is sampled once per slot; got {shortest_s:g} s"
             )
 
-    def _demand_no_places(self) -> None:
-        """Where links are given, nothing may depend on a distance."""
+    def _require_no_positions(self) -> None:
+        """With prescribed links nothing may depend on a distance."""
         if self.neighbours.rings or self.jammer.kind:
             raise BadParameter("neighbours and jammer need distances; links and taps have none")
         if self.place.environment == "links" and self.place.users > self.links.users:
@@ -106,9 +110,7 @@ class Scenario:
                 f"users must be at most {self.links.users}, all nodes but one, got {self.place.users}"
             )
         if self.place.environment == "taps" and (self.fading.profile != "none" or self.place.speed_m_s):
-            raise BadParameter(
-                "profile must be none and speed_m_s 0 where taps are given: they fade by themselves"
-            )
+            raise BadParameter("profile must be none and speed_m_s 0 with taps, which contain the fading")
 
 
 TABLES: dict[str, type] = {
@@ -126,7 +128,7 @@ TABLES: dict[str, type] = {
 
 
 def names() -> list[str]:
-    """The scenarios that come with the package."""
+    """The names of the scenarios shipped with the package."""
     folder = files("channel.scenario")
     return sorted(
         entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
@@ -134,23 +136,37 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Scenario:
-    """A scenario by its name, from a path that ends in .toml, or around the taps of a .mat or .npz file.
+    """A scenario by name, from a .toml path, or with defaults around the taps of a .mat or .npz file.
 
-    Raises BadParameter for anything else.
+    Raises BadParameter for an unknown name, a missing file or invalid contents.
     """
     path = Path(name)
     suffix = path.suffix.lower()
     if suffix in (".toml", ".mat", ".npz"):
         if not path.is_file():
-            raise BadParameter(f"scenario must be a file that is there, got {name!r}")
+            raise BadParameter(f"scenario must be an existing file, got {name!r}")
         return parse(text_of(path), path.parent) if suffix == ".toml" else _around(path)
     if name not in names():
         raise BadParameter(f"unknown scenario {name!r}{_nearest(name, names())}; have {', '.join(names())}")
     return parse(files("channel.scenario").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
 
 
+def changed(scenario: Scenario, tables: Mapping[str, Mapping[str, Any]]) -> Scenario:
+    """The scenario with the keys of some tables replaced; BadParameter for unknown ones and wrong types."""
+    made = {}
+    for name, values in tables.items():
+        if name not in TABLES:
+            raise BadParameter(
+                f"unknown table {name!r}{_nearest(name, list(TABLES))}; have {', '.join(TABLES)}"
+            )
+        if not isinstance(values, Mapping):
+            raise BadParameter(f"{name} must be a table, got {values!r}")
+        made[name] = _filled(TABLES[name], {**vars(getattr(scenario, name)), **values}, f"{name}.")
+    return replace(scenario, **made)
+
+
 def _around(path: Path) -> Scenario:
-    """Taps of a file, with as many users as it has nodes but one, and defaults for all else."""
+    """A scenario with the taps of a file, as many users as the file has, and defaults otherwise."""
     taps = taps_of_file(path)
     return Scenario(
         about=f"the taps of {path.name}",
@@ -162,9 +178,9 @@ def _around(path: Path) -> Scenario:
 
 
 def parse(text: str, folder: Path = Path()) -> Scenario:
-    """A scenario from TOML, its files looked for in `folder`.
+    """A scenario from TOML text; its file paths are relative to `folder`.
 
-    Raises BadParameter for what is no TOML, unknown keys and wrong types.
+    Raises BadParameter for invalid TOML, unknown keys, wrong types and values out of range.
     """
     try:
         document = tomllib.loads(text)
@@ -192,7 +208,7 @@ def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
 
 
 def _typed(name: str, kind: Any, got: Any) -> Any:
-    """`got`, checked: whole numbers pass for floats, and arrays become tuples."""
+    """`got` after a type check, with ints converted to floats where needed and arrays to tuples."""
     got = _frozen(got)
     if kind is float and isinstance(got, int) and not isinstance(got, bool) and abs(got) < _LARGEST:
         return float(got)
@@ -208,7 +224,7 @@ def _typed(name: str, kind: Any, got: Any) -> Any:
 
 
 def _not_finite(got: Any) -> float | None:
-    """The first number in it that is not a number, or infinite."""
+    """The first NaN or infinite number in `got`, or None."""
     if isinstance(got, tuple):
         return next((lost for one in got if (lost := _not_finite(one)) is not None), None)
     return got if isinstance(got, float) and not math.isfinite(got) else None

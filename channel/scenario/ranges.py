@@ -1,7 +1,7 @@
-"""What every number of a scenario may be, by its key in the file, and which unit a wrong one is likelier in.
+"""The permitted range of every number of a scenario by key, with hints at unit mistakes.
 
-The ranges are wide: they hold whatever a radio network may have, and refuse what can only be a slip, such as
-nanoseconds or gigahertz where the key says seconds or hertz, or what no computer would finish.
+The ranges are wide: they cover any real radio network, and refuse only obvious mistakes, such as
+nanoseconds or gigahertz for a key in seconds or hertz, and sizes that no computer could simulate.
 """
 
 import math
@@ -13,12 +13,12 @@ from channel.core.errors import BadParameter
 from channel.core.units import w_to_dbm
 
 Meant = Mapping[str, Callable[[float], float]]
-"""Units that people write by mistake, the likeliest first, and what their numbers are in the right one."""
+"""Units written by mistake, likeliest first, with the conversion to the right unit."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """From `least` to `most`, both included; what was `meant` is told where that is `typical` or more."""
+    """[least, most]; errors suggest a `meant` unit if the converted value is at least `typical`."""
 
     least: float
     most: float
@@ -27,7 +27,7 @@ class Range:
     typical: float = 0.0
 
     def demand(self, name: str, got: float) -> None:
-        """Raises BadParameter, with the likely unit, for a number outside."""
+        """Raises BadParameter, with the likely unit, for a number outside the range."""
         if self.least <= got <= self.most:
             return
         kind = "be a whole number in" if isinstance(got, int) else "lie in"
@@ -48,8 +48,8 @@ class Range:
         return ""
 
 
-def demand_ranges(table: str, settings: Any) -> None:
-    """Raises BadParameter for the first field of this table that lies outside its range."""
+def require_ranges(table: str, settings: Any) -> None:
+    """Raises BadParameter for the first field of this table outside its range."""
     for one in fields(settings):
         known = RANGES.get(f"{table}.{one.name}" if table else one.name)
         if known is not None:
@@ -68,11 +68,11 @@ _DBM: Final[Meant] = {"mW": lambda got: w_to_dbm(got * 1e-3)}
 _PERCENT: Final[Meant] = {"%": _times(0.01)}
 _KMH: Final[Meant] = {"km/h": _times(1.0 / 3.6)}
 
-_LEAST_S: Final = 1e-6
+_MIN_S: Final = 1e-6
 """Times that have to be above 0."""
 
 RANGES: Final[Mapping[str, Range]] = {
-    "duration_s": Range(_LEAST_S, 86_400.0, "s", _MS),
+    "duration_s": Range(_MIN_S, 86_400.0, "s", _MS),
     "place.loss_db": Range(-50.0, 400.0, "dB"),
     "place.exponent": Range(0.0, 10.0),
     "place.users": Range(1, 10_000),
@@ -94,7 +94,7 @@ RANGES: Final[Mapping[str, Range]] = {
     "link.step_db": Range(1e-6, 20.0, "dB"),
     "link.max_tries": Range(1, 64),
     "link.round_trip_s": Range(0.0, 10.0, "s", _MS),
-    "link.window_s": Range(_LEAST_S, 1000.0, "s", _MS),
+    "link.window_s": Range(_MIN_S, 1000.0, "s", _MS),
     "link.grant_delay_s": Range(0.0, 10.0, "s", _MS),
     "link.grant_slots": Range(1, 8),  # multi-slot scheduling: TS 38.214 clause 5.1.2.1
     "link.report_delay_s": Range(0.0, 10.0, "s", _MS),
@@ -114,4 +114,4 @@ RANGES: Final[Mapping[str, Range]] = {
     "device.receive_circuit_w": Range(0.0, 100.0, "W", _MW),
     "device.idle_w": Range(0.0, 100.0, "W", _MW),
 }
-"""Tables and keys as in a scenario's file; numbers of [links] and [taps], which are arrays, stand there."""
+"""By table and key of a scenario file; the arrays of [links] and [taps] are checked in `link_tables`."""

@@ -1,6 +1,7 @@
-"""The tables of a scenario that describe places, carrier, fading, links, who disturbs, and traffic.
+"""The scenario tables for positions, carrier, fading, link, interference and traffic.
 
-`scenario` reads them from a file; [links] and [taps] stand in `link_tables`.
+`load` reads them from a file; [links] and [taps] are in `link_tables`. All raise BadParameter for values out
+of range.
 """
 
 import math
@@ -12,7 +13,7 @@ from channel.core.errors import BadParameter
 from channel.phy.harq import COMBINING
 from channel.phy.mcs import MCS_TABLES
 from channel.propagation.tdl import PROFILES
-from channel.scenario.ranges import demand_ranges
+from channel.scenario.ranges import require_ranges
 
 LOSSES = (
     "urban-macro",
@@ -25,23 +26,23 @@ LOSSES = (
     "taps",
 )
 
-_FARTHEST_M = 1e5
+_MAX_DISTANCE_M = 1e5
 _SUBCARRIERS_HZ = (15e3, 30e3, 60e3, 120e3)
-_MOST_BLOCKS = 16 * 275
+_MAX_BLOCKS = 16 * 275
 """16 carriers aggregated (TS 38.300 clause 6.7), each of 275 resource blocks."""
-_MOST_PATTERN = 160
+_MAX_PATTERN = 160
 """Slots in 20 ms at 120 kHz."""
-_LEAST_DUTY = 0.001
+_MIN_DUTY = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceTable:
-    """[place]: where users are, and what the way to them costs.
+    """[place]: positions of the users, and the path loss to them.
 
-    With `environment` "constant" the loss is `loss_db` everywhere; with "log-distance" it is that at 1 m and
-    grows with `exponent`; "links" and "taps" take their losses from those tables and add `loss_db`. Users
-    stand at `positions_m`, as many of them as there are users, or where there are none uniformly between two
-    circles around the base station; they move straight on, each its own way.
+    With `environment` "constant" the loss is `loss_db` everywhere; with "log-distance" it is `loss_db` at 1 m
+    and grows with `exponent`; "links" and "taps" take their losses from those tables and add `loss_db`. Users
+    start at the first of `positions_m`, or, without positions, uniformly in the ring between `inner_m` and
+    `radius_m` around the base station. Each moves at `speed_m_s` in a straight line of random direction.
     """
 
     environment: str = "urban-micro"
@@ -56,7 +57,7 @@ class PlaceTable:
 
     def __post_init__(self) -> None:
         _one_of("place.environment", self.environment, LOSSES)
-        demand_ranges("place", self)
+        require_ranges("place", self)
         if self.radius_m <= self.inner_m:
             raise BadParameter(
                 f"place.radius_m must be above place.inner_m, {self.inner_m:g}, got {self.radius_m:g}"
@@ -71,9 +72,9 @@ class PlaceTable:
 
 @dataclass(frozen=True, kw_only=True)
 class CarrierTable:
-    """[carrier]: the band, cut into groups of resource blocks of 12 subcarriers, and both ends.
+    """[carrier]: the band in groups of resource blocks of 12 subcarriers, and the radios of both ends.
 
-    `antenna_gain_db` is that of every base station, for sending and receiving and in whatever direction; the
+    `antenna_gain_db` is the omnidirectional gain of every base station, transmit and receive; the
     antennas of users and of a jammer have 0 dB.
     """
 
@@ -88,7 +89,7 @@ class CarrierTable:
     uplink_target_snr_db: float = 20.0
 
     def __post_init__(self) -> None:
-        demand_ranges("carrier", self)
+        require_ranges("carrier", self)
         if self.subcarrier_hz not in _SUBCARRIERS_HZ:
             in_khz = self.subcarrier_hz * 1e3 in _SUBCARRIERS_HZ
             hint = f"; {self.subcarrier_hz:g} kHz are {self.subcarrier_hz * 1e3:g} Hz" if in_khz else ""
@@ -97,9 +98,9 @@ class CarrierTable:
                 f"got {self.subcarrier_hz:g}{hint}"
             )
         blocks = self.groups * self.blocks_per_group
-        if blocks > _MOST_BLOCKS:
+        if blocks > _MAX_BLOCKS:
             raise BadParameter(
-                f"carrier.groups times carrier.blocks_per_group must be at most {_MOST_BLOCKS} resource "
+                f"carrier.groups times carrier.blocks_per_group must be at most {_MAX_BLOCKS} resource "
                 f"blocks, got {blocks}"
             )
 
@@ -124,7 +125,7 @@ class FadingTable:
 
     def __post_init__(self) -> None:
         _one_of("fading.profile", self.profile, ("none", *PROFILES))
-        demand_ranges("fading", self)
+        require_ranges("fading", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,24 +150,24 @@ class LinkTable:
         _one_of("link.table", self.table, MCS_TABLES)
         _one_of("link.harq", self.harq, COMBINING)
         _one_of("link.scheduler", self.scheduler, SCHEDULERS)
-        demand_ranges("link", self)
+        require_ranges("link", self)
         if self.harq == "none" and self.max_tries != 1:
             raise BadParameter(f"link.max_tries must be 1 where link.harq is none, got {self.max_tries}")
-        if self.tdd and (set(self.tdd) != {"D", "U"} or len(self.tdd) > _MOST_PATTERN):
+        if self.tdd and (set(self.tdd) != {"D", "U"} or len(self.tdd) > _MAX_PATTERN):
             is_special = set(self.tdd.upper()) == {"D", "S", "U"}
             hint = "; a special slot S is not modelled: write D or U for it" if is_special else ""
             raise BadParameter(
-                f"link.tdd must be empty (FDD) or at most {_MOST_PATTERN} letters D and U, both of them and "
-                f"one a slot, as in DDDU; got {self.tdd[:40]!r}{hint}"
+                f"link.tdd must be empty (FDD) or at most {_MAX_PATTERN} letters D and U, one per slot "
+                f"and at least one of each, as in DDDU; got {self.tdd[:40]!r}{hint}"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class NeighboursTable:
-    """[neighbours]: co-channel cells in rings around this one; `uplink_rise_db` is what their users add.
+    """[neighbours]: co-channel cells in rings around this one, and the interference of their users.
 
-    The rise is interference over thermal noise at the base station, constant. With `handover` no user starts
-    where a neighbour is heard better, for it would be that one's.
+    `uplink_rise_db` is the constant rise over thermal noise at the base station. With `handover` no user
+    starts where a neighbour is received better, since that cell would serve it.
     """
 
     rings: int = 0
@@ -176,12 +177,12 @@ class NeighboursTable:
     handover: bool = True
 
     def __post_init__(self) -> None:
-        demand_ranges("neighbours", self)
+        require_ranges("neighbours", self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JammerTable:
-    """[jammer]: a pulse jammer ("pulse"), or one that is on and off at random ("bursts"); "" for none."""
+    """[jammer]: a periodic pulse jammer ("pulse"), a random on-off jammer ("bursts"), or none ("")."""
 
     kind: str = ""
     position_m: tuple[float, float] = (50.0, 0.0)
@@ -193,24 +194,23 @@ class JammerTable:
         if self.kind not in ("", "pulse", "bursts"):
             raise BadParameter(f"jammer.kind must be empty, pulse or bursts, got {self.kind!r}")
         _position("jammer.position_m", self.position_m)
-        demand_ranges("jammer", self)
-        if self.kind == "bursts" and not _LEAST_DUTY <= self.duty <= 1.0 - _LEAST_DUTY:
+        require_ranges("jammer", self)
+        if self.kind == "bursts" and not _MIN_DUTY <= self.duty <= 1.0 - _MIN_DUTY:
             raise BadParameter(
-                f"jammer.duty of bursts must lie in [{_LEAST_DUTY:g}, {1.0 - _LEAST_DUTY:g}], "
-                f"got {self.duty:g}"
+                f"jammer.duty of bursts must lie in [{_MIN_DUTY:g}, {1.0 - _MIN_DUTY:g}], got {self.duty:g}"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficTable:
-    """[traffic]: bytes that every user sends once in each direction, from `start_s` on; -1 for no end."""
+    """[traffic]: bytes that every user sends once per direction from `start_s`; -1 for a full buffer."""
 
     up_bytes: float = -1.0
     down_bytes: float = -1.0
     start_s: float = 0.0
 
     def __post_init__(self) -> None:
-        demand_ranges("traffic", self)
+        require_ranges("traffic", self)
         for name in ("up_bytes", "down_bytes"):
             if -1.0 < getattr(self, name) < 0.0:
                 raise BadParameter(f"traffic.{name} must be at least 0, or -1, got {getattr(self, name):g}")
@@ -226,9 +226,9 @@ def _position(key: str, place: object) -> None:
     numbers = place if isinstance(place, tuple) else ()
     if len(numbers) != 2 or any(type(one) not in (int, float) for one in numbers):
         raise BadParameter(f"{key} must be two numbers in metres, x and y, got {_shown(place)}")
-    if not all(math.isfinite(one) and abs(one) <= _FARTHEST_M for one in numbers):
+    if not all(math.isfinite(one) and abs(one) <= _MAX_DISTANCE_M for one in numbers):
         raise BadParameter(
-            f"{key} must lie in [{-_FARTHEST_M:g}, {_FARTHEST_M:g}] m, x and y, got {_shown(place)}"
+            f"{key} must lie in [{-_MAX_DISTANCE_M:g}, {_MAX_DISTANCE_M:g}] m, x and y, got {_shown(place)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What radio theory says against what this package does: the design's table of checks, row by row."""
+"""Checks of this package against closed-form results of radio theory, by row of the design's table."""
 
 from channel.validation.check import Check, NotRunHere, Verdict, verdict
 from channel.validation.table import CHECKS

@@ -1,4 +1,4 @@
-"""Rows 9, 12, 17, 18, 22 and 23: bursts of loss, schedulers, retransmission, and times."""
+"""Rows 9, 12, 17, 18, 22 and 23: bursty loss, schedulers, retransmission, transfer times and queueing."""
 
 from functools import lru_cache, partial
 
@@ -11,7 +11,7 @@ from channel.core.link import Delivery, Transfer
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import GilbertElliott
 from channel.links.recordings import LinkTrace
-from channel.links.trace import ChanceRecording, RateRecording, TraceLink
+from channel.links.trace import OpportunityRecording, RateRecording, TraceLink
 from channel.phy.harq import arq_mean_tries, arq_residual
 from channel.validation.check import Check, rng_of, within_percent
 
@@ -19,7 +19,7 @@ _BURSTS = GilbertElliott(leave_good=0.01, leave_bad=0.2)
 
 
 def _bursts() -> tuple[float, float]:
-    """The share of lost packets, and how many are lost in a row in the mean."""
+    """The share of lost packets, and the mean burst length in packets."""
     lost = ~_BURSTS.arrives(rng_of("bursts"), 2_000_000)
     begins = int(lost[0]) + int((lost[1:] & ~lost[:-1]).sum())
     return float(lost.mean()), float(lost.sum()) / begins
@@ -27,9 +27,10 @@ def _bursts() -> tuple[float, float]:
 
 @lru_cache
 def fair_gain(users: int, *, slots: int = 3000, repeats: int = 200) -> tuple[float, float]:
-    """Mean SNR of who is scheduled over the mean SNR, and the first user's share, by proportional fair.
+    """The multi-user diversity gain of proportional fair, and the first user's share of slots.
 
-    Independent Rayleigh fading and rates in proportion to the SNR. Many short runs side by side.
+    The gain is the mean SNR of the scheduled user over the mean SNR, with independent Rayleigh fading and
+    rates proportional to the SNR; averaged over `repeats` parallel runs.
     """
     rng = rng_of("fair", users)
     mean = np.full((repeats, users), _harmonic(users) / users)
@@ -56,7 +57,7 @@ def _outer_loop() -> float:
     rng, loop = rng_of("outer"), OuterLoop()
     margin, failures, blocks = np.zeros(200), 0, 0
     for step in range(2000):
-        # A threshold of 0 dB at which reports are 2 dB too good and err by 1 dB; steep, as a long code is.
+        # A hard threshold of 0 dB (long code); reports are biased by 2 dB with an error of 1 dB rms.
         is_good = margin - 2.0 + rng.standard_normal(200) > 0.0
         margin = loop.updated_db(margin, is_good)
         if step >= 500:
@@ -65,7 +66,7 @@ def _outer_loop() -> float:
 
 
 def _repeated() -> Delivery:
-    """A million packets of 100 bytes, each tried four times at most, 30 % of tries lost."""
+    """A million packets of 100 bytes, at most four transmissions each, 30 % of them lost."""
     link = FixedLink(seed=0, up=Direction(loss_rate=0.3), mtu_bytes=100, max_tries=4)
     return link.transfer(_transfer(100_000_000))
 
@@ -95,11 +96,11 @@ def _table_s() -> float:
 
 
 def _chances_s() -> float:
-    """A chance for 1,500 bytes every 12 ms is 1 Mbit/s."""
-    return _replayed_s(ChanceRecording(time_K=np.asarray([0.012]), constant_delay_s=0.01))
+    """An opportunity of 1,500 bytes every 12 ms is 1 Mbit/s."""
+    return _replayed_s(OpportunityRecording(time_K=np.asarray([0.012]), constant_delay_s=0.01))
 
 
-def _replayed_s(recording: ChanceRecording | RateRecording) -> float:
+def _replayed_s(recording: OpportunityRecording | RateRecording) -> float:
     return TraceLink(seed=0, up=recording, down=recording).transfer(_transfer(100_000)).finish_s
 
 

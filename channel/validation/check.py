@@ -1,4 +1,4 @@
-"""A check: what is expected, how it is measured, how far apart both may be, and what came of it."""
+"""A check: expected value, measurement, tolerance, and verdict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from channel.core.rng import stream
 
 
 class NotRunHere(ChannelError):
-    """A check needs something that this machine or installation lacks; the message says what."""
+    """A check cannot run on this machine or installation; the message has the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """`row` of the design's conformance table; `tolerance` is absolute, in the unit of what is measured.
+    """One check; `row` is that of the design's table, `tolerance` is absolute, in the unit of `expected`.
 
-    `measure` may raise NotRunHere. What `is_quick` takes less than a second or so; the rest takes minutes.
+    `measure` may raise NotRunHere. With `is_quick` it takes about a second at most, else minutes.
     """
 
     row: str
@@ -30,7 +30,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a check found; `measured` is nan where it did not run, for the reason `missing`."""
+    """The result of a check; if it did not run, `measured` is nan and `missing` the reason."""
 
     row: str
     what: str
@@ -41,22 +41,22 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        """Whether it ran and found a value within the tolerance."""
+        """Whether the check ran and its value is within the tolerance."""
         return not self.missing and abs(self.measured - self.expected) <= self.tolerance
 
     @property
     def is_bad(self) -> bool:
-        """Whether it ran and did not."""
+        """Whether the check ran and its value is outside the tolerance."""
         return not self.missing and not self.is_good
 
     @property
     def word(self) -> str:
-        """pass, FAIL, or why there is neither."""
+        """The verdict in words: pass, FAIL, or the reason why the check did not run."""
         return f"not run here: {self.missing}" if self.missing else "pass" if self.is_good else "FAIL"
 
 
 def verdict(check: Check) -> Verdict:
-    """Measures."""
+    """Runs the measurement of a check."""
     measured, missing = float("nan"), ""
     try:
         measured = float(check.measure())
@@ -81,7 +81,7 @@ def within_percent(
     *,
     is_quick: bool = True,
 ) -> Check:
-    """A check whose tolerance is a share of what is expected."""
+    """A check whose tolerance is `percent` of the expected value."""
     return Check(
         row=row,
         what=what,
@@ -93,5 +93,5 @@ def within_percent(
 
 
 def rng_of(*names: str | int) -> np.random.Generator:
-    """A stream for a check's draws: seeds are fixed, so that a verdict never changes between runs."""
+    """The random stream of a check; its seed is fixed, so that verdicts are reproducible."""
     return stream(0, "conformance", *names)

@@ -1,4 +1,4 @@
-"""Rows 1 to 8: bit errors with and without fading, and fading in time."""
+"""Rows 1 to 8: bit error rates with and without fading, and time statistics of fading."""
 
 import math
 from functools import lru_cache, partial
@@ -61,14 +61,14 @@ def _own_rice_outage() -> float:
 
 
 def _own_rayleigh() -> float:
-    """Averaged over the emulator's own fading instead of drawn bit by bit."""
+    """The BER averaged over the gains of `Fading` instead of simulated bit by bit."""
     fading = Fading.draw(rng_of("own rayleigh"), doppler_hz=1.0, shape=(100_000,), num_waves=32)
     snr = 10.0 * np.abs(fading.gain(np.zeros(1))[:, 0]) ** 2
     return float(bit_error_rate("bpsk", snr).mean())
 
 
 def _jakes_error() -> float:
-    # One product a process has a deviation of up to 1: enough of them that four deviations fit the tolerance.
+    # One product per process has a standard deviation of up to 1; with this many, four fit the tolerance.
     lag_s = 0.05 * np.arange(30, dtype=np.float64)
     gain = Fading.draw(rng_of("jakes"), doppler_hz=1.0, shape=(20_000,), num_waves=16).gain(lag_s)
     found = (gain * np.conj(gain[:, :1])).mean(axis=0).real
@@ -77,7 +77,7 @@ def _jakes_error() -> float:
 
 @lru_cache
 def _crossings() -> tuple[float, float]:
-    """How often a second |h| rises through half its rms value, and how long it stays below, at 1 Hz."""
+    """Level crossing rate in Hz and mean fade duration in s of |h| at half its rms value, 1 Hz Doppler."""
     step_s, steps = 0.005, 4000
     fading = Fading.draw(rng_of("crossings"), doppler_hz=1.0, shape=(250,), num_waves=32)
     is_below = np.abs(fading.gain(step_s * np.arange(steps, dtype=np.float64))) < _LEVEL
@@ -87,7 +87,7 @@ def _crossings() -> tuple[float, float]:
 
 
 def _exponential_distance() -> float:
-    """Kolmogorov's distance between the powers of 2,000 processes and the exponential law."""
+    """The Kolmogorov distance between the powers of 2,000 processes and the exponential law."""
     fading = Fading.draw(rng_of("exponential"), doppler_hz=1.0, shape=(2000,), num_waves=32)
     power = np.sort(np.abs(fading.gain(np.asarray([3.0]))[:, 0]) ** 2)
     law, rank = -np.expm1(-power), np.arange(power.size + 1) / power.size

@@ -1,4 +1,4 @@
-"""Rows 21, 26 and 27: symbols sent as they are, IQ samples through the air, and Colosseum's files."""
+"""Rows 21, 26 and 27: analog symbols, IQ samples, and Colosseum's files."""
 
 import tempfile
 from pathlib import Path
@@ -24,15 +24,15 @@ def _analog_error() -> float:
 
 
 def _iq_error_rate() -> float:
-    """QPSK as IQ samples through the analog mode's air with a known phase, hard decisions."""
+    """The BER of QPSK as IQ samples over the analog channel with known phase and hard decisions."""
     rng = rng_of("iq")
     bits = rng.integers(2, size=(2, 1_000_000))
     sent = ((1.0 - 2.0 * bits[0]) + 1j * (1.0 - 2.0 * bits[1])) / np.sqrt(2.0)
     gain = np.exp(2j * np.pi * rng.random(sent.shape))
-    heard = zero_forcing(
+    received = zero_forcing(
         through_air(rng, sent, gain, power=10.0**0.6, noise_power=1.0), gain, power=10.0**0.6
     )
-    return float(((heard.real < 0.0) != bits[0]).mean() + ((heard.imag < 0.0) != bits[1]).mean()) / 2.0
+    return float(((received.real < 0.0) != bits[0]).mean() + ((received.imag < 0.0) != bits[1]).mean()) / 2.0
 
 
 def _taps(
@@ -47,7 +47,7 @@ def _taps(
 
 
 def _refused() -> float:
-    """How many of the limits' violations are refused."""
+    """The number of violated limits that are refused."""
     over = (
         {"taps": 5},
         {"gain": 1.01},
@@ -68,7 +68,7 @@ def _refused() -> float:
 
 
 def _round_trip() -> float:
-    """The largest difference between a matrix and what its file gives back."""
+    """The largest difference between a matrix and the one read back from its file."""
     rng = rng_of("colosseum")
     shape = (4, 4, 3, 4)
     taps = NodeTaps(

@@ -1,4 +1,4 @@
-"""Rows 10, 11 and 13 to 16: interference, effective SINR, losses over distance, shadows, capacity."""
+"""Rows 10, 11 and 13 to 16: interference, effective SINR, path loss, shadowing, capacity."""
 
 import math
 
@@ -20,7 +20,7 @@ _LOSS_DB = {
     ("urban-micro", True): (79.09, 85.31, 91.61, 107.11),
     ("urban-micro", False): (94.18, 104.64, 115.23, 129.26),
 }
-"""TR 38.901 table 7.4.1-1, evaluated apart from this package."""
+"""TR 38.901 table 7.4.1-1, evaluated independently of this package."""
 _SIGHT = {"urban-macro": (0.6494, 0.3477, 0.1280), "urban-micro": (0.5196, 0.2310, 0.0935)}
 _OFFICE_DB = {True: 65.79, False: 80.68}
 
@@ -34,7 +34,7 @@ def _largest_loss_error(name: str) -> float:
 
 
 def _largest_office_error() -> float:
-    # 20 m in space between a ceiling at 3 m and a hand at 1 m.
+    # A 3D distance of 20 m between a ceiling at 3 m and a handset at 1 m.
     along_m = math.sqrt(20.0**2 - 2.0**2)
     row = ENVIRONMENTS["indoor-mixed-office"]
     return max(
@@ -61,14 +61,14 @@ def _sir_outage() -> float:
 
 
 def _poisson() -> float:
-    """Coverage of a user at the origin: Rayleigh fading, loss with exponent 4, the nearest station serves."""
+    """Coverage of a user at the origin: Rayleigh fading, path loss exponent 4, nearest station serves."""
     rng, covered = rng_of("poisson"), 0
     for _ in range(12_000):
         place = poisson_in_disc(rng, per_m2=1.0, radius_m=8.0)
         distance_m = np.hypot(place[:, 0], place[:, 1])
-        heard = rng.exponential(size=distance_m.size) * distance_m**-4.0
-        served = float(heard[distance_m.argmin()])
-        covered += served > float(heard.sum()) - served
+        received = rng.exponential(size=distance_m.size) * distance_m**-4.0
+        served = float(received[distance_m.argmin()])
+        covered += served > float(received.sum()) - served
     return covered / 12_000
 
 

@@ -1,6 +1,6 @@
-"""Gray-mapped square QAM over noise, bit by bit: what the closed forms of `modulation` are held against.
+"""Monte Carlo simulation of Gray-mapped square QAM, the reference for the closed forms of `modulation`.
 
-A square constellation is two amplitude modulations side by side, so one axis after the other is simulated.
+A square constellation is two independent PAMs, so each quadrature is simulated by itself.
 """
 
 import math
@@ -12,29 +12,29 @@ from channel.core.arrays import Array
 from channel.phy.modulation import MODULATIONS
 
 _PART = 1 << 18
-"""Axes simulated together, so that millions need no gigabytes."""
+"""Quadratures simulated together, to bound memory."""
 
 
 def simulated_bit_error_rate(
     rng: np.random.Generator, modulation: str, snr_per_bit: float, *, symbols: int
 ) -> float:
-    """The share of wrong bits in white Gaussian noise with hard decisions, for QPSK, 16QAM or 64QAM."""
+    """The BER in white Gaussian noise with hard decisions, for QPSK, 16QAM or 64QAM."""
     bits = MODULATIONS[modulation] // 2
     noise = math.sqrt(_energy_per_bit(bits) / snr_per_bit / 2.0)
     wrong, left = 0, 2 * symbols
     while left:
         count = min(left, _PART)
         sent = rng.integers(1 << bits, size=count)
-        heard = _amplitude(sent, bits) + noise * rng.standard_normal(count)
-        wrong += _wrong_bits(sent, heard, bits)
+        received = _amplitude(sent, bits) + noise * rng.standard_normal(count)
+        wrong += _wrong_bits(sent, received, bits)
         left -= count
     return wrong / (2 * symbols * bits)
 
 
 def simulated_faded_error_rate(rng: np.random.Generator, gain: Array, snr_per_bit: float) -> float:
-    """The same for BPSK, one bit for each amplitude |h| of a fading that the receiver knows."""
-    heard = math.sqrt(2.0 * snr_per_bit) * gain + rng.standard_normal(gain.shape)
-    return float((heard < 0.0).mean())
+    """The BER of BPSK with one bit per amplitude |h| of a fading known to the receiver."""
+    received = math.sqrt(2.0 * snr_per_bit) * gain + rng.standard_normal(gain.shape)
+    return float((received < 0.0).mean())
 
 
 def _energy_per_bit(bits: int) -> float:
@@ -45,8 +45,8 @@ def _amplitude(level: NDArray[np.int64], bits: int) -> Array:
     return 2.0 * level.astype(np.float64) - ((1 << bits) - 1.0)
 
 
-def _wrong_bits(sent: NDArray[np.int64], heard: Array, bits: int) -> int:
+def _wrong_bits(sent: NDArray[np.int64], received: Array, bits: int) -> int:
     top = (1 << bits) - 1
-    found = np.clip(np.rint((heard + top) / 2.0), 0, top).astype(np.int64)
+    found = np.clip(np.rint((received + top) / 2.0), 0, top).astype(np.int64)
     differ = (sent ^ (sent >> 1)) ^ (found ^ (found >> 1))
     return int(sum(((differ >> bit) & 1).sum() for bit in range(bits)))

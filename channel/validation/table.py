@@ -1,4 +1,4 @@
-"""All rows that this package can answer by itself, in order."""
+"""All checks that this package can run by itself, in order."""
 
 from channel.validation import arq_and_queues as traffic
 from channel.validation import block_error as code
@@ -8,7 +8,7 @@ from channel.validation.check import Check
 
 
 def in_order(checks: tuple[Check, ...]) -> tuple[Check, ...]:
-    """By the number of their rows; within a row as they are. 24 stands before 24b."""
+    """The checks sorted by row number, with 24 before 24b; stable within a row."""
     return tuple(sorted(checks, key=lambda check: (int(check.row.rstrip("b")), check.row)))
 
 

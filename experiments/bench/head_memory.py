@@ -19,7 +19,7 @@ from experiments.bench.setting import Setting
 from splitfl.accounting.saved_tensors import SavedTensors
 from splitfl.config import MethodConfig
 from splitfl.core.allocator import forget_peak, peak_resident_bytes, resident_bytes
-from splitfl.core.messages import Activation, Control, Gradient, Message
+from splitfl.core.messages import Activation, Done, Gradient, Message
 from splitfl.data.batch import Batch
 from splitfl.methods.parts.method import ClientMethod
 from splitfl.methods.registry import method
@@ -94,7 +94,7 @@ def _learn(client: ClientMethod, round_index: int) -> None:
     run = client.round(round_index)
     message = next(run)
     while True:
-        reply: Message = Control(ask="done", round=round_index)
+        reply: Message = Done()
         if isinstance(message, Activation) and message.hidden is not None:
             reply = Gradient(ids_B=message.ids_B, grad=torch.full_like(message.hidden, 1e-3))
         try:

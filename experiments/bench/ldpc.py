@@ -18,7 +18,7 @@ from typing import Self
 import torch
 
 from channel.cell.backlog import Backlog
-from channel.cell.blocks import Tries, Whole
+from channel.cell.blocks import IntArray, Transmissions
 from channel.cell.build_cell import cell_of
 from channel.cell.mac import Mac
 from channel.core.arrays import Array
@@ -83,21 +83,21 @@ def _time(hand: Hand, sweeps: int) -> None:
 class _CodeBlocks:
     """What the first tries of a cell held: of each the scheme, the code blocks, and the bits of these."""
 
-    scheme_T: Whole
+    scheme_T: IntArray
     count_T: Array
     bits_T: Array
 
     @classmethod
     def of(cls, made: Scenario) -> Self:
         cell = cell_of(made)
-        backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.rules.memory_grants)
+        backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.parameters.memory_grants)
         backlog.left_Q[:-1] = math.inf
-        lanes = Mac(cell.rules, BothDirections(airs=cell.airs, seed=cell.seed), backlog)
-        grants = round(_CELL_S / cell.rules.grant_s)
-        blocks = Tries.joined(list(lanes.tries(0, grants))).blocks
+        lanes = Mac(cell.parameters, BothDirections(sinr_models=cell.sinr_models, seed=cell.seed), backlog)
+        grants = round(_CELL_S / cell.parameters.grant_s)
+        blocks = Transmissions.joined(list(lanes.tries(0, grants))).blocks
         first = blocks.tries_T == 0
         scheme_T, groups_T = blocks.scheme_T[first], blocks.groups_T[first]
-        count_T, bits_T = cell.rules.code_IN2[scheme_T, groups_T].T
+        count_T, bits_T = cell.parameters.code_IN2[scheme_T, groups_T].T
         return cls(scheme_T=scheme_T, count_T=count_T, bits_T=bits_T)
 
     @property

@@ -19,7 +19,7 @@ from experiments.bench.setting import Setting
 from experiments.bench.unsplit import adamw, adapted_model, batches_of, train_step
 from splitfl.client.client import ClientNode, run_client
 from splitfl.core.allocator import forget_peak, keep_freed_memory, peak_resident_bytes, resident_bytes
-from splitfl.server.error_boundary import ErrorBoundary
+from splitfl.core.messages import Leave
 from splitfl.server.run import Run
 from splitfl.server.session_router import SessionRouter
 from splitfl.setup.experiment import Experiment
@@ -84,7 +84,7 @@ def _client(hand: Hand, setting: Setting, keeps: bool) -> None:
     meter = _Meter(setting, keeps)
     site = Experiment.of(setting.config(rounds=1))
     node = ClientNode.of(site, 0)
-    run_client(node, _Pipe(ours), 1, dict, lambda round_index, message: None)
+    run_client(node, _Pipe(ours), 1, Leave, lambda round_index, message: None)
     hand(meter.peak_bytes())
     server.join()
 
@@ -94,10 +94,10 @@ def _serve(setting: Setting, connection: "Connection[Any, Any]") -> None:
     torch.set_num_threads(1)
     with Run(Experiment.of(setting.config(rounds=1)), None, _Nobody()) as run:
         board = SessionRouter()
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         connection.send_bytes(b"ready")
         while not run.is_over:
-            board.handle(connection.recv_bytes(), connection.send_bytes)
+            board.handle(0, connection.recv_bytes(), connection.send_bytes)
 
 
 class _Pipe:

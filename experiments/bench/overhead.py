@@ -32,8 +32,8 @@ from splitfl.core.events import Events
 from splitfl.methods.registry import METHODS
 from splitfl.methods.settings import without_unread
 from splitfl.runtime.simulate import run_inproc
-from splitfl.server.assemble import station_of
-from splitfl.server.exchange import RoundEnd
+from splitfl.server.assemble import server_loop_of
+from splitfl.server.protocols import RoundEnd
 from splitfl.setup.experiment import Experiment
 
 LOOPS: Final[Mapping[str, Callable[[Own], Rounds]]] = {
@@ -126,13 +126,13 @@ class _Product:
         self._path = path
         self._events = Events(path)
         self._server = site.server_method()
-        self._station = station_of(site, self._server, Ledger(), self._events, self)
+        self._server_loop = server_loop_of(site, self._server, Ledger(), self._events, self)
         self._nodes = [ClientNode.of(site, 0)]
 
     def round(self, round_index: int) -> None:
         """Plays this round; taking leave afterwards changes nothing."""
         federation = replace(self._config.federation, rounds=round_index + 1)
-        run_inproc(replace(self._config, federation=federation), self._nodes, self._station, round_index)
+        run_inproc(replace(self._config, federation=federation), self._nodes, self._server_loop, round_index)
 
     def must_equal(self, losses: Sequence[float], trained: Mapping[str, Tensor]) -> None:
         """BenchError where another way to the same came to anything else."""
@@ -148,7 +148,7 @@ class _Product:
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         """See Watcher: nobody looks on."""
 
-    def begun(self, round_index: int) -> None:
+    def all_began(self, round_index: int) -> None:
         """See Watcher: nothing is kept."""
 
     def ended(self, end: RoundEnd) -> None:

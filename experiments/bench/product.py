@@ -10,9 +10,9 @@ from typing import Any
 from experiments.bench.contest import Rest
 from experiments.bench.setting import Setting
 from experiments.local_clients import run_here
-from experiments.screen import Screen
-from experiments.terminal import plain_console
 from splitfl.config import RunConfig
+from splitfl.runtime.terminal import plain_console
+from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
 
 
@@ -40,7 +40,7 @@ class _PacedScreen:
         federation = config.federation
         total = federation.rounds * federation.clients * federation.local_steps
         console = plain_console(terminal=True)  # so that the bar is drawn, wherever that goes
-        self._screen = Screen(console, config, total, invites=False)
+        self._screen = TerminalScreen(console, config, total, invites=False)
         self._rest = rest
         self._shown = ExitStack()
         self._shown.enter_context(self._screen)

@@ -34,10 +34,10 @@ from experiments.bench.setting import Setting
 from experiments.bench.transports import transports
 from experiments.bench.two_clients import two_clients
 from experiments.report.writing import write_whole
-from experiments.terminal import counting_bar, plain_console
 from splitfl.config import DeviceConfig, one_of
 from splitfl.core.json_text import dumps
 from splitfl.run_folder.create import environment
+from splitfl.runtime.terminal import counting_bar, plain_console
 from splitfl.setup.experiment import device_of
 
 Benchmark = Callable[[Setting, Callable[[str], None]], list[Figure]]

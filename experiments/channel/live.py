@@ -20,7 +20,7 @@ import numpy as np
 from channel.core.arrays import Array
 from channel.links.fixed import Direction, FixedLink
 from channel.live.emulation import Emulation
-from channel.live.switch import Order
+from channel.live.switch import DeliveryOrder
 from channel.scenario import load as scenario
 from channel.validation import Check, NotRunHere
 from splitfl.core.errors import ConfigError, SplitflError
@@ -56,7 +56,7 @@ def as_root(measure: Callable[[], float]) -> float:
 def _emulation(loss_rate: float) -> Emulation:
     way = Direction(rate_bps=_RATE_BPS, delay_s=_DELAY_S, loss_rate=loss_rate)
     link = FixedLink(seed=3, up=way, down=way, max_tries=1)
-    return Emulation(air=link, clients=1, order=Order(seed=3))
+    return Emulation(air=link, clients=1, order=DeliveryOrder(seed=3))
 
 
 @lru_cache
@@ -141,7 +141,7 @@ def _live_from_virtual(name: str) -> float:
     loaded = scenario.load(name)
     made = replace(loaded, seed=5, link=replace(loaded.link, harq="none", max_tries=1))
     settings = Emulation(
-        air=made, clients=1, order=Order(seed=5), recovery="unacknowledged", queue_bytes=10_000_000
+        air=made, clients=1, order=DeliveryOrder(seed=5), recovery="unacknowledged", queue_bytes=10_000_000
     )
     arrived = _virtual(settings)
     share = float(arrived.mean())
@@ -155,8 +155,8 @@ def _virtual(settings: Emulation) -> Array:
     """Whether each packet arrives, with nothing but virtual time."""
     decider, arrived = settings.decider(), np.zeros(_PACKETS)
     for number in range(_PACKETS + 4000):
-        for fate in decider.decided(number * _GAP_S):
-            arrived[fate.number] = fate.arrived
+        for outcome in decider.decided(number * _GAP_S):
+            arrived[outcome.number] = outcome.arrived
         if number < _PACKETS:
             decider.offer(0, "up", _SIZE_BYTES, number * _GAP_S)
     return arrived

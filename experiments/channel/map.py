@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from channel.cell.build_cell import cell_of
-from channel.cell.cell import Result
+from channel.cell.cell import CellResult
 from channel.core.arrays import Array
 from channel.propagation.placement import hexagonal_sites
 from channel.scenario.load import Scenario
@@ -29,7 +29,7 @@ def losses_db(made: Scenario) -> Array | None:
     return None
 
 
-def draw_map(axes: Axes, made: Scenario, result: Result) -> None:
+def draw_map(axes: Axes, made: Scenario, result: CellResult) -> None:
     """Users coloured by what they hear, base stations, and jammers; or a matrix of losses."""
     loss_db = losses_db(made)
     if loss_db is not None:
@@ -37,7 +37,7 @@ def draw_map(axes: Axes, made: Scenario, result: Result) -> None:
         return
     _others(axes, made)
     start = result.position_U2
-    end = cell_of(made).airs["up"].mobility.at(np.asarray([result.duration_s]))[0]
+    end = cell_of(made).sinr_models["up"].mobility.at(np.asarray([result.duration_s]))[0]
     axes.plot(*np.stack([start, end]).transpose(2, 0, 1), color=_INK, linewidth=0.8, alpha=0.5)
     dots = axes.scatter(
         start[:, 0],
@@ -65,7 +65,7 @@ def draw_map(axes: Axes, made: Scenario, result: Result) -> None:
 
 
 def _others(axes: Axes, made: Scenario) -> None:
-    axes.plot(0.0, 0.0, "^", color=_INK, markersize=13, zorder=4, label="base station")
+    axes.plot(0.0, 0.0, "^", color=_INK, markersize=13, zorder=4, label="base server_loop")
     if made.neighbours.rings:
         sites = hexagonal_sites(made.neighbours.rings, spacing_m=made.neighbours.spacing_m)[1:]
         axes.plot(

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from channel.cell.cell import Result
-from channel.cell.statistics import Outcome
+from channel.cell.cell import CellResult
+from channel.cell.statistics import DirectionStatistics
 from channel.core.arrays import Array
 from channel.core.errors import BadParameter
 from channel.scenario.load import Scenario
@@ -36,7 +36,7 @@ _PANELS = (
 )
 
 
-def write(path: Path, name: str, made: Scenario, result: Result) -> Path:
+def write(path: Path, name: str, made: Scenario, result: CellResult) -> Path:
     """Writes the picture in the format of the suffix, and gives its path.
 
     A row for each quantity: over time up and down, and its distribution; a map and the users' rates below.
@@ -82,7 +82,7 @@ def demand_suffix(path: Path) -> None:
         raise BadParameter(f"a picture must end in {', '.join(SUFFIXES)}, got {path.name!r}")
 
 
-def _smoothed(outcome: Outcome, key: str) -> Array:
+def _smoothed(outcome: DirectionStatistics, key: str) -> Array:
     """The trace of a quantity (B, U), bins joined until there are at most _ROWS."""
     value_BU, weight_BU = outcome.trace()[key], np.maximum(outcome.tries_BU, 1e-9)
     if key == "throughput_bps":
@@ -95,7 +95,7 @@ def _smoothed(outcome: Outcome, key: str) -> Array:
     return np.asarray(np.divide(total, share, out=np.full(total.shape, np.nan), where=share > 0.0))
 
 
-def _over_time(axes: Axes, outcome: Outcome, value_BU: Array, way: str) -> None:
+def _over_time(axes: Axes, outcome: DirectionStatistics, value_BU: Array, way: str) -> None:
     time_s = (np.arange(value_BU.shape[0]) + 0.5) * (outcome.bin_end_s[-1] / value_BU.shape[0])
     users, colour = value_BU.shape[1], WAYS[way][0]
     axes.set_xlim(0.0, float(outcome.bin_end_s[-1]))
@@ -127,7 +127,7 @@ def _distribution(axes: Axes, ways: dict[str, Array], label: str) -> None:
     plain(axes)
 
 
-def _rates(axes: Axes, result: Result) -> None:
+def _rates(axes: Axes, result: CellResult) -> None:
     """A bar each way for every user, or for many users the rates in order."""
     users = next(iter(result.outcomes.values())).tries.size
     for offset, (way, outcome) in zip((-0.2, 0.2), result.outcomes.items(), strict=True):

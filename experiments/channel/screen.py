@@ -8,13 +8,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from channel.cell.cell import Result
-from channel.cell.statistics import Outcome
+from channel.cell.cell import CellResult
+from channel.cell.statistics import DirectionStatistics
 from channel.core.arrays import Array
 from channel.propagation.placement import hexagonal_sites
 from channel.scenario.load import Scenario
 from experiments.channel.map import losses_db
-from experiments.terminal import plain_console
+from splitfl.runtime.terminal import plain_console
 
 _STEPS = " ▁▂▃▄▅▆▇█"
 _BARS = 30
@@ -29,7 +29,7 @@ _QUANTITIES = (
 _SHARES = (0.05, 0.5, 0.95)
 
 
-def draw(made: Scenario, result: Result) -> None:
+def draw(made: Scenario, result: CellResult) -> None:
     """What users had over time, how it is spread, and where they are."""
     console = plain_console()
     table = Table(box=None, padding=(0, 1))
@@ -57,7 +57,7 @@ def bars(values: Array) -> str:
     return "".join(mark if np.isfinite(value) else "·" for mark, value in zip(marks, values, strict=True))
 
 
-def _row(outcome: Outcome, value_BU: Array, form: str) -> tuple[str, ...]:
+def _row(outcome: DirectionStatistics, value_BU: Array, form: str) -> tuple[str, ...]:
     known = value_BU[np.isfinite(value_BU)]
     if not outcome.tries.any() or not known.size:
         return ("nothing sent", *("" for _ in _SHARES))
@@ -71,7 +71,7 @@ def _median(values: Array) -> float:
     return float(np.median(known)) if known.size else float("nan")
 
 
-def _map(made: Scenario, result: Result) -> Text:
+def _map(made: Scenario, result: CellResult) -> Text:
     """Two columns stand for as many metres as one line."""
     place = result.position_U2
     marks = [("o" if len(place) > 10 else str(user), spot) for user, spot in enumerate(place)]
@@ -90,7 +90,7 @@ def _map(made: Scenario, result: Result) -> Text:
     for (mark, _), x, y in zip(marks, column, line, strict=True):
         rows[y][x] = mark
     users = "users by number" if len(place) <= 10 else "o users"
-    legend = f"B base station, {users}, n neighbour, X jammer; a line is {metres:.3g} m"
+    legend = f"B base server_loop, {users}, n neighbour, X jammer; a line is {metres:.3g} m"
     return Text("\n".join("".join(row).rstrip() for row in rows) + f"\n\n{legend}", no_wrap=True)
 
 
@@ -104,7 +104,7 @@ def _losses(made: Scenario) -> Text | None:
             f"{len(loss_db)} nodes; losses from {np.nanmin(loss_db):.0f} to {np.nanmax(loss_db):.0f} dB"
         )
     names = ["B", *(str(user) for user in range(len(loss_db) - 1))]
-    lines = ["loss of each link in dB, senders down, receivers across, B the base station", ""]
+    lines = ["loss of each link in dB, senders down, receivers across, B the base server_loop", ""]
     lines.append("    " + "".join(f"{name:>6}" for name in names))
     for name, row in zip(names, loss_db, strict=True):
         lines.append(

@@ -12,10 +12,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from channel.cell.build_cell import cell_of
-from channel.cell.cell import Result
+from channel.api import Simulation
+from channel.cell.cell import CellResult
 from channel.cell.sounding import sounded
-from channel.cell.statistics import Outcome
+from channel.cell.statistics import DirectionStatistics
 from channel.core.errors import BadParameter
 from channel.links import recordings as traces
 from channel.links.recordings import LinkTrace
@@ -23,45 +23,28 @@ from channel.links.trace import read_recording
 from channel.propagation import recorded_taps as taps
 from channel.scenario import colosseum_file
 from channel.scenario import load as scenarios
-from channel.scenario.load import Scenario
 from channel.validation import Verdict
-from experiments.terminal import plain_console
 from splitfl.core.json_text import dumps
+from splitfl.runtime.terminal import plain_console
 
 
-def simulated(name: str, duration_s: float | None, seed: int | None) -> tuple[Scenario, Result]:
-    """A scenario and what its cell did. Raises BadParameter for bad input."""
-    made = scenarios.load(name)
-    made = made if seed is None else replace(made, seed=seed)
-    made = made if duration_s is None else replace(made, duration_s=duration_s)
-    return made, cell_of(made).simulate(made.duration_s)
-
-
-def rows(result: Result) -> list[dict[str, Any]]:
+def rows(found: Simulation) -> list[dict[str, Any]]:
     """One row for each user and direction; what does not exist is None."""
-    found = []
-    for direction, outcome in result.outcomes.items():
-        for user in range(outcome.tries.size):
-            values = {
-                "mean_sinr_db": result.mean_sinr_db[direction][user],
-                "throughput_bps": outcome.throughput_bps[user],
-                "error_rate": outcome.error_rate[user],
-                "retransmissions": outcome.retransmissions[user],
-                "loss_rate": outcome.loss_rate[user],
-                "airtime_s": outcome.airtime_s[user],
-                "finish_s": outcome.finish_s[user],
-                "device_energy_j": result.energy_j[user],
-            }
+    made = []
+    for direction in found.result.outcomes:
+        columns = found.columns(direction)
+        for user in range(found.users):
+            values = {name: column[user] for name, column in columns.items()}
             row = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
-            found.append({"user": user, "direction": direction, **row})
-    return found
+            made.append({"user": user, "direction": direction, **row})
+    return made
 
 
-def users(result: Result) -> None:
+def users(found: Simulation) -> None:
     """The same as a table; one energy a device, for both directions."""
     names = ("user", "way", "SINR dB", "Mbit/s", "BLER", "retries", "lost", "airtime s", "energy J")
     table = Table(*names, box=SIMPLE_HEAD, pad_edge=False)
-    for row in rows(result):
+    for row in rows(found):
         table.add_row(
             str(row["user"]),
             row["direction"],
@@ -108,7 +91,7 @@ def verdicts(found: list[Verdict], as_json: bool) -> None:
     click.echo(f"{counts[0]} pass, {counts[1]} fail, {len(found) - sum(counts)} not run here")
 
 
-def write_trace(out: Path, result: Result, direction: str, user: int) -> str:
+def write_trace(out: Path, result: CellResult, direction: str, user: int) -> str:
     """Writes a table of rates for .csv, .tsv and .npz, else a mahimahi trace, and says what it holds.
 
     A table's delay and loss are 0: its rate is that of bits which were through, after waits and repetitions.
@@ -132,7 +115,7 @@ def write_trace(out: Path, result: Result, direction: str, user: int) -> str:
     return f"{out}: {read_recording(out).summary}"
 
 
-def _rates(outcome: Outcome, user: int) -> LinkTrace:
+def _rates(outcome: DirectionStatistics, user: int) -> LinkTrace:
     """A row a bin, and behind them the mean."""
     ends_s = outcome.bin_end_s
     time_s = np.round(np.append(ends_s - outcome.bin_s, ends_s[-1]), 9)
@@ -162,7 +145,7 @@ def export(
     else:
         taps.write_npz(out, found.matrix.taps)
     nodes, times = found.matrix.taps.nodes, found.matrix.taps.time_s_T.size
-    click.echo(f"{out}: {nodes} nodes, {times} times; node 1 is the base station")
+    click.echo(f"{out}: {nodes} nodes, {times} times; node 1 is the base server_loop")
     click.echo(f"all gains raised by {found.raised_db:.2f} dB, so that the strongest tap has 0 dB")
     silent = np.nan_to_num(found.silent_NN)
     for sender, receiver in np.argwhere(silent > 0.0):

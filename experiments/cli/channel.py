@@ -44,15 +44,15 @@ def list_(as_json: bool) -> None:
 @reports_errors
 def show(scenario: str, duration_s: float | None, seed: int | None, out: Path | None) -> None:
     """Draw SINR, MCS, block errors and throughput over time, their spread, and a map, on the screen."""
+    from channel.api import simulate
     from experiments.channel import screen as channel_screen
-    from experiments.channel import tables as channel_tables
 
-    made, result = channel_tables.simulated(scenario, duration_s, seed)
-    channel_screen.draw(made, result)
+    found = simulate(scenario, duration_s=duration_s, seed=seed)
+    channel_screen.draw(found.scenario, found.result)
     if out is not None:
         from experiments.channel import picture as channel_picture
 
-        click.echo(channel_picture.write(out, Path(scenario).stem, made, result))
+        click.echo(channel_picture.write(out, Path(scenario).stem, found.scenario, found.result))
 
 
 @channel.command()
@@ -65,12 +65,12 @@ def show(scenario: str, duration_s: float | None, seed: int | None, out: Path | 
 @reports_errors
 def plot(scenario: str, out: Path, duration_s: float | None, seed: int | None) -> None:
     """Write the same as a picture: each quantity over time and its distribution, a map, everyone's rate."""
+    from channel.api import simulate
     from experiments.channel import picture as channel_picture
-    from experiments.channel import tables as channel_tables
 
     channel_picture.demand_suffix(out)
-    made, result = channel_tables.simulated(scenario, duration_s, seed)
-    click.echo(channel_picture.write(out, Path(scenario).stem, made, result))
+    found = simulate(scenario, duration_s=duration_s, seed=seed)
+    click.echo(channel_picture.write(out, Path(scenario).stem, found.scenario, found.result))
 
 
 @channel.command()
@@ -89,18 +89,19 @@ def check(thorough: bool, rows: tuple[str, ...], as_json: bool) -> None:
         sys.exit(1)
 
 
-@channel.command()
+@channel.command(name="simulate")
 @click.argument("scenario")
 @DURATION
 @SEED
 @AS_JSON
 @reports_errors
-def simulate(scenario: str, duration_s: float | None, seed: int | None, as_json: bool) -> None:
+def simulate_(scenario: str, duration_s: float | None, seed: int | None, as_json: bool) -> None:
     """Run a scenario and say what every user got."""
+    from channel.api import simulate
     from experiments.channel import tables as channel_tables
 
-    _, result = channel_tables.simulated(scenario, duration_s, seed)
-    click.echo(dumps(channel_tables.rows(result), indent=2)) if as_json else channel_tables.users(result)
+    found = simulate(scenario, duration_s=duration_s, seed=seed)
+    click.echo(dumps(channel_tables.rows(found), indent=2)) if as_json else channel_tables.users(found)
 
 
 @channel.command()
@@ -118,10 +119,11 @@ def trace(
 
     `splitfl channel emulate --trace` replays it.
     """
+    from channel.api import simulate
     from experiments.channel import tables as channel_tables
 
-    _, result = channel_tables.simulated(scenario, duration_s, seed)
-    click.echo(channel_tables.write_trace(out, result, direction, user))
+    found = simulate(scenario, duration_s=duration_s, seed=seed)
+    click.echo(channel_tables.write_trace(out, found.result, direction, user))
 
 
 @channel.command()

@@ -124,7 +124,7 @@ def plan(
     """
     from experiments.cli import preflight
 
-    preflight.check_air(preset, with_data(overrides, data))
+    preflight.check_planning(preset, with_data(overrides, data))
     from experiments.compare import command
 
     command.plan(preset, methods, with_data(overrides, data), own, as_json)

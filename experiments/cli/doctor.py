@@ -11,7 +11,7 @@ from experiments.cli.options import AS_JSON
 from splitfl.core.json_text import dumps
 
 if TYPE_CHECKING:
-    from testbed.doctor.examine import Examined
+    from testbed.doctor.examine import Examination
 
 _COLOURS = {"ok": "green", "warning": "yellow", "bad": "red", "info": "default"}
 
@@ -42,19 +42,19 @@ def doctor(inventory: Path | None, server: str | None, transport: str | None, as
     elif server is not None:
         examined = examine.examine(inventories.of_address(server), is_server_known=False)
     else:
-        examined = examine.Examined(findings=examine.look_here(), advice=[])
+        examined = examine.Examination(findings=examine.examine_local(), advice=[])
     _show(examined, as_json)
     sys.exit(_code(examined, transport))
 
 
-def _code(examined: "Examined", transport: str | None) -> int:
+def _code(examined: "Examination", transport: str | None) -> int:
     if not examined.advice:
         return FAILED if any(finding.state == "bad" for finding in examined.findings) else DONE
     works = {advice.transport: advice.works for advice in examined.advice}
     return DONE if (works[transport] if transport else any(works.values())) else FAILED
 
 
-def _show(examined: "Examined", as_json: bool) -> None:
+def _show(examined: "Examination", as_json: bool) -> None:
     if as_json:
         told = {
             "findings": [vars(finding) for finding in examined.findings],
@@ -66,7 +66,7 @@ def _show(examined: "Examined", as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from experiments.terminal import plain_console
+    from splitfl.runtime.terminal import plain_console
 
     console = plain_console()
     table = Table("node", "check", "", "what was found")

@@ -256,7 +256,18 @@ def report(folder: Path) -> None:
 @click.argument(
     "what",
     type=click.Choice(
-        ["presets", "methods", "adapters", "models", "tasks", "codecs", "aggregators", "links", "transports"]
+        [
+            "presets",
+            "methods",
+            "adapters",
+            "models",
+            "tasks",
+            "codecs",
+            "aggregators",
+            "links",
+            "transports",
+            "trackers",
+        ]
     ),
 )
 @AS_JSON

@@ -53,11 +53,11 @@ def hub(
     from splitfl.transport.security.credentials import Credentials
     from testbed.overlay.endpoints import listener_at, network_of
     from testbed.overlay.hub import Hub
-    from testbed.overlay.tls import Tokens, server_context
+    from testbed.overlay.tls import HubTokens, server_context
 
     files = Credentials(cert=tls_cert, key=tls_key, ca=tls_ca, token_file=token_file)
     files = files.or_in_folder(secrets, "server") if secrets else files
-    tokens = Tokens(files.token_file) if files.token_file else None
+    tokens = HubTokens(files.token_file) if files.token_file else None
     context = server_context(files.cert, files.key, files.ca)
     with listener_at(listen) as listener, _until_interrupted():
         Hub(listener, network_of(network), context, tokens, mtu, _say).run()

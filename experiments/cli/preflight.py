@@ -1,6 +1,6 @@
-"""What can be refused before torch and the data are loaded: hosts, ports, files of secrets, links.
+"""What is refused before torch and the data are loaded: hosts, ports, files of secrets, links, trackers.
 
-Whoever mistypes one of them is told in a second. Everything here is looked at again where it is used.
+A mistyped one is named within a second. All of it is checked again where it is used.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,6 +9,7 @@ from dataclasses import replace
 from experiments import presets
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
+from splitfl.run_folder.trackers.registry import check_installed
 from splitfl.setup.links import check_link
 from splitfl.transport.base.interfaces import public_address
 from splitfl.transport.base.spec import Joining
@@ -26,9 +27,16 @@ def check_serving(preset: str, overrides: Iterable[str]) -> None:
     _check(served(presets.without_learning(preset, chosen), chosen))
 
 
-def check_air(preset: str, overrides: Iterable[str]) -> None:
+def check_planning(preset: str, overrides: Iterable[str]) -> None:
     """Raises ConfigError for a link that cannot be."""
     check_link(presets.without_learning(preset, overrides))
+
+
+def check_air(preset: str, overrides: Iterable[str]) -> None:
+    """Raises ConfigError for a link that cannot be, and for a tracker whose package is not installed."""
+    config = presets.without_learning(preset, overrides)
+    check_link(config)
+    check_installed(config.tracking)
 
 
 def check_joining(name: str, joining: Joining, options: Mapping[str, str | None]) -> None:
@@ -53,4 +61,5 @@ def served(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
 
 def _check(config: RunConfig) -> None:
     check_settings(config.transport).check_server(config.transport)
+    check_installed(config.tracking)
     check_link(config)

@@ -7,11 +7,12 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments.compare.budget import Budget
 from experiments.compare.plots import GROWING
-from experiments.compare.ranking import BEST, Standing, margin_of, with_margin
-from experiments.compare.runs import Race
+from experiments.compare.standings_table import with_margin
 from experiments.report.tally import curve
+from splitfl.comparison.budget import Budget
+from splitfl.comparison.ranking import BEST, Standing, margin_of
+from splitfl.comparison.runs import Race
 from splitfl.config import one_of
 from splitfl.run_folder.read import read_run
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments.compare.ranking import BEST, Standing
-from experiments.compare.runs import Race
 from experiments.report.tally import curve
+from splitfl.comparison.ranking import BEST, Standing
+from splitfl.comparison.runs import Race
 from splitfl.core.quantities import bytes_text, metric_text
 from splitfl.run_folder.read import read_run
 

@@ -16,21 +16,31 @@ from experiments.compare import at_budget as spending
 from experiments.compare import bytes_to_target as reaching
 from experiments.compare import plots as pictures
 from experiments.compare.at_budget import check_spendable, within
-from experiments.compare.budget import Budget, parse_budget
 from experiments.compare.bytes_to_target import reached
-from experiments.compare.entrants import Entrant, Excluded, as_rows, enter, labels_of, settings_by_label
-from experiments.compare.ranking import Standing, as_json, as_table, metric_with_margin, standings
-from experiments.compare.runs import Race, races, run_all
+from experiments.compare.standings_table import as_json, as_table, metric_with_margin
 from experiments.report.drawing import house_style
 from experiments.report.pages import render
 from experiments.report.panels import METRIC_LABELS
 from experiments.report.writing import write_whole
 from experiments.screen import print_data
-from experiments.terminal import counting_bar, plain_console, say, working
-from splitfl.core.errors import ConfigError, PeerLost
+from splitfl.comparison.budget import Budget, parse_budget
+from splitfl.comparison.entrants import (
+    Entrant,
+    Excluded,
+    as_rows,
+    demand_some,
+    enter_all,
+    labels_of,
+    settings_by_label,
+)
+from splitfl.comparison.planned import planned
+from splitfl.comparison.ranking import Standing, standings
+from splitfl.comparison.runs import Race, races, run_all
+from splitfl.core.errors import PeerLost
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import bytes_text, flops_text, scaled, seconds_text
 from splitfl.methods.settings import refuse_unread
+from splitfl.runtime.terminal import counting_bar, plain_console, say, working
 from splitfl.setup.experiment import Experiment
 
 
@@ -64,7 +74,7 @@ def compare(
         most_rounds,
         every_round=until is not None or at is not None,
     )
-    _demand_some(entrants, excluded, "take part")
+    demand_some(entrants, excluded, "take part")
     name, config = presets.find(preset, overrides)
     print_data(console, Experiment.of(entrants[0].config))
     numbers = range(config.train.seed, config.train.seed + seeds)
@@ -108,10 +118,10 @@ def plan(
                 style="yellow",
                 soft_wrap=True,
             )
-    rows = {entrant.label: _planned(entrant) for entrant in entrants}
+    rows = {entrant.label: planned(entrant) for entrant in entrants}
     if as_json_too:
         click.echo(dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))
-    _demand_some(entrants, excluded, "run")
+    demand_some(entrants, excluded, "run")
     if as_json_too:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -145,31 +155,6 @@ _SHOWN: Mapping[str, Callable[[Any], str]] = {
 }
 
 
-def _planned(entrant: Entrant) -> dict[str, float]:
-    """Everything that a rehearsal tells; sums over all clients where a name does not say otherwise."""
-    rehearsal, federation = entrant.plan.rehearsal, entrant.config.federation
-    up, down, both = (rehearsal.ledger.total(way) for way in ("up", "down", None))
-    shares = federation.clients * federation.rounds
-    return {
-        "rounds": federation.rounds,
-        "bytes_up": up.payload_bytes,
-        "bytes_down": down.payload_bytes,
-        "bytes_up_a_client_and_round": up.payload_bytes / shares,
-        "bytes_down_a_client_and_round": down.payload_bytes / shares,
-        "packets": both.packets,
-        "airtime_s": both.airtime_s,
-        "radiated_j": both.energy_j,
-        "virtual_s": rehearsal.virtual_s,
-        "client_flops": rehearsal.ledger.total_flops("client"),
-        "server_flops": rehearsal.ledger.total_flops("server"),
-        "client_parameter_bytes": rehearsal.client.parameter_bytes,
-        "client_gradient_bytes": rehearsal.client.gradient_bytes,
-        "client_optimiser_bytes": rehearsal.client.optimiser_bytes,
-        "client_saved_bytes": rehearsal.client.saved_bytes,
-        "client_memory_bytes": rehearsal.client.total_bytes,
-    }
-
-
 def _entered(
     console: Console,
     preset: str,
@@ -182,25 +167,18 @@ def _entered(
     alone: bool = False,
     every_round: bool = False,
 ) -> tuple[list[Entrant], list[Excluded]]:
-    labels = [label.strip() for label in methods.split(",")] if alone else labels_of(methods)
+    named = methods.split(",")
+    labels = [label.strip() for label in named] if alone else labels_of(named)
     settings = settings_by_label(own, labels)
-    entrants: list[Entrant] = []
-    excluded: list[Excluded] = []
+    _, tables = presets.tables(preset)
     with working(console, "") as status:
-        for label in labels:
-            status.update(Text(f"rehearsing {label}"))
-            one = enter(
-                preset, overrides, label, settings[label], budgets, most_rounds, every_round=every_round
-            )
-            (entrants if isinstance(one, Entrant) else excluded).append(one)  # type: ignore[arg-type]
-    return entrants, excluded
 
+        def on_label(label: str) -> None:
+            status.update(Text(f"dry run of {label}"))
 
-def _demand_some(entrants: Sequence[Entrant], excluded: Sequence[Excluded], do: str) -> None:
-    """Raises ConfigError with everybody's reason where nobody is left."""
-    if not entrants:
-        reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
-        raise ConfigError(f"no method can {do}: {reasons}")
+        return enter_all(
+            tables, overrides, settings, budgets, most_rounds, every_round=every_round, on_label=on_label
+        )
 
 
 def _run(console: Console, todo: Sequence[Race], jobs: int) -> dict[str, str]:

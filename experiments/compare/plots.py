@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator
 
-from experiments.compare.ranking import Standing, cost, pareto
-from experiments.compare.runs import Race
 from experiments.report.drawing import MUTED, PALETTE, canvas, house_style, to_svg
 from experiments.report.panels import METRIC_LABELS
 from experiments.report.tally import curve
+from splitfl.comparison.ranking import Standing, cost, pareto
+from splitfl.comparison.runs import Race
 from splitfl.core.metrics import METRICS
 from splitfl.run_folder.read import read_run
 

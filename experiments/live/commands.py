@@ -16,13 +16,13 @@ from channel.core.link import Link
 from channel.links.fixed import Direction, FixedLink
 from channel.links.trace import TraceLink, read_recording
 from channel.live.emulation import Emulation
-from channel.live.proxy import ONLY, Proxy
-from channel.live.switch import Order
+from channel.live.proxy import ONLY, ThrottlingProxy
+from channel.live.switch import DeliveryOrder
 from channel.scenario import load as scenarios
 from channel.scenario.load import Scenario
 from experiments.live.figures import kept_up, links_table
-from experiments.terminal import plain_console
 from splitfl.core.errors import ConfigError
+from splitfl.runtime.terminal import plain_console
 from splitfl.transport.base.addresses import joined, parse_address
 from testbed.live import LiveLink
 
@@ -61,7 +61,7 @@ def emulate(
     """Runs the command, says what the link measured, and returns the command's exit code."""
     console = plain_console(stderr=True)
     with _as_bad_input():
-        order = Order(seed=seed, jitter_s=jitter_s, in_order=in_order)
+        order = DeliveryOrder(seed=seed, jitter_s=jitter_s, in_order=in_order)
         emulation = Emulation(air=air, clients=1, order=order, queue_bytes=queue_bytes)
     shell = os.environ.get("SHELL", "/bin/sh")
     with LiveLink(emulation, congestion) as live:
@@ -79,7 +79,7 @@ def proxy(target: str, listen: str, rate_bps: float, delay_s: float) -> None:
     own_host, own_port = parse_address(listen, least_port=0, name="--listen")
     with _as_bad_input():
         way = Direction(rate_bps=rate_bps, delay_s=delay_s)
-        slow = Proxy(parse_address(target), way, way)
+        slow = ThrottlingProxy(parse_address(target), way, way)
 
     def ready(host: str, port: int) -> None:
         click.echo(f"{joined(host, port)} leads to {target}; {ONLY}", err=True)

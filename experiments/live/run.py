@@ -6,7 +6,7 @@ from typing import Any
 
 from channel.core.errors import BadParameter
 from channel.live.emulation import Emulation
-from channel.live.switch import Order
+from channel.live.switch import DeliveryOrder
 from experiments.local_clients import clients_of
 from splitfl.config import RunConfig
 from splitfl.controller.dry_run import controller_for
@@ -54,7 +54,9 @@ def emulation_of(site: Experiment) -> Emulation:
         return Emulation(
             air=air_of(config),
             clients=config.federation.clients,
-            order=Order(seed=config.train.seed, jitter_s=config.live.jitter_s, in_order=config.live.in_order),
+            order=DeliveryOrder(
+                seed=config.train.seed, jitter_s=config.live.jitter_s, in_order=config.live.in_order
+            ),
             queue_bytes=config.live.queue_bytes,
             mtu_bytes=config.link.mtu_bytes,
         )

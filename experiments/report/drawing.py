@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -82,7 +83,9 @@ def canvas(width_px: float, height_px: float) -> Figure:
 def to_svg(figure: Figure, name: str) -> str:
     """The figure as an `<svg>` element for a page; `name` keeps its ids apart from other pictures'."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    # `savefig` would draw it twice
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)

@@ -15,6 +15,13 @@ from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import ConfigError
 from splitfl.core.metrics import JUDGES, METRICS
 from splitfl.core.quantities import flops_text, metric_text, seconds_text
+from splitfl.data.task import TASKS
+from splitfl.models.families import (
+    CAUSAL_LM,
+    IMAGE_CLASSIFICATION,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+)
 from splitfl.run_folder.read import RunRecord, read_table
 from splitfl.setup.links import describe_link
 from splitfl.transport.registry import TRANSPORTS
@@ -22,9 +29,17 @@ from splitfl.transport.registry import TRANSPORTS
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
     "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
     "IMAGE_CLS": "AutoModelForImageClassification",
 }
 """peft's task type, as adapter_config.json holds it -> the transformers class of the unsplit model."""
+
+PEFT_TASKS = {
+    CAUSAL_LM: "CAUSAL_LM",
+    SEQUENCE_CLASSIFICATION: "SEQ_CLS",
+    TOKEN_CLASSIFICATION: "TOKEN_CLS",
+    IMAGE_CLASSIFICATION: "IMAGE_CLS",
+}
 
 CLASSIFIERS = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
 
@@ -133,7 +148,7 @@ def loading_code(run: RunRecord) -> str | None:
         return None
     config = read_table(adapter / "adapter_config.json") if (adapter / "adapter_config.json").exists() else {}
     model = str(config.get("base_model_name_or_path") or run.summary.model)
-    guessed = "CAUSAL_LM" if "perplexity" in run.summary.final else "SEQ_CLS"
+    guessed = PEFT_TASKS[TASKS[run.summary.task].kind] if run.summary.task in TASKS else "SEQ_CLS"
     name = CLASSES.get(str(config.get("task_type")), CLASSES[guessed])
     labels = _num_labels(adapter / "adapter_model.safetensors")
     extra = f", num_labels={labels}" if labels else ""

@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from splitfl.core.metrics import JUDGES
-from splitfl.run_folder.events import Round, Step, TransferEvent
+from splitfl.run_folder.events import RoundEvent, Step, TransferEvent
 from splitfl.run_folder.read import RunRecord
 
 
@@ -125,6 +125,6 @@ def _spent(run: RunRecord, against: str) -> dict[int, float]:
     each: defaultdict[int, float] = defaultdict(float)
     for row in run.events.transfers:
         each[row.round] += getattr(row, field)
-    ended: Sequence[Round] = sorted(run.events.rounds, key=lambda row: row.round)
+    ended: Sequence[RoundEvent] = sorted(run.events.rounds, key=lambda row: row.round)
     totals = accumulate(each[row.round] for row in ended)
     return {row.round: total for row, total in zip(ended, totals, strict=True)}

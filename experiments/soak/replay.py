@@ -45,7 +45,7 @@ def replay(run: Path, schedule: Schedule, folder: Path) -> Told:
         for client in range(site.config.federation.clients)
     ]
     with Run(site, folder, LogScreen(), controller=controller_for(site.config)) as simulated:
-        run_inproc(site.config, nodes, simulated.station, schedule=schedule)
+        run_inproc(site.config, nodes, simulated.server_loop, schedule=schedule)
         simulated.finish([])
     return told(folder)
 

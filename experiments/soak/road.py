@@ -9,7 +9,7 @@ import numpy as np
 from channel.core.rng import stream
 from splitfl.transport.base.spec import Joining, TransportSpec
 from splitfl.transport.base.transport import ClientEnd
-from splitfl.transport.grpc.client import GrpcRoad
+from splitfl.transport.grpc.client import GrpcConnector
 from splitfl.transport.registry import transport
 from splitfl.transport.session.chunk import Kind, unpack
 from splitfl.transport.session.client import SessionClient
@@ -26,22 +26,22 @@ def rough(seed: int, life: int) -> TransportSpec:
         def chance(way: str) -> np.random.Generator:
             return stream(seed, "soak", "road", way, joining.client, life)
 
-        road = Rough(GrpcRoad(joining.address, joining.credentials), chance("out"), chance("in"))
+        road = Rough(GrpcConnector(joining.address, joining.credentials), chance("out"), chance("in"))
         return SessionClient(road, joining.address, joining.client, None, joining.timeout_s)
 
     return replace(transport("grpc"), join=join)
 
 
 class Rough:
-    """See Road: each way, a parcel now and then goes twice; of a message, two change places."""
+    """See Road: each way, a chunk now and then goes twice; of a message, two change places."""
 
     chunk_bytes = _CHUNK_BYTES
     silence = "no answer"
     window_bytes: int | None = None
 
-    def __init__(self, road: GrpcRoad, out: np.random.Generator, back: np.random.Generator) -> None:
+    def __init__(self, road: GrpcConnector, out: np.random.Generator, back: np.random.Generator) -> None:
         """A stream of chance for each way, which is worked on by a thread of its own."""
-        self._road = road
+        self._connector = road
         self._out, self._in = out, back
 
     def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
@@ -63,14 +63,14 @@ class Rough:
             if self._in.random() < _TWICE_SHARE:
                 hear(raw)
 
-        self._road.carry(taken, heard)
+        self._connector.carry(taken, heard)
 
     def cut(self) -> None:
         """See Road."""
-        self._road.cut()
+        self._connector.cut()
 
 
 def _is_followed(raw: bytes) -> bool:
     """Whether this is a piece of a message of which more is there to be taken."""
-    parcel = unpack(raw)
-    return parcel.kind is Kind.REQUEST and parcel.offset + len(parcel.data) < parcel.total
+    chunk = unpack(raw)
+    return chunk.kind is Kind.REQUEST and chunk.offset + len(chunk.data) < chunk.total

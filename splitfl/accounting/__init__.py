@@ -1,1 +1,1 @@
-"""FLOPs, memory and traffic: what a run costs."""
+"""Accounting of FLOPs, memory and traffic."""

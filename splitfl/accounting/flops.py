@@ -1,10 +1,10 @@
-"""How many floating-point operations a piece takes, from its shapes alone.
+"""FLOPs of a training step of a piece, computed from its shapes.
 
-Counted are the matrix products, as is usual (Kaplan et al., 2020, section 2.1; torch's
-FlopCounterMode): a product of (m, k) and (k, n) takes 2 m k n. A linear layer takes one
-forward, one backward where its input wants a gradient and one where its weight does.
-Attention takes two products of T x T scores forward, whole even where masked, and up to
-four backward; fused kernels that compute the scores a second time are not charged for it.
+Only matrix products are counted, as usual (Kaplan et al., 2020, section 2.1; torch's
+FlopCounterMode): a product of (m, k) and (k, n) takes 2 m k n. A linear layer takes one product
+forward, one backward if its input needs a gradient, and one if its weight does.
+Attention takes two products with T x T scores forward, without savings by masks, and up to
+four backward; recomputation of the scores in fused kernels is not counted.
 """
 
 # B batch, T tokens
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from splitfl.accounting.image_flops import count_of_pictures
+from splitfl.accounting.image_flops import image_flops
 from splitfl.adapters.inject import name_in_whole
 from splitfl.adapters.registry import ADAPTERS, role_of
 from splitfl.models.cut import Piece, linears
@@ -24,7 +24,7 @@ from splitfl.models.families import CAUSAL_LM
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Floating-point operations of one step of a piece."""
+    """FLOPs of one training step of a piece."""
 
     forward_flops: float
     backward_flops: float
@@ -36,13 +36,13 @@ class Cost:
 
 
 def cost(piece: Piece, batch: int, tokens: int, *, gradient_to_input: bool = True) -> Cost:
-    """The cost of one step on (B, T) tokens; an image has one token a patch, and one more.
+    """The cost of one step on (B, T) tokens; an image has one token per patch plus one.
 
-    Where blocks hand on pictures, it is of the model's own size whatever T is.
-    `gradient_to_input` says whether a piece that is not first sends a gradient back.
+    For models with feature maps, T is ignored and the model's image size is used.
+    `gradient_to_input`: a piece that is not the first computes the gradient of its input.
     """
     if piece.family.hands_pictures:
-        forward, backward = count_of_pictures(piece, batch, flows=gradient_to_input and not piece.is_first)
+        forward, backward = image_flops(piece, batch, flows=gradient_to_input and not piece.is_first)
         return Cost(forward_flops=forward, backward_flops=backward)
     counter = _Counter(piece, batch, tokens, flows=gradient_to_input and not piece.is_first)
     if piece.is_first:
@@ -55,7 +55,7 @@ def cost(piece: Piece, batch: int, tokens: int, *, gradient_to_input: bool = Tru
 
 
 class _Counter:
-    """Walks a piece from its input to its output; `flows` says whether the state there wants a gradient."""
+    """Visits the modules of a piece from input to output; `flows`: the activation there needs a gradient."""
 
     def __init__(self, piece: Piece, batch: int, tokens: int, *, flows: bool) -> None:
         self.piece, self.batch, self.tokens, self.flows = piece, batch, tokens, flows
@@ -69,7 +69,7 @@ class _Counter:
         return (modules.get_submodule(str(index)) for index in self.piece.blocks)
 
     def below(self) -> None:
-        """Embeddings look up rather than multiply; patches and OPT's projection do multiply."""
+        """Patch embeddings and OPT's projection; token embeddings are lookups without products."""
         for path in self.piece.family.before:
             part = _find(self.piece.base, path)
             for module in part.modules() if part is not None else ():
@@ -80,7 +80,7 @@ class _Counter:
             self.flows = self.flows or _is_trained(part)
 
     def block(self, block: nn.Module) -> None:
-        """Projections, attention and feed-forward, each as far as a gradient is wanted there."""
+        """Projections, attention and feed-forward, backward only where a gradient is needed."""
         flows_in, reads = self.flows, self.piece.family.reads
         is_parallel = self.piece.family.is_parallel or getattr(
             self.piece.model.config, "use_parallel_residual", False
@@ -96,7 +96,7 @@ class _Counter:
             if is_parallel and name.startswith("mlp."):
                 branch = "beside"
             self.flows = any(wants.values()) if branch == "after" else wants[branch]
-            if branch in reads:  # LoRA's A reads the block's input too, B what A made
+            if branch in reads:  # LoRA's A reads the block's input too, B the output of A
                 self.flows = flows_in or role_of(name_in_whole(f"{name}.weight")) == "second"
             reaches = self.flows
             self._product(module, self.batch * self.tokens)
@@ -107,7 +107,7 @@ class _Counter:
         self.flows = flows_in or any(wants.values()) or _is_trained(block)
 
     def above(self) -> None:
-        """Pooler, final projection and task head, on every token or on one of each sequence."""
+        """Pooler, final projection and task head, on every token or on one token per sequence."""
         base, whole = self.piece.base, self.piece.model
         every = self.piece.kind == CAUSAL_LM or self.piece.family.pools_last
         parts = [(path, _find(base, path)) for path in self.piece.family.after]
@@ -126,7 +126,7 @@ class _Counter:
         self.flows = self.flows or weight.requires_grad
 
     def _adapter(self, module: nn.Module, rows: int, flows_in: bool) -> None:
-        """What an adapter adds beside the module's own linear submodules, once."""
+        """The cost of an adapter beyond the module's own linear submodules, counted once."""
         kind = self.adapters.pop(module, None)
         if kind is not None and kind.flops is not None:
             forward, backward = kind.flops(module, rows, flows_in)

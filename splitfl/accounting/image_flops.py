@@ -1,6 +1,6 @@
-"""What a step of a convolutional piece takes: torch's own count of a step without values.
+"""FLOPs of a step of a convolutional piece, counted by torch on the meta device.
 
-Convolutions and linear layers are counted as in cost.py, 2 a multiplication with its addition.
+Convolutions and linear layers are counted as in flops.py, 2 per multiply-add.
 """
 
 # B batch, C channels, H height, W width, T places
@@ -15,8 +15,8 @@ from splitfl.models.cut import Piece
 from splitfl.models.feature_maps import places
 
 
-def count_of_pictures(piece: Piece, batch: int, *, flows: bool) -> tuple[float, float]:
-    """Operations forward and backward of a step on B pictures; `flows`: its input wants a gradient."""
+def image_flops(piece: Piece, batch: int, *, flows: bool) -> tuple[float, float]:
+    """FLOPs forward and backward of a step on B images; `flows`: the input needs a gradient."""
     empty = _without_values(piece)
     config = piece.model.config
     x: Tensor | dict[str, Tensor]
@@ -29,7 +29,7 @@ def count_of_pictures(piece: Piece, batch: int, *, flows: bool) -> tuple[float, 
     forward, backward = FlopCounterMode(display=False), FlopCounterMode(display=False)
     with torch.enable_grad():
         with forward:
-            output = Piece.forward(empty, x, {}, labels)  # of a hollow piece too
+            output = Piece.forward(empty, x, {}, labels)  # also for a shape-only piece
         result = output.loss if piece.is_last else output.sum()
         if result.requires_grad:
             with backward:
@@ -38,7 +38,7 @@ def count_of_pictures(piece: Piece, batch: int, *, flows: bool) -> tuple[float, 
 
 
 def _without_values(piece: Piece) -> Piece:
-    """The same piece on the meta device."""
+    """A copy of the piece on the meta device."""
     empty: dict[int, object] = {
         id(value): nn.Parameter(torch.empty_like(value, device="meta"), requires_grad=value.requires_grad)
         for value in piece.parameters()

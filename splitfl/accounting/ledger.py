@@ -1,4 +1,4 @@
-"""The only place that counts: bytes, packets, airtime, energy and FLOPs, by whom and when."""
+"""The only place that counts bytes, packets, airtime, energy and FLOPs, by round, client and side."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field, fields, replace
@@ -14,10 +14,10 @@ SIDES = ("client", "server")
 
 @dataclass(kw_only=True)
 class Traffic:
-    """What crossed one client's link in one direction.
+    """The traffic of one client in one direction.
 
-    `lost` counts messages of which nothing came, `lost_packets` packets that never did, in whatever message;
-    `symbols` are numbers sent as they are, two to a symbol, and no part of the bytes.
+    `lost` counts messages that were lost entirely, `lost_packets` packets lost in any message; `symbols`
+    counts analog symbols of two values each, which are not part of the bytes.
     """
 
     messages: int = 0
@@ -31,22 +31,24 @@ class Traffic:
     energy_j: float = 0.0
 
     def add(self, other: "Traffic") -> None:
-        """What crossed there, too."""
+        """Adds the counters of `other`."""
         for one in fields(Traffic):
             setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 @dataclass(kw_only=True)
 class Ledger:
-    """Sums over a run, filled as it goes; `traffic` is keyed by (round, client, direction)
-    and `flops` by (round, side, client), side being `client` or `server`. Rounds that were closed are in the
-    totals only. `chosen` is what the controller has settled, and why."""
+    """Counters of a run.
+
+    `traffic` is keyed by (round, client, direction) and `flops` by (round, side, client), with side `client`
+    or `server`. Closed rounds are in the totals only. `chosen` holds the controller's decisions with reasons.
+    """
 
     traffic: dict[tuple[int, int, str], Traffic] = field(default_factory=lambda: defaultdict(Traffic))
     flops: dict[tuple[int, str, int], float] = field(default_factory=lambda: defaultdict(float))
     chosen: tuple[str, ...] = ()
     _closed: dict[str | None, Traffic] = field(
-        default_factory=lambda: {way: Traffic() for way in (None, *DIRECTIONS)}
+        default_factory=lambda: {direction: Traffic() for direction in (None, *DIRECTIONS)}
     )
     _closed_flops: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SIDES, 0.0))
     _updates: int = 0
@@ -63,7 +65,7 @@ class Ledger:
         is_lost: bool,
         symbols: int = 0,
     ) -> None:
-        """One message crossed the link, whole or in part, or was lost on it."""
+        """Records one message on the link, received completely, partly or not at all."""
         entry = self.traffic[round_index, client, direction]
         entry.messages += 1
         entry.lost += is_lost
@@ -76,20 +78,20 @@ class Ledger:
         entry.energy_j += delivery.energy_j
 
     def close(self, before: int) -> None:
-        """Keeps of the rounds before this one no more than their sums, so that a long run is no burden.
+        """Replaces the entries of rounds before this one by their sums, to bound memory in long runs.
 
-        The totals are the same to the last bit as if nothing had been closed.
+        The totals are bit-identical to those without closing.
         """
         for key in sorted(key for key in self.traffic if key[0] < before):
             entry = self.traffic.pop(key)
-            for way in (None, key[2]):
-                self._closed[way].add(entry)
+            for direction in (None, key[2]):
+                self._closed[direction].add(entry)
         for work in sorted(work for work in self.flops if work[0] < before):
             self._closed_flops[work[1]] += self.flops.pop(work)
 
     def state(self) -> State:
-        """Every count; see Stateful."""
-        keys = [[at, client, DIRECTIONS.index(way)] for at, client, way in self.traffic]
+        """All counters."""
+        keys = [[at, client, DIRECTIONS.index(direction)] for at, client, direction in self.traffic]
         sums = [list(vars(entry).values()) for entry in self.traffic.values()]
         work = [[at, SIDES.index(side), client] for at, side, client in self.flops]
         return {
@@ -105,12 +107,12 @@ class Ledger:
         }
 
     def restore(self, state: State) -> None:
-        """See Stateful; a count is exact up to 2^53."""
+        """Restores all counters, exact up to 2^53."""
         self.traffic.clear()
         self.flops.clear()
         rows = zip(tensor_in(state, "traffic").tolist(), tensor_in(state, "sums").tolist(), strict=True)
-        for (at, client, way), sums in rows:
-            self.traffic[at, client, DIRECTIONS[way]] = _traffic(sums)
+        for (at, client, direction), sums in rows:
+            self.traffic[at, client, DIRECTIONS[direction]] = _traffic(sums)
         work = zip(tensor_in(state, "work").tolist(), tensor_in(state, "flops").tolist(), strict=True)
         for (at, side, client), flops in work:
             self.flops[at, SIDES[side], client] = flops
@@ -121,28 +123,28 @@ class Ledger:
         self.chosen = tuple(chosen.split("\n")) if chosen else ()
 
     def computed(self, round_index: int, side: str, client: int, flops: float) -> None:
-        """One side worked for one client."""
+        """Records FLOPs of one side for one client."""
         self.flops[round_index, side, client] += flops
 
     def aged(self, staleness: int) -> None:
-        """A client's work came in, and so many versions there had been since it began."""
+        """Records the staleness of a received update, in versions."""
         self._updates += 1
         self._staleness += staleness
 
     def mean_staleness(self) -> float | None:
-        """Over all work that came in; None where clients wait for each other."""
+        """The mean staleness over all received updates; None in the synchronous schedule."""
         return self._staleness / self._updates if self._updates else None
 
     def total(self, direction: str | None = None) -> Traffic:
-        """All rounds and clients together, in one direction or both."""
+        """The traffic of all rounds and clients, in one direction or both (None)."""
         total = replace(self._closed[direction])
-        for (_, _, way), entry in sorted(self.traffic.items(), key=lambda item: item[0]):
-            if direction in (None, way):
+        for (_, _, one), entry in sorted(self.traffic.items(), key=lambda item: item[0]):
+            if direction in (None, one):
                 total.add(entry)
         return total
 
     def total_flops(self, side: str) -> float:
-        """All rounds and clients together, on one side."""
+        """The FLOPs of all rounds and clients on one side."""
         total = self._closed_flops[side]
         for (_, one, _), flops in sorted(self.flops.items()):
             total += flops if one == side else 0.0

@@ -1,4 +1,4 @@
-"""How much autograd keeps for the way back: each storage once, parameters not counted."""
+"""Memory that autograd saves for the backward pass: each storage counted once, parameters excluded."""
 
 from collections.abc import Iterable
 from types import TracebackType
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 class SavedTensors:
-    """As a context, counts what is saved in it: `bytes` now, `peak_bytes` at most so far.
+    """Counts the tensors saved within its context: `bytes` currently, `peak_bytes` at most so far.
 
-    A block that torch's checkpoint computes a second time is kept by torch itself for that moment, out of
-    these hooks' sight: `peak_bytes` then knows what waits for the gradient, and not that block.
+    While torch's activation checkpointing recomputes a block, its saved tensors bypass these hooks:
+    `peak_bytes` then excludes that block.
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
@@ -33,7 +33,7 @@ class SavedTensors:
         self._hooks.__exit__(kind, error, trace)
 
     def count(self, tensor: Tensor, sign: int) -> None:
-        """One more, or one less, of those who keep this tensor's storage."""
+        """Adds (+1) or removes (-1) one reference to this tensor's storage."""
         storage = tensor.untyped_storage()
         if storage.data_ptr() in self._own:
             return
@@ -45,7 +45,7 @@ class SavedTensors:
 
 
 class _Held:
-    """A tensor that a graph keeps, which says when it does no longer."""
+    """A saved tensor that is uncounted once the graph releases it."""
 
     def __init__(self, meter: SavedTensors, tensor: Tensor) -> None:
         self.tensor = tensor

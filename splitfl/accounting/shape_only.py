@@ -1,4 +1,4 @@
-"""A piece that computes nothing, for rehearsals: shapes, of gradients too, and memory of the real one."""
+"""A piece without computation, for dry runs: outputs and gradients have the real shapes."""
 
 # B batch, T tokens, D hidden
 
@@ -16,17 +16,17 @@ from splitfl.models.feature_maps import places
 
 
 class ShapeOnlyPiece(Piece):
-    """Stands in for a piece that was loaded hollow: what it gives is empty, and depends on all it trains.
+    """Replaces a piece loaded without weights: its output depends on all trainable tensors.
 
-    Gradients, second ones too, exist and have the right shapes; their values mean nothing.
+    Gradients, also of second order, exist and have the real shapes; their values are meaningless.
     """
 
     def __init__(self, piece: Piece) -> None:
-        """Takes the piece over."""
+        """Takes ownership of the modules of `piece`."""
         nn.Module.__init__(self)
         self.__dict__.update(piece.__dict__)
         for path, value in list(self.named_parameters()):
-            if value.requires_grad:  # what learns needs storage of its own
+            if value.requires_grad:  # trainable tensors need their own storage
                 holder, _, leaf = path.rpartition(".")
                 self.get_submodule(holder)._parameters[leaf] = nn.Parameter(torch.zeros(value.shape))
         self._largest: tuple[Any, Mapping[str, Tensor], Tensor | None] | None = None
@@ -37,7 +37,7 @@ class ShapeOnlyPiece(Piece):
         context: Mapping[str, Tensor] | None = None,
         labels: Tensor | None = None,
     ) -> Any:
-        """See Piece; the loss is a number that has gradients."""
+        """Like `Piece.forward`; the loss is meaningless but differentiable."""
         touched = sum((value.float().mean() for value in trainable(self).values()), torch.zeros(()))
         if torch.is_grad_enabled() and touched.requires_grad:
             self._remember(x, context or {}, labels)
@@ -51,9 +51,9 @@ class ShapeOnlyPiece(Piece):
         return SimpleNamespace(loss=(out_BTD.float().mean() + 1.0) * (1.0 + touched))
 
     def saved_bytes(self) -> int:
-        """What autograd keeps of the largest batch that was learnt from, by a real forward of empty weights.
+        """The bytes that autograd saves for the largest training batch, by a real forward of empty weights.
 
-        Parameters are not counted, nor what is kept twice.
+        Parameters are excluded; each storage is counted once.
         """
         if self._largest is None:
             return 0
@@ -90,7 +90,7 @@ class ShapeOnlyPiece(Piece):
 
 
 def _tokens(x: Tensor | Mapping[str, Tensor]) -> int:
-    """How many tokens, or numbers of an image, a batch has."""
+    """The size of the first two axes of a batch, by which batches are compared."""
     if isinstance(x, Tensor):
         return x.shape[:2].numel()
     return next(iter(x.values())).shape[:2].numel()

@@ -1,1 +1,1 @@
-"""Adapters on the pieces of a model, by peft, and their export."""
+"""peft adapters on the pieces of a model, and their export."""

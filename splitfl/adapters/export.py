@@ -1,9 +1,9 @@
-"""What a run has trained as one folder that peft loads on the unsplit model.
+"""Export of the trained adapters to a folder that peft loads on the unsplit model.
 
-Residuals become more rank of their module's LoRA, and an adapter of any kind that has `as_lora` becomes
-the LoRA of the same update. So nothing need be drawn anew to load it, and any peft can. What is no matrix
-of low rank (IA3) stays of its kind, in the folder itself where nothing is LoRA, else in one of the kind's
-name inside.
+Residuals are folded into their module's LoRA as additional rank, and kinds with `as_lora` become the LoRA
+of the same update, so that loading needs no random draws and works with any version of peft. Kinds that
+are not low-rank matrices (IA3) are exported as they are: in the folder itself if there is no LoRA, else in
+a subfolder named after the kind.
 """
 
 import os
@@ -41,12 +41,13 @@ def export_adapter(
 ) -> None:
     """Writes all pieces' trainable tensors for `PeftModel.from_pretrained(model, folder)`.
 
-    `whole` is the unsplit model with the same adapters. Ranks are read off the tensors; what
-    is no adapter (a new classifier) is saved whole. Where there are `folders_inside`, the model
-    so loaded is loaded once more with each: `PeftModel.from_pretrained(loaded.get_base_model(),
-    inside)`. A classifier's classes have their names in the model's own config.json beside the
-    adapter: `AutoConfig.from_pretrained(folder)`. Files appear complete or not at all, peft's
-    configuration last.
+    `whole` is the unsplit model with the same adapters. Ranks are taken from the tensors; trained
+    tensors outside adapters (a new classifier) are saved via `modules_to_save`. For each of
+    `folders_inside`, the loaded model must be loaded once more:
+    `PeftModel.from_pretrained(loaded.get_base_model(), inside)`. The class names of a classifier are
+    in the model's config.json beside the adapter: `AutoConfig.from_pretrained(folder)`. Files are
+    written atomically, peft's configuration last. Raises ConfigError for a tensor of an adapter that
+    `whole` does not have.
     """
     tensors = {name: value.detach().cpu() for name, value in tensors.items()}
     lora, others, plain = _by_kind(whole, tensors)
@@ -64,21 +65,23 @@ def export_adapter(
         configs.append((kind, make(modules[kind], fan_in_fan_out), values))
     for index, (kind, config, values) in enumerate(configs):
         config.task_type, config.base_model_name_or_path = task_type, model_name
-        vars(config)["modules_to_save"] = _whole_modules(unadapted, heads)  # each: where peft looks for them
+        vars(config)["modules_to_save"] = _whole_modules(
+            unadapted, heads
+        )  # in each config: where peft reads them
         _write(folder / kind if index else folder, config, values | unadapted)
     if whole.kind != CAUSAL_LM:
         write_whole(folder / "config.json", config_json(whole).encode())
 
 
 def folders_inside(folder: Path) -> list[Path]:
-    """The folders in an exported adapter's that hold more of it, of other kinds than the folder itself."""
+    """The subfolders of an exported adapter that hold its tensors of other kinds."""
     return sorted(path.parent for path in folder.glob(f"*/{_CONFIG}"))
 
 
 def _by_kind(
     whole: Piece, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-    """All that can be LoRA as LoRA, the other kinds' tensors by kind, and what is no adapter's."""
+    """Tensors convertible to LoRA as LoRA, other kinds' tensors by kind, and tensors of no adapter."""
     lora = {name: value for name, value in tensors.items() if name.endswith(RESIDUALS)}
     others: dict[str, dict[str, Tensor]] = {}
     plain = {name: value for name, value in tensors.items() if name not in lora}
@@ -100,9 +103,10 @@ def _scale(whole: Piece, module: str, adapter: AdapterConfig, cut: int) -> float
 
 
 def _task(whole: Piece, adapted: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
-    """Peft's name of the task, and the modules that it saves and loads whole because of that.
+    """The task type for peft, and the modules that peft saves and loads completely for that type.
 
-    peft has no task for pictures, and cannot have an adapter in a text's classifier, so neither has a name.
+    None for images, for which peft has no task type, and for an adapted text classifier, which peft
+    does not support with one.
     """
     if whole.kind == CAUSAL_LM:
         return "CAUSAL_LM", ()
@@ -115,7 +119,7 @@ def _task(whole: Piece, adapted: Sequence[str]) -> tuple[str | None, tuple[str, 
 
 
 def _missing(whole: Piece, heads: Sequence[str], plain: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What peft wants of these modules and nobody has trained: a classifier that the checkpoint has."""
+    """Untrained tensors that peft expects for these modules: a classifier from the checkpoint."""
     held = {
         f"{head}.{name}": value.detach().cpu()
         for head in heads
@@ -125,7 +129,7 @@ def _missing(whole: Piece, heads: Sequence[str], plain: Mapping[str, Tensor]) ->
 
 
 def _whole_modules(unadapted: Mapping[str, Tensor], heads: Sequence[str]) -> list[str] | None:
-    """What peft is told to keep whole; of a classifier of several modules itself, not they."""
+    """The `modules_to_save` of peft; for a classifier of several modules the classifier itself."""
     names = {name.rpartition(".")[0] for name in unadapted}
     inside = {name for name in names for head in heads if name.startswith(f"{head}.")}
     return sorted(names - inside | set(heads)) or None
@@ -134,7 +138,7 @@ def _whole_modules(unadapted: Mapping[str, Tensor], heads: Sequence[str]) -> lis
 def _write(folder: Path, config: PeftConfig, tensors: Mapping[str, Tensor]) -> None:
     config.inference_mode = True
     for name, value in vars(config).items():
-        if isinstance(value, set):  # peft made it of a list, and its order is each process's own
+        if isinstance(value, set):  # sets have another order in each process
             setattr(config, name, sorted(value))
     weights = {f"base_model.model.{name}": value.contiguous() for name, value in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""No adapter: all of the side's own parameters are trained, and its batch norms learn."""
+"""Full finetuning: all parameters of the side are trained, and its batch norms are in training mode."""
 
 from collections.abc import Mapping
 

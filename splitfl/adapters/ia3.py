@@ -1,6 +1,6 @@
-"""IA3 (Liu et al., NeurIPS'22): every output of a module is multiplied by a trained number.
+"""IA3 (Liu et al., NeurIPS'22): every output of a module is scaled by a trained number.
 
-That is no matrix of low rank, so it is exported as IA3, beside LoRA in a folder of its own.
+The update has full rank, so it is exported as IA3, in a subfolder beside LoRA.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
 
 
 def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
-    """No matrix product."""
+    """IA3 adds no matrix product."""
     return 0, 0
 
 

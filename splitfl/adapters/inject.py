@@ -1,7 +1,7 @@
-"""Adapters on the pieces of a model, by peft: each side of the cut has a kind of its own.
+"""Injects peft adapters into the pieces of a model; each side of the cut has its own adapter kind.
 
-Trainable tensors go by the names that they have in the unsplit model, without peft's name
-of the adapter in between: `bert.encoder.layer.0.attention.self.query.lora_A.weight`.
+Trainable tensors have their names in the unsplit model, without peft's adapter name:
+`bert.encoder.layer.0.attention.self.query.lora_A.weight`.
 """
 
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ from splitfl.models.cut import Piece
 
 
 def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> None:
-    """Freezes the piece but for its fresh parameters, and puts trainable adapters on its targets.
+    """Freezes the piece except for its fresh parameters, and injects trainable adapters into its targets.
 
-    What is random is drawn from the seed and a name, so that it is the same whatever the piece. At first
-    nothing has changed. All that is trained is float32, as in peft. Which module has which kind is in
-    `piece.adapters`. A side whose kind trains all has no adapters: all its parameters are trained, and its
-    batch norms learn (see batch_norms.py).
+    Random initial values are drawn from the seed and the tensor's name, so that they do not depend on the
+    cut. The initial update is zero. Adapter tensors are float32, as in peft. `piece.adapters` holds the kind
+    of each adapted module. A side with full finetuning has no adapters: all its parameters are trained, and
+    its batch norms are in training mode (see batch_norms.py).
 
-    Raises ConfigError for targets that match nothing, for ranks that are not one a block and for
-    a kind that there is not or that peft or the model does not have, CutError for what is tied across pieces.
+    Raises ConfigError for targets without a match, a number of ranks other than that of blocks, and a kind
+    that is unknown or not supported by peft or the model; CutError for parameters tied across pieces.
     """
     check_kinds(adapter)
     check_trained_whole(piece, adapter, cut)
@@ -38,9 +38,9 @@ def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> N
     for name, side in chosen.items():
         groups[side][name] = rank_of(piece.family, name, adapter, cut)
     piece.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):  # peft draws values that are replaced below
+    with torch.random.fork_rng(devices=[]):  # peft draws initial values, which are replaced below
         for side, ranks in groups.items():
-            piece.model.__dict__.pop("peft_config", None)  # of the group before, which has other modules
+            piece.model.__dict__.pop("peft_config", None)  # of the previous group
             ADAPTERS[side.kind].inject(piece, ranks, side)
     _train_factors(piece, seed)
     for name, value in piece.model.named_parameters():
@@ -56,61 +56,61 @@ def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> N
 
 
 def _train_factors(piece: Piece, seed: int) -> None:
-    """Makes the factors of the adapted modules, and nothing else, trainable, with their initial values."""
+    """Initialises the factors of the adapted modules and makes only them trainable."""
     piece.requires_grad_(False)
     held = {name_in_whole(name): value for name, value in piece.model.named_parameters()}
     for module, kind in piece.adapters.items():
         for ending, factor in ADAPTERS[kind].factors.items():
             name = module + ending
             if name not in held:
-                raise ConfigError(f"the adapter kind {kind!r} has injected no parameter {name!r}")
+                raise ConfigError(f"the adapter kind {kind!r} did not inject the parameter {name!r}")
             held[name].data = factor.initial(seed, name, held[name])
             held[name].requires_grad_(True)
 
 
 def train_all(piece: Piece) -> None:
-    """Makes every parameter of the piece trainable; CutError where one is tied to another piece's."""
+    """Makes every parameter of the piece trainable. Raises CutError if one is tied to another piece."""
     if piece.tied:
         raise CutError(
             f"{', '.join(piece.tied)} is tied to a tensor of another piece and cannot be trained there: "
-            "train LoRA adapters, or a checkpoint saved with tie_word_embeddings=False"
+            "train LoRA adapters, or use a checkpoint saved with tie_word_embeddings=False"
         )
     piece.requires_grad_(True)
     piece.norms = batch_norms(piece.model)
 
 
 def train_top(piece: Piece) -> None:
-    """Makes what stands on the base model trainable, besides what already is."""
+    """Makes the task head trainable, in addition to the parameters that already are."""
     for child in piece.model.children():
         if child is not piece.base:
             child.requires_grad_(True)
 
 
 def trainable(piece: Piece) -> dict[str, nn.Parameter]:
-    """The piece's trainable tensors by their names in the unsplit model, in the model's order."""
+    """The piece's trainable parameters by their names in the unsplit model, in the model's order."""
     named = piece.model.named_parameters()
     return {name_in_whole(name): value for name, value in named if value.requires_grad}
 
 
 def name_in_whole(name: str) -> str:
-    """A parameter's name in the unsplit model, from its name with peft's name of the adapter in between."""
+    """A parameter's name without peft's adapter name."""
     return name.replace(f".{DEFAULT}", "")
 
 
 def tracked(piece: Piece) -> dict[str, Tensor]:
-    """The running statistics of the batch norms that learn, by their names in the unsplit model."""
+    """The running statistics of trained batch norms, by their names in the unsplit model."""
     return tracked_in(piece.model, piece.norms)
 
 
 def held(piece: Piece) -> dict[str, Tensor]:
-    """All that learning changes: the trainable tensors, and the running statistics."""
+    """All tensors that training changes: trainable parameters, and running statistics."""
     return {**trainable(piece), **tracked(piece)}
 
 
 def install(piece: Piece, tensors: Mapping[str, Tensor]) -> None:
-    """Copies values into tensors that learning changes; residuals take the place of those there are.
+    """Copies values into tensors of `held`, and replaces residuals.
 
-    Raises ConfigError, and changes nothing, for a name or shape that the piece does not have.
+    Raises ConfigError, without changes, for an unknown name or another shape.
     """
     own = held(piece)
     residual = {name: value for name, value in tensors.items() if name.endswith(RESIDUALS)}

@@ -1,4 +1,4 @@
-"""What a kind of adapter is: its settings and tensors, and how it is injected, counted and exported."""
+"""The specification of an adapter kind: settings, tensors, injection, FLOPs and export."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,13 +17,13 @@ from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
 
 DEFAULT: Final = "default"
-"""peft's name for the one adapter in a module, which stands in between in its parameters' names."""
+"""peft's adapter name, which is part of its parameters' names."""
 
 SETTINGS: Final = tuple(one.name for one in fields(SideConfig) if one.name != "kind")
-"""What a kind may read of a side's settings."""
+"""The settings of a side that a kind may read."""
 
 Initial = Callable[[int, str, Tensor], Tensor]
-"""From the seed, a tensor's name and the tensor as injected, its initial value (float32, same shape)."""
+"""Computes a tensor's initial value (float32, same shape) from the seed, its name and the injected tensor."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Factor:
     """A trainable tensor in each adapted module.
 
     The weight update is linear in each tensor while the others are fixed. Of the `first` factors and the
-    `second`, which begins at zero, `ffa` and `rolora` train one at a time; those `alone` are always trained.
+    `second`, which is initialised to zero, `ffa` and `rolora` train one at a time; `alone` is always trained.
     """
 
     role: Literal["first", "second", "alone"]
@@ -40,23 +40,23 @@ class Factor:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterKind:
-    """A kind of adapter; a plug-in is an instance under the entry point group `splitfl.adapters`.
+    """An adapter kind; plug-ins are instances under the entry point group `splitfl.adapters`.
 
     `settings` are the fields of `SideConfig` that it reads; others are refused. `factors` are its trainable
-    tensors by the ending of their names in the unsplit model, without peft's `default`. `inject` puts it on
-    these modules, each with its rank, of a frozen piece; `initialise` gives what it freezes its values.
-    Everything random must come from the seed and a name alone, so that every cut has the same values.
+    tensors by the suffix of their names in the unsplit model, without peft's `default`. `inject` adds it to
+    modules of a frozen piece, given with their ranks; `initialise` sets the values of its frozen tensors.
+    Random values must depend on the seed and a name only, so that they do not depend on the cut.
 
-    `as_lora` gives, from an adapted module and its trained tensors by ending, the factors A (r, in) and
-    B (out, r) of the same update; a kind that has none is exported by `peft_config` of
-    (names, fan_in_fan_out), in a folder of its own beside LoRA. One of the two is required.
+    `as_lora` computes, from an adapted module and its trained tensors by suffix, the factors A (r, in) and
+    B (out, r) of the same update; a kind without it is exported with the config `peft_config`
+    of (names, fan_in_fan_out), in a subfolder beside LoRA. Exactly one of the two is required.
 
-    `flops` are those, forward and backward, of (module, rows, whether the input wants a gradient) outside
-    the module's own linear submodules, which are counted as any others are.
+    `flops` computes the FLOPs, forward and backward, from (module, rows, whether the input needs a
+    gradient), excluding the module's own linear submodules, which are counted like any others.
 
-    `forward_mode` and `transposed` say whether it works under forward-mode differentiation and on the
-    transposed weights of a Conv1D, or why not. A kind with `trains_all` adds nothing: the side's own
-    parameters are trained.
+    `forward_mode` and `transposed`: True if it supports forward-mode differentiation and the transposed
+    weights of a Conv1D, else the reason. A kind with `trains_all` adds no tensors: the side's own
+    parameters are trained. Raises ConfigError for an inconsistent specification.
     """
 
     title: str
@@ -84,41 +84,41 @@ class AdapterKind:
 
     @property
     def about(self) -> str:
-        """One line of `splitfl list adapters`: its name in the literature, and its settings."""
+        """The line of `splitfl list adapters`: the name in the literature, and the settings."""
         read = [name for name in SETTINGS if name in self.settings]
         return f"{self.title}; settings: {', '.join(read)}" if read else self.title
 
     @property
     def first(self) -> tuple[str, ...]:
-        """The endings of its first factors, in the order in which `rolora` trains them."""
+        """The suffixes of the first factors, in the order in which `rolora` trains them."""
         return tuple(ending for ending, factor in self.factors.items() if factor.role == "first")
 
     @property
     def is_lora(self) -> bool:
-        """Whether its factors are LoRA's A and B, so that products can be aggregated and ranks padded."""
+        """Whether the factors are LoRA's A and B, so that products can be aggregated and ranks padded."""
         return set(self.factors) == {A, B}
 
     def scale(self, side: SideConfig) -> float:
-        """What the product of its factors is multiplied by: alpha / rank where it reads alpha."""
+        """The scale of the product of the factors: alpha / rank if the kind has alpha, else 1."""
         return side.alpha / side.rank if "alpha" in self.settings else 1.0
 
     def describe(self, side: Mapping[str, Any]) -> str:
-        """`LoRA of rank 8`, `IA3`: this kind with these settings, as far as they say, as in a sentence."""
-        said = self.title
+        """This kind with its settings in words, as `LoRA of rank 8`."""
+        words = self.title
         if "rank" in self.settings:
-            said += f" of rank {', '.join(map(str, side.get('ranks', ()))) or side['rank']}"
+            words += f" of rank {', '.join(map(str, side.get('ranks', ()))) or side['rank']}"
         if "trained_numbers" in self.settings.intersection(side):
-            said += f" with {side['trained_numbers']} trained numbers a module"
-        return said
+            words += f" with {side['trained_numbers']} trained numbers a module"
+        return words
 
 
 def constant(value: float) -> Initial:
-    """Every element is this value."""
+    """A constant initial value."""
     return lambda seed, name, like: torch.full_like(like, value, dtype=torch.float32)
 
 
 def kaiming(kind: str) -> Initial:
-    """Kaiming-uniform with a = sqrt(5), as in peft, from a stream of this kind's own."""
+    """Kaiming-uniform with a = sqrt(5), as in peft, from a random stream named after the kind."""
 
     def drawn(seed: int, name: str, like: Tensor) -> Tensor:
         return uniform((seed, kind, name), 1.0 / math.sqrt(like.shape[1]), like)

@@ -1,7 +1,7 @@
 """LoHa (FedPara, Hyeon-Woo et al., ICLR'22): a module's update is (W1a W1b) * (W2a W2b), elementwise.
 
-Four factors, of which W2b begins at zero. In each alone the update is linear, so a mean
-over clients is exact where they differ in one of them and hold the other three in common.
+Of its four factors, W2b is initialised to zero. The update is linear in each factor, so a mean
+over clients is exact if they differ in one factor and share the other three.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
 
 
 def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
-    """A weight of two products, and then by it."""
+    """The two products that form the weight, and the product with it."""
     weight = layer.get_submodule("base_layer").get_parameter("weight").numel()
     rank = len(layer.get_parameter(f"{W1B[1:]}.{DEFAULT}"))
     products, by = 4 * rank * weight, 2 * rows * weight
@@ -38,7 +38,7 @@ def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
 
 
 def as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """All products of two columns and of two rows: of its rank squared, or of full rank."""
+    """All pairwise products of columns and of rows: of the squared rank, or compressed to full rank."""
     w1a, w1b, w2a, w2b = (trained[factor] for factor in FACTORS)
     first = (w1b[:, None] * w2b[None]).flatten(0, 1)
     second = (w1a[:, :, None] * w2a[:, None]).flatten(1, 2)

@@ -12,7 +12,7 @@ from splitfl.models.cut import Piece
 
 
 def lora_config(ranks: Mapping[str, int], alphas: Mapping[str, float], fan_in_fan_out: bool) -> LoraConfig:
-    """Explicit names, with the first module's rank and alpha for all that have no others."""
+    """A peft config with explicit module names; ranks and alphas that differ from the first are patterns."""
     names = sorted(ranks)
     rank, alpha = (ranks[names[0]], alphas[names[0]]) if names else (1, 1.0)
     return LoraConfig(

@@ -1,4 +1,4 @@
-"""What a run that trained whole models has come to, as one folder that holds a model."""
+"""Export of a fully finetuned model to a folder in transformers' format."""
 
 import json
 import os
@@ -30,19 +30,19 @@ _BESIDE_WEIGHTS = (
     "generation_config.json",
     "preprocessor_config.json",
 )
-"""What belongs to a model besides its configuration and weights: how texts, chats and pictures are read."""
+"""Further files of a model besides its configuration and weights: tokenizer, templates, preprocessor."""
 
 
 def is_full(adapter: AdapterConfig) -> bool:
-    """Whether what these settings train is no adapter on either side."""
+    """Whether both sides are fully finetuned."""
     return trains_all(adapter.head) and trains_all(adapter.body)
 
 
 def export_model(folder: Path, tensors: Mapping[str, Tensor], *, whole: Piece, source: Path) -> None:
-    """Writes config.json and model.safetensors, and what else `source` has: tokenizer, templates.
+    """Writes config.json and model.safetensors, and copies tokenizer and templates of `source`.
 
-    The folder is a model like any other: `model.name` may be it, and transformers loads it
-    unless the model is one of splitfl's own. Files appear complete, the configuration last.
+    The folder can be used as `model.name`, and transformers loads it unless the model is one of
+    splitfl's own. Files are written atomically, the configuration last.
     """
     install(whole, tensors)
     weights = {name: value.detach().cpu().clone() for name, value in _untied(whole).items()}
@@ -66,18 +66,18 @@ def config_json(whole: Piece) -> str:
         for name, value in whole.model.config.to_dict().items()
         if name not in ("untrained", "use_cache")
     }
-    settings["architectures"] = [type(whole.model).__name__]  # a base checkpoint's are its own
+    settings["architectures"] = [type(whole.model).__name__]  # a base checkpoint names the base class
     return json.dumps(settings, indent=2) + "\n"
 
 
 def _beside_weights(source: Path) -> list[str]:
-    """The names, below `source`, of what else belongs to its model."""
+    """The paths, relative to `source`, of the further files of its model."""
     found = {path for pattern in _BESIDE_WEIGHTS for path in source.glob(pattern) if path.is_file()}
     return sorted(str(path.relative_to(source)) for path in found)
 
 
 def _untied(whole: Piece) -> dict[str, Tensor]:
-    """Each parameter under one of its names, and the buffers that a checkpoint holds."""
+    """Each parameter under one of its names, and the persistent buffers."""
     parameters = dict(whole.model.named_parameters())
     buffers = dict(whole.model.named_buffers()).keys() & whole.model.state_dict().keys()
     return {**parameters, **{name: whole.model.get_buffer(name) for name in sorted(buffers)}}

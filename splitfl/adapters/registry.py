@@ -1,4 +1,4 @@
-"""The kinds of adapters by name: one module each."""
+"""The registry of adapter kinds; one module each."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -22,7 +22,7 @@ ADAPTERS: Final = Registry(
 
 
 def check_kinds(adapter: AdapterConfig) -> None:
-    """ConfigError for a kind that nobody registers, or a changed setting that a side's kind does not read."""
+    """Raises ConfigError for an unknown kind, and for a setting that a side's kind does not read."""
     for label, side in sides(adapter):
         kind = kind_named(side.kind, f"adapter.{label}.kind")
         for name in SETTINGS:
@@ -35,7 +35,7 @@ def check_kinds(adapter: AdapterConfig) -> None:
 
 
 def kind_named(name: str, setting: str = "adapter kind") -> AdapterKind:
-    """The kind of this name; ConfigError, with the nearest, where there is none."""
+    """The kind of this name. Raises ConfigError, with the nearest, for an unknown name."""
     if name not in ADAPTERS:
         one_of(setting, name, ADAPTERS)
     return ADAPTERS[name]
@@ -47,12 +47,12 @@ def sides(adapter: AdapterConfig) -> Iterator[tuple[str, SideConfig]]:
 
 
 def trains_all(side: SideConfig) -> bool:
-    """Whether this side has no adapters, and its own parameters are trained."""
+    """Whether this side is fully finetuned, without adapters."""
     return kind_named(side.kind).trains_all
 
 
 def kind_of_tensor(name: str) -> tuple[AdapterKind, str] | None:
-    """The kind that trains a tensor of this name, and the ending of the name; None for no adapter's."""
+    """The kind of an adapter tensor, and the suffix of its name; None for other tensors."""
     for kind in ADAPTERS.values():
         for ending in kind.factors:
             if name.endswith(ending):
@@ -61,12 +61,12 @@ def kind_of_tensor(name: str) -> tuple[AdapterKind, str] | None:
 
 
 def module_of(name: str) -> str:
-    """The adapted module that a tensor of this name is in; empty for no adapter's."""
+    """The adapted module of an adapter tensor; empty for other tensors."""
     found = kind_of_tensor(name)
     return name.removesuffix(found[1]) if found else ""
 
 
 def role_of(name: str) -> str:
-    """The role of the factor of this name; empty for no adapter's."""
+    """The role of an adapter tensor's factor; empty for other tensors."""
     found = kind_of_tensor(name)
     return found[0].factors[found[1]].role if found else ""

@@ -1,10 +1,10 @@
-"""Products of two thin matrices, and the frozen ones that clients add to a module besides their LoRA.
+"""Low-rank residuals: frozen factor pairs that are added to a module besides its LoRA.
 
 LoRA's factors of a module are `NAME.lora_A.weight` (r, in) and `NAME.lora_B.weight`
-(out, r). A residual is such a pair that nobody trains, `NAME.residual_A.weight` and
-`NAME.residual_B.weight`, scaled as the module's LoRA is: what an exact aggregation found
-beyond one A and B. Kept apart from the frozen weights, it loses nothing in bfloat16, and
-pieces that share these weights stay apart.
+(out, r). A residual is a frozen pair `NAME.residual_A.weight` and `NAME.residual_B.weight` with the
+scale of the module's LoRA: the part of an exact aggregate that one A and B cannot represent. It is not
+merged into the frozen weights, which avoids rounding in bfloat16, and changes to weights that
+several pieces share.
 """
 
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ from torch import Tensor, nn
 A, B = ".lora_A.weight", ".lora_B.weight"
 RESIDUAL_A, RESIDUAL_B = ".residual_A.weight", ".residual_B.weight"
 RESIDUALS: Final = (RESIDUAL_A, RESIDUAL_B)
-_NOTHING: Final = 1e-9  # of the largest singular value, in float64: what rounding leaves of a zero
+_NOTHING: Final = 1e-9  # relative to the largest singular value, in float64: rounding errors of zero
 _CHILD: Final = "residual"
 
 
 def rank_axis(name: str) -> int:
-    """Along which axis a factor of this name has one row, or column, for each rank."""
+    """The axis of the rank in a factor of this name: 0 for A, 1 for B."""
     return 0 if name.endswith((A, RESIDUAL_A)) else 1
 
 
 def above(tensors: Mapping[str, Tensor], rank: int) -> list[Tensor]:
-    """Of each of these factors the rows (A) or columns (B) from this rank on, as far as there are any."""
+    """The rows (A) or columns (B) beyond this rank of each factor that has more."""
     return [
         value.narrow(rank_axis(name), rank, value.shape[rank_axis(name)] - rank)
         for name, value in tensors.items()
@@ -36,10 +36,10 @@ def above(tensors: Mapping[str, Tensor], rank: int) -> list[Tensor]:
 
 
 def compressed(factor_A: Tensor, factor_B: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor]:
-    """Factors of the same product, float32, with no more rank than it has, or than `rank`.
+    """Factors (r, in) and (out, r) of the same product, float32, of its numerical rank or at most `rank`.
 
-    Two thin QR decompositions leave a singular value decomposition of the ranks' size; the
-    first r rows and columns of what comes out are the best factors of rank r.
+    Two thin QR decompositions reduce it to an SVD of the size of the rank; the first r rows and
+    columns of the result are the best approximation of rank r.
     """
     left, core_B = torch.linalg.qr(factor_B.double())
     right, core_A = torch.linalg.qr(factor_A.double().T)
@@ -51,7 +51,7 @@ def compressed(factor_A: Tensor, factor_B: Tensor, rank: int | None = None) -> t
 
 
 def extended(held: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The residuals in `held` with those in `more` added, in as few numbers as their sum has."""
+    """The sum of the residuals in `held` and `more`, compressed if its rank exceeds the full rank."""
     found = {name: value for name, value in held.items() if name.endswith(RESIDUALS)}
     for name, new_A in more.items():
         if name.endswith(RESIDUAL_A):
@@ -66,7 +66,7 @@ def extended(held: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str
 
 
 class Residual(nn.Module):
-    """x times A and B, times `scale`; nothing of it is trained."""
+    """The frozen map x -> scale B A x."""
 
     def __init__(self, factor_A: Tensor, factor_B: Tensor, scale: float) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Residual(nn.Module):
 
 
 def put_residuals(model: nn.Module, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    """Gives modules with LoRA these residuals in place of those they have."""
+    """Sets or replaces the residuals of modules with LoRA."""
     for name, factor_A in tensors.items():
         if name.endswith(RESIDUAL_A):
             path = name.removesuffix(RESIDUAL_A)
@@ -94,7 +94,7 @@ def put_residuals(model: nn.Module, tensors: Mapping[str, Tensor], device: torch
 
 
 def residuals(model: nn.Module) -> dict[str, Tensor]:
-    """What residuals its modules have, by name."""
+    """The residuals of all modules, by name."""
     found: dict[str, Tensor] = {}
     for path, module in model.named_modules():
         if isinstance(module, Residual):
@@ -104,7 +104,7 @@ def residuals(model: nn.Module) -> dict[str, Tensor]:
 
 
 def folded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors with each residual made part of its module's LoRA, as so much more rank."""
+    """The tensors with each residual folded into its module's LoRA as additional rank."""
     found = {name: value for name, value in tensors.items() if not name.endswith(RESIDUALS)}
     for name, value in tensors.items():
         if name.endswith(RESIDUAL_A):

@@ -1,7 +1,7 @@
-"""Which modules of a piece are adapted, and the settings that each follows.
+"""The target modules of the adapters of a piece, and the settings of each.
 
-Blocks below the cut follow the head's settings, everything else the body's, whichever
-piece they are in; so the pieces together have the layout of the whole.
+Embeddings and blocks below the cut have the head's settings, all others the body's, whichever
+piece they are in, so that the pieces together have the adapters of the whole.
 """
 
 import torch
@@ -14,9 +14,10 @@ from splitfl.models.families import Family, block_index
 
 
 def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideConfig]:
-    """Every module of the piece to be adapted, by its full name, and the settings of its side.
+    """The settings of every module of the piece to be adapted, by full name.
 
-    Targets are looked for in the whole model, so that every piece refuses the same ones.
+    Targets are matched in the whole model, so that every piece refuses the same settings. Raises
+    ConfigError for targets without a match, CutError for a target tied to another piece.
     """
     follows = {name: side_of(piece.family, name, adapter, cut) for name in piece.linears}
     chosen: dict[str, SideConfig] = {}
@@ -32,8 +33,8 @@ def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCon
                 raise ConfigError(f"adapter.{label}.targets: no module {target!r}; have {', '.join(have)}")
             if set(found) <= set(piece.new):
                 raise ConfigError(
-                    f"adapter.{label}.targets: {target!r} is {', '.join(found)} alone, which the checkpoint "
-                    "lacks: it is new and trained whole, so it has no adapter; name pretrained modules"
+                    f"adapter.{label}.targets: {target!r} matches only {', '.join(found)}, which is not in "
+                    "the checkpoint: new modules are trained without an adapter; name pretrained modules"
                 )
             chosen |= dict.fromkeys(found, side)
     for name in chosen:
@@ -48,7 +49,7 @@ def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCon
 
 
 def _wanted(piece: Piece, label: str, side: SideConfig) -> tuple[str, ...]:
-    """The names that a side's adapters go by: the settings', or the family's own."""
+    """A side's target names: those of the settings, or the family's defaults."""
     kind, model_type = kind_named(side.kind), piece.model.config.model_type
     if kind.trains_all:
         return ()
@@ -68,7 +69,7 @@ def _wanted(piece: Piece, label: str, side: SideConfig) -> tuple[str, ...]:
 
 
 def side_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> SideConfig:
-    """The settings that a module of this full name follows."""
+    """The settings of the side of a module, by its full name."""
     index = block_index(family, name)
     if index is not None:
         return adapter.head if index < cut else adapter.body
@@ -77,7 +78,7 @@ def side_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> Side
 
 
 def rank_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> int:
-    """The rank of a module of this full name: its block's own, or its side's."""
+    """The rank of a module, by its full name: that of its block, or of its side."""
     side, index = side_of(family, name, adapter, cut), block_index(family, name)
     if index is None or not side.ranks:
         return side.rank
@@ -85,12 +86,12 @@ def rank_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> int:
 
 
 def is_trained_whole(piece: Piece, name: str, adapter: AdapterConfig, cut: int) -> bool:
-    """Whether this tensor or module is of a side whose own parameters are all trained."""
+    """Whether this tensor or module belongs to a fully finetuned side."""
     return trains_all(side_of(piece.family, name, adapter, cut))
 
 
 def check_trained_whole(piece: Piece, adapter: AdapterConfig, cut: int) -> None:
-    """CutError where such a tensor is tied to another piece's, ConfigError where its steps would vanish."""
+    """Raises CutError for a tied, fully finetuned tensor, ConfigError for a dtype below float32."""
     names = [
         name for name, _ in piece.model.named_parameters() if is_trained_whole(piece, name, adapter, cut)
     ]
@@ -98,13 +99,13 @@ def check_trained_whole(piece: Piece, adapter: AdapterConfig, cut: int) -> None:
         return
     if tied := [name for name in names if name in piece.tied]:
         raise CutError(
-            f"{', '.join(tied)} is tied to a tensor of another piece and cannot be trained there: take "
+            f"{', '.join(tied)} is tied to a tensor of another piece and cannot be trained there: use "
             "adapters of another kind, or a checkpoint saved with tie_word_embeddings=False"
         )
     if piece.model.dtype != torch.float32:
         raise ConfigError(
-            f"the model's own parameters are trained ({names[0]}, ...), whose steps vanish in the rounding "
-            f"of {piece.model.dtype}: set model.dtype to 'float32'"
+            f"the model's own parameters are trained ({names[0]}, ...), whose updates would be lost in the "
+            f"rounding of {piece.model.dtype}: set model.dtype to 'float32'"
         )
 
 
@@ -112,5 +113,6 @@ def _check_ranks(adapter: AdapterConfig, cut: int, num_blocks: int) -> None:
     for label, side, blocks in (("head", adapter.head, cut), ("body", adapter.body, num_blocks - cut)):
         if side.ranks and len(side.ranks) != blocks:
             raise ConfigError(
-                f"adapter.{label}.ranks must name one for each of the {blocks} blocks, got {len(side.ranks)}"
+                f"adapter.{label}.ranks must have one rank for each of the {blocks} blocks, "
+                f"got {len(side.ranks)}"
             )

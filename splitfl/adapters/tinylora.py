@@ -1,8 +1,8 @@
-"""TinyLoRA (arXiv 2602.04118): a module's update is B R A, and R is a sum of fixed matrices P that v weighs.
+"""TinyLoRA (arXiv 2602.04118): a module's update is B R A, where R = sum of v_i P_i with fixed matrices P_i.
 
-A (r, in) and B (out, r) are the frozen weight's first singular vectors, each times the root
-of its value, and P (u, r, r) is drawn; only the u numbers of v are trained. peft can let
-modules share one v, which pieces on two sides of a cut could not: here each has its own.
+A (r, in) and B (out, r) are the frozen weight's first singular vectors, each scaled by the square root
+of its singular value; P (u, r, r) is random; only the u numbers of v are trained. In peft modules may share
+one v, which is impossible across a cut: here each module has its own.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ V: Final = ".tinylora_v.0"
 
 
 class Parts(NamedTuple):
-    """What a module with TinyLoRA holds besides its weight: A (r, in), B (out, r) and P (u, r, r)."""
+    """The frozen tensors of a module with TinyLoRA: A (r, in), B (out, r) and P (u, r, r)."""
 
     A: Tensor
     B: Tensor
@@ -32,32 +32,32 @@ class Parts(NamedTuple):
 
 
 def parts(layer: nn.Module) -> Parts:
-    """What it holds besides its weight."""
+    """The frozen tensors of a module with TinyLoRA."""
     own: Any = layer
     return Parts(own.tinylora_A[DEFAULT], own.tinylora_B[DEFAULT], own.tinylora_P[DEFAULT])
 
 
 def as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """R A, and B."""
+    """The factors R A (r, in) and B (out, r)."""
     held = parts(layer)
     return torch.einsum("u,ujk->jk", trained[V], held.P.cpu()) @ held.A.cpu(), held.B.cpu()
 
 
 def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
-    """Puts TinyLoRA on these modules, in one call of peft for each, so that none shares its v.
+    """Injects TinyLoRA into each module by a separate call of peft, so that no v is shared.
 
-    peft sees weights that are empty: the singular vectors are found by `_initialise`, once.
-    Raises ConfigError where peft has no TinyLoRA, or lays it out in another way.
+    The weights are on the meta device meanwhile: `_initialise` computes the singular vectors, once.
+    Raises ConfigError if peft has no TinyLoRA, or another layout of it.
     """
     try:
-        from peft import TinyLoraConfig, TinyLoraModel  # not in every peft that we admit
+        from peft import TinyLoraConfig, TinyLoraModel  # not in every supported version of peft
     except ImportError:
         raise _lacking() from None
     model = piece.model
     for name in ranks:
         module = model.get_submodule(name)
         weight = module.get_parameter("weight")
-        model.__dict__.pop("peft_config", None)  # of the module before
+        model.__dict__.pop("peft_config", None)  # of the previous module
         settings = TinyLoraConfig(
             r=side.rank,
             u=side.trained_numbers,
@@ -75,9 +75,9 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
 
 
 def _initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
-    """A, B and P of every module: of the weight, and drawn from the seed and the module's name.
+    """Sets A and B of every module from its weight, and P from the seed and the module's name.
 
-    P is normal with variance 1 / r as in peft. All are float32. Of a hollow piece they are zeros.
+    P is normal with variance 1 / r as in peft. All are float32; for a shape-only piece they are zeros.
     """
     for name in ranks:
         layer = piece.model.get_submodule(name)
@@ -98,7 +98,7 @@ def _initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
 
 
 def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
-    """R of v; then to rank r, by R, and from it."""
+    """R from v, then the projections to rank r, by R, and back."""
     held = parts(layer)
     sizes = held.A.numel(), len(held.A) ** 2, held.B.numel()
     made, to, by, back = (2 * n for n in (held.P.numel(), *(rows * one for one in sizes)))
@@ -106,10 +106,10 @@ def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
 
 
 def _singular(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The first factors of the weight (out, in), A (r, in) and B (out, r).
+    """The truncated SVD of the weight (out, in) as factors A (r, in) and B (out, r).
 
-    On the CPU wherever the weight is, and with the largest number in each row of A above
-    zero: a pair of singular vectors has no sign of its own, and each machine finds another.
+    Computed on the CPU, with the largest element in each row of A positive: the sign of a pair of
+    singular vectors is arbitrary and differs between machines.
     """
     u, values, v = torch.linalg.svd(weight.cpu().float(), full_matrices=False)
     u, values, v = u[:, :rank], values[:rank], v[:rank]
@@ -120,7 +120,7 @@ def _singular(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 def _lacking() -> ConfigError:
     return ConfigError(
-        "adapters of kind 'tinylora' need a peft that has TinyLoRA, as 0.21.2 has; this is "
+        "adapters of kind 'tinylora' need a version of peft with TinyLoRA, such as 0.21.2; this is "
         f"{peft.__version__}"
     )
 

@@ -1,6 +1,7 @@
-"""VeRA (Kopiczko et al., ICLR'24): a module's update is diag(b) B diag(d) A, of which b and d are trained.
+"""VeRA (Kopiczko et al., ICLR'24): a module's update is diag(b) B diag(d) A, with trained b and d.
 
-A (r, in) and B (out, r) are drawn once for all modules; a smaller module takes their first columns and rows.
+A (r, in) and B (out, r) are random and shared by all modules; a smaller module uses their first columns
+and rows.
 """
 
 import math
@@ -25,11 +26,11 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
         fan_in_fan_out=piece.family.fan_in_fan_out,
         save_projection=True,
     )
-    VeraModel(piece.model, settings, DEFAULT)  # inject_adapter_in_model injects nothing that layers share
+    VeraModel(piece.model, settings, DEFAULT)  # inject_adapter_in_model does not support shared tensors
 
 
 def _initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
-    """Kaiming-uniform; rows do not depend on how many there are: a piece may have fewer than the whole."""
+    """Kaiming-uniform; rows do not depend on their number, which may be smaller in a piece."""
     drawn: dict[tuple[torch.Size, torch.Size], tuple[Tensor, Tensor]] = {}
     for layer in _layers(piece, ranks):
         first, second = _projections(layer)
@@ -46,7 +47,7 @@ def _initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
 
 
 def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
-    """To rank r and from it, with fixed matrices and trained diagonals."""
+    """The projections to rank r and back, with fixed matrices and trained diagonals."""
     assert isinstance(layer, VeraLayer)
     (rank,) = layer.r.values()
     to, back = 2 * rows * rank * layer.in_features, 2 * rows * rank * layer.out_features

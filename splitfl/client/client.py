@@ -9,11 +9,22 @@ from typing import Final, Protocol, Self
 from splitfl.config import EXACT, CodecConfig
 from splitfl.core.checkpoint import Checkpoint, CheckpointStore
 from splitfl.core.errors import ConfigError, PeerLost, RejoinRequired, RunEnded, WireError
-from splitfl.core.messages import Adapter, Control, Message, Reply
+from splitfl.core.messages import (
+    Absent,
+    Adapter,
+    Begin,
+    Done,
+    Join,
+    Joined,
+    Leave,
+    Message,
+    NotSelected,
+    Reply,
+    RunOver,
+)
 from splitfl.core.state import not_finite
-from splitfl.methods.parts.divergence_guard import NOT_FINITE
 from splitfl.methods.parts.method import ClientMethod
-from splitfl.methods.parts.plan import SPEED, Plan
+from splitfl.methods.parts.plan import codec_config
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, Refusal, decode, encode
 
@@ -21,9 +32,6 @@ log = logging.getLogger(__name__)
 
 _UP_TO: Final = "up to"
 _DATA: Final = "data"
-_TOLD: Final = "told"
-_AFTER: Final = "after "
-_MOST_DIGITS: Final = 10
 JOIN_LAP = -1
 """The lap of the question with which round to go on, which is no part of any round."""
 
@@ -37,7 +45,7 @@ class Connection(Protocol):
 
 def is_over(reply: Reply) -> bool:
     """Whether a client that begins a round is told that there are no more."""
-    return isinstance(reply, Control) and reply.ask == "over"
+    return isinstance(reply, RunOver)
 
 
 class ClientNode:
@@ -131,9 +139,9 @@ class ClientNode:
         """
         self._round, self._lap = 0, JOIN_LAP
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap)
-        ask = Control(ask="join", round=0, values={_TOLD: float(is_told)} | self._kept())
+        ask = Join(checkpoints=self._kept(), is_invited=is_told)
         told = self.reply(connection.request(encode(ask, envelope)))
-        if not isinstance(told, Control) or told.ask != "join":
+        if not isinstance(told, Joined):
             raise WireError(f"client {self.client} asked where to go on and got {told!r:.60}")
         self.go_to(told.round)
         return told.round
@@ -142,31 +150,31 @@ class ClientNode:
         """What to say instead of a round for which this client is not selected."""
         self.keep(round_index)
         self._round, self._lap, self._up_to = round_index, -1, round_index
-        return Control(ask="pass", round=round_index)
+        return NotSelected()
 
     def leave_for(self, round_index: int, rounds: int) -> Message:
         """What to say before so many rounds without this client, from this one on; `join` ends them."""
         self.keep(round_index)
         self._round, self._lap = round_index, -1
-        return Control(ask="away", round=round_index, steps=rounds)
+        return Absent(rounds=rounds)
 
     def frame(self, message: Message) -> bytes:
         """The next message of this round as it travels."""
         self._lap += 1
         flops = self._method.take_flops()
         self._flops += flops
-        if isinstance(message, Control) and message.ask == "begin":
+        if isinstance(message, Begin):
             if self._tells_speed:
                 message = self._with_speed(message)
             if self._is_spoilt:
-                message = replace(message, values={**message.values, NOT_FINITE: 1.0})
+                message = replace(message, is_finite=False)
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap, flops=flops)
         return encode(message, envelope, self.codec)
 
-    def _with_speed(self, begin: Control) -> Control:
-        speed = {SPEED: self._flops / self._worked_s} if self._flops and self._worked_s else {}
+    def _with_speed(self, begin: Begin) -> Begin:
+        speed = self._flops / self._worked_s if self._flops and self._worked_s else None
         self._flops = self._worked_s = 0.0
-        return replace(begin, values={**begin.values, **speed})
+        return replace(begin, flops_per_s=speed)
 
     def reply(self, frame: bytes) -> Reply:
         """The server's answer; PeerLost where it refuses, WireError where it is not one to us."""
@@ -182,13 +190,16 @@ class ClientNode:
                 f"client {self.client} expected the answer to message {self._lap} and got client "
                 f"{envelope.client}'s to message {envelope.lap}"
             )
-        plan = Plan.told(reply.values) if isinstance(reply, Control | Adapter) else None
-        self.codec = plan.rounds() if plan else self.codec
+        plan = reply.plan if isinstance(reply, Done | Adapter) else None
+        try:
+            self.codec = codec_config(plan) if plan else self.codec
+        except ConfigError as error:
+            raise WireError(f"client {self.client} got a plan that it cannot follow: {error}") from None
         return reply
 
-    def _kept(self) -> dict[str, float]:
-        """What it can go back to, for `kept_before`."""
-        return {f"{_AFTER}{kept.round}": float(_up_to(kept)) for kept in self._readable()}
+    def _kept(self) -> tuple[tuple[int, int], ...]:
+        """The checkpoints that it could restore, as a `Join` names them."""
+        return tuple((kept.round, _up_to(kept)) for kept in self._readable())
 
     def _newest(self, before: int | None = None) -> Checkpoint | None:
         """The last it has kept that can be read, after a round before this one if given."""
@@ -216,16 +227,12 @@ class ClientNode:
                 yield kept
 
 
-def kept_before(asked: Control, round_index: int) -> int:
-    """Through which round a client that asks where to go on had been, in what it goes to for this round.
+def kept_before(join: Join, round_index: int) -> int:
+    """The last round that a joining client had completed in the checkpoint that it restores for this round.
 
-    -1 for through none. Raises WireError where the question does not say it in whole numbers.
+    -1 for none.
     """
-    names = {name.removeprefix(_AFTER): value for name, value in asked.values.items() if name != _TOLD}
-    for name, value in names.items():
-        if not (name.isdecimal() and len(name) < _MOST_DIGITS and float(value).is_integer()):
-            raise WireError(f"a client must say after which rounds it was kept, got {name!r:.40}: {value!r}")
-    kept = {int(name): int(value) for name, value in names.items() if int(name) < round_index}
+    kept = {after: completed for after, completed in join.checkpoints if after < round_index}
     return kept[max(kept)] if kept else -1
 
 
@@ -238,7 +245,7 @@ def run_client(
     node: ClientNode,
     connection: Connection,
     rounds: int,
-    peak_bytes: Callable[[], dict[str, float]],
+    leave: Callable[[], Leave],
     on_step: Callable[[int, Message], None],
     takes_part: Callable[[int], bool] = lambda round_index: True,
     leaves: Mapping[int, int] | None = None,
@@ -267,9 +274,8 @@ def run_client(
         except RejoinRequired as why:
             is_told = True
             log.info("client %d goes back: %s", node.client, why)
-    leave = Control(ask="leave", round=rounds, values=peak_bytes())
     try:
-        answer = connection.request(node.frame(leave))
+        answer = connection.request(node.frame(leave()))
     except PeerLost:
         return  # the last client's server may be gone before its answer is here
     node.reply(answer)

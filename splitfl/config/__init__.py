@@ -13,6 +13,7 @@ from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainC
 from splitfl.config.link import DirectionConfig, LinkConfig, LiveConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig, SideConfig
 from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, TransportConfig
+from splitfl.config.tracking import TrackingConfig
 
 __all__ = [
     "CODECS",
@@ -36,6 +37,7 @@ __all__ = [
     "RunConfig",
     "SideConfig",
     "TaskConfig",
+    "TrackingConfig",
     "TrainConfig",
     "TransportConfig",
     "above",

@@ -1,6 +1,5 @@
 """How the numbers are encoded that cross the cut."""
 
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,16 +10,10 @@ GROUP: Final = "splitfl.codecs"
 """The entry-point group under which other packages register codecs."""
 
 CODECS: Final = ("none", "bf16", "int8", "int4")
-"""The codecs that come with splitfl; see `splitfl.wire.codecs`.
-
-A new one goes to the end: a plan on the wire names one of these by its place here (`codec_number`), so
-another order would be another format, which old and new processes misunderstand without an error.
-"""
+"""The codecs that come with splitfl; see `splitfl.wire.codecs`."""
 
 KINDS: Final = ("activation", "output", "gradient")
 """The kinds of message that hold rows of tokens, as settings name them."""
-
-_FIRST_FOREIGN: Final = 1 << 8
 
 
 def codec_names() -> list[str]:
@@ -32,25 +25,6 @@ def check_codec(key: str, name: str) -> None:
     """ConfigError for a setting that names no codec."""
     if name not in CODECS:  # entry points are looked up only where they are needed
         one_of(key, name, codec_names())
-
-
-def codec_number(name: str) -> int:
-    """A codec as a plan names it on the wire.
-
-    A foreign codec's number follows from its name alone, so that it does not depend on what else
-    is installed on either side.
-    """
-    return CODECS.index(name) if name in CODECS else _FIRST_FOREIGN + zlib.crc32(name.encode())
-
-
-def codec_of_number(number: int) -> str:
-    """The codec that a plan names so; LookupError where there is none here, or more than one."""
-    if number < len(CODECS):
-        return CODECS[number]
-    names = [name for name in codec_names() if codec_number(name) == number]
-    if len(names) != 1:
-        raise LookupError(f"a plan names the codec of number {number}: have {', '.join(codec_names())}")
-    return names[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +48,6 @@ class CodecConfig:
     def by_kind(self) -> dict[str, str]:
         """The codec of each kind of message with rows."""
         return {kind: getattr(self, kind) for kind in KINDS}
-
-    def of(self, kind: str) -> str:
-        """The codec of a kind of message, by its class's name; `none` of one without tokens."""
-        return self.by_kind().get(kind.lower(), "none")
 
 
 EXACT: Final = CodecConfig()

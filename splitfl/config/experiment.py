@@ -9,6 +9,7 @@ from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainC
 from splitfl.config.link import LinkConfig, LiveConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig
 from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, TransportConfig
+from splitfl.config.tracking import TrackingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +34,4 @@ class RunConfig:
     fault_tolerance: FaultToleranceConfig = field(default_factory=FaultToleranceConfig)
     auto: AutoConfig = field(default_factory=AutoConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -16,7 +16,8 @@ from splitfl.controller.cost_table import UNITS, Option, Pace, Table, declared, 
 from splitfl.controller.dry_run import options_of, rehearsed, table_of
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.core.events import Events
-from splitfl.methods.parts.plan import RULES, Plan
+from splitfl.core.messages import Plan
+from splitfl.methods.parts.plan import RULES
 from splitfl.methods.registry import method
 from splitfl.methods.settings import without_unread
 

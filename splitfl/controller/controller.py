@@ -6,6 +6,7 @@ client was found to work, where that is measured. Nothing is asked of the wall c
 is planned the same on every road.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
@@ -18,9 +19,9 @@ from splitfl.config import AutoConfig, RunConfig
 from splitfl.controller.cost_table import UNITS, Option, Pace, Table, declared, in_room, preference, shown
 from splitfl.core.errors import ConfigError
 from splitfl.core.events import Events
-from splitfl.core.messages import Control
+from splitfl.core.messages import Begin, Plan
 from splitfl.core.state import State, tensor_in
-from splitfl.methods.parts.plan import SPEED, Plan
+from splitfl.methods.parts.plan import codec_config
 from splitfl.methods.settings import without_unread
 
 
@@ -50,10 +51,11 @@ class Controller:
         """What this client is to do."""
         return self._plans[client]
 
-    def begins(self, client: int, asked: Control) -> None:
+    def begins(self, client: int, asked: Begin) -> None:
         """A client begins a round, and may say how fast it has been."""
-        if self._config.auto.speed == "measured" and asked.values.get(SPEED, 0.0) > 0.0:
-            self._paces[client] = replace(self._paces[client], flops=asked.values[SPEED])
+        speed = asked.flops_per_s or 0.0
+        if self._config.auto.speed == "measured" and 0.0 < speed < math.inf:
+            self._paces[client] = replace(self._paces[client], flops=speed)
 
     def ended(self, round_index: int) -> None:
         """A round is over: what it cost is learnt from, and where it is time everybody has a new plan."""
@@ -187,7 +189,7 @@ def only(config: RunConfig, plan: Plan) -> RunConfig:
     told = replace(
         config,
         auto=auto,
-        codec=plan.rounds(),
+        codec=codec_config(plan),
         federation=replace(config.federation, client_cuts=cuts),
         partition=replace(config.partition, cut=plan.cut),
     )

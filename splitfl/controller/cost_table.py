@@ -11,7 +11,7 @@ from typing import Final
 from channel.core.link import DIRECTIONS
 from splitfl.accounting.ledger import Traffic
 from splitfl.config import AutoConfig, RunConfig
-from splitfl.methods.parts.plan import Plan
+from splitfl.core.messages import Plan
 
 UNITS: Final[Mapping[str, str]] = {"seconds": "s", "bytes": "B", "joules": "J"}
 

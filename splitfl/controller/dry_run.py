@@ -19,14 +19,14 @@ from splitfl.config import RunConfig
 from splitfl.controller.controller import Controller, candidates, only
 from splitfl.controller.cost_table import Memory, Option, Table
 from splitfl.core.events import Events
+from splitfl.core.messages import Plan
 from splitfl.data.loader import Batches
 from splitfl.methods.parts.method import ClientMethod
-from splitfl.methods.parts.plan import Plan
 from splitfl.methods.registry import as_client, method
 from splitfl.models.cut import Piece
 from splitfl.runtime.simulate import run_inproc
-from splitfl.server.assemble import station_of
-from splitfl.server.exchange import RoundEnd
+from splitfl.server.assemble import server_loop_of
+from splitfl.server.protocols import RoundEnd
 from splitfl.setup.codecs import refuse_sizes_of_data
 from splitfl.setup.experiment import Experiment, steps_of
 from splitfl.setup.pieces import PieceLoader
@@ -67,9 +67,9 @@ def rehearse(site: Experiment, data: Sequence[Batches] = ()) -> DryRun:
         server = chosen.server(_Pieces(site, config), config)
         made = controller_for(config)
         controller = made(ledger, events) if made else None
-        station = station_of(site, server, ledger, events, watcher, controller=controller)
+        server_loop = server_loop_of(site, server, ledger, events, watcher, controller=controller)
         nodes = [ClientNode(at, client, codec=config.codec) for at, client in enumerate(clients)]
-        run_inproc(config, nodes, station)
+        run_inproc(config, nodes, server_loop)
     memory = tuple(_memory(own, client) for own, client in zip(pieces, clients, strict=True))
     return DryRun(ledger=ledger, virtual_s=watcher.finish_s, clients=memory)
 
@@ -178,7 +178,7 @@ class _Watcher:
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         """See Watcher: nobody looks on."""
 
-    def begun(self, round_index: int) -> None:
+    def all_began(self, round_index: int) -> None:
         """See Watcher: nothing is kept."""
 
     def ended(self, end: RoundEnd) -> None:

@@ -1,5 +1,6 @@
 """What happened, one JSON object a line, in an order that does not depend on the machine."""
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -36,10 +37,15 @@ class Events:
 
     def write(self, event: str, **values: object) -> None:
         """One line: the kind of event, then its values; null for a number that is not finite."""
-        line = dumps({"event": event, **values}, separators=(",", ":"))
+        if self._file is None:
+            return
+        row = {"event": event, **values}
+        try:
+            line = json.dumps(row, separators=(",", ":"), allow_nan=False)
+        except ValueError:
+            line = dumps(row, separators=(",", ":"))
         with self._lock:
-            if self._file is not None:
-                self._file.write(line + "\n")
+            self._file.write(line + "\n")
 
     def __enter__(self) -> Self:
         return self

@@ -13,22 +13,94 @@ from typing import Final
 from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Control:
-    """Asks for, or acknowledges, something that carries no tensors.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One client's round under a controller: its method, its cut, the LoRA ranks that learn, its codec.
 
-    `ask` is one of `begin` (a client enters round `round` and says how many steps it
-    will make), `skip` (a client gives up a step that it had announced), `done` (an
-    acknowledgement), `leave` (a client has finished), `join` (a client asks, and is told, with
-    which round it goes on; it says after which it was kept), `pass` (a client is not
-    selected for round `round`), `away` (a client leaves for `steps` rounds, from `round` on) and `over` (a
-    client that begins is told that the run has had its last round).
+    The first `rank` rows (A) and columns (B) of the head's LoRA are trained. `codec` is that of activations
+    and gradients.
     """
 
-    ask: str
+    method: str
+    cut: int
+    rank: int
+    codec: str = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin:
+    """A client starts a round of `steps` further messages.
+
+    `version` is the aggregation that its adapters are from, `aligned_round` the round in which its auxiliary
+    was last aligned. `flops_per_s` is its measured speed, where that is measured. `is_finite` is False for a
+    client whose own state holds NaN or infinity.
+    """
+
+    steps: int
+    version: int = 0
+    aligned_round: int = 0
+    flops_per_s: float | None = None
+    is_finite: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotSelected:
+    """A client takes no part in this round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skip:
+    """A client drops a step that it had announced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Absent:
+    """A client leaves for so many rounds, from this one on."""
+
+    rounds: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """A client asks with which round it starts or resumes.
+
+    `checkpoints` are those it could restore: (the round after which it was written, the last round that the
+    client had completed by then). `is_invited` if the server's reply made it ask.
+    """
+
+    checkpoints: tuple[tuple[int, int], ...] = ()
+    is_invited: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """The server's answer: the round with which the client starts or resumes."""
+
     round: int
-    steps: int = 0
-    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leave:
+    """A client has completed the run; its peak and initial resident memory, in bytes, where measured."""
+
+    peak_bytes: int | None = None
+    base_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """An acknowledgement; to a `Begin` under a controller, with the plan of the round."""
+
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOver:
+    """The server's answer to a `Begin` after the last round of the run."""
+
+
+Control = Begin | NotSelected | Skip | Absent | Join | Joined | Leave | Done | RunOver
+"""Messages without tensors; the ledger and the report count them as one kind."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +113,7 @@ class Activation:
     """
 
     ids_B: Tensor
-    hidden: Tensor | None
+    hidden: Tensor | None = None
     context: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Tensor | None = None
 
@@ -88,14 +160,14 @@ class Adapter:
 
     A client's auxiliary, which is no part of that model, has names that begin with `auxiliary.`.
     `version` counts aggregations. `samples` weighs an upload in the mean; `losses` are
-    the client's own training losses where it computed them itself. `values` are as a `Control`'s.
+    the client's own training losses where it computed them itself. `plan` is as a `Done`'s.
     """
 
     version: int
     tensors: Mapping[str, Tensor]
     samples: int = 0
     losses: tuple[float, ...] = ()
-    values: Mapping[str, float] = field(default_factory=dict)
+    plan: Plan | None = None
 
 
 Message = Control | Activation | Output | Gradient | Scalars | Adapter

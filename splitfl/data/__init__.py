@@ -1,1 +1,1 @@
-"""What the clients learn from: examples, who owns them, and batches of tokens."""
+"""Data sets: examples, their partition over clients, and batches of tokens or images."""

@@ -1,4 +1,4 @@
-"""What one step of training or evaluation takes in."""
+"""A batch, the input of one training or evaluation step."""
 
 # B batch, T tokens
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """Some samples, ready for a Hugging Face model.
+    """Samples in the input format of a Hugging Face model.
 
-    `ids_B` (int64) number the samples of their client, from 0: a name that says nothing of
-    the text, since it travels. `inputs` are the model's own keyword arguments, (B, T) int64
-    each, or (B, C, H, W) float32 of pictures. `labels` is (B,) int64 for classification,
-    (B,) float32 for regression, (B, C) float32 where a text has several classes, and (B, T) int64 for
-    language models, -100 where there is nothing to predict. `tokens` is what
-    a picture comes to, where the model's blocks work on tokens.
+    `ids_B` (int64) are the indices of the samples at their client, from 0; they are sent to the
+    server and reveal nothing about the text. `inputs` are the model's keyword arguments, (B, T) int64
+    each, or (B, C, H, W) float32 for images. `labels` is (B,) int64 for classification,
+    (B,) float32 for regression, (B, C) float32 for multi-label classification, and (B, T) int64 for language
+    models and token classification, with -100 at ignored positions. `tokens` is the number of tokens
+    per image, for models whose blocks work on tokens.
     """
 
     ids_B: Tensor
@@ -28,12 +28,12 @@ class Batch:
 
     @property
     def shape_BT(self) -> torch.Size:
-        """Samples and tokens, padding included."""
+        """The number of samples and of tokens, padding included."""
         ids_BT = self.inputs.get("input_ids")
         return torch.Size((len(self.ids_B), self.tokens)) if ids_BT is None else ids_BT.shape
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on this device; its names stay where they are."""
+        """The batch on this device, except for `ids_B`."""
         return Batch(
             ids_B=self.ids_B,
             inputs={name: tensor.to(device) for name, tensor in self.inputs.items()},

@@ -1,4 +1,4 @@
-"""Names of classes: who numbers them, which do not fit, and which look like a mistake in the data."""
+"""Class names: numbering by data or checkpoint, mismatches, and likely mistakes in the data."""
 
 import re
 import unicodedata
@@ -9,25 +9,25 @@ from splitfl.core.errors import DataError
 
 _MISSING = {"nan", "none", "null", "n/a", "na", "<na>"}
 _MANY = 5
-"""A file of a few rows may well have as many classes as rows."""
+"""Up to this number, a small file may have as many classes as rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointClasses:
-    """The classes that a checkpoint names, by number; `is_trained` where it holds a classifier for them."""
+    """The class names of a checkpoint by index; `is_trained` if it holds a classifier for them."""
 
     names: tuple[str, ...]
     is_trained: bool
 
     @property
     def is_unnamed(self) -> bool:
-        """Whether these are only the numbers that transformers puts in place of names."""
+        """Whether the names are transformers' default names, LABEL_0 and so on."""
         return all(name == f"LABEL_{number}" for number, name in enumerate(self.names))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Numbering:
-    """Class names by number, the number of each label of the data, and who decided."""
+    """Class names by index, the index of each label of the data, and the origin of the numbering."""
 
     names: tuple[str, ...]
     numbers: Mapping[str, int]
@@ -35,16 +35,16 @@ class Numbering:
 
 
 def numbered_by_name(labels: Iterable[str]) -> tuple[str, ...]:
-    """Different labels in order: whole numbers as numbers, anything else as text."""
+    """The distinct labels, sorted as numbers if all are whole numbers, else as strings."""
     names = set(labels)
     are_numbers = all(_is_whole(name) for name in names)
     return tuple(sorted(names, key=lambda name: (int(name) if are_numbers else 0, name)))
 
 
 def numbered_by_checkpoint(labels: tuple[str, ...], checkpoint: CheckpointClasses) -> Numbering | None:
-    """How a checkpoint numbers these labels; None where it leaves that to the data.
+    """The numbering of these labels by a checkpoint; None if the checkpoint does not determine it.
 
-    Raises DataError where it holds a classifier for classes of other names.
+    Raises DataError if the checkpoint has a classifier for classes with other names.
     """
     names, known = checkpoint.names, set(checkpoint.names)
     if set(labels) == known or (checkpoint.is_trained and set(labels) < known):
@@ -59,14 +59,14 @@ def numbered_by_checkpoint(labels: tuple[str, ...], checkpoint: CheckpointClasse
     if checkpoint.is_unnamed:
         return None
     raise DataError(
-        f"the data's labels are {_listed(labels)} and the checkpoint has a classifier for {_listed(names)}, "
-        "in that order. If they mean the same classes, name the data's labels in that order in task.labels; "
-        "otherwise take a checkpoint without a classifier for other classes"
+        f"the data's labels are {_listed(labels)} but the checkpoint has a classifier for {_listed(names)}, "
+        "in that order. If they mean the same classes, list the data's labels in that order in task.labels; "
+        "otherwise use a checkpoint without a classifier for other classes"
     )
 
 
 def refuse_unlikely(source: str, counts: Mapping[str, int]) -> None:
-    """Raises DataError for labels that are no classes: one only, decimals, lists, nearly one for each row."""
+    """Raises DataError for a single label, decimals, lists, or nearly as many labels as rows."""
     if len(counts) < 2:
         raise DataError(f"{source} has one label only, {min(counts)!r}; classification needs two or more")
     if all(map(_is_number, counts)) and (decimal := [name for name in counts if _is_fraction(name)]):
@@ -81,18 +81,18 @@ def refuse_unlikely(source: str, counts: Mapping[str, int]) -> None:
     if len(counts) > _MANY and 2 * len(counts) > rows:
         raise DataError(
             f"{source} has {len(counts)} different labels in {rows} rows, for example {min(counts)!r:.60}: "
-            "they are hardly classes. Name the right columns in task.text_column and task.label_column, by "
-            "number (1, 2) where there is no header"
+            "these are unlikely to be classes. Set the right columns in task.text_column and "
+            "task.label_column, by number (1, 2) without a header"
         )
 
 
 def near_twins(names: Iterable[str]) -> list[str]:
-    """A sentence about each group of names that differ only in spelling, and about each missing label."""
+    """A warning for each group of names that differ only in spelling, and for each missing label."""
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(_essence(name), []).append(name)
+        alike.setdefault(_normalised(name), []).append(name)
     said = [
-        f"the classes {' and '.join(ascii(name) for name in group)} differ only in how they are written"
+        f"the classes {' and '.join(ascii(name) for name in group)} differ only in spelling"
         for group in alike.values()
         if len(group) > 1
     ]
@@ -101,7 +101,7 @@ def near_twins(names: Iterable[str]) -> list[str]:
 
 
 def _several_in_one(counts: Mapping[str, int]) -> str | None:
-    """A label that is made of others, or of numbers, with a separator between them."""
+    """A label that consists of other labels, or of numbers, with separators; None without any."""
     parts = {name: [part.strip() for part in re.split(r"[,;|]", name)] for name in counts}
     used = [part for own in parts.values() for part in dict.fromkeys(own)]
     for name, own in parts.items():
@@ -110,8 +110,8 @@ def _several_in_one(counts: Mapping[str, int]) -> str | None:
     return None
 
 
-def _essence(name: str) -> str:
-    """What is left of a name without its case, its Unicode form, invisible characters and a number's form."""
+def _normalised(name: str) -> str:
+    """A name normalised in case, Unicode form, white space, invisible characters and number format."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     plain = "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
     plain = " ".join(plain.split())

@@ -1,8 +1,8 @@
-"""The docstrings of the standard library, parsed once and kept in the user's cache folder.
+"""A cache of the standard library's docstrings in the user's cache folder.
 
-Every process of a run reads the same corpus, and parsing a thousand source files takes seconds.
-A kept corpus is used only while the Python, the sources' names, sizes and times of change and the
-checksum are what they were when it was written; otherwise the sources are parsed again.
+Every process of a run needs the same corpus, and parsing a thousand source files takes seconds.
+A cached corpus is valid only for the same Python, the same names, sizes and modification times of the
+sources, and a matching checksum; otherwise the sources are parsed again.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ Sources = Sequence[tuple[str, Path]]
 """Source files, each with its top-level module."""
 
 Texts = dict[str, str]
-"""Docstring -> the top-level module where it was found first, in the order of the sources."""
+"""Docstring -> the first top-level module with it, in the order of the sources."""
 
 _FORMAT: Final = 1
-"""Counts up when `parse` finds other texts in the same sources."""
+"""To be incremented when `parse` changes its result for the same sources."""
 
 
 def parsed_once(sources: Sources, parse: Callable[[Sources], Texts], folder: Path | None = None) -> Texts:
-    """What `parse` finds in these sources, from the cache in `folder` where they have not changed since.
+    """The result of `parse`, from the cache in `folder` if the sources are unchanged.
 
-    The default is `splitfl` in the user's cache folder. Where nothing can be kept, everything is parsed.
+    The default folder is `splitfl` in the user's cache folder. Without a writable cache, sources are parsed.
     """
     key = _key(sources)
     folder = folder or _user_folder()
@@ -45,19 +45,19 @@ def parsed_once(sources: Sources, parse: Callable[[Sources], Texts], folder: Pat
 
 
 def _user_folder() -> Path | None:
-    """As the XDG base directory specification has it; None without a home folder."""
+    """The cache folder of the XDG base directory specification; None without a home folder."""
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if named.is_absolute():
         return named / "splitfl"
     try:
         return Path.home() / ".cache" / "splitfl"
     except RuntimeError as error:
-        log.debug("the docstrings are not kept: %s", error)
+        log.debug("docstrings are not cached: %s", error)
         return None
 
 
 def _key(sources: Sources) -> str:
-    """A digest of all that decides the texts."""
+    """A digest of all inputs of `parse`."""
     seen = [(module, str(path), stat.st_size, stat.st_mtime_ns) for module, path, stat in _stats(sources)]
     return hashlib.blake2b(repr((_FORMAT, sys.version, seen)).encode(), digest_size=16).hexdigest()
 
@@ -71,7 +71,7 @@ def _digest(key: str, texts: Texts) -> str:
 
 
 def _read(path: Path, key: str) -> Texts | None:
-    """The texts kept under this key; None where there are none, or damaged ones."""
+    """The cached texts of this key; None if missing or damaged."""
     try:
         kept = json.loads(path.read_bytes())
         texts = dict(kept["texts"])
@@ -85,7 +85,7 @@ def _read(path: Path, key: str) -> Texts | None:
 
 
 def _write(path: Path, key: str, texts: Texts) -> None:
-    """Replaces the file in one step, so that processes which start together never see half of one."""
+    """Replaces the file atomically, so that concurrent processes never read a partial file."""
     kept = {"key": key, "digest": _digest(key, texts), "texts": list(texts.items())}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,4 +100,4 @@ def _write(path: Path, key: str, texts: Texts) -> None:
                 Path(file.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
-        log.debug("the docstrings are not kept in %s: %s", path, error)
+        log.debug("docstrings are not cached in %s: %s", path, error)

@@ -1,7 +1,7 @@
-"""The E2E task (Novikova et al., SIGDIAL'17): a restaurant's properties, then a text that says them.
+"""The E2E data-to-text task (Novikova et al., SIGDIAL'17): a restaurant's attributes, then a description.
 
-A line of its files is `properties||text`. A properties' line comes with several texts; a text
-that a model writes is held against all of them.
+A line of its files is `attributes||text`. The same attributes occur with several texts, which are the
+references of a generated text.
 """
 
 from collections.abc import Iterable
@@ -15,13 +15,13 @@ from splitfl.data.rows import Row, Tally
 
 SEPARATOR = "||"
 END = "<|endoftext|>"
-"""GPT-2's sign that a text is over."""
+"""GPT-2's end-of-text token."""
 
 FILES = ("train.txt", ("dev.txt", "test.txt"))
 
 
 def load_e2e(folder: Path, bad_rows: str) -> Corpus:
-    """The corpus in a folder with train.txt, and dev.txt or test.txt; DataError where it is not such."""
+    """The corpus of a folder with train.txt, and dev.txt or test.txt. Raises DataError."""
     tally = Tally(bad_rows)
     train, others = FILES
     held_out = next((folder / name for name in others if (folder / name).is_file()), folder / others[-1])
@@ -39,7 +39,7 @@ def load_e2e(folder: Path, bad_rows: str) -> Corpus:
 
 
 def references(texts: Iterable[str]) -> dict[str, list[str]]:
-    """What may be said, by what is to be said: the beginning that a model goes on from."""
+    """The reference texts of each prompt, which is the attributes with the separator."""
     found: dict[str, list[str]] = {}
     for text in texts:
         properties, _, said = text.removesuffix(END).partition(SEPARATOR)

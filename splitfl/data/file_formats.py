@@ -1,6 +1,6 @@
-"""The formats of data files: TSV, CSV, JSON lines, JSON and plain text, into rows with their places.
+"""Parsers of data files (TSV, CSV, JSON lines, JSON, plain text) into rows with their location.
 
-Blank lines are not rows. TSV knows no quotes, CSV is RFC 4180; lines end in LF, CR LF or,
+Blank lines are ignored. TSV has no quoting, CSV is RFC 4180; lines end in LF, CR LF or,
 throughout a file, CR.
 """
 
@@ -17,7 +17,7 @@ from splitfl.core.errors import DataError
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row is malformed: where, and in what."""
+    """A malformed row: its location, and the reason."""
 
     place: str
     reason: str
@@ -28,7 +28,7 @@ Line = tuple[str, list[str]] | BadRow
 
 
 def decoded(path: Path) -> str:
-    """The file's text; DataError where it cannot be read or is not UTF-8."""
+    """The file's text. Raises DataError if it cannot be read or is not UTF-8."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -42,7 +42,7 @@ def decoded(path: Path) -> str:
 
 
 def lines_of(text: str) -> Iterator[tuple[str, str]]:
-    """Lines that are not blank; only line feeds end one, unlike str.splitlines."""
+    """Non-blank lines with their location; only line feeds end a line, unlike str.splitlines."""
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield f"line {number}", line.rstrip("\r")
@@ -61,7 +61,7 @@ def _parsed(place: str, line: str) -> Item:
 
 
 def json_list(path: Path, text: str) -> Iterator[Item]:
-    """The objects in a JSON list; DataError where the file is none."""
+    """The objects in a JSON list. Raises DataError for any other content."""
     try:
         items = json.loads(text) if text.strip() else []
     except (ValueError, RecursionError) as error:
@@ -72,13 +72,13 @@ def json_list(path: Path, text: str) -> Iterator[Item]:
 
 
 def tabbed(text: str) -> list[Line]:
-    """The cells of each line between tabs."""
+    """The tab-separated cells of each line."""
     return [(place, line.split("\t")) for place, line in lines_of(text)]
 
 
 def delimited(text: str) -> list[Line]:
     """The cells of each record of a CSV file."""
-    limit = csv.field_size_limit(sys.maxsize)  # the library's own limit, 131,072 characters, is the process's
+    limit = csv.field_size_limit(sys.maxsize)  # the default of 131,072 characters is a global setting
     try:
         return list(_csv_lines(text))
     finally:

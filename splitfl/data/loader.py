@@ -14,6 +14,7 @@ import torch
 
 from channel.core.rng import stream
 from splitfl.core.errors import ConfigError, DataError, ModelMissing
+from splitfl.core.folder_cache import cached_by_files
 from splitfl.data.batch import Batch
 from splitfl.data.examples import Ints
 
@@ -61,6 +62,14 @@ def tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
         found.pad_token = found.eos_token
         log.info("the tokenizer in %s has no pad token; its end token %r pads", folder, found.eos_token)
     return found
+
+
+@cached_by_files
+def padding_token(folder: Path) -> int:
+    """The number of the token that the tokenizer in a local folder pads with; raises as `tokenizer` does."""
+    number = tokenizer(folder).pad_token_id
+    assert isinstance(number, int)
+    return number
 
 
 def _is_bare_byte_pairs(folder: Path) -> bool:

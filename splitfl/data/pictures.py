@@ -1,6 +1,6 @@
-"""Labelled pictures in a file of arrays, in an order of their own."""
+"""Labelled images from an .npz file, in an order that does not depend on the file's."""
 
-# N pictures, H height, W width
+# N images, H height, W width
 
 import hashlib
 import zipfile
@@ -19,7 +19,7 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pictures:
-    """Grey pictures (N, H, W) uint8 with their classes, in order of their keys as texts are."""
+    """Greyscale images (N, H, W) uint8 with labels (N,), sorted by their unique keys, as texts are."""
 
     pixels: npt.NDArray[np.uint8]
     labels: Ints
@@ -30,22 +30,22 @@ class Pictures:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Each is of its class: a natural partition gives whole classes to clients."""
+        """The label of each image as its group: a natural partition assigns whole classes to clients."""
         return tuple(str(label) for label in self.labels)
 
     def take(self, indices: Ints) -> "Pictures":
-        """Those at these indices, in this order."""
+        """The images at these indices, in this order."""
         return Pictures(pixels=self.pixels[indices], labels=self.labels[indices], keys=self.keys[indices])
 
     def first(self, limit: int) -> "Pictures":
-        """The first `limit` of them; 0: all."""
+        """The first `limit` images; 0 is all."""
         return self if limit == 0 else self.take(np.arange(min(limit, len(self))))
 
 
 def load_pictures(data: Path) -> tuple[Pictures, Pictures]:
-    """The training and the held-out pictures in a folder with mnist.npz, or in such a file.
+    """The training and held-out images in mnist.npz, given as the file or its folder.
 
-    Raises DataError where it is missing, damaged, or of other arrays than Keras keeps MNIST in.
+    Raises DataError if it is missing, damaged, or has other arrays than Keras's MNIST.
     """
     path = data / FILE if data.is_dir() else data
     try:
@@ -69,7 +69,7 @@ def load_pictures(data: Path) -> tuple[Pictures, Pictures]:
 def _gathered(path: Path, part: str, pixels: npt.NDArray[np.uint8], labels: Ints) -> Pictures:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[1] != pixels.shape[2] or not pixels.size:
         got = f"{pixels.dtype} {pixels.shape}"
-        raise DataError(f"{path}: x_{part} must be square grey pictures (N, H, H) uint8, got {got}")
+        raise DataError(f"{path}: x_{part} must be square greyscale images (N, H, H) uint8, got {got}")
     if labels.shape != pixels.shape[:1] or labels.dtype.kind not in "iu":
         raise DataError(
             f"{path}: y_{part} must be {len(pixels)} whole numbers, got {labels.dtype} {labels.shape}"

@@ -1,4 +1,4 @@
-"""Pictures as a model takes them, in batches."""
+"""Batches of images in the input format of a model."""
 
 # B batch, C channels, H height, W width
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from transformers import BaseImageProcessor
 
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
-"""Of the training pictures' pixels in [0, 1]; computed from them, and the usual ones."""
+"""Of the training images' pixels in [0, 1]; the usual values, verified on the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """What a model takes: pictures of so many pixels a side, channels, and tokens that they come to."""
+    """A model's input format: pixels per side, channels, and tokens per image."""
 
     side: int
     channels: int
@@ -35,7 +35,7 @@ class Format:
 
 
 class Pixels:
-    """Pictures as a model takes them; see `splitfl.data.loader.Rows`."""
+    """Images in a model's input format; implements `splitfl.data.loader.Rows`."""
 
     skipped = 0
 
@@ -47,11 +47,10 @@ class Pixels:
         return len(self._pictures)
 
     def shortest_first(self) -> Ints:
-        """See Rows: all are of one size."""
+        """All indices in order: images have equal size."""
         return np.arange(len(self))
 
     def collated(self, indices: Ints) -> Batch:
-        """See Rows."""
         return Batch(
             ids_B=torch.tensor(indices, dtype=torch.int64),
             inputs={"pixel_values": shown(self._pictures.pixels[indices], self._shown)},
@@ -124,7 +123,7 @@ def _opened(file: PictureFile) -> Image.Image:
 
 
 def shown(pixels_BHW: npt.NDArray[np.uint8], to: Format) -> Tensor:
-    """(B, C, H, W) float32 of zero mean and unit variance; resized bilinearly, grey in every channel."""
+    """(B, C, H, W) float32, normalised by MNIST's mean and deviation, resized bilinearly, channels equal."""
     values_B1HW = torch.from_numpy(pixels_BHW).to(torch.float32).div_(255)[:, None]
     if values_B1HW.shape[-1] != to.side:
         values_B1HW = torch.nn.functional.interpolate(

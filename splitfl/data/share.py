@@ -1,4 +1,4 @@
-"""Which client owns which examples."""
+"""Partition of the examples over clients."""
 
 import numpy as np
 
@@ -12,11 +12,11 @@ from splitfl.data.pictures import Pictures
 def share(
     examples: Examples | Pictures, clients: int, how: str, dirichlet_alpha: float = 0.5, seed: int = 0
 ) -> list[Ints]:
-    """The indices that each client owns, ascending; every example has exactly one owner.
+    """The sorted indices of each client's examples; every example belongs to exactly one client.
 
-    `natural` gives whole groups to clients, `iid` deals shuffled examples evenly,
-    `dirichlet` deals evenly too but each client draws classes in proportions of its own.
-    Raises ConfigError where a client would be left with nothing.
+    `natural` assigns whole groups to clients, `iid` shuffled examples in equal numbers,
+    `dirichlet` equal numbers with class proportions drawn per client.
+    Raises ConfigError if a client would have no examples.
     """
     at_least("federation.clients", clients, 1)
     one_of("federation.partition", how, ("natural", "iid", "dirichlet"))
@@ -33,12 +33,12 @@ def share(
 
 
 def _natural(examples: Examples | Pictures, clients: int) -> list[Ints]:
-    """Largest group first, each to the client that has least (Graham, 1969): no draw, nearly even."""
+    """Largest group first, each to the client with the fewest examples (Graham, 1969); deterministic."""
     names, group_of, sizes = np.unique(np.array(examples.groups), return_inverse=True, return_counts=True)
     if len(names) < clients:
         raise ConfigError(
-            f"federation.partition 'natural' gives whole groups to clients and these data have {len(names)} "
-            f"for {clients} clients; name the column of groups in task.group_column (usually 'group'), take "
+            f"federation.partition 'natural' assigns whole groups to clients; these data have {len(names)} "
+            f"for {clients} clients; set the column of groups in task.group_column (usually 'group'), use "
             "fewer clients, or partition iid or dirichlet"
         )
     owner = np.empty(len(names), dtype=np.int64)
@@ -50,23 +50,23 @@ def _natural(examples: Examples | Pictures, clients: int) -> list[Ints]:
 
 
 def _classes(examples: Examples | Pictures) -> Ints:
-    """What a Dirichlet partition is uneven in: the labels, or the groups where there are none."""
+    """The classes of a Dirichlet partition: the class labels, or else the groups."""
     if examples.labels is not None and examples.labels.dtype.kind == "i":
         return examples.labels.astype(np.int64)
     names, numbers = np.unique(np.array(examples.groups), return_inverse=True)
     if len(names) < 2:
         raise ConfigError(
-            "federation.partition 'dirichlet' draws classes unevenly and these data have neither classes "
-            "nor groups; partition iid"
+            "federation.partition 'dirichlet' needs class labels or groups and these data have neither; "
+            "partition iid"
         )
     return numbers.astype(np.int64)
 
 
 def _dirichlet(classes: Ints, clients: int, alpha: float, rng: np.random.Generator) -> list[Ints]:
-    """Client k draws proportions q_k ~ Dir(alpha p), p those of the whole (Hsu et al., 2019, section 2.1).
+    """Client k has proportions q_k ~ Dir(alpha p), p those of all data (Hsu et al., 2019, section 2.1).
 
-    All clients are equally large, so none is ever empty. A class that has run out is
-    left to the others in q_k; where q_k names none that is left, p decides.
+    All clients have equally many examples, so none is empty. Once a class is exhausted, the remaining
+    classes are drawn by q_k; if q_k is 0 for all of them, by p.
     """
     names, counts = np.unique(classes, return_counts=True)
     pools = [rng.permutation(np.flatnonzero(classes == name)) for name in names]
@@ -81,12 +81,12 @@ def _dirichlet(classes: Ints, clients: int, alpha: float, rng: np.random.Generat
 
 
 def _draw(proportions: np.ndarray, left: Ints, size: int, rng: np.random.Generator) -> Ints:
-    """How many of each class `size` draws with these proportions take, at most those left."""
+    """The number of examples per class in `size` draws with these proportions, at most those left."""
     taken = np.zeros_like(left)
     while (missing := size - int(taken.sum())) > 0:
         available = left - taken
         wish = np.where(available > 0, proportions, 0.0)
-        if not wish.sum() > 0.0:  # also where alpha is so small that the proportions are not numbers
+        if not wish.sum() > 0.0:  # also if a tiny alpha makes the proportions NaN
             wish = available / available.sum()
         taken += np.minimum(rng.multinomial(missing, wish / wish.sum()), available)
     return taken

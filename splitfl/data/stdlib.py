@@ -1,9 +1,9 @@
-"""Real English text that is on every machine: the docstrings of Python's own standard library.
+"""English text available on every machine: the docstrings of Python's standard library.
 
 The sources are parsed, never imported. An example is the docstring of a module, class or
-function, its group is the top-level module it came from, its class one of eleven areas.
+function; its group is its top-level module, its class one of eleven areas.
 The areas are the chapters of the Library Reference, https://docs.python.org/3/library/,
-small ones merged with their neighbours.
+with small ones merged.
 """
 
 import ast
@@ -19,7 +19,7 @@ from splitfl.data.examples import Examples, gather
 log = logging.getLogger(__name__)
 
 MIN_WORDS = 5
-"""Shorter docstrings ("See above.") say too little to be classified, by people too."""
+"""Shorter docstrings ("See above.") cannot be classified, not even by people."""
 
 AREAS = {
     "text and markup": """string re sre_compile sre_constants sre_parse difflib textwrap stringprep
@@ -48,22 +48,22 @@ AREAS = {
         pyclbr py_compile compileall pickletools contextlib dataclasses abc _py_abc warnings
         _py_warnings traceback site _sitebuiltins sysconfig code codeop _pyrepl __future__""",
 }
-"""Area -> the top-level modules of Python 3.11 to 3.14 that belong to it."""
+"""Area -> its top-level modules in Python 3.11 to 3.14."""
 
 AREA_NAMES = tuple(AREAS)
 AREA_OF = {module: number for number, modules in enumerate(AREAS.values()) for module in modules.split()}
 
 LEFT_OUT = frozenset({"idlelib", "pydoc_data", "antigravity", "this", "__hello__", "__phello__"})
-"""Modules with docstrings that are no part of a library: an application, generated text, jokes."""
+"""Modules that are not library code: an application, generated text, jokes."""
 
 SKIPPED_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages"})
 
 
 def topics(root: Path | None = None) -> Examples:
-    """The docstrings with their areas as labels, each text once.
+    """The distinct docstrings with their areas as labels.
 
-    `root` is a standard library, by default the running Python's.
-    Raises DataError where there are no sources, as in Pythons shipped without them.
+    `root` is the folder of a standard library, by default the running Python's.
+    Raises DataError without sources, as in Python distributions shipped without them.
     """
     if root is None:
         sources = tuple(_sources(Path(sysconfig.get_path("stdlib"))))
@@ -86,7 +86,7 @@ def plain(root: Path | None = None) -> Examples:
 
 
 def _sources(root: Path) -> Iterator[tuple[str, Path]]:
-    """The top-level module and path of every source file of a module that has an area, in order."""
+    """The top-level module and path of every source file of a module with an area, in order."""
     for top in sorted(root.iterdir()) if root.is_dir() else ():
         module = top.name.removesuffix(".py")
         if module in AREA_OF:
@@ -98,7 +98,7 @@ def _sources(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _parsed(sources: Sources) -> Texts:
-    """Every docstring with the module where it was found first."""
+    """Every docstring with the first module that has it."""
     texts: Texts = {}
     for module, path in sources:
         for text in _docstrings(path):
@@ -107,7 +107,7 @@ def _parsed(sources: Sources) -> Texts:
 
 
 def _docstrings(path: Path) -> Iterator[str]:
-    """Every docstring of five words or more in a file, runs of white space made one blank."""
+    """Every docstring of at least MIN_WORDS words in a file, with white space collapsed."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, OSError) as error:

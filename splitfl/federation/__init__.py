@@ -1,1 +1,1 @@
-"""How many clients' work becomes one: turns, aggregation."""
+"""Federated aggregation: service order, client selection, aggregators, staleness, server optimisers."""

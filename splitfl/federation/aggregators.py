@@ -1,10 +1,10 @@
-"""What of LoRA the clients train in a round, and how one adapter is made of many.
+"""Aggregators: which adapter factors clients train in a round, and how their updates are merged.
 
-The mean of products is not the product of means: averaging LoRA's A and B apart gives
+The mean of products is not the product of means: averaging LoRA's A and B separately gives
 mean(B) mean(A), not mean(B A) (relative error 0.06 to 0.74, see FedEx-LoRA, Singhal et
-al., ACL'25). It is exact where all clients hold one of the two factors in common, and
-where what is averaged are the products themselves (see products.py). Other kinds of adapters
-name their factors in the same sense; the mean of a factor that acts alone is exact.
+al., ACL'25). Aggregation is exact if all clients share one of the two factors, or if the
+products themselves are averaged (see products.py). Factors of other adapter kinds have the
+same roles; the mean of a factor that acts alone is exact.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,31 +22,31 @@ from splitfl.federation.products import fedex, stacked, truncated
 
 
 class Aggregator(Protocol):
-    """Which tensors the clients train in a round, so that their mean is what it says."""
+    """Selects the tensors that clients train in a round."""
 
     def trains(self, name: str, round_index: int) -> bool:
-        """Whether clients train, and send, the tensor of this name in this round."""
+        """Whether clients train and send the tensor of this name in this round."""
 
 
 class Mean:
-    """Everything is trained."""
+    """All tensors are trained in every round."""
 
     def trains(self, name: str, round_index: int) -> bool:
         return True
 
 
 class Ffa:
-    """A stays as it began, B is trained: exact (FFA-LoRA, Sun et al., ICLR'24)."""
+    """A is frozen at its initial value, B is trained: exact (FFA-LoRA, Sun et al., ICLR'24)."""
 
     def trains(self, name: str, round_index: int) -> bool:
         return role_of(name) != "first"
 
 
 class Rolora:
-    """B in even rounds, A in odd ones: exact (RoLoRA, Chen et al., NeurIPS'24 workshop).
+    """B is trained in even rounds, A in odd ones: exact (RoLoRA, Chen et al., NeurIPS'24 workshop).
 
-    B first, because it begins at zero: with B = 0 the gradient of A vanishes. Several first
-    factors, as LoHa has, take the odd rounds in turn.
+    B comes first because it is initialised to zero: with B = 0 the gradient of A vanishes. Several first
+    factors, as in LoHa, alternate in the odd rounds.
     """
 
     def trains(self, name: str, round_index: int) -> bool:
@@ -60,9 +60,9 @@ class Rolora:
 
 
 def weighted_mean(updates: Sequence[Adapter]) -> dict[str, Tensor]:
-    """Each tensor's mean over the updates that hold it, weighed by their samples.
+    """The mean of each tensor over the updates that contain it, weighted by their samples.
 
-    Summed in float64 in the order given and rounded once, to the tensor's own type.
+    Summed in float64 in the order of `updates` and rounded once, to the tensor's dtype.
     """
     sums: dict[str, Tensor] = {}
     weights: dict[str, float] = {}
@@ -76,16 +76,16 @@ def weighted_mean(updates: Sequence[Adapter]) -> dict[str, Tensor]:
 
 
 Merge = Callable[[Sequence[Adapter]], dict[str, Tensor]]
-"""What the updates of a round come to: values, and residuals to add to what there was."""
+"""Merges the updates of a round into new values, and residuals to be added to the current ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AggregatorSpec:
-    """A way of aggregation; `about` it in a line, and whom to cite.
+    """An aggregator, with a one-line description `about` and its citation.
 
-    `is_exact`: the product of what comes out is the mean of the clients' products.
-    `needs_individual_updates`: a sum of the updates, as the air can make it, is not enough.
-    `pads`: a client of lower rank than others counts with zeros in what it does not have.
+    `is_exact`: the product of the merged factors is the mean of the clients' products.
+    `needs_individual_updates`: a sum of the updates, as from over-the-air computation, is not enough.
+    `pads`: updates of clients of lower rank are padded with zeros.
     """
 
     about: str
@@ -141,16 +141,16 @@ AGGREGATORS: Final[Mapping[str, AggregatorSpec]] = {
 
 
 def row(name: str) -> AggregatorSpec:
-    """The way of aggregation of this name; ConfigError where there is none."""
+    """The aggregator of this name. Raises ConfigError for an unknown name."""
     one_of("federation.aggregator", name, AGGREGATORS)
     return AGGREGATORS[name]
 
 
 def aggregator(name: str) -> Aggregator:
-    """What clients train by the way of aggregation of this name; ConfigError where there is none."""
+    """The training rule of the aggregator of this name. Raises ConfigError for an unknown name."""
     return row(name).rule()
 
 
 def describe(name: str) -> str:
-    """How the adapters of the clients became one, for a report."""
+    """A sentence for the report on how the clients' adapters were aggregated."""
     return f"The clients' adapters were aggregated by {name!r}: {row(name).about}."

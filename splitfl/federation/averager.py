@@ -1,4 +1,4 @@
-"""A round's updates become the next version, and every client is told what has changed since its own."""
+"""Aggregates the updates of a round into the next version, and computes each client's difference to it."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Start:
-    """The clients' tensors as they all begin, as far as somebody must know them.
+    """The initial tensors of all clients, as far as the settings need them.
 
-    Those in `ranked` have at most `ranks[client]` of their rows (A) or columns (B).
+    Clients hold only the first `ranks[client]` rows (A) or columns (B) of tensors in `ranked`.
     """
 
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
@@ -34,28 +34,28 @@ class Start:
 
 
 def needs_start(federation: FederationConfig) -> bool:
-    """Whether these settings can be followed only by who knows the tensors that clients begin with."""
+    """Whether these settings need the clients' initial tensors."""
     is_moving = federation.server_optimiser != "none" or federation.robust == "clip"
     return is_moving or bool(federation.client_ranks) or at_own_pace(federation)
 
 
 def needs_individual_updates(federation: FederationConfig) -> bool:
-    """Whether a sum of the clients' updates, as the air can make it, is not enough for these settings."""
+    """Whether these settings need individual updates, not only their sum."""
     is_sum = federation.robust == "none" and not federation.client_ranks
     return row(federation.aggregator).needs_individual_updates or not is_sum
 
 
 class Averager:
-    """Collects a round's updates and holds what has become of them so far.
+    """Collects the updates of a round and holds the aggregated tensors.
 
-    A client of lower rank than others counts with zeros in the rows that it does not
-    have, which is exact, and is sent the first of the rows that it does have.
+    The update of a client of lower rank is padded with zeros, which is exact, and the client
+    receives the first rows or columns up to its rank.
     """
 
     def __init__(
         self, settings: FederationConfig, start: Start | None = None, merge: Merge | None = None
     ) -> None:
-        """`merge` takes the place of the settings' own."""
+        """`merge` replaces the merge function of the settings."""
         self.tensors: dict[str, Tensor] = {}
         self._settings = settings
         self._start = start or Start()
@@ -69,22 +69,22 @@ class Averager:
         self._staleness = Staleness(settings, self._start.tensors) if at_own_pace(settings) else None
 
     def staleness(self, update: Adapter) -> int:
-        """How many versions there have been since the one that an update began from; WireError for none."""
+        """The number of versions since the one that an update started from. Raises WireError if unknown."""
         if not 0 <= update.version <= self._version:
-            raise WireError(f"an update says version {update.version}; there were {self._version}")
+            raise WireError(f"version of an update must lie in [0, {self._version}], got {update.version}")
         return self._version - update.version
 
     def receive(self, update: Adapter) -> None:
-        """One client's work; left out where it has no samples, and so says nothing, or is too old."""
+        """Adds a client's update; ignores one without samples, and, with a warning, one that is too old."""
         most = self._settings.max_staleness
         if most and self.staleness(update) > most:
-            words = "an update is %d versions old and is left out: federation.max_staleness is %d"
-            log.warning(words, self.staleness(update), most)
+            message = "ignored an update that is %d versions old: federation.max_staleness is %d"
+            log.warning(message, self.staleness(update), most)
         elif update.samples:
             self._updates.append(update)
 
     def end_round(self) -> None:
-        """The updates become the next version; none came: the version stays."""
+        """Aggregates the updates into the next version; without updates the version does not change."""
         if not self._updates:
             return
         self._version += 1
@@ -101,8 +101,8 @@ class Averager:
         self._updates = []
 
     def since(self, version: int, client: int = 0) -> Adapter | None:
-        """What has changed since a client's version, residuals since then to be added; None: nothing has."""
-        if self._staleness:  # drops what nobody can name any more, and so can be asked twice
+        """The changes since a client's version, with residuals to be added; None without changes."""
+        if self._staleness:  # drops unreferenced versions only, so that calls may be repeated
             self._staleness.held(client, version)
         changed = {
             name: self._held_by(client, name, self.tensors[name])
@@ -116,7 +116,7 @@ class Averager:
         return Adapter(version=self._version, tensors=changed) if changed else None
 
     def state(self) -> State:
-        """The tensors, their version, and when each last changed; see Stateful."""
+        """The tensors, their version, and the version of each tensor's last change."""
         changed = {name: whole(at) for name, at in self._changed_in.items()}
         residuals = {
             name: value
@@ -132,7 +132,7 @@ class Averager:
         }
 
     def restore(self, state: State) -> None:
-        """See Stateful; updates that have come since are forgotten."""
+        """Restores the tensors and discards collected updates."""
         self._version = number_in(state, "version")
         self.tensors = part(state, "value")
         self._changed_in = {name: int(at) for name, at in part(state, "changed").items()}
@@ -151,7 +151,7 @@ class Averager:
         return self._optimiser.step(held, merged) if self._optimiser else merged
 
     def _whole(self, update: Adapter) -> Adapter:
-        """The update with zeros for what its client is too small to hold."""
+        """The update padded with zeros to full rank."""
         if not (self._start.ranked and self._row.pads):
             return update
         tensors = {name: self._padded(name, value) for name, value in update.tensors.items()}

@@ -1,4 +1,4 @@
-"""Whom to cite for each way of aggregating adapters, as BibTeX."""
+"""Citations of the aggregators, in BibTeX."""
 
 from typing import Final
 

@@ -1,11 +1,11 @@
-"""The clients' updates summed by the air itself: all send at once, and the server hears their mean.
+"""Over-the-air aggregation: clients send their updates simultaneously and the server receives the mean.
 
-Truncated channel inversion (Zhu et al., arXiv 1812.11494): whoever's channel is too weak stays
-silent for the round, all others arrive alike. No update can be told from another, so what
-needs them one by one is refused. A round costs as many symbols as one client's update.
+Truncated channel inversion (Zhu et al., arXiv 1812.11494): clients with a weak channel do not send in
+this round, all others arrive with equal power. Individual updates are not available, so aggregators that
+need them are refused. A round costs as many symbols as one client's update.
 """
 
-# K clients, D trainable numbers
+# K clients, D trainable parameters
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ from splitfl.federation.averager import needs_individual_updates
 
 @dataclass(frozen=True, kw_only=True)
 class OverTheAir:
-    """A `Merge`: the mean over those who took part, weighed by samples, with the air's noise.
+    """A `Merge`: the sample-weighted mean over the participating clients, with channel noise.
 
-    A client scales its numbers by its samples over the mean, and by the rms of everybody's numbers, on
-    both of which they agreed; of the K' who took part each number carries noise of power
-    (rms / K')^2 / eta, where eta = snr / E1(truncation). Where nobody takes part all is as it was.
+    A client scales its values by its samples over the mean number of samples, and by the rms of all
+    clients' values, both known to all clients. With K' participants each value has noise of power
+    (rms / K')^2 / eta, where eta = snr / E1(truncation). Without participants nothing changes.
     """
 
     seed: int
     air: AirComputation
 
     def __call__(self, updates: Sequence[Adapter]) -> dict[str, Tensor]:
-        """What the updates come to; each must hold the same tensors."""
+        """The noisy mean of the updates, which must all contain the same tensors."""
         names = sorted(updates[0].tensors)
         assert all(sorted(update.tensors) == names for update in updates), (
             "all clients train the same tensors"
@@ -47,27 +47,27 @@ class OverTheAir:
         share_K /= share_K.mean()
         rng = stream(self.seed, "over-the-air", max(update.version for update in updates))
         gain_K = complex_noise(rng, (len(updates),), 1.0)
-        weighed_KD = share_K[:, None] * values_KD
-        scale = float(np.sqrt(np.mean(weighed_KD**2)))
+        weighted_KD = share_K[:, None] * values_KD
+        scale = float(np.sqrt(np.mean(weighted_KD**2)))
         if not scale:
             return dict(updates[0].tensors)
-        heard = self.air.mean(rng, weighed_KD, gain_K, scale=scale)
-        if not heard.took_part_K.any():
+        received = self.air.mean(rng, weighted_KD, gain_K, scale=scale)
+        if not received.took_part_K.any():
             return {}
-        mean_D = heard.mean_D / share_K[heard.took_part_K].mean()
-        return _apart(mean_D, updates[0], names)
+        mean_D = received.mean_D / share_K[received.took_part_K].mean()
+        return _unflatten(mean_D, updates[0], names)
 
 
 def over_the_air(config: RunConfig) -> OverTheAir | None:
-    """The sum that these settings ask for; None where they want the updates one by one."""
+    """The over-the-air merge of these settings; None without `analog.sum_adapters`. Raises ConfigError."""
     analog = config.analog
     if not analog.sum_adapters:
         return None
     if needs_individual_updates(config.federation):
         raise ConfigError(
-            "analog.sum_adapters makes one sum of all updates, and federation.aggregator "
+            "analog.sum_adapters provides only the sum of all updates, but federation.aggregator "
             f"{config.federation.aggregator!r} with robust {config.federation.robust!r} and its client_ranks "
-            "needs them one by one"
+            "needs individual updates"
         )
     snr = float(db_to_ratio(analog.snr_db))
     air = AirComputation(snr=snr, truncation=analog.truncation, phase_error_rad=analog.phase_error_rad)
@@ -80,7 +80,7 @@ def _flat(update: Adapter, names: Sequence[str]) -> Array:
     return flat
 
 
-def _apart(mean_D: Array, like: Adapter, names: Sequence[str]) -> dict[str, Tensor]:
+def _unflatten(mean_D: Array, like: Adapter, names: Sequence[str]) -> dict[str, Tensor]:
     sizes = [like.tensors[name].numel() for name in names]
     parts = torch.split(torch.from_numpy(mean_D), sizes)
     return {

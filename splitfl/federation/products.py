@@ -1,8 +1,8 @@
-"""The mean of the clients' products B A, exactly or in low rank, from their factors alone.
+"""The mean of the clients' products B A, exact or of low rank, computed from the factors.
 
-A product is never multiplied out: the clients' factors are concatenated, and compressed
-where rank is to be saved. What one A and B cannot say is a residual (see residuals.py),
-which clients add to their own.
+Products are never formed: the clients' factors are concatenated, and compressed to reduce the
+rank. The part that one A and B cannot represent is a residual (see residuals.py), which clients
+add to their own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,9 @@ from splitfl.core.messages import Adapter
 
 
 def stacked(updates: Sequence[Adapter]) -> dict[str, Tensor]:
-    """FLoRA (Wang et al., NeurIPS'24): factors side by side, of rank sum of r_k, all as a residual.
+    """FLoRA (Wang et al., NeurIPS'24): the stacked factors, of rank sum of r_k, entirely as a residual.
 
-    Exact whatever the ranks. Clients begin anew with B = 0 (and keep their A, where the
-    paper draws another).
+    Exact for any ranks. Clients restart with B = 0 and keep their A; the paper draws a new A.
     """
     found = _means(_others(updates))
     for module in _modules(updates):
@@ -28,9 +27,9 @@ def stacked(updates: Sequence[Adapter]) -> dict[str, Tensor]:
 
 
 def fedex(updates: Sequence[Adapter]) -> dict[str, Tensor]:
-    """FedEx-LoRA (Singhal et al., ACL'25): the means of A and of B, and what their product lacks.
+    """FedEx-LoRA (Singhal et al., ACL'25): the means of A and B, and the error of their product.
 
-    The residual is sum of p_k (B_k - mean B) (A_k - mean A), of rank (K - 1) r at most.
+    The error, a residual, is sum of p_k (B_k - mean B) (A_k - mean A), of rank at most (K - 1) r.
     """
     means = _means(updates)
     found = dict(means)
@@ -44,9 +43,9 @@ def fedex(updates: Sequence[Adapter]) -> dict[str, Tensor]:
 
 
 def truncated(updates: Sequence[Adapter]) -> dict[str, Tensor]:
-    """FlexLoRA (Bai et al., NeurIPS'24): the best A and B of the largest client's rank, first things first.
+    """FlexLoRA (Bai et al., NeurIPS'24): the best approximation of the largest client's rank, by SVD.
 
-    The first r of its rows and columns are the best of rank r, for who can hold no more.
+    Its first r rows and columns are the best approximation of rank r, for clients of lower rank.
     """
     found = _means(_others(updates))
     for module in _modules(updates):
@@ -79,13 +78,13 @@ def _means(held: Sequence[Adapter] | Iterator[tuple[str, list[tuple[Adapter, Ten
 
 
 def _mean(held: Sequence[tuple[Adapter, Tensor]]) -> Tensor:
-    """Weighed by samples, float64."""
+    """The mean weighted by samples, in float64."""
     samples = sum(one.samples for one, _ in held)
     return sum((tensor.double() * one.samples for one, tensor in held), torch.zeros(())) / samples
 
 
 def _concatenated(updates: Sequence[Adapter], module: str) -> tuple[Tensor, Tensor]:
-    """(sum of r_k, in) and (out, sum of r_k), whose product is the weighed mean of products; float64."""
+    """(sum of r_k, in) and (out, sum of r_k), whose product is the weighted mean of products; float64."""
     samples = sum(one.samples for one in updates)
     factors_A = [one.tensors[module + A].double() for one in updates]
     factors_B = [one.tensors[module + B].double() * (one.samples / samples) for one in updates]

@@ -1,4 +1,4 @@
-"""Averages that a few clients cannot move far: coordinate by coordinate, or by the length of their moves."""
+"""Byzantine-robust aggregation: coordinate-wise median and trimmed mean, and norm clipping of updates."""
 
 # K clients
 
@@ -11,17 +11,17 @@ from splitfl.core.messages import Adapter
 
 
 def median(updates: Sequence[Adapter]) -> dict[str, Tensor]:
-    """Each number's median over the clients, weighing all alike (Yin et al., ICML'18, definition 1)."""
+    """The coordinate-wise median over clients, unweighted (Yin et al., ICML'18, definition 1)."""
     return {name: _middle(values_K, (len(values_K) - 1) // 2) for name, values_K in _sorted(updates)}
 
 
 def trimmed_mean(updates: Sequence[Adapter], trim: float) -> dict[str, Tensor]:
-    """Each number's mean without the `trim` K largest and as many smallest (ibid., definition 2)."""
+    """The coordinate-wise mean without the `trim` K largest and smallest values (ibid., definition 2)."""
     return {name: _middle(values_K, int(trim * len(values_K))) for name, values_K in _sorted(updates)}
 
 
 def clipped(updates: Sequence[Adapter], held: Mapping[str, Tensor], norm: float) -> list[Adapter]:
-    """The updates, with each client's whole move from `held` no longer than `norm` (Sun et al., 2019)."""
+    """The updates, their differences to `held` clipped to an L2 norm of `norm` (Sun et al., 2019)."""
     return [_shortened(one, held, norm) for one in updates]
 
 
@@ -45,5 +45,5 @@ def _sorted(updates: Sequence[Adapter]) -> list[tuple[str, Tensor]]:
 
 
 def _middle(sorted_K: Tensor, cut: int) -> Tensor:
-    """The mean without the first and the last `cut` values."""
+    """The mean over K without the first and the last `cut` values."""
     return sorted_K[cut : len(sorted_K) - cut].double().mean(dim=0).to(sorted_K.dtype)

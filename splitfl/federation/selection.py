@@ -1,4 +1,4 @@
-"""Which of the clients take part in a round, where not all of them do."""
+"""Random selection of the clients that participate in a round."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from splitfl.core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """In every round `select` of the clients, drawn from the seed; 0: all of them."""
+    """In every round `select` clients participate, drawn from the seed; 0 is all of them."""
 
     seed: int
     clients: int
@@ -17,7 +17,7 @@ class Selection:
 
     @classmethod
     def of(cls, config: RunConfig) -> "Selection":
-        """As the settings say; ConfigError for more than there are, and in a cell."""
+        """From the settings. Raises ConfigError for more clients than there are, and with a scenario."""
         select, clients = config.fault_tolerance.clients_per_round, config.federation.clients
         if select > clients:
             raise ConfigError(
@@ -29,8 +29,8 @@ class Selection:
         return cls(seed=config.train.seed, clients=clients, select=select)
 
     def takes_part(self, client: int, round_index: int) -> bool:
-        """Whether this client is among those of this round."""
+        """Whether this client participates in this round."""
         if not self.select:
             return True
-        chance = stream(self.seed, "select", round_index)
-        return client in chance.choice(self.clients, self.select, replace=False)
+        rng = stream(self.seed, "select", round_index)
+        return client in rng.choice(self.clients, self.select, replace=False)

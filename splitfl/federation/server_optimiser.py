@@ -1,13 +1,13 @@
-"""The clients' mean move as a gradient, for an optimiser of the server's (Reddi et al., ICLR'21).
+"""Server optimisers, which use the clients' mean update as a pseudo-gradient (Reddi et al., ICLR'21).
 
-Algorithm 2 there, with beta_1 = 0.9, beta_2 = 0.99 and tau = 1e-3 as it recommends:
+Algorithm 2 of the paper, with its recommended beta_1 = 0.9, beta_2 = 0.99 and tau = 1e-3:
 
     m = beta_1 m + (1 - beta_1) d     v = v + d^2                              (adagrad)
                                       v = v - (1 - beta_2) d^2 sign(v - d^2)   (yogi)
                                       v = beta_2 v + (1 - beta_2) d^2          (adam)
-    x = x + lr m / (sqrt(v) + tau),   d = mean of the clients' moves,  m = 0 and v = tau^2 at first
+    x = x + lr m / (sqrt(v) + tau),   d = mean of the clients' updates,  m = 0 and v = tau^2 initially
 
-It corrects no bias, which torch's Adam does, so these lines stand here; `momentum`
+Unlike torch's Adam it has no bias correction, hence this implementation; `momentum`
 (FedAvgM, Hsu et al., 2019) is torch's SGD with momentum 0.9.
 """
 
@@ -25,7 +25,7 @@ _TAU: Final = 1e-3
 
 
 class Momentum:
-    """Stochastic gradient descent with momentum, by torch."""
+    """Server SGD with momentum, by torch."""
 
     def __init__(self, lr: float) -> None:
         self.name = f"momentum at {lr}"
@@ -33,7 +33,7 @@ class Momentum:
         self._momentum: dict[str, Tensor] = {}
 
     def step(self, held: Mapping[str, Tensor], mean: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """From where the tensors are, and what the clients made of them, to where they go."""
+        """The new tensors, from the current ones `held` and the clients' mean."""
         found = {}
         for name, value in mean.items():
             parameter = torch.nn.Parameter(held[name].clone())
@@ -47,11 +47,9 @@ class Momentum:
         return found
 
     def state(self) -> State:
-        """See Stateful."""
         return copied(self._momentum)
 
     def restore(self, state: State) -> None:
-        """See Stateful."""
         self._momentum = {name: value.clone() for name, value in state.items()}
 
 
@@ -66,7 +64,7 @@ class Adaptive:
         self._v: dict[str, Tensor] = {}
 
     def step(self, held: Mapping[str, Tensor], mean: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """From where the tensors are, and what the clients made of them, to where they go."""
+        """The new tensors, from the current ones `held` and the clients' mean."""
         found = {}
         for name, value in mean.items():
             move = value - held[name]
@@ -78,11 +76,9 @@ class Adaptive:
         return found
 
     def state(self) -> State:
-        """See Stateful."""
         return under("m", copied(self._m)) | under("v", copied(self._v))
 
     def restore(self, state: State) -> None:
-        """See Stateful."""
         self._m, self._v = part(state, "m"), part(state, "v")
 
     def _second(self, v: Tensor, square: Tensor) -> Tensor:
@@ -97,7 +93,7 @@ ServerOptimiser = Momentum | Adaptive
 
 
 def server_optimiser(kind: str, lr: float) -> ServerOptimiser | None:
-    """The optimiser of this name; None for `none`."""
+    """The server optimiser of this name; None for `none`."""
     if kind == "none":
         return None
     return Momentum(lr) if kind == "momentum" else Adaptive(kind, lr)

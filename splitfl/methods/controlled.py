@@ -22,7 +22,7 @@ from torch import Tensor
 from splitfl.adapters.residuals import A, B, above, rank_axis
 from splitfl.config import RunConfig
 from splitfl.core.errors import WireError
-from splitfl.core.messages import Activation, Adapter, Control, Message, Reply
+from splitfl.core.messages import Activation, Adapter, Begin, Done, Message, Plan, Reply, Skip
 from splitfl.data.loader import Batches
 from splitfl.federation.aggregators import Aggregator
 from splitfl.methods.cse_fsl import Backprop
@@ -32,7 +32,7 @@ from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.perturbed_parameters import values_of, walk
-from splitfl.methods.parts.plan import AUXILIARY, HEARS, STILL, Plan
+from splitfl.methods.parts.plan import AUXILIARY, HEARS, STILL
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
 from splitfl.methods.parts.split_pass import SplitPass
 from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
@@ -70,10 +70,10 @@ class PlannedClient:
     def round(self, round_index: int) -> ClientRound:
         """Where the plan never comes, the whole round is skipped: another one would meet the wrong body."""
         reply = yield self._learner.begin(round_index, len(self._steps) + 1)
-        plan = Plan.told(reply.values) if isinstance(reply, Control | Adapter) else None
+        plan = reply.plan if isinstance(reply, Done | Adapter) else None
         if plan is None:
             for _ in range(len(self._steps) + 1):
-                yield Control(ask="skip", round=round_index)
+                yield Skip()
             return
         way = self._way(plan)
         self._learner.rank = plan.rank
@@ -100,7 +100,7 @@ class PlannedClient:
             context = head.context_of(batch.inputs)
             hidden = way.shows(batch, context, round_index, step)
             if step % way.upload_interval:
-                reply = yield Control(ask="skip", round=round_index)
+                reply = yield Skip()
             else:
                 reply = yield Activation(
                     ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels
@@ -141,13 +141,13 @@ class PlannedServer(UnevenServer):
 
     def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
-            case Control(ask="skip"):
-                return ServerReply(reply=Control(ask="done", round=ticket.round))
+            case Skip():
+                return ServerReply(reply=Done())
             case Adapter():
                 return super().compute(ticket, self._whole(message))
         outcome = super().compute(ticket, message)
-        if isinstance(message, Control) and isinstance(outcome.reply, Control | Adapter):
-            return replace(outcome, reply=replace(outcome.reply, values=_plan(ticket).values()))
+        if isinstance(message, Begin) and isinstance(outcome.reply, Done | Adapter):
+            return replace(outcome, reply=replace(outcome.reply, plan=_plan(ticket)))
         return outcome
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -177,7 +177,7 @@ class PlannedServer(UnevenServer):
 
 
 def _plan(ticket: Turn) -> Plan:
-    assert ticket.plan is not None, "the station plans every turn of such a run"
+    assert ticket.plan is not None, "the server_loop plans every turn of such a run"
     return ticket.plan
 
 

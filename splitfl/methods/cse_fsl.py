@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from splitfl.config import MethodConfig, RunConfig
-from splitfl.core.messages import Activation, Control, Message, Reply
+from splitfl.core.messages import Activation, Done, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
@@ -153,7 +153,7 @@ def acknowledge(body: ServerModel, ticket: Turn, message: Activation, upload_int
     hidden_BTD = unpack(message.hidden, message.context.get("mask")).to(body.piece.model.device)
     step = body.compute(ticket.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=False)
     return ServerReply(
-        reply=Control(ask="done", round=ticket.round),
+        reply=Done(),
         flops=step.flops,
         losses=(step.loss,),
         samples=len(message.ids_B),
@@ -188,7 +188,7 @@ SPEC = spec.MethodSpec(
     bibtex=(_CSEFSL, LORA),
     client=client,
     server=server,
-    signature=spec.Signature.with_adapters((Activation, Control)),
+    signature=spec.Signature.with_adapters((Activation, Done)),
     sends={"activation": spec.ANY_LOSS},
     settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | spec.AUXILIARY,
     aggregators=spec.FACTORS | spec.PRODUCTS,

@@ -17,7 +17,7 @@ from torch import Tensor
 from channel.core.rng import stream
 from splitfl.config import RunConfig
 from splitfl.core.errors import WireError
-from splitfl.core.messages import Control, Message, Scalars
+from splitfl.core.messages import Begin, Done, Message, Scalars
 from splitfl.core.state import State, number_in, tensor_in, whole
 from splitfl.data.loader import Batches
 from splitfl.methods import decomfl
@@ -102,10 +102,10 @@ class FedkseedServer:
         self._came: list[tuple[Turn, Scalars]] = []
 
     def compute(self, ticket: Turn, message: Message) -> ServerReply:
-        done = Control(ask="done", round=ticket.round)
+        done = Done()
         match message:
-            case Control(ask="begin"):
-                is_behind = int(message.values.get("version", 0)) < self._version
+            case Begin():
+                is_behind = message.version < self._version
                 return ServerReply(reply=self._state() if is_behind else done)
             case Scalars() if message.values.shape == (*message.steps, self._perturbations):
                 return ServerReply(reply=done, losses=message.losses, samples=message.samples, change=message)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from splitfl.accounting.flops import cost
 from splitfl.config import RunConfig
-from splitfl.core.messages import Activation, Control, Message
+from splitfl.core.messages import Activation, Begin, Done, Message
 from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
@@ -44,7 +44,7 @@ class FrozenClient:
         self._flops = 0.0
 
     def round(self, round_index: int) -> ClientRound:
-        yield Control(ask="begin", round=round_index, steps=self._steps)
+        yield Begin(steps=self._steps)
         for step in range(self._steps):
             batch = self._batches.batch(round_index * self._steps + step).to(self._head.model.device)
             ids = batch.ids_B.tolist()
@@ -57,7 +57,7 @@ class FrozenClient:
             context = self._head.context_of(batch.inputs)
             hidden = pack(hidden_BTD, context.get("mask"))
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
-            if isinstance(reply, Control):  # a lost answer means that they are sent once more
+            if isinstance(reply, Done):  # a lost answer means that they are sent once more
                 self._known.update(ids)
 
     def take_flops(self) -> float:
@@ -91,8 +91,8 @@ class FrozenServer:
         match message:
             case Activation():
                 return self._learn(ticket, message)
-            case Control(ask="begin"):
-                return ServerReply(reply=Control(ask="done", round=ticket.round))
+            case Begin():
+                return ServerReply(reply=Done())
         raise unexpected("frozen", message)
 
     def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
@@ -134,7 +134,7 @@ class FrozenServer:
             ticket.position, hidden_BTD.to(piece.model.device), context, labels, wants_hidden_grad=False
         )
         return ServerReply(
-            reply=Control(ask="done", round=ticket.round),
+            reply=Done(),
             flops=step.flops,
             losses=(step.loss,),
             samples=len(names),
@@ -220,7 +220,7 @@ SPEC = spec.MethodSpec(
     bibtex=(_SPLITFROZEN, LORA),
     client=client,
     server=server,
-    signature=spec.Signature(begin=Control, step=((Activation, Control),), end=None),
+    signature=spec.Signature(begin=Done, step=((Activation, Done),), end=None),
     sends={
         "activation": spec.Tolerance(
             policies=spec.NO_ERASURE,

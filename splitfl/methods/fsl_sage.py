@@ -22,7 +22,7 @@ from torch import Tensor
 
 from splitfl.adapters.inject import overwrite, trainable
 from splitfl.config import MethodConfig, RunConfig
-from splitfl.core.messages import Activation, Adapter, Control, Message
+from splitfl.core.messages import Activation, Adapter, Begin, Done, Message
 from splitfl.core.state import State, copied, listed, number_in, numbered, part, tensor_in, under, whole
 from splitfl.data.loader import Batches
 from splitfl.methods import cse_fsl
@@ -52,8 +52,7 @@ class SageClient:
 
     def round(self, round_index: int) -> ClientRound:
         begin = self._learner.begin(round_index, self._local.uploads + 1)
-        values = {**begin.values, "aligned": self._aligned_in}
-        reply = yield dataclasses.replace(begin, values=values)
+        reply = yield dataclasses.replace(begin, aligned_round=self._aligned_in)
         if isinstance(reply, Adapter):
             own, aligned = apart(reply.tensors)
             reply = dataclasses.replace(reply, tensors=own)
@@ -112,7 +111,7 @@ class SageServer:
             case Activation(hidden=Tensor(), labels=Tensor()):
                 outcome = acknowledge(self._body, ticket, message, self._settings.upload_interval)
                 return dataclasses.replace(outcome, change=_Uploaded(message=message, step=outcome.change))
-            case Control(ask="begin"):
+            case Begin():
                 return self._begin(ticket, message)
         return self._heads.answer(ticket, message)
 
@@ -150,7 +149,7 @@ class SageServer:
             uploads = numbered(part(its, "upload")).values()
             self._uploads[client].extend(_as_upload(upload) for upload in uploads)
 
-    def _begin(self, ticket: Turn, message: Control) -> ServerReply:
+    def _begin(self, ticket: Turn, message: Begin) -> ServerReply:
         """The heads' news, and the client's auxiliary where it has not had it as it is now."""
         aligned_in = self._aligned_in[ticket.client]
         change, flops = None, 0.0
@@ -161,10 +160,10 @@ class SageServer:
         tensors = dict(news.tensors) if news else {}
         if change is not None:
             tensors |= with_prefix(change.tensors)
-        elif aligned_in > message.values.get("aligned", 0):
+        elif aligned_in > message.aligned_round:
             tensors |= with_prefix(self._auxiliaries[ticket.client])
-        version = news.version if news else int(message.values.get("version", 0))
-        done = Control(ask="done", round=ticket.round)
+        version = news.version if news else message.version
+        done = Done()
         reply = Adapter(version=version, tensors=tensors) if tensors else done
         return ServerReply(reply=reply, flops=flops, change=change)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from splitfl.config import RunConfig
-from splitfl.core.messages import Activation, Control, Message, Scalars
+from splitfl.core.messages import Activation, Begin, Message, Scalars
 from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
 from splitfl.methods.hybrid import hidden_of
@@ -84,7 +84,7 @@ class HoslServer:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
                 return self._learn(ticket, message)
-            case Control():
+            case Begin():
                 return self._history.answer(ticket, message)
         raise unexpected("hosl", message)
 

@@ -8,14 +8,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from splitfl.core.messages import Gradient, Reply
+from splitfl.core.messages import Gradient, Plan, Reply
 from splitfl.data.batch import Batch
 from splitfl.methods.cse_fsl import Lesson
 from splitfl.methods.hybrid import hidden_of
 from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
 from splitfl.methods.parts.forward_mode import Function
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
-from splitfl.methods.parts.plan import Plan
 from splitfl.methods.parts.split_pass import SplitPass
 from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
 

@@ -20,7 +20,7 @@ from splitfl.accounting.flops import Cost, cost
 from splitfl.adapters.inject import install, trainable
 from splitfl.config import MethodConfig, RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.core.messages import Activation, Control, Gradient, Message, Output, Reply
+from splitfl.core.messages import Activation, Done, Gradient, Message, Output, Reply, Skip
 from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
@@ -69,7 +69,7 @@ class UshapeClient:
             hidden = pack(hidden_BTD, context.get("mask"))
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context)
             if not isinstance(reply, Output):  # the turn was announced, so something must be said
-                yield Control(ask="skip", round=round_index)
+                yield Skip()
                 continue
             upper_BTD = unpack(reply.hidden.to(hidden_BTD.device), context.get("mask")).requires_grad_()
             loss = self._descend(upper_BTD, context, batch.labels)
@@ -131,8 +131,8 @@ class UshapeServer:
                 return self._forth(ticket, message)
             case Gradient(loss=float()):
                 return self._back(ticket, message)
-            case Control(ask="skip"):
-                return ServerReply(reply=Control(ask="done", round=ticket.round))
+            case Skip():
+                return ServerReply(reply=Done())
         return self._heads.answer(ticket, message)
 
     def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:

@@ -1,1 +1,1 @@
-"""Model families, the cut, and loading one piece of a checkpoint."""
+"""Model families, splitting a model into pieces, and loading one piece of a checkpoint."""

@@ -1,9 +1,8 @@
-"""Batch norms that learn: they normalise by their batch, and keep running statistics of all batches.
+"""Batch norms in training mode, which normalise by batch statistics and update running statistics.
 
-A batch norm is not a function of one sample, and its running statistics move with every
-forward: what is learnt is therefore more than the parameters. Running statistics go where
-the parameters go: they are sent, averaged (a count of batches rounded down) and kept with
-them, under their names in the unsplit model. Models are measured with the running ones.
+Running statistics change in every forward pass, so they are part of the trained state: they are
+sent, averaged (the count of batches rounded down) and saved with the parameters, under their
+names in the unsplit model. Evaluation uses the running statistics.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ def batch_norms(model: nn.Module) -> tuple[str, ...]:
 
 @contextmanager
 def by_batch(model: nn.Module, norms: Sequence[str]) -> Iterator[None]:
-    """Here these batch norms normalise by their batch, which moves their running statistics."""
+    """Puts these batch norms into training mode within the context."""
     modules = [model.get_submodule(name) for name in norms]
     try:
         for module in modules:
@@ -34,5 +33,5 @@ def by_batch(model: nn.Module, norms: Sequence[str]) -> Iterator[None]:
 
 
 def tracked_in(model: nn.Module, norms: Sequence[str]) -> dict[str, Tensor]:
-    """The running statistics of these batch norms by their names; writing into them is heard of."""
+    """The running statistics of these batch norms by name, as views: writes change the model."""
     return {f"{name}.{leaf}": model.get_buffer(f"{name}.{leaf}") for name in norms for leaf in _STATISTICS}

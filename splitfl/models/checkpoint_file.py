@@ -1,12 +1,13 @@
-"""Reads single tensors of a safetensors checkpoint, and nothing else of it, into memory.
+"""Reads individual tensors of a safetensors checkpoint into memory.
 
-The file is read, not mapped: mapped pages would count as this process's memory, and a
-client's memory is to grow with its piece. Format: the header's length as a little-endian
+The file is read, not memory-mapped: mapped pages would count as memory of the process, whereas a
+client's memory should depend on its piece only. Format: the header's length as a little-endian
 uint64, the header as JSON (name -> dtype, shape, offsets), the tensors' bytes
 (https://github.com/huggingface/safetensors#format).
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -16,10 +17,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from splitfl.core.errors import CutError, ModelMissing
+from splitfl.core.folder_cache import cached_by_files
 
 CHUNK_BYTES = 2 * 2**20
 _CLASSIFIERS: Final = ("classifier", "score", "classifier.out_proj", "classifier.1")
-"""The modules, by their names' ends, that put out a number for each label."""
+"""The suffixes of the names of classifier modules, with one output per label."""
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -34,7 +36,7 @@ _DTYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Where a tensor is: `start` is its first byte's place in the file."""
+    """The location of a tensor; `start` is its byte offset in the file."""
 
     path: Path
     dtype: str
@@ -44,14 +46,15 @@ class Entry:
 
     @property
     def is_floating(self) -> bool:
-        """Whether it holds floating-point numbers."""
+        """Whether the dtype is floating point."""
         return _DTYPES[self.dtype].is_floating_point
 
 
-def entries(folder: Path) -> dict[str, Entry]:
-    """Every tensor of the checkpoint in this folder, in one file or in several, by its key.
+@cached_by_files
+def entries(folder: Path) -> Mapping[str, Entry]:
+    """Every tensor of the checkpoint in this folder, in one or several files, by key.
 
-    Raises ModelMissing where there is none, or where it is damaged.
+    Raises ModelMissing if there is no checkpoint, or if it is damaged.
     """
     found: dict[str, Entry] = {}
     for path in _files(folder):
@@ -73,7 +76,7 @@ def read(entry: Entry, out: Tensor) -> None:
 
 
 def same_bytes(one: Entry, other: Entry) -> bool:
-    """Whether two tensors are equal to the bit."""
+    """Whether two stored tensors are bit-identical."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
     with open(one.path, "rb") as first, open(other.path, "rb") as second:
@@ -87,22 +90,22 @@ def same_bytes(one: Entry, other: Entry) -> bool:
 
 
 def check_stored(meta: Tensor, name: str, entry: Entry) -> None:
-    """CutError for a stored tensor that cannot be the values of this one."""
+    """Raises CutError if the dtype or shape of a stored tensor does not match this one."""
     if entry.is_floating != meta.is_floating_point():
-        needs = "floating-point" if meta.is_floating_point() else "whole"
+        needs = "floating-point" if meta.is_floating_point() else "integer"
         raise CutError(
-            f"{name} is stored as {entry.dtype} in {entry.path} where {needs} numbers belong: the checkpoint "
-            "is quantised, or of another model; take one in float32, float16 or bfloat16"
+            f"{name} must be a {needs} tensor, but is stored as {entry.dtype} in {entry.path}: the "
+            "checkpoint is quantised, or of another model; use one in float32, float16 or bfloat16"
         )
     if entry.shape != tuple(meta.shape):
         if (head := name.rpartition(".")[0]).endswith(_CLASSIFIERS) and entry.shape[1:] == meta.shape[1:]:
             raise CutError(
-                f"the checkpoint's {head} is for {entry.shape[0]} labels ({entry.path}) and the task has "
-                f"{meta.shape[0]}: take data with its labels, or set model.new_classifier to true, which "
-                "makes a new one for the task's"
+                f"the checkpoint's {head} has {entry.shape[0]} labels ({entry.path}) but the task has "
+                f"{meta.shape[0]}: use data with the checkpoint's labels, or set model.new_classifier to "
+                "true for a newly initialised classifier"
             )
         raise CutError(
-            f"{name} is {tuple(meta.shape)} by the settings but {entry.shape} in {entry.path}; "
+            f"{name} must have shape {tuple(meta.shape)} by the settings, got {entry.shape} in {entry.path}; "
             "were num_labels or the configuration changed?"
         )
 
@@ -123,9 +126,11 @@ def _files(folder: Path) -> list[Path]:
     if list(folder.glob("*.bin")):
         raise ModelMissing(
             f"{folder} holds its weights only as pickles (.bin), which are never opened because they can "
-            "run code; save the model again with save_pretrained(..., safe_serialization=True)"
+            "execute code; save the model again with save_pretrained(..., safe_serialization=True)"
         )
-    raise ModelMissing(f"{folder} holds no weights: neither model.safetensors nor an index of several such")
+    raise ModelMissing(
+        f"{folder} holds no weights: neither model.safetensors nor model.safetensors.index.json"
+    )
 
 
 def _header(path: Path) -> dict[str, Entry]:
@@ -133,7 +138,7 @@ def _header(path: Path) -> dict[str, Entry]:
         with safe_open(path, framework="pt") as checked:  # the library checks sizes and overlaps
             names = set(checked.keys())
     except (SafetensorError, OSError) as error:
-        raise ModelMissing(f"{path} is damaged or cut short ({error}); fetch the model again") from None
+        raise ModelMissing(f"{path} is damaged or truncated ({error}); fetch the model again") from None
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         table = json.loads(file.read(length))
@@ -142,8 +147,8 @@ def _header(path: Path) -> dict[str, Entry]:
         dtype, (begin, end) = table[name]["dtype"], table[name]["data_offsets"]
         if dtype not in _DTYPES:
             raise ModelMissing(
-                f"{path}: tensor {name} is stored as {dtype}, as quantised checkpoints are; it may be "
-                f"{', '.join(_DTYPES)}: take the checkpoint that it was quantised from"
+                f"{path}: tensor {name} is stored as {dtype}, as in quantised checkpoints; it may be "
+                f"{', '.join(_DTYPES)}: use the original checkpoint"
             )
         shape = tuple(table[name]["shape"])
         start = 8 + length + begin

@@ -1,4 +1,4 @@
-"""Checksums of a piece's pretrained weights, to tell whether two processes hold the same model."""
+"""Checksums of a piece's pretrained weights, to verify that processes use the same model."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from splitfl.models.families import block_index
 
 
 def checksums(piece: Piece) -> dict[str, str]:
-    """BLAKE2b (128 bits) of names, shapes, types and values, for each block and each module in no block.
+    """BLAKE2b (128 bits) of names, shapes, dtypes and values, for each block and each module outside blocks.
 
-    A piece without adapters has those of the same modules of the unsplit model; what is new, and so drawn
-    from the seed, has none.
+    They equal those of the same modules of the unsplit model, for a piece without adapters. Newly initialised
+    modules, drawn from the seed, have none.
     """
     found: dict[str, hashlib.blake2b] = {}
     for name, value in piece.model.named_parameters(remove_duplicate=False):
@@ -27,13 +27,13 @@ def checksums(piece: Piece) -> dict[str, str]:
 
 
 def refuse_other_weights(own: Mapping[str, str], others: Mapping[str, str], folder: str) -> None:
-    """Raises ConfigError where the weights of this process are not the server's, naming modules."""
+    """Raises ConfigError, with module names, if the weights of this process differ from the server's."""
     different = [group for group, digest in own.items() if others.get(group) != digest]
     if different:
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
         raise ConfigError(
             f"the model in {folder} has other weights than the server's in {', '.join(different[:3])}{more}; "
-            "give a copy of the server's model in --model"
+            "pass a copy of the server's model with --model"
         )
 
 

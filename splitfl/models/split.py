@@ -1,4 +1,4 @@
-"""A model of one's own in pieces: one that is in memory already, or one part of a checkpoint."""
+"""Splits a model in memory into pieces, or loads one piece of a checkpoint."""
 
 # B batch, T tokens, D hidden
 
@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any, Final
 
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.auto import modeling_auto
@@ -36,21 +37,21 @@ _CLASS_NAMES: Final[dict[str, Any]] = {
 
 
 def split(model: nn.Module, cut: int, tail: int = 0, *, copy_weights: bool = True) -> tuple[Piece, ...]:
-    """Head and body of a transformers or peft model in memory, and the tail where it has `tail` blocks.
+    """Head and body of a transformers or peft model in memory, and a tail of `tail` blocks if above 0.
 
-    The pieces are modules that together compute what the model computes in evaluation mode, with the same
-    loss and the same gradients to the last bit:
+    Together the pieces compute the model's output in evaluation mode, with bit-identical loss and
+    gradients:
 
         head, body = split(model, cut=2)
         hidden_BTD = head(inputs)  # inputs: {"input_ids": ..., "attention_mask": ...}
         output = body(hidden_BTD, head.context_of(inputs), labels)
 
-    Parameters keep their names and their `requires_grad`. The model that was given is never changed: with
-    `copy_weights` the pieces have weights of their own, without they train the model's own tensors. A piece's
-    `tied` names parameters whose twin is in another piece; copies of those are trained apart.
+    Parameters keep their names and their `requires_grad`. The structure of `model` is never changed: with
+    `copy_weights` the pieces have their own weights, otherwise they train the model's tensors. A piece's
+    `tied` names parameters tied to one of another piece; their copies are trained separately.
 
-    Raises CutError for a model that cannot be cut: of an unknown family or task, quantised, or spread over
-    several devices.
+    Raises CutError for a model of an unsupported family or task, a quantised model, a model on several
+    devices, and a model with prompt learning of peft.
     """
     whole = _task_model(model)
     kind = _kind_of(whole)
@@ -68,13 +69,13 @@ def split(model: nn.Module, cut: int, tail: int = 0, *, copy_weights: bool = Tru
 def split_pretrained(
     name: str | Path, *, task: str, part: str, cut: int, tail: int = 0, **options: Any
 ) -> Piece:
-    """One `part` (head, body or tail) of a checkpoint: only its own tensors are read.
+    """One `part` (head, body or tail) of a checkpoint; only its tensors are read.
 
-    `name` is a folder, an alias of `splitfl list models` or a name on the Hugging Face hub, `task` is
+    `name` is a folder, an alias of `splitfl list models` or a name on the Hugging Face hub; `task` is
     causal-lm, sequence-classification, token-classification or image-classification. `options` are those of
     `splitfl.models.load.load_piece`: num_labels, pad_token_id, dtype, attention, seed, device.
 
-    Raises ModelMissing for absent or damaged weights, CutError for what cannot be cut.
+    Raises ModelMissing for absent or damaged weights, CutError for a model that cannot be cut.
     """
     folder = name if isinstance(name, Path) else resolve(name)
     settings = {key: options[key] for key in ("num_labels", "pad_token_id") if key in options}
@@ -86,11 +87,17 @@ def split_pretrained(
 
 
 def _task_model(model: nn.Module) -> PreTrainedModel:
-    """The transformers model, out of peft's wrapper where it is in one."""
+    """The transformers model, without peft's wrapper if it has one."""
+    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        kind = model.active_peft_config.peft_type.value
+        raise CutError(
+            f"a model with {kind} of peft cannot be split: its learned prompt stands in no block; use LoRA "
+            "or another adapter of modules"
+        )
     unwrapped = getattr(model, "get_base_model", lambda: model)()
     if not isinstance(unwrapped, PreTrainedModel):
         raise CutError(
-            f"a transformers or peft model can be split, got an object of type {type(model).__name__}"
+            f"only a transformers or peft model can be split, got an object of type {type(model).__name__}"
         )
     return unwrapped
 
@@ -121,7 +128,7 @@ def _twins(model: PreTrainedModel) -> dict[str, set[str]]:
 
 
 def _piece(whole: PreTrainedModel, kind: str, blocks: range, *, copy_weights: bool) -> Piece:
-    """A piece of a copy of the model's structure, which shares the model's tensors until it is copied."""
+    """A piece of a structural copy of the model, which shares its tensors unless `copy_weights`."""
     shared: dict[int, Any] = {id(value): value for value in (*whole.parameters(), *whole.buffers())}
     model = copy.deepcopy(whole, shared)
     model.config.use_cache = False

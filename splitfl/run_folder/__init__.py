@@ -1,1 +1,1 @@
-"""The folder that a run leaves behind: writing, reading and resuming it."""
+"""The folder of a run: creating, reading and resuming it."""

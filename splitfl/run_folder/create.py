@@ -1,4 +1,4 @@
-"""Where runs leave what they have to say: a new folder each, with its settings and surroundings."""
+"""Creates the folder of a run, with its settings and environment."""
 
 import importlib.metadata
 import platform
@@ -20,15 +20,15 @@ _LIBRARIES = ("splitfl", "torch", "transformers", "peft", "numpy", "safetensors"
 
 
 class FolderOnDemand:
-    """Makes a run's folder when called; as a context it takes away one that bad input left without a run."""
+    """Creates a run's folder when called; as a context it removes the folder again if input was refused."""
 
     def __init__(self, parent: Path, name: str, config: RunConfig, command: str = "") -> None:
-        """`command` is what environment.json names as the start of the run, by default this command line."""
+        """`command` is recorded in environment.json; the default is this process's command line."""
         self._parent, self._name, self._config, self._command = parent, name, config, command
         self._folder: Path | None = None
 
     def __call__(self) -> Path:
-        """See `new_folder`."""
+        """Creates the folder; see `new_folder`."""
         self._folder = new_folder(self._parent, self._name, self._config, self._command)
         return self._folder
 
@@ -44,9 +44,9 @@ class FolderOnDemand:
 
 
 def new_folder(parent: Path, name: str, config: RunConfig, command: str = "") -> Path:
-    """Makes `parent/name-DATE-TIME`, never one that exists, with config.json and environment.json.
+    """Creates a new folder `parent/name-DATE-TIME` with config.json and environment.json.
 
-    Raises ConfigError where nothing can be written there.
+    Raises ConfigError if it cannot be written.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     try:
@@ -58,7 +58,7 @@ def new_folder(parent: Path, name: str, config: RunConfig, command: str = "") ->
 
 
 def fill(folder: Path, config: RunConfig, command: str = "") -> Path:
-    """Writes into this folder what a run begins with; returns it. ConfigError where that cannot be."""
+    """Writes config.json and environment.json into this folder; returns it. Raises ConfigError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.json", as_dict(config))
@@ -72,7 +72,7 @@ def fill(folder: Path, config: RunConfig, command: str = "") -> Path:
 
 
 def environment(command: str) -> dict[str, object]:
-    """Where and from what a result comes: time, command, commit, versions, platform."""
+    """The provenance of a run: time, command, commit, versions, platform."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
@@ -90,7 +90,7 @@ def _first_free(folder: Path) -> Path:
             return candidate
         except FileExistsError:
             continue
-    raise ConfigError(f"{folder} and 998 more of its kind exist already")
+    raise ConfigError(f"{folder} and 998 numbered variants exist already")
 
 
 def _version(library: str) -> str | None:
@@ -101,7 +101,7 @@ def _version(library: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the code that runs, with `-dirty` where it was changed since; None outside a clone."""
+    """The commit of the running code, with `-dirty` for uncommitted changes; None outside a clone."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

@@ -1,4 +1,4 @@
-"""What happened in a run, line by line of its metrics.jsonl: one frozen row type per event."""
+"""The events of a run, one line of metrics.jsonl each: one frozen dataclass per event type."""
 
 import json
 from collections import Counter
@@ -27,7 +27,7 @@ class Step:
 class TransferEvent:
     """One message over the emulated link: real bytes after encoding, times on the virtual clock.
 
-    `energy_j` is what was radiated, 0 in a file from before it was written.
+    `energy_j` is the radiated energy, 0 in files of versions that did not record it.
     """
 
     round: int
@@ -51,7 +51,7 @@ class TransferEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compute:
-    """Work of one side, on the virtual clock; `client` says for whom the server works, where for one."""
+    """Computation of one side, on the virtual clock; `client` is the client it serves, if it is one."""
 
     round: int
     side: str
@@ -66,11 +66,11 @@ class Compute:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Round:
-    """The end of a round: `finish_s` on the virtual clock, `wall_s` on the real one.
+class RoundEvent:
+    """The end of a round: `finish_s` on the virtual clock, `wall_s` on the wall clock.
 
-    The held-out figures are there only where they were measured, and `confusion` ([class, predicted,
-    count]) after the last round of a run with one class a sample.
+    Evaluation metrics are None if they were not measured. `confusion` is
+    [[class, predicted, count], ...] after the last round of single-label classification.
     """
 
     round: int
@@ -90,8 +90,8 @@ class Round:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Memory:
-    """Peak resident memory of one process, above the base that its libraries take by themselves."""
+class MemoryEvent:
+    """Peak resident memory of one process, and the base that its libraries occupy."""
 
     side: str
     peak_bytes: int
@@ -104,7 +104,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Update:
-    """A client's work where all go at their own pace, and how old the version was from which it began."""
+    """A received update in an asynchronous schedule, with its staleness in versions."""
 
     round: int
     client: int
@@ -116,9 +116,10 @@ class Update:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Planned:
-    """What the controller told a client to do from this round on, and what it expected that to spend in one.
+    """The controller's plan for a client from this round on, and its `expected` cost per round.
 
-    Of `fitting` plans that were within what was `allowed`, in the budget's unit; 0: none was.
+    `expected` and the limit `allowed` are in the unit of the budget; `fitting` counts the candidate
+    plans within the limit.
     """
 
     round: int
@@ -132,58 +133,58 @@ class Planned:
     fitting: int
 
 
-Event = Step | TransferEvent | Compute | Round | Memory | Update | Planned
+Event = Step | TransferEvent | Compute | RoundEvent | MemoryEvent | Update | Planned
 
 KINDS: dict[str, Callable[..., Event]] = {
     "step": Step,
     "transfer": TransferEvent,
     "compute": Compute,
-    "round": Round,
-    "memory": Memory,
+    "round": RoundEvent,
+    "memory": MemoryEvent,
     "update": Update,
     "plan": Planned,
 }
-"""The value of a line's `event` key -> what that line is."""
+"""The event type of each value of a line's `event` key."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Events:
-    """Everything that happened, by type and in the order of the file."""
+class RunEvents:
+    """All events of a run by type, in the order of the file."""
 
     steps: tuple[Step, ...] = ()
     transfers: tuple[TransferEvent, ...] = ()
     computes: tuple[Compute, ...] = ()
-    rounds: tuple[Round, ...] = ()
-    memories: tuple[Memory, ...] = ()
+    rounds: tuple[RoundEvent, ...] = ()
+    memories: tuple[MemoryEvent, ...] = ()
     updates: tuple[Update, ...] = ()
     plans: tuple[Planned, ...] = ()
 
 
-def read_events(path: Path) -> tuple[Events, tuple[str, ...]]:
-    """The events of this file, and a sentence about everything that was passed over.
+def read_events(path: Path) -> tuple[RunEvents, tuple[str, ...]]:
+    """The events of this file, and notes about skipped lines.
 
-    A last line that is cut short belongs to a run that was killed while writing it, an event
-    of unknown name to another version; any other damage raises ConfigError with its line.
+    A truncated last line (of a killed run) and events of unknown type (of another version) are
+    skipped; any other damage raises ConfigError with its line.
     """
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     found: list[Event] = []
-    strangers: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
     notes: list[str] = []
     for number, line in enumerate(lines, start=1):
         table = _table(line)
         if table is None and number == len(lines):
-            notes.append(f"Line {number} of {path.name} is cut short: the run was stopped while writing it.")
+            notes.append(f"Line {number} of {path.name} is truncated: the run was stopped while writing it.")
         elif table is None:
             raise ConfigError(f"{path}, line {number} is damaged: {line[:60].decode(errors='replace')!r}")
         elif table.get("event") in KINDS:
             found.append(_event(table, f"{path}, line {number}"))
         else:
-            strangers[str(table.get("event"))] += 1
-    for name, count in strangers.items():
-        notes.append(f"{count} events of unknown kind {name!r} were passed over.")
+            unknown[str(table.get("event"))] += 1
+    for name, count in unknown.items():
+        notes.append(f"{count} events of unknown kind {name!r} were skipped.")
     return _sorted_by_type(found), tuple(notes)
 
 
@@ -202,13 +203,13 @@ def _event(table: dict[str, Any], place: str) -> Event:
         raise ConfigError(f"{place}: {table['event']} event: {error}") from None
 
 
-def _sorted_by_type(found: list[Event]) -> Events:
-    return Events(
+def _sorted_by_type(found: list[Event]) -> RunEvents:
+    return RunEvents(
         steps=tuple(event for event in found if isinstance(event, Step)),
         transfers=tuple(event for event in found if isinstance(event, TransferEvent)),
         computes=tuple(event for event in found if isinstance(event, Compute)),
-        rounds=tuple(event for event in found if isinstance(event, Round)),
-        memories=tuple(event for event in found if isinstance(event, Memory)),
+        rounds=tuple(event for event in found if isinstance(event, RoundEvent)),
+        memories=tuple(event for event in found if isinstance(event, MemoryEvent)),
         updates=tuple(event for event in found if isinstance(event, Update)),
         plans=tuple(event for event in found if isinstance(event, Planned)),
     )

@@ -1,21 +1,24 @@
-"""Reads the folder that a run leaves behind: typed, checked, and forgiving of a run that was killed.
+"""Reads the folder of a run, validated, also of a run that was killed.
 
-A folder holds config.json (the resolved settings), environment.json (versions and command),
-metrics.jsonl (one event a line) and, once the run has ended, summary.json. A missing or damaged
-file is one ConfigError that names it. A cut last line and a missing summary are no damage but
-the marks of a run that was killed: what is there is read, and `RunRecord.notes` says what is not.
+A folder has config.json (the resolved settings), environment.json (versions and command),
+metrics.jsonl (one event per line) and, once the run has ended, summary.json. A missing or damaged
+file is one ConfigError that names it. A truncated last line and a missing summary are accepted as
+those of a killed run: the rest is read, and `RunRecord.notes` lists what is missing.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from splitfl.core.errors import ConfigError
 from splitfl.core.metrics import METRICS
-from splitfl.run_folder.events import Events, Memory, Round, read_events
+from splitfl.run_folder.costs import costs_by_round
+from splitfl.run_folder.events import MemoryEvent, RoundEvent, RunEvents, read_events
+from splitfl.run_folder.overview import overview
 from splitfl.run_folder.rows import MAY_DIVERGE, build_row
 
 FINAL_METRICS = tuple(METRICS)
@@ -23,10 +26,11 @@ FINAL_METRICS = tuple(METRICS)
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The sums of a run over all its clients; `final` holds the last value of every metric.
+    """The totals of a run over all clients; `final` holds the last value of every metric.
 
-    Memory is the largest peak of a process of that side, above its libraries' own base; None
-    where it was not measured. `live` is what a live link measured, None where there was none.
+    The memory is the largest peak of a process of that side, above the base of its libraries; None
+    if it was not measured. `live` holds the measurements of a live link, None without one.
+    `tracking_failures` has a sentence for each experiment tracker that failed.
     `status` is done, failed, diverged, or unfinished (no summary was written).
     """
 
@@ -50,47 +54,53 @@ class Summary:
     server_peak_bytes: int | None = None
     live: Mapping[str, Any] | None = None
     chosen: Sequence[str] = ()
+    tracking_failures: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RunRecord:
-    """One run folder, read: settings, surroundings, events, sums, and remarks on the reading."""
+    """The contents of a run folder: settings, environment, events, totals, and notes on missing parts."""
 
     folder: Path
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
-    events: Events
+    events: RunEvents
     summary: Summary
     notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
+        """The name of the folder."""
         return self.folder.resolve().name
 
     @property
     def clients(self) -> tuple[int, ...]:
-        """Every client that did or sent anything, in order."""
+        """Every client with an event, in order."""
         events = self.events
         named = {row.client for rows in (events.steps, events.transfers, events.computes) for row in rows}
         return tuple(sorted(client for client in named if client is not None))
 
     @property
     def metrics(self) -> dict[str, list[Any]]:
-        """What was measured at the end of each round, by name; a figure that never was is left out."""
+        """The metrics at the end of each round, by name; metrics that were never measured are omitted."""
         rounds = self.events.rounds
-        names = [field.name for field in fields(Round) if field.name != "confusion"]
+        names = [field.name for field in fields(RoundEvent) if field.name != "confusion"]
         columns = {name: [getattr(row, name) for row in rounds] for name in names}
         return {name: column for name, column in columns.items() if set(column) != {None}}
 
     @property
+    def costs(self) -> dict[str, list[float]]:
+        """What each round cost over all clients, by name: bytes, packets, airtime_s, energy_j and FLOPs."""
+        return costs_by_round(self.events)
+
+    @property
     def adapter(self) -> Path | None:
-        """The folder of the trained adapter, as peft loads it; None where none was written."""
+        """The folder of the trained adapter in peft's format; None if it was not written."""
         folder = self.folder / "adapter"
         return folder if folder.is_dir() else None
 
     def setting(self, path: str) -> Any:
-        """The resolved setting of this dotted name, such as `link.up.rate_bps`."""
+        """The resolved setting of this dotted name, such as `link.up.rate_bps`. Raises ConfigError."""
         value: Any = self.config
         for key in path.split("."):
             if not isinstance(value, Mapping) or key not in value:
@@ -98,11 +108,25 @@ class RunRecord:
             value = value[key]
         return value
 
+    def __repr__(self) -> str:
+        final = "".join(
+            f", {name}={value:.4g}" for name, value in self.summary.final.items() if name in FINAL_METRICS
+        )
+        rounds = len(self.events.rounds)
+        return f"<RunRecord {str(self.folder)!r}: {self.summary.status} after {rounds} rounds{final}>"
+
+    def _repr_html_(self) -> str:
+        """A short table, which notebooks show."""
+        rows = [("run", f"{self.name}: {self.summary.status}"), *overview(vars(self.summary))]
+        rows += [("folder", str(self.folder)), *(("note", note) for note in self.notes)]
+        lines = (f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
+        return f"<table>{''.join(lines)}</table>"
+
 
 def read_run(folder: Path) -> RunRecord:
-    """The run in this folder. Raises ConfigError that names the file, and the line, that is at fault."""
+    """The run in this folder. Raises ConfigError with the damaged or missing file, and the line."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a run folder: there is no such folder")
+        raise ConfigError(f"{folder} is not a run folder: it does not exist")
     config = read_table(folder / "config.json")
     environment = read_table(folder / "environment.json")
     events, notes = read_events(folder / "metrics.jsonl")
@@ -111,14 +135,14 @@ def read_run(folder: Path) -> RunRecord:
         summary = _summary(summary_file)
     else:
         summary = _summed(config, events)
-        notes += ("There is no summary.json: the run did not end by itself. The sums are of what it wrote.",)
+        notes += ("There is no summary.json: the run was killed. The totals cover the events that it wrote.",)
     return RunRecord(
         folder=folder, config=config, environment=environment, events=events, summary=summary, notes=notes
     )
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """The JSON object in this file. Raises ConfigError where there is none."""
+    """The JSON object in this file. Raises ConfigError if it cannot be read or is no object."""
     try:
         table = json.loads(path.read_bytes())
     except OSError as error:
@@ -148,8 +172,8 @@ def _with_nan(final: Mapping[str, Any]) -> dict[str, Any]:
     return {key: math.nan if value is None and key in MAY_DIVERGE else value for key, value in final.items()}
 
 
-def _summed(config: Mapping[str, Any], events: Events) -> Summary:
-    """The summary that the run would have written, had it ended where its events end."""
+def _summed(config: Mapping[str, Any], events: RunEvents) -> Summary:
+    """The summary computed from the events of a run that was killed."""
     transfers, computes, rounds = events.transfers, events.computes, events.rounds
     return Summary(
         method=_named(config, "method"),
@@ -178,10 +202,10 @@ def _named(config: Mapping[str, Any], table: str) -> str:
     return str(named["name"]) if isinstance(named, Mapping) and "name" in named else "unknown"
 
 
-def _final(events: Events) -> dict[str, float]:
+def _final(events: RunEvents) -> dict[str, float]:
     measured = ((key, getattr(row, key)) for row in events.rounds for key in FINAL_METRICS)
     return {key: value for key, value in measured if value is not None}
 
 
-def _peak(memories: tuple[Memory, ...], side: str) -> int | None:
+def _peak(memories: tuple[MemoryEvent, ...], side: str) -> int | None:
     return max((row.peak_bytes for row in memories if row.side == side), default=None)

@@ -1,4 +1,4 @@
-"""What a stopped run's folder says of how to go on with it."""
+"""Reads from the folder of an interrupted run how to resume it."""
 
 import json
 from dataclasses import dataclass, replace
@@ -12,17 +12,17 @@ from splitfl.run_folder.read import read_run
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
-    """A run to go on with: its settings, with the port that it had, and whether its clients ran here too."""
+    """An interrupted run: its settings, with its previous port, and whether it started clients locally."""
 
     config: RunConfig
     spawn: bool
 
 
 def stopped(folder: Path) -> Stopped:
-    """Raises ConfigError for what is no run's folder, and for a run that has ended well."""
+    """The interrupted run in this folder. Raises ConfigError for another folder, and for a completed run."""
     config = load(folder / "config.json")
     if read_run(folder).summary.status == "done":
-        raise ConfigError(f"the run in {folder} has ended: there is nothing to go on with")
+        raise ConfigError(f"the run in {folder} is complete: there is nothing to resume")
     served = folder / "server.json"
     if not served.exists():
         return Stopped(config=config, spawn=True)
@@ -30,6 +30,6 @@ def stopped(folder: Path) -> Stopped:
         table = json.loads(served.read_text(encoding="utf-8"))
         port, topic, spawn = int(table["port"]), str(table["topic"]), bool(table["spawn"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{served} does not say where the server was: {error!r}") from None
+        raise ConfigError(f"{served} does not hold the server's address: {error!r}") from None
     transport = replace(config.transport, port=port, topic=topic)
     return Stopped(config=replace(config, transport=transport), spawn=spawn)

@@ -13,7 +13,7 @@ from splitfl.core.errors import ConfigError
 T = TypeVar("T")
 
 MAY_DIVERGE = frozenset({"loss", "train_loss", "eval_loss", "perplexity"})
-"""Fields that may be null, in older files NaN or infinite: a run that diverged is still a run."""
+"""Fields that may be null, or, in older files, NaN or infinite, as of a diverged run."""
 
 
 class _Field(NamedTuple):
@@ -24,7 +24,7 @@ class _Field(NamedTuple):
 
 
 def build_row(kind: Callable[..., T], table: Mapping[str, Any]) -> T:
-    """A `kind` made of this table's values; keys that `kind` has no field for are left alone.
+    """A `kind` from the values of this table; keys without a field are ignored.
 
     Raises ConfigError for a field that is missing, of another type, or not finite.
     """
@@ -46,7 +46,7 @@ def _fields(kind: Any) -> tuple[_Field, ...]:
 
 
 def _kind(hint: Any) -> tuple[type, bool]:
-    """The plain type behind `int`, `int | None`, `Sequence[str]` or `Mapping[str, float]`; may it be None?"""
+    """The runtime type of a hint such as `int | None` or `Sequence[str]`, and whether None is permitted."""
     choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     (plain,) = (choice for choice in choices if choice is not types.NoneType)
     shape = {Mapping: dict, Sequence: list}.get(typing.get_origin(plain), plain)

@@ -13,7 +13,7 @@ from splitfl.config import RunConfig, at_least
 from splitfl.config.experiment_file import from_dict
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import ConfigError, PeerLost, RunEnded, WireError
-from splitfl.core.messages import Message
+from splitfl.core.messages import Leave, Message
 from splitfl.federation.selection import Selection
 from splitfl.federation.staleness import most_rounds
 from splitfl.runtime import process_memory as footprint
@@ -114,15 +114,15 @@ class _Life:
                 self._node,
                 connection,
                 most_rounds(self._config.federation),
-                self._peak,
+                self._leave,
                 self._on_step,
                 partial(Selection.of(self._config).takes_part, self._client),
                 self._leaves,
             )
 
-    def _peak(self) -> dict[str, float]:
+    def _leave(self) -> Leave:
         row = footprint.row("client", self._client, self._base_bytes)
-        return {"peak_bytes": row["peak_bytes"], "base_bytes": row["base_bytes"]}
+        return Leave(peak_bytes=row["peak_bytes"], base_bytes=row["base_bytes"])
 
 
 def _again(
@@ -163,5 +163,5 @@ def _check_leaves(leaves: Mapping[int, int], config: RunConfig) -> None:
 
 
 def _what_decides(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """All but where and how messages travel, which a server that comes back writes down more exactly."""
-    return {name: table for name, table in experiment.items() if name != "transport"}
+    """All but [tracking] and how messages travel, which a server that comes back writes down more exactly."""
+    return {name: table for name, table in experiment.items() if name not in ("transport", "tracking")}

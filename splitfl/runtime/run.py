@@ -1,11 +1,13 @@
 """Runs an experiment from its settings on this machine: in one process, or as server and clients."""
 
 import time
+from functools import partial
 
 from splitfl.client.client import ClientNode
 from splitfl.core.allocator import keep_freed_memory
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import Diverged
+from splitfl.run_folder.trackers.run_trackers import RunTrackers
 from splitfl.runtime.clients import StartClients
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import ControllerFor, Ended, NewFolder, serve
@@ -51,11 +53,12 @@ def run_in_one_process(
     kept = CheckpointStore(shelves).newest()
     for damage in kept.unreadable if kept is not None else ():
         screen.said(f"{damage}; the one before is used")
-    with Run(site, folder, screen, kept, controller_for(site.config)) as server_run:
+    track = partial(RunTrackers, folder, site.config, screen.said)
+    with Run(site, folder, screen, kept, controller_for(site.config), track) as server_run:
         try:
             for node in nodes:
                 node.go_to(server_run.first_round)
-            run_inproc(site.config, nodes, server_run.station, server_run.first_round, on_round=in_time)
+            run_inproc(site.config, nodes, server_run.server_loop, server_run.first_round, on_round=in_time)
         except Diverged as error:
             raise server_run.diverged(error) from None
         except BaseException as error:

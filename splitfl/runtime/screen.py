@@ -1,8 +1,10 @@
-"""What shows a run to a person while it goes on, and what shows nothing."""
+"""What shows a run to a person while it is under way, and what shows nothing."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from splitfl.core.metrics import JUDGES, METRICS
+from splitfl.core.quantities import metric_text, seconds_text
 from splitfl.server.run import Screen as RunScreen
 
 
@@ -30,3 +32,12 @@ class Silent:
 
     def measured(self, row: Mapping[str, Any]) -> None:
         """Shows nothing."""
+
+
+def round_figures(row: Mapping[str, Any]) -> dict[str, str]:
+    """The metrics of a round's row in `metrics.jsonl` by name, as a person reads them."""
+    figures = {"train loss": f"{row['train_loss']:.3f}"} if row["train_loss"] is not None else {}
+    figures |= {"held-out loss": f"{row['eval_loss']:.3f}"} if "eval_loss" in row else {}
+    names = [name for name in JUDGES if name in row]
+    figures |= {METRICS[name].label.removeprefix("held-out "): metric_text(name, row[name]) for name in names}
+    return figures | {"virtual clock": seconds_text(row["finish_s"])}

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,17 +14,16 @@ from splitfl.core.checkpoint import Checkpoint, CheckpointStore
 from splitfl.core.errors import ConfigError, Diverged, PeerLost, RejoinRequired, Timeout
 from splitfl.core.events import Events
 from splitfl.federation.selection import Selection
+from splitfl.run_folder.trackers.run_trackers import RunTrackers
 from splitfl.runtime import process_memory as footprint
 from splitfl.runtime.clients import Clients, NoClients, StartClients
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.simulate import threads
-from splitfl.server.error_boundary import ErrorBoundary
-from splitfl.server.exchange import Controller
+from splitfl.server.protocols import Controller
 from splitfl.server.run import Run, write_json
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits, check_run
 from splitfl.setup.experiment import Experiment
-from splitfl.transport.base.client_identity import only_own
 from splitfl.transport.base.transport import ServerEnd
 from splitfl.transport.registry import check_settings
 
@@ -129,7 +129,7 @@ class _Service:
         self._server = server
         self._local = local
         self._fault_tolerance = site.config.fault_tolerance
-        self._board = SessionRouter(holds_up_again=self._fault_tolerance.on_loss != "continue")
+        self._router = SessionRouter(waits_for_restart=self._fault_tolerance.on_loss != "continue")
         self._is_started = False
         self._sessions: dict[int, int] = {}
         self._told: set[tuple[int, int]] = set()
@@ -138,22 +138,23 @@ class _Service:
 
     def run(self, base_bytes: int) -> dict[str, Any]:
         """Until the run is over; its summary."""
+        track = partial(RunTrackers, self._folder, self._site.config, self._screen.said)
         while True:
-            with Run(self._site, self._folder, self._screen, self._kept(), self._controller) as run:
+            with Run(self._site, self._folder, self._screen, self._kept(), self._controller, track) as run:
                 try:
                     self._live(run)
                 except RejoinRequired as why:
                     self._screen.said(f"{why}; back to the last checkpoint")
-                    self._board.disconnect(why)
+                    self._router.disconnect(why)
                     continue
                 except Diverged as error:
-                    self._board.disconnect(error)
+                    self._router.disconnect(error)
                     raise run.diverged(error) from None
                 except BaseException as error:
                     if isinstance(error, KeyboardInterrupt):
                         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
                     failure = error if isinstance(error, Exception) else PeerLost("the run was interrupted")
-                    self._board.disconnect(failure)
+                    self._router.disconnect(failure)
                     run.fail(str(failure))
                     raise
                 return run.finish(self._memory(run, base_bytes))
@@ -166,14 +167,13 @@ class _Service:
 
     def _live(self, run: Run) -> None:
         missing = self._await_clients()
-        guard = ErrorBoundary(run.station)
-        self._board.connect(guard, run.station)
+        self._router.connect(run.server_loop)
         if not self._is_started:
             self._is_started = True
-            self._server.start(only_own(self._board.handle))
+            self._server.start(self._router.handle)
         for client, what in missing.items():
             self._without(run, client, what)
-        self._watch(run, guard)
+        self._watch(run)
 
     def _await_clients(self) -> dict[int, str]:
         """Those who did not come in time and need not, as the settings say, with a sentence about each."""
@@ -196,24 +196,24 @@ class _Service:
             raise Timeout(f"no sign of client {names} at {address} within {patience_s:g} s")
         return {client: f"no sign of client {client} within {patience_s:g} s" for client in missing}
 
-    def _watch(self, run: Run, guard: ErrorBoundary) -> None:
+    def _watch(self, run: Run) -> None:
         few_since_s: float | None = None
         takes_part = Selection.of(self._site.config).takes_part
-        limits = Limits(self._fault_tolerance, run.station, time.monotonic(), takes_part)
+        limits = Limits(self._fault_tolerance, run.server_loop, time.monotonic(), takes_part)
         while not run.is_over:
-            if guard.failure is not None:
-                raise guard.failure
+            if self._router.failure is not None:
+                raise self._router.failure
             for client, what in self._lost(run).items():
                 self._without(run, client, what)
             self._tell_replaced(run)
             is_few = (
-                self._site.config.federation.clients - len(run.station.away)
+                self._site.config.federation.clients - len(run.server_loop.membership.absent)
                 < self._fault_tolerance.min_clients
             )
             now_s = time.monotonic()
             few_since_s = (few_since_s or now_s) if is_few else None
             if few_since_s is not None and now_s - few_since_s > self._fault_tolerance.reconnect_timeout_s:
-                away = ", ".join(map(str, sorted(run.station.away)))
+                away = ", ".join(map(str, sorted(run.server_loop.membership.absent)))
                 raise PeerLost(
                     f"client {away} did not come back within {self._fault_tolerance.reconnect_timeout_s:g} s"
                 )
@@ -229,7 +229,7 @@ class _Service:
         for client in sorted(late):
             within = f"within {self._fault_tolerance.round_s:g} s (fault_tolerance.round_s)"
             self._pass_over(run, client, round_index, within)
-        if (straggler := limits.one_too_many()) is not None:
+        if (straggler := limits.straggler()) is not None:
             round_index, client = straggler
             before = f"before {self._fault_tolerance.quorum} others waited (fault_tolerance.quorum)"
             self._pass_over(run, client, round_index, before)
@@ -239,15 +239,15 @@ class _Service:
             f"client {client} did not finish round {round_index} {when}; "
             "the others go on, and it with the next"
         )
-        run.station.lost(client, until=round_index + 1)
+        run.server_loop.membership.lost(client, until=round_index + 1)
 
     def _lost(self, run: Run) -> dict[int, str]:
         """Clients that are gone, and how that is known."""
         timeout_s = self._site.config.transport.timeout_s
         lost = {c: f"client {c} was silent for {timeout_s:g} s and is lost" for c in self._server.silent()}
-        lost |= {c: f"client {c} was lost, and has come again" for c in self._board.came_again()}
+        lost |= {c: f"client {c} was lost, and has rejoined" for c in self._router.rejoining()}
         lost |= self._local.dead()
-        gone = run.station.left.keys() | run.station.away
+        gone = run.server_loop.membership.left.keys() | run.server_loop.membership.absent
         return {client: what for client, what in lost.items() if client not in gone}
 
     def _tell_replaced(self, run: Run) -> None:
@@ -265,7 +265,7 @@ class _Service:
             case "continue":
                 self._told.add((client, self._sessions.get(client, 1)))
                 self._tell(run, client, what)
-                run.station.lost(client)
+                run.server_loop.membership.lost(client)
                 self._local.revive(client)
             case "rollback":
                 self._local.revive(client)
@@ -285,6 +285,8 @@ class _Service:
 
     def _memory(self, run: Run, base_bytes: int) -> list[Mapping[str, Any]]:
         rows: list[Mapping[str, Any]] = [footprint.row("server", None, base_bytes)]
-        for client, leave in sorted(run.station.left.items()):
-            rows.append({"side": "client", "client": client, **{k: int(v) for k, v in leave.values.items()}})
+        for client, leave in sorted(run.server_loop.membership.left.items()):
+            if leave.peak_bytes is not None and leave.base_bytes is not None:
+                peak, base = leave.peak_bytes, leave.base_bytes
+                rows.append({"side": "client", "client": client, "peak_bytes": peak, "base_bytes": base})
         return rows

@@ -8,20 +8,21 @@ import torch
 
 from splitfl.client.client import ClientNode, is_over
 from splitfl.config import RunConfig
-from splitfl.core.messages import Control, Message, Reply
+from splitfl.core.messages import Absent, Begin, Leave, Message, Reply
 from splitfl.federation.selection import Selection
 from splitfl.federation.staleness import most_rounds
-from splitfl.federation.turns import Turns
 from splitfl.server.absences import Schedule
 from splitfl.server.async_server import AsyncServer
 from splitfl.server.cell_server import CellServer
 from splitfl.server.server_loop import ServerLoop
+from splitfl.server.service_order import Turns
+from splitfl.wire import Frame
 
 
 def run_inproc(
     config: RunConfig,
     nodes: list[ClientNode],
-    station: ServerLoop,
+    server_loop: ServerLoop,
     first_round: int = 0,
     *,
     schedule: Schedule | None = None,
@@ -32,18 +33,18 @@ def run_inproc(
     Clients are away as the `schedule` of another run says, if given, other than in a cell. `on_round` is
     called before each round, before each message where they play together, and may raise.
     """
-    if isinstance(station, CellServer | AsyncServer):
-        _play_together(config, nodes, station, first_round, on_round)
+    if isinstance(server_loop, CellServer | AsyncServer):
+        _play_together(config, nodes, server_loop, first_round, on_round)
         return
     for round_index in range(first_round, config.federation.rounds):
         on_round()
-        _play_round(config, nodes, station, round_index, schedule or Schedule())
+        _play_round(config, nodes, server_loop, round_index, schedule or Schedule())
     for node in nodes:
-        _exchange(config, node, station, Control(ask="leave", round=config.federation.rounds))
+        _exchange(config, node, server_loop, Leave())
 
 
 def _play_round(
-    config: RunConfig, nodes: list[ClientNode], station: ServerLoop, round_index: int, schedule: Schedule
+    config: RunConfig, nodes: list[ClientNode], server_loop: ServerLoop, round_index: int, schedule: Schedule
 ) -> None:
     turns, selection = Turns(config.train.seed, round_index, len(nodes), 0), Selection.of(config)
     resume: dict[int, Callable[[Reply], Message | None]] = {}
@@ -51,39 +52,38 @@ def _play_round(
     for node in nodes:
         client = node.client
         if (client, round_index) in schedule.back:
-            _comes_back(node, station, schedule.back[client, round_index])
+            _comes_back(node, server_loop, schedule.back[client, round_index])
         if schedule.absent.get((client, round_index)) == 0:
             if (client, round_index - 1) not in schedule.absent:
                 node.keep(round_index)
-            message: Message = Control(ask="away", round=round_index)
+            message: Message = Absent()
         elif selection.takes_part(client, round_index):
             resume[client], message = node.begin(round_index)
         else:
             message = node.sit_out(round_index)
-        assert isinstance(message, Control), "a round starts with `begin`"
-        turns.begin(client, message.steps + 1)
+        turns.begin(client, message.steps + 1 if isinstance(message, Begin) else 1)
         pending[client] = message
     for client, lap in (*((client, 0) for client in range(len(nodes))), *turns.order()):
         if lap >= schedule.absent.get((client, round_index), lap + 1):
-            station.pass_over(client)
+            server_loop.membership.pass_turn(client)
             continue
         message_now = pending[client]
         assert message_now is not None, "a client said that it had more to send than it has"
-        reply = _exchange(config, nodes[client], station, message_now)
+        reply = _exchange(config, nodes[client], server_loop, message_now)
         if client in resume:
             with threads(config.client.threads):
                 pending[client] = resume[client](reply)
 
 
-def _comes_back(node: ClientNode, station: ServerLoop, kept: int) -> None:
+def _comes_back(node: ClientNode, server_loop: ServerLoop, kept: int) -> None:
     node.go_to(kept + 1)
-    station.joins(node.client, lambda _: kept)
+    server_loop.membership.joins(node.client, lambda _: kept)
 
 
 def _play_together(
     config: RunConfig,
     nodes: list[ClientNode],
-    station: CellServer | AsyncServer,
+    server_loop: CellServer | AsyncServer,
     first_round: int,
     on_message: Callable[[], None],
 ) -> None:
@@ -93,7 +93,9 @@ def _play_together(
     def send(client: int, message: Message) -> None:
         on_message()
         with threads(config.server.threads):
-            station.post(nodes[client].frame(message), lambda frame: replies.append((client, frame)))
+            server_loop.post(
+                Frame(nodes[client].frame(message)), lambda frame: replies.append((client, frame))
+            )
 
     talks = [_talk(config, node, first_round) for node in nodes]
     for client, talk in enumerate(talks):
@@ -119,13 +121,13 @@ def _talk(config: RunConfig, node: ClientNode, first_round: int) -> Generator[Me
             if is_over(reply):
                 break
             pending = resume(reply)
-    yield Control(ask="leave", round=config.federation.rounds)
+    yield Leave()
 
 
-def _exchange(config: RunConfig, node: ClientNode, station: ServerLoop, message: Message) -> Reply:
+def _exchange(config: RunConfig, node: ClientNode, server_loop: ServerLoop, message: Message) -> Reply:
     replies: list[bytes] = []
     with threads(config.server.threads):
-        station.handle(node.frame(message), replies.append)
+        server_loop.handle(Frame(node.frame(message)), replies.append)
     return node.reply(replies[0])
 
 

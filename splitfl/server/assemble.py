@@ -1,4 +1,4 @@
-"""The station of a run: its clocks, what losses mean to it, and the link or the cell of its clients."""
+"""Builds the server loop of a run: its clock, its erasure policies, and its link or cell."""
 
 import torch
 from torch import Tensor
@@ -17,19 +17,21 @@ from splitfl.models.source import resolve
 from splitfl.server.async_server import AsyncServer
 from splitfl.server.cell_server import CellServer
 from splitfl.server.erasure_policies import ErasurePolicies
-from splitfl.server.exchange import Controller, Exchange, Watcher
-from splitfl.server.server_loop import ServerLoop, SyncServer
+from splitfl.server.exchange import Exchange
+from splitfl.server.protocols import Controller, Watcher
+from splitfl.server.server_loop import ServerLoop
 from splitfl.server.service_order import ServiceOrder
+from splitfl.server.sync_server import SyncServer
 from splitfl.server.virtual_clock import VirtualClock
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import cell, own_link, snr_db
 from splitfl.wire.erasure import Pooled
 
 POWER_W = Direction.power_w
-"""Radiated while numbers are sent as they are."""
+"""Radiated while numbers are sent uncoded, in W."""
 
 
-def station_of(
+def server_loop_of(
     site: Experiment,
     server: ServerMethod,
     ledger: Ledger,
@@ -45,28 +47,35 @@ def station_of(
     config = site.config
     slots, clients = in_flight(config), config.federation.clients
     each_flops = config.federation.client_flops
-    air = VirtualClock(config.client.flops, config.server.flops, slots, ledger, events, each_flops)
-    losses = ErasurePolicies(
+    clock = VirtualClock(config.client.flops, config.server.flops, slots, ledger, events, each_flops)
+    erasure = ErasurePolicies(
         config.train.seed, config.erasure, config.analog, pooled(site), config.link.mtu_bytes, snr_db(config)
     )
     assert (controller is not None) == bool(config.auto.every), (
         "a run has a controller where auto.every says so"
     )
-    desk = Exchange(server, air, losses, events, watcher, config.codec, controller)
+    exchange = Exchange(
+        server,
+        clock,
+        erasure,
+        events,
+        watcher,
+        config.codec,
+        controller,
+        power_w=POWER_W,
+        max_loss=config.train.max_loss,
+    )
     if link is None and (shared := cell(config)):
-        return CellServer(desk, shared, config.train.seed, clients, POWER_W)
+        return CellServer(exchange, shared, config.train.seed, clients)
     if at_own_pace(config.federation):
-        return AsyncServer(desk, link or own_link(config), POWER_W, config, air.ready_s)
-    gate = ServiceOrder(config.train.seed, clients, slots)
-    least, rounds = config.fault_tolerance.min_clients, config.federation.rounds
+        return AsyncServer(exchange, link or own_link(config), config, clock.ready_s)
     return SyncServer(
-        desk,
+        exchange,
         link or own_link(config),
-        gate,
-        POWER_W,
+        ServiceOrder(config.train.seed, clients, slots),
         clients=clients,
-        rounds=rounds,
-        least=least,
+        rounds=config.federation.rounds,
+        min_clients=config.fault_tolerance.min_clients,
         deadline_s=config.federation.deadline_s,
     )
 

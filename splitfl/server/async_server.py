@@ -1,9 +1,9 @@
-"""The server's side where clients do not wait for each other: whoever is there first is served first.
+"""The server of a run whose clients do not wait for each other: the first to arrive is served first.
 
-First on the virtual clock, so that it is the same one on every road: a message is served once every client
-has sent one (or has left), since whoever is answered later also sends later. A run has as many clients'
-rounds in all as a synchronous one, and faster clients have more of them; after so many as there are clients
-a round of the run is over and measured.
+First on the virtual clock, so that the order is the same on every transport: a message is served once every
+client has sent one (or has left), since a client that is answered later also sends later. A run has as many
+client rounds in all as a synchronous one, and faster clients have more of them; after as many as there are
+clients a round of the run is over and measured.
 """
 
 from collections.abc import Callable
@@ -12,43 +12,40 @@ from dataclasses import dataclass
 from channel.core.link import Link
 from channel.core.rng import stream
 from splitfl.config import RunConfig
-from splitfl.core.errors import WireError
-from splitfl.core.messages import Control
+from splitfl.core.messages import Begin, Message, RunOver
 from splitfl.federation.staleness import uploads_a_version
 from splitfl.methods.parts.method import Turn
 from splitfl.server.event_server import EventServer
-from splitfl.server.exchange import Exchange, Posted
+from splitfl.server.exchange import Exchange
 from splitfl.server.server_loop import Answer
-from splitfl.server.virtual_clock import Arrival, Departure, crossed
-from splitfl.wire import encode
+from splitfl.server.virtual_clock import Crossing
+from splitfl.wire import Envelope, Frame, encode
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Pending:
     """A client's message until it is answered."""
 
-    posted: Posted
-    arrival: Arrival
+    up: Crossing
     answer: Answer
 
     @property
     def order(self) -> tuple[float, bool, int]:
-        """By arrival; of what comes at the same moment what ends a round's work before what begins one."""
-        envelope = self.posted.envelope
-        return self.arrival.at_s, envelope.lap == 0, envelope.client
+        """By arrival; at the same moment an upload before the start of a round."""
+        envelope = self.up.envelope
+        return self.up.at_s, envelope.lap == 0, envelope.client
 
 
 class AsyncServer(EventServer[_Pending]):
-    """A station for links that each client has to itself."""
+    """Over links that each client has to itself."""
 
     def __init__(
-        self, desk: Exchange, link: Link, power_w: float, config: RunConfig, ready_s: Callable[[int], float]
+        self, exchange: Exchange, link: Link, config: RunConfig, ready_s: Callable[[int], float]
     ) -> None:
-        """`ready_s` says when a client heard its last answer."""
+        """`ready_s` is when a client got its last answer, on the virtual clock."""
         federation = config.federation
-        super().__init__(desk, federation.clients, "a run whose clients go at their own pace")
+        super().__init__(exchange, federation.clients, "an asynchronous run")
         self._link = link
-        self._power_w = power_w
         self._seed = config.train.seed
         self._pause_s = federation.pause_s
         self._ready_s = ready_s
@@ -61,78 +58,63 @@ class AsyncServer(EventServer[_Pending]):
     def _round(self) -> int:
         return self._done // self._clients
 
-    def _take(self, posted: Posted, answer: Answer) -> None:
+    def _take(self, frame: Frame, message: Message, answer: Answer) -> None:
+        envelope = frame.envelope
         if self._done == self._quota:
-            answer(self._over(posted))
+            answer(self._over(envelope))
             return
-        self._expect(posted)
-        departure = self._desk.leaves(posted, self._rested_s(posted))
-        arrival = self._cross(departure)
-        self._pending[posted.envelope.client] = _Pending(posted=posted, arrival=arrival, answer=answer)
+        self._check_expected(envelope, message)
+        if isinstance(message, Begin):
+            self._laps[envelope.client] = message.steps + 1
+        self.membership.advance(envelope.client, is_last=self._is_last(envelope))
+        up = self._exchange.uplink(frame, message, self._link.transfer, self._rested_s(envelope))
+        self._pending[envelope.client] = _Pending(up=up, answer=answer)
 
-    def _expect(self, posted: Posted) -> None:
-        """WireError for what is not this client's next message."""
-        envelope, message = posted.envelope, posted.message
-        client, got = envelope.client, (envelope.round, envelope.lap)
-        begins = isinstance(message, Control) and message.ask == "begin"
-        if client in self._pending or got != self._expected.get(client) or begins != (envelope.lap == 0):
-            raise WireError(
-                f"client {client} has no message {envelope.lap} in round {envelope.round}, or had it"
-            )
-        if isinstance(message, Control) and begins:
-            self._laps[client] = message.steps + 1
-        is_last = envelope.lap + 1 == self._laps[client]
-        self._expected[client] = (envelope.round + 1, 0) if is_last else (envelope.round, envelope.lap + 1)
+    def _is_last(self, envelope: Envelope) -> bool:
+        return envelope.lap + 1 == self._laps[envelope.client]
 
-    def _rested_s(self, posted: Posted) -> float:
+    def _rested_s(self, envelope: Envelope) -> float:
         """When a client that begins a round has rested."""
-        envelope = posted.envelope
         if envelope.lap or not self._pause_s:
             return 0.0
         rest_s = stream(self._seed, "pause", envelope.client, envelope.round).exponential(self._pause_s)
         return self._ready_s(envelope.client) + float(rest_s)
 
-    def _go_on(self) -> None:
-        """Serves whoever is first, until somebody has to work who is not here."""
+    def _run(self) -> None:
+        """Serves the first to arrive, until a client has to compute."""
         while self._failure is None and self._pending and not self._owing():
             first = min(self._pending.values(), key=lambda one: one.order)
-            del self._pending[first.posted.envelope.client]
+            del self._pending[first.up.envelope.client]
             if self._done == self._quota:
-                first.answer(self._over(first.posted))
+                first.answer(self._over(first.up.envelope))
             else:
                 self._serve(first)
 
     def _serve(self, pending: _Pending) -> None:
-        posted, envelope = pending.posted, pending.posted.envelope
-        ticket = Turn(client=envelope.client, round=envelope.round, lap=envelope.lap, position=self._position)
+        up, envelope, exchange = pending.up, pending.up.envelope, self._exchange
+        turn = Turn(client=envelope.client, round=envelope.round, lap=envelope.lap, position=self._position)
         self._position += 1
-        outcome = self._desk.compute(ticket, posted, pending.arrival)
+        outcome = exchange.compute(turn, up)
         if outcome is None:
-            frame = self._desk.lost(posted, pending.arrival)
+            frame = exchange.lost(up)
         else:
-            answering = self._desk.answer(posted, pending.arrival, outcome)
-            frame = self._desk.landed(answering, self._cross(answering.departure))
-        if outcome is not None and outcome.staleness is not None:
-            self._desk.aged(ticket, outcome.staleness)
-        self._desk.commit(ticket, outcome, ends_round=False)
-        if envelope.lap + 1 == self._laps[envelope.client]:
-            self._end_of_clients_round()
+            frame = exchange.delivered(exchange.downlink(up, outcome, self._link.transfer))
+            if outcome.staleness is not None:
+                exchange.aged(turn, outcome.staleness)
+        exchange.commit(turn, outcome, ends_round=False)
+        if self._is_last(envelope):
+            self._end_client_round()
         pending.answer(frame)
 
-    def _end_of_clients_round(self) -> None:
+    def _end_client_round(self) -> None:
         """A version after so many of them, a round of the run after as many as there are clients."""
         self._done += 1
         is_over = self._done == self._quota
-        if self._done % self._every == 0 or is_over:  # what is left at the end is not thrown away
-            self._desk.merge(self._done // self._every)
+        if self._done % self._every == 0 or is_over:  # uploads left at the end are not dropped
+            self._exchange.merge(self._done // self._every)
         if self._done % self._clients == 0:
-            self._desk.end(self._done // self._clients - 1)
+            self._exchange.end(self._done // self._clients - 1)
 
-    def _over(self, posted: Posted) -> bytes:
-        """What a client hears after the run's last round, whatever it is at."""
-        if posted.envelope.lap:
-            return self._desk.unsaid(posted)
-        return encode(Control(ask="over", round=posted.envelope.round), posted.envelope)
-
-    def _cross(self, departure: Departure) -> Arrival:
-        return crossed(departure, self._link.transfer(departure.transfer), self._power_w)
+    def _over(self, envelope: Envelope) -> bytes:
+        """The answer to any message after the run's last round."""
+        return self._exchange.lost_frame(envelope) if envelope.lap else encode(RunOver(), envelope)

@@ -22,7 +22,7 @@ from splitfl.config import AnalogConfig, ErasureConfig
 from splitfl.core.errors import WireError
 from splitfl.core.messages import LOST, Activation, Adapter, Gradient, Message, Output, Reply
 from splitfl.core.state import State, part, under
-from splitfl.server.virtual_clock import Arrival, Load
+from splitfl.server.virtual_clock import Crossing, Load
 from splitfl.wire import Envelope
 from splitfl.wire.analog import over_the_air, symbols_of
 from splitfl.wire.erasure import (
@@ -67,6 +67,8 @@ class _Exchange:
 class ErasurePolicies:
     """One policy for each kind of message with rows, and what the clients' messages depend on.
 
+    Not asked where everything `is_reliable`: a message then arrives whole or not at all.
+
     `snr_db` is each client's, up and down, where rows are sent as they are.
     """
 
@@ -88,7 +90,8 @@ class ErasurePolicies:
         self._memories: dict[tuple[str, str], Memory] = {}
         self._rounds = erasure.stale_rounds
         self._exchanges: dict[int, _Exchange] = {}
-        self._is_plain = not analog.kinds and set(self._policies.values()) == {"reliable"}
+        is_digital = not analog.kinds and not analog.sum_adapters
+        self.is_reliable = is_digital and set(self._policies.values()) == {"reliable"}
 
     def state(self) -> State:
         """What older rows there are to stand in for lost ones; see Stateful."""
@@ -141,92 +144,87 @@ class ErasurePolicies:
             unit_bytes=unit_bytes,
         )
 
-    def heard(self, envelope: Envelope, message: Message, arrival: Arrival) -> Message | None:
-        """What the server hears of a client's message; None where nothing comes of it."""
-        if self._is_plain:
-            return message if arrival.delivery.is_complete else None
-        match message:
-            case Activation(hidden=Tensor()):
-                return self._activation(envelope, message, arrival)
-            case Gradient():
-                return self._gradient(envelope, message, arrival)
-        return message if arrival.delivery.is_complete else None
+    def received(self, up: Crossing) -> Message | None:
+        """What the server receives of a client's message; None where nothing is usable."""
+        match up.message:
+            case Activation(hidden=Tensor()) as message:
+                return self._activation(message, up)
+            case Gradient() as message:
+                return self._gradient(message, up)
+        return up.message if up.outcome.is_complete else None
 
-    def answer(self, envelope: Envelope, reply: Message) -> Message:
-        """The answer to what was heard, as one to what was sent."""
+    def reply_to_sent(self, envelope: Envelope, reply: Message) -> Message:
+        """The reply to what was received, as one to what was sent."""
         exchange = self._exchanges.get(envelope.client)
         if exchange is None or not isinstance(reply, Gradient):
             return reply
         return gradient_of_sent(exchange.heard, exchange.sent, reply)
 
-    def answered(self, envelope: Envelope, reply: Message, arrival: Arrival) -> Reply:
-        """What the client hears of an answer; LOST where nothing comes of it."""
-        if self._is_plain:
-            return reply if arrival.delivery.is_complete else LOST
-        match reply:
-            case Gradient():
-                return self._gradient(envelope, reply, arrival) or LOST
-            case Output():
-                return self._output(envelope, reply, arrival) or LOST
-        return reply if arrival.delivery.is_complete else LOST
+    def reply_received(self, down: Crossing) -> Reply:
+        """What the client receives of a reply; LOST where nothing is usable."""
+        match down.message:
+            case Gradient() as reply:
+                return self._gradient(reply, down) or LOST
+            case Output() as reply:
+                return self._output(reply, down) or LOST
+        return down.message if down.outcome.is_complete else LOST
 
-    def _activation(self, envelope: Envelope, message: Activation, arrival: Arrival) -> Activation | None:
+    def _activation(self, message: Activation, up: Crossing) -> Activation | None:
+        envelope = up.envelope
         self._exchanges.pop(envelope.client, None)
-        heard = self._heard(envelope, message, arrival)
+        heard = self._heard(message, up)
         if heard is None:
             return None
         self._exchanges[envelope.client] = _Exchange(sent=message, heard=heard)
         return heard.message
 
-    def _heard(self, envelope: Envelope, message: Activation, arrival: Arrival) -> Heard | None:
+    def _heard(self, message: Activation, up: Crossing) -> Heard | None:
         assert message.hidden is not None
-        if self._policies["Activation"] == "mask" and not arrival.delivery.is_complete:
-            arrived_N = self._arrived(arrival)
+        if self._policies["Activation"] == "mask" and not up.outcome.is_complete:
+            arrived_N = self._arrived(up)
             return without_tokens(message, arrived_N, self._pooled) if arrived_N is not None else None
         counts_B = real_tokens(message).sum(1) if message.hidden.ndim <= _TOKENS else None
-        part = self._part(envelope, message, counts_B, arrival)
+        part = self._part(message, counts_B, up)
         if part is None or (message.labels is None and not part.whole_B.all()):
             return None  # without the labels the client alone could leave a sample out
         return without_samples(with_rows(message, part.rows_ND, part.factor_N), part.whole_B)
 
-    def _output(self, envelope: Envelope, reply: Output, arrival: Arrival) -> Output | None:
-        part = self._part(envelope, reply, self._counts(envelope), arrival)
+    def _output(self, reply: Output, down: Crossing) -> Output | None:
+        part = self._part(reply, self._counts(down.envelope), down)
         if part is None or not part.whole_B.all():
             return None
-        exchange = self._exchanges.get(envelope.client)
+        exchange = self._exchanges.get(down.envelope.client)
         if exchange is not None:
             exchange.output_factor_N = part.factor_N
         return replace(reply, hidden=part.rows_ND.reshape(reply.hidden.shape))
 
-    def _gradient(self, envelope: Envelope, message: Gradient, arrival: Arrival) -> Gradient | None:
-        counts_B = self._counts(envelope)
-        part = self._part(envelope, message, counts_B, arrival)
+    def _gradient(self, message: Gradient, crossing: Crossing) -> Gradient | None:
+        counts_B = self._counts(crossing.envelope)
+        part = self._part(message, counts_B, crossing)
         if part is None or not part.whole_B.any():
             return None
         grad_ND = part.rows_ND
         if counts_B is not None and not part.whole_B.all():
             grad_ND = zeroed(grad_ND, part.whole_B.repeat_interleave(counts_B))
-        exchange = self._exchanges.get(envelope.client)
-        if arrival.departure.transfer.direction == "up" and exchange and exchange.output_factor_N is not None:
+        exchange = self._exchanges.get(crossing.envelope.client)
+        if crossing.transfer.direction == "up" and exchange and exchange.output_factor_N is not None:
             grad_ND = grad_ND * exchange.output_factor_N.to(grad_ND.dtype)[:, None]
         return replace(message, grad=grad_ND.reshape(message.grad.shape))
 
-    def _part(
-        self, envelope: Envelope, message: Rows, counts_B: Tensor | None, arrival: Arrival
-    ) -> _Part | None:
-        """What is heard of the rows; None where nothing is, or not even what goes with them."""
+    def _part(self, message: Rows, counts_B: Tensor | None, crossing: Crossing) -> _Part | None:
+        """What is received of the rows; None where nothing is, or not even what goes with them."""
         tensor, kind = tensor_of(message), type(message).__name__
         assert tensor is not None
         sent_ND = rows(tensor)
         whole_B = torch.ones(len(message.ids_B), dtype=torch.bool)
         all_N = torch.ones(len(sent_ND), dtype=torch.float64)
-        if kind.lower() in self._analog.kinds and arrival.delivery.is_complete:
-            heard_ND, factor = self._as_it_is(arrival, sent_ND)
+        if kind.lower() in self._analog.kinds and crossing.outcome.is_complete:
+            heard_ND, factor = self._as_it_is(crossing, sent_ND)
             return _Part(rows_ND=heard_ND, factor_N=all_N * factor, whole_B=whole_B)
-        arrived_N, policy = self._arrived(arrival), self._policies[kind]
+        arrived_N, policy = self._arrived(crossing), self._policies[kind]
         if policy == "stale" and counts_B is not None and arrived_N is not None:
-            return self._older(envelope, message, sent_ND, counts_B, arrival)
-        if arrival.delivery.is_complete:
+            return self._older(message, sent_ND, counts_B, crossing)
+        if crossing.outcome.is_complete:
             return _Part(rows_ND=sent_ND, factor_N=all_N, whole_B=whole_B)
         if arrived_N is None or not arrived_N.any() or policy in ("reliable", "skip"):
             return None
@@ -237,12 +235,10 @@ class ErasurePolicies:
             )
         return _Part(rows_ND=zeroed(sent_ND, arrived_N), factor_N=factor_N, whole_B=whole_B)
 
-    def _older(
-        self, envelope: Envelope, message: Rows, sent_ND: Tensor, counts_B: Tensor, arrival: Arrival
-    ) -> _Part:
-        arrived_N = self._arrived(arrival)
+    def _older(self, message: Rows, sent_ND: Tensor, counts_B: Tensor, crossing: Crossing) -> _Part:
+        arrived_N = self._arrived(crossing)
         assert arrived_N is not None
-        way = (type(message).__name__, arrival.departure.transfer.direction)
+        way = (type(message).__name__, crossing.transfer.direction)
         memory = self._memories.setdefault(way, Memory(self._rounds))
         filled_ND, counts = sent_ND.clone(), counts_B.tolist()
         samples = zip(
@@ -252,7 +248,7 @@ class ErasurePolicies:
             strict=True,
         )
         whole = [
-            memory.recall(envelope.client, sample, envelope.round, rows_nD, arrived_n)
+            memory.recall(crossing.envelope.client, sample, crossing.envelope.round, rows_nD, arrived_n)
             for sample, rows_nD, arrived_n in samples
         ]
         return _Part(
@@ -261,17 +257,17 @@ class ErasurePolicies:
             whole_B=torch.tensor(whole, dtype=torch.bool),
         )
 
-    def _arrived(self, arrival: Arrival) -> Tensor | None:
+    def _arrived(self, crossing: Crossing) -> Tensor | None:
         """(N,) which rows came; None where what must come with them did not."""
-        transfer, arrived = arrival.departure.transfer, arrival.delivery.arrived
+        transfer, arrived = crossing.transfer, crossing.outcome.arrived
         if transfer.recovery == "acknowledged":
             return None
         if not arrived[: packets_of(transfer, self._mtu_bytes).reliable].all():
             return None
         return torch.from_numpy(units_arrived(arrived, transfer, self._mtu_bytes))
 
-    def _as_it_is(self, arrival: Arrival, sent_ND: Tensor) -> tuple[Tensor, float]:
-        transfer, settings = arrival.departure.transfer, self._analog
+    def _as_it_is(self, crossing: Crossing, sent_ND: Tensor) -> tuple[Tensor, float]:
+        transfer, settings = crossing.transfer, self._analog
         names = (transfer.direction, transfer.client, transfer.sequence)
         return over_the_air(
             sent_ND,

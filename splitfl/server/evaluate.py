@@ -13,7 +13,7 @@ from splitfl.adapters.model_export import MODEL_FOLDER, is_full
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.data.examples import Examples
-from splitfl.data.loader import tokenizer
+from splitfl.data.loader import padding_token, tokenizer
 from splitfl.data.task import Task
 from splitfl.models.cut import CLASSES, DTYPES
 from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
@@ -84,7 +84,7 @@ def finished_model(
         config.model.attention,
         num_labels=num_labels,
         problem_type=problem_type,
-        pad_token_id=None if kind == IMAGE_CLASSIFICATION else tokenizer(folder).pad_token_id,
+        pad_token_id=None if kind == IMAGE_CLASSIFICATION else padding_token(folder),
     )
     if kind == CAUSAL_LM:
         settings.is_decoder = True

@@ -1,143 +1,123 @@
-"""What stations have in common that need all of their clients, and serve them in the order of virtual time.
+"""The common part of servers that need all of their clients, and serve them in the order of virtual time.
 
-Time goes on only while every client has sent something, or has left: whatever is sent then is sent later than
-all that was decided (a conservative simulation: Fujimoto, CACM 33(10), 1990). Such a run cannot go on
-without a client.
+Time advances only while every client has a message here, or has left: whatever is sent then is sent later
+than all that was decided (a conservative simulation: Fujimoto, CACM 33(10), 1990). Such a run cannot
+continue without a client.
 """
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
-from splitfl.core.errors import ConfigError
-from splitfl.core.messages import Control
+from splitfl.core.errors import ConfigError, WireError
+from splitfl.core.messages import Begin, Leave, Message
 from splitfl.core.state import State
-from splitfl.server.exchange import Exchange, Posted
+from splitfl.server.exchange import Exchange
+from splitfl.server.membership import Membership
 from splitfl.server.server_loop import Answer
+from splitfl.wire import Envelope, Frame
 
 _POLL_S: Final = 1.0  # only to look for a failure; an answer is notified
 
-
-class Waiting(Protocol):
-    """A client's message until it is answered."""
-
-    @property
-    def answer(self) -> Answer: ...
-
-
-Pending = TypeVar("Pending", bound=Waiting)
+Pending = TypeVar("Pending")
 
 
 class EventServer(ABC, Generic[Pending]):
-    """Takes frames, and lets its heir work for one message at a time as soon as nobody owes one.
+    """Takes frames; a subclass serves one message at a time once every client has one in `_pending`."""
 
-    `kind` names such runs in errors. An heir keeps in `_pending` what waits for an answer, and in
-    `_expected` the round and the lap of each client's next message.
-    """
-
-    def __init__(self, desk: Exchange, clients: int, kind: str) -> None:
-        self._desk = desk
+    def __init__(self, exchange: Exchange, clients: int, kind: str) -> None:
+        """`kind` names such runs in errors."""
+        self._exchange = exchange
         self._clients = clients
         self._kind = kind
         self._condition = threading.Condition()
         self._pending: dict[int, Pending] = {}
-        self._expected = dict.fromkeys(range(clients), (0, 0))
         self._failure: Exception | None = None
+        self.membership = Membership(clients, kind=kind)
 
     @abstractmethod
-    def _take(self, posted: Posted, answer: Answer) -> None:
-        """A message that is no farewell; WireError where it is not the client's next."""
+    def _take(self, frame: Frame, message: Message, answer: Answer) -> None:
+        """A message other than `Leave`; WireError where it is not the client's next."""
 
     @abstractmethod
-    def _go_on(self) -> None:
-        """Serves what can be served, until somebody has to work who is not here."""
+    def _run(self) -> None:
+        """Serves what can be served, until a client has to compute."""
 
     @property
     @abstractmethod
     def _round(self) -> int:
         """The first round that is not over."""
 
-    @property
-    def left(self) -> dict[int, Control]:
-        """See Station."""
-        return self._desk.left
-
-    def handle(self, frame: bytes, answer: Answer) -> None:
-        """See Station; waits until the answer is there, which takes the others' messages too."""
+    def handle(self, frame: Frame, answer: Answer) -> None:
+        """See ServerLoop; waits for the answer, which takes the others' messages too."""
         answered = threading.Event()
 
-        def answer_and_go(reply: bytes) -> None:
+        def answer_and_set(reply: bytes) -> None:
             answer(reply)
             answered.set()
 
         with self._condition:
-            self._post(frame, answer_and_go)
+            self._post(frame, answer_and_set)
             while not answered.is_set():
                 if self._failure is not None:
                     raise self._failure
                 self._condition.wait(_POLL_S)
 
-    def post(self, frame: bytes, answer: Answer) -> None:
-        """Takes a frame without waiting for its answer, and does all that can be done by now."""
+    def post(self, frame: Frame, answer: Answer) -> None:
+        """Takes a frame without waiting for its answer, and serves all that can be served by now."""
         with self._condition:
             self._post(frame, answer)
 
     def fail(self, error: Exception) -> None:
-        """See Station."""
-        self._failure = self._failure or error  # whoever is at work below hears of it without the lock
+        """See ServerLoop."""
+        self._failure = self._failure or error  # `_run` sees it without the lock
         with self._condition:
             self._condition.notify_all()
 
-    @property
-    def away(self) -> frozenset[int]:
-        """See Station: nobody, since such a run does not go on without a client."""
-        return frozenset()
-
-    def joins(self, client: int, kept: Callable[[int], int]) -> int:
-        """See Station."""
-        return self._expected[client][0]
-
-    def lost(self, client: int, until: int | None = None) -> None:
-        """See Station; always ConfigError, for settings that are refused before."""
-        raise ConfigError(f"{self._kind} cannot go on without a client")
-
-    def pass_over(self, client: int) -> None:
-        """See Station; always ConfigError."""
-        self.lost(client)
-
     def awaited(self) -> None:
-        """See Station: settings that ask for this are refused before."""
+        """See ServerLoop: settings that ask for this are refused before."""
 
-    def answered(self) -> frozenset[int]:
-        """See Station: settings that ask for this are refused before."""
+    def ready(self) -> frozenset[int]:
+        """See ServerLoop: settings that ask for this are refused before."""
         return frozenset()
 
     def unfinished(self) -> tuple[int, frozenset[int]]:
-        """See Station."""
-        return self._round, frozenset(range(self._clients)) - self.left.keys()
+        """See ServerLoop."""
+        return self._round, frozenset(range(self._clients)) - self.membership.left.keys()
 
     def state(self) -> State | None:
-        """See Station: None where there is no moment at which nobody is in the middle of something."""
+        """See ServerLoop: None where some client is always in the middle of a round."""
         return None
 
     def restore(self, state: State) -> None:
-        """See Station; always ConfigError."""
-        raise ConfigError(f"{self._kind} cannot be gone on with: there is always something under way")
+        """See ServerLoop; always ConfigError."""
+        raise ConfigError(f"{self._kind} cannot be resumed: some client is always in the middle of a round")
 
-    def _post(self, frame: bytes, answer: Answer) -> None:
+    def _check_expected(self, envelope: Envelope, message: Message) -> None:
+        """WireError for what is not this client's next message."""
+        expected = self.membership.expected(envelope.client)
+        is_begin = isinstance(message, Begin)
+        if (
+            envelope.client in self._pending
+            or (envelope.round, envelope.lap) != expected
+            or is_begin != (envelope.lap == 0)
+        ):
+            raise WireError(
+                f"client {envelope.client} sent message {envelope.lap} of round {envelope.round} "
+                "out of order, or twice"
+            )
+
+    def _post(self, frame: Frame, answer: Answer) -> None:
         if self._failure is not None:
             raise self._failure
-        posted = self._desk.open(frame)
-        goodbye = self._desk.goodbye(posted)
-        if goodbye is not None:
-            assert isinstance(posted.message, Control)
-            answer(goodbye)
-            self.left[posted.envelope.client] = posted.message
+        message = self._exchange.read(frame)
+        if isinstance(message, Leave):
+            answer(self._exchange.acknowledge(frame.envelope))
+            self.membership.left[frame.envelope.client] = message
         else:
-            self._take(posted, answer)
-        self._go_on()
+            self._take(frame, message, answer)
+        self._run()
         self._condition.notify_all()
 
     def _owing(self) -> bool:
-        return len(self._pending) + len(self.left) < self._clients
+        return len(self._pending) + len(self.membership.left) < self._clients

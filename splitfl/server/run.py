@@ -1,6 +1,5 @@
-"""A run as the server's side keeps it: station, ledger, measurements, and the folder they go to."""
+"""A run as the server's side keeps it: server_loop, ledger, measurements, and the folder they go to."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -10,24 +9,23 @@ from typing import Any, Protocol, Self
 
 from torch import Tensor
 
-from splitfl.accounting.ledger import Ledger
+from splitfl.accounting.ledger import SIDES, Ledger
 from splitfl.adapters.export import export_adapter
 from splitfl.adapters.inject import held, install
 from splitfl.adapters.model_export import MODEL_FOLDER, export_model, is_full
-from splitfl.config.experiment_file import as_dict
 from splitfl.core import checkpoint
 from splitfl.core.checkpoint import Checkpoint, CheckpointStore
 from splitfl.core.confusion import as_triples
-from splitfl.core.errors import ConfigError, Diverged
+from splitfl.core.errors import Diverged
 from splitfl.core.events import Events
 from splitfl.core.json_text import dumps
 from splitfl.core.state import State, not_finite, part, under
-from splitfl.methods.parts.divergence_guard import ADVICE
-from splitfl.models.cut import Piece
 from splitfl.models.source import hub_name, resolve
-from splitfl.server.assemble import station_of
+from splitfl.server.assemble import server_loop_of
 from splitfl.server.evaluate import outside, predicted
-from splitfl.server.exchange import Controller, RoundEnd
+from splitfl.server.exchange import ADVICE
+from splitfl.server.origin import origin_of, refuse_other_origin
+from splitfl.server.protocols import Controller, RoundEnd
 from splitfl.setup.experiment import Experiment
 
 
@@ -41,10 +39,22 @@ class Screen(Protocol):
         """What was measured at the end of a round."""
 
 
+class Tracking(Protocol):
+    """Receives what was measured beside the run's own files; see `splitfl.run_folder.trackers`."""
+
+    def log(self, round_index: int, metrics: Mapping[str, float]) -> None:
+        """Receives the metrics after a round."""
+
+    def finish(self, summary: Mapping[str, Any]) -> list[str]:
+        """Receives the summary of a run that ended; returns a sentence about each backend that failed."""
+
+    def close(self) -> None: ...
+
+
 class Run:
     """Everything of a run but its transport.
 
-    Hand frames to `station`; `finish` when every client has left. Writes `metrics.jsonl`
+    Hand frames to `server_loop`; `finish` when every client has left. Writes `metrics.jsonl`
     as it goes, a checkpoint each round, and at the end `adapter/`, or `model/` where that was
     trained whole, and `summary.json`.
     """
@@ -56,19 +66,23 @@ class Run:
         screen: Screen,
         kept: Checkpoint | None = None,
         controller: Callable[[Ledger, Events], Controller] | None = None,
+        track: Callable[[int], Tracking] | None = None,
     ) -> None:
-        """`folder` None keeps nothing on disk; a run that was stopped goes on from what was `kept`.
+        """`folder` None keeps nothing on disk; a run that was stopped continues from what was `kept`.
 
-        `controller` makes the one of a run whose settings leave a choice from round to round. Raises
-        ConfigError for what another run has kept.
+        `controller` makes the controller of a run that is planned from round to round, `track` starts the
+        experiment trackers from a round on. Raises ConfigError for a checkpoint of another run.
         """
         self._site = site
         self._whole = site.whole()
-        self._origin = _origin(site, self._whole)
+        self._origin = origin_of(site, self._whole)
         if kept is not None:
-            _refuse_other_origin(kept, self._origin)
+            refuse_other_origin(kept, self._origin)
         self._folder = folder
         self._screen = screen
+        self._track = track
+        self._tracking: Tracking | None = None
+        self.stepped = screen.stepped  # see Watcher
         self._began_s = self._round_began_s = time.monotonic()
         self._last: dict[str, Any] = {}
         self.ledger = Ledger(chosen=site.config.auto.chosen)
@@ -77,7 +91,7 @@ class Run:
         if kept is None:
             self.events.forget_after(0)
         made = controller(self.ledger, self.events) if controller is not None else None
-        self.station = station_of(site, self.server, self.ledger, self.events, self, controller=made)
+        self.server_loop = server_loop_of(site, self.server, self.ledger, self.events, self, controller=made)
         self._shelf = CheckpointStore(folder / "checkpoint") if folder is not None else None
         self._held: tuple[int, dict[str, Tensor], dict[str, str]] | None = None
         self.first_round = 0
@@ -89,7 +103,11 @@ class Run:
         """Whether the last round has been measured and every client has taken leave or is gone."""
         federation = self._site.config.federation
         is_measured = self._last.get("round", -1) + 1 == federation.rounds
-        return is_measured and len(self.station.left.keys() | self.station.away) == federation.clients
+        return (
+            is_measured
+            and len(self.server_loop.membership.left.keys() | self.server_loop.membership.absent)
+            == federation.clients
+        )
 
     def trained(self) -> dict[str, Tensor]:
         """All that learning changes of the unsplit model, as it stands now."""
@@ -101,27 +119,34 @@ class Run:
         for row in memory:
             self.events.write("memory", **row)
         self._put()
-        summary = self.summary("done", memory)
         if self._folder is not None:
             self._export(self._folder)
-            write_json(self._folder / "summary.json", summary)
-        return summary
+        return self._conclude("done", memory)
 
     def fail(self, reason: str) -> None:
-        """Says in the folder that the run did not end well, and why."""
-        if self._folder is not None:
-            write_json(self._folder / "summary.json", self.summary("failed", []) | {"reason": reason})
+        """Writes in the folder that the run failed, and why."""
+        self._conclude("failed", reason=reason)
 
     def diverged(self, error: Diverged) -> Diverged:
-        """Says in the folder that the run has diverged; the error, with what there is to go on from."""
+        """Says in the folder that the run has diverged; the error, with the checkpoint to continue from."""
         rounds = self._shelf.rounds() if self._shelf is not None else []
         kept = "no checkpoint is from before that"
         if self._shelf is not None and rounds:
             kept = f"the last finite checkpoint is {self._shelf.path(rounds[-1])}"
         whole = Diverged(f"{error}; {kept}")
-        if self._folder is not None:
-            write_json(self._folder / "summary.json", self.summary("diverged", []) | {"reason": str(whole)})
+        self._conclude("diverged", reason=str(whole))
         return whole
+
+    def _conclude(
+        self, status: str, memory: list[Mapping[str, Any]] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """Writes the summary and hands it to the trackers."""
+        summary = self.summary(status, memory or []) | more
+        if self._tracking is not None and (failures := self._tracking.finish(summary)):
+            summary["tracking_failures"] = failures
+        if self._folder is not None:
+            write_json(self._folder / "summary.json", summary)
+        return summary
 
     def _export(self, folder: Path) -> None:
         config, name = self._site.config, self._site.config.model.name
@@ -139,8 +164,7 @@ class Run:
 
     def summary(self, status: str, memory: list[Mapping[str, Any]]) -> dict[str, Any]:
         """The run in one table."""
-        config, total = self._site.config, self.ledger.total()
-        final = dict(self._last)
+        config, final = self._site.config, dict(self._last)
 
         def peak(side: str) -> int | None:
             peaks = [row["peak_bytes"] - row["base_bytes"] for row in memory if row["side"] == side]
@@ -156,13 +180,7 @@ class Run:
             "rounds": config.federation.rounds,
             "clients": config.federation.clients,
             "final": final,
-            "bytes_up": self.ledger.total("up").payload_bytes,
-            "bytes_down": self.ledger.total("down").payload_bytes,
-            "packets": total.packets,
-            "retransmissions": total.retransmissions,
-            "lost_messages": total.lost,
-            "airtime_s": total.airtime_s,
-            "energy_j": total.energy_j,
+            **_spent(self.ledger),
             "virtual_s": final.get("finish_s", 0.0),
             "wall_s": time.monotonic() - self._began_s,
             "client_flops": self.ledger.total_flops("client"),
@@ -174,16 +192,21 @@ class Run:
         }
 
     def __enter__(self) -> Self:
+        """Starts the trackers; raises ConfigError where one of them cannot start."""
+        if self._track is not None:
+            try:
+                self._tracking = self._track(self.first_round)
+            except BaseException:
+                self.events.__exit__(None, None, None)
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.events.__exit__(kind, error, trace)
-
-    def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """See Watcher."""
-        self._screen.stepped(round_index, client, steps)
+        if self._tracking is not None:
+            self._tracking.close()
 
     def ended(self, end: RoundEnd) -> None:
         """Measures, keeps and shows a round; see Watcher."""
@@ -202,6 +225,8 @@ class Run:
         self._round_began_s = time.monotonic()
         self.events.write("round", **row, **confusion)
         self._screen.measured(row)
+        if self._tracking is not None:
+            self._tracking.log(end.round, _tracked(row, self.ledger))
         self._last = row
         self._check_finite(row)
         self.ledger.close(end.round)  # but for this one, whose last answers are still on their way
@@ -209,7 +234,7 @@ class Run:
         if self._shelf is not None and every and (end.round + 1) % every == 0:
             self._hold(end.round)
 
-    def begun(self, round_index: int) -> None:
+    def all_began(self, round_index: int) -> None:
         """Keeps what the round before came to, now that every client has kept its own; see Watcher."""
         self._put()
 
@@ -229,11 +254,11 @@ class Run:
             self._held = None
 
     def _hold(self, round_index: int) -> None:
-        station = self.station.state()
-        if station is not None:
+        server_loop = self.server_loop.state()
+        if server_loop is not None:
             server = self.server.state()
             _refuse_not_finite(server, f"of the server after round {round_index}")
-            tensors = under("server", server) | under("station", station)
+            tensors = under("server", server) | under("server_loop", server_loop)
             tensors |= under("ledger", self.ledger.state())
             notes = {
                 **self._origin,
@@ -244,45 +269,36 @@ class Run:
 
     def _go_on_from(self, kept: Checkpoint) -> None:
         self.server.restore(part(kept.tensors, "server"))
-        self.station.restore(part(kept.tensors, "station"))
+        self.server_loop.restore(part(kept.tensors, "server_loop"))
         self.ledger.restore(part(kept.tensors, "ledger"))
         self.events.forget_after(int(kept.notes["events_bytes"]))
         self._last = json.loads(kept.notes["last"])
         self.first_round = kept.round + 1
 
 
+def _spent(ledger: Ledger) -> dict[str, float]:
+    """What has crossed the links so far, under the names of the summary."""
+    total = ledger.total()
+    return {
+        "bytes_up": ledger.total("up").payload_bytes,
+        "bytes_down": ledger.total("down").payload_bytes,
+        "packets": total.packets,
+        "retransmissions": total.retransmissions,
+        "lost_messages": total.lost,
+        "airtime_s": total.airtime_s,
+        "energy_j": total.energy_j,
+    }
+
+
+def _tracked(row: Mapping[str, Any], ledger: Ledger) -> dict[str, float]:
+    """The metrics of a round's row, with the totals so far."""
+    measured = {name: value for name, value in row.items() if name != "round" and value is not None}
+    return measured | _spent(ledger) | {f"{side}_flops": ledger.total_flops(side) for side in SIDES}
+
+
 def _refuse_not_finite(tensors: State, when: str) -> None:
     if (name := not_finite(tensors)) is not None:
         raise Diverged(f"{name} {when} holds numbers that are not finite: {ADVICE}")
-
-
-def _origin(site: Experiment, whole: Piece) -> dict[str, str]:
-    """Digests of what decides a run's bits: its settings, its data and the weights that it starts from.
-
-    Where and how messages travel decides no bit.
-    """
-    settings = as_dict(site.config)
-    del settings["transport"]
-    tables = {"settings": settings, "weights": dict(whole.checksums)}
-    digests = {
-        name: hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
-        for name, table in tables.items()
-    }
-    return digests | {"data": site.data_digest()}
-
-
-def _refuse_other_origin(kept: Checkpoint, origin: Mapping[str, str]) -> None:
-    what = {
-        "settings": "the settings of the run",
-        "data": "its data, their classes or who holds which of them",
-        "weights": "the weights of the model that it started from",
-    }
-    for name, digest in origin.items():
-        if kept.notes.get(name) != digest:
-            raise ConfigError(
-                f"the checkpoint after round {kept.round + 1} cannot be continued: {what[name]} changed "
-                "since it was written. Restore them, or start a new run"
-            )
 
 
 def write_json(path: Path, value: Any) -> None:

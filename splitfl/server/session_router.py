@@ -1,110 +1,154 @@
-"""Between a transport that stays and the station of a run that may begin again.
+"""Between a transport, which stays, and the server of a run, which may be restarted from a checkpoint.
 
-A client's first word is the question with which round it goes on. What it sends without having
-asked is of another life of the run, and goes nowhere. Whoever asks twice in one life of the run without
-having been told to has lost what it was in the middle of.
+A client's first message is a `Join`. What it sends without having joined is of an earlier start of the run,
+and is not served. A client that joins twice in one start of the run without having been invited has lost its
+state in the middle of a round. No error of one frame goes unanswered or unnoticed.
 """
 
+import logging
 import threading
 from collections import Counter
 from functools import partial
+from typing import Final
 
 from splitfl.client.client import JOIN_LAP, kept_before
-from splitfl.core.errors import RejoinRequired, WireError
-from splitfl.core.messages import Control
-from splitfl.server.error_boundary import ErrorBoundary, refusal
+from splitfl.core.errors import RejoinRequired, SplitflError, WireError
+from splitfl.core.messages import Join, Joined
 from splitfl.server.server_loop import Answer, ServerLoop
-from splitfl.wire import decode, encode
-from splitfl.wire.frame import envelope_of
+from splitfl.wire import Envelope, Frame, Refusal, encode
 
-_NOT_YET = RejoinRequired("the run is about to go on from its last checkpoint")
+log = logging.getLogger(__name__)
 
-_Line = tuple[ErrorBoundary, ServerLoop]
+_NOT_YET: Final = RejoinRequired("the run is about to continue from its last checkpoint")
+_NOBODY: Final = Envelope(client=-1, round=-1, lap=-1)
 
 
 class SessionRouter:
-    """Hands frames to the guard that there is."""
+    """Hands frames to the server that there is; its first failure ends the run for all, with its reason."""
 
-    def __init__(self, *, holds_up_again: bool = False) -> None:
-        """Whether a client that asks again waits until the run begins again, for all, or has failed."""
-        self._holds_up_again = holds_up_again
+    def __init__(self, *, waits_for_restart: bool = False) -> None:
+        """Whether a client that joins again waits until the run restarts, for all, or has failed."""
+        self._waits_for_restart = waits_for_restart
         self._condition = threading.Condition()
-        self._line: _Line | None = None
+        self._server: ServerLoop | None = None
         self._asked: Counter[int] = Counter()
         self._joined: set[int] = set()
-        self._came_again: set[int] = set()
-        self._failure: Exception | None = None
+        self._rejoining: set[int] = set()
+        self._ended: Exception | None = None  # why there is no server and will be none
+        self.failure: Exception | None = None  # of the server that there is
 
-    def came_again(self) -> frozenset[int]:
-        """The clients that wait until the run begins again."""
+    def rejoining(self) -> frozenset[int]:
+        """The clients that wait until the run restarts."""
         with self._condition:
-            return frozenset(self._came_again)
+            return frozenset(self._rejoining)
 
-    def connect(self, guard: ErrorBoundary, station: ServerLoop) -> None:
-        """From now on this is the run; whoever takes part must ask it where."""
+    def connect(self, server: ServerLoop) -> None:
+        """From now on this is the run; every client must join it."""
         with self._condition:
-            self._line, self._joined, self._came_again = (guard, station), set(), set()
+            self._server, self._joined, self._rejoining = server, set(), set()
+            self.failure = None
             self._condition.notify_all()
 
     def disconnect(self, error: Exception) -> None:
-        """The run stops, for good unless this is `RejoinRequired`; everybody who waits is told."""
+        """The run stops, for good unless this is `RejoinRequired`; every client that waits is told."""
         with self._condition:
-            line, self._line = self._line, None
-            self._failure = None if isinstance(error, RejoinRequired) else error
+            server, self._server = self._server, None
+            self._ended = None if isinstance(error, RejoinRequired) else error
             self._condition.notify_all()
-        if line is not None:
-            line[0].fail(error)
+        if server is not None:
+            self._fail(server, error)
 
-    def handle(self, frame: bytes, answer: Answer) -> None:
-        """Answers one frame by one call of `answer`."""
-        try:
-            envelope = envelope_of(frame)
-        except WireError:
-            envelope = None
-        if envelope is not None and envelope.lap == JOIN_LAP:
-            answer(self._joins(envelope.client, frame))
-            return
+    def handle(self, client: int, data: bytes, answer: Answer) -> None:
+        """Answers one frame of this client, as its transport has identified it, by one call of `answer`.
+
+        A frame in another client's name is refused to its sender alone.
+        """
         with self._condition:
-            line = self._line
-            is_in = line is not None and (envelope is None or envelope.client in self._joined)
-            failure = self._failure
-        if line is None or not is_in:
-            answer(refusal(failure or _NOT_YET))
-        else:
-            line[0].handle(frame, answer)
-
-    def _joins(self, client: int, frame: bytes) -> bytes:
+            server, ended, has_joined = self._server, self._ended, client in self._joined
         try:
-            asked, _ = decode(frame)
-            if not isinstance(asked, Control):
-                raise WireError(f"client {client} asks where to go on with a {type(asked).__name__}")
-            line = self._line_for(client, is_told=bool(asked.values.get("told")))
-            round_index = line[1].joins(client, partial(kept_before, asked))
-        except Exception as error:  # the run has failed while this client waited to come back
+            frame = Frame(data)
+        except WireError as error:
+            if server is not None:
+                self._fail(server, error)
+            answer(refusal(self.failure or ended or error))
+            return
+        named = frame.envelope.client
+        if named != client:
+            reason = f"client {client} sent a message in the name of client {named}"
+            log.warning("refused: %s", reason)
+            answer(encode(Refusal(reason=reason), Envelope(client=client, round=-1, lap=-1)))
+        elif frame.envelope.lap == JOIN_LAP:
+            answer(self._joins(frame))
+        elif server is None or not has_joined:
+            answer(refusal(ended or _NOT_YET))
+        else:
+            self._serve(server, frame, answer)
+
+    def _serve(self, server: ServerLoop, frame: Frame, answer: Answer) -> None:
+        answered = False
+
+        def answer_once(reply: bytes) -> None:
+            nonlocal answered
+            answered = True
+            answer(reply)
+
+        try:
+            server.handle(frame, answer_once)
+        except RejoinRequired as error:  # of this client alone, unless `disconnect` has said so
+            if not answered:
+                answer(refusal(self.failure or error))
+        except Exception as error:  # whatever it is, the clients must not wait for ever
+            self._fail(server, error)
+            if not answered:
+                answer(refusal(self.failure or error))
+
+    def _fail(self, server: ServerLoop, error: Exception) -> None:
+        self.failure = self.failure or error
+        server.fail(self.failure)
+
+    def _joins(self, frame: Frame) -> bytes:
+        client = frame.envelope.client
+        try:
+            join = frame.message()
+            if not isinstance(join, Join):
+                raise WireError(f"client {client} joins with a {type(join).__name__}")
+            server = self._server_for(client, is_invited=join.is_invited)
+            round_index = server.membership.joins(client, partial(kept_before, join))
+        except Exception as error:  # the run has failed while this client waited to rejoin
             return refusal(error)
         with self._condition:
-            if line is not self._line:
-                return refusal(self._failure or _NOT_YET)
+            if server is not self._server:
+                return refusal(self._ended or _NOT_YET)
             self._joined.add(client)
-        return encode(Control(ask="join", round=round_index), envelope_of(frame))
+        return encode(Joined(round=round_index), frame.envelope)
 
-    def _line_for(self, client: int, *, is_told: bool) -> _Line:
-        """The life of the run for this client, waited for; Again if it asks anew meanwhile."""
+    def _server_for(self, client: int, *, is_invited: bool) -> ServerLoop:
+        """The run for this client, waited for; RejoinRequired if it joins anew meanwhile."""
 
         def is_settled() -> bool:
             if number != self._asked[client]:
                 return True
-            is_lost = self._holds_up_again and not is_told and client in self._joined
-            if self._line is not None and is_lost:
-                self._came_again.add(client)
+            is_lost = self._waits_for_restart and not is_invited and client in self._joined
+            if self._server is not None and is_lost:
+                self._rejoining.add(client)
                 return False
-            return self._line is not None or self._failure is not None
+            return self._server is not None or self._ended is not None
 
         with self._condition:
             self._asked[client] += 1
             number = self._asked[client]
             self._condition.notify_all()
             self._condition.wait_for(is_settled)
-            if self._line is None or number != self._asked[client]:
-                raise self._failure or _NOT_YET
-            return self._line
+            if self._server is None or number != self._asked[client]:
+                raise self._ended or _NOT_YET
+            return self._server
+
+
+def refusal(error: Exception) -> bytes:
+    """The frame that tells a client of an error; not final where the run continues from an earlier round."""
+    return encode(Refusal(reason=reason_of(error), is_final=not isinstance(error, RejoinRequired)), _NOBODY)
+
+
+def reason_of(error: Exception) -> str:
+    """One sentence for a person; errors of other packages with their type's name."""
+    return str(error) if isinstance(error, SplitflError) else f"{type(error).__name__}: {error}"

@@ -8,16 +8,16 @@ from splitfl.core.errors import Timeout
 
 
 class Watched(Protocol):
-    """Who is late; see Station."""
+    """Which client is late; see ServerLoop."""
 
     def awaited(self) -> tuple[int, int] | None:
         """The client that holds others up, and the position of the message that they wait for."""
 
-    def answered(self) -> frozenset[int]:
-        """Who is there and has said what the others wait for: of this lap, or of one that comes later."""
+    def ready(self) -> frozenset[int]:
+        """The clients present that have sent what the others wait for."""
 
     def unfinished(self) -> tuple[int, frozenset[int]]:
-        """The round that is not over, and who is there and has not finished it."""
+        """The round that is not over, and the clients present that have not finished it."""
 
 
 class Limits:
@@ -26,13 +26,13 @@ class Limits:
     def __init__(
         self,
         fault_tolerance: FaultToleranceConfig,
-        station: Watched,
+        server_loop: Watched,
         now_s: float,
         takes_part: Callable[[int, int], bool] = lambda client, round_index: True,
     ) -> None:
         """`takes_part` says whether a client was selected for a round."""
         self._fault_tolerance = fault_tolerance
-        self._station = station
+        self._server_loop = server_loop
         self._takes_part = takes_part
         self._held: tuple[int, int] | None = None
         self._awaited: tuple[int, int] | None = None
@@ -45,29 +45,27 @@ class Limits:
         limit_s = self._fault_tolerance.step_s
         if not limit_s:
             return {}
-        awaited = self._station.awaited()
+        awaited = self._server_loop.awaited()
         if awaited != self._awaited:
             self._awaited, self._awaited_since_s = awaited, now_s
         if awaited is None or now_s - self._awaited_since_s <= limit_s:
             return {}
-        return {
-            awaited[
-                0
-            ]: f"client {awaited[0]} held up others for {limit_s:g} s (fault_tolerance.step_s) and is lost"
-        }
+        client, _ = awaited
+        reason = f"client {client} exceeded fault_tolerance.step_s, {limit_s:g} s, and is treated as lost"
+        return {client: reason}
 
-    def one_too_many(self) -> tuple[int, int] | None:
+    def straggler(self) -> tuple[int, int] | None:
         """The round that is not over, and a client for whom it need not wait: enough others are there.
 
         Only one that holds them up from one time that this is asked to the next.
         """
         if not self._fault_tolerance.quorum:
             return None
-        before, self._held = self._held, self._station.awaited()
+        before, self._held = self._held, self._server_loop.awaited()
         if self._held is None or self._held != before:
             return None
-        round_index, _ = self._station.unfinished()
-        answered = sum(self._takes_part(client, round_index) for client in self._station.answered())
+        round_index, _ = self._server_loop.unfinished()
+        answered = sum(self._takes_part(client, round_index) for client in self._server_loop.ready())
         return (round_index, self._held[0]) if answered >= self._fault_tolerance.quorum else None
 
     def late(self, now_s: float) -> tuple[int, frozenset[int]]:
@@ -75,7 +73,7 @@ class Limits:
         limit_s = self._fault_tolerance.round_s
         if not limit_s:
             return -1, frozenset()
-        round_index, clients = self._station.unfinished()
+        round_index, clients = self._server_loop.unfinished()
         if round_index != self._round:
             self._round, self._round_since_s = round_index, now_s
         return round_index, clients if now_s - self._round_since_s > limit_s else frozenset()

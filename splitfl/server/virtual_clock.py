@@ -1,4 +1,4 @@
-"""Virtual time: when each message would have left, crossed and been answered.
+"""Virtual time: when each message is sent, delivered and answered, and the record of each that crosses.
 
 Work takes its FLOPs over the device's declared rate, a message what the link says. The
 same messages in the same order give the same times on every transport, so a run over
@@ -8,12 +8,14 @@ RPC and one in a single process tell the same story; the wall clock is kept apar
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
 from channel.core.link import DIRECTIONS, Delivery, Transfer
 from splitfl.accounting.ledger import Ledger
 from splitfl.core.events import Events
+from splitfl.core.messages import Control, Message
 from splitfl.core.state import State, tensor_in
 from splitfl.methods.parts.method import Turn
 from splitfl.wire import Envelope
@@ -23,7 +25,7 @@ from splitfl.wire import Envelope
 class Load:
     """What a message puts on a link: bytes, how they are recovered and cut as in a `Transfer`, and symbols.
 
-    `symbols` are sent after the bytes, as they are, at `symbol_hz` a second.
+    `symbols` are sent uncoded behind the bytes, at `symbol_hz` a second.
     """
 
     payload_bytes: int
@@ -35,26 +37,49 @@ class Load:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Departure:
-    """A message that is about to cross; its sender's work began at `start_s`."""
+class Crossing:
+    """A message on its way, and once it has `landed` its delivery.
 
-    kind: str
+    `start_s` is when its sender started to compute it, in seconds of virtual time; `frame` is a reply
+    as sent.
+    """
+
+    envelope: Envelope
+    message: Message
     start_s: float
     load: Load
     transfer: Transfer
+    frame: bytes = b""
+    delivery: Delivery | None = None
 
+    @property
+    def kind(self) -> str:
+        """The name of the message's class; `Control` for all without tensors."""
+        return "Control" if isinstance(self.message, Control) else type(self.message).__name__
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Arrival:
-    """A message at the other end, or its remains."""
-
-    departure: Departure
-    delivery: Delivery
+    @property
+    def outcome(self) -> Delivery:
+        """The delivery of a message that has landed."""
+        assert self.delivery is not None, "a message is on its way until its link has delivered it"
+        return self.delivery
 
     @property
     def at_s(self) -> float:
-        """When it was there, or was given up."""
-        return self.delivery.finish_s
+        """When it was at the other end, or was given up."""
+        return self.outcome.finish_s
+
+    def landed(self, delivery: Delivery, power_w: float) -> Self:
+        """With the link's delivery of its bytes, and behind them the symbols, radiated at `power_w`."""
+        symbols_s = self.load.symbols / self.load.symbol_hz
+        whole = delivery
+        if symbols_s:
+            whole = replace(
+                delivery,
+                finish_s=delivery.finish_s + symbols_s,
+                airtime_s=delivery.airtime_s + symbols_s,
+                energy_j=delivery.energy_j + power_w * symbols_s,
+            )
+        return replace(self, delivery=whole)
 
 
 class VirtualClock:
@@ -85,7 +110,9 @@ class VirtualClock:
         self._round_began_s = 0.0
         self._sequence: dict[tuple[int, str], int] = defaultdict(int)
 
-    def leaves(self, envelope: Envelope, kind: str, load: Load, not_before_s: float = 0.0) -> Departure:
+    def depart_up(
+        self, envelope: Envelope, message: Message, load: Load, not_before_s: float = 0.0
+    ) -> Crossing:
         """A client computes for as long as its FLOPs take, then sends.
 
         Several messages may be on their way at the same time, so what they cost is counted
@@ -93,21 +120,25 @@ class VirtualClock:
         """
         start_s = self._ready_s[envelope.client]
         sent_s = max(start_s + envelope.flops / self._rate(envelope.client), not_before_s)
-        return self._departure("up", envelope, kind, load, start_s, sent_s)
+        transfer = self._transfer("up", envelope, load, sent_s)
+        return Crossing(envelope=envelope, message=message, start_s=start_s, load=load, transfer=transfer)
 
-    def returns(
-        self, envelope: Envelope, kind: str, load: Load, at_s: float, not_before_s: float = 0.0
-    ) -> Departure:
-        """The answer goes back."""
-        sent_s = max(at_s, not_before_s)
-        return self._departure("down", envelope, kind, load, sent_s, sent_s)
+    def depart_down(
+        self, envelope: Envelope, message: Message, load: Load, sent_s: float, frame: bytes
+    ) -> Crossing:
+        """The server sends a reply."""
+        transfer = self._transfer("down", envelope, load, sent_s)
+        return Crossing(
+            envelope=envelope, message=message, start_s=sent_s, load=load, transfer=transfer, frame=frame
+        )
 
-    def serve(self, envelope: Envelope, arrival: Arrival, flops: float) -> float:
-        """When the server has its answer; answers are ready in the order of their turns."""
-        self._came(envelope, arrival, is_lost=False)
+    def serve(self, up: Crossing, flops: float) -> float:
+        """When the server has its reply; replies are ready in the order of their turns."""
+        envelope = up.envelope
+        self._arrived(up, is_lost=False)
         slot = min(range(len(self._slot_free_s)), key=self._slot_free_s.__getitem__)
-        earliest_s = self._round_began_s if envelope.lap == 0 else arrival.at_s
-        start_s = max(arrival.at_s, earliest_s, self._slot_free_s[slot] if flops else 0.0)
+        earliest_s = self._round_began_s if envelope.lap == 0 else up.at_s
+        start_s = max(up.at_s, earliest_s, self._slot_free_s[slot] if flops else 0.0)
         worked_s = start_s + flops / self._server_flops
         if flops:
             self._slot_free_s[slot] = worked_s
@@ -116,22 +147,22 @@ class VirtualClock:
         self._finished_s = max(self._finished_s, finish_s)
         return finish_s
 
-    def lost(self, envelope: Envelope, arrival: Arrival, now_s: float = 0.0) -> None:
-        """Nothing came of a message; its client goes on from when the link gave up, or from `now_s`."""
-        self._came(envelope, arrival, is_lost=True)
-        self._ready_s[envelope.client] = max(arrival.at_s, now_s)
-        self._finished_s = max(self._finished_s, arrival.at_s)
+    def lost(self, up: Crossing, now_s: float = 0.0) -> None:
+        """Nothing came of a message; its client continues when the link has given up, or at `now_s`."""
+        self._arrived(up, is_lost=True)
+        self._ready_s[up.envelope.client] = max(up.at_s, now_s)
+        self._finished_s = max(self._finished_s, up.at_s)
 
-    def late(self, envelope: Envelope, arrival: Arrival, due_s: float) -> None:
-        """A message came after its round had ended at `due_s`; its client is told so when it has sent it."""
-        self._came(envelope, arrival, is_lost=True)
-        self._ready_s[envelope.client] = arrival.at_s
+    def late(self, up: Crossing, due_s: float) -> None:
+        """A message came after its round had ended at `due_s`; its client continues once it has sent it."""
+        self._arrived(up, is_lost=True)
+        self._ready_s[up.envelope.client] = up.at_s
         self._finished_s = max(self._finished_s, due_s)
 
-    def aged(self, ticket: Turn, staleness: int) -> None:
+    def aged(self, turn: Turn, staleness: int) -> None:
         """A client's work came in that had begun from a version so old."""
         self._ledger.aged(staleness)
-        self._events.write("update", round=ticket.round, client=ticket.client, staleness=staleness)
+        self._events.write("update", round=turn.round, client=turn.client, staleness=staleness)
 
     @property
     def round_began_s(self) -> float:
@@ -142,10 +173,10 @@ class VirtualClock:
         """When this client heard the last answer."""
         return self._ready_s[client]
 
-    def landed(self, envelope: Envelope, arrival: Arrival, *, is_lost: bool) -> None:
-        """An answer is there, or as much of it as ever will be."""
-        self._crossed(envelope, arrival, is_lost=is_lost)
-        self._ready_s[envelope.client] = arrival.at_s
+    def delivered(self, down: Crossing, *, is_lost: bool) -> None:
+        """A reply has reached its client, or what is left of it."""
+        self._crossed(down, is_lost=is_lost)
+        self._ready_s[down.envelope.client] = down.at_s
 
     def state(self) -> State:
         """Every clock and count; see Stateful."""
@@ -177,12 +208,10 @@ class VirtualClock:
     def _rate(self, client: int) -> float:
         return self._each_flops[client] if self._each_flops else self._client_flops
 
-    def _departure(
-        self, direction: str, envelope: Envelope, kind: str, load: Load, start_s: float, sent_s: float
-    ) -> Departure:
+    def _transfer(self, direction: str, envelope: Envelope, load: Load, sent_s: float) -> Transfer:
         sequence = self._sequence[envelope.client, direction]
         self._sequence[envelope.client, direction] += 1
-        transfer = Transfer(
+        return Transfer(
             client=envelope.client,
             direction=direction,
             sequence=sequence,
@@ -192,17 +221,16 @@ class VirtualClock:
             reliable_bytes=load.reliable_bytes,
             unit_bytes=load.unit_bytes,
         )
-        return Departure(kind=kind, start_s=start_s, load=load, transfer=transfer)
 
-    def _came(self, envelope: Envelope, arrival: Arrival, *, is_lost: bool) -> None:
-        start_s = arrival.departure.start_s
-        worked_s = start_s + envelope.flops / self._rate(envelope.client)
-        self._compute("client", envelope, envelope.flops, start_s, worked_s)
-        self._crossed(envelope, arrival, is_lost=is_lost)
+    def _arrived(self, up: Crossing, *, is_lost: bool) -> None:
+        envelope = up.envelope
+        worked_s = up.start_s + envelope.flops / self._rate(envelope.client)
+        self._compute("client", envelope, envelope.flops, up.start_s, worked_s)
+        self._crossed(up, is_lost=is_lost)
 
-    def _crossed(self, envelope: Envelope, arrival: Arrival, *, is_lost: bool) -> None:
-        departure, delivery = arrival.departure, arrival.delivery
-        transfer = departure.transfer
+    def _crossed(self, crossing: Crossing, *, is_lost: bool) -> None:
+        envelope, transfer, delivery = crossing.envelope, crossing.transfer, crossing.outcome
+        symbols = crossing.load.symbols
         self._ledger.crossed(
             envelope.round,
             envelope.client,
@@ -210,18 +238,18 @@ class VirtualClock:
             transfer.payload_bytes,
             delivery,
             is_lost=is_lost,
-            symbols=departure.load.symbols,
+            symbols=symbols,
         )
         self._events.write(
             "transfer",
             round=envelope.round,
             client=envelope.client,
             direction=transfer.direction,
-            kind=departure.kind,
+            kind=crossing.kind,
             payload_bytes=transfer.payload_bytes,
             packets=delivery.packets,
             lost_packets=delivery.packets - int(delivery.arrived.sum()),
-            symbols=departure.load.symbols,
+            symbols=symbols,
             retransmissions=delivery.retransmissions,
             airtime_s=delivery.airtime_s,
             energy_j=delivery.energy_j,
@@ -242,15 +270,3 @@ class VirtualClock:
                 start_s=start_s,
                 finish_s=finish_s,
             )
-
-
-def crossed(departure: Departure, delivery: Delivery, power_w: float) -> Arrival:
-    """What the link said of the bytes, and behind them the symbols, radiated at `power_w`."""
-    symbols_s = departure.load.symbols / departure.load.symbol_hz
-    whole = replace(
-        delivery,
-        finish_s=delivery.finish_s + symbols_s,
-        airtime_s=delivery.airtime_s + symbols_s,
-        energy_j=delivery.energy_j + power_w * symbols_s,
-    )
-    return Arrival(departure=departure, delivery=whole if symbols_s else delivery)

@@ -17,14 +17,13 @@ from splitfl.data.batch import Batch
 from splitfl.data.classes import CheckpointClasses
 from splitfl.data.description import Description, describe
 from splitfl.data.examples import Examples
-from splitfl.data.loader import Batches, tokenizer
+from splitfl.data.loader import Batches, padding_token
 from splitfl.data.pictures import Pictures
 from splitfl.data.share import share
 from splitfl.data.task import Task, kind_of, load_evaluation, load_task
 from splitfl.federation.aggregators import aggregator
 from splitfl.federation.selection import Selection
 from splitfl.methods.compatibility import check
-from splitfl.methods.parts.divergence_guard import DivergenceGuard
 from splitfl.methods.parts.method import ClientMethod, ServerMethod
 from splitfl.methods.registry import as_client, method
 from splitfl.models.class_names import stored_classes
@@ -130,8 +129,7 @@ class Experiment:
 
     def server_method(self) -> ServerMethod:
         """The server's side of the method, with its piece where it has one."""
-        made = method(self.config.method.name).server(self._pieces(self.config.server), self.config)
-        return DivergenceGuard(made, self.config.train.max_loss)
+        return method(self.config.method.name).server(self._pieces(self.config.server), self.config)
 
     def whole(self) -> Piece:
         """The unsplit model with the same adapters, on the server's device."""
@@ -217,7 +215,7 @@ def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
     """ConfigError for texts longer than the model's positions; RoBERTa's begin after its padding's."""
     longest, why = getattr(model, "max_position_embeddings", None), ""
     if longest is not None and FAMILIES[model.model_type].offsets_positions:
-        unused = tokenizer(resolve(config.model.name)).pad_token_id + 1
+        unused = padding_token(resolve(config.model.name)) + 1
         longest, why = longest - unused, f" ({longest} positions, of which {unused} are for padding)"
     if longest is not None and config.task.max_length > longest:
         raise ConfigError(

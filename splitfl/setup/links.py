@@ -64,7 +64,7 @@ def cell(config: RunConfig) -> Engine | None:
         return None
     try:
         engine = Engine(cell_of(scenario(config)), mtu_bytes=config.link.mtu_bytes)
-        engine.demand_reach(range(config.federation.clients))
+        engine.require_coverage(range(config.federation.clients))
         return engine
     except BadParameter as error:
         raise ConfigError(f"link.scenario {config.link.scenario!r} makes no cell: {error}") from None
@@ -78,5 +78,5 @@ def snr_db(config: RunConfig) -> dict[tuple[int, str], float]:
     scenario = kind_of(config.link).scenario
     if scenario is None:
         raise ConfigError("analog.from_cell takes the noise from link.scenario, which is empty")
-    airs = cell_of(scenario(config)).airs
-    return {(k, way): float(airs[way].mean_sinr_db(0)[k]) for k in clients for way in DIRECTIONS}
+    sinr_models = cell_of(scenario(config)).sinr_models
+    return {(k, way): float(sinr_models[way].mean_sinr_db(0)[k]) for k in clients for way in DIRECTIONS}

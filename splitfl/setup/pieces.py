@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from splitfl.adapters.inject import add_adapters, train_top, trainable
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.data.loader import tokenizer
+from splitfl.data.loader import padding_token
 from splitfl.data.task import Task
 from splitfl.models.checksums import checksums, refuse_other_weights
 from splitfl.models.class_names import name_classes
@@ -102,7 +102,7 @@ class PieceLoader:
             last,
             num_labels=self.task.num_labels,
             problem_type=self.task.problem_type,
-            pad_token_id=tokenizer(folder).pad_token_id if is_text else None,
+            pad_token_id=padding_token(folder) if is_text else None,
             dtype=config.model.dtype,
             attention=config.model.attention,
             seed=config.train.seed,

@@ -1,1 +1,1 @@
-"""How frames travel between processes; the only files that open sockets."""
+"""Transports of frames between processes; the only files that open sockets."""

@@ -8,7 +8,7 @@ from splitfl.transport.base.spec import TransportSpec
 
 def _refuse(*_: object) -> NoReturn:
     raise ConfigError(
-        "the transport inproc runs server and clients in one process: choose another to serve or join by"
+        "the transport inproc runs server and clients in one process: choose another to serve or join"
     )
 
 

@@ -1,5 +1,5 @@
 """Messages as bytes, and back."""
 
-from splitfl.wire.frame import MAX_FRAME_BYTES, Envelope, Refusal, decode, encode
+from splitfl.wire.frame import MAX_FRAME_BYTES, Envelope, Frame, Refusal, codec_name, decode, encode
 
-__all__ = ["MAX_FRAME_BYTES", "Envelope", "Refusal", "decode", "encode"]
+__all__ = ["MAX_FRAME_BYTES", "Envelope", "Frame", "Refusal", "codec_name", "decode", "encode"]

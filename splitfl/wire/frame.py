@@ -1,36 +1,41 @@
 """A frame: one message as one safetensors blob whose metadata is a small typed header.
 
 Nothing in a frame is ever executed or unpickled. Lengths are checked before anything
-is allocated, the header against the one kind of message that it names.
+is allocated, the header against the fields of the one kind of message that it names: tensors
+become tensors of the blob under their field's name, everything else a field of the header.
 """
 
+import dataclasses
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, get_args, get_type_hints
 
+import msgspec
 import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from splitfl.config import EXACT, CodecConfig
 from splitfl.core.errors import WireError
-from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Output, Reply, Scalars
+from splitfl.core.messages import LOST, Lost, Message, Reply
 from splitfl.wire.rows import Coded, decode_rows, encode_rows, received_codec
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 MAX_FRAME_BYTES: Final = 2 << 30
 MAX_HEADER_BYTES: Final = 4 << 20
 _LENGTH_BYTES: Final = 8  # safetensors begins with the length of its JSON header, little-endian
 _ROWS: Final = {"Activation": "hidden", "Output": "hidden", "Gradient": "grad"}
+_LARGEST: Final = 1 << 63
 
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """What the sender says beside a message: who it is, where in the run it stands, and
-    the floating-point operations it spent since its last message."""
+    """The sender (or the addressee of a reply), the message's place in the run, and the sender's
+    floating-point operations since its last message."""
 
     client: int
     round: int
@@ -40,30 +45,70 @@ class Envelope:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """The server will not go on with this client, and why.
+    """The server does not continue with this client, and why.
 
-    Where it `is_final` it never will; else the client is to ask where to go on.
+    Final if `is_final`; else the client is to send a `Join`.
     """
 
     reason: str
     is_final: bool = True
 
 
+_KINDS: Final[dict[str, type]] = {kind.__name__: kind for kind in (*get_args(Message), Refusal)}
+
+
+class Frame:
+    """A received frame; its header is parsed and checked once, its tensors are loaded by `message`."""
+
+    def __init__(self, data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> None:
+        """Raises WireError for bytes that are no frame, or one of another version."""
+        self._data = data
+        self._max_bytes = max_bytes
+        header = _header(data, max_bytes)
+        try:
+            self.kind = _text(header["kind"])
+            self._fields: Mapping[str, Any] = header.get("fields", {})
+            name, *_ = header.get("codec", ["none"])
+            self.codec = str(name)  # of its rows
+            self._coded = [header["codec"]] if "codec" in header else []
+            self.envelope = _envelope(*header["envelope"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise WireError(f"a frame of {len(data)} bytes has no envelope: {error}") from None
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def message(self) -> Reply | Refusal:
+        """The message, its tensors on the CPU; raises WireError for fields or tensors that do not fit it."""
+        try:
+            tensors = safetensors.torch.load(self._data)
+            for codec in self._coded:
+                _decode_rows(tensors, self.kind, *codec, max_bytes=self._max_bytes)
+            message = _assembled(self.kind, self._fields, tensors)
+        except WireError:
+            raise
+        except (safetensors.SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise WireError(f"a damaged frame of {len(self._data)} bytes came: {error}") from None
+        if tensors:  # all that the message has a field for were taken out
+            raise WireError(f"a message of kind {self.kind} came with unknown tensors {sorted(tensors)}")
+        return message
+
+
 def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EXACT) -> bytes:
     """The frame of this message; its length is what the link is charged for.
 
-    It says itself by which codec its rows were encoded.
+    The frame names the codec of its rows.
     """
     kind = type(message).__name__
-    fields, tensors = _take_apart(message)
+    fields, tensors = ({}, {}) if isinstance(message, Lost) else _taken_apart(message)
     header: dict[str, Any] = {
         "version": VERSION,
         "kind": kind,
-        "envelope": [envelope.client, envelope.round, envelope.lap, envelope.flops],
+        "envelope": [envelope.client, envelope.round, envelope.lap, _hex(envelope.flops)],
         **({"fields": fields} if fields else {}),
     }
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    chosen, rows = codec.of(kind), _ROWS.get(kind)
+    chosen, rows = codec_name(codec, message), _ROWS.get(kind)
     if rows in whole and chosen != "none":
         coded = encode_rows(whole[rows], chosen)
         header["codec"] = [coded.codec, coded.dtype, coded.width]
@@ -71,138 +116,109 @@ def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EX
     return safetensors.torch.save(whole, {"splitfl": json.dumps(header, separators=(",", ":"))})
 
 
-def decode(frame: bytes, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Reply | Refusal, Envelope]:
+def codec_name(codec: CodecConfig, message: Reply | Refusal) -> str:
+    """By which codec the rows of this message are encoded; `none` if it has none."""
+    kind = type(message).__name__
+    return str(getattr(codec, kind.lower())) if kind in _ROWS else "none"
+
+
+def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Reply | Refusal, Envelope]:
     """The message in this frame, its tensors on the CPU; raises WireError for anything else."""
-    header = _header(frame, max_bytes)
-    if header.get("version") != VERSION:
-        raise WireError(f"a frame of version {header.get('version')!r} came; this side speaks {VERSION!r}")
+    frame = Frame(data, max_bytes)
+    return frame.message(), frame.envelope
+
+
+def _header(data: bytes, max_bytes: int) -> dict[str, Any]:
+    if not _LENGTH_BYTES <= len(data) <= max_bytes:
+        raise WireError(f"a frame must have {_LENGTH_BYTES} to {max_bytes} bytes, got {len(data)}")
+    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    if length > min(MAX_HEADER_BYTES, len(data) - _LENGTH_BYTES):
+        raise WireError(f"a frame of {len(data)} bytes says that its header has {length}")
     try:
-        tensors = safetensors.torch.load(frame)
-        if "codec" in header:
-            _decode_rows(tensors, str(header.get("kind")), *header["codec"], max_bytes=max_bytes)
-        envelope = _envelope(*header["envelope"])
-        message = _put_together(str(header.get("kind")), header.get("fields", {}), tensors)
-    except WireError:
-        raise
-    except (safetensors.SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise WireError(f"a damaged frame of {len(frame)} bytes came: {error}") from None
-    if tensors:  # whatever a message has no place for is still here
-        kind = type(message).__name__
-        raise WireError(f"a message of kind {kind} came with unknown tensors {sorted(tensors)}")
-    return message, envelope
-
-
-def sender(frame: bytes) -> int:
-    """Whose frame this says it is; see `envelope_of`."""
-    return envelope_of(frame).client
-
-
-def envelope_of(frame: bytes) -> Envelope:
-    """A frame's envelope, without a look at its tensors; raises WireError for what is no frame."""
-    try:
-        return _envelope(*_header(frame, MAX_FRAME_BYTES)["envelope"])
-    except (LookupError, TypeError, ValueError) as error:
-        raise WireError(f"a frame of {len(frame)} bytes has no envelope: {error}") from None
-
-
-def codec_of(frame: bytes) -> str:
-    """By which codec the rows of a frame were encoded that could be decoded; `none` where by none."""
-    name, *_ = _header(frame, MAX_FRAME_BYTES).get("codec", ["none"])
-    return str(name)
-
-
-def _header(frame: bytes, max_bytes: int) -> dict[str, Any]:
-    if not _LENGTH_BYTES <= len(frame) <= max_bytes:
-        raise WireError(f"a frame must have {_LENGTH_BYTES} to {max_bytes} bytes, got {len(frame)}")
-    length = int.from_bytes(frame[:_LENGTH_BYTES], "little")
-    if length > min(MAX_HEADER_BYTES, len(frame) - _LENGTH_BYTES):
-        raise WireError(f"a frame of {len(frame)} bytes says that its header has {length}")
-    try:
-        header = json.loads(
-            json.loads(frame[_LENGTH_BYTES : _LENGTH_BYTES + length])["__metadata__"]["splitfl"]
-        )
+        outer = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
+        header = json.loads(outer["__metadata__"]["splitfl"], parse_int=_integer)
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise WireError(f"a frame of {len(frame)} bytes has no readable header") from None
+        raise WireError(f"a frame of {len(data)} bytes has no readable header") from None
     if not isinstance(header, dict):
         raise WireError(f"a frame's header must be an object, got {type(header).__name__}")
+    if header.get("version") != VERSION:
+        raise WireError(
+            f"a frame of wire format {header.get('version')!r} came; this side has {VERSION!r}: install the "
+            "same version of splitfl on all machines"
+        )
     return header
 
 
-def _take_apart(message: Reply | Refusal) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    match message:
-        case Control():
-            return {
-                "ask": message.ask,
-                "round": message.round,
-                "steps": message.steps,
-                "values": dict(message.values),
-            }, {}
-        case Activation():
-            tensors = {"ids": message.ids_B}
-            tensors |= {f"context.{name}": tensor for name, tensor in message.context.items()}
-            tensors |= {"hidden": message.hidden} if message.hidden is not None else {}
-            tensors |= {"labels": message.labels} if message.labels is not None else {}
-            return {}, tensors
-        case Output():
-            return {}, {"ids": message.ids_B, "hidden": message.hidden}
-        case Gradient():
-            loss = {"loss": _hex((message.loss,))} if message.loss is not None else {}
-            return loss, {"ids": message.ids_B, "grad": message.grad}
-        case Scalars():
-            counts = {"round": message.round, "steps": list(message.steps), "samples": message.samples}
-            return counts | {"losses": _hex(message.losses)}, {"values": message.values}
-        case Adapter():
-            counts = {"version": message.version, "samples": message.samples}
-            values = {"values": dict(message.values)} if message.values else {}
-            return counts | {"losses": _hex(message.losses)} | values, dict(message.tensors)
-        case Lost():
-            return {}, {}
-        case Refusal():
-            return {"reason": message.reason, "is_final": message.is_final}, {}
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """The fields of a kind of message: single tensors, mappings of tensors, and the types of all others."""
+
+    tensors: tuple[str, ...]
+    mappings: dict[str, str]  # to the prefix of their tensors' names: none where there are no other tensors
+    plain: dict[str, Any]
 
 
-def _put_together(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tensor]) -> Reply | Refusal:
+@cache
+def _layout(kind: str) -> _Layout:
+    hints = get_type_hints(_KINDS[kind], include_extras=True)
+    tensors = tuple(name for name, hint in hints.items() if hint in (Tensor, Tensor | None))
+    mappings = [name for name, hint in hints.items() if hint == Mapping[str, Tensor]]
+    return _Layout(
+        tensors=tensors,
+        mappings={name: f"{name}." if tensors else "" for name in mappings},
+        plain={name: hint for name, hint in hints.items() if name not in (*tensors, *mappings)},
+    )
+
+
+def _taken_apart(message: Message | Refusal) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Its plain fields, but for those at their defaults, and its tensors."""
+    layout = _layout(type(message).__name__)
+    tensors = {name: value for name in layout.tensors if (value := getattr(message, name)) is not None}
+    for name, prefix in layout.mappings.items():
+        tensors |= {f"{prefix}{key}": tensor for key, tensor in getattr(message, name).items()}
+    fields = {}
+    for one in dataclasses.fields(message):
+        if one.name in layout.plain and (value := getattr(message, one.name)) != one.default:
+            fields[one.name] = (
+                _hex(value) if _is_float(layout.plain[one.name]) else msgspec.to_builtins(value)
+            )
+    return fields, tensors
+
+
+def _assembled(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tensor]) -> Reply | Refusal:
     """The message of these fields, with its tensors taken out of `tensors`."""
-    match kind:
-        case "Control":
-            values = _values(fields["values"])
-            ask, round_index, steps = _text(fields["ask"]), _whole(fields["round"]), _whole(fields["steps"])
-            return Control(ask=ask, round=round_index, steps=steps, values=values)
-        case "Activation":
-            names = [name for name in tensors if name.startswith("context.")]
-            return Activation(
-                ids_B=tensors.pop("ids"),
-                hidden=tensors.pop("hidden", None),
-                labels=tensors.pop("labels", None),
-                context={name.removeprefix("context."): tensors.pop(name) for name in names},
-            )
-        case "Output":
-            return Output(ids_B=tensors.pop("ids"), hidden=tensors.pop("hidden"))
-        case "Gradient":
-            (loss,) = _from_hex(fields["loss"]) if "loss" in fields else (None,)
-            return Gradient(ids_B=tensors.pop("ids"), grad=tensors.pop("grad"), loss=loss)
-        case "Scalars":
-            return Scalars(
-                round=_whole(fields["round"]),
-                values=tensors.pop("values"),
-                steps=tuple(_whole(count) for count in fields["steps"]),
-                samples=_whole(fields["samples"]),
-                losses=_from_hex(fields["losses"]),
-            )
-        case "Adapter":
-            losses = _from_hex(fields["losses"])
-            version, samples = _whole(fields["version"]), _whole(fields["samples"])
-            named, values = (
-                {name: tensors.pop(name) for name in list(tensors)},
-                _values(fields.get("values", {})),
-            )
-            return Adapter(version=version, samples=samples, losses=losses, tensors=named, values=values)
-        case "Lost":
-            return LOST
-        case "Refusal":
-            return Refusal(reason=_text(fields["reason"]), is_final=fields["is_final"] is not False)
-        case _:
-            raise WireError(f"a message of unknown kind {kind!r} came")
+    if kind == type(LOST).__name__ and not fields:
+        return LOST
+    if kind not in _KINDS:
+        raise WireError(f"a message of unknown kind {kind!r:.40} came")
+    layout = _layout(kind)
+    if unknown := fields.keys() - layout.plain.keys():
+        raise WireError(f"a message of kind {kind} came with unknown fields {sorted(unknown)!r:.80}")
+    values: dict[str, Any] = {name: _plain(value, layout.plain[name]) for name, value in fields.items()}
+    values |= {name: tensors.pop(name) for name in layout.tensors if name in tensors}
+    for name, prefix in layout.mappings.items():
+        keys = [key for key in tensors if key.startswith(prefix)]
+        values[name] = {key.removeprefix(prefix): tensors.pop(key) for key in keys}
+    message: Message | Refusal = _KINDS[kind](**values)
+    return message
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    """A field of the header as its type; msgspec's ValidationError (a ValueError) where it is another."""
+    if _is_float(hint):
+        numbers = _from_hex(value)
+        if hint == tuple[float, ...]:
+            return numbers
+        (number,) = numbers
+        return number
+    converted = msgspec.convert(value, hint)
+    if isinstance(value, dict) and msgspec.to_builtins(converted) != value:
+        raise ValueError(f"{value!r:.80} has a key that does not exist")
+    return converted
+
+
+def _is_float(hint: Any) -> bool:
+    return hint in (float, float | None, tuple[float, ...])
 
 
 def _decode_rows(
@@ -224,20 +240,27 @@ def _tensor(rows: str, part: str) -> str:
 
 
 def _envelope(client: object, round_index: object, lap: object, flops: object) -> Envelope:
-    spent = _number(flops)
+    (spent,) = _from_hex(flops)
     if not 0.0 <= spent < math.inf:
         raise ValueError(f"flops must be at least 0, got {spent}")
     return Envelope(client=_whole(client), round=_whole(round_index), lap=_whole(lap), flops=spent)
 
 
-def _whole(value: object) -> int:
-    if type(value) is not int or abs(value) >= 1 << 63:
-        raise TypeError(f"must be a whole number of 64 bits, got {value!r:.40}")
+def _integer(text: str) -> int:
+    if not -_LARGEST <= (value := int(text)) < _LARGEST:
+        raise ValueError(f"must be a whole number of 64 bits, got {text:.40}")
     return value
 
 
-def _hex(values: Sequence[float]) -> str:
-    """Sixteen digits a number, whatever it is: a frame's length does not depend on what was learnt."""
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"must be a whole number, got {value!r:.40}")
+    return value
+
+
+def _hex(value: float | tuple[float, ...]) -> str:
+    """Sixteen digits a number: the length of a frame does not depend on the values."""
+    values = value if isinstance(value, tuple) else (value,)
     return struct.pack(f">{len(values)}d", *values).hex()
 
 
@@ -246,16 +269,6 @@ def _from_hex(text: object) -> tuple[float, ...]:
     if len(packed) % 8:
         raise ValueError(f"numbers must have 16 digits each, got {len(packed) * 2}")
     return struct.unpack(f">{len(packed) // 8}d", packed)
-
-
-def _values(named: Mapping[str, object]) -> dict[str, float]:
-    return {_text(name): _number(value) for name, value in named.items()}
-
-
-def _number(value: object) -> float:
-    if type(value) is float:
-        return value
-    return float(_whole(value))
 
 
 def _text(value: object) -> str:

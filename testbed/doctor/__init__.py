@@ -1,1 +1,1 @@
-"""Looks at machines and the ways between them before a run, and says which transport will work."""
+"""Diagnosis of machines and network paths before a run, with the transports that will work."""

@@ -1,4 +1,4 @@
-"""Gets the agent onto a node, by ssh, into a lab or here, and talks with it."""
+"""Starts the agent on a node, over ssh, in a lab or locally, and sends it requests."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from testbed.doctor.inventory import Node
 from testbed.lab.control import node as lab_node
 
 _SOURCE: Final = Path(__file__).with_name("agent.py").read_bytes()
-_LOADER: Final = (  # whose first line any Python can read, however old
+_LOADER: Final = (  # the version check parses in any Python version
     "import sys; sys.version_info < (3, 11) and "
     "sys.exit('Python %d.%d is too old, splitfl needs 3.11 or newer' % sys.version_info[:2]); "
     f"exec(compile(sys.stdin.buffer.read({len(_SOURCE)}), 'agent', 'exec'), {{'__name__': 'agent'}})"
@@ -29,7 +29,7 @@ _SHOWN: Final = 80
 
 
 class Agent:
-    """An agent on a node. Raises PeerLost where it cannot be started or ends, with its last words."""
+    """An agent on a node. Raises PeerLost, with its last output, if it cannot be started or exits."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -47,13 +47,13 @@ class Agent:
             raise
 
     def ask(self, timeout_s: float, **request: Any) -> dict[str, Any]:
-        """The agent's answer to one request, which any thread may make; Timeout where none comes."""
+        """The agent's answer to one request; thread-safe. Raises Timeout without an answer."""
         with self._one_at_a_time:
             self._write(json.dumps(request).encode() + b"\n")
             return self._answer(timeout_s)
 
     def close(self) -> None:
-        """Ends it."""
+        """Kills the agent."""
         self._process.kill()
         self._process.wait()
         for end in (self._in, self._out, self._process.stderr):
@@ -76,7 +76,7 @@ class Agent:
             raise self._gone() from None
 
     def _answer(self, timeout_s: float) -> dict[str, Any]:
-        """The next line with the agent's mark; what a login says of its own is passed over."""
+        """The next line with the agent's mark; other output, as of a login shell, is skipped."""
         deadline_s = time.monotonic() + timeout_s
         while True:
             before, mark, answer = self._line(timeout_s, deadline_s).partition(MARK.encode())
@@ -91,7 +91,7 @@ class Agent:
             while b"\n" not in self._waiting:
                 if not selector.select(max(0.0, deadline_s - time.monotonic())):
                     raise Timeout(
-                        f"the agent on {self.node.name} said nothing for {timeout_s:g} s{self._aside()}"
+                        f"the agent on {self.node.name} did not answer for {timeout_s:g} s{self._aside()}"
                     )
                 got = os.read(self._out.fileno(), 65536)
                 if not got:
@@ -102,16 +102,16 @@ class Agent:
 
     def _gone(self) -> PeerLost:
         self._process.kill()
-        self._waiting += self._out.read() or b""  # what it said before it ended
+        self._waiting += self._out.read() or b""  # its output before it exited
         stderr = cast(IO[bytes], self._process.stderr)
         words = stderr.read().decode(errors="replace").strip().splitlines()
-        last = words[-1] if words else f"it ended without a word{self._aside()}"
+        last = words[-1] if words else f"it exited without output{self._aside()}"
         return PeerLost(f"no agent on {self.node.name}: {last}")
 
     def _aside(self) -> str:
-        """What was said there by something else than the agent, if anything was."""
-        said = (self._waiting.strip() or self._beside.strip()).decode(errors="replace")
-        return f"; something else said {said[:_SHOWN]!r}" if said else ""
+        """The output of other programs on the connection, if any."""
+        output = (self._waiting.strip() or self._beside.strip()).decode(errors="replace")
+        return f"; another program printed {output[:_SHOWN]!r}" if output else ""
 
 
 def _start(node: Node) -> "subprocess.Popen[bytes]":

@@ -1,4 +1,4 @@
-"""Which transports will work, and why the others will not."""
+"""Which transports will work between the examined machines, with reasons."""
 
 from typing import Final
 
@@ -10,14 +10,14 @@ OVERLAY: Final = "overlay"
 
 
 def names() -> list[str]:
-    """What there is advice on, in order of preference: the transports, then RPC over the overlay."""
+    """The transports with a diagnosis, in order of preference, and last RPC over the overlay."""
     return [*(name for name, spec in TRANSPORTS.items() if spec.diagnose is not None), OVERLAY]
 
 
 def advise(
     reach: Reach, *, same_torch: bool, has_overlay: bool, unreached: tuple[str, ...] = ()
 ) -> list[Advice]:
-    """One line for each transport; the first that works in this order is the one to use."""
+    """The advice on each transport in order of preference; the first that works should be used."""
     if unreached:
         why = f"no agent could be started on {', '.join(unreached)}: see access above"
         return [Advice(transport=name, works=False, why=why) for name in names()]
@@ -30,7 +30,7 @@ def advise(
 
 
 def _overlay(grpc: Diagnosis, has_overlay: bool) -> Diagnosis:
-    """The overlay takes the same port as gRPC."""
+    """The overlay uses the same port as gRPC, and needs root and TUN."""
     if not grpc.works:
         return grpc
     if not has_overlay:

@@ -1,9 +1,8 @@
-"""The doctor's hands on a node: this file alone is sent there, so it takes nothing but Python's own library.
+"""The doctor's agent on a node. Only this file is sent there, so it uses only the standard library.
 
-It reads one request a line and writes one answer a line, both JSON, the answer behind MARK: a login may
-print something of its own before. While it runs, ports
-that it was told to open answer to anybody: they send back what comes (b"e"), count it
-(b"s") or send zeros (b"d").
+It reads one request per line and writes one answer per line, both JSON; answers are prefixed by MARK, since a
+login shell may print other text. Ports that it opens on request accept any connection: by the first byte they
+echo (b"e"), count (b"s") or send zeros (b"d").
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ PATIENCE_S = 10.0
 
 
 def facts() -> dict[str, object]:
-    """This machine: versions, room, rights, and what it takes its own name for."""
+    """Facts of this machine: versions, free disk and memory, privileges, and addresses of its own name."""
     versions: dict[str, object] = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in MODULES:
         try:
@@ -52,12 +51,12 @@ def facts() -> dict[str, object]:
 
 
 def clock() -> dict[str, object]:
-    """What time it is here."""
+    """The Unix time of this machine."""
     return {"now_s": time.time()}
 
 
 def interfaces() -> dict[str, dict[str, object]]:
-    """Name, IPv4 address and MTU of each interface that has an address."""
+    """IPv4 address and MTU of each interface with an address, by name."""
     found = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
@@ -72,7 +71,7 @@ def interfaces() -> dict[str, dict[str, object]]:
 
 
 def resolve(name: str) -> dict[str, object]:
-    """The IPv4 addresses of a name; none where it has none."""
+    """The IPv4 addresses of a name; empty, with the reason, if it has none."""
     try:
         found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
     except OSError as error:
@@ -81,15 +80,15 @@ def resolve(name: str) -> dict[str, object]:
 
 
 def lookup(address: str) -> dict[str, object]:
-    """How long the name of an address takes to be found, or not: torch's store asks for it in this form."""
+    """The duration of a reverse DNS lookup, in the form in which torch's store performs it."""
     begun_s = time.monotonic()
-    with suppress(OSError):  # that it has none is no harm
+    with suppress(OSError):  # an address without a name is fine
         socket.getnameinfo(("::ffff:" + address, 1, 0, 0), 0)
     return {"took_s": time.monotonic() - begun_s}
 
 
-def towards(host: str, port: int) -> dict[str, object]:
-    """From which address and interface that host is reached; nothing is sent."""
+def route(host: str, port: int) -> dict[str, object]:
+    """The local address and interface of the route to a host; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((host, port))
         address = probe.getsockname()[0]
@@ -98,7 +97,7 @@ def towards(host: str, port: int) -> dict[str, object]:
 
 
 def listen(port: int) -> dict[str, object]:
-    """Opens a port on every address (0: any free one)."""
+    """Listens on a port of every address (0: any free one)."""
     try:
         listener = socket.create_server(("", port), backlog=64)
     except OSError as error:
@@ -108,7 +107,7 @@ def listen(port: int) -> dict[str, object]:
 
 
 def probe(targets: list[list[object]], patience_s: float) -> dict[str, object]:
-    """Tries to connect to each host and port, all at once: open, refused, silent, or another reason."""
+    """Connects to each host and port in parallel; the outcome is open, refused, silent or unreachable."""
     results: list[dict[str, object]] = [{} for _ in targets]
 
     def one(at: int, host: str, port: int) -> None:
@@ -126,7 +125,7 @@ def probe(targets: list[list[object]], patience_s: float) -> dict[str, object]:
 
 
 def measure(host: str, port: int, seconds: float) -> dict[str, object]:
-    """Round trip, path MTU, whether large packets pass, and bandwidth, to a port that an agent opened."""
+    """Round trip, path MTU, whether large packets pass, and bandwidth, to a port opened by another agent."""
     with _speak(host, port, b"e") as peer:
         times_s = []
         for _ in range(20):
@@ -147,13 +146,13 @@ def measure(host: str, port: int, seconds: float) -> dict[str, object]:
 
 
 def main() -> None:
-    """Answers requests until there are no more."""
+    """Answers requests until the end of standard input."""
     actions: dict[str, Callable[..., dict[str, object]]] = {
         "facts": facts,
         "clock": clock,
         "resolve": resolve,
         "lookup": lookup,
-        "towards": towards,
+        "route": route,
         "listen": listen,
         "probe": probe,
         "measure": measure,
@@ -226,15 +225,15 @@ def _accept(listener: socket.socket) -> None:
 
 
 def _answer(peer: socket.socket) -> None:
-    with suppress(OSError), peer:  # the other end says by going away that it has enough
+    with suppress(OSError), peer:  # the peer ends a measurement by closing
         peer.settimeout(PATIENCE_S)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        serving = {b"e": _give_back, b"s": _count, b"d": _pour}.get(peer.recv(1))
+        serving = {b"e": _echo, b"s": _count, b"d": _send_zeros}.get(peer.recv(1))
         if serving is not None:
             serving(peer)
 
 
-def _give_back(peer: socket.socket) -> None:
+def _echo(peer: socket.socket) -> None:
     while got := peer.recv(len(CHUNK)):
         peer.sendall(got)
 
@@ -246,7 +245,7 @@ def _count(peer: socket.socket) -> None:
     peer.sendall(struct.pack("!Q", count))
 
 
-def _pour(peer: socket.socket) -> None:
+def _send_zeros(peer: socket.socket) -> None:
     while True:
         peer.sendall(CHUNK)
 

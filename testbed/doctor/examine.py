@@ -1,4 +1,4 @@
-"""The whole examination: every machine, every way, and what follows for the transports."""
+"""The complete examination: every machine, every path, and the resulting advice on transports."""
 
 import time
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from testbed.doctor.advice import advise
 from testbed.doctor.findings import ACCESS, BAD, Advice, Finding
 from testbed.doctor.inventory import Inventory, Node
 from testbed.doctor.machines import check_clock, check_lookup, check_machine, check_versions, has_overlay
-from testbed.doctor.paths import Crossing, open_ports
+from testbed.doctor.paths import ClientPath, open_ports
 
 _ANSWER_S: Final = 30.0
 _SILENCE_S: Final = 3.0
@@ -24,27 +24,27 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examined:
-    """What was found, what follows for each transport, and which one to use; empty where none works."""
+class Examination:
+    """Findings, and advice on each transport."""
 
     findings: list[Finding]
     advice: list[Advice]
 
     @property
     def use(self) -> str:
-        """The first transport that works."""
+        """The first transport that works; empty if none does."""
         return next((one.transport for one in self.advice if one.works), "")
 
 
-def look_here() -> list[Finding]:
-    """This machine by itself."""
+def examine_local() -> list[Finding]:
+    """Examines this machine alone."""
     with Agent(Node(name="here", address="")) as agent:
         facts = agent.ask(_ANSWER_S, do="facts")
         return [*check_machine("here", facts), *check_versions("here", facts, facts)]
 
 
-def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examined:
-    """Everything; where the server cannot be got into, only what its clients see of it."""
+def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examination:
+    """Examines all nodes and paths; without access to the server, only those visible from its clients."""
     findings: list[Finding] = []
     with ExitStack() as stack:
         agents = _agents(inventory, stack, findings, is_server_known)
@@ -64,24 +64,24 @@ def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examined:
             opened, finding = open_ports(inventory, server)
             findings.append(finding)
         clients = [agents[node.name] for node in inventory.clients if node.name in agents]
-        crossings = [Crossing(inventory, client, server, opened) for client in clients]
-        with ThreadPoolExecutor(max(1, len(crossings))) as pool:
-            ways = list(pool.map(Crossing.look, crossings))
-        ways[1:] = [
-            replace(way, side=one.meet(crossings[0]))
-            for one, way in list(zip(crossings, ways, strict=True))[1:]
+        paths = [ClientPath(inventory, client, server, opened) for client in clients]
+        with ThreadPoolExecutor(max(1, len(paths))) as pool:
+            reaches = list(pool.map(ClientPath.look, paths))
+        reaches[1:] = [
+            replace(reach, side=one.meet(paths[0]))
+            for one, reach in list(zip(paths, reaches, strict=True))[1:]
         ]
-        for crossing, way in zip(crossings, ways, strict=True):
-            crossing.measure(way)  # one after another, or they would share the bandwidth
-            findings += crossing.findings
+        for path, reach in zip(paths, reaches, strict=True):
+            path.measure(reach)  # sequentially, so that measurements do not share the bandwidth
+            findings += path.findings
         wanted = [*([inventory.server] if is_server_known else []), *inventory.clients]
         advice = advise(
-            Reach(clients=ways, server_to_broker=_broker(inventory, server)),
+            Reach(clients=reaches, server_to_broker=_broker(inventory, server)),
             same_torch=not any(one.check == "versions" and one.state == BAD for one in findings),
             has_overlay=all(map(has_overlay, facts.values())),
             unreached=tuple(node.name for node in wanted if node.name not in agents),
         )
-    return Examined(findings=findings, advice=advice)
+    return Examination(findings=findings, advice=advice)
 
 
 def _agents(
@@ -98,13 +98,13 @@ def _agents(
 
 
 def _any_address(facts: Facts) -> str:
-    """One of its own, another machine's form of which its /etc/hosts need not know."""
+    """One of the machine's own addresses, preferably not loopback."""
     addresses = [str(held["address"]) for held in facts["interfaces"].values()]
     return next((address for address in addresses if not address.startswith("127.")), "127.0.0.1")
 
 
 def _ahead(agent: Agent) -> tuple[float, float]:
-    """How far its clock is ahead of this one's, and how far that can be wrong: the best of five."""
+    """The offset of the node's clock to this one, and its uncertainty, in seconds: the best of five."""
     samples = []
     for _ in range(5):
         before_s = time.time()

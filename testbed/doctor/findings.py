@@ -1,4 +1,4 @@
-"""What the doctor found, one line each."""
+"""The doctor's findings and advice."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +9,7 @@ ACCESS: Final = "access"
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One check on one node, or on the way between two: ok, warning, bad or info, and why."""
+    """The result of one check of a node or a path: `state` is ok, warning, bad or info."""
 
     node: str
     check: str
@@ -19,7 +19,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """Whether a transport will work between these machines, and why or why not."""
+    """Whether a transport will work between these machines, and the reason."""
 
     transport: str
     works: bool

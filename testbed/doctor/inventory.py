@@ -1,10 +1,10 @@
-"""The machines of a run and how they are reached. Files are TOML.
+"""The machines of a run and the access to them, from a TOML file.
 
-server = "gpu"                        # which node serves
+server = "gpu"                        # the node of the server
 port = 50051                          # the one port that its firewall leaves open
 [nodes.gpu]
-address = "10.100.13.153"             # by which the others find it (default: the node's name)
-ssh = "root@gpu.example"              # or lab = "lab", a node of this name in a lab that is up;
+address = "10.100.13.153"             # its address for the other nodes (default: the node's name)
+ssh = "root@gpu.example"              # or lab = "lab", a node of this name in a running lab;
 python = "/opt/venv/bin/python"       # neither: this machine
 [nodes.srn2]
 lab = "lab"
@@ -38,7 +38,7 @@ _TYPES: Mapping[str, type] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A machine: its name, by which address others find it, and how the doctor gets there."""
+    """A machine: its name, its address for other nodes, and the doctor's access to it."""
 
     name: str
     address: str
@@ -49,10 +49,10 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """Who serves, on which port, who are the clients, and where a broker is, if there is one.
+    """The server and its port, the clients, and the address of a broker, if any.
 
-    Where the server's port is known outside under another number (a container's), the
-    server listens on `listen_port`.
+    If the server's port is mapped (as of a container), the server listens on `listen_port`
+    and clients connect to `port`.
     """
 
     server: Node
@@ -63,19 +63,19 @@ class Inventory:
 
 
 def load(path: Path) -> Inventory:
-    """An inventory from its file. Raises ConfigError that names what is wrong."""
+    """An inventory from a file. Raises ConfigError for an unreadable file and for invalid contents."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
         return read(table)
-    except (ConfigError, ValueError) as error:  # a number of thousands of digits cannot even be shown
+    except (ConfigError, ValueError) as error:  # ValueError: an integer with too many digits to print
         raise ConfigError(f"{path}: {error}") from None
 
 
 def read(table: Mapping[str, Any]) -> Inventory:
-    """An inventory from a file's table."""
+    """An inventory from a parsed file. Raises ConfigError for invalid contents."""
     _check("the inventory", table, ("server", "port", "listen_port", "nodes", "broker"))
     nodes = {name: _node(name, entry) for name, entry in table.get("nodes", {}).items()}
     server = table.get("server", "")
@@ -85,7 +85,7 @@ def read(table: Mapping[str, Any]) -> Inventory:
             f"server must be one of the nodes ({known}), got {server!r};{nearest(server, nodes)}"
         )
     if len(nodes) < 2:
-        raise ConfigError("an inventory has a server and at least one client under [nodes]")
+        raise ConfigError("an inventory needs a server and at least one client under [nodes]")
     port = _port("port", table.get("port", 50051))
     broker = table.get("broker")
     if broker is not None:
@@ -105,7 +105,7 @@ def read(table: Mapping[str, Any]) -> Inventory:
 
 
 def of_address(text: str) -> Inventory:
-    """This machine as the one client of a server at HOST:PORT that nobody can get into."""
+    """This machine as the only client of a server at HOST:PORT, without access to the server."""
     host, port = parse_address(text)
     refuse_ipv6("the doctor", host)
     here = Node(name="here", address="")

@@ -1,4 +1,4 @@
-"""What is looked at on the way between a client and the server."""
+"""Checks of the network path between a client and the server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ _ANY: Final = "a random port"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
-    """What the server's agent answers on: its one port, unless another program has it, and a random one."""
+class OpenPorts:
+    """The ports on which the server's agent listens: its configured one, if it is free, and a random one."""
 
     has_own: bool
     random: int
 
 
-class Crossing:
-    """The ways of one client. `server` is the agent there; None where only its address is known."""
+class ClientPath:
+    """The paths of one client. `server` is the server's agent; None without access to the server."""
 
     def __init__(
-        self, inventory: Inventory, client: Agent, server: Agent | None, opened: Opened | None
+        self, inventory: Inventory, client: Agent, server: Agent | None, opened: OpenPorts | None
     ) -> None:
         self._inventory, self._client, self._server = inventory, client, server
         self._opened = opened
@@ -36,15 +36,15 @@ class Crossing:
         self.findings: list[Finding] = []
 
     def look(self) -> ClientReach:
-        """Tries every way; what it finds is in `findings`."""
+        """Probes every path; the results are appended to `findings`."""
         address = self._inventory.server.address
         if not self._resolves(address):
             return ClientReach(client=self._name)
-        local = self._client.ask(_ANSWER_S, do="towards", host=address, port=self._inventory.port)
+        local = self._client.ask(_ANSWER_S, do="route", host=address, port=self._inventory.port)
         if "error" in local:
             self._add("interface", BAD, f"no route to {address}: {local['error']}")
             return ClientReach(client=self._name, port="unreachable", up="unreachable", down="unreachable")
-        detail = f"{local['interface']} ({local['address']}) leads to {address} and is what will be published"
+        detail = f"{local['interface']} ({local['address']}) has the route to {address} and will be published"
         self._add("interface", GOOD, detail)
         targets = [[address, self._inventory.port]]
         if self._opened is not None:
@@ -56,27 +56,27 @@ class Crossing:
         to, listens = f"{self._name} -> ", self._server is not None
         return ClientReach(
             client=self._name,
-            port=self._tell(found[0], f"{to}{address}:{self._inventory.port}", listens),
-            up=self._tell(found[1], f"{to}{address}:{_ANY}", True) if self._opened else "unknown",
+            port=self._report(found[0], f"{to}{address}:{self._inventory.port}", listens),
+            up=self._report(found[1], f"{to}{address}:{_ANY}", True) if self._opened else "unknown",
             down=self._back(str(local["address"])),
-            broker=self._tell(found[-1], f"{to}broker {broker[0]}:{broker[1]}", False)
+            broker=self._report(found[-1], f"{to}broker {broker[0]}:{broker[1]}", False)
             if broker
             else "unknown",
         )
 
-    def meet(self, first: "Crossing") -> str:
-        """How it and the first client reach each other, both ways: PyTorch RPC's members meet at that one."""
+    def meet(self, first: "ClientPath") -> str:
+        """The worse outcome of both directions to the first client, the rendezvous of PyTorch RPC."""
         if not self._published[1] or not first._published[1]:
             return "unknown"
         outcomes = [self._reached_from(first._client), first._reached_from(self._client)]
         return next((outcome for outcome in outcomes if outcome not in PASSES), "open")
 
-    def measure(self, way: ClientReach) -> None:
-        """Round trip, MTU and bandwidth to the first port that an agent answers on."""
+    def measure(self, reach: ClientReach) -> None:
+        """Measures round trip, MTU and bandwidth to the first open port of the server's agent."""
         if self._opened is None:
             return
-        ports = [self._inventory.port] if way.port == "open" and self._opened.has_own else []
-        ports += [self._opened.random] if way.up == "open" else []
+        ports = [self._inventory.port] if reach.port == "open" and self._opened.has_own else []
+        ports += [self._opened.random] if reach.up == "open" else []
         if not ports:
             return
         address = self._inventory.server.address
@@ -86,13 +86,13 @@ class Crossing:
             return
         self._add("round trip", INFO, f"{got['round_trip_s'] * 1e3:.2f} ms to {address}")
         if got["large_packets_pass"]:
-            self._add("MTU", GOOD, f"{got['mtu']} bytes on the way to {address}, and full packets pass")
+            self._add("MTU", GOOD, f"{got['mtu']} bytes on the path to {address}, and full packets pass")
             up, down = got["up_bps"] / 1e6, got["down_bps"] / 1e6
             self._add("bandwidth", INFO, f"{up:.0f} Mbit/s up, {down:.0f} Mbit/s down")
         else:
             detail = (
-                f"{got['mtu']} bytes are said, but large packets do not arrive: lower the interface's MTU, "
-                "or let ICMP 'fragmentation needed' through"
+                f"{got['mtu']} bytes are reported, but large packets do not arrive: lower the interface's "
+                "MTU, or permit ICMP 'fragmentation needed'"
             )
             self._add("MTU", BAD, detail)
 
@@ -110,7 +110,7 @@ class Crossing:
         return True
 
     def _back(self, address: str) -> str:
-        """From the server to a port on the address that this client would publish."""
+        """The outcome from the server to a port on the address that this client would publish."""
         self._published = address, int(self._client.ask(_ANSWER_S, do="listen", port=0)["port"])
         if self._server is None:
             return "unknown"
@@ -118,43 +118,43 @@ class Crossing:
 
     def _reached_from(self, other: Agent) -> str:
         found = self._probe(other, [list(self._published)])[0]
-        way = f"{other.node.name} -> {self._name} ({self._published[0]}):{_ANY}"
-        return self._tell(found, way, True)
+        path = f"{other.node.name} -> {self._name} ({self._published[0]}):{_ANY}"
+        return self._report(found, path, True)
 
     def _probe(self, agent: Agent, targets: list[list[Any]]) -> list[Mapping[str, Any]]:
         asked = agent.ask(_SILENCE_S + _ANSWER_S, do="probe", targets=targets, patience_s=_SILENCE_S)
         results: list[Mapping[str, Any]] = asked["results"]
         return results
 
-    def _tell(self, result: Mapping[str, Any], way: str, listens: bool) -> str:
+    def _report(self, result: Mapping[str, Any], path: str, listens: bool) -> str:
         outcome = str(result["outcome"])
         if outcome == "refused" and listens:
             outcome = "rejected"
         words = {
             "open": "open",
-            "refused": "the way is free, but nobody listens",
-            "rejected": "refused, though somebody listens: a firewall rejects it",
+            "refused": "not blocked, but no program listens",
+            "rejected": "refused although a program listens: a firewall rejects it",
             "silent": f"no answer for {_SILENCE_S:g} s: a firewall drops it",
             "unreachable": f"unreachable: {result.get('reason')}",
         }
         state = GOOD if outcome == "open" else INFO if outcome in PASSES else BAD
-        self._add("port", state, f"{way}: {words[outcome]}")
+        self._add("port", state, f"{path}: {words[outcome]}")
         return outcome
 
     def _add(self, check: str, state: str, detail: str) -> None:
         self.findings.append(Finding(node=self._name, check=check, state=state, detail=detail))
 
 
-def open_ports(inventory: Inventory, server: Agent) -> tuple[Opened, Finding]:
-    """Opens the server's own port, if it is free, and a random one as PyTorch RPC would."""
+def open_ports(inventory: Inventory, server: Agent) -> tuple[OpenPorts, Finding]:
+    """Opens the server's configured port, if it is free, and a random one, as PyTorch RPC does."""
     name, wanted = server.node.name, inventory.listen_port
     own = server.ask(_ANSWER_S, do="listen", port=wanted)
     other = server.ask(_ANSWER_S, do="listen", port=0)
     if not other["port"]:
-        raise PeerLost(f"{name} opens no port: {other['reason']}")
+        raise PeerLost(f"{name} cannot open a port: {other['reason']}")
     detail = (
         f"{wanted} is free to listen on" if own["port"] else f"{wanted} cannot be opened: {own['reason']}"
     )
     state = GOOD if own["port"] else WARNING
-    opened = Opened(has_own=bool(own["port"]), random=other["port"])
+    opened = OpenPorts(has_own=bool(own["port"]), random=other["port"])
     return opened, Finding(node=name, check="port", state=state, detail=detail)

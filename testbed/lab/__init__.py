@@ -1,1 +1,1 @@
-"""A network like Colosseum's on one machine: radio nodes, a server, routers and a firewall, of namespaces."""
+"""A network like Colosseum's on one machine, of namespaces: radio nodes, a server, routers and a firewall."""

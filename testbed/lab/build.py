@@ -1,4 +1,4 @@
-"""A lab that stands: a namespace for each node, one for the cables between them, routes and firewalls."""
+"""A running lab: a namespace per node, one for the bridges between them, routes and firewalls."""
 
 import platform
 import shutil
@@ -9,19 +9,19 @@ from typing import Final, Self
 
 from splitfl.core.errors import ConfigError
 from testbed.lab.firewall import ruleset
-from testbed.lab.plan import Node, Plan
+from testbed.lab.plan import LabNode, LabPlan
 from testbed.namespaces import Namespace, ip, need_root
 
 _TIMEOUT_S: Final = 30.0
 
 
 class Lab:
-    """The nodes of a plan, up until the context is left. Raises NotRoot, ConfigError without nft.
+    """The nodes of a plan, until the context exits. Raises NotRoot, and ConfigError without nft.
 
-    A node's names are its own in every node's /etc/hosts, and NAME-NETWORK for each of its addresses.
+    Every node's /etc/hosts has each node's name, and NAME-NETWORK for each of its addresses.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LabPlan) -> None:
         need_programs(plan)
         self.plan = plan
         self.nodes: dict[str, Namespace] = {}
@@ -35,11 +35,11 @@ class Lab:
                 self.nodes[node.name] = stack.enter_context(Namespace(node.name, hosts))
                 self._connect(node)
             for node in plan.nodes.values():
-                self._lead(node)
+                self._route(node)
             self._stack = stack.pop_all()
 
     def close(self) -> None:
-        """Ends what runs in the nodes and removes them."""
+        """Ends all processes in the nodes and removes the nodes."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -50,10 +50,10 @@ class Lab:
     ) -> None:
         self.close()
 
-    def _connect(self, node: Node) -> None:
+    def _connect(self, node: LabNode) -> None:
         own = self.nodes[node.name]
         for number, (network, address) in enumerate(node.addresses.items()):
-            port = f"{node.name}.{number}"  # no network can be called so
+            port = f"{node.name}.{number}"  # no network can have such a name
             ip(
                 *("link", "add", network, "netns", own.name, "type", "veth"),
                 *("peer", port, "netns", self._fabric.name),
@@ -62,8 +62,8 @@ class Lab:
             ip("-n", own.name, "address", "add", str(address), "dev", network)
             ip("-n", own.name, "link", "set", network, "up")
 
-    def _lead(self, node: Node) -> None:
-        """Routes, forwarding, and the firewall before anything may be forwarded."""
+    def _route(self, node: LabNode) -> None:
+        """Sets up routes, the firewall, and then forwarding."""
         own = self.nodes[node.name]
         for target, by in node.routes.items():
             ip("-n", own.name, "route", "add", target, "via", by)
@@ -76,15 +76,15 @@ class Lab:
             own.run(["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"], _TIMEOUT_S)
 
 
-def need_programs(plan: Plan) -> None:
-    """Raises NotRoot, and ConfigError where a program that this lab takes is missing."""
+def need_programs(plan: LabPlan) -> None:
+    """Raises NotRoot, and ConfigError if a program that this lab needs is missing."""
     need_root("labs")
     if any(node.closed for node in plan.nodes.values()) and shutil.which("nft") is None:
         raise ConfigError("a lab with a firewall needs the program `nft` (Debian: nftables)")
 
 
-def _hosts(plan: Plan) -> str:
-    # Debian gives a machine's own name this address, at which no other machine finds it.
+def _hosts(plan: LabPlan) -> str:
+    # As on Debian, where a machine's own name has this address, which other machines cannot reach.
     lines = ["127.0.0.1 localhost", f"127.0.1.1 {platform.node()}"]
     for node in plan.nodes.values():
         for number, (network, address) in enumerate(node.addresses.items()):

@@ -1,4 +1,4 @@
-"""What the lab's firewall does to each road: open RPC passes, direct RPC fails, gRPC and the overlay pass."""
+"""Checks transports against the lab's firewall: open RPC passes, direct RPC fails, gRPC and overlay pass."""
 
 import json
 import os
@@ -18,10 +18,8 @@ from testbed.lab.plan import find
 from testbed.namespaces import Namespace
 
 PORT: Final = 50051
-"""The one that the plan `colosseum-firewall` leaves open."""
-_INNER_PORT: Final = (
-    29500  # on the overlay every port is open; the hub has the other, on all addresses for torch
-)
+"""The port that the plan `colosseum-firewall` leaves open."""
+_INNER_PORT: Final = 29500  # on the overlay every port is open; the hub occupies PORT on all addresses
 _TIMEOUT_S: Final = 90.0
 _JOIN_S: Final = 30.0
 _OVERLAY: Final = ("testbed", "overlay")
@@ -29,27 +27,27 @@ _ROOT: Final = str(Path(__file__).parents[2])
 
 
 def firewall_check() -> dict[str, Any]:
-    """Round trip and rate of each road that passes, why the others do not, and whether that is as it must be.
+    """Round trip and rate of each connection that passes, the error of the others, and `is_right`.
 
-    `open` is RPC where there is no firewall, `direct` RPC through one that leaves one port open, `grpc`
-    goes through that port, and `overlay` is RPC over the overlay through that port. Needs root; takes
-    about half a minute.
+    `open` is RPC without a firewall, `direct` RPC through a firewall with one open port, `grpc`
+    gRPC through that port, and `overlay` RPC over the overlay through that port. `is_right` is whether
+    exactly `direct` fails. Needs root; takes about half a minute.
     """
     with Lab(find("open")) as lab:
-        told = {"open": echo(lab.nodes, "rpc", lab.plan.nodes["gpu"].address)}
+        results = {"open": echo(lab.nodes, "rpc", lab.plan.nodes["gpu"].address)}
     with Lab(find("colosseum-firewall")) as lab:
         gpu = lab.plan.nodes["gpu"].address
-        told["direct"] = echo(lab.nodes, "rpc", gpu)
-        told["grpc"] = echo(lab.nodes, "grpc", gpu)
+        results["direct"] = echo(lab.nodes, "rpc", gpu)
+        results["grpc"] = echo(lab.nodes, "grpc", gpu)
         with TemporaryDirectory() as folder, overlay(lab.nodes, gpu, Path(folder)) as hub:
-            told["overlay"] = echo(lab.nodes, "rpc", hub, _INNER_PORT)
-    passes = {road: "error" not in result for road, result in told.items()}
+            results["overlay"] = echo(lab.nodes, "rpc", hub, _INNER_PORT)
+    passes = {name: "error" not in result for name, result in results.items()}
     is_right = passes == {"open": True, "direct": False, "grpc": True, "overlay": True}
-    return {**told, "is_right": is_right}
+    return {**results, "is_right": is_right}
 
 
 def echo(nodes: Mapping[str, Namespace], transport: str, host: str, port: int = PORT) -> dict[str, Any]:
-    """What a client measures of a transport to the node gpu, under that address; or its last words."""
+    """A client's measurements of a transport to the node gpu at that address, or its error."""
     server = _python(nodes["gpu"], "serve", transport, host, port)
     try:
         return dict(json.loads(_output(_python(nodes["srn2"], "join", transport, host, port))))
@@ -62,9 +60,9 @@ def echo(nodes: Mapping[str, Namespace], transport: str, host: str, port: int = 
 
 @contextmanager
 def overlay(nodes: Mapping[str, Namespace], host: str, secrets: Path) -> Iterator[str]:
-    """An overlay of the nodes gpu and srn2 through the one port; gives the hub's address there.
+    """An overlay of the nodes gpu and srn2 through the open port; yields the hub's overlay address.
 
-    Certificates are made in the folder `secrets`.
+    Certificates are created in the folder `secrets`.
     """
     make_certificates(secrets, 1, [host], days=1)
     where = f"{host}:{PORT}"
@@ -99,14 +97,14 @@ def _start(node: Namespace, module: str, words: Sequence[str | Path]) -> "subpro
 
 
 def _output(process: "subprocess.Popen[bytes]") -> bytes:
-    """What it said; raises SplitflError with its last words where it failed."""
+    """The standard output; raises SplitflError with the last line of standard error on failure."""
     try:
-        said, complained = process.communicate(timeout=_TIMEOUT_S)
+        output, errors = process.communicate(timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        raise Timeout(f"nothing for {_TIMEOUT_S:g} s") from None
+        raise Timeout(f"no answer for {_TIMEOUT_S:g} s") from None
     if process.returncode:
-        lines = complained.decode(errors="replace").strip().splitlines() or ["it ended without a word"]
+        lines = errors.decode(errors="replace").strip().splitlines() or ["it exited without output"]
         raise SplitflError(lines[-1].removeprefix("Error: "))
-    return said
+    return output

@@ -1,4 +1,4 @@
-"""Labs that stay: `up` leaves one standing until `down`, whoever started it."""
+"""Persistent labs: `up` starts one in the background, `down` ends it, from any process."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from splitfl.core.errors import ConfigError, Timeout
 from testbed.errors import CommandFailed
 from testbed.lab import plan, state
 from testbed.lab.build import need_programs
-from testbed.lab.state import State
+from testbed.lab.state import LabState
 from testbed.namespaces import Namespace, need_root, reap
 
 _UP_S: Final = 60.0
@@ -26,50 +26,50 @@ _POLL_S: Final = 0.02
 _ROOT: Final = str(Path(__file__).parent.parent.parent)
 
 
-def up(plan_name: str, name: str) -> State:
-    """Starts a lab and leaves it standing. Raises ConfigError where one of this name stands already."""
+def up(plan_name: str, name: str) -> LabState:
+    """Starts a lab in the background. Raises ConfigError if one of this name runs already."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
-        raise ConfigError(f"a lab's name is of small letters, digits and dashes, got {name!r}")
-    need_programs(plan.find(plan_name))  # refused here, before anything is begun
+        raise ConfigError(f"a lab's name must consist of lower-case letters, digits and dashes, got {name!r}")
+    need_programs(plan.find(plan_name))  # refused before anything is started
     with state.one_at_a_time():
-        found = State.read(name)
+        found = LabState.read(name)
         if found is not None and found.is_up:
-            raise ConfigError(f"the lab {name!r} is up already; `splitfl lab down --lab {name}` ends it")
+            raise ConfigError(f"the lab {name!r} is already up; `splitfl lab down --lab {name}` ends it")
         state.forget(name)
         folder = state.folder_of(name)
         folder.mkdir(mode=0o700)
-        _keep(plan_name, name, folder / "keeper.log")
-        made = State.read(name)
+        _start_daemon(plan_name, name, folder / "daemon.log")
+        made = LabState.read(name)
         if made is None:
-            said = (folder / "keeper.log").read_text(errors="replace").strip()
+            output = (folder / "daemon.log").read_text(errors="replace").strip()
             state.forget(name)
-            raise CommandFailed(f"the lab {name!r} did not come to stand: {said}")
+            raise CommandFailed(f"the lab {name!r} did not start: {output}")
         return made
 
 
 def down(name: str) -> None:
-    """Ends a lab and what runs in it. Raises ConfigError where there is none."""
+    """Ends a lab and all processes in it. Raises ConfigError for an unknown lab."""
     need_root("labs")
     with state.one_at_a_time():
         found = _known(name)
         if found.is_up:
-            os.kill(found.keeper, signal.SIGTERM)
+            os.kill(found.daemon, signal.SIGTERM)
             with suppress(Timeout):
-                _await(lambda: not found.is_up, _DOWN_S, "the lab's keeper to end")
+                _await(lambda: not found.is_up, _DOWN_S, "the lab's daemon to end")
             if found.is_up:
-                os.kill(found.keeper, signal.SIGKILL)
-                _await(lambda: not found.is_up, _DOWN_S, "the lab's keeper to die")
+                os.kill(found.daemon, signal.SIGKILL)
+                _await(lambda: not found.is_up, _DOWN_S, "the lab's daemon to die")
         reap()
         state.forget(name)
 
 
 def status() -> list[dict[str, Any]]:
-    """Every lab that is up or was left by a dead keeper; of the latter, what it left is removed."""
+    """Every lab that is up, or whose daemon died; remains of the latter are removed."""
     rows = []
     for name in state.names():
-        found = State.read(name)
+        found = LabState.read(name)
         if found is None:
-            continue  # on its way up
+            continue  # still starting
         rows.append({"name": name, "plan": found.plan, "is_up": found.is_up, "nodes": dict(found.addresses)})
         if not found.is_up:
             need_root("labs")
@@ -79,10 +79,10 @@ def status() -> list[dict[str, Any]]:
 
 
 def node(name: str, lab: str) -> Namespace:
-    """A node of a lab that is up. Raises ConfigError for a lab or a node that is not there."""
+    """A node of a running lab. Raises ConfigError for an unknown or dead lab, and an unknown node."""
     found = _known(lab)
     if not found.is_up:
-        raise ConfigError(f"the lab {lab!r} is not up any more: its keeper was killed")
+        raise ConfigError(f"the lab {lab!r} is no longer up: its daemon was killed")
     if name not in found.nodes:
         known = ", ".join(found.nodes)
         raise ConfigError(f"the lab {lab!r} has no node {name!r};{nearest(name, found.nodes)} have {known}")
@@ -90,13 +90,13 @@ def node(name: str, lab: str) -> Namespace:
 
 
 def become(name: str, lab: str, command: Sequence[str]) -> None:
-    """Turns this process into a program inside a node."""
+    """Replaces this process by a program in a node."""
     words = node(name, lab).entering(command)
     os.execvp(words[0], words)
 
 
-def _keep(plan_name: str, name: str, log: Path) -> None:
-    """Starts a keeper, and comes back when the lab stands or the keeper is dead."""
+def _start_daemon(plan_name: str, name: str, log: Path) -> None:
+    """Starts a daemon, and returns once its lab is up or the daemon has exited."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         try:
@@ -114,18 +114,18 @@ def _keep(plan_name: str, name: str, log: Path) -> None:
                 )
         finally:
             os.close(writing)
-        keeper = pipe.read(32)
+        daemon = pipe.read(32)
         try:
             if not select.select([pipe], [], [], _UP_S)[0]:
-                raise Timeout(f"the lab {name!r} did not stand within {_UP_S:g} s")
+                raise Timeout(f"the lab {name!r} did not start within {_UP_S:g} s")
         except BaseException:
-            if keeper:
-                os.kill(int(keeper), signal.SIGTERM)
+            if daemon:
+                os.kill(int(daemon), signal.SIGTERM)
             raise
 
 
-def _known(name: str) -> State:
-    found = State.read(name)
+def _known(name: str) -> LabState:
+    found = LabState.read(name)
     if found is None:
         known = ", ".join(state.names()) or "none"
         raise ConfigError(f"there is no lab {name!r}; up: {known}. `splitfl lab up` starts one")

@@ -1,7 +1,7 @@
-"""The process that holds a lab until it is told to end: `python -m testbed.lab.daemon PLAN NAME PIPE`.
+"""The process that keeps a lab up until a signal: `python -m testbed.lab.daemon PLAN NAME PIPE`.
 
-It is nobody's child, so that nobody has to wait for it. It writes its own number into the
-pipe at once, and closes that when the lab stands; which it is too when the keeper dies.
+It detaches from its parent, writes its PID to the pipe at once, and closes the pipe when the lab
+is up; the pipe also closes if the daemon dies.
 """
 
 import os
@@ -11,14 +11,14 @@ import sys
 from splitfl.core.errors import SplitflError
 from testbed.lab.build import Lab
 from testbed.lab.plan import find
-from testbed.lab.state import State
+from testbed.lab.state import LabState
 from testbed.namespaces import started_at
 
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main() -> None:
-    """Holds the lab. The signals that end it are waited for, so that none comes in the middle of building."""
+    """Runs the lab until a signal; signals are blocked, so that none interrupts the start."""
     if os.fork():
         os._exit(0)
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
@@ -26,10 +26,10 @@ def main() -> None:
     os.write(int(pipe), str(os.getpid()).encode())
     try:
         with Lab(find(plan_name)) as lab:
-            State(
+            LabState(
                 name=name,
                 plan=plan_name,
-                keeper=os.getpid(),
+                daemon=os.getpid(),
                 ticks=started_at(os.getpid()),
                 nodes={node: space.name for node, space in lab.nodes.items()},
                 addresses={node.name: node.address for node in lab.plan.nodes.values()},

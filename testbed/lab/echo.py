@@ -1,6 +1,6 @@
-"""A transport tried by itself between two nodes: `python -m testbed.lab.echo serve|join NAME HOST PORT`.
+"""Measures a transport between two nodes: `python -m testbed.lab.echo serve|join NAME HOST PORT`.
 
-The server gives back what it gets; the client measures that and prints JSON.
+The server echoes frames; the client measures round trip and rate and prints them as JSON.
 """
 
 import json
@@ -21,14 +21,14 @@ _LARGE: Final = 8
 
 
 def serve(name: str, host: str, port: int) -> None:
-    """Answers one client until that says that it has done."""
+    """Echoes the frames of one client until it sends b"over"."""
     config = TransportConfig(
         name=name, host=host, port=port, timeout_s=PATIENCE_S, join_timeout_s=4 * PATIENCE_S
     )
     end = TRANSPORTS[name].serve(config, 1)
     over: list[bool] = []
 
-    def give_back(client: int, frame: bytes, answer: Callable[[bytes], None]) -> None:
+    def echo(client: int, frame: bytes, answer: Callable[[bytes], None]) -> None:
         answer(frame)
         if frame == b"over":
             over.append(True)
@@ -37,7 +37,7 @@ def serve(name: str, host: str, port: int) -> None:
         end.offer({})
         print(end.address, flush=True)
         _await(lambda: not end.missing())
-        end.start(give_back)
+        end.start(echo)
         _await(lambda: bool(over))
         time.sleep(0.5)
     finally:
@@ -45,7 +45,7 @@ def serve(name: str, host: str, port: int) -> None:
 
 
 def join(name: str, host: str, port: int) -> None:
-    """Measures the round trip of a small frame and the bits per second, one way, of large ones."""
+    """Prints the round trip of small frames and the one-way rate in bits per second of large ones."""
     address = f"{host}:{port}"
     end = TRANSPORTS[name].join(Joining(address=address, client=0, timeout_s=PATIENCE_S))
     try:
@@ -55,12 +55,12 @@ def join(name: str, host: str, port: int) -> None:
         times_s = [_timed(end.request, b"x" * 64) for _ in range(_SMALL)]
         large_s = [_timed(end.request, bytes(_LARGE_BYTES)) for _ in range(_LARGE)]
         end.request(b"over")
-        told = {
+        results = {
             "enter_s": entered_s,
             "round_trip_s": sorted(times_s)[_SMALL // 2],
             "rate_bps": 2 * 8 * _LARGE_BYTES / sorted(large_s)[_LARGE // 2],
         }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(results), flush=True)
     finally:
         end.leave()
 
@@ -75,7 +75,7 @@ def _await(is_so: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + 6 * PATIENCE_S
     while not is_so():
         if time.monotonic() > deadline_s:
-            raise Timeout("nobody came, or did not come to an end")
+            raise Timeout("the client did not join, or did not finish, in time")
         time.sleep(0.02)
 
 

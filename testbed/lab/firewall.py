@@ -1,10 +1,10 @@
-"""The rules of a lab as nftables takes them."""
+"""The nftables rules of a lab's firewall."""
 
-from testbed.lab.plan import Allow, Node, Plan
+from testbed.lab.plan import Allow, LabNode, LabPlan
 
 
-def ruleset(plan: Plan, router: Node) -> str:
-    """What `nft -f` loads in a closed router: answers pass, allowed openings pass, the rest is counted."""
+def ruleset(plan: LabPlan, router: LabNode) -> str:
+    """The input of `nft -f` in a closed router: replies and allowed connections pass, others are counted."""
     allowed = [f"    {_line(plan, rule)}" for rule in plan.rules]
     end = "reject with icmp type admin-prohibited" if router.refuses else "drop"
     return "\n".join(
@@ -23,7 +23,7 @@ def ruleset(plan: Plan, router: Node) -> str:
     )
 
 
-def _line(plan: Plan, rule: Allow) -> str:
+def _line(plan: LabPlan, rule: Allow) -> str:
     source, target = (
         ", ".join(sorted({address for who in side for address in plan.addresses_of(who)}))
         for side in (rule.sources, rule.targets)

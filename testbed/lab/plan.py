@@ -1,19 +1,19 @@
-"""What a lab is made of: networks, nodes on them, and which side may open what to whom. Files are TOML.
+"""Lab plans: networks, nodes on them, and firewall rules, from TOML files.
 
-about = "what it is for"
+about = "its purpose"
 [networks]
-can0 = "172.18.77.0/24"             # what is on one network talks freely
+can0 = "172.18.77.0/24"             # nodes of one network communicate freely
 [nodes.srn1]
 role = "radio"                      # radio, station, server, broker or router
 can0 = "172.18.77.101"
 routes = { "default" = "172.18.77.1" }
 [nodes.firewall]
 role = "router"
-closed = true                       # forwards what an [[allow]] says and the answers to it
+closed = true                       # forwards only connections of an [[allow]], and their replies
 [[allow]]
 from = ["radio", "station"]         # roles, nodes or networks
 to = ["gpu"]
-ports = [50051]                     # of TCP; left out: everything, of any protocol
+ports = [50051]                     # of TCP; without ports: all traffic of any protocol
 """
 
 import ipaddress
@@ -34,11 +34,11 @@ _KEYS_OF_NODES: Final = ("role", "routes", "closed", "refuses")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Node:
-    """A machine: its address on each of its networks, and where it sends what is for elsewhere.
+class LabNode:
+    """A machine: its address on each of its networks, and its routes.
 
-    A router forwards; a closed one only what a rule allows. What it does not forward it drops,
-    or where it `refuses` answers that it is administratively prohibited.
+    A router forwards packets; a `closed` one only those that a rule allows. It drops the others, or,
+    if it `refuses`, rejects them with ICMP "administratively prohibited".
     """
 
     name: str
@@ -50,13 +50,13 @@ class Node:
 
     @property
     def address(self) -> str:
-        """By which others know it: the one on the network that the file names first."""
+        """The address on its first network in the file."""
         return str(next(iter(self.addresses.values())).ip)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Allow:
-    """Who may open a connection to whom, on which TCP ports; no ports means everything."""
+    """Sources may open connections to targets on these TCP ports; without ports all traffic is allowed."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -64,17 +64,17 @@ class Allow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A lab, as a file describes it."""
+class LabPlan:
+    """The plan of a lab."""
 
     name: str
     about: str
     networks: Mapping[str, ipaddress.IPv4Network]
-    nodes: Mapping[str, Node]
+    nodes: Mapping[str, LabNode]
     rules: tuple[Allow, ...]
 
     def addresses_of(self, who: str) -> list[str]:
-        """The addresses that a role, a node or a network in a rule stands for."""
+        """The addresses of a role, a node or a network in a rule."""
         if who in self.networks:
             return [str(self.networks[who])]
         members = [node for node in self.nodes.values() if who in (node.name, node.role)]
@@ -82,12 +82,12 @@ class Plan:
 
 
 def names() -> list[str]:
-    """The plans that come with splitfl."""
+    """The names of the plans shipped with splitfl."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def find(name: str) -> Plan:
-    """A plan by its name, or from the .toml file at that path. Raises ConfigError for what it cannot be."""
+def find(name: str) -> LabPlan:
+    """A plan by name, or from a .toml file. Raises ConfigError for an unknown name and invalid contents."""
     if name in names():
         path = FOLDER / f"{name}.toml"
     elif name.lower().endswith(".toml"):
@@ -101,12 +101,12 @@ def find(name: str) -> Plan:
         raise ConfigError(f"{path}: {error}") from None
     try:
         return read(path.stem, table)
-    except (ConfigError, ValueError) as error:  # a number of thousands of digits cannot even be shown
+    except (ConfigError, ValueError) as error:  # ValueError: an integer with too many digits to print
         raise ConfigError(f"{path}: {error}") from None
 
 
-def read(name: str, table: Mapping[str, Any]) -> Plan:
-    """A plan from a file's table; ConfigError names what is wrong, what it got and what it may be."""
+def read(name: str, table: Mapping[str, Any]) -> LabPlan:
+    """A plan from a parsed file. Raises ConfigError for invalid contents."""
     _known("the file", table, ("about", "networks", "nodes", "allow"))
     networks = {key: _network(key, value) for key, value in _table("networks", table).items()}
     nodes = {key: _node(key, value, networks) for key, value in _table("nodes", table).items()}
@@ -114,9 +114,9 @@ def read(name: str, table: Mapping[str, Any]) -> Plan:
     rules = tuple(_rule(rule, [*ROLES, *nodes, *networks]) for rule in allowed)
     _refuse_idle_roles(rules, [*nodes, *networks], {node.role for node in nodes.values()})
     if not nodes:
-        raise ConfigError("a lab has at least one node")
+        raise ConfigError("a lab must have at least one node")
     _refuse_twins(nodes)
-    return Plan(name=name, about=str(table.get("about", "")), networks=networks, nodes=nodes, rules=rules)
+    return LabPlan(name=name, about=str(table.get("about", "")), networks=networks, nodes=nodes, rules=rules)
 
 
 def _network(name: str, value: Any) -> ipaddress.IPv4Network:
@@ -129,7 +129,7 @@ def _network(name: str, value: Any) -> ipaddress.IPv4Network:
         ) from None
 
 
-def _node(name: str, table: Any, networks: Mapping[str, ipaddress.IPv4Network]) -> Node:
+def _node(name: str, table: Any, networks: Mapping[str, ipaddress.IPv4Network]) -> LabNode:
     _named("a node", name)
     if not isinstance(table, dict):
         raise ConfigError(f"nodes.{name} must be a table, got {table!r}")
@@ -144,12 +144,12 @@ def _node(name: str, table: Any, networks: Mapping[str, ipaddress.IPv4Network]) 
         raise ConfigError(f"nodes.{name} is on no network; have {', '.join(networks)}")
     closed, refuses = (_flag(name, key, table) for key in ("closed", "refuses"))
     if (closed or refuses) and role != "router":
-        raise ConfigError(f"nodes.{name} is a {role}, and only a router is closed or refuses")
-    ways = table.get("routes", {})
-    if not isinstance(ways, dict):
-        raise ConfigError(f"nodes.{name}.routes must be a table, got {ways!r}")
-    routes = {_target(name, target): _gateway(name, by) for target, by in ways.items()}
-    return Node(name=name, role=role, addresses=addresses, routes=routes, closed=closed, refuses=refuses)
+        raise ConfigError(f"nodes.{name} is a {role}; only a router may have closed or refuses")
+    given = table.get("routes", {})
+    if not isinstance(given, dict):
+        raise ConfigError(f"nodes.{name}.routes must be a table, got {given!r}")
+    routes = {_target(name, target): _gateway(name, by) for target, by in given.items()}
+    return LabNode(name=name, role=role, addresses=addresses, routes=routes, closed=closed, refuses=refuses)
 
 
 def _address(name: str, network: str, value: Any, of: ipaddress.IPv4Network) -> ipaddress.IPv4Interface:
@@ -166,14 +166,18 @@ def _target(name: str, value: str) -> str:
     try:
         return value if value == "default" else str(ipaddress.IPv4Network(value))
     except ValueError:
-        raise ConfigError(f"nodes.{name}.routes: default or an IPv4 network, got {value!r}") from None
+        raise ConfigError(
+            f"a target of nodes.{name}.routes must be default or an IPv4 network, got {value!r}"
+        ) from None
 
 
 def _gateway(name: str, value: Any) -> str:
     try:
         return str(ipaddress.IPv4Address(_text(value)))
     except ValueError:
-        raise ConfigError(f"nodes.{name}.routes lead to IPv4 addresses, got {value!r}") from None
+        raise ConfigError(
+            f"a gateway of nodes.{name}.routes must be an IPv4 address, got {value!r}"
+        ) from None
 
 
 def _rule(table: Any, known: Sequence[str]) -> Allow:
@@ -198,7 +202,7 @@ def _rule(table: Any, known: Sequence[str]) -> Allow:
 
 
 def _refuse_idle_roles(rules: Sequence[Allow], named: Sequence[str], roles: set[str]) -> None:
-    """A rule about nobody is a slip of the pen, and a firewall does not take it."""
+    """Refuses a rule for a role without nodes, which is most likely a mistake."""
     for rule in rules:
         for key, side in (("from", rule.sources), ("to", rule.targets)):
             for who in side:
@@ -207,7 +211,7 @@ def _refuse_idle_roles(rules: Sequence[Allow], named: Sequence[str], roles: set[
                     raise ConfigError(f"allow.{key}: no node has the role {who!r}; the nodes are {have}")
 
 
-def _refuse_twins(nodes: Mapping[str, Node]) -> None:
+def _refuse_twins(nodes: Mapping[str, LabNode]) -> None:
     owner: dict[str, str] = {}
     for node in nodes.values():
         for address in node.addresses.values():
@@ -225,7 +229,7 @@ def _known(where: str, table: Mapping[str, Any], keys: Sequence[str]) -> None:
 
 def _table(key: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(table.get(key), dict):
-        raise ConfigError(f"a lab has a table [{key}]")
+        raise ConfigError(f"a lab must have a table [{key}]")
     found: Mapping[str, Any] = table[key]
     return found
 
@@ -237,15 +241,15 @@ def _list(key: str, value: Any) -> Sequence[Any]:
 
 
 def _text(value: Any) -> str:
-    """ValueError for the numbers that ipaddress takes for addresses too."""
+    """`value` as a string; ipaddress would accept integers too. Raises ValueError."""
     if not isinstance(value, str):
-        raise ValueError("it is no string")
+        raise ValueError("not a string")
     return value
 
 
 def _named(what: str, name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"{what}'s name is of up to 12 small letters and digits, got {name!r}")
+        raise ConfigError(f"{what}'s name must have up to 12 lower-case letters and digits, got {name!r}")
 
 
 def _flag(name: str, key: str, table: Mapping[str, Any]) -> bool:

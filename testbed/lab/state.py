@@ -1,4 +1,4 @@
-"""What is known of the labs that are up: one folder each, in this user's runtime directory."""
+"""The state of running labs: one folder each, in this user's runtime directory."""
 
 import fcntl
 import json
@@ -16,30 +16,30 @@ from testbed.namespaces import is_alive
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
-    """A lab that is up, or was: its keeper is a process, and its nodes are namespaces."""
+class LabState:
+    """A lab that is or was up: the PID of its daemon, and the namespaces of its nodes."""
 
     name: str
     plan: str
-    keeper: int
+    daemon: int
     ticks: str
     nodes: Mapping[str, str]
     addresses: Mapping[str, str]
 
     @property
     def is_up(self) -> bool:
-        """Whether its keeper still lives."""
-        return is_alive(self.keeper, self.ticks)
+        """Whether its daemon runs."""
+        return is_alive(self.daemon, self.ticks)
 
     def write(self) -> None:
-        """Puts it into the lab's folder, whole or not at all."""
+        """Writes the state to the lab's folder, atomically."""
         part = folder_of(self.name) / "part"
         part.write_text(json.dumps(asdict(self)), encoding="utf-8")
         part.replace(folder_of(self.name) / "lab.json")
 
     @classmethod
     def read(cls, name: str) -> Self | None:
-        """The lab of this name; None where there is none, or none that came to stand."""
+        """The state of a lab; None for an unknown lab, and while it starts."""
         try:
             return cls(**json.loads((folder_of(name) / "lab.json").read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -49,12 +49,12 @@ class State:
 
 
 def folder_of(name: str) -> Path:
-    """A lab's folder, which need not be there."""
+    """The path of a lab's folder, which need not exist."""
     return home() / name
 
 
 def names() -> list[str]:
-    """Labs that have a folder."""
+    """The names of all labs with a folder."""
     return sorted(entry.name for entry in home().iterdir() if entry.is_dir())
 
 
@@ -64,7 +64,7 @@ def forget(name: str) -> None:
 
 
 def home() -> Path:
-    """Where labs have their folders; ConfigError where it belongs to somebody else."""
+    """The folder of all labs. Raises ConfigError if it belongs to another user."""
     own = Path(f"/run/user/{os.geteuid()}")
     given = os.environ.get("XDG_RUNTIME_DIR")
     parent = Path(given) if given else own if own.is_dir() else Path(tempfile.gettempdir())
@@ -72,13 +72,13 @@ def home() -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for one in (folder, folder.parent):
         if one.lstat().st_uid != os.geteuid() or one.is_symlink():
-            raise ConfigError(f"{one} belongs to somebody else; set XDG_RUNTIME_DIR to a folder of your own")
+            raise ConfigError(f"{one} belongs to another user; set XDG_RUNTIME_DIR to a folder of your own")
     return folder
 
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Lets one `up` or `down` at a time go on."""
+    """Serialises `up` and `down` across processes."""
     with (home() / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

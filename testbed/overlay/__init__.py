@@ -1,1 +1,1 @@
-"""An IP network of its own over one outbound TLS connection a machine, for programs that need open ports."""
+"""A virtual IP network over one outbound TLS connection per machine, for programs that need open ports."""

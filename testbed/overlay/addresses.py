@@ -1,10 +1,10 @@
-"""Which client has which address of an overlay's network."""
+"""Address assignment in an overlay's network."""
 
 import ipaddress
 
 
 class Addresses:
-    """The hub has the first address; every name keeps the one that it was given."""
+    """Assigned addresses by name, for the lifetime of the hub, which has the first address itself."""
 
     def __init__(self, network: ipaddress.IPv4Network) -> None:
         self.network = network
@@ -12,7 +12,7 @@ class Addresses:
         self._of_name: dict[str, ipaddress.IPv4Address] = {}
 
     def of(self, name: str, wish: str) -> ipaddress.IPv4Address | None:
-        """The address it had, else the one it wishes if that is free, else the next; None if none is."""
+        """The assigned address, else `wish` if it is free, else the next free one; None if there is none."""
         if name not in self._of_name:
             taken = {self.hub, *self._of_name.values()}
             wished = next(

@@ -1,4 +1,4 @@
-"""A client of an overlay: its packets go through one connection outwards, which it renews when it breaks."""
+"""A client of an overlay: carries its packets over one outbound connection, and reconnects when it breaks."""
 
 import ipaddress
 import selectors
@@ -12,7 +12,7 @@ from typing import Final
 
 from splitfl.core.errors import ConfigError, PeerLost, SplitflError, WireError
 from splitfl.transport.base.addresses import joined
-from testbed.errors import Refusal
+from testbed.errors import RejectedByPeer
 from testbed.overlay import frames
 from testbed.overlay.endpoints import refuse_in_use
 from testbed.overlay.hub import HANDSHAKE_S, PING_S, SILENCE_S
@@ -24,7 +24,7 @@ _LONGEST_WAIT_S: Final = 5.0
 
 
 class Client:
-    """One machine of an overlay. The interface stays while the connection is renewed."""
+    """One machine of an overlay. The network interface persists across reconnections."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class Client:
         self._address = ""
 
     def run(self, patience_s: float) -> None:
-        """Carries packets for ever; back-off between attempts.
+        """Carries packets for ever, and reconnects with exponential back-off.
 
-        Raises Refusal when the hub will never take it, ConfigError where this machine has no TUN,
-        PeerLost when the hub was not reached even once within `patience_s`.
+        Raises RejectedByPeer if the hub rejects this client permanently, ConfigError without TUN,
+        PeerLost if the first connection takes longer than `patience_s`.
         """
         begun_s, wait_s = time.monotonic(), _FIRST_WAIT_S
         try:
@@ -60,7 +60,7 @@ class Client:
                 except SplitflError as error:
                     if self._tun is None and time.monotonic() - begun_s > patience_s:
                         raise PeerLost(f"no overlay at {joined(self._host, self._port)}: {error}") from None
-                    self._say(f"the hub is away ({error}); trying again in {wait_s:g} s")
+                    self._say(f"no connection to the hub ({error}); next attempt in {wait_s:g} s")
                 time.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
         finally:
@@ -76,7 +76,7 @@ class Client:
             stream = Stream(self._context.wrap_socket(plain, server_hostname=self._server_name))
         except ssl.SSLCertVerificationError as error:
             plain.close()
-            raise Refusal(f"the hub's certificate is not to be trusted: {error.verify_message}") from None
+            raise RejectedByPeer(f"the hub's certificate is not trusted: {error.verify_message}") from None
         except OSError as error:
             plain.close()
             raise PeerLost(f"no TLS handshake: {error.strerror or error}") from None
@@ -84,7 +84,7 @@ class Client:
             self._enter(stream)
         except WireError as error:
             stream.close()
-            raise Refusal(f"what answers is no hub of this overlay: {error}") from None
+            raise RejectedByPeer(f"the peer is not a hub of this overlay: {error}") from None
         except BaseException:
             stream.close()
             raise
@@ -94,18 +94,18 @@ class Client:
         hello = frames.Hello(
             name=self._name, session=self._session, token=self._token, address=self._address.split("/")[0]
         )
-        stream.send_all(frames.words(frames.HELLO, hello), HANDSHAKE_S)
+        stream.send_all(frames.encode_control(frames.HELLO, hello), HANDSHAKE_S)
         kind, payload = stream.first(HANDSHAKE_S)
         if kind == frames.REFUSED:
-            refused = frames.read_words(frames.Refused, payload)
-            raise (Refusal if refused.is_final else PeerLost)(f"refused: {refused.reason}")
+            refused = frames.decode_control(frames.Refused, payload)
+            raise (RejectedByPeer if refused.is_final else PeerLost)(f"refused: {refused.reason}")
         if kind != frames.WELCOME:
             raise WireError(f"a frame of kind {kind} in place of the welcome")
-        self._dress(frames.read_words(frames.Welcome, payload))
+        self._configure(frames.decode_control(frames.Welcome, payload))
         stream.begin(b"")
 
-    def _dress(self, welcome: frames.Welcome) -> None:
-        """Makes the interface, or makes it anew where the hub has given another address."""
+    def _configure(self, welcome: frames.Welcome) -> None:
+        """Creates the interface, or recreates it if the hub assigned another address or MTU."""
         if self._tun is not None and (self._address, self._tun.mtu) != (welcome.address, welcome.mtu):
             self._tun.close()
             self._tun = None
@@ -113,7 +113,7 @@ class Client:
             refuse_in_use(ipaddress.IPv4Interface(welcome.address).network)
             self._tun = Tun(welcome.address, welcome.mtu)
         self._address = welcome.address
-        self._say(f"in, as {welcome.address} on {self._tun.name}; the hub is {welcome.hub}")
+        self._say(f"connected as {welcome.address} on {self._tun.name}; the hub is {welcome.hub}")
 
     def _carry(self, stream: Stream) -> None:
         assert self._tun is not None
@@ -139,7 +139,7 @@ class Client:
 
 
 def _await_room(selector: selectors.BaseSelector, stream: Stream, tun: Tun) -> None:
-    """The connection takes nothing now: packets wait in the kernel's own short queue."""
+    """Stops reading packets, which then wait in the kernel's queue, until the connection is writable."""
     selector.unregister(tun)
     selector.modify(stream, selectors.EVENT_READ | selectors.EVENT_WRITE)
 
@@ -164,6 +164,6 @@ def _deliver(stream: Stream, tun: Tun, own: bytes) -> None:
 def _keep_alive(stream: Stream) -> None:
     now_s = time.monotonic()
     if now_s - stream.heard_s > SILENCE_S:
-        raise PeerLost(f"nothing was heard for {SILENCE_S:g} s")
+        raise PeerLost(f"no data for {SILENCE_S:g} s")
     if now_s - stream.spoke_s > PING_S and not stream.is_blocked:
         stream.ping()

@@ -1,4 +1,4 @@
-"""Frames over one TLS connection that never blocks: what is sent waits in a queue with a limit."""
+"""Frames over a non-blocking TLS connection with a bounded send queue."""
 
 import socket
 import ssl
@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from splitfl.core.errors import PeerLost, Timeout, WireError
-from testbed.errors import Refusal
+from testbed.errors import RejectedByPeer
 from testbed.overlay.frames import (
     HEADER,
     MAX_PAYLOAD_BYTES,
@@ -17,13 +17,13 @@ from testbed.overlay.frames import (
     REFUSED,
     VERSION,
     Refused,
+    encode_control,
     frame,
     header,
-    words,
 )
 
 QUEUE_BYTES: Final = 4 << 20
-_AT_ONCE_BYTES: Final = 1 << 16
+_SEND_BYTES: Final = 1 << 16
 _RECORD_BYTES: Final = 1 << 14  # a TLS record, of which a read takes one
 _READS: Final = 8
 _UNSENT_BYTES: Final = 1 << 17
@@ -32,15 +32,15 @@ _WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Stream:
-    """One end of a connection whose handshake is done.
+    """One end of a connection after its TLS handshake.
 
-    A packet for which the queue has no room is dropped, as a router would, and counted in
-    `dropped`. Raises PeerLost when the peer went away and WireError for what is no frame.
+    Packets that do not fit into the queue are dropped, as by a router, and counted in `dropped`.
+    Raises PeerLost if the connection is lost, and WireError for an invalid frame.
     """
 
     def __init__(self, connection: ssl.SSLSocket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # What the kernel has not sent yet delays every later packet, so it holds little of it.
+        # Unsent data in the kernel delays every later packet, so its buffer is kept small.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         self._socket = connection
         self._out = bytearray()
@@ -54,7 +54,7 @@ class Stream:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether something waits to be sent: after `flush`, because the connection takes no more now."""
+        """Whether the queue is not empty; after `flush`, because the connection is not writable."""
         return bool(self._out)
 
     def put(self, packet: bytes | memoryview) -> None:
@@ -66,14 +66,14 @@ class Stream:
         self._out += packet
 
     def ping(self) -> None:
-        """Queues a sign of life."""
+        """Queues a keep-alive frame."""
         self._out += frame(PING, b"")
 
     def flush(self) -> None:
-        """Sends what the connection takes now."""
+        """Sends queued data until the connection is not writable."""
         try:
             while self._out:
-                with memoryview(self._out) as waiting, waiting[:_AT_ONCE_BYTES] as piece:
+                with memoryview(self._out) as waiting, waiting[:_SEND_BYTES] as piece:
                     sent = self._socket.send(piece)
                 del self._out[:sent]
                 self.spoke_s = time.monotonic()
@@ -83,7 +83,7 @@ class Stream:
             raise PeerLost(_reason(error)) from None
 
     def frames(self) -> Iterator[tuple[int, memoryview]]:
-        """The whole frames that have come, as kind and payload; each is good until the next is asked for."""
+        """The complete frames received, as kind and payload; a payload is valid until the next iteration."""
         for _ in range(_READS):
             if not (got := self._receive()):
                 return
@@ -91,25 +91,25 @@ class Stream:
             yield from self._whole()
 
     def certificate(self) -> Mapping[str, object] | None:
-        """What the peer's certificate says, where it had to have one."""
+        """The peer's certificate, if one was required."""
         return self._socket.getpeercert()
 
-    def send_all(self, said: bytes, timeout_s: float) -> None:
-        """Sends a frame and waits until it is under way; for the beginning of a connection only."""
+    def send_all(self, data: bytes, timeout_s: float) -> None:
+        """Sends a frame, blocking; for the handshake only."""
         self._socket.settimeout(timeout_s)
         try:
-            self._socket.sendall(said)
+            self._socket.sendall(data)
         except OSError as error:
             raise PeerLost(_reason(error)) from None
 
     def refuse(self, reason: str, *, is_final: bool) -> None:
-        """Says why this peer is not taken, and closes."""
+        """Sends the reason for the rejection, and closes."""
         with suppress(PeerLost):
-            self.send_all(words(REFUSED, Refused(reason=reason, is_final=is_final)), _REFUSAL_S)
+            self.send_all(encode_control(REFUSED, Refused(reason=reason, is_final=is_final)), _REFUSAL_S)
         self.close()
 
     def first(self, timeout_s: float) -> tuple[int, bytes]:
-        """Waits for one frame; for the beginning of a connection only. Raises Timeout too."""
+        """Receives one frame, blocking; for the handshake only. Raises Timeout too."""
         deadline_s = time.monotonic() + timeout_s
         need = HEADER.size
         while self._filled < need:
@@ -118,11 +118,11 @@ class Stream:
                 try:
                     got = self._socket.recv_into(free)
                 except ssl.SSLError as error:
-                    if "ALERT" in (error.reason or ""):  # in TLS 1.3 it comes after the client's handshake
-                        raise Refusal(f"refused in the handshake: {_reason(error)}") from None
+                    if "ALERT" in (error.reason or ""):  # TLS 1.3 reports it after the client's handshake
+                        raise RejectedByPeer(f"refused in the handshake: {_reason(error)}") from None
                     raise PeerLost(_reason(error)) from None
                 except TimeoutError:
-                    raise Timeout(f"the peer said nothing within {timeout_s:g} s") from None
+                    raise Timeout(f"no answer from the peer within {timeout_s:g} s") from None
                 except OSError as error:
                     raise PeerLost(_reason(error)) from None
             if not got:
@@ -136,7 +136,7 @@ class Stream:
         return kind, payload
 
     def begin(self, welcome: bytes) -> None:
-        """The beginning is over, but for this frame: from now on nothing blocks."""
+        """Ends the handshake: queues this frame and switches to non-blocking mode."""
         self._socket.setblocking(False)
         self.heard_s = self.spoke_s = time.monotonic()
         self._out += welcome
@@ -167,7 +167,7 @@ class Stream:
                 if end > self._filled:
                     break
                 if kind not in (PACKET, PING):
-                    raise WireError(f"a frame of kind {kind} after the beginning")
+                    raise WireError(f"a frame of kind {kind} after the handshake")
                 with buffer[at + HEADER.size : end] as payload:
                     yield kind, payload
                 at = end

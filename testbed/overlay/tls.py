@@ -1,4 +1,4 @@
-"""Who may come: certificates and tokens, which are read from files and stand nowhere else."""
+"""TLS contexts and client tokens of an overlay, read from files."""
 
 import hmac
 import ssl
@@ -9,11 +9,11 @@ from splitfl.transport.security.credentials import read_authorities, read_pair, 
 
 
 def server_context(certificate: str, key: str, authority: str) -> ssl.SSLContext:
-    """TLS 1.3 for a hub; with an authority, only clients with a certificate of it come in."""
+    """TLS 1.3 for a hub; with an authority, clients need a certificate signed by it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     if not certificate:
-        raise ConfigError("a hub has a certificate: give --secrets, or --tls-cert and --tls-key")
+        raise ConfigError("a hub needs a certificate: give --secrets, or --tls-cert and --tls-key")
     _load_certificate(context, certificate, key)
     if authority:
         _load_authority(context, authority)
@@ -22,7 +22,7 @@ def server_context(certificate: str, key: str, authority: str) -> ssl.SSLContext
 
 
 def client_context(certificate: str, key: str, authority: str) -> ssl.SSLContext:
-    """TLS 1.3 for a client that believes one authority, or where it names none whom this machine believes."""
+    """TLS 1.3 for a client that trusts one authority, or, without one, those of this machine."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     if authority:
@@ -34,13 +34,15 @@ def client_context(certificate: str, key: str, authority: str) -> ssl.SSLContext
     return context
 
 
-class Tokens:
-    """The tokens that a hub takes: lines `N SHA256`, as `splitfl certs` writes them, are good for the name
-    client-N, and a line that is a token itself for any name.
+class HubTokens:
+    """The client tokens of a hub, from a file.
+
+    A line `N SHA256`, as `splitfl certs` writes it, is valid for the name client-N; a line with a plain token
+    is valid for any name.
     """
 
     def __init__(self, path: str) -> None:
-        """Raises ConfigError for a file that has no token, or other lines."""
+        """Raises ConfigError for a file without tokens, or with other lines."""
         self._hashes: dict[str, str] = {}
         self._shared: list[str] = []
         for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -57,13 +59,13 @@ class Tokens:
             raise ConfigError(f"{path} has no token")
 
     def admits(self, name: str, token: str) -> bool:
-        """Whether this token lets a client of this name in; takes as long for a wrong one."""
+        """Whether this token is valid for this name; compared in constant time."""
         good = [self._hashes.get(name, ""), *self._shared]
         return any([hmac.compare_digest(token_hash(token), one) for one in good])
 
 
 def common_name(certificate: Mapping[str, object] | None) -> str:
-    """Whose certificate this is; empty where there is none."""
+    """The common name of a certificate; empty without one."""
     subject = (certificate or {}).get("subject", ())
     assert isinstance(subject, tuple)
     return next((value for part in subject for name, value in part if name == "commonName"), "")

@@ -1,4 +1,4 @@
-"""The network interface of a machine in an overlay: its packets are read and written here."""
+"""The TUN interface of a machine in an overlay."""
 
 import errno
 import fcntl
@@ -15,14 +15,14 @@ from testbed.namespaces import ip
 
 _TUNGETIFF: Final = 0x800454D2  # linux/if_tun.h
 _QUEUE_BYTES: Final = 1 << 20
-_AT_ONCE_BYTES: Final = 1 << 17
+_READ_BYTES: Final = 1 << 17
 
 
 class Tun:
-    """An interface with one IPv4 address, in the network namespace of who makes it; gone when closed.
+    """An interface with one IPv4 address, in the caller's network namespace; removed when closed.
 
-    The kernel keeps about a MiB of packets that were not read yet and drops the rest.
-    Raises ConfigError where there is no TUN, or none for this user. In `name`, %d is the first free number.
+    The kernel queues about 1 MiB of unread packets and drops further ones.
+    Raises ConfigError if TUN is missing or not permitted. In `name`, %d is the first free number.
     """
 
     def __init__(self, address: str, mtu: int, name: str = "splitfl%d") -> None:
@@ -42,9 +42,9 @@ class Tun:
         return self._file
 
     def packets(self) -> Iterator[bytes]:
-        """The packets that wait, about 128 KiB of them at most."""
+        """The queued packets, at most about 128 KiB of them."""
         read_bytes = 0
-        while read_bytes < _AT_ONCE_BYTES:
+        while read_bytes < _READ_BYTES:
             try:
                 packet = os.read(self._file, self.mtu)
             except BlockingIOError:
@@ -53,7 +53,7 @@ class Tun:
             yield packet
 
     def write(self, packet: bytes | memoryview) -> bool:
-        """Gives the kernel a packet; False where it takes none of this kind or has no room."""
+        """Passes a packet to the kernel; False if the kernel rejects it or has no buffer space."""
         try:
             os.write(self._file, packet)
         except OSError as error:

@@ -11,7 +11,7 @@ from channel.core.link import Delivery, Link, Transfer
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import Bernoulli, GilbertElliott
 from channel.links.recordings import LinkTrace
-from channel.links.trace import ChanceRecording, RateRecording, TraceLink
+from channel.links.trace import OpportunityRecording, RateRecording, TraceLink
 from channel.scenario.load import CarrierTable, JammerTable, LinkTable, PlaceTable, Scenario
 
 BYTES = 40_000
@@ -42,7 +42,7 @@ LINKS: dict[str, Link] = {
     "Bernoulli": fixed(rate_bps=1e7, loss=Bernoulli(loss_rate=0.3)),
     "bursts": fixed(rate_bps=1e7, loss=GilbertElliott(leave_good=0.1, leave_bad=0.3)),
     "table": TraceLink(
-        seed=5, up=RateRecording(trace=RECORDED), down=ChanceRecording(time_K=np.asarray([1.0]))
+        seed=5, up=RateRecording(trace=RECORDED), down=OpportunityRecording(time_K=np.asarray([1.0]))
     ),
 }
 
@@ -68,12 +68,12 @@ def test_telling_changes_nothing_else(cross: Crossed) -> None:
 
 
 @pytest.mark.parametrize("cross", WAYS.values(), ids=WAYS.keys())
-def test_what_came_in_all_tries_is_what_arrived(cross: Crossed) -> None:
+def test_received_bits_of_all_attempts_sum_to_the_arrived_ones(cross: Crossed) -> None:
     delivery = cross(replace(ASKED, is_traced=True))
-    came_bits = sum(attempt.came_bits for attempt in delivery.trace)
+    received_bits = sum(attempt.received_bits for attempt in delivery.trace)
     sizes_N = np.diff([*range(0, BYTES, 1500), BYTES])
-    assert came_bits == 8.0 * sizes_N[delivery.arrived].sum()
-    assert sum(attempt.sent_bits for attempt in delivery.trace) > came_bits
+    assert received_bits == 8.0 * sizes_N[delivery.arrived].sum()
+    assert sum(attempt.sent_bits for attempt in delivery.trace) > received_bits
     ends = [attempt.end_s for attempt in delivery.trace]
     assert ends == sorted(ends)
     assert ASKED.start_s <= ends[0]
@@ -89,11 +89,11 @@ def test_rounds_take_the_time_that_their_bits_do(name: str) -> None:
     assert all(attempt.scheme is None and attempt.sinr_db is None for attempt in delivery.trace)
 
 
-def test_a_cells_tries_have_a_scheme_and_an_sinr_and_come_whole_or_not() -> None:
+def test_attempts_of_a_cell_have_a_scheme_and_an_sinr_and_are_received_whole_or_not() -> None:
     delivery = in_a_cell(replace(ASKED, is_traced=True))
-    failed = [attempt for attempt in delivery.trace if not attempt.came_bits]
+    failed = [attempt for attempt in delivery.trace if not attempt.received_bits]
     assert len(failed) == delivery.retransmissions > 0
-    assert all(attempt.came_bits in (0.0, attempt.sent_bits) for attempt in delivery.trace)
+    assert all(attempt.received_bits in (0.0, attempt.sent_bits) for attempt in delivery.trace)
     assert all(attempt.scheme in range(29) for attempt in delivery.trace)
     assert all(attempt.sinr_db is not None and -30.0 < attempt.sinr_db < 60.0 for attempt in delivery.trace)
 

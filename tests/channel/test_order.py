@@ -19,16 +19,16 @@ def small(name, users=3):
 @pytest.mark.parametrize("name", scenario.names())
 def test_the_order_of_asking_changes_no_sinr(name):
     asked = [(direction, number) for direction in DIRECTIONS for number in (0, 1, 7, 40)]
-    airs = cell_of(small(name)).airs
-    answers = {one: airs[one[0]].block(one[1])[0] for one in asked}
+    sinr_models = cell_of(small(name)).sinr_models
+    answers = {one: sinr_models[one[0]].block(one[1])[0] for one in asked}
     random.Random(0).shuffle(asked)
-    afresh = cell_of(small(name)).airs
+    afresh = cell_of(small(name)).sinr_models
     assert all(np.array_equal(afresh[one[0]].block(one[1])[0], answers[one]) for one in asked)
 
 
 @pytest.mark.parametrize("name", scenario.names())
-def test_who_else_is_there_changes_no_users_sinr(name):
-    few, many = (cell_of(small(name, users)).airs for users in (2, 3))
+def test_a_users_sinr_does_not_depend_on_other_users(name):
+    few, many = (cell_of(small(name, users)).sinr_models for users in (2, 3))
     for direction in DIRECTIONS:
         alone, among = few[direction].block(3)[0], many[direction].block(3)[0]
         assert among[..., :2] == pytest.approx(alone, rel=1e-9)
@@ -43,5 +43,5 @@ def test_who_else_is_there_changes_no_users_sinr(name):
     ],
 )
 def test_a_seed_gives_these_numbers_on_every_machine(name, sinr_db):
-    found = cell_of(small(name)).airs["down"].block(5)[0][10, 3]
+    found = cell_of(small(name)).sinr_models["down"].block(5)[0][10, 3]
     assert 10 * np.log10(found) == pytest.approx(np.asarray(sinr_db), abs=1e-6)

@@ -36,6 +36,6 @@ def absent():
         (absent, "not run here: needs root"),
     ],
 )
-def test_a_verdict_says_in_a_word_what_it_is(measure, word):
+def test_a_verdict_has_a_word(measure, word):
     found = verdict(Check(row="1", what="", expected=1.0, tolerance=0.1, measure=measure))
     assert (found.word, found.is_good, found.is_bad) == (word, word == "pass", word == "FAIL")

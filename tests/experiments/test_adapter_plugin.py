@@ -71,7 +71,7 @@ def test_it_is_planned_run_exported_evaluated_reported_listed_and_cited(place: P
     assert OUTER.citation in splitfl("cite", path)
 
 
-@pytest.mark.parametrize("method", ["sfl-v2", "spry", "decomfl"])
+@pytest.mark.parametrize("method", ["sfl-v2", pytest.param("spry", marks=pytest.mark.slow), "decomfl"])
 def test_its_plan_is_the_runs_own_ledger(method: str, place: Path) -> None:
     tables: dict[str, Any] = {"method": {"name": method}, "model": {"name": str(place / "model")}}
     if method == "spry":

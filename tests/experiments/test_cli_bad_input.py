@@ -59,8 +59,8 @@ WRONG = {
     "method.in_flight=0": "method.in_flight must be at least 1, got 0",
     "federation.aggregator=rolor": "unknown federation.aggregator 'rolor'; did you mean 'rolora'? have",
     "federation.partition=idd": "unknown federation.partition 'idd'; did you mean 'iid'? have",
-    "model.name=no/such": "model 'no/such' is not on this machine and the hub did not give it",
-    "model.name=../not//a name": "is neither a folder nor a possible name on the hub",
+    "model.name=no/such": "model 'no/such' is not on this machine and could not be fetched from the hub",
+    "model.name=../not//a name": "is neither a folder nor a valid hub name",
     "model.dtype=float64": "unknown model.dtype 'float64'; did you mean 'bfloat16'? have bfloat16, float32",
     "task.name=clasification": "unknown task.name 'clasification'; did you mean 'classification'? have",
     "task.data=nowhere.tsv": "there is no file or folder nowhere.tsv",
@@ -69,7 +69,7 @@ WRONG = {
     "partition.cut=4": "a model of 4 blocks may be cut at 1..3, got 4",
     "partition.cut=0": "partition.cut must be at least 1, got 0",
     "federation.clients=0": "federation.clients must be at least 1, got 0",
-    "federation.clients=7": "gives whole groups to clients and these data have 6 for 7 clients",
+    "federation.clients=7": "assigns whole groups to clients; these data have 6 for 7 clients",
     "adapter.head.rank=0": "adapter rank must be at least 1, got 0",
     "adapter.body.alpha=0": "adapter alpha must be above 0.0, got 0",
     'adapter.head.targets=["q_proj"]': "adapter.head.targets: no module 'q_proj'; have",
@@ -194,8 +194,8 @@ def test_an_address_that_is_not_this_machines_is_refused(ask: Ask, tmp_path: Pat
     ("words", "sentence", "code"),
     [
         (["join", "127.0.0.1:1", "--client", "0", "--timeout", "0.1"], "no server at 127.0.0.1:1 within", 1),
-        (["join", "127.0.0.1", "--client", "0"], "a server's address is HOST:PORT, got '127.0.0.1'", 2),
-        (["join", "127.0.0.1:99999", "--client", "0"], "a server's address is HOST:PORT", 2),
+        (["join", "127.0.0.1", "--client", "0"], "a server's address must be HOST:PORT, got '127.0.0.1'", 2),
+        (["join", "127.0.0.1:99999", "--client", "0"], "a server's address must be HOST:PORT", 2),
         (["join", "127.0.0.1:80"], "Missing option '--client'", 2),
         (["join", "127.0.0.1:80", "--client", "one"], "'one' is not a valid integer", 2),
         (["eval", "no-such-run"], "cannot read the experiment file no-such-run/config.json", 2),
@@ -231,5 +231,5 @@ def test_a_quantised_checkpoint_is_refused_alike_by_every_command(words: str, tm
     given["serve"] = [str(preset), "--set", "transport.name=rpc"]
     result = CliRunner().invoke(main, [words, *given.get(words, [str(preset)])])
     assert result.exit_code == 2, result.output
-    assert "the checkpoint is quantised by bitsandbytes, as" in result.stderr
+    assert "the checkpoint is quantised by bitsandbytes according to" in result.stderr
     assert not (tmp_path / "runs").exists()

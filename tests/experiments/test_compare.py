@@ -13,22 +13,19 @@ from experiments.compare import at_budget as spending
 from experiments.compare import bytes_to_target as reaching
 from experiments.compare import plots as pictures
 from experiments.compare.at_budget import within
-from experiments.compare.budget import Budget, parse_budget, plan_within
 from experiments.compare.bytes_to_target import reached
-from experiments.compare.entrants import ALWAYS, Entrant, Excluded, enter, labels_of, settings_by_label
-from experiments.compare.ranking import Standing, metric_with_margin, pareto
-from experiments.compare.runs import Race
+from experiments.compare.standings_table import metric_with_margin
 from experiments.report.drawing import canvas
 from experiments.report.tally import curve
 from experiments.studies.cached_runs import run_once
-from splitfl.config import RunConfig
+from splitfl.comparison.budget import Budget
+from splitfl.comparison.entrants import ALWAYS
+from splitfl.comparison.ranking import Standing
+from splitfl.comparison.runs import Race
 from splitfl.core.errors import ConfigError
-from splitfl.methods.registry import METHODS
 from splitfl.run_folder.read import read_run
-from splitfl.setup.experiment import Experiment
 from tests.command import Start, splitfl
 from tests.splitfl import toy
-from tests.splitfl.driver import play
 from tests.testbed.waiting import is_learning, until
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -51,74 +48,6 @@ def preset(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "most"),
-    [
-        ("bytes=50MB", "bytes", 50e6),
-        ("bytes=1.5 KiB", "bytes", 1536.0),
-        ("airtime=2min", "airtime", 120.0),
-        ("energy=5mJ", "energy", 0.005),
-        ("client_memory=200MB", "client_memory", 200e6),
-        ("steps=300", "steps", 300.0),
-    ],
-)
-def test_a_budget_is_a_kind_an_amount_and_a_unit(text: str, kind: str, most: float) -> None:
-    got = parse_budget(text)
-    assert got.kind == kind
-    assert got.most == pytest.approx(most)
-
-
-@pytest.mark.parametrize("text", ["bytes", "bytes=", "bytes=50", "bytes=0MB", "bytes=-5MB", "steps=3s"])
-def test_an_amount_that_means_nothing_is_refused_with_its_units(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"takes a number above 0 and a unit \(.*\), got"):
-        parse_budget(text)
-
-
-def test_an_unknown_budget_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'airtime'"):
-        parse_budget("airtme=3s")
-
-
-def test_what_is_always_there_is_there_once() -> None:
-    assert labels_of("hybrid, frozen,hybrid") == ["hybrid", "frozen", "sfl-v2@checkpointed"]
-    with pytest.raises(ConfigError, match="takes names with commas"):
-        labels_of(" , ")
-    assert {label.partition("@")[0] for label in ALWAYS} <= METHODS.keys()
-
-
-def test_a_setting_for_somebody_who_is_not_there_is_refused() -> None:
-    assert settings_by_label(["a:train.seed=3"], ["a", "b"]) == {"a": ["train.seed=3"], "b": []}
-    for text in ("c:train.seed=3", "train.seed=3"):
-        with pytest.raises(ConfigError, match="LABEL one of a, b; got"):
-            settings_by_label([text], ["a", "b"])
-
-
-@pytest.fixture
-def config(folder: Path) -> RunConfig:
-    return toy.config(folder, link=LINK)
-
-
-@pytest.mark.parametrize(
-    "kind", ["airtime", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("bytes", "energy"))]
-)
-def test_a_plan_is_the_most_rounds_that_the_budget_allows(kind: str, config: RunConfig) -> None:
-    three = plan_within(config, [Budget(kind="steps", most=9)], 50)
-    assert (three.rounds, three.is_capped) == (3, False)
-    total = three.rehearsal.ledger.total()
-    cost = {"bytes": total.payload_bytes, "airtime": total.airtime_s, "energy": total.energy_j}[kind]
-    assert cost > 0
-    assert plan_within(config, [Budget(kind=kind, most=cost * 1.0001)], 50).rounds == 3
-    assert plan_within(config, [Budget(kind=kind, most=cost * 0.9999)], 50).rounds == 2
-
-
-def test_a_plan_says_what_the_run_will_have_cost_to_the_byte(config: RunConfig, tmp_path: Path) -> None:
-    plan = plan_within(config, [], config.federation.rounds)
-    ledger = play(Experiment.of(config), tmp_path).ledger
-    for way in ("up", "down"):
-        assert plan.rehearsal.ledger.total(way) == ledger.total(way)
-    assert plan.rehearsal.ledger.total_flops("client") == ledger.total_flops("client")
-
-
 @pytest.mark.parametrize("speed", ["declared", pytest.param("measured", marks=pytest.mark.slow)])
 def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, speed: str) -> None:
     auto = ('budget="seconds"', "limit=1e6", "every=1", 'methods=["sfl-v2","frozen"]', f'speed="{speed}"')
@@ -127,55 +56,6 @@ def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, s
     result = CliRunner().invoke(main, ["plan", str(preset), *words])
     assert result.exit_code == 0, result.output
     assert ("this goes by the declared ones" in result.stderr) is (speed == "measured")
-
-
-def test_a_plan_ends_at_the_most_rounds_and_says_so(config: RunConfig) -> None:
-    plan = plan_within(config, [Budget(kind="bytes", most=1e12)], 3)
-    assert (plan.rounds, plan.is_capped) == (3, True)
-
-
-def test_a_budget_for_less_than_one_round_is_refused(config: RunConfig) -> None:
-    with pytest.raises(ConfigError, match="one round has 3 steps, which is over the budget: steps of 2"):
-        plan_within(config, [Budget(kind="steps", most=2)], 5)
-    with pytest.raises(ConfigError, match=r"one round alone is over the budget: bytes of 1\.23 kB"):
-        plan_within(config, [Budget(kind="bytes", most=1234)], 5)
-    with pytest.raises(ConfigError, match=r"a client needs .* which is over the client memory of 1\.23 kB"):
-        plan_within(config, [Budget(kind="client_memory", most=1234)], 5)
-
-
-@pytest.mark.parametrize("kind", ["airtime", "energy"])
-def test_a_link_without_a_rate_has_no_airtime_to_spend(kind: str, folder: Path) -> None:
-    with pytest.raises(ConfigError, match=f"nothing on this link takes any {kind}: give .link. a rate"):
-        plan_within(toy.config(folder), [Budget(kind=kind, most=1.0)], 5)
-
-
-def entered(preset: Path, label: str, *own: str, overrides: tuple[str, ...] = ()) -> Entrant | Excluded:
-    return enter(str(preset), overrides, label, own, [], None)
-
-
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_method_takes_part_in_the_same_experiment(name: str, preset: Path) -> None:
-    one = entered(preset, name, overrides=("train.body_lr=0.02",))
-    assert isinstance(one, Entrant), one.reason
-    assert one.adjusted == METHODS[name].needs
-
-
-def test_a_checkpointed_client_needs_less_memory_and_more_work(preset: Path) -> None:
-    plain, less = entered(preset, "sfl-v2"), entered(preset, "sfl-v2@checkpointed")
-    assert isinstance(plain, Entrant)
-    assert isinstance(less, Entrant)
-    assert less.config.method.checkpoint_head
-    assert less.plan.rehearsal.client.total_bytes < plain.plan.rehearsal.client.total_bytes
-    assert less.plan.rehearsal.ledger.total_flops("client") > plain.plan.rehearsal.ledger.total_flops(
-        "client"
-    )
-    assert less.plan.rehearsal.ledger.total("up") == plain.plan.rehearsal.ledger.total("up")
-
-
-def test_a_setting_of_its_own_that_a_method_does_not_read_leaves_it_out(preset: Path) -> None:
-    one = entered(preset, "frozen", "train.head_lr=0.5")
-    assert isinstance(one, Excluded)
-    assert "'frozen' does not read train.head_lr" in one.reason
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -198,22 +78,6 @@ def made_up(label: str, values: tuple[float, ...], sent: int, metric: str = "acc
         bytes_up=sent, bytes_down=0.0, airtime_s=1.0, energy_j=0.0, virtual_s=2.0, wall_s=3.0,
         client_flops=1e9, client_memory_bytes=1000, is_capped=False,
     )  # fmt: skip
-
-
-def test_the_front_has_those_whom_nobody_beats_without_spending_more() -> None:
-    found = [
-        made_up("good and dear", (0.9,), 900),
-        made_up("as good and as dear", (0.9,), 900),
-        made_up("bad and dear", (0.5,), 800),
-        made_up("fair", (0.7,), 300),
-        made_up("as cheap and worse", (0.6,), 300),
-    ]
-    assert [one.label for one in pareto(found, "bytes")] == ["fair", "good and dear", "as good and as dear"]
-
-
-def test_the_front_of_a_loss_wants_it_small() -> None:
-    found = [made_up("low", (1.5,), 900, "perplexity"), made_up("high", (9.5,), 950, "perplexity")]
-    assert [one.label for one in pareto(found, "bytes")] == ["low"]
 
 
 def test_the_margin_is_half_of_students_interval() -> None:

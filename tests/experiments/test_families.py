@@ -10,9 +10,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from experiments import presets
 from experiments.cli.main import main
-from experiments.compare.entrants import Entrant, enter
 from experiments.report.story import loading_code
+from splitfl.comparison.entrants import Entrant, enter
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import as_dict, load
 from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION
@@ -24,14 +25,14 @@ from tests.splitfl import shown, tiny, toy
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 CASES = [(model_type, kind) for model_type, family in FAMILIES.items() for kind in family.kinds]
-QUICK = ("bert", "gemma2", "gemma3_text", "vit")
+QUICK = [("bert", SEQUENCE_CLASSIFICATION), ("gemma3_text", CAUSAL_LM), ("vit", IMAGE_CLASSIFICATION)]
 AUTO = ('auto.budget="bytes"', "auto.limit=1e9", "auto.cuts=[1,2]")
 SHORT = {"clients": 2, "rounds": 1, "local_steps": 1}
 
 
 def cases() -> list[Any]:
     return [
-        pytest.param(*case, id="-".join(case), marks=[] if case[0] in QUICK else [pytest.mark.slow])
+        pytest.param(*case, id="-".join(case), marks=[] if case in QUICK else [pytest.mark.slow])
         for case in CASES
     ]
 
@@ -71,7 +72,7 @@ def test_a_family_goes_through_every_command(model_type: str, kind: str, tmp_pat
     (planned,) = plan["planned"].values()
     auto = said("plan", str(preset), *(word for one in AUTO for word in ("--set", one)))
     assert not auto["excluded"]
-    entrant = enter(str(preset), [], "sfl-v2", [], [], 1)
+    entrant = enter(presets.tables(str(preset))[1], [], "sfl-v2", [], [], 1)
     assert isinstance(entrant, Entrant), entrant
     summary = said("run", str(preset), "--out", str(runs))
     assert summary["bytes_up"] == planned["bytes_up"]
@@ -88,7 +89,14 @@ def test_scaled_embeddings_are_compared(model_type: str, tmp_path: Path) -> None
     assert said("compare", *words, "--out", str(tmp_path / "runs"))
 
 
-@pytest.mark.parametrize("kinds", [("ia3", "lora"), ("lora", "ia3"), ("ia3", "vera"), ("ia3", "ia3")])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("ia3", "lora"),
+        ("ia3", "ia3"),
+        *(pytest.param(kinds, marks=pytest.mark.slow) for kinds in (("lora", "ia3"), ("ia3", "vera"))),
+    ],
+)
 def test_ia3_on_one_side_beside_a_new_classifier_is_measured_again(
     kinds: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,7 +68,7 @@ def test_a_client_whose_labels_or_weights_do_not_fit_is_refused_alone(
     assert "label 'lake' is none of this run's: air, sea, wire" in unfit.complained()
     other = joined(start, tmp_path, address, 1, "--model", place / "other")
     assert other.code() == 2
-    assert "has other weights than the server's in bert.encoder.layer.0; give a copy" in other.complained()
+    assert "has other weights than the server's in bert.encoder.layer.0; pass a copy" in other.complained()
     good = joined(start, tmp_path, address, 1, "--data", place / "own.tsv")
     first = joined(start, tmp_path, address, 0)
     assert server.code() == 0, server.complained()

@@ -255,4 +255,4 @@ def test_a_run_that_has_ended_is_not_gone_on_with(start: Start, place: Path, tmp
     undisturbed(start, place, tmp_path / "whole")
     again = splitfl(start, tmp_path, "resume", run_folder(tmp_path / "whole"))
     assert again.code() == 2
-    assert "there is nothing to go on with" in again.complained()
+    assert "there is nothing to resume" in again.complained()

@@ -10,13 +10,20 @@ from rich.panel import Panel
 from rich.table import Table
 
 import experiments
-from experiments.screen import Screen, summary_table
-from experiments.terminal import counting_bar, plain_console, working
+from experiments.screen import summary_table
 from splitfl.config import RunConfig
+from splitfl.runtime.terminal import counting_bar, plain_console, working
+from splitfl.runtime.terminal_screen import TerminalScreen
 
 NASTY = ["a[b]", "[/red]", "[bold]", ":bug:", r"\[x]", "[link=file:///x]y[/link]", "[/]"]
 SEAM = "terminal.py"
-SOURCES = [path for path in sorted(Path(experiments.__file__).parent.rglob("*.py")) if path.name != SEAM]
+ROOT = Path(experiments.__file__).parents[1]
+SOURCES = [
+    path
+    for package in ("experiments", "splitfl")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if path.name != SEAM
+]
 
 
 def calls(path: Path) -> Iterator[str]:
@@ -62,7 +69,7 @@ def test_what_is_going_on_is_shown_as_it_is(nasty: str) -> None:
 def test_a_runs_folder_and_messages_are_shown_as_they_are(nasty: str) -> None:
     said = io.StringIO()
     console = plain_console(file=said, terminal=False, width=200)
-    with Screen(console, RunConfig(), 1, invites=True) as screen:
+    with TerminalScreen(console, RunConfig(), 1, invites=True) as screen:
         screen.waiting(f"host-{nasty}", [0])
         screen.said(f"lost {nasty}")
     console.print(summary_table(SUMMARY, Path("runs") / nasty.replace("/", "|")))

@@ -13,11 +13,22 @@ import torch
 
 from splitfl.config import CODECS, CodecConfig
 from splitfl.core.errors import PeerLost, WireError
-from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient, Output, Scalars
+from splitfl.core.messages import (
+    LOST,
+    Activation,
+    Adapter,
+    Begin,
+    Done,
+    Gradient,
+    Join,
+    Output,
+    Plan,
+    Scalars,
+)
 from splitfl.transport.session.chunk import Kind, piece, say, unpack
 from splitfl.transport.session.inbox import Inbox
 from splitfl.wire import Envelope, Refusal, decode, encode
-from splitfl.wire.frame import sender
+from splitfl.wire.frame import Frame
 from tests.fuzz import feeding
 from tests.fuzz.feeding import Food, Found
 
@@ -54,7 +65,17 @@ _WORDS: Final = (
         b"hidden.scale",
         b"I8",
     ),
-    *(b"\\ud800", b"\xff\xfe", b"\x00" * 9, b"data_offsets", b"shape", b"dtype", b"__class__", b"Control"),
+    *(
+        b"\\ud800",
+        b"\xff\xfe",
+        b"\x00" * 9,
+        b"data_offsets",
+        b"shape",
+        b"dtype",
+        b"__class__",
+        b"Begin",
+        b"plan",
+    ),
 )
 
 
@@ -72,7 +93,7 @@ def foods() -> list[Food]:
 def take_frame(raw: bytes) -> None:
     """As a server takes it."""
     with suppress(WireError):
-        sender(raw)
+        _ = Frame(raw).envelope
     decode(raw)
 
 
@@ -89,7 +110,9 @@ def _frames() -> list[bytes]:
     hidden = torch.ones(3, 2, 4, dtype=torch.bfloat16)
     mask = {"mask": torch.ones(3, 2, dtype=torch.bool)}
     messages = (
-        Control(ask="begin", round=1, steps=4, values={"peak_bytes": 1.0}),
+        Begin(steps=4, version=1, flops_per_s=1.0),
+        Join(checkpoints=((1, 0),)),
+        Done(plan=Plan(method="sfl-v2", cut=1, rank=4)),
         Activation(ids_B=ids, hidden=hidden, context=mask, labels=ids.clone()),
         Output(ids_B=ids, hidden=hidden),
         Gradient(ids_B=ids, grad=hidden, loss=0.5),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from torch import Tensor
 from channel.core.link import Link
 from splitfl.accounting.ledger import Ledger
 from splitfl.client.client import ClientNode
+from splitfl.config import RunConfig
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.events import Events
 from splitfl.core.messages import Message, Reply
 from splitfl.methods.parts.method import ServerMethod
 from splitfl.runtime.simulate import run_inproc
-from splitfl.server.assemble import station_of
-from splitfl.server.exchange import RoundEnd
+from splitfl.server.assemble import server_loop_of
+from splitfl.server.protocols import RoundEnd
 from splitfl.setup.experiment import Experiment
 
 
@@ -76,7 +78,7 @@ class _Watcher:
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         pass
 
-    def begun(self, round_index: int) -> None:
+    def all_began(self, round_index: int) -> None:
         pass
 
     def ended(self, end: RoundEnd) -> None:
@@ -93,8 +95,17 @@ def play(site: Experiment, folder: Path, link: Link | None = None) -> Played:
         server = site.server_method()
         made = controller_for(site.config)
         controller = made(ledger, events) if made else None
-        station = station_of(site, server, ledger, events, watcher, link, controller)
+        server_loop = server_loop_of(site, server, ledger, events, watcher, link, controller)
         nodes = [ListeningNode(client, site, said) for client in range(config.federation.clients)]
-        run_inproc(config, nodes, station)
+        run_inproc(config, nodes, server_loop)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return Played(server=server, ledger=ledger, events=lines, ends=watcher.ends, said=said, nodes=nodes)
+
+
+@lru_cache(maxsize=32)
+def play_once(config: RunConfig, folder: Path) -> Played:
+    """The run of these settings over their own link, shared by tests that only look at it.
+
+    `folder` is one that these tests share too, such as their module's.
+    """
+    return play(Experiment.of(config), folder)

@@ -11,7 +11,7 @@ import pytest
 
 import splitfl
 from splitfl.config.experiment_file import from_dict
-from splitfl.core.errors import ConfigError
+from splitfl.core.errors import ConfigError, ModelMissing
 from splitfl.runtime.screen import Silent
 from tests.splitfl import toy
 
@@ -29,12 +29,68 @@ def _in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_example_is_true(experiment: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("function", "examples"), [(splitfl.run, 5), (splitfl.plan, 1)])
+def test_the_examples_are_true(experiment: dict[str, Any], function: object, examples: int) -> None:
     (example,) = doctest.DocTestFinder(recurse=False).find(
-        splitfl.run, "splitfl.run", globs={"splitfl": splitfl, "experiment": experiment}
+        function, "splitfl", globs={"splitfl": splitfl, "experiment": experiment}
     )
-    assert len(example.examples) == 5
+    assert len(example.examples) == examples
     assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_a_plan_costs_what_the_run_then_costs(experiment: dict[str, Any]) -> None:
+    planned = splitfl.plan(experiment, ["sfl-v2", "hybrid", "ushape"], own={"hybrid": {"train.seed": 3}})
+    assert planned.costs.keys() | planned.excluded.keys() == {"sfl-v2", "hybrid", "ushape"}
+    result = splitfl.run(experiment)
+    assert planned.costs["sfl-v2"]["bytes_up"] == result.summary.bytes_up
+    assert planned.costs["sfl-v2"]["bytes_down"] == result.summary.bytes_down
+    assert "<td>sfl-v2</td>" in planned._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"own": {"hybird": {}}}, "unknown label of own 'hybird'; did you mean"),
+        ({"methods": [], "method.in_flight": 0}, "in_flight must be at least 1, got 0"),
+        ({"methods": [], "method": {"perturbations": 40}}, "'sfl-v2' does not read method.perturbations"),
+        ({"methods": ["sfl-v9"]}, "unknown method.* 'sfl-v9'"),
+        ({"methods": "sfl-v2, sfl-v9"}, "unknown method.* 'sfl-v9'"),
+        ({"model.name": None}, "model.name must have a value, got None"),
+        ({"model.name": "a \N{GRINNING FACE}"}, "a \N{GRINNING FACE}"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(
+    experiment: dict[str, Any], arguments: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises((ConfigError, ModelMissing), match=reason):
+        splitfl.plan(experiment, **{"methods": ["sfl-v2", "hybrid"]} | arguments)
+
+
+@pytest.mark.parametrize(("name", "least"), [("seeds", 1), ("jobs", 0), ("max_rounds", 1)])
+def test_a_number_that_no_comparison_can_have_is_refused(
+    experiment: dict[str, Any], name: str, least: int
+) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be at least {least}, got {least - 1}"):
+        splitfl.compare(experiment, "fedlora", **{name: least - 1})
+
+
+@pytest.mark.slow
+def test_a_comparison_has_columns_and_is_not_run_twice(experiment: dict[str, Any]) -> None:
+    told: list[str] = []
+
+    def compare() -> Any:
+        return splitfl.compare(experiment, ["fedlora"], seeds=1, on_run=told.append)
+
+    found = compare()
+    assert set(found.columns["label"]) == {"fedlora", "frozen", "sfl-v2@checkpointed"}
+    assert not found.excluded
+    assert not found.failed
+    assert found.columns["mean"] == sorted(found.columns["mean"], reverse=True)
+    assert told[0] == "fedlora, seed 0: done (3 runs)"
+    assert "<td>fedlora</td>" in found._repr_html_()
+    written = {folder: (folder / "summary.json").stat().st_mtime_ns for (folder,) in found.runs.values()}
+    assert compare() == found
+    assert written == {folder: (folder / "summary.json").stat().st_mtime_ns for folder in written}
 
 
 class Rounds(Silent):
@@ -59,6 +115,20 @@ def test_metrics_are_columns_and_a_screen_is_told_of_every_round(experiment: dic
     assert result.setting("train.batch_size") == 4
     assert result.setting("train.head_lr") == 1e-2
     assert result.environment["command"] == "splitfl.run"
+
+
+def test_a_result_is_short_on_screen_and_its_costs_are_columns(experiment: dict[str, Any]) -> None:
+    result = splitfl.run(experiment, link={"up": {"rate_bps": 1e6}})
+    costs, summary = result.costs, result.summary
+    assert costs["round"] == result.metrics["round"] == [0, 1]
+    for name in ("bytes_up", "bytes_down", "packets", "airtime_s", "client_flops", "server_flops"):
+        assert sum(costs[name]) == pytest.approx(getattr(summary, name))
+        assert all(value > 0 for value in costs[name])
+    assert repr(result).startswith(f"<RunRecord {str(result.folder)!r}: done after 2 rounds, train_loss=0.")
+    assert len(repr(result)) < 200
+    table = result._repr_html_()
+    assert f"<td>{result.name}: done</td>" in table
+    assert "<th>held-out accuracy</th>" in table
 
 
 @pytest.mark.parametrize(

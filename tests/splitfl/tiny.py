@@ -3,7 +3,9 @@
 # B batch, T tokens, V vocabulary
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ CASES = [
 SHOWN = ("bert", "roberta", "distilbert", "gpt2", "opt", "llama", "mistral", "gemma2", "gemma3_text", "vit")
 """Families that the quick suite looks at; the others are cases of the slow one, and of the flagship test."""
 SOME = [case if case[0] in SHOWN else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
+_FILES: dict[str, dict[str, bytes]] = {}
 PADDINGS = ("none", "left", "right")
 
 _SIZES: dict[str, Any] = {
@@ -141,8 +144,22 @@ def whole(model_type: str, kind: str, **changes: Any) -> PreTrainedModel:
 
 def save(folder: Path, model_type: str, kind: str, *, shard_bytes: int = 10**9, **changes: Any) -> Path:
     """A checkpoint of `whole`, in several files where it is larger than `shard_bytes`."""
-    model = whole(model_type, kind, **changes)
-    model.save_pretrained(folder, max_shard_size=shard_bytes)
+    return write_copy(
+        folder,
+        repr((model_type, kind, shard_bytes, sorted(changes.items()))),
+        lambda made: whole(model_type, kind, **changes).save_pretrained(made, max_shard_size=shard_bytes),
+    )
+
+
+def write_copy(folder: Path, key: str, write: Callable[[Path], object]) -> Path:
+    """Files that `write` makes in an empty folder, once in a process for each `key`, copied to `folder`."""
+    if key not in _FILES:
+        with TemporaryDirectory() as made:
+            write(Path(made))
+            _FILES[key] = {path.name: path.read_bytes() for path in Path(made).iterdir()}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in _FILES[key].items():
+        (folder / name).write_bytes(content)
     return folder
 
 

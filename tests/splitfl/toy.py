@@ -31,6 +31,14 @@ def model(
 
     `is_base` leaves out what stands on the base model, which is then made anew and trained.
     """
+    return tiny.write_copy(
+        folder,
+        repr(("toy", model_type, kind, is_base, changes)),
+        lambda made: _save(made, model_type, kind, is_base, changes),
+    )
+
+
+def _save(folder: Path, model_type: str, kind: str, is_base: bool, changes: dict[str, Any]) -> None:
     whole = tiny.whole(model_type, kind, num_labels=len(LABELS), **changes)
     (whole.base_model if is_base else whole).save_pretrained(folder)
     special = ["[UNK]", "[PAD]", "[CLS]", "[SEP]"]
@@ -40,7 +48,6 @@ def model(
     backend.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
     tokenizer.save_pretrained(folder)
-    return folder
 
 
 def data(path: Path, rows: int = 120, *, labelled: bool = True) -> Path:

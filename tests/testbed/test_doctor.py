@@ -38,7 +38,7 @@ def works(
     return [one.transport for one in told if one.works]
 
 
-def test_what_works_follows_from_what_is_open() -> None:
+def test_advice_follows_from_open_ports() -> None:
     one_port = ClientReach(client="a", port="open", up="silent", down="silent", side="open")
     assert works(OPEN) == ["rpc", "grpc", "overlay"]
     assert works(one_port) == ["grpc", "overlay"]
@@ -50,7 +50,7 @@ def test_what_works_follows_from_what_is_open() -> None:
     assert works(OPEN, same=False) == []
 
 
-def test_the_reason_names_the_client_and_the_way() -> None:
+def test_the_reason_names_the_client_and_the_path() -> None:
     shut = ClientReach(client="b", port="open", up="open", down="silent", side="open")
     rpc = advise(Reach(clients=[OPEN, shut]), same_torch=True, has_overlay=True)[0]
     assert rpc.why == (
@@ -59,11 +59,11 @@ def test_the_reason_names_the_client_and_the_way() -> None:
     )
 
 
-def test_a_machine_that_lacks_something_is_told_what() -> None:
+def test_missing_resources_of_a_machine_are_reported() -> None:
     assert {finding.state for finding in check_machine("a", FACTS)} == {"ok", "info"}
     poor = {**FACTS, "own_name": ["127.0.1.1"], "disk_free_bytes": 1 << 20, "has_tun": False}
     told = {finding.check: finding for finding in check_machine("a", poor)}
-    assert "means 127.0.1.1, which no other machine reaches" in told["own name"].detail
+    assert "resolves to 127.0.1.1, which no other machine reaches" in told["own name"].detail
     assert told["disk"].state == "warning"
     assert told["rights"].detail == "root, no TUN; the overlay needs both"
 
@@ -73,14 +73,14 @@ def test_other_versions_are_named_with_both() -> None:
     other = {**FACTS, "versions": {**FACTS["versions"], "torch": "2.12.1", "peft": "2", "python": "3.11.9"}}
     told = [(finding.state, finding.detail) for finding in check_versions("b", other, FACTS)]
     assert told == [
-        ("bad", "torch 2.12.1, and the server has 2.13.0"),
-        ("warning", "peft 2, and the server has 1"),
+        ("bad", "torch 2.12.1, but the server has 2.13.0"),
+        ("warning", "peft 2, but the server has 1"),
     ]
     bare = {**FACTS, "versions": {**FACTS["versions"], "torch": None}}
     assert check_versions("b", bare, FACTS)[0].detail == "torch is not installed"
 
 
-def test_clocks_and_lookups_that_are_off_are_told() -> None:
+def test_clock_offsets_and_slow_lookups_are_reported() -> None:
     assert check_clock("a", 0.2, 0.01).state == "ok"
     assert check_clock("a", -90.0, 0.01).state == "warning"
     assert check_lookup("a", 0.01).state == "ok"
@@ -104,7 +104,7 @@ def test_a_bad_inventory_is_refused(table: dict[str, Any], complaint: str) -> No
         inventory.read(table)
 
 
-def test_an_agent_on_this_machine_answers_and_a_node_without_python_is_told() -> None:
+def test_an_agent_on_this_machine_answers_and_a_node_without_python_is_reported() -> None:
     with Agent(Node(name="here", address="127.0.0.1")) as agent:
         port = agent.ask(5.0, do="listen", port=0)["port"]
         got = agent.ask(10.0, do="measure", host="127.0.0.1", port=port, seconds=0.05)
@@ -117,7 +117,7 @@ def test_an_agent_on_this_machine_answers_and_a_node_without_python_is_told() ->
         assert said == {"port": 0, "reason": "Address already in use"}
     with pytest.raises(PeerLost, match=r"no agent on here: /no/python: No such file"):
         Agent(Node(name="here", address="127.0.0.1", python="/no/python"))
-    with pytest.raises(PeerLost, match="no agent on here: it ended without a word"):
+    with pytest.raises(PeerLost, match="no agent on here: it exited without output"):
         Agent(Node(name="here", address="127.0.0.1", python="/bin/true"))
 
 
@@ -153,13 +153,15 @@ def test_a_banner_that_a_login_prints_is_passed_over(banner: str, tmp_path: Path
         assert agent.ask(5.0, do="facts")["versions"]["splitfl"]
 
 
-def test_a_login_that_says_something_and_ends_is_told_with_its_words(tmp_path: Path) -> None:
+def test_a_login_that_prints_and_exits_is_reported_with_its_output(tmp_path: Path) -> None:
     python = script(tmp_path / "python", "echo 'This account is not available.'")
-    with pytest.raises(PeerLost, match=r"it ended without a word; something else said 'This account is not"):
+    with pytest.raises(
+        PeerLost, match=r"it exited without output; another program printed 'This account is not"
+    ):
         Agent(Node(name="c1", address="127.0.0.1", python=python))
 
 
-def test_a_python_that_is_too_old_is_told_with_what_is_needed(tmp_path: Path) -> None:
+def test_a_python_that_is_too_old_is_reported_with_the_needed_version(tmp_path: Path) -> None:
     older = "import sys; sys.version_info = (3, 6, 9); exec(sys.argv[3])"
     python = script(tmp_path / "python", f'exec {sys.executable} -c "{older}" "$@"')
     with pytest.raises(PeerLost, match=r"c1: Python 3\.6 is too old, splitfl needs 3\.11 or newer"):
@@ -188,7 +190,7 @@ def test_two_nodes_on_one_machine_may_use_everything() -> None:
     }
 
 
-def test_a_node_that_cannot_be_reached_is_told_and_nothing_will_work() -> None:
+def test_with_an_unreachable_node_no_transport_works() -> None:
     table = {"address": "127.0.0.1"}
     nodes = {"a": table, "b": {**table, "python": "/no/python"}}
     examined = examine(inventory.read({"server": "a", "nodes": nodes}))
@@ -199,7 +201,7 @@ def test_a_node_that_cannot_be_reached_is_told_and_nothing_will_work() -> None:
     assert {advice.why for advice in examined.advice} == {"no agent could be started on b: see access above"}
 
 
-def test_the_command_says_it_by_its_exit_code(start: Start, tmp_path: Path) -> None:
+def test_the_exit_code_reflects_the_result(start: Start, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         good = splitfl(start, tmp_path, "doctor", "--server", address, "--json")

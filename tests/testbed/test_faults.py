@@ -122,7 +122,7 @@ def test_a_server_that_dies_is_missed_by_its_clients(begin: Run, tmp_path: Path,
         assert all(line.startswith("client ") for line in before)
 
 
-def test_a_client_that_never_comes_is_named(begin: Run, tmp_path: Path) -> None:
+def test_a_client_that_never_joins_is_named(begin: Run, tmp_path: Path) -> None:
     server = begin("serve", "--host", "127.0.0.1", "--set", "transport.join_timeout_s=1.0")
     assert server.code() == 1
     last = server.complained().strip().splitlines()[-1]
@@ -130,7 +130,7 @@ def test_a_client_that_never_comes_is_named(begin: Run, tmp_path: Path) -> None:
     assert last.endswith("within 1 s")
 
 
-def test_a_client_that_cannot_begin_says_why(begin: Run, tmp_path: Path) -> None:
+def test_a_client_that_cannot_start_reports_the_reason(begin: Run, tmp_path: Path) -> None:
     """Client 1's texts are too short to learn from, which only its own process finds out."""
     words = [f"{word}\tgroup-0" for word in toy.WORDS] + [
         f"link {word} {word}\tgroup-1" for word in toy.WORDS
@@ -142,15 +142,11 @@ def test_a_client_that_cannot_begin_says_why(begin: Run, tmp_path: Path) -> None
         "task": {"name": "lm", "data": str(tmp_path / "short.tsv"), "packing": "truncate"},
     }
     command = begin(**tables)
-    assert_failed(
-        command,
-        tmp_path,
-        "died with exit code 2; it said: client",
-        "holds no samples: there is nothing to learn",
-    )
+    why = "holds no samples: there is nothing to learn from"
+    assert_failed(command, tmp_path, "died with exit code 2; last output: client", why)
 
 
-def test_a_normal_run_says_nothing_but_its_own_lines(place: Path, tmp_path: Path, start: Start) -> None:
+def test_a_normal_run_prints_only_its_own_lines(place: Path, tmp_path: Path, start: Start) -> None:
     """Not where it stands either: there, an `experiments` of someone else's must not get in the way."""
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "__init__.py").write_text("raise ImportError('the wrong package')\n")

@@ -1,4 +1,4 @@
-"""Labs that stand: what passes their firewalls, two at once, and one whose keeper is killed."""
+"""Labs that stand: what passes their firewalls, two at once, and one whose daemon is killed."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def lab_command(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "runtime").mkdir(mode=0o700)
     yield lambda *words: splitfl(start, tmp_path, "lab", *words)
     for name in state.names():
-        if (found := state.State.read(name)) is not None and found.is_up:
+        if (found := state.LabState.read(name)) is not None and found.is_up:
             control.down(name)
 
 
@@ -63,7 +63,7 @@ def passes(nodes: dict[str, Namespace], source: str, target: str, port: int) -> 
         listener.communicate()
 
 
-def test_the_firewall_lets_through_what_its_plan_says() -> None:
+def test_the_firewall_permits_exactly_the_plans_connections() -> None:
     with Lab(find("colosseum-firewall")) as lab:
         assert passes(lab.nodes, "srn2", "gpu", 50051)
         assert not passes(lab.nodes, "srn2", "gpu", 50052)
@@ -81,12 +81,12 @@ def test_without_a_firewall_everything_is_open_and_behind_one_only_the_broker() 
         assert not passes(closed.nodes, "srn2", "gpu", 50051)
 
 
-def test_two_labs_stand_at_once_and_each_goes_by_itself(lab_command: Run) -> None:
+def test_two_labs_run_concurrently_and_end_separately(lab_command: Run) -> None:
     one, two = lab_command("up", "open", "--lab", "one"), lab_command("up", "--lab", "two")
     assert (one.code(), two.code()) == (0, 0), one.complained() + two.complained()
     again = lab_command("up", "--lab", "one")
     assert again.code() == 2
-    assert "the lab 'one' is up already" in again.complained()
+    assert "the lab 'one' is already up" in again.complained()
     inside = lab_command("run", "--lab", "two", "srn2", "--", "getent", "hosts", "gpu")
     assert inside.code() == 0
     assert inside.output.read_text().split()[0] == "10.100.13.153"
@@ -99,7 +99,7 @@ def test_two_labs_stand_at_once_and_each_goes_by_itself(lab_command: Run) -> Non
     assert lab_command("down", "--lab", "two").code() == 2
 
 
-def test_down_ends_what_runs_inside(lab_command: Run) -> None:
+def test_down_ends_the_processes_in_a_lab(lab_command: Run) -> None:
     assert lab_command("up", "open").code() == 0
     running = lab_command("run", "srn2", "--", "sleep", "600")
     until(lambda: "sleep" in psutil.Process(running.process.pid).cmdline()[:1])
@@ -107,17 +107,17 @@ def test_down_ends_what_runs_inside(lab_command: Run) -> None:
     assert running.code() == -signal.SIGTERM
 
 
-def test_a_killed_lab_is_told_once_and_leaves_nothing(lab_command: Run) -> None:
+def test_a_killed_lab_is_reported_once_and_leaves_nothing(lab_command: Run) -> None:
     assert lab_command("up", "open").code() == 0
-    found = state.State.read("lab")
+    found = state.LabState.read("lab")
     assert found is not None
     running = lab_command("run", "srn2", "--", "sleep", "600")
     until(lambda: "sleep" in psutil.Process(running.process.pid).cmdline()[:1])
-    os.kill(found.keeper, signal.SIGKILL)
+    os.kill(found.daemon, signal.SIGKILL)
     until(lambda: not found.is_up)
     refused = lab_command("run", "srn2", "--", "true")
     assert refused.code() == 2
-    assert "its keeper was killed" in refused.complained()
+    assert "its daemon was killed" in refused.complained()
     told = lab_command("status")
     assert told.code() == 0
     assert "lab (open): was killed, and what it left is removed" in told.output.read_text()
@@ -128,7 +128,7 @@ def test_a_killed_lab_is_told_once_and_leaves_nothing(lab_command: Run) -> None:
     assert after.output.read_text() == "no lab is up\n"
 
 
-def test_what_is_not_there_is_refused_with_the_nearest(lab_command: Run) -> None:
+def test_unknown_names_are_refused_with_the_nearest(lab_command: Run) -> None:
     assert lab_command("up", "open").code() == 0
     wrong = lab_command("run", "srn", "--", "true")
     assert wrong.code() == 2
@@ -160,6 +160,6 @@ def test_a_firewall_without_nft_is_refused_before_anything_is_begun(
 
 
 def find_nodes(name: str) -> dict[str, str]:
-    found = state.State.read(name)
+    found = state.LabState.read(name)
     assert found is not None
     return dict(found.nodes)

@@ -13,7 +13,7 @@ import pytest
 
 from channel.links.fixed import Direction, FixedLink
 from channel.live.emulation import Emulation
-from channel.live.switch import Order
+from channel.live.switch import DeliveryOrder
 from channel.scenario import load as scenario
 from splitfl.core.errors import ConfigError, PeerLost
 from testbed.errors import NotRoot
@@ -32,7 +32,7 @@ NAMED = Path("/run/netns")
 
 
 def emulation(air: FixedLink | scenario.Scenario, **settings: int | str) -> Emulation:
-    return Emulation(air=air, clients=1, order=Order(seed=1), **settings)  # type: ignore[arg-type]
+    return Emulation(air=air, clients=1, order=DeliveryOrder(seed=1), **settings)  # type: ignore[arg-type]
 
 
 def left_of(pid: int, ticks: str) -> list[str]:
@@ -88,7 +88,7 @@ def test_the_congestion_control_is_the_one_asked_for_or_there_is_none() -> None:
 
 
 def test_a_link_that_cannot_be_is_refused_before_anything_stays() -> None:
-    crowd = Emulation(air=FixedLink(seed=0), clients=300, order=Order(seed=0))
+    crowd = Emulation(air=FixedLink(seed=0), clients=300, order=DeliveryOrder(seed=0))
     with pytest.raises(ConfigError, match=r"clients must be at most 253 in 10\.77\.0\.0/24, got 300"):
         LiveLink(crowd, "reno")
     few = emulation(replace(scenario.load("ideal"), seed=0))
@@ -122,10 +122,10 @@ OWNER = """
 import sys, time
 from channel.links.fixed import FixedLink
 from channel.live.emulation import Emulation
-from channel.live.switch import Order
+from channel.live.switch import DeliveryOrder
 from testbed.live import LiveLink
 from tests.testbed.agreement import agreement
-live = LiveLink(Emulation(air=FixedLink(seed=0), clients=2, order=Order(seed=0)), "reno")
+live = LiveLink(Emulation(air=FixedLink(seed=0), clients=2, order=DeliveryOrder(seed=0)), "reno")
 child = live.clients[1].popen(["setsid", "setpriv", "--pdeathsig", "clear", "sleep", "600"])
 time.sleep(0.3)
 print(child.pid, flush=True)

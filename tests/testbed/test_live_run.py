@@ -67,7 +67,7 @@ def losses(command: Command) -> list[tuple[int, int, int, float]]:
     return sorted((row["round"], row["client"], row["step"], row["loss"]) for row in rows)
 
 
-def test_a_live_run_learns_to_the_last_bit_what_the_virtual_one_does(begin: Run) -> None:
+def test_a_live_run_is_bit_identical_to_the_virtual_one(begin: Run) -> None:
     """Although packets are lost for good: TCP sends them again."""
     live = begin("--live", link={**LINK, "max_tries": 1})
     assert live.code(120.0) == 0, live.complained()
@@ -101,7 +101,7 @@ def test_all_clients_share_a_scenarios_cell_live(begin: Run) -> None:
 
 
 @pytest.mark.parametrize("victim", ["testbed.forwarder", "join"], ids=["forwarder", "client"])
-def test_a_run_whose_forwarder_or_client_is_killed_says_so_and_leaves_nothing(
+def test_a_killed_forwarder_or_client_is_reported_and_leaves_nothing(
     victim: str, begin: Run, tmp_path: Path
 ) -> None:
     command = begin("--live", **LONG)
@@ -116,7 +116,7 @@ def test_a_run_whose_forwarder_or_client_is_killed_says_so_and_leaves_nothing(
     until(lambda: not any(child.is_running() for child in family))
 
 
-def test_of_two_runs_at_once_one_dies_and_the_other_goes_on_until_it_is_interrupted(
+def test_of_two_concurrent_runs_one_dies_and_the_other_continues_until_interrupted(
     begin: Run, tmp_path: Path
 ) -> None:
     killed = begin("--live", "--out", tmp_path / "killed", **LONG)

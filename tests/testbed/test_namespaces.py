@@ -83,7 +83,7 @@ def test_loopback_is_up_inside_and_only_this_thread_is_there() -> None:
 
 @root
 @needs_root
-def test_what_a_killed_owner_leaves_is_reaped_with_its_processes(
+def test_namespaces_of_a_killed_owner_are_removed_with_their_processes(
     start: Callable[..., "subprocess.Popen[bytes]"], tmp_path: Path
 ) -> None:
     output = tmp_path / "owner"
@@ -123,7 +123,7 @@ def test_a_process_started_by_a_thread_outlives_the_thread() -> None:
 
 @root
 @needs_root
-def test_a_program_that_fails_or_hangs_inside_says_so() -> None:
+def test_a_failing_or_hanging_program_in_a_namespace_is_reported() -> None:
     with Namespace("bad") as space:
         with pytest.raises(CommandFailed, match="ended with 3: oh no"):
             space.run(["sh", "-c", "echo oh no >&2; exit 3"], 5)
@@ -143,20 +143,20 @@ def test_a_namespace_that_is_not_there_is_refused() -> None:
 @needs_root
 def test_a_bad_cable_is_refused() -> None:
     with Namespace("a") as a, Namespace("b") as b:
-        with pytest.raises(ConfigError, match="at most 15 small letters"):
+        with pytest.raises(ConfigError, match="at most 15 lower-case letters"):
             veth(a, "an-interface-too-long", "10.0.0.1/24", b, "eth0", "10.0.0.2/24")
         with pytest.raises(ConfigError, match=r"like 10\.77\.1\.1/24, got '10\.0\.0\.300'"):
             veth(a, "eth0", "10.0.0.300", b, "eth0", "10.0.0.2/24")
 
 
 def test_a_bad_tag_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"small letters, digits and dashes, got '\.\./x'"):
+    with pytest.raises(ConfigError, match=r"lower-case letters, digits and dashes, got '\.\./x'"):
         Namespace("../x")
 
 
-def test_without_root_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_root_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(NotRoot, match="network namespaces need root; try again with sudo"):
+    with pytest.raises(NotRoot, match="network namespaces need root; run with sudo"):
         need_root("network namespaces")
 
 

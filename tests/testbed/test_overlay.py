@@ -53,7 +53,8 @@ folder, packet = sys.argv[1], bytes.fromhex(sys.argv[2])
 context = client_context(folder + '/client-0.crt', folder + '/client-0.key', folder + '/ca.crt')
 stream = Stream(context.wrap_socket(socket.create_connection(('10.1.0.1', 7000)), server_hostname='10.1.0.1'))
 token = open(folder + '/client-0.token').read().strip()
-stream.send_all(frames.words(frames.HELLO, frames.Hello(name='client-0', session='s', token=token)), 5)
+hello = frames.Hello(name='client-0', session='s', token=token)
+stream.send_all(frames.encode_control(frames.HELLO, hello), 5)
 print(stream.first(5))
 stream.send_all(frames.frame(frames.PACKET, packet), 5)
 time.sleep(60)
@@ -142,7 +143,7 @@ def test_a_hub_that_dies_is_come_back_to_on_the_same_interface(site: Site) -> No
     site.is_in(1)
     before = site.nodes[1].run(["ip", "link", "show", "splitfl0"], 10)
     hub.send_signal(signal.SIGKILL)
-    until(lambda: "the hub is away" in site.said("join-1"))
+    until(lambda: "no connection to the hub" in site.said("join-1"))
     assert "10.99.0.1" not in site.nodes[0].run(["ip", "-br", "address"], 10)
     site.hub("hub-again")
     until(lambda: site.said("join-1").count("the hub is 10.99.0.1") == 2)
@@ -150,7 +151,7 @@ def test_a_hub_that_dies_is_come_back_to_on_the_same_interface(site: Site) -> No
     site.carries(1, 0, "again")
 
 
-def test_what_was_open_when_the_hub_died_goes_on_when_it_is_back(site: Site) -> None:
+def test_connections_survive_a_restart_of_the_hub(site: Site) -> None:
     hub = site.hub()
     for node in (1, 2):
         site.join(node)
@@ -160,7 +161,7 @@ def test_what_was_open_when_the_hub_died_goes_on_when_it_is_back(site: Site) -> 
     site.start(1, "counted", ["-c", COUNT])
     until(lambda: len(site.said("heard").splitlines()) > 5)
     hub.kill()
-    until(lambda: all("the hub is away" in site.said(f"join-{node}") for node in (1, 2)))
+    until(lambda: all("no connection to the hub" in site.said(f"join-{node}") for node in (1, 2)))
     so_far = len(site.said("heard").splitlines())
     site.hub("hub-again")
     until(lambda: len(site.said("heard").splitlines()) > so_far + 20)
@@ -174,11 +175,11 @@ def test_what_was_open_when_the_hub_died_goes_on_when_it_is_back(site: Site) -> 
         ({"token": "client-1.token"}, 2, "refused: wrong token for 'client-0'"),
         ({"name": "client-1", "token": "client-1.token"}, 2, "its certificate is 'client-0''s"),
         ({"certificate": ""}, 2, "refused in the handshake"),
-        ({"name": "a\x1b[2Jb"}, 2, "a name is of 1 to 64 letters"),
-        ({"authority": "other"}, 2, "the hub's certificate is not to be trusted"),
+        ({"name": "a\x1b[2Jb"}, 2, "a name must have 1 to 64 letters"),
+        ({"authority": "other"}, 2, "the hub's certificate is not trusted"),
     ],
 )
-def test_a_stranger_is_told_why_he_stays_outside(
+def test_an_unauthorised_client_gets_the_reason(
     changes: dict[str, str], code: int, complaint: str, site: Site
 ) -> None:
     site.hub()
@@ -213,8 +214,8 @@ def test_a_name_is_one_clients_at_a_time(site: Site) -> None:
 @pytest.mark.parametrize(
     ("packet", "complaint"),
     [
-        (STRAY, "client-0: 1 packets from other addresses than its own refused"),
-        (IPV6, "client-0 (10.99.0.2) is gone: a packet that is not IPv4"),
+        (STRAY, "client-0: dropped 1 packets with other source addresses than its own"),
+        (IPV6, "client-0 (10.99.0.2) disconnected: a packet that is not IPv4"),
     ],
 )
 def test_a_member_that_lies_is_not_believed(packet: str, complaint: str, site: Site) -> None:
@@ -227,7 +228,7 @@ def test_a_member_that_lies_is_not_believed(packet: str, complaint: str, site: S
     until(lambda: "the hub is 10.99.0.1" in site.said("join-2"))
 
 
-def test_what_is_no_client_neither_ends_nor_holds_up_the_hub(site: Site) -> None:
+def test_other_protocols_neither_end_nor_block_the_hub(site: Site) -> None:
     site.hub()
     noise = "import os, socket\nends = [socket.create_connection(('10.1.0.1', 7000)) for _ in range(40)]\n"
     noise += "for end in ends[:20]:\n    end.sendall(os.urandom(3000))\n" + "input()"
@@ -238,7 +239,7 @@ def test_what_is_no_client_neither_ends_nor_holds_up_the_hub(site: Site) -> None
     assert "Traceback" not in site.said("hub")
 
 
-def test_a_hub_without_a_free_port_or_a_readable_key_says_so(site: Site) -> None:
+def test_a_port_in_use_and_an_unreadable_key_are_reported_by_the_hub(site: Site) -> None:
     with site.nodes[0].inside(), socket.create_server(("10.1.0.1", 7000)):
         taken = site.start(0, "taken", [*_overlay("hub", "--listen", HUB), "--secrets", site.secrets])
         assert taken.wait(30) == 2
@@ -278,7 +279,7 @@ def test_a_hub_does_not_take_a_network_that_its_machine_uses(network: str, held:
     words = ["hub", "--listen", HUB, "--network", network]
     refused = site.start(0, "refused", [*_overlay(*words), "--secrets", site.secrets])
     assert refused.wait(30) == 2
-    expected = f"the overlay's network {network} is in use on this machine: it has {held}; choose another"
+    expected = f"the overlay's network {network} is in use on this machine, which has {held}; choose another"
     assert expected in site.said("refused")
     assert "splitfl" not in site.nodes[0].run(["ip", "-br", "address"], 10)
 
@@ -289,4 +290,4 @@ def test_a_client_does_not_take_a_network_that_its_machine_uses(site: Site) -> N
     site.hub()
     refused = site.join(1)
     assert refused.wait(30) == 2
-    assert "10.99.0.0/24 is in use on this machine: it has 10.99.0.0/16 on eth0" in site.said("join-1")
+    assert "10.99.0.0/24 is in use on this machine, which has 10.99.0.0/16 on eth0" in site.said("join-1")

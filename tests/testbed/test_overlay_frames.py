@@ -19,7 +19,7 @@ from testbed.overlay.addresses import Addresses
 from testbed.overlay.endpoints import network_of
 from testbed.overlay.hub import Hub
 from testbed.overlay.stream import QUEUE_BYTES, Stream
-from testbed.overlay.tls import Tokens, client_context, server_context
+from testbed.overlay.tls import HubTokens, client_context, server_context
 from tests.testbed.waiting import until
 
 PACKET = b"\x45" + bytes(1399)
@@ -52,7 +52,9 @@ def ends(files: Path) -> Iterator[tuple[Stream, ssl.SSLSocket]]:
             yield stream, wrapped[0]
 
 
-def test_packets_arrive_whole_and_in_order_however_they_are_cut(ends: tuple[Stream, ssl.SSLSocket]) -> None:
+def test_packets_arrive_complete_and_in_order_for_any_segmentation(
+    ends: tuple[Stream, ssl.SSLSocket],
+) -> None:
     stream, peer = ends
     stream.begin(b"")
     sent = [b"\x45" + bytes([number]) * (19 + 97 * number) for number in range(200)]
@@ -84,12 +86,12 @@ def test_a_peer_that_does_not_read_costs_a_queue_and_no_more(ends: tuple[Stream,
     [
         (b"GET / HTTP/1.1\r\n\r\n", "version 71 of the overlay's protocol, this side 1"),
         (frames.HEADER.pack(1, 9, 0), "unknown kind 9"),
-        (frames.HEADER.pack(1, frames.HELLO, 60000), "words of 60000 bytes, at most 4096"),
-        (frames.HEADER.pack(1, frames.PACKET, 3) + b"abc", "3 bytes is no IPv4 packet"),
-        (frames.frame(frames.HELLO, b"{}"), "kind 1 after the beginning"),
+        (frames.HEADER.pack(1, frames.HELLO, 60000), "a control message of 60000 bytes, at most 4096"),
+        (frames.HEADER.pack(1, frames.PACKET, 3) + b"abc", "3 bytes is not an IPv4 packet"),
+        (frames.frame(frames.HELLO, b"{}"), "kind 1 after the handshake"),
     ],
 )
-def test_what_is_no_frame_is_refused(said: bytes, complaint: str, ends: tuple[Stream, ssl.SSLSocket]) -> None:
+def test_invalid_frames_are_refused(said: bytes, complaint: str, ends: tuple[Stream, ssl.SSLSocket]) -> None:
     stream, peer = ends
     stream.begin(b"")
     peer.send(said)
@@ -97,9 +99,9 @@ def test_what_is_no_frame_is_refused(said: bytes, complaint: str, ends: tuple[St
         until(lambda: bool(list(stream.frames())))
 
 
-def test_a_peer_that_says_nothing_or_goes_is_not_waited_for(ends: tuple[Stream, ssl.SSLSocket]) -> None:
+def test_a_silent_or_closed_peer_is_not_waited_for(ends: tuple[Stream, ssl.SSLSocket]) -> None:
     stream, peer = ends
-    with pytest.raises(Timeout, match=r"said nothing within 0\.05 s"):
+    with pytest.raises(Timeout, match=r"no answer from the peer within 0\.05 s"):
         stream.first(0.05)
     peer.close()
     with pytest.raises(PeerLost):
@@ -109,15 +111,15 @@ def test_a_peer_that_says_nothing_or_goes_is_not_waited_for(ends: tuple[Stream, 
 @given(st.binary(max_size=200))
 def test_words_of_any_bytes_are_read_or_refused(payload: bytes) -> None:
     with pytest.raises(WireError):
-        frames.read_words(frames.Hello, payload)
+        frames.decode_control(frames.Hello, payload)
 
 
 @given(st.text(max_size=50), st.text(max_size=50))
-def test_words_come_back_as_they_were_said(name: str, token: str) -> None:
+def test_control_messages_survive_encoding(name: str, token: str) -> None:
     hello = frames.Hello(name=name, session="s", token=token, address="")
-    framed = frames.words(frames.HELLO, hello)
+    framed = frames.encode_control(frames.HELLO, hello)
     assert frames.header(framed, 0) == (frames.HELLO, len(framed) - frames.HEADER.size)
-    assert frames.read_words(frames.Hello, framed[frames.HEADER.size :]) == hello
+    assert frames.decode_control(frames.Hello, framed[frames.HEADER.size :]) == hello
 
 
 def test_a_welcome_with_nonsense_is_refused() -> None:
@@ -127,7 +129,7 @@ def test_a_welcome_with_nonsense_is_refused() -> None:
         frames.Welcome(address="10.0.0.2/99", hub="10.0.0.1", mtu=1500)
 
 
-def test_everybody_keeps_an_address_and_a_full_network_has_none() -> None:
+def test_clients_keep_their_address_and_a_full_network_has_none() -> None:
     addresses = Addresses(ipaddress.IPv4Network("10.9.0.0/29"))
     assert str(addresses.of("a", "")) == "10.9.0.2"
     assert str(addresses.of("b", "10.9.0.5")) == "10.9.0.5"
@@ -138,7 +140,7 @@ def test_everybody_keeps_an_address_and_a_full_network_has_none() -> None:
 
 
 def test_a_token_is_good_for_its_own_name_and_a_shared_one_for_all(files: Path, tmp_path: Path) -> None:
-    tokens = Tokens(str(files / "server.tokens"))
+    tokens = HubTokens(str(files / "server.tokens"))
     own = (files / "client-1.token").read_text().strip()
     assert tokens.admits("client-1", own)
     assert not tokens.admits("client-0", own)
@@ -147,7 +149,7 @@ def test_a_token_is_good_for_its_own_name_and_a_shared_one_for_all(files: Path, 
     shared = tmp_path / "shared"
     shared.write_text("a-secret-of-everybody\n")
     shared.chmod(0o600)
-    assert Tokens(str(shared)).admits("stranger", "a-secret-of-everybody")
+    assert HubTokens(str(shared)).admits("stranger", "a-secret-of-everybody")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_a_bad_file_of_tokens_is_refused(text: str, complaint: str, tmp_path: Pa
     path.write_text(text)
     path.chmod(0o600)
     with pytest.raises(ConfigError, match=complaint):
-        Tokens(str(path))
+        HubTokens(str(path))
 
 
 @pytest.mark.parametrize("text", ["10.99.0.0", "10.99.0.1/24", "10.99.0.0/31", "fd00::/64"])
@@ -167,7 +169,7 @@ def test_a_bad_network_is_refused(text: str) -> None:
         network_of(text)
 
 
-def test_a_hub_that_lets_everybody_in_is_refused(files: Path) -> None:
+def test_a_hub_without_authentication_is_refused(files: Path) -> None:
     context = server_context(str(files / "server.crt"), str(files / "server.key"), "")
-    with socket.socket() as listener, pytest.raises(ConfigError, match="takes a token file, or an authority"):
+    with socket.socket() as listener, pytest.raises(ConfigError, match="needs a token file, or an authority"):
         Hub(listener, network_of("10.99.0.0/24"), context, None, 1500, print)

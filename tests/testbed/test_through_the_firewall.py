@@ -181,7 +181,7 @@ def test_mqtt_passes_where_only_a_broker_is_reachable(
     assert site.finish(server, "10.100.14.10:1883/toy", "--transport", "mqtt") == expected
 
 
-def test_the_doctor_says_beforehand_what_then_fails_and_passes(
+def test_the_doctor_predicts_which_transports_fail(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))

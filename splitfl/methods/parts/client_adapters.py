@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from splitfl.config import RunConfig
-from splitfl.core.messages import Adapter, Control, Message
+from splitfl.core.messages import Adapter, Begin, Done, Message
 from splitfl.core.state import State
 from splitfl.federation.averager import Averager, Start, needs_start
 from splitfl.federation.over_the_air import over_the_air
@@ -46,13 +46,13 @@ class ClientAdapters:
         """What the rounds so far have come to."""
         return self._averager.tensors
 
-    def news(self, ticket: Turn, message: Control) -> Adapter | None:
+    def news(self, ticket: Turn, message: Begin) -> Adapter | None:
         """What has changed since the version that a client names as it begins."""
-        return self._averager.since(int(message.values.get("version", 0)), ticket.client)
+        return self._averager.since(message.version, ticket.client)
 
     def answer(self, ticket: Turn, message: Message) -> ServerReply:
         """The answer to a beginning and to an upload; WireError for anything else."""
-        done = Control(ask="done", round=ticket.round)
+        done = Done()
         match message:
             case Adapter():
                 return ServerReply(
@@ -62,7 +62,7 @@ class ClientAdapters:
                     staleness=self._averager.staleness(message),
                     change=message,
                 )
-            case Control(ask="begin"):
+            case Begin():
                 return ServerReply(reply=self.news(ticket, message) or done)
         raise unexpected(self._method, message)
 

@@ -9,7 +9,7 @@ from splitfl.accounting.flops import Cost, cost
 from splitfl.adapters.inject import held, install, overwrite, tracked, trainable
 from splitfl.adapters.residuals import RESIDUAL_A, RESIDUALS, B, above, extended, residuals
 from splitfl.config import RunConfig, TrainConfig
-from splitfl.core.messages import Adapter, Control, Message, Reply
+from splitfl.core.messages import Adapter, Begin, Message, Reply
 from splitfl.core.state import State, copied, moments, number_in, part, set_moments, under, whole
 from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.methods.parts.method import ClientRound
@@ -74,9 +74,9 @@ class ClientTrainer:
         samples = yield from steps
         yield self.upload(round_index, samples)
 
-    def begin(self, round_index: int, messages: int) -> Control:
+    def begin(self, round_index: int, messages: int) -> Begin:
         """Asks to begin a round of so many further messages, naming the version held."""
-        return Control(ask="begin", round=round_index, steps=messages, values={"version": self._version})
+        return Begin(steps=messages, version=self._version)
 
     def enter(self, reply: Reply, round_index: int, head_lr: float | None = None) -> None:
         """Takes over the federation's tensors, if any came, and frees those this round trains.

@@ -7,9 +7,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from splitfl.core.errors import WireError
-from splitfl.core.messages import Message, Reply
+from splitfl.core.messages import Message, Plan, Reply
 from splitfl.core.state import State
-from splitfl.methods.parts.plan import Plan
 from splitfl.models.cut import Piece
 
 ClientRound = Generator[Message, Reply, None]

@@ -1,68 +1,23 @@
-"""What a client is to do in one round, where that is decided from round to round."""
+"""The methods between which a controller may switch a client from round to round."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 from splitfl.config import CodecConfig
-from splitfl.config.codec import codec_number, codec_of_number
-from splitfl.core.errors import WireError
+from splitfl.core.messages import Plan
 
 RULES: Final = ("sfl-v2", "frozen", "cse-fsl", "hybrid")
-"""The methods between which a client may change: they share one body, one head and one kind of message up."""
+"""Those that share one server model, one head and one kind of message up."""
 
 HEARS: Final = frozenset({"sfl-v2", "hybrid"})
-"""Those of them by which a client learns from the gradient that comes down."""
+"""Those of them whose clients learn from the gradient that comes down."""
 
 AUXILIARY: Final = "cse-fsl"
-"""The one of them by which a client learns from an auxiliary, which learns with its head."""
+"""The one of them whose clients learn from an auxiliary, which is trained with the head."""
 
 STILL: Final = "frozen"
-"""The one of them by which a head does not learn."""
-
-SPEED: Final = "flops_per_s"
-"""By this name a client that begins a round says how fast it has worked, where that is measured."""
+"""The one of them that does not train the head."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """By which method a client learns, where its head ends, how many ranks of it learn, how it rounds.
-
-    By `frozen` nothing of the head learns in that round; by any other, the first `rank` rows (A) and columns
-    (B) of its LoRA do. `codec` is that of activations and gradients.
-    """
-
-    method: str
-    cut: int
-    rank: int
-    codec: str = "none"
-
-    def values(self) -> dict[str, float]:
-        """As it travels in a message."""
-        method, codec = RULES.index(self.method), codec_number(self.codec)
-        return {"plan.method": method, "plan.cut": self.cut, "plan.rank": self.rank, "plan.codec": codec}
-
-    def rounds(self) -> CodecConfig:
-        """How activations and gradients are rounded by it."""
-        return CodecConfig(activation=self.codec, gradient=self.codec)
-
-    @classmethod
-    def told(cls, values: Mapping[str, float]) -> Self | None:
-        """From a message's values; None where they name no plan, WireError for one that cannot be."""
-        named = {name: values[name] for name in values if name.startswith("plan.")}
-        if not named:
-            return None
-        try:
-            whole = {name.removeprefix("plan."): _whole(value) for name, value in named.items()}
-            method, codec = RULES[whole.pop("method")], codec_of_number(whole.pop("codec"))
-            return cls(method=method, codec=codec, **whole)
-        except (LookupError, TypeError, ValueError, OverflowError):
-            raise WireError(
-                f"a plan must name method, cut, rank and codec by whole numbers, got {named!r:.200}"
-            ) from None
-
-
-def _whole(value: float) -> int:
-    if value < 0 or value != int(value):
-        raise ValueError
-    return int(value)
+def codec_config(plan: Plan) -> CodecConfig:
+    """The codecs of activations and gradients by this plan."""
+    return CodecConfig(activation=plan.codec, gradient=plan.codec)

@@ -12,7 +12,7 @@ from torch import Tensor
 from splitfl.adapters.inject import overwrite
 from splitfl.config import RunConfig
 from splitfl.core.errors import WireError
-from splitfl.core.messages import Adapter, Control, Message, Scalars
+from splitfl.core.messages import Adapter, Begin, Done, Message, Scalars
 from splitfl.core.state import State, copied, listed, number_in, numbered, part, under, whole
 from splitfl.methods.parts.method import ServerReply, Turn, unexpected
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
@@ -54,10 +54,10 @@ class ScalarLog:
 
         Raises WireError for anything else.
         """
-        done = Control(ask="done", round=ticket.round)
+        done = Done()
         match message:
-            case Control(ask="begin"):
-                return ServerReply(reply=self.since(int(message.values.get("version", 0))) or done)
+            case Begin():
+                return ServerReply(reply=self.since(message.version) or done)
             case Scalars() if self._fits(message):
                 return ServerReply(reply=done, losses=message.losses, samples=message.samples, change=message)
         raise unexpected(self._method, message)

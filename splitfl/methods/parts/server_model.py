@@ -18,7 +18,7 @@ from torch import Tensor
 from splitfl.accounting.flops import cost
 from splitfl.adapters.inject import overwrite, tracked, trainable
 from splitfl.config import RunConfig, TrainConfig
-from splitfl.core.messages import Activation, Control, Gradient, Message
+from splitfl.core.messages import Activation, Done, Gradient, Message
 from splitfl.core.state import (
     State,
     copied,
@@ -234,7 +234,7 @@ def answer_activation(
         wants_hidden_grad=is_waited_for,
         entry=entry,
     )
-    reply: Message = Control(ask="done", round=ticket.round)
+    reply: Message = Done()
     if step.hidden_grad is not None:
         reply = Gradient(ids_B=message.ids_B, grad=pack(step.hidden_grad, mask).cpu())
     return ServerReply(

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.core.messages import Activation, Adapter, Control, Gradient, Message, Output, Scalars
+from splitfl.core.messages import Activation, Adapter, Done, Gradient, Message, Output, Scalars
 from splitfl.data.loader import Batches
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
 
@@ -78,7 +78,7 @@ DIFFERENCES: Final = Tolerance(
 class Signature:
     """A round as its client sees it: (what it sends, what answers it), in order.
 
-    The round begins with a Control, answered by `begin` from the second round on; `step` is what each step
+    The round begins with a `Begin`, answered by `begin` from the second round on; `step` is what each step
     exchanges, `end` the last exchange of a round.
     """
 
@@ -94,12 +94,12 @@ class Signature:
     @classmethod
     def with_adapters(cls, *step: Exchange) -> "Signature":
         """Of a method whose clients send adapters to be averaged."""
-        return cls(begin=Adapter, step=step, end=(Adapter, Control))
+        return cls(begin=Adapter, step=step, end=(Adapter, Done))
 
     @classmethod
     def with_scalars(cls, *step: Exchange) -> "Signature":
         """Of a method whose clients send directional derivatives in place of adapters."""
-        return cls(begin=Scalars, step=step, end=(Scalars, Control))
+        return cls(begin=Scalars, step=step, end=(Scalars, Done))
 
 
 HEAD: Final = frozenset({"adapter.head", "train.head_lr", "train.head_schedule", "federation.aggregator"})

@@ -20,7 +20,7 @@ from splitfl.accounting.flops import Cost, cost
 from splitfl.adapters.inject import install
 from splitfl.config import MethodConfig, RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.core.messages import Adapter, Control, Reply, Scalars
+from splitfl.core.messages import Adapter, Begin, Reply, Scalars
 from splitfl.core.state import State, copied, number_in, part, under, whole
 from splitfl.data.loader import Batches
 from splitfl.methods.parts.directional_derivatives import beside, central, difference
@@ -59,9 +59,9 @@ class ZerothOrderClient:
         """Of a run: along the directions that every node of it draws alike."""
         return cls(piece, batches.client, config.method, walk(values_of(piece), config))
 
-    def begin(self, round_index: int, messages: int) -> Control:
+    def begin(self, round_index: int, messages: int) -> Begin:
         """Asks to begin a round of so many further messages, naming the rounds already seen."""
-        return Control(ask="begin", round=round_index, steps=messages, values={"version": self._version})
+        return Begin(steps=messages, version=self._version)
 
     def enter(self, reply: Reply, round_index: int) -> None:
         """Back to where the last round began, then on to what all clients have made of it."""

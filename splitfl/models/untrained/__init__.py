@@ -1,8 +1,8 @@
-"""Small models that begin untrained, drawn from a run's seed: a folder with a configuration for each.
+"""Small untrained models, initialised from a run's seed: one folder with a configuration each.
 
-A configuration that says `untrained` needs no weights beside it. `stem` of a ResNet is `imagenet`
-(7x7 at stride 2 and a pooling, He et al., CVPR'16, table 1) or `cifar` (3x3 at stride 1 without
-pooling, as for small pictures, section 4.2 there).
+A configuration with `untrained` needs no weights. `stem` of a ResNet is `imagenet` (7x7 at stride 2
+with pooling, He et al., CVPR'16, table 1) or `cifar` (3x3 at stride 1 without pooling, for small
+images, section 4.2 of the paper).
 """
 
 from pathlib import Path
@@ -15,4 +15,4 @@ ABOUT = {
     "resnet18": "untrained: ResNet-18 with the ImageNet stem, for 32x32 in three colours",
     "resnet18-cifar": "untrained: ResNet-18 with the CIFAR stem, for 32x32 in three colours",
 }
-"""The untrained models by name, each in a line."""
+"""One-line descriptions of the untrained models, by name."""

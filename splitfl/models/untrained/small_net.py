@@ -1,8 +1,8 @@
-"""A small network for small pictures, behind the same face as transformers' own models.
+"""A small network for small images, with the interface of a transformers model.
 
 Blocks of a convolution, ReLU and 2x2 max pooling, then blocks of a linear layer and ReLU, then
-a classifier. With channels (16, 32), kernels of 5 and no linear block it is the network for
-MNIST of DeComFL (Li et al., ICLR'25), with its 28,938 parameters.
+a classifier. With channels (16, 32), kernel size 5 and no linear block it is DeComFL's network
+for MNIST (Li et al., ICLR'25), with 28,938 parameters.
 """
 
 # B batch, C channels, H height, W width
@@ -17,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithNoAttention, ImageC
 
 
 class SmallNetConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
-    """Channels of the convolutions, widths of the linear layers; pictures are square."""
+    """Channels of the convolutions, widths of the linear layers; images are square."""
 
     model_type = "small_net"
 
@@ -36,12 +36,12 @@ class SmallNetConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         self.kernel_size = kernel_size
         self.widths = list(widths)
         self.num_hidden_layers = len(self.channels) + len(self.widths)
-        others.pop("num_hidden_layers", None)  # as a saved configuration has it
+        others.pop("num_hidden_layers", None)  # part of a saved configuration
         super().__init__(**others)
 
 
 class SmallNetPreTrainedModel(PreTrainedModel):  # type: ignore[no-untyped-call]
-    """First values are torch's own: kaiming-uniform with a = sqrt(5)."""
+    """Parameters are initialised as in torch: Kaiming-uniform with a = sqrt(5)."""
 
     config_class = SmallNetConfig
     base_model_prefix = "net"
@@ -65,9 +65,9 @@ class Convolution(nn.Module):
 
 
 def pooled(hidden_BCHW: Tensor) -> Tensor:
-    """The largest of each 2x2, a last odd row or column left out.
+    """2x2 max pooling that drops a last odd row or column.
 
-    As max_pool2d has it, which on a CPU takes ten times as long and two thirds of this network's time.
+    Equal to max_pool2d, which is ten times slower on a CPU and would take two thirds of this network's time.
     """
     height, width = hidden_BCHW.shape[2] // 2 * 2, hidden_BCHW.shape[3] // 2 * 2
     columns = torch.maximum(hidden_BCHW[..., :width:2], hidden_BCHW[..., 1:width:2])
@@ -75,7 +75,7 @@ def pooled(hidden_BCHW: Tensor) -> Tensor:
 
 
 class Dense(nn.Module):
-    """All of a sample's numbers -> (B, C)."""
+    """Flattens each sample -> (B, C)."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Dense(nn.Module):
 
 
 class SmallNetModel(SmallNetPreTrainedModel):
-    """The blocks."""
+    """The blocks without the classifier."""
 
     def __init__(self, config: SmallNetConfig) -> None:
         super().__init__(config)
@@ -107,7 +107,7 @@ class SmallNetModel(SmallNetPreTrainedModel):
 
 
 class SmallNetForImageClassification(SmallNetPreTrainedModel):
-    """The blocks and a linear classifier of all that comes out of them."""
+    """The blocks and a linear classifier on their flattened output."""
 
     def __init__(self, config: SmallNetConfig) -> None:
         super().__init__(config)

@@ -1,1 +1,1 @@
-"""The transport protocol, addresses and versions."""
+"""The transport protocol, its specification, addresses, interfaces and versions."""

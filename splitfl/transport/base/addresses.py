@@ -1,4 +1,4 @@
-"""`HOST:PORT` as people write it, over IPv4 and IPv6."""
+"""Parsing of `HOST:PORT`, over IPv4 and IPv6."""
 
 import ipaddress
 import socket
@@ -10,28 +10,28 @@ _TRANSPORTS_OVER_IPV6: Final = "grpc and mqtt"
 
 
 def parse_address(text: str, *, least_port: int = 1, name: str = "a server's address") -> tuple[str, int]:
-    """`HOST:PORT` in two, an IPv6 address out of its brackets; ConfigError for anything else."""
+    """Host (without the brackets of an IPv6 address) and port. Raises ConfigError for anything else."""
     host, colon, port = text.rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")
     if is_bracketed:
         host = host[1:-1]
     is_port = port.isascii() and port.isdigit() and least_port <= int(port[:6]) < 65536
     if not is_bracketed and (is_ipv6(text) or is_ipv6(host)):
-        raise ConfigError(f"an IPv6 address stands in brackets, as in [::1]:29500, got {text!r}")
+        raise ConfigError(f"an IPv6 address must be in brackets, as in [::1]:29500, got {text!r}")
     if not colon or not host or not is_port or (is_bracketed and not is_ipv6(host)):
-        raise ConfigError(f"{name} is HOST:PORT, got {text!r}")
+        raise ConfigError(f"{name} must be HOST:PORT, got {text!r}")
     if not is_ipv6(host) and not _may_be_host(host):
         raise ConfigError(f"{host!r} is neither a host's name nor an address")
     return host, int(port)
 
 
 def joined(host: str, port: int) -> str:
-    """What `parse_address` takes apart."""
+    """`HOST:PORT`, the inverse of `parse_address`."""
     return f"[{host}]:{port}" if is_ipv6(host) else f"{host}:{port}"
 
 
 def is_ipv6(host: str) -> bool:
-    """Whether this is an IPv6 address, and no name."""
+    """Whether this is an IPv6 address, not a name."""
     try:
         return ipaddress.ip_address(host).version == 6
     except ValueError:
@@ -39,7 +39,7 @@ def is_ipv6(host: str) -> bool:
 
 
 def refuse_ipv6(what: str, host: str) -> None:
-    """Raises ConfigError for an IPv6 address, which `what` does not take."""
+    """Raises ConfigError for an IPv6 address, which `what` does not support."""
     if is_ipv6(host):
         raise ConfigError(
             f"{what} takes IPv4 addresses only, got {host!r}; IPv6 is for the transports "
@@ -48,7 +48,7 @@ def refuse_ipv6(what: str, host: str) -> None:
 
 
 def refuse_unknown(host: str) -> None:
-    """Raises ConfigError for a name that nobody knows; one that is not known just now may be later."""
+    """Raises ConfigError for a name that does not exist, but not for a temporary DNS failure."""
     try:
         socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
@@ -59,7 +59,7 @@ def refuse_unknown(host: str) -> None:
 
 
 def _may_be_host(host: str) -> bool:
-    """Digits and dots are an IPv4 address or nothing; a colon or a bracket stands in no name."""
+    """Digits and dots must be an IPv4 address; names have no colons or brackets."""
     if host.replace(".", "").isdigit():
         try:
             ipaddress.ip_address(host)

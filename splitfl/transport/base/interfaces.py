@@ -1,7 +1,7 @@
-"""Which network interface this machine is reached by.
+"""The network interface and address of this machine for its peers.
 
-PyTorch RPC publishes an address to its peers. Left to itself it looks up the host's own
-name, which on many systems is 127.0.1.1 and reaches nobody.
+PyTorch RPC publishes an address to its peers. By default it resolves the host's own
+name, which on many systems gives 127.0.1.1, unreachable from other machines.
 """
 
 import ipaddress
@@ -15,7 +15,7 @@ from splitfl.transport.base.addresses import joined, refuse_ipv6
 
 
 def interface_of(address: str) -> str:
-    """The name of the interface that holds this address; ConfigError where none does."""
+    """The name of the interface with this address. Raises ConfigError if there is none."""
     held = addresses(socket.AF_INET6 if ":" in address else socket.AF_INET)
     for name, one in held.items():
         if address in one:
@@ -25,20 +25,20 @@ def interface_of(address: str) -> str:
 
 
 def address_towards(host: str, port: int) -> str:
-    """The IPv4 address of this machine from which `host` is reached; nothing is sent."""
+    """The local IPv4 address of the route to `host`; nothing is sent. Raises PeerLost without a route."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, port))
             return str(probe.getsockname()[0])
     except OSError as error:
-        raise PeerLost(f"no way over IPv4 from this machine to {host}: {error}") from None
+        raise PeerLost(f"no IPv4 route from this machine to {host}: {error}") from None
 
 
 def listening_address(host: str, what: str, *, takes_ipv6: bool) -> str:
-    """The address to listen on and to publish for `host`; of a name an IPv4 one, if it has one.
+    """The address to listen on and to publish for `host`, preferably IPv4.
 
-    A name that means 127.0.1.1, and 0.0.0.0 or ::, which nobody can be told, are refused with
-    the addresses that would do; so is an IPv6 address that `what` does not take.
+    Raises ConfigError, with the usable addresses, for a name that resolves to 127.0.1.1 and for 0.0.0.0
+    or ::, which cannot be published, and for an IPv6 address that `what` does not support.
     """
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
@@ -54,17 +54,17 @@ def listening_address(host: str, what: str, *, takes_ipv6: bool) -> str:
     if ipaddress.ip_address(address).is_unspecified or is_loopback:
         usable = sorted(one for held in addresses(*families).values() for one in held)
         raise ConfigError(
-            f"transport.host {host!r} means {address}, at which no other machine finds this one; "
-            f"give one of {', '.join(usable)}"
+            f"transport.host {host!r} resolves to {address}, which other machines cannot reach; "
+            f"use one of {', '.join(usable)}"
         )
     interface_of(address)
     return address
 
 
 def public_address() -> str:
-    """The one address at which other machines reach this one; ConfigError where there is a choice.
+    """The address of this machine for others; 127.0.0.1 without a network.
 
-    A machine without a network has the loopback address only.
+    Raises ConfigError if there are several.
     """
     found = sorted(one for held in addresses().values() for one in held if not one.startswith("127."))
     if len(found) > 1:
@@ -87,7 +87,7 @@ def addresses(*families: int) -> dict[str, list[str]]:
 
 
 def refuse_taken(address: str, port: int) -> None:
-    """Raises ConfigError where somebody listens on this port of this machine already."""
+    """Raises ConfigError if this port is in use."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

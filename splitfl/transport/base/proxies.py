@@ -1,6 +1,6 @@
-"""Which HTTP proxy gRPC goes through: it reads the environment by itself, and this says the same aloud.
+"""The HTTP proxy that gRPC takes from the environment, computed by the same rules for messages to the user.
 
-What is on this machine is never behind a proxy, whatever the environment says.
+Servers on this machine are always reached directly.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ _EXCEPTIONS: Final = ("no_grpc_proxy", "no_proxy")
 
 @dataclass(frozen=True)
 class Proxy:
-    """An environment variable that names a proxy; `where` is its host and port, without any password."""
+    """A proxy from an environment variable; `where` is its host and port, without password."""
 
     variable: str
     where: str
@@ -29,7 +29,7 @@ class Proxy:
 
 
 def proxy_towards(host: str, environment: Mapping[str, str] = os.environ) -> Proxy | None:
-    """The proxy that gRPC takes to this host, or None where it connects by itself."""
+    """The proxy that gRPC uses for this host, or None for a direct connection."""
     variable = next((name for name in _VARIABLES if environment.get(name)), None)
     if variable is None or is_here(host):
         return None
@@ -41,7 +41,7 @@ def proxy_towards(host: str, environment: Mapping[str, str] = os.environ) -> Pro
 
 
 def is_here(host: str) -> bool:
-    """Whether this host is this machine: a loopback address, or one of its own, or a name of nothing else."""
+    """Whether this host is this machine: a loopback or own address, or a name of such addresses only."""
     try:
         found = {str(ipaddress.ip_address(host))}
     except ValueError:
@@ -60,7 +60,7 @@ def _addresses_of(name: str) -> set[str]:
 
 
 def _covers(entry: str, host: str) -> bool:
-    """As gRPC has it: the end of the host's name, or a network that its address lies in."""
+    """Whether an entry of no_proxy matches, by gRPC's rules: a suffix of the name, or a network."""
     if not entry:
         return False
     try:

@@ -1,20 +1,20 @@
-"""What was found of the network between a server and its clients, and whether a transport works over it."""
+"""Measured reachability between a server and its clients, and a transport's diagnosis of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 PASSES: Final = ("open", "refused")
-"""A refusal comes from the machine itself: packets reach it, and only no process listens."""
+"""Outcomes without a firewall on the path: a refusal means that no process listens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClientReach:
-    """Outcomes of a client's connections: to the server's port, to and from random ports of the server, both
-    ways between it and the first client, and to the broker.
+    """The outcomes of a client's connections.
 
-    Each is open, refused (no process listens), rejected (by a firewall), silent or unreachable; unknown
-    where it could not be tried.
+    `port`: to the server's port; `up` and `down`: to and from random ports of the server; `side`: both
+    directions between it and the first client; `broker`: to the broker. Each is open, refused (no process
+    listens), rejected (by a firewall), silent or unreachable; unknown if it could not be tried.
     """
 
     client: str
@@ -35,7 +35,7 @@ class Reach:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """Whether a transport will work, and why or why not."""
+    """Whether a transport will work, and the reason."""
 
     works: bool
     why: str

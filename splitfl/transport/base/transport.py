@@ -1,7 +1,7 @@
-"""What a transport is: a server's end and a client's end that carry frames, and nothing else.
+"""The transport protocol: a server's end and a client's end that exchange frames.
 
-A client makes one request at a time and gets one reply. Peers come and go, which the
-server's end tells as changes; what becomes of a run then is not the transport's affair.
+A client makes one request at a time and gets one reply. The server's end reports joining and
+leaving peers as changes; their consequences for the run are not decided by the transport.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 Answer = Callable[[bytes], None]
-"""Takes the one answer to a request."""
+"""Sends the one reply to a request."""
 
 Handler = Callable[[int, bytes, Answer], None]
-"""Takes who sent a frame, as the transport knows it, the frame, and what to answer it by."""
+"""Handles a request: the authenticated client, the frame, and the function that sends the reply."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeerChange:
-    """A client has come, or is gone, and why.
+    """A client has joined, or is gone, with the reason.
 
-    `session` counts the processes that have been this client: 1 for the first, and one
-    more for each that took its place. A reconnection is the same session.
+    `session` counts the processes of this client: 1 for the first, and one more for each
+    replacement. A reconnection belongs to the same session.
     """
 
     client: int
@@ -34,41 +34,41 @@ class ServerEnd(Protocol):
 
     @property
     def address(self) -> str:
-        """Where clients find it, in words that a person may type."""
+        """The address for clients, as typed on the command line."""
 
     def offer(self, experiment: Mapping[str, Any]) -> None:
-        """Puts up what is to be run, for clients to read."""
+        """Publishes the experiment for clients to read."""
 
     def missing(self) -> list[int]:
         """The clients that are not ready yet."""
 
     def start(self, handler: Handler) -> None:
-        """Lets the clients go; answers their frames from now on, in threads.
+        """Starts the run: from now on requests are handled, in threads.
 
-        `handler` may be called for several clients at once, never twice for one request.
+        `handler` may be called for several clients concurrently, never twice for one request.
         """
 
     def silent(self) -> list[int]:
-        """Clients of whom nothing was heard for as long as the transport waits."""
+        """The clients from which nothing was received within the transport's timeout."""
 
     def changes(self) -> list[PeerChange]:
-        """Who has come, gone or come back since the last call, in order."""
+        """Joins, losses and reconnections since the last call, in order."""
 
     def stop(self) -> None:
-        """Says what answers are left to say, then closes without waiting for anybody's leave."""
+        """Sends pending replies, then closes without waiting for clients to leave."""
 
 
 class ClientEnd(Protocol):
     """A client's end of a transport."""
 
     experiment: dict[str, Any]
-    """What the server has put up."""
+    """The experiment that the server published."""
 
     def enter(self) -> None:
-        """Says that this client is ready and waits for the others; Timeout where they do not come."""
+        """Reports this client as ready and waits for the others. Raises Timeout."""
 
     def request(self, frame: bytes) -> bytes:
-        """The server's answer; Timeout or PeerLost where none comes."""
+        """The server's reply. Raises Timeout or PeerLost."""
 
     def leave(self) -> None:
-        """Goes; a request that still waits ends with PeerLost."""
+        """Leaves the run; a pending request raises PeerLost."""

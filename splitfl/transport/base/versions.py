@@ -1,4 +1,4 @@
-"""What two ends must have in common before they exchange frames."""
+"""The versions that two ends must share before they exchange frames."""
 
 import importlib.metadata
 from typing import Final
@@ -9,13 +9,13 @@ PROTOCOL: Final = "1"
 
 
 def versions() -> dict[str, str]:
-    """This end's own."""
+    """The protocol and torch versions of this end."""
     return {"protocol": PROTOCOL, "torch": importlib.metadata.version("torch").partition("+")[0]}
 
 
 def check_same(server: dict[str, str], client: dict[str, str]) -> None:
-    """Raises ConfigError that names both where they differ: other versions give other bits."""
+    """Raises ConfigError if versions differ, since other versions of torch give other bits."""
     for what, theirs in server.items():
         own = client.get(what, "none")
         if theirs != own:
-            raise ConfigError(f"the server runs {what} {theirs} and this client {own}; they must be the same")
+            raise ConfigError(f"the server runs {what} {theirs} but this client {own}; they must be the same")

@@ -1,6 +1,6 @@
-"""gRPC, a client's side: one outbound connection at a time, through an HTTP proxy where the
-environment names one (`grpc_proxy`, `https_proxy`, `http_proxy`; `no_proxy` excepts) and the
-server is not on this machine."""
+"""gRPC, a client's end: one outbound connection at a time, through the HTTP proxy of the
+environment (`grpc_proxy`, `https_proxy`, `http_proxy`, except `no_proxy`), if any, unless the
+server is on this machine."""
 
 import logging
 import re
@@ -15,19 +15,19 @@ from splitfl.transport.base.addresses import parse_address
 from splitfl.transport.base.proxies import proxy_towards
 from splitfl.transport.grpc.server import CHUNK_BYTES, METHOD
 from splitfl.transport.security.credentials import Credentials, read_authorities, read_pair
-from splitfl.transport.session.chunk import MAX_PARCEL_BYTES
+from splitfl.transport.session.chunk import MAX_CHUNK_BYTES
 
 log = logging.getLogger(__name__)
 
 _OPTIONS: Final = [
-    ("grpc.max_receive_message_length", MAX_PARCEL_BYTES),
-    ("grpc.use_local_subchannel_pool", 1),  # or a new channel would inherit the last one's back-off
+    ("grpc.max_receive_message_length", MAX_CHUNK_BYTES),
+    ("grpc.use_local_subchannel_pool", 1),  # a new channel must not inherit the previous one's back-off
     ("grpc.enable_retries", 0),
 ]
 
 
-class GrpcRoad:
-    """See Road."""
+class GrpcConnector:
+    """Connections to a gRPC server; implements `Connector`."""
 
     chunk_bytes = CHUNK_BYTES
     window_bytes: int | None = None
@@ -43,7 +43,6 @@ class GrpcRoad:
         self._channel: grpc.Channel | None = None
 
     def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
-        """See Road."""
         channel = self._new_channel()
         try:
             call = channel.stream_stream(METHOD)(_until_none(take))
@@ -55,7 +54,6 @@ class GrpcRoad:
             self.cut()
 
     def cut(self) -> None:
-        """See Road."""
         with self._lock:
             if self._channel is not None:
                 self._channel.close()
@@ -78,13 +76,13 @@ class GrpcRoad:
         if "SSL_ERROR_SSL" in reason or "Hostname Verification" in reason:
             return ConfigError(f"TLS with the server at {self._where} failed: {reason}")
         if "Socket closed" in reason:
-            reason += "; a server that wants TLS, or another certificate, says so in its own log only"
+            reason += "; if the server requires TLS, or another certificate, only its own log has the reason"
         return PeerLost(reason)
 
 
 def _until_none(take: Callable[[], bytes | None]) -> Iterator[bytes]:
-    while (parcel := take()) is not None:
-        yield parcel
+    while (chunk := take()) is not None:
+        yield chunk
 
 
 def _channel_credentials(credentials: Credentials) -> grpc.ChannelCredentials | None:

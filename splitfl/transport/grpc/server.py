@@ -1,7 +1,6 @@
-"""gRPC, the server's side: one port, to which every client opens one stream.
+"""gRPC, the server's end: one port, to which every client opens one stream.
 
-Parcels are gRPC's messages as they are, without protobuf. HTTP/2 holds back whoever sends
-faster than the other reads.
+Chunks are raw gRPC messages, without protobuf. HTTP/2 provides flow control.
 """
 
 import logging
@@ -18,7 +17,7 @@ from splitfl.core.errors import ConfigError, PeerLost, WireError
 from splitfl.transport.base.addresses import joined
 from splitfl.transport.base.interfaces import listening_address, refuse_taken
 from splitfl.transport.security.credentials import Credentials, read_authorities, read_pair
-from splitfl.transport.session.chunk import MAX_PARCEL_BYTES, unpack
+from splitfl.transport.session.chunk import MAX_CHUNK_BYTES, unpack
 from splitfl.transport.session.session import Session
 from splitfl.transport.session.session_registry import SessionRegistry, refusal
 
@@ -28,29 +27,29 @@ METHOD: Final = "/splitfl.Run/Exchange"
 CHUNK_BYTES: Final = 1 << 19
 _HELLO_S: Final = 10.0
 _GRACE_S: Final = 3.0
-_SPARE_STREAMS: Final = 8  # for who is refused, and for who comes back before its old stream is gone
+_SPARE_STREAMS: Final = 8  # for refused clients, and for reconnections before the old stream has ended
 
 _Admitted = tuple[Session, int]
 
 
-class GrpcEntrance:
-    """See Entrance. Listens until it is closed."""
+class GrpcListener:
+    """Accepts clients' streams until closed; implements `Listener`."""
 
-    def __init__(self, host: str, port: int, desk: SessionRegistry, credentials: Credentials) -> None:
-        """Raises ConfigError for an address that cannot be published, a port that is taken, bad files."""
+    def __init__(self, host: str, port: int, registry: SessionRegistry, credentials: Credentials) -> None:
+        """Raises ConfigError for an address that cannot be published, a port in use, and invalid files."""
         self._host = listening_address(host, "gRPC", takes_ipv6=True)
-        self._desk = desk
+        self._registry = registry
         refuse_taken(self._host, port)
-        streams = 2 * desk.clients + _SPARE_STREAMS
+        streams = 2 * registry.clients + _SPARE_STREAMS
         options = [
-            ("grpc.so_reuseport", 0),  # or two servers would share a port
-            ("grpc.max_receive_message_length", MAX_PARCEL_BYTES),
+            ("grpc.so_reuseport", 0),  # two servers must not share a port
+            ("grpc.max_receive_message_length", MAX_CHUNK_BYTES),
             ("grpc.max_metadata_size", 1 << 14),
         ]
         self._threads = ThreadPoolExecutor(streams, thread_name_prefix="stream")
         self._server = grpc.server(
             self._threads,
-            handlers=(_Service(self._exchange),),
+            handlers=(_GrpcHandler(self._exchange),),
             options=options,
             maximum_concurrent_rpcs=streams,
         )
@@ -63,11 +62,9 @@ class GrpcEntrance:
 
     @property
     def address(self) -> str:
-        """See Entrance."""
         return joined(self._host, self._port)
 
     def close(self) -> None:
-        """See Entrance."""
         self._server.stop(_GRACE_S).wait(2 * _GRACE_S)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -84,13 +81,13 @@ class GrpcEntrance:
         )
 
     def _exchange(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        """One stream, from its hello on; what comes is read in a thread of its own."""
+        """Serves one stream; incoming chunks are read in a separate thread."""
         admitted: queue.SimpleQueue[_Admitted | bytes | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, args=(requests, context, admitted), daemon=True).start()
         try:
             first = admitted.get(timeout=_HELLO_S)
         except queue.Empty:
-            log.warning("%s opened a stream and said nothing for %g s", context.peer(), _HELLO_S)
+            log.warning("%s opened a stream and sent nothing for %g s", context.peer(), _HELLO_S)
             return
         if isinstance(first, bytes):
             yield first
@@ -98,10 +95,10 @@ class GrpcEntrance:
             return
         session, line = first
         try:
-            while (parcel := session.outbox.take(line)) is not None:
-                yield parcel
+            while (chunk := session.outbox.take(line)) is not None:
+                yield chunk
         finally:
-            self._desk.lost(session, line, "its connection ended")
+            self._registry.lost(session, line, "its connection ended")
 
     def _read(
         self,
@@ -113,25 +110,25 @@ class GrpcEntrance:
         try:
             for raw in requests:
                 if session is None:
-                    session, line = self._desk.admit(unpack(raw), self._certified(context), whence)
+                    session, line = self._registry.admit(unpack(raw), self._certified(context), whence)
                     admitted.put((session, line))
                 else:
                     session.hear(line, raw)
         except grpc.RpcError:
-            pass  # the stream is gone, which is what remains to be said
+            pass  # the stream is lost, as reported below
         except (ConfigError, WireError, PeerLost) as error:
             log.warning("refused %s: %s", whence, error)
             if session is None:
                 admitted.put(refusal(error))
             else:
-                session.outbox.close(refusal(error))  # the stream ends when that is said
+                session.outbox.close(refusal(error))  # the stream ends once that is sent
             return
-        except Exception as error:  # grpc raises a bare Exception from a stream that was cut
+        except Exception as error:  # grpc raises a bare Exception from a stream that was closed
             log.debug("the stream of %s ended: %s", whence, error)
         if session is None:
             admitted.put(None)
         else:
-            self._desk.lost(session, line, "its connection ended")
+            self._registry.lost(session, line, "its connection ended")
 
     def _certified(self, context: grpc.ServicerContext) -> str | None:
         if not self._asks_certificate:
@@ -142,8 +139,8 @@ class GrpcEntrance:
         return ""
 
 
-class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc carries no types
-    """The one method there is; bytes in, bytes out."""
+class _GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc carries no types
+    """The single RPC method, without serialisation."""
 
     def __init__(self, behaviour: object) -> None:
         self._handler = grpc.stream_stream_rpc_method_handler(behaviour)

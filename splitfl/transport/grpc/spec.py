@@ -14,7 +14,7 @@ from splitfl.transport.security.credentials import Tokens, read_token, server_cr
 
 
 def _serve(config: TransportConfig, clients: int) -> ServerEnd:
-    from splitfl.transport.grpc.server import CHUNK_BYTES, GrpcEntrance
+    from splitfl.transport.grpc.server import CHUNK_BYTES, GrpcListener
     from splitfl.transport.session.server import SessionServer
     from splitfl.transport.session.session_registry import SessionRegistry
 
@@ -23,18 +23,18 @@ def _serve(config: TransportConfig, clients: int) -> ServerEnd:
     if tokens is not None and not credentials.cert:
         raise ConfigError("tokens must not travel in the clear: give transport.tls_cert and tls_key too")
     desk = SessionRegistry(clients, config.timeout_s, config.join_timeout_s, CHUNK_BYTES, tokens=tokens)
-    return SessionServer(desk, GrpcEntrance(config.host, config.port, desk, credentials))
+    return SessionServer(desk, GrpcListener(config.host, config.port, desk, credentials))
 
 
 def _join(joining: Joining) -> ClientEnd:
-    from splitfl.transport.grpc.client import GrpcRoad
+    from splitfl.transport.grpc.client import GrpcConnector
     from splitfl.transport.session.client import SessionClient
 
     where = joined(*parse_address(joining.address))
     token = read_token(joining.credentials.token_file) if joining.credentials.token_file else None
     if token is not None and not joining.credentials.ca:
         raise ConfigError("a token must not travel in the clear: say by --tls-ca whom to believe")
-    road = GrpcRoad(where, joining.credentials)
+    road = GrpcConnector(where, joining.credentials)
     return SessionClient(road, where, joining.client, token, joining.timeout_s)
 
 

@@ -1,11 +1,11 @@
 """A connection to an MQTT broker, and the topics of a run there.
 
-    splitfl/TOPIC/server             retained while the server of this run is there, else empty
-    splitfl/TOPIC/up/CLIENT/LINE     what a client says over one of its connections, called LINE
-    splitfl/TOPIC/down/CLIENT/LINE   what it is told there
+    splitfl/TOPIC/server             retained while the server of this run is connected, else empty
+    splitfl/TOPIC/up/CLIENT/LINE     from a client, over its connection LINE
+    splitfl/TOPIC/down/CLIENT/LINE   to a client, over its connection LINE
 
-Who may speak for which client is the broker's to say, by its list of who may use which
-topic. An empty message on a connection's topic is the client's last will.
+The broker's access list decides which user may act as which client. An empty message on a
+connection's topic is the client's last will.
 """
 
 import logging
@@ -30,7 +30,7 @@ from splitfl.transport.security.credentials import Credentials, read_text
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES: Final = 120 << 10  # with its header below the 128 KiB that the strictest public brokers take
+CHUNK_BYTES: Final = 120 << 10  # with its header below 128 KiB, the lowest limit of public brokers
 WINDOW_BYTES: Final = 16 * CHUNK_BYTES
 KEEPALIVE_S: Final = 15
 _PAUSE_S: Final = 0.2
@@ -41,7 +41,7 @@ _MAX_UNCONFIRMED: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Broker:
-    """Where a broker is, and what it wants to be shown."""
+    """A broker's address, the topic of the run, and the credentials for it."""
 
     host: str
     port: int
@@ -52,7 +52,7 @@ class Broker:
 
     @classmethod
     def parse(cls, address: str, credentials: Credentials, user: str, password_file: str) -> "Broker":
-        """From `HOST:PORT/TOPIC`; ConfigError for anything else."""
+        """From `HOST:PORT/TOPIC`. Raises ConfigError for anything else."""
         where, slash, topic = address.partition("/")
         if not slash:
             raise ConfigError(f"a run at a broker is HOST:PORT/TOPIC, got {address!r}")
@@ -63,7 +63,7 @@ class Broker:
 
     @classmethod
     def of(cls, config: TransportConfig) -> "Broker":
-        """From a server's settings, under a new topic where they name none."""
+        """From a server's settings, with a new topic if they have none."""
         return cls(
             host=config.host,
             port=config.port or (_STANDARD_TLS_PORT if config.tls_ca else _STANDARD_PORT),
@@ -89,17 +89,17 @@ class Broker:
 
     @property
     def address(self) -> str:
-        """As `parse` takes it."""
+        """`HOST:PORT/TOPIC`, as for `parse`."""
         return f"{self.where}/{self.topic}"
 
     @property
     def where(self) -> str:
-        """The broker's own address."""
+        """The broker's address."""
         return joined(self.host, self.port)
 
     @property
     def presence(self) -> str:
-        """The topic that says whether the server is there."""
+        """The topic of the server's presence."""
         return f"splitfl/{self.topic}/server"
 
     def line(self, direction: str, client: int | str, line: str) -> str:
@@ -108,12 +108,12 @@ class Broker:
 
     @property
     def who(self) -> str:
-        """As whom the broker knows this side."""
+        """The user of this end, for messages."""
         return f"the user {self.user!r}" if self.user else "those who give no name"
 
     def new_client(self, version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311) -> Client:
-        """A client that is not connected yet; ConfigError for files that are no good."""
-        clean = None if version == MQTTProtocolVersion.MQTTv5 else True  # which MQTT 5 says in another way
+        """An unconnected client. Raises ConfigError for invalid files."""
+        clean = None if version == MQTTProtocolVersion.MQTTv5 else True  # MQTT 5 has another parameter for it
         client = Client(CallbackAPIVersion.VERSION2, clean_session=clean, protocol=version)
         client.max_inflight_messages_set(_MAX_UNCONFIRMED)
         client.reconnect_delay_set(1, 5)
@@ -135,7 +135,7 @@ class Broker:
         return read_text(self.password_file) if self.password_file else None
 
     def refuse_denied(self, topics: Sequence[str], codes: Sequence[ReasonCode]) -> None:
-        """Raises ConfigError for the first of these topics to which the broker lets nobody subscribe."""
+        """Raises ConfigError for the first topic whose subscription the broker denied."""
         for topic, code in zip(topics, codes, strict=False):
             if code.is_failure:
                 raise ConfigError(
@@ -143,7 +143,7 @@ class Broker:
                 )
 
     def connect(self, client: Client) -> None:
-        """Opens the connection, and no more; PeerLost where nobody listens, ConfigError where TLS fails."""
+        """Opens the connection. Raises PeerLost if there is no broker, ConfigError if TLS fails."""
         try:
             client.connect(self.host, self.port, KEEPALIVE_S)
         except ssl.SSLError as error:
@@ -153,7 +153,7 @@ class Broker:
             raise PeerLost(f"no broker at {self.where}: {reason}") from None
 
     def connect_within(self, client: Client, timeout_s: float, clock_s: Callable[[], float]) -> None:
-        """Opens the connection as soon as there is a broker; Timeout where none comes."""
+        """Opens the connection, with retries. Raises Timeout without a broker."""
         deadline_s, pause_s = clock_s() + timeout_s, _PAUSE_S
         while True:
             try:
@@ -162,18 +162,29 @@ class Broker:
             except PeerLost as error:
                 if clock_s() + pause_s > deadline_s:
                     raise Timeout(f"{error}, within {timeout_s:g} s") from None
-                log.warning("%s; trying again in %.1f s", error, pause_s)
+                log.warning("%s; next attempt in %.1f s", error, pause_s)
                 time.sleep(pause_s)
                 pause_s *= 2
 
 
+def hang_up(client: Client) -> None:
+    """Ends a connection, its thread and its sockets; the client is as new afterwards.
+
+    The library closes the sockets that wake its thread only when the client is deleted. One that is
+    part of a reference cycle goes with its sockets in any order, and Python may find them open.
+    """
+    client.disconnect()
+    client.loop_stop()
+    client.reinitialise()
+
+
 def _send_at_once(client: Client, data: Any, opened: Any) -> None:
-    """Or TCP keeps each small message until the one before is confirmed, some 40 ms later."""
+    """Disables Nagle's algorithm, which delays small messages until the previous ACK, about 40 ms."""
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _confirm_at_once(client: Client, *published: Any) -> None:
-    """The same at the broker, which few set up for it: it waits for our kernel's confirmations."""
+    """Sends TCP ACKs at once, since most brokers use Nagle's algorithm and wait for them."""
     opened: Any = client.socket()
     if opened is not None and sys.platform == "linux":
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

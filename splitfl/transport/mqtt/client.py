@@ -1,4 +1,4 @@
-"""MQTT, a client's side: connections to a broker, over which a server is reached that may come and go."""
+"""MQTT, a client's end: connections through a broker to a server."""
 
 import threading
 import uuid
@@ -8,36 +8,34 @@ from typing import Any, Final
 from paho.mqtt.client import Client, MQTTMessage
 
 from splitfl.core.errors import ConfigError, PeerLost
-from splitfl.transport.mqtt.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
+from splitfl.transport.mqtt.broker import CHUNK_BYTES, WINDOW_BYTES, Broker, hang_up
 
 _PATIENCE_S: Final = 2.0
 
 
-class MqttRoad:
-    """See Road. A connection lasts while both the broker and the server are there."""
+class MqttConnector:
+    """Connections through a broker; implements `Connector`. They end if the broker or the server is lost."""
 
     window_bytes: int | None = WINDOW_BYTES
     silence = (
-        "no answer; the broker's access list may keep what this client says from the server, "
+        "no answer; the broker's access list may block messages of this client to the server, "
         "or the answers from this client"
     )
 
     def __init__(self, broker: Broker, client: int, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._broker, self._client, self.chunk_bytes = broker, client, chunk_bytes
-        self._trip: _Trip | None = None
+        self._connection: _Connection | None = None
 
     def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
-        """See Road."""
-        self._trip = _Trip(self._broker, self._client, take, hear)
-        self._trip.run()
+        self._connection = _Connection(self._broker, self._client, take, hear)
+        self._connection.run()
 
     def cut(self) -> None:
-        """See Road."""
-        if self._trip is not None:
-            self._trip.end(None)
+        if self._connection is not None:
+            self._connection.end(None)
 
 
-class _Trip:
+class _Connection:
     """One connection."""
 
     def __init__(
@@ -56,14 +54,14 @@ class _Trip:
         self._client.will_set(self._up, b"", qos=1)
 
     def run(self) -> None:
-        """Carries until the end; raises what ended it."""
+        """Runs the connection until it ends; raises the error that ended it."""
         self._broker.connect(self._client)
         self._client.loop_start()
         try:
             if not self._is_there.wait(_PATIENCE_S) and not self._is_over.is_set():
                 raise PeerLost(
-                    f"the broker knows no server of {self._broker.topic!r}, "
-                    f"or its access list keeps {self._broker.presence} from {self._broker.who}"
+                    f"the broker has no server for {self._broker.topic!r}, "
+                    f"or its access list denies {self._broker.presence} to {self._broker.who}"
                 )
             threading.Thread(target=self._speak, daemon=True).start()
             self._is_over.wait()
@@ -73,26 +71,25 @@ class _Trip:
             self.end(None)
             if self._client.is_connected():
                 self._client.publish(self._up, b"", qos=1).wait_for_publish(_PATIENCE_S)
-            self._client.disconnect()
-            self._client.loop_stop()
+            hang_up(self._client)
 
     def end(self, error: Exception | None) -> None:
-        """The connection is over; the first reason counts."""
+        """Ends the connection; the error of the first call is kept."""
         if not self._is_over.is_set():
             self._error = error
         self._is_over.set()
         self._is_there.set()
 
     def _speak(self) -> None:
-        while not self._is_over.is_set() and (parcel := self._take()) is not None:
-            self._client.publish(self._up, parcel, qos=1)
+        while not self._is_over.is_set() and (chunk := self._take()) is not None:
+            self._client.publish(self._up, chunk, qos=1)
         self.end(None)
 
     def _on_connect(self, client: Client, data: Any, flags: Any, code: Any, properties: Any) -> None:
         if code.is_failure:
             self.end(ConfigError(f"the broker at {self._broker.where} refused: {code}"))
         elif self._is_there.is_set():
-            self.end(PeerLost("the connection to the broker broke"))  # what is on the way may be lost
+            self.end(PeerLost("the connection to the broker broke"))  # messages in flight may be lost
         else:
             client.subscribe([(self._down, 1), (self._broker.presence, 1)])
 
@@ -114,5 +111,5 @@ class _Trip:
             return
         try:
             self._hear(bytes(message.payload))
-        except Exception as error:  # to be raised where somebody waits, not in the library's own thread
+        except Exception as error:  # raised in `run`, not in the library's thread
             self.end(error)

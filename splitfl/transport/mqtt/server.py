@@ -1,4 +1,4 @@
-"""MQTT, the server's side: a subscriber of all connections' topics, and a thread for each that speaks."""
+"""MQTT, the server's end: subscribes to the topics of all connections, with one sending thread each."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from paho.mqtt.client import Client, MQTTMessage
 
 from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError, PeerLost, SplitflError, Timeout, WireError
-from splitfl.transport.mqtt.broker import WINDOW_BYTES, Broker
+from splitfl.transport.mqtt.broker import WINDOW_BYTES, Broker, hang_up
 from splitfl.transport.mqtt.broker_survey import largest_chunk
 from splitfl.transport.session.chunk import HEADER_BYTES, Kind, unpack
 from splitfl.transport.session.server import SessionServer
@@ -24,24 +24,26 @@ _LAST_WORDS_S: Final = 3.0
 
 
 def serve_mqtt(config: TransportConfig, clients: int) -> SessionServer:
-    """A server at the broker of these settings."""
+    """A server at the broker of these settings. Raises ConfigError and Timeout."""
     broker = Broker.of(config)
     chunk_bytes = largest_chunk(broker, broker.line("down", "survey", "survey"), config.timeout_s)
-    most_bytes = chunk_bytes + HEADER_BYTES
-    desk = SessionRegistry(
-        clients, config.timeout_s, config.join_timeout_s, chunk_bytes, WINDOW_BYTES, most_bytes=most_bytes
+    max_bytes = chunk_bytes + HEADER_BYTES
+    registry = SessionRegistry(
+        clients, config.timeout_s, config.join_timeout_s, chunk_bytes, WINDOW_BYTES, max_bytes=max_bytes
     )
-    return SessionServer(desk, MqttEntrance(broker, desk, config.timeout_s, is_new_topic=not config.topic))
+    return SessionServer(
+        registry, MqttListener(broker, registry, config.timeout_s, is_new_topic=not config.topic)
+    )
 
 
-class MqttEntrance:
-    """See Entrance. Connects to the broker, and again whenever it was away."""
+class MqttListener:
+    """Accepts clients through a broker, with reconnection; implements `Listener`."""
 
     def __init__(
-        self, broker: Broker, desk: SessionRegistry, timeout_s: float, *, is_new_topic: bool
+        self, broker: Broker, registry: SessionRegistry, timeout_s: float, *, is_new_topic: bool
     ) -> None:
-        """Raises Timeout where no broker comes, ConfigError where it refuses or has such a server already."""
-        self._broker, self._desk = broker, desk
+        """Raises Timeout without a broker, ConfigError if it refuses or the topic has a server already."""
+        self._broker, self._registry = broker, registry
         self._name = uuid.uuid4().hex
         self._lines: dict[str, tuple[Session, int]] = {}
         self._speakers: list[threading.Thread] = []
@@ -61,13 +63,11 @@ class MqttEntrance:
         try:
             self._take_place(timeout_s, 0.0 if is_new_topic else _RETAINED_S)
         except SplitflError:
-            self._client.disconnect()
-            self._client.loop_stop()
+            hang_up(self._client)
             raise
 
     @property
     def address(self) -> str:
-        """See Entrance."""
         return self._broker.address
 
     @property
@@ -75,7 +75,6 @@ class MqttEntrance:
         return [self._broker.presence, self._broker.line("up", "+", "+")]
 
     def close(self) -> None:
-        """See Entrance."""
         deadline_s = time.monotonic() + _LAST_WORDS_S
         for speaker in list(self._speakers):
             speaker.join(max(0.0, deadline_s - time.monotonic()))
@@ -84,9 +83,8 @@ class MqttEntrance:
         if self._client.is_connected():
             gone.wait_for_publish(_LAST_WORDS_S)
         for session, line in list(self._lines.values()):
-            self._desk.lost(session, line, "the run is over")
-        self._client.disconnect()
-        self._client.loop_stop()
+            self._registry.lost(session, line, "the run is over")
+        hang_up(self._client)
 
     def _take_place(self, timeout_s: float, look_s: float) -> None:
         where = self._broker.where
@@ -127,7 +125,7 @@ class MqttEntrance:
 
     def _on_disconnect(self, client: Client, data: Any, flags: Any, code: Any, properties: Any) -> None:
         if not self._is_closing:
-            log.warning("the broker at %s is away (%s); trying again", self._broker.address, code)
+            log.warning("lost the broker at %s (%s); reconnecting", self._broker.address, code)
 
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
         if message.topic == self._broker.presence:
@@ -148,15 +146,15 @@ class MqttEntrance:
         known = self._lines.get(name)
         if not message.payload:
             if known is not None:
-                self._desk.lost(*known, "its connection ended")
+                self._registry.lost(*known, "its connection ended")
         elif known is not None:
             known[0].hear(known[1], bytes(message.payload))
         else:
-            parcel = unpack(bytes(message.payload))
-            if parcel.kind is not Kind.HELLO:
-                return  # from before this server was there, or from a connection that is over
-            session, line = self._desk.admit(
-                parcel, f"client-{number}", f"{self._broker.topic}/{number}/{name}"
+            chunk = unpack(bytes(message.payload))
+            if chunk.kind is not Kind.HELLO:
+                return  # from before this server started, or from a connection that has ended
+            session, line = self._registry.admit(
+                chunk, f"client-{number}", f"{self._broker.topic}/{number}/{name}"
             )
             self._lines[name] = session, line
             speaker = threading.Thread(target=self._speak, args=(session, line, name), daemon=True)
@@ -165,6 +163,6 @@ class MqttEntrance:
 
     def _speak(self, session: Session, line: int, name: str) -> None:
         topic = self._broker.line("down", session.client, name)
-        while (parcel := session.outbox.take(line)) is not None:
-            self._client.publish(topic, parcel, qos=1)
+        while (chunk := session.outbox.take(line)) is not None:
+            self._client.publish(topic, chunk, qos=1)
         self._lines.pop(name, None)

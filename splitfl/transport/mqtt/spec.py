@@ -19,14 +19,14 @@ def _serve(config: TransportConfig, clients: int) -> ServerEnd:
 def _join(joining: Joining) -> ClientEnd:
     from splitfl.transport.mqtt.broker import Broker
     from splitfl.transport.mqtt.broker_survey import largest_chunk
-    from splitfl.transport.mqtt.client import MqttRoad
+    from splitfl.transport.mqtt.client import MqttConnector
     from splitfl.transport.session.client import SessionClient
 
     if joining.credentials.token_file:
         raise ConfigError("a broker takes no tokens: give --user and --password-file")
     broker = Broker.parse(joining.address, joining.credentials, joining.user, joining.password_file)
     chunk_bytes = largest_chunk(broker, broker.line("up", joining.client, "survey"), joining.timeout_s)
-    road = MqttRoad(broker, joining.client, chunk_bytes)
+    road = MqttConnector(broker, joining.client, chunk_bytes)
     return SessionClient(road, joining.address, joining.client, None, joining.timeout_s)
 
 

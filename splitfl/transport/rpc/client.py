@@ -1,4 +1,4 @@
-"""PyTorch RPC, a client's side: finds the server's store, enters the group there, asks for its number."""
+"""PyTorch RPC, a client's end: connects to the server's store, enters the RPC group and is admitted."""
 
 import json
 import logging
@@ -33,17 +33,17 @@ _PING: Final = b"\x0d"
 
 
 class RpcClient:
-    """A client's end: one request, one reply, and a sign of life in between.
+    """A client's end with requests, replies and heartbeats.
 
-    How long an answer takes says nothing, since the server may wait for slower clients.
-    It is lost when it does not even acknowledge a sign of life within `timeout_s`.
+    A reply may take long, since the server may wait for slower clients. The server counts as lost if it
+    does not acknowledge a heartbeat within `timeout_s`.
     """
 
     def __init__(self, host: str, port: int, client: int, timeout_s: float) -> None:
-        """Finds the server, reads what is to be run, and becomes this client there.
+        """Connects to the server, reads the experiment, and joins as this client.
 
-        Raises Timeout where nobody listens, ConfigError where the two sides do not fit or
-        another is this client already.
+        Raises Timeout without a server, ConfigError for other versions and if another process
+        is this client already.
         """
         self._host, self._port, self._client = host, port, client
         _await_listener(host, port, timeout_s)
@@ -69,7 +69,6 @@ class RpcClient:
         threading.Thread(target=self._beat, name="signs-of-life", daemon=True).start()
 
     def enter(self) -> None:
-        """See ClientEnd."""
         self._obey(self._call(hear_ready, self._session))
         deadline_s = time.monotonic() + self._join_timeout_s
         try:
@@ -83,9 +82,8 @@ class RpcClient:
             raise self._gone(error) from None
 
     def request(self, frame: bytes) -> bytes:
-        """The server's answer; Timeout or PeerLost where none comes."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the buffer is read-only, and only read
+            warnings.simplefilter("ignore", UserWarning)  # about the read-only buffer, which is only read
             payload = torch.frombuffer(frame, dtype=torch.uint8)
         answered = threading.Event()
         try:
@@ -100,7 +98,7 @@ class RpcClient:
                     raise PeerLost(f"client {self._client} has left")
             reply = future.value()
         except RuntimeError as error:
-            if self._over.is_set():  # it was we who closed what this request was waiting on
+            if self._over.is_set():  # `leave` closed the group while this request waited
                 raise PeerLost(f"client {self._client} has left") from None
             raise self._lost or self._gone(error) from None
         if isinstance(reply, str):
@@ -110,7 +108,6 @@ class RpcClient:
         return reply.numpy().tobytes()
 
     def leave(self) -> None:
-        """See ClientEnd."""
         if self._over.is_set():
             return
         self._over.set()
@@ -120,7 +117,7 @@ class RpcClient:
         leave_group()
 
     def _admitted(self) -> int:
-        """The session that this process is, once whoever had its number is known to be gone."""
+        """The session number of this process, once a previous process of this client is known to be gone."""
         began_s = time.monotonic()
         while (session := int(self._call(admit, time.monotonic() - began_s))) == WAIT:
             time.sleep(_POLL_S)
@@ -145,7 +142,7 @@ class RpcClient:
             raise self._gone(error) from None
 
     def _obey(self, refusal: str) -> None:
-        """Raises why this process is out of the run, where the server says so."""
+        """Raises RunEnded if the server has excluded this process."""
         if refusal:
             raise RunEnded(f"the server at {self._host}:{self._port} ended it: {refusal}")
 
@@ -166,11 +163,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _found(host: str, port: int, timeout_s: float) -> tuple[TCPStore, dict[str, Any]]:
-    """The server's store and what it has put up there.
+    """The server's store and its published settings. Raises PeerLost if there is no splitfl server.
 
-    Looked for in a thread, since no interrupt reaches a store that waits. Only what is a store is
-    asked by one: against anything else its own timeout does not hold, and a process that ends while
-    torch still tries dies of it. Where the timeout holds, the thread is over before this process can end.
+    Runs in a thread, since a blocking store cannot be interrupted. The store is only used if the peer is a
+    store: with other servers torch ignores the timeout, and a process that exits meanwhile crashes.
     """
     deadline_s = time.monotonic() + timeout_s
     found: list[tuple[TCPStore, dict[str, Any]] | DistError] = []
@@ -199,8 +195,8 @@ def _found(host: str, port: int, timeout_s: float) -> tuple[TCPStore, dict[str, 
 
 
 def _is_store(host: str, port: int, timeout_s: float) -> bool:
-    """Whether a store of torch listens there, asked in its own words (TCPStoreBackend.hpp): it validates
-    who comes by a magic number, and gives back the number of a ping."""
+    """Whether a torch store listens there, by its protocol (TCPStoreBackend.hpp): it expects a magic number
+    and echoes the number of a ping."""
     number = struct.pack("=I", os.getpid())
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as asked:

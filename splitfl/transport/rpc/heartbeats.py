@@ -1,8 +1,8 @@
-"""Who takes part now, where all that is heard of a client is what it says: no connection tells its end.
+"""Liveness of clients by heartbeats, since PyTorch RPC does not report the end of a connection.
 
-A client's number belongs to one process at a time, and each process that has it is a session. A
-newcomer to a number that is held waits: for a sign of life of who holds it, which refuses the
-newcomer, or for as long as two of them take, which makes room.
+A client's index belongs to one process at a time; each process is a session. A second process that
+claims the index waits: it is refused on a heartbeat of the first, and admitted after two missed
+heartbeats.
 """
 
 import logging
@@ -23,13 +23,13 @@ _BEAT_S: Final = 5.0
 
 
 def beat_s(timeout_s: float) -> float:
-    """How often a client gives a sign of life where silence of `timeout_s` means that it is lost."""
+    """The heartbeat interval for a timeout of `timeout_s`."""
     return min(_BEAT_S, timeout_s / 4)
 
 
 @dataclass
 class _Session:
-    """One process that is a client, on the clock of the attendance."""
+    """One process of a client; `heard_s` is the time of its last heartbeat."""
 
     number: int
     heard_s: float
@@ -39,7 +39,7 @@ class _Session:
 
 
 class Heartbeats:
-    """Keeps every client's session; may be called from any thread."""
+    """The sessions of all clients; thread-safe."""
 
     def __init__(self, clients: int, timeout_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clients = clients
@@ -51,7 +51,7 @@ class Heartbeats:
         self._lock = threading.Lock()
 
     def admit(self, client: int, waited_s: float) -> int:
-        """The session, from 1, of a process that has asked for this number for so long; WAIT or REFUSED."""
+        """The session, from 1, of a process that has waited `waited_s` to join; or WAIT or REFUSED."""
         with self._lock:
             now_s, old = self._clock_s(), self._sessions.get(client)
             if old is not None and not old.has_left:
@@ -66,7 +66,7 @@ class Heartbeats:
             return number
 
     def hear(self, client: int, session: int) -> str:
-        """A sign of life; why its sender is out of the run, or nothing."""
+        """Records a heartbeat; the reason if its sender was replaced, else ""."""
         with self._lock:
             one = self._sessions.get(client)
             if one is None or one.number != session:
@@ -78,7 +78,7 @@ class Heartbeats:
             return ""
 
     def ready(self, client: int, session: int) -> str:
-        """This client may be let go; see `hear`."""
+        """Records a client as ready to start; see `hear`."""
         reason = self.hear(client, session)
         with self._lock:
             if not reason:
@@ -86,7 +86,7 @@ class Heartbeats:
         return reason
 
     def leave(self, client: int, session: int) -> None:
-        """This client goes of its own will; before the start as if it had never come."""
+        """Records that a client left; before the start it is forgotten."""
         with self._lock:
             one = self._sessions.get(client)
             if one is None or one.number != session:
@@ -97,14 +97,14 @@ class Heartbeats:
                 del self._sessions[client]
 
     def begin(self) -> None:
-        """The clients are let go, and each has the whole time to be heard of again."""
+        """Starts the run, and restarts every client's timeout."""
         with self._lock:
             self._is_going = True
             for one in self._sessions.values():
                 one.heard_s = self._clock_s()
 
     def missing(self) -> list[int]:
-        """The clients that are not ready, or not heard of."""
+        """The clients that are not ready, or lost."""
         with self._lock:
             here = {
                 client
@@ -114,18 +114,18 @@ class Heartbeats:
         return [client for client in range(self._clients) if client not in here]
 
     def silent(self) -> list[int]:
-        """See ServerEnd: of whom nothing was heard for `timeout_s`."""
+        """The clients without a heartbeat for `timeout_s`."""
         with self._lock:
             return [client for client, one in self._sessions.items() if self._is_silent(one)]
 
     def changes(self) -> list[PeerChange]:
-        """See ServerEnd."""
+        """Joins and losses since the last call."""
         with self._lock:
             for client, one in self._sessions.items():
                 if self._is_silent(one):
-                    self._note_gone(client, one, f"nothing was heard of it for {self._timeout_s:g} s")
-            told, self._changes = self._changes, []
-            return told
+                    self._note_gone(client, one, f"no message for {self._timeout_s:g} s")
+            changes, self._changes = self._changes, []
+            return changes
 
     def _is_alive(self, one: _Session) -> bool:
         return self._clock_s() - one.heard_s <= 2 * beat_s(self._timeout_s)

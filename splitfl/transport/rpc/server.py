@@ -1,10 +1,10 @@
-"""PyTorch RPC, the server's side; this, rpc_client.py and rpc_group.py are the only files that touch it.
+"""PyTorch RPC, the server's end; only this package uses torch.distributed.rpc.
 
-RPC unpickles what it receives, so whoever reaches the port can run code here: closed
-networks only. Frames themselves are bytes of our own format and are never unpickled.
+RPC unpickles received data, so any peer that reaches the port can execute code here: use it on closed
+networks only. Frames are bytes of splitfl's own format and are never unpickled.
 
-The server's process hosts the key-value store at which everybody meets. A client reads
-there what is to be run, enters the group and asks for its number.
+The server's process hosts the rendezvous store. A client reads the experiment from it, enters the
+group and is admitted.
 """
 
 import json
@@ -23,22 +23,22 @@ from splitfl.transport.base.versions import versions
 from splitfl.transport.rpc.group import SERVER, enter_group, leave_group
 from splitfl.transport.rpc.heartbeats import Heartbeats
 
-_serving: dict[str, "RpcServer"] = {}  # RPC calls module functions, and knows one agent a process
+_serving: dict[str, "RpcServer"] = {}  # RPC calls module functions, with one agent per process
 
 
 class RpcServer:
-    """The server's end: a meeting point, and the middle of a star of clients."""
+    """The server's end: the rendezvous store, and the centre of the star of clients."""
 
     def __init__(self, host: str, port: int, clients: int, timeout_s: float, join_timeout_s: float) -> None:
-        """Raises ConfigError for an address that cannot be published and a port that is taken."""
+        """Raises ConfigError for an address that cannot be published and a port in use."""
         self.host = listening_address(host, "PyTorch RPC", takes_ipv6=False)
         self.clients = clients
         self.timeout_s = timeout_s
         self.join_timeout_s = join_timeout_s
         self.handler: Handler | None = None
-        self.attendance = Heartbeats(clients, timeout_s)
-        # One more for each client, since what a lost process asked for may still be at work.
-        self.executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="station")
+        self.heartbeats = Heartbeats(clients, timeout_s)
+        # Two per client, since a request of a lost process may still be in progress.
+        self.executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="server_loop")
         refuse_taken(self.host, port)
         self._store = TCPStore(
             self.host,
@@ -54,11 +54,9 @@ class RpcServer:
 
     @property
     def address(self) -> str:
-        """See ServerEnd."""
         return f"{self.host}:{self.port}"
 
     def offer(self, experiment: Mapping[str, Any]) -> None:
-        """See ServerEnd."""
         hello = {
             **versions(),
             "clients": self.clients,
@@ -69,42 +67,38 @@ class RpcServer:
         self._store.set("splitfl/hello", json.dumps(hello))
 
     def missing(self) -> list[int]:
-        """See ServerEnd."""
-        return self.attendance.missing()
+        return self.heartbeats.missing()
 
     def start(self, handler: Handler) -> None:
-        """See ServerEnd."""
         self.handler = handler
-        self.attendance.begin()
+        self.heartbeats.begin()
         self._store.set("splitfl/go", "1")
 
     def silent(self) -> list[int]:
-        """See ServerEnd."""
-        return self.attendance.silent()
+        return self.heartbeats.silent()
 
     def changes(self) -> list[PeerChange]:
-        """See ServerEnd."""
-        return self.attendance.changes()
+        return self.heartbeats.changes()
 
     def stop(self) -> None:
-        """Leaves the group without waiting for anybody."""
+        """Leaves the group without waiting for clients."""
         leave_group()
         _serving.pop(SERVER, None)
         self.executor.shutdown(wait=False, cancel_futures=True)
 
 
 Answered = torch.Tensor | str
-"""The bytes of an answer, or why there is none."""
+"""The bytes of a reply, or the reason for its absence."""
 
 
 @rpc.functions.async_execution  # type: ignore[untyped-decorator]
 def answer_request(client: int, session: int, payload: torch.Tensor) -> Future[Answered]:
-    """Runs in the server, called by clients."""
+    """Handles a request; called by clients over RPC."""
     future: Future[Answered] = Future()
     server = _serving[SERVER]
-    out = server.attendance.hear(client, session)
+    out = server.heartbeats.hear(client, session)
     if out or server.handler is None:
-        future.set_result(out or f"client {client} asked before it was let go")
+        future.set_result(out or f"client {client} sent a request before the run started")
         return future
 
     def answer(frame: bytes) -> None:
@@ -115,20 +109,20 @@ def answer_request(client: int, session: int, payload: torch.Tensor) -> Future[A
 
 
 def admit(client: int, waited_s: float) -> int:
-    """Runs in the server, called by who wants to be this client; see Attendance."""
-    return _serving[SERVER].attendance.admit(client, waited_s)
+    """See `Heartbeats.admit`; called by clients over RPC."""
+    return _serving[SERVER].heartbeats.admit(client, waited_s)
 
 
 def hear_beat(client: int, session: int) -> str:
-    """Runs in the server, called by clients: a sign of life; see Attendance."""
-    return _serving[SERVER].attendance.hear(client, session)
+    """See `Heartbeats.hear`; called by clients over RPC."""
+    return _serving[SERVER].heartbeats.hear(client, session)
 
 
 def hear_ready(client: int, session: int) -> str:
-    """Runs in the server, called by clients that may be let go; see Attendance."""
-    return _serving[SERVER].attendance.ready(client, session)
+    """See `Heartbeats.ready`; called by clients over RPC."""
+    return _serving[SERVER].heartbeats.ready(client, session)
 
 
 def hear_leave(client: int, session: int) -> None:
-    """Runs in the server, called by clients that go."""
-    _serving[SERVER].attendance.leave(client, session)
+    """See `Heartbeats.leave`; called by clients over RPC."""
+    _serving[SERVER].heartbeats.leave(client, session)

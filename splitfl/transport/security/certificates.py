@@ -1,8 +1,8 @@
-"""Makes what a testbed needs to be closed to others: a small CA, certificates and tokens.
+"""Creates a small CA, certificates and tokens for a testbed.
 
 A folder holds for the server `server.crt`, `server.key` and `server.tokens` (hashes only),
 for client N `client-N.crt`, `client-N.key` and `client-N.token`, and for both `ca.crt`.
-`ca.key` signs more of them and belongs on neither.
+`ca.key` can sign further certificates and should be on neither.
 """
 
 import ipaddress
@@ -24,7 +24,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.transport.security.credentials import token_hash
 
 _TOKEN_BYTES: Final = 32
-_EARLIER: Final = timedelta(hours=1)  # for clocks that are a little behind
+_EARLIER: Final = timedelta(hours=1)  # for clocks that are slightly behind
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)  # RFC 5280, section 4.1.2.5: no year has five digits
 _LABEL: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _NAME: Final = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
@@ -34,9 +34,9 @@ _MOST_CHARACTERS: Final = 253  # of a name in DNS, RFC 1035
 def make_certificates(
     folder: Path, clients: int, hosts: Sequence[str], days: int, now: datetime | None = None
 ) -> list[Path]:
-    """Writes everything for so many clients of a server that is reached by these names or addresses.
+    """Writes all files for `clients` clients of a server with these names or addresses.
 
-    Raises ConfigError where the folder has such files already, and for what cannot be signed.
+    Raises ConfigError if the folder has a CA already, and for invalid hosts or days.
     """
     begin = now or datetime.now(UTC)
     last = (_END - begin).days
@@ -51,14 +51,14 @@ def make_certificates(
         raise ConfigError(f"{folder} has a CA already; take a new folder, or remove that one")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return _Office(folder, begin, timedelta(days=days)).issue(clients, names)
+        return _Authority(folder, begin, timedelta(days=days)).issue(clients, names)
     except OSError as error:
         raise ConfigError(f"cannot write certificates in {folder}: {error.strerror}") from None
 
 
 @dataclass
-class _Office:
-    """Signs with a key of its own."""
+class _Authority:
+    """A certificate authority with a new key."""
 
     folder: Path
     now: datetime
@@ -124,7 +124,7 @@ def _name(common: str) -> x509.Name:
 
 
 def _host(host: str) -> x509.GeneralName:
-    """What clients reach the server by; ConfigError for a port beside it, and for what no name looks like."""
+    """The server's name or address in a certificate. Raises ConfigError for a port, or an invalid name."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:

@@ -1,1 +1,1 @@
-"""Sessions that survive broken connections, for gRPC and MQTT."""
+"""Sessions that persist across connections, for gRPC and MQTT."""

@@ -1,7 +1,7 @@
-"""A client's end over any road whose connections may break: it connects again and goes on.
+"""A client's end over a transport whose connections may break: it reconnects and resumes.
 
-What was under way when a connection broke is neither lost nor done twice: both ends say
-at every connection how much of the other's message they have, and go on from there.
+Messages in flight when a connection breaks are neither lost nor handled twice: at every
+connection both ends exchange their receive positions and resume from there.
 """
 
 import logging
@@ -23,46 +23,47 @@ log = logging.getLogger(__name__)
 _BEAT_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
-_ACKNOWLEDGED_BYTES: Final = 1 << 16  # a smaller answer is acknowledged by the next request
+_ACKNOWLEDGED_BYTES: Final = 1 << 16  # a smaller reply is acknowledged by the next request
 
 
 class Connector(Protocol):
-    """One connection after another to the same server."""
+    """Establishes consecutive connections to one server."""
 
     chunk_bytes: int
     window_bytes: int | None
     silence: str
-    """Why a server may give no answer although the connection stands."""
+    """The likely reason if the server does not answer on an established connection."""
 
     def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
-        """Connects, then carries what `take` gives and what comes, until either end closes.
+        """Connects, sends the chunks from `take` and passes received ones to `hear`, until either end closes.
 
-        Raises PeerLost where the connection breaks or never was, ConfigError where trying
-        again is no use, and whatever `hear` raises.
+        Raises PeerLost if the connection fails, ConfigError if a retry is useless, and errors of `hear`.
         """
 
     def cut(self) -> None:
-        """Ends the connection that there is, from another thread."""
+        """Closes the current connection, from another thread."""
 
 
 class SessionClient:
-    """One request, one reply, over as many connections as it takes.
+    """Requests and replies over consecutive connections.
 
-    How long an answer takes says nothing, since the server may wait for slower clients. The
-    server is lost when nothing at all was heard of it for `timeout_s`.
+    A reply may take long, since the server may wait for slower clients. The server counts as lost if
+    nothing was received for `timeout_s`.
     """
 
-    def __init__(self, road: Connector, where: str, client: int, token: str | None, timeout_s: float) -> None:
-        """Finds the server within `timeout_s` and reads what is to be run; then its timeout holds.
+    def __init__(
+        self, connector: Connector, where: str, client: int, token: str | None, timeout_s: float
+    ) -> None:
+        """Connects within `timeout_s` and reads the experiment; then the server's timeout applies.
 
-        Raises Timeout where nobody answers, ConfigError where the server refuses.
+        Raises Timeout without an answer, ConfigError if the server refuses.
         """
-        self._road, self._where, self._client, self._token = road, where, client, token
+        self._connector, self._where, self._client, self._token = connector, where, client, token
         self.timeout_s = timeout_s
         self.experiment: dict[str, Any] = {}
         self._join_timeout_s = timeout_s
         self._name = uuid.uuid4().hex
-        self._outbox = Outbox(road.chunk_bytes, road.window_bytes)
+        self._outbox = Outbox(connector.chunk_bytes, connector.window_bytes)
         self._inbox = Inbox()
         self._told_bytes = 0
         self._changed = threading.Condition()
@@ -72,7 +73,7 @@ class SessionClient:
         self._number = 0
         self._is_known = self._is_up = self._is_ready = self._is_going = False
         self._heard_s = time.monotonic()
-        self._reason = road.silence
+        self._reason = connector.silence
         self._work(self._keep_connected)
         try:
             self._wait(
@@ -86,7 +87,6 @@ class SessionClient:
         self._work(self._beat)
 
     def enter(self) -> None:
-        """See ClientEnd."""
         self._is_ready = True
         self._outbox.say(say(Kind.READY))
         patience_s = self._join_timeout_s
@@ -97,7 +97,6 @@ class SessionClient:
         )
 
     def request(self, frame: bytes) -> bytes:
-        """See ClientEnd."""
         with self._changed:
             self._number += 1
             self._answer = None
@@ -110,7 +109,6 @@ class SessionClient:
         return answer
 
     def leave(self) -> None:
-        """See ClientEnd."""
         if self._over.is_set():
             return
         self._over.set()
@@ -119,7 +117,7 @@ class SessionClient:
             self._failure = self._failure or PeerLost(f"client {self._client} has left")
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._is_up, _FIRST_PAUSE_S * 10)
-        self._road.cut()
+        self._connector.cut()
 
     def _work(self, work: Callable[[], None]) -> None:
         name = f"{work.__name__.strip('_')}-{self._client}"
@@ -139,13 +137,13 @@ class SessionClient:
         while not self._over.is_set():
             line = self._outbox.open(self._hello())
             try:
-                self._road.carry(partial(self._outbox.take, line), self._hear)
+                self._connector.carry(partial(self._outbox.take, line), self._hear)
                 reason = "it closed the connection"
             except PeerLost as error:
                 reason = str(error)
             except SplitflError as error:
                 self._fail(error)
-            except Exception as error:  # whatever it is, a request must not wait for ever
+            except Exception as error:  # of any type, or a request would wait for ever
                 log.debug("client %d's connection failed", self._client, exc_info=True)
                 self._fail(
                     PeerLost(f"the connection to {self._where} failed: {type(error).__name__}: {error}")
@@ -165,37 +163,37 @@ class SessionClient:
             silent_s = time.monotonic() - self._heard_s
             if self._is_known and silent_s > self.timeout_s:
                 self._fail(Timeout(f"the server at {self._where} was silent for {self.timeout_s:g} s"))
-                self._road.cut()
+                self._connector.cut()
                 return
             if self._is_up and silent_s > self.timeout_s / 2:
-                self._road.cut()
+                self._connector.cut()
             elif self._is_up:
                 self._tell(Kind.BEAT)
 
     def _hear(self, raw: bytes) -> None:
-        parcel = unpack(raw)
+        chunk = unpack(raw)
         self._heard_s = time.monotonic()
-        match parcel.kind:
+        match chunk.kind:
             case Kind.WELCOME:
-                self._come_in(parcel)
+                self._come_in(chunk)
             case Kind.REFUSED:
-                self._fail(self._refusal(parcel))
-                self._road.cut()
+                self._fail(self._refusal(chunk))
+                self._connector.cut()
             case Kind.GO:
                 with self._changed:
                     self._is_going = True
                     self._changed.notify_all()
             case Kind.ANSWER:
-                self._take(parcel)
+                self._take(chunk)
             case Kind.BEAT | Kind.POSITION:
-                self._outbox.confirm(parcel.number, parcel.offset, is_beat=parcel.kind is Kind.BEAT)
+                self._outbox.confirm(chunk.number, chunk.offset, is_beat=chunk.kind is Kind.BEAT)
             case Kind.WANT:
-                self._outbox.go_on(parcel.number, parcel.offset)
+                self._outbox.go_on(chunk.number, chunk.offset)
             case _:
-                raise WireError(f"a client has no use for a {parcel.kind.name}")
+                raise WireError(f"a client has no use for a {chunk.kind.name}")
 
-    def _come_in(self, parcel: Chunk) -> None:
-        welcome = parcel.table()
+    def _come_in(self, chunk: Chunk) -> None:
+        welcome = chunk.table()
         check_same({name: str(welcome.get(name)) for name in versions()}, versions())
         try:
             number, offset = (int(value) for value in welcome["at"])
@@ -205,9 +203,9 @@ class SessionClient:
                 self._join_timeout_s = float(welcome["join_timeout_s"])
             is_going = bool(welcome["is_going"])
         except (KeyError, TypeError, ValueError):
-            raise WireError("a WELCOME came that says not what is to be run") from None
+            raise WireError("the WELCOME contains no valid experiment") from None
         self._outbox.go_on(number, offset)
-        if self._is_ready:  # which may have become so after the hello was written
+        if self._is_ready:  # it may have become ready after the hello was encoded
             self._outbox.say(say(Kind.READY))
         with self._changed:
             if self._is_known:
@@ -216,9 +214,9 @@ class SessionClient:
             self._is_going = self._is_going or is_going
             self._changed.notify_all()
 
-    def _take(self, parcel: Chunk) -> None:
+    def _take(self, chunk: Chunk) -> None:
         before = self._inbox.number
-        taken = self._inbox.take(parcel)
+        taken = self._inbox.take(chunk)
         if self._inbox.number != before:
             self._told_bytes = 0
         if isinstance(taken, Gap):
@@ -227,7 +225,7 @@ class SessionClient:
             with self._changed:
                 self._answer = taken
                 self._changed.notify_all()
-        window_bytes = self._road.window_bytes
+        window_bytes = self._connector.window_bytes
         if window_bytes is not None and self._inbox.received_bytes - self._told_bytes >= window_bytes // 2:
             self._told_bytes = self._inbox.received_bytes
             self._tell(Kind.POSITION)
@@ -247,8 +245,8 @@ class SessionClient:
         }
         return say(Kind.HELLO, table)
 
-    def _refusal(self, parcel: Chunk) -> SplitflError:
-        table = parcel.table()
+    def _refusal(self, chunk: Chunk) -> SplitflError:
+        table = chunk.table()
         reason = str(table.get("reason"))
         if table.get("is_over"):
             return RunEnded(f"the server at {self._where} ended it: {reason}")

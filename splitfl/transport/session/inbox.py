@@ -1,4 +1,4 @@
-"""Puts a peer's messages together from their parcels: each once, in order, whole."""
+"""Reassembles a peer's messages from their chunks: exactly once, in order, complete."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from splitfl.transport.session.chunk import Chunk
 
 @dataclass(frozen=True)
 class Gap:
-    """A parcel came, and one before it did not."""
+    """A chunk before the received one is missing."""
 
 
 class Inbox:
-    """Takes the parcels of message `number`, then of the next.
+    """Accepts the chunks of message `number`, then of the next.
 
-    What is here already is dropped, so that a peer may say again what it does not know
-    to have arrived. Keeps no more than what came, whatever length is claimed.
+    Duplicates are dropped, so that a peer may repeat unacknowledged data. Memory is bounded
+    by the received data, not by the claimed length.
     """
 
     def __init__(self) -> None:
@@ -25,30 +25,29 @@ class Inbox:
         self._parts: list[memoryview] = []
         self._is_whole = True
 
-    def take(self, parcel: Chunk) -> bytes | Gap | None:
-        """The message that this parcel completes, or that one before it is missing; WireError
-        for what contradicts what came before."""
-        if parcel.number < self.number or (parcel.number == self.number and self._is_whole):
+    def take(self, chunk: Chunk) -> bytes | Gap | None:
+        """The message that this chunk completes, a `Gap`, or None. Raises WireError if inconsistent."""
+        if chunk.number < self.number or (chunk.number == self.number and self._is_whole):
             return None
-        if parcel.number != self.number + self._is_whole:
-            raise WireError(f"message {parcel.number} came while message {self.number} was due")
+        if chunk.number != self.number + self._is_whole:
+            raise WireError(f"message {chunk.number} came while message {self.number} was due")
         if self._is_whole:
-            if parcel.offset:
+            if chunk.offset:
                 return Gap()
-            self.number, self.received_bytes, self._total = parcel.number, 0, parcel.total
+            self.number, self.received_bytes, self._total = chunk.number, 0, chunk.total
             self._is_whole = False
-        if parcel.total != self._total:
-            raise WireError(f"a message of {self._total} bytes now claims {parcel.total}")
-        if parcel.offset > self.received_bytes:
+        if chunk.total != self._total:
+            raise WireError(f"a message of {self._total} bytes now claims {chunk.total}")
+        if chunk.offset > self.received_bytes:
             return Gap()
-        if parcel.offset < self.received_bytes:
+        if chunk.offset < self.received_bytes:
             return None
-        self._parts.append(parcel.data)
-        self.received_bytes += len(parcel.data)
+        self._parts.append(chunk.data)
+        self.received_bytes += len(chunk.data)
         return self._whole() if self.received_bytes == self._total else None
 
     def forget(self) -> None:
-        """Drops the part of a message that is here."""
+        """Drops the received part of a message."""
         self._parts.clear()
 
     def _whole(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What one end has still to say, for whichever connection is there to carry it."""
+"""The data that one end still has to send, over the current connection."""
 
 import threading
 from collections import deque
@@ -8,21 +8,21 @@ from splitfl.core.errors import ConfigError, PeerLost
 from splitfl.transport.session.chunk import Kind, piece
 
 _MAX_WORDS: Final = 64
-_LEAST_CHUNK_BYTES: Final = 1 << 10
+_MIN_CHUNK_BYTES: Final = 1 << 10
 _PATIENCE: Final = 4
-"""So many signs of life without any progress show that pieces of this size are dropped."""
+"""The number of heartbeats without progress after which chunks of this size count as dropped."""
 
 
 class Outbox:
-    """Words first, then the message that is due, one parcel at a time.
+    """Control messages first, then the chunks of the current message.
 
-    The carrier takes a parcel when it can carry one: nothing is cut off a message before,
-    so that a slow road holds back the sender and no queue grows. Kept until the peer has
-    all of it, a message goes on over the next connection from where the peer stands.
+    The connection takes a chunk when it can send one, so that a slow connection exerts backpressure and
+    no queue grows. A message is kept until it is acknowledged completely; the next connection resumes it
+    from the peer's receive position.
     """
 
     def __init__(self, chunk_bytes: int, window_bytes: int | None = None) -> None:
-        """`window_bytes` bounds what is under way unconfirmed; None where the road does so itself."""
+        """`window_bytes` limits unacknowledged data; None if the transport has its own flow control."""
         self._chunk_bytes = chunk_bytes
         self._window_bytes = window_bytes
         self._changed = threading.Condition()  # reentrant
@@ -37,9 +37,9 @@ class Outbox:
         self._idle_beats = 0
 
     def open(self, *first: bytes) -> int:
-        """A new connection's number: it says `first`, then words, and no message before `go_on`.
+        """Starts a new connection and returns its number; it sends `first`, and no message before `go_on`.
 
-        Whoever takes for the connection before gets nothing any more.
+        `take` for previous connections returns None from now on.
         """
         with self._changed:
             self._line += 1
@@ -50,7 +50,7 @@ class Outbox:
             return self._line
 
     def say(self, word: bytes) -> None:
-        """Says this before anything more of the message; PeerLost where the peer takes nothing."""
+        """Queues a control message before the next chunk. Raises PeerLost if the peer accepts nothing."""
         with self._changed:
             if len(self._words) >= _MAX_WORDS:
                 raise PeerLost(f"the peer has left {_MAX_WORDS} words untaken")
@@ -58,7 +58,7 @@ class Outbox:
             self._changed.notify_all()
 
     def put(self, kind: Kind, number: int, message: bytes) -> None:
-        """The message that is due now, in place of the one before."""
+        """Sets the current message, replacing the previous one."""
         with self._changed:
             self._kind, self._number, self._message = kind, number, memoryview(message)
             self._sent = self._confirmed = 0
@@ -67,13 +67,13 @@ class Outbox:
             self._changed.notify_all()
 
     def forget(self) -> None:
-        """The peer has the whole message, or does not need it any more."""
+        """Drops the current message, which is acknowledged or obsolete."""
         with self._changed:
             self._message = memoryview(b"")
             self._sent = self._confirmed = 0
 
     def go_on(self, number: int, offset: int) -> None:
-        """The peer has `offset` bytes of message `number`: what follows is sent, again if it was before."""
+        """Resumes after the peer's receive position, `offset` bytes of message `number`."""
         with self._changed:
             self._is_held = False
             here = min(offset, len(self._message)) if number == self._number else 0
@@ -82,11 +82,11 @@ class Outbox:
             self._changed.notify_all()
 
     def confirm(self, number: int, offset: int, *, is_beat: bool) -> None:
-        """The peer tells where it stands.
+        """Records the peer's receive position.
 
-        Where a road keeps a window, and the peer stood there a beat ago although more had
-        been sent, that was lost on the way and is sent again, in the end in smaller pieces: a
-        broker may drop large ones. Raises ConfigError where it drops the smallest too.
+        With a window, a position that is unchanged since the last heartbeat despite data in flight means
+        loss: the data is resent, after several heartbeats in smaller chunks, since a broker may drop large
+        ones. Raises ConfigError if the smallest chunks are dropped too.
         """
         with self._changed:
             if number > self._number or self._is_held:
@@ -104,15 +104,15 @@ class Outbox:
             self._changed.notify_all()
 
     def take(self, line: int) -> bytes | None:
-        """The next parcel for this connection, waited for; None once it is to carry no more."""
+        """The next chunk for this connection, blocking; None after its end."""
         with self._changed:
             while line == self._line:
                 if self._words:
                     return self._words.popleft()
                 if self._may_send():
-                    parcel = piece(self._kind, self._number, self._message, self._sent, self._chunk_bytes)
+                    chunk = piece(self._kind, self._number, self._message, self._sent, self._chunk_bytes)
                     self._sent = min(self._sent + self._chunk_bytes, len(self._message))
-                    return parcel
+                    return chunk
                 if self._is_closing and self._sent == len(self._message):
                     if not self._last:
                         return None
@@ -123,7 +123,7 @@ class Outbox:
             return None
 
     def close(self, *last: bytes) -> None:
-        """Says what is due, then `last`, then no more."""
+        """Ends sending after the current message and `last`."""
         with self._changed:
             self._last = last
             self._is_closing = True
@@ -131,19 +131,19 @@ class Outbox:
 
     @property
     def kept_bytes(self) -> int:
-        """How much is kept for a peer that may ask for it again."""
+        """The bytes kept for retransmission."""
         return len(self._message)
 
     def _count_idle_beat(self) -> None:
         self._idle_beats += 1
         if self._idle_beats < _PATIENCE:
             return
-        if self._chunk_bytes <= _LEAST_CHUNK_BYTES:
+        if self._chunk_bytes <= _MIN_CHUNK_BYTES:
             raise ConfigError(
-                f"signs of life arrive, and nothing of a message of {len(self._message)} bytes, in pieces "
-                f"of {self._chunk_bytes}: whatever carries them drops larger ones"
+                f"heartbeats arrive, but no part of a message of {len(self._message)} bytes, in chunks "
+                f"of {self._chunk_bytes}: the network or the broker drops them"
             )
-        self._chunk_bytes = max(_LEAST_CHUNK_BYTES, self._chunk_bytes // 2)
+        self._chunk_bytes = max(_MIN_CHUNK_BYTES, self._chunk_bytes // 2)
         self._idle_beats = 0
         self._sent = self._confirmed
 

@@ -1,4 +1,4 @@
-"""The server's end over any road whose connections may break: a desk, and what brings clients to it."""
+"""The server's end over a transport whose connections may break: a session registry and a listener."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -7,49 +7,42 @@ from splitfl.transport.base.transport import Handler, PeerChange
 from splitfl.transport.session.session_registry import SessionRegistry
 
 
-class Entrance(Protocol):
-    """Brings hellos and parcels to a desk, and what sessions have to say to clients."""
+class Listener(Protocol):
+    """Accepts connections: passes received chunks to the registry and sends those of its sessions."""
 
     @property
     def address(self) -> str:
-        """Where clients find it, in words that a person may type."""
+        """The address for clients, as typed on the command line."""
 
     def close(self) -> None:
-        """Lets what sessions still say go out, for a moment, then closes."""
+        """Sends pending chunks for a short time, then closes."""
 
 
 class SessionServer:
-    """See ServerEnd."""
+    """A `ServerEnd` of a session registry and a listener."""
 
-    def __init__(self, desk: SessionRegistry, entrance: Entrance) -> None:
-        self._desk, self._entrance = desk, entrance
+    def __init__(self, registry: SessionRegistry, listener: Listener) -> None:
+        self._registry, self._listener = registry, listener
 
     @property
     def address(self) -> str:
-        """See ServerEnd."""
-        return self._entrance.address
+        return self._listener.address
 
     def offer(self, experiment: Mapping[str, Any]) -> None:
-        """See ServerEnd."""
-        self._desk.offer(experiment)
+        self._registry.offer(experiment)
 
     def missing(self) -> list[int]:
-        """See ServerEnd."""
-        return self._desk.missing()
+        return self._registry.missing()
 
     def start(self, handler: Handler) -> None:
-        """See ServerEnd."""
-        self._desk.start(handler)
+        self._registry.start(handler)
 
     def silent(self) -> list[int]:
-        """See ServerEnd."""
-        return self._desk.silent()
+        return self._registry.silent()
 
     def changes(self) -> list[PeerChange]:
-        """See ServerEnd."""
-        return self._desk.changes()
+        return self._registry.changes()
 
     def stop(self) -> None:
-        """See ServerEnd."""
-        self._desk.close()
-        self._entrance.close()
+        self._registry.close()
+        self._listener.close()

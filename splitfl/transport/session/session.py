@@ -1,8 +1,7 @@
-"""One client's session as its server keeps it, whatever connections come and go under it.
+"""The server's state of one client's session, which persists across connections.
 
-Knows no sockets: parcels are brought to `hear`, and taken from `outbox`. A request is
-handed on once; what answers it is kept until the client has it, and given again to a
-client that lost its connection over it.
+It does no I/O: received chunks are passed to `hear`, chunks to send are taken from `outbox`. A
+request is handled once; its reply is kept until acknowledged, and resent after a reconnection.
 """
 
 import threading
@@ -14,13 +13,13 @@ from splitfl.transport.session.inbox import Gap, Inbox
 from splitfl.transport.session.outbox import Outbox
 
 Ask = Callable[["Session", int, bytes], None]
-"""Hands on a session's request of this number."""
+"""Handles a session's request of this number."""
 
 
 class Session:
-    """A client's process, from its first hello to its leave.
+    """A client's process, from its first hello until it leaves.
 
-    `count` says how many processes have been this client. `heard_s` is on the clock given.
+    `count` is the number of processes of this client so far; `heard_s` the time of the last received chunk.
     """
 
     def __init__(
@@ -33,7 +32,7 @@ class Session:
         clock_s: Callable[[], float],
         tell_every_bytes: int | None,
     ) -> None:
-        """`tell_every_bytes`: how often a sender that keeps a window is told where this end stands."""
+        """`tell_every_bytes`: the interval of acknowledgements to a sender with a window."""
         self.client = client
         self.name = name
         self.count = count
@@ -51,16 +50,16 @@ class Session:
 
     @property
     def is_attached(self) -> bool:
-        """Whether there is a connection, as far as is known."""
+        """Whether the session has a connection that is not known to be broken."""
         return self._line is not None
 
     @property
     def position(self) -> tuple[int, int]:
-        """Which of the client's messages is the last that came, and how many bytes of it are here."""
+        """The receive position: the number of the client's last message, and its received bytes."""
         return self._inbox.number, self._inbox.received_bytes
 
     def attach(self, welcome: bytes, number: int, offset: int) -> int:
-        """A new connection of this session, whose client has so much of the answer; its number."""
+        """Starts a new connection, with the client's receive position; returns its number."""
         with self.lock:
             self.heard_s = self._clock_s()
             self._line = self.outbox.open(welcome)
@@ -68,7 +67,7 @@ class Session:
             return self._line
 
     def detach(self, line: int) -> bool:
-        """This connection is gone; whether it was the one in use."""
+        """Ends this connection; returns whether it was the current one."""
         with self.lock:
             is_current = line == self._line
             if is_current:
@@ -77,35 +76,35 @@ class Session:
             return is_current
 
     def retire(self) -> None:
-        """Another process is this client now: nothing that this one says is heard any more, or told."""
+        """Ends the session of a process that was replaced by another."""
         with self.lock:
             self._line = None
             self.outbox.open()
 
     def hear(self, line: int, raw: bytes) -> None:
-        """A parcel came over this connection; WireError for what is none, or out of place."""
-        parcel = unpack(raw)
+        """Handles a chunk received over this connection. Raises WireError if invalid or unexpected."""
+        chunk = unpack(raw)
         with self.lock:
             if line != self._line:
                 return
             self.heard_s = self._clock_s()
-            if parcel.kind is not Kind.REQUEST:
-                self._obey(parcel)
+            if chunk.kind is not Kind.REQUEST:
+                self._obey(chunk)
                 return
-            frame = self._take(parcel)
+            frame = self._take(chunk)
         if frame is not None:
-            self._ask(self, parcel.number, frame)
+            self._ask(self, chunk.number, frame)
 
     def answer(self, number: int, frame: bytes) -> None:
-        """What the client's message of this number is answered by."""
+        """Sends the reply to the client's message of this number."""
         if number == self._inbox.number:
             self.outbox.put(Kind.ANSWER, number, frame)
 
-    def _take(self, parcel: Chunk) -> bytes | None:
+    def _take(self, chunk: Chunk) -> bytes | None:
         before = self._inbox.number
-        taken = self._inbox.take(parcel)
+        taken = self._inbox.take(chunk)
         if self._inbox.number != before:
-            self.outbox.forget()  # who asks anew has the answer before
+            self.outbox.forget()  # a new request acknowledges the previous reply
             self._told_bytes = 0
         if isinstance(taken, Gap):
             self._tell(Kind.WANT)
@@ -118,23 +117,23 @@ class Session:
             self._tell(Kind.POSITION)
         return taken
 
-    def _obey(self, parcel: Chunk) -> None:
-        match parcel.kind:
+    def _obey(self, chunk: Chunk) -> None:
+        match chunk.kind:
             case Kind.READY:
                 self.is_ready = True
             case Kind.BEAT:
-                self.outbox.confirm(parcel.number, parcel.offset, is_beat=True)
+                self.outbox.confirm(chunk.number, chunk.offset, is_beat=True)
                 self._tell(Kind.BEAT)
             case Kind.POSITION:
-                self.outbox.confirm(parcel.number, parcel.offset, is_beat=False)
+                self.outbox.confirm(chunk.number, chunk.offset, is_beat=False)
             case Kind.WANT:
-                self.outbox.go_on(parcel.number, parcel.offset)
+                self.outbox.go_on(chunk.number, chunk.offset)
             case Kind.LEAVE:
                 self.has_left = True
             case Kind.HELLO:
-                pass  # a road that says things twice said it twice
+                pass  # a duplicate
             case _:
-                raise WireError(f"a server has no use for a {parcel.kind.name}")
+                raise WireError(f"a server has no use for a {chunk.kind.name}")
 
     def _tell(self, kind: Kind) -> None:
         number, offset = self.position

@@ -1,8 +1,8 @@
-"""Where clients come in: who may, who is who, and which process is which client now.
+"""Admission of clients: authentication, and the session of each client's current process.
 
-Knows no sockets. A road brings it hellos and gets sessions. A client's number belongs to
-one process at a time: another with the same credentials takes it over once the first has
-lost its connection, or was silent for half of `timeout_s`.
+It does no I/O. A client's index belongs to one process at a time: another process with the same
+credentials replaces it once the first has lost its connection, or was silent for half of
+`timeout_s`.
 """
 
 import json
@@ -31,7 +31,7 @@ _AROUND_BYTES: Final = 512  # of a WELCOME, beside the experiment in it
 
 
 class SessionRegistry:
-    """Keeps every client's session, and works on what they ask in threads."""
+    """The sessions of all clients; requests are handled in threads."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class SessionRegistry:
         window_bytes: int | None = None,
         tokens: Tokens | None = None,
         clock_s: Callable[[], float] = time.monotonic,
-        most_bytes: int | None = None,
+        max_bytes: int | None = None,
     ) -> None:
-        """`most_bytes`: how long a parcel may be, where the road allows less than a parcel's own limit."""
+        """`max_bytes` limits a chunk if the transport permits less than MAX_CHUNK_BYTES."""
         self.clients = clients
         self.timeout_s = timeout_s
         self._join_timeout_s = join_timeout_s
@@ -52,7 +52,7 @@ class SessionRegistry:
         self._tell_every_bytes = None if window_bytes is None else window_bytes // 2
         self._tokens = tokens
         self._clock_s = clock_s
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._experiment: Mapping[str, Any] = {}
         self._is_offered = threading.Event()
         self._handler: Handler | None = None
@@ -61,28 +61,26 @@ class SessionRegistry:
         self._fallen_silent: set[str] = set()
         self._is_over = False
         self._lock = threading.Lock()
-        # One more for each client, since what a lost process asked for may still be at work.
-        self._executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="station")
+        # Two per client, since a request of a lost process may still be in progress.
+        self._executor = ThreadPoolExecutor(2 * clients, thread_name_prefix="server_loop")
 
     def offer(self, experiment: Mapping[str, Any]) -> None:
-        """See ServerEnd. ConfigError where it does not fit into what the road carries at once."""
-        told = len(json.dumps(experiment, separators=(",", ":"))) + _AROUND_BYTES
-        if self._most_bytes is not None and told > self._most_bytes:
+        """Publishes the experiment. Raises ConfigError if it exceeds the transport's chunk size."""
+        size = len(json.dumps(experiment, separators=(",", ":"))) + _AROUND_BYTES
+        if self._max_bytes is not None and size > self._max_bytes:
             raise ConfigError(
-                f"what is to be run takes a message of {told} bytes, and the broker takes at most "
-                f"{self._most_bytes}"
+                f"the experiment needs a message of {size} bytes; the broker accepts at most "
+                f"{self._max_bytes}"
             )
         self._experiment = experiment
         self._is_offered.set()
 
     def missing(self) -> list[int]:
-        """See ServerEnd."""
         with self._lock:
             here = {client for client, one in self._sessions.items() if one.is_ready and self._is_alive(one)}
         return [client for client in range(self.clients) if client not in here]
 
     def start(self, handler: Handler) -> None:
-        """See ServerEnd."""
         with self._lock:
             self._handler = handler
             for session in self._sessions.values():
@@ -91,29 +89,27 @@ class SessionRegistry:
                     session.outbox.say(say(Kind.GO))
 
     def silent(self) -> list[int]:
-        """See ServerEnd."""
         with self._lock:
             return [client for client, session in self._sessions.items() if self._is_silent(session)]
 
     def changes(self) -> list[PeerChange]:
-        """See ServerEnd."""
         with self._lock:
             for session in self._sessions.values():
                 if self._is_silent(session) and session.name not in self._fallen_silent:
                     self._fallen_silent.add(session.name)
-                    self._note(session, f"nothing was heard of it for {self.timeout_s:g} s", is_here=False)
-            told, self._changes = self._changes, []
-            return told
+                    self._note(session, f"no message for {self.timeout_s:g} s", is_here=False)
+            changes, self._changes = self._changes, []
+            return changes
 
     def admit(self, hello: Chunk, certified: str | None, whence: str) -> tuple[Session, int]:
-        """The session that this hello begins or goes on with, and its new connection's number.
+        """The session that this hello starts or resumes, and the number of its new connection.
 
-        `certified` is the name in the client's certificate, where there is one. Raises with the
-        reason that the client is told: RunEnded for good, ConfigError, WireError for what is no hello.
+        `certified` is the name in the client's certificate, if one is required. Raises, with the reason for
+        the client: RunEnded if permanent, ConfigError, and WireError for an invalid hello.
         """
         client, table = self._checked(hello, certified)
-        if not self._is_offered.wait(self.timeout_s):  # the door opens before there is anything to say
-            raise ConfigError(f"the server has not said within {self.timeout_s:g} s what is to be run")
+        if not self._is_offered.wait(self.timeout_s):  # it listens before the experiment is published
+            raise ConfigError(f"the server has not published the experiment within {self.timeout_s:g} s")
         with self._lock:
             if self._is_over:
                 raise RunEnded(_OVER)
@@ -126,7 +122,7 @@ class SessionRegistry:
             return session, line
 
     def lost(self, session: Session, line: int, reason: str) -> None:
-        """A connection of this session has ended."""
+        """Records the end of a connection."""
         with self._lock:
             if session.detach(line) and self._sessions.get(session.client) is session:
                 self._note(session, "it left" if session.has_left else reason, is_here=False)
@@ -134,7 +130,7 @@ class SessionRegistry:
                     del self._sessions[session.client]
 
     def close(self) -> None:
-        """Lets every client have the answer it waits for, tells it that this was all, and works no more."""
+        """Sends pending replies and the end of the run to all clients, and handles no more requests."""
         last = refusal(RunEnded(_OVER))
         with self._lock:
             self._is_over = True
@@ -155,9 +151,7 @@ class SessionRegistry:
         if not 0 <= client < self.clients:
             raise ConfigError(f"the client must lie in 0..{self.clients - 1}, got {client}")
         if certified is not None and certified != f"client-{client}":
-            raise ConfigError(
-                f"the certificate is {certified}'s and the client says that it is client {client}"
-            )
+            raise ConfigError(f"the certificate is {certified}'s but the client claims to be client {client}")
         if self._tokens is not None:
             self._tokens.check(client, table["token"])
         return client, table
@@ -201,14 +195,14 @@ class SessionRegistry:
 
     def _ask(self, session: Session, number: int, frame: bytes) -> None:
         if self._handler is None:
-            raise WireError(f"client {session.client} asked before it was let go")
-        with suppress(RuntimeError):  # the run has ended in between, and nobody works any more
+            raise WireError(f"client {session.client} sent a request before the run started")
+        with suppress(RuntimeError):  # the run has ended meanwhile
             self._executor.submit(self._work, self._handler, session, number, frame)
 
     def _work(self, handler: Handler, session: Session, number: int, frame: bytes) -> None:
         with self._lock:
             if self._sessions.get(session.client) is not session:
-                return  # another process has taken its place since
+                return  # it was replaced by another process meanwhile
         try:
             handler(session.client, frame, partial(session.answer, number))
         except Exception:
@@ -228,7 +222,7 @@ class SessionRegistry:
 
 
 def refusal(error: SplitflError) -> bytes:
-    """What a client is told that will not be heard, and whether it should ever come again."""
+    """The encoded rejection of a client, with the reason, and whether the run is over for it."""
     return say(Kind.REFUSED, {"reason": str(error), "is_over": isinstance(error, RunEnded)})
 
 

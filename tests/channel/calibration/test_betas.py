@@ -7,7 +7,7 @@ ROWS = law_document()["rows"]
 
 
 @pytest.mark.parametrize("place", [1, 11, 20, 33])
-def test_the_committed_betas_are_what_the_fit_gives(place):
+def test_the_committed_betas_are_the_fitted_ones(place):
     row = ROWS[place]
     assert fitted_beta(row["modulation_order"], row["s50_db"]) == pytest.approx(row["eesm_beta"], abs=0.006)
 

@@ -71,7 +71,7 @@ def test_a_codeword_meets_every_check_and_is_the_only_one(kernels, number, lifti
     assert np.array_equal(word.ravel()[information.size :], parity)
 
 
-def test_what_is_sent_leaves_out_two_columns_and_the_filler():
+def test_two_columns_and_filler_bits_are_punctured():
     code = Code.of(modulation_order=4, code_rate=0.5, bits=1000)
     lifting = code.graph.lifting
     sent = np.sort(code.sent_E)
@@ -83,7 +83,7 @@ def test_what_is_sent_leaves_out_two_columns_and_the_filler():
     assert code.sent_E[::4].tolist() == [*range(2 * lifting, 2 * lifting + 500)]
 
 
-def test_a_slow_code_begins_again():
+def test_a_low_rate_code_repeats_bits():
     code = Code.of(modulation_order=2, code_rate=0.1, bits=1000)
     circle = 50 * code.graph.lifting - 40
     assert code.sent_E.size == 10_000
@@ -122,11 +122,11 @@ def test_a_code_that_is_none_is_refused_by_name(refuse, message):
 
 
 @pytest.mark.parametrize(("part", "name"), [("numba", "numba"), ("sionna", "sionna-no-rt")])
-def test_without_the_extra_it_says_what_to_install(monkeypatch, part, name):
-    from channel.calibration.simulation import Curve, chunk_failures
+def test_without_the_extra_the_error_names_the_package(monkeypatch, part, name):
+    from channel.calibration.simulation import BlerCurve, chunk_failures
 
-    curve = Curve(2, 120.0, 1000)
+    curve = BlerCurve(2, 120.0, 1000)
     code = curve.code()
     monkeypatch.setitem(sys.modules, part, None)
-    with pytest.raises(MissingOracle, match=rf"needs {name}; have it with: pip install 'splitfl\[oracle\]'"):
+    with pytest.raises(MissingOracle, match=rf"needs {name}; install with: pip install 'splitfl\[oracle\]'"):
         chunk_failures(curve, code, 0.0, seed=0, chunk=0)

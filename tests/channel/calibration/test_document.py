@@ -13,7 +13,7 @@ from channel.calibration.document import (
     write,
 )
 from channel.calibration.fit import fitted
-from channel.calibration.simulation import CHUNK, Curve, chunk_failures
+from channel.calibration.simulation import CHUNK, BlerCurve, chunk_failures
 from channel.core.errors import BadParameter
 from channel.core.special_functions import gaussian_tail_inverse
 from channel.phy.block_error import DATA_FILE, BlockErrorLaw, law_document
@@ -37,9 +37,9 @@ def test_the_points_cover_the_waterfall(curve):
     assert min(rates) < 0.1
 
 
-def test_the_committed_numbers_are_what_the_fit_gives():
+def test_the_committed_parameters_are_the_fitted_ones():
     for row in law_document()["rows"]:
-        fit = fitted(POINTS[Curve(row["modulation_order"], row["code_rate_1024"], 1000)])
+        fit = fitted(POINTS[BlerCurve(row["modulation_order"], row["code_rate_1024"], 1000)])
         assert (row["s50_db"], row["slope_per_db"]) == pytest.approx((fit.s50_db, fit.slope_per_db), abs=6e-4)
         assert row["s50_error_db"] < 0.01
         assert row["slope_error_per_db"] < 0.03 * row["slope_per_db"]
@@ -54,7 +54,7 @@ def test_the_law_finds_the_ten_per_cent_points_of_the_simulation(bits):
         law_db = law.threshold_db(target=0.1, bits=float(bits))
         schemes = zip(table.modulation_order_I.tolist(), (table.code_rate_I * 1024).tolist(), strict=True)
         for position, (order, rate) in enumerate(schemes):
-            simulated_db = SIMULATED_DB.get(Curve(order, rate, bits))
+            simulated_db = SIMULATED_DB.get(BlerCurve(order, rate, bits))
             if simulated_db is not None:
                 assert law_db[position] == pytest.approx(simulated_db, abs=0.1)
                 compared += 1
@@ -62,7 +62,7 @@ def test_the_law_finds_the_ten_per_cent_points_of_the_simulation(bits):
 
 
 @pytest.mark.slow
-def test_the_data_files_are_what_the_script_writes(tmp_path):
+def test_the_data_files_are_reproduced_by_the_script(tmp_path):
     law = law_of(HEAD, POINTS, print)
     assert law == law_document()
     write(tmp_path, HEAD, POINTS, law)
@@ -78,7 +78,7 @@ def test_the_data_files_are_what_the_script_writes(tmp_path):
 def test_a_new_simulation_lies_within_a_seventh_of_a_decibel_of_the_law(mcs, snr_db):
     table = mcs_table("64qam")
     law = BlockErrorLaw.of(table)
-    curve = Curve(int(table.modulation_order_I[mcs]), float(table.code_rate_I[mcs] * 1024), 1000)
+    curve = BlerCurve(int(table.modulation_order_I[mcs]), float(table.code_rate_I[mcs] * 1024), 1000)
     code = curve.code()
     failed = sum(chunk_failures(curve, code, snr_db, seed=7, chunk=chunk) for chunk in range(8))
     rate = failed / (8 * CHUNK)
@@ -90,7 +90,7 @@ def test_a_new_simulation_lies_within_a_seventh_of_a_decibel_of_the_law(mcs, snr
 
 def test_points_that_leave_out_a_scheme_are_refused():
     kept = [point for curve, its in POINTS.items() if curve.modulation_order != 8 for point in its]
-    with pytest.raises(BadParameter, match=r"points must cover every curve, got none for 256QAM 682\.5/1024"):
+    with pytest.raises(BadParameter, match=r"points must cover every curve; missing: 256QAM 682\.5/1024"):
         by_curve(kept)
 
 

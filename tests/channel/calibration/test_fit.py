@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 
 from channel.calibration.fit import crossing_db, fitted
-from channel.calibration.simulation import Curve
+from channel.calibration.simulation import BlerCurve
 from channel.calibration.sweep import Point
 from channel.core.errors import BadParameter
 from channel.core.rng import stream
 from channel.core.special_functions import gaussian_tail
 
-CURVE = Curve(2, 308.0, 1000)
+CURVE = BlerCurve(2, 308.0, 1000)
 
 
 def drawn(number, *, s50_db=3.0, slope=4.0, bits=1000, blocks=5000):
-    curve = Curve(2, 308.0, bits)
+    curve = BlerCurve(2, 308.0, bits)
     rng = stream(0, "fit", number)
     level_db = s50_db + np.linspace(-1.8, 2.4, 8) / (slope * np.sqrt(bits / 1000))
     rate = gaussian_tail(slope * np.sqrt(bits / 1000) * (level_db - s50_db))
@@ -24,7 +24,7 @@ def drawn(number, *, s50_db=3.0, slope=4.0, bits=1000, blocks=5000):
 
 
 @pytest.mark.parametrize("bits", [250, 1000, 4000])
-def test_the_fit_finds_the_numbers_and_knows_how_well(bits):
+def test_the_fit_recovers_parameters_within_its_standard_errors(bits):
     fits = [fitted(drawn(number, bits=bits)) for number in range(200)]
     for found, error, true in (
         ([fit.s50_db for fit in fits], [fit.s50_error_db for fit in fits], 3.0),

@@ -1,12 +1,14 @@
 import pytest
 
 from channel.calibration.journal import Journal
-from channel.calibration.simulation import Curve
+from channel.calibration.simulation import BlerCurve
 from channel.calibration.sweep import Point
 from channel.core.errors import BadParameter
 
 HEAD = {"seed": 0, "iterations": 20}
-POINTS = [Point(Curve(2, 120.0, 1000), snr_db, 500, errors) for snr_db, errors in ((-6.0, 240), (-5.8, 90))]
+POINTS = [
+    Point(BlerCurve(2, 120.0, 1000), snr_db, 500, errors) for snr_db, errors in ((-6.0, 240), (-5.8, 90))
+]
 
 
 def written(path, points=POINTS):
@@ -16,7 +18,7 @@ def written(path, points=POINTS):
     return path
 
 
-def test_a_second_run_knows_what_the_first_one_found(tmp_path):
+def test_a_second_run_reuses_the_points_of_the_first(tmp_path):
     path = written(tmp_path / "points")
     with Journal(path, HEAD) as journal:
         assert [journal.known(point.curve, point.snr_db) for point in POINTS] == POINTS
@@ -26,7 +28,7 @@ def test_a_second_run_knows_what_the_first_one_found(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [1, 20, 60, 100])
-def test_a_line_that_was_torn_by_death_is_written_again(tmp_path, kept):
+def test_a_partial_last_line_is_rewritten(tmp_path, kept):
     path = written(tmp_path / "points")
     whole = path.read_bytes()
     path.write_bytes(whole[:-kept])
@@ -34,7 +36,7 @@ def test_a_line_that_was_torn_by_death_is_written_again(tmp_path, kept):
     assert path.read_bytes() == whole
 
 
-def test_a_file_with_no_whole_line_begins_anew(tmp_path):
+def test_a_file_without_a_complete_line_starts_over(tmp_path):
     path = tmp_path / "points"
     path.write_text('{"seed": 0, "blo')
     assert written(path).read_text() == written(tmp_path / "other").read_text()

@@ -8,14 +8,14 @@ from click.testing import CliRunner
 from channel.calibration.__main__ import main
 
 
-def test_without_the_extra_simulate_says_what_to_install_and_writes_nothing(monkeypatch, tmp_path):
+def test_without_the_extra_simulate_names_the_package_and_writes_nothing(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "numba", None)
     result = CliRunner().invoke(main, ["simulate", str(tmp_path / "points")])
     assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])
     assert result.output.startswith(
         "Error: simulating codes needs numba"
     )  # and the other, where that is not there
-    assert result.output.endswith("; have it with: pip install 'splitfl[oracle]'\n")
+    assert result.output.endswith("; install with: pip install 'splitfl[oracle]'\n")
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,10 @@ def test_without_the_extra_simulate_says_what_to_install_and_writes_nothing(monk
         (None, 1, "points: No such file or directory"),
         ("", 2, "must be the JSON lines of a simulation"),
         ("no JSON\n", 2, "must be the JSON lines of a simulation"),
-        ('{"seed": 0}\n', 2, "points must cover every curve, got none for QPSK 78/1024, 1000 bits"),
+        ('{"seed": 0}\n', 2, "points must cover every curve; missing: QPSK 78/1024, 1000 bits"),
     ],
 )
-def test_fit_refuses_what_is_no_simulation(tmp_path, text, code, message):
+def test_fit_refuses_other_files_than_a_simulations(tmp_path, text, code, message):
     path = tmp_path / "points"
     if text is not None:
         path.write_text(text)
@@ -38,7 +38,7 @@ def test_fit_refuses_what_is_no_simulation(tmp_path, text, code, message):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("kernels")
-def test_a_simulation_that_is_killed_goes_on_where_it_was(start, tmp_path):
+def test_a_killed_simulation_resumes(start, tmp_path):
     path = tmp_path / "points"
     words = [sys.executable, "-m", "channel.calibration", "simulate", path, "--blocks", "250"]
     lines = 1

@@ -1,11 +1,11 @@
 import pytest
 
-from channel.calibration.simulation import CHUNK, Curve, chunk_failures
+from channel.calibration.simulation import CHUNK, BlerCurve, chunk_failures
 from channel.calibration.sweep import Point, curves, swept
 from channel.core.errors import BadParameter
 from channel.phy.mcs import CQI_TABLES, MCS_TABLES
 
-SHORT = Curve(4, 378.0, 100)
+SHORT = BlerCurve(4, 378.0, 100)
 
 
 def test_every_scheme_of_every_table_has_a_curve_once():
@@ -16,7 +16,7 @@ def test_every_scheme_of_every_table_has_a_curve_once():
 
 
 @pytest.mark.usefixtures("kernels")
-def test_what_may_have_another_base_graph_is_simulated_with_both():
+def test_schemes_with_two_base_graphs_are_simulated_with_both():
     graphs: dict[tuple[int, float], set[int]] = {}
     for curve in curves():
         graphs.setdefault((curve.modulation_order, curve.code_rate_1024), set()).add(
@@ -34,7 +34,7 @@ def test_blocks_that_fill_no_chunks_are_refused(blocks):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("kernels")
-def test_a_chunk_comes_out_the_same_whoever_simulates_it_and_when():
+def test_a_chunk_has_one_result_in_any_order_and_process():
     code = SHORT.code()
     asked = [(snr_db, chunk) for snr_db in (3.0, 3.5) for chunk in (0, 1, 2)]
     failed = {key: chunk_failures(SHORT, code, key[0], seed=0, chunk=key[1]) for key in asked}
@@ -54,7 +54,7 @@ def test_nothing_fails_far_above_the_waterfall_and_everything_far_below():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("kernels")
-def test_a_sweep_covers_the_waterfall_and_takes_what_is_done_as_it_is():
+def test_a_sweep_covers_the_waterfall_and_reuses_existing_points():
     first = list(swept(SHORT, seed=0, blocks=CHUNK, done=lambda curve, snr_db: None))
     rates = [point.errors / point.blocks for point in first]
     assert max(rates) > 0.9

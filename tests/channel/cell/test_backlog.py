@@ -29,7 +29,7 @@ def test_bits_wait_until_they_are_ready():
     assert backlog.next_grant is None
 
 
-def test_what_is_sent_again_goes_first():
+def test_retransmissions_are_sent_first():
     backlog = Backlog(2, memory_grants=4)
     backlog.add(0, QUEUE, 100.0)
     backlog.ready(0)
@@ -43,11 +43,11 @@ def test_what_is_sent_again_goes_first():
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.booleans()), min_size=1, max_size=60))
-def test_whatever_is_lost_every_bit_comes_once(fates):
+def test_every_bit_arrives_once_despite_losses(outcomes):
     backlog, came = Backlog(2, memory_grants=4), np.zeros(300)
     backlog.add(0, QUEUE, 300.0)
     flying = []
-    steps = [*fates, *([(40, True)] * 60)]
+    steps = [*outcomes, *([(40, True)] * 60)]
     for grant, (bits, is_good) in enumerate(steps, start=1):
         backlog.ready(grant)
         if backlog.left_Q[QUEUE]:
@@ -62,7 +62,7 @@ def test_whatever_is_lost_every_bit_comes_once(fates):
     assert np.all(came == 1.0)
 
 
-def test_a_queue_that_is_done_begins_anew():
+def test_an_emptied_queue_resets():
     backlog = Backlog(2, memory_grants=4)
     backlog.add(0, QUEUE, 50.0)
     backlog.ready(0)

@@ -23,9 +23,9 @@ def run(made, duration_s=0.1):
 @pytest.mark.parametrize("name", scenario.names())
 def test_every_bit_sent_is_delivered_lost_or_still_flying(name):
     for outcome in run(scenario.load(name)).outcomes.values():
-        assert np.all(outcome.flying_bits >= 0.0)
+        assert np.all(outcome.in_flight_bits >= 0.0)
         assert np.all(outcome.lost_bits >= 0.0)
-        total = outcome.delivered_bits + outcome.lost_bits + outcome.flying_bits
+        total = outcome.delivered_bits + outcome.lost_bits + outcome.in_flight_bits
         assert np.array_equal(total, outcome.sent_bits)
         assert np.array_equal(outcome.delivered_BU.sum(axis=0), outcome.delivered_bits)
         assert np.all(outcome.retransmissions >= 0.0)
@@ -35,7 +35,7 @@ def test_every_bit_sent_is_delivered_lost_or_still_flying(name):
 def test_airtime_is_never_below_bits_over_capacity(name):
     made = scenario.load(name)
     cell = cell_of(made)
-    most_bits = float(cell.rules.bits_IN.max())
+    most_bits = float(cell.parameters.bits_IN.max())
     for outcome in cell.simulate(0.1).outcomes.values():
         assert np.all(outcome.airtime_s >= outcome.delivered_bits / most_bits * made.carrier.slot_s - 1e-12)
 
@@ -84,7 +84,7 @@ def test_the_outer_loop_holds_the_share_of_failed_first_tries():
     assert outcome.first_failures.sum() / outcome.firsts.sum() == pytest.approx(0.1, abs=0.02)
 
 
-def test_nothing_is_sent_against_the_pattern():
+def test_transmissions_respect_the_duplex_pattern():
     made = replace(SHORT, link=LinkTable(tdd="DDDDU"), fading=FadingTable(profile="none"))
     outcomes = run(made, 0.5).outcomes
     assert outcomes["down"].airtime_s.sum() <= 0.5 * 0.8 * SHORT.carrier.groups
@@ -156,7 +156,7 @@ def test_proportional_fairness_is_fairer_than_taking_turns_and_carries_as_much(m
 
 
 @pytest.mark.parametrize("scheduler", ["proportional-fair", "round-robin", "maximum-rate"])
-def test_a_user_whose_power_carries_one_group_only_is_not_spread_over_all_of_them(scheduler):
+def test_a_power_limited_user_gets_few_groups(scheduler):
     place = replace(FAR, loss_db=134.0, users=1)
     made = replace(
         SHORT, place=place, fading=FadingTable(profile="none"), link=LinkTable(scheduler=scheduler)

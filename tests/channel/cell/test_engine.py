@@ -122,7 +122,7 @@ def test_every_byte_submitted_is_delivered_lost_or_still_there(sizes, recovery, 
 
 def test_airtime_is_never_below_bits_over_capacity():
     cell = cell_of(SHORT)
-    most_bps = float(cell.rules.bits_IN.max()) / cell.rules.slot_s
+    most_bps = float(cell.parameters.bits_IN.max()) / cell.parameters.slot_s
     engine = Engine(cell)
     for one in some_messages(1):
         engine.submit(one)
@@ -213,7 +213,7 @@ def test_a_message_of_nothing_arrives_at_once():
     assert (delivery.finish_s, delivery.packets, delivery.airtime_s) == (0.25, 0, 0.0)
 
 
-def test_an_engine_sends_what_a_cell_sends():
+def test_an_engine_transmits_like_a_cell():
     made = replace(SHORT, traffic=TrafficTable(up_bytes=20_000.0, down_bytes=5_000.0))
     outcomes = cell_of(made).simulate(2.0).outcomes
     engine = engine_of(made, recovery="unacknowledged")
@@ -247,7 +247,8 @@ def test_bad_input_is_refused():
 
 
 OUT = (
-    "user 0 is out of reach, direction up: its SINR is never above -19.6 dB, and the slowest scheme of 64qam"
+    "user 0 is out of coverage, direction up: its SINR is never above -19.6 dB, "
+    "and the slowest scheme of 64qam"
 )
 
 
@@ -256,22 +257,22 @@ def reached(loss_db, profile="none", users=2, **place):
     return replace(SHORT, place=table, fading=FadingTable(profile=profile))
 
 
-def test_a_cell_of_which_everybody_is_out_of_reach_is_refused_with_what_would_be_needed():
+def test_a_cell_with_all_users_out_of_coverage_is_refused_with_the_needed_sinr():
     with pytest.raises(BadParameter, match=re.escape(OUT)):
         engine_of(reached(150.0))
-    with pytest.raises(BadParameter, match=r"user 0 is out of reach, direction up: .* needs -5\.\d dB"):
+    with pytest.raises(BadParameter, match=r"user 0 is out of coverage, direction up: .* needs -5\.\d dB"):
         engine_of(reached(170.0, "C", speed_m_s=30.0))
     assert engine_of(reached(120.0)).is_idle
 
 
-def test_who_is_out_of_reach_is_named_and_costs_no_time_while_others_are_served():
+def test_a_user_out_of_coverage_is_named_and_costs_no_time():
     links = LinksTable(loss_db=((0, 10, 60), (10, 0, 10), (60, 10, 0)))
     place = PlaceTable(environment="links", loss_db=90.0, users=2, shadowing=False)
     made = replace(SHORT, place=place, links=links, fading=FadingTable(profile="none"))
     engine = engine_of(made)
-    engine.demand_reach([0])
-    with pytest.raises(BadParameter, match="user 1 is out of reach, direction up"):
-        engine.demand_reach([0, 1])
+    engine.require_coverage([0])
+    with pytest.raises(BadParameter, match="user 1 is out of coverage, direction up"):
+        engine.require_coverage([0, 1])
     for client in (0, 1):
         engine.submit(Transfer(client=client, direction="up", sequence=0, payload_bytes=1000, start_s=0.0))
     # A day takes no time, for nothing can happen once the first user's message is through.

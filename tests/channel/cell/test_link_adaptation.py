@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channel.cell.link_adaptation import OuterLoop, Reach, Reporter, fastest_scheme
+from channel.cell.link_adaptation import OuterLoop, Reporter, SchemeLookup, fastest_scheme
 from channel.core.errors import BadParameter
 from channel.core.rng import stream
 from channel.core.units import db_to_ratio
@@ -54,19 +54,19 @@ def test_the_outer_loop_holds_its_target_however_wrong_the_reports_are(target):
     loop = OuterLoop(target=target, step_db=0.05)
     rng = stream(0, "olla")
     snr_db = np.linspace(0.0, 15.0, users)
-    noise_db, luck = rng.uniform(-1.0, 1.0, (rounds, users)), rng.random((rounds, users))
+    noise_db, uniform = rng.uniform(-1.0, 1.0, (rounds, users)), rng.random((rounds, users))
     margin_db, failures = np.zeros(users), 0
     for now in range(rounds):
         reported_db = snr_db + 2.0 + noise_db[now]
         scheme = np.maximum(fastest_scheme(THRESHOLD_DB, reported_db - margin_db), 0)
-        is_acknowledged = luck[now] >= LAW.code_block(scheme, snr_db, 1000.0)
+        is_acknowledged = uniform[now] >= LAW.code_block(scheme, snr_db, 1000.0)
         margin_db = loop.updated_db(margin_db, is_acknowledged)
         failures += int((~is_acknowledged).sum()) if now >= warm_up else 0
     assert failures / (users * (rounds - warm_up)) == pytest.approx(target, abs=0.005)
 
 
 def test_the_margin_rises_on_failure_and_stays_within_its_limit():
-    loop = OuterLoop(target=0.1, step_db=0.1, most_db=2.0)
+    loop = OuterLoop(target=0.1, step_db=0.1, max_db=2.0)
     moved = loop.updated_db(np.array([0.0, 0.0, 1.9, -1.95]), np.array([True, False, False, True]))
     assert moved == pytest.approx([-0.1, 0.9, 2.0, -2.0])
 
@@ -76,7 +76,7 @@ def test_the_margin_rises_on_failure_and_stays_within_its_limit():
     [
         ({"target": 0.0}, "target must lie in"),
         ({"step_db": 0.0}, "step_db must be above 0, got 0.0"),
-        ({"most_db": -1.0}, "most_db must be above 0, got -1.0"),
+        ({"max_db": -1.0}, "max_db must be above 0, got -1.0"),
     ],
 )
 def test_a_loop_that_makes_no_sense_is_refused_by_name(setting, message):
@@ -85,10 +85,10 @@ def test_a_loop_that_makes_no_sense_is_refused_by_name(setting, message):
 
 
 @pytest.mark.parametrize("name", ["64qam", "256qam"])
-def test_what_a_ratio_carries_is_the_fastest_scheme_within_a_fiftieth_of_a_decibel(name):
+def test_the_efficiency_of_an_sinr_is_that_of_the_fastest_scheme_within_0_02_db(name):
     table = mcs_table(name)
     threshold_db = BlockErrorLaw.of(table).threshold_db(target=0.1, bits=1000.0)
-    reach = Reach.of(threshold_db, table.efficiency_I)
+    reach = SchemeLookup.of(threshold_db, table.efficiency_I)
     level_db = stream(0, "reach").random(100_000) * 60.0 - 20.0
     level_db = np.concatenate([level_db, threshold_db, [-3000.0, -100.0, 100.0]])
     ratio = db_to_ratio(level_db)
@@ -106,7 +106,7 @@ def test_what_a_ratio_carries_is_the_fastest_scheme_within_a_fiftieth_of_a_decib
 
 
 def test_schemes_that_lie_close_together_are_reached_together():
-    reach = Reach.of(np.asarray([0.0, 0.001, 0.001, 0.002, 5.0, 4.0]), np.arange(1.0, 7.0))
+    reach = SchemeLookup.of(np.asarray([0.0, 0.001, 0.001, 0.002, 5.0, 4.0]), np.arange(1.0, 7.0))
     assert reach.efficiency(db_to_ratio(np.asarray([-0.01, 0.0025, 3.99, 4.0, 9.0]))).tolist() == [
         0,
         4,
@@ -116,8 +116,8 @@ def test_schemes_that_lie_close_together_are_reached_together():
     ]
 
 
-def test_one_more_group_is_worth_what_it_adds_to_the_capacity():
-    reach = Reach.of(THRESHOLD_DB, TABLE.efficiency_I)
+def test_the_value_of_a_further_group_is_its_added_capacity():
+    reach = SchemeLookup.of(THRESHOLD_DB, TABLE.efficiency_I)
     ratio = np.asarray([10.0, db_to_ratio(THRESHOLD_DB[0]) * 2.5, 1e9])
     worth = reach.worth(ratio, np.asarray([2.0, 1.0, 1.0]), 4)
     both, three = 2.0 * np.log(11.0), 3.0 * np.log(1.0 + 10.0 * 2.0 / 3.0)

@@ -6,18 +6,18 @@ from channel.core.errors import BadParameter
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_only_those_who_can_send_get_a_group(name):
+def test_only_users_that_can_send_get_a_group(name):
     rate = np.asarray([[0.0, 2.0, 0.0, 1.0], [0.0, 1.0, 0.0, 3.0]])
     for turn in range(5):
         assert set(scheduler_named(name).choose(rate, np.ones(4), turn).tolist()) <= {1, 3}
 
 
-def test_round_robin_gives_everybody_equally_many():
+def test_round_robin_allocates_equal_numbers_of_groups():
     served = [RoundRobin().choose(np.ones((3, 5)), np.ones(5), 3 * slot) for slot in range(5)]
     assert np.bincount(np.concatenate(served)).tolist() == [3] * 5
 
 
-def test_maximum_rate_looks_at_the_rate_and_fairness_at_the_share():
+def test_maximum_rate_uses_the_rate_and_proportional_fair_the_relative_rate():
     rate, mean = np.asarray([[10.0, 1.0]]), np.asarray([100.0, 1.0])
     assert SCHEDULERS["maximum-rate"].choose(rate, mean, 0).tolist() == [0]
     assert SCHEDULERS["proportional-fair"].choose(rate, mean, 0).tolist() == [1]
@@ -43,10 +43,10 @@ def test_bad_input_is_refused():
         Duplex(pattern="DDS")
 
 
-def shared(most_groups, groups, sinr):
-    """What the n-th group adds (N, U) in log(1 + SINR) where one power fills `most_groups`."""
+def shared(full_power_groups, groups, sinr):
+    """What the n-th group adds (N, U) in log(1 + SINR) where one power fills `full_power_groups`."""
     number = np.arange(groups + 1.0)[:, None]
-    total = number * np.log1p(sinr * np.minimum(1.0, most_groups / np.maximum(number, 1.0)))
+    total = number * np.log1p(sinr * np.minimum(1.0, full_power_groups / np.maximum(number, 1.0)))
     return np.diff(total, axis=0) / total[1]
 
 
@@ -58,7 +58,7 @@ def test_groups_that_one_power_cannot_fill_go_to_others():
         assert SCHEDULERS[name].choose(rate, np.ones(4), 0).tolist() == [0] * 8
 
 
-def test_who_got_little_so_far_gets_more_of_the_groups_but_not_those_that_add_nothing():
+def test_users_with_a_low_mean_rate_get_more_groups_unless_those_add_nothing():
     rate, worth = np.ones((8, 2)), shared(2.0, 8, np.full(2, 10.0))
     winner = SCHEDULERS["proportional-fair"].choose(rate, np.asarray([1.0, 3.0]), 0, worth)
     # The marginal worth over the mean, by hand: the first user's beats a third until its sixth group.
@@ -69,7 +69,7 @@ def test_who_got_little_so_far_gets_more_of_the_groups_but_not_those_that_add_no
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_groups_that_are_worth_nothing_to_anybody_stay_empty(name):
+def test_groups_without_value_to_any_user_stay_empty(name):
     worth = np.zeros((6, 2))
     worth[0] = worth[1] = 1.0
     rate = np.ones((6, 2))

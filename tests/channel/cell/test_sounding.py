@@ -10,7 +10,7 @@ from channel.propagation import recorded_taps as taps
 from channel.propagation.tdl import PROFILES, rms_delay_spread
 from channel.scenario import colosseum_file
 from channel.scenario import load as scenario
-from channel.scenario.colosseum import MOST_NODES
+from channel.scenario.colosseum import MAX_NODES
 from channel.scenario.link_tables import TapsTable
 from channel.scenario.load import Scenario
 from channel.scenario.tables import FadingTable, PlaceTable
@@ -35,7 +35,7 @@ def replayed(made, sounding, path):
 
 
 @pytest.mark.parametrize("name", sorted(set(scenario.names()) - {"colosseum-taps"}))
-def test_every_scenario_is_exported_and_comes_back(name, tmp_path):
+def test_every_scenario_survives_export_and_import(name, tmp_path):
     made = scenario.load(name)
     made = replace(made, place=replace(made.place, users=min(made.place.users, 4)))
     sounding = sounded(made, duration_s=0.5, step_ms=250)
@@ -52,9 +52,9 @@ def test_a_replay_has_the_scenarios_own_levels(name, tmp_path):
     sounding = sounded(made, step_ms=500)
     colosseum_file.write(tmp_path / "x.mat", sounding.matrix)
     again = cell_of(replayed(made, sounding, tmp_path / "x.mat"))
-    for direction, air in cell_of(made).airs.items():
-        assert again.airs[direction].mean_sinr_db(0) == pytest.approx(air.mean_sinr_db(0), abs=1e-6)
-        assert again.airs[direction].block(0)[0] == pytest.approx(air.block(0)[0], rel=1e-6)
+    for direction, air in cell_of(made).sinr_models.items():
+        assert again.sinr_models[direction].mean_sinr_db(0) == pytest.approx(air.mean_sinr_db(0), abs=1e-6)
+        assert again.sinr_models[direction].block(0)[0] == pytest.approx(air.block(0)[0], rel=1e-6)
 
 
 def test_four_taps_keep_the_power_and_nearly_the_spread_of_a_profile():
@@ -74,15 +74,15 @@ def test_at_the_carrier_the_grouped_taps_fade_as_all_of_them_do(tmp_path):
     made = replace(made, place=PlaceTable(environment="constant", users=1, speed_m_s=1.0))
     sounding = sounded(made, duration_s=2.0)
     taps.write_npz(tmp_path / "x.npz", sounding.matrix.taps)
-    air = cell_of(made).airs["down"]
-    again = cell_of(replayed(made, sounding, tmp_path / "x.npz")).airs["down"]
+    air = cell_of(made).sinr_models["down"]
+    again = cell_of(replayed(made, sounding, tmp_path / "x.npz")).sinr_models["down"]
     first = np.concatenate([air.fading.block(number) for number in range(60)], axis=1)[0, :, 6]
     second = np.concatenate([again.fading.block(number) for number in range(60)], axis=1)[0, :, 6]
     match = np.abs(np.vdot(first, second)) / np.linalg.norm(first) / np.linalg.norm(second)
     assert match > 0.999
 
 
-def test_what_does_not_fit_into_43_db_is_silent_and_said_so():
+def test_links_below_the_43_db_range_are_silent_and_reported():
     made = scenario.load("ideal")
     far = PlaceTable(
         environment="log-distance", loss_db=40.0, exponent=4.0, users=2, positions_m=((10, 0), (200, 0))
@@ -99,9 +99,9 @@ def test_all_pairs_of_given_links_are_exported():
     assert power_db[2, 5] - power_db[2, 1] == pytest.approx(-15.0)
 
 
-def test_what_colosseum_cannot_hold_is_refused():
+def test_scenarios_beyond_colosseums_limits_are_refused():
     made = scenario.load("congested-cell")
-    with pytest.raises(BadParameter, match=f"nodes must be at most {MOST_NODES}, got 101"):
+    with pytest.raises(BadParameter, match=f"nodes must be at most {MAX_NODES}, got 101"):
         sounded(made, step_ms=1000)
     spread = replace(scenario.load("vehicular"), fading=FadingTable(profile="E", delay_spread_s=1e-6))
     with pytest.raises(BadParameter, match=r"at most 5.11 us to be exported, got 20.65 us"):

@@ -18,12 +18,12 @@ from channel.core.errors import BadParameter
         (lambda: whole("tries", 1.5, 1), "tries must be a whole number of at least 1, got 1.5"),
     ],
 )
-def test_what_is_out_of_range_is_refused_by_name(refuse, message):
+def test_values_out_of_range_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()
 
 
-def test_what_is_in_range_comes_back_as_float64():
+def test_values_in_range_are_returned_as_float64():
     for values in (at_least("x", 0, 0.0), above("x", [1, 2], 0.0), within("x", np.array([0, 1]), 0.0, 1.0)):
         assert values.dtype == np.float64
     assert whole("count", 3, 0) == 3

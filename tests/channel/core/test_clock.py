@@ -1,17 +1,17 @@
 import pytest
 
-from channel.core.clock import Clock, VirtualClock, WallClock
+from channel.core.clock import Clock, SimulatedClock, WallClock
 from channel.core.errors import BadParameter
 
 
-@pytest.mark.parametrize("make", [VirtualClock, WallClock])
+@pytest.mark.parametrize("make", [SimulatedClock, WallClock])
 def test_every_clock_starts_at_zero(make):
     clock: Clock = make()
     assert 0.0 <= clock.now_s() < 1.0
 
 
-def test_the_virtual_clock_says_what_it_was_told():
-    clock = VirtualClock()
+def test_the_virtual_clock_has_the_time_it_was_advanced_to():
+    clock = SimulatedClock()
     clock.advance_to(12.5)
     clock.advance_to(12.5)
     assert clock.now_s() == 12.5
@@ -19,7 +19,7 @@ def test_the_virtual_clock_says_what_it_was_told():
 
 @pytest.mark.parametrize("time_s", [0.9, -1.0, float("nan")])
 def test_the_virtual_clock_never_goes_back(time_s):
-    clock = VirtualClock()
+    clock = SimulatedClock()
     clock.advance_to(1.0)
     with pytest.raises(BadParameter, match=r"time_s must be at least the present 1\.0, got"):
         clock.advance_to(time_s)
@@ -34,7 +34,7 @@ def test_the_wall_clock_never_wakes_early():
         assert late_s >= 0.0
 
 
-def test_the_wall_clock_says_how_late_it_is():
+def test_the_wall_clock_returns_its_lateness():
     clock = WallClock()
     clock.sleep_until(0.01)
     assert clock.sleep_until(-5.0) >= 5.01

@@ -11,7 +11,7 @@ from channel.core.link import Transfer
 from channel.core.packets import packets_of, units_arrived
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import GilbertElliott
-from channel.links.trace import ChanceRecording, TraceLink
+from channel.links.trace import OpportunityRecording, TraceLink
 from channel.scenario.load import parse
 
 
@@ -66,15 +66,15 @@ LINKS = {
     "bursts": FixedLink(seed=1, up=Direction(loss=BURSTS, rate_bps=1e6), mtu_bytes=100),
     "trace": TraceLink(
         seed=1,
-        up=ChanceRecording(time_K=np.arange(1.0, 101.0) * 1e-3, loss=BURSTS),
-        down=ChanceRecording(time_K=np.asarray([1e-3])),
+        up=OpportunityRecording(time_K=np.arange(1.0, 101.0) * 1e-3, loss=BURSTS),
+        down=OpportunityRecording(time_K=np.asarray([1e-3])),
         mtu_bytes=100,
     ),
 }
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_only_the_reliable_part_is_sent_again(name):
+def test_only_the_reliable_part_is_retransmitted(name):
     link, again = LINKS[name], 0
     lost = []
     for sequence in range(200):
@@ -89,7 +89,7 @@ def test_only_the_reliable_part_is_sent_again(name):
     assert again / (200 * 5) == pytest.approx(loss_rate / (1.0 - loss_rate), rel=0.35)
 
 
-def test_without_recovery_a_cell_loses_rows_and_never_what_must_arrive():
+def test_without_recovery_a_cell_loses_rows_but_no_reliable_bytes():
     place = '[place]\nenvironment = "constant"\nloss_db = 120.0\nusers = 1\n'
     far = place + '[link]\nharq = "none"\nmax_tries = 1\n'
     engine = engine_of(parse(far), mtu_bytes=300)

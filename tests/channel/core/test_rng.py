@@ -17,7 +17,7 @@ def test_only_the_same_name_gives_the_same_draws(seed, one, other):
         assert not np.array_equal(draws, stream(seed, *other).random(4))
 
 
-def test_names_that_look_alike_share_nothing():
+def test_similar_stream_names_share_no_draws():
     names = [("a", 1), ("a", "1"), ("a1",), ("a", 11), ("a1", 1), ("a", 1, ""), (1, "a"), ()]
     first = [stream(0, *name).random() for name in names] + [stream(1).random()]
     assert all(one != other for one, other in itertools.combinations(first, 2))

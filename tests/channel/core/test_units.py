@@ -24,7 +24,7 @@ def test_arrays_go_there_and_back():
 
 
 @pytest.mark.parametrize("ratio", [0.0, -1.0, float("nan")])
-def test_what_is_not_above_zero_has_no_decibels(ratio):
+def test_values_not_above_zero_have_no_decibels(ratio):
     with pytest.raises(BadParameter, match="must be above 0, got"):
         ratio_to_db(ratio)
     with pytest.raises(BadParameter, match="must be above 0, got"):

@@ -30,7 +30,7 @@ def test_every_model_loses_its_rate(name):
 
 
 # Conformance row 9, with five times its packets: 5 % is then five standard deviations
-def test_bursts_last_as_long_as_the_model_says():
+def test_burst_lengths_follow_the_model():
     assert BURSTY.loss_rate == pytest.approx(0.047619, abs=1e-6)
     assert BURSTY.mean_burst == 5.0
     assert MODELS["noisy"].loss_rate == pytest.approx(0.05278, abs=1e-5)
@@ -108,7 +108,7 @@ def test_timed_bursts_outlive_a_transfer():
         (lambda: GilbertElliott(leave_good=0.0, leave_bad=0.0), r"leave_good \+ leave_bad must be above 0"),
         (
             lambda: RecordedLoss(arrived=np.zeros(0, dtype=bool)),
-            "arrived must be a row of at least one packet",
+            "arrived must be a vector of at least one packet",
         ),
         (
             lambda: Bernoulli(loss_rate=0.1).arrives(stream(0), -1),
@@ -122,6 +122,6 @@ def test_timed_bursts_outlive_a_transfer():
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

@@ -24,7 +24,7 @@ TRACE = LinkTrace(
         (traces.write_npz, traces.read_npz, "t.NPZ"),
     ],
 )
-def test_what_is_written_is_read(write, read, name, tmp_path):
+def test_written_files_are_read_back(write, read, name, tmp_path):
     write(tmp_path / name, TRACE)
     found = read(tmp_path / name)
     assert all(np.array_equal(getattr(found, one), getattr(TRACE, one)) for one in traces.COLUMNS)
@@ -42,10 +42,10 @@ def test_a_mahimahi_trace_delivers_the_bits_it_was_made_of(tmp_path):
 
 def test_times_that_go_back_are_refused(tmp_path):
     (tmp_path / "t").write_text("1\n5\n4\n")
-    with pytest.raises(BadParameter, match="times must not go back, got 4 after 5 in row 2"):
+    with pytest.raises(BadParameter, match="times must not decrease, got 4 after 5 in row 2"):
         traces.read_mahimahi(tmp_path / "t")
     (tmp_path / "t.csv").write_text("time_s,rate_bps,delay_s,loss_rate\n1,1e6,0,0\n0,1e6,0,0\n")
-    with pytest.raises(BadParameter, match="time_s must not go back, got 0 after 1 in row 1"):
+    with pytest.raises(BadParameter, match="time_s must not decrease, got 0 after 1 in row 1"):
         traces.read_csv(tmp_path / "t.csv")
 
 
@@ -54,13 +54,13 @@ def test_a_trace_without_a_packet_or_with_words_is_refused(tmp_path):
         traces.write_mahimahi(tmp_path / "t", np.asarray([100.0]), 0.01)
     for text, where in (("one\n", "'one' in line 1"), ("1\n\n2 3\n", "'2 3' in line 3"), ("1.5\n", "'1.5'")):
         (tmp_path / "t").write_text(text)
-        with pytest.raises(BadParameter, match=f"must hold whole milliseconds, one a line, got {where}"):
+        with pytest.raises(BadParameter, match=f"must hold whole milliseconds, one per line, got {where}"):
             traces.read_mahimahi(tmp_path / "t")
 
 
 HEAD = "time_s,rate_bps,delay_s,loss_rate\n"
 ROWS = "0,20e6,0.01,0\n1,5e6,0.02,0.01\n"
-LIKE = "rate 12.5 Mbit/s, median delay 15 ms, mean loss 0.50%; the last row's 5 Mbit/s stay"
+LIKE = "rate 12.5 Mbit/s, median delay 15 ms, mean loss 0.50%; the last row, 5 Mbit/s, holds"
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,13 @@ def test_a_table_is_read_however_it_was_saved(text, more, tmp_path):
         ("time_s,rate_mbps,delay_s,loss_rate\n", "got none for rate_bps in 'time_s,rate_mbps"),
         (ROWS, "in its first line, got none for time_s in '0,20e6"),
         ("", "must have the columns time_s, rate_bps, delay_s, loss_rate, got no line"),
-        (HEAD + "0,20,0,0", r"rate_bps must reach 1000 bit/s .*, got 20 at most; 20 Mbit/s are 2e\+07"),
+        (HEAD + "0,20,0,0", r"rate_bps must reach 1000 bit/s .*, got at most 20; 20 Mbit/s are 2e\+07"),
         (HEAD + "0,1e15,0,0", r"rate_bps must be at most 1e\+12 bit/s, got 1e\+15"),
         (HEAD + "0,2e7,25,0", "delay_s must be at most 2 s in the median .*, got 25; 25 ms are 0.025"),
         (HEAD + "0,2e7,0,0\n1,2e7,0,0\n2,2e7,90,0", "and 60 s at all, got 90"),
         (HEAD + "0,2e7,0,5", r"loss_rate must lie in \[0, 1\], got 5; 5% are 0.05"),
         (HEAD + "1583000000000,2e7,0,0", "got 1583000000000 to .*, which would be 2020-02-29 as ms since"),
-        (HEAD + "0,2e7,0,0\n9e5,2e7,0,0", "end within a week of its beginning"),
+        (HEAD + "0,2e7,0,0\n9e5,2e7,0,0", "end within a week of its start"),
     ],
 )
 def test_a_table_that_can_hardly_be_meant_is_refused_by_the_true_reason(text, message, tmp_path):
@@ -112,9 +112,11 @@ def test_a_table_that_can_hardly_be_meant_is_refused_by_the_true_reason(text, me
         read_recording(tmp_path / "t.csv")
 
 
-def test_what_an_array_file_holds_is_weighed_too(tmp_path):
+def test_values_of_an_array_file_are_checked_too(tmp_path):
     np.savez(tmp_path / "t.npz", time_s=[0.0], rate_bps=[20.0], delay_s=[0.0], loss_rate=[0.0])
-    with pytest.raises(BadParameter, match=r"t.npz: rate_bps must reach 1000 bit/s somewhere, got 20"):
+    with pytest.raises(
+        BadParameter, match=r"t.npz: rate_bps must reach 1000 bit/s somewhere, got at most 20"
+    ):
         read_recording(tmp_path / "t.npz")
 
 
@@ -127,8 +129,10 @@ def test_unix_time_in_seconds_is_a_beginning_like_any_other(tmp_path):
 def test_a_mahimahi_trace_may_begin_with_a_mark_and_hold_comments(text, tmp_path):
     (tmp_path / "t").write_bytes(text.encode())
     found = read_recording(tmp_path / "t")
-    assert found.summary.startswith("2 chances of 1500 bytes over 0.003 s, mean rate 8 Mbit/s, delay 0 ms")
-    assert found.summary.endswith("then all over again")
+    assert found.summary.startswith(
+        "2 opportunities of 1500 bytes over 0.003 s, mean rate 8 Mbit/s, delay 0 ms"
+    )
+    assert found.summary.endswith("; repeats")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +153,7 @@ def test_a_mahimahi_trace_that_would_wait_for_years_is_refused(text, message, tm
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (gzip.compress(b"1\n2\n", mtime=0), "t must be plain text, got a file packed by gzip: unpack it"),
+        (gzip.compress(b"1\n2\n", mtime=0), "t must be plain text, got gzip data: decompress it"),
         ("1\n2\n".encode("utf-16"), "t must be text in UTF-8, got UTF-16: save it as UTF-8"),
     ],
 )

@@ -12,9 +12,9 @@ from channel.links import recordings as traces
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import Bernoulli, GilbertElliott
 from channel.links.recordings import LinkTrace
-from channel.links.trace import ChanceRecording, RateRecording, TraceLink, read_recording
+from channel.links.trace import OpportunityRecording, RateRecording, TraceLink, read_recording
 
-STEADY = ChanceRecording(time_K=np.arange(1.0, 101.0) * 1e-3)
+STEADY = OpportunityRecording(time_K=np.arange(1.0, 101.0) * 1e-3)
 
 
 def table(time_s, rate_bps, delay_s=0.0, loss_rate=0.0):
@@ -65,20 +65,20 @@ def test_delay_and_losses_are_those_of_the_row_in_which_a_packet_left():
     assert done.finish_s == pytest.approx(2.25)
 
 
-def test_what_was_sent_first_may_be_the_last_to_come():
+def test_the_first_packet_may_arrive_last():
     recording = RateRecording(trace=table([0.0, 0.01], 12e6, [5.0, 0.0], [0.5, 0.0]))
     done = link_of(recording, retry_s=0.02).transfer(transfer(1500 * 8))
     assert done.retransmissions > 0
     assert done.finish_s == pytest.approx(5.008)
 
 
-def test_losses_of_a_table_are_as_many_as_it_says():
+def test_the_loss_rate_is_that_of_the_table():
     recording = RateRecording(trace=table([0.0], 1e9, 0.0, 0.2))
     done = link_of(recording, mtu_bytes=100, max_tries=1).transfer(transfer(100 * 200_000))
     assert done.loss_rate == pytest.approx(0.2, rel=0.02)
 
 
-def test_each_chance_of_mahimahi_delivers_1500_bytes_and_the_recording_begins_again():
+def test_each_mahimahi_opportunity_delivers_1500_bytes_and_the_recording_repeats():
     link = link_of(STEADY)
     assert link.transfer(transfer(1500)).finish_s == pytest.approx(1e-3)
     assert link.transfer(transfer(1501)).finish_s == pytest.approx(2e-3)
@@ -88,7 +88,7 @@ def test_each_chance_of_mahimahi_delivers_1500_bytes_and_the_recording_begins_ag
 
 @pytest.mark.parametrize("period", [7, 100])
 def test_no_chance_serves_two_messages(period):
-    link = link_of(ChanceRecording(time_K=np.arange(1.0, 1.0 + period) * 1e-3))
+    link = link_of(OpportunityRecording(time_K=np.arange(1.0, 1.0 + period) * 1e-3))
     now_s = 0.0
     for sequence in range(1000):
         now_s = link.transfer(transfer(10, now_s, sequence=sequence)).finish_s
@@ -97,11 +97,11 @@ def test_no_chance_serves_two_messages(period):
 
 def test_a_written_mahimahi_trace_replays_at_the_rate_it_was_made_of(tmp_path):
     traces.write_mahimahi(tmp_path / "t", np.full(100, 120_000.0), 0.01)
-    recording = ChanceRecording(time_K=traces.read_mahimahi(tmp_path / "t"))
+    recording = OpportunityRecording(time_K=traces.read_mahimahi(tmp_path / "t"))
     assert link_of(recording).transfer(transfer(15_000_000)).finish_s == pytest.approx(10.0)
 
 
-def test_a_file_says_by_its_suffix_what_it_is(tmp_path):
+def test_the_suffix_of_a_file_determines_its_format(tmp_path):
     for write, name in ((traces.write_csv, "t.csv"), (traces.write_npz, "t.npz")):
         write(tmp_path / name, table([0.0], 12e3))
         assert link_of(read_recording(tmp_path / name)).transfer(transfer(1500)).finish_s == pytest.approx(
@@ -116,8 +116,8 @@ def test_a_file_says_by_its_suffix_what_it_is(tmp_path):
         read_recording(tmp_path / "t.npz")
 
 
-def test_what_is_lost_comes_again_after_the_wait():
-    recording = ChanceRecording(time_K=STEADY.time_K, loss=GilbertElliott(leave_good=0.1, leave_bad=0.3))
+def test_lost_packets_are_retransmitted_after_the_wait():
+    recording = OpportunityRecording(time_K=STEADY.time_K, loss=GilbertElliott(leave_good=0.1, leave_bad=0.3))
     link: Link = link_of(recording, retry_s=1.0)
     done = link.transfer(transfer(1500 * 400))
     assert done.is_complete
@@ -138,14 +138,14 @@ def test_the_order_of_asking_changes_nothing():
 
 
 @pytest.mark.parametrize("loss", [Bernoulli(loss_rate=0.2), GilbertElliott(leave_good=0.02, leave_bad=0.25)])
-def test_a_fixed_link_loses_what_its_model_says(loss):
+def test_a_fixed_link_has_the_losses_of_its_model(loss):
     link = FixedLink(seed=0, up=Direction(loss=loss, rate_bps=1e9), mtu_bytes=100, max_tries=1)
     done = link.transfer(transfer(100 * 200_000))
     assert done.loss_rate == pytest.approx(loss.loss_rate, rel=0.06)
     assert done.airtime_s == pytest.approx(200_000 * 800 / 1e9)
 
 
-def test_a_fixed_link_with_a_model_sends_again_until_all_is_there():
+def test_a_fixed_link_with_a_model_retransmits_until_complete():
     way = Direction(loss=GilbertElliott(leave_good=0.1, leave_bad=0.2), rate_bps=1e6, delay_s=0.25)
     done = FixedLink(seed=0, up=way, retry_s=0.0).transfer(transfer(1500 * 300))
     assert done.is_complete
@@ -157,16 +157,16 @@ def test_a_fixed_link_with_a_model_sends_again_until_all_is_there():
     [
         (lambda: RateRecording(trace=table([0, 1], [1e6, 0.0])), "last rate_bps .* must be above 0, got 0"),
         (
-            lambda: ChanceRecording(time_K=np.asarray([2e-3, 1e-3])),
-            "time_K must not go back, got 0.001 after",
+            lambda: OpportunityRecording(time_K=np.asarray([2e-3, 1e-3])),
+            "time_K must not decrease, got 0.001 after",
         ),
-        (lambda: ChanceRecording(time_K=np.zeros(3)), "the last of time_K must be above 0"),
-        (lambda: ChanceRecording(time_K=np.zeros(0)), "time_K must be a row of at least 1 time"),
+        (lambda: OpportunityRecording(time_K=np.zeros(3)), "the last of time_K must be above 0"),
+        (lambda: OpportunityRecording(time_K=np.zeros(0)), "time_K must be a vector of at least 1 time"),
         (lambda: link_of(STEADY, mtu_bytes=0), "mtu_bytes must be a whole number of at least 1, got 0"),
         (lambda: link_of(STEADY, retry_s=-1.0), "retry_s must be at least 0, got -1"),
         (
             lambda: link_of(RateRecording(trace=table([0.0], 1e6, 0.0, 1.0))),
-            "max_tries must be above 0 where a recording ends with everything lost",
+            "max_tries must be above 0 if a recording ends with a loss rate of 1",
         ),
         (
             lambda: Direction(loss=Bernoulli(loss_rate=0.1), loss_rate=0.1),

@@ -1,4 +1,4 @@
-"""Packets are messages to the cell, and their fates are its deliveries, however often it is asked."""
+"""Packets are messages to the cell, and their outcomes are its deliveries, however often it is asked."""
 
 import math
 from dataclasses import replace
@@ -9,7 +9,7 @@ from channel.cell.engine import engine_of
 from channel.core.errors import BadParameter
 from channel.core.link import Transfer
 from channel.live.cell_decider import STEP_S, CellDecider
-from channel.live.decider import Fate
+from channel.live.decider import PacketOutcome
 from channel.scenario import load as scenario
 from channel.scenario.load import Scenario
 
@@ -21,16 +21,16 @@ def cell(users: int = 2) -> Scenario:
     return replace(loaded, seed=3, place=replace(loaded.place, users=users, positions_m=()))
 
 
-def fates_of(step_s: float) -> list[Fate]:
+def fates_of(step_s: float) -> list[PacketOutcome]:
     """200 packets of two clients, a millisecond apart, asked about every so often."""
     decider = CellDecider(engine_of(cell(), recovery="unacknowledged"), 2, PLENTY)
-    fates, asked_s = [], 0.0
+    outcomes, asked_s = [], 0.0
     for number in range(200):
         while asked_s + step_s <= number * 1e-3:
             asked_s += step_s
-            fates += decider.decided(asked_s)
+            outcomes += decider.decided(asked_s)
         assert decider.offer(number % 2, "up", 1200, number * 1e-3) == number // 2
-    return fates + decider.decided(2.0)
+    return outcomes + decider.decided(2.0)
 
 
 def test_a_packets_fate_is_its_message_in_the_engine() -> None:
@@ -50,12 +50,14 @@ def test_a_packets_fate_is_its_message_in_the_engine() -> None:
         for transfer, delivery in engine.advance(2.0)
     }
     for step_s in (1e-3, 7e-3, 0.1):
-        fates = fates_of(step_s)
-        assert {(fate.client, fate.number): (fate.due_s, fate.arrived) for fate in fates} == wanted
+        outcomes = fates_of(step_s)
+        assert {
+            (outcome.client, outcome.number): (outcome.due_s, outcome.arrived) for outcome in outcomes
+        } == wanted
     assert len(wanted) == 200
 
 
-def test_a_queue_has_room_again_when_something_is_through() -> None:
+def test_a_queue_accepts_packets_again_after_a_delivery() -> None:
     decider = CellDecider(engine_of(cell()), 2, 2500)
     assert [decider.offer(0, "down", 1000, 0.0) for _ in range(3)] == [0, 1, None]
     assert decider.offer(1, "down", 1000, 0.0) == 0
@@ -63,7 +65,7 @@ def test_a_queue_has_room_again_when_something_is_through() -> None:
     assert decider.offer(0, "down", 1000, 1.0) == 2
 
 
-def test_it_wants_to_be_asked_only_while_something_is_on_its_way() -> None:
+def test_polling_is_requested_only_with_packets_in_flight() -> None:
     decider = CellDecider(engine_of(cell()), 1, PLENTY)
     assert decider.next_s() == math.inf
     decider.offer(0, "up", 1000, 0.0)

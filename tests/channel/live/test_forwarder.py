@@ -15,7 +15,7 @@ from channel.links.fixed import Direction, FixedLink
 from channel.live.decider import LinkDecider
 from channel.live.emulation import Emulation, measured
 from channel.live.forwarder import Forwarder
-from channel.live.switch import Order
+from channel.live.switch import DeliveryOrder
 from channel.live.tun import open_tun
 from tests.channel.live.packets import CLIENTS, SERVER, mark_of, packet
 
@@ -52,7 +52,7 @@ def ends() -> Iterator[Ends]:
     way = Direction(rate_bps=100e6, delay_s=0.002, loss_rate=0.1)
     link = FixedLink(seed=4, up=way, down=way, max_tries=1)
     with ExitStack() as stack:
-        yield Ends(stack, Emulation(air=link, clients=2, order=Order(seed=4)))
+        yield Ends(stack, Emulation(air=link, clients=2, order=DeliveryOrder(seed=4)))
 
 
 def test_real_time_and_virtual_time_lose_the_same_packets(ends: Ends) -> None:
@@ -62,7 +62,7 @@ def test_real_time_and_virtual_time_lose_the_same_packets(ends: Ends) -> None:
     decider = LinkDecider(link, 2, 10**9)
     for _ in range(100):
         decider.offer(1, "up", 1000, 0.0)
-    wanted = [fate.number for fate in decider.decided(0.0) if fate.arrived]
+    wanted = [outcome.number for outcome in decider.decided(0.0) if outcome.arrived]
     assert 70 < len(wanted) < 100
     assert [mark_of(ends.server.recv(2000)) for _ in wanted] == wanted
     ends.end()
@@ -101,7 +101,7 @@ def test_packets_too_small_for_ip_and_too_large_for_the_queue_are_refused(
     settings: dict[str, int], message: str
 ) -> None:
     with pytest.raises(BadParameter, match=message):
-        Emulation(air=FixedLink(seed=0), clients=1, order=Order(seed=0), **settings)
+        Emulation(air=FixedLink(seed=0), clients=1, order=DeliveryOrder(seed=0), **settings)
 
 
 @pytest.mark.parametrize("name", ["", "a-name-of-16-byte"])
@@ -113,6 +113,6 @@ def test_a_name_that_no_device_can_have_is_refused(name: str) -> None:
 @pytest.mark.skipif(
     os.geteuid() == 0 and Path("/dev/net/tun").exists(), reason="this process may have a TUN device"
 )
-def test_a_machine_without_tun_says_what_is_missing() -> None:
+def test_without_tun_the_error_names_the_missing_part() -> None:
     with pytest.raises(NoDevice, match="cannot open /dev/net/tun: "):
         open_tun("air0")

@@ -11,10 +11,10 @@ from channel.core.link import Delivery, Link, Transfer
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import Bernoulli, GilbertElliott, LossModel, RecordedLoss
 from channel.links.recordings import LinkTrace
-from channel.links.trace import ChanceRecording, RateRecording, TraceLink
+from channel.links.trace import OpportunityRecording, RateRecording, TraceLink
 from channel.live.emulation import Emulation
 from channel.live.json_codec import KINDS, read, written
-from channel.live.switch import Order
+from channel.live.switch import DeliveryOrder
 from channel.scenario import load as scenario
 
 TABLE = LinkTrace(
@@ -35,7 +35,7 @@ LINKS: list[Link] = [
         TraceLink(
             seed=2,
             up=RateRecording(trace=TABLE),
-            down=ChanceRecording(time_K=np.asarray([0.001, 0.003]), loss=model),
+            down=OpportunityRecording(time_K=np.asarray([0.001, 0.003]), loss=model),
             max_tries=2,
         )
         for model in MODELS
@@ -49,7 +49,7 @@ class Stranger:
 
 
 def emulation(air: Link | scenario.Scenario) -> Emulation:
-    return Emulation(air=air, clients=1, order=Order(seed=1, jitter_s=0.1 / 3.0, in_order=False))
+    return Emulation(air=air, clients=1, order=DeliveryOrder(seed=1, jitter_s=0.1 / 3.0, in_order=False))
 
 
 def facts(link: Link | scenario.Scenario, direction: str) -> tuple[list[bool], float]:
@@ -68,13 +68,13 @@ def test_a_link_decides_the_same_after_the_journey(link: Link) -> None:
 
 
 @pytest.mark.parametrize("name", scenario.names())
-def test_every_scenario_comes_back_as_it_was(name: str) -> None:
+def test_every_scenario_survives_encoding(name: str) -> None:
     sent = emulation(scenario.load(name))
     assert read(written(sent)) == sent
 
 
-def test_a_link_of_anybody_elses_is_refused_by_name() -> None:
-    with pytest.raises(BadParameter, match=r"a live link must be made of .*FixedLink.*, got Stranger"):
+def test_an_unknown_link_class_is_refused_by_name() -> None:
+    with pytest.raises(BadParameter, match=r"a live link must consist of .*FixedLink.*, got Stranger"):
         written(emulation(Stranger()))
 
 
@@ -93,7 +93,7 @@ def test_a_link_of_anybody_elses_is_refused_by_name() -> None:
         json.dumps({"float64": ["x"]}),
     ],
 )
-def test_what_was_not_written_here_is_refused(text: str) -> None:
+def test_foreign_json_is_refused(text: str) -> None:
     with pytest.raises(BadParameter):
         read(text)
 

@@ -4,11 +4,11 @@ import logging
 
 import pytest
 
-from channel.live.lateness import Lateness
+from channel.live.lateness import LatenessMonitor
 
 
 def test_being_in_time_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    lateness = Lateness()
+    lateness = LatenessMonitor()
     for number in range(3000):
         lateness.note(number * 1e-3, number * 1e-3 + 0.0005)
     figures = lateness.figures()
@@ -18,8 +18,8 @@ def test_being_in_time_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> 
     assert figures.worst_s == pytest.approx(0.0005)
 
 
-def test_falling_behind_is_said_with_numbers(caplog: pytest.LogCaptureFixture) -> None:
-    lateness = Lateness()
+def test_lateness_is_warned_about_with_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    lateness = LatenessMonitor()
     with caplog.at_level(logging.WARNING):
         for number in range(5000):
             due_s = number * 1e-3
@@ -34,5 +34,5 @@ def test_falling_behind_is_said_with_numbers(caplog: pytest.LogCaptureFixture) -
 
 
 def test_nothing_let_go_is_no_lateness() -> None:
-    figures = Lateness().figures()
+    figures = LatenessMonitor().figures()
     assert (figures.packets, figures.median_s, figures.worst_s, figures.late_share) == (0, 0.0, 0.0, 0.0)

@@ -9,7 +9,7 @@ import pytest
 
 from channel.core.errors import NoDevice
 from channel.links.fixed import Direction
-from channel.live.proxy import Proxy
+from channel.live.proxy import ThrottlingProxy
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -27,7 +27,7 @@ def through(up: Direction, down: Direction, talk: Talk) -> None:
         async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             at: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
-            proxy = Proxy(("127.0.0.1", port), up, down)
+            proxy = ThrottlingProxy(("127.0.0.1", port), up, down)
             served = asyncio.create_task(
                 proxy.serve("127.0.0.1", 0, lambda host, port: at.set_result((host, port)))
             )
@@ -41,7 +41,7 @@ def through(up: Direction, down: Direction, talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4097, 300_000])
-def test_every_byte_comes_back_and_not_too_early(size: int) -> None:
+def test_every_byte_is_echoed_and_not_too_early(size: int) -> None:
     sent = bytes(range(256)) * (size // 256) + bytes(size % 256)
     way = Direction(rate_bps=80e6, delay_s=0.01)
 
@@ -58,13 +58,13 @@ def test_every_byte_comes_back_and_not_too_early(size: int) -> None:
 
 def test_a_proxy_that_is_to_lose_packets_refuses() -> None:
     with pytest.raises(NoDevice, match="a proxy cannot lose packets: rate and delay only"):
-        Proxy(("127.0.0.1", 1), Direction(loss_rate=0.1), Direction())
+        ThrottlingProxy(("127.0.0.1", 1), Direction(loss_rate=0.1), Direction())
 
 
 def test_a_target_that_is_not_there_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
     async def whole() -> None:
         at: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
-        proxy = Proxy(("127.0.0.1", 1), Direction(), Direction())
+        proxy = ThrottlingProxy(("127.0.0.1", 1), Direction(), Direction())
         served = asyncio.create_task(
             proxy.serve("127.0.0.1", 0, lambda host, port: at.set_result((host, port)))
         )
@@ -76,4 +76,4 @@ def test_a_target_that_is_not_there_ends_the_connection(caplog: pytest.LogCaptur
         await asyncio.gather(served, return_exceptions=True)
 
     asyncio.run(asyncio.wait_for(whole(), 20.0))
-    assert "nobody answers at 127.0.0.1:1" in caplog.text
+    assert "cannot connect to 127.0.0.1:1" in caplog.text

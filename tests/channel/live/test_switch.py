@@ -6,7 +6,7 @@ from channel.core.errors import BadParameter
 from channel.links.fixed import Direction, FixedLink
 from channel.live.decider import LinkDecider
 from channel.live.switch import SERVER as SERVER_PORT
-from channel.live.switch import Order, Switch, addresses
+from channel.live.switch import DeliveryOrder, Switch, addresses
 from tests.channel.live.packets import CLIENTS, NETWORK, SERVER, mark_of, packet
 
 PLENTY = 10**9
@@ -14,7 +14,7 @@ WAY = Direction(rate_bps=8e6, delay_s=0.005)
 
 
 def switch_of(link: FixedLink, queue_bytes: int = PLENTY, **order: float | bool) -> Switch:
-    return Switch(LinkDecider(link, 2, queue_bytes), NETWORK, 2, Order(seed=0, **order))  # type: ignore[arg-type]
+    return Switch(LinkDecider(link, 2, queue_bytes), NETWORK, 2, DeliveryOrder(seed=0, **order))  # type: ignore[arg-type]
 
 
 def test_a_packet_goes_up_and_its_answer_down_when_they_are_due() -> None:
@@ -74,7 +74,7 @@ def order_of(link: FixedLink, **order: float | bool) -> list[int]:
     return [mark_of(one) for _, _, one in switch.release(10.0)]
 
 
-def test_what_was_sent_again_holds_up_the_others_only_in_order() -> None:
+def test_retransmissions_delay_other_packets_only_with_in_order_delivery() -> None:
     link = FixedLink(seed=0, up=Direction(rate_bps=80e6, loss_rate=0.1))
     assert order_of(link) == list(range(200))
     out_of_order = order_of(link, in_order=False)
@@ -107,4 +107,4 @@ def test_more_clients_than_addresses_are_refused() -> None:
 
 def test_jitter_below_nothing_is_refused() -> None:
     with pytest.raises(BadParameter, match="jitter_s must be at least 0"):
-        Order(seed=0, jitter_s=-1.0)
+        DeliveryOrder(seed=0, jitter_s=-1.0)

@@ -8,7 +8,7 @@ import pytest
 from channel.calibration.code import Code, pam_levels
 from channel.calibration.document import committed_points
 from channel.calibration.fit import crossing_db
-from channel.calibration.simulation import Curve
+from channel.calibration.simulation import BlerCurve
 from channel.core.rng import stream
 from channel.phy.block_error import BlockErrorLaw
 from channel.phy.mcs import mcs_table
@@ -79,7 +79,7 @@ def test_sionnas_decoder_fails_as_often_as_the_committed_simulation(torch, mcs, 
     constellation = Constellation("qam", order)
     mapper, demapper = Mapper(constellation=constellation), Demapper("app", constellation=constellation)
     _, points = committed_points()
-    snr_db = crossing_db(points[Curve(order, rate * 1024.0, bits)], 0.2)
+    snr_db = crossing_db(points[BlerCurve(order, rate * 1024.0, bits)], 0.2)
     noise_power, blocks = 10 ** (-snr_db / 10), 600
     sent = BinarySource()([blocks, bits])
     symbols = mapper(encoder(sent))

@@ -104,7 +104,7 @@ def test_delay_lines_forget_as_those_of_sionna_do(torch, profile):
     ours = line.taps(np.arange(times) / rate_hz)
     assert line.delay_s_L == pytest.approx(delays_s[0, 0, 0].numpy(), abs=1e-12)
     other = theirs[:, 0, 0, 0, 0].numpy()
-    assert _powers(ours) == pytest.approx(_powers(other), abs=0.03)
+    assert _power_limits(ours) == pytest.approx(_power_limits(other), abs=0.03)
     # Four deviations of a mean over so many links and taps; the line of sight turns alike in both.
     assert np.abs(_correlation(ours) - _correlation(other)).max() < 0.03
     if profile != "D":
@@ -112,7 +112,7 @@ def test_delay_lines_forget_as_those_of_sionna_do(torch, profile):
         assert np.abs(_correlation(other) - closed).max() < 0.03
 
 
-def _powers(taps_NLT):
+def _power_limits(taps_NLT):
     return (np.abs(taps_NLT) ** 2).mean(axis=(0, 2))
 
 

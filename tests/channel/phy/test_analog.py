@@ -73,7 +73,7 @@ def test_truncated_inversion_has_the_reference_share_and_power():
     assert np.where(active, air.alignment / power, 0.0).mean() == pytest.approx(10.0, rel=0.01)
 
 
-def test_a_sum_in_the_air_is_the_mean_of_those_who_took_part_plus_the_noise_of_one_receiver():
+def test_over_the_air_computation_is_the_mean_of_participants_plus_receiver_noise():
     rng = stream(0, "air")
     gain = complex_noise(rng, (20,), 1.0)
     values = 0.3 * rng.standard_normal((20, 40_001))
@@ -95,7 +95,7 @@ def test_a_residual_phase_shrinks_the_sum():
     assert heard.mean_D.mean() == pytest.approx(np.exp(-0.125), rel=0.02)
 
 
-def test_where_everybody_fades_nobody_takes_part_and_it_says_so():
+def test_without_participants_the_mean_is_zero_and_marked():
     heard = AirComputation(snr=10.0).mean(stream(0), np.ones((3, 5)), np.full(3, 0.01 + 0j), scale=1.0)
     assert not heard.took_part_K.any()
     assert not heard.mean_D.any()
@@ -134,6 +134,6 @@ def test_where_everybody_fades_nobody_takes_part_and_it_says_so():
         (lambda: complex_noise(stream(0), (1,), -1.0), "power must be at least 0, got -1.0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

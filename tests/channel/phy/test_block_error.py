@@ -17,7 +17,7 @@ FIRST_S50_DB = [
 ]
 
 
-def test_the_law_is_near_what_was_measured_first():
+def test_the_law_is_close_to_the_first_measurement():
     distance_db = np.abs(LAW.s50_db_I - FIRST_S50_DB)
     assert distance_db[3:].max() < 0.2
     assert np.median(distance_db[3:]) < 0.03
@@ -47,7 +47,7 @@ def test_the_middle_moves_where_the_other_base_graph_begins(mcs, bits, is_other)
     assert LAW.code_block(mcs, LAW.s50_db_I[mcs] + moved_db, bits) == pytest.approx(0.5)
 
 
-def test_the_data_file_says_where_its_numbers_come_from():
+def test_the_data_file_has_its_provenance():
     document = law_document()
     for field in ("channel", "code", "decoder", "blocks_per_point", "status", "script", "seed", "versions"):
         assert document["provenance"][field] is not None
@@ -113,12 +113,12 @@ def test_with_three_decibels_of_loss_it_is_like_openairinterface():
         ),
         (
             lambda: BlockErrorLaw.of(SchemeTable("odd", ((2, (100.0, 120.0)),))),
-            r"bler_law.json must have every scheme of odd, got none for \[\(2, 100.0\)\]",
+            r"bler_law.json must have every scheme of odd; missing: \[\(2, 100.0\)\]",
         ),
         (lambda: LAW.threshold_db(target=0.0, bits=1000.0), "target must lie in"),
         (lambda: LAW.threshold_db(target=0.1, bits=0.0), "bits must be above 0, got 0.0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

@@ -83,6 +83,6 @@ def test_a_certain_bit_needs_the_top_of_the_grid_and_an_empty_one_next_to_nothin
         (lambda: rayleigh_capacity(0.0), "mean_snr must be above 0, got 0.0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

@@ -18,13 +18,13 @@ INCREMENTAL = Harq(combining="incremental", max_tries=4)
 
 
 # Conformance row 18: p = 0.3 and M = 4 leave 0.0081 and need 1.417 tries
-def test_arq_leaves_and_needs_what_the_closed_forms_say():
+def test_arq_residual_loss_and_transmissions_follow_the_closed_forms():
     assert arq_residual(0.3, 4) == pytest.approx(0.0081)
     assert arq_mean_tries(0.3, 4) == pytest.approx(1.417)
     assert arq_mean_tries(np.array([0.0, 1.0]), 4).tolist() == [1.0, 4.0]
     uniform = stream(0, "arq").random((1_000_000, 4))
-    tries, came_through = ARQ.tries(np.full((1, 4), 0.3), uniform)
-    assert 1.0 - came_through.mean() == pytest.approx(0.0081, rel=0.05)
+    tries, is_decoded_at_all = ARQ.tries(np.full((1, 4), 0.3), uniform)
+    assert 1.0 - is_decoded_at_all.mean() == pytest.approx(0.0081, rel=0.05)
     assert tries.mean() == pytest.approx(1.417, rel=0.005)
 
 
@@ -68,13 +68,13 @@ def test_users_of_different_constellations_are_combined_at_once():
 def test_a_combined_block_has_one_margin():
     snr_db = np.full((200_000, 4), float(LAW.s50_db_I[9]) - 4.0)
     error_rate = LAW.code_block(9, CHASE.combined_db(snr_db, 2), 1000.0)
-    tries, came_through = CHASE.tries(error_rate, stream(0, "chase").random((200_000, 4)))
+    tries, is_decoded_at_all = CHASE.tries(error_rate, stream(0, "chase").random((200_000, 4)))
     for done in (1, 2, 3):
-        undecoded = np.mean((tries > done) | ~came_through)
+        undecoded = np.mean((tries > done) | ~is_decoded_at_all)
         assert undecoded == pytest.approx(error_rate[0, done - 1], abs=0.003)
 
 
-def test_combining_saves_what_plain_arq_repeats_in_vain():
+def test_combining_needs_fewer_transmissions_than_plain_arq():
     snr_db = np.full((2000, 4), float(LAW.s50_db_I[9]) - 2.0)
     uniform = stream(0, "tries").random((2000, 4))
     delivered = {}
@@ -103,11 +103,14 @@ def test_every_try_but_the_first_waits_a_round_trip():
         (lambda: Harq(combining="arq", max_tries=0), "max_tries must be a whole number of at least 1, got 0"),
         (lambda: Harq(combining="none", max_tries=4), "max_tries must be 1 where combining is none, got 4"),
         (lambda: Harq(combining="arq", round_trip_s=-1.0), "round_trip_s must be at least 0, got -1.0"),
-        (lambda: ARQ.tries(np.zeros((1, 3)), np.zeros((1, 3))), "error_rate_M must end in 4 tries, got 3"),
+        (
+            lambda: ARQ.tries(np.zeros((1, 3)), np.zeros((1, 3))),
+            "error_rate_M must have a last axis of 4 tries, got 3",
+        ),
         (lambda: arq_residual(1.1, 4), r"error_rate must lie in \[0, 1\], got 1.1"),
         (lambda: arq_mean_tries(0.5, 0), "max_tries must be a whole number of at least 1, got 0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

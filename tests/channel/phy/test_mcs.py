@@ -36,7 +36,7 @@ def test_efficiencies_are_those_printed_in_ts_38214(name):
     assert CQI_TABLES[name].size == 15
 
 
-def test_indices_are_the_standards_own():
+def test_indices_are_those_of_the_standard():
     table = mcs_table("64qam")
     assert [int(table.modulation_order_I[table.index(number)]) for number in (0, 9, 10, 16, 17, 28)] == [
         *(2, 2, 4, 4, 6, 6)
@@ -45,7 +45,7 @@ def test_indices_are_the_standards_own():
     assert float(table.code_rate_I[28]) == 948 / 1024
 
 
-def test_efficiency_never_falls_but_where_the_standard_lets_it():
+def test_efficiency_decreases_only_where_the_standards_does():
     for name, falls in (("64qam", 1), ("256qam", 0)):
         assert int(np.sum(np.diff(mcs_table(name).efficiency_I) < 0.0)) == falls
 

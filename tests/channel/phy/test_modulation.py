@@ -46,9 +46,7 @@ def simulated(modulation, snr_per_bit_db):
         ("64qam", 12.0, 0.009724, 0.02),
     ],
 )
-def test_simulated_symbols_are_wrong_as_often_as_the_closed_form_says(
-    modulation, snr_per_bit_db, exact, tolerance
-):
+def test_simulated_symbol_error_rates_follow_the_closed_form(modulation, snr_per_bit_db, exact, tolerance):
     assert bit_error_rate(modulation, db_to_ratio(snr_per_bit_db)) == pytest.approx(exact, rel=5e-4)
     assert simulated(modulation, snr_per_bit_db) == pytest.approx(exact, rel=tolerance)
 
@@ -78,7 +76,7 @@ def test_error_rates_in_fading_are_the_reference_values():
 @pytest.mark.parametrize(
     ("k_ratio", "mean_db", "tolerance"), [(0.0, 5, 0.02), (0.0, 10, 0.02), (0.0, 20, 0.05), (5.0, 10, 0.05)]
 )
-def test_simulated_bits_in_fading_are_wrong_as_often_as_the_closed_form_says(k_ratio, mean_db, tolerance):
+def test_simulated_bit_error_rates_in_fading_follow_the_closed_form(k_ratio, mean_db, tolerance):
     mean_snr = float(db_to_ratio(float(mean_db)))
     real, imag, noise = stream(0, "fading", mean_db).standard_normal((3, SYMBOLS))
     scale = np.sqrt(0.5 / (k_ratio + 1.0))
@@ -126,6 +124,6 @@ def test_two_antennas_beat_one_and_one_is_no_combining():
         (lambda: combined_bit_error_rate(1.0, 0), "branches must be a whole number of at least 1, got 0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

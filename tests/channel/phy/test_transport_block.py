@@ -31,7 +31,9 @@ def test_sizes_and_code_blocks_are_the_reference_values(mcs, bits, blocks):
 
 
 @given(mcs=st.integers(0, 28), resource_blocks=st.integers(1, 275), layers=st.integers(1, 4))
-def test_a_size_is_near_what_the_elements_carry_and_cuts_into_whole_bytes(mcs, resource_blocks, layers):
+def test_a_size_is_close_to_the_capacity_of_its_elements_and_divides_into_whole_bytes(
+    mcs, resource_blocks, layers
+):
     allocation = Allocation(layers=layers)
     bits = bits_of(mcs, resource_blocks, allocation)
     carried = allocation.elements * resource_blocks * layers * float(TABLE.efficiency_I[mcs])
@@ -92,6 +94,6 @@ def test_code_blocks_are_cut_where_the_base_graphs_end(bits, code_rate, expected
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

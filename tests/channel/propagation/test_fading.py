@@ -41,7 +41,7 @@ def test_jakes_correlation_has_the_values_and_zeros_of_bessel_j0():
 
 
 # Conformance row 7: 60 realisations of 100 Doppler periods, sampled 100 times a period
-def test_fades_come_as_often_and_last_as_long_as_rice_says():
+def test_fade_rate_and_duration_follow_rices_formulas():
     assert level_crossing_hz(1.0, 0.5) == pytest.approx(0.9761, abs=1e-4)
     assert fade_duration_s(1.0, 0.5) == pytest.approx(0.2266, abs=1e-4)
     times_s = np.arange(10_000) * 0.001
@@ -78,7 +78,7 @@ def test_a_rice_factor_divides_the_power_between_the_constant_wave_and_the_rest(
     assert (np.abs(gain) ** 2).mean() == pytest.approx(1.0, abs=0.05)
 
 
-def test_a_user_who_stands_still_sees_a_constant_channel():
+def test_the_channel_of_a_static_user_is_constant():
     gain = rayleigh(5, doppler_hz=0.0, k_ratio=3.0).gain(np.array([0.0, 1.0, 1e6]))
     assert np.array_equal(gain, np.broadcast_to(gain[:, :1], gain.shape))
 
@@ -121,14 +121,14 @@ def test_the_coherence_time_is_the_rule_of_thumb():
         (lambda: rayleigh(doppler_hz=-1.0), "doppler_hz must be at least 0, got -1.0"),
         (lambda: rayleigh(k_ratio=-1.0), "k_ratio must be at least 0, got -1.0"),
         (lambda: rayleigh(num_waves=0), "num_waves must be a whole number of at least 1, got 0"),
-        (lambda: Fading.stack([]), "processes must be at least one and all of one shape"),
+        (lambda: Fading.stack([]), "processes must be at least one and all of equal shape"),
         (
             lambda: Fading.stack([rayleigh(2), rayleigh(3)]),
-            "processes must be at least one and all of one shape",
+            "processes must be at least one and all of equal shape",
         ),
         (lambda: rayleigh_outage(1.0, 0.0), "mean_snr must be above 0, got 0.0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

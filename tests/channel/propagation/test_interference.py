@@ -64,7 +64,7 @@ def test_poisson_coverage_has_the_reference_values():
 
 
 # Conformance row 11: 4,000 drops of about 200 stations
-def test_poisson_placed_stations_cover_what_the_closed_form_says():
+def test_coverage_of_poisson_placed_stations_follows_the_closed_form():
     covered = []
     for drop in range(4000):
         rng = stream(0, "poisson", drop)
@@ -120,6 +120,6 @@ def test_short_blocks_see_the_mean_of_the_two_error_rates():
         (lambda: rayleigh_coverage(-1.0, 1.0, 1.0), "threshold must be at least 0, got -1.0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

@@ -19,7 +19,7 @@ def test_without_walls_users_go_straight_on():
     assert users.at(np.array([0.0, 2.0])).tolist() == [[[1.0, 2.0]], [[7.0, 0.0]]]
 
 
-def test_walls_mirror_and_nobody_leaves():
+def test_users_are_reflected_at_the_edges_and_stay_in_the_box():
     mirrored = Straight(
         start_N2=np.array([[9.0, 5.0]]), velocity_N2=np.array([[2.0, 0.0]]), box_m=(10.0, 10.0)
     )
@@ -30,7 +30,7 @@ def test_walls_mirror_and_nobody_leaves():
     assert places_m.mean(axis=(0, 1)) == pytest.approx([50.0, 25.0], rel=0.05)
 
 
-def test_a_waypoint_walker_keeps_its_speed_and_stays_in_the_box():
+def test_a_random_waypoint_user_keeps_its_speed_and_stays_in_the_box():
     user = Track.random_waypoint(stream(0, "walk"), box_m=(100.0, 50.0), speed_m_s=1.5, duration_s=600.0)
     places_m = user.at(np.linspace(0.0, 600.0, 60001))[:, 0]
     assert ((places_m >= 0.0) & (places_m <= [100.0, 50.0])).all()
@@ -77,7 +77,7 @@ def test_thirty_metres_a_second_at_three_and_a_half_gigahertz_shift_by_350_hertz
             ),
             "start_N2 must lie in the box",
         ),
-        (lambda: Track(time_K=np.array([0.0, 0.0]), place_KN2=np.zeros((2, 1, 2))), "time_K must rise"),
+        (lambda: Track(time_K=np.array([0.0, 0.0]), place_KN2=np.zeros((2, 1, 2))), "time_K must increase"),
         (
             lambda: Track(time_K=np.arange(3.0), place_KN2=np.zeros((2, 1, 2))),
             r"place_KN2 must be \(3, N, 2\)",
@@ -92,6 +92,6 @@ def test_thirty_metres_a_second_at_three_and_a_half_gigahertz_shift_by_350_hertz
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

@@ -20,7 +20,7 @@ OFFICE, OPEN_OFFICE = ENVIRONMENTS["indoor-mixed-office"], ENVIRONMENTS["indoor-
     ("distance_m", "frequency_hz", "loss_db"),
     [(1.0, 2.4e9, 40.05), (100.0, 1e9, 72.45), (100.0, 3.5e9, 83.33)],
 )
-def test_free_space_loses_what_friis_says(distance_m, frequency_hz, loss_db):
+def test_free_space_loss_follows_friis(distance_m, frequency_hz, loss_db):
     assert free_space_db(distance_m, frequency_hz) == pytest.approx(loss_db, abs=0.01)
 
 
@@ -135,7 +135,7 @@ def test_sight_is_decided_user_by_user():
         ),
         (
             lambda: dataclasses.replace(OFFICE, user_height_m=3.0).path_loss_db(0.0, 3.5e9, True),
-            "distance in space must be above 0, got 0.0",
+            "3D distance must be above 0, got 0.0",
         ),
         (
             lambda: dataclasses.replace(MACRO, user_height_m=20.0),
@@ -145,6 +145,6 @@ def test_sight_is_decided_user_by_user():
         (lambda: environment_named("moon"), "environment must be one of urban-macro, .* got 'moon'"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

@@ -57,6 +57,6 @@ def test_distances_are_between_each_user_and_each_site():
         (lambda: hexagonal_sites(1, spacing_m=0.0), "spacing_m must be above 0, got 0.0"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

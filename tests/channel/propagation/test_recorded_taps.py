@@ -45,8 +45,8 @@ def test_a_block_is_the_same_whenever_it_is_asked_for():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"time_s": (0.0, 0.5, 0.4)}, "times must rise, got 0.4 after 0.5 in row 2"),
-        ({"time_s": (0.1, 0.5, 0.7)}, "times must begin at 0, got 0.1"),
+        ({"time_s": (0.0, 0.5, 0.4)}, "times must increase, got 0.4 after 0.5 in row 2"),
+        ({"time_s": (0.1, 0.5, 0.7)}, "times must start at 0, got 0.1"),
         ({"delay_s_NNTL": np.full((3, 3, 3, 2), -1e-9)}, "delays must be at least 0, got -1e-09"),
         ({"gain_NNTL": np.full((3, 3, 3, 2), np.nan + 0j)}, "gains must be above -1, got nan"),
         ({"gain_NNTL": np.zeros((3, 2, 3, 2), complex)}, r"gains must be \(nodes, nodes, times, taps\)"),
@@ -63,5 +63,5 @@ def test_more_users_than_nodes_and_a_silent_link_are_refused():
         made().users_power("up", 3)
     gain = made().gain_NNTL
     gain[0, 1] = 0.0
-    with pytest.raises(BadParameter, match="none in direction down for user 0"):
+    with pytest.raises(BadParameter, match="got 0 for user 0, direction down"):
         made(gain_NNTL=gain).users_power("down", 2)

@@ -5,7 +5,7 @@ import pytest
 
 from channel.core.errors import BadParameter
 from channel.core.rng import stream
-from channel.propagation.shadowing import ShadowField, is_in_sight, shadow_margin_db, shadow_outage
+from channel.propagation.shadowing import ShadowField, has_line_of_sight, shadow_margin_db, shadow_outage
 
 
 def fields(count, decorrelation_m, **settings):
@@ -15,7 +15,7 @@ def fields(count, decorrelation_m, **settings):
 
 # Conformance row 15: 1 m steps, decorrelation 37 m, 2e5 places in all
 @pytest.mark.parametrize("direction", [(1.0, 0.0), (0.6, 0.8)])
-def test_shadowing_forgets_with_distance_as_gudmundson_says(direction):
+def test_shadowing_correlation_follows_gudmundson(direction):
     track_m = np.arange(1000.0)[:, None] * np.array(direction)
     values = np.stack([field.at(track_m) for field in fields(200, 37.0)])
     for lag in (0, 10, 37, 74):
@@ -30,7 +30,7 @@ def test_shadowing_is_standard_normal():
     assert (np.abs(values) > 1.96).mean() == pytest.approx(0.05, abs=0.015)
 
 
-def test_the_same_place_has_the_same_value_whoever_asks_and_in_whatever_order():
+def test_a_position_has_one_value_in_any_order_of_evaluation():
     field = fields(1, 37.0)[0]
     places_m = stream(1, "places").random((5000, 2)) * 1000.0
     together = field.at(places_m)
@@ -43,10 +43,10 @@ def test_sight_has_its_probability_and_neighbours_share_it():
     sight = fields(1000, 50.0)
     here = np.array([float(field.at(np.zeros(2))) for field in sight])
     near = np.array([float(field.at(np.array([1.0, 0.0]))) for field in sight])
-    assert is_in_sight(here, 0.3).mean() == pytest.approx(0.3, abs=0.045)
-    assert (is_in_sight(here, 0.3) == is_in_sight(near, 0.3)).mean() > 0.9
-    assert is_in_sight(here, 1.0).all()
-    assert not is_in_sight(here, 0.0).any()
+    assert has_line_of_sight(here, 0.3).mean() == pytest.approx(0.3, abs=0.045)
+    assert (has_line_of_sight(here, 0.3) == has_line_of_sight(near, 0.3)).mean() > 0.9
+    assert has_line_of_sight(here, 1.0).all()
+    assert not has_line_of_sight(here, 0.0).any()
 
 
 def test_a_margin_of_so_many_sigma_has_the_outage_of_a_gaussian_tail():
@@ -67,7 +67,7 @@ def test_a_field_that_makes_no_sense_is_refused_by_name(settings, message):
         ShadowField.draw(stream(0), **settings)
 
 
-def test_a_smooth_field_crosses_zero_as_often_as_rice_says():
+def test_zero_crossings_of_a_smooth_field_follow_rice():
     line_m = np.stack([np.arange(0.0, 20_000.0, 1.0), np.zeros(20_000)], axis=-1)
     fields = [ShadowField.draw_smooth(stream(number, "smooth"), decorrelation_m=50.0) for number in range(10)]
     signs = np.array([field.at(line_m) > 0.0 for field in fields])

@@ -21,14 +21,14 @@ from channel.scenario.load import (
 MADE = Scenario(place=PlaceTable(users=3), fading=FadingTable(waves=8))
 
 
-def airs(speed_m_s, **tables):
+def sinr_models(speed_m_s, **tables):
     made = replace(MADE, place=replace(MADE.place, speed_m_s=speed_m_s), **tables)
-    return cell_of(made).airs
+    return cell_of(made).sinr_models
 
 
 @pytest.mark.parametrize("speed_m_s", [0.83, 3.0, 30.0])
 def test_places_are_followed_in_steps_of_a_quarter_of_a_metre_or_a_block(speed_m_s):
-    air = airs(speed_m_s)["up"]
+    air = sinr_models(speed_m_s)["up"]
     block_m = speed_m_s * SLOTS * air.slot_s
     for number in (0, 1, 7, 100):
         true_U2 = air.mobility.at(np.asarray([number * SLOTS * air.slot_s]))[0]
@@ -37,14 +37,14 @@ def test_places_are_followed_in_steps_of_a_quarter_of_a_metre_or_a_block(speed_m
     assert not np.array_equal(air.place_U2(0), air.place_U2(100))
 
 
-def test_who_stands_still_hears_the_same_for_ever():
-    air = airs(0.0)["down"]
+def test_the_sinr_of_a_static_user_is_constant():
+    air = sinr_models(0.0)["down"]
     assert np.array_equal(air.block(0)[0], air.block(10**9)[0])
 
 
 def test_one_carrier_has_one_channel_and_two_have_two():
     for tdd, are_alike in (("DU", True), ("", False)):
-        both = airs(1.0, link=LinkTable(tdd=tdd))
+        both = sinr_models(1.0, link=LinkTable(tdd=tdd))
         up, down = (both[way].fading.power(3) for way in ("up", "down"))
         assert np.array_equal(up, down) == are_alike
 
@@ -52,7 +52,7 @@ def test_one_carrier_has_one_channel_and_two_have_two():
 def mean_sinr_db(way, antenna_gain_db, **tables):
     carrier = CarrierTable(antenna_gain_db=antenna_gain_db, uplink_target_snr_db=100.0)
     made = Scenario(place=HERE, carrier=carrier, fading=FadingTable(profile="none"), **tables)
-    return float(cell_of(made).airs[way].mean_sinr_db(0)[0])
+    return float(cell_of(made).sinr_models[way].mean_sinr_db(0)[0])
 
 
 HERE = PlaceTable(
@@ -81,7 +81,7 @@ NEAR = NeighboursTable(rings=1, spacing_m=200.0, load=1.0, handover=False)
         ("down", {}, 8.0),
     ],
 )
-def test_an_antennas_gain_raises_the_signal_and_what_comes_through_the_same_antenna(way, tables, rise_db):
+def test_antenna_gain_applies_to_signal_and_interference_at_the_same_antenna(way, tables, rise_db):
     rise = mean_sinr_db(way, 8.0, **tables) - mean_sinr_db(way, 0.0, **tables)
     assert rise == pytest.approx(rise_db, abs=1e-3)
 
@@ -95,23 +95,23 @@ def test_a_jammed_users_sinr_is_that_of_a_link_budget():
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_no_sinr_is_ever_above_its_bound(name, way):
     made = scenario.load(name)
-    air = cell_of(replace(made, place=replace(made.place, speed_m_s=0.0))).airs[way]
-    most_U = air.most_sinr()
+    air = cell_of(replace(made, place=replace(made.place, speed_m_s=0.0))).sinr_models[way]
+    most_U = air.max_sinr()
     for number in range(4):
         assert np.all(air.block(number)[0] <= most_U * (1.0 + 1e-9))
     # And it is no idle one: steady air reaches it, and fading by no more than what is never drawn.
     assert np.all(most_U <= 60.0 * air.block(0)[0].mean(axis=(0, 1)) * 20.0)
 
 
-def test_a_bound_knows_steady_interference_and_leaves_out_what_may_be_silent():
+def test_the_sinr_bound_includes_constant_interference_only():
     steady = mean_sinr_db("down", 0.0, jammer=LOUD, neighbours=NEAR)
     made = Scenario(place=HERE, fading=FadingTable(profile="none"), jammer=LOUD, neighbours=NEAR)
-    assert 10.0 * np.log10(cell_of(made).airs["down"].most_sinr()[0]) == pytest.approx(steady)
+    assert 10.0 * np.log10(cell_of(made).sinr_models["down"].max_sinr()[0]) == pytest.approx(steady)
     pulsed = replace(made, jammer=replace(LOUD, duty=0.5))
     quiet = mean_sinr_db("down", 0.0, neighbours=NEAR)
-    assert 10.0 * np.log10(cell_of(pulsed).airs["down"].most_sinr()[0]) == pytest.approx(quiet)
+    assert 10.0 * np.log10(cell_of(pulsed).sinr_models["down"].max_sinr()[0]) == pytest.approx(quiet)
 
 
-def test_who_walks_where_distance_matters_has_no_bound():
-    assert np.all(np.isinf(airs(1.0)["down"].most_sinr()))
-    assert np.all(np.isfinite(airs(0.0)["down"].most_sinr()))
+def test_moving_users_with_varying_path_loss_have_no_sinr_bound():
+    assert np.all(np.isinf(sinr_models(1.0)["down"].max_sinr()))
+    assert np.all(np.isfinite(sinr_models(0.0)["down"].max_sinr()))

@@ -63,7 +63,7 @@ def test_the_frequency_correlation_is_the_transform_of_the_delay_profile():
     assert np.abs(found - expected).max() < 0.06
 
 
-def test_every_tap_moves_as_jakes_says():
+def test_every_tap_has_jakes_correlation():
     gain = line("A", links=60, doppler_hz=10.0).taps(np.arange(40) * 0.005)
     unit = gain / np.sqrt(PROFILES["A"].power_L)[:, None]
     found = np.array([(unit[..., : 40 - lag] * unit[..., lag:].conj()).mean() for lag in range(20)])
@@ -99,13 +99,13 @@ def test_without_delay_spread_all_frequencies_fade_alike():
         (lambda: line("F"), "profile must be one of A, B, C, D, E, got 'F'"),
         (lambda: line(delay_spread_s=-1e-9), "delay_spread_s must be at least 0, got -1e-09"),
         (lambda: line(doppler_hz=-1.0), "doppler_hz must be at least 0, got -1.0"),
-        (lambda: TappedDelayLine.stack([]), "lines must be at least one and all of the same delays"),
+        (lambda: TappedDelayLine.stack([]), "lines must be at least one and all have the same delays"),
         (
             lambda: TappedDelayLine.stack([line("A", links=1), line("B", links=1)]),
-            "lines must be at least one and all of the same delays",
+            "lines must be at least one and all have the same delays",
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(refuse, message):
+def test_invalid_values_are_refused_by_name(refuse, message):
     with pytest.raises(BadParameter, match=message):
         refuse()

@@ -95,7 +95,7 @@ def test_a_struct_array_is_read_as_cells_are(tmp_path):
 
 
 @pytest.mark.parametrize("begins", [b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512), b""])
-def test_a_file_of_version_7_3_is_refused_with_the_way_to_save_it(begins, tmp_path):
+def test_a_file_of_version_7_3_is_refused_with_the_save_command(begins, tmp_path):
     (tmp_path / "m.mat").write_bytes(begins + b"\x89HDF\r\n\x1a\n" + bytes(600))
     with pytest.raises(BadParameter, match=r"got one of version 7.3: save it with save\(..., '-v7'\)"):
         colosseum_file.read(tmp_path / "m.mat")
@@ -109,7 +109,7 @@ def test_the_older_names_are_read(tmp_path):
     assert np.all(colosseum_file.read(tmp_path / "m.mat").taps.gain_NNTL[..., 0] == 0.25)
 
 
-def test_times_are_completed_to_a_whole_second(tmp_path):
+def test_times_are_extended_to_a_whole_second(tmp_path):
     cells = np.empty((2, 2, 2), dtype=object)
     for place in np.ndindex(2, 2, 2):
         cells[place] = {"delay": [[0.0]], "iq": [[0.5 + place[2] / 4]]}
@@ -146,7 +146,7 @@ def test_a_limit_that_is_not_kept_is_refused(make, message):
         ChannelMatrix(taps=make())
 
 
-def test_what_is_at_a_limit_is_let_through():
+def test_values_at_a_limit_are_accepted():
     ChannelMatrix(taps=spread([10 ** (-43 / 20), 1.0], [5.11e-6, 0.0], nodes=4))
     ChannelMatrix(taps=spread([1.0, 0, 0, 0, 0, 0.5]))
 
@@ -169,7 +169,7 @@ def test_what_is_at_a_limit_is_let_through():
         ),
     ],
 )
-def test_what_is_no_channel_matrix_is_refused(contents, message, tmp_path):
+def test_contents_other_than_a_channel_matrix_are_refused(contents, message, tmp_path):
     savemat(tmp_path / "m.mat", contents)
     with pytest.raises(BadParameter, match=message):
         colosseum_file.read(tmp_path / "m.mat")
@@ -178,7 +178,7 @@ def test_what_is_no_channel_matrix_is_refused(contents, message, tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"no matrix", pickle.dumps([1, 2, 3]), b"\x89HDF\r\n\x1a\n" + bytes(600)]
 )
-def test_what_is_no_mat_file_is_refused(content, tmp_path):
+def test_other_files_than_mat_files_are_refused(content, tmp_path):
     (tmp_path / "m.mat").write_bytes(content)
     with pytest.raises(BadParameter, match=r"m.mat must be a MATLAB file of format 5"):
         colosseum_file.read(tmp_path / "m.mat")

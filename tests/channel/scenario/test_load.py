@@ -46,8 +46,14 @@ def test_the_scenarios_are_these_and_say_where_their_numbers_come_from():
             r"place.positions_m of user 0 must be two numbers in metres, x and y, got \[1, 2, 3\]",
         ),
         ("[carrier]\nfrequency_hz = -1", r"carrier.frequency_hz must lie in \[1e\+06, 3e\+11\] Hz, got -1"),
-        ("[links]\nloss_db = [[0, 1], [1, 0]]", "links must be there for that environment only, got a table"),
-        (LINKS + "[links]", "links must be there for that environment only, got no table for 'links'"),
+        (
+            "[links]\nloss_db = [[0, 1], [1, 0]]",
+            r"\[links\] belongs to place.environment 'links' only, got a table",
+        ),
+        (
+            LINKS + "[links]",
+            r"\[links\] belongs to place.environment 'links' only, got no table with 'links'",
+        ),
         (LINKS + "[links]\nloss_db = [[0, 1]]", "loss_db of links must be a square of at least 2 nodes"),
         (LINKS + "[links]\nloss_db = [[0, -1], [1, 0]]", r"loss_db of links must lie in \[0, 400\], got -1"),
         (LINKS + "[links]\nloss_db = [[0, 1], [1, 3]]", "loss_db of links must be 0 from a node to itself"),
@@ -56,16 +62,16 @@ def test_the_scenarios_are_these_and_say_where_their_numbers_come_from():
             LINKS + "users = 1\n[links]\nloss_db = [[0, 1], [1, 0]]\n[jammer]\nkind = 'pulse'",
             "need distances",
         ),
-        (TAPS + "[taps]", "taps must be there for that environment only, got no table for 'taps'"),
-        (TAPS + "[taps]\nfile = 'x.mat'", "profile must be none and speed_m_s 0 where taps are given"),
+        (TAPS + "[taps]", r"\[taps\] belongs to place.environment 'taps' only, got no table with 'taps'"),
+        (TAPS + "[taps]\nfile = 'x.mat'", "profile must be none and speed_m_s 0 with taps"),
         (TAPS + "[taps]\nfile = 'x.pkl'", "file of taps must end in .mat or .npz, got 'x.pkl'"),
         (
             TAPS + "[taps]\nfile = 'x.mat'\ntime_s = [0, 1]",
-            "a file or be written out, got file and",
+            "a file or inline values, got file and",
         ),
         (
             TAPS + WRITTEN.replace("[0, 1]", "[1, 0]"),
-            "time_s of taps must not go back, got 0 after 1",
+            "time_s of taps must not decrease, got 0 after 1",
         ),
         (TAPS + WRITTEN.replace("[[-1], [-2]]", "[[-1]]"), "must have 2 rows of 1 numbers for user 0"),
         (TAPS + WRITTEN.replace("[1e-7]", "[-1e-7]"), "delay_s of taps must be at least 0, got -1e-07"),
@@ -92,7 +98,7 @@ def test_the_scenarios_are_these_and_say_where_their_numbers_come_from():
             "[link]\ntdd = 'DDDSU'",
             "link.tdd .* letters D and U, .*; got 'DDDSU'; a special slot S is not mod",
         ),
-        ("[link]\ntdd = 'DD'", "link.tdd must be empty .FDD. or .* both of them and one a slot.*; got 'DD'"),
+        ("[link]\ntdd = 'DD'", "link.tdd must be empty .FDD. or .* at least one of each.*; got 'DD'"),
         ("[link]\nharq = 'none'", "link.max_tries must be 1 where link.harq is none, got 4"),
         ("[place]\nloss_db = nan", "^place.loss_db must be a finite number, got nan"),
         ("[carrier]\nantenna_gain_db = inf", "^carrier.antenna_gain_db must be a finite number, got inf"),
@@ -102,10 +108,19 @@ def test_the_scenarios_are_these_and_say_where_their_numbers_come_from():
         ),
         ("duration_s = inf", "^duration_s must be a finite number, got inf"),
         (LINKS + "[links]\nloss_db = [['0', '1'], ['1', '0']]", "loss_db of links must hold numbers, got"),
-        (TAPS + QUIET + WRITTEN.replace("[0, 1]", "[0]"), "time_s of taps must hold at least two times"),
-        (TAPS + QUIET + WRITTEN.replace("[0, 1]", "[0, 0]"), r"begin at 0 and rise, .*, got \[0, 0\]"),
-        (TAPS + QUIET + WRITTEN.replace("[0, 1]", "[1, 2]"), r"begin at 0 and rise, .*, got \[1, 2\]"),
-        (TAPS + QUIET + WRITTEN.replace("[0, 1]", "[0, 1e9]"), r"so early that nodes\^2 x milliseconds"),
+        (
+            TAPS + QUIET + WRITTEN.replace("[0, 1]", "[0]"),
+            "time_s of taps must hold at least two strictly increasing times",
+        ),
+        (
+            TAPS + QUIET + WRITTEN.replace("[0, 1]", "[0, 0]"),
+            r"strictly increasing times from 0 .*, got \[0, 0\]",
+        ),
+        (
+            TAPS + QUIET + WRITTEN.replace("[0, 1]", "[1, 2]"),
+            r"strictly increasing times from 0 .*, got \[1, 2\]",
+        ),
+        (TAPS + QUIET + WRITTEN.replace("[0, 1]", "[0, 1e9]"), r"nodes\^2 x milliseconds"),
         (
             TAPS + QUIET + WRITTEN.replace("[1e-7]", "[100]"),
             "delay_s of taps .*, got 100; 100 ns are 1e-07 s",
@@ -211,22 +226,22 @@ def test_an_unknown_scenario_is_refused_with_the_nearest():
         ),
         ("[link]\nharq = 'hope'", "hope"),
         (TAPS + "users = 2\n" + QUIET + WRITTEN, "users must be at most 1, all nodes but one, got 2"),
-        (TAPS + QUIET + "[taps]\nfile = 'x.mat'", "file of taps must be there, got 'x.mat'"),
+        (TAPS + QUIET + "[taps]\nfile = 'x.mat'", "file of taps must exist, got 'x.mat'"),
     ],
 )
-def test_bad_input_that_only_a_cell_knows_is_refused_by_it(text, message):
+def test_input_that_only_the_cell_can_check_is_refused_by_it(text, message):
     with pytest.raises(BadParameter, match=message):
         cell_of(parse(text))
 
 
-def test_links_lose_what_their_row_and_column_say():
+def test_prescribed_losses_are_those_of_row_and_column():
     text = (
         LINKS + "users = 2\nloss_db = 90\n" + QUIET + "[links]\nloss_db = [[0, 5, 9], [6, 0, 1], [30, 1, 0]]"
     )
-    airs = cell_of(parse(text)).airs
-    place = airs["up"].place_U2(0)
-    assert -10 * np.log10(airs["down"].ground.gain(place)) == pytest.approx([95.0, 99.0])
-    assert -10 * np.log10(airs["up"].ground.gain(place)) == pytest.approx([96.0, 120.0])
+    sinr_models = cell_of(parse(text)).sinr_models
+    place = sinr_models["up"].place_U2(0)
+    assert -10 * np.log10(sinr_models["down"].large_scale_loss.gain(place)) == pytest.approx([95.0, 99.0])
+    assert -10 * np.log10(sinr_models["up"].large_scale_loss.gain(place)) == pytest.approx([96.0, 120.0])
 
 
 def test_written_taps_go_in_a_straight_line_and_turn():
@@ -237,24 +252,26 @@ def test_written_taps_go_in_a_straight_line_and_turn():
     assert np.angle(middle) == pytest.approx(np.angle(np.exp(2j * np.pi * 5 * 0.5)), abs=1e-6)
 
 
-def test_a_file_of_taps_stands_beside_its_scenario_and_is_one_by_itself(tmp_path):
+def test_a_taps_file_is_relative_to_its_scenario_and_is_a_scenario_by_itself(tmp_path):
     made = parse(TAPS + "users = 1\n" + QUIET + WRITTEN)
     tap_files.write_npz(tmp_path / "x.npz", made.taps.node_taps())
     (tmp_path / "s.toml").write_text(TAPS + "users = 1\n" + QUIET + "[taps]\nfile = 'x.npz'\n")
     levels = [
-        cell_of(one).airs["down"].mean_sinr_db(0)
+        cell_of(one).sinr_models["down"].mean_sinr_db(0)
         for one in (made, scenario.load(str(tmp_path / "s.toml")), scenario.load(str(tmp_path / "x.npz")))
     ]
     assert levels[0] == levels[1] == levels[2]
 
 
-def test_users_stand_where_no_neighbour_is_heard_better():
+def test_users_start_where_no_neighbour_is_received_better():
     made = scenario.load("urban-macro-edge")
-    air = cell_of(replace(made, place=replace(made.place, users=100))).airs["down"]
+    air = cell_of(replace(made, place=replace(made.place, users=100))).sinr_models["down"]
     place_U2 = air.place_U2(0)
-    others_S2 = np.concatenate([one.place_S2 for one in air.disturbances])
+    others_S2 = np.concatenate([one.place_S2 for one in air.interferers])
     assert len(others_S2) == 6
-    assert np.all(air.ground.gain(place_U2) >= air.ground.far_gain(place_U2, others_S2).max(axis=1))
+    assert np.all(
+        air.large_scale_loss.gain(place_U2) >= air.large_scale_loss.far_gain(place_U2, others_S2).max(axis=1)
+    )
     # Of seven equally loud at most: 10 log10 (1 / (6 load)).
     assert air.mean_sinr_db(0).min() > -10.0 * np.log10(6.0 * made.neighbours.load) - 0.5
     distance_m = np.hypot(*place_U2.T)
@@ -266,5 +283,7 @@ def test_a_place_that_a_neighbour_serves_everywhere_is_refused():
         "[place]\nenvironment = 'log-distance'\nexponent = 3.0\ninner_m = 400.0\nradius_m = 401.0\n"
         "[neighbours]\nrings = 1\nspacing_m = 300.0"
     )
-    with pytest.raises(BadParameter, match="points where no neighbour is heard better, got none in 1000"):
+    with pytest.raises(
+        BadParameter, match="positions where no neighbour is received better, got none in 1000"
+    ):
         cell_of(made)

@@ -16,4 +16,6 @@ def test_the_recordings_of_a_run_are_told_a_line_each(tmp_path: Path) -> None:
     said = link_lines(config)
     assert said[0].startswith(f"link.trace {up}: 2 rows over 1 s, median rate 15 Mbit/s, median delay 20 ms")
     assert said[0].endswith("columns not read: rsrp")
-    assert said[1].startswith(f"link.trace_down {down}: 2 chances of 1500 bytes over 0.002 s, mean rate 12 M")
+    assert said[1].startswith(
+        f"link.trace_down {down}: 2 opportunities of 1500 bytes over 0.002 s, mean rate 12 M"
+    )

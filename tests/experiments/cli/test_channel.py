@@ -155,7 +155,7 @@ def test_what_is_exported_is_a_scenario(suffix: str, tmp_path: Path) -> None:
             "Error: a channel matrix must end in .mat or .npz",
         ),
         (("export", "congested-cell", "--out", "x.mat"), "Error: nodes must be at most 52, got 101"),
-        (("simulate", "gone.mat"), "Error: scenario must be a file that is there, got 'gone.mat'"),
+        (("simulate", "gone.mat"), "Error: scenario must be an existing file, got 'gone.mat'"),
         (("check", "--row", "99"), "Error: row must be one of 1, 2, 3"),
     ],
 )

@@ -197,7 +197,8 @@ def test_compare_lays_runs_side_by_side(done: dict[str, Any], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "what", ["presets", "methods", "adapters", "models", "tasks", "codecs", "links", "aggregators"]
+    "what",
+    ["presets", "methods", "adapters", "models", "tasks", "codecs", "links", "aggregators", "trackers"],
 )
 def test_list_has_a_line_on_each(what: str) -> None:
     rows = json.loads(splitfl("list", what, "--json").stdout)

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,8 @@ WRONG = {
         ["plan", "demo", "--set", "transport.topic=x"],
         "transport.topic is read by mqtt, not by rpc",
     ),
-    "no port": (["join", "127.0.0.1", "--client", "0"], "a server's address is HOST:PORT"),
-    "an IPv6 address without brackets": (["join", "::1:29500", "--client", "0"], "stands in brackets"),
+    "no port": (["join", "127.0.0.1", "--client", "0"], "a server's address must be HOST:PORT"),
+    "an IPv6 address without brackets": (["join", "::1:29500", "--client", "0"], "must be in brackets"),
     "secrets that are not there": (
         ["join", "127.0.0.1:1", "--client", "0", "--transport", "grpc", "--secrets", MISSING],
         f"cannot read {MISSING}",
@@ -90,8 +91,22 @@ WRONG = {
         ["run", "demo", "--set", "link.scenario=ideal", "--set", "federation.clients=5000"],
         "cannot hold the 5000 clients",
     ),
+    "an unknown tracker": (
+        ["run", "demo", "--set", "tracking.to=['tensorbord']"],
+        "unknown tracking.to 'tensorbord'; did you mean 'tensorboard'?",
+    ),
+    "a key of another tracker": (
+        ["serve", "demo", "--set", "tracking.to=['tensorboard']", "--set", "tracking.project=radio"],
+        "tracking.project is read by wandb, mlflow",
+    ),
     "an unknown preset": (["run", "dema"], "unknown preset 'dema'; did you mean 'demo'?"),
 }
+
+if find_spec("mlflow") is None:
+    WRONG["a tracker that is not installed"] = (
+        ["compare", "--methods", "sfl-v1", "--set", "tracking.to=['mlflow']"],
+        "whose package mlflow is not installed: pip install 'splitfl[mlflow]'",
+    )
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """What a live run refuses, before anything is made; nothing here needs root."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,12 @@ from experiments.live.commands import air_of
 from experiments.live.figures import in_short, kept_up, link_rows, links_table
 from experiments.live.run import emulation_of, run_live
 from splitfl.core.errors import ConfigError
+from splitfl.runtime.screen import Silent
 from splitfl.setup.experiment import Experiment
 from testbed.errors import NotRoot
 from tests.splitfl import toy
 
 LINK = {"up": {"rate_bps": 1e6, "loss_rate": 0.5}}
-
-
-class NoScreen:
-    """Nobody looks."""
-
-    def waiting(self, address: str, missing: list[int]) -> None: ...
-
-    def stepped(self, round_index: int, client: int, steps: int) -> None: ...
-
-    def measured(self, row: Mapping[str, Any]) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +54,14 @@ def no_folder() -> Path:
 def test_what_a_live_link_cannot_carry_is_refused(tables: dict[str, Any], message: str, place: Path) -> None:
     config = toy.config(place, **{"transport": {"name": "rpc"}, **tables})
     with pytest.raises(ConfigError, match=message):
-        run_live(Experiment.of(config), no_folder, NoScreen())
+        run_live(Experiment.of(config), no_folder, Silent())
 
 
 def test_a_live_run_without_root_is_one_clear_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     config = toy.config(place, transport={"name": "rpc"})
     with pytest.raises(NotRoot, match="live links need root"):
-        run_live(Experiment.of(config), no_folder, NoScreen())
+        run_live(Experiment.of(config), no_folder, Silent())
 
 
 def test_a_live_link_is_the_one_of_the_settings(place: Path) -> None:
@@ -129,8 +119,8 @@ def test_two_links_in_one_command_are_refused() -> None:
             "unknown scenario 'lab-wify'; did you mean 'lab-wifi'?",
         ),
         (("emulate", "--rate", "1e6", "--jitter", "-1", "true"), "jitter_s must be at least 0, got -1.0"),
-        (("proxy", "127.0.0.1"), "a server's address is HOST:PORT, got '127.0.0.1'"),
-        (("proxy", "127.0.0.1:80", "--listen", "here"), "--listen is HOST:PORT, got 'here'"),
+        (("proxy", "127.0.0.1"), "a server's address must be HOST:PORT, got '127.0.0.1'"),
+        (("proxy", "127.0.0.1:80", "--listen", "here"), "--listen must be HOST:PORT, got 'here'"),
         (("proxy", "127.0.0.1:80", "--rate", "-1"), "rate_bps must be at least 0, got -1.0"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import AdapterConfig, SideConfig
 
@@ -38,3 +40,10 @@ PAIRS = {
     "loha below ia3": AdapterConfig(head=side("loha"), body=side("ia3")),
 }
 """Kinds alone, beside another, and with one setting for both sides or several for one."""
+
+SHOWN = (" alone", " each block", "lora below ia3", "ia3 below lora")
+CASES = [
+    pytest.param(adapter, id=name, marks=[] if name.endswith(SHOWN) else pytest.mark.slow)
+    for name, adapter in PAIRS.items()
+]
+"""The same as cases of tests; of mixtures the quick suite has one of either order."""

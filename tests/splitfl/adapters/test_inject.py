@@ -189,7 +189,7 @@ def test_training_a_matrix_that_is_tied_across_the_cut_is_refused_by_name(tmp_pa
         train_all(body)
 
 
-def test_installing_what_a_piece_does_not_train_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+def test_installing_untrained_parameters_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", CLASSIFICATION)
     head, body = adapted(folder, CLASSIFICATION, 2)
     before = {name: value.clone() for name, value in trainable(head).items()}
@@ -215,7 +215,7 @@ def test_full_trains_every_parameter_and_adds_none(tmp_path: Path) -> None:
 def test_full_is_refused_where_steps_would_vanish_and_where_a_tensor_has_a_twin(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "gpt2", "causal-lm", tie_word_embeddings=True)
     with pytest.raises(
-        ConfigError, match=r"whose steps vanish in the rounding of torch.bfloat16: set model.dtype"
+        ConfigError, match=r"whose updates would be lost in the rounding of torch.bfloat16: set model.dtype"
     ):
         add_adapters(load_piece(folder, "causal-lm", 0, dtype="bfloat16"), FULL, cut=2, seed=0)
     with pytest.raises(CutError, match=r"transformer.wte.weight is tied to a tensor of another piece"):
@@ -229,7 +229,10 @@ def test_a_target_that_is_new_and_trained_whole_is_refused_by_every_piece(
 ) -> None:
     tiny.whole("bert", "sequence-classification").base_model.save_pretrained(tmp_path)
     piece = load_piece(tmp_path, "sequence-classification", first, first + 2)
-    with pytest.raises(ConfigError, match=r"adapter.body.targets: 'classifier' is classifier alone, .* new"):
+    with pytest.raises(
+        ConfigError,
+        match=r"adapter.body.targets: 'classifier' matches only classifier, which is not in the checkpoint",
+    ):
         add_adapters(piece, AdapterConfig(body=SideConfig(targets=targets)), 2, seed=0)
 
 

@@ -24,7 +24,7 @@ from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import FAMILIES
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
-from tests.splitfl.adapters.kinds import ADDED, PAIRS, side
+from tests.splitfl.adapters.kinds import ADDED, CASES, PAIRS, side
 
 CUT = 2
 LORA, TINY = side("lora"), side("tinylora")
@@ -73,7 +73,7 @@ def loss(pieces: list[Piece], kind: str) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("adapter", PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize("adapter", CASES)
 @pytest.mark.parametrize(("model_type", "kind"), MODELS)
 def test_the_pieces_together_are_the_whole(
     model_type: str, kind: str, adapter: AdapterConfig, tmp_path: Path
@@ -97,7 +97,7 @@ def test_the_pieces_together_are_the_whole(
             assert bool(grad.any()), name
 
 
-@pytest.mark.parametrize("adapter", PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize("adapter", CASES)
 def test_at_first_nothing_has_changed(adapter: AdapterConfig, tmp_path: Path) -> None:
     kind = "sequence-classification"
     folder = tiny.save(tmp_path, "bert", kind)
@@ -106,11 +106,11 @@ def test_at_first_nothing_has_changed(adapter: AdapterConfig, tmp_path: Path) ->
     assert torch.equal(loss(pieces_of(folder, kind, adapter), kind), stock(**inputs, labels=labels).loss)
 
 
-@pytest.mark.parametrize("adapter", PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize("adapter", CASES)
 @pytest.mark.parametrize(("model_type", "kind"), MODELS)
 @pytest.mark.filterwarnings("ignore:.*modify a model with PEFT for a second time:UserWarning")
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
-def test_peft_loads_what_was_exported(
+def test_peft_loads_an_exported_adapter(
     model_type: str, kind: str, adapter: AdapterConfig, tmp_path: Path
 ) -> None:
     """What can be LoRA as LoRA; the rest in a folder of its own where it is one side's."""
@@ -211,7 +211,7 @@ def test_a_kind_that_contradicts_itself_is_refused(wrong: dict[str, Any], reason
 def test_ranks_that_are_not_one_a_block_are_refused(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", "sequence-classification")
     wrong = AdapterConfig(head=SideConfig(ranks=(1, 2, 3)))
-    with pytest.raises(ConfigError, match=r"adapter.head.ranks must name one for each of the 2 blocks"):
+    with pytest.raises(ConfigError, match=r"adapter.head.ranks must have one rank for each of the 2 blocks"):
         loaded(folder, "sequence-classification", wrong, 0, CUT)
 
 
@@ -259,7 +259,7 @@ def test_tinylora_begins_from_the_weights_own_singular_vectors(tmp_path: Path) -
     assert not torch.equal(drawn[2], other)
 
 
-def test_what_is_drawn_leaves_torchs_own_chance_alone(tmp_path: Path) -> None:
+def test_initialisation_leaves_the_global_random_state_of_torch_alone(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", "sequence-classification")
     for name in (f"{kind} alone" for kind in ADDED):
         before = torch.random.get_rng_state()
@@ -292,10 +292,10 @@ def test_a_kind_that_does_not_work_on_transposed_weights_is_refused_there(kind: 
         loaded(folder, "causal-lm", AdapterConfig(head=LORA, body=side(kind)), 0, CUT)
 
 
-def test_a_peft_without_tinylora_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peft_without_tinylora_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny.save(tmp_path, "bert", "sequence-classification")
     monkeypatch.delattr("peft.TinyLoraModel")
-    with pytest.raises(ConfigError, match=r"kind 'tinylora' need a peft that has TinyLoRA, as 0.21.2 has"):
+    with pytest.raises(ConfigError, match=r"need a version of peft with TinyLoRA, such as 0.21.2"):
         loaded(folder, "sequence-classification", PAIRS["tinylora alone"])
 
 
@@ -321,7 +321,7 @@ def test_a_hollow_piece_has_the_shapes_without_the_singular_vectors(
 
 
 @pytest.mark.parametrize("name", [f"{kind} alone" for kind in ADDED])
-def test_a_hollow_piece_says_what_the_real_one_saves(name: str, tmp_path: Path) -> None:
+def test_a_shape_only_piece_reports_the_saved_bytes_of_the_real_one(name: str, tmp_path: Path) -> None:
     folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification"
     inputs, labels = tiny.batch(kind, "none")
     saved = []

@@ -256,7 +256,7 @@ def whole_run(site: Experiment, folder: Path, killed_before: int | None = None) 
 
         for node in nodes:
             node.go_to(run.first_round)
-        run_inproc(site.config, nodes, run.station, run.first_round, on_round=on_round)
+        run_inproc(site.config, nodes, run.server_loop, run.first_round, on_round=on_round)
         run.finish([])
 
 

@@ -49,7 +49,9 @@ def test_bytes_and_flops_of_every_kind_are_the_ledgers_own(
     assert rehearse(one).ledger == play(one, tmp_path).ledger
 
 
-@pytest.mark.parametrize("codec", ["bf16", "int8", "int4"])
+@pytest.mark.parametrize(
+    "codec", ["int8", *(pytest.param(one, marks=pytest.mark.slow) for one in ("bf16", "int4"))]
+)
 @pytest.mark.parametrize(
     "name", ["sfl-v2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("ushape", "hybrid", "frozen"))]
 )

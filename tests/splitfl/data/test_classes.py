@@ -112,7 +112,7 @@ def test_labels_that_may_be_classes_are_not_refused(labels: list[str]) -> None:
 )
 def test_names_that_differ_only_in_spelling_are_pointed_at(names: tuple[str, str]) -> None:
     said = near_twins(("other", *names))
-    assert said == [f"the classes {names[0]!a} and {names[1]!a} differ only in how they are written"]
+    assert said == [f"the classes {names[0]!a} and {names[1]!a} differ only in spelling"]
 
 
 def test_a_missing_label_that_became_a_class_is_pointed_at() -> None:

@@ -85,7 +85,7 @@ def test_a_column_that_is_not_read_is_refused_by_name(
         _read(write(name, content))
 
 
-def test_a_column_is_left_out_where_a_setting_says_so(write: Write) -> None:
+def test_a_setting_can_leave_out_a_column(write: Write) -> None:
     path = write("a.csv", "sentence,sentence2,label,id\na,b,x,1\n")
     assert _read(path, ignore_columns=("Sentence2", "id")) == [("a", "x")]
     part = read_rows(path, TaskConfig(ignore_columns=("sentence2", "id")), LABELLED, Tally("refuse"))

@@ -13,7 +13,7 @@ def _rows(*labels: str, rows: int = 60) -> str:
     return "".join(f"a text number {i} of many,{labels[i % len(labels)]}\n" for i in range(rows))
 
 
-def test_what_was_understood_names_columns_samples_classes_and_what_is_cut_off(write: Write) -> None:
+def test_the_description_names_columns_samples_classes_and_truncation(write: Write) -> None:
     path = write("a.csv", "Text,Label,id\n" + _rows("1,7", "0,8", "1.0,9") + "malformed\n")
     task = load_task(TaskConfig(name="classification", data=str(path), bad_rows="skip"))
     counts = TokenCount(texts=54, tokens=1000, truncated_texts=3, truncated_tokens=125)
@@ -26,7 +26,7 @@ def test_what_was_understood_names_columns_samples_classes_and_what_is_cut_off(w
     assert found.lines[3] == "1,000 tokens in 54 texts"
     assert found.warnings == (
         f"1 malformed rows of {path} were skipped",
-        "the classes '1' and '1.0' differ only in how they are written",
+        "the classes '1' and '1.0' differ only in spelling",
         "3 of 54 texts are longer than task.max_length = 64: 125 of 1,000 tokens (12.5%) are not read",
     )
 
@@ -41,7 +41,7 @@ def test_a_class_without_a_training_sample_is_pointed_at(write: Write) -> None:
     assert found.warnings == ("no training sample is of class 'z'",)
 
 
-def test_an_evaluation_says_how_many_samples_it_measures(write: Write) -> None:
+def test_an_evaluation_states_its_number_of_samples(write: Write) -> None:
     config = TaskConfig(name="classification", data=str(write("a.csv", _rows("x", "y"))), labels=("x", "y"))
     assert describe(load_evaluation(config), None, 64).lines[1:] == (
         "60 samples to measure",
@@ -49,7 +49,7 @@ def test_an_evaluation_says_how_many_samples_it_measures(write: Write) -> None:
     )
 
 
-def test_packing_is_said(write: Write) -> None:
+def test_packing_is_stated(write: Write) -> None:
     path = str(write("a.txt", "".join(f"text {i} of some words\n" for i in range(40))))
     count = TokenCount(texts=36, tokens=200, truncated_texts=0, truncated_tokens=0)
     said = {

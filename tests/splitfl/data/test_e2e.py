@@ -26,7 +26,7 @@ def test_the_development_part_goes_before_the_test_part(tmp_path: Path) -> None:
     assert load_e2e(tmp_path, "refuse").held_out.groups == ("name : dev",)
 
 
-def test_all_that_was_said_of_the_same_properties_is_together() -> None:
+def test_texts_with_the_same_properties_form_one_group() -> None:
     said = references([f"name : A||one{END}", f"name : B||two{END}", f"name : A||three{END}"])
     assert said == {"name : A||": ["one", "three"], "name : B||": ["two"]}
 
@@ -40,7 +40,7 @@ def test_a_malformed_line_is_refused_or_counted(line: str, tmp_path: Path) -> No
     assert load_e2e(tmp_path, "skip").skipped_rows == 2
 
 
-def test_a_folder_without_the_files_says_what_to_give(tmp_path: Path) -> None:
+def test_a_folder_without_the_files_is_refused_with_their_names(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"cannot read .*train\.txt.*give a folder with train\.txt and test\.txt"
     ):

@@ -34,7 +34,7 @@ def test_a_test_file_serves_where_there_is_no_dev_file(write: Write, tmp_path: P
     assert corpus.train.labels is None
 
 
-def test_a_file_alone_is_split_by_its_texts_whatever_their_order(write: Write) -> None:
+def test_a_single_file_is_split_by_its_texts_in_any_order(write: Write) -> None:
     lines = _table(200).splitlines(keepends=True)
     one = load_files(write("a.tsv", "".join(lines)), TaskConfig(), LABELLED)
     other = load_files(write("b.tsv", "".join(reversed(lines))), TaskConfig(), LABELLED)

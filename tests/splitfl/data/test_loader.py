@@ -109,7 +109,7 @@ def _samples(rows: Texts) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("packing", ["pack", "chunk", "truncate"])
-def test_packing_and_chunking_read_every_token_and_truncating_says_what_it_drops(
+def test_packing_and_chunking_keep_every_token_and_truncation_reports_dropped_ones(
     byte_pair_folder: Path, packing: str
 ) -> None:
     some = gather(["the end", "t" * 30, "a b c"], None, ["", "", ""])

@@ -68,7 +68,7 @@ def test_a_natural_partition_gives_whole_classes(tmp_path: Path) -> None:
     assert owned[0] | owned[1] == {0, 1, 2, 3}
 
 
-def test_the_task_keeps_as_many_as_it_is_told(tmp_path: Path) -> None:
+def test_the_task_keeps_the_configured_number_of_samples(tmp_path: Path) -> None:
     task = load_task(TaskConfig(name="mnist", data=str(tiny.data(tmp_path)), limit=12, eval_limit=5))
     assert (len(task.train), len(task.held_out)) == (12, 5)
     assert task.label_names == ("0", "1", "2", "3")
@@ -78,8 +78,8 @@ def test_the_task_keeps_as_many_as_it_is_told(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"y_test": None}, "lacks y_test; it must hold x_train, y_train, x_test, y_test"),
-        ({"x_train": np.zeros((4, 3, 2), dtype=np.uint8)}, "x_train must be square grey pictures"),
-        ({"x_train": np.zeros((4, 3, 3))}, "x_train must be square grey pictures .* got float64"),
+        ({"x_train": np.zeros((4, 3, 2), dtype=np.uint8)}, "x_train must be square greyscale images"),
+        ({"x_train": np.zeros((4, 3, 3))}, "x_train must be square greyscale images .* got float64"),
         ({"y_train": np.array([0, 1])}, "y_train must be 4 whole numbers, got int64 \\(2,\\)"),
         ({"y_test": np.array([7, 0])}, "y_test has classes that y_train lacks: \\[7\\]"),
         ({"x_train": np.array([None])}, "cannot read .*allow_pickle"),
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_refused(content: bytes, tmp_path: Path) -> None:
         load_pictures(tmp_path)
 
 
-def test_a_folder_without_the_file_says_what_to_give(tmp_path: Path) -> None:
+def test_a_folder_without_the_file_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"mnist\.npz: .*; give --data FOLDER with mnist\.npz"):
         load_pictures(tmp_path)
     with pytest.raises(DataError, match="task 'mnist' needs data"):

@@ -54,7 +54,7 @@ def test_quotes_mean_something_in_csv_and_nothing_in_tsv(write: Write) -> None:
     assert _read(write("a.tsv", '"a ""b"\tx\nd\ty\n'))[0].text == '"a ""b"'
 
 
-def test_a_group_column_says_who_owns_a_row(write: Write) -> None:
+def test_a_group_column_assigns_rows_to_owners(write: Write) -> None:
     rows = _read(write("a.csv", "text,label,group\na,x,ann\nb,y,bob\n"))
     assert [row.group for row in rows] == ["ann", "bob"]
 

@@ -155,7 +155,7 @@ def test_a_run_and_stock_peft_measure_the_same(place: Path, tmp_path: Path) -> N
 
 def test_a_decoder_is_refused_by_name(tmp_path: Path) -> None:
     toy.model(tmp_path / "model", "llama", "causal-lm")
-    with pytest.raises(ConfigError, match="a llama model cannot do token-classification; it may be"):
+    with pytest.raises(ConfigError, match="a llama model does not support token-classification"):
         Experiment.of(from_dict(table(tmp_path)))
 
 

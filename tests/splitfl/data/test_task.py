@@ -69,7 +69,7 @@ def test_listing_the_tasks_imports_neither_torch_nor_transformers() -> None:
 
 
 @pytest.mark.parametrize("name", NEEDS_DATA)
-def test_a_task_that_needs_data_says_so(name: str) -> None:
+def test_a_task_without_its_data_is_refused(name: str) -> None:
     with pytest.raises(DataError, match=rf"task '{name}' needs data: a file, a folder .* --data"):
         load_task(TaskConfig(name=name))
 
@@ -96,7 +96,7 @@ def test_data_that_are_not_there_are_one_sentence(data: str) -> None:
     importlib.util.find_spec("datasets") is not None, reason="the library datasets is installed"
 )
 @pytest.mark.parametrize("data", ["imdb", "hf:imdb", "hf:stanfordnlp/sst2", "hf:a/b/c"])
-def test_a_data_set_by_name_without_the_library_says_what_to_install(data: str) -> None:
+def test_a_data_set_by_name_without_the_library_is_refused_with_the_package_to_install(data: str) -> None:
     name = data.removeprefix("hf:")
     with pytest.raises(DataError, match=rf"data set '{name}' needs the library datasets: pip install"):
         load_task(TaskConfig(name="classification", data=data))

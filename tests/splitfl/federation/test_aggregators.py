@@ -61,7 +61,7 @@ def trained_by(name: str, round_index: int) -> set[str]:
 
 
 @pytest.mark.parametrize("name", AGGREGATORS)
-def test_whatever_is_no_factor_is_always_trained(name: str) -> None:
+def test_tensors_other_than_factors_are_always_trained(name: str) -> None:
     assert all(HEAD in trained_by(name, round_index) for round_index in range(4))
 
 
@@ -139,7 +139,7 @@ def test_the_mean_weighs_by_samples() -> None:
     assert torch.equal(mean[A], ((3 * one.tensors[A].double() + other.tensors[A].double()) / 4).float())
 
 
-def test_a_tensor_is_averaged_over_those_who_hold_it() -> None:
+def test_a_tensor_is_averaged_over_its_holders() -> None:
     one = Adapter(version=0, samples=1, tensors={A: torch.ones(2), B: torch.ones(2)})
     other = Adapter(version=0, samples=3, tensors={A: torch.zeros(2)})
     mean = weighted_mean([one, other])
@@ -165,7 +165,7 @@ def averager() -> Averager:
     return made
 
 
-def test_a_client_is_given_what_has_changed_since_its_version(averager: Averager) -> None:
+def test_a_client_is_sent_the_changes_since_its_version(averager: Averager) -> None:
     given: Callable[[int], set[str]] = lambda version: set((averager.since(version) or EMPTY).tensors)  # noqa: E731
     assert [given(version) for version in range(3)] == [{A, B}, {A}, set()]
 
@@ -173,14 +173,14 @@ def test_a_client_is_given_what_has_changed_since_its_version(averager: Averager
 EMPTY = Adapter(version=0, tensors={})
 
 
-def test_who_missed_an_adapter_gets_all_of_it_with_the_next(averager: Averager) -> None:
+def test_a_client_that_missed_an_adapter_is_sent_all_of_it_with_the_next(averager: Averager) -> None:
     news = averager.since(0)
     assert news is not None
     assert news.version == 2
     assert {key: value.tolist() for key, value in news.tensors.items()} == {A: [2.0, 2.0], B: [1.0, 1.0]}
 
 
-def test_who_is_up_to_date_is_given_nothing(averager: Averager) -> None:
+def test_an_up_to_date_client_is_sent_nothing(averager: Averager) -> None:
     assert averager.since(2) is None
     assert Averager(FederationConfig()).since(0) is None
 

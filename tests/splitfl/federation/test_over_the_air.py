@@ -73,7 +73,7 @@ def test_phase_errors_shrink_the_mean() -> None:
     assert float(heard.mean()) == pytest.approx(math.exp(-0.125), abs=0.05)
 
 
-def test_where_nobody_takes_part_all_stays_as_it_was() -> None:
+def test_a_round_without_clients_changes_nothing() -> None:
     assert OverTheAir(seed=0, air=AirComputation(snr=1.0, truncation=50.0))(updates()) == {}
 
 
@@ -117,11 +117,13 @@ def _block(name: str) -> int:
 @pytest.mark.parametrize(
     ("tables", "complaint"),
     [
-        ({"federation": {"aggregator": "stack"}}, "needs them one by one"),
-        ({"federation": {"aggregator": "mean", "robust": "median"}}, "needs them one by one"),
+        ({"federation": {"aggregator": "stack"}}, "needs individual updates"),
+        ({"federation": {"aggregator": "mean", "robust": "median"}}, "needs individual updates"),
         ({"method": {"name": "spry"}, "model": {"attention": "eager"}}, "have cse-fsl, fedlora"),
     ],
 )
-def test_what_needs_every_update_by_itself_is_refused(place: Path, tables: dict, complaint: str) -> None:  # type: ignore[type-arg]
+def test_aggregators_that_need_separate_updates_are_refused(
+    place: Path, tables: dict, complaint: str
+) -> None:  # type: ignore[type-arg]
     with pytest.raises(ConfigError, match=complaint):
         Experiment.of(toy.config(place, analog={"sum_adapters": True}, **tables))

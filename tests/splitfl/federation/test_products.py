@@ -115,7 +115,7 @@ def test_svd_is_the_best_of_its_rank() -> None:
         ("mean", (4, 4, 4), 4 * (IN + OUT)),
     ],
 )
-def test_what_comes_down_is_what_the_formula_says(
+def test_the_broadcast_state_follows_the_formula(
     aggregator: str, ranks: tuple[int, ...], numbers: int
 ) -> None:
     made, _ = aggregated(aggregator, ranks)
@@ -134,7 +134,7 @@ def test_a_small_client_is_sent_the_rows_that_it_holds() -> None:
 
 
 @pytest.mark.parametrize("aggregator", ["stack", "fedex"])
-def test_who_missed_a_round_is_sent_all_residuals_since(aggregator: str) -> None:
+def test_a_client_that_missed_rounds_is_sent_all_residuals_since(aggregator: str) -> None:
     made = averager(aggregator, (2, 2))
     for seed in (0, 10):
         for client in range(2):

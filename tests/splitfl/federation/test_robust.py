@@ -78,5 +78,5 @@ def test_clipping_starts_from_where_the_clients_began() -> None:
     ],
     ids=str,
 )
-def test_who_must_tell_the_clients_apart_says_so(settings: dict[str, Any], needs: bool) -> None:
+def test_aggregators_that_need_separate_updates_declare_it(settings: dict[str, Any], needs: bool) -> None:
     assert needs_individual_updates(FederationConfig(**settings)) is needs

@@ -17,7 +17,7 @@ def test_so_many_take_part_in_every_round_and_not_always_the_same() -> None:
     assert frozenset.union(*rounds) == set(range(5))
 
 
-def test_all_take_part_where_nothing_is_said() -> None:
+def test_all_clients_take_part_by_default() -> None:
     assert all(Selection(seed=3, clients=5, select=0).takes_part(client, 1) for client in range(5))
 
 

@@ -12,7 +12,7 @@ from splitfl.adapters.export import export_adapter
 from splitfl.adapters.inject import install, trainable
 from splitfl.adapters.residuals import A, B, folded
 from splitfl.core.errors import ConfigError
-from splitfl.core.messages import Adapter, Control
+from splitfl.core.messages import Adapter, Begin
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import tiny, toy
 from tests.splitfl.driver import Played, play
@@ -120,11 +120,7 @@ def test_who_missed_a_round_has_what_the_others_have_after_the_next(
 ) -> None:
     """The beginning of client 1's second round is lost on its way: in the third it hears of both."""
     played = play(site(place, aggregator), tmp_path, Losing(frozenset({(1, "down", 4)})))
-    heard = [
-        reply
-        for client, at, message, reply in played.said
-        if at == 2 and isinstance(message, Control) and message.ask == "begin"
-    ]
+    heard = [reply for client, at, message, reply in played.said if at == 2 and isinstance(message, Begin)]
     news = [reply for reply in heard if isinstance(reply, Adapter)]
     assert [reply.version for reply in news] == [2, 2, 2]
     ranks = [sum(len(v) for n, v in one.tensors.items() if n.endswith("residual_A.weight")) for one in news]
@@ -160,7 +156,10 @@ def test_a_stopped_run_goes_on_to_the_last_bit(
         assert anew.play(round_index) == unbroken.play(round_index)
 
 
-@pytest.mark.parametrize("kind", ["momentum", "adagrad", "yogi", "adam"])
+@pytest.mark.parametrize(
+    "kind",
+    ["momentum", "adam", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("adagrad", "yogi"))],
+)
 def test_a_server_optimiser_takes_the_clients_mean_for_a_gradient(
     kind: str, place: Path, tmp_path: Path
 ) -> None:

@@ -8,23 +8,27 @@ import torch
 from torch import Tensor
 
 from splitfl.adapters.inject import install
+from splitfl.config import RunConfig
 from splitfl.core.checkpoint import save
 from splitfl.core.errors import WireError
 from splitfl.core.messages import (
     LOST,
     Activation,
     Adapter,
-    Control,
+    Begin,
+    Done,
     Gradient,
+    Leave,
     Message,
     Reply,
+    RunOver,
 )
 from splitfl.methods.parts.auxiliary import PREFIX
 from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS, method
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
-from tests.splitfl.driver import Played, play
+from tests.splitfl.driver import Played, play, play_once
 from tests.splitfl.methods.losing import Losing
 
 # torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
@@ -40,7 +44,7 @@ UPLOADING = [
         name, marks=[] if name in ("sfl-v2", "fedlora") else pytest.mark.slow
     )  # others share heads.py
     for name, one in METHODS.items()
-    if one.signature.end == (Adapter, Control)
+    if one.signature.end == (Adapter, Done)
 ]
 
 
@@ -52,10 +56,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def site(place: Path, name: str, clients: int = 2, **tables: dict[str, Any]) -> Experiment:
+def settings(place: Path, name: str, clients: int = 2, **tables: dict[str, Any]) -> RunConfig:
     federation = {"clients": clients, "rounds": ROUNDS, "local_steps": STEPS}
     tables["method"] = {"name": name, **tables.get("method", {})}
-    return Experiment.of(toy.config(place, federation=federation, **tables))
+    return toy.config(place, federation=federation, **tables)
+
+
+def site(place: Path, name: str, clients: int = 2, **tables: dict[str, Any]) -> Experiment:
+    return Experiment.of(settings(place, name, clients, **tables))
+
+
+def whole_run(place: Path, name: str, clients: int = 2) -> Played:
+    """The run in which nothing is lost; not to be changed."""
+    return play_once(settings(place, name, clients), place)
 
 
 def said_by(played: Played, client: int, round_index: int) -> list[tuple[Message, Reply]]:
@@ -63,8 +76,7 @@ def said_by(played: Played, client: int, round_index: int) -> list[tuple[Message
     return [
         (message, reply)
         for one, at, message, reply in played.said
-        if (one, at) == (client, round_index)
-        and not (isinstance(message, Control) and message.ask == "leave")
+        if (one, at) == (client, round_index) and not (isinstance(message, Leave))
     ]
 
 
@@ -75,7 +87,7 @@ EVERY = [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) fo
 def expected(name: str, round_index: int) -> list[tuple[type, type]]:
     """What the method's spec declares of a round."""
     signature = METHODS[name].signature
-    begins = (Control, signature.begin if round_index else Control)
+    begins = (Begin, signature.begin if round_index else Done)
     return [begins, *signature.step * STEPS, *([signature.end] if signature.end else [])]
 
 
@@ -90,15 +102,15 @@ def up(name: str, round_index: int, lap: int) -> int:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_method_exchanges_what_its_signature_names(name: str, place: Path, tmp_path: Path) -> None:
-    played = play(site(place, name), tmp_path)
+def test_a_method_exchanges_what_its_signature_names(name: str, place: Path) -> None:
+    played = whole_run(place, name)
     for client in range(2):
         for round_index in range(ROUNDS):
             said = said_by(played, client, round_index)
             assert [(type(message), type(reply)) for message, reply in said] == expected(name, round_index)
             begin = said[0][0]
-            assert isinstance(begin, Control)
-            assert (begin.ask, begin.round, begin.steps) == ("begin", round_index, len(said) - 1)
+            assert isinstance(begin, Begin)
+            assert begin.steps == len(said) - 1
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -108,7 +120,7 @@ def test_a_method_answers_only_what_it_knows(name: str, place: Path) -> None:
     strange: list[Message] = [
         Gradient(ids_B=ids_B, grad=torch.zeros(1)),
         Activation(ids_B=ids_B, hidden=None),
-        Control(ask="why", round=0),
+        RunOver(),
     ]
     for message in strange:
         with pytest.raises(WireError, match=f"the method {name!r} has no answer to this"):
@@ -119,9 +131,8 @@ def test_a_method_answers_only_what_it_knows(name: str, place: Path) -> None:
 def test_what_a_server_has_learnt_fits_the_model_and_a_checkpoint(
     name: str, place: Path, tmp_path: Path
 ) -> None:
-    one = site(place, name)
-    played = play(one, tmp_path)
-    install(one.whole(), played.trained)
+    played = whole_run(place, name)
+    install(site(place, name).whole(), played.trained)
     tensors = {**played.trained, **{f"moments.{key}": value for key, value in played.server.state().items()}}
     assert len(tensors) == len(played.trained) + len(played.server.state())
     save(tmp_path / "state.safetensors", tensors, {})
@@ -133,7 +144,7 @@ def test_what_a_server_has_learnt_fits_the_model_and_a_checkpoint(
 def test_a_run_survives_the_loss_of_any_one_message(
     name: str, direction: str, place: Path, tmp_path: Path
 ) -> None:
-    whole = play(site(place, name), tmp_path)
+    whole = whole_run(place, name)
     assert whole.ledger.total(direction).messages == 2 * up(name, ROUNDS, 0)
     for sequence in range(up(name, 1, 0), up(name, 2, 0)):
         played = play(site(place, name), tmp_path, Losing(frozenset({(1, direction, sequence)})))
@@ -146,7 +157,7 @@ def test_a_run_survives_the_loss_of_any_one_message(
 
 @pytest.mark.parametrize("name", STEPWISE)
 def test_a_lost_activation_is_a_step_that_never_was(name: str, place: Path, tmp_path: Path) -> None:
-    whole = play(site(place, name, clients=1), tmp_path)
+    whole = whole_run(place, name, clients=1)
     lost = frozenset({(0, "up", up(name, 1, 1 + len(METHODS[name].signature.step)))})
     played = play(site(place, name, clients=1), tmp_path, Losing(lost))
     before = STEPS + 1
@@ -159,7 +170,7 @@ def test_a_lost_activation_is_a_step_that_never_was(name: str, place: Path, tmp_
 
 @pytest.mark.parametrize("name", STEPWISE)
 def test_a_lost_answer_keeps_the_servers_step(name: str, place: Path, tmp_path: Path) -> None:
-    whole = play(site(place, name, clients=1), tmp_path)
+    whole = whole_run(place, name, clients=1)
     lost = frozenset({(0, "down", 2 * len(METHODS[name].signature.step))})
     played = play(site(place, name, clients=1), tmp_path, Losing(lost))
     assert played.losses[:2] == whole.losses[:2]
@@ -246,7 +257,7 @@ ENDING = [
 @pytest.mark.parametrize("lap", ["first begin", "answer to the first begin", "thanks for the work"])
 def test_what_says_nothing_new_may_be_lost(name: str, lap: str, place: Path, tmp_path: Path) -> None:
     """All are new at first and have the same, thanks tell nothing that the next beginning does not."""
-    whole = play(site(place, name), tmp_path)
+    whole = whole_run(place, name)
     last = len(expected(name, 0)) - 1
     lost = {"first begin": (1, "up", 0), "answer to the first begin": (1, "down", 0)}.get(
         lap, (1, "down", last)

@@ -14,12 +14,11 @@ from splitfl.config import AutoConfig, FederationConfig, RunConfig
 from splitfl.controller.controller import Controller, only
 from splitfl.core.errors import WireError
 from splitfl.core.events import Events
-from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient
+from splitfl.core.messages import LOST, Activation, Adapter, Begin, Done, Gradient, Leave, Plan, Skip
 from splitfl.methods.parts.auxiliary import PREFIX
-from splitfl.methods.parts.plan import Plan
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
-from tests.splitfl.driver import Played, play
+from tests.splitfl.driver import Played, play, play_once
 from tests.splitfl.methods.losing import Losing
 
 SIDES = {"head": {"rank": 4}, "body": {"rank": 4}}
@@ -126,7 +125,7 @@ def test_of_batches_that_are_not_uploaded_the_server_hears_that_they_are_skipped
     played = played_by(place, tmp_path, plan, method=settings)
     said = [message for who, at, message, _ in played.said if (who, at) == (0, 0)]
     kinds = [getattr(message, "ask", "") or type(message).__name__ for message in said]
-    assert kinds == ["begin", "Activation", "skip", "skip", "Adapter"]
+    assert kinds == ["Begin", "Activation", "Skip", "Skip", "Adapter"]
 
 
 def test_an_auxiliary_is_sent_in_by_those_alone_who_learnt_with_it(
@@ -141,7 +140,7 @@ def test_an_auxiliary_is_sent_in_by_those_alone_who_learnt_with_it(
     begun = {
         (who, at): set(reply.tensors)
         for who, at, message, reply in played.said
-        if isinstance(message, Control) and message.ask == "begin" and isinstance(reply, Adapter)
+        if isinstance(message, Begin) and isinstance(reply, Adapter)
     }
     assert any(name.startswith(PREFIX) for name in begun[0, 1])
     assert not any(name.startswith(PREFIX) for name in played.trained)
@@ -163,7 +162,7 @@ def test_a_head_learns_at_the_rate_of_its_method(place: Path, tmp_path: Path) ->
 
 def test_who_stands_still_sends_activations_and_hears_no_gradient(place: Path, tmp_path: Path) -> None:
     played = played_by(place, tmp_path, Plan(method="frozen", cut=2, rank=4))
-    assert {type(message) for *_, message, _ in played.said} == {Control, Activation, Adapter}
+    assert {type(message) for *_, message, _ in played.said} == {Begin, Activation, Adapter, Leave}
     assert not any(isinstance(reply, Gradient) for *_, reply in played.said)
     uploads = [message for *_, message, _ in played.said if isinstance(message, Adapter)]
     assert all(not upload.tensors and not upload.samples for upload in uploads)
@@ -183,7 +182,7 @@ def test_who_stands_still_sends_activations_and_hears_no_gradient(place: Path, t
 def test_ranks_above_the_plans_stay_as_they_began(
     aggregator: str, method: str, place: Path, tmp_path: Path
 ) -> None:
-    whole = play(turning(place, Plan(method="sfl-v2", cut=2, rank=4)), tmp_path)
+    whole = play_once(turning(place, Plan(method="sfl-v2", cut=2, rank=4)).config, place)
     start = {name: value.detach() for name, value in whole.nodes[0]._first.items() if "value." in name}
     played = played_by(place, tmp_path, Plan(method=method, cut=2, rank=1), aggregator)
     uploads = [message for *_, message, _ in played.said if isinstance(message, Adapter)]
@@ -223,10 +222,10 @@ def test_a_block_goes_from_the_server_to_a_client_and_back_with_what_it_has_lear
     low, deep = Plan(method="sfl-v2", cut=1, rank=4), Plan(method="sfl-v2", cut=3, rank=4)
     _Turns(monkeypatch, [[low, low], [deep, deep], [low, low]])
     played = play(turning(place, low, deep), tmp_path)
-    told = [reply for _, at, message, reply in played.said if isinstance(message, Control) and at == 1]
+    told = [reply for _, at, message, reply in played.said if isinstance(message, Begin) and at == 1]
     for reply in told:
         assert isinstance(reply, Adapter)
-        assert Plan.told(reply.values) == deep
+        assert reply.plan == deep
         assert {block for block in range(4) if any(f"layer.{block}." in name for name in reply.tensors)} == {
             0,
             1,
@@ -262,48 +261,28 @@ def test_what_both_hold_agrees_after_every_round(
 def test_who_never_hears_its_plan_skips_the_round(place: Path) -> None:
     client = turning(place, Plan(method="sfl-v2", cut=2, rank=4)).client_method(0)
     talk = client.round(0)
-    assert next(talk).ask == "begin"  # type: ignore[union-attr]
+    assert isinstance(next(talk), Begin)
     said = [talk.send(LOST)]
     with suppress(StopIteration):
         while True:
-            said.append(talk.send(Control(ask="done", round=0)))
-    assert [getattr(message, "ask", None) for message in said] == ["skip"] * 4
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"plan.cut": 1.0},
-        {"plan.method": 7.0, "plan.cut": 1.0, "plan.rank": 1.0, "plan.codec": 0.0},
-        {"plan.method": 0.0, "plan.cut": 1.5, "plan.rank": 1.0, "plan.codec": 0.0},
-        {"plan.method": 0.0, "plan.cut": float("nan"), "plan.rank": 1.0, "plan.codec": 0.0},
-        {"plan.method": 0.0, "plan.cut": float("inf"), "plan.rank": 1.0, "plan.codec": 0.0},
-        {"plan.method": -1.0, "plan.cut": 1.0, "plan.rank": 1.0, "plan.codec": 0.0},
-        {"plan.method": 0.0, "plan.cut": 1.0, "plan.rank": 1.0, "plan.codec": 0.0, "plan.wish": 1.0},
-    ],
-)
-def test_a_plan_that_cannot_be_is_refused(values: dict[str, float]) -> None:
-    with pytest.raises(WireError, match="a plan must name method, cut, rank and codec by whole numbers"):
-        Plan.told(values)
+            said.append(talk.send(Done()))
+    assert said == [Skip()] * 4
 
 
 def test_a_plan_for_a_cut_that_a_client_does_not_hold_is_refused(place: Path) -> None:
     talk = turning(place, Plan(method="sfl-v2", cut=2, rank=4)).client_method(0).round(0)
     next(talk)
-    other = Plan(method="sfl-v2", cut=3, rank=4).values()
+    other = Plan(method="sfl-v2", cut=3, rank=4)
     with pytest.raises(WireError, match="a plan must name one of the cuts 2, got 3"):
-        talk.send(Control(ask="done", round=0, values=other))
+        talk.send(Done(plan=other))
     talk = turning(place, Plan(method="sfl-v2", cut=2, rank=4)).client_method(0).round(0)
     next(talk)
-    unknown = Plan(method="hybrid", cut=2, rank=4).values()
+    unknown = Plan(method="hybrid", cut=2, rank=4)
     with pytest.raises(WireError, match="a plan must name one of the methods frozen, sfl-v2, got hybrid"):
-        talk.send(Control(ask="done", round=0, values=unknown))
+        talk.send(Done(plan=unknown))
 
 
-def test_a_plan_travels_as_it_is() -> None:
-    plan = Plan(method="frozen", cut=5, rank=3, codec="int4")
-    assert Plan.told(plan.values() | {"version": 3.0}) == plan
-    assert Plan.told({"version": 3.0}) is None
+def test_without_a_choice_every_client_has_the_one_plan_of_the_settings() -> None:
     assert Controller(_single(), Ledger(), Events(None), ()).plan(1) == Plan(method="sfl-v2", cut=2, rank=4)
 
 

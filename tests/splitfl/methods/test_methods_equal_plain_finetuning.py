@@ -17,7 +17,7 @@ from tests.splitfl.methods.plain import Plain
 ROUNDS, STEPS = 3, 4
 CASES = [
     ("bert", "sequence-classification", True),
-    ("gpt2", "sequence-classification", False),
+    pytest.param(("gpt2", "sequence-classification", False), marks=pytest.mark.slow),
     ("llama", "causal-lm", False),
 ]
 

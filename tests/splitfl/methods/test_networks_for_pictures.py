@@ -13,7 +13,7 @@ from splitfl.adapters.inject import held, train_all, trainable
 from splitfl.adapters.model_export import MODEL_FOLDER, export_model
 from splitfl.controller.dry_run import rehearse
 from splitfl.core.errors import ConfigError
-from splitfl.core.messages import Adapter, Control, Scalars
+from splitfl.core.messages import Adapter, Done, Scalars
 from splitfl.data.loader import Batches
 from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS
@@ -97,7 +97,7 @@ def test_a_computed_step_changes_nothing_until_it_is_committed(tmp_path: Path) -
     before = {name: value.clone() for name, value in one.server.trained().items()}
     round_0 = one.clients[0].round(0)
     next(round_0)
-    activation = round_0.send(Control(ask="done", round=0))
+    activation = round_0.send(Done())
     ticket = Turn(client=0, round=0, lap=1, position=1)
     first, second = one.server.compute(ticket, activation), one.server.compute(ticket, activation)
     assert first.losses == second.losses
@@ -219,7 +219,7 @@ def test_what_is_sent_is_that_formula_but_for_the_first_download(name: str, tmp_
             {"federation": {"aggregator": "stack"}},
             "adapter.head.kind must be 'lora' .* merges LoRA's products",
         ),
-        ({"model": {"name": "minilm"}}, "a bert model cannot do image-classification"),
+        ({"model": {"name": "minilm"}}, "a bert model does not support image-classification"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from splitfl.accounting.flops import cost
-from splitfl.core.messages import Activation, Adapter, Control, Gradient, Message, Output, Reply, Scalars
+from splitfl.core.messages import Activation, Adapter, Done, Gradient, Message, Output, Reply, Scalars
 from splitfl.methods.registry import METHODS
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
@@ -44,7 +44,7 @@ def answer(name: str, message: Message) -> Reply:
                 return Scalars(round=0, values=values, steps=(1,))
         case Gradient():
             return Gradient(ids_B=message.ids_B, grad=message.grad)
-    return Control(ask="done", round=0)
+    return Done()
 
 
 def saved_by(name: str, place: Path) -> tuple[int, Message]:
@@ -86,7 +86,7 @@ def test_a_frozen_head_carries_and_computes_no_adapter(place: Path) -> None:
     client, batch = own.client_method(0), own.batches(0).batch(0)
     run = client.round(0)
     next(run)
-    run.send(Control(ask="done", round=0))
+    run.send(Done())
     pieces = PieceLoader(config=own.config, task=own.task, num_blocks=own.num_blocks, device="cpu")
     bare, adapted = (cost(pieces.head(is_bare=bare), *batch.shape_BT).forward_flops for bare in (True, False))
     assert client.take_flops() == bare < adapted

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from splitfl.adapters.inject import trainable
-from splitfl.core.messages import LOST, Adapter, Control
+from splitfl.core.messages import LOST, Adapter, Done
 from splitfl.federation.aggregators import Mean, Rolora
 from splitfl.methods.decomfl import loss_of
 from splitfl.methods.parts.forward_mode import paths, tangent
@@ -105,7 +105,7 @@ def test_what_nobody_heard_of_does_not_stay(place: Path) -> None:
     before = {name: value.detach().clone() for name, value in held.items()}
     run = client.round(0)
     next(run)
-    upload = run.send(Control(ask="done", round=0))
+    upload = run.send(Done())
     assert isinstance(upload, Adapter)
     assert not all(torch.equal(before[name], value) for name, value in upload.tensors.items())
     with pytest.raises(StopIteration):
@@ -124,7 +124,7 @@ def test_a_client_saves_nothing_for_a_backward_pass(place: Path) -> None:
     run = client.round(0)
     next(run)
     with torch.autograd.graph.saved_tensors_hooks(pack_hook, lambda tensor: tensor):
-        run.send(Control(ask="done", round=0))
+        run.send(Done())
     assert saved == []
 
 

@@ -8,7 +8,7 @@ import torch
 from splitfl.accounting.flops import cost
 from splitfl.adapters.inject import trainable
 from splitfl.core.errors import ConfigError, WireError
-from splitfl.core.messages import Activation, Adapter, Control, Gradient, Output
+from splitfl.core.messages import Activation, Adapter, Begin, Gradient, Output, Skip
 from splitfl.methods.parts.method import Turn
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
@@ -71,17 +71,17 @@ def test_a_step_that_was_given_up_cannot_be_taken_up_again(place: Path) -> None:
     server, batch = one.server_method(), one.batches(0).batch(0)
     hidden = torch.ones(*batch.inputs["input_ids"].shape, 32)
 
-    def say(lap: int, message: Activation | Gradient | Control | None) -> object:
+    def say(lap: int, message: Activation | Gradient | Begin | Skip | None) -> object:
         ticket = Turn(client=0, round=0, lap=lap, position=lap)
         outcome = server.compute(ticket, message) if message is not None else None
         server.commit(ticket, outcome)
         return outcome.reply if outcome is not None else None
 
-    say(0, Control(ask="begin", round=0, steps=7))
+    say(0, Begin(steps=7))
     gradient = Gradient(ids_B=batch.ids_B, grad=hidden, loss=1.0)
     with pytest.raises(WireError, match="no answer to this Gradient"):
         say(1, gradient)
-    for over in (Control(ask="skip", round=0), None):
+    for over in (Skip(), None):
         assert isinstance(say(1, Activation(ids_B=batch.ids_B, hidden=hidden)), Output)
         say(2, over)
         with pytest.raises(WireError, match="no answer to this Gradient"):

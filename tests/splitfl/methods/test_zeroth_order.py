@@ -10,7 +10,7 @@ from torch import Tensor
 from splitfl.adapters.inject import install, trainable
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient, Scalars
+from splitfl.core.messages import LOST, Activation, Adapter, Done, Gradient, Scalars
 from splitfl.federation.aggregators import Mean
 from splitfl.federation.server_optimiser import server_optimiser
 from splitfl.methods.hosl import slopes
@@ -181,7 +181,7 @@ def test_a_hybrid_client_saves_nothing_for_a_backward_pass(derivative: str, plac
         saved.clear()
         run = client.round(0)
         next(run)
-        message = run.send(Control(ask="done", round=0))
+        message = run.send(Done())
         while isinstance(message, Activation):
             assert message.hidden is not None
             assert not message.hidden.requires_grad
@@ -238,7 +238,7 @@ def test_who_missed_rounds_ends_with_the_same_bits(aggregator: str, perturbation
     chance = torch.Generator().manual_seed(2)
     for round_index in range(4):
         answer = history.since(int(steady.begin(round_index, 4).values["version"]))
-        steady.enter(answer or Control(ask="done", round=round_index), round_index)
+        steady.enter(answer or Done(), round_index)
         away.enter(LOST, round_index)
         for client, steps in ((0, 3), (1, round_index)):
             found = torch.randn(steps, perturbations, generator=chance)
@@ -258,8 +258,10 @@ def test_who_missed_rounds_ends_with_the_same_bits(aggregator: str, perturbation
     assert any(bool((history.tensors[name] != 0).any()) for name in history.tensors if "lora_B" in name)
 
 
-@pytest.mark.parametrize("kind", ["momentum", "adam"])
-@pytest.mark.parametrize("perturbations", [2, 1000])
+@pytest.mark.parametrize(
+    ("perturbations", "kind"),
+    [(2, "momentum"), (2, "adam"), (1000, "momentum"), pytest.param(1000, "adam", marks=pytest.mark.slow)],
+)
 def test_who_missed_rounds_has_what_the_servers_optimiser_made_of_them(
     kind: str, perturbations: int, place: Path
 ) -> None:

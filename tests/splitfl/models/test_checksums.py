@@ -38,7 +38,7 @@ def test_other_weights_are_refused_by_the_names_of_their_modules(tmp_path: Path)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     head = checksums(load_piece(folder, "sequence-classification", 0, 2))
     message = (
-        f"the model in {folder} has other weights than the server's in bert.encoder.layer.1; give a copy"
+        f"the model in {folder} has other weights than the server's in bert.encoder.layer.1; pass a copy"
     )
     with pytest.raises(ConfigError, match=message):
         refuse_other_weights(head, whole, str(folder))
@@ -46,7 +46,7 @@ def test_other_weights_are_refused_by_the_names_of_their_modules(tmp_path: Path)
     refuse_other_weights(untouched, whole, str(folder))
 
 
-def test_what_is_drawn_anew_has_no_checksum(tmp_path: Path) -> None:
+def test_newly_initialised_tensors_have_no_checksum(tmp_path: Path) -> None:
     tiny.whole("bert", "sequence-classification").base_model.save_pretrained(tmp_path)
     found = checksums(load_piece(tmp_path, "sequence-classification", 0, num_labels=3))
     assert "classifier" not in found

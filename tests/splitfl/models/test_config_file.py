@@ -47,7 +47,7 @@ def test_a_quantised_checkpoint_is_refused_by_the_name_of_its_method(
 ) -> None:
     settings, method = QUANTISED[name]
     folder = changed(tmp_path, "bert", CLASSIFICATION, quantization_config=settings)
-    said = rf"quantised by {method}, as .*config.json \(quantization_config\) says"
+    said = rf"quantised by {method} according to .*config.json \(quantization_config\)"
     with pytest.raises(CutError, match=said):
         load_piece(folder, CLASSIFICATION, *blocks)
     with pytest.raises(CutError, match=said):
@@ -59,7 +59,7 @@ def test_a_quantised_checkpoint_is_refused_by_the_name_of_its_method(
 )
 def test_other_keys_that_say_so_are_known(key: str, method: str, tmp_path: Path) -> None:
     folder = changed(tmp_path, "bert", CLASSIFICATION, **{key: {"bits": 4}})
-    with pytest.raises(CutError, match=rf"quantised by {method}, as .* \({key}\)"):
+    with pytest.raises(CutError, match=rf"quantised by {method} according to .* \({key}\)"):
         read_config(folder, CLASSIFICATION)
 
 
@@ -67,10 +67,12 @@ def test_other_keys_that_say_so_are_known(key: str, method: str, tmp_path: Path)
     ("name", "method"),
     [("quantize_config.json", "gptq"), ("quant_config.json", "awq"), ("hf_quant_config.json", "modelopt")],
 )
-def test_a_file_beside_it_that_says_so_is_known(name: str, method: str, tmp_path: Path) -> None:
+def test_a_quantisation_file_next_to_the_configuration_is_detected(
+    name: str, method: str, tmp_path: Path
+) -> None:
     tiny.save(tmp_path, "bert", CLASSIFICATION)
     (tmp_path / name).write_text("{}")
-    with pytest.raises(CutError, match=rf"quantised by {method}, as .*{name}"):
+    with pytest.raises(CutError, match=rf"quantised by {method} according to .*{name}"):
         read_config(tmp_path, CLASSIFICATION)
 
 
@@ -87,7 +89,9 @@ def test_whole_numbers_are_not_read_as_the_values_of_a_parameter(
     stored = load_file(tmp_path / "model.safetensors")
     name = "bert.encoder.layer.0.attention.self.query.weight"
     save_file({**stored, name: stored[name].to(dtype)}, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(CutError, match=rf"{name} is stored as (U8|I32|BOOL) in .* where floating-point"):
+    with pytest.raises(
+        CutError, match=rf"{name} must be a floating-point tensor, but is stored as (U8|I32|BOOL)"
+    ):
         load_piece(tmp_path, CLASSIFICATION, 0, 2, is_hollow=is_hollow)
     load_piece(tmp_path, CLASSIFICATION, 2, is_hollow=is_hollow)
 
@@ -98,7 +102,7 @@ def test_types_of_quantised_weights_are_named(dtype: torch.dtype, tmp_path: Path
     stored = load_file(tmp_path / "model.safetensors")
     name = "classifier.weight"
     save_file({**stored, name: stored[name].to(dtype)}, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelMissing, match=rf"tensor {name} is stored as (I8|F8_E4M3), as quantised"):
+    with pytest.raises(ModelMissing, match=rf"tensor {name} is stored as (I8|F8_E4M3), as in quantised"):
         load_piece(tmp_path, CLASSIFICATION, 2)
 
 
@@ -111,7 +115,7 @@ ODD: list[tuple[str, str, dict[str, Any], str]] = [
     ("bert", CLASSIFICATION, {"dtype": "float7"}, "float7"),
     ("bert", CLASSIFICATION, {"num_attention_heads": 5}, r"heads \(5\)"),
     ("bert", CLASSIFICATION, {"id2label": ["a"]}, "AttributeError"),
-    ("bert", CLASSIFICATION, {"model_type": 3}, "model_type must be a text, got 3"),
+    ("bert", CLASSIFICATION, {"model_type": 3}, "model_type must be a string, got 3"),
     ("gpt2", "causal-lm", {"n_layer": None}, "n_layer"),
     ("gpt2", "causal-lm", {"hidden_size": "32"}, "n_embd must be a whole number of at least 1, got '32'"),
     ("gpt2", "causal-lm", {"num_attention_heads": None}, "n_head must be a whole number of at least 1"),
@@ -131,9 +135,7 @@ def test_a_field_that_no_model_is_made_of_is_named_with_its_file(
 
 
 @pytest.mark.parametrize(("model_type", "kind"), tiny.SOME)
-def test_what_a_configuration_says_of_outputs_changes_none(
-    model_type: str, kind: str, tmp_path: Path
-) -> None:
+def test_output_settings_of_a_configuration_are_ignored(model_type: str, kind: str, tmp_path: Path) -> None:
     attention = tiny.attention_of(model_type)
     inputs, labels = tiny.batch(kind)
     losses = []
@@ -145,7 +147,9 @@ def test_what_a_configuration_says_of_outputs_changes_none(
 
 
 @pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
-def test_classes_are_learnt_as_classes_whatever_the_checkpoint_was_for(problem: str, tmp_path: Path) -> None:
+def test_classification_uses_cross_entropy_for_any_problem_type_of_the_checkpoint(
+    problem: str, tmp_path: Path
+) -> None:
     inputs, labels = tiny.batch(CLASSIFICATION)
     losses = []
     for name, changes in {"plain": {}, "odd": {"problem_type": problem}}.items():
@@ -158,7 +162,7 @@ def test_a_square_picture_may_be_given_by_both_sides(tmp_path: Path) -> None:
     folder = changed(tmp_path, "vit", IMAGES, image_size=[12, 12], patch_size=[4, 4])
     config = read_config(folder, IMAGES)
     assert (config.image_size, config.patch_size) == (12, 4)
-    with pytest.raises(CutError, match=r"image_size must be that of a square picture, got \[12, 8\]"):
+    with pytest.raises(CutError, match=r"image_size must be that of a square image, got \[12, 8\]"):
         read_config(changed(tmp_path, "vit", IMAGES, image_size=[12, 8]), IMAGES)
 
 

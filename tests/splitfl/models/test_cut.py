@@ -44,7 +44,7 @@ def test_ranges_cover_every_block_once() -> None:
 
 @pytest.mark.parametrize(("first", "last"), [(2, 2), (3, 5), (-1, 2)])
 def test_a_piece_without_blocks_of_the_model_is_refused(first: int, last: int) -> None:
-    with pytest.raises(CutError, match=r"at least one of blocks 0..3"):
+    with pytest.raises(CutError, match=r"one or more of blocks 0..3"):
         Piece(build(tiny.config("bert"), CLASSIFICATION), CLASSIFICATION, first, last)
 
 
@@ -54,14 +54,14 @@ def test_a_model_outside_the_table_is_refused_by_name() -> None:
 
 
 def test_a_task_the_family_cannot_do_is_refused() -> None:
-    with pytest.raises(CutError, match="a vit model cannot do causal-lm; it may be image-classification"):
+    with pytest.raises(CutError, match="a vit model does not support causal-lm; have image-classification"):
         build(tiny.config("vit"), "causal-lm")
     with pytest.raises(ConfigError, match="unknown kind of model 'causal_lm'; did you mean 'causal-lm'"):
         build(tiny.config("bert"), "causal_lm")
 
 
 def test_an_attention_the_family_cannot_do_is_refused() -> None:
-    with pytest.raises(CutError, match="gemma2 model cannot run with attention 'sdpa'; set it to eager"):
+    with pytest.raises(CutError, match="gemma2 model does not support attention 'sdpa'; set it to eager"):
         build(tiny.config("gemma2"), "causal-lm")
 
 
@@ -79,7 +79,7 @@ def test_inputs_that_a_later_piece_would_not_know_of_are_refused(tmp_path: Path)
         other({"input_ids": inputs["input_ids"], "position_ids": inputs["input_ids"]})
 
 
-def test_context_says_which_tokens_are_real_and_never_which_they_are(tmp_path: Path) -> None:
+def test_context_holds_the_padding_mask_and_no_token_ids(tmp_path: Path) -> None:
     head = load_piece(tiny.save(tmp_path, "gpt2", CLASSIFICATION), CLASSIFICATION, 0, 2)
     inputs, _ = tiny.batch(CLASSIFICATION, "right")
     context = head.context_of(inputs)
@@ -91,7 +91,7 @@ def test_context_says_which_tokens_are_real_and_never_which_they_are(tmp_path: P
     assert "mask" not in head.context_of(unpadded)
 
 
-def test_a_replica_shares_what_is_frozen_and_owns_what_is_trained(tmp_path: Path) -> None:
+def test_a_replica_shares_frozen_parameters_and_owns_trained_ones(tmp_path: Path) -> None:
     piece = load_piece(tiny.save(tmp_path, "bert", CLASSIFICATION), CLASSIFICATION, 2)
     add_adapters(piece, AdapterConfig(), cut=2, seed=0)
     copied = replica(piece)
@@ -128,6 +128,6 @@ def test_a_head_can_use_the_frozen_tensors_of_the_whole(tmp_path: Path) -> None:
         assert (value is whole.model.get_parameter(name)) == (not value.requires_grad)
 
 
-def test_blocks_are_told_by_name() -> None:
+def test_blocks_are_found_by_name() -> None:
     assert block_index(family_of("gpt2"), "transformer.h.11.attn.c_attn") == 11
     assert block_index(family_of("bert"), "bert.pooler.dense.weight") is None

@@ -17,7 +17,7 @@ from splitfl.core.errors import CutError
 from splitfl.models import untrained as models
 from splitfl.models.batch_norms import by_batch
 from splitfl.models.cut import Piece, replica
-from splitfl.models.feature_maps import as_picture, as_tokens, places
+from splitfl.models.feature_maps import as_feature_map, as_tokens, places
 from splitfl.models.load import load_piece
 from splitfl.models.source import resolve
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
@@ -157,7 +157,7 @@ def test_a_step_of_a_split_small_network_equals_the_whole_ones(cut: int, name: s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURED)
-def test_an_untrained_model_is_the_seeds_own_whatever_the_cut(name: str) -> None:
+def test_an_untrained_model_depends_on_the_seed_and_not_on_the_cut(name: str) -> None:
     folder = resolve(name)
     whole = load_piece(folder, KIND, 0, num_labels=10, seed=5)
     head, body = load_piece(folder, KIND, 0, 1, num_labels=10, seed=5), load_piece(folder, KIND, 1, seed=5)
@@ -207,10 +207,10 @@ def test_a_shortened_network_has_a_new_classifier_on_its_last_block(tmp_path: Pa
 
 def test_a_picture_is_square_and_comes_back_as_it_was() -> None:
     picture = torch.randn(2, 3, 4, 4)
-    assert torch.equal(as_picture(as_tokens(picture)), picture)
-    assert torch.equal(as_picture(as_tokens(picture[:, :, 0, 0]))[:, :, 0, 0], picture[:, :, 0, 0])
-    with pytest.raises(CutError, match="12 places is not that of a square"):
-        as_picture(torch.zeros(2, 12, 3))
+    assert torch.equal(as_feature_map(as_tokens(picture)), picture)
+    assert torch.equal(as_feature_map(as_tokens(picture[:, :, 0, 0]))[:, :, 0, 0], picture[:, :, 0, 0])
+    with pytest.raises(CutError, match="12 positions is not a square"):
+        as_feature_map(torch.zeros(2, 12, 3))
 
 
 def test_batch_norms_are_back_to_rest_even_after_a_failure() -> None:

@@ -91,14 +91,14 @@ def test_a_checkpoint_cut_short_is_one_clear_error(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", CLASSIFICATION)
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ModelMissing, match=r"model.safetensors is damaged or cut short"):
+    with pytest.raises(ModelMissing, match=r"model.safetensors is damaged or truncated"):
         load_piece(folder, CLASSIFICATION, 0, 2)
 
 
 def test_a_file_that_is_no_safetensors_is_one_clear_error(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", CLASSIFICATION)
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
-    with pytest.raises(ModelMissing, match="is damaged or cut short"):
+    with pytest.raises(ModelMissing, match="is damaged or truncated"):
         load_piece(folder, CLASSIFICATION, 0, 2)
 
 
@@ -135,7 +135,7 @@ def test_blocks_that_the_checkpoint_lacks_are_not_made_up(tmp_path: Path) -> Non
 
 def test_another_number_of_classes_than_the_checkpoints_is_refused(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", CLASSIFICATION)
-    with pytest.raises(CutError, match=r"classifier is for 5 labels \(.*\) and the task has 7: .*new_cl"):
+    with pytest.raises(CutError, match=r"classifier has 5 labels \(.*\) but the task has 7: .*new_cl"):
         load_piece(folder, CLASSIFICATION, 2, num_labels=7)
 
 
@@ -166,7 +166,7 @@ def test_a_model_type_outside_the_table_is_refused_by_name(tmp_path: Path) -> No
 
 def test_classifying_by_the_last_token_needs_a_padding_token(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "gpt2", CLASSIFICATION, pad_token_id=None)
-    with pytest.raises(CutError, match="give pad_token_id"):
+    with pytest.raises(CutError, match="pass pad_token_id"):
         read_config(folder, CLASSIFICATION)
     assert load_piece(folder, CLASSIFICATION, 2, pad_token_id=1).model.config.pad_token_id == 1
 

@@ -18,8 +18,8 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "no-such-folder", "../bad//name"])
-def test_a_model_that_is_nowhere_is_missed_in_one_sentence(name: str) -> None:
-    with pytest.raises(ModelMissing, match=r"give a folder with config.json and model.safetensors") as caught:
+def test_a_missing_model_is_reported_in_one_sentence(name: str) -> None:
+    with pytest.raises(ModelMissing, match=r"use a folder with config.json and model.safetensors") as caught:
         resolve(name)
     assert repr(name) in str(caught.value)
     assert "\n" not in str(caught.value)

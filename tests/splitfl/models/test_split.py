@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from torch import nn
 from transformers import AutoModel
 
@@ -66,7 +66,7 @@ def test_pieces_have_weights_of_their_own_or_the_models() -> None:
                 assert is_shared is not copy_weights
 
 
-def test_a_peft_model_keeps_its_adapters_and_what_is_trained() -> None:
+def test_a_peft_model_keeps_its_adapters_and_trained_parameters() -> None:
     model = _whole("llama", "causal-lm")
     adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False))
     adapted.eval()
@@ -79,7 +79,7 @@ def test_a_peft_model_keeps_its_adapters_and_what_is_trained() -> None:
     assert all("lora_" in name for name in trained)
 
 
-def test_what_is_tied_across_pieces_is_told() -> None:
+def test_parameters_tied_across_pieces_are_reported() -> None:
     head, body = split(_whole("gpt2", "causal-lm", tie_word_embeddings=True), cut=2)
     assert head.tied == ("transformer.wte.weight",)
     assert body.tied == ("lm_head.weight",)
@@ -95,9 +95,25 @@ def test_what_is_tied_across_pieces_is_told() -> None:
         ),
     ],
 )
-def test_what_cannot_be_split_is_refused_by_name(model: object, message: str) -> None:
+def test_an_unsplittable_model_is_refused_by_name(model: object, message: str) -> None:
     with pytest.raises(CutError, match=message):
         split(model(), cut=1)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", [PromptTuningConfig, PrefixTuningConfig])
+def test_a_learned_prompt_which_stands_in_no_block_is_refused_by_name(kind: type[PeftConfig]) -> None:
+    config = kind(task_type="CAUSAL_LM", num_virtual_tokens=4)  # type: ignore[call-arg]
+    adapted = get_peft_model(_whole("llama", "causal-lm"), config)  # type: ignore[arg-type]
+    with pytest.raises(CutError, match=r"(PROMPT|PREFIX)_TUNING .* cannot be split: .* use LoRA"):
+        split(adapted, cut=2)
+
+
+def test_a_piece_is_without_dropout_also_in_a_loop_that_asks_for_training_mode() -> None:
+    model = _whole("bert", "sequence-classification", hidden_dropout_prob=0.5)
+    pieces = torch.nn.ModuleList(split(model, cut=2)).train()
+    inputs, labels = tiny.batch("sequence-classification")
+    loss = _loss((pieces[0], pieces[1]), "sequence-classification")  # type: ignore[arg-type]
+    assert torch.equal(loss, model(**inputs, labels=labels).loss)
 
 
 @pytest.mark.parametrize(("cut", "tail"), [(0, 0), (4, 0), (2, 2)])

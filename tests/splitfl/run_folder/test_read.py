@@ -49,7 +49,7 @@ def test_a_cut_last_line_is_passed_over_and_noted(make_run: MakeRun) -> None:
         assert len(run.events.transfers) == whole
         assert len(run.notes) == bool(cut)
         if cut:
-            assert f"Line {len(lines) + 1} of metrics.jsonl is cut short" in run.notes[0]
+            assert f"Line {len(lines) + 1} of metrics.jsonl is truncated" in run.notes[0]
 
 
 def test_a_whole_last_line_without_its_newline_counts(make_run: MakeRun) -> None:
@@ -109,7 +109,7 @@ def test_events_of_another_version_are_passed_over_and_counted(make_run: MakeRun
     folder = make_run(rounds=1)
     metrics = folder / "metrics.jsonl"
     metrics.write_text('{"event":"weather","rain":1}\n' * 3 + metrics.read_text())
-    assert read_run(folder).notes == ("3 events of unknown kind 'weather' were passed over.",)
+    assert read_run(folder).notes == ("3 events of unknown kind 'weather' were skipped.",)
 
 
 def test_without_a_summary_the_sums_are_those_of_the_events(make_run: MakeRun) -> None:

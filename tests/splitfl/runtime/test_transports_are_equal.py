@@ -13,6 +13,7 @@ import torch
 from experiments.local_clients import run_here
 from splitfl.config.experiment_file import from_dict
 from splitfl.controller.budget import decided
+from splitfl.runtime.screen import Silent
 from splitfl.setup.experiment import Experiment
 from tests.command import Start, splitfl
 from tests.splitfl import toy
@@ -49,19 +50,6 @@ TAILS = {"ushape": 1}
 SHOWN = ("hybrid, two in flight",)
 
 
-class Nobody:
-    """Watches a run and says nothing."""
-
-    def stepped(self, round_index: int, client: int, steps: int) -> None:
-        pass
-
-    def measured(self, row: Mapping[str, Any]) -> None:
-        pass
-
-    def waiting(self, address: str, missing: list[int]) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
@@ -84,7 +72,7 @@ def travelled(place: Path, tmp_path: Path, start: Start) -> Callable[..., Told]:
         folder, settings = tmp_path / road, toy.table(place, transport={"name": road, "port": port}, **tables)
         folder.mkdir()
         if road == "inproc":
-            run_here(Experiment.of(decided(from_dict(settings))), lambda: folder, Nobody())
+            run_here(Experiment.of(decided(from_dict(settings))), lambda: folder, Silent())
             return kept(folder)
         path = tmp_path / "toy.json"
         path.write_text(json.dumps(settings))

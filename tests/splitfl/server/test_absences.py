@@ -13,15 +13,15 @@ from splitfl.client.client import ClientNode, run_client
 from splitfl.config import RunConfig
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import PeerLost
+from splitfl.core.messages import Leave
 from splitfl.federation.selection import Selection
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.absences import Schedule
-from splitfl.server.error_boundary import ErrorBoundary
 from splitfl.server.run import Run
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits
 from splitfl.setup.experiment import Experiment
-from splitfl.wire.frame import envelope_of
+from splitfl.wire.frame import Frame
 from tests.splitfl import toy
 from tests.splitfl.server.test_fault_tolerance import Silent, Wire, nodes_of, story
 
@@ -72,7 +72,7 @@ class Echo(Wire):
         self._round = round_index
 
     def request(self, frame: bytes) -> bytes:
-        envelope = envelope_of(frame)
+        envelope = Frame(frame).envelope
         if (envelope.round, envelope.lap) == (self._round, 0):
             super().request(frame)
         return super().request(frame)
@@ -97,7 +97,7 @@ class Client(threading.Thread):
                 node,
                 wire,
                 config.federation.rounds,
-                dict,
+                Leave,
                 lambda round_index, message: None,
                 lambda round_index: takes_part(node.client, round_index),
                 leaves,
@@ -116,7 +116,7 @@ def end(clients: list[Client]) -> None:
 def replay(site: Experiment, folder: Path, rows: list[dict[str, Any]]) -> Trained:
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
-        run_inproc(site.config, nodes_of(site, folder), run.station, schedule=Schedule.read(rows))
+        run_inproc(site.config, nodes_of(site, folder), run.server_loop, schedule=Schedule.read(rows))
         return run.trained()
 
 
@@ -133,7 +133,7 @@ def play_with_kills(site: Experiment, folder: Path, chance: random.Random) -> Tr
     folder.mkdir()
     board = SessionRouter()
     with Run(site, folder, Silent()) as run:
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         loading = threading.Lock()  # a client's model is drawn from torch's own stream, which threads share
 
         def life(client: int) -> None:
@@ -146,7 +146,7 @@ def play_with_kills(site: Experiment, folder: Path, chance: random.Random) -> Tr
                 if one.failure is None:
                     return
                 assert isinstance(one.failure, PeerLost)
-                run.station.lost(client)
+                run.server_loop.membership.lost(client)
                 left = chance.randrange(4, 20)
 
         lives = [threading.Thread(target=life, args=(client,)) for client in range(CLIENTS)]
@@ -184,14 +184,14 @@ def test_a_client_leaves_for_some_rounds_and_comes_back(place: Path, tmp_path: P
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         end(
             [
                 Client(n, Wire(board), site.config, {1: 2} if n.client == 2 else None)
                 for n in nodes_of(site, folder)
             ]
         )
-        assert run.station.away == frozenset()
+        assert run.server_loop.membership.absent == frozenset()
         rows = assert_is_replayed(site, tmp_path, run.trained())
     absent = [(row["round"], row["lap"], row["client"]) for row in rows if row["event"] == "absent"]
     assert absent == [(1, 0, 2), (2, 0, 2)]
@@ -205,20 +205,20 @@ def test_a_straggler_is_passed_over_for_the_round_and_goes_on_with_the_next(
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         nodes = nodes_of(site, folder)
         slow = Slow(board, 6)  # join, 4 messages of round 0, begin of round 1
         clients = [Client(n, slow if n.client == 1 else Wire(board), site.config) for n in nodes]
         assert slow.stopped.wait(60)
         deadline_s = time.monotonic() + 60
-        while (held := run.station.awaited()) is None or held[0] != 1:
+        while (held := run.server_loop.awaited()) is None or held[0] != 1:
             assert time.monotonic() < deadline_s
             time.sleep(0.01)
-        round_index, late = run.station.unfinished()
+        round_index, late = run.server_loop.unfinished()
         assert round_index == 1
         for client in late:
-            run.station.lost(client, until=2)
-        while run.station.unfinished()[0] == 1:
+            run.server_loop.membership.lost(client, until=2)
+        while run.server_loop.unfinished()[0] == 1:
             assert time.monotonic() < deadline_s
             time.sleep(0.01)
         slow.go.set()
@@ -235,7 +235,7 @@ def test_what_a_process_that_is_gone_said_costs_its_client_a_round_and_nothing_e
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         nodes = nodes_of(site, folder)
         nodes[1].join(Wire(board))  # in the life before
         end([Client(n, Echo(board, 2) if n.client == 1 else Wire(board), site.config) for n in nodes])
@@ -249,28 +249,28 @@ def test_a_round_ends_when_enough_have_answered_and_at_its_deadline(place: Path,
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         nodes = nodes_of(site, folder)
         slow = {1: Slow(board, 6), 2: Slow(board, 7)}  # at the first and the second step of round 1
         clients = [Client(n, slow.get(n.client, Wire(board)), site.config) for n in nodes]
-        limits = Limits(site.config.fault_tolerance, run.station, 0.0)
+        limits = Limits(site.config.fault_tolerance, run.server_loop, 0.0)
         for wire in slow.values():
             assert wire.stopped.wait(60)
         straggler = None
         deadline_s = time.monotonic() + 60
         while straggler is None:  # two are enough: for the third nobody waits
             assert time.monotonic() < deadline_s
-            straggler = limits.one_too_many()
+            straggler = limits.straggler()
             time.sleep(0.01)
         assert straggler == (1, 1)
         assert limits.late(0.0) == limits.late(29.0) == (1, frozenset())
-        run.station.lost(1, until=2)
-        while (held := run.station.awaited()) is None or held[0] != 2:
+        run.server_loop.membership.lost(1, until=2)
+        while (held := run.server_loop.awaited()) is None or held[0] != 2:
             assert time.monotonic() < deadline_s
             time.sleep(0.01)
-        assert limits.one_too_many() is limits.one_too_many() is None  # one alone is not
+        assert limits.straggler() is limits.straggler() is None  # one alone is not
         assert limits.late(31.0) == (1, frozenset({0, 2}))
-        run.station.lost(2, until=2)
+        run.server_loop.membership.lost(2, until=2)
         for wire in slow.values():
             wire.go.set()
         end(clients)
@@ -284,7 +284,7 @@ def test_those_selected_are_the_same_on_every_road(place: Path, tmp_path: Path) 
     folder = tmp_path / "threads"
     folder.mkdir()
     with Run(site, folder, Silent()) as run:
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         end([Client(n, Wire(board), site.config) for n in nodes_of(site, folder)])
         rows = assert_is_replayed(site, tmp_path, run.trained())
     for at in range(ROUNDS):

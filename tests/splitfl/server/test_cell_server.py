@@ -14,14 +14,14 @@ from splitfl.accounting.ledger import Ledger
 from splitfl.config import AnalogConfig, ErasureConfig
 from splitfl.core.errors import ConfigError, PeerLost, Undelivered, WireError
 from splitfl.core.events import Events
-from splitfl.core.messages import Control, Message
+from splitfl.core.messages import Begin, Done, Leave, Message, Skip
 from splitfl.methods.parts.method import ServerReply, Turn
 from splitfl.server.cell_server import CellServer
 from splitfl.server.erasure_policies import ErasurePolicies
 from splitfl.server.exchange import Exchange
 from splitfl.server.virtual_clock import VirtualClock
 from splitfl.setup.experiment import Experiment
-from splitfl.wire import Envelope, encode
+from splitfl.wire import Envelope, Frame, encode
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.server.test_client_and_error_boundary import AnswersNothing, NoWatcher
@@ -139,20 +139,24 @@ class Echo(AnswersNothing):
     """A server that acknowledges everything."""
 
     def compute(self, ticket: Turn, message: Message) -> ServerReply:
-        return ServerReply(reply=Control(ask="done", round=ticket.round))
+        return ServerReply(reply=Done())
 
 
-def station(clients: int, path: Path | None = None, cell: Any = None) -> tuple[CellServer, Events]:
+def server_loop(clients: int, path: Path | None = None, cell: Any = None) -> tuple[CellServer, Events]:
     events = Events(path)
-    losses = ErasurePolicies(0, ErasureConfig(), AnalogConfig(), lambda message: None, 1500, {})
-    desk = Exchange(Echo(), VirtualClock(1e9, 1e9, 1, Ledger(), events), losses, events, NoWatcher())
-    return CellServer(desk, cell or Toy(), 0, clients, 0.2), events
+    erasure = ErasurePolicies(0, ErasureConfig(), AnalogConfig(), lambda message: None, 1500, {})
+    clock = VirtualClock(1e9, 1e9, 1, Ledger(), events)
+    exchange = Exchange(Echo(), clock, erasure, events, NoWatcher(), power_w=0.2)
+    return CellServer(exchange, cell or Toy(), 0, clients), events
 
 
-def frame(client: int, lap: int, round_index: int = 0, steps: int = 2, ask: str = "") -> bytes:
-    ask = ask or ("begin" if lap == 0 else "skip")
-    message = Control(ask=ask, round=round_index, steps=steps)
+def frame(client: int, lap: int, round_index: int = 0, steps: int = 2, other: Message | None = None) -> bytes:
+    message = other or (Begin(steps=steps) if lap == 0 else Skip())
     return encode(message, Envelope(client=client, round=round_index, lap=lap, flops=1e8 * (1 + client)))
+
+
+def framed(*args: Any, **options: Any) -> Frame:
+    return Frame(frame(*args, **options))
 
 
 def talk(at: CellServer, client: int, rounds: int = 2) -> None:
@@ -160,16 +164,16 @@ def talk(at: CellServer, client: int, rounds: int = 2) -> None:
     for round_index in range(rounds):
         for lap in range(3):
             answers: list[bytes] = []
-            at.handle(frame(client, lap, round_index), answers.append)
+            at.handle(framed(client, lap, round_index), answers.append)
             assert len(answers) == 1
-    at.handle(frame(client, 0, rounds, ask="leave"), lambda answer: None)
+    at.handle(framed(client, 0, rounds, other=Leave()), lambda answer: None)
 
 
 def test_threads_in_any_order_give_the_same_file(tmp_path: Path) -> None:
     files = []
     for attempt, order in enumerate([(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)]):
         path = tmp_path / f"{attempt}.jsonl"
-        at, events = station(4, path)
+        at, events = server_loop(4, path)
         with events:
             threads = [threading.Thread(target=talk, args=(at, client)) for client in order]
             for thread in threads:
@@ -177,7 +181,7 @@ def test_threads_in_any_order_give_the_same_file(tmp_path: Path) -> None:
             for thread in threads:
                 thread.join(30.0)
                 assert not thread.is_alive()
-        assert set(at.left) == {0, 1, 2, 3}
+        assert set(at.membership.left) == {0, 1, 2, 3}
         files.append(path.read_text())
     assert files[0] == files[1] == files[2]
     starts = [json.loads(line)["start_s"] for line in files[0].splitlines() if '"transfer"' in line]
@@ -185,12 +189,12 @@ def test_threads_in_any_order_give_the_same_file(tmp_path: Path) -> None:
 
 
 def test_a_failed_run_wakes_whoever_waits_in_the_cell() -> None:
-    at, _ = station(2)
+    at, _ = server_loop(2)
     heard: list[Exception] = []
 
     def wait() -> None:
         try:
-            at.handle(frame(0, 0), lambda answer: None)
+            at.handle(framed(0, 0), lambda answer: None)
         except PeerLost as error:
             heard.append(error)
 
@@ -201,30 +205,30 @@ def test_a_failed_run_wakes_whoever_waits_in_the_cell() -> None:
     assert not thread.is_alive()
     assert str(heard[0]) == "client 1 was silent"
     with pytest.raises(PeerLost):
-        at.post(frame(1, 0), lambda answer: None)
+        at.post(framed(1, 0), lambda answer: None)
 
 
 def test_who_is_out_of_reach_ends_the_run_with_a_sentence() -> None:
-    at, _ = station(1, None, Toy(byte_s=10.0))
+    at, _ = server_loop(1, None, Toy(byte_s=10.0))
     with pytest.raises(Undelivered, match="client 0 sends or is sent did not cross within 300 virtual s"):
-        at.post(frame(0, 0), lambda answer: None)
+        at.post(framed(0, 0), lambda answer: None)
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [frame(0, 1), frame(5, 0), frame(0, 0, 1), frame(0, 0, ask="skip")],
+    [frame(0, 1), frame(5, 0), frame(0, 0, 1), frame(0, 0, other=Skip())],
     ids=["lap", "who", "round", "ask"],
 )
 def test_a_message_out_of_turn_is_refused(wrong: bytes) -> None:
-    with pytest.raises(WireError, match="has no message"):
-        station(1)[0].post(wrong, lambda answer: None)
+    with pytest.raises(WireError, match="out of order, or twice"):
+        server_loop(1)[0].post(Frame(wrong), lambda answer: None)
 
 
 def test_a_message_twice_is_refused() -> None:
-    at, _ = station(2)
-    at.post(frame(0, 0), lambda answer: None)
-    with pytest.raises(WireError, match="client 0 has no message 0"):
-        at.post(frame(0, 0), lambda answer: None)
+    at, _ = server_loop(2)
+    at.post(framed(0, 0), lambda answer: None)
+    with pytest.raises(WireError, match="client 0 sent message 0 of round 0"):
+        at.post(framed(0, 0), lambda answer: None)
 
 
 @pytest.mark.parametrize(
@@ -260,5 +264,7 @@ def test_a_client_out_of_reach_is_named_before_a_run(place: Path, tmp_path: Path
         '[fading]\nprofile = "none"\n'
     )
     config = toy.config(place, link={"scenario": str(far)}, federation={"clients": 2})
-    with pytest.raises(ConfigError, match=r"user 0 is out of reach, direction up: its SINR is never above"):
+    with pytest.raises(
+        ConfigError, match=r"user 0 is out of coverage, direction up: its SINR is never above"
+    ):
         play(Experiment.of(config), tmp_path)

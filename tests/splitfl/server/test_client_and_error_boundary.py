@@ -1,5 +1,6 @@
 """What a client makes of its server's answers, and a server of frames that are none."""
 
+import logging
 from collections.abc import Callable, Generator, Mapping
 
 import pytest
@@ -7,20 +8,21 @@ from torch import Tensor
 
 from channel.links.fixed import FixedLink
 from splitfl.accounting.ledger import Ledger
-from splitfl.client.client import ClientNode, run_client
+from splitfl.client.client import JOIN_LAP, ClientNode, run_client
 from splitfl.config import AnalogConfig, ErasureConfig
 from splitfl.core.errors import PeerLost, WireError
 from splitfl.core.events import Events
-from splitfl.core.messages import LOST, Control, Message, Reply
+from splitfl.core.messages import LOST, Begin, Done, Join, Joined, Leave, Message, Reply
 from splitfl.core.state import State
 from splitfl.methods.parts.method import ServerReply, Turn, unexpected
 from splitfl.server.erasure_policies import ErasurePolicies
-from splitfl.server.error_boundary import ErrorBoundary
-from splitfl.server.exchange import Exchange, RoundEnd
-from splitfl.server.server_loop import SyncServer
+from splitfl.server.exchange import Exchange
+from splitfl.server.protocols import RoundEnd
 from splitfl.server.service_order import ServiceOrder
+from splitfl.server.session_router import SessionRouter
+from splitfl.server.sync_server import SyncServer
 from splitfl.server.virtual_clock import VirtualClock
-from splitfl.wire import Envelope, Refusal, decode, encode
+from splitfl.wire import Envelope, Frame, Refusal, decode, encode
 
 
 class Begins:
@@ -30,7 +32,7 @@ class Begins:
         self.heard: list[Reply] = []
 
     def round(self, round_index: int) -> Generator[Message, Reply, None]:
-        self.heard.append((yield Control(ask="begin", round=round_index)))
+        self.heard.append((yield Begin(steps=0)))
 
     def take_flops(self) -> float:
         return 0.0
@@ -51,22 +53,21 @@ class Answers:
 
     def request(self, frame: bytes) -> bytes:
         message, envelope = decode(frame)
-        assert isinstance(message, Control)
-        self.asked.append(message.ask)
-        if message.ask == "join":
-            return encode(Control(ask="join", round=0), envelope)
+        self.asked.append(type(message).__name__)
+        if isinstance(message, Join):
+            return encode(Joined(round=0), envelope)
         return self._answer(message, envelope)
 
 
 def run(answer: Callable[[Message, Envelope], bytes]) -> tuple[Begins, Answers]:
     method, connection = Begins(), Answers(answer)
-    run_client(ClientNode(3, method), connection, 2, dict, lambda round_index, message: None)
+    run_client(ClientNode(3, method), connection, 2, Leave, lambda round_index, message: None)
     return method, connection
 
 
 def test_a_client_takes_part_in_every_round_and_takes_leave() -> None:
     method, connection = run(lambda message, envelope: encode(LOST, envelope))
-    assert connection.asked == ["join", "begin", "begin", "leave"]
+    assert connection.asked == ["Join", "Begin", "Begin", "Leave"]
     assert method.heard == [LOST, LOST]
 
 
@@ -85,7 +86,7 @@ def test_somebody_elses_answer_is_not_taken(client: int, lap: int) -> None:
 
 def test_a_server_that_closes_as_the_last_client_leaves_is_no_failure() -> None:
     def answer(message: Message, envelope: Envelope) -> bytes:
-        if isinstance(message, Control) and message.ask == "leave":
+        if isinstance(message, Leave):
             raise PeerLost("the server went away")
         return encode(LOST, envelope)
 
@@ -117,7 +118,7 @@ class NoWatcher:
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         pass
 
-    def begun(self, round_index: int) -> None:
+    def all_began(self, round_index: int) -> None:
         pass
 
     def ended(self, end: RoundEnd) -> None:
@@ -125,53 +126,79 @@ class NoWatcher:
 
 
 @pytest.fixture
-def guard() -> ErrorBoundary:
+def server() -> SyncServer:
     events = Events(None)
-    air = VirtualClock(1e9, 1e9, 1, Ledger(), events)
-    losses = ErasurePolicies(0, ErasureConfig(), AnalogConfig(), lambda message: None, 1500, {})
-    desk = Exchange(AnswersNothing(), air, losses, events, NoWatcher())
-    return ErrorBoundary(SyncServer(desk, FixedLink(seed=0), ServiceOrder(0, 2, 1), 0.2, clients=2, rounds=1))
+    clock = VirtualClock(1e9, 1e9, 1, Ledger(), events)
+    erasure = ErasurePolicies(0, ErasureConfig(), AnalogConfig(), lambda message: None, 1500, {})
+    exchange = Exchange(AnswersNothing(), clock, erasure, events, NoWatcher())
+    return SyncServer(exchange, FixedLink(seed=0), ServiceOrder(0, 2, 1), clients=2, rounds=1)
 
 
-NOBODY = Envelope(client=5, round=0, lap=0)
+@pytest.fixture
+def router(server: SyncServer) -> SessionRouter:
+    """Client 0 has joined."""
+    router = SessionRouter()
+    router.connect(server)
+    assert asked(router, encode(Join(), Envelope(client=0, round=0, lap=JOIN_LAP))) == Joined(round=0)
+    return router
+
+
+def asked(router: SessionRouter, frame: bytes, client: int = 0) -> Reply | Refusal:
+    answers: list[bytes] = []
+    router.handle(client, frame, answers.append)
+    (answer,) = answers
+    return decode(answer)[0]
+
+
+HERE = Envelope(client=0, round=0, lap=0)
+LATER = Envelope(client=0, round=2, lap=3)
 
 
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
         (b"noise", "a frame must have 8 to"),
-        (encode(LOST, NOBODY), "the server has no answer to a Lost"),
-        (encode(Refusal(reason="no"), NOBODY), "the server has no answer to a Refusal"),
-        (encode(Control(ask="begin", round=0), NOBODY), "client 5 has no message 0 in round 0"),
-        (encode(Control(ask="why", round=0), Envelope(client=0, round=0, lap=0)), "'none' has no answer"),
+        (encode(LOST, HERE), "the server has no answer to a Lost"),
+        (encode(Refusal(reason="no"), HERE), "the server has no answer to a Refusal"),
+        (encode(Begin(steps=0), LATER), "client 0 sent message 3 of round 2 out of order"),
+        (encode(Done(), HERE), "'none' has no answer"),
     ],
-    ids=["noise", "lost", "refusal", "stranger", "unknown"],
+    ids=["noise", "lost", "refusal", "order", "unknown"],
 )
 def test_a_frame_that_is_none_is_answered_and_ends_the_run(
-    guard: ErrorBoundary, frame: bytes, reason: str
+    router: SessionRouter, frame: bytes, reason: str
 ) -> None:
-    answers: list[bytes] = []
-    guard.handle(frame, answers.append)
-    (answer,) = answers
-    refusal, _ = decode(answer)
+    refusal = asked(router, frame)
     assert isinstance(refusal, Refusal)
     assert reason in refusal.reason
-    assert reason in str(guard.failure)
+    assert reason in str(router.failure)
 
 
-def test_the_first_failure_is_the_one_that_everybody_hears(guard: ErrorBoundary) -> None:
-    guard.fail(PeerLost("client 1 was silent"))
-    answers: list[bytes] = []
-    guard.handle(b"noise", answers.append)
-    refusal, _ = decode(answers[0])
+def test_the_first_failure_is_the_one_that_every_client_is_told(router: SessionRouter) -> None:
+    assert isinstance(asked(router, encode(Done(), HERE)), Refusal)
+    refusal = asked(router, b"noise")
     assert isinstance(refusal, Refusal)
-    assert refusal.reason == "client 1 was silent"
+    assert "'none' has no answer" in refusal.reason
 
 
-def test_who_leaves_has_been_answered_before_the_server_may_close(guard: ErrorBoundary) -> None:
-    station = guard._station
-    left_at_answer: list[dict[int, Control]] = []
-    leave = encode(Control(ask="leave", round=1), Envelope(client=1, round=1, lap=0))
-    station.handle(leave, lambda frame: left_at_answer.append(dict(station.left)))
+def test_a_client_that_leaves_has_been_answered_before_the_server_may_close(server: SyncServer) -> None:
+    left_at_answer: list[dict[int, Leave]] = []
+    leave, left = encode(Leave(), Envelope(client=1, round=1, lap=0)), server.membership.left
+    server.handle(Frame(leave), lambda frame: left_at_answer.append(dict(left)))
     assert left_at_answer == [{}]
-    assert list(station.left) == [1]
+    assert list(left) == [1]
+
+
+def test_a_client_that_there_is_not_cannot_join(router: SessionRouter) -> None:
+    refusal = asked(router, encode(Join(), Envelope(client=5, round=0, lap=JOIN_LAP)), 5)
+    assert refusal == Refusal(reason="there is no client 5: clients are 0 to 1")
+    assert router.failure is None
+
+
+def test_a_frame_in_another_clients_name_is_refused_to_its_sender_alone(
+    router: SessionRouter, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusal = asked(router, encode(Begin(steps=0), HERE), 1)
+    assert refusal == Refusal(reason="client 1 sent a message in the name of client 0")
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert router.failure is None

@@ -14,7 +14,7 @@ from splitfl.core.messages import Activation, Adapter, Gradient, Output, Scalars
 from splitfl.methods.parts.method import ServerMethod, ServerReply, Turn
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import own_link
-from splitfl.wire.frame import codec_of
+from splitfl.wire.frame import Frame
 from splitfl.wire.rows import decode_rows, encode_rows
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
@@ -93,10 +93,10 @@ def test_a_client_may_round_otherwise_from_one_message_to_the_next(place: Path) 
     node = ClientNode(0, Experiment.of(toy.config(place)).client_method(0))
     message = Activation(ids_B=torch.arange(1), hidden=torch.ones(2, WIDTH))
     assert node.codec == EXACT
-    said = [codec_of(node.frame(message))]
+    said = [Frame(node.frame(message)).codec]
     for codec in ("int8", "int4", "none"):
         node.codec = CodecConfig(activation=codec)
-        said.append(codec_of(node.frame(message)))
+        said.append(Frame(node.frame(message)).codec)
     assert said == ["none", "int8", "int4", "none"]
 
 

@@ -1,7 +1,6 @@
 """A run that is stopped anywhere and gone on with is the run that was never stopped."""
 
 import json
-import math
 import random
 import shutil
 import threading
@@ -18,14 +17,13 @@ from safetensors.torch import load_file, save_file
 from splitfl.client.client import ClientNode, kept_before, run_client
 from splitfl.config import FaultToleranceConfig
 from splitfl.core.checkpoint import CheckpointStore
-from splitfl.core.errors import ConfigError, PeerLost, RejoinRequired, WireError
-from splitfl.core.messages import Control
+from splitfl.core.errors import ConfigError, PeerLost, RejoinRequired
+from splitfl.core.messages import Join, Leave
 from splitfl.runtime.simulate import run_inproc
-from splitfl.server.error_boundary import ErrorBoundary
 from splitfl.server.run import Run
 from splitfl.server.session_router import SessionRouter
 from splitfl.setup.experiment import Experiment
-from splitfl.wire import decode
+from splitfl.wire import Frame, decode
 from tests.splitfl import toy
 
 CLIENTS, ROUNDS, STEPS = 3, 4, 2
@@ -73,7 +71,7 @@ def play(site: Experiment, folder: Path, stop_after: int | None = None) -> dict[
         for node in nodes:
             node.go_to(run.first_round)
         taken = "post" if site.config.link.scenario else "handle"
-        take, left = getattr(run.station, taken), stop_after
+        take, left = getattr(run.server_loop, taken), stop_after
 
         def dying(frame: bytes, answer: Callable[[bytes], None]) -> None:
             nonlocal left
@@ -82,9 +80,9 @@ def play(site: Experiment, folder: Path, stop_after: int | None = None) -> dict[
             left = None if left is None else left - 1
             take(frame, answer)
 
-        setattr(run.station, taken, dying)
+        setattr(run.server_loop, taken, dying)
         try:
-            run_inproc(site.config, nodes, run.station, run.first_round)
+            run_inproc(site.config, nodes, run.server_loop, run.first_round)
         except Killed:
             return None
         return run.trained()
@@ -265,14 +263,14 @@ class Wire:
             raise PeerLost("cut")
         self._left = None if self._left is None else self._left - 1
         replies: list[bytes] = []
-        self._board.handle(frame, replies.append)
+        self._board.handle(Frame(frame).envelope.client, frame, replies.append)
         return replies[0]
 
 
 def start(node: ClientNode, wire: Wire, rounds: int = ROUNDS) -> threading.Thread:
     def run() -> None:
         try:
-            run_client(node, wire, rounds, dict, lambda round_index, message: None)
+            run_client(node, wire, rounds, Leave, lambda round_index, message: None)
         except PeerLost:
             return
 
@@ -296,14 +294,14 @@ def test_a_lost_client_costs_its_own_work_and_nothing_else(place: Path, tmp_path
     site, board = site_of(place, **fault_tolerance()), SessionRouter()
     nodes = nodes_of(site, tmp_path)
     with Run(site, tmp_path, Silent()) as run:
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         threads = [start(node, Wire(board, 7 if node.client == 1 else None)) for node in nodes]
         threads[1].join(60)
-        run.station.lost(1)
+        run.server_loop.membership.lost(1)
         for thread in threads:
             thread.join(60)
-        assert set(run.station.left) == {0, 2}
-        assert run.station.away == {1}
+        assert set(run.server_loop.membership.left) == {0, 2}
+        assert run.server_loop.membership.absent == {1}
     steps = [row for row in story(tmp_path) if row["event"] == "step"]
     assert sum(row["client"] != 1 for row in steps) == 2 * ROUNDS * STEPS
     assert [row["round"] for row in steps if row["client"] == 1] == [0, 0, 1]
@@ -314,38 +312,38 @@ def test_a_client_that_comes_back_goes_on_with_a_later_round(place: Path, tmp_pa
     site, board = site_of(place, **fault_tolerance(min_clients=3)), SessionRouter()
     nodes = nodes_of(site, tmp_path)
     with Run(site, tmp_path, Silent()) as run:
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         threads = [start(node, Wire(board, 7 if node.client == 1 else None)) for node in nodes]
         threads[1].join(60)
-        run.station.lost(1)
+        run.server_loop.membership.lost(1)
         threads[1] = start(nodes_of(site, tmp_path)[1], Wire(board))  # its memory is gone, its shelf is not
         for thread in threads:
             thread.join(60)
-        assert set(run.station.left) == {0, 1, 2}
+        assert set(run.server_loop.membership.left) == {0, 1, 2}
     rounds = [row["round"] for row in story(tmp_path) if row["event"] == "step" and row["client"] == 1]
     assert rounds == [0, 0, 1, 2, 2, 3, 3]
 
 
 def test_all_go_back_together_once_and_end_with_the_same_bits(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place), SessionRouter(holds_up_again=True)
+    site, board = site_of(place), SessionRouter(waits_for_restart=True)
     unbroken = play(site, tmp_path / "unbroken")
     assert unbroken is not None
     folder = tmp_path / "back"
     folder.mkdir()
     nodes = nodes_of(site, folder)
     with Run(site, folder, Silent()) as run:
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         threads = [start(node, Wire(board, 7 if node.client == 2 else None)) for node in nodes]
         threads[2].join(60)
         threads[2] = start(nodes_of(site, folder)[2], Wire(board))
-        until(lambda: board.came_again() == {2})
+        until(lambda: board.rejoining() == {2})
         board.disconnect(RejoinRequired("client 2 was lost"))
     with Run(site, folder, Silent(), CheckpointStore(folder / "checkpoint").newest()) as run:
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         for thread in threads:
             thread.join(60)
         got = run.trained()
-    assert board.came_again() == frozenset()
+    assert board.rejoining() == frozenset()
     assert all(torch.equal(got[name], value) for name, value in unbroken.items())
     assert story(folder) == story(tmp_path / "unbroken")
 
@@ -354,11 +352,11 @@ class Asked:
     """A server that hears the question where to go on, and says no more."""
 
     def __init__(self) -> None:
-        self.asked = Control(ask="nothing", round=0)
+        self.asked = Join()
 
     def request(self, frame: bytes) -> bytes:
         asked, _ = decode(frame)
-        assert isinstance(asked, Control)
+        assert isinstance(asked, Join)
         self.asked = asked
         raise PeerLost("cut")
 
@@ -396,16 +394,10 @@ def test_a_client_that_is_ahead_says_how_old_that_is_to_which_it_goes_back(
     assert [kept_before(asked.asked, round_index) for round_index in (4, 5)] == [0, 4]
 
 
-@pytest.mark.parametrize("values", [{"after x": 1.0}, {"after 3": 0.5}, {"kept": 1.0}, {"after 1": math.inf}])
-def test_a_question_where_to_go_on_in_another_language_is_refused(values: dict[str, float]) -> None:
-    with pytest.raises(WireError, match="a client must say after which rounds it was kept"):
-        kept_before(Control(ask="join", round=0, values=values), 4)
-
-
 def test_whoever_is_told_to_ask_again_is_not_lost(place: Path, tmp_path: Path) -> None:
-    site, board = site_of(place), SessionRouter(holds_up_again=True)
+    site, board = site_of(place), SessionRouter(waits_for_restart=True)
     with Run(site, tmp_path, Silent()) as run:
-        board.connect(ErrorBoundary(run.station), run.station)
+        board.connect(run.server_loop)
         told, fresh = nodes_of(site, tmp_path)[:2]
         for node in (told, fresh):
             assert node.join(Wire(board)) == 0
@@ -417,7 +409,7 @@ def test_whoever_is_told_to_ask_again_is_not_lost(place: Path, tmp_path: Path) -
 
         waits = threading.Thread(target=come_again)
         waits.start()
-        until(lambda: board.came_again() == {1})
+        until(lambda: board.rejoining() == {1})
         board.disconnect(PeerLost("client 1 was lost"))
         waits.join(60)
         assert not waits.is_alive()

@@ -11,13 +11,13 @@ from splitfl.accounting.ledger import Ledger
 from splitfl.client.client import ClientNode, run_client
 from splitfl.core.errors import ConfigError
 from splitfl.core.events import Events
-from splitfl.core.messages import LOST, Adapter, Control, Reply
+from splitfl.core.messages import LOST, Adapter, Joined, Leave, Reply
 from splitfl.federation.staleness import most_rounds
 from splitfl.methods.registry import METHODS
-from splitfl.server.assemble import station_of
+from splitfl.server.assemble import server_loop_of
 from splitfl.server.async_server import AsyncServer
 from splitfl.setup.experiment import Experiment
-from splitfl.wire import Envelope, decode, encode
+from splitfl.wire import Envelope, Frame, decode, encode
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.methods.losing import Losing
@@ -165,8 +165,8 @@ def test_who_is_first_does_not_depend_on_threads(place: Path, tmp_path: Path) ->
         path = tmp_path / f"{order}.jsonl"
         with Events(path) as events:
             server = own.server_method()
-            station = station_of(own, server, Ledger(), events, _Nobody())
-            threads = [threading.Thread(target=_live, args=(own, station, client)) for client in order]
+            server_loop = server_loop_of(own, server, Ledger(), events, _Nobody())
+            threads = [threading.Thread(target=_live, args=(own, server_loop, client)) for client in order]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -176,23 +176,23 @@ def test_who_is_first_does_not_depend_on_threads(place: Path, tmp_path: Path) ->
         assert all(torch.equal(value, alone.trained[name]) for name, value in server.trained().items())
 
 
-def _live(own: Experiment, station: Any, client: int) -> None:
+def _live(own: Experiment, server_loop: Any, client: int) -> None:
     node = ClientNode(client, own.client_method(client))
-    run_client(node, _Direct(station), most_rounds(own.config.federation), dict, lambda *_: None)
+    run_client(node, _Direct(server_loop), most_rounds(own.config.federation), Leave, lambda *_: None)
 
 
 class _Direct:
-    """A client's line to a station in the same process."""
+    """A client's line to a server_loop in the same process."""
 
-    def __init__(self, station: AsyncServer) -> None:
-        self._station = station
+    def __init__(self, server_loop: AsyncServer) -> None:
+        self._server_loop = server_loop
 
     def request(self, frame: bytes) -> bytes:
         _, envelope = decode(frame)
         if envelope.lap < 0:
-            return encode(Control(ask="join", round=0), Envelope(**vars(envelope)))
+            return encode(Joined(round=0), Envelope(**vars(envelope)))
         replies: list[bytes] = []
-        self._station.handle(frame, replies.append)
+        self._server_loop.handle(Frame(frame), replies.append)
         return replies[0]
 
 
@@ -200,7 +200,7 @@ class _Nobody:
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         pass
 
-    def begun(self, round_index: int) -> None:
+    def all_began(self, round_index: int) -> None:
         pass
 
     def ended(self, end: Any) -> None:

@@ -18,7 +18,7 @@ class Station:
     def awaited(self) -> tuple[int, int] | None:
         return self.holds
 
-    def answered(self) -> frozenset[int]:
+    def ready(self) -> frozenset[int]:
         return self.said
 
     def unfinished(self) -> tuple[int, frozenset[int]]:
@@ -26,49 +26,49 @@ class Station:
 
 
 def test_a_client_that_holds_others_up_is_named_after_the_limit() -> None:
-    station = Station()
-    limits = Limits(FaultToleranceConfig(step_s=2.0), station, 0.0)
+    server_loop = Station()
+    limits = Limits(FaultToleranceConfig(step_s=2.0), server_loop, 0.0)
     assert limits.slow(100.0) == {}
-    station.holds = (1, 7)
+    server_loop.holds = (1, 7)
     assert limits.slow(101.0) == {}
     assert limits.slow(103.0) == {}
     assert list(limits.slow(103.5)) == [1]
 
 
 def test_the_clock_of_a_step_begins_with_each_message() -> None:
-    station = Station()
-    limits = Limits(FaultToleranceConfig(step_s=2.0), station, 0.0)
+    server_loop = Station()
+    limits = Limits(FaultToleranceConfig(step_s=2.0), server_loop, 0.0)
     for now_s, position in ((1.0, 5), (2.5, 6), (4.0, 7)):
-        station.holds = (1, position)
+        server_loop.holds = (1, position)
         assert limits.slow(now_s) == {}
 
 
 def test_once_enough_of_those_selected_have_answered_nobody_waits_for_one_more() -> None:
-    station = Station()
+    server_loop = Station()
     limits = Limits(
-        FaultToleranceConfig(clients_per_round=3, quorum=2), station, 0.0, lambda client, at: client < 3
+        FaultToleranceConfig(clients_per_round=3, quorum=2), server_loop, 0.0, lambda client, at: client < 3
     )
-    station.holds, station.said = (2, 7), frozenset({0, 3})
-    assert limits.one_too_many() is None
-    assert limits.one_too_many() is None
-    station.said = frozenset({0, 1, 3})
-    assert limits.one_too_many() == (0, 2)
+    server_loop.holds, server_loop.said = (2, 7), frozenset({0, 3})
+    assert limits.straggler() is None
+    assert limits.straggler() is None
+    server_loop.said = frozenset({0, 1, 3})
+    assert limits.straggler() == (0, 2)
 
 
-def test_one_that_has_only_just_begun_to_hold_others_up_is_not_yet_one_too_many() -> None:
-    station = Station()
-    limits = Limits(FaultToleranceConfig(quorum=1), station, 0.0)
-    station.said = frozenset({0})
+def test_one_that_has_only_just_begun_to_hold_others_up_is_not_yet_straggler() -> None:
+    server_loop = Station()
+    limits = Limits(FaultToleranceConfig(quorum=1), server_loop, 0.0)
+    server_loop.said = frozenset({0})
     for position in range(3):
-        station.holds = (2, position)
-        assert limits.one_too_many() is None
+        server_loop.holds = (2, position)
+        assert limits.straggler() is None
 
 
-def test_where_all_are_wanted_nobody_is_one_too_many() -> None:
-    station = Station()
-    limits = Limits(FaultToleranceConfig(), station, 0.0)
-    station.holds, station.said = (2, 7), frozenset({0, 1})
-    assert [limits.one_too_many() for _ in range(3)] == [None] * 3
+def test_where_all_are_wanted_nobody_is_straggler() -> None:
+    server_loop = Station()
+    limits = Limits(FaultToleranceConfig(), server_loop, 0.0)
+    server_loop.holds, server_loop.said = (2, 7), frozenset({0, 1})
+    assert [limits.straggler() for _ in range(3)] == [None] * 3
 
 
 def test_more_than_are_selected_can_never_be_enough() -> None:
@@ -80,18 +80,18 @@ def test_more_than_are_selected_can_never_be_enough() -> None:
 
 
 def test_whoever_has_not_finished_a_round_in_time_is_late() -> None:
-    station = Station()
-    limits = Limits(FaultToleranceConfig(round_s=5.0), station, 0.0)
+    server_loop = Station()
+    limits = Limits(FaultToleranceConfig(round_s=5.0), server_loop, 0.0)
     assert limits.late(1.0) == (0, frozenset())
     assert limits.late(6.5) == (0, frozenset({1, 2}))
-    station.round = 1
+    server_loop.round = 1
     assert limits.late(7.0) == (1, frozenset())
 
 
 def test_without_limits_nobody_is_late() -> None:
-    station = Station()
-    station.holds = (0, 0)
-    limits = Limits(FaultToleranceConfig(), station, 0.0)
+    server_loop = Station()
+    server_loop.holds = (0, 0)
+    limits = Limits(FaultToleranceConfig(), server_loop, 0.0)
     limits.slow(0.0)
     assert limits.slow(1e9) == {}
     assert limits.late(1e9)[1] == frozenset()

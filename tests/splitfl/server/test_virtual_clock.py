@@ -11,7 +11,8 @@ from channel.core.packets import packet_sizes
 from channel.links.fixed import Direction, FixedLink
 from splitfl.accounting.ledger import Ledger
 from splitfl.core.events import Events
-from splitfl.server.virtual_clock import Load, VirtualClock, crossed
+from splitfl.core.messages import Control, Leave, Skip
+from splitfl.server.virtual_clock import Load, VirtualClock
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, encode
 from tests.splitfl import toy
@@ -64,7 +65,9 @@ def test_the_ledger_holds_the_bytes_of_every_frame(place: Path, tmp_path: Path, 
     said = [message for _, _, message, _ in run.said if not is_leave(message)]
     # A frame's length depends on the digits of its numbers; the flops of a message are its own.
     rows = [row for row in run.rows("transfer") if row["direction"] == "up"]
-    assert [row["kind"] for row in rows] == [type(message).__name__ for message in said]
+    assert [row["kind"] for row in rows] == [
+        "Control" if isinstance(one, Control) else type(one).__name__ for one in said
+    ]
     for row, message in zip(rows, said, strict=True):
         bare = len(encode(message, Envelope(client=row["client"], round=row["round"], lap=0)))
         assert 0 <= row["payload_bytes"] - bare < 30
@@ -85,7 +88,7 @@ def test_the_ledger_holds_the_bytes_of_every_frame(place: Path, tmp_path: Path, 
 
 
 def is_leave(message: Any) -> bool:
-    return getattr(message, "ask", "") == "leave"
+    return isinstance(message, Leave)
 
 
 def test_work_is_counted_by_side_client_and_round(place: Path, tmp_path: Path) -> None:
@@ -137,16 +140,13 @@ def test_a_message_on_its_way_is_counted_when_its_turn_has_come(tmp_path: Path) 
     """Two are under way over RPC, whichever was first: the file has them in the order of their turns."""
     ledger, path = Ledger(), tmp_path / "events.jsonl"
     with Events(path) as events:
-        air, link = VirtualClock(1e9, 1e9, 2, ledger, events), FixedLink(seed=0, up=Direction(rate_bps=1e6))
+        clock, link = VirtualClock(1e9, 1e9, 2, ledger, events), FixedLink(seed=0, up=Direction(rate_bps=1e6))
         senders = [Envelope(client=client, round=0, lap=1, flops=1e6) for client in (1, 0)]
-        departures = [air.leaves(one, "Activation", Load(payload_bytes=1000)) for one in senders]
-        arrivals = [
-            (one, crossed(departure, link.transfer(departure.transfer), 0.2))
-            for one, departure in zip(senders, departures, strict=True)
-        ]
+        sent = [clock.depart_up(one, Skip(), Load(payload_bytes=1000)) for one in senders]
+        landed = [one.landed(link.transfer(one.transfer), 0.2) for one in sent]
         assert ledger.total().messages == 0
-        for envelope, arrival in arrivals:
-            air.serve(envelope, arrival, 1e6)
+        for one in landed:
+            clock.serve(one, 1e6)
     assert ledger.total().messages == 2
     clients = [line.split('"client":')[1][0] for line in path.read_text().splitlines()]
     assert clients == ["1", "1", "1", "0", "0", "0"]

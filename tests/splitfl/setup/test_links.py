@@ -7,7 +7,7 @@ import pytest
 
 from channel.live.emulation import Emulation
 from channel.live.json_codec import written
-from channel.live.switch import Order
+from channel.live.switch import DeliveryOrder
 from channel.scenario.load import Scenario
 from splitfl.config import LinkConfig
 from splitfl.config.experiment_file import from_dict
@@ -95,9 +95,9 @@ def test_a_link_of_another_package_stands_alone_and_is_not_made_live() -> None:
         LinkConfig(kind="laging")
     with pytest.raises(ConfigError, match=r"link.kind 'lagging' is another link than link.scenario or"):
         LinkConfig(kind="lagging", scenario="urban-micro")
-    order = Order(seed=0, jitter_s=0.0, in_order=True)
+    order = DeliveryOrder(seed=0, jitter_s=0.0, in_order=True)
     air = air_of(from_dict({"link": {"kind": "lagging"}}))
-    with pytest.raises(ValueError, match=r"a live link must be made of .*, got Lagging"):
+    with pytest.raises(ValueError, match=r"a live link must consist of .*, got Lagging"):
         written(Emulation(air=air, clients=1, order=order))
 
 

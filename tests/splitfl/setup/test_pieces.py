@@ -49,7 +49,9 @@ def test_a_shallower_head_whose_targets_are_all_above_it_is_refused(place: Path)
 def test_a_new_classifier_as_the_bodys_target_is_refused(targets: list[str], tmp_path: Path) -> None:
     toy.model(tmp_path / "model", is_base=True)
     toy.data(tmp_path / "data.tsv", rows=40)
-    with pytest.raises(ConfigError, match="'classifier' is classifier alone, which the checkpoint lacks"):
+    with pytest.raises(
+        ConfigError, match="'classifier' matches only classifier, which is not in the checkpoint"
+    ):
         pieces(tmp_path, adapter={"head": {"rank": 2}, "body": {"rank": 2, "targets": targets}}).head()
 
 

@@ -63,7 +63,7 @@ def test_a_run_over_it_gives_the_same_numbers_and_a_report(start: Start, place: 
     assert "in separate processes over gRPC with flipped bits" in page
 
 
-def test_what_is_no_spec_is_refused_by_name_and_the_others_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_spec_is_refused_by_name_and_the_others_work(monkeypatch: pytest.MonkeyPatch) -> None:
     group, (point,) = TRANSPORTS.group, registry.entry_points(group=TRANSPORTS.group)
     monkeypatch.setattr(type(point), "load", lambda self: "no spec")
     broken = Registry(group, TransportSpec, {"grpc": transport("grpc")})

@@ -4,7 +4,26 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Message, Output, Scalars
+from splitfl.core.messages import (
+    LOST,
+    Absent,
+    Activation,
+    Adapter,
+    Begin,
+    Done,
+    Gradient,
+    Join,
+    Joined,
+    Leave,
+    Lost,
+    Message,
+    NotSelected,
+    Output,
+    Plan,
+    RunOver,
+    Scalars,
+    Skip,
+)
 from splitfl.wire import Envelope, Refusal
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.int32, torch.bool)
@@ -29,13 +48,31 @@ def _named() -> st.SearchStrategy[dict[str, Tensor]]:
     return st.dictionaries(NAMES, tensors(), max_size=3)
 
 
-CONTROLS = st.builds(
-    Control,
-    ask=st.text(max_size=20),
-    round=NUMBERS,
-    steps=NUMBERS,
-    values=st.dictionaries(st.text(max_size=10), FLOATS, max_size=3),
+PLANS = st.none() | st.builds(
+    Plan, method=st.text(max_size=20), cut=NUMBERS, rank=NUMBERS, codec=st.text(max_size=20)
 )
+CONTROLS: dict[type, st.SearchStrategy[Message]] = {
+    Begin: st.builds(
+        Begin,
+        steps=NUMBERS,
+        version=NUMBERS,
+        aligned_round=NUMBERS,
+        flops_per_s=st.none() | FLOATS,
+        is_finite=st.booleans(),
+    ),
+    NotSelected: st.just(NotSelected()),
+    Skip: st.just(Skip()),
+    Absent: st.builds(Absent, rounds=NUMBERS),
+    Join: st.builds(
+        Join,
+        checkpoints=st.lists(st.tuples(NUMBERS, st.integers(-1, 2**20)), max_size=3).map(tuple),
+        is_invited=st.booleans(),
+    ),
+    Joined: st.builds(Joined, round=NUMBERS),
+    Leave: st.builds(Leave, peak_bytes=st.none() | NUMBERS, base_bytes=st.none() | NUMBERS),
+    Done: st.builds(Done, plan=PLANS),
+    RunOver: st.just(RunOver()),
+}
 ACTIVATIONS = st.builds(
     Activation,
     ids_B=tensors(),
@@ -51,6 +88,7 @@ ADAPTERS = st.builds(
     samples=NUMBERS,
     losses=st.lists(FLOATS, max_size=3).map(tuple),
     tensors=_named(),
+    plan=PLANS,
 )
 SCALARS = st.builds(
     Scalars,
@@ -62,7 +100,7 @@ SCALARS = st.builds(
 )
 REFUSALS = st.builds(Refusal, reason=st.text(max_size=40))
 KINDS: dict[type, st.SearchStrategy[Message | Lost | Refusal]] = {
-    Control: CONTROLS,
+    **CONTROLS,
     Activation: ACTIVATIONS,
     Output: OUTPUTS,
     Gradient: GRADIENTS,

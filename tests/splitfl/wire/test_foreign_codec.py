@@ -8,18 +8,17 @@ import torch
 
 from channel.core.link import DIRECTIONS
 from splitfl.config import AnalogConfig, CodecConfig, ErasureConfig
-from splitfl.config.codec import codec_number, codec_of_number
 from splitfl.config.experiment_file import from_dict
 from splitfl.controller.dry_run import rehearse
 from splitfl.core.errors import ConfigError, WireError
-from splitfl.core.messages import Activation, Gradient
-from splitfl.methods.parts.plan import Plan
+from splitfl.core.messages import Activation, Done, Gradient, Plan
+from splitfl.methods.parts.plan import codec_config
 from splitfl.server.erasure_policies import ErasurePolicies
 from splitfl.setup.codecs import check_codecs, describe_codecs
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import decode, encode
 from splitfl.wire.codecs import CODECS
-from splitfl.wire.frame import codec_of
+from splitfl.wire.frame import Frame
 from splitfl.wire.rows import Coded, decode_rows
 from tests.splitfl import toy
 from tests.splitfl.driver import play
@@ -94,7 +93,7 @@ def test_rows_arrive_as_the_codec_restores_them(shape: tuple[int, ...]) -> None:
     got, _ = decode(raw)
     assert isinstance(got, Gradient)
     assert torch.equal(got.grad, rows * is_kept)
-    assert codec_of(raw) == "peaks"
+    assert Frame(raw).codec == "peaks"
     assert data_bytes(raw) == 2 * 8 + 8 * int(is_kept.sum()) + 4 * rows.shape[:-1].numel()
 
 
@@ -104,10 +103,10 @@ def test_a_run_is_charged_for_every_byte_that_its_rows_took(place: Path, tmp_pat
     for client, node in enumerate(run.nodes):  # whose last message takes leave, which costs nothing
         for direction, frames in zip(DIRECTIONS, (node.sent, node.received), strict=True):
             assert run.ledger.traffic[0, client, direction].payload_bytes == sum(map(len, frames[:-1]))
-    sent = [raw for node in run.nodes for raw in node.sent if codec_of(raw) == "peaks"]
+    sent = [raw for node in run.nodes for raw in node.sent if Frame(raw).codec == "peaks"]
     assert len(sent) == 4
     for node in run.nodes:
-        raw, message = next((raw, decode(raw)[0]) for raw in node.sent if codec_of(raw) == "peaks")
+        raw, message = next((raw, decode(raw)[0]) for raw in node.sent if Frame(raw).codec == "peaks")
         assert isinstance(message, Activation)
         assert message.hidden is not None
         others = [message.ids_B, message.labels, *message.context.values()]
@@ -167,23 +166,22 @@ def test_damaged_rows_are_refused_by_its_name(parts: dict[str, list[int]], sente
 
 
 @pytest.mark.usefixtures("peaks")
-def test_a_plan_names_it_by_a_number_that_follows_from_its_name() -> None:
+def test_a_plan_names_it() -> None:
     plan = Plan(method="sfl-v2", cut=1, rank=2, codec="peaks")
-    assert Plan.told(plan.values()) == plan
-    assert codec_of_number(codec_number("peaks")) == "peaks"
+    assert decode(encode(Done(plan=plan), HERE))[0] == Done(plan=plan)
+    assert codec_config(plan).gradient == "peaks"
 
 
 def test_where_it_is_not_installed_it_is_refused_by_name(site_packages: Path) -> None:
     with installed(site_packages, CODECS):
-        plan = Plan(method="sfl-v2", cut=1, rank=2, codec="peaks").values()
         rows = torch.ones(1, 2)
         raw = encode(Gradient(ids_B=torch.arange(1), grad=rows), HERE, CodecConfig(gradient="peaks"))
     with pytest.raises(ConfigError, match=r"unknown codec.activation 'peaks'; have bf16, int4, int8, none"):
         from_dict(BOTH)
     with pytest.raises(WireError, match="a frame of unknown codec 'peaks' came; have bf16, int8, int4"):
         decode(raw)
-    with pytest.raises(WireError, match="a plan must name method, cut, rank and codec"):
-        Plan.told(plan)
+    with pytest.raises(ConfigError, match=r"unknown codec.activation 'peaks'"):
+        codec_config(Plan(method="sfl-v2", cut=1, rank=2, codec="peaks"))
 
 
 def test_one_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path: Path) -> None:

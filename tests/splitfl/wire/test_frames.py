@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from splitfl.core.errors import WireError
-from splitfl.core.messages import LOST, Activation, Adapter, Control, Gradient, Lost, Message
+from splitfl.core.messages import LOST, Activation, Adapter, Gradient, Lost, Message
 from splitfl.wire import Envelope, Refusal, decode, encode
 from tests.splitfl.wire.messages import ANY, ENVELOPES, KINDS
 
@@ -51,14 +51,14 @@ def frame(header: Any, tensors: Mapping[str, Any] | None = None, data: bytes = b
 
 
 def header(kind: str, **changes: Any) -> dict[str, Any]:
-    return {"version": "1", "kind": kind, "envelope": [0, 0, 0, 0.0], **changes}
+    return {"version": "2", "kind": kind, "envelope": [0, 0, 0, "0" * 16], **changes}
 
 
 def test_every_kind_of_message_has_a_case() -> None:
     assert set(KINDS) == {*typing.get_args(Message), Lost, Refusal}
 
 
-@settings(max_examples=600)
+@settings(max_examples=200)
 @given(ANY, ENVELOPES)
 @example(Gradient(ids_B=torch.tensor(5), grad=torch.empty(0, 3)), HERE)
 @example(Adapter(version=0, tensors={}, losses=(float("inf"), -0.0)), HERE)
@@ -90,19 +90,19 @@ def test_a_frame_holds_none_of_the_rest_of_a_view() -> None:
     assert len(encode(Gradient(ids_B=torch.arange(1), grad=whole[:1]), HERE)) < 500
 
 
-@settings(max_examples=700)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_frame_or_a_wire_error(noise: bytes) -> None:
     decode_or_refuse(noise)
 
 
-@settings(max_examples=700)
+@settings(max_examples=200)
 @given(st.binary(max_size=120), st.binary(max_size=30))
 def test_any_bytes_of_a_proper_length_are_a_frame_or_a_wire_error(inside: bytes, after: bytes) -> None:
     decode_or_refuse(len(inside).to_bytes(8, "little") + inside + after)
 
 
-@settings(max_examples=700)
+@settings(max_examples=200)
 @given(st.integers(0, 8 * len(SAMPLE) - 1))
 def test_a_flipped_bit_is_a_frame_or_a_wire_error(bit: int) -> None:
     damaged = bytearray(SAMPLE)
@@ -135,7 +135,7 @@ ANYTHING = st.recursive(
 FIELDS = ("ask", "round", "steps", "values", "version", "samples", "losses", "reason")
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     kind=st.sampled_from([kind.__name__ for kind in KINDS]),
     envelope=st.lists(NUMBERS_OF_ALL_KINDS, min_size=4, max_size=4) | ANYTHING,
@@ -145,7 +145,7 @@ def test_a_header_of_anything_is_a_frame_or_a_wire_error(kind: str, envelope: An
     decode_or_refuse(frame(header(kind, envelope=envelope, fields=fields)))
 
 
-@settings(max_examples=600)
+@settings(max_examples=200)
 @given(
     dtype=st.sampled_from(["F32", "BF16", "I64", "BOOL", "U8", "F8_E4M3", "F4", "C64", "nothing", 3]),
     shape=st.lists(st.integers(-2, 2**62), max_size=3) | ANYTHING,
@@ -156,7 +156,7 @@ def test_tensors_of_any_claim_are_a_frame_or_a_wire_error(dtype: Any, shape: Any
     decode_or_refuse(frame(header("Gradient"), claims, b"\0" * 16))
 
 
-IDS = {"ids": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}
+IDS = {"ids_B": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}
 FINE = b"\1" + b"\0" * 7
 
 
@@ -164,15 +164,26 @@ FINE = b"\1" + b"\0" * 7
     ("damaged", "sentence"),
     [
         (b"", "a frame must have 8 to 2147483648 bytes, got 0"),
-        (frame(header("Lost", version="0")), "a frame of version '0' came; this side speaks '1'"),
+        (frame(header("Lost", version="0")), "a frame of wire format '0' came; this side has '2'"),
         (frame(header("Gossip")), "a message of unknown kind 'Gossip' came"),
         (frame(header("Lost"), IDS, FINE), "a message of kind Lost came with unknown tensors"),
         (frame(header("Refusal", fields={"reason": "x", "is_final": True}), IDS, FINE), "unknown tensors"),
-        (frame(header("Gradient"), {"more": IDS["ids"]}, FINE), "damaged"),
-        (frame(header("Control", fields={"ask": "begin"})), "damaged"),
-        (frame(header("Lost", envelope=[0, 0, 0, float("nan")])), "damaged"),
-        (frame(header("Lost", envelope=[0, 0, 0, -1.0])), "damaged"),
-        (frame(header("Lost", envelope=[0, float("inf"), 0, 0.0])), "damaged"),
+        (frame(header("Gradient"), {"more": IDS["ids_B"]}, FINE), "damaged"),
+        (
+            frame(header("Lost", version="1")),
+            "a frame of wire format '1' came; this side has '2': install the",
+        ),
+        (frame(header("Control", fields={"ask": "begin"})), "a message of unknown kind 'Control' came"),
+        (frame(header("Begin")), "damaged"),
+        (frame(header("Begin", fields={"steps": 1.5})), "damaged"),
+        (frame(header("Begin", fields={"steps": 2**63})), "no readable header"),
+        (frame(header("Begin", fields={"steps": 1, "speed": 2})), r"unknown fields \['speed'\]"),
+        (frame(header("Done", fields={"plan": {"method": "x", "cut": 1, "rank": 1, "wish": 1}})), "damaged"),
+        (frame(header("Done", fields={"plan": {"method": "x", "cut": 1.5, "rank": 1}})), "damaged"),
+        (frame(header("Join", fields={"checkpoints": [[1, "x"]]})), "damaged"),
+        (frame(header("Lost", envelope=[0, 0, 0, "7ff8000000000000"])), "no envelope"),
+        (frame(header("Lost", envelope=[0, 0, 0, "bff0000000000000"])), "no envelope"),
+        (frame(header("Lost", envelope=[0, float("inf"), 0, "0" * 16])), "no envelope"),
         (frame([1, 2]), "a frame's header must be an object, got list"),
         (frame("[" * 100_000), "no readable header|must be an object"),
         ((2**63).to_bytes(8, "little") + b"{}", "says that its header has 9223372036854775808"),
@@ -215,10 +226,3 @@ def test_nothing_in_a_frame_is_unpickled() -> None:
     with pytest.raises(WireError):
         decode(pickled * 10)
     assert set(sys.modules) == before
-
-
-def test_a_control_may_name_only_numbers() -> None:
-    fields = {"ask": "begin", "round": 0, "steps": 1, "values": {"version": "now"}}
-    with pytest.raises(WireError, match="damaged"):
-        decode(frame(header("Control", fields=fields)))
-    assert isinstance(decode(encode(Control(ask="begin", round=0), HERE))[0], Control)

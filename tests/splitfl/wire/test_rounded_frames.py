@@ -11,7 +11,7 @@ from splitfl.config import CODECS, CodecConfig
 from splitfl.core.errors import WireError
 from splitfl.core.messages import Activation, Gradient, Message, Output
 from splitfl.wire import Envelope, decode, encode
-from splitfl.wire.frame import codec_of
+from splitfl.wire.frame import Frame
 from splitfl.wire.rows import decode_rows, encode_rows
 from tests.splitfl.wire.messages import ANY, ENVELOPES
 from tests.splitfl.wire.test_frames import ANYTHING, FINE, HERE, IDS, decode_or_refuse, frame, header, plain
@@ -46,7 +46,7 @@ def test_rows_arrive_rounded_and_all_else_as_it_was(
         raw = encode(message, HERE, rounding(codec))
         got, envelope = decode(raw)
         assert (plain(got), envelope) == (plain(rounded), HERE)
-        assert codec_of(raw) == codec
+        assert Frame(raw).codec == codec
 
 
 @given(ANY, ENVELOPES)
@@ -71,7 +71,7 @@ def test_each_kind_has_its_own_codec() -> None:
             Gradient(ids_B=ids, grad=rows),
         )
     ]
-    assert [codec_of(raw) for raw in raws] == ["int8", "none", "int4", "bf16"]
+    assert [Frame(raw).codec for raw in raws] == ["int8", "none", "int4", "bf16"]
 
 
 @pytest.mark.parametrize("width", [32, 33])
@@ -90,7 +90,7 @@ def test_rounded_rows_take_the_bytes_of_the_formula(width: int) -> None:
 ROUNDED = encode(Gradient(ids_B=torch.arange(1), grad=torch.ones(3, 5)), HERE, rounding("int4"))
 
 
-@settings(max_examples=700)
+@settings(max_examples=200)
 @given(st.integers(0, 8 * len(ROUNDED) - 1))
 def test_a_flipped_bit_in_rounded_rows_is_a_frame_or_a_wire_error(bit: int) -> None:
     damaged = bytearray(ROUNDED)
@@ -120,13 +120,13 @@ def test_a_frame_of_codes_may_be_written_by_hand() -> None:
         ("Gradient", ["int8", "float32", 3], GOOD, "int8: rows of 3 numbers"),
         ("Gradient", ["int8", "float32", -2], GOOD, "int8: a row must have at least 1 number, got -2"),
         ("Gradient", ["int8", "float32", 2**62], GOOD, "int8: rows of 4611686018427387904 numbers"),
-        ("Gradient", ["int8", "float32", 2**70], GOOD, "damaged"),
+        ("Gradient", ["int8", "float32", 2**70], GOOD, "no readable header"),
         ("Gradient", ["int8", "float32", 2.0], GOOD, "damaged"),
         ("Gradient", ["int4", "float32", 4], GOOD, "int4: codes must be of type torch.uint8, got torch.int8"),
         ("Gradient", ["int8", "float32"], GOOD, "damaged"),
         ("Gradient", "int8", GOOD, "damaged"),
-        ("Gradient", [], GOOD, "damaged"),
-        ("Gradient", None, GOOD, "damaged"),
+        ("Gradient", [], GOOD, "no envelope"),
+        ("Gradient", None, GOOD, "no envelope"),
         ("Gradient", [None, "float32", 2], GOOD, "damaged"),
         ("Gradient", [["int8"], "float32", 2], GOOD, "damaged"),
         (
@@ -148,7 +148,7 @@ def test_codes_that_do_not_fit_are_refused(kind: str, codec: Any, tensors: Any, 
         decode(frame(header(kind, codec=codec), tensors, DATA))
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(ANYTHING | st.tuples(st.sampled_from(CODECS), st.sampled_from(["float32", "int8"]), st.integers()))
 def test_a_codec_of_anything_is_a_frame_or_a_wire_error(codec: Any) -> None:
     decode_or_refuse(frame(header("Gradient", codec=codec), GOOD, DATA))

@@ -10,7 +10,7 @@ from torch import Tensor
 from splitfl.accounting.flops import cost
 from splitfl.adapters.inject import install, trainable
 from splitfl.core.errors import ConfigError
-from splitfl.core.messages import LOST, Activation, Adapter, Control
+from splitfl.core.messages import LOST, Activation, Adapter, Begin
 from splitfl.data.batch import Batch
 from splitfl.methods.parts.auxiliary import PREFIX, Sample, align, relative_error
 from splitfl.models.cut import Piece
@@ -20,7 +20,11 @@ from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.methods.losing import Losing
 
-CASES = [("bert", "sequence-classification"), ("gpt2", "sequence-classification"), ("llama", "causal-lm")]
+CASES = [
+    ("bert", "sequence-classification"),
+    pytest.param(("gpt2", "sequence-classification"), marks=pytest.mark.slow),
+    ("llama", "causal-lm"),
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: " ".join(case))
@@ -111,7 +115,7 @@ def test_alignment_brings_the_gradients_closer(place: Path) -> None:
 def heard(played: Played, client: int, round_index: int) -> dict[str, Tensor]:
     """What a client was sent of its auxiliary as it began this round."""
     for one, at, message, reply in played.said:
-        if (one, at) == (client, round_index) and isinstance(message, Control):
+        if (one, at) == (client, round_index) and isinstance(message, Begin):
             tensors = reply.tensors if isinstance(reply, Adapter) else {}
             return {name: value for name, value in tensors.items() if name.startswith(PREFIX)}
     raise AssertionError("it never began")

@@ -9,7 +9,7 @@ import torch
 from splitfl.adapters.inject import trainable
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.core.messages import Control
+from splitfl.core.messages import Done
 from splitfl.federation.aggregators import Mean
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
@@ -66,7 +66,7 @@ def test_adamws_step_is_as_long_as_its_round_says(place: Path) -> None:
     head = PieceLoader(config=config, task=site.task, num_blocks=site.num_blocks, device="cpu").head()
     learner = ClientTrainer(head, Mean(), config.train, decay=decay(config))
     for round_index in range(ROUNDS):
-        learner.enter(Control(ask="done", round=round_index), round_index)
+        learner.enter(Done(), round_index)
         before = {name: value.detach().clone() for name, value in trainable(head).items()}
         for value in trainable(head).values():
             value.grad = torch.full_like(value, 0.5)

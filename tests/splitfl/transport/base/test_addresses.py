@@ -33,8 +33,8 @@ def test_an_address_is_taken_apart_and_put_together_again(text: str, host: str, 
 
 
 @pytest.mark.parametrize("text", ["::1", "::1:29500", "fe80::1%eth0:29500", "2001:db8::7"])
-def test_an_ipv6_address_without_brackets_is_told_how_it_is_written(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"an IPv6 address stands in brackets, as in \[::1\]:29500, got "):
+def test_an_ipv6_address_without_brackets_is_refused_with_the_right_form(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"an IPv6 address must be in brackets, as in \[::1\]:29500, got "):
         parse_address(text)
 
 
@@ -53,8 +53,8 @@ def test_an_ipv6_address_without_brackets_is_told_how_it_is_written(text: str) -
         "a b:1",
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"a server's address is HOST:PORT|neither a host's name nor"):
+def test_an_invalid_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"a server's address must be HOST:PORT|neither a host's name nor"):
         parse_address(text)
 
 
@@ -71,7 +71,7 @@ def test_any_free_port_is_one_where_that_makes_sense() -> None:
     assert parse_address("127.0.0.1:0", least_port=0) == ("127.0.0.1", 0)
 
 
-def test_who_takes_ipv4_only_says_so_in_one_sentence() -> None:
+def test_an_ipv4_only_transport_refuses_ipv6_in_one_sentence() -> None:
     with pytest.raises(ConfigError, match=f"PyTorch RPC {IPV4_ONLY}"):
         transport("rpc").serve(TransportConfig(name="rpc", host="::1"), 1)
     with pytest.raises(ConfigError, match=f"PyTorch RPC {IPV4_ONLY}"):
@@ -84,7 +84,7 @@ def test_who_takes_ipv4_only_says_so_in_one_sentence() -> None:
 
 @pytest.mark.parametrize("host", ["::", "[::]", "0.0.0.0"])
 def test_every_address_at_once_cannot_be_published(host: str) -> None:
-    with pytest.raises(ConfigError, match=r"at which no other machine finds this one; give one of"):
+    with pytest.raises(ConfigError, match=r"which other machines cannot reach; use one of"):
         listening_address(host, "gRPC", takes_ipv6=True)
 
 
@@ -104,7 +104,7 @@ def test_a_machine_with_ipv6_alone_is_asked_for_its_address(monkeypatch: pytest.
         public_address()
 
 
-def test_a_name_that_nobody_knows_is_refused() -> None:
+def test_an_unresolvable_host_name_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"the host 'no.such.host.invalid' has no address"):
         refuse_unknown("no.such.host.invalid")
     refuse_unknown("127.0.0.1")

@@ -15,7 +15,7 @@ def test_the_first_variable_that_grpc_reads_is_the_one_in_force() -> None:
     assert proxy_towards("far.invalid", {}) is None
 
 
-def test_a_password_in_the_variable_is_not_told() -> None:
+def test_a_password_in_a_proxy_variable_is_not_printed() -> None:
     found = proxy_towards("far.invalid", {"http_proxy": "http://me:secret@proxy.invalid:3128"})
     assert found is not None
     assert "secret" not in str(found)
@@ -31,7 +31,7 @@ def test_a_password_in_the_variable_is_not_told() -> None:
         ("gpu.invalid", "192.0.2.0/24,", False),
     ],
 )
-def test_what_no_proxy_excepts_is_reached_without(host: str, exceptions: str, is_direct: bool) -> None:
+def test_addresses_in_no_proxy_bypass_the_proxy(host: str, exceptions: str, is_direct: bool) -> None:
     assert (proxy_towards(host, {**NAMED, "no_proxy": exceptions}) is None) is is_direct
 
 

@@ -1,6 +1,6 @@
 """Servers and clients of every transport, gone when their test is over.
 
-The road within one process is none of them: there a frame is handed over by a call, and nobody is at the
+The connector within one process is none of them: there a frame is handed over by a call, and nobody is at the
 other end who could come, die or be slow. That it gives the same bits is `test_transports_are_equal`'s affair.
 """
 

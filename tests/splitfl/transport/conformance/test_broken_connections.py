@@ -44,7 +44,7 @@ def test_a_broken_connection_is_gone_on_from_and_nothing_is_done_twice(place: Pl
 
 
 @where_broken_connections_are_gone_on_from
-def test_what_a_network_sends_twice_is_done_once(place: Place) -> None:
+def test_a_duplicated_request_is_executed_once(place: Place) -> None:
     server = place.server()
     relay = place.relay(server.address())
     relay.is_repeating = True
@@ -85,7 +85,7 @@ def test_a_slow_reader_holds_back_the_server_and_no_queue_grows(place: Place) ->
     until(lambda: (0, frame[:32]) in server.calls())
     relay.hold()
     server.release()
-    outbox = server._end._desk._sessions[0].outbox
+    outbox = server._end._registry._sessions[0].outbox
     until(lambda: outbox.kept_bytes == len(frame))
     time.sleep(0.5)
     assert 0 < outbox._sent < 24 * MIB
@@ -129,7 +129,7 @@ def test_nothing_is_done_twice_for_a_client_whose_connections_break(place: Place
 @pytest.mark.slow
 @everywhere
 @pytest.mark.parametrize("sleeper", ["client", "server"])
-def test_who_does_not_read_holds_back_who_sends_and_no_queue_grows(place: Place, sleeper: str) -> None:
+def test_a_slow_reader_throttles_the_sender_and_no_queue_grows(place: Place, sleeper: str) -> None:
     server = place.server(is_far=True)
     one, other = place.client(server.address(), 0, is_far=True), place.client(server.address(), 1)
     go(server, one, other)

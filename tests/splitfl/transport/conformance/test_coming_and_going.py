@@ -20,7 +20,7 @@ LEAVES_AFTER_S = 0.5
 
 
 @everywhere
-def test_a_client_reads_what_is_to_be_run_and_is_missing_until_it_is_ready(place: Place) -> None:
+def test_a_client_reads_the_experiment_and_is_missing_until_it_is_ready(place: Place) -> None:
     server = place.server()
     client = place.client(server.address(), 1)
     assert client.experiment() == {"what": "to run", "of": place.name}
@@ -40,16 +40,16 @@ def test_clients_that_do_not_come_are_not_waited_for_for_ever(place: Place) -> N
 
 
 @everywhere
-def test_a_client_that_does_not_keep_to_the_rules_is_told_so_and_ends(place: Place) -> None:
+def test_a_client_that_violates_the_protocol_is_refused_and_ends(place: Place) -> None:
     server = place.server()
     hasty = place.client(server.address(), 0)
-    with pytest.raises(PeerLost, match="will not go on: client 0 asked before it was let go"):
+    with pytest.raises(PeerLost, match="will not go on: client 0 sent a request before the run started"):
         hasty.request(b"already")
     assert place.client(server.address(), 1).experiment()
 
 
 @everywhere
-def test_two_clients_of_one_number_are_one_too_many(place: Place) -> None:
+def test_two_clients_of_one_number_are_straggler(place: Place) -> None:
     server = place.server()
     first = place.client(server.address(), 1)
     assert first.experiment()

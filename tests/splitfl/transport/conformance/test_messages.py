@@ -13,7 +13,7 @@ from tests.testbed.waiting import until
 
 
 @everywhere
-def test_every_request_is_answered_once_and_in_order_whoever_else_asks(place: Place) -> None:
+def test_concurrent_requests_are_answered_once_and_in_order(place: Place) -> None:
     server, one, other = both(place)
     frames = {client: [b"%d asks %d" % (client, i) for i in range(40)] for client in range(2)}
 

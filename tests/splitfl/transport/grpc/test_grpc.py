@@ -81,12 +81,12 @@ def test_a_client_with_all_its_secrets_is_let_in(server: ServerEnd, secrets: Pat
         (
             0,
             {"cert": "client-1.crt", "key": "client-1.key"},
-            "the certificate is client-1's and the client says that it is client 0",
+            "the certificate is client-1's but the client claims to be client 0",
         ),
     ],
     ids=["another's token", "no token", "another's certificate"],
 )
-def test_who_is_not_who_he_says_is_refused_and_both_sides_know_why(
+def test_a_certificate_of_another_client_is_refused_with_the_reason_on_both_sides(
     client: int,
     changes: dict[str, str],
     reason: str,
@@ -105,7 +105,7 @@ def test_who_is_not_who_he_says_is_refused_and_both_sides_know_why(
 
 
 @pytest.mark.parametrize("what", ["unknown certificate", "no certificate", "no TLS"])
-def test_who_has_no_certificate_of_ours_gets_no_connection(
+def test_a_client_without_a_trusted_certificate_gets_no_connection(
     what: str, server: ServerEnd, secrets: Path, others: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     token, ca = str(secrets / "client-0.token"), str(secrets / "ca.crt")
@@ -114,9 +114,7 @@ def test_who_has_no_certificate_of_ours_gets_no_connection(
         "no certificate": Credentials(ca=ca, token_file=token),
         "no TLS": Credentials(),
     }
-    with pytest.raises(
-        Timeout, match="a server that wants TLS, or another certificate, says so in its own log"
-    ):
+    with pytest.raises(Timeout, match="if the server requires TLS, or another certificate, only its own log"):
         join(server, 0, shown[what])
     assert "Handshake failed" in capfd.readouterr().err  # gRPC itself tells the server's log
 
@@ -214,7 +212,7 @@ def test_a_client_of_another_version_is_refused_with_both_named(
     monkeypatch.setattr(session_client, "versions", lambda: {**own, what: "0.0.1"})
     server = serve()
     try:
-        with pytest.raises(ConfigError, match=f"the server runs {what} {own[what]} and this client 0.0.1"):
+        with pytest.raises(ConfigError, match=f"the server runs {what} {own[what]} but this client 0.0.1"):
             join(server, 0, Credentials())
     finally:
         server.stop()
@@ -224,7 +222,7 @@ NOISE = {"nothing": b"", "HTTP/1": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "noise"
 
 
 @pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
-def test_who_speaks_otherwise_disturbs_nobody(noise: bytes) -> None:
+def test_foreign_traffic_does_not_disturb_a_run(noise: bytes) -> None:
     server = serve()
     try:
         host, _, port = server.address.partition(":")
@@ -285,7 +283,7 @@ ENDINGS = {"tls_cert": "crt", "tls_key": "key"}
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_what_is_on_this_machine_is_reached_without_any_proxy(variable: str, host: str) -> None:
+def test_local_addresses_bypass_proxies(variable: str, host: str) -> None:
     server = serve()
     try:
         with ConnectProxy() as proxy:

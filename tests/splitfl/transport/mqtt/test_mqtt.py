@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from splitfl.config import TransportConfig
@@ -16,8 +17,8 @@ from splitfl.core.errors import ConfigError, SplitflError, Timeout
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.base.transport import ClientEnd, ServerEnd
 from splitfl.transport.mqtt.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
-from splitfl.transport.mqtt.client import MqttRoad
-from splitfl.transport.mqtt.server import MqttEntrance
+from splitfl.transport.mqtt.client import MqttConnector
+from splitfl.transport.mqtt.server import MqttListener
 from splitfl.transport.registry import transport
 from splitfl.transport.security.certificates import make_certificates
 from splitfl.transport.security.credentials import Credentials
@@ -87,7 +88,7 @@ def test_a_broker_that_is_away_for_a_while_is_waited_for_and_the_run_goes_on(
         here.broker.start()
         assert asked.result(20) == b"meanwhile" * 100_000
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert any(line.startswith("the broker at 127.0.0.1:") and "is away" in line for line in said)
+    assert any(line.startswith("lost the broker at 127.0.0.1:") for line in said)
     assert any(
         line.startswith("the server at 127.0.0.1:") and "client 0 tries again in" in line for line in said
     )
@@ -104,16 +105,35 @@ def test_a_broker_that_comes_late_is_waited_for_and_one_that_never_comes_is_not(
         time.sleep(0.5)
         here.broker.start()
         assert served.result(10).missing() == [0]
-    assert "Connection refused; trying again in 0.2 s" in caplog.text
+    assert "Connection refused; next attempt in 0.2 s" in caplog.text
     here.broker.stop()
     with pytest.raises(Timeout, match=r"no broker at 127.0.0.1:\d+: Connection refused, within 0.5 s"):
         here.serve(0.5)
 
 
+def test_ended_connections_leave_no_socket_to_the_garbage_collector(site: Callable[..., Site]) -> None:
+    here, process = site(), psutil.Process()
+    gc.collect()
+    gc.disable()
+    try:
+        before = process.num_fds()
+        server = here.serve()
+        client = here.join(server.address)
+        enter(server, client)
+        client.leave()
+        server.stop()
+        deadline_s = time.monotonic() + 10.0
+        while process.num_fds() > before and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        assert process.num_fds() == before
+    finally:
+        gc.enable()
+
+
 def test_a_run_that_has_no_server_is_not_waited_for_for_ever(site: Callable[..., Site]) -> None:
     here = site()
     with pytest.raises(
-        Timeout, match=r"no server at 127.0.0.1:\d+/gone within 3 s: the broker knows no server of 'gone'"
+        Timeout, match=r"no server at 127.0.0.1:\d+/gone within 3 s: the broker has no server for 'gone'"
     ):
         here.join(f"127.0.0.1:{here.broker.port}/gone", timeout_s=3.0)
 
@@ -128,9 +148,7 @@ def test_a_topic_that_is_taken_is_named_and_free_once_its_server_stops(site: Cal
     assert here.serve(topic="field-trial").address == first.address
 
 
-def test_a_broker_that_wants_a_password_gets_it_from_a_file(
-    site: Callable[..., Site], tmp_path: Path
-) -> None:
+def test_the_broker_password_is_read_from_a_file(site: Callable[..., Site], tmp_path: Path) -> None:
     (tmp_path / "users").write_text(MOSQUITTO_USERS)
     (tmp_path / "users").chmod(0o600)
     (tmp_path / "password").write_text("correct horse\n")
@@ -183,15 +201,15 @@ def test_a_broker_with_a_limit_gets_messages_that_it_takes(limit: str, site: Cal
     assert client.request(large) == large
 
 
-def test_a_broker_that_takes_less_than_a_run_is_told_with_its_limit(site: Callable[..., Site]) -> None:
-    with pytest.raises(ConfigError, match=r"takes no message of 1024 bytes, the least that a run takes: it"):
+def test_a_broker_with_too_small_a_packet_size_is_refused_with_its_limit(site: Callable[..., Site]) -> None:
+    with pytest.raises(ConfigError, match=r"rejects messages of 1024 bytes, the minimum of a run: it"):
         site("message_size_limit 500").serve()
 
 
-def test_what_is_to_be_run_and_does_not_fit_is_refused(site: Callable[..., Site]) -> None:
+def test_an_experiment_larger_than_a_message_is_refused(site: Callable[..., Site]) -> None:
     here = site("message_size_limit 2000")
     server = here.serve()
-    with pytest.raises(ConfigError, match=r"a message of \d+ bytes, and the broker takes at most \d+"):
+    with pytest.raises(ConfigError, match=r"a message of \d+ bytes; the broker accepts at most \d+"):
         server.offer({"long": "x" * 3000})
 
 
@@ -199,10 +217,10 @@ def test_a_limit_that_could_not_be_asked_for_is_found_on_the_way(site: Callable[
     """As with a broker that knows no MQTT 5: it confirms what it drops."""
     here = site("message_size_limit 50000")
     broker = Broker(host="127.0.0.1", port=here.broker.port, topic="t", credentials=Credentials())
-    desk = SessionRegistry(1, 1.0, 10.0, CHUNK_BYTES, WINDOW_BYTES)
-    server = SessionServer(desk, MqttEntrance(broker, desk, 4.0, is_new_topic=True))
+    registry = SessionRegistry(1, 1.0, 10.0, CHUNK_BYTES, WINDOW_BYTES)
+    server = SessionServer(registry, MqttListener(broker, registry, 4.0, is_new_topic=True))
     server.offer({"what": "to run"})
-    client = SessionClient(MqttRoad(broker, 0), broker.address, 0, None, 4.0)
+    client = SessionClient(MqttConnector(broker, 0), broker.address, 0, None, 4.0)
     try:
         enter(server, client)
         large = bytes(range(256)) * 1024
@@ -215,7 +233,7 @@ def test_a_limit_that_could_not_be_asked_for_is_found_on_the_way(site: Callable[
 ACCESS = {
     "write": (
         "topic read #",
-        "does not let the user 'field' write to splitfl/t/down/survey/survey",
+        "does not allow the user 'field' to publish to splitfl/t/down/survey/survey",
     ),
     "read": ("topic write #", "took splitfl/t/server and did not hand it on: its access list must let"),
 }
@@ -247,8 +265,8 @@ def test_a_servers_access_that_a_broker_denies_is_named(
 @pytest.mark.parametrize(
     ("kept", "reason"),
     [
-        ("up/0", "does not let the user 'field' write to splitfl/t/up/0/survey: Not authorized"),
-        ("down/0", "no answer; the broker's access list may keep what this client says from the server"),
+        ("up/0", "does not allow the user 'field' to publish to splitfl/t/up/0/survey: Not authorized"),
+        ("down/0", "no answer; the broker's access list may block messages of this client to the server"),
     ],
 )
 def test_a_clients_access_that_a_broker_denies_is_named(
@@ -275,7 +293,7 @@ def test_a_broker_is_reached_over_ipv6_by_its_address_in_brackets() -> None:
     [
         ("127.0.0.1:1883", "a run at a broker is HOST:PORT/TOPIC, got '127.0.0.1:1883'"),
         ("127.0.0.1:1883/a/#", "transport.topic must be letters, digits and ._- only, got 'a/#'"),
-        ("1883/a", "a server's address is HOST:PORT, got '1883'"),
+        ("1883/a", "a server's address must be HOST:PORT, got '1883'"),
     ],
 )
 def test_an_address_that_is_none_is_refused(address: str, reason: str) -> None:

@@ -54,7 +54,7 @@ def test_a_client_is_missing_until_it_is_ready_and_again_when_it_falls_silent(
     assert attendance.missing() == [0, 1]
 
 
-def test_a_newcomer_is_refused_once_who_holds_its_number_gives_a_sign_of_life(
+def test_a_second_client_is_refused_after_a_heartbeat_of_the_first(
     attendance: Heartbeats, clock: Clock
 ) -> None:
     both(attendance)
@@ -65,7 +65,7 @@ def test_a_newcomer_is_refused_once_who_holds_its_number_gives_a_sign_of_life(
     assert attendance.hear(1, 1) == ""
 
 
-def test_a_newcomer_takes_the_place_of_who_was_silent_for_two_signs_of_life(
+def test_a_second_client_replaces_one_that_missed_two_heartbeats(
     attendance: Heartbeats, clock: Clock
 ) -> None:
     both(attendance)
@@ -80,7 +80,7 @@ def test_a_newcomer_takes_the_place_of_who_was_silent_for_two_signs_of_life(
     assert attendance.hear(1, 2) == ""
 
 
-def test_silence_is_told_once_and_so_is_its_end(attendance: Heartbeats, clock: Clock) -> None:
+def test_silence_and_its_end_are_reported_once(attendance: Heartbeats, clock: Clock) -> None:
     both(attendance)
     attendance.changes()
     clock.now_s += TIMEOUT_S + 0.1
@@ -93,13 +93,15 @@ def test_silence_is_told_once_and_so_is_its_end(attendance: Heartbeats, clock: C
     assert told(attendance) == [(1, True, 1)]
 
 
-def test_who_leaves_before_the_start_was_never_there(attendance: Heartbeats) -> None:
+def test_a_client_that_leaves_before_the_start_is_not_counted(attendance: Heartbeats) -> None:
     assert attendance.admit(0, 0.0) == 1
     attendance.leave(0, 1)
     assert attendance.admit(0, 0.0) == 1
 
 
-def test_who_has_left_is_not_silent_and_its_place_is_free(attendance: Heartbeats, clock: Clock) -> None:
+def test_a_client_that_left_is_not_silent_and_its_number_is_free(
+    attendance: Heartbeats, clock: Clock
+) -> None:
     both(attendance)
     attendance.leave(0, 1)
     clock.now_s += TIMEOUT_S + 0.1

@@ -42,7 +42,7 @@ def test_a_client_of_another_version_is_refused_with_both_named(
 ) -> None:
     own = rpc_client.versions()
     monkeypatch.setattr(rpc_client, "versions", lambda: {**own, what: "0.0.1"})
-    with pytest.raises(ConfigError, match=f"the server runs {what} {own[what]} and this client 0.0.1"):
+    with pytest.raises(ConfigError, match=f"the server runs {what} {own[what]} but this client 0.0.1"):
         RpcClient("127.0.0.1", server.port, 0, 5.0)
 
 
@@ -59,7 +59,7 @@ def test_a_port_that_is_taken_is_named(server: RpcServer) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.1.1", "192.0.2.1", "no.such.host.invalid"])
-def test_an_address_that_nobody_could_reach_is_refused(host: str) -> None:
+def test_an_unreachable_address_is_refused(host: str) -> None:
     with pytest.raises(ConfigError, match=r"transport.host|no interface of this machine has"):
         RpcServer(host, 0, 2, 2.0, 4.0)
 
@@ -74,7 +74,7 @@ def test_a_server_that_is_not_there_is_missed_in_time() -> None:
     assert time.monotonic() - began_s < 2.0
 
 
-def test_a_server_of_another_kind_is_told_apart_in_time() -> None:
+def test_a_server_of_another_transport_is_detected_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         began_s = time.monotonic()
@@ -97,7 +97,7 @@ except SplitflError as error:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_closed", [False, True])
-def test_a_server_over_grpc_is_told_apart_at_once_and_the_process_ends_in_order(
+def test_a_grpc_server_is_detected_at_once_and_the_process_exits_cleanly(
     is_closed: bool, tmp_path: Path
 ) -> None:
     make_certificates(tmp_path / "made", 1, ["127.0.0.1"], 10)
@@ -124,7 +124,7 @@ def test_a_server_over_grpc_is_told_apart_at_once_and_the_process_ends_in_order(
 
 
 @pytest.mark.slow
-def test_a_store_of_another_program_is_told_apart_in_time() -> None:
+def test_a_store_of_another_program_is_detected_in_time() -> None:
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     began_s = time.monotonic()
     with pytest.raises(PeerLost, match="answers, but not as a splitfl server does"):
@@ -132,7 +132,7 @@ def test_a_store_of_another_program_is_told_apart_in_time() -> None:
     assert time.monotonic() - began_s < 4.0
 
 
-def test_a_server_that_hangs_up_is_told_apart_without_a_stack_trace(
+def test_a_closed_connection_is_reported_without_a_stack_trace(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError
-from splitfl.transport.grpc.client import GrpcRoad
+from splitfl.transport.grpc.client import GrpcConnector
 from splitfl.transport.mqtt.broker import Broker
 from splitfl.transport.registry import transport
 from splitfl.transport.security.certificates import make_certificates
@@ -64,7 +64,7 @@ def test_a_file_that_is_no_good_is_named_by_every_transport(
     spoil(folder)
     own = Credentials.in_folder(folder, "client-0")
     with pytest.raises(ConfigError, match=reason):
-        GrpcRoad("127.0.0.1:1", own)
+        GrpcConnector("127.0.0.1:1", own)
     with pytest.raises(ConfigError, match=reason):
         Broker(host="127.0.0.1", port=1, topic="t", credentials=own).new_client()
     with pytest.raises(ConfigError, match=reason):
@@ -130,9 +130,7 @@ def test_a_password_without_a_user_is_refused(tmp_path: Path) -> None:
         ("gpu,lab", "neither an address nor a name"),
     ],
 )
-def test_what_is_no_host_is_not_certified_and_nothing_is_written(
-    host: str, reason: str, tmp_path: Path
-) -> None:
+def test_an_invalid_host_gets_no_certificate_and_no_file(host: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=reason):
         make_certificates(tmp_path / "new", 1, ["127.0.0.1", host], 10)
     assert not (tmp_path / "new").exists()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from splitfl.core.errors import ConfigError, PeerLost, RunEnded, WireError
 from splitfl.transport.base.versions import versions
-from splitfl.transport.session.chunk import HEADER_BYTES, MAX_PARCEL_BYTES, Kind, piece, say, unpack
+from splitfl.transport.session.chunk import HEADER_BYTES, MAX_CHUNK_BYTES, Kind, piece, say, unpack
 from splitfl.transport.session.client import SessionClient
 from splitfl.transport.session.inbox import Gap, Inbox
 from splitfl.transport.session.outbox import Outbox
@@ -22,14 +22,16 @@ CHUNK = 7
 
 
 class BadRoad:
-    """A road in this process to a desk; each connection breaks after so many parcels up, or down."""
+    """A connector in this process to a registry; each connection breaks after so many parcels up, or down."""
 
     chunk_bytes = CHUNK
     silence = "no answer"
     window_bytes: int | None = None
 
-    def __init__(self, desk: SessionRegistry, breaks: Iterator[tuple[int, int]], is_repeating: bool) -> None:
-        self._desk, self._breaks, self._is_repeating = desk, breaks, is_repeating
+    def __init__(
+        self, registry: SessionRegistry, breaks: Iterator[tuple[int, int]], is_repeating: bool
+    ) -> None:
+        self._registry, self._breaks, self._is_repeating = registry, breaks, is_repeating
         self._broken = threading.Event()
         self.connections = 0
 
@@ -41,25 +43,25 @@ class BadRoad:
         hello = take()
         if hello is None:
             return
-        session, line = self._desk.admit(unpack(hello), None, "the test")
+        session, line = self._registry.admit(unpack(hello), None, "the test")
         down_queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
         def speak() -> None:
             for _ in range(up):
-                parcel = take()
-                if parcel is None or broken.is_set():
+                chunk = take()
+                if chunk is None or broken.is_set():
                     break
                 for _ in range(1 + self._is_repeating):
-                    session.hear(line, parcel)
+                    session.hear(line, chunk)
             down_queue.put(None)
 
         def answer() -> None:
             for _ in range(down):
-                parcel = session.outbox.take(line)
-                if parcel is None:
+                chunk = session.outbox.take(line)
+                if chunk is None:
                     break
                 for _ in range(1 + self._is_repeating):
-                    down_queue.put(parcel)
+                    down_queue.put(chunk)
             down_queue.put(None)
 
         for work in (speak, answer):
@@ -67,7 +69,7 @@ class BadRoad:
         while (raw := down_queue.get()) is not None and not broken.is_set():
             hear(raw)
         broken.set()
-        self._desk.lost(session, line, "the test broke it")
+        self._registry.lost(session, line, "the test broke it")
         raise PeerLost("the test broke it")
 
     def cut(self) -> None:
@@ -76,9 +78,9 @@ class BadRoad:
 
 
 def new_desk(**settings: int) -> SessionRegistry:
-    desk = SessionRegistry(1, 20.0, 5.0, CHUNK, **settings)
-    desk.offer({})
-    return desk
+    registry = SessionRegistry(1, 20.0, 5.0, CHUNK, **settings)
+    registry.offer({})
+    return registry
 
 
 def test_every_message_arrives_once_wherever_connections_break(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,29 +93,29 @@ def test_every_message_arrives_once_wherever_connections_break(monkeypatch: pyte
         st.booleans(),
     )
     def check(breaks: list[tuple[int, int]], sizes: list[int], is_repeating: bool) -> None:
-        desk = new_desk()
+        registry = new_desk()
         worked: list[bytes] = []
 
         def work(client: int, frame: bytes, answer: Callable[[bytes], None]) -> None:
             worked.append(frame)
             answer(frame[::-1] * 2)
 
-        desk.start(work)
-        road = BadRoad(desk, iter(breaks), is_repeating)
-        client = SessionClient(road, "here", 0, None, 20.0)
+        registry.start(work)
+        connector = BadRoad(registry, iter(breaks), is_repeating)
+        client = SessionClient(connector, "here", 0, None, 20.0)
         client.enter()
         frames = [bytes((index + i) % 256 for i in range(size)) for index, size in enumerate(sizes)]
         assert [client.request(frame) for frame in frames] == [frame[::-1] * 2 for frame in frames]
         assert worked == frames
         client.leave()
-        desk.close()
+        registry.close()
 
     check()
 
 
 @given(st.integers(1, 10 * CHUNK), st.data())
-def test_a_message_is_whole_whatever_is_lost_and_said_again(size: int, data: st.DataObject) -> None:
-    """Each parcel is lost or not; where one is missing, or all is said and something is, it is asked for."""
+def test_messages_survive_losses_and_repetitions(size: int, data: st.DataObject) -> None:
+    """Each chunk is lost or not; where one is missing, or all is said and something is, it is asked for."""
     message = bytes(i % 256 for i in range(size))
     outbox, inbox = Outbox(CHUNK), Inbox()
     outbox.put(Kind.REQUEST, 1, message)
@@ -136,7 +138,7 @@ def test_a_message_is_whole_whatever_is_lost_and_said_again(size: int, data: st.
     assert whole == message
 
 
-def test_a_window_holds_back_what_is_not_confirmed_and_says_again_what_is_lost() -> None:
+def test_a_window_limits_unconfirmed_bytes_and_resends_lost_ones() -> None:
     outbox = Outbox(CHUNK, 3 * CHUNK)
     outbox.put(Kind.REQUEST, 1, bytes(10 * CHUNK))
     line = outbox.open()
@@ -152,8 +154,8 @@ def test_a_window_holds_back_what_is_not_confirmed_and_says_again_what_is_lost()
     assert unpack(outbox.take(line) or b"").offset == 3 * CHUNK  # what was not sent cannot be confirmed
 
 
-@pytest.mark.parametrize("most_bytes", [20_000, 2_000])
-def test_pieces_that_a_broker_drops_become_smaller_until_they_arrive(most_bytes: int) -> None:
+@pytest.mark.parametrize("max_bytes", [20_000, 2_000])
+def test_pieces_that_a_broker_drops_become_smaller_until_they_arrive(max_bytes: int) -> None:
     message = bytes(range(256)) * 2_000
     outbox, inbox = Outbox(120 << 10, 4 * (120 << 10)), Inbox()
     outbox.put(Kind.REQUEST, 1, message)
@@ -163,7 +165,7 @@ def test_pieces_that_a_broker_drops_become_smaller_until_they_arrive(most_bytes:
     while taken is None:
         while taken is None and outbox._may_send():
             raw = outbox.take(line) or b""
-            arrived = inbox.take(unpack(raw)) if len(raw) <= most_bytes else None
+            arrived = inbox.take(unpack(raw)) if len(raw) <= max_bytes else None
             if isinstance(arrived, Gap):  # what is left at the end is small enough and comes alone
                 outbox.go_on(inbox.number, inbox.received_bytes)
                 break
@@ -183,16 +185,18 @@ def test_a_broker_that_drops_the_smallest_piece_too_ends_the_run_with_the_reason
         while outbox._may_send():
             outbox.take(line)
         outbox.confirm(1, 0, is_beat=True)
-    with pytest.raises(ConfigError, match="nothing of a message of 10000 bytes, in pieces of 1024: whatever"):
+    with pytest.raises(
+        ConfigError, match="no part of a message of 10000 bytes, in chunks of 1024: the network"
+    ):
         outbox.confirm(1, 0, is_beat=True)
 
 
-def test_what_is_to_be_run_must_fit_into_what_the_road_carries() -> None:
-    desk = SessionRegistry(1, 5.0, 5.0, CHUNK, most_bytes=2000)
-    with pytest.raises(ConfigError, match=r"takes a message of 3\d+ bytes, .* at most 2000"):
-        desk.offer({"long": "x" * 2500})
-    desk.offer({"short": "x"})
-    desk.close()
+def test_an_experiment_larger_than_the_transport_message_is_refused() -> None:
+    registry = SessionRegistry(1, 5.0, 5.0, CHUNK, max_bytes=2000)
+    with pytest.raises(ConfigError, match=r"needs a message of 3\d+ bytes; .* at most 2000"):
+        registry.offer({"long": "x" * 2500})
+    registry.offer({"short": "x"})
+    registry.close()
 
 
 def test_a_peer_that_takes_nothing_is_given_up() -> None:
@@ -222,8 +226,8 @@ HELLO = {
         ({"at": [-1, 0]}, "a hello must say where it stands"),
         ({"session": "short"}, "a hello must name its session by 16 to 64 letters"),
         ({"token": 3}, "a hello must have token of another kind"),
-        ({"protocol": "0"}, "the server runs protocol 1 and this client 0; they must be the same"),
-        ({"torch": "1.0"}, "the server runs torch .* and this client 1.0"),
+        ({"protocol": "0"}, "the server runs protocol 1 but this client 0; they must be the same"),
+        ({"torch": "1.0"}, "the server runs torch .* but this client 1.0"),
         ({"client": 7}, r"the client must lie in 0..0, got 7"),
         ({"is_new": False}, "client 0 cannot go on from where it was: this server has not met it"),
     ],
@@ -235,57 +239,57 @@ def test_a_hello_that_is_none_is_refused(changes: dict[str, object], reason: str
 
 def test_a_number_is_taken_over_once_its_process_has_been_silent_for_half_the_time() -> None:
     now_s = [0.0]
-    desk = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
-    desk.offer({})
-    old, old_line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
+    registry = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
+    registry.offer({})
+    old, old_line = registry.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
     other = unpack(say(Kind.HELLO, HELLO | {"session": "b" * 32}))
     now_s[0] = 9.9
     with pytest.raises(ConfigError, match="another client 0 has joined already"):
-        desk.admit(other, None, "two")
+        registry.admit(other, None, "two")
     now_s[0] = 10.1
-    new, _ = desk.admit(other, None, "two")
+    new, _ = registry.admit(other, None, "two")
     assert (old.count, new.count) == (1, 2)
     assert old.outbox.take(old_line) is None
     back = unpack(say(Kind.HELLO, HELLO | {"is_new": False}))
     with pytest.raises(RunEnded, match="another process has come as client 0 since"):
-        desk.admit(back, None, "one")
-    assert [(change.is_here, change.session) for change in desk.changes()] == [(True, 1), (True, 2)]
+        registry.admit(back, None, "one")
+    assert [(change.is_here, change.session) for change in registry.changes()] == [(True, 1), (True, 2)]
 
 
-def test_what_a_process_said_before_another_took_its_place_goes_nowhere() -> None:
+def test_late_messages_of_a_replaced_process_are_dropped() -> None:
     now_s, heard = [0.0], queue.SimpleQueue[bytes]()
-    desk = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
-    desk.offer({})
-    desk.start(lambda client, frame, answer: heard.put(frame))
-    old, old_line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
+    registry = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
+    registry.offer({})
+    registry.start(lambda client, frame, answer: heard.put(frame))
+    old, old_line = registry.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
     now_s[0] = 10.1
-    new, new_line = desk.admit(unpack(say(Kind.HELLO, HELLO | {"session": "b" * 32})), None, "two")
+    new, new_line = registry.admit(unpack(say(Kind.HELLO, HELLO | {"session": "b" * 32})), None, "two")
     old.hear(old_line, piece(Kind.REQUEST, 1, memoryview(b"late"), 0, CHUNK))
     new.hear(new_line, piece(Kind.REQUEST, 1, memoryview(b"now"), 0, CHUNK))
     assert heard.get(timeout=10) == b"now"
-    desk.close()
+    registry.close()
     assert heard.empty()
 
 
-def test_who_falls_silent_is_told_once_and_is_back_when_it_comes() -> None:
+def test_a_silent_client_is_reported_once_and_rejoins() -> None:
     now_s = [0.0]
-    desk = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
-    desk.offer({})
-    desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
-    desk.start(lambda client, frame, answer: None)
+    registry = SessionRegistry(1, 20.0, 5.0, CHUNK, clock_s=lambda: now_s[0])
+    registry.offer({})
+    registry.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
+    registry.start(lambda client, frame, answer: None)
     now_s[0] = 20.1
-    assert desk.silent() == [0]
-    assert [change.is_here for change in desk.changes()] == [True, False]
-    assert desk.changes() == []
-    desk.admit(unpack(say(Kind.HELLO, HELLO | {"is_new": False})), None, "one")
-    assert desk.silent() == []
-    assert [(change.is_here, change.session) for change in desk.changes()] == [(True, 1)]
+    assert registry.silent() == [0]
+    assert [change.is_here for change in registry.changes()] == [True, False]
+    assert registry.changes() == []
+    registry.admit(unpack(say(Kind.HELLO, HELLO | {"is_new": False})), None, "one")
+    assert registry.silent() == []
+    assert [(change.is_here, change.session) for change in registry.changes()] == [(True, 1)]
 
 
 def test_a_request_before_the_start_is_refused() -> None:
-    desk = new_desk()
-    session, line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
-    with pytest.raises(WireError, match="client 0 asked before it was let go"):
+    registry = new_desk()
+    session, line = registry.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
+    with pytest.raises(WireError, match="client 0 sent a request before the run started"):
         session.hear(line, piece(Kind.REQUEST, 1, memoryview(b"x"), 0, 1))
 
 
@@ -306,8 +310,8 @@ PARCELS = st.binary(max_size=60) | st.builds(
 @settings(max_examples=80)
 @given(st.lists(PARCELS, max_size=8))
 def test_a_session_takes_any_bytes_or_refuses_them(noise: list[bytes]) -> None:
-    desk = new_desk()
-    session, line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
+    registry = new_desk()
+    session, line = registry.admit(unpack(say(Kind.HELLO, HELLO)), None, "one")
     for raw in noise:
         with suppress(WireError, PeerLost):
             session.hear(line, raw)
@@ -325,8 +329,8 @@ def test_a_claimed_length_is_not_believed_before_it_came() -> None:
         tracemalloc.stop()
     with pytest.raises(WireError, match="a message must have 1 to 2147483648 bytes"):
         unpack(header[:17] + ((2 << 30) + 1).to_bytes(8, "little") + header[25:])
-    with pytest.raises(WireError, match="a parcel must have 25 to 4194304 bytes"):
-        unpack(bytes(MAX_PARCEL_BYTES + 1))
+    with pytest.raises(WireError, match="a chunk must have 25 to 4194304 bytes"):
+        unpack(bytes(MAX_CHUNK_BYTES + 1))
 
 
 def test_a_message_does_not_change_its_mind() -> None:
@@ -338,11 +342,11 @@ def test_a_message_does_not_change_its_mind() -> None:
         inbox.take(unpack(piece(Kind.REQUEST, 2, memoryview(b"abc"), 0, 1)))
 
 
-def test_whoever_comes_before_there_is_anything_to_run_is_told_when_there_is() -> None:
-    desk = SessionRegistry(1, 20.0, 5.0, CHUNK)
-    offering = threading.Timer(0.2, lambda: desk.offer({"train": {"seed": 7}}))
+def test_a_client_that_joins_early_waits_for_the_experiment() -> None:
+    registry = SessionRegistry(1, 20.0, 5.0, CHUNK)
+    offering = threading.Timer(0.2, lambda: registry.offer({"train": {"seed": 7}}))
     offering.start()
-    session, line = desk.admit(unpack(say(Kind.HELLO, HELLO)), None, "here")
+    session, line = registry.admit(unpack(say(Kind.HELLO, HELLO)), None, "here")
     offering.join()
     welcome = session.outbox.take(line)
     assert welcome is not None

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from rich.table import Table
 from scipy.stats import t as student  # type: ignore[import-untyped]
 
-from experiments.compare.entrants import Entrant
-from experiments.compare.runs import Race
+from splitfl.comparison.entrants import Entrant
+from splitfl.comparison.runs import Race
 from splitfl.core.metrics import JUDGES, METRICS
-from splitfl.core.quantities import bytes_text, flops_text, metric_text, scaled, seconds_text
 
 BEST = {name: METRICS[name].better for name in (*JUDGES, "eval_loss")}
 """Which way each metric is better."""
@@ -92,49 +90,6 @@ def cost(standing: Standing, spent: str) -> float:
     }[spent]
 
 
-def as_table(found: Sequence[Standing]) -> Table:
-    """One row an entrant, best first."""
-    metric = found[0].metric
-    table = Table(box=None, pad_edge=False, header_style="bold", row_styles=["", "on grey7"])
-    table.add_column("method", no_wrap=True)
-    columns = (metric, "rounds", "up", "down", "airtime", "radiated", "client memory", "client work", "time")
-    for name in (*columns, "wall"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for one in found:
-        table.add_row(
-            one.label,
-            metric_with_margin(one),
-            f"{one.rounds}{'+' if one.is_capped else ''}",
-            bytes_text(one.bytes_up),
-            bytes_text(one.bytes_down),
-            seconds_text(one.airtime_s),
-            scaled(one.energy_j, "J", prefixes=()),
-            bytes_text(one.client_memory_bytes),
-            flops_text(one.client_flops),
-            seconds_text(one.virtual_s),
-            seconds_text(one.wall_s),
-        )
-    return table
-
-
-def metric_with_margin(one: Standing) -> str:
-    """See with_margin."""
-    return with_margin(one.metric, one.mean, one.margin)
-
-
-def with_margin(metric: str, mean: float, margin: float | None) -> str:
-    """`85.4 % +- 0.3`."""
-    shown = metric_text(metric, mean)
-    if margin is None:
-        return shown
-    return f"{shown} ± {100 * margin:.1f}" if METRICS[metric].is_share else f"{shown} ± {margin:.3f}"
-
-
-def as_json(found: Sequence[Standing]) -> list[dict[str, Any]]:
-    """The same for a script."""
-    return [{**vars(one), "mean": one.mean, "margin": one.margin} for one in found]
-
-
 def _standing(entrant: Entrant, own: Mapping[int, Mapping[str, Any]]) -> Standing:
     summaries = list(own.values())
     metric = next(name for name in BEST if name in summaries[0]["final"])
@@ -156,6 +111,6 @@ def _standing(entrant: Entrant, own: Mapping[int, Mapping[str, Any]]) -> Standin
         virtual_s=mean("virtual_s"),
         wall_s=mean("wall_s"),
         client_flops=mean("client_flops") / entrant.config.federation.clients,
-        client_memory_bytes=entrant.plan.rehearsal.client.total_bytes,
+        client_memory_bytes=entrant.plan.dry_run.client.total_bytes,
         is_capped=entrant.plan.is_capped,
     )

@@ -9,11 +9,17 @@ from typing import Any
 import pytest
 import torch
 
+from splitfl.accounting.ledger import Ledger
+from splitfl.config import AnalogConfig, ErasureConfig
 from splitfl.core.checkpoint import restore
 from splitfl.core.errors import ConfigError, Diverged, SplitflError
-from splitfl.core.messages import Control
-from splitfl.methods.parts.divergence_guard import DivergenceGuard
+from splitfl.core.events import Events
+from splitfl.core.messages import Done
 from splitfl.methods.parts.method import ServerReply, Turn
+from splitfl.server.erasure_policies import ErasurePolicies
+from splitfl.server.exchange import Exchange
+from splitfl.server.protocols import RoundEnd
+from splitfl.server.virtual_clock import VirtualClock
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import play
@@ -34,14 +40,24 @@ def test_a_loss_beyond_the_bound_ends_the_run_and_names_the_step(place: Path, tm
         play(Experiment.of(toy.config(place, train={"max_loss": bound})), tmp_path)
 
 
+class NoWatcher:
+    def stepped(self, round_index: int, client: int, steps: int) -> None: ...
+
+    def ended(self, end: RoundEnd) -> None: ...
+
+    def all_began(self, round_index: int) -> None: ...
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf"), 101.0])
-def test_what_diverged_is_not_made_part_of_the_state(loss: float, place: Path) -> None:
-    server = Experiment.of(toy.config(place)).server_method()
-    bounded = DivergenceGuard(server, 100.0)
+def test_a_diverged_step_is_not_made_part_of_the_state(loss: float, place: Path) -> None:
+    server, events = Experiment.of(toy.config(place)).server_method(), Events(None)
+    clock = VirtualClock(1e9, 1e9, 1, Ledger(), events)
+    erasure = ErasurePolicies(0, ErasureConfig(), AnalogConfig(), lambda message: None, 1500, {})
+    exchange = Exchange(server, clock, erasure, events, NoWatcher(), max_loss=100.0)
     before = {name: value.clone() for name, value in server.state().items()}
-    outcome = ServerReply(reply=Control(ask="done", round=0), losses=(1.0, loss), samples=2, change="spoilt")
+    outcome = ServerReply(reply=Done(), losses=(1.0, loss), samples=2, change="spoilt")
     with pytest.raises(Diverged, match=f"client 1 in round 3, step 1 is {loss}"):
-        bounded.commit(Turn(client=1, round=3, lap=1, position=9), outcome)
+        exchange.commit(Turn(client=1, round=3, lap=1, position=9), outcome, ends_round=False)
     assert all(torch.equal(value, before[name]) for name, value in server.state().items())
     assert issubclass(Diverged, SplitflError)
 

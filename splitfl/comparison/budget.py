@@ -50,7 +50,7 @@ class Plan:
     """The rounds that a budget allows, what they will cost, and whether only `most_rounds` ended them."""
 
     rounds: int
-    rehearsal: DryRun
+    dry_run: DryRun
     is_capped: bool
 
 
@@ -62,12 +62,12 @@ def parse_budget(text: str) -> Budget:
     units = _FACTORS[kind]
     if not equals or found is None or found[2] not in units or not float(found[1]):
         known = ", ".join(unit or "a number alone" for unit in units)
-        raise ConfigError(f"--budget {kind} takes a number above 0 and a unit ({known}), got {text!r}")
+        raise ConfigError(f"the budget {kind} takes a number above 0 and a unit ({known}), got {text!r}")
     return Budget(kind=kind, most=float(found[1]) * units[found[2]])
 
 
 def plan_within(config: RunConfig, budgets: Sequence[Budget], most_rounds: int) -> Plan:
-    """As many rounds as all budgets allow, at most `most_rounds`, found by rehearsal.
+    """As many rounds as all budgets allow, at most `most_rounds`, found by dry runs.
 
     Raises ConfigError where not one round fits, and for energy or airtime on a link that has none.
     """
@@ -81,15 +81,15 @@ def plan_within(config: RunConfig, budgets: Sequence[Budget], most_rounds: int) 
         )
     tried = min(rounds, config.federation.rounds)
     while True:
-        rehearsal = rehearse(Experiment.of(_of_rounds(config, tried)))
-        allowed = min(_allowed(budget, rehearsal, tried) for budget in budgets) if budgets else tried
+        dry_run = rehearse(Experiment.of(_of_rounds(config, tried)))
+        allowed = min(_allowed(budget, dry_run, tried) for budget in budgets) if budgets else tried
         if allowed < 1:
             raise ConfigError(f"one round alone is over {_named(budgets)}")
-        if allowed < tried:  # what is planned is rehearsed as it will be run
+        if allowed < tried:  # the dry run of a plan has its own number of rounds
             tried, rounds = allowed, allowed
             continue
         if tried == rounds:
-            return Plan(rounds=tried, rehearsal=rehearsal, is_capped=bool(budgets) and tried == most_rounds)
+            return Plan(rounds=tried, dry_run=dry_run, is_capped=bool(budgets) and tried == most_rounds)
         tried = min(rounds, 2 * tried)
 
 
@@ -97,18 +97,18 @@ def _of_rounds(config: RunConfig, rounds: int) -> RunConfig:
     return replace(config, federation=replace(config.federation, rounds=rounds))
 
 
-def _allowed(budget: Budget, rehearsal: DryRun, rounds: int) -> int:
+def _allowed(budget: Budget, dry_run: DryRun, rounds: int) -> int:
     """How many whole rounds stay within the budget."""
     if budget.kind == "steps":
         return rounds
     if budget.kind == "client_memory":
-        needed = rehearsal.client.total_bytes
+        needed = dry_run.client.total_bytes
         if needed > budget.most:
             raise ConfigError(f"a client needs {bytes_text(needed)}, which is over the {budget}")
         return rounds
     name = {"bytes": "payload_bytes", "airtime": "airtime_s", "energy": "energy_j"}[budget.kind]
     spent = [0.0] * (rounds + 1)
-    for (round_index, _, _), traffic in rehearsal.ledger.traffic.items():
+    for (round_index, _, _), traffic in dry_run.ledger.traffic.items():
         spent[min(round_index, rounds)] += getattr(traffic, name)
     if not sum(spent):
         raise ConfigError(f"nothing on this link takes any {budget.kind}: give [link] a rate, or a scenario")

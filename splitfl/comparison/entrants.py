@@ -1,16 +1,18 @@
 """Who takes part in a comparison: one method each, with the settings that it cannot do without."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from experiments import presets
-from experiments.compare.budget import Budget, Plan, plan_within
+from splitfl.comparison.budget import Budget, Plan, plan_within
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.controller.budget import decided
 from splitfl.core.errors import ConfigError, CutError
+from splitfl.methods.overriding import settled
 from splitfl.methods.registry import method
 from splitfl.methods.settings import without_unread
+from splitfl.transport.registry import check_settings
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {"checkpointed": ("method.checkpoint_head=true",)}
 """What METHOD@NAME sets by itself; any other NAME tells two entrants of one method apart."""
@@ -37,14 +39,14 @@ class Excluded:
     reason: str
 
 
-def labels_of(methods: str) -> list[str]:
-    """The labels in `a,b,c`, each once, with those that are always there.
+def labels_of(methods: Iterable[str]) -> list[str]:
+    """The labels that are given, each once, with those that are always there.
 
     A label is a method, or `METHOD@NAME` for a variant of it; see `VARIANTS`.
     """
-    named = [label.strip() for label in methods.split(",") if label.strip()]
+    named = [label.strip() for label in methods if label.strip()]
     if not named:
-        raise ConfigError("--methods takes names with commas between them, got none")
+        raise ConfigError("methods must name at least one method, got none")
     return list(dict.fromkeys([*named, *ALWAYS]))
 
 
@@ -62,7 +64,7 @@ def settings_by_label(given: Iterable[str], labels: Sequence[str]) -> dict[str, 
 
 
 def enter(
-    preset: str,
+    tables: Mapping[str, Any],
     overrides: Sequence[str],
     label: str,
     own: Sequence[str],
@@ -71,7 +73,7 @@ def enter(
     *,
     every_round: bool = False,
 ) -> Entrant | Excluded:
-    """The method of this label with the preset's settings, its own, and the rounds that the budget allows.
+    """The method of this label with an experiment's tables, its own settings, and the rounds that fit.
 
     It is measured ten times, or in `every_round`.
     What the method does not read of the settings that all share is left out, of its own refused.
@@ -80,7 +82,8 @@ def enter(
     own = [*VARIANTS.get(variant, ()), *own]
     needs = [need for need in method(name).needs if not _is_set(need, (*overrides, *own))]
     try:
-        _, shared = presets.find(preset, [*overrides, f"method.name={name}", *needs])
+        shared = settled(tables, [*overrides, f"method.name={name}", *needs])
+        check_settings(shared.transport)
         config = decided(from_dict(as_dict(without_unread(shared)), own))
         plan = plan_within(config, budgets, most_rounds or _most_rounds(config, budgets))
     except (ConfigError, CutError) as error:
@@ -93,8 +96,38 @@ def enter(
     return Entrant(label=label, config=config, plan=plan, adjusted=tuple(needs))
 
 
+def enter_all(
+    tables: Mapping[str, Any],
+    overrides: Sequence[str],
+    settings: Mapping[str, Sequence[str]],
+    budgets: Sequence[Budget],
+    most_rounds: int | None,
+    *,
+    every_round: bool = False,
+    on_label: Callable[[str], None] = lambda label: None,
+) -> tuple[list[Entrant], list[Excluded]]:
+    """See `enter`, for every label of `settings`; `on_label` is told of each before its dry run."""
+    entrants: list[Entrant] = []
+    excluded: list[Excluded] = []
+    for label, own in settings.items():
+        on_label(label)
+        one = enter(tables, overrides, label, own, budgets, most_rounds, every_round=every_round)
+        if isinstance(one, Entrant):
+            entrants.append(one)
+        else:
+            excluded.append(one)
+    return entrants, excluded
+
+
+def demand_some(entrants: Sequence[Entrant], excluded: Sequence[Excluded], do: str) -> None:
+    """Raises ConfigError with the reason of each where no method is left."""
+    if not entrants:
+        reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
+        raise ConfigError(f"no method can {do}: {reasons}")
+
+
 def _most_rounds(config: RunConfig, budgets: Sequence[Budget]) -> int:
-    """Ten times the preset's rounds where a budget is to end them, else the preset's."""
+    """Ten times the experiment's rounds where a budget is to end them, else the experiment's."""
     return config.federation.rounds * (10 if budgets else 1)
 
 

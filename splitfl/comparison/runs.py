@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.compare.entrants import Entrant
-from experiments.studies.cached_runs import finished, run_once
+from splitfl.comparison.cached_runs import finished, run_once
+from splitfl.comparison.entrants import Entrant
 from splitfl.config import RunConfig
 from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.core.errors import SplitflError
+from splitfl.runtime.quiet import quiet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +50,21 @@ def races(entrants: Iterable[Entrant], seeds: Sequence[int], out: Path) -> list[
 
 
 def run_all(todo: Sequence[Race], jobs: int, on_done: Callable[[Race, str | None], None]) -> None:
-    """Runs what has not been run, `jobs` at a time; `on_done` hears of each, and why one failed.
+    """Runs what has not been run, `jobs` at a time; `on_done` is told of each, and why one failed.
 
-    A race that was cut short starts anew. Ending this process ends them all, in whatever way it ends.
+    A race that was cut short starts anew. Each job is a process, which ends with this one in whatever way
+    that ends; with 0 jobs the races run one after the other in this process.
     """
     left = []
     for race in todo:
         if race.summary() is not None:
             on_done(race, None)
-        else:
+        elif jobs:
             left.append(race)
+        else:
+            on_done(race, _reason(race.config, race.folder))
+    if not left:
+        return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool:
         waiting = {pool.submit(_run, as_dict(race.config), str(race.folder)): race for race in left}
@@ -85,12 +91,15 @@ def end_with_parent() -> None:
 
 
 def _run(table: Mapping[str, Any], folder: str) -> str | None:
-    """In a process of its own; the reason where the run failed."""
-    from experiments.commands import quiet
-
+    """See `_reason`; in a process of its own."""
     quiet()
+    return _reason(from_dict(table), Path(folder))
+
+
+def _reason(config: RunConfig, folder: Path) -> str | None:
+    """Runs it; the reason where that failed."""
     try:
-        run_once(from_dict(table), Path(folder))
+        run_once(config, folder)
     except SplitflError as error:
         return str(error)
     return None

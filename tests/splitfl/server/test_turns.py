@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitfl.federation.turns import Turns
+from splitfl.server.service_order import Turns
 
 LAPS = st.lists(st.integers(1, 12), min_size=1, max_size=6)
 

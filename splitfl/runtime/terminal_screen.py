@@ -1,0 +1,63 @@
+"""A run on a terminal: a bar of steps, and a line with the metrics of each round."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import TaskID
+from rich.text import Text
+
+from splitfl.config import RunConfig
+from splitfl.runtime.screen import round_figures
+from splitfl.runtime.terminal import counting_bar
+
+
+class TerminalScreen:
+    """Shows a run as it goes; use it as a context.
+
+    `total` is the number of training steps, if known; `invites` says how clients join.
+    """
+
+    def __init__(self, console: Console, config: RunConfig, total: int | None, *, invites: bool) -> None:
+        self._console = console
+        self._config = config
+        self._invites = invites
+        self._progress = counting_bar(console, "{task.description}", unit="steps")
+        self._bar: TaskID = self._progress.add_task("loading", total=total)
+
+    def waiting(self, address: str, missing: list[int]) -> None:
+        """Says who has not come yet."""
+        if self._invites:
+            self._invites = False
+            name = self._config.transport.name
+            command = (f"splitfl join {address} --transport {name} --client N", "bold")
+            how_to = Text.assemble("  on the clients' machines: ", command, f", N one of {missing}")
+            self._console.print(how_to, soft_wrap=True)
+        names = ", ".join(map(str, missing))
+        said = f"server at {address}, waiting for client {names}" if missing else "training"
+        self._progress.update(self._bar, description=said)
+
+    def said(self, what: str) -> None:
+        """Says what has happened."""
+        self._console.print(f"  {what}", style="yellow", soft_wrap=True)
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        """Moves the bar."""
+        said = f"round {round_index + 1}/{self._config.federation.rounds}"
+        self._progress.update(self._bar, advance=steps, description=said)
+
+    def measured(self, row: Mapping[str, Any]) -> None:
+        """Prints the metrics of a round."""
+        figures = [f"{name} {figure}" for name, figure in round_figures(row).items()]
+        parts = [f"round {row['round'] + 1}/{self._config.federation.rounds}", *figures]
+        self._console.print("  " + "   ".join(parts), soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()

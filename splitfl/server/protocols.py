@@ -1,0 +1,51 @@
+"""What a server needs of those that follow a run, and of those that plan it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from splitfl.core.messages import Begin, Plan
+from splitfl.core.state import State
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundEnd:
+    """A round is over: when on the virtual clock, and the mean training loss over its samples.
+
+    None where the server got no loss.
+    """
+
+    round: int
+    finish_s: float
+    train_loss: float | None
+
+
+class Watcher(Protocol):
+    """Follows a run."""
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        """The server has seen so many more training steps of this client."""
+
+    def ended(self, end: RoundEnd) -> None:
+        """A round is over."""
+
+    def all_began(self, round_index: int) -> None:
+        """Every client has started this round, and so has saved its state after the one before."""
+
+
+class Controller(Protocol):
+    """Plans each client's rounds; see splitfl.controller."""
+
+    def plan(self, client: int) -> Plan:
+        """The plan of this client's next round."""
+
+    def begins(self, client: int, begin: Begin) -> None:
+        """A client starts a round, and may give its measured speed."""
+
+    def ended(self, round_index: int) -> None:
+        """A round is over, and its costs are in the ledger."""
+
+    def state(self) -> State:
+        """See Stateful."""
+
+    def restore(self, state: State) -> None:
+        """See Stateful."""

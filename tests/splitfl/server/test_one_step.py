@@ -1,0 +1,69 @@
+"""How many files a message passes through, from the frame that arrives to the frame that goes back."""
+
+import sys
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+import channel
+import splitfl
+from splitfl.core.messages import Activation
+from splitfl.server.server_loop import Answer
+from splitfl.server.sync_server import SyncServer
+from splitfl.setup.experiment import Experiment
+from splitfl.wire import Frame
+from tests.splitfl import toy
+from tests.splitfl.driver import play
+
+ROOMS = {
+    name: Path(package.__file__).parent for name, package in (("splitfl", splitfl), ("channel", channel))
+}
+COMPUTATION = ("splitfl/models", "splitfl/adapters", "splitfl/accounting/flops.py")
+"""What runs the model: forward, backward and its FLOPs."""
+
+
+def files_of_a_step(monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path) -> set[str]:
+    """The files with a function that is called for one activation on the server's side."""
+    found: set[str] = set()
+    handle = SyncServer.handle
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            path = Path(frame.f_code.co_filename)
+            for name, folder in ROOMS.items():
+                if path.is_relative_to(folder):
+                    found.add(f"{name}/{path.relative_to(folder)}")
+
+    def traced(self: SyncServer, frame: Frame, answer: Answer) -> None:
+        if frame.kind != "Activation" or found:
+            handle(self, frame, answer)
+            return
+        sys.setprofile(count)
+        try:
+            handle(self, frame, answer)
+        finally:
+            sys.setprofile(None)
+
+    monkeypatch.setattr(SyncServer, "handle", traced)
+    link = {"up": {"rate_bps": 1e6, "loss_rate": 0.1}, "down": {"rate_bps": 1e6, "loss_rate": 0.1}}
+    run = play(Experiment.of(toy.config(place, link=link)), tmp_path)
+    assert any(isinstance(message, Activation) for *_, message, _ in run.said)
+    return found
+
+
+def test_a_step_passes_through_at_most_fourteen_files_of_the_server_and_the_channel(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = files_of_a_step(monkeypatch, place, tmp_path)
+    path = sorted(name for name in files if not name.startswith(COMPUTATION))
+    assert {"splitfl/server/exchange.py", "channel/links/fixed.py", "splitfl/wire/frame.py"} <= set(path)
+    assert len(path) <= 14, path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    toy.model(folder / "model")
+    toy.data(folder / "data.tsv", rows=40)
+    return folder
