@@ -148,7 +148,8 @@ def loading_code(run: RunRecord) -> str | None:
         return None
     config = read_table(adapter / "adapter_config.json") if (adapter / "adapter_config.json").exists() else {}
     model = str(config.get("base_model_name_or_path") or run.summary.model)
-    guessed = PEFT_TASKS[TASKS[run.summary.task].kind] if run.summary.task in TASKS else "SEQ_CLS"
+    kind = TASKS[run.summary.task].kind if run.summary.task in TASKS else SEQUENCE_CLASSIFICATION
+    guessed = "CAUSAL_LM" if "perplexity" in run.summary.final else PEFT_TASKS[kind]
     name = CLASSES.get(str(config.get("task_type")), CLASSES[guessed])
     labels = _num_labels(adapter / "adapter_model.safetensors")
     extra = f", num_labels={labels}" if labels else ""
