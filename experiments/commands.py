@@ -23,7 +23,6 @@ from experiments.local_clients import run_here
 from experiments.screen import print_data, summary_table
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import load
 from splitfl.controller.budget import decided
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import CheckpointStore
@@ -50,6 +49,7 @@ from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.server.evaluate import measure_adapter
 from splitfl.server.generate import Generator, Sampling
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import load
 from splitfl.setup.link_kinds import LINKS
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import TRANSPORTS, transport

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from splitfl.config import RunConfig, nearest
-from splitfl.config.experiment_file import from_dict, overridden, read_tables
 from splitfl.core.errors import ConfigError
-from splitfl.methods.overriding import rates, settled, without
 from splitfl.run_folder.trackers import registry as trackers
-from splitfl.transport.registry import check_settings
+from splitfl.setup.experiment_file import overridden, partial, read_tables
+from splitfl.setup.overriding import inapplicable, settled, without
+from splitfl.setup.plugins import PLUGINS
 
 FOLDER = Path(__file__).parent / "presets"
 _WITHOUT_TORCH: Final = ("federation", "link", "tracking", "train", "transport")
@@ -31,16 +31,21 @@ def about(name: str) -> str:
 
 
 def find(
-    name: str, overrides: Iterable[str], say: Callable[[str], None] | None = None
+    name: str,
+    overrides: Iterable[str],
+    say: Callable[[str], None] | None = None,
+    *,
+    for_several: bool = False,
 ) -> tuple[str, RunConfig]:
     """The short name and settings of a preset, or of a TOML or JSON file at that path.
 
-    Where overrides choose another method, or a link that is a scenario or a trace, what these do not read
-    of the preset or the file is left out, and `say` is told what; all that remains is obeyed or refused.
+    Where overrides choose another method, transport, adapter kind or link, what it does not have or read of
+    the preset or the file is left out, and `say` is told what; all that remains is obeyed or refused. Where
+    overrides are `for_several` methods, each takes those of them of which it has the key.
     """
     short, path = _named(name)
-    config = settled(read_tables(path), list(overrides), say, short)
-    check_settings(config.transport)
+    chosen = list(overrides)
+    config = settled(read_tables(path), chosen, say, short, for_several=for_several)
     trackers.chosen(config.tracking)
     return short, config
 
@@ -60,9 +65,9 @@ def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
     _, path = _named(name)
     chosen = list(overrides)
     table = read_tables(path)
-    table = overridden(without(table, rates(table, chosen)[1]), chosen)
-    config = from_dict({key: table[key] for key in _WITHOUT_TORCH if key in table})
-    check_settings(config.transport)
+    for _, names in inapplicable(table, chosen, [path for path in PLUGINS if path in _WITHOUT_TORCH]):
+        table = without(table, names)
+    config = partial(overridden(table, chosen), _WITHOUT_TORCH)
     trackers.chosen(config.tracking)
     return config
 

@@ -11,7 +11,6 @@ from typing import Any
 from splitfl.comparison.compare import Comparison, PlannedCosts, compare_methods, plan_methods
 from splitfl.comparison.entrants import labels_of
 from splitfl.config import RunConfig, at_least, one_of
-from splitfl.config.experiment_file import as_dict, from_dict, read_tables
 from splitfl.controller.budget import decided
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.errors import ConfigError
@@ -25,7 +24,8 @@ from splitfl.runtime.screen import Screen, Silent
 from splitfl.runtime.terminal import plain_console
 from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
-from splitfl.transport.registry import check_settings
+from splitfl.setup.experiment_file import as_dict, from_dict, read_tables
+from splitfl.transport.registry import transport
 
 ExperimentLike = str | os.PathLike[str] | Mapping[str, Any] | RunConfig
 """An experiment: the path of a TOML or JSON file, its tables, or its settings."""
@@ -193,7 +193,7 @@ def _as_texts(overrides: Mapping[str, Any], before: str = "") -> list[str]:
 def _settings(experiment: ExperimentLike, overrides: Mapping[str, Any]) -> RunConfig:
     table = _tables(experiment)
     config = from_dict(_merged({**table, "transport": {"name": "inproc"}}, overrides))
-    if not check_settings(config.transport).in_process:
+    if not transport(config.transport.name).in_process:
         raise ConfigError(
             f"splitfl.run runs in one process: transport.name must be 'inproc', got {config.transport.name!r}"
         )

@@ -87,10 +87,10 @@ def _deaths_of_a_run(setting: Setting, name: str, port: int, sweep: int) -> Iter
 
 
 def _config(setting: Setting, name: str, port: int) -> RunConfig:
-    config = setting.config(rounds=_ROUNDS, clients=_CLIENTS)
+    config = setting.config(rounds=_ROUNDS, clients=_CLIENTS, road=name)
     return replace(
         config,
-        transport=replace(config.transport, name=name, port=port, timeout_s=DEADLINE_S),
+        transport=replace(config.transport, port=port, timeout_s=DEADLINE_S),
         fault_tolerance=replace(config.fault_tolerance, on_loss="continue", checkpoint_every=0),
     )
 

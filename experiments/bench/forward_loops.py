@@ -15,6 +15,12 @@ from channel.core.rng import stream
 from experiments.bench.own import Own, Rounds, Signs
 from splitfl.adapters.inject import trainable
 from splitfl.data.batch import Batch
+from splitfl.methods.fedkseed import FedkseedSettings
+from splitfl.methods.hiso import HisoSettings
+from splitfl.methods.hosl import HoslSettings
+from splitfl.methods.mu_splitfed import MuSettings
+from splitfl.methods.parts.zeroth_order_client import Estimate
+from splitfl.methods.spry import SprySettings
 from splitfl.models.cut import Piece
 
 Look = Callable[[], Tensor]
@@ -23,7 +29,7 @@ Look = Callable[[], Tensor]
 
 def hybrid(own: Own) -> Rounds:
     """Slopes of <lambda, hidden state> along P directions a step, the body by first order."""
-    head, body, settings = own.head(), own.body(), own.config.method
+    head, body, settings = own.head(), own.body(), own.config.method.of(Estimate)
     of_body, signs = own.adamw(body, of_body=1), own.signs(head)
     for at, batches in own.rounds():
         losses = []
@@ -42,7 +48,7 @@ def hybrid(own: Own) -> Rounds:
 
 def hosl(own: Own) -> Rounds:
     """Slopes of the body's loss by central differences, before the body has learnt."""
-    head, body, settings = own.head(), own.body(), own.config.method
+    head, body, settings = own.head(), own.body(), own.config.method.of(HoslSettings)
     of_body, signs = own.adamw(body, of_body=1), own.signs(head)
     for at, batches in own.rounds():
         losses = []
@@ -62,7 +68,8 @@ def hosl(own: Own) -> Rounds:
 
 def heron(own: Own) -> Rounds:
     """Slopes of the auxiliary's loss, along which head and auxiliary move together."""
-    auxiliary, head, body, settings = own.auxiliary(), own.head(), own.body(), own.config.method
+    auxiliary, head, body = own.auxiliary(), own.head(), own.body()
+    settings = own.config.method.of(Estimate)
     of_body, signs = own.adamw(body, of_body=1), own.signs(head, auxiliary)
     for at, batches in own.rounds():
         losses = []
@@ -86,7 +93,8 @@ def heron(own: Own) -> Rounds:
 
 def mu_splitfed(own: Own) -> Rounds:
     """The body's own steps along directions of its own, then the slope of its loss along the client's."""
-    head, body, settings, train = own.head(), own.body(), own.config.method, own.config.train
+    head, body, train = own.head(), own.body(), own.config.train
+    settings = own.config.method.of(MuSettings)
     of_head, of_body = own.signs(head), own.signs(body)
     for at, batches in own.rounds():
         losses = []
@@ -113,7 +121,7 @@ def decomfl(own: Own) -> Rounds:
 
 def hiso(own: Own) -> Rounds:
     """As `decomfl`, along directions that a curvature shortens, which learns when a round has ended."""
-    whole, smooth = own.whole(), own.config.method.hessian_smooth
+    whole, smooth = own.whole(), own.config.method.of(HisoSettings).hessian_smooth
     plain = own.signs(whole)
     curvature = [torch.ones_like(tensor) for tensor in plain.tensors]
     signs = Shortened(seed=plain.seed, tensors=plain.tensors, curvature=curvature)
@@ -130,7 +138,7 @@ def hiso(own: Own) -> Rounds:
 
 def fedkseed(own: Own) -> Rounds:
     """As `decomfl` along a pool of directions; after a round the model is its start and the pool's sums."""
-    whole, settings, lr = own.whole(), own.config.method, own.config.train.head_lr
+    whole, settings, lr = own.whole(), own.config.method.of(FedkseedSettings), own.config.train.head_lr
     plain = own.signs(whole)
     signs = Pooled(seed=plain.seed, tensors=plain.tensors, pool=settings.pool)
     start, sums = signs.copy(), torch.zeros(settings.pool, dtype=torch.float64)
@@ -138,7 +146,7 @@ def fedkseed(own: Own) -> Rounds:
         losses, slopes_SP = _feel(own, whole, signs, at, batches)
         for step, slopes_P in enumerate(slopes_SP):
             for p, slope in enumerate(slopes_P.tolist()):
-                sums[signs.member(0, at, step, p)] += slope / settings.perturbations
+                sums[signs.member(0, at, step, p)] += slope / settings.estimate.perturbations
         signs.put(start)
         for member, total in enumerate(sums.float().tolist()):
             if total:
@@ -148,7 +156,7 @@ def fedkseed(own: Own) -> Rounds:
 
 def spry(own: Own) -> Rounds:
     """Forward mode; one client has all adapters."""
-    whole, perturbations = own.whole(), own.config.method.perturbations
+    whole, perturbations = own.whole(), own.config.method.of(SprySettings).perturbations
     optimiser, signs = own.adamw(whole), own.signs(whole)
     by_identity = {id(value): path for path, value in whole.named_parameters()}
     paths = [by_identity[id(value)] for value in trainable(whole).values()]
@@ -212,13 +220,13 @@ def _feel(
     own: Own, whole: Piece, signs: Signs, at: int, batches: Sequence[Batch]
 ) -> tuple[list[float], list[Tensor]]:
     """A round of steps down the slopes of the model's loss: the losses, and each step's slopes (P,)."""
-    mu, losses, slopes_SP = own.config.method.mu, [], []
+    settings, losses, slopes_SP = own.config.method.of(Estimate), [], []
     for step, batch in enumerate(batches):
         look = _loss(whole, batch.inputs, batch)
         rest = look()
         slopes = [
-            (_beside(signs, signs.draw(0, at, step, p), mu, look) - rest) / mu
-            for p in range(own.config.method.perturbations)
+            (_beside(signs, signs.draw(0, at, step, p), settings.mu, look) - rest) / settings.mu
+            for p in range(settings.perturbations)
         ]
         slopes_SP.append(torch.stack(slopes))
         _walk(own, signs, at, step, slopes_SP[-1])

@@ -7,7 +7,7 @@ information, the most that was resident in a process of its own while it learnt,
 had loaded its head: there the passing results of a forward pass count, which everybody has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,7 +17,6 @@ from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
 from splitfl.accounting.saved_tensors import SavedTensors
-from splitfl.config import MethodConfig
 from splitfl.core.allocator import forget_peak, peak_resident_bytes, resident_bytes
 from splitfl.core.messages import Activation, Done, Gradient, Message
 from splitfl.data.batch import Batch
@@ -25,12 +24,13 @@ from splitfl.methods.parts.method import ClientMethod
 from splitfl.methods.registry import method
 from splitfl.models.cut import Piece
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.setup.pieces import PieceLoader
 
-WAYS: Final = {
-    "plain": MethodConfig(name="sfl-v2"),
-    "checkpointed": MethodConfig(name="sfl-v2", checkpoint_head=True),
-    "hybrid": MethodConfig(name="hybrid", perturbations=1),  # more of them take time, not memory
+WAYS: Final[Mapping[str, Mapping[str, object]]] = {
+    "plain": {"name": "sfl-v2"},
+    "checkpointed": {"name": "sfl-v2", "checkpoint_head": True},
+    "hybrid": {"name": "hybrid", "perturbations": 1},  # more of them take time, not memory
 }
 _NAMED: Final = {"plain": "plain backpropagation", "checkpointed": "checkpointed", "hybrid": "hybrid"}
 
@@ -61,11 +61,11 @@ def head_memory(setting: Setting, progress: Callable[[str], None]) -> list[Figur
 def measure(hand: Hand, setting: Setting, name: str) -> None:
     """Hands over the bytes that are counted of a client, and those that were resident as it learnt."""
     torch.set_num_threads(1)
-    config = replace(setting.config(rounds=2), method=WAYS[name])
+    config = from_dict({**as_dict(setting.config(rounds=2)), "method": WAYS[name]})
     site = Experiment.of(config)
     pieces = _Remembering(config=config, task=site.task, num_blocks=site.num_blocks, device=setting.device)
     batches = site.batches(0)
-    twice = _largest_block_bytes(pieces, batches.batch(0)) if config.method.checkpoint_head else 0
+    twice = _largest_block_bytes(pieces, batches.batch(0)) if WAYS[name].get("checkpoint_head") else 0
     client = method(config.method.name).client(pieces, batches, 1, config)
     base_bytes = resident_bytes()
     forget_peak()

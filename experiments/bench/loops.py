@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from experiments.bench.own import Own, Rounds
 from splitfl.adapters.inject import overwrite, trainable
 from splitfl.data.batch import Batch
+from splitfl.methods.fsl_sage import SageSettings
 from splitfl.models.cut import Piece
 
 
@@ -103,7 +104,9 @@ def fsl_sage(own: Own) -> Rounds:
             grads = torch.autograd.grad(loss, of_head.param_groups[0]["params"])
             _step(of_head, grads)
             losses.append(_descend(body, hidden_BTD.detach(), batch, of_body))
-            uploads = [*uploads, (hidden_BTD.detach(), batch)][-own.config.method.align_batches :]
+            uploads = [*uploads, (hidden_BTD.detach(), batch)][
+                -own.config.method.of(SageSettings).align_batches :
+            ]
         yield losses
 
 
@@ -146,7 +149,7 @@ def _align(own: Own, auxiliary: Piece, body: Piece, uploads: Sequence[tuple[Tens
         at_cut = hidden_BTD.detach().requires_grad_()
         loss = body(at_cut, {}, batch.labels).loss
         true_BTDs.append(torch.autograd.grad(loss, at_cut)[0])
-    for _ in range(own.config.method.align_passes):
+    for _ in range(own.config.method.of(SageSettings).align_passes):
         for (hidden_BTD, batch), true_BTD in zip(uploads, true_BTDs, strict=True):
             at_cut = hidden_BTD.detach().requires_grad_()
             with sdpa_kernel(SDPBackend.MATH):

@@ -25,8 +25,7 @@ from experiments.bench.ratio import Figure, at_most, pair_ratios
 from experiments.bench.setting import Setting
 from splitfl.accounting.ledger import Ledger
 from splitfl.client.client import ClientNode
-from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict
+from splitfl.config import RunConfig, key_types
 from splitfl.core.allocator import keep_freed_memory
 from splitfl.core.events import Events
 from splitfl.methods.registry import METHODS
@@ -35,6 +34,7 @@ from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.protocols import RoundEnd
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, from_dict
 
 LOOPS: Final[Mapping[str, Callable[[Own], Rounds]]] = {
     "sfl-v2": loops.sfl,
@@ -92,7 +92,8 @@ def compare(hand: Hand, setting: Setting) -> None:
 def settings(setting: Setting, name: str) -> RunConfig:
     """A run of this method with one client, whose every tensor is trained in every round."""
     table = as_dict(setting.config(rounds=setting.sweeps + 1))
-    table["method"] |= {"name": name, **_METHOD}
+    keys = key_types(METHODS[name].settings)
+    table["method"] = {"name": name, **{key: value for key, value in _METHOD.items() if key in keys}}
     table["partition"]["tail_blocks"] = 1
     return from_dict(as_dict(without_unread(from_dict(table, METHODS[name].needs))), METHODS[name].needs)
 

@@ -13,8 +13,8 @@ from channel.core.rng import stream
 from splitfl.adapters.export import export_adapter
 from splitfl.adapters.inject import trainable
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import from_dict
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict
 
 SEED = 0
 BATCHES_EACH = 8

@@ -10,7 +10,7 @@ from experiments.bench.broker import ports
 from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most, pair_ratios
 from experiments.bench.setting import Setting
-from splitfl.config import TransportConfig
+from splitfl.config import TransportConfig, chosen
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import transport
 
@@ -86,7 +86,8 @@ def _connected(setting: Setting, name: str, port: int) -> Iterator[Fresh]:
 
 
 def _serve(hand: Hand, name: str, port: int) -> None:
-    end = transport(name).serve(TransportConfig(name=name, port=port), 1)
+    spec = transport(name)
+    end = spec.serve(chosen(TransportConfig, [spec.settings], {"name": name, "port": port}), 1)
     end.offer({})
     hand(end.address)
     deadline_s = time.monotonic() + _PATIENCE_S

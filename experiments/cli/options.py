@@ -11,8 +11,8 @@ SET = click.option(
     "-s",
     multiple=True,
     metavar="TABLE.KEY=VALUE",
-    help="Put a value over one of the experiment's; may be given many times. Where that is another "
-    "method.name, or a link.scenario or link.trace, what these do not read of the experiment is left out, "
+    help="Put a value over one of the experiment's; may be given many times. Where that chooses another "
+    "method, transport, adapter kind or link, what it does not have or read of the experiment is left out, "
     "and named.",
 )
 DATA = click.option("--data", metavar="PATH", help="The task's data: a file, a folder, or hf:NAME.")

@@ -13,7 +13,7 @@ from splitfl.run_folder.trackers.registry import check_installed
 from splitfl.setup.links import check_link
 from splitfl.transport.base.interfaces import public_address
 from splitfl.transport.base.spec import Joining
-from splitfl.transport.registry import between_processes, check_settings, refuse_unread, transport
+from splitfl.transport.registry import between_processes, refuse_options, transport
 
 
 def check_run(preset: str, overrides: Iterable[str]) -> None:
@@ -43,7 +43,7 @@ def check_joining(name: str, joining: Joining, options: Mapping[str, str | None]
     """Raises ConfigError for an unknown transport, an option that it does not read, an address that is none,
     an unknown host and files that cannot be used."""
     spec = transport(name, "--transport")
-    refuse_unread(name, options, lambda key: f"--{key.replace('_', '-')}")
+    refuse_options(name, options)
     spec.check_join(joining)
 
 
@@ -60,6 +60,6 @@ def served(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
 
 
 def _check(config: RunConfig) -> None:
-    check_settings(config.transport).check_server(config.transport)
+    transport(config.transport.name).check_server(config.transport)
     check_installed(config.tracking)
     check_link(config)

@@ -75,7 +75,7 @@ def compare(
         every_round=until is not None or at is not None,
     )
     demand_some(entrants, excluded, "take part")
-    name, config = presets.find(preset, overrides)
+    name, config = presets.find(preset, overrides, for_several=True)
     print_data(console, Experiment.of(entrants[0].config))
     numbers = range(config.train.seed, config.train.seed + seeds)
     out = out / f"compare-{name}"

@@ -16,7 +16,7 @@ from splitfl.runtime.serve import Ended, NewFolder, serve
 from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import air_of
-from splitfl.transport.registry import TRANSPORTS, between_processes, check_settings
+from splitfl.transport.registry import TRANSPORTS, between_processes, transport
 from testbed.live import LiveLink
 
 
@@ -66,7 +66,7 @@ def emulation_of(site: Experiment) -> Emulation:
 
 def _demand_carried(config: RunConfig) -> None:
     """Raises ConfigError for what cannot be had over TCP, which loses nothing and carries bits."""
-    spec = check_settings(config.transport)
+    spec = transport(config.transport.name)
     if spec.in_process or not spec.own_host:  # a broker cannot be reached from a namespace
         able = (name for name in between_processes() if TRANSPORTS[name].own_host)
         names, got = " or ".join(able), config.transport.name

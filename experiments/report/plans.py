@@ -14,7 +14,12 @@ HEIGHT = 0.7
 
 def plan_text(plan: Planned) -> str:
     """A plan as a person reads it."""
-    learns = "head stands still" if plan.method == "frozen" else f"rank {plan.rank} by {plan.method}"
+    from splitfl.methods.registry import choosable  # takes torch along
+
+    update = choosable().get(plan.method)
+    learns = (
+        f"rank {plan.rank} by {plan.method}" if update is None or update.learns else "head does not learn"
+    )
     return f"cut {plan.cut}, {learns}{'' if plan.codec == 'none' else f', {plan.codec}'}"
 
 

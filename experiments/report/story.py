@@ -11,7 +11,6 @@ from experiments.live.figures import kept_up
 from splitfl.adapters.export import folders_inside
 from splitfl.adapters.registry import kind_named
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import ConfigError
 from splitfl.core.metrics import JUDGES, METRICS
 from splitfl.core.quantities import flops_text, metric_text, seconds_text
@@ -23,6 +22,7 @@ from splitfl.models.families import (
     TOKEN_CLASSIFICATION,
 )
 from splitfl.run_folder.read import RunRecord, read_table
+from splitfl.setup.experiment_file import from_dict
 from splitfl.setup.links import describe_link
 from splitfl.transport.registry import TRANSPORTS
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from experiments.soak.road import rough
-from splitfl.config.experiment_file import load
 from splitfl.controller.dry_run import controller_for
 from splitfl.run_folder.resume import stopped
 from splitfl.runtime.join import join as take_part
 from splitfl.runtime.screen import Silent
 from splitfl.runtime.serve import serve as serve_run
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import load
 from splitfl.transport.base.spec import Joining
 
 PRELOADED: Final = [__name__, "peft.tuners.lora", "transformers.models.gpt2.modeling_gpt2"]

@@ -6,8 +6,8 @@ from pathlib import Path
 from channel.core.rng import stream
 from experiments.bench.setting import Setting
 from splitfl.config import RunConfig, above, at_least
-from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.core.errors import ConfigError
+from splitfl.setup.experiment_file import as_dict, from_dict
 
 MORTAL_SHARE = 0.3
 """The share of the clients that die and come back; the others live from beginning to end."""

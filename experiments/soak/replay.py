@@ -8,13 +8,13 @@ from typing import Any
 
 from experiments.soak.lives import LogScreen
 from splitfl.client.client import ClientNode
-from splitfl.config.experiment_file import load
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.absences import Schedule
 from splitfl.server.run import Run
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import load
 
 Row = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 from experiments.local_clients import run_here
 from splitfl.comparison.cached_runs import run_once as run_once_by
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import from_dict
+from splitfl.setup.experiment_file import from_dict
 
 
 def run_once(config: RunConfig, folder: Path) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from experiments.presets import find
-from splitfl.config.experiment_file import as_dict
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import seconds_text
+from splitfl.setup.experiment_file import as_dict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,9 +15,9 @@ from typing import Final
 import click
 
 from experiments.presets import find
-from splitfl.config.experiment_file import as_dict
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import percent_text, seconds_text
+from splitfl.setup.experiment_file import as_dict
 
 SERVER_FLOPS: Final = 1e13
 """The order of a data-centre GPU; with the presets' 5e11 most of a round is waiting for the server."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from peft import IA3Config, inject_adapter_in_model
 from torch import nn
 
-from splitfl.adapters.kind import AdapterKind, Factor, constant
+from splitfl.adapters.kind import AdapterKind, Factor, Targets, constant
 from splitfl.config import SideConfig
 from splitfl.models.cut import Piece
 
@@ -28,7 +28,7 @@ def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
 
 IA3 = AdapterKind(
     title="IA3",
-    settings=frozenset({"targets"}),
+    settings=Targets,
     factors={".ia3_l": Factor("alone", constant(1.0))},
     inject=_inject,
     flops=_flops,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from splitfl.adapters.kind import DEFAULT
-from splitfl.adapters.registry import ADAPTERS, check_kinds
+from splitfl.adapters.registry import ADAPTERS
 from splitfl.adapters.residuals import RESIDUALS, put_residuals
 from splitfl.adapters.targets import check_trained_whole, is_trained_whole, rank_of, targets
 from splitfl.config import AdapterConfig, SideConfig
@@ -30,7 +30,6 @@ def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> N
     Raises ConfigError for targets without a match, a number of ranks other than that of blocks, and a kind
     that is unknown or not supported by peft or the model; CutError for parameters tied across pieces.
     """
-    check_kinds(adapter)
     check_trained_whole(piece, adapter, cut)
     chosen = targets(piece, adapter, cut)
     piece.adapters = {name: side.kind for name, side in chosen.items()}

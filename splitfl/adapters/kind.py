@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -12,18 +12,42 @@ from torch import Tensor, nn
 
 from channel.core.rng import stream
 from splitfl.adapters.residuals import A, B
-from splitfl.config import SideConfig
+from splitfl.config import NoSettings, SideConfig, above, at_least, group, key_types
+from splitfl.config.plugin import check_settings_type
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
 
 DEFAULT: Final = "default"
 """peft's adapter name, which is part of its parameters' names."""
 
-SETTINGS: Final = tuple(one.name for one in fields(SideConfig) if one.name != "kind")
-"""The settings of a side that a kind may read."""
-
 Initial = Callable[[int, str, Tensor], Tensor]
 """Computes a tensor's initial value (float32, same shape) from the seed, its name and the injected tensor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """The modules to adapt, by the ends of their names; none: those that the model's family names."""
+
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRank:
+    """Adapters of a rank, whose product is scaled by alpha / rank.
+
+    `ranks` gives each of the side's blocks a rank of its own, in order, at that same scale.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    ranks: tuple[int, ...] = ()
+    modules: Targets = group(Targets)
+
+    def __post_init__(self) -> None:
+        at_least("adapter rank", self.rank, 1)
+        above("adapter alpha", self.alpha, 0.0)
+        for rank in self.ranks:
+            at_least("adapter ranks", rank, 1)
 
 
 @dataclass(frozen=True)
@@ -42,10 +66,11 @@ class Factor:
 class AdapterKind:
     """An adapter kind; plug-ins are instances under the entry point group `splitfl.adapters`.
 
-    `settings` are the fields of `SideConfig` that it reads; others are refused. `factors` are its trainable
-    tensors by the suffix of their names in the unsplit model, without peft's `default`. `inject` adds it to
-    modules of a frozen piece, given with their ranks; `initialise` sets the values of its frozen tensors.
-    Random values must depend on the seed and a name only, so that they do not depend on the cut.
+    `settings` is the type of its own settings, a frozen dataclass whose fields are its keys of [adapter.head]
+    and [adapter.body] beside `kind`. `factors` are its trainable tensors by the suffix of their names in the
+    unsplit model, without peft's `default`. `inject` adds it to modules of a frozen piece, given with their
+    ranks (0 for a kind without one); `initialise` sets the values of its frozen tensors. Random values must
+    depend on the seed and a name only, so that they do not depend on the cut.
 
     `as_lora` computes, from an adapted module and its trained tensors by suffix, the factors A (r, in) and
     B (out, r) of the same update; a kind without it is exported with the config `peft_config`
@@ -60,7 +85,7 @@ class AdapterKind:
     """
 
     title: str
-    settings: frozenset[str] = frozenset()
+    settings: type = NoSettings
     factors: Mapping[str, Factor]
     inject: Callable[[Piece, Mapping[str, int], SideConfig], None]
     initialise: Callable[[Piece, Mapping[str, int], int], None] | None = None
@@ -73,8 +98,7 @@ class AdapterKind:
     citation: str = ""
 
     def __post_init__(self) -> None:
-        if unknown := sorted(self.settings.difference(SETTINGS)):
-            raise ConfigError(f"the adapter kind {self.title} reads {unknown}; have {', '.join(SETTINGS)}")
+        check_settings_type(f"the settings of the adapter kind {self.title}", self.settings, SideConfig)
         if not self.trains_all and (self.as_lora is None) == (self.peft_config is None):
             raise ConfigError(f"the adapter kind {self.title} must have either as_lora or peft_config")
         if self.trains_all and self.factors:
@@ -85,7 +109,7 @@ class AdapterKind:
     @property
     def about(self) -> str:
         """The line of `splitfl list adapters`: the name in the literature, and the settings."""
-        read = [name for name in SETTINGS if name in self.settings]
+        read = key_types(self.settings)
         return f"{self.title}; settings: {', '.join(read)}" if read else self.title
 
     @property
@@ -99,15 +123,16 @@ class AdapterKind:
         return set(self.factors) == {A, B}
 
     def scale(self, side: SideConfig) -> float:
-        """The scale of the product of the factors: alpha / rank if the kind has alpha, else 1."""
-        return side.alpha / side.rank if "alpha" in self.settings else 1.0
+        """The scale of the product of the factors: alpha / rank if the kind has both, else 1."""
+        low_rank = side.find(LowRank)
+        return low_rank.alpha / low_rank.rank if low_rank else 1.0
 
     def describe(self, side: Mapping[str, Any]) -> str:
         """This kind with its settings in words, as `LoRA of rank 8`."""
-        words = self.title
-        if "rank" in self.settings:
+        words, keys = self.title, key_types(self.settings)
+        if "rank" in keys:
             words += f" of rank {', '.join(map(str, side.get('ranks', ()))) or side['rank']}"
-        if "trained_numbers" in self.settings.intersection(side):
+        if "trained_numbers" in keys and "trained_numbers" in side:
             words += f" with {side['trained_numbers']} trained numbers a module"
         return words
 

@@ -10,7 +10,7 @@ from typing import Final
 from peft import LoHaConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, constant, kaiming
+from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, LowRank, constant, kaiming
 from splitfl.adapters.residuals import compressed
 from splitfl.config import SideConfig
 from splitfl.models.cut import Piece
@@ -20,10 +20,11 @@ FACTORS: Final = (W1A, W1B, W2A, W2B)
 
 
 def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
+    own = side.of(LowRank)
     settings = LoHaConfig(
         target_modules=sorted(ranks),
         rank_pattern=dict(ranks),
-        alpha_pattern={name: side.alpha / side.rank * rank for name, rank in ranks.items()},
+        alpha_pattern={name: own.alpha / own.rank * rank for name, rank in ranks.items()},
         init_weights=True,
     )
     inject_adapter_in_model(settings, piece.model)
@@ -49,7 +50,7 @@ def as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Te
 
 LOHA = AdapterKind(
     title="LoHa",
-    settings=frozenset({"rank", "alpha", "ranks", "targets"}),
+    settings=LowRank,
     factors={
         **{ending: Factor("first", kaiming("loha")) for ending in (W1A, W1B, W2A)},
         W2B: Factor("second", constant(0.0)),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from splitfl.adapters.kind import AdapterKind, Factor, constant, kaiming
+from splitfl.adapters.kind import AdapterKind, Factor, LowRank, constant, kaiming
 from splitfl.adapters.residuals import A, B
 from splitfl.config import SideConfig
 from splitfl.models.cut import Piece
@@ -28,7 +28,8 @@ def lora_config(ranks: Mapping[str, int], alphas: Mapping[str, float], fan_in_fa
 
 
 def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
-    alphas = {name: side.alpha / side.rank * rank for name, rank in ranks.items()}
+    own = side.of(LowRank)
+    alphas = {name: own.alpha / own.rank * rank for name, rank in ranks.items()}
     inject_adapter_in_model(lora_config(ranks, alphas, piece.family.fan_in_fan_out), piece.model)
 
 
@@ -38,7 +39,7 @@ def _as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, T
 
 LORA = AdapterKind(
     title="LoRA",
-    settings=frozenset({"rank", "alpha", "ranks", "targets"}),
+    settings=LowRank,
     factors={A: Factor("first", kaiming("lora")), B: Factor("second", constant(0.0))},
     inject=_inject,
     as_lora=_as_lora,

@@ -1,17 +1,16 @@
 """The registry of adapter kinds; one module each."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from splitfl.adapters.full import FULL
 from splitfl.adapters.ia3 import IA3
-from splitfl.adapters.kind import SETTINGS, AdapterKind
+from splitfl.adapters.kind import AdapterKind
 from splitfl.adapters.loha import LOHA
 from splitfl.adapters.lora import LORA
 from splitfl.adapters.tinylora import TINYLORA
 from splitfl.adapters.vera import VERA
-from splitfl.config import AdapterConfig, SideConfig, one_of
-from splitfl.core.errors import ConfigError
+from splitfl.config import AdapterConfig, SideConfig, chosen, one_of, value_of
 from splitfl.core.registry import Registry
 
 ADAPTERS: Final = Registry(
@@ -21,17 +20,14 @@ ADAPTERS: Final = Registry(
 )
 
 
-def check_kinds(adapter: AdapterConfig) -> None:
-    """Raises ConfigError for an unknown kind, and for a setting that a side's kind does not read."""
-    for label, side in sides(adapter):
-        kind = kind_named(side.kind, f"adapter.{label}.kind")
-        for name in SETTINGS:
-            got, default = getattr(side, name), getattr(SideConfig, name)
-            if got != default and name not in kind.settings:
-                raise ConfigError(
-                    f"adapters of kind {side.kind!r} have no {name}: leave adapter.{label}.{name} at "
-                    f"{default}, got {got}"
-                )
+def side_config(kind: str = SideConfig.kind, **values: Any) -> SideConfig:
+    """A side of this kind with these values of its settings, others at their defaults."""
+    return chosen(SideConfig, [kind_named(kind).settings], {"kind": kind, **values})
+
+
+def side_rank(side: SideConfig) -> int:
+    """The rank of a side's adapters, 0 for a kind without one."""
+    return int(value_of(side, "rank") or 0)
 
 
 def kind_named(name: str, setting: str = "adapter kind") -> AdapterKind:

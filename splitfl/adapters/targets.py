@@ -6,7 +6,8 @@ piece they are in, so that the pieces together have the adapters of the whole.
 
 import torch
 
-from splitfl.adapters.registry import ADAPTERS, kind_named, sides, trains_all
+from splitfl.adapters.kind import LowRank, Targets
+from splitfl.adapters.registry import ADAPTERS, kind_named, side_rank, sides, trains_all
 from splitfl.config import AdapterConfig, SideConfig
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.cut import Piece, linears
@@ -24,7 +25,7 @@ def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCon
     _check_ranks(adapter, cut, piece.num_blocks)
     for label, side in sides(adapter):
         own = [name for name, its in follows.items() if its is side and not trains_all(side)]
-        if not side.targets:
+        if not _named(side):
             own = [name for name in own if block_index(piece.family, name) is not None]
         for target in _wanted(piece, label, side):
             found = [name for name in own if f".{name}".endswith(f".{target}")]
@@ -53,7 +54,7 @@ def _wanted(piece: Piece, label: str, side: SideConfig) -> tuple[str, ...]:
     kind, model_type = kind_named(side.kind), piece.model.config.model_type
     if kind.trains_all:
         return ()
-    if not side.targets and not piece.family.targets:
+    if not _named(side) and not piece.family.targets:
         whole = " or ".join(repr(name) for name, one in ADAPTERS.items() if one.trains_all)
         raise ConfigError(
             f"adapter.{label}: a {model_type} model has no linear modules in its blocks for {side.kind} "
@@ -65,7 +66,13 @@ def _wanted(piece: Piece, label: str, side: SideConfig) -> tuple[str, ...]:
             f"adapter.{label}.kind must be one of {able} for a {model_type} model, whose modules have "
             f"transposed weights (Conv1D); got {side.kind!r}: {kind.transposed}"
         )
-    return side.targets or piece.family.targets
+    return _named(side) or piece.family.targets
+
+
+def _named(side: SideConfig) -> tuple[str, ...]:
+    """The targets that the settings name."""
+    found = side.find(Targets)
+    return found.targets if found else ()
 
 
 def side_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> SideConfig:
@@ -78,11 +85,12 @@ def side_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> Side
 
 
 def rank_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> int:
-    """The rank of a module, by its full name: that of its block, or of its side."""
+    """The rank of a module, by its full name: that of its block, or of its side; 0 for a kind without one."""
     side, index = side_of(family, name, adapter, cut), block_index(family, name)
-    if index is None or not side.ranks:
-        return side.rank
-    return side.ranks[index if index < cut else index - cut]
+    low_rank = side.find(LowRank)
+    if index is None or low_rank is None or not low_rank.ranks:
+        return side_rank(side)
+    return low_rank.ranks[index if index < cut else index - cut]
 
 
 def is_trained_whole(piece: Piece, name: str, adapter: AdapterConfig, cut: int) -> bool:
@@ -111,8 +119,9 @@ def check_trained_whole(piece: Piece, adapter: AdapterConfig, cut: int) -> None:
 
 def _check_ranks(adapter: AdapterConfig, cut: int, num_blocks: int) -> None:
     for label, side, blocks in (("head", adapter.head, cut), ("body", adapter.body, num_blocks - cut)):
-        if side.ranks and len(side.ranks) != blocks:
+        low_rank = side.find(LowRank)
+        if low_rank is not None and len(low_rank.ranks) not in (0, blocks):
+            got = len(low_rank.ranks)
             raise ConfigError(
-                f"adapter.{label}.ranks must have one rank for each of the {blocks} blocks, "
-                f"got {len(side.ranks)}"
+                f"adapter.{label}.ranks must have one rank for each of the {blocks} blocks, got {got}"
             )

@@ -6,6 +6,7 @@ one v, which is impossible across a cut: here each module has its own.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from channel.core.rng import stream
-from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, constant
-from splitfl.config import SideConfig
+from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, Targets, constant
+from splitfl.config import SideConfig, at_least, group
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
 
@@ -29,6 +30,19 @@ class Parts(NamedTuple):
     A: Tensor
     B: Tensor
     P: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyLoraSettings:
+    """In each module so many `trained_numbers` are trained."""
+
+    rank: int = 8
+    trained_numbers: int = 64
+    modules: Targets = group(Targets)
+
+    def __post_init__(self) -> None:
+        at_least("adapter rank", self.rank, 1)
+        at_least("adapter trained_numbers", self.trained_numbers, 1)
 
 
 def parts(layer: nn.Module) -> Parts:
@@ -53,14 +67,14 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
         from peft import TinyLoraConfig, TinyLoraModel  # not in every supported version of peft
     except ImportError:
         raise _lacking() from None
-    model = piece.model
+    model, own = piece.model, side.of(TinyLoraSettings)
     for name in ranks:
         module = model.get_submodule(name)
         weight = module.get_parameter("weight")
         model.__dict__.pop("peft_config", None)  # of the previous module
         settings = TinyLoraConfig(
-            r=side.rank,
-            u=side.trained_numbers,
+            r=own.rank,
+            u=own.trained_numbers,
             target_modules=[name],
             fan_in_fan_out=piece.family.fan_in_fan_out,
             save_projection=True,
@@ -71,7 +85,7 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
         layer: Any = model.get_submodule(name)
         if set(dict(layer.tinylora_v.named_parameters())) != {f"{DEFAULT}.0"}:
             raise _lacking()
-        layer.tinylora_v[DEFAULT]["0"] = nn.Parameter(torch.zeros(side.trained_numbers, device=weight.device))
+        layer.tinylora_v[DEFAULT]["0"] = nn.Parameter(torch.zeros(own.trained_numbers, device=weight.device))
 
 
 def _initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
@@ -127,7 +141,7 @@ def _lacking() -> ConfigError:
 
 TINYLORA = AdapterKind(
     title="TinyLoRA",
-    settings=frozenset({"rank", "trained_numbers", "targets"}),
+    settings=TinyLoraSettings,
     factors={V: Factor("alone", constant(0.0))},
     inject=_inject,
     initialise=_initialise,

@@ -6,22 +6,34 @@ and rows.
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from peft import VeraConfig, VeraModel
 from peft.tuners.vera.layer import VeraLayer
 from torch import Tensor, nn
 
-from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, constant, uniform
-from splitfl.config import SideConfig
+from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, Targets, constant, uniform
+from splitfl.config import SideConfig, at_least, group
 from splitfl.models.cut import Piece
 
 _B, _D = ".vera_lambda_b", ".vera_lambda_d"
 
 
+@dataclass(frozen=True, kw_only=True)
+class VeraSettings:
+    """The rank of the matrices that all modules share."""
+
+    rank: int = 8
+    modules: Targets = group(Targets)
+
+    def __post_init__(self) -> None:
+        at_least("adapter rank", self.rank, 1)
+
+
 def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
     settings = VeraConfig(
-        r=side.rank,
+        r=side.of(VeraSettings).rank,
         target_modules=list(ranks),
         fan_in_fan_out=piece.family.fan_in_fan_out,
         save_projection=True,
@@ -76,7 +88,7 @@ def _projections(layer: VeraLayer) -> tuple[Tensor, Tensor]:
 
 VERA = AdapterKind(
     title="VeRA",
-    settings=frozenset({"rank", "targets"}),
+    settings=VeraSettings,
     factors={_D: Factor("first", constant(0.1)), _B: Factor("second", constant(0.0))},
     inject=_inject,
     initialise=_initialise,

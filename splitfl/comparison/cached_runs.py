@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import load
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder import create as runs
@@ -16,6 +15,7 @@ from splitfl.runtime.run import run_in_one_process
 from splitfl.runtime.screen import Screen, Silent
 from splitfl.runtime.serve import Ended, NewFolder
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import load
 
 Play = Callable[[Experiment, NewFolder, Screen], Ended]
 """Runs an experiment."""

@@ -11,8 +11,8 @@ from splitfl.comparison.entrants import as_rows, demand_some, enter_all, labels_
 from splitfl.comparison.planned import planned
 from splitfl.comparison.ranking import Standing, standings
 from splitfl.comparison.runs import Race, races, run_all
-from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import PeerLost
+from splitfl.setup.experiment_file import from_dict
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,12 @@ from typing import Any
 
 from splitfl.comparison.budget import Budget, Plan, plan_within
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.controller.budget import decided
 from splitfl.core.errors import ConfigError, CutError
-from splitfl.methods.overriding import settled
 from splitfl.methods.registry import method
 from splitfl.methods.settings import without_unread
-from splitfl.transport.registry import check_settings
+from splitfl.setup.experiment_file import as_dict, from_dict
+from splitfl.setup.overriding import settled
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {"checkpointed": ("method.checkpoint_head=true",)}
 """What METHOD@NAME sets by itself; any other NAME tells two entrants of one method apart."""
@@ -82,8 +81,7 @@ def enter(
     own = [*VARIANTS.get(variant, ()), *own]
     needs = [need for need in method(name).needs if not _is_set(need, (*overrides, *own))]
     try:
-        shared = settled(tables, [*overrides, f"method.name={name}", *needs])
-        check_settings(shared.transport)
+        shared = settled(tables, [*overrides, f"method.name={name}", *needs], for_several=True)
         config = decided(from_dict(as_dict(without_unread(shared)), own))
         plan = plan_within(config, budgets, most_rounds or _most_rounds(config, budgets))
     except (ConfigError, CutError) as error:

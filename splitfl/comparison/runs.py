@@ -11,10 +11,10 @@ from typing import Any
 
 from splitfl.comparison.cached_runs import finished, run_once
 from splitfl.comparison.entrants import Entrant
-from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict
+from splitfl.config import NoSettings, RunConfig, TransportConfig
 from splitfl.core.errors import SplitflError
 from splitfl.runtime.quiet import quiet
+from splitfl.setup.experiment_file import as_dict, from_dict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def races(entrants: Iterable[Entrant], seeds: Sequence[int], out: Path) -> list[
             config=replace(
                 entrant.config,
                 train=replace(entrant.config.train, seed=seed),
-                transport=replace(entrant.config.transport, name="inproc"),
+                transport=TransportConfig(name="inproc", settings=(NoSettings(),)),
             ),
             folder=out / entrant.label / f"seed-{seed}",
         )

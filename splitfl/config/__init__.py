@@ -13,6 +13,17 @@ from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainC
 from splitfl.config.link import DirectionConfig, LinkConfig, LiveConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig, SideConfig
 from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, TransportConfig
+from splitfl.config.plugin import (
+    NoSettings,
+    PluginTable,
+    changed,
+    chosen,
+    group,
+    key_types,
+    key_values,
+    made,
+    value_of,
+)
 from splitfl.config.tracking import TrackingConfig
 
 __all__ = [
@@ -33,7 +44,9 @@ __all__ = [
     "LiveConfig",
     "MethodConfig",
     "ModelConfig",
+    "NoSettings",
     "PartitionConfig",
+    "PluginTable",
     "RunConfig",
     "SideConfig",
     "TaskConfig",
@@ -42,6 +55,13 @@ __all__ = [
     "TransportConfig",
     "above",
     "at_least",
+    "changed",
+    "chosen",
+    "group",
+    "key_types",
+    "key_values",
+    "made",
     "nearest",
     "one_of",
+    "value_of",
 ]

@@ -4,67 +4,24 @@ from dataclasses import dataclass
 
 from splitfl.config.checks import above, at_least, one_of
 from splitfl.config.codec import check_codec
+from splitfl.config.plugin import PluginTable
 from splitfl.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodConfig:
-    """How they learn; what a method does not read must stay as it is here.
+class MethodConfig(PluginTable):
+    """The finetuning method and its own settings: `splitfl list methods` names the methods.
 
-    At most `in_flight` steps are under way on the server at the same time, one where a
-    method cannot take more: step i then starts from the server's parameters after step
-    i - in_flight. An auxiliary has the model's
-    last `auxiliary_blocks` blocks and what stands on them; with one, every
-    `upload_interval`-th batch of a round goes up. It is aligned to the server's gradients
-    every `align_interval` rounds, by `align_passes` over a client's last `align_batches`
-    uploads.
-
-    A client without backpropagation finds the loss's slope along `perturbations` directions
-    a step: by a `difference` to where it stands, a `central` one, both over a distance of
-    `mu` an element, or exactly, by forward mode (`jvp`). With `slices` these directions are of the client's
-    own share of the adapted modules, another in every round: a better estimate of fewer parameters, each of
-    which then moves by one client's weight alone. `pool` is how many directions there
-    are in all, for a method that draws them from a pool. `hessian_smooth` is how slowly a
-    curvature changes (1: never), `server_steps` how many steps a server takes for one of a client.
-
-    A client with backpropagation holds less for it with `checkpoint_head`, which computes
-    each of its blocks once more on the way back, and by taking `micro_batch` samples at a time
-    (0: the whole batch).
+    At most `in_flight` steps are under way on the server at the same time, one where a method cannot take
+    more: step i then starts from the server's parameters after step i - in_flight. `settings` are the
+    method's, then those of methods that [auto] may choose.
     """
 
     name: str = "sfl-v2"
     in_flight: int = 1
-    auxiliary_blocks: int = 0
-    upload_interval: int = 1
-    align_interval: int = 1
-    align_passes: int = 5
-    align_batches: int = 8
-    perturbations: int = 4
-    mu: float = 1e-3
-    derivative: str = "difference"
-    slices: bool = False
-    pool: int = 1024
-    hessian_smooth: float = 0.95
-    server_steps: int = 1
-    checkpoint_head: bool = False
-    micro_batch: int = 0
 
     def __post_init__(self) -> None:
         at_least("method.in_flight", self.in_flight, 1)
-        at_least("method.auxiliary_blocks", self.auxiliary_blocks, 0)
-        at_least("method.upload_interval", self.upload_interval, 1)
-        at_least("method.align_interval", self.align_interval, 1)
-        at_least("method.align_passes", self.align_passes, 1)
-        at_least("method.align_batches", self.align_batches, 1)
-        at_least("method.perturbations", self.perturbations, 1)
-        above("method.mu", self.mu, 0.0)
-        at_least("method.pool", self.pool, 1)
-        one_of("method.derivative", self.derivative, ("difference", "central", "jvp"))
-        above("method.hessian_smooth", self.hessian_smooth, 0.0)
-        if not self.hessian_smooth <= 1.0:
-            raise ConfigError(f"method.hessian_smooth must be at most 1.0, got {self.hessian_smooth}")
-        at_least("method.server_steps", self.server_steps, 1)
-        at_least("method.micro_batch", self.micro_batch, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from channel.core.errors import BadParameter
 from channel.links.fixed import Direction
 from channel.links.loss import GilbertElliott
 from splitfl.config.checks import at_least, one_of
+from splitfl.config.plugin import PluginTable
 from splitfl.core.errors import ConfigError
 from splitfl.core.registry import registered
 
@@ -58,18 +59,17 @@ class DirectionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkConfig:
+class LinkConfig(PluginTable):
     """The emulated radio link of every client: packets of `mtu_bytes`, each sent at most
     `max_tries` times (0: until it arrives), an answer to each after `retry_s`.
 
     In place of the rates in `up` and `down` stands a `scenario` (a name of `splitfl channel list`, or a
     TOML file), in whose one cell all clients share the spectrum, or a recorded `trace`, which each client
     has to itself; `trace_down` is the downlink's where it is another. `kind` names a link that another
-    package registers (`splitfl list links`) and that reads of these settings what it needs.
+    package registers (`splitfl list links`), which reads of these settings what it needs beside its own.
     """
 
     kind: str = ""
-
     mtu_bytes: int = 1500
     max_tries: int = 0
     retry_s: float = 0.008

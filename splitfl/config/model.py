@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from splitfl.config.checks import above, at_least, one_of
+from splitfl.config.checks import at_least, one_of
+from splitfl.config.plugin import PluginTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,27 +38,10 @@ class PartitionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SideConfig:
-    """One side's adapters, of a `kind` in `splitfl.adapters.registry`; no targets means the family's own.
-
-    Which of the other settings a kind reads it says itself, and changing another one is refused.
-    Kinds with an `alpha` scale by alpha / rank; `ranks` gives each of the side's blocks a rank of its own,
-    in order, at that same scale. TinyLoRA trains so many `trained_numbers` in each module.
-    """
+class SideConfig(PluginTable):
+    """One side's adapters: `splitfl list adapters` names the kinds, of which each has its own settings."""
 
     kind: str = "lora"
-    rank: int = 8
-    alpha: float = 16.0
-    ranks: tuple[int, ...] = ()
-    trained_numbers: int = 64
-    targets: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        at_least("adapter rank", self.rank, 1)
-        above("adapter alpha", self.alpha, 0.0)
-        for rank in self.ranks:
-            at_least("adapter ranks", rank, 1)
-        at_least("adapter trained_numbers", self.trained_numbers, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from splitfl.config.checks import above, at_least, one_of
+from splitfl.config.plugin import PluginTable
 from splitfl.core.errors import ConfigError
 
 
@@ -24,17 +25,12 @@ class DeviceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransportConfig:
-    """How messages travel: `splitfl list transports` names the transports, each of which refuses the
-    settings that it does not read (`splitfl.transport.registry`).
+class TransportConfig(PluginTable):
+    """How messages travel: `splitfl list transports` names the transports, of which each has own settings.
 
-    The server listens on `host`:`port` (0: any free one); for mqtt that is the broker, and `topic` the
-    run's name there (empty: a new one). It waits `join_timeout_s` for its clients to come; after
-    that, a client that is silent for `timeout_s` is lost.
-
-    Secrets are named by their files. `secrets` is a folder from `splitfl certs` and stands for all of
-    the server's; or `tls_cert` with `tls_key`, `tls_ca` (clients show certificates that it signed; for
-    mqtt: who signed the broker's), and `token_file`. A broker may want `user` and `password_file`.
+    The server listens on `host`:`port` (0: any free one); for a transport through a broker that is the
+    broker. It waits `join_timeout_s` for its clients to come; after that, a client that is silent for
+    `timeout_s` is lost.
     """
 
     name: str = "rpc"
@@ -42,14 +38,6 @@ class TransportConfig:
     port: int = 0
     timeout_s: float = 30.0
     join_timeout_s: float = 300.0
-    secrets: str = ""
-    tls_cert: str = ""
-    tls_key: str = ""
-    tls_ca: str = ""
-    token_file: str = ""
-    topic: str = ""
-    user: str = ""
-    password_file: str = ""
 
     def __post_init__(self) -> None:
         at_least("transport.port", self.port, 0)
@@ -57,12 +45,6 @@ class TransportConfig:
             raise ConfigError(f"transport.port must be at most 65535, got {self.port}")
         above("transport.timeout_s", self.timeout_s, 0.0)
         above("transport.join_timeout_s", self.join_timeout_s, 0.0)
-        if self.secrets and (self.tls_cert or self.tls_key or self.tls_ca or self.token_file):
-            raise ConfigError(
-                "transport.secrets stands for all of the server's files: name no others beside it"
-            )
-        if bool(self.tls_cert) != bool(self.tls_key):
-            raise ConfigError("transport.tls_cert and transport.tls_key are given together or not at all")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,16 +10,17 @@ from dataclasses import replace
 from itertools import product
 
 from splitfl.accounting.ledger import Ledger
-from splitfl.config import CodecConfig, RunConfig
+from splitfl.adapters.kind import LowRank
+from splitfl.adapters.registry import side_rank
+from splitfl.config import CodecConfig, RunConfig, changed
 from splitfl.controller.controller import Controller
 from splitfl.controller.cost_table import UNITS, Option, Pace, Table, declared, in_room, preference, shown
 from splitfl.controller.dry_run import options_of, rehearsed, table_of
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.core.events import Events
 from splitfl.core.messages import Plan
-from splitfl.methods.parts.plan import RULES
-from splitfl.methods.registry import method
-from splitfl.methods.settings import without_unread
+from splitfl.methods.registry import choosable, method
+from splitfl.methods.settings import with_method, without_unread
 
 
 def decided(config: RunConfig) -> RunConfig:
@@ -39,18 +40,12 @@ def decided(config: RunConfig) -> RunConfig:
         return _settled(config)
     refused = []
     for name, codec in product(auto.methods or (config.method.name,), auto.codecs or ("",)):
-        method(name)
+        method(name, "auto.methods")
         try:
-            return _decided_for(_with_codec(_with_method(config, name), codec), codec)
+            return _decided_for(_with_codec(with_method(config, name), codec), codec)
         except (ConfigError, CutError) as error:
             refused.append(f"{name}{f' with {codec}' if codec else ''}: {error}")
     raise ConfigError(f"auto finds nothing within its budget: {'; '.join(refused)}")
-
-
-def _with_method(config: RunConfig, name: str) -> RunConfig:
-    if name == config.method.name:
-        return config
-    return without_unread(replace(config, method=replace(config.method, name=name)))
 
 
 def _with_codec(config: RunConfig, codec: str) -> RunConfig:
@@ -61,11 +56,9 @@ def _with_codec(config: RunConfig, codec: str) -> RunConfig:
 
 def _decided_for(config: RunConfig, codec: str) -> RunConfig:
     auto, federation, paces = config.auto, config.federation, declared(config)
-    cuts, ranks = auto.cuts or (config.partition.cut,), auto.ranks or (config.adapter.head.rank,)
-    if max(ranks) > config.adapter.head.rank:
-        raise ConfigError(
-            f"auto.ranks must be at most adapter.head.rank, {config.adapter.head.rank}, got {ranks}"
-        )
+    cuts, ranks = auto.cuts or (config.partition.cut,), auto.ranks or (side_rank(config.adapter.head),)
+    if max(ranks) > (most := side_rank(config.adapter.head)):
+        raise ConfigError(f"auto.ranks must be at most adapter.head.rank, {most}, got {ranks}")
     plans = [
         Plan(method=config.method.name, cut=cut, rank=rank, codec=codec or "none")
         for cut, rank in product(cuts, ranks)
@@ -106,7 +99,9 @@ def _with(config: RunConfig, plans: Sequence[Plan]) -> RunConfig:
     if "federation.client_ranks" in reads and _axis(config) == "rank" and len(config.auto.cuts) <= 1:
         return replace(config, federation=replace(federation, client_ranks=ranks))
     head = config.adapter.head
-    scaled = replace(head, rank=ranks[0], alpha=head.alpha / head.rank * ranks[0])
+    low_rank = head.find(LowRank)
+    scale = {"alpha": low_rank.alpha / low_rank.rank * ranks[0]} if low_rank else {}
+    scaled = changed(head, rank=ranks[0], **scale)
     return replace(config, adapter=replace(config.adapter, head=scaled))
 
 
@@ -181,15 +176,15 @@ def _settled(config: RunConfig) -> RunConfig:
             "leave it at 0, or name it in auto.methods"
         )
     for name in auto.methods:
-        if name not in RULES:
+        if name not in (able := choosable()):
             raise ConfigError(
-                f"auto.methods must name {', '.join(RULES)} with auto.every, between which a client can "
+                f"auto.methods must name {', '.join(able)} with auto.every, between which a client can "
                 f"change from round to round, got {name!r}"
             )
-    for rank in auto.ranks:
-        if rank > head.rank or (rank < head.rank and head.kind != "lora"):
+    for got in auto.ranks:
+        if got > side_rank(head) or (got < side_rank(head) and head.kind != "lora"):
             raise ConfigError(
-                f"auto.ranks are of LoRA and at most adapter.head.rank, {head.rank}, got {rank} of "
+                f"auto.ranks are of LoRA and at most adapter.head.rank, {side_rank(head)}, got {got} of "
                 f"{head.kind}"
             )
     if len(set(auto.cuts)) > 1 and "stale" in (config.erasure.activation, config.erasure.gradient):
@@ -203,7 +198,7 @@ def _settled(config: RunConfig) -> RunConfig:
         auto,
         methods=auto.methods or ("sfl-v2",),
         cuts=tuple(sorted(set(auto.cuts))) or (config.partition.cut,),
-        ranks=auto.ranks or (head.rank,),
+        ranks=auto.ranks or (side_rank(head),),
         codecs=auto.codecs or ("none",),
     )
     config = replace(config, auto=filled, partition=replace(config.partition, cut=min(filled.cuts)))

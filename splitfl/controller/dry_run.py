@@ -22,7 +22,7 @@ from splitfl.core.events import Events
 from splitfl.core.messages import Plan
 from splitfl.data.loader import Batches
 from splitfl.methods.parts.method import ClientMethod
-from splitfl.methods.registry import as_client, method
+from splitfl.methods.registry import as_client, client_method, server_method
 from splitfl.models.cut import Piece
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
@@ -57,14 +57,13 @@ def rehearse(site: Experiment, data: Sequence[Batches] = ()) -> DryRun:
     """
     refuse_sizes_of_data(site.config)
     config, ledger, watcher = site.config, Ledger(), _Watcher()
-    chosen = method(config.method.name)
     pieces, clients = list[_Pieces](), []
     for client in range(config.federation.clients):
         batches, its = data[client] if data else site.batches(client), as_client(config, client)
         pieces.append(_Pieces(site, its))
-        clients.append(chosen.client(pieces[-1], batches, steps_of(config, client, batches), its))
+        clients.append(client_method(its, pieces[-1], batches, steps_of(config, client, batches)))
     with Events(None) as events:
-        server = chosen.server(_Pieces(site, config), config)
+        server = server_method(config, _Pieces(site, config))
         made = controller_for(config)
         controller = made(ledger, events) if made else None
         server_loop = server_loop_of(site, server, ledger, events, watcher, controller=controller)

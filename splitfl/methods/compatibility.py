@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 from splitfl.adapters.registry import ADAPTERS
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, value_of
 from splitfl.core.errors import ConfigError
 from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.federation.over_the_air import over_the_air
 from splitfl.methods.parts.spec import NO_ERASURE, ROW_MESSAGES
+from splitfl.methods.parts.zeroth_order_client import Estimate
 from splitfl.methods.registry import METHODS, method
-from splitfl.methods.rules import READ_WITH, RULES, Case, is_asynchronous, value_at
+from splitfl.methods.rules import READ_WITH, RULES, Case, is_asynchronous
 from splitfl.methods.settings import others, refuse_unread
 
 
@@ -36,8 +37,8 @@ def _check_alone(config: RunConfig) -> None:
     """ConfigError for a setting that is read only where another one has some value."""
     default = RunConfig()
     for setting, other, values in READ_WITH:
-        got, plain = value_at(config, setting), value_at(default, setting)
-        if got != plain and value_at(config, other) not in values:
+        got, plain = value_of(config, setting), value_of(default, setting)
+        if got != plain and value_of(config, other) not in values:
             readers = " and ".join(map(repr, values))
             raise ConfigError(
                 f"{setting} is read with {other} {readers} alone: leave it at {plain}, got {got}"
@@ -72,7 +73,8 @@ def _check_declared(case: Case) -> None:
                 f"{name!r}: {spec.summable}; have {_able('summable')}"
             )
         over_the_air(config)
-    if spec.forward_mode or config.method.derivative == "jvp":
+    estimate = config.method.find(Estimate)
+    if spec.forward_mode or (estimate is not None and estimate.derivative == "jvp"):
         _check_forward_mode(case)
 
 

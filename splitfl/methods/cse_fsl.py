@@ -8,26 +8,36 @@ Head and auxiliary are averaged once a round.
 
 # B batch, T tokens, D hidden
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from splitfl.config import MethodConfig, RunConfig
+from splitfl.config import RunConfig, group
 from splitfl.core.messages import Activation, Done, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
-from splitfl.methods.parts.auxiliary import PREFIX, apart, refuse_auxiliary
+from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary, apart, refuse_auxiliary
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
-from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.local_update import AveragedClient, LocalParts, LocalUpdate, LocalUpdateSpec
+from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import ServerModel
-from splitfl.methods.parts.split_pass import hold_inputs_alone, parts
+from splitfl.methods.parts.split_pass import Backpropagation, hold_inputs_alone, parts
 from splitfl.models.cut import Piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class CseSettings:
+    """Backpropagation through head and auxiliary."""
+
+    auxiliary: Auxiliary = group(Auxiliary)
+    backpropagation: Backpropagation = group(Backpropagation)
 
 
 class Lesson(Protocol):
@@ -37,27 +47,29 @@ class Lesson(Protocol):
         """Learns from a batch; the hidden state (B, T, D) from before it did, without a graph."""
 
 
-class CseClient:
-    """Runs head and auxiliary; the learner holds both."""
+class AuxiliaryUpdate:
+    """A head that learns by itself, and sends the server every q-th activation."""
 
-    def __init__(
-        self, learner: ClientTrainer, learn: Lesson, batches: Batches, steps: int, upload_interval: int
-    ) -> None:
-        self._local = Local(learner, learn, batches, steps, upload_interval)
-        self._learner = learner
-        self.take_flops = learner.take_flops
-        self.state = learner.state
-        self.restore = learner.restore
+    def __init__(self, learn: Lesson, upload_interval: int) -> None:
+        self._learn = learn
+        self.upload_interval = upload_interval
 
-    def round(self, round_index: int) -> ClientRound:
-        return self._learner.round(round_index, self._local.uploads + 1, self._local.steps(round_index))
+    def begin(self, round_index: int, rank: int) -> None:
+        pass
+
+    def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
+        return pack(self._learn(batch, context, round_index, step), context.get("mask"))
+
+    def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
+        """Whatever came or did not come changes nothing."""
+        return True
 
 
 class Backprop:
     """One step of head and auxiliary down the gradient of the auxiliary's loss."""
 
     def __init__(
-        self, learner: ClientTrainer, auxiliary: Piece, settings: MethodConfig, piece: Piece | None = None
+        self, learner: ClientTrainer, auxiliary: Piece, settings: Backpropagation, piece: Piece | None = None
     ) -> None:
         """`piece` takes the place of the learner's own, of whose tensors it is made."""
         self._learner = learner
@@ -82,37 +94,6 @@ class Backprop:
         learner.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
         learner.flops += learner.cost(batch.shape_BT, self._auxiliary).step_flops
         return torch.cat(hidden_BTD)
-
-
-class Local:
-    """A head that learns by itself, and shows the server every q-th activation."""
-
-    def __init__(
-        self, learner: ClientTrainer, learn: Lesson, batches: Batches, steps: int, upload_interval: int
-    ) -> None:
-        self._learner = learner
-        self._learn = learn
-        self._batches = batches
-        self._steps = range(steps)
-        self._uploaded = self._steps[::upload_interval]
-
-    @property
-    def uploads(self) -> int:
-        """How many activations go up in a round."""
-        return len(self._uploaded)
-
-    def steps(self, round_index: int) -> Generator[Message, Reply, int]:
-        """The steps of a round; the samples learnt from."""
-        head, samples = self._learner.piece, 0
-        for step in self._steps:
-            batch = self._batches.batch(round_index * len(self._steps) + step).to(head.model.device)
-            context = head.context_of(batch.inputs)
-            hidden_BTD = self._learn(batch, context, round_index, step)
-            samples += len(batch.ids_B)
-            if step in self._uploaded:  # what becomes of it changes nothing here
-                hidden = pack(hidden_BTD, context.get("mask"))
-                yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
-        return samples
 
 
 class CseServer:
@@ -162,18 +143,27 @@ def acknowledge(body: ServerModel, ticket: Turn, message: Activation, upload_int
     )
 
 
+def local_update(parts: LocalParts) -> LocalUpdate:
+    """Backpropagation from an auxiliary's loss."""
+    assert parts.auxiliary is not None
+    settings = parts.config.method
+    learn = Backprop(parts.trainer, parts.auxiliary, settings.of(Backpropagation), parts.head)
+    return AuxiliaryUpdate(learn, settings.of(Auxiliary).upload_interval)
+
+
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side, with an auxiliary that learns with the head."""
-    auxiliary = pieces.auxiliary()
-    learner = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
-    interval = config.method.upload_interval
-    return CseClient(learner, Backprop(learner, auxiliary, config.method), batches, steps, interval)
+    auxiliary, settings = pieces.auxiliary(), config.method
+    trainer = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
+    learn = Backprop(trainer, auxiliary, settings.of(Backpropagation))
+    update = AuxiliaryUpdate(learn, settings.of(Auxiliary).upload_interval)
+    return AveragedClient(trainer, update, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
     heads = ClientAdapters.of(config, pieces.head, pieces.auxiliary, PREFIX)
-    return CseServer(ServerModel.of(pieces, config), heads, config.method.upload_interval)
+    return CseServer(ServerModel.of(pieces, config), heads, config.method.of(Auxiliary).upload_interval)
 
 
 _CSEFSL = """@article{mu2023communication,
@@ -190,12 +180,14 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_adapters((Activation, Done)),
     sends={"activation": spec.ANY_LOSS},
-    settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | spec.AUXILIARY,
+    settings=CseSettings,
+    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT,
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,
     single_pass=True,
     summable=True,
     backpropagates=True,
+    local_update=LocalUpdateSpec(make=local_update, needs_auxiliary=True),
     refusals=(refuse_auxiliary,),
 )

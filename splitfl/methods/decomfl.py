@@ -24,7 +24,7 @@ from splitfl.methods.parts.forward_mode import Function
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import DECOMFL, LORA, MEZO
 from splitfl.methods.parts.scalar_log import ScalarLog
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
+from splitfl.methods.parts.zeroth_order_client import SlicedEstimate, ZerothOrderClient, refuse_estimate
 
 
 class DecomflClient:
@@ -91,12 +91,16 @@ def loss_of(batch: Batch) -> Function:
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side, with the whole model."""
-    return DecomflClient(ZerothOrderClient.of(pieces.whole(), batches, config), batches, steps)
+    settings = config.method.of(SlicedEstimate)
+    walker = ZerothOrderClient.of(pieces.whole(), batches, config, settings)
+    return DecomflClient(walker, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, which has no model."""
-    return DecomflServer(ScalarLog.of(pieces.whole(), config))
+    own = config.method.of(SlicedEstimate)
+    perturbations = own.estimate.perturbations
+    return DecomflServer(ScalarLog.of(pieces.whole(), config, perturbations, is_sliced=own.slices))
 
 
 SPEC = spec.MethodSpec(
@@ -106,7 +110,8 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_scalars(),
     sends={},
-    settings=spec.REPLAYED | spec.DERIVATIVE,
+    settings=SlicedEstimate,
+    shared=spec.REPLAYED,
     aggregators=spec.FACTORS | spec.SCALARS,
     holds=("head", "body"),
     asynchronous=spec.REPLAYS,

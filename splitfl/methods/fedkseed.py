@@ -10,12 +10,13 @@ set which is trained in turn with another (RoLoRA) has sums of its own.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from channel.core.rng import stream
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, at_least, group
 from splitfl.core.errors import WireError
 from splitfl.core.messages import Begin, Done, Message, Scalars
 from splitfl.core.state import State, number_in, tensor_in, whole
@@ -26,8 +27,19 @@ from splitfl.methods.parts import spec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn, unexpected
 from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters, values_of, walk
 from splitfl.methods.parts.references import LORA, MEZO
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
+from splitfl.methods.parts.zeroth_order_client import Estimate, ZerothOrderClient
 from splitfl.models.cut import Piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedkseedSettings:
+    """`pool` is how many directions there are in all."""
+
+    estimate: Estimate = group(Estimate)
+    pool: int = 1024
+
+    def __post_init__(self) -> None:
+        at_least("method.pool", self.pool, 1)
 
 
 class PoolWalk:
@@ -144,21 +156,20 @@ class FedkseedServer:
 
 
 def _walk(piece: Piece, config: RunConfig) -> PoolWalk:
-    return PoolWalk(
-        walk(values_of(piece), config), config.train.seed, config.method.pool, config.train.head_lr
-    )
+    pool, train = config.method.of(FedkseedSettings).pool, config.train
+    return PoolWalk(walk(values_of(piece), config), train.seed, pool, train.head_lr)
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side: that of `decomfl` along the directions of a pool."""
     whole = pieces.whole()
-    walker = ZerothOrderClient(whole, batches.client, config.method, _walk(whole, config))
+    walker = ZerothOrderClient(whole, batches.client, config.method.of(Estimate), _walk(whole, config))
     return DecomflClient(walker, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, which has no model."""
-    return FedkseedServer(_walk(pieces.whole(), config), config.method.perturbations)
+    return FedkseedServer(_walk(pieces.whole(), config), config.method.of(Estimate).perturbations)
 
 
 _FEDKSEED = """@inproceedings{qin2024federated,
@@ -176,5 +187,6 @@ SPEC = dataclasses.replace(
     bibtex=(_FEDKSEED, MEZO, LORA),
     client=client,
     server=server,
-    settings=(spec.HEAD - {"train.head_schedule"}) | spec.ESTIMATE | spec.DERIVATIVE | {"method.pool"},
+    settings=FedkseedSettings,
+    shared=spec.HEAD - {"train.head_schedule"},
 )

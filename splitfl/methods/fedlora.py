@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from splitfl.config import MethodConfig, RunConfig
+from splitfl.config import RunConfig
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
@@ -13,13 +13,15 @@ from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
-from splitfl.methods.parts.split_pass import hold_inputs_alone, parts
+from splitfl.methods.parts.split_pass import Backpropagation, hold_inputs_alone, parts
 
 
 class FedClient:
     """Finetunes the whole model for `steps` batches a round."""
 
-    def __init__(self, learner: ClientTrainer, batches: Batches, steps: int, settings: MethodConfig) -> None:
+    def __init__(
+        self, learner: ClientTrainer, batches: Batches, steps: int, settings: Backpropagation
+    ) -> None:
         self._learner = learner
         self._size = settings.micro_batch
         self._is_checkpointed = settings.checkpoint_head
@@ -76,7 +78,8 @@ class FedServer:
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side, with the whole model."""
-    return FedClient(ClientTrainer.of(pieces.whole(), config), batches, steps, config.method)
+    learner = ClientTrainer.of(pieces.whole(), config)
+    return FedClient(learner, batches, steps, config.method.of(Backpropagation))
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
@@ -99,7 +102,8 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_adapters(),
     sends={},
-    settings=spec.UPLOADS | spec.BACKPROP,
+    settings=Backpropagation,
+    shared=spec.UPLOADS,
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head", "body"),
     asynchronous=True,

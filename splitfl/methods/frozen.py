@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from splitfl.accounting.flops import cost
-from splitfl.config import RunConfig
-from splitfl.core.messages import Activation, Begin, Done, Message
+from splitfl.config import NoSettings, RunConfig
+from splitfl.core.messages import Activation, Begin, Done, Message, Reply
 from splitfl.core.state import State, copied, numbered, part, tensor_in, under
+from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import pack, unpack
+from splitfl.methods.parts.local_update import LocalParts, LocalUpdate, LocalUpdateSpec
 from splitfl.methods.parts.method import (
     ClientMethod,
     ClientRound,
@@ -30,6 +32,7 @@ from splitfl.methods.parts.method import (
 )
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import ServerModel
+from splitfl.methods.parts.split_pass import Backpropagation, SplitPass
 from splitfl.models.cut import Piece
 
 
@@ -69,6 +72,24 @@ class FrozenClient:
 
     def restore(self, state: State) -> None:
         self._known = set(tensor_in(state, "known").tolist())
+
+
+class FrozenHead:
+    """Forward passes alone, each time a sample is needed."""
+
+    upload_interval = 1
+
+    def __init__(self, passes: SplitPass) -> None:
+        self._passes = passes
+
+    def begin(self, round_index: int, rank: int) -> None:
+        pass
+
+    def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
+        return pack(self._passes.forth(batch, comes_back=False), context.get("mask"))
+
+    def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -198,6 +219,12 @@ def _padded(row: Tensor, length: int, value: float) -> Tensor:
     return torch.nn.functional.pad(row, (0, 0) * (row.ndim - 1) + (0, missing), value=value)
 
 
+def local_update(parts: LocalParts) -> LocalUpdate:
+    """A head that does not learn for some rounds."""
+    settings = parts.config.method.find(Backpropagation) or Backpropagation()  # of the run's own method
+    return FrozenHead(SplitPass(parts.trainer, settings, parts.head))
+
+
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side, on a head without adapters."""
     return FrozenClient(pieces.head(is_bare=True), batches, steps)
@@ -227,12 +254,14 @@ SPEC = spec.MethodSpec(
             why_not="its server keeps what came for all later epochs, and a hole would stay for ever",
         )
     },
-    settings=spec.BODY | spec.IN_FLIGHT,
+    settings=NoSettings,
+    shared=spec.BODY | spec.IN_FLIGHT,
     aggregators=spec.FACTORS,
     holds=("head",),
     asynchronous="its clients send nothing in that could be taken over: it has no rounds to wait for",
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
     backpropagates=False,
+    local_update=LocalUpdateSpec(make=local_update, learns=False),
     refusals=(),
 )

@@ -21,37 +21,60 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from splitfl.adapters.inject import overwrite, trainable
-from splitfl.config import MethodConfig, RunConfig
+from splitfl.config import RunConfig, at_least, group
 from splitfl.core.messages import Activation, Adapter, Begin, Done, Message
 from splitfl.core.state import State, copied, listed, number_in, numbered, part, tensor_in, under, whole
 from splitfl.data.loader import Batches
 from splitfl.methods import cse_fsl
-from splitfl.methods.cse_fsl import Backprop, Local, acknowledge
-from splitfl.methods.parts.auxiliary import Sample, align, apart, with_prefix
+from splitfl.methods.cse_fsl import AuxiliaryUpdate, Backprop, acknowledge
+from splitfl.methods.parts.auxiliary import Auxiliary, Sample, align, apart, with_prefix
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, unpack
+from splitfl.methods.parts.local_update import local_steps, num_uploads
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
+from splitfl.methods.parts.split_pass import Backpropagation
 from splitfl.models.cut import Piece, share_frozen
+
+
+@dataclass(frozen=True, kw_only=True)
+class SageSettings:
+    """An auxiliary is aligned to the server's gradients every `align_interval` rounds.
+
+    That is by `align_passes` over a client's last `align_batches` uploads.
+    """
+
+    auxiliary: Auxiliary = group(Auxiliary)
+    align_interval: int = 1
+    align_passes: int = 5
+    align_batches: int = 8
+    backpropagation: Backpropagation = group(Backpropagation)
+
+    def __post_init__(self) -> None:
+        at_least("method.align_interval", self.align_interval, 1)
+        at_least("method.align_passes", self.align_passes, 1)
+        at_least("method.align_batches", self.align_batches, 1)
 
 
 class SageClient:
     """Runs head and auxiliary; only the head learns here."""
 
     def __init__(
-        self, learner: ClientTrainer, auxiliary: Piece, batches: Batches, steps: int, settings: MethodConfig
+        self, learner: ClientTrainer, auxiliary: Piece, batches: Batches, steps: int, settings: SageSettings
     ) -> None:
         self._auxiliary = trainable(auxiliary)
         auxiliary.requires_grad_(False)
-        learn = Backprop(learner, auxiliary, settings)
-        self._local = Local(learner, learn, batches, steps, settings.upload_interval)
+        learn = Backprop(learner, auxiliary, settings.backpropagation)
+        self._update = AuxiliaryUpdate(learn, settings.auxiliary.upload_interval)
+        self._batches = batches
+        self._steps = steps
         self._learner = learner
         self._aligned_in = 0
         self.take_flops = learner.take_flops
 
     def round(self, round_index: int) -> ClientRound:
-        begin = self._learner.begin(round_index, self._local.uploads + 1)
+        begin = self._learner.begin(round_index, num_uploads(self._update, self._steps) + 1)
         reply = yield dataclasses.replace(begin, aligned_round=self._aligned_in)
         if isinstance(reply, Adapter):
             own, aligned = apart(reply.tensors)
@@ -60,7 +83,8 @@ class SageClient:
                 overwrite(self._auxiliary, aligned)
                 self._aligned_in = round_index
         self._learner.enter(reply, round_index)
-        samples = yield from self._local.steps(round_index)
+        head = self._learner.piece
+        samples = yield from local_steps(self._update, head, self._batches, self._steps, round_index)
         yield self._learner.upload(round_index, samples)
 
     def state(self) -> State:
@@ -93,7 +117,7 @@ class SageServer:
         heads: ClientAdapters,
         auxiliary: Piece,
         clients: int,
-        settings: MethodConfig,
+        settings: SageSettings,
         lr: float,
     ) -> None:
         share_frozen(body.piece, auxiliary)
@@ -109,7 +133,7 @@ class SageServer:
     def compute(self, ticket: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                outcome = acknowledge(self._body, ticket, message, self._settings.upload_interval)
+                outcome = acknowledge(self._body, ticket, message, self._settings.auxiliary.upload_interval)
                 return dataclasses.replace(outcome, change=_Uploaded(message=message, step=outcome.change))
             case Begin():
                 return self._begin(ticket, message)
@@ -222,14 +246,14 @@ def _as_upload(state: State) -> Activation:
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side, with an auxiliary that only the server trains."""
     learner = ClientTrainer.of(pieces.head(), config)
-    return SageClient(learner, pieces.auxiliary(), batches, steps, config.method)
+    return SageClient(learner, pieces.auxiliary(), batches, steps, config.method.of(SageSettings))
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, with an auxiliary for each client."""
     body, clients = ServerModel.of(pieces, config), config.federation.clients
-    heads = ClientAdapters.of(config, pieces.head)
-    return SageServer(body, heads, pieces.auxiliary(), clients, config.method, config.train.body_lr)
+    heads, settings = ClientAdapters.of(config, pieces.head), config.method.of(SageSettings)
+    return SageServer(body, heads, pieces.auxiliary(), clients, settings, config.train.body_lr)
 
 
 _FSLSAGE = """@inproceedings{nair2025fslsage,
@@ -246,5 +270,6 @@ SPEC = dataclasses.replace(
     bibtex=(_FSLSAGE, LORA),
     client=client,
     server=server,
-    settings=cse_fsl.SPEC.settings | {"method.align_interval", "method.align_passes", "method.align_batches"},
+    settings=SageSettings,
+    local_update=None,
 )

@@ -11,25 +11,35 @@ are averaged once a round. We depart from the paper in that directions are signs
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from splitfl.config import MethodConfig, RunConfig
+from splitfl.config import RunConfig, group
 from splitfl.core.errors import ConfigError
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods import cse_fsl
-from splitfl.methods.cse_fsl import CseClient
+from splitfl.methods.cse_fsl import AuxiliaryUpdate
 from splitfl.methods.parts import spec
-from splitfl.methods.parts.auxiliary import PREFIX, refuse_auxiliary, with_prefix
+from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary, refuse_auxiliary, with_prefix
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.directional_derivatives import central, difference
+from splitfl.methods.parts.local_update import AveragedClient
 from splitfl.methods.parts.method import ClientMethod, Pieces
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
 from splitfl.methods.parts.references import LORA
-from splitfl.methods.parts.zeroth_order_client import refuse_estimate
+from splitfl.methods.parts.zeroth_order_client import Estimate, refuse_estimate
 from splitfl.models.cut import Piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeronSettings:
+    """Directions in head and auxiliary."""
+
+    auxiliary: Auxiliary = group(Auxiliary)
+    estimate: Estimate = group(Estimate)
 
 
 class Feel:
@@ -41,7 +51,7 @@ class Feel:
         auxiliary: Piece,
         walk: PerturbedParameters,
         client: int,
-        settings: MethodConfig,
+        settings: Estimate,
     ) -> None:
         self._learner = learner
         self._auxiliary = auxiliary
@@ -82,7 +92,7 @@ class Feel:
 
 def refuse_jvp(config: RunConfig, kind: str, num_blocks: int) -> None:
     """ConfigError for forward mode, which goes through one piece alone."""
-    if config.method.derivative == "jvp":
+    if config.method.of(Estimate).derivative == "jvp":
         raise ConfigError(
             "method.derivative must be 'difference' or 'central' with the method 'heron', whose loss goes "
             "through two pieces, got 'jvp'"
@@ -94,8 +104,10 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
     auxiliary = pieces.auxiliary()
     learner = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
     moving = walk(values_of(learner.piece) | with_prefix(values_of(auxiliary)), config)
-    feel = Feel(learner, auxiliary, moving, batches.client, config.method)
-    return CseClient(learner, feel, batches, steps, config.method.upload_interval)
+    settings = config.method.of(HeronSettings)
+    feel = Feel(learner, auxiliary, moving, batches.client, settings.estimate)
+    update = AuxiliaryUpdate(feel, settings.auxiliary.upload_interval)
+    return AveragedClient(learner, update, batches, steps)
 
 
 _HERON = """@article{kou2026lean,
@@ -110,8 +122,9 @@ SPEC = dataclasses.replace(
     about="as cse-fsl, with forward passes alone on the client",
     bibtex=(_HERON, LORA),
     client=client,
-    settings=spec.UPLOADS | spec.BODY | spec.ESTIMATE | spec.AUXILIARY | spec.DERIVATIVE,
+    settings=HeronSettings,
     single_pass=spec.NOT_ONCE,
     backpropagates=False,
+    local_update=None,
     refusals=(refuse_auxiliary, refuse_estimate, refuse_jvp),
 )

@@ -17,12 +17,13 @@ mean over more than one direction to say anything of single ones.
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, above, group
 from splitfl.core.errors import ConfigError
 from splitfl.core.state import part, under
 from splitfl.data.loader import Batches
@@ -30,15 +31,27 @@ from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.federation.server_optimiser import ServerOptimiser, server_optimiser
 from splitfl.methods import decomfl
 from splitfl.methods.decomfl import DecomflClient, DecomflServer
-from splitfl.methods.parts import spec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
 from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters, values_of
 from splitfl.methods.parts.rates import Decay, constant, decay
 from splitfl.methods.parts.references import DECOMFL, LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
+from splitfl.methods.parts.zeroth_order_client import Estimate, ZerothOrderClient, refuse_estimate
 
 CURVATURE: Final = "curvature"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HisoSettings:
+    """`hessian_smooth` says how slowly a curvature changes (1: never)."""
+
+    estimate: Estimate = group(Estimate)
+    hessian_smooth: float = 0.95
+
+    def __post_init__(self) -> None:
+        above("method.hessian_smooth", self.hessian_smooth, 0.0)
+        if not self.hessian_smooth <= 1.0:
+            raise ConfigError(f"method.hessian_smooth must be at most 1.0, got {self.hessian_smooth}")
 
 
 class HisoWalk(PerturbedParameters):
@@ -102,7 +115,7 @@ class HisoWalk(PerturbedParameters):
 
 def refuse_one_direction(config: RunConfig, kind: str, num_blocks: int) -> None:
     """ConfigError where the curvature could only be the same everywhere."""
-    if config.federation.clients * config.method.perturbations == 1:
+    if config.federation.clients * config.method.of(Estimate).perturbations == 1:
         raise ConfigError(
             "method.perturbations must be at least 2 with the method 'hiso' and a single client, got 1: the "
             "square of one direction of signs is the same for every element"
@@ -111,7 +124,7 @@ def refuse_one_direction(config: RunConfig, kind: str, num_blocks: int) -> None:
 
 def _walk(values: Mapping[str, Tensor], config: RunConfig) -> HisoWalk:
     federation, train = config.federation, config.train
-    rule, smooth = aggregator(federation.aggregator), config.method.hessian_smooth
+    rule, smooth = aggregator(federation.aggregator), config.method.of(HisoSettings).hessian_smooth
     moved_by = server_optimiser(federation.server_optimiser, federation.server_lr)
     lr, falls = train.head_lr, decay(config)
     return HisoWalk(values, rule, train.seed, federation.clients, lr, smooth, falls, moved_by)
@@ -120,14 +133,16 @@ def _walk(values: Mapping[str, Tensor], config: RunConfig) -> HisoWalk:
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side: that of `decomfl` along shortened directions."""
     whole = pieces.whole()
-    walker = ZerothOrderClient(whole, batches.client, config.method, _walk(values_of(whole), config))
+    estimate, moving = config.method.of(Estimate), _walk(values_of(whole), config)
+    walker = ZerothOrderClient(whole, batches.client, estimate, moving)
     return DecomflClient(walker, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, which has no model."""
     start = {name: value.cpu() for name, value in values_of(pieces.whole()).items()}
-    return DecomflServer(ScalarLog.along(_walk(start, config), config))
+    perturbations = config.method.of(Estimate).perturbations
+    return DecomflServer(ScalarLog.along(_walk(start, config), config, perturbations))
 
 
 _HISO = """@inproceedings{li2026converge,
@@ -143,6 +158,6 @@ SPEC = dataclasses.replace(
     bibtex=(_HISO, DECOMFL, LORA),
     client=client,
     server=server,
-    settings=decomfl.SPEC.settings - spec.SLICES | {"method.hessian_smooth"},
+    settings=HisoSettings,
     refusals=(refuse_estimate, refuse_one_direction),
 )

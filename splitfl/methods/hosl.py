@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, above, at_least
 from splitfl.core.messages import Activation, Begin, Message, Scalars
 from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
@@ -35,7 +35,28 @@ from splitfl.methods.parts.method import (
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
+from splitfl.methods.parts.zeroth_order_client import (
+    Estimate,
+    SlicedEstimate,
+    ZerothOrderClient,
+    refuse_distance,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoslSettings:
+    """A client moves along `perturbations` directions a step, over a distance of `mu` an element.
+
+    With `slices` these are of its own share of the adapted modules, another in every round.
+    """
+
+    perturbations: int = 4
+    mu: float = 1e-3
+    slices: bool = False
+
+    def __post_init__(self) -> None:
+        at_least("method.perturbations", self.perturbations, 1)
+        above("method.mu", self.mu, 0.0)
 
 
 class HoslClient:
@@ -137,13 +158,23 @@ def slopes(losses_P2: Tensor, mu: float) -> Tensor:
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side."""
-    return HoslClient(ZerothOrderClient.of(pieces.head(), batches, config), batches, steps, config.method.mu)
+    own = config.method.of(HoslSettings)
+    estimate = Estimate(perturbations=own.perturbations, mu=own.mu, derivative="central")
+    settings = SlicedEstimate(estimate=estimate, slices=own.slices)
+    walker = ZerothOrderClient.of(pieces.head(), batches, config, settings)
+    return HoslClient(walker, batches, steps, own.mu)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
-    body, history = ServerModel.of(pieces, config), ScalarLog.of(pieces.head(), config)
-    return HoslServer(body, history, config.method.perturbations, config.method.mu)
+    own = config.method.of(HoslSettings)
+    history = ScalarLog.of(pieces.head(), config, own.perturbations, is_sliced=own.slices)
+    return HoslServer(ServerModel.of(pieces, config), history, own.perturbations, own.mu)
+
+
+def refuse(config: RunConfig, kind: str, num_blocks: int) -> None:
+    """ConfigError for moves that vanish in rounding, and for what slopes cannot have."""
+    refuse_distance(config, config.method.of(HoslSettings).mu)
 
 
 _HOSL = """@article{aakriti2026hosl,
@@ -160,12 +191,13 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature(begin=Scalars, step=((Activation, Scalars),), end=None),
     sends={"activation": spec.DIFFERENCES},
-    settings=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT,
+    settings=HoslSettings,
+    shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT,
     aggregators=spec.FACTORS | spec.SCALARS,
     holds=("head",),
     asynchronous=spec.REPLAYS,
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
     backpropagates=False,
-    refusals=(refuse_estimate,),
+    refusals=(refuse,),
 )

@@ -17,21 +17,64 @@ of some percent against (d + 1) / P, for d trained parameters.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from splitfl.config import RunConfig
-from splitfl.core.messages import Activation, Gradient, Message
+from splitfl.core.messages import Activation, Gradient, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
-from splitfl.methods.parts.client_trainer import pack
+from splitfl.methods.parts.client_trainer import ClientTrainer, pack
 from splitfl.methods.parts.forward_mode import Function
+from splitfl.methods.parts.local_update import LocalParts, LocalUpdate, LocalUpdateSpec, local_steps
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient, refuse_estimate
+from splitfl.methods.parts.zeroth_order_client import SlicedEstimate, ZerothOrderClient, refuse_estimate
+
+
+class ZerothOrderUpdate:
+    """Forward passes alone: one step along random directions by the gradient that comes back."""
+
+    upload_interval = 1
+
+    def __init__(
+        self,
+        walker: ZerothOrderClient,
+        walk: PerturbedParameters | None = None,
+        trainer: ClientTrainer | None = None,
+    ) -> None:
+        """A controlled client says by `walk` what the walker moves, and by `trainer` who counts the FLOPs."""
+        self._walker = walker
+        self._walk = walk
+        self._trainer = trainer
+        self._sent: tuple[Function, Tensor, torch.Size] | None = None
+
+    def begin(self, round_index: int, rank: int) -> None:
+        assert self._walk is not None
+        self._walk.rank = rank
+        self._walker.start(round_index)
+
+    def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
+        function = hidden_of(batch, context)
+        hidden = self._walker.run(function, batch.shape_BT)
+        self._sent = function, hidden, batch.shape_BT
+        return hidden
+
+    def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
+        assert self._sent is not None
+        function, hidden, shape_BT = self._sent
+        if isinstance(reply, Gradient):
+            self._walker.learn(function, reply.grad.to(hidden.device), hidden, shape_BT)
+        else:  # a lost one costs this step, no more
+            self._walker.follow(None)
+        if self._trainer is not None:
+            self._trainer.flops += self._walker.take_flops()
+        return isinstance(reply, Gradient)
 
 
 class HybridClient:
@@ -39,6 +82,7 @@ class HybridClient:
 
     def __init__(self, walker: ZerothOrderClient, batches: Batches, steps: int) -> None:
         self.walker = walker
+        self._update = ZerothOrderUpdate(walker)
         self._batches = batches
         self._steps = steps
         self.take_flops = walker.take_flops
@@ -46,20 +90,9 @@ class HybridClient:
         self.restore = walker.restore
 
     def round(self, round_index: int) -> ClientRound:
-        walker, head = self.walker, self.walker.piece
-        walker.enter((yield walker.begin(round_index, self._steps + 1)), round_index)
-        samples = 0
-        for step in range(self._steps):
-            batch = self._batches.batch(round_index * self._steps + step).to(head.model.device)
-            context = head.context_of(batch.inputs)
-            forward = hidden_of(batch, context)
-            hidden = walker.run(forward, batch.shape_BT)
-            reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
-            if isinstance(reply, Gradient):
-                walker.learn(forward, reply.grad.to(hidden.device), hidden, batch.shape_BT)
-                samples += len(batch.ids_B)
-            else:  # a lost one costs this step, no more
-                walker.follow(None)
+        walker, steps = self.walker, self._steps
+        walker.enter((yield walker.begin(round_index, steps + 1)), round_index)
+        samples = yield from local_steps(self._update, walker.piece, self._batches, steps, round_index)
         yield walker.upload(round_index, samples)
 
 
@@ -102,14 +135,26 @@ def hidden_of(batch: Batch, context: Mapping[str, Tensor]) -> Function:
     return forward
 
 
+def local_update(parts: LocalParts) -> LocalUpdate:
+    """Of a controlled client, which sends its head in: by other methods there are no scalars to send."""
+    own = parts.config.method.of(SlicedEstimate)
+    moving = walk(values_of(parts.head), parts.config, parts.head_lr, is_sliced=own.slices)
+    walker = ZerothOrderClient(parts.head, parts.client, own.estimate, moving)
+    return ZerothOrderUpdate(walker, moving, parts.trainer)
+
+
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side."""
-    return HybridClient(ZerothOrderClient.of(pieces.head(), batches, config), batches, steps)
+    settings = config.method.of(SlicedEstimate)
+    walker = ZerothOrderClient.of(pieces.head(), batches, config, settings)
+    return HybridClient(walker, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
-    return HybridServer(ServerModel.of(pieces, config), ScalarLog.of(pieces.head(), config))
+    own = config.method.of(SlicedEstimate)
+    history = ScalarLog.of(pieces.head(), config, own.estimate.perturbations, is_sliced=own.slices)
+    return HybridServer(ServerModel.of(pieces, config), history)
 
 
 _HOSFL = """@article{chen2026hosfl,
@@ -127,12 +172,14 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_scalars((Activation, Gradient)),
     sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
-    settings=spec.REPLAYED | spec.BODY | spec.DERIVATIVE | spec.IN_FLIGHT,
+    settings=SlicedEstimate,
+    shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT,
     aggregators=spec.FACTORS | spec.SCALARS,
     holds=("head",),
     asynchronous=spec.REPLAYS,
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
     backpropagates=False,
+    local_update=LocalUpdateSpec(make=local_update, awaits_gradient=True),
     refusals=(refuse_estimate,),
 )

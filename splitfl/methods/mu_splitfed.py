@@ -20,7 +20,7 @@ from torch import Tensor
 
 from splitfl.accounting.flops import cost
 from splitfl.adapters.inject import overwrite
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, above, at_least
 from splitfl.core.messages import Activation, Message, Reply, Scalars
 from splitfl.core.state import State, copied, part, under
 from splitfl.data.loader import Batches
@@ -42,8 +42,20 @@ from splitfl.methods.parts.method import (
 )
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
 from splitfl.methods.parts.references import LORA
-from splitfl.methods.parts.zeroth_order_client import refuse_estimate
+from splitfl.methods.parts.zeroth_order_client import refuse_distance
 from splitfl.models.cut import Piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuSettings:
+    """Both sides move over `mu` an element; the server takes `server_steps` steps for one of a client."""
+
+    mu: float = 1e-3
+    server_steps: int = 1
+
+    def __post_init__(self) -> None:
+        above("method.mu", self.mu, 0.0)
+        at_least("method.server_steps", self.server_steps, 1)
 
 
 class MuClient:
@@ -181,16 +193,21 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
     """This client's side."""
     learner = ClientTrainer.of(pieces.head(), config)
     moving = walk(values_of(learner.piece), config)
-    return MuClient(learner, moving, batches, steps, config.method.mu)
+    return MuClient(learner, moving, batches, steps, config.method.of(MuSettings).mu)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, which takes perturbed steps of its own."""
-    body, settings, train = pieces.body(), config.method, config.train
+    body, settings, train = pieces.body(), config.method.of(MuSettings), config.train
     rule, clients = aggregator("mean"), config.federation.clients
     moving = PerturbedParameters(values_of(body), rule, train.seed, clients, train.body_lr)
     heads = ClientAdapters.of(config, pieces.head)
     return MuServer(body, moving, heads, steps=settings.server_steps, mu=settings.mu, lr=train.body_lr)
+
+
+def refuse(config: RunConfig, kind: str, num_blocks: int) -> None:
+    """ConfigError for moves that vanish in rounding, and for what slopes cannot have."""
+    refuse_distance(config, config.method.of(MuSettings).mu)
 
 
 _MUSPLITFED = """@inproceedings{liang2025towards,
@@ -207,12 +224,13 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_adapters((Activation, Scalars)),
     sends={"activation": spec.DIFFERENCES},
-    settings=spec.UPLOADS | spec.BODY | {"method.mu", "method.server_steps"},
+    settings=MuSettings,
+    shared=spec.UPLOADS | spec.BODY,
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,
     single_pass=spec.NOT_ONCE,
     summable=True,
     backpropagates=False,
-    refusals=(refuse_estimate,),
+    refusals=(refuse,),
 )

@@ -15,7 +15,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from splitfl.adapters.registry import trains_all
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, value_of
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Adapter, Message
 from splitfl.core.state import State, number_in, part, under, whole
@@ -151,7 +151,7 @@ def refuse_cuts(config: RunConfig, kind: str, num_blocks: int) -> None:
             f"set it to {lowest}, got {config.partition.cut}"
         )
     head, body = config.adapter.head, config.adapter.body
-    if head != body or head.ranks or trains_all(head):
+    if head != body or value_of(head, "ranks") or trains_all(head):
         raise ConfigError(
             "federation.client_cuts lets clients and the server hold the same blocks: adapter.head and "
             "adapter.body must be the same, without ranks of single blocks, and of a kind that adds adapters"

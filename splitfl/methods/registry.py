@@ -3,9 +3,12 @@
 from dataclasses import replace
 from typing import Final
 
-from splitfl.config import RunConfig, SideConfig, one_of
+from splitfl.adapters.kind import LowRank
+from splitfl.config import RunConfig, SideConfig, changed, one_of
 from splitfl.core.registry import Registry
+from splitfl.data.loader import Batches
 from splitfl.methods import (
+    controlled,
     cse_fsl,
     decomfl,
     fedkseed,
@@ -22,6 +25,8 @@ from splitfl.methods import (
     spry,
     ushape,
 )
+from splitfl.methods.parts.local_update import LocalUpdateSpec
+from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
 from splitfl.methods.parts.spec import MethodSpec
 
 METHODS: Final = Registry(
@@ -48,11 +53,34 @@ METHODS: Final = Registry(
 """Each is what stands at the foot of its module; other packages add theirs as entry points of this group."""
 
 
-def method(name: str) -> MethodSpec:
-    """The method of this name; ConfigError, with the nearest, where there is none."""
+def method(name: str, setting: str = "method.name") -> MethodSpec:
+    """The method that this setting names; ConfigError, with the nearest, where there is none."""
     if name not in METHODS:
-        one_of("method.name", name, METHODS)
+        one_of(setting, name, METHODS)
     return METHODS[name]
+
+
+def choosable() -> dict[str, LocalUpdateSpec]:
+    """The methods between which a client may change from round to round, with their local updates."""
+    return {name: spec.local_update for name, spec in METHODS.items() if spec.local_update is not None}
+
+
+def client_method(config: RunConfig, pieces: Pieces, batches: Batches, steps: int) -> ClientMethod:
+    """A client's side of the run's method, or of a run that is planned from round to round."""
+    if config.auto.every:
+        return controlled.client(pieces, batches, steps, config, _planned(config))
+    return method(config.method.name).client(pieces, batches, steps, config)
+
+
+def server_method(config: RunConfig, pieces: Pieces) -> ServerMethod:
+    """The server's side of the run's method, or of a run that is planned from round to round."""
+    if config.auto.every:
+        return controlled.server(pieces, config, _planned(config))
+    return method(config.method.name).server(pieces, config)
+
+
+def _planned(config: RunConfig) -> dict[str, LocalUpdateSpec]:
+    return {name: spec for name, spec in choosable().items() if name in config.auto.methods}
 
 
 def in_flight(config: RunConfig) -> int:
@@ -69,12 +97,13 @@ def as_client(config: RunConfig, client: int) -> RunConfig:
         return config
     most = config.federation.client_ranks[client]
     sides = method(config.method.name).holds
-    changed = {side: _at_most(getattr(config.adapter, side), most) for side in sides}
-    return replace(config, adapter=replace(config.adapter, **changed))
+    limited = {side: _at_most(getattr(config.adapter, side), most) for side in sides}
+    return replace(config, adapter=replace(config.adapter, **limited))
 
 
 def _at_most(side: SideConfig, most: int) -> SideConfig:
     """The same scale, alpha / rank, at no more than this rank."""
-    rank = min(side.rank, most)
-    ranks = tuple(min(one, most) for one in side.ranks)
-    return replace(side, rank=rank, alpha=side.alpha / side.rank * rank, ranks=ranks)
+    own = side.of(LowRank)
+    rank = min(own.rank, most)
+    ranks = tuple(min(one, most) for one in own.ranks)
+    return changed(side, rank=rank, alpha=own.alpha / own.rank * rank, ranks=ranks)

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any, Final
+from typing import Final
 
 from splitfl.adapters.registry import ADAPTERS, trains_all
-from splitfl.config import POLICIES, RunConfig
+from splitfl.config import POLICIES, RunConfig, value_of
 from splitfl.config.data import SCHEDULES, SERVER_OPTIMISERS
 from splitfl.core.errors import ConfigError
 from splitfl.federation.aggregators import row
@@ -41,9 +40,9 @@ class Rule:
     why: str
 
     def check(self, case: Case) -> None:
-        """ConfigError where the setting is anything else."""
-        got, able = value_at(case.config, self.setting), self.needs() if callable(self.needs) else self.needs
-        if got not in able and self.where(case):
+        """ConfigError where the setting is anything else; a key that the method does not have is not."""
+        got, able = value_of(case.config, self.setting), self.needs() if callable(self.needs) else self.needs
+        if got is not None and got not in able and self.where(case):
             needs = " or ".join(map(_shown, able))
             why = self.why.format(**vars(case.config))
             raise ConfigError(f"{self.setting} must be {needs} {why}; got {_shown(got)}")
@@ -188,11 +187,6 @@ READ_WITH: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ),
 )
 """(setting, another one, its values): the first is read where the other has one of these values alone."""
-
-
-def value_at(config: RunConfig, setting: str) -> Any:
-    """The value of a setting by its dotted name."""
-    return reduce(getattr, setting.split("."), config)
 
 
 def _shown(value: object) -> str:

@@ -1,14 +1,17 @@
-"""The optional settings: only some methods read them, and for all others they stay at their defaults."""
+"""Settings outside [method] that only some methods read; with any other they stay at their defaults.
+
+Another method in place of the one of an experiment takes over the keys of [method] that it has, too.
+"""
 
 import dataclasses
 from typing import Any, Final
 
-from splitfl.config import MethodConfig, RunConfig, SideConfig
+from splitfl.adapters.registry import side_config
+from splitfl.config import AdapterConfig, RunConfig, SideConfig, key_values, made, value_of
 from splitfl.core.errors import ConfigError
-from splitfl.methods.parts.plan import RULES
-from splitfl.methods.registry import METHODS, method
+from splitfl.methods.registry import METHODS, choosable, method
 
-_ELSEWHERE: Final = (
+SHARED: Final = (
     "adapter.head",
     "train.head_lr",
     "train.head_schedule",
@@ -30,20 +33,23 @@ _ELSEWHERE: Final = (
 
 
 def optional(config: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """The settings that only some methods read: their values and their defaults."""
-    own = [
-        f"method.{one.name}"
-        for one in dataclasses.fields(MethodConfig)
-        if one.name not in ("name", "in_flight")  # the second is a bound, which every method keeps
-    ]
-    plain = RunConfig()
-    return {name: (_at(config, name), _at(plain, name)) for name in (*own, *_ELSEWHERE)}
+    """The settings of other tables that only some methods read: their values and their defaults."""
+    plain = dataclasses.replace(RunConfig(), adapter=AdapterConfig(head=side_config(), body=side_config()))
+    return {name: (value_of(config, name), value_of(plain, name)) for name in SHARED}
+
+
+def with_method(config: RunConfig, name: str) -> RunConfig:
+    """The same settings for this method: another than theirs takes the keys that it has and what it reads."""
+    own: object = made(method(name).settings, key_values(config.method))
+    chosen = dataclasses.replace(config.method, name=name, settings=(own,))
+    changed = dataclasses.replace(config, method=chosen)
+    return changed if name == config.method.name else without_unread(changed)
 
 
 def others(config: RunConfig) -> list[str]:
     """The methods of a run that is planned from round to round beside the one that it is named by."""
     named = config.auto.methods if config.auto.every else ()
-    return [name for name in RULES if name in named and name != config.method.name]
+    return [name for name in choosable() if name in named and name != config.method.name]
 
 
 def reads(config: RunConfig) -> frozenset[str]:
@@ -73,26 +79,14 @@ def refuse_unread(config: RunConfig) -> None:
                 f"the method {name!r} does not read {setting}: leave it at {_shown(default)}, got "
                 f"{_shown(got)}; it is read by {readers}{f'; {name!r} {why}' if why else ''}"
             )
-    if any(" method." in one.partition(":")[0] for one in found):
-        own = sorted(one.removeprefix("method.") for one in read if one.startswith("method."))
-        found.append(f"the keys of [method] that {name!r} has are {', '.join(['name', *own])}")
     if found:
         raise ConfigError("; ".join(found))
-
-
-def _at(config: RunConfig, name: str) -> Any:
-    """The value of a setting, `table.key`."""
-    table, _, key = name.partition(".")
-    return getattr(getattr(config, table), key)
 
 
 def _shown(value: object) -> str:
     """A setting as it is written: a table by what is changed in it."""
     if not isinstance(value, SideConfig):
         return repr(value)
-    changed = [
-        f"{one.name}={getattr(value, one.name)!r}"
-        for one in dataclasses.fields(value)
-        if getattr(value, one.name) != one.default
-    ]
+    plain = key_values(side_config())
+    changed = [f"{key}={own!r}" for key, own in key_values(value).items() if own != plain.get(key)]
     return f"({', '.join(changed)})" if changed else "its default"

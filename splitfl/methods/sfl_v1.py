@@ -97,10 +97,11 @@ SPEC = dataclasses.replace(
     about="as sfl-v2, with a body for each client on the server, averaged once a round",
     bibtex=(SPLITFED, LORA),
     server=server,
-    settings=spec.HEAD | spec.BODY | spec.BACKPROP | spec.IN_FLIGHT | spec.CLIENT_RANKS,
+    shared=spec.HEAD | spec.BODY | spec.IN_FLIGHT | spec.CLIENT_RANKS,
     aggregators=spec.FACTORS,
     asynchronous=(
         "the clients' bodies become one when a round ends, which must find none of them in the middle"
     ),
+    local_update=None,
     refusals=(),
 )

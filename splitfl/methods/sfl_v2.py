@@ -5,58 +5,48 @@ has it (Lin et al., arXiv 2407.00952). Per step one activation goes up and one g
 comes down; per round each client's adapter goes up and the federation's comes down.
 """
 
-# B batch, T tokens, D hidden, N real tokens of a batch
-
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from splitfl.config import MethodConfig, RunConfig
+from splitfl.config import RunConfig
 from splitfl.core.messages import Activation, Gradient, Message, Reply
 from splitfl.core.state import State, part, under
+from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
-from splitfl.methods import controlled, per_client_cut
+from splitfl.methods import per_client_cut
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
-from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
+from splitfl.methods.parts.local_update import AveragedClient, LocalParts, LocalUpdate, LocalUpdateSpec
+from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA, SPLITFED
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
-from splitfl.methods.parts.split_pass import SplitPass
+from splitfl.methods.parts.split_pass import Backpropagation, SplitPass
 
 
-class SflClient:
-    """Runs the head; learns from the gradient that comes back."""
+class GradientUpdate:
+    """One step of the head down the gradient that comes back; a lost one costs this step, no more."""
 
-    def __init__(self, learner: ClientTrainer, batches: Batches, steps: int, settings: MethodConfig) -> None:
-        self._learner = learner
-        self._passes = SplitPass(learner, settings)
-        self._batches = batches
-        self._num_steps = steps
-        self.take_flops = learner.take_flops
-        self.state = learner.state
-        self.restore = learner.restore
+    upload_interval = 1
 
-    def round(self, round_index: int) -> ClientRound:
-        return self._learner.round(round_index, self._num_steps + 1, self._steps(round_index))
+    def __init__(self, trainer: ClientTrainer, passes: SplitPass) -> None:
+        self._trainer = trainer
+        self._passes = passes
 
-    def _steps(self, round_index: int) -> Generator[Message, Reply, int]:
-        learner, head, samples = self._learner, self._learner.piece, 0
-        for step in range(self._num_steps):
-            batch = self._batches.batch(round_index * self._num_steps + step).to(head.model.device)
-            hidden_BTD = self._passes.forth(batch)
-            context = head.context_of(batch.inputs)
-            reply = yield Activation(
-                ids_B=batch.ids_B,
-                hidden=pack(hidden_BTD, context.get("mask")),
-                context=context,
-                labels=batch.labels,
-            )
-            if isinstance(reply, Gradient):  # a lost one costs this step, no more
-                self._passes.back(unpack(reply.grad.to(hidden_BTD.device), context.get("mask")))
-                learner.step()
-                samples += len(batch.ids_B)
-        return samples
+    def begin(self, round_index: int, rank: int) -> None:
+        pass
+
+    def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
+        return pack(self._passes.forth(batch), context.get("mask"))
+
+    def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
+        if not isinstance(reply, Gradient):
+            self._passes.forget()
+            return False
+        self._passes.back(unpack(reply.grad.to(self._trainer.piece.model.device), context.get("mask")))
+        self._trainer.step()
+        return True
 
 
 class SflServer:
@@ -89,18 +79,23 @@ class SflServer:
         self._heads.restore(part(state, "heads"))
 
 
+def local_update(parts: LocalParts) -> LocalUpdate:
+    """Backpropagation from the gradient at the cut."""
+    passes = SplitPass(parts.trainer, parts.config.method.of(Backpropagation), parts.head)
+    return GradientUpdate(parts.trainer, passes)
+
+
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, or that of a run that is planned from round to round."""
-    if config.auto.every:
-        return controlled.client(pieces, batches, steps, config)
-    return SflClient(ClientTrainer.of(pieces.head(), config), batches, steps, config.method)
+    """This client's side."""
+    trainer = ClientTrainer.of(pieces.head(), config)
+    passes = SplitPass(trainer, config.method.of(Backpropagation))
+    return AveragedClient(trainer, GradientUpdate(trainer, passes), batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side: with one cut, with a cut for each client, or planned from round to round."""
+    """The server's side: with one cut, or with a cut for each client."""
     if config.federation.client_cuts:
-        of_several_cuts = controlled.server if config.auto.every else per_client_cut.server
-        return of_several_cuts(pieces, config)
+        return per_client_cut.server(pieces, config)
     return SflServer(ServerModel.of(pieces, config), ClientAdapters.of(config, pieces.head))
 
 
@@ -119,12 +114,14 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_adapters((Activation, Gradient)),
     sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
-    settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | spec.IN_FLIGHT | {"federation.client_cuts"},
+    settings=Backpropagation,
+    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT | {"federation.client_cuts"},
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,
     single_pass=True,
     summable=True,
     backpropagates=True,
+    local_update=LocalUpdateSpec(make=local_update, awaits_gradient=True),
     refusals=(per_client_cut.refuse_cuts,),
 )

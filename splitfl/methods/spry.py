@@ -9,10 +9,12 @@ reports that checkpointed backpropagation does better at the same memory (arXiv 
 
 # P perturbations
 
+from dataclasses import dataclass
+
 import torch
 
 from splitfl.adapters.inject import install, trainable
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, at_least
 from splitfl.core.messages import LOST
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
@@ -27,6 +29,16 @@ from splitfl.methods.parts.parameter_slices import Slice
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of
 from splitfl.methods.parts.rates import decay
 from splitfl.methods.parts.references import LORA
+
+
+@dataclass(frozen=True, kw_only=True)
+class SprySettings:
+    """A client differentiates along `perturbations` directions a step."""
+
+    perturbations: int = 4
+
+    def __post_init__(self) -> None:
+        at_least("method.perturbations", self.perturbations, 1)
 
 
 class SpryClient:
@@ -91,7 +103,7 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
     own = Slice(aggregator(config.federation.aggregator), list(values), batches.client, clients)
     moving = PerturbedParameters(values, own, train.seed, clients, train.head_lr)
     learner = ClientTrainer(whole, own, train, decay=decay(config))
-    return SpryClient(learner, moving, batches, steps, config.method.perturbations)
+    return SpryClient(learner, moving, batches, steps, config.method.of(SprySettings).perturbations)
 
 
 _SPRY = """@inproceedings{panchal2024thinking,
@@ -109,7 +121,8 @@ SPEC = spec.MethodSpec(
     server=fedlora.server,
     signature=fedlora.SPEC.signature,
     sends={},
-    settings=spec.HEAD | {"method.perturbations"},
+    settings=SprySettings,
+    shared=spec.HEAD,
     aggregators=spec.FACTORS,
     holds=("head", "body"),
     asynchronous="the adapters are divided anew in every round among clients that are all in it",

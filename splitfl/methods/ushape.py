@@ -18,7 +18,7 @@ from torch import Tensor
 
 from splitfl.accounting.flops import Cost, cost
 from splitfl.adapters.inject import install, trainable
-from splitfl.config import MethodConfig, RunConfig
+from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Done, Gradient, Message, Output, Reply, Skip
 from splitfl.core.state import State, part, under
@@ -37,7 +37,7 @@ from splitfl.methods.parts.method import (
 )
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
-from splitfl.methods.parts.split_pass import SplitPass, parts
+from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, parts
 from splitfl.models.cut import Piece, replica
 
 
@@ -45,7 +45,7 @@ class UshapeClient:
     """Runs head and tail; the loss is its own."""
 
     def __init__(
-        self, learner: ClientTrainer, tail: Piece, batches: Batches, steps: int, settings: MethodConfig
+        self, learner: ClientTrainer, tail: Piece, batches: Batches, steps: int, settings: Backpropagation
     ) -> None:
         self._learner = learner
         self._passes = SplitPass(learner, settings)
@@ -197,7 +197,8 @@ class UshapeServer:
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side, with both ends of the model."""
     tail = pieces.tail()
-    return UshapeClient(ClientTrainer.of(pieces.head(), config, tail), tail, batches, steps, config.method)
+    learner, settings = ClientTrainer.of(pieces.head(), config, tail), config.method.of(Backpropagation)
+    return UshapeClient(learner, tail, batches, steps, settings)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
@@ -226,7 +227,8 @@ SPEC = spec.MethodSpec(
     server=server,
     signature=spec.Signature.with_adapters((Activation, Output), (Gradient, Gradient)),
     sends={"activation": _MASKS, "output": _MASKS, "gradient": spec.ANY_LOSS},
-    settings=spec.UPLOADS | spec.BODY | spec.BACKPROP | {"partition.tail_blocks"},
+    settings=Backpropagation,
+    shared=spec.UPLOADS | spec.BODY | {"partition.tail_blocks"},
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict
 from splitfl.core.errors import ConfigError, DataError, ModelMissing
 from splitfl.server.run import write_json
+from splitfl.setup.experiment_file import as_dict
 
 _LIBRARIES = ("splitfl", "torch", "transformers", "peft", "numpy", "safetensors")
 

@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from splitfl.config import RunConfig
-from splitfl.config.experiment_file import load
+from splitfl.config import RunConfig, changed
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder.read import read_run
+from splitfl.setup.experiment_file import load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,5 +31,5 @@ def stopped(folder: Path) -> Stopped:
         port, topic, spawn = int(table["port"]), str(table["topic"]), bool(table["spawn"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{served} does not hold the server's address: {error!r}") from None
-    transport = replace(config.transport, port=port, topic=topic)
+    transport = changed(config.transport, port=port, **({"topic": topic} if topic else {}))
     return Stopped(config=replace(config, transport=transport), spawn=spawn)

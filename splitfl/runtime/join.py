@@ -10,7 +10,6 @@ from typing import Any, Final, NoReturn
 
 from splitfl.client.client import ClientNode, run_client
 from splitfl.config import RunConfig, at_least
-from splitfl.config.experiment_file import from_dict
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import ConfigError, PeerLost, RunEnded, WireError
 from splitfl.core.messages import Leave, Message
@@ -20,6 +19,7 @@ from splitfl.runtime import process_memory as footprint
 from splitfl.runtime.serve import WEIGHTS
 from splitfl.runtime.simulate import threads
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict
 from splitfl.transport.base.spec import Joining, TransportSpec
 from splitfl.transport.base.transport import ClientEnd
 

@@ -15,7 +15,7 @@ from splitfl.runtime.simulate import run_inproc
 from splitfl.server.run import Run
 from splitfl.server.time_limits import check_run
 from splitfl.setup.experiment import Experiment
-from splitfl.transport.registry import check_settings
+from splitfl.transport.registry import transport
 
 
 def run(
@@ -30,7 +30,7 @@ def run(
 
     A run whose folder holds a checkpoint continues from there.
     """
-    if check_settings(site.config.transport).in_process:
+    if transport(site.config.transport.name).in_process:
         return run_in_one_process(site, new_folder, screen, controller_for=controller_for)
     return serve(site, new_folder, screen, controller_for=controller_for, start_clients=start_clients)
 

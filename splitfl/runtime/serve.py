@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from splitfl.accounting.ledger import Ledger
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict
 from splitfl.core.checkpoint import Checkpoint, CheckpointStore
 from splitfl.core.errors import ConfigError, Diverged, PeerLost, RejoinRequired, Timeout
 from splitfl.core.events import Events
@@ -24,8 +23,9 @@ from splitfl.server.run import Run, write_json
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits, check_run
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict
 from splitfl.transport.base.transport import ServerEnd
-from splitfl.transport.registry import check_settings
+from splitfl.transport.registry import transport
 
 WEIGHTS: Final = "weights"
 """What the server puts up beside the settings: checksums of its model."""
@@ -62,7 +62,7 @@ def serve(
     # Clients on other machines have copies of the model of their own, which are to be the same.
     weights = {} if start_clients else dict(site.whole().checksums)
     base_bytes = footprint.measure_from_here()
-    server = check_settings(config.transport).serve(config.transport, config.federation.clients)
+    server = transport(config.transport.name).serve(config.transport, config.federation.clients)
     try:
         folder = new_folder()
         write_json(folder / "server.json", where(server.address) | {"spawn": bool(start_clients)})

@@ -6,35 +6,30 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from torch import nn
 
 from splitfl.adapters.export import folders_inside
 from splitfl.adapters.model_export import MODEL_FOLDER, is_full
 from splitfl.config import RunConfig
+from splitfl.core.confusion import as_triples
 from splitfl.core.errors import ConfigError
 from splitfl.data.examples import Examples
 from splitfl.data.loader import padding_token, tokenizer
-from splitfl.data.task import Task
 from splitfl.models.cut import CLASSES, DTYPES
 from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.source import resolve
 from splitfl.server.bleu import bleu
-from splitfl.server.predictions import Predictions, predict
+from splitfl.server.predictions import predict
 from splitfl.server.rouge import rouge
 from splitfl.setup.experiment import Experiment, device_of
 
 
-def predicted(model: nn.Module, site: Experiment, device: torch.device) -> Predictions:
-    """What a whole model says of the held-out data of an experiment."""
-    is_of_tokens = site.task.kind == TOKEN_CLASSIFICATION
-    return predict(model, site.held_out(), device, tokens_have_classes=is_of_tokens)
-
-
-def outside(task: Task) -> int | None:
-    """The number of the class O, of words that are in no entity; None where there is none."""
-    names = task.label_names
-    return names.index("O") if task.kind == TOKEN_CLASSIFICATION and "O" in names else None
+def measured(model: Any, site: Experiment) -> tuple[dict[str, float], list[list[int]] | None]:
+    """The metrics of a whole model on the held-out data, and the triples of its confusion matrix, if any."""
+    names, is_of_tokens = site.task.label_names, site.task.kind == TOKEN_CLASSIFICATION
+    found = predict(model, site.held_out(), model.device, tokens_have_classes=is_of_tokens)
+    scores = found.scores(outside=names.index("O") if is_of_tokens and "O" in names else None)
+    return scores, None if found.confusion is None else as_triples(found.confusion)
 
 
 def measure_adapter(site: Experiment, adapter: Path, *, with_rouge: bool = False) -> dict[str, float]:
@@ -109,8 +104,7 @@ def finished_model(
 
 def _measured(model: Any, site: Experiment, folder: Path) -> dict[str, float]:
     """All there is to measure: of a model that is to say something, its BLEU too."""
-    found = predicted(model, site, model.device).scores(outside(site.task))
-    held_out = site.task.held_out
+    (found, _), held_out = measured(model, site), site.task.held_out
     if site.task.name == "e2e":
         assert isinstance(held_out, Examples)
         found["bleu"] = bleu(model, tokenizer(folder), held_out, site.config.task.max_length)

@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from splitfl.config.experiment_file import as_dict
 from splitfl.core.checkpoint import Checkpoint
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict
 
 
 def origin_of(site: Experiment, whole: Piece) -> dict[str, str]:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
-from splitfl.adapters.registry import check_kinds
 from splitfl.config import DeviceConfig, RunConfig
 from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.batch import Batch
@@ -24,8 +23,9 @@ from splitfl.data.task import Task, kind_of, load_evaluation, load_task
 from splitfl.federation.aggregators import aggregator
 from splitfl.federation.selection import Selection
 from splitfl.methods.compatibility import check
+from splitfl.methods.parts.auxiliary import Auxiliary
 from splitfl.methods.parts.method import ClientMethod, ServerMethod
-from splitfl.methods.registry import as_client, method
+from splitfl.methods.registry import as_client, client_method, method, server_method
 from splitfl.models.class_names import stored_classes
 from splitfl.models.config_file import config_table
 from splitfl.models.cut import Piece, ranges, refuse_one_block
@@ -91,7 +91,6 @@ class Experiment:
             raise ConfigError("auto.budget must be resolved before a run: see splitfl.controller.budget")
         method(config.method.name)
         aggregator(config.federation.aggregator)
-        check_kinds(config.adapter)
         device_of(config.client)
         device_of(config.server)
         check_link(config)
@@ -115,7 +114,8 @@ class Experiment:
     def total_steps(self) -> int | None:
         """Steps of the server in the whole run; None where only the clients know an epoch's length."""
         federation = self.config.federation
-        interval = self.config.method.upload_interval
+        auxiliary = self.config.method.find(Auxiliary)
+        interval = auxiliary.upload_interval if auxiliary else 1
         steps = federation.client_steps or (federation.local_steps,) * federation.clients
         return federation.rounds * sum(-(-own // interval) for own in steps) or None
 
@@ -125,11 +125,11 @@ class Experiment:
         steps = steps_of(self.config, client, batches)
         config = as_client(self.config, client)
         pieces = dataclasses.replace(self._pieces(config.client), config=config)
-        return method(config.method.name).client(pieces, batches, steps, config)
+        return client_method(config, pieces, batches, steps)
 
     def server_method(self) -> ServerMethod:
         """The server's side of the method, with its piece where it has one."""
-        return method(self.config.method.name).server(self._pieces(self.config.server), self.config)
+        return server_method(self.config, self._pieces(self.config.server))
 
     def whole(self) -> Piece:
         """The unsplit model with the same adapters, on the server's device."""

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from splitfl.adapters.inject import add_adapters, train_top, trainable
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, value_of
 from splitfl.core.errors import ConfigError
 from splitfl.data.loader import padding_token
 from splitfl.data.task import Task
+from splitfl.methods.parts.auxiliary import Auxiliary
 from splitfl.models.checksums import checksums, refuse_other_weights
 from splitfl.models.class_names import name_classes
 from splitfl.models.cut import Piece
@@ -50,7 +51,7 @@ class PieceLoader:
         the vocabulary, and stays as it is. Where blocks hand on pictures, of other shapes each,
         only the next ones fit: these and a classifier of their own, as in FSL-SAGE's code.
         """
-        blocks, cut = self.config.method.auxiliary_blocks, self.config.partition.cut
+        blocks, cut = self.config.method.of(Auxiliary).auxiliary_blocks, self.config.partition.cut
         is_trained = self.task.kind != CAUSAL_LM
         if self._hands_pictures:
             return self._load(cut, cut + blocks, shortened_to=cut + blocks, trains_top=is_trained)
@@ -76,7 +77,9 @@ class PieceLoader:
         adapter, cut, blocks = self.config.adapter, self.config.partition.cut, piece.blocks
         sides = {"head": adapter.head} if blocks.start < cut else {}
         sides |= {"body": adapter.body} if blocks.stop > cut else {}
-        given = " and ".join(f"adapter.{name}.targets {list(side.targets)}" for name, side in sides.items())
+        given = " and ".join(
+            f"adapter.{name}.targets {list(value_of(side, 'targets'))}" for name, side in sides.items()
+        )
         raise ConfigError(
             f"{given} reach nothing in blocks {blocks.start}..{blocks.stop - 1}, which are to learn: name "
             "modules that these blocks have too"

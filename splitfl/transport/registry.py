@@ -1,10 +1,9 @@
-"""The transports by name, those of other packages too, and what each refuses of what it was given."""
+"""The transports by name, those of other packages too."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Final
 
-from splitfl.config import TransportConfig, one_of
+from splitfl.config import TransportConfig, key_types, one_of
 from splitfl.core.errors import ConfigError
 from splitfl.core.registry import Registry
 from splitfl.transport import inproc
@@ -19,8 +18,6 @@ TRANSPORTS: Final = Registry(
     {"inproc": inproc.SPEC, "rpc": rpc.SPEC, "grpc": grpc.SPEC, "mqtt": mqtt.SPEC},
 )
 
-_READ_BY_ALL: Final = ("name", "host", "port", "timeout_s", "join_timeout_s")
-
 
 def transport(name: str, what: str = "transport.name") -> TransportSpec:
     """The transport of this name; ConfigError with the nearest for any other, and for a broken plug-in."""
@@ -34,20 +31,12 @@ def between_processes() -> list[str]:
     return [name for name, spec in TRANSPORTS.items() if not spec.in_process]
 
 
-def check_settings(config: TransportConfig) -> TransportSpec:
-    """The transport of this table; ConfigError for an unknown name, and for a key that it does not read."""
-    spec = transport(config.name)
-    given = {key: value for key, value in asdict(config).items() if key not in _READ_BY_ALL}
-    refuse_unread(config.name, given, lambda key: f"transport.{key}")
-    return spec
-
-
-def refuse_unread(name: str, given: Mapping[str, object], label: Callable[[str], str]) -> None:
-    """Raises ConfigError for a key that is given and not read by this transport; `label` is its full name."""
+def refuse_options(name: str, given: Mapping[str, object]) -> None:
+    """ConfigError for an option of `splitfl join` that is given and that this transport does not have."""
     for key in sorted(key for key, value in given.items() if value):
-        if key not in TRANSPORTS[name].settings:
-            readers = ", ".join(other for other, spec in TRANSPORTS.items() if key in spec.settings)
-            raise ConfigError(f"{label(key)} is read by {readers}, not by {name}")
+        if key not in key_types(TRANSPORTS[name].settings):
+            having = ", ".join(one for one, spec in TRANSPORTS.items() if key in key_types(spec.settings))
+            raise ConfigError(f"--{key.replace('_', '-')} is read by {having}, not by {name}")
 
 
 def join_options(config: TransportConfig) -> list[str]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from splitfl.config import TransportConfig
+from splitfl.config import TransportConfig, chosen
 from splitfl.core.errors import SplitflError, Timeout
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import TRANSPORTS
@@ -22,10 +22,9 @@ _LARGE: Final = 8
 
 def serve(name: str, host: str, port: int) -> None:
     """Echoes the frames of one client until it sends b"over"."""
-    config = TransportConfig(
-        name=name, host=host, port=port, timeout_s=PATIENCE_S, join_timeout_s=4 * PATIENCE_S
-    )
-    end = TRANSPORTS[name].serve(config, 1)
+    spec, waits = TRANSPORTS[name], {"timeout_s": PATIENCE_S, "join_timeout_s": 4 * PATIENCE_S}
+    config = chosen(TransportConfig, [spec.settings], {"name": name, "host": host, "port": port, **waits})
+    end = spec.serve(config, 1)
     over: list[bool] = []
 
     def echo(client: int, frame: bytes, answer: Callable[[bytes], None]) -> None:

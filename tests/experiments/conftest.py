@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from splitfl.config.experiment_file import as_dict, parse
+from splitfl.setup.experiment_file import as_dict, parse
 
 MakeRun = Callable[..., Path]
 

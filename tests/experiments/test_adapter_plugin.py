@@ -18,6 +18,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.models.families import SEQUENCE_CLASSIFICATION
 from splitfl.models.load import load_piece
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict
 from tests.foreign.outer_adapter import OUTER
 from tests.splitfl import tiny, toy
 from tests.splitfl.accounting.test_flops import assert_agreement
@@ -27,7 +28,10 @@ from tests.splitfl.driver import play
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
-SIDES: dict[str, Any] = {"head": {"kind": "outer"}, "body": {"kind": "outer", "targets": ["key"]}}
+SIDES: dict[str, Any] = {
+    "head": {"kind": "outer", "bound": 0.5},
+    "body": {"kind": "outer", "targets": ["key"]},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +71,36 @@ def test_it_is_planned_run_exported_evaluated_reported_listed_and_cited(place: P
     assert measured["eval_loss"] == pytest.approx(done["final"]["eval_loss"], rel=1e-5)
     report = (Path(done["folder"]) / "report.html").read_text()
     assert "Trained were an outer product on both sides." in report
-    assert json.loads(splitfl("list", "adapters", "--json"))["outer"] == "an outer product; settings: targets"
+    assert json.loads(splitfl("list", "adapters", "--json"))["outer"] == (
+        "an outer product; settings: bound, targets"
+    )
     assert OUTER.citation in splitfl("cite", path)
+    held = json.loads((Path(done["folder"]) / "config.json").read_text())["adapter"]
+    assert held["head"] == {"kind": "outer", "bound": 0.5, "targets": []}
+    assert "adapter.head.bound" in report
+    other = json.loads(
+        splitfl("run", path, "--set", "adapter.head.bound=2", "--out", place / "runs", "--json")
+    )
+    assert other["final"]["eval_loss"] != done["final"]["eval_loss"]
+
+
+@pytest.mark.parametrize(
+    ("word", "error"),
+    [
+        (
+            "bond=2",
+            r"unknown key 'adapter.head.bond'; did you mean 'bound'\? the adapter kind 'outer'",
+        ),
+        ("bound=0", r"\[adapter.head\] adapter bound must be above 0.0, got 0.0"),
+        (
+            "rank=2",
+            r"unknown key 'adapter.head.rank'; .* has kind, bound, targets; it is a key of lora,",
+        ),
+    ],
+)
+def test_a_setting_of_its_own_is_refused_by_name(word: str, error: str, place: Path) -> None:
+    with pytest.raises(ConfigError, match=error):
+        from_dict(toy.table(place, adapter=SIDES), [f"adapter.head.{word}"])
 
 
 @pytest.mark.parametrize("method", ["sfl-v2", pytest.param("spry", marks=pytest.mark.slow), "decomfl"])
@@ -93,7 +125,7 @@ def test_its_pieces_are_the_whole_and_cost_what_torch_counts(tmp_path: Path) -> 
 def test_what_it_cannot_do_is_refused_by_its_own_words(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path / "model", "gpt2", "causal-lm")
     with pytest.raises(ConfigError, match=r"got 'outer': its layer multiplies by weights \(out, in\)"):
-        targets(load_piece(folder, "causal-lm", 0), AdapterConfig(head=side("outer")), CUT)
+        targets(load_piece(folder, "causal-lm", 0), AdapterConfig(head=side("outer"), body=side("lora")), CUT)
 
 
 def test_a_broken_one_is_refused_by_name_and_the_others_work(place: Path) -> None:
@@ -109,4 +141,4 @@ def test_one_that_injects_other_parameters_than_it_names_is_refused(
     monkeypatch.setitem(vars(ADAPTERS)["_own"], "wrong", wrong)
     folder = tiny.save(tmp_path / "model", "bert", SEQUENCE_CLASSIFICATION)
     with pytest.raises(ConfigError, match=r"kind 'wrong' has injected no parameter '.*\.outer_w'"):
-        loaded(folder, SEQUENCE_CLASSIFICATION, AdapterConfig(head=side("wrong")))
+        loaded(folder, SEQUENCE_CLASSIFICATION, AdapterConfig(head=side("wrong"), body=side("lora")))

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from experiments.cli.main import main
-from splitfl.config.experiment_file import from_dict
 from splitfl.data.files import load_files
 from splitfl.data.forms import LABELLED
+from splitfl.setup.experiment_file import from_dict
 from tests.splitfl import toy
 
 NAMED = {"0": "wire", "1": "air"}

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from experiments.cli.main import main
-from splitfl.config.experiment_file import as_dict
+from splitfl.setup.experiment_file import as_dict
 from tests.full_disk import full_disk
 from tests.splitfl import toy
 

@@ -19,7 +19,6 @@ from experiments.report import write_comparison, write_report
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import from_dict
 from splitfl.core.checkpoint import CheckpointStore, restore
 from splitfl.core.errors import Diverged
 from splitfl.core.messages import Begin
@@ -32,6 +31,7 @@ from splitfl.run_folder.read import read_run
 from splitfl.runtime.screen import Silent
 from splitfl.server.run import Run
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict
 from splitfl.wire import decode
 from tests.splitfl import toy
 

@@ -15,11 +15,11 @@ from experiments.cli.main import main
 from experiments.report.story import loading_code
 from splitfl.comparison.entrants import Entrant, enter
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, load
 from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION
 from splitfl.run_folder.read import read_run
 from splitfl.server.predictions import predict
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, load
 from tests.splitfl import shown, tiny, toy
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")

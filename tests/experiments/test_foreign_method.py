@@ -19,15 +19,30 @@ ROOT = Path(__file__).parents[2]
 MODULE = '''
 """`sign-sfl`: as `sfl-v2`, with the signs of a gradient and its mean magnitude in its place."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from splitfl.config import above, group
 from splitfl.core.messages import Gradient
 from splitfl.methods import sfl_v2
+from splitfl.methods.parts.split_pass import Backpropagation
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignSettings:
+    """Signs are multiplied by `sharpness`."""
+
+    sharpness: float = 1.0
+    label: str = ""
+    backpropagation: Backpropagation = group(Backpropagation)
+
+    def __post_init__(self):
+        above("method.sharpness", self.sharpness, 0.0)
 
 
 class SignServer:
-    def __init__(self, whole):
+    def __init__(self, whole, sharpness):
         self._whole = whole
+        self._sharpness = sharpness
         self.commit, self.end_round, self.trained = whole.commit, whole.end_round, whole.trained
         self.state, self.restore = whole.state, whole.restore
 
@@ -36,15 +51,20 @@ class SignServer:
         if not isinstance(outcome.reply, Gradient):
             return outcome
         grad = outcome.reply.grad
-        return replace(outcome, reply=replace(outcome.reply, grad=grad.sign() * grad.abs().mean()))
+        signs = grad.sign() * grad.abs().mean() * self._sharpness
+        return replace(outcome, reply=replace(outcome.reply, grad=signs))
 
 
 SPEC = replace(
     sfl_v2.SPEC,
     about="as sfl-v2, with the signs of gradients",
     bibtex=("@misc{nobody2026sign,\\n  title = {Signs}\\n}",),
-    server=lambda pieces, config: SignServer(sfl_v2.server(pieces, config)),
-    settings=sfl_v2.SPEC.settings - {"federation.client_cuts"},
+    server=lambda pieces, config: SignServer(
+        sfl_v2.server(pieces, config), config.method.of(SignSettings).sharpness
+    ),
+    settings=SignSettings,
+    shared=sfl_v2.SPEC.shared - {"federation.client_cuts"},
+    local_update=None,
     refusals=(),
 )
 
@@ -104,6 +124,51 @@ def test_it_is_listed_cited_planned_and_run(preset: Path, tmp_path: Path) -> Non
     assert (done["bytes_up"], done["bytes_down"]) == (other["bytes_up"], other["bytes_down"])
     assert _losses(done) != _losses(other)
     assert "sign-sfl" in (Path(done["folder"]) / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_setting_of_its_own_is_read_from_a_file_and_set_and_shown(preset: Path, tmp_path: Path) -> None:
+    """No file of the project knows the key; a text of digits set for it is a text."""
+    mine = tmp_path / "mine.json"
+    table = json.loads(preset.read_text())
+    mine.write_text(json.dumps({**table, "method": {"name": "sign-sfl", "sharpness": 8, "micro_batch": 4}}))
+    runs = {
+        sharpness: json.loads(splitfl("run", mine, *words, "--out", tmp_path, "--json").stdout)
+        for sharpness, words in ((8.0, ()), (2.0, ("--set", "method.sharpness=2", "--set", "method.label=7")))
+    }
+    for sharpness, done in runs.items():
+        folder = Path(done["folder"])
+        method = json.loads((folder / "config.json").read_text())["method"]
+        assert method == {
+            "name": "sign-sfl",
+            "in_flight": 1,
+            "sharpness": sharpness,
+            "label": "" if sharpness == 8.0 else "7",
+            "checkpoint_head": False,
+            "micro_batch": 4,
+        }
+        assert "method.sharpness" in (folder / "report.html").read_text()
+    assert _losses(runs[8.0]) != _losses(runs[2.0])
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("word", "error"),
+    [
+        (
+            "method.sharp=2",
+            "unknown key 'method.sharp'; did you mean 'sharpness'? the method 'sign-sfl' has name",
+        ),
+        ("method.sharpness=0", "[method] method.sharpness must be above 0.0, got 0.0"),
+        ("method.sharpness=true", "method.sharpness must be of type float, got True"),
+        ("method.name=sfl-v2", "unknown key 'method.sharpness'; the method 'sfl-v2' has name, in_flight"),
+    ],
+)
+def test_a_setting_of_its_own_is_refused_by_name(preset: Path, word: str, error: str) -> None:
+    words = ("--set", "method.name=sign-sfl", "--set", "method.sharpness=2", "--set", word)
+    result = CliRunner().invoke(main, ["run", str(preset), *words])
+    assert result.exit_code == 2
+    assert error in " ".join(result.stderr.split())
 
 
 def _losses(done: dict[str, Any]) -> list[float]:

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from experiments.cli.main import main
-from splitfl.config.experiment_file import from_dict
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict
 from tests.command import Command, Start, splitfl
 from tests.splitfl import toy
 from tests.testbed.waiting import until

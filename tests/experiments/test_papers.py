@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from experiments.cli.main import main
 from experiments.presets import find
-from splitfl.config.experiment_file import as_dict
 from splitfl.controller.dry_run import rehearse
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict
 from tests.splitfl import shown
 
 PICTURES, CLIENTS, ROUNDS, HIDDEN_BYTES = 60_000, 2, 2, 8_192

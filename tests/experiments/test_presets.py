@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from experiments import presets
-from experiments.presets import about, find, names
-from splitfl.config import LinkConfig, SideConfig
+from experiments.presets import about, find, names, without_learning
+from splitfl.adapters.kind import LowRank
+from splitfl.adapters.registry import side_config
+from splitfl.config import LinkConfig
 from splitfl.core.errors import ConfigError
 from splitfl.methods.settings import refuse_unread
 from splitfl.setup.links import check_link
+from splitfl.transport.security.credentials import TlsFiles
 
 
 @pytest.mark.parametrize("name", names())
@@ -73,8 +76,8 @@ def test_what_another_method_does_not_read_of_a_preset_or_a_file_is_left_out_and
         "method.auxiliary_blocks, train.head_lr"
     ]
     refuse_unread(config)
-    assert config.adapter.head == SideConfig()
-    assert (config.train.body_lr, config.adapter.body.rank) == (0.25, 3)
+    assert config.adapter.head == side_config()
+    assert (config.train.body_lr, config.adapter.body.of(LowRank).rank) == (0.25, 3)
 
 
 def test_a_setting_beside_another_method_is_still_obeyed_or_refused(file: str) -> None:
@@ -89,9 +92,39 @@ def test_what_its_own_method_does_not_read_of_a_file_is_refused(file: str) -> No
     Path(file).write_text(FILE.replace("cse-fsl", "frozen"))
     said: list[str] = []
     for overrides in ([], ["method.name=frozen"]):
-        with pytest.raises(ConfigError, match=r"'frozen' does not read method.auxiliary_blocks"):
-            refuse_unread(find(file, overrides, said.append)[1])
+        with pytest.raises(
+            ConfigError, match=r"unknown key 'method.auxiliary_blocks'; the method 'frozen' has"
+        ):
+            find(file, overrides, said.append)
     assert not said
+
+
+def test_keys_that_another_transport_or_adapter_kind_does_not_have_are_left_out_and_named(
+    tmp_path: Path,
+) -> None:
+    path, said = tmp_path / "mine.toml", list[str]()
+    path.write_text(
+        'transport = {name = "mqtt", topic = "mine", tls_ca = "ca", timeout_s = 3}\n'
+        'adapter = {head = {kind = "lora", rank = 2, alpha = 4, targets = ["query"]}}\n'
+    )
+    chosen = ["adapter.head.kind=vera", "transport.name=grpc"]
+    _, config = find(str(path), chosen, said.append)
+    assert said == [
+        "left out of mine, since the adapter kind 'vera' does not read them: adapter.head.alpha",
+        "left out of mine, since the transport 'grpc' does not read them: transport.topic",
+    ]
+    assert config.adapter.head == side_config("vera", rank=2, targets=("query",))
+    assert config.transport.of(TlsFiles).tls_ca == "ca"
+    assert without_learning(str(path), chosen).transport == config.transport
+    for word, error in (
+        ("transport.topic=new", r"unknown key 'transport.topic'; the transport 'grpc' has .* key of mqtt"),
+        (
+            "adapter.head.alpha=1",
+            r"unknown key 'adapter.head.alpha'; the adapter kind 'vera' has .* key of lora",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=error):
+            find(str(path), [*chosen, word])
 
 
 @pytest.mark.parametrize("kind", ["file", "preset"])

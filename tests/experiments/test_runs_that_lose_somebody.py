@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.server.run import write_json
+from splitfl.setup.experiment_file import as_dict, from_dict
 from tests.command import Command, Start, splitfl
 from tests.splitfl import toy
 

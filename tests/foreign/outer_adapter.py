@@ -1,20 +1,33 @@
 """A foreign kind of adapter: a module's update is u v, of which the column u is trained."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from splitfl.adapters.kind import AdapterKind, Factor, constant, uniform
-from splitfl.config import SideConfig
+from splitfl.adapters.kind import AdapterKind, Factor, Targets, constant, uniform
+from splitfl.config import SideConfig, above, group
 from splitfl.models.cut import Piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class OuterSettings:
+    """The frozen row is uniform in [-bound, bound)."""
+
+    bound: float = 1.0
+    modules: Targets = group(Targets)
+
+    def __post_init__(self) -> None:
+        above("adapter bound", self.bound, 0.0)
 
 
 class OuterLinear(nn.Module):
     """x W^T + (x v^T) u^T for x (..., in), with v (1, in) frozen."""
 
-    def __init__(self, base_layer: nn.Module) -> None:
+    def __init__(self, base_layer: nn.Module, bound: float) -> None:
         super().__init__()
+        self.bound = bound
         outputs, inputs = base_layer.get_parameter("weight").shape
         self.base_layer = base_layer
         self.v = nn.Buffer(torch.zeros(1, inputs))
@@ -28,7 +41,7 @@ class OuterLinear(nn.Module):
 def inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
     for name in ranks:
         parent, _, leaf = name.rpartition(".")
-        module = OuterLinear(piece.model.get_submodule(name))
+        module = OuterLinear(piece.model.get_submodule(name), side.of(OuterSettings).bound)
         setattr(piece.model.get_submodule(parent), leaf, module)
 
 
@@ -36,7 +49,7 @@ def initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
     for name in ranks:
         layer = piece.model.get_submodule(name)
         assert isinstance(layer, OuterLinear)
-        layer.v = uniform((seed, "outer", name), 1.0, layer.v)
+        layer.v = uniform((seed, "outer", name), layer.bound, layer.v)
 
 
 def flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
@@ -52,7 +65,7 @@ def as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Te
 
 OUTER = AdapterKind(
     title="an outer product",
-    settings=frozenset({"targets"}),
+    settings=OuterSettings,
     factors={".outer_u": Factor("alone", constant(0.0))},
     inject=inject,
     initialise=initialise,

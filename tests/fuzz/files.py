@@ -18,9 +18,9 @@ import torch
 from channel.core.errors import ChannelError
 from channel.scenario import load as scenario
 from experiments import presets
-from splitfl.config import experiment_file
 from splitfl.core import checkpoint
 from splitfl.core.errors import SplitflError
+from splitfl.setup import experiment_file
 from testbed.doctor import inventory
 from testbed.lab import plan
 from tests.fuzz import feeding

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from channel.core.errors import ChannelError
 from channel.scenario import load as scenario
-from splitfl.config import experiment_file
 from splitfl.core.errors import ConfigError
+from splitfl.setup import experiment_file
 from testbed.doctor import inventory
 from testbed.lab import plan
 from tests.fuzz.feeding import Broken, Food, Found, feed

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import from_dict
 from splitfl.methods.registry import METHODS
 from splitfl.methods.settings import optional
+from splitfl.setup.experiment_file import from_dict
 
 FULL = {"head": {"kind": "full"}, "body": {"kind": "full"}}
 RESNET: dict[str, Any] = {

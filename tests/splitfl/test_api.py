@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import splitfl
-from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import ConfigError, ModelMissing
 from splitfl.runtime.screen import Silent
+from splitfl.setup.experiment_file import from_dict
 from tests.splitfl import toy
 
 

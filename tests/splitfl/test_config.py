@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitfl import config
-from splitfl.config import RunConfig, nearest
-from splitfl.config.experiment_file import RENAMED, as_dict, from_dict, load, parse
+from splitfl.adapters.kind import LowRank, Targets
+from splitfl.config import RunConfig, key_types, key_values, nearest
 from splitfl.core.errors import ConfigError
+from splitfl.methods.parts.split_pass import Backpropagation
+from splitfl.methods.registry import METHODS
+from splitfl.setup.experiment_file import as_dict, from_dict, load, parse
+from splitfl.setup.plugins import PLUGINS
+from splitfl.setup.typed_tables import RENAMED
 
 PRESETS = sorted(Path(__file__).parents[2].glob("experiments/presets/*.toml"))
 
 
-def leaves(kind: Any = RunConfig, path: str = "") -> list[tuple[str, Any]]:
-    """Every setting by its dotted name, with its type."""
-    found: list[tuple[str, Any]] = []
-    for name, hint in typing.get_type_hints(kind).items():
+def leaves(table: Any = None, path: str = "") -> list[tuple[str, Any]]:
+    """Every setting of the default plug-ins by its dotted name, with its type."""
+    table, found = parse("") if table is None else table, list[tuple[str, Any]]()
+    hints = {
+        name: hint
+        for own in (table, *getattr(table, "settings", ()))
+        for name, hint in key_types(type(own)).items()
+    }
+    for name, value in key_values(table).items():
         dotted = f"{path}{name}"
-        found += leaves(hint, f"{dotted}.") if dataclasses.is_dataclass(hint) else [(dotted, hint)]
+        found += leaves(value, f"{dotted}.") if dataclasses.is_dataclass(value) else [(dotted, hints[name])]
     return found
 
 
 def test_the_defaults_stand_for_an_empty_file() -> None:
-    assert parse("") == RunConfig()
+    assert parse("") == from_dict(as_dict(parse("")))
+    assert parse("").method.of(Backpropagation) == Backpropagation()
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
@@ -73,6 +83,31 @@ def test_true_is_no_number(name: str) -> None:
         parse("", [f"{name}=true"])
 
 
+def of_methods(kind: type) -> list[tuple[str, str]]:
+    """Each method with each of its own keys of this type."""
+    return [
+        (name, key)
+        for name, spec in METHODS.items()
+        for key, hint in key_types(spec.settings).items()
+        if hint is kind
+    ]
+
+
+@pytest.mark.parametrize(("name", "key"), of_methods(float))
+def test_no_setting_of_a_method_may_be_anything_but_a_finite_number(name: str, key: str) -> None:
+    for value in ("nan", "inf"):
+        with pytest.raises(ConfigError, match=rf"^\[method\] method.{key} must be .*got {value}"):
+            parse("", [f"method.name={name}", f"method.{key}={value}"])
+
+
+@pytest.mark.parametrize(("name", "key"), of_methods(int))
+def test_no_count_of_a_method_may_be_negative_or_true(name: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^\[method\] method.{key} must be at least"):
+        parse("", [f"method.name={name}", f"method.{key}=-1"])
+    with pytest.raises(ConfigError, match=rf"^method.{key} must be of type int, got True"):
+        parse("", [f"method.name={name}", f"method.{key}=true"])
+
+
 def test_a_whole_number_will_do_for_a_float() -> None:
     rate_bps = parse("[link.up]\nrate_bps = 5").link.up.rate_bps
     assert (type(rate_bps), rate_bps) == (float, 5.0)
@@ -96,7 +131,7 @@ def test_the_last_of_two_overrides_holds() -> None:
 
 
 def test_one_target_may_stand_for_a_list_of_one() -> None:
-    assert parse("", ["adapter.head.targets=query"]).adapter.head.targets == ("query",)
+    assert parse("", ["adapter.head.targets=query"]).adapter.head.of(Targets).targets == ("query",)
 
 
 def test_overrides_do_not_change_what_they_are_put_over() -> None:
@@ -129,7 +164,7 @@ def test_a_key_of_a_table_within_a_table_is_named_in_full() -> None:
 
 
 def test_a_list_of_numbers_is_one() -> None:
-    assert parse("[adapter.head]\nranks = [2, 4]").adapter.head.ranks == (2, 4)
+    assert parse("[adapter.head]\nranks = [2, 4]").adapter.head.of(LowRank).ranks == (2, 4)
     assert parse("", ["federation.client_ranks=[8, 4, 2]"]).federation.client_ranks == (8, 4, 2)
     with pytest.raises(
         ConfigError, match=r"adapter.head.ranks must be a list of whole numbers, got \[2, 'x'\]"
@@ -149,4 +184,10 @@ def test_a_renamed_key_is_unknown_and_its_error_says_the_new_name(old: str, new:
     value = "{}" if "." not in old else "1"
     with pytest.raises(ConfigError, match=rf"unknown key '{old}'; it is now '{new}'"):
         parse("", [f"{old}={value}"])
-    assert any(f"{name}.".startswith(f"{new}.") for name, _ in leaves())
+    of_plugins = [
+        f"{path}.{key}"
+        for path, plugins in PLUGINS.items()
+        for spec in plugins.registry().values()
+        for key in key_types(spec.settings)
+    ]
+    assert any(f"{name}.".startswith(f"{new}.") for name in (*of_plugins, *(leaf for leaf, _ in leaves())))

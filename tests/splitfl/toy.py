@@ -8,10 +8,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import from_dict, overridden
 from splitfl.methods.registry import METHODS
 from splitfl.methods.settings import optional
 from splitfl.models.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION
+from splitfl.setup.experiment_file import from_dict, overridden
 from tests.splitfl import tiny
 
 TEXT = "the server learns what each client knows from hidden states and gradients that cross a link"

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from splitfl.accounting.flops import cost
 from splitfl.adapters.inject import trainable
-from splitfl.config import RunConfig
+from splitfl.config import RunConfig, at_least
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
 from splitfl.models.families import CAUSAL_LM
@@ -25,6 +25,21 @@ from splitfl.models.families import CAUSAL_LM
 PREFIX: Final = "auxiliary."
 _ROUNDING: Final = 1e-6
 _TWICE: Final = 3  # forward and backward, and a backward pass through both with its two products for each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auxiliary:
+    """An auxiliary has the model's last `auxiliary_blocks` blocks and what stands on them.
+
+    With one, every `upload_interval`-th batch of a round goes up.
+    """
+
+    auxiliary_blocks: int = 0
+    upload_interval: int = 1
+
+    def __post_init__(self) -> None:
+        at_least("method.auxiliary_blocks", self.auxiliary_blocks, 0)
+        at_least("method.upload_interval", self.upload_interval, 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +54,7 @@ class Sample:
 
 def refuse_auxiliary(config: RunConfig, kind: str, num_blocks: int) -> None:
     """ConfigError for an auxiliary larger than what it stands for, or with nothing to train."""
-    blocks, above = config.method.auxiliary_blocks, num_blocks - config.partition.cut
+    blocks, above = config.method.of(Auxiliary).auxiliary_blocks, num_blocks - config.partition.cut
     if blocks > above:
         raise ConfigError(
             f"method.auxiliary_blocks must be at most the {above} blocks above the cut, got {blocks}"

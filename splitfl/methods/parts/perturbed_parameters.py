@@ -197,7 +197,9 @@ def values_of(piece: Piece) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in trainable(piece).items()}
 
 
-def walk(tensors: Mapping[str, Tensor], config: RunConfig, lr: float | None = None) -> PerturbedParameters:
+def walk(
+    tensors: Mapping[str, Tensor], config: RunConfig, lr: float | None = None, *, is_sliced: bool = False
+) -> PerturbedParameters:
     """The walk that every node of a run makes alike, from these tensors on; None: at `train.head_lr`."""
     federation, train = config.federation, config.train
     rule = aggregator(federation.aggregator)
@@ -210,5 +212,5 @@ def walk(tensors: Mapping[str, Tensor], config: RunConfig, lr: float | None = No
         lr or train.head_lr,
         decay(config),
         moved_by,
-        is_sliced=config.method.slices,
+        is_sliced=is_sliced,
     )

@@ -38,16 +38,15 @@ class ScalarLog:
         self._samples: dict[int, int] = {}
 
     @classmethod
-    def of(cls, piece: Piece, config: RunConfig) -> "ScalarLog":
+    def of(cls, piece: Piece, config: RunConfig, perturbations: int, *, is_sliced: bool) -> "ScalarLog":
         """From a piece as the clients first hold it; nothing but its trained tensors is kept."""
-        return cls.along(
-            walk({name: value.cpu() for name, value in values_of(piece).items()}, config), config
-        )
+        start = {name: value.cpu() for name, value in values_of(piece).items()}
+        return cls.along(walk(start, config, is_sliced=is_sliced), config, perturbations)
 
     @classmethod
-    def along(cls, moving: PerturbedParameters, config: RunConfig) -> "ScalarLog":
+    def along(cls, moving: PerturbedParameters, config: RunConfig, perturbations: int) -> "ScalarLog":
         """Of a run, along directions of the method's own."""
-        return cls(config.method.name, moving, config.federation.clients, config.method.perturbations)
+        return cls(config.method.name, moving, config.federation.clients, perturbations)
 
     def answer(self, ticket: Turn, message: Message) -> ServerReply:
         """To a client that begins, what it lacks; to one that sends its slopes in, thanks.

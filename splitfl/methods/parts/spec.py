@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from splitfl.config import RunConfig
+from splitfl.config import MethodConfig, RunConfig
+from splitfl.config.plugin import check_settings_type
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Adapter, Done, Gradient, Message, Output, Scalars
 from splitfl.data.loader import Batches
+from splitfl.methods.parts.local_update import LocalUpdateSpec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
 
 Able = Literal[True] | str
@@ -108,13 +110,8 @@ SERVER_OPTIMISER: Final = frozenset({"federation.server_optimiser", "federation.
 CLIENT_RANKS: Final = frozenset({"federation.client_ranks"})
 ROBUST: Final = frozenset({"federation.robust", "federation.trim", "federation.clip_norm"})
 UPLOADS: Final = HEAD | CLIENT_RANKS | ROBUST | SERVER_OPTIMISER
-BACKPROP: Final = frozenset({"method.checkpoint_head", "method.micro_batch"})
-ESTIMATE: Final = frozenset({"method.perturbations", "method.mu"})
-DERIVATIVE: Final = frozenset({"method.derivative"})
-SLICES: Final = frozenset({"method.slices"})
-REPLAYED: Final = HEAD | SERVER_OPTIMISER | ESTIMATE | SLICES
+REPLAYED: Final = HEAD | SERVER_OPTIMISER
 IN_FLIGHT: Final = frozenset({"method.in_flight"})
-AUXILIARY: Final = IN_FLIGHT | {"method.auxiliary_blocks", "method.upload_interval"}
 
 FACTORS: Final = frozenset({"rolora", "ffa", "mean"})
 PRODUCTS: Final = frozenset({"stack", "fedex", "svd"})
@@ -131,15 +128,18 @@ NO_ADAPTERS: Final = "its clients send no adapters"
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSpec:
-    """A method, whole; every field but the last two must be given, so that nothing is forgotten.
+    """A method, whole; what every method has to say must be given, so that nothing is forgotten.
 
-    `settings` are the optional settings that it reads beside the codecs of what it sends; any other must
-    stay at its default. `sends` has what each message of rows tolerates. `holds` says whose adapters its
-    client trains: the head's, or the whole model's. `asynchronous`, `single_pass` (each piece sees a batch
-    once a step, as running statistics need) and `summable` (all clients send the same tensors to be averaged,
-    so that the air may sum them) are True or the reason why not. `backpropagates` and `forward_mode` say
-    how its client differentiates; the latter may also be asked for by `method.derivative`. `refusals`
-    are checked before a run. `needs` are settings, as `table.key=value`, without which it cannot run.
+    `settings` is the type of its own settings, a frozen dataclass whose fields are its keys of [method].
+    `shared` are the settings of other tables that it reads beside the codecs of what it sends, among those
+    that not every method reads; any other must stay at its default. `sends` has what each message of rows
+    tolerates. `holds` says whose adapters its client trains: the head's, or the whole model's.
+    `asynchronous`, `single_pass` (each piece sees a batch once a step, as running statistics need) and
+    `summable` (all clients send the same tensors to be averaged, so that the air may sum them) are True or
+    the reason why not. `backpropagates` and `forward_mode` say how its client differentiates; the latter may
+    also be asked for by `method.derivative`. `local_update` is given where the controller may choose the
+    method for a client from round to round: one made by `replace` of another must say None. `refusals` are
+    checked before a run. `needs` are settings, as `table.key=value`, without which it cannot run.
     """
 
     about: str
@@ -148,7 +148,8 @@ class MethodSpec:
     server: BuildServer
     signature: Signature
     sends: Mapping[str, Tolerance]
-    settings: frozenset[str]
+    settings: type
+    shared: frozenset[str]
     aggregators: frozenset[str]
     holds: tuple[Literal["head", "body"], ...]
     asynchronous: Able
@@ -156,6 +157,7 @@ class MethodSpec:
     summable: Able
     backpropagates: bool
     forward_mode: bool = False
+    local_update: LocalUpdateSpec | None = None
     refusals: tuple[Refusal, ...]
     needs: tuple[str, ...] = ()
 
@@ -166,13 +168,14 @@ class MethodSpec:
             raise ConfigError(
                 f"MethodSpec.sends must have a Tolerance for what the signature exchanges, {due}; got {got}"
             )
+        check_settings_type("MethodSpec.settings", self.settings, MethodConfig)
         for name in ("asynchronous", "single_pass", "summable"):
             _demand_reason(f"MethodSpec.{name}", getattr(self, name))
 
     @property
     def reads(self) -> frozenset[str]:
-        """The optional settings that it reads, codecs included."""
-        return self.settings | {f"codec.{kind}" for kind, its in self.sends.items() if its.codec is True}
+        """The settings of other tables that it reads and not every method does, codecs included."""
+        return self.shared | {f"codec.{kind}" for kind, its in self.sends.items() if its.codec is True}
 
     def why_not(self, setting: str) -> str:
         """Why it does not read a setting, where there is more to say than that."""

@@ -10,11 +10,26 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from splitfl.config import MethodConfig
+from splitfl.config import at_least
 from splitfl.data.batch import Batch
 from splitfl.data.loader import NOTHING_TO_PREDICT
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.models.cut import Piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backpropagation:
+    """How a client with backpropagation holds less for it.
+
+    With `checkpoint_head` it computes each of its blocks once more in the backward pass, and it takes
+    `micro_batch` samples at a time (0: the whole batch).
+    """
+
+    checkpoint_head: bool = False
+    micro_batch: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("method.micro_batch", self.micro_batch, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +69,7 @@ class SplitPass:
     computed a second time on the way back.
     """
 
-    def __init__(self, learner: ClientTrainer, settings: MethodConfig, piece: Piece | None = None) -> None:
+    def __init__(self, learner: ClientTrainer, settings: Backpropagation, piece: Piece | None = None) -> None:
         """`piece` takes the place of the learner's own, of whose tensors it is made."""
         self._learner = learner
         self._piece = piece or learner.piece

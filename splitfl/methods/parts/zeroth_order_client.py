@@ -12,13 +12,14 @@ with it is sqrt(P / (P + d)) for d parameters. Nothing is saved for a backward p
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from splitfl.accounting.flops import Cost, cost
 from splitfl.adapters.inject import install
-from splitfl.config import MethodConfig, RunConfig
+from splitfl.config import RunConfig, above, at_least, group, one_of
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Adapter, Begin, Reply, Scalars
 from splitfl.core.state import State, copied, number_in, part, under, whole
@@ -31,6 +32,35 @@ from splitfl.models.cut import Piece
 _LEAST_MU = {"float32": 0.0, "bfloat16": 1e-3}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """How a client without backpropagation estimates a gradient: along `perturbations` directions a step.
+
+    The derivative along each is a `difference` to where it stands or a `central` one, both over a distance
+    of `mu` an element, or exact, by forward mode (`jvp`).
+    """
+
+    perturbations: int = 4
+    mu: float = 1e-3
+    derivative: str = "difference"
+
+    def __post_init__(self) -> None:
+        at_least("method.perturbations", self.perturbations, 1)
+        above("method.mu", self.mu, 0.0)
+        one_of("method.derivative", self.derivative, ("difference", "central", "jvp"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlicedEstimate:
+    """With `slices` directions are of the client's own share of the adapted modules, another in every round.
+
+    That is a better estimate of fewer parameters, each of which then moves by one client's weight alone.
+    """
+
+    estimate: Estimate = group(Estimate)
+    slices: bool = False
+
+
 class ZerothOrderClient:
     """A client's piece, its walk and the slopes of this round.
 
@@ -40,7 +70,7 @@ class ZerothOrderClient:
     same bits, whatever they did or missed in between.
     """
 
-    def __init__(self, piece: Piece, client: int, settings: MethodConfig, walk: Steps) -> None:
+    def __init__(self, piece: Piece, client: int, settings: Estimate, walk: Steps) -> None:
         """`walk` moves the piece's own trainable tensors."""
         self.piece = piece
         self.flops = 0.0
@@ -55,9 +85,12 @@ class ZerothOrderClient:
         self._paths = paths(piece)
 
     @classmethod
-    def of(cls, piece: Piece, batches: Batches, config: RunConfig) -> "ZerothOrderClient":
+    def of(
+        cls, piece: Piece, batches: Batches, config: RunConfig, settings: SlicedEstimate
+    ) -> "ZerothOrderClient":
         """Of a run: along the directions that every node of it draws alike."""
-        return cls(piece, batches.client, config.method, walk(values_of(piece), config))
+        moving = walk(values_of(piece), config, is_sliced=settings.slices)
+        return cls(piece, batches.client, settings.estimate, moving)
 
     def begin(self, round_index: int, messages: int) -> Begin:
         """Asks to begin a round of so many further messages, naming the rounds already seen."""
@@ -158,17 +191,22 @@ class ZerothOrderClient:
 
 def refuse_estimate(config: RunConfig, kind: str, num_blocks: int) -> None:
     """Refuses what a client without backpropagation cannot do; ConfigError."""
-    settings, name = config.method, config.method.name
-    if settings.derivative == "jvp":
+    estimate = config.method.of(Estimate)
+    if estimate.derivative == "jvp":
         refuse_fused_attention(config, kind, num_blocks)
+    refuse_distance(config, None if estimate.derivative == "jvp" else estimate.mu)
+
+
+def refuse_distance(config: RunConfig, mu: float | None) -> None:
+    """ConfigError for moves of `mu` that vanish in rounding, and for what slopes cannot have."""
     least = _LEAST_MU[config.model.dtype]
-    if settings.derivative != "jvp" and settings.mu < least:
+    if mu is not None and mu < least:
         raise ConfigError(
-            f"method.mu must be at least {least} with model.dtype {config.model.dtype!r}, got {settings.mu}: "
+            f"method.mu must be at least {least} with model.dtype {config.model.dtype!r}, got {mu}: "
             "smaller moves vanish in its rounding; or take method.derivative 'jvp'"
         )
     if config.train.weight_decay:
         raise ConfigError(
-            f"train.weight_decay must be 0 with the method {name!r}, whose clients follow slopes alone, "
-            f"got {config.train.weight_decay}"
+            f"train.weight_decay must be 0 with the method {config.method.name!r}, whose clients follow "
+            f"slopes alone, got {config.train.weight_decay}"
         )

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder.trackers.registry import check_installed
 from splitfl.run_folder.trackers.spec import TrackedRun, Tracker
+from splitfl.setup.experiment_file import as_dict
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from channel.core.link import Link
 from channel.scenario.load import Scenario
-from splitfl.config import LinkConfig, RunConfig
+from splitfl.config import LinkConfig, NoSettings, RunConfig
+from splitfl.config.plugin import check_settings_type
 from splitfl.core.errors import ConfigError
 
 
@@ -14,14 +15,17 @@ class LinkKind:
     """A kind of emulated link, in a line `about` it and, with its settings, in a report.
 
     Either `make` gives the link that every client has to itself, or `scenario` the cell that all clients
-    share, whose first users they are. Both raise ConfigError for settings that make none.
+    share, whose first users they are. Both raise ConfigError for settings that make none. `settings` is the
+    type of its own settings, a frozen dataclass whose fields are its keys of [link] beside those of all.
     """
 
     about: str
     describe: Callable[[LinkConfig], str]
     make: Callable[[RunConfig], Link] | None = None
     scenario: Callable[[RunConfig], Scenario] | None = None
+    settings: type = NoSettings
 
     def __post_init__(self) -> None:
         if (self.make is None) == (self.scenario is None):
             raise ConfigError("a kind of link must have either a make or a scenario")
+        check_settings_type("LinkKind.settings", self.settings, LinkConfig)

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
-from splitfl.config import TransportConfig
+from splitfl.config import NoSettings, TransportConfig
+from splitfl.config.plugin import check_settings_type
 from splitfl.transport.base.reachability import Diagnosis, Reach
 from splitfl.transport.base.transport import ClientEnd, ServerEnd
 from splitfl.transport.security.credentials import Credentials
-
-TLS: Final = ("tls_cert", "tls_key", "tls_ca")
-"""The settings that name a server's TLS files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +30,11 @@ class TransportSpec:
     """One transport. A package registers another by an entry point of the group `splitfl.transports`.
 
     `serve` takes the settings and the number of clients; `check_server` and `check_join` raise the
-    ConfigError that `serve` and `join` would, without importing torch. `settings` are the keys of
-    [transport] that it reads beside name, host, port and timeouts; `splitfl join` refuses the options of
-    the others. `join_options` are the options that a client on the server's machine joins with, beside the
-    name and the address. `diagnose` is None where the doctor cannot tell.
+    ConfigError that `serve` and `join` would, without importing torch. `settings` is the type of its own
+    settings, a frozen dataclass whose fields are its keys of [transport] beside those of every transport;
+    `splitfl join` refuses the options of other keys. `join_options` are the options that a client on the
+    server's machine joins with, beside the name and the address. `diagnose` is None where the doctor cannot
+    tell.
 
     Where it is `in_process`, server and clients share one thread and `serve` and `join` refuse. Where it
     `resumes`, a broken connection continues in a new one; else a client that has lost it ends, since a
@@ -50,9 +48,12 @@ class TransportSpec:
     check_server: Callable[[TransportConfig], None]
     check_join: Callable[[Joining], None]
     join_options: Callable[[TransportConfig], list[str]] = lambda config: []
-    settings: tuple[str, ...] = ()
+    settings: type = NoSettings
     in_process: bool = False
     resumes: bool = False
     own_host: bool = True
     warning: Callable[[TransportConfig], str] = lambda config: ""
     diagnose: Callable[[Reach], Diagnosis] | None = None
+
+    def __post_init__(self) -> None:
+        check_settings_type("TransportSpec.settings", self.settings, TransportConfig)

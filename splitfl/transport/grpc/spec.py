@@ -1,16 +1,43 @@
 """gRPC as a plug-in."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from splitfl.config import TransportConfig
+from splitfl.config import TransportConfig, group
 from splitfl.core.errors import ConfigError
 from splitfl.transport.base.addresses import joined, parse_address, refuse_unknown
 from splitfl.transport.base.interfaces import listening_address, refuse_taken
 from splitfl.transport.base.proxies import proxy_towards
 from splitfl.transport.base.reachability import PASSES, Diagnosis, Reach
-from splitfl.transport.base.spec import TLS, Joining, TransportSpec
+from splitfl.transport.base.spec import Joining, TransportSpec
 from splitfl.transport.base.transport import ClientEnd, ServerEnd
-from splitfl.transport.security.credentials import Tokens, read_token, server_credentials
+from splitfl.transport.security.credentials import Credentials, TlsFiles, Tokens, read_token
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrpcSettings:
+    """Secrets are named by their files.
+
+    `secrets` is a folder from `splitfl certs` and stands for all of the server's; else `token_file` has the
+    hashes of the clients' tokens.
+    """
+
+    secrets: str = ""
+    tls: TlsFiles = group(TlsFiles)
+    token_file: str = ""
+
+    def __post_init__(self) -> None:
+        if self.secrets and (self.tls != TlsFiles() or self.token_file):
+            raise ConfigError(
+                "transport.secrets stands for all of the server's files: name no others beside it"
+            )
+
+    def credentials(self) -> Credentials:
+        """The server's files."""
+        if self.secrets:
+            return Credentials.in_folder(Path(self.secrets), "server")
+        return self.tls.credentials(self.token_file)
 
 
 def _serve(config: TransportConfig, clients: int) -> ServerEnd:
@@ -18,7 +45,7 @@ def _serve(config: TransportConfig, clients: int) -> ServerEnd:
     from splitfl.transport.session.server import SessionServer
     from splitfl.transport.session.session_registry import SessionRegistry
 
-    credentials = server_credentials(config)
+    credentials = config.of(GrpcSettings).credentials()
     tokens = Tokens.read(credentials.token_file) if credentials.token_file else None
     if tokens is not None and not credentials.cert:
         raise ConfigError("tokens must not travel in the clear: give transport.tls_cert and tls_key too")
@@ -40,7 +67,7 @@ def _join(joining: Joining) -> ClientEnd:
 
 def _check_server(config: TransportConfig) -> None:
     refuse_taken(listening_address(config.host, "gRPC", takes_ipv6=True), config.port)
-    own = server_credentials(config)
+    own = config.of(GrpcSettings).credentials()
     own.check()
     if own.token_file:
         Tokens.read(own.token_file)
@@ -58,15 +85,17 @@ def _check_join(joining: Joining) -> None:
 
 def _join_options(config: TransportConfig) -> list[str]:
     """Raises ConfigError where the settings name the server's files only."""
-    if config.tls_cert:
+    own = config.of(GrpcSettings)
+    if own.tls.tls_cert:
         raise ConfigError(
             "the clients that `run` starts find their files in transport.secrets: name that folder"
         )
-    return ["--secrets", config.secrets] if config.secrets else []
+    return ["--secrets", own.secrets] if own.secrets else []
 
 
 def _warning(config: TransportConfig) -> str:
-    if config.secrets or config.tls_ca or config.token_file:
+    own = config.of(GrpcSettings)
+    if own.secrets or own.tls.tls_ca or own.token_file:
         return ""
     return "without transport.secrets, whoever reaches the port can take part: use it on closed networks only"
 
@@ -86,7 +115,7 @@ SPEC: Final = TransportSpec(
     check_server=_check_server,
     check_join=_check_join,
     join_options=_join_options,
-    settings=("secrets", *TLS, "token_file"),
+    settings=GrpcSettings,
     resumes=True,
     warning=_warning,
     diagnose=_diagnose,

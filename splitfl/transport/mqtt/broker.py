@@ -26,6 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError, PeerLost, Timeout
 from splitfl.transport.base.addresses import joined, parse_address
+from splitfl.transport.mqtt.spec import MqttSettings
 from splitfl.transport.security.credentials import Credentials, read_text
 
 log = logging.getLogger(__name__)
@@ -64,13 +65,14 @@ class Broker:
     @classmethod
     def of(cls, config: TransportConfig) -> "Broker":
         """From a server's settings, with a new topic if they have none."""
+        own = config.of(MqttSettings)
         return cls(
             host=config.host,
-            port=config.port or (_STANDARD_TLS_PORT if config.tls_ca else _STANDARD_PORT),
-            topic=config.topic or f"run-{uuid.uuid4().hex[:16]}",
-            credentials=Credentials(cert=config.tls_cert, key=config.tls_key, ca=config.tls_ca),
-            user=config.user,
-            password_file=config.password_file,
+            port=config.port or (_STANDARD_TLS_PORT if own.tls.tls_ca else _STANDARD_PORT),
+            topic=own.topic or f"run-{uuid.uuid4().hex[:16]}",
+            credentials=own.tls.credentials(),
+            user=own.user,
+            password_file=own.password_file,
         )
 
     def check(self) -> None:

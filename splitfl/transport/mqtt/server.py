@@ -12,6 +12,7 @@ from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError, PeerLost, SplitflError, Timeout, WireError
 from splitfl.transport.mqtt.broker import WINDOW_BYTES, Broker, hang_up
 from splitfl.transport.mqtt.broker_survey import largest_chunk
+from splitfl.transport.mqtt.spec import MqttSettings
 from splitfl.transport.session.chunk import HEADER_BYTES, Kind, unpack
 from splitfl.transport.session.server import SessionServer
 from splitfl.transport.session.session import Session
@@ -32,7 +33,8 @@ def serve_mqtt(config: TransportConfig, clients: int) -> SessionServer:
         clients, config.timeout_s, config.join_timeout_s, chunk_bytes, WINDOW_BYTES, max_bytes=max_bytes
     )
     return SessionServer(
-        registry, MqttListener(broker, registry, config.timeout_s, is_new_topic=not config.topic)
+        registry,
+        MqttListener(broker, registry, config.timeout_s, is_new_topic=not config.of(MqttSettings).topic),
     )
 
 

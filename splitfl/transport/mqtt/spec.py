@@ -1,13 +1,25 @@
 """MQTT as a plug-in."""
 
+from dataclasses import dataclass
 from typing import Final
 
-from splitfl.config import TransportConfig
+from splitfl.config import TransportConfig, group
 from splitfl.core.errors import ConfigError
 from splitfl.transport.base.addresses import refuse_unknown
 from splitfl.transport.base.reachability import Diagnosis, Reach
-from splitfl.transport.base.spec import TLS, Joining, TransportSpec
+from splitfl.transport.base.spec import Joining, TransportSpec
 from splitfl.transport.base.transport import ClientEnd, ServerEnd
+from splitfl.transport.security.credentials import TlsFiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class MqttSettings:
+    """`topic` is the run's name at the broker (empty: a new one), where `user` and `password_file` log in."""
+
+    tls: TlsFiles = group(TlsFiles)
+    topic: str = ""
+    user: str = ""
+    password_file: str = ""
 
 
 def _serve(config: TransportConfig, clients: int) -> ServerEnd:
@@ -47,9 +59,14 @@ def _check_join(joining: Joining) -> None:
 
 
 def _join_options(config: TransportConfig) -> list[str]:
-    given = {"--user": config.user, "--password-file": config.password_file, "--tls-ca": config.tls_ca}
-    given |= {"--tls-cert": config.tls_cert, "--tls-key": config.tls_key}
+    own, tls = config.of(MqttSettings), config.of(TlsFiles)
+    given = {"--user": own.user, "--password-file": own.password_file, "--tls-ca": tls.tls_ca}
+    given |= {"--tls-cert": tls.tls_cert, "--tls-key": tls.tls_key}
     return [word for option, value in given.items() if value for word in (option, value)]
+
+
+def _warning(config: TransportConfig) -> str:
+    return "" if config.of(TlsFiles).tls_ca else "whoever may use the broker can take part in the run"
 
 
 def _diagnose(reach: Reach) -> Diagnosis:
@@ -70,9 +87,9 @@ SPEC: Final = TransportSpec(
     check_server=_check_server,
     check_join=_check_join,
     join_options=_join_options,
-    settings=(*TLS, "topic", "user", "password_file"),
+    settings=MqttSettings,
     resumes=True,
     own_host=False,
-    warning=lambda config: "" if config.tls_ca else "whoever may use the broker can take part in the run",
+    warning=_warning,
     diagnose=_diagnose,
 )

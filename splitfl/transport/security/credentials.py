@@ -18,12 +18,34 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 _MAX_BYTES: Final = 1 << 20
+
+
+_PAIR: Final = "transport.tls_cert and transport.tls_key are given together or not at all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsFiles:
+    """`tls_cert` with `tls_key` prove who the server is; `tls_ca` signed the certificates of the other end.
+
+    That is the broker where there is one; else clients are asked for certificates.
+    """
+
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ConfigError(_PAIR)
+
+    def credentials(self, token_file: str = "") -> "Credentials":
+        """These files as credentials, with that of the tokens."""
+        return Credentials(cert=self.tls_cert, key=self.tls_key, ca=self.tls_ca, token_file=token_file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +63,7 @@ class Credentials:
 
     def __post_init__(self) -> None:
         if bool(self.cert) != bool(self.key):
-            raise ConfigError("transport.tls_cert and transport.tls_key are given together or not at all")
+            raise ConfigError(_PAIR)
 
     def check(self) -> None:
         """Raises ConfigError that names the file which cannot be used for TLS, and why."""
@@ -91,15 +113,6 @@ class Tokens:
         known = self._hashes.get(client, "")
         if not hmac.compare_digest(token_hash(token), known or "0" * 64) or not known:
             raise ConfigError(f"client {client} came with a wrong token")
-
-
-def server_credentials(config: TransportConfig) -> Credentials:
-    """The files of the server that these settings describe."""
-    if config.secrets:
-        return Credentials.in_folder(Path(config.secrets), "server")
-    return Credentials(
-        cert=config.tls_cert, key=config.tls_key, ca=config.tls_ca, token_file=config.token_file
-    )
 
 
 def token_hash(token: str) -> str:

@@ -64,7 +64,7 @@ WRONG = {
     ),
     "a setting that the transport does not read, to plan with": (
         ["plan", "demo", "--set", "transport.topic=x"],
-        "transport.topic is read by mqtt, not by rpc",
+        "unknown key 'transport.topic'; the transport 'rpc' has name, host, port",
     ),
     "no port": (["join", "127.0.0.1", "--client", "0"], "a server's address must be HOST:PORT"),
     "an IPv6 address without brackets": (["join", "::1:29500", "--client", "0"], "must be in brackets"),

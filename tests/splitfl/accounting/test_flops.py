@@ -8,13 +8,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from splitfl.accounting.flops import cost
 from splitfl.adapters.inject import add_adapters, train_all
-from splitfl.config import AdapterConfig, SideConfig
+from splitfl.adapters.registry import side_config
+from splitfl.config import AdapterConfig
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
 from tests.splitfl.adapters.kinds import ADDED, OTHER, side
 from tests.splitfl.adapters.test_kinds import skip_where_refused
 
-LORA = AdapterConfig(head=SideConfig(rank=4), body=SideConfig(rank=2))
+LORA = AdapterConfig(head=side_config(rank=4), body=side_config(rank=2))
 Ranges = Sequence[tuple[int, int]]
 RANGES: Ranges = ((0, 2), (2, 4), (1, 3), (0, 4))
 """The first block of a piece and the one after its last; the cut is at 2."""

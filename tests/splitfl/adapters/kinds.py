@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from splitfl.adapters.registry import ADAPTERS
-from splitfl.config import AdapterConfig, SideConfig
+from splitfl.adapters.registry import ADAPTERS, side_config
+from splitfl.config import AdapterConfig, SideConfig, key_types
 
 ADDED = [name for name, kind in ADAPTERS.items() if not kind.trains_all]
 """The kinds that add adapters, rather than train all that there is."""
@@ -16,8 +16,8 @@ OTHER: dict[str, Any] = {"rank": 7, "alpha": 2.0, "trained_numbers": 13}
 
 def side(kind: str, settings: dict[str, Any] = SMALL, **own: Any) -> SideConfig:
     """A side of this kind, with those of these settings that the kind reads."""
-    read = {key: value for key, value in settings.items() if key in ADAPTERS[kind].settings}
-    return SideConfig(kind=kind, **read, **own)
+    read = {key: value for key, value in settings.items() if key in key_types(ADAPTERS[kind].settings)}
+    return side_config(kind, **read, **own)
 
 
 def both(kind: str) -> AdapterConfig:
@@ -34,7 +34,7 @@ PAIRS = {
             head=side(kind, ranks=(2, 4)), body=side(kind, ranks=(3, 1))
         )
         for kind in ADDED
-        if "ranks" in ADAPTERS[kind].settings
+        if "ranks" in key_types(ADAPTERS[kind].settings)
     },
     "lora below ia3": AdapterConfig(head=side("lora"), body=side("ia3")),
     "loha below ia3": AdapterConfig(head=side("loha"), body=side("ia3")),

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from splitfl.adapters.export import export_adapter
 from splitfl.adapters.inject import add_adapters
-from splitfl.config import AdapterConfig, SideConfig
+from splitfl.adapters.registry import side_config
+from splitfl.config import AdapterConfig
 from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
@@ -152,6 +153,6 @@ def test_a_classifier_that_has_an_adapter_is_not_one_that_peft_keeps_whole(
     targets: tuple[str, ...], task: str | None, tmp_path: Path
 ) -> None:
     base(tmp_path / "model", "roberta", SEQUENCE_CLASSIFICATION, False)
-    sides = AdapterConfig(head=LORA, body=SideConfig(rank=3, alpha=5.0, targets=targets))
+    sides = AdapterConfig(head=LORA, body=side_config(rank=3, alpha=5.0, targets=targets))
     export(tmp_path, SEQUENCE_CLASSIFICATION, "one", sides)
     assert json.loads((tmp_path / "out" / "one" / "adapter_config.json").read_text())["task_type"] == task

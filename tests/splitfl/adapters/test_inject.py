@@ -10,7 +10,8 @@ from torch import Tensor
 
 from splitfl.adapters.export import export_adapter
 from splitfl.adapters.inject import add_adapters, install, train_all, trainable
-from splitfl.config import AdapterConfig, SideConfig
+from splitfl.adapters.registry import side_config
+from splitfl.config import AdapterConfig
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.cut import Piece, ranges
 from splitfl.models.load import load_piece
@@ -18,7 +19,7 @@ from splitfl.models.source import resolve
 from tests.splitfl import tiny
 
 CLASSIFICATION = "sequence-classification"
-UNEQUAL = AdapterConfig(head=SideConfig(rank=2, alpha=3.0), body=SideConfig(rank=5, alpha=20.0))
+UNEQUAL = AdapterConfig(head=side_config(rank=2, alpha=3.0), body=side_config(rank=5, alpha=20.0))
 
 
 def adapted(
@@ -146,7 +147,7 @@ def test_names_on_the_wire_are_the_unsplit_models() -> None:
 
 def test_first_values_spread_as_pefts_do(tmp_path: Path) -> None:
     head = load_piece("minilm", CLASSIFICATION, 0, 1)
-    add_adapters(head, AdapterConfig(), 1, seed=0)
+    add_adapters(head, AdapterConfig(head=side_config(), body=side_config()), 1, seed=0)
     first = next(iter(trainable(head).values()))
     bound = 384**-0.5
     assert first.abs().max() <= bound
@@ -162,7 +163,7 @@ def test_adapters_of_a_bfloat16_piece_are_float32(tmp_path: Path) -> None:
 def test_targets_differ_by_side(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "llama", "causal-lm")
     sides = AdapterConfig(
-        head=SideConfig(targets=("q_proj",)), body=SideConfig(targets=("gate_proj", "lm_head"))
+        head=side_config(targets=("q_proj",)), body=side_config(targets=("gate_proj", "lm_head"))
     )
     head, body = adapted(folder, "causal-lm", 2, adapter=sides)
     assert {name.split(".")[-3] for name in trainable(head)} == {"q_proj"}
@@ -171,7 +172,7 @@ def test_targets_differ_by_side(tmp_path: Path) -> None:
 
 def test_a_target_that_matches_nothing_is_refused_by_every_piece(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", CLASSIFICATION)
-    wrong = AdapterConfig(body=SideConfig(targets=("q_proj",)))
+    wrong = AdapterConfig(head=side_config(), body=side_config(targets=("q_proj",)))
     for blocks in ranges(tiny.BLOCKS, 2, 1):
         piece = load_piece(folder, CLASSIFICATION, blocks.start, blocks.stop)
         with pytest.raises(
@@ -184,7 +185,9 @@ def test_training_a_matrix_that_is_tied_across_the_cut_is_refused_by_name(tmp_pa
     folder = tiny.save(tmp_path, "gpt2", "causal-lm", tie_word_embeddings=True)
     body = load_piece(folder, "causal-lm", 2)
     with pytest.raises(CutError, match="lm_head is tied to a tensor of another piece"):
-        add_adapters(body, AdapterConfig(body=SideConfig(targets=("lm_head",))), 2, seed=0)
+        add_adapters(
+            body, AdapterConfig(head=side_config(), body=side_config(targets=("lm_head",))), 2, seed=0
+        )
     with pytest.raises(CutError, match=r"lm_head.weight is tied .* tie_word_embeddings=False"):
         train_all(body)
 
@@ -201,7 +204,7 @@ def test_installing_untrained_parameters_is_refused_and_changes_nothing(tmp_path
     assert all(torch.equal(value, before[name]) for name, value in trainable(head).items())
 
 
-FULL = AdapterConfig(head=SideConfig(kind="full"), body=SideConfig(kind="full"))
+FULL = AdapterConfig(head=side_config("full"), body=side_config("full"))
 
 
 def test_full_trains_every_parameter_and_adds_none(tmp_path: Path) -> None:
@@ -233,13 +236,13 @@ def test_a_target_that_is_new_and_trained_whole_is_refused_by_every_piece(
         ConfigError,
         match=r"adapter.body.targets: 'classifier' matches only classifier, which is not in the checkpoint",
     ):
-        add_adapters(piece, AdapterConfig(body=SideConfig(targets=targets)), 2, seed=0)
+        add_adapters(piece, AdapterConfig(head=side_config(), body=side_config(targets=targets)), 2, seed=0)
 
 
 def test_a_target_that_is_new_in_part_adapts_the_rest(tmp_path: Path) -> None:
     tiny.whole("roberta", "sequence-classification").base_model.save_pretrained(tmp_path)
     body = load_piece(tmp_path, "sequence-classification", 2)
-    add_adapters(body, AdapterConfig(body=SideConfig(targets=("dense",))), 2, seed=0)
+    add_adapters(body, AdapterConfig(head=side_config(), body=side_config(targets=("dense",))), 2, seed=0)
     names = trainable(body)
     assert "classifier.dense.weight" in names
     assert "roberta.encoder.layer.3.output.dense.lora_A.weight" in names
@@ -247,5 +250,7 @@ def test_a_target_that_is_new_in_part_adapts_the_rest(tmp_path: Path) -> None:
 
 def test_a_classifier_that_the_checkpoint_has_is_adapted(tmp_path: Path) -> None:
     body = load_piece(tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification", 2)
-    add_adapters(body, AdapterConfig(body=SideConfig(targets=("classifier",))), 2, seed=0)
+    add_adapters(
+        body, AdapterConfig(head=side_config(), body=side_config(targets=("classifier",))), 2, seed=0
+    )
     assert list(trainable(body)) == ["classifier.lora_A.weight", "classifier.lora_B.weight"]

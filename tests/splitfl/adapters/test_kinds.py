@@ -1,6 +1,5 @@
 """Other kinds beside LoRA: pieces together are the whole, and peft loads what was exported."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ from splitfl.accounting.shape_only import ShapeOnlyPiece
 from splitfl.adapters import tinylora
 from splitfl.adapters.export import export_adapter, folders_inside
 from splitfl.adapters.inject import add_adapters, install, trainable
-from splitfl.adapters.kind import SETTINGS
-from splitfl.adapters.registry import ADAPTERS, check_kinds
+from splitfl.adapters.registry import ADAPTERS, side_config
 from splitfl.adapters.residuals import RESIDUAL_A, RESIDUAL_B, B, residuals
-from splitfl.config import AdapterConfig, SideConfig
+from splitfl.config import AdapterConfig, key_types
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import FAMILIES
 from splitfl.models.load import load_piece
+from splitfl.setup.experiment_file import as_dict, from_dict
 from tests.splitfl import tiny
 from tests.splitfl.adapters.kinds import ADDED, CASES, PAIRS, side
 
@@ -162,42 +161,45 @@ def test_ia3_has_a_thousandth_of_the_parameters_of_its_matrices(tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", ADAPTERS)
 @pytest.mark.parametrize("label", ["head", "body"])
-def test_a_setting_that_a_kind_does_not_read_is_refused_by_its_key(kind: str, label: str) -> None:
-    others = {"rank": 4, "alpha": 4.0, "ranks": (4, 2), "trained_numbers": 13, "targets": ("query",)}
-    assert others.keys() == set(SETTINGS)
+def test_a_setting_that_a_kind_does_not_have_is_unknown_and_the_error_says_who_has_it(
+    kind: str, label: str
+) -> None:
+    others = {"rank": 4, "alpha": 4.0, "ranks": [4, 2], "trained_numbers": 13, "targets": ["query"]}
+    assert others.keys() == {key for one in ADAPTERS.values() for key in key_types(one.settings)}
     for name, value in others.items():
-        adapter = AdapterConfig(**{label: SideConfig(kind=kind, **{name: value})})  # type: ignore[arg-type]
-        if name in ADAPTERS[kind].settings:
-            check_kinds(adapter)
+        table = {"adapter": {label: {"kind": kind, name: value}}}
+        if name in key_types(ADAPTERS[kind].settings):
+            assert as_dict(from_dict(table))["adapter"][label][name] == value
             continue
-        default = re.escape(str(getattr(SideConfig, name)))
-        said = rf"adapters of kind '{kind}' have no {name}: leave adapter.{label}.{name} at {default}, got"
+        have = ", ".join(one for one, its in ADAPTERS.items() if name in key_types(its.settings))
+        unknown = f"unknown key 'adapter.{label}.{name}';"
+        said = rf"{unknown} .*the adapter kind '{kind}' has kind.*; it is a key of {have}$"
         with pytest.raises(ConfigError, match=said):
-            check_kinds(adapter)
+            from_dict(table)
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest_and_all() -> None:
     said = rf"unknown adapter.body.kind 'lore'; did you mean 'lora'\? have {', '.join(sorted(ADAPTERS))}"
     with pytest.raises(ConfigError, match=said):
-        check_kinds(AdapterConfig(body=SideConfig(kind="lore")))
+        from_dict({"adapter": {"body": {"kind": "lore"}}})
 
 
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"trained_numbers": 0}, "adapter trained_numbers must be at least 1, got 0"),
+        ({"kind": "tinylora", "trained_numbers": 0}, "adapter trained_numbers must be at least 1, got 0"),
         ({"ranks": (2, 0)}, "adapter ranks must be at least 1, got 0"),
     ],
 )
-def test_a_number_out_of_range_is_refused(settings: dict[str, object], reason: str) -> None:
+def test_a_number_out_of_range_is_refused(settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        SideConfig(**settings)  # type: ignore[arg-type]
+        side_config(**settings)
 
 
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"settings": frozenset({"rang"})}, r"reads \['rang'\]; have rank, alpha"),
+        ({"settings": frozenset({"rang"})}, r"must be a frozen dataclass, got frozenset"),
         ({"as_lora": None}, "must have either as_lora or peft_config"),
         ({"trains_all": True}, "must have no factors where it trains_all"),
         ({"factors": {B: ADAPTERS["lora"].factors[B]}}, "must have a first factor beside its second"),
@@ -210,7 +212,7 @@ def test_a_kind_that_contradicts_itself_is_refused(wrong: dict[str, Any], reason
 
 def test_ranks_that_are_not_one_a_block_are_refused(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", "sequence-classification")
-    wrong = AdapterConfig(head=SideConfig(ranks=(1, 2, 3)))
+    wrong = AdapterConfig(head=side_config(ranks=(1, 2, 3)), body=side_config())
     with pytest.raises(ConfigError, match=r"adapter.head.ranks must have one rank for each of the 2 blocks"):
         loaded(folder, "sequence-classification", wrong, 0, CUT)
 

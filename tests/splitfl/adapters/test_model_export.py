@@ -9,12 +9,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from splitfl.adapters.inject import add_adapters, held
 from splitfl.adapters.model_export import export_model
-from splitfl.config import AdapterConfig, SideConfig
+from splitfl.adapters.registry import side_config
+from splitfl.config import AdapterConfig
 from splitfl.models.families import CAUSAL_LM
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny, toy
 
-FULL = SideConfig(kind="full")
+FULL = side_config("full")
 TEMPLATE = "{% for message in messages %}{{ message['content'] }} server {% endfor %}"
 BESIDE = {
     "chat_template.jinja": TEMPLATE,

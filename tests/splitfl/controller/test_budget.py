@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from splitfl.config import RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.controller.budget import decided
 from splitfl.controller.dry_run import rehearse
 from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, from_dict
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
@@ -119,7 +119,7 @@ def _only_hybrid(place: Path) -> list[int]:
         pytest.param(
             {"client_memory_bytes": [1, 1, 1]}, "client 0 has no cut that fits", marks=pytest.mark.slow
         ),
-        ({"methods": ["sfl-v3"]}, "unknown method.name 'sfl-v3'; did you mean 'sfl-v"),
+        ({"methods": ["sfl-v3"]}, "unknown auto.methods 'sfl-v3'; did you mean 'sfl-v"),
         ({"client_memory_bytes": [10]}, "one for each of the 3 clients, got 1"),
     ],
 )

@@ -12,7 +12,6 @@ import torch
 from channel.core.link import Delivery, Transfer
 from splitfl.client.client import ClientNode
 from splitfl.config import ErasureConfig, RunConfig
-from splitfl.config.experiment_file import as_dict, from_dict
 from splitfl.controller.budget import decided
 from splitfl.controller.cost_table import Option, declared
 from splitfl.controller.dry_run import controller_for, rehearse, table_of
@@ -22,6 +21,7 @@ from splitfl.core.messages import Activation, Adapter, Gradient
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.run import Run
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.setup.links import own_link
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
@@ -325,7 +325,7 @@ def test_a_client_says_how_fast_it_was_and_is_planned_by_that(place: Path, tmp_p
         ),
         (
             {"methods": ["sfl-v2", "cse-fsl"], "method": {"mu": 1e-2}},
-            r"the method 'sfl-v2' does not read method.mu: leave it at 0.001, got 0.01",
+            r"unknown key 'method.mu'; the method 'sfl-v2' has .*, auxiliary_blocks, upload_interval; it is",
         ),
         ({"ranks": [8]}, r"auto.ranks are of LoRA and at most adapter.head.rank, 4, got 8"),
         (

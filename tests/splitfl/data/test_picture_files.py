@@ -11,12 +11,12 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 import splitfl
 from splitfl.config import TaskConfig
-from splitfl.config.experiment_file import load
 from splitfl.core.errors import ConfigError, DataError, ModelMissing
 from splitfl.data.pixels import Format, PictureFiles
 from splitfl.data.task import Task, load_evaluation, load_task
 from splitfl.server.evaluate import measure_adapter
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import load
 from tests.splitfl import tiny, toy
 
 SIDE = 12

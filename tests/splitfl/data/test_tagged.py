@@ -12,7 +12,6 @@ from tokenizers.processors import TemplateProcessing
 
 import splitfl
 from splitfl.config import TaskConfig
-from splitfl.config.experiment_file import from_dict, load
 from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.examples import gather
 from splitfl.data.forms import TAGGED
@@ -23,6 +22,7 @@ from splitfl.data.text_kinds import Tagged
 from splitfl.methods.registry import METHODS
 from splitfl.server.evaluate import measure_adapter
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict, load
 from tests.splitfl import tiny, toy
 from tests.splitfl.driver import play
 from tests.splitfl.methods.plain import Plain

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from splitfl.config import FederationConfig
-from splitfl.config.experiment_file import parse
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import Adapter
 from splitfl.federation.averager import Averager, Start
 from splitfl.federation.staleness import most_rounds, uploads_a_version
+from splitfl.setup.experiment_file import parse
 
 chance = torch.Generator().manual_seed(5)
 FIRST, *WORK = (torch.randn(4, 3, generator=chance) for _ in range(4))

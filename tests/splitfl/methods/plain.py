@@ -7,6 +7,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from splitfl.adapters.inject import trainable
+from splitfl.adapters.kind import LowRank
 from splitfl.data.batch import Batch
 from splitfl.models.families import family_of
 from splitfl.setup.experiment import Experiment
@@ -25,8 +26,8 @@ class Plain:
         first = trainable(site.whole())
         names = [name.removesuffix(".lora_A.weight") for name in first if "lora_A" in name]
         ranks = {name: first[f"{name}.lora_A.weight"].shape[0] for name in names}
-        alpha = config.adapter.head.alpha
-        assert alpha == config.adapter.body.alpha
+        alpha = config.adapter.head.of(LowRank).alpha
+        assert alpha == config.adapter.body.of(LowRank).alpha
         settings = LoraConfig(
             r=1,
             lora_alpha=int(alpha),

@@ -11,7 +11,8 @@ import pytest
 
 from splitfl.adapters.inject import trainable
 from splitfl.core.messages import Activation, Adapter, Gradient, Lost, Message, Output, Scalars
-from splitfl.methods.parts.auxiliary import PREFIX
+from splitfl.methods.fsl_sage import SageSettings
+from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
@@ -96,7 +97,8 @@ def formula(site: Experiment, name: str) -> Totals:
 
     Every round's adapters go up; they come down as the next round begins.
     """
-    interval, align = site.config.method.upload_interval, site.config.method.align_interval
+    auxiliary, sage = site.config.method.find(Auxiliary), site.config.method.find(SageSettings)
+    interval, align = auxiliary.upload_interval if auxiliary else 1, sage.align_interval if sage else 1
     hidden = labels = 0
     for client in range(CLIENTS):
         batches = site.batches(client)

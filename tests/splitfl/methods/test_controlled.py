@@ -16,6 +16,7 @@ from splitfl.core.errors import WireError
 from splitfl.core.events import Events
 from splitfl.core.messages import LOST, Activation, Adapter, Begin, Done, Gradient, Leave, Plan, Skip
 from splitfl.methods.parts.auxiliary import PREFIX
+from splitfl.methods.registry import METHODS
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play, play_once
@@ -102,6 +103,15 @@ def test_one_plan_for_all_rounds_is_its_method_to_the_last_bit(
     assert planned.trained.keys() == plain.trained.keys()
     assert all(torch.equal(value, plain.trained[name]) for name, value in planned.trained.items())
     assert planned.losses[-1] < planned.losses[0]
+
+
+def test_a_method_of_another_package_with_a_local_update_can_be_chosen(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = dataclasses.replace(METHODS["sfl-v2"], about="as sfl-v2, by another name")
+    monkeypatch.setitem(vars(METHODS)["_own"], "twin", twin)
+    planned = played_by(place, tmp_path, Plan(method="twin", cut=2, rank=4))
+    assert planned.losses == played_by(place, tmp_path, Plan(method="sfl-v2", cut=2, rank=4)).losses
 
 
 @pytest.mark.parametrize("name", ["sfl-v2", "cse-fsl", "hybrid"])

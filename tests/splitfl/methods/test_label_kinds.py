@@ -12,10 +12,10 @@ from scipy.stats import pearsonr, spearmanr  # type: ignore[import-untyped]
 from transformers import AutoModelForSequenceClassification
 
 import splitfl
-from splitfl.config.experiment_file import from_dict, load
 from splitfl.methods.registry import METHODS
 from splitfl.server.evaluate import measure_adapter
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict, load
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 from tests.splitfl.methods.plain import Plain

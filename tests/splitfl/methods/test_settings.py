@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from splitfl.config import EXACT, CodecConfig, RunConfig, SideConfig
-from splitfl.config.experiment_file import from_dict
+from splitfl.adapters.registry import side_config
+from splitfl.config import EXACT, CodecConfig, RunConfig, key_types
 from splitfl.core.errors import ConfigError
 from splitfl.methods.compatibility import check
+from splitfl.methods.parts.zeroth_order_client import Estimate, SlicedEstimate
 from splitfl.methods.registry import METHODS, in_flight
-from splitfl.methods.settings import optional, without_unread
+from splitfl.methods.settings import optional, with_method, without_unread
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, from_dict
 from tests.splitfl import toy
 
 OTHERS: dict[str, Any] = {
-    "method.derivative": "central",
-    "method.hessian_smooth": 0.5,
-    "adapter.head": SideConfig(rank=3),
+    "adapter.head": side_config(rank=3),
     "federation.aggregator": "ffa",
     "federation.client_ranks": (4, 8, 8),
     "federation.client_cuts": (2, 3, 4),
@@ -80,11 +80,102 @@ def test_every_optional_setting_is_read_by_some_method_and_no_method_reads_anoth
     assert read - {"method.in_flight"} == optional(RunConfig()).keys()
 
 
-def test_a_key_of_another_method_is_refused_with_the_keys_that_there_are() -> None:
+def test_a_key_of_another_method_is_unknown_and_the_error_says_which_there_are_and_who_has_it() -> None:
     with pytest.raises(
-        ConfigError, match=r"the keys of .method. that 'fedlora' has are name, checkpoint_head, micro_batch$"
+        ConfigError,
+        match=r"^unknown key 'method.mu'; the method 'fedlora' has name, in_flight, checkpoint_head, "
+        r"micro_batch; it is a key of hybrid, hosl, heron, mu-splitfed, decomfl, hiso, fedkseed$",
     ):
-        check(changed("fedlora", "method.mu"), "sequence-classification", 12, "bert")
+        from_dict({"method": {"name": "fedlora", "mu": 0.1}})
+    with pytest.raises(ConfigError, match=r"'method.slice'; did you mean 'slices'\? the method 'hosl' has"):
+        from_dict({"method": {"name": "hosl", "slice": True}})
+
+
+def test_methods_have_the_keys_that_they_had() -> None:
+    replayed = ["perturbations", "mu", "derivative", "slices"]
+    assert {name: [*key_types(spec.settings)] for name, spec in METHODS.items()} == {
+        "sfl-v2": ["checkpoint_head", "micro_batch"],
+        "sfl-v1": ["checkpoint_head", "micro_batch"],
+        "frozen": [],
+        "ushape": ["checkpoint_head", "micro_batch"],
+        "cse-fsl": ["auxiliary_blocks", "upload_interval", "checkpoint_head", "micro_batch"],
+        "fsl-sage": [
+            *("auxiliary_blocks", "upload_interval", "align_interval", "align_passes", "align_batches"),
+            *("checkpoint_head", "micro_batch"),
+        ],
+        "hybrid": replayed,
+        "hosl": ["perturbations", "mu", "slices"],
+        "heron": ["auxiliary_blocks", "upload_interval", "perturbations", "mu", "derivative"],
+        "mu-splitfed": ["mu", "server_steps"],
+        "fedlora": ["checkpoint_head", "micro_batch"],
+        "decomfl": replayed,
+        "hiso": ["perturbations", "mu", "derivative", "hessian_smooth"],
+        "fedkseed": ["perturbations", "mu", "derivative", "pool"],
+        "spry": ["perturbations"],
+    }
+
+
+def test_methods_that_the_controller_may_choose_bring_their_keys() -> None:
+    table = {"method": {"name": "sfl-v2", "perturbations": 8}, "auto": {"methods": ["hybrid"]}}
+    with pytest.raises(ConfigError, match=r"unknown key 'method.perturbations'"):
+        from_dict(table)
+    config = from_dict(table, ["auto.budget=bytes", "auto.limit=1e6"])
+    assert as_dict(config)["method"]["perturbations"] == 8
+    assert from_dict(as_dict(config)) == config
+    assert with_method(config, "hybrid").method.settings == (
+        SlicedEstimate(estimate=Estimate(perturbations=8)),
+    )
+    assert "perturbations" not in as_dict(with_method(config, "sfl-v2"))["method"]
+
+
+def test_a_method_that_the_controller_is_to_choose_and_that_there_is_not_is_refused_by_its_key() -> None:
+    auto = {"budget": "bytes", "limit": 1e6, "methods": ["hybird"]}
+    with pytest.raises(ConfigError, match=r"unknown auto.methods 'hybird'; did you mean 'hybrid'\?"):
+        from_dict({"auto": auto})
+
+
+def test_the_settings_of_a_method_that_names_another_type_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"settings of type Estimate are needed.* has Backpropagation"):
+        from_dict({}).method.of(Estimate)
+
+
+class Loose:
+    """No dataclass."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Taken:
+    in_flight: int = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Demanding:
+    depth: int
+
+
+@dataclasses.dataclass(kw_only=True)
+class Thawed:
+    depth: int = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optional:
+    depth: int | None = None
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (Loose, "must be a frozen dataclass, got <class"),
+        (Taken, "must not have the keys in_flight, which all have"),
+        (Thawed, "must be a frozen dataclass, got <class"),
+        (Optional, r"must have keys of type bool, int, .*; 'depth' is of int \| None"),
+        (Demanding, "must have a default for each key, and has none for 'depth'"),
+    ],
+)
+def test_a_method_whose_settings_cannot_be_keys_of_its_table_is_refused(settings: type, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"MethodSpec.settings {why}"):
+        dataclasses.replace(METHODS["sfl-v2"], settings=settings)
 
 
 def test_a_method_that_takes_one_step_at_a_time_keeps_within_any_bound() -> None:
@@ -97,10 +188,10 @@ def test_the_refusal_says_who_reads_it_and_what_is_right(tmp_path: Path) -> None
     toy.data(tmp_path / "data.tsv", rows=20)
     with pytest.raises(
         ConfigError,
-        match=r"the method 'sfl-v2' does not read method.upload_interval: leave it at 1, got 5; "
-        "it is read by cse-fsl, fsl-sage",
+        match=r"the method 'ushape' does not read federation.client_cuts: leave it at \(\), got \(1, 2\); "
+        "it is read by sfl-v2",
     ):
-        Experiment.of(toy.config(tmp_path, method={"upload_interval": 5}))
+        Experiment.of(toy.config(tmp_path, method={"name": "ushape"}, federation={"client_cuts": [1, 2]}))
     with pytest.raises(ConfigError, match=r"'fedlora' does not read partition.tail_blocks.* read by ushape"):
         Experiment.of(toy.config(tmp_path, method={"name": "fedlora"}, partition={"tail_blocks": 1}))
 

@@ -19,7 +19,7 @@ from splitfl.methods.parts.client_trainer import unpack
 from splitfl.methods.parts.forward_mode import Function
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, walk
 from splitfl.methods.parts.scalar_log import ScalarLog
-from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
+from splitfl.methods.parts.zeroth_order_client import Estimate, SlicedEstimate, ZerothOrderClient
 from splitfl.models.cut import Piece
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
@@ -56,7 +56,8 @@ def settings(place: Path, **method: Any) -> RunConfig:
 
 def walker_of(piece: Piece, client: int, config: RunConfig) -> ZerothOrderClient:
     values = {name: value.detach() for name, value in trainable(piece).items()}
-    return ZerothOrderClient(piece, client, config.method, walk(values, config))
+    own = config.method.of(SlicedEstimate)
+    return ZerothOrderClient(piece, client, own.estimate, walk(values, config, is_sliced=own.slices))
 
 
 class Scene:
@@ -221,7 +222,7 @@ def histories(config: RunConfig) -> tuple[ZerothOrderClient, ZerothOrderClient, 
     site = Experiment.of(config)
     pieces = PieceLoader(config=config, task=site.task, num_blocks=site.num_blocks, device="cpu")
     start = {name: value.detach().clone() for name, value in trainable(pieces.head()).items()}
-    history = ScalarLog(config.method.name, walk(start, config), 2, config.method.perturbations)
+    history = ScalarLog(config.method.name, walk(start, config), 2, config.method.of(Estimate).perturbations)
     return walker_of(pieces.head(), 0, config), walker_of(pieces.head(), 1, config), history
 
 

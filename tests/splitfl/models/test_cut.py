@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from splitfl.adapters.inject import add_adapters, trainable
+from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.cut import Piece, build, ranges, replica, share_frozen
@@ -93,7 +94,7 @@ def test_context_holds_the_padding_mask_and_no_token_ids(tmp_path: Path) -> None
 
 def test_a_replica_shares_frozen_parameters_and_owns_trained_ones(tmp_path: Path) -> None:
     piece = load_piece(tiny.save(tmp_path, "bert", CLASSIFICATION), CLASSIFICATION, 2)
-    add_adapters(piece, AdapterConfig(), cut=2, seed=0)
+    add_adapters(piece, AdapterConfig(head=side_config(), body=side_config()), cut=2, seed=0)
     copied = replica(piece)
     for name, value in piece.model.named_parameters():
         twin = copied.model.get_parameter(name)
@@ -121,8 +122,8 @@ def test_replicas_run_in_threads_without_touching_each_other(tmp_path: Path) -> 
 def test_a_head_can_use_the_frozen_tensors_of_the_whole(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", CLASSIFICATION)
     whole, head = load_piece(folder, CLASSIFICATION, 0), load_piece(folder, CLASSIFICATION, 0, 2)
-    add_adapters(head, AdapterConfig(), cut=2, seed=0)
-    add_adapters(whole, AdapterConfig(), cut=2, seed=0)
+    add_adapters(head, AdapterConfig(head=side_config(), body=side_config()), cut=2, seed=0)
+    add_adapters(whole, AdapterConfig(head=side_config(), body=side_config()), cut=2, seed=0)
     share_frozen(whole, head)
     for name, value in head.model.named_parameters():
         assert (value is whole.model.get_parameter(name)) == (not value.requires_grad)

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from splitfl.adapters.inject import add_adapters
+from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
 from splitfl.core.errors import CutError, ModelMissing
 from splitfl.models.load import load_piece, read_config
@@ -51,7 +52,12 @@ def test_new_parameters_do_not_depend_on_the_cut(cut: int, tmp_path: Path) -> No
 def test_loading_and_adapting_leave_the_global_generator_alone(tmp_path: Path) -> None:
     tiny.whole("bert", CLASSIFICATION).base_model.save_pretrained(tmp_path)
     before = torch.random.get_rng_state()
-    add_adapters(load_piece(tmp_path, CLASSIFICATION, 2), AdapterConfig(), cut=2, seed=0)
+    add_adapters(
+        load_piece(tmp_path, CLASSIFICATION, 2),
+        AdapterConfig(head=side_config(), body=side_config()),
+        cut=2,
+        seed=0,
+    )
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

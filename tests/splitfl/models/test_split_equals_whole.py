@@ -10,7 +10,8 @@ from peft import get_peft_model
 from torch import Tensor, nn
 
 from splitfl.adapters.inject import add_adapters, install, train_all, trainable
-from splitfl.config import AdapterConfig, SideConfig
+from splitfl.adapters.registry import side_config
+from splitfl.config import AdapterConfig
 from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import FAMILIES
 from splitfl.models.load import load_piece
@@ -19,7 +20,7 @@ from tests.splitfl import tiny
 
 CUTS = [(1, 0), (2, 0), (3, 0), (1, 1), (1, 2), (2, 1)]
 """Blocks in the head and in the tail (0: no tail); the models have four."""
-ADAPTER = AdapterConfig(head=SideConfig(rank=4, alpha=8.0), body=SideConfig(rank=2, alpha=6.0))
+ADAPTER = AdapterConfig(head=side_config(rank=4, alpha=8.0), body=side_config(rank=2, alpha=6.0))
 
 Gradients = dict[str, Tensor]
 

@@ -11,10 +11,10 @@ import safetensors.torch
 import torch
 
 from experiments.local_clients import run_here
-from splitfl.config.experiment_file import from_dict
 from splitfl.controller.budget import decided
 from splitfl.runtime.screen import Silent
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict
 from tests.command import Start, splitfl
 from tests.splitfl import toy
 from tests.splitfl.transport.broker_process import BrokerProcess

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import splitfl
-from splitfl.config.experiment_file import load
 from splitfl.core.errors import ConfigError
 from splitfl.data.loader import tokenizer
 from splitfl.server.evaluate import finished_model
 from splitfl.server.generate import Generator, Sampling
+from splitfl.setup.experiment_file import load
 from tests.splitfl import toy
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import splitfl
-from splitfl.config.experiment_file import load
 from splitfl.core.errors import ConfigError
 from splitfl.data.answers import Answers
 from splitfl.data.examples import Examples, gather
@@ -20,6 +19,7 @@ from splitfl.server.evaluate import measure_adapter
 from splitfl.server.greedy import continuations
 from splitfl.server.rouge import KINDS, rouge
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import load
 from tests.splitfl import toy
 
 PROMPTS = ("the server learns", "what each", "a link")

@@ -10,9 +10,9 @@ from channel.live.json_codec import written
 from channel.live.switch import DeliveryOrder
 from channel.scenario.load import Scenario
 from splitfl.config import LinkConfig
-from splitfl.config.experiment_file import from_dict
 from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.setup.link_kinds import LINKS, LinkKind
 from splitfl.setup.links import air_of, cell, check_link, describe_link
 from tests.splitfl import toy
@@ -26,18 +26,28 @@ import numpy as np
 
 from channel.core.link import Delivery
 from channel.core.packets import packets_of
+from splitfl.config import at_least
 from splitfl.setup.link_kinds import LinkKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaggingSettings:
+    lag_s: float = 0.25
+
+    def __post_init__(self):
+        at_least("link.lag_s", self.lag_s, 0.0)
 
 
 @dataclass(frozen=True)
 class Lagging:
     mtu_bytes: int
+    lag_s: float
 
     def transfer(self, transfer):
         packets = packets_of(transfer, self.mtu_bytes).sizes_bytes.size
         return Delivery(
             arrived=np.ones(packets, dtype=bool),
-            finish_s=transfer.start_s + 0.25,
+            finish_s=transfer.start_s + self.lag_s,
             retransmissions=0,
             airtime_s=0.0,
             energy_j=0.0,
@@ -46,8 +56,9 @@ class Lagging:
 
 PLUGIN = LinkKind(
     about="a quarter of a second for every message",
-    make=lambda config: Lagging(config.link.mtu_bytes),
-    describe=lambda link: "every message takes 250 ms",
+    make=lambda config: Lagging(config.link.mtu_bytes, config.link.of(LaggingSettings).lag_s),
+    describe=lambda link: f"every message takes {1e3 * link.of(LaggingSettings).lag_s:g} ms",
+    settings=LaggingSettings,
 )
 """
 CHOSEN = {
@@ -80,12 +91,13 @@ def test_the_keys_of_a_link_choose_its_kind(name: str, tmp_path: Path) -> None:
 def test_a_link_of_another_package_carries_a_run(tmp_path: Path) -> None:
     toy.model(tmp_path / "model", is_base=True)
     toy.data(tmp_path / "data.tsv")
-    site = Experiment.of(toy.config(tmp_path, link={"kind": "lagging"}))
+    site = Experiment.of(toy.config(tmp_path, link={"kind": "lagging", "lag_s": 0.125}))
     run = play(site, tmp_path)
     transfers = run.rows("transfer")
-    assert {round(row["finish_s"] - row["start_s"], 9) for row in transfers} == {0.25}
+    assert {round(row["finish_s"] - row["start_s"], 9) for row in transfers} == {0.125}
     assert run.ledger.total().payload_bytes == sum(row["payload_bytes"] for row in transfers)
-    assert describe_link(site.config.link) == "every message takes 250 ms; packets of 1500 bytes"
+    assert describe_link(site.config.link) == "every message takes 125 ms; packets of 1500 bytes"
+    assert as_dict(site.config)["link"]["lag_s"] == 0.125
     assert dict(LINKS)["lagging"].about == "a quarter of a second for every message"
 
 
@@ -99,6 +111,23 @@ def test_a_link_of_another_package_stands_alone_and_is_not_made_live() -> None:
     air = air_of(from_dict({"link": {"kind": "lagging"}}))
     with pytest.raises(ValueError, match=r"a live link must consist of .*, got Lagging"):
         written(Emulation(air=air, clients=1, order=order))
+
+
+@pytest.mark.usefixtures("lagging")
+def test_a_setting_of_a_link_of_another_package_is_its_own() -> None:
+    assert as_dict(from_dict({"link": {"kind": "lagging"}}, ["link.lag_s=2"]))["link"]["lag_s"] == 2.0
+    for table, reason in (
+        ({"lag_s": 1.0}, r"unknown key 'link.lag_s'; have kind, mtu_bytes, .*; it is a key of lagging"),
+        (
+            {"kind": "lagging", "lag": 1.0},
+            r"'link.lag'; did you mean 'lag_s'\? the kind of link 'lagging' has",
+        ),
+        ({"kind": "lagging", "lag_s": -1.0}, r"\[link\] link.lag_s must be at least 0.0, got -1.0"),
+        ({"kind": "laging"}, r"unknown link.kind 'laging'; did you mean 'lagging'\? have lagging$"),
+        ({"kind": "fixed"}, r"unknown link.kind 'fixed'; have lagging$"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            from_dict({"link": table})
 
 
 def test_a_link_that_no_package_registers_is_refused() -> None:

@@ -4,12 +4,14 @@ The conformance cases run on it too: they take the transports from the registry.
 """
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from experiments.cli.main import main
+from experiments.presets import without_learning
 from splitfl import run
 from splitfl.core import registry
 from splitfl.core.errors import ConfigError
@@ -45,14 +47,32 @@ def test_a_setting_that_it_does_not_read_is_refused() -> None:
     words = ["run", "demo", "--set", "transport.name=masked", "--set", "transport.user=me"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
-    assert result.stderr == "Error: transport.user is read by mqtt, not by masked\n"
+    assert result.stderr == (
+        "Error: unknown key 'transport.user'; the transport 'masked' has name, host, port, timeout_s, "
+        "join_timeout_s, mask, secrets, tls_cert, tls_key, tls_ca, token_file; it is a key of mqtt\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "error"),
+    [
+        ("mask=256", "[transport] transport.mask must lie in 1..255, got 256"),
+        ("mask=most", "transport.mask must be of type int, got 'most'"),
+        ("msk=1", "unknown key 'transport.msk'; did you mean 'mask'? the transport 'masked' has name, host"),
+    ],
+)
+def test_a_setting_of_its_own_is_refused_by_name_and_without_torch(word: str, error: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(error)):
+        without_learning("demo", ["transport.name=masked", f"transport.{word}"])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_run_over_it_gives_the_same_numbers_and_a_report(start: Start, place: Path) -> None:
+def test_a_run_over_it_with_a_setting_of_its_own_gives_the_same_numbers_and_a_report(
+    start: Start, place: Path
+) -> None:
     path = place / "toy.json"
-    path.write_text(json.dumps(toy.table(place, transport={"name": "masked"})))
+    path.write_text(json.dumps(toy.table(place, transport={"name": "masked", "mask": 15})))
     words = ("run", path, "--out", place / "runs", "--json")
     command = splitfl(start, place, *words, PYTHONPATH=f"{PLUGINS}:{ROOT}")
     assert command.code(timeout_s=200) == 0, command.complained()
@@ -61,6 +81,8 @@ def test_a_run_over_it_gives_the_same_numbers_and_a_report(start: Start, place: 
     assert {**measured, "wall_s": 0.0} == {**expected, "wall_s": 0.0}
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "in separate processes over gRPC with flipped bits" in page
+    assert "transport.mask" in page
+    assert json.loads((folder / "config.json").read_text())["transport"]["mask"] == 15
 
 
 def test_an_invalid_spec_is_refused_by_name_and_the_others_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ import torch
 
 from channel.core.link import DIRECTIONS
 from splitfl.config import AnalogConfig, CodecConfig, ErasureConfig
-from splitfl.config.experiment_file import from_dict
 from splitfl.controller.dry_run import rehearse
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import Activation, Done, Gradient, Plan
@@ -16,6 +15,7 @@ from splitfl.methods.parts.plan import codec_config
 from splitfl.server.erasure_policies import ErasurePolicies
 from splitfl.setup.codecs import check_codecs, describe_codecs
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict
 from splitfl.wire import decode, encode
 from splitfl.wire.codecs import CODECS
 from splitfl.wire.frame import Frame

@@ -12,7 +12,7 @@ from splitfl.accounting.saved_tensors import SavedTensors
 from splitfl.adapters.inject import trainable
 from splitfl.federation.aggregators import Mean
 from splitfl.methods.parts.client_trainer import ClientTrainer
-from splitfl.methods.parts.split_pass import SplitPass, parts
+from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, parts
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
@@ -78,7 +78,7 @@ def passes(place: Path, cut: int = 2, **method: Any) -> tuple[SplitPass, ClientT
     for value in trainable(head).values():
         value.data += 0.1 * torch.randn(value.shape, generator=chance)
     learner = ClientTrainer(head, Mean(), one.config.train)
-    return SplitPass(learner, one.config.method), learner, one
+    return SplitPass(learner, one.config.method.of(Backpropagation)), learner, one
 
 
 def gradients(place: Path, **method: Any) -> tuple[dict[str, Tensor], Tensor, float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from splitfl.config import TransportConfig
+from splitfl.config import TransportConfig, chosen
 from splitfl.core.errors import SplitflError
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import TRANSPORTS, between_processes
@@ -37,9 +37,8 @@ class Place:
     def server(self, *, is_far: bool = False, **settings: Any) -> Any:
         """A server for two clients."""
         port = {} if self.spec.own_host else {"port": self._broker().port}
-        config = TransportConfig(
-            **{"name": self.name, "timeout_s": TIMEOUT_S, "join_timeout_s": 30.0, **port, **settings}
-        )
+        values = {"name": self.name, "timeout_s": TIMEOUT_S, "join_timeout_s": 30.0, **port, **settings}
+        config = chosen(TransportConfig, [self.spec.settings], values)
         if self.is_near and not is_far:
             made: Any = Server(config)
             self._stack.callback(_gently, made.stop)

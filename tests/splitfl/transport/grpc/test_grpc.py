@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from splitfl.config import TransportConfig
+from splitfl.config import TransportConfig, chosen
 from splitfl.core.errors import ConfigError, Timeout
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.base.transport import ClientEnd, ServerEnd
-from splitfl.transport.registry import check_settings, transport
+from splitfl.transport.grpc.spec import GrpcSettings
+from splitfl.transport.registry import transport
 from splitfl.transport.security.certificates import make_certificates
 from splitfl.transport.security.credentials import Credentials, read_certificate
 from splitfl.transport.session import client as session_client
@@ -51,8 +52,8 @@ def server(secrets: Path) -> Iterator[ServerEnd]:
 
 
 def serve(**settings: Any) -> ServerEnd:
-    config = TransportConfig(name="grpc", timeout_s=3.0, join_timeout_s=10.0, **settings)
-    made = check_settings(config).serve(config, 2)
+    values = {"name": "grpc", "timeout_s": 3.0, "join_timeout_s": 10.0, **settings}
+    made = transport("grpc").serve(chosen(TransportConfig, [GrpcSettings], values), 2)
     made.offer({"what": "to run"})
     return made
 
@@ -177,7 +178,6 @@ def test_a_client_without_a_certificate_may_do_with_a_token(secrets: Path) -> No
         ({"secrets": "x", "tls_ca": "y"}, "transport.secrets stands for all"),
         ({"token_file": "{}/server.tokens"}, "tokens must not travel in the clear"),
         ({"token_file": "{}/ca.crt"}, r"ca.crt:1 must be a client's number and the SHA-256 of its token"),
-        ({"password_file": "x"}, "transport.password_file is read by mqtt, not by grpc"),
         (
             {"tls_cert": "{}/server.key", "tls_key": "{}/server.key"},
             "server.key is no certificate",

@@ -12,13 +12,14 @@ from typing import Any
 import psutil
 import pytest
 
-from splitfl.config import TransportConfig
+from splitfl.config import TransportConfig, chosen
 from splitfl.core.errors import ConfigError, SplitflError, Timeout
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.base.transport import ClientEnd, ServerEnd
 from splitfl.transport.mqtt.broker import CHUNK_BYTES, WINDOW_BYTES, Broker
 from splitfl.transport.mqtt.client import MqttConnector
 from splitfl.transport.mqtt.server import MqttListener
+from splitfl.transport.mqtt.spec import MqttSettings
 from splitfl.transport.registry import transport
 from splitfl.transport.security.certificates import make_certificates
 from splitfl.transport.security.credentials import Credentials
@@ -37,9 +38,8 @@ class Site:
         self.broker, self._stack = broker, stack
 
     def serve(self, timeout_s: float = 4.0, **settings: Any) -> ServerEnd:
-        config = TransportConfig(
-            name="mqtt", port=self.broker.port, timeout_s=timeout_s, join_timeout_s=10.0, **settings
-        )
+        values = {"name": "mqtt", "port": self.broker.port, "timeout_s": timeout_s, "join_timeout_s": 10.0}
+        config = chosen(TransportConfig, [MqttSettings], {**values, **settings})
         made = transport("mqtt").serve(config, 1)
         self._stack.callback(made.stop)
         made.offer({"what": "to run"})

@@ -14,6 +14,7 @@ from torch.distributed import TCPStore
 
 from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError, PeerLost, Timeout
+from splitfl.transport.grpc.spec import GrpcSettings
 from splitfl.transport.registry import transport
 from splitfl.transport.rpc import client as rpc_client
 from splitfl.transport.rpc.client import RpcClient
@@ -101,7 +102,8 @@ def test_a_grpc_server_is_detected_at_once_and_the_process_exits_cleanly(
     is_closed: bool, tmp_path: Path
 ) -> None:
     make_certificates(tmp_path / "made", 1, ["127.0.0.1"], 10)
-    config = TransportConfig(name="grpc", secrets=str(tmp_path / "made") if is_closed else "")
+    own = GrpcSettings(secrets=str(tmp_path / "made") if is_closed else "")
+    config = TransportConfig(name="grpc", settings=(own,))
     other = transport("grpc").serve(config, 1)
     try:
         began_s = time.monotonic()

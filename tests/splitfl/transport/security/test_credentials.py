@@ -16,10 +16,17 @@ from cryptography.hazmat.primitives.serialization import (
 from splitfl.config import TransportConfig
 from splitfl.core.errors import ConfigError
 from splitfl.transport.grpc.client import GrpcConnector
+from splitfl.transport.grpc.spec import GrpcSettings
 from splitfl.transport.mqtt.broker import Broker
 from splitfl.transport.registry import transport
 from splitfl.transport.security.certificates import make_certificates
-from splitfl.transport.security.credentials import Credentials, read_authorities, read_pair, read_text
+from splitfl.transport.security.credentials import (
+    Credentials,
+    TlsFiles,
+    read_authorities,
+    read_pair,
+    read_text,
+)
 from testbed.overlay.tls import client_context
 
 
@@ -74,9 +81,9 @@ def test_a_file_that_is_no_good_is_named_by_every_transport(
 def test_a_server_with_an_encrypted_key_does_not_listen(made: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(made, tmp_path / "spoilt")
     encrypted(folder)
-    own = {"tls_cert": str(folder / "client-0.crt"), "tls_key": str(folder / "client-0.key")}
+    tls = TlsFiles(tls_cert=str(folder / "client-0.crt"), tls_key=str(folder / "client-0.key"))
     with pytest.raises(ConfigError, match=r"client-0.key is encrypted"):
-        transport("grpc").serve(TransportConfig(name="grpc", **own), 1)
+        transport("grpc").serve(TransportConfig(name="grpc", settings=(GrpcSettings(tls=tls),)), 1)
 
 
 def test_a_pair_that_is_good_is_given_as_it_is(made: Path) -> None:

@@ -1,0 +1,113 @@
+"""Overrides that choose another plug-in than an experiment was written for."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from splitfl.config import MethodConfig, RunConfig, key_types
+from splitfl.setup.experiment_file import as_dict, auto_methods, from_dict, overridden, partial
+from splitfl.setup.plugins import PLUGINS
+from splitfl.setup.typed_tables import kind_of
+
+
+def settled(
+    table: Mapping[str, Any],
+    overrides: list[str],
+    say: Callable[[str], None] | None = None,
+    name: str = "the experiment",
+    *,
+    for_several: bool = False,
+) -> RunConfig:
+    """The settings of an experiment's tables, with `a.b=c` overrides put over them.
+
+    Where overrides choose another method, transport, adapter kind or link, what it does not have or read of
+    the tables is left out, and `say` is told what of `name`; all that remains is obeyed or refused. Where
+    overrides are `for_several` methods, each takes those of them of which it has the key.
+    """
+    for what, names in inapplicable(table, overrides, PLUGINS):
+        table = without(table, names)
+        if names and say is not None:
+            say(f"left out of {name}, since {what}: {', '.join(names)}")
+    if for_several:
+        others = {f"method.{key}" for key in _keys_of_others(overridden(table, overrides))}
+        overrides = [one for one in overrides if _path(one) not in others]
+    return from_dict(table, overrides)
+
+
+def without(table: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """The tables of an experiment without these settings, which go by their paths."""
+    left_out = set(settings)
+    return {name: _without(value, f"{name}.", left_out) for name, value in table.items()}
+
+
+def inapplicable(
+    table: Mapping[str, Any], overrides: list[str], paths: Iterable[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """The settings of a table that do not apply to what overrides choose in its place, and why."""
+    merged = overridden(table, overrides)
+    for path in paths:
+        plugins, kind = PLUGINS[path], kind_of(path.split("."))
+        key, setting = plugins.key, f"{path}.{plugins.key}"
+        name, before = (_table(one, path).get(key, getattr(kind, key)) for one in (merged, table))
+        if name == before or before not in plugins.registry():
+            continue
+        others = auto_methods(merged) if path == "method" else ()
+        known = {own for one in (name, *others) if one for own in key_types(plugins.settings(one, setting))}
+        old = key_types(plugins.settings(before, setting)).keys()
+        unknown = [f"{path}.{one}" for one in _table(table, path) if one in old - known]
+        if path == "method":
+            unknown += _unread(table, merged, name)
+        yield f"the {plugins.noun} {name!r} does not read them", sorted(unknown)
+    if _asked(overrides) & {"link.scenario", "link.trace"}:
+        rates = [f"link.{key}" for key in ("up", "down") if key in _table(table, "link")]
+        yield "a link.scenario or link.trace has rates of its own", rates
+
+
+def _unread(table: Mapping[str, Any], merged: Mapping[str, Any], name: str) -> list[str]:
+    """The settings of other tables than [method] that this method does not read, where they are changed."""
+    from splitfl.methods.settings import SHARED, reads  # takes torch along
+
+    its = partial({"method": {"name": name}, "auto": merged.get("auto", {})}, ("method", "auto"))
+    plain, found = as_dict(partial({}, ("method", "adapter"))), []
+    for setting in set(SHARED) - reads(its):
+        outer, _, key = setting.partition(".")
+        default = plain[outer][key]
+        value = _table(table, outer).get(key, default)
+        if (default | value if isinstance(value, dict) else value) != default:
+            found.append(setting)
+    return found
+
+
+def _keys_of_others(table: Mapping[str, Any]) -> set[str]:
+    """The keys of [method] that only other methods have than those that the table names."""
+    from splitfl.methods.registry import METHODS  # takes torch along
+
+    own = {_table(table, "method").get("name", MethodConfig.name), *auto_methods(table)}
+    keys = {name: set(key_types(spec.settings)) for name, spec in METHODS.items()}
+    return set[str]().union(*keys.values()).difference(*(keys[name] for name in own & keys.keys()))
+
+
+def _asked(overrides: Iterable[str]) -> set[str]:
+    return {_path(one) for one in overrides}
+
+
+def _path(override: str) -> str:
+    """The dotted path of the setting that an override names."""
+    return override.partition("=")[0].strip()
+
+
+def _table(tables: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """The table at this path; empty for what is none, which is refused later on."""
+    found: Any = tables
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _without(table: Any, path: str, settings: Iterable[str]) -> Any:
+    if not isinstance(table, dict):
+        return table
+    return {
+        key: _without(value, f"{path}{key}.", settings)
+        for key, value in table.items()
+        if f"{path}{key}" not in settings
+    }
