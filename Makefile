@@ -1,6 +1,6 @@
-# `make help` lists the targets. Two stamps: .venv/.demo is what the product needs, .venv/.dev adds
-# what the tests need, so that the demo waits for nothing else. Either is renewed when setup.cfg,
-# pyproject.toml or constraints.txt change.
+# `make help` lists the targets. Three stamps: .venv/.demo is what the product needs, .venv/.dev adds
+# what the tests need and .venv/.docs what the documentation needs, so that the demo waits for nothing
+# else. Each is renewed when setup.cfg, pyproject.toml or constraints.txt change.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -26,7 +26,7 @@ PACKAGES := channel splitfl testbed experiments
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 UNTIL := $(if $(DEADLINE),--deadline $(DEADLINE))
 
-.PHONY: help demo test test-slow test-all lint type arch bench golden wheel clean
+.PHONY: help demo test test-slow test-all lint type arch docs bench golden wheel clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ type: $(VENV)/.dev ## mypy --strict on the four packages
 arch: $(VENV)/.dev ## import contracts: who may import whom
 	@$(BIN)/lint-imports
 
+docs: $(VENV)/.docs ## build the documentation site without the network, warnings as errors, and show its path
+	@$(BIN)/python -m sphinx -q -n -W --keep-going -b html -d build/docs/doctrees docs build/docs/html
+	@echo build/docs/html/index.html
+
 bench: $(VENV)/.demo ## print the figures as ratios within one run; wants the machine to itself
 	@$(BIN)/python -m experiments.bench
 
@@ -65,7 +69,7 @@ wheel: $(VENV)/.dev ## build dist/splitfl-*.whl without the network
 	@ls dist/splitfl-*.whl
 
 clean: ## remove the virtual environment, caches and build output; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist docs/reference *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -rf .coverage .coverage.*
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -92,4 +96,9 @@ $(VENV)/.demo: setup.cfg pyproject.toml constraints.txt $(VENV)/.torch
 $(VENV)/.dev: $(VENV)/.demo
 	@echo "[tests] pytest, mypy, ruff and import-linter"
 	@$(INSTALL) -c constraints.txt --no-build-isolation --editable .[dev]
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.demo
+	@echo "[docs] Sphinx, MyST and the theme"
+	@$(INSTALL) -c constraints.txt --no-build-isolation --editable .[docs]
 	@touch $@

@@ -26,14 +26,14 @@ Initial = Callable[[int, str, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """The modules to adapt, by the ends of their names; none: those that the model's family names."""
+    """`targets` are the modules to adapt, by the ends of their names; none: those that the family names."""
 
     targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class LowRank:
-    """Adapters of a rank, whose product is scaled by alpha / rank.
+    """Adapters of a `rank`, whose product is scaled by `alpha` / rank.
 
     `ranks` gives each of the side's blocks a rank of its own, in order, at that same scale.
     """

@@ -22,7 +22,7 @@ _B, _D = ".vera_lambda_b", ".vera_lambda_d"
 
 @dataclass(frozen=True, kw_only=True)
 class VeraSettings:
-    """The rank of the matrices that all modules share."""
+    """`rank` is that of the matrices that all modules share."""
 
     rank: int = 8
     modules: Targets = group(Targets)

@@ -45,7 +45,7 @@ class TaskConfig:
     `truncate`; its loss is on the `answers` alone, or with `loss_on` on `all` tokens, and its prompts become
     text by a `template`: `plain`, `alpaca`, `chat` (the tokenizer's), or `auto` (`alpaca` where rows have
     an input, else `plain`; messages always go through the tokenizer's). `limit` keeps that many training
-    samples (0: all of them).
+    samples, `eval_limit` that many held-out ones (0: all of them).
     """
 
     name: str = "stdlib-topics"
@@ -89,7 +89,8 @@ class TaskConfig:
 class FederationConfig:
     """Who holds which data, how long a round is, how the clients' work is put together.
 
-    `local_steps` of 0 means one pass over the client's own data each round.
+    There are `clients` clients and `rounds` rounds. `local_steps` of 0 means one pass over the client's own
+    data each round.
     `partition`: `natural` (by group: package, or whatever the task groups by), `iid`,
     or `dirichlet` with `dirichlet_alpha` (Hsu et al., 2019: smaller is more uneven).
 

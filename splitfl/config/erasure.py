@@ -47,10 +47,11 @@ class ErasureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalogConfig:
-    """Kinds of message whose tokens are sent as they are, with noise in place of bits: y = h x + n.
+    """Messages whose tokens are sent as they are, with noise in place of bits: y = h x + n.
 
-    `snr_db` is the mean signal-to-noise ratio of a symbol; `from_cell` takes each client's mean from the
-    link's scenario instead. Two values are a symbol, `symbol_hz` of which are sent a second, behind the
+    `kinds` are these messages; the receiver estimates x by the `equaliser`. `snr_db` is the mean
+    signal-to-noise ratio of a symbol; `from_cell` takes each client's mean from the link's scenario instead.
+    Two values are a symbol, `symbol_hz` of which are sent a second, behind the
     message's other bytes. `fading` draws one h for each message.
 
     `sum_adapters` lets the clients send their adapters all at once, so that the air adds them up: who hears

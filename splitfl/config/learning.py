@@ -28,6 +28,9 @@ class MethodConfig(PluginTable):
 class TrainConfig:
     """AdamW on either side (Loshchilov & Hutter, ICLR'19), and the seed of everything.
 
+    A step has `batch_size` samples. `head_lr` and `body_lr` are the learning rates of the clients and of the
+    server, `weight_decay` is that of both. Data order, initial values, turns and losses follow from `seed`.
+
     The clients' learning rates stay as they are (`constant`), or fall from round to round towards zero,
     in a straight line (`linear`) or as half a `cosine` does (Loshchilov & Hutter, ICLR'17, equation 5,
     without restarts). A training or held-out loss above `max_loss`, or that is no number,
@@ -115,7 +118,10 @@ class AutoConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """How often the whole model is measured on the held-out data: every so many rounds (0: never)."""
+    """How the whole model is measured on the held-out data.
+
+    That is done once in `every` rounds (0: never), with `batch_size` samples at a time.
+    """
 
     every: int = 1
     batch_size: int = 64

@@ -17,7 +17,10 @@ GROUP: Final = "splitfl.links"
 
 @dataclass(frozen=True, kw_only=True)
 class DirectionConfig:
-    """One direction of the link. At a `rate_bps` of 0 sending takes no time; delay and losses remain.
+    """One direction of the link.
+
+    At a `rate_bps` of 0 sending takes no time; delay and losses remain. A packet arrives `delay_s` after it
+    was sent.
 
     `loss` says whether packets are lost each by itself (`independent`, at `loss_rate`) or in bursts
     (`gilbert-elliott`: from packet to packet the good state is left with probability `leave_good`, the bad

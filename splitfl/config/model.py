@@ -10,7 +10,8 @@ from splitfl.config.plugin import PluginTable
 class ModelConfig:
     """Which model: an alias of `splitfl list models`, a hub name, or a local folder.
 
-    With `new_classifier` the checkpoint's own classifier, which may be for other labels, is left out and
+    Weights are loaded as `dtype`; `attention` names transformers' implementation of it. With
+    `new_classifier` the checkpoint's own classifier, which may be for other labels, is left out and
     one for the task's labels made in its place.
     """
 

@@ -10,8 +10,9 @@ from splitfl.core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceConfig:
-    """One side's processor: `auto` is CUDA where there is one. `flops` is the rate, in
-    floating-point operations a second, by which the virtual clock turns work into time."""
+    """One side's processor, a torch `device`: `auto` is CUDA where there is one. Torch works with `threads`
+    threads. `flops` is the rate, in floating-point operations a second, by which the virtual clock turns work
+    into time."""
 
     device: str = "auto"
     threads: int = 1

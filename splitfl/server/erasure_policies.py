@@ -14,8 +14,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from channel.core.link import DIRECTIONS
-from channel.core.packets import packets_of, units_arrived
+from channel.core.link import DIRECTIONS, packets_of, units_arrived
 from channel.core.rng import stream
 from channel.core.units import db_to_ratio
 from splitfl.config import AnalogConfig, ErasureConfig

@@ -140,5 +140,5 @@ def test_one_that_injects_other_parameters_than_it_names_is_refused(
     wrong = replace(OUTER, factors={".outer_w": OUTER.factors[".outer_u"]})
     monkeypatch.setitem(vars(ADAPTERS)["_own"], "wrong", wrong)
     folder = tiny.save(tmp_path / "model", "bert", SEQUENCE_CLASSIFICATION)
-    with pytest.raises(ConfigError, match=r"kind 'wrong' has injected no parameter '.*\.outer_w'"):
+    with pytest.raises(ConfigError, match=r"kind 'wrong' did not inject the parameter '.*\.outer_w'"):
         loaded(folder, SEQUENCE_CLASSIFICATION, AdapterConfig(head=side("wrong"), body=side("lora")))

@@ -23,7 +23,6 @@ from splitfl.core.checkpoint import CheckpointStore, restore
 from splitfl.core.errors import Diverged
 from splitfl.core.messages import Begin
 from splitfl.core.state import not_finite
-from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS
 from splitfl.run_folder import resume as resuming
 from splitfl.run_folder.create import fill
@@ -32,7 +31,7 @@ from splitfl.runtime.screen import Silent
 from splitfl.server.run import Run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict
-from splitfl.wire import decode
+from splitfl.wire import Frame, decode
 from tests.splitfl import toy
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -166,20 +165,23 @@ def test_what_is_not_finite_is_not_kept(
 def test_a_client_keeps_no_state_that_is_not_finite_and_says_so(place: Path, tmp_path: Path) -> None:
     site = Experiment.of(toy.config(place))
     method, shelf = site.client_method(0), CheckpointStore.of_client(tmp_path)
-    node, server = ClientNode(0, method, shelf), site.server_method()
+    node = ClientNode(0, method, shelf)
     message, _ = decode(node.frame(node.begin(0)[1]))
     assert isinstance(message, Begin)
-    server.compute(Turn(client=0, round=0, lap=0, position=0), message)
     state = dict(method.state())
     key = next(key for key in state if "lora_A" in key)
     method.restore({**state, key: torch.full_like(state[key], math.nan)})
-    spoilt, _ = decode(node.frame(node.begin(1)[1]))
+    sent = node.frame(node.begin(1)[1])
+    spoilt, _ = decode(sent)
     assert shelf.rounds() == []
     assert isinstance(spoilt, Begin)
-    with pytest.raises(
-        Diverged, match="client 0 begins round 1 with numbers in its adapters or its optimiser"
-    ):
-        server.compute(Turn(client=0, round=1, lap=0, position=9), spoilt)
+    assert message.is_finite
+    assert not spoilt.is_finite
+    with Run(site, None, Silent()) as run:
+        run.server_loop.membership.start_at(1)
+        run.server_loop._order.start_at(1, 9)  # type: ignore[attr-defined]
+        with pytest.raises(Diverged, match="client 0 begins round 1 with numbers in its adapters or its opt"):
+            run.server_loop.handle(Frame(sent), lambda reply: None)
 
 
 def test_a_run_that_diverged_is_read_reported_and_compared(place: Path, tmp_path: Path) -> None:

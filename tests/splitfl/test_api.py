@@ -52,7 +52,10 @@ def test_a_plan_costs_what_the_run_then_costs(experiment: dict[str, Any]) -> Non
     [
         ({"own": {"hybird": {}}}, "unknown label of own 'hybird'; did you mean"),
         ({"methods": [], "method.in_flight": 0}, "in_flight must be at least 1, got 0"),
-        ({"methods": [], "method": {"perturbations": 40}}, "'sfl-v2' does not read method.perturbations"),
+        (
+            {"methods": [], "method": {"perturbations": 40}},
+            "unknown key 'method.perturbations'; the method 'sfl-v2' has",
+        ),
         ({"methods": ["sfl-v9"]}, "unknown method.* 'sfl-v9'"),
         ({"methods": "sfl-v2, sfl-v9"}, "unknown method.* 'sfl-v9'"),
         ({"model.name": None}, "model.name must have a value, got None"),

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from splitfl.adapters.inject import trainable
-from splitfl.core.messages import Activation, Adapter, Gradient, Lost, Message, Output, Scalars
+from splitfl.core.messages import (
+    Activation,
+    Adapter,
+    Control,
+    Gradient,
+    Leave,
+    Lost,
+    Message,
+    Output,
+    Scalars,
+)
 from splitfl.methods.fsl_sage import SageSettings
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary
 from splitfl.setup.experiment import Experiment
@@ -164,10 +174,10 @@ def overheads(played: Played) -> Iterator[tuple[int, int]]:
     said = [pair for _, _, message, reply in played.said for pair in (("up", message), ("down", reply))]
     for direction in ("up", "down"):
         rows = [row for row in played.rows("transfer") if row["direction"] == direction]
-        ours = [one for way, one in said if way == direction and getattr(one, "ask", "") != "leave"]
+        ours = [one for way, one in said if way == direction and not isinstance(one, Leave)]
         ours = ours[: len(rows)]  # the answers to `leave` are not counted
         for row, message in zip(rows, ours, strict=True):
-            assert row["kind"] == type(message).__name__
+            assert row["kind"] == ("Control" if isinstance(message, Control) else type(message).__name__)
             tensors = message.tensors if isinstance(message, Adapter) else roles(message)
             yield (
                 row["payload_bytes"] - sum(roles(message).values()),

@@ -146,7 +146,7 @@ def test_a_server_goes_on_from_its_state_with_what_the_round_trains(place: Path)
     one.end_round(0)
     other.restore(one.state())
     for server in (one, other):
-        named = trainable(server._server._body.piece)  # type: ignore[attr-defined]
+        named = trainable(server._body.piece)  # type: ignore[attr-defined]
         assert all("layer.3" in name or "layer" not in name or "lora_A" in name for name in named)
 
 

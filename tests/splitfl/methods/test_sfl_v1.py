@@ -90,7 +90,7 @@ def test_a_server_goes_on_from_its_state_with_what_the_round_trains(place: Path)
     free = [
         [
             [name for name, value in body._master.items() if value.requires_grad]
-            for body in server._server._bodies  # type: ignore[attr-defined]
+            for body in server._bodies  # type: ignore[attr-defined]
         ]
         for server in (one, other)
     ]

@@ -238,7 +238,7 @@ def test_who_missed_rounds_ends_with_the_same_bits(aggregator: str, perturbation
     steady, away, history = histories(config)
     chance = torch.Generator().manual_seed(2)
     for round_index in range(4):
-        answer = history.since(int(steady.begin(round_index, 4).values["version"]))
+        answer = history.since(steady.begin(round_index, 4).version)
         steady.enter(answer or Done(), round_index)
         away.enter(LOST, round_index)
         for client, steps in ((0, 3), (1, round_index)):

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from channel.core.link import Delivery, Link, Transfer
-from channel.core.packets import packets_of
+from channel.core.link import Delivery, Link, Transfer, packets_of
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import LOST, Activation, Gradient, Lost
 from splitfl.methods.compatibility import check

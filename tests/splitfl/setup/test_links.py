@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from channel.core.link import Delivery
-from channel.core.packets import packets_of
+from channel.core.link import packets_of
 from splitfl.config import at_least
 from splitfl.setup.link_kinds import LinkKind
 

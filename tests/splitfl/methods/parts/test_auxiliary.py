@@ -181,7 +181,7 @@ def test_the_first_alignment_starts_from_the_body(place: Path, tmp_path: Path) -
     played = play(site(place, "fsl-sage", rounds=2, auxiliary_blocks=2), tmp_path)
     sent = heard(played, 0, 1)
     first = play(site(place, "fsl-sage", rounds=1, auxiliary_blocks=2), tmp_path)
-    then, later = (run.server._server._body.trained() for run in (first, played))  # type: ignore[attr-defined]
+    then, later = (run.server._body.trained() for run in (first, played))  # type: ignore[attr-defined]
     assert then
     for name, value in then.items():
         assert torch.equal(sent[f"{PREFIX}{name}"], value)
