@@ -189,7 +189,7 @@ def test_what_was_reached_within_an_amount_is_the_last_measurement_that_it_allow
     assert (first.values, first.spent, first.rounds) == ((spent.ys[0],), (spent.xs[0],), (1,))
     assert (all_of_it.values, all_of_it.spent) == ((spent.ys[-1],), (spent.xs[-1],))
     table = spending.as_table([first, never], "accuracy", Budget(kind="bytes", most=1e6))
-    assert [list(column.cells) for column in table.columns][1][1] == "not measured in time"
+    assert [list(column.cells) for column in table.columns][1][1] == "not evaluated within the budget"
 
 
 @pytest.mark.parametrize("kind", ["steps", "client_memory"])

@@ -207,7 +207,7 @@ def test_clients_elsewhere_wait_for_a_server_that_is_away(start: Start, place: P
     assert resumed.code(200.0) == 0, resumed.complained()
     for one in clients:
         assert one.code() == 0, one.complained()
-        assert "looking for it again" in one.complained()
+        assert "reconnecting" in one.complained()
     assert story(folder) == undisturbed(start, place, tmp_path / "whole", **patient)
 
 
@@ -231,7 +231,7 @@ def test_over_rpc_clients_wait_for_a_server_that_was_away_and_begin_from_what_th
         server = splitfl(start, tmp_path, "resume", run_folder(folder))
     assert [one.code(200.0) for one in (server, *clients)] == [0, 0, 0], server.complained()
     for one in clients:
-        assert one.complained().count("looking for it again") == 2
+        assert one.complained().count("reconnecting") == 2
     assert story(folder) == undisturbed(start, place, tmp_path / "whole")
 
 

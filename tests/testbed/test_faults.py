@@ -95,7 +95,7 @@ def test_an_interrupted_run_takes_its_clients_with_it(begin: Run, tmp_path: Path
     os.kill(command.process.pid, signal.SIGINT)
     assert command.code(20.0) == 1
     last = command.complained().strip().splitlines()[-1]
-    assert last == "Error: interrupted; what was measured so far is in the run's folder"
+    assert last == "Error: interrupted; the metrics so far are in the run folder"
     assert "Traceback" not in command.complained()
     assert not any(client.is_running() for client in clients)
     (path,) = tmp_path.glob("runs/*/summary.json")

@@ -35,7 +35,7 @@ def test_a_budget_is_a_kind_an_amount_and_a_unit(text: str, kind: str, most: flo
 
 @pytest.mark.parametrize("text", ["bytes", "bytes=", "bytes=50", "bytes=0MB", "bytes=-5MB", "steps=3s"])
 def test_an_amount_that_means_nothing_is_refused_with_its_units(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"takes a number above 0 and a unit \(.*\), got"):
+    with pytest.raises(ConfigError, match=r"must be a number > 0 with a unit \(.*\), got"):
         parse_budget(text)
 
 
@@ -71,9 +71,9 @@ def test_a_plan_ends_at_the_most_rounds_and_says_so(config: RunConfig) -> None:
 
 
 def test_a_budget_for_less_than_one_round_is_refused(config: RunConfig) -> None:
-    with pytest.raises(ConfigError, match="one round has 3 steps, which is over the budget: steps of 2"):
+    with pytest.raises(ConfigError, match="one round has 3 steps, which exceeds the budget: steps of 2"):
         plan_within(config, [Budget(kind="steps", most=2)], 5)
-    with pytest.raises(ConfigError, match=r"one round alone is over the budget: bytes of 1\.23 kB"):
+    with pytest.raises(ConfigError, match=r"one round exceeds the budget: bytes of 1\.23 kB"):
         plan_within(config, [Budget(kind="bytes", most=1234)], 5)
     with pytest.raises(ConfigError, match=r"a client needs .* which is over the client memory of 1\.23 kB"):
         plan_within(config, [Budget(kind="client_memory", most=1234)], 5)
@@ -81,5 +81,5 @@ def test_a_budget_for_less_than_one_round_is_refused(config: RunConfig) -> None:
 
 @pytest.mark.parametrize("kind", ["airtime", "energy"])
 def test_a_link_without_a_rate_has_no_airtime_to_spend(kind: str, folder: Path) -> None:
-    with pytest.raises(ConfigError, match=f"nothing on this link takes any {kind}: give .link. a rate"):
+    with pytest.raises(ConfigError, match=f"no message on this link costs {kind}: give .link. a rate"):
         plan_within(toy.config(folder), [Budget(kind=kind, most=1.0)], 5)

@@ -157,7 +157,7 @@ def test_a_kind_of_link_that_makes_nothing_or_two_things_is_refused() -> None:
         ({"loss": "gilbert-elliott", "loss_rate": 0.1}, "link loss_rate must be 0 where loss is a model"),
         ({"loss": "gilbert-elliott", "leave_bad": 1.3}, r"link leave_bad must lie in \[0, 1\], got 1.3"),
         ({"loss": "gilbert-elliott", "leave_bad": 0.0}, r"link leave_good \+ leave_bad must be above 0"),
-        ({"leave_good": 0.1}, "are read with the loss 'gilbert-elliott' alone"),
+        ({"leave_good": 0.1}, "need the loss 'gilbert-elliott'"),
         ({"loss": "burst"}, "unknown link loss 'burst'"),
     ],
 )
