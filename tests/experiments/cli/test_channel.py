@@ -42,7 +42,7 @@ def test_check_says_what_it_did_not_run_and_why() -> None:
     assert rows[-1]["verdict"] == "not run here: slow; run with --thorough"
     assert rows[-1]["measured"] is None
     assert result.exit_code == 0
-    assert "own fading: not run here: takes long" in call("check", "--row", "5").stdout
+    assert "own fading: not run here: slow" in call("check", "--row", "5").stdout
 
 
 def test_check_ends_with_1_where_a_row_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_rows_of_no_fixed_size_are_refused_with_erasure_and_in_plans(place: Path
     wanted = r"erasure.gradient must be 'reliable' with codec.gradient 'peaks', .* got 'zero'"
     with pytest.raises(ConfigError, match=wanted):
         Experiment.of(toy.config(place, **BOTH, erasure={"gradient": "zero"}))
-    with pytest.raises(ConfigError, match=r"codec.activation 'peaks' takes a number of bytes that depends"):
+    with pytest.raises(ConfigError, match=r"codec.activation 'peaks' has a size that depends"):
         run_dry(Experiment.of(toy.config(place, **BOTH, **ONE)))
 
 
@@ -151,7 +151,7 @@ def test_a_report_says_what_the_codec_says_of_itself() -> None:
             {"index": [0], "count": [1]},
             "peaks: decoded rows must take at most 4000 bytes, got 4096",
         ),
-        ({"count": [2]}, "peaks: rows came without index"),
+        ({"count": [2]}, "peaks: rows lack the parts index"),
         ({"index": [-2000, 0], "count": [1, 1]}, "peaks: rows cannot be decoded"),
     ],
 )

@@ -186,8 +186,8 @@ FINE = b"\1" + b"\0" * 7
         (frame(header("Lost", envelope=[0, float("inf"), 0, "0" * 16])), "no envelope"),
         (frame([1, 2]), "a frame's header must be an object, got list"),
         (frame("[" * 100_000), "no readable header|must be an object"),
-        ((2**63).to_bytes(8, "little") + b"{}", "says that its header has 9223372036854775808"),
-        (b"\xff" * 64, "says that its header has"),
+        ((2**63).to_bytes(8, "little") + b"{}", "has an invalid header length, 9223372036854775808"),
+        (b"\xff" * 64, "has an invalid header length"),
     ],
 )
 def test_what_is_wrong_with_a_frame_is_said(damaged: bytes, sentence: str) -> None:
