@@ -80,5 +80,5 @@ def _named(name: str) -> tuple[str, Path]:
         return (path.parent.name if path.name == "config.json" else path.stem), path
     known = ", ".join(names())
     raise ConfigError(
-        f"unknown preset {name!r};{nearest(name, names())} must be one of {known}, or a .toml file"
+        f"unknown preset {name!r};{nearest(name, names())} have {known}, or give a .toml file"
     )

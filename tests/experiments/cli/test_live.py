@@ -69,7 +69,7 @@ def test_a_proxy_says_what_it_does_not_do_and_leads_to_its_target(start: Start, 
         command = splitfl(start, tmp_path, "channel", "proxy", f"127.0.0.1:{port}", "--delay", "0.01")
         until(lambda: command.complained().endswith("\n"))
         at, _, said = command.complained().partition(" ")
-        assert said.startswith(f"leads to 127.0.0.1:{port}; rate and delay only; loss")
+        assert said.startswith(f"forwards to 127.0.0.1:{port}; rate and delay only; loss")
         host, _, listening = at.rpartition(":")
 
         def answer() -> None:
