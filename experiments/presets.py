@@ -79,6 +79,4 @@ def _named(name: str) -> tuple[str, Path]:
     if path.suffix.lower() in (".toml", ".json"):
         return (path.parent.name if path.name == "config.json" else path.stem), path
     known = ", ".join(names())
-    raise ConfigError(
-        f"unknown preset {name!r};{nearest(name, names())} have {known}, or give a .toml file"
-    )
+    raise ConfigError(f"unknown preset {name!r};{nearest(name, names())} have {known}, or give a .toml file")

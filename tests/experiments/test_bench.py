@@ -156,7 +156,7 @@ def test_contestants_that_train_differently_are_not_compared(tiny: Setting) -> N
 @pytest.mark.bench
 def test_a_contestant_that_dies_ends_the_contest_with_its_reason(tiny: Setting) -> None:
     contestants = {"one": Contestant(train=Product(transport="inproc", clients=1000), samples=1)}
-    with pytest.raises(BenchError, match=r"one died: ConfigError: federation.clients must be at most"):
+    with pytest.raises(BenchError, match=r"one failed: ConfigError: federation.clients must be at most"):
         contest(tiny, contestants, print)
 
 

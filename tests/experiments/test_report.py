@@ -84,7 +84,7 @@ def test_the_report_stands_alone_and_is_the_same_each_time(make_run: MakeRun) ->
 
 def test_the_report_says_what_was_run_and_what_was_emulated(make_run: MakeRun) -> None:
     text = write_report(make_run("demo")).read_text()
-    assert "3 clients and a server finetuned minilm, cut after block 2, on stdlib-topics" in text
+    assert "3 clients and a server fine-tuned minilm, cut after block 2, on stdlib-topics" in text
     assert "The link was emulated: uplink: 10 Mbit/s, 10 ms delay, 2.0 % of the packets lost" in text
     assert "The clock was virtual" in text
     assert "splitfl run demo --set train.seed=0" in text
@@ -102,7 +102,7 @@ BURSTS = {"rate_bps": 5e6, "loss": "gilbert-elliott", "leave_good": 0.1, "leave_
         ("link", {"up": BURSTS}, "5 Mbit/s, 0 s delay, 20.0 % of the packets lost, in bursts (Gilbert-"),
         ("link", {"up": BURSTS}, "downlink: ideal, takes no time; packets of 1500 bytes."),
         ("link", {"max_tries": 3}, "packets of 1500 bytes, each sent at most 3 times."),
-        ("erasure", {"activation": "mask"}, "not sent again, but erased: mask for the activation."),
+        ("erasure", {"activation": "mask"}, "not retransmitted, but erased: mask for the activation."),
         ("erasure", {"gradient": "stale"}, "erased: stale for the gradient (at most 1 rounds old)."),
         ("codec", {"activation": "int8"}, "int8 (8-bit integers, one float32 scale per token) for the act"),
         ("analog", {"kinds": ["output"]}, "Sent as analog symbols, at a mean SNR of 10 dB: output tokens."),
@@ -151,7 +151,7 @@ def test_the_report_says_which_adapters_were_trained(
     head = config["adapter"]["head"] | side
     config["adapter"]["head"] = {name: value for name, value in head.items() if value is not None}
     (folder / "config.json").write_text(json.dumps(config))
-    said = f"Trained were {words} below the cut, LoRA of rank 8 above it."
+    said = f"Trained parameters: {words} below the cut, LoRA of rank 8 above it."
     assert said in " ".join(learning(read_run(folder)))
 
 

@@ -135,7 +135,12 @@ def test_a_frame_of_codes_may_be_written_by_hand() -> None:
             {**IDS, "grad": CODES, "more": SCALE},
             "int8: rows lack the parts scale",
         ),
-        ("Gradient", ["int8", "float32", 2], {**IDS, "hidden": CODES, "grad.scale": SCALE}, "lack the parts codes"),
+        (
+            "Gradient",
+            ["int8", "float32", 2],
+            {**IDS, "hidden": CODES, "grad.scale": SCALE},
+            "lack the parts codes",
+        ),
         ("Output", ["int8", "float32", 2], GOOD, "lack the parts codes, scale"),
         ("Adapter", ["int8", "float32", 2], GOOD, "kind Adapter has no rows that a codec could encode"),
         ("Gossip", ["int8", "float32", 2], GOOD, "kind Gossip has no rows"),
