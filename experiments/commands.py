@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,8 @@ from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.json_text import dumps
 from splitfl.core.messages import Activation, Gradient, Message
+from splitfl.core.metrics import JUDGES
+from splitfl.core.quantities import metric_text
 from splitfl.data.task import TASKS
 from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.methods.registry import METHODS
@@ -45,6 +47,7 @@ from splitfl.runtime.serve import serve as serve_run
 from splitfl.runtime.terminal import plain_console, print_note, spinner
 from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.server.evaluate import measure_adapter
+from splitfl.server.generate import Generator, Sampling
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from splitfl.setup.link_kinds import LINKS
@@ -143,7 +146,7 @@ def resume(folder: Path, as_json: bool) -> None:
     _run(console, experiment, lambda: folder, as_json, spawn=found.spawn)
 
 
-def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
+def evaluate(folder: Path, data: str | None, as_json: bool, *, with_rouge: bool) -> None:
     """See the command of this name."""
     quiet()
     config = load(folder / "config.json", [f"task.data={json.dumps(data)}"] if data else [])
@@ -152,8 +155,22 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
         experiment = Experiment.of_evaluation(config) if data else Experiment.of(config)
     print_data(console, experiment)
     with spinner(console, "measuring"):
-        measured = measure_adapter(experiment, folder / "adapter")
+        measured = measure_adapter(experiment, folder / "adapter", with_rouge=with_rouge)
     _show("measured", measured | {"samples": len(experiment.task.held_out)}, as_json)
+
+
+def generate(folder: Path, prompts: Sequence[str], sampling: Sampling, as_json: bool) -> None:
+    """See the command of this name."""
+    quiet()
+    config = load(folder / "config.json")
+    console = plain_console(stderr=True)
+    with spinner(console, "loading"):
+        generator = Generator(config, folder, sampling)
+    console.print(f"prompts through the template {generator.template!r}", soft_wrap=True)
+    for prompt in prompts:
+        with spinner(console, "generating"):
+            text = generator.continued(prompt)
+        click.echo(dumps({"prompt": prompt, "text": text}) if as_json else text)
 
 
 def compare(folders: list[Path], out: Path, as_json: bool) -> None:
@@ -166,11 +183,12 @@ def compare(folders: list[Path], out: Path, as_json: bool) -> None:
         click.echo(dumps([{**row, "final": dict(row["final"])} for row in rows], indent=2))
         return
     columns = ("run", "status", "method", "rounds", "bytes_up", "bytes_down", "airtime_s", "wall_s")
-    table = Table(*columns, "accuracy or perplexity")
+    table = Table(*columns, "measured")
     for row in rows:
         final = row["final"]
         table.add_row(
-            *(str(row[name]) for name in columns), str(final.get("accuracy", final.get("perplexity", "")))
+            *(str(row[name]) for name in columns),
+            next((metric_text(name, final[name]) for name in JUDGES if name in final), ""),
         )
     console = plain_console()
     console.print(table)

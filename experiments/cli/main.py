@@ -11,6 +11,7 @@ from experiments.cli.channel import channel
 from experiments.cli.compare import compare, plan
 from experiments.cli.doctor import doctor
 from experiments.cli.exits import reports_errors
+from experiments.cli.generate import generate
 from experiments.cli.imports import without_collections
 from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
@@ -37,6 +38,7 @@ channel.add_command(proxy)
 main.add_command(compare)
 main.add_command(plan)
 main.add_command(doctor)
+main.add_command(generate)
 main.add_command(lab)
 main.add_command(testbed)
 
@@ -227,9 +229,12 @@ def resume(folder: Path, as_json: bool) -> None:
 @main.command(name="eval")
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @DATA
+@click.option(
+    "with_rouge", "--rouge", is_flag=True, help="Compare the model's answers with the data's too (task sft)."
+)
 @AS_JSON
 @reports_errors
-def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
+def evaluate(folder: Path, data: str | None, with_rouge: bool, as_json: bool) -> None:
     """Load a run's adapter into the unsplit model with peft, and evaluate it on the held-out data.
 
     Data given with --data is evaluated in full, with the label classes of the run.
@@ -237,7 +242,7 @@ def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
     with without_collections():
         from experiments import commands
 
-    commands.evaluate(folder, data, as_json)
+    commands.evaluate(folder, data, as_json, with_rouge=with_rouge)
 
 
 @main.command()

@@ -14,6 +14,7 @@ from experiments.report.panels import METRIC_LABELS
 from experiments.report.tally import curve
 from splitfl.comparison.ranking import Standing, cost, pareto
 from splitfl.comparison.runs import SeedRun
+from splitfl.core.metrics import METRICS
 from splitfl.run_folder.read import read_run
 
 SPENT = {
@@ -109,7 +110,7 @@ def _label(axes: Axes, found: Sequence[Standing], spent: str) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(unit=unit))
     axes.xaxis.set_minor_formatter(lambda _x, _position: "")
     axes.set_ylabel(METRIC_LABELS[metric])
-    if metric == "accuracy":
+    if METRICS[metric].is_share:
         axes.yaxis.set_major_formatter(lambda ratio, _: f"{100 * ratio:.4g} %")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from splitfl.comparison.ranking import Standing
+from splitfl.core.metrics import METRICS
 from splitfl.core.quantities import bytes_text, flops_text, metric_text, scaled, seconds_text
 
 
@@ -44,7 +45,7 @@ def with_margin(metric: str, mean: float, margin: float | None) -> str:
     shown = metric_text(metric, mean)
     if margin is None:
         return shown
-    return f"{shown} ± {100 * margin:.1f}" if metric == "accuracy" else f"{shown} ± {margin:.3f}"
+    return f"{shown} ± {100 * margin:.1f}" if METRICS[metric].is_share else f"{shown} ± {margin:.3f}"
 
 
 def as_json(found: Sequence[Standing]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from experiments.live.figures import link_rows
 from experiments.report import plots
+from experiments.report.classes import class_rows
 from experiments.report.panels import MAX_CLIENTS
 from experiments.report.story import emulation, headline, learning, loading_code, outcome
 from experiments.report.tally import by_client, curve, measured
@@ -20,6 +21,7 @@ from experiments.report.tiles import tiles
 from experiments.report.timeline import representative, spans_by_round
 from experiments.report.writing import write_whole
 from splitfl.core.errors import ConfigError
+from splitfl.core.metrics import JUDGES, METRICS
 from splitfl.core.quantities import bytes_text, flops_text, metric_text, percent_text, rate_text, seconds_text
 from splitfl.run_folder.read import RunRecord, read_run
 
@@ -31,6 +33,7 @@ UNITS = {
     "seconds": seconds_text,
     "percent": percent_text,
     "flops": flops_text,
+    "sentence": lambda words: words[:1].upper() + words[1:],
 }
 
 
@@ -43,6 +46,7 @@ _PLOTS = {
     "shares": plots.time_shares,
     "timeline": plots.timeline,
     "plans": plots.plans,
+    "confusion": plots.confusion,
 }
 
 
@@ -61,7 +65,8 @@ def write_report(folder: Path) -> Path:
         emulation=emulation(run),
         tiles=tiles(run),
         pictures={name: Markup(draw(run)) for name, draw in _PLOTS.items()},
-        metric=measured(run),
+        metric=METRICS[judge].label.removeprefix("held-out ") if (judge := measured(run)) else None,
+        classes=class_rows(run),
         shown_round=representative(spans_by_round(run)) + 1 if spans_by_round(run) else None,
         max_clients=MAX_CLIENTS,
         clients=by_client(run),
@@ -75,8 +80,8 @@ def write_report(folder: Path) -> Path:
 def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     """Writes a page that compares these runs, in this order, to `out`; returns the path.
 
-    The metric is the first that all runs have of accuracy, perplexity, held-out loss and training
-    loss. Raises ConfigError as `write_report` does.
+    The metric is the first of JUDGES that all runs have, else held-out loss, else training loss. Raises
+    ConfigError as `write_report` does.
     """
     if not folders:
         raise ConfigError("a comparison needs at least one run folder, got none")
@@ -86,7 +91,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     page = render(
         "comparison.html.jinja",
         rows=list(zip(names, runs, strict=True)),
-        metric=metric,
+        metric=METRICS[metric].label,
         last={name: _last(run, metric) for name, run in zip(names, runs, strict=True)},
         pictures={
             spent: Markup(plots.comparison(runs, metric, spent)) for spent in ("rounds", "bytes", "airtime")
@@ -98,7 +103,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
 
 
 def _common_metric(runs: Sequence[RunRecord]) -> str:
-    for metric in ("accuracy", "perplexity", "eval_loss"):
+    for metric in (*JUDGES, "eval_loss"):
         if all(curve(run, metric).xs for run in runs):
             return metric
     return "train_loss"

@@ -17,6 +17,7 @@ from experiments.report.tally import (
     measured,
 )
 from experiments.report.timeline import ACTIVITIES, mean_shares, spans_by_round
+from splitfl.core.metrics import METRICS
 from splitfl.core.quantities import metric_text
 from splitfl.run_folder.read import RunRecord
 
@@ -29,12 +30,7 @@ MAX_MARKERS = 40
 KINDS = ("Activation", "Gradient", "Adapter", "Control", "Scalars")
 """Message kinds in the order of their colours; other kinds have the colours after these."""
 
-METRIC_LABELS = {
-    "accuracy": "held-out accuracy",
-    "perplexity": "held-out perplexity",
-    "eval_loss": "held-out loss (nats)",
-    "train_loss": "training loss (nats)",
-}
+METRIC_LABELS = {name: one.label + " (nats)" * name.endswith("loss") for name, one in METRICS.items()}
 
 SPENT_LABELS = {
     "rounds": "rounds completed",
@@ -201,7 +197,7 @@ def _stack_up(
 
 def _label_metric(axes: Axes, name: str) -> None:
     axes.set_ylabel(METRIC_LABELS[name])
-    if name == "accuracy":
+    if METRICS[name].is_share:
         axes.yaxis.set_major_formatter(lambda ratio, _: f"{100 * ratio:.4g} %")
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from experiments.report.classes import MAX_CLASSES, draw_confusion
+from experiments.report.classes import confusion as confusion_of_run
 from experiments.report.drawing import canvas, house_style, to_svg
 from experiments.report.gantt import draw_round
 from experiments.report.panels import (
@@ -73,6 +75,15 @@ def plans(run: RunRecord) -> str:
         return ""
     height_px = 120 + 32 * min(len(run.clients), MAX_CLIENTS)
     return _plot("plans", FULL_PX, height_px, lambda axes: draw_plans(axes, run, MAX_CLIENTS))
+
+
+def confusion(run: RunRecord) -> str:
+    """Held-out samples by class and by prediction; nothing for a run without, or with too many classes."""
+    counts = confusion_of_run(run)
+    if counts is None or len(counts) > MAX_CLASSES:
+        return ""
+    side_px = min(160 + 34 * len(counts), HALF_PX)
+    return _plot("confusion", HALF_PX, side_px, lambda axes: draw_confusion(axes, run, counts))
 
 
 def comparison(runs: Sequence[RunRecord], metric: str, against: str) -> str:

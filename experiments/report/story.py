@@ -12,7 +12,15 @@ from splitfl.adapters.export import folders_inside
 from splitfl.adapters.registry import kind_named
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
+from splitfl.core.metrics import JUDGES, METRICS
 from splitfl.core.quantities import flops_text, metric_text, seconds_text
+from splitfl.data.task import TASKS
+from splitfl.models.families import (
+    CAUSAL_LM,
+    IMAGE_CLASSIFICATION,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+)
 from splitfl.run_folder.read import RunRecord, read_table
 from splitfl.setup.experiment_file import from_dict
 from splitfl.setup.links import describe_link
@@ -21,18 +29,19 @@ from splitfl.transport.registry import TRANSPORTS
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
     "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
     "IMAGE_CLS": "AutoModelForImageClassification",
 }
 """peft's task type, as adapter_config.json holds it -> the transformers class of the unsplit model."""
 
-CLASSIFIERS = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
-
-METRICS = {
-    "accuracy": "held-out accuracy",
-    "perplexity": "held-out perplexity",
-    "eval_loss": "held-out loss",
-    "train_loss": "training loss",
+PEFT_TASKS = {
+    CAUSAL_LM: "CAUSAL_LM",
+    SEQUENCE_CLASSIFICATION: "SEQ_CLS",
+    TOKEN_CLASSIFICATION: "TOKEN_CLS",
+    IMAGE_CLASSIFICATION: "IMAGE_CLS",
 }
+
+CLASSIFIERS = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
 
 
 def headline(run: RunRecord) -> str:
@@ -54,7 +63,8 @@ def headline(run: RunRecord) -> str:
 def outcome(run: RunRecord) -> str:
     """The outcome in one sentence."""
     final, status = run.summary.final, run.summary.status
-    figures = [f"{name} {metric_text(key, final[key])}" for key, name in METRICS.items() if key in final]
+    told = (*JUDGES, "eval_loss", "train_loss")
+    figures = [f"{METRICS[key].label} {metric_text(key, final[key])}" for key in told if key in final]
     if not figures:
         return "It diverged in its first round." if status == "diverged" else "No round was completed."
     ended = {
@@ -135,7 +145,8 @@ def loading_code(run: RunRecord) -> str | None:
         return None
     config = read_table(adapter / "adapter_config.json") if (adapter / "adapter_config.json").exists() else {}
     model = str(config.get("base_model_name_or_path") or run.summary.model)
-    guessed = "CAUSAL_LM" if "perplexity" in run.summary.final else "SEQ_CLS"
+    kind = TASKS[run.summary.task].kind if run.summary.task in TASKS else SEQUENCE_CLASSIFICATION
+    guessed = "CAUSAL_LM" if "perplexity" in run.summary.final else PEFT_TASKS[kind]
     name = CLASSES.get(str(config.get("task_type")), CLASSES[guessed])
     labels = _num_labels(adapter / "adapter_model.safetensors")
     extra = f", num_labels={labels}" if labels else ""

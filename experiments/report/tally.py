@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from splitfl.core.metrics import JUDGES
 from splitfl.run_folder.events import RoundEvent, Step, TransferEvent
 from splitfl.run_folder.read import RunRecord
 
@@ -88,8 +89,8 @@ def client_losses(run: RunRecord) -> dict[int, MetricCurve]:
 
 
 def measured(run: RunRecord) -> str | None:
-    """The run's held-out metric: `accuracy`, `perplexity`, or None."""
-    for metric in ("accuracy", "perplexity"):
+    """The run's held-out metric, one of JUDGES, or None."""
+    for metric in JUDGES:
         if any(getattr(row, metric) is not None for row in run.events.rounds):
             return metric
     return None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from experiments.report.story import METRICS
+from splitfl.core.metrics import METRICS
 from splitfl.core.quantities import bytes_text, flops_text, metric_text, percent_text, seconds_text
 from splitfl.run_folder.read import RunRecord, Summary
 
@@ -49,9 +49,10 @@ def tiles(run: RunRecord) -> list[Tile]:
 def _learned(final: Mapping[str, float]) -> list[Tile]:
     """The held-out figures, with the training loss as a remark, or as a tile if there is no held-out loss."""
     training = f"training {final['train_loss']:.3f}" if "train_loss" in final else "last measured"
-    notes = {"accuracy": "last measured", "perplexity": "last measured", "eval_loss": training}
+    notes = {**dict.fromkeys(METRICS, "last measured"), "eval_loss": training}
+    del notes["train_loss"]
     held_out = [
-        Tile(METRICS[key].capitalize(), metric_text(key, final[key]), note)
+        Tile(METRICS[key].label[0].upper() + METRICS[key].label[1:], metric_text(key, final[key]), note)
         for key, note in notes.items()
         if key in final
     ]

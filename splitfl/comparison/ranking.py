@@ -10,8 +10,9 @@ from scipy.stats import t as student  # type: ignore[import-untyped]
 
 from splitfl.comparison.entrants import Entrant
 from splitfl.comparison.runs import SeedRun
+from splitfl.core.metrics import JUDGES, METRICS
 
-BEST = {"accuracy": max, "perplexity": min, "eval_loss": min}
+BEST = {name: METRICS[name].better for name in (*JUDGES, "eval_loss")}
 """Whether the largest or the smallest value of each metric is best."""
 
 

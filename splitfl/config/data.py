@@ -18,35 +18,55 @@ SERVER_OPTIMISERS = ("none", "momentum", "adagrad", "adam", "yogi")
 PACKINGS = ("auto", "pack", "chunk", "truncate")
 """The treatment of texts that are not exactly `task.max_length` tokens long."""
 
+TEMPLATES = ("auto", "plain", "alpaca", "chat")
+"""How a prompt becomes text."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
     """The task: a name of `splitfl list tasks`, or a local file or folder in `data`.
 
     `text_column`, `label_column` and `group_column` name the columns to read (empty: text or sentence,
-    label or labels, group); `ignore_columns` names columns to ignore; any other column is
-    refused. Without a header (`header = "none"`, or a first row that names no column) columns are called
-    1, 2, ... `labels` orders the classes (empty: the checkpoint's order if it has the same names, else the
-    data set's, else sorted); a run's config.json always has them.
+    label or labels, group), `second_text_column` the second text of a pair. Task token-classification has
+    `words_column` and `tags_column`; task sft has `messages_column`, or `prompt_column`, `context_column` and
+    `completion_column` (empty: see `splitfl.data.forms`). `ignore_columns` names columns to ignore; any other
+    column is refused. Without a header (`header = "none"`, or a first row that names no column) columns are
+    called 1, 2, ... `labels` orders the classes (empty: the checkpoint's order if it has the same names, else
+    the data set's, else sorted); a run's config.json always has them. `label_separator` separates the
+    classes of one text of task multi-label, unless they are a list.
 
     `bad_rows` is the treatment of malformed rows: `refuse` the file, or `skip` and count them. `max_length`
     is in tokens; `packing` is the treatment of longer texts. `truncate` drops the rest. For language models,
     whose texts end with the tokenizer's end token, `chunk` splits a long text into several samples, and
     `pack` concatenates a client's texts and cuts them into samples of that length; `auto` is `pack` for them
-    (except for tasks with one text per sample) and `truncate` for classification. `limit` and `eval_limit`
-    are the maximum numbers of training and held-out samples (0: all).
+    (except for tasks with one text per sample) and `truncate` for classification. For task sft `pack` puts
+    several whole texts into a sample, each of which attends to itself only, and `auto` is `truncate`.
+    `loss_on` of task sft is `answers`, or `all` tokens; `template` turns its prompts into text: `plain`,
+    `alpaca`, `chat` (the tokenizer's), or `auto` (`alpaca` if rows have an input, else `plain`; messages
+    always use the tokenizer's). `limit` and `eval_limit` are the maximum numbers of training and held-out
+    samples (0: all).
     """
 
     name: str = "stdlib-topics"
     data: str = ""
     text_column: str = ""
+    second_text_column: str = ""
     label_column: str = ""
     group_column: str = ""
+    words_column: str = ""
+    tags_column: str = ""
+    messages_column: str = ""
+    prompt_column: str = ""
+    context_column: str = ""
+    completion_column: str = ""
     ignore_columns: tuple[str, ...] = ("id", "idx", "index")
     header: str = "auto"
     labels: tuple[str, ...] = ()
+    label_separator: str = ","
     max_length: int = 64
     packing: str = "auto"
+    loss_on: str = "answers"
+    template: str = "auto"
     bad_rows: str = "refuse"
     limit: int = 0
     eval_limit: int = 0
@@ -57,6 +77,8 @@ class TaskConfig:
             raise ConfigError(f"task.labels must be two or more different names, got {list(self.labels)}")
         at_least("task.max_length", self.max_length, 2)
         one_of("task.packing", self.packing, PACKINGS)
+        one_of("task.loss_on", self.loss_on, ("answers", "all"))
+        one_of("task.template", self.template, TEMPLATES)
         one_of("task.bad_rows", self.bad_rows, ("refuse", "skip"))
         at_least("task.limit", self.limit, 0)
         at_least("task.eval_limit", self.eval_limit, 0)

@@ -2,6 +2,8 @@
 
 import math
 
+from splitfl.core.metrics import METRICS
+
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -38,8 +40,8 @@ def percent_text(ratio: float) -> str:
 
 
 def metric_text(name: str, value: float) -> str:
-    """A metric's value: accuracy in per cent, perplexity with two decimals, a loss with three."""
-    if name == "accuracy":
+    """A metric's value: a share in per cent, perplexity with two decimals, anything else with three."""
+    if METRICS[name].is_share:
         return percent_text(value)
     return f"{value:.2f}" if name == "perplexity" else f"{value:.3f}"
 

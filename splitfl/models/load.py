@@ -33,6 +33,7 @@ def load_piece(
     last: int | None = None,
     *,
     num_labels: int | None = None,
+    problem_type: str = "single_label_classification",
     pad_token_id: int | None = None,
     dtype: str = "float32",
     attention: str = "sdpa",
@@ -44,7 +45,8 @@ def load_piece(
 ) -> Piece:
     """Blocks `first` to `last` - 1 (to the last block if `last` is None) of a pretrained model.
 
-    `source` is a folder with config.json and safetensors, or a name for `resolve`. Modules that a
+    `source` is a folder with config.json and safetensors, or a name for `resolve`; `problem_type`
+    selects a classifier's loss as in transformers. Modules that a
     checkpoint of the base model lacks (pooler, classifier, language model head) are initialised by
     the model's own code, from the seed and the module's name only, so that the values do not
     depend on the cut; `piece.fresh` names those parameters. A folder whose configuration has
@@ -56,7 +58,9 @@ def load_piece(
     Raises ModelMissing for absent or damaged weights, CutError for a model that cannot be cut.
     """
     folder = source if isinstance(source, Path) else resolve(source)
-    config = read_config(folder, kind, attention, num_labels=num_labels, pad_token_id=pad_token_id)
+    config = read_config(
+        folder, kind, attention, num_labels=num_labels, problem_type=problem_type, pad_token_id=pad_token_id
+    )
     if shortened_to is not None:
         shortened(config, shortened_to)
     stored = {} if getattr(config, "untrained", False) else entries(folder)
@@ -83,6 +87,7 @@ def read_config(
     attention: str = "sdpa",
     *,
     num_labels: int | None = None,
+    problem_type: str = "single_label_classification",
     pad_token_id: int | None = None,
 ) -> PretrainedConfig:
     """The model's configuration. Raises CutError for an unsupported type or task, ModelMissing if invalid."""
@@ -94,8 +99,8 @@ def read_config(
         raise not_of(path, model_type, error) from None
     check_numbers(path, config)
     config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
-    if kind != CAUSAL_LM:  # a stored `regression` or `multi_label_classification` has another loss
-        config.problem_type = "single_label_classification"
+    if kind != CAUSAL_LM:  # the stored one is that of other data
+        config.problem_type = problem_type
     if num_labels is not None:
         config.num_labels = num_labels
     if pad_token_id is not None:

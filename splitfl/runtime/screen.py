@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from splitfl.core.quantities import percent_text, seconds_text
+from splitfl.core.metrics import JUDGES, METRICS
+from splitfl.core.quantities import metric_text, seconds_text
 from splitfl.server.run import ProgressDisplay
 
 
@@ -37,6 +38,6 @@ def round_figures(row: Mapping[str, Any]) -> dict[str, str]:
     """The metrics of a round's row in `metrics.jsonl`, as texts by name."""
     figures = {"train loss": f"{row['train_loss']:.3f}"} if row["train_loss"] is not None else {}
     figures |= {"held-out loss": f"{row['eval_loss']:.3f}"} if "eval_loss" in row else {}
-    figures |= {"accuracy": percent_text(row["accuracy"])} if "accuracy" in row else {}
-    figures |= {"perplexity": f"{row['perplexity']:.1f}"} if "perplexity" in row else {}
+    names = [name for name in JUDGES if name in row]
+    figures |= {METRICS[name].label.removeprefix("held-out "): metric_text(name, row[name]) for name in names}
     return figures | {"virtual clock": seconds_text(row["finish_s"])}

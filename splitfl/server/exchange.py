@@ -14,7 +14,7 @@ from splitfl.config import EXACT, CodecConfig
 from splitfl.core.errors import Diverged, WireError
 from splitfl.core.events import Events
 from splitfl.core.messages import LOST, Begin, Done, Lost, Message
-from splitfl.core.state import State, part, under
+from splitfl.core.state import State, not_finite, part, under
 from splitfl.methods.parts.method import ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.plan import codec_config
 from splitfl.server.erasure_policies import ErasurePolicies
@@ -239,3 +239,9 @@ class Exchange:
                     f"the training loss of client {turn.client} in round {turn.round}, step {step} "
                     f"is {loss}, beyond train.max_loss of {self._max_loss:g}: {ADVICE}"
                 )
+
+
+def refuse_not_finite(tensors: State, when: str) -> None:
+    """Diverged for a tensor with numbers that are not finite; `when` says of which moment it is."""
+    if (name := not_finite(tensors)) is not None:
+        raise Diverged(f"{name} {when} holds numbers that are not finite: {ADVICE}")

@@ -18,11 +18,11 @@ from splitfl.core.checkpoint import Checkpoint, CheckpointStore
 from splitfl.core.errors import Diverged
 from splitfl.core.events import Events
 from splitfl.core.json_text import dumps
-from splitfl.core.state import State, not_finite, part, under
+from splitfl.core.state import part, under
 from splitfl.models.source import hub_name, resolve
 from splitfl.server.assemble import server_loop_of
-from splitfl.server.evaluate import measure
-from splitfl.server.exchange import ADVICE
+from splitfl.server.evaluate import measured
+from splitfl.server.exchange import ADVICE, refuse_not_finite
 from splitfl.server.origin import check_origin, origin_of
 from splitfl.server.protocols import RoundEnd, RoundPlanner
 from splitfl.setup.experiment import Experiment
@@ -212,15 +212,16 @@ class Run:
     def ended(self, end: RoundEnd) -> None:
         """Evaluates a round, writes its metrics and takes a snapshot; see Watcher."""
         config = self._experiment.config
-        now_s = time.monotonic()
         row: dict[str, Any] = {"round": end.round, "train_loss": end.train_loss, "finish_s": end.finish_s}
-        row["wall_s"] = now_s - self._round_began_s
+        row["wall_s"] = time.monotonic() - self._round_began_s
+        confusion = None
         is_last = end.round + 1 == config.federation.rounds
         if config.eval.every and (is_last or (end.round + 1) % config.eval.every == 0):
             install(self._whole, self.server.trained())
-            row |= measure(self._whole.model, self._experiment.held_out(), self._whole.model.device)
+            scores, confusion = measured(self._whole.model, self._experiment)
+            row |= scores
         self._round_began_s = time.monotonic()
-        self.events.write("round", **row)
+        self.events.write("round", **row, **({"confusion": confusion} if is_last and confusion else {}))
         self._screen.measured(row)
         if self._tracking is not None:
             self._tracking.log(end.round, _tracked(row, self.ledger))
@@ -243,7 +244,7 @@ class Run:
             if loss is not None and not loss <= bound:
                 beyond = f"beyond train.max_loss of {bound:g}"
                 raise Diverged(f"the {what} loss after round {number} is {loss}, {beyond}: {ADVICE}")
-        _refuse_not_finite(self.server.trained(), f"after round {number}")
+        refuse_not_finite(self.server.trained(), f"after round {number}")
 
     def _save(self) -> None:
         if self._unsaved is not None and self._checkpoints is not None:
@@ -254,7 +255,7 @@ class Run:
         server_loop = self.server_loop.state()
         if server_loop is not None:
             server = self.server.state()
-            _refuse_not_finite(server, f"of the server after round {round_index}")
+            refuse_not_finite(server, f"of the server after round {round_index}")
             tensors = under("server", server) | under("server_loop", server_loop)
             tensors |= under("ledger", self.ledger.state())
             metadata = {
@@ -291,11 +292,6 @@ def _tracked(row: Mapping[str, Any], ledger: Ledger) -> dict[str, float]:
     """The metrics of a round's row, with the totals so far."""
     measured = {name: value for name, value in row.items() if name != "round" and value is not None}
     return measured | _spent(ledger) | {f"{side}_flops": ledger.total_flops(side) for side in SIDES}
-
-
-def _refuse_not_finite(tensors: State, when: str) -> None:
-    if (name := not_finite(tensors)) is not None:
-        raise Diverged(f"{name} {when} has values that are not finite: {ADVICE}")
 
 
 def write_json(path: Path, value: Any) -> None:

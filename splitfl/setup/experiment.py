@@ -16,9 +16,8 @@ from splitfl.data.batch import Batch
 from splitfl.data.classes import CheckpointClasses
 from splitfl.data.description import Description, describe
 from splitfl.data.examples import Examples
-from splitfl.data.loader import Batches, Texts, padding_token, tokenizer
+from splitfl.data.loader import Batches, padding_token
 from splitfl.data.pictures import Pictures
-from splitfl.data.pixels import Format, Pixels
 from splitfl.data.share import share
 from splitfl.data.task import Task, kind_of, load_evaluation, load_task
 from splitfl.federation.aggregators import aggregator
@@ -30,12 +29,18 @@ from splitfl.methods.registry import as_client, client_method, method, server_me
 from splitfl.models.class_names import stored_classes
 from splitfl.models.config_file import config_table
 from splitfl.models.cut import Piece, ranges, refuse_one_block
-from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, count_blocks
+from splitfl.models.families import (
+    CAUSAL_LM,
+    FAMILIES,
+    IMAGE_CLASSIFICATION,
+    count_blocks,
+)
 from splitfl.models.load import read_config
 from splitfl.models.source import resolve
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
 from splitfl.setup.pieces import PieceLoader
+from splitfl.setup.samples import check_packing, rows_of, texts_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,6 +107,7 @@ class Experiment:
         ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         if task.kind != IMAGE_CLASSIFICATION:
             _check_length(config, model)
+        check_packing(task, model.model_type)
         shares = _shares(config, task) if owner is None else _all_of(task, owner, config.federation.clients)
         return cls(config=config, task=task, shares=shares, num_blocks=num_blocks)
 
@@ -141,7 +147,9 @@ class Experiment:
     def description(self, *, tokens: bool = True) -> Description:
         """A description of the data as read; counts `tokens` of texts on request."""
         samples = self.task.train if len(self.task.train) else self.task.held_out
-        count = self._texts(samples).count if tokens and isinstance(samples, Examples) else None
+        count = None
+        if tokens and isinstance(samples, Examples) and self.task.kind != IMAGE_CLASSIFICATION:
+            count = texts_of(samples, self.task, self.config, resolve(self.config.model.name)).count
         return describe(self.task, count, self.config.task.max_length)
 
     def data_digest(self, client: int | None = None) -> str:
@@ -168,25 +176,9 @@ class Experiment:
         )
 
     def _batches(self, samples: Examples | Pictures, client: int) -> Batches:
-        config, folder = self.config, resolve(self.config.model.name)
-        rows: Texts | Pixels
-        if isinstance(samples, Pictures):
-            rows = Pixels(samples, _format(read_config(folder, self.task.kind, config.model.attention)))
-        else:
-            rows = self._texts(samples)
+        config = self.config
+        rows = rows_of(samples, self.task, config, resolve(config.model.name))
         return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
-
-    def _texts(self, samples: Examples) -> Texts:
-        folder = resolve(self.config.model.name)
-        model = read_config(folder, self.task.kind, self.config.model.attention, pad_token_id=0)
-        return Texts(
-            samples,
-            tokenizer(folder),
-            kind=self.task.kind,
-            max_length=self.config.task.max_length,
-            packing=self.task.packing,
-            num_embeddings=model.vocab_size,
-        )
 
 
 def _classes(folder: Path, kind: str, config: RunConfig) -> CheckpointClasses | None:
@@ -217,13 +209,6 @@ def _all_of(task: Task, owner: int, clients: int) -> tuple[tuple[int, ...], ...]
     """Assigns all training samples to this client; the others' data are on other machines."""
     everything = tuple(range(len(task.train)))
     return tuple(everything if client == owner else () for client in range(clients))
-
-
-def _format(model: PretrainedConfig) -> Format:
-    """The image format of a model configuration; ViT has one token per patch and a class token."""
-    patch = getattr(model, "patch_size", 0)
-    tokens = (model.image_size // patch) ** 2 + 1 if patch else 1
-    return Format(side=model.image_size, channels=model.num_channels, tokens=tokens)
 
 
 def _check_length(config: RunConfig, model: PretrainedConfig) -> None:

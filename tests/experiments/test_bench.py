@@ -115,7 +115,7 @@ def test_a_benchmark_that_lacks_something_optional_says_so_and_the_others_run(
     monkeypatch.setitem(sys.modules, "sionna", None)
     result = CliRunner().invoke(main, ["--quick", "--only", "ldpc", "--json", str(tmp_path / "figures.json")])
     assert result.exit_code == 0, result.output
-    assert "ldpc: not run here: sionna-no-rt is not installed" in result.output
+    assert "ldpc: not run: sionna-no-rt is not installed" in result.output
     assert json.loads((tmp_path / "figures.json").read_text())["figures"] == {}
 
 
@@ -129,7 +129,7 @@ def test_an_unknown_benchmark_is_refused_with_the_nearest() -> None:
 def test_cuda_is_refused_where_there_is_none() -> None:
     result = CliRunner().invoke(main, ["--device", "cuda"])
     assert result.exit_code == 2
-    assert "this machine has no CUDA" in result.output
+    assert "on this machine, which has no CUDA" in result.output
 
 
 @pytest.mark.bench

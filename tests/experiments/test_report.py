@@ -97,7 +97,7 @@ BURSTS = {"rate_bps": 5e6, "loss": "gilbert-elliott", "leave_good": 0.1, "leave_
     ("table", "settings", "words"),
     [
         ("link", {"scenario": "urban-micro"}, "one cell that all clients share, scenario urban-micro; pack"),
-        ("link", {"trace": "up.csv"}, "recorded trace up.csv in both directions, for each client independently"),
+        ("link", {"trace": "up.csv"}, "recorded trace up.csv in both directions, for each client"),
         ("link", {"trace": "up.csv", "trace_down": "down.csv"}, "downlink: recorded trace down.csv; packets"),
         ("link", {"up": BURSTS}, "5 Mbit/s, 0 s delay, 20.0 % of the packets lost, in bursts (Gilbert-"),
         ("link", {"up": BURSTS}, "downlink: ideal, takes no time; packets of 1500 bytes."),
@@ -125,7 +125,7 @@ def test_settings_of_another_version_are_not_described(make_run: MakeRun) -> Non
     folder = make_run(rounds=1, steps=1)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"radio": {}}))
-    assert "The link was emulated, by settings of another version" in " ".join(emulation(read_run(folder)))
+    assert "The link was emulated, with settings of another version" in " ".join(emulation(read_run(folder)))
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_deaths_are_drawn_from_the_seed_and_only_of_those_that_are_mortal() -> N
 
 
 def test_a_plan_that_no_run_can_survive_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"on_loss must be continue or rollback, .* got 'abort'"):
+    with pytest.raises(ConfigError, match=r"on_loss must be continue or rollback, got 'abort'"):
         SoakPlan(rounds=3, clients=2, kills=1, deaths=0, seed=0, on_loss="abort")
 
 

@@ -21,7 +21,8 @@ from splitfl.models.cut import Piece
 from splitfl.models.feature_maps import places
 from splitfl.models.load import load_piece
 from splitfl.models.source import resolve
-from splitfl.server.evaluate import measure, measure_adapter
+from splitfl.server.evaluate import measure_adapter
+from splitfl.server.predictions import predict
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import shown
 from tests.splitfl.driver import play
@@ -132,7 +133,7 @@ def test_what_comes_out_is_a_model_that_measures_the_same(tmp_path: Path) -> Non
     trained, whole = play(one, tmp_path).trained, one.whole()
     export_model(tmp_path / "run" / MODEL_FOLDER, trained, whole=whole, source=tmp_path / "model")
     again = measure_adapter(one, tmp_path / "run" / "adapter")
-    assert again == measure(whole.model, one.held_out(), torch.device("cpu"))
+    assert again == predict(whole.model, one.held_out(), torch.device("cpu")).scores()
     cut = load_piece(tmp_path / "run" / MODEL_FOLDER, "image-classification", 0, 2)
     assert all(torch.equal(value, trained[name]) for name, value in cut.model.named_parameters())
 
