@@ -273,7 +273,7 @@ def test_runs_with_different_metrics_are_judged_by_what_they_share(make_run: Mak
     metrics = language / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace('"accuracy"', '"perplexity"'))
     text = write_comparison([make_run("classes"), language], tmp_path / "page.html").read_text()
-    assert "judged by held-out loss" in text
+    assert "compared by held-out loss" in text
 
 
 def test_a_comparison_of_nothing_is_refused(tmp_path: Path) -> None:
