@@ -75,7 +75,7 @@ def test_a_budget_for_less_than_one_round_is_refused(config: RunConfig) -> None:
         plan_within(config, [Budget(kind="steps", limit=2)], 5)
     with pytest.raises(ConfigError, match=r"one round exceeds the budget: bytes of 1\.23 kB"):
         plan_within(config, [Budget(kind="bytes", limit=1234)], 5)
-    with pytest.raises(ConfigError, match=r"a client needs .* which is over the client memory of 1\.23 kB"):
+    with pytest.raises(ConfigError, match=r"a client needs .* which exceeds the client memory of 1\.23 kB"):
         plan_within(config, [Budget(kind="client_memory", limit=1234)], 5)
 
 
