@@ -47,11 +47,11 @@ class ErasureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalogConfig:
-    """Messages whose tokens are sent as they are, with noise in place of bits: y = h x + n.
+    """Messages whose tokens are sent as uncoded analog symbols: y = h x + n.
 
     `kinds` are these messages; the receiver estimates x by the `equaliser`. `snr_db` is the mean
-    signal-to-noise ratio of a symbol; `from_cell` takes each client's mean from the link's scenario instead.
-    Two values are a symbol, `symbol_hz` of which are sent a second, behind the
+    signal-to-noise ratio of a symbol; `from_cell` uses each client's mean SNR in the link's scenario
+    instead. Two values form a complex symbol; `symbol_hz` symbols are sent per second, after the
     message's other bytes. `fading` draws one h for each message.
 
     `sum_adapters` sends all clients' adapters simultaneously for over-the-air aggregation: a client whose

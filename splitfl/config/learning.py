@@ -29,8 +29,8 @@ class TrainConfig:
     """AdamW on both sides (Loshchilov & Hutter, ICLR'19), and the random seed.
 
     A step has `batch_size` samples. `head_lr` and `body_lr` are the learning rates of the clients and of the
-    server, `weight_decay` is that of both. All random numbers (data order, initial values, service order,
-    packet losses) derive from `seed`.
+    server, `weight_decay` is that of both. All random numbers (data order, initial values, service
+    order, packet losses) derive from `seed`.
 
     By `head_schedule` the clients' learning rate is `constant`, or falls to zero over the rounds, linearly
     (`linear`) or by a half cosine (`cosine`; Loshchilov & Hutter, ICLR'17, equation 5, without restarts).
@@ -112,7 +112,7 @@ class AutoConfig:
         elif self.every:
             raise ConfigError("auto.every needs an auto.budget: seconds, bytes or joules, got 'none'")
         if self.speed == "measured" and not self.every:
-            raise ConfigError("auto.speed is measured while a run goes on: it needs auto.every of at least 1")
+            raise ConfigError("auto.speed 'measured' needs auto.every of at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ class Exchange:
         power_w: float = 0.0,
         max_loss: float = math.inf,
     ) -> None:
-        """Replies are encoded by `codec`, or by each client's plan where there is a `controller`.
+        """Replies are encoded by `codec`, or by each client's plan with a `controller`.
 
         `power_w` is radiated while numbers are sent uncoded. A training loss above `max_loss`, or that is not
         finite, raises Diverged before the step becomes part of the state.

@@ -157,7 +157,7 @@ def test_a_server_goes_on_from_its_state_with_what_the_round_trains(place: Path)
             {"federation": {"client_cuts": [1, 4]}},
             r"client_cuts must lie in 1..3 for a model of 4 blocks, got 4",
         ),
-        ({"federation": {"client_cuts": [2]}}, "one for each of the 2 clients, got 1"),
+        ({"federation": {"client_cuts": [2]}}, "a value for each of the 2 clients, got 1"),
         ({"partition": {"cut": 2}}, "set it to 1, got 2"),
         ({"adapter": {"head": {"rank": 4}, "body": {"rank": 2}}}, "must be the same"),
         ({"federation": {"aggregator": "stack"}}, "rolora, ffa and mean"),

@@ -167,7 +167,7 @@ class Optional:
     ("settings", "why"),
     [
         (Loose, "must be a frozen dataclass, got <class"),
-        (Taken, "must not have the keys in_flight, which all have"),
+        (Taken, "must not have the common keys in_flight"),
         (Thawed, "must be a frozen dataclass, got <class"),
         (Optional, r"must have keys of type bool, int, .*; 'depth' is of int \| None"),
         (Demanding, "must have a default for each key, and has none for 'depth'"),
