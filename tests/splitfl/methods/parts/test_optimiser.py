@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from splitfl.config import RunConfig
-from splitfl.controller.dry_run import rehearse
+from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
@@ -185,7 +185,7 @@ def _one_round(config: RunConfig) -> Any:
 def test_the_sum_of_gradients_is_counted_in_a_clients_memory(place: Path) -> None:
     for name, times in (("sfl-v2", 2), ("hybrid", 1)):
         counted = [
-            rehearse(Experiment.of(settings(place, {"accumulate": k}, method={"name": name})))
+            run_dry(Experiment.of(settings(place, {"accumulate": k}, method={"name": name})))
             .clients[0]
             .gradient_bytes
             for k in (1, 2)
