@@ -58,6 +58,12 @@ def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, s
     assert ("this goes by the declared ones" in result.stderr) is (speed == "measured")
 
 
+def test_a_plan_says_what_was_read_of_the_data(preset: Path) -> None:
+    result = CliRunner().invoke(main, ["plan", str(preset), "--json"])
+    assert "samples to train on" in result.stderr
+    assert json.loads(result.stdout)["planned"]
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_plan_of_nobody_who_can_run_ends_with_2_and_one_of_somebody_with_0(
     options: list[str], preset: Path

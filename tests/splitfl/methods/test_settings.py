@@ -28,6 +28,8 @@ OTHERS: dict[str, Any] = {
     "federation.server_optimiser": "yogi",
     "federation.server_lr": 0.5,
     "train.head_schedule": "cosine",
+    "train.body_schedule": "linear",
+    "train.clip_grad_norm": 0.5,
     "codec.activation": "int8",
     "codec.output": "int4",
     "codec.gradient": "bf16",
