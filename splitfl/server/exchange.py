@@ -244,4 +244,4 @@ class Exchange:
 def refuse_not_finite(tensors: State, when: str) -> None:
     """Diverged for a tensor with numbers that are not finite; `when` says of which moment it is."""
     if (name := not_finite(tensors)) is not None:
-        raise Diverged(f"{name} {when} holds numbers that are not finite: {ADVICE}")
+        raise Diverged(f"{name} {when} has values that are not finite: {ADVICE}")
