@@ -14,9 +14,9 @@ HEIGHT = 0.7
 
 def plan_text(plan: Planned) -> str:
     """A plan as a person reads it."""
-    from splitfl.methods.registry import choosable  # takes torch along
+    from splitfl.methods.registry import controllable  # takes torch along
 
-    update = choosable().get(plan.method)
+    update = controllable().get(plan.method)
     learns = (
         f"rank {plan.rank} by {plan.method}" if update is None or update.learns else "head does not learn"
     )

@@ -11,7 +11,7 @@ from splitfl.methods.parts.spec import NO_ERASURE, ROW_MESSAGES
 from splitfl.methods.parts.zeroth_order_client import Estimate
 from splitfl.methods.registry import METHODS, method
 from splitfl.methods.rules import READ_WITH, RULES, Case, is_asynchronous
-from splitfl.methods.settings import others, refuse_unread
+from splitfl.methods.settings import alternatives, refuse_unread
 
 
 def check(config: RunConfig, kind: str, num_blocks: int, model_type: str) -> None:
@@ -26,7 +26,7 @@ def check(config: RunConfig, kind: str, num_blocks: int, model_type: str) -> Non
     for rule in RULES:
         rule.check(case)
     _check_numbers(config)
-    for name in (config.method.name, *others(config)):
+    for name in (config.method.name, *alternatives(config)):
         deepest = max((*config.auto.cuts, config.partition.cut)) if name != config.method.name else None
         cut = config.partition if deepest is None else replace(config.partition, cut=deepest)
         for refuse in METHODS[name].refusals:
@@ -63,14 +63,14 @@ def _check_declared(case: Case) -> None:
     if case.trains_batch_norms and spec.single_pass is not True:
         raise ConfigError(
             f"the method {name!r} {spec.single_pass}, and the batch norms of a {case.model_type} model would "
-            f"count it so: take {_able('single_pass')}, or a model without batch norms"
+            f"count it so: take {_supporting('single_pass')}, or a model without batch norms"
         )
     _check_erasure(case)
     if config.analog.sum_adapters:
         if spec.summable is not True:
             raise ConfigError(
                 "analog.sum_adapters is for methods whose clients send the same tensors, not for "
-                f"{name!r}: {spec.summable}; have {_able('summable')}"
+                f"{name!r}: {spec.summable}; have {_supporting('summable')}"
             )
         over_the_air(config)
     estimate = config.method.find(Estimate)
@@ -85,17 +85,18 @@ def _check_erasure(case: Case) -> None:
         policy, is_analog = getattr(config.erasure, kind), kind in config.analog.kinds
         if policy == "reliable" and not is_analog:
             continue
-        its = case.spec.sends.get(kind)
-        if its is None:
+        tolerance = case.spec.sends.get(kind)
+        if tolerance is None:
             raise ConfigError(
                 f"the method {name!r} sends no {kind} that may be lost: leave erasure.{kind} reliable"
             )
-        if is_analog and its.policies == NO_ERASURE:
-            raise ConfigError(f"the method {name!r} cannot send its {kind} with noise: {its.why_not}")
-        if not is_analog and policy not in its.policies:
-            have = ", ".join(sorted({"reliable", *its.policies}))
+        if is_analog and tolerance.policies == NO_ERASURE:
+            raise ConfigError(f"the method {name!r} cannot send its {kind} with noise: {tolerance.why_not}")
+        if not is_analog and policy not in tolerance.policies:
+            have = ", ".join(sorted({"reliable", *tolerance.policies}))
             raise ConfigError(
-                f"erasure.{kind} = {policy!r} is not for the method {name!r}: {its.why_not}; have {have}"
+                f"erasure.{kind} = {policy!r} is not for the method {name!r}: {tolerance.why_not}; "
+                f"have {have}"
             )
 
 
@@ -127,6 +128,6 @@ def _check_numbers(config: RunConfig) -> None:
         raise ConfigError("federation.schedule 'deadline' needs federation.deadline_s above 0.0, got 0.0")
 
 
-def _able(what: str) -> str:
+def _supporting(what: str) -> str:
     """The methods that can do something, by name."""
     return ", ".join(sorted(name for name, spec in METHODS.items() if getattr(spec, what) is True))

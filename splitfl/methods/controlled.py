@@ -25,19 +25,19 @@ from splitfl.core.errors import WireError
 from splitfl.core.messages import Activation, Adapter, Begin, Done, Message, Plan, Skip
 from splitfl.data.loader import Batches
 from splitfl.federation.aggregators import Aggregator
-from splitfl.methods.parts.auxiliary import PREFIX, apart, with_prefix
+from splitfl.methods.parts.auxiliary import PREFIX, split_auxiliary, with_prefix
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.local_update import LocalParts, LocalUpdate, LocalUpdateSpec, local_steps
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.perturbed_parameters import values_of
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
-from splitfl.methods.per_client_cut import UnevenServer, entered, enters
+from splitfl.methods.per_client_cut import PerClientCutServer, server_parts, share_parameters
 from splitfl.models.cut import Piece
 from splitfl.models.families import block_index
 
 
-class PlannedClient:
+class ControlledClient:
     """Runs as much of its head as it is told, and learns as much of that, by the method that it is told."""
 
     def __init__(
@@ -75,7 +75,7 @@ class PlannedClient:
             return
         update, head = self._update(plan), self._heads[plan.cut]
         self._trainer.rank = plan.rank
-        self._trainer.enter(reply, round_index, self._rates.get(plan.method))
+        self._trainer.start_round(reply, round_index, self._rates.get(plan.method))
         update.begin(round_index, plan.rank)
         samples = yield from local_steps(
             update, head, self._batches, self._steps, round_index, in_place_of_upload=Skip()
@@ -108,7 +108,7 @@ class PlannedClient:
                 yield name, value.narrow(rank_axis(name), 0, plan.rank).contiguous() if is_ranked else value
 
 
-class PlannedServer(UnevenServer):
+class ControlledServer(PerClientCutServer):
     """Enters the body where each ticket's plan says, and hands the plan out as a round begins."""
 
     def __init__(
@@ -116,47 +116,51 @@ class PlannedServer(UnevenServer):
         body: ServerModel,
         entries: Mapping[int, Piece],
         held: Sequence[int],
-        heads: ClientAdapters,
+        client_adapters: ClientAdapters,
         rule: Aggregator,
         start: Mapping[str, Tensor],
-        awaiting: Container[str],
+        gradient_methods: Container[str],
     ) -> None:
         """`held` says how deep each client's head is at most, `start` what all heads begin with.
 
         By the methods in `awaiting` clients learn from the gradient that is sent down.
         """
-        super().__init__(body, entries, held, heads, rule)
+        super().__init__(body, entries, held, client_adapters, rule)
         self._start = start
-        self._awaiting = awaiting
+        self._gradient_methods = gradient_methods
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Skip():
                 return ServerReply(reply=Done())
             case Adapter():
-                return super().compute(ticket, self._whole(message))
-        outcome = super().compute(ticket, message)
-        if isinstance(message, Begin) and isinstance(outcome.reply, Done | Adapter):
-            return replace(outcome, reply=replace(outcome.reply, plan=_plan(ticket)))
-        return outcome
+                return super().compute(turn, self._whole(message))
+        answer = super().compute(turn, message)
+        if isinstance(message, Begin) and isinstance(answer.reply, Done | Adapter):
+            return replace(answer, reply=replace(answer.reply, plan=_plan(turn)))
+        return answer
 
     def trained(self) -> Mapping[str, Tensor]:
-        return apart(self._heads.tensors)[0] | self._body.trained()
+        return split_auxiliary(self._client_adapters.tensors)[0] | self._body.trained()
 
-    def _cut(self, ticket: Turn) -> int:
-        return _plan(ticket).cut
+    def _cut(self, turn: Turn) -> int:
+        return _plan(turn).cut
 
-    def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
-        plan = _plan(ticket)
+    def _train_step(self, turn: Turn, message: Activation) -> ServerReply:
+        plan = _plan(turn)
         return answer_activation(
-            self._body, ticket, message, self._entries[plan.cut], is_waited_for=plan.method in self._awaiting
+            self._body,
+            turn,
+            message,
+            self._entries[plan.cut],
+            wants_gradient=plan.method in self._gradient_methods,
         )
 
     def _whole(self, update: Adapter) -> Adapter:
         """The update with the ranks that its client left as they were."""
         tensors = {}
         for name, value in update.tensors.items():
-            known = self._heads.tensors.get(name, self._start.get(name))
+            known = self._client_adapters.tensors.get(name, self._start.get(name))
             if known is None:
                 raise WireError(f"an update names {name!r}, which no head has")
             tensors[name] = value
@@ -166,9 +170,9 @@ class PlannedServer(UnevenServer):
         return replace(update, tensors=tensors)
 
 
-def _plan(ticket: Turn) -> Plan:
-    assert ticket.plan is not None, "the server_loop plans every turn of such a run"
-    return ticket.plan
+def _plan(turn: Turn) -> Plan:
+    assert turn.plan is not None, "the server_loop plans every turn of such a run"
+    return turn.plan
 
 
 def client(
@@ -178,7 +182,7 @@ def client(
     auto, own = config.auto, config.partition.cut
     auxiliary = pieces.auxiliary() if _need_auxiliary(specs) else None
     trainer = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
-    heads = {cut: enters(trainer.piece, pieces.head(cut)) for cut in auto.cuts if cut < own}
+    heads = {cut: share_parameters(trainer.piece, pieces.head(cut)) for cut in auto.cuts if cut < own}
     heads[own] = trainer.piece
     rates = dict(zip(auto.methods, auto.head_lrs, strict=False))
     updates = {
@@ -195,7 +199,7 @@ def client(
         for cut, head in heads.items()
         for name, spec in specs.items()
     }
-    return PlannedClient(trainer, heads, updates, specs, rates, batches, steps)
+    return ControlledClient(trainer, heads, updates, specs, rates, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig, specs: Mapping[str, LocalUpdateSpec]) -> ServerMethod:
@@ -205,9 +209,9 @@ def server(pieces: Pieces, config: RunConfig, specs: Mapping[str, LocalUpdateSpe
     if _need_auxiliary(specs):
         held |= with_prefix(values_of(pieces.auxiliary()))
     start = {name: value.cpu().clone() for name, value in held.items()}
-    awaiting = {name for name, spec in specs.items() if spec.awaits_gradient}
-    entries = entered(pieces, config, {cut for cut in config.auto.cuts if cut <= deepest})
-    return PlannedServer(*entries, start, awaiting)
+    gradient_methods = {name for name, spec in specs.items() if spec.awaits_gradient}
+    entries = server_parts(pieces, config, {cut for cut in config.auto.cuts if cut <= deepest})
+    return ControlledServer(*entries, start, gradient_methods)
 
 
 def _need_auxiliary(specs: Mapping[str, LocalUpdateSpec]) -> bool:

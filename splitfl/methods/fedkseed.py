@@ -25,7 +25,12 @@ from splitfl.methods import decomfl
 from splitfl.methods.decomfl import DecomflClient
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn, unexpected
-from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters, values_of, walk
+from splitfl.methods.parts.perturbed_parameters import (
+    Perturbation,
+    PerturbedParameters,
+    perturbed_parameters,
+    values_of,
+)
 from splitfl.methods.parts.references import LORA, MEZO
 from splitfl.methods.parts.zeroth_order_client import Estimate, ZerothOrderClient
 from splitfl.models.cut import Piece
@@ -42,17 +47,17 @@ class FedkseedSettings:
         at_least("method.pool", self.pool, 1)
 
 
-class PoolWalk:
+class SeedPoolParameters:
     """A walk along the directions of a pool only, in sets of tensors that are trained together."""
 
-    def __init__(self, walk: PerturbedParameters, seed: int, pool: int, lr: float) -> None:
-        self.tensors = walk.tensors
-        self._walk = walk
+    def __init__(self, perturbed: PerturbedParameters, seed: int, pool: int, lr: float) -> None:
+        self.tensors = perturbed.tensors
+        self._perturbed = perturbed
         self._seed = seed
         self._pool = pool
         self._lr = lr
-        self._start = {name: tensor.clone() for name, tensor in walk.tensors.items()}
-        first, second = walk.names(0), walk.names(1)
+        self._start = {name: tensor.clone() for name, tensor in perturbed.tensors.items()}
+        first, second = perturbed.names(0), perturbed.names(1)
         self._sets: Sequence[Sequence[str]] = [first] if first == second else [first, second]
 
     @property
@@ -60,24 +65,24 @@ class PoolWalk:
         """Of the sums: sets of tensors, directions in the pool."""
         return len(self._sets), self._pool
 
-    def place(self, client: int, round_index: int, step: int, perturbation: int) -> tuple[int, int]:
+    def pool_index(self, client: int, round_index: int, step: int, perturbation: int) -> tuple[int, int]:
         """The set that a round trains, and which of the pool a perturbation is."""
         chance = stream(self._seed, "pool", client, round_index, step, perturbation)
         return round_index % len(self._sets), int(chance.integers(self._pool))
 
-    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
+    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Perturbation:
         """One direction of this client's step."""
-        return self._along(*self.place(client, round_index, step, perturbation))
+        return self._pool_member(*self.pool_index(client, round_index, step, perturbation))
 
-    def move(self, directions: Directions, scale: float) -> None:
+    def move(self, u: Perturbation, scale: float) -> None:
         """Adds `scale` times these directions."""
-        self._walk.move(directions, scale)
+        self._perturbed.move(u, scale)
 
-    def step(self, client: int, round_index: int, step: int, slopes_P: Tensor) -> None:
+    def step(self, client: int, round_index: int, step: int, derivatives_P: Tensor) -> None:
         """One step of descent by these slopes."""
-        for perturbation, slope in enumerate(slopes_P.tolist()):
-            directions = self.draw(client, round_index, step, perturbation)
-            self.move(directions, -self._lr / len(slopes_P) * slope)
+        for perturbation, derivative in enumerate(derivatives_P.tolist()):
+            u = self.draw(client, round_index, step, perturbation)
+            self.move(u, -self._lr / len(derivatives_P) * derivative)
 
     def replay(self, scalars: Scalars, version: int) -> int:
         """From the very start to where the sums say; `version` does not matter. Raises WireError."""
@@ -88,32 +93,32 @@ class PoolWalk:
         for index, sums in enumerate(scalars.values.tolist()):
             for member, total in enumerate(sums):
                 if total:
-                    self.move(self._along(index, member), -self._lr * total)
+                    self.move(self._pool_member(index, member), -self._lr * total)
         return scalars.round
 
-    def memory(self) -> dict[str, Tensor]:
+    def extra_state(self) -> dict[str, Tensor]:
         """Nothing: the sums say all."""
         return {}
 
-    def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def load_extra_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """None of these is memory."""
         return dict(tensors)
 
-    def _along(self, index: int, member: int) -> Directions:
-        return self._walk.along(self._sets[index], "pool", member)
+    def _pool_member(self, index: int, member: int) -> Perturbation:
+        return self._perturbed.named_perturbation(self._sets[index], "pool", member)
 
 
 class FedkseedServer:
     """Keeps the sums and walks along; has no model."""
 
-    def __init__(self, walk: PoolWalk, perturbations: int) -> None:
-        self._walk = walk
+    def __init__(self, perturbed: SeedPoolParameters, perturbations: int) -> None:
+        self._perturbed = perturbed
         self._perturbations = perturbations
         self._version = 0
-        self._sums = torch.zeros(walk.shape, dtype=torch.float64)
-        self._came: list[tuple[Turn, Scalars]] = []
+        self._sums = torch.zeros(perturbed.shape, dtype=torch.float64)
+        self._received: list[tuple[Turn, Scalars]] = []
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         done = Done()
         match message:
             case Begin():
@@ -123,53 +128,55 @@ class FedkseedServer:
                 return ServerReply(reply=done, losses=message.losses, samples=message.samples, change=message)
         raise unexpected("fedkseed", message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        if outcome is not None and isinstance(outcome.change, Scalars):
-            self._came.append((ticket, outcome.change))
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        if reply is not None and isinstance(reply.change, Scalars):
+            self._received.append((turn, reply.change))
 
     def end_round(self, round_index: int) -> None:
-        samples = sum(message.samples for _, message in self._came)
-        for ticket, message in self._came:
+        samples = sum(message.samples for _, message in self._received)
+        for turn, message in self._received:
             share = message.samples / samples if samples else 0.0
-            for step, slopes in enumerate(message.values.tolist()):
-                for perturbation, slope in enumerate(slopes):
-                    place = self._walk.place(ticket.client, round_index, step, perturbation)
-                    self._sums[place] += slope * share / self._perturbations
-        self._came = []
-        self._version = self._walk.replay(self._state(round_index + 1), self._version)
+            for step, derivatives in enumerate(message.values.tolist()):
+                for perturbation, derivative in enumerate(derivatives):
+                    index = self._perturbed.pool_index(turn.client, round_index, step, perturbation)
+                    self._sums[index] += derivative * share / self._perturbations
+        self._received = []
+        self._version = self._perturbed.replay(self._state(round_index + 1), self._version)
 
     def trained(self) -> Mapping[str, Tensor]:
-        return {name: tensor.clone() for name, tensor in self._walk.tensors.items()}
+        return {name: tensor.clone() for name, tensor in self._perturbed.tensors.items()}
 
     def state(self) -> State:
         return {"sums": self._sums.clone(), "version": whole(self._version)}
 
     def restore(self, state: State) -> None:
-        self._came = []
+        self._received = []
         self._sums = tensor_in(state, "sums").clone()
         self._version = number_in(state, "version")
-        self._walk.replay(self._state(), self._version)
+        self._perturbed.replay(self._state(), self._version)
 
     def _state(self, version: int | None = None) -> Scalars:
         version = self._version if version is None else version
         return Scalars(round=version, values=self._sums.to(torch.float32), steps=())
 
 
-def _walk(piece: Piece, config: RunConfig) -> PoolWalk:
+def _parameters(piece: Piece, config: RunConfig) -> SeedPoolParameters:
     pool, train = config.method.of(FedkseedSettings).pool, config.train
-    return PoolWalk(walk(values_of(piece), config), train.seed, pool, train.head_lr)
+    return SeedPoolParameters(perturbed_parameters(values_of(piece), config), train.seed, pool, train.head_lr)
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side: that of `decomfl` along the directions of a pool."""
     whole = pieces.whole()
-    walker = ZerothOrderClient(whole, batches.client, config.method.of(Estimate), _walk(whole, config))
-    return DecomflClient(walker, batches, steps)
+    zeroth_order = ZerothOrderClient(
+        whole, batches.client, config.method.of(Estimate), _parameters(whole, config)
+    )
+    return DecomflClient(zeroth_order, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, which has no model."""
-    return FedkseedServer(_walk(pieces.whole(), config), config.method.of(Estimate).perturbations)
+    return FedkseedServer(_parameters(pieces.whole(), config), config.method.of(Estimate).perturbations)
 
 
 _FEDKSEED = """@inproceedings{qin2024federated,

@@ -86,14 +86,14 @@ class FrozenHead:
         pass
 
     def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        return pack(self._passes.forth(batch, comes_back=False), context.get("mask"))
+        return pack(self._passes.forward(batch, needs_backward=False), context.get("mask"))
 
     def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
         return False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Cached:
+class CachedSample:
     """One sample as the server keeps it: its row of everything, without what pads it on the right."""
 
     hidden_TD: Tensor
@@ -106,18 +106,18 @@ class FrozenServer:
 
     def __init__(self, body: ServerModel) -> None:
         self._body = body
-        self._cache: dict[tuple[int, int], Cached] = {}
+        self._cache: dict[tuple[int, int], CachedSample] = {}
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation():
-                return self._learn(ticket, message)
+                return self._train_step(turn, message)
             case Begin():
                 return ServerReply(reply=Done())
         raise unexpected("frozen", message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._body.commit(ticket.position, outcome.change if outcome is not None else None)
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        self._body.commit(turn.position, reply.change if reply is not None else None)
 
     def end_round(self, round_index: int) -> None:
         pass
@@ -135,24 +135,24 @@ class FrozenServer:
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
         self._cache = {
-            (client, sample): Cached(
+            (client, sample): CachedSample(
                 hidden_TD=tensors["hidden"], label=tensors["label"], context=part(tensors, "context")
             )
             for client, samples in numbered(part(state, "cache")).items()
             for sample, tensors in numbered(samples).items()
         }
 
-    def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
+    def _train_step(self, turn: Turn, message: Activation) -> ServerReply:
         piece = self._body.piece
-        names = [(ticket.client, identity) for identity in message.ids_B.tolist()]
+        names = [(turn.client, identity) for identity in message.ids_B.tolist()]
         if message.hidden is not None and message.labels is not None:
-            hidden_BTD, context, labels = self._keep(names, message.hidden, message.context, message.labels)
+            hidden_BTD, context, labels = self._store(names, message.hidden, message.context, message.labels)
         elif self._cache.keys() >= set(names):
             hidden_BTD, context, labels = batch_of([self._cache[name] for name in names])
         else:
             raise unexpected("frozen", message)
         step = self._body.compute(
-            ticket.position, hidden_BTD.to(piece.model.device), context, labels, wants_hidden_grad=False
+            turn.position, hidden_BTD.to(piece.model.device), context, labels, wants_hidden_grad=False
         )
         return ServerReply(
             reply=Done(),
@@ -162,7 +162,7 @@ class FrozenServer:
             change=step,
         )
 
-    def _keep(
+    def _store(
         self,
         names: Sequence[tuple[int, int]],
         hidden: Tensor,
@@ -174,7 +174,7 @@ class FrozenServer:
         for row, name in enumerate(names):
             own = {key: tensor[row] for key, tensor in context.items()}
             length = int(own["mask"].nonzero().max()) + 1 if "mask" in own else hidden_BTD.shape[1]
-            self._cache[name] = Cached(
+            self._cache[name] = CachedSample(
                 hidden_TD=hidden_BTD[row, :length].clone(),
                 context={key: tensor[:length] if tensor.ndim else tensor for key, tensor in own.items()},
                 label=labels[row, :length] if labels.ndim > 1 else labels[row],
@@ -182,7 +182,7 @@ class FrozenServer:
         return hidden_BTD, context, labels
 
 
-def batch_of(samples: Sequence[Cached]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+def batch_of(samples: Sequence[CachedSample]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Hidden state (B, T, D), context and labels of these samples, padded on the right."""
     length = max(len(sample.hidden_TD) for sample in samples)
     hidden_BTD = torch.stack([_padded(sample.hidden_TD, length, 0) for sample in samples])

@@ -25,10 +25,10 @@ from splitfl.methods.cse_fsl import AuxiliaryUpdate
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary, refuse_auxiliary, with_prefix
 from splitfl.methods.parts.client_trainer import ClientTrainer
-from splitfl.methods.parts.directional_derivatives import central, difference
+from splitfl.methods.parts.directional_derivatives import central_difference, forward_difference
 from splitfl.methods.parts.local_update import AveragedClient
 from splitfl.methods.parts.method import ClientMethod, Pieces
-from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, perturbed_parameters, values_of
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.zeroth_order_client import Estimate, refuse_estimate
 from splitfl.models.cut import Piece
@@ -42,48 +42,50 @@ class HeronSettings:
     estimate: Estimate = group(Estimate)
 
 
-class Feel:
+class ZerothOrderStep:
     """One step down the slopes of the auxiliary's loss; `walk` moves the learner's own tensors."""
 
     def __init__(
         self,
-        learner: ClientTrainer,
+        trainer: ClientTrainer,
         auxiliary: Piece,
-        walk: PerturbedParameters,
+        perturbed: PerturbedParameters,
         client: int,
         settings: Estimate,
     ) -> None:
-        self._learner = learner
+        self._trainer = trainer
         self._auxiliary = auxiliary
-        self._walk = walk
+        self._perturbed = perturbed
         self._client = client
         self._settings = settings
 
     def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
         """Learns from a batch; the hidden state (B, T, D) from before it did."""
-        hidden_BTD, rest = self._look(batch, context)
+        hidden_BTD, value = self._evaluate(batch, context)
 
         def loss() -> Tensor:
-            return self._look(batch, context)[1]
+            return self._evaluate(batch, context)[1]
 
-        mu, slopes = self._settings.mu, []
+        mu, derivatives = self._settings.mu, []
         for perturbation in range(self._settings.perturbations):
-            u = self._walk.draw(self._client, round_index, step, perturbation)
+            u = self._perturbed.draw(self._client, round_index, step, perturbation)
             is_central = self._settings.derivative == "central"
             found = (
-                central(self._walk, u, mu, loss) if is_central else difference(self._walk, u, mu, loss, rest)
+                central_difference(self._perturbed, u, mu, loss)
+                if is_central
+                else forward_difference(self._perturbed, u, mu, loss, value)
             )
-            slopes.append(found)
-        self._walk.step(self._client, round_index, step, torch.stack(slopes).cpu())
+            derivatives.append(found)
+        self._perturbed.step(self._client, round_index, step, torch.stack(derivatives).cpu())
         return hidden_BTD
 
-    def _look(self, batch: Batch, context: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, batch: Batch, context: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The hidden state and the auxiliary's loss where both stand, with no graph."""
-        learner = self._learner
-        for piece in (learner.piece, self._auxiliary):
-            learner.flops += learner.cost(batch.shape_BT, piece).forward_flops
+        trainer = self._trainer
+        for piece in (trainer.piece, self._auxiliary):
+            trainer.flops += trainer.cost(batch.shape_BT, piece).forward_flops
         with torch.no_grad():
-            hidden_BTD = learner.piece(batch.inputs, {})
+            hidden_BTD = trainer.piece(batch.inputs, {})
             loss = self._auxiliary(hidden_BTD, context, batch.labels).loss
         assert isinstance(hidden_BTD, Tensor)
         assert isinstance(loss, Tensor)
@@ -102,12 +104,12 @@ def refuse_jvp(config: RunConfig, kind: str, num_blocks: int) -> None:
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side, with an auxiliary that is perturbed with the head."""
     auxiliary = pieces.auxiliary()
-    learner = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
-    moving = walk(values_of(learner.piece) | with_prefix(values_of(auxiliary)), config)
+    trainer = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
+    perturbed = perturbed_parameters(values_of(trainer.piece) | with_prefix(values_of(auxiliary)), config)
     settings = config.method.of(HeronSettings)
-    feel = Feel(learner, auxiliary, moving, batches.client, settings.estimate)
-    update = AuxiliaryUpdate(feel, settings.auxiliary.upload_interval)
-    return AveragedClient(learner, update, batches, steps)
+    local_step = ZerothOrderStep(trainer, auxiliary, perturbed, batches.client, settings.estimate)
+    update = AuxiliaryUpdate(local_step, settings.auxiliary.upload_interval)
+    return AveragedClient(trainer, update, batches, steps)
 
 
 _HERON = """@article{kou2026lean,

@@ -32,7 +32,7 @@ from splitfl.federation.server_optimiser import ServerOptimiser, server_optimise
 from splitfl.methods import decomfl
 from splitfl.methods.decomfl import DecomflClient, DecomflServer
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
-from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters, values_of
+from splitfl.methods.parts.perturbed_parameters import Perturbation, PerturbedParameters, values_of
 from splitfl.methods.parts.rates import Decay, constant, decay
 from splitfl.methods.parts.references import DECOMFL, LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
@@ -54,7 +54,7 @@ class HisoSettings:
             raise ConfigError(f"method.hessian_smooth must be at most 1.0, got {self.hessian_smooth}")
 
 
-class HisoWalk(PerturbedParameters):
+class HessianScaledParameters(PerturbedParameters):
     """A walk along directions that a curvature shortens, element by element."""
 
     def __init__(
@@ -72,45 +72,45 @@ class HisoWalk(PerturbedParameters):
         self._smooth = smooth
         self._curvature = {name: torch.ones_like(tensor) for name, tensor in tensors.items()}
 
-    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
+    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Perturbation:
         """One direction of this client's step: u / sqrt(H)."""
         drawn = super().draw(client, round_index, step, perturbation)
         return {name: signs / self._curvature[name].sqrt() for name, signs in drawn.items()}
 
-    def move(self, directions: Directions, scale: float) -> None:
+    def move(self, u: Perturbation, scale: float) -> None:
         """Adds `scale` times these directions, with two roundings on whatever device."""
         with torch.no_grad():
-            for name, u in directions.items():
-                self.tensors[name].add_(u * scale)
+            for name, value in u.items():
+                self.tensors[name].add_(value * scale)
 
     def round(self, round_index: int, taken: Mapping[tuple[int, int], Tensor]) -> None:
         """All clients' steps, and what their last ones say of the curvature."""
         last = {client: (client, step) for client, step in taken}
         estimate = {name: torch.zeros_like(self.tensors[name]) for name in self.names(round_index)}
         for client, step in last.values():
-            for perturbation, slope in enumerate(taken[client, step].tolist()):
-                share = slope / len(taken[client, step])
+            for perturbation, derivative in enumerate(taken[client, step].tolist()):
+                share = derivative / len(taken[client, step])
                 for name, u in self.draw(client, round_index, step, perturbation).items():
                     estimate[name].add_(u * share)
         super().round(round_index, taken)
         for name, g in estimate.items():
             self._curvature[name].mul_(self._smooth).add_(g.square() * (1 - self._smooth))
 
-    def ways(self, rounds: Iterable[int]) -> tuple[object, ...]:
+    def replay_key(self, rounds: Iterable[int]) -> tuple[object, ...]:
         """See Walk."""
-        return *super().ways(rounds), self._smooth
+        return *super().replay_key(rounds), self._smooth
 
-    def memory(self) -> dict[str, Tensor]:
+    def extra_state(self) -> dict[str, Tensor]:
         """The curvature, a snapshot, and what an optimiser remembers."""
         curvature = {name: value.clone() for name, value in self._curvature.items()}
-        return super().memory() | under(CURVATURE, curvature)
+        return super().extra_state() | under(CURVATURE, curvature)
 
-    def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def load_extra_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Takes the curvature and the optimiser's memory among these tensors; hands back the others."""
         for name, value in part(tensors, CURVATURE).items():
             self._curvature[name].copy_(value)
         others = {name: value for name, value in tensors.items() if not name.startswith(f"{CURVATURE}.")}
-        return super().remember(others)
+        return super().load_extra_state(others)
 
 
 def refuse_one_direction(config: RunConfig, kind: str, num_blocks: int) -> None:
@@ -122,27 +122,29 @@ def refuse_one_direction(config: RunConfig, kind: str, num_blocks: int) -> None:
         )
 
 
-def _walk(values: Mapping[str, Tensor], config: RunConfig) -> HisoWalk:
+def _parameters(values: Mapping[str, Tensor], config: RunConfig) -> HessianScaledParameters:
     federation, train = config.federation, config.train
     rule, smooth = aggregator(federation.aggregator), config.method.of(HisoSettings).hessian_smooth
     moved_by = server_optimiser(federation.server_optimiser, federation.server_lr)
-    lr, falls = train.head_lr, decay(config)
-    return HisoWalk(values, rule, train.seed, federation.clients, lr, smooth, falls, moved_by)
+    lr, schedule = train.head_lr, decay(config)
+    return HessianScaledParameters(
+        values, rule, train.seed, federation.clients, lr, smooth, schedule, moved_by
+    )
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side: that of `decomfl` along shortened directions."""
     whole = pieces.whole()
-    estimate, moving = config.method.of(Estimate), _walk(values_of(whole), config)
-    walker = ZerothOrderClient(whole, batches.client, estimate, moving)
-    return DecomflClient(walker, batches, steps)
+    estimate, perturbed = config.method.of(Estimate), _parameters(values_of(whole), config)
+    zeroth_order = ZerothOrderClient(whole, batches.client, estimate, perturbed)
+    return DecomflClient(zeroth_order, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, which has no model."""
     start = {name: value.cpu() for name, value in values_of(pieces.whole()).items()}
     perturbations = config.method.of(Estimate).perturbations
-    return DecomflServer(ScalarLog.along(_walk(start, config), config, perturbations))
+    return DecomflServer(ScalarLog.along(_parameters(start, config), config, perturbations))
 
 
 _HISO = """@inproceedings{li2026converge,

@@ -62,31 +62,31 @@ class HoslSettings:
 class HoslClient:
     """Runs the head 2 P + 1 times a step, forward only."""
 
-    def __init__(self, walker: ZerothOrderClient, batches: Batches, steps: int, mu: float) -> None:
-        self.walker = walker
+    def __init__(self, zeroth_order: ZerothOrderClient, batches: Batches, steps: int, mu: float) -> None:
+        self.zeroth_order = zeroth_order
         self._batches = batches
         self._steps = steps
         self._mu = mu
-        self.take_flops = walker.take_flops
-        self.state = walker.state
-        self.restore = walker.restore
+        self.take_flops = zeroth_order.take_flops
+        self.state = zeroth_order.state
+        self.restore = zeroth_order.restore
 
     def round(self, round_index: int) -> ClientRound:
-        walker, head = self.walker, self.walker.piece
-        walker.enter((yield walker.begin(round_index, self._steps)), round_index)
+        zeroth_order, head = self.zeroth_order, self.zeroth_order.piece
+        zeroth_order.start_round((yield zeroth_order.begin(round_index, self._steps)), round_index)
         for step in range(self._steps):
             batch = self._batches.batch(round_index * self._steps + step).to(head.model.device)
             context = head.context_of(batch.inputs)
             forward = hidden_of(batch, context)
-            here = walker.run(forward, batch.shape_BT)
-            around = walker.around(forward, step, batch.shape_BT)
-            hidden = torch.stack([here, *around])
+            here = zeroth_order.evaluate(forward, batch.shape_BT)
+            both_sides = zeroth_order.evaluate_both_sides(forward, step, batch.shape_BT)
+            hidden = torch.stack([here, *both_sides])
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
-            walker.follow(slopes(reply.values, self._mu) if isinstance(reply, Scalars) else None)
+            zeroth_order.apply(derivatives_of(reply.values, self._mu) if isinstance(reply, Scalars) else None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Learnt:
+class _StepWithLosses:
     step: BodyStep
     losses_P2: Tensor
 
@@ -94,63 +94,63 @@ class _Learnt:
 class HoslServer:
     """Learns from each batch's first hidden state and says the loss of all the others."""
 
-    def __init__(self, body: ServerModel, history: ScalarLog, perturbations: int, mu: float) -> None:
+    def __init__(self, body: ServerModel, scalar_log: ScalarLog, perturbations: int, mu: float) -> None:
         self._body = body
-        self._history = history
+        self._scalar_log = scalar_log
         self._perturbations = perturbations
         self._mu = mu
         self._steps: dict[int, int] = {}
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return self._learn(ticket, message)
+                return self._train_step(turn, message)
             case Begin():
-                return self._history.answer(ticket, message)
+                return self._scalar_log.answer(turn, message)
         raise unexpected("hosl", message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        learnt = outcome.change if outcome is not None else None
-        if isinstance(learnt, _Learnt) and outcome is not None:
-            slopes_1P = slopes(learnt.losses_P2, self._mu)[None]
-            self._history.receive(ticket.client, ticket.lap - 1, slopes_1P, outcome.samples)
-        self._body.commit(ticket.position, learnt.step if learnt is not None else None)
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        change = reply.change if reply is not None else None
+        if isinstance(change, _StepWithLosses) and reply is not None:
+            derivatives_1P = derivatives_of(change.losses_P2, self._mu)[None]
+            self._scalar_log.receive(turn.client, turn.lap - 1, derivatives_1P, reply.samples)
+        self._body.commit(turn.position, change.step if change is not None else None)
 
     def end_round(self, round_index: int) -> None:
-        self._history.end_round()
+        self._scalar_log.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
-        return {**self._history.tensors, **self._body.trained()}
+        return {**self._scalar_log.tensors, **self._body.trained()}
 
     def state(self) -> State:
-        return under("body", self._body.state()) | under("history", self._history.state())
+        return under("body", self._body.state()) | under("history", self._scalar_log.state())
 
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
-        self._history.restore(part(state, "history"))
+        self._scalar_log.restore(part(state, "history"))
 
-    def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
+    def _train_step(self, turn: Turn, message: Activation) -> ServerReply:
         assert message.hidden is not None
         assert message.labels is not None
         if len(message.hidden) != 2 * self._perturbations + 1:
             raise unexpected("hosl", message)
         device, mask = self._body.piece.model.device, message.context.get("mask")
-        here, *around = (unpack(hidden, mask).to(device) for hidden in message.hidden)
+        here, *both_sides = (unpack(hidden, mask).to(device) for hidden in message.hidden)
         step = self._body.compute(
-            ticket.position, here, message.context, message.labels, wants_hidden_grad=False
+            turn.position, here, message.context, message.labels, wants_hidden_grad=False
         )
-        losses, flops = self._body.losses(ticket.position, around, message.context, message.labels)
+        losses, flops = self._body.losses(turn.position, both_sides, message.context, message.labels)
         losses_P2 = torch.tensor(losses, dtype=torch.float32).view(self._perturbations, 2)
         return ServerReply(
-            reply=Scalars(round=ticket.round, values=losses_P2, steps=(1,)),
+            reply=Scalars(round=turn.round, values=losses_P2, steps=(1,)),
             flops=step.flops + flops,
             losses=(step.loss,),
             samples=len(message.ids_B),
-            change=_Learnt(step=step, losses_P2=losses_P2),
+            change=_StepWithLosses(step=step, losses_P2=losses_P2),
         )
 
 
-def slopes(losses_P2: Tensor, mu: float) -> Tensor:
+def derivatives_of(losses_P2: Tensor, mu: float) -> Tensor:
     """(P,): the slopes that the losses at theta + mu u_p and theta - mu u_p stand for."""
     above_P, below_P = losses_P2.to(torch.float64).unbind(1)
     return ((above_P - below_P) / (2 * mu)).to(torch.float32)
@@ -161,15 +161,15 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
     own = config.method.of(HoslSettings)
     estimate = Estimate(perturbations=own.perturbations, mu=own.mu, derivative="central")
     settings = SlicedEstimate(estimate=estimate, slices=own.slices)
-    walker = ZerothOrderClient.of(pieces.head(), batches, config, settings)
-    return HoslClient(walker, batches, steps, own.mu)
+    zeroth_order = ZerothOrderClient.of(pieces.head(), batches, config, settings)
+    return HoslClient(zeroth_order, batches, steps, own.mu)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
     own = config.method.of(HoslSettings)
-    history = ScalarLog.of(pieces.head(), config, own.perturbations, is_sliced=own.slices)
-    return HoslServer(ServerModel.of(pieces, config), history, own.perturbations, own.mu)
+    scalar_log = ScalarLog.of(pieces.head(), config, own.perturbations, is_sliced=own.slices)
+    return HoslServer(ServerModel.of(pieces, config), scalar_log, own.perturbations, own.mu)
 
 
 def refuse(config: RunConfig, kind: str, num_blocks: int) -> None:

@@ -30,7 +30,7 @@ from splitfl.methods.parts.client_trainer import ClientTrainer, pack
 from splitfl.methods.parts.forward_mode import Function
 from splitfl.methods.parts.local_update import LocalParts, LocalUpdate, LocalUpdateSpec, local_steps
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
-from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, perturbed_parameters, values_of
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
@@ -44,24 +44,24 @@ class ZerothOrderUpdate:
 
     def __init__(
         self,
-        walker: ZerothOrderClient,
-        walk: PerturbedParameters | None = None,
+        zeroth_order: ZerothOrderClient,
+        perturbed: PerturbedParameters | None = None,
         trainer: ClientTrainer | None = None,
     ) -> None:
         """A controlled client says by `walk` what the walker moves, and by `trainer` who counts the FLOPs."""
-        self._walker = walker
-        self._walk = walk
+        self._zeroth_order = zeroth_order
+        self._perturbed = perturbed
         self._trainer = trainer
         self._sent: tuple[Function, Tensor, torch.Size] | None = None
 
     def begin(self, round_index: int, rank: int) -> None:
-        assert self._walk is not None
-        self._walk.rank = rank
-        self._walker.start(round_index)
+        assert self._perturbed is not None
+        self._perturbed.rank = rank
+        self._zeroth_order.mark_round_start(round_index)
 
     def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
         function = hidden_of(batch, context)
-        hidden = self._walker.run(function, batch.shape_BT)
+        hidden = self._zeroth_order.evaluate(function, batch.shape_BT)
         self._sent = function, hidden, batch.shape_BT
         return hidden
 
@@ -69,61 +69,61 @@ class ZerothOrderUpdate:
         assert self._sent is not None
         function, hidden, shape_BT = self._sent
         if isinstance(reply, Gradient):
-            self._walker.learn(function, reply.grad.to(hidden.device), hidden, shape_BT)
+            self._zeroth_order.step(function, reply.grad.to(hidden.device), hidden, shape_BT)
         else:  # a lost one costs this step, no more
-            self._walker.follow(None)
+            self._zeroth_order.apply(None)
         if self._trainer is not None:
-            self._trainer.flops += self._walker.take_flops()
+            self._trainer.flops += self._zeroth_order.take_flops()
         return isinstance(reply, Gradient)
 
 
 class HybridClient:
     """Runs the head forward only; learns from the gradient that comes back and its own directions."""
 
-    def __init__(self, walker: ZerothOrderClient, batches: Batches, steps: int) -> None:
-        self.walker = walker
-        self._update = ZerothOrderUpdate(walker)
+    def __init__(self, zeroth_order: ZerothOrderClient, batches: Batches, steps: int) -> None:
+        self.zeroth_order = zeroth_order
+        self._update = ZerothOrderUpdate(zeroth_order)
         self._batches = batches
         self._steps = steps
-        self.take_flops = walker.take_flops
-        self.state = walker.state
-        self.restore = walker.restore
+        self.take_flops = zeroth_order.take_flops
+        self.state = zeroth_order.state
+        self.restore = zeroth_order.restore
 
     def round(self, round_index: int) -> ClientRound:
-        walker, steps = self.walker, self._steps
-        walker.enter((yield walker.begin(round_index, steps + 1)), round_index)
-        samples = yield from local_steps(self._update, walker.piece, self._batches, steps, round_index)
-        yield walker.upload(round_index, samples)
+        zeroth_order, steps = self.zeroth_order, self._steps
+        zeroth_order.start_round((yield zeroth_order.begin(round_index, steps + 1)), round_index)
+        samples = yield from local_steps(self._update, zeroth_order.piece, self._batches, steps, round_index)
+        yield zeroth_order.upload(round_index, samples)
 
 
 class HybridServer:
     """Runs the body on every client's activations in turn; keeps the scalars that move the heads."""
 
-    def __init__(self, body: ServerModel, history: ScalarLog) -> None:
+    def __init__(self, body: ServerModel, scalar_log: ScalarLog) -> None:
         self._body = body
-        self._history = history
+        self._scalar_log = scalar_log
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return answer_activation(self._body, ticket, message)
-        return self._history.answer(ticket, message)
+                return answer_activation(self._body, turn, message)
+        return self._scalar_log.answer(turn, message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._body.commit(ticket.position, self._history.take(ticket, outcome))
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        self._body.commit(turn.position, self._scalar_log.take(turn, reply))
 
     def end_round(self, round_index: int) -> None:
-        self._history.end_round()
+        self._scalar_log.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
-        return {**self._history.tensors, **self._body.trained()}
+        return {**self._scalar_log.tensors, **self._body.trained()}
 
     def state(self) -> State:
-        return under("body", self._body.state()) | under("history", self._history.state())
+        return under("body", self._body.state()) | under("history", self._scalar_log.state())
 
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
-        self._history.restore(part(state, "history"))
+        self._scalar_log.restore(part(state, "history"))
 
 
 def hidden_of(batch: Batch, context: Mapping[str, Tensor]) -> Function:
@@ -138,23 +138,23 @@ def hidden_of(batch: Batch, context: Mapping[str, Tensor]) -> Function:
 def local_update(parts: LocalParts) -> LocalUpdate:
     """Of a controlled client, which sends its head in: by other methods there are no scalars to send."""
     own = parts.config.method.of(SlicedEstimate)
-    moving = walk(values_of(parts.head), parts.config, parts.head_lr, is_sliced=own.slices)
-    walker = ZerothOrderClient(parts.head, parts.client, own.estimate, moving)
-    return ZerothOrderUpdate(walker, moving, parts.trainer)
+    perturbed = perturbed_parameters(values_of(parts.head), parts.config, parts.head_lr, is_sliced=own.slices)
+    zeroth_order = ZerothOrderClient(parts.head, parts.client, own.estimate, perturbed)
+    return ZerothOrderUpdate(zeroth_order, perturbed, parts.trainer)
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side."""
     settings = config.method.of(SlicedEstimate)
-    walker = ZerothOrderClient.of(pieces.head(), batches, config, settings)
-    return HybridClient(walker, batches, steps)
+    zeroth_order = ZerothOrderClient.of(pieces.head(), batches, config, settings)
+    return HybridClient(zeroth_order, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
     own = config.method.of(SlicedEstimate)
-    history = ScalarLog.of(pieces.head(), config, own.estimate.perturbations, is_sliced=own.slices)
-    return HybridServer(ServerModel.of(pieces, config), history)
+    scalar_log = ScalarLog.of(pieces.head(), config, own.estimate.perturbations, is_sliced=own.slices)
+    return HybridServer(ServerModel.of(pieces, config), scalar_log)
 
 
 _HOSFL = """@article{chen2026hosfl,

@@ -28,7 +28,7 @@ from splitfl.models.cut import Piece
 from splitfl.models.families import block_index
 
 
-class UnevenServer:
+class PerClientCutServer:
     """Runs the body from each client's cut on; the client is that of `sfl-v2`."""
 
     def __init__(
@@ -36,62 +36,68 @@ class UnevenServer:
         body: ServerModel,
         entries: Mapping[int, Piece],
         cuts: Sequence[int],
-        heads: ClientAdapters,
+        client_adapters: ClientAdapters,
         rule: Aggregator,
     ) -> None:
         """`entries` are the body from each of the cuts on, with the body's own tensors."""
         self._body = body
         self._entries = entries
         self._cuts = cuts
-        self._heads = heads
+        self._client_adapters = client_adapters
         self._rule = rule
-        self._entered: Counter[int] = Counter()  # samples of this round, by the cut at which they came in
+        self._samples_by_cut: Counter[int] = (
+            Counter()
+        )  # samples of this round, by the cut at which they came in
         self._begin(0)
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return self._learn(ticket, message)
-        outcome = self._heads.answer(ticket, message)
-        if isinstance(outcome.reply, Adapter):
-            held = {n: v for n, v in outcome.reply.tensors.items() if self._is_held(n, ticket.client)}
-            return replace(outcome, reply=replace(outcome.reply, tensors=held))
-        return outcome
+                return self._train_step(turn, message)
+        answer = self._client_adapters.answer(turn, message)
+        if isinstance(answer.reply, Adapter):
+            held = {n: v for n, v in answer.reply.tensors.items() if self._is_held(n, turn.client)}
+            return replace(answer, reply=replace(answer.reply, tensors=held))
+        return answer
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        step = self._heads.take(outcome)
-        if outcome is not None and isinstance(step, BodyStep):
-            self._entered[self._cut(ticket)] += outcome.samples
-        self._body.commit(ticket.position, step)
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        step = self._client_adapters.take(reply)
+        if reply is not None and isinstance(step, BodyStep):
+            self._samples_by_cut[self._cut(turn)] += reply.samples
+        self._body.commit(turn.position, step)
 
     def end_round(self, round_index: int) -> None:
         for update in self._own(round_index):
-            self._heads.receive(update)
-        self._heads.end_round()
-        shared = {name: value for name, value in self._heads.tensors.items() if name in self._body.trained()}
-        self._body.become(shared)
-        self._entered.clear()
+            self._client_adapters.receive(update)
+        self._client_adapters.end_round()
+        shared = {
+            name: value
+            for name, value in self._client_adapters.tensors.items()
+            if name in self._body.trained()
+        }
+        self._body.load(shared)
+        self._samples_by_cut.clear()
         self._begin(round_index + 1)
 
     def trained(self) -> Mapping[str, Tensor]:
-        return self._heads.tensors | self._body.trained()
+        return self._client_adapters.tensors | self._body.trained()
 
     def state(self) -> State:
-        held = under("body", self._body.state()) | under("heads", self._heads.state())
+        held = under("body", self._body.state()) | under("heads", self._client_adapters.state())
         return held | {"round": whole(self._round)}
 
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
-        self._heads.restore(part(state, "heads"))
-        self._entered.clear()
+        self._client_adapters.restore(part(state, "heads"))
+        self._samples_by_cut.clear()
         self._begin(number_in(state, "round"))
 
-    def _cut(self, ticket: Turn) -> int:
+    def _cut(self, turn: Turn) -> int:
         """Where the head of this message's sender ends."""
-        return self._cuts[ticket.client]
+        return self._cuts[turn.client]
 
-    def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
-        return answer_activation(self._body, ticket, message, self._entries[self._cut(ticket)])
+    def _train_step(self, turn: Turn, message: Activation) -> ServerReply:
+        return answer_activation(self._body, turn, message, self._entries[self._cut(turn)])
 
     def _begin(self, round_index: int) -> None:
         self._round = round_index
@@ -104,7 +110,7 @@ class UnevenServer:
         """The server's part in the blocks between one cut and the next, a part for each."""
         found = []
         for lower, upper in pairwise(sorted({*self._entries, max(self._cuts)})):
-            samples = sum(n for cut, n in self._entered.items() if cut <= lower)
+            samples = sum(n for cut, n in self._samples_by_cut.items() if cut <= lower)
             tensors = {
                 name: value
                 for name, value in self._body.trained().items()
@@ -122,7 +128,7 @@ class UnevenServer:
         return float("inf") if index is None else index
 
 
-def enters(body: Piece, entry: Piece) -> Piece:
+def share_parameters(body: Piece, entry: Piece) -> Piece:
     """The second piece, with the parameters of the first in the place of its own of the same names."""
     own = dict(body.model.named_parameters())
     for prefix, module in entry.model.named_modules():
@@ -179,14 +185,14 @@ def refuse_cuts(config: RunConfig, kind: str, num_blocks: int) -> None:
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side of `sfl-v2` with `federation.client_cuts`."""
-    return UnevenServer(*entered(pieces, config, set(config.federation.client_cuts)))
+    return PerClientCutServer(*server_parts(pieces, config, set(config.federation.client_cuts)))
 
 
-def entered(
+def server_parts(
     pieces: Pieces, config: RunConfig, cuts: Set[int]
 ) -> tuple[ServerModel, dict[int, Piece], Sequence[int], ClientAdapters, Aggregator]:
     """The body, its parts from each of these cuts on, and what else such a server holds."""
-    body, heads = ServerModel.of(pieces, config), ClientAdapters.of(config, pieces.head)
-    entries = {cut: enters(body.piece, pieces.body(cut)) for cut in sorted(cuts)}
+    body, client_adapters = ServerModel.of(pieces, config), ClientAdapters.of(config, pieces.head)
+    entries = {cut: share_parameters(body.piece, pieces.body(cut)) for cut in sorted(cuts)}
     rule = aggregator(config.federation.aggregator)
-    return body, entries, config.federation.client_cuts, heads, rule
+    return body, entries, config.federation.client_cuts, client_adapters, rule

@@ -60,7 +60,7 @@ def method(name: str, setting: str = "method.name") -> MethodSpec:
     return METHODS[name]
 
 
-def choosable() -> dict[str, LocalUpdateSpec]:
+def controllable() -> dict[str, LocalUpdateSpec]:
     """The methods between which a client may change from round to round, with their local updates."""
     return {name: spec.local_update for name, spec in METHODS.items() if spec.local_update is not None}
 
@@ -68,19 +68,19 @@ def choosable() -> dict[str, LocalUpdateSpec]:
 def client_method(config: RunConfig, pieces: Pieces, batches: Batches, steps: int) -> ClientMethod:
     """A client's side of the run's method, or of a run that is planned from round to round."""
     if config.auto.every:
-        return controlled.client(pieces, batches, steps, config, _planned(config))
+        return controlled.client(pieces, batches, steps, config, _controlled_specs(config))
     return method(config.method.name).client(pieces, batches, steps, config)
 
 
 def server_method(config: RunConfig, pieces: Pieces) -> ServerMethod:
     """The server's side of the run's method, or of a run that is planned from round to round."""
     if config.auto.every:
-        return controlled.server(pieces, config, _planned(config))
+        return controlled.server(pieces, config, _controlled_specs(config))
     return method(config.method.name).server(pieces, config)
 
 
-def _planned(config: RunConfig) -> dict[str, LocalUpdateSpec]:
-    return {name: spec for name, spec in choosable().items() if name in config.auto.methods}
+def _controlled_specs(config: RunConfig) -> dict[str, LocalUpdateSpec]:
+    return {name: spec for name, spec in controllable().items() if name in config.auto.methods}
 
 
 def in_flight(config: RunConfig) -> int:
@@ -95,15 +95,15 @@ def as_client(config: RunConfig, client: int) -> RunConfig:
         config = replace(config, partition=replace(config.partition, cut=cut))
     if not config.federation.client_ranks:
         return config
-    most = config.federation.client_ranks[client]
+    max_rank = config.federation.client_ranks[client]
     sides = method(config.method.name).holds
-    limited = {side: _at_most(getattr(config.adapter, side), most) for side in sides}
+    limited = {side: _at_most(getattr(config.adapter, side), max_rank) for side in sides}
     return replace(config, adapter=replace(config.adapter, **limited))
 
 
-def _at_most(side: SideConfig, most: int) -> SideConfig:
+def _at_most(side: SideConfig, max_rank: int) -> SideConfig:
     """The same scale, alpha / rank, at no more than this rank."""
     own = side.of(LowRank)
-    rank = min(own.rank, most)
-    ranks = tuple(min(one, most) for one in own.ranks)
+    rank = min(own.rank, max_rank)
+    ranks = tuple(min(one, max_rank) for one in own.ranks)
     return changed(side, rank=rank, alpha=own.alpha / own.rank * rank, ranks=ranks)

@@ -43,9 +43,9 @@ class Rule:
         """ConfigError where the setting is anything else; a key that the method does not have is not."""
         got, able = value_of(case.config, self.setting), self.needs() if callable(self.needs) else self.needs
         if got is not None and got not in able and self.where(case):
-            needs = " or ".join(map(_shown, able))
+            needs = " or ".join(map(_formatted, able))
             why = self.why.format(**vars(case.config))
-            raise ConfigError(f"{self.setting} must be {needs} {why}; got {_shown(got)}")
+            raise ConfigError(f"{self.setting} must be {needs} {why}; got {_formatted(got)}")
 
 
 def _is_analog(name: str) -> Callable[[Case], bool]:
@@ -82,7 +82,7 @@ def _rules(
     why: str,
     needs: Mapping[str, tuple[object, ...] | Callable[[], tuple[object, ...]]],
 ) -> list[Rule]:
-    return [Rule(setting=setting, needs=its, where=where, why=why) for setting, its in needs.items()]
+    return [Rule(setting=setting, needs=values, where=where, why=why) for setting, values in needs.items()]
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -179,7 +179,7 @@ READ_WITH: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
 """(setting, another one, its values): the first is read where the other has one of these values alone."""
 
 
-def _shown(value: object) -> str:
+def _formatted(value: object) -> str:
     """As TOML has it."""
     return (
         str(value).lower()

@@ -9,7 +9,7 @@ from typing import Any, Final
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig, RunConfig, SideConfig, key_values, made, value_of
 from splitfl.core.errors import ConfigError
-from splitfl.methods.registry import METHODS, choosable, method
+from splitfl.methods.registry import METHODS, controllable, method
 
 SHARED: Final = (
     "adapter.head",
@@ -46,15 +46,15 @@ def with_method(config: RunConfig, name: str) -> RunConfig:
     return changed if name == config.method.name else without_unread(changed)
 
 
-def others(config: RunConfig) -> list[str]:
+def alternatives(config: RunConfig) -> list[str]:
     """The methods of a run that is planned from round to round beside the one that it is named by."""
     named = config.auto.methods if config.auto.every else ()
-    return [name for name in choosable() if name in named and name != config.method.name]
+    return [name for name in controllable() if name in named and name != config.method.name]
 
 
 def reads(config: RunConfig) -> frozenset[str]:
     """The optional settings that a run reads: its method's, and those that its clients may change to."""
-    return method(config.method.name).reads.union(*(METHODS[name].reads for name in others(config)))
+    return method(config.method.name).reads.union(*(METHODS[name].reads for name in alternatives(config)))
 
 
 def without_unread(config: RunConfig) -> RunConfig:
@@ -76,14 +76,14 @@ def refuse_unread(config: RunConfig) -> None:
             readers = ", ".join(one for one, its in METHODS.items() if setting in its.reads) or "no method"
             why = METHODS[name].why_not(setting)
             found.append(
-                f"the method {name!r} does not read {setting}: leave it at {_shown(default)}, got "
-                f"{_shown(got)}; it is read by {readers}{f'; {name!r} {why}' if why else ''}"
+                f"the method {name!r} does not read {setting}: leave it at {_formatted(default)}, got "
+                f"{_formatted(got)}; it is read by {readers}{f'; {name!r} {why}' if why else ''}"
             )
     if found:
         raise ConfigError("; ".join(found))
 
 
-def _shown(value: object) -> str:
+def _formatted(value: object) -> str:
     """A setting as it is written: a table by what is changed in it."""
     if not isinstance(value, SideConfig):
         return repr(value)

@@ -38,13 +38,13 @@ class GradientUpdate:
         pass
 
     def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        return pack(self._passes.forth(batch), context.get("mask"))
+        return pack(self._passes.forward(batch), context.get("mask"))
 
     def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
         if not isinstance(reply, Gradient):
-            self._passes.forget()
+            self._passes.discard()
             return False
-        self._passes.back(unpack(reply.grad.to(self._trainer.piece.model.device), context.get("mask")))
+        self._passes.backward(unpack(reply.grad.to(self._trainer.piece.model.device), context.get("mask")))
         self._trainer.step()
         return True
 
@@ -52,31 +52,31 @@ class GradientUpdate:
 class SflServer:
     """Runs the body on every client's activations in turn; averages the heads' adapters."""
 
-    def __init__(self, body: ServerModel, heads: ClientAdapters) -> None:
+    def __init__(self, body: ServerModel, client_adapters: ClientAdapters) -> None:
         self._body = body
-        self._heads = heads
+        self._client_adapters = client_adapters
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return answer_activation(self._body, ticket, message)
-        return self._heads.answer(ticket, message)
+                return answer_activation(self._body, turn, message)
+        return self._client_adapters.answer(turn, message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._body.commit(ticket.position, self._heads.take(outcome))
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        self._body.commit(turn.position, self._client_adapters.take(reply))
 
     def end_round(self, round_index: int) -> None:
-        self._heads.end_round()
+        self._client_adapters.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
-        return self._heads.tensors | self._body.trained()
+        return self._client_adapters.tensors | self._body.trained()
 
     def state(self) -> State:
-        return under("body", self._body.state()) | under("heads", self._heads.state())
+        return under("body", self._body.state()) | under("heads", self._client_adapters.state())
 
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
-        self._heads.restore(part(state, "heads"))
+        self._client_adapters.restore(part(state, "heads"))
 
 
 def local_update(parts: LocalParts) -> LocalUpdate:

@@ -46,51 +46,51 @@ class SpryClient:
 
     def __init__(
         self,
-        learner: ClientTrainer,
-        walk: PerturbedParameters,
+        trainer: ClientTrainer,
+        perturbed: PerturbedParameters,
         batches: Batches,
         steps: int,
         perturbations: int,
     ) -> None:
-        self.learner = learner
-        self._walk = walk
-        self._paths = paths(learner.piece)
+        self.trainer = trainer
+        self._perturbed = perturbed
+        self._paths = paths(trainer.piece)
         self._batches = batches
         self._steps = steps
         self._perturbations = perturbations
-        self.take_flops = learner.take_flops
-        self.state = learner.state
-        self.restore = learner.restore
+        self.take_flops = trainer.take_flops
+        self.state = trainer.state
+        self.restore = trainer.restore
 
     def round(self, round_index: int) -> ClientRound:
-        learner, model = self.learner, self.learner.piece
-        learner.enter((yield learner.begin(round_index, 1)), round_index)
+        trainer, model = self.trainer, self.trainer.piece
+        trainer.start_round((yield trainer.begin(round_index, 1)), round_index)
         before = {name: value.detach().clone() for name, value in trainable(model).items()}
         losses: list[float] = []
         samples = 0
         for step in range(self._steps):
             batch = self._batches.batch(round_index * self._steps + step).to(model.model.device)
             losses.append(self._estimate(batch, round_index, step))
-            learner.step()
+            trainer.step()
             samples += len(batch.ids_B)
-        reply = yield learner.upload(round_index, samples, tuple(losses))
+        reply = yield trainer.upload(round_index, samples, tuple(losses))
         if reply is LOST:  # nobody else holds this slice, so what nobody heard of must not stay
             install(model, before)
 
     def _estimate(self, batch: Batch, round_index: int, step: int) -> float:
         """Leaves the estimated gradient in the slice; the loss."""
-        piece, forward = self.learner.piece, loss_of(batch)
+        piece, forward = self.trainer.piece, loss_of(batch)
         slice_of_model = trainable(piece)
         values = {self._paths[name]: value.detach() for name, value in slice_of_model.items()}
         grads = {name: torch.zeros_like(value) for name, value in slice_of_model.items()}
         loss = 0.0
         for perturbation in range(self._perturbations):
-            u = self._walk.draw(self._batches.client, round_index, step, perturbation)
-            at, slope = tangent(piece, forward, values, {self._paths[name]: u[name] for name in u})
+            u = self._perturbed.draw(self._batches.client, round_index, step, perturbation)
+            at, derivative = tangent(piece, forward, values, {self._paths[name]: u[name] for name in u})
             loss = at.item()
             for name, signs in u.items():
-                grads[name].add_(signs, alpha=slope.item() / self._perturbations)
-        self.learner.flops += 2 * self._perturbations * self.learner.cost(batch.shape_BT).forward_flops
+                grads[name].add_(signs, alpha=derivative.item() / self._perturbations)
+        self.trainer.flops += 2 * self._perturbations * self.trainer.cost(batch.shape_BT).forward_flops
         for name, value in slice_of_model.items():
             value.grad = grads[name]
         return loss
@@ -101,9 +101,9 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
     whole, train, clients = pieces.whole(), config.train, config.federation.clients
     values = values_of(whole)
     own = Slice(aggregator(config.federation.aggregator), list(values), batches.client, clients)
-    moving = PerturbedParameters(values, own, train.seed, clients, train.head_lr)
-    learner = ClientTrainer(whole, own, train, decay=decay(config))
-    return SpryClient(learner, moving, batches, steps, config.method.of(SprySettings).perturbations)
+    perturbed = PerturbedParameters(values, own, train.seed, clients, train.head_lr)
+    trainer = ClientTrainer(whole, own, train, decay=decay(config))
+    return SpryClient(trainer, perturbed, batches, steps, config.method.of(SprySettings).perturbations)
 
 
 _SPRY = """@inproceedings{panchal2024thinking,

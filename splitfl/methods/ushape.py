@@ -37,7 +37,7 @@ from splitfl.methods.parts.method import (
 )
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
-from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, parts
+from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, micro_batches
 from splitfl.models.cut import Piece, replica
 
 
@@ -45,26 +45,26 @@ class UshapeClient:
     """Runs head and tail; the loss is its own."""
 
     def __init__(
-        self, learner: ClientTrainer, tail: Piece, batches: Batches, steps: int, settings: Backpropagation
+        self, trainer: ClientTrainer, tail: Piece, batches: Batches, steps: int, settings: Backpropagation
     ) -> None:
-        self._learner = learner
-        self._passes = SplitPass(learner, settings)
+        self._trainer = trainer
+        self._passes = SplitPass(trainer, settings)
         self._size = settings.micro_batch
         self._tail = tail
         self._batches = batches
         self._num_steps = steps
-        self.take_flops = learner.take_flops
-        self.state = learner.state
-        self.restore = learner.restore
+        self.take_flops = trainer.take_flops
+        self.state = trainer.state
+        self.restore = trainer.restore
 
     def round(self, round_index: int) -> ClientRound:
-        return self._learner.round(round_index, 2 * self._num_steps + 1, self._steps(round_index))
+        return self._trainer.round(round_index, 2 * self._num_steps + 1, self._steps(round_index))
 
     def _steps(self, round_index: int) -> Generator[Message, Reply, int]:
-        learner, head, samples = self._learner, self._learner.piece, 0
+        trainer, head, samples = self._trainer, self._trainer.piece, 0
         for step in range(self._num_steps):
             batch = self._batches.batch(round_index * self._num_steps + step).to(head.model.device)
-            hidden_BTD = self._passes.forth(batch)
+            hidden_BTD = self._passes.forward(batch)
             context = head.context_of(batch.inputs)
             hidden = pack(hidden_BTD, context.get("mask"))
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context)
@@ -72,24 +72,29 @@ class UshapeClient:
                 yield Skip()
                 continue
             upper_BTD = unpack(reply.hidden.to(hidden_BTD.device), context.get("mask")).requires_grad_()
-            loss = self._descend(upper_BTD, context, batch.labels)
-            learner.flops += learner.cost(hidden_BTD.shape, self._tail).step_flops
+            loss = self._backpropagate(upper_BTD, context, batch.labels)
+            trainer.flops += trainer.cost(hidden_BTD.shape, self._tail).step_flops
             assert upper_BTD.grad is not None
             grad = pack(upper_BTD.grad, context.get("mask"))
             reply = yield Gradient(ids_B=batch.ids_B, grad=grad, loss=loss)
             if isinstance(reply, Gradient):
-                self._passes.back(unpack(reply.grad.to(hidden_BTD.device), context.get("mask")))
-                learner.step()
+                self._passes.backward(unpack(reply.grad.to(hidden_BTD.device), context.get("mask")))
+                trainer.step()
                 samples += len(batch.ids_B)
             else:
-                learner.forget()
+                trainer.zero_grad()
         return samples
 
-    def _descend(self, upper_BTD: Tensor, context: Mapping[str, Tensor], labels: Tensor) -> float:
+    def _backpropagate(self, upper_BTD: Tensor, context: Mapping[str, Tensor], labels: Tensor) -> float:
         """Leaves the gradient of the tail's loss in the tail and in `upper_BTD`; the loss."""
         found = 0.0
-        for some in parts(labels, self._size):
-            loss = self._tail(upper_BTD[some.rows], some.of(context), labels[some.rows]).loss * some.weight
+        for micro_batch in micro_batches(labels, self._size):
+            loss = (
+                self._tail(
+                    upper_BTD[micro_batch.rows], micro_batch.of(context), labels[micro_batch.rows]
+                ).loss
+                * micro_batch.weight
+            )
             loss.backward()
             found += loss.item()
         return found
@@ -106,7 +111,7 @@ def refuse_no_tail(config: RunConfig, kind: str, num_blocks: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Half:
+class HalfStep:
     """A step between its two exchanges, with the graph that leads from `output` back to `hidden`."""
 
     ids_B: Tensor
@@ -118,72 +123,72 @@ class Half:
 class UshapeServer:
     """Runs the body there and back; each client has a replica of it for the step that it is in."""
 
-    def __init__(self, body: ServerModel, replicas: Sequence[Piece], heads: ClientAdapters) -> None:
+    def __init__(self, body: ServerModel, replicas: Sequence[Piece], client_adapters: ClientAdapters) -> None:
         self._body = body
         self._replicas = replicas
-        self._halves: dict[int, Half] = {}
+        self._half_steps: dict[int, HalfStep] = {}
         self._costs: dict[tuple[int, ...], Cost] = {}
-        self._heads = heads
+        self._client_adapters = client_adapters
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=None):
-                return self._forth(ticket, message)
+                return self._forward(turn, message)
             case Gradient(loss=float()):
-                return self._back(ticket, message)
+                return self._backward(turn, message)
             case Skip():
                 return ServerReply(reply=Done())
-        return self._heads.answer(ticket, message)
+        return self._client_adapters.answer(turn, message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        change = self._heads.take(outcome)
-        self._halves.pop(ticket.client, None)  # whatever came or did not come, what waited is over
-        if isinstance(change, Half):
-            self._halves[ticket.client] = change
-        self._body.commit(ticket.position, change if isinstance(change, BodyStep) else None)
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        change = self._client_adapters.take(reply)
+        self._half_steps.pop(turn.client, None)  # whatever came or did not come, what waited is over
+        if isinstance(change, HalfStep):
+            self._half_steps[turn.client] = change
+        self._body.commit(turn.position, change if isinstance(change, BodyStep) else None)
 
     def end_round(self, round_index: int) -> None:
-        self._heads.end_round()
+        self._client_adapters.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
-        return self._heads.tensors | self._body.trained()
+        return self._client_adapters.tensors | self._body.trained()
 
     def state(self) -> State:
-        return under("body", self._body.state()) | under("heads", self._heads.state())
+        return under("body", self._body.state()) | under("heads", self._client_adapters.state())
 
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
-        self._heads.restore(part(state, "heads"))
+        self._client_adapters.restore(part(state, "heads"))
 
-    def _forth(self, ticket: Turn, message: Activation) -> ServerReply:
+    def _forward(self, turn: Turn, message: Activation) -> ServerReply:
         assert message.hidden is not None
-        piece = self._replicas[ticket.client]
+        piece = self._replicas[turn.client]
         install(piece, self._body.trained())
         device, mask = piece.model.device, message.context.get("mask")
         hidden_BTD = unpack(message.hidden, mask).to(device).requires_grad_()
-        there = {name: tensor.to(device) for name, tensor in message.context.items()}
-        output_BTD = piece(hidden_BTD, there)
+        device_context = {name: tensor.to(device) for name, tensor in message.context.items()}
+        output_BTD = piece(hidden_BTD, device_context)
         return ServerReply(
             reply=Output(ids_B=message.ids_B, hidden=pack(output_BTD.detach(), mask).cpu()),
             flops=self._cost(hidden_BTD).forward_flops,
-            change=Half(ids_B=message.ids_B, hidden_BTD=hidden_BTD, output_BTD=output_BTD, mask=mask),
+            change=HalfStep(ids_B=message.ids_B, hidden_BTD=hidden_BTD, output_BTD=output_BTD, mask=mask),
         )
 
-    def _back(self, ticket: Turn, message: Gradient) -> ServerReply:
-        half, piece = self._halves.get(ticket.client), self._replicas[ticket.client]
-        if half is None or not torch.equal(half.ids_B, message.ids_B):
+    def _backward(self, turn: Turn, message: Gradient) -> ServerReply:
+        half_step, piece = self._half_steps.get(turn.client), self._replicas[turn.client]
+        if half_step is None or not torch.equal(half_step.ids_B, message.ids_B):
             raise unexpected("ushape", message)
         assert message.loss is not None
-        grad_BTD = unpack(message.grad, half.mask).to(half.output_BTD.device)
-        wanted = [half.hidden_BTD, *trainable(piece).values()]
-        hidden_grad, *grads = torch.autograd.grad(half.output_BTD, wanted, grad_BTD)
-        flops = self._cost(half.hidden_BTD).backward_flops
+        grad_BTD = unpack(message.grad, half_step.mask).to(half_step.output_BTD.device)
+        wanted = [half_step.hidden_BTD, *trainable(piece).values()]
+        hidden_grad, *grads = torch.autograd.grad(half_step.output_BTD, wanted, grad_BTD)
+        flops = self._cost(half_step.hidden_BTD).backward_flops
         return ServerReply(
-            reply=Gradient(ids_B=message.ids_B, grad=pack(hidden_grad, half.mask).cpu()),
+            reply=Gradient(ids_B=message.ids_B, grad=pack(hidden_grad, half_step.mask).cpu()),
             flops=flops,
             losses=(message.loss,),
             samples=len(message.ids_B),
-            step=(ticket.lap - 1) // 2,
+            step=(turn.lap - 1) // 2,
             change=BodyStep(loss=message.loss, flops=flops, hidden_grad=None, grads=tuple(grads)),
         )
 
@@ -197,8 +202,8 @@ class UshapeServer:
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
     """This client's side, with both ends of the model."""
     tail = pieces.tail()
-    learner, settings = ClientTrainer.of(pieces.head(), config, tail), config.method.of(Backpropagation)
-    return UshapeClient(learner, tail, batches, steps, settings)
+    trainer, settings = ClientTrainer.of(pieces.head(), config, tail), config.method.of(Backpropagation)
+    return UshapeClient(trainer, tail, batches, steps, settings)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:

@@ -43,7 +43,7 @@ class Auxiliary:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sample:
+class AlignmentSample:
     """One batch at the cut, and what the server found the loss's gradient there to be."""
 
     hidden_BTD: Tensor
@@ -71,13 +71,13 @@ def with_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{PREFIX}{name}": value for name, value in tensors.items()}
 
 
-def apart(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def split_auxiliary(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What is the head's, and what is the auxiliary's by its own names."""
     head = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)}
     return head, {n.removeprefix(PREFIX): value for n, value in tensors.items() if n not in head}
 
 
-def align(auxiliary: Piece, samples: Sequence[Sample], passes: int, lr: float) -> float:
+def align(auxiliary: Piece, samples: Sequence[AlignmentSample], passes: int, lr: float) -> float:
     """Trains the auxiliary so that its gradients at the cut become the server's; the FLOPs it took.
 
     FSL-SAGE's equation 7 (Nair et al., ICML'25). We divide a batch's squared error by the

@@ -46,11 +46,11 @@ class ClientAdapters:
         """What the rounds so far have come to."""
         return self._averager.tensors
 
-    def news(self, ticket: Turn, message: Begin) -> Adapter | None:
+    def changes_since(self, turn: Turn, message: Begin) -> Adapter | None:
         """What has changed since the version that a client names as it begins."""
-        return self._averager.since(message.version, ticket.client)
+        return self._averager.since(message.version, turn.client)
 
-    def answer(self, ticket: Turn, message: Message) -> ServerReply:
+    def answer(self, turn: Turn, message: Message) -> ServerReply:
         """The answer to a beginning and to an upload; WireError for anything else."""
         done = Done()
         match message:
@@ -63,12 +63,12 @@ class ClientAdapters:
                     change=message,
                 )
             case Begin():
-                return ServerReply(reply=self.news(ticket, message) or done)
+                return ServerReply(reply=self.changes_since(turn, message) or done)
         raise unexpected(self._method, message)
 
-    def take(self, outcome: ServerReply | None) -> Any:
+    def take(self, reply: ServerReply | None) -> Any:
         """Keeps an upload for the mean; hands on any other change."""
-        change = outcome.change if outcome is not None else None
+        change = reply.change if reply is not None else None
         if isinstance(change, Adapter):
             self._averager.receive(change)
             return None

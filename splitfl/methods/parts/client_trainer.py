@@ -45,15 +45,17 @@ class ClientTrainer:
         self.parameters = trainable(piece)
         self._tracked = tracked(piece)
         self._optimiser = adamw(self.parameters, train.head_lr, train)
-        self._of_above: dict[str, torch.nn.Parameter] = {}
+        self._parameters_above: dict[str, torch.nn.Parameter] = {}
         self._names_above: set[str] = set()
         if above is not None:
-            self._of_above = {f"{prefix}{name}": value for name, value in trainable(above).items()}
+            self._parameters_above = {f"{prefix}{name}": value for name, value in trainable(above).items()}
             self._names_above = {_module(f"{prefix}{name}") for name in held(above)}
             self._tracked |= {f"{prefix}{name}": value for name, value in tracked(above).items()}
-            self._optimiser.add_param_group({"params": list(self._of_above.values()), "lr": train.body_lr})
-            assert self.parameters.keys().isdisjoint(self._of_above)
-            self.parameters |= self._of_above
+            self._optimiser.add_param_group(
+                {"params": list(self._parameters_above.values()), "lr": train.body_lr}
+            )
+            assert self.parameters.keys().isdisjoint(self._parameters_above)
+            self.parameters |= self._parameters_above
         self._decay = decay
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
 
@@ -70,7 +72,7 @@ class ClientTrainer:
 
         `messages` are those of the steps, and one more.
         """
-        self.enter((yield self.begin(round_index, messages)), round_index)
+        self.start_round((yield self.begin(round_index, messages)), round_index)
         samples = yield from steps
         yield self.upload(round_index, samples)
 
@@ -78,7 +80,7 @@ class ClientTrainer:
         """Asks to begin a round of so many further messages, naming the version held."""
         return Begin(steps=messages, version=self._version)
 
-    def enter(self, reply: Reply, round_index: int, head_lr: float | None = None) -> None:
+    def start_round(self, reply: Reply, round_index: int, head_lr: float | None = None) -> None:
         """Takes over the federation's tensors, if any came, and frees those this round trains.
 
         The piece learns at `head_lr` in this round, where that says a rate.
@@ -105,14 +107,14 @@ class ClientTrainer:
 
     def step(self) -> None:
         """One step of the optimiser from the gradients that backward left; ranks that stand still do."""
-        still = [] if self.rank is None else above(self.own, self.rank)
-        before = [value.clone() for value in still]
+        frozen = [] if self.rank is None else above(self.own, self.rank)
+        before = [value.clone() for value in frozen]
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
-        for value, was in zip(still, before, strict=True):
+        for value, was in zip(frozen, before, strict=True):
             value.copy_(was)
 
-    def forget(self) -> None:
+    def zero_grad(self) -> None:
         """Drops the gradients of a step that came to nothing."""
         self._optimiser.zero_grad(set_to_none=True)
 
@@ -155,7 +157,7 @@ class ClientTrainer:
     @property
     def own(self) -> dict[str, Tensor]:
         """The piece's trained tensors, without their graphs; none of what is above it."""
-        return {n: value.detach() for n, value in self.parameters.items() if n not in self._of_above}
+        return {n: value.detach() for n, value in self.parameters.items() if n not in self._parameters_above}
 
     @property
     def _held(self) -> dict[str, Tensor]:
@@ -171,13 +173,13 @@ class ClientTrainer:
             if name.endswith(RESIDUAL_A) and second not in tensors:
                 torch.nn.init.zeros_(self.parameters[second])
         own = {name: value for name, value in tensors.items() if _module(name) not in self._names_above}
-        _take(self.piece, own)
+        _install_tensors(self.piece, own)
         if self._above is not None:
             others = {n.removeprefix(self._prefix): value for n, value in tensors.items() if n not in own}
-            _take(self._above, others)
+            _install_tensors(self._above, others)
 
 
-def _take(piece: Piece, tensors: Mapping[str, Tensor]) -> None:
+def _install_tensors(piece: Piece, tensors: Mapping[str, Tensor]) -> None:
     more = {name: value for name, value in tensors.items() if name.endswith(RESIDUALS)}
     install(piece, {**tensors, **extended(residuals(piece.model), more)})
 

@@ -4,28 +4,34 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from splitfl.methods.parts.perturbed_parameters import Directions, Steps
+from splitfl.methods.parts.perturbed_parameters import Perturbation, ReplayableParameters
 
-Look = Callable[[], Tensor]
+Evaluation = Callable[[], Tensor]
 """The function where its tensors stand now, with no graph."""
 
 
-def beside(walk: Steps, u: Directions, scale: float, look: Look) -> Tensor:
+def evaluate_at(
+    perturbed: ReplayableParameters, u: Perturbation, scale: float, evaluate: Evaluation
+) -> Tensor:
     """The function at theta + scale * u; the tensors stand afterwards where they stood."""
-    here = {name: walk.tensors[name].clone() for name in u}
-    walk.move(u, scale)
-    found = look()
+    here = {name: perturbed.tensors[name].clone() for name in u}
+    perturbed.move(u, scale)
+    found = evaluate()
     for name, value in here.items():  # moving back would round, so what was there is put back
-        walk.tensors[name].copy_(value)
+        perturbed.tensors[name].copy_(value)
     return found
 
 
-def difference(walk: Steps, u: Directions, mu: float, look: Look, rest: Tensor) -> Tensor:
+def forward_difference(
+    perturbed: ReplayableParameters, u: Perturbation, mu: float, evaluate: Evaluation, value: Tensor
+) -> Tensor:
     """(f(theta + mu u) - f(theta)) / mu, with `rest` for f(theta)."""
-    return (beside(walk, u, mu, look).float() - rest.float()) / mu
+    return (evaluate_at(perturbed, u, mu, evaluate).float() - value.float()) / mu
 
 
-def central(walk: Steps, u: Directions, mu: float, look: Look) -> Tensor:
+def central_difference(
+    perturbed: ReplayableParameters, u: Perturbation, mu: float, evaluate: Evaluation
+) -> Tensor:
     """(f(theta + mu u) - f(theta - mu u)) / (2 mu)."""
-    above, below = (beside(walk, u, scale, look).float() for scale in (mu, -mu))
+    above, below = (evaluate_at(perturbed, u, scale, evaluate).float() for scale in (mu, -mu))
     return (above - below) / (2 * mu)

@@ -90,10 +90,10 @@ class ServerMethod(Protocol):
     runs for one ticket at a time, in the order of their positions.
     """
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         """The answer to a message, from the state that its position stands for."""
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
         """Makes an outcome part of the state; None stands for a message that was lost."""
 
     def end_round(self, round_index: int) -> None:

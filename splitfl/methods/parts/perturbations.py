@@ -15,7 +15,7 @@ from channel.core.rng import stream
 _WORD_BITS = 64
 
 
-def direction(parameters: int, seed: int, *name: str | int) -> Tensor:
+def rademacher(parameters: int, seed: int, *name: str | int) -> Tensor:
     """One sign, +1 or -1, for each of so many parameters: float32 on the CPU.
 
     The name says whose direction it is and when: client, round, step, perturbation.

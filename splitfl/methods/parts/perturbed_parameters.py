@@ -20,7 +20,7 @@ from splitfl.core.state import part, under
 from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.federation.server_optimiser import ServerOptimiser, server_optimiser
 from splitfl.methods.parts.parameter_slices import Slice
-from splitfl.methods.parts.perturbations import direction
+from splitfl.methods.parts.perturbations import rademacher
 from splitfl.methods.parts.rates import Decay, constant, decay
 from splitfl.methods.parts.scalar_replay import Replays, key_of
 from splitfl.models.cut import Piece
@@ -28,33 +28,33 @@ from splitfl.models.cut import Piece
 _REPLAYS: Final = Replays()
 _OPTIMISER: Final = "optimiser"
 
-Directions = Mapping[str, Tensor]
+Perturbation = Mapping[str, Tensor]
 """A sign for every element of every tensor that a round trains, by the tensor's name."""
 
 
-class Steps(Protocol):
+class ReplayableParameters(Protocol):
     """Tensors that move along directions; see Walk."""
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
         """What moves."""
 
-    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
+    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Perturbation:
         """One direction of this client's step."""
 
-    def move(self, directions: Directions, scale: float) -> None:
+    def move(self, u: Perturbation, scale: float) -> None:
         """Adds `scale` times these directions."""
 
-    def step(self, client: int, round_index: int, step: int, slopes_P: Tensor) -> None:
+    def step(self, client: int, round_index: int, step: int, derivatives_P: Tensor) -> None:
         """One step of descent by these slopes."""
 
     def replay(self, scalars: Scalars, version: int) -> int:
         """Goes where all clients have gone since `version`; returns the round to come."""
 
-    def memory(self) -> dict[str, Tensor]:
+    def extra_state(self) -> dict[str, Tensor]:
         """What beside the tensors decides where the next steps lead, by names of its own."""
 
-    def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def load_extra_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Takes what is memory among these tensors; hands back the others."""
 
 
@@ -96,39 +96,41 @@ class PerturbedParameters:
         """The tensors that this round trains."""
         return [name for name in self.tensors if self._aggregator.trains(name, round_index)]
 
-    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
+    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Perturbation:
         """One direction of this client's step."""
         names = self.names(round_index)
         if self._is_sliced:
             own = Slice(self._aggregator, list(self.tensors), client, self._clients)
             names = [name for name in names if own.trains(name, round_index)]
-        directions = self.along(names, client, round_index, step, perturbation)
-        for still in [] if self.rank is None else above(directions, self.rank):
+        u = self.named_perturbation(names, client, round_index, step, perturbation)
+        for still in [] if self.rank is None else above(u, self.rank):
             still.zero_()
-        return directions
+        return u
 
-    def along(self, names: Sequence[str], *name: str | int) -> Directions:
+    def named_perturbation(self, names: Sequence[str], *name: str | int) -> Perturbation:
         """The direction of this name over some tensors, in their shapes and on their device."""
-        moving = {one: self.tensors[one] for one in names}
-        sizes = [tensor.numel() for tensor in moving.values()]
-        parts = torch.split(direction(sum(sizes), self._seed, *name), sizes)
+        perturbed = {one: self.tensors[one] for one in names}
+        sizes = [tensor.numel() for tensor in perturbed.values()]
+        parts = torch.split(rademacher(sum(sizes), self._seed, *name), sizes)
         return {
             one: part.view(tensor.shape).to(tensor.device)
-            for (one, tensor), part in zip(moving.items(), parts, strict=True)
+            for (one, tensor), part in zip(perturbed.items(), parts, strict=True)
         }
 
-    def move(self, directions: Directions, scale: float) -> None:
+    def move(self, u: Perturbation, scale: float) -> None:
         """Adds `scale` times these directions."""
         with torch.no_grad():
-            for name, signs in directions.items():
+            for name, signs in u.items():
                 self.tensors[name].add_(signs, alpha=scale)
 
-    def step(self, client: int, round_index: int, step: int, slopes_P: Tensor) -> None:
+    def step(self, client: int, round_index: int, step: int, derivatives_P: Tensor) -> None:
         """One step of descent by these slopes; a slope of zero is no move."""
         lr = self._lr * self._decay(round_index)
-        for perturbation, slope in enumerate(slopes_P.tolist()):
-            if slope:
-                self.move(self.draw(client, round_index, step, perturbation), -lr / len(slopes_P) * slope)
+        for perturbation, derivative in enumerate(derivatives_P.tolist()):
+            if derivative:
+                self.move(
+                    self.draw(client, round_index, step, perturbation), -lr / len(derivatives_P) * derivative
+                )
 
     def replay(self, scalars: Scalars, version: int) -> int:
         """Makes all clients' steps of one or more rounds from `version` on; returns the round to come.
@@ -141,10 +143,12 @@ class PerturbedParameters:
         if len(steps) % self._clients or rows != sum(steps):
             raise WireError(f"{rows} rows of scalars came for {self._clients} clients, said to be {steps}")
         rounds = range(scalars.round, scalars.round + len(steps) // self._clients)
-        key = key_of({**self.tensors, **self.memory(), "scalars": scalars.values}, steps, self.ways(rounds))
+        key = key_of(
+            {**self.tensors, **self.extra_state(), "scalars": scalars.values}, steps, self.replay_key(rounds)
+        )
         if (end := _REPLAYS.found(key)) is not None:
             with torch.no_grad():
-                for name, value in self.remember(end).items():
+                for name, value in self.load_extra_state(end).items():
                     self.tensors[name].copy_(value)
             return rounds.stop
         values = iter(scalars.values)
@@ -155,10 +159,10 @@ class PerturbedParameters:
                 for step in range(count)
             }
             self.round(round_index, taken)
-        _REPLAYS.keep(key, {**self.tensors, **self.memory()})
+        _REPLAYS.keep(key, {**self.tensors, **self.extra_state()})
         return rounds.stop
 
-    def ways(self, rounds: Iterable[int]) -> tuple[object, ...]:
+    def replay_key(self, rounds: Iterable[int]) -> tuple[object, ...]:
         """All that decides, beside tensors and slopes, where the steps of these rounds lead."""
         each = ((at, self._lr * self._decay(at), tuple(self.names(at))) for at in rounds)
         moved_by = self._optimiser.name if self._optimiser is not None else ""
@@ -168,17 +172,17 @@ class PerturbedParameters:
         """All clients' steps of a round: their slopes by client and step, in order."""
         names = self.names(round_index)
         before = {name: self.tensors[name].clone() for name in names} if self._optimiser is not None else {}
-        for (client, step), slopes_P in taken.items():
-            self.step(client, round_index, step, slopes_P)
+        for (client, step), derivatives_P in taken.items():
+            self.step(client, round_index, step, derivatives_P)
         if self._optimiser is not None and taken:
             for name, value in self._optimiser.step(before, {n: self.tensors[n] for n in names}).items():
                 self.tensors[name].copy_(value)
 
-    def memory(self) -> dict[str, Tensor]:
+    def extra_state(self) -> dict[str, Tensor]:
         """What the server's optimiser remembers: without one the next steps depend on the tensors alone."""
         return under(_OPTIMISER, self._optimiser.state()) if self._optimiser is not None else {}
 
-    def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def load_extra_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Takes the optimiser's memory among these tensors; hands back the others."""
         if self._optimiser is None:
             return dict(tensors)
@@ -197,7 +201,7 @@ def values_of(piece: Piece) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in trainable(piece).items()}
 
 
-def walk(
+def perturbed_parameters(
     tensors: Mapping[str, Tensor], config: RunConfig, lr: float | None = None, *, is_sliced: bool = False
 ) -> PerturbedParameters:
     """The walk that every node of a run makes alike, from these tensors on; None: at `train.head_lr`."""

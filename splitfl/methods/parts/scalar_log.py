@@ -15,7 +15,7 @@ from splitfl.core.errors import WireError
 from splitfl.core.messages import Adapter, Begin, Done, Message, Scalars
 from splitfl.core.state import State, copied, listed, number_in, numbered, part, under, whole
 from splitfl.methods.parts.method import ServerReply, Turn, unexpected
-from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, perturbed_parameters, values_of
 from splitfl.methods.parts.server_model import BodyStep
 from splitfl.models.cut import Piece
 
@@ -27,28 +27,28 @@ class ScalarLog:
     The scalars of old rounds are dropped once the tensors are cheaper to send.
     """
 
-    def __init__(self, method: str, walk: PerturbedParameters, clients: int, perturbations: int) -> None:
+    def __init__(self, method: str, perturbed: PerturbedParameters, clients: int, perturbations: int) -> None:
         self._method = method
-        self._walk = walk
+        self._perturbed = perturbed
         self._clients = clients
         self._perturbations = perturbations
         self._rounds: dict[int, tuple[Tensor, ...]] = {}
         self._version = 0
-        self._slopes: dict[int, dict[int, Tensor]] = {}
+        self._derivatives: dict[int, dict[int, Tensor]] = {}
         self._samples: dict[int, int] = {}
 
     @classmethod
     def of(cls, piece: Piece, config: RunConfig, perturbations: int, *, is_sliced: bool) -> "ScalarLog":
         """From a piece as the clients first hold it; nothing but its trained tensors is kept."""
         start = {name: value.cpu() for name, value in values_of(piece).items()}
-        return cls.along(walk(start, config, is_sliced=is_sliced), config, perturbations)
+        return cls.along(perturbed_parameters(start, config, is_sliced=is_sliced), config, perturbations)
 
     @classmethod
-    def along(cls, moving: PerturbedParameters, config: RunConfig, perturbations: int) -> "ScalarLog":
+    def along(cls, perturbed: PerturbedParameters, config: RunConfig, perturbations: int) -> "ScalarLog":
         """Of a run, along directions of the method's own."""
-        return cls(config.method.name, moving, config.federation.clients, perturbations)
+        return cls(config.method.name, perturbed, config.federation.clients, perturbations)
 
-    def answer(self, ticket: Turn, message: Message) -> ServerReply:
+    def answer(self, turn: Turn, message: Message) -> ServerReply:
         """To a client that begins, what it lacks; to one that sends its slopes in, thanks.
 
         Raises WireError for anything else.
@@ -61,11 +61,11 @@ class ScalarLog:
                 return ServerReply(reply=done, losses=message.losses, samples=message.samples, change=message)
         raise unexpected(self._method, message)
 
-    def take(self, ticket: Turn, outcome: ServerReply | None) -> BodyStep | None:
+    def take(self, turn: Turn, reply: ServerReply | None) -> BodyStep | None:
         """Keeps the slopes that came in; hands back the step that came instead, if one did."""
-        change = outcome.change if outcome is not None else None
+        change = reply.change if reply is not None else None
         if isinstance(change, Scalars):
-            self.receive(ticket.client, 0, change.values, change.samples)
+            self.receive(turn.client, 0, change.values, change.samples)
             return None
         assert change is None or isinstance(change, BodyStep)
         return change
@@ -73,13 +73,13 @@ class ScalarLog:
     @property
     def tensors(self) -> Mapping[str, Tensor]:
         """The clients' tensors after the last round, a snapshot."""
-        return {name: tensor.clone() for name, tensor in self._walk.tensors.items()}
+        return {name: tensor.clone() for name, tensor in self._perturbed.tensors.items()}
 
-    def receive(self, client: int, step: int, slopes_SP: Tensor, samples: int) -> None:
+    def receive(self, client: int, step: int, derivatives_SP: Tensor, samples: int) -> None:
         """One client's slopes of one or more steps from `step` on; without samples they say nothing."""
         if samples:
-            rows = {step + row: slopes_P for row, slopes_P in enumerate(slopes_SP)}
-            self._slopes.setdefault(client, {}).update(rows)
+            rows = {step + row: derivatives_P for row, derivatives_P in enumerate(derivatives_SP)}
+            self._derivatives.setdefault(client, {}).update(rows)
             self._samples[client] = self._samples.get(client, 0) + samples
 
     def end_round(self) -> None:
@@ -87,9 +87,9 @@ class ScalarLog:
         total = sum(self._samples.values())
         parts = tuple(self._weighed(client, total) for client in range(self._clients))
         self._rounds[self._version] = parts
-        self._version = self._walk.replay(self._scalars(self._version), self._version)
-        self._slopes, self._samples = {}, {}
-        held = [*self._walk.tensors.values(), *self._walk.memory().values()]
+        self._version = self._perturbed.replay(self._scalars(self._version), self._version)
+        self._derivatives, self._samples = {}, {}
+        held = [*self._perturbed.tensors.values(), *self._perturbed.extra_state().values()]
         numbers = sum(tensor.numel() for tensor in held)
         while sum(part.numel() for parts in self._rounds.values() for part in parts) > numbers:
             del self._rounds[min(self._rounds)]
@@ -104,8 +104,10 @@ class ScalarLog:
         if version == self._version:
             return None
         missed = range(version, self._version)
-        names = sorted({name for at in missed for name in self._walk.names(at)})
-        changed = {name: self._walk.tensors[name].clone() for name in names} | self._walk.memory()
+        names = sorted({name for at in missed for name in self._perturbed.names(at)})
+        changed = {
+            name: self._perturbed.tensors[name].clone() for name in names
+        } | self._perturbed.extra_state()
         if version in self._rounds:
             scalars = self._scalars(version)
             if scalars.values.numel() <= sum(tensor.numel() for tensor in changed.values()):
@@ -116,24 +118,24 @@ class ScalarLog:
         """The tensors, the rounds there were, and the scalars of those that can still be sent."""
         held: dict[str, Tensor] = {}
         for at, parts in self._rounds.items():
-            held |= under(str(at), listed([{"slopes": slopes_SP.clone()} for slopes_SP in parts]))
+            held |= under(str(at), listed([{"slopes": derivatives_SP.clone()} for derivatives_SP in parts]))
         return {
-            **under("value", copied(self._walk.tensors)),
+            **under("value", copied(self._perturbed.tensors)),
             **under("round", held),
-            **under("memory", copied(self._walk.memory())),
+            **under("memory", copied(self._perturbed.extra_state())),
             "version": whole(self._version),
         }
 
     def restore(self, state: State) -> None:
         """See Stateful; slopes that have come since are forgotten."""
         self._version = number_in(state, "version")
-        overwrite(self._walk.tensors, part(state, "value"))
-        self._walk.remember(part(state, "memory"))
+        overwrite(self._perturbed.tensors, part(state, "value"))
+        self._perturbed.load_extra_state(part(state, "memory"))
         self._rounds = {
             at: tuple(client["slopes"] for client in numbered(parts).values())
             for at, parts in numbered(part(state, "round")).items()
         }
-        self._slopes, self._samples = {}, {}
+        self._derivatives, self._samples = {}, {}
 
     def _fits(self, message: Scalars) -> bool:
         values = message.values
@@ -141,10 +143,10 @@ class ScalarLog:
 
     def _weighed(self, client: int, total: int) -> Tensor:
         """(S, P): a client's slopes times its share of the samples, zero for a step that was lost."""
-        rows = self._slopes.get(client, {})
+        rows = self._derivatives.get(client, {})
         weighed_SP = torch.zeros(max(rows, default=-1) + 1, self._perturbations)
-        for step, slopes_P in rows.items():
-            weighed_SP[step] = slopes_P.to(torch.float64) * (self._samples[client] / total)
+        for step, derivatives_P in rows.items():
+            weighed_SP[step] = derivatives_P.to(torch.float64) * (self._samples[client] / total)
         return weighed_SP
 
     def _scalars(self, first: int) -> Scalars:

@@ -103,9 +103,9 @@ class ServerModel:
                 overwrite(worker.parameters, self._state_for(position))
             hidden_BTD = hidden_BTD.detach().requires_grad_(wants_hidden_grad)
             device = hidden_BTD.device
-            there = {name: tensor.to(device) for name, tensor in context.items()}
+            device_context = {name: tensor.to(device) for name, tensor in context.items()}
             before = copies(tracked(worker.piece))
-            loss = (entry or worker.piece)(hidden_BTD, there, labels.to(device)).loss
+            loss = (entry or worker.piece)(hidden_BTD, device_context, labels.to(device)).loss
             statistics = copies(tracked(worker.piece))
             trained = [value for value in worker.parameters.values() if value.requires_grad]
             wanted = [*([hidden_BTD] if wants_hidden_grad else []), *trained]
@@ -132,8 +132,10 @@ class ServerModel:
             found, flops = [], 0.0
             with torch.no_grad():
                 for hidden_BTD in hiddens_BTD:
-                    there = {name: tensor.to(hidden_BTD.device) for name, tensor in context.items()}
-                    found.append(worker.piece(hidden_BTD, there, labels.to(hidden_BTD.device)).loss.item())
+                    device_context = {name: tensor.to(hidden_BTD.device) for name, tensor in context.items()}
+                    found.append(
+                        worker.piece(hidden_BTD, device_context, labels.to(hidden_BTD.device)).loss.item()
+                    )
                     flops += cost(self.piece, *hidden_BTD.shape[:2]).forward_flops
             return found, flops
         finally:
@@ -160,7 +162,7 @@ class ServerModel:
                 parameter.requires_grad_(trains(name))
         self._costs.clear()
 
-    def become(self, tensors: Mapping[str, Tensor]) -> None:
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes these values over; nothing may be in flight."""
         overwrite(self._held, tensors)
         self._states.extend([self.trained()] * self._in_flight)
@@ -212,11 +214,11 @@ def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def answer_activation(
     body: ServerModel,
-    ticket: Turn,
+    turn: Turn,
     message: Activation,
     entry: Piece | None = None,
     *,
-    is_waited_for: bool = True,
+    wants_gradient: bool = True,
 ) -> ServerReply:
     """The body's step on a client's activations, and the gradient that goes back; see `ServerModel.compute`.
 
@@ -227,11 +229,11 @@ def answer_activation(
     mask = message.context.get("mask")
     hidden_BTD = unpack(message.hidden, mask).to(body.piece.model.device)
     step = body.compute(
-        ticket.position,
+        turn.position,
         hidden_BTD,
         message.context,
         message.labels,
-        wants_hidden_grad=is_waited_for,
+        wants_hidden_grad=wants_gradient,
         entry=entry,
     )
     reply: Message = Done()

@@ -37,7 +37,7 @@ ROW_MESSAGES: Final[Mapping[str, type[Message]]] = {
 ALL_POLICIES: Final = frozenset({"mask", "zero", "rescale", "stale", "skip"})
 
 
-def _demand_reason(name: str, got: object) -> None:
+def _check_reason(name: str, got: object) -> None:
     if got is not True and not (isinstance(got, str) and got):
         raise ConfigError(f"{name} must be True or the reason why not, got {got!r}")
 
@@ -60,7 +60,7 @@ class Tolerance:
         if self.policies < ALL_POLICIES and not self.why_not:
             missing = ", ".join(sorted(ALL_POLICIES - self.policies))
             raise ConfigError(f"Tolerance.why_not must say why policies lack {missing}")
-        _demand_reason("Tolerance.codec", self.codec)
+        _check_reason("Tolerance.codec", self.codec)
 
 
 ANY_LOSS: Final = Tolerance()
@@ -170,12 +170,14 @@ class MethodSpec:
             )
         check_settings_type("MethodSpec.settings", self.settings, MethodConfig)
         for name in ("asynchronous", "single_pass", "summable"):
-            _demand_reason(f"MethodSpec.{name}", getattr(self, name))
+            _check_reason(f"MethodSpec.{name}", getattr(self, name))
 
     @property
     def reads(self) -> frozenset[str]:
         """The settings of other tables that it reads and not every method does, codecs included."""
-        return self.shared | {f"codec.{kind}" for kind, its in self.sends.items() if its.codec is True}
+        return self.shared | {
+            f"codec.{kind}" for kind, tolerance in self.sends.items() if tolerance.codec is True
+        }
 
     def why_not(self, setting: str) -> str:
         """Why it does not read a setting, where there is more to say than that."""

@@ -33,7 +33,7 @@ class Backpropagation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class MicroBatch:
     """Some samples of a batch, and their share of what its mean loss is over."""
 
     rows: slice
@@ -44,7 +44,7 @@ class Part:
         return {name: tensor[self.rows] for name, tensor in tensors.items()}
 
 
-def parts(labels: Tensor, size: int) -> list[Part]:
+def micro_batches(labels: Tensor, size: int) -> list[MicroBatch]:
     """A batch in parts of at most `size` samples (0: in one), each with its share of the mean loss.
 
     Labels are (B,) of classes, or (B, T) of tokens, of which the first predicts nothing. Each
@@ -54,8 +54,8 @@ def parts(labels: Tensor, size: int) -> list[Part]:
     size, total = size or len(labels), float(counts_B.sum())
     all_rows = [slice(first, min(first + size, len(labels))) for first in range(0, len(labels), size)]
     if len(all_rows) == 1:
-        return [Part(rows=all_rows[0], weight=1.0)]
-    return [Part(rows=rows, weight=float(counts_B[rows].sum()) / total) for rows in all_rows]
+        return [MicroBatch(rows=all_rows[0], weight=1.0)]
+    return [MicroBatch(rows=rows, weight=float(counts_B[rows].sum()) / total) for rows in all_rows]
 
 
 class SplitPass:
@@ -66,33 +66,33 @@ class SplitPass:
     computed a second time on the way back.
     """
 
-    def __init__(self, learner: ClientTrainer, settings: Backpropagation, piece: Piece | None = None) -> None:
+    def __init__(self, trainer: ClientTrainer, settings: Backpropagation, piece: Piece | None = None) -> None:
         """`piece` takes the place of the learner's own, of whose tensors it is made."""
-        self._learner = learner
-        self._piece = piece or learner.piece
+        self._trainer = trainer
+        self._piece = piece or trainer.piece
         self._size = settings.micro_batch
         self._repeats = int(settings.checkpoint_head) + int(bool(settings.micro_batch))
         self._hidden_BTD: Tensor | None = None
         self._batch: Batch | None = None
         if settings.checkpoint_head:
-            hold_inputs_alone(self._piece)
+            enable_checkpointing(self._piece)
 
-    def forth(self, batch: Batch, *, comes_back: bool = True) -> Tensor:
+    def forward(self, batch: Batch, *, needs_backward: bool = True) -> Tensor:
         """The hidden state (B, T, D), without its graph; nothing is held of one that never `comes_back`."""
-        learner = self._learner
-        with torch.set_grad_enabled(comes_back and not self._size):
+        trainer = self._trainer
+        with torch.set_grad_enabled(needs_backward and not self._size):
             hidden_BTD = torch.cat([self._piece(each, {}) for each in self._inputs(batch)])
-        learner.flops += learner.cost(hidden_BTD.shape, self._piece).forward_flops
-        if not comes_back:
+        trainer.flops += trainer.cost(hidden_BTD.shape, self._piece).forward_flops
+        if not needs_backward:
             return hidden_BTD
         self._hidden_BTD, self._batch = hidden_BTD, batch
         return hidden_BTD.detach()
 
-    def back(self, grad_BTD: Tensor) -> None:
+    def backward(self, grad_BTD: Tensor) -> None:
         """Leaves the gradient of the last batch in the learner's tensors."""
         assert self._hidden_BTD is not None
         assert self._batch is not None
-        learner, cost = self._learner, self._learner.cost(grad_BTD.shape, self._piece)
+        trainer, cost = self._trainer, self._trainer.cost(grad_BTD.shape, self._piece)
         if not self._size:
             torch.autograd.backward(self._hidden_BTD, grad_BTD)
         else:
@@ -101,10 +101,10 @@ class SplitPass:
                 hidden_BTD = self._piece(each, {})
                 torch.autograd.backward(hidden_BTD, grad_BTD[first : first + len(hidden_BTD)])
                 first += len(hidden_BTD)
-        learner.flops += cost.backward_flops + self._repeats * cost.forward_flops
-        self.forget()
+        trainer.flops += cost.backward_flops + self._repeats * cost.forward_flops
+        self.discard()
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Lets go of a batch whose gradient will not come."""
         self._hidden_BTD = self._batch = None
 
@@ -116,7 +116,7 @@ class SplitPass:
         ]
 
 
-def hold_inputs_alone(piece: Piece) -> None:
+def enable_checkpointing(piece: Piece) -> None:
     """From here on each block of the piece is computed a second time on the way back, and no more often."""
     blocks = piece.base.get_submodule(piece.family.blocks)
     for index in piece.blocks:

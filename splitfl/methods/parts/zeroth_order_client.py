@@ -24,9 +24,14 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Adapter, Begin, Reply, Scalars
 from splitfl.core.state import State, copied, number_in, part, under, whole
 from splitfl.data.loader import Batches
-from splitfl.methods.parts.directional_derivatives import beside, central, difference
+from splitfl.methods.parts.directional_derivatives import central_difference, evaluate_at, forward_difference
 from splitfl.methods.parts.forward_mode import Function, paths, refuse_fused_attention, tangent
-from splitfl.methods.parts.perturbed_parameters import Directions, Steps, values_of, walk
+from splitfl.methods.parts.perturbed_parameters import (
+    Perturbation,
+    ReplayableParameters,
+    perturbed_parameters,
+    values_of,
+)
 from splitfl.models.cut import Piece
 
 _LEAST_MU = {"float32": 0.0, "bfloat16": 1e-3}
@@ -70,17 +75,19 @@ class ZerothOrderClient:
     same bits, whatever they did or missed in between.
     """
 
-    def __init__(self, piece: Piece, client: int, settings: Estimate, walk: Steps) -> None:
+    def __init__(
+        self, piece: Piece, client: int, settings: Estimate, perturbed: ReplayableParameters
+    ) -> None:
         """`walk` moves the piece's own trainable tensors."""
         self.piece = piece
         self.flops = 0.0
         self._client = client
         self._settings = settings
-        self._walk = walk
-        self.base = {name: value.clone() for name, value in walk.tensors.items()}
+        self._perturbed = perturbed
+        self.base = {name: value.clone() for name, value in perturbed.tensors.items()}
         self._version = 0
         self._round = 0
-        self._slopes: list[Tensor] = []
+        self._derivatives: list[Tensor] = []
         self._costs: dict[tuple[int, int], Cost] = {}
         self._paths = paths(piece)
 
@@ -89,63 +96,63 @@ class ZerothOrderClient:
         cls, piece: Piece, batches: Batches, config: RunConfig, settings: SlicedEstimate
     ) -> "ZerothOrderClient":
         """Of a run: along the directions that every node of it draws alike."""
-        moving = walk(values_of(piece), config, is_sliced=settings.slices)
-        return cls(piece, batches.client, settings.estimate, moving)
+        perturbed = perturbed_parameters(values_of(piece), config, is_sliced=settings.slices)
+        return cls(piece, batches.client, settings.estimate, perturbed)
 
     def begin(self, round_index: int, messages: int) -> Begin:
         """Asks to begin a round of so many further messages, naming the rounds already seen."""
         return Begin(steps=messages, version=self._version)
 
-    def enter(self, reply: Reply, round_index: int) -> None:
+    def start_round(self, reply: Reply, round_index: int) -> None:
         """Back to where the last round began, then on to what all clients have made of it."""
         install(self.piece, self.base)
         if isinstance(reply, Scalars):
-            self._version = self._walk.replay(reply, self._version)
+            self._version = self._perturbed.replay(reply, self._version)
         elif isinstance(reply, Adapter):
-            install(self.piece, self._walk.remember(reply.tensors))
+            install(self.piece, self._perturbed.load_extra_state(reply.tensors))
             self._version = reply.version
-        self.start(round_index)
+        self.mark_round_start(round_index)
 
-    def start(self, round_index: int) -> None:
+    def mark_round_start(self, round_index: int) -> None:
         """A round begins from where the tensors stand."""
-        self.base = {name: value.clone() for name, value in self._walk.tensors.items()}
-        self._round, self._slopes = round_index, []
+        self.base = {name: value.clone() for name, value in self._perturbed.tensors.items()}
+        self._round, self._derivatives = round_index, []
 
-    def run(self, function: Function, shape_BT: torch.Size) -> Tensor:
+    def evaluate(self, function: Function, shape_BT: torch.Size) -> Tensor:
         """The function where the client stands, with no graph."""
         self.flops += self.cost(shape_BT).forward_flops
         with torch.no_grad():
             return function(self.piece)
 
-    def around(self, function: Function, step: int, shape_BT: torch.Size) -> Iterator[Tensor]:
+    def evaluate_both_sides(self, function: Function, step: int, shape_BT: torch.Size) -> Iterator[Tensor]:
         """The function at theta + mu u_p and theta - mu u_p, for each direction of this step in turn."""
-        for directions in self._directions(step):
+        for u in self._perturbations(step):
             for scale in (self._settings.mu, -self._settings.mu):
-                yield beside(self._walk, directions, scale, lambda: self.run(function, shape_BT))
+                yield evaluate_at(self._perturbed, u, scale, lambda: self.evaluate(function, shape_BT))
 
-    def learn(self, function: Function, gradient: Tensor, rest: Tensor, shape_BT: torch.Size) -> None:
+    def step(self, function: Function, gradient: Tensor, value: Tensor, shape_BT: torch.Size) -> None:
         """One step down the slopes of a function, which is `rest` where the client stands."""
-        step = len(self._slopes)
-        slope = {"difference": self._difference, "central": self._central, "jvp": self._jvp}[
+        step = len(self._derivatives)
+        derivative = {"difference": self._difference, "central": self._central, "jvp": self._jvp}[
             self._settings.derivative
         ]
-        changes = (slope(function, u, rest, shape_BT) for u in self._directions(step))
+        changes = (derivative(function, u, value, shape_BT) for u in self._perturbations(step))
         weighed = [(change.float() * gradient).sum(dtype=torch.float64) for change in changes]
-        self.follow(torch.stack(weighed).float().cpu())
+        self.apply(torch.stack(weighed).float().cpu())
 
-    def follow(self, slopes_P: Tensor | None) -> None:
+    def apply(self, derivatives_P: Tensor | None) -> None:
         """One step down slopes found elsewhere; None is a step that was lost."""
-        step = len(self._slopes)
-        found = torch.zeros(self._settings.perturbations) if slopes_P is None else slopes_P
-        self._slopes.append(found)
-        self._walk.step(self._client, self._round, step, found)
+        step = len(self._derivatives)
+        found = torch.zeros(self._settings.perturbations) if derivatives_P is None else derivatives_P
+        self._derivatives.append(found)
+        self._perturbed.step(self._client, self._round, step, found)
 
     def upload(self, round_index: int, samples: int, losses: tuple[float, ...] = ()) -> Scalars:
         """This round's slopes (S, P)."""
         return Scalars(
             round=round_index,
-            values=torch.stack(self._slopes),
-            steps=(len(self._slopes),),
+            values=torch.stack(self._derivatives),
+            steps=(len(self._derivatives),),
             samples=samples,
             losses=losses,
         )
@@ -157,14 +164,14 @@ class ZerothOrderClient:
 
     def state(self) -> State:
         """Where the last round began, to which the next one goes back first, and how many it has seen."""
-        held = under("base", copied(self.base)) | under("memory", copied(self._walk.memory()))
+        held = under("base", copied(self.base)) | under("memory", copied(self._perturbed.extra_state()))
         return held | {"version": whole(self._version)}
 
     def restore(self, state: State) -> None:
         """See Stateful."""
         self._version = number_in(state, "version")
         self.base = part(state, "base")
-        self._walk.remember(part(state, "memory"))
+        self._perturbed.load_extra_state(part(state, "memory"))
 
     def cost(self, shape_BT: torch.Size) -> Cost:
         """FLOPs of one pass on (B, T) tokens."""
@@ -173,19 +180,23 @@ class ZerothOrderClient:
             self._costs[shape] = cost(self.piece, *shape)
         return self._costs[shape]
 
-    def _directions(self, step: int) -> Iterator[Directions]:
+    def _perturbations(self, step: int) -> Iterator[Perturbation]:
         for perturbation in range(self._settings.perturbations):
-            yield self._walk.draw(self._client, self._round, step, perturbation)
+            yield self._perturbed.draw(self._client, self._round, step, perturbation)
 
-    def _difference(self, function: Function, u: Directions, rest: Tensor, shape_BT: torch.Size) -> Tensor:
-        return difference(self._walk, u, self._settings.mu, lambda: self.run(function, shape_BT), rest)
+    def _difference(self, function: Function, u: Perturbation, value: Tensor, shape_BT: torch.Size) -> Tensor:
+        return forward_difference(
+            self._perturbed, u, self._settings.mu, lambda: self.evaluate(function, shape_BT), value
+        )
 
-    def _central(self, function: Function, u: Directions, rest: Tensor, shape_BT: torch.Size) -> Tensor:
-        return central(self._walk, u, self._settings.mu, lambda: self.run(function, shape_BT))
+    def _central(self, function: Function, u: Perturbation, value: Tensor, shape_BT: torch.Size) -> Tensor:
+        return central_difference(
+            self._perturbed, u, self._settings.mu, lambda: self.evaluate(function, shape_BT)
+        )
 
-    def _jvp(self, function: Function, u: Directions, rest: Tensor, shape_BT: torch.Size) -> Tensor:
+    def _jvp(self, function: Function, u: Perturbation, value: Tensor, shape_BT: torch.Size) -> Tensor:
         self.flops += 2 * self.cost(shape_BT).forward_flops
-        values = {self._paths[name]: self._walk.tensors[name] for name in u}
+        values = {self._paths[name]: self._perturbed.tensors[name] for name in u}
         return tangent(self.piece, function, values, {self._paths[name]: u[name] for name in u})[1]
 
 

@@ -262,7 +262,7 @@ def test_what_both_hold_agrees_after_every_round(
     )
     _Turns(monkeypatch, [[low, deep], [deep, still], [still, low]])
     played = play(turning(place, low, deep, still), tmp_path)
-    heads, body = played.server._heads, played.server._body  # type: ignore[attr-defined]
+    heads, body = played.server._client_adapters, played.server._body  # type: ignore[attr-defined]
     shared = heads.tensors.keys() & body.trained().keys()
     assert {block for block in range(4) if any(f"layer.{block}." in name for name in shared)} == {1, 2}
     assert all(torch.equal(heads.tensors[name], body.trained()[name]) for name in shared)

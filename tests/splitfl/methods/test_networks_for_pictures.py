@@ -97,11 +97,11 @@ def test_a_computed_step_changes_nothing_until_it_is_committed(tmp_path: Path) -
     round_0 = one.clients[0].round(0)
     next(round_0)
     activation = round_0.send(Done())
-    ticket = Turn(client=0, round=0, lap=1, position=1)
-    first, second = one.server.compute(ticket, activation), one.server.compute(ticket, activation)
+    turn = Turn(client=0, round=0, lap=1, position=1)
+    first, second = one.server.compute(turn, activation), one.server.compute(turn, activation)
     assert first.losses == second.losses
     assert all(torch.equal(value, before[name]) for name, value in one.server.trained().items())
-    one.server.commit(ticket, second)
+    one.server.commit(turn, second)
     moved = [name for name, value in one.server.trained().items() if not torch.equal(value, before[name])]
     assert any("running_var" in name for name in moved)
 

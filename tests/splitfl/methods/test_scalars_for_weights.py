@@ -14,7 +14,7 @@ from splitfl.methods.decomfl import DecomflClient
 from splitfl.methods.hosl import HoslClient
 from splitfl.methods.hybrid import HybridClient
 from splitfl.methods.parts.method import ClientMethod
-from splitfl.methods.parts.perturbations import direction
+from splitfl.methods.parts.perturbations import rademacher
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
 from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
 from splitfl.setup.experiment import Experiment
@@ -48,13 +48,13 @@ class Watched(Experiment):
 
     def bases(self) -> list[dict[str, Tensor]]:
         """Where every client's last round began."""
-        return [walker.base for walker in self.walkers()]
+        return [zeroth_order.base for zeroth_order in self.zeroth_order_clients()]
 
-    def walkers(self) -> list[ZerothOrderClient]:
+    def zeroth_order_clients(self) -> list[ZerothOrderClient]:
         """The clients' own."""
         made = self.__dict__["made"]
         assert all(isinstance(one, (HybridClient, HoslClient, DecomflClient)) for one in made)
-        return [one.walker for one in made]
+        return [one.zeroth_order for one in made]
 
 
 def watched(place: Path, name: str, **tables: dict[str, Any]) -> Watched:
@@ -166,11 +166,11 @@ def test_each_clients_slopes_are_of_its_slice_and_all_still_hold_the_same_bits(
     play(site, tmp_path)
     for base in site.bases():
         assert all(torch.equal(value, ends[key]) for key, value in base.items())
-    walk = site.walkers()[0]._walk
-    assert isinstance(walk, PerturbedParameters)
-    own = [set(walk.draw(client, 1, 0, 0)) for client in range(CLIENTS)]
-    assert set.union(*own) == set(walk.names(1))
-    assert all(names < set(walk.names(1)) for names in own)
+    perturbed = site.zeroth_order_clients()[0]._perturbed
+    assert isinstance(perturbed, PerturbedParameters)
+    own = [set(perturbed.draw(client, 1, 0, 0)) for client in range(CLIENTS)]
+    assert set.union(*own) == set(perturbed.names(1))
+    assert all(names < set(perturbed.names(1)) for names in own)
     assert not any(
         mark in one for one in set.intersection(*own) for mark in ("lora_", "ia3_", "vera_", "hada_")
     )
@@ -207,7 +207,7 @@ def test_a_client_spends_forward_passes_alone(derivative: str, place: Path, tmp_
     site = watched(place, "hybrid", method={"derivative": derivative}, federation={"clients": 1})
     played = play(site, tmp_path)
     passes = 1 + PERTURBATIONS * (2 if derivative == "central" else 1)
-    head, batches = site.walkers()[0].piece, site.batches(0)
+    head, batches = site.zeroth_order_clients()[0].piece, site.batches(0)
     once = sum(
         cost(head, *batches.batch(step).inputs["input_ids"].shape).forward_flops
         for step in range(ROUNDS * STEPS)
@@ -234,7 +234,7 @@ def test_decomfl_with_one_client_is_mezo(place: Path, tmp_path: Path) -> None:
         for round_index in range(ROUNDS):
             for step in range(STEPS):
                 batch = batches.batch(round_index * STEPS + step)
-                signs = torch.split(direction(sum(sizes), 0, 0, round_index, step, 0), sizes)
+                signs = torch.split(rademacher(sum(sizes), 0, 0, round_index, step, 0), sizes)
                 losses = []
                 first = [value.clone() for value in values]
                 for scale in (mu, -mu):

@@ -42,8 +42,8 @@ def test_the_body_is_the_mean_of_what_each_client_alone_would_make_of_it(place: 
         server = METHODS["sfl-v2"].server(pieces, config)
         sent = [m for sender, _, m, _ in played.said if sender == client and isinstance(m, Activation)]
         for position, message in enumerate(sent):
-            ticket = Turn(client=client, round=0, lap=position + 1, position=position)
-            server.commit(ticket, server.compute(ticket, message))
+            turn = Turn(client=client, round=0, lap=position + 1, position=position)
+            server.commit(turn, server.compute(turn, message))
         samples = sum(len(message.ids_B) for message in sent)
         alone.append(Adapter(version=0, tensors=server.trained(), samples=samples))
     mean = weighted_mean(alone)
@@ -69,8 +69,8 @@ def test_a_client_of_whom_nothing_came_has_no_say_in_the_mean(place: Path, tmp_p
     pieces = PieceLoader(config=config, task=one.task, num_blocks=one.num_blocks, device="cpu")
     (sent,) = [m for sender, _, m, _ in lost.said if sender == 0 and isinstance(m, Activation)]
     server = METHODS["sfl-v2"].server(pieces, config)
-    ticket = Turn(client=0, round=0, lap=1, position=0)
-    server.commit(ticket, server.compute(ticket, sent))
+    turn = Turn(client=0, round=0, lap=1, position=0)
+    server.commit(turn, server.compute(turn, sent))
     assert body
     assert all(torch.equal(value, server.trained()[name]) for name, value in body.items())
 

@@ -13,7 +13,7 @@ from splitfl.federation.aggregators import Mean, Rolora
 from splitfl.methods.decomfl import loss_of
 from splitfl.methods.parts.forward_mode import paths, tangent
 from splitfl.methods.parts.parameter_slices import Slice
-from splitfl.methods.parts.perturbed_parameters import walk
+from splitfl.methods.parts.perturbed_parameters import perturbed_parameters
 from splitfl.methods.spry import SpryClient
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
@@ -73,7 +73,7 @@ def test_the_mean_over_directions_is_the_gradient(place: Path) -> None:
     model, forward = pieces.whole(), loss_of(one.batches(0).batch(0))
     parameters = trainable(model)
     truth = flat(torch.autograd.grad(forward(model), list(parameters.values())))
-    still = walk({name: value.detach() for name, value in parameters.items()}, one.config)
+    still = perturbed_parameters({name: value.detach() for name, value in parameters.items()}, one.config)
     where, directions = paths(model), 64
     estimate = torch.zeros_like(truth)
     for step in range(directions):
@@ -101,7 +101,7 @@ def test_clients_send_their_own_slices_alone(place: Path, tmp_path: Path) -> Non
 def test_what_nobody_heard_of_does_not_stay(place: Path) -> None:
     client = site(place, clients=2).client_method(0)
     assert isinstance(client, SpryClient)
-    held = trainable(client.learner.piece)
+    held = trainable(client.trainer.piece)
     before = {name: value.detach().clone() for name, value in held.items()}
     run = client.round(0)
     next(run)

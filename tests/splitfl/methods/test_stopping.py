@@ -39,16 +39,16 @@ class Federation:
         for lap in range(100):
             for client in sorted(pending):
                 message = pending.pop(client)
-                ticket = Turn(client=client, round=round_index, lap=lap, position=self.position)
+                turn = Turn(client=client, round=round_index, lap=lap, position=self.position)
                 self.position += 1
-                outcome = self.server.compute(ticket, message)
-                self.server.commit(ticket, outcome)
+                answer = self.server.compute(turn, message)
+                self.server.commit(turn, answer)
                 envelope = Envelope(
                     client=client, round=round_index, lap=lap, flops=self.clients[client].take_flops()
                 )
-                crossed += [encode(message, envelope), encode(outcome.reply, envelope)]
+                crossed += [encode(message, envelope), encode(answer.reply, envelope)]
                 try:
-                    pending[client] = rounds[client].send(outcome.reply)
+                    pending[client] = rounds[client].send(answer.reply)
                 except StopIteration:
                     continue
         assert not pending

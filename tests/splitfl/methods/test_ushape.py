@@ -72,10 +72,10 @@ def test_a_step_that_was_given_up_cannot_be_taken_up_again(place: Path) -> None:
     hidden = torch.ones(*batch.inputs["input_ids"].shape, 32)
 
     def say(lap: int, message: Activation | Gradient | Begin | Skip | None) -> object:
-        ticket = Turn(client=0, round=0, lap=lap, position=lap)
-        outcome = server.compute(ticket, message) if message is not None else None
-        server.commit(ticket, outcome)
-        return outcome.reply if outcome is not None else None
+        turn = Turn(client=0, round=0, lap=lap, position=lap)
+        answer = server.compute(turn, message) if message is not None else None
+        server.commit(turn, answer)
+        return answer.reply if answer is not None else None
 
     say(0, Begin(steps=7))
     gradient = Gradient(ids_B=batch.ids_B, grad=hidden, loss=1.0)
@@ -102,12 +102,12 @@ def test_a_step_ends_at_the_parameters_that_it_began_with(place: Path, tmp_path:
     for order in ((0, 0), (0, 1, 1, 0)):
         server, waiting = one.server_method(), set[int]()
         for position, client in enumerate(order):
-            ticket = Turn(client=client, round=0, lap=1 + (client in waiting), position=position)
-            outcome = server.compute(ticket, back[client] if client in waiting else forth[client])
-            server.commit(ticket, outcome)
+            turn = Turn(client=client, round=0, lap=1 + (client in waiting), position=position)
+            answer = server.compute(turn, back[client] if client in waiting else forth[client])
+            server.commit(turn, answer)
             waiting.add(client)
-        assert isinstance(outcome.reply, Gradient)
-        heard.append(outcome.reply.grad)
+        assert isinstance(answer.reply, Gradient)
+        heard.append(answer.reply.grad)
     assert torch.equal(*heard)
 
 

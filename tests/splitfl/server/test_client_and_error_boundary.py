@@ -96,10 +96,10 @@ def test_a_server_that_closes_as_the_last_client_leaves_is_no_failure() -> None:
 class AnswersNothing:
     """A server's side of a method that has no messages."""
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         raise unexpected("none", message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
         pass
 
     def end_round(self, round_index: int) -> None:

@@ -12,7 +12,7 @@ from splitfl.adapters.inject import install, trainable
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import LOST, Activation, Adapter, Begin
 from splitfl.data.batch import Batch
-from splitfl.methods.parts.auxiliary import PREFIX, Sample, align, relative_error
+from splitfl.methods.parts.auxiliary import PREFIX, AlignmentSample, align, relative_error
 from splitfl.models.cut import Piece
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
@@ -65,17 +65,17 @@ def trained_somewhere(piece: Piece) -> Piece:
     return piece
 
 
-def at_the_cut(site: Experiment, body: Piece) -> list[Sample]:
+def at_the_cut(site: Experiment, body: Piece) -> list[AlignmentSample]:
     """Batches with the body's own gradients."""
     head, batches = pieces(site).head(), site.batches(0)
     return [sample(head, body, batches.batch(step)) for step in range(3)]
 
 
-def sample(head: Piece, body: Piece, batch: Batch) -> Sample:
+def sample(head: Piece, body: Piece, batch: Batch) -> AlignmentSample:
     context = head.context_of(batch.inputs)
     hidden_BTD = head(batch.inputs, {}).detach()
     grad_BTD = gradient(body, hidden_BTD, context, batch.labels)
-    return Sample(hidden_BTD=hidden_BTD, context=context, labels=batch.labels, grad_BTD=grad_BTD)
+    return AlignmentSample(hidden_BTD=hidden_BTD, context=context, labels=batch.labels, grad_BTD=grad_BTD)
 
 
 def gradient(piece: Piece, hidden_BTD: Tensor, context: dict[str, Tensor], labels: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def gradient(piece: Piece, hidden_BTD: Tensor, context: dict[str, Tensor], label
     return grad_BTD
 
 
-def error(piece: Piece, samples: list[Sample]) -> float:
+def error(piece: Piece, samples: list[AlignmentSample]) -> float:
     errors = [
         relative_error(gradient(piece, one.hidden_BTD, dict(one.context), one.labels), one.grad_BTD)
         for one in samples

@@ -36,7 +36,7 @@ def settings(place: Path, schedule: str, **tables: Any) -> RunConfig:
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_a_schedule_is_torchs_own_over_the_rounds(schedule: str, place: Path) -> None:
-    falls = decay(settings(place, schedule))
+    schedule = decay(settings(place, schedule))
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = {
         "constant": torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0),
@@ -45,18 +45,20 @@ def test_a_schedule_is_torchs_own_over_the_rounds(schedule: str, place: Path) ->
     }[schedule]
     optimiser.param_groups[0]["lr"] = 1.0
     for round_index in range(ROUNDS + 1):
-        assert falls(round_index) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
+        assert schedule(round_index) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
         optimiser.step()
         theirs.step()
-    assert falls(ROUNDS + 3) == falls(ROUNDS)
+    assert schedule(ROUNDS + 3) == schedule(ROUNDS)
 
 
 def test_a_walks_step_is_as_long_as_its_round_says(place: Path) -> None:
-    falls = decay(settings(place, "linear"))
+    schedule = decay(settings(place, "linear"))
     for round_index in (0, 3, ROUNDS - 1):
-        moving = PerturbedParameters({"x": torch.zeros(5)}, Mean(), 0, 2, 1e-2, falls)
-        moving.step(0, round_index, 0, torch.tensor([2.0]))
-        assert moving.tensors["x"].abs() == pytest.approx([2e-2 * (1 - round_index / ROUNDS)] * 5, rel=1e-6)
+        perturbed = PerturbedParameters({"x": torch.zeros(5)}, Mean(), 0, 2, 1e-2, schedule)
+        perturbed.step(0, round_index, 0, torch.tensor([2.0]))
+        assert perturbed.tensors["x"].abs() == pytest.approx(
+            [2e-2 * (1 - round_index / ROUNDS)] * 5, rel=1e-6
+        )
 
 
 def test_adamws_step_is_as_long_as_its_round_says(place: Path) -> None:
@@ -64,13 +66,13 @@ def test_adamws_step_is_as_long_as_its_round_says(place: Path) -> None:
     config = settings(place, "linear")
     site = Experiment.of(config)
     head = PieceLoader(config=config, task=site.task, num_blocks=site.num_blocks, device="cpu").head()
-    learner = ClientTrainer(head, Mean(), config.train, decay=decay(config))
+    trainer = ClientTrainer(head, Mean(), config.train, decay=decay(config))
     for round_index in range(ROUNDS):
-        learner.enter(Done(), round_index)
+        trainer.start_round(Done(), round_index)
         before = {name: value.detach().clone() for name, value in trainable(head).items()}
         for value in trainable(head).values():
             value.grad = torch.full_like(value, 0.5)
-        learner.step()
+        trainer.step()
         moved = torch.cat([(before[n] - value.detach()).flatten() for n, value in trainable(head).items()])
         assert moved.mean() == pytest.approx(1e-2 * (1 - round_index / ROUNDS), rel=1e-4)
 
