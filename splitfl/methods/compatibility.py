@@ -1,4 +1,4 @@
-"""Which settings go together: what each method declares of itself, and the rules of rules.py."""
+"""Checks of settings against each other: the methods' specifications, and the rules of rules.py."""
 
 from dataclasses import replace
 
@@ -15,9 +15,9 @@ from splitfl.methods.settings import alternatives, refuse_unread
 
 
 def check(config: RunConfig, kind: str, num_blocks: int, model_type: str) -> None:
-    """ConfigError for settings that exclude each other, or that the method does not read or cannot work with.
+    """ConfigError for settings that exclude each other, or that the method does not read or support.
 
-    `kind` is the task's kind of model, `model_type` the model's family.
+    `kind` is the task's kind of model, `num_blocks` its number of blocks, `model_type` its family.
     """
     case = Case(config=config, spec=method(config.method.name), kind=kind, model_type=model_type)
     refuse_unread(config)
@@ -34,42 +34,42 @@ def check(config: RunConfig, kind: str, num_blocks: int, model_type: str) -> Non
 
 
 def _check_alone(config: RunConfig) -> None:
-    """ConfigError for a setting that is read only where another one has some value."""
+    """ConfigError for a setting that is read only with certain values of another one."""
     default = RunConfig()
     for setting, other, values in READ_WITH:
         got, plain = value_of(config, setting), value_of(default, setting)
         if got != plain and value_of(config, other) not in values:
             readers = " and ".join(map(repr, values))
             raise ConfigError(
-                f"{setting} is read with {other} {readers} alone: leave it at {plain}, got {got}"
+                f"{setting} is read only with {other} {readers}: leave it at {plain}, got {got}"
             )
 
 
 def _check_declared(case: Case) -> None:
-    """ConfigError for what the method says of itself that it cannot do."""
+    """ConfigError for settings that the method's specification excludes."""
     config, spec, name = case.config, case.spec, case.config.method.name
     federation = config.federation
     if federation.aggregator not in spec.aggregators:
         able = ", ".join(one for one in AGGREGATORS if one in spec.aggregators)
         raise ConfigError(
-            f"the method {name!r} cannot work with federation.aggregator {federation.aggregator!r}; it can "
-            f"with {able}"
+            f"the method {name!r} does not support federation.aggregator {federation.aggregator!r}; it "
+            f"supports {able}"
         )
     if is_asynchronous(case) and spec.asynchronous is not True:
         raise ConfigError(
-            f"the method {name!r} cannot work with federation.schedule {federation.schedule!r}: "
-            f"{spec.asynchronous}; it can with 'synchronous' and 'deadline'"
+            f"the method {name!r} does not support federation.schedule {federation.schedule!r}: "
+            f"{spec.asynchronous}; it supports 'synchronous' and 'deadline'"
         )
     if case.trains_batch_norms and spec.single_pass is not True:
         raise ConfigError(
-            f"the method {name!r} {spec.single_pass}, and the batch norms of a {case.model_type} model would "
-            f"count it so: take {_supporting('single_pass')}, or a model without batch norms"
+            f"the method {name!r} {spec.single_pass}, so the batch norms of a {case.model_type} model would "
+            f"not count it once: use {_supporting('single_pass')}, or a model without batch norms"
         )
     _check_erasure(case)
     if config.analog.sum_adapters:
         if spec.summable is not True:
             raise ConfigError(
-                "analog.sum_adapters is for methods whose clients send the same tensors, not for "
+                "analog.sum_adapters requires a method whose clients send the same tensors, got "
                 f"{name!r}: {spec.summable}; have {_supporting('summable')}"
             )
         over_the_air(config)
@@ -79,7 +79,7 @@ def _check_declared(case: Case) -> None:
 
 
 def _check_erasure(case: Case) -> None:
-    """ConfigError for an erasure policy, or for noise on what is sent, that the method cannot bear."""
+    """ConfigError for an erasure policy or analog transmission that the method does not tolerate."""
     config, name = case.config, case.config.method.name
     for kind in ROW_MESSAGES:
         policy, is_analog = getattr(config.erasure, kind), kind in config.analog.kinds
@@ -91,7 +91,9 @@ def _check_erasure(case: Case) -> None:
                 f"the method {name!r} sends no {kind} that may be lost: leave erasure.{kind} reliable"
             )
         if is_analog and tolerance.policies == NO_ERASURE:
-            raise ConfigError(f"the method {name!r} cannot send its {kind} with noise: {tolerance.why_not}")
+            raise ConfigError(
+                f"the method {name!r} does not support analog.kinds {kind!r}: {tolerance.why_not}"
+            )
         if not is_analog and policy not in tolerance.policies:
             have = ", ".join(sorted({"reliable", *tolerance.policies}))
             raise ConfigError(
@@ -101,7 +103,7 @@ def _check_erasure(case: Case) -> None:
 
 
 def _check_forward_mode(case: Case) -> None:
-    """ConfigError where clients differentiate in forward mode and a kind of adapter cannot."""
+    """ConfigError for a kind of adapter without forward mode that the clients train."""
     for side in case.spec.holds:
         name = getattr(case.config.adapter, side).kind
         if (reason := ADAPTERS[name].forward_mode) is not True:
@@ -112,12 +114,12 @@ def _check_forward_mode(case: Case) -> None:
 
 
 def _check_numbers(config: RunConfig) -> None:
-    """ConfigError for numbers that do not fit that of the clients, and for a deadline that is never."""
+    """ConfigError for settings that do not fit the number of clients, and for a missing deadline."""
     federation = config.federation
     if federation.robust == "trimmed-mean" and federation.trim * federation.clients < 1:
         raise ConfigError(
             f"federation.trim must be at least 1 / {federation.clients} for {federation.clients} clients, or "
-            f"nobody is trimmed; got {federation.trim}"
+            f"no update is trimmed; got {federation.trim}"
         )
     if len(federation.client_ranks) not in (0, federation.clients):
         raise ConfigError(
@@ -129,5 +131,5 @@ def _check_numbers(config: RunConfig) -> None:
 
 
 def _supporting(what: str) -> str:
-    """The methods that can do something, by name."""
+    """The names of the methods whose specification has True in this field."""
     return ", ".join(sorted(name for name, spec in METHODS.items() if getattr(spec, what) is True))

@@ -1,16 +1,15 @@
-"""`sfl-v2` whose clients are told anew in every round what to do: by which method their head learns, or that
-it stands still, where it ends, how many ranks of it learn, how what they send is rounded.
+"""`sfl-v2` under a controller, which assigns each client a plan for every round.
 
-All of these methods have one body, which learns from the activations that come, and one head, whose mean is
-taken when a round ends over those who learnt: by `hybrid`, too, clients send it in, since whoever learnt by
-another method has no scalars to send. What stands in for the body in `cse-fsl` is averaged with the heads of
-those who had it. What a client does by each is the `local_update` of the method's specification.
+A plan has the method that trains the head (or freezes it), the cut, the number of trained ranks, and the
+codec. All of these methods have one body, trained on the activations received, and one head, averaged at the
+end of a round over the clients that trained it: clients with `hybrid` upload it too, since replays of scalars
+would miss the updates of other methods. The auxiliary model of `cse-fsl` is averaged over the clients that
+used it. The local training of each method is the `local_update` of its specification.
 
-A client holds the deepest head that it may be given, once. In a round it runs the first blocks of it, up to
-the plan's cut; the server enters its body there, as among clients that are cut at different depths (see
-`per_client_cut`). Ranks that do not learn in a round stay as they are, so with an aggregator that averages
-one factor at a time the mean is exact: an update without a rank leaves it where it was. With one plan for all
-rounds this is its method with these `federation.client_cuts`.
+A client holds its deepest possible head once and runs the blocks below the plan's cut; the server runs the
+body from there on, as for clients cut at different depths (see `per_client_cut`). Ranks that a plan does not
+train keep their values, so the mean is exact with an aggregator that averages one factor at a time. With the
+same plan in all rounds this equals its method with these `federation.client_cuts`.
 """
 
 from collections.abc import Container, Generator, Mapping, Sequence
@@ -38,7 +37,7 @@ from splitfl.models.families import block_index
 
 
 class ControlledClient:
-    """Runs as much of its head as it is told, and learns as much of that, by the method that it is told."""
+    """Runs and trains its head up to the cut and rank, and with the method, of each round's plan."""
 
     def __init__(
         self,
@@ -50,9 +49,9 @@ class ControlledClient:
         batches: Batches,
         steps: int,
     ) -> None:
-        """`heads` are those up to each cut that a plan may name, all of the trainer's own tensors.
+        """`heads` has the head for each possible cut, made of the trainer's tensors.
 
-        `updates` are by method and cut; by a method that is in `rates` the head learns at that rate.
+        `updates` are by method and cut; `rates` are the head's learning rates of methods with their own.
         """
         self._trainer = trainer
         self._heads = heads
@@ -66,7 +65,7 @@ class ControlledClient:
         self.restore = trainer.restore
 
     def round(self, round_index: int) -> ClientRound:
-        """Where the plan never comes, the whole round is skipped: another one would meet the wrong body."""
+        """Skips the whole round if the plan is lost: the server would run the body from another cut."""
         reply = yield self._trainer.begin(round_index, self._steps + 1)
         plan = reply.plan if isinstance(reply, Done | Adapter) else None
         if plan is None:
@@ -93,7 +92,7 @@ class ControlledClient:
         return self._updates[plan.method, plan.cut]
 
     def _sent(self, tensors: Mapping[str, Tensor], plan: Plan) -> Generator[tuple[str, Tensor], None, None]:
-        """Of what this client holds, what has learnt."""
+        """The tensors, and ranks of them, that the plan trained."""
         spec = self._specs[plan.method]
         if not spec.learns:
             return
@@ -109,7 +108,7 @@ class ControlledClient:
 
 
 class ControlledServer(PerClientCutServer):
-    """Enters the body where each ticket's plan says, and hands the plan out as a round begins."""
+    """Runs the body from the cut of each turn's plan, and sends the plan at the start of a round."""
 
     def __init__(
         self,
@@ -121,9 +120,9 @@ class ControlledServer(PerClientCutServer):
         start: Mapping[str, Tensor],
         gradient_methods: Container[str],
     ) -> None:
-        """`held` says how deep each client's head is at most, `start` what all heads begin with.
+        """`held` has the deepest cut of each client, `start` the initial tensors of the heads.
 
-        By the methods in `awaiting` clients learn from the gradient that is sent down.
+        Clients with one of the `gradient_methods` receive the gradient at the cut.
         """
         super().__init__(body, entries, held, client_adapters, rule)
         self._start = start
@@ -157,12 +156,12 @@ class ControlledServer(PerClientCutServer):
         )
 
     def _whole(self, update: Adapter) -> Adapter:
-        """The update with the ranks that its client left as they were."""
+        """The update, completed by the current values of the ranks that the client did not train."""
         tensors = {}
         for name, value in update.tensors.items():
             known = self._client_adapters.tensors.get(name, self._start.get(name))
             if known is None:
-                raise WireError(f"an update names {name!r}, which no head has")
+                raise WireError(f"an update must name tensors of the heads, got {name!r}")
             tensors[name] = value
             if name.endswith((A, B)):
                 axis = rank_axis(name)
@@ -171,14 +170,14 @@ class ControlledServer(PerClientCutServer):
 
 
 def _plan(turn: Turn) -> Plan:
-    assert turn.plan is not None, "the server_loop plans every turn of such a run"
+    assert turn.plan is not None, "a controlled run has a plan for every turn"
     return turn.plan
 
 
 def client(
     pieces: Pieces, batches: Batches, steps: int, config: RunConfig, specs: Mapping[str, LocalUpdateSpec]
 ) -> ClientMethod:
-    """The head up to each cut that a plan may name, and the local update of each of the methods for each."""
+    """The client's side: a head for each possible cut, and a local update for each method and cut."""
     auto, own = config.auto, config.partition.cut
     auxiliary = pieces.auxiliary() if _need_auxiliary(specs) else None
     trainer = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
@@ -203,7 +202,7 @@ def client(
 
 
 def server(pieces: Pieces, config: RunConfig, specs: Mapping[str, LocalUpdateSpec]) -> ServerMethod:
-    """The server's side, with what all heads begin with."""
+    """The server's side, with the initial tensors of the heads."""
     deepest = max(config.federation.client_cuts)
     held = values_of(pieces.head(deepest))
     if _need_auxiliary(specs):

@@ -1,9 +1,8 @@
-"""`cse-fsl`: the client learns from an auxiliary's loss, the server from every q-th activation.
+"""`cse-fsl`: local training with the loss of an auxiliary model; the server trains on every q-th activation.
 
-CSE-FSL (Mu & Shen, arXiv 2302.05599) with low-rank adapters: head and auxiliary are
-trained together, on the client alone; the first batch of every `method.upload_interval`
-goes up, and nothing comes down but acknowledgements. The server has one body for all.
-Head and auxiliary are averaged once a round.
+CSE-FSL (Mu & Shen, arXiv 2302.05599) with low-rank adapters. The client trains head and auxiliary together;
+it uploads the activations of the first of every `method.upload_interval` batches and receives
+acknowledgements only. The server has one body for all clients. Head and auxiliary are averaged once a round.
 """
 
 # B batch, T tokens, D hidden
@@ -16,39 +15,40 @@ import torch
 from torch import Tensor
 
 from splitfl.config import RunConfig, group
-from splitfl.core.messages import Activation, Done, Message, Reply
+from splitfl.core.messages import Activation, Adapter, Done, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary, refuse_auxiliary, split_auxiliary
 from splitfl.methods.parts.client_adapters import ClientAdapters
-from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
+from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.local_update import AveragedClient, LocalParts, LocalUpdate, LocalUpdateSpec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
-from splitfl.methods.parts.server_model import ServerModel
+from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation, enable_checkpointing, micro_batches
 from splitfl.models.cut import Piece
+from splitfl.models.token_rows import pack, unpack
 
 
 @dataclass(frozen=True, kw_only=True)
 class CseSettings:
-    """Backpropagation through head and auxiliary."""
+    """The auxiliary model, and backpropagation through it and the head."""
 
     auxiliary: Auxiliary = group(Auxiliary)
     backpropagation: Backpropagation = group(Backpropagation)
 
 
 class LocalStep(Protocol):
-    """How a client learns from a batch all by itself."""
+    """Trains head and auxiliary on a batch, on the client alone."""
 
     def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        """Learns from a batch; the hidden state (B, T, D) from before it did, without a graph."""
+        """Takes one step; returns the hidden state (B, T, D) before it, without a graph."""
 
 
 class AuxiliaryUpdate:
-    """A head that learns by itself, and sends the server every q-th activation."""
+    """Local steps, with an upload of every q-th activation."""
 
     def __init__(self, local_step: LocalStep, upload_interval: int) -> None:
         self._local_step = local_step
@@ -61,17 +61,17 @@ class AuxiliaryUpdate:
         return pack(self._local_step(batch, context, round_index, step), context.get("mask"))
 
     def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
-        """Whatever came or did not come changes nothing."""
+        """Ignores the reply; every batch has updated the head."""
         return True
 
 
 class BackpropagationStep:
-    """One step of head and auxiliary down the gradient of the auxiliary's loss."""
+    """One step of head and auxiliary from the gradient of the auxiliary's loss."""
 
     def __init__(
         self, trainer: ClientTrainer, auxiliary: Piece, settings: Backpropagation, piece: Piece | None = None
     ) -> None:
-        """`piece` takes the place of the learner's own, of whose tensors it is made."""
+        """`piece`, made of the trainer's tensors, replaces the trainer's own piece."""
         self._trainer = trainer
         self._piece = piece or trainer.piece
         self._auxiliary = auxiliary
@@ -81,7 +81,6 @@ class BackpropagationStep:
             enable_checkpointing(self._piece)
 
     def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        """See Lesson."""
         trainer = self._trainer
         hidden_BTD = []
         for micro_batch in micro_batches(batch.labels, self._size):
@@ -99,7 +98,7 @@ class BackpropagationStep:
 
 
 class CseServer:
-    """Runs the body on whatever comes; averages heads and auxiliaries."""
+    """Trains the body on the activations received; averages heads and auxiliaries."""
 
     def __init__(self, body: ServerModel, client_adapters: ClientAdapters, upload_interval: int) -> None:
         self._body = body
@@ -113,7 +112,10 @@ class CseServer:
         return self._client_adapters.answer(turn, message)
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
-        self._body.commit(turn.position, self._client_adapters.take(reply))
+        change = reply.change if reply is not None else None
+        if isinstance(change, Adapter):
+            self._client_adapters.receive(change)
+        self._body.commit(turn.position, change if isinstance(change, BodyStep) else None)
 
     def end_round(self, round_index: int) -> None:
         self._client_adapters.end_round()
@@ -130,7 +132,7 @@ class CseServer:
 
 
 def acknowledge(body: ServerModel, turn: Turn, message: Activation, upload_interval: int) -> ServerReply:
-    """The body's step on a client's activations, of which the client hears nothing."""
+    """The body's step on a client's activations, with an acknowledgement as the reply."""
     assert message.hidden is not None
     assert message.labels is not None
     hidden_BTD = unpack(message.hidden, message.context.get("mask")).to(body.piece.model.device)
@@ -146,7 +148,7 @@ def acknowledge(body: ServerModel, turn: Turn, message: Activation, upload_inter
 
 
 def local_update(parts: LocalParts) -> LocalUpdate:
-    """Backpropagation from an auxiliary's loss."""
+    """Backpropagation from the auxiliary's loss, for a controlled client."""
     assert parts.auxiliary is not None
     settings = parts.config.method
     local_step = BackpropagationStep(parts.trainer, parts.auxiliary, settings.of(Backpropagation), parts.head)
@@ -154,7 +156,7 @@ def local_update(parts: LocalParts) -> LocalUpdate:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with an auxiliary that learns with the head."""
+    """The client's side, with an auxiliary model that is trained with the head."""
     auxiliary, settings = pieces.auxiliary(), config.method
     trainer = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
     local_step = BackpropagationStep(trainer, auxiliary, settings.of(Backpropagation))
@@ -178,7 +180,7 @@ _CSEFSL = """@article{mu2023communication,
 }"""
 
 SPEC = spec.MethodSpec(
-    about="the client learns from an auxiliary's loss, the server from every q-th activation",
+    about="the client trains with an auxiliary model's loss, the server on every q-th activation",
     bibtex=(_CSEFSL, LORA),
     client=client,
     server=server,

@@ -1,10 +1,10 @@
 """`decomfl`: no cut and no adapters on the link, scalars only.
 
-DeComFL (Li et al., ICLR'25). Every client holds the whole model and finds the slope of its
-loss along P directions a step; a round's S * P scalars go up, everybody's come down when
-the next one begins. With one client and central differences this is MeZO (Malladi et al.,
-NeurIPS'23). We depart from the paper as in `hybrid`: directions have names, so no seed is
-sent, and each client has its own.
+DeComFL (Li et al., ICLR'25). Every client holds the whole model and estimates the directional derivatives of
+its loss along P perturbations a step; it uploads the S * P scalars of a round and receives those of all
+clients at the start of the next. With one client and central differences this is MeZO (Malladi et al.,
+NeurIPS'23). Departures from the paper: perturbations are derived from names, so no seed is sent, and each
+client has its own.
 """
 
 # S steps of a round, P perturbations
@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from splitfl.config import RunConfig
-from splitfl.core.messages import Message
+from splitfl.core.messages import Message, Scalars
 from splitfl.core.state import State
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
@@ -28,7 +28,7 @@ from splitfl.methods.parts.zeroth_order_client import SlicedEstimate, ZerothOrde
 
 
 class DecomflClient:
-    """Finetunes the whole model, forward only, for `steps` batches a round."""
+    """Finetunes the whole model with forward passes only, for `steps` batches a round."""
 
     def __init__(self, zeroth_order: ZerothOrderClient, batches: Batches, steps: int) -> None:
         self.zeroth_order = zeroth_order
@@ -54,7 +54,7 @@ class DecomflClient:
 
 
 class DecomflServer:
-    """Keeps the scalars and walks along; has no model."""
+    """Logs the scalars and replays them on the trained tensors; holds no model."""
 
     def __init__(self, scalar_log: ScalarLog) -> None:
         self._scalar_log = scalar_log
@@ -63,7 +63,8 @@ class DecomflServer:
         return self._scalar_log.answer(turn, message)
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
-        self._scalar_log.take(turn, reply)
+        if reply is not None and isinstance(reply.change, Scalars):
+            self._scalar_log.receive(turn.client, 0, reply.change.values, reply.change.samples)
 
     def end_round(self, round_index: int) -> None:
         self._scalar_log.end_round()
@@ -90,21 +91,21 @@ def loss_of(batch: Batch) -> Function:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with the whole model."""
+    """The client's side, with the whole model."""
     settings = config.method.of(SlicedEstimate)
     zeroth_order = ZerothOrderClient.of(pieces.whole(), batches, config, settings)
     return DecomflClient(zeroth_order, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side, which has no model."""
+    """The server's side, without a model."""
     own = config.method.of(SlicedEstimate)
     perturbations = own.estimate.perturbations
     return DecomflServer(ScalarLog.of(pieces.whole(), config, perturbations, is_sliced=own.slices))
 
 
 SPEC = spec.MethodSpec(
-    about="no cut: clients find slopes of the whole model's loss, and scalars are all that travels",
+    about="no cut: clients send directional derivatives of the whole model's loss, scalars only",
     bibtex=(DECOMFL, MEZO, LORA),
     client=client,
     server=server,

@@ -1,11 +1,10 @@
-"""`fedkseed`: no cut; all that has ever been learnt is one number for each of a pool of directions.
+"""`fedkseed`: no cut; the trained model is one coefficient for each of a fixed pool of perturbations.
 
-FedKSeed (Qin et al., ICML'24). The pool's directions never change, each step draws P of
-them by its name, and the model is its start minus lr * sum of a_j u_j over the pool. The
-sums a_j come down when a round begins: however many rounds a client missed, they are as
-many bytes, and it does not matter in which order they were summed. The client is that of
-`decomfl`. We depart from the paper in that indices need not be sent, and that a tensor
-set which is trained in turn with another (RoLoRA) has sums of its own.
+FedKSeed (Qin et al., ICML'24). Each step draws P perturbations from the pool, and the model is its initial
+value minus lr * sum of a_j u_j over the pool. Clients receive the coefficients a_j at the start of a round:
+the download has the same size however many rounds a client missed, and does not depend on the order of
+summation. The client is that of `decomfl`. Departures from the paper: pool indices are derived from names and
+not sent; sets of tensors that are trained in alternate rounds (RoLoRA) have coefficients of their own.
 """
 
 import dataclasses
@@ -38,7 +37,7 @@ from splitfl.models.cut import Piece
 
 @dataclass(frozen=True, kw_only=True)
 class FedkseedSettings:
-    """`pool` is how many directions there are in all."""
+    """The gradient estimator, and the number of perturbations in the `pool`."""
 
     estimate: Estimate = group(Estimate)
     pool: int = 1024
@@ -48,7 +47,7 @@ class FedkseedSettings:
 
 
 class SeedPoolParameters:
-    """A walk along the directions of a pool only, in sets of tensors that are trained together."""
+    """Parameters updated along a fixed pool of perturbations, in sets of tensors trained together."""
 
     def __init__(self, perturbed: PerturbedParameters, seed: int, pool: int, lr: float) -> None:
         self.tensors = perturbed.tensors
@@ -62,32 +61,35 @@ class SeedPoolParameters:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of the sums: sets of tensors, directions in the pool."""
+        """The shape of the coefficients: sets of tensors, perturbations in the pool."""
         return len(self._sets), self._pool
 
     def pool_index(self, client: int, round_index: int, step: int, perturbation: int) -> tuple[int, int]:
-        """The set that a round trains, and which of the pool a perturbation is."""
+        """The set of tensors trained in a round, and the pool index of a perturbation."""
         chance = stream(self._seed, "pool", client, round_index, step, perturbation)
         return round_index % len(self._sets), int(chance.integers(self._pool))
 
     def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Perturbation:
-        """One direction of this client's step."""
+        """The perturbation of this index in a client's step."""
         return self._pool_member(*self.pool_index(client, round_index, step, perturbation))
 
     def move(self, u: Perturbation, scale: float) -> None:
-        """Adds `scale` times these directions."""
+        """Adds scale * u in place."""
         self._perturbed.move(u, scale)
 
     def step(self, client: int, round_index: int, step: int, derivatives_P: Tensor) -> None:
-        """One step of descent by these slopes."""
+        """One SGD step from directional derivatives (P,)."""
         for perturbation, derivative in enumerate(derivatives_P.tolist()):
             u = self.draw(client, round_index, step, perturbation)
             self.move(u, -self._lr / len(derivatives_P) * derivative)
 
     def replay(self, scalars: Scalars, version: int) -> int:
-        """From the very start to where the sums say; `version` does not matter. Raises WireError."""
+        """Sets the tensors from the coefficients alone, for any `version`; returns the next round.
+
+        Raises WireError for coefficients of another shape.
+        """
         if scalars.values.shape != self.shape:
-            raise WireError(f"sums of {self.shape} were due, got {tuple(scalars.values.shape)}")
+            raise WireError(f"expected coefficients of shape {self.shape}, got {tuple(scalars.values.shape)}")
         for name, value in self._start.items():
             self.tensors[name].copy_(value)
         for index, sums in enumerate(scalars.values.tolist()):
@@ -97,11 +99,11 @@ class SeedPoolParameters:
         return scalars.round
 
     def extra_state(self) -> dict[str, Tensor]:
-        """Nothing: the sums say all."""
+        """Empty: later steps depend on the tensors alone."""
         return {}
 
     def load_extra_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """None of these is memory."""
+        """Returns all of the tensors."""
         return dict(tensors)
 
     def _pool_member(self, index: int, member: int) -> Perturbation:
@@ -109,7 +111,7 @@ class SeedPoolParameters:
 
 
 class FedkseedServer:
-    """Keeps the sums and walks along; has no model."""
+    """Accumulates the coefficients of the pool and replays them; holds no model."""
 
     def __init__(self, perturbed: SeedPoolParameters, perturbations: int) -> None:
         self._perturbed = perturbed
@@ -166,7 +168,7 @@ def _parameters(piece: Piece, config: RunConfig) -> SeedPoolParameters:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side: that of `decomfl` along the directions of a pool."""
+    """The client's side: that of `decomfl` with the perturbations of a pool."""
     whole = pieces.whole()
     zeroth_order = ZerothOrderClient(
         whole, batches.client, config.method.of(Estimate), _parameters(whole, config)
@@ -175,7 +177,7 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side, which has no model."""
+    """The server's side, without a model."""
     return FedkseedServer(_parameters(pieces.whole(), config), config.method.of(Estimate).perturbations)
 
 
@@ -190,7 +192,7 @@ _FEDKSEED = """@inproceedings{qin2024federated,
 
 SPEC = dataclasses.replace(
     decomfl.SPEC,
-    about="no cut: as decomfl along a pool of directions, so that one sum for each is the whole state",
+    about="no cut: as decomfl with a fixed pool of perturbations, one coefficient each is the whole state",
     bibtex=(_FEDKSEED, MEZO, LORA),
     client=client,
     server=server,

@@ -1,11 +1,12 @@
 """`fedlora`: no cut, the reference. Every client finetunes the whole model on its own
-data and sends its adapters, which are averaged (McMahan et al., AISTATS'17, on LoRA)."""
+data and uploads its adapters, which are averaged (FedAvg, McMahan et al., AISTATS'17, with LoRA)."""
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
 from splitfl.config import RunConfig
+from splitfl.core.messages import Adapter
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
@@ -46,7 +47,7 @@ class FedLoraClient:
         yield trainer.upload(round_index, samples, tuple(losses))
 
     def _backpropagate(self, batch: Batch) -> float:
-        """Leaves the gradient of the loss in the model; the loss."""
+        """Accumulates the gradient of the batch's mean loss; returns the loss."""
         trainer, found = self._trainer, 0.0
         for micro_batch in micro_batches(batch.labels, self._size):
             loss = (
@@ -61,7 +62,7 @@ class FedLoraClient:
 
 
 class FedLoraServer:
-    """Averages; trains nothing itself."""
+    """Averages the clients' adapters; holds no model."""
 
     def __init__(self, client_adapters: ClientAdapters) -> None:
         self._client_adapters = client_adapters
@@ -70,7 +71,8 @@ class FedLoraServer:
         self.restore = client_adapters.restore
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
-        self._client_adapters.take(reply)
+        if reply is not None and isinstance(reply.change, Adapter):
+            self._client_adapters.receive(reply.change)
 
     def end_round(self, round_index: int) -> None:
         self._client_adapters.end_round()
@@ -80,13 +82,13 @@ class FedLoraServer:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with the whole model."""
+    """The client's side, with the whole model."""
     trainer = ClientTrainer.of(pieces.whole(), config)
     return FedLoraClient(trainer, batches, steps, config.method.of(Backpropagation))
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side, which has no model."""
+    """The server's side, without a model."""
     return FedLoraServer(ClientAdapters.of(config, pieces.whole))
 
 

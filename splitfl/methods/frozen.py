@@ -1,7 +1,7 @@
-"""`frozen`: the head never learns, so each sample's activation crosses the link once.
+"""`frozen`: the head is frozen, so each sample's activation is sent once.
 
-SplitFrozen (arXiv 2503.18986): the server keeps what came and learns from its own copy
-in every later epoch. Nothing comes down but acknowledgements, and no adapter goes up.
+SplitFrozen (arXiv 2503.18986): the server caches the activations and trains from its cache in all later
+epochs. The downlink carries acknowledgements only, and no adapters are uploaded.
 """
 
 # B batch, T tokens, D hidden, n real tokens of one sample
@@ -19,7 +19,6 @@ from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
-from splitfl.methods.parts.client_trainer import pack, unpack
 from splitfl.methods.parts.local_update import LocalParts, LocalUpdate, LocalUpdateSpec
 from splitfl.methods.parts.method import (
     ClientMethod,
@@ -34,10 +33,11 @@ from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation, SplitPass
 from splitfl.models.cut import Piece
+from splitfl.models.token_rows import pack, unpack
 
 
 class FrozenClient:
-    """Runs the head once for each sample; later on it only names the samples of a batch."""
+    """Runs the head once per sample; later batches are sent as sample ids without activations."""
 
     def __init__(self, head: Piece, batches: Batches, steps: int) -> None:
         self._head = head
@@ -60,7 +60,7 @@ class FrozenClient:
             context = self._head.context_of(batch.inputs)
             hidden = pack(hidden_BTD, context.get("mask"))
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
-            if isinstance(reply, Done):  # a lost answer means that they are sent once more
+            if isinstance(reply, Done):  # after a lost reply they are sent again
                 self._known.update(ids)
 
     def take_flops(self) -> float:
@@ -75,7 +75,7 @@ class FrozenClient:
 
 
 class FrozenHead:
-    """Forward passes alone, each time a sample is needed."""
+    """The frozen head of a controlled client: a forward pass for every batch, without a cache."""
 
     upload_interval = 1
 
@@ -94,7 +94,7 @@ class FrozenHead:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CachedSample:
-    """One sample as the server keeps it: its row of everything, without what pads it on the right."""
+    """One sample in the server's cache: its row of each tensor, without padding on the right."""
 
     hidden_TD: Tensor
     context: Mapping[str, Tensor]
@@ -102,7 +102,7 @@ class CachedSample:
 
 
 class FrozenServer:
-    """Runs the body on what it has been sent, now or earlier; samples are each client's own."""
+    """Trains the body on activations, received now or cached by client and sample."""
 
     def __init__(self, body: ServerModel) -> None:
         self._body = body
@@ -169,7 +169,7 @@ class FrozenServer:
         context: Mapping[str, Tensor],
         labels: Tensor,
     ) -> tuple[Tensor, Mapping[str, Tensor], Tensor]:
-        """Keeps the samples of a batch without their padding; the batch itself, as it came."""
+        """Caches the samples of a batch without padding; returns the batch unpacked, (B, T, D)."""
         hidden_BTD = unpack(hidden, context.get("mask"))
         for row, name in enumerate(names):
             own = {key: tensor[row] for key, tensor in context.items()}
@@ -183,7 +183,7 @@ class FrozenServer:
 
 
 def batch_of(samples: Sequence[CachedSample]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """Hidden state (B, T, D), context and labels of these samples, padded on the right."""
+    """Hidden state (B, T, D), context and labels of cached samples, padded on the right."""
     length = max(len(sample.hidden_TD) for sample in samples)
     hidden_BTD = torch.stack([_padded(sample.hidden_TD, length, 0) for sample in samples])
     masks = [sample.context.get("mask") for sample in samples]
@@ -201,7 +201,7 @@ def batch_of(samples: Sequence[CachedSample]) -> tuple[Tensor, dict[str, Tensor]
     labels = torch.stack(
         [_padded(sample.label, length, -100) if sample.label.ndim else sample.label for sample in samples]
     )
-    mask = {} if bool(mask_BT.all()) else {"mask": mask_BT}  # as it is left out of a batch that is sent
+    mask = {} if bool(mask_BT.all()) else {"mask": mask_BT}  # omitted without padding, as in messages
     return hidden_BTD, context | mask, labels
 
 
@@ -211,13 +211,13 @@ def _padded(row: Tensor, length: int, value: float) -> Tensor:
 
 
 def local_update(parts: LocalParts) -> LocalUpdate:
-    """A head that does not learn for some rounds."""
-    settings = parts.config.method.find(Backpropagation) or Backpropagation()  # of the run's own method
+    """The frozen head of a controlled client."""
+    settings = parts.config.method.find(Backpropagation) or Backpropagation()  # those of the run's own method
     return FrozenHead(SplitPass(parts.trainer, settings, parts.head))
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, on a head without adapters."""
+    """The client's side, with a head without adapters."""
     return FrozenClient(pieces.head(is_bare=True), batches, steps)
 
 
@@ -234,7 +234,7 @@ _SPLITFROZEN = """@article{splitfrozen2025,
 }"""
 
 SPEC = spec.MethodSpec(
-    about="the head never learns: each sample's activation goes up once, nothing comes down",
+    about="frozen head: each sample's activation is sent once, and no gradient comes back",
     bibtex=(_SPLITFROZEN, LORA),
     client=client,
     server=server,
@@ -242,14 +242,14 @@ SPEC = spec.MethodSpec(
     sends={
         "activation": spec.Tolerance(
             policies=spec.NO_ERASURE,
-            why_not="its server keeps what came for all later epochs, and a hole would stay for ever",
+            why_not="its server caches activations for later epochs, so an erased token would stay erased",
         )
     },
     settings=NoSettings,
     shared=spec.BODY | spec.IN_FLIGHT,
     aggregators=spec.FACTORS,
     holds=("head",),
-    asynchronous="its clients send nothing in that could be taken over: it has no rounds to wait for",
+    asynchronous="its clients upload no updates, which is when an asynchronous server counts a round",
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
     backpropagates=False,

@@ -1,14 +1,14 @@
-"""`fsl-sage`: as `cse-fsl`, with an auxiliary that is not trained but aligned to the server's gradients.
+"""`fsl-sage`: as `cse-fsl`, with auxiliary models that are aligned with the server's gradients.
 
-FSL-SAGE (Nair et al., ICML'25, arXiv 2505.23182) with low-rank adapters. The server keeps
-each client's last uploads and an auxiliary for each. As a client begins its second round and
-every l-th one after it (`method.align_interval`) the server finds the true gradients at these uploads, aligns
-that client's auxiliary to them, at the body's rate, and sends it down. The client learns from the gradient
-that its auxiliary estimates, and only its head goes up. An auxiliary lost on its way is
-sent with the answer to the next beginning.
+FSL-SAGE (Nair et al., ICML'25, arXiv 2505.23182) with low-rank adapters. The server keeps each client's last
+uploads and one auxiliary model per client. At the start of a client's second round and of every l-th round
+after it (`method.align_interval`) the server computes the true gradients at these uploads, aligns the
+client's auxiliary with them, at the body's learning rate, and sends it. The client trains its head with the
+gradient that the auxiliary estimates, and uploads the head only. A lost auxiliary is sent again with the
+reply to the next Begin.
 
-We depart from the paper in how it begins: an auxiliary is aligned for the first time as soon as something of
-its client's has come, and starts from the body as it is then, in the tensors that both have.
+Departure from the paper: an auxiliary is first aligned as soon as an upload of its client has been received,
+starting from the current values of the body's tensors that it has too.
 """
 
 # B batch, T tokens, D hidden
@@ -29,20 +29,21 @@ from splitfl.methods import cse_fsl
 from splitfl.methods.cse_fsl import AuxiliaryUpdate, BackpropagationStep, acknowledge
 from splitfl.methods.parts.auxiliary import AlignmentSample, Auxiliary, align, split_auxiliary, with_prefix
 from splitfl.methods.parts.client_adapters import ClientAdapters
-from splitfl.methods.parts.client_trainer import ClientTrainer, unpack
+from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.local_update import local_steps, num_uploads
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation
 from splitfl.models.cut import Piece, share_frozen
+from splitfl.models.token_rows import unpack
 
 
 @dataclass(frozen=True, kw_only=True)
 class SageSettings:
-    """An auxiliary is aligned to the server's gradients every `align_interval` rounds.
+    """The auxiliary is aligned with the server's gradients every `align_interval` rounds.
 
-    That is by `align_passes` over a client's last `align_batches` uploads.
+    An alignment makes `align_passes` passes over a client's last `align_batches` uploads.
     """
 
     auxiliary: Auxiliary = group(Auxiliary)
@@ -58,7 +59,7 @@ class SageSettings:
 
 
 class SageClient:
-    """Runs head and auxiliary; only the head learns here."""
+    """Trains the head with the gradients of an auxiliary model that the server aligns."""
 
     def __init__(
         self, trainer: ClientTrainer, auxiliary: Piece, batches: Batches, steps: int, settings: SageSettings
@@ -109,7 +110,7 @@ class _Aligned:
 
 
 class SageServer:
-    """Runs the body on whatever comes, aligns the auxiliaries to it, averages the heads."""
+    """Trains the body on uploads, aligns the auxiliaries with it, averages the client adapters."""
 
     def __init__(
         self,
@@ -140,7 +141,9 @@ class SageServer:
         return self._client_adapters.answer(turn, message)
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
-        change = self._client_adapters.take(reply)
+        change = reply.change if reply is not None else None
+        if isinstance(change, Adapter):
+            self._client_adapters.receive(change)
         if isinstance(change, _Uploaded):
             self._uploads[turn.client].append(change.message)
         if isinstance(change, _Aligned):
@@ -166,15 +169,15 @@ class SageServer:
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
         self._client_adapters.restore(part(state, "heads"))
-        for client, its in numbered(part(state, "client")).items():
-            self._aligned_round[client] = number_in(its, "aligned_in")
-            self._auxiliaries[client] = part(its, "auxiliary")
+        for client, client_state in numbered(part(state, "client")).items():
+            self._aligned_round[client] = number_in(client_state, "aligned_in")
+            self._auxiliaries[client] = part(client_state, "auxiliary")
             self._uploads[client].clear()
-            uploads = numbered(part(its, "upload")).values()
+            uploads = numbered(part(client_state, "upload")).values()
             self._uploads[client].extend(_as_upload(upload) for upload in uploads)
 
     def _begin(self, turn: Turn, message: Begin) -> ServerReply:
-        """The heads' news, and the client's auxiliary where it has not had it as it is now."""
+        """The changed client adapters, and the auxiliary if it is newer than the client's."""
         aligned_in = self._aligned_round[turn.client]
         change, flops = None, 0.0
         is_due = not aligned_in or turn.round - aligned_in >= self._settings.align_interval
@@ -192,7 +195,7 @@ class SageServer:
         return ServerReply(reply=reply, flops=flops, change=change)
 
     def _align(self, turn: Turn) -> tuple[_Aligned, float]:
-        """This client's auxiliary, aligned to the body as it is now, and the FLOPs it took."""
+        """The client's auxiliary, aligned with the current body, and the FLOPs."""
         device, flops = self._body.piece.model.device, 0.0
         samples = []
         for upload in self._uploads[turn.client]:
@@ -216,7 +219,7 @@ class SageServer:
         return _Aligned(tensors=_snapshot(self._scratch)), flops
 
     def _shared(self) -> dict[str, Tensor]:
-        """The body's tensors that an auxiliary has, too."""
+        """The body's tensors that the auxiliary has too, in the same shapes."""
         own = trainable(self._scratch)
         return {
             name: value
@@ -246,13 +249,13 @@ def _as_upload(state: State) -> Activation:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with an auxiliary that only the server trains."""
+    """The client's side, with an auxiliary model that only the server trains."""
     trainer = ClientTrainer.of(pieces.head(), config)
     return SageClient(trainer, pieces.auxiliary(), batches, steps, config.method.of(SageSettings))
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side, with an auxiliary for each client."""
+    """The server's side, with one auxiliary model per client."""
     body, clients = ServerModel.of(pieces, config), config.federation.clients
     client_adapters, settings = ClientAdapters.of(config, pieces.head), config.method.of(SageSettings)
     return SageServer(body, client_adapters, pieces.auxiliary(), clients, settings, config.train.body_lr)
@@ -268,7 +271,7 @@ _FSLSAGE = """@inproceedings{nair2025fslsage,
 
 SPEC = dataclasses.replace(
     cse_fsl.SPEC,
-    about="as cse-fsl, with the auxiliary aligned to the server's gradients every l rounds",
+    about="as cse-fsl, with the auxiliary aligned with the server's gradients every l rounds",
     bibtex=(_FSLSAGE, LORA),
     client=client,
     server=server,

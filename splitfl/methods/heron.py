@@ -1,10 +1,10 @@
-"""`heron`: as `cse-fsl`, with a client that learns without backpropagation.
+"""`heron`: as `cse-fsl`, with a client without backpropagation.
 
-HERON-SFL (Kou et al., arXiv 2601.09076) with low-rank adapters. Head and auxiliary move
-together along P directions a step, by the slopes of the auxiliary's loss there; the first
-batch of every `method.upload_interval` goes up, from where the step began, and the server
-learns from it by first order. Nothing comes down but acknowledgements; head and auxiliary
-are averaged once a round. We depart from the paper in that directions are signs.
+HERON-SFL (Kou et al., arXiv 2601.09076) with low-rank adapters. Head and auxiliary take zeroth-order steps
+together, from finite differences of the auxiliary's loss along P perturbations; the activations of the first
+of every `method.upload_interval` batches, from before its step, are uploaded, and the server takes a
+first-order step from them. The downlink carries acknowledgements only; head and auxiliary are averaged once a
+round. Departure from the paper: perturbations are signs.
 """
 
 # B batch, T tokens, D hidden, P perturbations
@@ -36,14 +36,14 @@ from splitfl.models.cut import Piece
 
 @dataclass(frozen=True, kw_only=True)
 class HeronSettings:
-    """Directions in head and auxiliary."""
+    """The auxiliary model, and the gradient estimator over it and the head."""
 
     auxiliary: Auxiliary = group(Auxiliary)
     estimate: Estimate = group(Estimate)
 
 
 class ZerothOrderStep:
-    """One step down the slopes of the auxiliary's loss; `walk` moves the learner's own tensors."""
+    """One zeroth-order step on the auxiliary's loss; `perturbed` holds the tensors of head and auxiliary."""
 
     def __init__(
         self,
@@ -60,7 +60,6 @@ class ZerothOrderStep:
         self._settings = settings
 
     def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        """Learns from a batch; the hidden state (B, T, D) from before it did."""
         hidden_BTD, value = self._evaluate(batch, context)
 
         def loss() -> Tensor:
@@ -80,7 +79,7 @@ class ZerothOrderStep:
         return hidden_BTD
 
     def _evaluate(self, batch: Batch, context: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The hidden state and the auxiliary's loss where both stand, with no graph."""
+        """The hidden state (B, T, D) and the auxiliary's loss at the current parameters, without a graph."""
         trainer = self._trainer
         for piece in (trainer.piece, self._auxiliary):
             trainer.flops += trainer.cost(batch.shape_BT, piece).forward_flops
@@ -93,16 +92,16 @@ class ZerothOrderStep:
 
 
 def refuse_jvp(config: RunConfig, kind: str, num_blocks: int) -> None:
-    """ConfigError for forward mode, which goes through one piece alone."""
+    """ConfigError for forward mode, which differentiates a single piece."""
     if config.method.of(Estimate).derivative == "jvp":
         raise ConfigError(
-            "method.derivative must be 'difference' or 'central' with the method 'heron', whose loss goes "
-            "through two pieces, got 'jvp'"
+            "method.derivative must be 'difference' or 'central' with the method 'heron', whose loss "
+            "depends on two pieces, got 'jvp'"
         )
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with an auxiliary that is perturbed with the head."""
+    """The client's side, with an auxiliary model that is perturbed with the head."""
     auxiliary = pieces.auxiliary()
     trainer = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
     perturbed = perturbed_parameters(values_of(trainer.piece) | with_prefix(values_of(auxiliary)), config)
@@ -121,7 +120,7 @@ _HERON = """@article{kou2026lean,
 
 SPEC = dataclasses.replace(
     cse_fsl.SPEC,
-    about="as cse-fsl, with forward passes alone on the client",
+    about="as cse-fsl, with forward passes only on the client",
     bibtex=(_HERON, LORA),
     client=client,
     settings=HeronSettings,

@@ -1,11 +1,10 @@
-"""`hosl`: first order on the server, differences of the server's loss on the client.
+"""`hosl`: first order on the server, finite differences of the server's loss on the client.
 
-HOSL (Aakriti et al., arXiv 2601.10940). Per step the client sends its hidden state at
-theta and at theta +- mu u_p for P directions, 2 P + 1 of them; the server learns from the
-first and answers with the losses of the others, 8 P bytes. Since it then knows every
-slope, nothing goes up at the end of a round, and as in `hybrid` all clients hear of
-everybody's when the next one begins. We depart from the paper, which has one client, in
-this and in each client's directions being its own.
+HOSL (Aakriti et al., arXiv 2601.10940). Per step the client sends its hidden state at theta and at theta +-
+mu u_p for P perturbations, 2 P + 1 in all; the server takes a step from the first and replies with the losses
+of the others, 8 P bytes. The server has all directional derivatives, so a round has no upload; as in
+`hybrid`, every client receives those of all clients at the start of the next round. Departures from the
+paper, which has a single client: this replay, and perturbations of each client's own.
 """
 
 # B batch, T tokens, D hidden, P perturbations
@@ -22,7 +21,6 @@ from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
 from splitfl.methods.hybrid import hidden_of
 from splitfl.methods.parts import spec
-from splitfl.methods.parts.client_trainer import unpack
 from splitfl.methods.parts.method import (
     ClientMethod,
     ClientRound,
@@ -41,13 +39,14 @@ from splitfl.methods.parts.zeroth_order_client import (
     ZerothOrderClient,
     refuse_distance,
 )
+from splitfl.models.token_rows import unpack
 
 
 @dataclass(frozen=True, kw_only=True)
 class HoslSettings:
-    """A client moves along `perturbations` directions a step, over a distance of `mu` an element.
+    """A client perturbs along `perturbations` directions a step, by `mu` per element.
 
-    With `slices` these are of its own share of the adapted modules, another in every round.
+    With `slices` it perturbs its own share of the adapted modules, another one in every round.
     """
 
     perturbations: int = 4
@@ -60,7 +59,7 @@ class HoslSettings:
 
 
 class HoslClient:
-    """Runs the head 2 P + 1 times a step, forward only."""
+    """Runs the head forward 2 P + 1 times a step."""
 
     def __init__(self, zeroth_order: ZerothOrderClient, batches: Batches, steps: int, mu: float) -> None:
         self.zeroth_order = zeroth_order
@@ -92,7 +91,7 @@ class _StepWithLosses:
 
 
 class HoslServer:
-    """Learns from each batch's first hidden state and says the loss of all the others."""
+    """Trains the body on each batch's first hidden state; replies with the losses (P, 2) of the others."""
 
     def __init__(self, body: ServerModel, scalar_log: ScalarLog, perturbations: int, mu: float) -> None:
         self._body = body
@@ -151,13 +150,13 @@ class HoslServer:
 
 
 def derivatives_of(losses_P2: Tensor, mu: float) -> Tensor:
-    """(P,): the slopes that the losses at theta + mu u_p and theta - mu u_p stand for."""
+    """The central differences (P,) of the losses (P, 2) at theta + mu u_p and theta - mu u_p."""
     above_P, below_P = losses_P2.to(torch.float64).unbind(1)
     return ((above_P - below_P) / (2 * mu)).to(torch.float32)
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side."""
+    """The client's side."""
     own = config.method.of(HoslSettings)
     estimate = Estimate(perturbations=own.perturbations, mu=own.mu, derivative="central")
     settings = SlicedEstimate(estimate=estimate, slices=own.slices)
@@ -173,7 +172,7 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
 
 
 def refuse(config: RunConfig, kind: str, num_blocks: int) -> None:
-    """ConfigError for moves that vanish in rounding, and for what slopes cannot have."""
+    """ConfigError for a `method.mu` below the dtype's resolution, and for weight decay."""
     refuse_distance(config, config.method.of(HoslSettings).mu)
 
 
@@ -185,7 +184,7 @@ _HOSL = """@article{aakriti2026hosl,
 }"""
 
 SPEC = spec.MethodSpec(
-    about="first order on the server, differences of its loss on the client: 2P+1 activations a step",
+    about="first order on the server, finite differences of its loss on the client: 2P+1 activations a step",
     bibtex=(_HOSL, LORA),
     client=client,
     server=server,

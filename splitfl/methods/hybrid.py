@@ -1,15 +1,15 @@
 """`hybrid`: Hybrid LoRA, first order on the server and no backpropagation on the client.
 
-HO-SFL (Chen et al., ICML'26, arXiv 2603.14773) with low-rank adapters on both sides. Per
-step one activation z = f(x; theta) goes up and its gradient lambda comes down; the client
-finds v_p = <lambda, f(x; theta + mu u_p) - z> / mu. Per round it sends its S * P scalars
-and hears everybody's, weighed by their samples, when the next one begins; adapters never
-travel while scalars are fewer. We depart from the paper in one thing: directions are each
-client's own, which makes K clients K times as many directions for the mean.
+HO-SFL (Chen et al., ICML'26, arXiv 2603.14773) with low-rank adapters on both sides. Per step the client
+uploads one activation z = f(x; theta), receives its gradient lambda, and computes the directional derivatives
+v_p = <lambda, f(x; theta + mu u_p) - z> / mu. Per round it uploads its S * P scalars and receives those of
+all clients, weighted by samples, at the start of the next round; adapters are sent only where they are fewer
+numbers. Departure from the paper: each client has its own perturbations, so that the mean over K clients is
+over K times as many.
 
-Lambda is in nothing but this product. Rounding it moves the scalars by about as much as it moves lambda
-itself, which for `codec.gradient = "int4"` is little beside the noise of few directions: mean square errors
-of some percent against (d + 1) / P, for d trained parameters.
+Lambda enters only this product. Quantising it changes the scalars by about as much, relatively, as lambda
+itself, which for `codec.gradient = "int4"` is small against the estimator's noise: mean squared errors of a
+few percent against (d + 1) / P, for d trained parameters.
 """
 
 # B batch, T tokens, D hidden, S steps of a round, P perturbations
@@ -21,24 +21,25 @@ import torch
 from torch import Tensor
 
 from splitfl.config import RunConfig
-from splitfl.core.messages import Activation, Gradient, Message, Reply
+from splitfl.core.messages import Activation, Gradient, Message, Reply, Scalars
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
-from splitfl.methods.parts.client_trainer import ClientTrainer, pack
+from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.forward_mode import Function
 from splitfl.methods.parts.local_update import LocalParts, LocalUpdate, LocalUpdateSpec, local_steps
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, perturbed_parameters, values_of
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
-from splitfl.methods.parts.server_model import ServerModel, answer_activation
+from splitfl.methods.parts.server_model import BodyStep, ServerModel, answer_activation
 from splitfl.methods.parts.zeroth_order_client import SlicedEstimate, ZerothOrderClient, refuse_estimate
+from splitfl.models.token_rows import pack
 
 
 class ZerothOrderUpdate:
-    """Forward passes alone: one step along random directions by the gradient that comes back."""
+    """One zeroth-order step of the head from the gradient at the cut, with forward passes only."""
 
     upload_interval = 1
 
@@ -48,7 +49,7 @@ class ZerothOrderUpdate:
         perturbed: PerturbedParameters | None = None,
         trainer: ClientTrainer | None = None,
     ) -> None:
-        """A controlled client says by `walk` what the walker moves, and by `trainer` who counts the FLOPs."""
+        """A controlled client gives `perturbed`, to set its rank, and `trainer`, which counts the FLOPs."""
         self._zeroth_order = zeroth_order
         self._perturbed = perturbed
         self._trainer = trainer
@@ -70,7 +71,7 @@ class ZerothOrderUpdate:
         function, hidden, shape_BT = self._sent
         if isinstance(reply, Gradient):
             self._zeroth_order.step(function, reply.grad.to(hidden.device), hidden, shape_BT)
-        else:  # a lost one costs this step, no more
+        else:  # if it is lost, this step alone is skipped
             self._zeroth_order.apply(None)
         if self._trainer is not None:
             self._trainer.flops += self._zeroth_order.take_flops()
@@ -78,7 +79,7 @@ class ZerothOrderUpdate:
 
 
 class HybridClient:
-    """Runs the head forward only; learns from the gradient that comes back and its own directions."""
+    """Trains the head with forward passes only, from the gradient at the cut."""
 
     def __init__(self, zeroth_order: ZerothOrderClient, batches: Batches, steps: int) -> None:
         self.zeroth_order = zeroth_order
@@ -97,7 +98,7 @@ class HybridClient:
 
 
 class HybridServer:
-    """Runs the body on every client's activations in turn; keeps the scalars that move the heads."""
+    """Trains the body on the activations of all clients in turn; logs the scalars that update the heads."""
 
     def __init__(self, body: ServerModel, scalar_log: ScalarLog) -> None:
         self._body = body
@@ -110,7 +111,10 @@ class HybridServer:
         return self._scalar_log.answer(turn, message)
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
-        self._body.commit(turn.position, self._scalar_log.take(turn, reply))
+        change = reply.change if reply is not None else None
+        if isinstance(change, Scalars):
+            self._scalar_log.receive(turn.client, 0, change.values, change.samples)
+        self._body.commit(turn.position, change if isinstance(change, BodyStep) else None)
 
     def end_round(self, round_index: int) -> None:
         self._scalar_log.end_round()
@@ -127,7 +131,7 @@ class HybridServer:
 
 
 def hidden_of(batch: Batch, context: Mapping[str, Tensor]) -> Function:
-    """The hidden state at the cut, its real tokens only, as a function of the head."""
+    """The hidden state (N, D) of the batch's real tokens at the cut, as a function of the head."""
 
     def forward(head: Callable[..., Any]) -> Tensor:
         return pack(head(batch.inputs, {}), context.get("mask"))
@@ -136,7 +140,7 @@ def hidden_of(batch: Batch, context: Mapping[str, Tensor]) -> Function:
 
 
 def local_update(parts: LocalParts) -> LocalUpdate:
-    """Of a controlled client, which sends its head in: by other methods there are no scalars to send."""
+    """For a controlled client, which uploads its head: other methods have no scalars to replay."""
     own = parts.config.method.of(SlicedEstimate)
     perturbed = perturbed_parameters(values_of(parts.head), parts.config, parts.head_lr, is_sliced=own.slices)
     zeroth_order = ZerothOrderClient(parts.head, parts.client, own.estimate, perturbed)
@@ -144,7 +148,7 @@ def local_update(parts: LocalParts) -> LocalUpdate:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side."""
+    """The client's side."""
     settings = config.method.of(SlicedEstimate)
     zeroth_order = ZerothOrderClient.of(pieces.head(), batches, config, settings)
     return HybridClient(zeroth_order, batches, steps)
@@ -166,7 +170,7 @@ _HOSFL = """@article{chen2026hosfl,
 }"""
 
 SPEC = spec.MethodSpec(
-    about="Hybrid LoRA: first order on the server, forward passes on the client, scalars for weights",
+    about="Hybrid LoRA: first order on the server, forward passes on the client, scalars in place of weights",
     bibtex=(_HOSFL, LORA),
     client=client,
     server=server,

@@ -1,12 +1,10 @@
-"""`mu-splitfed`: zeroth order on both sides, one number back, several server steps for one of the client.
+"""`mu-splitfed`: zeroth order on both sides, a scalar reply, several server steps per client step.
 
-MU-SplitFed (Liang et al., NeurIPS'25, arXiv 2510.21155). Per step the client sends its
-hidden state at theta, theta + mu u and theta - mu u; the server takes
-`method.server_steps` steps of its own at the first, each along a direction of its own
-(central differences), and answers with the slope of its then loss between the other two.
-Head adapters go up and come down once a round. We depart from the paper in that one body
-learns from all clients in turn, as in `sfl-v2`, where it keeps one for each and averages
-them, and in that directions are signs.
+MU-SplitFed (Liang et al., NeurIPS'25, arXiv 2510.21155). Per step the client sends its hidden state at theta,
+theta + mu u and theta - mu u; the server takes `method.server_steps` zeroth-order steps at the first, each
+with a perturbation of its own (central differences), and replies with the central difference of its new loss
+between the other two. Client adapters are averaged once a round. Departures from the paper: one body is
+trained on all clients in turn, as in `sfl-v2`, not one per client with averaging; perturbations are signs.
 """
 
 # B batch, T tokens, D hidden, N real tokens of a batch
@@ -21,14 +19,14 @@ from torch import Tensor
 from splitfl.accounting.flops import cost
 from splitfl.adapters.inject import overwrite
 from splitfl.config import RunConfig, above, at_least
-from splitfl.core.messages import Activation, Message, Reply, Scalars
+from splitfl.core.messages import Activation, Adapter, Message, Reply, Scalars
 from splitfl.core.state import State, copied, part, under
 from splitfl.data.loader import Batches
 from splitfl.federation.aggregators import aggregator
 from splitfl.methods.hybrid import hidden_of
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
-from splitfl.methods.parts.client_trainer import ClientTrainer, unpack
+from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.directional_derivatives import central_difference, evaluate_at
 from splitfl.methods.parts.forward_mode import Function
 from splitfl.methods.parts.method import (
@@ -44,11 +42,12 @@ from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, pert
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.zeroth_order_client import refuse_distance
 from splitfl.models.cut import Piece
+from splitfl.models.token_rows import unpack
 
 
 @dataclass(frozen=True, kw_only=True)
 class MuSettings:
-    """Both sides move over `mu` an element; the server takes `server_steps` steps for one of a client."""
+    """Both sides perturb by `mu` per element; the server takes `server_steps` steps per client step."""
 
     mu: float = 1e-3
     server_steps: int = 1
@@ -59,7 +58,7 @@ class MuSettings:
 
 
 class MuClient:
-    """Runs the head three times a step, forward only; `walk` moves the learner's own tensors."""
+    """Runs the head forward three times a step; `perturbed` holds the trainer's own tensors."""
 
     def __init__(
         self, trainer: ClientTrainer, perturbed: PerturbedParameters, batches: Batches, steps: int, mu: float
@@ -86,7 +85,7 @@ class MuClient:
             both_sides = (evaluate_at(self._perturbed, u, scale, evaluate) for scale in (self._mu, -self._mu))
             hidden = torch.stack([evaluate(), *both_sides])
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
-            if isinstance(reply, Scalars):  # a lost one costs this step, no more
+            if isinstance(reply, Scalars):  # if it is lost, this step alone is skipped
                 self._perturbed.step(client, round_index, step, reply.values[0])
                 samples += len(batch.ids_B)
         return samples
@@ -103,7 +102,7 @@ class _BodyUpdate:
 
 
 class MuServer:
-    """Runs the body forward only, at most one message at a time; averages the heads' adapters."""
+    """Trains the body with forward passes, one message at a time; averages the clients' adapters."""
 
     def __init__(
         self,
@@ -115,7 +114,7 @@ class MuServer:
         mu: float,
         lr: float,
     ) -> None:
-        """`walk` moves the piece's own trainable tensors."""
+        """`perturbed` holds the piece's own trainable tensors; `lr` is the server's learning rate."""
         self._piece = piece
         self._perturbed = perturbed
         self._client_adapters = client_adapters
@@ -130,7 +129,9 @@ class MuServer:
         return self._client_adapters.answer(turn, message)
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
-        change = self._client_adapters.take(reply)
+        change = reply.change if reply is not None else None
+        if isinstance(change, Adapter):
+            self._client_adapters.receive(change)
         if isinstance(change, _BodyUpdate):
             overwrite(self._perturbed.tensors, change.tensors)
 
@@ -171,7 +172,7 @@ class MuServer:
             self._perturbed.move(u, -self._lr * derivative)
         above, below = (loss(hidden_BTD).double() for hidden_BTD in both_sides)
         moved = self._body()
-        overwrite(self._perturbed.tensors, before)  # it is `commit` that changes something
+        overwrite(self._perturbed.tensors, before)  # the parameters change in commit only
         forward = cost(self._piece, *here.shape[:2]).forward_flops
         return ServerReply(
             reply=Scalars(
@@ -190,14 +191,14 @@ class MuServer:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side."""
+    """The client's side."""
     trainer = ClientTrainer.of(pieces.head(), config)
     perturbed = perturbed_parameters(values_of(trainer.piece), config)
     return MuClient(trainer, perturbed, batches, steps, config.method.of(MuSettings).mu)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side, which takes perturbed steps of its own."""
+    """The server's side, with zeroth-order steps of its own."""
     body, settings, train = pieces.body(), config.method.of(MuSettings), config.train
     rule, clients = aggregator("mean"), config.federation.clients
     perturbed = PerturbedParameters(values_of(body), rule, train.seed, clients, train.body_lr)
@@ -208,7 +209,7 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
 
 
 def refuse(config: RunConfig, kind: str, num_blocks: int) -> None:
-    """ConfigError for moves that vanish in rounding, and for what slopes cannot have."""
+    """ConfigError for a `method.mu` below the dtype's resolution, and for weight decay."""
     refuse_distance(config, config.method.of(MuSettings).mu)
 
 
@@ -220,7 +221,7 @@ _MUSPLITFED = """@inproceedings{liang2025towards,
 }"""
 
 SPEC = spec.MethodSpec(
-    about="zeroth order on both sides: three activations up, one number down, several server steps",
+    about="zeroth order on both sides: three activations up, one scalar down, several server steps",
     bibtex=(_MUSPLITFED, LORA),
     client=client,
     server=server,

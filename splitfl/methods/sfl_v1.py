@@ -1,9 +1,8 @@
-"""`sfl-v1`: as `sfl-v2`, with a body for each client on the server, averaged once a round.
+"""`sfl-v1`: as `sfl-v2`, with one body per client on the server, averaged once a round.
 
-SplitFed's first version (Thapa et al., AAAI'22, Algorithms 1 and 2). The bodies share the
-frozen weights. They follow the heads' rule of aggregation: a tensor that the rule keeps
-still in a round is kept still in the bodies too, so that their mean is what it says.
-Each body's AdamW goes on from its own moments.
+SplitFed's SFLV1 (Thapa et al., AAAI'22, Algorithms 1 and 2). The bodies share the frozen weights and use the
+clients' aggregator: tensors that it freezes in a round are frozen in the bodies too, so that the mean is
+exact. Each body's AdamW keeps its own moments.
 """
 
 import dataclasses
@@ -25,7 +24,7 @@ from splitfl.models.cut import replica
 
 
 class SflV1Server:
-    """Runs each client's own body; averages bodies and heads. The client is that of `sfl-v2`."""
+    """Trains one body per client; averages bodies and client adapters. The client is that of `sfl-v2`."""
 
     def __init__(
         self, bodies: Sequence[ServerModel], client_adapters: ClientAdapters, rule: Aggregator
@@ -43,10 +42,13 @@ class SflV1Server:
         return self._client_adapters.answer(turn, message)
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
-        step = self._client_adapters.take(reply)
-        if reply is not None and isinstance(step, BodyStep):
+        change = reply.change if reply is not None else None
+        if isinstance(change, Adapter):
+            self._client_adapters.receive(change)
+        step = change if isinstance(change, BodyStep) else None
+        if reply is not None and step is not None:
             self._samples[turn.client] += reply.samples
-        for client, body in enumerate(self._bodies):  # all of them count positions
+        for client, body in enumerate(self._bodies):  # every body counts positions
             body.commit(turn.position, step if client == turn.client else None)
 
     def end_round(self, round_index: int) -> None:
@@ -87,7 +89,7 @@ class SflV1Server:
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side, with a body for each client."""
+    """The server's side, with one body per client."""
     body, clients = pieces.body(), range(config.federation.clients)
     bodies = [ServerModel(replica(body), config.train, config.method.in_flight) for _ in clients]
     rule = aggregator(config.federation.aggregator)
@@ -96,13 +98,13 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
 
 SPEC = dataclasses.replace(
     sfl_v2.SPEC,
-    about="as sfl-v2, with a body for each client on the server, averaged once a round",
+    about="as sfl-v2, with one body per client on the server, averaged once a round",
     bibtex=(SPLITFED, LORA),
     server=server,
     shared=spec.HEAD | spec.BODY | spec.IN_FLIGHT | spec.CLIENT_RANKS,
     aggregators=spec.FACTORS,
     asynchronous=(
-        "the clients' bodies become one when a round ends, which must find none of them in the middle"
+        "the clients' bodies are averaged when a round ends, so all clients must be in the same round"
     ),
     local_update=None,
     refusals=(),

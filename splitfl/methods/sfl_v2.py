@@ -1,8 +1,8 @@
-"""`sfl-v2`: basic LoRA on both sides of the cut, one shared body.
+"""`sfl-v2`: LoRA on both sides of the cut, one shared body.
 
-SplitFed's second version (Thapa et al., AAAI'22) with low-rank adapters, as SplitLoRA
-has it (Lin et al., arXiv 2407.00952). Per step one activation goes up and one gradient
-comes down; per round each client's adapter goes up and the federation's comes down.
+SplitFed's SFLV2 (Thapa et al., AAAI'22) with low-rank adapters, as in SplitLoRA (Lin et al.,
+arXiv 2407.00952). Uplink and downlink carry one activation and one gradient per step, and each client's
+adapters and their mean per round.
 """
 
 from collections.abc import Mapping
@@ -10,23 +10,24 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from splitfl.config import RunConfig
-from splitfl.core.messages import Activation, Gradient, Message, Reply
+from splitfl.core.messages import Activation, Adapter, Gradient, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods import per_client_cut
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
-from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
+from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.local_update import AveragedClient, LocalParts, LocalUpdate, LocalUpdateSpec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA, SPLITFED
-from splitfl.methods.parts.server_model import ServerModel, answer_activation
+from splitfl.methods.parts.server_model import BodyStep, ServerModel, answer_activation
 from splitfl.methods.parts.split_pass import Backpropagation, SplitPass
+from splitfl.models.token_rows import pack, unpack
 
 
 class GradientUpdate:
-    """One step of the head down the gradient that comes back; a lost one costs this step, no more."""
+    """One step of the head from the gradient at the cut; if it is lost, this step alone is skipped."""
 
     upload_interval = 1
 
@@ -50,7 +51,7 @@ class GradientUpdate:
 
 
 class SflServer:
-    """Runs the body on every client's activations in turn; averages the heads' adapters."""
+    """Trains the body on the activations of all clients in turn; averages the clients' adapters."""
 
     def __init__(self, body: ServerModel, client_adapters: ClientAdapters) -> None:
         self._body = body
@@ -63,7 +64,10 @@ class SflServer:
         return self._client_adapters.answer(turn, message)
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
-        self._body.commit(turn.position, self._client_adapters.take(reply))
+        change = reply.change if reply is not None else None
+        if isinstance(change, Adapter):
+            self._client_adapters.receive(change)
+        self._body.commit(turn.position, change if isinstance(change, BodyStep) else None)
 
     def end_round(self, round_index: int) -> None:
         self._client_adapters.end_round()
@@ -86,14 +90,14 @@ def local_update(parts: LocalParts) -> LocalUpdate:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side."""
+    """The client's side."""
     trainer = ClientTrainer.of(pieces.head(), config)
     passes = SplitPass(trainer, config.method.of(Backpropagation))
     return AveragedClient(trainer, GradientUpdate(trainer, passes), batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side: with one cut, or with a cut for each client."""
+    """The server's side: with one cut, or with one cut per client."""
     if config.federation.client_cuts:
         return per_client_cut.server(pieces, config)
     return SflServer(ServerModel.of(pieces, config), ClientAdapters.of(config, pieces.head))

@@ -1,10 +1,10 @@
-"""`spry`: no cut; forward mode on the client, each with a slice of the adapters.
+"""`spry`: no cut; forward-mode differentiation on clients, each with a slice of the adapters.
 
-Spry (Panchal et al., NeurIPS'24). The estimate of a gradient is the better the fewer
-parameters it is of, so the adapted modules are divided among the clients, one place
-further every round; what is no adapter is trained by all. A client sets its gradient to
-the mean of v_p u_p, exact slopes times directions, and takes an AdamW step. Its own group
-reports that checkpointed backpropagation does better at the same memory (arXiv 2506.21833).
+Spry (Panchal et al., NeurIPS'24). A gradient estimate is more accurate for fewer parameters, so the adapted
+modules are divided among the clients, rotated by one every round; other trained tensors are trained by all. A
+client sets its gradient to the mean of v_p u_p, exact directional derivatives times perturbations, and takes
+an AdamW step. The same group reports better results of checkpointed backpropagation at the same memory (arXiv
+2506.21833).
 """
 
 # P perturbations
@@ -33,7 +33,7 @@ from splitfl.methods.parts.references import LORA
 
 @dataclass(frozen=True, kw_only=True)
 class SprySettings:
-    """A client differentiates along `perturbations` directions a step."""
+    """A client takes `perturbations` directional derivatives a step."""
 
     perturbations: int = 4
 
@@ -42,7 +42,7 @@ class SprySettings:
 
 
 class SpryClient:
-    """Finetunes its slice of the whole model, forward only; `walk` draws directions over that slice."""
+    """Finetunes its slice of the model with forward mode; `perturbed` draws perturbations of the slice."""
 
     def __init__(
         self,
@@ -74,11 +74,11 @@ class SpryClient:
             trainer.step()
             samples += len(batch.ids_B)
         reply = yield trainer.upload(round_index, samples, tuple(losses))
-        if reply is LOST:  # nobody else holds this slice, so what nobody heard of must not stay
+        if reply is LOST:  # no other client trains this slice, so an update that was lost is undone
             install(model, before)
 
     def _estimate(self, batch: Batch, round_index: int, step: int) -> float:
-        """Leaves the estimated gradient in the slice; the loss."""
+        """Sets the gradients of the slice to their estimates; returns the loss."""
         piece, forward = self.trainer.piece, loss_of(batch)
         slice_of_model = trainable(piece)
         values = {self._paths[name]: value.detach() for name, value in slice_of_model.items()}
@@ -97,7 +97,7 @@ class SpryClient:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with the whole model and a slice of it to train."""
+    """The client's side, with the whole model and its slices."""
     whole, train, clients = pieces.whole(), config.train, config.federation.clients
     values = values_of(whole)
     own = Slice(aggregator(config.federation.aggregator), list(values), batches.client, clients)
@@ -115,7 +115,7 @@ _SPRY = """@inproceedings{panchal2024thinking,
 }"""
 
 SPEC = spec.MethodSpec(
-    about="no cut: forward mode on the client, each with a slice of the adapters",
+    about="no cut: forward mode on clients, each with a slice of the adapters",
     bibtex=(_SPRY, LORA),
     client=client,
     server=fedlora.server,
@@ -125,7 +125,7 @@ SPEC = spec.MethodSpec(
     shared=spec.HEAD,
     aggregators=spec.FACTORS,
     holds=("head", "body"),
-    asynchronous="the adapters are divided anew in every round among clients that are all in it",
+    asynchronous="the adapters are divided among clients that are in the same round",
     single_pass=spec.NOT_ONCE,
     summable="its clients send slices of their own",
     backpropagates=False,

@@ -1,11 +1,10 @@
-"""`ushape`: the client has both ends of the model, so that no label ever leaves it.
+"""`ushape`: U-shaped split learning; the client has both ends of the model, and labels stay with it.
 
-Vepakomma et al., arXiv 1812.00564, figure 2b, with low-rank adapters. A step is two
-exchanges: an activation goes up and the body's output comes down; the gradient at the
-tail's lower edge goes up and the one at the head's upper edge comes down. The server
-keeps a step half done in between, at the parameters that it began with: with K clients
-its gradient is at most K - 1 of the others' steps old. A loss on either way costs that
-step, on both sides, and no more; only where the last answer is lost has the body learned.
+Vepakomma et al., arXiv 1812.00564, figure 2b, with low-rank adapters. A step has two exchanges: the client
+sends an activation and receives the body's output; it sends the gradient at the tail's input and receives the
+one at the head's output. In between the server keeps the graph of the half step at the parameters it started
+with, so with K clients a gradient is stale by at most K - 1 steps. A lost message costs this step on both
+sides; if the last reply is lost, the body has been updated and the client has not.
 """
 
 # B batch, T tokens, D hidden
@@ -20,12 +19,12 @@ from splitfl.accounting.flops import Cost, cost
 from splitfl.adapters.inject import install, trainable
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.core.messages import Activation, Done, Gradient, Message, Output, Reply, Skip
+from splitfl.core.messages import Activation, Adapter, Done, Gradient, Message, Output, Reply, Skip
 from splitfl.core.state import State, part, under
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
-from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
+from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.method import (
     ClientMethod,
     ClientRound,
@@ -39,10 +38,11 @@ from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, micro_batches
 from splitfl.models.cut import Piece, replica
+from splitfl.models.token_rows import pack, unpack
 
 
 class UshapeClient:
-    """Runs head and tail; the loss is its own."""
+    """Trains head and tail, and computes the loss."""
 
     def __init__(
         self, trainer: ClientTrainer, tail: Piece, batches: Batches, steps: int, settings: Backpropagation
@@ -68,7 +68,7 @@ class UshapeClient:
             context = head.context_of(batch.inputs)
             hidden = pack(hidden_BTD, context.get("mask"))
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context)
-            if not isinstance(reply, Output):  # the turn was announced, so something must be said
+            if not isinstance(reply, Output):  # the server expects a message in this turn
                 yield Skip()
                 continue
             upper_BTD = unpack(reply.hidden.to(hidden_BTD.device), context.get("mask")).requires_grad_()
@@ -86,7 +86,7 @@ class UshapeClient:
         return samples
 
     def _backpropagate(self, upper_BTD: Tensor, context: Mapping[str, Tensor], labels: Tensor) -> float:
-        """Leaves the gradient of the tail's loss in the tail and in `upper_BTD`; the loss."""
+        """Accumulates the gradients of the tail's loss in the tail and in `upper_BTD`; returns the loss."""
         found = 0.0
         for micro_batch in micro_batches(labels, self._size):
             loss = (
@@ -101,18 +101,18 @@ class UshapeClient:
 
 
 def refuse_no_tail(config: RunConfig, kind: str, num_blocks: int) -> None:
-    """ConfigError where the client would have no tail."""
+    """ConfigError for a client without a tail."""
     cut = config.partition.cut
     if not config.partition.tail_blocks:
         raise ConfigError(
-            "the method 'ushape' needs partition.tail_blocks of at least 1, for the client's own end of the "
+            "partition.tail_blocks must be at least 1 with the method 'ushape', for the client's end of the "
             f"model: head {cut} and tail together may have {num_blocks - 1} of the {num_blocks} blocks; got 0"
         )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HalfStep:
-    """A step between its two exchanges, with the graph that leads from `output` back to `hidden`."""
+    """A step between its two exchanges, with the graph from `hidden_BTD` to `output_BTD`, both (B, T, D)."""
 
     ids_B: Tensor
     hidden_BTD: Tensor
@@ -121,7 +121,7 @@ class HalfStep:
 
 
 class UshapeServer:
-    """Runs the body there and back; each client has a replica of it for the step that it is in."""
+    """Trains the body, with one replica per client for the half steps in flight."""
 
     def __init__(self, body: ServerModel, replicas: Sequence[Piece], client_adapters: ClientAdapters) -> None:
         self._body = body
@@ -141,8 +141,10 @@ class UshapeServer:
         return self._client_adapters.answer(turn, message)
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
-        change = self._client_adapters.take(reply)
-        self._half_steps.pop(turn.client, None)  # whatever came or did not come, what waited is over
+        change = reply.change if reply is not None else None
+        if isinstance(change, Adapter):
+            self._client_adapters.receive(change)
+        self._half_steps.pop(turn.client, None)  # a half step is used or dropped by the client's next turn
         if isinstance(change, HalfStep):
             self._half_steps[turn.client] = change
         self._body.commit(turn.position, change if isinstance(change, BodyStep) else None)
@@ -200,14 +202,14 @@ class UshapeServer:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with both ends of the model."""
+    """The client's side, with both ends of the model."""
     tail = pieces.tail()
     trainer, settings = ClientTrainer.of(pieces.head(), config, tail), config.method.of(Backpropagation)
     return UshapeClient(trainer, tail, batches, steps, settings)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side, with a replica of the body for each client."""
+    """The server's side, with one replica of the body per client."""
     body = ServerModel(pieces.body(), config.train, 1)
     replicas = [replica(body.piece) for _ in range(config.federation.clients)]
     return UshapeServer(body, replicas, ClientAdapters.of(config, pieces.head, pieces.tail))
@@ -222,11 +224,11 @@ _USHAPE = """@article{vepakomma2018split,
 
 _MASKS = spec.Tolerance(
     policies=spec.ALL_POLICIES - {"mask"},
-    why_not="its client's tail finds the loss, and is not told which tokens its server has heard of",
+    why_not="its client's tail computes the loss without the mask of the tokens received by the server",
 )
 
 SPEC = spec.MethodSpec(
-    about="head and tail on the client, the body between them on the server: labels never leave",
+    about="head and tail on the client, body on the server: labels stay with the client",
     bibtex=(_USHAPE, LORA),
     client=client,
     server=server,

@@ -1,4 +1,4 @@
-"""How the clients' learning rates change over a run: by its rounds alone, so that nothing need be kept."""
+"""Learning rate schedules of the clients, functions of the round alone, hence without state."""
 
 import math
 from collections.abc import Callable
@@ -6,16 +6,19 @@ from collections.abc import Callable
 from splitfl.config import RunConfig
 
 Decay = Callable[[int], float]
-"""What a learning rate is multiplied by in a round, counted from 0."""
+"""The factor of the learning rate in a round, counted from 0."""
 
 
 def constant(round_index: int) -> float:
-    """The rate as it is."""
+    """No decay: 1 in every round."""
     return 1.0
 
 
 def decay(config: RunConfig) -> Decay:
-    """The run's own, over all its rounds: 1 in the first, and zero would come after the last."""
+    """The schedule `train.head_schedule`: 1 in the first round, reaching 0 one round after the last.
+
+    `cosine` is equation 5 of SGDR (Loshchilov & Hutter, ICLR'17) without restarts.
+    """
     rounds = config.federation.rounds
 
     def linear(round_index: int) -> float:

@@ -1,4 +1,4 @@
-"""A piece's way forth and back that holds less in between: blocks computed twice, batches in parts."""
+"""Forward and backward pass of a client's piece, with activation checkpointing and micro-batches."""
 
 # B batch, T tokens, D hidden
 
@@ -19,10 +19,10 @@ from splitfl.models.cut import Piece
 
 @dataclass(frozen=True, kw_only=True)
 class Backpropagation:
-    """How a client with backpropagation holds less for it.
+    """Memory saving in a client with backpropagation.
 
-    With `checkpoint_head` it computes each of its blocks once more in the backward pass, and it takes
-    `micro_batch` samples at a time (0: the whole batch).
+    With `checkpoint_head` each block is recomputed in the backward pass (activation checkpointing);
+    `micro_batch` is the number of samples computed at a time (0: the whole batch).
     """
 
     checkpoint_head: bool = False
@@ -34,21 +34,21 @@ class Backpropagation:
 
 @dataclass(frozen=True, kw_only=True)
 class MicroBatch:
-    """Some samples of a batch, and their share of what its mean loss is over."""
+    """Consecutive samples of a batch, and their weight in the batch's mean loss."""
 
     rows: slice
     weight: float
 
     def of(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """These samples' rows."""
+        """The rows of these samples in tensors (B, ...)."""
         return {name: tensor[self.rows] for name, tensor in tensors.items()}
 
 
 def micro_batches(labels: Tensor, size: int) -> list[MicroBatch]:
-    """A batch in parts of at most `size` samples (0: in one), each with its share of the mean loss.
+    """The micro-batches of at most `size` samples (0: one of all), with their weights in the mean loss.
 
-    Labels are (B,) of classes, or (B, T) of tokens, of which the first predicts nothing. Each
-    sample has something to predict: the loader leaves out those that have not.
+    Labels are (B,) classes, or (B, T) tokens, of which the first of each sample is not predicted. Every
+    sample has a label to predict: the loader drops others.
     """
     counts_B = torch.ones(len(labels)) if labels.ndim == 1 else (labels[:, 1:] != NOTHING_TO_PREDICT).sum(1)
     size, total = size or len(labels), float(counts_B.sum())
@@ -59,15 +59,14 @@ def micro_batches(labels: Tensor, size: int) -> list[MicroBatch]:
 
 
 class SplitPass:
-    """A learner's piece, forth and back again once the gradient has come, and what both take.
+    """The forward pass of a client's piece, and its backward pass from the gradient at the cut.
 
-    With `micro_batch` nothing is held in between: the way forth is gone a second time, so
-    many samples at a time. With `checkpoint_head` each block holds its input alone, and is
-    computed a second time on the way back.
+    With `micro_batch` no graph is held in between: the forward pass is recomputed in micro-batches during
+    the backward pass. With `checkpoint_head` each block keeps only its input and is recomputed.
     """
 
     def __init__(self, trainer: ClientTrainer, settings: Backpropagation, piece: Piece | None = None) -> None:
-        """`piece` takes the place of the learner's own, of whose tensors it is made."""
+        """`piece`, made of the trainer's tensors, replaces the trainer's own piece."""
         self._trainer = trainer
         self._piece = piece or trainer.piece
         self._size = settings.micro_batch
@@ -78,7 +77,7 @@ class SplitPass:
             enable_checkpointing(self._piece)
 
     def forward(self, batch: Batch, *, needs_backward: bool = True) -> Tensor:
-        """The hidden state (B, T, D), without its graph; nothing is held of one that never `comes_back`."""
+        """The hidden state (B, T, D), detached; without `needs_backward` nothing is kept for `backward`."""
         trainer = self._trainer
         with torch.set_grad_enabled(needs_backward and not self._size):
             hidden_BTD = torch.cat([self._piece(each, {}) for each in self._inputs(batch)])
@@ -89,7 +88,7 @@ class SplitPass:
         return hidden_BTD.detach()
 
     def backward(self, grad_BTD: Tensor) -> None:
-        """Leaves the gradient of the last batch in the learner's tensors."""
+        """Accumulates the gradient of the last batch in the trainer's tensors, from (B, T, D) at the cut."""
         assert self._hidden_BTD is not None
         assert self._batch is not None
         trainer, cost = self._trainer, self._trainer.cost(grad_BTD.shape, self._piece)
@@ -105,7 +104,7 @@ class SplitPass:
         self.discard()
 
     def discard(self) -> None:
-        """Lets go of a batch whose gradient will not come."""
+        """Drops the batch of the last forward pass and its graph."""
         self._hidden_BTD = self._batch = None
 
     def _inputs(self, batch: Batch) -> list[dict[str, Tensor]]:
@@ -117,7 +116,7 @@ class SplitPass:
 
 
 def enable_checkpointing(piece: Piece) -> None:
-    """From here on each block of the piece is computed a second time on the way back, and no more often."""
+    """Enables activation checkpointing in every block of the piece, at most once each."""
     blocks = piece.base.get_submodule(piece.family.blocks)
     for index in piece.blocks:
         block = blocks.get_submodule(str(index))

@@ -1,14 +1,15 @@
-"""A client's piece that learns without backpropagation: by how much the loss changes along directions.
+"""Client-side gradient estimation without backpropagation (finite differences or forward mode).
 
-Three ways to the slope v_p = <lambda, d f(theta) u_p> of a function f of the piece, where
-lambda is the loss's gradient with respect to f (1 where f is the loss itself):
+Three estimators of the directional derivative v_p = <lambda, d f(theta) u_p> of a function f of the piece,
+where lambda is the loss's gradient with respect to f (1 if f is the loss):
 
 - `difference`: <lambda, f(theta + mu u_p) - f(theta)> / mu
 - `central`: <lambda, f(theta + mu u_p) - f(theta - mu u_p)> / (2 mu)
 - `jvp`: forward-mode differentiation, exact, without mu; a forward pass and its tangent
 
-mean of v_p u_p over P directions is an unbiased estimate of the gradient whose cosine
-with it is sqrt(P / (P + d)) for d parameters. Nothing is saved for a backward pass.
+The mean of v_p u_p over P perturbations is an unbiased estimate of the gradient (for finite differences up
+to terms of mu); its cosine with the gradient is about sqrt(P / (P + d)) for d parameters. No tensor is saved
+for a backward pass.
 """
 
 from collections.abc import Iterator
@@ -39,10 +40,10 @@ _LEAST_MU = {"float32": 0.0, "bfloat16": 1e-3}
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """How a client without backpropagation estimates a gradient: along `perturbations` directions a step.
+    """The gradient estimator of a client without backpropagation, from `perturbations` directions a step.
 
-    The derivative along each is a `difference` to where it stands or a `central` one, both over a distance
-    of `mu` an element, or exact, by forward mode (`jvp`).
+    The `derivative` along each is a forward `difference`, a `central` difference, both with `mu` per
+    element, or exact, by forward-mode differentiation (`jvp`).
     """
 
     perturbations: int = 4
@@ -57,9 +58,9 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class SlicedEstimate:
-    """With `slices` directions are of the client's own share of the adapted modules, another in every round.
+    """With `slices` a client perturbs its own share of the adapted modules, another one in every round.
 
-    That is a better estimate of fewer parameters, each of which then moves by one client's weight alone.
+    The estimate of fewer parameters is more accurate; each is then updated by one client's data alone.
     """
 
     estimate: Estimate = group(Estimate)
@@ -67,18 +68,17 @@ class SlicedEstimate:
 
 
 class ZerothOrderClient:
-    """A client's piece, its walk and the slopes of this round.
+    """A client's piece, its perturbed parameters and the directional derivatives of this round.
 
-    Within a round the client walks by its own slopes alone. When the next one begins it
-    goes back to where the round began, and from there makes every client's steps in the
-    order in which the server makes them: all who have heard of the same rounds hold the
-    same bits, whatever they did or missed in between.
+    Within a round the client applies its own derivatives only. At the start of the next round it returns
+    to the parameters at the start of the last (`base`) and replays every client's steps in the server's
+    order: clients at the same version have the same bits, whatever they computed or missed in between.
     """
 
     def __init__(
         self, piece: Piece, client: int, settings: Estimate, perturbed: ReplayableParameters
     ) -> None:
-        """`walk` moves the piece's own trainable tensors."""
+        """`perturbed` holds the piece's own trainable tensors."""
         self.piece = piece
         self.flops = 0.0
         self._client = client
@@ -95,16 +95,16 @@ class ZerothOrderClient:
     def of(
         cls, piece: Piece, batches: Batches, config: RunConfig, settings: SlicedEstimate
     ) -> "ZerothOrderClient":
-        """Of a run: along the directions that every node of it draws alike."""
+        """With the seed, aggregator and schedule of a run, the same on every node."""
         perturbed = perturbed_parameters(values_of(piece), config, is_sliced=settings.slices)
         return cls(piece, batches.client, settings.estimate, perturbed)
 
     def begin(self, round_index: int, messages: int) -> Begin:
-        """Asks to begin a round of so many further messages, naming the rounds already seen."""
+        """The first message of a round, with the number of messages to follow and of the rounds replayed."""
         return Begin(steps=messages, version=self._version)
 
     def start_round(self, reply: Reply, round_index: int) -> None:
-        """Back to where the last round began, then on to what all clients have made of it."""
+        """Returns to the start of the last round and applies the steps of all clients from the reply."""
         install(self.piece, self.base)
         if isinstance(reply, Scalars):
             self._version = self._perturbed.replay(reply, self._version)
@@ -114,41 +114,41 @@ class ZerothOrderClient:
         self.mark_round_start(round_index)
 
     def mark_round_start(self, round_index: int) -> None:
-        """A round begins from where the tensors stand."""
+        """Starts a round from the current values of the tensors."""
         self.base = {name: value.clone() for name, value in self._perturbed.tensors.items()}
         self._round, self._derivatives = round_index, []
 
     def evaluate(self, function: Function, shape_BT: torch.Size) -> Tensor:
-        """The function where the client stands, with no graph."""
+        """The function at the current parameters, without a graph."""
         self.flops += self.cost(shape_BT).forward_flops
         with torch.no_grad():
             return function(self.piece)
 
     def evaluate_both_sides(self, function: Function, step: int, shape_BT: torch.Size) -> Iterator[Tensor]:
-        """The function at theta + mu u_p and theta - mu u_p, for each direction of this step in turn."""
+        """The function at theta + mu u_p and theta - mu u_p, for each perturbation of this step."""
         for u in self._perturbations(step):
             for scale in (self._settings.mu, -self._settings.mu):
                 yield evaluate_at(self._perturbed, u, scale, lambda: self.evaluate(function, shape_BT))
 
     def step(self, function: Function, gradient: Tensor, value: Tensor, shape_BT: torch.Size) -> None:
-        """One step down the slopes of a function, which is `rest` where the client stands."""
+        """One step from a function with `value` at the current parameters and the loss's `gradient` to it."""
         step = len(self._derivatives)
         derivative = {"difference": self._difference, "central": self._central, "jvp": self._jvp}[
             self._settings.derivative
         ]
         changes = (derivative(function, u, value, shape_BT) for u in self._perturbations(step))
-        weighed = [(change.float() * gradient).sum(dtype=torch.float64) for change in changes]
-        self.apply(torch.stack(weighed).float().cpu())
+        weighted = [(change.float() * gradient).sum(dtype=torch.float64) for change in changes]
+        self.apply(torch.stack(weighted).float().cpu())
 
     def apply(self, derivatives_P: Tensor | None) -> None:
-        """One step down slopes found elsewhere; None is a step that was lost."""
+        """One step from directional derivatives (P,); None for a lost step, which counts as zeros."""
         step = len(self._derivatives)
-        found = torch.zeros(self._settings.perturbations) if derivatives_P is None else derivatives_P
-        self._derivatives.append(found)
-        self._perturbed.step(self._client, self._round, step, found)
+        derivatives_P = torch.zeros(self._settings.perturbations) if derivatives_P is None else derivatives_P
+        self._derivatives.append(derivatives_P)
+        self._perturbed.step(self._client, self._round, step, derivatives_P)
 
     def upload(self, round_index: int, samples: int, losses: tuple[float, ...] = ()) -> Scalars:
-        """This round's slopes (S, P)."""
+        """The message with this round's directional derivatives (S, P)."""
         return Scalars(
             round=round_index,
             values=torch.stack(self._derivatives),
@@ -158,17 +158,16 @@ class ZerothOrderClient:
         )
 
     def take_flops(self) -> float:
-        """FLOPs since this was last asked."""
+        """FLOPs since the last call."""
         spent, self.flops = self.flops, 0.0
         return spent
 
     def state(self) -> State:
-        """Where the last round began, to which the next one goes back first, and how many it has seen."""
+        """The parameters at the start of the last round, the extra state and the number of rounds."""
         held = under("base", copied(self.base)) | under("memory", copied(self._perturbed.extra_state()))
         return held | {"version": whole(self._version)}
 
     def restore(self, state: State) -> None:
-        """See Stateful."""
         self._version = number_in(state, "version")
         self.base = part(state, "base")
         self._perturbed.load_extra_state(part(state, "memory"))
@@ -201,7 +200,7 @@ class ZerothOrderClient:
 
 
 def refuse_estimate(config: RunConfig, kind: str, num_blocks: int) -> None:
-    """Refuses what a client without backpropagation cannot do; ConfigError."""
+    """ConfigError for settings that gradient estimation does not support."""
     estimate = config.method.of(Estimate)
     if estimate.derivative == "jvp":
         refuse_fused_attention(config, kind, num_blocks)
@@ -209,15 +208,15 @@ def refuse_estimate(config: RunConfig, kind: str, num_blocks: int) -> None:
 
 
 def refuse_distance(config: RunConfig, mu: float | None) -> None:
-    """ConfigError for moves of `mu` that vanish in rounding, and for what slopes cannot have."""
+    """ConfigError for a `mu` (None: forward mode) that vanishes in rounding, and for weight decay."""
     least = _LEAST_MU[config.model.dtype]
     if mu is not None and mu < least:
         raise ConfigError(
             f"method.mu must be at least {least} with model.dtype {config.model.dtype!r}, got {mu}: "
-            "smaller moves vanish in its rounding; or take method.derivative 'jvp'"
+            "smaller perturbations vanish in its rounding; or set method.derivative to 'jvp'"
         )
     if config.train.weight_decay:
         raise ConfigError(
-            f"train.weight_decay must be 0 with the method {config.method.name!r}, whose clients follow "
-            f"slopes alone, got {config.train.weight_decay}"
+            f"train.weight_decay must be 0 with the method {config.method.name!r}, whose clients are "
+            f"updated by directional derivatives only, got {config.train.weight_decay}"
         )

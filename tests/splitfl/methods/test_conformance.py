@@ -123,7 +123,7 @@ def test_a_method_answers_only_what_it_knows(name: str, place: Path) -> None:
         RunOver(),
     ]
     for message in strange:
-        with pytest.raises(WireError, match=f"the method {name!r} has no answer to this"):
+        with pytest.raises(WireError, match=f"the method {name!r} has no reply to it"):
             server.compute(FIRST, message)
 
 

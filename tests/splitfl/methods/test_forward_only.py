@@ -13,9 +13,9 @@ from splitfl.core.messages import Activation, Adapter, Scalars
 from splitfl.federation.aggregators import Mean
 from splitfl.methods.hiso import HessianScaledParameters
 from splitfl.methods.parts.auxiliary import split_auxiliary
-from splitfl.methods.parts.client_trainer import unpack
 from splitfl.methods.parts.perturbations import rademacher
 from splitfl.models.cut import Piece
+from splitfl.models.token_rows import unpack
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy

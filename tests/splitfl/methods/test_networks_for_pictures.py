@@ -201,14 +201,17 @@ def test_what_is_sent_is_that_formula_but_for_the_first_download(name: str, tmp_
             {"method": {"name": "decomfl"}},
             "'decomfl' passes a batch through its pieces more or less than once",
         ),
-        ({"method": {"in_flight": 2}}, "method.in_flight must be 1 where batch norms learn"),
-        ({"method": {"micro_batch": 4}}, "method.micro_batch must be 0 where batch norms learn"),
+        ({"method": {"in_flight": 2}}, "method.in_flight must be 1 where batch norms are trained"),
+        ({"method": {"micro_batch": 4}}, "method.micro_batch must be 0 where batch norms are trained"),
         ({"method": {"checkpoint_head": True}}, "method.checkpoint_head must be false where batch norms"),
         ({"federation": {"schedule": "buffered"}}, "federation.schedule must be 'synchronous' or 'deadline'"),
-        ({"federation": {"robust": "median"}}, "federation.robust must be 'none' where batch norms learn"),
+        (
+            {"federation": {"robust": "median"}},
+            "federation.robust must be 'none' where batch norms are trained",
+        ),
         (
             {"federation": {"server_optimiser": "adam"}},
-            "federation.server_optimiser must be 'none' where batch norms learn",
+            "federation.server_optimiser must be 'none' where batch norms are trained",
         ),
         (
             {"adapter": {"head": {"kind": "lora"}}},

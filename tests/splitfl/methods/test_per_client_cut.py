@@ -160,10 +160,10 @@ def test_a_server_goes_on_from_its_state_with_what_the_round_trains(place: Path)
         ({"federation": {"client_cuts": [2]}}, "one for each of the 2 clients, got 1"),
         ({"partition": {"cut": 2}}, "set it to 1, got 2"),
         ({"adapter": {"head": {"rank": 4}, "body": {"rank": 2}}}, "must be the same"),
-        ({"federation": {"aggregator": "stack"}}, "rolora, ffa and mean"),
+        ({"federation": {"aggregator": "stack"}}, "must be 'rolora', 'ffa' or 'mean'"),
         ({"federation": {"robust": "median"}}, "federation.robust must be 'none'"),
         ({"method": {"in_flight": 2}}, "method.in_flight must be 1"),
-        ({"federation": {"schedule": "buffered"}}, "does not go with federation.schedule 'buffered'"),
+        ({"federation": {"schedule": "buffered"}}, "does not support federation.schedule 'buffered'"),
         ({"method": {"name": "hybrid"}}, "does not read federation.client_cuts"),
     ],
 )

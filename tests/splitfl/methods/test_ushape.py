@@ -79,15 +79,15 @@ def test_a_step_that_was_given_up_cannot_be_taken_up_again(place: Path) -> None:
 
     say(0, Begin(steps=7))
     gradient = Gradient(ids_B=batch.ids_B, grad=hidden, loss=1.0)
-    with pytest.raises(WireError, match="no answer to this Gradient"):
+    with pytest.raises(WireError, match="unexpected Gradient"):
         say(1, gradient)
     for over in (Skip(), None):
         assert isinstance(say(1, Activation(ids_B=batch.ids_B, hidden=hidden)), Output)
         say(2, over)
-        with pytest.raises(WireError, match="no answer to this Gradient"):
+        with pytest.raises(WireError, match="unexpected Gradient"):
             say(3, gradient)
     say(4, Activation(ids_B=batch.ids_B, hidden=hidden))
-    with pytest.raises(WireError, match="no answer to this Gradient"):
+    with pytest.raises(WireError, match="unexpected Gradient"):
         say(5, Gradient(ids_B=batch.ids_B + 1, grad=hidden, loss=1.0))
     assert isinstance(say(5, gradient), Gradient)
 
@@ -125,7 +125,8 @@ def test_every_piece_is_paid_for_once_there_and_once_back(place: Path, tmp_path:
 
 
 def test_a_client_without_a_tail_is_refused(place: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'ushape' needs partition.tail_blocks of at least 1.* 3 of the 4"):
+    reason = r"partition.tail_blocks must be at least 1 with the method 'ushape'.* 3 of the 4"
+    with pytest.raises(ConfigError, match=reason):
         site(place, tail_blocks=0)
     with pytest.raises(ConfigError, match=r"the tail may have 0..2 of the 3 blocks above the cut, got 3"):
         site(place, tail_blocks=3)

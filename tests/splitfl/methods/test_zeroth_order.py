@@ -15,12 +15,12 @@ from splitfl.federation.aggregators import Mean
 from splitfl.federation.server_optimiser import server_optimiser
 from splitfl.methods.hosl import derivatives_of
 from splitfl.methods.hybrid import HybridClient, hidden_of
-from splitfl.methods.parts.client_trainer import unpack
 from splitfl.methods.parts.forward_mode import Function
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, perturbed_parameters
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.zeroth_order_client import Estimate, SlicedEstimate, ZerothOrderClient
 from splitfl.models.cut import Piece
+from splitfl.models.token_rows import unpack
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy

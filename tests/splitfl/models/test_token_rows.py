@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitfl.core.messages import Activation, Gradient
-from splitfl.methods.parts.client_trainer import pack, unpack
+from splitfl.models.token_rows import pack, unpack
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import play
