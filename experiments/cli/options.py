@@ -1,4 +1,4 @@
-"""The options that several commands have in common."""
+"""Options shared by several commands."""
 
 import json
 from pathlib import Path
@@ -21,11 +21,11 @@ OUT = click.option(
     type=click.Path(path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Where run folders go.",
+    help="The parent of run folders.",
 )
 AS_JSON = click.option("as_json", "--json", is_flag=True, help="Print JSON for a script instead of a table.")
 
 
 def with_data(overrides: tuple[str, ...], data: str | None) -> tuple[str, ...]:
-    """The overrides with that of `--data` among them."""
+    """The overrides, with `--data` as an override of task.data."""
     return overrides if data is None else (*overrides, f"task.data={json.dumps(data)}")

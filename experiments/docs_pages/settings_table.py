@@ -24,7 +24,7 @@ def nested(settings: object, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def keys_table(settings: object, links: dict[str, str] | None = None) -> str:
-    """The keys of one table; `links` says instead of the allowed values where these stand."""
+    """The keys of one table; `links` replaces the allowed values by links."""
     links, meanings = links or {}, meaning(settings)
     rows, before = [], ""
     for key, (hint, value) in keys(settings).items():

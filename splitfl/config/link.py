@@ -19,12 +19,12 @@ GROUP: Final = "splitfl.links"
 class DirectionConfig:
     """One direction of the link.
 
-    At a `rate_bps` of 0 sending takes no time; delay and losses remain. A packet arrives `delay_s` after it
-    was sent.
+    A `rate_bps` of 0 is no rate limit; delay and losses remain. A packet arrives `delay_s` after it is
+    sent.
 
-    `loss` says whether packets are lost each by itself (`independent`, at `loss_rate`) or in bursts
-    (`gilbert-elliott`: from packet to packet the good state is left with probability `leave_good`, the bad
-    one with `leave_bad`, and a packet arrives with probability `arrive_good` or `arrive_bad`).
+    `loss` is `independent`, at `loss_rate`, or bursty (`gilbert-elliott`: per packet the good state is left
+    with probability `leave_good` and the bad one with `leave_bad`; a packet arrives with probability
+    `arrive_good` or `arrive_bad`).
     """
 
     rate_bps: float = 0.0
@@ -43,10 +43,10 @@ class DirectionConfig:
         if self.loss == "independent" and any(
             getattr(self, name) != getattr(DirectionConfig, name) for name in chances
         ):
-            raise ConfigError(f"link {', '.join(chances)} are read with the loss 'gilbert-elliott' alone")
+            raise ConfigError(f"link {', '.join(chances)} need the loss 'gilbert-elliott'")
 
     def direction(self) -> Direction:
-        """What the emulation calls a direction, which knows the ranges; ConfigError for what is outside."""
+        """The channel model's direction; raises ConfigError for values out of range."""
         rate_bps, delay_s, loss_rate = self.rate_bps, self.delay_s, self.loss_rate
         try:
             bursts = GilbertElliott(
@@ -64,7 +64,7 @@ class DirectionConfig:
 @dataclass(frozen=True, kw_only=True)
 class LinkConfig(PluginTable):
     """The emulated radio link of every client: packets of `mtu_bytes`, each sent at most
-    `max_tries` times (0: until it arrives), an answer to each after `retry_s`.
+    `max_tries` times (0: until it arrives), with an acknowledgement after `retry_s`.
 
     In place of the rates in `up` and `down` stands a `scenario` (a name of `splitfl channel list`, or a
     TOML file), in whose one cell all clients share the spectrum, or a recorded `trace`, which each client
@@ -125,10 +125,10 @@ class LinkConfig(PluginTable):
 
 @dataclass(frozen=True, kw_only=True)
 class LiveConfig:
-    """What a live link has beyond the [link] of the virtual clock; see `splitfl run --live`.
+    """Settings of a live link beyond [link]; see `splitfl run --live`.
 
-    `congestion` is TCP's control at every end. `queue_bytes` wait at most for each client in each direction.
-    Packets take up to `jitter_s` longer, at random, and stay `in_order` or do not.
+    `congestion` is TCP's congestion control at every node. `queue_bytes` is the queue size per client and
+    direction. Packets have a random extra delay of up to `jitter_s`; `in_order` prevents reordering.
     """
 
     congestion: str = "reno"

@@ -177,7 +177,7 @@ class FrozenServer:
             self._cache[name] = CachedSample(
                 hidden_TD=hidden_BTD[row, :length].clone(),
                 context={key: tensor[:length] if tensor.ndim else tensor for key, tensor in own.items()},
-                label=labels[row, :length] if labels.ndim > 1 else labels[row],
+                label=labels[row, :length] if _are_token_labels(labels) else labels[row],
             )
         return hidden_BTD, context, labels
 
@@ -194,15 +194,24 @@ def batch_of(samples: Sequence[CachedSample]) -> tuple[Tensor, dict[str, Tensor]
         ]
     )
     context = {
-        key: torch.stack([sample.context[key] for sample in samples])
+        key: torch.stack([_padded(tensor, length, 0) if tensor.ndim else tensor for tensor in tensors])
         for key in samples[0].context
         if key != "mask"
+        for tensors in [[sample.context[key] for sample in samples]]
     }
     labels = torch.stack(
-        [_padded(sample.label, length, -100) if sample.label.ndim else sample.label for sample in samples]
+        [
+            _padded(sample.label, length, -100) if _are_token_labels(sample.label[None]) else sample.label
+            for sample in samples
+        ]
     )
     mask = {} if bool(mask_BT.all()) else {"mask": mask_BT}  # omitted without padding, as in messages
     return hidden_BTD, context | mask, labels
+
+
+def _are_token_labels(labels: Tensor) -> bool:
+    """Whether labels are (B, T) of tokens; those of several classes per sample are floating-point."""
+    return labels.ndim > 1 and not labels.is_floating_point()
 
 
 def _padded(row: Tensor, length: int, value: float) -> Tensor:

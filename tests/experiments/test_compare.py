@@ -21,7 +21,7 @@ from experiments.studies.cached_runs import run_once
 from splitfl.comparison.budget import Budget
 from splitfl.comparison.entrants import ALWAYS
 from splitfl.comparison.ranking import Standing
-from splitfl.comparison.runs import Race
+from splitfl.comparison.runs import SeedRun
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder.read import read_run
 from tests.command import Start, splitfl
@@ -163,9 +163,9 @@ def test_bytes_until_a_metric_are_those_of_the_first_round_that_has_it(folder: P
     run_once(config, tmp_path / "run")
     run = read_run(tmp_path / "run")
     spent = curve(run, "accuracy", "bytes")
-    race = Race(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
+    seed_run = SeedRun(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
     one = made_up("sfl-v2", (0.5,), 1)
-    first, never = (reached([one], [race], target)[0] for target in (min(spent.ys), 1.01))
+    first, never = (reached([one], [seed_run], target)[0] for target in (min(spent.ys), 1.01))
     assert first.values == (spent.xs[0],) == (first.mean,)
     assert sum(row.payload_bytes for row in run.events.transfers if row.round == 0) == first.mean
     assert never.mean is None
@@ -179,10 +179,10 @@ def test_what_was_reached_within_an_amount_is_the_last_measurement_that_it_allow
     config = toy.config(folder, link=LINK)
     run_once(config, tmp_path / "run")
     spent = curve(read_run(tmp_path / "run"), "accuracy", "bytes")
-    race = Race(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
+    seed_run = SeedRun(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
     one = made_up("sfl-v2", (0.5,), 1)
     amounts = (spent.xs[0] - 1, spent.xs[0], spent.xs[1] - 1, 10 * spent.xs[-1])
-    rows = [within([one], [race], Budget(kind="bytes", most=amount))[0] for amount in amounts]
+    rows = [within([one], [seed_run], Budget(kind="bytes", most=amount))[0] for amount in amounts]
     never, first, still, all_of_it = rows
     assert (never.values, never.mean, never.rounds) == ((None,), None, (0,))
     assert first == still

@@ -18,7 +18,7 @@ from experiments.report.story import emulation, learning
 from experiments.report.tally import by_client, curve
 from experiments.report.timeline import (
     ACTIVITIES,
-    Span,
+    ActivitySpan,
     bounds,
     mean_shares,
     representative,
@@ -320,13 +320,18 @@ def test_the_shares_of_a_round_add_up_to_its_length(make_run: MakeRun) -> None:
 
 def test_what_overlaps_counts_once_for_what_is_named_first() -> None:
     client, up, down, server, waiting = ACTIVITIES
-    spans = [Span(1, 4, up, 0), Span(0, 2, client, 0), Span(3, 6, server, 0), Span(3, 5, up, 0)]
-    spans += [Span(8, 9, down, 0), Span(7, 7, server, 0)]
+    spans = [
+        ActivitySpan(1, 4, up, 0),
+        ActivitySpan(0, 2, client, 0),
+        ActivitySpan(3, 6, server, 0),
+        ActivitySpan(3, 5, up, 0),
+    ]
+    spans += [ActivitySpan(8, 9, down, 0), ActivitySpan(7, 7, server, 0)]
     assert shares(spans, 0, 10) == {client: 2, up: 3, down: 1, server: 1, waiting: 3}
 
 
 def test_the_representative_round_is_neither_the_fastest_nor_the_slowest() -> None:
-    rounds = {number: [Span(0, length, "uplink", 0)] for number, length in enumerate((9.0, 2.0, 5.0))}
+    rounds = {number: [ActivitySpan(0, length, "uplink", 0)] for number, length in enumerate((9.0, 2.0, 5.0))}
     assert representative(rounds) == 2
 
 

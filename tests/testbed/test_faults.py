@@ -142,7 +142,8 @@ def test_a_client_that_cannot_start_reports_the_reason(begin: Run, tmp_path: Pat
         "task": {"name": "lm", "data": str(tmp_path / "short.tsv"), "packing": "truncate"},
     }
     command = begin(**tables)
-    assert_failed(command, tmp_path, "died with exit code 2; last output: client", "holds no samples: all")
+    why = "holds no samples: there is nothing to learn from"
+    assert_failed(command, tmp_path, "died with exit code 2; last output: client", why)
 
 
 def test_a_normal_run_prints_only_its_own_lines(place: Path, tmp_path: Path, start: Start) -> None:

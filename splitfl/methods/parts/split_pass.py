@@ -47,10 +47,12 @@ class MicroBatch:
 def micro_batches(labels: Tensor, size: int) -> list[MicroBatch]:
     """The micro-batches of at most `size` samples (0: one of all), with their weights in the mean loss.
 
-    Labels are (B,) classes, or (B, T) tokens, of which the first of each sample is not predicted. Every
-    sample has a label to predict: the loader drops others.
+    Labels are (B,) classes or numbers, (B, C) float32 for several classes per sample, or (B, T) int64 tokens,
+    whose first position has no label: a language model predicts the first token from none, and token
+    classification starts with a special token. Every sample has a label to predict: the loader drops others.
     """
-    counts_B = torch.ones(len(labels)) if labels.ndim == 1 else (labels[:, 1:] != NOTHING_TO_PREDICT).sum(1)
+    is_per_sample = labels.ndim == 1 or labels.is_floating_point()
+    counts_B = torch.ones(len(labels)) if is_per_sample else (labels[:, 1:] != NOTHING_TO_PREDICT).sum(1)
     size, total = size or len(labels), float(counts_B.sum())
     all_rows = [slice(first, min(first + size, len(labels))) for first in range(0, len(labels), size)]
     if len(all_rows) == 1:

@@ -87,6 +87,6 @@ def test_a_proxy_says_what_it_does_not_do_and_leads_to_its_target(start: Start, 
 
 def test_emulate_says_what_it_read_in_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "lte.csv").write_text("time_s,rate_bps,delay_s,loss_rate\n0,20e6,0.01,0\n1,10e6,0.03,0.02\n")
-    live_commands.air_of("", tmp_path / "lte.csv", 0.0, 0.0, 0.0, 0)
+    live_commands.link_of("", tmp_path / "lte.csv", 0.0, 0.0, 0.0, 0)
     said = capsys.readouterr().err
     assert "lte.csv: 2 rows over 1 s, median rate 15 Mbit/s, median delay 20 ms, mean loss 1.00%" in said

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from channel.links.fixed import FixedLink
 from channel.scenario.load import Scenario
 from experiments.cli.main import main
-from experiments.live.commands import air_of
+from experiments.live.commands import link_of
 from experiments.live.figures import in_short, kept_up, link_rows, links_table
 from experiments.live.run import emulation_of, run_live
 from splitfl.core.errors import ConfigError
@@ -107,7 +107,7 @@ def test_the_figures_say_rate_loss_and_whether_it_kept_up() -> None:
 
 def test_two_links_in_one_command_are_refused() -> None:
     with pytest.raises(ConfigError, match="give one of --scenario, --trace, or --rate"):
-        air_of("lab-wifi", None, 1e6, 0.0, 0.0, 0)
+        link_of("lab-wifi", None, 1e6, 0.0, 0.0, 0)
 
 
 @pytest.mark.parametrize(

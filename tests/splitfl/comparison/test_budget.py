@@ -30,7 +30,7 @@ LINK = {"up": {"rate_bps": 1e6, "delay_s": 0.005}, "down": {"rate_bps": 2e6, "de
 def test_a_budget_is_a_kind_an_amount_and_a_unit(text: str, kind: str, most: float) -> None:
     got = parse_budget(text)
     assert got.kind == kind
-    assert got.most == pytest.approx(most)
+    assert got.limit == pytest.approx(most)
 
 
 @pytest.mark.parametrize("text", ["bytes", "bytes=", "bytes=50", "bytes=0MB", "bytes=-5MB", "steps=3s"])

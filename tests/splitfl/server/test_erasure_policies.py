@@ -216,7 +216,7 @@ def test_noise_may_be_that_of_the_cell(place: Path, tmp_path: Path) -> None:
     one = {"federation": {"clients": 2, "rounds": 1, "local_steps": 2}}
     run = played(place, tmp_path, analog=analog, link={"scenario": "urban-micro"}, **one)
     configured = snr_db(toy.config(place, analog=analog, link={"scenario": "urban-micro"}))
-    # Power control brings both to the same level at the base server_loop; what they hear differs.
+    # Power control brings both to the same level at the base station; their received SINR differs.
     assert len(set(configured.values())) == 3
     assert len(run.losses) == 4
     assert run.ledger.total("up").symbols > 0

@@ -19,7 +19,12 @@ from tests.splitfl.driver import play
 ROOMS = {
     name: Path(package.__file__).parent for name, package in (("splitfl", splitfl), ("channel", channel))
 }
-COMPUTATION = ("splitfl/models", "splitfl/adapters", "splitfl/accounting/flops.py", "splitfl/core/registry.py")
+COMPUTATION = (
+    "splitfl/models",
+    "splitfl/adapters",
+    "splitfl/accounting/flops.py",
+    "splitfl/core/registry.py",
+)
 """What runs the model: forward, backward and their FLOPs, by kind of adapter."""
 
 

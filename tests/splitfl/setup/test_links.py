@@ -14,7 +14,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.setup.link_kinds import LINKS, LinkKind
-from splitfl.setup.links import air_of, cell, check_link, describe_link
+from splitfl.setup.links import cell, check_link, describe_link, link_or_scenario
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 from tests.splitfl.installed import installed, package
@@ -83,7 +83,7 @@ def test_the_keys_of_a_link_choose_its_kind(name: str, tmp_path: Path) -> None:
     assert config.link.name == name
     check_link(config)
     is_shared = LINKS[name].make is None
-    assert isinstance(air_of(config), Scenario) == (cell(config) is not None) == is_shared
+    assert isinstance(link_or_scenario(config), Scenario) == (cell(config) is not None) == is_shared
     assert describe_link(config.link).endswith("; packets of 1500 bytes")
 
 
@@ -108,7 +108,7 @@ def test_a_link_of_another_package_stands_alone_and_is_not_made_live() -> None:
     with pytest.raises(ConfigError, match=r"link.kind 'lagging' is another link than link.scenario or"):
         LinkConfig(kind="lagging", scenario="urban-micro")
     order = DeliveryOrder(seed=0, jitter_s=0.0, in_order=True)
-    air = air_of(from_dict({"link": {"kind": "lagging"}}))
+    air = link_or_scenario(from_dict({"link": {"kind": "lagging"}}))
     with pytest.raises(ValueError, match=r"a live link must consist of .*, got Lagging"):
         written(Emulation(air=air, clients=1, order=order))
 

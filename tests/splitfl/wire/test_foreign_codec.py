@@ -8,7 +8,7 @@ import torch
 
 from channel.core.link import DIRECTIONS
 from splitfl.config import AnalogConfig, CodecConfig, ErasureConfig
-from splitfl.controller.dry_run import rehearse
+from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import Activation, Done, Gradient, Plan
 from splitfl.methods.parts.plan import codec_config
@@ -121,7 +121,7 @@ def test_rows_of_no_fixed_size_are_refused_with_erasure_and_in_plans(place: Path
     with pytest.raises(ConfigError, match=wanted):
         Experiment.of(toy.config(place, **BOTH, erasure={"gradient": "zero"}))
     with pytest.raises(ConfigError, match=r"codec.activation 'peaks' takes a number of bytes that depends"):
-        rehearse(Experiment.of(toy.config(place, **BOTH, **ONE)))
+        run_dry(Experiment.of(toy.config(place, **BOTH, **ONE)))
 
 
 @pytest.mark.usefixtures("peaks")
