@@ -17,7 +17,7 @@ def plan_text(plan: Planned) -> str:
     from splitfl.methods.registry import controllable  # imports torch
 
     update = controllable().get(plan.method)
-    training = f"rank {plan.rank} by {plan.method}" if update is None or update.learns else "head frozen"
+    training = f"rank {plan.rank} by {plan.method}" if update is None or update.trains_head else "head frozen"
     return f"cut {plan.cut}, {training}{'' if plan.codec == 'none' else f', {plan.codec}'}"
 
 

@@ -66,10 +66,10 @@ class LinkConfig(PluginTable):
     """The emulated radio link of every client: packets of `mtu_bytes`, each sent at most
     `max_tries` times (0: until it arrives), with an acknowledgement after `retry_s`.
 
-    In place of the rates in `up` and `down` stands a `scenario` (a name of `splitfl channel list`, or a
-    TOML file), in whose one cell all clients share the spectrum, or a recorded `trace`, which each client
-    has to itself; `trace_down` is the downlink's where it is another. `kind` names a link that another
-    package registers (`splitfl list links`), which reads of these settings what it needs beside its own.
+    The rates in `up` and `down` are replaced by a `scenario` (a name of `splitfl channel list`, or a TOML
+    file), in whose single cell all clients share the spectrum, or by a recorded `trace` for each client;
+    `trace_down` is the downlink's, if different. `kind` names a link that another package registers
+    (`splitfl list links`), which may read these settings besides its own.
     """
 
     kind: str = ""

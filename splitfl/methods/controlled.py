@@ -94,7 +94,7 @@ class ControlledClient:
     def _sent(self, tensors: Mapping[str, Tensor], plan: Plan) -> Generator[tuple[str, Tensor], None, None]:
         """The tensors, and ranks of them, that the plan trained."""
         spec = self._specs[plan.method]
-        if not spec.learns:
+        if not spec.trains_head:
             return
         for name, value in tensors.items():
             if name.startswith(PREFIX):

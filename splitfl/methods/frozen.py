@@ -262,6 +262,6 @@ SPEC = spec.MethodSpec(
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
     backpropagates=False,
-    local_update=LocalUpdateSpec(make=local_update, learns=False),
+    local_update=LocalUpdateSpec(make=local_update, trains_head=False),
     refusals=(),
 )

@@ -91,7 +91,7 @@ RULES: Final[tuple[Rule, ...]] = (
         for name in ROW_MESSAGES
         for rule in _rules(
             _is_analog(name),
-            f"where analog.kinds has {name!r}, which is sent as analog symbols and has no packets",
+            f"where analog.kinds has {name!r}, which is sent as analog symbols, without packets",
             {f"codec.{name}": ("none",), f"erasure.{name}": ("reliable",)},
         )
     ),
@@ -146,12 +146,12 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     *_rules(
         lambda case: case.kind == TOKEN_CLASSIFICATION,
-        "for classes of tokens, each of which is read from its own token",
+        "for token classification, where each token has a label of its own",
         {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
     ),
     *_rules(
         lambda case: case.config.task.name == "sft" and case.config.task.packing == "pack",
-        "where task.packing puts several texts into a sample, which their positions keep apart",
+        "where task.packing puts several texts into a sample, separated by their positions",
         {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
     ),
     *_rules(

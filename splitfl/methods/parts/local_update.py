@@ -54,13 +54,13 @@ class LocalUpdateSpec:
     """The local update of a method that the controller may assign to a client from round to round.
 
     All such methods share one body and one averaged head. With `awaits_gradient` the server sends the
-    gradient at the cut; with `learns` the head is trained and uploaded; with `needs_auxiliary` training
+    gradient at the cut; with `trains_head` the head is trained and uploaded; with `needs_auxiliary` training
     uses an auxiliary model, which is averaged with the head.
     """
 
     make: Callable[[LocalParts], LocalUpdate]
     awaits_gradient: bool = False
-    learns: bool = True
+    trains_head: bool = True
     needs_auxiliary: bool = False
 
 

@@ -64,7 +64,7 @@ def values(piece: Piece) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("derivative", ["difference", "central"])
-def test_a_step_of_heron_goes_down_the_slope_of_its_auxiliarys_loss(
+def test_a_step_of_heron_descends_along_estimates_of_its_auxiliarys_loss(
     derivative: str, place: Path, tmp_path: Path
 ) -> None:
     """It goes to theta - lr / P * sum of v_p u_p over head and auxiliary, by either kind of difference."""
@@ -101,7 +101,7 @@ def test_a_step_of_heron_goes_down_the_slope_of_its_auxiliarys_loss(
 
 
 @pytest.mark.parametrize("server_steps", [1, 3])
-def test_a_step_of_mu_splitfed_is_several_of_its_server(
+def test_a_step_of_mu_splitfed_makes_several_server_steps(
     server_steps: int, place: Path, tmp_path: Path
 ) -> None:
     """Body: phi - lr v u, tau times, at the first activation; head: theta - lr v u, v from the body then."""
@@ -146,7 +146,7 @@ def test_a_step_of_mu_splitfed_is_several_of_its_server(
         assert torch.equal(unpack(found, context.get("mask")), state)
 
 
-def test_hiso_whose_curvature_never_changes_is_decomfl(place: Path, tmp_path: Path) -> None:
+def test_hiso_with_constant_curvature_is_decomfl(place: Path, tmp_path: Path) -> None:
     plain = play(site(place, "decomfl", rounds=3, clients=2, perturbations=2), tmp_path)
     hiso = play(site(place, "hiso", rounds=3, clients=2, perturbations=2, hessian_smooth=1.0), tmp_path)
     assert hiso.losses == plain.losses
@@ -181,7 +181,7 @@ def test_a_round_of_hiso_is_its_formula() -> None:
         torch.testing.assert_close(perturbed.extra_state()["curvature.x"], h)
 
 
-def test_what_heron_cannot_do_is_refused(place: Path) -> None:
+def test_heron_refuses_forward_mode(place: Path) -> None:
     with pytest.raises(
         ConfigError, match="derivative must be 'difference' or 'central' with the method 'heron'"
     ):
@@ -190,7 +190,7 @@ def test_what_heron_cannot_do_is_refused(place: Path) -> None:
         )
 
 
-def test_signs_of_one_direction_say_nothing_of_single_curvatures(place: Path) -> None:
+def test_hiso_refuses_a_single_perturbation(place: Path) -> None:
     with pytest.raises(ConfigError, match=r"method.perturbations must be at least 2 with the method 'hiso'"):
         site(place, "hiso", perturbations=1)
     site(place, "hiso", perturbations=1, clients=2)

@@ -33,7 +33,7 @@ def site(place: Path, clients: int = 1, steps: int = 1, tail_blocks: int = 1) ->
     )
 
 
-def test_no_label_leaves_the_client_and_the_loss_does(place: Path, tmp_path: Path) -> None:
+def test_the_client_sends_the_loss_and_no_labels(place: Path, tmp_path: Path) -> None:
     played = play(site(place, clients=2, steps=3), tmp_path)
     messages = [message for _, _, message, _ in played.said]
     assert all(message.labels is None for message in messages if isinstance(message, Activation))
@@ -52,7 +52,7 @@ def test_no_label_leaves_the_client_and_the_loss_does(place: Path, tmp_path: Pat
         (("up", 9), True, True),  # nothing
     ],
 )
-def test_whatever_is_lost_costs_this_step(
+def test_any_lost_message_skips_the_step(
     place: Path, tmp_path: Path, lost: tuple[str, int], head_learns: bool, body_learns: bool
 ) -> None:
     one = site(place)
@@ -66,7 +66,7 @@ def test_whatever_is_lost_costs_this_step(
     assert len(played.losses) == int(body_learns)
 
 
-def test_a_step_that_was_given_up_cannot_be_taken_up_again(place: Path) -> None:
+def test_a_dropped_half_step_cannot_be_completed(place: Path) -> None:
     one = site(place)
     server, batch = one.server_method(), one.batches(0).batch(0)
     hidden = torch.ones(*batch.inputs["input_ids"].shape, 32)
@@ -92,7 +92,7 @@ def test_a_step_that_was_given_up_cannot_be_taken_up_again(place: Path) -> None:
     assert isinstance(say(5, gradient), Gradient)
 
 
-def test_a_step_ends_at_the_parameters_that_it_began_with(place: Path, tmp_path: Path) -> None:
+def test_both_halves_of_a_step_use_the_same_parameters(place: Path, tmp_path: Path) -> None:
     """Another client's step in between changes the body, and nothing of what this one hears."""
     one = site(place, clients=2)
     said = play(one, tmp_path).said
@@ -111,7 +111,7 @@ def test_a_step_ends_at_the_parameters_that_it_began_with(place: Path, tmp_path:
     assert torch.equal(*heard)
 
 
-def test_every_piece_is_paid_for_once_there_and_once_back(place: Path, tmp_path: Path) -> None:
+def test_each_piece_is_counted_with_one_forward_and_one_backward_pass(place: Path, tmp_path: Path) -> None:
     one = site(place)
     played = play(one, tmp_path)
     shape = one.batches(0).batch(0).inputs["input_ids"].shape

@@ -114,7 +114,7 @@ class Scene:
 
 
 @pytest.mark.parametrize("derivative", ["difference", pytest.param("jvp", marks=pytest.mark.slow)])
-def test_an_estimate_is_as_close_to_the_gradient_as_the_law_says(derivative: str, place: Path) -> None:
+def test_an_estimates_cosine_with_the_gradient_follows_the_law(derivative: str, place: Path) -> None:
     """cos(estimate, gradient) = sqrt(P / (P + d)), the mean of 50 trials within 20 %."""
     trials, perturbations = 50, 8
     scene = Scene(settings(place, derivative=derivative, perturbations=perturbations))
@@ -127,7 +127,7 @@ def test_an_estimate_is_as_close_to_the_gradient_as_the_law_says(derivative: str
     assert float(torch.stack(cosines).mean()) == pytest.approx(law, rel=0.2)
 
 
-def test_a_step_goes_down_the_estimate(place: Path) -> None:
+def test_a_step_descends_along_the_estimate(place: Path) -> None:
     scene = Scene(settings(place, perturbations=3))
     zeroth_order = scene.zeroth_order()
     value = zeroth_order.evaluate(scene.forward, scene.batch.shape_BT)
@@ -154,7 +154,7 @@ def test_forward_mode_is_exact_and_differences_come_close(model_type: str, place
 
 
 @pytest.mark.parametrize("model_type", ["bert", "gpt2"])
-def test_hybrid_and_hosl_estimate_the_same(model_type: str, places: dict[str, Path]) -> None:
+def test_hybrid_and_hosl_have_the_same_estimates(model_type: str, places: dict[str, Path]) -> None:
     """The gradient's way through the activation, or the loss's difference: within 2 % at mu 1e-3."""
     scene = Scene(settings(places[model_type], perturbations=8, mu=1e-3))
     with torch.no_grad():
@@ -163,7 +163,7 @@ def test_hybrid_and_hosl_estimate_the_same(model_type: str, places: dict[str, Pa
     assert relative(derivatives_of(losses_P2, 1e-3), scene.derivatives()[0]) < 0.02
 
 
-def test_the_pieces_stand_where_they_stood_after_a_look_around(place: Path) -> None:
+def test_evaluating_perturbations_restores_the_parameters(place: Path) -> None:
     scene = Scene(settings(place, perturbations=5))
     before = {name: value.detach().clone() for name, value in trainable(scene.head).items()}
     list(scene.zeroth_order().evaluate_both_sides(scene.forward, 0, scene.batch.shape_BT))
@@ -196,7 +196,7 @@ def test_a_hybrid_client_saves_nothing_for_a_backward_pass(derivative: str, plac
     assert saved == []
 
 
-def test_each_client_with_directions_of_its_own_makes_a_better_mean() -> None:
+def test_perturbations_of_each_clients_own_give_a_better_mean() -> None:
     """Relative squared error with g_k the clients' gradients, g their mean, over 100 trials within 10 %:
     (d - 1) / P for shared directions, (d - 1) / P * mean |g_k|^2 / (K |g|^2) for their own."""
     clients, perturbations, parameters, trials = 8, 4, 400, 100
@@ -234,7 +234,9 @@ def scalar_logs(config: RunConfig) -> tuple[ZerothOrderClient, ZerothOrderClient
 
 @pytest.mark.parametrize("aggregator", ["rolora", "mean"])
 @pytest.mark.parametrize("perturbations", [2, 40])
-def test_who_missed_rounds_ends_with_the_same_bits(aggregator: str, perturbations: int, place: Path) -> None:
+def test_a_client_that_missed_rounds_ends_with_the_same_bits(
+    aggregator: str, perturbations: int, place: Path
+) -> None:
     """By replay of the scalars where these are fewer numbers, by the tensors where those are."""
     config = toy.config(
         place,
@@ -269,7 +271,7 @@ def test_who_missed_rounds_ends_with_the_same_bits(aggregator: str, perturbation
     ("perturbations", "kind"),
     [(2, "momentum"), (2, "adam"), (1000, "momentum"), pytest.param(1000, "adam", marks=pytest.mark.slow)],
 )
-def test_who_missed_rounds_has_what_the_servers_optimiser_made_of_them(
+def test_a_client_that_missed_rounds_has_the_server_optimisers_steps(
     kind: str, perturbations: int, place: Path
 ) -> None:
     config = toy.config(
@@ -294,7 +296,7 @@ def test_who_missed_rounds_has_what_the_servers_optimiser_made_of_them(
         assert torch.equal(kept[name], value)
 
 
-def test_momentum_is_torchs_over_what_all_steps_of_a_round_come_to() -> None:
+def test_server_momentum_equals_torchs_on_the_sum_of_a_rounds_steps() -> None:
     plain = PerturbedParameters({"x": torch.zeros(9)}, Mean(), 0, 2, 0.1)
     moved = PerturbedParameters(
         {"x": torch.zeros(9)}, Mean(), 0, 2, 0.1, optimiser=server_optimiser("momentum", 0.7)
@@ -311,7 +313,7 @@ def test_momentum_is_torchs_over_what_all_steps_of_a_round_come_to() -> None:
         assert torch.equal(moved.tensors["x"], x.detach())
 
 
-def test_who_replays_second_in_a_process_is_handed_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_replay_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """And not those of others: of another rate, seed, start or slope."""
     scalars = Scalars(round=3, values=torch.randn(4, 5), steps=(2, 2))
     moves = 0
@@ -339,7 +341,7 @@ def test_who_replays_second_in_a_process_is_handed_the_same_bits(monkeypatch: py
     assert moves == 5 * made
 
 
-def test_a_replay_weighs_each_client_by_its_samples(place: Path) -> None:
+def test_a_replay_weights_each_client_by_its_samples(place: Path) -> None:
     config = toy.config(place, method={"name": "hybrid", "perturbations": 1})
     _, _, scalar_log = scalar_logs(config)
     scalar_log.receive(0, 0, torch.tensor([[1.0]]), 6)
@@ -367,7 +369,7 @@ def test_a_replay_weighs_each_client_by_its_samples(place: Path) -> None:
         ({"method": {"name": "sfl-v2", "perturbations": 9}}, "perturbations"),
     ],
 )
-def test_what_cannot_be_done_without_backpropagation_is_refused(
+def test_settings_that_need_backpropagation_are_refused(
     tables: dict[str, Any], reason: str, place: Path
 ) -> None:
     with pytest.raises(ConfigError, match=reason):

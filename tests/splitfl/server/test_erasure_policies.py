@@ -163,7 +163,7 @@ def test_a_method_takes_the_erasure_policies_that_it_declares_and_no_others(meth
             {"method": {"name": "fedlora"}, "erasure": {"activation": "zero"}},
             "sends no activation that may be lost",
         ),
-        ({"method": {"name": "frozen"}, "erasure": {"activation": "mask"}}, "an erased token would stay erased"),
+        ({"method": {"name": "frozen"}, "erasure": {"activation": "mask"}}, "erased token would stay erased"),
         ({"method": {"name": "hosl"}, "erasure": {"activation": "rescale"}}, "is no directional derivative"),
         ({"erasure": {"output": "zero"}}, "'sfl-v2' sends no output"),
         ({"erasure": {"activation": "masks"}}, "unknown erasure.activation 'masks'; did you mean 'mask'"),

@@ -36,7 +36,7 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def test_a_direction_is_what_it_always_was() -> None:
+def test_perturbations_keep_their_recorded_values() -> None:
     """Also in another version of numpy, and on a machine of the other byte order."""
     signs = rademacher(40, 0, 1, 2, 3, 4).int().tolist()
     assert "".join("+" if sign > 0 else "-" for sign in signs) == GOLDEN
@@ -50,11 +50,11 @@ def test_every_parameter_has_a_sign(parameters: int) -> None:
     assert bool((signs.abs() == 1).all())
 
 
-def test_a_longer_direction_goes_on_where_a_shorter_one_ends() -> None:
+def test_a_shorter_perturbation_is_a_prefix_of_a_longer_one() -> None:
     assert torch.equal(rademacher(1000, 0, 0, 0, 0, 0)[:70], rademacher(70, 0, 0, 0, 0, 0))
 
 
-def test_the_signs_of_different_names_have_nothing_in_common() -> None:
+def test_perturbations_of_different_names_are_uncorrelated() -> None:
     """Sums of a million products of signs are within five standard deviations of zero, and so is each sum."""
     million = 1_000_000
     drawn = torch.stack(
@@ -65,13 +65,13 @@ def test_the_signs_of_different_names_have_nothing_in_common() -> None:
     assert bool((products.abs() < 5 * million**0.5).all())
 
 
-def test_a_direction_is_the_same_in_another_process() -> None:
+def test_a_perturbation_is_the_same_in_another_process() -> None:
     code = ELSEWHERE.format(places=PLACES)
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == fingerprint()
 
 
-def test_a_direction_is_the_same_in_every_thread() -> None:
+def test_a_perturbation_is_the_same_in_every_thread() -> None:
     alone = fingerprint()
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(lambda _: fingerprint(), range(8))) == {alone}
@@ -84,7 +84,7 @@ def test_a_direction_is_the_same_in_every_thread() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA")
-def test_moves_along_a_direction_give_the_same_bits_on_cuda() -> None:
+def test_perturbed_updates_have_the_same_bits_on_cuda() -> None:
     there = torch.zeros(100_001, device="cuda")
     here = torch.zeros(100_001)
     for perturbation in range(20):

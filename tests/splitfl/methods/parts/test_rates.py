@@ -35,7 +35,7 @@ def settings(place: Path, schedule: str, **tables: Any) -> RunConfig:
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
-def test_a_schedule_is_torchs_own_over_the_rounds(schedule: str, place: Path) -> None:
+def test_a_schedule_equals_torchs_over_the_rounds(schedule: str, place: Path) -> None:
     schedule = decay(settings(place, schedule))
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = {
@@ -51,7 +51,7 @@ def test_a_schedule_is_torchs_own_over_the_rounds(schedule: str, place: Path) ->
     assert schedule(ROUNDS + 3) == schedule(ROUNDS)
 
 
-def test_a_walks_step_is_as_long_as_its_round_says(place: Path) -> None:
+def test_zeroth_order_steps_follow_the_schedule(place: Path) -> None:
     schedule = decay(settings(place, "linear"))
     for round_index in (0, 3, ROUNDS - 1):
         perturbed = PerturbedParameters({"x": torch.zeros(5)}, Mean(), 0, 2, 1e-2, schedule)
@@ -61,7 +61,7 @@ def test_a_walks_step_is_as_long_as_its_round_says(place: Path) -> None:
         )
 
 
-def test_adamws_step_is_as_long_as_its_round_says(place: Path) -> None:
+def test_adamw_steps_follow_the_schedule(place: Path) -> None:
     """While a gradient does not change, AdamW moves by its learning rate whatever the gradient is."""
     config = settings(place, "linear")
     site = Experiment.of(config)
@@ -78,11 +78,11 @@ def test_adamws_step_is_as_long_as_its_round_says(place: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fedkseed", "frozen"])
-def test_who_does_not_read_a_schedule_refuses_it(name: str, place: Path) -> None:
+def test_methods_that_do_not_read_a_schedule_refuse_it(name: str, place: Path) -> None:
     with pytest.raises(ConfigError, match=r"train\.head_schedule"):
         Experiment.of(settings(place, "cosine", method={"name": name}))
 
 
-def test_a_schedule_that_there_is_not_is_refused() -> None:
+def test_an_unknown_schedule_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"train\.head_schedule 'cosin'; did you mean 'cosine'"):
         toy.config(Path(), train={"head_schedule": "cosin"})

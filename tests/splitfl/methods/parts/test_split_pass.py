@@ -53,7 +53,7 @@ def cases(names: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", cases(METHODS))
-def test_blocks_computed_twice_change_no_bit_of_a_run(name: str, place: Path, tmp_path: Path) -> None:
+def test_checkpointed_blocks_change_no_bit_of_a_run(name: str, place: Path, tmp_path: Path) -> None:
     plain = play(site(place, name), tmp_path)
     again = play(site(place, name, checkpoint_head=True), tmp_path)
     assert again.losses == plain.losses
@@ -63,7 +63,7 @@ def test_blocks_computed_twice_change_no_bit_of_a_run(name: str, place: Path, tm
 
 
 @pytest.mark.parametrize("name", cases(METHODS))
-def test_a_batch_in_parts_has_the_loss_of_the_whole(name: str, place: Path, tmp_path: Path) -> None:
+def test_micro_batches_have_the_loss_of_the_whole_batch(name: str, place: Path, tmp_path: Path) -> None:
     """The first loss is of the same parameters; sums over a batch are taken in another order, no more."""
     plain = play(site(place, name), tmp_path)
     for size in (1, 3):
@@ -109,7 +109,7 @@ def test_the_gradients_are_those_of_plain_backpropagation(method: dict[str, Any]
         assert all(torch.equal(again[name], value) for name, value in plain.items())
 
 
-def test_what_is_computed_again_is_paid_for(place: Path) -> None:
+def test_recomputation_is_counted(place: Path) -> None:
     _, hidden_BTD, plain = gradients(place)
     _, trainer, _ = passes(place)
     once = cost(trainer.piece, *hidden_BTD.shape[:2])
@@ -130,7 +130,7 @@ def held_bytes(place: Path, **method: Any) -> tuple[int, int]:
     return waiting, meter.peak_bytes
 
 
-def test_the_high_water_mark_of_what_is_saved_falls(place: Path) -> None:
+def test_peak_memory_of_saved_tensors_falls(place: Path) -> None:
     """Nothing waits for the gradient but blocks' inputs, or nothing at all; parts hold their share.
 
     A block that is computed again holds what plain backpropagation of that block holds, for a moment; the
@@ -145,7 +145,7 @@ def test_the_high_water_mark_of_what_is_saved_falls(place: Path) -> None:
     assert peak < 0.4 * plain
 
 
-def test_parts_are_weighed_by_what_they_predict() -> None:
+def test_micro_batches_are_weighted_by_predicted_labels() -> None:
     assert [part.weight for part in micro_batches(torch.zeros(5), 2)] == [0.4, 0.4, 0.2]
     labels = torch.tensor([[1, 2, 3, -100], [1, 2, -100, -100], [7, 8, 9, 1]])  # the first predicts nothing
     assert [part.weight for part in micro_batches(labels, 2)] == [0.5, 0.5]
