@@ -83,12 +83,10 @@ class BackpropagationStep:
     def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
         trainer = self._trainer
         hidden_BTD = []
-        for micro_batch in micro_batches(batch.labels, self._size):
-            hidden_BTD.append(self._piece(micro_batch.of(batch.inputs), {}))
-            loss = self._auxiliary(
-                hidden_BTD[-1], micro_batch.of(context), batch.labels[micro_batch.rows]
-            ).loss
-            (loss * micro_batch.weight).backward()
+        for micro in micro_batches(batch.labels, self._size):
+            hidden_BTD.append(self._piece(micro.of(batch.inputs), {}))
+            loss = self._auxiliary(hidden_BTD[-1], micro.of(context), batch.labels[micro.rows]).loss
+            (loss * micro.weight).backward()
             hidden_BTD[-1] = hidden_BTD[-1].detach()
         trainer.step()
         cost = trainer.cost(batch.shape_BT, self._piece)

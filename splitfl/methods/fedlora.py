@@ -49,11 +49,8 @@ class FedLoraClient:
     def _backpropagate(self, batch: Batch) -> float:
         """Accumulates the gradient of the batch's mean loss; returns the loss."""
         trainer, found = self._trainer, 0.0
-        for micro_batch in micro_batches(batch.labels, self._size):
-            loss = (
-                trainer.piece(micro_batch.of(batch.inputs), {}, batch.labels[micro_batch.rows]).loss
-                * micro_batch.weight
-            )
+        for micro in micro_batches(batch.labels, self._size):
+            loss = trainer.piece(micro.of(batch.inputs), {}, batch.labels[micro.rows]).loss * micro.weight
             loss.backward()
             found += loss.item()
         cost = trainer.cost(batch.shape_BT)

@@ -77,9 +77,9 @@ class HoslClient:
             batch = self._batches.batch(round_index * self._steps + step).to(head.model.device)
             context = head.context_of(batch.inputs)
             forward = hidden_of(batch, context)
-            here = zeroth_order.evaluate(forward, batch.shape_BT)
+            unperturbed = zeroth_order.evaluate(forward, batch.shape_BT)
             both_sides = zeroth_order.evaluate_both_sides(forward, step, batch.shape_BT)
-            hidden = torch.stack([here, *both_sides])
+            hidden = torch.stack([unperturbed, *both_sides])
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
             zeroth_order.apply(derivatives_of(reply.values, self._mu) if isinstance(reply, Scalars) else None)
 
@@ -134,9 +134,9 @@ class HoslServer:
         if len(message.hidden) != 2 * self._perturbations + 1:
             raise unexpected("hosl", message)
         device, mask = self._body.piece.model.device, message.context.get("mask")
-        here, *both_sides = (unpack(hidden, mask).to(device) for hidden in message.hidden)
+        hidden_BTD, *both_sides = (unpack(hidden, mask).to(device) for hidden in message.hidden)
         step = self._body.compute(
-            turn.position, here, message.context, message.labels, wants_hidden_grad=False
+            turn.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=False
         )
         losses, flops = self._body.losses(turn.position, both_sides, message.context, message.labels)
         losses_P2 = torch.tensor(losses, dtype=torch.float32).view(self._perturbations, 2)

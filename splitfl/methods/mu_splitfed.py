@@ -155,25 +155,25 @@ class MuServer:
             raise unexpected("mu-splitfed", message)
         device, mask = self._piece.model.device, message.context.get("mask")
         device_context = {name: tensor.to(device) for name, tensor in message.context.items()}
-        here, *both_sides = (unpack(hidden, mask).to(device) for hidden in message.hidden)
+        hidden_BTD, *both_sides = (unpack(hidden, mask).to(device) for hidden in message.hidden)
         labels = message.labels.to(device)
 
         def loss(hidden_BTD: Tensor) -> Tensor:
             with torch.no_grad():
-                found = self._piece(hidden_BTD, device_context, labels).loss
-            assert isinstance(found, Tensor)
-            return found
+                value = self._piece(hidden_BTD, device_context, labels).loss
+            assert isinstance(value, Tensor)
+            return value
 
-        first, before = loss(here), self._body()
+        first, before = loss(hidden_BTD), self._body()
         names = self._perturbed.names(turn.round)
         for step in range(self._steps):
             u = self._perturbed.named_perturbation(names, "server", turn.client, turn.round, turn.lap, step)
-            derivative = central_difference(self._perturbed, u, self._mu, lambda: loss(here)).item()
+            derivative = central_difference(self._perturbed, u, self._mu, lambda: loss(hidden_BTD)).item()
             self._perturbed.move(u, -self._lr * derivative)
-        above, below = (loss(hidden_BTD).double() for hidden_BTD in both_sides)
-        moved = self._body()
+        above, below = (loss(perturbed_BTD).double() for perturbed_BTD in both_sides)
+        updated = self._body()
         overwrite(self._perturbed.tensors, before)  # the parameters change in commit only
-        forward = cost(self._piece, *here.shape[:2]).forward_flops
+        forward = cost(self._piece, *hidden_BTD.shape[:2]).forward_flops
         return ServerReply(
             reply=Scalars(
                 round=turn.round,
@@ -183,7 +183,7 @@ class MuServer:
             flops=(3 + 2 * self._steps) * forward,
             losses=(first.item(),),
             samples=len(message.ids_B),
-            change=_BodyUpdate(tensors=moved),
+            change=_BodyUpdate(tensors=updated),
         )
 
     def _body(self) -> dict[str, Tensor]:

@@ -88,12 +88,9 @@ class UshapeClient:
     def _backpropagate(self, upper_BTD: Tensor, context: Mapping[str, Tensor], labels: Tensor) -> float:
         """Accumulates the gradients of the tail's loss in the tail and in `upper_BTD`; returns the loss."""
         found = 0.0
-        for micro_batch in micro_batches(labels, self._size):
+        for micro in micro_batches(labels, self._size):
             loss = (
-                self._tail(
-                    upper_BTD[micro_batch.rows], micro_batch.of(context), labels[micro_batch.rows]
-                ).loss
-                * micro_batch.weight
+                self._tail(upper_BTD[micro.rows], micro.of(context), labels[micro.rows]).loss * micro.weight
             )
             loss.backward()
             found += loss.item()

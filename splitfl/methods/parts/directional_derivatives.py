@@ -14,12 +14,12 @@ def evaluate_at(
     perturbed: ReplayableParameters, u: Perturbation, scale: float, evaluate: Evaluation
 ) -> Tensor:
     """The function at theta + scale * u; restores theta bit for bit."""
-    here = {name: perturbed.tensors[name].clone() for name in u}
+    saved = {name: perturbed.tensors[name].clone() for name in u}
     perturbed.move(u, scale)
-    found = evaluate()
-    for name, value in here.items():  # subtracting scale * u would round
+    result = evaluate()
+    for name, value in saved.items():  # subtracting scale * u would round
         perturbed.tensors[name].copy_(value)
-    return found
+    return result
 
 
 def forward_difference(

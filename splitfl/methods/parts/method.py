@@ -33,7 +33,7 @@ class Turn:
 class ServerReply:
     """The server's result for one message, before any state has changed.
 
-    `losses` are mean losses, each over an equal share of `samples`; `flops` counts the computation;
+    `losses` are mean losses of batches, of `samples` samples in all; `flops` counts the computation;
     `change` is the argument of `commit`. `step` is the client's step in this round that the first loss
     belongs to (None: one step per message after Begin). `staleness` is the number of versions since the
     one that an upload started from.

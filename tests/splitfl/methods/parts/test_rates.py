@@ -1,4 +1,4 @@
-"""Learning rates that fall over a run's rounds, beside torch's own schedules and in what is moved."""
+"""Learning rate schedules over the rounds of a run, compared with torch's, and their effect on steps."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def settings(place: Path, schedule: str, **tables: Any) -> RunConfig:
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_a_schedule_equals_torchs_over_the_rounds(schedule: str, place: Path) -> None:
-    schedule = decay(settings(place, schedule))
+    factor = decay(settings(place, schedule))
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = {
         "constant": torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0),
@@ -45,10 +45,10 @@ def test_a_schedule_equals_torchs_over_the_rounds(schedule: str, place: Path) ->
     }[schedule]
     optimiser.param_groups[0]["lr"] = 1.0
     for round_index in range(ROUNDS + 1):
-        assert schedule(round_index) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
+        assert factor(round_index) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
         optimiser.step()
         theirs.step()
-    assert schedule(ROUNDS + 3) == schedule(ROUNDS)
+    assert factor(ROUNDS + 3) == factor(ROUNDS)
 
 
 def test_zeroth_order_steps_follow_the_schedule(place: Path) -> None:

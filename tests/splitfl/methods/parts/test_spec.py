@@ -15,7 +15,7 @@ PLAIN = METHODS["sfl-v2"]
 @pytest.mark.parametrize(
     ("changed", "complaint"),
     [
-        ({"sends": {"activation": ANY_LOSS}}, "exchanges, activation, gradient; got activation$"),
+        ({"sends": {"activation": ANY_LOSS}}, "signature, activation, gradient; got activation$"),
         ({"sends": {}}, "got nothing"),
         ({"asynchronous": False}, "MethodSpec.asynchronous must be True or the reason why not, got False"),
         ({"single_pass": ""}, "MethodSpec.single_pass must be True or the reason why not, got ''"),
@@ -33,7 +33,7 @@ def test_only_fields_that_few_methods_set_have_defaults() -> None:
 
 
 def test_a_missing_policy_needs_a_reason() -> None:
-    with pytest.raises(ConfigError, match="why policies lack mask, rescale, stale, zero"):
+    with pytest.raises(ConfigError, match="reason that policies lack mask, rescale, stale, zero"):
         Tolerance(policies=frozenset({"skip"}))
     with pytest.raises(ConfigError, match="must be of mask, rescale, skip, stale, zero, got masks"):
         Tolerance(policies=frozenset({"masks"}))
