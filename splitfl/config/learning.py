@@ -112,7 +112,9 @@ class AutoConfig:
         elif self.every:
             raise ConfigError("auto.every needs an auto.budget: seconds, bytes or joules, got 'none'")
         if self.speed == "measured" and not self.every:
-            raise ConfigError("auto.speed is measured while a run goes on: it needs auto.every of at least 1")
+            raise ConfigError(
+                "auto.speed 'measured' needs auto.every of at least 1, since speed is measured in a run; got 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

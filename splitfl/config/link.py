@@ -89,18 +89,18 @@ class LinkConfig(PluginTable):
         if self.kind:
             self._check_foreign()
         if self.scenario and self.trace:
-            raise ConfigError("link.scenario and link.trace are two links: leave one of them empty")
+            raise ConfigError("link.scenario and link.trace exclude each other: leave one of them empty")
         if self.trace_down and not self.trace:
-            raise ConfigError("link.trace_down goes with link.trace, which is empty")
+            raise ConfigError("link.trace_down is read only with link.trace, which is empty")
         instead = "scenario" if self.scenario else "trace"
         if (self.scenario or self.trace) and not self.up == self.down == DirectionConfig():
             raise ConfigError(
-                f"link.up and link.down are the {instead}'s own: leave them out, or the {instead}"
+                f"link.up and link.down are not read with link.{instead}: leave them out, or the {instead}"
             )
         own = (("max_tries", self.max_tries), ("retry_s", self.retry_s))
         for name, got in own if self.scenario else ():
             if got != getattr(LinkConfig, name):
-                raise ConfigError(f"link.{name} is the scenario's own: leave it out, got {got}")
+                raise ConfigError(f"link.{name} is not read with link.scenario: leave it out, got {got}")
 
     @property
     def name(self) -> str:
@@ -114,12 +114,12 @@ class LinkConfig(PluginTable):
         if not names:
             raise ConfigError(
                 f"link.kind names a link of another package, of which none is installed, got {self.kind!r}: "
-                "leave it empty; link.scenario, link.trace, or link.up and link.down say which link it is"
+                "leave it empty; set link.scenario, link.trace, or link.up and link.down"
             )
         one_of("link.kind", self.kind, names)
         if self.scenario or self.trace:
             raise ConfigError(
-                f"link.kind {self.kind!r} is another link than link.scenario or link.trace: leave one empty"
+                f"link.kind {self.kind!r} excludes link.scenario and link.trace: leave one empty"
             )
 
 

@@ -136,7 +136,7 @@ def test_what_cannot_be_is_refused_with_what_would_be_needed(place: Path, auto: 
         ({"codecs": ["int2"]}, "unknown auto.codecs 'int2'"),
         ({"cuts": [0]}, "auto.cuts must be at least 1, got 0"),
         ({"budget": "none", "every": 1}, "auto.every needs an auto.budget: seconds, bytes or joules"),
-        ({"speed": "measured"}, "it needs auto.every of at least 1"),
+        ({"speed": "measured"}, "needs auto.every of at least 1"),
         ({"speed": "guessed"}, "unknown auto.speed 'guessed'"),
     ],
 )

@@ -157,7 +157,7 @@ def test_a_restored_server_trains_the_tensors_of_its_round(place: Path) -> None:
             {"federation": {"client_cuts": [1, 4]}},
             r"client_cuts must lie in 1..3 for a model of 4 blocks, got 4",
         ),
-        ({"federation": {"client_cuts": [2]}}, "one for each of the 2 clients, got 1"),
+        ({"federation": {"client_cuts": [2]}}, "a value for each of the 2 clients, got 1"),
         ({"partition": {"cut": 2}}, "set it to 1, got 2"),
         ({"adapter": {"head": {"rank": 4}, "body": {"rank": 2}}}, "must be the same"),
         ({"federation": {"aggregator": "stack"}}, "must be 'rolora', 'ffa' or 'mean'"),

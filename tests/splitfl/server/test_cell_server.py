@@ -235,14 +235,14 @@ def test_a_message_twice_is_refused() -> None:
     ("link", "complaint"),
     [
         ({"scenario": "urban-micron"}, "did you mean 'urban-micro'"),
-        ({"scenario": "urban-micro", "up": {"rate_bps": 1e6}}, "are the scenario's own"),
-        ({"scenario": "urban-micro", "trace": "x.csv"}, "two links"),
-        ({"scenario": "urban-micro", "max_tries": 3}, "link.max_tries is the scenario's own"),
+        ({"scenario": "urban-micro", "up": {"rate_bps": 1e6}}, "are not read with link.scenario"),
+        ({"scenario": "urban-micro", "trace": "x.csv"}, "exclude each other"),
+        ({"scenario": "urban-micro", "max_tries": 3}, "link.max_tries is not read with link.scenario"),
         ({"trace": "nowhere.csv"}, "link.trace cannot be replayed"),
-        ({"trace_down": "x.csv"}, "goes with link.trace"),
+        ({"trace_down": "x.csv"}, "is read only with link.trace"),
         ({"up": {"loss": "gilbert-elliott", "leave_good": 2.0}}, r"must lie in \[0, 1\]"),
         ({"up": {"loss": "gilbert-elliott", "loss_rate": 0.1}}, "must be 0 where loss is a model"),
-        ({"up": {"leave_good": 0.1}}, "'gilbert-elliott' alone"),
+        ({"up": {"leave_good": 0.1}}, "need the loss 'gilbert-elliott'"),
     ],
 )
 def test_a_link_that_cannot_be_is_refused(place: Path, link: Any, complaint: str) -> None:

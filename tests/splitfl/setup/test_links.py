@@ -105,7 +105,7 @@ def test_a_link_of_another_package_carries_a_run(tmp_path: Path) -> None:
 def test_a_link_of_another_package_stands_alone_and_is_not_made_live() -> None:
     with pytest.raises(ConfigError, match=r"unknown link.kind 'laging'; did you mean 'lagging'\?"):
         LinkConfig(kind="laging")
-    with pytest.raises(ConfigError, match=r"link.kind 'lagging' is another link than link.scenario or"):
+    with pytest.raises(ConfigError, match=r"link.kind 'lagging' excludes link.scenario and"):
         LinkConfig(kind="lagging", scenario="urban-micro")
     order = DeliveryOrder(seed=0, jitter_s=0.0, in_order=True)
     air = link_or_scenario(from_dict({"link": {"kind": "lagging"}}))
@@ -157,7 +157,7 @@ def test_a_kind_of_link_that_makes_nothing_or_two_things_is_refused() -> None:
         ({"loss": "gilbert-elliott", "loss_rate": 0.1}, "link loss_rate must be 0 where loss is a model"),
         ({"loss": "gilbert-elliott", "leave_bad": 1.3}, r"link leave_bad must lie in \[0, 1\], got 1.3"),
         ({"loss": "gilbert-elliott", "leave_bad": 0.0}, r"link leave_good \+ leave_bad must be above 0"),
-        ({"leave_good": 0.1}, "are read with the loss 'gilbert-elliott' alone"),
+        ({"leave_good": 0.1}, "need the loss 'gilbert-elliott'"),
         ({"loss": "burst"}, "unknown link loss 'burst'"),
     ],
 )
