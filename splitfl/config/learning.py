@@ -113,7 +113,7 @@ class AutoConfig:
             raise ConfigError("auto.every needs an auto.budget: seconds, bytes or joules, got 'none'")
         if self.speed == "measured" and not self.every:
             raise ConfigError(
-                "auto.speed 'measured' needs auto.every of at least 1, since speed is measured in a run; got 0"
+                "auto.speed 'measured' needs auto.every of at least 1, since it is measured in runs; got 0"
             )
 
 
