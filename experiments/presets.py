@@ -39,9 +39,9 @@ def find(
 ) -> tuple[str, RunConfig]:
     """The short name and settings of a preset, or of a TOML or JSON file at that path.
 
-    Where overrides choose another method, transport, adapter kind or link, what it does not have or read of
-    the preset or the file is left out, and `say` is told what; all that remains is obeyed or refused. Where
-    overrides are `for_several` methods, each takes those of them of which it has the key.
+    If overrides choose another method, transport, adapter kind or link, settings of the preset or file that
+    it does not have are dropped and reported by `say`; all others are applied or refused. Overrides
+    `for_several` methods are applied to the methods that have their keys.
     """
     short, path = _named(name)
     chosen = list(overrides)
@@ -79,6 +79,4 @@ def _named(name: str) -> tuple[str, Path]:
     if path.suffix.lower() in (".toml", ".json"):
         return (path.parent.name if path.name == "config.json" else path.stem), path
     known = ", ".join(names())
-    raise ConfigError(
-        f"unknown preset {name!r};{nearest(name, names())} must be one of {known}, or a .toml file"
-    )
+    raise ConfigError(f"unknown preset {name!r};{nearest(name, names())} have {known}, or give a .toml file")

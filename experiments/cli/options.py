@@ -11,9 +11,8 @@ SET = click.option(
     "-s",
     multiple=True,
     metavar="TABLE.KEY=VALUE",
-    help="Put a value over one of the experiment's; may be given many times. Where that chooses another "
-    "method, transport, adapter kind or link, what it does not have or read of the experiment is left out, "
-    "and named.",
+    help="Override a setting of the experiment; may be repeated. If it chooses another method, transport, "
+    "adapter kind or link, settings of the experiment that this does not have are dropped, and reported.",
 )
 DATA = click.option("--data", metavar="PATH", help="The task's data: a file, a folder, or hf:NAME.")
 OUT = click.option(

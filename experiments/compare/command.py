@@ -107,6 +107,8 @@ def plan(
         refuse_unread(config)
         methods = config.method.name
     entrants, excluded = _enter(console, preset, methods, overrides, own, [], None, alone=True)
+    if entrants:
+        print_data(console, Experiment.of(entrants[0].config))
     for line in link_lines(entrants[0].config) if entrants else ():
         console.print(line, soft_wrap=True)
     for entrant in entrants:

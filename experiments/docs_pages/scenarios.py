@@ -9,7 +9,7 @@ from experiments.docs_pages.settings_table import about, keys_table, nested
 
 def page() -> str:
     """The whole page."""
-    text = "# Radio scenarios\n\n`link.scenario` selects one; `splitfl channel show NAME` plots it.\n\n"
+    text = "# Radio scenarios\n\n`link.scenario` chooses one; `splitfl channel show NAME` draws it.\n\n"
     text += "".join(_scenario(name) for name in names())
     text += heading(2, "Keys of a scenario's file", "scenario-keys")
     return text + "\n".join(_table(path, settings) for path, settings in nested(Scenario()))

@@ -50,10 +50,10 @@ def seed_runs(entrants: Iterable[Entrant], seeds: Sequence[int], out: Path) -> l
 
 
 def run_all(todo: Sequence[SeedRun], jobs: int, on_done: Callable[[SeedRun, str | None], None]) -> None:
-    """Runs what has not been run, `jobs` at a time; `on_done` is told of each, and why one failed.
+    """Executes all unfinished runs, `jobs` at a time; calls `on_done` with each and its error, if any.
 
-    A run that was cut short starts anew. Each job is a process, which ends with this one in whatever way
-    that ends; with 0 jobs the seed_runs run one after the other in this process.
+    Interrupted runs are restarted. Each job is a process that ends with this one, even if that is
+    killed; with 0 jobs all runs are executed in this process.
     """
     unfinished = []
     for run in todo:

@@ -23,7 +23,7 @@ def codec_names() -> list[str]:
 
 def check_codec(key: str, name: str) -> None:
     """Raises ConfigError for an unknown codec."""
-    if name not in CODECS:  # entry points are looked up only where they are needed
+    if name not in CODECS:  # entry points are looked up only if needed
         one_of(key, name, codec_names())
 
 

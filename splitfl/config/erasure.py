@@ -47,12 +47,12 @@ class ErasureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalogConfig:
-    """Messages whose tokens are sent as analog symbols with fading and noise, y = h x + n.
+    """Messages whose tokens are sent as uncoded analog symbols: y = h x + n.
 
     `kinds` are these messages; the receiver estimates x by the `equaliser`. `snr_db` is the mean
-    signal-to-noise ratio of a symbol; `from_cell` takes each client's mean from the link's scenario instead.
-    Two values form a symbol; `symbol_hz` symbols per second follow the message's other bytes. `fading` draws
-    one h per message.
+    signal-to-noise ratio of a symbol; `from_cell` uses each client's mean SNR in the link's scenario
+    instead. Two values form a complex symbol; `symbol_hz` symbols are sent per second, after the
+    message's other bytes. `fading` draws one h for each message.
 
     `sum_adapters` sends all clients' adapters simultaneously for over-the-air aggregation: a client whose
     channel power is below `truncation` of the mean does not send in that round, and `phase_error_rad` is

@@ -29,18 +29,37 @@ class TrainConfig:
     """AdamW on both sides (Loshchilov & Hutter, ICLR'19), and the random seed.
 
     A step has `batch_size` samples. `head_lr` and `body_lr` are the learning rates of the clients and of the
-    server, `weight_decay` is that of both. All random numbers (data order, initial values, service order,
-    packet losses) derive from `seed`.
+    server, `weight_decay` is that of both. All random numbers (data order, initial values, service
+    order, packet losses) derive from `seed`.
 
-    By `head_schedule` the clients' learning rate is `constant`, or falls to zero over the rounds, linearly
-    (`linear`) or by a half cosine (`cosine`; Loshchilov & Hutter, ICLR'17, equation 5, without restarts).
-    A training or held-out loss above `max_loss`, or that is not finite, ends the run.
+    `head_schedule` is of the clients' learning rates, their tail's or auxiliary's included, `body_schedule`
+    of the server's: `constant`, or falling from round to round towards zero, in a straight line (`linear`)
+    or as half a `cosine` (Loshchilov & Hutter, ICLR'17, equation 5, without restarts). Step n = 1, 2, ... of
+    an optimiser takes min(1, n / `warmup_steps`) of that rate (0: no warm-up). Each client's optimiser and
+    each body's counts its own steps: a body that N clients share takes N times as many as a client.
+
+    With `accumulate` an optimiser steps once in so many batches, with the mean of their gradients: that of
+    one larger batch if all have as many samples, or tokens to predict; where they differ, each batch counts
+    the same. Lost batches are not counted. A shared body accumulates over the batches of all clients, in the
+    order in which they are committed. A group of batches ends with its round, or where clients are in
+    different rounds with each aggregation: there the optimiser steps with the mean of those that came, so
+    that no gradient is applied to aggregated tensors. Each side then clips the norm of its own gradients to
+    `clip_grad_norm` (0: no clipping) as torch.nn.utils.clip_grad_norm_ does: a client over all that it
+    trains, the server over the body, since neither has the gradients of both.
+
+    Zeroth-order steps have no optimiser: warm-up, accumulation and clipping then apply to the body alone,
+    and methods without any optimiser refuse them. The alignment of `fsl-sage`'s auxiliary always takes
+    plain AdamW steps. A training or held-out loss above `max_loss`, or that is not finite, ends the run.
     """
 
     batch_size: int = 16
     head_lr: float = 1e-3
     head_schedule: str = "constant"
     body_lr: float = 1e-3
+    body_schedule: str = "constant"
+    warmup_steps: int = 0
+    accumulate: int = 1
+    clip_grad_norm: float = 0.0
     weight_decay: float = 0.0
     max_loss: float = 1e4
     seed: int = 0
@@ -48,8 +67,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         at_least("train.batch_size", self.batch_size, 1)
         above("train.head_lr", self.head_lr, 0.0)
-        one_of("train.head_schedule", self.head_schedule, ("constant", "linear", "cosine"))
         above("train.body_lr", self.body_lr, 0.0)
+        for key in ("head_schedule", "body_schedule"):
+            one_of(f"train.{key}", getattr(self, key), ("constant", "linear", "cosine"))
+        at_least("train.warmup_steps", self.warmup_steps, 0)
+        at_least("train.accumulate", self.accumulate, 1)
+        at_least("train.clip_grad_norm", self.clip_grad_norm, 0.0)
         at_least("train.weight_decay", self.weight_decay, 0.0)
         above("train.max_loss", self.max_loss, 0.0)
         at_least("train.seed", self.seed, 0)
@@ -112,9 +135,7 @@ class AutoConfig:
         elif self.every:
             raise ConfigError("auto.every needs an auto.budget: seconds, bytes or joules, got 'none'")
         if self.speed == "measured" and not self.every:
-            raise ConfigError(
-                "auto.speed 'measured' needs auto.every of at least 1, since it is measured in runs; got 0"
-            )
+            raise ConfigError("auto.speed 'measured' needs auto.every of at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

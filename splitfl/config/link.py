@@ -66,10 +66,10 @@ class LinkConfig(PluginTable):
     """The emulated radio link of every client: packets of `mtu_bytes`, each sent at most
     `max_tries` times (0: until it arrives), with an acknowledgement after `retry_s`.
 
-    The rates in `up` and `down` are replaced by a `scenario` (a name of `splitfl channel list`, or a TOML
-    file), in whose single cell all clients share the spectrum, or by a recorded `trace` for each client;
-    `trace_down` is the downlink's, if different. `kind` names a link that another package registers
-    (`splitfl list links`), which may read these settings besides its own.
+    A `scenario` (a name of `splitfl channel list`, or a TOML file) replaces the rates in `up` and `down` by
+    one cell whose spectrum all clients share; a `trace` replaces them by a recording that each client
+    replays, with `trace_down` for another downlink. `kind` names a link of another package (`splitfl list
+    links`), which uses these settings and its own.
     """
 
     kind: str = ""
@@ -91,16 +91,16 @@ class LinkConfig(PluginTable):
         if self.scenario and self.trace:
             raise ConfigError("link.scenario and link.trace exclude each other: leave one of them empty")
         if self.trace_down and not self.trace:
-            raise ConfigError("link.trace_down is read only with link.trace, which is empty")
+            raise ConfigError("link.trace_down needs link.trace, which is empty")
         instead = "scenario" if self.scenario else "trace"
         if (self.scenario or self.trace) and not self.up == self.down == DirectionConfig():
             raise ConfigError(
-                f"link.up and link.down are not read with link.{instead}: leave them out, or the {instead}"
+                f"link.up and link.down cannot be set with link.{instead}: remove them, or the {instead}"
             )
         own = (("max_tries", self.max_tries), ("retry_s", self.retry_s))
         for name, got in own if self.scenario else ():
             if got != getattr(LinkConfig, name):
-                raise ConfigError(f"link.{name} is not read with link.scenario: leave it out, got {got}")
+                raise ConfigError(f"link.{name} is part of the scenario and cannot be set, got {got}")
 
     @property
     def name(self) -> str:
@@ -113,8 +113,8 @@ class LinkConfig(PluginTable):
         names = registered(GROUP)
         if not names:
             raise ConfigError(
-                f"link.kind names a link of another package, of which none is installed, got {self.kind!r}: "
-                "leave it empty; set link.scenario, link.trace, or link.up and link.down"
+                f"link.kind must be empty, since no package with links is installed, got {self.kind!r}; "
+                "use link.scenario, link.trace, or link.up and link.down"
             )
         one_of("link.kind", self.kind, names)
         if self.scenario or self.trace:

@@ -58,7 +58,7 @@ class FaultToleranceConfig:
     Limits on the wall clock, each 0 for none: a client that delays others for longer than `step_s` is
     lost; a client that has not finished a round after `round_s` is skipped for the rest of it; a run over
     `run_s` ends, and can be resumed. In each round `clients_per_round` clients take part (0: all). Once
-    `quorum` of these (0: all) have sent what is due, a straggler is skipped for the rest of the round.
+    `quorum` of these (0: all) have sent their message, a straggler is skipped for the rest of the round.
     """
 
     on_loss: str = "abort"

@@ -72,7 +72,9 @@ def run_dry(experiment: Experiment, data: Sequence[Batches] = ()) -> DryRun:
         server_loop = server_loop_of(experiment, server, ledger, events, watcher, controller=controller)
         nodes = [ClientNode(at, client, codec=config.codec) for at, client in enumerate(clients)]
         run_inproc(config, nodes, server_loop)
-    memory = tuple(_memory(own, client) for own, client in zip(pieces, clients, strict=True))
+    memory = tuple(
+        _memory(own, client, config.train.accumulate) for own, client in zip(pieces, clients, strict=True)
+    )
     return DryRun(ledger=ledger, virtual_s=watcher.finish_s, clients=memory)
 
 
@@ -132,14 +134,15 @@ def _options_of(config: RunConfig) -> Table:
     return dry_run_table(config, candidates(config.auto), partial(with_single_plan, config))
 
 
-def _memory(pieces: "_Pieces", client: ClientMethod) -> ClientMemory:
+def _memory(pieces: "_Pieces", client: ClientMethod, accumulate: int) -> ClientMemory:
     held = {id(value): value for piece in pieces.made for value in piece.parameters()}.values()
     trained = sum(value.nbytes for piece in pieces.made for value in trainable(piece).values())
     moments = {name: value for name, value in client.state().items() if "moment." in name}
     saved = sum(piece.saved_bytes() for piece in pieces.made)
+    is_summing = bool(moments) and accumulate > 1  # the running sum beside the gradients of one batch
     return ClientMemory(
         parameter_bytes=sum(value.nbytes for value in held),
-        gradient_bytes=trained if saved or moments else 0,
+        gradient_bytes=trained * (1 + is_summing) if saved or moments else 0,
         optimiser_bytes=sum(value.nbytes for value in moments.values()),
         saved_bytes=saved,
     )

@@ -32,7 +32,7 @@ class Begin:
     """A client starts a round of `steps` further messages.
 
     `version` is the aggregation that its adapters are from, `aligned_round` the round in which its auxiliary
-    was last aligned. `flops_per_s` is its measured speed, where that is measured. `is_finite` is False for a
+    was last aligned. `flops_per_s` is its speed, if measured. `is_finite` is False for a
     client whose own state holds NaN or infinity.
     """
 

@@ -113,9 +113,10 @@ class CseServer:
         change = reply.change if reply is not None else None
         if isinstance(change, Adapter):
             self._client_adapters.receive(change)
-        self._body.commit(turn.position, change if isinstance(change, BodyStep) else None)
+        self._body.commit(turn, change if isinstance(change, BodyStep) else None)
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._client_adapters.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -166,7 +167,7 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
     client_adapters = ClientAdapters.of(config, pieces.head, pieces.auxiliary, PREFIX)
     return CseServer(
-        ServerModel.of(pieces, config), client_adapters, config.method.of(Auxiliary).upload_interval
+        ServerModel.of(pieces.body(), config), client_adapters, config.method.of(Auxiliary).upload_interval
     )
 
 
@@ -185,7 +186,7 @@ SPEC = spec.MethodSpec(
     signature=spec.Signature.with_adapters((Activation, Done)),
     sends={"activation": spec.ANY_LOSS},
     settings=CseSettings,
-    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT,
+    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,

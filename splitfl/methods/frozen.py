@@ -117,10 +117,10 @@ class FrozenServer:
         raise unexpected("frozen", message)
 
     def commit(self, turn: Turn, reply: ServerReply | None) -> None:
-        self._body.commit(turn.position, reply.change if reply is not None else None)
+        self._body.commit(turn, reply.change if reply is not None else None)
 
     def end_round(self, round_index: int) -> None:
-        pass
+        self._body.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
         return self._body.trained()
@@ -232,7 +232,7 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
-    return FrozenServer(ServerModel.of(pieces, config))
+    return FrozenServer(ServerModel.of(pieces.body(), config))
 
 
 _SPLITFROZEN = """@article{splitfrozen2025,
@@ -255,7 +255,7 @@ SPEC = spec.MethodSpec(
         )
     },
     settings=NoSettings,
-    shared=spec.BODY | spec.IN_FLIGHT,
+    shared=spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS,
     holds=("head",),
     asynchronous="its clients upload no updates that an asynchronous server could aggregate",

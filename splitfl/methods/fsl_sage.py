@@ -149,9 +149,10 @@ class SageServer:
         if isinstance(change, _Aligned):
             self._auxiliaries[turn.client] = change.tensors
             self._aligned_round[turn.client] = turn.round
-        self._body.commit(turn.position, change.step if isinstance(change, _Uploaded) else None)
+        self._body.commit(turn, change.step if isinstance(change, _Uploaded) else None)
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._client_adapters.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -256,7 +257,7 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, with one auxiliary model per client."""
-    body, clients = ServerModel.of(pieces, config), config.federation.clients
+    body, clients = ServerModel.of(pieces.body(), config), config.federation.clients
     client_adapters, settings = ClientAdapters.of(config, pieces.head), config.method.of(SageSettings)
     return SageServer(body, client_adapters, pieces.auxiliary(), clients, settings, config.train.body_lr)
 

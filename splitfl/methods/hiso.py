@@ -32,7 +32,7 @@ from splitfl.methods import decomfl
 from splitfl.methods.decomfl import DecomflClient, DecomflServer
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
 from splitfl.methods.parts.perturbed_parameters import Perturbation, PerturbedParameters, values_of
-from splitfl.methods.parts.rates import Decay, constant, decay
+from splitfl.methods.parts.rates import Decay, constant, head_decay
 from splitfl.methods.parts.references import DECOMFL, LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.zeroth_order_client import Estimate, ZerothOrderClient, refuse_estimate
@@ -125,7 +125,7 @@ def _parameters(values: Mapping[str, Tensor], config: RunConfig) -> HessianScale
     federation, train = config.federation, config.train
     rule, smooth = aggregator(federation.aggregator), config.method.of(HisoSettings).hessian_smooth
     optimiser = server_optimiser(federation.server_optimiser, federation.server_lr)
-    lr, schedule = train.head_lr, decay(config)
+    lr, schedule = train.head_lr, head_decay(config)
     return HessianScaledParameters(
         values, rule, train.seed, federation.clients, lr, smooth, schedule, optimiser
     )

@@ -113,9 +113,10 @@ class HoslServer:
         if isinstance(change, _StepWithLosses) and reply is not None:
             derivatives_1P = derivatives_of(change.losses_P2, self._mu)[None]
             self._scalar_log.receive(turn.client, turn.lap - 1, derivatives_1P, reply.samples)
-        self._body.commit(turn.position, change.step if change is not None else None)
+        self._body.commit(turn, change.step if change is not None else None)
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._scalar_log.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -168,7 +169,7 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
     own = config.method.of(HoslSettings)
     scalar_log = ScalarLog.of(pieces.head(), config, own.perturbations, is_sliced=own.slices)
-    return HoslServer(ServerModel.of(pieces, config), scalar_log, own.perturbations, own.mu)
+    return HoslServer(ServerModel.of(pieces.body(), config), scalar_log, own.perturbations, own.mu)
 
 
 def refuse(config: RunConfig, kind: str, num_blocks: int) -> None:
@@ -191,7 +192,7 @@ SPEC = spec.MethodSpec(
     signature=spec.Signature(begin=Scalars, step=((Activation, Scalars),), end=None),
     sends={"activation": spec.DIFFERENCES},
     settings=HoslSettings,
-    shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT,
+    shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS | spec.SCALARS,
     holds=("head",),
     asynchronous=spec.REPLAYS,

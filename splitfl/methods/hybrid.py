@@ -114,9 +114,10 @@ class HybridServer:
         change = reply.change if reply is not None else None
         if isinstance(change, Scalars):
             self._scalar_log.receive(turn.client, 0, change.values, change.samples)
-        self._body.commit(turn.position, change if isinstance(change, BodyStep) else None)
+        self._body.commit(turn, change if isinstance(change, BodyStep) else None)
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._scalar_log.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -158,7 +159,7 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
     own = config.method.of(SlicedEstimate)
     scalar_log = ScalarLog.of(pieces.head(), config, own.estimate.perturbations, is_sliced=own.slices)
-    return HybridServer(ServerModel.of(pieces, config), scalar_log)
+    return HybridServer(ServerModel.of(pieces.body(), config), scalar_log)
 
 
 _HOSFL = """@article{chen2026hosfl,
@@ -177,7 +178,7 @@ SPEC = spec.MethodSpec(
     signature=spec.Signature.with_scalars((Activation, Gradient)),
     sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
     settings=SlicedEstimate,
-    shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT,
+    shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS | spec.SCALARS,
     holds=("head",),
     asynchronous=spec.REPLAYS,

@@ -9,7 +9,7 @@ trained on all clients in turn, as in `sfl-v2`, not one per client with averagin
 
 # B batch, T tokens, D hidden, N real tokens of a batch
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,6 +39,7 @@ from splitfl.methods.parts.method import (
     unexpected,
 )
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, perturbed_parameters, values_of
+from splitfl.methods.parts.rates import body_decay
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.zeroth_order_client import refuse_distance
 from splitfl.models.cut import Piece
@@ -112,9 +113,9 @@ class MuServer:
         *,
         steps: int,
         mu: float,
-        lr: float,
+        lr: Callable[[int], float],
     ) -> None:
-        """`perturbed` holds the piece's own trainable tensors; `lr` is the server's learning rate."""
+        """`walk` moves the piece's own trainable tensors, in a round at its `lr`."""
         self._piece = piece
         self._perturbed = perturbed
         self._client_adapters = client_adapters
@@ -169,7 +170,7 @@ class MuServer:
         for step in range(self._steps):
             u = self._perturbed.named_perturbation(names, "server", turn.client, turn.round, turn.lap, step)
             derivative = central_difference(self._perturbed, u, self._mu, lambda: loss(hidden_BTD)).item()
-            self._perturbed.move(u, -self._lr * derivative)
+            self._perturbed.move(u, -self._lr(turn.round) * derivative)
         above, below = (loss(perturbed_BTD).double() for perturbed_BTD in both_sides)
         updated = self._body()
         overwrite(self._perturbed.tensors, before)  # the parameters change in commit only
@@ -202,9 +203,14 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     body, settings, train = pieces.body(), config.method.of(MuSettings), config.train
     rule, clients = aggregator("mean"), config.federation.clients
     perturbed = PerturbedParameters(values_of(body), rule, train.seed, clients, train.body_lr)
-    client_adapters = ClientAdapters.of(config, pieces.head)
+    client_adapters, schedule = ClientAdapters.of(config, pieces.head), body_decay(config)
     return MuServer(
-        body, perturbed, client_adapters, steps=settings.server_steps, mu=settings.mu, lr=train.body_lr
+        body,
+        perturbed,
+        client_adapters,
+        steps=settings.server_steps,
+        mu=settings.mu,
+        lr=lambda at: train.body_lr * schedule(at),
     )
 
 

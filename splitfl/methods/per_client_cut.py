@@ -65,9 +65,10 @@ class PerClientCutServer:
         step = change if isinstance(change, BodyStep) else None
         if reply is not None and step is not None:
             self._samples_by_cut[self._cut(turn)] += reply.samples
-        self._body.commit(turn.position, step)
+        self._body.commit(turn, step)
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         for update in self._own(round_index):
             self._client_adapters.receive(update)
         self._client_adapters.end_round()
@@ -193,7 +194,7 @@ def server_parts(
     pieces: Pieces, config: RunConfig, cuts: Set[int]
 ) -> tuple[ServerModel, dict[int, Piece], Sequence[int], ClientAdapters, Aggregator]:
     """The arguments of `PerClientCutServer`, with the body from each of these cuts on."""
-    body, client_adapters = ServerModel.of(pieces, config), ClientAdapters.of(config, pieces.head)
+    body, client_adapters = ServerModel.of(pieces.body(), config), ClientAdapters.of(config, pieces.head)
     entries = {cut: share_parameters(body.piece, pieces.body(cut)) for cut in sorted(cuts)}
     rule = aggregator(config.federation.aggregator)
     return body, entries, config.federation.client_cuts, client_adapters, rule

@@ -49,9 +49,11 @@ class SflV1Server:
         if reply is not None and step is not None:
             self._samples[turn.client] += reply.samples
         for client, body in enumerate(self._bodies):  # every body counts positions
-            body.commit(turn.position, step if client == turn.client else None)
+            body.commit(turn, step if client == turn.client else None)
 
     def end_round(self, round_index: int) -> None:
+        for body in self._bodies:
+            body.end_round()
         self._client_adapters.end_round()
         updates = [
             Adapter(version=round_index, samples=samples, tensors=self._trained_tensors(body, round_index))
@@ -91,7 +93,7 @@ class SflV1Server:
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, with one body per client."""
     body, clients = pieces.body(), range(config.federation.clients)
-    bodies = [ServerModel(replica(body), config.train, config.method.in_flight) for _ in clients]
+    bodies = [ServerModel.of(replica(body), config) for _ in clients]
     rule = aggregator(config.federation.aggregator)
     return SflV1Server(bodies, ClientAdapters.of(config, pieces.head), rule)
 
@@ -101,7 +103,7 @@ SPEC = dataclasses.replace(
     about="as sfl-v2, with one body per client on the server, averaged once a round",
     bibtex=(SPLITFED, LORA),
     server=server,
-    shared=spec.HEAD | spec.BODY | spec.IN_FLIGHT | spec.CLIENT_RANKS,
+    shared=spec.HEAD | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER | spec.CLIENT_RANKS,
     aggregators=spec.FACTORS,
     asynchronous=(
         "the clients' bodies are averaged when a round ends, so all clients must be in the same round"

@@ -67,9 +67,10 @@ class SflServer:
         change = reply.change if reply is not None else None
         if isinstance(change, Adapter):
             self._client_adapters.receive(change)
-        self._body.commit(turn.position, change if isinstance(change, BodyStep) else None)
+        self._body.commit(turn, change if isinstance(change, BodyStep) else None)
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._client_adapters.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -100,7 +101,7 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side: with one cut, or with one cut per client."""
     if config.federation.client_cuts:
         return per_client_cut.server(pieces, config)
-    return SflServer(ServerModel.of(pieces, config), ClientAdapters.of(config, pieces.head))
+    return SflServer(ServerModel.of(pieces.body(), config), ClientAdapters.of(config, pieces.head))
 
 
 _SPLITLORA = """@article{lin2024splitlora,
@@ -119,7 +120,7 @@ SPEC = spec.MethodSpec(
     signature=spec.Signature.with_adapters((Activation, Gradient)),
     sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
     settings=Backpropagation,
-    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT | {"federation.client_cuts"},
+    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER | {"federation.client_cuts"},
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,

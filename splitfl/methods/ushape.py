@@ -34,6 +34,7 @@ from splitfl.methods.parts.method import (
     Turn,
     unexpected,
 )
+from splitfl.methods.parts.rates import body_decay
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, micro_batches
@@ -144,9 +145,10 @@ class UshapeServer:
         self._half_steps.pop(turn.client, None)  # a half step is used or dropped by the client's next turn
         if isinstance(change, HalfStep):
             self._half_steps[turn.client] = change
-        self._body.commit(turn.position, change if isinstance(change, BodyStep) else None)
+        self._body.commit(turn, change if isinstance(change, BodyStep) else None)
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._client_adapters.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -207,7 +209,7 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, with one replica of the body per client."""
-    body = ServerModel(pieces.body(), config.train, 1)
+    body = ServerModel(pieces.body(), config.train, 1, body_decay(config))
     replicas = [replica(body.piece) for _ in range(config.federation.clients)]
     return UshapeServer(body, replicas, ClientAdapters.of(config, pieces.head, pieces.tail))
 
@@ -232,7 +234,7 @@ SPEC = spec.MethodSpec(
     signature=spec.Signature.with_adapters((Activation, Output), (Gradient, Gradient)),
     sends={"activation": _MASKS, "output": _MASKS, "gradient": spec.ANY_LOSS},
     settings=Backpropagation,
-    shared=spec.UPLOADS | spec.BODY | {"partition.tail_blocks"},
+    shared=spec.UPLOADS | spec.BODY | spec.OPTIMISER | {"partition.tail_blocks"},
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,

@@ -153,7 +153,7 @@ class ErasurePolicies:
         return up.message if up.outcome.is_complete else None
 
     def reply_to_sent(self, envelope: Envelope, reply: Message) -> Message:
-        """The reply to what was received, as one to what was sent."""
+        """Converts the reply to the received message to a reply to the sent one."""
         exchange = self._exchanges.get(envelope.client)
         if exchange is None or not isinstance(reply, Gradient):
             return reply

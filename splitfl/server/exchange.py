@@ -44,7 +44,7 @@ class Exchange:
         power_w: float = 0.0,
         max_loss: float = math.inf,
     ) -> None:
-        """Replies are encoded by `codec`, or by each client's plan where there is a `controller`.
+        """Replies are encoded by `codec`, or by each client's plan with a `controller`.
 
         `power_w` is radiated while numbers are sent uncoded. A training loss above `max_loss`, or that is not
         finite, raises Diverged before the step becomes part of the state.
@@ -244,4 +244,4 @@ class Exchange:
 def refuse_not_finite(tensors: State, when: str) -> None:
     """Diverged for a tensor with numbers that are not finite; `when` says of which moment it is."""
     if (name := not_finite(tensors)) is not None:
-        raise Diverged(f"{name} {when} holds numbers that are not finite: {ADVICE}")
+        raise Diverged(f"{name} {when} has values that are not finite: {ADVICE}")

@@ -17,7 +17,7 @@ class Plugins:
     refuse: Callable[[str, str, Mapping[str, Any]], object] = one_of
 
     def settings(self, name: str, setting: str) -> type:
-        """The type of this plug-in's settings; ConfigError with the nearest name for an unknown one."""
+        """The type of this plug-in's settings; raises ConfigError for an unknown name."""
         registry = self.registry()
         if name not in registry:
             self.refuse(setting, name, registry)

@@ -154,7 +154,7 @@ class _Layout:
     """The fields of a kind of message: single tensors, mappings of tensors, and the types of all others."""
 
     tensors: tuple[str, ...]
-    mappings: dict[str, str]  # to the prefix of their tensors' names: none where there are no other tensors
+    mappings: dict[str, str]  # to the prefix of their tensors' names: "" without other tensors
     plain: dict[str, Any]
 
 

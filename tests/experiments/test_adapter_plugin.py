@@ -70,7 +70,7 @@ def test_it_is_planned_run_exported_evaluated_reported_listed_and_cited(place: P
     measured = json.loads(splitfl("eval", done["folder"], "--json"))
     assert measured["eval_loss"] == pytest.approx(done["final"]["eval_loss"], rel=1e-5)
     report = (Path(done["folder"]) / "report.html").read_text()
-    assert "Trained were an outer product on both sides." in report
+    assert "Trained parameters: an outer product on both sides." in report
     assert json.loads(splitfl("list", "adapters", "--json"))["outer"] == (
         "an outer product; settings: bound, targets"
     )

@@ -115,7 +115,7 @@ def test_a_benchmark_that_lacks_something_optional_says_so_and_the_others_run(
     monkeypatch.setitem(sys.modules, "sionna", None)
     result = CliRunner().invoke(main, ["--quick", "--only", "ldpc", "--json", str(tmp_path / "figures.json")])
     assert result.exit_code == 0, result.output
-    assert "ldpc: not run here: sionna-no-rt is not installed" in result.output
+    assert "ldpc: not run: sionna-no-rt is not installed" in result.output
     assert json.loads((tmp_path / "figures.json").read_text())["figures"] == {}
 
 
@@ -129,7 +129,7 @@ def test_an_unknown_benchmark_is_refused_with_the_nearest() -> None:
 def test_cuda_is_refused_where_there_is_none() -> None:
     result = CliRunner().invoke(main, ["--device", "cuda"])
     assert result.exit_code == 2
-    assert "this machine has no CUDA" in result.output
+    assert "on this machine, which has no CUDA" in result.output
 
 
 @pytest.mark.bench
@@ -156,7 +156,7 @@ def test_contestants_that_train_differently_are_not_compared(tiny: Setting) -> N
 @pytest.mark.bench
 def test_a_contestant_that_dies_ends_the_contest_with_its_reason(tiny: Setting) -> None:
     contestants = {"one": Contestant(train=Product(transport="inproc", clients=1000), samples=1)}
-    with pytest.raises(BenchError, match=r"one died: ConfigError: federation.clients must be at most"):
+    with pytest.raises(BenchError, match=r"one failed: ConfigError: federation.clients must be at most"):
         contest(tiny, contestants, print)
 
 

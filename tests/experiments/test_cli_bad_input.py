@@ -174,7 +174,7 @@ def test_a_full_disk_leaves_no_folder(ask: Ask, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_a_device_that_is_not_there_is_refused(ask: Ask, tmp_path: Path) -> None:
-    sentence = "device 'cuda:0' was asked for and this machine has no CUDA; have cpu"
+    sentence = "device must be cpu on this machine, which has no CUDA, got 'cuda:0'"
     assert_refused(ask("server.device=cuda:0"), sentence, tmp_path / "runs")
 
 

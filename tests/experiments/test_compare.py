@@ -58,6 +58,12 @@ def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, s
     assert ("this goes by the declared ones" in result.stderr) is (speed == "measured")
 
 
+def test_a_plan_says_what_was_read_of_the_data(preset: Path) -> None:
+    result = CliRunner().invoke(main, ["plan", str(preset), "--json"])
+    assert "samples to train on" in result.stderr
+    assert json.loads(result.stdout)["planned"]
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_plan_of_nobody_who_can_run_ends_with_2_and_one_of_somebody_with_0(
     options: list[str], preset: Path
@@ -182,17 +188,17 @@ def test_what_was_reached_within_an_amount_is_the_last_measurement_that_it_allow
     seed_run = SeedRun(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
     one = made_up("sfl-v2", (0.5,), 1)
     amounts = (spent.xs[0] - 1, spent.xs[0], spent.xs[1] - 1, 10 * spent.xs[-1])
-    rows = [within([one], [seed_run], Budget(kind="bytes", most=amount))[0] for amount in amounts]
+    rows = [within([one], [seed_run], Budget(kind="bytes", limit=amount))[0] for amount in amounts]
     never, first, still, all_of_it = rows
     assert (never.values, never.mean, never.rounds) == ((None,), None, (0,))
     assert first == still
     assert (first.values, first.spent, first.rounds) == ((spent.ys[0],), (spent.xs[0],), (1,))
     assert (all_of_it.values, all_of_it.spent) == ((spent.ys[-1],), (spent.xs[-1],))
-    table = spending.as_table([first, never], "accuracy", Budget(kind="bytes", most=1e6))
-    assert [list(column.cells) for column in table.columns][1][1] == "not measured in time"
+    table = spending.as_table([first, never], "accuracy", Budget(kind="bytes", limit=1e6))
+    assert [list(column.cells) for column in table.columns][1][1] == "not evaluated within the budget"
 
 
 @pytest.mark.parametrize("kind", ["steps", "client_memory"])
 def test_what_is_not_spent_as_a_run_goes_is_refused(kind: str) -> None:
     with pytest.raises(ConfigError, match=f"at '{kind}'.*have airtime, bytes, energy"):
-        spending.check_spendable(Budget(kind=kind, most=1.0))
+        spending.check_spendable(Budget(kind=kind, limit=1.0))

@@ -49,7 +49,7 @@ def test_a_loop_of_other_mathematics_is_no_baseline(
     monkeypatch.setattr(overhead, "LOOPS", {**overhead.LOOPS, "sfl-v2": overhead.LOOPS["fedlora"]})
     config = overhead.settings(tiny, "sfl-v2")
     config = replace(config, train=replace(config.train, body_lr=0.1))  # which the other loop does not read
-    with pytest.raises(BenchError, match="sfl-v2 has other losses than its loop by hand"):
+    with pytest.raises(BenchError, match="sfl-v2 and its plain loop have different losses"):
         overhead.seconds(config, tmp_path)
 
 

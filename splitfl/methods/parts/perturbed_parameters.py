@@ -20,7 +20,7 @@ from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.federation.server_optimiser import ServerOptimiser, server_optimiser
 from splitfl.methods.parts.parameter_slices import Slice
 from splitfl.methods.parts.perturbations import rademacher
-from splitfl.methods.parts.rates import Decay, constant, decay
+from splitfl.methods.parts.rates import Decay, constant, head_decay
 from splitfl.methods.parts.scalar_replay import Replays, key_of
 from splitfl.models.cut import Piece
 
@@ -213,7 +213,7 @@ def perturbed_parameters(
         train.seed,
         federation.clients,
         lr or train.head_lr,
-        decay(config),
+        head_decay(config),
         optimiser,
         is_sliced=is_sliced,
     )

@@ -1,4 +1,4 @@
-"""Learning rate schedules of the clients, functions of the round alone, hence without state."""
+"""How learning rates change over the rounds of a run: by the round alone, so that no state is kept."""
 
 import math
 from collections.abc import Callable
@@ -14,12 +14,18 @@ def constant(round_index: int) -> float:
     return 1.0
 
 
-def decay(config: RunConfig) -> Decay:
-    """The schedule `train.head_schedule`: 1 in the first round, reaching 0 one round after the last.
+def head_decay(config: RunConfig) -> Decay:
+    """The clients' `train.head_schedule`."""
+    return over_rounds(config.train.head_schedule, config.federation.rounds)
 
-    `cosine` is equation 5 of SGDR (Loshchilov & Hutter, ICLR'17) without restarts.
-    """
-    rounds = config.federation.rounds
+
+def body_decay(config: RunConfig) -> Decay:
+    """The server's `train.body_schedule`."""
+    return over_rounds(config.train.body_schedule, config.federation.rounds)
+
+
+def over_rounds(schedule: str, rounds: int) -> Decay:
+    """A schedule by name over so many rounds: 1 in the first; zero would come after the last."""
 
     def linear(round_index: int) -> float:
         return 1.0 - min(round_index, rounds) / rounds
@@ -27,4 +33,4 @@ def decay(config: RunConfig) -> Decay:
     def cosine(round_index: int) -> float:
         return (1.0 + math.cos(math.pi * min(round_index, rounds) / rounds)) / 2
 
-    return {"constant": constant, "linear": linear, "cosine": cosine}[config.train.head_schedule]
+    return {"constant": constant, "linear": linear, "cosine": cosine}[schedule]

@@ -14,9 +14,9 @@ from splitfl.core.errors import ConfigError
 class LinkKind:
     """A kind of emulated link; `about` is a line for lists, `describe` a phrase for reports.
 
-    Either `make` gives the link that every client has to itself, or `scenario` the cell that all clients
-    share, whose first users they are. Both raise ConfigError for settings that make none. `settings` is the
-    type of its own settings, a frozen dataclass whose fields are its keys of [link] beside those of all.
+    Either `make` returns the link of each client, or `scenario` the cell that all clients share as its
+    first users. Both raise ConfigError for invalid settings. `settings` is the type of its settings, a
+    frozen dataclass whose fields are further keys of [link].
     """
 
     about: str

@@ -1,4 +1,4 @@
-"""Eight bits a number."""
+"""Eight bits per number."""
 
 from typing import Final
 

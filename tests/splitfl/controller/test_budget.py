@@ -51,7 +51,7 @@ def test_fast_clients_take_more_of_the_model_and_slow_ones_less(place: Path, tmp
     assert config.partition.cut == 1
     assert config.auto.budget == "none"
     assert [reason.partition(":")[0] for reason in config.auto.chosen] == ["client 0", "client 1", "client 2"]
-    assert "sfl-v2 with cut 3, rank 4, the soonest over of 3 that fit among 3" in config.auto.chosen[0]
+    assert "sfl-v2 with cut 3, rank 4, the fastest of 3 that fit out of 3" in config.auto.chosen[0]
     assert resolved(config) is config
     assert from_dict(as_dict(config)) == config
     played = play(Experiment.of(config), tmp_path)
@@ -114,13 +114,13 @@ def _only_hybrid(place: Path) -> list[int]:
     [
         (
             {"limit": 1e-6},
-            r"sfl-v2: client 0 has no cut that fits: the least is sfl-v2 with cut \d, .* against 1e-06 s",
+            r"sfl-v2: no cut fits client 0: the cheapest is sfl-v2 with cut \d, .* against 1e-06 s",
         ),
         pytest.param(
             {"client_memory_bytes": [1, 1, 1]}, "client 0 has no cut that fits", marks=pytest.mark.slow
         ),
         ({"methods": ["sfl-v3"]}, "unknown auto.methods 'sfl-v3'; did you mean 'sfl-v"),
-        ({"client_memory_bytes": [10]}, "one for each of the 3 clients, got 1"),
+        ({"client_memory_bytes": [10]}, "a value for each of the 3 clients, got 1"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_would_be_needed(place: Path, auto: Any, complaint: str) -> None:
@@ -136,7 +136,7 @@ def test_what_cannot_be_is_refused_with_what_would_be_needed(place: Path, auto: 
         ({"codecs": ["int2"]}, "unknown auto.codecs 'int2'"),
         ({"cuts": [0]}, "auto.cuts must be at least 1, got 0"),
         ({"budget": "none", "every": 1}, "auto.every needs an auto.budget: seconds, bytes or joules"),
-        ({"speed": "measured"}, "needs auto.every of at least 1"),
+        ({"speed": "measured"}, "'measured' needs auto.every of at least 1"),
         ({"speed": "guessed"}, "unknown auto.speed 'guessed'"),
     ],
 )

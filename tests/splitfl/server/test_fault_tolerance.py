@@ -231,7 +231,7 @@ def _other_weights(own: Path) -> dict[str, Any]:
         (lambda own: {"train": {"head_lr": 0.5}}, "the settings of the run changed since it was written"),
         (_other_data, "the data changed since its state in .* was written"),
         (_other_labels, "the settings of the run changed since|the data changed since"),
-        (_other_weights, "the weights of the model that it started from changed since it was written"),
+        (_other_weights, "the model's initial weights changed since it was written"),
     ],
     ids=["settings", "data", "labels", "weights"],
 )
@@ -248,7 +248,7 @@ def test_a_server_refuses_data_that_changed_on_no_client(own: Path, tmp_path: Pa
     assert play(site_of(own), tmp_path / "run", 20) is None
     _other_data(own)
     kept = CheckpointStore(tmp_path / "run" / "checkpoint").newest()
-    with pytest.raises(ConfigError, match="its data, their classes or who holds which of them changed since"):
+    with pytest.raises(ConfigError, match="its data, their classes or their partition changed since"):
         Run(site_of(own), tmp_path / "run", Silent(), kept)
 
 

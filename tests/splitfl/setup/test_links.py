@@ -131,7 +131,7 @@ def test_a_setting_of_a_link_of_another_package_is_its_own() -> None:
 
 
 def test_a_link_that_no_package_registers_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"link.kind names a link of another package, of which none is"):
+    with pytest.raises(ConfigError, match=r"link.kind must be empty, since no package with links is"):
         LinkConfig(kind="lagging")
 
 
@@ -139,7 +139,7 @@ def test_a_cell_of_another_package_is_refused_by_the_key_that_takes_it(tmp_path:
     code = "from splitfl.setup.link_kinds import LINKS\n\nPLUGIN = LINKS['scenario']\n"
     with installed(package(tmp_path, "splitfl.links", "street", code), LINKS):
         config = from_dict({"link": {"kind": "street"}})
-        with pytest.raises(ConfigError, match=r"link.kind 'street' must give each client a link of its own"):
+        with pytest.raises(ConfigError, match=r"link.kind 'street' must make a link for each client"):
             check_link(config)
 
 
