@@ -31,8 +31,8 @@ from splitfl.federation.server_optimiser import ServerOptimiser, server_optimise
 from splitfl.methods import decomfl
 from splitfl.methods.decomfl import DecomflClient, DecomflServer
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
+from splitfl.methods.parts.optimiser import Decay, constant, head_decay
 from splitfl.methods.parts.perturbed_parameters import Perturbation, PerturbedParameters, values_of
-from splitfl.methods.parts.rates import Decay, constant, head_decay
 from splitfl.methods.parts.references import DECOMFL, LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.zeroth_order_client import Estimate, ZerothOrderClient, refuse_estimate

@@ -38,8 +38,8 @@ from splitfl.methods.parts.method import (
     Turn,
     unexpected,
 )
+from splitfl.methods.parts.optimiser import body_decay
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, perturbed_parameters, values_of
-from splitfl.methods.parts.rates import body_decay
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.zeroth_order_client import refuse_distance
 from splitfl.models.cut import Piece

@@ -25,9 +25,9 @@ from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.forward_mode import paths, refuse_fused_attention, tangent
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces
+from splitfl.methods.parts.optimiser import head_decay
 from splitfl.methods.parts.parameter_slices import Slice
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of
-from splitfl.methods.parts.rates import head_decay
 from splitfl.methods.parts.references import LORA
 
 

@@ -34,7 +34,7 @@ from splitfl.methods.parts.method import (
     Turn,
     unexpected,
 )
-from splitfl.methods.parts.rates import body_decay
+from splitfl.methods.parts.optimiser import body_decay
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, micro_batches

@@ -13,8 +13,7 @@ from splitfl.core.messages import Adapter, Begin, Message, Reply
 from splitfl.core.state import State, copied, number_in, part, under, whole
 from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.methods.parts.method import ClientRound
-from splitfl.methods.parts.optimiser import Group, SideOptimiser
-from splitfl.methods.parts.rates import Decay, constant, head_decay
+from splitfl.methods.parts.optimiser import Decay, Group, SideOptimiser, constant, head_decay
 from splitfl.models.cut import Piece
 
 

@@ -1,14 +1,17 @@
 """The optimiser of one side: AdamW with accumulated gradients, a clipped norm, warm-up and a schedule."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from splitfl.config import TrainConfig
+from splitfl.config import RunConfig, TrainConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.state import State, moments, number_in, part, set_moments, under, whole
-from splitfl.methods.parts.rates import Decay
+
+Decay = Callable[[int], float]
+"""The factor of the learning rate in a round, counted from 0."""
 
 Group = tuple[Mapping[str, torch.nn.Parameter], float]
 """Parameters by name, and their learning rate."""
@@ -119,3 +122,30 @@ def refuse_accumulation(train: TrainConfig, steps: int) -> None:
             f"train.accumulate must be at most the {steps} local steps of a client's round, since a group "
             f"of accumulated batches ends with its round; got {train.accumulate}"
         )
+
+
+def constant(round_index: int) -> float:
+    """No decay: 1 in every round."""
+    return 1.0
+
+
+def head_decay(config: RunConfig) -> Decay:
+    """The clients' `train.head_schedule`."""
+    return over_rounds(config.train.head_schedule, config.federation.rounds)
+
+
+def body_decay(config: RunConfig) -> Decay:
+    """The server's `train.body_schedule`."""
+    return over_rounds(config.train.body_schedule, config.federation.rounds)
+
+
+def over_rounds(schedule: str, rounds: int) -> Decay:
+    """A schedule by name over `rounds` rounds: 1 in the first, reaching 0 one round after the last."""
+
+    def linear(round_index: int) -> float:
+        return 1.0 - min(round_index, rounds) / rounds
+
+    def cosine(round_index: int) -> float:
+        return (1.0 + math.cos(math.pi * min(round_index, rounds) / rounds)) / 2
+
+    return {"constant": constant, "linear": linear, "cosine": cosine}[schedule]

@@ -18,9 +18,9 @@ from splitfl.core.messages import Scalars
 from splitfl.core.state import part, under
 from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.federation.server_optimiser import ServerOptimiser, server_optimiser
+from splitfl.methods.parts.optimiser import Decay, constant, head_decay
 from splitfl.methods.parts.parameter_slices import Slice
 from splitfl.methods.parts.perturbations import rademacher
-from splitfl.methods.parts.rates import Decay, constant, head_decay
 from splitfl.methods.parts.scalar_replay import Replays, key_of
 from splitfl.models.cut import Piece
 

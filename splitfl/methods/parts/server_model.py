@@ -29,8 +29,7 @@ from splitfl.core.state import (
     whole,
 )
 from splitfl.methods.parts.method import ServerReply, Turn
-from splitfl.methods.parts.optimiser import SideOptimiser
-from splitfl.methods.parts.rates import Decay, body_decay, constant
+from splitfl.methods.parts.optimiser import Decay, SideOptimiser, body_decay, constant
 from splitfl.models.cut import Piece, replica
 from splitfl.models.token_rows import pack, unpack
 

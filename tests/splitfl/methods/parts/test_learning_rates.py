@@ -12,8 +12,8 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Done
 from splitfl.federation.aggregators import Mean
 from splitfl.methods.parts.client_trainer import ClientTrainer
+from splitfl.methods.parts.optimiser import head_decay
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
-from splitfl.methods.parts.rates import head_decay
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
