@@ -31,6 +31,8 @@ from splitfl.core.messages import Activation, Gradient, Message
 from splitfl.core.metrics import JUDGES
 from splitfl.core.quantities import metric_text
 from splitfl.data.task import TASKS
+from splitfl.evaluation.evaluate import measure_adapter
+from splitfl.evaluation.generate import Generator, Sampling
 from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.methods.registry import METHODS
 from splitfl.models import untrained as models
@@ -46,8 +48,6 @@ from splitfl.runtime.serve import NewFolder
 from splitfl.runtime.serve import serve as serve_run
 from splitfl.runtime.terminal import plain_console, print_note, spinner
 from splitfl.runtime.terminal_screen import TerminalScreen
-from splitfl.server.evaluate import measure_adapter
-from splitfl.server.generate import Generator, Sampling
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from splitfl.setup.link_kinds import LINKS

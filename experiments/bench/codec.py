@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import torch
 
+from experiments.bench.baselines.unsplit import adamw, adapted_model, batches_of, train_step
 from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most, pair_ratios
 from experiments.bench.setting import Setting
-from experiments.bench.unsplit import adamw, adapted_model, batches_of, train_step
 from splitfl.core.allocator import keep_freed_memory
 from splitfl.core.messages import Activation
 from splitfl.wire import Envelope, decode, encode

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from transformers.models.gpt2 import modeling_gpt2
 
+from experiments.bench.baselines.unsplit import adamw, adapted_model, batches_of, train_step
 from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most
 from experiments.bench.setting import Setting
-from experiments.bench.unsplit import adamw, adapted_model, batches_of, train_step
 from splitfl.client.client import ClientNode, run_client
 from splitfl.core.allocator import forget_peak, keep_freed_memory, peak_resident_bytes, resident_bytes
 from splitfl.core.messages import Leave

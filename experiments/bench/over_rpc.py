@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
+from experiments.bench.baselines.prototype_rpc import PrototypeRpc
+from experiments.bench.baselines.unsplit import unsplit
 from experiments.bench.interleaved import Contestant, Timings, contest
 from experiments.bench.product import Product
-from experiments.bench.prototype_rpc import PrototypeRpc
 from experiments.bench.ratio import Figure, Target, at_most, pair_ratios
 from experiments.bench.setting import Setting
-from experiments.bench.unsplit import unsplit
 
 
 def over_rpc(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:

@@ -18,9 +18,9 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
-from experiments.bench import forward_loops, loops
+from experiments.bench.baselines import forward_loops, loops
+from experiments.bench.baselines.loop_inputs import LoopInputs, Rounds
 from experiments.bench.fresh import BenchError, Fresh, Hand
-from experiments.bench.loop_inputs import LoopInputs, Rounds
 from experiments.bench.ratio import Figure, at_most, pair_ratios
 from experiments.bench.setting import Setting
 from splitfl.accounting.ledger import Ledger

@@ -15,24 +15,24 @@ from rich.table import Table
 from rich.text import Text
 from transformers.utils import logging
 
-from experiments.bench import cell_scale
-from experiments.bench.cell import cell
+from experiments.bench.baselines.one_process import one_process
+from experiments.bench.baselines.two_clients import two_clients
 from experiments.bench.codec import codec
 from experiments.bench.death import death
 from experiments.bench.fresh import NotHere
 from experiments.bench.head_memory import head_memory
-from experiments.bench.ldpc import ldpc
 from experiments.bench.live import live
 from experiments.bench.many_clients import many_clients
 from experiments.bench.memory import memory
-from experiments.bench.one_process import one_process
 from experiments.bench.over_rpc import over_rpc
 from experiments.bench.overhead import overhead
 from experiments.bench.overlay import overlay
+from experiments.bench.radio import cell_scale
+from experiments.bench.radio.cell import cell
+from experiments.bench.radio.ldpc import ldpc
 from experiments.bench.ratio import Figure
 from experiments.bench.setting import Setting
 from experiments.bench.transports import transports
-from experiments.bench.two_clients import two_clients
 from experiments.report.writing import write_whole
 from splitfl.config import DeviceConfig, one_of
 from splitfl.core.json_text import dumps

@@ -44,7 +44,7 @@ def generate(
     """
     with without_collections():
         from experiments import commands
-        from splitfl.server.generate import Sampling
+        from splitfl.evaluation.generate import Sampling
 
     sampling = Sampling(
         max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, template=template

@@ -29,11 +29,11 @@ class TaskConfig:
     `text_column`, `label_column` and `group_column` name the columns to read (empty: text or sentence,
     label or labels, group), `second_text_column` the second text of a pair. Task token-classification has
     `words_column` and `tags_column`; task sft has `messages_column`, or `prompt_column`, `context_column` and
-    `completion_column` (empty: see `splitfl.data.forms`). `ignore_columns` names columns to ignore; any other
-    column is refused. Without a header (`header = "none"`, or a first row that names no column) columns are
-    called 1, 2, ... `labels` orders the classes (empty: the checkpoint's order if it has the same names, else
-    the data set's, else sorted); a run's config.json always has them. `label_separator` separates the
-    classes of one text of task multi-label, unless they are a list.
+    `completion_column` (empty: see `splitfl.data.reading.forms`). `ignore_columns` names columns to ignore;
+    any other column is refused. Without a header (`header = "none"`, or a first row that names no column)
+    columns are called 1, 2, ... `labels` orders the classes (empty: the checkpoint's order if it has the same
+    names, else the data set's, else sorted); a run's config.json always has them. `label_separator` separates
+    the classes of one text of task multi-label, unless they are a list.
 
     `bad_rows` is the treatment of malformed rows: `refuse` the file, or `skip` and count them. `max_length`
     is in tokens; `packing` is the treatment of longer texts. `truncate` drops the rest. For language models,

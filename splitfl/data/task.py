@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 from splitfl.config import TaskConfig, one_of
 from splitfl.core.errors import ConfigError
-from splitfl.data import sources
 from splitfl.data.classes import CheckpointClasses, numbered_by_checkpoint
-from splitfl.data.corpus import Corpus
 from splitfl.data.examples import Examples
-from splitfl.data.forms import (
+from splitfl.data.pictures import Pictures
+from splitfl.data.reading import sources
+from splitfl.data.reading.corpus import Corpus
+from splitfl.data.reading.forms import (
     ANSWERED,
     LABELLED,
     PICTURED,
@@ -20,8 +21,7 @@ from splitfl.data.forms import (
     USUAL,
     Form,
 )
-from splitfl.data.picture_files import load_picture_evaluation, load_picture_folder
-from splitfl.data.pictures import Pictures
+from splitfl.data.reading.picture_files import load_picture_evaluation, load_picture_folder
 
 CLASSIFICATION = "sequence-classification"
 LANGUAGE_MODEL = "causal-lm"

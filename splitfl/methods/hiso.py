@@ -42,7 +42,7 @@ CURVATURE: Final = "curvature"
 
 @dataclass(frozen=True, kw_only=True)
 class HisoSettings:
-    """The gradient estimator; `hessian_smooth` is the smoothing factor of the Hessian estimate (1: constant)."""
+    """The gradient estimator; `hessian_smooth` smooths the Hessian estimate (1: it stays constant)."""
 
     estimate: Estimate = group(Estimate)
     hessian_smooth: float = 0.95

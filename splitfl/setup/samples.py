@@ -11,7 +11,7 @@ from splitfl.data.examples import Examples
 from splitfl.data.loader import Rows, tokenizer
 from splitfl.data.pictures import Pictures
 from splitfl.data.pixels import Format, PictureFiles, Pixels
-from splitfl.data.tagged import TaggedTexts
+from splitfl.data.reading.tagged import TaggedTexts
 from splitfl.data.task import Task
 from splitfl.data.texts import Texts
 from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION

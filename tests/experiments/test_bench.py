@@ -14,13 +14,13 @@ from rich.console import Console
 
 from experiments.bench import suite
 from experiments.bench.__main__ import main
+from experiments.bench.baselines.prototype import prototype
+from experiments.bench.baselines.unsplit import unsplit
 from experiments.bench.fresh import BenchError, NotHere
 from experiments.bench.interleaved import BlockTiming, Contestant, Timings, contest, cpu_s
 from experiments.bench.product import Product
-from experiments.bench.prototype import prototype
 from experiments.bench.ratio import Figure, Target, at_least, at_most, pair_ratios
 from experiments.bench.setting import Setting
-from experiments.bench.unsplit import unsplit
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from experiments.bench.cell_clock import many_users, one_thread, timed
-from experiments.bench.cell_scale import USERS, picture
+from experiments.bench.radio.cell_clock import many_users, one_thread, timed
+from experiments.bench.radio.cell_scale import USERS, picture
 from experiments.bench.ratio import Figure
 
 

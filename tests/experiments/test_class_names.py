@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from experiments.cli.main import main
-from splitfl.data.files import load_files
-from splitfl.data.forms import LABELLED
+from splitfl.data.reading.files import load_files
+from splitfl.data.reading.forms import LABELLED
 from splitfl.setup.experiment_file import from_dict
 from tests.splitfl import toy
 

@@ -15,9 +15,9 @@ from experiments.cli.main import main
 from experiments.report.story import loading_code
 from splitfl.comparison.entrants import Entrant, enter
 from splitfl.config import RunConfig
+from splitfl.evaluation.predictions import predict
 from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION
 from splitfl.run_folder.read import read_run
-from splitfl.server.predictions import predict
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, load
 from tests.splitfl import shown, tiny, toy

@@ -15,9 +15,9 @@ from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.answers import Answers, Tokenised, written_prompt
 from splitfl.data.batch import Batch
 from splitfl.data.examples import Ints, gather
-from splitfl.data.forms import ANSWERED
 from splitfl.data.loader import tokenizer
-from splitfl.data.rows import Tally, read_rows
+from splitfl.data.reading.forms import ANSWERED
+from splitfl.data.reading.rows import Tally, read_rows
 from splitfl.data.task import load_task
 from splitfl.data.text_kinds import Answered, Chat, ChatMessage, Text
 from splitfl.models.inputs import packed_mask

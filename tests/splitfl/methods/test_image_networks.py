@@ -15,14 +15,14 @@ from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Adapter, Done, Scalars
 from splitfl.data.loader import Batches
+from splitfl.evaluation.evaluate import measure_adapter
+from splitfl.evaluation.predictions import predict
 from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS
 from splitfl.models.cut import Piece
 from splitfl.models.feature_maps import places
 from splitfl.models.load import load_piece
 from splitfl.models.source import resolve
-from splitfl.server.evaluate import measure_adapter
-from splitfl.server.predictions import predict
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import shown
 from tests.splitfl.driver import play

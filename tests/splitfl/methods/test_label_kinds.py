@@ -12,8 +12,8 @@ from scipy.stats import pearsonr, spearmanr  # type: ignore[import-untyped]
 from transformers import AutoModelForSequenceClassification
 
 import splitfl
+from splitfl.evaluation.evaluate import measure_adapter
 from splitfl.methods.registry import METHODS
-from splitfl.server.evaluate import measure_adapter
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict, load
 from tests.splitfl import toy

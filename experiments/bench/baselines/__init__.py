@@ -1,0 +1,1 @@
+"""Hand-written loops that the product is compared with."""

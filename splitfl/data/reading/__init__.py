@@ -1,0 +1,1 @@
+"""Rows of samples from files, folders, the hub and the standard library."""
