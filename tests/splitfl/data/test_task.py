@@ -13,7 +13,7 @@ from splitfl.data.examples import Examples
 from splitfl.data.task import TASKS, load_task
 from splitfl.models.families import KINDS
 from tests.splitfl import shown
-from tests.splitfl.data.test_picture_files import pictures
+from tests.splitfl.data.reading.test_picture_files import pictures
 
 Write = Callable[[str, str | bytes], Path]
 
