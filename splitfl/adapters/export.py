@@ -62,7 +62,8 @@ def export_adapter(
     for kind, values in others.items():
         make = ADAPTERS[kind].peft_config
         assert make is not None
-        configs.append((kind, make(modules[kind], fan_in_fan_out), values))
+        layers = {name: whole.model.get_submodule(name) for name in modules[kind]}
+        configs.append((kind, make(layers, fan_in_fan_out), values))
     for index, (kind, config, values) in enumerate(configs):
         config.task_type, config.base_model_name_or_path = task_type, model_name
         vars(config)["modules_to_save"] = _whole_modules(

@@ -27,8 +27,9 @@ def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> N
     of each adapted module. A side with full finetuning has no adapters: all its parameters are trained, and
     its batch norms are in training mode (see batch_norms.py).
 
-    Raises ConfigError for targets without a match, a number of ranks other than that of blocks, and a kind
-    that is unknown or not supported by peft or the model; CutError for parameters tied across pieces.
+    Raises ConfigError for targets or modules_to_save without a match, a number of ranks other than that of
+    blocks, and a kind that is unknown or not supported by peft or the model; CutError for parameters tied
+    across pieces.
     """
     check_trained_whole(piece, adapter, cut)
     chosen = targets(piece, adapter, cut)
@@ -50,7 +51,7 @@ def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> N
     )
     for side, ranks in groups.items():
         if initialise := ADAPTERS[side.kind].initialise:
-            initialise(piece, ranks, seed)
+            initialise(piece, ranks, side, seed)
     piece.eval()
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from splitfl.adapters.dora import DORA
 from splitfl.adapters.full import FULL
 from splitfl.adapters.ia3 import IA3
 from splitfl.adapters.kind import AdapterKind
@@ -16,7 +17,15 @@ from splitfl.core.registry import Registry
 ADAPTERS: Final = Registry(
     "splitfl.adapters",
     AdapterKind,
-    {"lora": LORA, "vera": VERA, "ia3": IA3, "tinylora": TINYLORA, "loha": LOHA, "full": FULL},
+    {
+        "lora": LORA,
+        "dora": DORA,
+        "vera": VERA,
+        "ia3": IA3,
+        "tinylora": TINYLORA,
+        "loha": LOHA,
+        "full": FULL,
+    },
 )
 
 

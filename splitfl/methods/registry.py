@@ -102,8 +102,8 @@ def as_client(config: RunConfig, client: int) -> RunConfig:
 
 
 def _at_most(side: SideConfig, most: int) -> SideConfig:
-    """The same scale, alpha / rank, at no more than this rank."""
+    """The same scale at no more than this rank."""
     own = side.of(LowRank)
     rank = min(own.rank, most)
     ranks = tuple(min(one, most) for one in own.ranks)
-    return changed(side, rank=rank, alpha=own.alpha / own.rank * rank, ranks=ranks)
+    return changed(side, rank=rank, alpha=own.alpha_of(rank), ranks=ranks)

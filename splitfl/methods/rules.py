@@ -115,6 +115,11 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     *_rules(
         _has_ranks,
+        "with federation.client_ranks, since an adapter of another rank would start from another update",
+        {f"adapter.{side}.init": ("kaiming",) for side in ("head", "body")},
+    ),
+    *_rules(
+        _has_ranks,
         "with federation.client_ranks, since it compares the clients' tensors number by number",
         {"federation.robust": ("none",)},
     ),

@@ -36,6 +36,17 @@ PAIRS = {
         for kind in ADDED
         if "ranks" in key_types(ADAPTERS[kind].settings)
     },
+    "lora with principal singular vectors each block": AdapterConfig(
+        head=side("lora", init="pissa"), body=side("lora", init="pissa", ranks=(3, 1))
+    ),
+    "lora with orthogonal factors and rsLoRA's scale in each block": AdapterConfig(
+        head=side_config(rank=4, init="orthogonal", use_rslora=True),
+        body=side_config(rank=4, init="orthogonal", ranks=(2, 6), use_rslora=True),
+    ),
+    "dora of all linear modules with rsLoRA's scale alone": AdapterConfig(
+        head=side("dora", use_rslora=True, targets=("all-linear",)),
+        body=side("dora", OTHER, targets=("all-linear",), use_rslora=True, layers_to_transform=(3,)),
+    ),
     "lora below ia3": AdapterConfig(head=side("lora"), body=side("ia3")),
     "loha below ia3": AdapterConfig(head=side("loha"), body=side("ia3")),
 }

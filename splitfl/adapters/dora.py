@@ -1,0 +1,65 @@
+"""DoRA (Liu et al., ICML'24): the weight is m (W + s B A) / |W + s B A|, with trained A, B and magnitudes m.
+
+The norm is that of each output's row of the weight, and a constant to the gradient, as in the paper's
+section 4.3 and in peft. The weight is not linear in B: no mean over clients is exact, even with a common A.
+"""
+
+from collections.abc import Mapping
+
+from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, LoraRank, constant, kaiming
+from splitfl.adapters.lora import inject_lora, lora_config
+from splitfl.adapters.residuals import A, B
+from splitfl.config import SideConfig
+from splitfl.models.cut import Piece
+
+MAGNITUDE = ".lora_magnitude_vector.weight"
+
+
+def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
+    inject_lora(piece, ranks, side, use_dora=True)
+
+
+def _norms(seed: int, name: str, like: Tensor) -> Tensor:
+    """The norms of the frozen weight, which peft computes when it injects."""
+    return like.detach().float()
+
+
+def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
+    """The product B A, whose norm is taken; peft multiplies A by the identity (in, in) first."""
+    assert isinstance(layer, LoraLayer)
+    by_A = 2 * layer.in_features * layer.r[DEFAULT] * layer.in_features
+    return by_A + 2 * layer.in_features * layer.r[DEFAULT] * layer.out_features, 0
+
+
+def _config(layers: Mapping[str, nn.Module], fan_in_fan_out: bool) -> LoraConfig:
+    ranks, alphas = dict[str, int](), dict[str, float]()
+    for name, layer in layers.items():
+        assert isinstance(layer, LoraLayer)
+        ranks[name] = layer.r[DEFAULT]
+        alphas[name] = layer.scaling[DEFAULT] * layer.r[DEFAULT]
+    return lora_config(ranks, alphas, fan_in_fan_out, use_dora=True)
+
+
+DORA = AdapterKind(
+    title="DoRA",
+    settings=LoraRank,
+    factors={
+        A: Factor("first", kaiming("lora")),
+        B: Factor("second", constant(0.0)),
+        MAGNITUDE: Factor("alone", _norms),
+    },
+    inject=_inject,
+    flops=_flops,
+    peft_config=_config,
+    citation="""@inproceedings{liu2024dora,
+  title = {{DoRA}: Weight-Decomposed Low-Rank Adaptation},
+  author = {Liu, Shih-Yang and Wang, Chien-Yi and Yin, Hongxu and Molchanov, Pavlo and
+    Wang, Yu-Chiang Frank and Cheng, Kwang-Ting and Chen, Min-Hung},
+  booktitle = {International Conference on Machine Learning},
+  year = {2024}
+}""",
+)
