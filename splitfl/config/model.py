@@ -47,7 +47,11 @@ class SideConfig(PluginTable):
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """What is trained: adapters on either side of the cut, each side's of a kind of its own."""
+    """What is trained: adapters on either side of the cut, each side's of a kind of its own.
+
+    `start` is a folder with a LoRA or DoRA in peft's format, with whose values training starts.
+    """
 
     head: SideConfig = field(default_factory=SideConfig)
     body: SideConfig = field(default_factory=SideConfig)
+    start: str = ""
