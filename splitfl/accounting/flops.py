@@ -74,8 +74,8 @@ class _Counter:
             for module in part.modules() if part is not None else ():
                 if isinstance(module, nn.Conv2d):
                     self._product(module, self.batch * (self.tokens - 1))
-            for name, module in _linears(part) if part is not None else ():
-                self._linear(part, name, module, self.batch * self.tokens)
+            if part is not None:
+                self._linears_of(part, self.batch * self.tokens)
             self.flows = self.flows or _is_trained(part)
 
     def block(self, block: nn.Module) -> None:
@@ -110,9 +110,13 @@ class _Counter:
         parts += [(name, child) for name, child in whole.named_children() if child is not base]
         for path, part in parts:
             rows = self.batch * (self.tokens if every and path != "pooler" else 1)
-            for name, module in _linears(part) if part is not None else ():
-                self._linear(part, name, module, rows)
+            if part is not None:
+                self._linears_of(part, rows)
             self.flows = self.flows or _is_trained(part)
+
+    def _linears_of(self, part: nn.Module, rows: int) -> None:
+        for name, module in _linears(part):
+            self._linear(part, name, module, rows)
 
     def _linear(self, part: nn.Module, name: str, module: nn.Module, rows: int) -> None:
         """A linear module of this part, and the adapter around it."""

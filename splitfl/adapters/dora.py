@@ -30,9 +30,9 @@ def _norms(seed: int, name: str, like: Tensor) -> Tensor:
 
 def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
     """The product B A, whose norm is taken; peft multiplies A by the identity (in, in) first."""
-    assert isinstance(layer, LoraLayer)
-    by_A = 2 * layer.in_features * layer.r[DEFAULT] * layer.in_features
-    return by_A + 2 * layer.in_features * layer.r[DEFAULT] * layer.out_features, 0
+    first, second = (layer.get_parameter(f"{end[1:]}.{DEFAULT}.weight") for end in (".lora_A", ".lora_B"))
+    inputs = first.shape[1]
+    return 2 * inputs * (first.numel() + second.numel()), 0
 
 
 def _config(layers: Mapping[str, nn.Module], fan_in_fan_out: bool) -> LoraConfig:
@@ -54,6 +54,7 @@ DORA = AdapterKind(
     },
     inject=_inject,
     flops=_flops,
+    linear="its weight is divided by a norm that depends on A and B",
     peft_config=_config,
     citation="""@inproceedings{liu2024dora,
   title = {{DoRA}: Weight-Decomposed Low-Rank Adaptation},

@@ -85,7 +85,7 @@ class LoraRank(LowRank):
 class Factor:
     """A trainable tensor in each adapted module.
 
-    The weight update is linear in each tensor while the others are fixed. Of the `first` factors and the
+    Of the `first` factors and the
     `second`, which is initialised to zero, `ffa` and `rolora` train one at a time; `alone` is always trained.
     """
 
@@ -111,9 +111,11 @@ class AdapterKind:
     `flops` computes the FLOPs, forward and backward, from (module, rows, whether the input needs a
     gradient), excluding the module's own linear submodules, which are counted like any others.
 
-    `forward_mode` and `transposed`: True if it supports forward-mode differentiation and the transposed
-    weights of a Conv1D, else the reason. A kind with `trains_all` adds no tensors: the side's own
-    parameters are trained. Raises ConfigError for an inconsistent specification.
+    `linear`: True if the update is linear in each factor while the others are fixed, so that the mean of one
+    factor over clients is exact, else the reason. `forward_mode` and `transposed`: True if it supports
+    forward-mode differentiation and the transposed weights of a Conv1D, else the reason. A kind with
+    `trains_all` adds no tensors: the side's own parameters are trained. Raises ConfigError for an
+    inconsistent specification.
     """
 
     title: str
@@ -124,6 +126,7 @@ class AdapterKind:
     flops: Callable[[nn.Module, int, bool], tuple[int, int]] | None = None
     as_lora: Callable[[nn.Module, Mapping[str, Tensor]], tuple[Tensor, Tensor]] | None = None
     peft_config: Callable[[Mapping[str, nn.Module], bool], PeftConfig] | None = None
+    linear: Literal[True] | str = True
     forward_mode: Literal[True] | str = True
     transposed: Literal[True] | str = True
     trains_all: bool = False

@@ -105,8 +105,9 @@ def _check_kinds(folder: Path, config: LoraConfig, adapter: AdapterConfig) -> No
 def _check_scale(
     folder: Path, config: LoraConfig, module: str, piece: Piece, adapter: AdapterConfig, cut: int
 ) -> None:
-    rank = config.rank_pattern.get(get_pattern_key(list(config.rank_pattern), module), config.r)
-    alpha = config.alpha_pattern.get(get_pattern_key(list(config.alpha_pattern), module), config.lora_alpha)
+    ranks, alphas = config.rank_pattern or {}, config.alpha_pattern or {}
+    rank = ranks.get(get_pattern_key(list(ranks), module), config.r)
+    alpha = alphas.get(get_pattern_key(list(alphas), module), config.lora_alpha)
     scale = alpha / (math.sqrt(rank) if config.use_rslora else rank)
     side = side_of(piece.family, module, adapter, cut)
     if not math.isclose(scale, needs := ADAPTERS[side.kind].scale(side), rel_tol=1e-6):

@@ -1,7 +1,7 @@
 """The finetuning methods by name: those that come along and those of other packages."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from splitfl.adapters.kind import LowRank
 from splitfl.config import RunConfig, SideConfig, changed, one_of
@@ -97,7 +97,7 @@ def as_client(config: RunConfig, client: int) -> RunConfig:
         return config
     most = config.federation.client_ranks[client]
     sides = method(config.method.name).holds
-    limited = {side: _at_most(getattr(config.adapter, side), most) for side in sides}
+    limited: dict[str, Any] = {side: _at_most(getattr(config.adapter, side), most) for side in sides}
     return replace(config, adapter=replace(config.adapter, **limited))
 
 
