@@ -94,10 +94,11 @@ def test_scaled_embeddings_are_compared(model_type: str, tmp_path: Path) -> None
     [
         ("ia3", "lora"),
         ("ia3", "ia3"),
+        ("lokr", "dora"),
         *(pytest.param(kinds, marks=pytest.mark.slow) for kinds in (("lora", "ia3"), ("ia3", "vera"))),
     ],
 )
-def test_ia3_on_one_side_beside_a_new_classifier_is_measured_again(
+def test_kinds_of_two_sides_beside_a_new_classifier_are_measured_again(
     kinds: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By splitfl, and by the lines of code that the report gives to load it, merged."""
