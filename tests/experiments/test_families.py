@@ -21,6 +21,7 @@ from splitfl.server.evaluate import measure
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, load
 from tests.splitfl import shown, tiny, toy
+from tests.splitfl.adapters.kinds import MOST
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
@@ -105,7 +106,10 @@ def test_kinds_of_two_sides_beside_a_new_classifier_are_measured_again(
     toy.model(tmp_path / "model", is_base=True)
     toy.data(tmp_path / "data.tsv", 40)
     table = toy.table(tmp_path, federation=SHORT)
-    table["adapter"] = {side: {"kind": kind} for side, kind in zip(("head", "body"), kinds, strict=True)}
+    ranks = [{"rank": MOST[kind]} if kind in MOST else {} for kind in kinds]
+    table["adapter"] = {
+        side: {"kind": kind, **rank} for side, kind, rank in zip(("head", "body"), kinds, ranks, strict=True)
+    }
     preset = tmp_path / "toy.json"
     preset.write_text(json.dumps(table))
     summary = said("run", str(preset), "--out", str(tmp_path / "runs"))
