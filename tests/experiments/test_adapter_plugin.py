@@ -72,7 +72,7 @@ def test_it_is_planned_run_exported_evaluated_reported_listed_and_cited(place: P
     report = (Path(done["folder"]) / "report.html").read_text()
     assert "Trained were an outer product on both sides." in report
     assert json.loads(splitfl("list", "adapters", "--json"))["outer"] == (
-        "an outer product; settings: bound, targets"
+        "an outer product; settings: bound, targets, layers_to_transform, modules_to_save"
     )
     assert OUTER.citation in splitfl("cite", path)
     held = json.loads((Path(done["folder"]) / "config.json").read_text())["adapter"]
@@ -94,7 +94,7 @@ def test_it_is_planned_run_exported_evaluated_reported_listed_and_cited(place: P
         ("bound=0", r"\[adapter.head\] adapter bound must be above 0.0, got 0.0"),
         (
             "rank=2",
-            r"unknown key 'adapter.head.rank'; .* has kind, bound, targets; it is a key of lora,",
+            r"unknown key 'adapter.head.rank'; .* has kind, bound, targets, .*; it is a key of lora,",
         ),
     ],
 )
