@@ -6,12 +6,11 @@ section 4.3 and in peft. The weight is not linear in B: no mean over clients is 
 
 from collections.abc import Mapping
 
-from peft import LoraConfig
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, LoraRank, constant, kaiming
-from splitfl.adapters.lora import inject_lora, lora_config
+from splitfl.adapters.lora import inject_lora
 from splitfl.adapters.residuals import A, B
 from splitfl.config import SideConfig
 from splitfl.models.cut import Piece
@@ -35,13 +34,15 @@ def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
     return 2 * inputs * (first.numel() + second.numel()), 0
 
 
-def _config(layers: Mapping[str, nn.Module], fan_in_fan_out: bool) -> LoraConfig:
-    ranks, alphas = dict[str, int](), dict[str, float]()
-    for name, layer in layers.items():
-        assert isinstance(layer, LoraLayer)
-        ranks[name] = layer.r[DEFAULT]
-        alphas[name] = layer.scaling[DEFAULT] * layer.r[DEFAULT]
-    return lora_config(ranks, alphas, fan_in_fan_out, use_dora=True)
+def magnitude(base: nn.Module, factor_A: Tensor, factor_B: Tensor, scale: float) -> Tensor:
+    """The norms (out,) of the rows of a linear module's weight with the update scale B A, on the CPU."""
+    weight = base.get_parameter("weight").detach().cpu().float()
+    return ((weight.T if isinstance(base, Conv1D) else weight) + scale * factor_B @ factor_A).norm(dim=1)
+
+
+def _as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The factors in the norm; the export adds the magnitude."""
+    return trained[A], trained[B]
 
 
 DORA = AdapterKind(
@@ -55,7 +56,7 @@ DORA = AdapterKind(
     inject=_inject,
     flops=_flops,
     linear="its weight is divided by a norm that depends on A and B",
-    peft_config=_config,
+    as_lora=_as_lora,
     citation="""@inproceedings{liu2024dora,
   title = {{DoRA}: Weight-Decomposed Low-Rank Adaptation},
   author = {Liu, Shih-Yang and Wang, Chien-Yi and Yin, Hongxu and Molchanov, Pavlo and

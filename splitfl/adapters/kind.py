@@ -105,8 +105,9 @@ class AdapterKind:
     cut.
 
     `as_lora` computes, from an adapted module and its trained tensors by suffix, the factors A (r, in) and
-    B (out, r) of the same update; a kind without it is exported with the config `peft_config` of (adapted
-    modules by name, fan_in_fan_out), in a subfolder beside LoRA. Exactly one of the two is required.
+    B (out, r) of the same update, which DoRA then divides by its norm; a kind without it is exported with the
+    config `peft_config` of (adapted modules by name, fan_in_fan_out), in a subfolder beside LoRA. Exactly one
+    of the two is required.
 
     `flops` computes the FLOPs, forward and backward, from (module, rows, whether the input needs a
     gradient), excluding the module's own linear submodules, which are counted like any others.

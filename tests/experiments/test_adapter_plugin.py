@@ -76,7 +76,8 @@ def test_it_is_planned_run_exported_evaluated_reported_listed_and_cited(place: P
     )
     assert OUTER.citation in splitfl("cite", path)
     held = json.loads((Path(done["folder"]) / "config.json").read_text())["adapter"]
-    assert held["head"] == {"kind": "outer", "bound": 0.5, "targets": []}
+    targets = {"targets": [], "layers_to_transform": [], "modules_to_save": []}
+    assert held["head"] == {"kind": "outer", "bound": 0.5, **targets}
     assert "adapter.head.bound" in report
     other = json.loads(
         splitfl("run", path, "--set", "adapter.head.bound=2", "--out", place / "runs", "--json")

@@ -55,7 +55,7 @@ PAIRS = {
 }
 """Kinds alone, beside another, and with one setting for both sides or several for one."""
 
-SHOWN = (" alone", " each block", "lora below ia3", "ia3 below lora")
+SHOWN = (" alone", " each block", "lora below ia3", "ia3 below lora", "dora below lora")
 CASES = [
     pytest.param(adapter, id=name, marks=[] if name.endswith(SHOWN) else pytest.mark.slow)
     for name, adapter in PAIRS.items()

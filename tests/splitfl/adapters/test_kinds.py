@@ -336,7 +336,9 @@ def test_initialisation_leaves_the_global_random_state_of_torch_alone(tmp_path: 
         assert all(torch.equal(value, again[key]) for key, value in first.items())
 
 
-@pytest.mark.parametrize("name", [name for name in ADDED if ADAPTERS[name].as_lora is not None])
+@pytest.mark.parametrize(
+    "name", [name for name in ADDED if ADAPTERS[name].as_lora is not None and ADAPTERS[name].linear is True]
+)
 def test_the_factors_that_are_exported_are_the_change_that_peft_makes(name: str, tmp_path: Path) -> None:
     folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), ADAPTERS[name]
     whole = loaded(folder, "sequence-classification", AdapterConfig(head=side(name), body=side(name)))
