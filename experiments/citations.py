@@ -1,4 +1,4 @@
-"""Whom to cite for what a preset uses."""
+"""BibTeX entries for the methods, models and data that a preset uses."""
 
 from typing import Final
 
@@ -33,7 +33,7 @@ BIBTEX: Final = {
 
 
 def bibtex(config: RunConfig) -> str:
-    """The entries of method, adapters, aggregator, schedule, model and task, each once."""
+    """BibTeX entries of method, schedule, model, adapters, aggregator and task, each once."""
     keys = {"buffered": ["fedbuff"], "anarchic": ["anarchic"]}.get(config.federation.schedule, [])
     keys += [config.model.name] if config.model.name in BIBTEX else []
     entries = [*method(config.method.name).bibtex, *(BIBTEX[key] for key in keys)]

@@ -1,9 +1,9 @@
-"""What the commands do, once what they need is imported."""
+"""The commands' implementation, imported when a command runs."""
 
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +23,13 @@ from experiments.local_clients import run_here
 from experiments.screen import print_data, summary_table
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import RunConfig
-from splitfl.controller.budget import decided
+from splitfl.controller.budget import resolved
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.json_text import dumps
 from splitfl.core.messages import Activation, Gradient, Message
+from splitfl.core.metrics import JUDGES
+from splitfl.core.quantities import metric_text
 from splitfl.data.task import TASKS
 from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.methods.registry import METHODS
@@ -42,9 +44,10 @@ from splitfl.runtime.join import join as take_part
 from splitfl.runtime.quiet import quiet
 from splitfl.runtime.serve import NewFolder
 from splitfl.runtime.serve import serve as serve_run
-from splitfl.runtime.terminal import plain_console, say, working
+from splitfl.runtime.terminal import plain_console, print_note, spinner
 from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.server.evaluate import measure_adapter
+from splitfl.server.generate import Generator, Sampling
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from splitfl.setup.link_kinds import LINKS
@@ -56,14 +59,14 @@ from splitfl.wire.codecs import CODECS
 def run(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool, *, live: bool) -> None:
     """See the command of this name."""
     quiet()
-    name, config = presets.find(preset, overrides, say)
+    name, config = presets.find(preset, overrides, print_note)
     _drive(name, config, out, as_json, spawn=True, is_live=live)
 
 
 def serve(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
     """See the command of this name."""
     quiet()
-    name, config = presets.find(preset, overrides, say)
+    name, config = presets.find(preset, overrides, print_note)
     _drive(name, served(config, overrides), out, as_json, spawn=False)
 
 
@@ -99,8 +102,8 @@ def join(
         if not isinstance(message, Activation | Gradient):
             console.print(f"client {client}: round {round_index + 1}, {steps} batches sent")
 
-    def on_away(why: str) -> None:
-        console.print(f"client {client}: {why}; looking for it again", soft_wrap=True)
+    def on_disconnect(why: str) -> None:
+        console.print(f"client {client}: {why}; reconnecting", soft_wrap=True)
 
     take_part(
         transport(name),
@@ -109,17 +112,19 @@ def join(
         adjust=adjust,
         on_step=on_step,
         on_begin=on_begin,
-        on_away=on_away,
-        on_site=lambda site: print_data(console, site, tokens=data is not None, before=f"client {client}: "),
-        anew=_anew,
+        on_disconnect=on_disconnect,
+        on_experiment=lambda experiment: print_data(
+            console, experiment, tokens=data is not None, before=f"client {client}: "
+        ),
+        restart=_restart_process,
         leaves=leaves,
         owns_data=data is not None and not is_dealt,
     )
     console.print(f"client {client}: done")
 
 
-def _anew() -> NoReturn:
-    """This process, from its first line: the same program, words and number, and no open file or thread."""
+def _restart_process() -> NoReturn:
+    """Re-executes this process with the same arguments and pid, without open files or threads."""
     sys.stderr.flush()
     os.closerange(sys.stderr.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -130,28 +135,42 @@ def resume(folder: Path, as_json: bool) -> None:
     quiet()
     found = resuming.stopped(folder)
     console = plain_console(stderr=True)
-    with working(console, "reading the data"):
-        site = Experiment.of(found.config)
-    print_data(console, site)
+    with spinner(console, "reading the data"):
+        experiment = Experiment.of(found.config)
+    print_data(console, experiment)
     rounds = CheckpointStore(folder / "checkpoint").rounds()
-    where = f"round {rounds[-1] + 2}" if rounds else "the beginning"
+    where = f"round {rounds[-1] + 2}" if rounds else "the start"
     if rounds and found.config.link.scenario:
-        where += ", once all that was sent in its cell has been played again"
-    console.print(f"{folder}: going on from {where}", soft_wrap=True)
-    _play(console, site, lambda: folder, as_json, spawn=found.spawn)
+        where += ", after replaying all transmissions of its cell"
+    console.print(f"{folder}: resuming from {where}", soft_wrap=True)
+    _run(console, experiment, lambda: folder, as_json, spawn=found.spawn)
 
 
-def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
+def evaluate(folder: Path, data: str | None, as_json: bool, *, with_rouge: bool) -> None:
     """See the command of this name."""
     quiet()
     config = load(folder / "config.json", [f"task.data={json.dumps(data)}"] if data else [])
     console = plain_console(stderr=True)
-    with working(console, "reading the data"):
-        site = Experiment.of_evaluation(config) if data else Experiment.of(config)
-    print_data(console, site)
-    with working(console, "measuring"):
-        measured = measure_adapter(site, folder / "adapter")
-    _show("measured", measured | {"samples": len(site.task.held_out)}, as_json)
+    with spinner(console, "reading the data"):
+        experiment = Experiment.of_evaluation(config) if data else Experiment.of(config)
+    print_data(console, experiment)
+    with spinner(console, "measuring"):
+        measured = measure_adapter(experiment, folder / "adapter", with_rouge=with_rouge)
+    _show("measured", measured | {"samples": len(experiment.task.held_out)}, as_json)
+
+
+def generate(folder: Path, prompts: Sequence[str], sampling: Sampling, as_json: bool) -> None:
+    """See the command of this name."""
+    quiet()
+    config = load(folder / "config.json")
+    console = plain_console(stderr=True)
+    with spinner(console, "loading"):
+        generator = Generator(config, folder, sampling)
+    console.print(f"prompts through the template {generator.template!r}", soft_wrap=True)
+    for prompt in prompts:
+        with spinner(console, "generating"):
+            text = generator.continued(prompt)
+        click.echo(dumps({"prompt": prompt, "text": text}) if as_json else text)
 
 
 def compare(folders: list[Path], out: Path, as_json: bool) -> None:
@@ -164,11 +183,12 @@ def compare(folders: list[Path], out: Path, as_json: bool) -> None:
         click.echo(dumps([{**row, "final": dict(row["final"])} for row in rows], indent=2))
         return
     columns = ("run", "status", "method", "rounds", "bytes_up", "bytes_down", "airtime_s", "wall_s")
-    table = Table(*columns, "accuracy or perplexity")
+    table = Table(*columns, "measured")
     for row in rows:
         final = row["final"]
         table.add_row(
-            *(str(row[name]) for name in columns), str(final.get("accuracy", final.get("perplexity", "")))
+            *(str(row[name]) for name in columns),
+            next((metric_text(name, final[name]) for name in JUDGES if name in final), ""),
         )
     console = plain_console()
     console.print(table)
@@ -208,7 +228,7 @@ def list_rows(what: str, as_json: bool) -> None:
 
 def cite(preset: str, overrides: tuple[str, ...]) -> None:
     """See the command of this name."""
-    _, config = presets.find(preset, overrides, say)
+    _, config = presets.find(preset, overrides, print_note)
     click.echo(bibtex(config))
 
 
@@ -223,37 +243,37 @@ def _drive(
     )
     if not spawn and (warning := transport(config.transport.name).warning(config.transport)):
         console.print(warning, style="yellow", soft_wrap=True)
-    is_decided = config.auto.budget == "none"
-    with working(console, "reading the data" if is_decided else "rehearsing what a round could cost"):
-        config = decided(config)
-        site = Experiment.of(config)
+    is_resolved = config.auto.budget == "none"
+    with spinner(console, "reading the data" if is_resolved else "dry run of a round with each plan"):
+        config = resolved(config)
+        experiment = Experiment.of(config)
     for reason in (*link_lines(config), *config.auto.chosen):
         console.print(reason, soft_wrap=True)
-    print_data(console, site)
-    with runs.FolderOnDemand(out, name, site.config) as new_folder:
-        _play(console, site, new_folder, as_json, spawn=spawn, is_live=is_live)
+    print_data(console, experiment)
+    with runs.FolderOnDemand(out, name, experiment.config) as new_folder:
+        _run(console, experiment, new_folder, as_json, spawn=spawn, is_live=is_live)
 
 
-def _play(
+def _run(
     console: Console,
-    site: Experiment,
+    experiment: Experiment,
     new_folder: NewFolder,
     as_json: bool,
     *,
     spawn: bool,
     is_live: bool = False,
 ) -> None:
-    """Runs it where somebody looks on, then writes its report."""
-    with TerminalScreen(console, site.config, site.total_steps(), invites=not spawn) as screen:
+    """Runs the experiment with a progress display, then writes its report."""
+    with TerminalScreen(console, experiment.config, experiment.total_steps(), invites=not spawn) as screen:
         if is_live:
-            folder, summary = run_live(site, new_folder, screen)
+            folder, summary = run_live(experiment, new_folder, screen)
         elif spawn:
-            folder, summary = run_here(site, new_folder, screen)
+            folder, summary = run_here(experiment, new_folder, screen)
         else:
-            folder, summary = serve_run(site, new_folder, screen, controller_for=controller_for)
-    from experiments.report import write_report  # brings the plotting library, which only this end needs
+            folder, summary = serve_run(experiment, new_folder, screen, controller_for=controller_for)
+    from experiments.report import write_report  # imports matplotlib, which only the report needs
 
-    with working(console, "writing the report") if console.is_terminal else nullcontext():
+    with spinner(console, "writing the report") if console.is_terminal else nullcontext():
         write_report(folder)
     if as_json:
         click.echo(dumps({**summary, "folder": str(folder)}, indent=2))

@@ -1,4 +1,4 @@
-"""docs/families.md, written from the table of families: `python -m experiments.families_page`."""
+"""docs/families.md, generated from the table of families: `python -m experiments.families_page`."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ PAGE = Path(__file__).parent.parent / "docs" / "families.md"
 
 _HEAD = """# Model families
 
-Written from `splitfl/models/families.py` by `python -m experiments.families_page`.
+Generated from `splitfl/models/families.py` by `python -m experiments.families_page`.
 
 A model is cut if its `model_type` has a row here. For every transformer and task,
-`tests/splitfl/models/test_split_equals_whole.py` holds the split model's loss, logits and every gradient
-against the stock unsplit model with `torch.equal`: cuts into two and three pieces, LoRA and full training,
+`tests/splitfl/models/test_split_equals_whole.py` compares the split model's loss, logits and every gradient
+with the stock unsplit model by `torch.equal`: cuts into two and three pieces, LoRA and full training,
 float32 and bfloat16, no padding and padding on either side; for networks of feature maps
 `tests/splitfl/models/test_feature_maps.py` does. A model of another type is refused by name, and so are
 quantised checkpoints.
@@ -23,7 +23,7 @@ quantised checkpoints.
 
 
 def page() -> str:
-    """The page as it should be."""
+    """The page's current content."""
     return _HEAD + "".join(_row(name, family) for name, family in FAMILIES.items())
 
 

@@ -1,4 +1,4 @@
-"""Runs whose clients are processes of this machine: each a `splitfl join`, also at the end of a live link."""
+"""Runs whose clients are `splitfl join` processes on this machine, optionally over a live link."""
 
 import sys
 from pathlib import Path
@@ -16,17 +16,17 @@ from testbed.live import LiveClients, LiveLink
 from testbed.local import LocalClients
 
 JOIN: Final = (sys.executable, "-P", "-m", "experiments", "join")
-"""Starts the command line of this code, not of an `experiments` in the folder where it is started."""
+"""Runs this installation's command line; -P keeps an `experiments` of the working directory out."""
 
 
-def run_here(site: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
-    """The whole experiment on this machine, over the transport of its settings."""
-    clients = clients_of(site.config)
-    return run(site, new_folder, screen, controller_for=controller_for, start_clients=clients)
+def run_here(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
+    """Runs server and clients on this machine, over the transport of the settings."""
+    clients = clients_of(experiment.config)
+    return run(experiment, new_folder, screen, controller_for=controller_for, start_clients=clients)
 
 
 def clients_of(config: RunConfig, live: LiveLink | None = None) -> StartClients:
-    """What starts the clients of a run of these settings; ConfigError where they do not say how to join."""
+    """Returns a function that starts a run's clients; raises ConfigError for an unknown transport."""
     options, clients, threads = (
         join_options(config.transport),
         config.federation.clients,

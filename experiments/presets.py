@@ -1,4 +1,4 @@
-"""The experiments that come with splitfl, by name."""
+"""The experiment presets shipped with splitfl."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,7 +8,7 @@ from splitfl.config import RunConfig, nearest
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder.trackers import registry as trackers
 from splitfl.setup.experiment_file import overridden, partial, read_tables
-from splitfl.setup.overriding import inapplicable, settled, without
+from splitfl.setup.overriding import inapplicable, resolved_settings, without
 from splitfl.setup.plugins import PLUGINS
 
 FOLDER = Path(__file__).parent / "presets"
@@ -16,12 +16,12 @@ _WITHOUT_TORCH: Final = ("federation", "link", "tracking", "train", "transport")
 
 
 def names() -> list[str]:
-    """All presets; those in a folder have its name before theirs."""
+    """All preset names; those in a subfolder have its name as a prefix."""
     return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.toml"))
 
 
 def about(name: str) -> str:
-    """What a preset says of itself at its top."""
+    """A preset's description: the comment at its top."""
     lines = (FOLDER / f"{name}.toml").read_text(encoding="utf-8").splitlines()
     comment = [
         line.lstrip("# ")
@@ -39,28 +39,27 @@ def find(
 ) -> tuple[str, RunConfig]:
     """The short name and settings of a preset, or of a TOML or JSON file at that path.
 
-    Where overrides choose another method, transport, adapter kind or link, what it does not have or read of
-    the preset or the file is left out, and `say` is told what; all that remains is obeyed or refused. Where
-    overrides are `for_several` methods, each takes those of them of which it has the key.
+    If overrides choose another method, transport, adapter kind or link, settings of the preset or file that
+    it does not have are dropped and reported by `say`; all others are applied or refused. Overrides
+    `for_several` methods are applied to the methods that have their keys.
     """
     short, path = _named(name)
     chosen = list(overrides)
-    config = settled(read_tables(path), chosen, say, short, for_several=for_several)
+    config = resolved_settings(read_tables(path), chosen, say, short, for_several=for_several)
     trackers.chosen(config.tracking)
     return short, config
 
 
 def tables(name: str) -> tuple[str, dict[str, Any]]:
-    """The short name and the tables of a preset, or of a file at that path, as they stand there."""
+    """The short name and the tables of a preset, or of a file at that path, as written."""
     short, path = _named(name)
     return short, read_tables(path)
 
 
 def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
-    """What `find` gives, as far as it can be had without torch: who takes part, the link, the
-    transport and the trackers.
+    """The settings of `find` that need no torch: federation, link, tracking, train and transport.
 
-    All other settings are the defaults, and are not looked at.
+    All other settings have their defaults and are not checked.
     """
     _, path = _named(name)
     chosen = list(overrides)
@@ -73,7 +72,7 @@ def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
 
 
 def _named(name: str) -> tuple[str, Path]:
-    """The short name and the file of a preset, or of a path; ConfigError for anything else."""
+    """The short name and the file of a preset or path; raises ConfigError for an unknown name."""
     if name in names():
         return Path(name).name, FOLDER / f"{name}.toml"
     path = Path(name)

@@ -1,7 +1,7 @@
-"""`python -m experiments.rpc_echo ROLE ADDRESS BYTES SENDS`: PyTorch RPC as it comes, timed; see `rpc_probe`.
+"""`python -m experiments.rpc_echo ROLE ADDRESS BYTES SENDS`: timed PyTorch RPC; see `rpc_probe`.
 
-Nothing of splitfl is in the way. The client sends tensors of so many bytes, one after the other, and single
-bytes to and fro; it prints the seconds that each took, as JSON.
+splitfl is not involved. The client sends tensors of BYTES bytes one after another, then single-byte echoes;
+it prints the seconds of each as JSON.
 """
 
 import json
@@ -19,20 +19,20 @@ _SERVER, _CLIENT = "server", "client"
 
 
 def main() -> None:
-    """One of the two sides, in a namespace of its own."""
+    """Runs one of the two sides, in its own namespace."""
     role, address, size_bytes, sends = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR=address, MASTER_PORT=PORT)
-    # Through the emulated link only: shared memory would go round it.
+    # TCP only: shared memory would bypass the emulated link.
     options = rpc.TensorPipeRpcBackendOptions(_transports=["uv"], _channels=["basic"])
     rank = 0 if role == _SERVER else 1
     rpc.init_rpc(role, rank=rank, world_size=2, rpc_backend_options=options)  # type: ignore[no-untyped-call]
     if role == _CLIENT:
         payload, byte = torch.zeros(size_bytes, dtype=torch.uint8), torch.zeros(1, dtype=torch.uint8)
         _seconds(_size, payload, 2)
-        said = {"send_s": _seconds(_size, payload, sends), "echo_s": _seconds(_same, byte, ECHOES)}
-        print(json.dumps(said), flush=True)
-    with suppress(RuntimeError):  # all has been measured, and the other side may have closed its store first
+        times = {"send_s": _seconds(_size, payload, sends), "echo_s": _seconds(_same, byte, ECHOES)}
+        print(json.dumps(times), flush=True)
+    with suppress(RuntimeError):  # the measurement is complete; the peer may have closed its store first
         rpc.shutdown()
 
 

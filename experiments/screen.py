@@ -1,4 +1,4 @@
-"""What a person reads before and after a run: what was read of the data, and a table of the results."""
+"""Terminal output before and after a run: a description of the data, and a table of results."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,17 +9,17 @@ from rich.table import Table
 
 from experiments.live.figures import in_short, kept_up
 from splitfl.run_folder.overview import overview
-from splitfl.runtime.terminal import working
+from splitfl.runtime.terminal import spinner
 from splitfl.setup.experiment import Experiment
 
 
-def print_data(console: Console, site: Experiment, *, tokens: bool = True, before: str = "  ") -> None:
-    """What was understood of the data, for a person to check; counting `tokens` takes a moment.
+def print_data(console: Console, experiment: Experiment, *, tokens: bool = True, before: str = "  ") -> None:
+    """Prints a description of the data and its warnings; counting `tokens` takes a moment.
 
-    `before` stands before each line.
+    `before` prefixes each line.
     """
-    with working(console, "counting tokens"):
-        found = site.description(tokens=tokens)
+    with spinner(console, "counting tokens"):
+        found = experiment.description(tokens=tokens)
     for line in found.lines:
         console.print(f"{before}{line}", soft_wrap=True)
     for line in found.warnings:
@@ -27,7 +27,7 @@ def print_data(console: Console, site: Experiment, *, tokens: bool = True, befor
 
 
 def summary_table(summary: Mapping[str, Any], folder: Path) -> Table:
-    """A finished run in a few lines."""
+    """The key figures of a finished run, as a table for the terminal."""
     table = Table(show_header=False, box=None, pad_edge=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column()

@@ -11,7 +11,7 @@ from typing import Any
 from splitfl.comparison.compare import Comparison, PlannedCosts, compare_methods, plan_methods
 from splitfl.comparison.entrants import labels_of
 from splitfl.config import RunConfig, at_least, one_of
-from splitfl.controller.budget import decided
+from splitfl.controller.budget import resolved
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.errors import ConfigError
 from splitfl.methods.settings import refuse_unread
@@ -58,7 +58,7 @@ def run(
     Raises ConfigError, DataError or ModelMissing for an experiment that cannot run, Diverged for one whose
     numbers are no longer finite.
     """
-    config = decided(_settings(experiment, overrides))
+    config = resolved(_settings(experiment, overrides))
     site = Experiment.of(config)
     name = _name(experiment, as_dict(config))
     with (

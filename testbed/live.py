@@ -188,9 +188,9 @@ class LiveClients:
             raise PeerLost(what)
         return self._local.dead()
 
-    def revive(self, client: int) -> None:
+    def restart(self, client: int) -> None:
         """Restarts a failed client; see `LocalClients.revive`."""
-        self._local.revive(client)
+        self._local.restart(client)
 
     def wait(self, timeout_s: float) -> None:
         """Waits up to `timeout_s` for the clients to exit."""

@@ -67,7 +67,7 @@ class LocalClients:
             if process.poll()
         }
 
-    def revive(self, client: int) -> None:
+    def restart(self, client: int) -> None:
         """Restarts a failed client. Raises PeerLost after too many restarts."""
         code = self._processes[client].poll()
         if not code:

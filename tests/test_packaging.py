@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-PINNED = ("install_requires", "demo", "bleu", "tensorboard", "oracle", "dev", "docs")
+PINNED = ("install_requires", "demo", "bleu", "rouge", "sft-oracle", "tensorboard", "oracle", "dev", "docs")
 PACKAGES = ("channel", "splitfl", "testbed", "experiments")
 
 
@@ -58,7 +58,8 @@ def test_the_wheel_declares_the_command_and_the_extras(wheel):
     assert distribution.metadata["Requires-Python"] == ">=3.11"
     assert distribution.metadata["License-Expression"] == "Apache-2.0"
     assert distribution.metadata.get_all("Provides-Extra") == [
-        *("demo", "data", "bleu", "tensorboard", "wandb", "mlflow", "oracle", "dev", "docs"),
+        *("demo", "data", "bleu", "rouge", "sft-oracle", "tensorboard", "wandb", "mlflow", "oracle", "dev"),
+        "docs",
     ]
 
 

@@ -15,8 +15,7 @@ from channel.cell.backlog import Backlog, Range
 from channel.cell.blocks import Transmissions
 from channel.cell.parameters import CellParameters
 from channel.core.arrays import Array
-from channel.core.link import Attempt, Delivery, Transfer
-from channel.core.packets import packets_of
+from channel.core.link import Attempt, Delivery, Transfer, packets_of
 from channel.phy.device import Device
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.core.link import Attempt, Delivery, Transfer
-from channel.core.packets import Packets
+from channel.core.link import Attempt, Delivery, Packets, Transfer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

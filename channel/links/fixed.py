@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel.core.errors import BadParameter
-from channel.core.link import Attempt, Delivery, Transfer
-from channel.core.packets import Packets, packets_of
+from channel.core.link import Attempt, Delivery, Packets, Transfer, packets_of
 from channel.core.rng import stream
 from channel.links.arq import ArqRound, deliver_in_rounds
 from channel.links.loss import LossModel

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from channel.core.arrays import Array, above, at_least, whole
 from channel.core.errors import BadParameter
-from channel.core.link import Delivery, Transfer
-from channel.core.packets import packets_of
+from channel.core.link import Delivery, Transfer, packets_of
 from channel.core.rng import stream
 from channel.links.arq import ArqRound, deliver_in_rounds
 from channel.links.loss import LossModel

@@ -1,1 +1,1 @@
-"""How fast and how large the product is beside what anyone would write without it: ratios within one run."""
+"""Benchmarks: ratios of the product's time and memory to baselines', measured in the same run."""

@@ -1,4 +1,4 @@
-"""`python -m experiments.bench` prints every figure beside what it ought to be."""
+"""`python -m experiments.bench` prints every measured ratio beside its target."""
 
 import os
 from pathlib import Path
@@ -9,17 +9,17 @@ from experiments.cli.exits import reports_errors
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--only", multiple=True, metavar="NAME", help="Run this benchmark alone; may be given again.")
+@click.option("--only", multiple=True, metavar="NAME", help="Run only this benchmark; may be repeated.")
 @click.option("--quick", is_flag=True, help="One sweep, and no figures without a target: about a minute.")
 @click.option(
-    "--json", "as_json", type=click.Path(path_type=Path), help="Write the figures to this file too."
+    "--json", "as_json", type=click.Path(path_type=Path), help="Also write the results to this JSON file."
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda[:N], for every side.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda[:N], for every contestant.")
 @reports_errors
 def main(only: tuple[str, ...], quick: bool, as_json: Path | None, device: str) -> None:
-    """Measure the product beside the unsplit model and the bare split, within one run.
+    """Compare the product with the unsplit model and a bare split in interleaved measurements.
 
-    Wants the machine to itself. A ratio is the median over pairs of neighbours in time.
+    Needs an otherwise idle machine. A ratio is the median over pairs of adjacent measurements.
     """
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     from experiments.bench.suite import run_suite

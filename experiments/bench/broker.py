@@ -1,4 +1,4 @@
-"""The transports that a benchmark compares, with mosquitto as it comes for those that need a broker."""
+"""The transports that a benchmark compares, with an unconfigured mosquitto for those that need a broker."""
 
 import shutil
 import socket
@@ -14,7 +14,7 @@ _MOSQUITTO: Final = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/loca
 
 
 def ports(folder: Path, stack: ExitStack) -> dict[str, int]:
-    """The transports between processes that can be had on this machine, each with the port to serve at."""
+    """The inter-process transports available on this machine, each with the port to serve at (0: any)."""
     names = between_processes()
     found = {name: 0 for name in names if TRANSPORTS[name].own_host}
     if _MOSQUITTO is not None and len(found) < len(names):
@@ -25,7 +25,7 @@ def ports(folder: Path, stack: ExitStack) -> dict[str, int]:
 
 @contextmanager
 def _broker(program: str, folder: Path) -> Iterator[int]:
-    """A broker until the context ends; its port."""
+    """Runs a broker until the context ends; yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = int(reserved.getsockname()[1])
     settings = folder / "mosquitto.conf"

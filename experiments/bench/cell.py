@@ -1,8 +1,8 @@
-"""Transport blocks a second of the whole radio chain: fading, interference, HARQ, proportional fair.
+"""Transport blocks per second of the whole radio chain: fading, interference, HARQ, proportional fair.
 
-A transport block is one coded block on the air, to or from one user in one slot, tries that repeat an older
-one included. The cell is the scenario urban-micro with a hundred users who always have something to send; its
-making (tables, waves) is timed with it. CPU time of one thread.
+A transport block is one coded block sent to or from one user in one slot; HARQ retransmissions count. The
+cell is the scenario urban-micro with a hundred users with full buffers; its construction (tables, fading
+waveforms) is timed too. CPU time of one thread.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from experiments.bench.ratio import Figure, at_least
 from experiments.bench.setting import Setting
 
 USERS = 100
-WANTED = 200_000.0
-"""Transport blocks a second."""
+TARGET_RATE = 200_000.0
+"""Transport blocks per second."""
 
 
 def cell(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
-    """Blocks a second over those wanted, with grants of one slot and of eight."""
+    """Blocks per second over TARGET_RATE, with grants of one slot and of eight slots."""
     grants = (1,) if setting.is_quick else (1, 8)
     rates: dict[int, list[float]] = {}
     for grant_slots in grants:
@@ -29,8 +29,8 @@ def cell(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
             process.go()
     return [
         Figure(
-            what=f"transport blocks/s, {USERS} users, grants of {grant_slots} / {WANTED:,.0f}",
-            ratios=tuple(rate / WANTED for rate in found),
+            what=f"transport blocks/s, {USERS} users, grants of {grant_slots} / {TARGET_RATE:,.0f}",
+            ratios=tuple(rate / TARGET_RATE for rate in found),
             target=at_least(1.0) if grant_slots == 1 else None,
         )
         for grant_slots, found in rates.items()

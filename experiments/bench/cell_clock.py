@@ -1,8 +1,7 @@
-"""The cell by the clock: how many users, how many transport blocks, how much CPU time.
+"""CPU time of simulated cells, by number of users and of transport blocks.
 
-Imports `channel` and nothing else that is large, so that a fresh process that runs this is `channel` by
-itself: in a process that holds torch the same cell takes 3 % longer, for the garbage collector has more to
-look through.
+Imports no large package but `channel`, so that a fresh process measures `channel` alone: in a process that
+has imported torch the same cell takes 3 % longer, since the garbage collector scans more objects.
 """
 
 import os
@@ -22,7 +21,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def many_users(users: int, *, grant_slots: int = 1) -> Scenario:
-    """The street cell with so many users."""
+    """The scenario urban-micro with this number of users and slots per grant."""
     made = scenario.load("urban-micro")
     return replace(
         made,
@@ -32,7 +31,7 @@ def many_users(users: int, *, grant_slots: int = 1) -> Scenario:
 
 
 def timed(made: Scenario, duration_s: float) -> tuple[float, float]:
-    """Transport blocks, and CPU seconds, of a new cell that runs so long."""
+    """Transport blocks and CPU seconds of a new cell simulated for `duration_s`."""
     start_s = time.process_time()
     result = cell_of(made).simulate(duration_s)
     spent_s = time.process_time() - start_s
@@ -41,7 +40,7 @@ def timed(made: Scenario, duration_s: float) -> tuple[float, float]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Processes that are started meanwhile do their linear algebra in one thread."""
+    """Processes started in this context use one thread for linear algebra."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
@@ -55,14 +54,14 @@ def one_thread() -> Iterator[None]:
 
 
 def block_rates(hand: Callable[[Any], None], users: int, grant_slots: int, sweeps: int) -> None:
-    """Hands over blocks a second, a value a sweep; the first sweep only warms up."""
+    """Sends blocks per second, one value a sweep, after a warm-up sweep."""
     made = many_users(users, grant_slots=grant_slots)
     counts = [timed(made, _SIMULATED_S) for _ in range(sweeps + 1)]
     hand([blocks / spent_s for blocks, spent_s in counts[1:]])
 
 
 def costs_s(hand: Callable[[Any], None], users: int, duration_s: float, sweeps: int) -> None:
-    """Hands over seconds for a simulated second, a value a sweep; cells that are quick warm up first."""
+    """Sends CPU seconds per simulated second, one value a sweep; small cells are warmed up first."""
     made = many_users(users)
     if users <= _QUICK_USERS:
         timed(made, duration_s)

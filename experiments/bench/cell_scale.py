@@ -1,6 +1,6 @@
-"""What a second of a cell costs, from ten users to ten thousand, and a picture of it.
+"""CPU time per simulated second of a cell with ten to ten thousand users, and a plot of it.
 
-The making of the cell is timed with it; a decision in every slot; CPU time of one thread.
+The cell's construction is timed too; scheduling in every slot; CPU time of one thread.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ _SIMULATED_S = 1.0
 _QUICK_S = 0.5
 _MOST_SWEEPS = 3
 _MOST_GROWTH = 12.0
-"""For ten times the users: linear is 10, or less as long as there is a cost that does not grow."""
+"""For ten times the users: linear growth is 10, or less while a constant cost matters."""
 
 _BLUE, _INK = "#0072B2", "#333333"
 
 
 def cell_scale(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
-    """Seconds for a simulated second, one line for each of USERS, and how each is over the one before."""
+    """CPU seconds per simulated second for each of USERS, and the ratio of each to the one before."""
     duration_s, sweeps = (
         (_QUICK_S, 1) if setting.is_quick else (_SIMULATED_S, min(setting.sweeps, _MOST_SWEEPS))
     )
@@ -50,16 +50,16 @@ def cell_scale(setting: Setting, progress: Callable[[str], None]) -> list[Figure
 
 
 def picture(figures: Sequence[Figure], path: Path) -> None:
-    """Draws the seconds over the users, both in powers of ten, with a line for linear growth."""
+    """Plots CPU seconds over users, both axes logarithmic, with a line for linear growth."""
     seconds = {figure.what: figure.median for figure in figures}
     costs = [seconds[_cost_of(users)] for users in USERS]
-    shown = Picture(figsize=(6.4, 4.4), layout="constrained", facecolor="white")
-    FigureCanvasAgg(shown)
-    axes = shown.add_subplot()
+    drawing = Picture(figsize=(6.4, 4.4), layout="constrained", facecolor="white")
+    FigureCanvasAgg(drawing)
+    axes = drawing.add_subplot()
     axes.loglog(USERS, [costs[-1] * users / USERS[-1] for users in USERS], "--", color=_INK, linewidth=1)
     axes.loglog(USERS, costs, "o-", color=_BLUE)
     axes.annotate(
-        "in proportion to users",
+        "linear in users",
         (USERS[1], costs[-1] * USERS[1] / USERS[-1]),
         (8, -10),
         textcoords="offset points",
@@ -77,13 +77,13 @@ def picture(figures: Sequence[Figure], path: Path) -> None:
             fontsize=9,
         )
     axes.set_xlabel("users of the cell")
-    axes.set_ylabel("CPU seconds for a simulated second")
+    axes.set_ylabel("CPU seconds per simulated second")
     axes.set_xlim(USERS[0] / 2, USERS[-1] * 2)
     axes.set_ylim(bottom=min(costs) / 4, top=max(costs) * 3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(which="major", color="#DDDDDD", linewidth=0.6)
-    shown.savefig(path, dpi=160)
+    drawing.savefig(path, dpi=160)
 
 
 def _cost_of(users: int) -> str:
-    return f"CPU s for a simulated second, {users:,} users"
+    return f"CPU s per simulated second, {users:,} users"

@@ -1,4 +1,4 @@
-"""What it takes to make a frame of an activation and to read it again, as a share of a step."""
+"""Time to encode and decode an activation's frame, as a share of a training step."""
 
 import time
 from collections.abc import Callable
@@ -37,13 +37,13 @@ def codec(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
 
 
 def _time(hand: Hand, setting: Setting) -> None:
-    """Hands over (step, frame, copy) in seconds, a row a sweep."""
+    """Sends (step, frame, copy) in seconds, a row per sweep."""
     torch.set_num_threads(1)
     keep_freed_memory()
     batch = batches_of(setting, 1)[0]
     model = adapted_model(setting).train()
     optimiser = adamw(model, setting)
-    hidden_BTD = torch.randn(setting.batch, setting.tokens, setting.width)  # on the CPU, as a frame has it
+    hidden_BTD = torch.randn(setting.batch, setting.tokens, setting.width)  # frames hold CPU tensors
     message = Activation(ids_B=batch.ids_B, hidden=hidden_BTD, labels=batch.labels)
     envelope = Envelope(client=0, round=0, lap=1)
     rows = []

@@ -1,8 +1,8 @@
-"""How long a run stands still when a client dies: from the death until the others' next round begins.
+"""How long a run stalls when a client fails: from the failure until the others' next round begins.
 
-Clients are processes elsewhere, of which a server hears over its transport only. One is killed amid its
-steps, whose connection ends; one is stopped, whose connection stays and says nothing. In one process
-there is nobody who could die alone.
+Clients are separate processes that the server reaches over its transport only. One is killed during its
+steps, which closes its connection; one is stopped (SIGSTOP), whose connection stays open but silent. The
+transport inproc is left out, since there no client can fail alone.
 """
 
 import json
@@ -30,14 +30,14 @@ from splitfl.setup.experiment import Experiment
 DEADLINE_S: Final = 2.0
 _GRACE_S: Final = 1.0
 _CLIENTS: Final = 4
-_ROUNDS: Final = 100_000  # it is over before
-_AMID_S: Final = 0.5
+_ROUNDS: Final = 100_000  # the benchmark ends before
+_INTO_STEP_S: Final = 0.5
 _POLL_S: Final = 0.002
 _DEATHS: Final = {"killed": (3, signal.SIGKILL), "stopped": (2, signal.SIGSTOP)}
 
 
 def death(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
-    """Over every transport in turn, a client killed and another stopped in each run."""
+    """For each transport, kills one client and stops another in every run."""
     small = replace(
         setting, folder=setting.folder / "death", blocks=3, width=64, heads=2, tokens=16
     ).prepare()
@@ -47,12 +47,12 @@ def death(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
         for sweep in range(setting.sweeps):
             for name, port in port_of.items():
                 progress(name)
-                for how, stood_s in _deaths_of_a_run(small, name, port, sweep):
-                    taken_s[name, how].append(stood_s)
+                for how, stalled_s in _deaths_of_a_run(small, name, port, sweep):
+                    taken_s[name, how].append(stalled_s)
     whole_s = DEADLINE_S + _GRACE_S
     return [
         Figure(
-            what=f"{name}, a client {how}: until the others go on / ({DEADLINE_S:g} + {_GRACE_S:g} s)",
+            what=f"{name}, a client {how}: until the others continue / ({DEADLINE_S:g} + {_GRACE_S:g} s)",
             ratios=tuple(one / whole_s for one in taken),
             target=at_most(1.0),
         )
@@ -65,8 +65,8 @@ def _deaths_of_a_run(setting: Setting, name: str, port: int, sweep: int) -> Iter
     folder.mkdir()
     with ExitStack() as stack:
 
-        def started(who: str, function: Callable[..., None], *arguments: Any) -> Fresh:
-            made = stack.enter_context(Fresh(folder / f"{who}.log", function, *arguments))
+        def started(name: str, function: Callable[..., None], *arguments: Any) -> Fresh:
+            made = stack.enter_context(Fresh(folder / f"{name}.log", function, *arguments))
             stack.callback(made.kill)
             return made
 
@@ -74,20 +74,20 @@ def _deaths_of_a_run(setting: Setting, name: str, port: int, sweep: int) -> Iter
         address = server.take()
         server.go()
         clients = [started(f"client-{c}", _join, name, address, c) for c in range(_CLIENTS)]
-        story = stack.enter_context((folder / "metrics.jsonl").open(encoding="utf-8"))
+        events = stack.enter_context((folder / "metrics.jsonl").open(encoding="utf-8"))
         for how, (client, sent) in _DEATHS.items():
-            _await(story, partial(_is, "step", client=client))
-            time.sleep(_AMID_S)
-            story.seek(0, os.SEEK_END)
+            _await(events, partial(_is, "step", client=client))
+            time.sleep(_INTO_STEP_S)
+            events.seek(0, os.SEEK_END)
             died_s = time.monotonic()
             clients[client].signal(sent)
-            missed = _await(story, partial(_is, "absent", client=client))["round"]
-            _await(story, partial(_is, "step", after=missed))
+            missed = _await(events, partial(_is, "absent", client=client))["round"]
+            _await(events, partial(_is, "step", after=missed))
             yield how, time.monotonic() - died_s
 
 
 def _config(setting: Setting, name: str, port: int) -> RunConfig:
-    config = setting.config(rounds=_ROUNDS, clients=_CLIENTS, road=name)
+    config = setting.config(rounds=_ROUNDS, clients=_CLIENTS, transport=name)
     return replace(
         config,
         transport=replace(config.transport, port=port, timeout_s=DEADLINE_S),
@@ -105,16 +105,16 @@ def _join(hand: Hand, name: str, address: str, client: int) -> None:
 
 
 class _HandingScreen(Silent):
-    """Hands the server's address over when it waits for clients."""
+    """Sends the server's address once it waits for clients."""
 
     def __init__(self, hand: Hand) -> None:
         self._hand = hand
-        self._is_told = False
+        self._is_sent = False
 
     def waiting(self, address: str, missing: list[int]) -> None:
         """See Screen."""
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_sent:
+            self._is_sent = True
             self._hand(address)
 
 
@@ -122,16 +122,16 @@ def _is(event: str, row: Mapping[str, Any], client: int | None = None, after: in
     return row["event"] == event and client in (None, row["client"]) and row["round"] > after
 
 
-def _await(story: TextIO, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The next line of the story that is it, as soon as it is there."""
-    deadline_s, begun = time.monotonic() + PATIENCE_S, ""
+def _await(events: TextIO, matches: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The next event that matches, read as the run writes it."""
+    deadline_s, line = time.monotonic() + PATIENCE_S, ""
     while time.monotonic() < deadline_s:
-        begun += story.readline()
-        if not begun.endswith("\n"):
+        line += events.readline()
+        if not line.endswith("\n"):
             time.sleep(_POLL_S)
             continue
-        row: dict[str, Any] = json.loads(begun)
-        if is_it(row):
+        row: dict[str, Any] = json.loads(line)
+        if matches(row):
             return row
-        begun = ""
-    raise BenchError(f"the run stood still for {PATIENCE_S:g} s")
+        line = ""
+    raise BenchError(f"no matching event within {PATIENCE_S:g} s")

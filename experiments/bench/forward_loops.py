@@ -1,6 +1,6 @@
-"""Methods whose client only goes forward, each as a loop of torch by hand: one client, no messages.
+"""Zeroth-order and forward-mode methods, each as a plain PyTorch loop: one client, no messages.
 
-Every loop is a generator of rounds; see `own`. The mathematics is that of the method of the same name.
+Every loop is a generator of rounds (see `loop_inputs`) with the mathematics of the method of the same name.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import functional_call, jvp
 
 from channel.core.rng import stream
-from experiments.bench.own import Own, Rounds, Signs
+from experiments.bench.loop_inputs import LoopInputs, Perturbations, Rounds
 from splitfl.adapters.inject import trainable
 from splitfl.data.batch import Batch
 from splitfl.methods.fedkseed import FedkseedSettings
@@ -23,55 +23,57 @@ from splitfl.methods.parts.zeroth_order_client import Estimate
 from splitfl.methods.spry import SprySettings
 from splitfl.models.cut import Piece
 
-Look = Callable[[], Tensor]
-"""The function where its tensors stand now."""
+Evaluate = Callable[[], Tensor]
+"""Evaluates a function at the current parameters."""
 
 
-def hybrid(own: Own) -> Rounds:
-    """Slopes of <lambda, hidden state> along P directions a step, the body by first order."""
-    head, body, settings = own.head(), own.body(), own.config.method.of(Estimate)
-    of_body, signs = own.adamw(body, of_body=1), own.signs(head)
-    for at, batches in own.rounds():
+def hybrid(inputs: LoopInputs) -> Rounds:
+    """Derivatives of <lambda, hidden state> along P perturbations per step; the body by backpropagation."""
+    head, body, settings = inputs.head(), inputs.body(), inputs.config.method.of(Estimate)
+    of_body, noise = inputs.adamw(body, of_body=1), inputs.perturbations(head)
+    for at, batches in inputs.rounds():
         losses = []
         for step, batch in enumerate(batches):
-            look = _forward(head, batch)
-            rest = look()
-            loss, grad_BTD = _learn(body, rest, batch, of_body)
-            slopes = []
+            evaluate = _forward(head, batch)
+            base = evaluate()
+            loss, grad_BTD = _learn(body, base, batch, of_body)
+            derivatives = []
             for p in range(settings.perturbations):
-                change = (_beside(signs, signs.draw(0, at, step, p), settings.mu, look) - rest) / settings.mu
-                slopes.append((change * grad_BTD).sum(dtype=torch.float64))
-            _walk(own, signs, at, step, torch.stack(slopes).float())
+                change = (
+                    _evaluate_at(noise, noise.draw(0, at, step, p), settings.mu, evaluate) - base
+                ) / settings.mu
+                derivatives.append((change * grad_BTD).sum(dtype=torch.float64))
+            _update(inputs, noise, at, step, torch.stack(derivatives).float())
             losses.append(loss)
         yield losses
 
 
-def hosl(own: Own) -> Rounds:
-    """Slopes of the body's loss by central differences, before the body has learnt."""
-    head, body, settings = own.head(), own.body(), own.config.method.of(HoslSettings)
-    of_body, signs = own.adamw(body, of_body=1), own.signs(head)
-    for at, batches in own.rounds():
+def hosl(inputs: LoopInputs) -> Rounds:
+    """Directional derivatives of the body's loss by central differences, before the body's step."""
+    head, body, settings = inputs.head(), inputs.body(), inputs.config.method.of(HoslSettings)
+    of_body, noise = inputs.adamw(body, of_body=1), inputs.perturbations(head)
+    for at, batches in inputs.rounds():
         losses = []
         for step, batch in enumerate(batches):
-            look, slopes = _forward(head, batch), []
-            rest = look()
+            evaluate, derivatives = _forward(head, batch), []
+            base = evaluate()
             for p in range(settings.perturbations):
-                u = signs.draw(0, at, step, p)
-                sides = (_beside(signs, u, scale, look) for scale in (settings.mu, -settings.mu))
+                u = noise.draw(0, at, step, p)
+                sides = (_evaluate_at(noise, u, scale, evaluate) for scale in (settings.mu, -settings.mu))
                 with torch.no_grad():
                     above, below = (body(side, {}, batch.labels).loss.double() for side in sides)
-                slopes.append((above - below) / (2 * settings.mu))
-            losses.append(_learn(body, rest, batch, of_body, wants_grad=False)[0])
-            _walk(own, signs, at, step, torch.stack(slopes).float())
+                derivatives.append((above - below) / (2 * settings.mu))
+            losses.append(_learn(body, base, batch, of_body, wants_grad=False)[0])
+            _update(inputs, noise, at, step, torch.stack(derivatives).float())
         yield losses
 
 
-def heron(own: Own) -> Rounds:
-    """Slopes of the auxiliary's loss, along which head and auxiliary move together."""
-    auxiliary, head, body = own.auxiliary(), own.head(), own.body()
-    settings = own.config.method.of(Estimate)
-    of_body, signs = own.adamw(body, of_body=1), own.signs(head, auxiliary)
-    for at, batches in own.rounds():
+def heron(inputs: LoopInputs) -> Rounds:
+    """Directional derivatives of the auxiliary's loss; head and auxiliary are perturbed jointly."""
+    auxiliary, head, body = inputs.auxiliary(), inputs.head(), inputs.body()
+    settings = inputs.config.method.of(Estimate)
+    of_body, noise = inputs.adamw(body, of_body=1), inputs.perturbations(head, auxiliary)
+    for at, batches in inputs.rounds():
         losses = []
         for step, batch in enumerate(batches):
 
@@ -80,87 +82,91 @@ def heron(own: Own) -> Rounds:
                     hidden_BTD = head(batch.inputs)
                     return hidden_BTD, auxiliary(hidden_BTD, {}, batch.labels).loss
 
-            hidden_BTD, rest = both()
-            slopes = [
-                (_beside(signs, signs.draw(0, at, step, p), settings.mu, lambda: both()[1]) - rest)
+            hidden_BTD, base = both()
+            derivatives = [
+                (_evaluate_at(noise, noise.draw(0, at, step, p), settings.mu, lambda: both()[1]) - base)
                 / settings.mu
                 for p in range(settings.perturbations)
             ]
-            _walk(own, signs, at, step, torch.stack(slopes))
+            _update(inputs, noise, at, step, torch.stack(derivatives))
             losses.append(_learn(body, hidden_BTD, batch, of_body, wants_grad=False)[0])
         yield losses
 
 
-def mu_splitfed(own: Own) -> Rounds:
-    """The body's own steps along directions of its own, then the slope of its loss along the client's."""
-    head, body, train = own.head(), own.body(), own.config.train
-    settings = own.config.method.of(MuSettings)
-    of_head, of_body = own.signs(head), own.signs(body)
-    for at, batches in own.rounds():
+def mu_splitfed(inputs: LoopInputs) -> Rounds:
+    """The body's zeroth-order steps, then the derivative of its loss along the client's perturbation."""
+    head, body, train = inputs.head(), inputs.body(), inputs.config.train
+    settings = inputs.config.method.of(MuSettings)
+    of_head, of_body = inputs.perturbations(head), inputs.perturbations(body)
+    for at, batches in inputs.rounds():
         losses = []
         for step, batch in enumerate(batches):
-            look, u = _forward(head, batch), of_head.draw(0, at, step, 0)
-            rest = look()
-            sides = [_beside(of_head, u, scale, look) for scale in (settings.mu, -settings.mu)]
-            losses.append(_loss(body, rest, batch)().item())
-            for own_step in range(settings.server_steps):
-                v = of_body.draw("server", 0, at, step + 1, own_step)
-                of_body.move(v, -train.body_lr * _central(of_body, v, settings.mu, _loss(body, rest, batch)))
+            evaluate, u = _forward(head, batch), of_head.draw(0, at, step, 0)
+            base = evaluate()
+            sides = [_evaluate_at(of_head, u, scale, evaluate) for scale in (settings.mu, -settings.mu)]
+            losses.append(_loss(body, base, batch)().item())
+            for server_step in range(settings.server_steps):
+                v = of_body.draw("server", 0, at, step + 1, server_step)
+                of_body.move(v, -train.body_lr * _central(of_body, v, settings.mu, _loss(body, base, batch)))
             above, below = (_loss(body, side, batch)().double() for side in sides)
-            _walk(own, of_head, at, step, ((above - below) / (2 * settings.mu)).float().view(1))
+            _update(inputs, of_head, at, step, ((above - below) / (2 * settings.mu)).float().view(1))
         yield losses
 
 
-def decomfl(own: Own) -> Rounds:
-    """Slopes of the whole model's loss."""
-    whole = own.whole()
-    signs = own.signs(whole)
-    for at, batches in own.rounds():
-        yield _feel(own, whole, signs, at, batches)[0]
+def decomfl(inputs: LoopInputs) -> Rounds:
+    """Directional derivatives of the whole model's loss."""
+    whole = inputs.whole()
+    noise = inputs.perturbations(whole)
+    for at, batches in inputs.rounds():
+        yield _zeroth_order_round(inputs, whole, noise, at, batches)[0]
 
 
-def hiso(own: Own) -> Rounds:
-    """As `decomfl`, along directions that a curvature shortens, which learns when a round has ended."""
-    whole, smooth = own.whole(), own.config.method.of(HisoSettings).hessian_smooth
-    plain = own.signs(whole)
+def hiso(inputs: LoopInputs) -> Rounds:
+    """`decomfl` with perturbations scaled by a curvature estimate that is updated after each round."""
+    whole, smooth = inputs.whole(), inputs.config.method.of(HisoSettings).hessian_smooth
+    plain = inputs.perturbations(whole)
     curvature = [torch.ones_like(tensor) for tensor in plain.tensors]
-    signs = Shortened(seed=plain.seed, tensors=plain.tensors, curvature=curvature)
-    for at, batches in own.rounds():
-        losses, slopes_SP = _feel(own, whole, signs, at, batches)
+    noise = CurvatureScaled(seed=plain.seed, tensors=plain.tensors, curvature=curvature)
+    for at, batches in inputs.rounds():
+        losses, derivatives_SP = _zeroth_order_round(inputs, whole, noise, at, batches)
         estimate = [torch.zeros_like(tensor) for tensor in plain.tensors]
-        for p, slope in enumerate(slopes_SP[-1].tolist()):
-            for total, u in zip(estimate, signs.draw(0, at, len(batches) - 1, p), strict=True):
-                total.add_(u * (slope / len(slopes_SP[-1])))
-        for held, g in zip(curvature, estimate, strict=True):
-            held.mul_(smooth).add_(g.square() * (1 - smooth))
+        for p, derivative in enumerate(derivatives_SP[-1].tolist()):
+            for total, u in zip(estimate, noise.draw(0, at, len(batches) - 1, p), strict=True):
+                total.add_(u * (derivative / len(derivatives_SP[-1])))
+        for curvature_tensor, g in zip(curvature, estimate, strict=True):
+            curvature_tensor.mul_(smooth).add_(g.square() * (1 - smooth))
         yield losses
 
 
-def fedkseed(own: Own) -> Rounds:
-    """As `decomfl` along a pool of directions; after a round the model is its start and the pool's sums."""
-    whole, settings, lr = own.whole(), own.config.method.of(FedkseedSettings), own.config.train.head_lr
-    plain = own.signs(whole)
-    signs = Pooled(seed=plain.seed, tensors=plain.tensors, pool=settings.pool)
-    start, sums = signs.copy(), torch.zeros(settings.pool, dtype=torch.float64)
-    for at, batches in own.rounds():
-        losses, slopes_SP = _feel(own, whole, signs, at, batches)
-        for step, slopes_P in enumerate(slopes_SP):
-            for p, slope in enumerate(slopes_P.tolist()):
-                sums[signs.member(0, at, step, p)] += slope / settings.estimate.perturbations
-        signs.put(start)
+def fedkseed(inputs: LoopInputs) -> Rounds:
+    """`decomfl` with a pool of seeds; after a round the model is the start plus the pool's summed updates."""
+    whole, settings, lr = (
+        inputs.whole(),
+        inputs.config.method.of(FedkseedSettings),
+        inputs.config.train.head_lr,
+    )
+    plain = inputs.perturbations(whole)
+    noise = Pooled(seed=plain.seed, tensors=plain.tensors, pool=settings.pool)
+    start, sums = noise.copy(), torch.zeros(settings.pool, dtype=torch.float64)
+    for at, batches in inputs.rounds():
+        losses, derivatives_SP = _zeroth_order_round(inputs, whole, noise, at, batches)
+        for step, derivatives_P in enumerate(derivatives_SP):
+            for p, derivative in enumerate(derivatives_P.tolist()):
+                sums[noise.member(0, at, step, p)] += derivative / settings.estimate.perturbations
+        noise.put(start)
         for member, total in enumerate(sums.float().tolist()):
             if total:
-                signs.move(plain.draw("pool", member), -lr * total)
+                noise.move(plain.draw("pool", member), -lr * total)
         yield losses
 
 
-def spry(own: Own) -> Rounds:
-    """Forward mode; one client has all adapters."""
-    whole, perturbations = own.whole(), own.config.method.of(SprySettings).perturbations
-    optimiser, signs = own.adamw(whole), own.signs(whole)
+def spry(inputs: LoopInputs) -> Rounds:
+    """Forward-mode differentiation; the single client trains all adapters."""
+    whole, perturbations = inputs.whole(), inputs.config.method.of(SprySettings).perturbations
+    optimiser, noise = inputs.adamw(whole), inputs.perturbations(whole)
     by_identity = {id(value): path for path, value in whole.named_parameters()}
     paths = [by_identity[id(value)] for value in trainable(whole).values()]
-    for at, batches in own.rounds():
+    for at, batches in inputs.rounds():
         losses = []
         for step, batch in enumerate(batches):
 
@@ -169,107 +175,110 @@ def spry(own: Own) -> Rounds:
                 assert isinstance(found, Tensor)
                 return found
 
-            grads, here = [torch.zeros_like(tensor) for tensor in signs.tensors], 0.0
+            grads, start = [torch.zeros_like(tensor) for tensor in noise.tensors], 0.0
             for p in range(perturbations):
-                u = signs.draw(0, at, step, p)
-                values, moves = dict(zip(paths, signs.tensors, strict=True)), dict(zip(paths, u, strict=True))
+                u = noise.draw(0, at, step, p)
+                values, moves = dict(zip(paths, noise.tensors, strict=True)), dict(zip(paths, u, strict=True))
                 with torch.no_grad():
                     both = jvp(loss, (values,), (moves,))
-                here = both[0].item()
+                start = both[0].item()
                 for grad, one in zip(grads, u, strict=True):
                     grad.add_(one, alpha=both[1].item() / perturbations)
             for value, grad in zip(trainable(whole).values(), grads, strict=True):
                 value.grad = grad
             optimiser.step()
-            losses.append(here)
+            losses.append(start)
         yield losses
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shortened(Signs):
-    """Directions over the square root of a curvature."""
+class CurvatureScaled(Perturbations):
+    """Perturbations divided by the square root of a diagonal curvature."""
 
     curvature: Sequence[Tensor]
 
     def draw(self, *name: str | int) -> list[Tensor]:
-        """Directions u / sqrt(H)."""
-        return [u / held.sqrt() for u, held in zip(super().draw(*name), self.curvature, strict=True)]
+        """The perturbation u / sqrt(H) of this name, one tensor per parameter."""
+        return [
+            u / curvature_tensor.sqrt()
+            for u, curvature_tensor in zip(super().draw(*name), self.curvature, strict=True)
+        ]
 
     def move(self, u: Sequence[Tensor], scale: float) -> None:
-        """Goes to theta + scale * u."""
+        """Adds scale * u to the parameters in place."""
         for tensor, one in zip(self.tensors, u, strict=True):
             tensor.add_(one * scale)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pooled(Signs):
-    """Directions of a pool."""
+class Pooled(Perturbations):
+    """Perturbations drawn from a pool of seeds."""
 
     pool: int
 
     def member(self, *name: str | int) -> int:
-        """Which of the pool a direction of this name is."""
+        """The pool index that this name maps to."""
         return int(stream(self.seed, "pool", *name).integers(self.pool))
 
     def draw(self, *name: str | int) -> list[Tensor]:
-        """The direction that this name has in the pool."""
+        """The pool's perturbation that this name maps to."""
         return super().draw("pool", self.member(*name))
 
 
-def _feel(
-    own: Own, whole: Piece, signs: Signs, at: int, batches: Sequence[Batch]
+def _zeroth_order_round(
+    inputs: LoopInputs, whole: Piece, noise: Perturbations, at: int, batches: Sequence[Batch]
 ) -> tuple[list[float], list[Tensor]]:
-    """A round of steps down the slopes of the model's loss: the losses, and each step's slopes (P,)."""
-    settings, losses, slopes_SP = own.config.method.of(Estimate), [], []
+    """A round of zeroth-order steps: the losses, and each step's directional derivatives (P,)."""
+    settings, losses, derivatives_SP = inputs.config.method.of(Estimate), [], []
     for step, batch in enumerate(batches):
-        look = _loss(whole, batch.inputs, batch)
-        rest = look()
-        slopes = [
-            (_beside(signs, signs.draw(0, at, step, p), settings.mu, look) - rest) / settings.mu
+        evaluate = _loss(whole, batch.inputs, batch)
+        base = evaluate()
+        derivatives = [
+            (_evaluate_at(noise, noise.draw(0, at, step, p), settings.mu, evaluate) - base) / settings.mu
             for p in range(settings.perturbations)
         ]
-        slopes_SP.append(torch.stack(slopes))
-        _walk(own, signs, at, step, slopes_SP[-1])
-        losses.append(rest.item())
-    return losses, slopes_SP
+        derivatives_SP.append(torch.stack(derivatives))
+        _update(inputs, noise, at, step, derivatives_SP[-1])
+        losses.append(base.item())
+    return losses, derivatives_SP
 
 
-def _walk(own: Own, signs: Signs, at: int, step: int, slopes_P: Tensor) -> None:
-    for p, slope in enumerate(slopes_P.tolist()):
-        signs.move(signs.draw(0, at, step, p), -own.config.train.head_lr / len(slopes_P) * slope)
+def _update(inputs: LoopInputs, noise: Perturbations, at: int, step: int, derivatives_P: Tensor) -> None:
+    for p, derivative in enumerate(derivatives_P.tolist()):
+        noise.move(noise.draw(0, at, step, p), -inputs.config.train.head_lr / len(derivatives_P) * derivative)
 
 
-def _beside(signs: Signs, u: Sequence[Tensor], scale: float, look: Look) -> Tensor:
-    here = signs.copy()
-    signs.move(u, scale)
-    found = look()
-    signs.put(here)
-    return found
+def _evaluate_at(noise: Perturbations, u: Sequence[Tensor], scale: float, evaluate: Evaluate) -> Tensor:
+    start = noise.copy()
+    noise.move(u, scale)
+    value = evaluate()
+    noise.put(start)
+    return value
 
 
-def _central(signs: Signs, u: Sequence[Tensor], mu: float, look: Look) -> float:
-    above, below = _beside(signs, u, mu, look), _beside(signs, u, -mu, look)
+def _central(noise: Perturbations, u: Sequence[Tensor], mu: float, evaluate: Evaluate) -> float:
+    above, below = _evaluate_at(noise, u, mu, evaluate), _evaluate_at(noise, u, -mu, evaluate)
     return float((above - below) / (2 * mu))
 
 
-def _forward(head: Piece, batch: Batch) -> Look:
-    def look() -> Tensor:
+def _forward(head: Piece, batch: Batch) -> Evaluate:
+    def evaluate() -> Tensor:
         with torch.no_grad():
             found = head(batch.inputs)
         assert isinstance(found, Tensor)
         return found
 
-    return look
+    return evaluate
 
 
-def _loss(piece: Piece, inputs: Any, batch: Batch) -> Look:
-    def look() -> Tensor:
+def _loss(piece: Piece, inputs: Any, batch: Batch) -> Evaluate:
+    def evaluate() -> Tensor:
         with torch.no_grad():
             found = piece(inputs, {}, batch.labels).loss
         assert isinstance(found, Tensor)
         return found
 
-    return look
+    return evaluate
 
 
 def _learn(
@@ -280,7 +289,7 @@ def _learn(
     *,
     wants_grad: bool = True,
 ) -> tuple[float, Tensor]:
-    """The body's step: its loss, and the gradient at the cut where that is wanted."""
+    """One step of the body: its loss, and the gradient at the cut if `wants_grad`."""
     at_cut = hidden_BTD.detach().requires_grad_(wants_grad)
     loss = body(at_cut, {}, batch.labels).loss
     loss.backward()

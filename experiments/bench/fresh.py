@@ -1,4 +1,4 @@
-"""A function at work in a fresh process of its own, which hands over a value, waits, and goes on."""
+"""A function in a fresh process that sends values and waits after each one."""
 
 import multiprocessing
 import os
@@ -17,14 +17,14 @@ import psutil
 from splitfl.core.errors import SplitflError
 
 Hand = Callable[[Any], None]
-"""Hands a value over; returns when the other side says so."""
+"""Sends a value to the parent; returns when the parent calls `go`."""
 
 _SPAWN = multiprocessing.get_context("spawn")
 _GRACE_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Died:
+class _Failed:
     reason: str
 
 
@@ -33,14 +33,14 @@ class BenchError(SplitflError):
 
 
 class NotHere(BenchError):
-    """A benchmark needs something optional that this installation lacks; the message says what."""
+    """A benchmark needs an optional dependency or a privilege that is missing; the message names it."""
 
 
 class Fresh:
-    """Runs `function(hand, *arguments)` elsewhere; as a context, it leaves no process behind."""
+    """Runs `function(hand, *arguments)` in a spawned process; a context manager that kills it at exit."""
 
     def __init__(self, log: Path, function: Callable[..., None], *arguments: Any) -> None:
-        """What the process and its children print goes to `log`."""
+        """Starts the process; its output and its children's go to `log`."""
         self._log = log
         self._ours, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_work, args=(log, theirs, function, arguments))
@@ -48,38 +48,38 @@ class Fresh:
         theirs.close()
 
     def take(self, timeout_s: float = 300.0) -> Any:
-        """The next value that it hands over; BenchError, with the reason, where none comes."""
+        """The next value sent; raises BenchError after `timeout_s` or if the process fails."""
         if not self._ours.poll(timeout_s):
-            raise BenchError(f"{self._log.stem} was silent for {timeout_s:g} s")
+            raise BenchError(f"{self._log.stem} sent nothing for {timeout_s:g} s")
         try:
             value = self._ours.recv()
         except EOFError:
-            raise BenchError(f"{self._log.stem} died without a word") from None
-        if isinstance(value, _Died):
-            raise BenchError(f"{self._log.stem} died: {value.reason}")
+            raise BenchError(f"{self._log.stem} exited without an error message") from None
+        if isinstance(value, _Failed):
+            raise BenchError(f"{self._log.stem} failed: {value.reason}")
         return value
 
     def go(self) -> None:
-        """Lets it go on from the value that it handed over last."""
+        """Lets the function continue after its last value."""
         with suppress(BrokenPipeError):
             self._ours.send(None)
 
     def signal(self, sent: signal.Signals) -> None:
-        """Sends it this, as the kernel or a person would."""
+        """Sends the process this signal, if it is alive."""
         if self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, sent)
 
     def kill(self) -> None:
-        """Ends it at once, whatever it is at."""
+        """Kills the process and waits for its end."""
         self.signal(signal.SIGKILL)
         self._process.join()
 
     def end(self) -> None:
-        """Waits for it to finish by itself; then ends it and whatever it has started."""
+        """Waits for the process to finish, then kills it and its children."""
         self._process.join(_GRACE_S)
         if self._process.pid is not None and self._process.is_alive():
-            family = psutil.Process(self._process.pid)
-            for process in [*family.children(recursive=True), family]:
+            parent = psutil.Process(self._process.pid)
+            for process in [*parent.children(recursive=True), parent]:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
         self._process.join()
@@ -90,7 +90,7 @@ class Fresh:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ours.close()  # whoever waits in there to go on is told so
+        self._ours.close()  # a function that waits in `hand` gets EOFError
         self.end()
 
 
@@ -109,5 +109,5 @@ def _work(
         function(hand, *arguments)
     except Exception as error:
         with suppress(BrokenPipeError):
-            connection.send(_Died(reason=f"{type(error).__name__}: {error}"))
+            connection.send(_Failed(reason=f"{type(error).__name__}: {error}"))
         raise

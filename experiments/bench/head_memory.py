@@ -1,10 +1,10 @@
-"""What a client holds to learn: a head of three blocks of GPT-2 small's shape, trained in three ways.
+"""A client's training memory: a head of three blocks of GPT-2 small's shape, trained by three methods.
 
-Counted is what autograd saves at most (see `splitfl.accounting.saved_tensors`; where blocks are computed
-twice, what waits for the gradient and the largest block), and all that the client remembers beside the
-trained values themselves: AdamW's moments, or for `hybrid` where its round began. Beside it, for
-information, the most that was resident in a process of its own while it learnt, above what it held when it
-had loaded its head: there the passing results of a forward pass count, which everybody has.
+Counted are the peak of autograd's saved tensors (see `splitfl.accounting.saved_tensors`; with activation
+checkpointing, the checkpoints and the largest block) and the client's state besides the trained parameters:
+AdamW's moments, or for `hybrid` the parameters at the start of the round. For information also the peak
+resident memory of its own process during training above that after loading the head; this includes the
+temporaries of a forward pass, which all three methods have.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,10 +27,10 @@ from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.setup.pieces import PieceLoader
 
-WAYS: Final[Mapping[str, Mapping[str, object]]] = {
+METHODS: Final[Mapping[str, Mapping[str, object]]] = {
     "plain": {"name": "sfl-v2"},
     "checkpointed": {"name": "sfl-v2", "checkpoint_head": True},
-    "hybrid": {"name": "hybrid", "perturbations": 1},  # more of them take time, not memory
+    "hybrid": {"name": "hybrid", "perturbations": 1},  # more cost time, not memory
 }
 _NAMED: Final = {"plain": "plain backpropagation", "checkpointed": "checkpointed", "hybrid": "hybrid"}
 
@@ -41,45 +41,47 @@ def head_memory(setting: Setting, progress: Callable[[str], None]) -> list[Figur
     if not setting.is_quick:
         small |= {"width": 768, "heads": 12, "vocabulary": 1024, "batch": 8, "tokens": 512}
     wide = replace(setting, **small).prepare()  # type: ignore[arg-type]
-    held: dict[str, tuple[float, float]] = {}
-    for name in WAYS:
+    bytes_of: dict[str, tuple[float, float]] = {}
+    for name in METHODS:
         progress(f"a head trained by {name}")
         with Fresh(wide.folder / f"{name}.log", measure, wide, name) as process:
-            held[name] = process.take()
+            bytes_of[name] = process.take()
             process.go()
 
     def figure(one: str, which: int, what: str) -> Figure:
-        ratio = held[one][which] / held["plain"][which]
-        size = f"{held[one][which] / 2**20:.1f} of {held['plain'][which] / 2**20:.1f} MiB"
+        ratio = bytes_of[one][which] / bytes_of["plain"][which]
+        size = f"{bytes_of[one][which] / 2**20:.1f} of {bytes_of['plain'][which] / 2**20:.1f} MiB"
         return Figure(what=f"{what}, {_NAMED[one]} / {_NAMED['plain']} ({size})", ratios=(ratio,))
 
-    counted = [figure(one, 0, "saved and optimiser") for one in ("hybrid", "checkpointed")]
-    resident = [figure(one, 1, "resident while learning") for one in ("hybrid", "checkpointed")]
+    counted = [figure(one, 0, "saved tensors and optimiser") for one in ("hybrid", "checkpointed")]
+    resident = [figure(one, 1, "peak resident") for one in ("hybrid", "checkpointed")]
     return [replace(counted[0], target=at_most(1 / 3)), counted[1], *resident]
 
 
 def measure(hand: Hand, setting: Setting, name: str) -> None:
-    """Hands over the bytes that are counted of a client, and those that were resident as it learnt."""
+    """Sends the counted bytes of a client, and its peak resident bytes while training."""
     torch.set_num_threads(1)
-    config = from_dict({**as_dict(setting.config(rounds=2)), "method": WAYS[name]})
-    site = Experiment.of(config)
-    pieces = _Remembering(config=config, task=site.task, num_blocks=site.num_blocks, device=setting.device)
-    batches = site.batches(0)
-    twice = _largest_block_bytes(pieces, batches.batch(0)) if WAYS[name].get("checkpoint_head") else 0
+    config = from_dict({**as_dict(setting.config(rounds=2)), "method": METHODS[name]})
+    experiment = Experiment.of(config)
+    pieces = _RecordingLoader(
+        config=config, task=experiment.task, num_blocks=experiment.num_blocks, device=setting.device
+    )
+    batches = experiment.batches(0)
+    recomputed = _largest_block_bytes(pieces, batches.batch(0)) if METHODS[name].get("checkpoint_head") else 0
     client = method(config.method.name).client(pieces, batches, 1, config)
     base_bytes = resident_bytes()
     forget_peak()
-    _learn(client, 0)
+    _train_round(client, 0)
     resident = peak_resident_bytes() - base_bytes
     with SavedTensors(pieces.made[-1].parameters()) as saved:
-        _learn(client, 1)
-    remembered = sum(one.nbytes for key, one in client.state().items() if not key.startswith("value."))
-    hand((float(saved.peak_bytes + twice + remembered), float(resident)))
+        _train_round(client, 1)
+    state_bytes = sum(one.nbytes for key, one in client.state().items() if not key.startswith("value."))
+    hand((float(saved.peak_bytes + recomputed + state_bytes), float(resident)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Remembering(PieceLoader):
-    """Pieces, of which the heads can be looked at later."""
+class _RecordingLoader(PieceLoader):
+    """Records the heads that it loads."""
 
     made: list[Piece] = field(default_factory=list)
 
@@ -89,8 +91,8 @@ class _Remembering(PieceLoader):
         return self.made[-1]
 
 
-def _learn(client: ClientMethod, round_index: int) -> None:
-    """A client's round with a server that answers every activation with a gradient that is made up."""
+def _train_round(client: ClientMethod, round_index: int) -> None:
+    """Runs a client's round against a server that answers every activation with a constant gradient."""
     run = client.round(round_index)
     message = next(run)
     while True:
@@ -104,7 +106,7 @@ def _learn(client: ClientMethod, round_index: int) -> None:
 
 
 def _largest_block_bytes(pieces: PieceLoader, batch: Batch) -> int:
-    """What a block that is computed once more holds for a moment, as it would if it were computed once."""
+    """Bytes that the largest block's recomputation saves for backward."""
     piece, found = pieces.head(), list[int]()
     blocks = piece.base.get_submodule(piece.family.blocks)
     with SavedTensors(piece.parameters()) as saved:

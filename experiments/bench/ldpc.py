@@ -1,11 +1,10 @@
-"""Code blocks a second: the cell with its law of block errors beside a simulation of the code, by Sionna.
+"""Code blocks per second: the cell with its block error model, against Sionna's simulation of the LDPC code.
 
 The cell is that of the benchmark `cell`: fading, interference, scheduling, link adaptation and HARQ for a
-hundred users. Sionna's chain (LDPC encoder, QAM mapper, white noise, demapper, decoder of 20 iterations) is
-given code blocks that the cell sent: some drawn from all its first tries, each with its own scheme and
-length, at the SNR where one in ten fails, with the decoder and the batch that are quickest for it. How many
-code blocks lie in the cell's transport blocks is counted apart and not timed. CPU time of one thread on
-both sides.
+hundred users. Sionna's chain (LDPC encoder, QAM mapper, white noise, demapper, decoder of 20 iterations)
+processes code blocks that the cell sent: a sample of its first transmissions, each with its own MCS and
+length, at the SNR of 10 % block error rate, with the fastest decoder and batch size. The number of code
+blocks per transport block is counted separately and not timed. CPU time of one thread on both sides.
 """
 
 import math
@@ -36,17 +35,17 @@ from experiments.bench.setting import Setting
 
 _DRAWN = 8
 _SLOWEST_RATE = 0.2
-"""Sionna's encoder has no slower codes; the cell's code blocks below that are left out of the draw."""
+"""Sionna's encoder has no lower code rates; code blocks below it are not drawn."""
 _UPDATES = ("boxplus-phi", "minsum")
 _BATCHES = (8, 32)
 _EACH = 32
-"""Blocks of each kind in one measurement: whole batches, whatever their size."""
+"""Code blocks of each kind in one measurement, a multiple of every batch size."""
 _CELL_S = 1.0
 _DECISIONS = 2_000_000
 
 
 def ldpc(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
-    """The cell's and the law's blocks a second over those of Sionna. Raises NotHere without Sionna."""
+    """The cell's and the error model's blocks per second over Sionna's. Raises NotHere without Sionna."""
     if find_spec("sionna") is None:
         raise NotHere("sionna-no-rt is not installed: pip install 'splitfl[oracle]'")
     progress("Sionna's chain and the cell in turn")
@@ -64,13 +63,15 @@ def ldpc(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
         Figure(what="the same, a transport block counted once", ratios=pair_ratios(cell, chain)),
     ]
     if not setting.is_quick:
-        figures.append(Figure(what="the law alone / Sionna's LDPC chain", ratios=pair_ratios(law, chain)))
+        figures.append(
+            Figure(what="the error model alone / Sionna's LDPC chain", ratios=pair_ratios(law, chain))
+        )
     return figures
 
 
 def _time(hand: Hand, sweeps: int) -> None:
-    """Hands over, a row a sweep: code blocks a second of Sionna's chain, transport blocks a second of the
-    cell, code blocks in one of these, and code blocks a second of the law."""
+    """Sends a row per sweep: code blocks/s of Sionna's chain, transport blocks/s of the cell, code blocks
+    per transport block, and code blocks/s of the error model alone."""
     torch.set_num_threads(1)
     made = many_users(USERS)
     with torch.no_grad():
@@ -81,7 +82,7 @@ def _time(hand: Hand, sweeps: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _CodeBlocks:
-    """What the first tries of a cell held: of each the scheme, the code blocks, and the bits of these."""
+    """First transmissions of a cell: MCS, number of code blocks and bits per code block of each."""
 
     scheme_T: IntArray
     count_T: Array
@@ -92,9 +93,9 @@ class _CodeBlocks:
         cell = cell_of(made)
         backlog = Backlog(len(DIRECTIONS) * cell.users, memory_grants=cell.parameters.memory_grants)
         backlog.left_Q[:-1] = math.inf
-        lanes = Mac(cell.parameters, BothDirections(sinr_models=cell.sinr_models, seed=cell.seed), backlog)
+        mac = Mac(cell.parameters, BothDirections(sinr_models=cell.sinr_models, seed=cell.seed), backlog)
         grants = round(_CELL_S / cell.parameters.grant_s)
-        blocks = Transmissions.joined(list(lanes.tries(0, grants))).blocks
+        blocks = Transmissions.joined(list(mac.tries(0, grants))).blocks
         first = blocks.tries_T == 0
         scheme_T, groups_T = blocks.scheme_T[first], blocks.groups_T[first]
         count_T, bits_T = cell.parameters.code_IN2[scheme_T, groups_T].T
@@ -102,11 +103,11 @@ class _CodeBlocks:
 
     @property
     def mean_count(self) -> float:
-        """Code blocks in a transport block."""
+        """Mean number of code blocks in a transport block."""
         return float(self.count_T.mean())
 
     def drawn(self, count: int) -> list[tuple[int, int]]:
-        """Scheme and bits of so many code blocks, each as likely as any other."""
+        """MCS and bits of `count` code blocks, drawn uniformly from all."""
         is_known = mcs_table("64qam").code_rate_I[self.scheme_T] >= _SLOWEST_RATE
         chance_T = self.count_T * is_known
         at = stream(0, "code-blocks").choice(self.count_T.size, count, p=chance_T / chance_T.sum())
@@ -129,7 +130,7 @@ def _cell_rate(made: Scenario) -> float:
 
 
 def _law_rate() -> float:
-    """Blocks that the law alone decides, each of a scheme and at an SNR of its own."""
+    """Blocks per second of the error model alone, each with its own MCS and SNR."""
     rng, law = stream(0, "law"), BlockErrorLaw.of(mcs_table("64qam"))
     snr_db, scheme = rng.normal(8.0, 6.0, _DECISIONS), rng.integers(0, 29, _DECISIONS)
     began_s = time.process_time()
@@ -138,7 +139,7 @@ def _law_rate() -> float:
 
 
 def _best_chain(mcs: int, bits: int) -> Callable[[], int]:
-    """Sionna's chain for code blocks like this, with the check-node update and batch that are quickest."""
+    """Sionna's chain for these code blocks, with the fastest check-node update and batch size."""
     chains = [_chain(mcs, bits, update, batch) for update in _UPDATES for batch in _BATCHES]
     for chain in chains:
         chain()
@@ -162,10 +163,10 @@ def _chain(mcs: int, bits: int, update: str, batch: int) -> Callable[[], int]:
     decoder = LDPC5GDecoder(encoder, cn_update=update, num_iter=20)
     constellation = Constellation("qam", order)
     mapper, demapper = Mapper(constellation=constellation), Demapper("app", constellation=constellation)
-    source, air, noise = BinarySource(), AWGN(), torch.tensor(10 ** (-snr_db / 10))
+    source, awgn, noise = BinarySource(), AWGN(), torch.tensor(10 ** (-snr_db / 10))
 
     def run() -> int:
-        decoder(demapper(air(mapper(encoder(source([batch, bits]))), noise), noise))
+        decoder(demapper(awgn(mapper(encoder(source([batch, bits]))), noise), noise))
         return batch
 
     return run

@@ -1,6 +1,6 @@
-"""Methods whose client goes the way back, each as a loop of torch by hand: one client, no messages.
+"""Methods whose client runs a backward pass, each as a plain PyTorch loop: one client, no messages.
 
-Every loop is a generator of rounds; see `own`. The mathematics is that of the method of the same name.
+Every loop is a generator of rounds (see `loop_inputs`) with the mathematics of the method of the same name.
 """
 
 from collections.abc import Sequence
@@ -10,49 +10,49 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from experiments.bench.own import Own, Rounds
+from experiments.bench.loop_inputs import LoopInputs, Rounds
 from splitfl.adapters.inject import overwrite, trainable
 from splitfl.data.batch import Batch
 from splitfl.methods.fsl_sage import SageSettings
 from splitfl.models.cut import Piece
 
 
-def sfl(own: Own) -> Rounds:
-    """`sfl-v2`, and `sfl-v1`, whose mean over the bodies of one client is that client's."""
-    head, body = own.head(), own.body()
-    of_head, of_body = own.adamw(head), own.adamw(body, of_body=1)
-    for _, batches in own.rounds():
+def sfl(inputs: LoopInputs) -> Rounds:
+    """`sfl-v2` and `sfl-v1`, which are equal for one client."""
+    head, body = inputs.head(), inputs.body()
+    of_head, of_body = inputs.adamw(head), inputs.adamw(body, of_body=1)
+    for _, batches in inputs.rounds():
         losses = []
         for batch in batches:
             hidden_BTD = head(batch.inputs)
             at_cut = hidden_BTD.detach().requires_grad_()
-            losses.append(_descend(body, at_cut, batch, of_body))
+            losses.append(_body_step(body, at_cut, batch, of_body))
             hidden_BTD.backward(at_cut.grad)
             _step(of_head)
         yield losses
 
 
-def frozen(own: Own) -> Rounds:
-    """Each sample goes through the head once; all texts are of one length here."""
-    head, body = own.head(), own.body()
-    of_body = own.adamw(body, of_body=1)
+def frozen(inputs: LoopInputs) -> Rounds:
+    """Each sample passes the head once; the benchmark's texts have equal lengths."""
+    head, body = inputs.head(), inputs.body()
+    of_body = inputs.adamw(body, of_body=1)
     known: dict[int, Tensor] = {}
-    for _, batches in own.rounds():
+    for _, batches in inputs.rounds():
         losses = []
         for batch in batches:
             ids = batch.ids_B.tolist()
             if not known.keys() >= set(ids):
                 with torch.no_grad():
                     known |= dict(zip(ids, head(batch.inputs), strict=True))
-            losses.append(_descend(body, torch.stack([known[one] for one in ids]), batch, of_body))
+            losses.append(_body_step(body, torch.stack([known[one] for one in ids]), batch, of_body))
         yield losses
 
 
-def ushape(own: Own) -> Rounds:
-    """Head and tail learn with one optimiser, the body between them with its own."""
-    tail, head, body = own.tail(), own.head(), own.body()
-    of_client, of_body = own.adamw(head, tail, of_body=1), own.adamw(body, of_body=1)
-    for _, batches in own.rounds():
+def ushape(inputs: LoopInputs) -> Rounds:
+    """Head and tail share one optimiser, the body has its inputs."""
+    tail, head, body = inputs.tail(), inputs.head(), inputs.body()
+    of_client, of_body = inputs.adamw(head, tail, of_body=1), inputs.adamw(body, of_body=1)
+    for _, batches in inputs.rounds():
         losses = []
         for batch in batches:
             hidden_BTD = head(batch.inputs)
@@ -69,32 +69,32 @@ def ushape(own: Own) -> Rounds:
         yield losses
 
 
-def cse_fsl(own: Own) -> Rounds:
-    """Head and auxiliary learn from the auxiliary's loss, the body from what it is shown."""
-    auxiliary, head, body = own.auxiliary(), own.head(), own.body()
-    of_client, of_body = own.adamw(head, auxiliary, of_body=1), own.adamw(body, of_body=1)
-    for _, batches in own.rounds():
+def cse_fsl(inputs: LoopInputs) -> Rounds:
+    """Head and auxiliary train on the auxiliary's loss, the body on the head's activations."""
+    auxiliary, head, body = inputs.auxiliary(), inputs.head(), inputs.body()
+    of_client, of_body = inputs.adamw(head, auxiliary, of_body=1), inputs.adamw(body, of_body=1)
+    for _, batches in inputs.rounds():
         losses = []
         for batch in batches:
             hidden_BTD = head(batch.inputs)
             auxiliary(hidden_BTD, {}, batch.labels).loss.backward()
             _step(of_client)
-            losses.append(_descend(body, hidden_BTD.detach(), batch, of_body))
+            losses.append(_body_step(body, hidden_BTD.detach(), batch, of_body))
         yield losses
 
 
-def fsl_sage(own: Own) -> Rounds:
-    """As `cse_fsl`; as each round but the first begins the auxiliary is aligned, at first from the body."""
-    auxiliary, head, body = own.auxiliary(), own.head(), own.body()
-    of_head, of_body = own.adamw(head), own.adamw(body, of_body=1)
+def fsl_sage(inputs: LoopInputs) -> Rounds:
+    """`cse_fsl` with an auxiliary that is aligned with the body before each round but the first."""
+    auxiliary, head, body = inputs.auxiliary(), inputs.head(), inputs.body()
+    of_head, of_body = inputs.adamw(head), inputs.adamw(body, of_body=1)
     uploads: list[tuple[Tensor, Batch]] = []
-    for round_index, batches in own.rounds():
+    for round_index, batches in inputs.rounds():
         if round_index == 1:
             known = trainable(body)
             shared = {name: known[name] for name in trainable(auxiliary) if name in known}
             overwrite(trainable(auxiliary), shared)
         if round_index:
-            _align(own, auxiliary, body, uploads)
+            _align(inputs, auxiliary, body, uploads)
         for value in trainable(auxiliary).values():
             value.grad = None
         losses = []
@@ -103,18 +103,18 @@ def fsl_sage(own: Own) -> Rounds:
             loss = auxiliary(hidden_BTD, {}, batch.labels).loss
             grads = torch.autograd.grad(loss, of_head.param_groups[0]["params"])
             _step(of_head, grads)
-            losses.append(_descend(body, hidden_BTD.detach(), batch, of_body))
+            losses.append(_body_step(body, hidden_BTD.detach(), batch, of_body))
             uploads = [*uploads, (hidden_BTD.detach(), batch)][
-                -own.config.method.of(SageSettings).align_batches :
+                -inputs.config.method.of(SageSettings).align_batches :
             ]
         yield losses
 
 
-def fedlora(own: Own) -> Rounds:
-    """The whole model by itself."""
-    whole = own.whole()
-    optimiser = own.adamw(whole)
-    for _, batches in own.rounds():
+def fedlora(inputs: LoopInputs) -> Rounds:
+    """The whole model, unsplit."""
+    whole = inputs.whole()
+    optimiser = inputs.adamw(whole)
+    for _, batches in inputs.rounds():
         losses = []
         for batch in batches:
             loss = whole(batch.inputs, {}, batch.labels).loss
@@ -124,8 +124,8 @@ def fedlora(own: Own) -> Rounds:
         yield losses
 
 
-def _descend(body: Piece, hidden_BTD: Tensor, batch: Batch, optimiser: torch.optim.Optimizer) -> float:
-    """One step of the body; leaves the hidden state's gradient where it wants one."""
+def _body_step(body: Piece, hidden_BTD: Tensor, batch: Batch, optimiser: torch.optim.Optimizer) -> float:
+    """One step of the body; returns the loss and sets the hidden state's gradient if it requires one."""
     loss = body(hidden_BTD, {}, batch.labels).loss
     loss.backward()
     _step(optimiser)
@@ -140,16 +140,18 @@ def _step(optimiser: torch.optim.Optimizer, grads: Sequence[Tensor] = ()) -> Non
     optimiser.zero_grad()
 
 
-def _align(own: Own, auxiliary: Piece, body: Piece, uploads: Sequence[tuple[Tensor, Batch]]) -> None:
-    """Towards the body's gradients: FSL-SAGE's equation 7, the error relative to the true one."""
+def _align(
+    inputs: LoopInputs, auxiliary: Piece, body: Piece, uploads: Sequence[tuple[Tensor, Batch]]
+) -> None:
+    """Fits the auxiliary's gradients to the body's: FSL-SAGE's equation 7, relative squared error."""
     parameters = list(trainable(auxiliary).values())
-    optimiser = torch.optim.AdamW(parameters, lr=own.config.train.body_lr, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(parameters, lr=inputs.config.train.body_lr, weight_decay=0.0)
     true_BTDs = []
     for hidden_BTD, batch in uploads:
         at_cut = hidden_BTD.detach().requires_grad_()
         loss = body(at_cut, {}, batch.labels).loss
         true_BTDs.append(torch.autograd.grad(loss, at_cut)[0])
-    for _ in range(own.config.method.of(SageSettings).align_passes):
+    for _ in range(inputs.config.method.of(SageSettings).align_passes):
         for (hidden_BTD, batch), true_BTD in zip(uploads, true_BTDs, strict=True):
             at_cut = hidden_BTD.detach().requires_grad_()
             with sdpa_kernel(SDPBackend.MATH):

@@ -1,7 +1,7 @@
-"""Up to 200 clients connected to one server process by gRPC: what each costs in memory, and what a step does.
+"""Up to 200 clients connected to one server process by gRPC: memory per client and time per step.
 
 The clients are threads of a few processes on the same machine, each with its own connection and its own
-model, and the steps are small: what is measured is what the server's side does for every client and message.
+model, and the steps are small, so that the server's cost per client and message dominates.
 """
 
 import os
@@ -27,7 +27,7 @@ from splitfl.setup.experiment import Experiment
 
 NUMBERS: Final = (25, 50, 100, 200)
 _EACH: Final = 25  # clients in one process
-_ROUNDS: Final = 1_000  # it is over before
+_ROUNDS: Final = 1_000  # the benchmark ends before
 _TIMED_ROUNDS: Final = 4
 _STEPS: Final = 2
 _MIB: Final = 1 << 20
@@ -58,9 +58,9 @@ def many_clients(setting: Setting, progress: Callable[[str], None]) -> list[Figu
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """What a run showed: the server's memory for each idle client, and what a step took once all worked.
+    """A run's measurements: the server's memory per idle client, and the time of a step with all training.
 
-    `step_s` is on the wall clock, `step_cpu_s` the server's process time.
+    `step_s` is wall time, `step_cpu_s` the server's CPU time.
     """
 
     each_bytes: float
@@ -73,9 +73,9 @@ def _figures(found: Mapping[int, _Found]) -> list[Figure]:
     figures = []
     for number, one in found.items():
         taken = {
-            f"server memory for each of {number} idle clients / 1 MiB": one.each_bytes / _MIB,
-            f"steps with {number} clients / 1 a second": 1 / one.step_s,
-            f"server CPU for a step with {number} clients / 1 ms": one.step_cpu_s / 1e-3,
+            f"server memory per client, {number} idle clients / 1 MiB": one.each_bytes / _MIB,
+            f"steps/s with {number} clients / 1": 1 / one.step_s,
+            f"server CPU per step with {number} clients / 1 ms": one.step_cpu_s / 1e-3,
         }
         figures += [Figure(what=what, ratios=(ratio,)) for what, ratio in taken.items()]
     for what, get in _LINEAR_FIGURES.items():
@@ -86,20 +86,20 @@ def _figures(found: Mapping[int, _Found]) -> list[Figure]:
 
 
 _LINEAR_FIGURES: Final[Mapping[str, Callable[[_Found], float]]] = {
-    "server memory for each": lambda one: one.each_bytes,
-    "seconds a step": lambda one: one.step_s,
-    "server CPU a step": lambda one: one.step_cpu_s,
+    "server memory per client": lambda one: one.each_bytes,
+    "seconds per step": lambda one: one.step_s,
+    "server CPU per step": lambda one: one.step_cpu_s,
 }
 
 
 def _with_clients(setting: Setting, folder: Path, number: int) -> _Found:
-    """A run of so many clients, and of one more that comes last, so that the others wait for it."""
-    config = setting.config(rounds=_ROUNDS, clients=number + 1, road="grpc")
+    """A run of `number` clients and one more that joins last; the others are idle until then."""
+    config = setting.config(rounds=_ROUNDS, clients=number + 1, transport="grpc")
     config = replace(config, fault_tolerance=replace(config.fault_tolerance, checkpoint_every=0))
     with ExitStack() as stack:
 
-        def started(who: str, function: Callable[..., None], *arguments: Any) -> Fresh:
-            made = stack.enter_context(Fresh(folder / f"{who}.log", function, *arguments))
+        def started(name: str, function: Callable[..., None], *arguments: Any) -> Fresh:
+            made = stack.enter_context(Fresh(folder / f"{name}.log", function, *arguments))
             stack.callback(made.kill)
             return made
 
@@ -120,29 +120,29 @@ def _serve(hand: Hand, config: RunConfig, folder: Path) -> None:
 
 
 def _join(hand: Hand, address: str, clients: range) -> None:
-    together = [threading.Thread(target=take_part, args=("grpc", address, client)) for client in clients]
-    for one in together:
-        one.start()
-    for one in together:
-        one.join()
+    threads = [threading.Thread(target=take_part, args=("grpc", address, client)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 class _CountingScreen(Silent):
-    """Hands over its process's memory, with nobody there and with all but one; then a step's times."""
+    """Sends the server's memory, without clients and with all but one; then the times of a step."""
 
     def __init__(self, hand: Hand, config: RunConfig) -> None:
         self._hand, self._clients = hand, config.federation.clients
         self._steps_of_round = config.federation.clients * config.federation.local_steps
-        self._told = 0
+        self._sent_count = 0
         self._began = 0.0, 0.0
 
     def waiting(self, address: str, missing: list[int]) -> None:
         """See Screen."""
-        if self._told == 0 and len(missing) == self._clients:
-            self._told = 1
+        if self._sent_count == 0 and len(missing) == self._clients:
+            self._sent_count = 1
             self._hand((address, _memory_bytes()))
-        elif self._told == 1 and len(missing) == 1:
-            self._told = 2
+        elif self._sent_count == 1 and len(missing) == 1:
+            self._sent_count = 2
             self._hand(_memory_bytes())
 
     def measured(self, row: Mapping[str, Any]) -> None:

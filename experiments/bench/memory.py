@@ -1,7 +1,7 @@
-"""A client's peak memory at cut 1 of a model of twelve blocks, beside the unsplit process's.
+"""A client's peak memory at cut 1 of a twelve-block model, over that of an unsplit process.
 
-Both are fresh processes that make one training step. Counted is what is resident above
-the libraries when these have been imported; on CUDA, the most that was allocated there.
+Both are fresh processes that run one training step. Counted is the peak resident memory above
+that after importing the libraries; on CUDA, the peak allocated device memory.
 """
 
 import multiprocessing
@@ -24,15 +24,15 @@ from splitfl.server.run import Run
 from splitfl.server.session_router import SessionRouter
 from splitfl.setup.experiment import Experiment
 
-_WAYS = {"unsplit": False, "client": True, "unsplit-keeping": True, "client-as-it-comes": False}
-"""Who is measured, and whether it keeps freed memory; the product does."""
+_PROCESSES = {"unsplit": False, "client": True, "unsplit-keeping": True, "client-as-it-comes": False}
+"""The measured processes, and whether each keeps freed memory, as the product does."""
 
 
 def memory(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
-    """The client's memory where the cut leaves it the first of twelve blocks."""
+    """The memory of a client that holds the first of twelve blocks."""
     deep = replace(setting, folder=setting.folder / "deep", blocks=12, cut=1, steps=1).prepare()
     peaks: dict[str, float] = {}
-    for name, keeps in list(_WAYS.items())[: 2 if setting.is_quick else None]:
+    for name, keeps in list(_PROCESSES.items())[: 2 if setting.is_quick else None]:
         progress(f"memory of {name}")
         measure = _unsplit if name.startswith("unsplit") else _client
         with Fresh(deep.folder / f"{name}.log", measure, deep, keeps) as process:
@@ -46,13 +46,13 @@ def memory(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
     if not setting.is_quick:
         figures += [
             figure("client / unsplit*", "client", "unsplit-keeping"),
-            figure("client without it / unsplit", "client-as-it-comes", "unsplit"),
+            figure("client without the allocator setting / unsplit", "client-as-it-comes", "unsplit"),
         ]
     return figures
 
 
 class _Meter:
-    """Starts counting where it is made, with the libraries' lazy parts imported."""
+    """Peak memory since construction; imports the libraries' lazy parts before."""
 
     def __init__(self, setting: Setting, keeps: bool) -> None:
         assert modeling_gpt2.GPT2Model is not None
@@ -82,22 +82,22 @@ def _client(hand: Hand, setting: Setting, keeps: bool) -> None:
     server.start()
     assert ours.recv_bytes() == b"ready"
     meter = _Meter(setting, keeps)
-    site = Experiment.of(setting.config(rounds=1))
-    node = ClientNode.of(site, 0)
+    experiment = Experiment.of(setting.config(rounds=1))
+    node = ClientNode.of(experiment, 0)
     run_client(node, _Pipe(ours), 1, Leave, lambda round_index, message: None)
     hand(meter.peak_bytes())
     server.join()
 
 
 def _serve(setting: Setting, connection: "Connection[Any, Any]") -> None:
-    """The server's process, which answers one client until it leaves."""
+    """The server's process; serves one client until the run ends."""
     torch.set_num_threads(1)
-    with Run(Experiment.of(setting.config(rounds=1)), None, _Nobody()) as run:
-        board = SessionRouter()
-        board.connect(run.server_loop)
+    with Run(Experiment.of(setting.config(rounds=1)), None, _NoWatcher()) as run:
+        router = SessionRouter()
+        router.connect(run.server_loop)
         connection.send_bytes(b"ready")
         while not run.is_over:
-            board.handle(0, connection.recv_bytes(), connection.send_bytes)
+            router.handle(0, connection.recv_bytes(), connection.send_bytes)
 
 
 class _Pipe:
@@ -110,8 +110,8 @@ class _Pipe:
         return self._connection.recv_bytes()
 
 
-class _Nobody:
-    """Looks at no screen."""
+class _NoWatcher:
+    """Ignores all notifications."""
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         """See Screen."""

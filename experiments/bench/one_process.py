@@ -1,8 +1,8 @@
-"""Both sides in one process: the product's step beside the unsplit one and beside the bare split."""
+"""Client and server in one process: the product's step over the unsplit step and the bare split's."""
 
 from collections.abc import Callable
 
-from experiments.bench.contest import Contestant, contest
+from experiments.bench.interleaved import Contestant, contest
 from experiments.bench.product import Product
 from experiments.bench.prototype import prototype
 from experiments.bench.ratio import Figure, Target, at_most, pair_ratios
@@ -14,14 +14,14 @@ def one_process(setting: Setting, progress: Callable[[str], None]) -> list[Figur
     """The product in one process, without a network."""
     samples = setting.steps * setting.batch
     contestants = {
-        "unsplit": Contestant(play=unsplit, samples=samples),
-        "product": Contestant(play=Product(), samples=samples),
-        "prototype": Contestant(play=prototype, samples=samples),
+        "unsplit": Contestant(train=unsplit, samples=samples),
+        "product": Contestant(train=Product(), samples=samples),
+        "prototype": Contestant(train=prototype, samples=samples),
     }
     if not setting.is_quick:
         contestants |= {
-            "unsplit-keeping": Contestant(play=unsplit, samples=samples, keeps_memory=True),
-            "prototype-keeping": Contestant(play=prototype, samples=samples, keeps_memory=True),
+            "unsplit-keeping": Contestant(train=unsplit, samples=samples, keeps_memory=True),
+            "prototype-keeping": Contestant(train=prototype, samples=samples, keeps_memory=True),
         }
     result = contest(setting, contestants, progress)
     product_s = result.wall_s("product")

@@ -1,8 +1,8 @@
-"""One client over PyTorch RPC, in wall time and in the CPU time of both processes."""
+"""One client over PyTorch RPC: wall time, and CPU time of both processes."""
 
 from collections.abc import Callable
 
-from experiments.bench.contest import Contestant, Result, contest
+from experiments.bench.interleaved import Contestant, Timings, contest
 from experiments.bench.product import Product
 from experiments.bench.prototype_rpc import PrototypeRpc
 from experiments.bench.ratio import Figure, Target, at_most, pair_ratios
@@ -14,17 +14,17 @@ def over_rpc(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
     """The product over PyTorch RPC with one client."""
     samples = setting.steps * setting.batch
     contestants = {
-        "unsplit": Contestant(play=unsplit, samples=samples),
-        "rpc-product": Contestant(play=Product(road="rpc"), samples=samples),
-        "rpc-prototype": Contestant(play=PrototypeRpc(), samples=samples),
+        "unsplit": Contestant(train=unsplit, samples=samples),
+        "rpc-product": Contestant(train=Product(transport="rpc"), samples=samples),
+        "rpc-prototype": Contestant(train=PrototypeRpc(), samples=samples),
     }
     if not setting.is_quick:
         contestants |= {
-            "unsplit-keeping": Contestant(play=unsplit, samples=samples, keeps_memory=True),
+            "unsplit-keeping": Contestant(train=unsplit, samples=samples, keeps_memory=True),
             "rpc-prototype-keeping": Contestant(
-                play=PrototypeRpc(keeps_memory=True), samples=samples, keeps_memory=True
+                train=PrototypeRpc(keeps_memory=True), samples=samples, keeps_memory=True
             ),
-            "rpc-prototype-shared": Contestant(play=PrototypeRpc(transports=("shm", "uv")), samples=samples),
+            "rpc-prototype-shared": Contestant(train=PrototypeRpc(transports=("shm", "uv")), samples=samples),
         }
     result = contest(setting, contestants, progress)
     figures = [
@@ -41,7 +41,7 @@ def over_rpc(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
     return figures
 
 
-def _both(result: Result, what: str, other: str, target: Target | None) -> list[Figure]:
+def _both(result: Timings, what: str, other: str, target: Target | None) -> list[Figure]:
     wall = pair_ratios(result.wall_s("rpc-product"), result.wall_s(other))
     cpu = pair_ratios(result.cpu_s("rpc-product"), result.cpu_s(other))
     return [

@@ -1,10 +1,10 @@
-"""What a method's machinery costs: the run in one process beside a loop of the same mathematics by hand.
+"""The framework's overhead for each method: a run in one process over a plain loop of the same mathematics.
 
-The machinery is all there is in a run: the client's and the server's objects, frames both ways, turns,
-clocks, ledger and events, replays. The loops (`loops`, `forward_loops`) share with it the pieces of the model
-and the names of directions, and have one client, so that nothing is averaged. Both play the same rounds in
-turn; before a ratio counts, losses and trained tensors must be the same to the last bit. The ratio is of CPU
-time, which a busy neighbour lengthens less than the clock on the wall.
+The run includes the client's and the server's objects, frames in both directions, service order, clocks,
+ledger, events and replays. The loops (`loops`, `forward_loops`) share the model's pieces and the names of
+perturbations with it, and have one client, so that nothing is averaged. Rounds of both are interleaved;
+losses and trained tensors must be bitwise equal before a ratio counts. The ratio is of CPU time, which
+background load affects less than wall time.
 """
 
 import json
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from experiments.bench import forward_loops, loops
 from experiments.bench.fresh import BenchError, Fresh, Hand
-from experiments.bench.own import Own, Rounds
+from experiments.bench.loop_inputs import LoopInputs, Rounds
 from experiments.bench.ratio import Figure, at_most, pair_ratios
 from experiments.bench.setting import Setting
 from splitfl.accounting.ledger import Ledger
@@ -36,7 +36,7 @@ from splitfl.server.protocols import RoundEnd
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, from_dict
 
-LOOPS: Final[Mapping[str, Callable[[Own], Rounds]]] = {
+LOOPS: Final[Mapping[str, Callable[[LoopInputs], Rounds]]] = {
     "sfl-v2": loops.sfl,
     "sfl-v1": loops.sfl,
     "frozen": loops.frozen,
@@ -53,7 +53,7 @@ LOOPS: Final[Mapping[str, Callable[[Own], Rounds]]] = {
     "fedkseed": forward_loops.fedkseed,
     "spry": forward_loops.spry,
 }
-"""The same mathematics by hand, for the methods that have such a loop; the others are not measured."""
+"""Plain loops by method; methods without one are not measured."""
 
 _METHOD: Final = {
     "perturbations": 2,
@@ -66,7 +66,7 @@ _METHOD: Final = {
 
 
 def overhead(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
-    """Each method over its loop; BenchError where they differ in a bit."""
+    """CPU time of each method over its loop. Raises BenchError if their results differ in a bit."""
     wide = replace(setting, folder=setting.folder / "overhead", blocks=4, cut=2, vocabulary=2048, steps=2)
     wide = wide.prepare()
     figures = []
@@ -76,12 +76,12 @@ def overhead(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
             product_s, by_hand_s = process.take()
             process.go()
             ratios = pair_ratios(product_s, by_hand_s)
-            figures.append(Figure(what=f"CPU time, {name} / by hand", ratios=ratios, target=at_most(1.05)))
+            figures.append(Figure(what=f"CPU time, {name} / plain loop", ratios=ratios, target=at_most(1.05)))
     return figures
 
 
 def compare(hand: Hand, setting: Setting) -> None:
-    """Hands over, method by method, the seconds that each round took either way, but for the first."""
+    """Sends, method by method, the CPU seconds of each round but the first, of the run and of the loop."""
     torch.set_num_threads(1)
     keep_freed_memory()
     with tempfile.TemporaryDirectory(dir=setting.folder) as folder:
@@ -90,7 +90,7 @@ def compare(hand: Hand, setting: Setting) -> None:
 
 
 def settings(setting: Setting, name: str) -> RunConfig:
-    """A run of this method with one client, whose every tensor is trained in every round."""
+    """A run of this method with one client that trains every tensor in every round."""
     table = as_dict(setting.config(rounds=setting.sweeps + 1))
     keys = key_types(METHODS[name].settings)
     table["method"] = {"name": name, **{key: value for key, value in _METHOD.items() if key in keys}}
@@ -99,58 +99,63 @@ def settings(setting: Setting, name: str) -> RunConfig:
 
 
 def seconds(config: RunConfig, folder: Path) -> tuple[list[float], list[float]]:
-    """The CPU time of each round of the product and of its loop, taken in turn; the first warms up.
+    """CPU seconds of each round of the product and of its loop, interleaved, after a warm-up round.
 
-    Raises BenchError where they come to different bits.
+    Raises BenchError if losses or trained tensors differ in a bit.
     """
-    site = Experiment.of(config)
-    own = Own.of(site)
-    by_hand = LOOPS[config.method.name](own)
+    experiment = Experiment.of(config)
+    inputs = LoopInputs.of(experiment)
+    by_hand = LOOPS[config.method.name](inputs)
     losses: list[float] = []
-    with _Product(site, folder / f"{config.method.name}.jsonl") as product:
+    with _Product(experiment, folder / f"{config.method.name}.jsonl") as product:
         taken: tuple[list[float], list[float]] = ([], [])
         for at in range(config.federation.rounds):
-            players = (lambda at=at: product.round(at), lambda: losses.extend(next(by_hand)))
-            for who in (0, 1) if at % 2 else (1, 0):  # nobody always comes after the other
+            contestants = (lambda at=at: product.round(at), lambda: losses.extend(next(by_hand)))
+            for index in (0, 1) if at % 2 else (1, 0):  # the order alternates
                 began_s = time.process_time()
-                players[who]()
-                taken[who].append(time.process_time() - began_s)
-        product.must_equal(losses, own.trained())
+                contestants[index]()
+                taken[index].append(time.process_time() - began_s)
+        product.must_equal(losses, inputs.trained())
     return taken[0][1:], taken[1][1:]
 
 
 class _Product:
-    """A run in this process, one round at a time; its events go to a file as they do in any run."""
+    """A run in this process, one round at a time, with its events written to a file."""
 
-    def __init__(self, site: Experiment, path: Path) -> None:
-        self._config = site.config
+    def __init__(self, experiment: Experiment, path: Path) -> None:
+        self._config = experiment.config
         self._path = path
         self._events = Events(path)
-        self._server = site.server_method()
-        self._server_loop = server_loop_of(site, self._server, Ledger(), self._events, self)
-        self._nodes = [ClientNode.of(site, 0)]
+        self._server = experiment.server_method()
+        self._server_loop = server_loop_of(experiment, self._server, Ledger(), self._events, self)
+        self._nodes = [ClientNode.of(experiment, 0)]
 
     def round(self, round_index: int) -> None:
-        """Plays this round; taking leave afterwards changes nothing."""
+        """Runs this round; the clients' leave afterwards has no effect on the next."""
         federation = replace(self._config.federation, rounds=round_index + 1)
         run_inproc(replace(self._config, federation=federation), self._nodes, self._server_loop, round_index)
 
     def must_equal(self, losses: Sequence[float], trained: Mapping[str, Tensor]) -> None:
-        """BenchError where another way to the same came to anything else."""
+        """Raises BenchError if losses or tensors differ from those of the loop."""
         self._events.__exit__(None, None, None)
         rows = map(json.loads, self._path.read_text().splitlines())
-        own, name = [row["loss"] for row in rows if row["event"] == "step"], self._config.method.name
-        if own != list(losses):
-            raise BenchError(f"{name} has other losses than its loop by hand: {own} and {list(losses)}")
+        product_losses, name = (
+            [row["loss"] for row in rows if row["event"] == "step"],
+            self._config.method.name,
+        )
+        if product_losses != list(losses):
+            raise BenchError(
+                f"{name} and its plain loop have different losses: {product_losses} and {list(losses)}"
+            )
         for tensor, value in self._server.trained().items():
             if not torch.equal(value, trained[tensor]):
-                raise BenchError(f"{name} has learnt another {tensor} than its loop by hand")
+                raise BenchError(f"{name} and its plain loop trained {tensor} to different values")
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """See Watcher: nobody looks on."""
+        """See Watcher: no screen."""
 
     def all_began(self, round_index: int) -> None:
-        """See Watcher: nothing is kept."""
+        """See Watcher: no checkpoint."""
 
     def ended(self, end: RoundEnd) -> None:
         """See Watcher."""

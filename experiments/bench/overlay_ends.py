@@ -1,7 +1,7 @@
-"""`python -m experiments.bench.overlay_ends ROLE ADDRESS`: ends of a timed TCP connection, see `overlay`.
+"""`python -m experiments.bench.overlay_ends ROLE ADDRESS`: the ends of a timed TCP connection, see `overlay`.
 
-The client sends single bytes that come back, then much that is taken, then asks for as much; it prints the
-seconds of each echo and the bits a second of each way as JSON.
+The client times single-byte echoes, then a bulk transfer in each direction; it prints the seconds of each
+echo and the throughput of each direction in bit/s as JSON.
 """
 
 import json
@@ -13,16 +13,16 @@ from typing import Final
 PORT: Final = 29600
 _ECHOES: Final = 500
 _BULK_BYTES: Final = 256 << 20
-_PIECE: Final = bytes(1 << 20)
+_CHUNK: Final = bytes(1 << 20)
 
 
 def main() -> None:
-    """One of the two ends, in a namespace of its own."""
+    """Runs one of the two ends, in its own namespace."""
     role, address = sys.argv[1], sys.argv[2]
     if role == "server":
         _serve(address)
     else:
-        print(json.dumps(_ask(address)), flush=True)
+        print(json.dumps(_measure(address)), flush=True)
 
 
 def _serve(address: str) -> None:
@@ -32,14 +32,14 @@ def _serve(address: str) -> None:
     with peer:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(_ECHOES):
-            peer.sendall(_took(peer, 1))
-        _drain(peer)
+            peer.sendall(_receive(peer, 1))
+        _receive_bulk(peer)
         peer.sendall(b"!")
-        _pour(peer)
-        _took(peer, 1)
+        _send_bulk(peer)
+        _receive(peer, 1)
 
 
-def _ask(address: str) -> dict[str, object]:
+def _measure(address: str) -> dict[str, object]:
     with socket.create_connection((address, PORT), 20.0) as peer:
         peer.settimeout(60.0)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -47,38 +47,38 @@ def _ask(address: str) -> dict[str, object]:
         for _ in range(_ECHOES):
             began_s = time.perf_counter()
             peer.sendall(b"?")
-            _took(peer, 1)
+            _receive(peer, 1)
             echo_s.append(time.perf_counter() - began_s)
         began_s = time.perf_counter()
-        _pour(peer)
-        _took(peer, 1)
+        _send_bulk(peer)
+        _receive(peer, 1)
         up_s = time.perf_counter() - began_s
         began_s = time.perf_counter()
-        _drain(peer)
+        _receive_bulk(peer)
         down_s = time.perf_counter() - began_s
         peer.sendall(b"!")
     bits = 8 * _BULK_BYTES
     return {"echo_s": echo_s, "up_bps": bits / up_s, "down_bps": bits / down_s}
 
 
-def _pour(peer: socket.socket) -> None:
-    for _ in range(_BULK_BYTES // len(_PIECE)):
-        peer.sendall(_PIECE)
+def _send_bulk(peer: socket.socket) -> None:
+    for _ in range(_BULK_BYTES // len(_CHUNK)):
+        peer.sendall(_CHUNK)
 
 
-def _drain(peer: socket.socket) -> None:
+def _receive_bulk(peer: socket.socket) -> None:
     left, buffer = _BULK_BYTES, bytearray(1 << 20)
     while left:
         got = peer.recv_into(buffer, min(left, len(buffer)))
         if not got:
-            raise ConnectionError(f"the other end went {left} bytes too early")
+            raise ConnectionError(f"peer closed the connection {left} bytes early")
         left -= got
 
 
-def _took(peer: socket.socket, size: int) -> bytes:
+def _receive(peer: socket.socket, size: int) -> bytes:
     got = peer.recv(size)
     if not got:
-        raise ConnectionError("the other end went too early")
+        raise ConnectionError("peer closed the connection early")
     return got
 
 

@@ -1,4 +1,4 @@
-"""The product as its own command runs it: protocol, frames, ledger, events, run folder and progress bar."""
+"""The product as `splitfl run` runs it: protocol, frames, ledger, events, run folder and progress bar."""
 
 import tempfile
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.contest import Rest
+from experiments.bench.interleaved import Rest
 from experiments.bench.setting import Setting
 from experiments.local_clients import run_here
 from splitfl.config import RunConfig
@@ -18,14 +18,16 @@ from splitfl.setup.experiment import Experiment
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """A contestant; `road` is the transport. A block is a round, its aggregation and checkpoint included."""
+    """A contestant. A block is a round, including its aggregation and checkpoint."""
 
-    road: str = "inproc"
+    transport: str = "inproc"
     clients: int = 1
     in_flight: int = 1
 
     def __call__(self, setting: Setting, blocks: int, rest: Rest) -> None:
-        config = setting.config(rounds=blocks, clients=self.clients, in_flight=self.in_flight, road=self.road)
+        config = setting.config(
+            rounds=blocks, clients=self.clients, in_flight=self.in_flight, transport=self.transport
+        )
 
         def new_folder() -> Path:
             return Path(tempfile.mkdtemp(dir=setting.folder))
@@ -34,22 +36,22 @@ class Product:
 
 
 class _PacedScreen:
-    """The product's own screen, which rests at the end of every round, when nothing is under way."""
+    """The product's screen, which calls `rest` at the end of every round, when no message is in flight."""
 
     def __init__(self, config: RunConfig, rest: Rest) -> None:
         federation = config.federation
         total = federation.rounds * federation.clients * federation.local_steps
-        console = plain_console(terminal=True)  # so that the bar is drawn, wherever that goes
+        console = plain_console(terminal=True)  # the bar is drawn even without a terminal
         self._screen = TerminalScreen(console, config, total, invites=False)
         self._rest = rest
-        self._shown = ExitStack()
-        self._shown.enter_context(self._screen)
+        self._live = ExitStack()
+        self._live.enter_context(self._screen)
 
     def waiting(self, address: str, missing: list[int]) -> None:
         """See Screen."""
         self._screen.waiting(address, missing)
 
-    def said(self, what: str) -> None:
+    def note(self, what: str) -> None:
         """See Screen."""
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:
@@ -57,8 +59,8 @@ class _PacedScreen:
         self._screen.stepped(round_index, client, steps)
 
     def measured(self, row: Mapping[str, Any]) -> None:
-        """Shows the round, then rests; the bar is not drawn while others are timed."""
+        """Shows the round, then rests; the bar is hidden while others are timed."""
         self._screen.measured(row)
-        self._shown.close()
+        self._live.close()
         self._rest(row["train_loss"])
-        self._shown.enter_context(self._screen)
+        self._live.enter_context(self._screen)

@@ -1,4 +1,4 @@
-"""The bare split of the same mathematics: no protocol, no codec, no ledger, no names."""
+"""A bare split of the same mathematics: no protocol, codec, ledger or names."""
 
 # B batch, T tokens, D hidden, V vocabulary
 
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.bench.contest import Rest
+from experiments.bench.interleaved import Rest
 from experiments.bench.setting import Setting
 from experiments.bench.unsplit import adamw, adapted_model, batches_of
 
 Learn = Callable[[Tensor, Tensor], tuple[float, Tensor]]
-"""Takes a hidden state (B, T, D) and labels (B, T); gives the loss and the hidden state's gradient."""
+"""Takes a hidden state (B, T, D) and labels (B, T); returns the loss and the hidden state's gradient."""
 
 
 class Head(nn.Module):
-    """GPT-2's embeddings and first blocks, as they are."""
+    """GPT-2's embeddings and first blocks."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Head(nn.Module):
 
 
 class Body(nn.Module):
-    """GPT-2's other blocks, last norm and language model head, as they are, and the loss."""
+    """GPT-2's other blocks, final norm and LM head, and the loss."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
@@ -51,8 +51,8 @@ class Body(nn.Module):
         return functional.cross_entropy(logits_BTV.flatten(0, 1), next_BT.flatten())
 
 
-class Teacher:
-    """The body and its optimiser: a hidden state and labels in, loss and gradient out."""
+class BodyTrainer:
+    """The body and its optimiser."""
 
     def __init__(self, setting: Setting) -> None:
         self._body = Body(setting).train()
@@ -60,7 +60,7 @@ class Teacher:
         self._device = torch.device(setting.device)
 
     def learn(self, hidden_BTD: Tensor, labels_BT: Tensor) -> tuple[float, Tensor]:
-        """One step of the body."""
+        """One step of the body; the loss and the hidden state's gradient."""
         hidden_BTD = hidden_BTD.to(self._device).requires_grad_(True)
         loss = self._body(hidden_BTD, labels_BT.to(self._device))
         loss.backward()
@@ -72,12 +72,12 @@ class Teacher:
 
 def prototype(setting: Setting, blocks: int, rest: Rest) -> None:
     """A contestant: both halves in one process."""
-    teacher = Teacher(setting)
-    play(setting, blocks, rest, teacher.learn)
+    trainer = BodyTrainer(setting)
+    play(setting, blocks, rest, trainer.learn)
 
 
 def play(setting: Setting, blocks: int, rest: Rest, learn: Learn) -> None:
-    """The head's side, wherever the body is."""
+    """Trains the head; `learn` trains the body, possibly in another process."""
     batches = iter(batches_of(setting, blocks * setting.steps))
     head = Head(setting).train()
     optimiser = adamw(head, setting)

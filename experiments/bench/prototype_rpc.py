@@ -1,4 +1,4 @@
-"""The bare split over PyTorch RPC: the same tensors there and back, and nothing else."""
+"""The bare split over PyTorch RPC: the same tensors in both directions, without a protocol."""
 
 # B batch, T tokens, D hidden
 
@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 from torch.distributed import rpc
 
-from experiments.bench.contest import Rest
-from experiments.bench.prototype import Teacher, play
+from experiments.bench.interleaved import Rest
+from experiments.bench.prototype import BodyTrainer, play
 from experiments.bench.setting import Setting
 from splitfl.core.allocator import keep_freed_memory
 from splitfl.transport.base.interfaces import interface_of
 
-_LONG_S = 600.0
-_teacher: dict[str, Teacher] = {}  # RPC calls module functions
+_TIMEOUT_S = 600.0
+_trainer: dict[str, BodyTrainer] = {}  # RPC calls module functions
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrototypeRpc:
-    """A contestant: the head here, the body in a process of its own.
+    """A contestant: the head in this process, the body in another.
 
-    `transports` and `channels` are TensorPipe's; TCP is what the product takes.
+    `transports` and `channels` are TensorPipe's; the product uses TCP.
     """
 
     keeps_memory: bool = False
@@ -45,19 +45,19 @@ class PrototypeRpc:
 
         def learn(hidden_BTD: Tensor, labels_BT: Tensor) -> tuple[float, Tensor]:
             tensors = (hidden_BTD.cpu(), labels_BT.cpu())
-            loss, grad_BTD = rpc.rpc_sync("server", _learn, args=tensors, timeout=_LONG_S)
+            loss, grad_BTD = rpc.rpc_sync("server", _learn, args=tensors, timeout=_TIMEOUT_S)
             return loss, grad_BTD.to(hidden_BTD.device)
 
         play(setting, blocks, rest, learn)
         rpc.shutdown()
         server.join()
 
-    def enter(self, name: str, rank: int, meeting: Path) -> None:
-        """Joins the other process at a file that both know."""
+    def enter(self, name: str, rank: int, rendezvous: Path) -> None:
+        """Joins the RPC group with a file as rendezvous."""
         os.environ["TP_SOCKET_IFNAME"] = os.environ["GLOO_SOCKET_IFNAME"] = interface_of("127.0.0.1")
         options = rpc.TensorPipeRpcBackendOptions(
-            init_method=meeting.as_uri(),
-            rpc_timeout=_LONG_S,
+            init_method=rendezvous.as_uri(),
+            rpc_timeout=_TIMEOUT_S,
             _transports=list(self.transports),
             _channels=list(self.channels),
         )
@@ -66,16 +66,16 @@ class PrototypeRpc:
             rpc.init_rpc(name, rank=rank, world_size=2, rpc_backend_options=options)  # type: ignore[no-untyped-call]
 
 
-def _serve(road: PrototypeRpc, setting: Setting, meeting: Path) -> None:
+def _serve(prototype: PrototypeRpc, setting: Setting, rendezvous: Path) -> None:
     torch.set_num_threads(1)
-    if road.keeps_memory:
+    if prototype.keeps_memory:
         keep_freed_memory()
-    _teacher["body"] = Teacher(setting)
-    road.enter("server", 0, meeting)
+    _trainer["body"] = BodyTrainer(setting)
+    prototype.enter("server", 0, rendezvous)
     rpc.shutdown()
 
 
 def _learn(hidden_BTD: Tensor, labels_BT: Tensor) -> tuple[float, Tensor]:
     """Runs in the body's process."""
-    loss, grad_BTD = _teacher["body"].learn(hidden_BTD, labels_BT)
+    loss, grad_BTD = _trainer["body"].learn(hidden_BTD, labels_BT)
     return loss, grad_BTD.cpu()

@@ -1,4 +1,4 @@
-"""A client's part of a run for a benchmark, which says nothing."""
+"""A benchmark's client, without output."""
 
 from splitfl.runtime.join import join
 from splitfl.transport.base.spec import Joining
@@ -8,5 +8,5 @@ PATIENCE_S = 120.0
 
 
 def take_part(name: str, address: str, client: int) -> None:
-    """This client's part in the run there, to its end."""
+    """Joins the run at this address as this client; returns when the run ends."""
     join(transport(name), Joining(address=address, client=client, timeout_s=PATIENCE_S))

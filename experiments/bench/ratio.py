@@ -1,4 +1,4 @@
-"""The arithmetic of a comparison: ratios of neighbours in time, their median, and what they ought to be."""
+"""Ratios of paired measurements, their median and their targets."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A bound that the median is to keep: `at most` or `at least` so much."""
+    """A bound on the median: at most or at least `bound`."""
 
     bound: float
     is_most: bool
 
     def is_met_by(self, ratio: float) -> bool:
-        """Whether this ratio keeps the bound; no margin is given."""
+        """Whether this ratio meets the bound, without tolerance."""
         return ratio <= self.bound if self.is_most else ratio >= self.bound
 
     def __str__(self) -> str:
@@ -23,7 +23,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One line of the table: the same ratio, taken several times; `target` None is for information."""
+    """A row of the table: repeated measurements of one ratio; without `target` it is informative."""
 
     what: str
     ratios: tuple[float, ...]
@@ -31,16 +31,16 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The ratio that counts."""
+        """The median ratio, which is compared with the target."""
         return statistics.median(self.ratios)
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the median keeps the target; None where there is none."""
+        """Whether the median meets the target; None without a target."""
         return None if self.target is None else self.target.is_met_by(self.median)
 
     def as_row(self) -> dict[str, Any]:
-        """The line as plain data."""
+        """The row as plain data, for JSON."""
         return {
             "what": self.what,
             "median": self.median,
@@ -53,18 +53,18 @@ class Figure:
 
 
 def at_most(bound: float) -> Target:
-    """The ratio is to be so large at most."""
+    """An upper bound."""
     return Target(bound=bound, is_most=True)
 
 
 def at_least(bound: float) -> Target:
-    """The ratio is to be so large at least."""
+    """A lower bound."""
     return Target(bound=bound, is_most=False)
 
 
 def pair_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> tuple[float, ...]:
-    """Each measurement over the one that was taken beside it, in the same sweep.
+    """Each measurement over its pair of the same sweep.
 
-    What slows the machine for a while slows both of a pair, so their ratio stays.
+    Background load slows both of a pair, so that their ratio is stable.
     """
     return tuple(one / other for one, other in zip(numerators, denominators, strict=True))

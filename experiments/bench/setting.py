@@ -1,4 +1,4 @@
-"""What all benchmarks train: a GPT-2-shaped model of random weights, texts for it, and the sizes of both."""
+"""The model and data of all benchmarks: GPT-2's architecture with random weights, and random texts."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -18,15 +18,15 @@ from splitfl.setup.experiment_file import from_dict
 
 SEED = 0
 BATCHES_EACH = 8
-"""Different batches that each of two clients owns; every text has exactly `tokens` tokens."""
+"""Number of batches for each of two clients; every text has exactly `tokens` tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """Sizes, and the folder that `prepare` fills.
 
-    A timed block is one round of `steps` steps a client; `sweeps` is how often every
-    contestant is timed, in turn with the others. `is_quick` leaves out what has no target.
+    A timed block is one round of `steps` steps per client; every contestant is timed `sweeps`
+    times, interleaved with the others. `is_quick` leaves out figures without a target.
     """
 
     folder: Path
@@ -46,16 +46,18 @@ class Setting:
 
     @property
     def model(self) -> Path:
-        """The model as a hub keeps it: config.json, model.safetensors and a tokenizer."""
+        """The model in the hub's layout: config.json, model.safetensors and a tokenizer."""
         return self.folder / "model"
 
     @property
     def start(self) -> Path:
-        """The adapter that every contestant begins with."""
+        """The initial adapter of every contestant."""
         return self.folder / "start"
 
-    def config(self, *, rounds: int, clients: int = 1, in_flight: int = 1, road: str = "inproc") -> RunConfig:
-        """The product's settings. All tensors are trained in every round, as in the baselines."""
+    def config(
+        self, *, rounds: int, clients: int = 1, in_flight: int = 1, transport: str = "inproc"
+    ) -> RunConfig:
+        """The product's settings; all adapter tensors are trained in every round, as in the baselines."""
         lora = {"rank": self.rank, "targets": ["c_attn"]}
         return from_dict(
             {
@@ -79,13 +81,13 @@ class Setting:
                 },
                 "client": {"device": self.device},
                 "server": {"device": self.device},
-                "transport": {"name": road},
+                "transport": {"name": transport},
                 "eval": {"every": 0},
             }
         )
 
     def prepare(self) -> Self:
-        """Writes model, texts and the first adapter into the folder."""
+        """Writes model, texts and the initial adapter into the folder."""
         self.model.mkdir(parents=True)
         _save_model(self)
         _save_tokenizer(self)
@@ -103,11 +105,11 @@ class Setting:
         return self
 
     def once(self) -> "Setting":
-        """The same for a first look: a single sweep of short blocks."""
+        """The quick variant: a single sweep of short blocks."""
         return replace(self, steps=2, sweeps=1, is_quick=True)
 
     def as_row(self) -> dict[str, Any]:
-        """The sizes as plain data."""
+        """The sizes as plain data, for JSON."""
         return {key: value for key, value in asdict(self).items() if key != "folder"}
 
 
@@ -118,7 +120,7 @@ def _save_model(setting: Setting) -> None:
         n_head=setting.heads,
         vocab_size=setting.vocabulary,
         n_positions=2 * setting.tokens,
-        resid_pdrop=0.0,  # the product trains without dropout, so nobody else pays for it
+        resid_pdrop=0.0,  # the product trains without dropout, so the baselines do too
         embd_pdrop=0.0,
         attn_pdrop=0.0,
         bos_token_id=0,
@@ -130,7 +132,7 @@ def _save_model(setting: Setting) -> None:
 
 
 def _save_tokenizer(setting: Setting) -> None:
-    """Word `w7` is token 7; token 0 pads."""
+    """Word `w7` is token 7; token 0 is padding."""
     vocabulary = {f"w{token}": token for token in range(setting.vocabulary)}
     whole: dict[str, Any] = {
         "version": "1.0",

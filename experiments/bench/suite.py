@@ -1,4 +1,4 @@
-"""All benchmarks by name, one after the other, and the table of what they found."""
+"""All benchmarks by name, and the table of their figures."""
 
 import os
 import platform
@@ -41,7 +41,7 @@ from splitfl.runtime.terminal import counting_bar, plain_console
 from splitfl.setup.experiment import device_of
 
 Benchmark = Callable[[Setting, Callable[[str], None]], list[Figure]]
-"""Measures, telling what it is at, and returns the lines of its table."""
+"""Measures, reporting progress, and returns its rows of the table."""
 
 BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "one-process": one_process,
@@ -62,15 +62,15 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
 }
 
 PICTURES: Final[Mapping[str, Callable[[Sequence[Figure], Path], None]]] = {"cell-scale": cell_scale.picture}
-"""What some figures look like: drawn beside the JSON file, and named after both."""
+"""Plots of some benchmarks' figures, written beside the JSON file and named after it and the benchmark."""
 
 _IDLE_LOAD: Final = 0.5
 
 
 def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path | None) -> None:
-    """Runs the benchmarks named (all where none is) and prints their figures.
+    """Runs the named benchmarks (all if none is named) and prints their figures.
 
-    Raises ConfigError for an unknown name and a device that is not there.
+    Raises ConfigError for an unknown name and an unavailable device.
     """
     for name in only:
         one_of("benchmark", name, BENCHMARKS)
@@ -87,33 +87,33 @@ def run_suite(only: Sequence[str], *, is_quick: bool, device: str, as_json: Path
         setting.prepare()
         for name in only or BENCHMARKS:
 
-            def said(what: str, name: str = name) -> None:
+            def report(what: str, name: str = name) -> None:
                 progress.update(task, description=f"{name}: {what}", refresh=True)
 
             try:
-                found[name] = BENCHMARKS[name](setting, said)
+                found[name] = BENCHMARKS[name](setting, report)
             except NotHere as reason:
                 missing[name] = str(reason)
             progress.update(task, advance=1, refresh=True)
     command = shlex.join(["python", "-m", "experiments.bench", *sys.argv[1:]])
-    whence = {**environment(command), "machine": machine(), "load": load, "setting": setting.as_row()}
+    provenance = {**environment(command), "machine": machine(), "load": load, "setting": setting.as_row()}
     plain_console().print(table(found))
     for name, why in missing.items():
-        plain_console().print(f"{name}: not run here: {why}")
-    plain_console().print(f"{whence['started']}, {whence['git_commit']}, {whence['machine']}")
+        plain_console().print(f"{name}: not run: {why}")
+    plain_console().print(f"{provenance['started']}, {provenance['git_commit']}, {provenance['machine']}")
     if load > _IDLE_LOAD:
-        busy = f"the machine was not idle (load {load:.1f} at the start): trust the ratios less"
+        busy = f"the machine was not idle (load {load:.1f} at the start): the ratios are less reliable"
         plain_console().print(busy, style="yellow")
     if as_json is not None:
         rows = {name: [figure.as_row() for figure in figures] for name, figures in found.items()}
-        write_whole(as_json, (dumps({**whence, "figures": rows}, indent=2) + "\n").encode())
+        write_whole(as_json, (dumps({**provenance, "figures": rows}, indent=2) + "\n").encode())
         for name in found.keys() & PICTURES.keys():
             PICTURES[name](found[name], as_json.with_name(f"{as_json.stem}-{name}.png"))
 
 
 def table(found: Mapping[str, Sequence[Figure]]) -> Table:
-    """The figures as a person reads them."""
-    caption = "* with the product's allocator setting: freed memory is kept for the next step"
+    """The figures as a table for the terminal."""
+    caption = "* with the product's allocator setting, which keeps freed memory for the next step"
     shown = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", pad_edge=False)
     shown.add_column("benchmark", no_wrap=True)
     shown.add_column("ratio of")
@@ -134,7 +134,7 @@ def table(found: Mapping[str, Sequence[Figure]]) -> Table:
 
 
 def machine() -> str:
-    """The processor and its cores, in words."""
+    """The number of cores and the processor's name."""
     names = Path("/proc/cpuinfo")
     lines = names.read_text().splitlines() if names.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -142,7 +142,7 @@ def machine() -> str:
 
 
 def _bar() -> Progress:
-    """A bar that is drawn when it is told to and never beside a measurement."""
+    """A progress bar that is redrawn only on request, never during a measurement."""
     return counting_bar(plain_console(stderr=True), "{task.description}", live=False)
 
 

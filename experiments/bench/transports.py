@@ -1,4 +1,4 @@
-"""One exchange of a split step over loopback by every transport: 3 MiB up and 3 MiB down, and a few bytes."""
+"""Round trip of a split step over loopback by every transport: 3 MiB in each direction, and 64 bytes."""
 
 import statistics
 import time
@@ -18,11 +18,11 @@ STEP_BYTES: Final = 3 << 20
 _SMALL_BYTES: Final = 64
 _ROUNDS: Final = 40
 _PATIENCE_S: Final = 60.0
-_NVFLARE_S: Final = 0.030  # its time for the same exchange, measured for the design of this project
+_NVFLARE_S: Final = 0.030  # the same exchange with NVFlare, measured at design time
 
 
 def transports(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
-    """Medians of many round trips, every transport's in turn with the others'."""
+    """Median round-trip times, interleaved across transports."""
     with ExitStack() as stack:
         port_of = ports(setting.folder, stack)
         clients = {
@@ -46,17 +46,17 @@ def _figures(large: dict[str, list[float]], small: dict[str, list[float]]) -> li
 
     figures = [
         Figure(
-            what="3 MiB there and back, grpc / rpc over TCP",
+            what="3 MiB round trip, grpc / rpc over TCP",
             ratios=pair_ratios(large["grpc"], large["rpc"]),
             target=at_most(1.5),
         ),
         Figure(
-            what="3 MiB there and back, grpc / 30 ms (NVFlare)",
+            what="3 MiB round trip, grpc / 30 ms (NVFlare)",
             ratios=over(large["grpc"], _NVFLARE_S),
             target=at_most(0.2),
         ),
         Figure(
-            what="64 bytes there and back, grpc / 1 ms",
+            what="64 bytes round trip, grpc / 1 ms",
             ratios=over(small["grpc"], 1e-3),
             target=at_most(1.0),
         ),
@@ -64,15 +64,15 @@ def _figures(large: dict[str, list[float]], small: dict[str, list[float]]) -> li
     ]
     if "mqtt" in large:
         figures += [
-            Figure(what="3 MiB there and back, mqtt / rpc", ratios=pair_ratios(large["mqtt"], large["rpc"])),
-            Figure(what="64 bytes there and back, mqtt / 1 ms", ratios=over(small["mqtt"], 1e-3)),
+            Figure(what="3 MiB round trip, mqtt / rpc", ratios=pair_ratios(large["mqtt"], large["rpc"])),
+            Figure(what="64 bytes round trip, mqtt / 1 ms", ratios=over(small["mqtt"], 1e-3)),
         ]
     return figures
 
 
 @contextmanager
 def _connected(setting: Setting, name: str, port: int) -> Iterator[Fresh]:
-    """A client that measures a sweep whenever it may go on, with a server in another process."""
+    """A client that measures a sweep on each `go`, with a server in another process."""
     with Fresh(setting.folder / f"{name}-server.log", _serve, name, port) as server:
         address = server.take()
         server.go()

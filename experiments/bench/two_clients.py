@@ -1,9 +1,9 @@
-"""Two clients at once on two cores: samples a second beside the unsplit step on two threads."""
+"""Two concurrent clients on two cores: samples/s over the unsplit step on two threads."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from experiments.bench.contest import Contestant, contest
+from experiments.bench.interleaved import Contestant, contest
 from experiments.bench.product import Product
 from experiments.bench.ratio import Figure, at_least, pair_ratios
 from experiments.bench.setting import Setting
@@ -11,18 +11,18 @@ from experiments.bench.unsplit import unsplit
 
 
 def two_clients(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
-    """The product over PyTorch RPC with two clients at once."""
+    """The product over PyTorch RPC with two concurrent clients."""
     setting = replace(setting, steps=2 * setting.steps, sweeps=-(-3 * setting.sweeps // 4))
     samples = setting.steps * setting.batch
     contestants = {
-        "unsplit-2-threads": Contestant(play=unsplit, samples=samples, threads=2),
+        "unsplit-2-threads": Contestant(train=unsplit, samples=samples, threads=2),
         "two-in-flight": _product(2, samples),
     }
     if not setting.is_quick:
         contestants |= {
             "one-in-flight": _product(1, samples),
             "unsplit-2-threads-keeping": Contestant(
-                play=unsplit, samples=samples, threads=2, keeps_memory=True
+                train=unsplit, samples=samples, threads=2, keeps_memory=True
             ),
         }
     result = contest(setting, contestants, progress)
@@ -30,7 +30,7 @@ def two_clients(setting: Setting, progress: Callable[[str], None]) -> list[Figur
     def figure(what: str, product: str, other: str) -> Figure:
         ratios = pair_ratios(
             result.wall_s(other), result.wall_s(product)
-        )  # seconds a sample, so the other way
+        )  # wall_s is seconds per sample, so the ratio is inverted
         return Figure(what=f"samples/s, {what}", ratios=ratios)
 
     main = figure("product / unsplit", "two-in-flight", "unsplit-2-threads")
@@ -44,5 +44,5 @@ def two_clients(setting: Setting, progress: Callable[[str], None]) -> list[Figur
 
 
 def _product(in_flight: int, samples: int) -> Contestant:
-    play = Product(road="rpc", clients=2, in_flight=in_flight)
-    return Contestant(play=play, samples=2 * samples, maths=f"two clients, {in_flight} in flight")
+    train = Product(transport="rpc", clients=2, in_flight=in_flight)
+    return Contestant(train=train, samples=2 * samples, maths=f"two clients, {in_flight} in flight")

@@ -1,4 +1,4 @@
-"""The unsplit model, finetuned as anyone would write it with stock transformers and peft."""
+"""The unsplit model, fine-tuned with stock transformers and peft."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from experiments.bench.contest import Rest
+from experiments.bench.interleaved import Rest
 from experiments.bench.setting import Setting
 from splitfl.data.batch import Batch
 from splitfl.setup.experiment import Experiment
 
 
 def unsplit(setting: Setting, blocks: int, rest: Rest) -> None:
-    """A contestant."""
+    """A contestant: the unsplit model in one process."""
     batches = iter(batches_of(setting, blocks * setting.steps))
     model = adapted_model(setting).train()
     optimiser = adamw(model, setting)
@@ -24,7 +24,7 @@ def unsplit(setting: Setting, blocks: int, rest: Rest) -> None:
 
 
 def train_step(model: Any, optimiser: torch.optim.Optimizer, batch: Batch) -> float:
-    """Forward, backward, step; the loss."""
+    """Forward, backward and optimiser step; returns the loss."""
     loss = model(**batch.inputs, labels=batch.labels).loss
     loss.backward()
     optimiser.step()
@@ -33,9 +33,9 @@ def train_step(model: Any, optimiser: torch.optim.Optimizer, batch: Batch) -> fl
 
 
 def adapted_model(setting: Setting) -> Any:
-    """The stock model with peft's LoRA, at the start that all contestants share."""
+    """The stock model with peft's LoRA, at the initial adapter of all contestants."""
     model = AutoModelForCausalLM.from_pretrained(setting.model, dtype=torch.float32)
-    model.config.use_cache = False  # the strictest baseline: there is nothing to generate
+    model.config.use_cache = False  # no generation, so the baseline needs no cache
     lora = LoraConfig(
         r=setting.rank, lora_alpha=16, target_modules=["c_attn"], fan_in_fan_out=True, task_type="CAUSAL_LM"
     )
@@ -45,12 +45,12 @@ def adapted_model(setting: Setting) -> Any:
 
 
 def adamw(module: torch.nn.Module, setting: Setting) -> torch.optim.AdamW:
-    """AdamW over what is trained in this module."""
+    """AdamW over this module's trainable parameters."""
     trained = [value for value in module.parameters() if value.requires_grad]
     return torch.optim.AdamW(trained, lr=setting.lr, weight_decay=0.0)
 
 
 def batches_of(setting: Setting, steps: int) -> list[Batch]:
-    """The first batches of a single client, in the product's order, made beforehand."""
+    """The first `steps` batches of a single client, in the product's order, precomputed."""
     batches = Experiment.of(setting.config(rounds=1)).batches(0)
     return [batches.batch(step).to(torch.device(setting.device)) for step in range(steps)]

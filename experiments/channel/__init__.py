@@ -1,1 +1,1 @@
-"""What the channel commands show and draw."""
+"""Output, plots and checks of the channel commands."""

@@ -1,4 +1,4 @@
-"""The whole conformance table: what the radio answers by itself, and what needs more than it."""
+"""The whole conformance table: the channel's own checks, and those that need Sionna, root or a testbed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,21 +16,21 @@ ALL: tuple[Check, ...] = in_order(
 
 
 def verdicts(rows: Sequence[str], *, is_thorough: bool) -> list[Verdict]:
-    """What the checks of these rows found, or of all rows for none; what takes long only where thorough.
+    """Verdicts of these rows' checks (all rows if empty); slow checks run only if `is_thorough`.
 
-    Raises BadParameter for a row that is not there.
+    Raises BadParameter for an unknown row.
     """
     known = list(dict.fromkeys(check.row for check in ALL))
     for row in rows:
         if row not in known:
             raise BadParameter(f"row must be one of {', '.join(known)}, got {row!r}")
     chosen = [check for check in ALL if not rows or check.row in rows]
-    return [verdict(check if is_thorough or check.is_quick else _put_off(check)) for check in chosen]
+    return [verdict(check if is_thorough or check.is_quick else _skipped(check)) for check in chosen]
 
 
-def _put_off(check: Check) -> Check:
-    return replace(check, measure=_takes_long)
+def _skipped(check: Check) -> Check:
+    return replace(check, measure=_is_slow)
 
 
-def _takes_long() -> float:
-    raise NotRunHere("takes long; ask with --thorough")
+def _is_slow() -> float:
+    raise NotRunHere("slow; run with --thorough")

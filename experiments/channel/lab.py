@@ -1,6 +1,6 @@
-"""Row 25 of the conformance table: one open port, as on Colosseum, and what gets through; as root.
+"""Row 25 of the conformance table: reachability through a firewall with one open port, as on Colosseum.
 
-PyTorch RPC needs ports of the kernel's choosing; here a stream on a port that is not open stands for it.
+Needs root. PyTorch RPC uses ephemeral ports; a TCP stream on a closed port represents it.
 """
 
 import shutil
@@ -22,12 +22,12 @@ from testbed.namespaces import Namespace
 
 _OPEN_PORT, _OTHER_PORT = 50051, 43210
 _HUB = "10.99.0.1"
-"""The overlay's first address is its hub's."""
+"""The hub's address, the overlay's first."""
 _PATIENCE_S, _TRY_S = 40.0, 2.0
 
 
-def _held() -> float:
-    """How many hold: without a firewall every port passes, with it only the one does, and the overlay all."""
+def _claims_met() -> float:
+    """Number of claims that hold: without a firewall all ports, with it the open one, by the overlay all."""
     if shutil.which("nft") is None:
         raise NotRunHere("needs the program nft (Debian: nftables)")
     with Lab(find("open")) as lab:
@@ -38,9 +38,9 @@ def _held() -> float:
 
 def _behind_firewall(lab: Lab) -> float:
     near, far, address = lab.nodes["srn2"], lab.nodes["gpu"], _address(lab, "gpu")
-    ways = [_reaches(near, far, address, port) for port in (_OPEN_PORT, _OTHER_PORT)]
+    reached = [_reaches(near, far, address, port) for port in (_OPEN_PORT, _OTHER_PORT)]
     back = _reaches(far, near, _address(lab, "srn2"), _OTHER_PORT)
-    only_one = ways == [True, False] and not back
+    only_one = reached == [True, False] and not back
     return float(only_one) + float(_overlaid(near, far, address))
 
 
@@ -50,42 +50,42 @@ def _address(lab: Lab, node: str) -> str:
 
 
 def _reaches(near: Namespace, far: Namespace, address: str, port: int) -> bool:
-    """Whether a byte comes back from a listener at this port."""
+    """Whether a listener at this port can be reached and answers a byte."""
     with far.inside():
         listener = socket.create_server(("0.0.0.0", port))
     with near.inside():
-        speaker = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    with listener, speaker, suppress(OSError):
+        sender = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with listener, sender, suppress(OSError):
         listener.settimeout(_TRY_S)
-        speaker.settimeout(_TRY_S)
-        speaker.connect((address, port))
-        heard, _ = listener.accept()
-        with heard:
-            heard.sendall(b"x")
-            return speaker.recv(1) == b"x"
+        sender.settimeout(_TRY_S)
+        sender.connect((address, port))
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.sendall(b"x")
+            return sender.recv(1) == b"x"
     return False
 
 
 def _overlaid(near: Namespace, far: Namespace, address: str) -> bool:
-    """Whether the other port is reached at the hub's address in the overlay, over the open one."""
+    """Whether the closed port is reached at the hub's overlay address, tunnelled through the open one."""
     splitfl = [sys.executable, "-m", "experiments"]
     with tempfile.TemporaryDirectory() as folder:
         secrets = Path(folder) / "secrets"
         make_certificates(secrets, 1, (address,), 1)
         place = f"{address}:{_OPEN_PORT}"
-        words = [*splitfl, "testbed", "overlay"]
+        command = [*splitfl, "testbed", "overlay"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with far.popen([*words, "hub", "--listen", place, "--secrets", str(secrets)], **quiet) as hub:
+        with far.popen([*command, "hub", "--listen", place, "--secrets", str(secrets)], **quiet) as hub:
             name = ["--name", "client-0", "--secrets", str(secrets)]
-            with near.popen([*words, "join", place, *name], **quiet) as client:
+            with near.popen([*command, "join", place, *name], **quiet) as client:
                 try:
-                    return _at_last(near, far)
+                    return _becomes_reachable(near, far)
                 finally:
                     client.kill()
                     hub.kill()
 
 
-def _at_last(near: Namespace, far: Namespace) -> bool:
+def _becomes_reachable(near: Namespace, far: Namespace) -> bool:
     end_s = time.monotonic() + _PATIENCE_S
     while time.monotonic() < end_s:
         if _reaches(near, far, _HUB, _OTHER_PORT):
@@ -97,10 +97,10 @@ def _at_last(near: Namespace, far: Namespace) -> bool:
 CHECKS: tuple[Check, ...] = (
     Check(
         row="25",
-        what="of open control, one-port firewall and overlay through it, how many hold",
+        what="open network, one-port firewall and overlay through it, number as expected",
         expected=3.0,
         tolerance=0.0,
-        measure=partial(as_root, _held),
+        measure=partial(as_root, _claims_met),
         is_quick=False,
     ),
 )

@@ -1,6 +1,6 @@
 """Rows 24, 24b and 28 of the conformance table: TCP and single packets over the live link, as root.
 
-Row 24 of the design sends PyTorch RPC's megabytes; here a plain TCP stream does, which is what RPC's are in.
+Row 24 uses a plain TCP stream, which is the transport of PyTorch RPC.
 """
 
 import logging
@@ -39,7 +39,7 @@ _PACKETS, _SIZE_BYTES, _GAP_S = 3000, 1000, 0.0005
 
 
 def as_root(measure: Callable[[], float]) -> float:
-    """What is measured, nan where that breaks; NotRunHere for what this machine lacks."""
+    """The measured value, nan if the check fails; raises NotRunHere if a requirement is missing."""
     if os.geteuid() != 0:
         raise NotRunHere("needs root")
     if not Path("/dev/net/tun").exists():
@@ -49,19 +49,19 @@ def as_root(measure: Callable[[], float]) -> float:
     except ConfigError as error:
         raise NotRunHere(str(error)) from None
     except (SplitflError, OSError) as error:
-        log.warning("a check broke: %s", error)
+        log.warning("check failed with an error: %s", error)
         return math.nan
 
 
 def _emulation(loss_rate: float) -> Emulation:
-    way = Direction(rate_bps=_RATE_BPS, delay_s=_DELAY_S, loss_rate=loss_rate)
-    link = FixedLink(seed=3, up=way, down=way, max_tries=1)
+    direction = Direction(rate_bps=_RATE_BPS, delay_s=_DELAY_S, loss_rate=loss_rate)
+    link = FixedLink(seed=3, up=direction, down=direction, max_tries=1)
     return Emulation(air=link, clients=1, order=DeliveryOrder(seed=3))
 
 
 @lru_cache
 def _streamed(loss_rate: float, congestion: str) -> tuple[float, float]:
-    """Goodput in bits a second of a TCP stream upwards, and the median echo of one byte in milliseconds."""
+    """Goodput of an uplink TCP stream in bit/s, and the median round trip of one byte in ms."""
     with LiveLink(_emulation(loss_rate), congestion) as live:
         echo_ms = _over(live, _echo)
         goodput_bps = _over(live, _stream)
@@ -70,7 +70,7 @@ def _streamed(loss_rate: float, congestion: str) -> tuple[float, float]:
 
 
 def _over(live: LiveLink, measure: Callable[[socket.socket, socket.socket], float]) -> float:
-    """What is measured with both ends of a TCP connection from the client to the server."""
+    """Applies `measure` to both ends of a TCP connection from the client to the server."""
     with live.server.inside():
         listener = socket.create_server((live.addresses[0], _PORT), reuse_port=True)
     with live.clients[0].inside():
@@ -85,7 +85,7 @@ def _over(live: LiveLink, measure: Callable[[socket.socket, socket.socket], floa
             for end in (near, far):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             value = measure(near, far)
-            # Reset instead of a long goodbye over a lossy link.
+            # Reset instead of an orderly close, which is slow over a lossy link.
             near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return value
 
@@ -132,12 +132,12 @@ def _lossy_mbps(loss_rate: float) -> float:
 
 
 def _bbr_over_reno() -> float:
-    """At most 3, which is enough to know that the congestion control did change."""
+    """The ratio, capped at 3, which suffices to show that the congestion control is in effect."""
     return min(_streamed(0.05, "bbr")[0] / _streamed(0.05, "reno")[0], 3.0)
 
 
 def _live_from_virtual(name: str) -> float:
-    """The difference between both shares of lost packets, in standard errors of the virtual one."""
+    """Difference of the delivery rates, live less virtual, in standard errors of the virtual one."""
     loaded = scenario.load(name)
     made = replace(loaded, seed=5, link=replace(loaded.link, harq="none", max_tries=1))
     settings = Emulation(
@@ -145,14 +145,14 @@ def _live_from_virtual(name: str) -> float:
     )
     arrived = _virtual(settings)
     share = float(arrived.mean())
-    # Losses come in bursts, so the error is taken from how parts of the run differ.
+    # Losses are bursty, so the standard error is estimated from 20 parts of the run.
     parts = arrived.reshape(20, -1).mean(axis=1)
     error = math.sqrt(2.0 / 20) * max(float(parts.std(ddof=1)), math.sqrt(share * (1.0 - share) / 150))
     return (_live_share(settings) - share) / error
 
 
 def _virtual(settings: Emulation) -> Array:
-    """Whether each packet arrives, with nothing but virtual time."""
+    """Whether each packet arrives, simulated in virtual time; shape (packets,)."""
     decider, arrived = settings.decider(), np.zeros(_PACKETS)
     for number in range(_PACKETS + 4000):
         for outcome in decider.decided(number * _GAP_S):
@@ -219,7 +219,7 @@ CHECKS: tuple[Check, ...] = (
     *(
         Check(
             row="28",
-            what=f"packets through, live less virtual, {name}, in standard errors (no IQ modem yet)",
+            what=f"delivery rate, live less virtual, {name}, in standard errors (no IQ modem yet)",
             expected=0.0,
             tolerance=3.0,
             measure=partial(as_root, partial(_live_from_virtual, name)),

@@ -1,4 +1,4 @@
-"""Where everybody stands, or what the links between nodes lose where a scenario has no places.
+"""A map of nodes, or the matrix of path losses for scenarios without positions.
 
 Axes: U users; N nodes.
 """
@@ -14,11 +14,11 @@ from channel.scenario.load import Scenario
 
 _INK = "#333333"
 _LABELS = 20
-"""With more users than this their numbers would hide them."""
+"""Users are numbered up to this many."""
 
 
 def losses_db(made: Scenario) -> Array | None:
-    """What each link (N, N), sender first, loses in the mean; None where places say it, nan for no link."""
+    """Mean path path loss of each link in dB (N, N), sender first, nan for no link; None for placed nodes."""
     if made.taps.is_given:
         power = made.taps.node_taps().power_NN
         strength_db = 10.0 * np.log10(np.where(power > 0.0, power, np.nan))
@@ -30,7 +30,7 @@ def losses_db(made: Scenario) -> Array | None:
 
 
 def draw_map(axes: Axes, made: Scenario, result: CellResult) -> None:
-    """Users coloured by what they hear, base stations, and jammers; or a matrix of losses."""
+    """Draws users coloured by downlink SINR, base stations and jammers; or the matrix of path losses."""
     loss_db = losses_db(made)
     if loss_db is not None:
         _matrix(axes, loss_db)
@@ -48,13 +48,15 @@ def draw_map(axes: Axes, made: Scenario, result: CellResult) -> None:
         edgecolors="white",
         linewidths=0.8,
         zorder=3,
-        label="user, and its way",
+        label="user and trajectory",
     )
     if len(start) <= _LABELS:
-        for user, place in enumerate(start):
-            axes.annotate(str(user), place, xytext=(5, 5), textcoords="offset points", fontsize=8, color=_INK)
+        for user, position in enumerate(start):
+            axes.annotate(
+                str(user), position, xytext=(5, 5), textcoords="offset points", fontsize=8, color=_INK
+            )
     axes.set(xlabel="x (m)", ylabel="y (m)")
-    axes.set_title("where they are", color=_INK, loc="left", fontweight="bold")
+    axes.set_title("positions", color=_INK, loc="left", fontweight="bold")
     axes.margins(0.1)
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="#EEEEEE", linewidth=0.6)
@@ -65,12 +67,10 @@ def draw_map(axes: Axes, made: Scenario, result: CellResult) -> None:
 
 
 def _others(axes: Axes, made: Scenario) -> None:
-    axes.plot(0.0, 0.0, "^", color=_INK, markersize=13, zorder=4, label="base server_loop")
+    axes.plot(0.0, 0.0, "^", color=_INK, markersize=13, zorder=4, label="base station")
     if made.neighbours.rings:
         sites = hexagonal_sites(made.neighbours.rings, spacing_m=made.neighbours.spacing_m)[1:]
-        axes.plot(
-            *sites.T, "^", color="#E69F00", markersize=10, label="neighbour that interferes", linestyle=""
-        )
+        axes.plot(*sites.T, "^", color="#E69F00", markersize=10, label="interfering neighbour", linestyle="")
     if made.jammer.kind:
         x_m, y_m = made.jammer.position_m
         axes.plot(x_m, y_m, "X", color="#CC79A7", markersize=13, zorder=4, label="jammer", linestyle="")
@@ -89,5 +89,5 @@ def _matrix(axes: Axes, loss_db: Array) -> None:
         axes.set_xticks(range(nodes), names, rotation=45, ha="right")
         axes.set_yticks(range(nodes), names)
     axes.set(xlabel="receiver", ylabel="sender")
-    axes.set_title("loss of each link", color=_INK, loc="left", fontweight="bold")
+    axes.set_title("path loss of each link", color=_INK, loc="left", fontweight="bold")
     axes.figure.colorbar(image, ax=axes, label="mean loss (dB)", shrink=0.9)

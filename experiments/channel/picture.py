@@ -1,4 +1,4 @@
-"""A picture of a simulated cell: what users heard and got over time, its distribution, and where they are.
+"""Plots of a simulated cell: SINR, MCS, BLER and throughput over time, distributions, and a map.
 
 Axes: B bins of time; U users.
 """
@@ -20,13 +20,13 @@ from channel.scenario.load import Scenario
 from experiments.channel.map import draw_map
 
 SUFFIXES = (".png", ".svg", ".pdf")
-WAYS = {"up": ("#0072B2", "uplink"), "down": ("#D55E00", "downlink")}
-"""Blue and vermilion of Okabe and Ito's palette: told apart with any colour vision, and in grey."""
+DIRECTIONS = {"up": ("#0072B2", "uplink"), "down": ("#D55E00", "downlink")}
+"""Blue and vermilion of Okabe and Ito's palette: distinguishable with any colour vision, and in grey."""
 _INK, _PALE = "#333333", "#DDDDDD"
 _LINES = 6
-"""How many users' own lines a panel shows; everybody is in the median and the band."""
+"""Number of single users' lines per panel; the median and the band include all users."""
 _ROWS = 60
-"""At most so many points along the time axis: more than that is noise on a page."""
+"""Maximum number of points along the time axis."""
 
 _PANELS = (
     ("sinr_db", "effective SINR (dB)", 1.0),
@@ -37,10 +37,10 @@ _PANELS = (
 
 
 def write(path: Path, name: str, made: Scenario, result: CellResult) -> Path:
-    """Writes the picture in the format of the suffix, and gives its path.
+    """Writes the plots in the format of the suffix; returns the path.
 
     A row for each quantity: over time up and down, and its distribution; a map and the users' rates below.
-    Raises BadParameter for a suffix that is none of SUFFIXES.
+    Raises BadParameter for a suffix not in SUFFIXES.
     """
     demand_suffix(path)
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
@@ -50,22 +50,24 @@ def write(path: Path, name: str, made: Scenario, result: CellResult) -> Path:
     axes = top.subplots(len(_PANELS), 3, width_ratios=(1.0, 1.0, 0.75))
     for panel, (key, label, scale) in enumerate(_PANELS):
         axes[panel, 1].sharey(axes[panel, 0])
-        for column, (way, outcome) in enumerate(result.outcomes.items()):
-            _over_time(axes[panel, column], outcome, _smoothed(outcome, key) * scale, way)
+        for column, (direction, outcome) in enumerate(result.outcomes.items()):
+            _over_time(axes[panel, column], outcome, _smoothed(outcome, key) * scale, direction)
         axes[panel, 0].set_ylabel(label, color=_INK)
         _distribution(
             axes[panel, 2],
             {
-                way: outcome.trace()[key] * scale
-                for way, outcome in result.outcomes.items()
+                direction: outcome.trace()[key] * scale
+                for direction, outcome in result.outcomes.items()
                 if outcome.tries.any()
             },
             label,
         )
     legend = {"fontsize": 8, "ncols": 3, "handlelength": 1.2, "columnspacing": 1.2, "frameon": False}
     axes[0, 0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), **legend)
-    for column, way in enumerate(result.outcomes):
-        axes[0, column].set_title(WAYS[way][1], color=WAYS[way][0], loc="left", fontweight="bold")
+    for column, direction in enumerate(result.outcomes):
+        axes[0, column].set_title(
+            DIRECTIONS[direction][1], color=DIRECTIONS[direction][0], loc="left", fontweight="bold"
+        )
         axes[-1, column].set_xlabel("time (s)")
     axes[0, 2].set_title("distribution over users and time", color=_INK, loc="left", fontweight="bold")
     left, right = bottom.subplots(1, 2, width_ratios=(1.0, 1.1))
@@ -77,13 +79,13 @@ def write(path: Path, name: str, made: Scenario, result: CellResult) -> Path:
 
 
 def demand_suffix(path: Path) -> None:
-    """Raises BadParameter unless a picture can have this name."""
+    """Raises BadParameter unless the suffix is in SUFFIXES."""
     if path.suffix.lower() not in SUFFIXES:
-        raise BadParameter(f"a picture must end in {', '.join(SUFFIXES)}, got {path.name!r}")
+        raise BadParameter(f"a plot's file name must end in {', '.join(SUFFIXES)}, got {path.name!r}")
 
 
 def _smoothed(outcome: DirectionStatistics, key: str) -> Array:
-    """The trace of a quantity (B, U), bins joined until there are at most _ROWS."""
+    """The trace of a quantity (B, U), averaged over adjacent bins down to at most _ROWS rows."""
     value_BU, weight_BU = outcome.trace()[key], np.maximum(outcome.tries_BU, 1e-9)
     if key == "throughput_bps":
         weight_BU = np.ones_like(value_BU)
@@ -95,9 +97,9 @@ def _smoothed(outcome: DirectionStatistics, key: str) -> Array:
     return np.asarray(np.divide(total, share, out=np.full(total.shape, np.nan), where=share > 0.0))
 
 
-def _over_time(axes: Axes, outcome: DirectionStatistics, value_BU: Array, way: str) -> None:
+def _over_time(axes: Axes, outcome: DirectionStatistics, value_BU: Array, direction: str) -> None:
     time_s = (np.arange(value_BU.shape[0]) + 0.5) * (outcome.bin_end_s[-1] / value_BU.shape[0])
-    users, colour = value_BU.shape[1], WAYS[way][0]
+    users, colour = value_BU.shape[1], DIRECTIONS[direction][0]
     axes.set_xlim(0.0, float(outcome.bin_end_s[-1]))
     plain(axes)
     if not outcome.tries.any():
@@ -116,22 +118,22 @@ def _over_time(axes: Axes, outcome: DirectionStatistics, value_BU: Array, way: s
         axes.plot(time_s, value_BU[:, user], color=_INK, linewidth=0.6, alpha=0.5, label=label)
 
 
-def _distribution(axes: Axes, ways: dict[str, Array], label: str) -> None:
-    for way, value_BU in ways.items():
+def _distribution(axes: Axes, by_direction: dict[str, Array], label: str) -> None:
+    for direction, value_BU in by_direction.items():
         known = np.sort(value_BU[np.isfinite(value_BU)])
         if known.size:
             share = np.arange(1, known.size + 1) / known.size
-            axes.step(known, share, where="post", color=WAYS[way][0], linewidth=1.8)
+            axes.step(known, share, where="post", color=DIRECTIONS[direction][0], linewidth=1.8)
     axes.set(xlabel=label, ylim=(0.0, 1.0))
     axes.set_ylabel("share below")
     plain(axes)
 
 
 def _rates(axes: Axes, result: CellResult) -> None:
-    """A bar each way for every user, or for many users the rates in order."""
+    """A bar per direction for every user, or for many users the sorted rates."""
     users = next(iter(result.outcomes.values())).tries.size
-    for offset, (way, outcome) in zip((-0.2, 0.2), result.outcomes.items(), strict=True):
-        colour, label = WAYS[way]
+    for offset, (direction, outcome) in zip((-0.2, 0.2), result.outcomes.items(), strict=True):
+        colour, label = DIRECTIONS[direction]
         rate = outcome.throughput_bps / 1e6
         if users <= 30:
             axes.bar(np.arange(users) + offset, rate, 0.38, color=colour, label=label)
@@ -139,14 +141,14 @@ def _rates(axes: Axes, result: CellResult) -> None:
             axes.plot(np.sort(rate)[::-1], color=colour, linewidth=2.0, label=label)
     axes.set_xlabel("user" if users <= 30 else "users, the fastest first")
     axes.set_ylabel("mean throughput (Mbit/s)")
-    axes.set_title("who gets how much", color=_INK, loc="left", fontweight="bold")
+    axes.set_title("throughput by user", color=_INK, loc="left", fontweight="bold")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
     plain(axes)
 
 
 def plain(axes: Axes) -> None:
-    """A frame of two lines and a pale grid behind everything."""
+    """Left and bottom axes only, with a pale grid in the background."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_INK)
     axes.grid(color=_PALE, linewidth=0.6)

@@ -1,4 +1,4 @@
-"""What a run's recorded links hold, a line each, so that whoever starts it sees whether that was meant."""
+"""Summaries of a run's recorded link traces, shown when it starts."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from splitfl.config import RunConfig
 
 
 def link_lines(config: RunConfig) -> list[str]:
-    """The recording of both directions, or of each; errors as in `read_recording`."""
+    """One line per recorded trace; raises as `read_recording` does."""
     up, down = config.link.trace, config.link.trace_down
     named = {"link.trace": up, "link.trace_down": down}
     return [f"{key} {path}: {read_recording(Path(path)).summary}" for key, path in named.items() if path]

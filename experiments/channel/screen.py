@@ -1,4 +1,4 @@
-"""A simulated cell drawn with characters: lines over time, shares, and a map.
+"""A simulated cell in the terminal: sparklines over time, quantiles, and a map.
 
 Axes: B bins of time; U users.
 """
@@ -19,7 +19,7 @@ from splitfl.runtime.terminal import plain_console
 _STEPS = " ▁▂▃▄▅▆▇█"
 _BARS = 30
 _WIDTH, _HEIGHT = 36, 15
-"""The map's size in characters, which are about twice as high as wide: hence a width in pairs."""
+"""The map's size; a unit of width is two characters, which are about twice as high as wide."""
 _QUANTITIES = (
     ("sinr_db", "SINR, dB", 1.0, "{:.1f}"),
     ("scheme", "MCS", 1.0, "{:.1f}"),
@@ -30,7 +30,7 @@ _SHARES = (0.05, 0.5, 0.95)
 
 
 def draw(made: Scenario, result: CellResult) -> None:
-    """What users had over time, how it is spread, and where they are."""
+    """Prints link quantities over time, their quantiles, and a map or the matrix of path losses."""
     console = plain_console()
     table = Table(box=None, padding=(0, 1))
     table.add_column(no_wrap=True)
@@ -38,16 +38,16 @@ def draw(made: Scenario, result: CellResult) -> None:
     table.add_column("median user over time", no_wrap=True, min_width=_BARS)
     for share in _SHARES:
         table.add_column(f"{share:.0%} below", justify="right", no_wrap=True)
-    for way, outcome in result.outcomes.items():
+    for direction, outcome in result.outcomes.items():
         for number, (key, label, scale, form) in enumerate(_QUANTITIES):
             cells = _row(outcome, outcome.trace()[key] * scale, form)
-            table.add_row(Text("" if number else way, style="bold"), label, *cells)
+            table.add_row(Text("" if number else direction, style="bold"), label, *cells)
     console.print(table)
     console.print(Panel(_losses(made) or _map(made, result), expand=False))
 
 
 def bars(values: Array) -> str:
-    """A character a value, from the least to the greatest; a dot where there is none."""
+    """One character per value, scaled from minimum to maximum; a dot for nan."""
     known = values[np.isfinite(values)]
     if not known.size:
         return "·" * values.size
@@ -72,7 +72,7 @@ def _median(values: Array) -> float:
 
 
 def _map(made: Scenario, result: CellResult) -> Text:
-    """Two columns stand for as many metres as one line."""
+    """A map; two columns have the scale of one line."""
     place = result.position_U2
     marks = [("o" if len(place) > 10 else str(user), spot) for user, spot in enumerate(place)]
     if made.neighbours.rings:
@@ -90,21 +90,21 @@ def _map(made: Scenario, result: CellResult) -> Text:
     for (mark, _), x, y in zip(marks, column, line, strict=True):
         rows[y][x] = mark
     users = "users by number" if len(place) <= 10 else "o users"
-    legend = f"B base server_loop, {users}, n neighbour, X jammer; a line is {metres:.3g} m"
+    legend = f"B base station, {users}, n neighbour, X jammer; a line is {metres:.3g} m"
     return Text("\n".join("".join(row).rstrip() for row in rows) + f"\n\n{legend}", no_wrap=True)
 
 
 def _losses(made: Scenario) -> Text | None:
-    """The matrix of losses where there are no places."""
+    """The matrix of path losses for scenarios without positions, else None."""
     loss_db = losses_db(made)
     if loss_db is None:
         return None
     if len(loss_db) > 20:
         return Text(
-            f"{len(loss_db)} nodes; losses from {np.nanmin(loss_db):.0f} to {np.nanmax(loss_db):.0f} dB"
+            f"{len(loss_db)} nodes; path losses from {np.nanmin(loss_db):.0f} to {np.nanmax(loss_db):.0f} dB"
         )
     names = ["B", *(str(user) for user in range(len(loss_db) - 1))]
-    lines = ["loss of each link in dB, senders down, receivers across, B the base server_loop", ""]
+    lines = ["path loss of each link in dB, senders down, receivers across, B the base station", ""]
     lines.append("    " + "".join(f"{name:>6}" for name in names))
     for name, row in zip(names, loss_db, strict=True):
         lines.append(

@@ -1,4 +1,4 @@
-"""What the radio's commands say and write: tables for a person and for a script, traces and matrices."""
+"""Output of the channel commands: tables, JSON rows, traces and channel matrices."""
 
 import math
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from splitfl.runtime.terminal import plain_console
 
 
 def rows(found: Simulation) -> list[dict[str, Any]]:
-    """One row for each user and direction; what does not exist is None."""
+    """One row for each user and direction; undefined values are None."""
     made = []
     for direction in found.result.outcomes:
         columns = found.columns(direction)
@@ -41,8 +41,8 @@ def rows(found: Simulation) -> list[dict[str, Any]]:
 
 
 def users(found: Simulation) -> None:
-    """The same as a table; one energy a device, for both directions."""
-    names = ("user", "way", "SINR dB", "Mbit/s", "BLER", "retries", "lost", "airtime s", "energy J")
+    """Prints a table; the energy of a device covers both directions."""
+    names = ("user", "direction", "SINR dB", "Mbit/s", "BLER", "retries", "lost", "airtime s", "energy J")
     table = Table(*names, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows(found):
         table.add_row(
@@ -60,15 +60,15 @@ def users(found: Simulation) -> None:
 
 
 def listed(about: Mapping[str, str]) -> None:
-    """Names, and what they are."""
-    table = Table("scenario", "what it is")
+    """Prints the scenarios and their descriptions."""
+    table = Table("scenario", "description")
     for name, text in about.items():
         table.add_row(name, text)
     plain_console().print(table)
 
 
 def verdicts(found: list[Verdict], as_json: bool) -> None:
-    """Expected, measured, tolerance, verdict."""
+    """Prints expected and measured values, tolerance and verdict of each check, as a table or JSON."""
     if as_json:
         rows = [{**asdict(one), "verdict": one.word, "is_good": one.is_good} for one in found]
         plain = [{name: None if value != value else value for name, value in row.items()} for row in rows]
@@ -92,19 +92,18 @@ def verdicts(found: list[Verdict], as_json: bool) -> None:
 
 
 def write_trace(out: Path, result: CellResult, direction: str, user: int) -> str:
-    """Writes a table of rates for .csv, .tsv and .npz, else a mahimahi trace, and says what it holds.
+    """Writes a table of rates for .csv, .tsv and .npz, else a mahimahi trace; returns a summary.
 
-    A table's delay and loss are 0: its rate is that of bits which were through, after waits and repetitions.
-    Its last row, which a replay keeps for ever, is the mean over the whole. Raises BadParameter for a user
-    that is not there, and for one who got nothing.
+    A table's delay and loss are 0: its rate is that of delivered bits, after scheduling and retransmissions.
+    Its last row, which holds for the rest of a replay, is the overall mean. Raises BadParameter for an
+    unknown user, and for one without delivered bits.
     """
     outcome = result.outcomes[direction]
     if user >= outcome.tries.size:
         raise BadParameter(f"user must lie in [0, {outcome.tries.size - 1}], got {user}")
     if not outcome.delivered_bits[user]:
         raise BadParameter(
-            f"a trace needs something that came through, got nothing for user {user} ({direction}) in "
-            f"{result.duration_s:g} s"
+            f"a trace needs delivered bits, got none for user {user} ({direction}) in {result.duration_s:g} s"
         )
     writers = {".csv": traces.write_csv, ".tsv": traces.write_tsv, ".npz": traces.write_npz}
     writer = writers.get(out.suffix.lower())
@@ -116,7 +115,7 @@ def write_trace(out: Path, result: CellResult, direction: str, user: int) -> str
 
 
 def _rates(outcome: DirectionStatistics, user: int) -> LinkTrace:
-    """A row a bin, and behind them the mean."""
+    """A row per bin, then the overall mean."""
     ends_s = outcome.bin_end_s
     time_s = np.round(np.append(ends_s - outcome.bin_s, ends_s[-1]), 9)
     rate_bps = np.append(outcome.delivered_BU[:, user] / outcome.bin_s, outcome.throughput_bps[user])
@@ -127,9 +126,9 @@ def _rates(outcome: DirectionStatistics, user: int) -> LinkTrace:
 def export(
     name: str, out: Path, users: int | None, step_ms: int, duration_s: float | None, seed: int | None
 ) -> None:
-    """Writes the channel matrix, and says what it took to fit it in and how to replay it.
+    """Writes the channel matrix; prints the gain offset and the settings that replay it.
 
-    Raises BadParameter for what does not fit, and for a suffix that is neither .mat nor .npz.
+    Raises BadParameter for a matrix beyond Colosseum's limits, and for a suffix other than .mat and .npz.
     """
     suffix = out.suffix.lower()
     if suffix not in (".mat", ".npz"):
@@ -145,15 +144,15 @@ def export(
     else:
         taps.write_npz(out, found.matrix.taps)
     nodes, times = found.matrix.taps.nodes, found.matrix.taps.time_s_T.size
-    click.echo(f"{out}: {nodes} nodes, {times} times; node 1 is the base server_loop")
-    click.echo(f"all gains raised by {found.raised_db:.2f} dB, so that the strongest tap has 0 dB")
+    click.echo(f"{out}: {nodes} nodes, {times} times; node 1 is the base station")
+    click.echo(f"all gains raised by {found.raised_db:.2f} dB, which sets the strongest tap to 0 dB")
     silent = np.nan_to_num(found.silent_NN)
     for sender, receiver in np.argwhere(silent > 0.0):
         share = silent[sender, receiver]
         click.echo(
-            f"from node {sender + 1} to {receiver + 1}: nothing above -43 dB for {share:.0%} of the time"
+            f"from node {sender + 1} to {receiver + 1}: no tap above -43 dB for {share:.0%} of the time"
         )
-    click.echo("interference is not in it; replay at the scenario's own levels with")
+    click.echo("without interference; to replay at the scenario's levels, use")
     click.echo(f'[place]\nenvironment = "taps"\nusers = {nodes - 1}\nloss_db = {found.raised_db:.2f}')
     click.echo(f'[fading]\nprofile = "none"\n[taps]\nfile = "{out.name}"')
 

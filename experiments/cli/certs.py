@@ -9,16 +9,16 @@ from experiments.cli.exits import reports_errors
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--clients", type=int, required=True, help="For how many clients, numbered from 0.")
+@click.option("--clients", type=int, required=True, help="Number of clients, numbered from 0.")
 @click.option(
     "hosts",
     "--host",
     multiple=True,
     default=("127.0.0.1", "localhost"),
     show_default=True,
-    help="A name or address that clients reach the server by; may be given many times.",
+    help="A host name or address of the server, as clients use it; may be repeated.",
 )
-@click.option("--days", type=int, default=365, show_default=True, help="How long they are valid.")
+@click.option("--days", type=int, default=365, show_default=True, help="Validity in days.")
 @reports_errors
 def certs(folder: Path, clients: int, hosts: tuple[str, ...], days: int) -> None:
     """Make a small CA, a server's and clients' certificates, and tokens, in the new folder DIR.

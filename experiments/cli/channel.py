@@ -1,4 +1,4 @@
-"""`splitfl channel`: the radio by itself. Thin; what takes time is imported inside the commands."""
+"""`splitfl channel`: the channel emulator alone. Slow imports are inside the commands."""
 
 import sys
 from pathlib import Path
@@ -10,15 +10,15 @@ from splitfl.core.json_text import dumps
 
 AS_JSON = click.option("as_json", "--json", is_flag=True, help="Print JSON for a script instead of a table.")
 DURATION = click.option(
-    "--duration", "duration_s", type=float, help="Seconds to simulate, if not the scenario's."
+    "--duration", "duration_s", type=float, help="Seconds to simulate (default: the scenario's)."
 )
 FILE = click.Path(path_type=Path, dir_okay=False)
-SEED = click.option("--seed", type=int, help="The seed, if not the scenario's.")
+SEED = click.option("--seed", type=int, help="Random seed (default: the scenario's).")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def channel() -> None:
-    """Look at the emulated radio by itself: scenarios, pictures, checks against theory, traces.
+    """Use the channel emulator alone: scenarios, plots, checks against theory, traces.
 
     SCENARIO is a name of `splitfl channel list`, a .toml file, or the taps of a .mat or .npz file.
     """
@@ -40,10 +40,10 @@ def list_(as_json: bool) -> None:
 @click.argument("scenario")
 @DURATION
 @SEED
-@click.option("--out", type=FILE, help="Write the picture of `plot` there as well.")
+@click.option("--out", type=FILE, help="Also write the plots of `plot` to this file.")
 @reports_errors
 def show(scenario: str, duration_s: float | None, seed: int | None, out: Path | None) -> None:
-    """Draw SINR, MCS, block errors and throughput over time, their spread, and a map, on the screen."""
+    """Print SINR, MCS, BLER and throughput over time, their quantiles, and a map."""
     from channel.api import simulate
     from experiments.channel import screen as channel_screen
 
@@ -64,7 +64,7 @@ def show(scenario: str, duration_s: float | None, seed: int | None, out: Path | 
 @SEED
 @reports_errors
 def plot(scenario: str, out: Path, duration_s: float | None, seed: int | None) -> None:
-    """Write the same as a picture: each quantity over time and its distribution, a map, everyone's rate."""
+    """Plot each quantity over time and its distribution, a map, and the throughput of every user."""
     from channel.api import simulate
     from experiments.channel import picture as channel_picture
 
@@ -74,12 +74,12 @@ def plot(scenario: str, out: Path, duration_s: float | None, seed: int | None) -
 
 
 @channel.command()
-@click.option("--thorough", is_flag=True, help="Also what takes minutes, or needs root or Sionna.")
-@click.option("rows", "--row", multiple=True, help="Only this row; may be given again.")
+@click.option("--thorough", is_flag=True, help="Include checks that take minutes, or need root or Sionna.")
+@click.option("rows", "--row", multiple=True, help="Only this row; may be repeated.")
 @AS_JSON
 @reports_errors
 def check(thorough: bool, rows: tuple[str, ...], as_json: bool) -> None:
-    """Hold this package against theory, check by check; exit code 1 if any differs."""
+    """Check the channel models against theory; exit code 1 if any check fails."""
     from experiments.channel import checks as channel_checks
     from experiments.channel import tables as channel_tables
 
@@ -96,7 +96,7 @@ def check(thorough: bool, rows: tuple[str, ...], as_json: bool) -> None:
 @AS_JSON
 @reports_errors
 def simulate_(scenario: str, duration_s: float | None, seed: int | None, as_json: bool) -> None:
-    """Run a scenario and say what every user got."""
+    """Simulate a scenario and print the results of every user."""
     from channel.api import simulate
     from experiments.channel import tables as channel_tables
 
@@ -115,7 +115,7 @@ def simulate_(scenario: str, duration_s: float | None, seed: int | None, as_json
 def trace(
     scenario: str, out: Path, user: int, direction: str, duration_s: float | None, seed: int | None
 ) -> None:
-    """Write what one user got to OUT: rates over time in a .csv, .tsv or .npz table, else a mahimahi trace.
+    """Write a user's throughput to OUT: a .csv, .tsv or .npz table of rates, else a mahimahi trace.
 
     `splitfl channel emulate --trace` replays it.
     """

@@ -1,4 +1,4 @@
-"""`splitfl compare` and `splitfl plan`: what takes time is imported inside."""
+"""`splitfl compare` and `splitfl plan`: slow imports are inside the commands."""
 
 from pathlib import Path
 
@@ -12,39 +12,39 @@ WITH = click.option(
     "--with",
     multiple=True,
     metavar="LABEL:TABLE.KEY=VALUE",
-    help="A setting for one of the methods only; may be given many times.",
+    help="A setting for one method only; may be repeated.",
 )
 
 
 @click.command()
 @click.argument("folders", metavar="[RUN...]", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--methods", metavar="A,B,C", help="Run these methods side by side; METHOD@NAME is a variant.")
-@click.option("--preset", default="demo", show_default=True, help="What they are run on.")
+@click.option("--preset", default="demo", show_default=True, help="The preset to run them on.")
 @click.option(
     "budgets",
     "--budget",
     multiple=True,
     metavar="KIND=AMOUNT",
-    help="bytes=50MB, airtime=60s, energy=5J, client_memory=200MB or steps=300; may be given many times.",
+    help="bytes=50MB, airtime=60s, energy=5J, client_memory=200MB or steps=300; may be repeated.",
 )
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many seeds.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Number of seeds.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Number of parallel runs.")
 @click.option(
-    "--max-rounds", type=click.IntRange(1), help="At most so many rounds (default: 10 x the preset's)."
+    "--max-rounds", type=click.IntRange(1), help="Maximum number of rounds (default: 10 x the preset's)."
 )
 @click.option(
     "--until",
     type=click.FloatRange(0.0, min_open=True),
     metavar="METRIC",
-    help="Say too how many bytes each had sent when it was so good (0.9: accuracy 90 %).",
+    help="Also report the bytes sent until this metric is reached (0.9: accuracy 90 %).",
 )
 @click.option(
     "--at",
     metavar="KIND=AMOUNT",
-    help="Say too how good each was when it had spent so much: bytes=50MB, airtime=60s or energy=5J.",
+    help="Also report the metric reached within this spending: bytes=50MB, airtime=60s or energy=5J.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The folder for runs, or the page of given ones."
+    "--out", type=click.Path(path_type=Path), help="The folder of the runs, or the HTML file for given RUNs."
 )
 @SET
 @WITH
@@ -67,11 +67,11 @@ def compare(
     data: str | None,
     as_json: bool,
 ) -> None:
-    """Lay methods side by side, or runs that there are.
+    """Compare methods by running them, or compare existing runs.
 
-    With --methods every method starts from the same weights, data, order and link, and plays as many rounds
-    as the budget allows, with several seeds; runs that are finished are not run again. Else the RUNs given
-    are laid side by side: a table here, and a page with plots.
+    With --methods every method starts from the same weights, data, sample order and link, and runs as many
+    rounds as the budget allows, with several seeds; finished runs are reused. Otherwise the given RUNs are
+    compared: a table in the terminal, and a page with plots.
     """
     if (methods is None) == (not folders):
         raise click.UsageError("give either RUN folders or --methods A,B,C")
@@ -103,7 +103,7 @@ def compare(
 
 @click.command()
 @click.argument("preset")
-@click.option("--methods", metavar="A,B,C", help="These methods beside each other, instead of the preset's.")
+@click.option("--methods", metavar="A,B,C", help="Compare these methods instead of the preset's.")
 @SET
 @WITH
 @DATA
@@ -117,10 +117,10 @@ def plan(
     data: str | None,
     as_json: bool,
 ) -> None:
-    """Say what a run will cost before it is run: bytes, airtime, energy, work, memory.
+    """Print a run's costs before it is run: bytes, airtime, energy, FLOPs, memory.
 
-    The run's own messages are sent over its link with pieces that compute nothing, so the figures are those
-    that its ledger will have, to the byte.
+    A dry run sends the run's messages over its link with shape-only pieces, so the figures equal those
+    of the run's ledger to the byte.
     """
     from experiments.cli import preflight
 

@@ -1,4 +1,4 @@
-"""`splitfl doctor`: thin; what it takes is imported inside the command."""
+"""`splitfl doctor`: slow imports are inside the command."""
 
 import sys
 from pathlib import Path
@@ -17,15 +17,21 @@ _COLOURS = {"ok": "green", "warning": "yellow", "bad": "red", "info": "default"}
 
 
 @click.command()
-@click.option("--inventory", type=click.Path(path_type=Path), help="The nodes of the run, and who serves.")
-@click.option("--server", metavar="HOST:PORT", help="Without an inventory: look at one server from here.")
-@click.option("--transport", help="Ask of one of `splitfl list transports`, or of overlay.")
+@click.option(
+    "--inventory",
+    type=click.Path(path_type=Path),
+    help="The inventory of the run's nodes, the server's included.",
+)
+@click.option(
+    "--server", metavar="HOST:PORT", help="Check one server from this machine, without an inventory."
+)
+@click.option("--transport", help="Check only this one of `splitfl list transports`, or overlay.")
 @AS_JSON
 @reports_errors
 def doctor(inventory: Path | None, server: str | None, transport: str | None, as_json: bool) -> None:
-    """Look at the machines and the ways between them before a run, and say which transport will work.
+    """Check the machines and the network paths between them before a run, and report which transports work.
 
-    Ends with 0 where one works (or the one that --transport names), with 1 where none does.
+    The exit code is 0 if a transport works (or the one that --transport names), else 1.
     """
     from splitfl.config import one_of
     from splitfl.core.errors import ConfigError
@@ -36,7 +42,7 @@ def doctor(inventory: Path | None, server: str | None, transport: str | None, as
     if transport is not None:
         one_of("--transport", transport, names())
     if inventory is not None and server is not None:
-        raise ConfigError("--inventory says where the server is: leave --server out")
+        raise ConfigError("--server cannot be combined with --inventory, which names the server")
     if inventory is not None:
         examined = examine.examine(inventories.load(inventory))
     elif server is not None:
@@ -56,12 +62,12 @@ def _code(examined: "Examination", transport: str | None) -> int:
 
 def _show(examined: "Examination", as_json: bool) -> None:
     if as_json:
-        told = {
+        report = {
             "findings": [vars(finding) for finding in examined.findings],
             "transports": [vars(advice) for advice in examined.advice],
             "use": examined.use,
         }
-        click.echo(dumps(told, indent=2))
+        click.echo(dumps(report, indent=2))
         return
     from rich.table import Table
     from rich.text import Text
@@ -69,7 +75,7 @@ def _show(examined: "Examination", as_json: bool) -> None:
     from splitfl.runtime.terminal import plain_console
 
     console = plain_console()
-    table = Table("node", "check", "", "what was found")
+    table = Table("node", "check", "", "result")
     for finding in examined.findings:
         state = Text(finding.state, style=_COLOURS[finding.state])
         table.add_row(finding.node, finding.check, state, finding.detail)
@@ -81,4 +87,4 @@ def _show(examined: "Examination", as_json: bool) -> None:
         works = Text("yes", style="green") if advice.works else Text("no", style="red")
         table.add_row(advice.transport, works, advice.why)
     console.print(table)
-    console.print(f"use {examined.use}" if examined.use else "no transport will work", style="bold")
+    console.print(f"use {examined.use}" if examined.use else "no transport works", style="bold")

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one clear line where it failed."""
+"""Exit codes of commands, and one-line error messages."""
 
 import sys
 import tempfile
@@ -13,10 +13,10 @@ DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Ends with one clear line and exit code 2 for bad input, 1 for a run that failed or an error of ours."""
+    """Turns errors into one line and exit code 2 for bad input, 1 for a failed run or an internal error."""
 
     @wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
+    def wrapper(*args: Any, **kwargs: Any) -> None:
         from channel.core.errors import ChannelError
         from splitfl.core.errors import ConfigError, DataError, ModelMissing, SplitflError
 
@@ -31,29 +31,29 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             stop(f"{error.filename or 'the system'}: {error.strerror or error}", FAILED)
         except KeyboardInterrupt:
-            stop("interrupted; what was measured so far is in the run's folder", FAILED)
+            stop("interrupted; the metrics so far are in the run folder", FAILED)
         except Exception as error:
             stop(_unexpected(error), FAILED)
 
-    return guarded
+    return wrapper
 
 
 def stop(message: str, code: int) -> None:
-    """Says what went wrong and ends the process."""
+    """Prints the error and exits with this code."""
     click.echo(f"Error: {message}", err=True)
     sys.exit(code)
 
 
 def _unexpected(error: Exception) -> str:
-    """A sentence about an error that nobody foresaw, and the file that has its traceback."""
-    told = "".join(traceback.format_exception(error))
-    what = f"unexpected {type(error).__name__}: {next(iter(str(error).splitlines()), 'it says no more')}"
+    """The message of an internal error, with the path of a file that has its traceback."""
+    text = "".join(traceback.format_exception(error))
+    what = f"unexpected {type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="splitfl-error-", suffix=".txt", delete=False, encoding="utf-8", errors="replace"
         ) as file:
-            file.write(told)
-    except OSError:  # no room or no right: better on the screen than nowhere
-        click.echo(told, err=True)
+            file.write(text)
+    except OSError:  # disk full or no permission: print the traceback instead
+        click.echo(text, err=True)
         return what
-    return f"{what}; this is a fault of splitfl's own, and its traceback is in {file.name}"
+    return f"{what}; this is a bug in splitfl; its traceback is in {file.name}"

@@ -1,4 +1,4 @@
-"""`splitfl lab`: thin; what it takes is imported inside the commands."""
+"""`splitfl lab`: slow imports are inside the commands."""
 
 import click
 
@@ -6,13 +6,13 @@ from experiments.cli.exits import reports_errors
 from splitfl.core.json_text import dumps
 
 _LAB = click.option(
-    "--lab", "name", default="lab", show_default=True, help="Which lab, where several are up."
+    "--lab", "name", default="lab", show_default=True, help="The lab's name, if several are up."
 )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def lab() -> None:
-    """Keep a network like Colosseum's on this machine: radio nodes, a server, a firewall. Needs root."""
+    """Run a network like Colosseum's on this machine: radio nodes, a server, a firewall. Needs root."""
 
 
 @lab.command()
@@ -20,7 +20,7 @@ def lab() -> None:
 @_LAB
 @reports_errors
 def up(plan: str, name: str) -> None:
-    """Set a lab up and leave it standing: open, colosseum-firewall, broker-only, or a .toml file."""
+    """Set up a lab that runs until `down`: open, colosseum-firewall, broker-only, or a .toml file."""
     from testbed.lab import control
 
     made = control.up(plan, name)
@@ -34,7 +34,7 @@ def up(plan: str, name: str) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @reports_errors
 def run(name: str, node: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND in a node, as in `splitfl lab run srn2 -- ping gpu`; ends as the command does."""
+    """Run COMMAND in a node, as in `splitfl lab run srn2 -- ping gpu`; returns its exit code."""
     from testbed.lab import control
 
     control.become(node, name, command[1:] if command[0] == "--" else command)
@@ -44,7 +44,7 @@ def run(name: str, node: str, command: tuple[str, ...]) -> None:
 @_LAB
 @reports_errors
 def down(name: str) -> None:
-    """End a lab and everything that runs in it."""
+    """Remove a lab and kill all processes in it."""
     from testbed.lab import control
 
     control.down(name)
@@ -54,7 +54,7 @@ def down(name: str) -> None:
 @click.option("as_json", "--json", is_flag=True, help="Print JSON for a script instead of a table.")
 @reports_errors
 def status(as_json: bool) -> None:
-    """Show which labs are up; what a killed one has left behind is removed, and said."""
+    """Show the labs that are up; remove the leftovers of killed ones, and report that."""
     from testbed.lab import control
 
     rows = control.status()
@@ -63,7 +63,7 @@ def status(as_json: bool) -> None:
         return
     for row in rows:
         nodes = ", ".join(f"{node} {address}" for node, address in row["nodes"].items())
-        state = "up" if row["is_up"] else "was killed, and what it left is removed"
+        state = "up" if row["is_up"] else "was killed; its leftovers are removed"
         click.echo(f"{row['name']} ({row['plan']}): {state}; {nodes}")
     if not rows:
         click.echo("no lab is up")

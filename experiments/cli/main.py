@@ -1,4 +1,4 @@
-"""The command line: thin; everything heavy is imported inside the command that needs it."""
+"""The command line; slow imports are inside the commands."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from experiments.cli.channel import channel
 from experiments.cli.compare import compare, plan
 from experiments.cli.doctor import doctor
 from experiments.cli.exits import reports_errors
+from experiments.cli.generate import generate
 from experiments.cli.imports import without_collections
 from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
@@ -21,12 +22,12 @@ from experiments.cli.overlay import testbed
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="splitfl")
 def main() -> None:
-    """Split finetuning of Hugging Face models between clients and a server, over emulated radio links.
+    """Split fine-tuning of Hugging Face models between clients and a server, over emulated radio links.
 
     Start with `splitfl run demo`.
     """
-    # Before torch is imported: its C++ side writes a stack trace for every peer that is gone, and
-    # raises the same as an error, of which we say a sentence.
+    # Before torch is imported: its C++ side prints a stack trace for every lost peer, which it
+    # also raises as an error; commands report that in one line.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 
 
@@ -37,6 +38,7 @@ channel.add_command(proxy)
 main.add_command(compare)
 main.add_command(plan)
 main.add_command(doctor)
+main.add_command(generate)
 main.add_command(lab)
 main.add_command(testbed)
 
@@ -59,7 +61,7 @@ def run(
     """Run an experiment on this machine: PRESET is a name of `splitfl list presets` or a .toml file.
 
     Over RPC (the default), gRPC and MQTT (--set transport.name=grpc) the server is this process
-    and every client one of its own.
+    and every client a child process.
     """
     from experiments.cli import preflight
 
@@ -73,7 +75,7 @@ def run(
 
 @main.command()
 @click.argument("preset")
-@click.option("--host", help="The address clients reach this machine by.")
+@click.option("--host", help="This machine's address, as clients reach it.")
 @click.option("--port", type=int, help="The port to listen on (default: any free one).")
 @SET
 @DATA
@@ -89,11 +91,11 @@ def serve(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Run the server's side and wait for `splitfl join` on the clients' machines.
+    """Run the server and wait for `splitfl join` on the clients' machines.
 
-    PyTorch RPC trusts whoever reaches its port: closed networks only. Across firewalls take
-    --set transport.name=grpc with --set transport.secrets=DIR, which `splitfl certs` makes; where
-    only a broker is reachable --set transport.name=mqtt, and HOST and PORT are the broker's.
+    PyTorch RPC has no authentication: use it in closed networks only. Across firewalls use
+    --set transport.name=grpc with --set transport.secrets=DIR from `splitfl certs`; if only a
+    broker is reachable, --set transport.name=mqtt with HOST and PORT of the broker.
     """
     from experiments.cli import preflight
 
@@ -109,7 +111,7 @@ def serve(
 
 @main.command()
 @click.argument("address", metavar="HOST:PORT")
-@click.option("--client", type=int, required=True, help="Which client this is, from 0.")
+@click.option("--client", type=int, required=True, help="This client's index, from 0.")
 @click.option(
     "name",
     "--transport",
@@ -119,35 +121,38 @@ def serve(
 )
 @click.option("--secrets", metavar="DIR", help="A folder from `splitfl certs`, for all of the files below.")
 @click.option("--token-file", default="", metavar="PATH", help="The file with this client's token.")
-@click.option("--tls-ca", default="", metavar="PATH", help="Whose certificate of the server to believe.")
+@click.option("--tls-ca", default="", metavar="PATH", help="CA certificate to verify the server with.")
 @click.option("--tls-cert", default="", metavar="PATH", help="This client's own certificate ...")
 @click.option("--tls-key", default="", metavar="PATH", help="... and its key.")
-@click.option("--user", default="", help="The broker's name for this client.")
+@click.option("--user", default="", help="This client's user name at the broker.")
 @click.option("--password-file", default="", metavar="PATH", help="The file with the broker's password.")
-@click.option("--model", help="Where the model is on this machine, if not where the server has it.")
-@click.option("--device", help="auto, cpu or cuda[:N], if not what the experiment says.")
+@click.option("--model", help="The model's path or name on this machine (default: the server's).")
+@click.option("--device", help="auto, cpu or cuda[:N] (default: the experiment's).")
 @click.option(
-    "--timeout", "timeout_s", type=float, default=30.0, show_default=True, help="Seconds to find the server."
+    "--timeout",
+    "timeout_s",
+    type=float,
+    default=30.0,
+    show_default=True,
+    help="Timeout in seconds for reaching the server.",
 )
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where this client keeps what it needs to come back after it was killed.",
+    help="Folder for this client's checkpoints, to rejoin after a crash.",
 )
-@click.option("--leave-after", type=int, metavar="ROUNDS", help="Take leave after so many rounds ...")
-@click.option(
-    "--rounds-away", type=int, metavar="ROUNDS", help="... for so many, then go on with the others."
-)
+@click.option("--leave-after", type=int, metavar="ROUNDS", help="Leave the run after this many rounds ...")
+@click.option("--rounds-away", type=int, metavar="ROUNDS", help="... and rejoin after this many more.")
 @click.option(
     "--data",
     metavar="PATH",
-    help="This client's own data: a file, a folder, or hf:NAME; it learns from all training samples.",
+    help="This client's own data: a file, a folder, or hf:NAME; it trains on all its samples.",
 )
 @click.option(
     "--dealt",
     is_flag=True,
-    help="--data is a copy of the server's data: deal them to all clients as the experiment says.",
+    help="--data is a copy of the server's data: partition it among clients as in the experiment.",
 )
 @reports_errors
 def join(
@@ -170,10 +175,10 @@ def join(
     data: str | None,
     dealt: bool,
 ) -> None:
-    """Run one client's side of the experiment of the server at HOST:PORT.
+    """Run one client of the experiment served at HOST:PORT.
 
-    Over gRPC this machine only ever connects outwards, through an HTTP proxy where grpc_proxy or
-    http_proxy names one.
+    Over gRPC this machine opens outbound connections only, through an HTTP proxy if grpc_proxy or
+    http_proxy is set.
     """
     from experiments.cli import preflight
     from splitfl.core.errors import ConfigError
@@ -197,9 +202,9 @@ def join(
         from experiments import commands
 
     if dealt and data is None:
-        raise ConfigError("--dealt says how to read --data, and there is none")
+        raise ConfigError("--dealt needs --data")
     if (leave_after is None) != (rounds_away is None):
-        raise ConfigError("--leave-after and --rounds-away are given together or not at all")
+        raise ConfigError("--leave-after and --rounds-away must be given together")
     leaves = {leave_after: rounds_away} if leave_after is not None and rounds_away is not None else {}
     commands.join(
         name, joining, model=model, device=device, data=data, is_dealt=dealt, state=state, leaves=leaves
@@ -211,9 +216,9 @@ def join(
 @AS_JSON
 @reports_errors
 def resume(folder: Path, as_json: bool) -> None:
-    """Go on with a run that was stopped, from its last checkpoint, as if it had never been.
+    """Continue an interrupted run from its last checkpoint, bit for bit.
 
-    A server comes back on the port that it had, where its clients look for it.
+    A server listens on its former port again, where its clients reconnect.
     """
     with without_collections():
         from experiments import commands
@@ -224,24 +229,27 @@ def resume(folder: Path, as_json: bool) -> None:
 @main.command(name="eval")
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @DATA
+@click.option(
+    "with_rouge", "--rouge", is_flag=True, help="Compare the model's answers with the data's too (task sft)."
+)
 @AS_JSON
 @reports_errors
-def evaluate(folder: Path, data: str | None, as_json: bool) -> None:
-    """Load a run's adapter into the unsplit model, as peft does, and measure it on the held-out data.
+def evaluate(folder: Path, data: str | None, with_rouge: bool, as_json: bool) -> None:
+    """Load a run's adapter into the unsplit model with peft, and evaluate it on the held-out data.
 
-    A file given with --data is measured whole, with the classes of the run.
+    Data given with --data is evaluated in full, with the label classes of the run.
     """
     with without_collections():
         from experiments import commands
 
-    commands.evaluate(folder, data, as_json)
+    commands.evaluate(folder, data, as_json, with_rouge=with_rouge)
 
 
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @reports_errors
 def report(folder: Path) -> None:
-    """Write a run's report.html anew."""
+    """Write a run's report.html again."""
     from experiments.report import write_report
 
     click.echo(write_report(folder))
@@ -268,7 +276,7 @@ def report(folder: Path) -> None:
 @AS_JSON
 @reports_errors
 def list_(what: str, as_json: bool) -> None:
-    """List what there is to choose from."""
+    """List the available presets, methods, adapters and other choices."""
     with without_collections():
         from experiments import commands
 

@@ -1,4 +1,4 @@
-"""The options that several commands have in common."""
+"""Options shared by several commands."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,8 @@ SET = click.option(
     "-s",
     multiple=True,
     metavar="TABLE.KEY=VALUE",
-    help="Put a value over one of the experiment's; may be given many times. Where that chooses another "
-    "method, transport, adapter kind or link, what it does not have or read of the experiment is left out, "
-    "and named.",
+    help="Override a setting of the experiment; may be repeated. If it chooses another method, transport, "
+    "adapter kind or link, settings of the experiment that this does not have are dropped, and reported.",
 )
 DATA = click.option("--data", metavar="PATH", help="The task's data: a file, a folder, or hf:NAME.")
 OUT = click.option(
@@ -21,11 +20,11 @@ OUT = click.option(
     type=click.Path(path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Where run folders go.",
+    help="The parent of run folders.",
 )
 AS_JSON = click.option("as_json", "--json", is_flag=True, help="Print JSON for a script instead of a table.")
 
 
 def with_data(overrides: tuple[str, ...], data: str | None) -> tuple[str, ...]:
-    """The overrides with that of `--data` among them."""
+    """The overrides, with `--data` as an override of task.data."""
     return overrides if data is None else (*overrides, f"task.data={json.dumps(data)}")

@@ -1,4 +1,4 @@
-"""`splitfl testbed overlay`: thin; what it takes is imported inside the commands."""
+"""`splitfl testbed overlay`: slow imports are inside the commands."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,27 +17,31 @@ _SECRETS = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def testbed() -> None:
-    """Help real machines to reach each other."""
+    """Connect the machines of a testbed."""
 
 
 @testbed.group()
 def overlay() -> None:
-    """Carry IP for PyTorch RPC, unchanged, over one outbound TLS connection a machine.
+    """Tunnel IP over one outbound TLS connection per machine, for unmodified PyTorch RPC.
 
-    The hub is the only one that others must reach, on one port. Certificates are PEM files
-    (`splitfl certs` makes some), tokens stand in files that nobody else may read.
+    Only the hub must be reachable, on one port. Certificates are PEM files (see `splitfl certs`);
+    token files must be readable by their owner only.
     """
 
 
 @overlay.command()
-@click.option("--listen", required=True, metavar="HOST:PORT", help="Where clients connect to.")
-@click.option("--network", default="10.99.0.0/24", show_default=True, help="The overlay's addresses.")
+@click.option("--listen", required=True, metavar="HOST:PORT", help="The address to listen on.")
+@click.option("--network", default="10.99.0.0/24", show_default=True, help="The overlay's IP network.")
 @_SECRETS
 @click.option("--tls-cert", default="", metavar="PATH", help="The hub's certificate.")
 @click.option("--tls-key", default="", metavar="PATH", help="The key of that certificate.")
-@click.option("--tls-ca", default="", metavar="PATH", help="Take only clients with a certificate of it.")
-@click.option("--token-file", default="", metavar="PATH", help="Take only clients with a token of this file.")
-@click.option("--mtu", type=int, default=16384, show_default=True, help="The largest packet, in bytes.")
+@click.option(
+    "--tls-ca", default="", metavar="PATH", help="Accept only clients with a certificate of this CA."
+)
+@click.option(
+    "--token-file", default="", metavar="PATH", help="Accept only clients with a token in this file."
+)
+@click.option("--mtu", type=int, default=16384, show_default=True, help="Maximum packet size in bytes.")
 @reports_errors
 def hub(
     listen: str,
@@ -49,7 +53,7 @@ def hub(
     token_file: str,
     mtu: int,
 ) -> None:
-    """Let machines meet here; this one gets the network's first address."""
+    """Run the overlay's hub; it has the network's first address."""
     from splitfl.transport.security.credentials import Credentials
     from testbed.overlay.endpoints import listener_at, network_of
     from testbed.overlay.hub import Hub
@@ -60,20 +64,29 @@ def hub(
     tokens = HubTokens(files.token_file) if files.token_file else None
     context = server_context(files.cert, files.key, files.ca)
     with listener_at(listen) as listener, _until_interrupted():
-        Hub(listener, network_of(network), context, tokens, mtu, _say).run()
+        Hub(listener, network_of(network), context, tokens, mtu, _log).run()
 
 
 @overlay.command()
 @click.argument("address", metavar="HOST:PORT")
-@click.option("--name", help="Who this is: client-N with --secrets (default: this machine's name).")
+@click.option("--name", help="This client's name: client-N with --secrets (default: the host name).")
 @_SECRETS
-@click.option("--tls-ca", default="", metavar="PATH", help="Whose certificate of the hub to believe.")
-@click.option("--tls-cert", default="", metavar="PATH", help="This client's certificate, if the hub asks.")
+@click.option("--tls-ca", default="", metavar="PATH", help="CA certificate to verify the hub with.")
+@click.option(
+    "--tls-cert", default="", metavar="PATH", help="This client's certificate, if the hub requires one."
+)
 @click.option("--tls-key", default="", metavar="PATH", help="The key of that certificate.")
-@click.option("--token-file", default="", metavar="PATH", help="This client's token, if the hub asks.")
+@click.option(
+    "--token-file", default="", metavar="PATH", help="This client's token, if the hub requires one."
+)
 @click.option("--tls-name", help="The name in the hub's certificate, if not HOST.")
 @click.option(
-    "--timeout", "timeout_s", type=float, default=30.0, show_default=True, help="Seconds to find the hub."
+    "--timeout",
+    "timeout_s",
+    type=float,
+    default=30.0,
+    show_default=True,
+    help="Timeout in seconds for reaching the hub.",
 )
 @reports_errors
 def join(
@@ -87,7 +100,7 @@ def join(
     tls_name: str | None,
     timeout_s: float,
 ) -> None:
-    """Enter the overlay of the hub at HOST:PORT, and stay in it."""
+    """Join the overlay of the hub at HOST:PORT until interrupted."""
     import platform
 
     from splitfl.transport.base.addresses import parse_address
@@ -96,13 +109,13 @@ def join(
     from testbed.overlay.tls import client_context
 
     host, port = parse_address(address)
-    who = name or platform.node()
+    client_name = name or platform.node()
     files = Credentials(cert=tls_cert, key=tls_key, ca=tls_ca, token_file=token_file)
-    files = files.or_in_folder(secrets, who) if secrets else files
+    files = files.or_in_folder(secrets, client_name) if secrets else files
     token = read_token(files.token_file) if files.token_file else ""
     context = client_context(files.cert, files.key, files.ca)
     with _until_interrupted():
-        Client(host, port, who, context, token, _say, tls_name).run(timeout_s)
+        Client(host, port, client_name, context, token, _log, tls_name).run(timeout_s)
 
 
 @contextmanager
@@ -110,8 +123,8 @@ def _until_interrupted() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say("ended")
+        _log("ended")
 
 
-def _say(words: str) -> None:
-    click.echo(f"overlay: {words}", err=True)
+def _log(message: str) -> None:
+    click.echo(f"overlay: {message}", err=True)

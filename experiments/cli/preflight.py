@@ -1,6 +1,6 @@
-"""What is refused before torch and the data are loaded: hosts, ports, files of secrets, links, trackers.
+"""Checks before torch and the data are loaded: hosts, ports, secret files, links, trackers.
 
-A mistyped one is named within a second. All of it is checked again where it is used.
+A wrong setting is reported within a second. All are checked again where they are used.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,39 +17,40 @@ from splitfl.transport.registry import between_processes, refuse_options, transp
 
 
 def check_run(preset: str, overrides: Iterable[str]) -> None:
-    """Raises ConfigError for a server that cannot run on this machine, and for a link that cannot be."""
+    """Raises ConfigError for a server that cannot run on this machine, and for an invalid link."""
     _check(presets.without_learning(preset, overrides))
 
 
 def check_serving(preset: str, overrides: Iterable[str]) -> None:
-    """The same for a server whose clients are on other machines, and need its address."""
+    """Checks as `check_run`, for a server whose clients are on other machines."""
     chosen = list(overrides)
     _check(served(presets.without_learning(preset, chosen), chosen))
 
 
 def check_planning(preset: str, overrides: Iterable[str]) -> None:
-    """Raises ConfigError for a link that cannot be."""
+    """Raises ConfigError for an invalid link."""
     check_link(presets.without_learning(preset, overrides))
 
 
 def check_air(preset: str, overrides: Iterable[str]) -> None:
-    """Raises ConfigError for a link that cannot be, and for a tracker whose package is not installed."""
+    """Raises ConfigError for an invalid link, and for a tracker whose package is not installed."""
     config = presets.without_learning(preset, overrides)
     check_link(config)
     check_installed(config.tracking)
 
 
 def check_joining(name: str, joining: Joining, options: Mapping[str, str | None]) -> None:
-    """Raises ConfigError for an unknown transport, an option that it does not read, an address that is none,
-    an unknown host and files that cannot be used."""
+    """Raises ConfigError for an unknown transport, an option that it does not have, an invalid address,
+    an unknown host and unusable files."""
     spec = transport(name, "--transport")
     refuse_options(name, options)
     spec.check_join(joining)
 
 
 def served(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
-    """The settings of a server whose clients are on other machines: at this one's public address, unless the
-    overrides name another or the host is a broker's. ConfigError where no client can join."""
+    """The settings of a server for remote clients, with this machine's public address as host.
+
+    A host in the overrides, or a broker's, is kept. Raises ConfigError if clients cannot join."""
     name = config.transport.name
     if (spec := transport(name)).in_process:
         able = ", ".join(between_processes())

@@ -1,1 +1,1 @@
-"""Methods laid side by side: the same start, data, order and link, within the same budget."""
+"""Comparison of methods with equal initial weights, data, sample order and link, within a budget."""

@@ -1,4 +1,4 @@
-"""`splitfl compare --methods` and `splitfl plan`, once what they need is imported."""
+"""`splitfl compare --methods` and `splitfl plan`, imported when the command runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +12,7 @@ from rich.text import Text
 
 from experiments import presets
 from experiments.channel.recordings import link_lines
-from experiments.compare import at_budget as spending
-from experiments.compare import bytes_to_target as reaching
-from experiments.compare import plots as pictures
+from experiments.compare import at_budget, bytes_to_target, plots
 from experiments.compare.at_budget import check_spendable, within
 from experiments.compare.bytes_to_target import reached
 from experiments.compare.standings_table import as_json, as_table, metric_with_margin
@@ -28,19 +26,19 @@ from splitfl.comparison.entrants import (
     Entrant,
     Excluded,
     as_rows,
-    demand_some,
+    check_any,
     enter_all,
     labels_of,
     settings_by_label,
 )
-from splitfl.comparison.planned import planned
+from splitfl.comparison.planned_costs import planned_costs
 from splitfl.comparison.ranking import Standing, standings
-from splitfl.comparison.runs import Race, races, run_all
+from splitfl.comparison.runs import SeedRun, run_all, seed_runs
 from splitfl.core.errors import PeerLost
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import bytes_text, flops_text, scaled, seconds_text
 from splitfl.methods.settings import refuse_unread
-from splitfl.runtime.terminal import counting_bar, plain_console, say, working
+from splitfl.runtime.terminal import counting_bar, plain_console, print_note, spinner
 from splitfl.setup.experiment import Experiment
 
 
@@ -52,7 +50,7 @@ def compare(
     budgets: Sequence[str],
     seeds: int,
     jobs: int,
-    most_rounds: int | None,
+    max_rounds: int | None,
     out: Path,
     as_json_too: bool,
     until: float | None = None,
@@ -64,39 +62,39 @@ def compare(
     amount = parse_budget(at) if at is not None else None
     if amount is not None:
         check_spendable(amount)
-    entrants, excluded = _entered(
+    entrants, excluded = _enter(
         console,
         preset,
         methods,
         overrides,
         own,
         bounds,
-        most_rounds,
+        max_rounds,
         every_round=until is not None or at is not None,
     )
-    demand_some(entrants, excluded, "take part")
+    check_any(entrants, excluded, "take part")
     name, config = presets.find(preset, overrides, for_several=True)
     print_data(console, Experiment.of(entrants[0].config))
     numbers = range(config.train.seed, config.train.seed + seeds)
     out = out / f"compare-{name}"
-    todo = races(entrants, numbers, out)
+    todo = seed_runs(entrants, numbers, out)
     failed = _run(console, todo, jobs)
     found = standings(entrants, todo)
     if not found:
-        raise PeerLost(f"every run failed; the first said: {next(iter(failed.values()))}")
+        raise PeerLost(f"every run failed; the first error is: {next(iter(failed.values()))}")
     page = _write(out, found, todo, entrants, excluded, name, bounds)
     metric = found[0].metric
     more: list[Table] = []
-    told: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
     if until is not None:
         rows = reached(found, todo, until)
-        more.append(reaching.as_table(rows, metric, until))
-        told["reached"] = reaching.as_json(rows)
+        more.append(bytes_to_target.as_table(rows, metric, until))
+        extra["reached"] = bytes_to_target.as_json(rows)
     if amount is not None:
         spent = within(found, todo, amount)
-        more.append(spending.as_table(spent, metric, amount))
-        told["within"] = spending.as_json(spent)
-    _show(found, excluded, failed, page, as_json_too, more, told)
+        more.append(at_budget.as_table(spent, metric, amount))
+        extra["within"] = at_budget.as_json(spent)
+    _show(found, excluded, failed, page, as_json_too, more, extra)
 
 
 def plan(
@@ -105,27 +103,29 @@ def plan(
     """See the command `plan`."""
     console = plain_console(stderr=True)
     if methods is None:
-        _, config = presets.find(preset, overrides, say)
+        _, config = presets.find(preset, overrides, print_note)
         refuse_unread(config)
         methods = config.method.name
-    entrants, excluded = _entered(console, preset, methods, overrides, own, [], None, alone=True)
+    entrants, excluded = _enter(console, preset, methods, overrides, own, [], None, alone=True)
+    if entrants:
+        print_data(console, Experiment.of(entrants[0].config))
     for line in link_lines(entrants[0].config) if entrants else ():
         console.print(line, soft_wrap=True)
     for entrant in entrants:
         if entrant.config.auto.speed == "measured":
             console.print(
-                f"{entrant.label}: speeds are measured while a run goes on; this goes by the declared ones",
+                f"{entrant.label}: auto.speed = 'measured' needs a run; the plan uses declared speeds",
                 style="yellow",
                 soft_wrap=True,
             )
-    rows = {entrant.label: planned(entrant) for entrant in entrants}
+    rows = {entrant.label: planned_costs(entrant) for entrant in entrants}
     if as_json_too:
         click.echo(dumps({"planned": rows, "excluded": as_rows(excluded)}, indent=2))
-    demand_some(entrants, excluded, "run")
+    check_any(entrants, excluded, "run")
     if as_json_too:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("of the whole run", no_wrap=True)
+    table.add_column("whole run", no_wrap=True)
     for label in rows:
         table.add_column(label, justify="right", no_wrap=True)
     for name, show in _SHOWN.items():
@@ -155,14 +155,14 @@ _SHOWN: Mapping[str, Callable[[Any], str]] = {
 }
 
 
-def _entered(
+def _enter(
     console: Console,
     preset: str,
     methods: str,
     overrides: Sequence[str],
     own: Sequence[str],
     budgets: Sequence[Budget],
-    most_rounds: int | None,
+    max_rounds: int | None,
     *,
     alone: bool = False,
     every_round: bool = False,
@@ -171,28 +171,28 @@ def _entered(
     labels = [label.strip() for label in named] if alone else labels_of(named)
     settings = settings_by_label(own, labels)
     _, tables = presets.tables(preset)
-    with working(console, "") as status:
+    with spinner(console, "") as status:
 
         def on_label(label: str) -> None:
             status.update(Text(f"dry run of {label}"))
 
         return enter_all(
-            tables, overrides, settings, budgets, most_rounds, every_round=every_round, on_label=on_label
+            tables, overrides, settings, budgets, max_rounds, every_round=every_round, on_label=on_label
         )
 
 
-def _run(console: Console, todo: Sequence[Race], jobs: int) -> dict[str, str]:
-    """Why each race that failed did."""
+def _run(console: Console, todo: Sequence[SeedRun], jobs: int) -> dict[str, str]:
+    """Runs all; the error message of each failed run."""
     failed: dict[str, str] = {}
     with counting_bar(console, "{task.description}", unit="runs") as bar:
         task = bar.add_task(f"{jobs} at a time", total=len(todo))
 
-        def on_done(race: Race, reason: str | None) -> None:
+        def on_done(seed_run: SeedRun, reason: str | None) -> None:
             if reason is not None:
-                failed[f"{race.label}, seed {race.seed}"] = reason
+                failed[f"{seed_run.label}, seed {seed_run.seed}"] = reason
             bar.advance(task)
-            said = f"  {race.label}, seed {race.seed}: {reason or 'done'}"
-            bar.console.print(said, soft_wrap=True)
+            line = f"  {seed_run.label}, seed {seed_run.seed}: {reason or 'done'}"
+            bar.console.print(line, soft_wrap=True)
 
         run_all(todo, jobs, on_done)
     return failed
@@ -201,14 +201,14 @@ def _run(console: Console, todo: Sequence[Race], jobs: int) -> dict[str, str]:
 def _write(
     out: Path,
     found: Sequence[Standing],
-    run: Sequence[Race],
+    runs: Sequence[SeedRun],
     entrants: Sequence[Entrant],
     excluded: Sequence[Excluded],
     preset: str,
     budgets: Sequence[Budget],
 ) -> Path:
-    """The table, the plots and the page."""
-    spent = pictures.spent_at_all(found)
+    """Writes the table, the plots and the page."""
+    spent = plots.spent_at_all(found)
     page = render(
         "contest.html.jinja",
         found=found,
@@ -216,17 +216,15 @@ def _write(
         words=METRIC_LABELS[found[0].metric],
         preset=preset,
         budgets=[str(budget) for budget in budgets],
-        seeds=sorted({race.seed for race in run}),
+        seeds=sorted({seed_run.seed for seed_run in runs}),
         excluded=as_rows(excluded),
         adjusted={one.label: one.adjusted for one in entrants if one.adjusted},
-        curves={
-            what: Markup(pictures.curves(found, run, what)) for what in spent if what in pictures.GROWING
-        },
-        fronts={what: Markup(pictures.fronts(found, what)) for what in spent},
+        curves={what: Markup(plots.curves(found, runs, what)) for what in spent if what in plots.GROWING},
+        fronts={what: Markup(plots.fronts(found, what)) for what in spent},
     )
     write_whole(out / "comparison.json", (dumps(as_json(found), indent=2) + "\n").encode())
     with house_style():
-        pictures.figure_of(found, run).savefig(out / "comparison.png", dpi=144)
+        plots.figure_of(found, runs).savefig(out / "comparison.png", dpi=144)
     return write_whole(out / "comparison.html", page.encode())
 
 
@@ -237,16 +235,16 @@ def _show(
     page: Path,
     as_json_too: bool,
     more: Sequence[Table],
-    told: Mapping[str, Any],
+    extra: Mapping[str, Any],
 ) -> None:
-    """`more` are tables that were asked for beside the first, and `told` what a script is told of them."""
+    """Prints the standings, additional tables and failures; as JSON, `extra` has the tables' data."""
     if as_json_too:
         rows = {
             "standings": as_json(found),
             "excluded": as_rows(excluded),
             "failed": failed,
             "page": str(page),
-            **told,
+            **extra,
         }
         click.echo(dumps(rows, indent=2))
         return
@@ -261,6 +259,6 @@ def _show(
 
 
 def _wide() -> Console:
-    """A file or a pipe takes a table whole; a terminal is as wide as it is."""
+    """A console as wide as the terminal, or wide enough for a whole table in a file or pipe."""
     console = plain_console()
     return console if console.is_terminal else plain_console(width=240)

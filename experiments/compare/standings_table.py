@@ -1,4 +1,4 @@
-"""The standings of a comparison for a terminal and for a script."""
+"""The standings of a comparison as a table and as JSON."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,15 +6,16 @@ from typing import Any
 from rich.table import Table
 
 from splitfl.comparison.ranking import Standing
+from splitfl.core.metrics import METRICS
 from splitfl.core.quantities import bytes_text, flops_text, metric_text, scaled, seconds_text
 
 
 def as_table(found: Sequence[Standing]) -> Table:
-    """One row an entrant, best first."""
+    """One row per entrant, best first."""
     metric = found[0].metric
     table = Table(box=None, pad_edge=False, header_style="bold", row_styles=["", "on grey7"])
     table.add_column("method", no_wrap=True)
-    columns = (metric, "rounds", "up", "down", "airtime", "radiated", "client memory", "client work", "time")
+    columns = (metric, "rounds", "up", "down", "airtime", "radiated", "client memory", "client FLOPs", "time")
     for name in (*columns, "wall"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in found:
@@ -35,18 +36,18 @@ def as_table(found: Sequence[Standing]) -> Table:
 
 
 def metric_with_margin(one: Standing) -> str:
-    """See with_margin."""
+    """The entrant's mean metric with its margin."""
     return with_margin(one.metric, one.mean, one.margin)
 
 
 def with_margin(metric: str, mean: float, margin: float | None) -> str:
-    """`85.4 % +- 0.3`."""
+    """The mean and its margin, for example `85.4 % ± 0.3`."""
     shown = metric_text(metric, mean)
     if margin is None:
         return shown
-    return f"{shown} ± {100 * margin:.1f}" if metric == "accuracy" else f"{shown} ± {margin:.3f}"
+    return f"{shown} ± {100 * margin:.1f}" if METRICS[metric].is_share else f"{shown} ± {margin:.3f}"
 
 
 def as_json(found: Sequence[Standing]) -> list[dict[str, Any]]:
-    """The same for a script."""
+    """The standings as plain data, for JSON."""
     return [{**vars(one), "mean": one.mean, "margin": one.margin} for one in found]

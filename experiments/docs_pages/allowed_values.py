@@ -1,4 +1,4 @@
-"""What a setting may be, as its own check says: impossible values are tried, and the refusals are read."""
+"""The allowed values of a setting, parsed from the errors that impossible values raise."""
 
 import dataclasses
 import re
@@ -20,12 +20,12 @@ _PATTERNS: Final = (
 
 
 def allowed(table: object, key: str, hint: Any) -> str:
-    """The range or the names that this key of a table may have; empty where every value is allowed."""
+    """The range or the names that this key of a table may have; "" if every value is allowed."""
     kind, is_list = _element(hint)
     found: list[str] = []
     for value in _REFUSED.get(kind, ()):
-        said = _refusal(table, key, (value,) if is_list else value)
-        found += [said] if said and said not in found else []
+        text = _refusal(table, key, (value,) if is_list else value)
+        found += [text] if text and text not in found else []
     return " and ".join(found)
 
 
@@ -35,13 +35,13 @@ def _element(hint: Any) -> tuple[Any, bool]:
 
 
 def _refusal(table: object, key: str, value: object) -> str:
-    """What may stand in the place of this value, as its refusal says; empty where it is not refused."""
+    """The allowed values according to this value's error; "" if it is valid."""
     assert dataclasses.is_dataclass(table)
     assert not isinstance(table, type)
     try:
         dataclasses.replace(table, **{key: value})
     except ValueError as error:
         if key not in str(error).partition(" must ")[0].partition("; ")[0]:
-            return ""  # a rule about another key, which this value has run into
+            return ""  # the error is about another key
         return next((match[1] for one in _PATTERNS if (match := one.search(str(error)))), "")
     return ""

@@ -13,7 +13,7 @@ _WIDTH: Final = 100
 
 def page() -> str:
     """The whole page."""
-    text = "# Commands\n\nWhat `--help` says of each command.\n\n"
+    text = "# Commands\n\nThe `--help` text of each command.\n\n"
     return text + "\n".join(_section(context) for context in contexts())
 
 

@@ -28,7 +28,7 @@ def fence(text: str, language: str = "text") -> str:
 
 
 def heading(level: int, text: str, label: str = "") -> str:
-    """A heading, after a label where it has one."""
+    """A heading, with a label before it if given."""
     target = f"({label})=\n" if label else ""
     return f"{target}{'#' * level} {text}\n\n"
 

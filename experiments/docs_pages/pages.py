@@ -30,7 +30,7 @@ def pages() -> dict[str, str]:
     }
     sections = {
         "Experiments": experiment,
-        "What to choose from": plugins.pages() | {"/families.md": ""},
+        "Plug-ins": plugins.pages() | {"/families.md": ""},
         "Python": python_api.pages(),
     }
     index = _INDEX + "".join(_SECTION % (caption, _listed(found)) for caption, found in sections.items())
@@ -39,7 +39,7 @@ def pages() -> dict[str, str]:
 
 
 def write(folder: Path) -> None:
-    """Writes the pages that differ from what is in the folder, and removes what is no page any more."""
+    """Writes the pages that differ from the folder's, and removes obsolete ones."""
     folder.mkdir(parents=True, exist_ok=True)
     found = pages()
     for path in folder.glob("*.md"):

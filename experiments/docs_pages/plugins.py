@@ -1,4 +1,4 @@
-"""One page for each kind of plug-in, with every registered one: its specification's fields as they stand."""
+"""One page for each kind of plug-in, listing the fields of every registered specification."""
 
 import dataclasses
 import typing
@@ -16,7 +16,7 @@ from splitfl.transport.registry import TRANSPORTS
 from splitfl.wire.codecs import CODECS
 
 REGISTRIES: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
-    "methods": ("Finetuning methods", "`method.name` chooses one", METHODS),
+    "methods": ("Fine-tuning methods", "`method.name` chooses one", METHODS),
     "adapters": ("Adapter kinds", "`adapter.head.kind` and `adapter.body.kind` choose one", ADAPTERS),
     "aggregators": ("Aggregators", "`federation.aggregator` chooses one", AGGREGATORS),
     "codecs": ("Codecs", "`codec.activation`, `codec.output` and `codec.gradient` choose one", CODECS),
@@ -24,7 +24,7 @@ REGISTRIES: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
     "transports": ("Transports", "`transport.name` chooses one", TRANSPORTS),
     "tasks": ("Tasks", "`task.name` chooses one", TASKS),
 }
-"""By the word of `splitfl list`: the page's title, what chooses an entry, and the entries."""
+"""By the argument of `splitfl list`: the page's title, the choosing setting, and the entries."""
 
 
 def pages() -> dict[str, str]:
@@ -36,7 +36,7 @@ def page(what: str) -> str:
     """The page of one kind of plug-in."""
     title, chosen_by, entries = REGISTRIES[what]
     text = f"# {title}\n\nEntries of `splitfl list {what}`; {chosen_by}.\n\n"
-    text += table(("name", "what it is"), [(_link(what, name), one.about) for name, one in entries.items()])
+    text += table(("name", "description"), [(_link(what, name), one.about) for name, one in entries.items()])
     return text + "".join("\n" + _section(what, name, one) for name, one in entries.items())
 
 
@@ -64,7 +64,7 @@ def _collapsed(title: str, text: str) -> str:
 
 
 def _fields(spec: Any) -> Iterator[tuple[str, Any]]:
-    """Each field in words, but for `about`; what may be True or the reason why not says so."""
+    """Each field but `about` as text; fields that are True or a reason are shown as such."""
     hints = typing.get_type_hints(type(spec))
     for field in dataclasses.fields(spec):
         value = getattr(spec, field.name)
@@ -75,7 +75,7 @@ def _fields(spec: Any) -> Iterator[tuple[str, Any]]:
 
 
 def shown(value: object) -> str:
-    """A field's value in words; empty for functions, citations and empty values."""
+    """A field's value as text; "" for functions, citations and empty values."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, type):

@@ -1,4 +1,4 @@
-"""The page of the presets: what each says of itself, and its settings."""
+"""The page of the presets: the description and settings of each."""
 
 from experiments.docs_pages.markdown import code, fence, heading
 from experiments.presets import FOLDER, about, names

@@ -27,14 +27,14 @@ SEAMS: Final = (
     "splitfl.models.cut",
     "splitfl.run_folder.read",
 )
-"""Modules that say what a plug-in has to be, and what the functions of `splitfl` return."""
+"""Modules with the interfaces of plug-ins, and the return types of `splitfl`'s functions."""
 
 CHANNEL: Final = ("core", "phy", "propagation", "links", "scenario", "cell", "live")
-"""The packages of the channel that other programs can use; the rest fits and checks it."""
+"""The packages of the channel for use by other programs, without calibration and validation."""
 
 _SPLITFL: Final = """# Python: `splitfl`
 
-Each name is imported, and torch with it, when it is first used. [](/library.md) has examples.
+Each name is imported, together with torch, when it is first used. [](/library.md) has examples.
 
 """
 
@@ -76,7 +76,7 @@ def _module(name: str) -> str:
 
 
 def _public(module: ModuleType) -> Iterator[Any]:
-    """The functions and classes that are written in this module, in its order."""
+    """The functions and classes defined in this module, in order."""
     for name, value in vars(module).items():
         is_own = getattr(value, "__module__", "") == module.__name__
         if is_own and not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
@@ -113,7 +113,7 @@ def _directive(kind: str, signature: str, text: str, ticks: int) -> str:
 
 
 def _signature(value: Any) -> str:
-    """The signature in one line; `(...)` for defaults that no one could type."""
+    """The signature in one line; `...` for defaults without a literal form."""
     try:
         text = str(inspect.signature(value))
     except (ValueError, TypeError):
@@ -126,6 +126,6 @@ def _signature(value: Any) -> str:
 
 
 def _doc(value: Any) -> str:
-    """The docstring as Markdown, its examples in blocks of their own."""
+    """The docstring as Markdown, with its examples as code blocks."""
     text = inspect.cleandoc(value.__doc__ or "")
     return re.sub(r"(?m)^>>> (?:.|\n(?!\n))*", lambda match: f"```pycon\n{match[0]}\n```", text)

@@ -1,4 +1,4 @@
-"""The page of radio scenarios: those that come with `channel`, and every key of a scenario's file."""
+"""The page of radio scenarios: those shipped with `channel`, and every key of a scenario's file."""
 
 from importlib.resources import files
 
@@ -9,9 +9,7 @@ from experiments.docs_pages.settings_table import about, keys_table, nested
 
 def page() -> str:
     """The whole page."""
-    text = (
-        "# Radio scenarios\n\n`link.scenario` puts a run into one; `splitfl channel show NAME` draws it.\n\n"
-    )
+    text = "# Radio scenarios\n\n`link.scenario` chooses one; `splitfl channel show NAME` draws it.\n\n"
     text += "".join(_scenario(name) for name in names())
     text += heading(2, "Keys of a scenario's file", "scenario-keys")
     return text + "\n".join(_table(path, settings) for path, settings in nested(Scenario()))

@@ -24,7 +24,7 @@ def nested(settings: object, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def keys_table(settings: object, links: dict[str, str] | None = None) -> str:
-    """The keys of one table; `links` says instead of the allowed values where these stand."""
+    """The keys of one table; `links` replaces the allowed values by links."""
     links, meanings = links or {}, meaning(settings)
     rows, before = [], ""
     for key, (hint, value) in keys(settings).items():
@@ -44,9 +44,9 @@ def keys(settings: object) -> dict[str, tuple[Any, Any]]:
 
 
 def meaning(settings: object) -> dict[str, str]:
-    """What the docstring says of each key: the sentences that name it, with those that continue them.
+    """The description of each key: the docstring's sentences that name it, and their continuations.
 
-    For a key that it does not name, those that name one of the values that it may have.
+    For a key that is not named, the sentences that name one of its allowed values.
     """
     found = dict[str, str]()
     for key, (hint, _) in keys(settings).items():

@@ -1,1 +1,1 @@
-"""Runs over real packets."""
+"""Runs over a live link with real packets."""

@@ -1,4 +1,4 @@
-"""What `splitfl channel emulate` and `proxy` do, once what they need is imported."""
+"""`splitfl channel emulate` and `proxy`, imported when the command runs."""
 
 import asyncio
 import os
@@ -29,10 +29,10 @@ from testbed.live import LiveLink
 _FAR_STARTS_S = 0.5
 
 
-def air_of(
+def link_of(
     scenario: str, trace: Path | None, rate_bps: float, delay_s: float, loss_rate: float, seed: int
 ) -> Link | Scenario:
-    """The link that these words describe; ConfigError where they describe two."""
+    """The link of these options; raises ConfigError if they describe more than one."""
     numbers = rate_bps or delay_s or loss_rate
     if sum(map(bool, (scenario, trace, numbers))) > 1:
         raise ConfigError("give one of --scenario, --trace, or --rate, --delay and --loss")
@@ -43,12 +43,12 @@ def air_of(
             recording = read_recording(trace)
             click.echo(f"{trace}: {recording.summary}", err=True)
             return TraceLink(seed=seed, up=recording, down=recording, max_tries=1)
-        way = Direction(rate_bps=rate_bps, delay_s=delay_s, loss_rate=loss_rate)
-        return FixedLink(seed=seed, up=way, down=way, max_tries=1)
+        direction = Direction(rate_bps=rate_bps, delay_s=delay_s, loss_rate=loss_rate)
+        return FixedLink(seed=seed, up=direction, down=direction, max_tries=1)
 
 
 def emulate(
-    air: Link | Scenario,
+    link: Link | Scenario,
     *,
     seed: int,
     jitter_s: float,
@@ -58,15 +58,15 @@ def emulate(
     command: list[str],
     far: str,
 ) -> int:
-    """Runs the command, says what the link measured, and returns the command's exit code."""
+    """Runs the command, prints the link's measurements, and returns the command's exit code."""
     console = plain_console(stderr=True)
     with _as_bad_input():
         order = DeliveryOrder(seed=seed, jitter_s=jitter_s, in_order=in_order)
-        emulation = Emulation(air=air, clients=1, order=order, queue_bytes=queue_bytes)
+        emulation = Emulation(air=link, clients=1, order=order, queue_bytes=queue_bytes)
     shell = os.environ.get("SHELL", "/bin/sh")
     with LiveLink(emulation, congestion) as live:
         near = {**os.environ, "SPLITFL_FAR": live.addresses[0]}
-        with _running(live, far), _interrupts_are_for_the_command():
+        with _running(live, far), _interrupts_ignored():
             code = live.clients[0].popen(command or [shell], env=near).wait()
         measured = live.finish()
     console.print(links_table(measured))
@@ -75,17 +75,17 @@ def emulate(
 
 
 def proxy(target: str, listen: str, rate_bps: float, delay_s: float) -> None:
-    """Serves until it is interrupted."""
+    """Serves until interrupted."""
     own_host, own_port = parse_address(listen, least_port=0, name="--listen")
     with _as_bad_input():
-        way = Direction(rate_bps=rate_bps, delay_s=delay_s)
-        slow = ThrottlingProxy(parse_address(target), way, way)
+        direction = Direction(rate_bps=rate_bps, delay_s=delay_s)
+        server = ThrottlingProxy(parse_address(target), direction, direction)
 
     def ready(host: str, port: int) -> None:
-        click.echo(f"{joined(host, port)} leads to {target}; {ONLY}", err=True)
+        click.echo(f"{joined(host, port)} forwards to {target}; {ONLY}", err=True)
 
     with suppress(KeyboardInterrupt):
-        asyncio.run(slow.serve(own_host, own_port, ready))
+        asyncio.run(server.serve(own_host, own_port, ready))
 
 
 @contextmanager
@@ -97,8 +97,8 @@ def _as_bad_input() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_are_for_the_command() -> Iterator[None]:
-    """A shell's Ctrl-C reaches this process too, and is not meant for it; a handler is not handed down."""
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignores Ctrl-C in this process but not in the command, which does not inherit a handler."""
     before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         yield
@@ -108,7 +108,7 @@ def _interrupts_are_for_the_command() -> Iterator[None]:
 
 @contextmanager
 def _running(live: LiveLink, far: str) -> Iterator[None]:
-    """The far end's command, ended afterwards; ConfigError where it does not even begin."""
+    """Runs the far end's command in the context; raises ConfigError if it exits at once."""
     if not far:
         yield
         return
@@ -120,4 +120,4 @@ def _running(live: LiveLink, far: str) -> Iterator[None]:
         process.terminate()
         process.wait()
         return
-    raise ConfigError(f"the far end's command {far!r} ended at once with exit code {code}")
+    raise ConfigError(f"--far command {far!r} exited at once with exit code {code}")

@@ -1,4 +1,4 @@
-"""What a live link measured, as people read it: rows of clients and directions, and whether it kept up."""
+"""Measurements of a live link: rows per client and direction, and whether emulation kept up."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from splitfl.run_folder.rows import build_row
 
 @dataclass(frozen=True, kw_only=True)
 class LinkRow:
-    """One client and direction; see `channel.live.switch.Count`."""
+    """Counters of one client and direction; see `channel.live.switch.Count`."""
 
     client: int
     direction: str
@@ -28,8 +28,8 @@ class LinkRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lateness:
-    """How late packets were let go; see `channel.live.lateness.Figures`."""
+class LatenessRow:
+    """How late packets were released; see `channel.live.lateness.Figures`."""
 
     packets: int
     median_s: float
@@ -40,29 +40,29 @@ class Lateness:
 
 
 def link_rows(live: Mapping[str, Any]) -> list[LinkRow]:
-    """The rows of a summary's `live`. Raises ConfigError where they are not what they should be."""
+    """The rows of a summary's `live`. Raises ConfigError for malformed rows."""
     return [build_row(LinkRow, row) for row in live["links"]]
 
 
 def kept_up(live: Mapping[str, Any]) -> str:
-    """Whether the emulator kept up with real time, in a sentence."""
-    late = build_row(Lateness, live["lateness"])
-    said = (
-        f"packets were let go {seconds_text(late.median_s)} late at the median, "
+    """A sentence on whether the emulator kept up with real time."""
+    late = build_row(LatenessRow, live["lateness"])
+    lateness = (
+        f"packets were released {seconds_text(late.median_s)} late at the median, "
         f"{seconds_text(late.p99_s)} at the 99th percentile, {seconds_text(late.worst_s)} at most"
     )
     unread = live["unread"] + live["refused"]
     if not late.bad_seconds and not unread:
-        return f"The emulator kept up: {said}."
+        return f"The emulator kept up: {lateness}."
     return (
-        f"The emulator could NOT keep up: {unread:,} packets came faster than it took them, and in "
-        f"{late.bad_seconds} of its seconds more than a tenth came late; {said}. What was measured is worse "
+        f"The emulator could NOT keep up: {unread:,} packets arrived faster than it read them, and in "
+        f"{late.bad_seconds} seconds more than a tenth were late; {lateness}. The measurements are worse "
         "than the link."
     )
 
 
 def in_short(live: Mapping[str, Any], direction: str) -> str:
-    """One direction of all clients together: `18.9 Mbit/s while busy, 1.0 % of 4,123 packets lost`."""
+    """Sum over clients of one direction: `18.9 Mbit/s while busy, 1.0 % of 4,123 packets lost`."""
     rows = [row for row in link_rows(live) if row.direction == direction]
     busy_s = sum(row.busy_s for row in rows)
     rate_bps = 8.0 * sum(row.forwarded_bytes for row in rows) / busy_s if busy_s else 0.0
@@ -74,8 +74,17 @@ def in_short(live: Mapping[str, Any], direction: str) -> str:
 
 
 def links_table(live: Mapping[str, Any]) -> Table:
-    """Every row, for a screen."""
-    columns = ("client", "direction", "offered", "dropped", "lost", "sent again", "through", "while busy")
+    """All rows as a table for the terminal."""
+    columns = (
+        "client",
+        "direction",
+        "offered",
+        "dropped",
+        "lost",
+        "retransmitted",
+        "delivered",
+        "while busy",
+    )
     table = Table(box=None, pad_edge=False)
     for name in columns:
         table.add_column(name, justify="left" if name == "direction" else "right", no_wrap=True)

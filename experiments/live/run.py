@@ -1,4 +1,4 @@
-"""A whole experiment over a live link: real packets between network namespaces of this machine."""
+"""An experiment over a live link: real packets between network namespaces of this machine."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,44 +15,44 @@ from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import Ended, NewFolder, serve
 from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
-from splitfl.setup.links import air_of
+from splitfl.setup.links import link_or_scenario
 from splitfl.transport.registry import TRANSPORTS, between_processes, transport
 from testbed.live import LiveLink
 
 
-def run_live(site: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
-    """Server and clients each in a namespace of their own; the summary's `live` is what the link measured.
+def run_live(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
+    """Runs server and clients in network namespaces; the summary's `live` has the link's measurements.
 
-    Raises NotRoot without root, ConfigError for settings that a live link cannot have.
+    Raises NotRoot without root, ConfigError for settings that a live link does not support.
     """
-    config = site.config
-    _demand_carried(config)
-    with LiveLink(emulation_of(site), config.live.congestion) as live:
-        # TCP delivers all that the air loses, so no message is ever lost for good: the virtual clock, which
-        # goes on beside the live link to say what it expects, must not lose any either.
-        carried = replace(
+    config = experiment.config
+    _check_supported(config)
+    with LiveLink(emulation_of(experiment), config.live.congestion) as live:
+        # TCP retransmits lost packets, so no message is lost. The virtual clock, which predicts the live
+        # link's times, must not lose any either.
+        reliable = replace(
             config,
             link=replace(config.link, max_tries=0),
             transport=replace(config.transport, host=live.addresses[0]),
         )
         with live.server.inside():
             folder, summary = serve(
-                replace(site, config=carried),
+                replace(experiment, config=reliable),
                 new_folder,
                 screen,
                 controller_for=controller_for,
-                start_clients=clients_of(carried, live),
+                start_clients=clients_of(reliable, live),
             )
         measured = live.finish()
-    return folder, _kept(folder, {**summary, "live": measured})
+    return folder, _saved(folder, {**summary, "live": measured})
 
 
-def emulation_of(site: Experiment) -> Emulation:
-    """The live link that an experiment's settings describe; ConfigError where they describe none."""
-    config = site.config
+def emulation_of(experiment: Experiment) -> Emulation:
+    """The live link of an experiment's settings; raises ConfigError for invalid ones."""
+    config = experiment.config
     try:
         return Emulation(
-            air=air_of(config),
+            air=link_or_scenario(config),
             clients=config.federation.clients,
             order=DeliveryOrder(
                 seed=config.train.seed, jitter_s=config.live.jitter_s, in_order=config.live.in_order
@@ -64,8 +64,8 @@ def emulation_of(site: Experiment) -> Emulation:
         raise ConfigError(str(error)) from None
 
 
-def _demand_carried(config: RunConfig) -> None:
-    """Raises ConfigError for what cannot be had over TCP, which loses nothing and carries bits."""
+def _check_supported(config: RunConfig) -> None:
+    """Raises ConfigError for settings that TCP cannot provide: erasures and analog symbols."""
     spec = transport(config.transport.name)
     if spec.in_process or not spec.own_host:  # a broker cannot be reached from a namespace
         able = (name for name in between_processes() if TRANSPORTS[name].own_host)
@@ -74,15 +74,15 @@ def _demand_carried(config: RunConfig) -> None:
     for kind, got in config.erasure.by_kind().items():
         if got != "reliable":
             raise ConfigError(
-                f"erasure.{kind} must be 'reliable' over a live link, where TCP sends again what is lost, "
+                f"erasure.{kind} must be 'reliable' over a live link, where TCP retransmits losses, "
                 f"got {got!r}"
             )
     if config.analog.kinds:
         raise ConfigError(
-            f"analog.kinds must be empty over a live link, which carries bits, got {config.analog.kinds}"
+            f"analog.kinds must be empty over a live link, which is digital, got {config.analog.kinds}"
         )
 
 
-def _kept(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
+def _saved(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
     write_json(folder / "summary.json", summary)
     return summary

@@ -1,4 +1,4 @@
-"""The pages and pictures that people look at."""
+"""HTML reports and plots of runs."""
 
 from experiments.report.pages import write_comparison, write_report
 

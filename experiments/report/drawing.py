@@ -1,8 +1,8 @@
-"""The house style of every picture: one palette, one pen, and SVG that takes its ink from the page.
+"""The style of all plots: one palette, matplotlib settings, and SVG with colours from the page's CSS.
 
-Text stays text and its colours become CSS variables (`--ink`, `--muted`, `--grid`, `--idle`,
-each with its light value as the fallback), so a picture follows the page into a dark theme
-and still stands alone. The same input gives the same bytes: ids are salted, nothing is dated.
+Text remains text and its colours become CSS variables (`--ink`, `--muted`, `--grid`, `--idle`,
+each with its light value as the fallback), so that a plot follows a dark theme and is also valid
+alone. Output is deterministic: ids are salted, and there are no dates.
 """
 
 import io
@@ -18,19 +18,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 if TYPE_CHECKING:
-    from matplotlib.typing import RcKeyType  # of recent versions only
+    from matplotlib.typing import RcKeyType  # recent versions only
 
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#999933")
-"""Okabe and Ito's colours for all kinds of colour vision, without those that vanish on white or
-black; the last is Tol's olive."""
+"""Okabe and Ito's colour-blind safe palette, without colours invisible on white or black; the last is
+Tol's olive."""
 
 INK, MUTED, GRID, IDLE = "#1b1f24", "#59636f", "#d8dde3", "#e3e7ec"
 VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", IDLE: "idle"}
 
 PIXELS_PER_INCH = 72
-"""SVG counts 72 units to the inch: a figure of 7.2 inches is 518 px wide and its text true to size."""
+"""SVG has 72 units per inch: a figure of 7.2 inches is 518 px wide."""
 
-_PEN: "dict[RcKeyType, Any]" = {
+_RC_PARAMS: "dict[RcKeyType, Any]" = {
     "font.family": "sans-serif",
     "font.size": 11,
     "text.color": INK,
@@ -67,21 +67,21 @@ _PEN: "dict[RcKeyType, Any]" = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw and save inside this; matplotlib's settings are as before afterwards."""
+    """Applies the style within the context; matplotlib's settings are restored afterwards."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_PEN)
+        matplotlib.rcParams.update(_RC_PARAMS)
         yield
 
 
 def canvas(width_px: float, height_px: float) -> Figure:
-    """An empty figure of this size that keeps its labels apart."""
+    """An empty figure of this size with constrained layout."""
     size = (width_px / PIXELS_PER_INCH, height_px / PIXELS_PER_INCH)
     return Figure(figsize=size, dpi=PIXELS_PER_INCH, layout="constrained")
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as an `<svg>` element for a page; `name` keeps its ids apart from other pictures'."""
+    """The figure as an `<svg>` element for a page; `name` prefixes its ids."""
     buffer = io.StringIO()
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     # `savefig` would draw it twice
@@ -105,13 +105,13 @@ def in_bytes(axes: Axes, axis: str) -> None:
 
 
 def in_rounds(axes: Axes) -> None:
-    """The x axis counts whole rounds."""
+    """Labels the x axis as completed rounds, with integer ticks."""
     axes.set_xlabel("rounds completed")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
 
 
 def legend_above(axes: Axes, columns: int = 3) -> None:
-    """The legend between title and picture, where it covers nothing; none where nothing is labelled."""
+    """Puts the legend between title and plot; no legend without labels."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         axes.legend(
@@ -120,7 +120,7 @@ def legend_above(axes: Axes, columns: int = 3) -> None:
         )  # fmt: skip
 
 
-def say_empty(axes: Axes, what: str) -> None:
-    """A picture of nothing says so."""
+def draw_empty(axes: Axes, what: str) -> None:
+    """Shows a message in place of a plot without data."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, what, transform=axes.transAxes, ha="center", va="center", color=MUTED)

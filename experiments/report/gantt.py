@@ -1,11 +1,11 @@
-"""One round, second by second: a lane for every client, and the server's."""
+"""A Gantt chart of one round: a lane for every client and one for the server."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from experiments.report.drawing import IDLE, MUTED, PALETTE, legend_above, say_empty
+from experiments.report.drawing import IDLE, MUTED, PALETTE, draw_empty, legend_above
 from experiments.report.timeline import (
     ACTIVITIES,
     CLIENT,
@@ -13,7 +13,7 @@ from experiments.report.timeline import (
     SERVER,
     UP,
     WAITING,
-    Span,
+    ActivitySpan,
     bounds,
     representative,
     shares,
@@ -24,23 +24,23 @@ from splitfl.run_folder.read import RunRecord
 COLOURS = {CLIENT: PALETTE[0], UP: PALETTE[1], DOWN: PALETTE[5], SERVER: PALETTE[2], WAITING: IDLE}
 
 MAX_SPANS = 3000
-"""A longer round is shown from its start for as long as it takes to see so many spans."""
+"""A longer round is shown from its start up to this many spans."""
 
 HEIGHT = 0.66
 
 
 def draw_round(axes: Axes, run: RunRecord, max_clients: int) -> None:
-    """The round of median length; time counts from its start, on the virtual clock."""
+    """Draws the round of median length; virtual time since its start."""
     rounds = spans_by_round(run)
     if not rounds:
-        return say_empty(axes, "nothing was recorded")
+        return draw_empty(axes, "nothing was recorded")
     number = representative(rounds)
     start_s, finish_s = bounds(rounds[number])
     clients = sorted({span.client for span in rounds[number] if span.client is not None})[:max_clients]
     seen = [span for span in rounds[number] if span.activity == SERVER or span.client in clients]
     until_s = (seen[MAX_SPANS].start_s if len(seen) > MAX_SPANS else finish_s) - start_s
     spans = [_shifted(span, start_s, until_s) for span in seen[:MAX_SPANS]]
-    lanes: dict[str, list[Span]] = {
+    lanes: dict[str, list[ActivitySpan]] = {
         f"client {client}": [span for span in spans if span.client == client] for client in clients
     }
     lanes["server"] = [span for span in spans if span.activity == SERVER]
@@ -54,8 +54,8 @@ def draw_round(axes: Axes, run: RunRecord, max_clients: int) -> None:
     legend_above(axes, columns=len(ACTIVITIES))
 
 
-def _draw_lane(axes: Axes, height: int, lane: Sequence[Span], until_s: float) -> None:
-    """What comes first in ACTIVITIES is drawn last, so that it hides what it overlaps with."""
+def _draw_lane(axes: Axes, height: int, lane: Sequence[ActivitySpan], until_s: float) -> None:
+    """Draws in reverse order of ACTIVITIES, so that the first is on top where they overlap."""
     axes.broken_barh([(0, until_s)], (height - HEIGHT / 2, HEIGHT), facecolors=COLOURS[WAITING])
     by_activity: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for span in lane:
@@ -67,7 +67,7 @@ def _draw_lane(axes: Axes, height: int, lane: Sequence[Span], until_s: float) ->
             )
 
 
-def _label(axes: Axes, names: list[str], server: Sequence[Span], until_s: float) -> None:
+def _label(axes: Axes, names: list[str], server: Sequence[ActivitySpan], until_s: float) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, until_s or 1.0)
@@ -82,6 +82,6 @@ def _label(axes: Axes, names: list[str], server: Sequence[Span], until_s: float)
         )  # fmt: skip
 
 
-def _shifted(span: Span, origin_s: float, until_s: float) -> Span:
-    """The span counted from `origin_s`, cut off `until_s` after it."""
+def _shifted(span: ActivitySpan, origin_s: float, until_s: float) -> ActivitySpan:
+    """The span relative to `origin_s`, truncated at `until_s`."""
     return span._replace(start_s=span.start_s - origin_s, finish_s=min(span.finish_s - origin_s, until_s))

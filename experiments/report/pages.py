@@ -1,7 +1,7 @@
-"""Writes the pages that people look at: one run's report, and several runs side by side.
+"""HTML pages: the report of one run, and the comparison of several.
 
-Every page is one HTML file without scripts or anything to fetch. The templates are Jinja's
-(which torch brings along): it escapes what comes from a run, and the page stays readable as a page.
+Every page is one self-contained HTML file without scripts. The templates are Jinja's, which is a
+dependency of torch and escapes all values of a run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from experiments.live.figures import link_rows
 from experiments.report import plots
+from experiments.report.classes import class_rows
 from experiments.report.panels import MAX_CLIENTS
 from experiments.report.story import emulation, headline, learning, loading_code, outcome
 from experiments.report.tally import by_client, curve, measured
@@ -20,6 +21,7 @@ from experiments.report.tiles import tiles
 from experiments.report.timeline import representative, spans_by_round
 from experiments.report.writing import write_whole
 from splitfl.core.errors import ConfigError
+from splitfl.core.metrics import JUDGES, METRICS
 from splitfl.core.quantities import bytes_text, flops_text, metric_text, percent_text, rate_text, seconds_text
 from splitfl.run_folder.read import RunRecord, read_run
 
@@ -31,10 +33,11 @@ UNITS = {
     "seconds": seconds_text,
     "percent": percent_text,
     "flops": flops_text,
+    "sentence": lambda words: words[:1].upper() + words[1:],
 }
 
 
-_PICTURES = {
+_PLOTS = {
     "loss": plots.loss,
     "metric": lambda run: plots.metric(run, "rounds"),
     "metric_bytes": lambda run: plots.metric(run, "bytes"),
@@ -43,13 +46,14 @@ _PICTURES = {
     "shares": plots.time_shares,
     "timeline": plots.timeline,
     "plans": plots.plans,
+    "confusion": plots.confusion,
 }
 
 
 def write_report(folder: Path) -> Path:
-    """Writes report.html into this run folder, over an older one, and returns its path.
+    """Writes report.html into this run folder, replacing an older one; returns its path.
 
-    Raises ConfigError for a folder that holds no readable run or cannot be written to.
+    Raises ConfigError for a folder without a readable run, or one that is not writable.
     """
     run = read_run(folder)
     page = render(
@@ -60,8 +64,9 @@ def write_report(folder: Path) -> Path:
         learning=learning(run),
         emulation=emulation(run),
         tiles=tiles(run),
-        pictures={name: Markup(draw(run)) for name, draw in _PICTURES.items()},
-        metric=measured(run),
+        pictures={name: Markup(draw(run)) for name, draw in _PLOTS.items()},
+        metric=METRICS[judge].label.removeprefix("held-out ") if (judge := measured(run)) else None,
+        classes=class_rows(run),
         shown_round=representative(spans_by_round(run)) + 1 if spans_by_round(run) else None,
         max_clients=MAX_CLIENTS,
         clients=by_client(run),
@@ -73,10 +78,10 @@ def write_report(folder: Path) -> Path:
 
 
 def write_comparison(folders: Sequence[Path], out: Path) -> Path:
-    """Writes one page that compares these runs, in this order, to `out` and returns it.
+    """Writes a page that compares these runs, in this order, to `out`; returns the path.
 
-    Runs are judged by the metric that all of them measured: accuracy, perplexity, held-out
-    loss, or else training loss. Raises ConfigError as `write_report` does.
+    The metric is the first of JUDGES that all runs have, else held-out loss, else training loss. Raises
+    ConfigError as `write_report` does.
     """
     if not folders:
         raise ConfigError("a comparison needs at least one run folder, got none")
@@ -86,7 +91,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     page = render(
         "comparison.html.jinja",
         rows=list(zip(names, runs, strict=True)),
-        metric=metric,
+        metric=METRICS[metric].label,
         last={name: _last(run, metric) for name, run in zip(names, runs, strict=True)},
         pictures={
             spent: Markup(plots.comparison(runs, metric, spent)) for spent in ("rounds", "bytes", "airtime")
@@ -98,7 +103,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
 
 
 def _common_metric(runs: Sequence[RunRecord]) -> str:
-    for metric in ("accuracy", "perplexity", "eval_loss"):
+    for metric in (*JUDGES, "eval_loss"):
         if all(curve(run, metric).xs for run in runs):
             return metric
     return "train_loss"
@@ -110,7 +115,7 @@ def _last(run: RunRecord, metric: str) -> str:
 
 
 def _names(runs: Sequence[RunRecord]) -> list[str]:
-    """Each folder's name; with its parent's where two are called the same, and a number as a last resort."""
+    """Unique names: the folder's, with the parent's name, then an index, if they collide."""
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         names = ["/".join(run.folder.resolve().parts[-2:]) for run in runs]
@@ -123,7 +128,7 @@ def _names(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _differing(names: Sequence[str], runs: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
-    """Setting -> run -> value, for the settings in which the runs are not the same."""
+    """Setting -> run -> value, for settings that differ between runs."""
     flat = {name: _flat(run.config) for name, run in zip(names, runs, strict=True)}
     keys = sorted({key for settings in flat.values() for key in settings})
     table = {key: {name: settings.get(key, "not set") for name, settings in flat.items()} for key in keys}
@@ -139,7 +144,7 @@ def _flat(table: Mapping[str, Any], path: str = "") -> dict[str, str]:
 
 
 def render(template: str, **values: Any) -> str:
-    """The page of this template with these values; everything that is not markup is escaped."""
+    """The rendered template; values that are not Markup are escaped."""
     pages = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

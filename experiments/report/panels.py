@@ -1,4 +1,4 @@
-"""What a picture of a run shows: each function draws one thing into axes that it is given."""
+"""Panels of a run's plots: each function draws one into given axes."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,28 +6,31 @@ from itertools import cycle
 
 from matplotlib.axes import Axes
 
-from experiments.report.drawing import MUTED, PALETTE, in_bytes, in_rounds, legend_above, say_empty
+from experiments.report.drawing import MUTED, PALETTE, draw_empty, in_bytes, in_rounds, legend_above
 from experiments.report.gantt import COLOURS
-from experiments.report.tally import Curve, airtime_by_client, bytes_by_kind, client_losses, curve, measured
+from experiments.report.tally import (
+    MetricCurve,
+    airtime_by_client,
+    bytes_by_kind,
+    client_losses,
+    curve,
+    measured,
+)
 from experiments.report.timeline import ACTIVITIES, mean_shares, spans_by_round
+from splitfl.core.metrics import METRICS
 from splitfl.core.quantities import metric_text
 from splitfl.run_folder.read import RunRecord
 
 MAX_CLIENTS = 12
-"""More bars or lanes than this cannot be told apart; the rest become one bar, or are left out."""
+"""Maximum number of bars or lanes; the rest become one bar, or are omitted."""
 
 MAX_MARKERS = 40
-"""A curve of more points than this is drawn without markers."""
+"""A curve with more points is drawn without markers."""
 
 KINDS = ("Activation", "Gradient", "Adapter", "Control", "Scalars")
-"""Message kinds in the order of their colours; a kind that is not here takes a colour after these."""
+"""Message kinds in the order of their colours; other kinds have the colours after these."""
 
-METRIC_LABELS = {
-    "accuracy": "held-out accuracy",
-    "perplexity": "held-out perplexity",
-    "eval_loss": "held-out loss (nats)",
-    "train_loss": "training loss (nats)",
-}
+METRIC_LABELS = {name: one.label + " (nats)" * name.endswith("loss") for name, one in METRICS.items()}
 
 SPENT_LABELS = {
     "rounds": "rounds completed",
@@ -37,12 +40,12 @@ SPENT_LABELS = {
 
 
 def draw_loss(axes: Axes, run: RunRecord) -> None:
-    """Training loss, every client's own in grey, and held-out loss against rounds."""
+    """Training loss (each client's in grey) and held-out loss against rounds."""
     if not run.events.rounds:
-        return say_empty(axes, "no round was completed")
-    for number, own in enumerate(client_losses(run).values()):
+        return draw_empty(axes, "no round was completed")
+    for number, client_curve in enumerate(client_losses(run).values()):
         label = "each client" if number == 0 else None
-        axes.plot(*own, color=MUTED, alpha=0.45, linewidth=0.9, label=label)
+        axes.plot(*client_curve, color=MUTED, alpha=0.45, linewidth=0.9, label=label)
     _draw_curve(axes, curve(run, "train_loss"), color=PALETTE[0], marker="o", label="training")
     held_out = curve(run, "eval_loss")
     if held_out.xs:
@@ -53,10 +56,10 @@ def draw_loss(axes: Axes, run: RunRecord) -> None:
 
 
 def draw_metric(axes: Axes, run: RunRecord, against: str) -> None:
-    """The held-out metric against what was spent, its last value written out."""
+    """The held-out metric against spending, with its last value as text."""
     name = measured(run)
     if name is None:
-        return say_empty(axes, "nothing was measured on held-out data")
+        return draw_empty(axes, "nothing was measured on held-out data")
     points = curve(run, name, against)
     _draw_curve(axes, points, color=PALETTE[2], marker="o")
     last = metric_text(name, points.ys[-1])
@@ -68,7 +71,7 @@ def draw_metric(axes: Axes, run: RunRecord, against: str) -> None:
 
 
 def draw_learning(axes: Axes, run: RunRecord) -> None:
-    """Loss on the left scale and the held-out metric on the right one."""
+    """Loss on the left axis and the held-out metric on the right one."""
     draw_loss(axes, run)
     name = measured(run)
     if name is not None:
@@ -76,12 +79,12 @@ def draw_learning(axes: Axes, run: RunRecord) -> None:
         _draw_curve(right, curve(run, name), color=PALETTE[2], marker="^")
         right.grid(visible=False)
         _label_metric(right, name)
-        axes.plot([], [], color=PALETTE[2], marker="^", label=f"{METRIC_LABELS[name]} (right scale)")
+        axes.plot([], [], color=PALETTE[2], marker="^", label=f"{METRIC_LABELS[name]} (right axis)")
         legend_above(axes, columns=2)
 
 
 def draw_bytes(axes: Axes, run: RunRecord, direction: str) -> None:
-    """One bar a client, stacked by message kind; from the thirteenth client on, one bar for their mean."""
+    """One bar per client, stacked by message kind; clients beyond MAX_CLIENTS share one bar of their mean."""
     counted = bytes_by_kind(run, direction)
     shown, others = run.clients[:MAX_CLIENTS], run.clients[MAX_CLIENTS:]
     bars = [f"client {client}" for client in shown] + ([f"mean of {len(others)} others"] if others else [])
@@ -94,16 +97,17 @@ def draw_bytes(axes: Axes, run: RunRecord, direction: str) -> None:
 
 
 def draw_sent(axes: Axes, run: RunRecord) -> None:
-    """Two bars, up and down, stacked by message kind, of all clients together."""
+    """Uplink and downlink bytes of all clients, stacked by message kind."""
     up, down = bytes_by_kind(run, "up"), bytes_by_kind(run, "down")
     parts = {
-        kind: [float(sum(way.get(kind, Counter()).values())) for way in (up, down)] for kind in {**up, **down}
+        kind: [float(sum(counts.get(kind, Counter()).values())) for counts in (up, down)]
+        for kind in {**up, **down}
     }
     _stack_across(axes, ["uplink", "downlink"], parts)
 
 
 def draw_airtime(axes: Axes, run: RunRecord) -> None:
-    """Seconds on the air in every round, stacked by client; where colours run out, one part for the rest."""
+    """Airtime in seconds of every round, stacked by client; clients beyond the palette share one part."""
     seconds = [(f"client {client}", Counter(row)) for client, row in airtime_by_client(run).items()]
     if len(seconds) > len(PALETTE):
         rest: Counter[int] = Counter()
@@ -117,7 +121,7 @@ def draw_airtime(axes: Axes, run: RunRecord) -> None:
 
 
 def draw_time_shares(axes: Axes, run: RunRecord) -> None:
-    """The seconds of every activity of the mean client in every round; they add up to the round."""
+    """Seconds of each activity in every round, averaged over clients; they sum to the round's length."""
     by_round = spans_by_round(run)
     shares = [mean_shares(spans) for spans in by_round.values()]
     parts = {name: [row[name] for row in shares] for name in ACTIVITIES}
@@ -126,39 +130,39 @@ def draw_time_shares(axes: Axes, run: RunRecord) -> None:
 
 
 def draw_comparison(axes: Axes, runs: Sequence[RunRecord], metric: str, against: str) -> None:
-    """A metric of several runs against what was spent, one line a run; see `draw_legend`."""
-    for run, look in zip(runs, _looks(), strict=False):
-        _draw_curve(axes, curve(run, metric, against), **look)
+    """A metric of several runs against spending, one line per run; see `draw_legend`."""
+    for run, style in zip(runs, _styles(), strict=False):
+        _draw_curve(axes, curve(run, metric, against), **style)
     _label_metric(axes, metric)
     _label_spent(axes, against)
 
 
 def draw_legend(axes: Axes, names: Sequence[str], columns: int) -> None:
-    """The lines of `draw_comparison` with the names of their runs."""
+    """The legend of `draw_comparison`: line styles and run names."""
     axes.set_axis_off()
-    for name, look in zip(names, _looks(), strict=False):
-        _draw_curve(axes, Curve([], []), label=name, **look)
+    for name, style in zip(names, _styles(), strict=False):
+        _draw_curve(axes, MetricCurve([], []), label=name, **style)
     axes.legend(loc="center left", ncols=columns, fontsize=12, borderaxespad=0, handlelength=2.6)
 
 
-def _looks() -> Iterator[dict[str, str]]:
-    """Colour, marker and dashes, for ever: no two of the first 105 are the same."""
+def _styles() -> Iterator[dict[str, str]]:
+    """An endless series of colour, marker and dash style; the first 105 are distinct."""
     for colour, marker, dashes in zip(cycle(PALETTE), cycle("os^Dv"), cycle(("-", "--", "-.")), strict=False):
         yield {"color": colour, "marker": marker, "linestyle": dashes}
 
 
 def _draw_curve(
-    axes: Axes, points: Curve, *, marker: str, color: str, linestyle: str = "-", label: str = ""
+    axes: Axes, points: MetricCurve, *, marker: str, color: str, linestyle: str = "-", label: str = ""
 ) -> None:
-    """A line with markers, as long as these can be told apart."""
-    seen = marker if len(points.xs) <= MAX_MARKERS else ""
-    axes.plot(points.xs, points.ys, color=color, linestyle=linestyle, label=label, marker=seen)
+    """A line, with markers up to MAX_MARKERS points."""
+    markers = marker if len(points.xs) <= MAX_MARKERS else ""
+    axes.plot(points.xs, points.ys, color=color, linestyle=linestyle, label=label, marker=markers)
 
 
 def _stack_across(axes: Axes, bars: Sequence[str], parts: Mapping[str, Sequence[float]]) -> None:
-    """Horizontal bars of bytes, from the top down, one part for every message kind."""
+    """Horizontal bars of bytes, top to bottom, stacked by message kind."""
     if not parts:
-        return say_empty(axes, "nothing was sent")
+        return draw_empty(axes, "nothing was sent")
     order = [*KINDS, *sorted(set(parts) - set(KINDS))]
     left = [0.0] * len(bars)
     for kind in sorted(parts, key=order.index):
@@ -176,9 +180,9 @@ def _stack_across(axes: Axes, bars: Sequence[str], parts: Mapping[str, Sequence[
 def _stack_up(
     axes: Axes, rounds: Sequence[int], parts: Mapping[str, Sequence[float]], colours: Mapping[str, str]
 ) -> None:
-    """One vertical bar a round, one part on top of the other."""
+    """One stacked vertical bar per round."""
     if not parts:
-        return say_empty(axes, "nothing was recorded")
+        return draw_empty(axes, "nothing was recorded")
     places = [number + 1 for number in rounds]
     bottom = [0.0] * len(rounds)
     for name, heights in parts.items():
@@ -193,7 +197,7 @@ def _stack_up(
 
 def _label_metric(axes: Axes, name: str) -> None:
     axes.set_ylabel(METRIC_LABELS[name])
-    if name == "accuracy":
+    if METRICS[name].is_share:
         axes.yaxis.set_major_formatter(lambda ratio, _: f"{100 * ratio:.4g} %")
 
 

@@ -1,4 +1,4 @@
-"""What the controller told each client to do, round by round."""
+"""The controller's plan for each client, by round."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,18 +13,16 @@ HEIGHT = 0.7
 
 
 def plan_text(plan: Planned) -> str:
-    """A plan as a person reads it."""
-    from splitfl.methods.registry import choosable  # takes torch along
+    """A short description of a plan."""
+    from splitfl.methods.registry import choosable  # imports torch
 
     update = choosable().get(plan.method)
-    learns = (
-        f"rank {plan.rank} by {plan.method}" if update is None or update.learns else "head does not learn"
-    )
-    return f"cut {plan.cut}, {learns}{'' if plan.codec == 'none' else f', {plan.codec}'}"
+    training = f"rank {plan.rank} by {plan.method}" if update is None or update.learns else "head frozen"
+    return f"cut {plan.cut}, {training}{'' if plan.codec == 'none' else f', {plan.codec}'}"
 
 
 def draw_plans(axes: Axes, run: RunRecord, max_clients: int) -> None:
-    """A lane for every client, coloured by its plan; those that were rarest share one colour."""
+    """A lane for every client, coloured by its plan; the rarest plans share one colour."""
     rounds = len(run.events.rounds)
     spans = [span for span in _spans(run.events.plans, rounds) if span[0].client < max_clients]
     kinds = Counter[str]()
@@ -49,7 +47,7 @@ def draw_plans(axes: Axes, run: RunRecord, max_clients: int) -> None:
 
 
 def _spans(plans: Sequence[Planned], rounds: int) -> list[tuple[Planned, int, int]]:
-    """Each plan, the first round that it was for, and the first after it."""
+    """Each plan with its first round and the round after its last."""
     found, until = [], dict[int, int]()
     for plan in reversed(plans):
         if plan.round < rounds:

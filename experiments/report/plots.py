@@ -1,4 +1,4 @@
-"""The pictures of a run, each an `<svg>` string to put into a page, and the wide PNG of a run."""
+"""The plots of a run as `<svg>` strings for a page, and one wide PNG."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from experiments.report.classes import MAX_CLASSES, draw_confusion
+from experiments.report.classes import confusion as confusion_of_run
 from experiments.report.drawing import canvas, house_style, to_svg
 from experiments.report.gantt import draw_round
 from experiments.report.panels import (
@@ -31,13 +33,13 @@ LEGEND_COLUMNS = 4
 
 
 def loss(run: RunRecord) -> str:
-    """Training loss, every client's own in grey, and held-out loss against rounds."""
-    return _picture("loss", THIRD_PX, 280, lambda axes: draw_loss(axes, run))
+    """Training loss (each client's in grey) and held-out loss against rounds."""
+    return _plot("loss", THIRD_PX, 280, lambda axes: draw_loss(axes, run))
 
 
 def metric(run: RunRecord, against: str) -> str:
     """Held-out accuracy or perplexity against `rounds` or `bytes`."""
-    return _picture(f"metric-{against}", THIRD_PX, 280, lambda axes: draw_metric(axes, run, against))
+    return _plot(f"metric-{against}", THIRD_PX, 280, lambda axes: draw_metric(axes, run, against))
 
 
 def traffic(run: RunRecord) -> str:
@@ -52,44 +54,53 @@ def traffic(run: RunRecord) -> str:
 
 
 def airtime(run: RunRecord) -> str:
-    """Seconds on the air in every round, stacked by client."""
-    return _picture("airtime", HALF_PX, 300, lambda axes: draw_airtime(axes, run))
+    """Airtime of every round in seconds, stacked by client."""
+    return _plot("airtime", HALF_PX, 300, lambda axes: draw_airtime(axes, run))
 
 
 def time_shares(run: RunRecord) -> str:
-    """Where the time of every round goes, for the mean client: computing, on the air, waiting."""
-    return _picture("shares", HALF_PX, 300, lambda axes: draw_time_shares(axes, run))
+    """Each round's time by activity, averaged over clients: computing, transmission, waiting."""
+    return _plot("shares", HALF_PX, 300, lambda axes: draw_time_shares(axes, run))
 
 
 def timeline(run: RunRecord) -> str:
     """Every client's lane and the server's in the round of median length, on the virtual clock."""
     height_px = 110 + 32 * (min(len(run.clients), MAX_CLIENTS) + 1)
-    return _picture("timeline", FULL_PX, height_px, lambda axes: draw_round(axes, run, MAX_CLIENTS))
+    return _plot("timeline", FULL_PX, height_px, lambda axes: draw_round(axes, run, MAX_CLIENTS))
 
 
 def plans(run: RunRecord) -> str:
-    """What the controller told each client to do, round by round; nothing where there was none."""
+    """The controller's plan for each client by round; empty without a controller."""
     if not run.events.plans:
         return ""
     height_px = 120 + 32 * min(len(run.clients), MAX_CLIENTS)
-    return _picture("plans", FULL_PX, height_px, lambda axes: draw_plans(axes, run, MAX_CLIENTS))
+    return _plot("plans", FULL_PX, height_px, lambda axes: draw_plans(axes, run, MAX_CLIENTS))
+
+
+def confusion(run: RunRecord) -> str:
+    """Held-out samples by class and by prediction; nothing for a run without, or with too many classes."""
+    counts = confusion_of_run(run)
+    if counts is None or len(counts) > MAX_CLASSES:
+        return ""
+    side_px = min(160 + 34 * len(counts), HALF_PX)
+    return _plot("confusion", HALF_PX, side_px, lambda axes: draw_confusion(axes, run, counts))
 
 
 def comparison(runs: Sequence[RunRecord], metric: str, against: str) -> str:
-    """A metric of several runs against `rounds`, `bytes` or `airtime`, one line a run."""
-    return _picture(
+    """A metric of several runs against `rounds`, `bytes` or `airtime`, one line per run."""
+    return _plot(
         f"{metric}-{against}", THIRD_PX, 300, lambda axes: draw_comparison(axes, runs, metric, against)
     )
 
 
 def legend(names: Sequence[str]) -> str:
-    """Which line is which run, for all pictures of a comparison."""
+    """The legend for all plots of a comparison."""
     height_px = 10 + 20 * -(-len(names) // LEGEND_COLUMNS)
-    return _picture("legend", FULL_PX, height_px, lambda axes: draw_legend(axes, names, LEGEND_COLUMNS))
+    return _plot("legend", FULL_PX, height_px, lambda axes: draw_legend(axes, names, LEGEND_COLUMNS))
 
 
 def save_png(run: RunRecord, path: Path) -> None:
-    """One wide picture of a run: learning, bytes, and a round second by second; written over `path`."""
+    """Writes one wide PNG of a run to `path`: learning curves, bytes, and the Gantt chart of a round."""
     with house_style():
         figure = canvas(1500, 380)
         figure.set_facecolor("white")
@@ -99,12 +110,12 @@ def save_png(run: RunRecord, path: Path) -> None:
         draw_round(lanes, run, MAX_CLIENTS)
         for axes, title in ((learning, "Learning"), (sent, "Bytes"), (lanes, "One round, second by second")):
             axes.set_title(title, pad=44)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=144, metadata={"Software": None})
-    write_whole(path, picture.getvalue())
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
+    write_whole(path, buffer.getvalue())
 
 
-def _picture(name: str, width_px: float, height_px: float, draw: Callable[[Axes], None]) -> str:
+def _plot(name: str, width_px: float, height_px: float, draw: Callable[[Axes], None]) -> str:
     with house_style():
         figure = canvas(width_px, height_px)
         draw(figure.subplots())

@@ -1,4 +1,4 @@
-"""What a run was, in sentences: what was done, what was emulated, what a reader can do with the result."""
+"""Sentences of a run's report: setup, outcome, emulation, training, and code that loads the result."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,15 @@ from splitfl.adapters.export import folders_inside
 from splitfl.adapters.registry import kind_named
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
+from splitfl.core.metrics import JUDGES, METRICS
 from splitfl.core.quantities import flops_text, metric_text, seconds_text
+from splitfl.data.task import TASKS
+from splitfl.models.families import (
+    CAUSAL_LM,
+    IMAGE_CLASSIFICATION,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+)
 from splitfl.run_folder.read import RunRecord, read_table
 from splitfl.setup.experiment_file import from_dict
 from splitfl.setup.links import describe_link
@@ -21,22 +29,23 @@ from splitfl.transport.registry import TRANSPORTS
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
     "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
     "IMAGE_CLS": "AutoModelForImageClassification",
 }
 """peft's task type, as adapter_config.json holds it -> the transformers class of the unsplit model."""
 
-CLASSIFIERS = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
-
-METRICS = {
-    "accuracy": "held-out accuracy",
-    "perplexity": "held-out perplexity",
-    "eval_loss": "held-out loss",
-    "train_loss": "training loss",
+PEFT_TASKS = {
+    CAUSAL_LM: "CAUSAL_LM",
+    SEQUENCE_CLASSIFICATION: "SEQ_CLS",
+    TOKEN_CLASSIFICATION: "TOKEN_CLS",
+    IMAGE_CLASSIFICATION: "IMAGE_CLS",
 }
+
+CLASSIFIERS = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
 
 
 def headline(run: RunRecord) -> str:
-    """What was run, in one sentence."""
+    """The experiment in one sentence."""
     summary = run.summary
     clients = "1 client" if summary.clients == 1 else f"{summary.clients} clients"
     rounds = "1 round" if summary.rounds == 1 else f"{summary.rounds} rounds"
@@ -45,16 +54,17 @@ def headline(run: RunRecord) -> str:
     is_cut = any(row.kind == "Activation" for row in run.events.transfers)
     cut = f", cut after block {run.setting('partition.cut')}," if is_cut else ""
     return (
-        f"{clients} and a server finetuned {summary.model}{cut} on {summary.task} "
+        f"{clients} and a server fine-tuned {summary.model}{cut} on {summary.task} "
         f"({run.setting('federation.partition')} partition) with {summary.method} "
         f"for {rounds}, {spec.describe if spec else f'over {transport}'}."
     )
 
 
 def outcome(run: RunRecord) -> str:
-    """How it ended, in one sentence."""
+    """The outcome in one sentence."""
     final, status = run.summary.final, run.summary.status
-    figures = [f"{name} {metric_text(key, final[key])}" for key, name in METRICS.items() if key in final]
+    told = (*JUDGES, "eval_loss", "train_loss")
+    figures = [f"{METRICS[key].label} {metric_text(key, final[key])}" for key in told if key in final]
     if not figures:
         return "It diverged in its first round." if status == "diverged" else "No round was completed."
     ended = {
@@ -62,83 +72,81 @@ def outcome(run: RunRecord) -> str:
         "failed": "It failed; the last figures were",
         "diverged": "It diverged; the last figures were",
     }
-    return f"{ended.get(status, 'It was stopped; the last figures were')} {', '.join(figures)}."
+    return f"{ended.get(status, 'It was interrupted; the last figures were')} {', '.join(figures)}."
 
 
 def emulation(run: RunRecord) -> list[str]:
-    """What was not real: the link and the clock. What was: bytes, losses, wall time."""
+    """The emulated parts (link, clock) and the real ones (bytes, losses, wall time)."""
     config = _resolved(run)
     if config is None:
-        link = ["The link was emulated, by settings of another version: config.json has them."]
+        link = ["The link was emulated, with settings of another version; see config.json."]
     else:
         link = [
             f"The link was emulated: {describe_link(config.link)}. Packets, retransmissions and airtime are "
-            "those of this emulated link.",
-            *_said(config),
+            "those of this link.",
+            *_encoding(config),
         ]
     clock = (
         "The clock was virtual: computing time is counted operations over a declared "
         f"{flops_text(run.setting('client.flops'))}/s for each client and "
         f"{flops_text(run.setting('server.flops'))}/s for the server, so it does not "
-        "depend on the machine that ran this; wall time does."
+        "depend on the machine; wall time does."
     )
     return [*link, clock, *_live(run), "Real: every loss and metric, and every byte, counted after encoding."]
 
 
 def learning(run: RunRecord) -> list[str]:
-    """What was trained on either side, when the server took it over, and what the controller chose."""
+    """Trained parameters on each side, schedule, aggregation, and the controller's choices."""
     head, body = (_adapters(run.setting(f"adapter.{side}")) for side in ("head", "body"))
     sides = f"{head} on both sides" if head == body else f"{head} below the cut, {body} above it"
-    found = [f"Trained were {sides}."]
+    found = [f"Trained parameters: {sides}."]
     schedule = str(run.setting("federation.schedule")) if "schedule" in run.setting("federation") else ""
     if schedule == "deadline":
         due = seconds_text(run.setting("federation.deadline_s"))
-        found.append(
-            f"A round was over {due} of virtual time after it began, for whoever was not done by then."
-        )
+        found.append(f"A round ended {due} of virtual time after its start for clients that were not done.")
     elif schedule in ("buffered", "anarchic"):
         ages = [row.staleness for row in run.events.updates]
         found.append(
-            f"Clients went at their own pace ({schedule}): {len(ages)} pieces of work came in, begun from "
-            f"{sum(ages) / max(len(ages), 1):.1f} versions before the newest on average, at most "
-            f"{max(ages, default=0)}. A round here is as many clients' rounds as there are clients, whosever "
-            "they were."
+            f"Clients were asynchronous ({schedule}): {len(ages)} updates arrived, with a mean staleness of "
+            f"{sum(ages) / max(len(ages), 1):.1f} versions and a maximum of {max(ages, default=0)}. A round "
+            f"here is {run.summary.clients} client updates, from any clients."
         )
     config = _resolved(run)
     if config is not None and any(row.kind == "Adapter" for row in run.events.transfers):
-        from splitfl.federation.aggregators import describe  # takes torch along
+        from splitfl.federation.aggregators import describe  # imports torch
 
         found.append(describe(config.federation.aggregator))
     chosen = run.setting("auto.chosen") if "auto" in run.config else []
     return [*found, *(f"The controller chose for {reason}." for reason in chosen)]
 
 
-def _said(config: RunConfig) -> list[str]:
-    """What erasure, codecs and analog symbols did to messages."""
+def _encoding(config: RunConfig) -> list[str]:
+    """How erasure policies, codecs and analog symbols changed messages."""
     codecs = ""
     if set(config.codec.by_kind().values()) != {"none"}:
-        from splitfl.setup.codecs import describe_codecs  # takes torch along
+        from splitfl.setup.codecs import describe_codecs  # imports torch
 
         codecs = describe_codecs(config)
     return list(filter(None, (config.erasure.describe(), codecs, config.analog.describe())))
 
 
 def _adapters(side: Mapping[str, Any]) -> str:
-    """`LoRA of rank 8`, `IA3`: how one side was trained."""
+    """The adapters of one side, for example `LoRA of rank 8`."""
     try:
         return kind_named(side["kind"]).describe(side)
-    except ConfigError:  # a plug-in's, which is not installed here
+    except ConfigError:  # of a plug-in that is not installed
         return f"adapters of kind {side['kind']}"
 
 
 def loading_code(run: RunRecord) -> str | None:
-    """Python that loads the adapter into the unsplit model by transformers and peft; None without one."""
+    """Python code that loads the adapter into the unsplit model; None without an adapter."""
     adapter = run.folder / "adapter"
     if not adapter.is_dir():
         return None
     config = read_table(adapter / "adapter_config.json") if (adapter / "adapter_config.json").exists() else {}
     model = str(config.get("base_model_name_or_path") or run.summary.model)
-    guessed = "CAUSAL_LM" if "perplexity" in run.summary.final else "SEQ_CLS"
+    kind = TASKS[run.summary.task].kind if run.summary.task in TASKS else SEQUENCE_CLASSIFICATION
+    guessed = "CAUSAL_LM" if "perplexity" in run.summary.final else PEFT_TASKS[kind]
     name = CLASSES.get(str(config.get("task_type")), CLASSES[guessed])
     labels = _num_labels(adapter / "adapter_model.safetensors")
     extra = f", num_labels={labels}" if labels else ""
@@ -154,12 +162,12 @@ def loading_code(run: RunRecord) -> str | None:
         f"from peft import PeftModel\nfrom transformers import {name}\n\n"
         f"model = {name}.from_pretrained({json.dumps(model)}{extra})\n"
         f"model = PeftModel.from_pretrained(model, {json.dumps(f'{run.name}/adapter')})\n{inside}"
-        f"model = model.merge_and_unload()  # only to serve it without peft\n"
+        f"model = model.merge_and_unload()  # optional: to serve it without peft\n"
     )
 
 
 def _resolved(run: RunRecord) -> RunConfig | None:
-    """The settings of a run, None where they are another version's."""
+    """The settings of a run, None if they are of another version."""
     try:
         return from_dict(run.config)
     except ConfigError:
@@ -167,21 +175,21 @@ def _resolved(run: RunRecord) -> RunConfig | None:
 
 
 def _live(run: RunRecord) -> list[str]:
-    """What a live link adds; nothing where there was none."""
+    """Sentences on the live link; empty without one."""
     live = run.summary.live
     if live is None:
         return []
     return [
-        "The air was also emulated live: server and clients ran in network namespaces of one machine, and "
-        "every packet between them took its time on that link, or was lost, for real; TCP "
-        f"({live['congestion']} congestion control) sent again what was lost. Wall time has it in it. The "
-        "virtual clock beside it says what was expected; what was measured is in the table On the air, live.",
+        "The link was also emulated live: server and clients ran in network namespaces of one machine, and "
+        "every packet between them was delayed or lost in real time; TCP "
+        f"({live['congestion']} congestion control) retransmitted losses. Wall time includes this. The "
+        "virtual clock has the predicted times; the table Live link has the measured ones.",
         kept_up(live),
     ]
 
 
 def _num_labels(weights: Path) -> int | None:
-    """How many classes the trained classifier in this adapter tells apart; None where it holds none."""
+    """The number of classes of the adapter's trained classifier; None without one."""
     if not weights.exists():
         return None
     try:

@@ -5,19 +5,20 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from splitfl.core.metrics import JUDGES
 from splitfl.run_folder.events import RoundEvent, Step, TransferEvent
 from splitfl.run_folder.read import RunRecord
 
 
-class Curve(NamedTuple):
-    """Points to draw: `ys[i]` was measured at `xs[i]`."""
+class MetricCurve(NamedTuple):
+    """Points of a plot: `ys[i]` was measured at `xs[i]`."""
 
     xs: list[float]
     ys: list[float]
 
 
 class ClientTally(NamedTuple):
-    """What one client did and sent; losses are means over the samples of a round, None without any."""
+    """Totals of one client; losses are means over the samples of its first and last round, None without."""
 
     client: int
     samples: int
@@ -32,7 +33,7 @@ class ClientTally(NamedTuple):
 
     @property
     def retransmission_rate(self) -> float:
-        """The share of packet transmissions that were repeats, which estimates the link's loss rate."""
+        """The share of retransmissions among packet transmissions, an estimate of the link's loss rate."""
         return self.retransmissions / max(self.packets + self.retransmissions, 1)
 
 
@@ -48,7 +49,7 @@ def by_client(run: RunRecord) -> list[ClientTally]:
 
 
 def bytes_by_kind(run: RunRecord, direction: str) -> dict[str, Counter[int]]:
-    """Message kind -> client -> bytes that went in this direction."""
+    """Message kind -> client -> bytes in this direction."""
     counted: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for row in run.events.transfers:
         if row.direction == direction:
@@ -57,37 +58,39 @@ def bytes_by_kind(run: RunRecord, direction: str) -> dict[str, Counter[int]]:
 
 
 def airtime_by_client(run: RunRecord) -> dict[int, dict[int, float]]:
-    """Client -> round -> seconds on the air."""
+    """Client -> round -> airtime in seconds."""
     seconds: defaultdict[int, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
     for row in run.events.transfers:
         seconds[row.client][row.round] += row.airtime_s
     return {client: dict(rounds) for client, rounds in sorted(seconds.items())}
 
 
-def curve(run: RunRecord, metric: str, against: str = "rounds") -> Curve:
-    """A metric of the round events against what had been spent by then.
+def curve(run: RunRecord, metric: str, against: str = "rounds") -> MetricCurve:
+    """A metric of the round events against cumulative spending.
 
     `against` is `rounds` (completed), `bytes`, `airtime` or `energy` (of all clients, both directions).
     """
     rows = [row for row in run.events.rounds if getattr(row, metric) is not None]
     spent = _spent(run, against)
-    return Curve([spent[row.round] for row in rows], [float(getattr(row, metric)) for row in rows])
+    return MetricCurve([spent[row.round] for row in rows], [float(getattr(row, metric)) for row in rows])
 
 
-def client_losses(run: RunRecord) -> dict[int, Curve]:
-    """Client -> its own mean training loss in every round."""
+def client_losses(run: RunRecord) -> dict[int, MetricCurve]:
+    """Client -> its mean training loss in every round."""
     grouped: defaultdict[int, defaultdict[int, list[Step]]] = defaultdict(lambda: defaultdict(list))
     for step in run.events.steps:
         grouped[step.client][step.round].append(step)
     return {
-        client: Curve([number + 1.0 for number in rounds], [_mean_loss(rows) for rows in rounds.values()])
+        client: MetricCurve(
+            [number + 1.0 for number in rounds], [_mean_loss(rows) for rows in rounds.values()]
+        )
         for client, rounds in sorted(grouped.items())
     }
 
 
 def measured(run: RunRecord) -> str | None:
-    """The held-out metric this run was judged by: `accuracy`, `perplexity`, or None."""
-    for metric in ("accuracy", "perplexity"):
+    """The run's held-out metric, one of JUDGES, or None."""
+    for metric in JUDGES:
         if any(getattr(row, metric) is not None for row in run.events.rounds):
             return metric
     return None
@@ -117,7 +120,7 @@ def _mean_loss(steps: Iterable[Step]) -> float:
 
 
 def _spent(run: RunRecord, against: str) -> dict[int, float]:
-    """Round -> what had been spent when it ended."""
+    """Round -> cumulative spending at its end."""
     if against == "rounds":
         return {row.round: row.round + 1.0 for row in run.events.rounds}
     field = {"bytes": "payload_bytes", "airtime": "airtime_s", "energy": "energy_j"}[against]

@@ -1,4 +1,4 @@
-"""Puts a file in its place whole or not at all."""
+"""Atomic file writes."""
 
 import os
 from pathlib import Path
@@ -7,16 +7,15 @@ from splitfl.core.errors import ConfigError
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Writes `content` to `path`, over what was there, and returns `path`.
+    """Writes `content` to `path` atomically, replacing an older file; returns `path`.
 
-    A reader never sees half of it. Raises ConfigError where it cannot be written, and
-    leaves nothing behind then.
+    Raises ConfigError if it cannot be written, and removes the temporary file.
     """
-    half = path.with_name(f".{path.name}.{os.getpid()}.half")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.temporary")
     try:
-        half.write_bytes(content)
-        os.replace(half, path)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
     except OSError as error:
-        half.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise ConfigError(f"cannot write {path}: {error.strerror}") from None
     return path

@@ -1,1 +1,1 @@
-"""A long run in which everything breaks that can, and what must hold at its end."""
+"""A long run with injected faults, and the invariants checked at its end."""

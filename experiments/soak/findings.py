@@ -1,4 +1,4 @@
-"""What must hold when a soak is over, each with what was found."""
+"""The invariants of a soak, each with its result."""
 
 import re
 from collections import Counter
@@ -8,16 +8,16 @@ from typing import Final
 
 import numpy as np
 
-from experiments.soak import lives
-from experiments.soak.plan import Plan
-from experiments.soak.replay import Told
-from experiments.soak.soak import Memory, Played, run_folder, server_log
+from experiments.soak import nodes
+from experiments.soak.plan import SoakPlan
+from experiments.soak.replay import RunOutput
+from experiments.soak.soak import MemorySample, SoakRecord, run_folder, server_log
 from splitfl.server.absences import Schedule
 
 _WARM_UP_ROUNDS: Final = 100
 _LEAST_ROUNDS: Final = 20
 _MOST_GROWTH_BYTES: Final = 16 << 10
-"""A round, once the process has warmed up: a list of all messages takes four times as much."""
+"""Per round, after warm-up; a list of all messages would take four times as much."""
 _EXPECTED: Final = re.compile(
     r"(config|environment|server|summary)\.json|metrics\.jsonl|adapter/[\w.]+"
     r"|checkpoint/(client-\d+/)?round-\d+\.safetensors"
@@ -25,82 +25,89 @@ _EXPECTED: Final = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that must hold."""
+class Invariant:
+    """An invariant, whether it holds, and the evidence."""
 
     name: str
     holds: bool
     found: str
 
 
-def findings(plan: Plan, folder: Path, played: Played, run: Told, simulated: Told) -> list[Finding]:
-    """Everything that must hold of this soak."""
+def findings(
+    plan: SoakPlan, folder: Path, record: SoakRecord, run: RunOutput, simulated: RunOutput
+) -> list[Invariant]:
+    """Checks all invariants of this soak."""
     return [
-        _broken(plan, played),
+        _broken(plan, record),
         _finished(plan, run),
         _absences(plan, folder, run),
         _same(run, simulated),
         _adds_up(run, simulated),
-        _processes(played),
+        _processes(record),
         _files(folder),
-        _growth(played),
+        _growth(record),
     ]
 
 
-def _broken(plan: Plan, played: Played) -> Finding:
-    late = plan.kills - played.kills + plan.deaths - played.deaths
-    return Finding(
-        name="it broke as planned",
-        holds=2 * played.kills >= plan.kills and 2 * played.deaths >= plan.deaths,
-        found=f"server killed {played.kills} times, clients {played.deaths} times (of {plan.mortals}); "
-        f"{late} were due when it was over; "
-        f"{len(played.ended_themselves)} refused; {played.cuts} connections cut, {played.holds} held up",
+def _broken(plan: SoakPlan, record: SoakRecord) -> Invariant:
+    late = plan.kills - record.kills + plan.deaths - record.deaths
+    return Invariant(
+        name="faults were injected as planned",
+        holds=2 * record.kills >= plan.kills and 2 * record.deaths >= plan.deaths,
+        found=f"server killed {record.kills} times, clients {record.deaths} times (of {plan.mortals}); "
+        f"{late} kills were still due at the end; "
+        f"{len(record.ended_themselves)} refused; {record.cuts} connections cut, {record.holds} delays",
     )
 
 
-def _finished(plan: Plan, run: Told) -> Finding:
+def _finished(plan: SoakPlan, run: RunOutput) -> Invariant:
     rounds = [row["round"] for row in run.rows if row["event"] == "round"]
     is_whole = rounds == list(range(plan.rounds)) and run.summary["status"] == "done"
-    return Finding(name="it finished", holds=is_whole, found=f"{len(rounds)} rounds, {run.summary['status']}")
+    return Invariant(
+        name="the run finished", holds=is_whole, found=f"{len(rounds)} rounds, {run.summary['status']}"
+    )
 
 
-def _absences(plan: Plan, folder: Path, run: Told) -> Finding:
+def _absences(plan: SoakPlan, folder: Path, run: RunOutput) -> Invariant:
     schedule = Schedule.read(run.rows)
     missed = Counter(client for client, _ in schedule.absent)
-    found = f"{len(schedule.absent)} rounds of clients {dict(sorted(missed.items()))} went on without them"
+    found = (
+        f"{len(schedule.absent)} rounds without a client; missed by client: {dict(sorted(missed.items()))}"
+    )
     if plan.on_loss == "rollback":
         times = server_log(folder).read_text(encoding="utf-8").count("back to the last checkpoint")
-        found = f"{found}; all went back {times} times for {plan.deaths} deaths of clients"
-        return Finding(name="nobody missed a round", holds=not schedule.absent, found=found)
+        found = f"{found}; {times} rollbacks for {plan.deaths} client kills"
+        return Invariant(name="no client missed a round", holds=not schedule.absent, found=found)
     steps = {(row["client"], row["round"]) for row in run.rows if row["event"] == "step"}
-    everybody = {(client, at) for client in range(plan.clients) for at in range(plan.rounds)}
-    is_own = everybody - steps <= schedule.absent.keys()
-    return Finding(name="a lost client cost its own work only", holds=is_own, found=found)
+    all_rounds = {(client, at) for client in range(plan.clients) for at in range(plan.rounds)}
+    is_own = all_rounds - steps <= schedule.absent.keys()
+    return Invariant(name="a lost client affects only its own work", holds=is_own, found=found)
 
 
-def _same(run: Told, simulated: Told) -> Finding:
-    def losses(told: Told) -> list[tuple[int, int, float]]:
-        return [(row["round"], row["client"], row["loss"]) for row in told.rows if row["event"] == "step"]
+def _same(run: RunOutput, simulated: RunOutput) -> Invariant:
+    def losses(output: RunOutput) -> list[tuple[int, int, float]]:
+        return [(row["round"], row["client"], row["loss"]) for row in output.rows if row["event"] == "step"]
 
     ours, theirs = losses(run), losses(simulated)
     differ = sum(one != other for one, other in zip(ours, theirs, strict=False)) + abs(
         len(ours) - len(theirs)
     )
-    return Finding(
-        name="it is the simulation of the same events",
+    return Invariant(
+        name="the run equals the simulation of the same events",
         holds=run.rows == simulated.rows,
-        found=f"{len(ours)} losses, {differ} of them others; {len(run.rows)} events, "
-        + ("all the same" if run.rows == simulated.rows else "not all the same"),
+        found=f"{len(ours)} losses, {differ} of them different; {len(run.rows)} events, "
+        + ("all equal" if run.rows == simulated.rows else "not all equal"),
     )
 
 
-def _adds_up(run: Told, simulated: Told) -> Finding:
+def _adds_up(run: RunOutput, simulated: RunOutput) -> Invariant:
     sent = [row for row in run.rows if row["event"] == "transfer"]
     up, down = (
-        sum(row["payload_bytes"] for row in sent if row["direction"] == way) for way in ("up", "down")
+        sum(row["payload_bytes"] for row in sent if row["direction"] == direction)
+        for direction in ("up", "down")
     )
     is_sum = (up, down) == (run.summary["bytes_up"], run.summary["bytes_down"])
-    return Finding(
+    return Invariant(
         name="the ledger adds up",
         holds=is_sum and run.summary == simulated.summary,
         found=f"{len(sent)} messages, {up:,} bytes up, {down:,} down; the ledger has "
@@ -108,41 +115,41 @@ def _adds_up(run: Told, simulated: Told) -> Finding:
     )
 
 
-def _processes(played: Played) -> Finding:
-    found = f"{len(played.left_processes)} left"
-    return Finding(name="no process is left", holds=not played.left_processes, found=found)
+def _processes(record: SoakRecord) -> Invariant:
+    found = f"{len(record.left_processes)} left"
+    return Invariant(name="no process is left", holds=not record.left_processes, found=found)
 
 
-def _files(folder: Path) -> Finding:
-    run, temporary = run_folder(folder), lives.temporary(folder)
+def _files(folder: Path) -> Invariant:
+    run, temporary = run_folder(folder), nodes.temporary(folder)
     files = [str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()]
-    left = [name for name in files if not _EXPECTED.fullmatch(name)]
-    left += [str(path) for path in temporary.rglob("*")]
-    kept = Counter(name.rpartition("/")[0] for name in files if name.startswith("checkpoint/"))
-    left += [f"{count} checkpoints in {name}" for name, count in kept.items() if count > 3]
-    found = f"{len(left)} left{': ' + ', '.join(left[:5]) if left else ''}"
-    return Finding(name="no file is left", holds=not left, found=found)
+    leftover = [name for name in files if not _EXPECTED.fullmatch(name)]
+    leftover += [str(path) for path in temporary.rglob("*")]
+    checkpoints = Counter(name.rpartition("/")[0] for name in files if name.startswith("checkpoint/"))
+    leftover += [f"{count} checkpoints in {name}" for name, count in checkpoints.items() if count > 3]
+    found = f"{len(leftover)} left{': ' + ', '.join(leftover[:5]) if leftover else ''}"
+    return Invariant(name="no file is left", holds=not leftover, found=found)
 
 
-def _growth(played: Played) -> Finding:
-    lives = {row.life for row in played.memory}
-    slopes = [_slope([row for row in played.memory if row.life == life]) for life in lives]
-    known = [slope for slope in slopes if slope is not None]
-    most, files = (max(values, default=0) for values in _most(played.memory))
-    told = (
-        f"the server grows by {max(known) / 1024:.1f} KiB a round in the worst of {len(known)} long lives"
+def _growth(record: SoakRecord) -> Invariant:
+    lives = {row.life for row in record.memory}
+    rates = [_growth_per_round([row for row in record.memory if row.life == life]) for life in lives]
+    known = [rate for rate in rates if rate is not None]
+    most, files = (max(values, default=0) for values in _columns(record.memory))
+    growth = (
+        f"the server grows by {max(known) / 1024:.1f} KiB per round in the worst of {len(known)} long lives"
         if known
-        else f"no life of the server was long enough to tell ({_WARM_UP_ROUNDS + _LEAST_ROUNDS} rounds)"
+        else f"no server process ran long enough to measure ({_WARM_UP_ROUNDS + _LEAST_ROUNDS} rounds)"
     )
-    return Finding(
+    return Invariant(
         name="memory does not grow",
         holds=max(known, default=0.0) < _MOST_GROWTH_BYTES,
-        found=f"{told}; {most / 1e6:.0f} MB, {files} files",
+        found=f"{growth}; {most / 1e6:.0f} MB, {files} files",
     )
 
 
-def _slope(rows: list[Memory]) -> float | None:
-    """Bytes a round over a life, once it has warmed up; None for one that was too short to tell."""
+def _growth_per_round(rows: list[MemorySample]) -> float | None:
+    """Bytes per round after warm-up; None for a process that ran too briefly."""
     rows = [row for row in rows if row.rounds_done >= rows[0].rounds_done + _WARM_UP_ROUNDS]
     rounds = [row.rounds_done for row in rows]
     if not rounds or rounds[-1] - rounds[0] < _LEAST_ROUNDS:
@@ -150,5 +157,5 @@ def _slope(rows: list[Memory]) -> float | None:
     return float(np.polyfit(rounds, [row.resident_bytes for row in rows], 1)[0])
 
 
-def _most(rows: list[Memory]) -> tuple[list[int], list[int]]:
+def _columns(rows: list[MemorySample]) -> tuple[list[int], list[int]]:
     return [row.resident_bytes for row in rows], [row.files for row in rows]

@@ -1,4 +1,4 @@
-"""What breaks when in a soak, drawn beforehand: in rounds, since no two machines take the same time."""
+"""The fault schedule of a soak, drawn in advance, in rounds rather than in machine-dependent time."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,15 @@ from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment_file import as_dict, from_dict
 
 MORTAL_SHARE = 0.3
-"""The share of the clients that die and come back; the others live from beginning to end."""
+"""The share of clients that are killed and restarted; the others run from start to end."""
 
-_LAST_DEATH_SHARE = 0.9  # so that none is left for when the run is over
-_LONGEST_WAIT_S = 0.4  # a few rounds: so that whatever is under way is met at every point of it
+_LAST_DEATH_SHARE = 0.9  # so that none is due after the run's end
+_LONGEST_WAIT_S = 0.4  # a few rounds: so that kills hit every phase of a round
 
 
 @dataclass(frozen=True, kw_only=True)
-class Death:
-    """A client (None: the server) is killed `wait_s` after so many rounds, and is back `away_s` later."""
+class Kill:
+    """Kills a client (None: the server) `wait_s` after `rounds_done` rounds; restarts it `away_s` later."""
 
     rounds_done: int
     wait_s: float
@@ -27,8 +27,8 @@ class Death:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long the soak is and how much breaks: the server dies `kills` times, clients `deaths` times."""
+class SoakPlan:
+    """Length and faults of a soak: `kills` kills of the server, `deaths` kills of clients."""
 
     rounds: int
     clients: int
@@ -46,36 +46,34 @@ class Plan:
         at_least("seed", self.seed, 0)
         above("timeout_s", self.timeout_s, 0.0)
         if self.on_loss not in ("continue", "rollback"):
-            raise ConfigError(
-                f"on_loss must be continue or rollback, or nothing survives, got {self.on_loss!r}"
-            )
+            raise ConfigError(f"on_loss must be continue or rollback, got {self.on_loss!r}")
 
     @property
     def mortals(self) -> tuple[int, ...]:
-        """The clients that die now and then."""
+        """The clients that are killed."""
         count = max(1, round(MORTAL_SHARE * self.clients))
         drawn = stream(self.seed, "soak", "mortals").choice(self.clients, count, replace=False)
         return tuple(sorted(int(client) for client in drawn))
 
-    def all_deaths(self) -> list[Death]:
-        """Every death, in the order of their rounds."""
-        mortals, chance = self.mortals, stream(self.seed, "soak", "deaths")
+    def all_deaths(self) -> list[Kill]:
+        """All kills, ordered by round."""
+        mortals, rng = self.mortals, stream(self.seed, "soak", "deaths")
 
-        def one(client: int | None) -> Death:
-            return Death(
-                rounds_done=int(chance.integers(0, max(1, int(_LAST_DEATH_SHARE * self.rounds)))),
-                wait_s=float(chance.uniform(0.0, _LONGEST_WAIT_S)),
-                away_s=float(chance.uniform(0.0, 1.5 * self.timeout_s if client is not None else 1.0)),
+        def one(client: int | None) -> Kill:
+            return Kill(
+                rounds_done=int(rng.integers(0, max(1, int(_LAST_DEATH_SHARE * self.rounds)))),
+                wait_s=float(rng.uniform(0.0, _LONGEST_WAIT_S)),
+                away_s=float(rng.uniform(0.0, 1.5 * self.timeout_s if client is not None else 1.0)),
                 client=client,
             )
 
-        of_clients = [one(int(chance.choice(mortals))) for _ in range(self.deaths)]
+        of_clients = [one(int(rng.choice(mortals))) for _ in range(self.deaths)]
         return sorted(
-            [*of_clients, *(one(None) for _ in range(self.kills))], key=lambda death: death.rounds_done
+            [*of_clients, *(one(None) for _ in range(self.kills))], key=lambda kill: kill.rounds_done
         )
 
     def prepare(self, folder: Path) -> RunConfig:
-        """Writes a tiny model and its texts into the folder; the settings of the run that is soaked."""
+        """Writes a tiny model and its texts into the folder; returns the run's settings."""
         setting = Setting(
             folder=folder,
             blocks=2,
@@ -84,11 +82,11 @@ class Plan:
             heads=2,
             vocabulary=64,
             rank=2,
-            batch=2 * self.clients,  # so that each of them owns a few of the texts
+            batch=2 * self.clients,  # so that each client has a few texts
             tokens=8,
             steps=1,
         )
-        table = as_dict(setting.prepare().config(rounds=self.rounds, clients=self.clients, road="grpc"))
+        table = as_dict(setting.prepare().config(rounds=self.rounds, clients=self.clients, transport="grpc"))
         table["train"] |= {"batch_size": 2, "seed": self.seed}
         table["transport"]["timeout_s"] = self.timeout_s
         table["fault_tolerance"] |= {"on_loss": self.on_loss, "reconnect_timeout_s": 120.0}

@@ -1,4 +1,4 @@
-"""The processes of a soak: forked from one that holds the libraries, killed for good, started anew."""
+"""The processes of a soak, started by a fork server that has imported the libraries."""
 
 import multiprocessing
 import os
@@ -14,74 +14,74 @@ from typing import Any, Final, Self
 
 import psutil
 
-from experiments.soak import lives
+from experiments.soak import nodes
 
 _FORK: Final = multiprocessing.get_context("forkserver")
 
 
 class Processes:
-    """Server (None) and clients by number, one process each at a time; none is left when the context ends."""
+    """Server (None) and clients by index, one process each at a time; the context kills all at exit."""
 
     def __init__(self, logs: Path) -> None:
-        """What each of them says goes to a file in this folder."""
+        """Each process writes its output to a log in this folder."""
         self.lives: Counter[int | None] = Counter()
         self._logs = logs
         self._running: dict[int | None, ForkServerProcess] = {}
-        _FORK.set_forkserver_preload(lives.PRELOADED)
+        _FORK.set_forkserver_preload(nodes.PRELOADED)
         forkserver.ensure_running()
-        self._before = _family()
+        self._before = _descendants()
 
-    def start(self, who: int | None, function: Callable[..., None], *arguments: Any) -> None:
-        """Starts this one; its log comes after the arguments."""
-        self.lives[who] += 1
-        process = _FORK.Process(target=function, args=(*arguments, self.log(who)), daemon=True)
+    def start(self, node: int | None, function: Callable[..., None], *arguments: Any) -> None:
+        """Starts the process of this node; its log is passed as the last argument."""
+        self.lives[node] += 1
+        process = _FORK.Process(target=function, args=(*arguments, self.log(node)), daemon=True)
         process.start()
-        self._running[who] = process
+        self._running[node] = process
 
-    def kill(self, who: int | None) -> None:
-        """Ends it at once, whatever it is at."""
-        process = self._running.pop(who)
+    def kill(self, node: int | None) -> None:
+        """Kills the node's process and waits for its end."""
+        process = self._running.pop(node)
         process.kill()
         process.join()
 
-    def code(self, who: int | None) -> int | None:
-        """How it ended by itself, None while it runs."""
-        return self._running[who].exitcode
+    def code(self, node: int | None) -> int | None:
+        """The node's exit code, None while it runs."""
+        return self._running[node].exitcode
 
-    def pid(self, who: int | None) -> int:
-        """The number of its process."""
-        pid = self._running[who].pid
+    def pid(self, node: int | None) -> int:
+        """The node's process id."""
+        pid = self._running[node].pid
         assert pid is not None
         return pid
 
     def running(self) -> dict[int | None, int | None]:
-        """Those that were not killed, and how they ended, None while they run."""
-        return {who: process.exitcode for who, process in self._running.items()}
+        """Exit codes of nodes that were not killed, None while they run."""
+        return {node: process.exitcode for node, process in self._running.items()}
 
-    def log(self, who: int | None) -> Path:
-        """Where it says what it does."""
-        return self._logs / ("server.log" if who is None else f"client-{who}.log")
+    def log(self, node: int | None) -> Path:
+        """The node's log file."""
+        return self._logs / ("server.log" if node is None else f"client-{node}.log")
 
-    def last_words(self, who: int | None) -> str:
-        """The last line that it said."""
-        path = self.log(who)
-        said = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-        return said[-1] if said else "nothing"
+    def last_log_line(self, node: int | None) -> str:
+        """The last line of the node's log."""
+        path = self.log(node)
+        lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+        return lines[-1] if lines else "nothing"
 
-    def tell_where(self) -> None:
-        """Every process writes into its log where each of its threads is."""
-        for who, code in self.running().items():
+    def dump_stacks(self) -> None:
+        """Makes every process dump the stacks of its threads to its log."""
+        for node, code in self.running().items():
             if code is None:
-                os.kill(self.pid(who), signal.SIGUSR1)
+                os.kill(self.pid(node), signal.SIGUSR1)
 
     def wait(self, timeout_s: float) -> None:
-        """Gives all of them together so long to end."""
-        handles = [psutil.Process(self.pid(who)) for who, code in self.running().items() if code is None]
+        """Waits up to `timeout_s` for all processes to end."""
+        handles = [psutil.Process(self.pid(node)) for node, code in self.running().items() if code is None]
         psutil.wait_procs(handles, timeout=timeout_s)
 
     def left(self) -> list[int]:
-        """Processes that should be gone, those they started included."""
-        return sorted(_family() - self._before)
+        """Ids of processes that still run, children included."""
+        return sorted(_descendants() - self._before)
 
     def __enter__(self) -> Self:
         return self
@@ -89,11 +89,11 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for who in list(self._running):
-            self.kill(who)
+        for node in list(self._running):
+            self.kill(node)
 
 
-def _family() -> set[int]:
+def _descendants() -> set[int]:
     found: set[int] = set()
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""A run's events once more in one process, undisturbed: what the soaked run must equal to the last bit."""
+"""Simulates a run's absences in one process without faults; the soaked run must equal it bit for bit."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.soak.lives import LogScreen
+from experiments.soak.nodes import LogScreen
 from splitfl.client.client import ClientNode
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import CheckpointStore
@@ -20,34 +20,36 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What a run said that does not depend on the machine: its events, and its sums."""
+class RunOutput:
+    """The machine-independent output of a run: events and summary."""
 
     rows: list[Row]
     summary: Row
 
 
-def told(run: Path) -> Told:
-    """What the run in this folder said; of the processes that it lost only what came of that."""
+def output_of(run: Path) -> RunOutput:
+    """The events and summary of the run in this folder, without wall time, memory and loss events."""
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     for table, name in ((summary, "transport"), (summary, "wall_s"), (summary["final"], "wall_s")):
         del table[name]
     del summary["client_peak_bytes"], summary["server_peak_bytes"]
-    return Told(rows=list(_rows(run / "metrics.jsonl")), summary=summary)
+    return RunOutput(rows=list(_rows(run / "metrics.jsonl")), summary=summary)
 
 
-def replay(run: Path, schedule: Schedule, folder: Path) -> Told:
-    """The same settings and absences, simulated in `folder`."""
-    site = Experiment.of(load(run / "config.json"))
+def replay(run: Path, schedule: Schedule, folder: Path) -> RunOutput:
+    """Simulates the run's settings with these absences in `folder`."""
+    experiment = Experiment.of(load(run / "config.json"))
     folder.mkdir()
     nodes = [
-        ClientNode.of(site, client, CheckpointStore.of_client(folder / "checkpoint" / f"client-{client}"))
-        for client in range(site.config.federation.clients)
+        ClientNode.of(
+            experiment, client, CheckpointStore.of_client(folder / "checkpoint" / f"client-{client}")
+        )
+        for client in range(experiment.config.federation.clients)
     ]
-    with Run(site, folder, LogScreen(), controller=controller_for(site.config)) as simulated:
-        run_inproc(site.config, nodes, simulated.server_loop, schedule=schedule)
+    with Run(experiment, folder, LogScreen(), controller=controller_for(experiment.config)) as simulated:
+        run_inproc(experiment.config, nodes, simulated.server_loop, schedule=schedule)
         simulated.finish([])
-    return told(folder)
+    return output_of(folder)
 
 
 def _rows(path: Path) -> Iterator[Row]:

@@ -1,1 +1,1 @@
-"""Sweeps and studies whose tables stand in RESULTS.md."""
+"""Sweeps and studies whose tables are in RESULTS.md."""

@@ -1,4 +1,4 @@
-"""Runs of a study over the transport of their settings, each in a folder of its own and none twice."""
+"""Runs of a study over the transport of their settings, each in its own folder and run only once."""
 
 import json
 from collections.abc import Mapping

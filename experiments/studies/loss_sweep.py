@@ -1,10 +1,10 @@
-"""Accuracy of a split run against packet loss, by what a lost packet means to its tokens.
+"""Accuracy of a split run against packet loss, by erasure policy.
 
     python -m experiments.studies.loss_sweep --out FOLDER [--seeds 0,1] [--set table.key=value]
 
-Runs the preset `loss-sweep` with the same loss rate up and down, and the same meaning for
-activations and gradients. What has been run is not run again, so that it can be cut short
-and called once more. Writes loss-sweep.json and loss-sweep.png beside the runs' folders.
+Runs the preset `loss-sweep` with equal loss rates in both directions, and the same policy for
+activations and gradients. Finished runs are reused, so an interrupted sweep can be repeated.
+Writes loss-sweep.json and loss-sweep.png beside the runs' folders.
 """
 
 from pathlib import Path
@@ -26,11 +26,13 @@ Row = dict[str, Any]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the runs' folders go.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The parent of the runs' folders."
+)
 @click.option("--seeds", default="0", show_default=True, help="Seeds, separated by commas.")
 @click.option("--set", "overrides", multiple=True, help="A setting of the preset, as table.key=value.")
 def main(out: Path, seeds: str, overrides: tuple[str, ...]) -> None:
-    """Accuracy of a split run against packet loss, for every meaning of it."""
+    """Accuracy of a split run against packet loss, for every erasure policy."""
     rows = [row for seed in map(int, seeds.split(",")) for row in sweep(out, seed, overrides)]
     (out / "loss-sweep.json").write_text(dumps(rows, indent=2) + "\n", encoding="utf-8")
     draw(rows).savefig(out / "loss-sweep.png", dpi=150)
@@ -38,32 +40,32 @@ def main(out: Path, seeds: str, overrides: tuple[str, ...]) -> None:
 
 
 def sweep(out: Path, seed: int, overrides: tuple[str, ...]) -> list[Row]:
-    """One row for every meaning and loss rate; without losses they are all one run."""
-    from experiments.studies.cached_runs import changed, run_once  # takes torch along
+    """One row for every policy and loss rate; policies share one run without loss."""
+    from experiments.studies.cached_runs import changed, run_once  # imports torch
 
     settings = as_dict(find("loss-sweep", overrides)[1])
     rows = []
     for policy in POLICIES:
         for loss_rate in LOSS_RATES:
-            meaning = policy if loss_rate else "reliable"
+            applied = policy if loss_rate else "reliable"
             config = changed(
                 settings,
                 {
                     "train.seed": seed,
                     "link.up.loss_rate": loss_rate,
                     "link.down.loss_rate": loss_rate,
-                    "erasure.activation": meaning,
-                    "erasure.gradient": meaning,
+                    "erasure.activation": applied,
+                    "erasure.gradient": applied,
                 },
             )
-            summary = run_once(config, out / f"{meaning}-{loss_rate:.2f}-seed-{seed}")
+            summary = run_once(config, out / f"{applied}-{loss_rate:.2f}-seed-{seed}")
             rows.append(row_of(policy, loss_rate, seed, summary))
             click.echo(f"{policy:9} {loss_rate:4.0%} seed {seed}: {_text(rows[-1])}", err=True)
     return rows
 
 
 def row_of(policy: str, loss_rate: float, seed: int, summary: Row) -> Row:
-    """What the study keeps of a run."""
+    """The study's row of a run's summary."""
     return {
         "policy": policy,
         "loss_rate": loss_rate,
@@ -74,7 +76,7 @@ def row_of(policy: str, loss_rate: float, seed: int, summary: Row) -> Row:
 
 
 def table(rows: list[Row]) -> str:
-    """Means over seeds, loss rates downwards: accuracy, held-out loss and virtual time of each meaning."""
+    """Means over seeds, loss rates downwards: accuracy, held-out loss and virtual time of each policy."""
     lines = ["loss   " + "".join(f"{policy:>26}" for policy in POLICIES)]
     for loss_rate in LOSS_RATES:
         cells = [_text(_mean(rows, policy, loss_rate)) for policy in POLICIES]
@@ -83,7 +85,7 @@ def table(rows: list[Row]) -> str:
 
 
 def draw(rows: list[Row]) -> "Figure":
-    """Accuracy and virtual time against the loss rate, one line for each meaning."""
+    """Accuracy and virtual time against the loss rate, one line per policy."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
@@ -94,7 +96,7 @@ def draw(rows: list[Row]) -> "Figure":
         for axes, name, scale in ((sides[0], "accuracy", 100.0), (sides[1], "virtual_s", 1.0)):
             axes.plot(rates, [scale * mean[name] for mean in means], marker=marker, label=policy)
     sides[0].set(xlabel="packets lost, %", ylabel="held-out accuracy, %")
-    sides[1].set(xlabel="packets lost, %", ylabel="time of the run on the virtual clock, s", ylim=(0, None))
+    sides[1].set(xlabel="packets lost, %", ylabel="virtual time of the run, s", ylim=(0, None))
     sides[0].legend(frameon=False)
     for axes in sides:
         axes.grid(alpha=0.3)

@@ -1,11 +1,10 @@
-"""The uplink's share of a round for three access classes, every client a user of the same cell.
+"""The uplink's share of a round's time for three access classes; all clients share one cell.
 
     python -m experiments.studies.uplink_share --out FOLDER [--seeds N] [--set table.key=value]
 
-Runs one round of the preset `loss-sweep` in each of the scenarios and adds up, over the clients,
-where its time goes on the virtual clock. The server is one that the clients do not have to wait
-for long. Every seed places the clients elsewhere; the table has means over the seeds. What has
-been run is not run again.
+Runs one round of the preset `loss-sweep` in each scenario and sums, over the clients, the virtual
+time of each activity. The server is fast, so that clients wait little for it. Each seed draws other
+client positions; the table has means over seeds. Finished runs are reused.
 """
 
 import json
@@ -20,18 +19,26 @@ from splitfl.core.quantities import percent_text, seconds_text
 from splitfl.setup.experiment_file import as_dict
 
 SERVER_FLOPS: Final = 1e13
-"""The order of a data-centre GPU; with the presets' 5e11 most of a round is waiting for the server."""
+"""The order of a data-centre GPU; with the presets' 5e11 clients mostly wait for the server."""
 
 SCENARIOS: Final = ("lab-wifi", "urban-micro", "urban-macro-edge")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the runs' folders go.")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Placements.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The parent of the runs' folders."
+)
+@click.option(
+    "--seeds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of seeds, each with other client positions.",
+)
 @click.option("--set", "overrides", multiple=True, help="A setting of the preset, as table.key=value.")
 def main(out: Path, seeds: int, overrides: tuple[str, ...]) -> None:
     """The uplink's share of a round for three access classes."""
-    from experiments.studies.cached_runs import changed, run_once  # takes torch along
+    from experiments.studies.cached_runs import changed, run_once  # imports torch
 
     shares = {}
     settings = as_dict(find("loss-sweep", overrides)[1])
@@ -49,7 +56,7 @@ def main(out: Path, seeds: int, overrides: tuple[str, ...]) -> None:
 
 
 def shares_of(events: Path, clients: int) -> dict[str, float]:
-    """The round's length in seconds, and the mean client's shares of it; the rest it waits for the server."""
+    """The round's length in seconds, and the mean client's shares of it; the rest is waiting."""
     rows = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
     round_s = max(row["finish_s"] for row in rows if row["event"] == "round")
     spent_s = dict.fromkeys(("up", "down", "client"), 0.0)

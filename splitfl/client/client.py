@@ -1,4 +1,4 @@
-"""The client's side of every road: drives a method's generator over a connection."""
+"""The client's side of a run, for every transport: drives a method's generator over a connection."""
 
 import logging
 import time
@@ -33,90 +33,91 @@ log = logging.getLogger(__name__)
 _UP_TO: Final = "up to"
 _DATA: Final = "data"
 JOIN_LAP = -1
-"""The lap of the question with which round to go on, which is no part of any round."""
+"""The lap of a `Join`, which is not part of any round."""
 
 
 class Connection(Protocol):
-    """One request, one reply, a timeout."""
+    """Sends a request and waits for its reply."""
 
     def request(self, frame: bytes) -> bytes:
-        """The server's answer; Timeout or PeerLost where none comes."""
+        """The reply frame; raises Timeout or PeerLost without one."""
 
 
 def is_over(reply: Reply) -> bool:
-    """Whether a client that begins a round is told that there are no more."""
+    """Whether this reply to a `Begin` means that the run has no further round."""
     return isinstance(reply, RunOver)
 
 
 class ClientNode:
-    """One client: its method and its count of messages."""
+    """One client: its method, its message counter and its checkpoints."""
 
     def __init__(
         self,
         client: int,
         method: ClientMethod,
-        shelf: CheckpointStore | None = None,
+        checkpoints: CheckpointStore | None = None,
         codec: CodecConfig = EXACT,
         *,
-        tells_speed: bool = False,
+        reports_speed: bool = False,
         data: str = "",
     ) -> None:
-        """What it is after each round is kept on `shelf`, if there is one.
+        """Saves the state after each round to `checkpoints`, if given.
 
-        `data` is a digest of its samples: ConfigError where the shelf's are of others. `codec` rounds what
-        it sends, until a plan names another. Where it `tells_speed`, each round begins with the FLOP/s at
-        which it has worked in the one before.
+        `data` is a digest of the client's samples; raises ConfigError if its checkpoints have another.
+        `codec` encodes its messages until a plan names another. With `reports_speed`, each `Begin` has the
+        FLOP/s measured in the round before.
         """
         self.client = client
-        self._tells_speed = tells_speed
+        self._reports_speed = reports_speed
         self._flops = self._worked_s = 0.0
         self.codec = codec
         self._method = method
-        self._shelf = shelf
+        self._checkpoints = checkpoints
         self._data = data
-        self._refuse_other_data()
+        self._check_data()
         self._first = method.state()
-        self._is_spoilt = False
-        self._up_to = -1  # the last round that it has been through: what it keeps may be older than when
+        self._is_not_finite = False
+        self._completed = -1  # the last round that it completed, which may be later than its checkpoint
         self._round = 0
         self._lap = 0
 
     @classmethod
-    def of(cls, site: Experiment, client: int, shelf: CheckpointStore | None = None) -> Self:
-        """A client of a run of these settings."""
-        config = site.config
+    def of(cls, experiment: Experiment, client: int, checkpoints: CheckpointStore | None = None) -> Self:
+        """Client `client` of this experiment."""
+        config = experiment.config
         is_measured = config.auto.speed == "measured"
         return cls(
             client,
-            site.client_method(client),
-            shelf,
+            experiment.client_method(client),
+            checkpoints,
             config.codec,
-            tells_speed=is_measured,
-            data=site.data_digest(client),
+            reports_speed=is_measured,
+            data=experiment.data_digest(client),
         )
 
-    def go_to(self, round_index: int) -> None:
-        """Becomes what it was when this round began, or at the last time before that it has kept.
+    def restore(self, round_index: int) -> None:
+        """Restores the newest checkpoint at or before this round, or the initial state without one.
 
-        What the federation has learnt since then the server tells it; what is lost are steps of its
-        own optimiser.
+        The server sends the aggregated parameters since then; only the client's optimiser steps are lost.
         """
-        kept = self._newest(round_index)
-        self._method.restore(kept.tensors if kept is not None else self._first)
-        self._up_to = _up_to(kept)
-        self._method.take_flops()  # of what goes on without this client nobody hears
+        checkpoint = self._newest(round_index)
+        self._method.restore(checkpoint.tensors if checkpoint is not None else self._first)
+        self._completed = _completed(checkpoint)
+        self._method.take_flops()  # not reported: the work is lost
 
-    def keep(self, round_index: int) -> None:
-        """Keeps what it is before this round, unless that is not finite."""
-        if round_index and self._shelf is not None:
+    def save_checkpoint(self, round_index: int) -> None:
+        """Saves the state before this round, unless it is not finite."""
+        if round_index and self._checkpoints is not None:
             state = self._method.state()
-            self._is_spoilt = not_finite(state) is not None
-            if not self._is_spoilt:
-                self._shelf.put(round_index - 1, state, {_UP_TO: str(self._up_to), _DATA: self._data})
+            self._is_not_finite = not_finite(state) is not None
+            if not self._is_not_finite:
+                self._checkpoints.put(
+                    round_index - 1, state, {_UP_TO: str(self._completed), _DATA: self._data}
+                )
 
     def begin(self, round_index: int) -> tuple[Callable[[Reply], Message | None], Message]:
-        """Starts a round: what to resume it with a reply, and its first message."""
-        self.keep(round_index)
+        """Starts a round: a function from a reply to the next message, and the first message."""
+        self.save_checkpoint(round_index)
         generator = self._method.round(round_index)
         self._round, self._lap = round_index, -1
 
@@ -125,48 +126,48 @@ class ClientNode:
             try:
                 return generator.send(reply)
             except StopIteration:
-                self._up_to = round_index
+                self._completed = round_index
                 return None
             finally:
                 self._worked_s += time.perf_counter() - began_s
 
         return resume, next(generator)
 
-    def join(self, connection: Connection, *, is_told: bool = False) -> int:
-        """Asks with which round this client goes on, and becomes what it was when that began.
+    def join(self, connection: Connection, *, is_invited: bool = False) -> int:
+        """Joins or rejoins the run; restores the state of the round to continue with, and returns that round.
 
-        `is_told` where the server has told it to, and knows so that nobody is lost.
+        `is_invited` if the server requested it, which implies that no state was lost.
         """
         self._round, self._lap = 0, JOIN_LAP
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap)
-        ask = Join(checkpoints=self._kept(), is_invited=is_told)
-        told = self.reply(connection.request(encode(ask, envelope)))
-        if not isinstance(told, Joined):
-            raise WireError(f"client {self.client} asked where to go on and got {told!r:.60}")
-        self.go_to(told.round)
-        return told.round
+        join = Join(checkpoints=self._restorable(), is_invited=is_invited)
+        joined = self.reply(connection.request(encode(join, envelope)))
+        if not isinstance(joined, Joined):
+            raise WireError(f"client {self.client} sent Join and got {joined!r:.60}")
+        self.restore(joined.round)
+        return joined.round
 
-    def sit_out(self, round_index: int) -> Message:
-        """What to say instead of a round for which this client is not selected."""
-        self.keep(round_index)
-        self._round, self._lap, self._up_to = round_index, -1, round_index
+    def skip_round(self, round_index: int) -> Message:
+        """The message for a round for which this client is not selected."""
+        self.save_checkpoint(round_index)
+        self._round, self._lap, self._completed = round_index, -1, round_index
         return NotSelected()
 
-    def leave_for(self, round_index: int, rounds: int) -> Message:
-        """What to say before so many rounds without this client, from this one on; `join` ends them."""
-        self.keep(round_index)
+    def announce_absence(self, round_index: int, rounds: int) -> Message:
+        """The message before `rounds` rounds of absence, from this one on; `join` ends the absence."""
+        self.save_checkpoint(round_index)
         self._round, self._lap = round_index, -1
         return Absent(rounds=rounds)
 
     def frame(self, message: Message) -> bytes:
-        """The next message of this round as it travels."""
+        """The frame of this round's next message."""
         self._lap += 1
         flops = self._method.take_flops()
         self._flops += flops
         if isinstance(message, Begin):
-            if self._tells_speed:
+            if self._reports_speed:
                 message = self._with_speed(message)
-            if self._is_spoilt:
+            if self._is_not_finite:
                 message = replace(message, is_finite=False)
         envelope = Envelope(client=self.client, round=self._round, lap=self._lap, flops=flops)
         return encode(message, envelope, self.codec)
@@ -177,7 +178,7 @@ class ClientNode:
         return replace(begin, flops_per_s=speed)
 
     def reply(self, frame: bytes) -> Reply:
-        """The server's answer; PeerLost where it refuses, WireError where it is not one to us."""
+        """The decoded reply; raises PeerLost for a refusal, WireError for another client's frame."""
         reply, envelope = decode(frame)
         if isinstance(reply, Refusal):
             raise (
@@ -194,51 +195,48 @@ class ClientNode:
         try:
             self.codec = codec_config(plan) if plan else self.codec
         except ConfigError as error:
-            raise WireError(f"client {self.client} got a plan that it cannot follow: {error}") from None
+            raise WireError(f"client {self.client} got an invalid plan: {error}") from None
         return reply
 
-    def _kept(self) -> tuple[tuple[int, int], ...]:
-        """The checkpoints that it could restore, as a `Join` names them."""
-        return tuple((kept.round, _up_to(kept)) for kept in self._readable())
+    def _restorable(self) -> tuple[tuple[int, int], ...]:
+        """The readable checkpoints, in the form of `Join.checkpoints`."""
+        return tuple((checkpoint.round, _completed(checkpoint)) for checkpoint in self._readable())
 
     def _newest(self, before: int | None = None) -> Checkpoint | None:
-        """The last it has kept that can be read, after a round before this one if given."""
+        """The newest readable checkpoint, of a round before `before` if given."""
         return next(self._readable(before), None)
 
-    def _refuse_other_data(self) -> None:
-        kept = self._newest()
-        if kept is not None and kept.notes.get(_DATA) != self._data:
-            assert self._shelf is not None
+    def _check_data(self) -> None:
+        checkpoint = self._newest()
+        if checkpoint is not None and checkpoint.metadata.get(_DATA) != self._data:
+            assert self._checkpoints is not None
             raise ConfigError(
-                f"client {self.client}: the data changed since its state in {self._shelf.folder} was "
-                "written. Restore them, or start without this state"
+                f"client {self.client}: the data changed since its state in {self._checkpoints.folder} was "
+                "written. Restore the data, or start with another state folder"
             )
 
     def _readable(self, before: int | None = None) -> Iterator[Checkpoint]:
-        """What it has kept and can be read, after a round before this one if given, the last first."""
-        if self._shelf is None:
+        """The readable checkpoints, newest first, of rounds before `before` if given."""
+        if self._checkpoints is None:
             return
-        for at in reversed([at for at in self._shelf.rounds() if before is None or at < before]):
+        for at in reversed([at for at in self._checkpoints.rounds() if before is None or at < before]):
             try:
-                kept = self._shelf.at(at)
+                checkpoint = self._checkpoints.at(at)
             except ConfigError as error:
                 log.warning("client %d: %s", self.client, error)
             else:
-                yield kept
+                yield checkpoint
 
 
-def kept_before(join: Join, round_index: int) -> int:
-    """The last round that a joining client had completed in the checkpoint that it restores for this round.
-
-    -1 for none.
-    """
-    kept = {after: completed for after, completed in join.checkpoints if after < round_index}
-    return kept[max(kept)] if kept else -1
+def completed_before(join: Join, round_index: int) -> int:
+    """The last round completed in the checkpoint that a joining client restores for this round, or -1."""
+    completed_by = {after: completed for after, completed in join.checkpoints if after < round_index}
+    return completed_by[max(completed_by)] if completed_by else -1
 
 
-def _up_to(kept: Checkpoint | None) -> int:
-    """The last round that a client had been through when it was kept, -1 for none."""
-    return int(kept.notes.get(_UP_TO, kept.round)) if kept is not None else -1
+def _completed(checkpoint: Checkpoint | None) -> int:
+    """The last round completed in this checkpoint, -1 for none."""
+    return int(checkpoint.metadata.get(_UP_TO, checkpoint.round)) if checkpoint is not None else -1
 
 
 def run_client(
@@ -250,38 +248,39 @@ def run_client(
     takes_part: Callable[[int], bool] = lambda round_index: True,
     leaves: Mapping[int, int] | None = None,
 ) -> None:
-    """Takes part in a run of so many rounds from where the server says to its end, then takes leave.
+    """Joins a run of `rounds` rounds, runs it to its end and leaves; rejoins if the server requires it.
 
-    Only in rounds in which it `takes_part`; where `leaves` names a round it is away for so many from there.
+    `takes_part` is whether the client is selected for a round; `leaves` maps a round to the number of
+    rounds of absence that start with it.
     """
-    is_told = False
+    is_invited = False
     while True:
         try:
-            for round_index in range(node.join(connection, is_told=is_told), rounds):
+            for round_index in range(node.join(connection, is_invited=is_invited), rounds):
                 if leaves and round_index in leaves:
-                    message = node.leave_for(round_index, leaves[round_index])
+                    message = node.announce_absence(round_index, leaves[round_index])
                     node.reply(connection.request(node.frame(message)))
-                    is_told = True
+                    is_invited = True
                     break
                 if takes_part(round_index):
-                    _take_part(node, connection, round_index, on_step)
+                    _run_round(node, connection, round_index, on_step)
                 else:
-                    node.reply(connection.request(node.frame(node.sit_out(round_index))))
+                    node.reply(connection.request(node.frame(node.skip_round(round_index))))
             else:
                 break
-        except _Over:
+        except _RunOver:
             break
-        except RejoinRequired as why:
-            is_told = True
-            log.info("client %d goes back: %s", node.client, why)
+        except RejoinRequired as reason:
+            is_invited = True
+            log.info("client %d rejoins: %s", node.client, reason)
     try:
         answer = connection.request(node.frame(leave()))
     except PeerLost:
-        return  # the last client's server may be gone before its answer is here
+        return  # the server may exit before its last reply arrives
     node.reply(answer)
 
 
-def _take_part(
+def _run_round(
     node: ClientNode, connection: Connection, round_index: int, on_step: Callable[[int, Message], None]
 ) -> None:
     resume, message = node.begin(round_index)
@@ -289,10 +288,10 @@ def _take_part(
     while pending is not None:
         reply = node.reply(connection.request(node.frame(pending)))
         if is_over(reply):
-            raise _Over
+            raise _RunOver
         on_step(round_index, pending)
         pending = resume(reply)
 
 
-class _Over(Exception):
-    """The run has had its last round."""
+class _RunOver(Exception):
+    """The run has no further round."""

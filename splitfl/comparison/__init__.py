@@ -1,1 +1,1 @@
-"""Methods side by side on the same experiment: who can take part, what each costs, how good each becomes."""
+"""Comparison of methods on the same experiment: entrants, costs and standings."""

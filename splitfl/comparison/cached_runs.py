@@ -1,4 +1,4 @@
-"""Runs that are kept: each in a folder of its own, and none twice."""
+"""Cached runs: each in its own folder, and run only once."""
 
 import shutil
 from collections.abc import Callable
@@ -17,39 +17,39 @@ from splitfl.runtime.serve import Ended, NewFolder
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 
-Play = Callable[[Experiment, NewFolder, Screen], Ended]
-"""Runs an experiment."""
+RunExperiment = Callable[[Experiment, NewFolder, Screen], Ended]
+"""Runs an experiment and returns its folder and summary."""
 
 
-def in_one_process(site: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
+def in_one_process(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
     """See `run_in_one_process`, with the controller of the settings."""
-    return run_in_one_process(site, new_folder, screen, controller_for=controller_for)
+    return run_in_one_process(experiment, new_folder, screen, controller_for=controller_for)
 
 
-def run_once(config: RunConfig, folder: Path, play: Play = in_one_process) -> dict[str, Any]:
-    """The summary of the run of these settings in this folder, which is made unless it is there and done.
+def run_once(
+    config: RunConfig, folder: Path, run_experiment: RunExperiment = in_one_process
+) -> dict[str, Any]:
+    """The summary of the run of these settings in this folder; runs it unless it is finished.
 
-    A run that was cut short starts anew; ConfigError where the folder holds one of other settings.
+    An interrupted run is restarted. Raises ConfigError for a folder with a run of other settings.
     """
     summary = finished(config, folder)
     if summary is not None:
         return summary
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    site = Experiment.of(config)
-    return play(site, lambda: runs.fill(folder, site.config), Silent())[1]
+    experiment = Experiment.of(config)
+    return run_experiment(experiment, lambda: runs.fill(folder, experiment.config), Silent())[1]
 
 
 def finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:
-    """The summary of the run that ended well in this folder, or None; ConfigError for other settings."""
+    """The summary of the finished run in this folder, or None; raises ConfigError for other settings."""
     path = folder / "summary.json"
     summary = read_table(path) if path.exists() else {}
     if summary.get("status") != "done":
         return None
     done = load(folder / "config.json")
-    labels = (
-        config.task.labels or done.task.labels
-    )  # which a run resolves, where its settings leave them open
+    labels = config.task.labels or done.task.labels  # a run resolves labels that its settings leave open
     if done != replace(config, task=replace(config.task, labels=labels)):
-        raise ConfigError(f"{folder} holds a run of other settings: give another --out, or take it away")
+        raise ConfigError(f"{folder} holds a run of other settings: give another --out, or remove it")
     return summary

@@ -1,4 +1,4 @@
-"""Methods on the same experiment, planned or run, for Python: the parts that `splitfl compare` uses."""
+"""Python API of method comparisons and plans, as `splitfl compare` and `splitfl plan` use it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from splitfl.comparison.budget import parse_budget
-from splitfl.comparison.entrants import as_rows, demand_some, enter_all, labels_of
-from splitfl.comparison.planned import planned
+from splitfl.comparison.entrants import as_rows, check_any, enter_all, labels_of
+from splitfl.comparison.planned_costs import planned_costs
 from splitfl.comparison.ranking import Standing, standings
-from splitfl.comparison.runs import Race, races, run_all
+from splitfl.comparison.runs import SeedRun, run_all, seed_runs
 from splitfl.core.errors import PeerLost
 from splitfl.setup.experiment_file import from_dict
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCosts:
-    """What a whole run will cost, by method and name; `excluded` says why each other method cannot run."""
+    """The costs of a whole run, by method and name; `excluded` has the reason for each other method."""
 
     costs: Mapping[str, Mapping[str, float]]
     excluded: Mapping[str, str]
 
     def _repr_html_(self) -> str:
-        """A row for each cost and a column for each method, which notebooks show."""
+        """An HTML table for notebooks: a row for each cost and a column for each method."""
         names = dict.fromkeys(name for costs in self.costs.values() for name in costs)
         rows = [["", *self.costs], *([name, *_column(self.costs, name)] for name in names)]
         return _table(rows) + _excluded(self.excluded)
@@ -31,9 +31,9 @@ class PlannedCosts:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The `standings`, best first, with means over the seeds; the folders of all runs that ended, by method.
+    """The `standings`, best first, with means over seeds; the folders of all finished runs, by method.
 
-    `excluded` and `failed` have the reason of each method that could not run, and of each run that failed.
+    `excluded` and `failed` have the reason for each method that cannot run, and for each failed run.
     """
 
     standings: tuple[Standing, ...]
@@ -48,7 +48,7 @@ class Comparison:
         return {name: [row[name] for row in rows] for name in rows[0]}
 
     def _repr_html_(self) -> str:
-        """A row for each method, best first, which notebooks show."""
+        """An HTML table for notebooks: a row for each method, best first."""
         names = ("label", "mean", "margin", "rounds", "bytes_up", "bytes_down", "airtime_s", "energy_j")
         lines = zip(*(map(_shown, self.columns[name]) for name in names), strict=True)
         metric = self.standings[0].metric
@@ -60,51 +60,51 @@ def plan_methods(
     tables: Mapping[str, Any],
     overrides: Sequence[str],
     labels: Iterable[str],
-    own: Mapping[str, Sequence[str]],
+    label_settings: Mapping[str, Sequence[str]],
 ) -> PlannedCosts:
-    """The cost of each method on this experiment, by dry runs; ConfigError where no method can run."""
-    settings = {label: own.get(label, ()) for label in labels}
+    """The costs of each method on this experiment, by dry runs; raises ConfigError if no method can run."""
+    settings = {label: label_settings.get(label, ()) for label in labels}
     entrants, excluded = enter_all(tables, overrides, settings, [], None)
-    demand_some(entrants, excluded, "run")
-    return PlannedCosts(costs={one.label: planned(one) for one in entrants}, excluded=as_rows(excluded))
+    check_any(entrants, excluded, "run")
+    return PlannedCosts(costs={one.label: planned_costs(one) for one in entrants}, excluded=as_rows(excluded))
 
 
 def compare_methods(
     tables: Mapping[str, Any],
     overrides: Sequence[str],
     methods: Iterable[str],
-    own: Mapping[str, Sequence[str]],
+    label_settings: Mapping[str, Sequence[str]],
     *,
     budgets: Sequence[str],
     seeds: int,
     jobs: int,
     max_rounds: int | None,
     out: Path,
-    on_done: Callable[[Race, str | None, int], None],
+    on_done: Callable[[SeedRun, str | None, int], None],
 ) -> Comparison:
-    """Runs every method that can take part; `on_done` is told of each run, and of how many there are.
+    """Runs all methods with all seeds; calls `on_done(run, error, total)` after each run.
 
-    Raises ConfigError where no method can take part, PeerLost where every run failed.
+    Raises ConfigError if no method can take part, PeerLost if every run failed.
     """
-    settings = {label: own.get(label, ()) for label in labels_of(methods)}
+    settings = {label: label_settings.get(label, ()) for label in labels_of(methods)}
     bounds = [parse_budget(text) for text in budgets]
     entrants, excluded = enter_all(tables, overrides, settings, bounds, max_rounds)
-    demand_some(entrants, excluded, "take part")
+    check_any(entrants, excluded, "take part")
     first = from_dict(tables, overrides).train.seed
-    todo = races(entrants, range(first, first + seeds), out)
+    todo = seed_runs(entrants, range(first, first + seeds), out)
     failed: dict[str, str] = {}
 
-    def done(race: Race, reason: str | None) -> None:
+    def done(run: SeedRun, reason: str | None) -> None:
         if reason is not None:
-            failed[f"{race.label}, seed {race.seed}"] = reason
-        on_done(race, reason, len(todo))
+            failed[f"{run.label}, seed {run.seed}"] = reason
+        on_done(run, reason, len(todo))
 
     run_all(todo, jobs, done)
     found = standings(entrants, todo)
     if not found:
-        raise PeerLost(f"every run failed; the first said: {next(iter(failed.values()))}")
-    ended = [race for race in todo if race.summary() is not None]
-    runs = {one.label: tuple(race.folder for race in ended if race.label == one.label) for one in found}
+        raise PeerLost(f"every run failed; the first error is: {next(iter(failed.values()))}")
+    ended = [run for run in todo if run.summary() is not None]
+    runs = {one.label: tuple(run.folder for run in ended if run.label == one.label) for one in found}
     return Comparison(standings=tuple(found), runs=runs, excluded=as_rows(excluded), failed=failed)
 
 

@@ -1,45 +1,45 @@
-"""Who takes part in a comparison: one method each, with the settings that it cannot do without."""
+"""The entrants of a comparison: one method each, with its required settings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from splitfl.comparison.budget import Budget, Plan, plan_within
+from splitfl.comparison.budget import Budget, BudgetedRounds, plan_within
 from splitfl.config import RunConfig
-from splitfl.controller.budget import decided
+from splitfl.controller.budget import resolved
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.methods.registry import method
 from splitfl.methods.settings import without_unread
 from splitfl.setup.experiment_file import as_dict, from_dict
-from splitfl.setup.overriding import settled
+from splitfl.setup.overriding import resolved_settings
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {"checkpointed": ("method.checkpoint_head=true",)}
-"""What METHOD@NAME sets by itself; any other NAME tells two entrants of one method apart."""
+"""Settings implied by METHOD@NAME; any other NAME only distinguishes entrants of one method."""
 
 ALWAYS = ("frozen", "sfl-v2@checkpointed")
-"""Simple and strong, and usually left out: laid beside whatever is compared."""
+"""Simple, strong baselines that every comparison includes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entrant:
-    """A label, its settings and what they will cost; `adjusted` are those it could not be without."""
+    """A label, its settings and planned costs; `adjusted` are settings that its method requires."""
 
     label: str
     config: RunConfig
-    plan: Plan
+    plan: BudgetedRounds
     adjusted: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Excluded:
-    """A method that cannot take part, and why."""
+    """A method that cannot take part, and the reason."""
 
     label: str
     reason: str
 
 
 def labels_of(methods: Iterable[str]) -> list[str]:
-    """The labels that are given, each once, with those that are always there.
+    """The given labels without duplicates, and the baselines `ALWAYS`.
 
     A label is a method, or `METHOD@NAME` for a variant of it; see `VARIANTS`.
     """
@@ -50,7 +50,7 @@ def labels_of(methods: Iterable[str]) -> list[str]:
 
 
 def settings_by_label(given: Iterable[str], labels: Sequence[str]) -> dict[str, list[str]]:
-    """`LABEL:table.key=value` by label; ConfigError for a label that does not take part."""
+    """`LABEL:table.key=value` by label; raises ConfigError for an unknown label."""
     settings: dict[str, list[str]] = {label: [] for label in labels}
     for text in given:
         label, colon, override = text.partition(":")
@@ -68,29 +68,29 @@ def enter(
     label: str,
     own: Sequence[str],
     budgets: Sequence[Budget],
-    most_rounds: int | None,
+    max_rounds: int | None,
     *,
     every_round: bool = False,
 ) -> Entrant | Excluded:
-    """The method of this label with an experiment's tables, its own settings, and the rounds that fit.
+    """The entrant of this label: shared tables and overrides, its own settings, and the rounds within budget.
 
-    It is measured ten times, or in `every_round`.
-    What the method does not read of the settings that all share is left out, of its own refused.
+    It is evaluated ten times, or in `every_round`. Shared settings that the method does not have are
+    dropped; such settings of its own are refused. Returns Excluded if it cannot run.
     """
     name, _, variant = label.partition("@")
     own = [*VARIANTS.get(variant, ()), *own]
     needs = [need for need in method(name).needs if not _is_set(need, (*overrides, *own))]
     try:
-        shared = settled(tables, [*overrides, f"method.name={name}", *needs], for_several=True)
-        config = decided(from_dict(as_dict(without_unread(shared)), own))
-        plan = plan_within(config, budgets, most_rounds or _most_rounds(config, budgets))
+        shared = resolved_settings(tables, [*overrides, f"method.name={name}", *needs], for_several=True)
+        config = resolved(from_dict(as_dict(without_unread(shared)), own))
+        plan = plan_within(config, budgets, max_rounds or _max_rounds(config, budgets))
     except (ConfigError, CutError) as error:
         return Excluded(label=label, reason=str(error))
-    played = [
+    schedule = [
         f"federation.rounds={plan.rounds}",
         f"eval.every={1 if every_round else max(1, plan.rounds // 10)}",
     ]
-    config = from_dict(as_dict(config), played)
+    config = from_dict(as_dict(config), schedule)
     return Entrant(label=label, config=config, plan=plan, adjusted=tuple(needs))
 
 
@@ -99,17 +99,17 @@ def enter_all(
     overrides: Sequence[str],
     settings: Mapping[str, Sequence[str]],
     budgets: Sequence[Budget],
-    most_rounds: int | None,
+    max_rounds: int | None,
     *,
     every_round: bool = False,
     on_label: Callable[[str], None] = lambda label: None,
 ) -> tuple[list[Entrant], list[Excluded]]:
-    """See `enter`, for every label of `settings`; `on_label` is told of each before its dry run."""
+    """Applies `enter` to every label of `settings`; calls `on_label` before each dry run."""
     entrants: list[Entrant] = []
     excluded: list[Excluded] = []
     for label, own in settings.items():
         on_label(label)
-        one = enter(tables, overrides, label, own, budgets, most_rounds, every_round=every_round)
+        one = enter(tables, overrides, label, own, budgets, max_rounds, every_round=every_round)
         if isinstance(one, Entrant):
             entrants.append(one)
         else:
@@ -117,15 +117,15 @@ def enter_all(
     return entrants, excluded
 
 
-def demand_some(entrants: Sequence[Entrant], excluded: Sequence[Excluded], do: str) -> None:
-    """Raises ConfigError with the reason of each where no method is left."""
+def check_any(entrants: Sequence[Entrant], excluded: Sequence[Excluded], action: str) -> None:
+    """Raises ConfigError with all reasons if there is no entrant."""
     if not entrants:
         reasons = "; ".join(f"{one.label}: {one.reason}" for one in excluded)
-        raise ConfigError(f"no method can {do}: {reasons}")
+        raise ConfigError(f"no method can {action}: {reasons}")
 
 
-def _most_rounds(config: RunConfig, budgets: Sequence[Budget]) -> int:
-    """Ten times the experiment's rounds where a budget is to end them, else the experiment's."""
+def _max_rounds(config: RunConfig, budgets: Sequence[Budget]) -> int:
+    """Ten times the experiment's rounds with a budget, else the experiment's."""
     return config.federation.rounds * (10 if budgets else 1)
 
 
@@ -134,5 +134,5 @@ def _is_set(need: str, overrides: Iterable[str]) -> bool:
 
 
 def as_rows(excluded: Iterable[Excluded]) -> Mapping[str, str]:
-    """Why each of them is left out."""
+    """The reason by label."""
     return {one.label: one.reason for one in excluded}

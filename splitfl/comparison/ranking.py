@@ -1,4 +1,4 @@
-"""The outcome of a comparison: each entrant's figures over its seeds, with the interval they leave open."""
+"""The standings of a comparison: each entrant's means over seeds, with confidence intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,16 @@ from typing import Any
 from scipy.stats import t as student  # type: ignore[import-untyped]
 
 from splitfl.comparison.entrants import Entrant
-from splitfl.comparison.runs import Race
+from splitfl.comparison.runs import SeedRun
+from splitfl.core.metrics import JUDGES, METRICS
 
-BEST = {"accuracy": max, "perplexity": min, "eval_loss": min}
-"""Which way each metric is better."""
+BEST = {name: METRICS[name].better for name in (*JUDGES, "eval_loss")}
+"""Whether the largest or the smallest value of each metric is best."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """One entrant's means over the seeds that ended; bytes, airtime, energy of all clients, work of one."""
+    """An entrant's means over finished seeds; bytes, airtime and energy of all clients, FLOPs of one."""
 
     label: str
     method: str
@@ -37,38 +38,38 @@ class Standing:
 
     @property
     def mean(self) -> float:
-        """Of the metric over the seeds."""
+        """Mean of the metric over seeds."""
         return fmean(self.values)
 
     @property
     def margin(self) -> float | None:
-        """See margin_of."""
+        """Half the 95 % confidence interval of the mean; None for one seed."""
         return margin_of(self.values)
 
 
 def margin_of(values: Sequence[float]) -> float | None:
-    """Half of Student's 95 % interval, t(0.975, n - 1) s / sqrt(n), for normal seeds; None for one."""
+    """Half of Student's 95 % interval, t(0.975, n - 1) s / sqrt(n), for normal values; None for one."""
     count = len(values)
     if count < 2:
         return None
     return float(student.ppf(0.975, count - 1)) * stdev(values) / math.sqrt(count)
 
 
-def standings(entrants: Sequence[Entrant], run: Sequence[Race]) -> list[Standing]:
-    """Every entrant that has a finished run, best first."""
+def standings(entrants: Sequence[Entrant], runs: Sequence[SeedRun]) -> list[Standing]:
+    """Standings of all entrants with a finished run, best first."""
     found = []
     for entrant in entrants:
-        ended = {race.seed: race.summary() for race in run if race.label == entrant.label}
-        own = {seed: summary for seed, summary in ended.items() if summary is not None}
-        if own:
-            found.append(_standing(entrant, own))
+        ended = {run.seed: run.summary() for run in runs if run.label == entrant.label}
+        summary_by_seed = {seed: summary for seed, summary in ended.items() if summary is not None}
+        if summary_by_seed:
+            found.append(_standing(entrant, summary_by_seed))
     if found:
         found.sort(key=lambda one: one.mean, reverse=BEST[found[0].metric] is max)
     return found
 
 
 def pareto(found: Sequence[Standing], spent: str) -> list[Standing]:
-    """Those that nobody beats in the metric without spending more; cheapest first."""
+    """The Pareto front of metric against spending, cheapest first."""
     sign = 1.0 if BEST[found[0].metric] is max else -1.0
     front: list[Standing] = []
     for one in sorted(found, key=lambda standing: (cost(standing, spent), -sign * standing.mean)):
@@ -80,7 +81,7 @@ def pareto(found: Sequence[Standing], spent: str) -> list[Standing]:
 
 
 def cost(standing: Standing, spent: str) -> float:
-    """What an entrant spent of `bytes`, `airtime`, `energy` or `memory`."""
+    """An entrant's spending of `bytes`, `airtime`, `energy` or `memory`."""
     return {
         "bytes": standing.bytes_up + standing.bytes_down,
         "airtime": standing.airtime_s,
@@ -89,8 +90,8 @@ def cost(standing: Standing, spent: str) -> float:
     }[spent]
 
 
-def _standing(entrant: Entrant, own: Mapping[int, Mapping[str, Any]]) -> Standing:
-    summaries = list(own.values())
+def _standing(entrant: Entrant, summary_by_seed: Mapping[int, Mapping[str, Any]]) -> Standing:
+    summaries = list(summary_by_seed.values())
     metric = next(name for name in BEST if name in summaries[0]["final"])
 
     def mean(name: str) -> float:
@@ -100,7 +101,7 @@ def _standing(entrant: Entrant, own: Mapping[int, Mapping[str, Any]]) -> Standin
         label=entrant.label,
         method=entrant.config.method.name,
         rounds=entrant.plan.rounds,
-        seeds=tuple(own),
+        seeds=tuple(summary_by_seed),
         metric=metric,
         values=tuple(float(summary["final"][metric]) for summary in summaries),
         bytes_up=mean("bytes_up"),

@@ -1,4 +1,4 @@
-"""Runs every entrant with every seed: side by side in processes, each in a folder of its own, none twice."""
+"""Runs every entrant with every seed in parallel processes, each in its own folder and only once."""
 
 import multiprocessing
 import os
@@ -18,8 +18,8 @@ from splitfl.setup.experiment_file import as_dict, from_dict
 
 
 @dataclass(frozen=True, kw_only=True)
-class Race:
-    """One entrant with one seed, and where its run is kept."""
+class SeedRun:
+    """The run of an entrant with one seed, and its folder."""
 
     label: str
     seed: int
@@ -27,14 +27,14 @@ class Race:
     folder: Path
 
     def summary(self) -> Mapping[str, Any] | None:
-        """What its run came to, None until it ended well; ConfigError where its folder holds another's."""
+        """The summary of the finished run, else None; raises ConfigError if the folder has another run."""
         return finished(self.config, self.folder)
 
 
-def races(entrants: Iterable[Entrant], seeds: Sequence[int], out: Path) -> list[Race]:
-    """Every entrant with every seed; all seeds of the first come first. Each runs in one process."""
+def seed_runs(entrants: Iterable[Entrant], seeds: Sequence[int], out: Path) -> list[SeedRun]:
+    """The runs of all entrants with all seeds, ordered by entrant. Each uses the transport inproc."""
     return [
-        Race(
+        SeedRun(
             label=entrant.label,
             seed=seed,
             config=replace(
@@ -49,28 +49,28 @@ def races(entrants: Iterable[Entrant], seeds: Sequence[int], out: Path) -> list[
     ]
 
 
-def run_all(todo: Sequence[Race], jobs: int, on_done: Callable[[Race, str | None], None]) -> None:
-    """Runs what has not been run, `jobs` at a time; `on_done` is told of each, and why one failed.
+def run_all(todo: Sequence[SeedRun], jobs: int, on_done: Callable[[SeedRun, str | None], None]) -> None:
+    """Executes all unfinished runs, `jobs` at a time; calls `on_done` with each and its error, if any.
 
-    A race that was cut short starts anew. Each job is a process, which ends with this one in whatever way
-    that ends; with 0 jobs the races run one after the other in this process.
+    Interrupted runs are restarted. Each job is a process that ends with this one, even if that is
+    killed; with 0 jobs all runs are executed in this process.
     """
-    left = []
-    for race in todo:
-        if race.summary() is not None:
-            on_done(race, None)
+    unfinished = []
+    for run in todo:
+        if run.summary() is not None:
+            on_done(run, None)
         elif jobs:
-            left.append(race)
+            unfinished.append(run)
         else:
-            on_done(race, _reason(race.config, race.folder))
-    if not left:
+            on_done(run, _reason(run.config, run.folder))
+    if not unfinished:
         return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool:
-        waiting = {pool.submit(_run, as_dict(race.config), str(race.folder)): race for race in left}
+        submitted = {pool.submit(_run, as_dict(run.config), str(run.folder)): run for run in unfinished}
         try:
-            for done in as_completed(waiting):
-                on_done(waiting[done], done.result())
+            for done in as_completed(submitted):
+                on_done(submitted[done], done.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list((pool._processes or {}).values()):
@@ -79,7 +79,7 @@ def run_all(todo: Sequence[Race], jobs: int, on_done: Callable[[Race, str | None
 
 
 def end_with_parent() -> None:
-    """This process ends when the one that started it has ended, though it was killed without a word."""
+    """Exits this process when its parent ends, even if that is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -91,13 +91,13 @@ def end_with_parent() -> None:
 
 
 def _run(table: Mapping[str, Any], folder: str) -> str | None:
-    """See `_reason`; in a process of its own."""
+    """Runs `_reason` in a worker process."""
     quiet()
     return _reason(from_dict(table), Path(folder))
 
 
 def _reason(config: RunConfig, folder: Path) -> str | None:
-    """Runs it; the reason where that failed."""
+    """Runs the experiment; returns the error message if it failed."""
     try:
         run_once(config, folder)
     except SplitflError as error:

@@ -1,7 +1,7 @@
-"""One experiment, whole: frozen settings whose ranges are checked when they are made.
+"""Settings of experiments: frozen dataclasses whose ranges are checked at construction.
 
-Every class here is a table of the TOML file, every field a key of it. A value outside
-its range, an unknown table and an unknown key are errors that say what would be right.
+Every class is a table of the TOML file, every field a key. A value out of range, an unknown
+table and an unknown key are errors that name the allowed ones.
 """
 
 from splitfl.config.checks import above, at_least, nearest, one_of

@@ -1,4 +1,4 @@
-"""How the numbers are encoded that cross the cut."""
+"""Settings of the codecs for activations and gradients at the cut."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,10 +10,10 @@ GROUP: Final = "splitfl.codecs"
 """The entry-point group under which other packages register codecs."""
 
 CODECS: Final = ("none", "bf16", "int8", "int4")
-"""The codecs that come with splitfl; see `splitfl.wire.codecs`."""
+"""The codecs shipped with splitfl; see `splitfl.wire.codecs`."""
 
 KINDS: Final = ("activation", "output", "gradient")
-"""The kinds of message that hold rows of tokens, as settings name them."""
+"""The kinds of message with rows of tokens, as keys of settings."""
 
 
 def codec_names() -> list[str]:
@@ -22,19 +22,19 @@ def codec_names() -> list[str]:
 
 
 def check_codec(key: str, name: str) -> None:
-    """ConfigError for a setting that names no codec."""
-    if name not in CODECS:  # entry points are looked up only where they are needed
+    """Raises ConfigError for an unknown codec."""
+    if name not in CODECS:  # entry points are looked up only if needed
         one_of(key, name, codec_names())
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodecConfig:
-    """The codec of an activation, an output or a gradient, by kind; both ends work with what was decoded.
+    """The codec of activations, outputs and gradients, by kind; both ends compute with decoded values.
 
-    `none`: numbers as they are. `bf16`: 16 bits a number. `int8` and `int4`: so many bits a number and one
-    scale a token. Other packages may add codecs (`splitfl list codecs`). `gradient` stands for both
-    directions where a method sends gradients up too. `hybrid` takes no more of a gradient than products with
-    random directions, whose own noise is far above that of `int4`.
+    `none`: unchanged. `bf16`: 16 bits per number. `int8` and `int4`: 8 or 4 bits per number and one
+    scale per token. Other packages may add codecs (`splitfl list codecs`). `gradient` applies to both
+    directions if a method also sends gradients up. `hybrid` uses a gradient only in products with random
+    perturbations, whose noise far exceeds the quantisation noise of `int4`.
     """
 
     activation: str = "none"
@@ -51,4 +51,4 @@ class CodecConfig:
 
 
 EXACT: Final = CodecConfig()
-"""Nothing is rounded."""
+"""No codec: lossless encoding."""

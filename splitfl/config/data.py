@@ -1,4 +1,4 @@
-"""Which data, who holds which of them, and how the clients' work is put together."""
+"""Settings of the data, its partition among clients, and the aggregation of their updates."""
 
 from dataclasses import dataclass
 
@@ -11,42 +11,62 @@ SCHEDULES: dict[str, tuple[str, ...]] = {
     "buffered": ("buffer", "staleness_power", "max_staleness"),
     "anarchic": ("mixing", "pause_s", "staleness_power", "max_staleness"),
 }
-"""When the server takes the clients' work over, and which of the settings each of the ways reads."""
+"""The schedules of aggregation, with the settings that each of them reads."""
 
 SERVER_OPTIMISERS = ("none", "momentum", "adagrad", "adam", "yogi")
 
 PACKINGS = ("auto", "pack", "chunk", "truncate")
-"""What becomes of texts that are not exactly `task.max_length` tokens long."""
+"""The treatment of texts that are not exactly `task.max_length` tokens long."""
+
+TEMPLATES = ("auto", "plain", "alpaca", "chat")
+"""How a prompt becomes text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """Which data: a name of `splitfl list tasks`, or a local file or folder in `data`.
+    """The task: a name of `splitfl list tasks`, or a local file or folder in `data`.
 
-    `text_column`, `label_column` and `group_column` name the columns to read (none: text or sentence,
-    label or labels, group); `ignore_columns` those to leave out, and any other is refused. Without a header
-    (`header = "none"`, or a first row that names no column) columns are called 1, 2, ... `labels` numbers
-    the classes in this order (none: as the checkpoint does where it has the same names, else as the data
-    set does, else sorted); a run's config.json always has them.
+    `text_column`, `label_column` and `group_column` name the columns to read (empty: text or sentence,
+    label or labels, group), `second_text_column` the second text of a pair. Task token-classification has
+    `words_column` and `tags_column`; task sft has `messages_column`, or `prompt_column`, `context_column` and
+    `completion_column` (empty: see `splitfl.data.forms`). `ignore_columns` names columns to ignore; any other
+    column is refused. Without a header (`header = "none"`, or a first row that names no column) columns are
+    called 1, 2, ... `labels` orders the classes (empty: the checkpoint's order if it has the same names, else
+    the data set's, else sorted); a run's config.json always has them. `label_separator` separates the
+    classes of one text of task multi-label, unless they are a list.
 
-    `bad_rows` says what a malformed row does: `refuse` the file, or `skip` and count. `max_length` is in
-    tokens; `packing` says what becomes of longer texts. `truncate` drops what is beyond it. For language
-    models, whose texts end with the tokenizer's end token, `chunk` makes several samples of a long text,
-    and `pack` cuts a client's texts, one after another, into samples of that length; `auto` is `pack` for
-    them (but for a task whose samples are one text each) and `truncate` for classification. `limit` keeps
-    that many training samples, `eval_limit` that many held-out ones (0: all of them).
+    `bad_rows` is the treatment of malformed rows: `refuse` the file, or `skip` and count them. `max_length`
+    is in tokens; `packing` is the treatment of longer texts. `truncate` drops the rest. For language models,
+    whose texts end with the tokenizer's end token, `chunk` splits a long text into several samples, and
+    `pack` concatenates a client's texts and cuts them into samples of that length; `auto` is `pack` for them
+    (except for tasks with one text per sample) and `truncate` for classification. For task sft `pack` puts
+    several whole texts into a sample, each of which attends to itself only, and `auto` is `truncate`.
+    `loss_on` of task sft is `answers`, or `all` tokens; `template` turns its prompts into text: `plain`,
+    `alpaca`, `chat` (the tokenizer's), or `auto` (`alpaca` if rows have an input, else `plain`; messages
+    always use the tokenizer's). `limit` and `eval_limit` are the maximum numbers of training and held-out
+    samples (0: all).
     """
 
     name: str = "stdlib-topics"
     data: str = ""
     text_column: str = ""
+    second_text_column: str = ""
     label_column: str = ""
     group_column: str = ""
+    words_column: str = ""
+    tags_column: str = ""
+    messages_column: str = ""
+    prompt_column: str = ""
+    context_column: str = ""
+    completion_column: str = ""
     ignore_columns: tuple[str, ...] = ("id", "idx", "index")
     header: str = "auto"
     labels: tuple[str, ...] = ()
+    label_separator: str = ","
     max_length: int = 64
     packing: str = "auto"
+    loss_on: str = "answers"
+    template: str = "auto"
     bad_rows: str = "refuse"
     limit: int = 0
     eval_limit: int = 0
@@ -57,6 +77,8 @@ class TaskConfig:
             raise ConfigError(f"task.labels must be two or more different names, got {list(self.labels)}")
         at_least("task.max_length", self.max_length, 2)
         one_of("task.packing", self.packing, PACKINGS)
+        one_of("task.loss_on", self.loss_on, ("answers", "all"))
+        one_of("task.template", self.template, TEMPLATES)
         one_of("task.bad_rows", self.bad_rows, ("refuse", "skip"))
         at_least("task.limit", self.limit, 0)
         at_least("task.eval_limit", self.eval_limit, 0)
@@ -64,27 +86,24 @@ class TaskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FederationConfig:
-    """Who holds which data, how long a round is, how the clients' work is put together.
+    """The partition of the data, the length of a round, and the aggregation of updates.
 
-    There are `clients` clients and `rounds` rounds. `local_steps` of 0 means one pass over the client's own
-    data each round.
-    `partition`: `natural` (by group: package, or whatever the task groups by), `iid`,
-    or `dirichlet` with `dirichlet_alpha` (Hsu et al., 2019: smaller is more uneven).
+    There are `clients` clients and `rounds` rounds. `local_steps` of 0 means one pass over the client's
+    data each round. `partition`: `natural` (by the task's groups, for example packages), `iid`, or
+    `dirichlet` with concentration `dirichlet_alpha` (Hsu et al., 2019: smaller is less even).
 
-    `client_ranks` names the largest LoRA rank of each client's own adapters; none means that all
-    have the same. Tensors are averaged, unless `robust` says `median`, `trimmed-mean` (without
-    the `trim` largest and as many smallest, a share of the clients) or `clip` (no client moves
-    them farther than `clip_norm`). The average is taken over as it is, or as a gradient by a
-    `server_optimiser` at `server_lr`.
+    `client_ranks` has the LoRA rank of each client's adapters (empty: all equal). Tensors are averaged,
+    or aggregated by `robust`: `median`, `trimmed-mean` (without the largest and smallest share `trim` of
+    the clients' values) or `clip` (each client's update clipped to the norm `clip_norm`). The average
+    replaces the parameters, or is the pseudo-gradient of a `server_optimiser` with rate `server_lr`.
 
-    Clients may differ: `client_cuts` says where each one's head ends, `client_flops` is each one's rate of
-    work, `client_steps` each one's steps of a round (none: all have the same). By the `schedule` a round is
-    `synchronous`; or ends at the `deadline`, `deadline_s` of virtual time after it began, for whoever is not
-    done by then; or every client goes on at its own pace, and the server takes their work over as it comes:
-    `buffered`, `buffer` uploads at a time (0: as many as there are clients), or `anarchic`, each by itself
-    and as much of it as `mixing` says, from clients that rest before each of their rounds, `pause_s` on
-    average. Work from a version that is s old counts (1 + s) ^ -`staleness_power` of what it would, and
-    nothing where s is above `max_staleness` (0: however old it is).
+    Clients may differ in `client_cuts` (the number of blocks of each head), `client_flops` (FLOP/s) and
+    `client_steps` (steps per round); empty: all equal. The `schedule` of aggregation is `synchronous`;
+    `deadline`: a round ends `deadline_s` of virtual time after its start, without unfinished clients;
+    `buffered`: asynchronous, after every `buffer` uploads (0: the number of clients); or `anarchic`:
+    asynchronous, after every upload with the weight `mixing`, from clients that pause before each of their
+    rounds for `pause_s` on average. An update of staleness s has the weight (1 + s) ^ -`staleness_power`,
+    and 0 if s is above `max_staleness` (0: no limit).
     """
 
     clients: int = 3
@@ -143,5 +162,5 @@ class FederationConfig:
             named = len(getattr(self, name))
             if named not in (0, self.clients):
                 raise ConfigError(
-                    f"federation.{name} must name one for each of the {self.clients} clients, got {named}"
+                    f"federation.{name} must have a value for each of the {self.clients} clients, got {named}"
                 )

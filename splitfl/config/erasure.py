@@ -1,4 +1,4 @@
-"""What loss and noise mean to the tokens of a message."""
+"""Settings of erasure policies and of analog transmission."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from splitfl.config.codec import KINDS
 from splitfl.core.errors import ConfigError
 
 POLICIES = ("reliable", "mask", "zero", "rescale", "stale", "skip")
-"""What a lost token may mean; see `ErasureConfig`."""
+"""The erasure policies; see `ErasureConfig`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErasureConfig:
-    """What lost packets mean to the tokens of an activation, an output or a gradient, by kind.
+    """The erasure policy for lost packets of activations, outputs and gradients, by kind.
 
-    `reliable`: sent until they are there, so that loss is delay. The others are sent once, in packets of
-    whole tokens. `mask`: a lost token leaves the attention and the loss; of a gradient, it is nothing.
-    `zero`: zeros. `rescale`: zeros, and the others divided by the share of the message that came, which
-    leaves the mean as it was. `stale`: what it was when it last came, at most `stale_rounds` rounds ago;
-    a sample with a token that never did is left out. `skip`: nothing comes of the whole message.
+    `reliable`: retransmitted until delivered, so that loss is delay. The others are sent once, in packets of
+    whole tokens. `mask`: a lost token is excluded from attention and loss; its gradient is zero.
+    `zero`: a lost token is replaced by zeros. `rescale`: by zeros, and the others are divided by the delivery
+    rate of the message, which preserves the mean. `stale`: by its last received value, at most `stale_rounds`
+    rounds old; a sample with a token never received is dropped. `skip`: the whole message is dropped.
     """
 
     activation: str = "reliable"
@@ -36,27 +36,27 @@ class ErasureConfig:
         return {kind: getattr(self, kind) for kind in KINDS}
 
     def describe(self) -> str:
-        """What lost packets meant, for a report; "" where all were sent again."""
+        """A sentence on erasure policies for a report; "" if all kinds are reliable."""
         kinds = self.by_kind()
         erased = [f"{policy} for the {kind}" for kind, policy in kinds.items() if policy != "reliable"]
         if not erased:
             return ""
         most = f" (at most {self.stale_rounds} rounds old)" if "stale" in kinds.values() else ""
-        return f"Lost tokens were not sent again, but erased: {', '.join(erased)}{most}."
+        return f"Lost tokens were not retransmitted, but erased: {', '.join(erased)}{most}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnalogConfig:
-    """Messages whose tokens are sent as they are, with noise in place of bits: y = h x + n.
+    """Messages whose tokens are sent as uncoded analog symbols: y = h x + n.
 
     `kinds` are these messages; the receiver estimates x by the `equaliser`. `snr_db` is the mean
-    signal-to-noise ratio of a symbol; `from_cell` takes each client's mean from the link's scenario instead.
-    Two values are a symbol, `symbol_hz` of which are sent a second, behind the
+    signal-to-noise ratio of a symbol; `from_cell` uses each client's mean SNR in the link's scenario
+    instead. Two values form a complex symbol; `symbol_hz` symbols are sent per second, after the
     message's other bytes. `fading` draws one h for each message.
 
-    `sum_adapters` lets the clients send their adapters all at once, so that the air adds them up: who hears
-    less than `truncation` of the mean channel power is silent in that round, and `phase_error_rad` is the
-    standard deviation of each client's residual phase.
+    `sum_adapters` sends all clients' adapters simultaneously for over-the-air aggregation: a client whose
+    channel power is below `truncation` of the mean does not send in that round, and `phase_error_rad` is
+    the standard deviation of each client's residual phase.
     """
 
     kinds: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ class AnalogConfig:
         at_least("analog.phase_error_rad", self.phase_error_rad, 0.0)
 
     def describe(self) -> str:
-        """What crossed as analog symbols, for a report; "" where nothing did."""
+        """A sentence on analog transmission for a report; "" without any."""
         summed = ["the sum of the clients' adapters"] if self.sum_adapters else []
         sent = ", ".join([*(f"{kind} tokens" for kind in self.kinds), *summed])
         if not sent:

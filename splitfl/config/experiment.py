@@ -1,4 +1,4 @@
-"""One experiment, whole."""
+"""The settings of an experiment."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from splitfl.config.tracking import TrackingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """A whole experiment."""
+    """All settings of an experiment; each field is a table of the TOML file."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     partition: PartitionConfig = field(default_factory=PartitionConfig)

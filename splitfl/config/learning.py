@@ -1,4 +1,4 @@
-"""How they learn, and how often what was learnt is measured."""
+"""Settings of the method, training, the controller and evaluation."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from splitfl.core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig(PluginTable):
-    """The finetuning method and its own settings: `splitfl list methods` names the methods.
+    """The fine-tuning method and its settings; see `splitfl list methods`.
 
-    At most `in_flight` steps are under way on the server at the same time, one where a method cannot take
-    more: step i then starts from the server's parameters after step i - in_flight. `settings` are the
+    At most `in_flight` steps are processed by the server concurrently, if the method supports more than
+    one: step i then starts from the server's parameters after step i - in_flight. `settings` are the
     method's, then those of methods that [auto] may choose.
     """
 
@@ -26,21 +26,40 @@ class MethodConfig(PluginTable):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """AdamW on either side (Loshchilov & Hutter, ICLR'19), and the seed of everything.
+    """AdamW on both sides (Loshchilov & Hutter, ICLR'19), and the random seed.
 
     A step has `batch_size` samples. `head_lr` and `body_lr` are the learning rates of the clients and of the
-    server, `weight_decay` is that of both. Data order, initial values, turns and losses follow from `seed`.
+    server, `weight_decay` is that of both. All random numbers (data order, initial values, service
+    order, packet losses) derive from `seed`.
 
-    The clients' learning rates stay as they are (`constant`), or fall from round to round towards zero,
-    in a straight line (`linear`) or as half a `cosine` does (Loshchilov & Hutter, ICLR'17, equation 5,
-    without restarts). A training or held-out loss above `max_loss`, or that is no number,
-    ends the run.
+    `head_schedule` is of the clients' learning rates, their tail's or auxiliary's included, `body_schedule`
+    of the server's: `constant`, or falling from round to round towards zero, in a straight line (`linear`)
+    or as half a `cosine` (Loshchilov & Hutter, ICLR'17, equation 5, without restarts). Step n = 1, 2, ... of
+    an optimiser takes min(1, n / `warmup_steps`) of that rate (0: no warm-up). Each client's optimiser and
+    each body's counts its own steps: a body that N clients share takes N times as many as a client.
+
+    With `accumulate` an optimiser steps once in so many batches, with the mean of their gradients: that of
+    one larger batch if all have as many samples, or tokens to predict; where they differ, each batch counts
+    the same. Lost batches are not counted. A shared body accumulates over the batches of all clients, in the
+    order in which they are committed. A group of batches ends with its round, or where clients are in
+    different rounds with each aggregation: there the optimiser steps with the mean of those that came, so
+    that no gradient is applied to aggregated tensors. Each side then clips the norm of its own gradients to
+    `clip_grad_norm` (0: no clipping) as torch.nn.utils.clip_grad_norm_ does: a client over all that it
+    trains, the server over the body, since neither has the gradients of both.
+
+    Zeroth-order steps have no optimiser: warm-up, accumulation and clipping then apply to the body alone,
+    and methods without any optimiser refuse them. The alignment of `fsl-sage`'s auxiliary always takes
+    plain AdamW steps. A training or held-out loss above `max_loss`, or that is not finite, ends the run.
     """
 
     batch_size: int = 16
     head_lr: float = 1e-3
     head_schedule: str = "constant"
     body_lr: float = 1e-3
+    body_schedule: str = "constant"
+    warmup_steps: int = 0
+    accumulate: int = 1
+    clip_grad_norm: float = 0.0
     weight_decay: float = 0.0
     max_loss: float = 1e4
     seed: int = 0
@@ -48,8 +67,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         at_least("train.batch_size", self.batch_size, 1)
         above("train.head_lr", self.head_lr, 0.0)
-        one_of("train.head_schedule", self.head_schedule, ("constant", "linear", "cosine"))
         above("train.body_lr", self.body_lr, 0.0)
+        for key in ("head_schedule", "body_schedule"):
+            one_of(f"train.{key}", getattr(self, key), ("constant", "linear", "cosine"))
+        at_least("train.warmup_steps", self.warmup_steps, 0)
+        at_least("train.accumulate", self.accumulate, 1)
+        at_least("train.clip_grad_norm", self.clip_grad_norm, 0.0)
         at_least("train.weight_decay", self.weight_decay, 0.0)
         above("train.max_loss", self.max_loss, 0.0)
         at_least("train.seed", self.seed, 0)
@@ -57,21 +80,20 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoConfig:
-    """What is left to the controller: a method, a cut, a rank and a codec for each client.
+    """The controller's choice of a local update, a cut, a rank and a codec for each client.
 
-    A client may spend at most `limit` of the `budget` (`seconds` on the virtual clock, `bytes` both ways,
-    `joules` radiated; `none`: nothing is left to it) in a round, and hold `client_memory_bytes`, one number
-    for each (none: there is no limit). Of `methods`, `cuts`, `ranks` and `codecs` (of activations and
-    gradients) it takes, among what fits, the first method that is named, of its options the first codec,
-    then the largest rank, then the cut whose round is over soonest; where none are named, the run's stays.
+    A client may spend at most `limit` of the `budget` (`seconds` on the virtual clock, `bytes` of both
+    directions, `joules` radiated; `none`: no controller) in a round, and use `client_memory_bytes`, one value
+    per client (empty: no limit). From `methods`, `cuts`, `ranks` and `codecs` (of activations and gradients)
+    it chooses, within these limits, the first method, then the first codec, then the largest rank, then the
+    cut with the shortest round; an empty list keeps the run's setting.
 
-    With `every` 0 it chooses once, before the run begins. Else it does for a first time, and again after
-    every so many rounds: what they cost corrects what the next ones are expected to, and what they left of
-    the budget, or took beyond it, is the next ones' to spend, or to save. That is for `sfl-v2`, whose clients
-    may learn for a while as those of `cse-fsl` or `hybrid` do, or stand still as those of `frozen`: a head
-    learns at the rate of `head_lrs` by each of `methods` (none: `train.head_lr`). The work of a client takes
-    what `client.flops` or `federation.client_flops` say, or, where its `speed` is `measured`, its FLOPs over
-    the time they took it. `chosen` are the controller's reasons, which it writes itself.
+    With `every` 0 it chooses once, before the run. Else it chooses before the run and again after every
+    `every` rounds: measured costs correct the expected ones, and unspent or overspent budget carries over.
+    This needs `sfl-v2`, whose clients may change to the local update of `cse-fsl` or `hybrid`, or freeze
+    their heads as in `frozen`; `head_lrs` has the heads' learning rate for each of `methods` (empty:
+    `train.head_lr`). A client's computing time is by `client.flops` or `federation.client_flops`, or, if
+    `speed` is `measured`, by its measured FLOP/s. `chosen` has the controller's reasons, which it writes.
     """
 
     budget: str = "none"
@@ -113,7 +135,7 @@ class AutoConfig:
         elif self.every:
             raise ConfigError("auto.every needs an auto.budget: seconds, bytes or joules, got 'none'")
         if self.speed == "measured" and not self.every:
-            raise ConfigError("auto.speed is measured while a run goes on: it needs auto.every of at least 1")
+            raise ConfigError("auto.speed 'measured' needs auto.every of at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,12 @@ GROUP: Final = "splitfl.links"
 class DirectionConfig:
     """One direction of the link.
 
-    At a `rate_bps` of 0 sending takes no time; delay and losses remain. A packet arrives `delay_s` after it
-    was sent.
+    A `rate_bps` of 0 is no rate limit; delay and losses remain. A packet arrives `delay_s` after it is
+    sent.
 
-    `loss` says whether packets are lost each by itself (`independent`, at `loss_rate`) or in bursts
-    (`gilbert-elliott`: from packet to packet the good state is left with probability `leave_good`, the bad
-    one with `leave_bad`, and a packet arrives with probability `arrive_good` or `arrive_bad`).
+    `loss` is `independent`, at `loss_rate`, or bursty (`gilbert-elliott`: per packet the good state is left
+    with probability `leave_good` and the bad one with `leave_bad`; a packet arrives with probability
+    `arrive_good` or `arrive_bad`).
     """
 
     rate_bps: float = 0.0
@@ -43,10 +43,10 @@ class DirectionConfig:
         if self.loss == "independent" and any(
             getattr(self, name) != getattr(DirectionConfig, name) for name in chances
         ):
-            raise ConfigError(f"link {', '.join(chances)} are read with the loss 'gilbert-elliott' alone")
+            raise ConfigError(f"link {', '.join(chances)} need the loss 'gilbert-elliott'")
 
     def direction(self) -> Direction:
-        """What the emulation calls a direction, which knows the ranges; ConfigError for what is outside."""
+        """The channel model's direction; raises ConfigError for values out of range."""
         rate_bps, delay_s, loss_rate = self.rate_bps, self.delay_s, self.loss_rate
         try:
             bursts = GilbertElliott(
@@ -64,12 +64,12 @@ class DirectionConfig:
 @dataclass(frozen=True, kw_only=True)
 class LinkConfig(PluginTable):
     """The emulated radio link of every client: packets of `mtu_bytes`, each sent at most
-    `max_tries` times (0: until it arrives), an answer to each after `retry_s`.
+    `max_tries` times (0: until it arrives), with an acknowledgement after `retry_s`.
 
-    In place of the rates in `up` and `down` stands a `scenario` (a name of `splitfl channel list`, or a
-    TOML file), in whose one cell all clients share the spectrum, or a recorded `trace`, which each client
-    has to itself; `trace_down` is the downlink's where it is another. `kind` names a link that another
-    package registers (`splitfl list links`), which reads of these settings what it needs beside its own.
+    A `scenario` (a name of `splitfl channel list`, or a TOML file) replaces the rates in `up` and `down` by
+    one cell whose spectrum all clients share; a `trace` replaces them by a recording that each client
+    replays, with `trace_down` for another downlink. `kind` names a link of another package (`splitfl list
+    links`), which uses these settings and its own.
     """
 
     kind: str = ""
@@ -89,18 +89,18 @@ class LinkConfig(PluginTable):
         if self.kind:
             self._check_foreign()
         if self.scenario and self.trace:
-            raise ConfigError("link.scenario and link.trace are two links: leave one of them empty")
+            raise ConfigError("link.scenario and link.trace exclude each other: leave one of them empty")
         if self.trace_down and not self.trace:
-            raise ConfigError("link.trace_down goes with link.trace, which is empty")
+            raise ConfigError("link.trace_down needs link.trace, which is empty")
         instead = "scenario" if self.scenario else "trace"
         if (self.scenario or self.trace) and not self.up == self.down == DirectionConfig():
             raise ConfigError(
-                f"link.up and link.down are the {instead}'s own: leave them out, or the {instead}"
+                f"link.up and link.down cannot be set with link.{instead}: remove them, or the {instead}"
             )
         own = (("max_tries", self.max_tries), ("retry_s", self.retry_s))
         for name, got in own if self.scenario else ():
             if got != getattr(LinkConfig, name):
-                raise ConfigError(f"link.{name} is the scenario's own: leave it out, got {got}")
+                raise ConfigError(f"link.{name} is part of the scenario and cannot be set, got {got}")
 
     @property
     def name(self) -> str:
@@ -113,22 +113,22 @@ class LinkConfig(PluginTable):
         names = registered(GROUP)
         if not names:
             raise ConfigError(
-                f"link.kind names a link of another package, of which none is installed, got {self.kind!r}: "
-                "leave it empty; link.scenario, link.trace, or link.up and link.down say which link it is"
+                f"link.kind must be empty, since no package with links is installed, got {self.kind!r}; "
+                "use link.scenario, link.trace, or link.up and link.down"
             )
         one_of("link.kind", self.kind, names)
         if self.scenario or self.trace:
             raise ConfigError(
-                f"link.kind {self.kind!r} is another link than link.scenario or link.trace: leave one empty"
+                f"link.kind {self.kind!r} excludes link.scenario and link.trace: leave one empty"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveConfig:
-    """What a live link has beyond the [link] of the virtual clock; see `splitfl run --live`.
+    """Settings of a live link beyond [link]; see `splitfl run --live`.
 
-    `congestion` is TCP's control at every end. `queue_bytes` wait at most for each client in each direction.
-    Packets take up to `jitter_s` longer, at random, and stay `in_order` or do not.
+    `congestion` is TCP's congestion control at every node. `queue_bytes` is the queue size per client and
+    direction. Packets have a random extra delay of up to `jitter_s`; `in_order` prevents reordering.
     """
 
     congestion: str = "reno"

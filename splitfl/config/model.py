@@ -1,4 +1,4 @@
-"""Which model, where it is cut, and which adapters are trained on either side."""
+"""Settings of the model, its cut, and the adapters of each side."""
 
 from dataclasses import dataclass, field
 
@@ -8,11 +8,10 @@ from splitfl.config.plugin import PluginTable
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Which model: an alias of `splitfl list models`, a hub name, or a local folder.
+    """The model: an alias of `splitfl list models`, a hub name, or a local folder.
 
     Weights are loaded as `dtype`; `attention` names transformers' implementation of it. With
-    `new_classifier` the checkpoint's own classifier, which may be for other labels, is left out and
-    one for the task's labels made in its place.
+    `new_classifier` the checkpoint's classifier is replaced by a new one for the task's labels.
     """
 
     name: str = "minilm"
@@ -27,8 +26,8 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionConfig:
-    """Where the model is cut: the client's head holds the first `cut` blocks, and for the
-    methods that have one its tail the last `tail_blocks` and all that is above them."""
+    """The cut: the client's head has the first `cut` blocks, and its tail, for methods with one, the
+    last `tail_blocks` blocks and the output layer."""
 
     cut: int = 2
     tail_blocks: int = 0
@@ -40,14 +39,14 @@ class PartitionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SideConfig(PluginTable):
-    """One side's adapters: `splitfl list adapters` names the kinds, of which each has its own settings."""
+    """One side's adapters: `splitfl list adapters` names the kinds; each has its own settings."""
 
     kind: str = "lora"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """What is trained: adapters on either side of the cut, each side's of a kind of its own.
+    """The trained adapters of each side of the cut, whose kinds may differ.
 
     `start` is a folder with a LoRA or DoRA in peft's format, with whose values training starts.
     """

@@ -1,4 +1,4 @@
-"""The machines, how messages travel between them, and what becomes of a run that loses one."""
+"""Settings of devices, transport and fault tolerance."""
 
 import re
 from dataclasses import dataclass
@@ -10,9 +10,8 @@ from splitfl.core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceConfig:
-    """One side's processor, a torch `device`: `auto` is CUDA where there is one. Torch works with `threads`
-    threads. `flops` is the rate, in floating-point operations a second, by which the virtual clock turns work
-    into time."""
+    """One side's torch `device`; `auto` is CUDA if available. Torch uses `threads` threads. `flops` is the
+    declared speed in FLOP/s, from which the virtual clock computes times."""
 
     device: str = "auto"
     threads: int = 1
@@ -27,11 +26,10 @@ class DeviceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TransportConfig(PluginTable):
-    """How messages travel: `splitfl list transports` names the transports, of which each has own settings.
+    """The transport of messages: `splitfl list transports` names the transports; each has its own settings.
 
-    The server listens on `host`:`port` (0: any free one); for a transport through a broker that is the
-    broker. It waits `join_timeout_s` for its clients to come; after that, a client that is silent for
-    `timeout_s` is lost.
+    The server listens on `host`:`port` (0: any free port); with a broker these are the broker's. It waits
+    `join_timeout_s` for its clients to join; later, a client without a sign of life for `timeout_s` is lost.
     """
 
     name: str = "rpc"
@@ -50,17 +48,17 @@ class TransportConfig(PluginTable):
 
 @dataclass(frozen=True, kw_only=True)
 class FaultToleranceConfig:
-    """What becomes of a run that loses a client or is stopped.
+    """The treatment of lost clients and interrupted runs.
 
-    `on_loss` of a client: `abort` the run; `continue` without it, until it comes back; or `rollback` all
+    `on_loss` of a client: `abort` the run; `continue` without it, until it rejoins; or `rollback` all
     clients to the last checkpoint, and wait `reconnect_timeout_s` for the lost one there. A run continues
     with at least `min_clients`; with fewer it waits for more, at most as long. Every `checkpoint_every`
-    rounds (0: never) server and clients write what they need to continue from there, to the last bit.
+    rounds (0: never) server and clients write checkpoints, from which a run continues bit for bit.
 
     Limits on the wall clock, each 0 for none: a client that delays others for longer than `step_s` is
     lost; a client that has not finished a round after `round_s` is skipped for the rest of it; a run over
     `run_s` ends, and can be resumed. In each round `clients_per_round` clients take part (0: all). Once
-    `quorum` of these (0: all) have sent what is due, a straggler is skipped for the rest of the round.
+    `quorum` of these (0: all) have sent their message, a straggler is skipped for the rest of the round.
     """
 
     on_loss: str = "abort"

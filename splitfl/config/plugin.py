@@ -1,7 +1,7 @@
-"""Tables of which the chosen plug-in has a part: its settings are a dataclass that it owns.
+"""Tables with keys of a plug-in: its settings are a dataclass that it owns.
 
-The keys of a table are the fields of the dataclass. A `group` is a field that is a dataclass itself, whose
-keys stand in the same table: settings that several plug-ins have in common are written once.
+The keys of a table are the fields of the dataclass. A `group` is a field whose type is a dataclass with
+further keys of the same table, for settings that several plug-ins share.
 """
 
 import dataclasses
@@ -20,44 +20,44 @@ _KEY_TYPES: Final = (bool, int, float, str, tuple[int, ...], tuple[float, ...], 
 
 
 def group(kind: type[S]) -> S:
-    """A field for settings of this type whose keys are keys of the table around them."""
+    """A dataclass field for settings of this type, whose keys belong to the enclosing table."""
     grouped: S = dataclasses.field(default_factory=kind, metadata={_GROUP: True})
     return grouped
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoSettings:
-    """The settings of a plug-in without keys of its own."""
+    """The settings of a plug-in without keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PluginTable:
-    """A table with the keys that all plug-ins of one kind have, and in `settings` those of the chosen one.
+    """A table with the keys common to all plug-ins of one kind; `settings` has those of the chosen one.
 
-    `settings` are empty where the table was not read, and hold more than one object where more than one
-    plug-in may be chosen later.
+    `settings` is empty if the table was not read, and has several objects if several plug-ins may be
+    chosen later.
     """
 
     settings: tuple[object, ...] = ()
 
     def find(self, kind: type[S]) -> S | None:
-        """The settings of this type, or the group of this type in them; None where there are none."""
-        return next((one for held in self.settings for one in _within(held) if isinstance(one, kind)), None)
+        """The settings, or the group, of this type; None without any."""
+        return next((one for own in self.settings for one in _within(own) if isinstance(one, kind)), None)
 
     def of(self, kind: type[S]) -> S:
-        """As `find`; ConfigError where there are none: the plug-in's specification names another type."""
+        """As `find`; raises ConfigError without any, if the plug-in's specification names another type."""
         found = self.find(kind)
         if found is None:
-            have = ", ".join(type(one).__name__ for held in self.settings for one in _within(held))
+            have = ", ".join(type(one).__name__ for own in self.settings for one in _within(own))
             raise ConfigError(
-                f"settings of type {kind.__name__} are needed, alone or as a group, and the chosen plug-in "
-                f"has {have or 'none'}"
+                f"the chosen plug-in must have settings or a group of type {kind.__name__}, "
+                f"got {have or 'none'}"
             )
         return found
 
 
 def key_types(kind: type) -> dict[str, Any]:
-    """The type of each key of a table of this type: those of its groups too, but of no chosen plug-in."""
+    """The type of each key of a table of this type, groups included, without those of a plug-in."""
     hints, keys = typing.get_type_hints(kind), dict[str, Any]()
     for one in _fields(kind):
         keys |= key_types(hints[one.name]) if _is_group(one) else {one.name: hints[one.name]}
@@ -65,7 +65,7 @@ def key_types(kind: type) -> dict[str, Any]:
 
 
 def key_values(table: Any) -> dict[str, Any]:
-    """The value of each key of this table; those of the plug-in come last."""
+    """The value of each key of this table, the plug-in's last."""
     values: dict[str, Any] = {}
     for one in _fields(type(table)):
         value = getattr(table, one.name)
@@ -76,14 +76,14 @@ def key_values(table: Any) -> dict[str, Any]:
 
 
 def value_of(table: Any, path: str) -> Any:
-    """The value of a setting by its dotted path; None for a key that the chosen plug-in does not have."""
+    """The value of a setting by its dotted path; None if the chosen plug-in lacks the key."""
     key, _, rest = path.partition(".")
     value = key_values(table).get(key)
     return value_of(value, rest) if rest else value
 
 
 def made(kind: type[S], values: Mapping[str, Any]) -> S:
-    """Settings of this type from the values of their keys; what is missing has its default, others are left.
+    """Settings of this type from values by key; missing keys have defaults, other keys are ignored.
 
     Raises ConfigError for a value out of range.
     """
@@ -97,7 +97,7 @@ def made(kind: type[S], values: Mapping[str, Any]) -> S:
 
 
 def chosen(kind: type[P], owners: Iterable[type], values: Mapping[str, Any]) -> P:
-    """A table of this type with these values, of which plug-ins of these types of settings own some."""
+    """A table of this type with these values; `owners` are the settings types of its plug-ins."""
     owners = tuple(owners)
     own = {key for owner in owners for key in key_types(owner)}
     settings: tuple[object, ...] = tuple(made(owner, values) for owner in owners)
@@ -105,23 +105,23 @@ def chosen(kind: type[P], owners: Iterable[type], values: Mapping[str, Any]) -> 
 
 
 def changed(table: P, **values: Any) -> P:
-    """The same table with other values of these keys, its own or the chosen plug-in's."""
+    """The table with changed values of common keys or of the plug-in's."""
     return chosen(type(table), map(type, table.settings), {**key_values(table), **values})
 
 
 def check_settings_type(what: str, kind: object, table: type[PluginTable]) -> None:
-    """ConfigError for a plug-in's settings that cannot be keys of this table beside those of all."""
+    """Raises ConfigError for a settings type that cannot extend this table."""
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and issubclass(kind, Hashable)):
         raise ConfigError(f"{what} must be a frozen dataclass, got {kind!r}")
     if taken := sorted(key_types(kind).keys() & key_types(table).keys()):
-        raise ConfigError(f"{what} must not have the keys {', '.join(taken)}, which all have")
+        raise ConfigError(f"{what} must not have the common keys {', '.join(taken)}")
     for key, hint in key_types(kind).items():
         if hint not in _KEY_TYPES:
             able = "bool, int, float, str or a tuple[..., ...] of one of the last three"
             raise ConfigError(f"{what} must have keys of type {able}; {key!r} is of {hint}")
     for one in dataclasses.fields(kind):
         if one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{what} must have a default for each key, and has none for {one.name!r}")
+            raise ConfigError(f"{what} must have a default for each key, got none for {one.name!r}")
 
 
 def _fields(kind: type) -> Iterator[dataclasses.Field[Any]]:
@@ -135,7 +135,7 @@ def _is_group(one: dataclasses.Field[Any]) -> bool:
 
 
 def _within(settings: object) -> Iterator[object]:
-    """These settings and the groups in them."""
+    """These settings and all groups in them."""
     yield settings
     for one in _fields(type(settings)):
         if _is_group(one):

@@ -10,7 +10,7 @@ WANDB_MODES = ("offline", "online")
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
-    """Where metrics go beside the run's own `metrics.jsonl`: `splitfl list trackers` names the backends.
+    """Experiment trackers for metrics, besides the run's `metrics.jsonl`: see `splitfl list trackers`.
 
     `to` may name several. `project` is the project of wandb and the experiment of mlflow, `name` the run's
     name there (empty: that of its folder). `wandb_mode` is offline (`wandb sync` uploads later) or online;

@@ -1,8 +1,8 @@
-"""The controller `auto` before a run begins: what each client is to do, by what a round would cost it.
+"""The controller `auto` before a run: chooses each client's plan by the costs of a dry run.
 
-What does not fit a client's memory or the budget is left out; of the rest it takes what `AutoConfig` says.
-Once and for all: cuts, or ranks, of each client's own where the method knows them, else one for all; one
-method and one codec. From round to round everything is each client's own: see `planner`.
+Options beyond a client's memory or the budget are excluded; `AutoConfig` has the order of preference. A
+static choice has per-client cuts or ranks if the method supports them, else common ones, and one method and
+one codec. A choice from round to round is per client in all: see `controller`.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,17 @@ from splitfl.adapters.kind import LowRank
 from splitfl.adapters.registry import side_rank
 from splitfl.config import CodecConfig, RunConfig, changed
 from splitfl.controller.controller import Controller
-from splitfl.controller.cost_table import UNITS, Option, Pace, Table, declared, in_room, preference, shown
-from splitfl.controller.dry_run import options_of, rehearsed, table_of
+from splitfl.controller.cost_table import (
+    UNITS,
+    Option,
+    Pace,
+    Table,
+    declared,
+    fitting_memory,
+    plan_text,
+    preference,
+)
+from splitfl.controller.dry_run import dry_run_table, options_of, table_of
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.core.events import Events
 from splitfl.core.messages import Plan
@@ -23,29 +32,29 @@ from splitfl.methods.registry import choosable, method
 from splitfl.methods.settings import with_method, without_unread
 
 
-def decided(config: RunConfig) -> RunConfig:
-    """The same settings with `auto`'s choices and, in `auto.chosen`, its reasons; as they are without it.
+def resolved(config: RunConfig) -> RunConfig:
+    """The settings with `auto`'s choices and, in `auto.chosen`, the reasons; unchanged without a budget.
 
-    Raises ConfigError, with what each method fails at, where no method fits.
+    Raises ConfigError with the reason for each method if none fits.
     """
     auto, clients = config.auto, config.federation.clients
     if auto.budget == "none" or auto.chosen:
         return config
     if len(auto.client_memory_bytes) not in (0, clients):
         raise ConfigError(
-            f"auto.client_memory_bytes must name one for each of the {clients} clients, got "
+            f"auto.client_memory_bytes must have a value for each of the {clients} clients, got "
             f"{len(auto.client_memory_bytes)}"
         )
     if auto.every:
-        return _settled(config)
+        return _with_candidates(config)
     refused = []
     for name, codec in product(auto.methods or (config.method.name,), auto.codecs or ("",)):
         method(name, "auto.methods")
         try:
-            return _decided_for(_with_codec(with_method(config, name), codec), codec)
+            return _resolved_for(_with_codec(with_method(config, name), codec), codec)
         except (ConfigError, CutError) as error:
             refused.append(f"{name}{f' with {codec}' if codec else ''}: {error}")
-    raise ConfigError(f"auto finds nothing within its budget: {'; '.join(refused)}")
+    raise ConfigError(f"auto finds no plan within its budget: {'; '.join(refused)}")
 
 
 def _with_codec(config: RunConfig, codec: str) -> RunConfig:
@@ -54,7 +63,7 @@ def _with_codec(config: RunConfig, codec: str) -> RunConfig:
     return without_unread(replace(config, codec=CodecConfig(activation=codec, output=codec, gradient=codec)))
 
 
-def _decided_for(config: RunConfig, codec: str) -> RunConfig:
+def _resolved_for(config: RunConfig, codec: str) -> RunConfig:
     auto, federation, paces = config.auto, config.federation, declared(config)
     cuts, ranks = auto.cuts or (config.partition.cut,), auto.ranks or (side_rank(config.adapter.head),)
     if max(ranks) > (most := side_rank(config.adapter.head)):
@@ -63,10 +72,12 @@ def _decided_for(config: RunConfig, codec: str) -> RunConfig:
         Plan(method=config.method.name, cut=cut, rank=rank, codec=codec or "none")
         for cut, rank in product(cuts, ranks)
     ]
-    table = rehearsed(config, plans, lambda plan: _undecided(_with(config, [plan] * federation.clients)))
+    table = dry_run_table(
+        config, plans, lambda plan: _without_budget(_with(config, [plan] * federation.clients))
+    )
     reads = method(config.method.name).reads
-    has_own = min(len(cuts), len(ranks)) == 1 and f"federation.client_{_axis(config)}s" in reads
-    if has_own:
+    is_per_client = min(len(cuts), len(ranks)) == 1 and f"federation.client_{_axis(config)}s" in reads
+    if is_per_client:
         chosen = [_best(config, paces[client], options, client) for client, options in enumerate(table)]
     else:
         common = _common(config, paces, table)
@@ -78,8 +89,8 @@ def _decided_for(config: RunConfig, codec: str) -> RunConfig:
     return replace(found, auto=replace(auto, budget="none", chosen=reasons))
 
 
-def _undecided(config: RunConfig) -> RunConfig:
-    """The same settings with nothing left to choose."""
+def _without_budget(config: RunConfig) -> RunConfig:
+    """The same settings without a budget."""
     return replace(config, auto=replace(config.auto, budget="none"))
 
 
@@ -88,7 +99,7 @@ def _axis(config: RunConfig) -> str:
 
 
 def _with(config: RunConfig, plans: Sequence[Plan]) -> RunConfig:
-    """These settings with a plan for each client."""
+    """The settings with these clients' plans."""
     reads, federation = method(config.method.name).reads, config.federation
     cuts, ranks = tuple(one.cut for one in plans), tuple(one.rank for one in plans)
     config = replace(config, partition=replace(config.partition, cut=min(cuts)))
@@ -112,27 +123,27 @@ def _fits(config: RunConfig, pace: Pace, option: Option, client: int) -> bool:
 
 
 def _best(config: RunConfig, pace: Pace, options: Sequence[Option], client: int) -> Option:
-    """What is preferred of that which fits this client."""
+    """The preferred option that fits this client."""
     auto, server = config.auto, config.server.flops
     fitting = [one for one in options if _fits(config, pace, one, client)]
     if not fitting:
         least = min(options, key=lambda one: (one.spends(auto.budget, pace, server), one.memory.total_bytes))
         raise ConfigError(
-            f"client {client} has no {_axis(config)} that fits: the least is {shown(least.plan)}: "
+            f"no {_axis(config)} fits client {client}: the cheapest is {plan_text(least.plan)}: "
             f"{_spent(config, pace, least)}, against {_limits(config, client)}"
         )
     return min(fitting, key=lambda one: preference(auto, one.plan, one.seconds(pace, server)))
 
 
 def _common(config: RunConfig, paces: Sequence[Pace], table: Table) -> Plan:
-    """What is preferred of that which fits every client; as soon over as for the slowest of them."""
+    """The preferred plan that fits every client; a plan's time is that of the slowest client."""
     columns: list[tuple[Option, ...]] = [
         column
         for column in zip(*table, strict=True)
         if all(_fits(config, paces[client], one, client) for client, one in enumerate(column))
     ]
     if not columns:
-        raise ConfigError(f"no {_axis(config)} fits all clients, and this method has one for all of them")
+        raise ConfigError(f"no {_axis(config)} fits all clients, and this method needs a common one")
 
     def key(column: tuple[Option, ...]) -> tuple[float, ...]:
         slowest = max(one.seconds(pace, config.server.flops) for one, pace in zip(column, paces, strict=True))
@@ -143,9 +154,9 @@ def _common(config: RunConfig, paces: Sequence[Pace], table: Table) -> Plan:
 
 def _reason(config: RunConfig, pace: Pace, client: int, chosen: Option, options: Sequence[Option]) -> str:
     fitting = [one for one in options if _fits(config, pace, one, client)]
-    what = "the largest of" if _axis(config) == "rank" else "the soonest over of"
+    what = "the largest of" if _axis(config) == "rank" else "the fastest of"
     return (
-        f"client {client}: {shown(chosen.plan)}, {what} {len(fitting)} that fit among {len(options)}: a "
+        f"client {client}: {plan_text(chosen.plan)}, {what} {len(fitting)} that fit out of {len(options)}: a "
         f"round takes {_spent(config, pace, chosen)}, against {_limits(config, client)}"
     )
 
@@ -159,21 +170,21 @@ def _spent(config: RunConfig, pace: Pace, option: Option) -> str:
 
 def _limits(config: RunConfig, client: int) -> str:
     memory = config.auto.client_memory_bytes
-    room = f"{memory[client] / 2**20:.4g} MiB" if memory else "memory without a limit"
+    room = f"{memory[client] / 2**20:.4g} MiB" if memory else "unlimited memory"
     return f"{config.auto.limit:.4g} {UNITS[config.auto.budget]} and {room}"
 
 
-def _settled(config: RunConfig) -> RunConfig:
-    """The settings of a run that is planned from round to round: its candidates, and what each client holds.
+def _with_candidates(config: RunConfig) -> RunConfig:
+    """The settings of a run planned from round to round: candidate plans, and each client's head.
 
-    A client holds the deepest head that fits its memory with the first method that has one. Raises
-    ConfigError for what cannot be planned, and where a client has no plan to begin with.
+    A client holds the deepest head that fits its memory with the first possible method. Raises
+    ConfigError for settings that exclude planning, and if a client has no initial plan.
     """
     auto, head = config.auto, config.adapter.head
     if config.method.name != "sfl-v2":
         raise ConfigError(
-            f"auto.every plans runs of 'sfl-v2' from round to round, got the method {config.method.name!r}: "
-            "leave it at 0, or name it in auto.methods"
+            f"auto.every needs method.name 'sfl-v2', got {config.method.name!r}: "
+            "leave it at 0, or name the method in auto.methods"
         )
     for name in auto.methods:
         if name not in (able := choosable()):
@@ -189,11 +200,13 @@ def _settled(config: RunConfig) -> RunConfig:
             )
     if len(set(auto.cuts)) > 1 and "stale" in (config.erasure.activation, config.erasure.gradient):
         raise ConfigError(
-            "erasure.activation and erasure.gradient cannot be 'stale' with several auto.cuts: what was "
-            "heard of a sample at one cut is nothing at another"
+            "erasure.activation and erasure.gradient cannot be 'stale' with several auto.cuts: rows "
+            "received at one cut cannot replace those of another"
         )
     if config.codec != CodecConfig():
-        raise ConfigError("auto.every plans the codec, too: leave [codec] as it is and name auto.codecs")
+        raise ConfigError(
+            "auto.every also plans the codec: leave [codec] at its defaults and name auto.codecs"
+        )
     filled = replace(
         auto,
         methods=auto.methods or ("sfl-v2",),
@@ -203,14 +216,15 @@ def _settled(config: RunConfig) -> RunConfig:
     )
     config = replace(config, auto=filled, partition=replace(config.partition, cut=min(filled.cuts)))
     table = options_of(config)
-    held = tuple(_deepest(config, options, client) for client, options in enumerate(table))
+    cuts = tuple(_deepest(config, options, client) for client, options in enumerate(table))
     chosen = tuple(
-        f"client {client}: holds {cut} blocks, and is told from round to round what to do"
-        for client, cut in enumerate(held)
+        f"client {client}: holds {cut} blocks, planned from round to round" for client, cut in enumerate(cuts)
     )
-    config = replace(config, federation=replace(config.federation, client_cuts=held))
+    config = replace(config, federation=replace(config.federation, client_cuts=cuts))
     config = replace(config, auto=replace(filled, chosen=chosen))
-    Controller(config, Ledger(), Events(None), table_of(config))  # has a plan for everybody to begin with
+    Controller(
+        config, Ledger(), Events(None), table_of(config)
+    )  # checks that every client has an initial plan
     return config
 
 
@@ -218,13 +232,13 @@ def _deepest(config: RunConfig, options: Sequence[Option], client: int) -> int:
     auto = config.auto
     for name in auto.methods:
         for cut in reversed(auto.cuts):
-            able = in_room(auto, client, options, cut)
+            able = fitting_memory(auto, client, options, cut)
             if any(one.plan.method == name and one.plan.cut == cut for one in able):
                 return cut
     least = min(options, key=lambda one: one.memory.total_bytes)
     parameters = max(one.memory.parameter_bytes for one in options if one.plan.cut <= least.plan.cut)
     needs = least.memory.total_bytes - least.memory.parameter_bytes + parameters
     raise ConfigError(
-        f"auto finds nothing within client {client}'s memory of {auto.client_memory_bytes[client]} B: the "
-        f"least is {shown(least.plan)}, with {needs} B"
+        f"auto finds no plan within client {client}'s memory of {auto.client_memory_bytes[client]} B: the "
+        f"smallest is {plan_text(least.plan)}, with {needs} B"
     )

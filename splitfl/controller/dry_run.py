@@ -1,8 +1,8 @@
-"""A run's whole protocol with pieces that compute nothing: its bytes, times and memory beforehand.
+"""Dry runs: a run's protocol with shape-only pieces, for its bytes, times and memory in advance.
 
-The messages are those of the run itself, sent by the same methods over the same link, so
-bytes, packets, airtime, energy and FLOPs are the ledger's own, to the byte. Where what is sent
-depends on what was learnt or lost on a lossy link, it is one such run.
+The messages are those of the run, sent by the same methods over the same link, so bytes, packets,
+airtime, energy and FLOPs equal those of the run's ledger. If messages depend on trained values or
+on random losses, it is one sample of such a run.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,8 +16,8 @@ from splitfl.accounting.shape_only import ShapeOnlyPiece
 from splitfl.adapters.inject import trainable
 from splitfl.client.client import ClientNode
 from splitfl.config import RunConfig
-from splitfl.controller.controller import Controller, candidates, only
-from splitfl.controller.cost_table import Memory, Option, Table
+from splitfl.controller.controller import Controller, candidates, with_single_plan
+from splitfl.controller.cost_table import ClientMemory, Option, Table
 from splitfl.core.events import Events
 from splitfl.core.messages import Plan
 from splitfl.data.loader import Batches
@@ -27,71 +27,78 @@ from splitfl.models.cut import Piece
 from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.protocols import RoundEnd
-from splitfl.setup.codecs import refuse_sizes_of_data
+from splitfl.setup.codecs import check_fixed_sizes
 from splitfl.setup.experiment import Experiment, steps_of
 from splitfl.setup.pieces import PieceLoader
 
-_ROUNDS: Final = 2
-"""What a plan is rehearsed for: what comes down as a round begins comes down from the second one on."""
+_DRY_ROUNDS: Final = 2
+"""Rounds of a plan's dry run: parameters are sent down at the start of the second round and later."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun:
-    """What a run will have cost: all of its traffic and work, its virtual time, the clients' memory."""
+    """The costs of a run: traffic and FLOPs, virtual time in seconds, and memory by client."""
 
     ledger: Ledger
     virtual_s: float
-    clients: tuple[Memory, ...]
+    clients: tuple[ClientMemory, ...]
 
     @property
-    def client(self) -> Memory:
-        """Of the client that needs most."""
+    def client(self) -> ClientMemory:
+        """The memory of the client that needs most."""
         return max(self.clients, key=lambda one: one.total_bytes)
 
 
-def rehearse(site: Experiment, data: Sequence[Batches] = ()) -> DryRun:
-    """Plays the run of these settings without weights; takes little time and trains nothing.
+def run_dry(experiment: Experiment, data: Sequence[Batches] = ()) -> DryRun:
+    """Executes the experiment's protocol without weights, computation and training.
 
-    `data` are the clients' batches, if there are some already. Raises ConfigError for a codec whose size
+    `data` are the clients' batches, if already built. Raises ConfigError for a codec whose size
     depends on the data.
     """
-    refuse_sizes_of_data(site.config)
-    config, ledger, watcher = site.config, Ledger(), _Watcher()
+    check_fixed_sizes(experiment.config)
+    config, ledger, watcher = experiment.config, Ledger(), _Watcher()
     pieces, clients = list[_Pieces](), []
     for client in range(config.federation.clients):
-        batches, its = data[client] if data else site.batches(client), as_client(config, client)
-        pieces.append(_Pieces(site, its))
-        clients.append(client_method(its, pieces[-1], batches, steps_of(config, client, batches)))
+        batches, client_config = (
+            data[client] if data else experiment.batches(client),
+            as_client(config, client),
+        )
+        pieces.append(_Pieces(experiment, client_config))
+        clients.append(client_method(client_config, pieces[-1], batches, steps_of(config, client, batches)))
     with Events(None) as events:
-        server = server_method(config, _Pieces(site, config))
+        server = server_method(config, _Pieces(experiment, config))
         made = controller_for(config)
         controller = made(ledger, events) if made else None
-        server_loop = server_loop_of(site, server, ledger, events, watcher, controller=controller)
+        server_loop = server_loop_of(experiment, server, ledger, events, watcher, controller=controller)
         nodes = [ClientNode(at, client, codec=config.codec) for at, client in enumerate(clients)]
         run_inproc(config, nodes, server_loop)
-    memory = tuple(_memory(own, client) for own, client in zip(pieces, clients, strict=True))
+    memory = tuple(
+        _memory(own, client, config.train.accumulate) for own, client in zip(pieces, clients, strict=True)
+    )
     return DryRun(ledger=ledger, virtual_s=watcher.finish_s, clients=memory)
 
 
-def rehearsed(config: RunConfig, plans: Iterable[Plan], trial: Callable[[Plan], RunConfig]) -> Table:
-    """For every client what a round by each plan costs, if all follow it; `trial` are its settings."""
-    clients, last = range(config.federation.clients), _ROUNDS - 1
+def dry_run_table(config: RunConfig, plans: Iterable[Plan], trial: Callable[[Plan], RunConfig]) -> Table:
+    """The costs of a round for every client, by plan, if all follow it; `trial` gives a plan's settings."""
+    clients, last = range(config.federation.clients), _DRY_ROUNDS - 1
     found: list[list[Option]] = [[] for _ in clients]
-    site, data = None, list[Batches]()
+    experiment, data = None, list[Batches]()
     for plan in plans:
         settings = trial(plan)
-        two = replace(settings, federation=replace(settings.federation, rounds=_ROUNDS))
-        site = site.with_settings(two) if site else Experiment.of(two)
-        data = data or [site.batches(client) for client in clients]
-        rehearsal = rehearse(site, data)
+        two_rounds = replace(settings, federation=replace(settings.federation, rounds=_DRY_ROUNDS))
+        experiment = experiment.with_settings(two_rounds) if experiment else Experiment.of(two_rounds)
+        data = data or [experiment.batches(client) for client in clients]
+        dry_run = run_dry(experiment, data)
         for client, options in enumerate(found):
             options.append(
                 Option(
                     plan=plan,
-                    crosses={way: rehearsal.ledger.traffic[last, client, way] for way in DIRECTIONS},
-                    client_flops=rehearsal.ledger.flops[last, "client", client],
-                    server_flops=rehearsal.ledger.flops[last, "server", client],
-                    memory=rehearsal.clients[client],
+                    crosses={
+                        direction: dry_run.ledger.traffic[last, client, direction] for direction in DIRECTIONS
+                    },
+                    client_flops=dry_run.ledger.flops[last, "client", client],
+                    server_flops=dry_run.ledger.flops[last, "server", client],
+                    memory=dry_run.clients[client],
                 )
             )
     return tuple(map(tuple, found))
@@ -101,9 +108,9 @@ MakeController = Callable[[Ledger, Events], Controller]
 
 
 def controller_for(config: RunConfig) -> MakeController | None:
-    """Makes the controller with a run's ledger and events, once each choice has had its dry run.
+    """A function that makes a run's controller from ledger and events, after dry runs of all options.
 
-    None where nothing is chosen from round to round. Raises ConfigError where nothing can be chosen.
+    None without `auto.every`. Raises ConfigError if there is no option.
     """
     if not config.auto.every:
         return None
@@ -112,73 +119,78 @@ def controller_for(config: RunConfig) -> MakeController | None:
 
 
 def table_of(config: RunConfig) -> Table:
-    """What there is to choose from in a run that is planned from round to round; nothing in any other."""
+    """The options of a run planned from round to round; empty for other runs."""
     return options_of(config) if config.auto.every and len(candidates(config.auto)) > 1 else ()
 
 
 def options_of(config: RunConfig) -> Table:
-    """What each of the plans that the settings leave open costs each client, whatever it can hold."""
-    federation = replace(config.federation, client_cuts=(), rounds=_ROUNDS)
+    """The costs of all candidate plans for each client, regardless of client_config memory."""
+    federation = replace(config.federation, client_cuts=(), rounds=_DRY_ROUNDS)
     return _options_of(replace(config, federation=federation, auto=replace(config.auto, chosen=())))
 
 
-@lru_cache(maxsize=4)  # asked for as a run is settled, and again as it begins
+@lru_cache(maxsize=4)  # used when settings are resolved, and again when the run starts
 def _options_of(config: RunConfig) -> Table:
-    return rehearsed(config, candidates(config.auto), partial(only, config))
+    return dry_run_table(config, candidates(config.auto), partial(with_single_plan, config))
 
 
-def _memory(pieces: "_Pieces", client: ClientMethod) -> Memory:
+def _memory(pieces: "_Pieces", client: ClientMethod, accumulate: int) -> ClientMemory:
     held = {id(value): value for piece in pieces.made for value in piece.parameters()}.values()
     trained = sum(value.nbytes for piece in pieces.made for value in trainable(piece).values())
     moments = {name: value for name, value in client.state().items() if "moment." in name}
     saved = sum(piece.saved_bytes() for piece in pieces.made)
-    return Memory(
+    is_summing = bool(moments) and accumulate > 1  # the running sum beside the gradients of one batch
+    return ClientMemory(
         parameter_bytes=sum(value.nbytes for value in held),
-        gradient_bytes=trained if saved or moments else 0,
+        gradient_bytes=trained * (1 + is_summing) if saved or moments else 0,
         optimiser_bytes=sum(value.nbytes for value in moments.values()),
         saved_bytes=saved,
     )
 
 
 class _Pieces:
-    """The pieces of one side without their weights; remembers what was made."""
+    """Shape-with_single_plan pieces of one side; records the pieces that it makes."""
 
-    def __init__(self, site: Experiment, config: RunConfig) -> None:
+    def __init__(self, experiment: Experiment, config: RunConfig) -> None:
         self._real = PieceLoader(
-            config=config, task=site.task, num_blocks=site.num_blocks, device="cpu", is_hollow=True
+            config=config,
+            task=experiment.task,
+            num_blocks=experiment.num_blocks,
+            device="cpu",
+            is_shape_only=True,
         )
         self.made: list[ShapeOnlyPiece] = []
 
     def head(self, cut: int | None = None, *, is_bare: bool = False) -> Piece:
-        return self._kept(self._real.head(cut, is_bare=is_bare))
+        return self._recorded(self._real.head(cut, is_bare=is_bare))
 
     def body(self, cut: int | None = None) -> Piece:
-        return self._kept(self._real.body(cut))
+        return self._recorded(self._real.body(cut))
 
     def tail(self) -> Piece:
-        return self._kept(self._real.tail())
+        return self._recorded(self._real.tail())
 
     def auxiliary(self) -> Piece:
-        return self._kept(self._real.auxiliary())
+        return self._recorded(self._real.auxiliary())
 
     def whole(self) -> Piece:
-        return self._kept(self._real.whole())
+        return self._recorded(self._real.whole())
 
-    def _kept(self, piece: Piece) -> Piece:
+    def _recorded(self, piece: Piece) -> Piece:
         self.made.append(ShapeOnlyPiece(piece))
         return self.made[-1]
 
 
 class _Watcher:
-    """Hears of a rehearsal."""
+    """Records the virtual time at the end of a dry run."""
 
     finish_s = 0.0
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """See Watcher: nobody looks on."""
+        """See Watcher: no screen."""
 
     def all_began(self, round_index: int) -> None:
-        """See Watcher: nothing is kept."""
+        """See Watcher: no checkpoint."""
 
     def ended(self, end: RoundEnd) -> None:
         """See Watcher."""

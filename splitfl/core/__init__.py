@@ -1,1 +1,1 @@
-"""Messages, errors, state, checkpoints and events: what every other package may use."""
+"""Messages, errors, state, checkpoints and events, shared by all packages."""

@@ -1,26 +1,26 @@
-"""What can go wrong in splitfl.
+"""The exceptions of splitfl.
 
 SplitflError
-|-- ConfigError      a setting that cannot be obeyed (also a ValueError)
+|-- ConfigError      an invalid setting (also a ValueError)
 |   `-- CutError     a model that cannot be cut as asked
-|-- DataError        data that are missing or malformed (also a ValueError)
-|-- ModelMissing     weights that are neither on this machine nor to be had
-|-- WireError        a frame that is not what it should be (also a ValueError)
-|-- Undelivered      a message that the link gave up on
-|-- Diverged         a loss that is beyond all bounds, or numbers that are not finite in what was learnt
-`-- PeerLost         a peer that did not answer in time
+|-- DataError        missing or malformed data (also a ValueError)
+|-- ModelMissing     weights that are not on this machine and cannot be fetched
+|-- WireError        an invalid frame (also a ValueError)
+|-- Undelivered      a message that the link failed to deliver
+|-- Diverged         a loss beyond train.max_loss, or trained values that are not finite
+`-- PeerLost         a peer that disconnected or did not answer
     |-- Timeout
-    |-- RunEnded     the server will not go on with this client, or with anybody
-    `-- Again        the server goes on from an earlier round, and so must its clients
+    |-- RunEnded     the server has ended the run, for this client or for all
+    `-- RejoinRequired  the run rolled back or continued without this client
 """
 
 
 class SplitflError(Exception):
-    """Anything this package raises on purpose."""
+    """Base class of this package's exceptions."""
 
 
 class ConfigError(SplitflError, ValueError):
-    """A setting cannot be obeyed; the message names it, what it got and what it may be."""
+    """A setting is invalid; the message names it, its value and the allowed values."""
 
 
 class CutError(ConfigError):
@@ -40,15 +40,15 @@ class WireError(SplitflError, ValueError):
 
 
 class Undelivered(SplitflError):
-    """The link gave up on a message that the method cannot do without."""
+    """The link failed to deliver a message that the method requires."""
 
 
 class Diverged(SplitflError):
-    """A loss, or what was learnt, is not finite or larger than could be right; the message says where."""
+    """A loss is above train.max_loss, or a loss or trained tensor is not finite; the message says where."""
 
 
 class PeerLost(SplitflError):
-    """A peer went away or was never there."""
+    """A peer disconnected or could not be reached."""
 
 
 class Timeout(PeerLost):
@@ -56,8 +56,8 @@ class Timeout(PeerLost):
 
 
 class RunEnded(PeerLost):
-    """The server said that it will not go on; asking again is of no use."""
+    """The server has ended the run; a retry is useless."""
 
 
 class RejoinRequired(PeerLost):
-    """The server goes on from where another round began: clients ask it from which."""
+    """The run rolled back or continued without this client, which must rejoin to learn the round."""

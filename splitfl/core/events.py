@@ -1,4 +1,4 @@
-"""What happened, one JSON object a line, in an order that does not depend on the machine."""
+"""The event log of a run: JSON lines, in an order independent of the machine."""
 
 import json
 import os
@@ -12,10 +12,10 @@ from splitfl.core.json_text import dumps
 
 
 class Events:
-    """Writes `metrics.jsonl`; every line is whole in the file before the next is begun."""
+    """Writes `metrics.jsonl`, line-buffered."""
 
     def __init__(self, path: Path | None) -> None:
-        """None keeps nothing; a file that is there is gone on with."""
+        """Appends to `path`; None discards all events."""
         self._file: TextIO | None = None
         if path is not None:
             self._file = path.open("a", encoding="utf-8", buffering=1)  # line by line
@@ -23,12 +23,12 @@ class Events:
 
     @property
     def size_bytes(self) -> int:
-        """How long the file is by now."""
+        """The current size of the file, in bytes."""
         with self._lock:
             return self._file.tell() if self._file is not None else 0
 
     def forget_after(self, size_bytes: int) -> None:
-        """Cuts off what was written after the file was so long; ConfigError where it never was."""
+        """Truncates the file to this size; raises ConfigError if it is shorter."""
         with self._lock:
             if self._file is not None:
                 if self._file.seek(0, os.SEEK_END) < size_bytes:
@@ -36,7 +36,7 @@ class Events:
                 self._file.truncate(size_bytes)
 
     def write(self, event: str, **values: object) -> None:
-        """One line: the kind of event, then its values; null for a number that is not finite."""
+        """Writes one line: the kind of event, then its values; null for a number that is not finite."""
         if self._file is None:
             return
         row = {"event": event, **values}

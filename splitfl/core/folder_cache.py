@@ -1,4 +1,4 @@
-"""What was read from a folder of files, kept until one of them changes."""
+"""Caches results read from a folder until one of its files changes."""
 
 import os
 from collections.abc import Callable
@@ -12,30 +12,30 @@ Reader = Callable[Concatenate[Path, P], T]
 Version = tuple[tuple[str, int, int, int], ...]
 
 _RESULTS = 16
-"""How many results a function keeps."""
+"""Maximum number of cached results per function."""
 
 
 def cached_by_files(read: Reader[P, T]) -> Reader[P, T]:
-    """Keeps the results of `read(folder, ...)` as long as no file in the folder changes.
+    """Caches the results of `read(folder, ...)` until a file in the folder changes.
 
-    Callers share a result, so it must not be changed. The other arguments must be hashable;
-    an error is raised anew each time.
+    Callers share results, which must not be modified. The other arguments must be hashable;
+    errors are not cached.
     """
 
     def of_version(folder: Path, version: Version, *args: P.args, **kwargs: P.kwargs) -> T:
         return read(folder, *args, **kwargs)
 
-    kept = cast(Callable[Concatenate[Path, Version, P], T], lru_cache(_RESULTS)(of_version))
+    cached_read = cast(Callable[Concatenate[Path, Version, P], T], lru_cache(_RESULTS)(of_version))
 
     def cached(folder: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return kept(folder, _version(folder), *args, **kwargs)
+        return cached_read(folder, _version(folder), *args, **kwargs)
 
     update_wrapper(cached, read)
     return cached
 
 
 def _version(folder: Path) -> Version:
-    """Name, size, time of the last change (ns) and inode of each file; none where there is no folder."""
+    """Name, size, modification time (ns) and inode of each file; empty without the folder."""
     try:
         with os.scandir(folder) as found:
             files = [(file.name, file.stat()) for file in found if file.is_file()]

@@ -1,4 +1,4 @@
-"""JSON as every reader takes it: what is not a finite number is null, for which JSON has no other word."""
+"""Standard JSON: numbers that are not finite become null."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def dumps(value: object, *, indent: int | None = None, separators: tuple[str, str] | None = None) -> str:
-    """The value as JSON (RFC 8259); TypeError for what JSON has no form for."""
+    """The value as JSON (RFC 8259); raises TypeError for an unsupported type."""
     try:
         return json.dumps(value, indent=indent, separators=separators, allow_nan=False)
     except ValueError:

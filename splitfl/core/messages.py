@@ -1,7 +1,7 @@
-"""What may travel between a client and the server; nothing else crosses a link.
+"""The messages between a client and the server.
 
-Every message is a frozen dataclass of tensors and plain numbers. A method yields
-messages and is resumed with messages, or with `LOST` where the link gave up.
+Every message is a frozen dataclass of tensors and plain numbers. A method's generator yields
+messages and is resumed with replies, or with `LOST` for a message that was not delivered.
 """
 
 # B batch, T tokens, D hidden
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One client's round under a controller: its method, its cut, the LoRA ranks that learn, its codec.
+    """One client's round under a controller: method, cut, trained LoRA rank and codec.
 
     The first `rank` rows (A) and columns (B) of the head's LoRA are trained. `codec` is that of activations
     and gradients.
@@ -32,7 +32,7 @@ class Begin:
     """A client starts a round of `steps` further messages.
 
     `version` is the aggregation that its adapters are from, `aligned_round` the round in which its auxiliary
-    was last aligned. `flops_per_s` is its measured speed, where that is measured. `is_finite` is False for a
+    was last aligned. `flops_per_s` is its speed, if measured. `is_finite` is False for a
     client whose own state holds NaN or infinity.
     """
 
@@ -55,17 +55,18 @@ class Skip:
 
 @dataclass(frozen=True, kw_only=True)
 class Absent:
-    """A client leaves for so many rounds, from this one on."""
+    """A client is absent for `rounds` rounds, from this one on."""
 
     rounds: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Join:
-    """A client asks with which round it starts or resumes.
+    """A client requests the round with which it starts or resumes.
 
     `checkpoints` are those it could restore: (the round after which it was written, the last round that the
-    client had completed by then). `is_invited` if the server's reply made it ask.
+    client had completed by then). `is_invited` if the server's reply
+    requested it.
     """
 
     checkpoints: tuple[tuple[int, int], ...] = ()
@@ -74,7 +75,7 @@ class Join:
 
 @dataclass(frozen=True, kw_only=True)
 class Joined:
-    """The server's answer: the round with which the client starts or resumes."""
+    """The server's reply: the round with which the client starts or resumes."""
 
     round: int
 
@@ -96,7 +97,7 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOver:
-    """The server's answer to a `Begin` after the last round of the run."""
+    """The server's reply to a `Begin` after the last round of the run."""
 
 
 Control = Begin | NotSelected | Skip | Absent | Join | Joined | Leave | Done | RunOver
@@ -105,11 +106,11 @@ Control = Begin | NotSelected | Skip | Absent | Join | Joined | Leave | Done | R
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Activation:
-    """The hidden state at the cut, for the server to carry on from.
+    """The hidden state at the cut, the input of the server's blocks.
 
-    `ids_B` name the samples (int64). `hidden` is (B, T, D), or None where the server
-    holds these samples already. `context` says which tokens are real, never which
-    tokens they are. `labels` is (B,) for classification, (B, T) for language models.
+    `ids_B` name the samples (int64). `hidden` is (B, T, D), or None if the server
+    has cached these samples. `context` has masks and positions, never token ids. `labels`
+    is (B,) for classification, (B, T) for language models.
     """
 
     ids_B: Tensor
@@ -120,7 +121,7 @@ class Activation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Output:
-    """The hidden state above the server's blocks, for the client to carry on from."""
+    """The hidden state above the server's blocks, the input of the client's tail."""
 
     ids_B: Tensor
     hidden: Tensor
@@ -130,7 +131,7 @@ class Output:
 class Gradient:
     """The loss's gradient with respect to the hidden state of the same samples.
 
-    `loss` is the loss itself where it is the client that computed it, else None.
+    `loss` is the loss if the client computed it, else None.
     """
 
     ids_B: Tensor
@@ -140,11 +141,11 @@ class Gradient:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scalars:
-    """Numbers that stand for an update, for whoever draws the same directions from their names.
+    """An update as scalars, which a receiver replays along perturbations drawn from the same seeds.
 
-    `values` is float32 with one row a step, from round `round` on. `steps` says how many
-    of the rows are each client's: round by round, the clients in order; one number where
-    they are all the sender's. `samples` and `losses` are as an `Adapter`'s.
+    `values` is float32 with one row per step, from round `round` on. `steps` is the number of rows
+    of each client: round by round, clients in order; one number if all are the sender's.
+    `samples` and `losses` are as in `Adapter`.
     """
 
     round: int
@@ -156,11 +157,11 @@ class Scalars:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Adapter:
-    """Trainable tensors by their names in the unsplit model, and whose work they are.
+    """Trainable tensors by their names in the unsplit model.
 
-    A client's auxiliary, which is no part of that model, has names that begin with `auxiliary.`.
-    `version` counts aggregations. `samples` weighs an upload in the mean; `losses` are
-    the client's own training losses where it computed them itself. `plan` is as a `Done`'s.
+    Names of a client's auxiliary network, which is not part of that model, begin with `auxiliary.`.
+    `version` counts aggregations. `samples` is an upload's weight in the mean; `losses` are
+    training losses that the client computed. `plan` is as in `Done`.
     """
 
     version: int
@@ -181,6 +182,6 @@ class Lost:
 
 
 LOST: Final = Lost()
-"""What a method is resumed with when its message or the answer never arrived."""
+"""The reply with which a method is resumed if its message or the reply was lost."""
 
 Reply = Message | Lost

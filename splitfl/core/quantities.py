@@ -1,6 +1,8 @@
-"""Numbers as people read them: three figures, an SI prefix and a unit."""
+"""Formats quantities with three significant figures, an SI prefix and a unit."""
 
 import math
+
+from splitfl.core.metrics import METRICS
 
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -38,14 +40,14 @@ def percent_text(ratio: float) -> str:
 
 
 def metric_text(name: str, value: float) -> str:
-    """A metric's value: accuracy in per cent, perplexity with two decimals, a loss with three."""
-    if name == "accuracy":
+    """A metric's value: a share in per cent, perplexity with two decimals, anything else with three."""
+    if METRICS[name].is_share:
         return percent_text(value)
     return f"{value:.2f}" if name == "perplexity" else f"{value:.3f}"
 
 
 def scaled(value: float, unit: str, prefixes: tuple[tuple[float, str], ...] = PREFIXES) -> str:
-    """The value with three significant figures and the prefix that leaves it below 1,000."""
+    """The value with three significant figures and the prefix that makes it less than 1,000."""
     if not math.isfinite(value):
         return f"{value} {unit}"
     for factor, prefix in prefixes:

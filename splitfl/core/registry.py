@@ -1,4 +1,4 @@
-"""Registries: what comes with splitfl by name, and what other installed packages register by entry points."""
+"""Registries of plug-ins: built-in ones, and those that other packages register by entry points."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -14,15 +14,15 @@ T = TypeVar("T")
 
 
 def registered(group: str) -> list[str]:
-    """The names under which other installed packages register plug-ins of this group, none of them loaded."""
+    """The names of plug-ins of this group that other packages register, without loading them."""
     return sorted({point.name for point in entry_points(group=group)})
 
 
 class Registry(Mapping[str, T], Generic[T]):
     """Plug-ins of one kind by name: `own`, then those of the entry-point group, loaded at first use.
 
-    A plug-in of another package that cannot be loaded, is of another type or takes a name that is taken is
-    left out, with a warning, and refused with the reason where it is asked for by name. The others work.
+    A plug-in of another package that cannot be loaded, has another type or a name in use is excluded with
+    a warning; looking it up raises ConfigError with the reason. The others work.
     """
 
     def __init__(self, group: str, kind: type[T], own: Mapping[str, T]) -> None:
@@ -31,7 +31,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._own = dict(own)
 
     def __getitem__(self, name: str) -> T:
-        """Raises ConfigError for a plug-in that was left out, KeyError for a name that nobody registers."""
+        """Raises ConfigError for an excluded plug-in, KeyError for an unknown name."""
         if name in self._own:
             return self._own[name]
         plugins, refused = self._plugins
@@ -47,11 +47,13 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._own) + len(self._plugins[0])
 
     def __contains__(self, name: object) -> bool:
-        return name in self._own or any(name in found for found in self._plugins)  # which may ask for ours
+        return name in self._own or any(
+            name in found for found in self._plugins
+        )  # a plug-in may look up built-in ones
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """Why each plug-in that was left out was, by its name."""
+        """The reason for each excluded plug-in, by name."""
         return self._plugins[1]
 
     @cached_property
@@ -71,14 +73,14 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def _loaded(self, point: EntryPoint, found: Mapping[str, T]) -> T:
         package = point.dist.name if point.dist is not None else point.value
-        said = f"the plug-in {point.name!r} of {package} ({self.group})"
+        label = f"the plug-in {point.name!r} of {package} ({self.group})"
         if point.name in self._own or point.name in found:
-            raise ConfigError(f"{said} takes a name that is taken")
+            raise ConfigError(f"{label} has a name that is already in use")
         try:
             plugin = point.load()
-        except Exception as error:  # of any kind: it is another package's code
-            raise ConfigError(f"{said} cannot be loaded: {type(error).__name__}: {error}") from error
+        except Exception as error:  # any error of another package
+            raise ConfigError(f"{label} cannot be loaded: {type(error).__name__}: {error}") from error
         if not isinstance(plugin, self._kind):
             name = type(plugin).__name__
-            raise ConfigError(f"{said} must be a {self._kind.__name__}, got an object of type {name}")
+            raise ConfigError(f"{label} must be a {self._kind.__name__}, got an object of type {name}")
         return plugin

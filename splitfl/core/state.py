@@ -1,7 +1,7 @@
-"""What a part of a run must remember, as a flat table of tensors: the only thing that a checkpoint holds.
+"""The state of a run's parts as flat mappings of tensors, which checkpoints hold.
 
-Whatever keeps state hands it out with `state()` and takes it back with `restore(state)`, after which
-it goes on as if it had never stopped, to the last bit. Parts of parts have dotted names.
+A stateful object returns its state with `state()` and continues from one after `restore(state)`, bit for
+bit. Nested parts have dotted names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,64 +14,64 @@ from torch import Tensor
 from splitfl.core.errors import ConfigError
 
 State = Mapping[str, Tensor]
-"""Tensors by name, as they were when it was asked for: nothing in it changes later."""
+"""Tensors by name; copies, which later steps do not change."""
 
 
 class Stateful(Protocol):
-    """Something that can stop and go on."""
+    """An object that can be checkpointed and restored."""
 
     def state(self) -> State:
-        """All it must remember, copied."""
+        """A copy of its whole state."""
 
     def restore(self, state: State) -> None:
-        """Goes on from there; ConfigError where the state is not of such a thing."""
+        """Continues from this state; raises ConfigError for a state of another kind."""
 
 
 def under(name: str, state: State) -> dict[str, Tensor]:
-    """A part's state within the whole's: every name with `name.` before it."""
+    """A part's state with the prefix `name.` on every name."""
     return {f"{name}.{key}": value for key, value in state.items()}
 
 
 def part(state: State, name: str) -> dict[str, Tensor]:
-    """The state of the part of this name."""
+    """The state of the part with this prefix, without it."""
     prefix = f"{name}."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def copied(tensors: State) -> dict[str, Tensor]:
-    """These tensors as they are now, on the CPU."""
+    """Copies of these tensors on the CPU."""
     return {name: tensor.detach().clone().cpu() for name, tensor in tensors.items()}
 
 
 def whole(value: int) -> Tensor:
-    """A whole number as it stands in a state."""
+    """An integer as an int64 scalar tensor."""
     return torch.tensor(value, dtype=torch.int64)
 
 
 def number_in(state: State, name: str) -> int:
-    """The whole number of this name; ConfigError where there is none."""
+    """The integer of this name; raises ConfigError without one."""
     return int(tensor_in(state, name).item())
 
 
 def tensor_in(state: State, name: str) -> Tensor:
-    """The tensor of this name; ConfigError where there is none."""
+    """The tensor of this name; raises ConfigError without one."""
     if name not in state:
-        raise ConfigError(f"a checkpoint lacks {name!r}: it is not of this method or of these settings")
+        raise ConfigError(f"a checkpoint lacks {name!r}: it is of another method or other settings")
     return state[name]
 
 
 def raw(data: bytes) -> Tensor:
-    """Bytes as they stand in a state."""
+    """Bytes as a uint8 tensor."""
     return torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
 
 
 def raw_in(state: State, name: str) -> bytes:
-    """The bytes of this name; ConfigError where there are none."""
+    """The bytes of this name; raises ConfigError without any."""
     return tensor_in(state, name).numpy().tobytes()
 
 
 def not_finite(state: State) -> str | None:
-    """The name of the first tensor with a number in it that is not finite, if there is one."""
+    """The name of the first tensor with a value that is not finite, or None."""
     for name, value in state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             return name
@@ -81,7 +81,7 @@ def not_finite(state: State) -> str | None:
 def moments(
     parameters: Mapping[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """What an optimiser remembers of each of these parameters."""
+    """Copies of an optimiser's state for these parameters, by `parameter.key`."""
     return copied(
         {
             f"{name}.{key}": value
@@ -94,7 +94,7 @@ def moments(
 def set_moments(
     parameters: Mapping[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer, state: State
 ) -> None:
-    """Gives an optimiser these memories for its own; what it remembered is forgotten."""
+    """Replaces an optimiser's state; raises ConfigError for an unknown parameter."""
     optimiser.state.clear()
     for name, value in state.items():
         of, _, key = name.rpartition(".")
@@ -105,11 +105,11 @@ def set_moments(
 
 
 def listed(states: Sequence[State]) -> dict[str, Tensor]:
-    """Several parts of one kind, numbered."""
+    """The states of a list of parts, with their indices as prefixes."""
     return {name: value for at, state in enumerate(states) for name, value in under(str(at), state).items()}
 
 
 def numbered(state: State) -> dict[int, dict[str, Tensor]]:
-    """The parts that have numbers for names, by number; a file keeps no order of its own."""
+    """The parts whose prefixes are indices, in ascending order."""
     numbers = sorted({int(name.partition(".")[0]) for name in state})
     return {at: part(state, str(at)) for at in numbers}

@@ -15,8 +15,9 @@ class Batch:
 
     `ids_B` (int64) are the indices of the samples at their client, from 0; they are sent to the
     server and reveal nothing about the text. `inputs` are the model's keyword arguments, (B, T) int64
-    each, or (B, C, H, W) float32 for images. `labels` is (B,) int64 for classification and
-    (B, T) int64 for language models, with -100 at ignored positions. `tokens` is the number of tokens
+    each, or (B, C, H, W) float32 for images. `labels` is (B,) int64 for classification,
+    (B,) float32 for regression, (B, C) float32 for multi-label classification, and (B, T) int64 for language
+    models and token classification, with -100 at ignored positions. `tokens` is the number of tokens
     per image, for models whose blocks work on tokens.
     """
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from splitfl.core.errors import DataError
 from splitfl.data.classes import Numbering, numbered_by_name, refuse_unlikely
-from splitfl.data.examples import HELD_OUT_ONE_IN, Examples, gather, split_held_out
+from splitfl.data.examples import HELD_OUT_ONE_IN, Examples, Ints, gather, split_held_out
 from splitfl.data.file_formats import BadRow
+from splitfl.data.forms import Form
 from splitfl.data.pictures import Pictures
 from splitfl.data.rows import Part, Row, Tally
 
@@ -34,15 +35,15 @@ class Corpus:
         lookup = np.array([numbering.numbers[name] for name in self.label_names], dtype=np.int64)
         return replace(
             self,
-            train=_relabelled(self.train, lookup),
-            held_out=_relabelled(self.held_out, lookup),
+            train=_relabelled(self.train, lookup, len(numbering.names)),
+            held_out=_relabelled(self.held_out, lookup, len(numbering.names)),
             label_names=numbering.names,
             numbered=numbering.decided_by,
         )
 
 
 def assemble(
-    train: Part, held_out: Part | None, *, labelled: bool, tally: Tally, labels: tuple[str, ...] = ()
+    train: Part, held_out: Part | None, *, form: Form, tally: Tally, labels: tuple[str, ...] = ()
 ) -> Corpus:
     """The corpus in these rows; without held-out rows the hash of the texts chooses them.
 
@@ -50,11 +51,11 @@ def assemble(
     of their sorted names, whole numbers as numbers. Raises DataError for labels that are no classes, for
     one that `labels`, or training, lacks, and too few rows to hold any out.
     """
-    names, numbered = _numbered(train, labels) if labelled else ((), "")
-    training = _examples(_known(train, names, tally, "this run's" if labels else ""), names)
+    names, numbered = _numbered(train, form, labels) if form.has_classes else ((), "")
+    training = _examples(_known(train, names, tally, "this run's" if labels else ""), form, names)
     if held_out is not None:
         whose = "this run's" if labels else "the training data's"
-        measured = _examples(_known(held_out, names, tally, whose), names)
+        measured = _examples(_known(held_out, names, tally, whose), form, names)
     else:
         training, measured = split_held_out(training)
         if not len(training) or not len(measured):
@@ -72,9 +73,9 @@ def assemble(
     )
 
 
-def to_measure(part: Part, *, tally: Tally, labels: tuple[str, ...]) -> Corpus:
+def to_measure(part: Part, *, form: Form, tally: Tally, labels: tuple[str, ...]) -> Corpus:
     """All these rows to measure on, with the classes of a run, and nothing to train on."""
-    measured = _examples(_known(part, labels, tally, "this run's"), labels)
+    measured = _examples(_known(part, labels, tally, "this run's"), form, labels)
     return Corpus(
         train=measured.first(1).take(np.empty(0, dtype=np.int64)),
         held_out=measured,
@@ -84,13 +85,16 @@ def to_measure(part: Part, *, tally: Tally, labels: tuple[str, ...]) -> Corpus:
     )
 
 
-def _numbered(train: Part, labels: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+def _numbered(train: Part, form: Form, labels: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     if labels:
         return labels, "numbered by task.labels"
-    counts = Counter(row.label for row in train.rows)
     if train.classes:
         return train.classes, "numbered by the data set"
-    refuse_unlikely(train.source, counts)
+    counts = Counter(name for row in train.rows for name in _classes_of(row))
+    if form.labels == "class":
+        refuse_unlikely(train.source, counts)
+    elif len(counts) < 2:
+        raise DataError(f"{train.source} has {len(counts)} classes; classification needs two or more")
     return numbered_by_name(counts), "numbered by name"
 
 
@@ -102,25 +106,43 @@ def _known(part: Part, names: tuple[str, ...], tally: Tally, whose: str) -> list
 
     def checked() -> Iterable[Row | BadRow]:
         for row in part.rows:
-            reason = f"label {row.label!r} is none of {whose}: {known}"
-            yield row if row.label in names else BadRow(row.place, reason)
+            unknown = [name for name in _classes_of(row) if name not in names]
+            reason = f"label {unknown[0]!r} is none of {whose}: {known}" if unknown else ""
+            yield BadRow(row.place, reason) if unknown else row
 
     return tally.good(part.source, checked())
 
 
-def _examples(rows: list[Row], label_names: tuple[str, ...]) -> Examples:
+def _classes_of(row: Row) -> tuple[str, ...]:
+    return row.label if isinstance(row.label, tuple) else (str(row.label),)
+
+
+def _examples(rows: list[Row], form: Form, label_names: tuple[str, ...]) -> Examples:
+    texts, groups = [row.text for row in rows], [row.group for row in rows]
     number: Mapping[str, int] = {name: i for i, name in enumerate(label_names)}
-    return gather(
-        [row.text for row in rows],
-        [number[row.label] for row in rows] if label_names else None,
-        [row.group for row in rows],
-    )
+    if form.labels == "number":
+        return gather(texts, np.array([row.label for row in rows], dtype=np.float32), groups)
+    if not label_names or form.labels == "tags":  # which are numbered where they become tokens
+        return gather(texts, None, groups)
+    numbers = [[number[name] for name in _classes_of(row)] for row in rows]
+    if form.labels == "class":
+        return gather(texts, np.array([own[0] for own in numbers], dtype=np.int64), groups)
+    several = np.zeros((len(rows), len(label_names)), dtype=np.float32)
+    for row, own in zip(several, numbers, strict=True):
+        row[own] = 1.0
+    return gather(texts, several, groups)
 
 
 def _described(part: Part) -> str:
     return f"{part.source}: {len(part.rows):,} rows, {part.columns}"
 
 
-def _relabelled(samples: Examples | Pictures, lookup: "np.ndarray") -> Examples | Pictures:
-    assert samples.labels is not None
-    return replace(samples, labels=lookup[samples.labels])
+def _relabelled(samples: Examples | Pictures, lookup: Ints, num_classes: int) -> Examples | Pictures:
+    """The same with classes of other numbers; a class of its own column where a sample may have several."""
+    if samples.labels is None:
+        return samples
+    if samples.labels.ndim == 1:
+        return replace(samples, labels=lookup[samples.labels])
+    moved = np.zeros((len(samples), num_classes), dtype=samples.labels.dtype)
+    moved[:, lookup] = samples.labels
+    return replace(samples, labels=moved)

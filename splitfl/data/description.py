@@ -1,5 +1,6 @@
 """What was understood of the data, in a few lines for a person to check before a run."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from splitfl.data.examples import Examples
 from splitfl.data.loader import TokenCount
 from splitfl.data.pictures import Pictures
 from splitfl.data.task import Task
+from splitfl.data.text_kinds import Tagged
 
 _MOST_CLASSES = 20
 
@@ -32,6 +34,8 @@ def describe(task: Task, tokens: TokenCount | None, max_length: int) -> Descript
     warnings = []
     if corpus.skipped_rows:
         warnings.append(f"{corpus.skipped_rows:,} malformed rows of {task.source} were skipped")
+    if task.problem_type == "regression":
+        lines.append(_numbers(task.train if len(task.train) else task.held_out))
     if corpus.label_names:
         counts = _counts(task.train if len(task.train) else task.held_out, corpus.label_names)
         lines.append(_classes(corpus.label_names, counts, corpus.numbered))
@@ -42,7 +46,9 @@ def describe(task: Task, tokens: TokenCount | None, max_length: int) -> Descript
             if not count and len(task.train)
         ]
     if tokens is not None:
-        lines.append(f"{tokens.tokens:,} tokens in {tokens.texts:,} texts{_packed(task, max_length)}")
+        learnt = "" if tokens.learnt_tokens is None else _learnt(tokens)
+        lines.append(f"{tokens.tokens:,} tokens in {tokens.texts:,} texts{learnt}{_packed(task, max_length)}")
+        warnings += _answer_warnings(tokens, max_length)
         if tokens.truncated_texts:
             share = tokens.truncated_tokens / tokens.tokens
             warnings.append(
@@ -54,8 +60,18 @@ def describe(task: Task, tokens: TokenCount | None, max_length: int) -> Descript
 
 
 def _counts(samples: Examples | Pictures, names: Sequence[str]) -> list[int]:
+    if samples.labels is None:
+        tags = Counter(tag for text in samples.texts if isinstance(text, Tagged) for tag in text.tags)
+        return [tags[name] for name in names]
+    if samples.labels.ndim == 2:
+        return [int(count) for count in samples.labels.sum(0)]
+    return [int(count) for count in np.bincount(samples.labels.astype(np.int64), minlength=len(names))]
+
+
+def _numbers(samples: Examples | Pictures) -> str:
     assert samples.labels is not None
-    return [int(count) for count in np.bincount(samples.labels, minlength=len(names))]
+    least, most, mean = samples.labels.min(), samples.labels.max(), samples.labels.mean()
+    return f"labels from {least:g} to {most:g}, {mean:.3g} on average"
 
 
 def _classes(names: Sequence[str], counts: Sequence[int], numbered: str) -> str:
@@ -66,7 +82,30 @@ def _classes(names: Sequence[str], counts: Sequence[int], numbered: str) -> str:
     return f"{len(names)} classes{f', {numbered}' if numbered else ''}: {', '.join(shown)}"
 
 
+def _learnt(tokens: TokenCount) -> str:
+    share = (tokens.learnt_tokens or 0) / tokens.tokens
+    return f", {tokens.learnt_tokens:,} of them ({share:.1%}) in the loss"
+
+
+def _answer_warnings(tokens: TokenCount, max_length: int) -> list[str]:
+    """What a loss over answers leaves out, or takes in beyond them."""
+    warnings = []
+    if tokens.unlearnt_texts:
+        warnings.append(
+            f"{tokens.unlearnt_texts:,} of {tokens.texts:,} texts are left out: they have no answer within "
+            f"task.max_length = {max_length}"
+        )
+    if tokens.cut_prompts:
+        warnings.append(
+            f"the end of {tokens.cut_prompts:,} of {tokens.texts:,} prompts is tokenised together with its "
+            "completion and counts as part of it; end prompts with a line feed or a blank"
+        )
+    return warnings
+
+
 def _packed(task: Task, max_length: int) -> str:
+    if task.packing == "pack" and task.has_answers:
+        return f", whole texts together in samples of up to {max_length}"
     if task.packing == "pack":
         return f", one after another in samples of {max_length}"
     return f", long ones cut into samples of {max_length}" if task.packing == "chunk" else ""

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from splitfl.data.text_kinds import Text
+
 Ints = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+"""(N,) int64 of classes, (N,) float32 of numbers, or (N, C) float32 that are 1 for each class of a sample."""
 
 HELD_OUT_ONE_IN = 10
 """One example in so many is held out where the data do not say which."""
@@ -20,10 +24,10 @@ HELD_OUT_ONE_IN = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Examples:
-    """Texts with, for each, a unique `key` >= 0, a class (or None) and the group that would own it."""
+    """Texts with, for each, a unique `key` >= 0, a label (or None) and the group that would own it."""
 
-    texts: tuple[str, ...]
-    labels: Ints | None
+    texts: tuple[Text, ...]
+    labels: Labels | None
     groups: tuple[str, ...]
     keys: Ints
 
@@ -44,13 +48,13 @@ class Examples:
         return self if limit == 0 else self.take(np.arange(min(limit, len(self))))
 
 
-def gather(texts: Sequence[str], labels: Sequence[int] | None, groups: Sequence[str]) -> Examples:
+def gather(texts: Sequence[Text], labels: Sequence[int] | Labels | None, groups: Sequence[str]) -> Examples:
     """These as Examples, in order of their keys.
 
     A text that occurs again stays: its key is a hash of the text and of how often it
     came before, so keys are unique and the first one's does not depend on the others.
     """
-    seen: Counter[str] = Counter()
+    seen: Counter[Text] = Counter()
     keys = np.empty(len(texts), dtype=np.int64)
     for i, text in enumerate(texts):
         keys[i] = _hash(text, seen[text])
@@ -58,7 +62,7 @@ def gather(texts: Sequence[str], labels: Sequence[int] | None, groups: Sequence[
     assert len(np.unique(keys)) == len(keys), "two texts share a 63-bit hash"
     unordered = Examples(
         texts=tuple(texts),
-        labels=None if labels is None else np.asarray(labels, dtype=np.int64),
+        labels=None if labels is None else np.asarray(labels),
         groups=tuple(groups),
         keys=keys,
     )
@@ -74,7 +78,9 @@ def split_held_out(examples: Examples) -> tuple[Examples, Examples]:
     return examples.take(np.flatnonzero(~held_out)), examples.take(np.flatnonzero(held_out))
 
 
-def _hash(text: str, occurrence: int = 0) -> int:
+def _hash(text: Text, occurrence: int = 0) -> int:
     """63 bits of BLAKE2b, so that it fits into a signed integer and is never negative."""
     salt = occurrence.to_bytes(8, "little")
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, salt=salt).digest(), "little") >> 1
+    return (
+        int.from_bytes(hashlib.blake2b(str(text).encode(), digest_size=8, salt=salt).digest(), "little") >> 1
+    )

@@ -5,6 +5,7 @@ from pathlib import Path
 from splitfl.config import TaskConfig
 from splitfl.core.errors import DataError
 from splitfl.data.corpus import Corpus, assemble, to_measure
+from splitfl.data.forms import Form
 from splitfl.data.rows import SUFFIXES, Tally, read_rows
 
 TRAIN = ("train",)
@@ -12,7 +13,7 @@ HELD_OUT = (("dev", "validation", "valid", "val"), ("test",))
 """Names of held-out files, those to prefer first: test files are used where there is no dev file."""
 
 
-def load_files(data: Path, config: TaskConfig, *, labelled: bool) -> Corpus:
+def load_files(data: Path, config: TaskConfig, form: Form) -> Corpus:
     """The corpus in a file or folder; a file alone is split by the hash of its texts.
 
     Raises DataError for what is missing, ambiguous or malformed; see `read_rows`.
@@ -20,15 +21,15 @@ def load_files(data: Path, config: TaskConfig, *, labelled: bool) -> Corpus:
     tally = Tally(config.bad_rows)
     train, held_out = _found(data) if data.is_dir() else (data, None)
     return assemble(
-        read_rows(train, config, labelled=labelled, tally=tally),
-        None if held_out is None else read_rows(held_out, config, labelled=labelled, tally=tally),
-        labelled=labelled,
+        read_rows(train, config, form, tally),
+        None if held_out is None else read_rows(held_out, config, form, tally),
+        form=form,
         tally=tally,
         labels=config.labels,
     )
 
 
-def load_evaluation_file(data: Path, config: TaskConfig, *, labelled: bool) -> Corpus:
+def load_evaluation_file(data: Path, config: TaskConfig, form: Form) -> Corpus:
     """All rows of a file, or of a folder's held-out file, to measure on.
 
     Raises DataError for a folder without such a file, and as `read_rows` does.
@@ -37,8 +38,8 @@ def load_evaluation_file(data: Path, config: TaskConfig, *, labelled: bool) -> C
     path = _held_out(data) if data.is_dir() else data
     if path is None:
         raise DataError(f"{data} has no dev, validation or test file to measure on")
-    part = read_rows(path, config, labelled=labelled, tally=tally)
-    return to_measure(part, tally=tally, labels=config.labels)
+    part = read_rows(path, config, form, tally)
+    return to_measure(part, form=form, tally=tally, labels=config.labels)
 
 
 def _found(folder: Path) -> tuple[Path, Path | None]:

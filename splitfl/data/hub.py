@@ -1,23 +1,25 @@
-"""Data sets by name, through the library `datasets` where that is installed."""
+"""Data sets by name, or in a folder of `save_to_disk`, through the library `datasets` if it is installed."""
 
 import importlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from splitfl.config import TaskConfig
 from splitfl.core.errors import DataError
 from splitfl.data.columns import find_columns
 from splitfl.data.corpus import Corpus, assemble, to_measure
+from splitfl.data.forms import PLAIN, Form
 from splitfl.data.rows import Part, Tally, read_items
 
 HELD_OUT = ("validation", "dev", "test")
 
 
-def load_hub(name: str, config: TaskConfig, *, labelled: bool) -> Corpus:
-    """The data set NAME, NAME/CONFIG, OWNER/NAME or OWNER/NAME/CONFIG of the Hugging Face hub.
+def load_hub(name: str, config: TaskConfig, form: Form) -> Corpus:
+    """The data set NAME, NAME/CONFIG, OWNER/NAME or OWNER/NAME/CONFIG of the hub, or in a saved folder.
 
     Raises DataError where the library is not installed, the data set cannot be had, or
     has no training split with a column of texts (and one of labels).
@@ -28,15 +30,15 @@ def load_hub(name: str, config: TaskConfig, *, labelled: bool) -> Corpus:
     tally = Tally(config.bad_rows)
     held_out = next((split for split in HELD_OUT if split in splits), None)
     return assemble(
-        _part(datasets, name, "train", splits, config, labelled, tally),
-        None if held_out is None else _part(datasets, name, held_out, splits, config, labelled, tally),
-        labelled=labelled,
+        _part(datasets, name, "train", splits, config, form, tally),
+        None if held_out is None else _part(datasets, name, held_out, splits, config, form, tally),
+        form=form,
         tally=tally,
         labels=config.labels,
     )
 
 
-def load_evaluation_split(name: str, config: TaskConfig, *, labelled: bool) -> Corpus:
+def load_evaluation_split(name: str, config: TaskConfig, form: Form) -> Corpus:
     """All rows of a data set's held-out split, to measure on; DataError where it has none."""
     datasets, splits = _found(name)
     held_out = next((split for split in HELD_OUT if split in splits), None)
@@ -45,8 +47,8 @@ def load_evaluation_split(name: str, config: TaskConfig, *, labelled: bool) -> C
             f"the data set {name!r} has no split {', '.join(HELD_OUT)}; it has {', '.join(splits)}"
         )
     tally = Tally(config.bad_rows)
-    part = _part(datasets, name, held_out, splits, config, labelled, tally)
-    return to_measure(part, tally=tally, labels=config.labels)
+    part = _part(datasets, name, held_out, splits, config, form, tally)
+    return to_measure(part, form=form, tally=tally, labels=config.labels)
 
 
 def _found(name: str) -> tuple[Any, Any]:
@@ -58,7 +60,22 @@ def _found(name: str) -> tuple[Any, Any]:
             f"the data set {name!r} needs the library datasets: pip install 'splitfl[data]'; "
             "for local data give a file or folder that exists"
         ) from None
-    return datasets, _downloaded(datasets, name)
+    return datasets, _saved(datasets, Path(name)) if is_saved(Path(name)) else _downloaded(datasets, name)
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` of the library has written this folder."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+
+def _saved(datasets: Any, folder: Path) -> Any:
+    """All splits in a saved folder; a data set without splits is one to train on."""
+    try:
+        found = datasets.load_from_disk(str(folder))
+    except Exception as error:  # of any kind: arrow has its own
+        said = (str(error).splitlines() or [""])[0]
+        raise DataError(f"cannot read the data set in {folder}: {type(error).__name__}: {said}") from None
+    return found if isinstance(found, datasets.DatasetDict) else {"train": found}
 
 
 def _downloaded(datasets: Any, name: str) -> Any:
@@ -99,24 +116,29 @@ def _quiet_retries() -> Iterator[None]:
 
 
 def _part(
-    datasets: Any, name: str, split: str, splits: Any, config: TaskConfig, labelled: bool, tally: Tally
+    datasets: Any, name: str, split: str, splits: Any, config: TaskConfig, form: Form, tally: Tally
 ) -> Part:
-    source = f"hf:{name} {split}"
+    source = f"{name} {split}" if is_saved(Path(name)) else f"hf:{name} {split}"
     names = splits[split].column_names
-    columns = find_columns(source, names, config, labelled=labelled)
-    feature = splits[split].features.get(columns.label)
-    classes = tuple(feature.names) if labelled and isinstance(feature, datasets.ClassLabel) else ()
+    columns = find_columns(source, names, config, form)
+    label = columns.by_role.get("label", columns.by_role.get("tags", ""))
+    feature = splits[split].features.get(label)
+    feature = getattr(feature, "feature", feature)  # of a list, that of its members
+    classes = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
     rows = enumerate(splits[split], start=1)
     items: Iterator[tuple[str, Any]] = ((f"row {number}", item) for number, item in rows)
     if classes:
-        items = ((place, _with_name(item, columns.label, classes)) for place, item in items)
-    if not labelled:  # blank lines of plain text are not rows, as in a file
-        items = ((place, item) for place, item in items if str(item[columns.text] or "").strip())
-    part = read_items(source, items, config, labelled=labelled, tally=tally)
+        items = ((place, _with_name(item, label, classes)) for place, item in items)
+    if form is PLAIN:  # blank lines of plain text are not rows, as in a file
+        text = columns.by_role["text"]
+        items = ((place, item) for place, item in items if str(item[text] or "").strip())
+    part = read_items(source, items, config, form, tally)
     return replace(part, classes=classes)
 
 
 def _with_name(item: dict[str, Any], label: str, classes: tuple[str, ...]) -> dict[str, Any]:
     """The row with its class by its name; a data set says -1 where there is none."""
     number = item[label]
+    if isinstance(number, list):
+        return {**item, label: [classes[one] for one in number]}
     return {**item, label: classes[number] if number is not None and number >= 0 else ""}

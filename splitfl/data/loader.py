@@ -16,7 +16,7 @@ from channel.core.rng import stream
 from splitfl.core.errors import ConfigError, DataError, ModelMissing
 from splitfl.core.folder_cache import cached_by_files
 from splitfl.data.batch import Batch
-from splitfl.data.examples import Examples, Ints
+from splitfl.data.examples import Ints
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -109,10 +109,10 @@ class Batches:
         self.skipped = rows.skipped
         owner = f"client {client}" if client >= 0 else "the held-out part"
         if not len(rows):
-            too_short = f": all {self.skipped} texts are too short" if self.skipped else ""
-            raise DataError(f"{owner} holds no samples{too_short}")
+            unused = f": there is nothing to learn from in any of its {self.skipped} texts"
+            raise DataError(f"{owner} holds no samples{unused * bool(self.skipped)}")
         if self.skipped:
-            log.warning("%s: %d texts are too short to learn from", owner, self.skipped)
+            log.warning("%s: there is nothing to learn from in %d texts", owner, self.skipped)
         self._rows = rows
         self._batch_size = batch_size
         self._seed = seed
@@ -147,78 +147,36 @@ class Batches:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenCount:
-    """How many tokens texts have, their end tokens included, and how many of them are never read."""
+    """How many tokens texts have, their end tokens included, and how many of them are never read.
+
+    Where the loss is over answers, also how many it is over, how many texts have none of these within
+    their length, and of how many prompts the end was tokenised together with the completion.
+    """
 
     texts: int
     tokens: int
     truncated_texts: int
     truncated_tokens: int
+    learnt_tokens: int | None = None
+    unlearnt_texts: int = 0
+    cut_prompts: int = 0
 
 
-class Texts:
-    """Examples as samples of at most `max_length` tokens.
-
-    `packing` is `truncate` (a sample is the beginning of a text), `chunk` (a long text is several samples)
-    or `pack` (one text follows another, and is cut anywhere). A language model's text ends with the
-    tokenizer's end token, where it has one. Left out are samples with no token, and for a language
-    model those with one: there is nothing to predict. Raises ConfigError for a token that a model of
-    `num_embeddings`, if that is given, does not have.
-    """
-
-    def __init__(
-        self,
-        examples: Examples,
-        tokenizer: "PreTrainedTokenizerBase",
-        *,
-        kind: str,
-        max_length: int,
-        packing: str = "truncate",
-        num_embeddings: int | None = None,
-    ) -> None:
-        is_lm = kind == "causal-lm"
-        assert is_lm == (examples.labels is None), "the kind and the labels disagree"
-        assert tokenizer.pad_token_id is not None
-        texts = _encoded(examples.texts, tokenizer)
-        if is_lm:
-            texts = [_ended(ids, tokenizer.eos_token_id) for ids in texts]
-        if num_embeddings is not None:
-            _check_embedded(texts, tokenizer, num_embeddings)
-        tokens, self.count = _fitted(examples.texts, texts, tokenizer, max_length, packing, is_lm=is_lm)
-        kept = [i for i, ids in enumerate(tokens) if len(ids) > is_lm]
-        self.skipped = len(tokens) - len(kept)
-        self._labels = None if examples.labels is None else examples.labels[kept]
-        self._tokens = [tokens[i] for i in kept]
-        self._pad_id: int = tokenizer.pad_token_id
-        self._max_length = max_length
-
-    def __len__(self) -> int:
-        return len(self._tokens)
-
-    def shortest_first(self) -> Ints:
-        """See Rows."""
-        return np.argsort([len(ids) for ids in self._tokens], kind="stable")
-
-    def collated(self, indices: Ints) -> Batch:
-        """Padded on the right to the longest, rounded up to a multiple of 8 within `max_length`."""
-        rows = [self._tokens[i] for i in indices]
-        longest = max(len(row) for row in rows)
-        width = min(-(-longest // PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF, self._max_length)
-        ids_BT = torch.full((len(rows), width), self._pad_id, dtype=torch.int64)
-        mask_BT = torch.zeros((len(rows), width), dtype=torch.int64)
-        for row, ids in enumerate(rows):
-            ids_BT[row, : len(ids)] = torch.from_numpy(ids)
-            mask_BT[row, : len(ids)] = 1
-        classes = self._labels
-        return Batch(
-            ids_B=torch.tensor(indices, dtype=torch.int64),
-            inputs={"input_ids": ids_BT, "attention_mask": mask_BT},
-            labels=ids_BT.masked_fill(mask_BT == 0, NOTHING_TO_PREDICT)
-            if classes is None
-            else torch.from_numpy(classes[indices]),
-        )
+def padded_width(longest: int, max_length: int) -> int:
+    """The tokens of a padded batch: a multiple of 8 within `max_length`."""
+    return min(-(-longest // PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF, max_length)
 
 
-def _check_embedded(tokens: list[Ints], tokenizer: "PreTrainedTokenizerBase", num_embeddings: int) -> None:
+def padded(rows: Sequence[Ints], width: int, value: int) -> torch.Tensor:
+    """(B, `width`) int64: each row with this value on its right."""
+    filled = np.full((len(rows), width), value, dtype=np.int64)
+    for to, row in zip(filled, rows, strict=True):
+        to[: len(row)] = row
+    return torch.from_numpy(filled)
+
+
+def check_embedded(tokens: list[Ints], tokenizer: "PreTrainedTokenizerBase", num_embeddings: int) -> None:
+    """ConfigError for a token that a model of `num_embeddings` does not have."""
     largest = max((int(ids.max()) for ids in tokens if len(ids)), default=0)
     if largest >= num_embeddings:
         raise ConfigError(
@@ -226,60 +184,3 @@ def _check_embedded(tokens: list[Ints], tokenizer: "PreTrainedTokenizerBase", nu
             f"{num_embeddings} embeddings: they are not of one checkpoint, or tokens were added and the "
             "embeddings not enlarged; call model.resize_token_embeddings(len(tokenizer)) and save it again"
         )
-
-
-def _encoded(
-    texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_length: int | None = None
-) -> list[Ints]:
-    if not texts:
-        return []
-    encoded = tokenizer(
-        list(texts),
-        truncation=max_length is not None,
-        max_length=max_length,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,  # about texts longer than the model's positions, which are cut below
-    )
-    return [np.array(ids, dtype=np.int64) for ids in encoded["input_ids"]]
-
-
-def _ended(ids: Ints, end: int | None) -> Ints:
-    """A text's tokens with the end token, unless that is there."""
-    return ids if end is None or (len(ids) and ids[-1] == end) else np.append(ids, end)
-
-
-def _fitted(
-    texts: Sequence[str],
-    tokens: list[Ints],
-    tokenizer: "PreTrainedTokenizerBase",
-    max_length: int,
-    packing: str,
-    *,
-    is_lm: bool,
-) -> tuple[list[Ints], TokenCount]:
-    """Samples of at most `max_length` tokens, and what of the texts is not in them."""
-    total = sum(map(len, tokens))
-    if packing == "pack":
-        tokens = _cut(np.concatenate([np.empty(0, dtype=np.int64), *tokens]), max_length)
-    elif packing == "chunk":
-        tokens = [piece for ids in tokens for piece in _cut(ids, max_length)]
-    long = [i for i, ids in enumerate(tokens) if len(ids) > max_length]
-    if is_lm:
-        shortened = [tokens[i][:max_length] for i in long]
-    else:  # by the tokenizer, which leaves the special token at the end where a classifier may look for it
-        shortened = _encoded([texts[i] for i in long], tokenizer, max_length)
-    for i, ids in zip(long, shortened, strict=True):
-        tokens[i] = ids
-    count = TokenCount(
-        texts=len(texts),
-        tokens=total,
-        truncated_texts=len(long),
-        truncated_tokens=total - sum(map(len, tokens)),
-    )
-    return tokens, count
-
-
-def _cut(ids: Ints, max_length: int) -> list[Ints]:
-    """Pieces of this length; the last may be shorter."""
-    return [ids[start : start + max_length] for start in range(0, len(ids), max_length)]

@@ -5,14 +5,16 @@ is read as text and label, or as text alone where no label is wanted.
 """
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from splitfl.config import TaskConfig
 from splitfl.core.errors import DataError
-from splitfl.data.columns import Columns, find_columns, is_header
+from splitfl.data.columns import Columns, chosen_column, find_columns, is_header
 from splitfl.data.file_formats import (
     BadRow,
     Item,
@@ -24,10 +26,16 @@ from splitfl.data.file_formats import (
     lines_of,
     tabbed,
 )
+from splitfl.data.forms import PLAIN, Form
+from splitfl.data.text_kinds import Tagged, Text
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".txt")
+
+
+Label = str | float | tuple[str, ...]
+"""A class, a number, or several classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +43,8 @@ class Row:
     """A well-formed row and where it stands; `label` is "" where none was wanted."""
 
     place: str
-    text: str
-    label: str
+    text: Text
+    label: Label
     group: str
 
 
@@ -83,7 +91,7 @@ class Tally:
         return kept
 
 
-def read_rows(path: Path, config: TaskConfig, *, labelled: bool, tally: Tally) -> Part:
+def read_rows(path: Path, config: TaskConfig, form: Form, tally: Tally) -> Part:
     """The rows of a file, malformed ones refused or counted by `tally`.
 
     Raises DataError for a file that is missing, of an unknown kind, not UTF-8, with columns
@@ -92,22 +100,21 @@ def read_rows(path: Path, config: TaskConfig, *, labelled: bool, tally: Tally) -
     kind, source = path.suffix.lower(), str(path)
     if kind not in SUFFIXES:
         raise DataError(f"{path} is of an unknown kind; data files end in {', '.join(SUFFIXES)}")
-    if kind == ".txt" and labelled:
-        raise DataError(f"{path} is plain text and has no labels; give .tsv, .csv, .jsonl or .json")
+    if kind == ".txt" and form is not PLAIN:
+        lacks = "labels" if form.is_labelled else "columns"
+        raise DataError(f"{path} is plain text and has no {lacks}; give .tsv, .csv, .jsonl or .json")
     text = decoded(path)
     if kind == ".txt":
         rows = (Row(place=at, text=line.strip(), label="", group="") for at, line in lines_of(text))
         return Part(source=source, rows=tally.good(source, rows), columns="a text on each line")
     if kind in (".jsonl", ".json"):
         items = json_list(path, text) if kind == ".json" else json_lines(text)
-        return read_items(source, items, config, labelled=labelled, tally=tally)
+        return read_items(source, items, config, form, tally)
     lines = delimited(text) if kind == ".csv" else tabbed(text)
-    return _read_table(source, lines, config, labelled=labelled, tally=tally)
+    return _read_table(source, lines, config, form, tally)
 
 
-def read_items(
-    source: str, items: Iterable[Item], config: TaskConfig, *, labelled: bool, tally: Tally
-) -> Part:
+def read_items(source: str, items: Iterable[Item], config: TaskConfig, form: Form, tally: Tally) -> Part:
     """The rows in objects with named values, which need not all have the same names."""
     found: dict[tuple[str, ...], Columns] = {}
 
@@ -120,25 +127,25 @@ def read_items(
         names = tuple(map(str, values))
         if names not in found:
             where = f"{source}, {place}"
-            found[names] = find_columns(where, names, config, labelled=labelled, is_table=False)
-        return _checked(place, values, found[names], labelled)
+            found[names] = find_columns(where, names, config, form, is_table=False)
+        return _checked(place, values, found[names], form, config.label_separator)
 
     rows = tally.good(source, map(row, items))
     return Part(source=source, rows=rows, columns=" or ".join(dict.fromkeys(map(str, found.values()))))
 
 
-def _read_table(source: str, lines: list[Line], config: TaskConfig, *, labelled: bool, tally: Tally) -> Part:
+def _read_table(source: str, lines: list[Line], config: TaskConfig, form: Form, tally: Tally) -> Part:
     """Rows of cells, named by the first row if that is a header and by number if not."""
     at, first = next(((n, line) for n, line in enumerate(lines) if not isinstance(line, BadRow)), (0, None))
     if first is None:
         tally.good(source, (line for line in lines if isinstance(line, BadRow)))
         raise AssertionError("a file without a single good line is refused")
     place, cells = first
-    has_header = is_header(cells, config)
+    has_header = is_header(cells, config, form)
     names = [cell.strip() for cell in cells] if has_header else [str(n) for n in range(1, len(cells) + 1)]
     if not has_header:
-        config = _by_position(source, place, names, config, labelled)
-    columns = find_columns(source, names, config, labelled=labelled)
+        config = _by_position(source, place, names, config, form)
+    columns = find_columns(source, names, config, form)
 
     def row(line: Line) -> Row | BadRow:
         if isinstance(line, BadRow):
@@ -147,69 +154,110 @@ def _read_table(source: str, lines: list[Line], config: TaskConfig, *, labelled:
         if len(cells) != len(names):
             listed = f": {', '.join(names)}" if has_header else ""
             return BadRow(place, f"has {len(cells)} columns instead of {len(names)}{listed}")
-        return _checked(place, dict(zip(names, cells, strict=True)), columns, labelled)
+        return _checked(place, dict(zip(names, cells, strict=True)), columns, form, config.label_separator)
 
     rows = tally.good(source, map(row, lines[:at] + lines[at + has_header :]))
     if not has_header and config.header == "auto":
-        _refuse_unknown_header(source, rows, labelled)
+        _refuse_unknown_header(source, rows, form)
     return Part(source=source, rows=rows, columns=str(columns) + ("" if has_header else " (no header)"))
 
 
-def _by_position(
-    source: str, place: str, names: Sequence[str], config: TaskConfig, labelled: bool
-) -> TaskConfig:
+def _by_position(source: str, place: str, names: Sequence[str], config: TaskConfig, form: Form) -> TaskConfig:
     """The settings with the columns of a table without a header: text, then label, unless they say else."""
-    wanted = {"text_column": "1", "label_column": "2"} if labelled else {"text_column": "1"}
-    given = {name: getattr(config, name) for name in ("text_column", "label_column", "group_column")}
+    given = {role: chosen_column(config, role) for role in form.roles}
     if named := [value for value in given.values() if value and not value.isdecimal()]:
         raise DataError(f"{source} has no column {named[0]!r}: its first row names no column")
+    wanted = dict(form.by_position)
     if not any(given.values()) and len(names) != len(wanted):
+        needed = wanted or form.needs[-1]
         raise DataError(
             f"{source}, {place}: {len(names)} column{'s' * (len(names) != 1)} and no header. Name the "
-            f"columns in a first row (text{', label' * labelled}), or say in task.text_column"
-            f"{' and task.label_column' * labelled} which they are, counted from 1"
+            f"columns in a first row ({', '.join(needed)}), or say in "
+            f"{' and '.join(f'task.{role}_column' for role in needed)} which they are, counted from 1"
         )
-    text, label, group = (given[name] or wanted.get(name, "") for name in given)
-    return replace(config, text_column=text, label_column=label, group_column=group)
+    columns: dict[str, Any] = {f"{role}_column": given[role] or wanted.get(role, "") for role in form.roles}
+    return replace(config, **columns)
 
 
-def _refuse_unknown_header(source: str, rows: Sequence[Row], labelled: bool) -> None:
+def _refuse_unknown_header(source: str, rows: Sequence[Row], form: Form) -> None:
     """DataError where the first row looks like names of columns: a word or two, and a label like no other."""
     first, others = rows[0], rows[1:]
-    if len(first.text.split()) > 2 or not others:
+    if len(str(first.text).split()) > 2 or not others:
         return
-    if labelled:
+    if form.labels == "class":
         counts = Counter(row.label for row in others)
         looks_like_names = first.label not in counts and min(counts.values()) > 1
-    else:
-        looks_like_names = all(len(row.text.split()) > 2 for row in others)
+    else:  # a word in place of a number is no label
+        looks_like_names = not form.is_labelled and all(len(str(row.text).split()) > 2 for row in others)
     if looks_like_names:
-        names = f"{first.text!r}" + f" and {first.label!r}" * labelled
-        setting = (
-            f"task.text_column = {first.text!r}" + f" and task.label_column = {first.label!r}" * labelled
-        )
+        found = {"text": str(first.text), "label": str(first.label)}
+        named = {role: found[role] for role in form.by_position}
+        setting = " and ".join(f"task.{role}_column = {name!r}" for role, name in named.items())
         raise DataError(
-            f"{source}, {first.place}: {names} look like names of columns. If they are, set {setting}; "
-            "if they are a sample, set task.header = 'none'"
+            f"{source}, {first.place}: {' and '.join(map(repr, named.values()))} look like names of columns. "
+            f"If they are, set {setting}; if they are a sample, set task.header = 'none'"
         )
 
 
-def _checked(place: str, item: Mapping[str, object], columns: Columns, labelled: bool) -> Row | BadRow:
+def _checked(
+    place: str, item: Mapping[str, object], columns: Columns, form: Form, separator: str
+) -> Row | BadRow:
     """The row in these values; a label or a group may be a whole number too."""
-    cells = {}
-    for role in ("text", "label", "group"):
-        value = item.get(getattr(columns, role), "")
-        if isinstance(value, int) and role != "text":
-            value = str(value).lower()
-        if role == "label" and isinstance(value, list | tuple):
-            return BadRow(place, f"the label is a list, {value!r:.60}: a text has one label here")
-        if not isinstance(value, str):
-            return BadRow(place, f"the {role} must be a string, got {value!r:.60}")
-        cells[role] = value.strip()
-    if not cells["text"]:
-        return BadRow(place, "the text is missing or empty")
-    if labelled and not cells["label"]:
-        return BadRow(place, "the label is missing or empty")
-    if any("\ud800" <= character <= "\udfff" for character in "".join(cells.values())):
+    values = {role: item[name] for role, name in columns.by_role.items() if name in item}
+    try:
+        text = form.text(values)
+        label = _label(values, text, form, separator)
+        group = _word(values, "group")
+    except DataError as error:
+        return BadRow(place, str(error))
+    if any("\ud800" <= character <= "\udfff" for character in f"{text}{label}{group}"):
         return BadRow(place, "it holds half a surrogate pair, which is no character")
-    return Row(place=place, text=cells["text"], label=cells["label"], group=cells["group"])
+    return Row(place=place, text=text, label=label, group=group)
+
+
+def _label(values: Mapping[str, object], text: Text, form: Form, separator: str) -> Label:
+    """What this form calls a label; DataError for anything else."""
+    if isinstance(text, Tagged):
+        return text.tags
+    if form.labels == "set":
+        return _several(values.get("label"), separator)
+    if form.labels == "number":
+        return _number(values.get("label"))
+    label = _word(values, "label")
+    if form.is_labelled and not label:
+        raise DataError("the label is missing or empty")
+    return label
+
+
+def _number(value: object) -> float:
+    try:
+        number = float(value) if isinstance(value, str | int | float) else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or isinstance(value, bool):
+        raise DataError(f"the label must be a number, got {value!r:.60}")
+    return number
+
+
+def _several(value: object, separator: str) -> tuple[str, ...]:
+    """Different classes, in their order; none is a label too."""
+    if isinstance(value, str):
+        value = [word for word in value.split(separator) if word.strip()]
+    if not isinstance(value, list | tuple) or not all(type(word) in (str, int) for word in value):
+        raise DataError(
+            f"the label must be a list of classes, or classes with task.label_separator = {separator!r} "
+            f"between them; got {value!r:.60}"
+        )
+    return tuple(sorted({str(word).strip() for word in value}))
+
+
+def _word(values: Mapping[str, object], role: str) -> str:
+    """The name in this role, "" where there is none; DataError for anything that is no name."""
+    value = values.get(role, "")
+    if isinstance(value, int):
+        value = str(value).lower()
+    if role == "label" and isinstance(value, list | tuple):
+        raise DataError(f"the label is a list, {value!r:.60}: a text has one label here")
+    if not isinstance(value, str):
+        raise DataError(f"the {role} must be a string, got {value!r:.60}")
+    return value.strip()

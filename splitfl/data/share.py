@@ -50,13 +50,13 @@ def _natural(examples: Examples | Pictures, clients: int) -> list[Ints]:
 
 
 def _classes(examples: Examples | Pictures) -> Ints:
-    """The classes of a Dirichlet partition: the labels, or the groups of unlabelled data."""
-    if examples.labels is not None:
-        return examples.labels
+    """The classes of a Dirichlet partition: the class labels, or else the groups."""
+    if examples.labels is not None and examples.labels.dtype.kind == "i":
+        return examples.labels.astype(np.int64)
     names, numbers = np.unique(np.array(examples.groups), return_inverse=True)
     if len(names) < 2:
         raise ConfigError(
-            "federation.partition 'dirichlet' needs labels or groups and these data have neither; "
+            "federation.partition 'dirichlet' needs class labels or groups and these data have neither; "
             "partition iid"
         )
     return numbers.astype(np.int64)

@@ -7,6 +7,7 @@ from splitfl.config import RunConfig, value_of
 from splitfl.core.errors import ConfigError
 from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.federation.over_the_air import over_the_air
+from splitfl.methods.parts.optimiser import refuse_accumulation
 from splitfl.methods.parts.spec import NO_ERASURE, ROW_MESSAGES
 from splitfl.methods.parts.zeroth_order_client import Estimate
 from splitfl.methods.registry import METHODS, method
@@ -111,8 +112,11 @@ def _check_forward_mode(case: Case) -> None:
 
 
 def _check_numbers(config: RunConfig) -> None:
-    """ConfigError for numbers that do not fit that of the clients, and for a deadline that is never."""
+    """ConfigError for numbers that do not fit the clients or their steps, or a deadline of 0."""
     federation = config.federation
+    for steps in federation.client_steps or (federation.local_steps,):
+        if steps:  # 0 is a pass over data that this side may not have
+            refuse_accumulation(config.train, steps)
     if federation.robust == "trimmed-mean" and federation.trim * federation.clients < 1:
         raise ConfigError(
             f"federation.trim must be at least 1 / {federation.clients} for {federation.clients} clients, or "

@@ -111,9 +111,10 @@ class CseServer:
         return self._heads.answer(ticket, message)
 
     def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._body.commit(ticket.position, self._heads.take(outcome))
+        self._body.commit(ticket, self._heads.take(outcome))
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._heads.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -163,7 +164,9 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
     heads = ClientAdapters.of(config, pieces.head, pieces.auxiliary, PREFIX)
-    return CseServer(ServerModel.of(pieces, config), heads, config.method.of(Auxiliary).upload_interval)
+    return CseServer(
+        ServerModel.of(pieces.body(), config), heads, config.method.of(Auxiliary).upload_interval
+    )
 
 
 _CSEFSL = """@article{mu2023communication,
@@ -181,7 +184,7 @@ SPEC = spec.MethodSpec(
     signature=spec.Signature.with_adapters((Activation, Done)),
     sends={"activation": spec.ANY_LOSS},
     settings=CseSettings,
-    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT,
+    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,

@@ -117,10 +117,10 @@ class FrozenServer:
         raise unexpected("frozen", message)
 
     def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._body.commit(ticket.position, outcome.change if outcome is not None else None)
+        self._body.commit(ticket, outcome.change if outcome is not None else None)
 
     def end_round(self, round_index: int) -> None:
-        pass
+        self._body.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
         return self._body.trained()
@@ -177,7 +177,7 @@ class FrozenServer:
             self._cache[name] = Cached(
                 hidden_TD=hidden_BTD[row, :length].clone(),
                 context={key: tensor[:length] if tensor.ndim else tensor for key, tensor in own.items()},
-                label=labels[row, :length] if labels.ndim > 1 else labels[row],
+                label=labels[row, :length] if _are_of_tokens(labels) else labels[row],
             )
         return hidden_BTD, context, labels
 
@@ -194,15 +194,24 @@ def batch_of(samples: Sequence[Cached]) -> tuple[Tensor, dict[str, Tensor], Tens
         ]
     )
     context = {
-        key: torch.stack([sample.context[key] for sample in samples])
+        key: torch.stack([_padded(tensor, length, 0) if tensor.ndim else tensor for tensor in tensors])
         for key in samples[0].context
         if key != "mask"
+        for tensors in [[sample.context[key] for sample in samples]]
     }
     labels = torch.stack(
-        [_padded(sample.label, length, -100) if sample.label.ndim else sample.label for sample in samples]
+        [
+            _padded(sample.label, length, -100) if _are_of_tokens(sample.label[None]) else sample.label
+            for sample in samples
+        ]
     )
     mask = {} if bool(mask_BT.all()) else {"mask": mask_BT}  # as it is left out of a batch that is sent
     return hidden_BTD, context | mask, labels
+
+
+def _are_of_tokens(labels: Tensor) -> bool:
+    """Whether these are labels (B, T) of tokens; several classes of a sample are floating-point numbers."""
+    return labels.ndim > 1 and not labels.is_floating_point()
 
 
 def _padded(row: Tensor, length: int, value: float) -> Tensor:
@@ -223,7 +232,7 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
-    return FrozenServer(ServerModel.of(pieces, config))
+    return FrozenServer(ServerModel.of(pieces.body(), config))
 
 
 _SPLITFROZEN = """@article{splitfrozen2025,
@@ -246,7 +255,7 @@ SPEC = spec.MethodSpec(
         )
     },
     settings=NoSettings,
-    shared=spec.BODY | spec.IN_FLIGHT,
+    shared=spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS,
     holds=("head",),
     asynchronous="its clients send nothing in that could be taken over: it has no rounds to wait for",

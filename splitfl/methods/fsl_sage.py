@@ -146,9 +146,10 @@ class SageServer:
         if isinstance(change, _Aligned):
             self._auxiliaries[ticket.client] = change.tensors
             self._aligned_in[ticket.client] = ticket.round
-        self._body.commit(ticket.position, change.step if isinstance(change, _Uploaded) else None)
+        self._body.commit(ticket, change.step if isinstance(change, _Uploaded) else None)
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._heads.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -251,7 +252,7 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, with an auxiliary for each client."""
-    body, clients = ServerModel.of(pieces, config), config.federation.clients
+    body, clients = ServerModel.of(pieces.body(), config), config.federation.clients
     heads, settings = ClientAdapters.of(config, pieces.head), config.method.of(SageSettings)
     return SageServer(body, heads, pieces.auxiliary(), clients, settings, config.train.body_lr)
 

@@ -33,7 +33,7 @@ from splitfl.methods import decomfl
 from splitfl.methods.decomfl import DecomflClient, DecomflServer
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
 from splitfl.methods.parts.perturbed_parameters import Directions, PerturbedParameters, values_of
-from splitfl.methods.parts.rates import Decay, constant, decay
+from splitfl.methods.parts.rates import Decay, constant, head_decay
 from splitfl.methods.parts.references import DECOMFL, LORA
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.zeroth_order_client import Estimate, ZerothOrderClient, refuse_estimate
@@ -126,7 +126,7 @@ def _walk(values: Mapping[str, Tensor], config: RunConfig) -> HisoWalk:
     federation, train = config.federation, config.train
     rule, smooth = aggregator(federation.aggregator), config.method.of(HisoSettings).hessian_smooth
     moved_by = server_optimiser(federation.server_optimiser, federation.server_lr)
-    lr, falls = train.head_lr, decay(config)
+    lr, falls = train.head_lr, head_decay(config)
     return HisoWalk(values, rule, train.seed, federation.clients, lr, smooth, falls, moved_by)
 
 

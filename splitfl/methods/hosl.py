@@ -114,9 +114,10 @@ class HoslServer:
         if isinstance(learnt, _Learnt) and outcome is not None:
             slopes_1P = slopes(learnt.losses_P2, self._mu)[None]
             self._history.receive(ticket.client, ticket.lap - 1, slopes_1P, outcome.samples)
-        self._body.commit(ticket.position, learnt.step if learnt is not None else None)
+        self._body.commit(ticket, learnt.step if learnt is not None else None)
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._history.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -169,7 +170,7 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
     own = config.method.of(HoslSettings)
     history = ScalarLog.of(pieces.head(), config, own.perturbations, is_sliced=own.slices)
-    return HoslServer(ServerModel.of(pieces, config), history, own.perturbations, own.mu)
+    return HoslServer(ServerModel.of(pieces.body(), config), history, own.perturbations, own.mu)
 
 
 def refuse(config: RunConfig, kind: str, num_blocks: int) -> None:
@@ -192,7 +193,7 @@ SPEC = spec.MethodSpec(
     signature=spec.Signature(begin=Scalars, step=((Activation, Scalars),), end=None),
     sends={"activation": spec.DIFFERENCES},
     settings=HoslSettings,
-    shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT,
+    shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS | spec.SCALARS,
     holds=("head",),
     asynchronous=spec.REPLAYS,

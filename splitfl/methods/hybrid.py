@@ -110,9 +110,10 @@ class HybridServer:
         return self._history.answer(ticket, message)
 
     def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._body.commit(ticket.position, self._history.take(ticket, outcome))
+        self._body.commit(ticket, self._history.take(ticket, outcome))
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._history.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -154,7 +155,7 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
     own = config.method.of(SlicedEstimate)
     history = ScalarLog.of(pieces.head(), config, own.estimate.perturbations, is_sliced=own.slices)
-    return HybridServer(ServerModel.of(pieces, config), history)
+    return HybridServer(ServerModel.of(pieces.body(), config), history)
 
 
 _HOSFL = """@article{chen2026hosfl,
@@ -173,7 +174,7 @@ SPEC = spec.MethodSpec(
     signature=spec.Signature.with_scalars((Activation, Gradient)),
     sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
     settings=SlicedEstimate,
-    shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT,
+    shared=spec.REPLAYED | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS | spec.SCALARS,
     holds=("head",),
     asynchronous=spec.REPLAYS,

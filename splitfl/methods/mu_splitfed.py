@@ -11,7 +11,7 @@ them, and in that directions are signs.
 
 # B batch, T tokens, D hidden, N real tokens of a batch
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -41,6 +41,7 @@ from splitfl.methods.parts.method import (
     unexpected,
 )
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
+from splitfl.methods.parts.rates import body_decay
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.zeroth_order_client import refuse_distance
 from splitfl.models.cut import Piece
@@ -113,9 +114,9 @@ class MuServer:
         *,
         steps: int,
         mu: float,
-        lr: float,
+        lr: Callable[[int], float],
     ) -> None:
-        """`walk` moves the piece's own trainable tensors."""
+        """`walk` moves the piece's own trainable tensors, in a round at its `lr`."""
         self._piece = piece
         self._walk = walk
         self._heads = heads
@@ -168,7 +169,7 @@ class MuServer:
         for step in range(self._steps):
             u = self._walk.along(names, "server", ticket.client, ticket.round, ticket.lap, step)
             slope = central(self._walk, u, self._mu, lambda: loss(here)).item()
-            self._walk.move(u, -self._lr * slope)
+            self._walk.move(u, -self._lr(ticket.round) * slope)
         above, below = (loss(hidden_BTD).double() for hidden_BTD in around)
         moved = self._body()
         overwrite(self._walk.tensors, before)  # it is `commit` that changes something
@@ -201,8 +202,15 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     body, settings, train = pieces.body(), config.method.of(MuSettings), config.train
     rule, clients = aggregator("mean"), config.federation.clients
     moving = PerturbedParameters(values_of(body), rule, train.seed, clients, train.body_lr)
-    heads = ClientAdapters.of(config, pieces.head)
-    return MuServer(body, moving, heads, steps=settings.server_steps, mu=settings.mu, lr=train.body_lr)
+    heads, falls = ClientAdapters.of(config, pieces.head), body_decay(config)
+    return MuServer(
+        body,
+        moving,
+        heads,
+        steps=settings.server_steps,
+        mu=settings.mu,
+        lr=lambda at: train.body_lr * falls(at),
+    )
 
 
 def refuse(config: RunConfig, kind: str, num_blocks: int) -> None:

@@ -62,9 +62,10 @@ class UnevenServer:
         step = self._heads.take(outcome)
         if outcome is not None and isinstance(step, BodyStep):
             self._entered[self._cut(ticket)] += outcome.samples
-        self._body.commit(ticket.position, step)
+        self._body.commit(ticket, step)
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         for update in self._own(round_index):
             self._heads.receive(update)
         self._heads.end_round()
@@ -186,7 +187,7 @@ def entered(
     pieces: Pieces, config: RunConfig, cuts: Set[int]
 ) -> tuple[ServerModel, dict[int, Piece], Sequence[int], ClientAdapters, Aggregator]:
     """The body, its parts from each of these cuts on, and what else such a server holds."""
-    body, heads = ServerModel.of(pieces, config), ClientAdapters.of(config, pieces.head)
+    body, heads = ServerModel.of(pieces.body(), config), ClientAdapters.of(config, pieces.head)
     entries = {cut: enters(body.piece, pieces.body(cut)) for cut in sorted(cuts)}
     rule = aggregator(config.federation.aggregator)
     return body, entries, config.federation.client_cuts, heads, rule

@@ -27,6 +27,7 @@ from splitfl.methods import (
 )
 from splitfl.methods.parts.local_update import LocalUpdateSpec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
+from splitfl.methods.parts.optimiser import refuse_accumulation
 from splitfl.methods.parts.spec import MethodSpec
 
 METHODS: Final = Registry(
@@ -66,7 +67,11 @@ def choosable() -> dict[str, LocalUpdateSpec]:
 
 
 def client_method(config: RunConfig, pieces: Pieces, batches: Batches, steps: int) -> ClientMethod:
-    """A client's side of the run's method, or of a run that is planned from round to round."""
+    """A client's side of the run's method, or of a run that is planned from round to round.
+
+    Raises ConfigError where it would have fewer steps in a round than `train.accumulate`.
+    """
+    refuse_accumulation(config.train, steps)
     if config.auto.every:
         return controlled.client(pieces, batches, steps, config, _planned(config))
     return method(config.method.name).client(pieces, batches, steps, config)

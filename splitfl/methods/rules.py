@@ -11,7 +11,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.federation.aggregators import EXACT_MEANS, row
 from splitfl.federation.staleness import at_own_pace
 from splitfl.methods.parts.spec import ROW_MESSAGES, MethodSpec
-from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION
+from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +164,16 @@ RULES: Final[tuple[Rule, ...]] = (
     *_rules(
         lambda case: case.kind == IMAGE_CLASSIFICATION,
         "for images, whose models attend to every patch",
+        {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
+    ),
+    *_rules(
+        lambda case: case.kind == TOKEN_CLASSIFICATION,
+        "for classes of tokens, each of which is read from its own token",
+        {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
+    ),
+    *_rules(
+        lambda case: case.config.task.name == "sft" and case.config.task.packing == "pack",
+        "where task.packing puts several texts into a sample, which their positions keep apart",
         {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
     ),
     *_rules(

@@ -45,9 +45,11 @@ class SflV1Server:
         if outcome is not None and isinstance(step, BodyStep):
             self._samples[ticket.client] += outcome.samples
         for client, body in enumerate(self._bodies):  # all of them count positions
-            body.commit(ticket.position, step if client == ticket.client else None)
+            body.commit(ticket, step if client == ticket.client else None)
 
     def end_round(self, round_index: int) -> None:
+        for body in self._bodies:
+            body.end_round()
         self._heads.end_round()
         updates = [
             Adapter(version=round_index, samples=samples, tensors=self._learned(body, round_index))
@@ -87,7 +89,7 @@ class SflV1Server:
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, with a body for each client."""
     body, clients = pieces.body(), range(config.federation.clients)
-    bodies = [ServerModel(replica(body), config.train, config.method.in_flight) for _ in clients]
+    bodies = [ServerModel.of(replica(body), config) for _ in clients]
     rule = aggregator(config.federation.aggregator)
     return SflV1Server(bodies, ClientAdapters.of(config, pieces.head), rule)
 
@@ -97,7 +99,7 @@ SPEC = dataclasses.replace(
     about="as sfl-v2, with a body for each client on the server, averaged once a round",
     bibtex=(SPLITFED, LORA),
     server=server,
-    shared=spec.HEAD | spec.BODY | spec.IN_FLIGHT | spec.CLIENT_RANKS,
+    shared=spec.HEAD | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER | spec.CLIENT_RANKS,
     aggregators=spec.FACTORS,
     asynchronous=(
         "the clients' bodies become one when a round ends, which must find none of them in the middle"

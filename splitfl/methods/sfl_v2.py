@@ -63,9 +63,10 @@ class SflServer:
         return self._heads.answer(ticket, message)
 
     def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._body.commit(ticket.position, self._heads.take(outcome))
+        self._body.commit(ticket, self._heads.take(outcome))
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._heads.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -96,7 +97,7 @@ def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side: with one cut, or with a cut for each client."""
     if config.federation.client_cuts:
         return per_client_cut.server(pieces, config)
-    return SflServer(ServerModel.of(pieces, config), ClientAdapters.of(config, pieces.head))
+    return SflServer(ServerModel.of(pieces.body(), config), ClientAdapters.of(config, pieces.head))
 
 
 _SPLITLORA = """@article{lin2024splitlora,
@@ -115,7 +116,7 @@ SPEC = spec.MethodSpec(
     signature=spec.Signature.with_adapters((Activation, Gradient)),
     sends={"activation": spec.ANY_LOSS, "gradient": spec.ANY_LOSS},
     settings=Backpropagation,
-    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT | {"federation.client_cuts"},
+    shared=spec.UPLOADS | spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER | {"federation.client_cuts"},
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,

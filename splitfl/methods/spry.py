@@ -27,7 +27,7 @@ from splitfl.methods.parts.forward_mode import paths, refuse_fused_attention, ta
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces
 from splitfl.methods.parts.parameter_slices import Slice
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of
-from splitfl.methods.parts.rates import decay
+from splitfl.methods.parts.rates import head_decay
 from splitfl.methods.parts.references import LORA
 
 
@@ -102,7 +102,7 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
     values = values_of(whole)
     own = Slice(aggregator(config.federation.aggregator), list(values), batches.client, clients)
     moving = PerturbedParameters(values, own, train.seed, clients, train.head_lr)
-    learner = ClientTrainer(whole, own, train, decay=decay(config))
+    learner = ClientTrainer(whole, own, train, decay=head_decay(config))
     return SpryClient(learner, moving, batches, steps, config.method.of(SprySettings).perturbations)
 
 
@@ -122,7 +122,7 @@ SPEC = spec.MethodSpec(
     signature=fedlora.SPEC.signature,
     sends={},
     settings=SprySettings,
-    shared=spec.HEAD,
+    shared=spec.HEAD | spec.OPTIMISER,
     aggregators=spec.FACTORS,
     holds=("head", "body"),
     asynchronous="the adapters are divided anew in every round among clients that are all in it",

@@ -35,6 +35,7 @@ from splitfl.methods.parts.method import (
     Turn,
     unexpected,
 )
+from splitfl.methods.parts.rates import body_decay
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, parts
@@ -140,9 +141,10 @@ class UshapeServer:
         self._halves.pop(ticket.client, None)  # whatever came or did not come, what waited is over
         if isinstance(change, Half):
             self._halves[ticket.client] = change
-        self._body.commit(ticket.position, change if isinstance(change, BodyStep) else None)
+        self._body.commit(ticket, change if isinstance(change, BodyStep) else None)
 
     def end_round(self, round_index: int) -> None:
+        self._body.end_round()
         self._heads.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
@@ -203,7 +205,7 @@ def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> C
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side, with a replica of the body for each client."""
-    body = ServerModel(pieces.body(), config.train, 1)
+    body = ServerModel(pieces.body(), config.train, 1, body_decay(config))
     replicas = [replica(body.piece) for _ in range(config.federation.clients)]
     return UshapeServer(body, replicas, ClientAdapters.of(config, pieces.head, pieces.tail))
 
@@ -228,7 +230,7 @@ SPEC = spec.MethodSpec(
     signature=spec.Signature.with_adapters((Activation, Output), (Gradient, Gradient)),
     sends={"activation": _MASKS, "output": _MASKS, "gradient": spec.ANY_LOSS},
     settings=Backpropagation,
-    shared=spec.UPLOADS | spec.BODY | {"partition.tail_blocks"},
+    shared=spec.UPLOADS | spec.BODY | spec.OPTIMISER | {"partition.tail_blocks"},
     aggregators=spec.FACTORS | spec.PRODUCTS,
     holds=("head",),
     asynchronous=True,

@@ -19,6 +19,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -30,10 +31,12 @@ from splitfl.models.families import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
     check,
     count_blocks,
 )
 from splitfl.models.feature_maps import as_feature_map, as_tokens, put_cifar_stem, stem_of
+from splitfl.models.inputs import check_inputs, packed_mask
 from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput
 from splitfl.models.uninitialised import Uninitialised
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
@@ -41,15 +44,11 @@ from splitfl.models.untrained.small_net import SmallNetForImageClassification
 CLASSES: dict[str, Any] = {
     CAUSAL_LM: AutoModelForCausalLM,
     SEQUENCE_CLASSIFICATION: AutoModelForSequenceClassification,
+    TOKEN_CLASSIFICATION: AutoModelForTokenClassification,
     IMAGE_CLASSIFICATION: AutoModelForImageClassification,
 }
 OWN: dict[str, Any] = {"small_net": SmallNetForImageClassification}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-INPUTS = {
-    CAUSAL_LM: ("input_ids", "attention_mask", "token_type_ids"),
-    SEQUENCE_CLASSIFICATION: ("input_ids", "attention_mask", "token_type_ids"),
-    IMAGE_CLASSIFICATION: ("pixel_values",),
-}
 
 
 class Piece(nn.Module):
@@ -123,7 +122,7 @@ class Piece(nn.Module):
             inputs = self._surrogate_inputs(x, context or {})
         else:
             inputs = dict(x)
-            self._check_inputs(inputs)
+            check_inputs(inputs, self.kind, self.family)
         self._hidden_input.hidden = self._unflattened(x) if isinstance(x, Tensor) else None
         learns = self.norms and torch.is_grad_enabled()
         try:
@@ -141,10 +140,15 @@ class Piece(nn.Module):
         `mask` (B, T) bool is True for tokens that are not padding, and omitted without padding.
         `last` (B,) int32, for models that classify by the last token, is the index of the
         rightmost token that is not the padding token, as computed by the unsplit model.
+        `positions` (B, T) int32, of rows with several packed texts, restart at 0 with each text and are
+        0 on padding: a token attends to its own text only.
         """
-        self._check_inputs(inputs)
+        check_inputs(inputs, self.kind, self.family)
         context: dict[str, Tensor] = {}
         mask_BT = inputs.get("attention_mask")
+        if "position_ids" in inputs:
+            context["positions"] = inputs["position_ids"].to(torch.int32)
+            mask_BT = packed_mask(inputs["position_ids"])
         if mask_BT is not None and not bool(mask_BT.all()):
             context["mask"] = mask_BT.bool()
         padding = self.model.config.pad_token_id if self._pools_last else None
@@ -161,19 +165,14 @@ class Piece(nn.Module):
     def _unflattened(self, hidden_BTD: Tensor) -> Tensor:
         return as_feature_map(hidden_BTD) if self.family.hands_pictures else hidden_BTD
 
-    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
-        allowed = INPUTS[self.kind]
-        unknown = sorted(set(inputs) - set(allowed))
-        if unknown or allowed[0] not in inputs:
-            raise CutError(
-                f"inputs for {self.kind} may be {', '.join(allowed)}, got {', '.join(sorted(inputs))}"
-            )
-
     def _surrogate_inputs(self, hidden_BTD: Tensor, context: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Surrogate inputs with which the model computes the same masks and pools the same token."""
         if self.kind == IMAGE_CLASSIFICATION:
             return {"pixel_values": hidden_BTD}
         shape, device = hidden_BTD.shape[:2], hidden_BTD.device
+        if "positions" in context:
+            positions_BT = context["positions"].to(device=device, dtype=torch.int64)
+            return {"input_ids": torch.zeros_like(positions_BT), "position_ids": positions_BT}
         mask_BT = context.get("mask")
         if mask_BT is None:
             mask_BT = torch.ones(shape, dtype=torch.bool, device=device)

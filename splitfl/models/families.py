@@ -13,8 +13,9 @@ from splitfl.core.errors import CutError
 
 CAUSAL_LM = "causal-lm"
 SEQUENCE_CLASSIFICATION = "sequence-classification"
+TOKEN_CLASSIFICATION = "token-classification"
 IMAGE_CLASSIFICATION = "image-classification"
-KINDS = (CAUSAL_LM, SEQUENCE_CLASSIFICATION, IMAGE_CLASSIFICATION)
+KINDS = (CAUSAL_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, IMAGE_CLASSIFICATION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Family:
     `pools_last`: a sequence is classified by its last token. An encoder (`is_encoder`) is turned into
     a decoder for language modelling. `offsets_positions`: position indices up to the padding token's
     index are unused. `is_parallel`: the feed-forward part of a block reads the input of attention.
+    `separates_packed`: position indices keep texts apart that are packed into one row.
     `hands_pictures`: blocks output feature maps of varying shape, without attention.
     """
 
@@ -42,6 +44,7 @@ class Family:
     is_encoder: bool = False
     offsets_positions: bool = False
     is_parallel: bool = False
+    separates_packed: bool = True
     hands_pictures: bool = False
     has_batch_norms: bool = False
 
@@ -52,8 +55,10 @@ _BERT = Family(
     after=("pooler",),
     reads=("query", "key", "value"),
     targets=("query", "value"),
+    kinds=(CAUSAL_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION),
     pools_last=False,
     is_encoder=True,
+    separates_packed=False,
 )
 _ROBERTA = replace(_BERT, offsets_positions=True)
 _LLAMA = Family(
@@ -94,7 +99,7 @@ FAMILIES: dict[str, Family] = {
         after=(),
         reads=("q_lin", "k_lin", "v_lin"),
         targets=("q_lin", "v_lin"),
-        kinds=(SEQUENCE_CLASSIFICATION,),
+        kinds=(SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION),
         pools_last=False,
     ),
     "gpt2": _GPT2,
@@ -105,6 +110,7 @@ FAMILIES: dict[str, Family] = {
         after=("decoder.final_layer_norm", "decoder.project_out"),
         reads=("q_proj", "k_proj", "v_proj"),
         targets=("q_proj", "v_proj"),
+        separates_packed=False,
     ),
     "llama": _LLAMA,
     "mistral": _LLAMA,

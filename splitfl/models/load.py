@@ -33,22 +33,24 @@ def load_piece(
     last: int | None = None,
     *,
     num_labels: int | None = None,
+    problem_type: str = "single_label_classification",
     pad_token_id: int | None = None,
     dtype: str = "float32",
     attention: str = "sdpa",
     seed: int = 0,
     device: str = "cpu",
-    is_hollow: bool = False,
+    is_shape_only: bool = False,
     shortened_to: int | None = None,
     new_classifier: bool = False,
 ) -> Piece:
     """Blocks `first` to `last` - 1 (to the last block if `last` is None) of a pretrained model.
 
-    `source` is a folder with config.json and safetensors, or a name for `resolve`. Modules that a
+    `source` is a folder with config.json and safetensors, or a name for `resolve`; `problem_type`
+    selects a classifier's loss as in transformers. Modules that a
     checkpoint of the base model lacks (pooler, classifier, language model head) are initialised by
     the model's own code, from the seed and the module's name only, so that the values do not
     depend on the cut; `piece.fresh` names those parameters. A folder whose configuration has
-    `untrained` needs no weights: all parameters are initialised so. With `is_hollow` no weights
+    `untrained` needs no weights: all parameters are initialised so. With `is_shape_only` no weights
     are read: all tensors are zeros without storage, for dry runs. `shortened_to` truncates an image
     model to that many blocks with a new classifier; `new_classifier` gives any model a newly
     initialised classifier.
@@ -56,7 +58,9 @@ def load_piece(
     Raises ModelMissing for absent or damaged weights, CutError for a model that cannot be cut.
     """
     folder = source if isinstance(source, Path) else resolve(source)
-    config = read_config(folder, kind, attention, num_labels=num_labels, pad_token_id=pad_token_id)
+    config = read_config(
+        folder, kind, attention, num_labels=num_labels, problem_type=problem_type, pad_token_id=pad_token_id
+    )
     if shortened_to is not None:
         shortened(config, shortened_to)
     stored = {} if getattr(config, "untrained", False) else entries(folder)
@@ -71,7 +75,7 @@ def load_piece(
     piece = Piece(whole, kind, first, last)
     piece.new = new
     piece.tied = _tied_elsewhere(piece.model, aliases)
-    piece.fresh = _materialise(piece, names, aliases, stored, seed, device, is_hollow)
+    piece.fresh = _materialise(piece, names, aliases, stored, seed, device, is_shape_only)
     if not (piece.is_first and piece.is_last):  # tied parameters are in different pieces
         piece.model.config.tie_word_embeddings = False
     return piece.requires_grad_(False)
@@ -83,6 +87,7 @@ def read_config(
     attention: str = "sdpa",
     *,
     num_labels: int | None = None,
+    problem_type: str = "single_label_classification",
     pad_token_id: int | None = None,
 ) -> PretrainedConfig:
     """The model's configuration. Raises CutError for an unsupported type or task, ModelMissing if invalid."""
@@ -94,8 +99,8 @@ def read_config(
         raise not_of(path, model_type, error) from None
     check_numbers(path, config)
     config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
-    if kind != CAUSAL_LM:  # a stored `regression` or `multi_label_classification` has another loss
-        config.problem_type = "single_label_classification"
+    if kind != CAUSAL_LM:  # the stored one is that of other data
+        config.problem_type = problem_type
     if num_labels is not None:
         config.num_labels = num_labels
     if pad_token_id is not None:
@@ -200,7 +205,7 @@ def _materialise(
     stored: Mapping[str, Entry],
     seed: int,
     device: str,
-    is_hollow: bool,
+    is_shape_only: bool,
 ) -> tuple[str, ...]:
     """Allocates and fills every tensor of the piece; returns the names of new head parameters."""
     made: dict[int, nn.Parameter] = {}
@@ -216,7 +221,7 @@ def _materialise(
                 entry = stored[key] if key else None
                 if entry is not None:
                     check_stored(value, name, entry)
-                made[id(value)] = _zeros(value) if is_hollow else _parameter(value, entry, device)
+                made[id(value)] = _zeros(value) if is_shape_only else _parameter(value, entry, device)
                 if key is None:
                     _refuse_unless_new(piece, name)
                     missing.append(name)
@@ -224,10 +229,10 @@ def _materialise(
         for leaf, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[leaf] = torch.empty_like(buffer, device="cpu")
-        if (missing and not is_hollow) or module._buffers:
+        if (missing and not is_shape_only) or module._buffers:
             _initialise(piece.model, module, stream(seed, "fresh", path).integers(2**63).item())
             assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
-            _read_buffers(path, module, names, stored, is_hollow)
+            _read_buffers(path, module, names, stored, is_shape_only)
         if path in piece.new:
             fresh += missing
     piece.to(device)
@@ -256,14 +261,14 @@ def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
 
 
 def _read_buffers(
-    path: str, module: nn.Module, names: Mapping[str, str], stored: Mapping[str, Entry], is_hollow: bool
+    path: str, module: nn.Module, names: Mapping[str, str], stored: Mapping[str, Entry], is_shape_only: bool
 ) -> None:
     """Reads buffers such as running statistics from the checkpoint."""
     for leaf, buffer in module._buffers.items():
         key = names.get(f"{path}.{leaf}")
         if key is not None and buffer is not None:
             check_stored(buffer, f"{path}.{leaf}", stored[key])
-            if not is_hollow:
+            if not is_shape_only:
                 read(stored[key], buffer)
 
 

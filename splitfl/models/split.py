@@ -18,6 +18,7 @@ from splitfl.models.families import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
     check,
     count_blocks,
 )
@@ -29,6 +30,7 @@ PARTS: Final = ("head", "body", "tail")
 _CLASS_NAMES: Final[dict[str, Any]] = {
     CAUSAL_LM: modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     SEQUENCE_CLASSIFICATION: modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    TOKEN_CLASSIFICATION: modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
     IMAGE_CLASSIFICATION: modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
 }
 """The transformers class of each family, for each kind of task."""
@@ -70,7 +72,7 @@ def split_pretrained(
     """One `part` (head, body or tail) of a checkpoint; only its tensors are read.
 
     `name` is a folder, an alias of `splitfl list models` or a name on the Hugging Face hub; `task` is
-    causal-lm, sequence-classification or image-classification. `options` are those of
+    causal-lm, sequence-classification, token-classification or image-classification. `options` are those of
     `splitfl.models.load.load_piece`: num_labels, pad_token_id, dtype, attention, seed, device.
 
     Raises ModelMissing for absent or damaged weights, CutError for a model that cannot be cut.

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,8 @@ class Compute:
 class RoundEvent:
     """The end of a round: `finish_s` on the virtual clock, `wall_s` on the wall clock.
 
-    Evaluation metrics are None if they were not measured.
+    Evaluation metrics are None if they were not measured. `confusion` is
+    [[class, predicted, count], ...] after the last round of single-label classification.
     """
 
     round: int
@@ -79,6 +80,13 @@ class RoundEvent:
     eval_loss: float | None = None
     accuracy: float | None = None
     perplexity: float | None = None
+    macro_accuracy: float | None = None
+    f1: float | None = None
+    micro_f1: float | None = None
+    mcc: float | None = None
+    pearson: float | None = None
+    spearman: float | None = None
+    confusion: Sequence[Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from splitfl.core.quantities import bytes_text, flops_text, percent_text, seconds_text
+from splitfl.core.metrics import JUDGES, METRICS
+from splitfl.core.quantities import bytes_text, flops_text, metric_text, seconds_text
 
 
 def overview(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -30,11 +31,7 @@ def overview(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _results(final: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = []
-    if "accuracy" in final:
-        rows.append(("held-out accuracy", percent_text(final["accuracy"])))
-    if "perplexity" in final:
-        rows.append(("held-out perplexity", f"{final['perplexity']:.1f}"))
+    rows = [(METRICS[name].label, metric_text(name, final[name])) for name in JUDGES if name in final]
     loss = final.get("train_loss")
     if loss is not None and not math.isnan(loss):
         rows.append(("last training loss", f"{loss:.3f}"))

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from splitfl.core.errors import ConfigError
+from splitfl.core.metrics import METRICS
 from splitfl.run_folder.costs import costs_by_round
 from splitfl.run_folder.events import MemoryEvent, RoundEvent, RunEvents, read_events
 from splitfl.run_folder.overview import overview
 from splitfl.run_folder.rows import MAY_DIVERGE, build_row
 
-FINAL_METRICS = ("train_loss", "eval_loss", "accuracy", "perplexity")
+FINAL_METRICS = tuple(METRICS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,8 @@ class RunRecord:
     def metrics(self) -> dict[str, list[Any]]:
         """The metrics at the end of each round, by name; metrics that were never measured are omitted."""
         rounds = self.events.rounds
-        columns = {field.name: [getattr(row, field.name) for row in rounds] for field in fields(RoundEvent)}
+        names = [field.name for field in fields(RoundEvent) if field.name != "confusion"]
+        columns = {name: [getattr(row, name) for row in rounds] for name in names}
         return {name: column for name, column in columns.items() if set(column) != {None}}
 
     @property

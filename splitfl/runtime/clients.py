@@ -1,4 +1,4 @@
-"""The clients that run beside a server: what a server asks of the processes that its caller starts."""
+"""The interface of client processes that run beside a server and that its caller starts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Protocol, Self
 
 
 class Clients(Protocol):
-    """Processes of clients; leaving the context ends them."""
+    """Client processes, which the context ends at exit."""
 
     def dead(self) -> dict[int, str]:
-        """What became of each client that has ended badly, in a sentence."""
+        """The clients that have failed, each with a sentence about the cause."""
 
-    def revive(self, client: int) -> None:
-        """Starts a client that has ended badly once more; PeerLost where that has been of no use before."""
+    def restart(self, client: int) -> None:
+        """Restarts a failed client; raises PeerLost if it has failed repeatedly."""
 
     def wait(self, timeout_s: float) -> None:
-        """Gives the clients so long to end by themselves."""
+        """Waits up to `timeout_s` for the clients to end."""
 
     def __enter__(self) -> Self: ...
 
@@ -30,12 +30,12 @@ StartClients = Callable[[str, Path], Clients]
 
 
 class NoClients:
-    """In place of the server's own clients where all of them are started on other machines."""
+    """No client processes: all clients run on other machines."""
 
     def dead(self) -> dict[int, str]:
         return {}
 
-    def revive(self, client: int) -> None:
+    def restart(self, client: int) -> None:
         """Does nothing: a client on another machine is restarted there."""
 
     def wait(self, timeout_s: float) -> None:
@@ -47,4 +47,4 @@ class NoClients:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends nothing."""
+        """Does nothing."""

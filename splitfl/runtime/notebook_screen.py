@@ -17,7 +17,7 @@ Show = Callable[[str], Callable[[str], None]]
 
 
 class NotebookScreen:
-    """One output of a cell, drawn anew as the run proceeds; needs IPython and no widgets.
+    """One output of a notebook cell, redrawn during the run; needs IPython but no widgets.
 
     `total` is the number of training steps, if known.
     """
@@ -32,22 +32,22 @@ class NotebookScreen:
         self._rounds, self._total, self._now_s = config.federation.rounds, total, now_s
         self._steps, self._state = 0, "loading"
         self._rows: list[dict[str, str]] = []
-        self._remarks: list[str] = []
+        self._notes: list[str] = []
         self._drawn_s = now_s()
         self._replace = (show or _show)(self.html())
 
     def waiting(self, address: str, missing: list[int]) -> None:
-        """Says which clients are missing."""
+        """Shows which clients are missing."""
         names = ", ".join(map(str, missing))
         self._draw(f"server at {address}, waiting for client {names}" if missing else "training")
 
-    def said(self, what: str) -> None:
-        """Adds a remark below the table."""
-        self._remarks.append(what)
+    def note(self, what: str) -> None:
+        """Adds a note below the table."""
+        self._notes.append(what)
         self._draw(self._state)
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """Moves the bar, a few times a second."""
+        """Advances the bar; redraws it a few times per second."""
         self._steps += steps
         self._state = f"round {round_index + 1}/{self._rounds}"
         if self._now_s() - self._drawn_s >= _REDRAW_S:
@@ -59,14 +59,14 @@ class NotebookScreen:
         self._draw(self._state)
 
     def html(self) -> str:
-        """All that is shown."""
+        """The current output as HTML."""
         share = f'value="{self._steps}" max="{self._total}"' if self._total else ""
         of = f"/{self._total}" if self._total else ""
         bar = f"<progress {share}></progress> {html.escape(self._state)}, {self._steps}{of} steps"
         names = list(dict.fromkeys(name for row in self._rows for name in row))
         lines = [[row.get(name, "") for name in names] for row in self._rows]
-        remarks = "".join(f"<div>{html.escape(what)}</div>" for what in self._remarks)
-        return f"<div>{bar}</div>{table(names, lines) if lines else ''}{remarks}"
+        notes = "".join(f"<div>{html.escape(what)}</div>" for what in self._notes)
+        return f"<div>{bar}</div>{table(names, lines) if lines else ''}{notes}"
 
     def __enter__(self) -> Self:
         return self
@@ -89,6 +89,6 @@ def table(names: list[str], lines: list[list[str]]) -> str:
 
 
 def _show(text: str) -> Callable[[str], None]:
-    display = import_module("IPython.display")  # which is there in a notebook, and nowhere needed else
+    display = import_module("IPython.display")  # available in notebooks, and needed only there
     handle = display.display(display.HTML(text), display_id=True)
     return lambda new: handle.update(display.HTML(new))

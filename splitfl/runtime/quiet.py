@@ -1,4 +1,4 @@
-"""What other libraries print beside a run."""
+"""Suppresses the output of other libraries."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import transformers
 
 
 def quiet() -> None:
-    """Keeps the libraries' own bars and remarks off the screen; ours say what matters."""
+    """Suppresses progress bars, log messages and warnings of transformers."""
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

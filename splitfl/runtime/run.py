@@ -19,46 +19,48 @@ from splitfl.transport.registry import transport
 
 
 def run(
-    site: Experiment,
+    experiment: Experiment,
     new_folder: NewFolder,
     screen: Screen,
     *,
     controller_for: ControllerFor,
     start_clients: StartClients,
 ) -> Ended:
-    """The whole experiment on this machine, over the transport of its settings.
+    """Runs the experiment on this machine, over the transport of its settings.
 
     A run whose folder holds a checkpoint continues from there.
     """
-    if transport(site.config.transport.name).in_process:
-        return run_in_one_process(site, new_folder, screen, controller_for=controller_for)
-    return serve(site, new_folder, screen, controller_for=controller_for, start_clients=start_clients)
+    if transport(experiment.config.transport.name).in_process:
+        return run_in_one_process(experiment, new_folder, screen, controller_for=controller_for)
+    return serve(experiment, new_folder, screen, controller_for=controller_for, start_clients=start_clients)
 
 
 def run_in_one_process(
-    site: Experiment, new_folder: NewFolder, screen: Screen, *, controller_for: ControllerFor
+    experiment: Experiment, new_folder: NewFolder, screen: Screen, *, controller_for: ControllerFor
 ) -> Ended:
-    """The whole experiment in this process and thread; see `run`."""
+    """Runs the experiment in this process and thread; see `run`."""
     keep_freed_memory()
     folder, began_s = new_folder(), time.monotonic()
 
-    def in_time() -> None:
-        check_run(site.config.fault_tolerance, time.monotonic() - began_s)
+    def check_time() -> None:
+        check_run(experiment.config.fault_tolerance, time.monotonic() - began_s)
 
-    shelves = folder / "checkpoint"
+    checkpoint_folder = folder / "checkpoint"
     nodes = [
-        ClientNode.of(site, client, CheckpointStore.of_client(shelves / f"client-{client}"))
-        for client in range(site.config.federation.clients)
+        ClientNode.of(experiment, client, CheckpointStore.of_client(checkpoint_folder / f"client-{client}"))
+        for client in range(experiment.config.federation.clients)
     ]
-    kept = CheckpointStore(shelves).newest()
-    for damage in kept.unreadable if kept is not None else ():
-        screen.said(f"{damage}; the one before is used")
-    track = partial(RunTrackers, folder, site.config, screen.said)
-    with Run(site, folder, screen, kept, controller_for(site.config), track) as server_run:
+    newest = CheckpointStore(checkpoint_folder).newest()
+    for damage in newest.unreadable if newest is not None else ():
+        screen.note(f"{damage}; using the one before")
+    track = partial(RunTrackers, folder, experiment.config, screen.note)
+    with Run(experiment, folder, screen, newest, controller_for(experiment.config), track) as server_run:
         try:
             for node in nodes:
-                node.go_to(server_run.first_round)
-            run_inproc(site.config, nodes, server_run.server_loop, server_run.first_round, on_round=in_time)
+                node.restore(server_run.first_round)
+            run_inproc(
+                experiment.config, nodes, server_run.server_loop, server_run.first_round, on_round=check_time
+            )
         except Diverged as error:
             raise server_run.diverged(error) from None
         except BaseException as error:

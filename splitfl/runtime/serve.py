@@ -1,4 +1,4 @@
-"""The server's side of an experiment over a transport: waits for clients, watches them, outlives them."""
+"""Runs the server of an experiment over a transport: waits for clients, and watches for lost ones."""
 
 import signal
 import time
@@ -14,11 +14,11 @@ from splitfl.core.errors import ConfigError, Diverged, PeerLost, RejoinRequired,
 from splitfl.core.events import Events
 from splitfl.federation.selection import Selection
 from splitfl.run_folder.trackers.run_trackers import RunTrackers
-from splitfl.runtime import process_memory as footprint
+from splitfl.runtime import process_memory
 from splitfl.runtime.clients import Clients, NoClients, StartClients
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.simulate import threads
-from splitfl.server.protocols import Controller
+from splitfl.server.protocols import RoundPlanner
 from splitfl.server.run import Run, write_json
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits, check_run
@@ -28,68 +28,70 @@ from splitfl.transport.base.transport import ServerEnd
 from splitfl.transport.registry import transport
 
 WEIGHTS: Final = "weights"
-"""What the server puts up beside the settings: checksums of its model."""
+"""The key of the model's checksums among the settings that the server offers."""
 _POLL_S: Final = 0.1
-_LAST_WORDS_S: Final = 10.0
+_SHUTDOWN_S: Final = 10.0
 
 
 NewFolder = Callable[[], Path]
-"""Makes the run's folder, once nothing stands in the way of the run."""
+"""Makes the run's folder, once all checks have passed."""
 
 Ended = tuple[Path, dict[str, Any]]
 """The run's folder and its summary."""
 
-ControllerFor = Callable[[RunConfig], Callable[[Ledger, Events], Controller] | None]
-"""Makes what makes the controller of a run, None where nothing is chosen from round to round."""
+ControllerFor = Callable[[RunConfig], Callable[[Ledger, Events], RoundPlanner] | None]
+"""Returns a factory of the run's controller, None without `auto.every`."""
 
 
 def serve(
-    site: Experiment,
+    experiment: Experiment,
     new_folder: NewFolder,
     screen: Screen,
     *,
     controller_for: ControllerFor,
     start_clients: StartClients | None = None,
 ) -> Ended:
-    """The server's side over the transport of the settings; `start_clients` starts the clients on this
-    machine, None where they join from others.
+    """Runs the server over the transport of the settings; `start_clients` starts the clients on this
+    machine, None if they join from others.
 
-    A run whose folder holds a checkpoint continues from there. Raises PeerLost, naming the client, when one
-    dies, falls silent or never joins and the settings do not say to continue without it.
+    A run whose folder holds a checkpoint continues from there. Raises PeerLost, naming the client, if one
+    fails, does not respond or never joins, unless the settings continue without it.
     """
-    config = site.config
-    refuse_fault_tolerance(site)
-    # Clients on other machines have copies of the model of their own, which are to be the same.
-    weights = {} if start_clients else dict(site.whole().checksums)
-    base_bytes = footprint.measure_from_here()
+    config = experiment.config
+    check_fault_tolerance(experiment)
+    # Clients on other machines have their own copies of the model, which must have the same weights.
+    weights = {} if start_clients else dict(experiment.whole().checksums)
+    base_bytes = process_memory.measure_from_here()
     server = transport(config.transport.name).serve(config.transport, config.federation.clients)
     try:
         folder = new_folder()
-        write_json(folder / "server.json", where(server.address) | {"spawn": bool(start_clients)})
+        write_json(folder / "server.json", location(server.address) | {"spawn": bool(start_clients)})
         server.offer(as_dict(config) | {WEIGHTS: weights})
         started = start_clients(server.address, folder) if start_clients else NoClients()
         with started as local, threads(config.server.threads):
-            summary = _Service(site, folder, screen, server, local, controller_for(config)).run(base_bytes)
-            local.wait(_LAST_WORDS_S)
+            summary = _ServerRun(experiment, folder, screen, server, local, controller_for(config)).run(
+                base_bytes
+            )
+            local.wait(_SHUTDOWN_S)
             return folder, summary
     finally:
         server.stop()
 
 
-def where(address: str) -> dict[str, Any]:
-    """The port, and a broker's topic, at which a server that comes back is looked for."""
+def location(address: str) -> dict[str, Any]:
+    """The port, and the topic at a broker, at which clients reconnect to a restarted server."""
     reached, _, topic = address.partition("/")
     return {"port": int(reached.rpartition(":")[2]), "topic": topic}
 
 
-def refuse_fault_tolerance(site: Experiment) -> None:
-    """ConfigError for a way to survive that the link has not."""
-    config = site.config
+def check_fault_tolerance(experiment: Experiment) -> None:
+    """Raises ConfigError for fault tolerance settings that the link or the number of clients excludes."""
+    config = experiment.config
     on_loss = config.fault_tolerance.on_loss
     if on_loss == "continue" and config.link.scenario:
         raise ConfigError(
-            "fault_tolerance.on_loss must be 'abort' or 'rollback' with link.scenario, whose cell is never "
-            f"empty, got {on_loss!r}"
+            "fault_tolerance.on_loss must be 'abort' or 'rollback' with link.scenario, whose cell needs "
+            f"all clients, got {on_loss!r}"
         )
     fault_tolerance = config.fault_tolerance
     limits = {
@@ -111,61 +113,70 @@ def refuse_fault_tolerance(site: Experiment) -> None:
             )
 
 
-class _Service:
-    """One server's life: one run, or several lives of it."""
+class _ServerRun:
+    """The server of one run, restarted from a checkpoint after each rollback."""
 
     def __init__(
         self,
-        site: Experiment,
+        experiment: Experiment,
         folder: Path,
         screen: Screen,
         server: ServerEnd,
         local: Clients,
-        controller: Callable[[Ledger, Events], Controller] | None,
+        controller: Callable[[Ledger, Events], RoundPlanner] | None,
     ) -> None:
-        self._site = site
+        self._experiment = experiment
         self._folder = folder
         self._screen = screen
         self._server = server
         self._local = local
-        self._fault_tolerance = site.config.fault_tolerance
+        self._fault_tolerance = experiment.config.fault_tolerance
         self._router = SessionRouter(waits_for_restart=self._fault_tolerance.on_loss != "continue")
         self._is_started = False
         self._sessions: dict[int, int] = {}
-        self._told: set[tuple[int, int]] = set()
+        self._announced: set[tuple[int, int]] = set()
         self._began_s = time.monotonic()
         self._controller = controller
 
     def run(self, base_bytes: int) -> dict[str, Any]:
-        """Until the run is over; its summary."""
-        track = partial(RunTrackers, self._folder, self._site.config, self._screen.said)
+        """Runs until the run is over; returns its summary."""
+        track = partial(RunTrackers, self._folder, self._experiment.config, self._screen.note)
         while True:
-            with Run(self._site, self._folder, self._screen, self._kept(), self._controller, track) as run:
+            with Run(
+                self._experiment,
+                self._folder,
+                self._screen,
+                self._newest_checkpoint(),
+                self._controller,
+                track,
+            ) as run:
                 try:
-                    self._live(run)
-                except RejoinRequired as why:
-                    self._screen.said(f"{why}; back to the last checkpoint")
-                    self._router.disconnect(why)
+                    self._run_once(run)
+                except RejoinRequired as reason:
+                    self._screen.note(f"{reason}; rolling back to the last checkpoint")
+                    self._router.disconnect(reason)
                     continue
                 except Diverged as error:
                     self._router.disconnect(error)
                     raise run.diverged(error) from None
                 except BaseException as error:
                     if isinstance(error, KeyboardInterrupt):
-                        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
+                        signal.signal(
+                            signal.SIGINT, signal.SIG_DFL
+                        )  # a second interrupt ends the process at once
                     failure = error if isinstance(error, Exception) else PeerLost("the run was interrupted")
                     self._router.disconnect(failure)
                     run.fail(str(failure))
                     raise
                 return run.finish(self._memory(run, base_bytes))
 
-    def _kept(self) -> Checkpoint | None:
-        kept = CheckpointStore(self._folder / "checkpoint").newest()
-        for damage in kept.unreadable if kept is not None else ():
-            self._screen.said(f"{damage}; the one before is used")
-        return kept
+    def _newest_checkpoint(self) -> Checkpoint | None:
+        newest = CheckpointStore(self._folder / "checkpoint").newest()
+        for damage in newest.unreadable if newest is not None else ():
+            self._screen.note(f"{damage}; using the one before")
+        return newest
 
-    def _live(self, run: Run) -> None:
+    def _run_once(self, run: Run) -> None:
         missing = self._await_clients()
         self._router.connect(run.server_loop)
         if not self._is_started:
@@ -176,16 +187,16 @@ class _Service:
         self._watch(run)
 
     def _await_clients(self) -> dict[int, str]:
-        """Those who did not come in time and need not, as the settings say, with a sentence about each."""
-        config, address = self._site.config, self._server.address
-        patience_s = (
+        """Clients that did not join in time and are not required, each with a sentence."""
+        config, address = self._experiment.config, self._server.address
+        timeout_s = (
             self._fault_tolerance.reconnect_timeout_s if self._is_started else config.transport.join_timeout_s
         )
-        deadline_s = time.monotonic() + patience_s
+        deadline_s = time.monotonic() + timeout_s
         while missing := self._server.missing():
             self._screen.waiting(address, missing)
             for client, what in self._local.dead().items():
-                self._revive_or_end(client, what)
+                self._restart_or_abort(client, what)
             if time.monotonic() > deadline_s:
                 break
             time.sleep(_POLL_S)
@@ -193,21 +204,21 @@ class _Service:
         names = ", ".join(map(str, missing))
         is_few = config.federation.clients - len(missing) < self._fault_tolerance.min_clients
         if missing and (is_few or self._fault_tolerance.on_loss != "continue"):
-            raise Timeout(f"no sign of client {names} at {address} within {patience_s:g} s")
-        return {client: f"no sign of client {client} within {patience_s:g} s" for client in missing}
+            raise Timeout(f"client {names} did not join at {address} within {timeout_s:g} s")
+        return {client: f"client {client} did not join within {timeout_s:g} s" for client in missing}
 
     def _watch(self, run: Run) -> None:
         few_since_s: float | None = None
-        takes_part = Selection.of(self._site.config).takes_part
+        takes_part = Selection.of(self._experiment.config).takes_part
         limits = Limits(self._fault_tolerance, run.server_loop, time.monotonic(), takes_part)
         while not run.is_over:
             if self._router.failure is not None:
                 raise self._router.failure
             for client, what in self._lost(run).items():
                 self._without(run, client, what)
-            self._tell_replaced(run)
+            self._announce_replaced(run)
             is_few = (
-                self._site.config.federation.clients - len(run.server_loop.membership.absent)
+                self._experiment.config.federation.clients - len(run.server_loop.membership.absent)
                 < self._fault_tolerance.min_clients
             )
             now_s = time.monotonic()
@@ -215,76 +226,75 @@ class _Service:
             if few_since_s is not None and now_s - few_since_s > self._fault_tolerance.reconnect_timeout_s:
                 away = ", ".join(map(str, sorted(run.server_loop.membership.absent)))
                 raise PeerLost(
-                    f"client {away} did not come back within {self._fault_tolerance.reconnect_timeout_s:g} s"
+                    f"client {away} did not rejoin within {self._fault_tolerance.reconnect_timeout_s:g} s"
                 )
             check_run(self._fault_tolerance, now_s - self._began_s)
             if not is_few:
-                self._hold_to(limits, run, now_s)
+                self._enforce(limits, run, now_s)
             time.sleep(_POLL_S)
 
-    def _hold_to(self, limits: Limits, run: Run, now_s: float) -> None:
+    def _enforce(self, limits: Limits, run: Run, now_s: float) -> None:
         for client, what in limits.slow(now_s).items():
             self._without(run, client, what)
         round_index, late = limits.late(now_s)
         for client in sorted(late):
             within = f"within {self._fault_tolerance.round_s:g} s (fault_tolerance.round_s)"
-            self._pass_over(run, client, round_index, within)
+            self._skip_client(run, client, round_index, within)
         if (straggler := limits.straggler()) is not None:
             round_index, client = straggler
-            before = f"before {self._fault_tolerance.quorum} others waited (fault_tolerance.quorum)"
-            self._pass_over(run, client, round_index, before)
+            before = f"before a quorum of {self._fault_tolerance.quorum} others (fault_tolerance.quorum)"
+            self._skip_client(run, client, round_index, before)
 
-    def _pass_over(self, run: Run, client: int, round_index: int, when: str) -> None:
-        self._screen.said(
-            f"client {client} did not finish round {round_index} {when}; "
-            "the others go on, and it with the next"
+    def _skip_client(self, run: Run, client: int, round_index: int, when: str) -> None:
+        self._screen.note(
+            f"client {client} did not finish round {round_index} {when}; it is skipped until the next round"
         )
         run.server_loop.membership.lost(client, until=round_index + 1)
 
     def _lost(self, run: Run) -> dict[int, str]:
-        """Clients that are gone, and how that is known."""
-        timeout_s = self._site.config.transport.timeout_s
-        lost = {c: f"client {c} was silent for {timeout_s:g} s and is lost" for c in self._server.silent()}
-        lost |= {c: f"client {c} was lost, and has rejoined" for c in self._router.rejoining()}
+        """Clients that are lost, each with the reason."""
+        timeout_s = self._experiment.config.transport.timeout_s
+        lost = {c: f"client {c} sent nothing for {timeout_s:g} s and is lost" for c in self._server.silent()}
+        lost |= {c: f"client {c} was lost, and rejoins" for c in self._router.rejoining()}
         lost |= self._local.dead()
-        gone = run.server_loop.membership.left.keys() | run.server_loop.membership.absent
-        return {client: what for client, what in lost.items() if client not in gone}
+        known = run.server_loop.membership.left.keys() | run.server_loop.membership.absent
+        return {client: what for client, what in lost.items() if client not in known}
 
-    def _tell_replaced(self, run: Run) -> None:
-        """Says of a client that came anew before it was missed what is said of those that were."""
+    def _announce_replaced(self, run: Run) -> None:
+        """Announces clients that were replaced by a new process before their loss was detected."""
         for change in self._server.changes():
             client, before = change.client, self._sessions.get(change.client, 1)
             if change.is_here and change.session > before:
                 self._sessions[client] = change.session
-                if self._fault_tolerance.on_loss == "continue" and (client, before) not in self._told:
-                    self._tell(run, client, f"client {client} was lost, and another has come in its place")
+                if self._fault_tolerance.on_loss == "continue" and (client, before) not in self._announced:
+                    self._announce(run, client, f"client {client} was lost, and another process replaces it")
 
     def _without(self, run: Run, client: int, what: str) -> None:
-        """Goes on without a client as the settings say; raises where they do not."""
+        """Handles a lost client by `fault_tolerance.on_loss`; raises unless that is 'continue'."""
         match self._fault_tolerance.on_loss:
             case "continue":
-                self._told.add((client, self._sessions.get(client, 1)))
-                self._tell(run, client, what)
+                self._announced.add((client, self._sessions.get(client, 1)))
+                self._announce(run, client, what)
                 run.server_loop.membership.lost(client)
-                self._local.revive(client)
+                self._local.restart(client)
             case "rollback":
-                self._local.revive(client)
+                self._local.restart(client)
                 raise RejoinRequired(what)
             case _:
                 raise PeerLost(what)
 
-    def _tell(self, run: Run, client: int, what: str) -> None:
-        self._screen.said(f"{what}; the others go on")
+    def _announce(self, run: Run, client: int, what: str) -> None:
+        self._screen.note(f"{what}; the others continue")
         run.events.write("lost", client=client, reason=what)
 
-    def _revive_or_end(self, client: int, what: str) -> None:
+    def _restart_or_abort(self, client: int, what: str) -> None:
         if self._fault_tolerance.on_loss == "abort":
             raise PeerLost(what)
-        self._screen.said(what)
-        self._local.revive(client)
+        self._screen.note(what)
+        self._local.restart(client)
 
     def _memory(self, run: Run, base_bytes: int) -> list[Mapping[str, Any]]:
-        rows: list[Mapping[str, Any]] = [footprint.row("server", None, base_bytes)]
+        rows: list[Mapping[str, Any]] = [process_memory.row("server", None, base_bytes)]
         for client, leave in sorted(run.server_loop.membership.left.items()):
             if leave.peak_bytes is not None and leave.base_bytes is not None:
                 peak, base = leave.peak_bytes, leave.base_bytes

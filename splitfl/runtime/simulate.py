@@ -1,4 +1,4 @@
-"""All clients and the server in one process and one thread: the road that the others must equal."""
+"""All clients and the server in one process and thread: the reference for all transports."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -28,22 +28,22 @@ def run_inproc(
     schedule: Schedule | None = None,
     on_round: Callable[[], None] = lambda: None,
 ) -> None:
-    """Plays all rounds through the same frames as elsewhere: in turn, or in a cell all at the same time.
+    """Runs all rounds with the same frames as other transports: in service order, or concurrently in a cell.
 
-    Clients are away as the `schedule` of another run says, if given, other than in a cell. `on_round` is
-    called before each round, before each message where they play together, and may raise.
+    `schedule` has the absences of another run to replay, except in a cell. `on_round` is called before
+    each round (before each message of a concurrent run) and may raise.
     """
     if isinstance(server_loop, CellServer | AsyncServer):
-        _play_together(config, nodes, server_loop, first_round, on_round)
+        _run_concurrently(config, nodes, server_loop, first_round, on_round)
         return
     for round_index in range(first_round, config.federation.rounds):
         on_round()
-        _play_round(config, nodes, server_loop, round_index, schedule or Schedule())
+        _run_round(config, nodes, server_loop, round_index, schedule or Schedule())
     for node in nodes:
         _exchange(config, node, server_loop, Leave())
 
 
-def _play_round(
+def _run_round(
     config: RunConfig, nodes: list[ClientNode], server_loop: ServerLoop, round_index: int, schedule: Schedule
 ) -> None:
     turns, selection = Turns(config.train.seed, round_index, len(nodes), 0), Selection.of(config)
@@ -52,15 +52,15 @@ def _play_round(
     for node in nodes:
         client = node.client
         if (client, round_index) in schedule.back:
-            _comes_back(node, server_loop, schedule.back[client, round_index])
+            _rejoin(node, server_loop, schedule.back[client, round_index])
         if schedule.absent.get((client, round_index)) == 0:
             if (client, round_index - 1) not in schedule.absent:
-                node.keep(round_index)
+                node.save_checkpoint(round_index)
             message: Message = Absent()
         elif selection.takes_part(client, round_index):
             resume[client], message = node.begin(round_index)
         else:
-            message = node.sit_out(round_index)
+            message = node.skip_round(round_index)
         turns.begin(client, message.steps + 1 if isinstance(message, Begin) else 1)
         pending[client] = message
     for client, lap in (*((client, 0) for client in range(len(nodes))), *turns.order()):
@@ -68,26 +68,26 @@ def _play_round(
             server_loop.membership.pass_turn(client)
             continue
         message_now = pending[client]
-        assert message_now is not None, "a client said that it had more to send than it has"
+        assert message_now is not None, "a client announced more messages than it has"
         reply = _exchange(config, nodes[client], server_loop, message_now)
         if client in resume:
             with threads(config.client.threads):
                 pending[client] = resume[client](reply)
 
 
-def _comes_back(node: ClientNode, server_loop: ServerLoop, kept: int) -> None:
-    node.go_to(kept + 1)
-    server_loop.membership.joins(node.client, lambda _: kept)
+def _rejoin(node: ClientNode, server_loop: ServerLoop, completed: int) -> None:
+    node.restore(completed + 1)
+    server_loop.membership.joins(node.client, lambda _: completed)
 
 
-def _play_together(
+def _run_concurrently(
     config: RunConfig,
     nodes: list[ClientNode],
     server_loop: CellServer | AsyncServer,
     first_round: int,
     on_message: Callable[[], None],
 ) -> None:
-    """Whoever has its answer works and sends its next message; the last one to do so lets time pass."""
+    """Each client computes once it has its reply; virtual time advances after the last one has sent."""
     replies: deque[tuple[int, bytes]] = deque()
 
     def send(client: int, message: Message) -> None:
@@ -97,22 +97,22 @@ def _play_together(
                 Frame(nodes[client].frame(message)), lambda frame: replies.append((client, frame))
             )
 
-    talks = [_talk(config, node, first_round) for node in nodes]
-    for client, talk in enumerate(talks):
-        send(client, next(talk))
+    generators = [_messages(config, node, first_round) for node in nodes]
+    for client, generator in enumerate(generators):
+        send(client, next(generator))
     while replies:
         client, frame = replies.popleft()
         reply = nodes[client].reply(frame)
         try:
             with threads(config.client.threads):
-                message = talks[client].send(reply)
+                message = generators[client].send(reply)
         except StopIteration:
             continue
         send(client, message)
 
 
-def _talk(config: RunConfig, node: ClientNode, first_round: int) -> Generator[Message, Reply, None]:
-    """All that a client says in a run, from a round on."""
+def _messages(config: RunConfig, node: ClientNode, first_round: int) -> Generator[Message, Reply, None]:
+    """All messages of a client from `first_round` on; resumed with replies."""
     for round_index in range(first_round, most_rounds(config.federation)):
         resume, first = node.begin(round_index)
         pending: Message | None = first
@@ -133,7 +133,7 @@ def _exchange(config: RunConfig, node: ClientNode, server_loop: ServerLoop, mess
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Torch works with so many threads in here."""
+    """Sets torch's number of threads within the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

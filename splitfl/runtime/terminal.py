@@ -1,8 +1,7 @@
-"""The one place that makes consoles and bars: what they are given is shown as it is.
+"""Consoles and progress bars that print text verbatim.
 
-rich reads markup in what it prints, such as `[red]`, and codes of emoji, such as `:bug:`. A folder,
-a model or an error may well hold either, so nobody else makes a console (a test sees to it), and
-what is to have a style is a `Text` with that style.
+rich interprets markup such as `[red]` and emoji codes such as `:bug:`, which names of folders and models
+or errors may contain. So all consoles are made here (a test checks it), and styled text is a `Text`.
 """
 
 from typing import IO
@@ -27,7 +26,7 @@ def plain_console(
     terminal: bool | None = None,
     file: IO[str] | None = None,
 ) -> Console:
-    """A console that takes every string as text; `terminal` decides whether it draws as on one."""
+    """A console without markup; `terminal` forces or prevents terminal output."""
     return Console(
         stderr=stderr,
         width=width,
@@ -39,17 +38,17 @@ def plain_console(
     )
 
 
-def say(line: str) -> None:
-    """A remark on what is done otherwise than was written, beside what a script reads."""
+def print_note(line: str) -> None:
+    """Prints a note to stderr, for example on dropped settings."""
     plain_console(stderr=True).print(line, style="yellow", soft_wrap=True)
 
 
 def counting_bar(
     console: Console, *before: str, unit: str = "", live: bool = True, transient: bool = True
 ) -> Progress:
-    """A bar that counts; `before` are columns of text, in which {task.description} is what is going on.
+    """A progress bar with a counter; `before` are text columns, which may use {task.description}.
 
-    Where it is not `live` it is drawn when it is told to only.
+    Unless `live`, it is redrawn only on request.
     """
     columns: list[ProgressColumn] = [TextColumn(text, markup=False) for text in before]
     columns += [BarColumn(), MofNCompleteColumn()]
@@ -57,6 +56,6 @@ def counting_bar(
     return Progress(*columns, TimeElapsedColumn(), console=console, transient=transient, auto_refresh=live)
 
 
-def working(console: Console, what: str) -> Status:
-    """Turns a wheel beside these words, as a context."""
+def spinner(console: Console, what: str) -> Status:
+    """A context with a spinner and this text."""
     return console.status(Text(what))

@@ -14,9 +14,9 @@ from splitfl.runtime.terminal import counting_bar
 
 
 class TerminalScreen:
-    """Shows a run as it goes; use it as a context.
+    """Shows a run's progress; use it as a context.
 
-    `total` is the number of training steps, if known; `invites` says how clients join.
+    `total` is the number of training steps, if known; `invites` prints the command to join with.
     """
 
     def __init__(self, console: Console, config: RunConfig, total: int | None, *, invites: bool) -> None:
@@ -27,7 +27,7 @@ class TerminalScreen:
         self._bar: TaskID = self._progress.add_task("loading", total=total)
 
     def waiting(self, address: str, missing: list[int]) -> None:
-        """Says who has not come yet."""
+        """Shows which clients are missing."""
         if self._invites:
             self._invites = False
             name = self._config.transport.name
@@ -35,17 +35,17 @@ class TerminalScreen:
             how_to = Text.assemble("  on the clients' machines: ", command, f", N one of {missing}")
             self._console.print(how_to, soft_wrap=True)
         names = ", ".join(map(str, missing))
-        said = f"server at {address}, waiting for client {names}" if missing else "training"
-        self._progress.update(self._bar, description=said)
+        status = f"server at {address}, waiting for client {names}" if missing else "training"
+        self._progress.update(self._bar, description=status)
 
-    def said(self, what: str) -> None:
-        """Says what has happened."""
+    def note(self, what: str) -> None:
+        """Prints a note."""
         self._console.print(f"  {what}", style="yellow", soft_wrap=True)
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """Moves the bar."""
-        said = f"round {round_index + 1}/{self._config.federation.rounds}"
-        self._progress.update(self._bar, advance=steps, description=said)
+        """Advances the bar."""
+        status = f"round {round_index + 1}/{self._config.federation.rounds}"
+        self._progress.update(self._bar, advance=steps, description=status)
 
     def measured(self, row: Mapping[str, Any]) -> None:
         """Prints the metrics of a round."""

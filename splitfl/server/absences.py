@@ -1,7 +1,7 @@
-"""Who was away when in a run that went on without some of its clients, as its `metrics.jsonl` says it.
+"""The absences of clients in a run that continued without them, from its `metrics.jsonl`.
 
-`absent` rows say from which lap on a client's turns of a round went by, `back` rows after which
-round a client that goes on with another was last kept (-1: it begins as new).
+An `absent` row has the lap from which on a client missed its turns of a round, a `back` row the last
+round completed in the checkpoint that a returning client restored (-1: none).
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """From (client, round) to a lap, and to the round after which the client was kept."""
+    """(client, round) -> first missed lap, and (client, round) -> last round of the restored checkpoint."""
 
     absent: Mapping[tuple[int, int], int] = field(default_factory=dict)
     back: Mapping[tuple[int, int], int] = field(default_factory=dict)

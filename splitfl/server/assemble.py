@@ -11,14 +11,14 @@ from splitfl.core.messages import Activation
 from splitfl.federation.staleness import at_own_pace
 from splitfl.methods.parts.method import ServerMethod
 from splitfl.methods.registry import in_flight
-from splitfl.models.families import CAUSAL_LM, FAMILIES, SEQUENCE_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, FAMILIES, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from splitfl.models.load import read_config
 from splitfl.models.source import resolve
 from splitfl.server.async_server import AsyncServer
 from splitfl.server.cell_server import CellServer
 from splitfl.server.erasure_policies import ErasurePolicies
 from splitfl.server.exchange import Exchange
-from splitfl.server.protocols import Controller, Watcher
+from splitfl.server.protocols import RoundPlanner, Watcher
 from splitfl.server.server_loop import ServerLoop
 from splitfl.server.service_order import ServiceOrder
 from splitfl.server.sync_server import SyncServer
@@ -28,31 +28,36 @@ from splitfl.setup.links import cell, own_link, snr_db
 from splitfl.wire.erasure import Pooled
 
 POWER_W = Direction.power_w
-"""Radiated while numbers are sent uncoded, in W."""
+"""Transmit power of uncoded symbols, in W."""
 
 
 def server_loop_of(
-    site: Experiment,
+    experiment: Experiment,
     server: ServerMethod,
     ledger: Ledger,
     events: Events,
     watcher: Watcher,
     link: Link | None = None,
-    controller: Controller | None = None,
+    controller: RoundPlanner | None = None,
 ) -> ServerLoop:
-    """The server's side of a run of these settings, over `link` where one is given instead of theirs.
+    """The server loop of this experiment, over `link` if given, else the link of the settings.
 
-    `controller` tells the clients of a run with `auto.every` what to do, from round to round.
+    `controller` plans the clients' rounds in a run with `auto.every`.
     """
-    config = site.config
+    config = experiment.config
     slots, clients = in_flight(config), config.federation.clients
     each_flops = config.federation.client_flops
     clock = VirtualClock(config.client.flops, config.server.flops, slots, ledger, events, each_flops)
     erasure = ErasurePolicies(
-        config.train.seed, config.erasure, config.analog, pooled(site), config.link.mtu_bytes, snr_db(config)
+        config.train.seed,
+        config.erasure,
+        config.analog,
+        pooled(experiment),
+        config.link.mtu_bytes,
+        snr_db(config),
     )
     assert (controller is not None) == bool(config.auto.every), (
-        "a run has a controller where auto.every says so"
+        "a run has a controller if and only if auto.every is set"
     )
     exchange = Exchange(
         server,
@@ -80,9 +85,9 @@ def server_loop_of(
     )
 
 
-def pooled(site: Experiment) -> Pooled:
-    """Where the loss is read from, by the kind of task and the model's family."""
-    kind, model = site.task.kind, site.config.model
+def pooled(experiment: Experiment) -> Pooled:
+    """The token from which the loss is computed, by the kind of task and the model's family."""
+    kind, model = experiment.task.kind, experiment.config.model
     settings = read_config(resolve(model.name), kind, model.attention, pad_token_id=0)
     family = FAMILIES[settings.model_type]
 
@@ -95,6 +100,6 @@ def pooled(site: Experiment) -> Pooled:
     def everywhere(message: Activation) -> Tensor | None:
         return None
 
-    if kind == CAUSAL_LM or family.hands_pictures:
+    if kind in (CAUSAL_LM, TOKEN_CLASSIFICATION) or family.hands_pictures:
         return everywhere
     return last if kind == SEQUENCE_CLASSIFICATION and family.pools_last else first

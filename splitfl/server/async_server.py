@@ -23,8 +23,8 @@ from splitfl.wire import Envelope, Frame, encode
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Pending:
-    """A client's message until it is answered."""
+class _Arrival:
+    """A client's message until its reply."""
 
     up: Crossing
     answer: Answer
@@ -36,13 +36,13 @@ class _Pending:
         return self.up.at_s, envelope.lap == 0, envelope.client
 
 
-class AsyncServer(EventServer[_Pending]):
-    """Over links that each client has to itself."""
+class AsyncServer(EventServer[_Arrival]):
+    """Serves clients in order of arrival, over a link for each client."""
 
     def __init__(
         self, exchange: Exchange, link: Link, config: RunConfig, ready_s: Callable[[int], float]
     ) -> None:
-        """`ready_s` is when a client got its last answer, on the virtual clock."""
+        """`ready_s` gives the virtual time at which a client received its last reply."""
         federation = config.federation
         super().__init__(exchange, federation.clients, "an asynchronous run")
         self._link = link
@@ -67,22 +67,22 @@ class AsyncServer(EventServer[_Pending]):
         if isinstance(message, Begin):
             self._laps[envelope.client] = message.steps + 1
         self.membership.advance(envelope.client, is_last=self._is_last(envelope))
-        up = self._exchange.uplink(frame, message, self._link.transfer, self._rested_s(envelope))
-        self._pending[envelope.client] = _Pending(up=up, answer=answer)
+        up = self._exchange.uplink(frame, message, self._link.transfer, self._pause_end_s(envelope))
+        self._pending[envelope.client] = _Arrival(up=up, answer=answer)
 
     def _is_last(self, envelope: Envelope) -> bool:
         return envelope.lap + 1 == self._laps[envelope.client]
 
-    def _rested_s(self, envelope: Envelope) -> float:
-        """When a client that begins a round has rested."""
+    def _pause_end_s(self, envelope: Envelope) -> float:
+        """The end of a client's pause before a round, in virtual seconds; 0 without one."""
         if envelope.lap or not self._pause_s:
             return 0.0
         rest_s = stream(self._seed, "pause", envelope.client, envelope.round).exponential(self._pause_s)
         return self._ready_s(envelope.client) + float(rest_s)
 
     def _run(self) -> None:
-        """Serves the first to arrive, until a client has to compute."""
-        while self._failure is None and self._pending and not self._owing():
+        """Serves messages by arrival, until a client has to compute."""
+        while self._failure is None and self._pending and not self._is_waiting():
             first = min(self._pending.values(), key=lambda one: one.order)
             del self._pending[first.up.envelope.client]
             if self._done == self._quota:
@@ -90,7 +90,7 @@ class AsyncServer(EventServer[_Pending]):
             else:
                 self._serve(first)
 
-    def _serve(self, pending: _Pending) -> None:
+    def _serve(self, pending: _Arrival) -> None:
         up, envelope, exchange = pending.up, pending.up.envelope, self._exchange
         turn = Turn(client=envelope.client, round=envelope.round, lap=envelope.lap, position=self._position)
         self._position += 1
@@ -107,7 +107,7 @@ class AsyncServer(EventServer[_Pending]):
         pending.answer(frame)
 
     def _end_client_round(self) -> None:
-        """A version after so many of them, a round of the run after as many as there are clients."""
+        """Ends a client's round: merges a version after `_every`, ends a round after one per client."""
         self._done += 1
         is_over = self._done == self._quota
         if self._done % self._every == 0 or is_over:  # uploads left at the end are not dropped
@@ -116,5 +116,5 @@ class AsyncServer(EventServer[_Pending]):
             self._exchange.end(self._done // self._clients - 1)
 
     def _over(self, envelope: Envelope) -> bytes:
-        """The answer to any message after the run's last round."""
+        """The reply to any message after the run's last round."""
         return self._exchange.lost_frame(envelope) if envelope.lap else encode(RunOver(), envelope)

@@ -1,14 +1,13 @@
 """The server of a run whose clients share one cell: each transmission slows the others down.
 
-What becomes of a message depends on what the others send meanwhile, so time in the cell advances only while
-nobody computes: every client has a message here or waits for its reply, and the server is idle. Whatever is
-sent then is sent later than all that was decided; nothing is guessed and nothing taken back, and the same
-messages have the same deliveries on every transport (a conservative simulation: Fujimoto, CACM 33(10), 1990,
-with no lookahead).
+A message's delivery depends on concurrent transmissions, so time in the cell advances only while no node
+computes: every client has a message here or waits for its reply, and the server is idle. Later messages are
+then sent after all simulated time, without speculation or rollback, and the same messages have the same
+deliveries on every transport (a conservative simulation: Fujimoto, CACM 33(10), 1990, with no lookahead).
 
-When a round ends something is always under way: the last replies, and the first messages of clients that had
-theirs. A resumed run has them under way again. A reply is then delivered to nobody, since its client has it
-already; a message is sent by its client once more, and does not cross again.
+At the end of a round some transmissions are always in flight: the last replies, and the first messages of
+clients that received theirs. A resumed run has them in flight again. Such a reply is not delivered, since its
+client already has it; such a message is sent by its client again, and is not transmitted again.
 """
 
 import json
@@ -25,19 +24,19 @@ from splitfl.core.state import State, numbered, part, raw, raw_in, tensor_in, un
 from splitfl.methods.parts.method import Turn
 from splitfl.server.event_server import EventServer
 from splitfl.server.exchange import Exchange
-from splitfl.server.replayable_cell import Cell, ReplayableCell
+from splitfl.server.replayable_cell import CellEngine, ReplayableCell
 from splitfl.server.server_loop import Answer
 from splitfl.server.service_order import Turns
 from splitfl.server.virtual_clock import Crossing, Load
 from splitfl.wire import Envelope, Frame
 
 MAX_WAIT_S: Final = 300.0
-"""Virtual time after which a message that is still not there never will be."""
+"""Virtual time after which a message counts as undeliverable."""
 
 
 @dataclass(kw_only=True, eq=False)
-class _Pending:
-    """A client's message until it is answered; `down` is its reply on the way."""
+class _CellMessage:
+    """A client's message until its reply; `down` is the reply in flight."""
 
     up: Crossing
     answer: Answer
@@ -45,13 +44,13 @@ class _Pending:
 
     @property
     def crossing(self) -> Crossing:
-        """What is on its way, or has landed last."""
+        """The crossing in flight, or the last one delivered."""
         return self.down or self.up
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Sent:
-    """A message of before the run stopped, which its client has not sent again yet."""
+    """A message in flight when the run was interrupted, which its client has not sent again yet."""
 
     start_s: float
     load: Load
@@ -59,13 +58,13 @@ class _Sent:
     delivery: Delivery | None = None
 
 
-class CellServer(EventServer[_Pending]):
-    """Its clients are the users of a cell.
+class CellServer(EventServer[_CellMessage]):
+    """Serves clients that are the users of one cell.
 
-    A begin is answered in its turn like every message: not before those of clients of lower number are there.
+    A `Begin` is answered in service order like every message: after those of clients with lower indices.
     """
 
-    def __init__(self, exchange: Exchange, cell: Cell, seed: int, clients: int) -> None:
+    def __init__(self, exchange: Exchange, cell: CellEngine, seed: int, clients: int) -> None:
         super().__init__(exchange, clients, "a run over link.scenario")
         self._cell = ReplayableCell(cell)
         self._seed = seed
@@ -73,8 +72,8 @@ class CellServer(EventServer[_Pending]):
         self._turns = Turns(seed, 0, clients, 0)
         self._order = self._begins()
         self._place = 0
-        self._returning: dict[int, Crossing] = {}  # replies of before, which their clients have
-        self._early: dict[int, tuple[Frame, Message, Answer]] = {}  # sent by these before they have landed
+        self._returning: dict[int, Crossing] = {}  # in flight at the checkpoint; their clients have them
+        self._early: dict[int, tuple[Frame, Message, Answer]] = {}  # their clients' next messages
         self._sent: dict[int, _Sent] = {}
 
     @property
@@ -82,13 +81,13 @@ class CellServer(EventServer[_Pending]):
         return self._turns.round_index
 
     def state(self) -> State:
-        """See ServerLoop. To be taken as a round ends: the next one has begun for nobody here."""
-        held: dict[str, Tensor] = {"next": torch.tensor([self._round + 1, self._turns.base + self._place])}
+        """See ServerLoop. Only valid at the end of a round, before any client begins the next."""
+        tensors: dict[str, Tensor] = {"next": torch.tensor([self._round + 1, self._turns.base + self._place])}
         for client, one in self._pending.items():
             frame = one.down.frame if one.down is not None else b""
-            table = {"departure": _written(one.crossing), "frame": raw(frame)}
-            held |= under(f"under_way.{client}", table)
-        return held | under("exchange", self._exchange.state()) | under("cell", self._cell.state())
+            table = {"departure": _departure(one.crossing), "frame": raw(frame)}
+            tensors |= under(f"under_way.{client}", table)
+        return tensors | under("exchange", self._exchange.state()) | under("cell", self._cell.state())
 
     def restore(self, state: State) -> None:
         """See ServerLoop."""
@@ -122,12 +121,12 @@ class CellServer(EventServer[_Pending]):
         if client in self._returning:
             self._early[client] = frame, message, answer
         elif client in self._sent:
-            self._take_again(frame, message, answer)
+            self._take_resent(frame, message, answer)
         else:
             self._depart(frame, message, answer)
 
-    def _take_again(self, frame: Frame, message: Message, answer: Answer) -> None:
-        """A message of before the run stopped: it is on its way already, or has landed."""
+    def _take_resent(self, frame: Frame, message: Message, answer: Answer) -> None:
+        """A message that was in flight at the checkpoint: it is not transmitted again."""
         sent = self._sent.pop(frame.envelope.client)
         if sent.load != self._exchange.load(frame, message):
             raise WireError(
@@ -143,11 +142,11 @@ class CellServer(EventServer[_Pending]):
         )
         if sent.delivery is not None:
             up = self._exchange.land(up, sent.delivery)
-        self._pending[frame.envelope.client] = _Pending(up=up, answer=answer)
+        self._pending[frame.envelope.client] = _CellMessage(up=up, answer=answer)
 
     def _depart(self, frame: Frame, message: Message, answer: Answer) -> None:
         up = self._exchange.depart(frame, message, self._cell.now_s)
-        self._pending[frame.envelope.client] = _Pending(up=up, answer=answer)
+        self._pending[frame.envelope.client] = _CellMessage(up=up, answer=answer)
         self._cell.submit(up.transfer)
 
     def _owing(self) -> bool:
@@ -161,13 +160,13 @@ class CellServer(EventServer[_Pending]):
         self.membership.advance(envelope.client, is_last=False)
 
     def _run(self) -> None:
-        """Serves what has arrived and lets time pass for the rest, until a client has to compute."""
+        """Serves arrived messages in order and advances time, until a client has to compute."""
         while self._failure is None and (self._pending or self._early) and not self._owing():
             if not self._serve_next():
-                self._let_time_pass()
+                self._advance_time()
 
     def _serve_next(self) -> bool:
-        """Serves the message whose turn it is, if it has arrived; whether it had."""
+        """Serves the next message in service order if it has arrived; returns whether it had."""
         if self._place == len(self._order):
             return False
         client, lap = self._order[self._place]
@@ -180,7 +179,7 @@ class CellServer(EventServer[_Pending]):
         self._serve(pending)
         return True
 
-    def _serve(self, pending: _Pending) -> None:
+    def _serve(self, pending: _CellMessage) -> None:
         up, exchange, client = pending.up, self._exchange, pending.up.envelope.client
         position = self._turns.base + self._place
         if isinstance(up.message, Begin):
@@ -205,22 +204,22 @@ class CellServer(EventServer[_Pending]):
             self._turns = Turns(self._seed, self._turns.round_index + 1, self._clients, position + 1)
             self._order, self._place, self._begun = self._begins(), 0, set()
 
-    def _let_time_pass(self) -> None:
-        under_way = self._under_way()
-        if not under_way:
+    def _advance_time(self) -> None:
+        in_flight = self._in_flight()
+        if not in_flight:
             raise WireError("deadlock: no pending message is next in the service order")
-        first_s = min(one.transfer.start_s for one in under_way.values())
-        over = self._cell.advance(max(self._cell.now_s, first_s) + MAX_WAIT_S)
-        if not over:
-            waiting = ", ".join(map(str, sorted(under_way)))
+        first_s = min(one.transfer.start_s for one in in_flight.values())
+        delivered = self._cell.advance(max(self._cell.now_s, first_s) + MAX_WAIT_S)
+        if not delivered:
+            waiting = ", ".join(map(str, sorted(in_flight)))
             raise Undelivered(
-                f"what client {waiting} sends or is sent did not cross within {MAX_WAIT_S:g} virtual s: "
-                "it is out of reach in link.scenario, or too much for it"
+                f"no delivery to or from client {waiting} within {MAX_WAIT_S:g} virtual s: "
+                "it is out of coverage in link.scenario, or the cell is overloaded"
             )
-        for transfer, delivery in over:
-            self._landed(transfer.client, delivery)
+        for transfer, delivery in delivered:
+            self._on_delivery(transfer.client, delivery)
 
-    def _landed(self, client: int, delivery: Delivery) -> None:
+    def _on_delivery(self, client: int, delivery: Delivery) -> None:
         exchange = self._exchange
         if client in self._returning:
             exchange.delivered(exchange.land(self._returning.pop(client), delivery))
@@ -232,21 +231,21 @@ class CellServer(EventServer[_Pending]):
         else:
             self._reply(client, exchange.delivered(exchange.land(pending.down, delivery)))
 
-    def _under_way(self) -> dict[int, Crossing]:
-        under_way = {
+    def _in_flight(self) -> dict[int, Crossing]:
+        in_flight = {
             client: one.crossing for client, one in self._pending.items() if one.crossing.delivery is None
         }
-        return under_way | self._returning
+        return in_flight | self._returning
 
     def _reply(self, client: int, frame: bytes) -> None:
-        """Time stands still until this client has sent its next message, or left."""
+        """Delivers the reply; virtual time stops until this client sends its next message or leaves."""
         self._pending.pop(client).answer(frame)
 
     def _begins(self) -> list[tuple[int, int]]:
         return [(client, 0) for client in range(self._clients)]
 
 
-def _written(crossing: Crossing) -> Tensor:
+def _departure(crossing: Crossing) -> Tensor:
     table = {
         "start_s": crossing.start_s,
         "load": asdict(crossing.load),
@@ -261,4 +260,6 @@ def _sent(state: State) -> _Sent:
         load, transfer = Load(**table["load"]), Transfer(**table["transfer"])
         return _Sent(start_s=table["start_s"], load=load, transfer=transfer)
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"a checkpoint does not say what was under way in the cell: {error!r}") from None
+        raise ConfigError(
+            f"a checkpoint has no valid record of a transmission in flight: {error!r}"
+        ) from None

@@ -1,9 +1,9 @@
-"""From a delivery to the message that its receiver goes on with, by the policy of its kind.
+"""Applies erasure policies: from a delivery to the message that its receiver uses.
 
-Ids, labels, masks, scalars and adapters are always recovered: only rows of tokens may have
-holes. The server's side does it for both ends, since the air is emulated there: a client
-hears the answer as it would have come, and the gradient of what was heard becomes, on its
-way down, the gradient of what was sent.
+Ids, labels, masks, scalars and adapters are always recovered; only rows of tokens may be
+erased. The server does this for both ends, since it emulates the channel: a client
+receives the reply with its erasures, and the gradient with respect to the received rows is
+converted to the gradient with respect to the sent rows.
 """
 
 # B batch, N rows: real tokens of a batch, D hidden
@@ -14,8 +14,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from channel.core.link import DIRECTIONS
-from channel.core.packets import packets_of, units_arrived
+from channel.core.link import DIRECTIONS, packets_of, units_arrived
 from channel.core.rng import stream
 from channel.core.units import db_to_ratio
 from splitfl.config import AnalogConfig, ErasureConfig
@@ -26,8 +25,8 @@ from splitfl.server.virtual_clock import Crossing, Load
 from splitfl.wire import Envelope
 from splitfl.wire.analog import over_the_air, symbols_of
 from splitfl.wire.erasure import (
-    Heard,
     Pooled,
+    ReceivedActivation,
     gradient_of_sent,
     real_tokens,
     rescaled,
@@ -40,15 +39,15 @@ from splitfl.wire.erasure import (
     zeroed,
 )
 from splitfl.wire.rows import row_bytes
-from splitfl.wire.stale_cache import Memory
+from splitfl.wire.stale_cache import StaleCache
 
 Rows = Activation | Output | Gradient
-_SCALE_BYTES = 4  # of a row that is sent as it is: its rms, in float32
+_SCALE_BYTES = 4  # of an analog row: its rms, in float32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Part:
-    """Rows as they are heard, what each was multiplied by, and which samples have all theirs."""
+class _ReceivedRows:
+    """Rows as received, the factor of each, and which samples are complete."""
 
     rows_ND: Tensor
     factor_N: Tensor
@@ -56,20 +55,20 @@ class _Part:
 
 
 @dataclass(kw_only=True, eq=False)
-class _Exchange:
-    """A client's last activation, what was heard of it, and what was heard of the output that answered it."""
+class _LastExchange:
+    """A client's last activation as sent and received, and the row factors of the output that answered it."""
 
     sent: Activation
-    heard: Heard
+    received: ReceivedActivation
     output_factor_N: Tensor | None = None
 
 
 class ErasurePolicies:
-    """One policy for each kind of message with rows, and what the clients' messages depend on.
+    """One policy for each kind of message with rows, and the state that replies depend on.
 
-    Not asked where everything `is_reliable`: a message then arrives whole or not at all.
+    Not used if all kinds are reliable (`is_reliable`): a message then arrives completely or not at all.
 
-    `snr_db` is each client's, up and down, where rows are sent as they are.
+    `snr_db` is each client's mean SNR by direction, for analog rows.
     """
 
     def __init__(
@@ -87,30 +86,30 @@ class ErasurePolicies:
         self._mtu_bytes = mtu_bytes
         self._snr_db = snr_db
         self._policies = {kind.capitalize(): policy for kind, policy in erasure.by_kind().items()}
-        self._memories: dict[tuple[str, str], Memory] = {}
+        self._stale_caches: dict[tuple[str, str], StaleCache] = {}
         self._rounds = erasure.stale_rounds
-        self._exchanges: dict[int, _Exchange] = {}
+        self._exchanges: dict[int, _LastExchange] = {}
         is_digital = not analog.kinds and not analog.sum_adapters
         self.is_reliable = is_digital and set(self._policies.values()) == {"reliable"}
 
     def state(self) -> State:
-        """What older rows there are to stand in for lost ones; see Stateful."""
-        held: dict[str, Tensor] = {}
-        for (kind, way), memory in self._memories.items():
-            held |= under(f"{kind}.{way}", memory.state())
-        return held
+        """The caches of older rows that replace lost ones; see Stateful."""
+        tensors: dict[str, Tensor] = {}
+        for (kind, direction), cache in self._stale_caches.items():
+            tensors |= under(f"{kind}.{direction}", cache.state())
+        return tensors
 
     def restore(self, state: State) -> None:
-        """See Stateful; what has been heard since is forgotten."""
+        """See Stateful; clears the last exchanges."""
         self._exchanges.clear()
-        self._memories.clear()
-        for kind, way in product(self._policies, DIRECTIONS):
-            if held := part(state, f"{kind}.{way}"):
-                self._memories[kind, way] = Memory(self._rounds)
-                self._memories[kind, way].restore(held)
+        self._stale_caches.clear()
+        for kind, direction in product(self._policies, DIRECTIONS):
+            if tensors := part(state, f"{kind}.{direction}"):
+                self._stale_caches[kind, direction] = StaleCache(self._rounds)
+                self._stale_caches[kind, direction].restore(tensors)
 
     def load(self, message: Message, frame_bytes: int, codec: str, *, is_up: bool) -> Load:
-        """How this message, whose rows are encoded by `codec` in its frame, goes over the link."""
+        """The link load of this message, whose rows are encoded by `codec` in its frame."""
         if isinstance(message, Adapter) and is_up and self._analog.sum_adapters:
             numbers = sum(tensor.numel() for tensor in message.tensors.values())
             return Load(
@@ -126,7 +125,7 @@ class ErasurePolicies:
         if self._policies[kind] == "reliable" and not is_analog:
             return Load(payload_bytes=frame_bytes)
         unit_bytes = row_bytes(rows_ND.shape[-1], rows_ND.dtype, codec)
-        if unit_bytes is None:  # settings are refused before a run: this is a client of others
+        if unit_bytes is None:  # settings exclude it: the client has others
             raise WireError(
                 f"rows of codec {codec!r} have no fixed number of bytes and can only be sent reliably"
             )
@@ -154,11 +153,11 @@ class ErasurePolicies:
         return up.message if up.outcome.is_complete else None
 
     def reply_to_sent(self, envelope: Envelope, reply: Message) -> Message:
-        """The reply to what was received, as one to what was sent."""
+        """Converts the reply to the received message to a reply to the sent one."""
         exchange = self._exchanges.get(envelope.client)
         if exchange is None or not isinstance(reply, Gradient):
             return reply
-        return gradient_of_sent(exchange.heard, exchange.sent, reply)
+        return gradient_of_sent(exchange.received, exchange.sent, reply)
 
     def reply_received(self, down: Crossing) -> Reply:
         """What the client receives of a reply; LOST where nothing is usable."""
@@ -172,13 +171,13 @@ class ErasurePolicies:
     def _activation(self, message: Activation, up: Crossing) -> Activation | None:
         envelope = up.envelope
         self._exchanges.pop(envelope.client, None)
-        heard = self._heard(message, up)
-        if heard is None:
+        received = self._received_activation(message, up)
+        if received is None:
             return None
-        self._exchanges[envelope.client] = _Exchange(sent=message, heard=heard)
-        return heard.message
+        self._exchanges[envelope.client] = _LastExchange(sent=message, received=received)
+        return received.message
 
-    def _heard(self, message: Activation, up: Crossing) -> Heard | None:
+    def _received_activation(self, message: Activation, up: Crossing) -> ReceivedActivation | None:
         assert message.hidden is not None
         if self._policies["Activation"] == "mask" and not up.outcome.is_complete:
             arrived_N = self._arrived(up)
@@ -186,7 +185,7 @@ class ErasurePolicies:
         counts_B = real_tokens(message).sum(1) if message.hidden.ndim <= _TOKENS else None
         part = self._part(message, counts_B, up)
         if part is None or (message.labels is None and not part.whole_B.all()):
-            return None  # without the labels the client alone could leave a sample out
+            return None  # without labels here only the client could drop a sample
         return without_samples(with_rows(message, part.rows_ND, part.factor_N), part.whole_B)
 
     def _output(self, reply: Output, down: Crossing) -> Output | None:
@@ -211,35 +210,37 @@ class ErasurePolicies:
             grad_ND = grad_ND * exchange.output_factor_N.to(grad_ND.dtype)[:, None]
         return replace(message, grad=grad_ND.reshape(message.grad.shape))
 
-    def _part(self, message: Rows, counts_B: Tensor | None, crossing: Crossing) -> _Part | None:
-        """What is received of the rows; None where nothing is, or not even what goes with them."""
+    def _part(self, message: Rows, counts_B: Tensor | None, crossing: Crossing) -> _ReceivedRows | None:
+        """The received rows; None if all are lost, or the reliable part of the message."""
         tensor, kind = tensor_of(message), type(message).__name__
         assert tensor is not None
         sent_ND = rows(tensor)
         whole_B = torch.ones(len(message.ids_B), dtype=torch.bool)
         all_N = torch.ones(len(sent_ND), dtype=torch.float64)
         if kind.lower() in self._analog.kinds and crossing.outcome.is_complete:
-            heard_ND, factor = self._as_it_is(crossing, sent_ND)
-            return _Part(rows_ND=heard_ND, factor_N=all_N * factor, whole_B=whole_B)
+            received_ND, factor = self._analog_rows(crossing, sent_ND)
+            return _ReceivedRows(rows_ND=received_ND, factor_N=all_N * factor, whole_B=whole_B)
         arrived_N, policy = self._arrived(crossing), self._policies[kind]
         if policy == "stale" and counts_B is not None and arrived_N is not None:
-            return self._older(message, sent_ND, counts_B, crossing)
+            return self._with_stale_rows(message, sent_ND, counts_B, crossing)
         if crossing.outcome.is_complete:
-            return _Part(rows_ND=sent_ND, factor_N=all_N, whole_B=whole_B)
+            return _ReceivedRows(rows_ND=sent_ND, factor_N=all_N, whole_B=whole_B)
         if arrived_N is None or not arrived_N.any() or policy in ("reliable", "skip"):
             return None
         factor_N = all_N * arrived_N
         if policy == "rescale":
-            return _Part(
+            return _ReceivedRows(
                 rows_ND=rescaled(sent_ND, arrived_N), factor_N=factor_N * scale_of(arrived_N), whole_B=whole_B
             )
-        return _Part(rows_ND=zeroed(sent_ND, arrived_N), factor_N=factor_N, whole_B=whole_B)
+        return _ReceivedRows(rows_ND=zeroed(sent_ND, arrived_N), factor_N=factor_N, whole_B=whole_B)
 
-    def _older(self, message: Rows, sent_ND: Tensor, counts_B: Tensor, crossing: Crossing) -> _Part:
+    def _with_stale_rows(
+        self, message: Rows, sent_ND: Tensor, counts_B: Tensor, crossing: Crossing
+    ) -> _ReceivedRows:
         arrived_N = self._arrived(crossing)
         assert arrived_N is not None
-        way = (type(message).__name__, crossing.transfer.direction)
-        memory = self._memories.setdefault(way, Memory(self._rounds))
+        direction = (type(message).__name__, crossing.transfer.direction)
+        cache = self._stale_caches.setdefault(direction, StaleCache(self._rounds))
         filled_ND, counts = sent_ND.clone(), counts_B.tolist()
         samples = zip(
             message.ids_B.tolist(),
@@ -248,17 +249,17 @@ class ErasurePolicies:
             strict=True,
         )
         whole = [
-            memory.recall(crossing.envelope.client, sample, crossing.envelope.round, rows_nD, arrived_n)
+            cache.recall(crossing.envelope.client, sample, crossing.envelope.round, rows_nD, arrived_n)
             for sample, rows_nD, arrived_n in samples
         ]
-        return _Part(
+        return _ReceivedRows(
             rows_ND=filled_ND,
             factor_N=arrived_N.to(torch.float64),
             whole_B=torch.tensor(whole, dtype=torch.bool),
         )
 
     def _arrived(self, crossing: Crossing) -> Tensor | None:
-        """(N,) which rows came; None where what must come with them did not."""
+        """(N,) bool, which rows arrived; None if the reliable part of the message did not."""
         transfer, arrived = crossing.transfer, crossing.outcome.arrived
         if transfer.recovery == "acknowledged":
             return None
@@ -266,7 +267,7 @@ class ErasurePolicies:
             return None
         return torch.from_numpy(units_arrived(arrived, transfer, self._mtu_bytes))
 
-    def _as_it_is(self, crossing: Crossing, sent_ND: Tensor) -> tuple[Tensor, float]:
+    def _analog_rows(self, crossing: Crossing, sent_ND: Tensor) -> tuple[Tensor, float]:
         transfer, settings = crossing.transfer, self._analog
         names = (transfer.direction, transfer.client, transfer.sequence)
         return over_the_air(
@@ -283,4 +284,4 @@ class ErasurePolicies:
         return real_tokens(exchange.sent).sum(1) if exchange is not None else None
 
 
-_TOKENS = 3  # axes of a hidden state; with more of them a message has several for each token
+_TOKENS = 3  # axes of a hidden state (B, T, D); feature maps have more

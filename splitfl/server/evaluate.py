@@ -1,72 +1,90 @@
-"""Measures the unsplit model on the held-out data: while a run goes on, or from its exported adapter."""
+"""Evaluates the unsplit model on the held-out data, during a run or from its exported adapter."""
 
-import math
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
-from torch import nn
 
 from splitfl.adapters.export import folders_inside
 from splitfl.adapters.model_export import MODEL_FOLDER, is_full
+from splitfl.config import RunConfig
+from splitfl.core.confusion import as_triples
 from splitfl.core.errors import ConfigError
-from splitfl.data.batch import Batch
 from splitfl.data.examples import Examples
-from splitfl.data.loader import NOTHING_TO_PREDICT, padding_token, tokenizer
+from splitfl.data.loader import padding_token, tokenizer
 from splitfl.models.cut import CLASSES, DTYPES
-from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.source import resolve
 from splitfl.server.bleu import bleu
+from splitfl.server.predictions import predict
+from splitfl.server.rouge import rouge
 from splitfl.setup.experiment import Experiment, device_of
 
 
-def measure(model: nn.Module, held_out: Iterable[Batch], device: torch.device) -> dict[str, float]:
-    """`eval_loss` (mean over what is predicted), and `accuracy` or `perplexity`, of a whole model."""
-    loss_sum, predicted, right = 0.0, 0, 0
-    is_classification = True
-    with torch.inference_mode():
-        for batch in held_out:
-            moved = batch.to(device)
-            output = model(**moved.inputs, labels=moved.labels)
-            is_classification = moved.labels.ndim == 1
-            if is_classification:
-                count = len(moved.labels)
-                right += int((output.logits.argmax(-1) == moved.labels).sum())
-            else:
-                count = int((moved.labels[:, 1:] != NOTHING_TO_PREDICT).sum())
-            loss_sum += output.loss.item() * count
-            predicted += count
-    loss = loss_sum / predicted
-    if is_classification:
-        return {"eval_loss": loss, "accuracy": right / predicted}
-    return {"eval_loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+def measured(model: Any, experiment: Experiment) -> tuple[dict[str, float], list[list[int]] | None]:
+    """The metrics of a whole model on the held-out data, and the triples of its confusion matrix, if any."""
+    names, is_of_tokens = experiment.task.label_names, experiment.task.kind == TOKEN_CLASSIFICATION
+    found = predict(model, experiment.held_out(), model.device, tokens_have_classes=is_of_tokens)
+    scores = found.scores(outside=names.index("O") if is_of_tokens and "O" in names else None)
+    return scores, None if found.confusion is None else as_triples(found.confusion)
 
 
-def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
-    """The stock model with the exported adapter, loaded by peft as anyone would, on the held-out data.
+def measure_adapter(experiment: Experiment, adapter: Path, *, with_rouge: bool = False) -> dict[str, float]:
+    """Evaluates the stock model with the exported adapter, loaded by peft, on the held-out data.
 
-    Where the model itself was trained, the one beside the adapter's folder. Raises ConfigError
-    where the adapter is missing or does not fit, ModelMissing where the model is.
+    After full fine-tuning, evaluates the exported model instead. `with_rouge` generates answers to the
+    held-out prompts, too. Raises as `finished_model` does, and ConfigError for a task without answers.
     """
-    config, kind = site.config, site.task.kind
+    if with_rouge and not experiment.task.has_answers:
+        raise ConfigError(
+            f"--rouge is for task 'sft', whose samples have answers, not {experiment.task.name!r}"
+        )
+    task = experiment.task
+    model, folder = finished_model(
+        experiment.config, task.kind, adapter, num_labels=task.num_labels, problem_type=task.problem_type
+    )
+    found = _measured(model, experiment, folder)
+    if with_rouge:
+        assert isinstance(task.held_out, Examples)
+        settings = experiment.config.task
+        found |= rouge(
+            model, tokenizer(folder), task.held_out, template=settings.template, longest=settings.max_length
+        )
+    return found
+
+
+def finished_model(
+    config: RunConfig,
+    kind: str,
+    adapter: Path,
+    *,
+    num_labels: int | None = None,
+    problem_type: str = "single_label_classification",
+) -> tuple[Any, Path]:
+    """The finished, unsplit model of a run on the server's device, and the folder of its tokenizer.
+
+    Raises ConfigError where the adapter is missing or does not fit, ModelMissing where the model is.
+    """
     device = torch.device(device_of(config.server))
     if is_full(config.adapter):
-        whole = load_piece(adapter.parent / MODEL_FOLDER, kind, 0, attention=config.model.attention)
-        return _measured(whole.to(device).model, site, adapter.parent / MODEL_FOLDER)
+        folder = adapter.parent / MODEL_FOLDER
+        whole = load_piece(folder, kind, 0, problem_type=problem_type, attention=config.model.attention)
+        return whole.to(device).model, folder
     folder = resolve(config.model.name)
     settings = read_config(
         folder,
         kind,
         config.model.attention,
-        num_labels=len(site.task.label_names) or None,
+        num_labels=num_labels,
+        problem_type=problem_type,
         pad_token_id=None if kind == IMAGE_CLASSIFICATION else padding_token(folder),
     )
     if kind == CAUSAL_LM:
         settings.is_decoder = True
+        settings.use_cache = False  # with a cache transformers does not keep packed texts apart
     model = CLASSES[kind].from_pretrained(
         folder,
         config=settings,
@@ -77,18 +95,18 @@ def measure_adapter(site: Experiment, adapter: Path) -> dict[str, float]:
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter))
         for inside in folders_inside(adapter):
-            with warnings.catch_warnings():  # peft warns of two adapters, which have other modules each
+            with warnings.catch_warnings():  # peft warns of a second adapter, whose modules are disjoint
                 warnings.simplefilter("ignore", UserWarning)
                 adapted = PeftModel.from_pretrained(adapted.get_base_model(), str(inside))
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"cannot load the adapter in {adapter}: {str(error).splitlines()[0]}") from None
-    return _measured(adapted.to(device).eval(), site, folder)
+    return adapted.to(device).eval(), folder
 
 
-def _measured(model: Any, site: Experiment, folder: Path) -> dict[str, float]:
-    """All there is to measure: of a model that is to say something, its BLEU too."""
-    found, held_out = measure(model, site.held_out(), model.device), site.task.held_out
-    if site.task.name == "e2e":
+def _measured(model: Any, experiment: Experiment, folder: Path) -> dict[str, float]:
+    """All metrics of a model; BLEU only for task e2e."""
+    (found, _), held_out = measured(model, experiment), experiment.task.held_out
+    if experiment.task.name == "e2e":
         assert isinstance(held_out, Examples)
-        found["bleu"] = bleu(model, tokenizer(folder), held_out, site.config.task.max_length)
+        found["bleu"] = bleu(model, tokenizer(folder), held_out, experiment.config.task.max_length)
     return found

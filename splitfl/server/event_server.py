@@ -1,7 +1,7 @@
-"""The common part of servers that need all of their clients, and serve them in the order of virtual time.
+"""Base class of servers that need all clients and serve them in the order of virtual time.
 
-Time advances only while every client has a message here, or has left: whatever is sent then is sent later
-than all that was decided (a conservative simulation: Fujimoto, CACM 33(10), 1990). Such a run cannot
+Time advances only while every client has a message here or has left, so that later messages are sent after
+all simulated time (a conservative simulation: Fujimoto, CACM 33(10), 1990). Such a run cannot
 continue without a client.
 """
 
@@ -17,7 +17,7 @@ from splitfl.server.membership import Membership
 from splitfl.server.server_loop import Answer
 from splitfl.wire import Envelope, Frame
 
-_POLL_S: Final = 1.0  # only to look for a failure; an answer is notified
+_POLL_S: Final = 1.0  # polls for failures only; replies notify
 
 Pending = TypeVar("Pending")
 
@@ -37,11 +37,11 @@ class EventServer(ABC, Generic[Pending]):
 
     @abstractmethod
     def _take(self, frame: Frame, message: Message, answer: Answer) -> None:
-        """A message other than `Leave`; WireError where it is not the client's next."""
+        """Takes a message other than `Leave`; raises WireError if it is not the client's next."""
 
     @abstractmethod
     def _run(self) -> None:
-        """Serves what can be served, until a client has to compute."""
+        """Serves messages until a client has to compute."""
 
     @property
     @abstractmethod
@@ -49,7 +49,7 @@ class EventServer(ABC, Generic[Pending]):
         """The first round that is not over."""
 
     def handle(self, frame: Frame, answer: Answer) -> None:
-        """See ServerLoop; waits for the answer, which takes the others' messages too."""
+        """See ServerLoop; waits for the reply, which needs the other clients' messages."""
         answered = threading.Event()
 
         def answer_and_set(reply: bytes) -> None:
@@ -64,7 +64,7 @@ class EventServer(ABC, Generic[Pending]):
                 self._condition.wait(_POLL_S)
 
     def post(self, frame: Frame, answer: Answer) -> None:
-        """Takes a frame without waiting for its answer, and serves all that can be served by now."""
+        """Takes a frame without waiting for its reply, and serves all messages that can be served."""
         with self._condition:
             self._post(frame, answer)
 
@@ -75,10 +75,10 @@ class EventServer(ABC, Generic[Pending]):
             self._condition.notify_all()
 
     def awaited(self) -> None:
-        """See ServerLoop: settings that ask for this are refused before."""
+        """See ServerLoop; settings that need this are refused before a run."""
 
     def ready(self) -> frozenset[int]:
-        """See ServerLoop: settings that ask for this are refused before."""
+        """See ServerLoop; settings that need this are refused before a run."""
         return frozenset()
 
     def unfinished(self) -> tuple[int, frozenset[int]]:
@@ -94,7 +94,7 @@ class EventServer(ABC, Generic[Pending]):
         raise ConfigError(f"{self._kind} cannot be resumed: some client is always in the middle of a round")
 
     def _check_expected(self, envelope: Envelope, message: Message) -> None:
-        """WireError for what is not this client's next message."""
+        """Raises WireError unless this is the client's next message."""
         expected = self.membership.expected(envelope.client)
         is_begin = isinstance(message, Begin)
         if (
@@ -119,5 +119,5 @@ class EventServer(ABC, Generic[Pending]):
         self._run()
         self._condition.notify_all()
 
-    def _owing(self) -> bool:
+    def _is_waiting(self) -> bool:
         return len(self._pending) + len(self.membership.left) < self._clients

@@ -14,11 +14,11 @@ from splitfl.config import EXACT, CodecConfig
 from splitfl.core.errors import Diverged, WireError
 from splitfl.core.events import Events
 from splitfl.core.messages import LOST, Begin, Done, Lost, Message
-from splitfl.core.state import State, part, under
+from splitfl.core.state import State, not_finite, part, under
 from splitfl.methods.parts.method import ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.plan import codec_config
 from splitfl.server.erasure_policies import ErasurePolicies
-from splitfl.server.protocols import Controller, RoundEnd, Watcher
+from splitfl.server.protocols import RoundEnd, RoundPlanner, Watcher
 from splitfl.server.virtual_clock import Crossing, Load, VirtualClock
 from splitfl.wire import Envelope, Frame, codec_name, encode
 
@@ -39,12 +39,12 @@ class Exchange:
         events: Events,
         watcher: Watcher,
         codec: CodecConfig = EXACT,
-        controller: Controller | None = None,
+        controller: RoundPlanner | None = None,
         *,
         power_w: float = 0.0,
         max_loss: float = math.inf,
     ) -> None:
-        """Replies are encoded by `codec`, or by each client's plan where there is a `controller`.
+        """Replies are encoded by `codec`, or by each client's plan with a `controller`.
 
         `power_w` is radiated while numbers are sent uncoded. A training loss above `max_loss`, or that is not
         finite, raises Diverged before the step becomes part of the state.
@@ -53,7 +53,7 @@ class Exchange:
         self._controller = controller
         self._clock = clock
         self._erasure = erasure
-        self._is_reliable = erasure.is_reliable  # whole messages or none: there is nothing to decide
+        self._is_reliable = erasure.is_reliable  # all messages arrive completely or not at all
         self._events = events
         self._watcher = watcher
         self._codec = codec
@@ -64,11 +64,11 @@ class Exchange:
 
     @property
     def round_began_s(self) -> float:
-        """When, on the virtual clock, the round began that is not over."""
+        """The start of the current round, in virtual seconds."""
         return self._clock.round_began_s
 
     def state(self) -> State:
-        """The clock, the erasure policies and the controller; see Stateful. To be taken between rounds."""
+        """The clock, the erasure policies and the controller; see Stateful. Only valid between rounds."""
         controller = under("controller", self._controller.state()) if self._controller else {}
         return under("clock", self._clock.state()) | under("erasure", self._erasure.state()) | controller
 
@@ -80,20 +80,20 @@ class Exchange:
             self._controller.restore(part(state, "controller"))
 
     def read(self, frame: Frame) -> Message:
-        """A client's message; WireError for what no client sends."""
+        """A client's message; raises WireError for a kind that clients do not send."""
         message = frame.message()
         if not isinstance(message, Message):
             raise WireError(f"the server has no answer to a {type(message).__name__}")
         return message
 
     def load(self, frame: Frame, message: Message) -> Load:
-        """What a client's message puts on the link."""
+        """The link load of a client's message."""
         if self._is_reliable:
             return Load(payload_bytes=len(frame))
         return self._erasure.load(message, len(frame), frame.codec, is_up=True)
 
     def depart(self, frame: Frame, message: Message, not_before_s: float = 0.0) -> Crossing:
-        """A client's message as it is sent, once the client has computed it and not before `not_before_s`."""
+        """Sends a client's message, once the client has computed it and not before `not_before_s`."""
         return self._clock.depart_up(frame.envelope, message, self.load(frame, message), not_before_s)
 
     def uplink(
@@ -103,16 +103,16 @@ class Exchange:
         transfer: Callable[[Transfer], Delivery],
         not_before_s: float = 0.0,
     ) -> Crossing:
-        """A client's message at the server, or what is left of it, over a link of its own."""
+        """Sends a client's message over its own link; the delivered crossing."""
         up = self.depart(frame, message, not_before_s)
         return self.land(up, transfer(up.transfer))
 
     def land(self, crossing: Crossing, delivery: Delivery) -> Crossing:
-        """The message at the other end; the symbols behind its bytes took their time and energy, too."""
+        """The crossing with its delivery, including the time and energy of analog symbols."""
         return crossing.landed(delivery, self._power_w)
 
     def compute(self, turn: Turn, up: Crossing) -> ServerReply | None:
-        """The method's reply to what was received; None if nothing was.
+        """The method's reply to the received message; None if it was lost.
 
         Raises Diverged for a client whose own state is not finite.
         """
@@ -123,15 +123,15 @@ class Exchange:
         if isinstance(message, Begin):
             if not message.is_finite:
                 raise Diverged(
-                    f"client {turn.client} begins round {turn.round} with numbers in its adapters or its "
-                    f"optimiser that are not finite: {ADVICE}"
+                    f"client {turn.client} begins round {turn.round} with adapters or optimiser state "
+                    f"that are not finite: {ADVICE}"
                 )
             if self._controller:
                 self._controller.begins(turn.client, message)
         return self._server.compute(self._planned(turn), message) if message is not None else None
 
     def reply(self, up: Crossing, outcome: ServerReply, not_before_s: float = 0.0) -> Crossing:
-        """The reply as it is sent, once the server has computed it and not before `not_before_s`."""
+        """Sends the reply, once the server has computed it and not before `not_before_s`."""
         envelope = up.envelope
         done_s = self._clock.serve(up, outcome.flops)
         reply = outcome.reply
@@ -140,7 +140,7 @@ class Exchange:
         codec = codec_config(self._controller.plan(envelope.client)) if self._controller else self._codec
         data = encode(reply, envelope, codec)
         name = codec_name(codec, reply)
-        if name != "none":  # both ends work with what was decoded
+        if name != "none":  # both ends compute with decoded values
             decoded = Frame(data).message()
             assert isinstance(decoded, Message)
             reply = decoded
@@ -152,12 +152,12 @@ class Exchange:
     def downlink(
         self, up: Crossing, outcome: ServerReply, transfer: Callable[[Transfer], Delivery]
     ) -> Crossing:
-        """The reply at the client, or what is left of it, over a link of its own."""
+        """Sends the reply over the client's own link; the delivered crossing."""
         down = self.reply(up, outcome)
         return self.land(down, transfer(down.transfer))
 
     def delivered(self, down: Crossing) -> bytes:
-        """The frame that the client gets; rows that were rounded once are not rounded again."""
+        """The frame for the client; rows are not quantised a second time."""
         received: Message | Lost
         if self._is_reliable:
             received = down.message if down.outcome.is_complete else LOST
@@ -167,29 +167,29 @@ class Exchange:
         return down.frame if received is down.message else encode(received, down.envelope)
 
     def acknowledge(self, envelope: Envelope) -> bytes:
-        """The reply to a message that costs nothing: one that takes leave, or sits a round out."""
+        """The reply to a message without costs: `Leave`, `Absent` and `NotSelected`."""
         return encode(Done(), envelope)
 
     def late(self, up: Crossing, due_s: float) -> bytes:
-        """The frame for a client whose message came after the round had ended at `due_s`."""
+        """The frame for a client whose message arrived after the round's end at `due_s`."""
         self._clock.late(up, due_s)
         return encode(LOST, up.envelope)
 
     def lost(self, up: Crossing, now_s: float = 0.0) -> bytes:
-        """The frame for a client of whose message nothing came."""
+        """The frame for a client whose message was lost."""
         self._clock.lost(up, now_s)
         return encode(LOST, up.envelope)
 
     def lost_frame(self, envelope: Envelope) -> bytes:
-        """The frame for a client for which its round is over: nothing is sent or computed."""
+        """The frame for a client whose round is over, without any cost."""
         return encode(LOST, envelope)
 
     def note(self, event: str, **values: int) -> None:
-        """Membership has changed."""
+        """Writes an event on a change of membership."""
         self._events.write(event, **values)
 
     def all_began(self, round_index: int) -> None:
-        """Every client has started this round."""
+        """Notifies the watcher that every client has started this round."""
         self._watcher.all_began(round_index)
 
     def commit(self, turn: Turn, outcome: ServerReply | None, *, ends_round: bool) -> None:
@@ -205,13 +205,13 @@ class Exchange:
             self.end(turn.round)
 
     def merge(self, round_index: int) -> None:
-        """The clients' uploads become the next version."""
+        """Aggregates the clients' uploads to the next version."""
         self._server.end_round(round_index)
         if self._controller:
             self._controller.ended(round_index)
 
     def end(self, round_index: int) -> None:
-        """A round is over, and is measured."""
+        """Ends the round on the clock and notifies the watcher."""
         train_loss = self._loss_sum / self._samples if self._samples else None
         self._loss_sum, self._samples = 0.0, 0
         self._watcher.ended(
@@ -219,7 +219,7 @@ class Exchange:
         )
 
     def aged(self, turn: Turn, staleness: int) -> None:
-        """An upload came in that had started from a version so old."""
+        """Records the staleness of an upload."""
         self._clock.aged(turn, staleness)
 
     def _planned(self, turn: Turn) -> Turn:
@@ -239,3 +239,9 @@ class Exchange:
                     f"the training loss of client {turn.client} in round {turn.round}, step {step} "
                     f"is {loss}, beyond train.max_loss of {self._max_loss:g}: {ADVICE}"
                 )
+
+
+def refuse_not_finite(tensors: State, when: str) -> None:
+    """Diverged for a tensor with numbers that are not finite; `when` says of which moment it is."""
+    if (name := not_finite(tensors)) is not None:
+        raise Diverged(f"{name} {when} has values that are not finite: {ADVICE}")

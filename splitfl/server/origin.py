@@ -1,4 +1,4 @@
-"""What a run starts from, as digests: a checkpoint is continued only by a run of the same origin."""
+"""Digests of a run's settings, data and weights, which a checkpoint to resume must match."""
 
 import hashlib
 import json
@@ -11,31 +11,31 @@ from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict
 
 
-def origin_of(site: Experiment, whole: Piece) -> dict[str, str]:
-    """Digests of what decides a run's bits: its settings, its data and the weights that it starts from.
+def origin_of(experiment: Experiment, whole: Piece) -> dict[str, str]:
+    """Digests of the inputs that determine a run's bits: settings, data and initial weights.
 
-    Where and how messages travel, and who follows the metrics, decides no bit.
+    The tables [transport] and [tracking] do not affect the bits.
     """
-    settings = as_dict(site.config)
+    settings = as_dict(experiment.config)
     del settings["transport"], settings["tracking"]
     tables = {"settings": settings, "weights": dict(whole.checksums)}
     digests = {
         name: hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
         for name, table in tables.items()
     }
-    return digests | {"data": site.data_digest()}
+    return digests | {"data": experiment.data_digest()}
 
 
-def refuse_other_origin(kept: Checkpoint, origin: Mapping[str, str]) -> None:
-    """ConfigError for a checkpoint of a run with other settings, data or weights."""
+def check_origin(newest: Checkpoint, origin: Mapping[str, str]) -> None:
+    """Raises ConfigError for a checkpoint of a run with other settings, data or weights."""
     what = {
         "settings": "the settings of the run",
-        "data": "its data, their classes or who holds which of them",
-        "weights": "the weights of the model that it started from",
+        "data": "its data, their classes or their partition",
+        "weights": "the model's initial weights",
     }
     for name, digest in origin.items():
-        if kept.notes.get(name) != digest:
+        if newest.metadata.get(name) != digest:
             raise ConfigError(
-                f"the checkpoint after round {kept.round + 1} cannot be continued: {what[name]} changed "
+                f"the checkpoint after round {newest.round + 1} cannot be continued: {what[name]} changed "
                 "since it was written. Restore them, or start a new run"
             )

@@ -1,4 +1,4 @@
-"""What a server needs of those that follow a run, and of those that plan it."""
+"""Interfaces of a server's watcher and round planner."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,9 +9,9 @@ from splitfl.core.state import State
 
 @dataclass(frozen=True, kw_only=True)
 class RoundEnd:
-    """A round is over: when on the virtual clock, and the mean training loss over its samples.
+    """The end of a round: virtual time in seconds, and the mean training loss over samples.
 
-    None where the server got no loss.
+    The loss is None if the server received none.
     """
 
     round: int
@@ -20,10 +20,10 @@ class RoundEnd:
 
 
 class Watcher(Protocol):
-    """Follows a run."""
+    """Receives notifications on a run's progress."""
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """The server has seen so many more training steps of this client."""
+        """The server has processed `steps` more training steps of this client."""
 
     def ended(self, end: RoundEnd) -> None:
         """A round is over."""
@@ -32,7 +32,7 @@ class Watcher(Protocol):
         """Every client has started this round, and so has saved its state after the one before."""
 
 
-class Controller(Protocol):
+class RoundPlanner(Protocol):
     """Plans each client's rounds; see splitfl.controller."""
 
     def plan(self, client: int) -> Plan:

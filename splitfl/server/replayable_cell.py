@@ -1,8 +1,8 @@
-"""A cell that can be stopped and gone on with: it remembers what it was told, and is told all of it again.
+"""A cell that can be checkpointed: it logs its inputs, and a restored cell replays them.
 
-What is queued, in the air and faded in a cell is more than could be kept, and follows from the messages
-submitted and the times let pass, to the last bit. Numbers alone are kept, so a cell's past takes 72 bytes a
-message, and to play it again the time that the radio took, but none of the learning.
+The state of queues, transmissions and fading in a cell is too large to save, and follows bit for bit from
+the submitted messages and the times of advance. The log takes 72 bytes per message; a replay takes the time
+of the radio simulation, without training.
 """
 
 from array import array
@@ -16,10 +16,10 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.state import State, tensor_in
 
 _PAST: Final = "past"
-_COLUMNS: Final = 9  # is it a time to let pass, and the numbers of a transfer, or of that
+_COLUMNS: Final = 9  # 1 for an advance, 0 for a transfer; then its numbers
 
 
-class Cell(Protocol):
+class CellEngine(Protocol):
     """A cell in virtual time; see `channel.cell.engine.Engine`."""
 
     @property
@@ -31,11 +31,11 @@ class Cell(Protocol):
 
 
 class ReplayableCell:
-    """See above; `cell` is at time 0 and nobody else's."""
+    """A logging wrapper of `cell`, which must be at time 0 and not used elsewhere."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: CellEngine) -> None:
         self._cell = cell
-        self._past = array("d")
+        self._log = array("d")
 
     @property
     def now_s(self) -> float:
@@ -45,7 +45,7 @@ class ReplayableCell:
     def submit(self, transfer: Transfer) -> None:
         """See Engine."""
         self._cell.submit(transfer)
-        self._past.extend(
+        self._log.extend(
             (
                 0.0,
                 transfer.client,
@@ -60,24 +60,24 @@ class ReplayableCell:
         )
 
     def advance(self, until_s: float) -> list[tuple[Transfer, Delivery]]:
-        """See Engine; to the first that completes."""
-        self._past.extend((1.0, until_s, *[0.0] * (_COLUMNS - 2)))
+        """See Engine; advances to the first delivery."""
+        self._log.extend((1.0, until_s, *[0.0] * (_COLUMNS - 2)))
         return self._cell.advance(until_s, to_first=True)
 
     def state(self) -> State:
         """See Stateful."""
-        return {_PAST: torch.from_numpy(np.array(self._past)).reshape(-1, _COLUMNS)}
+        return {_PAST: torch.from_numpy(np.array(self._log)).reshape(-1, _COLUMNS)}
 
     def restore(self, state: State) -> dict[tuple[int, str, int], Delivery]:
-        """See Stateful; what was delivered last to and from each client, by client, direction and sequence.
+        """See Stateful; returns the last delivery to and from each client, by client, direction and sequence.
 
-        Raises ConfigError for a past that is none.
+        Raises ConfigError for an invalid log.
         """
-        past = tensor_in(state, _PAST)
-        if past.ndim != 2 or past.shape[1] != _COLUMNS or past.dtype != torch.float64:
-            raise ConfigError("a checkpoint does not say what was sent in the cell: it is of another version")
+        log = tensor_in(state, _PAST)
+        if log.ndim != 2 or log.shape[1] != _COLUMNS or log.dtype != torch.float64:
+            raise ConfigError("a checkpoint has no valid log of the cell: it is of another version")
         newest: dict[tuple[int, str], tuple[int, Delivery]] = {}
-        for row in past.tolist():
+        for row in log.tolist():
             if row[0]:
                 for transfer, delivery in self.advance(row[1]):
                     newest[transfer.client, transfer.direction] = transfer.sequence, delivery
@@ -87,10 +87,10 @@ class ReplayableCell:
 
 
 def _transfer(row: list[float]) -> Transfer:
-    _, client, way, sequence, payload_bytes, start_s, recovery, reliable_bytes, unit_bytes = row
+    _, client, direction, sequence, payload_bytes, start_s, recovery, reliable_bytes, unit_bytes = row
     return Transfer(
         client=int(client),
-        direction=DIRECTIONS[int(way)],
+        direction=DIRECTIONS[int(direction)],
         sequence=int(sequence),
         payload_bytes=int(payload_bytes),
         start_s=start_s,

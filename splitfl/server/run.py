@@ -1,4 +1,4 @@
-"""A run as the server's side keeps it: server_loop, ledger, measurements, and the folder they go to."""
+"""A run on the server: its loop, ledger, evaluation, checkpoints and folder."""
 
 import json
 import time
@@ -18,28 +18,28 @@ from splitfl.core.checkpoint import Checkpoint, CheckpointStore
 from splitfl.core.errors import Diverged
 from splitfl.core.events import Events
 from splitfl.core.json_text import dumps
-from splitfl.core.state import State, not_finite, part, under
+from splitfl.core.state import part, under
 from splitfl.models.source import hub_name, resolve
 from splitfl.server.assemble import server_loop_of
-from splitfl.server.evaluate import measure
-from splitfl.server.exchange import ADVICE
-from splitfl.server.origin import origin_of, refuse_other_origin
-from splitfl.server.protocols import Controller, RoundEnd
+from splitfl.server.evaluate import measured
+from splitfl.server.exchange import ADVICE, refuse_not_finite
+from splitfl.server.origin import check_origin, origin_of
+from splitfl.server.protocols import RoundEnd, RoundPlanner
 from splitfl.setup.experiment import Experiment
 
 
-class Screen(Protocol):
-    """Shows a run to a person, or to nobody."""
+class ProgressDisplay(Protocol):
+    """Shows a run's progress."""
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:
-        """The server has seen so many more training steps of this client."""
+        """The server has processed `steps` more training steps of this client."""
 
     def measured(self, row: Mapping[str, Any]) -> None:
-        """What was measured at the end of a round."""
+        """Receives the metrics at the end of a round."""
 
 
 class Tracking(Protocol):
-    """Receives what was measured beside the run's own files; see `splitfl.run_folder.trackers`."""
+    """Receives a run's metrics, besides the run's own files; see `splitfl.run_folder.trackers`."""
 
     def log(self, round_index: int, metrics: Mapping[str, float]) -> None:
         """Receives the metrics after a round."""
@@ -51,32 +51,32 @@ class Tracking(Protocol):
 
 
 class Run:
-    """Everything of a run but its transport.
+    """A run without its transport.
 
-    Hand frames to `server_loop`; `finish` when every client has left. Writes `metrics.jsonl`
-    as it goes, a checkpoint each round, and at the end `adapter/`, or `model/` where that was
-    trained whole, and `summary.json`.
+    The transport passes frames to `server_loop` and calls `finish` when every client has left. Writes
+    `metrics.jsonl` and checkpoints during the run, and at its end `adapter/` (`model/` after full
+    fine-tuning) and `summary.json`.
     """
 
     def __init__(
         self,
-        site: Experiment,
+        experiment: Experiment,
         folder: Path | None,
-        screen: Screen,
-        kept: Checkpoint | None = None,
-        controller: Callable[[Ledger, Events], Controller] | None = None,
+        screen: ProgressDisplay,
+        newest: Checkpoint | None = None,
+        controller: Callable[[Ledger, Events], RoundPlanner] | None = None,
         track: Callable[[int], Tracking] | None = None,
     ) -> None:
-        """`folder` None keeps nothing on disk; a run that was stopped continues from what was `kept`.
+        """`folder` None writes no files; an interrupted run continues from the checkpoint `newest`.
 
-        `controller` makes the controller of a run that is planned from round to round, `track` starts the
-        experiment trackers from a round on. Raises ConfigError for a checkpoint of another run.
+        `controller` makes the controller of a run with `auto.every`, `track` starts the experiment
+        trackers from a round on. Raises ConfigError for a checkpoint of another run.
         """
-        self._site = site
-        self._whole = site.whole()
-        self._origin = origin_of(site, self._whole)
-        if kept is not None:
-            refuse_other_origin(kept, self._origin)
+        self._experiment = experiment
+        self._whole = experiment.whole()
+        self._origin = origin_of(experiment, self._whole)
+        if newest is not None:
+            check_origin(newest, self._origin)
         self._folder = folder
         self._screen = screen
         self._track = track
@@ -84,23 +84,25 @@ class Run:
         self.stepped = screen.stepped  # see Watcher
         self._began_s = self._round_began_s = time.monotonic()
         self._last: dict[str, Any] = {}
-        self.ledger = Ledger(chosen=site.config.auto.chosen)
-        self.server = site.server_method()
+        self.ledger = Ledger(chosen=experiment.config.auto.chosen)
+        self.server = experiment.server_method()
         self.events = Events(folder / "metrics.jsonl" if folder is not None else None)
-        if kept is None:
+        if newest is None:
             self.events.forget_after(0)
         made = controller(self.ledger, self.events) if controller is not None else None
-        self.server_loop = server_loop_of(site, self.server, self.ledger, self.events, self, controller=made)
-        self._shelf = CheckpointStore(folder / "checkpoint") if folder is not None else None
-        self._held: tuple[int, dict[str, Tensor], dict[str, str]] | None = None
+        self.server_loop = server_loop_of(
+            experiment, self.server, self.ledger, self.events, self, controller=made
+        )
+        self._checkpoints = CheckpointStore(folder / "checkpoint") if folder is not None else None
+        self._unsaved: tuple[int, dict[str, Tensor], dict[str, str]] | None = None
         self.first_round = 0
-        if kept is not None:
-            self._go_on_from(kept)
+        if newest is not None:
+            self._restore(newest)
 
     @property
     def is_over(self) -> bool:
-        """Whether the last round has been measured and every client has taken leave or is gone."""
-        federation = self._site.config.federation
+        """Whether the last round has been evaluated and every client has left or is absent."""
+        federation = self._experiment.config.federation
         is_measured = self._last.get("round", -1) + 1 == federation.rounds
         return (
             is_measured
@@ -109,37 +111,37 @@ class Run:
         )
 
     def trained(self) -> dict[str, Tensor]:
-        """All that learning changes of the unsplit model, as it stands now."""
+        """The trained tensors of the unsplit model, by name, on the CPU."""
         first = {name: value.detach().cpu() for name, value in held(self._whole).items()}
         return first | {name: value.cpu() for name, value in self.server.trained().items()}
 
     def finish(self, memory: list[Mapping[str, Any]]) -> dict[str, Any]:
-        """Writes what remains of a finished run; `memory` has a row for each measured process."""
+        """Writes a finished run's results; returns the summary. `memory` has a row per measured process."""
         for row in memory:
             self.events.write("memory", **row)
-        self._put()
+        self._save()
         if self._folder is not None:
             self._export(self._folder)
         return self._conclude("done", memory)
 
     def fail(self, reason: str) -> None:
-        """Writes in the folder that the run failed, and why."""
+        """Writes the summary of a failed run, with the reason."""
         self._conclude("failed", reason=reason)
 
     def diverged(self, error: Diverged) -> Diverged:
-        """Says in the folder that the run has diverged; the error, with the checkpoint to continue from."""
-        rounds = self._shelf.rounds() if self._shelf is not None else []
-        kept = "no checkpoint is from before that"
-        if self._shelf is not None and rounds:
-            kept = f"the last finite checkpoint is {self._shelf.path(rounds[-1])}"
-        whole = Diverged(f"{error}; {kept}")
+        """Writes the summary of a diverged run; returns the error with the last finite checkpoint's path."""
+        rounds = self._checkpoints.rounds() if self._checkpoints is not None else []
+        last = "there is no earlier checkpoint"
+        if self._checkpoints is not None and rounds:
+            last = f"the last finite checkpoint is {self._checkpoints.path(rounds[-1])}"
+        whole = Diverged(f"{error}; {last}")
         self._conclude("diverged", reason=str(whole))
         return whole
 
     def _conclude(
         self, status: str, memory: list[Mapping[str, Any]] | None = None, **more: Any
     ) -> dict[str, Any]:
-        """Writes the summary and hands it to the trackers."""
+        """Writes the summary and sends it to the trackers."""
         summary = self.summary(status, memory or []) | more
         if self._tracking is not None and (failures := self._tracking.finish(summary)):
             summary["tracking_failures"] = failures
@@ -148,7 +150,7 @@ class Run:
         return summary
 
     def _export(self, folder: Path) -> None:
-        config, name = self._site.config, self._site.config.model.name
+        config, name = self._experiment.config, self._experiment.config.model.name
         if is_full(config.adapter):
             export_model(folder / MODEL_FOLDER, self.trained(), whole=self._whole, source=resolve(name))
         else:
@@ -162,8 +164,8 @@ class Run:
             )
 
     def summary(self, status: str, memory: list[Mapping[str, Any]]) -> dict[str, Any]:
-        """The run in one table."""
-        config, final = self._site.config, dict(self._last)
+        """The run's summary as a table."""
+        config, final = self._experiment.config, dict(self._last)
 
         def peak(side: str) -> int | None:
             peaks = [row["peak_bytes"] - row["base_bytes"] for row in memory if row["side"] == side]
@@ -191,7 +193,7 @@ class Run:
         }
 
     def __enter__(self) -> Self:
-        """Starts the trackers; raises ConfigError where one of them cannot start."""
+        """Starts the trackers; raises ConfigError if one of them cannot start."""
         if self._track is not None:
             try:
                 self._tracking = self._track(self.first_round)
@@ -208,71 +210,72 @@ class Run:
             self._tracking.close()
 
     def ended(self, end: RoundEnd) -> None:
-        """Measures, keeps and shows a round; see Watcher."""
-        config = self._site.config
-        now_s = time.monotonic()
+        """Evaluates a round, writes its metrics and takes a snapshot; see Watcher."""
+        config = self._experiment.config
         row: dict[str, Any] = {"round": end.round, "train_loss": end.train_loss, "finish_s": end.finish_s}
-        row["wall_s"] = now_s - self._round_began_s
+        row["wall_s"] = time.monotonic() - self._round_began_s
+        confusion = None
         is_last = end.round + 1 == config.federation.rounds
         if config.eval.every and (is_last or (end.round + 1) % config.eval.every == 0):
             install(self._whole, self.server.trained())
-            row |= measure(self._whole.model, self._site.held_out(), self._whole.model.device)
+            scores, confusion = measured(self._whole.model, self._experiment)
+            row |= scores
         self._round_began_s = time.monotonic()
-        self.events.write("round", **row)
+        self.events.write("round", **row, **({"confusion": confusion} if is_last and confusion else {}))
         self._screen.measured(row)
         if self._tracking is not None:
             self._tracking.log(end.round, _tracked(row, self.ledger))
         self._last = row
         self._check_finite(row)
-        self.ledger.close(end.round)  # but for this one, whose last answers are still on their way
+        self.ledger.close(end.round)  # except this one, whose last replies are still in flight
         every = config.fault_tolerance.checkpoint_every
-        if self._shelf is not None and every and (end.round + 1) % every == 0:
-            self._hold(end.round)
+        if self._checkpoints is not None and every and (end.round + 1) % every == 0:
+            self._snapshot(end.round)
 
     def all_began(self, round_index: int) -> None:
-        """Keeps what the round before came to, now that every client has kept its own; see Watcher."""
-        self._put()
+        """Saves the snapshot after the round before, now that every client has saved its own; see Watcher."""
+        self._save()
 
     def _check_finite(self, row: Mapping[str, Any]) -> None:
-        """Diverged for a round whose figures or trained tensors are not finite, or beyond all bounds."""
-        bound, number = self._site.config.train.max_loss, row["round"]
+        """Raises Diverged if losses or trained tensors are not finite, or a loss exceeds train.max_loss."""
+        bound, number = self._experiment.config.train.max_loss, row["round"]
         for name, what in (("train_loss", "training"), ("eval_loss", "held-out")):
             loss = row.get(name)
             if loss is not None and not loss <= bound:
                 beyond = f"beyond train.max_loss of {bound:g}"
                 raise Diverged(f"the {what} loss after round {number} is {loss}, {beyond}: {ADVICE}")
-        _refuse_not_finite(self.server.trained(), f"after round {number}")
+        refuse_not_finite(self.server.trained(), f"after round {number}")
 
-    def _put(self) -> None:
-        if self._held is not None and self._shelf is not None:
-            self._shelf.put(*self._held)
-            self._held = None
+    def _save(self) -> None:
+        if self._unsaved is not None and self._checkpoints is not None:
+            self._checkpoints.put(*self._unsaved)
+            self._unsaved = None
 
-    def _hold(self, round_index: int) -> None:
+    def _snapshot(self, round_index: int) -> None:
         server_loop = self.server_loop.state()
         if server_loop is not None:
             server = self.server.state()
-            _refuse_not_finite(server, f"of the server after round {round_index}")
+            refuse_not_finite(server, f"of the server after round {round_index}")
             tensors = under("server", server) | under("server_loop", server_loop)
             tensors |= under("ledger", self.ledger.state())
-            notes = {
+            metadata = {
                 **self._origin,
                 "events_bytes": str(self.events.size_bytes),
                 "last": dumps(self._last),
             }
-            self._held = round_index, tensors, notes
+            self._unsaved = round_index, tensors, metadata
 
-    def _go_on_from(self, kept: Checkpoint) -> None:
-        self.server.restore(part(kept.tensors, "server"))
-        self.server_loop.restore(part(kept.tensors, "server_loop"))
-        self.ledger.restore(part(kept.tensors, "ledger"))
-        self.events.forget_after(int(kept.notes["events_bytes"]))
-        self._last = json.loads(kept.notes["last"])
-        self.first_round = kept.round + 1
+    def _restore(self, newest: Checkpoint) -> None:
+        self.server.restore(part(newest.tensors, "server"))
+        self.server_loop.restore(part(newest.tensors, "server_loop"))
+        self.ledger.restore(part(newest.tensors, "ledger"))
+        self.events.forget_after(int(newest.metadata["events_bytes"]))
+        self._last = json.loads(newest.metadata["last"])
+        self.first_round = newest.round + 1
 
 
 def _spent(ledger: Ledger) -> dict[str, float]:
-    """What has crossed the links so far, under the names of the summary."""
+    """The traffic totals so far, by the names of the summary."""
     total = ledger.total()
     return {
         "bytes_up": ledger.total("up").payload_bytes,
@@ -291,11 +294,6 @@ def _tracked(row: Mapping[str, Any], ledger: Ledger) -> dict[str, float]:
     return measured | _spent(ledger) | {f"{side}_flops": ledger.total_flops(side) for side in SIDES}
 
 
-def _refuse_not_finite(tensors: State, when: str) -> None:
-    if (name := not_finite(tensors)) is not None:
-        raise Diverged(f"{name} {when} holds numbers that are not finite: {ADVICE}")
-
-
 def write_json(path: Path, value: Any) -> None:
-    """The value as a JSON file that appears whole or not at all; null for a number that is not finite."""
+    """Writes the value as a JSON file atomically; null for a number that is not finite."""
     checkpoint.write_whole(path, (dumps(value, indent=2) + "\n").encode())

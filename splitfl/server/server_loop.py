@@ -1,4 +1,4 @@
-"""What a server does with the frames of all clients; see the synchronous, asynchronous and cell servers."""
+"""The interface of server loops; see the synchronous, asynchronous and cell servers."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -20,27 +20,26 @@ class ServerLoop(Protocol):
     def handle(self, frame: Frame, answer: Answer) -> None:
         """Answers one frame by calling `answer` once; returns when its work is part of the state.
 
-        Raises WireError for what is no message of this client at this time, and the error that `fail` was
-        given where its turn never comes.
+        Raises WireError for a message out of order, and the error passed to `fail` if its turn never comes.
         """
 
     def fail(self, error: Exception) -> None:
         """Ends every wait with this error."""
 
     def awaited(self) -> tuple[int, int] | None:
-        """The client that holds others up, and the position of the message that they wait for."""
+        """The client that blocks others, and the position of the message that they wait for."""
 
     def ready(self) -> frozenset[int]:
-        """The clients present that have sent what the others wait for: of the same lap, or of a later one."""
+        """The present clients that have sent their message of the awaited lap, or a later one."""
 
     def unfinished(self) -> tuple[int, frozenset[int]]:
-        """The round that is not over, and the clients present that have not finished it."""
+        """The current round, and the present clients that have not finished it."""
 
     def state(self) -> State | None:
-        """Where the run stands between two rounds, but for the method's server and the ledger.
+        """The state between two rounds, without the method's server and the ledger.
 
         See Stateful; None for a run that cannot be resumed.
         """
 
     def restore(self, state: State) -> None:
-        """See Stateful; no message may have come yet."""
+        """See Stateful; only valid before the first message."""

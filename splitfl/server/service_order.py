@@ -1,8 +1,8 @@
-"""The one order in which the server works, the same on every transport, and how it is kept.
+"""The order in which the server processes messages, the same on every transport.
 
 A round has laps: in lap 0 every client begins, in the last one it uploads. In each lap between them the
-clients come in a random order drawn for that lap, as SplitFed's second version has it (Thapa et al.,
-AAAI'22, Algorithm 3).
+clients are served in a random order drawn for that lap, as in SplitFedV2 (Thapa et al., AAAI'22,
+Algorithm 3).
 """
 
 import threading
@@ -15,7 +15,7 @@ from splitfl.core.errors import WireError
 class Turns:
     """Positions of the messages of one round; built as the clients begin.
 
-    A client's round has `steps + 2` laps where it sends its work in, else `steps + 1`.
+    A client's round has `steps + 2` laps with an upload, else `steps + 1`.
     """
 
     def __init__(self, seed: int, round_index: int, clients: int, base: int) -> None:
@@ -28,22 +28,22 @@ class Turns:
         self._order: list[tuple[int, int]] = []
 
     def begin(self, client: int, laps: int) -> None:
-        """This client begins a round of so many laps, the one it begins with included."""
+        """This client begins a round of `laps` laps, including lap 0."""
         self._laps[client] = laps
         if len(self._laps) == self._clients:
             self._order = self.order()
             self._positions = {turn: self.base + self._clients + i for i, turn in enumerate(self._order)}
 
     def laps(self, client: int) -> int | None:
-        """How many laps this client's round has; None until it has begun."""
+        """The number of laps of this client's round; None until it has begun."""
         return self._laps.get(client)
 
     def position(self, client: int, lap: int) -> int | None:
-        """Where this message stands in the whole run; None while that cannot be known yet."""
+        """The message's position in the whole run; None while it is not known."""
         return self.base + client if lap == 0 else self._positions.get((client, lap))
 
-    def whose(self, position: int) -> int | None:
-        """Whose message has this position; None while that cannot be known yet."""
+    def client_at(self, position: int) -> int | None:
+        """The client client_at message has this position; None while it is not known."""
         place = position - self.base
         if place < self._clients:
             return place
@@ -51,13 +51,13 @@ class Turns:
         return self._order[place][0] if place < len(self._order) else None
 
     def order(self) -> list[tuple[int, int]]:
-        """(client, lap) of every message after the beginnings, once all clients have begun."""
+        """(client, lap) of every message after lap 0, once all clients have begun."""
         laps = range(1, max(self._laps.values()))
         return [(client, lap) for lap in laps for client in self._drawn(lap)]
 
     @property
     def end(self) -> int | None:
-        """The first position after this round; None while that cannot be known yet."""
+        """The first position after this round; None while it is not known."""
         if len(self._laps) < self._clients:
             return None
         return self.base + sum(self._laps.values())
@@ -70,9 +70,9 @@ class Turns:
 class ServiceOrder:
     """Work on position i is admitted in order and once position i - in_flight is committed.
 
-    Positions of a round are known when all its clients have begun. A wait has no deadline
-    of its own, since others may have much to do: the time limits call `fail`, and every wait ends
-    with that error. Waiting clients are woken one by one.
+    Positions of a round are known when all its clients have begun. A wait has no timeout, since others
+    may compute for long: the time limits call `fail`, which ends every wait with that error. Waiting
+    clients are woken one by one.
     """
 
     def __init__(self, seed: int, clients: int, in_flight: int) -> None:
@@ -80,7 +80,7 @@ class ServiceOrder:
         self._clients = clients
         self._in_flight = in_flight
         self._lock = threading.RLock()
-        self._called = [threading.Condition(self._lock) for _ in range(clients)]
+        self._turn_conditions = [threading.Condition(self._lock) for _ in range(clients)]
         self._commits = threading.Condition(self._lock)
         self._turns = Turns(seed, 0, clients, 0)
         self._admitted = 0
@@ -88,7 +88,7 @@ class ServiceOrder:
         self._failure: Exception | None = None
 
     def start_at(self, round_index: int, position: int) -> None:
-        """Starts with this round, whose first message has this position in the whole run."""
+        """Starts with this round, client_at first message has this position in the whole run."""
         with self._lock:
             self._turns = Turns(self._seed, round_index, self._clients, position)
             self._admitted = self._committed = position
@@ -96,8 +96,8 @@ class ServiceOrder:
     def admit(self, client: int, round_index: int, lap: int, *, alone: bool) -> int:
         """Waits for this message's turn to be worked on; returns its position.
 
-        `alone`: everything before it must be committed, not merely under way.
-        Raises WireError for a message whose turn is over or can never come.
+        `alone`: everything before it must be committed, not merely in progress.
+        Raises WireError for a message client_at turn is over or can never come.
         """
 
         def position() -> int | None:
@@ -114,8 +114,8 @@ class ServiceOrder:
             return place is not None and self._admitted == place and self._committed > place - depth
 
         with self._lock:
-            if not is_due():  # and so the client is one of ours
-                self._wait(self._called[client], is_due)
+            if not is_due():  # so the client index is valid
+                self._wait(self._turn_conditions[client], is_due)
             place = position()
             assert place is not None
             return place
@@ -123,30 +123,30 @@ class ServiceOrder:
     def admitted(self, position: int) -> None:
         """The next position may be admitted."""
         with self._lock:
-            self._call(self._admitted)  # if another waits with the same message, it comes too late
+            self._notify(self._admitted)  # a duplicate of this message fails now
             self._admitted = position + 1
-            self._call(self._admitted)
+            self._notify(self._admitted)
 
     def awaited(self) -> tuple[int, int | None]:
-        """The position that is admitted next, and whose it is, if that is known."""
+        """The position that is admitted next, and client_at it is, if that is known."""
         with self._lock:
-            return self._admitted, self._turns.whose(self._admitted)
+            return self._admitted, self._turns.client_at(self._admitted)
 
     @property
     def round_index(self) -> int:
-        """The round that is not over."""
+        """The current round."""
         with self._lock:
             return self._turns.round_index
 
     def begin(self, client: int, laps: int) -> None:
-        """This client's round will have so many laps."""
+        """This client begins a round of `laps` laps."""
         with self._lock:
             self._turns.begin(client, laps)
             if self._turns.end is not None:
-                self._call_all()
+                self._notify_all()
 
     def laps(self, client: int) -> int | None:
-        """How many laps this client's round has; None until it has begun."""
+        """The number of laps of this client's round; None until it has begun."""
         with self._lock:
             return self._turns.laps(client)
 
@@ -166,20 +166,20 @@ class ServiceOrder:
             return position == self._turns.base + self._clients - 1
 
     def committed(self, position: int, *, ends_round: bool) -> None:
-        """This position is part of the state now."""
+        """Marks this position as part of the state."""
         with self._lock:
             self._committed = position + 1
             if ends_round:
                 self._turns = Turns(self._seed, self._turns.round_index + 1, self._clients, position + 1)
-                self._call_all()
-            self._call(self._admitted)
+                self._notify_all()
+            self._notify(self._admitted)
             self._commits.notify_all()
 
     def fail(self, error: Exception) -> None:
-        """Nothing will come of the run: everybody who waits is told why."""
+        """Ends every wait with this error."""
         with self._lock:
             self._failure = self._failure or error
-            self._call_all()
+            self._notify_all()
             self._commits.notify_all()
 
     def _is_out_of_turn(self, client: int, round_index: int, lap: int) -> bool:
@@ -192,14 +192,14 @@ class ServiceOrder:
             return place < self._admitted
         return ahead == 0 and turns.end is not None
 
-    def _call(self, position: int) -> None:
-        client = self._turns.whose(position)
+    def _notify(self, position: int) -> None:
+        client = self._turns.client_at(position)
         if client is not None:
-            self._called[client].notify_all()
+            self._turn_conditions[client].notify_all()
 
-    def _call_all(self) -> None:
-        for called in self._called:
-            called.notify_all()
+    def _notify_all(self) -> None:
+        for condition in self._turn_conditions:
+            condition.notify_all()
 
     def _wait(self, changed: threading.Condition, is_due: Callable[[], bool]) -> None:
         while not is_due():

@@ -1,7 +1,7 @@
 """The server of a synchronous run over links that each client has to itself.
 
-Knows no transport. `handle` may be called from one thread or from one for each client; the service order
-brings the work into the same order either way. What becomes of a message is known as soon as it is sent.
+Independent of the transport. `handle` may be called from one thread or from one per client; the service
+order is the same in both cases. The delivery of a message is known as soon as it is sent.
 """
 
 import torch
@@ -19,7 +19,7 @@ from splitfl.wire import Envelope, Frame
 
 
 class SyncServer:
-    """Serves every client's message in the order of turns, and ends a round with its last turn."""
+    """Serves messages in service order, and ends a round with state last turn."""
 
     def __init__(
         self,
@@ -34,8 +34,8 @@ class SyncServer:
     ) -> None:
         """A round starts with at least `min_clients` present.
 
-        A message that arrives later than `deadline_s` of virtual time after its round began is late, and the
-        round is over for its client (0: there is no deadline).
+        A message that arrives later than `deadline_s` of virtual time after its round's start is late,
+        and the round is over for its client (0: no deadline).
         """
         self._exchange = exchange
         self._link = link
@@ -46,23 +46,23 @@ class SyncServer:
 
     def handle(self, frame: Frame, answer: Answer) -> None:
         """See ServerLoop."""
-        message, envelope, members = self._exchange.read(frame), frame.envelope, self.membership
+        message, envelope, membership = self._exchange.read(frame), frame.envelope, self.membership
         match message:
             case Leave():
                 answer(self._exchange.acknowledge(envelope))
-                members.left[envelope.client] = message  # the server may close from here on
+                membership.left[envelope.client] = message  # the server may stop from here on
             case NotSelected():
-                with members.serving(envelope.client):
+                with membership.serving(envelope.client):
                     self._check_first(envelope, message)
                     self._pass(envelope.client, is_noted=False)
                     answer(self._exchange.acknowledge(envelope))
             case Absent():
-                with members.serving(envelope.client):
+                with membership.serving(envelope.client):
                     self._check_first(envelope, message)
-                    members.lost(envelope.client, earliest=envelope.round + message.rounds)
+                    membership.lost(envelope.client, earliest=envelope.round + message.rounds)
                 answer(self._exchange.acknowledge(envelope))
             case _:
-                with members.serving(envelope.client):
+                with membership.serving(envelope.client):
                     self._serve(frame, message, answer)
 
     def fail(self, error: Exception) -> None:
@@ -73,7 +73,7 @@ class SyncServer:
     def awaited(self) -> tuple[int, int] | None:
         """See ServerLoop."""
         position, client = self._order.awaited()
-        is_holding = client is not None and self.membership.is_holding_up(client)
+        is_holding = client is not None and self.membership.blocks_others(client)
         return (client, position) if client is not None and is_holding else None
 
     def ready(self) -> frozenset[int]:
@@ -99,15 +99,15 @@ class SyncServer:
         self._order.start_at(round_index, position)
 
     def pass_turn(self, client: int) -> None:
-        """Waits for an absent client's next turn and lets it pass, like that of a lost message."""
-        its = self.membership[client]
-        is_first = its.missed_round != its.round
-        its.missed_round = its.round
+        """Waits for an absent client's next turn and passes it, like that of a lost message."""
+        state = self.membership[client]
+        is_first = state.missed_round != state.round
+        state.missed_round = state.round
         self._pass(client, is_noted=is_first)
 
     def _pass(self, client: int, *, is_noted: bool) -> None:
-        its = self.membership[client]
-        round_index, lap = its.round, its.lap
+        state = self.membership[client]
+        round_index, lap = state.round, state.lap
         position = self._order.admit(client, round_index, lap, alone=False)
         if lap == 0:
             self._order.begin(client, 1)
@@ -127,33 +127,33 @@ class SyncServer:
             )
 
     def _check_not_missed(self, envelope: Envelope) -> None:
-        members, client = self.membership, envelope.client
-        if members.knows(client) and members[client].missed_round >= envelope.round:
+        membership, client = self.membership, envelope.client
+        if membership.knows(client) and membership[client].missed_round >= envelope.round:
             raise RejoinRequired(f"round {envelope.round} continued without client {client}")
 
     def _serve(self, frame: Frame, message: Message, answer: Answer) -> None:
-        """One message: its turn, uplink, computation, downlink; then it is part of the state."""
+        """Serves one message: turn, uplink, computation, downlink, commit."""
         order, exchange, envelope = self._order, self._exchange, frame.envelope
         client, lap = envelope.client, envelope.lap
         self._check_not_missed(envelope)
         position = self._admit(envelope, alone=not isinstance(message, Activation))
-        its, turn = (
+        state, turn = (
             self.membership[client],
             Turn(client=client, round=envelope.round, lap=lap, position=position),
         )
-        is_over = its.late_round == envelope.round  # for this client: nothing of it is sent or computed
+        is_over = state.late_round == envelope.round  # for this client, without further costs
         up = None if is_over else exchange.uplink(frame, message, self._link.transfer)
         if up and self._deadline_s and lap and up.at_s > exchange.round_began_s + self._deadline_s:
-            its.late_round = envelope.round
+            state.late_round = envelope.round
         if isinstance(message, Begin):
             order.begin(client, message.steps + 1)
         self._admitted(position, client, lap)
-        is_late = its.late_round == envelope.round
+        is_late = state.late_round == envelope.round
         outcome = exchange.compute(turn, up) if up and not is_late else None
         order.await_commit(position)
-        if lap == 0 and its.restored_after is not None:
-            exchange.note("back", round=envelope.round, client=client, kept=its.restored_after)
-            its.restored_after = None
+        if lap == 0 and state.restored_after is not None:
+            exchange.note("back", round=envelope.round, client=client, kept=state.restored_after)
+            state.restored_after = None
         if up is None:
             answer(exchange.lost_frame(envelope))
         elif is_late:
@@ -165,7 +165,7 @@ class SyncServer:
         self._commit(turn, outcome)
 
     def _admit(self, envelope: Envelope, *, alone: bool) -> int:
-        """RejoinRequired, not WireError, for a client that has rejoined: the turn may have passed before."""
+        """Waits for the turn; raises RejoinRequired, not WireError, for a rejoined client."""
         try:
             return self._order.admit(envelope.client, envelope.round, envelope.lap, alone=alone)
         except WireError as error:

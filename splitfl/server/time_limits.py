@@ -1,4 +1,4 @@
-"""How long a step, a round and a run may take, on a clock that is handed in, and for whom others wait."""
+"""Time limits of steps, rounds and runs, and the quorum; times are passed in by the caller."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -8,20 +8,20 @@ from splitfl.core.errors import Timeout
 
 
 class Watched(Protocol):
-    """Which client is late; see ServerLoop."""
+    """The part of ServerLoop that time limits need."""
 
     def awaited(self) -> tuple[int, int] | None:
-        """The client that holds others up, and the position of the message that they wait for."""
+        """The client that blocks others, and the position of the message that they wait for."""
 
     def ready(self) -> frozenset[int]:
-        """The clients present that have sent what the others wait for."""
+        """The present clients that have sent their awaited message."""
 
     def unfinished(self) -> tuple[int, frozenset[int]]:
-        """The round that is not over, and the clients present that have not finished it."""
+        """The current round, and the present clients that have not finished it."""
 
 
 class Limits:
-    """Says who is over a limit of these settings; to be asked now and then."""
+    """Finds clients beyond a limit of these settings; to be polled."""
 
     def __init__(
         self,
@@ -30,18 +30,18 @@ class Limits:
         now_s: float,
         takes_part: Callable[[int, int], bool] = lambda client, round_index: True,
     ) -> None:
-        """`takes_part` says whether a client was selected for a round."""
+        """`takes_part` is whether a client was selected for a round."""
         self._fault_tolerance = fault_tolerance
         self._server_loop = server_loop
         self._takes_part = takes_part
-        self._held: tuple[int, int] | None = None
+        self._blocking: tuple[int, int] | None = None
         self._awaited: tuple[int, int] | None = None
         self._awaited_since_s = now_s
         self._round = -1
         self._round_since_s = now_s
 
     def slow(self, now_s: float) -> dict[int, str]:
-        """The client that holds others up for too long, and a sentence about it."""
+        """The client that blocks others for longer than `step_s`, with a sentence."""
         limit_s = self._fault_tolerance.step_s
         if not limit_s:
             return {}
@@ -55,21 +55,21 @@ class Limits:
         return {client: reason}
 
     def straggler(self) -> tuple[int, int] | None:
-        """The round that is not over, and a client for whom it need not wait: enough others are there.
+        """The current round and a straggler to skip, since a quorum of others has sent its messages.
 
-        Only one that holds them up from one time that this is asked to the next.
+        Only a client that blocks the others in two consecutive polls.
         """
         if not self._fault_tolerance.quorum:
             return None
-        before, self._held = self._held, self._server_loop.awaited()
-        if self._held is None or self._held != before:
+        before, self._blocking = self._blocking, self._server_loop.awaited()
+        if self._blocking is None or self._blocking != before:
             return None
         round_index, _ = self._server_loop.unfinished()
         answered = sum(self._takes_part(client, round_index) for client in self._server_loop.ready())
-        return (round_index, self._held[0]) if answered >= self._fault_tolerance.quorum else None
+        return (round_index, self._blocking[0]) if answered >= self._fault_tolerance.quorum else None
 
     def late(self, now_s: float) -> tuple[int, frozenset[int]]:
-        """The round that is not over, and who has not finished it where it takes too long."""
+        """The current round, and the clients that have not finished it within `round_s`."""
         limit_s = self._fault_tolerance.round_s
         if not limit_s:
             return -1, frozenset()
@@ -80,9 +80,9 @@ class Limits:
 
 
 def check_run(fault_tolerance: FaultToleranceConfig, took_s: float) -> None:
-    """Raises Timeout for a run that has taken too long."""
+    """Raises Timeout for a run that exceeds `run_s`."""
     if fault_tolerance.run_s and took_s > fault_tolerance.run_s:
         raise Timeout(
             f"the run took longer than fault_tolerance.run_s, {fault_tolerance.run_s:g} s; "
-            "`splitfl resume` goes on from its last checkpoint"
+            "`splitfl resume` continues from its last checkpoint"
         )

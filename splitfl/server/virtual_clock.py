@@ -1,8 +1,8 @@
-"""Virtual time: when each message is sent, delivered and answered, and the record of each that crosses.
+"""Virtual time: when each message is sent, delivered and answered, and the record of each crossing.
 
-Work takes its FLOPs over the device's declared rate, a message what the link says. The
-same messages in the same order give the same times on every transport, so a run over
-RPC and one in a single process tell the same story; the wall clock is kept apart.
+Computation takes its FLOPs over the device's declared rate, a message the time of its link. The
+same messages in the same order have the same times on every transport, so that a run over RPC
+and one in a single process have equal events; wall time is separate.
 """
 
 from collections import defaultdict
@@ -23,9 +23,9 @@ from splitfl.wire import Envelope
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What a message puts on a link: bytes, how they are recovered and cut as in a `Transfer`, and symbols.
+    """The link load of a message: bytes, their recovery and units as in a `Transfer`, and analog symbols.
 
-    `symbols` are sent uncoded behind the bytes, at `symbol_hz` a second.
+    `symbols` are sent uncoded after the bytes, `symbol_hz` per second.
     """
 
     payload_bytes: int
@@ -38,7 +38,7 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crossing:
-    """A message on its way, and once it has `landed` its delivery.
+    """A message in flight, and after `landed` its delivery.
 
     `start_s` is when its sender started to compute it, in seconds of virtual time; `frame` is a reply
     as sent.
@@ -60,16 +60,16 @@ class Crossing:
     @property
     def outcome(self) -> Delivery:
         """The delivery of a message that has landed."""
-        assert self.delivery is not None, "a message is on its way until its link has delivered it"
+        assert self.delivery is not None, "a message is in flight until its link has delivered it"
         return self.delivery
 
     @property
     def at_s(self) -> float:
-        """When it was at the other end, or was given up."""
+        """When it was delivered or given up, in virtual seconds."""
         return self.outcome.finish_s
 
     def landed(self, delivery: Delivery, power_w: float) -> Self:
-        """With the link's delivery of its bytes, and behind them the symbols, radiated at `power_w`."""
+        """The crossing with the delivery of its bytes, and the symbols after them, radiated at `power_w`."""
         symbols_s = self.load.symbols / self.load.symbol_hz
         whole = delivery
         if symbols_s:
@@ -83,10 +83,10 @@ class Crossing:
 
 
 class VirtualClock:
-    """The clocks at both ends of every client's link, and what crossed it.
+    """The virtual clocks of clients and server; writes crossings and computations to ledger and events.
 
-    `client_flops` and `server_flops` are floating-point operations a second; the server
-    works on at most `slots` messages at the same time.
+    `client_flops` and `server_flops` are in FLOP/s; the server
+    computes at most `slots` messages concurrently.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class VirtualClock:
         events: Events,
         each_flops: Sequence[float] = (),
     ) -> None:
-        """`each_flops` are the clients' rates where they differ."""
+        """`each_flops` are the clients' rates if they differ."""
         self._client_flops = client_flops
         self._each_flops = each_flops
         self._server_flops = server_flops
@@ -113,10 +113,10 @@ class VirtualClock:
     def depart_up(
         self, envelope: Envelope, message: Message, load: Load, not_before_s: float = 0.0
     ) -> Crossing:
-        """A client computes for as long as its FLOPs take, then sends.
+        """Sends a client's message after its computation.
 
-        Several messages may be on their way at the same time, so what they cost is counted
-        when `serve` or `lost` says, in the order of their turns, what has become of each.
+        Several messages may be in flight at the same time; their costs are recorded by `serve` or
+        `lost`, in service order.
         """
         start_s = self._ready_s[envelope.client]
         sent_s = max(start_s + envelope.flops / self._rate(envelope.client), not_before_s)
@@ -126,14 +126,14 @@ class VirtualClock:
     def depart_down(
         self, envelope: Envelope, message: Message, load: Load, sent_s: float, frame: bytes
     ) -> Crossing:
-        """The server sends a reply."""
+        """Sends a reply of the server at `sent_s`."""
         transfer = self._transfer("down", envelope, load, sent_s)
         return Crossing(
             envelope=envelope, message=message, start_s=sent_s, load=load, transfer=transfer, frame=frame
         )
 
     def serve(self, up: Crossing, flops: float) -> float:
-        """When the server has its reply; replies are ready in the order of their turns."""
+        """Records a message and its computation; the time of its reply, monotonic in service order."""
         envelope = up.envelope
         self._arrived(up, is_lost=False)
         slot = min(range(len(self._slot_free_s)), key=self._slot_free_s.__getitem__)
@@ -148,45 +148,45 @@ class VirtualClock:
         return finish_s
 
     def lost(self, up: Crossing, now_s: float = 0.0) -> None:
-        """Nothing came of a message; its client continues when the link has given up, or at `now_s`."""
+        """Records a lost message; its client continues when the link has given up, or at `now_s`."""
         self._arrived(up, is_lost=True)
         self._ready_s[up.envelope.client] = max(up.at_s, now_s)
         self._finished_s = max(self._finished_s, up.at_s)
 
     def late(self, up: Crossing, due_s: float) -> None:
-        """A message came after its round had ended at `due_s`; its client continues once it has sent it."""
+        """Records a message after its round's end at `due_s`; its client continues once it is sent."""
         self._arrived(up, is_lost=True)
         self._ready_s[up.envelope.client] = up.at_s
         self._finished_s = max(self._finished_s, due_s)
 
     def aged(self, turn: Turn, staleness: int) -> None:
-        """A client's work came in that had begun from a version so old."""
+        """Records the staleness of a client's upload."""
         self._ledger.aged(staleness)
         self._events.write("update", round=turn.round, client=turn.client, staleness=staleness)
 
     @property
     def round_began_s(self) -> float:
-        """When the round before was over for everyone."""
+        """The start of the current round, in virtual seconds."""
         return self._round_began_s
 
     def ready_s(self, client: int) -> float:
-        """When this client heard the last answer."""
+        """When this client received its last reply, in virtual seconds."""
         return self._ready_s[client]
 
     def delivered(self, down: Crossing, *, is_lost: bool) -> None:
-        """A reply has reached its client, or what is left of it."""
+        """Records a reply that has reached its client."""
         self._crossed(down, is_lost=is_lost)
         self._ready_s[down.envelope.client] = down.at_s
 
     def state(self) -> State:
-        """Every clock and count; see Stateful."""
+        """All clocks and sequence counters; see Stateful."""
         ready, sequence = sorted(self._ready_s.items()), sorted(self._sequence.items())
-        ways = [[client, DIRECTIONS.index(way), count] for (client, way), count in sequence]
+        rows = [[client, DIRECTIONS.index(direction), count] for (client, direction), count in sequence]
         return {
             "ready_s": torch.tensor(ready, dtype=torch.float64),
             "slot_free_s": torch.tensor(self._slot_free_s, dtype=torch.float64),
             "round_s": torch.tensor([self._finished_s, self._round_began_s], dtype=torch.float64),
-            "sequence": torch.tensor(ways, dtype=torch.int64),
+            "sequence": torch.tensor(rows, dtype=torch.int64),
         }
 
     def restore(self, state: State) -> None:
@@ -197,11 +197,12 @@ class VirtualClock:
         self._finished_s, self._round_began_s = tensor_in(state, "round_s").tolist()
         self._sequence.clear()
         self._sequence |= {
-            (client, DIRECTIONS[way]): count for client, way, count in tensor_in(state, "sequence").tolist()
+            (client, DIRECTIONS[direction]): count
+            for client, direction, count in tensor_in(state, "sequence").tolist()
         }
 
     def end_round(self) -> float:
-        """The virtual time at which the round is over for everyone."""
+        """Ends the round for all clients; its virtual time in seconds."""
         self._round_began_s = self._finished_s
         return self._finished_s
 

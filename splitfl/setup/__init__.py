@@ -1,1 +1,1 @@
-"""From settings to the parts of a run."""
+"""Builds the parts of a run from settings."""

@@ -1,4 +1,4 @@
-"""Which codecs a run can have: what a codec's row says, held against the other settings."""
+"""Checks of a run's codecs against its other settings."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from splitfl.wire.codecs import CODECS
 
 
 def check_codecs(config: RunConfig) -> None:
-    """ConfigError for a codec that cannot be loaded, or that the erasure policy of its kind excludes."""
+    """Raises ConfigError for a codec that cannot be loaded, or that its kind's erasure policy excludes."""
     for key, kind, name in _named(config):
         policy = config.erasure.by_kind()[kind]
         if CODECS[name].unit_bytes is None and policy != "reliable":
@@ -18,26 +18,26 @@ def check_codecs(config: RunConfig) -> None:
             )
 
 
-def refuse_sizes_of_data(config: RunConfig) -> None:
-    """ConfigError for a codec whose bytes depend on numbers that a dry run does not compute."""
+def check_fixed_sizes(config: RunConfig) -> None:
+    """Raises ConfigError for a codec whose size depends on values, which a dry run does not compute."""
     for key, _, name in _named(config):
         if CODECS[name].unit_bytes is None:
             raise ConfigError(
-                f"{key} {name!r} takes a number of bytes that depends on the data and cannot be planned: "
-                "name a codec of fixed size, or run without a plan"
+                f"{key} {name!r} has a size that depends on the data and cannot be planned: "
+                "use a codec of fixed size, or run without a plan"
             )
 
 
 def describe_codecs(config: RunConfig) -> str:
-    """How messages were encoded, for a report; "" where none was."""
+    """A sentence on the codecs for a report; "" without any."""
     used = {kind: name for kind, name in config.codec.by_kind().items() if name != "none"}
     about = {name: f" ({CODECS[name].about})" for name in used.values()}
-    said = [f"{name}{about.pop(name, '')} for the {kind}" for kind, name in used.items()]
-    return f"What crossed the cut was encoded: {', '.join(said)}." if said else ""
+    parts = [f"{name}{about.pop(name, '')} for the {kind}" for kind, name in used.items()]
+    return f"Messages at the cut were encoded: {', '.join(parts)}." if parts else ""
 
 
 def _named(config: RunConfig) -> Iterator[tuple[str, str, str]]:
-    """Each codec that the settings name, with its key and the kind of message that it would encode."""
+    """Each codec of the settings, with its key and the kind of message that it encodes."""
     for kind, name in config.codec.by_kind().items():
         yield f"codec.{kind}", kind, name
     for name in config.auto.codecs:

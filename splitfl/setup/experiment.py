@@ -16,9 +16,8 @@ from splitfl.data.batch import Batch
 from splitfl.data.classes import CheckpointClasses
 from splitfl.data.description import Description, describe
 from splitfl.data.examples import Examples
-from splitfl.data.loader import Batches, Texts, padding_token, tokenizer
+from splitfl.data.loader import Batches, padding_token
 from splitfl.data.pictures import Pictures
-from splitfl.data.pixels import Format, Pixels
 from splitfl.data.share import share
 from splitfl.data.task import Task, kind_of, load_evaluation, load_task
 from splitfl.federation.aggregators import aggregator
@@ -30,20 +29,26 @@ from splitfl.methods.registry import as_client, client_method, method, server_me
 from splitfl.models.class_names import stored_classes
 from splitfl.models.config_file import config_table
 from splitfl.models.cut import Piece, ranges, refuse_one_block
-from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, count_blocks
+from splitfl.models.families import (
+    CAUSAL_LM,
+    FAMILIES,
+    IMAGE_CLASSIFICATION,
+    count_blocks,
+)
 from splitfl.models.load import read_config
 from splitfl.models.source import resolve
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
 from splitfl.setup.pieces import PieceLoader
+from splitfl.setup.samples import check_packing, rows_of, texts_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment:
-    """What every process of a run reads for itself: the model's folder, the task, its shares.
+    """A run's inputs, which every process reads itself: settings, task and the clients' data shares.
 
-    Making one checks everything that can be checked before anything is loaded or sent. Its settings
-    name the classes of the task. `weights` are checksums of the server's model, where they are known.
+    Construction makes all checks that are possible before models are loaded. The settings have the
+    task's classes. `weights` are checksums of the server's model, if known.
     """
 
     config: RunConfig
@@ -54,28 +59,28 @@ class Experiment:
 
     @classmethod
     def of(cls, config: RunConfig) -> "Experiment":
-        """Raises ConfigError, DataError or ModelMissing for whatever cannot be run."""
+        """The experiment of these settings; raises ConfigError, DataError or ModelMissing."""
         return cls._of(config)
 
     @classmethod
     def of_client(
         cls, config: RunConfig, client: int, *, owns_data: bool, weights: Mapping[str, str]
     ) -> "Experiment":
-        """A client's own, on a machine of its own: all training samples are its own where it `owns_data`.
+        """A client's experiment on another machine; if it `owns_data`, all training samples are its own.
 
-        Raises as `of` does; ConfigError where its pieces are loaded, for other weights than these.
+        Raises as `of` does; loading its pieces raises ConfigError for weights with other checksums.
         """
         return replace(cls._of(config, owner=client if owns_data else None), weights=weights)
 
     @classmethod
     def of_evaluation(cls, config: RunConfig) -> "Experiment":
-        """All of the data in `task.data` to measure on, with the classes that the settings name."""
+        """An experiment that evaluates on all data in `task.data`, with the classes of the settings."""
         task = load_evaluation(config.task)
         model = read_config(resolve(config.model.name), task.kind, config.model.attention, pad_token_id=0)
         return cls(config=config, task=task, shares=(), num_blocks=count_blocks(model))
 
     def with_settings(self, config: RunConfig) -> "Experiment":
-        """The same task with other settings, checked as `of` does, and not read again."""
+        """The same task with other settings, checked as by `of`, without reading the data again."""
         named = replace(config.task, labels=config.task.labels or self.config.task.labels)
         is_same = named == self.config.task and config.model == self.config.model
         return self._of(config, self.task if is_same else None)
@@ -102,11 +107,12 @@ class Experiment:
         ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         if task.kind != IMAGE_CLASSIFICATION:
             _check_length(config, model)
+        check_packing(task, model.model_type)
         shares = _shares(config, task) if owner is None else _all_of(task, owner, config.federation.clients)
         return cls(config=config, task=task, shares=shares, num_blocks=num_blocks)
 
     def total_steps(self) -> int | None:
-        """Steps of the server in the whole run; None where only the clients know an epoch's length."""
+        """The server's steps in the whole run; None if epochs have lengths that only clients know."""
         federation = self.config.federation
         auxiliary = self.config.method.find(Auxiliary)
         interval = auxiliary.upload_interval if auxiliary else 1
@@ -122,7 +128,7 @@ class Experiment:
         return client_method(config, pieces, batches, steps)
 
     def server_method(self) -> ServerMethod:
-        """The server's side of the method, with its piece where it has one."""
+        """The server's side of the method, with its piece, if it has one."""
         return server_method(self.config, self._pieces(self.config.server))
 
     def whole(self) -> Piece:
@@ -130,22 +136,24 @@ class Experiment:
         return self._pieces(self.config.server).whole()
 
     def batches(self, client: int) -> Batches:
-        """A client's own data."""
+        """The batches of a client's data."""
         indices = torch.tensor(self.shares[client]).numpy()
         return self._batches(self.task.train.take(indices), client)
 
     def held_out(self) -> Iterator[Batch]:
-        """The held-out data."""
+        """The batches of the held-out data."""
         return self._batches(self.task.held_out, -1).held_out(self.config.eval.batch_size)
 
     def description(self, *, tokens: bool = True) -> Description:
-        """What was understood of the data, with the number of their `tokens` where they are texts."""
+        """A description of the data as read; counts `tokens` of texts on request."""
         samples = self.task.train if len(self.task.train) else self.task.held_out
-        count = self._texts(samples).count if tokens and isinstance(samples, Examples) else None
+        count = None
+        if tokens and isinstance(samples, Examples) and self.task.kind != IMAGE_CLASSIFICATION:
+            count = texts_of(samples, self.task, self.config, resolve(self.config.model.name)).count
         return describe(self.task, count, self.config.task.max_length)
 
     def data_digest(self, client: int | None = None) -> str:
-        """Of all samples, classes and shares, or of the training samples of one client."""
+        """A digest of all samples, classes and shares, or of one client's training samples."""
         found = hashlib.blake2b(repr(self.task.label_names).encode(), digest_size=16)
         train, held_out = self.task.train, self.task.held_out
         if client is not None:
@@ -168,29 +176,13 @@ class Experiment:
         )
 
     def _batches(self, samples: Examples | Pictures, client: int) -> Batches:
-        config, folder = self.config, resolve(self.config.model.name)
-        rows: Texts | Pixels
-        if isinstance(samples, Pictures):
-            rows = Pixels(samples, _format(read_config(folder, self.task.kind, config.model.attention)))
-        else:
-            rows = self._texts(samples)
+        config = self.config
+        rows = rows_of(samples, self.task, config, resolve(config.model.name))
         return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
-
-    def _texts(self, samples: Examples) -> Texts:
-        folder = resolve(self.config.model.name)
-        model = read_config(folder, self.task.kind, self.config.model.attention, pad_token_id=0)
-        return Texts(
-            samples,
-            tokenizer(folder),
-            kind=self.task.kind,
-            max_length=self.config.task.max_length,
-            packing=self.task.packing,
-            num_embeddings=model.vocab_size,
-        )
 
 
 def _classes(folder: Path, kind: str, config: RunConfig) -> CheckpointClasses | None:
-    """The classes that the checkpoint names, where the task has some and the settings leave them open."""
+    """The checkpoint's classes, if the task has classes and the settings do not name them."""
     if kind == CAUSAL_LM or config.task.labels:
         return None
     names, is_trained = stored_classes(folder, kind, config.model.attention)
@@ -198,7 +190,7 @@ def _classes(folder: Path, kind: str, config: RunConfig) -> CheckpointClasses | 
 
 
 def _shares(config: RunConfig, task: Task) -> tuple[tuple[int, ...], ...]:
-    """Every client's training samples."""
+    """The indices of every client's training samples."""
     federation = config.federation
     shares = share(
         task.train,
@@ -209,25 +201,18 @@ def _shares(config: RunConfig, task: Task) -> tuple[tuple[int, ...], ...]:
     )
     for client, indices in enumerate(shares):
         if not len(indices):
-            raise DataError(f"client {client} of {federation.clients} would own no data")
+            raise DataError(f"client {client} of {federation.clients} would have no data")
     return tuple(tuple(int(index) for index in indices) for indices in shares)
 
 
 def _all_of(task: Task, owner: int, clients: int) -> tuple[tuple[int, ...], ...]:
-    """All training samples are this client's; what the others have is on other machines."""
+    """Assigns all training samples to this client; the others' data are on other machines."""
     everything = tuple(range(len(task.train)))
     return tuple(everything if client == owner else () for client in range(clients))
 
 
-def _format(model: PretrainedConfig) -> Format:
-    """The pictures that a model of this configuration takes; ViT's patches and one more are its tokens."""
-    patch = getattr(model, "patch_size", 0)
-    tokens = (model.image_size // patch) ** 2 + 1 if patch else 1
-    return Format(side=model.image_size, channels=model.num_channels, tokens=tokens)
-
-
 def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
-    """ConfigError for texts longer than the model's positions; RoBERTa's begin after its padding's."""
+    """Raises ConfigError for texts longer than the model's positions; RoBERTa's start after the padding's."""
     longest, why = getattr(model, "max_position_embeddings", None), ""
     if longest is not None and FAMILIES[model.model_type].offsets_positions:
         unused = padding_token(resolve(config.model.name)) + 1
@@ -239,16 +224,16 @@ def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
 
 
 def steps_of(config: RunConfig, client: int, batches: Batches) -> int:
-    """The steps of this client's rounds: its own number, or everybody's, or one pass over its data."""
+    """The steps of this client's rounds: its own number, the common one, or one pass over its data."""
     federation = config.federation
     own = federation.client_steps[client] if federation.client_steps else federation.local_steps
     return own or len(batches)
 
 
 def device_of(device: DeviceConfig) -> str:
-    """The torch device that these settings mean on this machine."""
+    """The torch device of these settings on this machine; raises ConfigError without CUDA."""
     if device.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {device.device!r} was asked for and this machine has no CUDA; have cpu")
+        raise ConfigError(f"device must be cpu on this machine, which has no CUDA, got {device.device!r}")
     return device.device

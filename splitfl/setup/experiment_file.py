@@ -1,4 +1,4 @@
-"""An experiment's settings as people and programs write them: TOML, JSON, `--set`, plain tables."""
+"""Reads and writes settings of experiments: TOML, JSON, `--set` overrides, plain tables."""
 
 import copy
 import dataclasses
@@ -15,7 +15,7 @@ from splitfl.setup.typed_tables import Unquoted, build, kind_of, typed
 
 
 def parse(text: str, overrides: Iterable[str] = (), *, source: str = "the experiment") -> RunConfig:
-    """The experiment that this TOML text describes, with `a.b=c` overrides put over it.
+    """The experiment of this TOML text, with `a.b=c` overrides applied.
 
     Raises ConfigError for text that is not TOML, unknown keys and values out of range.
     """
@@ -28,7 +28,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def read_tables(path: Path) -> dict[str, Any]:
-    """The tables of an experiment's file as they stand there; see `load`."""
+    """The tables of an experiment file, unchecked; see `load`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -39,18 +39,18 @@ def read_tables(path: Path) -> dict[str, Any]:
 
 
 def from_dict(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> RunConfig:
-    """The experiment that these nested tables describe, with overrides put over it; see `parse`."""
+    """The experiment of these nested tables, with overrides applied; see `parse`."""
     tables = overridden(table, overrides)
     return partial(tables, {*tables, *key_types(RunConfig)})
 
 
 def partial(table: Mapping[str, Any], names: Container[str]) -> RunConfig:
-    """As `from_dict`, of the tables of these names alone: others are defaults and are not looked at.
+    """As `from_dict`, for the tables of these names only; others have defaults and are not checked.
 
-    A method's settings are where torch is imported: a caller without `method` among the names does without.
+    Without `method` among the names torch is not imported.
     """
     chosen = {name: value for name, value in table.items() if name in names}
-    for path in PLUGINS:  # whose defaults are a plug-in's
+    for path in PLUGINS:  # tables with a plug-in's defaults
         if path.partition(".")[0] in names:
             _add_table(chosen, path.split("."))
     others = {"method": auto_methods(chosen)} if "method" in names else {}
@@ -60,14 +60,14 @@ def partial(table: Mapping[str, Any], names: Container[str]) -> RunConfig:
 
 
 def auto_methods(table: Mapping[str, Any]) -> tuple[str, ...]:
-    """The methods that the controller may choose, whose keys [method] may have beside those of its own."""
+    """The methods that the controller may choose, whose keys [method] may also have."""
     auto = typed(AutoConfig, table.get("auto", {}), "auto", {})
     assert isinstance(auto, AutoConfig)
     return auto.methods if auto.budget != "none" else ()
 
 
 def overridden(table: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """These nested tables with overrides put over them."""
+    """A copy of these nested tables with overrides applied."""
     whole = copy.deepcopy(dict(table))
     for override in overrides:
         _override(whole, override)
@@ -86,7 +86,7 @@ def as_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def _add_table(tables: dict[str, Any], path: Sequence[str]) -> None:
-    """Adds an empty table where there is none, and changes none that is there."""
+    """Adds an empty table at this path unless there is one."""
     name, *inner = path
     tables.setdefault(name, {})
     if inner and isinstance(tables[name], dict):

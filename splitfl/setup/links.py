@@ -1,4 +1,4 @@
-"""From the settings of a link to the link: each client's own, or the cell that all of them share."""
+"""Builds the link of the settings: one per client, or a cell that all share."""
 
 from channel.cell.build_cell import cell_of
 from channel.cell.engine import Engine
@@ -13,27 +13,27 @@ from splitfl.setup.link_kinds import LINKS, LinkKind
 def kind_of(link: LinkConfig) -> LinkKind:
     """The kind of link of these settings.
 
-    Raises ConfigError for one of another package that cannot be loaded, or that is a cell: what a cell
-    excludes is refused by the key link.scenario, which takes a file of any folder.
+    Raises ConfigError for a plug-in that cannot be loaded or is a cell: settings that a cell excludes are
+    checked by link.scenario, which accepts any scenario file.
     """
     kind = LINKS[link.name]
     if link.kind and kind.make is None:
         raise ConfigError(
-            f"link.kind {link.kind!r} must give each client a link of its own, and gives a cell: name its "
-            "scenario's file in link.scenario"
+            f"link.kind {link.kind!r} must make a link for each client, but makes a cell: set "
+            "link.scenario to its scenario file"
         )
     return kind
 
 
 def check_link(config: RunConfig) -> None:
-    """ConfigError for a link that cannot be, before anything is loaded or sent."""
+    """Raises ConfigError for invalid link settings, before models are loaded."""
     if cell(config) is None:
         own_link(config)
     snr_db(config)
 
 
-def air_of(config: RunConfig) -> Link | Scenario:
-    """The link that every client has to itself, or the scenario of the cell that all share."""
+def link_or_scenario(config: RunConfig) -> Link | Scenario:
+    """The link of each client, or the scenario of the cell that all share."""
     kind = kind_of(config.link)
     make = kind.make or kind.scenario
     assert make is not None
@@ -41,23 +41,23 @@ def air_of(config: RunConfig) -> Link | Scenario:
 
 
 def describe_link(link: LinkConfig) -> str:
-    """The link and its packets, for a report."""
+    """The link and its packets, as a phrase for a report."""
     tries = f", each sent at most {link.max_tries} times" if link.max_tries else ""
     return f"{kind_of(link).describe(link)}; packets of {link.mtu_bytes} bytes{tries}"
 
 
 def own_link(config: RunConfig) -> Link:
-    """The emulated link that every client has to itself; ConfigError for a trace that cannot be replayed."""
+    """The emulated link of each client; raises ConfigError for a trace that cannot be replayed."""
     make = kind_of(config.link).make
-    assert make is not None, "asked only where clients share no cell"
+    assert make is not None, "only for links without a shared cell"
     return make(config)
 
 
 def cell(config: RunConfig) -> Engine | None:
     """The cell that all clients share, with the run's seed; client k is user k, others are silent.
 
-    None where each client has a link of its own. Raises ConfigError for what makes no cell, and for a
-    client that can never be reached.
+    None if each client has its own link. Raises ConfigError for an invalid scenario, and for a client out
+    of coverage.
     """
     scenario = kind_of(config.link).scenario
     if scenario is None:
@@ -67,16 +67,22 @@ def cell(config: RunConfig) -> Engine | None:
         engine.require_coverage(range(config.federation.clients))
         return engine
     except BadParameter as error:
-        raise ConfigError(f"link.scenario {config.link.scenario!r} makes no cell: {error}") from None
+        raise ConfigError(
+            f"link.scenario {config.link.scenario!r} is invalid for this run: {error}"
+        ) from None
 
 
 def snr_db(config: RunConfig) -> dict[tuple[int, str], float]:
-    """Each client's mean signal-to-noise ratio in either direction, for numbers that are sent as they are."""
+    """Each client's mean SNR in dB by direction, for analog symbols."""
     clients = range(config.federation.clients)
     if not (config.analog.kinds and config.analog.from_cell):
-        return {(client, way): config.analog.snr_db for client in clients for way in DIRECTIONS}
+        return {(client, direction): config.analog.snr_db for client in clients for direction in DIRECTIONS}
     scenario = kind_of(config.link).scenario
     if scenario is None:
-        raise ConfigError("analog.from_cell takes the noise from link.scenario, which is empty")
+        raise ConfigError("analog.from_cell needs link.scenario, which is empty")
     sinr_models = cell_of(scenario(config)).sinr_models
-    return {(k, way): float(sinr_models[way].mean_sinr_db(0)[k]) for k in clients for way in DIRECTIONS}
+    return {
+        (k, direction): float(sinr_models[direction].mean_sinr_db(0)[k])
+        for k in clients
+        for direction in DIRECTIONS
+    }

@@ -1,4 +1,4 @@
-"""Overrides that choose another plug-in than an experiment was written for."""
+"""Overrides that choose another plug-in than the experiment's."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from splitfl.setup.plugins import PLUGINS
 from splitfl.setup.typed_tables import kind_of
 
 
-def settled(
+def resolved_settings(
     table: Mapping[str, Any],
     overrides: list[str],
     say: Callable[[str], None] | None = None,
@@ -17,16 +17,16 @@ def settled(
     *,
     for_several: bool = False,
 ) -> RunConfig:
-    """The settings of an experiment's tables, with `a.b=c` overrides put over them.
+    """The settings of an experiment's tables, with `a.b=c` overrides applied.
 
-    Where overrides choose another method, transport, adapter kind or link, what it does not have or read of
-    the tables is left out, and `say` is told what of `name`; all that remains is obeyed or refused. Where
-    overrides are `for_several` methods, each takes those of them of which it has the key.
+    If overrides choose another method, transport, adapter kind or link, settings of the tables that it does
+    not have are dropped and reported by `say`, with `name`; all others are applied or refused. Overrides
+    `for_several` methods are applied to the methods that have their keys.
     """
     for what, names in inapplicable(table, overrides, PLUGINS):
         table = without(table, names)
         if names and say is not None:
-            say(f"left out of {name}, since {what}: {', '.join(names)}")
+            say(f"dropped from {name}, since {what}: {', '.join(names)}")
     if for_several:
         others = {f"method.{key}" for key in _keys_of_others(overridden(table, overrides))}
         overrides = [one for one in overrides if _path(one) not in others]
@@ -34,7 +34,7 @@ def settled(
 
 
 def without(table: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    """The tables of an experiment without these settings, which go by their paths."""
+    """The tables of an experiment without the settings at these paths."""
     left_out = set(settings)
     return {name: _without(value, f"{name}.", left_out) for name, value in table.items()}
 
@@ -42,7 +42,7 @@ def without(table: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]
 def inapplicable(
     table: Mapping[str, Any], overrides: list[str], paths: Iterable[str]
 ) -> Iterator[tuple[str, list[str]]]:
-    """The settings of a table that do not apply to what overrides choose in its place, and why."""
+    """The settings of a table that do not apply to the plug-in that overrides choose, with the reason."""
     merged = overridden(table, overrides)
     for path in paths:
         plugins, kind = PLUGINS[path], kind_of(path.split("."))
@@ -56,19 +56,19 @@ def inapplicable(
         unknown = [f"{path}.{one}" for one in _table(table, path) if one in old - known]
         if path == "method":
             unknown += _unread(table, merged, name)
-        yield f"the {plugins.noun} {name!r} does not read them", sorted(unknown)
-    if _asked(overrides) & {"link.scenario", "link.trace"}:
+        yield f"the {plugins.noun} {name!r} does not have them", sorted(unknown)
+    if _paths(overrides) & {"link.scenario", "link.trace"}:
         rates = [f"link.{key}" for key in ("up", "down") if key in _table(table, "link")]
-        yield "a link.scenario or link.trace has rates of its own", rates
+        yield "a link.scenario or link.trace has its own rates", rates
 
 
 def _unread(table: Mapping[str, Any], merged: Mapping[str, Any], name: str) -> list[str]:
-    """The settings of other tables than [method] that this method does not read, where they are changed."""
-    from splitfl.methods.settings import SHARED, reads  # takes torch along
+    """Changed settings outside [method] that this method does not read."""
+    from splitfl.methods.settings import SHARED, reads  # imports torch
 
-    its = partial({"method": {"name": name}, "auto": merged.get("auto", {})}, ("method", "auto"))
+    config = partial({"method": {"name": name}, "auto": merged.get("auto", {})}, ("method", "auto"))
     plain, found = as_dict(partial({}, ("method", "adapter"))), []
-    for setting in set(SHARED) - reads(its):
+    for setting in set(SHARED) - reads(config):
         outer, _, key = setting.partition(".")
         default = plain[outer][key]
         value = _table(table, outer).get(key, default)
@@ -78,15 +78,15 @@ def _unread(table: Mapping[str, Any], merged: Mapping[str, Any], name: str) -> l
 
 
 def _keys_of_others(table: Mapping[str, Any]) -> set[str]:
-    """The keys of [method] that only other methods have than those that the table names."""
-    from splitfl.methods.registry import METHODS  # takes torch along
+    """The keys of [method] that only methods other than the table's have."""
+    from splitfl.methods.registry import METHODS  # imports torch
 
     own = {_table(table, "method").get("name", MethodConfig.name), *auto_methods(table)}
     keys = {name: set(key_types(spec.settings)) for name, spec in METHODS.items()}
     return set[str]().union(*keys.values()).difference(*(keys[name] for name in own & keys.keys()))
 
 
-def _asked(overrides: Iterable[str]) -> set[str]:
+def _paths(overrides: Iterable[str]) -> set[str]:
     return {_path(one) for one in overrides}
 
 
@@ -96,7 +96,7 @@ def _path(override: str) -> str:
 
 
 def _table(tables: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    """The table at this path; empty for what is none, which is refused later on."""
+    """The table at this path; empty for another value, which is refused later."""
     found: Any = tables
     for key in path.split("."):
         found = found.get(key) if isinstance(found, dict) else None

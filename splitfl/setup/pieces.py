@@ -1,4 +1,4 @@
-"""The pieces of a run's model, loaded from the checkpoint one by one."""
+"""Loads the pieces of a run's model from the checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,37 +20,37 @@ from splitfl.models.source import resolve
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PieceLoader:
-    """What one side of a run may ask for; all of it with adapters, on that side's device.
+    """Loads the pieces of one side of a run, with adapters, on that side's device.
 
-    Where it `is_hollow`, without the checkpoint's values. `weights` are the server's checksums, where a
-    process on another machine has a copy of the model of its own.
+    `is_shape_only` pieces have no values (meta tensors). `weights` are the server's checksums for a process
+    on another machine with its own copy of the model.
     """
 
     config: RunConfig
     task: Task
     num_blocks: int
     device: str
-    is_hollow: bool = False
+    is_shape_only: bool = False
     weights: Mapping[str, str] = field(default_factory=dict)
 
     def head(self, cut: int | None = None, *, is_bare: bool = False) -> Piece:
-        """What is below the cut, or another; without adapters where it `is_bare`."""
+        """The blocks below the cut (default: the settings'); without adapters if `is_bare`."""
         return self._load(0, self.config.partition.cut if cut is None else cut, is_bare=is_bare)
 
     def body(self, cut: int | None = None) -> Piece:
-        """From the cut, or another, to the tail, or to the end where there is none."""
+        """The blocks from the cut (default: the settings') to the tail, or to the end."""
         return self._load(self.config.partition.cut if cut is None else cut, self._tail)
 
     def tail(self) -> Piece:
-        """The client's own end of the model."""
+        """The last blocks, which the client holds."""
         return self._load(self._tail, self.num_blocks)
 
     def auxiliary(self) -> Piece:
-        """The model's last blocks and what stands on them, to follow the cut directly.
+        """The auxiliary network: the model's last blocks and its output layer, applied directly at the cut.
 
-        A classifier is trained, whether it is new or not; a language model's is as large as
-        the vocabulary, and stays as it is. Where blocks hand on pictures, of other shapes each,
-        only the next ones fit: these and a classifier of their own, as in FSL-SAGE's code.
+        A classifier is trained, new or not; an LM head, which is as large as the vocabulary, is frozen.
+        With feature maps, whose shapes differ between blocks, it has the next blocks and its own
+        classifier, as in FSL-SAGE's code.
         """
         blocks, cut = self.config.method.of(Auxiliary).auxiliary_blocks, self.config.partition.cut
         is_trained = self.task.kind != CAUSAL_LM
@@ -59,7 +59,7 @@ class PieceLoader:
         return self._load(self.num_blocks - blocks, self.num_blocks, trains_top=is_trained)
 
     def whole(self) -> Piece:
-        """The model, not cut, with the checksums of its weights."""
+        """The unsplit model, with the checksums of its weights."""
         return self._load(0, self.num_blocks, is_checked=True)
 
     @property
@@ -71,8 +71,8 @@ class PieceLoader:
         settings = read_config(resolve(self.config.model.name), self.task.kind, self.config.model.attention)
         return FAMILIES[settings.model_type].hands_pictures
 
-    def _refuse_idle(self, piece: Piece) -> None:
-        """ConfigError for a piece that is to learn and that neither side's targets reach."""
+    def _check_trainable(self, piece: Piece) -> None:
+        """Raises ConfigError for a piece without a trainable tensor, since no adapter target matches."""
         if trainable(piece):
             return
         adapter, cut, blocks = self.config.adapter, self.config.partition.cut, piece.blocks
@@ -82,8 +82,8 @@ class PieceLoader:
             f"adapter.{name}.targets {list(value_of(side, 'targets'))}" for name, side in sides.items()
         )
         raise ConfigError(
-            f"{given} reach nothing in blocks {blocks.start}..{blocks.stop - 1}, which are to learn: name "
-            "modules that these blocks have too"
+            f"{given} match no module in the trained blocks {blocks.start}..{blocks.stop - 1}: name "
+            "modules that these blocks have"
         )
 
     def _check_start(self, piece: Piece) -> None:
@@ -114,19 +114,20 @@ class PieceLoader:
             self.task.kind,
             first,
             last,
-            num_labels=len(self.task.label_names) or None,
+            num_labels=self.task.num_labels,
+            problem_type=self.task.problem_type,
             pad_token_id=padding_token(folder) if is_text else None,
             dtype=config.model.dtype,
             attention=config.model.attention,
             seed=config.train.seed,
             device=self.device,
-            is_hollow=self.is_hollow,
+            is_shape_only=self.is_shape_only,
             shortened_to=shortened_to,
             new_classifier=config.model.new_classifier,
         )
         if self.task.label_names:
             name_classes(piece.model.config, self.task.label_names)
-        if (self.weights or is_checked) and not self.is_hollow:
+        if (self.weights or is_checked) and not self.is_shape_only:
             piece.checksums = checksums(piece)
         if self.weights:
             refuse_other_weights(piece.checksums, self.weights, str(folder))
@@ -137,5 +138,5 @@ class PieceLoader:
             self._check_start(piece)
             if trains_top:
                 train_top(piece)
-            self._refuse_idle(piece)
+            self._check_trainable(piece)
         return piece

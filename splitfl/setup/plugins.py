@@ -1,4 +1,4 @@
-"""Which tables of an experiment choose a plug-in, and where the plug-ins are registered."""
+"""The tables of an experiment that choose a plug-in, with the plug-ins' registries."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from splitfl.config import LinkConfig, key_types, one_of
 
 @dataclass(frozen=True, kw_only=True)
 class Plugins:
-    """The plug-ins between which the `key` of a table chooses; a registry is imported where it is needed."""
+    """The plug-ins that the `key` of a table chooses from; registries are imported on demand."""
 
     noun: str
     key: str
@@ -17,7 +17,7 @@ class Plugins:
     refuse: Callable[[str, str, Mapping[str, Any]], object] = one_of
 
     def settings(self, name: str, setting: str) -> type:
-        """The type of this plug-in's settings; ConfigError with the nearest where `setting` names none."""
+        """The type of this plug-in's settings; raises ConfigError for an unknown name."""
         registry = self.registry()
         if name not in registry:
             self.refuse(setting, name, registry)
@@ -25,18 +25,18 @@ class Plugins:
         return kind
 
     def having(self, key: str) -> list[str]:
-        """The plug-ins with this key."""
+        """The names of plug-ins with this key."""
         return [name for name, spec in self.registry().items() if key in key_types(spec.settings)]
 
 
 def _methods() -> Mapping[str, Any]:
-    from splitfl.methods.registry import METHODS  # takes torch along
+    from splitfl.methods.registry import METHODS  # imports torch
 
     return METHODS
 
 
 def _adapters() -> Mapping[str, Any]:
-    from splitfl.adapters.registry import ADAPTERS  # takes torch along
+    from splitfl.adapters.registry import ADAPTERS  # imports torch
 
     return ADAPTERS
 
@@ -75,4 +75,4 @@ PLUGINS: Final[Mapping[str, Plugins]] = {
     ),
     "transport": Plugins(noun="transport", key="name", registry=_transports),
 }
-"""By the path of their table."""
+"""Plug-ins by the path of their table."""

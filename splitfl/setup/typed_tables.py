@@ -1,4 +1,4 @@
-"""From plain tables to settings of their types, those of plug-ins too; whatever does not fit is refused."""
+"""Builds typed settings, including plug-ins', from plain tables; raises ConfigError for invalid ones."""
 
 import dataclasses
 import tomllib
@@ -22,19 +22,19 @@ RENAMED: Final = {
     "adapter.head.numbers": "adapter.head.trained_numbers",
     "adapter.body.numbers": "adapter.body.trained_numbers",
 }
-"""Keys of before the first release, each with its name now."""
+"""Former keys with their current names."""
 
-_LARGEST: Final = 1 << 1023  # whole numbers below it are floats too
+_LARGEST: Final = 1 << 1023  # integers below it are accepted as floats
 
 
 class Unquoted(str):
-    """The text of an override, which is itself where its key is one of text, else what TOML reads it as."""
+    """The text of an override: a string if its key is a string, else parsed as TOML."""
 
     __slots__ = ()
 
 
 def kind_of(path: Iterable[str]) -> Any:
-    """The type of the setting at this path, None where there is none but perhaps a plug-in's."""
+    """The type of the setting at this path, None for an unknown one or a plug-in's."""
     kind: Any = RunConfig
     for key in path:
         kind = key_types(kind).get(key) if dataclasses.is_dataclass(kind) and isinstance(kind, type) else None
@@ -44,7 +44,7 @@ def kind_of(path: Iterable[str]) -> Any:
 def typed(hint: Any, value: Any, name: str, others: Mapping[str, tuple[str, ...]]) -> Any:
     """A value of this type from a plain one; `name` is its dotted path.
 
-    `others` are, by the path of a table, more plug-ins than the one that it names whose keys it may have.
+    `others` maps the path of a table to further plug-ins whose keys it may have.
     """
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
@@ -63,7 +63,7 @@ def typed(hint: Any, value: Any, name: str, others: Mapping[str, tuple[str, ...]
 
 
 def build(kind: type, table: Mapping[str, Any], path: str, others: Mapping[str, tuple[str, ...]]) -> Any:
-    """A dataclass of this type from the table at this path; ConfigError for a key that it does not have."""
+    """A dataclass of this type from the table at this path; raises ConfigError for an unknown key."""
     if issubclass(kind, PluginTable):
         return _build_plugin(kind, table, path, others)
     hints = key_types(kind)
@@ -97,8 +97,8 @@ def _build_plugin(
 def _no_such_key(plugins: Plugins, plugin: str, name: str, hints: Mapping[str, Any]) -> str:
     having = ", ".join(plugins.having(name.rpartition(".")[2]))
     has = f"the {plugins.noun} {plugin!r} has" if plugin else "have"
-    said = f"unknown key {name!r};{_instead(name, hints)} {has} {', '.join(hints)}"
-    return f"{said}; it is a key of {having}" if having else said
+    message = f"unknown key {name!r};{_instead(name, hints)} {has} {', '.join(hints)}"
+    return f"{message}; it is a key of {having}" if having else message
 
 
 def _instead(name: str, hints: Iterable[str]) -> str:

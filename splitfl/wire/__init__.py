@@ -1,4 +1,4 @@
-"""Messages as bytes, and back."""
+"""Encoding and decoding of messages as frames."""
 
 from splitfl.wire.frame import MAX_FRAME_BYTES, Envelope, Frame, Refusal, codec_name, decode, encode
 

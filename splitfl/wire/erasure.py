@@ -1,6 +1,6 @@
-"""What lost packets mean to rows of tokens: pure functions from what was sent to what is heard.
+"""Erasure of rows of tokens: pure functions from sent to received messages.
 
-A message's rows are those of its tensor, the last axis taken for a row: one for each real token.
+A message's rows are those of its tensor along the last axis: one for each real token.
 """
 
 # B batch, T tokens, D hidden, N rows: real tokens of a batch, L rows that are left
@@ -14,18 +14,18 @@ from torch import Tensor
 
 from splitfl.core.messages import Activation, Gradient, Output
 
-_NOTHING: Final = -100  # what a language model's loss leaves out
+_NOTHING: Final = -100  # the label that cross-entropy ignores
 
 Pooled = Callable[[Activation], Tensor | None]
 """(B,) the index of the token from which each sample's class is read; None where every token predicts."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Heard:
-    """A message as it is heard, and how it depends on the one that was sent.
+class ReceivedActivation:
+    """An activation as received, and its dependence on the sent one.
 
-    `kept_N` says which rows are left, `factor_N` what a row was multiplied by: 0 where it is not the
-    sender's any more. By these two the gradient of what was heard becomes that of what was sent.
+    `kept_N` (bool) are the remaining rows, `factor_N` the factor of each row: 0 if it does not depend on
+    the sent row. They convert the gradient with respect to received rows to that of sent rows.
     """
 
     message: Activation
@@ -39,7 +39,7 @@ def rows(tensor: Tensor) -> Tensor:
 
 
 def real_tokens(message: Activation) -> Tensor:
-    """(B, T) bool: the tokens that the rows of the hidden state stand for, in their order."""
+    """(B, T) bool: the tokens of the hidden state's rows, in order."""
     assert message.hidden is not None
     mask_BT = message.context.get("mask")
     if mask_BT is not None:
@@ -47,73 +47,73 @@ def real_tokens(message: Activation) -> Tensor:
     return torch.ones(message.hidden.shape[:2], dtype=torch.bool)
 
 
-def without_tokens(message: Activation, arrived_N: Tensor, pooled: Pooled) -> Heard | None:
-    """`mask`: a lost token is out of the attention, and no term of the loss is read from it.
+def without_tokens(message: Activation, arrived_N: Tensor, pooled: Pooled) -> ReceivedActivation | None:
+    """`mask`: lost tokens are excluded from attention and loss.
 
-    A sample whose class would be read from a lost token leaves the batch, a language model's that has
-    nothing left to predict too. None where no sample is left.
+    A sample whose pooled token is lost is dropped, and so is a language model's sample without a token to
+    predict. None if no sample remains.
     """
     mask_BT = real_tokens(message)
-    there_BT = torch.zeros_like(mask_BT)
-    there_BT[mask_BT] = arrived_N
+    arrived_BT = torch.zeros_like(mask_BT)
+    arrived_BT[mask_BT] = arrived_N
     pooled_B = pooled(message)
     labels = message.labels
     if pooled_B is not None:
-        stays_B = there_BT.gather(1, pooled_B[:, None].to(torch.int64))[:, 0]
+        stays_B = arrived_BT.gather(1, pooled_B[:, None].to(torch.int64))[:, 0]
     else:
         assert labels is not None
         labels = labels.clone()
-        labels[:, 1:][(mask_BT & ~there_BT)[:, :-1]] = _NOTHING
-        stays_B = (labels[:, 1:] != _NOTHING).any(1) & there_BT.any(1)
+        labels[:, 1:][(mask_BT & ~arrived_BT)[:, :-1]] = _NOTHING
+        stays_B = (labels[:, 1:] != _NOTHING).any(1) & arrived_BT.any(1)
     if not stays_B.any():
         return None
-    kept_BT = there_BT & stays_B[:, None]
+    kept_BT = arrived_BT & stays_B[:, None]
     kept_N = kept_BT[mask_BT]
     assert message.hidden is not None
-    heard = Activation(
+    received = Activation(
         ids_B=message.ids_B[stays_B],
         hidden=rows(message.hidden)[kept_N],
         context={**_of(stays_B, message), "mask": kept_BT[stays_B]},
         labels=labels[stays_B] if labels is not None else None,
     )
-    return Heard(message=heard, kept_N=kept_N, factor_N=kept_N.to(message.hidden.dtype))
+    return ReceivedActivation(message=received, kept_N=kept_N, factor_N=kept_N.to(message.hidden.dtype))
 
 
 def zeroed(rows_ND: Tensor, arrived_N: Tensor) -> Tensor:
-    """`zero`: lost rows are zeros."""
+    """`zero`: lost rows are replaced by zeros."""
     return rows_ND * arrived_N.to(rows_ND.dtype)[:, None]
 
 
 def scale_of(arrived_N: Tensor) -> float:
-    """1 / (1 - p), where p is the share of this message's own rows that were lost; some must have come.
+    """1 / (1 - p), where p is the share of lost rows in this message; at least one must have arrived.
 
-    Rows that are lost alike make the expectation of a row times this the row itself, given that some came:
-    E[m_i | sum m] = sum m / N. It needs no knowledge of the link, whose loss rate may be nobody's guess,
-    and leaves the sum over rows with less variance than the link's own rate would.
+    For exchangeable losses the expectation of a row times this is the row, given the number of arrivals:
+    E[m_i | sum m] = sum m / N. It needs no knowledge of the link's loss rate, and the sum over rows has
+    less variance than with that rate.
     """
     return arrived_N.numel() / int(arrived_N.sum())
 
 
 def rescaled(rows_ND: Tensor, arrived_N: Tensor) -> Tensor:
-    """`rescale`: lost rows are zeros, the others grow so that the mean over losses is what was sent."""
+    """`rescale`: lost rows are zeros, the others are scaled so that the expectation is the sent message."""
     return zeroed(rows_ND, arrived_N) * scale_of(arrived_N)
 
 
-def with_rows(message: Activation, rows_ND: Tensor, factor_N: Tensor) -> Heard:
-    """The message with other rows in the places of its own."""
+def with_rows(message: Activation, rows_ND: Tensor, factor_N: Tensor) -> ReceivedActivation:
+    """The message with its rows replaced."""
     assert message.hidden is not None
     hidden = rows_ND.reshape(message.hidden.shape)
     kept_N = torch.ones(len(rows_ND), dtype=torch.bool)
-    return Heard(message=replace(message, hidden=hidden), kept_N=kept_N, factor_N=factor_N)
+    return ReceivedActivation(message=replace(message, hidden=hidden), kept_N=kept_N, factor_N=factor_N)
 
 
-def without_samples(heard: Heard, stays_B: Tensor) -> Heard | None:
-    """The message without these samples; None where no sample is left."""
+def without_samples(received: ReceivedActivation, stays_B: Tensor) -> ReceivedActivation | None:
+    """The message with only these samples; None if no sample remains."""
     if bool(stays_B.all()):
-        return heard
+        return received
     if not stays_B.any():
         return None
-    message = heard.message
+    message = received.message
     mask_BT = real_tokens(message)
     kept_N = (mask_BT & stays_B[:, None])[mask_BT]
     assert message.hidden is not None
@@ -123,16 +123,18 @@ def without_samples(heard: Heard, stays_B: Tensor) -> Heard | None:
         context={**_of(stays_B, message), "mask": mask_BT[stays_B]},
         labels=message.labels[stays_B] if message.labels is not None else None,
     )
-    return Heard(message=less, kept_N=kept_N, factor_N=heard.factor_N * kept_N.to(heard.factor_N.dtype))
+    return ReceivedActivation(
+        message=less, kept_N=kept_N, factor_N=received.factor_N * kept_N.to(received.factor_N.dtype)
+    )
 
 
-def gradient_of_sent(heard: Heard, sent: Activation, reply: Gradient) -> Gradient:
-    """The gradient with respect to what was sent: nothing for a row of which nothing was heard."""
+def gradient_of_sent(received: ReceivedActivation, sent: Activation, reply: Gradient) -> Gradient:
+    """The gradient with respect to the sent rows: zero for a row that was not received."""
     assert sent.hidden is not None
     grad_LD = rows(reply.grad)
-    grad_ND = grad_LD.new_zeros(len(heard.kept_N), grad_LD.shape[-1])
-    grad_ND[heard.kept_N] = grad_LD
-    grad_ND = grad_ND * heard.factor_N.to(grad_ND.dtype)[:, None]
+    grad_ND = grad_LD.new_zeros(len(received.kept_N), grad_LD.shape[-1])
+    grad_ND[received.kept_N] = grad_LD
+    grad_ND = grad_ND * received.factor_N.to(grad_ND.dtype)[:, None]
     return replace(reply, ids_B=sent.ids_B, grad=grad_ND.reshape(sent.hidden.shape))
 
 

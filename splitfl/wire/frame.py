@@ -1,8 +1,8 @@
 """A frame: one message as one safetensors blob whose metadata is a small typed header.
 
-Nothing in a frame is ever executed or unpickled. Lengths are checked before anything
-is allocated, the header against the fields of the one kind of message that it names: tensors
-become tensors of the blob under their field's name, everything else a field of the header.
+Nothing in a frame is executed or unpickled. Lengths are checked before allocation, and the header
+against the fields of its kind of message: tensors become tensors of the blob under their field's
+name, all other values a field of the header.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from splitfl.wire.rows import Coded, decode_rows, encode_rows, received_codec
 VERSION: Final = "2"
 MAX_FRAME_BYTES: Final = 2 << 30
 MAX_HEADER_BYTES: Final = 4 << 20
-_LENGTH_BYTES: Final = 8  # safetensors begins with the length of its JSON header, little-endian
+_LENGTH_BYTES: Final = 8  # safetensors starts with its header's length, little-endian
 _ROWS: Final = {"Activation": "hidden", "Output": "hidden", "Gradient": "grad"}
 _LARGEST: Final = 1 << 63
 
@@ -45,9 +45,9 @@ class Envelope:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """The server does not continue with this client, and why.
+    """The server refuses to continue with this client, with the reason.
 
-    Final if `is_final`; else the client is to send a `Join`.
+    If `is_final`, permanently; else the client must send a `Join`.
     """
 
     reason: str
@@ -61,7 +61,7 @@ class Frame:
     """A received frame; its header is parsed and checked once, its tensors are loaded by `message`."""
 
     def __init__(self, data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> None:
-        """Raises WireError for bytes that are no frame, or one of another version."""
+        """Raises WireError for bytes that are not a frame, and for another version."""
         self._data = data
         self._max_bytes = max_bytes
         header = _header(data, max_bytes)
@@ -88,19 +88,19 @@ class Frame:
         except WireError:
             raise
         except (safetensors.SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise WireError(f"a damaged frame of {len(self._data)} bytes came: {error}") from None
-        if tensors:  # all that the message has a field for were taken out
-            raise WireError(f"a message of kind {self.kind} came with unknown tensors {sorted(tensors)}")
+            raise WireError(f"a frame of {len(self._data)} bytes is damaged: {error}") from None
+        if tensors:  # tensors with a field were removed
+            raise WireError(f"a message of kind {self.kind} has unknown tensors {sorted(tensors)}")
         return message
 
 
 def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EXACT) -> bytes:
-    """The frame of this message; its length is what the link is charged for.
+    """The frame of this message, whose length is the link's payload.
 
     The frame names the codec of its rows.
     """
     kind = type(message).__name__
-    fields, tensors = ({}, {}) if isinstance(message, Lost) else _taken_apart(message)
+    fields, tensors = ({}, {}) if isinstance(message, Lost) else _disassembled(message)
     header: dict[str, Any] = {
         "version": VERSION,
         "kind": kind,
@@ -117,7 +117,7 @@ def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EX
 
 
 def codec_name(codec: CodecConfig, message: Reply | Refusal) -> str:
-    """By which codec the rows of this message are encoded; `none` if it has none."""
+    """The codec of this message's rows; `none` without rows."""
     kind = type(message).__name__
     return str(getattr(codec, kind.lower())) if kind in _ROWS else "none"
 
@@ -133,7 +133,7 @@ def _header(data: bytes, max_bytes: int) -> dict[str, Any]:
         raise WireError(f"a frame must have {_LENGTH_BYTES} to {max_bytes} bytes, got {len(data)}")
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     if length > min(MAX_HEADER_BYTES, len(data) - _LENGTH_BYTES):
-        raise WireError(f"a frame of {len(data)} bytes says that its header has {length}")
+        raise WireError(f"a frame of {len(data)} bytes has an invalid header length, {length}")
     try:
         outer = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
         header = json.loads(outer["__metadata__"]["splitfl"], parse_int=_integer)
@@ -143,7 +143,7 @@ def _header(data: bytes, max_bytes: int) -> dict[str, Any]:
         raise WireError(f"a frame's header must be an object, got {type(header).__name__}")
     if header.get("version") != VERSION:
         raise WireError(
-            f"a frame of wire format {header.get('version')!r} came; this side has {VERSION!r}: install the "
+            f"a frame has wire format {header.get('version')!r}, must be {VERSION!r}: install the "
             "same version of splitfl on all machines"
         )
     return header
@@ -154,7 +154,7 @@ class _Layout:
     """The fields of a kind of message: single tensors, mappings of tensors, and the types of all others."""
 
     tensors: tuple[str, ...]
-    mappings: dict[str, str]  # to the prefix of their tensors' names: none where there are no other tensors
+    mappings: dict[str, str]  # to the prefix of their tensors' names: "" without other tensors
     plain: dict[str, Any]
 
 
@@ -170,8 +170,8 @@ def _layout(kind: str) -> _Layout:
     )
 
 
-def _taken_apart(message: Message | Refusal) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Its plain fields, but for those at their defaults, and its tensors."""
+def _disassembled(message: Message | Refusal) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The plain fields that differ from their defaults, and the tensors."""
     layout = _layout(type(message).__name__)
     tensors = {name: value for name in layout.tensors if (value := getattr(message, name)) is not None}
     for name, prefix in layout.mappings.items():
@@ -186,14 +186,14 @@ def _taken_apart(message: Message | Refusal) -> tuple[dict[str, Any], dict[str, 
 
 
 def _assembled(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tensor]) -> Reply | Refusal:
-    """The message of these fields, with its tensors taken out of `tensors`."""
+    """The message of these fields; removes its tensors from `tensors`."""
     if kind == type(LOST).__name__ and not fields:
         return LOST
     if kind not in _KINDS:
-        raise WireError(f"a message of unknown kind {kind!r:.40} came")
+        raise WireError(f"a message has unknown kind {kind!r:.40}")
     layout = _layout(kind)
     if unknown := fields.keys() - layout.plain.keys():
-        raise WireError(f"a message of kind {kind} came with unknown fields {sorted(unknown)!r:.80}")
+        raise WireError(f"a message of kind {kind} has unknown fields {sorted(unknown)!r:.80}")
     values: dict[str, Any] = {name: _plain(value, layout.plain[name]) for name, value in fields.items()}
     values |= {name: tensors.pop(name) for name in layout.tensors if name in tensors}
     for name, prefix in layout.mappings.items():
@@ -204,7 +204,7 @@ def _assembled(kind: str, fields: Mapping[str, Any], tensors: dict[str, Tensor])
 
 
 def _plain(value: Any, hint: Any) -> Any:
-    """A field of the header as its type; msgspec's ValidationError (a ValueError) where it is another."""
+    """A field of the header as its type; raises msgspec's ValidationError (a ValueError) for another type."""
     if _is_float(hint):
         numbers = _from_hex(value)
         if hint == tuple[float, ...]:
@@ -224,7 +224,7 @@ def _is_float(hint: Any) -> bool:
 def _decode_rows(
     tensors: dict[str, Tensor], kind: str, codec: object, dtype: object, width: object, *, max_bytes: int
 ) -> None:
-    """Puts the decoded rows in the place of their parts."""
+    """Replaces the parts of encoded rows by the decoded rows."""
     if kind not in _ROWS:
         raise WireError(f"a message of kind {kind:.40} has no rows that a codec could encode")
     rows, name = _ROWS[kind], _text(codec)
@@ -235,7 +235,7 @@ def _decode_rows(
 
 
 def _tensor(rows: str, part: str) -> str:
-    """The name in a frame of a part of these rows: the codes stand in the rows' own place."""
+    """The name in a frame of a part of these rows; `codes` has the rows' name."""
     return rows if part == "codes" else f"{rows}.{part}"
 
 
@@ -259,7 +259,7 @@ def _whole(value: object) -> int:
 
 
 def _hex(value: float | tuple[float, ...]) -> str:
-    """Sixteen digits a number: the length of a frame does not depend on the values."""
+    """Sixteen hex digits per number, so that a frame's length does not depend on values."""
     values = value if isinstance(value, tuple) else (value,)
     return struct.pack(f">{len(values)}d", *values).hex()
 

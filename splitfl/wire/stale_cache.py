@@ -1,4 +1,4 @@
-"""What the rows of a sample were the last time they came, for where they are lost."""
+"""Cache of each sample's last received rows, for the erasure policy `stale`."""
 
 # D hidden, n rows of one sample
 
@@ -19,41 +19,43 @@ class _Rows:
     round_n: Tensor
 
 
-class Memory:
-    """Rows by whose they are and which sample's; one of round r may stand in until round r + `rounds`.
+class StaleCache:
+    """Rows by client and sample; a row of round r is valid until round r + `rounds`.
 
-    It holds as much as every sample's rows take once.
+    Its size is that of every sample's rows.
     """
 
     def __init__(self, rounds: int) -> None:
         self._rounds = rounds
-        self._held: dict[tuple[int, int], _Rows] = {}
+        self._cached: dict[tuple[int, int], _Rows] = {}
 
     def state(self) -> State:
-        """Every row that is held; see Stateful."""
-        held: dict[str, Tensor] = {}
-        for (client, sample), its in self._held.items():
-            held |= under(f"{client}.{sample}", {"rows": its.rows_nD.clone(), "round": its.round_n.clone()})
-        return held
+        """All cached rows; see Stateful."""
+        cached: dict[str, Tensor] = {}
+        for (client, sample), entry in self._cached.items():
+            cached |= under(
+                f"{client}.{sample}", {"rows": entry.rows_nD.clone(), "round": entry.round_n.clone()}
+            )
+        return cached
 
     def restore(self, state: State) -> None:
         """See Stateful."""
-        self._held = {
-            (client, sample): _Rows(rows_nD=its["rows"], round_n=its["round"])
+        self._cached = {
+            (client, sample): _Rows(rows_nD=entry["rows"], round_n=entry["round"])
             for client, samples in numbered(state).items()
-            for sample, its in numbered(samples).items()
+            for sample, entry in numbered(samples).items()
         }
 
     def recall(self, client: int, sample: int, round_index: int, rows_nD: Tensor, arrived_n: Tensor) -> bool:
-        """Keeps the rows that came and writes older ones over those that did not.
+        """Caches the arrived rows, and overwrites the lost rows of `rows_nD` in place with cached ones.
 
-        False where one is missing for which there is none, or none that is young enough.
+        Returns False if a lost row has no cached one, or only one that is too old.
         """
-        held = self._held.get((client, sample))
-        if held is None or held.rows_nD.shape != rows_nD.shape:
-            held = _Rows(rows_nD=torch.zeros_like(rows_nD), round_n=torch.full((len(rows_nD),), _NEVER))
-            self._held[client, sample] = held
-        held.rows_nD[arrived_n] = rows_nD[arrived_n]
-        held.round_n[arrived_n] = round_index
-        rows_nD.copy_(held.rows_nD)
-        return bool((held.round_n >= round_index - self._rounds).all())
+        cached = self._cached.get((client, sample))
+        if cached is None or cached.rows_nD.shape != rows_nD.shape:
+            cached = _Rows(rows_nD=torch.zeros_like(rows_nD), round_n=torch.full((len(rows_nD),), _NEVER))
+            self._cached[client, sample] = cached
+        cached.rows_nD[arrived_n] = rows_nD[arrived_n]
+        cached.round_n[arrived_n] = round_index
+        rows_nD.copy_(cached.rows_nD)
+        return bool((cached.round_n >= round_index - self._rounds).all())

@@ -13,7 +13,7 @@ from experiments.cli.main import main
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.adapters.targets import targets
 from splitfl.config import AdapterConfig
-from splitfl.controller.dry_run import rehearse
+from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.models.families import SEQUENCE_CLASSIFICATION
 from splitfl.models.load import load_piece
@@ -70,7 +70,7 @@ def test_it_is_planned_run_exported_evaluated_reported_listed_and_cited(place: P
     measured = json.loads(splitfl("eval", done["folder"], "--json"))
     assert measured["eval_loss"] == pytest.approx(done["final"]["eval_loss"], rel=1e-5)
     report = (Path(done["folder"]) / "report.html").read_text()
-    assert "Trained were an outer product on both sides." in report
+    assert "Trained parameters: an outer product on both sides." in report
     assert json.loads(splitfl("list", "adapters", "--json"))["outer"] == (
         "an outer product; settings: bound, targets, layers_to_transform, modules_to_save"
     )
@@ -110,7 +110,7 @@ def test_its_plan_is_the_runs_own_ledger(method: str, place: Path) -> None:
     if method == "spry":
         tables["model"]["attention"] = "eager"
     one = Experiment.of(toy.config(place, adapter=SIDES, **tables))
-    assert rehearse(one).ledger == play(one, place).ledger
+    assert run_dry(one).ledger == play(one, place).ledger
 
 
 def test_its_pieces_are_the_whole_and_cost_what_torch_counts(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from experiments.bench import suite
 from experiments.bench.__main__ import main
-from experiments.bench.contest import Contestant, Result, Sample, contest, cpu_s
 from experiments.bench.fresh import BenchError, NotHere
+from experiments.bench.interleaved import BlockTiming, Contestant, Timings, contest, cpu_s
 from experiments.bench.product import Product
 from experiments.bench.prototype import prototype
 from experiments.bench.ratio import Figure, Target, at_least, at_most, pair_ratios
@@ -78,8 +78,8 @@ def test_a_figure_without_target_is_neither_met_nor_missed() -> None:
 
 
 def test_blocks_of_different_sizes_are_compared_by_the_sample() -> None:
-    block = Sample(wall_s=6.0, cpu_s=3.0, loss=1.0)
-    result = Result({"one": [block], "two": [block]}, {"one": 3, "two": 6})
+    block = BlockTiming(wall_s=6.0, cpu_s=3.0, loss=1.0)
+    result = Timings({"one": [block], "two": [block]}, {"one": 3, "two": 6})
     assert (result.wall_s("one"), result.wall_s("two")) == ([2.0], [1.0])
     assert (result.cpu_s("one"), result.cpu_s("two")) == ([1.0], [0.5])
 
@@ -115,7 +115,7 @@ def test_a_benchmark_that_lacks_something_optional_says_so_and_the_others_run(
     monkeypatch.setitem(sys.modules, "sionna", None)
     result = CliRunner().invoke(main, ["--quick", "--only", "ldpc", "--json", str(tmp_path / "figures.json")])
     assert result.exit_code == 0, result.output
-    assert "ldpc: not run here: sionna-no-rt is not installed" in result.output
+    assert "ldpc: not run: sionna-no-rt is not installed" in result.output
     assert json.loads((tmp_path / "figures.json").read_text())["figures"] == {}
 
 
@@ -129,14 +129,14 @@ def test_an_unknown_benchmark_is_refused_with_the_nearest() -> None:
 def test_cuda_is_refused_where_there_is_none() -> None:
     result = CliRunner().invoke(main, ["--device", "cuda"])
     assert result.exit_code == 2
-    assert "this machine has no CUDA" in result.output
+    assert "on this machine, which has no CUDA" in result.output
 
 
 @pytest.mark.bench
 def test_unsplit_prototype_and_product_train_to_the_same_losses(tiny: Setting) -> None:
     beyond_one_epoch = replace(tiny, steps=9)
     plays = {"unsplit": unsplit, "prototype": prototype, "product": Product()}
-    contestants = {name: Contestant(play=play, samples=18) for name, play in plays.items()}
+    contestants = {name: Contestant(train=play, samples=18) for name, play in plays.items()}
     result = contest(beyond_one_epoch, contestants, print)
     for name in plays:
         assert len(result.wall_s(name)) == tiny.sweeps
@@ -146,8 +146,8 @@ def test_unsplit_prototype_and_product_train_to_the_same_losses(tiny: Setting) -
 @pytest.mark.bench
 def test_contestants_that_train_differently_are_not_compared(tiny: Setting) -> None:
     contestants = {
-        "one": Contestant(play=Product(), samples=4),
-        "two": Contestant(play=Product(road="rpc", clients=2), samples=8),
+        "one": Contestant(train=Product(), samples=4),
+        "two": Contestant(train=Product(transport="rpc", clients=2), samples=8),
     }
     with pytest.raises(BenchError, match="two and one should train alike"):
         contest(tiny, contestants, print)
@@ -155,8 +155,8 @@ def test_contestants_that_train_differently_are_not_compared(tiny: Setting) -> N
 
 @pytest.mark.bench
 def test_a_contestant_that_dies_ends_the_contest_with_its_reason(tiny: Setting) -> None:
-    contestants = {"one": Contestant(play=Product(road="inproc", clients=1000), samples=1)}
-    with pytest.raises(BenchError, match=r"one died: ConfigError: federation.clients must be at most"):
+    contestants = {"one": Contestant(train=Product(transport="inproc", clients=1000), samples=1)}
+    with pytest.raises(BenchError, match=r"one failed: ConfigError: federation.clients must be at most"):
         contest(tiny, contestants, print)
 
 

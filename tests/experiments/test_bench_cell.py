@@ -10,8 +10,7 @@ from experiments.bench.ratio import Figure
 
 def test_the_picture_is_drawn_from_the_figures(tmp_path: Path) -> None:
     figures = [
-        Figure(what=f"CPU s for a simulated second, {users:,} users", ratios=(users / 1e3,))
-        for users in USERS
+        Figure(what=f"CPU s per simulated second, {users:,} users", ratios=(users / 1e3,)) for users in USERS
     ]
     picture([*figures, Figure(what="something else", ratios=(1.0,))], tmp_path / "cost.png")
     assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")

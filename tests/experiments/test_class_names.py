@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from experiments.cli.main import main
 from splitfl.data.files import load_files
+from splitfl.data.forms import LABELLED
 from splitfl.setup.experiment_file import from_dict
 from tests.splitfl import toy
 
@@ -69,7 +70,7 @@ def test_a_pipeline_predicts_the_names_that_the_run_was_right_by(
     stored = json.loads((folder / "config.json").read_text())
     assert stored["id2label"] == {str(at): name for at, name in enumerate(names)}
     assert stored["label2id"] == {name: at for at, name in enumerate(names)}
-    held_out = load_files(tmp_path / "data.tsv", config.task, labelled=True).held_out
+    held_out = load_files(tmp_path / "data.tsv", config.task, LABELLED).held_out
     assert held_out.labels is not None
     found = predicted(base, folder, held_out.texts)
     right = sum(name == names[at] for name, at in zip(found, held_out.labels, strict=True))

@@ -103,7 +103,7 @@ def test_a_client_without_anything_to_learn_from_is_refused(ask: Ask, place: Pat
     toy.model(tmp_path / "gpt2", "gpt2", "causal-lm")
     data, model = f"task.data={tmp_path / 'short.tsv'}", f"model.name={tmp_path / 'gpt2'}"
     result = ask("task.name=lm", data, model, "task.packing=truncate")
-    assert_refused(result, "client 1 holds no samples: all", tmp_path / "runs")
+    assert_refused(result, "client 1 holds no samples: there is nothing to learn from", tmp_path / "runs")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_full_disk_leaves_no_folder(ask: Ask, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_a_device_that_is_not_there_is_refused(ask: Ask, tmp_path: Path) -> None:
-    sentence = "device 'cuda:0' was asked for and this machine has no CUDA; have cpu"
+    sentence = "device must be cpu on this machine, which has no CUDA, got 'cuda:0'"
     assert_refused(ask("server.device=cuda:0"), sentence, tmp_path / "runs")
 
 

@@ -21,7 +21,7 @@ from experiments.studies.cached_runs import run_once
 from splitfl.comparison.budget import Budget
 from splitfl.comparison.entrants import ALWAYS
 from splitfl.comparison.ranking import Standing
-from splitfl.comparison.runs import Race
+from splitfl.comparison.runs import SeedRun
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder.read import read_run
 from tests.command import Start, splitfl
@@ -56,6 +56,12 @@ def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, s
     result = CliRunner().invoke(main, ["plan", str(preset), *words])
     assert result.exit_code == 0, result.output
     assert ("this goes by the declared ones" in result.stderr) is (speed == "measured")
+
+
+def test_a_plan_says_what_was_read_of_the_data(preset: Path) -> None:
+    result = CliRunner().invoke(main, ["plan", str(preset), "--json"])
+    assert "samples to train on" in result.stderr
+    assert json.loads(result.stdout)["planned"]
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -163,9 +169,9 @@ def test_bytes_until_a_metric_are_those_of_the_first_round_that_has_it(folder: P
     run_once(config, tmp_path / "run")
     run = read_run(tmp_path / "run")
     spent = curve(run, "accuracy", "bytes")
-    race = Race(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
+    seed_run = SeedRun(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
     one = made_up("sfl-v2", (0.5,), 1)
-    first, never = (reached([one], [race], target)[0] for target in (min(spent.ys), 1.01))
+    first, never = (reached([one], [seed_run], target)[0] for target in (min(spent.ys), 1.01))
     assert first.values == (spent.xs[0],) == (first.mean,)
     assert sum(row.payload_bytes for row in run.events.transfers if row.round == 0) == first.mean
     assert never.mean is None
@@ -179,20 +185,20 @@ def test_what_was_reached_within_an_amount_is_the_last_measurement_that_it_allow
     config = toy.config(folder, link=LINK)
     run_once(config, tmp_path / "run")
     spent = curve(read_run(tmp_path / "run"), "accuracy", "bytes")
-    race = Race(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
+    seed_run = SeedRun(label="sfl-v2", seed=0, config=config, folder=tmp_path / "run")
     one = made_up("sfl-v2", (0.5,), 1)
     amounts = (spent.xs[0] - 1, spent.xs[0], spent.xs[1] - 1, 10 * spent.xs[-1])
-    rows = [within([one], [race], Budget(kind="bytes", most=amount))[0] for amount in amounts]
+    rows = [within([one], [seed_run], Budget(kind="bytes", limit=amount))[0] for amount in amounts]
     never, first, still, all_of_it = rows
     assert (never.values, never.mean, never.rounds) == ((None,), None, (0,))
     assert first == still
     assert (first.values, first.spent, first.rounds) == ((spent.ys[0],), (spent.xs[0],), (1,))
     assert (all_of_it.values, all_of_it.spent) == ((spent.ys[-1],), (spent.xs[-1],))
-    table = spending.as_table([first, never], "accuracy", Budget(kind="bytes", most=1e6))
-    assert [list(column.cells) for column in table.columns][1][1] == "not measured in time"
+    table = spending.as_table([first, never], "accuracy", Budget(kind="bytes", limit=1e6))
+    assert [list(column.cells) for column in table.columns][1][1] == "not evaluated within the budget"
 
 
 @pytest.mark.parametrize("kind", ["steps", "client_memory"])
 def test_what_is_not_spent_as_a_run_goes_is_refused(kind: str) -> None:
     with pytest.raises(ConfigError, match=f"at '{kind}'.*have airtime, bytes, energy"):
-        spending.check_spendable(Budget(kind=kind, most=1.0))
+        spending.check_spendable(Budget(kind=kind, limit=1.0))

@@ -67,7 +67,7 @@ def assert_diverged(folder: Path, said: str) -> None:
     for path in (folder / "checkpoint").rglob("*.safetensors"):
         assert not_finite(restore(path)[0]) is None, path
     kept = sorted((folder / "checkpoint").glob("round-*.safetensors"))
-    last = f"the last finite checkpoint is {kept[-1]}" if kept else "no checkpoint is from before that"
+    last = f"the last finite checkpoint is {kept[-1]}" if kept else "there is no earlier checkpoint"
     assert said.endswith(last)
 
 
@@ -156,7 +156,7 @@ def test_what_is_not_finite_is_not_kept(
     config = toy.config(place, federation={"rounds": 3})
     folder = fill(tmp_path / "run", config)
     said = spoilt(folder, config, Spoiling(name, at), monkeypatch)
-    assert re.search(f"{name}.*after round {at} holds numbers that are not finite", said)
+    assert re.search(f"{name}.*after round {at} has values that are not finite", said)
     assert_diverged(folder, said)
     assert (f"round-{at - 1}.safetensors" in said) == (at > 0)
     assert (folder / "checkpoint" / "client-0" / f"round-{at - 1}.safetensors").exists() == (at > 0)
@@ -180,7 +180,9 @@ def test_a_client_keeps_no_state_that_is_not_finite_and_says_so(place: Path, tmp
     with Run(site, None, Silent()) as run:
         run.server_loop.membership.start_at(1)
         run.server_loop._order.start_at(1, 9)  # type: ignore[attr-defined]
-        with pytest.raises(Diverged, match="client 0 begins round 1 with numbers in its adapters or its opt"):
+        with pytest.raises(
+            Diverged, match="client 0 begins round 1 with adapters or optimiser state that are"
+        ):
             run.server_loop.handle(Frame(sent), lambda reply: None)
 
 

@@ -17,7 +17,7 @@ from splitfl.comparison.entrants import Entrant, enter
 from splitfl.config import RunConfig
 from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION
 from splitfl.run_folder.read import read_run
-from splitfl.server.evaluate import measure
+from splitfl.server.predictions import predict
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, load
 from tests.splitfl import shown, tiny, toy
@@ -121,7 +121,7 @@ def test_kinds_of_two_sides_beside_a_new_classifier_are_measured_again(
         warnings.simplefilter("ignore", UserWarning)  # peft's, of a model that is modified a second time
         exec(loading_code(read_run(folder)) or "", loaded)
     held_out = Experiment.of(load(folder / "config.json")).held_out()
-    again = measure(loaded["model"].eval(), held_out, torch.device("cpu"))
+    again = predict(loaded["model"].eval(), held_out, torch.device("cpu")).scores()
     assert math.isclose(again["eval_loss"], summary["final"]["eval_loss"], rel_tol=1e-5)
 
 

@@ -73,7 +73,7 @@ def test_a_client_leaves_for_some_rounds_and_is_caught_up(
 def test_how_long_and_from_when_on_are_said_together(word: str) -> None:
     result = CliRunner().invoke(main, ["join", "127.0.0.1:1", "--client", "0", word, "1"])
     assert result.exit_code == 2
-    assert result.stderr == "Error: --leave-after and --rounds-away are given together or not at all\n"
+    assert result.stderr == "Error: --leave-after and --rounds-away must be given together\n"
 
 
 @pytest.mark.slow
@@ -84,5 +84,5 @@ def test_a_leave_that_the_run_does_not_have_is_refused_before_anything_is_loaded
     joining = ("join", address, "--transport", "grpc", "--client", "0", "--rounds-away", "1")
     late = splitfl(start, tmp_path, *joining, "--leave-after", str(ROUNDS))
     assert late.code() == 2
-    wanted = "Error: --leave-after must lie in 0..4, so many rounds has the run, got 5"
+    wanted = "Error: --leave-after must lie in 0..4, the rounds of the run, got 5"
     assert late.complained().splitlines()[-1] == wanted

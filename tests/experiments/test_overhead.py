@@ -7,7 +7,7 @@ import pytest
 
 from experiments.bench import overhead
 from experiments.bench.fresh import BenchError
-from experiments.bench.head_memory import WAYS, measure
+from experiments.bench.head_memory import METHODS, measure
 from experiments.bench.setting import Setting
 
 # torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
@@ -49,13 +49,13 @@ def test_a_loop_of_other_mathematics_is_no_baseline(
     monkeypatch.setattr(overhead, "LOOPS", {**overhead.LOOPS, "sfl-v2": overhead.LOOPS["fedlora"]})
     config = overhead.settings(tiny, "sfl-v2")
     config = replace(config, train=replace(config.train, body_lr=0.1))  # which the other loop does not read
-    with pytest.raises(BenchError, match="sfl-v2 has other losses than its loop by hand"):
+    with pytest.raises(BenchError, match="sfl-v2 and its plain loop have different losses"):
         overhead.seconds(config, tmp_path)
 
 
 def test_a_client_without_a_way_back_holds_next_to_nothing(tiny: Setting) -> None:
     held: dict[str, tuple[float, float]] = {}
-    for name in WAYS:
+    for name in METHODS:
         found: list[tuple[float, float]] = []
         measure(found.append, tiny, name)
         held[name] = found[0]

@@ -89,4 +89,4 @@ def test_a_client_whose_labels_or_weights_do_not_fit_is_refused_alone(
 def test_dealing_wants_data_to_deal() -> None:
     result = CliRunner().invoke(main, ["join", "127.0.0.1:1", "--client", "0", "--dealt"])
     assert result.exit_code == 2
-    assert "--dealt says how to read --data, and there is none" in result.output
+    assert "--dealt needs --data" in result.output

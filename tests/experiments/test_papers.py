@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from experiments.cli.main import main
 from experiments.presets import find
-from splitfl.controller.dry_run import rehearse
+from splitfl.controller.dry_run import run_dry
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict
 from tests.splitfl import shown
@@ -45,7 +45,7 @@ def test_fsl_sages_preset_sends_the_published_bytes(mnist: Path) -> None:
     weights = CLIENTS * (HEAD_BYTES + AUXILIARY_BYTES)
     uploaded = ROUNDS * CLIENTS * 24 * 256
     assert uploaded * HIDDEN_BYTES + 2 * ROUNDS * weights == 290_602_240
-    ledger = rehearse(site).ledger
+    ledger = run_dry(site).ledger
     up = uploaded * (HIDDEN_BYTES + LABEL_AND_NAME_BYTES) + ROUNDS * weights
     for direction, tensor_bytes in (("up", up), ("down", (ROUNDS - 1) * weights)):
         traffic = ledger.total(direction)

@@ -72,7 +72,7 @@ def test_what_another_method_does_not_read_of_a_preset_or_a_file_is_left_out_and
     said: list[str] = []
     _, config = find(request.getfixturevalue(kind), ["method.name=frozen"], said.append)
     assert said == [
-        "left out of mine, since the method 'frozen' does not read them: adapter.head, "
+        "dropped from mine, since the method 'frozen' does not have them: adapter.head, "
         "method.auxiliary_blocks, train.head_lr"
     ]
     refuse_unread(config)
@@ -110,8 +110,8 @@ def test_keys_that_another_transport_or_adapter_kind_does_not_have_are_left_out_
     chosen = ["adapter.head.kind=vera", "transport.name=grpc"]
     _, config = find(str(path), chosen, said.append)
     assert said == [
-        "left out of mine, since the adapter kind 'vera' does not read them: adapter.head.alpha",
-        "left out of mine, since the transport 'grpc' does not read them: transport.topic",
+        "dropped from mine, since the adapter kind 'vera' does not have them: adapter.head.alpha",
+        "dropped from mine, since the transport 'grpc' does not have them: transport.topic",
     ]
     assert config.adapter.head == side_config("vera", rank=2, targets=("query",))
     assert config.transport.of(TlsFiles).tls_ca == "ca"
@@ -135,7 +135,7 @@ def test_the_rates_of_a_preset_or_a_file_give_way_to_a_scenario_and_are_named(
     _, config = find(request.getfixturevalue(kind), ["link.scenario=urban-micro"], said.append)
     assert config.link == LinkConfig(scenario="urban-micro")
     assert said == [
-        "left out of mine, since a link.scenario or link.trace has rates of its own: link.up, link.down"
+        "dropped from mine, since a link.scenario or link.trace has its own rates: link.up, link.down"
     ]
 
 

@@ -18,7 +18,7 @@ from experiments.report.story import emulation, learning
 from experiments.report.tally import by_client, curve
 from experiments.report.timeline import (
     ACTIVITIES,
-    Span,
+    ActivitySpan,
     bounds,
     mean_shares,
     representative,
@@ -84,7 +84,7 @@ def test_the_report_stands_alone_and_is_the_same_each_time(make_run: MakeRun) ->
 
 def test_the_report_says_what_was_run_and_what_was_emulated(make_run: MakeRun) -> None:
     text = write_report(make_run("demo")).read_text()
-    assert "3 clients and a server finetuned minilm, cut after block 2, on stdlib-topics" in text
+    assert "3 clients and a server fine-tuned minilm, cut after block 2, on stdlib-topics" in text
     assert "The link was emulated: uplink: 10 Mbit/s, 10 ms delay, 2.0 % of the packets lost" in text
     assert "The clock was virtual" in text
     assert "splitfl run demo --set train.seed=0" in text
@@ -97,14 +97,14 @@ BURSTS = {"rate_bps": 5e6, "loss": "gilbert-elliott", "leave_good": 0.1, "leave_
     ("table", "settings", "words"),
     [
         ("link", {"scenario": "urban-micro"}, "one cell that all clients share, scenario urban-micro; pack"),
-        ("link", {"trace": "up.csv"}, "recorded trace up.csv in both directions, for each client by itself"),
+        ("link", {"trace": "up.csv"}, "recorded trace up.csv in both directions, for each client"),
         ("link", {"trace": "up.csv", "trace_down": "down.csv"}, "downlink: recorded trace down.csv; packets"),
         ("link", {"up": BURSTS}, "5 Mbit/s, 0 s delay, 20.0 % of the packets lost, in bursts (Gilbert-"),
         ("link", {"up": BURSTS}, "downlink: ideal, takes no time; packets of 1500 bytes."),
         ("link", {"max_tries": 3}, "packets of 1500 bytes, each sent at most 3 times."),
-        ("erasure", {"activation": "mask"}, "not sent again, but erased: mask for the activation."),
+        ("erasure", {"activation": "mask"}, "not retransmitted, but erased: mask for the activation."),
         ("erasure", {"gradient": "stale"}, "erased: stale for the gradient (at most 1 rounds old)."),
-        ("codec", {"activation": "int8"}, "int8 (8-bit integers, one float32 scale a token) for the act"),
+        ("codec", {"activation": "int8"}, "int8 (8-bit integers, one float32 scale per token) for the act"),
         ("analog", {"kinds": ["output"]}, "Sent as analog symbols, at a mean SNR of 10 dB: output tokens."),
         ("analog", {"sum_adapters": True, "from_cell": True}, "at the cell's mean SNR: the sum of the"),
     ],
@@ -125,7 +125,7 @@ def test_settings_of_another_version_are_not_described(make_run: MakeRun) -> Non
     folder = make_run(rounds=1, steps=1)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"radio": {}}))
-    assert "The link was emulated, by settings of another version" in " ".join(emulation(read_run(folder)))
+    assert "The link was emulated, with settings of another version" in " ".join(emulation(read_run(folder)))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_the_report_says_which_adapters_were_trained(
     head = config["adapter"]["head"] | side
     config["adapter"]["head"] = {name: value for name, value in head.items() if value is not None}
     (folder / "config.json").write_text(json.dumps(config))
-    said = f"Trained were {words} below the cut, LoRA of rank 8 above it."
+    said = f"Trained parameters: {words} below the cut, LoRA of rank 8 above it."
     assert said in " ".join(learning(read_run(folder)))
 
 
@@ -216,7 +216,7 @@ def test_a_run_killed_at_any_point_has_a_report(make_run: MakeRun, keep: int) ->
     assert_stands_alone(text)
     assert "is truncated" in text
     assert "unfinished" in text
-    assert "This run left no adapter" in text
+    assert "This run has no adapter" in text
 
 
 def test_a_run_that_diverged_has_a_report(make_run: MakeRun, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_run_of_unknown_surroundings_has_a_report(make_run: MakeRun) -> None:
 
 def test_more_clients_than_can_be_told_apart_are_added_up_and_counted(make_run: MakeRun) -> None:
     text = write_report(make_run(clients=20, rounds=2, steps=2)).read_text()
-    assert "12 of 20 clients have a bar of their own" in text
+    assert "12 of 20 clients have their own bar" in text
     assert "mean of 8 others" in text
     assert "13 others" in text
 
@@ -273,7 +273,7 @@ def test_runs_with_different_metrics_are_judged_by_what_they_share(make_run: Mak
     metrics = language / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace('"accuracy"', '"perplexity"'))
     text = write_comparison([make_run("classes"), language], tmp_path / "page.html").read_text()
-    assert "judged by held-out loss" in text
+    assert "compared by held-out loss" in text
 
 
 def test_a_comparison_of_nothing_is_refused(tmp_path: Path) -> None:
@@ -320,13 +320,18 @@ def test_the_shares_of_a_round_add_up_to_its_length(make_run: MakeRun) -> None:
 
 def test_what_overlaps_counts_once_for_what_is_named_first() -> None:
     client, up, down, server, waiting = ACTIVITIES
-    spans = [Span(1, 4, up, 0), Span(0, 2, client, 0), Span(3, 6, server, 0), Span(3, 5, up, 0)]
-    spans += [Span(8, 9, down, 0), Span(7, 7, server, 0)]
+    spans = [
+        ActivitySpan(1, 4, up, 0),
+        ActivitySpan(0, 2, client, 0),
+        ActivitySpan(3, 6, server, 0),
+        ActivitySpan(3, 5, up, 0),
+    ]
+    spans += [ActivitySpan(8, 9, down, 0), ActivitySpan(7, 7, server, 0)]
     assert shares(spans, 0, 10) == {client: 2, up: 3, down: 1, server: 1, waiting: 3}
 
 
 def test_the_representative_round_is_neither_the_fastest_nor_the_slowest() -> None:
-    rounds = {number: [Span(0, length, "uplink", 0)] for number, length in enumerate((9.0, 2.0, 5.0))}
+    rounds = {number: [ActivitySpan(0, length, "uplink", 0)] for number, length in enumerate((9.0, 2.0, 5.0))}
     assert representative(rounds) == 2
 
 

@@ -78,7 +78,7 @@ def test_a_client_that_holds_the_others_up_is_lost_and_comes_back(
     await_round(tmp_path, 8, command)
     slow.resume()
     assert command.code() == 0, command.complained()
-    assert "client 1 held up others for 1 s (fault_tolerance.step_s) and is lost" in command.complained()
+    assert "client 1 exceeded fault_tolerance.step_s, 1 s, and is treated as lost" in command.complained()
     rows = story(tmp_path)
     assert {row["client"] for row in rows if row["event"] == "absent"} == {1}
     assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 0} == set(

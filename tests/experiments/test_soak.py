@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from channel.core.rng import stream
-from experiments.soak.findings import Finding, findings
-from experiments.soak.plan import Plan
+from experiments.soak.findings import Invariant, findings
+from experiments.soak.plan import SoakPlan
 from experiments.soak.relay import Relay
-from experiments.soak.replay import Told
-from experiments.soak.soak import Memory, Played, run_folder
+from experiments.soak.replay import RunOutput
+from experiments.soak.soak import MemorySample, SoakRecord, run_folder
 from splitfl.core.errors import ConfigError
 from tests.command import Start
 
-PLAN = Plan(rounds=3, clients=2, kills=1, deaths=2, seed=0)
+PLAN = SoakPlan(rounds=3, clients=2, kills=1, deaths=2, seed=0)
 
 
 def soak(start: Start, folder: Path, **options: str | int) -> dict[str, Any]:
@@ -65,11 +65,11 @@ def test_processes_killed_at_random_and_gone_on_with_end_as_if_they_had_never_be
         timeout=2,
     )
     named = {one["name"] for one in told["findings"] if one["holds"]}
-    assert {"nobody missed a round", "it is the simulation of the same events"} <= named
+    assert {"no client missed a round", "the run equals the simulation of the same events"} <= named
 
 
 def test_deaths_are_drawn_from_the_seed_and_only_of_those_that_are_mortal() -> None:
-    plan = Plan(rounds=100, clients=20, kills=10, deaths=30, seed=1)
+    plan = SoakPlan(rounds=100, clients=20, kills=10, deaths=30, seed=1)
     assert plan.all_deaths() == plan.all_deaths() != replace(plan, seed=2).all_deaths()
     killed = [death.client for death in plan.all_deaths()]
     assert killed.count(None) == 10
@@ -78,8 +78,8 @@ def test_deaths_are_drawn_from_the_seed_and_only_of_those_that_are_mortal() -> N
 
 
 def test_a_plan_that_no_run_can_survive_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"on_loss must be continue or rollback, .* got 'abort'"):
-        Plan(rounds=3, clients=2, kills=1, deaths=0, seed=0, on_loss="abort")
+    with pytest.raises(ConfigError, match=r"on_loss must be continue or rollback, got 'abort'"):
+        SoakPlan(rounds=3, clients=2, kills=1, deaths=0, seed=0, on_loss="abort")
 
 
 def rows() -> list[dict[str, Any]]:
@@ -93,20 +93,24 @@ def rows() -> list[dict[str, Any]]:
 
 
 SUMMARY = {"status": "done", "bytes_up": 60, "bytes_down": 0}
-PLAYED = Played(
+PLAYED = SoakRecord(
     kills=1,
     deaths=2,
     memory=[
-        Memory(life=1, rounds_done=at, resident_bytes=10**8, files=9, threads=9) for at in range(0, 200, 5)
+        MemorySample(life=1, rounds_done=at, resident_bytes=10**8, files=9, threads=9)
+        for at in range(0, 200, 5)
     ],
 )
 
 
 def held(
-    folder: Path, played: Played = PLAYED, run: Told | None = None, simulated: Told | None = None
+    folder: Path,
+    played: SoakRecord = PLAYED,
+    run: RunOutput | None = None,
+    simulated: RunOutput | None = None,
 ) -> set[str]:
-    told = Told(rows=list(rows()), summary=SUMMARY)
-    found: list[Finding] = findings(PLAN, folder, played, run or told, simulated or told)
+    told = RunOutput(rows=list(rows()), summary=SUMMARY)
+    found: list[Invariant] = findings(PLAN, folder, played, run or told, simulated or told)
     return {one.name for one in found if not one.holds}
 
 
@@ -117,18 +121,18 @@ def test_everything_holds_of_a_run_to_which_nothing_happened(tmp_path: Path) -> 
 def test_one_other_loss_is_seen(tmp_path: Path) -> None:
     other = rows()
     other[0]["loss"] = float(np.nextafter(1.0, 2.0))
-    simulated = Told(rows=list(other), summary=SUMMARY)
-    assert held(tmp_path, simulated=simulated) == {"it is the simulation of the same events"}
+    simulated = RunOutput(rows=list(other), summary=SUMMARY)
+    assert held(tmp_path, simulated=simulated) == {"the run equals the simulation of the same events"}
 
 
 def test_a_byte_too_many_in_the_ledger_is_seen(tmp_path: Path) -> None:
-    run = Told(rows=list(rows()), summary={**SUMMARY, "bytes_up": 61})
+    run = RunOutput(rows=list(rows()), summary={**SUMMARY, "bytes_up": 61})
     assert held(tmp_path, run=run) == {"the ledger adds up"}
 
 
 def test_a_step_that_a_client_present_did_not_make_is_seen(tmp_path: Path) -> None:
-    told = Told(rows=list(rows()[2:]), summary={**SUMMARY, "bytes_up": 50})
-    assert held(tmp_path, run=told, simulated=told) == {"a lost client cost its own work only"}
+    told = RunOutput(rows=list(rows()[2:]), summary={**SUMMARY, "bytes_up": 50})
+    assert held(tmp_path, run=told, simulated=told) == {"a lost client affects only its own work"}
 
 
 def test_what_is_left_lying_or_running_is_seen(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 import experiments
 from experiments.screen import summary_table
 from splitfl.config import RunConfig
-from splitfl.runtime.terminal import counting_bar, plain_console, working
+from splitfl.runtime.terminal import counting_bar, plain_console, spinner
 from splitfl.runtime.terminal_screen import TerminalScreen
 
 NASTY = ["a[b]", "[/red]", "[bold]", ":bug:", r"\[x]", "[link=file:///x]y[/link]", "[/]"]
@@ -60,7 +60,7 @@ def test_what_is_going_on_is_shown_as_it_is(nasty: str) -> None:
     with counting_bar(console, "{task.description}", unit=nasty.replace("{", ""), transient=False) as bar:
         bar.update(bar.add_task(nasty), total=1, advance=1, refresh=True)
     assert said.getvalue().count(nasty) >= 2
-    with working(console, f"look {nasty}"):
+    with spinner(console, f"look {nasty}"):
         pass
     assert f"look {nasty}" in said.getvalue()
 
@@ -71,7 +71,7 @@ def test_a_runs_folder_and_messages_are_shown_as_they_are(nasty: str) -> None:
     console = plain_console(file=said, terminal=False, width=200)
     with TerminalScreen(console, RunConfig(), 1, invites=True) as screen:
         screen.waiting(f"host-{nasty}", [0])
-        screen.said(f"lost {nasty}")
+        screen.note(f"lost {nasty}")
     console.print(summary_table(SUMMARY, Path("runs") / nasty.replace("/", "|")))
     assert f"splitfl join host-{nasty} --transport rpc --client N, N one of [0]" in said.getvalue()
     assert f"lost {nasty}" in said.getvalue()

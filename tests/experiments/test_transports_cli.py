@@ -133,7 +133,7 @@ def test_serve_says_how_to_join_and_joins_meet_over_mqtt(place: Path, tmp_path: 
     ("sent", "sentence"),
     [
         (signal.SIGKILL, "client 1 died with signal SIGKILL"),
-        pytest.param(signal.SIGSTOP, "client 1 was silent for 6 s", marks=pytest.mark.long),
+        pytest.param(signal.SIGSTOP, "client 1 sent nothing for 6 s", marks=pytest.mark.long),
     ],
     ids=["killed", "stopped"],
 )

@@ -28,7 +28,7 @@ class ListeningNode(ClientNode):
     def __init__(self, client: int, site: Experiment, said: list[tuple[int, int, Message, Reply]]) -> None:
         config = site.config
         is_measured = config.auto.speed == "measured"
-        super().__init__(client, site.client_method(client), codec=config.codec, tells_speed=is_measured)
+        super().__init__(client, site.client_method(client), codec=config.codec, reports_speed=is_measured)
         self._said = said
         self.sent: list[bytes] = []
         self.received: list[bytes] = []

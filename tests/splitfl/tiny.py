@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from splitfl.models.cut import CLASSES
-from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
 
 BLOCKS, BATCH, TOKENS, VOCABULARY, LABELS, PADDING = 4, 3, 12, 61, 5, 1
 CASES = [
@@ -194,5 +194,15 @@ def batch(kind: str, padding: str = "right", seed: int = 3) -> tuple[dict[str, T
         padded = slice(None, 3 * row) if padding == "left" else slice(TOKENS - 3 * row, None)
         mask_BT[row, padded] = 0
         ids_BT[row, padded] = PADDING
+    if kind == TOKEN_CLASSIFICATION:
+        return {"input_ids": ids_BT, "attention_mask": mask_BT}, _tags(mask_BT, chance)
     labels = torch.where(mask_BT == 1, ids_BT, -100) if kind == CAUSAL_LM else classes_B
     return {"input_ids": ids_BT, "attention_mask": mask_BT}, labels
+
+
+def _tags(mask_BT: Tensor, chance: torch.Generator) -> Tensor:
+    """Classes of tokens, -100 on padding, on the first column and on every third one."""
+    tags_BT = torch.randint(0, LABELS, mask_BT.shape, generator=chance)
+    tags_BT[mask_BT == 0] = -100
+    tags_BT[:, ::3] = -100
+    return tags_BT

@@ -1,15 +1,16 @@
 """A model, its words and its data so small that a whole run takes a second."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from splitfl.config import RunConfig
 from splitfl.methods.registry import METHODS
 from splitfl.methods.settings import optional
-from splitfl.models.families import SEQUENCE_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION
 from splitfl.setup.experiment_file import from_dict, overridden
 from tests.splitfl import tiny
 
@@ -19,19 +20,26 @@ LABELS = ("air", "wire")
 
 
 def model(
-    folder: Path, model_type: str = "bert", kind: str = SEQUENCE_CLASSIFICATION, *, is_base: bool = False
+    folder: Path,
+    model_type: str = "bert",
+    kind: str = SEQUENCE_CLASSIFICATION,
+    *,
+    is_base: bool = False,
+    **changes: Any,
 ) -> Path:
     """A tiny checkpoint of four blocks with a tokenizer of whole words, as a hub's folder holds them.
 
     `is_base` leaves out what stands on the base model, which is then made anew and trained.
     """
     return tiny.write_copy(
-        folder, repr(("toy", model_type, kind, is_base)), lambda made: _save(made, model_type, kind, is_base)
+        folder,
+        repr(("toy", model_type, kind, is_base, changes)),
+        lambda made: _save(made, model_type, kind, is_base, changes),
     )
 
 
-def _save(folder: Path, model_type: str, kind: str, is_base: bool) -> None:
-    whole = tiny.whole(model_type, kind, num_labels=len(LABELS))
+def _save(folder: Path, model_type: str, kind: str, is_base: bool, changes: dict[str, Any]) -> None:
+    whole = tiny.whole(model_type, kind, num_labels=len(LABELS), **changes)
     (whole.base_model if is_base else whole).save_pretrained(folder)
     special = ["[UNK]", "[PAD]", "[CLS]", "[SEP]"]
     assert special[tiny.PADDING] == "[PAD]"
@@ -81,3 +89,49 @@ def table(folder: Path, **tables: dict[str, Any]) -> dict[str, Any]:
 def config(folder: Path, **tables: dict[str, Any]) -> RunConfig:
     """The same as `table`, resolved."""
     return from_dict(table(folder, **tables))
+
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{% if message.role == 'assistant' %}"
+    "server {% generation %}{{ message.content }} [SEP]{% endgeneration %} "
+    "{% else %}client {{ message.content }} [SEP] {% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}server {% endif %}"
+)
+
+
+def chat_model(
+    folder: Path, model_type: str = "llama", template: str = CHAT_TEMPLATE, **changes: Any
+) -> Path:
+    """A tiny language model whose tokenizer has a chat template and an end token."""
+    model(folder, model_type, CAUSAL_LM, **changes)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.eos_token = "[SEP]"
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def said(number: int, words: int) -> str:
+    """So many words, in an order of their own."""
+    return " ".join(WORDS[(number * 7 + 3 * at * at + at) % len(WORDS)] for at in range(words))
+
+
+def prompts(path: Path, rows: int = 60) -> Path:
+    """JSON lines of prompts of 2 to 6 words with completions of 1 to 8."""
+    table = [
+        {"prompt": f"{said(row, 2 + row % 5)} what", "completion": f" {said(row + 1, 1 + row % 8)}"}
+        for row in range(rows)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
+    return path
+
+
+def chats(path: Path, rows: int = 60) -> Path:
+    """JSON lines of chats of two turns each way."""
+    turns = ("user", "assistant", "user", "assistant")
+    table = [
+        [{"role": role, "content": said(row + at, 1 + (row + at) % 4)} for at, role in enumerate(turns)]
+        for row in range(rows)
+    ]
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in table), encoding="utf-8")
+    return path

@@ -71,7 +71,7 @@ def assert_failed(command: Command, folder: Path, *sentences: str) -> None:
     ("sent", "sentences"),
     [
         (signal.SIGKILL, ("client 1 died with signal SIGKILL",)),
-        (signal.SIGSTOP, ("client 1 was silent for 8 s and is lost",)),
+        (signal.SIGSTOP, ("client 1 sent nothing for 8 s and is lost",)),
     ],
     ids=["killed", "stopped"],
 )
@@ -95,7 +95,7 @@ def test_an_interrupted_run_takes_its_clients_with_it(begin: Run, tmp_path: Path
     os.kill(command.process.pid, signal.SIGINT)
     assert command.code(20.0) == 1
     last = command.complained().strip().splitlines()[-1]
-    assert last == "Error: interrupted; what was measured so far is in the run's folder"
+    assert last == "Error: interrupted; the metrics so far are in the run folder"
     assert "Traceback" not in command.complained()
     assert not any(client.is_running() for client in clients)
     (path,) = tmp_path.glob("runs/*/summary.json")
@@ -126,7 +126,7 @@ def test_a_client_that_never_joins_is_named(begin: Run, tmp_path: Path) -> None:
     server = begin("serve", "--host", "127.0.0.1", "--set", "transport.join_timeout_s=1.0")
     assert server.code() == 1
     last = server.complained().strip().splitlines()[-1]
-    assert last.startswith("Error: no sign of client 0, 1 at 127.0.0.1:")
+    assert last.startswith("Error: client 0, 1 did not join at 127.0.0.1:")
     assert last.endswith("within 1 s")
 
 
@@ -142,7 +142,8 @@ def test_a_client_that_cannot_start_reports_the_reason(begin: Run, tmp_path: Pat
         "task": {"name": "lm", "data": str(tmp_path / "short.tsv"), "packing": "truncate"},
     }
     command = begin(**tables)
-    assert_failed(command, tmp_path, "died with exit code 2; last output: client", "holds no samples: all")
+    why = "holds no samples: there is nothing to learn from"
+    assert_failed(command, tmp_path, "died with exit code 2; last output: client", why)
 
 
 def test_a_normal_run_prints_only_its_own_lines(place: Path, tmp_path: Path, start: Start) -> None:

@@ -120,7 +120,7 @@ def test_a_killed_lab_is_reported_once_and_leaves_nothing(lab_command: Run) -> N
     assert "its daemon was killed" in refused.complained()
     told = lab_command("status")
     assert told.code() == 0
-    assert "lab (open): was killed, and what it left is removed" in told.output.read_text()
+    assert "lab (open): was killed; its leftovers are removed" in told.output.read_text()
     assert not any(Path("/run/netns", name).exists() for name in found.nodes.values())
     assert running.code() == -signal.SIGKILL
     after = lab_command("status")

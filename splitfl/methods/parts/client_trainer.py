@@ -1,6 +1,6 @@
 """A piece that learns on the spot: its trainable tensors, their optimiser, its FLOPs."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,10 +10,11 @@ from splitfl.adapters.inject import held, install, overwrite, tracked, trainable
 from splitfl.adapters.residuals import RESIDUAL_A, RESIDUALS, B, above, extended, residuals
 from splitfl.config import RunConfig, TrainConfig
 from splitfl.core.messages import Adapter, Begin, Message, Reply
-from splitfl.core.state import State, copied, moments, number_in, part, set_moments, under, whole
+from splitfl.core.state import State, copied, number_in, part, under, whole
 from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.methods.parts.method import ClientRound
-from splitfl.methods.parts.rates import Decay, constant, decay
+from splitfl.methods.parts.optimiser import Group, SideOptimiser
+from splitfl.methods.parts.rates import Decay, constant, head_decay
 from splitfl.models.cut import Piece
 
 
@@ -44,18 +45,17 @@ class ClientTrainer:
         self._aggregator = aggregator
         self.parameters = trainable(piece)
         self._tracked = tracked(piece)
-        self._optimiser = adamw(self.parameters, train.head_lr, train)
+        groups: list[Group] = [(self.parameters, train.head_lr)]
         self._of_above: dict[str, torch.nn.Parameter] = {}
         self._names_above: set[str] = set()
         if above is not None:
             self._of_above = {f"{prefix}{name}": value for name, value in trainable(above).items()}
             self._names_above = {_module(f"{prefix}{name}") for name in held(above)}
             self._tracked |= {f"{prefix}{name}": value for name, value in tracked(above).items()}
-            self._optimiser.add_param_group({"params": list(self._of_above.values()), "lr": train.body_lr})
+            groups.append((self._of_above, train.body_lr))
             assert self.parameters.keys().isdisjoint(self._of_above)
-            self.parameters |= self._of_above
-        self._decay = decay
-        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+            self.parameters = {**self.parameters, **self._of_above}
+        self._optimiser = SideOptimiser(groups, train, decay)
 
     @classmethod
     def of(
@@ -63,7 +63,7 @@ class ClientTrainer:
     ) -> "ClientTrainer":
         """Of a run: its rule of aggregation, its rates and how they decay."""
         rule = aggregator(config.federation.aggregator)
-        return cls(piece, rule, config.train, above, prefix, decay(config))
+        return cls(piece, rule, config.train, above, prefix, head_decay(config))
 
     def round(self, round_index: int, messages: int, steps: Generator[Message, Reply, int]) -> ClientRound:
         """A client's round: it begins, takes its steps, which come to so many samples, and sends its work in.
@@ -90,9 +90,8 @@ class ClientTrainer:
             self._version = reply.version
         for name, parameter in self.parameters.items():
             parameter.requires_grad_(self._aggregator.trains(name, round_index))
-        rates = [head_lr or self._rates[0], *self._rates[1:]]
-        for group, rate in zip(self._optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * self._decay(round_index)
+        self._optimiser.drop()
+        self._optimiser.set_round(round_index, head_lr)
         self._costs.clear()
 
     def cost(self, shape_BT: Sequence[int], piece: Piece | None = None) -> Cost:
@@ -104,20 +103,16 @@ class ClientTrainer:
         return self._costs[key]
 
     def step(self) -> None:
-        """One step of the optimiser from the gradients that backward left; ranks that stand still do."""
-        still = [] if self.rank is None else above(self.own, self.rank)
-        before = [value.clone() for value in still]
-        self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
-        for value, was in zip(still, before, strict=True):
-            value.copy_(was)
+        """Takes in the gradients that backward left: a step, or with accumulation a part of one."""
+        self._update(self._optimiser.step)
 
     def forget(self) -> None:
-        """Drops the gradients of a step that came to nothing."""
-        self._optimiser.zero_grad(set_to_none=True)
+        """Drops the gradients of a batch whose exchange failed."""
+        self._optimiser.forget()
 
     def upload(self, round_index: int, samples: int, losses: tuple[float, ...] = ()) -> Adapter:
-        """What this client trained in this round, a snapshot."""
+        """What this client trained in this round, a snapshot; it ends a group of accumulated batches."""
+        self._update(self._optimiser.finish)
         return Adapter(
             version=self._version,
             samples=samples,
@@ -137,7 +132,7 @@ class ClientTrainer:
     def state(self) -> State:
         """Version, values and moments."""
         values = {name: value.detach() for name, value in self._held.items()}
-        kept = under("value", copied(values)) | under("moment", moments(self.parameters, self._optimiser))
+        kept = under("value", copied(values)) | self._optimiser.state()
         residual = under("residual", copied(residuals(self.piece.model)))
         if self._above is not None:
             residual |= under("residual_above", copied(residuals(self._above.model)))
@@ -147,7 +142,7 @@ class ClientTrainer:
         """See Stateful."""
         self._version = number_in(state, "version")
         overwrite(self._held, part(state, "value"))
-        set_moments(self.parameters, self._optimiser, part(state, "moment"))
+        self._optimiser.restore(state)
         install(self.piece, part(state, "residual"))
         if self._above is not None:
             install(self._above, part(state, "residual_above"))
@@ -160,6 +155,14 @@ class ClientTrainer:
     @property
     def _held(self) -> dict[str, Tensor]:
         return {**self.parameters, **self._tracked}
+
+    def _update(self, optimise: Callable[[], bool]) -> None:
+        """Runs the optimiser; ranks above `rank` keep their values."""
+        still = [] if self.rank is None else above(self.own, self.rank)
+        before = [value.clone() for value in still]
+        optimise()
+        for value, was in zip(still, before, strict=True):
+            value.copy_(was)
 
     def _install(self, tensors: Mapping[str, Tensor]) -> None:
         """Values take the place of those there are, residuals are added to them.
@@ -185,11 +188,6 @@ def _take(piece: Piece, tensors: Mapping[str, Tensor]) -> None:
 def _module(name: str) -> str:
     """The module that a tensor is of, by whatever names its adapters go."""
     return name.rpartition(".lora_")[0] or name.rpartition(".residual_")[0] or name
-
-
-def adamw(parameters: Mapping[str, torch.nn.Parameter], lr: float, train: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with the run's weight decay over these tensors."""
-    return torch.optim.AdamW(list(parameters.values()), lr=lr, weight_decay=train.weight_decay)
 
 
 def pack(hidden_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:

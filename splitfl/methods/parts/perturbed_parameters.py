@@ -21,7 +21,7 @@ from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.federation.server_optimiser import ServerOptimiser, server_optimiser
 from splitfl.methods.parts.parameter_slices import Slice
 from splitfl.methods.parts.perturbations import direction
-from splitfl.methods.parts.rates import Decay, constant, decay
+from splitfl.methods.parts.rates import Decay, constant, head_decay
 from splitfl.methods.parts.scalar_replay import Replays, key_of
 from splitfl.models.cut import Piece
 
@@ -210,7 +210,7 @@ def walk(
         train.seed,
         federation.clients,
         lr or train.head_lr,
-        decay(config),
+        head_decay(config),
         moved_by,
         is_sliced=is_sliced,
     )

@@ -1,4 +1,4 @@
-"""How the clients' learning rates change over a run: by its rounds alone, so that nothing need be kept."""
+"""How learning rates change over the rounds of a run: by the round alone, so that no state is kept."""
 
 import math
 from collections.abc import Callable
@@ -14,9 +14,18 @@ def constant(round_index: int) -> float:
     return 1.0
 
 
-def decay(config: RunConfig) -> Decay:
-    """The run's own, over all its rounds: 1 in the first, and zero would come after the last."""
-    rounds = config.federation.rounds
+def head_decay(config: RunConfig) -> Decay:
+    """The clients' `train.head_schedule`."""
+    return over_rounds(config.train.head_schedule, config.federation.rounds)
+
+
+def body_decay(config: RunConfig) -> Decay:
+    """The server's `train.body_schedule`."""
+    return over_rounds(config.train.body_schedule, config.federation.rounds)
+
+
+def over_rounds(schedule: str, rounds: int) -> Decay:
+    """A schedule by name over so many rounds: 1 in the first; zero would come after the last."""
 
     def linear(round_index: int) -> float:
         return 1.0 - min(round_index, rounds) / rounds
@@ -24,4 +33,4 @@ def decay(config: RunConfig) -> Decay:
     def cosine(round_index: int) -> float:
         return (1.0 + math.cos(math.pi * min(round_index, rounds) / rounds)) / 2
 
-    return {"constant": constant, "linear": linear, "cosine": cosine}[config.train.head_schedule]
+    return {"constant": constant, "linear": linear, "cosine": cosine}[schedule]

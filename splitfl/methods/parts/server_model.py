@@ -23,16 +23,16 @@ from splitfl.core.state import (
     State,
     copied,
     listed,
-    moments,
     number_in,
     numbered,
     part,
-    set_moments,
     under,
     whole,
 )
-from splitfl.methods.parts.client_trainer import adamw, pack, unpack
-from splitfl.methods.parts.method import Pieces, ServerReply, Turn
+from splitfl.methods.parts.client_trainer import pack, unpack
+from splitfl.methods.parts.method import ServerReply, Turn
+from splitfl.methods.parts.optimiser import SideOptimiser
+from splitfl.methods.parts.rates import Decay, body_decay, constant
 from splitfl.models.cut import Piece, replica
 
 
@@ -61,12 +61,12 @@ class _Worker:
 class ServerModel:
     """The last piece of the model, on the server."""
 
-    def __init__(self, piece: Piece, train: TrainConfig, in_flight: int) -> None:
+    def __init__(self, piece: Piece, train: TrainConfig, in_flight: int, decay: Decay = constant) -> None:
         self.piece = piece
         self._in_flight = in_flight
         self._master = trainable(piece)
         self._statistics = tracked(piece)
-        self._optimiser = adamw(self._master, train.body_lr, train)
+        self._optimiser = SideOptimiser([(self._master, train.body_lr)], train, decay)
         pieces = [replica(piece) for _ in range(in_flight)] if in_flight > 1 else [piece]
         self._workers = [_Worker(piece=one, parameters=trainable(one)) for one in pieces]
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -78,9 +78,9 @@ class ServerModel:
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, pieces: Pieces, config: RunConfig) -> "ServerModel":
-        """The run's own, with as many steps in flight as its method takes."""
-        return cls(pieces.body(), config.train, config.method.in_flight)
+    def of(cls, piece: Piece, config: RunConfig) -> "ServerModel":
+        """Of a run: its rate, its schedule, and as many steps in flight as its method takes."""
+        return cls(piece, config.train, config.method.in_flight, body_decay(config))
 
     def compute(
         self,
@@ -139,19 +139,28 @@ class ServerModel:
         finally:
             self._free.put(worker)
 
-    def commit(self, position: int, step: BodyStep | None) -> None:
-        """One optimiser step, or none where the batch was lost; positions come in order."""
+    def commit(self, ticket: Turn, step: BodyStep | None) -> None:
+        """Takes in one batch's gradients, or none where it was lost; positions come in order.
+
+        The parameters change with the last of `train.accumulate` batches, of whichever clients.
+        """
+        is_changed = False
         if step is not None:
             trained = [value for value in self._master.values() if value.requires_grad]
             for parameter, grad in zip(trained, step.grads, strict=True):
                 parameter.grad = grad
-            self._optimiser.step()
-            self._optimiser.zero_grad(set_to_none=True)
+            self._optimiser.set_round(ticket.round)
+            is_changed = self._optimiser.step()
             overwrite(self._statistics, step.statistics)
         with self._lock:
-            self._committed = position + 1
+            self._committed = ticket.position + 1
             if self._in_flight > 1:
-                self._states.append(self.trained() if step is not None else self._states[-1])
+                self._states.append(self.trained() if is_changed else self._states[-1])
+
+    def end_round(self) -> None:
+        """Ends a group of accumulated batches; nothing may be in flight."""
+        if self._optimiser.finish():
+            self._states.extend([self.trained()] * self._in_flight)
 
     def train_only(self, trains: Callable[[str], bool]) -> None:
         """From here on only tensors of these names learn; nothing may be in flight."""
@@ -174,7 +183,7 @@ class ServerModel:
         behind = listed([copied(state) for state in self._states]) if self._in_flight > 1 else {}
         return {
             **under("value", copied(self.trained())),
-            **under("moment", moments(self._master, self._optimiser)),
+            **self._optimiser.state(),
             **under("behind", behind),
             "committed": whole(self._committed),
         }
@@ -183,7 +192,7 @@ class ServerModel:
         """See Stateful; nothing may be in flight."""
         self._committed = number_in(state, "committed")
         overwrite(self._held, part(state, "value"))
-        set_moments(self._master, self._optimiser, part(state, "moment"))
+        self._optimiser.restore(state)
         self._states.clear()
         self._states.extend(numbered(part(state, "behind")).values())
         if self._in_flight == 1:

@@ -105,7 +105,8 @@ class Signature:
 
 
 HEAD: Final = frozenset({"adapter.head", "train.head_lr", "train.head_schedule", "federation.aggregator"})
-BODY: Final = frozenset({"train.body_lr"})
+BODY: Final = frozenset({"train.body_lr", "train.body_schedule"})
+OPTIMISER: Final = frozenset({"train.warmup_steps", "train.accumulate", "train.clip_grad_norm"})
 SERVER_OPTIMISER: Final = frozenset({"federation.server_optimiser", "federation.server_lr"})
 CLIENT_RANKS: Final = frozenset({"federation.client_ranks"})
 ROBUST: Final = frozenset({"federation.robust", "federation.trim", "federation.clip_norm"})
@@ -179,6 +180,8 @@ class MethodSpec:
 
     def why_not(self, setting: str) -> str:
         """Why it does not read a setting, where there is more to say than that."""
+        if setting in OPTIMISER:
+            return "has no gradients, and no optimiser that could take them"
         table, _, kind = setting.partition(".")
         codec = self.sends[kind].codec if table == "codec" and kind in self.sends else True
         return "" if codec is True else codec

@@ -47,10 +47,13 @@ class Part:
 def parts(labels: Tensor, size: int) -> list[Part]:
     """A batch in parts of at most `size` samples (0: in one), each with its share of the mean loss.
 
-    Labels are (B,) of classes, or (B, T) of tokens, of which the first predicts nothing. Each
-    sample has something to predict: the loader leaves out those that have not.
+    Labels are (B,) of classes or numbers, (B, C) float32 of several classes each, or (B, T) int64 of tokens,
+    of which the first has nothing to predict: a language model's is read from none, and one whose tokens
+    have classes begins with a special token. Each sample has something to predict: the loader leaves out
+    those that have not.
     """
-    counts_B = torch.ones(len(labels)) if labels.ndim == 1 else (labels[:, 1:] != NOTHING_TO_PREDICT).sum(1)
+    is_each = labels.ndim == 1 or labels.is_floating_point()
+    counts_B = torch.ones(len(labels)) if is_each else (labels[:, 1:] != NOTHING_TO_PREDICT).sum(1)
     size, total = size or len(labels), float(counts_B.sum())
     all_rows = [slice(first, min(first + size, len(labels))) for first in range(0, len(labels), size)]
     if len(all_rows) == 1:

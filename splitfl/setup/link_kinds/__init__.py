@@ -1,5 +1,5 @@
-"""Kinds of links by name. A kind is one module and one line here; other packages register theirs under the
-entry-point group `splitfl.links`, and `link.kind` names them."""
+"""Kinds of links by name. A kind is one module and one entry here; other packages register theirs in the
+entry-point group `splitfl.links`, for use by `link.kind`."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""A rate, a delay and losses in each direction, which never change: the link of `link.up` and `link.down`."""
+"""A constant rate, delay and loss in each direction: the link of `link.up` and `link.down`."""
 
 from typing import Final
 
@@ -28,7 +28,7 @@ def _describe(link: LinkConfig) -> str:
 def _one(direction: Direction) -> str:
     if direction == Direction():
         return "ideal, takes no time"
-    rate = rate_text(direction.rate_bps) if direction.rate_bps else "no limit on the rate"
+    rate = rate_text(direction.rate_bps) if direction.rate_bps else "unlimited rate"
     lost = f"{percent_text(direction.loss_rate)} of the packets lost"
     if direction.loss is not None:
         lost = f"{percent_text(direction.loss.loss_rate)} of the packets lost, in bursts (Gilbert-Elliott)"

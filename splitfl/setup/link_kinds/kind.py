@@ -1,4 +1,4 @@
-"""What a kind of link is: how it is made of the settings and described."""
+"""The interface of kinds of links: construction from settings, and description."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from splitfl.core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class LinkKind:
-    """A kind of emulated link, in a line `about` it and, with its settings, in a report.
+    """A kind of emulated link; `about` is a line for lists, `describe` a phrase for reports.
 
-    Either `make` gives the link that every client has to itself, or `scenario` the cell that all clients
-    share, whose first users they are. Both raise ConfigError for settings that make none. `settings` is the
-    type of its own settings, a frozen dataclass whose fields are its keys of [link] beside those of all.
+    Either `make` returns the link of each client, or `scenario` the cell that all clients share as its
+    first users. Both raise ConfigError for invalid settings. `settings` is the type of its settings, a
+    frozen dataclass whose fields are further keys of [link].
     """
 
     about: str

@@ -1,4 +1,4 @@
-"""A cell of the emulated radio whose users the clients are: the link of `link.scenario`."""
+"""An emulated cell whose users are the clients: the link of `link.scenario`."""
 
 import dataclasses
 from typing import Final
@@ -12,7 +12,7 @@ from splitfl.setup.link_kinds.kind import LinkKind
 
 
 def _scenario(config: RunConfig) -> Scenario:
-    """With the run's seed; ConfigError where there is none of the name, or it is too small."""
+    """The scenario with the run's seed; raises ConfigError if it is unknown or has too few users."""
     name, clients = config.link.scenario, config.federation.clients
     try:
         found = load_scenario(name)
@@ -20,7 +20,7 @@ def _scenario(config: RunConfig) -> Scenario:
         raise ConfigError(f"link.scenario: {error}") from None
     if clients > found.place.users:
         raise ConfigError(
-            f"link.scenario {name!r} has {found.place.users} users and cannot hold the {clients} clients of "
+            f"link.scenario {name!r} has {found.place.users} users, fewer than the {clients} clients of "
             "federation.clients"
         )
     return dataclasses.replace(found, seed=config.train.seed)
@@ -31,7 +31,7 @@ def _describe(link: LinkConfig) -> str:
 
 
 SCENARIO: Final = LinkKind(
-    about="a cell of the emulated radio that all clients share (link.scenario)",
+    about="an emulated cell that all clients share (link.scenario)",
     scenario=_scenario,
     describe=_describe,
 )

@@ -1,4 +1,4 @@
-"""A recording that each client replays by itself: the link of `link.trace`."""
+"""A recorded trace that each client replays independently: the link of `link.trace`."""
 
 from pathlib import Path
 from typing import Final
@@ -29,9 +29,11 @@ def _make(config: RunConfig) -> Link:
 def _describe(link: LinkConfig) -> str:
     if link.trace_down:
         return f"uplink: recorded trace {link.trace}; downlink: recorded trace {link.trace_down}"
-    return f"recorded trace {link.trace} in both directions, for each client by itself"
+    return f"recorded trace {link.trace} in both directions, for each client independently"
 
 
 TRACE: Final = LinkKind(
-    about="a recording that each client replays by itself (link.trace)", make=_make, describe=_describe
+    about="a recorded trace that each client replays independently (link.trace)",
+    make=_make,
+    describe=_describe,
 )

@@ -1,5 +1,5 @@
-"""Codecs: how rows of tokens are written in a frame. A codec is one module, one line here and its name in
-splitfl.config.codec; other packages register theirs under the entry-point group `splitfl.codecs`."""
+"""Codecs of rows of tokens. A codec is one module, one entry here and its name in splitfl.config.codec;
+other packages register theirs in the entry-point group `splitfl.codecs`."""
 
 from typing import Final
 

@@ -6,4 +6,4 @@ import torch
 
 from splitfl.wire.codecs.casting import casting
 
-BF16: Final = casting("bfloat16, 16 bits a number", torch.bfloat16)
+BF16: Final = casting("bfloat16, 16 bits per number", torch.bfloat16)

@@ -1,4 +1,4 @@
-"""What a codec is: how rows of numbers are written as tensors, and what that takes."""
+"""The interface of codecs: encoding of rows as tensors, and their size."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 Parts = Mapping[str, Tensor]
-"""Encoded rows as tensors by name; `codes` travels in the place of the rows themselves."""
+"""Encoded rows as tensors by name; `codes` replaces the rows in a frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,13 +15,13 @@ class Codec:
     """A codec of rows (..., D), one row for each token.
 
     `parts` are the names of the tensors that `encode` makes of floating-point rows on the CPU. From them
-    and D, `leading` says the axes before D, so that a size is checked before it is allocated, and `decode`
-    restores the rows in a type; both raise WireError for parts that do not fit together. The same input
+    and D, `leading` computes the axes before D, so that sizes are checked before allocation, and `decode`
+    restores the rows in a given type; both raise WireError for inconsistent parts. The same input
     must give the same bits in every process.
 
-    `unit_bytes` is what one row of D numbers of a type takes, all parts together. It is None for a codec
-    whose size depends on the numbers: lost rows cannot be told from others then, so that such a codec
-    is refused with every erasure policy but `reliable`.
+    `unit_bytes` is the size of one row of D numbers of a type, all parts together. It is None for a codec
+    whose size depends on the values: lost rows cannot be located then, so that such a codec needs the
+    erasure policy `reliable`.
     """
 
     about: str

@@ -1,4 +1,4 @@
-"""Four bits a number: bytes of two signed nibbles, the first one low."""
+"""Four bits per number: two signed nibbles per byte, the first in the low bits."""
 
 from typing import Final
 
@@ -20,9 +20,9 @@ def _unpack(packed: Tensor, width: int) -> Tensor:
 
 
 INT4: Final = symmetric(
-    "4-bit integers, one float32 scale a token",
+    "4-bit integers, one float32 scale per token",
     levels=7,
-    held=torch.uint8,
+    stored=torch.uint8,
     per_element=2,
     pack=_pack,
     unpack=_unpack,

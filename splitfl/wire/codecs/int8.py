@@ -1,4 +1,4 @@
-"""Eight bits a number."""
+"""Eight bits per number."""
 
 from typing import Final
 
@@ -6,4 +6,4 @@ import torch
 
 from splitfl.wire.codecs.symmetric import symmetric
 
-INT8: Final = symmetric("8-bit integers, one float32 scale a token", levels=127, held=torch.int8)
+INT8: Final = symmetric("8-bit integers, one float32 scale per token", levels=127, stored=torch.int8)

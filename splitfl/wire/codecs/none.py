@@ -1,7 +1,7 @@
-"""Numbers as they are."""
+"""No encoding."""
 
 from typing import Final
 
 from splitfl.wire.codecs.casting import casting
 
-NONE: Final = casting("numbers as they are", None)
+NONE: Final = casting("unchanged numbers", None)

@@ -1,10 +1,9 @@
-"""The per-token symmetric quantiser: signed integers with one scale for each row.
+"""Per-token symmetric quantisation: signed integers with one scale per row.
 
-A row x of D numbers becomes x / s, rounded to whole numbers, half to even, with
-s = max|x| / (2^(b-1) - 1) for b bits. It runs on the CPU in float32, so that every process has the same
-bits. The error is at most s / 2. A row with a number that is not finite has the scale NaN and is NaN
-everywhere once it is decoded: divergence is to be seen. A scale below float32's normal range is the least
-that is in it.
+A row x of D numbers becomes x / s, rounded half to even, with s = max|x| / (2^(b-1) - 1) for b bits. It
+runs on the CPU in float32, so that every process has the same bits. The error is at most s / 2. A row with
+a value that is not finite has the scale NaN and is decoded to NaN everywhere, so that divergence is
+visible. Scales are clamped to float32's smallest normal number.
 """
 
 # D numbers in a row, W elements that hold them, ... any axes before: together they count the rows
@@ -21,19 +20,19 @@ from splitfl.wire.codecs.codec import Codec, Parts
 
 _SCALE_BYTES: Final = 4
 _LEAST_SCALE: Final = torch.finfo(torch.float32).tiny
-_SHORT: Final = -1 << 8  # leaves 16 of a float32's 24 significant bits
+_TRUNCATED: Final = -1 << 8  # leaves 16 of a float32's 24 significant bits
 
 
 def symmetric(
     about: str,
     *,
     levels: int,
-    held: torch.dtype,
+    stored: torch.dtype,
     per_element: int = 1,
     pack: Callable[[Tensor], Tensor] = lambda codes: codes,
     unpack: Callable[[Tensor, int], Tensor] = lambda packed, _: packed,
 ) -> Codec:
-    """The codec of `levels` steps to either side of zero, `per_element` numbers in each element of `held`.
+    """The codec with `levels` steps on each side of zero, and `per_element` numbers per element of `stored`.
 
     `pack` turns int8 codes (..., D) into (..., W) elements, `unpack` elements and D into codes again.
     """
@@ -45,7 +44,7 @@ def symmetric(
         return {"codes": pack(codes), "scale": scale}
 
     def leading(parts: Parts, width: int) -> Sequence[int]:
-        axes, scale = leading_axes(parts["codes"], elements(width), width, held), parts["scale"]
+        axes, scale = leading_axes(parts["codes"], elements(width), width, stored), parts["scale"]
         if scale.dtype != torch.float32 or scale.shape != axes:
             raise WireError(
                 f"codes of {[*parts['codes'].shape]} must have float32 scales of {[*axes]}, got "
@@ -58,7 +57,7 @@ def symmetric(
         return (codes * parts["scale"][..., None]).to(dtype)
 
     def unit_bytes(width: int, dtype: torch.dtype) -> int:
-        return elements(width) * held.itemsize + _SCALE_BYTES
+        return elements(width) * stored.itemsize + _SCALE_BYTES
 
     def elements(width: int) -> int:
         return -(-width // per_element)
@@ -74,6 +73,8 @@ def symmetric(
 
 
 def _scale(peak: Tensor, levels: int) -> Tensor:
-    # With a short scale a code times it is exact: to encode again what was decoded changes nothing.
-    scale = (peak / levels).clamp(min=_LEAST_SCALE).view(torch.int32).bitwise_and(_SHORT).view(torch.float32)
+    # With a truncated scale, code times scale is exact, so that encoding decoded rows again is lossless.
+    scale = (
+        (peak / levels).clamp(min=_LEAST_SCALE).view(torch.int32).bitwise_and(_TRUNCATED).view(torch.float32)
+    )
     return torch.where(peak.isfinite(), scale, torch.nan)

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from channel.cell.engine import engine_of
 from channel.core.errors import BadParameter
-from channel.core.link import Transfer
-from channel.core.packets import packets_of, units_arrived
+from channel.core.link import Transfer, packets_of, units_arrived
 from channel.links.fixed import Direction, FixedLink
 from channel.links.loss import GilbertElliott
 from channel.links.trace import OpportunityRecording, TraceLink

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channel.core.errors import BadParameter
-from channel.core.link import Link, Transfer
-from channel.core.packets import packet_sizes
+from channel.core.link import Link, Transfer, packet_sizes
 from channel.links.fixed import Direction, FixedLink
 
 LOSSY = Direction(rate_bps=2e7, delay_s=0.005, loss_rate=0.3)

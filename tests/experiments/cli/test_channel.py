@@ -39,10 +39,10 @@ def test_check_prints_expected_measured_tolerance_and_verdict() -> None:
 def test_check_says_what_it_did_not_run_and_why() -> None:
     result = call("check", "--json", "--row", "5")
     rows = json.loads(result.stdout)
-    assert rows[-1]["verdict"] == "not run here: takes long; ask with --thorough"
+    assert rows[-1]["verdict"] == "not run here: slow; run with --thorough"
     assert rows[-1]["measured"] is None
     assert result.exit_code == 0
-    assert "own fading: not run here: takes long" in call("check", "--row", "5").stdout
+    assert "own fading: not run here: slow" in call("check", "--row", "5").stdout
 
 
 def test_check_ends_with_1_where_a_row_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,9 +120,7 @@ def test_a_trace_of_a_user_who_is_done_early_can_be_replayed(name: str, tmp_path
 def test_nothing_is_no_trace(name: str, tmp_path: Path) -> None:
     result = call("trace", "congested-cell", tmp_path / name, "--duration", "0.01")
     assert result.exit_code == 2
-    assert result.stderr.startswith(
-        "Error: a trace needs something that came through, got nothing for user 0"
-    )
+    assert result.stderr.startswith("Error: a trace needs delivered bits, got none for user 0")
     assert not (tmp_path / name).exists()
 
 
@@ -149,7 +147,10 @@ def test_what_is_exported_is_a_scenario(suffix: str, tmp_path: Path) -> None:
             ("trace", "ideal", "t", "--user", "9", "--duration", "0.01"),
             "Error: user must lie in [0, 3], got 9",
         ),
-        (("plot", "ideal", "--out", "x.gif"), "Error: a picture must end in .png, .svg, .pdf, got 'x.gif'"),
+        (
+            ("plot", "ideal", "--out", "x.gif"),
+            "Error: a plot's file name must end in .png, .svg, .pdf, got 'x.gif'",
+        ),
         (
             ("export", "ideal", "--out", "x.txt"),
             "Error: a channel matrix must end in .mat or .npz",

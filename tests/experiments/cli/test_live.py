@@ -60,7 +60,7 @@ def test_a_command_reaches_the_far_end_and_its_exit_code_is_handed_on(tmp_path: 
 def test_a_far_end_that_fails_is_named() -> None:
     result = emulate("--far", "exit 7", "--", "true")
     assert result.exit_code == 2
-    assert "the far end's command 'exit 7' ended at once with exit code 7" in result.output
+    assert "--far command 'exit 7' exited at once with exit code 7" in result.output
 
 
 def test_a_proxy_says_what_it_does_not_do_and_leads_to_its_target(start: Start, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_proxy_says_what_it_does_not_do_and_leads_to_its_target(start: Start, 
         command = splitfl(start, tmp_path, "channel", "proxy", f"127.0.0.1:{port}", "--delay", "0.01")
         until(lambda: command.complained().endswith("\n"))
         at, _, said = command.complained().partition(" ")
-        assert said.startswith(f"leads to 127.0.0.1:{port}; rate and delay only; loss")
+        assert said.startswith(f"forwards to 127.0.0.1:{port}; rate and delay only; loss")
         host, _, listening = at.rpartition(":")
 
         def answer() -> None:
@@ -87,6 +87,6 @@ def test_a_proxy_says_what_it_does_not_do_and_leads_to_its_target(start: Start, 
 
 def test_emulate_says_what_it_read_in_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "lte.csv").write_text("time_s,rate_bps,delay_s,loss_rate\n0,20e6,0.01,0\n1,10e6,0.03,0.02\n")
-    live_commands.air_of("", tmp_path / "lte.csv", 0.0, 0.0, 0.0, 0)
+    live_commands.link_of("", tmp_path / "lte.csv", 0.0, 0.0, 0.0, 0)
     said = capsys.readouterr().err
     assert "lte.csv: 2 rows over 1 s, median rate 15 Mbit/s, median delay 20 ms, mean loss 1.00%" in said

@@ -24,6 +24,7 @@ COMMANDS = (
     "plan",
     "compare",
     "eval",
+    "generate",
     "report",
     "list",
     "cite",
@@ -125,7 +126,8 @@ def test_eval_finds_what_the_run_measured_last(done: dict[str, Any]) -> None:
     result = splitfl("eval", done["folder"], "--json")
     assert result.exit_code == 0, result.stderr
     measured = json.loads(result.stdout)
-    assert measured == {name: done["final"][name] for name in ("eval_loss", "accuracy")} | {"samples": 14}
+    names = ("eval_loss", "accuracy", "macro_accuracy", "f1", "mcc")
+    assert measured == {name: done["final"][name] for name in names} | {"samples": 14}
 
 
 def test_an_evaluation_file_is_measured_whole_with_the_classes_of_the_run(

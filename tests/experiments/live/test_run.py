@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from channel.links.fixed import FixedLink
 from channel.scenario.load import Scenario
 from experiments.cli.main import main
-from experiments.live.commands import air_of
+from experiments.live.commands import link_of
 from experiments.live.figures import in_short, kept_up, link_rows, links_table
 from experiments.live.run import emulation_of, run_live
 from splitfl.core.errors import ConfigError
@@ -99,15 +99,15 @@ def test_the_figures_say_rate_loss_and_whether_it_kept_up() -> None:
     )
     assert [row.client for row in link_rows(LIVE)] == [0, 0]
     assert links_table(LIVE).row_count == 2
-    assert kept_up(LIVE).startswith("The emulator kept up: packets were let go 0.10 ms late at the median")
+    assert kept_up(LIVE).startswith("The emulator kept up: packets were released 0.10 ms late at the median")
     behind = {**LIVE, "lateness": {**LIVE["lateness"], "bad_seconds": 3}}
-    assert "in 3 of its seconds more than a tenth came late" in kept_up(behind)
-    assert "could NOT keep up: 5 packets came faster" in kept_up({**LIVE, "unread": 5})
+    assert "in 3 seconds more than a tenth were late" in kept_up(behind)
+    assert "could NOT keep up: 5 packets arrived faster" in kept_up({**LIVE, "unread": 5})
 
 
 def test_two_links_in_one_command_are_refused() -> None:
     with pytest.raises(ConfigError, match="give one of --scenario, --trace, or --rate"):
-        air_of("lab-wifi", None, 1e6, 0.0, 0.0, 0)
+        link_of("lab-wifi", None, 1e6, 0.0, 0.0, 0)
 
 
 @pytest.mark.parametrize(

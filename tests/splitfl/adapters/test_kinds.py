@@ -379,7 +379,7 @@ def test_a_hollow_piece_has_the_shapes_without_the_singular_vectors(
         return svd(weight, full_matrices=full_matrices)
 
     monkeypatch.setattr("torch.linalg.svd", of_nothing)
-    hollow = load_piece(folder, kind, 0, is_hollow=True, num_labels=tiny.LABELS)
+    hollow = load_piece(folder, kind, 0, is_shape_only=True, num_labels=tiny.LABELS)
     add_adapters(hollow, PAIRS["tinylora alone"], CUT, seed=0)
     shapes = [
         {name: value.shape for name, value in [*trainable(one).items(), *one.named_buffers()]}
@@ -393,8 +393,8 @@ def test_a_shape_only_piece_reports_the_saved_bytes_of_the_real_one(name: str, t
     folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification"
     inputs, labels = tiny.batch(kind, "none")
     saved = []
-    for is_hollow in (False, True):
-        piece = load_piece(folder, kind, 0, is_hollow=is_hollow, num_labels=tiny.LABELS)
+    for is_shape_only in (False, True):
+        piece = load_piece(folder, kind, 0, is_shape_only=is_shape_only, num_labels=tiny.LABELS)
         add_adapters(piece, PAIRS[name], CUT, seed=0)
         hollow = ShapeOnlyPiece(piece)
         hollow(inputs, piece.context_of(inputs), labels)

@@ -30,12 +30,12 @@ LINK = {"up": {"rate_bps": 1e6, "delay_s": 0.005}, "down": {"rate_bps": 2e6, "de
 def test_a_budget_is_a_kind_an_amount_and_a_unit(text: str, kind: str, most: float) -> None:
     got = parse_budget(text)
     assert got.kind == kind
-    assert got.most == pytest.approx(most)
+    assert got.limit == pytest.approx(most)
 
 
 @pytest.mark.parametrize("text", ["bytes", "bytes=", "bytes=50", "bytes=0MB", "bytes=-5MB", "steps=3s"])
 def test_an_amount_that_means_nothing_is_refused_with_its_units(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"takes a number above 0 and a unit \(.*\), got"):
+    with pytest.raises(ConfigError, match=r"must be a number > 0 with a unit \(.*\), got"):
         parse_budget(text)
 
 
@@ -48,13 +48,13 @@ def test_an_unknown_budget_is_refused_with_the_nearest() -> None:
     "kind", ["airtime", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("bytes", "energy"))]
 )
 def test_a_plan_is_the_most_rounds_that_the_budget_allows(kind: str, config: RunConfig) -> None:
-    three = plan_within(config, [Budget(kind="steps", most=9)], 50)
+    three = plan_within(config, [Budget(kind="steps", limit=9)], 50)
     assert (three.rounds, three.is_capped) == (3, False)
     total = three.dry_run.ledger.total()
     cost = {"bytes": total.payload_bytes, "airtime": total.airtime_s, "energy": total.energy_j}[kind]
     assert cost > 0
-    assert plan_within(config, [Budget(kind=kind, most=cost * 1.0001)], 50).rounds == 3
-    assert plan_within(config, [Budget(kind=kind, most=cost * 0.9999)], 50).rounds == 2
+    assert plan_within(config, [Budget(kind=kind, limit=cost * 1.0001)], 50).rounds == 3
+    assert plan_within(config, [Budget(kind=kind, limit=cost * 0.9999)], 50).rounds == 2
 
 
 def test_a_plan_says_what_the_run_will_have_cost_to_the_byte(config: RunConfig, tmp_path: Path) -> None:
@@ -66,20 +66,20 @@ def test_a_plan_says_what_the_run_will_have_cost_to_the_byte(config: RunConfig, 
 
 
 def test_a_plan_ends_at_the_most_rounds_and_says_so(config: RunConfig) -> None:
-    plan = plan_within(config, [Budget(kind="bytes", most=1e12)], 3)
+    plan = plan_within(config, [Budget(kind="bytes", limit=1e12)], 3)
     assert (plan.rounds, plan.is_capped) == (3, True)
 
 
 def test_a_budget_for_less_than_one_round_is_refused(config: RunConfig) -> None:
-    with pytest.raises(ConfigError, match="one round has 3 steps, which is over the budget: steps of 2"):
-        plan_within(config, [Budget(kind="steps", most=2)], 5)
-    with pytest.raises(ConfigError, match=r"one round alone is over the budget: bytes of 1\.23 kB"):
-        plan_within(config, [Budget(kind="bytes", most=1234)], 5)
-    with pytest.raises(ConfigError, match=r"a client needs .* which is over the client memory of 1\.23 kB"):
-        plan_within(config, [Budget(kind="client_memory", most=1234)], 5)
+    with pytest.raises(ConfigError, match="one round has 3 steps, which exceeds the budget: steps of 2"):
+        plan_within(config, [Budget(kind="steps", limit=2)], 5)
+    with pytest.raises(ConfigError, match=r"one round exceeds the budget: bytes of 1\.23 kB"):
+        plan_within(config, [Budget(kind="bytes", limit=1234)], 5)
+    with pytest.raises(ConfigError, match=r"a client needs .* which exceeds the client memory of 1\.23 kB"):
+        plan_within(config, [Budget(kind="client_memory", limit=1234)], 5)
 
 
 @pytest.mark.parametrize("kind", ["airtime", "energy"])
 def test_a_link_without_a_rate_has_no_airtime_to_spend(kind: str, folder: Path) -> None:
-    with pytest.raises(ConfigError, match=f"nothing on this link takes any {kind}: give .link. a rate"):
-        plan_within(toy.config(folder), [Budget(kind=kind, most=1.0)], 5)
+    with pytest.raises(ConfigError, match=f"no message on this link costs {kind}: give .link. a rate"):
+        plan_within(toy.config(folder), [Budget(kind=kind, limit=1.0)], 5)

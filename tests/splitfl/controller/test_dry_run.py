@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from splitfl.adapters.registry import ADAPTERS
-from splitfl.controller.dry_run import rehearse
+from splitfl.controller.dry_run import run_dry
 from splitfl.methods.registry import METHODS
 from tests.splitfl import toy
 from tests.splitfl.driver import play
@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_bytes_airtime_and_flops_are_the_ledgers_own(name: str, place: Path, tmp_path: Path) -> None:
     way = {"rate_bps": 1e6, "delay_s": 0.01}
     one = site(place, name, link={"up": way, "down": way})
-    planned, played = rehearse(one), play(one, tmp_path)
+    planned, played = run_dry(one), play(one, tmp_path)
     assert planned.ledger == played.ledger
     assert planned.virtual_s == played.ends[-1].finish_s
 
@@ -46,7 +46,7 @@ def test_bytes_and_flops_of_every_kind_are_the_ledgers_own(
     sides = {side: {"kind": kind} for side in ("head", "body")}
     one = site(place, name, adapter=sides)
     assert one.config.adapter.body.kind == kind
-    assert rehearse(one).ledger == play(one, tmp_path).ledger
+    assert run_dry(one).ledger == play(one, tmp_path).ledger
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_rounded_bytes_are_the_ledgers_own(name: str, codec: str, place: Path, t
         link={"mtu_bytes": 128, "up": way, "down": way},
         erasure=loss,
     )
-    planned, played = rehearse(one), play(one, tmp_path)
+    planned, played = run_dry(one), play(one, tmp_path)
     assert planned.ledger == played.ledger
-    exact = rehearse(site(place, name, link={"up": way, "down": way})).ledger
+    exact = run_dry(site(place, name, link={"up": way, "down": way})).ledger
     assert planned.ledger.total().payload_bytes < exact.total().payload_bytes
 
 
 def test_a_client_without_backpropagation_saves_nothing(place: Path) -> None:
-    assert rehearse(site(place, "hybrid")).client.saved_bytes == 0
-    learning = rehearse(site(place, "sfl-v2")).client
+    assert run_dry(site(place, "hybrid")).client.saved_bytes == 0
+    learning = run_dry(site(place, "sfl-v2")).client
     assert learning.saved_bytes > 0
     assert learning.optimiser_bytes > 2 * learning.gradient_bytes  # two moments, and a count of steps each

@@ -61,7 +61,7 @@ def test_a_name_that_is_taken_stays_with_who_had_it(
     )
     list(colours)
     assert "'red'" in caplog.text
-    assert "takes a name that is taken" in caplog.text
+    assert "has a name that is already in use" in caplog.text
 
 
 def test_a_name_that_nobody_registers_is_not_there(colours: Registry[int]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from splitfl.config import TaskConfig
 from splitfl.core.errors import DataError
+from splitfl.data.forms import LABELLED, PLAIN
 from splitfl.data.rows import Tally, read_rows
 
 Write = Callable[[str, str | bytes], Path]
@@ -17,7 +18,7 @@ HEADED = (
 
 def _read(path: Path, *, labelled: bool = True, **settings: object) -> list[tuple[str, str]]:
     config = TaskConfig(**settings)  # type: ignore[arg-type]
-    rows = read_rows(path, config, labelled=labelled, tally=Tally("refuse")).rows
+    rows = read_rows(path, config, LABELLED if labelled else PLAIN, Tally("refuse")).rows
     return [(row.text, row.label) for row in rows]
 
 
@@ -53,11 +54,6 @@ def test_columns_are_found_by_usual_names_by_settings_and_by_number(
     [
         (
             "a.csv",
-            "sentence,sentence2,label\na,b,x\n",
-            "column 'sentence2', which is not read (pairs of texts",
-        ),
-        (
-            "a.csv",
             "text,label,mood\na,x,y\n",
             "the column 'mood', which is not read. Put it into task.ignore_c",
         ),
@@ -71,12 +67,12 @@ def test_columns_are_found_by_usual_names_by_settings_and_by_number(
         (
             "a.jsonl",
             '{"messages": [{"role": "user"}]}\n',
-            "column 'messages', which is not read (chat messages",
+            "column 'messages', which is not read (take task.name = 'sft' for chats",
         ),
         (
             "a.jsonl",
             '{"text": "a", "label": "x", "premise": "b"}\n',
-            "'premise', which is not read (pairs of",
+            "the columns 'text' and 'premise': say in task.text_column",
         ),
         ("a.jsonl", '{"text": "a", "label": ["x", "y"]}\n', "the label is a list, ['x', 'y']: a text has"),
         ("a.csv", HEADED, "'review' and 'sentiment' look like names of columns. If they are, set task.text_"),
@@ -92,9 +88,7 @@ def test_a_column_that_is_not_read_is_refused_by_name(
 def test_a_setting_can_leave_out_a_column(write: Write) -> None:
     path = write("a.csv", "sentence,sentence2,label,id\na,b,x,1\n")
     assert _read(path, ignore_columns=("Sentence2", "id")) == [("a", "x")]
-    part = read_rows(
-        path, TaskConfig(ignore_columns=("sentence2", "id")), labelled=True, tally=Tally("refuse")
-    )
+    part = read_rows(path, TaskConfig(ignore_columns=("sentence2", "id")), LABELLED, Tally("refuse"))
     assert part.columns == "text from column 'sentence', label from column 'label'; 'sentence2', 'id' ignored"
 
 
@@ -138,5 +132,5 @@ def test_a_csv_field_may_be_longer_than_the_library_s_limit(write: Write) -> Non
 def test_the_first_line_of_a_malformed_file_is_counted(write: Write) -> None:
     tally = Tally("skip")
     path = write("a.csv", '"x" y,1\na,1\nb,2\n')
-    assert len(read_rows(path, TaskConfig(), labelled=True, tally=tally).rows) == 2
+    assert len(read_rows(path, TaskConfig(), LABELLED, tally).rows) == 2
     assert tally.skipped == 1

@@ -10,7 +10,8 @@ import torch
 
 from splitfl.core.errors import ConfigError, DataError, ModelMissing
 from splitfl.data.examples import Examples, gather
-from splitfl.data.loader import Batches, Texts, tokenizer
+from splitfl.data.loader import Batches, tokenizer
+from splitfl.data.texts import Texts
 
 
 @pytest.fixture
@@ -147,16 +148,21 @@ def test_texts_too_short_to_learn_from_are_counted(
 ) -> None:
     ours = batches(gather(["the link", "client", "  "], None, [""] * 3))
     assert (ours.num_samples, ours.skipped) == (1, 2)
-    assert "client 0: 2 texts are too short to learn from" in caplog.text
+    assert "client 0: there is nothing to learn from in 2 texts" in caplog.text
     assert batches(gather(["the link", "client", "  "], [0, 1, 1], [""] * 3)).skipped == 1
 
 
 def test_an_empty_client_is_refused_by_name(batches: Callable[..., Batches]) -> None:
     with pytest.raises(DataError, match=r"^client 3 holds no samples$"):
         batches(gather([], [], []), client=3)
-    with pytest.raises(DataError, match=r"client 3 holds no samples: all 2 texts are too short"):
+    with pytest.raises(
+        DataError, match=r"client 3 holds no samples: there is nothing to learn from in any of its 2 texts"
+    ):
         batches(gather(["client", "server"], None, ["", ""]), client=3)
-    with pytest.raises(DataError, match=r"the held-out part holds no samples: all 2 texts are too short"):
+    with pytest.raises(
+        DataError,
+        match=r"the held-out part holds no samples: there is nothing to learn from in any of its 2 texts",
+    ):
         batches(gather(["client", "server"], None, ["", ""]), client=-1)
 
 

@@ -6,13 +6,14 @@ import pytest
 
 from splitfl.config import TaskConfig
 from splitfl.core.errors import DataError
+from splitfl.data.forms import LABELLED, PLAIN
 from splitfl.data.rows import Row, Tally, read_rows
 
 Write = Callable[[str, str | bytes], Path]
 
 
 def _read(path: Path, *, labelled: bool = True) -> list[Row]:
-    return read_rows(path, TaskConfig(), labelled=labelled, tally=Tally("refuse")).rows
+    return read_rows(path, TaskConfig(), LABELLED if labelled else PLAIN, Tally("refuse")).rows
 
 
 @pytest.mark.parametrize(
@@ -86,12 +87,10 @@ def test_a_malformed_row_is_refused_by_file_and_line_or_skipped_and_counted(
     assert str(refusal.value).endswith("(task.bad_rows = 'skip' leaves such rows out)")
     tally = Tally("skip")
     if kept:
-        assert [row.text for row in read_rows(path, TaskConfig(), labelled=True, tally=tally).rows] == [
-            "a"
-        ] * kept
+        assert [row.text for row in read_rows(path, TaskConfig(), LABELLED, tally).rows] == ["a"] * kept
     else:
         with pytest.raises(DataError, match="holds no samples but 1 malformed rows"):
-            read_rows(path, TaskConfig(), labelled=True, tally=tally)
+            read_rows(path, TaskConfig(), LABELLED, tally)
     assert tally.skipped == 1
 
 

@@ -91,7 +91,7 @@ def test_fewer_groups_than_clients_are_refused_with_a_way_out() -> None:
 
 
 def test_dirichlet_with_nothing_to_be_uneven_in_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"needs labels or groups .*; partition iid"):
+    with pytest.raises(ConfigError, match=r"needs class labels or groups .*; partition iid"):
         share(gather(["a", "b"], None, ["", ""]), 2, "dirichlet")
 
 

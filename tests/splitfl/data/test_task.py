@@ -11,17 +11,22 @@ from splitfl.config import TaskConfig
 from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.examples import Examples
 from splitfl.data.task import TASKS, load_task
+from splitfl.models.families import KINDS
 from tests.splitfl import shown
+from tests.splitfl.data.test_picture_files import pictures
 
 Write = Callable[[str, str | bytes], Path]
 
-NEEDS_DATA = ("classification", "lm", "sst2")
+NEEDS_DATA = ("classification", "regression", "multi-label", "token-classification", "lm", "sft", "sst2")
 
 
 def _configured(name: str, write: Write) -> TaskConfig:
     """Settings with which each task of the table loads."""
     if name == "mnist":
         return TaskConfig(name=name, data=str(shown.data(write("a.txt", "").parent)), limit=50, eval_limit=10)
+    if name == "image-folder":
+        folder = pictures(write("a.txt", "").parent / "pictures", 120)
+        return TaskConfig(name=name, data=str(folder), limit=50, eval_limit=5)
     if name == "e2e":
         for part, count in (("train", 60), ("test", 20)):
             path = write(
@@ -31,6 +36,10 @@ def _configured(name: str, write: Write) -> TaskConfig:
     if name not in NEEDS_DATA:
         return TaskConfig(name=name, limit=50, eval_limit=20)
     rows = "text\tlabel\n" + "".join(f"sentence {i}\t{i % 2}\n" for i in range(200))
+    if name == "token-classification":
+        rows = rows.replace("text\tlabel", "tokens\ttags").replace("sentence ", "sentence-")
+    if name == "sft":
+        rows = rows.replace("text\tlabel", "prompt\tcompletion")
     ignored = ("label",) if name == "lm" else ()
     data = str(write("a.tsv", rows))
     return TaskConfig(name=name, data=data, ignore_columns=ignored, limit=50, eval_limit=10)
@@ -44,8 +53,9 @@ def test_every_task_loads_and_keeps_its_limits(name: str, write: Write) -> None:
     task = load_task(config)
     assert task.name == name
     assert (len(task.train), len(task.held_out)) == (config.limit, config.eval_limit)
-    assert task.kind in ("sequence-classification", "causal-lm", "image-classification")
-    assert (task.train.labels is None) == (task.kind == "causal-lm") == (not task.label_names)
+    assert task.kind in KINDS
+    assert (task.kind == "causal-lm") == (task.num_labels is None)
+    assert (not task.label_names) == (task.kind == "causal-lm" or name == "regression")
     if isinstance(task.train, Examples) and isinstance(task.held_out, Examples):
         assert not set(task.train.texts) & set(task.held_out.texts)
     assert task.source

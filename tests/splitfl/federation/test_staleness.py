@@ -118,7 +118,7 @@ def test_a_client_has_all_rounds_at_most() -> None:
     [
         ('schedule="bufered"', "did you mean 'buffered'"),
         ("deadline_s=-1", "deadline_s must be at least 0.0, got -1.0"),
-        ("client_flops=[1e9]", "one for each of the 3 clients, got 1"),
+        ("client_flops=[1e9]", "a value for each of the 3 clients, got 1"),
         ("client_flops=[1e9,0,1]", "client_flops must be above 0.0, got 0.0"),
         ('client_flops=["fast"]', r"client_flops must be a list of numbers, got \['fast'\]"),
         ("client_steps=[1,0,1]", "client_steps must be at least 1, got 0"),

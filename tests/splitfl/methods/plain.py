@@ -21,8 +21,8 @@ class Plain:
     def __init__(self, site: Experiment, *, trains_head: bool = True, one_lr: bool = False) -> None:
         """`one_lr`: the head's rate for all."""
         config = site.config
-        labels = len(site.task.label_names)
-        changes = {"num_labels": labels} if labels else {}
+        labels = site.task.num_labels
+        changes = {} if labels is None else {"num_labels": labels}
         stock = tiny.stock(Path(config.model.name), site.task.kind, **changes)
         first = trainable(site.whole())
         names = [name.removesuffix(".lora_A.weight") for name in first if "lora_A" in name]

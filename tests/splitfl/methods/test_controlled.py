@@ -11,7 +11,7 @@ import torch
 from channel.core.link import Link
 from splitfl.accounting.ledger import Ledger
 from splitfl.config import AutoConfig, FederationConfig, RunConfig
-from splitfl.controller.controller import Controller, only
+from splitfl.controller.controller import Controller, with_single_plan
 from splitfl.core.errors import WireError
 from splitfl.core.events import Events
 from splitfl.core.messages import LOST, Activation, Adapter, Begin, Done, Gradient, Leave, Plan, Skip
@@ -49,7 +49,7 @@ def played_by(
 ) -> Played:
     auto = {"budget": "bytes", "limit": 1e9, "every": 1, "cuts": [plan.cut], "methods": [plan.method]}
     table = {**tables(aggregator, clients=clients), **settings}
-    return play(Experiment.of(only(toy.config(place, auto=auto, **table), plan)), folder, link)
+    return play(Experiment.of(with_single_plan(toy.config(place, auto=auto, **table), plan)), folder, link)
 
 
 def turning(place: Path, *plans: Plan) -> Experiment:
@@ -162,11 +162,11 @@ def test_a_head_learns_at_the_rate_of_its_method(place: Path, tmp_path: Path) ->
         auto = {"budget": "bytes", "limit": 1e9, "every": 1, "methods": ["sfl-v2", "hybrid"]}
         config = toy.config(place, auto=auto, **tables(clients=1))
         rates = dataclasses.replace(config.auto, head_lrs=(2e-3, 0.07))
-        own = play(Experiment.of(only(dataclasses.replace(config, auto=rates), plan)), tmp_path)
+        own = play(Experiment.of(with_single_plan(dataclasses.replace(config, auto=rates), plan)), tmp_path)
         lr = {"sfl-v2": 2e-3, "hybrid": 0.07}[name]
         train = dataclasses.replace(config.train, head_lr=lr)
-        same = play(Experiment.of(only(dataclasses.replace(config, train=train), plan)), tmp_path)
-        other = play(Experiment.of(only(config, plan)), tmp_path)
+        same = play(Experiment.of(with_single_plan(dataclasses.replace(config, train=train), plan)), tmp_path)
+        other = play(Experiment.of(with_single_plan(config, plan)), tmp_path)
         assert own.losses == same.losses != other.losses
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from splitfl.adapters.inject import held, train_all, trainable
 from splitfl.adapters.model_export import MODEL_FOLDER, export_model
-from splitfl.controller.dry_run import rehearse
+from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Adapter, Done, Scalars
 from splitfl.data.loader import Batches
@@ -21,7 +21,8 @@ from splitfl.models.cut import Piece
 from splitfl.models.feature_maps import places
 from splitfl.models.load import load_piece
 from splitfl.models.source import resolve
-from splitfl.server.evaluate import measure, measure_adapter
+from splitfl.server.evaluate import measure_adapter
+from splitfl.server.predictions import predict
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import shown
 from tests.splitfl.driver import play
@@ -123,7 +124,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_last_bit(name: str, tmp_path
 @pytest.mark.parametrize("name", FIRST_IS_SLOW)
 def test_a_rehearsal_has_the_ledgers_bytes(name: str, tmp_path: Path) -> None:
     one = site(tmp_path, name)
-    assert rehearse(one).ledger == play(one, tmp_path).ledger
+    assert run_dry(one).ledger == play(one, tmp_path).ledger
 
 
 @pytest.mark.slow
@@ -132,7 +133,7 @@ def test_what_comes_out_is_a_model_that_measures_the_same(tmp_path: Path) -> Non
     trained, whole = play(one, tmp_path).trained, one.whole()
     export_model(tmp_path / "run" / MODEL_FOLDER, trained, whole=whole, source=tmp_path / "model")
     again = measure_adapter(one, tmp_path / "run" / "adapter")
-    assert again == measure(whole.model, one.held_out(), torch.device("cpu"))
+    assert again == predict(whole.model, one.held_out(), torch.device("cpu")).scores()
     cut = load_piece(tmp_path / "run" / MODEL_FOLDER, "image-classification", 0, 2)
     assert all(torch.equal(value, trained[name]) for name, value in cut.model.named_parameters())
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from splitfl.adapters.inject import overwrite, trainable
-from splitfl.controller.dry_run import rehearse
+from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Adapter
 from splitfl.setup.experiment import Experiment
@@ -132,7 +132,7 @@ def test_what_is_kept_still_is_kept_still_on_the_server_too(
 @pytest.mark.slow
 def test_a_run_with_unequal_cuts_is_rehearsed_to_the_byte(place: Path, tmp_path: Path) -> None:
     own = site(place, 1, 3)
-    played, rehearsed = play(own, tmp_path), rehearse(own)
+    played, rehearsed = play(own, tmp_path), run_dry(own)
     for way in ("up", "down"):
         assert rehearsed.ledger.total(way).payload_bytes == played.ledger.total(way).payload_bytes
     for side in ("client", "server"):
@@ -157,7 +157,7 @@ def test_a_server_goes_on_from_its_state_with_what_the_round_trains(place: Path)
             {"federation": {"client_cuts": [1, 4]}},
             r"client_cuts must lie in 1..3 for a model of 4 blocks, got 4",
         ),
-        ({"federation": {"client_cuts": [2]}}, "one for each of the 2 clients, got 1"),
+        ({"federation": {"client_cuts": [2]}}, "a value for each of the 2 clients, got 1"),
         ({"partition": {"cut": 2}}, "set it to 1, got 2"),
         ({"adapter": {"head": {"rank": 4}, "body": {"rank": 2}}}, "must be the same"),
         ({"federation": {"aggregator": "stack"}}, "rolora, ffa and mean"),

@@ -28,6 +28,8 @@ OTHERS: dict[str, Any] = {
     "federation.server_optimiser": "yogi",
     "federation.server_lr": 0.5,
     "train.head_schedule": "cosine",
+    "train.body_schedule": "linear",
+    "train.clip_grad_norm": 0.5,
     "codec.activation": "int8",
     "codec.output": "int4",
     "codec.gradient": "bf16",
@@ -135,7 +137,9 @@ def test_a_method_that_the_controller_is_to_choose_and_that_there_is_not_is_refu
 
 
 def test_the_settings_of_a_method_that_names_another_type_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"settings of type Estimate are needed.* has Backpropagation"):
+    with pytest.raises(
+        ConfigError, match=r"must have settings or a group of type Estimate, got Backpropagation"
+    ):
         from_dict({}).method.of(Estimate)
 
 
@@ -167,10 +171,10 @@ class Optional:
     ("settings", "why"),
     [
         (Loose, "must be a frozen dataclass, got <class"),
-        (Taken, "must not have the keys in_flight, which all have"),
+        (Taken, "must not have the common keys in_flight"),
         (Thawed, "must be a frozen dataclass, got <class"),
         (Optional, r"must have keys of type bool, int, .*; 'depth' is of int \| None"),
-        (Demanding, "must have a default for each key, and has none for 'depth'"),
+        (Demanding, "must have a default for each key, got none for 'depth'"),
     ],
 )
 def test_a_method_whose_settings_cannot_be_keys_of_its_table_is_refused(settings: type, why: str) -> None:

@@ -1,5 +1,6 @@
 """Every method, stopped after a round and built anew from a file, goes on to the last bit."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from splitfl.core import checkpoint
 from splitfl.core.messages import Message
 from splitfl.core.state import Stateful
 from splitfl.methods.parts.method import ClientMethod, ServerMethod, Turn
+from splitfl.methods.parts.spec import OPTIMISER
 from splitfl.methods.registry import METHODS
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, encode
@@ -31,12 +33,12 @@ class Federation:
         ]
         self.position = 0
 
-    def play(self, round_index: int) -> list[bytes]:
-        """A round; every message that crossed, as a frame."""
+    def play(self, round_index: int, killed_after: int | None = None) -> list[bytes]:
+        """A round, or so many laps of it; every message that crossed, as a frame."""
         crossed: list[bytes] = []
         rounds = [client.round(round_index) for client in self.clients]
         pending: dict[int, Message] = {client: next(one) for client, one in enumerate(rounds)}
-        for lap in range(100):
+        for lap in range(100 if killed_after is None else killed_after):
             for client in sorted(pending):
                 message = pending.pop(client)
                 ticket = Turn(client=client, round=round_index, lap=lap, position=self.position)
@@ -51,6 +53,10 @@ class Federation:
                     pending[client] = rounds[client].send(outcome.reply)
                 except StopIteration:
                     continue
+        if killed_after is not None:
+            for client in self.clients:
+                client.take_flops()
+            return crossed
         assert not pending
         self.server.end_round(round_index)
         return crossed
@@ -120,3 +126,27 @@ def test_steps_in_flight_start_from_the_same_states_after_a_stop(place: Path, tm
     anew.restore(tmp_path)
     anew.position = unbroken.position
     assert anew.play(1) == unbroken.play(1)
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_run_killed_amid_an_accumulation_goes_on_from_its_last_round(
+    name: str, place: Path, tmp_path: Path
+) -> None:
+    its = METHODS[name].reads & OPTIMISER
+    if not its:
+        pytest.skip(f"{name} has no optimiser")
+    one = site(place, name)
+    train = dataclasses.replace(one.config.train, accumulate=2, warmup_steps=20, clip_grad_norm=0.05)
+    federation = dataclasses.replace(one.config.federation, local_steps=3)
+    settings = Experiment.of(dataclasses.replace(one.config, train=train, federation=federation))
+    unbroken, killed = Federation(settings), Federation(settings)
+    for round_index in range(2):
+        unbroken.play(round_index)
+    unbroken.save(tmp_path)
+    killed.play(0, killed_after=2)  # each client and the body have one batch or more of a group
+    killed.restore(tmp_path)
+    killed.position = unbroken.position
+    for round_index in (2, 3):
+        assert killed.play(round_index) == unbroken.play(round_index)
+    for key, value in unbroken.server.trained().items():
+        assert torch.equal(killed.server.trained()[key], value)

@@ -51,7 +51,7 @@ def test_a_quantised_checkpoint_is_refused_by_the_name_of_its_method(
     with pytest.raises(CutError, match=said):
         load_piece(folder, CLASSIFICATION, *blocks)
     with pytest.raises(CutError, match=said):
-        load_piece(folder, CLASSIFICATION, *blocks, is_hollow=True)
+        load_piece(folder, CLASSIFICATION, *blocks, is_shape_only=True)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_a_configuration_that_quantises_nothing_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.bool])
-@pytest.mark.parametrize("is_hollow", [False, True])
+@pytest.mark.parametrize("is_shape_only", [False, True])
 def test_whole_numbers_are_not_read_as_the_values_of_a_parameter(
-    dtype: torch.dtype, is_hollow: bool, tmp_path: Path
+    dtype: torch.dtype, is_shape_only: bool, tmp_path: Path
 ) -> None:
     tiny.save(tmp_path, "bert", CLASSIFICATION)
     stored = load_file(tmp_path / "model.safetensors")
@@ -92,8 +92,8 @@ def test_whole_numbers_are_not_read_as_the_values_of_a_parameter(
     with pytest.raises(
         CutError, match=rf"{name} must be a floating-point tensor, but is stored as (U8|I32|BOOL)"
     ):
-        load_piece(tmp_path, CLASSIFICATION, 0, 2, is_hollow=is_hollow)
-    load_piece(tmp_path, CLASSIFICATION, 2, is_hollow=is_hollow)
+        load_piece(tmp_path, CLASSIFICATION, 0, 2, is_shape_only=is_shape_only)
+    load_piece(tmp_path, CLASSIFICATION, 2, is_shape_only=is_shape_only)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])

@@ -67,12 +67,17 @@ def test_an_attention_the_family_cannot_do_is_refused() -> None:
 
 
 def test_inputs_that_a_later_piece_would_not_know_of_are_refused(tmp_path: Path) -> None:
-    head = load_piece(tiny.save(tmp_path, "llama", "causal-lm"), "causal-lm", 0, 2)
     inputs, _ = tiny.batch("causal-lm")
+    head = load_piece(tiny.save(tmp_path / "llama", "llama", "causal-lm"), "causal-lm", 0, 2)
+    with pytest.raises(CutError, match=r"may be input_ids, .*, position_ids, got .*inputs_embeds"):
+        head({**inputs, "inputs_embeds": inputs["input_ids"]})
     with pytest.raises(
-        CutError, match=r"may be input_ids, attention_mask, token_type_ids, got .*position_ids"
+        CutError, match=r"packed into a row, without an attention_mask, .* got attention_mask"
     ):
         head({**inputs, "position_ids": inputs["input_ids"]})
+    other = load_piece(tiny.save(tmp_path / "opt", "opt", "causal-lm"), "causal-lm", 0, 2)
+    with pytest.raises(CutError, match=r"for models that keep such texts apart; got"):
+        other({"input_ids": inputs["input_ids"], "position_ids": inputs["input_ids"]})
 
 
 def test_context_holds_the_padding_mask_and_no_token_ids(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Told(Silent):
         self.told: list[str] = []
         self._stop_after = stop_after
 
-    def said(self, what: str) -> None:
+    def note(self, what: str) -> None:
         self.told.append(what)
 
     def measured(self, row: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ def test_a_notebook_is_drawn_a_few_times_a_second_at_most() -> None:
 def test_a_notebook_shows_text_as_it_is_and_that_a_run_ended_early() -> None:
     cell = Cell()
     with pytest.raises(ConfigError), NotebookScreen(RunConfig(), None, cell) as screen:  # noqa: PT012
-        screen.said("<b> & more")
+        screen.note("<b> & more")
         raise ConfigError("no")
     assert "<div>&lt;b&gt; &amp; more</div>" in cell.shown[-1]
     assert "ended early" in cell.shown[-1]

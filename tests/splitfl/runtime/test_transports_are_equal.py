@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from experiments.local_clients import run_here
-from splitfl.controller.budget import decided
+from splitfl.controller.budget import resolved
 from splitfl.runtime.screen import Silent
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict
@@ -72,7 +72,7 @@ def travelled(place: Path, tmp_path: Path, start: Start) -> Callable[..., Told]:
         folder, settings = tmp_path / road, toy.table(place, transport={"name": road, "port": port}, **tables)
         folder.mkdir()
         if road == "inproc":
-            run_here(Experiment.of(decided(from_dict(settings))), lambda: folder, Silent())
+            run_here(Experiment.of(resolved(from_dict(settings))), lambda: folder, Silent())
             return kept(folder)
         path = tmp_path / "toy.json"
         path.write_text(json.dumps(settings))

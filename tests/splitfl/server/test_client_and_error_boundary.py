@@ -191,7 +191,7 @@ def test_a_client_that_leaves_has_been_answered_before_the_server_may_close(serv
 
 def test_a_client_that_there_is_not_cannot_join(router: SessionRouter) -> None:
     refusal = asked(router, encode(Join(), Envelope(client=5, round=0, lap=JOIN_LAP)), 5)
-    assert refusal == Refusal(reason="there is no client 5: clients are 0 to 1")
+    assert refusal == Refusal(reason="client must be 0 to 1, got 5")
     assert router.failure is None
 
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from channel.core.link import Delivery, Link, Transfer
-from channel.core.packets import packets_of
+from channel.core.link import Delivery, Link, Transfer, packets_of
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import LOST, Activation, Gradient, Lost
 from splitfl.methods.compatibility import check
@@ -217,7 +216,7 @@ def test_noise_may_be_that_of_the_cell(place: Path, tmp_path: Path) -> None:
     one = {"federation": {"clients": 2, "rounds": 1, "local_steps": 2}}
     run = played(place, tmp_path, analog=analog, link={"scenario": "urban-micro"}, **one)
     configured = snr_db(toy.config(place, analog=analog, link={"scenario": "urban-micro"}))
-    # Power control brings both to the same level at the base server_loop; what they hear differs.
+    # Power control brings both to the same level at the base station; their received SINR differs.
     assert len(set(configured.values())) == 3
     assert len(run.losses) == 4
     assert run.ledger.total("up").symbols > 0

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from splitfl.client.client import ClientNode, kept_before, run_client
+from splitfl.client.client import ClientNode, completed_before, run_client
 from splitfl.config import FaultToleranceConfig
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import ConfigError, PeerLost, RejoinRequired
@@ -69,7 +69,7 @@ def play(site: Experiment, folder: Path, stop_after: int | None = None) -> dict[
     nodes = nodes_of(site, folder)
     with Run(site, folder, Silent(), CheckpointStore(folder / "checkpoint").newest()) as run:
         for node in nodes:
-            node.go_to(run.first_round)
+            node.restore(run.first_round)
         taken = "post" if site.config.link.scenario else "handle"
         take, left = getattr(run.server_loop, taken), stop_after
 
@@ -231,7 +231,7 @@ def _other_weights(own: Path) -> dict[str, Any]:
         (lambda own: {"train": {"head_lr": 0.5}}, "the settings of the run changed since it was written"),
         (_other_data, "the data changed since its state in .* was written"),
         (_other_labels, "the settings of the run changed since|the data changed since"),
-        (_other_weights, "the weights of the model that it started from changed since it was written"),
+        (_other_weights, "the model's initial weights changed since it was written"),
     ],
     ids=["settings", "data", "labels", "weights"],
 )
@@ -248,7 +248,7 @@ def test_a_server_refuses_data_that_changed_on_no_client(own: Path, tmp_path: Pa
     assert play(site_of(own), tmp_path / "run", 20) is None
     _other_data(own)
     kept = CheckpointStore(tmp_path / "run" / "checkpoint").newest()
-    with pytest.raises(ConfigError, match="its data, their classes or who holds which of them changed since"):
+    with pytest.raises(ConfigError, match="its data, their classes or their partition changed since"):
         Run(site_of(own), tmp_path / "run", Silent(), kept)
 
 
@@ -364,10 +364,10 @@ class Asked:
 def back_at_round_4(site: Experiment, folder: Path) -> ClientNode:
     """A client whose process died in round 1, come back for round 4."""
     before = nodes_of(site, folder)[0]
-    before.sit_out(0)
-    before.sit_out(1)  # keeps what it was after round 0, and dies
+    before.skip_round(0)
+    before.skip_round(1)  # keeps what it was after round 0, and dies
     back = nodes_of(site, folder)[0]
-    back.go_to(4)
+    back.restore(4)
     return back
 
 
@@ -378,7 +378,7 @@ def test_what_a_client_is_does_not_grow_younger_by_being_kept_again(place: Path,
     asked = Asked()
     with pytest.raises(PeerLost):
         nodes_of(site, tmp_path)[0].join(asked)
-    assert [kept_before(asked.asked, round_index) for round_index in (0, 1, 4)] == [-1, 0, 0]
+    assert [completed_before(asked.asked, round_index) for round_index in (0, 1, 4)] == [-1, 0, 0]
 
 
 def test_a_client_that_is_ahead_says_how_old_that_is_to_which_it_goes_back(
@@ -386,12 +386,12 @@ def test_a_client_that_is_ahead_says_how_old_that_is_to_which_it_goes_back(
 ) -> None:
     site = site_of(place)
     back = back_at_round_4(site, tmp_path)
-    back.sit_out(4)  # keeps after round 3 what it was after round 0
-    back.sit_out(5)  # the server dies, and its last checkpoint is of round 3
+    back.skip_round(4)  # keeps after round 3 what it was after round 0
+    back.skip_round(5)  # the server dies, and its last checkpoint is of round 3
     asked = Asked()
     with pytest.raises(PeerLost):
         back.join(asked)
-    assert [kept_before(asked.asked, round_index) for round_index in (4, 5)] == [0, 4]
+    assert [completed_before(asked.asked, round_index) for round_index in (4, 5)] == [0, 4]
 
 
 def test_whoever_is_told_to_ask_again_is_not_lost(place: Path, tmp_path: Path) -> None:
@@ -401,7 +401,7 @@ def test_whoever_is_told_to_ask_again_is_not_lost(place: Path, tmp_path: Path) -
         told, fresh = nodes_of(site, tmp_path)[:2]
         for node in (told, fresh):
             assert node.join(Wire(board)) == 0
-        assert told.join(Wire(board), is_told=True) == 0
+        assert told.join(Wire(board), is_invited=True) == 0
 
         def come_again() -> None:
             with suppress(PeerLost):

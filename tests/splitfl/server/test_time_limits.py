@@ -99,5 +99,5 @@ def test_without_limits_nobody_is_late() -> None:
 
 
 def test_a_run_over_its_time_ends_with_a_sentence() -> None:
-    with pytest.raises(Timeout, match=r"longer than fault_tolerance\.run_s, 3 s; `splitfl resume` goes on"):
+    with pytest.raises(Timeout, match=r"longer than fault_tolerance\.run_s, 3 s; `splitfl resume` continues"):
         check_run(FaultToleranceConfig(run_s=3.0), 3.5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from channel.core.packets import packet_sizes
+from channel.core.link import packet_sizes
 from channel.links.fixed import Direction, FixedLink
 from splitfl.accounting.ledger import Ledger
 from splitfl.core.events import Events

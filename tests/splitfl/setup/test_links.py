@@ -14,7 +14,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.setup.link_kinds import LINKS, LinkKind
-from splitfl.setup.links import air_of, cell, check_link, describe_link
+from splitfl.setup.links import cell, check_link, describe_link, link_or_scenario
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 from tests.splitfl.installed import installed, package
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from channel.core.link import Delivery
-from channel.core.packets import packets_of
+from channel.core.link import packets_of
 from splitfl.config import at_least
 from splitfl.setup.link_kinds import LinkKind
 
@@ -83,7 +83,7 @@ def test_the_keys_of_a_link_choose_its_kind(name: str, tmp_path: Path) -> None:
     assert config.link.name == name
     check_link(config)
     is_shared = LINKS[name].make is None
-    assert isinstance(air_of(config), Scenario) == (cell(config) is not None) == is_shared
+    assert isinstance(link_or_scenario(config), Scenario) == (cell(config) is not None) == is_shared
     assert describe_link(config.link).endswith("; packets of 1500 bytes")
 
 
@@ -105,10 +105,10 @@ def test_a_link_of_another_package_carries_a_run(tmp_path: Path) -> None:
 def test_a_link_of_another_package_stands_alone_and_is_not_made_live() -> None:
     with pytest.raises(ConfigError, match=r"unknown link.kind 'laging'; did you mean 'lagging'\?"):
         LinkConfig(kind="laging")
-    with pytest.raises(ConfigError, match=r"link.kind 'lagging' is another link than link.scenario or"):
+    with pytest.raises(ConfigError, match=r"link.kind 'lagging' excludes link.scenario and"):
         LinkConfig(kind="lagging", scenario="urban-micro")
     order = DeliveryOrder(seed=0, jitter_s=0.0, in_order=True)
-    air = air_of(from_dict({"link": {"kind": "lagging"}}))
+    air = link_or_scenario(from_dict({"link": {"kind": "lagging"}}))
     with pytest.raises(ValueError, match=r"a live link must consist of .*, got Lagging"):
         written(Emulation(air=air, clients=1, order=order))
 
@@ -131,7 +131,7 @@ def test_a_setting_of_a_link_of_another_package_is_its_own() -> None:
 
 
 def test_a_link_that_no_package_registers_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"link.kind names a link of another package, of which none is"):
+    with pytest.raises(ConfigError, match=r"link.kind must be empty, since no package with links is"):
         LinkConfig(kind="lagging")
 
 
@@ -139,7 +139,7 @@ def test_a_cell_of_another_package_is_refused_by_the_key_that_takes_it(tmp_path:
     code = "from splitfl.setup.link_kinds import LINKS\n\nPLUGIN = LINKS['scenario']\n"
     with installed(package(tmp_path, "splitfl.links", "street", code), LINKS):
         config = from_dict({"link": {"kind": "street"}})
-        with pytest.raises(ConfigError, match=r"link.kind 'street' must give each client a link of its own"):
+        with pytest.raises(ConfigError, match=r"link.kind 'street' must make a link for each client"):
             check_link(config)
 
 
@@ -157,7 +157,7 @@ def test_a_kind_of_link_that_makes_nothing_or_two_things_is_refused() -> None:
         ({"loss": "gilbert-elliott", "loss_rate": 0.1}, "link loss_rate must be 0 where loss is a model"),
         ({"loss": "gilbert-elliott", "leave_bad": 1.3}, r"link leave_bad must lie in \[0, 1\], got 1.3"),
         ({"loss": "gilbert-elliott", "leave_bad": 0.0}, r"link leave_good \+ leave_bad must be above 0"),
-        ({"leave_good": 0.1}, "are read with the loss 'gilbert-elliott' alone"),
+        ({"leave_good": 0.1}, "need the loss 'gilbert-elliott'"),
         ({"loss": "burst"}, "unknown link loss 'burst'"),
     ],
 )

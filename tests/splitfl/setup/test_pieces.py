@@ -32,7 +32,9 @@ def test_a_body_whose_targets_are_all_in_the_tail_is_refused(place: Path) -> Non
     made = pieces(place, method={"name": "ushape"}, partition={"tail_blocks": 1}, adapter=adapter)
     assert trainable(made.tail())
     assert trainable(made.head())
-    with pytest.raises(ConfigError, match=r"adapter.body.targets .*layer.3.* reach nothing in blocks 2..2"):
+    with pytest.raises(
+        ConfigError, match=r"adapter.body.targets .*layer.3.* match no module in the trained blocks 2..2"
+    ):
         made.body()
 
 
@@ -41,7 +43,9 @@ def test_a_shallower_head_whose_targets_are_all_above_it_is_refused(place: Path)
     made = pieces(place, adapter=adapter)
     assert trainable(made.head())
     assert not trainable(made.head(1, is_bare=True))
-    with pytest.raises(ConfigError, match=r"adapter.head.targets .*layer.1.* reach nothing in blocks 0..0"):
+    with pytest.raises(
+        ConfigError, match=r"adapter.head.targets .*layer.1.* match no module in the trained blocks 0..0"
+    ):
         made.head(1)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from splitfl.core.messages import Activation, Gradient
 from splitfl.models.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION
 from splitfl.wire.erasure import (
-    Heard,
+    ReceivedActivation,
     gradient_of_sent,
     rescaled,
     rows,
@@ -21,7 +21,7 @@ from splitfl.wire.erasure import (
     without_tokens,
     zeroed,
 )
-from splitfl.wire.stale_cache import Memory
+from splitfl.wire.stale_cache import StaleCache
 from tests.splitfl import tiny
 from tests.splitfl.models.test_split_equals_whole import gradients, load, reference
 
@@ -129,7 +129,7 @@ def test_a_sample_that_is_left_out_takes_its_rows_along() -> None:
 
 
 def test_a_memory_fills_holes_until_it_is_too_old() -> None:
-    memory, new = Memory(2), torch.full((2, 1), 5.0)
+    memory, new = StaleCache(2), torch.full((2, 1), 5.0)
     assert not memory.recall(0, 3, 0, new.clone(), torch.tensor([True, False]))
     assert memory.recall(0, 3, 1, new.clone() + 1, torch.tensor([False, True]))
     third = new.clone() + 2
@@ -188,7 +188,7 @@ def spoken(head, inputs, labels, kind):  # type: ignore[no-untyped-def]
     return sent, arrived_BT[mask_BT], pooled
 
 
-def played(head, body, inputs, sent: Activation, heard: Heard) -> Tensor:  # type: ignore[no-untyped-def]
+def played(head, body, inputs, sent: Activation, heard: ReceivedActivation) -> Tensor:  # type: ignore[no-untyped-def]
     """The body learns from what was heard, the head from the gradient of what it sent."""
     message, mask_BT = heard.message, sent.context["mask"]
     there_BT = message.context["mask"]

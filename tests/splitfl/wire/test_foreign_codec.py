@@ -8,7 +8,7 @@ import torch
 
 from channel.core.link import DIRECTIONS
 from splitfl.config import AnalogConfig, CodecConfig, ErasureConfig
-from splitfl.controller.dry_run import rehearse
+from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import Activation, Done, Gradient, Plan
 from splitfl.methods.parts.plan import codec_config
@@ -120,8 +120,8 @@ def test_rows_of_no_fixed_size_are_refused_with_erasure_and_in_plans(place: Path
     wanted = r"erasure.gradient must be 'reliable' with codec.gradient 'peaks', .* got 'zero'"
     with pytest.raises(ConfigError, match=wanted):
         Experiment.of(toy.config(place, **BOTH, erasure={"gradient": "zero"}))
-    with pytest.raises(ConfigError, match=r"codec.activation 'peaks' takes a number of bytes that depends"):
-        rehearse(Experiment.of(toy.config(place, **BOTH, **ONE)))
+    with pytest.raises(ConfigError, match=r"codec.activation 'peaks' has a size that depends"):
+        run_dry(Experiment.of(toy.config(place, **BOTH, **ONE)))
 
 
 @pytest.mark.usefixtures("peaks")
@@ -137,7 +137,7 @@ def test_a_client_that_uses_it_where_rows_may_be_lost_is_refused() -> None:
 @pytest.mark.usefixtures("peaks")
 def test_a_report_says_what_the_codec_says_of_itself() -> None:
     assert describe_codecs(from_dict(BOTH)) == (
-        "What crossed the cut was encoded: peaks (numbers of at least half a row's peak) for the activation, "
+        "Messages at the cut were encoded: peaks (numbers of at least half a row's peak) for the activation, "
         "peaks for the gradient."
     )
 
@@ -149,9 +149,9 @@ def test_a_report_says_what_the_codec_says_of_itself() -> None:
         ({"index": [0, 0], "count": [1, 2]}, "peaks: counts, numbers and places differ"),
         (
             {"index": [0], "count": [1]},
-            "peaks: rows would take 4096 bytes once they are decoded, at most 4000",
+            "peaks: decoded rows must take at most 4000 bytes, got 4096",
         ),
-        ({"count": [2]}, "peaks: rows came without index"),
+        ({"count": [2]}, "peaks: rows lack the parts index"),
         ({"index": [-2000, 0], "count": [1, 1]}, "peaks: rows cannot be decoded"),
     ],
 )
@@ -178,7 +178,7 @@ def test_where_it_is_not_installed_it_is_refused_by_name(site_packages: Path) ->
         raw = encode(Gradient(ids_B=torch.arange(1), grad=rows), HERE, CodecConfig(gradient="peaks"))
     with pytest.raises(ConfigError, match=r"unknown codec.activation 'peaks'; have bf16, int4, int8, none"):
         from_dict(BOTH)
-    with pytest.raises(WireError, match="a frame of unknown codec 'peaks' came; have bf16, int8, int4"):
+    with pytest.raises(WireError, match="a frame has unknown codec 'peaks'; must be one of bf16, int8, int4"):
         decode(raw)
     with pytest.raises(ConfigError, match=r"unknown codec.activation 'peaks'"):
         codec_config(Plan(method="sfl-v2", cut=1, rank=2, codec="peaks"))

@@ -116,10 +116,10 @@ def test_a_frame_of_codes_may_be_written_by_hand() -> None:
     [
         ("Gradient", ["int3", "float32", 2], GOOD, "unknown codec 'int3'"),
         ("Gradient", ["none", "float32", 2], GOOD, "unknown codec 'none'"),
-        ("Gradient", ["int8", "complex64", 2], GOOD, "a codec restores"),
-        ("Gradient", ["int8", "float32", 3], GOOD, "int8: rows of 3 numbers"),
+        ("Gradient", ["int8", "complex64", 2], GOOD, "the type of rows must be one of"),
+        ("Gradient", ["int8", "float32", 3], GOOD, "int8: codes of rows of 3 numbers"),
         ("Gradient", ["int8", "float32", -2], GOOD, "int8: a row must have at least 1 number, got -2"),
-        ("Gradient", ["int8", "float32", 2**62], GOOD, "int8: rows of 4611686018427387904 numbers"),
+        ("Gradient", ["int8", "float32", 2**62], GOOD, "int8: codes of rows of 4611686018427387904 numbers"),
         ("Gradient", ["int8", "float32", 2**70], GOOD, "no readable header"),
         ("Gradient", ["int8", "float32", 2.0], GOOD, "damaged"),
         ("Gradient", ["int4", "float32", 4], GOOD, "int4: codes must be of type torch.uint8, got torch.int8"),
@@ -133,10 +133,15 @@ def test_a_frame_of_codes_may_be_written_by_hand() -> None:
             "Gradient",
             ["int8", "float32", 2],
             {**IDS, "grad": CODES, "more": SCALE},
-            "int8: rows came without scale",
+            "int8: rows lack the parts scale",
         ),
-        ("Gradient", ["int8", "float32", 2], {**IDS, "hidden": CODES, "grad.scale": SCALE}, "without codes"),
-        ("Output", ["int8", "float32", 2], GOOD, "without codes, scale"),
+        (
+            "Gradient",
+            ["int8", "float32", 2],
+            {**IDS, "hidden": CODES, "grad.scale": SCALE},
+            "lack the parts codes",
+        ),
+        ("Output", ["int8", "float32", 2], GOOD, "lack the parts codes, scale"),
         ("Adapter", ["int8", "float32", 2], GOOD, "kind Adapter has no rows that a codec could encode"),
         ("Gossip", ["int8", "float32", 2], GOOD, "kind Gossip has no rows"),
         ("Gradient", ["int8", "float32", 2], {**GOOD, "grad.scale": {**SCALE, "shape": [1, 1]}}, "scales"),
@@ -157,7 +162,5 @@ def test_a_codec_of_anything_is_a_frame_or_a_wire_error(codec: Any) -> None:
 def test_few_bytes_do_not_become_more_than_a_frame_may_have() -> None:
     small = encode(Gradient(ids_B=torch.arange(1), grad=torch.ones(64, 64)), HERE, rounding("int4"))
     assert len(small) < 4000
-    with pytest.raises(
-        WireError, match="int4: rows would take 16384 bytes once they are decoded, at most 4000"
-    ):
+    with pytest.raises(WireError, match="int4: decoded rows must take at most 4000 bytes, got 16384"):
         decode(small, max_bytes=4000)

@@ -155,19 +155,25 @@ def coded(codes: Tensor = BYTES, scale: Tensor | None = SCALES, width: int = 3, 
 @pytest.mark.parametrize(
     ("damaged", "sentence"),
     [
-        (coded(codec="int3"), "unknown codec 'int3' came; have bf16, int8, int4"),
-        (coded(dtype="int64"), "a codec restores float32, bfloat16, float16, float64, got 'int64'"),
+        (coded(codec="int3"), "unknown codec 'int3'; must be one of bf16, int8, int4"),
+        (
+            coded(dtype="int64"),
+            "the type of rows must be one of float32, bfloat16, float16, float64, got 'int64'",
+        ),
         (coded(BYTES.float()), r"int8: codes must be of type torch.int8, got torch.float32"),
-        (coded(width=4), r"int8: rows of 4 numbers came in a tensor of \[2, 3\]"),
+        (coded(width=4), r"int8: codes of rows of 4 numbers have shape \[2, 3\]"),
         (coded(width=-1), "int8: a row must have at least 1 number, got -1"),
         (coded(BYTES[:, :0], width=0), "int8: a row must have at least 1 number, got 0"),
         (
             coded(torch.tensor(1, dtype=torch.int8), torch.tensor(1.0), 1),
-            r"1 numbers came in a tensor of \[\]",
+            r"1 numbers have shape \[\]",
         ),
-        (coded(BYTES.byte(), codec="int4", width=3), r"int4: rows of 3 numbers came in a tensor of \[2, 3\]"),
-        (coded(BYTES.byte(), codec="int4", width=2**62), "int4: rows of 4611686018427387904 numbers"),
-        (coded(scale=None), "int8: rows came without scale"),
+        (coded(BYTES.byte(), codec="int4", width=3), r"int4: codes of rows of 3 numbers have shape \[2, 3\]"),
+        (
+            coded(BYTES.byte(), codec="int4", width=2**62),
+            "int4: codes of rows of 4611686018427387904 numbers",
+        ),
+        (coded(scale=None), "int8: rows lack the parts scale"),
         (coded(scale=SCALES.double()), r"must have float32 scales of \[2\], got torch.float64"),
         (coded(scale=SCALES[:1]), r"must have float32 scales of \[2\], got torch.float32 of \[1\]"),
         (coded(scale=torch.ones(2, 1)), r"got torch.float32 of \[2, 1\]"),
@@ -180,8 +186,8 @@ def test_parts_that_do_not_go_together_are_refused(damaged: Coded, sentence: str
 
 def test_more_than_is_allowed_is_refused_before_it_is_made() -> None:
     assert decode_rows(coded(), 24).nbytes == 24
-    with pytest.raises(WireError, match="int8: rows would take 24 bytes once they are decoded, at most 23"):
+    with pytest.raises(WireError, match="int8: decoded rows must take at most 23 bytes, got 24"):
         decode_rows(coded(), 23)
     endless = torch.zeros(1, 1, dtype=torch.uint8).expand(2**40, 1)  # takes no memory as it is
-    with pytest.raises(WireError, match="would take 8796093022208 bytes"):
+    with pytest.raises(WireError, match="bytes, got 8796093022208"):
         decode_rows(coded(endless, torch.ones(1).expand(2**40), 2, codec="int4"), ENOUGH)

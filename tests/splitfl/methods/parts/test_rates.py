@@ -13,7 +13,7 @@ from splitfl.core.messages import Done
 from splitfl.federation.aggregators import Mean
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
-from splitfl.methods.parts.rates import decay
+from splitfl.methods.parts.rates import head_decay
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
@@ -36,7 +36,7 @@ def settings(place: Path, schedule: str, **tables: Any) -> RunConfig:
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_a_schedule_is_torchs_own_over_the_rounds(schedule: str, place: Path) -> None:
-    falls = decay(settings(place, schedule))
+    falls = head_decay(settings(place, schedule))
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = {
         "constant": torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0),
@@ -52,7 +52,7 @@ def test_a_schedule_is_torchs_own_over_the_rounds(schedule: str, place: Path) ->
 
 
 def test_a_walks_step_is_as_long_as_its_round_says(place: Path) -> None:
-    falls = decay(settings(place, "linear"))
+    falls = head_decay(settings(place, "linear"))
     for round_index in (0, 3, ROUNDS - 1):
         moving = PerturbedParameters({"x": torch.zeros(5)}, Mean(), 0, 2, 1e-2, falls)
         moving.step(0, round_index, 0, torch.tensor([2.0]))
@@ -64,7 +64,7 @@ def test_adamws_step_is_as_long_as_its_round_says(place: Path) -> None:
     config = settings(place, "linear")
     site = Experiment.of(config)
     head = PieceLoader(config=config, task=site.task, num_blocks=site.num_blocks, device="cpu").head()
-    learner = ClientTrainer(head, Mean(), config.train, decay=decay(config))
+    learner = ClientTrainer(head, Mean(), config.train, decay=head_decay(config))
     for round_index in range(ROUNDS):
         learner.enter(Done(), round_index)
         before = {name: value.detach().clone() for name, value in trainable(head).items()}

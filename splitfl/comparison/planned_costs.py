@@ -1,12 +1,12 @@
-"""What a whole run will cost, by name."""
+"""The costs of a whole run, by name."""
 
 from splitfl.comparison.entrants import Entrant
 
 
-def planned(entrant: Entrant) -> dict[str, float]:
-    """Every figure of a dry run; sums over all clients where a name does not say otherwise."""
+def planned_costs(entrant: Entrant) -> dict[str, float]:
+    """All costs of an entrant's dry run; sums over all clients unless the name says otherwise."""
     dry_run, federation = entrant.plan.dry_run, entrant.config.federation
-    up, down, both = (dry_run.ledger.total(way) for way in ("up", "down", None))
+    up, down, both = (dry_run.ledger.total(direction) for direction in ("up", "down", None))
     shares = federation.clients * federation.rounds
     return {
         "rounds": federation.rounds,

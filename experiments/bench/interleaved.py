@@ -1,7 +1,7 @@
-"""Contestants that train in turn, a block of steps each, so that all meet the same weather.
+"""Contestants whose training blocks are interleaved, so that background load affects all alike.
 
-Every contestant lives in a process of its own (with children, where it has any) and
-rests while another one works. Its first block warms it up and is not counted.
+Each contestant runs in its own process (with child processes, if any) and is idle while
+another is timed. Its first block is a warm-up and not counted.
 """
 
 import math
@@ -19,24 +19,24 @@ from experiments.bench.setting import Setting
 from splitfl.core.allocator import keep_freed_memory
 
 Rest = Callable[[float], None]
-"""Ends a block, saying its mean training loss; returns when the next one is to begin."""
+"""Ends a block with its mean training loss; returns when the next one may begin."""
 
 _SAME_LOSS = 1e-4
 _START_AT_ONCE = 3
 
 
-class Play(Protocol):
-    """What a contestant does: so many blocks with a rest after each."""
+class Training(Protocol):
+    """A contestant's work: trains `blocks` blocks and calls `rest` after each."""
 
     def __call__(self, setting: Setting, blocks: int, rest: Rest) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """Who takes part. `keeps_memory` gives it the product's allocator setting; `samples` is a
-    block's number of training samples; `maths` of equal names must train to equal losses."""
+    """A contestant. `keeps_memory` applies the product's allocator setting; `samples` is the
+    number of training samples in a block; contestants with equal `maths` must train to equal losses."""
 
-    play: Play
+    train: Training
     samples: int
     threads: int = 1
     keeps_memory: bool = False
@@ -44,7 +44,7 @@ class Contestant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class BlockTiming:
     """One block: its wall time, the CPU time of all its processes, and its mean training loss."""
 
     wall_s: float
@@ -52,31 +52,31 @@ class Sample:
     loss: float
 
 
-class Result:
-    """What came of a contest, by the contestant's name."""
+class Timings:
+    """The measurements of a contest, by contestant."""
 
-    def __init__(self, samples: Mapping[str, Sequence[Sample]], sizes: Mapping[str, int]) -> None:
+    def __init__(self, samples: Mapping[str, Sequence[BlockTiming]], sizes: Mapping[str, int]) -> None:
         self._samples = samples
         self._sizes = sizes
 
     def wall_s(self, name: str) -> list[float]:
-        """Wall time for each training sample, a value a block."""
+        """Wall seconds per training sample, one value a block."""
         return [sample.wall_s / self._sizes[name] for sample in self._samples[name]]
 
     def cpu_s(self, name: str) -> list[float]:
-        """CPU time for each training sample, a value a block."""
+        """CPU seconds per training sample, one value a block."""
         return [sample.cpu_s / self._sizes[name] for sample in self._samples[name]]
 
 
 def contest(
     setting: Setting, contestants: Mapping[str, Contestant], progress: Callable[[str], None]
-) -> Result:
-    """Times every contestant `sweeps` times, in turn; `progress` hears who is next.
+) -> Timings:
+    """Times every contestant `sweeps` times, interleaved; calls `progress` with the name of the next.
 
-    Raises BenchError where one dies, or where contestants of the same mathematics train
-    to different losses: they would not have done the same work.
+    Raises BenchError if a process fails, or if contestants of the same mathematics train
+    to different losses, since they would not have done the same work.
     """
-    samples: dict[str, list[Sample]] = {name: [] for name in contestants}
+    samples: dict[str, list[BlockTiming]] = {name: [] for name in contestants}
     with ExitStack() as stack:
         running: dict[str, Fresh] = {}
         names = list(contestants)
@@ -89,7 +89,7 @@ def contest(
             for name in starting:
                 samples[name].append(running[name].take())
         for sweep in range(setting.sweeps):
-            first = sweep % len(names)  # nobody always comes after the same other
+            first = sweep % len(names)  # the order rotates, so that none always follows the same other
             for name in [*names[first:], *names[:first]]:
                 progress(name)
                 running[name].go()
@@ -99,16 +99,16 @@ def contest(
             one.end()
     _check_losses(samples, contestants)
     sizes = {name: contestant.samples for name, contestant in contestants.items()}
-    return Result({name: blocks[1:] for name, blocks in samples.items()}, sizes)
+    return Timings({name: blocks[1:] for name, blocks in samples.items()}, sizes)
 
 
 def perform(hand: Hand, setting: Setting, contestant: Contestant) -> None:
-    """One contestant's process."""
+    """Runs one contestant; the entry point of its process."""
     torch.set_num_threads(contestant.threads)
     if contestant.keeps_memory:
         keep_freed_memory()
     watch = _Stopwatch(hand, setting.device)
-    contestant.play(setting, setting.sweeps + 1, watch.rest)
+    contestant.train(setting, setting.sweeps + 1, watch.rest)
 
 
 class _Stopwatch:
@@ -122,33 +122,35 @@ class _Stopwatch:
         if self._device != "cpu":
             torch.cuda.synchronize()
         wall_s = time.perf_counter() - self._wall_s
-        self._hand(Sample(wall_s=wall_s, cpu_s=self._cpu_now_s() - self._cpu_s, loss=loss))
+        self._hand(BlockTiming(wall_s=wall_s, cpu_s=self._cpu_now_s() - self._cpu_s, loss=loss))
         self._start()
 
     def _start(self) -> None:
-        myself = psutil.Process()
-        self._family = [myself, *myself.children(recursive=True)]
+        this = psutil.Process()
+        self._processes = [this, *this.children(recursive=True)]
         self._cpu_s = self._cpu_now_s()
         self._wall_s = time.perf_counter()
 
     def _cpu_now_s(self) -> float:
-        return sum(cpu_s(process) for process in self._family)
+        return sum(cpu_s(process) for process in self._processes)
 
 
 def cpu_s(process: psutil.Process) -> float:
-    """CPU time, user and system, that this process has taken so far with all its threads."""
-    if psutil.LINUX:  # the kernel's own clock of a process: in ns, where psutil has ticks of 10 ms
+    """CPU seconds, user and system, that all threads of this process have used so far."""
+    if psutil.LINUX:  # the kernel's per-process clock has ns resolution, psutil's ticks are 10 ms
         return time.clock_gettime((~process.pid << 3) | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
-def _check_losses(samples: Mapping[str, Sequence[Sample]], contestants: Mapping[str, Contestant]) -> None:
+def _check_losses(
+    samples: Mapping[str, Sequence[BlockTiming]], contestants: Mapping[str, Contestant]
+) -> None:
     first_of: dict[str, str] = {}
     for name, contestant in contestants.items():
         other = first_of.setdefault(contestant.maths, name)
         for one, two in zip(samples[name], samples[other], strict=True):
             if not math.isclose(one.loss, two.loss, rel_tol=_SAME_LOSS):
                 raise BenchError(
-                    f"{name} and {other} should train alike and have losses {one.loss} and {two.loss}"
+                    f"{name} and {other} must train to the same loss, got {one.loss} and {two.loss}"
                 )

@@ -1,4 +1,4 @@
-"""What a loop written by hand starts with: the run's own pieces, batches and directions, and nothing else."""
+"""The inputs of a plain loop: the run's pieces, batches and perturbations."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
 
 Rounds = Iterator[list[float]]
-"""Each `next` plays a round and gives its training losses, in order."""
+"""Each `next` runs a round and yields its training losses, in order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Own:
-    """Of a run with one client; all batches are made beforehand."""
+class LoopInputs:
+    """Pieces, batches and perturbations of a run with one client; batches are precomputed."""
 
     config: RunConfig
     pieces: PieceLoader
@@ -28,46 +28,49 @@ class Own:
     made: list[Piece] = field(default_factory=list)
 
     @classmethod
-    def of(cls, site: Experiment) -> "Own":
-        """Of the run of these settings."""
-        config, batches = site.config, site.batches(0)
+    def of(cls, experiment: Experiment) -> "LoopInputs":
+        """For a plain loop of this experiment."""
+        config, batches = experiment.config, experiment.batches(0)
         steps = config.federation.rounds * config.federation.local_steps
         return cls(
             config=config,
             pieces=PieceLoader(
-                config=config, task=site.task, num_blocks=site.num_blocks, device=config.client.device
+                config=config,
+                task=experiment.task,
+                num_blocks=experiment.num_blocks,
+                device=config.client.device,
             ),
             batches=tuple(batches.batch(step) for step in range(steps)),
         )
 
     def head(self) -> Piece:
-        """What is below the cut."""
-        return self._kept(self.pieces.head())
+        """The blocks below the cut."""
+        return self._recorded(self.pieces.head())
 
     def body(self) -> Piece:
-        """What is above it, up to the tail."""
-        return self._kept(self.pieces.body())
+        """The blocks above the cut, up to the tail."""
+        return self._recorded(self.pieces.body())
 
     def tail(self) -> Piece:
-        """The client's other end."""
-        return self._kept(self.pieces.tail())
+        """The last blocks, on the client."""
+        return self._recorded(self.pieces.tail())
 
     def whole(self) -> Piece:
-        """The model, not cut."""
-        return self._kept(self.pieces.whole())
+        """The unsplit model."""
+        return self._recorded(self.pieces.whole())
 
     def auxiliary(self) -> Piece:
-        """A stand-in for the body, of which the model knows nothing."""
+        """The auxiliary network, whose tensors are not part of the model."""
         return self.pieces.auxiliary()
 
     def rounds(self) -> Iterator[tuple[int, tuple[Batch, ...]]]:
-        """Every round's number and batches."""
+        """Index and batches of every round."""
         steps = self.config.federation.local_steps
         for at in range(self.config.federation.rounds):
             yield at, self.batches[at * steps : (at + 1) * steps]
 
     def adamw(self, *pieces: Piece, of_body: int = 0) -> torch.optim.AdamW:
-        """Over what these pieces train: at the head's rate, the last `of_body` of them at the body's."""
+        """AdamW over the pieces' trainable tensors; the last `of_body` pieces have the body's rate."""
         train, first = self.config.train, len(pieces) - of_body
         groups = [
             {"params": list(trainable(piece).values()), "lr": train.head_lr if at < first else train.body_lr}
@@ -75,43 +78,43 @@ class Own:
         ]
         return torch.optim.AdamW(groups, weight_decay=0.0)
 
-    def signs(self, *pieces: Piece) -> "Signs":
-        """Moves what these pieces train along the run's directions."""
+    def perturbations(self, *pieces: Piece) -> "Perturbations":
+        """The run's perturbations over these pieces' trainable tensors."""
         tensors = [value.detach() for piece in pieces for value in trainable(piece).values()]
-        return Signs(seed=self.config.train.seed, tensors=tensors)
+        return Perturbations(seed=self.config.train.seed, tensors=tensors)
 
     def trained(self) -> dict[str, Tensor]:
-        """What the model's own pieces have come to."""
+        """The trained tensors of the model's pieces, by name."""
         return {name: value.detach() for piece in self.made for name, value in trainable(piece).items()}
 
-    def _kept(self, piece: Piece) -> Piece:
+    def _recorded(self, piece: Piece) -> Piece:
         self.made.append(piece)
         return piece
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signs:
-    """Tensors and the directions over them."""
+class Perturbations:
+    """Tensors and the seeded perturbations over them."""
 
     seed: int
     tensors: Sequence[Tensor]
 
     def draw(self, *name: str | int) -> list[Tensor]:
-        """The direction of this name, in the tensors' shapes."""
+        """The perturbation of this name, in the tensors' shapes."""
         sizes = [tensor.numel() for tensor in self.tensors]
         parts = torch.split(direction(sum(sizes), self.seed, *name), sizes)
         return [part.view(tensor.shape) for part, tensor in zip(parts, self.tensors, strict=True)]
 
     def move(self, u: Sequence[Tensor], scale: float) -> None:
-        """Goes to theta + scale * u."""
-        for tensor, signs in zip(self.tensors, u, strict=True):
-            tensor.add_(signs, alpha=scale)
+        """Adds scale * u to the tensors in place."""
+        for tensor, direction_part in zip(self.tensors, u, strict=True):
+            tensor.add_(direction_part, alpha=scale)
 
     def copy(self) -> list[Tensor]:
-        """Where the tensors stand."""
+        """Copies of the tensors."""
         return [tensor.clone() for tensor in self.tensors]
 
     def put(self, values: Sequence[Tensor]) -> None:
-        """Back to where they stood."""
+        """Sets the tensors to these values."""
         for tensor, value in zip(self.tensors, values, strict=True):
             tensor.copy_(value)

@@ -1,4 +1,4 @@
-"""gRPC to a server, on which a client's parcels are small, and come twice or in another order."""
+"""A gRPC transport with small chunks that are duplicated and reordered."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,36 +19,40 @@ _SWAPPED_SHARE: Final = 0.03
 _CHUNK_BYTES: Final = 700
 
 
-def rough(seed: int, life: int) -> TransportSpec:
-    """The gRPC transport as a client has it in its so manieth life."""
+def unreliable_grpc(seed: int, life: int) -> TransportSpec:
+    """The unreliable gRPC transport of a client's `life`-th process."""
 
     def join(joining: Joining) -> ClientEnd:
-        def chance(way: str) -> np.random.Generator:
-            return stream(seed, "soak", "road", way, joining.client, life)
+        def rng(direction: str) -> np.random.Generator:
+            return stream(seed, "soak", "road", direction, joining.client, life)
 
-        road = Rough(GrpcConnector(joining.address, joining.credentials), chance("out"), chance("in"))
-        return SessionClient(road, joining.address, joining.client, None, joining.timeout_s)
+        connector = UnreliableConnector(
+            GrpcConnector(joining.address, joining.credentials), rng("out"), rng("in")
+        )
+        return SessionClient(connector, joining.address, joining.client, None, joining.timeout_s)
 
     return replace(transport("grpc"), join=join)
 
 
-class Rough:
-    """See Road: each way, a chunk now and then goes twice; of a message, two change places."""
+class UnreliableConnector:
+    """A Connector that randomly duplicates chunks, and swaps two chunks of a message."""
 
     chunk_bytes = _CHUNK_BYTES
     silence = "no answer"
     window_bytes: int | None = None
 
-    def __init__(self, road: GrpcConnector, out: np.random.Generator, back: np.random.Generator) -> None:
-        """A stream of chance for each way, which is worked on by a thread of its own."""
-        self._connector = road
-        self._out, self._in = out, back
+    def __init__(
+        self, connector: GrpcConnector, outgoing: np.random.Generator, incoming: np.random.Generator
+    ) -> None:
+        """One random generator per direction, since each direction has its own thread."""
+        self._connector = connector
+        self._out, self._in = outgoing, incoming
 
-    def carry(self, take: Callable[[], bytes | None], hear: Callable[[bytes], None]) -> None:
-        """See Road."""
+    def carry(self, take: Callable[[], bytes | None], receive: Callable[[bytes], None]) -> None:
+        """See Connector."""
         due: list[bytes | None] = []
 
-        def taken() -> bytes | None:
+        def next_chunk() -> bytes | None:
             if not due:
                 first = take()
                 due.append(first)
@@ -58,19 +62,19 @@ class Rough:
                     due.append(first)
             return due.pop(0)
 
-        def heard(raw: bytes) -> None:
-            hear(raw)
+        def received(raw: bytes) -> None:
+            receive(raw)
             if self._in.random() < _TWICE_SHARE:
-                hear(raw)
+                receive(raw)
 
-        self._connector.carry(taken, heard)
+        self._connector.carry(next_chunk, received)
 
     def cut(self) -> None:
-        """See Road."""
+        """See Connector."""
         self._connector.cut()
 
 
 def _is_followed(raw: bytes) -> bool:
-    """Whether this is a piece of a message of which more is there to be taken."""
+    """Whether this is a request chunk that is followed by another."""
     chunk = unpack(raw)
     return chunk.kind is Kind.REQUEST and chunk.offset + len(chunk.data) < chunk.total

@@ -1,0 +1,121 @@
+"""The optimiser of one side: AdamW with accumulated gradients, a clipped norm, warm-up and a schedule."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from splitfl.config import TrainConfig
+from splitfl.core.errors import ConfigError
+from splitfl.core.state import State, moments, number_in, part, set_moments, under, whole
+from splitfl.methods.parts.rates import Decay
+
+Group = tuple[Mapping[str, torch.nn.Parameter], float]
+"""Parameters by name, and their learning rate."""
+
+
+class SideOptimiser:
+    """AdamW over the tensors of one side of the cut, as `train` configures it.
+
+    Gradients of `train.accumulate` batches are averaged, then clipped to `train.clip_grad_norm`; the
+    learning rate is that of the group, times the round's `decay`, times the warm-up's factor. `finish`
+    ends a group of batches early: nothing is pending between rounds, so no checkpoint holds gradients.
+    """
+
+    def __init__(self, groups: Sequence[Group], train: TrainConfig, decay: Decay) -> None:
+        self._parameters = {name: value for group, _ in groups for name, value in group.items()}
+        self._adamw = torch.optim.AdamW(
+            [{"params": list(group.values()), "lr": lr} for group, lr in groups],
+            weight_decay=train.weight_decay,
+        )
+        self._rates = [lr for _, lr in groups]
+        self._now = self._rates
+        self._train = train
+        self._decay = decay
+        self._decayed = 1.0
+        self._steps = 0
+        self._pending = 0
+        self._sums: dict[str, Tensor] = {}
+
+    def set_round(self, round_index: int, first_lr: float | None = None) -> None:
+        """The learning rates of this round; the first group's is `first_lr` before decay, if given."""
+        self._decayed = self._decay(round_index)
+        self._now = [first_lr or self._rates[0], *self._rates[1:]]
+
+    def step(self) -> bool:
+        """Takes in the gradients of one batch; whether that completed a group, and parameters changed."""
+        self._pending += 1
+        if self._pending == self._train.accumulate:
+            self._average()
+            self._update()
+            return True
+        for name, value in self._parameters.items():
+            if value.grad is not None:
+                self._sums[name] = self._sum(name, value.grad)
+        self.forget()
+        return False
+
+    def finish(self) -> bool:
+        """Steps with the mean over the batches of an incomplete group; whether there were any."""
+        if not self._pending:
+            return False
+        self.forget()
+        self._average()
+        self._update()
+        return True
+
+    def forget(self) -> None:
+        """Drops the gradients of the current batch, which has not been taken in."""
+        self._adamw.zero_grad(set_to_none=True)
+
+    def drop(self) -> None:
+        """Drops an incomplete group of batches as well."""
+        self.forget()
+        self._sums.clear()
+        self._pending = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments by parameter, and with warm-up the number of steps taken."""
+        counted = {"steps": whole(self._steps)} if self._train.warmup_steps else {}
+        return under("moment", moments(self._parameters, self._adamw)) | counted
+
+    def restore(self, state: State) -> None:
+        """See Stateful; an incomplete group is dropped."""
+        self.drop()
+        set_moments(self._parameters, self._adamw, part(state, "moment"))
+        if self._train.warmup_steps:
+            self._steps = number_in(state, "steps")
+
+    def _average(self) -> None:
+        """The mean over the pending batches becomes the gradient; a tensor without one counts as zero."""
+        if self._pending > 1 or self._sums:
+            for name, value in self._parameters.items():
+                if value.grad is not None or name in self._sums:
+                    value.grad = self._sum(name, value.grad) / self._pending
+        self._sums.clear()
+        self._pending = 0
+
+    def _sum(self, name: str, grad: Tensor | None) -> Tensor:
+        if name not in self._sums:
+            assert grad is not None
+            return grad
+        return self._sums[name] if grad is None else self._sums[name] + grad
+
+    def _update(self) -> None:
+        if self._train.clip_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._train.clip_grad_norm)
+        self._steps += 1
+        warmup = min(1.0, self._steps / self._train.warmup_steps) if self._train.warmup_steps else 1.0
+        for group, rate in zip(self._adamw.param_groups, self._now, strict=True):
+            group["lr"] = rate * (self._decayed * warmup)
+        self._adamw.step()
+        self.forget()
+
+
+def refuse_accumulation(train: TrainConfig, steps: int) -> None:
+    """ConfigError where a client's round has fewer steps than a group of batches, which ends with it."""
+    if train.accumulate > steps:
+        raise ConfigError(
+            f"train.accumulate must be at most the {steps} local steps of a client's round, since a group "
+            f"of accumulated batches ends with its round; got {train.accumulate}"
+        )

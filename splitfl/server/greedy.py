@@ -1,0 +1,39 @@
+"""The likeliest continuations of many prompts, in batches."""
+
+# B batch, T tokens
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+BATCH = 64
+
+
+def continuations(
+    model: Any, tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Sequence[int]], longest: int
+) -> list[str]:
+    """What a language model writes after each of these: it ends, or prompt and text are `longest` tokens."""
+    texts: list[str] = []
+    for first in range(0, len(prompts), BATCH):
+        given = tokenizer.pad(
+            {"input_ids": [list(ids) for ids in prompts[first : first + BATCH]]},
+            return_tensors="pt",
+            padding_side="left",
+        ).to(model.device)
+        length = given["input_ids"].shape[1]
+        with torch.inference_mode():
+            ids_BT = model.generate(
+                input_ids=given["input_ids"],
+                attention_mask=given["attention_mask"],
+                max_new_tokens=max(1, longest - length),
+                do_sample=False,
+                use_cache=True,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+            )
+        texts += tokenizer.batch_decode(ids_BT[:, length:], skip_special_tokens=True)
+    return texts

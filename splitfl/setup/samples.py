@@ -1,0 +1,77 @@
+"""A task's samples as its model takes them."""
+
+from pathlib import Path
+
+from transformers import PretrainedConfig
+
+from splitfl.config import RunConfig
+from splitfl.core.errors import ConfigError
+from splitfl.data.answers import Answers
+from splitfl.data.examples import Examples
+from splitfl.data.loader import Rows, tokenizer
+from splitfl.data.pictures import Pictures
+from splitfl.data.pixels import Format, PictureFiles, Pixels
+from splitfl.data.tagged import TaggedTexts
+from splitfl.data.task import Task
+from splitfl.data.texts import Texts
+from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from splitfl.models.load import read_config
+
+
+def rows_of(samples: Examples | Pictures, task: Task, config: RunConfig, folder: Path) -> Rows:
+    """These samples for the model in this folder. Raises as the class does that they become."""
+    if task.kind != IMAGE_CLASSIFICATION:
+        assert isinstance(samples, Examples)
+        return texts_of(samples, task, config, folder)
+    shown = _format(read_config(folder, task.kind, config.model.attention))
+    return Pixels(samples, shown) if isinstance(samples, Pictures) else PictureFiles(samples, folder, shown)
+
+
+def texts_of(samples: Examples, task: Task, config: RunConfig, folder: Path) -> Texts | Answers | TaggedTexts:
+    """Samples that are texts, as tokens."""
+    settings, encode = config.task, tokenizer(folder)
+    model = read_config(folder, task.kind, config.model.attention, pad_token_id=0)
+    if task.has_answers:
+        return Answers(
+            samples,
+            encode,
+            loss_on=settings.loss_on,
+            template=settings.template,
+            max_length=settings.max_length,
+            packing=task.packing,
+            num_embeddings=model.vocab_size,
+        )
+    if task.kind == TOKEN_CLASSIFICATION:
+        return TaggedTexts(
+            samples,
+            encode,
+            label_names=task.label_names,
+            max_length=settings.max_length,
+            num_embeddings=model.vocab_size,
+        )
+    has_types = getattr(model, "type_vocab_size", 0) > 1
+    return Texts(
+        samples,
+        encode,
+        kind=task.kind,
+        max_length=settings.max_length,
+        packing=task.packing,
+        num_embeddings=model.vocab_size,
+        reads_types=has_types and "token_type_ids" in encode.model_input_names,
+    )
+
+
+def check_packing(task: Task, model_type: str) -> None:
+    """ConfigError for models that let packed texts attend to each other."""
+    if task.has_answers and task.packing == "pack" and not FAMILIES[model_type].separates_packed:
+        raise ConfigError(
+            f"task.packing must be 'auto' or 'truncate' for a {model_type} model, in which texts that are "
+            "packed into one sample would attend to each other; got 'pack'"
+        )
+
+
+def _format(model: PretrainedConfig) -> Format:
+    """The pictures that a model of this configuration takes; ViT's patches and one more are its tokens."""
+    patch = getattr(model, "patch_size", 0)
+    tokens = (model.image_size // patch) ** 2 + 1 if patch else 1
+    return Format(side=model.image_size, channels=model.num_channels, tokens=tokens)
