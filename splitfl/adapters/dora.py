@@ -6,6 +6,7 @@ section 4.3 and in peft. The weight is not linear in B: no mean over clients is 
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -37,7 +38,8 @@ def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
 def magnitude(base: nn.Module, factor_A: Tensor, factor_B: Tensor, scale: float) -> Tensor:
     """The norms (out,) of the rows of a linear module's weight with the update scale B A, on the CPU."""
     weight = base.get_parameter("weight").detach().cpu().float()
-    return ((weight.T if isinstance(base, Conv1D) else weight) + scale * factor_B @ factor_A).norm(dim=1)
+    weight = weight.T if isinstance(base, Conv1D) else weight
+    return torch.linalg.vector_norm(weight + scale * factor_B @ factor_A, dim=1)
 
 
 def _as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

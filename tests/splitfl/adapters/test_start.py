@@ -45,8 +45,8 @@ def sides(out: Path, kind: str = "lora", **settings: Any) -> AdapterConfig:
     return AdapterConfig(head=side_config(kind, **own), body=body, start=str(out))
 
 
-def whole(folder: Path, adapter: AdapterConfig, *, is_hollow: bool = False) -> Piece:
-    piece = load_piece(folder, TEXT, 0, num_labels=tiny.LABELS, is_hollow=is_hollow)
+def whole(folder: Path, adapter: AdapterConfig, *, is_shape_only: bool = False) -> Piece:
+    piece = load_piece(folder, TEXT, 0, num_labels=tiny.LABELS, is_shape_only=is_shape_only)
     add_adapters(piece, adapter, CUT, seed=0)
     return piece
 
@@ -74,7 +74,7 @@ def test_pieces_start_where_peft_stopped_and_go_back_to_it(
     export_adapter(out, tensors, whole=unsplit, model_name="m", adapter=adapter, cut=CUT)
     again = whole(folder, replace(adapter, start=str(out)))
     assert torch.equal(loss([again], TEXT), loss(pieces, TEXT))
-    whole(folder, adapter, is_hollow=True)
+    whole(folder, adapter, is_shape_only=True)
 
 
 @pytest.mark.parametrize(

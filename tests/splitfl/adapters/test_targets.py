@@ -120,6 +120,6 @@ def test_embeddings_that_another_piece_shares_are_not_trained_whole(tmp_path: Pa
 
 def test_modules_with_batch_norms_are_not_trained_whole(tmp_path: Path) -> None:
     sides = AdapterConfig(head=side_config("full"), body=side_config(targets=("1",), modules_to_save=("1",)))
-    piece = load_piece("resnet18", "image-classification", 0, is_hollow=True, num_labels=tiny.LABELS)
+    piece = load_piece("resnet18", "image-classification", 0, is_shape_only=True, num_labels=tiny.LABELS)
     with pytest.raises(ConfigError, match=r"adapter.body.modules_to_save must be empty for a resnet model"):
         add_adapters(piece, sides, CUT, seed=0)
