@@ -39,7 +39,8 @@ def magnitude(base: nn.Module, factor_A: Tensor, factor_B: Tensor, scale: float)
     """The norms (out,) of the rows of a linear module's weight with the update scale B A, on the CPU."""
     weight = base.get_parameter("weight").detach().cpu().float()
     weight = weight.T if isinstance(base, Conv1D) else weight
-    return torch.linalg.vector_norm(weight + scale * factor_B @ factor_A, dim=1)
+    found: Tensor = torch.linalg.vector_norm(weight + scale * factor_B @ factor_A, dim=1)
+    return found
 
 
 def _as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
