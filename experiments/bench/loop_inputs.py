@@ -9,7 +9,7 @@ from torch import Tensor
 from splitfl.adapters.inject import trainable
 from splitfl.config import RunConfig
 from splitfl.data.batch import Batch
-from splitfl.methods.parts.perturbations import direction
+from splitfl.methods.parts.perturbations import rademacher
 from splitfl.models.cut import Piece
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
@@ -102,7 +102,7 @@ class Perturbations:
     def draw(self, *name: str | int) -> list[Tensor]:
         """The perturbation of this name, in the tensors' shapes."""
         sizes = [tensor.numel() for tensor in self.tensors]
-        parts = torch.split(direction(sum(sizes), self.seed, *name), sizes)
+        parts = torch.split(rademacher(sum(sizes), self.seed, *name), sizes)
         return [part.view(tensor.shape) for part, tensor in zip(parts, self.tensors, strict=True)]
 
     def move(self, u: Sequence[Tensor], scale: float) -> None:

@@ -14,10 +14,10 @@ HEIGHT = 0.7
 
 def plan_text(plan: Planned) -> str:
     """A short description of a plan."""
-    from splitfl.methods.registry import choosable  # imports torch
+    from splitfl.methods.registry import controllable  # imports torch
 
-    update = choosable().get(plan.method)
-    training = f"rank {plan.rank} by {plan.method}" if update is None or update.learns else "head frozen"
+    update = controllable().get(plan.method)
+    training = f"rank {plan.rank} by {plan.method}" if update is None or update.trains_head else "head frozen"
     return f"cut {plan.cut}, {training}{'' if plan.codec == 'none' else f', {plan.codec}'}"
 
 

@@ -28,7 +28,7 @@ from splitfl.controller.dry_run import dry_run_table, options_of, table_of
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.core.events import Events
 from splitfl.core.messages import Plan
-from splitfl.methods.registry import choosable, method
+from splitfl.methods.registry import controllable, method
 from splitfl.methods.settings import with_method, without_unread
 
 
@@ -187,7 +187,7 @@ def _with_candidates(config: RunConfig) -> RunConfig:
             "leave it at 0, or name the method in auto.methods"
         )
     for name in auto.methods:
-        if name not in (able := choosable()):
+        if name not in (able := controllable()):
             raise ConfigError(
                 f"auto.methods must name {', '.join(able)} with auto.every, between which a client can "
                 f"change from round to round, got {name!r}"

@@ -19,7 +19,7 @@ from splitfl.data.batch import Batch
 from splitfl.data.chat_template import ChatTemplate, common_prefix
 from splitfl.data.examples import Examples, Ints
 from splitfl.data.loader import NOTHING_TO_PREDICT, TokenCount, check_embedded, padded, padded_width
-from splitfl.data.text_kinds import Answered, Chat, Message, Text
+from splitfl.data.text_kinds import Answered, Chat, ChatMessage, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -162,7 +162,7 @@ def written_prompt(text: Answered, template: str) -> str:
 
 def as_chat(text: Answered) -> Chat:
     """The prompt as a user's message, the completion as the assistant's."""
-    messages = (Message("user", written_prompt(text, "plain")), Message("assistant", text.completion))
+    messages = (ChatMessage("user", written_prompt(text, "plain")), ChatMessage("assistant", text.completion))
     return Chat(messages=messages, prompt_length=1)
 
 

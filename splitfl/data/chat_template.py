@@ -12,7 +12,7 @@ from jinja2 import TemplateError
 
 from splitfl.core.errors import ConfigError, DataError
 from splitfl.data.examples import Ints
-from splitfl.data.text_kinds import Chat, Message
+from splitfl.data.text_kinds import Chat, ChatMessage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,7 +41,7 @@ class ChatTemplate:
             ) from None
         self._marks_answers = _GENERATION.search(template) is not None
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
+    def prompt(self, messages: Sequence[ChatMessage]) -> list[int]:
         """The tokens of messages that an answer is to follow."""
         ids: list[int] = self._ids(messages, add_generation_prompt=True)["input_ids"]
         return ids
@@ -78,7 +78,7 @@ class ChatTemplate:
                 is_answer_T |= (last_T > start) & (first_T < end)
         return _ints(found["input_ids"]), is_answer_T
 
-    def _span(self, messages: Sequence[Message], index: int, whole: str) -> tuple[int, int]:
+    def _span(self, messages: Sequence[ChatMessage], index: int, whole: str) -> tuple[int, int]:
         """Where a message stands in the rendered chat, without what a prompt ends with."""
         before = self._rendered(messages[:index], add_generation_prompt=True) if index else ""
         after = self._rendered(messages[: index + 1])
@@ -90,13 +90,13 @@ class ChatTemplate:
             )
         return len(before), len(after)
 
-    def _rendered(self, messages: Sequence[Message], **options: bool) -> str:
+    def _rendered(self, messages: Sequence[ChatMessage], **options: bool) -> str:
         return str(self._applied(messages, tokenize=False, **options))
 
-    def _ids(self, messages: Sequence[Message], **options: bool) -> Any:
+    def _ids(self, messages: Sequence[ChatMessage], **options: bool) -> Any:
         return self._applied(messages, tokenize=True, return_dict=True, **options)
 
-    def _applied(self, messages: Sequence[Message], **options: bool) -> Any:
+    def _applied(self, messages: Sequence[ChatMessage], **options: bool) -> Any:
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
             return self._tokenizer.apply_chat_template(turns, **options)

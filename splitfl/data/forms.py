@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from splitfl.core.errors import DataError
-from splitfl.data.text_kinds import Answered, Chat, Message, Pair, Tagged, Text
+from splitfl.data.text_kinds import Answered, Chat, ChatMessage, Pair, Tagged, Text
 
 USUAL: Final[Mapping[str, tuple[str, ...]]] = {
     "text": ("text", "sentence", "sentence1", "premise", "question1"),
@@ -116,14 +116,14 @@ def _listed(value: object, beginning: str = "[{") -> list[object] | None:
     return list(value) if isinstance(value, list | tuple) else None
 
 
-def _messages(values: Mapping[str, object], role: str) -> tuple[Message, ...]:
+def _messages(values: Mapping[str, object], role: str) -> tuple[ChatMessage, ...]:
     listed = _listed(values[role])
     if not listed:
         raise DataError(f"the {role} must be a list of messages, got {values[role]!r:.60}")
     return tuple(_message(number, item) for number, item in enumerate(listed, start=1))
 
 
-def _message(number: int, item: object) -> Message:
+def _message(number: int, item: object) -> ChatMessage:
     if not isinstance(item, Mapping):
         raise DataError(f"message {number} must be an object, got {item!r:.60}")
     present = {str(key): value for key, value in item.items() if value is not None}
@@ -137,7 +137,7 @@ def _message(number: int, item: object) -> Message:
         got = present.get(missing[0])
         raise DataError(f"message {number}: its {missing[0]} must be a string, got {got!r:.60}")
     role, content = (str(present[name]) for name in names)
-    return Message(SPOKEN_BY.get(role, role) if names[0] == "from" else role, content)
+    return ChatMessage(SPOKEN_BY.get(role, role) if names[0] == "from" else role, content)
 
 
 PLAIN: Final = Form(roles=("text", "group"), needs=(("text",),), text=_plain, by_position={"text": "1"})

@@ -32,7 +32,7 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Message:
+class ChatMessage:
     """One turn of a chat."""
 
     role: str
@@ -46,7 +46,7 @@ class Chat:
     Where that is 0, the messages of role assistant are the answers.
     """
 
-    messages: tuple[Message, ...]
+    messages: tuple[ChatMessage, ...]
     prompt_length: int = 0
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which settings go together: what each method declares of itself, and the rules of rules.py."""
+"""Checks of settings against each other: the methods' specifications, and the rules of rules.py."""
 
 from dataclasses import replace
 
@@ -12,13 +12,13 @@ from splitfl.methods.parts.spec import NO_ERASURE, ROW_MESSAGES
 from splitfl.methods.parts.zeroth_order_client import Estimate
 from splitfl.methods.registry import METHODS, method
 from splitfl.methods.rules import READ_WITH, RULES, Case, is_asynchronous
-from splitfl.methods.settings import others, refuse_unread
+from splitfl.methods.settings import alternatives, refuse_unread
 
 
 def check(config: RunConfig, kind: str, num_blocks: int, model_type: str) -> None:
-    """ConfigError for settings that exclude each other, or that the method does not read or cannot work with.
+    """ConfigError for settings that exclude each other, or that the method does not read or support.
 
-    `kind` is the task's kind of model, `model_type` the model's family.
+    `kind` is the task's kind of model, `num_blocks` its number of blocks, `model_type` its family.
     """
     case = Case(config=config, spec=method(config.method.name), kind=kind, model_type=model_type)
     refuse_unread(config)
@@ -27,7 +27,7 @@ def check(config: RunConfig, kind: str, num_blocks: int, model_type: str) -> Non
     for rule in RULES:
         rule.check(case)
     _check_numbers(config)
-    for name in (config.method.name, *others(config)):
+    for name in (config.method.name, *alternatives(config)):
         deepest = max((*config.auto.cuts, config.partition.cut)) if name != config.method.name else None
         cut = config.partition if deepest is None else replace(config.partition, cut=deepest)
         for refuse in METHODS[name].refusals:
@@ -35,43 +35,43 @@ def check(config: RunConfig, kind: str, num_blocks: int, model_type: str) -> Non
 
 
 def _check_alone(config: RunConfig) -> None:
-    """ConfigError for a setting that is read only where another one has some value."""
+    """ConfigError for a setting that is read only with certain values of another one."""
     default = RunConfig()
     for setting, other, values in READ_WITH:
         got, plain = value_of(config, setting), value_of(default, setting)
         if got != plain and value_of(config, other) not in values:
             readers = " and ".join(map(repr, values))
             raise ConfigError(
-                f"{setting} is read with {other} {readers} alone: leave it at {plain}, got {got}"
+                f"{setting} is read only with {other} {readers}: leave it at {plain}, got {got}"
             )
 
 
 def _check_declared(case: Case) -> None:
-    """ConfigError for what the method says of itself that it cannot do."""
+    """ConfigError for settings that the method's specification excludes."""
     config, spec, name = case.config, case.spec, case.config.method.name
     federation = config.federation
     if federation.aggregator not in spec.aggregators:
         able = ", ".join(one for one in AGGREGATORS if one in spec.aggregators)
         raise ConfigError(
-            f"the method {name!r} cannot work with federation.aggregator {federation.aggregator!r}; it can "
-            f"with {able}"
+            f"the method {name!r} does not support federation.aggregator {federation.aggregator!r}; it "
+            f"supports {able}"
         )
     if is_asynchronous(case) and spec.asynchronous is not True:
         raise ConfigError(
-            f"the method {name!r} cannot work with federation.schedule {federation.schedule!r}: "
-            f"{spec.asynchronous}; it can with 'synchronous' and 'deadline'"
+            f"the method {name!r} does not support federation.schedule {federation.schedule!r}: "
+            f"{spec.asynchronous}; it supports 'synchronous' and 'deadline'"
         )
     if case.trains_batch_norms and spec.single_pass is not True:
         raise ConfigError(
-            f"the method {name!r} {spec.single_pass}, and the batch norms of a {case.model_type} model would "
-            f"count it so: take {_able('single_pass')}, or a model without batch norms"
+            f"the method {name!r} {spec.single_pass}, so the batch norms of a {case.model_type} model would "
+            f"not count it once: use {_supporting('single_pass')}, or a model without batch norms"
         )
     _check_erasure(case)
     if config.analog.sum_adapters:
         if spec.summable is not True:
             raise ConfigError(
-                "analog.sum_adapters is for methods whose clients send the same tensors, not for "
-                f"{name!r}: {spec.summable}; have {_able('summable')}"
+                "analog.sum_adapters requires a method whose clients send the same tensors, got "
+                f"{name!r}: {spec.summable}; have {_supporting('summable')}"
             )
         over_the_air(config)
     estimate = config.method.find(Estimate)
@@ -80,28 +80,31 @@ def _check_declared(case: Case) -> None:
 
 
 def _check_erasure(case: Case) -> None:
-    """ConfigError for an erasure policy, or for noise on what is sent, that the method cannot bear."""
+    """ConfigError for an erasure policy or analog transmission that the method does not tolerate."""
     config, name = case.config, case.config.method.name
     for kind in ROW_MESSAGES:
         policy, is_analog = getattr(config.erasure, kind), kind in config.analog.kinds
         if policy == "reliable" and not is_analog:
             continue
-        its = case.spec.sends.get(kind)
-        if its is None:
+        tolerance = case.spec.sends.get(kind)
+        if tolerance is None:
             raise ConfigError(
                 f"the method {name!r} sends no {kind} that may be lost: leave erasure.{kind} reliable"
             )
-        if is_analog and its.policies == NO_ERASURE:
-            raise ConfigError(f"the method {name!r} cannot send its {kind} with noise: {its.why_not}")
-        if not is_analog and policy not in its.policies:
-            have = ", ".join(sorted({"reliable", *its.policies}))
+        if is_analog and tolerance.policies == NO_ERASURE:
             raise ConfigError(
-                f"erasure.{kind} = {policy!r} is not for the method {name!r}: {its.why_not}; have {have}"
+                f"the method {name!r} does not support analog.kinds {kind!r}: {tolerance.why_not}"
+            )
+        if not is_analog and policy not in tolerance.policies:
+            have = ", ".join(sorted({"reliable", *tolerance.policies}))
+            raise ConfigError(
+                f"erasure.{kind} = {policy!r} is not for the method {name!r}: {tolerance.why_not}; "
+                f"have {have}"
             )
 
 
 def _check_forward_mode(case: Case) -> None:
-    """ConfigError where clients differentiate in forward mode and a kind of adapter cannot."""
+    """ConfigError for a kind of adapter without forward mode that the clients train."""
     for side in case.spec.holds:
         name = getattr(case.config.adapter, side).kind
         if (reason := ADAPTERS[name].forward_mode) is not True:
@@ -120,7 +123,7 @@ def _check_numbers(config: RunConfig) -> None:
     if federation.robust == "trimmed-mean" and federation.trim * federation.clients < 1:
         raise ConfigError(
             f"federation.trim must be at least 1 / {federation.clients} for {federation.clients} clients, or "
-            f"nobody is trimmed; got {federation.trim}"
+            f"no update is trimmed; got {federation.trim}"
         )
     if len(federation.client_ranks) not in (0, federation.clients):
         raise ConfigError(
@@ -131,6 +134,6 @@ def _check_numbers(config: RunConfig) -> None:
         raise ConfigError("federation.schedule 'deadline' needs federation.deadline_s above 0.0, got 0.0")
 
 
-def _able(what: str) -> str:
-    """The methods that can do something, by name."""
+def _supporting(what: str) -> str:
+    """The names of the methods whose specification has True in this field."""
     return ", ".join(sorted(name for name, spec in METHODS.items() if getattr(spec, what) is True))

@@ -1,16 +1,15 @@
-"""`sfl-v2` whose clients are told anew in every round what to do: by which method their head learns, or that
-it stands still, where it ends, how many ranks of it learn, how what they send is rounded.
+"""`sfl-v2` under a controller, which assigns each client a plan for every round.
 
-All of these methods have one body, which learns from the activations that come, and one head, whose mean is
-taken when a round ends over those who learnt: by `hybrid`, too, clients send it in, since whoever learnt by
-another method has no scalars to send. What stands in for the body in `cse-fsl` is averaged with the heads of
-those who had it. What a client does by each is the `local_update` of the method's specification.
+A plan has the method that trains the head (or freezes it), the cut, the number of trained ranks, and the
+codec. All of these methods have one body, trained on the activations received, and one head, averaged at the
+end of a round over the clients that trained it: clients with `hybrid` upload it too, since replays of scalars
+would miss the updates of other methods. The auxiliary model of `cse-fsl` is averaged over the clients that
+used it. The local training of each method is the `local_update` of its specification.
 
-A client holds the deepest head that it may be given, once. In a round it runs the first blocks of it, up to
-the plan's cut; the server enters its body there, as among clients that are cut at different depths (see
-`per_client_cut`). Ranks that do not learn in a round stay as they are, so with an aggregator that averages
-one factor at a time the mean is exact: an update without a rank leaves it where it was. With one plan for all
-rounds this is its method with these `federation.client_cuts`.
+A client holds its deepest possible head once and runs the blocks below the plan's cut; the server runs the
+body from there on, as for clients cut at different depths (see `per_client_cut`). Ranks that a plan does not
+train keep their values, so the mean is exact with an aggregator that averages one factor at a time. With the
+same plan in all rounds this equals its method with these `federation.client_cuts`.
 """
 
 from collections.abc import Container, Generator, Mapping, Sequence
@@ -25,20 +24,20 @@ from splitfl.core.errors import WireError
 from splitfl.core.messages import Activation, Adapter, Begin, Done, Message, Plan, Skip
 from splitfl.data.loader import Batches
 from splitfl.federation.aggregators import Aggregator
-from splitfl.methods.parts.auxiliary import PREFIX, apart, with_prefix
+from splitfl.methods.parts.auxiliary import PREFIX, split_auxiliary, with_prefix
 from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.local_update import LocalParts, LocalUpdate, LocalUpdateSpec, local_steps
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.perturbed_parameters import values_of
 from splitfl.methods.parts.server_model import ServerModel, answer_activation
-from splitfl.methods.per_client_cut import UnevenServer, entered, enters
+from splitfl.methods.per_client_cut import PerClientCutServer, server_parts, share_parameters
 from splitfl.models.cut import Piece
 from splitfl.models.families import block_index
 
 
-class PlannedClient:
-    """Runs as much of its head as it is told, and learns as much of that, by the method that it is told."""
+class ControlledClient:
+    """Runs and trains its head up to the cut and rank, and with the method, of each round's plan."""
 
     def __init__(
         self,
@@ -50,9 +49,9 @@ class PlannedClient:
         batches: Batches,
         steps: int,
     ) -> None:
-        """`heads` are those up to each cut that a plan may name, all of the trainer's own tensors.
+        """`heads` has the head for each possible cut, made of the trainer's tensors.
 
-        `updates` are by method and cut; by a method that is in `rates` the head learns at that rate.
+        `updates` are by method and cut; `rates` are the head's learning rates of methods with their own.
         """
         self._trainer = trainer
         self._heads = heads
@@ -66,7 +65,7 @@ class PlannedClient:
         self.restore = trainer.restore
 
     def round(self, round_index: int) -> ClientRound:
-        """Where the plan never comes, the whole round is skipped: another one would meet the wrong body."""
+        """Skips the whole round if the plan is lost: the server would run the body from another cut."""
         reply = yield self._trainer.begin(round_index, self._steps + 1)
         plan = reply.plan if isinstance(reply, Done | Adapter) else None
         if plan is None:
@@ -75,7 +74,7 @@ class PlannedClient:
             return
         update, head = self._update(plan), self._heads[plan.cut]
         self._trainer.rank = plan.rank
-        self._trainer.enter(reply, round_index, self._rates.get(plan.method))
+        self._trainer.start_round(reply, round_index, self._rates.get(plan.method))
         update.begin(round_index, plan.rank)
         samples = yield from local_steps(
             update, head, self._batches, self._steps, round_index, in_place_of_upload=Skip()
@@ -93,9 +92,9 @@ class PlannedClient:
         return self._updates[plan.method, plan.cut]
 
     def _sent(self, tensors: Mapping[str, Tensor], plan: Plan) -> Generator[tuple[str, Tensor], None, None]:
-        """Of what this client holds, what has learnt."""
+        """The tensors, and ranks of them, that the plan trained."""
         spec = self._specs[plan.method]
-        if not spec.learns:
+        if not spec.trains_head:
             return
         for name, value in tensors.items():
             if name.startswith(PREFIX):
@@ -108,57 +107,61 @@ class PlannedClient:
                 yield name, value.narrow(rank_axis(name), 0, plan.rank).contiguous() if is_ranked else value
 
 
-class PlannedServer(UnevenServer):
-    """Enters the body where each ticket's plan says, and hands the plan out as a round begins."""
+class ControlledServer(PerClientCutServer):
+    """Runs the body from the cut of each turn's plan, and sends the plan at the start of a round."""
 
     def __init__(
         self,
         body: ServerModel,
         entries: Mapping[int, Piece],
         held: Sequence[int],
-        heads: ClientAdapters,
+        client_adapters: ClientAdapters,
         rule: Aggregator,
         start: Mapping[str, Tensor],
-        awaiting: Container[str],
+        gradient_methods: Container[str],
     ) -> None:
-        """`held` says how deep each client's head is at most, `start` what all heads begin with.
+        """`held` has the deepest cut of each client, `start` the initial tensors of the heads.
 
-        By the methods in `awaiting` clients learn from the gradient that is sent down.
+        Clients with one of the `gradient_methods` receive the gradient at the cut.
         """
-        super().__init__(body, entries, held, heads, rule)
+        super().__init__(body, entries, held, client_adapters, rule)
         self._start = start
-        self._awaiting = awaiting
+        self._gradient_methods = gradient_methods
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Skip():
                 return ServerReply(reply=Done())
             case Adapter():
-                return super().compute(ticket, self._whole(message))
-        outcome = super().compute(ticket, message)
-        if isinstance(message, Begin) and isinstance(outcome.reply, Done | Adapter):
-            return replace(outcome, reply=replace(outcome.reply, plan=_plan(ticket)))
-        return outcome
+                return super().compute(turn, self._whole(message))
+        answer = super().compute(turn, message)
+        if isinstance(message, Begin) and isinstance(answer.reply, Done | Adapter):
+            return replace(answer, reply=replace(answer.reply, plan=_plan(turn)))
+        return answer
 
     def trained(self) -> Mapping[str, Tensor]:
-        return apart(self._heads.tensors)[0] | self._body.trained()
+        return split_auxiliary(self._client_adapters.tensors)[0] | self._body.trained()
 
-    def _cut(self, ticket: Turn) -> int:
-        return _plan(ticket).cut
+    def _cut(self, turn: Turn) -> int:
+        return _plan(turn).cut
 
-    def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
-        plan = _plan(ticket)
+    def _train_step(self, turn: Turn, message: Activation) -> ServerReply:
+        plan = _plan(turn)
         return answer_activation(
-            self._body, ticket, message, self._entries[plan.cut], is_waited_for=plan.method in self._awaiting
+            self._body,
+            turn,
+            message,
+            self._entries[plan.cut],
+            wants_gradient=plan.method in self._gradient_methods,
         )
 
     def _whole(self, update: Adapter) -> Adapter:
-        """The update with the ranks that its client left as they were."""
+        """The update, completed by the current values of the ranks that the client did not train."""
         tensors = {}
         for name, value in update.tensors.items():
-            known = self._heads.tensors.get(name, self._start.get(name))
+            known = self._client_adapters.tensors.get(name, self._start.get(name))
             if known is None:
-                raise WireError(f"an update names {name!r}, which no head has")
+                raise WireError(f"an update must name tensors of the heads, got {name!r}")
             tensors[name] = value
             if name.endswith((A, B)):
                 axis = rank_axis(name)
@@ -166,19 +169,19 @@ class PlannedServer(UnevenServer):
         return replace(update, tensors=tensors)
 
 
-def _plan(ticket: Turn) -> Plan:
-    assert ticket.plan is not None, "the server_loop plans every turn of such a run"
-    return ticket.plan
+def _plan(turn: Turn) -> Plan:
+    assert turn.plan is not None, "a controlled run has a plan for every turn"
+    return turn.plan
 
 
 def client(
     pieces: Pieces, batches: Batches, steps: int, config: RunConfig, specs: Mapping[str, LocalUpdateSpec]
 ) -> ClientMethod:
-    """The head up to each cut that a plan may name, and the local update of each of the methods for each."""
+    """The client's side: a head for each possible cut, and a local update for each method and cut."""
     auto, own = config.auto, config.partition.cut
     auxiliary = pieces.auxiliary() if _need_auxiliary(specs) else None
     trainer = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
-    heads = {cut: enters(trainer.piece, pieces.head(cut)) for cut in auto.cuts if cut < own}
+    heads = {cut: share_parameters(trainer.piece, pieces.head(cut)) for cut in auto.cuts if cut < own}
     heads[own] = trainer.piece
     rates = dict(zip(auto.methods, auto.head_lrs, strict=False))
     updates = {
@@ -195,19 +198,19 @@ def client(
         for cut, head in heads.items()
         for name, spec in specs.items()
     }
-    return PlannedClient(trainer, heads, updates, specs, rates, batches, steps)
+    return ControlledClient(trainer, heads, updates, specs, rates, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig, specs: Mapping[str, LocalUpdateSpec]) -> ServerMethod:
-    """The server's side, with what all heads begin with."""
+    """The server's side, with the initial tensors of the heads."""
     deepest = max(config.federation.client_cuts)
     held = values_of(pieces.head(deepest))
     if _need_auxiliary(specs):
         held |= with_prefix(values_of(pieces.auxiliary()))
     start = {name: value.cpu().clone() for name, value in held.items()}
-    awaiting = {name for name, spec in specs.items() if spec.awaits_gradient}
-    entries = entered(pieces, config, {cut for cut in config.auto.cuts if cut <= deepest})
-    return PlannedServer(*entries, start, awaiting)
+    gradient_methods = {name for name, spec in specs.items() if spec.awaits_gradient}
+    entries = server_parts(pieces, config, {cut for cut in config.auto.cuts if cut <= deepest})
+    return ControlledServer(*entries, start, gradient_methods)
 
 
 def _need_auxiliary(specs: Mapping[str, LocalUpdateSpec]) -> bool:

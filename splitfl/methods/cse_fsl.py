@@ -1,9 +1,8 @@
-"""`cse-fsl`: the client learns from an auxiliary's loss, the server from every q-th activation.
+"""`cse-fsl`: local training with the loss of an auxiliary model; the server trains on every q-th activation.
 
-CSE-FSL (Mu & Shen, arXiv 2302.05599) with low-rank adapters: head and auxiliary are
-trained together, on the client alone; the first batch of every `method.upload_interval`
-goes up, and nothing comes down but acknowledgements. The server has one body for all.
-Head and auxiliary are averaged once a round.
+CSE-FSL (Mu & Shen, arXiv 2302.05599) with low-rank adapters. The client trains head and auxiliary together;
+it uploads the activations of the first of every `method.upload_interval` batches and receives
+acknowledgements only. The server has one body for all clients. Head and auxiliary are averaged once a round.
 """
 
 # B batch, T tokens, D hidden
@@ -16,156 +15,159 @@ import torch
 from torch import Tensor
 
 from splitfl.config import RunConfig, group
-from splitfl.core.messages import Activation, Done, Message, Reply
+from splitfl.core.messages import Activation, Adapter, Done, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
-from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary, apart, refuse_auxiliary
+from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary, refuse_auxiliary, split_auxiliary
 from splitfl.methods.parts.client_adapters import ClientAdapters
-from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
+from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.local_update import AveragedClient, LocalParts, LocalUpdate, LocalUpdateSpec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
-from splitfl.methods.parts.server_model import ServerModel
-from splitfl.methods.parts.split_pass import Backpropagation, hold_inputs_alone, parts
+from splitfl.methods.parts.server_model import BodyStep, ServerModel
+from splitfl.methods.parts.split_pass import Backpropagation, enable_checkpointing, micro_batches
 from splitfl.models.cut import Piece
+from splitfl.models.token_rows import pack, unpack
 
 
 @dataclass(frozen=True, kw_only=True)
 class CseSettings:
-    """Backpropagation through head and auxiliary."""
+    """The auxiliary model, and backpropagation through it and the head."""
 
     auxiliary: Auxiliary = group(Auxiliary)
     backpropagation: Backpropagation = group(Backpropagation)
 
 
-class Lesson(Protocol):
-    """How a client learns from a batch all by itself."""
+class LocalStep(Protocol):
+    """Trains head and auxiliary on a batch, on the client alone."""
 
     def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        """Learns from a batch; the hidden state (B, T, D) from before it did, without a graph."""
+        """Takes one step; returns the hidden state (B, T, D) before it, without a graph."""
 
 
 class AuxiliaryUpdate:
-    """A head that learns by itself, and sends the server every q-th activation."""
+    """Local steps, with an upload of every q-th activation."""
 
-    def __init__(self, learn: Lesson, upload_interval: int) -> None:
-        self._learn = learn
+    def __init__(self, local_step: LocalStep, upload_interval: int) -> None:
+        self._local_step = local_step
         self.upload_interval = upload_interval
 
     def begin(self, round_index: int, rank: int) -> None:
         pass
 
     def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        return pack(self._learn(batch, context, round_index, step), context.get("mask"))
+        return pack(self._local_step(batch, context, round_index, step), context.get("mask"))
 
     def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
-        """Whatever came or did not come changes nothing."""
+        """Ignores the reply; every batch has updated the head."""
         return True
 
 
-class Backprop:
-    """One step of head and auxiliary down the gradient of the auxiliary's loss."""
+class BackpropagationStep:
+    """One step of head and auxiliary from the gradient of the auxiliary's loss."""
 
     def __init__(
-        self, learner: ClientTrainer, auxiliary: Piece, settings: Backpropagation, piece: Piece | None = None
+        self, trainer: ClientTrainer, auxiliary: Piece, settings: Backpropagation, piece: Piece | None = None
     ) -> None:
-        """`piece` takes the place of the learner's own, of whose tensors it is made."""
-        self._learner = learner
-        self._piece = piece or learner.piece
+        """`piece`, made of the trainer's tensors, replaces the trainer's own piece."""
+        self._trainer = trainer
+        self._piece = piece or trainer.piece
         self._auxiliary = auxiliary
         self._size = settings.micro_batch
         self._is_checkpointed = settings.checkpoint_head
         if settings.checkpoint_head:
-            hold_inputs_alone(self._piece)
+            enable_checkpointing(self._piece)
 
     def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        """See Lesson."""
-        learner = self._learner
+        trainer = self._trainer
         hidden_BTD = []
-        for some in parts(batch.labels, self._size):
-            hidden_BTD.append(self._piece(some.of(batch.inputs), {}))
-            loss = self._auxiliary(hidden_BTD[-1], some.of(context), batch.labels[some.rows]).loss
-            (loss * some.weight).backward()
+        for micro in micro_batches(batch.labels, self._size):
+            hidden_BTD.append(self._piece(micro.of(batch.inputs), {}))
+            loss = self._auxiliary(hidden_BTD[-1], micro.of(context), batch.labels[micro.rows]).loss
+            (loss * micro.weight).backward()
             hidden_BTD[-1] = hidden_BTD[-1].detach()
-        learner.step()
-        cost = learner.cost(batch.shape_BT, self._piece)
-        learner.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
-        learner.flops += learner.cost(batch.shape_BT, self._auxiliary).step_flops
+        trainer.step()
+        cost = trainer.cost(batch.shape_BT, self._piece)
+        trainer.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
+        trainer.flops += trainer.cost(batch.shape_BT, self._auxiliary).step_flops
         return torch.cat(hidden_BTD)
 
 
 class CseServer:
-    """Runs the body on whatever comes; averages heads and auxiliaries."""
+    """Trains the body on the activations received; averages heads and auxiliaries."""
 
-    def __init__(self, body: ServerModel, heads: ClientAdapters, upload_interval: int) -> None:
+    def __init__(self, body: ServerModel, client_adapters: ClientAdapters, upload_interval: int) -> None:
         self._body = body
         self._interval = upload_interval
-        self._heads = heads
+        self._client_adapters = client_adapters
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return acknowledge(self._body, ticket, message, self._interval)
-        return self._heads.answer(ticket, message)
+                return acknowledge(self._body, turn, message, self._interval)
+        return self._client_adapters.answer(turn, message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._body.commit(ticket, self._heads.take(outcome))
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        change = reply.change if reply is not None else None
+        if isinstance(change, Adapter):
+            self._client_adapters.receive(change)
+        self._body.commit(turn, change if isinstance(change, BodyStep) else None)
 
     def end_round(self, round_index: int) -> None:
         self._body.end_round()
-        self._heads.end_round()
+        self._client_adapters.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
-        return apart(self._heads.tensors)[0] | self._body.trained()
+        return split_auxiliary(self._client_adapters.tensors)[0] | self._body.trained()
 
     def state(self) -> State:
-        return under("body", self._body.state()) | under("heads", self._heads.state())
+        return under("body", self._body.state()) | under("heads", self._client_adapters.state())
 
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
-        self._heads.restore(part(state, "heads"))
+        self._client_adapters.restore(part(state, "heads"))
 
 
-def acknowledge(body: ServerModel, ticket: Turn, message: Activation, upload_interval: int) -> ServerReply:
-    """The body's step on a client's activations, of which the client hears nothing."""
+def acknowledge(body: ServerModel, turn: Turn, message: Activation, upload_interval: int) -> ServerReply:
+    """The body's step on a client's activations, with an acknowledgement as the reply."""
     assert message.hidden is not None
     assert message.labels is not None
     hidden_BTD = unpack(message.hidden, message.context.get("mask")).to(body.piece.model.device)
-    step = body.compute(ticket.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=False)
+    step = body.compute(turn.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=False)
     return ServerReply(
         reply=Done(),
         flops=step.flops,
         losses=(step.loss,),
         samples=len(message.ids_B),
-        step=(ticket.lap - 1) * upload_interval,
+        step=(turn.lap - 1) * upload_interval,
         change=step,
     )
 
 
 def local_update(parts: LocalParts) -> LocalUpdate:
-    """Backpropagation from an auxiliary's loss."""
+    """Backpropagation from the auxiliary's loss, for a controlled client."""
     assert parts.auxiliary is not None
     settings = parts.config.method
-    learn = Backprop(parts.trainer, parts.auxiliary, settings.of(Backpropagation), parts.head)
-    return AuxiliaryUpdate(learn, settings.of(Auxiliary).upload_interval)
+    local_step = BackpropagationStep(parts.trainer, parts.auxiliary, settings.of(Backpropagation), parts.head)
+    return AuxiliaryUpdate(local_step, settings.of(Auxiliary).upload_interval)
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with an auxiliary that learns with the head."""
+    """The client's side, with an auxiliary model that is trained with the head."""
     auxiliary, settings = pieces.auxiliary(), config.method
     trainer = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
-    learn = Backprop(trainer, auxiliary, settings.of(Backpropagation))
-    update = AuxiliaryUpdate(learn, settings.of(Auxiliary).upload_interval)
+    local_step = BackpropagationStep(trainer, auxiliary, settings.of(Backpropagation))
+    update = AuxiliaryUpdate(local_step, settings.of(Auxiliary).upload_interval)
     return AveragedClient(trainer, update, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side."""
-    heads = ClientAdapters.of(config, pieces.head, pieces.auxiliary, PREFIX)
+    client_adapters = ClientAdapters.of(config, pieces.head, pieces.auxiliary, PREFIX)
     return CseServer(
-        ServerModel.of(pieces.body(), config), heads, config.method.of(Auxiliary).upload_interval
+        ServerModel.of(pieces.body(), config), client_adapters, config.method.of(Auxiliary).upload_interval
     )
 
 
@@ -177,7 +179,7 @@ _CSEFSL = """@article{mu2023communication,
 }"""
 
 SPEC = spec.MethodSpec(
-    about="the client learns from an auxiliary's loss, the server from every q-th activation",
+    about="the client trains with an auxiliary model's loss, the server on every q-th activation",
     bibtex=(_CSEFSL, LORA),
     client=client,
     server=server,

@@ -1,10 +1,10 @@
 """`decomfl`: no cut and no adapters on the link, scalars only.
 
-DeComFL (Li et al., ICLR'25). Every client holds the whole model and finds the slope of its
-loss along P directions a step; a round's S * P scalars go up, everybody's come down when
-the next one begins. With one client and central differences this is MeZO (Malladi et al.,
-NeurIPS'23). We depart from the paper as in `hybrid`: directions have names, so no seed is
-sent, and each client has its own.
+DeComFL (Li et al., ICLR'25). Every client holds the whole model and estimates the directional derivatives of
+its loss along P perturbations a step; it uploads the S * P scalars of a round and receives those of all
+clients at the start of the next. With one client and central differences this is MeZO (Malladi et al.,
+NeurIPS'23). Departures from the paper: perturbations are derived from names, so no seed is sent, and each
+client has its own.
 """
 
 # S steps of a round, P perturbations
@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from splitfl.config import RunConfig
-from splitfl.core.messages import Message
+from splitfl.core.messages import Message, Scalars
 from splitfl.core.state import State
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
@@ -28,54 +28,55 @@ from splitfl.methods.parts.zeroth_order_client import SlicedEstimate, ZerothOrde
 
 
 class DecomflClient:
-    """Finetunes the whole model, forward only, for `steps` batches a round."""
+    """Finetunes the whole model with forward passes only, for `steps` batches a round."""
 
-    def __init__(self, walker: ZerothOrderClient, batches: Batches, steps: int) -> None:
-        self.walker = walker
+    def __init__(self, zeroth_order: ZerothOrderClient, batches: Batches, steps: int) -> None:
+        self.zeroth_order = zeroth_order
         self._batches = batches
         self._steps = steps
-        self.take_flops = walker.take_flops
-        self.state = walker.state
-        self.restore = walker.restore
+        self.take_flops = zeroth_order.take_flops
+        self.state = zeroth_order.state
+        self.restore = zeroth_order.restore
 
     def round(self, round_index: int) -> ClientRound:
-        walker, model = self.walker, self.walker.piece
-        walker.enter((yield walker.begin(round_index, 1)), round_index)
+        zeroth_order, model = self.zeroth_order, self.zeroth_order.piece
+        zeroth_order.start_round((yield zeroth_order.begin(round_index, 1)), round_index)
         losses: list[float] = []
         samples = 0
         for step in range(self._steps):
             batch = self._batches.batch(round_index * self._steps + step).to(model.model.device)
             forward = loss_of(batch)
-            loss = walker.run(forward, batch.shape_BT)
-            walker.learn(forward, loss.new_ones(()), loss, batch.shape_BT)
+            loss = zeroth_order.evaluate(forward, batch.shape_BT)
+            zeroth_order.step(forward, loss.new_ones(()), loss, batch.shape_BT)
             losses.append(loss.item())
             samples += len(batch.ids_B)
-        yield walker.upload(round_index, samples, tuple(losses))
+        yield zeroth_order.upload(round_index, samples, tuple(losses))
 
 
 class DecomflServer:
-    """Keeps the scalars and walks along; has no model."""
+    """Logs the scalars and replays them on the trained tensors; holds no model."""
 
-    def __init__(self, history: ScalarLog) -> None:
-        self._history = history
+    def __init__(self, scalar_log: ScalarLog) -> None:
+        self._scalar_log = scalar_log
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
-        return self._history.answer(ticket, message)
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
+        return self._scalar_log.answer(turn, message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._history.take(ticket, outcome)
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        if reply is not None and isinstance(reply.change, Scalars):
+            self._scalar_log.receive(turn.client, 0, reply.change.values, reply.change.samples)
 
     def end_round(self, round_index: int) -> None:
-        self._history.end_round()
+        self._scalar_log.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
-        return self._history.tensors
+        return self._scalar_log.tensors
 
     def state(self) -> State:
-        return self._history.state()
+        return self._scalar_log.state()
 
     def restore(self, state: State) -> None:
-        self._history.restore(state)
+        self._scalar_log.restore(state)
 
 
 def loss_of(batch: Batch) -> Function:
@@ -90,21 +91,21 @@ def loss_of(batch: Batch) -> Function:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with the whole model."""
+    """The client's side, with the whole model."""
     settings = config.method.of(SlicedEstimate)
-    walker = ZerothOrderClient.of(pieces.whole(), batches, config, settings)
-    return DecomflClient(walker, batches, steps)
+    zeroth_order = ZerothOrderClient.of(pieces.whole(), batches, config, settings)
+    return DecomflClient(zeroth_order, batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side, which has no model."""
+    """The server's side, without a model."""
     own = config.method.of(SlicedEstimate)
     perturbations = own.estimate.perturbations
     return DecomflServer(ScalarLog.of(pieces.whole(), config, perturbations, is_sliced=own.slices))
 
 
 SPEC = spec.MethodSpec(
-    about="no cut: clients find slopes of the whole model's loss, and scalars are all that travels",
+    about="no cut: clients send directional derivatives of the whole model's loss, scalars only",
     bibtex=(DECOMFL, MEZO, LORA),
     client=client,
     server=server,

@@ -1,11 +1,12 @@
 """`fedlora`: no cut, the reference. Every client finetunes the whole model on its own
-data and sends its adapters, which are averaged (McMahan et al., AISTATS'17, on LoRA)."""
+data and uploads its adapters, which are averaged (FedAvg, McMahan et al., AISTATS'17, with LoRA)."""
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
 from splitfl.config import RunConfig
+from splitfl.core.messages import Adapter
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
@@ -13,78 +14,79 @@ from splitfl.methods.parts.client_adapters import ClientAdapters
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
-from splitfl.methods.parts.split_pass import Backpropagation, hold_inputs_alone, parts
+from splitfl.methods.parts.split_pass import Backpropagation, enable_checkpointing, micro_batches
 
 
-class FedClient:
+class FedLoraClient:
     """Finetunes the whole model for `steps` batches a round."""
 
     def __init__(
-        self, learner: ClientTrainer, batches: Batches, steps: int, settings: Backpropagation
+        self, trainer: ClientTrainer, batches: Batches, steps: int, settings: Backpropagation
     ) -> None:
-        self._learner = learner
+        self._trainer = trainer
         self._size = settings.micro_batch
         self._is_checkpointed = settings.checkpoint_head
         if settings.checkpoint_head:
-            hold_inputs_alone(learner.piece)
+            enable_checkpointing(trainer.piece)
         self._batches = batches
         self._steps = steps
-        self.take_flops = learner.take_flops
-        self.state = learner.state
-        self.restore = learner.restore
+        self.take_flops = trainer.take_flops
+        self.state = trainer.state
+        self.restore = trainer.restore
 
     def round(self, round_index: int) -> ClientRound:
-        learner, device = self._learner, self._learner.piece.model.device
-        learner.enter((yield learner.begin(round_index, 1)), round_index)
+        trainer, device = self._trainer, self._trainer.piece.model.device
+        trainer.start_round((yield trainer.begin(round_index, 1)), round_index)
         losses: list[float] = []
         samples = 0
         for step in range(self._steps):
             batch = self._batches.batch(round_index * self._steps + step).to(device)
-            losses.append(self._descend(batch))
-            learner.step()
+            losses.append(self._backpropagate(batch))
+            trainer.step()
             samples += len(batch.ids_B)
-        yield learner.upload(round_index, samples, tuple(losses))
+        yield trainer.upload(round_index, samples, tuple(losses))
 
-    def _descend(self, batch: Batch) -> float:
-        """Leaves the gradient of the loss in the model; the loss."""
-        learner, found = self._learner, 0.0
-        for some in parts(batch.labels, self._size):
-            loss = learner.piece(some.of(batch.inputs), {}, batch.labels[some.rows]).loss * some.weight
+    def _backpropagate(self, batch: Batch) -> float:
+        """Accumulates the gradient of the batch's mean loss; returns the loss."""
+        trainer, found = self._trainer, 0.0
+        for micro in micro_batches(batch.labels, self._size):
+            loss = trainer.piece(micro.of(batch.inputs), {}, batch.labels[micro.rows]).loss * micro.weight
             loss.backward()
             found += loss.item()
-        cost = learner.cost(batch.shape_BT)
-        learner.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
+        cost = trainer.cost(batch.shape_BT)
+        trainer.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
         return found
 
 
-class FedServer:
-    """Averages; trains nothing itself."""
+class FedLoraServer:
+    """Averages the clients' adapters; holds no model."""
 
-    def __init__(self, heads: ClientAdapters) -> None:
-        self._heads = heads
-        self.compute = heads.answer
-        self.state = heads.state
-        self.restore = heads.restore
+    def __init__(self, client_adapters: ClientAdapters) -> None:
+        self._client_adapters = client_adapters
+        self.compute = client_adapters.answer
+        self.state = client_adapters.state
+        self.restore = client_adapters.restore
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._heads.take(outcome)
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        if reply is not None and isinstance(reply.change, Adapter):
+            self._client_adapters.receive(reply.change)
 
     def end_round(self, round_index: int) -> None:
-        self._heads.end_round()
+        self._client_adapters.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
-        return dict(self._heads.tensors)
+        return dict(self._client_adapters.tensors)
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with the whole model."""
-    learner = ClientTrainer.of(pieces.whole(), config)
-    return FedClient(learner, batches, steps, config.method.of(Backpropagation))
+    """The client's side, with the whole model."""
+    trainer = ClientTrainer.of(pieces.whole(), config)
+    return FedLoraClient(trainer, batches, steps, config.method.of(Backpropagation))
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side, which has no model."""
-    return FedServer(ClientAdapters.of(config, pieces.whole))
+    """The server's side, without a model."""
+    return FedLoraServer(ClientAdapters.of(config, pieces.whole))
 
 
 _FEDAVG = """@inproceedings{mcmahan2017communication,

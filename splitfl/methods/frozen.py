@@ -1,7 +1,7 @@
-"""`frozen`: the head never learns, so each sample's activation crosses the link once.
+"""`frozen`: the head is frozen, so each sample's activation is sent once.
 
-SplitFrozen (arXiv 2503.18986): the server keeps what came and learns from its own copy
-in every later epoch. Nothing comes down but acknowledgements, and no adapter goes up.
+SplitFrozen (arXiv 2503.18986): the server caches the activations and trains from its cache in all later
+epochs. The downlink carries acknowledgements only, and no adapters are uploaded.
 """
 
 # B batch, T tokens, D hidden, n real tokens of one sample
@@ -19,7 +19,6 @@ from splitfl.core.state import State, copied, numbered, part, tensor_in, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods.parts import spec
-from splitfl.methods.parts.client_trainer import pack, unpack
 from splitfl.methods.parts.local_update import LocalParts, LocalUpdate, LocalUpdateSpec
 from splitfl.methods.parts.method import (
     ClientMethod,
@@ -34,10 +33,11 @@ from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation, SplitPass
 from splitfl.models.cut import Piece
+from splitfl.models.token_rows import pack, unpack
 
 
 class FrozenClient:
-    """Runs the head once for each sample; later on it only names the samples of a batch."""
+    """Runs the head once per sample; later batches are sent as sample ids without activations."""
 
     def __init__(self, head: Piece, batches: Batches, steps: int) -> None:
         self._head = head
@@ -60,7 +60,7 @@ class FrozenClient:
             context = self._head.context_of(batch.inputs)
             hidden = pack(hidden_BTD, context.get("mask"))
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context, labels=batch.labels)
-            if isinstance(reply, Done):  # a lost answer means that they are sent once more
+            if isinstance(reply, Done):  # after a lost reply they are sent again
                 self._known.update(ids)
 
     def take_flops(self) -> float:
@@ -75,7 +75,7 @@ class FrozenClient:
 
 
 class FrozenHead:
-    """Forward passes alone, each time a sample is needed."""
+    """The frozen head of a controlled client: a forward pass for every batch, without a cache."""
 
     upload_interval = 1
 
@@ -86,15 +86,15 @@ class FrozenHead:
         pass
 
     def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        return pack(self._passes.forth(batch, comes_back=False), context.get("mask"))
+        return pack(self._passes.forward(batch, needs_backward=False), context.get("mask"))
 
     def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
         return False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Cached:
-    """One sample as the server keeps it: its row of everything, without what pads it on the right."""
+class CachedSample:
+    """One sample in the server's cache: its row of each tensor, without padding on the right."""
 
     hidden_TD: Tensor
     context: Mapping[str, Tensor]
@@ -102,22 +102,22 @@ class Cached:
 
 
 class FrozenServer:
-    """Runs the body on what it has been sent, now or earlier; samples are each client's own."""
+    """Trains the body on activations, received now or cached by client and sample."""
 
     def __init__(self, body: ServerModel) -> None:
         self._body = body
-        self._cache: dict[tuple[int, int], Cached] = {}
+        self._cache: dict[tuple[int, int], CachedSample] = {}
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation():
-                return self._learn(ticket, message)
+                return self._train_step(turn, message)
             case Begin():
                 return ServerReply(reply=Done())
         raise unexpected("frozen", message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._body.commit(ticket, outcome.change if outcome is not None else None)
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        self._body.commit(turn, reply.change if reply is not None else None)
 
     def end_round(self, round_index: int) -> None:
         self._body.end_round()
@@ -135,24 +135,24 @@ class FrozenServer:
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
         self._cache = {
-            (client, sample): Cached(
+            (client, sample): CachedSample(
                 hidden_TD=tensors["hidden"], label=tensors["label"], context=part(tensors, "context")
             )
             for client, samples in numbered(part(state, "cache")).items()
             for sample, tensors in numbered(samples).items()
         }
 
-    def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
+    def _train_step(self, turn: Turn, message: Activation) -> ServerReply:
         piece = self._body.piece
-        names = [(ticket.client, identity) for identity in message.ids_B.tolist()]
+        names = [(turn.client, identity) for identity in message.ids_B.tolist()]
         if message.hidden is not None and message.labels is not None:
-            hidden_BTD, context, labels = self._keep(names, message.hidden, message.context, message.labels)
+            hidden_BTD, context, labels = self._store(names, message.hidden, message.context, message.labels)
         elif self._cache.keys() >= set(names):
             hidden_BTD, context, labels = batch_of([self._cache[name] for name in names])
         else:
             raise unexpected("frozen", message)
         step = self._body.compute(
-            ticket.position, hidden_BTD.to(piece.model.device), context, labels, wants_hidden_grad=False
+            turn.position, hidden_BTD.to(piece.model.device), context, labels, wants_hidden_grad=False
         )
         return ServerReply(
             reply=Done(),
@@ -162,28 +162,28 @@ class FrozenServer:
             change=step,
         )
 
-    def _keep(
+    def _store(
         self,
         names: Sequence[tuple[int, int]],
         hidden: Tensor,
         context: Mapping[str, Tensor],
         labels: Tensor,
     ) -> tuple[Tensor, Mapping[str, Tensor], Tensor]:
-        """Keeps the samples of a batch without their padding; the batch itself, as it came."""
+        """Caches the samples of a batch without padding; returns the batch unpacked, (B, T, D)."""
         hidden_BTD = unpack(hidden, context.get("mask"))
         for row, name in enumerate(names):
             own = {key: tensor[row] for key, tensor in context.items()}
             length = int(own["mask"].nonzero().max()) + 1 if "mask" in own else hidden_BTD.shape[1]
-            self._cache[name] = Cached(
+            self._cache[name] = CachedSample(
                 hidden_TD=hidden_BTD[row, :length].clone(),
                 context={key: tensor[:length] if tensor.ndim else tensor for key, tensor in own.items()},
-                label=labels[row, :length] if _are_of_tokens(labels) else labels[row],
+                label=labels[row, :length] if _are_token_labels(labels) else labels[row],
             )
         return hidden_BTD, context, labels
 
 
-def batch_of(samples: Sequence[Cached]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """Hidden state (B, T, D), context and labels of these samples, padded on the right."""
+def batch_of(samples: Sequence[CachedSample]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Hidden state (B, T, D), context and labels of cached samples, padded on the right."""
     length = max(len(sample.hidden_TD) for sample in samples)
     hidden_BTD = torch.stack([_padded(sample.hidden_TD, length, 0) for sample in samples])
     masks = [sample.context.get("mask") for sample in samples]
@@ -201,16 +201,16 @@ def batch_of(samples: Sequence[Cached]) -> tuple[Tensor, dict[str, Tensor], Tens
     }
     labels = torch.stack(
         [
-            _padded(sample.label, length, -100) if _are_of_tokens(sample.label[None]) else sample.label
+            _padded(sample.label, length, -100) if _are_token_labels(sample.label[None]) else sample.label
             for sample in samples
         ]
     )
-    mask = {} if bool(mask_BT.all()) else {"mask": mask_BT}  # as it is left out of a batch that is sent
+    mask = {} if bool(mask_BT.all()) else {"mask": mask_BT}  # omitted without padding, as in messages
     return hidden_BTD, context | mask, labels
 
 
-def _are_of_tokens(labels: Tensor) -> bool:
-    """Whether these are labels (B, T) of tokens; several classes of a sample are floating-point numbers."""
+def _are_token_labels(labels: Tensor) -> bool:
+    """Whether labels are (B, T) of tokens; those of several classes per sample are floating-point."""
     return labels.ndim > 1 and not labels.is_floating_point()
 
 
@@ -220,13 +220,13 @@ def _padded(row: Tensor, length: int, value: float) -> Tensor:
 
 
 def local_update(parts: LocalParts) -> LocalUpdate:
-    """A head that does not learn for some rounds."""
-    settings = parts.config.method.find(Backpropagation) or Backpropagation()  # of the run's own method
+    """The frozen head of a controlled client."""
+    settings = parts.config.method.find(Backpropagation) or Backpropagation()  # those of the run's own method
     return FrozenHead(SplitPass(parts.trainer, settings, parts.head))
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, on a head without adapters."""
+    """The client's side, with a head without adapters."""
     return FrozenClient(pieces.head(is_bare=True), batches, steps)
 
 
@@ -243,7 +243,7 @@ _SPLITFROZEN = """@article{splitfrozen2025,
 }"""
 
 SPEC = spec.MethodSpec(
-    about="the head never learns: each sample's activation goes up once, nothing comes down",
+    about="frozen head: each sample's activation is sent once, and no gradient comes back",
     bibtex=(_SPLITFROZEN, LORA),
     client=client,
     server=server,
@@ -251,17 +251,17 @@ SPEC = spec.MethodSpec(
     sends={
         "activation": spec.Tolerance(
             policies=spec.NO_ERASURE,
-            why_not="its server keeps what came for all later epochs, and a hole would stay for ever",
+            why_not="its server caches activations for later epochs, so an erased token would stay erased",
         )
     },
     settings=NoSettings,
     shared=spec.BODY | spec.IN_FLIGHT | spec.OPTIMISER,
     aggregators=spec.FACTORS,
     holds=("head",),
-    asynchronous="its clients send nothing in that could be taken over: it has no rounds to wait for",
+    asynchronous="its clients upload no updates that an asynchronous server could aggregate",
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
     backpropagates=False,
-    local_update=LocalUpdateSpec(make=local_update, learns=False),
+    local_update=LocalUpdateSpec(make=local_update, trains_head=False),
     refusals=(),
 )

@@ -1,14 +1,14 @@
-"""`fsl-sage`: as `cse-fsl`, with an auxiliary that is not trained but aligned to the server's gradients.
+"""`fsl-sage`: as `cse-fsl`, with auxiliary models that are aligned with the server's gradients.
 
-FSL-SAGE (Nair et al., ICML'25, arXiv 2505.23182) with low-rank adapters. The server keeps
-each client's last uploads and an auxiliary for each. As a client begins its second round and
-every l-th one after it (`method.align_interval`) the server finds the true gradients at these uploads, aligns
-that client's auxiliary to them, at the body's rate, and sends it down. The client learns from the gradient
-that its auxiliary estimates, and only its head goes up. An auxiliary lost on its way is
-sent with the answer to the next beginning.
+FSL-SAGE (Nair et al., ICML'25, arXiv 2505.23182) with low-rank adapters. The server keeps each client's last
+uploads and one auxiliary model per client. At the start of a client's second round and of every l-th round
+after it (`method.align_interval`) the server computes the true gradients at these uploads, aligns the
+client's auxiliary with them, at the body's learning rate, and sends it. The client trains its head with the
+gradient that the auxiliary estimates, and uploads the head only. A lost auxiliary is sent again with the
+reply to the next Begin.
 
-We depart from the paper in how it begins: an auxiliary is aligned for the first time as soon as something of
-its client's has come, and starts from the body as it is then, in the tensors that both have.
+Departure from the paper: an auxiliary is first aligned as soon as an upload of its client has been received,
+starting from the current values of the body's tensors that it has too.
 """
 
 # B batch, T tokens, D hidden
@@ -26,23 +26,24 @@ from splitfl.core.messages import Activation, Adapter, Begin, Done, Message
 from splitfl.core.state import State, copied, listed, number_in, numbered, part, tensor_in, under, whole
 from splitfl.data.loader import Batches
 from splitfl.methods import cse_fsl
-from splitfl.methods.cse_fsl import AuxiliaryUpdate, Backprop, acknowledge
-from splitfl.methods.parts.auxiliary import Auxiliary, Sample, align, apart, with_prefix
+from splitfl.methods.cse_fsl import AuxiliaryUpdate, BackpropagationStep, acknowledge
+from splitfl.methods.parts.auxiliary import AlignmentSample, Auxiliary, align, split_auxiliary, with_prefix
 from splitfl.methods.parts.client_adapters import ClientAdapters
-from splitfl.methods.parts.client_trainer import ClientTrainer, unpack
+from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.local_update import local_steps, num_uploads
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation
 from splitfl.models.cut import Piece, share_frozen
+from splitfl.models.token_rows import unpack
 
 
 @dataclass(frozen=True, kw_only=True)
 class SageSettings:
-    """An auxiliary is aligned to the server's gradients every `align_interval` rounds.
+    """The auxiliary is aligned with the server's gradients every `align_interval` rounds.
 
-    That is by `align_passes` over a client's last `align_batches` uploads.
+    An alignment makes `align_passes` passes over a client's last `align_batches` uploads.
     """
 
     auxiliary: Auxiliary = group(Auxiliary)
@@ -58,43 +59,43 @@ class SageSettings:
 
 
 class SageClient:
-    """Runs head and auxiliary; only the head learns here."""
+    """Trains the head with the gradients of an auxiliary model that the server aligns."""
 
     def __init__(
-        self, learner: ClientTrainer, auxiliary: Piece, batches: Batches, steps: int, settings: SageSettings
+        self, trainer: ClientTrainer, auxiliary: Piece, batches: Batches, steps: int, settings: SageSettings
     ) -> None:
         self._auxiliary = trainable(auxiliary)
         auxiliary.requires_grad_(False)
-        learn = Backprop(learner, auxiliary, settings.backpropagation)
-        self._update = AuxiliaryUpdate(learn, settings.auxiliary.upload_interval)
+        local_step = BackpropagationStep(trainer, auxiliary, settings.backpropagation)
+        self._update = AuxiliaryUpdate(local_step, settings.auxiliary.upload_interval)
         self._batches = batches
         self._steps = steps
-        self._learner = learner
-        self._aligned_in = 0
-        self.take_flops = learner.take_flops
+        self._trainer = trainer
+        self._aligned_round = 0
+        self.take_flops = trainer.take_flops
 
     def round(self, round_index: int) -> ClientRound:
-        begin = self._learner.begin(round_index, num_uploads(self._update, self._steps) + 1)
-        reply = yield dataclasses.replace(begin, aligned_round=self._aligned_in)
+        begin = self._trainer.begin(round_index, num_uploads(self._update, self._steps) + 1)
+        reply = yield dataclasses.replace(begin, aligned_round=self._aligned_round)
         if isinstance(reply, Adapter):
-            own, aligned = apart(reply.tensors)
+            own, aligned = split_auxiliary(reply.tensors)
             reply = dataclasses.replace(reply, tensors=own)
             if aligned:
                 overwrite(self._auxiliary, aligned)
-                self._aligned_in = round_index
-        self._learner.enter(reply, round_index)
-        head = self._learner.piece
+                self._aligned_round = round_index
+        self._trainer.start_round(reply, round_index)
+        head = self._trainer.piece
         samples = yield from local_steps(self._update, head, self._batches, self._steps, round_index)
-        yield self._learner.upload(round_index, samples)
+        yield self._trainer.upload(round_index, samples)
 
     def state(self) -> State:
-        held = under("learner", self._learner.state()) | under("auxiliary", copied(self._auxiliary))
-        return held | {"aligned_in": whole(self._aligned_in)}
+        held = under("learner", self._trainer.state()) | under("auxiliary", copied(self._auxiliary))
+        return held | {"aligned_in": whole(self._aligned_round)}
 
     def restore(self, state: State) -> None:
-        self._learner.restore(part(state, "learner"))
+        self._trainer.restore(part(state, "learner"))
         overwrite(self._auxiliary, part(state, "auxiliary"))
-        self._aligned_in = number_in(state, "aligned_in")
+        self._aligned_round = number_in(state, "aligned_in")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,12 +110,12 @@ class _Aligned:
 
 
 class SageServer:
-    """Runs the body on whatever comes, aligns the auxiliaries to it, averages the heads."""
+    """Trains the body on uploads, aligns the auxiliaries with it, averages the client adapters."""
 
     def __init__(
         self,
         body: ServerModel,
-        heads: ClientAdapters,
+        client_adapters: ClientAdapters,
         auxiliary: Piece,
         clients: int,
         settings: SageSettings,
@@ -125,97 +126,101 @@ class SageServer:
         self._scratch = auxiliary
         self._settings = settings
         self._lr = lr
-        self._heads = heads
+        self._client_adapters = client_adapters
         self._auxiliaries = [_snapshot(auxiliary) for _ in range(clients)]
-        self._aligned_in = [0] * clients
+        self._aligned_round = [0] * clients
         self._uploads = [deque[Activation](maxlen=settings.align_batches) for _ in range(clients)]
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                outcome = acknowledge(self._body, ticket, message, self._settings.auxiliary.upload_interval)
-                return dataclasses.replace(outcome, change=_Uploaded(message=message, step=outcome.change))
+                answer = acknowledge(self._body, turn, message, self._settings.auxiliary.upload_interval)
+                return dataclasses.replace(answer, change=_Uploaded(message=message, step=answer.change))
             case Begin():
-                return self._begin(ticket, message)
-        return self._heads.answer(ticket, message)
+                return self._begin(turn, message)
+        return self._client_adapters.answer(turn, message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        change = self._heads.take(outcome)
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        change = reply.change if reply is not None else None
+        if isinstance(change, Adapter):
+            self._client_adapters.receive(change)
         if isinstance(change, _Uploaded):
-            self._uploads[ticket.client].append(change.message)
+            self._uploads[turn.client].append(change.message)
         if isinstance(change, _Aligned):
-            self._auxiliaries[ticket.client] = change.tensors
-            self._aligned_in[ticket.client] = ticket.round
-        self._body.commit(ticket, change.step if isinstance(change, _Uploaded) else None)
+            self._auxiliaries[turn.client] = change.tensors
+            self._aligned_round[turn.client] = turn.round
+        self._body.commit(turn, change.step if isinstance(change, _Uploaded) else None)
 
     def end_round(self, round_index: int) -> None:
         self._body.end_round()
-        self._heads.end_round()
+        self._client_adapters.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
-        return self._heads.tensors | self._body.trained()
+        return self._client_adapters.tensors | self._body.trained()
 
     def state(self) -> State:
         clients = [
-            {"aligned_in": whole(self._aligned_in[client]), **under("auxiliary", copied(tensors))}
+            {"aligned_in": whole(self._aligned_round[client]), **under("auxiliary", copied(tensors))}
             | under("upload", listed([_as_state(upload) for upload in self._uploads[client]]))
             for client, tensors in enumerate(self._auxiliaries)
         ]
-        held = under("body", self._body.state()) | under("heads", self._heads.state())
+        held = under("body", self._body.state()) | under("heads", self._client_adapters.state())
         return held | under("client", listed(clients))
 
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
-        self._heads.restore(part(state, "heads"))
-        for client, its in numbered(part(state, "client")).items():
-            self._aligned_in[client] = number_in(its, "aligned_in")
-            self._auxiliaries[client] = part(its, "auxiliary")
+        self._client_adapters.restore(part(state, "heads"))
+        for client, client_state in numbered(part(state, "client")).items():
+            self._aligned_round[client] = number_in(client_state, "aligned_in")
+            self._auxiliaries[client] = part(client_state, "auxiliary")
             self._uploads[client].clear()
-            uploads = numbered(part(its, "upload")).values()
+            uploads = numbered(part(client_state, "upload")).values()
             self._uploads[client].extend(_as_upload(upload) for upload in uploads)
 
-    def _begin(self, ticket: Turn, message: Begin) -> ServerReply:
-        """The heads' news, and the client's auxiliary where it has not had it as it is now."""
-        aligned_in = self._aligned_in[ticket.client]
+    def _begin(self, turn: Turn, message: Begin) -> ServerReply:
+        """The changed client adapters, and the auxiliary if it is newer than the client's."""
+        aligned_in = self._aligned_round[turn.client]
         change, flops = None, 0.0
-        is_due = not aligned_in or ticket.round - aligned_in >= self._settings.align_interval
-        if is_due and self._uploads[ticket.client]:
-            change, flops = self._align(ticket)
-        news = self._heads.news(ticket, message)
-        tensors = dict(news.tensors) if news else {}
+        is_due = not aligned_in or turn.round - aligned_in >= self._settings.align_interval
+        if is_due and self._uploads[turn.client]:
+            change, flops = self._align(turn)
+        changes = self._client_adapters.changes_since(turn, message)
+        tensors = dict(changes.tensors) if changes else {}
         if change is not None:
             tensors |= with_prefix(change.tensors)
         elif aligned_in > message.aligned_round:
-            tensors |= with_prefix(self._auxiliaries[ticket.client])
-        version = news.version if news else message.version
+            tensors |= with_prefix(self._auxiliaries[turn.client])
+        version = changes.version if changes else message.version
         done = Done()
         reply = Adapter(version=version, tensors=tensors) if tensors else done
         return ServerReply(reply=reply, flops=flops, change=change)
 
-    def _align(self, ticket: Turn) -> tuple[_Aligned, float]:
-        """This client's auxiliary, aligned to the body as it is now, and the FLOPs it took."""
+    def _align(self, turn: Turn) -> tuple[_Aligned, float]:
+        """The client's auxiliary, aligned with the current body, and the FLOPs."""
         device, flops = self._body.piece.model.device, 0.0
         samples = []
-        for upload in self._uploads[ticket.client]:
+        for upload in self._uploads[turn.client]:
             assert upload.hidden is not None
             assert upload.labels is not None
             context = {name: tensor.to(device) for name, tensor in upload.context.items()}
             hidden_BTD = unpack(upload.hidden.to(device), context.get("mask"))
             labels = upload.labels.to(device)
-            step = self._body.compute(ticket.position, hidden_BTD, context, labels, wants_hidden_grad=True)
+            step = self._body.compute(turn.position, hidden_BTD, context, labels, wants_hidden_grad=True)
             assert step.hidden_grad is not None
             flops += step.flops
             samples.append(
-                Sample(hidden_BTD=hidden_BTD, context=context, labels=labels, grad_BTD=step.hidden_grad)
+                AlignmentSample(
+                    hidden_BTD=hidden_BTD, context=context, labels=labels, grad_BTD=step.hidden_grad
+                )
             )
-        overwrite(trainable(self._scratch), self._auxiliaries[ticket.client])
-        if not self._aligned_in[ticket.client]:
+        overwrite(trainable(self._scratch), self._auxiliaries[turn.client])
+        if not self._aligned_round[turn.client]:
             overwrite(trainable(self._scratch), self._shared())
         flops += align(self._scratch, samples, self._settings.align_passes, self._lr)
         return _Aligned(tensors=_snapshot(self._scratch)), flops
 
     def _shared(self) -> dict[str, Tensor]:
-        """The body's tensors that an auxiliary has, too."""
+        """The body's tensors that the auxiliary has too, in the same shapes."""
         own = trainable(self._scratch)
         return {
             name: value
@@ -245,16 +250,16 @@ def _as_upload(state: State) -> Activation:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with an auxiliary that only the server trains."""
-    learner = ClientTrainer.of(pieces.head(), config)
-    return SageClient(learner, pieces.auxiliary(), batches, steps, config.method.of(SageSettings))
+    """The client's side, with an auxiliary model that only the server trains."""
+    trainer = ClientTrainer.of(pieces.head(), config)
+    return SageClient(trainer, pieces.auxiliary(), batches, steps, config.method.of(SageSettings))
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side, with an auxiliary for each client."""
+    """The server's side, with one auxiliary model per client."""
     body, clients = ServerModel.of(pieces.body(), config), config.federation.clients
-    heads, settings = ClientAdapters.of(config, pieces.head), config.method.of(SageSettings)
-    return SageServer(body, heads, pieces.auxiliary(), clients, settings, config.train.body_lr)
+    client_adapters, settings = ClientAdapters.of(config, pieces.head), config.method.of(SageSettings)
+    return SageServer(body, client_adapters, pieces.auxiliary(), clients, settings, config.train.body_lr)
 
 
 _FSLSAGE = """@inproceedings{nair2025fslsage,
@@ -267,7 +272,7 @@ _FSLSAGE = """@inproceedings{nair2025fslsage,
 
 SPEC = dataclasses.replace(
     cse_fsl.SPEC,
-    about="as cse-fsl, with the auxiliary aligned to the server's gradients every l rounds",
+    about="as cse-fsl, with the auxiliary aligned with the server's gradients every l rounds",
     bibtex=(_FSLSAGE, LORA),
     client=client,
     server=server,

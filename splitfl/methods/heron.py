@@ -1,10 +1,10 @@
-"""`heron`: as `cse-fsl`, with a client that learns without backpropagation.
+"""`heron`: as `cse-fsl`, with a client without backpropagation.
 
-HERON-SFL (Kou et al., arXiv 2601.09076) with low-rank adapters. Head and auxiliary move
-together along P directions a step, by the slopes of the auxiliary's loss there; the first
-batch of every `method.upload_interval` goes up, from where the step began, and the server
-learns from it by first order. Nothing comes down but acknowledgements; head and auxiliary
-are averaged once a round. We depart from the paper in that directions are signs.
+HERON-SFL (Kou et al., arXiv 2601.09076) with low-rank adapters. Head and auxiliary take zeroth-order steps
+together, from finite differences of the auxiliary's loss along P perturbations; the activations of the first
+of every `method.upload_interval` batches, from before its step, are uploaded, and the server takes a
+first-order step from them. The downlink carries acknowledgements only; head and auxiliary are averaged once a
+round. Departure from the paper: perturbations are signs.
 """
 
 # B batch, T tokens, D hidden, P perturbations
@@ -25,10 +25,10 @@ from splitfl.methods.cse_fsl import AuxiliaryUpdate
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary, refuse_auxiliary, with_prefix
 from splitfl.methods.parts.client_trainer import ClientTrainer
-from splitfl.methods.parts.directional_derivatives import central, difference
+from splitfl.methods.parts.directional_derivatives import central_difference, forward_difference
 from splitfl.methods.parts.local_update import AveragedClient
 from splitfl.methods.parts.method import ClientMethod, Pieces
-from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of, walk
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, perturbed_parameters, values_of
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.zeroth_order_client import Estimate, refuse_estimate
 from splitfl.models.cut import Piece
@@ -36,54 +36,55 @@ from splitfl.models.cut import Piece
 
 @dataclass(frozen=True, kw_only=True)
 class HeronSettings:
-    """Directions in head and auxiliary."""
+    """The auxiliary model, and the gradient estimator over it and the head."""
 
     auxiliary: Auxiliary = group(Auxiliary)
     estimate: Estimate = group(Estimate)
 
 
-class Feel:
-    """One step down the slopes of the auxiliary's loss; `walk` moves the learner's own tensors."""
+class ZerothOrderStep:
+    """One zeroth-order step on the auxiliary's loss; `perturbed` holds the tensors of head and auxiliary."""
 
     def __init__(
         self,
-        learner: ClientTrainer,
+        trainer: ClientTrainer,
         auxiliary: Piece,
-        walk: PerturbedParameters,
+        perturbed: PerturbedParameters,
         client: int,
         settings: Estimate,
     ) -> None:
-        self._learner = learner
+        self._trainer = trainer
         self._auxiliary = auxiliary
-        self._walk = walk
+        self._perturbed = perturbed
         self._client = client
         self._settings = settings
 
     def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        """Learns from a batch; the hidden state (B, T, D) from before it did."""
-        hidden_BTD, rest = self._look(batch, context)
+        hidden_BTD, value = self._evaluate(batch, context)
 
         def loss() -> Tensor:
-            return self._look(batch, context)[1]
+            return self._evaluate(batch, context)[1]
 
-        mu, slopes = self._settings.mu, []
+        mu, derivatives = self._settings.mu, []
         for perturbation in range(self._settings.perturbations):
-            u = self._walk.draw(self._client, round_index, step, perturbation)
+            u = self._perturbed.draw(self._client, round_index, step, perturbation)
             is_central = self._settings.derivative == "central"
             found = (
-                central(self._walk, u, mu, loss) if is_central else difference(self._walk, u, mu, loss, rest)
+                central_difference(self._perturbed, u, mu, loss)
+                if is_central
+                else forward_difference(self._perturbed, u, mu, loss, value)
             )
-            slopes.append(found)
-        self._walk.step(self._client, round_index, step, torch.stack(slopes).cpu())
+            derivatives.append(found)
+        self._perturbed.step(self._client, round_index, step, torch.stack(derivatives).cpu())
         return hidden_BTD
 
-    def _look(self, batch: Batch, context: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The hidden state and the auxiliary's loss where both stand, with no graph."""
-        learner = self._learner
-        for piece in (learner.piece, self._auxiliary):
-            learner.flops += learner.cost(batch.shape_BT, piece).forward_flops
+    def _evaluate(self, batch: Batch, context: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The hidden state (B, T, D) and the auxiliary's loss at the current parameters, without a graph."""
+        trainer = self._trainer
+        for piece in (trainer.piece, self._auxiliary):
+            trainer.flops += trainer.cost(batch.shape_BT, piece).forward_flops
         with torch.no_grad():
-            hidden_BTD = learner.piece(batch.inputs, {})
+            hidden_BTD = trainer.piece(batch.inputs, {})
             loss = self._auxiliary(hidden_BTD, context, batch.labels).loss
         assert isinstance(hidden_BTD, Tensor)
         assert isinstance(loss, Tensor)
@@ -91,23 +92,23 @@ class Feel:
 
 
 def refuse_jvp(config: RunConfig, kind: str, num_blocks: int) -> None:
-    """ConfigError for forward mode, which goes through one piece alone."""
+    """ConfigError for forward mode, which differentiates a single piece."""
     if config.method.of(Estimate).derivative == "jvp":
         raise ConfigError(
-            "method.derivative must be 'difference' or 'central' with the method 'heron', whose loss goes "
-            "through two pieces, got 'jvp'"
+            "method.derivative must be 'difference' or 'central' with the method 'heron', whose loss "
+            "depends on two pieces, got 'jvp'"
         )
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with an auxiliary that is perturbed with the head."""
+    """The client's side, with an auxiliary model that is perturbed with the head."""
     auxiliary = pieces.auxiliary()
-    learner = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
-    moving = walk(values_of(learner.piece) | with_prefix(values_of(auxiliary)), config)
+    trainer = ClientTrainer.of(pieces.head(), config, auxiliary, PREFIX)
+    perturbed = perturbed_parameters(values_of(trainer.piece) | with_prefix(values_of(auxiliary)), config)
     settings = config.method.of(HeronSettings)
-    feel = Feel(learner, auxiliary, moving, batches.client, settings.estimate)
-    update = AuxiliaryUpdate(feel, settings.auxiliary.upload_interval)
-    return AveragedClient(learner, update, batches, steps)
+    local_step = ZerothOrderStep(trainer, auxiliary, perturbed, batches.client, settings.estimate)
+    update = AuxiliaryUpdate(local_step, settings.auxiliary.upload_interval)
+    return AveragedClient(trainer, update, batches, steps)
 
 
 _HERON = """@article{kou2026lean,
@@ -119,7 +120,7 @@ _HERON = """@article{kou2026lean,
 
 SPEC = dataclasses.replace(
     cse_fsl.SPEC,
-    about="as cse-fsl, with forward passes alone on the client",
+    about="as cse-fsl, with forward passes only on the client",
     bibtex=(_HERON, LORA),
     client=client,
     settings=HeronSettings,

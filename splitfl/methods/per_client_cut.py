@@ -1,10 +1,10 @@
-"""`sfl-v2` among clients that are cut at different depths: one body, entered where each client ends.
+"""`sfl-v2` with clients cut at different depths: one body, run from each client's cut on.
 
-A block between two cuts is held by the clients that are cut above it and, for those cut below it, by
-the server. When a round ends its adapters become the mean over all who hold it, as every tensor's do:
-a client counts with its samples, the server with those of the clients whose activations went through
-its own copy. What a rule of aggregation keeps still in a round it keeps still there, too, so that the
-mean is what the rule says. With one client this is the unsplit model's step, wherever it is cut.
+A block between two cuts is held by the clients cut above it and, for clients cut below it, by the server. At
+the end of a round its adapters are averaged over all holders, weighted by samples: the server's copy counts
+with the samples of the clients whose activations it processed. Tensors that the aggregator freezes in a round
+are frozen in the body too, so that the mean is exact. With one client a step equals the unsplit model's,
+wherever it is cut.
 """
 
 from collections import Counter
@@ -28,71 +28,78 @@ from splitfl.models.cut import Piece
 from splitfl.models.families import block_index
 
 
-class UnevenServer:
-    """Runs the body from each client's cut on; the client is that of `sfl-v2`."""
+class PerClientCutServer:
+    """Trains the body from each client's cut on; the client is that of `sfl-v2`."""
 
     def __init__(
         self,
         body: ServerModel,
         entries: Mapping[int, Piece],
         cuts: Sequence[int],
-        heads: ClientAdapters,
+        client_adapters: ClientAdapters,
         rule: Aggregator,
     ) -> None:
-        """`entries` are the body from each of the cuts on, with the body's own tensors."""
+        """`entries` has the body from each cut on, made of the body's tensors; `cuts` is by client."""
         self._body = body
         self._entries = entries
         self._cuts = cuts
-        self._heads = heads
+        self._client_adapters = client_adapters
         self._rule = rule
-        self._entered: Counter[int] = Counter()  # samples of this round, by the cut at which they came in
+        self._samples_by_cut: Counter[int] = Counter()  # of this round, by the sender's cut
         self._begin(0)
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return self._learn(ticket, message)
-        outcome = self._heads.answer(ticket, message)
-        if isinstance(outcome.reply, Adapter):
-            held = {n: v for n, v in outcome.reply.tensors.items() if self._is_held(n, ticket.client)}
-            return replace(outcome, reply=replace(outcome.reply, tensors=held))
-        return outcome
+                return self._train_step(turn, message)
+        answer = self._client_adapters.answer(turn, message)
+        if isinstance(answer.reply, Adapter):
+            held = {n: v for n, v in answer.reply.tensors.items() if self._is_held(n, turn.client)}
+            return replace(answer, reply=replace(answer.reply, tensors=held))
+        return answer
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        step = self._heads.take(outcome)
-        if outcome is not None and isinstance(step, BodyStep):
-            self._entered[self._cut(ticket)] += outcome.samples
-        self._body.commit(ticket, step)
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        change = reply.change if reply is not None else None
+        if isinstance(change, Adapter):
+            self._client_adapters.receive(change)
+        step = change if isinstance(change, BodyStep) else None
+        if reply is not None and step is not None:
+            self._samples_by_cut[self._cut(turn)] += reply.samples
+        self._body.commit(turn, step)
 
     def end_round(self, round_index: int) -> None:
         self._body.end_round()
         for update in self._own(round_index):
-            self._heads.receive(update)
-        self._heads.end_round()
-        shared = {name: value for name, value in self._heads.tensors.items() if name in self._body.trained()}
-        self._body.become(shared)
-        self._entered.clear()
+            self._client_adapters.receive(update)
+        self._client_adapters.end_round()
+        shared = {
+            name: value
+            for name, value in self._client_adapters.tensors.items()
+            if name in self._body.trained()
+        }
+        self._body.load(shared)
+        self._samples_by_cut.clear()
         self._begin(round_index + 1)
 
     def trained(self) -> Mapping[str, Tensor]:
-        return self._heads.tensors | self._body.trained()
+        return self._client_adapters.tensors | self._body.trained()
 
     def state(self) -> State:
-        held = under("body", self._body.state()) | under("heads", self._heads.state())
+        held = under("body", self._body.state()) | under("heads", self._client_adapters.state())
         return held | {"round": whole(self._round)}
 
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
-        self._heads.restore(part(state, "heads"))
-        self._entered.clear()
+        self._client_adapters.restore(part(state, "heads"))
+        self._samples_by_cut.clear()
         self._begin(number_in(state, "round"))
 
-    def _cut(self, ticket: Turn) -> int:
-        """Where the head of this message's sender ends."""
-        return self._cuts[ticket.client]
+    def _cut(self, turn: Turn) -> int:
+        """The cut of the message's sender."""
+        return self._cuts[turn.client]
 
-    def _learn(self, ticket: Turn, message: Activation) -> ServerReply:
-        return answer_activation(self._body, ticket, message, self._entries[self._cut(ticket)])
+    def _train_step(self, turn: Turn, message: Activation) -> ServerReply:
+        return answer_activation(self._body, turn, message, self._entries[self._cut(turn)])
 
     def _begin(self, round_index: int) -> None:
         self._round = round_index
@@ -102,10 +109,10 @@ class UnevenServer:
         )
 
     def _own(self, round_index: int) -> list[Adapter]:
-        """The server's part in the blocks between one cut and the next, a part for each."""
+        """The server's updates of the blocks between each cut and the next, one update for each."""
         found = []
         for lower, upper in pairwise(sorted({*self._entries, max(self._cuts)})):
-            samples = sum(n for cut, n in self._entered.items() if cut <= lower)
+            samples = sum(n for cut, n in self._samples_by_cut.items() if cut <= lower)
             tensors = {
                 name: value
                 for name, value in self._body.trained().items()
@@ -118,13 +125,13 @@ class UnevenServer:
         return name not in self._body.trained() or self._block(name) < self._cuts[client]
 
     def _block(self, name: str) -> float:
-        """The block that a tensor is of; above all blocks for what stands on them."""
+        """The index of a tensor's block; infinity for tensors above all blocks."""
         index = block_index(self._body.piece.family, name)
         return float("inf") if index is None else index
 
 
-def enters(body: Piece, entry: Piece) -> Piece:
-    """The second piece, with the parameters of the first in the place of its own of the same names."""
+def share_parameters(body: Piece, entry: Piece) -> Piece:
+    """Replaces parameters of `entry` by those of `body` with the same names; returns `entry`."""
     own = dict(body.model.named_parameters())
     for prefix, module in entry.model.named_modules():
         for name, value in module._parameters.items():
@@ -135,7 +142,7 @@ def enters(body: Piece, entry: Piece) -> Piece:
 
 
 def refuse_cuts(config: RunConfig, kind: str, num_blocks: int) -> None:
-    """ConfigError for cuts that cannot be, and for settings that do not go with several."""
+    """ConfigError for cuts out of range, and for settings that exclude `federation.client_cuts`."""
     federation, cuts = config.federation, config.federation.client_cuts
     if not cuts:
         return
@@ -148,14 +155,14 @@ def refuse_cuts(config: RunConfig, kind: str, num_blocks: int) -> None:
     lowest = min((*cuts, *(config.auto.cuts if config.auto.every else ())))
     if config.partition.cut != lowest:
         raise ConfigError(
-            f"partition.cut is where the server's body begins, at the lowest of federation.client_cuts: "
+            f"partition.cut must be the lowest of federation.client_cuts, where the server's body begins: "
             f"set it to {lowest}, got {config.partition.cut}"
         )
     head, body = config.adapter.head, config.adapter.body
     if head != body or value_of(head, "ranks") or trains_all(head):
         raise ConfigError(
-            "federation.client_cuts lets clients and the server hold the same blocks: adapter.head and "
-            "adapter.body must be the same, without ranks of single blocks, and of a kind that adds adapters"
+            "adapter.head and adapter.body must be the same with federation.client_cuts, since clients and "
+            "the server hold the same blocks, without ranks per block, and of a kind that adds adapters"
         )
     for setting, got, must in (
         ("federation.client_ranks", federation.client_ranks, ()),
@@ -168,26 +175,26 @@ def refuse_cuts(config: RunConfig, kind: str, num_blocks: int) -> None:
             raise ConfigError(f"{setting} must be {must!r} with federation.client_cuts, got {got!r}")
     if federation.aggregator not in ("rolora", "ffa", "mean"):
         raise ConfigError(
-            f"federation.client_cuts goes with rolora, ffa and mean, not with federation.aggregator "
+            "federation.aggregator must be 'rolora', 'ffa' or 'mean' with federation.client_cuts, got "
             f"{federation.aggregator!r}, whose residuals only the clients hold"
         )
     if at_own_pace(federation):
         raise ConfigError(
-            f"federation.client_cuts does not go with federation.schedule {federation.schedule!r}: blocks "
-            "that the server holds too are put together when all are done with a round"
+            f"federation.client_cuts does not support federation.schedule {federation.schedule!r}: blocks "
+            "that the server holds too are averaged when all clients have finished a round"
         )
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
     """The server's side of `sfl-v2` with `federation.client_cuts`."""
-    return UnevenServer(*entered(pieces, config, set(config.federation.client_cuts)))
+    return PerClientCutServer(*server_parts(pieces, config, set(config.federation.client_cuts)))
 
 
-def entered(
+def server_parts(
     pieces: Pieces, config: RunConfig, cuts: Set[int]
 ) -> tuple[ServerModel, dict[int, Piece], Sequence[int], ClientAdapters, Aggregator]:
-    """The body, its parts from each of these cuts on, and what else such a server holds."""
-    body, heads = ServerModel.of(pieces.body(), config), ClientAdapters.of(config, pieces.head)
-    entries = {cut: enters(body.piece, pieces.body(cut)) for cut in sorted(cuts)}
+    """The arguments of `PerClientCutServer`, with the body from each of these cuts on."""
+    body, client_adapters = ServerModel.of(pieces.body(), config), ClientAdapters.of(config, pieces.head)
+    entries = {cut: share_parameters(body.piece, pieces.body(cut)) for cut in sorted(cuts)}
     rule = aggregator(config.federation.aggregator)
-    return body, entries, config.federation.client_cuts, heads, rule
+    return body, entries, config.federation.client_cuts, client_adapters, rule

@@ -1,4 +1,4 @@
-"""The finetuning methods by name: those that come along and those of other packages."""
+"""The finetuning methods by name: those of splitfl and those of other packages."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -51,18 +51,18 @@ METHODS: Final = Registry(
         "spry": spry.SPEC,
     },
 )
-"""Each is what stands at the foot of its module; other packages add theirs as entry points of this group."""
+"""The specification at the end of each module; other packages register theirs as entry points."""
 
 
 def method(name: str, setting: str = "method.name") -> MethodSpec:
-    """The method that this setting names; ConfigError, with the nearest, where there is none."""
+    """The method called `name`; ConfigError, with the nearest name, if there is none."""
     if name not in METHODS:
         one_of(setting, name, METHODS)
     return METHODS[name]
 
 
-def choosable() -> dict[str, LocalUpdateSpec]:
-    """The methods between which a client may change from round to round, with their local updates."""
+def controllable() -> dict[str, LocalUpdateSpec]:
+    """The methods that a controller may assign to clients from round to round, with their local updates."""
     return {name: spec.local_update for name, spec in METHODS.items() if spec.local_update is not None}
 
 
@@ -73,42 +73,42 @@ def client_method(config: RunConfig, pieces: Pieces, batches: Batches, steps: in
     """
     refuse_accumulation(config.train, steps)
     if config.auto.every:
-        return controlled.client(pieces, batches, steps, config, _planned(config))
+        return controlled.client(pieces, batches, steps, config, _controlled_specs(config))
     return method(config.method.name).client(pieces, batches, steps, config)
 
 
 def server_method(config: RunConfig, pieces: Pieces) -> ServerMethod:
-    """The server's side of the run's method, or of a run that is planned from round to round."""
+    """The server's side of the run's method, or of a run whose controller assigns methods."""
     if config.auto.every:
-        return controlled.server(pieces, config, _planned(config))
+        return controlled.server(pieces, config, _controlled_specs(config))
     return method(config.method.name).server(pieces, config)
 
 
-def _planned(config: RunConfig) -> dict[str, LocalUpdateSpec]:
-    return {name: spec for name, spec in choosable().items() if name in config.auto.methods}
+def _controlled_specs(config: RunConfig) -> dict[str, LocalUpdateSpec]:
+    return {name: spec for name, spec in controllable().items() if name in config.auto.methods}
 
 
 def in_flight(config: RunConfig) -> int:
-    """How many steps this method takes at the same time: as many as allowed, or one."""
+    """The number of server steps in flight: `method.in_flight` if the method reads it, else 1."""
     return config.method.in_flight if "method.in_flight" in method(config.method.name).reads else 1
 
 
 def as_client(config: RunConfig, client: int) -> RunConfig:
-    """The settings as this client has them: its own cut, and no adapter of its own has more than its rank."""
+    """The settings of one client: its own cut, and the ranks of its adapters limited to its own rank."""
     if config.federation.client_cuts:
         cut = config.federation.client_cuts[client]
         config = replace(config, partition=replace(config.partition, cut=cut))
     if not config.federation.client_ranks:
         return config
-    most = config.federation.client_ranks[client]
+    max_rank = config.federation.client_ranks[client]
     sides = method(config.method.name).holds
-    limited: dict[str, Any] = {side: _at_most(getattr(config.adapter, side), most) for side in sides}
+    limited: dict[str, Any] = {side: _at_most(getattr(config.adapter, side), max_rank) for side in sides}
     return replace(config, adapter=replace(config.adapter, **limited))
 
 
-def _at_most(side: SideConfig, most: int) -> SideConfig:
-    """The same scale at no more than this rank."""
+def _at_most(side: SideConfig, max_rank: int) -> SideConfig:
+    """The adapter with its rank limited to `max_rank` at the same scale."""
     own = side.of(LowRank)
-    rank = min(own.rank, most)
-    ranks = tuple(min(one, most) for one in own.ranks)
+    rank = min(own.rank, max_rank)
+    ranks = tuple(min(one, max_rank) for one in own.ranks)
     return changed(side, rank=rank, alpha=own.alpha_of(rank), ranks=ranks)

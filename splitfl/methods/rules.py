@@ -1,4 +1,4 @@
-"""Settings of two tables that go together or do not: rules (setting, needs, where, why), and nothing else."""
+"""Rules across tables of settings, one row each: (setting, needs, where, why)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSI
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """The settings of a run, its method, and the model that it is to train."""
+    """The settings of a run, its method, and the kind and family of its model."""
 
     config: RunConfig
     spec: MethodSpec
@@ -25,14 +25,14 @@ class Case:
 
     @property
     def trains_batch_norms(self) -> bool:
-        """Whether running statistics are learnt."""
+        """Whether running statistics of batch norms are trained."""
         sides = (self.config.adapter.head, self.config.adapter.body)
         return FAMILIES[self.model_type].has_batch_norms and any(map(trains_all, sides))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`setting` must be one of `needs` in some cases; `why` says in which, with fields of the settings."""
+    """`setting` must be one of `needs` in the cases `where`, which `why` describes as a format string."""
 
     setting: str
     needs: tuple[object, ...] | Callable[[], tuple[object, ...]]
@@ -40,12 +40,12 @@ class Rule:
     why: str
 
     def check(self, case: Case) -> None:
-        """ConfigError where the setting is anything else; a key that the method does not have is not."""
+        """ConfigError if the setting has another value; keys that the method does not have are ignored."""
         got, able = value_of(case.config, self.setting), self.needs() if callable(self.needs) else self.needs
         if got is not None and got not in able and self.where(case):
-            needs = " or ".join(map(_shown, able))
+            needs = " or ".join(map(_formatted, able))
             why = self.why.format(**vars(case.config))
-            raise ConfigError(f"{self.setting} must be {needs} {why}; got {_shown(got)}")
+            raise ConfigError(f"{self.setting} must be {needs} {why}; got {_formatted(got)}")
 
 
 def _is_analog(name: str) -> Callable[[Case], bool]:
@@ -90,7 +90,7 @@ def _rules(
     why: str,
     needs: Mapping[str, tuple[object, ...] | Callable[[], tuple[object, ...]]],
 ) -> list[Rule]:
-    return [Rule(setting=setting, needs=its, where=where, why=why) for setting, its in needs.items()]
+    return [Rule(setting=setting, needs=values, where=where, why=why) for setting, values in needs.items()]
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -99,13 +99,14 @@ RULES: Final[tuple[Rule, ...]] = (
         for name in ROW_MESSAGES
         for rule in _rules(
             _is_analog(name),
-            f"where analog.kinds has {name!r}, which is sent as it is and has no packets",
+            f"where analog.kinds has {name!r}, which is sent as analog symbols, without packets",
             {f"codec.{name}": ("none",), f"erasure.{name}": ("reliable",)},
         )
     ),
     *_rules(
         _merges_products,
-        "with federation.aggregator {federation.aggregator!r}, which averages nothing (rolora, ffa, mean do)",
+        "with federation.aggregator {federation.aggregator!r}, which merges products and does not average "
+        "(rolora, ffa and mean do)",
         {"federation.robust": ("none",), "federation.server_optimiser": ("none",)},
     ),
     *(
@@ -117,7 +118,7 @@ RULES: Final[tuple[Rule, ...]] = (
                 "with federation.aggregator {federation.aggregator!r}, which merges LoRA's products "
                 "(rolora, ffa and mean take any kind)",
             ),
-            (_has_ranks, "with federation.client_ranks, which are LoRA's"),
+            (_has_ranks, "with federation.client_ranks, which exist for LoRA only"),
         )
         for rule in _rules(_holds(side, where), why, {f"adapter.{side}.kind": _kinds_of_lora})
     ),
@@ -138,12 +139,12 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     *_rules(
         _has_ranks,
-        "with federation.client_ranks, since it compares the clients' tensors number by number",
+        "with federation.client_ranks, since it compares the clients' tensors element by element",
         {"federation.robust": ("none",)},
     ),
     *_rules(
         lambda case: case.config.federation.schedule != "synchronous",
-        "with federation.schedule {federation.schedule!r}, which is for links that each client has to itself",
+        "with federation.schedule {federation.schedule!r}, which requires a link of its own for each client",
         {"link.scenario": ("",)},
     ),
     *_rules(
@@ -168,22 +169,22 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     *_rules(
         lambda case: case.kind == TOKEN_CLASSIFICATION,
-        "for classes of tokens, each of which is read from its own token",
+        "for token classification, where each token has a label of its own",
         {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
     ),
     *_rules(
         lambda case: case.config.task.name == "sft" and case.config.task.packing == "pack",
-        "where task.packing puts several texts into a sample, which their positions keep apart",
+        "where task.packing puts several texts into a sample, separated by their positions",
         {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
     ),
     *_rules(
         lambda case: trains_all(case.config.adapter.head) or trains_all(case.config.adapter.body),
-        "where the other side trains its own parameters: what comes out is one whole model",
+        "where the other side trains its own parameters: the run exports one whole model",
         {"adapter.head.kind": _kinds_without_adapters, "adapter.body.kind": _kinds_without_adapters},
     ),
     *_rules(
         lambda case: case.trains_batch_norms,
-        "where batch norms learn, whose statistics are of whole batches in order and are averaged",
+        "where batch norms are trained, whose statistics need whole batches in order and are averaged",
         {
             "method.in_flight": (1,),
             "method.micro_batch": (0,),
@@ -209,11 +210,11 @@ READ_WITH: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
         for name in sorted({name for names in SCHEDULES.values() for name in names})
     ),
 )
-"""(setting, another one, its values): the first is read where the other has one of these values alone."""
+"""(setting, other setting, values): the first is read only if the other has one of these values."""
 
 
-def _shown(value: object) -> str:
-    """As TOML has it."""
+def _formatted(value: object) -> str:
+    """The value as written in TOML."""
     return (
         str(value).lower()
         if isinstance(value, bool)

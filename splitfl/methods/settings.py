@@ -1,6 +1,6 @@
-"""Settings outside [method] that only some methods read; with any other they stay at their defaults.
+"""Settings outside [method] that only some methods read; with other methods they must have their defaults.
 
-Another method in place of the one of an experiment takes over the keys of [method] that it has, too.
+A method that replaces an experiment's own keeps the values of the [method] keys that both have.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Any, Final
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig, RunConfig, SideConfig, key_values, made, value_of
 from splitfl.core.errors import ConfigError
-from splitfl.methods.registry import METHODS, choosable, method
+from splitfl.methods.registry import METHODS, controllable, method
 
 SHARED: Final = (
     "adapter.head",
@@ -33,36 +33,36 @@ SHARED: Final = (
     "codec.output",
     "codec.gradient",
 )
-"""What is said of the clients' learning and of what crosses the cut, outside the method's own table."""
+"""Settings of client training and of messages at the cut, outside the table [method]."""
 
 
 def optional(config: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """The settings of other tables that only some methods read: their values and their defaults."""
+    """The settings in `SHARED`, as (value, default)."""
     plain = dataclasses.replace(RunConfig(), adapter=AdapterConfig(head=side_config(), body=side_config()))
     return {name: (value_of(config, name), value_of(plain, name)) for name in SHARED}
 
 
 def with_method(config: RunConfig, name: str) -> RunConfig:
-    """The same settings for this method: another than theirs takes the keys that it has and what it reads."""
+    """The settings with another method: keys that it does not have are dropped, unread ones reset."""
     own: object = made(method(name).settings, key_values(config.method))
     chosen = dataclasses.replace(config.method, name=name, settings=(own,))
     changed = dataclasses.replace(config, method=chosen)
     return changed if name == config.method.name else without_unread(changed)
 
 
-def others(config: RunConfig) -> list[str]:
-    """The methods of a run that is planned from round to round beside the one that it is named by."""
+def alternatives(config: RunConfig) -> list[str]:
+    """The methods that the controller may assign besides `method.name`."""
     named = config.auto.methods if config.auto.every else ()
-    return [name for name in choosable() if name in named and name != config.method.name]
+    return [name for name in controllable() if name in named and name != config.method.name]
 
 
 def reads(config: RunConfig) -> frozenset[str]:
-    """The optional settings that a run reads: its method's, and those that its clients may change to."""
-    return method(config.method.name).reads.union(*(METHODS[name].reads for name in others(config)))
+    """The optional settings that a run reads: those of its method and of the controller's methods."""
+    return method(config.method.name).reads.union(*(METHODS[name].reads for name in alternatives(config)))
 
 
 def without_unread(config: RunConfig) -> RunConfig:
-    """The same settings, with what the method does not read at its default: to lay methods side by side."""
+    """The settings with those that the run does not read at their defaults, to compare methods."""
     read = reads(config)
     for name, (got, default) in optional(config).items():
         if got != default and name not in read:
@@ -73,22 +73,24 @@ def without_unread(config: RunConfig) -> RunConfig:
 
 
 def refuse_unread(config: RunConfig) -> None:
-    """ConfigError where a setting is changed that the run does not read; all of them are named."""
+    """ConfigError naming every setting with another value than its default that the run does not read."""
     name, found, read = config.method.name, [], reads(config)
     for setting, (got, default) in optional(config).items():
         if got != default and setting not in read:
-            readers = ", ".join(one for one, its in METHODS.items() if setting in its.reads) or "no method"
+            readers = (
+                ", ".join(other for other, spec in METHODS.items() if setting in spec.reads) or "no method"
+            )
             why = METHODS[name].why_not(setting)
             found.append(
-                f"the method {name!r} does not read {setting}: leave it at {_shown(default)}, got "
-                f"{_shown(got)}; it is read by {readers}{f'; {name!r} {why}' if why else ''}"
+                f"the method {name!r} does not read {setting}: leave it at {_formatted(default)}, got "
+                f"{_formatted(got)}; it is read by {readers}{f'; {name!r} {why}' if why else ''}"
             )
     if found:
         raise ConfigError("; ".join(found))
 
 
-def _shown(value: object) -> str:
-    """A setting as it is written: a table by what is changed in it."""
+def _formatted(value: object) -> str:
+    """A setting in a message: a table as its keys with other values than the defaults."""
     if not isinstance(value, SideConfig):
         return repr(value)
     plain = key_values(side_config())

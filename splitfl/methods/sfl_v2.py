@@ -1,8 +1,8 @@
-"""`sfl-v2`: basic LoRA on both sides of the cut, one shared body.
+"""`sfl-v2`: LoRA on both sides of the cut, one shared body.
 
-SplitFed's second version (Thapa et al., AAAI'22) with low-rank adapters, as SplitLoRA
-has it (Lin et al., arXiv 2407.00952). Per step one activation goes up and one gradient
-comes down; per round each client's adapter goes up and the federation's comes down.
+SplitFed's SFLV2 (Thapa et al., AAAI'22) with low-rank adapters, as in SplitLoRA (Lin et al.,
+arXiv 2407.00952). Uplink and downlink carry one activation and one gradient per step, and each client's
+adapters and their mean per round.
 """
 
 from collections.abc import Mapping
@@ -10,23 +10,24 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from splitfl.config import RunConfig
-from splitfl.core.messages import Activation, Gradient, Message, Reply
+from splitfl.core.messages import Activation, Adapter, Gradient, Message, Reply
 from splitfl.core.state import State, part, under
 from splitfl.data.batch import Batch
 from splitfl.data.loader import Batches
 from splitfl.methods import per_client_cut
 from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_adapters import ClientAdapters
-from splitfl.methods.parts.client_trainer import ClientTrainer, pack, unpack
+from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.local_update import AveragedClient, LocalParts, LocalUpdate, LocalUpdateSpec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA, SPLITFED
-from splitfl.methods.parts.server_model import ServerModel, answer_activation
+from splitfl.methods.parts.server_model import BodyStep, ServerModel, answer_activation
 from splitfl.methods.parts.split_pass import Backpropagation, SplitPass
+from splitfl.models.token_rows import pack, unpack
 
 
 class GradientUpdate:
-    """One step of the head down the gradient that comes back; a lost one costs this step, no more."""
+    """One step of the head from the gradient at the cut; if it is lost, this step alone is skipped."""
 
     upload_interval = 1
 
@@ -38,46 +39,49 @@ class GradientUpdate:
         pass
 
     def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        return pack(self._passes.forth(batch), context.get("mask"))
+        return pack(self._passes.forward(batch), context.get("mask"))
 
     def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
         if not isinstance(reply, Gradient):
-            self._passes.forget()
+            self._passes.discard()
             return False
-        self._passes.back(unpack(reply.grad.to(self._trainer.piece.model.device), context.get("mask")))
+        self._passes.backward(unpack(reply.grad.to(self._trainer.piece.model.device), context.get("mask")))
         self._trainer.step()
         return True
 
 
 class SflServer:
-    """Runs the body on every client's activations in turn; averages the heads' adapters."""
+    """Trains the body on the activations of all clients in turn; averages the clients' adapters."""
 
-    def __init__(self, body: ServerModel, heads: ClientAdapters) -> None:
+    def __init__(self, body: ServerModel, client_adapters: ClientAdapters) -> None:
         self._body = body
-        self._heads = heads
+        self._client_adapters = client_adapters
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         match message:
             case Activation(hidden=Tensor(), labels=Tensor()):
-                return answer_activation(self._body, ticket, message)
-        return self._heads.answer(ticket, message)
+                return answer_activation(self._body, turn, message)
+        return self._client_adapters.answer(turn, message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        self._body.commit(ticket, self._heads.take(outcome))
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        change = reply.change if reply is not None else None
+        if isinstance(change, Adapter):
+            self._client_adapters.receive(change)
+        self._body.commit(turn, change if isinstance(change, BodyStep) else None)
 
     def end_round(self, round_index: int) -> None:
         self._body.end_round()
-        self._heads.end_round()
+        self._client_adapters.end_round()
 
     def trained(self) -> Mapping[str, Tensor]:
-        return self._heads.tensors | self._body.trained()
+        return self._client_adapters.tensors | self._body.trained()
 
     def state(self) -> State:
-        return under("body", self._body.state()) | under("heads", self._heads.state())
+        return under("body", self._body.state()) | under("heads", self._client_adapters.state())
 
     def restore(self, state: State) -> None:
         self._body.restore(part(state, "body"))
-        self._heads.restore(part(state, "heads"))
+        self._client_adapters.restore(part(state, "heads"))
 
 
 def local_update(parts: LocalParts) -> LocalUpdate:
@@ -87,14 +91,14 @@ def local_update(parts: LocalParts) -> LocalUpdate:
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side."""
+    """The client's side."""
     trainer = ClientTrainer.of(pieces.head(), config)
     passes = SplitPass(trainer, config.method.of(Backpropagation))
     return AveragedClient(trainer, GradientUpdate(trainer, passes), batches, steps)
 
 
 def server(pieces: Pieces, config: RunConfig) -> ServerMethod:
-    """The server's side: with one cut, or with a cut for each client."""
+    """The server's side: with one cut, or with one cut per client."""
     if config.federation.client_cuts:
         return per_client_cut.server(pieces, config)
     return SflServer(ServerModel.of(pieces.body(), config), ClientAdapters.of(config, pieces.head))

@@ -1,10 +1,10 @@
-"""`spry`: no cut; forward mode on the client, each with a slice of the adapters.
+"""`spry`: no cut; forward-mode differentiation on clients, each with a slice of the adapters.
 
-Spry (Panchal et al., NeurIPS'24). The estimate of a gradient is the better the fewer
-parameters it is of, so the adapted modules are divided among the clients, one place
-further every round; what is no adapter is trained by all. A client sets its gradient to
-the mean of v_p u_p, exact slopes times directions, and takes an AdamW step. Its own group
-reports that checkpointed backpropagation does better at the same memory (arXiv 2506.21833).
+Spry (Panchal et al., NeurIPS'24). A gradient estimate is more accurate for fewer parameters, so the adapted
+modules are divided among the clients, rotated by one every round; other trained tensors are trained by all. A
+client sets its gradient to the mean of v_p u_p, exact directional derivatives times perturbations, and takes
+an AdamW step. The same group reports better results of checkpointed backpropagation at the same memory (arXiv
+2506.21833).
 """
 
 # P perturbations
@@ -25,15 +25,15 @@ from splitfl.methods.parts import spec
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.forward_mode import paths, refuse_fused_attention, tangent
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces
+from splitfl.methods.parts.optimiser import head_decay
 from splitfl.methods.parts.parameter_slices import Slice
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, values_of
-from splitfl.methods.parts.rates import head_decay
 from splitfl.methods.parts.references import LORA
 
 
 @dataclass(frozen=True, kw_only=True)
 class SprySettings:
-    """A client differentiates along `perturbations` directions a step."""
+    """A client takes `perturbations` directional derivatives a step."""
 
     perturbations: int = 4
 
@@ -42,68 +42,68 @@ class SprySettings:
 
 
 class SpryClient:
-    """Finetunes its slice of the whole model, forward only; `walk` draws directions over that slice."""
+    """Finetunes its slice of the model with forward mode; `perturbed` draws perturbations of the slice."""
 
     def __init__(
         self,
-        learner: ClientTrainer,
-        walk: PerturbedParameters,
+        trainer: ClientTrainer,
+        perturbed: PerturbedParameters,
         batches: Batches,
         steps: int,
         perturbations: int,
     ) -> None:
-        self.learner = learner
-        self._walk = walk
-        self._paths = paths(learner.piece)
+        self.trainer = trainer
+        self._perturbed = perturbed
+        self._paths = paths(trainer.piece)
         self._batches = batches
         self._steps = steps
         self._perturbations = perturbations
-        self.take_flops = learner.take_flops
-        self.state = learner.state
-        self.restore = learner.restore
+        self.take_flops = trainer.take_flops
+        self.state = trainer.state
+        self.restore = trainer.restore
 
     def round(self, round_index: int) -> ClientRound:
-        learner, model = self.learner, self.learner.piece
-        learner.enter((yield learner.begin(round_index, 1)), round_index)
+        trainer, model = self.trainer, self.trainer.piece
+        trainer.start_round((yield trainer.begin(round_index, 1)), round_index)
         before = {name: value.detach().clone() for name, value in trainable(model).items()}
         losses: list[float] = []
         samples = 0
         for step in range(self._steps):
             batch = self._batches.batch(round_index * self._steps + step).to(model.model.device)
             losses.append(self._estimate(batch, round_index, step))
-            learner.step()
+            trainer.step()
             samples += len(batch.ids_B)
-        reply = yield learner.upload(round_index, samples, tuple(losses))
-        if reply is LOST:  # nobody else holds this slice, so what nobody heard of must not stay
+        reply = yield trainer.upload(round_index, samples, tuple(losses))
+        if reply is LOST:  # no other client trains this slice, so an update that was lost is undone
             install(model, before)
 
     def _estimate(self, batch: Batch, round_index: int, step: int) -> float:
-        """Leaves the estimated gradient in the slice; the loss."""
-        piece, forward = self.learner.piece, loss_of(batch)
+        """Sets the gradients of the slice to their estimates; returns the loss."""
+        piece, forward = self.trainer.piece, loss_of(batch)
         slice_of_model = trainable(piece)
         values = {self._paths[name]: value.detach() for name, value in slice_of_model.items()}
         grads = {name: torch.zeros_like(value) for name, value in slice_of_model.items()}
         loss = 0.0
         for perturbation in range(self._perturbations):
-            u = self._walk.draw(self._batches.client, round_index, step, perturbation)
-            at, slope = tangent(piece, forward, values, {self._paths[name]: u[name] for name in u})
+            u = self._perturbed.draw(self._batches.client, round_index, step, perturbation)
+            at, derivative = tangent(piece, forward, values, {self._paths[name]: u[name] for name in u})
             loss = at.item()
             for name, signs in u.items():
-                grads[name].add_(signs, alpha=slope.item() / self._perturbations)
-        self.learner.flops += 2 * self._perturbations * self.learner.cost(batch.shape_BT).forward_flops
+                grads[name].add_(signs, alpha=derivative.item() / self._perturbations)
+        self.trainer.flops += 2 * self._perturbations * self.trainer.cost(batch.shape_BT).forward_flops
         for name, value in slice_of_model.items():
             value.grad = grads[name]
         return loss
 
 
 def client(pieces: Pieces, batches: Batches, steps: int, config: RunConfig) -> ClientMethod:
-    """This client's side, with the whole model and a slice of it to train."""
+    """The client's side, with the whole model and its slices."""
     whole, train, clients = pieces.whole(), config.train, config.federation.clients
     values = values_of(whole)
     own = Slice(aggregator(config.federation.aggregator), list(values), batches.client, clients)
-    moving = PerturbedParameters(values, own, train.seed, clients, train.head_lr)
-    learner = ClientTrainer(whole, own, train, decay=head_decay(config))
-    return SpryClient(learner, moving, batches, steps, config.method.of(SprySettings).perturbations)
+    perturbed = PerturbedParameters(values, own, train.seed, clients, train.head_lr)
+    trainer = ClientTrainer(whole, own, train, decay=head_decay(config))
+    return SpryClient(trainer, perturbed, batches, steps, config.method.of(SprySettings).perturbations)
 
 
 _SPRY = """@inproceedings{panchal2024thinking,
@@ -115,7 +115,7 @@ _SPRY = """@inproceedings{panchal2024thinking,
 }"""
 
 SPEC = spec.MethodSpec(
-    about="no cut: forward mode on the client, each with a slice of the adapters",
+    about="no cut: forward mode on clients, each with a slice of the adapters",
     bibtex=(_SPRY, LORA),
     client=client,
     server=fedlora.server,
@@ -125,7 +125,7 @@ SPEC = spec.MethodSpec(
     shared=spec.HEAD | spec.OPTIMISER,
     aggregators=spec.FACTORS,
     holds=("head", "body"),
-    asynchronous="the adapters are divided anew in every round among clients that are all in it",
+    asynchronous="the adapters are divided among clients that are in the same round",
     single_pass=spec.NOT_ONCE,
     summable="its clients send slices of their own",
     backpropagates=False,

@@ -16,7 +16,7 @@ from splitfl.data.answers import written_prompt
 from splitfl.data.chat_template import ChatTemplate
 from splitfl.data.loader import tokenizer
 from splitfl.data.task import kind_of
-from splitfl.data.text_kinds import Answered, Message
+from splitfl.data.text_kinds import Answered, ChatMessage
 from splitfl.models.families import CAUSAL_LM
 from splitfl.server.evaluate import finished_model
 
@@ -93,7 +93,7 @@ class Generator:
 
     def _ids(self, prompt: str) -> list[int]:
         if self.template == "chat":
-            ids = ChatTemplate(self._tokenizer).prompt([Message("user", prompt)])
+            ids = ChatTemplate(self._tokenizer).prompt([ChatMessage("user", prompt)])
         else:
             asked = Answered(prompt=prompt, completion="")
             ids = self._tokenizer(written_prompt(asked, self.template))["input_ids"]

@@ -47,7 +47,7 @@ def parse(words: list[str]) -> None:
             raise click.UsageError(f"no command {words[0]}")
         command, words = command.commands[words[0]], words[1:]
     if words not in (["--help"], ["--version"]):
-        command.make_context("splitfl", words)
+        command.make_context("splitfl", words, **main.context_settings)
 
 
 def settings(words: list[str]) -> list[str]:

@@ -46,8 +46,8 @@ class SignServer:
         self.commit, self.end_round, self.trained = whole.commit, whole.end_round, whole.trained
         self.state, self.restore = whole.state, whole.restore
 
-    def compute(self, ticket, message):
-        outcome = self._whole.compute(ticket, message)
+    def compute(self, turn, message):
+        outcome = self._whole.compute(turn, message)
         if not isinstance(outcome.reply, Gradient):
             return outcome
         grad = outcome.reply.grad

@@ -1,1 +1,1 @@
-"""What the methods are made of: trainers, perturbations, scalar logs, auxiliary models."""
+"""Building blocks of the methods: trainers, perturbations, scalar logs, auxiliary models."""

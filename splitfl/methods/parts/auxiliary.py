@@ -1,8 +1,8 @@
-"""A small network above the cut that stands in for the server's body.
+"""The auxiliary model: a small network above the cut that replaces the server's body in local training.
 
-It is the model's own top: its last `method.auxiliary_blocks` blocks and what stands on
-them, with adapters of its own, fed with the hidden state at the cut. With as many blocks
-as the body it is the body. In messages its tensors' names begin with `auxiliary.`.
+It consists of the model's last `method.auxiliary_blocks` blocks, final norm and output layer, with adapters
+of its own; its input is the hidden state at the cut. With as many blocks as the body it equals the body.
+In messages the names of its tensors have the prefix `auxiliary.`.
 """
 
 # B batch, T tokens, D hidden
@@ -24,14 +24,14 @@ from splitfl.models.families import CAUSAL_LM
 
 PREFIX: Final = "auxiliary."
 _ROUNDING: Final = 1e-6
-_TWICE: Final = 3  # forward and backward, and a backward pass through both with its two products for each
+_DOUBLE_BACKWARD: Final = 3  # a training step, and the backward pass through it with two products for each
 
 
 @dataclass(frozen=True, kw_only=True)
 class Auxiliary:
-    """An auxiliary has the model's last `auxiliary_blocks` blocks and what stands on them.
+    """The auxiliary model has the model's last `auxiliary_blocks` blocks and its output layer.
 
-    With one, every `upload_interval`-th batch of a round goes up.
+    The activations of every `upload_interval`-th batch of a round are sent to the server.
     """
 
     auxiliary_blocks: int = 0
@@ -43,8 +43,11 @@ class Auxiliary:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sample:
-    """One batch at the cut, and what the server found the loss's gradient there to be."""
+class AlignmentSample:
+    """One batch at the cut, and the server's gradient of the loss with respect to it.
+
+    `hidden_BTD` and `grad_BTD` are (B, T, D), `labels` (B,) or (B, T); all are on the auxiliary's device.
+    """
 
     hidden_BTD: Tensor
     context: Mapping[str, Tensor]
@@ -53,7 +56,7 @@ class Sample:
 
 
 def refuse_auxiliary(config: RunConfig, kind: str, num_blocks: int) -> None:
-    """ConfigError for an auxiliary larger than what it stands for, or with nothing to train."""
+    """ConfigError for an auxiliary with more blocks than the body, or without a trainable tensor."""
     blocks, above = config.method.of(Auxiliary).auxiliary_blocks, num_blocks - config.partition.cut
     if blocks > above:
         raise ConfigError(
@@ -62,28 +65,28 @@ def refuse_auxiliary(config: RunConfig, kind: str, num_blocks: int) -> None:
     if kind == CAUSAL_LM and not blocks:
         raise ConfigError(
             f"the method {config.method.name!r} needs method.auxiliary_blocks of at least 1 for a language "
-            "model, whose own head is not trained; got 0"
+            "model, whose LM head is not trained; got 0"
         )
 
 
 def with_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An auxiliary's tensors by the names that they travel under."""
+    """An auxiliary's tensors by their names in messages."""
     return {f"{PREFIX}{name}": value for name, value in tensors.items()}
 
 
-def apart(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What is the head's, and what is the auxiliary's by its own names."""
+def split_auxiliary(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The head's tensors, and the auxiliary's with the prefix removed."""
     head = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)}
     return head, {n.removeprefix(PREFIX): value for n, value in tensors.items() if n not in head}
 
 
-def align(auxiliary: Piece, samples: Sequence[Sample], passes: int, lr: float) -> float:
-    """Trains the auxiliary so that its gradients at the cut become the server's; the FLOPs it took.
+def align(auxiliary: Piece, samples: Sequence[AlignmentSample], passes: int, lr: float) -> float:
+    """Aligns the auxiliary's gradients at the cut with the server's, in place; returns the FLOPs.
 
-    FSL-SAGE's equation 7 (Nair et al., ICML'25). We divide a batch's squared error by the
-    squared norm of its true gradient: the minimum is the same, and AdamW's epsilon stays
-    small beside it. AdamW begins anew each time, so an alignment depends on nothing else. An
-    error of rounding alone moves nothing, where AdamW would take whole steps for it.
+    Equation 7 of FSL-SAGE (Nair et al., ICML'25), `passes` times over the samples. Departures from the
+    paper: each squared error is divided by the squared norm of the true gradient, which keeps the minimum
+    and makes AdamW's epsilon negligible; AdamW starts with new moments, so the result depends on the
+    arguments alone; an error at rounding level is skipped, since AdamW would take full-length steps for it.
     """
     parameters = list(trainable(auxiliary).values())
     optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
@@ -100,13 +103,13 @@ def align(auxiliary: Piece, samples: Sequence[Sample], passes: int, lr: float) -
                 for parameter, grad in zip(parameters, grads, strict=True):
                     parameter.grad = grad
                 optimiser.step()
-            flops += _TWICE * cost(auxiliary, *sample.hidden_BTD.shape[:2]).step_flops
+            flops += _DOUBLE_BACKWARD * cost(auxiliary, *sample.hidden_BTD.shape[:2]).step_flops
     optimiser.zero_grad(set_to_none=True)
     return flops
 
 
 def relative_error(got_BTD: Tensor, true_BTD: Tensor) -> Tensor:
-    """||got - true||^2 / ||true||^2."""
+    """||got - true||^2 / ||true||^2 in float32; a scalar that can be differentiated."""
     true_BTD = true_BTD.float()
     least = torch.finfo(torch.float32).tiny
     return (got_BTD.float() - true_BTD).square().sum() / true_BTD.square().sum().clamp_min(least)

@@ -1,7 +1,6 @@
-"""The clients' adapters on the server: taken in, averaged once a round, handed out."""
+"""The clients' adapters on the server: received, averaged once a round, sent to the clients."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from splitfl.models.cut import Piece
 
 
 class ClientAdapters:
-    """How a round begins and ends wherever clients learn: what has changed goes down, their work comes up."""
+    """Answers the first and last message of a client's round: the averaged tensors out, its update in."""
 
     def __init__(self, method: str, averager: Averager) -> None:
         self._method = method
@@ -30,7 +29,10 @@ class ClientAdapters:
         above: Callable[[], Piece] | None = None,
         prefix: str = "",
     ) -> "ClientAdapters":
-        """Of a run whose clients train `own`, and `above` too; both are loaded only where a start counts."""
+        """For clients that train the piece `own`, and `above`, whose tensors have `prefix` in messages.
+
+        The pieces are loaded only where aggregation needs the initial values.
+        """
         federation, start = config.federation, Start()
         if needs_start(federation):
             trained = values_of(own())
@@ -43,15 +45,15 @@ class ClientAdapters:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """What the rounds so far have come to."""
+        """The averaged tensors after the last round, by their names in messages; empty before the first."""
         return self._averager.tensors
 
-    def news(self, ticket: Turn, message: Begin) -> Adapter | None:
-        """What has changed since the version that a client names as it begins."""
-        return self._averager.since(message.version, ticket.client)
+    def changes_since(self, turn: Turn, message: Begin) -> Adapter | None:
+        """The tensors changed since the version in the client's Begin, None if there are none."""
+        return self._averager.since(message.version, turn.client)
 
-    def answer(self, ticket: Turn, message: Message) -> ServerReply:
-        """The answer to a beginning and to an upload; WireError for anything else."""
+    def answer(self, turn: Turn, message: Message) -> ServerReply:
+        """The reply to a Begin and to an upload, which is its `change`; WireError for other messages."""
         done = Done()
         match message:
             case Adapter():
@@ -63,29 +65,19 @@ class ClientAdapters:
                     change=message,
                 )
             case Begin():
-                return ServerReply(reply=self.news(ticket, message) or done)
+                return ServerReply(reply=self.changes_since(turn, message) or done)
         raise unexpected(self._method, message)
 
-    def take(self, outcome: ServerReply | None) -> Any:
-        """Keeps an upload for the mean; hands on any other change."""
-        change = outcome.change if outcome is not None else None
-        if isinstance(change, Adapter):
-            self._averager.receive(change)
-            return None
-        return change
-
     def receive(self, update: Adapter) -> None:
-        """Keeps the server's own part for the mean."""
+        """Adds a client's update, or the server's own part, to the mean of this round."""
         self._averager.receive(update)
 
     def end_round(self) -> None:
-        """The uploads become the next version."""
+        """Averages the updates received in this round into the next version."""
         self._averager.end_round()
 
     def state(self) -> State:
-        """See Stateful."""
         return self._averager.state()
 
     def restore(self, state: State) -> None:
-        """See Stateful."""
         self._averager.restore(state)

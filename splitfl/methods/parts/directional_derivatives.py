@@ -1,31 +1,37 @@
-"""By how much a function changes along a direction, from values alone: no graph, nothing saved."""
+"""Finite differences along a perturbation, from function values alone: no graph, nothing saved."""
 
 from collections.abc import Callable
 
 from torch import Tensor
 
-from splitfl.methods.parts.perturbed_parameters import Directions, Steps
+from splitfl.methods.parts.perturbed_parameters import Perturbation, ReplayableParameters
 
-Look = Callable[[], Tensor]
-"""The function where its tensors stand now, with no graph."""
-
-
-def beside(walk: Steps, u: Directions, scale: float, look: Look) -> Tensor:
-    """The function at theta + scale * u; the tensors stand afterwards where they stood."""
-    here = {name: walk.tensors[name].clone() for name in u}
-    walk.move(u, scale)
-    found = look()
-    for name, value in here.items():  # moving back would round, so what was there is put back
-        walk.tensors[name].copy_(value)
-    return found
+Evaluation = Callable[[], Tensor]
+"""Evaluates the function at the current values of its tensors, without a graph."""
 
 
-def difference(walk: Steps, u: Directions, mu: float, look: Look, rest: Tensor) -> Tensor:
-    """(f(theta + mu u) - f(theta)) / mu, with `rest` for f(theta)."""
-    return (beside(walk, u, mu, look).float() - rest.float()) / mu
+def evaluate_at(
+    perturbed: ReplayableParameters, u: Perturbation, scale: float, evaluate: Evaluation
+) -> Tensor:
+    """The function at theta + scale * u; restores theta bit for bit."""
+    saved = {name: perturbed.tensors[name].clone() for name in u}
+    perturbed.move(u, scale)
+    result = evaluate()
+    for name, value in saved.items():  # subtracting scale * u would round
+        perturbed.tensors[name].copy_(value)
+    return result
 
 
-def central(walk: Steps, u: Directions, mu: float, look: Look) -> Tensor:
-    """(f(theta + mu u) - f(theta - mu u)) / (2 mu)."""
-    above, below = (beside(walk, u, scale, look).float() for scale in (mu, -mu))
+def forward_difference(
+    perturbed: ReplayableParameters, u: Perturbation, mu: float, evaluate: Evaluation, value: Tensor
+) -> Tensor:
+    """(f(theta + mu u) - f(theta)) / mu in float32, given `value` = f(theta)."""
+    return (evaluate_at(perturbed, u, mu, evaluate).float() - value.float()) / mu
+
+
+def central_difference(
+    perturbed: ReplayableParameters, u: Perturbation, mu: float, evaluate: Evaluation
+) -> Tensor:
+    """(f(theta + mu u) - f(theta - mu u)) / (2 mu) in float32."""
+    above, below = (evaluate_at(perturbed, u, scale, evaluate).float() for scale in (mu, -mu))
     return (above - below) / (2 * mu)

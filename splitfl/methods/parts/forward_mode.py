@@ -1,4 +1,4 @@
-"""A piece as a function of its parameters, and its exact derivative along a direction in one forward pass."""
+"""Forward-mode differentiation: the exact directional derivative of a piece in one forward pass."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,16 +13,19 @@ from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
 
 Function = Callable[[Callable[..., Any]], Tensor]
-"""From a piece, or a stand-in with other values, to what it is differentiated by."""
+"""A function of a piece, or of a callable that evaluates it at other parameter values."""
 
 
 def tangent(
     piece: Piece, function: Function, values: Mapping[str, Tensor], moves: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The function with these parameters, by their paths in the piece, and its derivative along `moves`."""
+    """The function at the parameters `values`, and its Jacobian-vector product with `moves`; no graph.
 
-    def at(moved: dict[str, Tensor]) -> Tensor:
-        return function(lambda *inputs: functional_call(piece, moved, inputs))
+    Both mappings are by parameter path in the piece (see `paths`), with tensors of the same shapes.
+    """
+
+    def at(parameters: dict[str, Tensor]) -> Tensor:
+        return function(lambda *inputs: functional_call(piece, parameters, inputs))
 
     with torch.no_grad():
         found = jvp(at, (dict(values),), (dict(moves),))
@@ -36,7 +39,7 @@ def paths(piece: Piece) -> dict[str, str]:
 
 
 def refuse_fused_attention(config: RunConfig, kind: str, num_blocks: int) -> None:
-    """Refuses forward mode where it has no rule for attention; ConfigError."""
+    """ConfigError for an attention implementation without a forward-mode derivative."""
     if config.model.attention != "eager":
         raise ConfigError(
             f"forward mode ('jvp') needs model.attention 'eager', got {config.model.attention!r}, "

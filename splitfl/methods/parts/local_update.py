@@ -1,4 +1,4 @@
-"""How a client learns within a round: one update a batch, the same for a plain and a controlled client."""
+"""Local training within a round: one update per batch, for a plain and for a controlled client."""
 
 # B batch, T tokens, D hidden, N real tokens
 
@@ -18,26 +18,27 @@ from splitfl.models.cut import Piece
 
 
 class LocalUpdate(Protocol):
-    """How a head learns from a batch: before its activation is sent, from the reply, or not at all."""
+    """Updates a head from a batch: before its activation is sent, from the reply, or never."""
 
     upload_interval: int
-    """The activation of the first batch of so many is sent."""
+    """The activation of every such batch is sent, beginning with the first of the round."""
 
     def begin(self, round_index: int, rank: int) -> None:
-        """A controlled client begins a round in which so many ranks of its LoRA learn."""
+        """Starts a round of a controlled client, in which the first `rank` ranks of its LoRA are trained."""
 
     def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        """The hidden state (N, D) of the batch from before anything is learnt from it, without a graph."""
+        """The hidden state (N, D) at the parameters before this batch's update, without a graph."""
 
     def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
-        """Learns from the reply, None where nothing was sent; whether anything was learnt from the batch."""
+        """Updates the head from the reply (None: nothing was sent); returns whether the batch was used."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LocalParts:
-    """What a local update is made of: the client's trainer, and its head up to one cut.
+    """The inputs of `LocalUpdateSpec.make`: the client's trainer, and its head up to one cut.
 
-    `auxiliary` is there for an update that needs it. The head learns at `head_lr`, None: at train.head_lr.
+    `auxiliary` is set for an update that needs it. `head_lr` is the head's learning rate (None:
+    train.head_lr).
     """
 
     trainer: ClientTrainer
@@ -50,21 +51,21 @@ class LocalParts:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalUpdateSpec:
-    """The local update of a method between which and others the controller may choose from round to round.
+    """The local update of a method that the controller may assign to a client from round to round.
 
-    All of them have one body, and one head, which is averaged. `awaits_gradient` says whether the gradient
-    at the cut is sent down, `learns` whether the head learns and is sent in, `needs_auxiliary` whether that
-    takes an auxiliary, which is averaged with it.
+    All such methods share one body and one averaged head. With `awaits_gradient` the server sends the
+    gradient at the cut; with `trains_head` the head is trained and uploaded; with `needs_auxiliary` training
+    uses an auxiliary model, which is averaged with the head.
     """
 
     make: Callable[[LocalParts], LocalUpdate]
     awaits_gradient: bool = False
-    learns: bool = True
+    trains_head: bool = True
     needs_auxiliary: bool = False
 
 
 class AveragedClient:
-    """A client by one local update whose trainer's adapters are averaged once a round."""
+    """A client with one local update, whose adapters are averaged once a round."""
 
     def __init__(self, trainer: ClientTrainer, update: LocalUpdate, batches: Batches, steps: int) -> None:
         self._trainer = trainer
@@ -81,7 +82,7 @@ class AveragedClient:
 
 
 def num_uploads(update: LocalUpdate, steps: int) -> int:
-    """How many activations are sent in a round of so many steps."""
+    """The number of activations sent in a round of `steps` steps."""
     return len(range(0, steps, update.upload_interval))
 
 
@@ -94,9 +95,9 @@ def local_steps(
     *,
     in_place_of_upload: Message | None = None,
 ) -> Generator[Message, Reply, int]:
-    """The steps of a round; the number of samples that something was learnt from.
+    """Yields the messages of a round's steps; returns the number of samples that updated the head.
 
-    A step without an upload sends `in_place_of_upload`, if that is a message.
+    A step without an upload yields `in_place_of_upload`, if given.
     """
     samples = 0
     for step in range(steps):

@@ -1,4 +1,4 @@
-"""What a finetuning method is: a client generator and a server object, neither of which does any I/O."""
+"""The interface of a finetuning method: a client generator and a server object, both free of I/O."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from splitfl.core.state import State
 from splitfl.models.cut import Piece
 
 ClientRound = Generator[Message, Reply, None]
-"""Yields what the client sends, in order; is resumed with the answer to each, or LOST."""
+"""Yields the client's messages in order; is resumed with the reply to each, or LOST."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """Whose message this is and its place: lap in the round, position in the whole run.
+    """The sender of a message and its index: `lap` within the client's round, `position` within the run.
 
-    `plan` is what its client is to do in this round, where that is decided from round to round.
+    `plan` is the controller's plan for the client in this round, None without a controller.
     """
 
     client: int
@@ -31,12 +31,12 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ServerReply:
-    """What the server made of one message, before anything has changed.
+    """The server's result for one message, before any state has changed.
 
-    `losses` are means over their share of `samples`; `change` is whatever `commit` needs to
-    apply it. `step` says which of the client's steps in this round the first loss is of, where
-    that is not one for each message after `begin`. `staleness` is how many versions there have
-    been since the one from which a client's work began, where this message brings it.
+    `losses` are mean losses of batches, of `samples` samples in all; `flops` counts the computation;
+    `change` is the argument of `commit`. `step` is the client's step in this round that the first loss
+    belongs to (None: one step per message after Begin). `staleness` is the number of versions since the
+    one that an upload started from.
     """
 
     reply: Message
@@ -49,66 +49,68 @@ class ServerReply:
 
 
 class Pieces(Protocol):
-    """The pieces of the model, for one side; each is loaded when it is asked for."""
+    """The pieces of the model for one side; each call loads one."""
 
     def head(self, cut: int | None = None, *, is_bare: bool = False) -> Piece:
-        """What is below the cut, or another; without adapters where it `is_bare`."""
+        """The piece below the cut, or below another `cut`; without adapters if `is_bare`."""
 
     def body(self, cut: int | None = None) -> Piece:
-        """From the cut, or another, to the tail, or to the end where there is none."""
+        """The piece from the cut, or from another `cut`, to the tail or, without one, to the end."""
 
     def tail(self) -> Piece:
-        """The client's own end of the model."""
+        """The client's last piece of the model, in U-shaped split learning."""
 
     def auxiliary(self) -> Piece:
-        """A small stand-in for what is above the cut."""
+        """A small model that replaces the body in local training; see `auxiliary`."""
 
     def whole(self) -> Piece:
-        """The model, not cut."""
+        """The whole model as one piece."""
 
 
 class ClientMethod(Protocol):
     """One client's side of a method."""
 
     def round(self, round_index: int) -> ClientRound:
-        """This client's part in a round."""
+        """Runs a round: a generator of the client's messages."""
 
     def take_flops(self) -> float:
-        """Floating-point operations spent since this was last asked."""
+        """FLOPs since the last call."""
 
     def state(self) -> State:
-        """All that this client must remember from one round to the next."""
+        """The state at the end of a round, from which `restore` continues bit for bit."""
 
     def restore(self, state: State) -> None:
-        """Goes on as after the round in which this was the state."""
+        """Continues from this state."""
 
 
 class ServerMethod(Protocol):
     """The server's side of a method.
 
-    `compute` may run for several tickets at the same time and changes nothing; `commit`
-    runs for one ticket at a time, in the order of their positions.
+    `compute` may run for several turns concurrently and changes no state; `commit` runs for one
+    turn at a time, in the order of positions.
     """
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
-        """The answer to a message, from the state that its position stands for."""
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
+        """The reply to a message; WireError for a message that the method does not expect."""
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
-        """Makes an outcome part of the state; None stands for a message that was lost."""
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
+        """Applies the change of a reply to the state; None for a message that was lost."""
 
     def end_round(self, round_index: int) -> None:
-        """All turns of the round are over."""
+        """Ends a round after its last `commit`, such as by averaging."""
 
     def trained(self) -> Mapping[str, Tensor]:
-        """Every trained tensor the server knows, by its name in the unsplit model."""
+        """A snapshot of every trained tensor on the server, by its name in the unsplit model."""
 
     def state(self) -> State:
-        """All that the server must remember from one round to the next."""
+        """The state at the end of a round, from which `restore` continues bit for bit."""
 
     def restore(self, state: State) -> None:
-        """Goes on as after the round in which this was the state."""
+        """Continues from this state."""
 
 
 def unexpected(method: str, message: Message) -> WireError:
-    """The error for a message that a method has no answer to."""
-    return WireError(f"the method {method!r} has no answer to this {type(message).__name__}")
+    """The error for a message that the method does not expect in its current state."""
+    return WireError(
+        f"unexpected {type(message).__name__}: the method {method!r} has no reply to it in this state"
+    )

@@ -1,14 +1,17 @@
 """The optimiser of one side: AdamW with accumulated gradients, a clipped norm, warm-up and a schedule."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from splitfl.config import TrainConfig
+from splitfl.config import RunConfig, TrainConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.state import State, moments, number_in, part, set_moments, under, whole
-from splitfl.methods.parts.rates import Decay
+
+Decay = Callable[[int], float]
+"""The factor of the learning rate in a round, counted from 0."""
 
 Group = tuple[Mapping[str, torch.nn.Parameter], float]
 """Parameters by name, and their learning rate."""
@@ -43,7 +46,7 @@ class SideOptimiser:
         self._now = [first_lr or self._rates[0], *self._rates[1:]]
 
     def step(self) -> bool:
-        """Takes in the gradients of one batch; whether that completed a group, and parameters changed."""
+        """Adds the gradients of one batch; returns whether a group was complete and parameters changed."""
         self._pending += 1
         if self._pending == self._train.accumulate:
             self._average()
@@ -52,25 +55,25 @@ class SideOptimiser:
         for name, value in self._parameters.items():
             if value.grad is not None:
                 self._sums[name] = self._sum(name, value.grad)
-        self.forget()
+        self.zero_grad()
         return False
 
     def finish(self) -> bool:
-        """Steps with the mean over the batches of an incomplete group; whether there were any."""
+        """Steps with the mean over an incomplete group; returns whether there was one."""
         if not self._pending:
             return False
-        self.forget()
+        self.zero_grad()
         self._average()
         self._update()
         return True
 
-    def forget(self) -> None:
-        """Drops the gradients of the current batch, which has not been taken in."""
+    def zero_grad(self) -> None:
+        """Drops the gradients of the current batch, which has not been added."""
         self._adamw.zero_grad(set_to_none=True)
 
     def drop(self) -> None:
         """Drops an incomplete group of batches as well."""
-        self.forget()
+        self.zero_grad()
         self._sums.clear()
         self._pending = 0
 
@@ -109,7 +112,7 @@ class SideOptimiser:
         for group, rate in zip(self._adamw.param_groups, self._now, strict=True):
             group["lr"] = rate * (self._decayed * warmup)
         self._adamw.step()
-        self.forget()
+        self.zero_grad()
 
 
 def refuse_accumulation(train: TrainConfig, steps: int) -> None:
@@ -119,3 +122,30 @@ def refuse_accumulation(train: TrainConfig, steps: int) -> None:
             f"train.accumulate must be at most the {steps} local steps of a client's round, since a group "
             f"of accumulated batches ends with its round; got {train.accumulate}"
         )
+
+
+def constant(round_index: int) -> float:
+    """No decay: 1 in every round."""
+    return 1.0
+
+
+def head_decay(config: RunConfig) -> Decay:
+    """The clients' `train.head_schedule`."""
+    return over_rounds(config.train.head_schedule, config.federation.rounds)
+
+
+def body_decay(config: RunConfig) -> Decay:
+    """The server's `train.body_schedule`."""
+    return over_rounds(config.train.body_schedule, config.federation.rounds)
+
+
+def over_rounds(schedule: str, rounds: int) -> Decay:
+    """A schedule by name over `rounds` rounds: 1 in the first, reaching 0 one round after the last."""
+
+    def linear(round_index: int) -> float:
+        return 1.0 - min(round_index, rounds) / rounds
+
+    def cosine(round_index: int) -> float:
+        return (1.0 + math.cos(math.pi * min(round_index, rounds) / rounds)) / 2
+
+    return {"constant": constant, "linear": linear, "cosine": cosine}[schedule]

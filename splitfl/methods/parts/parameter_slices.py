@@ -1,6 +1,7 @@
-"""The adapted modules divided among the clients, one place further every round.
+"""The adapted modules divided among the clients, rotated by one every round.
 
-An estimate of a gradient is the better the fewer parameters it is of (Spry, Panchal et al., NeurIPS'24).
+A gradient estimate from P perturbations is more accurate for fewer parameters (Spry, Panchal et al.,
+NeurIPS'24).
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from splitfl.federation.aggregators import Aggregator
 
 
 class Slice:
-    """The tensors of one client in a round, among those that the rule of aggregation trains."""
+    """The tensors that one client trains in a round, among those that the aggregator trains."""
 
     def __init__(self, rule: Aggregator, names: Sequence[str], client: int, clients: int) -> None:
         self._rule = rule
@@ -19,10 +20,10 @@ class Slice:
         self._parts = max(1, min(clients, len(self._modules)))
 
     def trains(self, name: str, round_index: int) -> bool:
-        """Whether this client trains, and sends, the tensor of this name in this round."""
+        """Whether the client trains and uploads a tensor in a round; all clients train other tensors."""
         if not self._rule.trains(name, round_index):
             return False
         if not module_of(name):
             return True
-        mine = (self._client + round_index) % self._parts
-        return self._modules.index(module_of(name)) % self._parts == mine
+        own = (self._client + round_index) % self._parts
+        return self._modules.index(module_of(name)) % self._parts == own

@@ -1,9 +1,9 @@
-"""Random directions that anyone draws again from their name alone: one bit, and so one sign, a parameter.
+"""Seeded Rademacher perturbations, reproducible on every node from a seed and a name.
 
-Rademacher vectors from the raw bits of a named Philox stream, drawn on the CPU and then
-moved: the same in every process and thread and on every device, where the normal numbers
-of two devices differ and a replay would drift apart unseen. E[u u^T] = I, as the
-estimators ask, and |u|^2 is the number of parameters exactly.
+The signs are the raw bits of a named Philox stream, drawn on the CPU: the same in every process and
+thread and for every device, whereas normal numbers differ between devices and replays would diverge.
+E[u u^T] = I, as the estimators require, and |u|^2 equals the number of parameters exactly. This is our
+departure from MeZO, DeComFL and FedKSeed, which draw normal numbers.
 """
 
 import numpy as np
@@ -15,10 +15,10 @@ from channel.core.rng import stream
 _WORD_BITS = 64
 
 
-def direction(parameters: int, seed: int, *name: str | int) -> Tensor:
-    """One sign, +1 or -1, for each of so many parameters: float32 on the CPU.
+def rademacher(parameters: int, seed: int, *name: str | int) -> Tensor:
+    """A vector (`parameters`,) of signs, +1 or -1, as float32 on the CPU.
 
-    The name says whose direction it is and when: client, round, step, perturbation.
+    `name` identifies it within the run: client, round, step, perturbation.
     """
     source = stream(seed, "direction", *name).bit_generator
     assert isinstance(source, np.random.Philox)

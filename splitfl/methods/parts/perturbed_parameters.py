@@ -1,8 +1,7 @@
-"""Tensors that move along named directions, so that scalars are all that must be sent to follow them.
+"""Parameters updated along seeded perturbations, replayable from scalars.
 
-A move is theta + scale * u with u of +-1, applied one direction at a time: scale * u is
-exact, so a move rounds once, and whoever repeats the moves in the same order holds the
-same bits, on whatever device.
+An update is theta + scale * u with u of +-1, one perturbation at a time: scale * u is exact, so each update
+rounds once, and every node that applies the same updates in the same order has the same bits, on any device.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,54 +18,52 @@ from splitfl.core.messages import Scalars
 from splitfl.core.state import part, under
 from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.federation.server_optimiser import ServerOptimiser, server_optimiser
+from splitfl.methods.parts.optimiser import Decay, constant, head_decay
 from splitfl.methods.parts.parameter_slices import Slice
-from splitfl.methods.parts.perturbations import direction
-from splitfl.methods.parts.rates import Decay, constant, head_decay
+from splitfl.methods.parts.perturbations import rademacher
 from splitfl.methods.parts.scalar_replay import Replays, key_of
 from splitfl.models.cut import Piece
 
 _REPLAYS: Final = Replays()
 _OPTIMISER: Final = "optimiser"
 
-Directions = Mapping[str, Tensor]
-"""A sign for every element of every tensor that a round trains, by the tensor's name."""
+Perturbation = Mapping[str, Tensor]
+"""One perturbation direction u: a sign for each element of each perturbed tensor, by name."""
 
 
-class Steps(Protocol):
-    """Tensors that move along directions; see Walk."""
+class ReplayableParameters(Protocol):
+    """Parameters updated along seeded perturbations; see `PerturbedParameters`."""
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """What moves."""
+        """The perturbed tensors, by name; updated in place."""
 
-    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
-        """One direction of this client's step."""
+    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Perturbation:
+        """The perturbation of this index in a client's step."""
 
-    def move(self, directions: Directions, scale: float) -> None:
-        """Adds `scale` times these directions."""
+    def move(self, u: Perturbation, scale: float) -> None:
+        """Adds scale * u in place."""
 
-    def step(self, client: int, round_index: int, step: int, slopes_P: Tensor) -> None:
-        """One step of descent by these slopes."""
+    def step(self, client: int, round_index: int, step: int, derivatives_P: Tensor) -> None:
+        """One gradient step of a client from its directional derivatives (P,)."""
 
     def replay(self, scalars: Scalars, version: int) -> int:
-        """Goes where all clients have gone since `version`; returns the round to come."""
+        """Applies the steps of all clients since `version`; returns the next round."""
 
-    def memory(self) -> dict[str, Tensor]:
-        """What beside the tensors decides where the next steps lead, by names of its own."""
+    def extra_state(self) -> dict[str, Tensor]:
+        """The state besides the tensors that later steps depend on, by names of its own."""
 
-    def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Takes what is memory among these tensors; hands back the others."""
+    def load_extra_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Restores the extra state among these tensors; returns the others."""
 
 
 class PerturbedParameters:
-    """The clients' trained tensors by name, moved in place, with `lr` as the length of a step.
+    """The clients' trained tensors by name, updated in place by SGD with estimated gradients.
 
-    A step has P slopes v_p, the loss's derivatives along its directions u_p, and goes by
-    -lr / P * sum of v_p u_p: stochastic gradient descent with the estimated gradient.
-    In a round lr is multiplied by that round's `decay`. Directions are of no more than `rank` ranks of LoRA,
-    if that says how many. Where all clients' steps of a round have been made,
-    an `optimiser` of the server's may take what they come to for a gradient: whoever replays makes its step
-    too, with the same bits on devices of one kind.
+    A step is -lr / P * sum of v_p u_p, where v_p are the directional derivatives of the loss along the
+    perturbations u_p; lr is multiplied by the round's `decay`. If `rank` is set, only the first `rank` ranks
+    of LoRA are perturbed. With a server `optimiser`, the sum of a round's steps is its pseudo-gradient
+    (Reddi et al., ICLR'21); replays include its step, with the same bits on devices of one kind.
     """
 
     def __init__(
@@ -81,7 +78,7 @@ class PerturbedParameters:
         *,
         is_sliced: bool = False,
     ) -> None:
-        """Where it `is_sliced`, each client's directions are of its slice of the adapters alone."""
+        """If `is_sliced`, each client perturbs only its slice of the adapters (see `parameter_slices`)."""
         self.tensors = tensors
         self.rank: int | None = None
         self._is_sliced = is_sliced
@@ -93,93 +90,99 @@ class PerturbedParameters:
         self._optimiser = optimiser
 
     def names(self, round_index: int) -> list[str]:
-        """The tensors that this round trains."""
+        """The names of the tensors trained in this round."""
         return [name for name in self.tensors if self._aggregator.trains(name, round_index)]
 
-    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Directions:
-        """One direction of this client's step."""
+    def draw(self, client: int, round_index: int, step: int, perturbation: int) -> Perturbation:
+        """The perturbation of this index in a client's step."""
         names = self.names(round_index)
         if self._is_sliced:
             own = Slice(self._aggregator, list(self.tensors), client, self._clients)
             names = [name for name in names if own.trains(name, round_index)]
-        directions = self.along(names, client, round_index, step, perturbation)
-        for still in [] if self.rank is None else above(directions, self.rank):
-            still.zero_()
-        return directions
+        u = self.named_perturbation(names, client, round_index, step, perturbation)
+        for frozen in [] if self.rank is None else above(u, self.rank):
+            frozen.zero_()
+        return u
 
-    def along(self, names: Sequence[str], *name: str | int) -> Directions:
-        """The direction of this name over some tensors, in their shapes and on their device."""
-        moving = {one: self.tensors[one] for one in names}
-        sizes = [tensor.numel() for tensor in moving.values()]
-        parts = torch.split(direction(sum(sizes), self._seed, *name), sizes)
+    def named_perturbation(self, names: Sequence[str], *name: str | int) -> Perturbation:
+        """The perturbation with a name in the random stream, in the shapes and on the device of `names`."""
+        perturbed = {one: self.tensors[one] for one in names}
+        sizes = [tensor.numel() for tensor in perturbed.values()]
+        parts = torch.split(rademacher(sum(sizes), self._seed, *name), sizes)
         return {
             one: part.view(tensor.shape).to(tensor.device)
-            for (one, tensor), part in zip(moving.items(), parts, strict=True)
+            for (one, tensor), part in zip(perturbed.items(), parts, strict=True)
         }
 
-    def move(self, directions: Directions, scale: float) -> None:
-        """Adds `scale` times these directions."""
+    def move(self, u: Perturbation, scale: float) -> None:
+        """Adds scale * u in place."""
         with torch.no_grad():
-            for name, signs in directions.items():
+            for name, signs in u.items():
                 self.tensors[name].add_(signs, alpha=scale)
 
-    def step(self, client: int, round_index: int, step: int, slopes_P: Tensor) -> None:
-        """One step of descent by these slopes; a slope of zero is no move."""
+    def step(self, client: int, round_index: int, step: int, derivatives_P: Tensor) -> None:
+        """One SGD step from directional derivatives (P,); one of exactly zero is skipped."""
         lr = self._lr * self._decay(round_index)
-        for perturbation, slope in enumerate(slopes_P.tolist()):
-            if slope:
-                self.move(self.draw(client, round_index, step, perturbation), -lr / len(slopes_P) * slope)
+        for perturbation, derivative in enumerate(derivatives_P.tolist()):
+            if derivative:
+                self.move(
+                    self.draw(client, round_index, step, perturbation), -lr / len(derivatives_P) * derivative
+                )
 
     def replay(self, scalars: Scalars, version: int) -> int:
-        """Makes all clients' steps of one or more rounds from `version` on; returns the round to come.
+        """Applies all clients' steps of one or more rounds from `version` on; returns the next round.
 
-        Raises WireError for scalars of other rounds, and for those that do not say whose they are.
+        Raises WireError for scalars of other rounds and for inconsistent numbers of rows.
         """
         rows, steps = len(scalars.values), scalars.steps
         if scalars.round != version:
-            raise WireError(f"scalars from round {version} on were due, got round {scalars.round}")
+            raise WireError(f"expected scalars from round {version} on, got round {scalars.round}")
         if len(steps) % self._clients or rows != sum(steps):
-            raise WireError(f"{rows} rows of scalars came for {self._clients} clients, said to be {steps}")
+            raise WireError(
+                f"expected scalars of {self._clients} clients with {steps} steps, got {rows} rows"
+            )
         rounds = range(scalars.round, scalars.round + len(steps) // self._clients)
-        key = key_of({**self.tensors, **self.memory(), "scalars": scalars.values}, steps, self.ways(rounds))
+        key = key_of(
+            {**self.tensors, **self.extra_state(), "scalars": scalars.values}, steps, self.replay_key(rounds)
+        )
         if (end := _REPLAYS.found(key)) is not None:
             with torch.no_grad():
-                for name, value in self.remember(end).items():
+                for name, value in self.load_extra_state(end).items():
                     self.tensors[name].copy_(value)
             return rounds.stop
         values = iter(scalars.values)
         for later, round_index in enumerate(rounds):
-            taken = {
+            derivatives = {
                 (client, step): next(values)
                 for client, count in enumerate(steps[later * self._clients :][: self._clients])
                 for step in range(count)
             }
-            self.round(round_index, taken)
-        _REPLAYS.keep(key, {**self.tensors, **self.memory()})
+            self.round(round_index, derivatives)
+        _REPLAYS.keep(key, {**self.tensors, **self.extra_state()})
         return rounds.stop
 
-    def ways(self, rounds: Iterable[int]) -> tuple[object, ...]:
-        """All that decides, beside tensors and slopes, where the steps of these rounds lead."""
+    def replay_key(self, rounds: Iterable[int]) -> tuple[object, ...]:
+        """The settings that the steps of these rounds depend on, besides tensors and derivatives."""
         each = ((at, self._lr * self._decay(at), tuple(self.names(at))) for at in rounds)
-        moved_by = self._optimiser.name if self._optimiser is not None else ""
-        return type(self).__name__, self._seed, self._clients, self._is_sliced, moved_by, *each
+        optimiser = self._optimiser.name if self._optimiser is not None else ""
+        return type(self).__name__, self._seed, self._clients, self._is_sliced, optimiser, *each
 
-    def round(self, round_index: int, taken: Mapping[tuple[int, int], Tensor]) -> None:
-        """All clients' steps of a round: their slopes by client and step, in order."""
+    def round(self, round_index: int, derivatives: Mapping[tuple[int, int], Tensor]) -> None:
+        """Applies all clients' steps of a round: their derivatives (P,) by client and step, in order."""
         names = self.names(round_index)
         before = {name: self.tensors[name].clone() for name in names} if self._optimiser is not None else {}
-        for (client, step), slopes_P in taken.items():
-            self.step(client, round_index, step, slopes_P)
-        if self._optimiser is not None and taken:
+        for (client, step), derivatives_P in derivatives.items():
+            self.step(client, round_index, step, derivatives_P)
+        if self._optimiser is not None and derivatives:
             for name, value in self._optimiser.step(before, {n: self.tensors[n] for n in names}).items():
                 self.tensors[name].copy_(value)
 
-    def memory(self) -> dict[str, Tensor]:
-        """What the server's optimiser remembers: without one the next steps depend on the tensors alone."""
+    def extra_state(self) -> dict[str, Tensor]:
+        """The state of the server's optimiser; empty without one."""
         return under(_OPTIMISER, self._optimiser.state()) if self._optimiser is not None else {}
 
-    def remember(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Takes the optimiser's memory among these tensors; hands back the others."""
+    def load_extra_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Restores the optimiser's state among these tensors; returns the others."""
         if self._optimiser is None:
             return dict(tensors)
         self._optimiser.restore(
@@ -193,17 +196,17 @@ class PerturbedParameters:
 
 
 def values_of(piece: Piece) -> dict[str, Tensor]:
-    """A piece's trained tensors, to be moved in place."""
+    """A piece's trained tensors, detached, sharing their storage."""
     return {name: value.detach() for name, value in trainable(piece).items()}
 
 
-def walk(
+def perturbed_parameters(
     tensors: Mapping[str, Tensor], config: RunConfig, lr: float | None = None, *, is_sliced: bool = False
 ) -> PerturbedParameters:
-    """The walk that every node of a run makes alike, from these tensors on; None: at `train.head_lr`."""
+    """These tensors with the seed, aggregator and schedule of a run; `lr` None is `train.head_lr`."""
     federation, train = config.federation, config.train
     rule = aggregator(federation.aggregator)
-    moved_by = server_optimiser(federation.server_optimiser, federation.server_lr)
+    optimiser = server_optimiser(federation.server_optimiser, federation.server_lr)
     return PerturbedParameters(
         tensors,
         rule,
@@ -211,6 +214,6 @@ def walk(
         federation.clients,
         lr or train.head_lr,
         head_decay(config),
-        moved_by,
+        optimiser,
         is_sliced=is_sliced,
     )

@@ -1,9 +1,9 @@
-"""What the plan of a controller means for one round of a client."""
+"""A controller's plan as settings of one round of a client."""
 
 from splitfl.config import CodecConfig
 from splitfl.core.messages import Plan
 
 
 def codec_config(plan: Plan) -> CodecConfig:
-    """The codecs of activations and gradients by this plan."""
+    """The codecs of activations and gradients under this plan."""
     return CodecConfig(activation=plan.codec, gradient=plan.codec)

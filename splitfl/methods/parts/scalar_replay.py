@@ -1,6 +1,6 @@
-"""Replays that this process has made already: where it plays several clients, all make the same steps.
+"""A cache of replays: clients in one process replay the same scalars from the same parameters.
 
-From the same bits the same steps lead to the same bits, so whoever comes second is handed the first one's.
+The same steps from the same bits give the same bits, so a later replay takes the result of the first.
 """
 
 import hashlib
@@ -12,31 +12,31 @@ from typing import Final
 import torch
 from torch import Tensor
 
-_MOST: Final = 2
+_CAPACITY: Final = 2
 
 
 class Replays:
-    """The last few ends of replays by what they began from and were made of."""
+    """The results of the last few replays, by a digest of their inputs; thread-safe."""
 
     def __init__(self) -> None:
-        self._ends: OrderedDict[bytes, dict[str, Tensor]] = OrderedDict()
+        self._results: OrderedDict[bytes, dict[str, Tensor]] = OrderedDict()
         self._lock = threading.Lock()
 
     def found(self, key: bytes) -> Mapping[str, Tensor] | None:
-        """Where such a replay ended; what is found must not be changed."""
+        """The result of the replay with this key, not to be modified; None if it is not cached."""
         with self._lock:
-            return self._ends.get(key)
+            return self._results.get(key)
 
-    def keep(self, key: bytes, end: Mapping[str, Tensor]) -> None:
-        """Keeps a copy of where a replay ended, and forgets the oldest."""
+    def keep(self, key: bytes, result: Mapping[str, Tensor]) -> None:
+        """Caches a copy of a result and drops the oldest."""
         with self._lock:
-            self._ends[key] = {name: value.detach().clone() for name, value in end.items()}
-            while len(self._ends) > _MOST:
-                self._ends.popitem(last=False)
+            self._results[key] = {name: value.detach().clone() for name, value in result.items()}
+            while len(self._results) > _CAPACITY:
+                self._results.popitem(last=False)
 
 
 def key_of(tensors: Mapping[str, Tensor], *settings: object) -> bytes:
-    """A digest of these settings and of every name, type, place and bit of these tensors."""
+    """A digest of the settings and of the names, dtypes, devices, shapes and bits of the tensors."""
     digest = hashlib.blake2b(repr(settings).encode())
     for name, value in tensors.items():
         digest.update(repr((name, value.dtype, value.device, tuple(value.shape))).encode())

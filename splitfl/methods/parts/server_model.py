@@ -1,9 +1,8 @@
 """The server's body: one set of trained tensors, several steps in flight.
 
-A step at position i is computed from the state after position i - in_flight, whatever
-the machine's speed: the same numbers in one thread and in many. `in_flight = 1` is
-plain sequential learning; more is the bounded delay of pipelined and asynchronous SGD
-(Stich & Karimireddy, JMLR 2020), which costs little and keeps that many cores busy.
+The step at position i is computed from the parameters after position i - in_flight, whatever the
+machine's speed, so results do not depend on the number of threads. `in_flight = 1` is sequential
+training; more is the bounded delay of pipelined and asynchronous SGD (Stich & Karimireddy, JMLR 2020).
 """
 
 import queue
@@ -29,18 +28,18 @@ from splitfl.core.state import (
     under,
     whole,
 )
-from splitfl.methods.parts.client_trainer import pack, unpack
 from splitfl.methods.parts.method import ServerReply, Turn
-from splitfl.methods.parts.optimiser import SideOptimiser
-from splitfl.methods.parts.rates import Decay, body_decay, constant
+from splitfl.methods.parts.optimiser import Decay, SideOptimiser, body_decay, constant
 from splitfl.models.cut import Piece, replica
+from splitfl.models.token_rows import pack, unpack
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BodyStep:
-    """One batch's loss and gradients: `hidden_grad` (B, T, D), None where nobody asked.
+    """One batch's mean loss and gradients: `hidden_grad` (B, T, D), None if not requested.
 
-    `statistics` are what the running ones of its batch norms become with it.
+    `grads` are in the order of the body's trainable tensors; `statistics` are the running statistics of
+    the batch norms after the batch.
     """
 
     loss: float
@@ -52,14 +51,14 @@ class BodyStep:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Worker:
-    """A piece to compute with, and those of its tensors that may be trained."""
+    """A replica of the body, and its trainable tensors."""
 
     piece: Piece
     parameters: Mapping[str, torch.nn.Parameter]
 
 
 class ServerModel:
-    """The last piece of the model, on the server."""
+    """The body with its AdamW; `compute` is thread-safe, `commit` is called in order of positions."""
 
     def __init__(self, piece: Piece, train: TrainConfig, in_flight: int, decay: Decay = constant) -> None:
         self.piece = piece
@@ -92,10 +91,10 @@ class ServerModel:
         wants_hidden_grad: bool,
         entry: Piece | None = None,
     ) -> BodyStep:
-        """Loss and gradients of one batch; changes nothing.
+        """Loss and gradients of one batch of hidden states; changes no state.
 
-        Where clients are cut at different depths, `entry` is the body from this one's cut on, made of
-        the body's own tensors; those below it have no gradient.
+        With clients cut at different depths, `entry` is the body from this client's cut on, with the
+        body's own tensors; tensors below it have the gradient None.
         """
         worker = self._free.get()
         try:
@@ -103,14 +102,14 @@ class ServerModel:
                 overwrite(worker.parameters, self._state_for(position))
             hidden_BTD = hidden_BTD.detach().requires_grad_(wants_hidden_grad)
             device = hidden_BTD.device
-            there = {name: tensor.to(device) for name, tensor in context.items()}
+            device_context = {name: tensor.to(device) for name, tensor in context.items()}
             before = copies(tracked(worker.piece))
-            loss = (entry or worker.piece)(hidden_BTD, there, labels.to(device)).loss
+            loss = (entry or worker.piece)(hidden_BTD, device_context, labels.to(device)).loss
             statistics = copies(tracked(worker.piece))
             trained = [value for value in worker.parameters.values() if value.requires_grad]
             wanted = [*([hidden_BTD] if wants_hidden_grad else []), *trained]
             grads = torch.autograd.grad(loss, wanted, allow_unused=entry is not None)
-            overwrite(tracked(worker.piece), before)  # until it is committed nothing has changed
+            overwrite(tracked(worker.piece), before)  # statistics change in commit only
             return BodyStep(
                 loss=loss.item(),
                 flops=self._flops(entry or self.piece, hidden_BTD, wants_hidden_grad),
@@ -124,7 +123,7 @@ class ServerModel:
     def losses(
         self, position: int, hiddens_BTD: Iterable[Tensor], context: Mapping[str, Tensor], labels: Tensor
     ) -> tuple[list[float], float]:
-        """The loss of each of these hidden states, from the state of `compute`, and the FLOPs it took."""
+        """The loss at each of these hidden states, at the parameters of `compute`, and the FLOPs."""
         worker = self._free.get()
         try:
             if self._in_flight > 1:
@@ -132,14 +131,16 @@ class ServerModel:
             found, flops = [], 0.0
             with torch.no_grad():
                 for hidden_BTD in hiddens_BTD:
-                    there = {name: tensor.to(hidden_BTD.device) for name, tensor in context.items()}
-                    found.append(worker.piece(hidden_BTD, there, labels.to(hidden_BTD.device)).loss.item())
+                    device_context = {name: tensor.to(hidden_BTD.device) for name, tensor in context.items()}
+                    found.append(
+                        worker.piece(hidden_BTD, device_context, labels.to(hidden_BTD.device)).loss.item()
+                    )
                     flops += cost(self.piece, *hidden_BTD.shape[:2]).forward_flops
             return found, flops
         finally:
             self._free.put(worker)
 
-    def commit(self, ticket: Turn, step: BodyStep | None) -> None:
+    def commit(self, turn: Turn, step: BodyStep | None) -> None:
         """Takes in one batch's gradients, or none where it was lost; positions come in order.
 
         The parameters change with the last of `train.accumulate` batches, of whichever clients.
@@ -149,11 +150,11 @@ class ServerModel:
             trained = [value for value in self._master.values() if value.requires_grad]
             for parameter, grad in zip(trained, step.grads, strict=True):
                 parameter.grad = grad
-            self._optimiser.set_round(ticket.round)
+            self._optimiser.set_round(turn.round)
             is_changed = self._optimiser.step()
             overwrite(self._statistics, step.statistics)
         with self._lock:
-            self._committed = ticket.position + 1
+            self._committed = turn.position + 1
             if self._in_flight > 1:
                 self._states.append(self.trained() if is_changed else self._states[-1])
 
@@ -163,23 +164,23 @@ class ServerModel:
             self._states.extend([self.trained()] * self._in_flight)
 
     def train_only(self, trains: Callable[[str], bool]) -> None:
-        """From here on only tensors of these names learn; nothing may be in flight."""
+        """Freezes all tensors but those whose name `trains`; no step may be in flight."""
         for parameters in (self._master, *(worker.parameters for worker in self._workers)):
             for name, parameter in parameters.items():
                 parameter.requires_grad_(trains(name))
         self._costs.clear()
 
-    def become(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes these values over; nothing may be in flight."""
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Replaces the values of these tensors; no step may be in flight."""
         overwrite(self._held, tensors)
         self._states.extend([self.trained()] * self._in_flight)
 
     def trained(self) -> dict[str, Tensor]:
-        """A snapshot of the trained tensors, and of the running statistics beside them."""
+        """A snapshot of the trained tensors and the running statistics."""
         return copies(self._held)
 
     def state(self) -> State:
-        """Values, moments, and the states from which the next steps in flight will start."""
+        """Values, moments, and the parameters that the next steps in flight start from."""
         behind = listed([copied(state) for state in self._states]) if self._in_flight > 1 else {}
         return {
             **under("value", copied(self.trained())),
@@ -189,7 +190,7 @@ class ServerModel:
         }
 
     def restore(self, state: State) -> None:
-        """See Stateful; nothing may be in flight."""
+        """Continues from this state; no step may be in flight."""
         self._committed = number_in(state, "committed")
         overwrite(self._held, part(state, "value"))
         self._optimiser.restore(state)
@@ -215,32 +216,32 @@ class ServerModel:
 
 
 def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """These tensors as they are now."""
+    """Detached copies of these tensors."""
     return {name: value.detach().clone() for name, value in tensors.items()}
 
 
 def answer_activation(
     body: ServerModel,
-    ticket: Turn,
+    turn: Turn,
     message: Activation,
     entry: Piece | None = None,
     *,
-    is_waited_for: bool = True,
+    wants_gradient: bool = True,
 ) -> ServerReply:
-    """The body's step on a client's activations, and the gradient that goes back; see `ServerModel.compute`.
+    """The body's step on a client's activations; see `ServerModel.compute`.
 
-    To a client that does not wait for a gradient none goes.
+    The reply is the gradient at the cut, or Done unless the client `wants_gradient`.
     """
     assert message.hidden is not None
     assert message.labels is not None
     mask = message.context.get("mask")
     hidden_BTD = unpack(message.hidden, mask).to(body.piece.model.device)
     step = body.compute(
-        ticket.position,
+        turn.position,
         hidden_BTD,
         message.context,
         message.labels,
-        wants_hidden_grad=is_waited_for,
+        wants_hidden_grad=wants_gradient,
         entry=entry,
     )
     reply: Message = Done()

@@ -1,4 +1,4 @@
-"""What everything else knows of a finetuning method: one `MethodSpec` at the foot of its module."""
+"""The specification of a finetuning method: one `MethodSpec` at the end of its module."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,40 +13,41 @@ from splitfl.methods.parts.local_update import LocalUpdateSpec
 from splitfl.methods.parts.method import ClientMethod, Pieces, ServerMethod
 
 Able = Literal[True] | str
-"""True, or the reason why not, as the end of a sentence about the method."""
+"""True, or the reason why not, worded to follow the method's name in an error message."""
 
 BuildClient = Callable[[Pieces, Batches, int, RunConfig], ClientMethod]
-"""From the model's pieces, the client's batches, the steps of a round and the settings."""
+"""From the model's pieces, the client's batches, the number of steps of a round and the settings."""
 
 BuildServer = Callable[[Pieces, RunConfig], ServerMethod]
 """From the model's pieces and the settings."""
 
 Refusal = Callable[[RunConfig, str, int], None]
-"""ConfigError where the settings, the task's kind of model or its number of blocks rule the method out."""
+"""Raises ConfigError if the settings, the task's kind of model or its number of blocks are unsupported."""
 
 Exchange = tuple[type[Message], type[Message]]
-"""What a client sends, and what answers it."""
+"""The type of a client's message, and of the reply."""
 
 ROW_MESSAGES: Final[Mapping[str, type[Message]]] = {
     "activation": Activation,
     "output": Output,
     "gradient": Gradient,
 }
-"""The messages that a lossy link may damage row by row, by their names in [erasure] and [codec]."""
+"""The messages of rows, one per token, by their names in [erasure] and [codec]."""
 
 ALL_POLICIES: Final = frozenset({"mask", "zero", "rescale", "stale", "skip"})
 
 
-def _demand_reason(name: str, got: object) -> None:
+def _check_reason(name: str, got: object) -> None:
     if got is not True and not (isinstance(got, str) and got):
         raise ConfigError(f"{name} must be True or the reason why not, got {got!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """Which erasure policies one kind of message may have beside `reliable`, and why it lacks the others.
+    """The erasure policies that one kind of message supports besides `reliable`.
 
-    `codec` is True where the message may be quantised, else why it may not.
+    `why_not` is the reason that the other policies are missing. `codec` is True if the message may be
+    quantised, else the reason why not. Raises ConfigError for an unknown policy and for a missing reason.
     """
 
     policies: frozenset[str] = ALL_POLICIES
@@ -59,29 +60,29 @@ class Tolerance:
             raise ConfigError(f"Tolerance.policies must be of {have}, got {', '.join(sorted(unknown))}")
         if self.policies < ALL_POLICIES and not self.why_not:
             missing = ", ".join(sorted(ALL_POLICIES - self.policies))
-            raise ConfigError(f"Tolerance.why_not must say why policies lack {missing}")
-        _demand_reason("Tolerance.codec", self.codec)
+            raise ConfigError(f"Tolerance.why_not must give the reason that policies lack {missing}, got ''")
+        _check_reason("Tolerance.codec", self.codec)
 
 
 ANY_LOSS: Final = Tolerance()
 
 NO_ERASURE: Final = frozenset({"skip"})
-"""A message that lost anything is not used."""
+"""A message with a lost row is dropped whole."""
 
 DIFFERENCES: Final = Tolerance(
     policies=NO_ERASURE,
-    why_not="a difference of two losses with different tokens missing is not the loss's slope",
+    why_not="a difference of two losses with different tokens missing is no directional derivative",
     codec="takes differences of losses of activations mu apart, which rounding swallows",
 )
-"""Of activations whose losses are subtracted from each other."""
+"""Of activations whose losses enter a finite difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """A round as its client sees it: (what it sends, what answers it), in order.
+    """The exchanges of a client's round, in order, as (message, reply).
 
-    The round begins with a `Begin`, answered by `begin` from the second round on; `step` is what each step
-    exchanges, `end` the last exchange of a round.
+    The round starts with a `Begin`, whose reply is a `begin` from the second round on; `step` has the
+    exchanges of each step, `end` is the last exchange of the round.
     """
 
     begin: type[Message]
@@ -89,7 +90,7 @@ class Signature:
     end: Exchange | None
 
     def row_messages(self) -> frozenset[str]:
-        """The names of the messages of rows that a step exchanges."""
+        """The names, as in `ROW_MESSAGES`, of the messages of rows that a step exchanges."""
         kinds = {kind for exchange in self.step for kind in exchange}
         return frozenset(name for name, kind in ROW_MESSAGES.items() if kind in kinds)
 
@@ -121,7 +122,7 @@ SCALARS: Final = frozenset({"seed-scalar"})
 REPLAYS: Final = (
     "its clients repeat each other's steps round by round, in one order, and so must be in the same round"
 )
-"""Why a method whose clients replay scalars is not asynchronous."""
+"""The reason that a method whose clients replay scalars is not asynchronous."""
 
 NOT_ONCE: Final = "passes a batch through its pieces more or less than once"
 NO_ADAPTERS: Final = "its clients send no adapters"
@@ -129,18 +130,21 @@ NO_ADAPTERS: Final = "its clients send no adapters"
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSpec:
-    """A method, whole; what every method has to say must be given, so that nothing is forgotten.
+    """The specification of a method; fields that every method must decide on have no default.
 
+    `about` is one line for `splitfl list methods`, `bibtex` the entries for `splitfl cite`.
     `settings` is the type of its own settings, a frozen dataclass whose fields are its keys of [method].
-    `shared` are the settings of other tables that it reads beside the codecs of what it sends, among those
-    that not every method reads; any other must stay at its default. `sends` has what each message of rows
-    tolerates. `holds` says whose adapters its client trains: the head's, or the whole model's.
-    `asynchronous`, `single_pass` (each piece sees a batch once a step, as running statistics need) and
-    `summable` (all clients send the same tensors to be averaged, so that the air may sum them) are True or
-    the reason why not. `backpropagates` and `forward_mode` say how its client differentiates; the latter may
-    also be asked for by `method.derivative`. `local_update` is given where the controller may choose the
-    method for a client from round to round: one made by `replace` of another must say None. `refusals` are
-    checked before a run. `needs` are settings, as `table.key=value`, without which it cannot run.
+    `shared` are the settings of other tables that it reads besides the codecs of its messages, among those
+    that not every method reads; all others must have their defaults. `sends` has the tolerance of each
+    message of rows. `holds` are the sides whose adapters its client trains: the head, or the whole model.
+    `asynchronous`, `single_pass` (each piece computes a batch once per step, as running statistics require)
+    and `summable` (all clients send the same tensors, so that over-the-air summation is possible) are True
+    or the reason why not. `backpropagates` and `forward_mode` describe the client's differentiation; the
+    latter is also enabled by `method.derivative`. `local_update` is set if the controller may assign the
+    method to a client from round to round; a specification made by `replace` must set it to None otherwise.
+    `refusals` are checked before a run. `needs` are settings, as `table.key=value`, that a run requires.
+
+    Raises ConfigError for a missing Tolerance or reason and for unsuitable settings.
     """
 
     about: str
@@ -167,19 +171,21 @@ class MethodSpec:
             due = ", ".join(sorted(self.signature.row_messages())) or "nothing"
             got = ", ".join(sorted(self.sends)) or "nothing"
             raise ConfigError(
-                f"MethodSpec.sends must have a Tolerance for what the signature exchanges, {due}; got {got}"
+                f"MethodSpec.sends must have a Tolerance for each message of the signature, {due}; got {got}"
             )
         check_settings_type("MethodSpec.settings", self.settings, MethodConfig)
         for name in ("asynchronous", "single_pass", "summable"):
-            _demand_reason(f"MethodSpec.{name}", getattr(self, name))
+            _check_reason(f"MethodSpec.{name}", getattr(self, name))
 
     @property
     def reads(self) -> frozenset[str]:
-        """The settings of other tables that it reads and not every method does, codecs included."""
-        return self.shared | {f"codec.{kind}" for kind, its in self.sends.items() if its.codec is True}
+        """The settings outside [method] that it reads and not every method does, codecs included."""
+        return self.shared | {
+            f"codec.{kind}" for kind, tolerance in self.sends.items() if tolerance.codec is True
+        }
 
     def why_not(self, setting: str) -> str:
-        """Why it does not read a setting, where there is more to say than that."""
+        """The reason that it does not read a setting; "" without a particular one."""
         if setting in OPTIMISER:
             return "has no gradients, and no optimiser that could take them"
         table, _, kind = setting.partition(".")

@@ -1,4 +1,4 @@
-"""A piece's way forth and back that holds less in between: blocks computed twice, batches in parts."""
+"""Forward and backward pass of a client's piece, with activation checkpointing and micro-batches."""
 
 # B batch, T tokens, D hidden
 
@@ -19,10 +19,10 @@ from splitfl.models.cut import Piece
 
 @dataclass(frozen=True, kw_only=True)
 class Backpropagation:
-    """How a client with backpropagation holds less for it.
+    """Memory saving in a client with backpropagation.
 
-    With `checkpoint_head` it computes each of its blocks once more in the backward pass, and it takes
-    `micro_batch` samples at a time (0: the whole batch).
+    With `checkpoint_head` each block is recomputed in the backward pass (activation checkpointing);
+    `micro_batch` is the number of samples computed at a time (0: the whole batch).
     """
 
     checkpoint_head: bool = False
@@ -33,69 +33,67 @@ class Backpropagation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """Some samples of a batch, and their share of what its mean loss is over."""
+class MicroBatch:
+    """Consecutive samples of a batch, and their weight in the batch's mean loss."""
 
     rows: slice
     weight: float
 
     def of(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """These samples' rows."""
+        """The rows of these samples in tensors (B, ...)."""
         return {name: tensor[self.rows] for name, tensor in tensors.items()}
 
 
-def parts(labels: Tensor, size: int) -> list[Part]:
-    """A batch in parts of at most `size` samples (0: in one), each with its share of the mean loss.
+def micro_batches(labels: Tensor, size: int) -> list[MicroBatch]:
+    """The micro-batches of at most `size` samples (0: one of all), with their weights in the mean loss.
 
-    Labels are (B,) of classes or numbers, (B, C) float32 of several classes each, or (B, T) int64 of tokens,
-    of which the first has nothing to predict: a language model's is read from none, and one whose tokens
-    have classes begins with a special token. Each sample has something to predict: the loader leaves out
-    those that have not.
+    Labels are (B,) classes or numbers, (B, C) float32 for several classes per sample, or (B, T) int64 tokens,
+    whose first position has no label: a language model predicts the first token from none, and token
+    classification starts with a special token. Every sample has a label to predict: the loader drops others.
     """
-    is_each = labels.ndim == 1 or labels.is_floating_point()
-    counts_B = torch.ones(len(labels)) if is_each else (labels[:, 1:] != NOTHING_TO_PREDICT).sum(1)
+    is_per_sample = labels.ndim == 1 or labels.is_floating_point()
+    counts_B = torch.ones(len(labels)) if is_per_sample else (labels[:, 1:] != NOTHING_TO_PREDICT).sum(1)
     size, total = size or len(labels), float(counts_B.sum())
     all_rows = [slice(first, min(first + size, len(labels))) for first in range(0, len(labels), size)]
     if len(all_rows) == 1:
-        return [Part(rows=all_rows[0], weight=1.0)]
-    return [Part(rows=rows, weight=float(counts_B[rows].sum()) / total) for rows in all_rows]
+        return [MicroBatch(rows=all_rows[0], weight=1.0)]
+    return [MicroBatch(rows=rows, weight=float(counts_B[rows].sum()) / total) for rows in all_rows]
 
 
 class SplitPass:
-    """A learner's piece, forth and back again once the gradient has come, and what both take.
+    """The forward pass of a client's piece, and its backward pass from the gradient at the cut.
 
-    With `micro_batch` nothing is held in between: the way forth is gone a second time, so
-    many samples at a time. With `checkpoint_head` each block holds its input alone, and is
-    computed a second time on the way back.
+    With `micro_batch` no graph is held in between: the forward pass is recomputed in micro-batches during
+    the backward pass. With `checkpoint_head` each block keeps only its input and is recomputed.
     """
 
-    def __init__(self, learner: ClientTrainer, settings: Backpropagation, piece: Piece | None = None) -> None:
-        """`piece` takes the place of the learner's own, of whose tensors it is made."""
-        self._learner = learner
-        self._piece = piece or learner.piece
+    def __init__(self, trainer: ClientTrainer, settings: Backpropagation, piece: Piece | None = None) -> None:
+        """`piece`, made of the trainer's tensors, replaces the trainer's own piece."""
+        self._trainer = trainer
+        self._piece = piece or trainer.piece
         self._size = settings.micro_batch
         self._repeats = int(settings.checkpoint_head) + int(bool(settings.micro_batch))
         self._hidden_BTD: Tensor | None = None
         self._batch: Batch | None = None
         if settings.checkpoint_head:
-            hold_inputs_alone(self._piece)
+            enable_checkpointing(self._piece)
 
-    def forth(self, batch: Batch, *, comes_back: bool = True) -> Tensor:
-        """The hidden state (B, T, D), without its graph; nothing is held of one that never `comes_back`."""
-        learner = self._learner
-        with torch.set_grad_enabled(comes_back and not self._size):
+    def forward(self, batch: Batch, *, needs_backward: bool = True) -> Tensor:
+        """The hidden state (B, T, D), detached; without `needs_backward` nothing is kept for `backward`."""
+        trainer = self._trainer
+        with torch.set_grad_enabled(needs_backward and not self._size):
             hidden_BTD = torch.cat([self._piece(each, {}) for each in self._inputs(batch)])
-        learner.flops += learner.cost(hidden_BTD.shape, self._piece).forward_flops
-        if not comes_back:
+        trainer.flops += trainer.cost(hidden_BTD.shape, self._piece).forward_flops
+        if not needs_backward:
             return hidden_BTD
         self._hidden_BTD, self._batch = hidden_BTD, batch
         return hidden_BTD.detach()
 
-    def back(self, grad_BTD: Tensor) -> None:
-        """Leaves the gradient of the last batch in the learner's tensors."""
+    def backward(self, grad_BTD: Tensor) -> None:
+        """Accumulates the gradient of the last batch in the trainer's tensors, from (B, T, D) at the cut."""
         assert self._hidden_BTD is not None
         assert self._batch is not None
-        learner, cost = self._learner, self._learner.cost(grad_BTD.shape, self._piece)
+        trainer, cost = self._trainer, self._trainer.cost(grad_BTD.shape, self._piece)
         if not self._size:
             torch.autograd.backward(self._hidden_BTD, grad_BTD)
         else:
@@ -104,11 +102,11 @@ class SplitPass:
                 hidden_BTD = self._piece(each, {})
                 torch.autograd.backward(hidden_BTD, grad_BTD[first : first + len(hidden_BTD)])
                 first += len(hidden_BTD)
-        learner.flops += cost.backward_flops + self._repeats * cost.forward_flops
-        self.forget()
+        trainer.flops += cost.backward_flops + self._repeats * cost.forward_flops
+        self.discard()
 
-    def forget(self) -> None:
-        """Lets go of a batch whose gradient will not come."""
+    def discard(self) -> None:
+        """Drops the batch of the last forward pass and its graph."""
         self._hidden_BTD = self._batch = None
 
     def _inputs(self, batch: Batch) -> list[dict[str, Tensor]]:
@@ -119,8 +117,8 @@ class SplitPass:
         ]
 
 
-def hold_inputs_alone(piece: Piece) -> None:
-    """From here on each block of the piece is computed a second time on the way back, and no more often."""
+def enable_checkpointing(piece: Piece) -> None:
+    """Enables activation checkpointing in every block of the piece, at most once each."""
     blocks = piece.base.get_submodule(piece.family.blocks)
     for index in piece.blocks:
         block = blocks.get_submodule(str(index))

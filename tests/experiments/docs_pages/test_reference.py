@@ -165,7 +165,7 @@ def test_types_and_values_are_written_as_in_toml() -> None:
 def test_a_reason_why_not_says_so() -> None:
     text = section("methods.md", "methods-frozen")
     assert "| summable | no: its clients send no adapters |" in text
-    assert "`activation`: policies: `skip`; why not: its server keeps" in text
+    assert "`activation`: policies: `skip`; why not: its server caches" in text
 
 
 def test_fields_of_a_specification_are_words() -> None:

@@ -351,7 +351,7 @@ def test_other_methods_are_not_planned_from_round_to_round(place: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be 'stale' with several auto\.cuts"):
         resolved(stale)
     rounded = dataclasses.replace(config, codec=dataclasses.replace(config.codec, gradient="int8"))
-    with pytest.raises(ConfigError, match=r"leave \[codec\] as it is and name auto.codecs"):
+    with pytest.raises(ConfigError, match=r"leave \[codec\] at its defaults and name auto.codecs"):
         resolved(rounded)
 
 

@@ -19,7 +19,7 @@ from splitfl.data.forms import ANSWERED
 from splitfl.data.loader import tokenizer
 from splitfl.data.rows import Tally, read_rows
 from splitfl.data.task import load_task
-from splitfl.data.text_kinds import Answered, Chat, Message, Text
+from splitfl.data.text_kinds import Answered, Chat, ChatMessage, Text
 from splitfl.models.inputs import packed_mask
 from tests.splitfl import toy
 
@@ -28,10 +28,10 @@ USER = {"role": "user", "content": "a"}
 UNMARKED = re.sub(r"{% (end)?generation %}", "", toy.CHAT_TEMPLATE)
 PROMPT = Answered(prompt="the server", completion=" learns what")
 TURNS = (
-    Message("user", "what"),
-    Message("assistant", "the link"),
-    Message("user", "each"),
-    Message("assistant", "client"),
+    ChatMessage("user", "what"),
+    ChatMessage("assistant", "the link"),
+    ChatMessage("user", "each"),
+    ChatMessage("assistant", "client"),
 )
 CHAT = Chat(messages=TURNS)
 
@@ -180,14 +180,14 @@ def test_packing_keeps_every_text_whole_and_in_as_few_rows_as_best_fit_needs(fol
         ({"prompt": "a", "completion": "b"}, Answered(prompt="a", completion="b")),
         ({"Instruction": "a", "input": "", "Output": "b"}, Answered(prompt="a", completion="b", context="")),
         ({"question": "a", "answer": "b"}, Answered(prompt="a", completion="b")),
-        ({"messages": [{"role": "user", "content": "a"}]}, Chat(messages=(Message("user", "a"),))),
+        ({"messages": [{"role": "user", "content": "a"}]}, Chat(messages=(ChatMessage("user", "a"),))),
         (
             {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
-            Chat(messages=(Message("user", "a"), Message("assistant", "b"))),
+            Chat(messages=(ChatMessage("user", "a"), ChatMessage("assistant", "b"))),
         ),
         (
             {"prompt": [USER], "completion": [{"role": "assistant", "content": "b"}]},
-            Chat(messages=(Message("user", "a"), Message("assistant", "b")), prompt_length=1),
+            Chat(messages=(ChatMessage("user", "a"), ChatMessage("assistant", "b")), prompt_length=1),
         ),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from splitfl.config import TaskConfig
 from splitfl.core.errors import DataError
 from splitfl.data.task import load_task
-from splitfl.data.text_kinds import Chat, Message, Tagged
+from splitfl.data.text_kinds import Chat, ChatMessage, Tagged
 
 datasets: Any = pytest.importorskip(
     "datasets", reason="datasets is not installed: pip install 'splitfl[data]'"
@@ -25,7 +25,7 @@ def test_chats_of_a_saved_data_set_are_read(tmp_path: Path) -> None:
     task = load_task(TaskConfig(name="sft", data=str(tmp_path / "saved")))
     texts = {*task.train.texts, *task.held_out.texts}  # type: ignore[union-attr]
     assert texts == {
-        Chat(messages=(Message("user", f"a {n}"), Message("assistant", f"b {n}"))) for n in range(30)
+        Chat(messages=(ChatMessage("user", f"a {n}"), ChatMessage("assistant", f"b {n}"))) for n in range(30)
     }
     assert task.corpus.sources[0].startswith(f"{tmp_path / 'saved'} train: 30 rows, messages from column")
 

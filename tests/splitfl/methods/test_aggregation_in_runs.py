@@ -66,7 +66,7 @@ def heads(one: Experiment) -> dict[str, Tensor]:
     "ranks", [pytest.param((), marks=pytest.mark.slow), (4, 2, 1)], ids=["equal ranks", "unequal ranks"]
 )
 @pytest.mark.parametrize("aggregator", ["stack", "fedex"])
-def test_a_round_adds_the_mean_of_what_the_clients_added(
+def test_a_round_adds_the_mean_of_the_clients_updates(
     aggregator: str, ranks: tuple[int, ...], place: Path, tmp_path: Path
 ) -> None:
     """What all have after round r: residuals until then, and the weighed mean of B A that came in."""
@@ -92,7 +92,7 @@ def test_a_round_adds_the_mean_of_what_the_clients_added(
 
 
 @pytest.mark.parametrize("aggregator", ["stack", "fedex", "svd", "mean", "rolora", "ffa"])
-def test_clients_of_unequal_rank_learn_together(aggregator: str, place: Path, tmp_path: Path) -> None:
+def test_clients_of_unequal_ranks_train_together(aggregator: str, place: Path, tmp_path: Path) -> None:
     played = play(site(place, aggregator, client_ranks=[4, 2, 1]), tmp_path)
     for client, rank in enumerate((4, 2, 1)):
         sent = [m for one, _, m, _ in played.said if one == client and isinstance(m, Adapter)]
@@ -105,9 +105,7 @@ def test_clients_of_unequal_rank_learn_together(aggregator: str, place: Path, tm
 @pytest.mark.parametrize(
     "aggregator", ["fedex", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stack", "svd"))]
 )
-def test_a_run_ends_in_an_adapter_that_peft_loads(
-    aggregator: str, init: str, place: Path, tmp_path: Path
-) -> None:
+def test_a_runs_adapter_loads_in_peft(aggregator: str, init: str, place: Path, tmp_path: Path) -> None:
     one = site(place, aggregator, init=init)
     played, whole = play(one, tmp_path), one.whole()
     install(whole, played.trained)
@@ -125,7 +123,7 @@ def test_a_run_ends_in_an_adapter_that_peft_loads(
 @pytest.mark.parametrize(
     "aggregator", ["fedex", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stack", "svd"))]
 )
-def test_who_missed_a_round_has_what_the_others_have_after_the_next(
+def test_a_client_that_missed_a_round_catches_up_in_the_next(
     aggregator: str, place: Path, tmp_path: Path
 ) -> None:
     """The beginning of client 1's second round is lost on its way: in the third it hears of both."""
@@ -149,7 +147,7 @@ def test_who_missed_a_round_has_what_the_others_have_after_the_next(
     ids=str,
 )
 @pytest.mark.parametrize("name", ["sfl-v2", "ushape", "cse-fsl", "fedlora", "heron", "mu-splitfed"])
-def test_a_stopped_run_goes_on_to_the_last_bit(
+def test_a_stopped_run_resumes_bit_for_bit(
     name: str, more: dict[str, Any], place: Path, tmp_path: Path
 ) -> None:
     federation = {"clients": 2, "rounds": 4, "local_steps": 2, **more}
@@ -170,7 +168,7 @@ def test_a_stopped_run_goes_on_to_the_last_bit(
     "kind",
     ["momentum", "adam", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("adagrad", "yogi"))],
 )
-def test_a_server_optimiser_takes_the_clients_mean_for_a_gradient(
+def test_a_server_optimiser_uses_the_mean_update_as_a_gradient(
     kind: str, place: Path, tmp_path: Path
 ) -> None:
     plain = play(site(place, "mean", rounds=1), tmp_path).trained
@@ -187,26 +185,29 @@ def test_a_server_optimiser_takes_the_clients_mean_for_a_gradient(
     [
         (
             {"method": {"name": "hybrid"}, "federation": {"aggregator": "stack"}},
-            "'hybrid' cannot work with .*aggregator 'stack'; it can with rolora, ffa, mean, seed-scalar",
+            "'hybrid' does not support .*aggregator 'stack'; it supports rolora, ffa, mean, seed-scalar",
         ),
         (
             {"federation": {"aggregator": "seed-scalar"}},
-            "cannot work with federation.aggregator 'seed-scalar'",
+            "does not support federation.aggregator 'seed-scalar'",
         ),
         (
             {"method": {"name": "sfl-v1"}, "federation": {"aggregator": "fedex"}},
-            "it can with rolora, ffa, mean",
+            "it supports rolora, ffa, mean",
         ),
         (
             {"federation": {"aggregator": "fedex", "robust": "median"}},
-            "federation.robust must be 'none' with federation.aggregator 'fedex', which averages nothing",
+            "federation.robust must be 'none' with federation.aggregator 'fedex', which merges products",
         ),
         (
             {"federation": {"aggregator": "svd", "server_optimiser": "adam"}},
             "server_optimiser must be 'none' with federation.aggregator 'svd'",
         ),
-        ({"federation": {"robust": "median", "trim": 0.3}}, "trim is read with .* 'trimmed-mean' alone"),
-        ({"federation": {"server_lr": 0.3}}, "server_lr is read with federation.server_optimiser"),
+        (
+            {"federation": {"robust": "median", "trim": 0.3}},
+            "trim is read only with .* 'trimmed-mean': leave",
+        ),
+        ({"federation": {"server_lr": 0.3}}, "server_lr is read only with federation.server_optimiser"),
         ({"federation": {"robust": "trimmed-mean", "trim": 0.1}}, "must be at least 1 / 2 for 2 clients"),
         ({"federation": {"client_ranks": [4]}}, "one rank for each of the 2 clients, got 1"),
         (
@@ -259,7 +260,9 @@ def test_a_server_optimiser_takes_the_clients_mean_for_a_gradient(
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(tables: dict[str, Any], reason: str, place: Path) -> None:
+def test_settings_that_exclude_each_other_are_refused(
+    tables: dict[str, Any], reason: str, place: Path
+) -> None:
     if "adapter" in tables and tables.get("method") != {"name": "frozen"}:
         tables = {**tables, "adapter": {**tables["adapter"], "body": {"rank": 3}}}
     with pytest.raises(ConfigError, match=reason):

@@ -52,9 +52,7 @@ def test_every_method_learns_from_packed_answers(method: str, place: Path, tmp_p
     assert all(loss == loss for loss in played.losses)
 
 
-def test_what_crosses_says_nothing_of_the_prompt_but_where_its_tokens_are(
-    place: Path, tmp_path: Path
-) -> None:
+def test_messages_contain_nothing_of_the_prompt_except_the_mask(place: Path, tmp_path: Path) -> None:
     site = experiment(place, "truncate")
     sent = play(site, tmp_path).said[1][2]
     assert sent.labels is not None  # type: ignore[union-attr]

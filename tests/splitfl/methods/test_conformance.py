@@ -114,7 +114,7 @@ def test_a_method_exchanges_what_its_signature_names(name: str, place: Path) -> 
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_answers_only_what_it_knows(name: str, place: Path) -> None:
+def test_a_method_refuses_unexpected_messages(name: str, place: Path) -> None:
     server = site(place, name).server_method()
     ids_B = torch.arange(1)
     strange: list[Message] = [
@@ -123,12 +123,12 @@ def test_a_method_answers_only_what_it_knows(name: str, place: Path) -> None:
         RunOver(),
     ]
     for message in strange:
-        with pytest.raises(WireError, match=f"the method {name!r} has no answer to this"):
+        with pytest.raises(WireError, match=f"the method {name!r} has no reply to it"):
             server.compute(FIRST, message)
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_what_a_server_has_learnt_fits_the_model_and_a_checkpoint(
+def test_a_servers_trained_tensors_fit_the_model_and_a_checkpoint(
     name: str, place: Path, tmp_path: Path
 ) -> None:
     played = whole_run(place, name)
@@ -156,7 +156,7 @@ def test_a_run_survives_the_loss_of_any_one_message(
 
 
 @pytest.mark.parametrize("name", STEPWISE)
-def test_a_lost_activation_is_a_step_that_never_was(name: str, place: Path, tmp_path: Path) -> None:
+def test_a_lost_activation_skips_the_step_on_both_sides(name: str, place: Path, tmp_path: Path) -> None:
     whole = whole_run(place, name, clients=1)
     lost = frozenset({(0, "up", up(name, 1, 1 + len(METHODS[name].signature.step)))})
     played = play(site(place, name, clients=1), tmp_path, Losing(lost))
@@ -169,7 +169,7 @@ def test_a_lost_activation_is_a_step_that_never_was(name: str, place: Path, tmp_
 
 
 @pytest.mark.parametrize("name", STEPWISE)
-def test_a_lost_answer_keeps_the_servers_step(name: str, place: Path, tmp_path: Path) -> None:
+def test_a_lost_reply_keeps_the_servers_step(name: str, place: Path, tmp_path: Path) -> None:
     whole = whole_run(place, name, clients=1)
     lost = frozenset({(0, "down", 2 * len(METHODS[name].signature.step))})
     played = play(site(place, name, clients=1), tmp_path, Losing(lost))
@@ -179,7 +179,7 @@ def test_a_lost_answer_keeps_the_servers_step(name: str, place: Path, tmp_path: 
     assert sides[0].count("server") == sides[1].count("server")
 
 
-def test_a_lost_gradient_leaves_the_head_as_it_was(place: Path, tmp_path: Path) -> None:
+def test_a_lost_gradient_leaves_the_head_unchanged(place: Path, tmp_path: Path) -> None:
     lost = frozenset(
         (0, "down", up("sfl-v2", round_index, lap)) for round_index in range(ROUNDS) for lap in (1, 2, 3)
     )
@@ -196,7 +196,7 @@ def test_a_lost_gradient_leaves_the_head_as_it_was(place: Path, tmp_path: Path) 
     assert all(value.any() for value in body)
 
 
-def test_a_lost_answer_of_frozen_is_sent_whole_once_more(place: Path, tmp_path: Path) -> None:
+def test_after_a_lost_reply_frozen_sends_the_activation_again(place: Path, tmp_path: Path) -> None:
     one = site(place, "frozen", clients=1, train={"batch_size": 64})
     lost = frozenset({(0, "down", 1)})
     sizes = {}
@@ -209,7 +209,7 @@ def test_a_lost_answer_of_frozen_is_sent_whole_once_more(place: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", UPLOADING)
-def test_a_lost_upload_is_left_out_of_the_mean(name: str, place: Path, tmp_path: Path) -> None:
+def test_a_lost_upload_is_excluded_from_the_mean(name: str, place: Path, tmp_path: Path) -> None:
     lost = frozenset({(1, "up", up(name, 0, len(expected(name, 0)) - 1))})
     played = play(site(place, name), tmp_path, Losing(lost))
     (own,) = [m for m, _ in said_by(played, 0, 0) if isinstance(m, Adapter)]
@@ -255,7 +255,9 @@ ENDING = [
 
 @pytest.mark.parametrize("name", ENDING)
 @pytest.mark.parametrize("lap", ["first begin", "answer to the first begin", "thanks for the work"])
-def test_what_says_nothing_new_may_be_lost(name: str, lap: str, place: Path, tmp_path: Path) -> None:
+def test_losing_a_message_without_news_changes_nothing(
+    name: str, lap: str, place: Path, tmp_path: Path
+) -> None:
     """All are new at first and have the same, thanks tell nothing that the next beginning does not."""
     whole = whole_run(place, name)
     last = len(expected(name, 0)) - 1

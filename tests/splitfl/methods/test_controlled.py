@@ -70,9 +70,7 @@ def turning(place: Path, *plans: Plan) -> Experiment:
 
 
 @pytest.mark.parametrize("aggregator", ["rolora", pytest.param("mean", marks=pytest.mark.slow)])
-def test_one_plan_for_all_rounds_is_sfl_v2_to_the_last_bit(
-    aggregator: str, place: Path, tmp_path: Path
-) -> None:
+def test_a_constant_plan_equals_sfl_v2_bit_for_bit(aggregator: str, place: Path, tmp_path: Path) -> None:
     planned = played_by(place, tmp_path, Plan(method="sfl-v2", cut=2, rank=4), aggregator)
     table = {**tables(aggregator, client_cuts=[2, 2]), "partition": {"cut": 2}}
     plain = play(Experiment.of(toy.config(place, **table)), tmp_path)
@@ -90,7 +88,7 @@ def test_one_plan_for_all_rounds_is_sfl_v2_to_the_last_bit(
         pytest.param("hybrid", 1, {"derivative": "central", "slices": True}, marks=pytest.mark.slow),
     ],
 )
-def test_one_plan_for_all_rounds_is_its_method_to_the_last_bit(
+def test_a_constant_plan_equals_its_method_bit_for_bit(
     name: str, clients: int, settings: Any, place: Path, tmp_path: Path
 ) -> None:
     """For one client alone by hybrid, where the mean of several heads is not the sum of their moves; and with
@@ -116,7 +114,7 @@ def test_a_method_of_another_package_with_a_local_update_can_be_chosen(
 
 @pytest.mark.parametrize("name", ["sfl-v2", "cse-fsl", "hybrid"])
 @pytest.mark.parametrize("lost", [("up", 2), ("down", 2)])
-def test_what_a_lost_message_costs_is_what_it_costs_by_that_method(
+def test_a_lost_message_has_the_same_effect_as_in_the_plans_method(
     name: str, lost: tuple[str, int], place: Path, tmp_path: Path
 ) -> None:
     plan, link = Plan(method=name, cut=2, rank=4), Losing(frozenset({(0, *lost)}))
@@ -128,9 +126,7 @@ def test_what_a_lost_message_costs_is_what_it_costs_by_that_method(
     assert all(torch.equal(value, plain.trained[name]) for name, value in planned.trained.items())
 
 
-def test_of_batches_that_are_not_uploaded_the_server_hears_that_they_are_skipped(
-    place: Path, tmp_path: Path
-) -> None:
+def test_batches_without_an_upload_send_skip_messages(place: Path, tmp_path: Path) -> None:
     plan, settings = Plan(method="cse-fsl", cut=2, rank=4), {"upload_interval": 3}
     played = played_by(place, tmp_path, plan, method=settings)
     said = [message for who, at, message, _ in played.said if (who, at) == (0, 0)]
@@ -138,7 +134,7 @@ def test_of_batches_that_are_not_uploaded_the_server_hears_that_they_are_skipped
     assert kinds == ["Begin", "Activation", "Skip", "Skip", "Adapter"]
 
 
-def test_an_auxiliary_is_sent_in_by_those_alone_who_learnt_with_it(
+def test_only_clients_that_trained_an_auxiliary_upload_it(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone, with_it = Plan(method="sfl-v2", cut=2, rank=4), Plan(method="cse-fsl", cut=2, rank=4)
@@ -156,7 +152,7 @@ def test_an_auxiliary_is_sent_in_by_those_alone_who_learnt_with_it(
     assert not any(name.startswith(PREFIX) for name in played.trained)
 
 
-def test_a_head_learns_at_the_rate_of_its_method(place: Path, tmp_path: Path) -> None:
+def test_a_head_has_the_learning_rate_of_its_method(place: Path, tmp_path: Path) -> None:
     plans = {"sfl-v2": Plan(method="sfl-v2", cut=2, rank=4), "hybrid": Plan(method="hybrid", cut=2, rank=4)}
     for name, plan in plans.items():
         auto = {"budget": "bytes", "limit": 1e9, "every": 1, "methods": ["sfl-v2", "hybrid"]}
@@ -170,7 +166,7 @@ def test_a_head_learns_at_the_rate_of_its_method(place: Path, tmp_path: Path) ->
         assert own.losses == same.losses != other.losses
 
 
-def test_who_stands_still_sends_activations_and_hears_no_gradient(place: Path, tmp_path: Path) -> None:
+def test_a_frozen_client_sends_activations_and_receives_no_gradient(place: Path, tmp_path: Path) -> None:
     played = played_by(place, tmp_path, Plan(method="frozen", cut=2, rank=4))
     assert {type(message) for *_, message, _ in played.said} == {Begin, Activation, Adapter, Leave}
     assert not any(isinstance(reply, Gradient) for *_, reply in played.said)
@@ -189,7 +185,7 @@ def test_who_stands_still_sends_activations_and_hears_no_gradient(place: Path, t
         pytest.param("ffa", "sfl-v2", marks=pytest.mark.slow),
     ],
 )
-def test_ranks_above_the_plans_stay_as_they_began(
+def test_ranks_above_the_plans_keep_their_initial_values(
     aggregator: str, method: str, place: Path, tmp_path: Path
 ) -> None:
     whole = play_once(turning(place, Plan(method="sfl-v2", cut=2, rank=4)).config, place)
@@ -225,7 +221,7 @@ class _Turns:
         self._at = min(round_index + 1, len(self._rounds) - 1)
 
 
-def test_a_block_goes_from_the_server_to_a_client_and_back_with_what_it_has_learnt(
+def test_a_block_moves_to_a_client_and_back_with_its_trained_values(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blocks 1 and 2 learn on the server, then on the clients, then on the server again."""
@@ -251,7 +247,7 @@ def test_a_block_goes_from_the_server_to_a_client_and_back_with_what_it_has_lear
 
 
 @pytest.mark.slow
-def test_what_both_hold_agrees_after_every_round(
+def test_shared_tensors_are_equal_on_both_sides_after_every_round(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One client alone, whatever its cut: what it and the server know of a block is the same in the end."""
@@ -262,13 +258,13 @@ def test_what_both_hold_agrees_after_every_round(
     )
     _Turns(monkeypatch, [[low, deep], [deep, still], [still, low]])
     played = play(turning(place, low, deep, still), tmp_path)
-    heads, body = played.server._heads, played.server._body  # type: ignore[attr-defined]
+    heads, body = played.server._client_adapters, played.server._body  # type: ignore[attr-defined]
     shared = heads.tensors.keys() & body.trained().keys()
     assert {block for block in range(4) if any(f"layer.{block}." in name for name in shared)} == {1, 2}
     assert all(torch.equal(heads.tensors[name], body.trained()[name]) for name in shared)
 
 
-def test_who_never_hears_its_plan_skips_the_round(place: Path) -> None:
+def test_a_client_whose_plan_is_lost_skips_the_round(place: Path) -> None:
     client = turning(place, Plan(method="sfl-v2", cut=2, rank=4)).client_method(0)
     talk = client.round(0)
     assert isinstance(next(talk), Begin)
@@ -279,7 +275,7 @@ def test_who_never_hears_its_plan_skips_the_round(place: Path) -> None:
     assert said == [Skip()] * 4
 
 
-def test_a_plan_for_a_cut_that_a_client_does_not_hold_is_refused(place: Path) -> None:
+def test_a_plan_with_an_unavailable_cut_or_method_is_refused(place: Path) -> None:
     talk = turning(place, Plan(method="sfl-v2", cut=2, rank=4)).client_method(0).round(0)
     next(talk)
     other = Plan(method="sfl-v2", cut=3, rank=4)
@@ -292,7 +288,7 @@ def test_a_plan_for_a_cut_that_a_client_does_not_hold_is_refused(place: Path) ->
         talk.send(Done(plan=unknown))
 
 
-def test_without_a_choice_every_client_has_the_one_plan_of_the_settings() -> None:
+def test_without_options_every_client_has_the_plan_of_the_settings() -> None:
     assert Controller(_single(), Ledger(), Events(None), ()).plan(1) == Plan(method="sfl-v2", cut=2, rank=4)
 
 

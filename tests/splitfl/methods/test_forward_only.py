@@ -11,11 +11,11 @@ from splitfl.adapters.inject import trainable
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation, Adapter, Scalars
 from splitfl.federation.aggregators import Mean
-from splitfl.methods.hiso import HisoWalk
-from splitfl.methods.parts.auxiliary import apart
-from splitfl.methods.parts.client_trainer import unpack
-from splitfl.methods.parts.perturbations import direction
+from splitfl.methods.hiso import HessianScaledParameters
+from splitfl.methods.parts.auxiliary import split_auxiliary
+from splitfl.methods.parts.perturbations import rademacher
 from splitfl.models.cut import Piece
+from splitfl.models.token_rows import unpack
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
@@ -47,7 +47,7 @@ def pieces(site: Experiment) -> PieceLoader:
 def signs(tensors: dict[str, Tensor], *name: str | int) -> dict[str, Tensor]:
     """The named direction over these tensors, one after another."""
     sizes = [value.numel() for value in tensors.values()]
-    drawn = torch.split(direction(sum(sizes), 0, *name), sizes)
+    drawn = torch.split(rademacher(sum(sizes), 0, *name), sizes)
     return {key: u.view_as(value) for (key, value), u in zip(tensors.items(), drawn, strict=True)}
 
 
@@ -64,7 +64,7 @@ def values(piece: Piece) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("derivative", ["difference", "central"])
-def test_a_step_of_heron_goes_down_the_slope_of_its_auxiliarys_loss(
+def test_a_step_of_heron_descends_along_estimates_of_its_auxiliarys_loss(
     derivative: str, place: Path, tmp_path: Path
 ) -> None:
     """It goes to theta - lr / P * sum of v_p u_p over head and auxiliary, by either kind of difference."""
@@ -75,9 +75,9 @@ def test_a_step_of_heron_goes_down_the_slope_of_its_auxiliarys_loss(
     first = {**values(head), **{f"auxiliary.{n}": value for n, value in values(auxiliary).items()}}
 
     def loss(u: dict[str, Tensor], scale: float) -> float:
-        of_head, of_auxiliary = apart(u)
-        moved(head, apart(first)[0], of_head, scale)
-        moved(auxiliary, apart(first)[1], of_auxiliary, scale)
+        of_head, of_auxiliary = split_auxiliary(u)
+        moved(head, split_auxiliary(first)[0], of_head, scale)
+        moved(auxiliary, split_auxiliary(first)[1], of_auxiliary, scale)
         with torch.no_grad():
             return float(auxiliary(head(batch.inputs, {}), context, batch.labels).loss)
 
@@ -94,14 +94,14 @@ def test_a_step_of_heron_goes_down_the_slope_of_its_auxiliarys_loss(
     for name, value in upload.tensors.items():
         torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-5)
     (sent,) = [message for _, _, message, _ in said if isinstance(message, Activation)]
-    moved(head, apart(first)[0], signs(first, 0, 0, 0, 0), 0.0)
+    moved(head, split_auxiliary(first)[0], signs(first, 0, 0, 0, 0), 0.0)
     assert sent.hidden is not None
     with torch.no_grad():
         assert torch.equal(sent.hidden, head(batch.inputs, {})[batch.inputs["attention_mask"].bool()])
 
 
 @pytest.mark.parametrize("server_steps", [1, 3])
-def test_a_step_of_mu_splitfed_is_several_of_its_server(
+def test_a_step_of_mu_splitfed_makes_several_server_steps(
     server_steps: int, place: Path, tmp_path: Path
 ) -> None:
     """Body: phi - lr v u, tau times, at the first activation; head: theta - lr v u, v from the body then."""
@@ -146,7 +146,7 @@ def test_a_step_of_mu_splitfed_is_several_of_its_server(
         assert torch.equal(unpack(found, context.get("mask")), state)
 
 
-def test_hiso_whose_curvature_never_changes_is_decomfl(place: Path, tmp_path: Path) -> None:
+def test_hiso_with_constant_curvature_is_decomfl(place: Path, tmp_path: Path) -> None:
     plain = play(site(place, "decomfl", rounds=3, clients=2, perturbations=2), tmp_path)
     hiso = play(site(place, "hiso", rounds=3, clients=2, perturbations=2, hessian_smooth=1.0), tmp_path)
     assert hiso.losses == plain.losses
@@ -159,29 +159,29 @@ def test_hiso_whose_curvature_never_changes_is_decomfl(place: Path, tmp_path: Pa
 def test_a_round_of_hiso_is_its_formula() -> None:
     """Two rounds of two clients: steps along u / sqrt(H), then H = s H + (1 - s) g^2 of the last steps."""
     lr, smooth, d = 0.1, 0.7, 50
-    moving = HisoWalk({"x": torch.zeros(d)}, Mean(), 0, 2, lr, smooth)
+    perturbed = HessianScaledParameters({"x": torch.zeros(d)}, Mean(), 0, 2, lr, smooth)
     x, h = torch.zeros(d), torch.ones(d)
     chance = torch.Generator().manual_seed(0)
     for round_index in range(2):
         steps = (2, 1)
         slopes = torch.randn(3, 4, generator=chance)
-        moving.replay(Scalars(round=round_index, values=slopes, steps=steps), round_index)
+        perturbed.replay(Scalars(round=round_index, values=slopes, steps=steps), round_index)
         g, rows = torch.zeros(d), iter(slopes)
         for client, count in enumerate(steps):
             for step in range(count):
                 estimate = torch.zeros(d)
                 for p, slope in enumerate(next(rows)):
-                    u = direction(d, 0, client, round_index, step, p) / h.sqrt()
+                    u = rademacher(d, 0, client, round_index, step, p) / h.sqrt()
                     estimate += slope * u / 4
                 x = x - lr * estimate
                 if step == count - 1:
                     g += estimate
         h = smooth * h + (1 - smooth) * g.square()
-        torch.testing.assert_close(moving.tensors["x"], x)
-        torch.testing.assert_close(moving.memory()["curvature.x"], h)
+        torch.testing.assert_close(perturbed.tensors["x"], x)
+        torch.testing.assert_close(perturbed.extra_state()["curvature.x"], h)
 
 
-def test_what_heron_cannot_do_is_refused(place: Path) -> None:
+def test_heron_refuses_forward_mode(place: Path) -> None:
     with pytest.raises(
         ConfigError, match="derivative must be 'difference' or 'central' with the method 'heron'"
     ):
@@ -190,7 +190,7 @@ def test_what_heron_cannot_do_is_refused(place: Path) -> None:
         )
 
 
-def test_signs_of_one_direction_say_nothing_of_single_curvatures(place: Path) -> None:
+def test_hiso_refuses_a_single_perturbation(place: Path) -> None:
     with pytest.raises(ConfigError, match=r"method.perturbations must be at least 2 with the method 'hiso'"):
         site(place, "hiso", perturbations=1)
     site(place, "hiso", perturbations=1, clients=2)

@@ -83,7 +83,7 @@ def test_finetuning_with_both_ends_on_the_client_is_plain_finetuning(place: Path
     assert plain.differs(played.trained) == []
 
 
-def test_a_body_of_its_own_is_the_shared_body_for_one_client(place: Path, tmp_path: Path) -> None:
+def test_sfl_v1_with_one_client_equals_sfl_v2(place: Path, tmp_path: Path) -> None:
     own, shared = (
         play(Experiment.of(alone(place, method={"name": name})), tmp_path) for name in ("sfl-v1", "sfl-v2")
     )
@@ -110,7 +110,7 @@ def with_steps(config: RunConfig, **changes: int) -> RunConfig:
     return dataclasses.replace(config, federation=dataclasses.replace(config.federation, **changes))
 
 
-def test_a_frozen_head_is_plain_finetuning_of_the_rest(place: Path, tmp_path: Path) -> None:
+def test_a_frozen_head_equals_plain_finetuning_of_the_body(place: Path, tmp_path: Path) -> None:
     site = Experiment.of(alone(place, method={"name": "frozen"}))
     plain, batches = Plain(site, trains_head=False), site.batches(0)
     played = play(site, tmp_path)
@@ -127,7 +127,7 @@ def test_a_frozen_head_is_plain_finetuning_of_the_rest(place: Path, tmp_path: Pa
         torch.testing.assert_close(value, plain.parameters[name].detach(), rtol=1e-3, atol=2e-4)
 
 
-def test_two_steps_in_flight_learn_from_the_state_before_the_last_one(place: Path, tmp_path: Path) -> None:
+def test_two_steps_in_flight_use_parameters_one_step_old(place: Path, tmp_path: Path) -> None:
     site = Experiment.of(alone(place, method={"in_flight": 2}))
     plain, batches = Plain(site), site.batches(0)
     played = play(site, tmp_path)
@@ -154,7 +154,7 @@ def put(parameters: dict[str, torch.nn.Parameter], values: dict[str, torch.Tenso
             parameters[name].copy_(value)
 
 
-def test_an_epoch_of_frozen_activations_crosses_once(place: Path, tmp_path: Path) -> None:
+def test_frozen_activations_are_sent_in_one_epoch_only(place: Path, tmp_path: Path) -> None:
     site = Experiment.of(alone(place, method={"name": "frozen"}))
     played = play(site, tmp_path)
     ups = [row for row in played.rows("transfer") if row["kind"] == "Activation"]

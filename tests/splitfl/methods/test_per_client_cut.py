@@ -35,7 +35,7 @@ def site(place: Path, *cuts: int, aggregator: str = "mean", **tables: Any) -> Ex
 @pytest.mark.parametrize(
     "cut", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
 )
-def test_one_client_wherever_it_is_cut_is_the_unsplit_model(cut: int, place: Path, tmp_path: Path) -> None:
+def test_one_client_at_any_cut_equals_the_unsplit_model(cut: int, place: Path, tmp_path: Path) -> None:
     own = site(place, cut)
     played, plain = play(own, tmp_path), Plain(own)
     batches = own.batches(0)
@@ -45,7 +45,7 @@ def test_one_client_wherever_it_is_cut_is_the_unsplit_model(cut: int, place: Pat
 
 
 @pytest.mark.slow
-def test_equal_cuts_are_the_ordinary_method(place: Path, tmp_path: Path) -> None:
+def test_equal_cuts_equal_sfl_v2(place: Path, tmp_path: Path) -> None:
     uneven = play(site(place, 2, 2), tmp_path)
     federation = {"clients": 2, "aggregator": "mean", "rounds": 2}
     table: dict[str, Any] = {"federation": federation, "partition": {"cut": 2}, "adapter": SIDES}
@@ -60,7 +60,7 @@ def one_round(place: Path, folder: Path) -> tuple[Played, Experiment]:
     return play(own, folder), own
 
 
-def test_a_client_sends_what_it_holds_and_hears_of_no_more(place: Path, tmp_path: Path) -> None:
+def test_a_client_sends_and_receives_only_its_own_blocks(place: Path, tmp_path: Path) -> None:
     played = play(site(place, 1, 3, 2), tmp_path)
     for client, cut in enumerate((1, 3, 2)):
         own = {f"layer.{block}." for block in range(cut)}
@@ -71,7 +71,7 @@ def test_a_client_sends_what_it_holds_and_hears_of_no_more(place: Path, tmp_path
                     assert {f"layer.{b}." for b in found} == own
 
 
-def test_a_block_that_several_hold_is_their_mean_by_samples(place: Path, tmp_path: Path) -> None:
+def test_a_shared_block_is_the_mean_weighted_by_samples(place: Path, tmp_path: Path) -> None:
     """One step of each: what every holder came to is found again by running each client alone."""
     played, own = one_round(place, tmp_path)
     uploads = {c: m for c, _, m, _ in played.said if isinstance(m, Adapter)}
@@ -116,7 +116,7 @@ def _servers_own(own: Experiment, played: Played) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("aggregator", ["rolora", pytest.param("ffa", marks=pytest.mark.slow)])
-def test_what_is_kept_still_is_kept_still_on_the_server_too(
+def test_tensors_frozen_by_the_aggregator_are_frozen_on_the_server_too(
     aggregator: str, place: Path, tmp_path: Path
 ) -> None:
     federation = {"clients": 2, "client_cuts": [1, 3], "aggregator": aggregator, "rounds": 1}
@@ -130,7 +130,7 @@ def test_what_is_kept_still_is_kept_still_on_the_server_too(
 
 
 @pytest.mark.slow
-def test_a_run_with_unequal_cuts_is_rehearsed_to_the_byte(place: Path, tmp_path: Path) -> None:
+def test_a_dry_run_with_unequal_cuts_has_the_ledgers_bytes(place: Path, tmp_path: Path) -> None:
     own = site(place, 1, 3)
     played, rehearsed = play(own, tmp_path), run_dry(own)
     for way in ("up", "down"):
@@ -140,7 +140,7 @@ def test_a_run_with_unequal_cuts_is_rehearsed_to_the_byte(place: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_server_goes_on_from_its_state_with_what_the_round_trains(place: Path) -> None:
+def test_a_restored_server_trains_the_tensors_of_its_round(place: Path) -> None:
     own = site(place, 1, 3, aggregator="rolora")
     one, other = own.server_method(), own.server_method()
     one.end_round(0)
@@ -160,14 +160,14 @@ def test_a_server_goes_on_from_its_state_with_what_the_round_trains(place: Path)
         ({"federation": {"client_cuts": [2]}}, "a value for each of the 2 clients, got 1"),
         ({"partition": {"cut": 2}}, "set it to 1, got 2"),
         ({"adapter": {"head": {"rank": 4}, "body": {"rank": 2}}}, "must be the same"),
-        ({"federation": {"aggregator": "stack"}}, "rolora, ffa and mean"),
+        ({"federation": {"aggregator": "stack"}}, "must be 'rolora', 'ffa' or 'mean'"),
         ({"federation": {"robust": "median"}}, "federation.robust must be 'none'"),
         ({"method": {"in_flight": 2}}, "method.in_flight must be 1"),
-        ({"federation": {"schedule": "buffered"}}, "does not go with federation.schedule 'buffered'"),
+        ({"federation": {"schedule": "buffered"}}, "does not support federation.schedule 'buffered'"),
         ({"method": {"name": "hybrid"}}, "does not read federation.client_cuts"),
     ],
 )
-def test_what_does_not_go_with_unequal_cuts_is_refused(place: Path, tables: Any, complaint: str) -> None:
+def test_settings_that_exclude_unequal_cuts_are_refused(place: Path, tables: Any, complaint: str) -> None:
     federation = {"clients": 2, "client_cuts": [1, 3], "aggregator": "mean", **tables.get("federation", {})}
     table = {"partition": {"cut": 1}, "adapter": SIDES, **tables, "federation": federation}
     with pytest.raises(ConfigError, match=complaint):

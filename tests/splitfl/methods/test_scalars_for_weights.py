@@ -14,7 +14,7 @@ from splitfl.methods.decomfl import DecomflClient
 from splitfl.methods.hosl import HoslClient
 from splitfl.methods.hybrid import HybridClient
 from splitfl.methods.parts.method import ClientMethod
-from splitfl.methods.parts.perturbations import direction
+from splitfl.methods.parts.perturbations import rademacher
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
 from splitfl.methods.parts.zeroth_order_client import ZerothOrderClient
 from splitfl.setup.experiment import Experiment
@@ -48,13 +48,13 @@ class Watched(Experiment):
 
     def bases(self) -> list[dict[str, Tensor]]:
         """Where every client's last round began."""
-        return [walker.base for walker in self.walkers()]
+        return [zeroth_order.base for zeroth_order in self.zeroth_order_clients()]
 
-    def walkers(self) -> list[ZerothOrderClient]:
+    def zeroth_order_clients(self) -> list[ZerothOrderClient]:
         """The clients' own."""
         made = self.__dict__["made"]
         assert all(isinstance(one, (HybridClient, HoslClient, DecomflClient)) for one in made)
-        return [one.walker for one in made]
+        return [one.zeroth_order for one in made]
 
 
 def watched(place: Path, name: str, **tables: dict[str, Any]) -> Watched:
@@ -131,7 +131,7 @@ def test_all_clients_and_the_server_hold_the_same_bits(name: str, place: Path, t
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("perturbations", [PERTURBATIONS, pytest.param(80, marks=pytest.mark.slow)])
-def test_who_lost_messages_in_between_ends_with_the_same_bits(
+def test_clients_that_lost_messages_end_with_the_same_bits(
     name: str, perturbations: int, place: Path, tmp_path: Path
 ) -> None:
     """Client 1 hears nothing for a round, then gets two rounds of scalars, or tensors if these are less."""
@@ -156,7 +156,7 @@ def test_who_lost_messages_in_between_ends_with_the_same_bits(
         pytest.param("loha", "decomfl", marks=pytest.mark.slow),
     ],
 )
-def test_each_clients_slopes_are_of_its_slice_and_all_still_hold_the_same_bits(
+def test_clients_perturb_their_slices_and_all_have_the_same_bits(
     kind: str, name: str, place: Path, tmp_path: Path
 ) -> None:
     sides = {"head": {"kind": kind}, **({"body": {"kind": kind}} if name == "decomfl" else {})}
@@ -166,17 +166,17 @@ def test_each_clients_slopes_are_of_its_slice_and_all_still_hold_the_same_bits(
     play(site, tmp_path)
     for base in site.bases():
         assert all(torch.equal(value, ends[key]) for key, value in base.items())
-    walk = site.walkers()[0]._walk
-    assert isinstance(walk, PerturbedParameters)
-    own = [set(walk.draw(client, 1, 0, 0)) for client in range(CLIENTS)]
-    assert set.union(*own) == set(walk.names(1))
-    assert all(names < set(walk.names(1)) for names in own)
+    perturbed = site.zeroth_order_clients()[0]._perturbed
+    assert isinstance(perturbed, PerturbedParameters)
+    own = [set(perturbed.draw(client, 1, 0, 0)) for client in range(CLIENTS)]
+    assert set.union(*own) == set(perturbed.names(1))
+    assert all(names < set(perturbed.names(1)) for names in own)
     assert not any(
         mark in one for one in set.intersection(*own) for mark in ("lora_", "ia3_", "vera_", "hada_")
     )
 
 
-def test_lost_slopes_move_nobody(place: Path, tmp_path: Path) -> None:
+def test_lost_derivatives_update_no_client(place: Path, tmp_path: Path) -> None:
     """The upload of client 1 is lost in the first round: all walk as if it had not taken part."""
     site = watched(place, "hybrid")
     played = play(site, tmp_path, Losing(frozenset({(1, "up", LAPS["hybrid"] - 1)})))
@@ -186,7 +186,7 @@ def test_lost_slopes_move_nobody(place: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, silent[key]) for key, value in steady.items())
 
 
-def test_a_lost_gradient_is_a_step_without_slopes(place: Path, tmp_path: Path) -> None:
+def test_a_lost_gradient_is_a_step_with_zero_derivatives(place: Path, tmp_path: Path) -> None:
     played = play(watched(place, "hybrid"), tmp_path, Losing(frozenset({(0, "down", 1)})))
     (sent,) = [m for one, at, m, _ in played.said if (one, at) == (0, 0) and isinstance(m, Scalars)]
     assert sent.values[0].tolist() == [0.0] * PERTURBATIONS
@@ -194,7 +194,7 @@ def test_a_lost_gradient_is_a_step_without_slopes(place: Path, tmp_path: Path) -
     assert len(played.losses) == CLIENTS * ROUNDS * STEPS, "the server has stepped, which is harmless"
 
 
-def test_lost_losses_of_hosl_still_count(place: Path, tmp_path: Path) -> None:
+def test_lost_replies_of_hosl_still_count(place: Path, tmp_path: Path) -> None:
     """The server knows the slopes itself, so the client's own lost answer comes back in the next round."""
     played = play(watched(place, "hosl"), tmp_path, Losing(frozenset({(0, "down", 1)})))
     heard = next(r for one, at, _, r in played.said if (one, at) == (0, 1) and isinstance(r, Scalars))
@@ -203,11 +203,11 @@ def test_lost_losses_of_hosl_still_count(place: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("derivative", ["difference", "central"])
-def test_a_client_spends_forward_passes_alone(derivative: str, place: Path, tmp_path: Path) -> None:
+def test_a_clients_flops_are_those_of_forward_passes(derivative: str, place: Path, tmp_path: Path) -> None:
     site = watched(place, "hybrid", method={"derivative": derivative}, federation={"clients": 1})
     played = play(site, tmp_path)
     passes = 1 + PERTURBATIONS * (2 if derivative == "central" else 1)
-    head, batches = site.walkers()[0].piece, site.batches(0)
+    head, batches = site.zeroth_order_clients()[0].piece, site.batches(0)
     once = sum(
         cost(head, *batches.batch(step).inputs["input_ids"].shape).forward_flops
         for step in range(ROUNDS * STEPS)
@@ -234,7 +234,7 @@ def test_decomfl_with_one_client_is_mezo(place: Path, tmp_path: Path) -> None:
         for round_index in range(ROUNDS):
             for step in range(STEPS):
                 batch = batches.batch(round_index * STEPS + step)
-                signs = torch.split(direction(sum(sizes), 0, 0, round_index, step, 0), sizes)
+                signs = torch.split(rademacher(sum(sizes), 0, 0, round_index, step, 0), sizes)
                 losses = []
                 first = [value.clone() for value in values]
                 for scale in (mu, -mu):

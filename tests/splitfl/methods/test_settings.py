@@ -59,14 +59,14 @@ def changed(name: str, setting: str) -> RunConfig:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_a_method_does_not_read_it_refuses(name: str) -> None:
+def test_a_method_refuses_settings_that_it_does_not_read(name: str) -> None:
     for setting in optional(RunConfig()).keys() - METHODS[name].reads:
         with pytest.raises(ConfigError, match=f"'{name}' does not read {setting}: leave it at"):
             check(changed(name, setting), "sequence-classification", 12, "bert")
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_a_method_reads_it_takes(name: str) -> None:
+def test_a_method_accepts_settings_that_it_reads(name: str) -> None:
     one = changed(name, "partition.tail_blocks") if name == "ushape" else named(name)
     check(one, "sequence-classification", 12, "bert")
     for setting in METHODS[name].reads - {"partition.tail_blocks"}:
@@ -82,7 +82,7 @@ def test_every_optional_setting_is_read_by_some_method_and_no_method_reads_anoth
     assert read - {"method.in_flight"} == optional(RunConfig()).keys()
 
 
-def test_a_key_of_another_method_is_unknown_and_the_error_says_which_there_are_and_who_has_it() -> None:
+def test_a_key_of_another_method_is_refused_with_the_methods_that_have_it() -> None:
     with pytest.raises(
         ConfigError,
         match=r"^unknown key 'method.mu'; the method 'fedlora' has name, in_flight, checkpoint_head, "
@@ -93,7 +93,7 @@ def test_a_key_of_another_method_is_unknown_and_the_error_says_which_there_are_a
         from_dict({"method": {"name": "hosl", "slice": True}})
 
 
-def test_methods_have_the_keys_that_they_had() -> None:
+def test_methods_keep_their_keys() -> None:
     replayed = ["perturbations", "mu", "derivative", "slices"]
     assert {name: [*key_types(spec.settings)] for name, spec in METHODS.items()} == {
         "sfl-v2": ["checkpoint_head", "micro_batch"],
@@ -117,7 +117,7 @@ def test_methods_have_the_keys_that_they_had() -> None:
     }
 
 
-def test_methods_that_the_controller_may_choose_bring_their_keys() -> None:
+def test_methods_of_the_controller_add_their_keys() -> None:
     table = {"method": {"name": "sfl-v2", "perturbations": 8}, "auto": {"methods": ["hybrid"]}}
     with pytest.raises(ConfigError, match=r"unknown key 'method.perturbations'"):
         from_dict(table)
@@ -130,13 +130,13 @@ def test_methods_that_the_controller_may_choose_bring_their_keys() -> None:
     assert "perturbations" not in as_dict(with_method(config, "sfl-v2"))["method"]
 
 
-def test_a_method_that_the_controller_is_to_choose_and_that_there_is_not_is_refused_by_its_key() -> None:
+def test_an_unknown_method_of_the_controller_is_refused_by_its_key() -> None:
     auto = {"budget": "bytes", "limit": 1e6, "methods": ["hybird"]}
     with pytest.raises(ConfigError, match=r"unknown auto.methods 'hybird'; did you mean 'hybrid'\?"):
         from_dict({"auto": auto})
 
 
-def test_the_settings_of_a_method_that_names_another_type_are_refused() -> None:
+def test_a_spec_with_another_settings_type_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"must have settings or a group of type Estimate, got Backpropagation"
     ):
@@ -177,17 +177,17 @@ class Optional:
         (Demanding, "must have a default for each key, got none for 'depth'"),
     ],
 )
-def test_a_method_whose_settings_cannot_be_keys_of_its_table_is_refused(settings: type, why: str) -> None:
+def test_a_method_with_unsuitable_settings_is_refused(settings: type, why: str) -> None:
     with pytest.raises(ConfigError, match=f"MethodSpec.settings {why}"):
         dataclasses.replace(METHODS["sfl-v2"], settings=settings)
 
 
-def test_a_method_that_takes_one_step_at_a_time_keeps_within_any_bound() -> None:
+def test_a_sequential_method_has_one_step_in_flight() -> None:
     assert in_flight(changed("fedlora", "method.in_flight")) == 1
     assert in_flight(changed("sfl-v2", "method.in_flight")) == 3
 
 
-def test_the_refusal_says_who_reads_it_and_what_is_right(tmp_path: Path) -> None:
+def test_the_refusal_names_the_readers_and_the_default(tmp_path: Path) -> None:
     toy.model(tmp_path / "model")
     toy.data(tmp_path / "data.tsv", rows=20)
     with pytest.raises(
@@ -201,7 +201,7 @@ def test_the_refusal_says_who_reads_it_and_what_is_right(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["hosl", "mu-splitfed"])
-def test_differences_of_losses_are_not_rounded_and_it_is_said_why(name: str) -> None:
+def test_finite_differences_refuse_codecs_with_the_reason(name: str) -> None:
     with pytest.raises(
         ConfigError,
         match=rf"'{name}' does not read codec.activation: leave it at 'none', got 'int8'; it is read by "
@@ -211,7 +211,7 @@ def test_differences_of_losses_are_not_rounded_and_it_is_said_why(name: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["activation", "gradient"])
-def test_what_is_sent_as_it_is_has_no_codec(kind: str) -> None:
+def test_analog_messages_have_no_codec(kind: str) -> None:
     config = from_dict({"codec": {kind: "int8"}, "analog": {"kinds": [kind]}})
     with pytest.raises(ConfigError, match=f"codec.{kind} must be 'none' where analog.kinds .* got 'int8'"):
         check(config, "sequence-classification", 12, "bert")
@@ -224,14 +224,14 @@ def test_what_is_sent_as_it_is_has_no_codec(kind: str) -> None:
     )
 
 
-def test_a_codec_that_there_is_not_is_refused_by_name() -> None:
+def test_an_unknown_codec_is_refused_by_name() -> None:
     with pytest.raises(
         ConfigError, match=r"unknown codec.output 'int5'; did you mean 'int\d'\? have bf16, int4"
     ):
         from_dict({"codec": {"output": "int5"}})
 
 
-def test_codecs_that_another_method_does_not_read_are_left_out_beside_it() -> None:
+def test_codecs_that_a_compared_method_does_not_read_are_reset() -> None:
     codec = {"activation": "int8", "gradient": "int4"}
     fitted = {
         name: without_unread(from_dict({"method": {"name": name}, "codec": codec})).codec for name in METHODS
@@ -241,7 +241,7 @@ def test_codecs_that_another_method_does_not_read_are_left_out_beside_it() -> No
     assert fitted["hosl"] == fitted["fedlora"] == EXACT
 
 
-def test_settings_for_one_method_are_made_those_of_another() -> None:
+def test_settings_of_one_method_convert_to_another() -> None:
     """What the other does not read goes back to its default, and nothing else changes."""
     tables = {"train": {"head_lr": 0.5, "body_lr": 0.25}, "federation": {"clients": 7, "aggregator": "ffa"}}
     config = from_dict({**tables, "method": {"name": "frozen"}, "adapter": {"head": {"rank": 2}}})

@@ -32,7 +32,7 @@ def site(
     return Experiment.of(toy.config(place, method={"name": name}, federation=federation))
 
 
-def test_the_body_is_the_mean_of_what_each_client_alone_would_make_of_it(place: Path, tmp_path: Path) -> None:
+def test_the_body_is_the_mean_of_the_bodies_trained_per_client(place: Path, tmp_path: Path) -> None:
     one = site(place, steps=2)
     played = play(one, tmp_path)
     config = site(place, "sfl-v2", steps=2).config
@@ -42,8 +42,8 @@ def test_the_body_is_the_mean_of_what_each_client_alone_would_make_of_it(place: 
         server = METHODS["sfl-v2"].server(pieces, config)
         sent = [m for sender, _, m, _ in played.said if sender == client and isinstance(m, Activation)]
         for position, message in enumerate(sent):
-            ticket = Turn(client=client, round=0, lap=position + 1, position=position)
-            server.commit(ticket, server.compute(ticket, message))
+            turn = Turn(client=client, round=0, lap=position + 1, position=position)
+            server.commit(turn, server.compute(turn, message))
         samples = sum(len(message.ids_B) for message in sent)
         alone.append(Adapter(version=0, tensors=server.trained(), samples=samples))
     mean = weighted_mean(alone)
@@ -51,7 +51,7 @@ def test_the_body_is_the_mean_of_what_each_client_alone_would_make_of_it(place: 
     assert all(torch.equal(value, played.trained[name]) for name, value in mean.items())
 
 
-def test_a_rule_that_keeps_tensors_still_keeps_the_bodies_still_too(place: Path, tmp_path: Path) -> None:
+def test_tensors_frozen_by_the_aggregator_are_frozen_in_the_bodies_too(place: Path, tmp_path: Path) -> None:
     one = site(place, aggregator="rolora")
     first = trainable(one.whole())
     played = play(one, tmp_path)
@@ -61,7 +61,7 @@ def test_a_rule_that_keeps_tensors_still_keeps_the_bodies_still_too(place: Path,
     assert play(site(place, aggregator="rolora", rounds=2), tmp_path).ledger.total_flops("server") > 0.0
 
 
-def test_a_client_of_whom_nothing_came_has_no_say_in_the_mean(place: Path, tmp_path: Path) -> None:
+def test_a_client_without_received_messages_has_no_weight_in_the_mean(place: Path, tmp_path: Path) -> None:
     one = site(place)
     lost = play(one, tmp_path, Losing(frozenset({(1, "up", 1)})))
     body = {n: value for n, value in lost.server.trained().items() if "classifier" in n}
@@ -69,20 +69,20 @@ def test_a_client_of_whom_nothing_came_has_no_say_in_the_mean(place: Path, tmp_p
     pieces = PieceLoader(config=config, task=one.task, num_blocks=one.num_blocks, device="cpu")
     (sent,) = [m for sender, _, m, _ in lost.said if sender == 0 and isinstance(m, Activation)]
     server = METHODS["sfl-v2"].server(pieces, config)
-    ticket = Turn(client=0, round=0, lap=1, position=0)
-    server.commit(ticket, server.compute(ticket, sent))
+    turn = Turn(client=0, round=0, lap=1, position=0)
+    server.commit(turn, server.compute(turn, sent))
     assert body
     assert all(torch.equal(value, server.trained()[name]) for name, value in body.items())
 
 
-def test_bodies_of_which_nothing_came_stay_as_they_were(place: Path, tmp_path: Path) -> None:
+def test_bodies_without_received_messages_are_unchanged(place: Path, tmp_path: Path) -> None:
     one = site(place)
     played = play(one, tmp_path, Losing(frozenset({(0, "up", 1), (1, "up", 1)})))
     first = trainable(one.whole())
     assert all(torch.equal(first[name], value) for name, value in played.trained.items())
 
 
-def test_a_server_goes_on_from_its_state_with_what_the_round_trains(place: Path) -> None:
+def test_a_restored_server_trains_the_tensors_of_its_round(place: Path) -> None:
     own = site(place, aggregator="rolora")
     one, other = own.server_method(), own.server_method()
     one.end_round(0)

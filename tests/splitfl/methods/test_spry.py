@@ -13,7 +13,7 @@ from splitfl.federation.aggregators import Mean, Rolora
 from splitfl.methods.decomfl import loss_of
 from splitfl.methods.parts.forward_mode import paths, tangent
 from splitfl.methods.parts.parameter_slices import Slice
-from splitfl.methods.parts.perturbed_parameters import walk
+from splitfl.methods.parts.perturbed_parameters import perturbed_parameters
 from splitfl.methods.spry import SpryClient
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
@@ -44,7 +44,7 @@ def site(place: Path, clients: int, aggregator: str = "mean", **method: Any) -> 
 
 
 @pytest.mark.parametrize("clients", [1, 3, 20])
-def test_every_adapter_is_some_clients_and_no_two_share_one_they_need_not(clients: int) -> None:
+def test_every_adapter_has_an_owner_and_slices_are_disjoint_if_possible(clients: int) -> None:
     modules = [f"block.{index}.query" for index in range(8)]
     names = [f"{module}.lora_{part}.weight" for module in modules for part in "AB"] + ["classifier.weight"]
     slices = [Slice(Mean(), names, client, clients) for client in range(clients)]
@@ -59,21 +59,21 @@ def test_every_adapter_is_some_clients_and_no_two_share_one_they_need_not(client
     assert slices[0].trains(names[0], 1) == (clients == 1)
 
 
-def test_a_slice_obeys_the_rule_of_aggregation() -> None:
+def test_a_slice_follows_the_aggregator() -> None:
     one = Slice(Rolora(), ["a.lora_A.weight", "a.lora_B.weight"], 0, 1)
     assert [one.trains("a.lora_A.weight", at) for at in range(2)] == [False, True]
     assert [one.trains("a.lora_B.weight", at) for at in range(2)] == [True, False]
 
 
 @pytest.mark.slow
-def test_the_mean_over_directions_is_the_gradient(place: Path) -> None:
+def test_the_mean_over_perturbations_is_the_gradient(place: Path) -> None:
     """Each slope is <gradient, u> exactly, so the mean of v u has a relative squared error of (d - 1) / P."""
     one = site(place, clients=1)
     pieces = PieceLoader(config=one.config, task=one.task, num_blocks=one.num_blocks, device="cpu")
     model, forward = pieces.whole(), loss_of(one.batches(0).batch(0))
     parameters = trainable(model)
     truth = flat(torch.autograd.grad(forward(model), list(parameters.values())))
-    still = walk({name: value.detach() for name, value in parameters.items()}, one.config)
+    still = perturbed_parameters({name: value.detach() for name, value in parameters.items()}, one.config)
     where, directions = paths(model), 64
     estimate = torch.zeros_like(truth)
     for step in range(directions):
@@ -88,7 +88,7 @@ def test_the_mean_over_directions_is_the_gradient(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_clients_send_their_own_slices_alone(place: Path, tmp_path: Path) -> None:
+def test_clients_upload_only_their_slices(place: Path, tmp_path: Path) -> None:
     played = play(site(place, clients=3), tmp_path)
     for round_index in range(2):
         uploads = [m for _, at, m, _ in played.said if at == round_index and isinstance(m, Adapter)]
@@ -98,10 +98,10 @@ def test_clients_send_their_own_slices_alone(place: Path, tmp_path: Path) -> Non
         assert all(any("lora" not in name for name in upload.tensors) for upload in uploads)
 
 
-def test_what_nobody_heard_of_does_not_stay(place: Path) -> None:
+def test_a_lost_update_is_undone_on_its_client(place: Path) -> None:
     client = site(place, clients=2).client_method(0)
     assert isinstance(client, SpryClient)
-    held = trainable(client.learner.piece)
+    held = trainable(client.trainer.piece)
     before = {name: value.detach().clone() for name, value in held.items()}
     run = client.round(0)
     next(run)

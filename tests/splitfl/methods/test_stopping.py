@@ -41,16 +41,16 @@ class Federation:
         for lap in range(100 if killed_after is None else killed_after):
             for client in sorted(pending):
                 message = pending.pop(client)
-                ticket = Turn(client=client, round=round_index, lap=lap, position=self.position)
+                turn = Turn(client=client, round=round_index, lap=lap, position=self.position)
                 self.position += 1
-                outcome = self.server.compute(ticket, message)
-                self.server.commit(ticket, outcome)
+                answer = self.server.compute(turn, message)
+                self.server.commit(turn, answer)
                 envelope = Envelope(
                     client=client, round=round_index, lap=lap, flops=self.clients[client].take_flops()
                 )
-                crossed += [encode(message, envelope), encode(outcome.reply, envelope)]
+                crossed += [encode(message, envelope), encode(answer.reply, envelope)]
                 try:
-                    pending[client] = rounds[client].send(outcome.reply)
+                    pending[client] = rounds[client].send(answer.reply)
                 except StopIteration:
                     continue
         if killed_after is not None:
@@ -87,7 +87,7 @@ def cases() -> list[object]:
 
 
 @pytest.mark.parametrize("name", cases())
-def test_a_method_built_anew_from_its_state_goes_on_to_the_last_bit(
+def test_a_method_restored_from_its_state_continues_bit_for_bit(
     name: str, place: Path, tmp_path: Path
 ) -> None:
     settings = site(place, name)
@@ -106,7 +106,7 @@ def test_a_method_built_anew_from_its_state_goes_on_to_the_last_bit(
 
 
 @pytest.mark.parametrize("name", cases())
-def test_a_method_goes_back_to_an_earlier_state(name: str, place: Path, tmp_path: Path) -> None:
+def test_a_method_can_be_restored_to_an_earlier_state(name: str, place: Path, tmp_path: Path) -> None:
     federation = Federation(site(place, name))
     federation.play(0)
     federation.save(tmp_path)
@@ -117,7 +117,7 @@ def test_a_method_goes_back_to_an_earlier_state(name: str, place: Path, tmp_path
     assert federation.play(1) == first
 
 
-def test_steps_in_flight_start_from_the_same_states_after_a_stop(place: Path, tmp_path: Path) -> None:
+def test_steps_in_flight_start_from_the_same_parameters_after_a_restart(place: Path, tmp_path: Path) -> None:
     settings = site(place, "sfl-v2", method={"in_flight": 3})
     unbroken = Federation(settings)
     unbroken.play(0)

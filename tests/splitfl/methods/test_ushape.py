@@ -33,7 +33,7 @@ def site(place: Path, clients: int = 1, steps: int = 1, tail_blocks: int = 1) ->
     )
 
 
-def test_no_label_leaves_the_client_and_the_loss_does(place: Path, tmp_path: Path) -> None:
+def test_the_client_sends_the_loss_and_no_labels(place: Path, tmp_path: Path) -> None:
     played = play(site(place, clients=2, steps=3), tmp_path)
     messages = [message for _, _, message, _ in played.said]
     assert all(message.labels is None for message in messages if isinstance(message, Activation))
@@ -52,7 +52,7 @@ def test_no_label_leaves_the_client_and_the_loss_does(place: Path, tmp_path: Pat
         (("up", 9), True, True),  # nothing
     ],
 )
-def test_whatever_is_lost_costs_this_step(
+def test_any_lost_message_skips_the_step(
     place: Path, tmp_path: Path, lost: tuple[str, int], head_learns: bool, body_learns: bool
 ) -> None:
     one = site(place)
@@ -66,33 +66,33 @@ def test_whatever_is_lost_costs_this_step(
     assert len(played.losses) == int(body_learns)
 
 
-def test_a_step_that_was_given_up_cannot_be_taken_up_again(place: Path) -> None:
+def test_a_dropped_half_step_cannot_be_completed(place: Path) -> None:
     one = site(place)
     server, batch = one.server_method(), one.batches(0).batch(0)
     hidden = torch.ones(*batch.inputs["input_ids"].shape, 32)
 
     def say(lap: int, message: Activation | Gradient | Begin | Skip | None) -> object:
-        ticket = Turn(client=0, round=0, lap=lap, position=lap)
-        outcome = server.compute(ticket, message) if message is not None else None
-        server.commit(ticket, outcome)
-        return outcome.reply if outcome is not None else None
+        turn = Turn(client=0, round=0, lap=lap, position=lap)
+        answer = server.compute(turn, message) if message is not None else None
+        server.commit(turn, answer)
+        return answer.reply if answer is not None else None
 
     say(0, Begin(steps=7))
     gradient = Gradient(ids_B=batch.ids_B, grad=hidden, loss=1.0)
-    with pytest.raises(WireError, match="no answer to this Gradient"):
+    with pytest.raises(WireError, match="unexpected Gradient"):
         say(1, gradient)
     for over in (Skip(), None):
         assert isinstance(say(1, Activation(ids_B=batch.ids_B, hidden=hidden)), Output)
         say(2, over)
-        with pytest.raises(WireError, match="no answer to this Gradient"):
+        with pytest.raises(WireError, match="unexpected Gradient"):
             say(3, gradient)
     say(4, Activation(ids_B=batch.ids_B, hidden=hidden))
-    with pytest.raises(WireError, match="no answer to this Gradient"):
+    with pytest.raises(WireError, match="unexpected Gradient"):
         say(5, Gradient(ids_B=batch.ids_B + 1, grad=hidden, loss=1.0))
     assert isinstance(say(5, gradient), Gradient)
 
 
-def test_a_step_ends_at_the_parameters_that_it_began_with(place: Path, tmp_path: Path) -> None:
+def test_both_halves_of_a_step_use_the_same_parameters(place: Path, tmp_path: Path) -> None:
     """Another client's step in between changes the body, and nothing of what this one hears."""
     one = site(place, clients=2)
     said = play(one, tmp_path).said
@@ -102,16 +102,16 @@ def test_a_step_ends_at_the_parameters_that_it_began_with(place: Path, tmp_path:
     for order in ((0, 0), (0, 1, 1, 0)):
         server, waiting = one.server_method(), set[int]()
         for position, client in enumerate(order):
-            ticket = Turn(client=client, round=0, lap=1 + (client in waiting), position=position)
-            outcome = server.compute(ticket, back[client] if client in waiting else forth[client])
-            server.commit(ticket, outcome)
+            turn = Turn(client=client, round=0, lap=1 + (client in waiting), position=position)
+            answer = server.compute(turn, back[client] if client in waiting else forth[client])
+            server.commit(turn, answer)
             waiting.add(client)
-        assert isinstance(outcome.reply, Gradient)
-        heard.append(outcome.reply.grad)
+        assert isinstance(answer.reply, Gradient)
+        heard.append(answer.reply.grad)
     assert torch.equal(*heard)
 
 
-def test_every_piece_is_paid_for_once_there_and_once_back(place: Path, tmp_path: Path) -> None:
+def test_each_piece_is_counted_with_one_forward_and_one_backward_pass(place: Path, tmp_path: Path) -> None:
     one = site(place)
     played = play(one, tmp_path)
     shape = one.batches(0).batch(0).inputs["input_ids"].shape
@@ -125,7 +125,8 @@ def test_every_piece_is_paid_for_once_there_and_once_back(place: Path, tmp_path:
 
 
 def test_a_client_without_a_tail_is_refused(place: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'ushape' needs partition.tail_blocks of at least 1.* 3 of the 4"):
+    reason = r"partition.tail_blocks must be at least 1 with the method 'ushape'.* 3 of the 4"
+    with pytest.raises(ConfigError, match=reason):
         site(place, tail_blocks=0)
     with pytest.raises(ConfigError, match=r"the tail may have 0..2 of the 3 blocks above the cut, got 3"):
         site(place, tail_blocks=3)

@@ -13,14 +13,14 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.messages import LOST, Activation, Adapter, Done, Gradient, Scalars
 from splitfl.federation.aggregators import Mean
 from splitfl.federation.server_optimiser import server_optimiser
-from splitfl.methods.hosl import slopes
+from splitfl.methods.hosl import derivatives_of
 from splitfl.methods.hybrid import HybridClient, hidden_of
-from splitfl.methods.parts.client_trainer import unpack
 from splitfl.methods.parts.forward_mode import Function
-from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, walk
+from splitfl.methods.parts.perturbed_parameters import PerturbedParameters, perturbed_parameters
 from splitfl.methods.parts.scalar_log import ScalarLog
 from splitfl.methods.parts.zeroth_order_client import Estimate, SlicedEstimate, ZerothOrderClient
 from splitfl.models.cut import Piece
+from splitfl.models.token_rows import unpack
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
@@ -54,10 +54,12 @@ def settings(place: Path, **method: Any) -> RunConfig:
     )
 
 
-def walker_of(piece: Piece, client: int, config: RunConfig) -> ZerothOrderClient:
+def zeroth_order_of(piece: Piece, client: int, config: RunConfig) -> ZerothOrderClient:
     values = {name: value.detach() for name, value in trainable(piece).items()}
     own = config.method.of(SlicedEstimate)
-    return ZerothOrderClient(piece, client, own.estimate, walk(values, config, is_sliced=own.slices))
+    return ZerothOrderClient(
+        piece, client, own.estimate, perturbed_parameters(values, config, is_sliced=own.slices)
+    )
 
 
 class Scene:
@@ -87,34 +89,36 @@ class Scene:
         assert isinstance(loss, Tensor)
         return loss
 
-    def walker(self) -> ZerothOrderClient:
+    def zeroth_order(self) -> ZerothOrderClient:
         """A client at the start of its first round."""
-        made = walker_of(self.head, 0, self.config)
-        made.enter(LOST, 0)
+        made = zeroth_order_of(self.head, 0, self.config)
+        made.start_round(LOST, 0)
         return made
 
-    def slopes(self, steps: int = 1) -> Tensor:
+    def derivatives(self, steps: int = 1) -> Tensor:
         """(S, P): what the client would send, standing still."""
-        walker = self.walker()
-        rest = walker.run(self.forward, self.batch.shape_BT)
+        zeroth_order = self.zeroth_order()
+        value = zeroth_order.evaluate(self.forward, self.batch.shape_BT)
         for _ in range(steps):
-            walker.learn(self.forward, self.gradient, rest, self.batch.shape_BT)
-            install(self.head, walker.base)
-        return walker.upload(0, 1).values
+            zeroth_order.step(self.forward, self.gradient, value, self.batch.shape_BT)
+            install(self.head, zeroth_order.base)
+        return zeroth_order.upload(0, 1).values
 
     def directions(self, step: int, perturbations: int) -> Tensor:
         """(P, d)."""
-        still = walk({name: value.detach() for name, value in trainable(self.head).items()}, self.config)
+        still = perturbed_parameters(
+            {name: value.detach() for name, value in trainable(self.head).items()}, self.config
+        )
         drawn = [still.draw(0, 0, step, p) for p in range(perturbations)]
         return torch.stack([torch.cat([signs.flatten() for signs in one.values()]) for one in drawn])
 
 
 @pytest.mark.parametrize("derivative", ["difference", pytest.param("jvp", marks=pytest.mark.slow)])
-def test_an_estimate_is_as_close_to_the_gradient_as_the_law_says(derivative: str, place: Path) -> None:
+def test_an_estimates_cosine_with_the_gradient_follows_the_law(derivative: str, place: Path) -> None:
     """cos(estimate, gradient) = sqrt(P / (P + d)), the mean of 50 trials within 20 %."""
     trials, perturbations = 50, 8
     scene = Scene(settings(place, derivative=derivative, perturbations=perturbations))
-    found_SP = scene.slopes(trials)
+    found_SP = scene.derivatives(trials)
     cosines = []
     for step in range(trials):
         estimate = found_SP[step] @ scene.directions(step, perturbations)
@@ -123,14 +127,14 @@ def test_an_estimate_is_as_close_to_the_gradient_as_the_law_says(derivative: str
     assert float(torch.stack(cosines).mean()) == pytest.approx(law, rel=0.2)
 
 
-def test_a_step_goes_down_the_estimate(place: Path) -> None:
+def test_a_step_descends_along_the_estimate(place: Path) -> None:
     scene = Scene(settings(place, perturbations=3))
-    walker = scene.walker()
-    rest = walker.run(scene.forward, scene.batch.shape_BT)
-    walker.learn(scene.forward, scene.gradient, rest, scene.batch.shape_BT)
-    before = torch.cat([value.flatten() for value in walker.base.values()])
+    zeroth_order = scene.zeroth_order()
+    value = zeroth_order.evaluate(scene.forward, scene.batch.shape_BT)
+    zeroth_order.step(scene.forward, scene.gradient, value, scene.batch.shape_BT)
+    before = torch.cat([value.flatten() for value in zeroth_order.base.values()])
     after = torch.cat([value.detach().flatten() for value in trainable(scene.head).values()])
-    estimate = walker.upload(0, 1).values[0] @ scene.directions(0, 3) / 3
+    estimate = zeroth_order.upload(0, 1).values[0] @ scene.directions(0, 3) / 3
     torch.testing.assert_close(before - after, estimate, rtol=1e-4, atol=1e-6)
 
 
@@ -138,38 +142,38 @@ def test_a_step_goes_down_the_estimate(place: Path) -> None:
 def test_forward_mode_is_exact_and_differences_come_close(model_type: str, places: dict[str, Path]) -> None:
     place = places[model_type]
     perturbations = 8
-    slopes_P = {
-        name: Scene(settings(place, derivative=name, perturbations=perturbations)).slopes()[0]
+    derivatives_P = {
+        name: Scene(settings(place, derivative=name, perturbations=perturbations)).derivatives()[0]
         for name in ("difference", "central", "jvp")
     }
     scene = Scene(settings(place))
     exact_P = scene.directions(0, perturbations) @ scene.truth
-    torch.testing.assert_close(slopes_P["jvp"], exact_P, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(derivatives_P["jvp"], exact_P, rtol=1e-4, atol=1e-5)
     for name in ("difference", "central"):
-        assert relative(slopes_P[name], exact_P) < 0.02, name
+        assert relative(derivatives_P[name], exact_P) < 0.02, name
 
 
 @pytest.mark.parametrize("model_type", ["bert", "gpt2"])
-def test_hybrid_and_hosl_estimate_the_same(model_type: str, places: dict[str, Path]) -> None:
+def test_hybrid_and_hosl_have_the_same_estimates(model_type: str, places: dict[str, Path]) -> None:
     """The gradient's way through the activation, or the loss's difference: within 2 % at mu 1e-3."""
     scene = Scene(settings(places[model_type], perturbations=8, mu=1e-3))
     with torch.no_grad():
-        around = list(scene.walker().around(scene.forward, 0, scene.batch.shape_BT))
+        around = list(scene.zeroth_order().evaluate_both_sides(scene.forward, 0, scene.batch.shape_BT))
         losses_P2 = torch.stack([scene.loss_at(hidden) for hidden in around]).view(8, 2)
-    assert relative(slopes(losses_P2, 1e-3), scene.slopes()[0]) < 0.02
+    assert relative(derivatives_of(losses_P2, 1e-3), scene.derivatives()[0]) < 0.02
 
 
-def test_the_pieces_stand_where_they_stood_after_a_look_around(place: Path) -> None:
+def test_evaluating_perturbations_restores_the_parameters(place: Path) -> None:
     scene = Scene(settings(place, perturbations=5))
     before = {name: value.detach().clone() for name, value in trainable(scene.head).items()}
-    list(scene.walker().around(scene.forward, 0, scene.batch.shape_BT))
+    list(scene.zeroth_order().evaluate_both_sides(scene.forward, 0, scene.batch.shape_BT))
     assert all(torch.equal(before[name], value) for name, value in trainable(scene.head).items())
 
 
 @pytest.mark.parametrize("derivative", ["difference", "central", "jvp"])
 def test_a_hybrid_client_saves_nothing_for_a_backward_pass(derivative: str, place: Path) -> None:
     scene = Scene(settings(place, derivative=derivative))
-    client = HybridClient(scene.walker(), scene.site.batches(0), 2)
+    client = HybridClient(scene.zeroth_order(), scene.site.batches(0), 2)
     saved: list[torch.Size] = []
 
     def pack_hook(tensor: Tensor) -> Tensor:
@@ -192,7 +196,7 @@ def test_a_hybrid_client_saves_nothing_for_a_backward_pass(derivative: str, plac
     assert saved == []
 
 
-def test_each_client_with_directions_of_its_own_makes_a_better_mean() -> None:
+def test_perturbations_of_each_clients_own_give_a_better_mean() -> None:
     """Relative squared error with g_k the clients' gradients, g their mean, over 100 trials within 10 %:
     (d - 1) / P for shared directions, (d - 1) / P * mean |g_k|^2 / (K |g|^2) for their own."""
     clients, perturbations, parameters, trials = 8, 4, 400, 100
@@ -217,53 +221,57 @@ def test_each_client_with_directions_of_its_own_makes_a_better_mean() -> None:
     assert gain < 0.5
 
 
-def histories(config: RunConfig) -> tuple[ZerothOrderClient, ZerothOrderClient, ScalarLog]:
+def scalar_logs(config: RunConfig) -> tuple[ZerothOrderClient, ZerothOrderClient, ScalarLog]:
     """Two clients' walkers and their server's history, from the same start."""
     site = Experiment.of(config)
     pieces = PieceLoader(config=config, task=site.task, num_blocks=site.num_blocks, device="cpu")
     start = {name: value.detach().clone() for name, value in trainable(pieces.head()).items()}
-    history = ScalarLog(config.method.name, walk(start, config), 2, config.method.of(Estimate).perturbations)
-    return walker_of(pieces.head(), 0, config), walker_of(pieces.head(), 1, config), history
+    scalar_log = ScalarLog(
+        config.method.name, perturbed_parameters(start, config), 2, config.method.of(Estimate).perturbations
+    )
+    return zeroth_order_of(pieces.head(), 0, config), zeroth_order_of(pieces.head(), 1, config), scalar_log
 
 
 @pytest.mark.parametrize("aggregator", ["rolora", "mean"])
 @pytest.mark.parametrize("perturbations", [2, 40])
-def test_who_missed_rounds_ends_with_the_same_bits(aggregator: str, perturbations: int, place: Path) -> None:
+def test_a_client_that_missed_rounds_ends_with_the_same_bits(
+    aggregator: str, perturbations: int, place: Path
+) -> None:
     """By replay of the scalars where these are fewer numbers, by the tensors where those are."""
     config = toy.config(
         place,
         method={"name": "hybrid", "perturbations": perturbations},
         federation={"clients": 2, "aggregator": aggregator},
     )
-    steady, away, history = histories(config)
+    steady, away, scalar_log = scalar_logs(config)
     chance = torch.Generator().manual_seed(2)
     for round_index in range(4):
-        answer = history.since(steady.begin(round_index, 4).version)
-        steady.enter(answer or Done(), round_index)
-        away.enter(LOST, round_index)
+        answer = scalar_log.since(steady.begin(round_index, 4).version)
+        steady.start_round(answer or Done(), round_index)
+        away.start_round(LOST, round_index)
         for client, steps in ((0, 3), (1, round_index)):
             found = torch.randn(steps, perturbations, generator=chance)
-            history.receive(client, 0, found, 8 * steps)
-        for slopes_P in found:  # it walks by what it has found itself, and must unlearn that
-            away.follow(slopes_P)
-        history.end_round()
-    steady.enter(history.since(3) or LOST, 4)
-    recovery = history.since(0)
+            scalar_log.receive(client, 0, found, 8 * steps)
+        for derivatives_P in found:  # it walks by what it has found itself, and must unlearn that
+            away.apply(derivatives_P)
+        scalar_log.end_round()
+    steady.start_round(scalar_log.since(3) or LOST, 4)
+    recovery = scalar_log.since(0)
     assert type(recovery) is (Scalars if perturbations == 2 else Adapter)
-    away.enter(recovery or LOST, 4)
-    assert history.since(4) is None
-    assert steady.base.keys() == away.base.keys() == history.tensors.keys()
-    for name, value in history.tensors.items():
+    away.start_round(recovery or LOST, 4)
+    assert scalar_log.since(4) is None
+    assert steady.base.keys() == away.base.keys() == scalar_log.tensors.keys()
+    for name, value in scalar_log.tensors.items():
         assert torch.equal(steady.base[name], value)
         assert torch.equal(away.base[name], value)
-    assert any(bool((history.tensors[name] != 0).any()) for name in history.tensors if "lora_B" in name)
+    assert any(bool((scalar_log.tensors[name] != 0).any()) for name in scalar_log.tensors if "lora_B" in name)
 
 
 @pytest.mark.parametrize(
     ("perturbations", "kind"),
     [(2, "momentum"), (2, "adam"), (1000, "momentum"), pytest.param(1000, "adam", marks=pytest.mark.slow)],
 )
-def test_who_missed_rounds_has_what_the_servers_optimiser_made_of_them(
+def test_a_client_that_missed_rounds_has_the_server_optimisers_steps(
     kind: str, perturbations: int, place: Path
 ) -> None:
     config = toy.config(
@@ -271,16 +279,16 @@ def test_who_missed_rounds_has_what_the_servers_optimiser_made_of_them(
         method={"name": "hybrid", "perturbations": perturbations},
         federation={"clients": 2, "aggregator": "mean", "server_optimiser": kind, "server_lr": 0.5},
     )
-    steady, away, history = histories(config)
+    steady, away, scalar_log = scalar_logs(config)
     chance = torch.Generator().manual_seed(2)
     for round_index in range(4):
-        steady.enter(history.since(max(0, round_index - 1)) or LOST, round_index)
-        history.receive(0, 0, torch.randn(3, perturbations, generator=chance), 8)
-        history.end_round()
-    steady.enter(history.since(3) or LOST, 4)
-    recovery = history.since(0)
+        steady.start_round(scalar_log.since(max(0, round_index - 1)) or LOST, round_index)
+        scalar_log.receive(0, 0, torch.randn(3, perturbations, generator=chance), 8)
+        scalar_log.end_round()
+    steady.start_round(scalar_log.since(3) or LOST, 4)
+    recovery = scalar_log.since(0)
     assert type(recovery) is (Scalars if perturbations == 2 else Adapter)
-    away.enter(recovery or LOST, 4)
+    away.start_round(recovery or LOST, 4)
     kept = away.state()
     assert steady.state().keys() == kept.keys()
     assert any(name.startswith("memory.optimiser.") for name in kept)
@@ -288,7 +296,7 @@ def test_who_missed_rounds_has_what_the_servers_optimiser_made_of_them(
         assert torch.equal(kept[name], value)
 
 
-def test_momentum_is_torchs_over_what_all_steps_of_a_round_come_to() -> None:
+def test_server_momentum_equals_torchs_on_the_sum_of_a_rounds_steps() -> None:
     plain = PerturbedParameters({"x": torch.zeros(9)}, Mean(), 0, 2, 0.1)
     moved = PerturbedParameters(
         {"x": torch.zeros(9)}, Mean(), 0, 2, 0.1, optimiser=server_optimiser("momentum", 0.7)
@@ -305,7 +313,7 @@ def test_momentum_is_torchs_over_what_all_steps_of_a_round_come_to() -> None:
         assert torch.equal(moved.tensors["x"], x.detach())
 
 
-def test_who_replays_second_in_a_process_is_handed_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_replay_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """And not those of others: of another rate, seed, start or slope."""
     scalars = Scalars(round=3, values=torch.randn(4, 5), steps=(2, 2))
     moves = 0
@@ -318,9 +326,9 @@ def test_who_replays_second_in_a_process_is_handed_the_same_bits(monkeypatch: py
 
     monkeypatch.setattr(PerturbedParameters, "move", counted)
 
-    def walked(lr: float = 0.1, seed: int = 0, start: float = 0.0, slopes: Scalars = scalars) -> Tensor:
+    def walked(lr: float = 0.1, seed: int = 0, start: float = 0.0, derivatives: Scalars = scalars) -> Tensor:
         one = PerturbedParameters({"x": torch.full((9,), start)}, Mean(), seed, 2, lr)
-        assert one.replay(slopes, 3) == 4
+        assert one.replay(derivatives, 3) == 4
         return one.tensors["x"]
 
     first, made = walked(), moves
@@ -328,18 +336,18 @@ def test_who_replays_second_in_a_process_is_handed_the_same_bits(monkeypatch: py
     assert torch.equal(walked(), first)
     assert moves == made
     other = Scalars(round=3, values=scalars.values + 1.0, steps=(2, 2))
-    for different in (walked(lr=0.2), walked(seed=1), walked(start=1.0), walked(slopes=other)):
+    for different in (walked(lr=0.2), walked(seed=1), walked(start=1.0), walked(derivatives=other)):
         assert not torch.equal(different, first)
     assert moves == 5 * made
 
 
-def test_a_replay_weighs_each_client_by_its_samples(place: Path) -> None:
+def test_a_replay_weights_each_client_by_its_samples(place: Path) -> None:
     config = toy.config(place, method={"name": "hybrid", "perturbations": 1})
-    _, _, history = histories(config)
-    history.receive(0, 0, torch.tensor([[1.0]]), 6)
-    history.receive(1, 0, torch.tensor([[1.0], [2.0]]), 2)
-    history.end_round()
-    heard = history.since(0)
+    _, _, scalar_log = scalar_logs(config)
+    scalar_log.receive(0, 0, torch.tensor([[1.0]]), 6)
+    scalar_log.receive(1, 0, torch.tensor([[1.0], [2.0]]), 2)
+    scalar_log.end_round()
+    heard = scalar_log.since(0)
     assert isinstance(heard, Scalars)
     assert heard.values.tolist() == [[0.75], [0.25], [0.5]]
     assert heard.steps == (1, 2)
@@ -361,7 +369,7 @@ def test_a_replay_weighs_each_client_by_its_samples(place: Path) -> None:
         ({"method": {"name": "sfl-v2", "perturbations": 9}}, "perturbations"),
     ],
 )
-def test_what_cannot_be_done_without_backpropagation_is_refused(
+def test_settings_that_need_backpropagation_are_refused(
     tables: dict[str, Any], reason: str, place: Path
 ) -> None:
     with pytest.raises(ConfigError, match=reason):

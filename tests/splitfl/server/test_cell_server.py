@@ -138,7 +138,7 @@ class Toy:
 class Echo(AnswersNothing):
     """A server that acknowledges everything."""
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         return ServerReply(reply=Done())
 
 

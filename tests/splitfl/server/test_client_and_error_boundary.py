@@ -96,10 +96,10 @@ def test_a_server_that_closes_as_the_last_client_leaves_is_no_failure() -> None:
 class AnswersNothing:
     """A server's side of a method that has no messages."""
 
-    def compute(self, ticket: Turn, message: Message) -> ServerReply:
+    def compute(self, turn: Turn, message: Message) -> ServerReply:
         raise unexpected("none", message)
 
-    def commit(self, ticket: Turn, outcome: ServerReply | None) -> None:
+    def commit(self, turn: Turn, reply: ServerReply | None) -> None:
         pass
 
     def end_round(self, round_index: int) -> None:
@@ -161,7 +161,7 @@ LATER = Envelope(client=0, round=2, lap=3)
         (encode(LOST, HERE), "the server has no answer to a Lost"),
         (encode(Refusal(reason="no"), HERE), "the server has no answer to a Refusal"),
         (encode(Begin(steps=0), LATER), "client 0 sent message 3 of round 2 out of order"),
-        (encode(Done(), HERE), "'none' has no answer"),
+        (encode(Done(), HERE), "'none' has no reply"),
     ],
     ids=["noise", "lost", "refusal", "order", "unknown"],
 )
@@ -178,7 +178,7 @@ def test_the_first_failure_is_the_one_that_every_client_is_told(router: SessionR
     assert isinstance(asked(router, encode(Done(), HERE)), Refusal)
     refusal = asked(router, b"noise")
     assert isinstance(refusal, Refusal)
-    assert "'none' has no answer" in refusal.reason
+    assert "'none' has no reply" in refusal.reason
 
 
 def test_a_client_that_leaves_has_been_answered_before_the_server_may_close(server: SyncServer) -> None:

@@ -61,9 +61,9 @@ class Overheard:
         self.commit, self.end_round, self.trained = server.commit, server.end_round, server.trained
         self.state, self.restore = server.state, server.restore
 
-    def compute(self, ticket: Turn, message: Any) -> ServerReply:
+    def compute(self, turn: Turn, message: Any) -> ServerReply:
         self.heard.append(message)
-        return self._server.compute(ticket, message)
+        return self._server.compute(turn, message)
 
 
 class Listening(Experiment):

@@ -13,7 +13,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.data.answers import Answers
 from splitfl.data.examples import Examples, gather
 from splitfl.data.loader import tokenizer
-from splitfl.data.text_kinds import Answered, Chat, Message
+from splitfl.data.text_kinds import Answered, Chat, ChatMessage
 from splitfl.models.load import load_piece
 from splitfl.server.evaluate import measure_adapter
 from splitfl.server.greedy import continuations
@@ -24,7 +24,7 @@ from tests.splitfl import toy
 
 PROMPTS = ("the server learns", "what each", "a link")
 ANSWERS = (" what each client knows", " from hidden states", " and gradients that cross")
-CHAT = (Message("user", "what"), Message("assistant", "the link"), Message("user", "each"))
+CHAT = (ChatMessage("user", "what"), ChatMessage("assistant", "the link"), ChatMessage("user", "each"))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(folder: Path) -> Any:
     """A model that knows all of these answers by heart."""
     found = load_piece(folder, "causal-lm", 0).requires_grad_(True).model
-    texts = [*examples(ANSWERS).texts, Chat(messages=(*CHAT, Message("assistant", "the client")))]
+    texts = [*examples(ANSWERS).texts, Chat(messages=(*CHAT, ChatMessage("assistant", "the client")))]
     samples = gather(texts, None, [""] * len(texts))
     rows = Answers(samples, tokenizer(folder), loss_on="answers", template="plain", max_length=24)
     batch = rows.collated(rows.shortest_first())
@@ -74,7 +74,7 @@ def test_answers_are_scored_by_rouge_score(folder: Path, model: Any) -> None:
 
 def test_of_a_chat_the_last_answer_is_to_be_said(folder: Path, model: Any) -> None:
     pytest.importorskip("rouge_score", reason="rouge-score is not installed")
-    chat = Chat(messages=(*CHAT, Message("assistant", "the client")))
+    chat = Chat(messages=(*CHAT, ChatMessage("assistant", "the client")))
     found = rouge(model, tokenizer(folder), gather([chat], None, [""]), template="auto", longest=30)
     assert found["rougeL"] == pytest.approx(1.0)
 

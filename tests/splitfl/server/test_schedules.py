@@ -209,7 +209,7 @@ class _Nobody:
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in OWN_PACE])
 def test_a_method_that_needs_all_in_one_round_is_refused_with_the_reason(method: str, place: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot work with federation.schedule 'buffered': .*'deadline'"):
+    with pytest.raises(ConfigError, match=r"does not support federation.schedule 'buffered': .*'deadline'"):
         site(place, method, schedule="buffered")
 
 
@@ -219,18 +219,18 @@ def test_a_method_that_needs_all_in_one_round_is_refused_with_the_reason(method:
         ({"federation": {"aggregator": "rolora"}}, "aggregator must be 'ffa' or 'mean'"),
         (
             {"federation": {"buffer": 2}},
-            "read with federation.schedule 'buffered' alone: leave it at 0, got 2",
+            "read only with federation.schedule 'buffered': leave it at 0, got 2",
         ),
         (
             {"federation": {"schedule": "synchronous", "staleness_power": 1.0}},
-            "federation.staleness_power is read with federation.schedule 'buffered' and 'anarchic' alone",
+            "federation.staleness_power is read only with federation.schedule 'buffered' and 'anarchic'",
         ),
         ({"federation": {"schedule": "deadline"}}, "needs federation.deadline_s above 0.0"),
         ({"federation": {"client_ranks": [2, 2, 1]}}, "federation.client_ranks must be \\[\\] with"),
         ({"fault_tolerance": {"clients_per_round": 2}}, "fault_tolerance.clients_per_round must be"),
         ({"fault_tolerance": {"on_loss": "continue"}}, "fault_tolerance.on_loss must be"),
         ({"method": {"in_flight": 2}}, "method.in_flight must be"),
-        ({"link": {"scenario": "urban-macro-edge"}}, "links that each client has to itself"),
+        ({"link": {"scenario": "urban-macro-edge"}}, "requires a link of its own for each client"),
     ],
 )
 def test_what_does_not_go_with_own_paces_is_refused(place: Path, tables: Any, complaint: str) -> None:

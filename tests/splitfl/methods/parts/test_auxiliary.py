@@ -12,7 +12,7 @@ from splitfl.adapters.inject import install, trainable
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import LOST, Activation, Adapter, Begin
 from splitfl.data.batch import Batch
-from splitfl.methods.parts.auxiliary import PREFIX, Sample, align, relative_error
+from splitfl.methods.parts.auxiliary import PREFIX, AlignmentSample, align, relative_error
 from splitfl.models.cut import Piece
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
@@ -65,17 +65,17 @@ def trained_somewhere(piece: Piece) -> Piece:
     return piece
 
 
-def at_the_cut(site: Experiment, body: Piece) -> list[Sample]:
+def at_the_cut(site: Experiment, body: Piece) -> list[AlignmentSample]:
     """Batches with the body's own gradients."""
     head, batches = pieces(site).head(), site.batches(0)
     return [sample(head, body, batches.batch(step)) for step in range(3)]
 
 
-def sample(head: Piece, body: Piece, batch: Batch) -> Sample:
+def sample(head: Piece, body: Piece, batch: Batch) -> AlignmentSample:
     context = head.context_of(batch.inputs)
     hidden_BTD = head(batch.inputs, {}).detach()
     grad_BTD = gradient(body, hidden_BTD, context, batch.labels)
-    return Sample(hidden_BTD=hidden_BTD, context=context, labels=batch.labels, grad_BTD=grad_BTD)
+    return AlignmentSample(hidden_BTD=hidden_BTD, context=context, labels=batch.labels, grad_BTD=grad_BTD)
 
 
 def gradient(piece: Piece, hidden_BTD: Tensor, context: dict[str, Tensor], labels: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def gradient(piece: Piece, hidden_BTD: Tensor, context: dict[str, Tensor], label
     return grad_BTD
 
 
-def error(piece: Piece, samples: list[Sample]) -> float:
+def error(piece: Piece, samples: list[AlignmentSample]) -> float:
     errors = [
         relative_error(gradient(piece, one.hidden_BTD, dict(one.context), one.labels), one.grad_BTD)
         for one in samples
@@ -121,7 +121,7 @@ def heard(played: Played, client: int, round_index: int) -> dict[str, Tensor]:
     raise AssertionError("it never began")
 
 
-def test_every_second_round_each_client_hears_of_an_auxiliary_of_its_own(words: Path, tmp_path: Path) -> None:
+def test_every_second_round_each_client_receives_its_own_auxiliary(words: Path, tmp_path: Path) -> None:
     played = play(site(words, "fsl-sage", rounds=5, clients=2, align_interval=2), tmp_path)
     comes = [[bool(heard(played, client, at)) for at in range(5)] for client in range(2)]
     assert comes == [[False, True, False, True, False]] * 2
@@ -133,7 +133,7 @@ def test_every_second_round_each_client_hears_of_an_auxiliary_of_its_own(words: 
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_an_auxiliary_lost_on_its_way_comes_with_the_next_beginning(
+def test_a_lost_auxiliary_is_sent_again_in_the_next_round(
     direction: str, words: Path, tmp_path: Path
 ) -> None:
     one = site(words, "fsl-sage", rounds=3, align_interval=2)
@@ -147,7 +147,9 @@ def test_an_auxiliary_lost_on_its_way_comes_with_the_next_beginning(
 
 
 @pytest.mark.parametrize("name", ["cse-fsl", "fsl-sage"])
-def test_every_second_batch_goes_up_beginning_with_the_first(name: str, words: Path, tmp_path: Path) -> None:
+def test_every_second_batch_is_uploaded_starting_with_the_first(
+    name: str, words: Path, tmp_path: Path
+) -> None:
     one = site(words, name, rounds=2, upload_interval=2)
     played = play(one, tmp_path)
     sent = [message.ids_B for _, _, message, _ in played.said if isinstance(message, Activation)]
@@ -160,7 +162,7 @@ def test_every_second_batch_goes_up_beginning_with_the_first(name: str, words: P
     assert [upload.samples for upload in uploads] == [seen, total - seen]
 
 
-def test_an_auxiliary_is_paid_for_with_its_weights_only_where_it_learns(words: Path, tmp_path: Path) -> None:
+def test_weight_gradients_of_an_auxiliary_count_only_where_it_is_trained(words: Path, tmp_path: Path) -> None:
     spent = {}
     for name in ("cse-fsl", "fsl-sage"):
         one = site(words, name)
@@ -206,7 +208,7 @@ def test_the_clients_of_cse_fsl_share_their_auxiliary(words: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["cse-fsl", "fsl-sage"])
-def test_what_an_auxiliary_cannot_be_is_refused(name: str, place: Path) -> None:
+def test_unsupported_auxiliary_settings_are_refused(name: str, place: Path) -> None:
     with pytest.raises(
         ConfigError, match="auxiliary_blocks must be at most the 2 blocks above the cut, got 3"
     ):
@@ -218,7 +220,7 @@ def test_what_an_auxiliary_cannot_be_is_refused(name: str, place: Path) -> None:
             site(place, name)
 
 
-def test_a_classifier_is_trained_by_the_auxiliary_even_where_the_body_leaves_it(place: Path) -> None:
+def test_the_auxiliary_trains_a_classifier_that_the_body_freezes(place: Path) -> None:
     one = site(place, "cse-fsl", auxiliary_blocks=1)
     own = [name for name in trainable(pieces(one).auxiliary()) if "lora" not in name]
     assert bool(own) is (one.task.kind == "sequence-classification")

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from splitfl.methods.parts.perturbations import direction
+from splitfl.methods.parts.perturbations import rademacher
 
 GOLDEN = "+-+-+++++++-+-++--+++++--+-+----++--++++"
 PLACES = [
@@ -21,10 +21,10 @@ PLACES = [
 ]
 ELSEWHERE = """
 import hashlib
-from splitfl.methods.parts.perturbations import direction
+from splitfl.methods.parts.perturbations import rademacher
 digest = hashlib.blake2b(digest_size=16)
 for place in {places}:
-    digest.update(direction(1001, 7, *place).numpy().tobytes())
+    digest.update(rademacher(1001, 7, *place).numpy().tobytes())
 print(digest.hexdigest())
 """
 
@@ -32,46 +32,46 @@ print(digest.hexdigest())
 def fingerprint() -> str:
     digest = hashlib.blake2b(digest_size=16)
     for place in PLACES:
-        digest.update(direction(1001, 7, *place).numpy().tobytes())
+        digest.update(rademacher(1001, 7, *place).numpy().tobytes())
     return digest.hexdigest()
 
 
-def test_a_direction_is_what_it_always_was() -> None:
+def test_perturbations_keep_their_recorded_values() -> None:
     """Also in another version of numpy, and on a machine of the other byte order."""
-    signs = direction(40, 0, 1, 2, 3, 4).int().tolist()
+    signs = rademacher(40, 0, 1, 2, 3, 4).int().tolist()
     assert "".join("+" if sign > 0 else "-" for sign in signs) == GOLDEN
 
 
 @pytest.mark.parametrize("parameters", [1, 63, 64, 65, 100_000])
 def test_every_parameter_has_a_sign(parameters: int) -> None:
-    signs = direction(parameters, 0, 0, 0, 0, 0)
+    signs = rademacher(parameters, 0, 0, 0, 0, 0)
     assert signs.dtype == torch.float32
     assert signs.shape == (parameters,)
     assert bool((signs.abs() == 1).all())
 
 
-def test_a_longer_direction_goes_on_where_a_shorter_one_ends() -> None:
-    assert torch.equal(direction(1000, 0, 0, 0, 0, 0)[:70], direction(70, 0, 0, 0, 0, 0))
+def test_a_shorter_perturbation_is_a_prefix_of_a_longer_one() -> None:
+    assert torch.equal(rademacher(1000, 0, 0, 0, 0, 0)[:70], rademacher(70, 0, 0, 0, 0, 0))
 
 
-def test_the_signs_of_different_names_have_nothing_in_common() -> None:
+def test_perturbations_of_different_names_are_uncorrelated() -> None:
     """Sums of a million products of signs are within five standard deviations of zero, and so is each sum."""
     million = 1_000_000
     drawn = torch.stack(
-        [direction(million, 3, *place) for place in PLACES[:6]] + [direction(million, 4, 0, 0, 0, 0)]
+        [rademacher(million, 3, *place) for place in PLACES[:6]] + [rademacher(million, 4, 0, 0, 0, 0)]
     )
     assert bool((drawn.sum(1).abs() < 5 * million**0.5).all())
     products = drawn @ drawn.T - million * torch.eye(len(drawn))
     assert bool((products.abs() < 5 * million**0.5).all())
 
 
-def test_a_direction_is_the_same_in_another_process() -> None:
+def test_a_perturbation_is_the_same_in_another_process() -> None:
     code = ELSEWHERE.format(places=PLACES)
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == fingerprint()
 
 
-def test_a_direction_is_the_same_in_every_thread() -> None:
+def test_a_perturbation_is_the_same_in_every_thread() -> None:
     alone = fingerprint()
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(lambda _: fingerprint(), range(8))) == {alone}
@@ -84,11 +84,11 @@ def test_a_direction_is_the_same_in_every_thread() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA")
-def test_moves_along_a_direction_give_the_same_bits_on_cuda() -> None:
+def test_perturbed_updates_have_the_same_bits_on_cuda() -> None:
     there = torch.zeros(100_001, device="cuda")
     here = torch.zeros(100_001)
     for perturbation in range(20):
-        signs = direction(100_001, 0, 0, 0, 0, perturbation)
+        signs = rademacher(100_001, 0, 0, 0, 0, perturbation)
         there.add_(signs.cuda(), alpha=0.1 / (perturbation + 3))
         here.add_(signs, alpha=0.1 / (perturbation + 3))
     assert torch.equal(there.cpu(), here)
@@ -99,6 +99,6 @@ def test_two_million_signs_take_about_a_millisecond() -> None:
     times_s = []
     for perturbation in range(20):
         began_s = time.perf_counter()
-        direction(2_000_000, 0, 0, 0, 0, perturbation)
+        rademacher(2_000_000, 0, 0, 0, 0, perturbation)
         times_s.append(time.perf_counter() - began_s)
     assert min(times_s) < 2e-3

@@ -15,25 +15,25 @@ PLAIN = METHODS["sfl-v2"]
 @pytest.mark.parametrize(
     ("changed", "complaint"),
     [
-        ({"sends": {"activation": ANY_LOSS}}, "exchanges, activation, gradient; got activation$"),
+        ({"sends": {"activation": ANY_LOSS}}, "signature, activation, gradient; got activation$"),
         ({"sends": {}}, "got nothing"),
         ({"asynchronous": False}, "MethodSpec.asynchronous must be True or the reason why not, got False"),
         ({"single_pass": ""}, "MethodSpec.single_pass must be True or the reason why not, got ''"),
         ({"summable": None}, "MethodSpec.summable must be True or the reason why not, got None"),
     ],
 )
-def test_a_spec_that_says_too_little_is_refused(changed: dict[str, Any], complaint: str) -> None:
+def test_an_incomplete_spec_is_refused(changed: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         dataclasses.replace(PLAIN, **changed)
 
 
-def test_only_what_few_methods_have_can_be_left_out() -> None:
+def test_only_fields_that_few_methods_set_have_defaults() -> None:
     optional = {one.name for one in dataclasses.fields(MethodSpec) if one.default is not dataclasses.MISSING}
     assert optional == {"forward_mode", "local_update", "needs"}
 
 
-def test_a_policy_that_is_missing_has_a_reason() -> None:
-    with pytest.raises(ConfigError, match="why policies lack mask, rescale, stale, zero"):
+def test_a_missing_policy_needs_a_reason() -> None:
+    with pytest.raises(ConfigError, match="reason that policies lack mask, rescale, stale, zero"):
         Tolerance(policies=frozenset({"skip"}))
     with pytest.raises(ConfigError, match="must be of mask, rescale, skip, stale, zero, got masks"):
         Tolerance(policies=frozenset({"masks"}))
@@ -42,7 +42,7 @@ def test_a_policy_that_is_missing_has_a_reason() -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_a_method_needs_is_a_setting_that_it_reads_or_that_all_have(name: str) -> None:
+def test_needs_of_a_method_are_settings_that_it_reads(name: str) -> None:
     spec = METHODS[name]
     assert spec.about
     assert spec.holds in (("head",), ("head", "body"))

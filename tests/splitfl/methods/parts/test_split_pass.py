@@ -12,7 +12,7 @@ from splitfl.accounting.saved_tensors import SavedTensors
 from splitfl.adapters.inject import trainable
 from splitfl.federation.aggregators import Mean
 from splitfl.methods.parts.client_trainer import ClientTrainer
-from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, parts
+from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, micro_batches
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
@@ -53,7 +53,7 @@ def cases(names: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", cases(METHODS))
-def test_blocks_computed_twice_change_no_bit_of_a_run(name: str, place: Path, tmp_path: Path) -> None:
+def test_checkpointed_blocks_change_no_bit_of_a_run(name: str, place: Path, tmp_path: Path) -> None:
     plain = play(site(place, name), tmp_path)
     again = play(site(place, name, checkpoint_head=True), tmp_path)
     assert again.losses == plain.losses
@@ -63,7 +63,7 @@ def test_blocks_computed_twice_change_no_bit_of_a_run(name: str, place: Path, tm
 
 
 @pytest.mark.parametrize("name", cases(METHODS))
-def test_a_batch_in_parts_has_the_loss_of_the_whole(name: str, place: Path, tmp_path: Path) -> None:
+def test_micro_batches_have_the_loss_of_the_whole_batch(name: str, place: Path, tmp_path: Path) -> None:
     """The first loss is of the same parameters; sums over a batch are taken in another order, no more."""
     plain = play(site(place, name), tmp_path)
     for size in (1, 3):
@@ -77,21 +77,21 @@ def passes(place: Path, cut: int = 2, **method: Any) -> tuple[SplitPass, ClientT
     chance = torch.Generator().manual_seed(0)
     for value in trainable(head).values():
         value.data += 0.1 * torch.randn(value.shape, generator=chance)
-    learner = ClientTrainer(head, Mean(), one.config.train)
-    return SplitPass(learner, one.config.method.of(Backpropagation)), learner, one
+    trainer = ClientTrainer(head, Mean(), one.config.train)
+    return SplitPass(trainer, one.config.method.of(Backpropagation)), trainer, one
 
 
 def gradients(place: Path, **method: Any) -> tuple[dict[str, Tensor], Tensor, float]:
     """Of the first batch, by a made-up gradient at the cut; the hidden state; the FLOPs."""
-    both, learner, one = passes(place, **method)
-    hidden_BTD = both.forth(one.batches(0).batch(0))
+    both, trainer, one = passes(place, **method)
+    hidden_BTD = both.forward(one.batches(0).batch(0))
     assert not hidden_BTD.requires_grad
-    both.back(torch.randn(hidden_BTD.shape, generator=torch.Generator().manual_seed(1)))
+    both.backward(torch.randn(hidden_BTD.shape, generator=torch.Generator().manual_seed(1)))
     found = {}
-    for name, value in trainable(learner.piece).items():
+    for name, value in trainable(trainer.piece).items():
         assert value.grad is not None
         found[name] = value.grad.clone()
-    return found, hidden_BTD, learner.take_flops()
+    return found, hidden_BTD, trainer.take_flops()
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def test_the_gradients_are_those_of_plain_backpropagation(method: dict[str, Any]
         assert all(torch.equal(again[name], value) for name, value in plain.items())
 
 
-def test_what_is_computed_again_is_paid_for(place: Path) -> None:
+def test_recomputation_is_counted(place: Path) -> None:
     _, hidden_BTD, plain = gradients(place)
-    _, learner, _ = passes(place)
-    once = cost(learner.piece, *hidden_BTD.shape[:2])
+    _, trainer, _ = passes(place)
+    once = cost(trainer.piece, *hidden_BTD.shape[:2])
     assert plain == once.step_flops
     for method in ({"checkpoint_head": True}, {"micro_batch": 3}):
         assert gradients(place, **method)[2] == once.step_flops + once.forward_flops
@@ -122,15 +122,15 @@ def test_what_is_computed_again_is_paid_for(place: Path) -> None:
 
 def held_bytes(place: Path, **method: Any) -> tuple[int, int]:
     """What is saved while the client waits for the gradient, and at most until it has come back."""
-    both, learner, one = passes(place, cut=3, **method)
-    with SavedTensors(learner.piece.parameters()) as meter:
-        hidden_BTD = both.forth(one.batches(0).batch(0))
+    both, trainer, one = passes(place, cut=3, **method)
+    with SavedTensors(trainer.piece.parameters()) as meter:
+        hidden_BTD = both.forward(one.batches(0).batch(0))
         waiting = meter.bytes
-        both.back(torch.ones_like(hidden_BTD))
+        both.backward(torch.ones_like(hidden_BTD))
     return waiting, meter.peak_bytes
 
 
-def test_the_high_water_mark_of_what_is_saved_falls(place: Path) -> None:
+def test_peak_memory_of_saved_tensors_falls(place: Path) -> None:
     """Nothing waits for the gradient but blocks' inputs, or nothing at all; parts hold their share.
 
     A block that is computed again holds what plain backpropagation of that block holds, for a moment; the
@@ -145,9 +145,9 @@ def test_the_high_water_mark_of_what_is_saved_falls(place: Path) -> None:
     assert peak < 0.4 * plain
 
 
-def test_parts_are_weighed_by_what_they_predict() -> None:
-    assert [part.weight for part in parts(torch.zeros(5), 2)] == [0.4, 0.4, 0.2]
+def test_micro_batches_are_weighted_by_predicted_labels() -> None:
+    assert [part.weight for part in micro_batches(torch.zeros(5), 2)] == [0.4, 0.4, 0.2]
     labels = torch.tensor([[1, 2, 3, -100], [1, 2, -100, -100], [7, 8, 9, 1]])  # the first predicts nothing
-    assert [part.weight for part in parts(labels, 2)] == [0.5, 0.5]
-    assert parts(labels, 0) == parts(labels, 9)
-    assert [part.weight for part in parts(labels, 0)] == [1.0]
+    assert [part.weight for part in micro_batches(labels, 2)] == [0.5, 0.5]
+    assert micro_batches(labels, 0) == micro_batches(labels, 9)
+    assert [part.weight for part in micro_batches(labels, 0)] == [1.0]

@@ -1,4 +1,4 @@
-"""Learning rates that fall over a run's rounds, beside torch's own schedules and in what is moved."""
+"""Learning rate schedules over the rounds of a run, compared with torch's, and their effect on steps."""
 
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Done
 from splitfl.federation.aggregators import Mean
 from splitfl.methods.parts.client_trainer import ClientTrainer
+from splitfl.methods.parts.optimiser import head_decay
 from splitfl.methods.parts.perturbed_parameters import PerturbedParameters
-from splitfl.methods.parts.rates import head_decay
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
 from tests.splitfl import toy
@@ -35,8 +35,8 @@ def settings(place: Path, schedule: str, **tables: Any) -> RunConfig:
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
-def test_a_schedule_is_torchs_own_over_the_rounds(schedule: str, place: Path) -> None:
-    falls = head_decay(settings(place, schedule))
+def test_a_schedule_equals_torchs_over_the_rounds(schedule: str, place: Path) -> None:
+    factor = head_decay(settings(place, schedule))
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = {
         "constant": torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0),
@@ -45,42 +45,44 @@ def test_a_schedule_is_torchs_own_over_the_rounds(schedule: str, place: Path) ->
     }[schedule]
     optimiser.param_groups[0]["lr"] = 1.0
     for round_index in range(ROUNDS + 1):
-        assert falls(round_index) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
+        assert factor(round_index) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
         optimiser.step()
         theirs.step()
-    assert falls(ROUNDS + 3) == falls(ROUNDS)
+    assert factor(ROUNDS + 3) == factor(ROUNDS)
 
 
-def test_a_walks_step_is_as_long_as_its_round_says(place: Path) -> None:
-    falls = head_decay(settings(place, "linear"))
+def test_zeroth_order_steps_follow_the_schedule(place: Path) -> None:
+    schedule = head_decay(settings(place, "linear"))
     for round_index in (0, 3, ROUNDS - 1):
-        moving = PerturbedParameters({"x": torch.zeros(5)}, Mean(), 0, 2, 1e-2, falls)
-        moving.step(0, round_index, 0, torch.tensor([2.0]))
-        assert moving.tensors["x"].abs() == pytest.approx([2e-2 * (1 - round_index / ROUNDS)] * 5, rel=1e-6)
+        perturbed = PerturbedParameters({"x": torch.zeros(5)}, Mean(), 0, 2, 1e-2, schedule)
+        perturbed.step(0, round_index, 0, torch.tensor([2.0]))
+        assert perturbed.tensors["x"].abs() == pytest.approx(
+            [2e-2 * (1 - round_index / ROUNDS)] * 5, rel=1e-6
+        )
 
 
-def test_adamws_step_is_as_long_as_its_round_says(place: Path) -> None:
+def test_adamw_steps_follow_the_schedule(place: Path) -> None:
     """While a gradient does not change, AdamW moves by its learning rate whatever the gradient is."""
     config = settings(place, "linear")
     site = Experiment.of(config)
     head = PieceLoader(config=config, task=site.task, num_blocks=site.num_blocks, device="cpu").head()
-    learner = ClientTrainer(head, Mean(), config.train, decay=head_decay(config))
+    trainer = ClientTrainer(head, Mean(), config.train, decay=head_decay(config))
     for round_index in range(ROUNDS):
-        learner.enter(Done(), round_index)
+        trainer.start_round(Done(), round_index)
         before = {name: value.detach().clone() for name, value in trainable(head).items()}
         for value in trainable(head).values():
             value.grad = torch.full_like(value, 0.5)
-        learner.step()
+        trainer.step()
         moved = torch.cat([(before[n] - value.detach()).flatten() for n, value in trainable(head).items()])
         assert moved.mean() == pytest.approx(1e-2 * (1 - round_index / ROUNDS), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["fedkseed", "frozen"])
-def test_who_does_not_read_a_schedule_refuses_it(name: str, place: Path) -> None:
+def test_methods_that_do_not_read_a_schedule_refuse_it(name: str, place: Path) -> None:
     with pytest.raises(ConfigError, match=r"train\.head_schedule"):
         Experiment.of(settings(place, "cosine", method={"name": name}))
 
 
-def test_a_schedule_that_there_is_not_is_refused() -> None:
+def test_an_unknown_schedule_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"train\.head_schedule 'cosin'; did you mean 'cosine'"):
         toy.config(Path(), train={"head_schedule": "cosin"})

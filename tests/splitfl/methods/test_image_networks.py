@@ -72,7 +72,7 @@ def test_one_clients_split_training_is_plain_training(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", FIRST_IS_SLOW)
-def test_every_method_that_may_trains_it(name: str, tmp_path: Path) -> None:
+def test_every_supporting_method_trains_an_image_network(name: str, tmp_path: Path) -> None:
     played = play(site(tmp_path, name, federation={"rounds": 3, "local_steps": 6}), tmp_path)
     assert sum(played.losses[-4:]) < sum(played.losses[:4])
 
@@ -92,23 +92,23 @@ def test_running_statistics_are_averaged_like_weights(tmp_path: Path) -> None:
     assert int(played.trained[body]) == 6  # the server's body has seen both clients' batches
 
 
-def test_a_computed_step_changes_nothing_until_it_is_committed(tmp_path: Path) -> None:
+def test_compute_changes_no_state_before_commit(tmp_path: Path) -> None:
     one = Federation(site(tmp_path))
     before = {name: value.clone() for name, value in one.server.trained().items()}
     round_0 = one.clients[0].round(0)
     next(round_0)
     activation = round_0.send(Done())
-    ticket = Turn(client=0, round=0, lap=1, position=1)
-    first, second = one.server.compute(ticket, activation), one.server.compute(ticket, activation)
+    turn = Turn(client=0, round=0, lap=1, position=1)
+    first, second = one.server.compute(turn, activation), one.server.compute(turn, activation)
     assert first.losses == second.losses
     assert all(torch.equal(value, before[name]) for name, value in one.server.trained().items())
-    one.server.commit(ticket, second)
+    one.server.commit(turn, second)
     moved = [name for name, value in one.server.trained().items() if not torch.equal(value, before[name])]
     assert any("running_var" in name for name in moved)
 
 
 @pytest.mark.parametrize("name", FIRST_IS_SLOW)
-def test_a_training_that_was_stopped_goes_on_to_the_last_bit(name: str, tmp_path: Path) -> None:
+def test_a_stopped_training_resumes_bit_for_bit(name: str, tmp_path: Path) -> None:
     through, stopped, resumed = (Federation(site(tmp_path, name)) for _ in range(3))
     for round_index in range(2):
         through.play(round_index)
@@ -122,13 +122,13 @@ def test_a_training_that_was_stopped_goes_on_to_the_last_bit(name: str, tmp_path
 
 
 @pytest.mark.parametrize("name", FIRST_IS_SLOW)
-def test_a_rehearsal_has_the_ledgers_bytes(name: str, tmp_path: Path) -> None:
+def test_a_dry_run_has_the_ledgers_bytes(name: str, tmp_path: Path) -> None:
     one = site(tmp_path, name)
     assert run_dry(one).ledger == play(one, tmp_path).ledger
 
 
 @pytest.mark.slow
-def test_what_comes_out_is_a_model_that_measures_the_same(tmp_path: Path) -> None:
+def test_the_exported_model_has_the_same_metrics(tmp_path: Path) -> None:
     one = site(tmp_path)
     trained, whole = play(one, tmp_path).trained, one.whole()
     export_model(tmp_path / "run" / MODEL_FOLDER, trained, whole=whole, source=tmp_path / "model")
@@ -138,7 +138,7 @@ def test_what_comes_out_is_a_model_that_measures_the_same(tmp_path: Path) -> Non
     assert all(torch.equal(value, trained[name]) for name, value in cut.model.named_parameters())
 
 
-def test_scalars_alone_train_a_small_network_whole(tmp_path: Path) -> None:
+def test_scalars_train_a_whole_small_network(tmp_path: Path) -> None:
     federation = {"clients": 2, "rounds": 2, "local_steps": 4, "aggregator": "mean"}
     method = {"name": "decomfl", "perturbations": 20}
     one = Experiment.of(shown.config(tmp_path, shown.SMALL_NET, method=method, federation=federation))
@@ -174,7 +174,7 @@ def test_the_published_bytes_are_those_of_the_formula(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sfl-v2", "cse-fsl"])
-def test_what_is_sent_is_that_formula_but_for_the_first_download(name: str, tmp_path: Path) -> None:
+def test_bytes_sent_equal_the_formula_except_for_the_first_download(name: str, tmp_path: Path) -> None:
     """All begin with the same weights, so what the first round would send down is at hand."""
     federation = {"rounds": 2, "local_steps": 0, "partition": "iid"}
     one = site(tmp_path, name, federation=federation)
@@ -202,14 +202,17 @@ def test_what_is_sent_is_that_formula_but_for_the_first_download(name: str, tmp_
             {"method": {"name": "decomfl"}},
             "'decomfl' passes a batch through its pieces more or less than once",
         ),
-        ({"method": {"in_flight": 2}}, "method.in_flight must be 1 where batch norms learn"),
-        ({"method": {"micro_batch": 4}}, "method.micro_batch must be 0 where batch norms learn"),
+        ({"method": {"in_flight": 2}}, "method.in_flight must be 1 where batch norms are trained"),
+        ({"method": {"micro_batch": 4}}, "method.micro_batch must be 0 where batch norms are trained"),
         ({"method": {"checkpoint_head": True}}, "method.checkpoint_head must be false where batch norms"),
         ({"federation": {"schedule": "buffered"}}, "federation.schedule must be 'synchronous' or 'deadline'"),
-        ({"federation": {"robust": "median"}}, "federation.robust must be 'none' where batch norms learn"),
+        (
+            {"federation": {"robust": "median"}},
+            "federation.robust must be 'none' where batch norms are trained",
+        ),
         (
             {"federation": {"server_optimiser": "adam"}},
-            "federation.server_optimiser must be 'none' where batch norms learn",
+            "federation.server_optimiser must be 'none' where batch norms are trained",
         ),
         (
             {"adapter": {"head": {"kind": "lora"}}},
@@ -223,7 +226,7 @@ def test_what_is_sent_is_that_formula_but_for_the_first_download(name: str, tmp_
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_cannot_be_is_refused(tables: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_unsupported_settings_are_refused(tables: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         Experiment.of(shown.config(tmp_path, shown.RESNET, **tables))
 

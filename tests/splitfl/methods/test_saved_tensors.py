@@ -68,7 +68,7 @@ def saved_by(name: str, place: Path) -> tuple[int, Message]:
 
 
 @pytest.mark.parametrize("name", WITHOUT)
-def test_without_backpropagation_nothing_is_saved(name: str, place: Path) -> None:
+def test_methods_without_backpropagation_save_no_tensors(name: str, place: Path) -> None:
     saved, last = saved_by(name, place)
     assert saved == 0
     if isinstance(last, Adapter | Scalars):
@@ -76,12 +76,12 @@ def test_without_backpropagation_nothing_is_saved(name: str, place: Path) -> Non
 
 
 @pytest.mark.parametrize("name", WITH)
-def test_with_backpropagation_something_is(name: str, place: Path) -> None:
+def test_methods_with_backpropagation_save_tensors(name: str, place: Path) -> None:
     saved, _ = saved_by(name, place)
     assert saved > 0
 
 
-def test_a_frozen_head_carries_and_computes_no_adapter(place: Path) -> None:
+def test_a_frozen_head_has_no_adapter(place: Path) -> None:
     own = Experiment.of(toy.config(place, method={"name": "frozen"}))
     client, batch = own.client_method(0), own.batches(0).batch(0)
     run = client.round(0)

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitfl.core.messages import Activation, Gradient
-from splitfl.methods.parts.client_trainer import pack, unpack
+from splitfl.models.token_rows import pack, unpack
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=5))
-def test_unpacking_gives_every_real_token_back_and_zeros_elsewhere(rows: list[list[bool]]) -> None:
+def test_unpack_restores_real_tokens_and_zeros_padding(rows: list[list[bool]]) -> None:
     mask_BT = torch.tensor(rows)
     hidden_BTD = torch.randn(*mask_BT.shape, 3)
     packed_ND = pack(hidden_BTD, mask_BT)
@@ -23,14 +23,14 @@ def test_unpacking_gives_every_real_token_back_and_zeros_elsewhere(rows: list[li
     assert torch.equal(unpack(packed_ND, mask_BT), hidden_BTD * mask_BT[..., None])
 
 
-def test_without_a_mask_everything_is_sent_as_it_is() -> None:
+def test_without_a_mask_pack_returns_its_input() -> None:
     hidden_BTD = torch.randn(2, 3, 4)
     assert pack(hidden_BTD, None) is hidden_BTD
     assert unpack(hidden_BTD, None) is hidden_BTD
 
 
 @pytest.mark.parametrize("model_type", ["bert", "gpt2"])
-def test_as_many_tokens_cross_as_the_batch_has(model_type: str, tmp_path: Path) -> None:
+def test_rows_sent_equal_the_real_tokens_of_the_batch(model_type: str, tmp_path: Path) -> None:
     toy.model(tmp_path / "model", model_type)
     toy.data(tmp_path / "data.tsv")
     site = Experiment.of(toy.config(tmp_path, federation={"clients": 1, "rounds": 1}))
@@ -45,7 +45,7 @@ def test_as_many_tokens_cross_as_the_batch_has(model_type: str, tmp_path: Path) 
     assert [len(reply.grad) for reply in back] == real
 
 
-def test_no_token_and_no_text_crosses_but_its_labels(tmp_path: Path) -> None:
+def test_only_hidden_states_and_labels_are_sent(tmp_path: Path) -> None:
     """What a client sends has the hidden state, which tokens are real, and the labels: never the ids."""
     toy.model(tmp_path / "model")
     toy.data(tmp_path / "data.tsv")
