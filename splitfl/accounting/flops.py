@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from splitfl.accounting.image_flops import image_flops
 from splitfl.adapters.inject import name_in_whole
@@ -75,8 +74,8 @@ class _Counter:
             for module in part.modules() if part is not None else ():
                 if isinstance(module, nn.Conv2d):
                     self._product(module, self.batch * (self.tokens - 1))
-                elif isinstance(module, (nn.Linear, Conv1D)):
-                    self._product(module, self.batch * self.tokens)
+            if part is not None:
+                self._linears_of(part, self.batch * self.tokens)
             self.flows = self.flows or _is_trained(part)
 
     def block(self, block: nn.Module) -> None:
@@ -98,10 +97,7 @@ class _Counter:
             self.flows = any(wants.values()) if branch == "after" else wants[branch]
             if branch in reads:  # LoRA's A reads the block's input too, B the output of A
                 self.flows = flows_in or role_of(name_in_whole(f"{name}.weight")) == "second"
-            reaches = self.flows
-            self._product(module, self.batch * self.tokens)
-            for adapted in (module, block.get_submodule(name.rpartition(".")[0])):
-                self._adapter(adapted, self.batch * self.tokens, reaches)
+            self._linear(block, name, module, self.batch * self.tokens)
             wants[branch] |= self.flows
         self._attention([wants[read] for read in reads])
         self.flows = flows_in or any(wants.values()) or _is_trained(block)
@@ -114,9 +110,20 @@ class _Counter:
         parts += [(name, child) for name, child in whole.named_children() if child is not base]
         for path, part in parts:
             rows = self.batch * (self.tokens if every and path != "pooler" else 1)
-            for _, module in _linears(part) if part is not None else ():
-                self._product(module, rows)
+            if part is not None:
+                self._linears_of(part, rows)
             self.flows = self.flows or _is_trained(part)
+
+    def _linears_of(self, part: nn.Module, rows: int) -> None:
+        for name, module in _linears(part):
+            self._linear(part, name, module, rows)
+
+    def _linear(self, part: nn.Module, name: str, module: nn.Module, rows: int) -> None:
+        """A linear module of this part, and the adapter around it."""
+        reaches = self.flows
+        self._product(module, rows)
+        for adapted in (module, part.get_submodule(name.rpartition(".")[0])):
+            self._adapter(adapted, rows, reaches)
 
     def _product(self, module: nn.Module, rows: int) -> None:
         weight = module.get_parameter("weight")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from splitfl.accounting.saved_tensors import SavedTensors
 from splitfl.adapters.inject import trainable
 from splitfl.models.cut import Piece
 from splitfl.models.families import IMAGE_CLASSIFICATION
@@ -51,25 +52,12 @@ class ShapeOnlyPiece(Piece):
         return SimpleNamespace(loss=(out_BTD.float().mean() + 1.0) * (1.0 + touched))
 
     def saved_bytes(self) -> int:
-        """The bytes that autograd saves for the largest training batch, by a real forward of empty weights.
-
-        Parameters are excluded; each storage is counted once.
-        """
+        """The peak bytes that autograd holds for the largest batch, by a forward of empty weights."""
         if self._largest is None:
             return 0
-        own = {value.untyped_storage().data_ptr() for value in self.parameters()}
-        kept: dict[int, int] = {}
-
-        def keep(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            alive = super().forward(*self._largest)
-        del alive
-        return sum(kept.values())
+        with SavedTensors(self.parameters()) as saved:
+            super().forward(*self._largest)
+        return saved.peak_bytes
 
     def _remember(self, x: Tensor | Mapping[str, Tensor], context: Mapping[str, Tensor], labels: Any) -> None:
         size = _tokens(x)

@@ -1,9 +1,10 @@
 """Export of the trained adapters to a folder that peft loads on the unsplit model.
 
 Residuals are folded into their module's LoRA as additional rank, and kinds with `as_lora` become the LoRA
-of the same update, so that loading needs no random draws and works with any version of peft. Kinds that
-are not low-rank matrices (IA3) are exported as they are: in the folder itself if there is no LoRA, else in
-a subfolder named after the kind.
+of the same update, so that loading needs no random draws and works with any version of peft. Beside DoRA
+they become DoRA with the magnitudes of the updated weight, since a folder of peft has one or the other.
+Kinds that are not low-rank matrices (IA3) are exported as they are: in the folder itself if there is no
+LoRA, else in a subfolder named after the kind.
 """
 
 import os
@@ -15,6 +16,7 @@ from peft import PeftConfig
 from safetensors.torch import save_file
 from torch import Tensor
 
+from splitfl.adapters.dora import MAGNITUDE, magnitude
 from splitfl.adapters.lora import lora_config
 from splitfl.adapters.model_export import config_json
 from splitfl.adapters.registry import ADAPTERS, module_of
@@ -57,12 +59,15 @@ def export_adapter(
     task_type, heads = _task(whole, [*ranks, *(name for own in modules.values() for name in own)])
     unadapted = plain | _missing(whole, heads, plain)
     fan_in_fan_out, configs = whole.family.fan_in_fan_out, list[tuple[str, PeftConfig, dict[str, Tensor]]]()
+    if use_dora := any(name.endswith(MAGNITUDE) for name in lora):
+        lora = _magnitudes(whole, lora, {name: alphas[name] / rank for name, rank in ranks.items()}) | lora
     if ranks or not others:
-        configs.append(("lora", lora_config(ranks, alphas, fan_in_fan_out), lora))
+        configs.append(("lora", lora_config(ranks, alphas, fan_in_fan_out, use_dora=use_dora), lora))
     for kind, values in others.items():
         make = ADAPTERS[kind].peft_config
         assert make is not None
-        configs.append((kind, make(modules[kind], fan_in_fan_out), values))
+        layers = {name: whole.model.get_submodule(name) for name in modules[kind]}
+        configs.append((kind, make(layers, fan_in_fan_out), values))
     for index, (kind, config, values) in enumerate(configs):
         config.task_type, config.base_model_name_or_path = task_type, model_name
         vars(config)["modules_to_save"] = _whole_modules(
@@ -90,11 +95,22 @@ def _by_kind(
         own = {end: plain.pop(module + end) for end in kind.factors if module + end in plain}
         if own and kind.as_lora is not None:
             lora[module + A], lora[module + B] = kind.as_lora(whole.model.get_submodule(module), own)
+            lora |= {module + end: value for end, value in own.items() if end == MAGNITUDE}
         elif own:
             others.setdefault(name, {}).update({module + end: value for end, value in own.items()})
     if left := next(filter(module_of, plain), None):
         raise ConfigError(f"cannot export {left}: {module_of(left)} has no such adapter in the unsplit model")
     return folded(lora), others, plain
+
+
+def _magnitudes(whole: Piece, lora: Mapping[str, Tensor], scales: Mapping[str, float]) -> dict[str, Tensor]:
+    """The magnitudes with which DoRA of these factors is their LoRA."""
+    return {
+        module + MAGNITUDE: magnitude(
+            whole.model.get_submodule(f"{module}.base_layer"), lora[module + A], lora[module + B], scale
+        )
+        for module, scale in scales.items()
+    }
 
 
 def _scale(whole: Piece, module: str, adapter: AdapterConfig, cut: int) -> float:

@@ -3,7 +3,7 @@
 The update has full rank, so it is exported as IA3, in a subfolder beside LoRA.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from peft import IA3Config, inject_adapter_in_model
 from torch import nn
@@ -13,12 +13,12 @@ from splitfl.config import SideConfig
 from splitfl.models.cut import Piece
 
 
-def _config(names: Sequence[str], fan_in_fan_out: bool) -> IA3Config:
+def _config(names: Iterable[str], fan_in_fan_out: bool) -> IA3Config:
     return IA3Config(target_modules=list(names), feedforward_modules=[], fan_in_fan_out=fan_in_fan_out)
 
 
 def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
-    inject_adapter_in_model(_config(list(ranks), piece.family.fan_in_fan_out), piece.model)
+    inject_adapter_in_model(_config(ranks, piece.family.fan_in_fan_out), piece.model)
 
 
 def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:

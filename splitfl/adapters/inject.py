@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from splitfl.adapters.kind import DEFAULT
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.adapters.residuals import RESIDUALS, put_residuals
+from splitfl.adapters.start import start_tensors
 from splitfl.adapters.targets import check_trained_whole, is_trained_whole, rank_of, targets
 from splitfl.config import AdapterConfig, SideConfig
 from splitfl.core.errors import ConfigError, CutError
@@ -27,8 +28,12 @@ def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> N
     of each adapted module. A side with full finetuning has no adapters: all its parameters are trained, and
     its batch norms are in training mode (see batch_norms.py).
 
-    Raises ConfigError for targets without a match, a number of ranks other than that of blocks, and a kind
-    that is unknown or not supported by peft or the model; CutError for parameters tied across pieces.
+    `adapter.start` is a folder whose values replace the initial ones (see start.py), except those of a
+    shape-only piece.
+
+    Raises ConfigError for targets or modules_to_save without a match, a number of ranks other than that of
+    blocks, and a kind that is unknown or not supported by peft or the model; CutError for parameters tied
+    across pieces.
     """
     check_trained_whole(piece, adapter, cut)
     chosen = targets(piece, adapter, cut)
@@ -50,7 +55,11 @@ def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> N
     )
     for side, ranks in groups.items():
         if initialise := ADAPTERS[side.kind].initialise:
-            initialise(piece, ranks, seed)
+            initialise(piece, ranks, side, seed)
+    if adapter.start:
+        own = trainable(piece)
+        values = start_tensors(piece, own, adapter, cut)
+        overwrite(own, {name: value for name, value in values.items() if 0 not in own[name].stride()})
     piece.eval()
 
 

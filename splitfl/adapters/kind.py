@@ -26,9 +26,17 @@ Initial = Callable[[int, str, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """`targets` are the modules to adapt, by the ends of their names; none: those that the family names."""
+    """`targets` are the linear modules to adapt; none: those that the family names.
+
+    Each is the end of their names; `all-linear`, for all of the base model; or a regular expression that
+    matches whole names, as a string does in peft. `layers_to_transform` limits them to these blocks, counted
+    in the unsplit model. `modules_to_save` are modules of any type, by the ends of their names, whose own
+    parameters are trained: a classifier of the checkpoint, embeddings.
+    """
 
     targets: tuple[str, ...] = ()
+    layers_to_transform: tuple[int, ...] = ()
+    modules_to_save: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +57,35 @@ class LowRank:
         for rank in self.ranks:
             at_least("adapter ranks", rank, 1)
 
+    @property
+    def scale(self) -> float:
+        """The factor by which the product of the low-rank factors is multiplied."""
+        return self.alpha / self.rank
+
+    def alpha_of(self, rank: int) -> float:
+        """The `alpha` that gives an adapter of this rank the same scale."""
+        return self.scale * rank
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraRank(LowRank):
+    """With `use_rslora` the scale is `alpha` / sqrt(rank) (rsLoRA, Kalajdzievski, arXiv 2312.03732)."""
+
+    use_rslora: bool = False
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / math.sqrt(self.rank) if self.use_rslora else self.alpha / self.rank
+
+    def alpha_of(self, rank: int) -> float:
+        return self.scale * (math.sqrt(rank) if self.use_rslora else rank)
+
 
 @dataclass(frozen=True)
 class Factor:
     """A trainable tensor in each adapted module.
 
-    The weight update is linear in each tensor while the others are fixed. Of the `first` factors and the
+    Of the `first` factors and the
     `second`, which is initialised to zero, `ffa` and `rolora` train one at a time; `alone` is always trained.
     """
 
@@ -69,29 +100,34 @@ class AdapterKind:
     `settings` is the type of its own settings, a frozen dataclass whose fields are its keys of [adapter.head]
     and [adapter.body] beside `kind`. `factors` are its trainable tensors by the suffix of their names in the
     unsplit model, without peft's `default`. `inject` adds it to modules of a frozen piece, given with their
-    ranks (0 for a kind without one); `initialise` sets the values of its frozen tensors. Random values must
-    depend on the seed and a name only, so that they do not depend on the cut.
+    ranks (0 for a kind without one); `initialise`, of (piece, ranks, side, seed), sets the values of its
+    frozen tensors. Random values must depend on the seed and a name only, so that they do not depend on the
+    cut.
 
     `as_lora` computes, from an adapted module and its trained tensors by suffix, the factors A (r, in) and
-    B (out, r) of the same update; a kind without it is exported with the config `peft_config`
-    of (names, fan_in_fan_out), in a subfolder beside LoRA. Exactly one of the two is required.
+    B (out, r) of the same update, which DoRA then divides by its norm; a kind without it is exported with the
+    config `peft_config` of (adapted modules by name, fan_in_fan_out), in a subfolder beside LoRA. Exactly one
+    of the two is required.
 
     `flops` computes the FLOPs, forward and backward, from (module, rows, whether the input needs a
     gradient), excluding the module's own linear submodules, which are counted like any others.
 
-    `forward_mode` and `transposed`: True if it supports forward-mode differentiation and the transposed
-    weights of a Conv1D, else the reason. A kind with `trains_all` adds no tensors: the side's own
-    parameters are trained. Raises ConfigError for an inconsistent specification.
+    `linear`: True if the update is linear in each factor while the others are fixed, so that the mean of one
+    factor over clients is exact, else the reason. `forward_mode` and `transposed`: True if it supports
+    forward-mode differentiation and the transposed weights of a Conv1D, else the reason. A kind with
+    `trains_all` adds no tensors: the side's own parameters are trained. Raises ConfigError for an
+    inconsistent specification.
     """
 
     title: str
     settings: type = NoSettings
     factors: Mapping[str, Factor]
     inject: Callable[[Piece, Mapping[str, int], SideConfig], None]
-    initialise: Callable[[Piece, Mapping[str, int], int], None] | None = None
+    initialise: Callable[[Piece, Mapping[str, int], SideConfig, int], None] | None = None
     flops: Callable[[nn.Module, int, bool], tuple[int, int]] | None = None
     as_lora: Callable[[nn.Module, Mapping[str, Tensor]], tuple[Tensor, Tensor]] | None = None
-    peft_config: Callable[[list[str], bool], PeftConfig] | None = None
+    peft_config: Callable[[Mapping[str, nn.Module], bool], PeftConfig] | None = None
+    linear: Literal[True] | str = True
     forward_mode: Literal[True] | str = True
     transposed: Literal[True] | str = True
     trains_all: bool = False
@@ -123,9 +159,9 @@ class AdapterKind:
         return set(self.factors) == {A, B}
 
     def scale(self, side: SideConfig) -> float:
-        """The scale of the product of the factors: alpha / rank if the kind has both, else 1."""
+        """The scale of the product of the factors; 1 for a kind without a rank and an alpha."""
         low_rank = side.find(LowRank)
-        return low_rank.alpha / low_rank.rank if low_rank else 1.0
+        return low_rank.scale if low_rank else 1.0
 
     def describe(self, side: Mapping[str, Any]) -> str:
         """This kind with its settings in words, as `LoRA of rank 8`."""

@@ -24,7 +24,7 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
     settings = LoHaConfig(
         target_modules=sorted(ranks),
         rank_pattern=dict(ranks),
-        alpha_pattern={name: own.alpha / own.rank * rank for name, rank in ranks.items()},
+        alpha_pattern={name: own.scale * rank for name, rank in ranks.items()},
         init_weights=True,
     )
     inject_adapter_in_model(settings, piece.model)

@@ -1,17 +1,51 @@
 """LoRA (Hu et al., ICLR'22): a module's update is alpha / rank times B A."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
+import numpy as np
+import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from splitfl.adapters.kind import AdapterKind, Factor, LowRank, constant, kaiming
-from splitfl.adapters.residuals import A, B
-from splitfl.config import SideConfig
+from channel.core.rng import stream
+from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, LoraRank, constant, kaiming
+from splitfl.adapters.residuals import A, B, Residual, put_frozen
+from splitfl.adapters.singular import principal
+from splitfl.config import SideConfig, group, one_of
+from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
 
+INITS: Final = ("kaiming", "orthogonal", "pissa")
+_START: Final = "start"
 
-def lora_config(ranks: Mapping[str, int], alphas: Mapping[str, float], fan_in_fan_out: bool) -> LoraConfig:
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """`init` sets the initial factors.
+
+    - `kaiming`: A is Kaiming-uniform, B is zero.
+    - `orthogonal`: both are projections of one random orthogonal matrix, so that B A is zero up to rounding
+      (as in peft, from the seed and the module's name); the rank must be even.
+    - `pissa`: B A are the weight's principal singular vectors, which are subtracted from the frozen weight
+      (PiSSA, Meng et al., NeurIPS'24).
+    """
+
+    low_rank: LoraRank = group(LoraRank)
+    init: str = INITS[0]
+
+    def __post_init__(self) -> None:
+        one_of("adapter init", self.init, INITS)
+        odd = [rank for rank in (self.low_rank.rank, *self.low_rank.ranks) if rank % 2]
+        if self.init == "orthogonal" and odd:
+            raise ConfigError(f"adapter rank must be even with init 'orthogonal', got {odd[0]}")
+
+
+def lora_config(
+    ranks: Mapping[str, int], alphas: Mapping[str, float], fan_in_fan_out: bool, *, use_dora: bool = False
+) -> LoraConfig:
     """A peft config with explicit module names; ranks and alphas that differ from the first are patterns."""
     names = sorted(ranks)
     rank, alpha = (ranks[names[0]], alphas[names[0]]) if names else (1, 1.0)
@@ -24,24 +58,71 @@ def lora_config(ranks: Mapping[str, int], alphas: Mapping[str, float], fan_in_fa
         fan_in_fan_out=fan_in_fan_out,
         lora_dropout=0.0,
         bias="none",
+        use_dora=use_dora,
     )
 
 
-def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
-    own = side.of(LowRank)
-    alphas = {name: own.alpha / own.rank * rank for name, rank in ranks.items()}
-    inject_adapter_in_model(lora_config(ranks, alphas, piece.family.fan_in_fan_out), piece.model)
+def inject_lora(piece: Piece, ranks: Mapping[str, int], side: SideConfig, *, use_dora: bool = False) -> None:
+    """Injects peft's LoRA, or DoRA, at the side's scale."""
+    scale = side.of(LoraRank).scale
+    alphas = {name: scale * rank for name, rank in ranks.items()}
+    config = lora_config(ranks, alphas, piece.family.fan_in_fan_out, use_dora=use_dora)
+    inject_adapter_in_model(config, piece.model)
+
+
+def _initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: int) -> None:
+    """Sets A and B by `init`; PiSSA's initial product is subtracted by a frozen submodule.
+
+    The frozen weight itself, which several pieces may share and a bfloat16 model would round, stays as it is.
+    For a shape-only piece no singular vectors are computed.
+    """
+    init = side.of(LoraSettings).init
+    if init == "kaiming":
+        return
+    for name in ranks:
+        layer: Any = piece.model.get_submodule(name)
+        base, held = layer.base_layer, (layer.lora_A[DEFAULT].weight, layer.lora_B[DEFAULT].weight)
+        scale = layer.scaling[DEFAULT]
+        if init == "orthogonal":
+            factors = _orthogonal(seed, name, *held)
+        elif 0 in base.weight.stride():
+            factors = held[0].detach(), held[1].detach()
+        else:
+            first, second = principal(base, len(held[0]))
+            factors = first / math.sqrt(scale), second / math.sqrt(scale)
+        for parameter, value in zip(held, factors, strict=True):
+            parameter.data = value.to(parameter.device)
+        if init == "pissa":
+            put_frozen(layer, _START, factors[0], -factors[1], base.weight.device)
+
+
+def _orthogonal(seed: int, name: str, like_A: Tensor, like_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors through complementary halves of the rows of a random orthogonal matrix (r, r), B A = 0."""
+    chance, rank = stream(seed, "lora", "orthogonal", name), len(like_A)
+    rows, _ = np.linalg.qr(chance.normal(size=(rank, rank)))
+    to = chance.normal(size=(rank // 2, like_A.shape[1]))
+    back = chance.normal(size=(len(like_B), rank // 2))
+    factors = rows[0::2].T @ to / 10, back @ rows[1::2] / 10
+    first, second = (torch.from_numpy(np.ascontiguousarray(one, dtype=np.float32)) for one in factors)
+    return first, second
 
 
 def _as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    return trained[A], trained[B]
+    """The trained factors, and those that PiSSA subtracts as additional rank."""
+    start = dict(layer.named_children()).get(_START)
+    if start is None:
+        return trained[A], trained[B]
+    assert isinstance(start, Residual)
+    frozen_A, frozen_B = start.A.weight.detach().cpu(), start.B.weight.detach().cpu()
+    return torch.cat([trained[A], frozen_A]), torch.cat([trained[B], frozen_B], dim=1)
 
 
 LORA = AdapterKind(
     title="LoRA",
-    settings=LowRank,
+    settings=LoraSettings,
     factors={A: Factor("first", kaiming("lora")), B: Factor("second", constant(0.0))},
-    inject=_inject,
+    inject=inject_lora,
+    initialise=_initialise,
     as_lora=_as_lora,
     citation="""@inproceedings{hu2022lora,
   title = {{LoRA}: Low-Rank Adaptation of Large Language Models},

@@ -8,6 +8,7 @@ several pieces share.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, cast
 
 import torch
@@ -84,20 +85,25 @@ def put_residuals(model: nn.Module, tensors: Mapping[str, Tensor], device: torch
     for name, factor_A in tensors.items():
         if name.endswith(RESIDUAL_A):
             path = name.removesuffix(RESIDUAL_A)
-            module = cast(LoraLayer, model.get_submodule(path))
-            residual = Residual(factor_A, tensors[path + RESIDUAL_B], module.scaling["default"]).to(device)
-            layer = cast(nn.Module, module)
-            is_first = _CHILD not in dict(layer.named_children())
-            layer.add_module(_CHILD, residual)
-            if is_first:
-                layer.register_forward_hook(_add_residual)
+            put_frozen(model.get_submodule(path), _CHILD, factor_A, tensors[path + RESIDUAL_B], device)
+
+
+def put_frozen(
+    layer: nn.Module, child: str, factor_A: Tensor, factor_B: Tensor, device: torch.device
+) -> None:
+    """Adds scale B A to a module with LoRA as a frozen submodule of this name, or replaces it."""
+    scale = cast(LoraLayer, layer).scaling["default"]
+    is_first = child not in dict(layer.named_children())
+    layer.add_module(child, Residual(factor_A, factor_B, scale).to(device))
+    if is_first:
+        layer.register_forward_hook(partial(_add_residual, child))
 
 
 def residuals(model: nn.Module) -> dict[str, Tensor]:
     """The residuals of all modules, by name."""
     found: dict[str, Tensor] = {}
     for path, module in model.named_modules():
-        if isinstance(module, Residual):
+        if isinstance(module, Residual) and path.endswith(f".{_CHILD}"):
             of = path.removesuffix(f".{_CHILD}")
             found |= {of + RESIDUAL_A: module.A.weight.detach(), of + RESIDUAL_B: module.B.weight.detach()}
     return found
@@ -122,6 +128,6 @@ def _frozen(weight: Tensor) -> nn.Linear:
     return linear
 
 
-def _add_residual(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-    added: Tensor = module.get_submodule(_CHILD)(args[0])
+def _add_residual(child: str, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    added: Tensor = module.get_submodule(child)(args[0])
     return output + added.to(output.dtype)

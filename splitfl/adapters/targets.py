@@ -4,6 +4,10 @@ Embeddings and blocks below the cut have the head's settings, all others the bod
 piece they are in, so that the pieces together have the adapters of the whole.
 """
 
+import re
+from collections.abc import Sequence
+from typing import Final
+
 import torch
 
 from splitfl.adapters.kind import LowRank, Targets
@@ -12,6 +16,8 @@ from splitfl.config import AdapterConfig, SideConfig
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.cut import Piece, linears
 from splitfl.models.families import Family, block_index
+
+ALL_LINEAR: Final = "all-linear"
 
 
 def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideConfig]:
@@ -24,11 +30,15 @@ def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCon
     chosen: dict[str, SideConfig] = {}
     _check_ranks(adapter, cut, piece.num_blocks)
     for label, side in sides(adapter):
-        own = [name for name, its in follows.items() if its is side and not trains_all(side)]
-        if not _named(side):
-            own = [name for name in own if block_index(piece.family, name) is not None]
+        _check_saved(piece, label, side, adapter, cut)
+        own = [
+            name
+            for name, its in follows.items()
+            if its is side and not trains_all(side) and not _is_saved(side, name)
+        ]
+        own = _in_layers(piece, label, side, own)
         for target in _wanted(piece, label, side):
-            found = [name for name in own if f".{name}".endswith(f".{target}")]
+            found = _matching(piece, label, target, own)
             if not found:
                 have = sorted({name.rpartition(".")[2] for name in own})
                 raise ConfigError(f"adapter.{label}.targets: no module {target!r}; have {', '.join(have)}")
@@ -47,6 +57,58 @@ def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCon
     as_they_are = {name.rpartition(".")[0] for name in piece.fresh}
     here = set(linears(piece.model)) - as_they_are
     return {name: side for name, side in chosen.items() if name in here}
+
+
+def _matching(piece: Piece, label: str, target: str, own: Sequence[str]) -> list[str]:
+    """Of these modules those that a target names: see Targets."""
+    if target == ALL_LINEAR:
+        base = f"{piece.model.base_model_prefix}."
+        return [name for name in own if name.startswith(base) and name not in piece.new]
+    if found := [name for name in own if f".{name}".endswith(f".{target}")]:
+        return found
+    try:
+        pattern = re.compile(target)
+    except re.error as error:
+        raise ConfigError(f"adapter.{label}.targets: {target!r} is no regular expression: {error}") from None
+    return [name for name in own if pattern.fullmatch(name)]
+
+
+def _in_layers(piece: Piece, label: str, side: SideConfig, own: Sequence[str]) -> list[str]:
+    """The modules in the blocks of `layers_to_transform`; without it all, or all of blocks by default."""
+    found = side.find(Targets)
+    layers = found.layers_to_transform if found else ()
+    blocks = {name: block_index(piece.family, name) for name in own}
+    if unknown := set(layers) - set(blocks.values()):
+        have = ", ".join(map(str, sorted({one for one in blocks.values() if one is not None})))
+        raise ConfigError(
+            f"adapter.{label}.layers_to_transform: no block {min(unknown)} on this side of the "
+            f"cut; have {have}"
+        )
+    if layers:
+        return [name for name, block in blocks.items() if block in layers]
+    return [name for name, block in blocks.items() if _named(side) or block is not None]
+
+
+def _is_saved(side: SideConfig, name: str) -> bool:
+    """Whether this tensor or module is in a module of `modules_to_save`."""
+    found = side.find(Targets)
+    return found is not None and any(f".{key}." in f".{name}." for key in found.modules_to_save)
+
+
+def _check_saved(piece: Piece, label: str, side: SideConfig, adapter: AdapterConfig, cut: int) -> None:
+    """Raises ConfigError for `modules_to_save` without a match, or of a model with batch norms."""
+    found = side.find(Targets)
+    for key in found.modules_to_save if found else ():
+        setting = f"adapter.{label}.modules_to_save"
+        if piece.family.has_batch_norms:
+            raise ConfigError(
+                f"{setting} must be empty for a {piece.model.config.model_type} model, whose batch norms are "
+                f"trained by kind 'full' alone; got {key!r}"
+            )
+        own = [name for name in piece.parametrised if side_of(piece.family, name, adapter, cut) is side]
+        if not any(f".{key}." in f".{name}." for name in own):
+            have = sorted({name.rpartition(".")[2] for name in own} - {"base_layer"})
+            raise ConfigError(f"{setting}: no module {key!r}; have {', '.join(have)}")
 
 
 def _wanted(piece: Piece, label: str, side: SideConfig) -> tuple[str, ...]:
@@ -94,8 +156,9 @@ def rank_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> int:
 
 
 def is_trained_whole(piece: Piece, name: str, adapter: AdapterConfig, cut: int) -> bool:
-    """Whether this tensor or module belongs to a fully finetuned side."""
-    return trains_all(side_of(piece.family, name, adapter, cut))
+    """Whether this tensor or module belongs to a fully finetuned side, or to one of `modules_to_save`."""
+    side = side_of(piece.family, name, adapter, cut)
+    return trains_all(side) or _is_saved(side, name)
 
 
 def check_trained_whole(piece: Piece, adapter: AdapterConfig, cut: int) -> None:
@@ -108,7 +171,7 @@ def check_trained_whole(piece: Piece, adapter: AdapterConfig, cut: int) -> None:
     if tied := [name for name in names if name in piece.tied]:
         raise CutError(
             f"{', '.join(tied)} is tied to a tensor of another piece and cannot be trained there: use "
-            "adapters of another kind, or a checkpoint saved with tie_word_embeddings=False"
+            "adapters for it, or a checkpoint saved with tie_word_embeddings=False"
         )
     if piece.model.dtype != torch.float32:
         raise ConfigError(

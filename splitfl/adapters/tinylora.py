@@ -13,10 +13,10 @@ import numpy as np
 import peft
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from channel.core.rng import stream
 from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, Targets, constant
+from splitfl.adapters.singular import principal
 from splitfl.config import SideConfig, at_least, group
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
@@ -88,7 +88,7 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
         layer.tinylora_v[DEFAULT]["0"] = nn.Parameter(torch.zeros(own.trained_numbers, device=weight.device))
 
 
-def _initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
+def _initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: int) -> None:
     """Sets A and B of every module from its weight, and P from the seed and the module's name.
 
     P is normal with variance 1 / r as in peft. All are float32; for a shape-only piece they are zeros.
@@ -96,7 +96,7 @@ def _initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
     for name in ranks:
         layer = piece.model.get_submodule(name)
         base = layer.get_submodule("base_layer")
-        weight = base.get_parameter("weight").detach()
+        weight = base.get_parameter("weight")
         own: Any = layer
         held = parts(layer)
         if 0 in weight.stride():
@@ -105,9 +105,9 @@ def _initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
             )
             continue
         rank = len(held.A)
-        first, second = _singular(weight.T if isinstance(base, Conv1D) else weight, rank)
+        first, second = principal(base, rank)
         drawn = stream(seed, "tinylora", name).normal(0.0, rank**-0.5, tuple(held.P.shape)).astype(np.float32)
-        own.tinylora_A[DEFAULT], own.tinylora_B[DEFAULT] = first.to(weight.device), second.to(weight.device)
+        own.tinylora_A[DEFAULT], own.tinylora_B[DEFAULT] = first, second
         own.tinylora_P[DEFAULT] = torch.from_numpy(drawn).to(weight.device)
 
 
@@ -117,19 +117,6 @@ def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
     sizes = held.A.numel(), len(held.A) ** 2, held.B.numel()
     made, to, by, back = (2 * n for n in (held.P.numel(), *(rows * one for one in sizes)))
     return made + to + by + back, made + by + back + (to + by) * int(flows_in)
-
-
-def _singular(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The truncated SVD of the weight (out, in) as factors A (r, in) and B (out, r).
-
-    Computed on the CPU, with the largest element in each row of A positive: the sign of a pair of
-    singular vectors is arbitrary and differs between machines.
-    """
-    u, values, v = torch.linalg.svd(weight.cpu().float(), full_matrices=False)
-    u, values, v = u[:, :rank], values[:rank], v[:rank]
-    largest = v.gather(1, v.abs().argmax(1, keepdim=True))
-    scale = values.sqrt() * torch.where(largest < 0, -1.0, 1.0)[:, 0]
-    return (scale[:, None] * v).contiguous(), (u * scale).contiguous()
 
 
 def _lacking() -> ConfigError:

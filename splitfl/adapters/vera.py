@@ -41,7 +41,7 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
     VeraModel(piece.model, settings, DEFAULT)  # inject_adapter_in_model does not support shared tensors
 
 
-def _initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
+def _initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: int) -> None:
     """Kaiming-uniform; rows do not depend on their number, which may be smaller in a piece."""
     drawn: dict[tuple[torch.Size, torch.Size], tuple[Tensor, Tensor]] = {}
     for layer in _layers(piece, ranks):

@@ -46,7 +46,11 @@ class SideConfig(PluginTable):
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """The trained adapters of each side of the cut, whose kinds may differ."""
+    """The trained adapters of each side of the cut, whose kinds may differ.
+
+    `start` is a folder with a LoRA or DoRA in peft's format, with whose values training starts.
+    """
 
     head: SideConfig = field(default_factory=SideConfig)
     body: SideConfig = field(default_factory=SideConfig)
+    start: str = ""

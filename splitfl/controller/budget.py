@@ -111,7 +111,7 @@ def _with(config: RunConfig, plans: Sequence[Plan]) -> RunConfig:
         return replace(config, federation=replace(federation, client_ranks=ranks))
     head = config.adapter.head
     low_rank = head.find(LowRank)
-    scale = {"alpha": low_rank.alpha / low_rank.rank * ranks[0]} if low_rank else {}
+    scale = {"alpha": low_rank.alpha_of(ranks[0])} if low_rank else {}
     scaled = changed(head, rank=ranks[0], **scale)
     return replace(config, adapter=replace(config.adapter, head=scaled))
 

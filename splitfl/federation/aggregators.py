@@ -139,6 +139,11 @@ AGGREGATORS: Final[Mapping[str, AggregatorSpec]] = {
     ),
 }
 
+EXACT_MEANS: Final = tuple(
+    name for name, one in AGGREGATORS.items() if one.is_exact and one.merge is weighted_mean
+)
+"""Those that are exact because clients train one of two factors, for kinds that are linear in each."""
+
 
 def row(name: str) -> AggregatorSpec:
     """The aggregator of this name. Raises ConfigError for an unknown name."""

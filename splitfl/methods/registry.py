@@ -1,7 +1,7 @@
 """The finetuning methods by name: those of splitfl and those of other packages."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from splitfl.adapters.kind import LowRank
 from splitfl.config import RunConfig, SideConfig, changed, one_of
@@ -102,13 +102,13 @@ def as_client(config: RunConfig, client: int) -> RunConfig:
         return config
     max_rank = config.federation.client_ranks[client]
     sides = method(config.method.name).holds
-    limited = {side: _at_most(getattr(config.adapter, side), max_rank) for side in sides}
+    limited: dict[str, Any] = {side: _at_most(getattr(config.adapter, side), max_rank) for side in sides}
     return replace(config, adapter=replace(config.adapter, **limited))
 
 
 def _at_most(side: SideConfig, max_rank: int) -> SideConfig:
-    """The adapter with its rank limited to `max_rank` at the same scale, alpha / rank."""
+    """The adapter with its rank limited to `max_rank` at the same scale."""
     own = side.of(LowRank)
     rank = min(own.rank, max_rank)
     ranks = tuple(min(one, max_rank) for one in own.ranks)
-    return changed(side, rank=rank, alpha=own.alpha / own.rank * rank, ranks=ranks)
+    return changed(side, rank=rank, alpha=own.alpha_of(rank), ranks=ranks)

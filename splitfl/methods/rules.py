@@ -8,7 +8,7 @@ from splitfl.adapters.registry import ADAPTERS, trains_all
 from splitfl.config import POLICIES, RunConfig, value_of
 from splitfl.config.data import SCHEDULES, SERVER_OPTIMISERS
 from splitfl.core.errors import ConfigError
-from splitfl.federation.aggregators import row
+from splitfl.federation.aggregators import EXACT_MEANS, row
 from splitfl.federation.staleness import at_own_pace
 from splitfl.methods.parts.spec import ROW_MESSAGES, MethodSpec
 from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
@@ -69,6 +69,14 @@ def _has_ranks(case: Case) -> bool:
     return bool(case.config.federation.client_ranks)
 
 
+def _averages_one_factor(case: Case) -> bool:
+    return case.config.federation.clients > 1 and case.config.federation.aggregator in EXACT_MEANS
+
+
+def _linear_kinds() -> tuple[object, ...]:
+    return tuple(name for name, kind in ADAPTERS.items() if kind.linear is True)
+
+
 def _kinds_of_lora() -> tuple[object, ...]:
     return tuple(name for name, kind in ADAPTERS.items() if kind.is_lora)
 
@@ -113,6 +121,21 @@ RULES: Final[tuple[Rule, ...]] = (
             (_has_ranks, "with federation.client_ranks, which exist for LoRA only"),
         )
         for rule in _rules(_holds(side, where), why, {f"adapter.{side}.kind": _kinds_of_lora})
+    ),
+    *(
+        rule
+        for side in ("head", "body")
+        for rule in _rules(
+            _holds(side, _averages_one_factor),
+            "with federation.aggregator {federation.aggregator!r}, whose mean is exact for weights that are "
+            "linear in each factor (mean takes any kind)",
+            {f"adapter.{side}.kind": _linear_kinds},
+        )
+    ),
+    *_rules(
+        _has_ranks,
+        "with federation.client_ranks, since an adapter of another rank would start from another update",
+        {f"adapter.{side}.init": ("kaiming",) for side in ("head", "body")},
     ),
     *_rules(
         _has_ranks,

@@ -56,11 +56,12 @@ class Piece(nn.Module):
 
     With `first` equal to the number of blocks, a piece is the head alone. It takes ownership of the model
     and cuts it in place. `fresh` names parameters that were not in the checkpoint, `new` the modules of the
-    unsplit model with such parameters, `tied` parameters tied to one of another piece, `linears` all
-    linear modules of the unsplit model, `adapters` the adapter kind of each adapted module,
-    `checksums` those of its weights if requested. A piece stays in evaluation mode, without dropout, also
-    in training: a repeated step must give the same bits. Only the batch norms in `norms` use batch
-    statistics while gradients are enabled. `forward` is not thread-safe: each thread needs its own `replica`.
+    unsplit model with such parameters, `tied` parameters tied to one of another piece, `linears` all linear
+    modules of the unsplit model, `parametrised` all with parameters of their own, `adapters` the adapter kind
+    of each adapted module, `checksums` those of its weights if requested. A piece stays in evaluation mode,
+    without dropout, also in training: a repeated step must give the same bits. Only the batch norms in
+    `norms` use batch statistics while gradients are enabled. `forward` is not thread-safe: each thread needs
+    its own `replica`.
 
     Raises CutError for an unsupported model, kind of task or range.
     """
@@ -74,6 +75,9 @@ class Piece(nn.Module):
         _check_range(self.blocks, self.num_blocks)
         self.model = model
         self.linears = linears(model)
+        self.parametrised = tuple(
+            name for name, part in model.named_modules() if any(True for _ in part.parameters(recurse=False))
+        )
         self.fresh: tuple[str, ...] = ()
         self.new: tuple[str, ...] = ()
         self.tied: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from splitfl.adapters.inject import add_adapters, train_top, trainable
+from splitfl.adapters.start import refuse_other_start, start_checksums, start_tensors
 from splitfl.config import RunConfig, value_of
 from splitfl.core.errors import ConfigError
 from splitfl.data.loader import padding_token
@@ -85,6 +86,16 @@ class PieceLoader:
             "modules that these blocks have"
         )
 
+    def _check_start(self, piece: Piece) -> None:
+        """Adds the checksums of the adapter's start to those of the weights, and compares them."""
+        adapter = self.config.adapter
+        if not adapter.start or not piece.checksums:
+            return
+        own = start_checksums(start_tensors(piece, trainable(piece), adapter, self.config.partition.cut))
+        piece.checksums = {**piece.checksums, **own}
+        if self.weights:
+            refuse_other_start(own, self.weights, adapter.start)
+
     def _load(
         self,
         first: int,
@@ -124,6 +135,7 @@ class PieceLoader:
             piece.requires_grad_(False)
         else:
             add_adapters(piece, config.adapter, config.partition.cut, config.train.seed)
+            self._check_start(piece)
             if trains_top:
                 train_top(piece)
             self._check_trainable(piece)

@@ -41,6 +41,12 @@ def _adapters() -> Mapping[str, Any]:
     return ADAPTERS
 
 
+def _refuse_adapter(setting: str, name: str, registry: Mapping[str, Any]) -> None:
+    from splitfl.adapters.registry import refuse_kind
+
+    refuse_kind(setting, name, registry)
+
+
 def _transports() -> Mapping[str, Any]:
     from splitfl.transport.registry import TRANSPORTS
 
@@ -55,8 +61,12 @@ def _links() -> Mapping[str, Any]:
 
 PLUGINS: Final[Mapping[str, Plugins]] = {
     "method": Plugins(noun="method", key="name", registry=_methods),
-    "adapter.head": Plugins(noun="adapter kind", key="kind", registry=_adapters),
-    "adapter.body": Plugins(noun="adapter kind", key="kind", registry=_adapters),
+    **{
+        f"adapter.{side}": Plugins(
+            noun="adapter kind", key="kind", registry=_adapters, refuse=_refuse_adapter
+        )
+        for side in ("head", "body")
+    },
     "link": Plugins(
         noun="kind of link",
         key="kind",

@@ -72,11 +72,12 @@ def test_it_is_planned_run_exported_evaluated_reported_listed_and_cited(place: P
     report = (Path(done["folder"]) / "report.html").read_text()
     assert "Trained parameters: an outer product on both sides." in report
     assert json.loads(splitfl("list", "adapters", "--json"))["outer"] == (
-        "an outer product; settings: bound, targets"
+        "an outer product; settings: bound, targets, layers_to_transform, modules_to_save"
     )
     assert OUTER.citation in splitfl("cite", path)
     held = json.loads((Path(done["folder"]) / "config.json").read_text())["adapter"]
-    assert held["head"] == {"kind": "outer", "bound": 0.5, "targets": []}
+    targets = {"targets": [], "layers_to_transform": [], "modules_to_save": []}
+    assert held["head"] == {"kind": "outer", "bound": 0.5, **targets}
     assert "adapter.head.bound" in report
     other = json.loads(
         splitfl("run", path, "--set", "adapter.head.bound=2", "--out", place / "runs", "--json")
@@ -94,7 +95,7 @@ def test_it_is_planned_run_exported_evaluated_reported_listed_and_cited(place: P
         ("bound=0", r"\[adapter.head\] adapter bound must be above 0.0, got 0.0"),
         (
             "rank=2",
-            r"unknown key 'adapter.head.rank'; .* has kind, bound, targets; it is a key of lora,",
+            r"unknown key 'adapter.head.rank'; .* has kind, bound, targets, .*; it is a key of lora,",
         ),
     ],
 )
@@ -131,7 +132,7 @@ def test_what_it_cannot_do_is_refused_by_its_own_words(tmp_path: Path) -> None:
 def test_a_broken_one_is_refused_by_name_and_the_others_work(place: Path) -> None:
     with pytest.raises(ConfigError, match=r"the plug-in 'broken' of foreign-adapters .* cannot be loaded"):
         Experiment.of(toy.config(place, adapter={"head": {"kind": "broken"}}))
-    assert set(ADAPTERS) == {"lora", "vera", "ia3", "tinylora", "loha", "full", "outer"}
+    assert set(ADAPTERS) == {"lora", "dora", "vera", "ia3", "tinylora", "loha", "lokr", "full", "outer"}
 
 
 def test_one_that_injects_other_parameters_than_it_names_is_refused(

@@ -33,6 +33,7 @@ from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict
 from splitfl.wire import Frame, decode
 from tests.splitfl import toy
+from tests.splitfl.adapters.kinds import MOST
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
@@ -95,9 +96,10 @@ def test_every_method_ends_as_diverged(name: str, rounds: int, place: Path, tmp_
 
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_every_kind_of_adapter_ends_as_diverged(kind: str, place: Path, tmp_path: Path) -> None:
-    sides = {"head": {"kind": kind}, "body": {"kind": kind}}
-    table = toy.table(place, federation={"rounds": 1})
-    table["adapter"] = sides
+    own = {"kind": kind, **({"rank": MOST[kind]} if kind in MOST else {})}
+    aggregator = "rolora" if ADAPTERS[kind].linear is True else "mean"
+    table = toy.table(place, federation={"rounds": 1, "aggregator": aggregator})
+    table["adapter"] = {"head": own, "body": own}
     table["train"] |= {"head_lr": RATE, "body_lr": RATE}
     said = diverge(from_dict(table), tmp_path / "run")
     assert_diverged(tmp_path / "run", said)

@@ -21,6 +21,7 @@ from splitfl.run_folder.read import read_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, load
 from tests.splitfl import shown, tiny, toy
+from tests.splitfl.adapters.kinds import MOST
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
@@ -94,17 +95,21 @@ def test_scaled_embeddings_are_compared(model_type: str, tmp_path: Path) -> None
     [
         ("ia3", "lora"),
         ("ia3", "ia3"),
+        ("lokr", "dora"),
         *(pytest.param(kinds, marks=pytest.mark.slow) for kinds in (("lora", "ia3"), ("ia3", "vera"))),
     ],
 )
-def test_ia3_on_one_side_beside_a_new_classifier_is_measured_again(
+def test_kinds_of_two_sides_beside_a_new_classifier_are_measured_again(
     kinds: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By splitfl, and by the lines of code that the report gives to load it, merged."""
     toy.model(tmp_path / "model", is_base=True)
     toy.data(tmp_path / "data.tsv", 40)
     table = toy.table(tmp_path, federation=SHORT)
-    table["adapter"] = {side: {"kind": kind} for side, kind in zip(("head", "body"), kinds, strict=True)}
+    ranks = [{"rank": MOST[kind]} if kind in MOST else {} for kind in kinds]
+    table["adapter"] = {
+        side: {"kind": kind, **rank} for side, kind, rank in zip(("head", "body"), kinds, ranks, strict=True)
+    }
     preset = tmp_path / "toy.json"
     preset.write_text(json.dumps(table))
     summary = said("run", str(preset), "--out", str(tmp_path / "runs"))

@@ -45,7 +45,7 @@ def inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
         setattr(piece.model.get_submodule(parent), leaf, module)
 
 
-def initialise(piece: Piece, ranks: Mapping[str, int], seed: int) -> None:
+def initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: int) -> None:
     for name in ranks:
         layer = piece.model.get_submodule(name)
         assert isinstance(layer, OuterLinear)

@@ -11,11 +11,14 @@ ADDED = [name for name, kind in ADAPTERS.items() if not kind.trains_all]
 """The kinds that add adapters, rather than train all that there is."""
 
 SMALL: dict[str, Any] = {"rank": 3, "alpha": 5.0, "trained_numbers": 5}
+MOST = {"lokr": 3}
+"""The highest ranks of the small models' modules, where a kind has such a limit."""
 OTHER: dict[str, Any] = {"rank": 7, "alpha": 2.0, "trained_numbers": 13}
 
 
 def side(kind: str, settings: dict[str, Any] = SMALL, **own: Any) -> SideConfig:
     """A side of this kind, with those of these settings that the kind reads."""
+    settings = {**settings, "rank": min(settings["rank"], MOST.get(kind, settings["rank"]))}
     read = {key: value for key, value in settings.items() if key in key_types(ADAPTERS[kind].settings)}
     return side_config(kind, **read, **own)
 
@@ -31,17 +34,28 @@ PAIRS = {
     **{f"one {kind} for both": AdapterConfig(head=side(kind), body=side(kind)) for kind in ADDED},
     **{
         f"a {kind}'s rank for each block": AdapterConfig(
-            head=side(kind, ranks=(2, 4)), body=side(kind, ranks=(3, 1))
+            head=side(kind, ranks=(2, 3)), body=side(kind, ranks=(3, 1))
         )
         for kind in ADDED
         if "ranks" in key_types(ADAPTERS[kind].settings)
     },
+    "lora with principal singular vectors each block": AdapterConfig(
+        head=side("lora", init="pissa"), body=side("lora", init="pissa", ranks=(3, 1))
+    ),
+    "lora with orthogonal factors and rsLoRA's scale in each block": AdapterConfig(
+        head=side_config(rank=4, init="orthogonal", use_rslora=True),
+        body=side_config(rank=4, init="orthogonal", ranks=(2, 6), use_rslora=True),
+    ),
+    "dora of all linear modules with rsLoRA's scale alone": AdapterConfig(
+        head=side("dora", use_rslora=True, targets=("all-linear",)),
+        body=side("dora", OTHER, targets=("all-linear",), use_rslora=True, layers_to_transform=(3,)),
+    ),
     "lora below ia3": AdapterConfig(head=side("lora"), body=side("ia3")),
     "loha below ia3": AdapterConfig(head=side("loha"), body=side("ia3")),
 }
 """Kinds alone, beside another, and with one setting for both sides or several for one."""
 
-SHOWN = (" alone", " each block", "lora below ia3", "ia3 below lora")
+SHOWN = (" alone", " each block", "lora below ia3", "ia3 below lora", "dora below lora")
 CASES = [
     pytest.param(adapter, id=name, marks=[] if name.endswith(SHOWN) else pytest.mark.slow)
     for name, adapter in PAIRS.items()

@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
 from splitfl.accounting.shape_only import ShapeOnlyPiece
 from splitfl.adapters import tinylora
+from splitfl.adapters.dora import MAGNITUDE
 from splitfl.adapters.export import export_adapter, folders_inside
 from splitfl.adapters.inject import add_adapters, install, trainable
+from splitfl.adapters.kind import LoraRank
 from splitfl.adapters.registry import ADAPTERS, side_config
 from splitfl.adapters.residuals import RESIDUAL_A, RESIDUAL_B, B, residuals
-from splitfl.config import AdapterConfig, key_types
+from splitfl.config import AdapterConfig, key_types, value_of
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import FAMILIES
@@ -102,7 +104,10 @@ def test_at_first_nothing_has_changed(adapter: AdapterConfig, tmp_path: Path) ->
     folder = tiny.save(tmp_path, "bert", kind)
     inputs, labels = tiny.batch(kind)
     stock = tiny.stock(folder, kind, num_labels=tiny.LABELS)
-    assert torch.equal(loss(pieces_of(folder, kind, adapter), kind), stock(**inputs, labels=labels).loss)
+    found, expected = loss(pieces_of(folder, kind, adapter), kind), stock(**inputs, labels=labels).loss
+    if {value_of(one, "init") for one in (adapter.head, adapter.body)} <= {None, "kaiming"}:
+        assert torch.equal(found, expected)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("adapter", CASES)
@@ -165,6 +170,7 @@ def test_a_setting_that_a_kind_does_not_have_is_unknown_and_the_error_says_who_h
     kind: str, label: str
 ) -> None:
     others = {"rank": 4, "alpha": 4.0, "ranks": [4, 2], "trained_numbers": 13, "targets": ["query"]}
+    others |= {"use_rslora": True, "init": "pissa", "layers_to_transform": [1], "modules_to_save": ["score"]}
     assert others.keys() == {key for one in ADAPTERS.values() for key in key_types(one.settings)}
     for name, value in others.items():
         table = {"adapter": {label: {"kind": kind, name: value}}}
@@ -185,8 +191,28 @@ def test_an_unknown_kind_is_refused_with_the_nearest_and_all() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("prompt-tuning", "virtual tokens lengthen the sequence"),
+        ("P_TUNING", "virtual tokens lengthen the sequence"),
+        ("prefix", "pieces are run without a cache"),
+        ("oft", "not that of their rotations"),
+        ("adalora", "one budget of ranks over all modules"),
+        ("pissa", "it is kind 'lora' with init = 'pissa'"),
+    ],
+)
+def test_a_kind_of_peft_that_is_not_supported_is_refused_with_the_reason(name: str, reason: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"adapter.body.kind cannot be '{name}': .*{reason}.*; have dora, "
+    ):
+        from_dict({"adapter": {"body": {"kind": name}}})
+
+
+@pytest.mark.parametrize(
     ("settings", "reason"),
     [
+        ({"init": "gaussian"}, "adapter init 'gaussian'"),
+        ({"init": "orthogonal", "rank": 3}, "adapter rank must be even with init 'orthogonal', got 3"),
         ({"kind": "tinylora", "trained_numbers": 0}, "adapter trained_numbers must be at least 1, got 0"),
         ({"ranks": (2, 0)}, "adapter ranks must be at least 1, got 0"),
     ],
@@ -208,6 +234,44 @@ def test_a_number_out_of_range_is_refused(settings: dict[str, Any], reason: str)
 def test_a_kind_that_contradicts_itself_is_refused(wrong: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigError, match=f"the adapter kind LoRA {reason}"):
         replace(ADAPTERS["lora"], **wrong)
+
+
+def test_lokr_of_a_rank_with_which_peft_has_no_product_is_refused(tmp_path: Path) -> None:
+    folder, sides = tiny.save(tmp_path, "bert", "sequence-classification"), side_config("lokr", rank=4)
+    with pytest.raises(ConfigError, match=r"of a lokr adapter of .*query must be below 4, got 4"):
+        loaded(folder, "sequence-classification", AdapterConfig(head=sides, body=sides))
+
+
+@pytest.mark.parametrize(("rank", "scale"), [(4, 1.5), (16, 0.75)])
+def test_rslora_divides_by_the_root_of_the_rank_and_keeps_the_scale_at_other_ranks(
+    rank: int, scale: float
+) -> None:
+    own = LoraRank(rank=rank, alpha=3.0, use_rslora=True)
+    assert own.scale == scale
+    assert LoraRank(rank=9, alpha=own.alpha_of(9), use_rslora=True).scale == pytest.approx(scale)
+
+
+def test_pissa_trains_the_principal_part_of_the_weight_beside_the_rest(tmp_path: Path) -> None:
+    """As in peft's own PiSSA: the same product of the factors, and the same frozen rest."""
+    folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification"
+    sides = side_config(rank=3, alpha=5.0, init="pissa")
+    whole = loaded(folder, kind, AdapterConfig(head=sides, body=sides))
+    config = LoraConfig(r=3, lora_alpha=5, init_lora_weights="pissa", target_modules=["query", "value"])
+    stock = get_peft_model(tiny.stock(folder, kind, num_labels=tiny.LABELS), config).base_model.model
+    for name in whole.adapters:
+        own, its = whole.model.get_submodule(name), stock.get_submodule(name)
+        torch.testing.assert_close(own.get_delta_weight("default"), its.get_delta_weight("default"))
+        start = own.get_submodule("start")
+        rest = own.base_layer.weight + start.scale * start.B.weight @ start.A.weight
+        torch.testing.assert_close(rest, its.base_layer.weight)
+
+
+def test_dora_starts_from_the_norms_of_the_frozen_weight(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path, "gpt2", "causal-lm")
+    piece = loaded(folder, "causal-lm", PAIRS["dora alone"], 0, CUT)
+    for name in piece.adapters:
+        weight = piece.model.get_submodule(name).get_submodule("base_layer").get_parameter("weight")
+        torch.testing.assert_close(trainable(piece)[name + MAGNITUDE].detach(), weight.detach().norm(dim=0))
 
 
 def test_ranks_that_are_not_one_a_block_are_refused(tmp_path: Path) -> None:
@@ -272,7 +336,9 @@ def test_initialisation_leaves_the_global_random_state_of_torch_alone(tmp_path: 
         assert all(torch.equal(value, again[key]) for key, value in first.items())
 
 
-@pytest.mark.parametrize("name", [name for name in ADDED if ADAPTERS[name].as_lora is not None])
+@pytest.mark.parametrize(
+    "name", [name for name in ADDED if ADAPTERS[name].as_lora is not None and ADAPTERS[name].linear is True]
+)
 def test_the_factors_that_are_exported_are_the_change_that_peft_makes(name: str, tmp_path: Path) -> None:
     folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), ADAPTERS[name]
     whole = loaded(folder, "sequence-classification", AdapterConfig(head=side(name), body=side(name)))

@@ -8,6 +8,7 @@ from splitfl.adapters.registry import ADAPTERS
 from splitfl.controller.dry_run import run_dry
 from splitfl.methods.registry import METHODS
 from tests.splitfl import toy
+from tests.splitfl.adapters.kinds import MOST
 from tests.splitfl.driver import play
 from tests.splitfl.methods.test_conformance import site
 
@@ -43,8 +44,9 @@ def test_bytes_airtime_and_flops_are_the_ledgers_own(name: str, place: Path, tmp
 def test_bytes_and_flops_of_every_kind_are_the_ledgers_own(
     name: str, kind: str, place: Path, tmp_path: Path
 ) -> None:
-    sides = {side: {"kind": kind} for side in ("head", "body")}
-    one = site(place, name, adapter=sides)
+    own = {"kind": kind, **({"rank": MOST[kind]} if kind in MOST else {})}
+    clients = 2 if ADAPTERS[kind].linear is True else 1  # of which no mean is exact
+    one = site(place, name, clients, adapter={side: own for side in ("head", "body")})
     assert one.config.adapter.body.kind == kind
     assert run_dry(one).ledger == play(one, tmp_path).ledger
 

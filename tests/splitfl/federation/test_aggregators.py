@@ -11,7 +11,7 @@ from splitfl.adapters.registry import ADAPTERS
 from splitfl.config import FederationConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Adapter
-from splitfl.federation.aggregators import AGGREGATORS, aggregator, weighted_mean
+from splitfl.federation.aggregators import AGGREGATORS, EXACT_MEANS, aggregator, weighted_mean
 from splitfl.federation.averager import Averager
 
 A, B, HEAD = "x.lora_A.weight", "x.lora_B.weight", "classifier.weight"
@@ -67,7 +67,7 @@ def test_tensors_other_than_factors_are_always_trained(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [name for name, row in AGGREGATORS.items() if row.is_exact and row.merge is weighted_mean],
+    EXACT_MEANS,
 )
 def test_an_exact_mean_never_trains_both_factors_in_a_round(name: str) -> None:
     assert all(len(trained_by(name, round_index) & {A, B}) == 1 for round_index in range(4))

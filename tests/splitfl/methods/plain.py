@@ -8,6 +8,7 @@ from torch import Tensor
 
 from splitfl.adapters.inject import trainable
 from splitfl.adapters.kind import LowRank
+from splitfl.config import value_of
 from splitfl.data.batch import Batch
 from splitfl.models.families import family_of
 from splitfl.setup.experiment import Experiment
@@ -33,6 +34,8 @@ class Plain:
             lora_alpha=int(alpha),
             target_modules=names,
             rank_pattern=ranks,
+            use_dora=config.adapter.head.kind == "dora",
+            use_rslora=bool(value_of(config.adapter.head, "use_rslora")),
             fan_in_fan_out=family_of(stock.config.model_type).fan_in_fan_out,
         )
         self.model = get_peft_model(stock, settings).eval()

@@ -30,9 +30,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def site(place: Path, aggregator: str, name: str = "sfl-v2", clients: int = 3, **more: Any) -> Experiment:
+def site(
+    place: Path,
+    aggregator: str,
+    name: str = "sfl-v2",
+    clients: int = 3,
+    init: str = "kaiming",
+    **more: Any,
+) -> Experiment:
     federation = {"clients": clients, "rounds": ROUNDS, "local_steps": 2, "aggregator": aggregator}
-    adapter = {"head": {"rank": 4}, "body": {"rank": 3}}
+    adapter = {"head": {"rank": 4, "init": init}, "body": {"rank": 3}}
     return Experiment.of(
         toy.config(place, method={"name": name}, federation=federation | more, adapter=adapter)
     )
@@ -94,11 +101,12 @@ def test_clients_of_unequal_ranks_train_together(aggregator: str, place: Path, t
     install(site(place, aggregator).whole(), played.trained)
 
 
+@pytest.mark.parametrize("init", ["kaiming", "pissa"])
 @pytest.mark.parametrize(
     "aggregator", ["fedex", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stack", "svd"))]
 )
-def test_a_runs_adapter_loads_in_peft(aggregator: str, place: Path, tmp_path: Path) -> None:
-    one = site(place, aggregator)
+def test_a_runs_adapter_loads_in_peft(aggregator: str, init: str, place: Path, tmp_path: Path) -> None:
+    one = site(place, aggregator, init=init)
     played, whole = play(one, tmp_path), one.whole()
     install(whole, played.trained)
     tensors = {**{n: v.detach() for n, v in trainable(whole).items()}, **played.trained}
@@ -213,6 +221,14 @@ def test_a_server_optimiser_uses_the_mean_update_as_a_gradient(
         (
             {"federation": {"aggregator": "stack"}, "adapter": {"head": {"kind": "ia3"}}},
             "adapter.head.kind must be 'lora' .* merges LoRA's products .*; got 'ia3'",
+        ),
+        (
+            {"adapter": {"head": {"kind": "dora"}}},
+            "adapter.head.kind must be 'lora' .* mean is exact for weights that are linear .*; got 'dora'",
+        ),
+        (
+            {"federation": {"client_ranks": [4, 2]}, "adapter": {"head": {"init": "pissa"}}},
+            "adapter.head.init must be 'kaiming' with federation.client_ranks, since .*; got 'pissa'",
         ),
         (
             {"federation": {"aggregator": "svd"}, "adapter": {"head": {"kind": "loha"}}},

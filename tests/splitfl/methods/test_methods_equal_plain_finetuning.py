@@ -52,6 +52,19 @@ def test_split_finetuning_is_plain_finetuning(place: Path, tmp_path: Path) -> No
     assert plain.differs(played.trained) == []
 
 
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_split_finetuning_with_dora_and_rslora_is_that_of_peft(
+    kind: str, place: Path, tmp_path: Path
+) -> None:
+    own = {"kind": kind, "rank": 4, "alpha": 8.0, "use_rslora": True}
+    site = Experiment.of(alone(place, adapter={"head": own, "body": own}))
+    plain = Plain(site)
+    played = play(site, tmp_path)
+    batches = (site.batches(0).batch(step) for step in range(ROUNDS * STEPS))
+    assert played.losses == [plain.step(batch) for batch in batches]
+    assert plain.differs(played.trained) == []
+
+
 def test_federated_finetuning_by_one_client_is_plain_finetuning(place: Path, tmp_path: Path) -> None:
     site = Experiment.of(alone(place, method={"name": "fedlora"}))
     plain, batches = Plain(site, one_lr=True), site.batches(0)
