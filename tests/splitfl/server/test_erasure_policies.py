@@ -169,7 +169,7 @@ def test_a_method_takes_the_erasure_policies_that_it_declares_and_no_others(meth
         ({"erasure": {"activation": "masks"}}, "unknown erasure.activation 'masks'; did you mean 'mask'"),
         ({"erasure": {"stale_rounds": -1}}, "erasure.stale_rounds must be at least 0"),
         ({"analog": {"kinds": ["activations"]}}, "unknown analog.kinds"),
-        ({"analog": {"kinds": ["activation"]}, "erasure": {"activation": "mask"}}, "has no packets"),
+        ({"analog": {"kinds": ["activation"]}, "erasure": {"activation": "mask"}}, "without packets"),
         ({"analog": {"kinds": ["activation"], "from_cell": True}}, "link.scenario, which is empty"),
         ({"analog": {"snr_db": 1000.0}}, "analog.snr_db must lie in"),
     ],

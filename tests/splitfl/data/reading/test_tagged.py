@@ -160,5 +160,5 @@ def test_a_decoder_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_lost_tokens_cannot_be_masked(place: Path) -> None:
-    with pytest.raises(ConfigError, match=r"erasure.activation must be .* for classes of tokens"):
+    with pytest.raises(ConfigError, match=r"erasure.activation must be .* for token classification"):
         Experiment.of(from_dict(table(place, erasure={"activation": "mask"})))
