@@ -69,7 +69,10 @@ class LowRank:
 
 @dataclass(frozen=True, kw_only=True)
 class LoraRank(LowRank):
-    """With `use_rslora` the scale is `alpha` / sqrt(rank) (rsLoRA, Kalajdzievski, arXiv 2312.03732)."""
+    """LoRA's `rank`, and `ranks`, one for each of the side's blocks, in order, at the same scale.
+
+    With `use_rslora` the scale is `alpha` / sqrt(rank) (rsLoRA, Kalajdzievski, arXiv 2312.03732).
+    """
 
     use_rslora: bool = False
 
