@@ -55,7 +55,7 @@ def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, s
     words = [part for one in same for part in ("--set", one)]
     result = CliRunner().invoke(main, ["plan", str(preset), *words])
     assert result.exit_code == 0, result.output
-    assert ("this goes by the declared ones" in result.stderr) is (speed == "measured")
+    assert ("the plan uses declared speeds" in result.stderr) is (speed == "measured")
 
 
 def test_a_plan_says_what_was_read_of_the_data(preset: Path) -> None:

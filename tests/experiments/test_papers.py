@@ -58,7 +58,7 @@ def test_a_run_leaves_a_model_that_eval_and_other_runs_take(tmp_path: Path) -> N
     settings.write_text(json.dumps(as_dict(shown.config(tmp_path, shown.SMALL_NET))))
     ran = splitfl("run", settings, "--out", tmp_path / "runs", "--json")
     folder = Path(ran["folder"])
-    measured = {key: ran["final"][key] for key in ("eval_loss", "accuracy")}
+    measured = {key: ran["final"][key] for key in ("eval_loss", "accuracy", "f1", "macro_accuracy", "mcc")}
     assert splitfl("eval", folder, "--json") == measured | {"samples": 20}
     assert not (folder / "adapter").exists()
     further = ("--set", f"model.name={folder / 'model'}", "--set", "federation.rounds=1")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from splitfl.adapters.inject import held, train_all, trainable
 from splitfl.adapters.model_export import MODEL_FOLDER, export_model
+from splitfl.config import key_types
 from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Adapter, Done, Scalars
@@ -34,7 +35,7 @@ ABLE = [name for name, spec in METHODS.items() if spec.single_pass is True]
 
 
 def site(folder: Path, name: str = "sfl-v2", **tables: Any) -> Experiment:
-    has_auxiliary = "method.auxiliary_blocks" in METHODS[name].reads
+    has_auxiliary = "auxiliary_blocks" in key_types(METHODS[name].settings)
     method = {"name": name, **(WITH_AUXILIARY if has_auxiliary else {})}
     return Experiment.of(shown.config(folder, shown.RESNET, method=method, **tables))
 
@@ -179,8 +180,8 @@ def test_bytes_sent_equal_the_formula_except_for_the_first_download(name: str, t
     federation = {"rounds": 2, "local_steps": 0, "partition": "iid"}
     one = site(tmp_path, name, federation=federation)
     found = totals(play(one, tmp_path))
-    pieces = [one._pieces(one.config.client).head(), one._pieces(one.config.client).auxiliary()]
-    config, (weights, above) = pieces[0].model.config, map(nbytes, pieces)
+    pieces = one._pieces(one.config.client)
+    config, weights = pieces.head().model.config, nbytes(pieces.head())
     t, c = places(config, 2)
     steps = range(0, 4, 1 if name == "sfl-v2" else 2)
     samples = 2 * 2 * sum(min(8, 30 - 8 * step) for step in steps)
@@ -190,6 +191,7 @@ def test_bytes_sent_equal_the_formula_except_for_the_first_download(name: str, t
     if name == "sfl-v2":
         expected["down", "hidden"] = expected["up", "hidden"]
     else:
+        above = nbytes(pieces.auxiliary())
         expected |= {("up", "auxiliary"): rounds_up * above, ("down", "auxiliary"): rounds_down * above}
     kinds = ("hidden", "adapter", "auxiliary")
     assert {key: count for key, count in found.items() if key[1] in kinds and count} == expected
