@@ -207,7 +207,7 @@ def test_one_that_says_too_little_is_refused_by_name_and_the_others_work(preset:
 def test_it_passes_the_conformance_tests(package: Path) -> None:
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "sign-sfl"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(ROOT)])}
-    files = [f"tests/splitfl/methods/test_{name}.py" for name in ("conformance", "settings", "nothing_saved")]
+    files = [f"tests/splitfl/methods/test_{name}.py" for name in ("conformance", "settings", "saved_tensors")]
     done = subprocess.run(
         [sys.executable, *words, *files],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250, check=False,

@@ -89,7 +89,7 @@ WRONG = {
     ),
     "a scenario that is too small": (
         ["run", "demo", "--set", "link.scenario=ideal", "--set", "federation.clients=5000"],
-        "cannot hold the 5000 clients",
+        "has 4 users, fewer than the 5000 clients",
     ),
     "an unknown tracker": (
         ["run", "demo", "--set", "tracking.to=['tensorbord']"],
