@@ -11,7 +11,7 @@ from peft import LoHaConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, LowRank, constant, kaiming
-from splitfl.adapters.residuals import compressed
+from splitfl.adapters.residuals import at_most_full_rank
 from splitfl.config import SideConfig
 from splitfl.models.cut import Piece
 
@@ -43,9 +43,7 @@ def as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Te
     w1a, w1b, w2a, w2b = (trained[factor] for factor in FACTORS)
     first = (w1b[:, None] * w2b[None]).flatten(0, 1)
     second = (w1a[:, :, None] * w2a[:, None]).flatten(1, 2)
-    if len(first) > min(first.shape[1], len(second)):
-        return compressed(first, second)
-    return first, second
+    return at_most_full_rank(first, second)
 
 
 LOHA = AdapterKind(

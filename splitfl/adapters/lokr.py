@@ -12,7 +12,7 @@ from peft import LoKrConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, LowRank, constant, kaiming
-from splitfl.adapters.residuals import compressed
+from splitfl.adapters.residuals import at_most_full_rank
 from splitfl.config import SideConfig
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
@@ -51,9 +51,7 @@ def as_lora(layer: nn.Module, trained: Mapping[str, Tensor]) -> tuple[Tensor, Te
     w1, w2a, w2b = (trained[factor] for factor in FACTORS)
     first = torch.kron(torch.eye(w1.shape[1]), w2b)
     second = torch.kron(w1, w2a)
-    if len(first) > min(first.shape[1], len(second)):
-        return compressed(first, second)
-    return first, second
+    return at_most_full_rank(first, second)
 
 
 LOKR = AdapterKind(

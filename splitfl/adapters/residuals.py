@@ -36,6 +36,13 @@ def above(tensors: Mapping[str, Tensor], rank: int) -> list[Tensor]:
     ]
 
 
+def at_most_full_rank(factor_A: Tensor, factor_B: Tensor) -> tuple[Tensor, Tensor]:
+    """The factors (r, in) and (out, r), compressed to full rank where r is above it."""
+    if len(factor_A) > min(factor_A.shape[1], len(factor_B)):
+        return compressed(factor_A, factor_B)
+    return factor_A, factor_B
+
+
 def compressed(factor_A: Tensor, factor_B: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor]:
     """Factors (r, in) and (out, r) of the same product, float32, of its numerical rank or at most `rank`.
 
@@ -60,9 +67,7 @@ def extended(held: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str
             new_B = more[other]
             if name in found:
                 new_A, new_B = torch.cat([found[name], new_A]), torch.cat([found[other], new_B], dim=1)
-            if len(new_A) > min(new_A.shape[1], len(new_B)):
-                new_A, new_B = compressed(new_A, new_B)
-            found[name], found[other] = new_A, new_B
+            found[name], found[other] = at_most_full_rank(new_A, new_B)
     return found
 
 

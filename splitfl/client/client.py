@@ -24,7 +24,6 @@ from splitfl.core.messages import (
 )
 from splitfl.core.state import not_finite
 from splitfl.methods.parts.method import ClientMethod
-from splitfl.methods.parts.plan import codec_config
 from splitfl.setup.experiment import Experiment
 from splitfl.wire import Envelope, Refusal, decode, encode
 
@@ -193,7 +192,7 @@ class ClientNode:
             )
         plan = reply.plan if isinstance(reply, Done | Adapter) else None
         try:
-            self.codec = codec_config(plan) if plan else self.codec
+            self.codec = CodecConfig.at_cut(plan.codec) if plan else self.codec
         except ConfigError as error:
             raise WireError(f"client {self.client} got an invalid plan: {error}") from None
         return reply

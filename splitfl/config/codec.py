@@ -1,7 +1,7 @@
 """Settings of the codecs for activations and gradients at the cut."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from splitfl.config.checks import one_of
 from splitfl.core.registry import registered
@@ -44,6 +44,11 @@ class CodecConfig:
     def __post_init__(self) -> None:
         for kind, name in self.by_kind().items():
             check_codec(f"codec.{kind}", name)
+
+    @classmethod
+    def at_cut(cls, codec: str) -> Self:
+        """One codec for activations and gradients, as a controller plans it."""
+        return cls(activation=codec, gradient=codec)
 
     def by_kind(self) -> dict[str, str]:
         """The codec of each kind of message with rows."""

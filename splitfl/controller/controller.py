@@ -14,7 +14,7 @@ import torch
 
 from channel.core.link import DIRECTIONS
 from splitfl.accounting.ledger import Ledger, Traffic
-from splitfl.config import AutoConfig, RunConfig
+from splitfl.config import AutoConfig, CodecConfig, RunConfig
 from splitfl.controller.cost_table import (
     UNITS,
     Option,
@@ -29,7 +29,6 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.events import Events
 from splitfl.core.messages import Begin, Plan
 from splitfl.core.state import State, tensor_in
-from splitfl.methods.parts.plan import codec_config
 from splitfl.methods.settings import without_unread
 
 
@@ -201,7 +200,7 @@ def with_single_plan(config: RunConfig, plan: Plan) -> RunConfig:
     planned = replace(
         config,
         auto=auto,
-        codec=codec_config(plan),
+        codec=CodecConfig.at_cut(plan.codec),
         federation=replace(config.federation, client_cuts=cuts),
         partition=replace(config.partition, cut=plan.cut),
     )

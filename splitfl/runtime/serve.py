@@ -93,19 +93,12 @@ def check_fault_tolerance(experiment: Experiment) -> None:
             "fault_tolerance.on_loss must be 'abort' or 'rollback' with link.scenario, whose cell needs "
             f"all clients, got {on_loss!r}"
         )
-    fault_tolerance = config.fault_tolerance
-    limits = {
-        "step_s": fault_tolerance.step_s,
-        "round_s": fault_tolerance.round_s,
-        "quorum": fault_tolerance.quorum,
-    }
-    for limit, value in limits.items():
+    for limit in ("step_s", "round_s", "quorum"):
+        value = getattr(config.fault_tolerance, limit)
         if value and config.link.scenario:
             raise ConfigError(f"fault_tolerance.{limit} must be 0 with link.scenario, got {value:g}")
-    for name, number in {
-        "min_clients": fault_tolerance.min_clients,
-        "quorum": fault_tolerance.quorum,
-    }.items():
+    for name in ("min_clients", "quorum"):
+        number = getattr(config.fault_tolerance, name)
         if number > config.federation.clients:
             raise ConfigError(
                 f"fault_tolerance.{name} must be at most federation.clients, {config.federation.clients}, "

@@ -7,22 +7,19 @@ every service order.
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
 from channel.core.link import Delivery, Transfer
 from splitfl.config import EXACT, CodecConfig
 from splitfl.core.errors import Diverged, WireError
 from splitfl.core.events import Events
-from splitfl.core.messages import LOST, Begin, Done, Lost, Message
-from splitfl.core.state import State, not_finite, part, under
+from splitfl.core.messages import LOST, Begin, Done, Lost, Message, Reply
+from splitfl.core.state import State, part, under
 from splitfl.methods.parts.method import ServerMethod, ServerReply, Turn
-from splitfl.methods.parts.plan import codec_config
+from splitfl.server.divergence import ADVICE
 from splitfl.server.erasure_policies import ErasurePolicies
 from splitfl.server.protocols import RoundEnd, RoundPlanner, Watcher
 from splitfl.server.virtual_clock import Crossing, Load, VirtualClock
 from splitfl.wire import Envelope, Frame, codec_name, encode
-
-ADVICE: Final = "take smaller train.head_lr and train.body_lr"
 
 
 class Exchange:
@@ -53,7 +50,7 @@ class Exchange:
         self._controller = controller
         self._clock = clock
         self._erasure = erasure
-        self._is_reliable = erasure.is_reliable  # all messages arrive completely or not at all
+        self._recovery = _WholeMessages() if erasure.is_reliable else erasure
         self._events = events
         self._watcher = watcher
         self._codec = codec
@@ -88,9 +85,7 @@ class Exchange:
 
     def load(self, frame: Frame, message: Message) -> Load:
         """The link load of a client's message."""
-        if self._is_reliable:
-            return Load(payload_bytes=len(frame))
-        return self._erasure.load(message, len(frame), frame.codec, is_up=True)
+        return self._recovery.load(message, len(frame), frame.codec, is_up=True)
 
     def depart(self, frame: Frame, message: Message, not_before_s: float = 0.0) -> Crossing:
         """Sends a client's message, once the client has computed it and not before `not_before_s`."""
@@ -116,10 +111,7 @@ class Exchange:
 
         Raises Diverged for a client whose own state is not finite.
         """
-        if self._is_reliable:
-            message = up.message if up.outcome.is_complete else None
-        else:
-            message = self._erasure.received(up)
+        message = self._recovery.received(up)
         if isinstance(message, Begin):
             if not message.is_finite:
                 raise Diverged(
@@ -134,19 +126,17 @@ class Exchange:
         """Sends the reply, once the server has computed it and not before `not_before_s`."""
         envelope = up.envelope
         done_s = self._clock.serve(up, outcome.flops)
-        reply = outcome.reply
-        if not self._is_reliable:
-            reply = self._erasure.reply_to_sent(envelope, reply)
-        codec = codec_config(self._controller.plan(envelope.client)) if self._controller else self._codec
+        reply = self._recovery.reply_to_sent(envelope, outcome.reply)
+        codec = self._codec
+        if self._controller:
+            codec = CodecConfig.at_cut(self._controller.plan(envelope.client).codec)
         data = encode(reply, envelope, codec)
         name = codec_name(codec, reply)
         if name != "none":  # both ends compute with decoded values
             decoded = Frame(data).message()
             assert isinstance(decoded, Message)
             reply = decoded
-        load = Load(payload_bytes=len(data))
-        if not self._is_reliable:
-            load = self._erasure.load(reply, len(data), name, is_up=False)
+        load = self._recovery.load(reply, len(data), name, is_up=False)
         return self._clock.depart_down(envelope, reply, load, max(done_s, not_before_s), data)
 
     def downlink(
@@ -158,11 +148,7 @@ class Exchange:
 
     def delivered(self, down: Crossing) -> bytes:
         """The frame for the client; rows are not quantised a second time."""
-        received: Message | Lost
-        if self._is_reliable:
-            received = down.message if down.outcome.is_complete else LOST
-        else:
-            received = self._erasure.reply_received(down)
+        received = self._recovery.reply_received(down)
         self._clock.delivered(down, is_lost=isinstance(received, Lost))
         return down.frame if received is down.message else encode(received, down.envelope)
 
@@ -241,7 +227,17 @@ class Exchange:
                 )
 
 
-def refuse_not_finite(tensors: State, when: str) -> None:
-    """Diverged for a tensor with numbers that are not finite; `when` says of which moment it is."""
-    if (name := not_finite(tensors)) is not None:
-        raise Diverged(f"{name} {when} has values that are not finite: {ADVICE}")
+class _WholeMessages:
+    """Replaces the erasure policies if all kinds are reliable: a message arrives whole or not at all."""
+
+    def load(self, message: Message, frame_bytes: int, codec: str, *, is_up: bool) -> Load:
+        return Load(payload_bytes=frame_bytes)
+
+    def received(self, up: Crossing) -> Message | None:
+        return up.message if up.outcome.is_complete else None
+
+    def reply_to_sent(self, envelope: Envelope, reply: Message) -> Message:
+        return reply
+
+    def reply_received(self, down: Crossing) -> Reply:
+        return down.message if down.outcome.is_complete else LOST

@@ -22,7 +22,7 @@ from splitfl.core.state import part, under
 from splitfl.evaluation.evaluate import measured
 from splitfl.models.source import hub_name, resolve
 from splitfl.server.assemble import server_loop_of
-from splitfl.server.exchange import ADVICE, refuse_not_finite
+from splitfl.server.divergence import ADVICE, refuse_not_finite
 from splitfl.server.origin import check_origin, origin_of
 from splitfl.server.protocols import RoundEnd, RoundPlanner
 from splitfl.setup.experiment import Experiment

@@ -137,10 +137,8 @@ class SyncServer:
         client, lap = envelope.client, envelope.lap
         self._check_not_missed(envelope)
         position = self._admit(envelope, alone=not isinstance(message, Activation))
-        state, turn = (
-            self.membership[client],
-            Turn(client=client, round=envelope.round, lap=lap, position=position),
-        )
+        state = self.membership[client]
+        turn = Turn(client=client, round=envelope.round, lap=lap, position=position)
         is_over = state.late_round == envelope.round  # for this client, without further costs
         up = None if is_over else exchange.uplink(frame, message, self._link.transfer)
         if up and self._deadline_s and lap and up.at_s > exchange.round_began_s + self._deadline_s:

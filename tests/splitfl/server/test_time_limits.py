@@ -7,7 +7,7 @@ from splitfl.core.errors import ConfigError, Timeout
 from splitfl.server.time_limits import Limits, check_run
 
 
-class Station:
+class Watched:
     """What is awaited, and who is late."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Station:
 
 
 def test_a_client_that_holds_others_up_is_named_after_the_limit() -> None:
-    server_loop = Station()
+    server_loop = Watched()
     limits = Limits(FaultToleranceConfig(step_s=2.0), server_loop, 0.0)
     assert limits.slow(100.0) == {}
     server_loop.holds = (1, 7)
@@ -36,7 +36,7 @@ def test_a_client_that_holds_others_up_is_named_after_the_limit() -> None:
 
 
 def test_the_clock_of_a_step_begins_with_each_message() -> None:
-    server_loop = Station()
+    server_loop = Watched()
     limits = Limits(FaultToleranceConfig(step_s=2.0), server_loop, 0.0)
     for now_s, position in ((1.0, 5), (2.5, 6), (4.0, 7)):
         server_loop.holds = (1, position)
@@ -44,7 +44,7 @@ def test_the_clock_of_a_step_begins_with_each_message() -> None:
 
 
 def test_once_enough_of_those_selected_have_answered_nobody_waits_for_one_more() -> None:
-    server_loop = Station()
+    server_loop = Watched()
     limits = Limits(
         FaultToleranceConfig(clients_per_round=3, quorum=2), server_loop, 0.0, lambda client, at: client < 3
     )
@@ -56,7 +56,7 @@ def test_once_enough_of_those_selected_have_answered_nobody_waits_for_one_more()
 
 
 def test_one_that_has_only_just_begun_to_hold_others_up_is_not_yet_straggler() -> None:
-    server_loop = Station()
+    server_loop = Watched()
     limits = Limits(FaultToleranceConfig(quorum=1), server_loop, 0.0)
     server_loop.said = frozenset({0})
     for position in range(3):
@@ -65,7 +65,7 @@ def test_one_that_has_only_just_begun_to_hold_others_up_is_not_yet_straggler() -
 
 
 def test_where_all_are_wanted_nobody_is_straggler() -> None:
-    server_loop = Station()
+    server_loop = Watched()
     limits = Limits(FaultToleranceConfig(), server_loop, 0.0)
     server_loop.holds, server_loop.said = (2, 7), frozenset({0, 1})
     assert [limits.straggler() for _ in range(3)] == [None] * 3
@@ -80,7 +80,7 @@ def test_more_than_are_selected_can_never_be_enough() -> None:
 
 
 def test_whoever_has_not_finished_a_round_in_time_is_late() -> None:
-    server_loop = Station()
+    server_loop = Watched()
     limits = Limits(FaultToleranceConfig(round_s=5.0), server_loop, 0.0)
     assert limits.late(1.0) == (0, frozenset())
     assert limits.late(6.5) == (0, frozenset({1, 2}))
@@ -89,7 +89,7 @@ def test_whoever_has_not_finished_a_round_in_time_is_late() -> None:
 
 
 def test_without_limits_nobody_is_late() -> None:
-    server_loop = Station()
+    server_loop = Watched()
     server_loop.holds = (0, 0)
     limits = Limits(FaultToleranceConfig(), server_loop, 0.0)
     limits.slow(0.0)

@@ -11,7 +11,6 @@ from splitfl.config import AnalogConfig, CodecConfig, ErasureConfig
 from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import Activation, Done, Gradient, Plan
-from splitfl.methods.parts.plan import codec_config
 from splitfl.server.erasure_policies import ErasurePolicies
 from splitfl.setup.codecs import check_codecs, describe_codecs
 from splitfl.setup.experiment import Experiment
@@ -169,7 +168,7 @@ def test_damaged_rows_are_refused_by_its_name(parts: dict[str, list[int]], sente
 def test_a_plan_names_it() -> None:
     plan = Plan(method="sfl-v2", cut=1, rank=2, codec="peaks")
     assert decode(encode(Done(plan=plan), HERE))[0] == Done(plan=plan)
-    assert codec_config(plan).gradient == "peaks"
+    assert CodecConfig.at_cut(plan.codec).gradient == "peaks"
 
 
 def test_where_it_is_not_installed_it_is_refused_by_name(site_packages: Path) -> None:
@@ -181,7 +180,7 @@ def test_where_it_is_not_installed_it_is_refused_by_name(site_packages: Path) ->
     with pytest.raises(WireError, match="a frame has unknown codec 'peaks'; must be one of bf16, int8, int4"):
         decode(raw)
     with pytest.raises(ConfigError, match=r"unknown codec.activation 'peaks'"):
-        codec_config(Plan(method="sfl-v2", cut=1, rank=2, codec="peaks"))
+        CodecConfig.at_cut("peaks")
 
 
 def test_one_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path: Path) -> None:
