@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from splitfl.config.plugin import key_types
 from splitfl.core.errors import ConfigError
 from splitfl.methods.registry import METHODS
 from splitfl.setup.experiment import Experiment
@@ -45,7 +46,7 @@ def test_split_finetuning_on_answers_is_plain_finetuning(packing: str, place: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_learns_from_packed_answers(method: str, place: Path, tmp_path: Path) -> None:
-    blocks = {"auxiliary_blocks": 1} if "method.auxiliary_blocks" in METHODS[method].reads else {}
+    blocks = {"auxiliary_blocks": 1} if "auxiliary_blocks" in key_types(METHODS[method].settings) else {}
     site = experiment(place, "pack", clients=2, method={"name": method, **blocks})
     played = play(site, tmp_path)
     assert len(played.ends) == 2
