@@ -80,6 +80,7 @@ def test_every_key_of_a_scenarios_file_is_there() -> None:
     for path, table in nested(Scenario()):
         assert not path or f"`[{path}]`" in text
         assert [key for key in keys(table) if f"| `{key}` |" not in text] == []
+        assert [key for key in keys(table) if key not in meaning(table)] == [], path
 
 
 @pytest.mark.parametrize("what", REGISTRIES)
