@@ -18,12 +18,7 @@ TOLD = {"sfl-v2": {"Adapter"}, "decomfl": {"Scalars"}}
 """By what a client catches up: one that missed two rounds of DeComFL lacks fewer scalars than weights."""
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place(is_base=True)
 
 
 def served(start: Start, place: Path, folder: Path, method: str, **tables: Any) -> tuple[Command, str]:

@@ -21,12 +21,7 @@ pytestmark = pytest.mark.slow
 ROUNDS = 30
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=60)
-    return folder
+place = toy.place(is_base=True, rows=60)
 
 
 def settings(place: Path, folder: Path, transport: str = "grpc", **tables: dict[str, Any]) -> Path:

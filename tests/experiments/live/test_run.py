@@ -22,12 +22,7 @@ from tests.splitfl import toy
 LINK = {"up": {"rate_bps": 1e6, "loss_rate": 0.5}}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place()
 
 
 def no_folder() -> Path:

@@ -19,12 +19,7 @@ UNEQUAL = {"clients": 3, "aggregator": "mean", "client_flops": [1e11, 3e8, 1e9],
 LINK = {"up": {"rate_bps": 1e8}, "down": {"rate_bps": 1e8}}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def asked(place: Path, *, federation: Any = None, method: str = "sfl-v2", **auto: Any) -> RunConfig:

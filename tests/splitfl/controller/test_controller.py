@@ -32,12 +32,7 @@ ROLES = {"methods": ["sfl-v2", "frozen"]}
 ALL = {"methods": ["sfl-v2", "hybrid", "cse-fsl", "frozen"], "head_lrs": [1e-3, 0.1, 5e-4, 1e-3]}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def asked(

@@ -17,12 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 QUICK = ("sfl-v2", "hybrid", "frozen", "fedlora")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 @pytest.mark.parametrize(

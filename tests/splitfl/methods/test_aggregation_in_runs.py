@@ -22,12 +22,7 @@ from tests.splitfl.methods.test_stopping import Federation
 ROUNDS = 3
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv", rows=60)
-    return folder
+place = toy.place(rows=60)
 
 
 def site(

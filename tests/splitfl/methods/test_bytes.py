@@ -43,12 +43,7 @@ HEADER_BYTES, HEADER_BYTES_PER_TENSOR = 330, 130
 Totals = Counter[tuple[str, str]]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=80)
-    return folder
+place = toy.place(is_base=True, rows=80)
 
 
 def site(place: Path, name: str) -> Experiment:

@@ -48,12 +48,7 @@ UPLOADING = [
 ]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def settings(place: Path, name: str, clients: int = 2, **tables: dict[str, Any]) -> RunConfig:

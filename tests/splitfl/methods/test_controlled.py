@@ -25,12 +25,7 @@ from tests.splitfl.methods.losing import Losing
 SIDES = {"head": {"rank": 4}, "body": {"rank": 4}}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def tables(aggregator: str = "rolora", **federation: Any) -> dict[str, Any]:

@@ -24,12 +24,7 @@ from tests.splitfl.driver import play
 MU, LR = 1e-3, 0.5
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(rows=40)
 
 
 def site(

@@ -18,12 +18,7 @@ from tests.splitfl.methods.plain import Plain
 SIDES = {"head": {"rank": 2}, "body": {"rank": 2}}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def site(place: Path, *cuts: int, aggregator: str = "mean", **tables: Any) -> Experiment:

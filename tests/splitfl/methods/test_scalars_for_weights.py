@@ -30,12 +30,7 @@ LAPS = {"hybrid": STEPS + 2, "hosl": STEPS + 1, "decomfl": 2, "hiso": 2, "fedkse
 FLOAT_BYTES = 4
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv", rows=48)
-    return folder
+place = toy.place(rows=48)
 
 
 class Watched(Experiment):

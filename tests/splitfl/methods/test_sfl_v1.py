@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 
 from splitfl.adapters.inject import trainable
@@ -16,13 +15,7 @@ from tests.splitfl import toy
 from tests.splitfl.driver import play
 from tests.splitfl.methods.losing import Losing
 
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def site(

@@ -74,12 +74,7 @@ class Federation:
             part.restore(checkpoint.restore(folder / f"{name}.safetensors")[0])
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def cases() -> list[object]:

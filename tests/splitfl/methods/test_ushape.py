@@ -16,13 +16,7 @@ from tests.splitfl import toy
 from tests.splitfl.driver import play
 from tests.splitfl.methods.losing import Losing
 
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def site(place: Path, clients: int = 1, steps: int = 1, tail_blocks: int = 1) -> Experiment:

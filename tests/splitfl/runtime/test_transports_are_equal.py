@@ -50,12 +50,7 @@ TAILS = {"ushape": 1}
 SHOWN = ("hybrid, two in flight",)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place(is_base=True)
 
 
 Told = tuple[list[dict[str, Any]], dict[str, Any]]

@@ -30,12 +30,7 @@ CLIENTS, ROUNDS = 3, 6
 Trained = dict[str, torch.Tensor]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=60)
-    return folder
+place = toy.place(is_base=True, rows=60)
 
 
 def site_of(place: Path, method: str = "sfl-v2", **fault_tolerance: Any) -> Experiment:

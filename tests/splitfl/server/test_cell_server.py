@@ -26,13 +26,7 @@ from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.server.test_client_and_error_boundary import AnswersNothing, NoWatcher
 
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place(is_base=True)
 
 
 STREET = """

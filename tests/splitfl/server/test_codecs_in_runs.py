@@ -24,12 +24,7 @@ ONE = {"federation": {"clients": 1, "rounds": 1, "local_steps": 1}}
 WIDTH = 32
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place(is_base=True)
 
 
 def played(place: Path, folder: Path, over: Link | None = None, **tables: Any) -> Played:

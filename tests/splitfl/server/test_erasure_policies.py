@@ -21,12 +21,7 @@ TENTH = {"mtu_bytes": 128, "up": {"loss_rate": 0.1}, "down": {"loss_rate": 0.1}}
 POLICIES = ("mask", "zero", "rescale", "stale")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place(is_base=True)
 
 
 def played(place: Path, folder: Path, over: Link | None = None, **tables: Any) -> Played:

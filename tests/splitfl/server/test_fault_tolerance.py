@@ -43,12 +43,7 @@ class Silent:
         pass
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=60)
-    return folder
+place = toy.place(is_base=True, rows=60)
 
 
 def site_of(place: Path, **tables: dict[str, Any]) -> Experiment:

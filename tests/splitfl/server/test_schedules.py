@@ -26,12 +26,7 @@ MODEST = {"up": {"rate_bps": 1e6}, "down": {"rate_bps": 1e6}}
 UNEQUAL = {"clients": 3, "rounds": 3, "local_steps": 2, "aggregator": "mean", "client_flops": [1e9, 3e8, 1e8]}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def site(

@@ -27,12 +27,7 @@ LOSSY = {
 SLOW: dict[str, Any] = {"client": {"device": "cpu", "flops": 1e8}, "server": {"device": "cpu", "flops": 1e9}}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place()
 
 
 def played(place: Path, tmp_path: Path, clients: int, **tables: Any) -> Played:

@@ -75,12 +75,7 @@ def peaks(site_packages: Path) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place(is_base=True)
 
 
 @pytest.mark.usefixtures("peaks")
