@@ -87,7 +87,7 @@ def test_every_dependency_is_pinned_within_the_declared_range():
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 
 
-def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+def test_imported_packages_are_the_declared_ones():
     def names(*groups):
         return {canonicalize_name(Requirement(line).name) for line in declared(*groups)}
 

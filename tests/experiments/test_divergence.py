@@ -147,7 +147,7 @@ def spoilt(folder: Path, config: RunConfig, screen: Spoiling, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("name", "at"), [("exp_avg", 1), ("lora_A", 1), ("lora_A", 0), ("exp_avg", 2)])
-def test_what_is_not_finite_is_not_kept(
+def test_states_that_are_not_finite_are_not_stored(
     name: str, at: int, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = toy.config(place, federation={"rounds": 3})
@@ -198,7 +198,7 @@ def test_a_run_that_diverged_is_read_reported_and_compared(place: Path, tmp_path
     assert (row["status"], row["final"]["eval_loss"]) == ("diverged", None)
 
 
-def test_a_run_that_diverged_may_be_gone_on_with(place: Path, tmp_path: Path) -> None:
+def test_a_diverged_run_may_be_resumed(place: Path, tmp_path: Path) -> None:
     diverge(too_fast(place, federation={"rounds": 1}), tmp_path / "run")
     assert resuming.stopped(tmp_path / "run").spawn
 
@@ -215,7 +215,7 @@ def test_clients_that_play_together_end_as_diverged(
     assert_diverged(tmp_path / "run", said)
 
 
-def test_a_run_that_diverged_goes_on_from_its_last_finite_checkpoint(
+def test_a_diverged_run_resumes_from_its_last_finite_checkpoint(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = toy.config(place, federation={"rounds": 3})

@@ -186,7 +186,7 @@ def test_it_is_compared_with_others(preset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_what_it_cannot_do_is_refused_with_its_reason(preset: Path) -> None:
+def test_a_setting_that_it_does_not_have_is_refused(preset: Path) -> None:
     """Its spec has no settings for clients with cuts of their own, which sfl-v2's has."""
     cuts = ("--set", "federation.client_cuts=[1,2]", "--set", "partition.cut=1")
     result = CliRunner().invoke(main, ["run", str(preset), "--set", "method.name=sign-sfl", *cuts])

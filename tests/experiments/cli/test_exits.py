@@ -55,7 +55,7 @@ def test_an_error_that_was_foreseen_is_one_line(
 @pytest.mark.parametrize(
     "error", [RuntimeError("one\ntwo"), KeyError("x"), ZeroDivisionError(), MemoryError()]
 )
-def test_an_error_that_nobody_foresaw_says_where_its_traceback_is(error: Exception, tmp_path: Path) -> None:
+def test_an_unexpected_error_names_the_file_of_its_traceback(error: Exception, tmp_path: Path) -> None:
     result = ended(error)
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()

@@ -89,7 +89,7 @@ def test_the_commands_are_those() -> None:
     assert set(main.commands) == set(COMMANDS)
 
 
-def test_a_run_says_what_it_has_come_to(done: dict[str, Any]) -> None:
+def test_a_run_prints_its_results(done: dict[str, Any]) -> None:
     folder = Path(done["folder"])
     assert done["status"] == "done"
     assert {"bytes_up", "bytes_down", "packets", "airtime_s", "virtual_s", "wall_s"} <= done.keys()
@@ -122,7 +122,7 @@ def test_a_run_shows_a_table_to_a_person(
     assert [line.split()[0] for line in lines[5:] if line.strip()] == ["round"]
 
 
-def test_eval_finds_what_the_run_measured_last(done: dict[str, Any]) -> None:
+def test_eval_equals_the_last_metrics_of_the_run(done: dict[str, Any]) -> None:
     result = splitfl("eval", done["folder"], "--json")
     assert result.exit_code == 0, result.stderr
     measured = json.loads(result.stdout)
@@ -208,7 +208,7 @@ def test_list_has_a_line_on_each(what: str) -> None:
     assert all(name in shown for name in rows)
 
 
-def test_list_has_what_there_is() -> None:
+def test_list_has_every_preset_and_method() -> None:
     assert {"demo", "lm", "sst2"} <= json.loads(splitfl("list", "presets", "--json").stdout).keys()
     assert json.loads(splitfl("list", "methods", "--json").stdout).keys() == METHODS.keys()
     assert {"minilm", "bert", "gpt2", "llama"} <= json.loads(

@@ -132,7 +132,7 @@ def test_it_is_refused_in_one_line_before_torch_is_loaded(what: str, tmp_path: P
 
 
 @pytest.mark.parametrize("name", names())
-def test_what_is_had_without_torch_is_what_the_run_will_have(name: str) -> None:
+def test_settings_read_without_torch_equal_those_of_the_run(name: str) -> None:
     _, whole = find(name, [])
     part = without_learning(name, [])
     assert (part.federation, part.link, part.train, part.transport) == (

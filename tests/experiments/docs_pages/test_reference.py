@@ -84,7 +84,7 @@ def test_every_key_of_a_scenarios_file_is_there() -> None:
 
 
 @pytest.mark.parametrize("what", REGISTRIES)
-def test_every_plug_in_is_there_with_what_it_says_of_itself(what: str) -> None:
+def test_every_plug_in_is_listed_with_its_description(what: str) -> None:
     _, _, entries = REGISTRIES[what]
     for name, spec in entries.items():
         assert f"## `{name}`\n\n{spec.about}" in reference()[f"{what}.md"]
@@ -133,7 +133,7 @@ def test_a_setting_that_leads_to_another_page_exists(setting: str) -> None:
         (LinkConfig(), "trace", str, ""),
     ],
 )
-def test_what_is_allowed_is_what_the_check_says(table: object, key: str, hint: Any, found: str) -> None:
+def test_the_allowed_values_are_those_of_the_check(table: object, key: str, hint: Any, found: str) -> None:
     assert allowed(table, key, hint) == found
 
 

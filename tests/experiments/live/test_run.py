@@ -46,7 +46,9 @@ def no_folder() -> Path:
     ],
     ids=["one process", "a broker", "a policy", "analog", "small packets"],
 )
-def test_what_a_live_link_cannot_carry_is_refused(tables: dict[str, Any], message: str, place: Path) -> None:
+def test_settings_that_a_live_link_cannot_have_are_refused(
+    tables: dict[str, Any], message: str, place: Path
+) -> None:
     config = toy.config(place, **{"transport": {"name": "rpc"}, **tables})
     with pytest.raises(ConfigError, match=message):
         run_live(Experiment.of(config), no_folder, Silent())

@@ -57,7 +57,7 @@ def test_a_plan_is_the_most_rounds_that_the_budget_allows(kind: str, config: Run
     assert plan_within(config, [Budget(kind=kind, limit=cost * 0.9999)], 50).rounds == 2
 
 
-def test_a_plan_says_what_the_run_will_have_cost_to_the_byte(config: RunConfig, tmp_path: Path) -> None:
+def test_a_plan_predicts_the_costs_of_the_run_to_the_byte(config: RunConfig, tmp_path: Path) -> None:
     plan = plan_within(config, [], config.federation.rounds)
     ledger = play(Experiment.of(config), tmp_path).ledger
     for way in ("up", "down"):

@@ -13,14 +13,14 @@ from splitfl.methods.registry import METHODS
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 
-def test_what_is_always_there_is_there_once() -> None:
+def test_an_entrant_that_is_always_included_appears_once() -> None:
     assert labels_of(["hybrid", " frozen", "hybrid"]) == ["hybrid", "frozen", "sfl-v2@checkpointed"]
     with pytest.raises(ConfigError, match="methods must name at least one method, got none"):
         labels_of([" ", " "])
     assert {label.partition("@")[0] for label in ALWAYS} <= METHODS.keys()
 
 
-def test_a_setting_for_somebody_who_is_not_there_is_refused() -> None:
+def test_a_setting_for_an_unknown_entrant_is_refused() -> None:
     assert settings_by_label(["a:train.seed=3"], ["a", "b"]) == {"a": ["train.seed=3"], "b": []}
     for text in ("c:train.seed=3", "train.seed=3"):
         with pytest.raises(ConfigError, match="LABEL one of a, b; got"):

@@ -97,7 +97,7 @@ def up(name: str, round_index: int, lap: int) -> int:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_method_exchanges_what_its_signature_names(name: str, place: Path) -> None:
+def test_a_method_exchanges_the_messages_of_its_signature(name: str, place: Path) -> None:
     played = whole_run(place, name)
     for client in range(2):
         for round_index in range(ROUNDS):

@@ -100,7 +100,7 @@ def test_a_run_and_stock_peft_measure_the_same(task: str, place: Path, tmp_path:
     assert set(again) == names[task] | {"eval_loss"}
 
 
-def test_the_exported_configuration_says_what_the_head_predicts(place: Path, tmp_path: Path) -> None:
+def test_the_exported_configuration_names_the_predictions_of_the_head(place: Path, tmp_path: Path) -> None:
     result = splitfl.run(table(place, "regression"), out=tmp_path)
     config = json.loads((result.folder / "adapter" / "config.json").read_text())
     assert config["problem_type"] == "regression"

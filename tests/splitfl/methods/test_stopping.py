@@ -124,7 +124,7 @@ def test_steps_in_flight_start_from_the_same_parameters_after_a_restart(place: P
 
 
 @pytest.mark.parametrize("name", cases())
-def test_a_run_killed_amid_an_accumulation_goes_on_from_its_last_round(
+def test_a_run_killed_during_an_accumulation_resumes_from_its_last_round(
     name: str, place: Path, tmp_path: Path
 ) -> None:
     its = METHODS[name].reads & OPTIMISER

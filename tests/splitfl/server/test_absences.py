@@ -165,7 +165,9 @@ def test_a_run_that_lost_clients_is_the_in_process_run_of_the_same_events(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["sfl-v2", "sfl-v1", "decomfl", "fedlora", "cse-fsl"])
-def test_whoever_is_killed_whenever_the_events_tell_it_all(place: Path, tmp_path: Path, method: str) -> None:
+def test_events_suffice_to_replay_a_run_with_clients_killed_at_any_time(
+    place: Path, tmp_path: Path, method: str
+) -> None:
     for seed in range(4):
         folder = tmp_path / str(seed)
         folder.mkdir()
@@ -193,9 +195,7 @@ def test_a_client_leaves_for_some_rounds_and_comes_back(place: Path, tmp_path: P
     assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 2} == {0, 3, 4, 5}
 
 
-def test_a_straggler_is_passed_over_for_the_round_and_goes_on_with_the_next(
-    place: Path, tmp_path: Path
-) -> None:
+def test_a_straggler_misses_the_round_and_joins_the_next(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()
@@ -223,9 +223,7 @@ def test_a_straggler_is_passed_over_for_the_round_and_goes_on_with_the_next(
     assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 1} == {0, 2, 3, 4, 5}
 
 
-def test_what_a_process_that_is_gone_said_costs_its_client_a_round_and_nothing_else(
-    place: Path, tmp_path: Path
-) -> None:
+def test_a_message_of_a_dead_process_costs_its_client_one_round(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()
@@ -274,7 +272,7 @@ def test_a_round_ends_when_enough_have_answered_and_at_its_deadline(place: Path,
     assert absent == {(1, 1): 1, (2, 1): 2}
 
 
-def test_those_selected_are_the_same_on_every_road(place: Path, tmp_path: Path) -> None:
+def test_the_selected_clients_are_the_same_on_every_transport(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place, clients_per_round=2), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()

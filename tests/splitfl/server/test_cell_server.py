@@ -182,7 +182,7 @@ def test_threads_in_any_order_give_the_same_file(tmp_path: Path) -> None:
     assert len(starts) == 2 * 4 * 2 * 3
 
 
-def test_a_failed_run_wakes_whoever_waits_in_the_cell() -> None:
+def test_a_failed_run_wakes_threads_that_wait_in_the_cell() -> None:
     at, _ = server_loop(2)
     heard: list[Exception] = []
 
@@ -202,7 +202,7 @@ def test_a_failed_run_wakes_whoever_waits_in_the_cell() -> None:
         at.post(framed(1, 0), lambda answer: None)
 
 
-def test_who_is_out_of_reach_ends_the_run_with_a_sentence() -> None:
+def test_a_client_out_of_reach_ends_the_run_with_a_message() -> None:
     at, _ = server_loop(1, None, Toy(byte_s=10.0))
     with pytest.raises(Undelivered, match="no delivery to or from client 0 within 300 virtual s"):
         at.post(framed(0, 0), lambda answer: None)

@@ -40,7 +40,9 @@ def gradients(run: Played) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("codec", ["bf16", "int8", "int4"])
-def test_a_client_hears_the_rounded_gradient_of_what_it_sent(codec: str, place: Path, tmp_path: Path) -> None:
+def test_a_client_receives_the_rounded_gradient_of_its_activations(
+    codec: str, place: Path, tmp_path: Path
+) -> None:
     (exact,) = gradients(played(place, tmp_path, **ONE))
     (heard,) = gradients(played(place, tmp_path, codec={"gradient": codec}, **ONE))
     assert torch.equal(heard, rounded(exact, codec))

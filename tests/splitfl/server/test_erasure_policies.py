@@ -169,7 +169,9 @@ def test_a_method_takes_the_erasure_policies_that_it_declares_and_no_others(meth
         ({"analog": {"snr_db": 1000.0}}, "analog.snr_db must lie in"),
     ],
 )
-def test_what_a_method_cannot_go_on_from_is_refused(place: Path, tables: Any, complaint: str) -> None:
+def test_an_erasure_policy_that_a_method_cannot_use_is_refused(
+    place: Path, tables: Any, complaint: str
+) -> None:
     reads = {} if tables.get("method", {}).get("name") in (None, "hosl") else {"train": {"batch_size": 8}}
     with pytest.raises(ConfigError, match=complaint):
         Experiment.of(toy.config(place, **tables, **reads))

@@ -303,7 +303,7 @@ def test_a_lost_client_costs_its_own_work_and_nothing_else(place: Path, tmp_path
     assert [row["round"] for row in story(tmp_path) if row["event"] == "round"] == list(range(ROUNDS))
 
 
-def test_a_client_that_comes_back_goes_on_with_a_later_round(place: Path, tmp_path: Path) -> None:
+def test_a_client_that_rejoins_continues_with_a_later_round(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place, **fault_tolerance(min_clients=3)), SessionRouter()
     nodes = nodes_of(site, tmp_path)
     with Run(site, tmp_path, Silent()) as run:
@@ -366,7 +366,7 @@ def back_at_round_4(site: Experiment, folder: Path) -> ClientNode:
     return back
 
 
-def test_what_a_client_is_does_not_grow_younger_by_being_kept_again(place: Path, tmp_path: Path) -> None:
+def test_a_client_that_stores_its_state_again_does_not_gain_rounds(place: Path, tmp_path: Path) -> None:
     site = site_of(place)
     back = back_at_round_4(site, tmp_path)
     back.begin(4)  # keeps what it still is, and dies
@@ -389,7 +389,7 @@ def test_a_client_that_is_ahead_says_how_old_that_is_to_which_it_goes_back(
     assert [completed_before(asked.asked, round_index) for round_index in (4, 5)] == [0, 4]
 
 
-def test_whoever_is_told_to_ask_again_is_not_lost(place: Path, tmp_path: Path) -> None:
+def test_a_client_that_was_asked_to_repeat_its_request_is_not_lost(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place), SessionRouter(waits_for_restart=True)
     with Run(site, tmp_path, Silent()) as run:
         board.connect(run.server_loop)

@@ -58,7 +58,7 @@ def test_a_far_deadline_is_a_synchronous_round(place: Path, tmp_path: Path) -> N
     assert [end.finish_s for end in together.ends] == sorted(end.finish_s for end in together.ends)
 
 
-def test_what_is_late_is_lost_and_the_rest_of_its_round_unsaid(place: Path, tmp_path: Path) -> None:
+def test_a_late_message_is_lost_with_the_rest_of_its_round(place: Path, tmp_path: Path) -> None:
     """The reference: the same messages lost on the air."""
     due_s = 0.27
     late = play(site(place, rounds=1, schedule="deadline", deadline_s=due_s), tmp_path)
@@ -94,7 +94,7 @@ def _numbered(played: Played) -> list[tuple[tuple[int, int], Reply]]:
         if name != "spry"
     ],
 )
-def test_every_method_goes_on_after_a_deadline(method: str, place: Path, tmp_path: Path) -> None:
+def test_every_method_continues_after_a_deadline(method: str, place: Path, tmp_path: Path) -> None:
     whole = play(site(place, method), tmp_path)
     due_s = 0.6 * whole.ends[0].finish_s
     late = play(site(place, method, schedule="deadline", deadline_s=due_s), tmp_path)
@@ -153,7 +153,7 @@ def test_the_fast_do_more_and_age_is_in_the_ledger(
     assert set(played.trained) == set(play(site(place, method), tmp_path).trained)
 
 
-def test_who_is_first_does_not_depend_on_threads(place: Path, tmp_path: Path) -> None:
+def test_the_service_order_does_not_depend_on_threads(place: Path, tmp_path: Path) -> None:
     own = site(place, schedule="anarchic", pause_s=0.05, client_steps=[1, 2, 3])
     alone = play(own, tmp_path)
     for order in ((0, 1, 2), (2, 1, 0)):
@@ -228,7 +228,9 @@ def test_a_method_that_needs_all_in_one_round_is_refused_with_the_reason(method:
         ({"link": {"scenario": "urban-macro-edge"}}, "requires a link of its own for each client"),
     ],
 )
-def test_what_does_not_go_with_own_paces_is_refused(place: Path, tables: Any, complaint: str) -> None:
+def test_settings_that_exclude_an_asynchronous_schedule_are_refused(
+    place: Path, tables: Any, complaint: str
+) -> None:
     federation = {**UNEQUAL, "schedule": "anarchic", **tables.get("federation", {})}
     with pytest.raises(ConfigError, match=complaint):
         Experiment.of(toy.config(place, **{**tables, "federation": federation}))

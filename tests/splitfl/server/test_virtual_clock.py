@@ -99,7 +99,7 @@ def test_work_is_counted_by_side_client_and_round(place: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("in_flight", [1, 2])
-def test_nobody_is_in_two_places_at_once(place: Path, tmp_path: Path, in_flight: int) -> None:
+def test_a_client_never_does_two_things_at_once(place: Path, tmp_path: Path, in_flight: int) -> None:
     run = played(place, tmp_path, 3, method={"in_flight": in_flight}, link=LOSSY)
     for client in range(3):
         own = [

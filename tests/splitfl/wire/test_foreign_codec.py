@@ -129,7 +129,7 @@ def test_a_client_that_uses_it_where_rows_may_be_lost_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("peaks")
-def test_a_report_says_what_the_codec_says_of_itself() -> None:
+def test_a_report_has_the_description_of_the_codec() -> None:
     assert describe_codecs(from_dict(BOTH)) == (
         "Messages at the cut were encoded: peaks (numbers of at least half a row's peak) for the activation, "
         "peaks for the gradient."

@@ -190,7 +190,7 @@ FINE = b"\1" + b"\0" * 7
         (b"\xff" * 64, "has an invalid header length"),
     ],
 )
-def test_what_is_wrong_with_a_frame_is_said(damaged: bytes, sentence: str) -> None:
+def test_an_invalid_frame_is_refused_with_the_reason(damaged: bytes, sentence: str) -> None:
     with pytest.raises(WireError, match=sentence):
         decode(damaged)
 
