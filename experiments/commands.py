@@ -17,6 +17,7 @@ from rich.text import Text
 from experiments import presets
 from experiments.channel.recordings import link_lines
 from experiments.citations import bibtex
+from experiments.cli.exits import names_folder
 from experiments.cli.preflight import served
 from experiments.live.run import run_live
 from experiments.local_clients import run_here
@@ -264,13 +265,20 @@ def _run(
     is_live: bool = False,
 ) -> None:
     """Runs the experiment with a progress display, then writes its report."""
-    with TerminalScreen(console, experiment.config, experiment.total_steps(), invites=not spawn) as screen:
+    made: list[Path] = []
+
+    def noted() -> Path:
+        made.append(new_folder())
+        return made[-1]
+
+    screen = TerminalScreen(console, experiment.config, experiment.total_steps(), invites=not spawn)
+    with names_folder(lambda: made[-1] if made else None), screen:
         if is_live:
-            folder, summary = run_live(experiment, new_folder, screen)
+            folder, summary = run_live(experiment, noted, screen)
         elif spawn:
-            folder, summary = run_here(experiment, new_folder, screen)
+            folder, summary = run_here(experiment, noted, screen)
         else:
-            folder, summary = serve_run(experiment, new_folder, screen, controller_for=controller_for)
+            folder, summary = serve_run(experiment, noted, screen, controller_for=controller_for)
     from experiments.report import write_report  # imports matplotlib, which only the report needs
 
     with spinner(console, "writing the report") if console.is_terminal else nullcontext():

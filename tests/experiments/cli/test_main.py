@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import splitfl.runtime.run as runtime
 from experiments.cli.main import main
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.federation.aggregators import AGGREGATORS
@@ -194,6 +195,21 @@ def test_compare_lays_runs_side_by_side(done: dict[str, Any], tmp_path: Path) ->
     shown = splitfl("compare", done["folder"], "--out", page)
     assert shown.exit_code == 0
     assert str(done["bytes_up"]) in shown.stdout.replace("\n", "")
+
+
+@pytest.mark.slow
+def test_an_internal_error_of_a_run_leaves_its_traceback_in_the_runs_folder(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(runtime, "run_inproc", broken)
+    result = splitfl("run", place / "toy.json", "--out", tmp_path, "--set", "transport.name=inproc")
+    (kept,) = tmp_path.glob("toy-*/splitfl-error-*.txt")
+    assert result.exit_code == 1
+    assert result.stderr.endswith(f"a bug; this is a bug in splitfl; its traceback is in {kept}\n")
+    assert "in broken" in kept.read_text()
 
 
 @pytest.mark.parametrize(
