@@ -157,11 +157,11 @@ def test_a_setting_of_its_own_is_read_from_a_file_and_set_and_shown(preset: Path
     [
         (
             "method.sharp=2",
-            "unknown key 'method.sharp'; did you mean 'sharpness'? the method 'sign-sfl' has name",
+            "unknown key 'method.sharp'; did you mean 'sharpness'? the method 'sign-sfl' has the keys name",
         ),
         ("method.sharpness=0", "[method] method.sharpness must be above 0.0, got 0.0"),
         ("method.sharpness=true", "method.sharpness must be of type float, got True"),
-        ("method.name=sfl-v2", "unknown key 'method.sharpness'; the method 'sfl-v2' has name, in_flight"),
+        ("method.name=sfl-v2", "'method.sharpness'; the method 'sfl-v2' has the keys name, in_flight"),
     ],
 )
 def test_a_setting_of_its_own_is_refused_by_name(preset: Path, word: str, error: str) -> None:
