@@ -112,6 +112,7 @@ def splitfl(*words: object) -> Result:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_it_is_listed_cited_planned_and_run(preset: Path, tmp_path: Path) -> None:
     assert "as sfl-v2, with the signs of gradients" in splitfl("list", "methods").stdout
@@ -126,6 +127,7 @@ def test_it_is_listed_cited_planned_and_run(preset: Path, tmp_path: Path) -> Non
     assert "sign-sfl" in (Path(done["folder"]) / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_a_setting_of_its_own_is_read_from_a_file_and_set_and_shown(preset: Path, tmp_path: Path) -> None:
     """No file of the project knows the key; a text of digits set for it is a text."""

@@ -87,6 +87,7 @@ def test_the_keys_of_a_link_choose_its_kind(name: str, tmp_path: Path) -> None:
     assert describe_link(config.link).endswith("; packets of 1500 bytes")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lagging")
 def test_a_link_of_another_package_carries_a_run(tmp_path: Path) -> None:
     toy.model(tmp_path / "model", is_base=True)

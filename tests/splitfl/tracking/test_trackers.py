@@ -97,6 +97,7 @@ def tensorboard() -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tensorboard")
 def test_tensorboard_reads_every_round_as_the_run_folder_has_it(place: Path, tmp_path: Path) -> None:
     result = splitfl.run(settings(place, "tensorboard"), out=tmp_path)
@@ -115,6 +116,7 @@ def test_tensorboard_reads_every_round_as_the_run_folder_has_it(place: Path, tmp
     assert json.loads(said["summary"]) == json.loads((result.folder / "summary.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tensorboard")
 def test_a_resumed_run_continues_in_tensorboard_without_a_round_twice(place: Path, tmp_path: Path) -> None:
     folder = stopped_and_resumed(settings(place, "tensorboard"), tmp_path / "runs")
@@ -280,6 +282,7 @@ def test_a_tracker_that_fails_is_named_once_and_the_run_ends_well(place: Path, t
     assert result.metrics["round"] == list(range(ROUNDS))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("failing")
 def test_a_tracker_that_fails_at_the_end_leaves_a_summary(place: Path, tmp_path: Path) -> None:
     result = splitfl.run(settings(place, "failing"), out=tmp_path / "runs")
