@@ -49,7 +49,8 @@ def test_a_setting_that_it_does_not_read_is_refused() -> None:
     assert result.exit_code == 2
     assert result.stderr == (
         "Error: unknown key 'transport.user'; the transport 'masked' has the keys name, host, port, "
-        "timeout_s, join_timeout_s, mask, secrets, tls_cert, tls_key, tls_ca, token_file; it is a key of mqtt\n"
+        "timeout_s, join_timeout_s, mask, secrets, tls_cert, tls_key, tls_ca, token_file; "
+        "it is a key of mqtt\n"
     )
 
 
