@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.calibration.base_graph import Graph, base_graph_number, lifted
-from channel.core.arrays import Array, above, whole
+from channel.coding.base_graph import Graph, base_graph_number, lifted
+from channel.core.arrays import above, whole
 from channel.core.errors import BadParameter
 
 
@@ -51,18 +51,3 @@ class Code:
             graph=graph.pruned(int(chosen.max()) // graph.lifting + 1),
             sent_E=chosen.reshape(modulation_order, -1).T.ravel(),
         )
-
-
-def pam_levels(modulation_order: int) -> Array:
-    """The amplitude for each label of one quadrature of QAM, by TS 38.211 (V16) clauses 5.1.3 to 5.1.6.
-
-    Shape (2^(modulation_order / 2),); the first bit of a label is the most significant; mean power 1/2.
-    """
-    half = modulation_order // 2
-    label = np.arange(1 << half)
-    sign = [1.0 - 2.0 * (label >> (half - 1 - bit) & 1) for bit in range(half)]
-    level = np.ones(label.size)
-    for bit in range(half - 1, 0, -1):
-        level = 2.0 ** (half - bit) - sign[bit] * level
-    scaled: Array = sign[0] * level / np.sqrt(2.0 * np.mean(level**2))
-    return scaled

@@ -1,0 +1,17 @@
+"""Compilation of functions by numba, with a cache on disk."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from numba import njit
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+def compiled(function: Kernel) -> Kernel:
+    """Applies numba's njit and keeps the type hints.
+
+    The machine code is cached beside the source file, or in the user's cache folder where that one is not
+    writable.
+    """
+    return cast(Kernel, njit(cache=True)(function))
