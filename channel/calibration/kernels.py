@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from channel.coding.base_graph import Graph
 from channel.coding.compiled import compiled
-from channel.coding.kernels import Bits, decode, encode
+from channel.coding.kernels import Bits, collect, decode, encode
 
 Reals = NDArray[np.float64]
 
-_KNOWN = np.float32(1e4)
-"""The log-likelihood ratio of a filler bit, which is known to be 0."""
 _FAINT = 1e-300
 """Keeps the logarithm finite if a likelihood underflows."""
 
@@ -86,10 +84,7 @@ def failures(
         encode(graph, word)
         amplitude_A = heard(word.ravel()[sent_E], modulation_order, levels, noise_power, noise_BA[block])
         ratio_E = ratios(amplitude_A, modulation_order, levels, noise_power)
-        level[:] = 0.0
-        level[bits : graph.information_columns * graph.lifting] = _KNOWN
-        for sent in range(sent_E.size):
-            level[sent_E[sent]] += ratio_E[sent]
+        collect(graph, sent_E, bits, ratio_E, level)
         decode(graph, level, message, work, iterations)
         failed += int(((level[:bits] < 0.0) != (information_BK[block] == 1)).any())
     return failed

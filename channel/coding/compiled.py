@@ -11,7 +11,7 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 def compiled(function: Kernel) -> Kernel:
     """Applies numba's njit and keeps the type hints.
 
-    The machine code is cached beside the source file, or in the user's cache folder where that one is not
-    writable.
+    Other threads run during a call. The machine code is cached beside the source file, or in the user's cache
+    folder where that one is not writable.
     """
-    return cast(Kernel, njit(cache=True)(function))
+    return cast(Kernel, njit(cache=True, nogil=True)(function))

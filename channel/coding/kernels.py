@@ -15,6 +15,8 @@ Bits = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 _FACTOR = np.float32(0.75)
+_KNOWN = np.float32(1e4)
+"""The log-likelihood ratio of a filler bit, which is known to be 0."""
 
 
 @compiled
@@ -147,3 +149,48 @@ def _check_to_bit(
         answer = size if word >= 0.0 else -size
         message[np.uint64(line + z)] = answer
         level[np.uint64(first + z)] = word + answer
+
+
+@compiled
+def decode_blocks(
+    graph: Graph, sent_E: NDArray[np.int64], bits: int, ratio_BE: Floats, iterations: int
+) -> Bits:
+    """The information bits (B, bits) decoded from the log-likelihood ratios of the transmitted bits (B, E).
+
+    A block that still violates parity checks after `iterations` is returned as it then is.
+    """
+    blocks = ratio_BE.shape[0]
+    most_edges = np.max(graph.row_start[1:] - graph.row_start[:-1])
+    level = np.empty(graph.columns * graph.lifting, dtype=np.float32)
+    message = np.empty(graph.column.size * graph.lifting, dtype=np.float32)
+    work = np.empty((3 + most_edges) * graph.lifting, dtype=np.float32)
+    found_BK = np.empty((blocks, bits), dtype=np.uint8)
+    for block in range(blocks):
+        collect(graph, sent_E, bits, ratio_BE[block], level)
+        decode(graph, level, message, work, iterations)
+        found_BK[block] = level[:bits] < 0.0
+    return found_BK
+
+
+@compiled
+def collect(
+    graph: Graph, sent_E: NDArray[np.int64], bits: int, ratio_E: Floats | NDArray[np.float64], level: Floats
+) -> None:
+    """Writes the log-likelihood ratios of a codeword to `level` (columns x Z): repeated bits add up."""
+    level[:] = 0.0
+    level[bits : graph.information_columns * graph.lifting] = _KNOWN
+    for sent in range(sent_E.size):
+        level[sent_E[sent]] += ratio_E[sent]
+
+
+@compiled
+def encode_blocks(graph: Graph, sent_E: NDArray[np.int64], information_BK: Bits) -> Bits:
+    """The transmitted bits (B, E) of blocks of information bits (B, K)."""
+    blocks, bits = information_BK.shape
+    word = np.zeros((graph.columns, graph.lifting), dtype=np.uint8)
+    sent_BE = np.empty((blocks, sent_E.size), dtype=np.uint8)
+    for block in range(blocks):
+        word.ravel()[:bits] = information_BK[block]
+        encode(graph, word)
+        sent_BE[block] = word.ravel()[sent_E]
+    return sent_BE

@@ -132,6 +132,7 @@ def test_without_numba_the_error_names_the_package(monkeypatch):
 
 
 # 250 blocks each, as simulated when the code lay in channel.calibration and read Sionna's tables
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("curve", "snr_db", "failed"),
     [((2, 308.0, 1000), -1.6, 80), ((4, 658.0, 1000), 8.4, 82), ((2, 308.0, 250), -1.4, 61)],

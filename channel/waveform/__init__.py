@@ -1,0 +1,1 @@
+"""A packet modem: OFDM with the LDPC codes and modulation schemes of 5G NR, on complex samples. No I/O."""
