@@ -19,11 +19,12 @@ _SMOOTHED = 9
 _GRID = np.linspace(-_MOST_SLOPE, _MOST_SLOPE, 65)
 
 
-def line(sum_S: Sums, time_S: Array) -> tuple[float, float]:
-    """The phase at time 0 and the slope in radians per unit of time, by maximum likelihood."""
+def line(sum_S: Sums, time_S: Array) -> Array:
+    """The phases (S,) at these times on the most likely straight line."""
     power = np.abs(np.exp(-1j * _GRID[:, None] * time_S) @ sum_S)
-    slope = _GRID[0] + (_GRID[1] - _GRID[0]) * _vertex(power)
-    return float(np.angle(np.sum(sum_S * np.exp(-1j * slope * time_S)))), slope
+    mean_S = time_S * (_GRID[0] + (_GRID[1] - _GRID[0]) * _vertex(power))
+    phase_S: Array = mean_S + np.angle(np.sum(sum_S * np.exp(-1j * mean_S)))
+    return phase_S
 
 
 def tracked(sum_S: Sums) -> Array:
@@ -34,11 +35,10 @@ def tracked(sum_S: Sums) -> Array:
     near = np.abs(np.concatenate([spectrum[-most:], spectrum[: most + 1]]))
     slope = (_vertex(near) - most) * 2 * np.pi / size
     mean_S = slope * np.arange(sum_S.size)
-    level = np.convolve(sum_S * np.exp(-1j * mean_S), np.ones(_SMOOTHED), mode="same")
-    # For fewer than nine symbols numpy returns nine values, with those of the symbols in the middle.
-    skipped = (level.size - sum_S.size) // 2
-    phases: Array = mean_S + np.angle(level)[skipped : skipped + sum_S.size]
-    return phases
+    # Of the full convolution, the part of `sum_S` even if that is shorter than the average.
+    level = np.convolve(sum_S * np.exp(-1j * mean_S), np.ones(_SMOOTHED))
+    phase_S: Array = mean_S + np.angle(level[_SMOOTHED // 2 :][: sum_S.size])
+    return phase_S
 
 
 def _vertex(power: Array) -> float:

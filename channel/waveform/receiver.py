@@ -135,7 +135,7 @@ class Receiver:
             position=timing.first,
             samples=self._preamble.length + symbols * self.numerology.symbol,
             snr_db=opened.estimate.snr_db,
-            offset=(timing.offset + opened.estimate.slope / self.numerology.symbol) / (2.0 * np.pi),
+            offset=(timing.offset + opened.slope / self.numerology.symbol) / (2.0 * np.pi),
             response_K=opened.estimate.response_K,
             points=points[:_SHOWN].copy(),
         )

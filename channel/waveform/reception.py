@@ -17,7 +17,7 @@ from channel.waveform.header import has_checksum
 from channel.waveform.layout import Layout, header_code, header_symbols
 from channel.waveform.mapping import Points
 from channel.waveform.numerology import Numerology, Samples
-from channel.waveform.scrambling import pilot_signs, scrambling_bits
+from channel.waveform.scrambling import pilot_signs
 from channel.waveform.symbols import header_points, with_pilots
 from channel.waveform.synchronisation import Synchroniser, Timing, turning
 
@@ -32,6 +32,10 @@ class OpenPacket:
     timing: Timing
     block: bytes
     estimate: ChannelEstimate
+    first_phase: float
+    """The phase of the first symbol of the header in radians, beside the carrier offset of `timing`."""
+    slope: float
+    """What is left of that offset, in radians per symbol."""
     header_sum_S: phase.Sums
     points: Points
 
@@ -58,26 +62,27 @@ class Reception:
         """
         numerology, projector_KK = self.numerology, self.synchroniser.projector_KK
         count = header_symbols(numerology)
-        value_SK = self._carriers(samples, timing, 0, count)
-        time_S = self._times(count)
-        first = ChannelEstimate.of(timing.long_2K, time_S[:2], timing.long_2K.sum(axis=0), projector_KK)
-        sums = np.concatenate(
-            [timing.long_2K @ first.response_K.conj(), self._pilot_sums(value_SK, first, 0)]
-        )
-        start, slope = phase.line(sums, time_S)
-        phase_S = start + slope * time_S[2:]
-        point_SD = first.equalised(value_SK[:, numerology.data_D], phase_S, numerology.data_D)
-        ratio_E = first.ratios(point_SD, numerology.data_D, 2)
-        block = _decoded(header_code(numerology), ratio_E[None])[0]
+        value_SK, turned_S = self._symbols(samples, timing, 0, count)
+        value_SK *= np.exp(-1j * turned_S).astype(np.complex64)[:, None]
+        estimate = ChannelEstimate.of(timing.long_2K, projector_KK, numerology)
+        known = timing.long_2K @ estimate.response_K.conj()
+        sum_S = np.concatenate([known, self._pilot_sums(value_SK, estimate, 0)])
+        phase_S = phase.line(sum_S, self._header_times)
+        point_SD = estimate.equalised(value_SK, phase_S[2:])
+        block = _decoded(header_code(numerology), estimate.ratios(point_SD, 2), 1)[0]
         if not has_checksum(block.tobytes()):
             return None
         sent_SK = with_pilots(header_points(block, numerology), numerology)
         known_SK = np.concatenate([timing.long_2K, value_SK * sent_SK.conj()])
-        estimate = ChannelEstimate.of(known_SK, time_S, first.response_K, projector_KK)
+        phase_S = phase.line(known_SK @ estimate.response_K.conj(), self._header_times)
+        known_SK *= np.exp(-1j * phase_S).astype(np.complex64)[:, None]
+        estimate = ChannelEstimate.of(known_SK, projector_KK, numerology)
         return OpenPacket(
             timing=timing,
             block=block.tobytes(),
             estimate=estimate,
+            first_phase=float(phase_S[2]),
+            slope=float(phase_S[3] - phase_S[2]),
             header_sum_S=known_SK[2:] @ estimate.response_K.conj(),
             points=point_SD.ravel(),
         )
@@ -89,39 +94,38 @@ class Reception:
 
         Without a payload: no units, and the points of the header.
         """
-        numerology, estimate = self.numerology, packet.estimate
+        estimate, count = packet.estimate, packet.header_sum_S.size
         if not layout.symbols:
             return np.empty((0, 0), dtype=np.uint8), np.empty(0, dtype=np.bool_), packet.points
-        count = packet.header_sum_S.size
-        value_SK = self._carriers(samples, packet.timing, count, layout.symbols)
-        pilot_sum_S = self._pilot_sums(value_SK, estimate, count)
-        sum_S = np.concatenate([packet.header_sum_S, pilot_sum_S])
-        steady = estimate.phase + estimate.slope * self._times(sum_S.size)[2:]
-        phase_S = steady + phase.tracked(sum_S * np.exp(-1j * steady).astype(np.complex64))
-        point_SD = estimate.equalised(value_SK[:, numerology.data_D], phase_S[count:], numerology.data_D)
-        ratio_E = estimate.ratios(point_SD, numerology.data_D, layout.modulation_order)
-        sent = layout.code.sent_E.size
-        bytes_BN = _decoded(layout.code, ratio_E[: layout.blocks * sent].reshape(layout.blocks, sent))
-        is_good_B = crc24(bytes_BN) == 0
+        value_SK, turned_S = self._symbols(samples, packet.timing, count, layout.symbols)
+        turned_S += packet.first_phase + packet.slope * np.arange(count, count + layout.symbols)
+        sum_S = self._pilot_sums(value_SK, estimate, count) * np.exp(-1j * turned_S)
+        turned_S += phase.tracked(np.concatenate([packet.header_sum_S, sum_S]))[count:]
+        point_SD = estimate.equalised(value_SK, turned_S)
+        ratio_E = estimate.ratios(point_SD, layout.modulation_order)
+        bytes_BN = _decoded(layout.code, ratio_E, layout.blocks)
         units_UN = layout.join(bytes_BN[:, : layout.block_bytes])
-        is_whole_U = is_good_B.reshape(layout.units, -1).all(axis=1)
+        is_whole_U = (crc24(bytes_BN) == 0).reshape(layout.units, -1).all(axis=1)
         return np.where(is_whole_U[:, None], units_UN, np.uint8(0)), is_whole_U, point_SD.ravel()
 
-    def _times(self, symbols: int) -> Array:
-        """The times, in symbols, of the two long symbols and those that follow, from the first long one."""
+    @cached_property
+    def _header_times(self) -> Array:
+        """The times, in symbols, of the two long symbols and those of the header, from the first long one."""
         size, symbol = self.numerology.fft_size, self.numerology.symbol
-        after = (2 * size + self.numerology.prefix) / symbol + np.arange(symbols)
+        after = (2 * size + self.numerology.prefix) / symbol + np.arange(header_symbols(self.numerology))
         return np.concatenate([[0.0, size / symbol], after])
 
-    def _carriers(self, samples: Samples, timing: Timing, first: int, count: int) -> Carriers:
-        """The used subcarriers (count, K) of the symbols from `first`, at which `samples` begin."""
+    def _symbols(self, samples: Samples, timing: Timing, first: int, count: int) -> tuple[Carriers, Array]:
+        """The used subcarriers (count, K) of the symbols from `first`, at which `samples` begin.
+
+        With them their phases (count,) in radians by the carrier offset, which is removed within a symbol.
+        """
         numerology = self.numerology
-        cut_SN = samples[: count * numerology.symbol].reshape(count, -1)[:, numerology.prefix :]
+        cut_SN = samples.reshape(count, -1)[:, numerology.prefix :]
         value_SK = numerology.demodulate(cut_SN * turning(-timing.offset, numerology.fft_size))
-        place_S = self.symbol_position(timing, first) - timing.start + numerology.prefix
-        turned_S = timing.offset * (place_S + numerology.symbol * np.arange(count))
-        value_SK *= np.exp(-1j * turned_S).astype(np.complex64)[:, None]
-        return value_SK
+        place_S = np.arange(first, first + count, dtype=np.float64) * numerology.symbol
+        turned_S: Array = timing.offset * (place_S + 2 * numerology.fft_size + numerology.prefix)
+        return value_SK, turned_S
 
     def _pilot_sums(self, value_SK: Carriers, estimate: ChannelEstimate, first: int) -> phase.Sums:
         """The sums of `phase` over the pilots of the symbols from `first`."""
@@ -139,9 +143,8 @@ def checked(body: bytes) -> bytes | None:
     return payload if zlib.crc32(payload).to_bytes(4, "big") == checksum else None
 
 
-def _decoded(code: Code, ratio_BE: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The bytes (B, N) of code blocks, unscrambled."""
-    sign_E = 1.0 - 2.0 * scrambling_bits(ratio_BE.size).astype(np.float32)
-    ratio_BE = ratio_BE * sign_E.reshape(ratio_BE.shape)
+def _decoded(code: Code, ratio_E: NDArray[np.float32], blocks: int) -> NDArray[np.uint8]:
+    """The bytes (blocks, N) of code blocks."""
+    ratio_BE = ratio_E[: blocks * code.sent_E.size].reshape(blocks, -1)
     found_BK = decode_blocks(code.graph, code.sent_E, code.bits, ratio_BE, ITERATIONS)
     return np.packbits(found_BK, axis=1)
