@@ -16,9 +16,9 @@ class Received:
     `is_whole_U` names those without errors; the others are zeros. Both are None in a packet without units.
 
     `position` is that of its first sample in the stream, `samples` its length. `snr_db` is E_s/N0, the mean
-    over the used subcarriers, `offset` the carrier offset in cycles per sample, `response_K` the channel at
-    the used subcarriers, and `points` the first points of the payload (of the header, if there is none) after
-    the equaliser, for plots.
+    over the used subcarriers. `offset` is the carrier offset in cycles per sample, `clock_difference` that of
+    the sample clocks as a ratio (0 without a payload), `response_K` the channel at the used subcarriers, and
+    `points` the first points of the payload (of the header, if there is none) after the equaliser, for plots.
     """
 
     header: Header
@@ -30,6 +30,7 @@ class Received:
     samples: int
     snr_db: float
     offset: float
+    clock_difference: float
     response_K: NDArray[np.complex64]
     points: NDArray[np.complex64]
 

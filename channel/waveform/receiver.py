@@ -121,7 +121,7 @@ class Receiver:
     def _received(
         self, opened: OpenPacket, form: Format, header: Header, layout: Layout, samples: Samples
     ) -> Received:
-        units_UN, is_whole_U, points = self._reception.payload(samples, opened, layout)
+        units_UN, is_whole_U, points, clock_difference = self._reception.payload(samples, opened, layout)
         payload = None if form.units else checked(units_UN.tobytes())
         self.counters.bad_payloads += not form.units and payload is None
         self.counters.lost_units += int(np.sum(~is_whole_U)) if form.units else 0
@@ -136,6 +136,7 @@ class Receiver:
             samples=self._preamble.length + symbols * self.numerology.symbol,
             snr_db=opened.estimate.snr_db,
             offset=(timing.offset + opened.slope / self.numerology.symbol) / (2.0 * np.pi),
+            clock_difference=clock_difference,
             response_K=opened.estimate.response_K,
             points=points[:_SHOWN].copy(),
         )

@@ -3,6 +3,7 @@
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from channel.core.arrays import Array
 from channel.waveform import phase
 from channel.waveform.channel_estimate import Carriers, ChannelEstimate
 from channel.waveform.crc import crc24
+from channel.waveform.drift import clock_difference
 from channel.waveform.header import has_checksum
 from channel.waveform.layout import Layout, header_code, header_symbols
 from channel.waveform.mapping import Points
@@ -23,6 +25,8 @@ from channel.waveform.synchronisation import Synchroniser, Timing, turning
 
 ITERATIONS = 20
 """Of the decoder, as in the simulation of the block error law."""
+_NEGLIGIBLE = 0.02
+"""Radians at the outermost subcarrier by which a drift of timing may turn the last symbol of a packet."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +42,16 @@ class OpenPacket:
     """What is left of that offset, in radians per symbol."""
     header_sum_S: phase.Sums
     points: Points
+
+
+class Payload(NamedTuple):
+    """A decoded payload, as one unit if it is not made of units. Without any, `points` are the header's."""
+
+    units_UN: NDArray[np.uint8]
+    """With zeros instead of units that have errors."""
+    is_whole_U: NDArray[np.bool_]
+    points: Points
+    clock_difference: float
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class Reception:
         value_SK *= np.exp(-1j * turned_S).astype(np.complex64)[:, None]
         estimate = ChannelEstimate.of(timing.long_2K, projector_KK, numerology)
         known = timing.long_2K @ estimate.response_K.conj()
-        sum_S = np.concatenate([known, self._pilot_sums(value_SK, estimate, 0)])
+        sum_S = np.concatenate([known, self._pilots(value_SK, estimate, 0).sum(axis=1)])
         phase_S = phase.line(sum_S, self._header_times)
         point_SD = estimate.equalised(value_SK, phase_S[2:])
         block = _decoded(header_code(numerology), estimate.ratios(point_SD, 2), 1)[0]
@@ -87,26 +101,38 @@ class Reception:
             points=point_SD.ravel(),
         )
 
-    def payload(
-        self, samples: Samples, packet: OpenPacket, layout: Layout
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Points]:
-        """The units (U, N) of a payload, which of them (U,) have no errors, and their points.
-
-        Without a payload: no units, and the points of the header.
-        """
+    def payload(self, samples: Samples, packet: OpenPacket, layout: Layout) -> Payload:
+        """The payload from the samples of its symbols."""
         estimate, count = packet.estimate, packet.header_sum_S.size
         if not layout.symbols:
-            return np.empty((0, 0), dtype=np.uint8), np.empty(0, dtype=np.bool_), packet.points
+            return Payload(np.empty((0, 0), dtype=np.uint8), np.empty(0, dtype=np.bool_), packet.points, 0.0)
         value_SK, turned_S = self._symbols(samples, packet.timing, count, layout.symbols)
         turned_S += packet.first_phase + packet.slope * np.arange(count, count + layout.symbols)
-        sum_S = self._pilot_sums(value_SK, estimate, count) * np.exp(-1j * turned_S)
+        pilot_SP = self._pilots(value_SK, estimate, count)
+        sum_S = pilot_SP.sum(axis=1) * np.exp(-1j * turned_S)
         turned_S += phase.tracked(np.concatenate([packet.header_sum_S, sum_S]))[count:]
+        difference = self._drift(value_SK, pilot_SP * np.exp(-1j * turned_S)[:, None], estimate, count)
         point_SD = estimate.equalised(value_SK, turned_S)
         ratio_E = estimate.ratios(point_SD, layout.modulation_order)
         bytes_BN = _decoded(layout.code, ratio_E, layout.blocks)
         units_UN = layout.join(bytes_BN[:, : layout.block_bytes])
         is_whole_U = (crc24(bytes_BN) == 0).reshape(layout.units, -1).all(axis=1)
-        return np.where(is_whole_U[:, None], units_UN, np.uint8(0)), is_whole_U, point_SD.ravel()
+        units_UN = np.where(is_whole_U[:, None], units_UN, np.uint8(0))
+        return Payload(units_UN, is_whole_U, point_SD.ravel(), difference)
+
+    def _drift(
+        self, value_SK: Carriers, pilot_SP: NDArray[np.complex128], estimate: ChannelEstimate, first: int
+    ) -> float:
+        """The difference of the sample clocks; takes out of `value_SK` what it turned since the header."""
+        numerology = self.numerology
+        since_S = np.arange(value_SK.shape[0]) + first + self._header_times[2] - self._header_times.mean()
+        turn_K = 2.0 * np.pi * numerology.symbol / numerology.fft_size * numerology.carrier_K
+        power_P = np.abs(estimate.response_K[numerology.pilot_P].astype(np.complex128)) ** 2
+        turn_SP = since_S[:, None] * turn_K[numerology.pilot_P]
+        difference = clock_difference(pilot_SP, power_P, estimate.noise, turn_SP)
+        if abs(difference) * since_S[-1] * turn_K[-1] > _NEGLIGIBLE:
+            value_SK *= np.exp(-1j * difference * since_S[:, None] * turn_K).astype(np.complex64)
+        return difference
 
     @cached_property
     def _header_times(self) -> Array:
@@ -127,12 +153,12 @@ class Reception:
         turned_S: Array = timing.offset * (place_S + 2 * numerology.fft_size + numerology.prefix)
         return value_SK, turned_S
 
-    def _pilot_sums(self, value_SK: Carriers, estimate: ChannelEstimate, first: int) -> phase.Sums:
-        """The sums of `phase` over the pilots of the symbols from `first`."""
+    def _pilots(self, value_SK: Carriers, estimate: ChannelEstimate, first: int) -> Carriers:
+        """The pilots (S, P) of the symbols from `first`, times the conjugate of what is expected."""
         pilot_P = self.numerology.pilot_P
         sign_SP = pilot_signs(first + value_SK.shape[0], pilot_P.size)[first:]
         pilot_SP: Carriers = value_SK[:, pilot_P] * sign_SP
-        return pilot_SP @ estimate.response_K[pilot_P].conj()
+        return pilot_SP * estimate.response_K[pilot_P].conj()
 
 
 def checked(body: bytes) -> bytes | None:

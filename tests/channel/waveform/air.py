@@ -26,3 +26,14 @@ def three_taps(numerology=SMALLEST, phases=(0.0, 1.1, 2.5)):
     for delay, gain_db, phase in zip(DELAYS, GAINS_DB, phases, strict=True):
         taps[delay * numerology.fft_size // 64] = 10 ** (gain_db / 20) * np.exp(1j * phase)
     return taps / np.linalg.norm(taps)
+
+
+def skewed(samples, difference):
+    """The samples as a clock takes them that is slower by this ratio: delays grow, in steps of 32 samples."""
+    padded, frequency = np.pad(samples, (112, 300)), np.fft.fftfreq(256)
+    found = np.empty(samples.size, dtype=np.complex128)
+    for begin in range(0, samples.size, 32):
+        turn = np.exp(2j * np.pi * frequency * difference * (begin + 16))
+        piece = np.fft.ifft(np.fft.fft(padded[begin : begin + 256]) * turn)
+        found[begin : begin + 32] = piece[112:144][: samples.size - begin]
+    return found

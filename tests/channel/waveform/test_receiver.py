@@ -13,7 +13,7 @@ from channel.waveform.header import Header
 from channel.waveform.modulator import Modulator
 from channel.waveform.numerology import FFT_SIZES, SMALLEST, Numerology
 from channel.waveform.receiver import Receiver
-from tests.channel.waveform.air import heard, three_taps
+from tests.channel.waveform.air import heard, skewed, three_taps
 
 MODULATOR = Modulator()
 HEADER = Header(kind=3, source=1, target=2, flags=5, sequence=65_535, next_expected=7, bitmap=0xDEADBEEF)
@@ -89,6 +89,14 @@ def test_a_header_goes_alone():
     (packet,), _ = received(heard(samples, snr_db=3.0, name="alone"))
     assert (packet.header, packet.payload, packet.units_UN) == (HEADER, b"", None)
     assert samples.size == MODULATOR.length(header_file.Format(4, 0, 0)) < 1000
+
+
+@pytest.mark.parametrize("difference", [40e-6, -40e-6])
+def test_a_difference_of_sample_clocks_is_found_and_followed(difference):
+    samples = skewed(MODULATOR.packet(HEADER, b"w" * 1400, mcs=20), difference)
+    (packet,), _ = received(heard(samples, snr_db=15.0, name="skewed"))
+    assert packet.payload == b"w" * 1400
+    assert packet.clock_difference == pytest.approx(difference, abs=8e-6)
 
 
 def test_units_are_lost_one_by_one():
