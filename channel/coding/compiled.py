@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from numba import njit
+from channel.coding.extra import MissingNumba
+
+try:
+    from numba import njit
+except ImportError:
+    raise MissingNumba("coding of packets") from None
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 

@@ -6,10 +6,13 @@ from channel.core.errors import ChannelError
 
 
 class MissingNumba(ChannelError):
-    """numba is not installed; the message has the install command."""
+    """numba is not installed; the message says what needs it and has the install command."""
+
+    def __init__(self, purpose: str) -> None:
+        super().__init__(f"{purpose} needs numba; install with: pip install 'splitfl[radio]'")
 
 
 def require_numba(purpose: str) -> None:
-    """Raises MissingNumba, with the install command, unless numba is installed."""
+    """Raises MissingNumba unless numba is installed."""
     if not find_spec("numba"):
-        raise MissingNumba(f"{purpose} needs numba; install with: pip install 'splitfl[radio]'")
+        raise MissingNumba(purpose)

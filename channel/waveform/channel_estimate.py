@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from channel.coding.compiled import compiled
 from channel.core.arrays import Array
 from channel.core.units import ratio_to_db
 from channel.waveform.mapping import Points, least_amplitude, max_log_ratios
@@ -63,12 +64,21 @@ class ChannelEstimate:
         weight_D: NDArray[np.float32] = (response_D.real**2 + response_D.imag**2) / np.float32(noise)
         return weight_D
 
-    def equalised(self, value_SK: Carriers, phase_S: Array) -> Points:
-        """The data (S, D) of symbols with these phases in radians, divided by the response."""
-        point_SD: Points = np.take(value_SK, self.numerology.data_D, axis=1)
-        point_SD *= self._inverse_D
-        point_SD *= np.exp(-1j * phase_S).astype(np.complex64)[:, None]
-        return point_SD
+    def equalised(
+        self, value_SK: Carriers, phase_S: Array, drift: tuple[Array, Array] | None = None
+    ) -> Points:
+        """The data (S, D) of symbols with these phases in radians, divided by the response.
+
+        `drift` are the radians by which a drift of timing has turned each used subcarrier in the first
+        symbol, and those that each further symbol adds.
+        """
+        data_D = self.numerology.data_D
+        turn_S = np.exp(-1j * phase_S).astype(np.complex64)
+        start_D, step_D = self._inverse_D, np.ones_like(self._inverse_D)
+        if drift is not None:
+            first_D, more_D = (np.exp(-1j * turn_K[data_D]).astype(np.complex64) for turn_K in drift)
+            start_D, step_D = start_D * first_D, more_D
+        return _turned(value_SK, data_D, turn_S, start_D, step_D)
 
     def ratios(self, point_SD: Points, modulation_order: int) -> NDArray[np.float32]:
         """The log-likelihood ratios of the unscrambled bits of equalised points, in their order."""
@@ -76,6 +86,20 @@ class ChannelEstimate:
         sign_E = scrambling_signs(point_SD.size * modulation_order)
         least = least_amplitude(modulation_order)
         return max_log_ratios(point_SD.ravel(), weight_S, sign_E, modulation_order, least)
+
+
+@compiled
+def _turned(
+    value_SK: Carriers, data_D: NDArray[np.int64], turn_S: Carriers, start_D: Carriers, step_D: Carriers
+) -> Points:
+    """Every data subcarrier times `turn_S`, `start_D` and as many `step_D` as symbols precede it."""
+    point_SD = np.empty((turn_S.size, data_D.size), dtype=np.complex64)
+    factor_D = start_D.copy()
+    for symbol in range(turn_S.size):
+        for data in range(data_D.size):
+            point_SD[symbol, data] = value_SK[symbol, data_D[data]] * turn_S[symbol] * factor_D[data]
+            factor_D[data] *= step_D[data]
+    return point_SD
 
 
 def _power(value: Carriers) -> float:

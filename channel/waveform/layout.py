@@ -16,7 +16,8 @@ from channel.waveform.numerology import Numerology
 
 MCS_TABLE = mcs_table("64qam")
 """Table 5.1.3.1-1 of TS 38.214, whose rows have a block error law (`channel.phy.block_error`)."""
-LEAST_MCS = 4
+LEAST_MCS = 6
+"""Below, packets are lost because their header is, not the payload: at MCS 5 as often as not."""
 MOST_PACKET_BYTES = 65_535
 
 _CRC_BYTES, _CHECKSUM_BYTES = 3, 4

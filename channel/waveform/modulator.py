@@ -5,7 +5,6 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.coding.extra import require_numba
 from channel.core.errors import BadParameter
 from channel.waveform.header import Format, Header, pack
 from channel.waveform.layout import header_symbols, layout_of
@@ -18,12 +17,10 @@ class Modulator:
     """Makes the samples of packets.
 
     A packet is the preamble, a header block in QPSK of rate 1/4 and the payload in a row of TS 38.214 table
-    5.1.3.1-1. Its samples have mean power 1: 0 dBFS is the transmit power of the node. Raises MissingNumba
-    without numba.
+    5.1.3.1-1. Its samples have mean power 1: 0 dBFS is the transmit power of the node.
     """
 
     def __init__(self, numerology: Numerology = SMALLEST) -> None:
-        require_numba("the modem")
         self.numerology = numerology
         self._preamble = Preamble(numerology)
 

@@ -19,12 +19,18 @@ _SMOOTHED = 9
 _GRID = np.linspace(-_MOST_SLOPE, _MOST_SLOPE, 65)
 
 
-def line(sum_S: Sums, time_S: Array) -> Array:
-    """The phases (S,) at these times on the most likely straight line."""
-    power = np.abs(np.exp(-1j * _GRID[:, None] * time_S) @ sum_S)
+def line(sum_S: Sums, time_S: Array, turn_GS: NDArray[np.complex64]) -> Array:
+    """The phases (S,) at these times on the most likely straight line; `turn_GS` are the `turns` of them."""
+    power = np.abs(turn_GS @ sum_S)
     mean_S = time_S * (_GRID[0] + (_GRID[1] - _GRID[0]) * _vertex(power))
     phase_S: Array = mean_S + np.angle(np.sum(sum_S * np.exp(-1j * mean_S)))
     return phase_S
+
+
+def turns(time_S: Array) -> NDArray[np.complex64]:
+    """For every slope in question what turns the phases at these times back."""
+    turn_GS: NDArray[np.complex64] = np.exp(-1j * _GRID[:, None] * time_S).astype(np.complex64)
+    return turn_GS
 
 
 def tracked(sum_S: Sums) -> Array:

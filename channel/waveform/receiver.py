@@ -5,7 +5,6 @@ from collections.abc import Generator, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.coding.extra import require_numba
 from channel.core.errors import BadParameter
 from channel.waveform.detection import Detector, Peak
 from channel.waveform.header import Format, Header, unpack
@@ -24,12 +23,10 @@ _SHOWN = 512
 class Receiver:
     """Detects, synchronises to and decodes the packets of `Modulator`.
 
-    The same samples give the same packets, however they are cut into pieces. Raises MissingNumba without
-    numba.
+    The same samples give the same packets, however they are cut into pieces.
     """
 
     def __init__(self, numerology: Numerology = SMALLEST) -> None:
-        require_numba("the modem")
         self.numerology = numerology
         self.counters = Counters()
         self._preamble = preamble = Preamble(numerology)

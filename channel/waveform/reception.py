@@ -25,8 +25,6 @@ from channel.waveform.synchronisation import Synchroniser, Timing, turning
 
 ITERATIONS = 20
 """Of the decoder, as in the simulation of the block error law."""
-_NEGLIGIBLE = 0.02
-"""Radians at the outermost subcarrier by which a drift of timing may turn the last symbol of a packet."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,14 +79,14 @@ class Reception:
         estimate = ChannelEstimate.of(timing.long_2K, projector_KK, numerology)
         known = timing.long_2K @ estimate.response_K.conj()
         sum_S = np.concatenate([known, self._pilots(value_SK, estimate, 0).sum(axis=1)])
-        phase_S = phase.line(sum_S, self._header_times)
+        phase_S = phase.line(sum_S, self._header_times, self._header_turns)
         point_SD = estimate.equalised(value_SK, phase_S[2:])
         block = _decoded(header_code(numerology), estimate.ratios(point_SD, 2), 1)[0]
         if not has_checksum(block.tobytes()):
             return None
         sent_SK = with_pilots(header_points(block, numerology), numerology)
         known_SK = np.concatenate([timing.long_2K, value_SK * sent_SK.conj()])
-        phase_S = phase.line(known_SK @ estimate.response_K.conj(), self._header_times)
+        phase_S = phase.line(known_SK @ estimate.response_K.conj(), self._header_times, self._header_turns)
         known_SK *= np.exp(-1j * phase_S).astype(np.complex64)[:, None]
         estimate = ChannelEstimate.of(known_SK, projector_KK, numerology)
         return OpenPacket(
@@ -111,8 +109,13 @@ class Reception:
         pilot_SP = self._pilots(value_SK, estimate, count)
         sum_S = pilot_SP.sum(axis=1) * np.exp(-1j * turned_S)
         turned_S += phase.tracked(np.concatenate([packet.header_sum_S, sum_S]))[count:]
-        difference = self._drift(value_SK, pilot_SP * np.exp(-1j * turned_S)[:, None], estimate, count)
-        point_SD = estimate.equalised(value_SK, turned_S)
+        pilot_SP *= np.exp(-1j * turned_S).astype(np.complex64)[:, None]
+        since_S, turn_K = self._since_header(count, layout.symbols), self._drift_K
+        pilot_P = self.numerology.pilot_P
+        power_P = np.abs(estimate.response_K[pilot_P]).astype(np.float64) ** 2
+        difference = clock_difference(pilot_SP, power_P, estimate.noise, since_S, turn_K[pilot_P])
+        turn_K = difference * turn_K
+        point_SD = estimate.equalised(value_SK, turned_S, (since_S[0] * turn_K, turn_K))
         ratio_E = estimate.ratios(point_SD, layout.modulation_order)
         bytes_BN = _decoded(layout.code, ratio_E, layout.blocks)
         units_UN = layout.join(bytes_BN[:, : layout.block_bytes])
@@ -120,19 +123,20 @@ class Reception:
         units_UN = np.where(is_whole_U[:, None], units_UN, np.uint8(0))
         return Payload(units_UN, is_whole_U, point_SD.ravel(), difference)
 
-    def _drift(
-        self, value_SK: Carriers, pilot_SP: NDArray[np.complex128], estimate: ChannelEstimate, first: int
-    ) -> float:
-        """The difference of the sample clocks; takes out of `value_SK` what it turned since the header."""
+    def _since_header(self, first: int, count: int) -> Array:
+        """The times (count,) in symbols from the middle of what the channel was estimated from."""
+        middle = float(self._header_times.mean() - self._header_times[2])
+        return np.arange(first, first + count, dtype=np.float64) - middle
+
+    @cached_property
+    def _drift_K(self) -> Array:
+        """Radians in a symbol by which a difference of clocks of 1 turns the subcarriers."""
         numerology = self.numerology
-        since_S = np.arange(value_SK.shape[0]) + first + self._header_times[2] - self._header_times.mean()
-        turn_K = 2.0 * np.pi * numerology.symbol / numerology.fft_size * numerology.carrier_K
-        power_P = np.abs(estimate.response_K[numerology.pilot_P].astype(np.complex128)) ** 2
-        turn_SP = since_S[:, None] * turn_K[numerology.pilot_P]
-        difference = clock_difference(pilot_SP, power_P, estimate.noise, turn_SP)
-        if abs(difference) * since_S[-1] * turn_K[-1] > _NEGLIGIBLE:
-            value_SK *= np.exp(-1j * difference * since_S[:, None] * turn_K).astype(np.complex64)
-        return difference
+        return 2.0 * np.pi * numerology.symbol / numerology.fft_size * numerology.carrier_K.astype(np.float64)
+
+    @cached_property
+    def _header_turns(self) -> NDArray[np.complex64]:
+        return phase.turns(self._header_times)
 
     @cached_property
     def _header_times(self) -> Array:

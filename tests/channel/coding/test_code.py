@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from itertools import pairwise
 
@@ -142,3 +143,10 @@ def test_the_simulation_has_the_same_failures_as_ever(curve, snr_db, failed):
 
     simulated = BlerCurve(*curve)
     assert chunk_failures(simulated, simulated.code(), snr_db, seed=0, chunk=0) == failed
+
+
+def test_without_numba_the_import_of_the_modem_names_the_package():
+    script = "import sys; sys.modules['numba'] = None; import channel.waveform.receiver"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 1
+    assert "MissingNumba: coding of packets needs numba; install with: pip install" in found.stderr
