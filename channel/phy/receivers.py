@@ -1,0 +1,31 @@
+"""Named receivers and their implementation loss: by how much more SNR they need than the block error law."""
+
+import json
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from channel.core.errors import BadParameter
+
+DATA_FILE = "receivers.json"
+MODEM = "splitfl-ofdm"
+"""The receiver of `channel.waveform`."""
+
+
+def implementation_loss_db(receiver: str) -> float:
+    """The implementation loss of a receiver, for `BlockErrorLaw.of`.
+
+    `ideal` is the receiver of the law, MODEM that of `channel.waveform`, as
+    `python -m channel.fidelity` has measured it. Raises BadParameter, with the names, for another one.
+    """
+    losses_db = {"ideal": 0.0, **{name: row["implementation_loss_db"] for name, row in receivers().items()}}
+    if receiver not in losses_db:
+        raise BadParameter(f"receiver must be one of {', '.join(losses_db)}, got {receiver!r}")
+    return float(losses_db[receiver])
+
+
+@lru_cache
+def receivers() -> dict[str, Any]:
+    """The parsed data file: for each receiver the loss, its provenance and the measured points."""
+    found: dict[str, Any] = json.loads(files("channel.phy").joinpath(DATA_FILE).read_text(encoding="utf-8"))
+    return found
