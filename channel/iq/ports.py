@@ -116,13 +116,14 @@ class Air:
         seconds: float | None = None,
         progress: Callable[[AirReport], None] = lambda _: None,
     ) -> AirReport:
-        """Serves until `stop` or for so many seconds of samples; calls `progress` after every turn."""
+        """Serves until `stop` or for `seconds` of samples; calls `progress` after every turn."""
         last = (
             None if seconds is None else round(float(above("seconds", seconds, 0.0)) * self._channel.rate_hz)
         )
         while not stop() and (last is None or self._channel.position < last):
             self._turn(last)
             progress(self.report())
+        self._hand_out(stop)
         return self.report()
 
     def report(self) -> AirReport:
@@ -135,6 +136,17 @@ class Air:
             slips=self._pace.slips,
             ports=[port.counts for port in self._ports],
         )
+
+    def _hand_out(self, stop: Callable[[], bool]) -> None:
+        """At the end, gives the receivers what is left, if they ask in time."""
+        until_s = self._clock.now_s() + self._settings.timeout_s
+        while not stop() and self._clock.now_s() < until_s:
+            for port in self._ports:
+                port.poll()
+                port.answer()
+            if not any(port.listens and len(port.heard) for port in self._ports):
+                return
+            self._poller.poll(1000.0 * _GRACE_S)
 
     def _turn(self, last: int | None) -> None:
         """Takes in what came, computes at most a block, and answers."""
@@ -207,7 +219,7 @@ class Air:
 def device_arguments(settings: PortSettings, node: int, rate_hz: float) -> str:
     """The device arguments of srsRAN 4G for a node; its device_name is zmq."""
     sends = f"tcp://*:{settings.port + 2 * node}"
-    return f"tx_port={sends},rx_port={settings.hears_at(node)},id=node{node},base_srate={rate_hz:g}"
+    return f"tx_port={sends},rx_port={settings.hears_at(node)},id=node{node},base_srate={rate_hz:.12g}"
 
 
 def gnuradio_blocks(settings: PortSettings, node: int) -> str:

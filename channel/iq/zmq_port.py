@@ -11,6 +11,7 @@ and answer.
 import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -116,17 +117,18 @@ class ZmqPort:
     def ask(self, wanted: int) -> None:
         """Asks the transmitter for samples if there are fewer than `wanted`."""
         if self.is_connected and not self._is_pending and len(self.sent) < wanted:
-            self.sender.send_multipart([b"", ASK])
-            self._is_pending = True
+            with suppress(self._zmq.Again):  # the connection is lost, and its event will come
+                self.sender.send_multipart([b"", ASK], self._zmq.DONTWAIT)
+                self._is_pending = True
 
     def answer(self) -> None:
         """Answers the receiver, if it waits and there is something."""
         while self._requests and len(self.heard):
             identity, most = self._requests.popleft()
             count = min(len(self.heard), most or len(self.heard))
-            samples = self.heard.take(count)
+            payload = self.heard.take(count).astype(_LITTLE, copy=False).tobytes()
             try:
-                self.listener.send_multipart([identity, b"", samples.astype(_LITTLE, copy=False).tobytes()])
+                self.listener.send_multipart([identity, b"", payload], self._zmq.DONTWAIT)
                 self.counts.received += count
             except self._zmq.ZMQError:  # that receiver is gone
                 self.counts.dropped += count

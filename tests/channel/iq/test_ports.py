@@ -250,7 +250,7 @@ def test_ports_beyond_the_last_are_refused():
 def test_arguments_for_other_programs_name_both_ports_of_a_node():
     settings = PortSettings(port=2000)
     assert device_arguments(settings, 1, 1.92e6) == (
-        "tx_port=tcp://*:2002,rx_port=tcp://127.0.0.1:2003,id=node1,base_srate=1.92e+06"
+        "tx_port=tcp://*:2002,rx_port=tcp://127.0.0.1:2003,id=node1,base_srate=1920000"
     )
     text = gnuradio_blocks(settings, 0)
     assert '"tcp://*:2000"' in text
