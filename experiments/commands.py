@@ -3,9 +3,10 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,7 +45,7 @@ from splitfl.run_folder import resume as resuming
 from splitfl.run_folder.read import read_run
 from splitfl.runtime.join import join as take_part
 from splitfl.runtime.quiet import quiet
-from splitfl.runtime.serve import NewFolder
+from splitfl.runtime.serve import Ended, NewFolder
 from splitfl.runtime.serve import serve as serve_run
 from splitfl.runtime.terminal import plain_console, print_note, spinner
 from splitfl.runtime.terminal_screen import TerminalScreen
@@ -56,19 +57,30 @@ from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import TRANSPORTS, transport
 from splitfl.wire.codecs import CODECS
 
+Drive = Callable[..., Ended]
+"""Runs an experiment; has the arguments of `run_here`."""
 
-def run(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool, *, live: bool) -> None:
+
+def run(
+    preset: str, overrides: tuple[str, ...], out: Path, as_json: bool, *, live: bool, radio: str | None
+) -> None:
     """See the command of this name."""
     quiet()
     name, config = presets.find(preset, overrides, print_note)
-    _drive(name, config, out, as_json, spawn=True, is_live=live)
+    drive = run_live if live else run_here
+    if radio is not None:
+        from experiments.live.radio_run import run_radio  # needs numba
+
+        drive = partial(run_radio, name=radio)
+    _drive(name, config, out, as_json, spawn=True, drive=drive)
 
 
 def serve(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
     """See the command of this name."""
     quiet()
     name, config = presets.find(preset, overrides, print_note)
-    _drive(name, served(config, overrides), out, as_json, spawn=False)
+    drive = partial(serve_run, controller_for=controller_for)
+    _drive(name, served(config, overrides), out, as_json, spawn=False, drive=drive)
 
 
 def join(
@@ -144,7 +156,8 @@ def resume(folder: Path, as_json: bool) -> None:
     if rounds and found.config.link.scenario:
         where += ", after replaying all transmissions of its cell"
     console.print(f"{folder}: resuming from {where}", soft_wrap=True)
-    _run(console, experiment, lambda: folder, as_json, spawn=found.spawn)
+    drive = run_here if found.spawn else partial(serve_run, controller_for=controller_for)
+    _run(console, experiment, lambda: folder, as_json, spawn=found.spawn, drive=drive)
 
 
 def evaluate(folder: Path, data: str | None, as_json: bool, *, with_rouge: bool) -> None:
@@ -233,9 +246,7 @@ def cite(preset: str, overrides: tuple[str, ...]) -> None:
     click.echo(bibtex(config))
 
 
-def _drive(
-    name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: bool, is_live: bool = False
-) -> None:
+def _drive(name: str, config: RunConfig, out: Path, as_json: bool, *, spawn: bool, drive: Drive) -> None:
     console = plain_console(stderr=True)
     console.print(
         f"{name}: {config.method.name}, {config.model.name} cut after block {config.partition.cut}, "
@@ -252,7 +263,7 @@ def _drive(
         console.print(reason, soft_wrap=True)
     print_data(console, experiment)
     with runs.FolderOnDemand(out, name, experiment.config) as new_folder:
-        _run(console, experiment, new_folder, as_json, spawn=spawn, is_live=is_live)
+        _run(console, experiment, new_folder, as_json, spawn=spawn, drive=drive)
 
 
 def _run(
@@ -262,7 +273,7 @@ def _run(
     as_json: bool,
     *,
     spawn: bool,
-    is_live: bool = False,
+    drive: Drive,
 ) -> None:
     """Runs the experiment with a progress display, then writes its report."""
     made: list[Path] = []
@@ -273,12 +284,7 @@ def _run(
 
     screen = TerminalScreen(console, experiment.config, experiment.total_steps(), invites=not spawn)
     with names_folder(lambda: made[-1] if made else None), screen:
-        if is_live:
-            folder, summary = run_live(experiment, noted, screen)
-        elif spawn:
-            folder, summary = run_here(experiment, noted, screen)
-        else:
-            folder, summary = serve_run(experiment, noted, screen, controller_for=controller_for)
+        folder, summary = drive(experiment, new_folder=noted, screen=screen)
     from experiments.report import write_report  # imports matplotlib, which only the report needs
 
     with spinner(console, "writing the report") if console.is_terminal else nullcontext():

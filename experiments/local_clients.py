@@ -12,7 +12,7 @@ from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import Ended, NewFolder
 from splitfl.setup.experiment import Experiment
 from splitfl.transport.registry import join_options
-from testbed.live import LiveClients, LiveLink
+from testbed.live import LiveClients, Network
 from testbed.local import LocalClients
 
 JOIN: Final = (sys.executable, "-P", "-m", "experiments", "join")
@@ -25,7 +25,7 @@ def run_here(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> E
     return run(experiment, new_folder, screen, controller_for=controller_for, start_clients=clients)
 
 
-def clients_of(config: RunConfig, live: LiveLink | None = None) -> StartClients:
+def clients_of(config: RunConfig, live: Network | None = None) -> StartClients:
     """Returns a function that starts a run's clients; raises ConfigError for an unknown transport."""
     options, clients, threads = (
         join_options(config.transport),

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.live.figures import in_short, kept_up
+from experiments.live.radio_figures import in_real_time, in_words
 from splitfl.run_folder.overview import overview
 from splitfl.runtime.terminal import spinner
 from splitfl.setup.experiment import Experiment
@@ -38,6 +39,13 @@ def summary_table(summary: Mapping[str, Any], folder: Path) -> Table:
         table.add_row("live, uplink", in_short(live, "up"))
         table.add_row("live, downlink", in_short(live, "down"))
         table.add_row("", f"real packets, TCP with {live['congestion']}. {kept_up(live)}")
+    if "radio" in summary:
+        radio = summary["radio"]
+        table.add_row("radio, uplink", in_words(radio, uplink=True))
+        table.add_row("radio, downlink", in_words(radio, uplink=False))
+        table.add_row(
+            "", f"over the waveform of MCS {radio['mcs']} in {radio['scenario']}. {in_real_time(radio)}"
+        )
     table.add_row("folder", str(folder))
     table.add_row("report", str(folder / "report.html"))
     return table

@@ -37,13 +37,13 @@ def main() -> None:
         print("ready", flush=True)
     forwarder.run()
     if not os.read(sys.stdin.fileno(), 1):
-        _await_end(parent)
+        await_end(parent)
         reap()
         return
     print(json.dumps({**measured(switch, forwarder), "is_preferred": is_preferred}), flush=True)
 
 
-def _await_end(parent: int) -> None:
+def await_end(parent: int) -> None:
     """Waits for the parent's exit: a dying process closes its files before it stops owning its namespaces."""
     while os.getppid() == parent:
         time.sleep(_POLL_S)

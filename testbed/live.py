@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final, Protocol, Self
 
 from channel.core.errors import ChannelError
 from channel.live.emulation import Emulation
@@ -126,7 +126,7 @@ class LiveLink:
     def _wire(self, namespace: Namespace, address: str, emulation: Emulation, ours: ExitStack) -> int:
         """Creates the TUN device of a namespace and sets its congestion control; returns the descriptor."""
         with namespace.inside():
-            _set_control(self._congestion)
+            set_congestion_control(self._congestion)
             if _NO_IPV6.exists():
                 _NO_IPV6.write_text("1")
             device = open_tun(DEVICE)
@@ -164,12 +164,25 @@ class LiveLink:
         return f"the live link's forwarder {what}" + (f"; last output: {last[0]}" if last else "")
 
 
+class Network(Protocol):
+    """A link between namespaces: a `LiveLink`, or a `RadioLink`."""
+
+    @property
+    def clients(self) -> Sequence[Namespace]:
+        """The namespaces of the clients."""
+        ...
+
+    def dead(self) -> str | None:
+        """A message if the link has failed."""
+        ...
+
+
 class LiveClients:
     """A client process in each client's namespace of a live link; see `LocalClients`."""
 
     def __init__(
         self,
-        live: LiveLink,
+        live: Network,
         command: Sequence[str],
         clients: int,
         threads: int,
@@ -215,7 +228,7 @@ def _need_root() -> None:
         ) from None
 
 
-def _set_control(congestion: str) -> None:
+def set_congestion_control(congestion: str) -> None:
     """Sets the TCP congestion control of this namespace, and verifies it: some kernels ignore the setting."""
     try:
         _CONTROL.write_text(congestion)

@@ -1,4 +1,4 @@
-"""JSON encoding of an emulation, for the process that runs it; nothing is unpickled.
+"""JSON encoding of an emulation or a scenario, for the process that runs it; nothing is unpickled.
 
 A dataclass becomes an object with one key, its class name, that holds its fields; a numpy array becomes an
 object with its dtype as the key; a tuple becomes an array. Only classes of KINDS are instantiated on reading.
@@ -7,6 +7,7 @@ object with its dtype as the key; a tuple becomes an array. Only classes of KIND
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from channel.links.trace import OpportunityRecording, RateRecording, TraceLink
 from channel.live.emulation import Emulation
 from channel.live.switch import DeliveryOrder
 from channel.scenario.load import TABLES, Scenario
+
+T = TypeVar("T")
 
 KINDS: dict[str, type] = {
     kind.__name__: kind
@@ -32,21 +35,30 @@ KINDS: dict[str, type] = {
 _DTYPES = ("bool", "float64", "int64")
 
 
-def written(emulation: Emulation) -> str:
+def written(value: Emulation | Scenario) -> str:
     """One line of JSON. Raises BadParameter for an object whose class is not in KINDS."""
-    return json.dumps(_plain(emulation))
+    return json.dumps(_plain(value))
 
 
 def read(text: str | bytes) -> Emulation:
-    """The inverse of `written`. Raises BadParameter for anything else."""
+    """The inverse of `written` for an emulation. Raises BadParameter for anything else."""
+    return _read(text, Emulation, "an emulation")
+
+
+def read_scenario(text: str | bytes) -> Scenario:
+    """The inverse of `written` for a scenario. Raises BadParameter for anything else."""
+    return _read(text, Scenario, "a scenario")
+
+
+def _read(text: str | bytes, kind: type[T], name: str) -> T:
     try:
         found = _made(json.loads(text))
     except BadParameter:
         raise
     except (ValueError, TypeError) as error:
-        raise BadParameter(f"an emulation must be JSON as `written` makes it: {error}") from error
-    if not isinstance(found, Emulation):
-        raise BadParameter(f"an emulation must be of kind Emulation, got {type(found).__name__}")
+        raise BadParameter(f"{name} must be JSON as `written` makes it: {error}") from error
+    if not isinstance(found, kind):
+        raise BadParameter(f"{name} must be of kind {kind.__name__}, got {type(found).__name__}")
     return found
 
 

@@ -56,7 +56,9 @@ class ArqLink:
     A packet of which no acknowledgement came within `timeout_s` of its begin is sent again; so is, at once,
     one that is missing where a packet sent after it has arrived. After MOST_TRIES attempts it is given up.
     `session` distinguishes this end from one before a restart; ends that learn of a new session start over,
-    with the packets that were not acknowledged. Raises BadParameter for a session outside [1, 15].
+    with the packets that were not acknowledged. A far side that answers nothing at all is not sent to for
+    longer than that: all packets are given up, and later ones wait until it answers. Raises BadParameter for a
+    session outside [1, 15].
     """
 
     def __init__(self, *, source: int, target: int, timeout_s: float, session: int) -> None:
@@ -67,7 +69,7 @@ class ArqLink:
         self._timeout_s, self._session = timeout_s, session
         self._far_session = 0
         self._has_spoken = self._is_confirmed = False
-        self._hello_due_s = 0.0
+        self._hello_due_s, self._hellos = 0.0, 0
         self._owes_acknowledgement = False
         self._sender = _Sender(timeout_s, self.counters)
         self._receiver = _Receiver(self.counters)
@@ -83,12 +85,14 @@ class ArqLink:
 
     def next(self, begin_s: float) -> tuple[Header, bytes] | None:
         """What to send in a transmission that begins at `begin_s`; None if there is nothing."""
+        if self._sender.is_unanswered or self._hellos == MOST_TRIES:
+            self._give_up()
         if self._far_session:
             if (found := self._sender.next(begin_s)) is not None:
                 sequence, payload = found
                 return self._header(Kind.DATA if payload else Kind.VOID, sequence), payload
         elif not self._sender.is_idle and begin_s >= self._hello_due_s:
-            self._hello_due_s = begin_s + self._timeout_s
+            self._hello_due_s, self._hellos = begin_s + self._timeout_s, self._hellos + 1
             self._owes_acknowledgement = True
         if not self._owes_acknowledgement:
             return None
@@ -118,9 +122,17 @@ class ArqLink:
         self._owes_acknowledgement = True
         return self._receiver.put(header.sequence, payload if header.kind == Kind.DATA else None)
 
+    def _give_up(self) -> None:
+        """Drops all packets, and begins a new session where there was one."""
+        self._sender.clear()
+        self._hellos = 0
+        if self._far_session:
+            self._session = self._session % _MOST_SESSION + 1
+            self._far_session, self._is_confirmed = 0, False
+
     def _begin_session(self, session: int) -> None:
         self.counters.restarts += bool(self._far_session)
-        self._far_session, self._is_confirmed = session, False
+        self._far_session, self._is_confirmed, self._hellos = session, False, 0
         self._sender.restart()
         self._receiver = _Receiver(self.counters)
 
@@ -212,6 +224,17 @@ class _Sender:
         while self._window and self._window[0].is_received:
             self._window.popleft()
             self._first = (self._first + 1) % _SEQUENCES
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the VOID of the oldest packet, too, was sent MOST_TRIES times without an answer."""
+        return bool(self._window) and self._window[0].tries >= 2 * MOST_TRIES
+
+    def clear(self) -> None:
+        """Gives up all packets."""
+        self._counters.given_up += len(self._queue) + sum(bool(packet.payload) for packet in self._window)
+        self._queue.clear()
+        self.restart()
 
     def restart(self) -> None:
         """Numbers from 0 again, beginning with what was not acknowledged."""

@@ -18,6 +18,7 @@ from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
 from experiments.cli.options import AS_JSON, DATA, OUT, SET, with_data
 from experiments.cli.overlay import testbed
+from experiments.cli.radio import radio
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,6 +43,7 @@ main.add_command(plan)
 main.add_command(doctor)
 main.add_command(generate)
 main.add_command(lab)
+main.add_command(radio)
 main.add_command(testbed)
 
 
@@ -55,10 +57,21 @@ main.add_command(testbed)
     is_flag=True,
     help="Real packets over the emulated link, in real time, between network namespaces (root).",
 )
+@click.option(
+    "--radio",
+    metavar="SCENARIO",
+    help="Samples of a modulated waveform over the channel of a scenario, between namespaces (root).",
+)
 @AS_JSON
 @reports_errors
 def run(
-    preset: str, overrides: tuple[str, ...], data: str | None, out: Path, live: bool, as_json: bool
+    preset: str,
+    overrides: tuple[str, ...],
+    data: str | None,
+    out: Path,
+    live: bool,
+    radio: str | None,
+    as_json: bool,
 ) -> None:
     """Run an experiment on this machine: PRESET is a name of `splitfl list presets` or a .toml file.
 
@@ -68,11 +81,16 @@ def run(
     from experiments.cli import preflight
 
     chosen = with_data(overrides, data)
-    preflight.check_air(preset, chosen) if live else preflight.check_run(preset, chosen)
+    if live and radio is not None:
+        raise click.UsageError("give one of --live and --radio")
+    if live or radio is not None:
+        preflight.check_air(preset, chosen, radio=radio)
+    else:
+        preflight.check_run(preset, chosen)
     with without_collections():
         from experiments import commands
 
-    commands.run(preset, chosen, out, as_json, live=live)
+    commands.run(preset, chosen, out, as_json, live=live, radio=radio)
 
 
 @main.command()

@@ -6,6 +6,9 @@ A wrong setting is reported within a second. All are checked again where they ar
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from channel.coding.extra import require_numba
+from channel.iq.zmq_port import import_zmq
+from channel.scenario.load import load
 from experiments import presets
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
@@ -32,9 +35,16 @@ def check_planning(preset: str, overrides: Iterable[str]) -> None:
     check_link(presets.without_learning(preset, overrides))
 
 
-def check_air(preset: str, overrides: Iterable[str]) -> None:
-    """Raises ConfigError for an invalid link, and for a tracker whose package is not installed."""
+def check_air(preset: str, overrides: Iterable[str], *, radio: str | None = None) -> None:
+    """Raises ConfigError for an invalid link, and for a tracker whose package is not installed.
+
+    With a `radio` scenario also for one that does not exist, and without the packages of the modem.
+    """
     config = presets.without_learning(preset, overrides)
+    if radio is not None:
+        require_numba("a run over the waveform")
+        import_zmq()
+        load(radio)
     check_link(config)
     check_installed(config.tracking)
 

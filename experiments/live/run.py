@@ -17,7 +17,8 @@ from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import link_or_scenario
 from splitfl.transport.registry import TRANSPORTS, between_processes, transport
-from testbed.live import LiveLink
+from testbed.live import LiveLink, Network
+from testbed.namespaces import Namespace
 
 
 def run_live(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
@@ -26,25 +27,39 @@ def run_live(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> E
     Raises NotRoot without root, ConfigError for settings that a live link does not support.
     """
     config = experiment.config
-    _check_supported(config)
+    check_supported(config)
     with LiveLink(emulation_of(experiment), config.live.congestion) as live:
-        # TCP retransmits lost packets, so no message is lost. The virtual clock, which predicts the live
-        # link's times, must not lose any either.
-        reliable = replace(
-            config,
-            link=replace(config.link, max_tries=0),
-            transport=replace(config.transport, host=live.addresses[0]),
-        )
-        with live.server.inside():
-            folder, summary = serve(
-                replace(experiment, config=reliable),
-                new_folder,
-                screen,
-                controller_for=controller_for,
-                start_clients=clients_of(reliable, live),
-            )
+        folder, summary = serve_in(live.server, live.addresses[0], live, experiment, new_folder, screen)
         measured = live.finish()
-    return folder, _saved(folder, {**summary, "live": measured})
+    return folder, saved(folder, {**summary, "live": measured})
+
+
+def serve_in(
+    namespace: Namespace,
+    address: str,
+    network: Network,
+    experiment: Experiment,
+    new_folder: NewFolder,
+    screen: Screen,
+) -> Ended:
+    """Runs the server at this address in its namespace, and a client in each of the network's.
+
+    TCP retransmits lost packets, so no message is lost; nor may the virtual clock lose any.
+    """
+    config = experiment.config
+    reliable = replace(
+        config,
+        link=replace(config.link, max_tries=0),
+        transport=replace(config.transport, host=address),
+    )
+    with namespace.inside():
+        return serve(
+            replace(experiment, config=reliable),
+            new_folder,
+            screen,
+            controller_for=controller_for,
+            start_clients=clients_of(reliable, network),
+        )
 
 
 def emulation_of(experiment: Experiment) -> Emulation:
@@ -64,25 +79,23 @@ def emulation_of(experiment: Experiment) -> Emulation:
         raise ConfigError(str(error)) from None
 
 
-def _check_supported(config: RunConfig) -> None:
+def check_supported(config: RunConfig) -> None:
     """Raises ConfigError for settings that TCP cannot provide: erasures and analog symbols."""
     spec = transport(config.transport.name)
     if spec.in_process or not spec.own_host:  # a broker cannot be reached from a namespace
         able = (name for name in between_processes() if TRANSPORTS[name].own_host)
         names, got = " or ".join(able), config.transport.name
-        raise ConfigError(f"transport.name must be {names} for a live link, got {got!r}")
+        raise ConfigError(f"transport.name must be {names} between network namespaces, got {got!r}")
     for kind, got in config.erasure.by_kind().items():
         if got != "reliable":
             raise ConfigError(
-                f"erasure.{kind} must be 'reliable' over a live link, where TCP retransmits losses, "
-                f"got {got!r}"
+                f"erasure.{kind} must be 'reliable' over TCP, which retransmits losses, got {got!r}"
             )
     if config.analog.kinds:
-        raise ConfigError(
-            f"analog.kinds must be empty over a live link, which is digital, got {config.analog.kinds}"
-        )
+        raise ConfigError(f"analog.kinds must be empty over TCP, which is digital, got {config.analog.kinds}")
 
 
-def _saved(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
+def saved(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """Writes summary.json again; returns the summary."""
     write_json(folder / "summary.json", summary)
     return summary

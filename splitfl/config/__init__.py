@@ -10,7 +10,7 @@ from splitfl.config.data import FederationConfig, TaskConfig
 from splitfl.config.erasure import POLICIES, AnalogConfig, ErasureConfig
 from splitfl.config.experiment import RunConfig
 from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
-from splitfl.config.link import DirectionConfig, LinkConfig, LiveConfig
+from splitfl.config.link import DirectionConfig, LinkConfig, LiveConfig, RadioConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig, SideConfig
 from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, TransportConfig
 from splitfl.config.plugin import (
@@ -47,6 +47,7 @@ __all__ = [
     "NoSettings",
     "PartitionConfig",
     "PluginTable",
+    "RadioConfig",
     "RunConfig",
     "SideConfig",
     "TaskConfig",

@@ -6,7 +6,7 @@ from splitfl.config.codec import CodecConfig
 from splitfl.config.data import FederationConfig, TaskConfig
 from splitfl.config.erasure import AnalogConfig, ErasureConfig
 from splitfl.config.learning import AutoConfig, EvalConfig, MethodConfig, TrainConfig
-from splitfl.config.link import LinkConfig, LiveConfig
+from splitfl.config.link import LinkConfig, LiveConfig, RadioConfig
 from splitfl.config.model import AdapterConfig, ModelConfig, PartitionConfig
 from splitfl.config.nodes import DeviceConfig, FaultToleranceConfig, TransportConfig
 from splitfl.config.tracking import TrackingConfig
@@ -28,6 +28,7 @@ class RunConfig:
     erasure: ErasureConfig = field(default_factory=ErasureConfig)
     analog: AnalogConfig = field(default_factory=AnalogConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
+    radio: RadioConfig = field(default_factory=RadioConfig)
     client: DeviceConfig = field(default_factory=DeviceConfig)
     server: DeviceConfig = field(default_factory=lambda: DeviceConfig(flops=5e11))
     transport: TransportConfig = field(default_factory=TransportConfig)

@@ -6,7 +6,7 @@ from typing import Final
 from channel.core.errors import BadParameter
 from channel.links.fixed import Direction
 from channel.links.loss import GilbertElliott
-from splitfl.config.checks import at_least, one_of
+from splitfl.config.checks import above, at_least, one_of
 from splitfl.config.plugin import PluginTable
 from splitfl.core.errors import ConfigError
 from splitfl.core.registry import registered
@@ -139,3 +139,21 @@ class LiveConfig:
     def __post_init__(self) -> None:
         at_least("live.queue_bytes", self.queue_bytes, 1)
         at_least("live.jitter_s", self.jitter_s, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadioConfig:
+    """Settings of the waveform; see `splitfl run --radio`.
+
+    Radios exchange `rate_hz` complex samples per second, of which OFDM with `fft_size` subcarriers occupies
+    13/16. IP packets have at most `mtu_bytes`, each in one radio packet with the modulation and code rate of
+    row `mcs` of TS 38.214 table 5.1.3.1-1.
+    """
+
+    rate_hz: float = 5e5
+    mcs: int = 16
+    fft_size: int = 64
+    mtu_bytes: int = 1400
+
+    def __post_init__(self) -> None:
+        above("radio.rate_hz", self.rate_hz, 0.0)

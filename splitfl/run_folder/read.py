@@ -29,7 +29,8 @@ class Summary:
     """The totals of a run over all clients; `final` holds the last value of every metric.
 
     The memory is the largest peak of a process of that side, above the base of its libraries; None
-    if it was not measured. `live` holds the measurements of a live link, None without one.
+    if it was not measured. `live` holds the measurements of a live link, `radio` those of the waveform, None
+    without one.
     `tracking_failures` has a sentence for each experiment tracker that failed.
     `status` is done, failed, diverged, or unfinished (no summary was written).
     """
@@ -53,6 +54,7 @@ class Summary:
     client_peak_bytes: int | None = None
     server_peak_bytes: int | None = None
     live: Mapping[str, Any] | None = None
+    radio: Mapping[str, Any] | None = None
     chosen: Sequence[str] = ()
     tracking_failures: Sequence[str] = ()
 

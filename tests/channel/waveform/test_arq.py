@@ -175,6 +175,29 @@ def test_an_end_that_restarts_is_heard_again_and_nothing_arrives_twice():
     assert line.heard[1][-1] == b"to the new one"
 
 
+def test_a_far_side_that_falls_silent_is_not_sent_to_for_ever_and_is_found_again():
+    silent = False
+    sent = Counter()
+
+    def count(header, payload):
+        sent[header.source] += 1
+        return silent
+
+    line = Line(count)
+    line.feed(0, numbered(5))
+    silent = True
+    line.feed(0, numbered(3))
+    assert line.ends[0].counters.given_up == 3
+    before = sent[0]
+    line.run(100)
+    assert sent[0] == before
+    line.feed(0, [b"who is there"])
+    assert line.ends[0].counters.given_up == 4
+    silent = False
+    line.feed(0, numbered(7))
+    assert line.heard[1] == numbered(5) + numbered(7)
+
+
 def test_a_payload_with_errors_is_not_acknowledged_but_its_header_is_read():
     line = Line(lossless)
     line.feed(0, numbered(3))

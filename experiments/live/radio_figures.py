@@ -1,0 +1,94 @@
+"""Measurements of a run over the waveform: totals, rows per node, and sentences."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from channel.iq.pace import REAL_TIME_SHARE
+from splitfl.core.quantities import percent_text, seconds_text
+from splitfl.run_folder.rows import build_row
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadioRow:
+    """Radio packets from node `source` as node `target` received them; None without one.
+
+    `packets` have a header that arrived, `bad` of them payloads with errors. `sent` IP packets took
+    `retransmissions` further attempts; `dropped` met a full queue, and `given_up` never arrived.
+    """
+
+    source: int
+    target: int
+    packets: int
+    bad: int
+    snr_db: float | None
+    delivered_bytes: int
+    sent: int
+    retransmissions: int
+    given_up: int
+    dropped: int
+
+    @property
+    def error_rate(self) -> float:
+        """The share of packets whose payload had errors."""
+        return self.bad / self.packets if self.packets else 0.0
+
+
+def totals(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """What a summary has of the measurements of a `RadioLink`."""
+    air, slips = measured["air"], measured["air"]["slips"]
+    return {
+        "scenario": measured["scenario"],
+        "mcs": measured["mcs"],
+        "rate_hz": air["rate_hz"],
+        "seconds": air["seconds"],
+        "wall_s": air["wall_s"],
+        "slipped_s": slips["slipped_s"],
+        "late_blocks": slips["late_blocks"],
+        "worst_late_s": slips["worst_late_s"],
+        "airtime_s": [node["sent_s"] for node in measured["nodes"]],
+        "links": [vars(row) for row in _links(measured)],
+    }
+
+
+def _links(measured: Mapping[str, Any]) -> list[RadioRow]:
+    nodes = measured["nodes"]
+    pairs = [(node, 0) for node in range(1, len(nodes))] + [(0, node) for node in range(1, len(nodes))]
+    rows = []
+    for source, target in pairs:
+        sent, heard = nodes[source]["nodes"][str(target)]["arq"], nodes[target]["nodes"][str(source)]
+        received = {key: heard[key] for key in ("packets", "bad", "snr_db", "delivered_bytes")}
+        attempts = {key: sent[key] for key in ("sent", "retransmissions", "given_up", "dropped")}
+        rows.append(RadioRow(source=source, target=target, **received, **attempts))
+    return rows
+
+
+def radio_rows(radio: Mapping[str, Any]) -> list[RadioRow]:
+    """The rows of a summary's `radio`. Raises ConfigError for malformed rows."""
+    return [build_row(RadioRow, row) for row in radio["links"]]
+
+
+def in_real_time(radio: Mapping[str, Any]) -> str:
+    """A sentence on whether samples passed at their rate."""
+    passed = f"{seconds_text(radio['seconds'])} of samples took {seconds_text(radio['wall_s'])}"
+    if radio["slipped_s"] <= REAL_TIME_SHARE * (radio["seconds"] + radio["slipped_s"]):
+        return f"The waveform ran in real time: {passed}."
+    return (
+        f"The waveform did NOT run in real time: {passed}, and the clock slipped by "
+        f"{seconds_text(radio['slipped_s'])} in {radio['late_blocks']:,} late blocks. Wall times are those "
+        "of this machine, not of the radio."
+    )
+
+
+def in_words(radio: Mapping[str, Any], *, uplink: bool) -> str:
+    """One direction over all clients: SNR, errors, retransmissions."""
+    rows = [row for row in radio_rows(radio) if (row.target == 0) == uplink]
+    packets, bad = sum(row.packets for row in rows), sum(row.bad for row in rows)
+    if not packets:
+        return "no packets"
+    snr_db = sum(row.snr_db * row.packets for row in rows if row.snr_db is not None) / packets
+    return (
+        f"SNR {snr_db:.1f} dB, {bad:,} of {packets:,} packets with errors ({percent_text(bad / packets)}), "
+        f"{sum(row.retransmissions for row in rows):,} retransmissions, "
+        f"{sum(row.given_up for row in rows):,} given up"
+    )

@@ -1,0 +1,60 @@
+"""An experiment over the waveform: samples between network namespaces of this machine."""
+
+from dataclasses import replace
+from typing import Any
+
+from channel.core.errors import ChannelError
+from channel.scenario.load import Scenario, changed, load
+from experiments.live.radio_figures import totals
+from experiments.live.run import check_supported, saved, serve_in
+from splitfl.config import RunConfig
+from splitfl.core.errors import ConfigError
+from splitfl.runtime.screen import Screen
+from splitfl.runtime.serve import Ended, NewFolder
+from splitfl.server.run import write_json
+from splitfl.setup.experiment import Experiment
+from testbed.radio.modem import ModemSettings
+from testbed.radio.radio_link import RadioLink, RadioLinkSettings
+
+RECORD = "radio.json"
+"""The file in the run's folder with what each bridge counted, by interval and in all."""
+
+
+def run_radio(experiment: Experiment, name: str, new_folder: NewFolder, screen: Screen) -> Ended:
+    """Runs server and clients over the channel of the scenario `name`, client k being its user k.
+
+    The summary's `radio` has totals, the file RECORD the details. Raises NotRoot without root, ConfigError
+    for a scenario with too few users and settings that the waveform does not support.
+    """
+    check_supported(experiment.config)
+    scenario, settings = scenario_of(experiment.config, name), settings_of(experiment.config)
+    with RadioLink(scenario, settings) as link:
+        folder, summary = serve_in(link.server, link.addresses[0], link, experiment, new_folder, screen)
+        measured: dict[str, Any] = {"scenario": name, "mcs": settings.modem.mcs, **link.finish()}
+    write_json(folder / RECORD, measured)
+    return folder, saved(folder, {**summary, "radio": totals(measured)})
+
+
+def scenario_of(config: RunConfig, name: str) -> Scenario:
+    """The scenario with the run's seed and a user for each client. Raises ConfigError."""
+    clients = config.federation.clients
+    try:
+        scenario = load(name)
+        if clients > scenario.place.users:
+            users = scenario.place.users
+            raise ConfigError(
+                f"federation.clients must be at most the {users} users of {name}, got {clients}"
+            )
+        return replace(changed(scenario, {"place": {"users": clients}}), seed=config.train.seed)
+    except ChannelError as error:
+        raise ConfigError(f"--radio {name}: {error}") from None
+
+
+def settings_of(config: RunConfig) -> RadioLinkSettings:
+    """The settings in [radio] and [live]. Raises ConfigError for values that the modem does not offer."""
+    own = config.radio
+    try:
+        modem = ModemSettings(mcs=own.mcs, fft_size=own.fft_size, longest=own.mtu_bytes)
+    except ChannelError as error:
+        raise ConfigError(f"[radio] {error}") from None
+    return RadioLinkSettings(rate_hz=own.rate_hz, modem=modem, congestion=config.live.congestion)
