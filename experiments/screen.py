@@ -41,8 +41,8 @@ def summary_table(summary: Mapping[str, Any], folder: Path) -> Table:
         table.add_row("", f"real packets, TCP with {live['congestion']}. {kept_up(live)}")
     if "radio" in summary:
         radio = summary["radio"]
-        table.add_row("radio, uplink", in_words(radio, uplink=True))
-        table.add_row("radio, downlink", in_words(radio, uplink=False))
+        table.add_row("radio, uplink", in_words(radio, "up"))
+        table.add_row("radio, downlink", in_words(radio, "down"))
         table.add_row(
             "", f"over the waveform of MCS {radio['mcs']} in {radio['scenario']}. {in_real_time(radio)}"
         )

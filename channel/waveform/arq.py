@@ -56,9 +56,8 @@ class ArqLink:
     A packet of which no acknowledgement came within `timeout_s` of its begin is sent again; so is, at once,
     one that is missing where a packet sent after it has arrived. After MOST_TRIES attempts it is given up.
     `session` distinguishes this end from one before a restart; ends that learn of a new session start over,
-    with the packets that were not acknowledged. A far side that answers nothing at all is not sent to for
-    longer than that: all packets are given up, and later ones wait until it answers. Raises BadParameter for a
-    session outside [1, 15].
+    with the packets that were not acknowledged. Where the far side answers nothing at all, all packets are
+    given up, and later ones wait until it answers. Raises BadParameter for a session outside [1, 15].
     """
 
     def __init__(self, *, source: int, target: int, timeout_s: float, session: int) -> None:

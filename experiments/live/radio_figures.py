@@ -8,6 +8,9 @@ from channel.iq.pace import REAL_TIME_SHARE
 from splitfl.core.quantities import percent_text, seconds_text
 from splitfl.run_folder.rows import build_row
 
+RECORD = "radio.json"
+"""The file in a run's folder with what each bridge counted, by interval and in all."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RadioRow:
@@ -27,6 +30,16 @@ class RadioRow:
     retransmissions: int
     given_up: int
     dropped: int
+
+    @property
+    def client(self) -> int:
+        """The client at one end."""
+        return max(self.source, self.target) - 1
+
+    @property
+    def direction(self) -> str:
+        """`up` to the server, `down` from it."""
+        return "down" if self.source == 0 else "up"
 
     @property
     def error_rate(self) -> float:
@@ -80,9 +93,9 @@ def in_real_time(radio: Mapping[str, Any]) -> str:
     )
 
 
-def in_words(radio: Mapping[str, Any], *, uplink: bool) -> str:
+def in_words(radio: Mapping[str, Any], direction: str) -> str:
     """One direction over all clients: SNR, errors, retransmissions."""
-    rows = [row for row in radio_rows(radio) if (row.target == 0) == uplink]
+    rows = [row for row in radio_rows(radio) if row.direction == direction]
     packets, bad = sum(row.packets for row in rows), sum(row.bad for row in rows)
     if not packets:
         return "no packets"

@@ -5,7 +5,7 @@ from typing import Any
 
 from channel.core.errors import ChannelError
 from channel.scenario.load import Scenario, changed, load
-from experiments.live.radio_figures import totals
+from experiments.live.radio_figures import RECORD, totals
 from experiments.live.run import check_supported, saved, serve_in
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
@@ -15,9 +15,6 @@ from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
 from testbed.radio.modem import ModemSettings
 from testbed.radio.radio_link import RadioLink, RadioLinkSettings
-
-RECORD = "radio.json"
-"""The file in the run's folder with what each bridge counted, by interval and in all."""
 
 
 def run_radio(experiment: Experiment, name: str, new_folder: NewFolder, screen: Screen) -> Ended:

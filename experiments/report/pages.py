@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.live.figures import link_rows
+from experiments.live.radio_figures import radio_rows
 from experiments.report import plots
 from experiments.report.classes import class_rows
 from experiments.report.panels import MAX_CLIENTS
@@ -47,6 +48,8 @@ _PLOTS = {
     "timeline": plots.timeline,
     "plans": plots.plans,
     "confusion": plots.confusion,
+    "waveform": plots.waveform,
+    "packets": plots.packets,
 }
 
 
@@ -71,6 +74,7 @@ def write_report(folder: Path) -> Path:
         max_clients=MAX_CLIENTS,
         clients=by_client(run),
         live=link_rows(run.summary.live) if run.summary.live else [],
+        radio=radio_rows(run.summary.radio) if run.summary.radio else [],
         code=loading_code(run),
         settings=_flat(run.config),
     )

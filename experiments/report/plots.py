@@ -23,6 +23,7 @@ from experiments.report.panels import (
     draw_time_shares,
 )
 from experiments.report.plans import draw_plans
+from experiments.report.waveform import last_packet, over_time
 from experiments.report.writing import write_whole
 from splitfl.run_folder.read import RunRecord
 
@@ -84,6 +85,16 @@ def confusion(run: RunRecord) -> str:
         return ""
     side_px = min(160 + 34 * len(counts), HALF_PX)
     return _plot("confusion", HALF_PX, side_px, lambda axes: draw_confusion(axes, run, counts))
+
+
+def waveform(run: RunRecord) -> str:
+    """SNR and packet errors of a run over the waveform, over time; empty without one."""
+    return over_time(run, FULL_PX)
+
+
+def packets(run: RunRecord) -> str:
+    """Constellations and estimated channels of a run over the waveform; empty without one."""
+    return last_packet(run, FULL_PX)
 
 
 def comparison(runs: Sequence[RunRecord], metric: str, against: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from experiments.live.figures import kept_up
+from experiments.live.radio_figures import in_real_time
 from splitfl.adapters.export import folders_inside
 from splitfl.adapters.registry import kind_named
 from splitfl.config import RunConfig
@@ -92,7 +93,13 @@ def emulation(run: RunRecord) -> list[str]:
         f"{flops_text(run.setting('server.flops'))}/s for the server, so it does not "
         "depend on the machine; wall time does."
     )
-    return [*link, clock, *_live(run), "Real: every loss and metric, and every byte, counted after encoding."]
+    return [
+        *link,
+        clock,
+        *_live(run),
+        *_radio(run),
+        "Real: every loss and metric, and every byte, counted after encoding.",
+    ]
 
 
 def learning(run: RunRecord) -> list[str]:
@@ -185,6 +192,21 @@ def _live(run: RunRecord) -> list[str]:
         f"({live['congestion']} congestion control) retransmitted losses. Wall time includes this. The "
         "virtual clock has the predicted times; the table Live link has the measured ones.",
         kept_up(live),
+    ]
+
+
+def _radio(run: RunRecord) -> list[str]:
+    """Sentences on the waveform; empty without one."""
+    radio = run.summary.radio
+    if radio is None:
+        return []
+    return [
+        "Messages also crossed a modulated waveform: server and clients ran in network namespaces of one "
+        f"machine, whose IP packets were sent as OFDM with LDPC codes (MCS {radio['mcs']}, "
+        f"{radio['rate_hz']:g} samples a second) through the channel of the scenario {radio['scenario']}, "
+        "sample by sample; ARQ repeated packets with errors. The channel was emulated, the modem was not. "
+        "Packets and airtime above are those of [link]; the section Waveform has what was measured.",
+        in_real_time(radio),
     ]
 
 

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _NICENESS: Final = -10
 _ROOT: Final = str(Path(__file__).parents[2])
 _HOSTS: Final = "127.0.0.1 localhost\n"
+_SLOT_PACKETS: Final = 2  # few, for the round trip is a cycle of all clients' slots
 _PORT: Final = 2000
 _START_S: Final = 120.0
 _STOP_S: Final = 20.0
@@ -137,6 +138,8 @@ class RadioLink:
             "rate_hz": self._settings.rate_hz,
             "port": _PORT,
             "timeout_s": _AIR_TIMEOUT_S,
+            "namespace": self._air_space.name,
+            "folder": str(self._folder),
         }
         assert process.stdin is not None
         assert process.stdout is not None
@@ -165,6 +168,7 @@ class RadioLink:
             "fft_size": modem.fft_size,
             "block_s": modem.block_s,
             "slots": turns(len(self.clients)),
+            "slot_packets": _SLOT_PACKETS,
             "record": str(self._folder / f"bridge-{node}.jsonl"),
         }
         radio = {
@@ -187,7 +191,6 @@ class RadioLink:
     ) -> "subprocess.Popen[bytes]":
         argv = [sys.executable, "-P", "-m", *module]
         path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
-        space = self._air_space
         with (self._folder / f"{name}.log").open("wb") as log:
             settings: dict[str, Any] = {
                 "stdin": subprocess.PIPE if outlives_this else subprocess.DEVNULL,
@@ -197,8 +200,8 @@ class RadioLink:
                 "env": {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
                 "start_new_session": True,  # a keyboard interrupt must not end it before the others
             }
-            start = subprocess.Popen(space.entering(argv), **settings) if outlives_this else None
-            process = self._stack.enter_context(start or space.popen(argv, **settings))
+            start = subprocess.Popen if outlives_this else self._air_space.popen
+            process = self._stack.enter_context(start(argv, **settings))
             self._stack.callback(process.kill)
             _prefer(process.pid)
             return process

@@ -39,9 +39,9 @@ def no_folder() -> Path:
         ),
         (
             {"erasure": {"gradient": "zero"}, "link": LINK},
-            "erasure.gradient must be 'reliable' over a live link",
+            "erasure.gradient must be 'reliable' over TCP",
         ),
-        ({"analog": {"kinds": ["activation"]}}, "analog.kinds must be empty over a live link"),
+        ({"analog": {"kinds": ["activation"]}}, "analog.kinds must be empty over TCP"),
         ({"link": {"mtu_bytes": 100}}, "mtu_bytes of a live link must be a whole number of at least 576"),
     ],
     ids=["one process", "a broker", "a policy", "analog", "small packets"],
