@@ -9,16 +9,20 @@ four backward; recomputation of the scores in fused kernels is not counted.
 
 # B batch, T tokens
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
+from transformers import PretrainedConfig
 
 from splitfl.accounting.image_flops import image_flops
 from splitfl.adapters.inject import name_in_whole
 from splitfl.adapters.registry import ADAPTERS, role_of
 from splitfl.models.cut import Piece, linears
-from splitfl.models.families import CAUSAL_LM
+from splitfl.models.families import CAUSAL_LM, TOKEN_CLASSIFICATION
+
+_PARALLEL = ("use_parallel_residual", "parallel_attn", "new_decoder_architecture")
+"""Fields of a configuration by which the feed-forward part of a block reads the input of attention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +81,22 @@ class _Counter:
             if part is not None:
                 self._linears_of(part, self.batch * self.tokens)
             self.flows = self.flows or _is_trained(part)
+        for path in self.piece.family.with_first:
+            part = _find(self.piece.base, path)
+            for module in part.modules() if part is not None else ():
+                if isinstance(module, nn.Conv1d):
+                    self._product(module, self.batch * self.tokens)
 
     def block(self, block: nn.Module) -> None:
         """Projections, attention and feed-forward, backward only where a gradient is needed."""
         flows_in, reads = self.flows, self.piece.family.reads
-        is_parallel = self.piece.family.is_parallel or getattr(
-            self.piece.model.config, "use_parallel_residual", False
-        )
+        config = self.piece.model.config
+        is_parallel = self.piece.family.is_parallel or any(getattr(config, key, False) for key in _PARALLEL)
         wants = dict.fromkeys((*reads, "beside", "after"), flows_in)
         branches = [
             (next((read for read in reads if f".{read}." in f".{name}."), "after"), name, module)
             for name, module in _linears(block)
+            if not _is_of_positions(name)
         ]
         for branch, name, module in sorted(
             branches, key=lambda one: one[0] == "after"
@@ -100,12 +109,15 @@ class _Counter:
             self._linear(block, name, module, self.batch * self.tokens)
             wants[branch] |= self.flows
         self._attention([wants[read] for read in reads])
+        if positions := _num_positions(config):
+            self._positions(block, positions, wants)
         self.flows = flows_in or any(wants.values()) or _is_trained(block)
 
     def above(self) -> None:
         """Pooler, final projection and task head, on every token or on one token per sequence."""
         base, whole = self.piece.base, self.piece.model
-        every = self.piece.kind == CAUSAL_LM or self.piece.family.pools_last
+        is_per_token = self.piece.kind in (CAUSAL_LM, TOKEN_CLASSIFICATION)
+        every = is_per_token or self.piece.family.pools_last
         parts = [(path, _find(base, path)) for path in self.piece.family.after]
         parts += [(name, child) for name, child in whole.named_children() if child is not base]
         for path, part in parts:
@@ -149,6 +161,37 @@ class _Counter:
         query, key, value = wants if len(wants) == 3 else wants[:1] * 3
         self.forward += 2 * product
         self.backward += product * (int(query or key) + int(query) + int(key) + int(value))
+
+    def _positions(self, block: nn.Module, positions: int, wants: Mapping[str, bool]) -> None:
+        """DeBERTa's projections of its relative positions, and their products with queries and keys."""
+        config, counter = self.piece.model.config, _Counter(self.piece, 1, positions, flows=False)
+        is_shared = getattr(config, "share_att_key", False)
+        for kind, content, position in (("c2p", "query", "key"), ("p2c", "key", "query")):
+            is_used = kind in config.pos_att_type
+            counter.flows = False
+            projection = f"{position}_proj" if is_shared else f"pos_{position}_proj"
+            for name, module in _linears(block) if is_used or is_shared else ():
+                if f".{projection}." in f".{name}.":
+                    counter._linear(block, name, module, positions)
+            if is_used:
+                product = 2 * self.batch * self.tokens * positions * config.hidden_size
+                self.forward += product
+                self.backward += product * (int(wants[f"{content}_proj"]) + int(counter.flows))
+        self.forward += counter.forward
+        self.backward += counter.backward
+
+
+def _num_positions(config: PretrainedConfig) -> int:
+    """The number of DeBERTa's relative positions, 0 for models without them."""
+    if not getattr(config, "relative_attention", False):
+        return 0
+    spans = (getattr(config, "position_buckets", -1), config.max_relative_positions)
+    return 2 * next((span for span in spans if span > 0), config.max_position_embeddings)
+
+
+def _is_of_positions(name: str) -> bool:
+    """Whether a linear module of a block reads relative positions alone."""
+    return ".pos_key_proj" in name or ".pos_query_proj" in name
 
 
 def _linears(module: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -189,12 +189,13 @@ class Piece(nn.Module):
         blocks = cast(nn.ModuleList, self.base.get_submodule(self.family.blocks))
         for index in range(self.num_blocks):
             if index not in self.blocks:
-                blocks[index] = BlockPlaceholder(
-                    self._hidden_input if index == self.blocks.start - 1 else None
-                )
+                given = self._hidden_input if index == self.blocks.start - 1 else None
+                blocks[index] = BlockPlaceholder.of(blocks[index], given, self.family)
         if not self.is_first:
             for path in self.family.before:
                 _replace(self.base, path, EmbeddingPlaceholder(self._hidden_input, self.model.dtype))
+            for path in self.family.with_first:
+                _replace(self.base, path, BlockPlaceholder(self._hidden_input))
         if not self.is_last:
             for path in self.family.after:
                 _replace(self.base, path, nn.Identity())
@@ -293,5 +294,5 @@ def _replace(base: nn.Module, path: str, part: nn.Module) -> None:
     """Replaces the module at `path` by `part`, if this configuration has one there."""
     parent_path, _, name = path.rpartition(".")
     parent = base.get_submodule(parent_path)
-    if getattr(parent, name) is not None:
+    if getattr(parent, name, None) is not None:
         setattr(parent, name, part)

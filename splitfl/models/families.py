@@ -30,6 +30,9 @@ class Family:
     index are unused. `is_parallel`: the feed-forward part of a block reads the input of attention.
     `separates_packed`: position indices keep texts apart that are packed into one row.
     `hands_pictures`: blocks output feature maps of varying shape, without attention.
+    `returns_tuple`: blocks return a tuple that begins with the hidden state. `with_first`: modules that
+    complete the first block. `shared`: modules that every block uses, of which each piece has a frozen copy.
+    `attributes`: those of a block that the model itself reads.
     """
 
     blocks: str
@@ -47,6 +50,10 @@ class Family:
     separates_packed: bool = True
     hands_pictures: bool = False
     has_batch_norms: bool = False
+    returns_tuple: bool = False
+    with_first: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
 
 
 _BERT = Family(
@@ -76,6 +83,24 @@ _GPT2 = Family(
     reads=("c_attn",),
     targets=("c_attn",),
     fan_in_fan_out=True,
+)
+_BLOOM = Family(
+    blocks="h",
+    before=("word_embeddings", "word_embeddings_layernorm"),
+    after=("ln_f",),
+    reads=("query_key_value",),
+    targets=("query_key_value",),
+    attentions=("eager",),
+    separates_packed=False,
+    returns_tuple=True,
+)
+_GPT_NEO = replace(
+    _GPT2,
+    reads=("q_proj", "k_proj", "v_proj"),
+    targets=("q_proj", "v_proj"),
+    attentions=("eager",),
+    fan_in_fan_out=False,
+    returns_tuple=True,
 )
 _VIT = Family(
     blocks="layers",
@@ -156,6 +181,35 @@ FAMILIES: dict[str, Family] = {
         after=("final_layer_norm",),
         reads=("query_key_value",),
         targets=("query_key_value",),
+    ),
+    "gpt_neo": _GPT_NEO,
+    "gptj": replace(_GPT_NEO, before=("wte",), is_parallel=True),
+    "bloom": _BLOOM,
+    "falcon": replace(_BLOOM, before=("word_embeddings",), attentions=("sdpa", "eager")),
+    "mpt": replace(
+        _BLOOM, blocks="blocks", before=("wte",), after=("norm_f",), reads=("Wqkv",), targets=("Wqkv",)
+    ),
+    "modernbert": replace(
+        _BERT,
+        blocks="layers",
+        after=("final_norm",),
+        reads=("Wqkv",),
+        targets=("Wqkv",),
+        kinds=(SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION),
+        is_encoder=False,
+        attributes=("attention_type",),
+    ),
+    "deberta-v2": replace(
+        _BERT,
+        after=(),
+        reads=("query_proj", "key_proj", "value_proj"),
+        targets=("query_proj", "value_proj"),
+        kinds=(SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION),
+        attentions=("eager",),
+        is_encoder=False,
+        returns_tuple=True,
+        with_first=("encoder.conv",),
+        shared=("encoder.rel_embeddings", "encoder.LayerNorm"),
     ),
     "vit": _VIT,
     "dinov2": replace(_VIT, blocks="encoder.layer", after=("layernorm",)),

@@ -1,7 +1,7 @@
 """Loads one piece of a checkpoint; only the tensors of the piece are read into memory."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def load_piece(
     new = _new_modules(whole, names, aliases)
     piece = Piece(whole, kind, first, last)
     piece.new = new
-    piece.tied = _tied_elsewhere(piece.model, aliases)
+    piece.tied = tied_elsewhere(piece, aliases)
     piece.fresh = _materialise(piece, names, aliases, stored, seed, device, is_shape_only)
     if not (piece.is_first and piece.is_last):  # tied parameters are in different pieces
         piece.model.config.tie_word_embeddings = False
@@ -193,9 +193,18 @@ def _new_modules(model: PreTrainedModel, names: Mapping[str, str], aliases: Alia
     return tuple(found)
 
 
-def _tied_elsewhere(model: PreTrainedModel, aliases: Aliases) -> tuple[str, ...]:
-    held = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    return tuple(sorted(name for name in held if not held.issuperset(aliases[name])))
+def tied_elsewhere(piece: Piece, aliases: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """The names of the piece's parameters that are tied to, or also used by, another piece.
+
+    `aliases` are, for every parameter name of the unsplit model, all names of the same parameter.
+    """
+    held = {name for name, _ in piece.model.named_parameters(remove_duplicate=False)}
+    tied = {name for name in held if not held.issuperset(aliases[name])}
+    if not (piece.is_first and piece.is_last):
+        prefix = piece.model.base_model_prefix
+        shared = tuple(f"{prefix}.{path}." for path in piece.family.shared)
+        tied |= {name for name in held if name.startswith(shared)}
+    return tuple(sorted(tied))
 
 
 def _materialise(

@@ -22,7 +22,7 @@ from splitfl.models.families import (
     check,
     count_blocks,
 )
-from splitfl.models.load import load_piece, read_config
+from splitfl.models.load import load_piece, read_config, tied_elsewhere
 from splitfl.models.source import resolve
 
 PARTS: Final = ("head", "body", "tail")
@@ -61,8 +61,7 @@ def split(model: nn.Module, cut: int, tail: int = 0, *, copy_weights: bool = Tru
     twins = _twins(whole)
     pieces = tuple(_piece(whole, kind, part, copy_weights=copy_weights) for part in parts)
     for piece in pieces:
-        held = {name for name, _ in piece.model.named_parameters(remove_duplicate=False)}
-        piece.tied = tuple(sorted(name for name in held if not held.issuperset(twins[name])))
+        piece.tied = tied_elsewhere(piece, twins)
     return pieces
 
 

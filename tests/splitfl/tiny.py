@@ -14,7 +14,13 @@ from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from splitfl.models.cut import CLASSES
-from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from splitfl.models.families import (
+    CAUSAL_LM,
+    FAMILIES,
+    IMAGE_CLASSIFICATION,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+)
 
 BLOCKS, BATCH, TOKENS, VOCABULARY, LABELS, PADDING = 4, 3, 12, 61, 5, 1
 CASES = [
@@ -29,6 +35,7 @@ SOME = [case if case[0] in SHOWN else pytest.param(*case, marks=pytest.mark.slow
 _FILES: dict[str, dict[str, bytes]] = {}
 PADDINGS = ("none", "left", "right")
 
+_SPECIAL = {"pad_token_id": PADDING, "bos_token_id": 2, "eos_token_id": 3}
 _SIZES: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -36,9 +43,7 @@ _SIZES: dict[str, Any] = {
     "num_attention_heads": 4,
     "vocab_size": VOCABULARY,
     "max_position_embeddings": 40,
-    "pad_token_id": PADDING,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
+    **_SPECIAL,
 }
 _ROTARY = {**_SIZES, "num_key_value_heads": 2, "head_dim": 8}
 _WINDOWED = {**_ROTARY, "sliding_window": 5}
@@ -48,9 +53,7 @@ _GPT2: dict[str, Any] = {
     "n_head": 4,
     "n_positions": 40,
     "vocab_size": VOCABULARY,
-    "pad_token_id": PADDING,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
+    **_SPECIAL,
 }
 _PICTURES = {**_SIZES, "image_size": 12, "patch_size": 4, "num_channels": 3}
 _LLAMAS = (
@@ -106,6 +109,32 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "ministral": _WINDOWED,
     "exaone4": {**_WINDOWED, "sliding_window_pattern": 2},
     "modernbert-decoder": {**_SIZES, "local_attention": 6, "global_attn_every_n_layers": 2},
+    "gpt_neo": {
+        "hidden_size": 32,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 40,
+        **_SPECIAL,
+        "num_layers": BLOCKS,
+        "num_heads": 4,
+        "attention_types": [[["global", "local"], BLOCKS // 2]],
+        "window_size": 5,
+    },
+    "gptj": {**_GPT2, "rotary_dim": 4},
+    "bloom": {**_GPT2, "hidden_size": 32},
+    "falcon": {**_SIZES, "new_decoder_architecture": True, "num_kv_heads": 2},
+    "mpt": {**_SIZES, "d_model": 32, "n_heads": 4, "n_layers": BLOCKS, "max_seq_len": 40},
+    "modernbert": {**_SIZES, "local_attention": 6, "global_attn_every_n_layers": 2},
+    "deberta-v2": {
+        **_SIZES,
+        "relative_attention": True,
+        "position_buckets": 4,
+        "pos_att_type": ["c2p", "p2c"],
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+        "conv_kernel_size": 3,
+    },
     "vit": _PICTURES,
     "dinov2": _PICTURES,
 }
@@ -168,6 +197,7 @@ def stock(
 ) -> PreTrainedModel:
     """The unsplit model as transformers itself loads it.
 
+    The loss of a classifier is the cross-entropy, which DeBERTa otherwise rounds differently.
     With eager attention it is told to keep no cache, as for training: a cache copies keys and
     values into another layout, which alone changes the last bits of GPT-2's and OPT's gradients.
     """
@@ -179,6 +209,8 @@ def stock(
     assert isinstance(model, PreTrainedModel)
     if attention == "eager":
         model.config.use_cache = False
+    if kind == SEQUENCE_CLASSIFICATION:
+        model.config.problem_type = "single_label_classification"
     return model.eval()
 
 
