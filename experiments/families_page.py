@@ -17,6 +17,15 @@ float32 and bfloat16, no padding and padding on either side; for networks of fea
 `tests/splitfl/models/test_feature_maps.py` does. A model of another type is refused by name, and so are
 quantised checkpoints.
 
+**Shared tensors.** Of these families every block uses some tensors, of which each piece has a copy: they take
+adapters, and full finetuning is refused: {shared}.
+
+**Experts.** Checkpoints with experts stored one by one or stacked are read alike, only those of the piece's
+blocks. FLOPs and virtual time count the experts that a token is sent to. `output_router_logits`, which adds
+a loss for the balance of all blocks' experts, must be false. In a run padding does not cross the cut: the
+experts behind it then compute other padding, which can change the last bit of gradients of a batch with
+padding.
+
 | model_type | tasks | blocks | LoRA targets | attention |
 |---|---|---|---|---|
 """
@@ -24,7 +33,8 @@ quantised checkpoints.
 
 def page() -> str:
     """The page's current content."""
-    return _HEAD + "".join(_row(name, family) for name, family in FAMILIES.items())
+    shared = ", ".join(f"`{name}`" for name, family in FAMILIES.items() if family.shared)
+    return _HEAD.format(shared=shared) + "".join(_row(name, family) for name, family in FAMILIES.items())
 
 
 def _row(name: str, family: Family) -> str:

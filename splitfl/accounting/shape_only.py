@@ -30,6 +30,8 @@ class ShapeOnlyPiece(Piece):
             if value.requires_grad:  # trainable tensors need their own storage
                 holder, _, leaf = path.rpartition(".")
                 self.get_submodule(holder)._parameters[leaf] = nn.Parameter(torch.zeros(value.shape))
+        if hasattr(self.model.config, "num_experts_per_tok"):  # a grouped product needs weights with storage
+            self.model.set_experts_implementation("eager")
         self._largest: tuple[Any, Mapping[str, Tensor], Tensor | None] | None = None
 
     def forward(

@@ -13,6 +13,7 @@ from transformers.models.auto import modeling_auto
 
 from splitfl.config import one_of
 from splitfl.core.errors import CutError
+from splitfl.models.config_file import refuse_router_loss
 from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import (
     CAUSAL_LM,
@@ -56,6 +57,7 @@ def split(model: nn.Module, cut: int, tail: int = 0, *, copy_weights: bool = Tru
     whole = _task_model(model)
     kind = _kind_of(whole)
     _refuse_spread(whole)
+    refuse_router_loss("the model's configuration", whole.config)
     check(whole.config.model_type, kind, whole.config._attn_implementation)
     parts = ranges(count_blocks(whole.config), cut, tail)
     twins = _twins(whole)

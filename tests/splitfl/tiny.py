@@ -47,6 +47,7 @@ _SIZES: dict[str, Any] = {
 }
 _ROTARY = {**_SIZES, "num_key_value_heads": 2, "head_dim": 8}
 _WINDOWED = {**_ROTARY, "sliding_window": 5}
+_EXPERTS = {**_ROTARY, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 _GPT2: dict[str, Any] = {
     "n_embd": 32,
     "n_layer": BLOCKS,
@@ -109,6 +110,42 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "ministral": _WINDOWED,
     "exaone4": {**_WINDOWED, "sliding_window_pattern": 2},
     "modernbert-decoder": {**_SIZES, "local_attention": 6, "global_attn_every_n_layers": 2},
+    "mixtral": {**_EXPERTS, "num_local_experts": 4},
+    "qwen2_moe": {**_EXPERTS, "shared_expert_intermediate_size": 16},
+    **dict.fromkeys(("qwen3_moe", "olmoe"), _EXPERTS),
+    "phimoe": {**_EXPERTS, "num_local_experts": 4},
+    "granitemoe": {**_EXPERTS, "num_local_experts": 4},
+    "gpt_oss": {**_EXPERTS, "num_local_experts": 4, "sliding_window": 5},
+    "ernie4_5_moe": {**_EXPERTS, "moe_num_experts": 4, "moe_k": 2, "moe_layer_start_index": 1},
+    "dots1": {
+        **_EXPERTS,
+        "n_shared_experts": 1,
+        "n_routed_experts": 4,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+    },
+    "glm4_moe": {
+        **_EXPERTS,
+        "n_routed_experts": 4,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+    },
+    "deepseek_v3": {
+        **_EXPERTS,
+        "num_key_value_heads": 4,
+        "n_routed_experts": 4,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "q_lora_rank": 16,
+        "kv_lora_rank": 16,
+        "qk_rope_head_dim": 4,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 6,
+        "head_dim": 4,
+    },
     "gpt_neo": {
         "hidden_size": 32,
         "vocab_size": VOCABULARY,
@@ -200,6 +237,8 @@ def stock(
     The loss of a classifier is the cross-entropy, which DeBERTa otherwise rounds differently.
     With eager attention it is told to keep no cache, as for training: a cache copies keys and
     values into another layout, which alone changes the last bits of GPT-2's and OPT's gradients.
+    Weights are copied out of the mapped file, where they are not aligned: so are those of experts,
+    whose grouped products then differ in the last bits.
     """
     attention = attention_of(folder) if attention == "sdpa" else attention
     dtype_of_torch = getattr(torch, dtype)
@@ -207,6 +246,8 @@ def stock(
         folder, dtype=dtype_of_torch, attn_implementation=attention, **changes
     )
     assert isinstance(model, PreTrainedModel)
+    for value in model.parameters():
+        value.data = value.data.clone()
     if attention == "eager":
         model.config.use_cache = False
     if kind == SEQUENCE_CLASSIFICATION:
