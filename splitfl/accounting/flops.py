@@ -17,6 +17,7 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from splitfl.accounting.image_flops import image_flops
+from splitfl.accounting.state_space import scan_flops
 from splitfl.adapters.inject import name_in_whole
 from splitfl.adapters.registry import ADAPTERS, role_of
 from splitfl.models.cut import Piece, linears
@@ -92,8 +93,12 @@ class _Counter:
         """Projections, attention and feed-forward, backward only where a gradient is needed."""
         flows_in = self.flows
         wants = self._branches(block)
-        self._attention([wants[read] for read in self.piece.family.reads])
-        if positions := _num_positions(self.piece.model.config):
+        config = self.piece.model.config
+        if hasattr(config, "state_size"):
+            self._scan(block, flows=any(wants.values()))
+        else:
+            self._attention([wants[read] for read in self.piece.family.reads])
+        if positions := _num_positions(config):
             self._positions(block, positions, wants)
         self.flows = flows_in or any(wants.values())
         self._experts(block)
@@ -174,6 +179,16 @@ class _Counter:
         query, key, value = (*wants, wants[-1], wants[-1])[:3]
         self.forward += scores + values
         self.backward += scores * (int(query) + int(key)) + values * (int(query or key) + int(value))
+
+    def _scan(self, block: nn.Module, *, flows: bool) -> None:
+        """The convolution and the scan of a state space."""
+        scanned = scan_flops(self.piece.model.config, self.batch, self.tokens)
+        self.forward += scanned
+        self.backward += 2 * scanned * int(flows)
+        for module in block.modules():
+            if isinstance(module, nn.Conv1d):
+                self.flows = flows
+                self._product(module, self.batch * (self.tokens + module.kernel_size[0] - 1))
 
     def _experts(self, block: nn.Module) -> None:
         """Routers, and the stacked weights of experts, of which each token is computed by a few."""

@@ -76,7 +76,8 @@ class ShapeOnlyPiece(Piece):
             shape = (len(inputs["pixel_values"]), tokens, config.hidden_size)
         else:
             shape = (*inputs["input_ids"].shape, config.hidden_size)
-        return torch.zeros(shape, dtype=self.model.dtype)
+        has_wide_sums = getattr(config, "residual_in_fp32", False)  # Mamba's
+        return torch.zeros(shape, dtype=torch.float32 if has_wide_sums else self.model.dtype)
 
 
 def _tokens(x: Tensor | Mapping[str, Tensor]) -> int:

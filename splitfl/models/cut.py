@@ -74,7 +74,7 @@ class Piece(nn.Module):
         self.blocks = range(first, self.num_blocks if last is None else last)
         _check_range(self.blocks, self.num_blocks)
         self.model = model
-        self.linears = linears(model)
+        self.linears = tuple(name for name in linears(model) if not name.endswith(self.family.bypassed))
         self.parametrised = tuple(
             name for name, part in model.named_modules() if any(True for _ in part.parameters(recurse=False))
         )

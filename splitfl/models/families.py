@@ -32,7 +32,8 @@ class Family:
     `hands_pictures`: blocks output feature maps of varying shape, without attention.
     `returns_tuple`: blocks return a tuple that begins with the hidden state. `with_first`: modules that
     complete the first block. `shared`: modules that every block uses, of which each piece has a frozen copy.
-    `attributes`: those of a block that the model itself reads.
+    `attributes`: those of a block that the model itself reads. `bypassed`: linear modules of which kernels
+    read the weights alone, so that no adapter would have an effect.
     """
 
     blocks: str
@@ -54,6 +55,7 @@ class Family:
     with_first: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    bypassed: tuple[str, ...] = ()
 
 
 _BERT = Family(
@@ -101,6 +103,17 @@ _GPT_NEO = replace(
     attentions=("eager",),
     fan_in_fan_out=False,
     returns_tuple=True,
+)
+_MAMBA = Family(
+    blocks="layers",
+    before=("embeddings",),
+    after=("norm_f",),
+    reads=("in_proj",),
+    targets=("in_proj",),
+    kinds=(CAUSAL_LM,),
+    attentions=("eager",),
+    separates_packed=False,
+    bypassed=("dt_proj", "out_proj"),
 )
 _VIT = Family(
     blocks="layers",
@@ -166,14 +179,7 @@ FAMILIES: dict[str, Family] = {
     "bitnet": _LLAMA_LM,
     "stablelm": _LLAMA,
     "modernbert-decoder": replace(_LLAMA, before=("embeddings",), after=("final_norm",)),
-    "gemma2": Family(
-        blocks="layers",
-        before=("embed_tokens",),
-        after=("norm",),
-        reads=("q_proj", "k_proj", "v_proj"),
-        targets=("q_proj", "v_proj"),
-        attentions=("eager",),  # sdpa has no soft-capped scores
-    ),
+    "gemma2": replace(_LLAMA, attentions=("eager",)),  # sdpa has no soft-capped scores
     "gemma3_text": _LLAMA,
     "gpt_neox": Family(
         blocks="layers",
@@ -200,6 +206,8 @@ FAMILIES: dict[str, Family] = {
     "mpt": replace(
         _BLOOM, blocks="blocks", before=("wte",), after=("norm_f",), reads=("Wqkv",), targets=("Wqkv",)
     ),
+    "mamba": _MAMBA,
+    "mamba2": _MAMBA,
     "modernbert": replace(
         _BERT,
         blocks="layers",

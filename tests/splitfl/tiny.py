@@ -56,6 +56,13 @@ _GPT2: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     **_SPECIAL,
 }
+_STATES = {
+    "hidden_size": 32,
+    "num_hidden_layers": BLOCKS,
+    "vocab_size": VOCABULARY,
+    "state_size": 8,
+    **_SPECIAL,
+}
 _PICTURES = {**_SIZES, "image_size": 12, "patch_size": 4, "num_channels": 3}
 _LLAMAS = (
     "olmo",
@@ -160,6 +167,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "bloom": {**_GPT2, "hidden_size": 32},
     "falcon": {**_SIZES, "new_decoder_architecture": True, "num_kv_heads": 2},
     "mpt": {**_SIZES, "d_model": 32, "n_heads": 4, "n_layers": BLOCKS, "max_seq_len": 40},
+    "mamba": {**_STATES, "time_step_rank": 4},
+    "mamba2": {**_STATES, "head_dim": 16, "num_heads": 4, "n_groups": 2, "chunk_size": 8},
     "modernbert": {**_SIZES, "local_attention": 6, "global_attn_every_n_layers": 2},
     "deberta-v2": {
         **_SIZES,
