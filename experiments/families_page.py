@@ -13,9 +13,9 @@ Generated from `splitfl/models/families.py` by `python -m experiments.families_p
 A model is cut if its `model_type` has a row here. For every transformer and task,
 `tests/splitfl/models/test_split_equals_whole.py` compares the split model's loss, logits and every gradient
 with the stock unsplit model by `torch.equal`: cuts into two and three pieces, LoRA and full training,
-float32 and bfloat16, no padding and padding on either side; for networks of feature maps
-`tests/splitfl/models/test_feature_maps.py` does. A model of another type is refused by name, and so are
-quantised checkpoints.
+float32 and bfloat16, no padding and padding on either side. Networks of feature maps are compared in
+float32, their only dtype, those with batch norms by `tests/splitfl/models/test_feature_maps.py`. A model of
+another type is refused by name, and so are quantised checkpoints.
 
 **Shared tensors.** Of these families every block uses some tensors, of which each piece has a copy: they take
 adapters, and full finetuning is refused: {shared}.

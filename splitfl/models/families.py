@@ -5,58 +5,33 @@ table are refused: module paths that happen to exist do not ensure exactness.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from splitfl.config import nearest, one_of
 from splitfl.core.errors import CutError
+from splitfl.models.family import (
+    CAUSAL_LM,
+    IMAGE_CLASSIFICATION,
+    KINDS,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+    Family,
+)
 
-CAUSAL_LM = "causal-lm"
-SEQUENCE_CLASSIFICATION = "sequence-classification"
-TOKEN_CLASSIFICATION = "token-classification"
-IMAGE_CLASSIFICATION = "image-classification"
-KINDS = (CAUSAL_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, IMAGE_CLASSIFICATION)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """The modules of a model; all paths are relative to its base model (`bert`, `transformer`, ...).
-
-    `blocks` is the list of transformer blocks, `before` the modules that compute their input, `after`
-    those that follow them, which a configuration may lack. `reads` are the projections that read
-    a block's input, `targets` LoRA's default target modules, by the last part of their names.
-    `pools_last`: a sequence is classified by its last token. An encoder (`is_encoder`) is turned into
-    a decoder for language modelling. `offsets_positions`: position indices up to the padding token's
-    index are unused. `is_parallel`: the feed-forward part of a block reads the input of attention.
-    `separates_packed`: position indices keep texts apart that are packed into one row.
-    `hands_pictures`: blocks output feature maps of varying shape, without attention.
-    `returns_tuple`: blocks return a tuple that begins with the hidden state. `with_first`: modules that
-    complete the first block. `shared`: modules that every block uses, of which each piece has a frozen copy.
-    `attributes`: those of a block that the model itself reads. `bypassed`: linear modules of which kernels
-    read the weights alone, so that no adapter would have an effect.
-    """
-
-    blocks: str
-    before: tuple[str, ...]
-    after: tuple[str, ...]
-    reads: tuple[str, ...]
-    targets: tuple[str, ...]
-    kinds: tuple[str, ...] = (CAUSAL_LM, SEQUENCE_CLASSIFICATION)
-    attentions: tuple[str, ...] = ("sdpa", "eager")
-    fan_in_fan_out: bool = False
-    pools_last: bool = True
-    is_encoder: bool = False
-    offsets_positions: bool = False
-    is_parallel: bool = False
-    separates_packed: bool = True
-    hands_pictures: bool = False
-    has_batch_norms: bool = False
-    returns_tuple: bool = False
-    with_first: tuple[str, ...] = ()
-    shared: tuple[str, ...] = ()
-    attributes: tuple[str, ...] = ()
-    bypassed: tuple[str, ...] = ()
-
+__all__ = [
+    "CAUSAL_LM",
+    "FAMILIES",
+    "IMAGE_CLASSIFICATION",
+    "KINDS",
+    "SEQUENCE_CLASSIFICATION",
+    "TOKEN_CLASSIFICATION",
+    "Family",
+    "block_index",
+    "check",
+    "count_blocks",
+    "family_of",
+]
 
 _BERT = Family(
     blocks="encoder.layer",
@@ -123,6 +98,15 @@ _VIT = Family(
     targets=("q_proj", "v_proj"),
     kinds=(IMAGE_CLASSIFICATION,),
     pools_last=False,
+)
+_CONVNEXT = replace(
+    _VIT,
+    blocks="encoder.stages",
+    after=("layernorm",),
+    reads=(),
+    targets=("pwconv1", "pwconv2"),
+    hands_pictures=True,
+    channels_last=True,
 )
 
 FAMILIES: dict[str, Family] = {
@@ -243,6 +227,8 @@ FAMILIES: dict[str, Family] = {
         hands_pictures=True,
         has_batch_norms=True,
     ),
+    "convnext": _CONVNEXT,
+    "convnextv2": _CONVNEXT,
     "small_net": Family(  # of splitfl.models
         blocks="blocks",
         before=(),
@@ -265,8 +251,8 @@ def family_of(model_type: str) -> Family:
 
 
 def count_blocks(config: Any) -> int:
-    """The number of blocks of a model; the blocks of a ResNet are its stages."""
-    return len(config.depths) if config.model_type == "resnet" else int(config.num_hidden_layers)
+    """The number of blocks of a model; the blocks of a ResNet or ConvNeXt are its stages."""
+    return len(config.depths) if hasattr(config, "depths") else int(config.num_hidden_layers)
 
 
 def block_index(family: Family, name: str) -> int | None:

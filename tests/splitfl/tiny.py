@@ -27,7 +27,7 @@ CASES = [
     (model_type, kind)
     for model_type, family in FAMILIES.items()
     for kind in family.kinds
-    if not family.hands_pictures  # see test_pictures.py
+    if model_type not in ("resnet", "small_net")  # see test_feature_maps.py
 ]
 SHOWN = ("bert", "roberta", "distilbert", "gpt2", "opt", "llama", "mistral", "gemma2", "gemma3_text", "vit")
 """Families that the quick suite looks at; the others are cases of the slow one, and of the flagship test."""
@@ -64,6 +64,7 @@ _STATES = {
     **_SPECIAL,
 }
 _PICTURES = {**_SIZES, "image_size": 12, "patch_size": 4, "num_channels": 3}
+_STAGES = {**_PICTURES, "patch_size": 1, "hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1]}
 _LLAMAS = (
     "olmo",
     "olmo2",
@@ -181,6 +182,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "type_vocab_size": 0,
         "conv_kernel_size": 3,
     },
+    **dict.fromkeys(("convnext", "convnextv2"), _STAGES),
     "vit": _PICTURES,
     "dinov2": _PICTURES,
 }
@@ -190,7 +192,7 @@ def attention_of(model: str | Path) -> str:
     """`sdpa`, or what a family, or a checkpoint's, has in its place."""
     if isinstance(model, Path):
         model = json.loads((model / "config.json").read_text())["model_type"]
-    return FAMILIES[model].attentions[0]
+    return "eager" if FAMILIES[model].hands_pictures else FAMILIES[model].attentions[0]
 
 
 def config(model_type: str, **changes: Any) -> PretrainedConfig:

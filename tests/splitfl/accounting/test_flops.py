@@ -35,7 +35,7 @@ def counted(
     else:
         train_all(piece)
     for module in piece.model.modules():  # of its weight's gradient torch counts a product without groups
-        if isinstance(module, nn.Conv1d) and module.groups > 1:
+        if isinstance(module, (nn.Conv1d, nn.Conv2d)) and module.groups > 1:
             module.weight.requires_grad_(False)
     if hasattr(piece.model.config, "num_experts_per_tok"):  # torch does not count grouped products
         piece.model.set_experts_implementation("batched_mm")
@@ -79,6 +79,14 @@ def test_flops_of_every_family_equal_the_count_of_torch(
     if adapter is None and FAMILIES[model_type].shared:
         pytest.skip(f"{model_type} is not trained in full: its pieces share tensors")
     assert_agreement(model_type, kind, tmp_path, adapter)
+
+
+def test_gradients_of_convolutions_with_groups_take_what_they_take_forward(tmp_path: Path) -> None:
+    kind = "image-classification"
+    piece = load_piece(tiny.save(tmp_path, "convnext", kind), kind, 1, 3, is_shape_only=True)
+    train_all(piece)
+    counted = cost(piece, tiny.BATCH, 1)
+    assert counted.backward_flops == 2 * counted.forward_flops
 
 
 def assert_agreement(
