@@ -1,8 +1,10 @@
 """docs/families.md, generated from the table of families: `python -m experiments.families_page`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from splitfl.models.families import FAMILIES, Family
+from splitfl.models.refused import REFUSED
 
 PAGE = Path(__file__).parent.parent / "docs" / "families.md"
 
@@ -15,7 +17,8 @@ A model is cut if its `model_type` has a row here. For every transformer and tas
 with the stock unsplit model by `torch.equal`: cuts into two and three pieces, LoRA and full training,
 float32 and bfloat16, no padding and padding on either side. Networks of feature maps are compared in
 float32, their only dtype, those with batch norms by `tests/splitfl/models/test_feature_maps.py`. A model of
-another type is refused by name, and so are quantised checkpoints.
+another type is refused by name, with its reason if it is [known](#refused-types), and so are quantised
+checkpoints.
 
 **Shared tensors.** Of these families every block uses some tensors, of which each piece has a copy: they take
 adapters, and full finetuning is refused: {shared}.
@@ -29,12 +32,25 @@ padding.
 | model_type | tasks | blocks | LoRA targets | attention |
 |---|---|---|---|---|
 """
+_REFUSED_HEAD = """
+## Refused types
+
+| model_type | reason |
+|---|---|
+"""
 
 
 def page() -> str:
     """The page's current content."""
     shared = ", ".join(f"`{name}`" for name, family in FAMILIES.items() if family.shared)
-    return _HEAD.format(shared=shared) + "".join(_row(name, family) for name, family in FAMILIES.items())
+    rows = "".join(_row(name, family) for name, family in FAMILIES.items())
+    return _HEAD.format(shared=shared) + rows + _REFUSED_HEAD + "".join(_reasons())
+
+
+def _reasons() -> Iterator[str]:
+    for reason in dict.fromkeys(REFUSED.values()):
+        names = ", ".join(f"`{name}`" for name, its in REFUSED.items() if its == reason)
+        yield f"| {names} | {reason} |\n"
 
 
 def _row(name: str, family: Family) -> str:

@@ -18,6 +18,7 @@ from splitfl.models.family import (
     TOKEN_CLASSIFICATION,
     Family,
 )
+from splitfl.models.refused import REFUSED
 
 __all__ = [
     "CAUSAL_LM",
@@ -243,7 +244,9 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(model_type: str) -> Family:
-    """The row of this model type. Raises CutError with the nearest and all known types."""
+    """The row of this model type. Raises CutError with the reason, or the nearest and all known types."""
+    if model_type in REFUSED:
+        raise CutError(f"cannot cut a model of type {model_type!r}: {REFUSED[model_type]}")
     if model_type not in FAMILIES:
         guess = nearest(model_type, FAMILIES)
         raise CutError(f"cannot cut a model of type {model_type!r};{guess} have {', '.join(FAMILIES)}")

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from splitfl.adapters.inject import add_adapters, trainable
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.cut import Piece, build, ranges, replica, share_frozen
-from splitfl.models.families import block_index, family_of
+from splitfl.models.families import FAMILIES, block_index, family_of
 from splitfl.models.load import load_piece
+from splitfl.models.refused import REFUSED
 from tests.splitfl import tiny
 
 CLASSIFICATION = "sequence-classification"
@@ -52,8 +54,16 @@ def test_a_piece_without_blocks_of_the_model_is_refused(first: int, last: int) -
 
 
 def test_a_model_outside_the_table_is_refused_by_name() -> None:
-    with pytest.raises(CutError, match="'bart'; did you mean 'bert'\\? have bert, roberta"):
-        family_of("bart")
+    with pytest.raises(CutError, match="'bort'; did you mean 'bert'\\? have bert, roberta"):
+        family_of("bort")
+
+
+def test_models_that_would_be_wrong_are_refused_with_the_reason() -> None:
+    assert REFUSED.keys() <= CONFIG_MAPPING_NAMES.keys()
+    assert not REFUSED.keys() & FAMILIES.keys()
+    for model_type, reason in REFUSED.items():
+        with pytest.raises(CutError, match=f"cannot cut a model of type '{model_type}': {reason}"):
+            family_of(model_type)
 
 
 def test_a_task_the_family_cannot_do_is_refused() -> None:
