@@ -54,6 +54,10 @@ _LLAMA = Family(
     targets=("q_proj", "v_proj"),
 )
 _LLAMA_LM = replace(_LLAMA, kinds=(CAUSAL_LM,))
+_EXPERTS = replace(
+    _LLAMA, forward_mode="the grouped products of its experts have a derivative in backward mode only"
+)
+_EXPERTS_LM = replace(_EXPERTS, kinds=(CAUSAL_LM,))
 _GPT2 = Family(
     blocks="h",
     before=("wte", "wpe"),
@@ -173,20 +177,20 @@ FAMILIES: dict[str, Family] = {
         reads=("query_key_value",),
         targets=("query_key_value",),
     ),
-    "mixtral": _LLAMA,
-    "qwen2_moe": _LLAMA,
-    "qwen3_moe": _LLAMA,
-    "olmoe": _LLAMA_LM,
-    "phimoe": _LLAMA,
-    "granitemoe": _LLAMA_LM,
-    "ernie4_5_moe": _LLAMA_LM,
-    "dots1": _LLAMA_LM,
-    "glm4_moe": _LLAMA_LM,
-    "gpt_oss": replace(_LLAMA, attentions=("eager",), separates_packed=False),
-    "deepseek_v3": replace(_LLAMA, reads=("q_", "kv_"), targets=("q_b_proj", "kv_b_proj")),
+    "mixtral": _EXPERTS,
+    "qwen2_moe": _EXPERTS,
+    "qwen3_moe": _EXPERTS,
+    "olmoe": _EXPERTS_LM,
+    "phimoe": _EXPERTS,
+    "granitemoe": _EXPERTS_LM,
+    "ernie4_5_moe": _EXPERTS_LM,
+    "dots1": _EXPERTS_LM,
+    "glm4_moe": _EXPERTS_LM,
+    "gpt_oss": replace(_EXPERTS, attentions=("eager",), separates_packed=False),
+    "deepseek_v3": replace(_EXPERTS, reads=("q_", "kv_"), targets=("q_b_proj", "kv_b_proj")),
     "gpt_neo": _GPT_NEO,
     "gptj": replace(_GPT_NEO, before=("wte",), is_parallel=True),
-    "bloom": _BLOOM,
+    "bloom": replace(_BLOOM, forward_mode="its activation has a derivative in backward mode only"),
     "falcon": replace(_BLOOM, before=("word_embeddings",), attentions=("sdpa", "eager")),
     "mpt": replace(
         _BLOOM, blocks="blocks", before=("wte",), after=("norm_f",), reads=("Wqkv",), targets=("Wqkv",)

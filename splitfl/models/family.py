@@ -1,6 +1,7 @@
 """What differs between families of models: one value of `Family` each (see families.py)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 CAUSAL_LM = "causal-lm"
 SEQUENCE_CLASSIFICATION = "sequence-classification"
@@ -25,7 +26,8 @@ class Family:
     `returns_tuple`: blocks return a tuple that begins with the hidden state. `with_first`: modules that
     complete the first block. `shared`: modules that every block uses, of which each piece has a frozen copy.
     `attributes`: those of a block that the model itself reads. `bypassed`: linear modules of which kernels
-    read the weights alone, so that no adapter would have an effect.
+    read the weights alone, so that no adapter would have an effect. `forward_mode`: True, or why the blocks
+    have no derivative in forward mode.
     """
 
     blocks: str
@@ -49,3 +51,4 @@ class Family:
     shared: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     bypassed: tuple[str, ...] = ()
+    forward_mode: Literal[True] | str = True
