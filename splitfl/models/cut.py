@@ -40,6 +40,7 @@ from splitfl.models.inputs import check_inputs, packed_mask
 from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput, put
 from splitfl.models.uninitialised import Uninitialised
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
+from splitfl.models.wide_tensors import keep_in_float32
 
 CLASSES: dict[str, Any] = {
     CAUSAL_LM: AutoModelForCausalLM,
@@ -223,6 +224,7 @@ def build(
         model = make(config, attn_implementation=attention, dtype=DTYPES[dtype])
         if config.model_type == "resnet" and stem_of(config) == "cifar":
             put_cifar_stem(model)
+    keep_in_float32(model)
     if kind == CAUSAL_LM:
         model.loss_type = "ForCausalLM"  # transformers cannot tell it from every class's name, and warns
     return cast(PreTrainedModel, model)

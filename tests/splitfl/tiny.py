@@ -204,7 +204,7 @@ def config(model_type: str, **changes: Any) -> PretrainedConfig:
 
 
 def whole(model_type: str, kind: str, **changes: Any) -> PreTrainedModel:
-    """A stock model whose every parameter is random, norms and biases included."""
+    """A stock model whose every stored tensor is random, norms, biases and buffers included."""
     settings = config(model_type, **changes)
     if kind == CAUSAL_LM and FAMILIES[model_type].is_encoder:
         settings.is_decoder = True
@@ -214,9 +214,15 @@ def whole(model_type: str, kind: str, **changes: Any) -> PreTrainedModel:
     assert isinstance(model, PreTrainedModel)
     chance = torch.Generator().manual_seed(7)
     with torch.no_grad():
-        for value in model.parameters():
+        for value in (*model.parameters(), *stored_buffers(model)):
             value += 0.1 * torch.randn(value.shape, generator=chance)
     return model
+
+
+def stored_buffers(model: PreTrainedModel) -> list[Tensor]:
+    """The buffers of numbers that a checkpoint holds, such as what corrects the choice of experts."""
+    stored = model.state_dict().keys()
+    return [value for name, value in model.named_buffers() if name in stored and value.is_floating_point()]
 
 
 def save(folder: Path, model_type: str, kind: str, *, shard_bytes: int = 10**9, **changes: Any) -> Path:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.core_model_loading import Transpose, WeightConverter
 
 from splitfl.core.errors import CutError, ModelMissing
-from splitfl.models import checkpoint_file
+from splitfl.models import checkpoint_file, stored_names
 from splitfl.models.families import CAUSAL_LM
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.split import split
@@ -62,6 +63,14 @@ def test_a_checkpoint_that_lacks_experts_is_refused(tmp_path: Path) -> None:
     save_file({**tensors, names[0]: last[:-1].contiguous()}, path, {"format": "pt"})
     with pytest.raises(CutError, match=r"the experts of .* have different shapes in"):
         load_piece(tmp_path, CAUSAL_LM, 0, 2)
+
+
+def test_a_conversion_other_than_stacking_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern = "self_attn.q_proj.weight"
+    rule = WeightConverter(pattern, pattern, operations=[Transpose(0, 1)])
+    monkeypatch.setattr(stored_names, "get_model_conversion_mapping", lambda model: [rule])
+    with pytest.raises(CutError, match=rf"0.{pattern} is stored in a form that needs conversion: {pattern}"):
+        load_piece(tiny.save(tmp_path, "llama", CAUSAL_LM), CAUSAL_LM, 0, 2)
 
 
 def test_a_loss_for_the_balance_of_all_experts_is_refused(tmp_path: Path) -> None:
