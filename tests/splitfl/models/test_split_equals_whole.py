@@ -23,7 +23,7 @@ CUTS = [(1, 0), (2, 0), (3, 0), (1, 1), (1, 2), (2, 1)]
 """Blocks in the head and in the tail (0: no tail); the models have four."""
 FEW_CUTS = [(1, 0), (2, 1)]
 """Those of families that are not in tiny.SHOWN."""
-FIRST_KINDS = [case for case in tiny.CASES if case[0] in tiny.SHOWN or FAMILIES[case[0]].kinds[0] == case[1]]
+QUICK = [case for case in tiny.CASES if case[0] in (*tiny.SHOWN, "deberta-v2", "mixtral", "modernbert")]
 ADAPTER = AdapterConfig(head=side_config(rank=4, alpha=8.0), body=side_config(rank=2, alpha=6.0))
 
 Gradients = dict[str, Tensor]
@@ -161,9 +161,9 @@ def refused(family: Family, *, lora: bool, dtype: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize(("model_type", "kind"), FIRST_KINDS)
+@pytest.mark.parametrize(("model_type", "kind"), QUICK)
 def test_lora_step_equals_the_whole_models(model_type: str, kind: str, tmp_path: Path) -> None:
-    """In three pieces, and of some families in two as well; other cuts are the slow test's."""
+    """In three pieces, and of some families in two as well; other cuts and families are the slow test's."""
     folder = tiny.save(tmp_path, model_type, kind)
     cuts = [(1, 1), (2, 0)] if model_type in tiny.SHOWN else [(1, 1)]
     compare(folder, model_type, kind, cuts, ("right",), lora=True, dtype="float32")
