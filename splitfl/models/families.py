@@ -187,7 +187,7 @@ FAMILIES: dict[str, Family] = {
     "dots1": _EXPERTS_LM,
     "glm4_moe": _EXPERTS_LM,
     "gpt_oss": replace(_EXPERTS, attentions=("eager",), separates_packed=False),
-    "deepseek_v3": replace(_EXPERTS, reads=("q_", "kv_"), targets=("q_b_proj", "kv_b_proj")),
+    "deepseek_v3": replace(_EXPERTS, reads=("q_", "kv_"), targets=("kv_b_proj", "o_proj")),
     "gpt_neo": _GPT_NEO,
     "gptj": replace(_GPT_NEO, before=("wte",), is_parallel=True),
     "bloom": replace(_BLOOM, forward_mode="its activation has a derivative in backward mode only"),

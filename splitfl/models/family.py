@@ -16,7 +16,7 @@ class Family:
 
     `blocks` is the list of transformer blocks, `before` the modules that compute their input, `after`
     those that follow them, which a configuration may lack. `reads` are the projections that read
-    a block's input, `targets` LoRA's default target modules, by the last part of their names.
+    a block's input, by the beginning of their names, `targets` LoRA's default target modules, by the end.
     `pools_last`: a sequence is classified by its last token. An encoder (`is_encoder`) is turned into
     a decoder for language modelling. `offsets_positions`: position indices up to the padding token's
     index are unused. `is_parallel`: the feed-forward part of a block reads the input of attention.
