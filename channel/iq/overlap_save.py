@@ -147,6 +147,7 @@ class OverlapSave:
         self._segment = segments.at(0)
         self._past_NF = np.zeros((nodes, frame.size), dtype=np.complex64)
         self._scratch_F = np.empty(frame.size, dtype=np.complex64)
+        self._count_F = np.arange(frame.size, dtype=np.float32)
 
     def step(self, sent_NB: Samples) -> Samples:
         """What arrives (N, B) while these samples (N, B) are sent."""
@@ -175,16 +176,22 @@ class OverlapSave:
         out_NB[:] = self._mixed(spectrum_NF, segment.first_PF)[:, here]
         if segment.last_PF is not None:
             last_NB = self._mixed(spectrum_NF, segment.last_PF)[:, here]
-            since = np.arange(out_NB.shape[1]) + (at - self._frame.overlap)
             last_NB -= out_NB
-            last_NB *= (segment.weight + segment.slope * since).astype(np.float32)
+            begin = at - self._frame.overlap
+            ramp_B = self._count_F[begin : begin + out_NB.shape[1]] * np.float32(segment.slope)
+            last_NB *= ramp_B + np.float32(segment.weight)
             out_NB += last_NB
 
     def _mixed(self, spectrum_NF: Samples, response_PF: Samples) -> Samples:
         """The sum over senders of spectrum times response, back in time (N, F)."""
-        mixed_NF = np.zeros(spectrum_NF.shape, dtype=np.complex64)
+        mixed_NF = np.zeros_like(spectrum_NF)
+        is_begun = [False] * len(mixed_NF)
         for (sender, receiver), response_F in zip(self._pairs, response_PF, strict=True):
-            np.multiply(spectrum_NF[sender], response_F, out=self._scratch_F)
-            mixed_NF[receiver] += self._scratch_F
+            if is_begun[receiver]:
+                np.multiply(spectrum_NF[sender], response_F, out=self._scratch_F)
+                mixed_NF[receiver] += self._scratch_F
+            else:
+                np.multiply(spectrum_NF[sender], response_F, out=mixed_NF[receiver])
+                is_begun[receiver] = True
         arrived: Samples = scipy.fft.ifft(mixed_NF, axis=-1, overwrite_x=True)
         return arrived
