@@ -13,6 +13,7 @@ from channel.iq.front_end import FrontEnd
 from channel.propagation.fading import jakes_correlation
 from channel.propagation.fading_grid import SLOTS
 from channel.scenario.load import changed, load
+from tests.quick import quick
 
 STILL = {"place": {"users": 2, "speed_m_s": 0.0}, "fading": {"profile": "none"}}
 
@@ -30,7 +31,9 @@ def received_w(channel, sender, count):
     return (np.abs(heard_NB) ** 2).mean(axis=1) * 1e-3 * 10 ** (channel.full_scale_dbm_N / 10)
 
 
-@pytest.mark.parametrize("name", ["ideal", "urban-micro", "lab-wifi", "colosseum-path-loss"])
+@pytest.mark.parametrize(
+    "name", quick(["ideal", "urban-micro", "lab-wifi", "colosseum-path-loss"], "urban-micro")
+)
 def test_the_mean_sinr_is_that_of_the_packet_level(name):
     scenario = changed(load(name), STILL)
     rate_hz, count = carrier_hz(scenario), 60_000
