@@ -118,9 +118,9 @@ class Air:
         progress: Callable[[AirReport], None] = lambda _: None,
     ) -> AirReport:
         """Serves until `stop` or for `seconds` of samples; calls `progress` after every turn."""
-        last = (
-            None if seconds is None else round(float(above("seconds", seconds, 0.0)) * self._channel.rate_hz)
-        )
+        last = None
+        if seconds is not None:
+            last = round(float(above("seconds", seconds, 0.0)) * self._channel.rate_hz)
         while not stop() and (last is None or self._channel.position < last):
             self._turn(last)
             progress(self.report())
@@ -176,15 +176,16 @@ class Air:
             return 0
         if self._blocked_s is None:
             self._blocked_s = now_s
-        if now_s - self._blocked_s > self._settings.timeout_s:
-            self._give_up()
-            self._blocked_s = now_s
+        waited_s = now_s - self._blocked_s
         block = self._channel.block - self._channel.position % self._channel.block
         wanted = block if last is None else min(block, last - self._channel.position)
         there = [len(port.sent) for port in self._ports if not port.is_lost]
         room = [self._memory - len(port.heard) for port in self._ports if port.listens and port.has_asked]
         count = min([wanted, *there, *room])
-        return count if count == wanted or now_s - self._blocked_s > _GRACE_S else 0
+        if not count and waited_s > self._settings.timeout_s:
+            self._give_up()
+            self._blocked_s = now_s
+        return count if count == wanted or waited_s > _GRACE_S else 0
 
     def _until_s(self) -> float:
         """How long nothing changes if no message comes."""
@@ -207,7 +208,7 @@ class Air:
             self._began_s = self._clock.now_s()
         sent_NB = np.zeros((self._channel.nodes, count), dtype=np.complex64)
         for port, sent_B in zip(self._ports, sent_NB, strict=True):
-            if port.is_lost and len(port.sent) < count:
+            if port.is_lost:
                 port.counts.zeros += count
             else:
                 sent_B[:] = port.sent.take(count)
