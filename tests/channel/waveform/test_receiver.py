@@ -49,6 +49,30 @@ def test_a_packet_says_where_it_began_how_strong_it_was_and_how_far_off(fft_size
     assert np.abs(packet.points).mean() == pytest.approx(0.95, abs=0.05)
 
 
+@pytest.mark.parametrize("spacings", [-0.9, -0.5, 0.5, 0.9])
+def test_carrier_offsets_within_a_subcarrier_spacing_are_removed(spacings):
+    samples = MODULATOR.packet(HEADER, b"o" * 200, mcs=20)
+    (packet,), _ = received(heard(samples, snr_db=16.0, name="offset", offset=spacings / 64))
+    assert packet.payload == b"o" * 200
+    assert packet.offset * 64 == pytest.approx(spacings, abs=2e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 3e4])
+def test_packets_arrive_at_any_level(scale):
+    air = heard(MODULATOR.packet(HEADER, b"l" * 100, mcs=9), snr_db=8.0, name="level")
+    (packet,), _ = received((scale * air).astype(np.complex64))
+    assert packet.payload == b"l" * 100
+    assert np.abs(packet.response_K).mean() == pytest.approx(scale, rel=0.2)
+
+
+def test_silence_in_the_middle_of_a_packet_is_no_payload():
+    samples = MODULATOR.packet(HEADER, bytes(400), mcs=9)
+    samples[1000:] = 0.0
+    (packet,), counters = received(np.concatenate([samples, np.zeros(500)]))
+    assert packet.payload is None
+    assert counters.bad_payloads == 1
+
+
 @given(cuts=st.lists(st.integers(0, 12_000), max_size=12))
 @settings(max_examples=20, deadline=None)
 def test_the_same_samples_give_the_same_packets_however_they_are_cut(cuts):
