@@ -8,15 +8,18 @@ from hypothesis import strategies as st
 
 from channel.core.errors import BadParameter
 from channel.core.rng import stream
+from channel.fidelity.multipath import THREE_TAPS
 from channel.waveform import header as header_file
 from channel.waveform.header import Header
 from channel.waveform.modulator import Modulator
 from channel.waveform.numerology import FFT_SIZES, SMALLEST, Numerology
 from channel.waveform.receiver import Receiver
-from tests.channel.waveform.air import heard, skewed, three_taps
+from tests.channel.waveform.air import heard, skewed
 
 MODULATOR = Modulator()
 HEADER = Header(kind=3, source=1, target=2, flags=5, sequence=65_535, next_expected=7, bitmap=0xDEADBEEF)
+
+NOTCH = THREE_TAPS.impulse
 
 
 def received(samples, numerology=SMALLEST):
@@ -28,7 +31,7 @@ def received(samples, numerology=SMALLEST):
 def test_packets_arrive_through_three_taps_and_a_carrier_offset(mcs, snr_db):
     payloads = [stream(0, "payload", mcs, number).bytes(600) for number in range(10)]
     samples = np.concatenate([MODULATOR.packet(HEADER, payload, mcs=mcs) for payload in payloads])
-    air = heard(samples, snr_db=snr_db + 3.0, name=f"mcs {mcs}", offset=3e-3, taps=three_taps())
+    air = heard(samples, snr_db=snr_db + 3.0, name=f"mcs {mcs}", offset=3e-3, taps=NOTCH)
     found, counters = received(air)
     assert [packet.payload for packet in found] == payloads
     assert {packet.header for packet in found} == {HEADER}
@@ -121,6 +124,26 @@ def test_a_difference_of_sample_clocks_is_found_and_followed(difference):
     (packet,), _ = received(heard(samples, snr_db=15.0, name="skewed"))
     assert packet.payload == b"w" * 1400
     assert packet.clock_difference == pytest.approx(difference, abs=8e-6)
+
+
+def test_headers_alone_arrive_behind_a_notch_where_no_payload_does():
+    alone = [MODULATOR.packet(Header(sequence=number), mcs=9) for number in range(40)]
+    with_payload = [MODULATOR.packet(Header(sequence=number), b"p" * 700, mcs=9) for number in range(5)]
+    air = heard(np.concatenate([*alone, *with_payload]), snr_db=2.0, name="notch", taps=NOTCH)
+    found, counters = received(air)
+    assert [packet.header.sequence for packet in found] == [*range(40), *range(5)]
+    assert counters.bad_payloads == 5
+
+
+# The packet level's answer to the notch: 0.95 dB more by effective SINR at MCS 16
+def test_units_shorter_than_two_symbols_are_lost_as_often_behind_a_notch_as_in_white_noise():
+    units_UN = stream(0, "short units").integers(0, 256, (600, 40), dtype=np.uint8)
+    samples, lost = MODULATOR.unit_packet(HEADER, units_UN, mcs=16), []
+    for snr_db, taps in ((8.4, (1.0,)), (9.35, NOTCH)):
+        (packet,), _ = received(heard(samples, snr_db=snr_db, name="short", taps=taps))
+        lost.append(float(np.mean(~packet.is_whole_U)))
+    assert 0.05 < lost[0] < 0.3
+    assert lost[1] == pytest.approx(lost[0], abs=0.07)
 
 
 def test_units_are_lost_one_by_one():
