@@ -17,6 +17,7 @@ from rich.text import Text
 from experiments import presets
 from experiments.channel.recordings import link_lines
 from experiments.citations import bibtex
+from experiments.cli.exits import names_folder
 from experiments.cli.preflight import served
 from experiments.live.run import run_live
 from experiments.local_clients import run_here
@@ -41,7 +42,6 @@ from splitfl.models.source import ALIASES
 from splitfl.run_folder import create as runs
 from splitfl.run_folder import resume as resuming
 from splitfl.run_folder.read import read_run
-from splitfl.run_folder.trackers.registry import TRACKERS
 from splitfl.runtime.join import join as take_part
 from splitfl.runtime.quiet import quiet
 from splitfl.runtime.serve import NewFolder
@@ -51,6 +51,7 @@ from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from splitfl.setup.link_kinds import LINKS
+from splitfl.tracking.registry import TRACKERS
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import TRANSPORTS, transport
 from splitfl.wire.codecs import CODECS
@@ -264,13 +265,20 @@ def _run(
     is_live: bool = False,
 ) -> None:
     """Runs the experiment with a progress display, then writes its report."""
-    with TerminalScreen(console, experiment.config, experiment.total_steps(), invites=not spawn) as screen:
+    made: list[Path] = []
+
+    def noted() -> Path:
+        made.append(new_folder())
+        return made[-1]
+
+    screen = TerminalScreen(console, experiment.config, experiment.total_steps(), invites=not spawn)
+    with names_folder(lambda: made[-1] if made else None), screen:
         if is_live:
-            folder, summary = run_live(experiment, new_folder, screen)
+            folder, summary = run_live(experiment, noted, screen)
         elif spawn:
-            folder, summary = run_here(experiment, new_folder, screen)
+            folder, summary = run_here(experiment, noted, screen)
         else:
-            folder, summary = serve_run(experiment, new_folder, screen, controller_for=controller_for)
+            folder, summary = serve_run(experiment, noted, screen, controller_for=controller_for)
     from experiments.report import write_report  # imports matplotlib, which only the report needs
 
     with spinner(console, "writing the report") if console.is_terminal else nullcontext():

@@ -30,7 +30,7 @@ def _plain() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
 
-def test_what_the_time_was_over_for_is_counted_and_named_and_not_passed() -> None:
+def test_tests_beyond_the_deadline_are_counted_and_named_and_not_passed() -> None:
     said = _pytest("--deadline", "1")
     assert " passed" not in said
     assert "tests were not run: the time was over" in said

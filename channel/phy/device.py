@@ -11,7 +11,8 @@ from channel.scenario.ranges import require_ranges
 class Device:
     """Power consumption of a radio in watts.
 
-    While sending it is circuit power plus radiated power over the amplifier's efficiency, the linear model
+    While sending it is `send_circuit_w` plus the radiated power, at most `transmit_dbm`, divided by
+    `amplifier_efficiency`; while receiving `receive_circuit_w`; otherwise `idle_w`. That is the linear model
     that Auer et al., IEEE Wireless Commun. 18(5), 2011, use for base stations. The defaults are a power
     class 3 handset (23 dBm: 3GPP TS 38.101-1, table 6.2.1-1), with round numbers for the remaining values,
     which vary between chips. Raises BadParameter for values outside their range (`ranges`).

@@ -37,7 +37,10 @@ MAX_USER_WAVES: Final = 200_000
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """A scenario file: its tables, a description `about`, the `sources` of its numbers, and a duration.
+    """A scenario file: its tables, a description `about` and the `sources` of its numbers.
+
+    `duration_s` is the simulated time of a command that is not told another; every random quantity is drawn
+    from `seed`.
 
     Raises BadParameter for values out of range, and for tables that exclude each other.
     """

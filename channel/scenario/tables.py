@@ -39,10 +39,12 @@ _MIN_DUTY = 0.001
 class PlaceTable:
     """[place]: positions of the users, and the path loss to them.
 
-    With `environment` "constant" the loss is `loss_db` everywhere; with "log-distance" it is `loss_db` at 1 m
-    and grows with `exponent`; "links" and "taps" take their losses from those tables and add `loss_db`. Users
-    start at the first of `positions_m`, or, without positions, uniformly in the ring between `inner_m` and
-    `radius_m` around the base station. Each moves at `speed_m_s` in a straight line of random direction.
+    `users` is the number of users. With `shadowing` the loss of an environment of TR 38.901 has its
+    log-normal term, correlated over distance. With `environment` "constant" the loss is `loss_db`
+    everywhere; with "log-distance" it is `loss_db` at 1 m and grows with `exponent`; "links" and "taps" take
+    their losses from those tables and add `loss_db`. Users start at the first of `positions_m`, or, without
+    positions, uniformly in the ring between `inner_m` and `radius_m` around the base station. Each moves at
+    `speed_m_s` in a straight line of random direction.
     """
 
     environment: str = "urban-micro"
@@ -74,8 +76,13 @@ class PlaceTable:
 class CarrierTable:
     """[carrier]: the band in groups of resource blocks of 12 subcarriers, and the radios of both ends.
 
-    `antenna_gain_db` is the omnidirectional gain of every base station, transmit and receive; the
-    antennas of users and of a jammer have 0 dB.
+    The band around `frequency_hz` has `groups` groups, the smallest units of scheduling, of
+    `blocks_per_group` resource blocks with a subcarrier spacing of `subcarrier_hz`. `base_dbm` is the base
+    station's transmit power over the whole band; `base_noise_figure_db` and `user_noise_figure_db` are those
+    of the receivers. A user's power in a group is such that the base station receives it at
+    `uplink_target_snr_db`, or as near to it as the device's power allows (open-loop power control with full
+    compensation, TS 38.213 clause 7.1). `antenna_gain_db` is the omnidirectional gain of every base station,
+    transmit and receive; the antennas of users and of a jammer have 0 dB.
     """
 
     frequency_hz: float = 3.5e9
@@ -117,7 +124,11 @@ class CarrierTable:
 
 @dataclass(frozen=True, kw_only=True)
 class FadingTable:
-    """[fading]: "none", or a profile A to E of TR 38.901 with this delay spread."""
+    """[fading]: small-scale fading of every link.
+
+    `profile` is none, or a tapped delay line A to E of TR 38.901 table 7.7.2-1 to 5 with an rms delay spread
+    of `delay_spread_s`. Each tap is a sum of `waves` plane waves.
+    """
 
     profile: str = "C"
     delay_spread_s: float = 100e-9
@@ -130,7 +141,17 @@ class FadingTable:
 
 @dataclass(frozen=True, kw_only=True)
 class LinkTable:
-    """[link]: modulation and coding, retransmission, scheduling."""
+    """[link]: modulation and coding, retransmission, scheduling.
+
+    `table` is the MCS table of TS 38.214: 64qam (5.1.3.1-1) or 256qam (5.1.3.1-2). `implementation_loss_db`
+    is the receiver's distance to the block error law. Link adaptation aims at first transmissions that fail
+    with probability `target`: an outer loop lowers its margin by `step_db` after each success. Channel
+    reports are `report_delay_s` old. `harq` is none, arq (each try by itself), chase or incremental, with at
+    most `max_tries` transmissions of a block, `round_trip_s` apart. `scheduler` is proportional-fair, with
+    rates averaged over `window_s`, round-robin or maximum-rate. An uplink user waits `grant_delay_s` for its
+    first grant; a grant lasts `grant_slots` slots. `tdd` is a repeated pattern of downlink and uplink slots
+    such as DDDU; empty means FDD.
+    """
 
     table: str = "64qam"
     implementation_loss_db: float = 0.0
@@ -166,8 +187,9 @@ class LinkTable:
 class NeighboursTable:
     """[neighbours]: co-channel cells in rings around this one, and the interference of their users.
 
-    `uplink_rise_db` is the constant rise over thermal noise at the base station. With `handover` no user
-    starts where a neighbour is received better, since that cell would serve it.
+    `rings` is the number of hexagonal rings of base stations, `spacing_m` apart, which interfere with `load`
+    of their full power. `uplink_rise_db` is the constant rise over thermal noise at the base station. With
+    `handover` no user starts where a neighbour is received better, since that cell would serve it.
     """
 
     rings: int = 0
@@ -182,7 +204,12 @@ class NeighboursTable:
 
 @dataclass(frozen=True, kw_only=True)
 class JammerTable:
-    """[jammer]: a periodic pulse jammer ("pulse"), a random on-off jammer ("bursts"), or none ("")."""
+    """[jammer]: a periodic pulse jammer ("pulse"), a random on-off jammer ("bursts"), or none ("").
+
+    `kind` is one of these. It stands at `position_m`, x and y from the base station, and radiates `power_dbm`
+    over the whole band during the share `duty` of the time: once in each `period_s` (pulse), or for random
+    times with that mean period (bursts).
+    """
 
     kind: str = ""
     position_m: tuple[float, float] = (50.0, 0.0)
@@ -203,7 +230,11 @@ class JammerTable:
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficTable:
-    """[traffic]: bytes that every user sends once per direction from `start_s`; -1 for a full buffer."""
+    """[traffic]: bytes that every user sends once per direction from `start_s`.
+
+    `up_bytes` go from each user to the base station, `down_bytes` from it to each user; -1 means a full
+    buffer.
+    """
 
     up_bytes: float = -1.0
     down_bytes: float = -1.0

@@ -3,13 +3,27 @@
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
+_FOLDER: Final = "run_folder"
+"""The attribute of an error with the folder of the run that it ended."""
+
+
+@contextmanager
+def names_folder(folder: Callable[[], Path | None]) -> Iterator[None]:
+    """An unexpected error in this context leaves its traceback in the folder, if there is one by then."""
+    try:
+        yield
+    except Exception as error:
+        setattr(error, _FOLDER, folder())
+        raise
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -48,12 +62,21 @@ def _unexpected(error: Exception) -> str:
     """The message of an internal error, with the path of a file that has its traceback."""
     text = "".join(traceback.format_exception(error))
     what = f"unexpected {type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="splitfl-error-", suffix=".txt", delete=False, encoding="utf-8", errors="replace"
-        ) as file:
-            file.write(text)
-    except OSError:  # disk full or no permission: print the traceback instead
-        click.echo(text, err=True)
-        return what
-    return f"{what}; this is a bug in splitfl; its traceback is in {file.name}"
+    folder = getattr(error, _FOLDER, None)
+    for parent in (folder, None) if folder else (None,):
+        try:
+            with tempfile.NamedTemporaryFile(
+                "w",
+                prefix="splitfl-error-",
+                suffix=".txt",
+                dir=parent,
+                delete=False,
+                encoding="utf-8",
+                errors="replace",
+            ) as file:
+                file.write(text)
+        except OSError:  # no permission, or the disk is full
+            continue
+        return f"{what}; this is a bug in splitfl; its traceback is in {file.name}"
+    click.echo(text, err=True)
+    return what

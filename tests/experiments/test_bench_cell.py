@@ -22,7 +22,7 @@ def test_a_cell_is_timed_with_its_making() -> None:
     assert spent_s > 0.0
 
 
-def test_processes_started_meanwhile_have_one_thread_and_later_ones_what_they_had() -> None:
+def test_child_processes_have_one_thread_within_the_context_only() -> None:
     before = dict(os.environ)
     with one_thread():
         assert os.environ["OPENBLAS_NUM_THREADS"] == "1"

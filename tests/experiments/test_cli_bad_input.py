@@ -122,6 +122,7 @@ def test_a_malformed_row_is_named_by_file_and_line(
     assert_refused(ask(f"task.data={tmp_path / 'bad.tsv'}"), sentence, tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_malformed_rows_are_skipped_and_counted_where_one_asks_for_it(
     ask: Ask, place: Path, tmp_path: Path
 ) -> None:
@@ -136,7 +137,7 @@ def test_an_unknown_preset_is_refused_with_the_nearest(ask: Ask, tmp_path: Path)
     assert_refused(ask(preset="dmeo"), "unknown preset 'dmeo'; did you mean 'demo'? have", tmp_path / "runs")
 
 
-def test_a_preset_without_its_data_says_what_to_give(ask: Ask, tmp_path: Path) -> None:
+def test_a_preset_without_its_data_names_the_option_to_give(ask: Ask, tmp_path: Path) -> None:
     assert_refused(ask(preset="sst2"), "task 'sst2' needs data", tmp_path / "runs")
 
 
@@ -211,7 +212,7 @@ def test_an_address_that_is_not_this_machines_is_refused(ask: Ask, tmp_path: Pat
         (["walk"], "No such command 'walk'", 2),
     ],
 )
-def test_a_wrong_command_says_what_is_wrong(words: list[str], sentence: str, code: int) -> None:
+def test_a_wrong_command_names_its_error(words: list[str], sentence: str, code: int) -> None:
     result = CliRunner().invoke(main, words)
     assert result.exit_code == code
     assert sentence in result.stderr

@@ -33,12 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 LINK = {"up": {"rate_bps": 1e6, "delay_s": 0.005}, "down": {"rate_bps": 2e6, "delay_s": 0.005}}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("place")
-    toy.model(made / "model", is_base=True)
-    toy.data(made / "data.tsv")
-    return made
+folder = toy.place(is_base=True)
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +53,14 @@ def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, s
     assert ("the plan uses declared speeds" in result.stderr) is (speed == "measured")
 
 
-def test_a_plan_says_what_was_read_of_the_data(preset: Path) -> None:
+def test_a_plan_describes_the_data_that_was_read(preset: Path) -> None:
     result = CliRunner().invoke(main, ["plan", str(preset), "--json"])
     assert "samples to train on" in result.stderr
     assert json.loads(result.stdout)["planned"]
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_plan_of_nobody_who_can_run_ends_with_2_and_one_of_somebody_with_0(
+def test_a_plan_without_a_method_that_can_run_exits_with_2_and_otherwise_with_0(
     options: list[str], preset: Path
 ) -> None:
     words = ["plan", str(preset), *options, "--methods"]
@@ -93,11 +88,11 @@ def test_the_margin_is_half_of_students_interval() -> None:
     assert made_up("a", (0.8,), 1).margin is None
 
 
-def test_what_nobody_spent_is_not_drawn() -> None:
+def test_a_quantity_that_no_entrant_spent_is_not_drawn() -> None:
     assert pictures.spent_at_all([made_up("a", (0.8,), 1)]) == ["bytes", "airtime", "memory"]
 
 
-def test_those_whom_nobody_beats_are_in_bold() -> None:
+def test_undominated_entrants_are_in_bold() -> None:
     axes = canvas(500, 300).subplots()
     pictures.draw_front(axes, [made_up("best", (0.8,), 9), made_up("worse", (0.7,), 99)], "bytes")
     named = axes.get_legend()
@@ -151,9 +146,7 @@ def test_a_comparison_runs_everybody_once(preset: Path, start: Start, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_comparison_that_is_killed_leaves_nobody_at_work(
-    preset: Path, start: Start, tmp_path: Path
-) -> None:
+def test_a_killed_comparison_leaves_no_process_behind(preset: Path, start: Start, tmp_path: Path) -> None:
     words: list[str | Path] = ["compare", "--methods", "sfl-v2", "--preset", preset, "--jobs", "2"]
     words += ["--set", "federation.rounds=60", "--out", tmp_path / "runs"]
     command = splitfl(start, tmp_path, *words)
@@ -179,7 +172,7 @@ def test_bytes_until_a_metric_are_those_of_the_first_round_that_has_it(folder: P
     assert [list(column.cells) for column in table.columns][1][1] == "not reached"
 
 
-def test_what_was_reached_within_an_amount_is_the_last_measurement_that_it_allows(
+def test_the_result_within_a_budget_is_the_last_measurement_that_it_allows(
     folder: Path, tmp_path: Path
 ) -> None:
     config = toy.config(folder, link=LINK)
@@ -199,6 +192,6 @@ def test_what_was_reached_within_an_amount_is_the_last_measurement_that_it_allow
 
 
 @pytest.mark.parametrize("kind", ["steps", "client_memory"])
-def test_what_is_not_spent_as_a_run_goes_is_refused(kind: str) -> None:
+def test_a_budget_of_a_quantity_that_is_not_consumed_over_time_is_refused(kind: str) -> None:
     with pytest.raises(ConfigError, match=f"at '{kind}'.*have airtime, bytes, energy"):
         spending.check_spendable(Budget(kind=kind, limit=1.0))

@@ -32,6 +32,7 @@ from splitfl.server.run import Run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict
 from splitfl.wire import Frame, decode
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.adapters.kinds import MOST
 
@@ -40,12 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 RATE = 1e30
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def too_fast(place: Path, **tables: dict[str, Any]) -> RunConfig:
@@ -87,14 +83,14 @@ CASES = [(name, 3) for name in METHODS] + [(name, 1) for name in ("sfl-v2", "fro
 """In the first and only round there is no checkpoint to name, whatever the method."""
 
 
-@pytest.mark.parametrize(("name", "rounds"), CASES)
+@pytest.mark.parametrize(("name", "rounds"), quick(CASES, ("sfl-v2", 1), ("mu-splitfed", 3)))
 def test_every_method_ends_as_diverged(name: str, rounds: int, place: Path, tmp_path: Path) -> None:
     tables = {"method": {"name": name}, "federation": {"rounds": rounds, "local_steps": 1}}
     said = diverge(too_fast(place, **tables), tmp_path / "run")
     assert_diverged(tmp_path / "run", said)
 
 
-@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("kind", quick(ADAPTERS, "full"))
 def test_every_kind_of_adapter_ends_as_diverged(kind: str, place: Path, tmp_path: Path) -> None:
     own = {"kind": kind, **({"rank": MOST[kind]} if kind in MOST else {})}
     aggregator = "rolora" if ADAPTERS[kind].linear is True else "mean"
@@ -151,8 +147,9 @@ def spoilt(folder: Path, config: RunConfig, screen: Spoiling, monkeypatch: pytes
     return str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "at"), [("exp_avg", 1), ("lora_A", 1), ("lora_A", 0), ("exp_avg", 2)])
-def test_what_is_not_finite_is_not_kept(
+def test_states_that_are_not_finite_are_not_stored(
     name: str, at: int, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = toy.config(place, federation={"rounds": 3})
@@ -188,6 +185,7 @@ def test_a_client_keeps_no_state_that_is_not_finite_and_says_so(place: Path, tmp
             run.server_loop.handle(Frame(sent), lambda reply: None)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_is_read_reported_and_compared(place: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     diverge(too_fast(place, federation={"clients": 1, "rounds": 1, "local_steps": 1}), folder)
@@ -203,11 +201,13 @@ def test_a_run_that_diverged_is_read_reported_and_compared(place: Path, tmp_path
     assert (row["status"], row["final"]["eval_loss"]) == ("diverged", None)
 
 
-def test_a_run_that_diverged_may_be_gone_on_with(place: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_diverged_run_may_be_resumed(place: Path, tmp_path: Path) -> None:
     diverge(too_fast(place, federation={"rounds": 1}), tmp_path / "run")
     assert resuming.stopped(tmp_path / "run").spawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tables",
     [{"federation": {"schedule": "anarchic", "aggregator": "mean"}}, {"link": {"scenario": "lab-wifi"}}],
@@ -220,7 +220,8 @@ def test_clients_that_play_together_end_as_diverged(
     assert_diverged(tmp_path / "run", said)
 
 
-def test_a_run_that_diverged_goes_on_from_its_last_finite_checkpoint(
+@pytest.mark.slow
+def test_a_diverged_run_resumes_from_its_last_finite_checkpoint(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = toy.config(place, federation={"rounds": 3})

@@ -18,12 +18,7 @@ TOLD = {"sfl-v2": {"Adapter"}, "decomfl": {"Scalars"}}
 """By what a client catches up: one that missed two rounds of DeComFL lacks fewer scalars than weights."""
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place(is_base=True)
 
 
 def served(start: Start, place: Path, folder: Path, method: str, **tables: Any) -> tuple[Command, str]:
@@ -70,7 +65,7 @@ def test_a_client_leaves_for_some_rounds_and_is_caught_up(
 
 
 @pytest.mark.parametrize("word", AWAY[::2])
-def test_how_long_and_from_when_on_are_said_together(word: str) -> None:
+def test_start_and_duration_are_given_together(word: str) -> None:
     result = CliRunner().invoke(main, ["join", "127.0.0.1:1", "--client", "0", word, "1"])
     assert result.exit_code == 2
     assert result.stderr == "Error: --leave-after and --rounds-away must be given together\n"

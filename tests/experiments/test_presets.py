@@ -17,7 +17,7 @@ from splitfl.transport.security.credentials import TlsFiles
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_preset_says_what_it_is_and_has_a_link_that_can_be(name: str) -> None:
+def test_a_preset_has_a_description_and_a_valid_link(name: str) -> None:
     assert len(about(name)) > 40
     check_link(find(name, [])[1])
 
@@ -66,7 +66,7 @@ def preset(file: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("kind", ["file", "preset"])
-def test_what_another_method_does_not_read_of_a_preset_or_a_file_is_left_out_and_named(
+def test_keys_of_another_method_in_a_preset_or_file_are_left_out_and_named(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     said: list[str] = []
@@ -88,7 +88,7 @@ def test_a_setting_beside_another_method_is_still_obeyed_or_refused(file: str) -
         refuse_unread(config)
 
 
-def test_what_its_own_method_does_not_read_of_a_file_is_refused(file: str) -> None:
+def test_a_key_that_the_files_own_method_does_not_read_is_refused(file: str) -> None:
     Path(file).write_text(FILE.replace("cse-fsl", "frozen"))
     said: list[str] = []
     for overrides in ([], ["method.name=frozen"]):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("transport", [pytest.param("inproc", marks=pytest.mark.long), "grpc"])
-def test_an_interrupted_run_has_a_checkpoint_and_is_gone_on_with_to_the_same_bits(
+def test_an_interrupted_run_resumes_from_its_checkpoint_to_the_same_bits(
     start: Start, place: Path, tmp_path: Path, transport: str
 ) -> None:
     folder = tmp_path / "broken"
@@ -57,7 +57,7 @@ def test_a_second_interrupt_ends_a_run_at_once(start: Start, place: Path, tmp_pa
     stopped.kill()
 
 
-def test_a_run_over_its_time_ends_with_a_sentence_and_is_gone_on_with(
+def test_a_run_beyond_its_time_limit_ends_with_a_message_and_can_be_resumed(
     start: Start, place: Path, tmp_path: Path
 ) -> None:
     experiment = settings(place, tmp_path, "inproc", fault_tolerance={"run_s": 0.05})

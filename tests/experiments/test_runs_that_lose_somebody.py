@@ -21,12 +21,7 @@ pytestmark = pytest.mark.slow
 ROUNDS = 30
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=60)
-    return folder
+place = toy.place(is_base=True, rows=60)
 
 
 def settings(place: Path, folder: Path, transport: str = "grpc", **tables: dict[str, Any]) -> Path:
@@ -152,7 +147,7 @@ def test_a_server_that_is_killed_and_resumed_ends_with_the_same_bits(
 
 
 @pytest.mark.parametrize("transport", ["grpc", pytest.param("rpc", marks=pytest.mark.long)])
-def test_the_others_go_on_without_a_client_until_it_is_back(
+def test_the_others_continue_without_a_client_until_it_rejoins(
     start: Start, place: Path, tmp_path: Path, transport: str
 ) -> None:
     def kill(command: Command) -> None:
@@ -170,7 +165,7 @@ def test_the_others_go_on_without_a_client_until_it_is_back(
     assert rows[-1]["event"] == "round"
 
 
-def test_a_client_that_never_comes_is_waited_for_and_then_gone_on_without(
+def test_a_run_waits_for_a_missing_client_and_then_continues_without(
     start: Start, place: Path, tmp_path: Path
 ) -> None:
     experiment = settings(place, tmp_path, fault_tolerance={"on_loss": "continue"})
@@ -214,7 +209,7 @@ def test_clients_elsewhere_wait_for_a_server_that_is_away(start: Start, place: P
 
 
 @pytest.mark.long
-def test_over_rpc_clients_wait_for_a_server_that_was_away_and_begin_from_what_they_kept(
+def test_over_rpc_clients_wait_for_a_restarted_server_and_start_from_their_checkpoints(
     start: Start, place: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "served"
@@ -253,7 +248,7 @@ def test_over_rpc_a_client_that_keeps_nothing_ends_with_its_server(
         assert "went away" in one.complained()
 
 
-def test_a_run_that_has_ended_is_not_gone_on_with(start: Start, place: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_resumed(start: Start, place: Path, tmp_path: Path) -> None:
     undisturbed(start, place, tmp_path / "whole")
     again = splitfl(start, tmp_path, "resume", run_folder(tmp_path / "whole"))
     assert again.code() == 2

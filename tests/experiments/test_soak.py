@@ -51,7 +51,7 @@ def test_a_run_in_which_everything_breaks_is_the_simulation_of_the_same_events(
         pytest.param(200, 50, 50, id="hundred", marks=[pytest.mark.long, pytest.mark.timeout(1200)]),
     ],
 )
-def test_processes_killed_at_random_and_gone_on_with_end_as_if_they_had_never_been(
+def test_processes_killed_at_random_resume_to_the_bits_of_an_uninterrupted_run(
     start: Start, tmp_path: Path, rounds: int, kills: int, deaths: int
 ) -> None:
     told = soak(
@@ -135,7 +135,7 @@ def test_a_step_that_a_client_present_did_not_make_is_seen(tmp_path: Path) -> No
     assert held(tmp_path, run=told, simulated=told) == {"a lost client affects only its own work"}
 
 
-def test_what_is_left_lying_or_running_is_seen(tmp_path: Path) -> None:
+def test_leftover_files_and_processes_are_detected(tmp_path: Path) -> None:
     partial = run_folder(tmp_path) / "checkpoint" / "client-0" / ".round-3.safetensors.partial"
     partial.parent.mkdir(parents=True)
     partial.touch()
@@ -147,7 +147,7 @@ def test_growth_is_seen(tmp_path: Path) -> None:
     assert held(tmp_path, replace(PLAYED, memory=growing)) == {"memory does not grow"}
 
 
-def test_a_relay_carries_what_it_is_given_and_breaks_off_at_some_point() -> None:
+def test_a_relay_forwards_bytes_and_breaks_at_a_random_point() -> None:
     with socket.create_server(("127.0.0.1", 0)) as far:
         got: list[bytes] = []
 

@@ -63,7 +63,7 @@ def test_the_shares_of_a_round_add_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("study", [loss_sweep.main, uplink_share.main])
-def test_a_study_says_what_it_does(study: Any) -> None:
+def test_a_study_has_help_with_its_options(study: Any) -> None:
     said = CliRunner().invoke(study, ["-h"])
     assert said.exit_code == 0
     assert "--out" in said.output

@@ -33,7 +33,7 @@ def calls(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_nobody_else_makes_what_reads_markup(path: Path) -> None:
+def test_only_one_module_makes_consoles(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     made = set(calls(path)) & {"Console", "Progress", "TextColumn", "Status", "from_markup", "render_markup"}
     assert not made
@@ -42,7 +42,7 @@ def test_nobody_else_makes_what_reads_markup(path: Path) -> None:
 
 
 @pytest.mark.parametrize("nasty", NASTY)
-def test_what_is_printed_is_shown_as_it_is(nasty: str) -> None:
+def test_printed_texts_are_shown_verbatim(nasty: str) -> None:
     said = io.StringIO()
     console = plain_console(file=said, terminal=False, width=200)
     table = Table("name", title=nasty)
@@ -54,7 +54,7 @@ def test_what_is_printed_is_shown_as_it_is(nasty: str) -> None:
 
 
 @pytest.mark.parametrize("nasty", NASTY)
-def test_what_is_going_on_is_shown_as_it_is(nasty: str) -> None:
+def test_progress_texts_are_shown_verbatim(nasty: str) -> None:
     said = io.StringIO()
     console = plain_console(file=said, terminal=True, width=200)
     with counting_bar(console, "{task.description}", unit=nasty.replace("{", ""), transient=False) as bar:

@@ -67,7 +67,9 @@ def test_the_run_commands_own_clients_find_their_secrets_in_a_folder_only(
         (("--secrets", "nowhere"), "cannot read nowhere/"),
     ],
 )
-def test_a_client_is_told_what_is_wrong_with_its_secrets(words: tuple[str, ...], reason: str) -> None:
+def test_a_client_gets_the_reason_why_its_credentials_are_refused(
+    words: tuple[str, ...], reason: str
+) -> None:
     command = ["join", "127.0.0.1:1", "--transport", "grpc", "--client", "1", *words]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2

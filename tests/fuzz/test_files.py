@@ -24,7 +24,7 @@ def test_no_damaged_file_does_more_than_to_be_refused(seed: int) -> None:
     assert found.refused > 1_500
 
 
-def test_what_is_good_is_taken(tmp_path: Path) -> None:
+def test_valid_files_are_accepted(tmp_path: Path) -> None:
     refused = [food for food in foods(tmp_path) if not is_taken(food)]
     assert len(refused) == 1  # what another program kept
     assert b"format" in refused[0].good
@@ -36,7 +36,7 @@ def is_taken(food: Food) -> bool:
     return found.taken == 1
 
 
-def test_a_checkpoint_that_nobody_kept_would_be_found(
+def test_an_accepted_foreign_checkpoint_would_be_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = foods(tmp_path)[-1]
@@ -82,6 +82,7 @@ TABLES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(("about", "networks", "nodes", "allow", "server", "broker")), TABLES))
 def test_a_table_of_anything_is_a_plan_or_refused(table: dict[str, object]) -> None:
     for read in (lambda table: plan.read("lab", table), inventory.read, experiment_file.from_dict):

@@ -29,6 +29,7 @@ def _in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "examples"), [(splitfl.run, 5), (splitfl.plan, 1)])
 def test_the_examples_are_true(experiment: dict[str, Any], function: object, examples: int) -> None:
     (example,) = doctest.DocTestFinder(recurse=False).find(
@@ -38,7 +39,7 @@ def test_the_examples_are_true(experiment: dict[str, Any], function: object, exa
     assert doctest.DocTestRunner().run(example).failed == 0
 
 
-def test_a_plan_costs_what_the_run_then_costs(experiment: dict[str, Any]) -> None:
+def test_the_costs_of_a_plan_equal_those_of_the_run(experiment: dict[str, Any]) -> None:
     planned = splitfl.plan(experiment, ["sfl-v2", "hybrid", "ushape"], own={"hybrid": {"train.seed": 3}})
     assert planned.costs.keys() | planned.excluded.keys() == {"sfl-v2", "hybrid", "ushape"}
     result = splitfl.run(experiment)
@@ -62,7 +63,7 @@ def test_a_plan_costs_what_the_run_then_costs(experiment: dict[str, Any]) -> Non
         ({"model.name": "a \N{GRINNING FACE}"}, "a \N{GRINNING FACE}"),
     ],
 )
-def test_what_cannot_be_planned_is_refused(
+def test_an_invalid_plan_is_refused(
     experiment: dict[str, Any], arguments: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises((ConfigError, ModelMissing), match=reason):
@@ -106,7 +107,8 @@ class Rounds(Silent):
         self.losses.append(row["train_loss"])
 
 
-def test_metrics_are_columns_and_a_screen_is_told_of_every_round(experiment: dict[str, Any]) -> None:
+@pytest.mark.slow
+def test_metrics_are_columns_and_a_screen_receives_every_round(experiment: dict[str, Any]) -> None:
     screen = Rounds()
     result = splitfl.run(from_dict(experiment), screen=screen, out="here", train={"batch_size": 4})
     assert result.folder.parent == Path("here")
@@ -143,7 +145,7 @@ def test_a_result_is_short_on_screen_and_its_costs_are_columns(experiment: dict[
         ({"federation": {"rounds": 0}}, "rounds must be at least 1, got 0"),
     ],
 )
-def test_what_cannot_be_run_is_refused_and_leaves_no_folder(
+def test_an_invalid_experiment_is_refused_and_leaves_no_folder(
     experiment: dict[str, Any], overrides: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ConfigError, match=reason):

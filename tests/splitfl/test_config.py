@@ -53,6 +53,7 @@ NOT_ALONE = ("partition.cut", "auto.every")
 COUNTS = [name for name, hint in leaves() if hint is int and name not in NOT_ALONE]
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(COUNTS), st.integers(64, 4000), max_size=5))
 def test_numbers_put_over_a_preset_are_the_ones_that_hold(numbers: dict[str, int]) -> None:
     made = as_dict(parse("", [f"{name}={value}" for name, value in numbers.items()]))
@@ -134,7 +135,7 @@ def test_one_target_may_stand_for_a_list_of_one() -> None:
     assert parse("", ["adapter.head.targets=query"]).adapter.head.of(Targets).targets == ("query",)
 
 
-def test_overrides_do_not_change_what_they_are_put_over() -> None:
+def test_overrides_do_not_change_their_base() -> None:
     table = {"train": {"seed": 1}}
     assert from_dict(table, ["train.seed=2"]).train.seed == 2
     assert table == {"train": {"seed": 1}}
@@ -174,7 +175,7 @@ def test_a_list_of_numbers_is_one() -> None:
         parse("", ["federation.client_ranks=2.5"])
 
 
-def test_what_is_set_for_a_text_is_one_even_if_it_looks_like_a_number() -> None:
+def test_an_override_of_a_string_stays_a_string_even_if_it_looks_like_a_number() -> None:
     config = parse("", ["task.label_column=1", "task.text_column='2'", "task.max_length=32"])
     assert (config.task.label_column, config.task.text_column, config.task.max_length) == ("1", "2", 32)
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -60,6 +61,19 @@ def data(path: Path, rows: int = 120, *, labelled: bool = True) -> Path:
         lines.append(f"{' '.join(words)}\t{label}\tgroup-{row % 6}" if labelled else " ".join(words))
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
     return path
+
+
+def place(*, is_base: bool = False, rows: int = 120) -> Any:
+    """A module's fixture: a folder with `model` and the sentences `data.tsv`."""
+
+    @pytest.fixture(scope="module")
+    def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("place")
+        model(folder / "model", is_base=is_base)
+        data(folder / "data.tsv", rows)
+        return folder
+
+    return made
 
 
 def table(folder: Path, **tables: dict[str, Any]) -> dict[str, Any]:

@@ -22,12 +22,7 @@ TIMEOUT_S = 8.0
 LONG = {"federation": {"clients": 2, "rounds": 500, "local_steps": 20}, "eval": {"every": 0}}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place()
 
 
 Run = Callable[..., Command]

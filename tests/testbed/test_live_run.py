@@ -32,12 +32,7 @@ LONG = {"federation": {"clients": 2, "rounds": 500, "local_steps": 20}, "eval": 
 Run = Callable[..., Command]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place()
 
 
 @pytest.fixture

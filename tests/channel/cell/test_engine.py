@@ -85,7 +85,7 @@ def crossed(engine, transfers, until_s=5.0):
 
 @pytest.mark.parametrize("recovery", RECOVERIES)
 @pytest.mark.parametrize("made", KINDS.values(), ids=KINDS.keys())
-def test_a_thousand_short_steps_give_what_one_long_step_gives(made, recovery):
+def test_a_thousand_short_steps_equal_one_long_step(made, recovery):
     transfers = some_messages(0)
     at_once = crossed(engine_of(made, recovery=recovery), transfers, 2.0)
     engine, found = engine_of(made, recovery=recovery), []

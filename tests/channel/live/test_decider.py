@@ -66,7 +66,7 @@ def test_clients_and_directions_have_queues_of_their_own() -> None:
             assert decider.offer(client, direction, 1000, 0.0) is None
 
 
-def test_bursts_go_on_from_packet_to_packet() -> None:
+def test_bursts_continue_from_packet_to_packet() -> None:
     """The row of one long transfer; asked anew for each packet, the model would forget its state."""
     model = GilbertElliott(leave_good=0.02, leave_bad=0.2)
     link = FixedLink(seed=3, up=Direction(loss=model), max_tries=1)

@@ -36,7 +36,7 @@ def test_the_rows_that_need_namespaces_agree(row):
 @pytest.mark.root
 @pytest.mark.bench
 @pytest.mark.parametrize("row", ["24", "24b"])
-def test_tcp_gets_what_the_link_gives(row):
+def test_tcp_reaches_the_rate_of_the_link(row):
     agrees(row)
 
 
@@ -58,7 +58,7 @@ def test_without_sionna_its_row_says_so(monkeypatch):
     assert found.word == "not run here: needs sionna-no-rt: pip install 'splitfl[oracle]'"
 
 
-def test_quick_checks_put_off_what_takes_long():
+def test_quick_checks_leave_out_the_long_ones():
     slow = [check for check in ALL if not check.is_quick]
     found = verdicts([check.row for check in slow], is_thorough=False)
     assert [one.what for one in found if "slow" in one.missing] == [check.what for check in slow]

@@ -7,7 +7,7 @@ from experiments.channel.recordings import link_lines
 from splitfl.config import LinkConfig, RunConfig
 
 
-def test_the_recordings_of_a_run_are_told_a_line_each(tmp_path: Path) -> None:
+def test_every_recording_of_a_run_has_a_line(tmp_path: Path) -> None:
     up, down = tmp_path / "lte.csv", tmp_path / "lte.down"
     up.write_text("time_s,rate_bps,delay_s,loss_rate,rsrp\n0,20e6,0.01,0,-90\n1,10e6,0.03,0.02,-90\n")
     down.write_text("1\n2\n")

@@ -36,7 +36,8 @@ def test_check_prints_expected_measured_tolerance_and_verdict() -> None:
     assert all(word in shown for word in ("expected", "measured", "tolerance", "verdict", "1 pass, 0 fail"))
 
 
-def test_check_says_what_it_did_not_run_and_why() -> None:
+@pytest.mark.slow
+def test_check_names_the_checks_not_run_with_the_reason() -> None:
     result = call("check", "--json", "--row", "5")
     rows = json.loads(result.stdout)
     assert rows[-1]["verdict"] == "not run here: slow; run with --thorough"
@@ -57,7 +58,7 @@ def test_the_table_has_every_row_of_the_design() -> None:
     assert {check.row for check in channel_checks.ALL} == {str(row) for row in range(1, 29)} | {"24b"}
 
 
-def test_simulate_says_what_every_user_got() -> None:
+def test_simulate_has_a_row_for_every_user() -> None:
     rows = json.loads(call("simulate", "jammed", "--duration", "0.05", "--json").stdout)
     assert [row["user"] for row in rows] == [*range(6), *range(6)]
     assert all(row["throughput_bps"] >= 0.0 for row in rows)
@@ -103,8 +104,9 @@ def test_a_trace_can_be_replayed(name: str, tmp_path: Path) -> None:
     assert 0.0 < link.transfer(sent).finish_s < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["t.csv", "t.npz"])
-def test_a_trace_of_a_user_who_is_done_early_can_be_replayed(name: str, tmp_path: Path) -> None:
+def test_a_trace_of_a_user_that_ends_early_can_be_replayed(name: str, tmp_path: Path) -> None:
     (tmp_path / "short.toml").write_text("[place]\nusers = 1\n[traffic]\ndown_bytes = 20000\n")
     result = call("trace", tmp_path / "short.toml", tmp_path / name, "--duration", "1")
     assert result.exit_code == 0, result.stderr
@@ -125,7 +127,7 @@ def test_nothing_is_no_trace(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mat", ".npz"])
-def test_what_is_exported_is_a_scenario(suffix: str, tmp_path: Path) -> None:
+def test_an_export_is_a_scenario(suffix: str, tmp_path: Path) -> None:
     out = tmp_path / f"x{suffix}"
     result = call(
         "export", "indoor-hotspot", "--out", out, "--users", "3", "--step", "200", "--duration", "1"

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from channel.core.errors import BadParameter
-from experiments.cli.exits import reports_errors
+from experiments.cli.exits import names_folder, reports_errors
 from splitfl.core.errors import ConfigError, PeerLost
 
 
@@ -55,7 +55,7 @@ def test_an_error_that_was_foreseen_is_one_line(
 @pytest.mark.parametrize(
     "error", [RuntimeError("one\ntwo"), KeyError("x"), ZeroDivisionError(), MemoryError()]
 )
-def test_an_error_that_nobody_foresaw_says_where_its_traceback_is(error: Exception, tmp_path: Path) -> None:
+def test_an_unexpected_error_names_the_file_of_its_traceback(error: Exception, tmp_path: Path) -> None:
     result = ended(error)
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
@@ -63,6 +63,18 @@ def test_an_error_that_nobody_foresaw_says_where_its_traceback_is(error: Excepti
     (kept,) = tmp_path.glob("splitfl-error-*.txt")
     assert line.endswith(f"its traceback is in {kept}")
     assert "Traceback" in kept.read_text()
+
+
+def test_a_traceback_of_a_run_is_in_the_folder_of_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    error = RuntimeError("one")
+    with pytest.raises(RuntimeError), names_folder(lambda: folder):
+        raise error
+    result = ended(error)
+    (kept,) = folder.glob("splitfl-error-*.txt")
+    assert result.stderr.endswith(f"its traceback is in {kept}\n")
+    assert "raise error" in kept.read_text()
 
 
 def test_a_traceback_for_which_there_is_no_room_is_shown(

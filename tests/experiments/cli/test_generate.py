@@ -35,7 +35,7 @@ def test_prompts_are_continued_in_their_order(finished: Path) -> None:
     assert again.stdout.splitlines() == [line["text"] for line in lines]
 
 
-def test_what_cannot_be_written_is_one_sentence(finished: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_one_sentence(finished: Path, tmp_path: Path) -> None:
     result = asked("generate", finished, "--prompt", "a", "--top-p", "2")
     assert (result.exit_code, result.stderr) == (2, "Error: --top-p must be at most 1, got 2.0\n")
     result = asked("generate", tmp_path, "--prompt", "a")
@@ -43,7 +43,7 @@ def test_what_cannot_be_written_is_one_sentence(finished: Path, tmp_path: Path) 
     assert "config.json" in result.stderr
 
 
-def test_an_evaluation_finds_what_the_run_measured_and_compares_answers(finished: Path) -> None:
+def test_an_evaluation_equals_the_runs_own_and_compares_answers(finished: Path) -> None:
     pytest.importorskip("rouge_score", reason="rouge-score is not installed: pip install 'splitfl[rouge]'")
     result = asked("eval", finished, "--rouge", "--json")
     assert result.exit_code == 0, result.stderr

@@ -63,7 +63,7 @@ def test_a_far_end_that_fails_is_named() -> None:
     assert "--far command 'exit 7' exited at once with exit code 7" in result.output
 
 
-def test_a_proxy_says_what_it_does_not_do_and_leads_to_its_target(start: Start, tmp_path: Path) -> None:
+def test_a_proxy_states_its_limits_and_forwards_to_its_target(start: Start, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as target:
         port = target.getsockname()[1]
         command = splitfl(start, tmp_path, "channel", "proxy", f"127.0.0.1:{port}", "--delay", "0.01")
@@ -85,7 +85,7 @@ def test_a_proxy_says_what_it_does_not_do_and_leads_to_its_target(start: Start, 
         thread.join()
 
 
-def test_emulate_says_what_it_read_in_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_emulate_describes_the_trace_that_it_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "lte.csv").write_text("time_s,rate_bps,delay_s,loss_rate\n0,20e6,0.01,0\n1,10e6,0.03,0.02\n")
     live_commands.link_of("", tmp_path / "lte.csv", 0.0, 0.0, 0.0, 0)
     said = capsys.readouterr().err

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import splitfl.runtime.run as runtime
 from experiments.cli.main import main
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.federation.aggregators import AGGREGATORS
@@ -89,7 +90,8 @@ def test_the_commands_are_those() -> None:
     assert set(main.commands) == set(COMMANDS)
 
 
-def test_a_run_says_what_it_has_come_to(done: dict[str, Any]) -> None:
+@pytest.mark.slow
+def test_a_run_prints_its_results(done: dict[str, Any]) -> None:
     folder = Path(done["folder"])
     assert done["status"] == "done"
     assert {"bytes_up", "bytes_down", "packets", "airtime_s", "virtual_s", "wall_s"} <= done.keys()
@@ -100,6 +102,7 @@ def test_a_run_says_what_it_has_come_to(done: dict[str, Any]) -> None:
     assert names | {"adapter", "checkpoint"} == {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_run_shows_a_table_to_a_person(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +125,7 @@ def test_a_run_shows_a_table_to_a_person(
     assert [line.split()[0] for line in lines[5:] if line.strip()] == ["round"]
 
 
-def test_eval_finds_what_the_run_measured_last(done: dict[str, Any]) -> None:
+def test_eval_equals_the_last_metrics_of_the_run(done: dict[str, Any]) -> None:
     result = splitfl("eval", done["folder"], "--json")
     assert result.exit_code == 0, result.stderr
     measured = json.loads(result.stdout)
@@ -130,6 +133,7 @@ def test_eval_finds_what_the_run_measured_last(done: dict[str, Any]) -> None:
     assert measured == {name: done["final"][name] for name in names} | {"samples": 14}
 
 
+@pytest.mark.slow
 def test_an_evaluation_file_is_measured_whole_with_the_classes_of_the_run(
     done: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -153,6 +157,7 @@ def test_a_run_writes_its_classes_into_its_settings(done: dict[str, Any]) -> Non
     assert json.loads((Path(done["folder"]) / "config.json").read_text())["task"]["labels"] == ["air", "wire"]
 
 
+@pytest.mark.slow
 def test_the_settings_of_a_run_give_the_same_run_again(done: dict[str, Any], tmp_path: Path) -> None:
     folder = Path(done["folder"])
     result = splitfl("run", folder / "config.json", "--out", tmp_path, "--json")
@@ -164,6 +169,7 @@ def test_the_settings_of_a_run_give_the_same_run_again(done: dict[str, Any], tmp
     assert (again / "config.json").read_text() == (folder / "config.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_folder_is_never_overwritten(done: dict[str, Any], place: Path, tmp_path: Path) -> None:
     short = ("--set", "federation.rounds=1", "--set", "federation.local_steps=1", "--set", "eval.every=0")
     folders = set()
@@ -175,6 +181,7 @@ def test_a_run_folder_is_never_overwritten(done: dict[str, Any], place: Path, tm
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_report_writes_the_page_anew(done: dict[str, Any]) -> None:
     page = Path(done["folder"]) / "report.html"
     before = page.read_text()
@@ -196,6 +203,21 @@ def test_compare_lays_runs_side_by_side(done: dict[str, Any], tmp_path: Path) ->
     assert str(done["bytes_up"]) in shown.stdout.replace("\n", "")
 
 
+@pytest.mark.slow
+def test_an_internal_error_of_a_run_leaves_its_traceback_in_the_runs_folder(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(runtime, "run_inproc", broken)
+    result = splitfl("run", place / "toy.json", "--out", tmp_path, "--set", "transport.name=inproc")
+    (kept,) = tmp_path.glob("toy-*/splitfl-error-*.txt")
+    assert result.exit_code == 1
+    assert result.stderr.endswith(f"a bug; this is a bug in splitfl; its traceback is in {kept}\n")
+    assert "in broken" in kept.read_text()
+
+
 @pytest.mark.parametrize(
     "what",
     ["presets", "methods", "adapters", "models", "tasks", "codecs", "links", "aggregators", "trackers"],
@@ -208,7 +230,7 @@ def test_list_has_a_line_on_each(what: str) -> None:
     assert all(name in shown for name in rows)
 
 
-def test_list_has_what_there_is() -> None:
+def test_list_has_every_preset_and_method() -> None:
     assert {"demo", "lm", "sst2"} <= json.loads(splitfl("list", "presets", "--json").stdout).keys()
     assert json.loads(splitfl("list", "methods", "--json").stdout).keys() == METHODS.keys()
     assert {"minilm", "bert", "gpt2", "llama"} <= json.loads(
@@ -238,6 +260,7 @@ def test_cite_knows_every_aggregator(aggregator: str) -> None:
         assert not spec.bibtex or (spec.bibtex in said) == (name == aggregator)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_ends_with_the_step_named(place: Path, tmp_path: Path) -> None:
     wild = ("--set", "train.body_lr=1e30", "--set", "train.head_lr=1e30")
     result = splitfl("run", place / "toy.json", "--out", tmp_path, *wild)
@@ -251,6 +274,7 @@ def counted() -> Callable[[Path], int]:
     return lambda folder: len(events(folder, "round"))
 
 
+@pytest.mark.slow
 def test_data_may_be_given_by_a_flag(place: Path, tmp_path: Path, counted: Callable[[Path], int]) -> None:
     data = toy.data(tmp_path / 'with a "quote" and = sign.tsv', rows=60)
     short = ("--set", "federation.rounds=1")

@@ -65,6 +65,7 @@ def test_every_key_of_a_plug_in_is_in_its_section_and_has_a_meaning(what: str) -
             assert unsaid == [], name
 
 
+@pytest.mark.slow
 def test_every_setting_has_a_meaning_or_leads_to_the_page_of_its_values() -> None:
     tables = dict(nested(RunConfig()))
     assert [
@@ -80,10 +81,11 @@ def test_every_key_of_a_scenarios_file_is_there() -> None:
     for path, table in nested(Scenario()):
         assert not path or f"`[{path}]`" in text
         assert [key for key in keys(table) if f"| `{key}` |" not in text] == []
+        assert [key for key in keys(table) if key not in meaning(table)] == [], path
 
 
 @pytest.mark.parametrize("what", REGISTRIES)
-def test_every_plug_in_is_there_with_what_it_says_of_itself(what: str) -> None:
+def test_every_plug_in_is_listed_with_its_description(what: str) -> None:
     _, _, entries = REGISTRIES[what]
     for name, spec in entries.items():
         assert f"## `{name}`\n\n{spec.about}" in reference()[f"{what}.md"]
@@ -95,6 +97,7 @@ def test_every_registry_of_the_library_has_a_page() -> None:
     assert [name for name in named if not any(getattr(splitfl, name) is one for one in listed)] == []
 
 
+@pytest.mark.slow
 def test_a_plug_in_of_another_package_is_in_the_reference(tmp_path: Path) -> None:
     with installed(package(tmp_path, "splitfl.codecs", "peaks", PEAKS), CODECS):
         assert "numbers of at least half a row's peak" in pages()["codecs.md"]
@@ -132,7 +135,7 @@ def test_a_setting_that_leads_to_another_page_exists(setting: str) -> None:
         (LinkConfig(), "trace", str, ""),
     ],
 )
-def test_what_is_allowed_is_what_the_check_says(table: object, key: str, hint: Any, found: str) -> None:
+def test_the_allowed_values_are_those_of_the_check(table: object, key: str, hint: Any, found: str) -> None:
     assert allowed(table, key, hint) == found
 
 

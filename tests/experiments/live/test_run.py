@@ -22,12 +22,7 @@ from tests.splitfl import toy
 LINK = {"up": {"rate_bps": 1e6, "loss_rate": 0.5}}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place()
 
 
 def no_folder() -> Path:
@@ -51,7 +46,9 @@ def no_folder() -> Path:
     ],
     ids=["one process", "a broker", "a policy", "analog", "small packets"],
 )
-def test_what_a_live_link_cannot_carry_is_refused(tables: dict[str, Any], message: str, place: Path) -> None:
+def test_settings_that_a_live_link_cannot_have_are_refused(
+    tables: dict[str, Any], message: str, place: Path
+) -> None:
     config = toy.config(place, **{"transport": {"name": "rpc"}, **tables})
     with pytest.raises(ConfigError, match=message):
         run_live(Experiment.of(config), no_folder, Silent())

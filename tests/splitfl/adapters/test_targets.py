@@ -31,7 +31,7 @@ def whole(folder: Path, kind: str, adapter: AdapterConfig) -> Piece:
 
 
 @pytest.mark.parametrize("targets", ["all-linear", r".*layers\.(1|2)\.self_attn\.[qk]_proj"])
-def test_a_pattern_and_all_linear_hit_what_peft_hits(targets: str, tmp_path: Path) -> None:
+def test_a_pattern_and_all_linear_match_the_modules_that_peft_matches(targets: str, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "llama", LANGUAGE)
     config = LoraConfig(r=2, target_modules=targets, task_type="CAUSAL_LM")
     model = get_peft_model(tiny.stock(folder, LANGUAGE), config)
@@ -62,7 +62,7 @@ def test_adapters_are_in_the_blocks_that_are_named(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_hits_nothing_is_refused(settings: dict[str, Any], reason: str, tmp_path: Path) -> None:
+def test_targets_without_a_match_are_refused(settings: dict[str, Any], reason: str, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", TEXT)
     for first, last in ((0, CUT), (CUT, None)):
         piece = load_piece(folder, TEXT, first, last, num_labels=tiny.LABELS)

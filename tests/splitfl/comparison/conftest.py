@@ -11,12 +11,7 @@ from tests.splitfl import toy
 LINK = {"up": {"rate_bps": 1e6, "delay_s": 0.005}, "down": {"rate_bps": 2e6, "delay_s": 0.005}}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("place")
-    toy.model(made / "model", is_base=True)
-    toy.data(made / "data.tsv")
-    return made
+folder = toy.place(is_base=True)
 
 
 @pytest.fixture(scope="module")

@@ -9,18 +9,19 @@ from splitfl.comparison.entrants import ALWAYS, Entrant, Excluded, enter, labels
 from splitfl.core.errors import ConfigError
 from splitfl.methods.parts.split_pass import Backpropagation
 from splitfl.methods.registry import METHODS
+from tests.quick import quick
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 
-def test_what_is_always_there_is_there_once() -> None:
+def test_an_entrant_that_is_always_included_appears_once() -> None:
     assert labels_of(["hybrid", " frozen", "hybrid"]) == ["hybrid", "frozen", "sfl-v2@checkpointed"]
     with pytest.raises(ConfigError, match="methods must name at least one method, got none"):
         labels_of([" ", " "])
     assert {label.partition("@")[0] for label in ALWAYS} <= METHODS.keys()
 
 
-def test_a_setting_for_somebody_who_is_not_there_is_refused() -> None:
+def test_a_setting_for_an_unknown_entrant_is_refused() -> None:
     assert settings_by_label(["a:train.seed=3"], ["a", "b"]) == {"a": ["train.seed=3"], "b": []}
     for text in ("c:train.seed=3", "train.seed=3"):
         with pytest.raises(ConfigError, match="LABEL one of a, b; got"):
@@ -31,13 +32,14 @@ def entered(preset: Path, label: str, *own: str, overrides: tuple[str, ...] = ()
     return enter(presets.tables(str(preset))[1], overrides, label, own, [], None)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", quick(METHODS, "sfl-v2", "fedlora", "hosl"))
 def test_every_method_takes_part_in_the_same_experiment(name: str, preset: Path) -> None:
     one = entered(preset, name, overrides=("train.body_lr=0.02",))
     assert isinstance(one, Entrant), one.reason
     assert one.adjusted == METHODS[name].needs
 
 
+@pytest.mark.slow
 def test_a_checkpointed_client_needs_less_memory_and_more_work(preset: Path) -> None:
     plain, less = entered(preset, "sfl-v2"), entered(preset, "sfl-v2@checkpointed")
     assert isinstance(plain, Entrant)

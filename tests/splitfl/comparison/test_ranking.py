@@ -15,7 +15,7 @@ def made_up(label: str, values: tuple[float, ...], sent: int, metric: str = "acc
     )  # fmt: skip
 
 
-def test_the_front_has_those_whom_nobody_beats_without_spending_more() -> None:
+def test_the_front_has_the_undominated_entrants() -> None:
     found = [
         made_up("good and dear", (0.9,), 900),
         made_up("as good and as dear", (0.9,), 900),

@@ -19,12 +19,7 @@ UNEQUAL = {"clients": 3, "aggregator": "mean", "client_flops": [1e11, 3e8, 1e9],
 LINK = {"up": {"rate_bps": 1e8}, "down": {"rate_bps": 1e8}}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def asked(place: Path, *, federation: Any = None, method: str = "sfl-v2", **auto: Any) -> RunConfig:
@@ -59,7 +54,7 @@ def test_fast_clients_take_more_of_the_model_and_slow_ones_less(place: Path, tmp
 
 
 @pytest.mark.slow
-def test_a_client_of_little_memory_gets_what_fits(place: Path) -> None:
+def test_a_client_with_little_memory_gets_a_plan_that_fits(place: Path) -> None:
     free = resolved(asked(place))
     room = run_dry(Experiment.of(free)).clients[0].total_bytes
     tight = resolved(asked(place, client_memory_bytes=[room - 1, 2 * room, 2 * room]))
@@ -121,7 +116,9 @@ def _only_hybrid(place: Path) -> list[int]:
         ({"client_memory_bytes": [10]}, "a value for each of the 3 clients, got 1"),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_would_be_needed(place: Path, auto: Any, complaint: str) -> None:
+def test_an_impossible_budget_is_refused_with_the_least_possible_one(
+    place: Path, auto: Any, complaint: str
+) -> None:
     with pytest.raises(ConfigError, match=complaint):
         resolved(asked(place, **auto))
 

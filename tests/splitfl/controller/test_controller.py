@@ -32,12 +32,7 @@ ROLES = {"methods": ["sfl-v2", "frozen"]}
 ALL = {"methods": ["sfl-v2", "hybrid", "cse-fsl", "frozen"], "head_lrs": [1e-3, 0.1, 5e-4, 1e-3]}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def asked(
@@ -67,9 +62,8 @@ def least_and_most(place: Path) -> tuple[float, float]:
     return tuple(sum(one.payload_bytes for one in option.crosses.values()) for option in options[::-1])  # type: ignore[return-value]
 
 
-def test_a_budget_between_two_plans_is_kept_to_by_turning_from_one_to_the_other(
-    place: Path, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+def test_a_budget_between_two_plans_is_met_by_alternating_between_them(place: Path, tmp_path: Path) -> None:
     least, most = least_and_most(place)
     budget = 0.5 * (least + most)
     played = play(Experiment.of(resolved(asked(place, limit=budget, **ROLES))), tmp_path)
@@ -83,6 +77,7 @@ def test_a_budget_between_two_plans_is_kept_to_by_turning_from_one_to_the_other(
     assert [bool(heard) for heard in hears.values()] == [plan == "sfl-v2" for plan in plans]
 
 
+@pytest.mark.slow
 def test_the_first_codec_that_fits_is_taken_and_both_ends_use_it(place: Path, tmp_path: Path) -> None:
     free = play(Experiment.of(resolved(asked(place, codecs=["none", "int8"]))), tmp_path)
     assert {row["codec"] for row in free.rows("plan")} == {"none"}
@@ -99,7 +94,7 @@ def test_the_first_codec_that_fits_is_taken_and_both_ends_use_it(place: Path, tm
 
 
 @pytest.mark.slow
-def test_a_codec_of_what_is_sent_with_noise_is_refused(place: Path) -> None:
+def test_a_codec_for_messages_sent_as_analog_symbols_is_refused(place: Path) -> None:
     config = asked(place, codecs=["none", "int8"])
     noisy = dataclasses.replace(config, analog=dataclasses.replace(config.analog, kinds=("activation",)))
     with pytest.raises(ConfigError, match=r"codec.activation must be 'none' where analog.kinds has"):
@@ -121,7 +116,10 @@ class _Slows:
         return dataclasses.replace(delivery, airtime_s=airtime_s, finish_s=finish_s)
 
 
-def test_who_finds_its_link_slower_than_rehearsed_is_told_to_send_less(place: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_client_whose_link_is_slower_than_planned_gets_a_plan_with_fewer_bytes(
+    place: Path, tmp_path: Path
+) -> None:
     usual = asked(place, budget="seconds", limit=100.0, **ROLES)
     option = next(one for one in table_of(resolved(usual))[0] if one.plan.method == "sfl-v2")
     most = 1.5 * option.seconds(declared(usual)[0], usual.server.flops)
@@ -149,7 +147,7 @@ def test_energy_is_a_budget_too(place: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_client_of_little_memory_holds_less_and_is_told_less(place: Path, tmp_path: Path) -> None:
+def test_a_client_with_little_memory_holds_and_receives_less(place: Path, tmp_path: Path) -> None:
     cuts = {"cuts": [1, 2, 3], "budget": "seconds", "limit": 1e3}
     fast = {"client_flops": [1e12, 1e12]}
     free = resolved(asked(place, federation=fast, **cuts))
@@ -175,7 +173,7 @@ def room_of(options: Sequence[Option], method: str) -> int:
 
 
 @pytest.mark.slow
-def test_who_has_no_memory_for_a_way_back_learns_by_forward_passes(place: Path, tmp_path: Path) -> None:
+def test_a_client_without_memory_for_backpropagation_uses_forward_mode(place: Path, tmp_path: Path) -> None:
     free = resolved(asked(place, **ALL))
     options = table_of(free)[0]
     need = {name: room_of(options, name) for name in ALL["methods"]}
@@ -202,14 +200,16 @@ def test_every_method_has_its_turn_as_the_budget_gets_smaller(place: Path, tmp_p
     assert found == {"sfl-v2", "cse-fsl", "frozen"}
 
 
+@pytest.mark.slow
 def test_plans_hold_for_as_many_rounds_as_the_settings_say(place: Path, tmp_path: Path) -> None:
     config = resolved(asked(place, every=3, **ROLES))
     played = play(Experiment.of(config), tmp_path)
     assert [row["round"] for row in played.rows("plan")] == [0, 0, 3, 3]
 
 
-@pytest.mark.parametrize("methods", [ROLES, pytest.param(ALL, marks=pytest.mark.slow)])
-def test_what_was_rehearsed_is_what_was_sent_to_the_byte(methods: Any, place: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("methods", [ROLES, ALL])
+def test_dry_run_and_run_send_the_same_bytes(methods: Any, place: Path, tmp_path: Path) -> None:
     least, most = least_and_most(place)
     site = Experiment.of(
         resolved(asked(place, limit=0.5 * (least + most), codecs=["none", "int4"], **methods))
@@ -264,7 +264,7 @@ def whole_run(site: Experiment, folder: Path, killed_before: int | None = None) 
     ("round_index", "methods"),
     [(2, ROLES)] + [pytest.param(3, methods, marks=pytest.mark.slow) for methods in (ALL, ROLES)],
 )
-def test_a_run_that_is_stopped_and_gone_on_with_is_planned_as_if_it_never_had_been(
+def test_a_resumed_run_has_the_plans_of_an_uninterrupted_one(
     round_index: int, methods: Any, place: Path, tmp_path: Path
 ) -> None:
     least, most = least_and_most(place)
@@ -335,7 +335,7 @@ def test_a_client_says_how_fast_it_was_and_is_planned_by_that(place: Path, tmp_p
         ({"cuts": [1, 4]}, r"federation.client_cuts must lie in 1\.\.3"),
     ],
 )
-def test_what_cannot_be_planned_is_refused_before_anything_starts(
+def test_an_experiment_without_a_possible_plan_is_refused_before_it_starts(
     place: Path, auto: Any, complaint: str
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
@@ -355,6 +355,7 @@ def test_other_methods_are_not_planned_from_round_to_round(place: Path) -> None:
         resolved(rounded)
 
 
+@pytest.mark.slow
 def test_equal_plans_are_equal_bits_whatever_they_are_chosen_by(place: Path, tmp_path: Path) -> None:
     """Where one plan always fits, the controller changes nothing of the run."""
     played = play(Experiment.of(resolved(asked(place, **ROLES))), tmp_path)

@@ -12,7 +12,7 @@ PREDICTED = np.array([0, 0, 1, 1, 0, 1])
 COUNTS = np.array([[2, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
 
 
-def test_rows_are_classes_and_columns_what_was_predicted() -> None:
+def test_rows_are_classes_and_columns_predictions() -> None:
     assert np.array_equal(confusion_of(LABELS, PREDICTED, 4), COUNTS)
 
 

@@ -117,14 +117,14 @@ def test_a_shelf_keeps_two_and_gives_the_last_that_can_be_read(tmp_path: Path) -
         shelf.newest()
 
 
-def test_a_shelf_that_goes_back_forgets_what_came_later(tmp_path: Path) -> None:
+def test_storing_an_earlier_checkpoint_deletes_the_later_ones(tmp_path: Path) -> None:
     shelf = checkpoint.CheckpointStore(tmp_path)
     for round_index in (0, 1, 2, 1):
         shelf.put(round_index, {"at": torch.tensor(round_index)}, {})
     assert shelf.rounds() == [1]
 
 
-def test_what_a_process_was_killed_over_does_not_lie_about_for_ever(tmp_path: Path) -> None:
+def test_the_partial_file_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     shelf = checkpoint.CheckpointStore(tmp_path)
     (tmp_path / ".round-3.safetensors.partial").write_bytes(b"half of a")
     shelf.put(5, {"at": torch.tensor(5)}, {})
@@ -142,9 +142,7 @@ SHARED = torch.zeros(4)  # safetensors refuses two names for one memory
     ],
     ids=["checkpoint", "json"],
 )
-def test_what_cannot_be_written_leaves_the_one_before_it(
-    write: Callable[[Path], None], tmp_path: Path
-) -> None:
+def test_a_failed_write_leaves_the_previous_file(write: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.write_bytes(b"before")
     with pytest.raises((TypeError, RuntimeError)):
@@ -196,7 +194,7 @@ def test_an_empty_ledger_adds_up_to_nothing() -> None:
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_json_has_null_for_what_is_not_finite(number: float, tmp_path: Path) -> None:
+def test_json_has_null_for_values_that_are_not_finite(number: float, tmp_path: Path) -> None:
     def refused(word: str) -> None:
         raise AssertionError(word)
 

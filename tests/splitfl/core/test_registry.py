@@ -29,7 +29,7 @@ def colours(monkeypatch: pytest.MonkeyPatch) -> Registry[int]:
     return Registry(GROUP, int, {"red": 1, "blue": 2})
 
 
-def test_plug_ins_stand_beside_what_comes_along(colours: Registry[int]) -> None:
+def test_plug_ins_are_listed_after_built_in_entries(colours: Registry[int]) -> None:
     assert dict(colours) == {"red": 1, "blue": 2, "fine": 7}
     assert (len(colours), list(colours)) == (3, ["red", "blue", "fine"])
     assert colours["red"] == 1
@@ -52,7 +52,7 @@ def test_a_plug_in_that_cannot_be_used_is_refused_by_name_and_the_others_work(
     assert colours["fine"] == 7
 
 
-def test_a_name_that_is_taken_stays_with_who_had_it(
+def test_a_name_in_use_stays_with_its_first_owner(
     colours: Registry[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert colours["red"] == 1
@@ -64,13 +64,13 @@ def test_a_name_that_is_taken_stays_with_who_had_it(
     assert "has a name that is already in use" in caplog.text
 
 
-def test_a_name_that_nobody_registers_is_not_there(colours: Registry[int]) -> None:
+def test_an_unregistered_name_is_missing(colours: Registry[int]) -> None:
     assert "green" not in colours
     with pytest.raises(KeyError):
         colours["green"]
 
 
-def test_a_plug_in_may_ask_for_what_comes_along_while_it_is_loaded(
+def test_a_plug_in_may_use_built_in_entries_while_it_is_loaded(
     colours: Registry[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(EntryPoint, "load", lambda point: colours["red"] + ("blue" in colours))

@@ -120,7 +120,7 @@ def test_a_chat_that_the_template_refuses_is_named(tmp_path: Path) -> None:
         learnt(folder, CHAT)
 
 
-def test_tokens_are_counted_and_what_has_no_answer_left_is_left_out(folder: Path) -> None:
+def test_tokens_are_counted_and_samples_without_an_answer_are_left_out(folder: Path) -> None:
     long = Answered(prompt="the server learns what", completion=" each client knows")
     rows = answers(folder, [PROMPT, long], max_length=4)
     assert (len(rows), rows.skipped) == (1, 1)

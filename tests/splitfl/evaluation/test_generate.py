@@ -35,6 +35,7 @@ def generator(folder: Path, **sampling: Any) -> Generator:
     return Generator(load(folder / "config.json"), folder, Sampling(max_new_tokens=8, **sampling))
 
 
+@pytest.mark.slow
 def test_without_chance_the_likeliest_tokens_come(finished: Path) -> None:
     config = load(finished / "config.json")
     model, where = finished_model(config, "causal-lm", finished / "adapter")
@@ -47,7 +48,7 @@ def test_without_chance_the_likeliest_tokens_come(finished: Path) -> None:
     assert generator(finished, temperature=0.0).continued("the server") == expected
 
 
-def test_a_seed_names_what_is_drawn_and_torchs_own_generator_stays(finished: Path) -> None:
+def test_a_seed_determines_the_samples_and_leaves_torchs_generator_alone(finished: Path) -> None:
     one, other = (generator(finished, seed=seed) for seed in (1, 2))
     before = torch.random.get_rng_state()
     prompts = ["the server", "what each", "a link"]
@@ -77,7 +78,7 @@ def test_a_prompt_is_written_as_the_run_or_the_option_says(finished: Path) -> No
         ({"template": "chta"}, "unknown --template 'chta'; did you mean 'chat'"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(sampling: dict[str, Any], message: str) -> None:
+def test_invalid_sampling_settings_are_refused(sampling: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         Sampling(**sampling)
 

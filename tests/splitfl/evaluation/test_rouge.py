@@ -79,7 +79,9 @@ def test_of_a_chat_the_last_answer_is_to_be_said(folder: Path, model: Any) -> No
     assert found["rougeL"] == pytest.approx(1.0)
 
 
-def test_without_the_library_it_is_said_how_to_have_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named_with_its_install_command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
 
@@ -91,6 +93,7 @@ def test_without_the_library_it_is_said_how_to_have_it(folder: Path, monkeypatch
         rouge(model, encode, examples(["a", "b", "c"]), template="plain", longest=12)
 
 
+@pytest.mark.slow
 def test_a_task_without_answers_is_refused(tmp_path: Path) -> None:
     toy.model(tmp_path / "model", is_base=True)
     toy.data(tmp_path / "data.tsv")

@@ -77,12 +77,7 @@ def test_a_round_without_clients_changes_nothing() -> None:
     assert OverTheAir(seed=0, air=AirComputation(snr=1.0, truncation=50.0))(updates()) == {}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place(is_base=True)
 
 
 def test_a_round_costs_symbols_and_learns_almost_as_without_the_air(place: Path, tmp_path: Path) -> None:

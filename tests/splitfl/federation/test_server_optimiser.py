@@ -62,7 +62,7 @@ def test_momentum_is_torchs() -> None:
 
 
 @pytest.mark.parametrize("kind", ["momentum", "adagrad", "yogi", "adam"])
-def test_a_server_that_stopped_goes_on_with_its_moments(kind: str) -> None:
+def test_a_restarted_server_keeps_the_moments_of_its_optimiser(kind: str) -> None:
     settings = FederationConfig(clients=1, server_optimiser=kind)
     start = Start(tensors={NAME: torch.ones(7)})
     unbroken, anew = Averager(settings, start), Averager(settings, start)

@@ -24,6 +24,7 @@ from splitfl.core.messages import (
 from splitfl.methods.fsl_sage import SageSettings
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary
 from splitfl.setup.experiment import Experiment
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 
@@ -43,12 +44,7 @@ HEADER_BYTES, HEADER_BYTES_PER_TENSOR = 330, 130
 Totals = Counter[tuple[str, str]]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=80)
-    return folder
+place = toy.place(is_base=True, rows=80)
 
 
 def site(place: Path, name: str) -> Experiment:
@@ -159,7 +155,7 @@ def formula(site: Experiment, name: str) -> Totals:
     raise AssertionError(f"no formula for {name}")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", quick(CASES, "sfl-v2", "mu-splitfed"))
 def test_the_bytes_are_those_of_the_formula(name: str, place: Path, tmp_path: Path) -> None:
     one = site(place, name)
     played = play(one, tmp_path)

@@ -22,12 +22,7 @@ WITHOUT = [name for name in METHODS if name not in WITH]
 SETTINGS: dict[str, dict[str, Any]] = {"fedkseed": {"pool": 8}}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(rows=40)
 
 
 def answer(name: str, message: Message) -> Reply:

@@ -24,12 +24,7 @@ from tests.splitfl.driver import play
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def site(place: Path, clients: int, aggregator: str = "mean", **method: Any) -> Experiment:
@@ -98,6 +93,7 @@ def test_clients_upload_only_their_slices(place: Path, tmp_path: Path) -> None:
         assert all(any("lora" not in name for name in upload.tensors) for upload in uploads)
 
 
+@pytest.mark.slow
 def test_a_lost_update_is_undone_on_its_client(place: Path) -> None:
     client = site(place, clients=2).client_method(0)
     assert isinstance(client, SpryClient)
@@ -113,6 +109,7 @@ def test_a_lost_update_is_undone_on_its_client(place: Path) -> None:
     assert all(torch.equal(before[name], value) for name, value in held.items())
 
 
+@pytest.mark.slow
 def test_a_client_saves_nothing_for_a_backward_pass(place: Path) -> None:
     client = site(place, clients=2).client_method(1)
     saved: list[torch.Size] = []

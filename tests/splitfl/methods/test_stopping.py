@@ -74,18 +74,14 @@ class Federation:
             part.restore(checkpoint.restore(folder / f"{name}.safetensors")[0])
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def cases() -> list[object]:
     return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in METHODS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases())
 def test_a_method_restored_from_its_state_continues_bit_for_bit(
     name: str, place: Path, tmp_path: Path
@@ -117,6 +113,7 @@ def test_a_method_can_be_restored_to_an_earlier_state(name: str, place: Path, tm
     assert federation.play(1) == first
 
 
+@pytest.mark.slow
 def test_steps_in_flight_start_from_the_same_parameters_after_a_restart(place: Path, tmp_path: Path) -> None:
     settings = site(place, "sfl-v2", method={"in_flight": 3})
     unbroken = Federation(settings)
@@ -128,8 +125,9 @@ def test_steps_in_flight_start_from_the_same_parameters_after_a_restart(place: P
     assert anew.play(1) == unbroken.play(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases())
-def test_a_run_killed_amid_an_accumulation_goes_on_from_its_last_round(
+def test_a_run_killed_during_an_accumulation_resumes_from_its_last_round(
     name: str, place: Path, tmp_path: Path
 ) -> None:
     its = METHODS[name].reads & OPTIMISER

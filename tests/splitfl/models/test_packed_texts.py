@@ -26,7 +26,7 @@ def packed() -> dict[str, Tensor]:
     return {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([positions])}
 
 
-def test_the_padding_of_packed_texts_is_told_from_them() -> None:
+def test_the_padding_of_packed_texts_is_excluded() -> None:
     assert packed_mask(packed()["position_ids"])[0].tolist() == [True] * 16 + [False] * 2
 
 

@@ -50,12 +50,7 @@ TAILS = {"ushape": 1}
 SHOWN = ("hybrid, two in flight",)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place(is_base=True)
 
 
 Told = tuple[list[dict[str, Any]], dict[str, Any]]
@@ -114,7 +109,7 @@ def adapter_settings(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_rpc_is_the_same_road(travelled: Any, tmp_path: Path) -> None:
+def test_rpc_gives_the_same_bits(travelled: Any, tmp_path: Path) -> None:
     hard = {"method": {"in_flight": 2}, "link": LOSSY, "federation": {"clients": 2, "rounds": 3}}
     events, summary = travelled("inproc", **hard)
     assert {row["lost"] for row in events if row["event"] == "transfer" and row["direction"] == "up"} == {
@@ -131,7 +126,7 @@ def test_rpc_is_the_same_road(travelled: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("road", ["grpc", "mqtt"])
-def test_the_others_are_the_same_road(road: str, travelled: Any, tmp_path: Path) -> None:
+def test_the_other_transports_give_the_same_bits(road: str, travelled: Any, tmp_path: Path) -> None:
     hard: dict[str, Any] = {
         "method": {"in_flight": 2},
         "link": LOSSY,
@@ -151,7 +146,7 @@ def test_the_others_are_the_same_road(road: str, travelled: Any, tmp_path: Path)
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[] if case in SHOWN else pytest.mark.long) for case in CASES]
 )
-def test_rpc_is_the_same_road_for_every_method(case: str, travelled: Any, tmp_path: Path) -> None:
+def test_rpc_gives_the_same_bits_for_every_method(case: str, travelled: Any, tmp_path: Path) -> None:
     method, link = CASES[case]
     averaged = {} if method["name"] == "frozen" else {"aggregator": "mean"}
     # Where a round is a pass over the own data, one client has more steps than another.
@@ -177,7 +172,7 @@ def test_rpc_is_the_same_road_for_every_method(case: str, travelled: Any, tmp_pa
         ),
     ],
 )
-def test_rpc_is_the_same_road_for_rounded_rows(
+def test_rpc_gives_the_same_bits_for_rounded_rows(
     name: str, codec: dict[str, str], travelled: Any, tmp_path: Path
 ) -> None:
     tail = {"partition": {"tail_blocks": TAILS[name]}} if name in TAILS else {}
@@ -188,9 +183,7 @@ def test_rpc_is_the_same_road_for_rounded_rows(
 
 
 @pytest.mark.slow
-def test_rpc_is_the_same_road_where_everything_is_planned_from_round_to_round(
-    travelled: Any, tmp_path: Path
-) -> None:
+def test_rpc_gives_the_same_bits_with_a_controller(travelled: Any, tmp_path: Path) -> None:
     auto = {
         "budget": "bytes",
         "limit": 1.2e4,
@@ -210,7 +203,7 @@ def test_rpc_is_the_same_road_where_everything_is_planned_from_round_to_round(
 
 
 @pytest.mark.slow
-def test_rpc_is_the_same_road_where_clients_share_a_cell_and_tokens_are_lost(
+def test_rpc_gives_the_same_bits_where_clients_share_a_cell_and_lose_tokens(
     travelled: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "far.toml").write_text(
@@ -241,7 +234,7 @@ def test_rpc_is_the_same_road_where_clients_share_a_cell_and_tokens_are_lost(
     ],
     ids=lambda one: str(one["schedule"]),
 )
-def test_rpc_is_the_same_road_by_every_schedule(schedule: Any, travelled: Any, tmp_path: Path) -> None:
+def test_rpc_gives_the_same_bits_with_every_schedule(schedule: Any, travelled: Any, tmp_path: Path) -> None:
     unequal = {"clients": 3, "rounds": 3, "client_flops": [1e10, 1e9, 2e8], **schedule}
     settings = {"link": LOSSY, "federation": unequal}
     assert travelled("rpc", **settings) == travelled("inproc", **settings)

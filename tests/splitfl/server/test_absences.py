@@ -30,12 +30,7 @@ CLIENTS, ROUNDS = 3, 6
 Trained = dict[str, torch.Tensor]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=60)
-    return folder
+place = toy.place(is_base=True, rows=60)
 
 
 def site_of(place: Path, method: str = "sfl-v2", **fault_tolerance: Any) -> Experiment:
@@ -158,7 +153,8 @@ def play_with_kills(site: Experiment, folder: Path, chance: random.Random) -> Tr
         return run.trained()
 
 
-@pytest.mark.parametrize("method", ["sfl-v2", pytest.param("decomfl", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sfl-v2", "decomfl"])
 def test_a_run_that_lost_clients_is_the_in_process_run_of_the_same_events(
     place: Path, tmp_path: Path, method: str
 ) -> None:
@@ -170,7 +166,9 @@ def test_a_run_that_lost_clients_is_the_in_process_run_of_the_same_events(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["sfl-v2", "sfl-v1", "decomfl", "fedlora", "cse-fsl"])
-def test_whoever_is_killed_whenever_the_events_tell_it_all(place: Path, tmp_path: Path, method: str) -> None:
+def test_events_suffice_to_replay_a_run_with_clients_killed_at_any_time(
+    place: Path, tmp_path: Path, method: str
+) -> None:
     for seed in range(4):
         folder = tmp_path / str(seed)
         folder.mkdir()
@@ -198,9 +196,8 @@ def test_a_client_leaves_for_some_rounds_and_comes_back(place: Path, tmp_path: P
     assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 2} == {0, 3, 4, 5}
 
 
-def test_a_straggler_is_passed_over_for_the_round_and_goes_on_with_the_next(
-    place: Path, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+def test_a_straggler_misses_the_round_and_joins_the_next(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()
@@ -228,9 +225,8 @@ def test_a_straggler_is_passed_over_for_the_round_and_goes_on_with_the_next(
     assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 1} == {0, 2, 3, 4, 5}
 
 
-def test_what_a_process_that_is_gone_said_costs_its_client_a_round_and_nothing_else(
-    place: Path, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+def test_a_message_of_a_dead_process_costs_its_client_one_round(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()
@@ -279,7 +275,7 @@ def test_a_round_ends_when_enough_have_answered_and_at_its_deadline(place: Path,
     assert absent == {(1, 1): 1, (2, 1): 2}
 
 
-def test_those_selected_are_the_same_on_every_road(place: Path, tmp_path: Path) -> None:
+def test_the_selected_clients_are_the_same_on_every_transport(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place, clients_per_round=2), SessionRouter()
     folder = tmp_path / "threads"
     folder.mkdir()

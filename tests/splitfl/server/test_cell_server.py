@@ -26,13 +26,7 @@ from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.server.test_client_and_error_boundary import AnswersNothing, NoWatcher
 
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place(is_base=True)
 
 
 STREET = """
@@ -66,6 +60,7 @@ def mean_upload_s(run: Played) -> float:
     return float(np.mean([(row["finish_s"] - row["start_s"]) / row["payload_bytes"] for row in rows]))
 
 
+@pytest.mark.slow
 def test_ten_clients_that_upload_at_once_slow_each_other_down(
     place: Path, street: str, tmp_path: Path
 ) -> None:
@@ -75,6 +70,7 @@ def test_ten_clients_that_upload_at_once_slow_each_other_down(
     assert ten > 2.0 * alone
 
 
+@pytest.mark.slow
 def test_the_same_run_in_a_cell_gives_the_same_file(place: Path, tmp_path: Path) -> None:
     first, second = (
         played(place, "urban-micro", tmp_path, 3, method={"in_flight": in_flight}) for in_flight in (2, 2)
@@ -84,6 +80,7 @@ def test_the_same_run_in_a_cell_gives_the_same_file(place: Path, tmp_path: Path)
     assert {row["event"] for row in first.events} == {"transfer", "compute", "step"}
 
 
+@pytest.mark.slow
 def test_the_cell_tells_when_and_never_what(place: Path, street: str, tmp_path: Path) -> None:
     with_cell = played(place, street, tmp_path, 3)
     without = played(place, street, tmp_path, 3, link={})
@@ -91,6 +88,7 @@ def test_the_cell_tells_when_and_never_what(place: Path, street: str, tmp_path: 
     assert with_cell.ends[-1].finish_s > without.ends[-1].finish_s
 
 
+@pytest.mark.slow
 def test_a_cell_without_recovery_runs_with_holes(place: Path, tmp_path: Path) -> None:
     text = STREET.replace("114.0", "119.0") + '[link]\nharq = "none"\nmax_tries = 1\n'
     (tmp_path / "far.toml").write_text(text)
@@ -188,7 +186,7 @@ def test_threads_in_any_order_give_the_same_file(tmp_path: Path) -> None:
     assert len(starts) == 2 * 4 * 2 * 3
 
 
-def test_a_failed_run_wakes_whoever_waits_in_the_cell() -> None:
+def test_a_failed_run_wakes_threads_that_wait_in_the_cell() -> None:
     at, _ = server_loop(2)
     heard: list[Exception] = []
 
@@ -208,7 +206,7 @@ def test_a_failed_run_wakes_whoever_waits_in_the_cell() -> None:
         at.post(framed(1, 0), lambda answer: None)
 
 
-def test_who_is_out_of_reach_ends_the_run_with_a_sentence() -> None:
+def test_a_client_out_of_reach_ends_the_run_with_a_message() -> None:
     at, _ = server_loop(1, None, Toy(byte_s=10.0))
     with pytest.raises(Undelivered, match="no delivery to or from client 0 within 300 virtual s"):
         at.post(framed(0, 0), lambda answer: None)

@@ -77,7 +77,7 @@ def test_a_refusal_ends_a_client_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize(("client", "lap"), [(2, 0), (3, 1)])
-def test_somebody_elses_answer_is_not_taken(client: int, lap: int) -> None:
+def test_the_answer_of_another_request_is_not_accepted(client: int, lap: int) -> None:
     with pytest.raises(
         WireError, match=f"client 3 expected the answer to message 0 and got client {client}'s"
     ):

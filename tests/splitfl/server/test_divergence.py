@@ -24,15 +24,10 @@ from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(rows=40)
 
 
+@pytest.mark.slow
 def test_a_loss_beyond_the_bound_ends_the_run_and_names_the_step(place: Path, tmp_path: Path) -> None:
     whole = play(Experiment.of(toy.config(place)), tmp_path).losses
     bound = sorted(whole)[-1] * 0.999

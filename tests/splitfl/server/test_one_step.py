@@ -66,9 +66,4 @@ def test_a_step_passes_through_at_most_fourteen_files_of_the_server_and_the_chan
     assert len(path) <= 14, "\n".join(path)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(rows=40)

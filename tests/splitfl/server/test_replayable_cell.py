@@ -43,7 +43,7 @@ def talk(cell: ReplayableCell, first: int, messages: int) -> Told:
     return told
 
 
-def test_a_cell_that_was_stopped_goes_on_as_it_would_have() -> None:
+def test_a_resumed_cell_continues_as_if_never_stopped() -> None:
     whole, before, after = fresh(), fresh(), fresh()
     told = talk(whole, 0, 40)
     first = talk(before, 0, 23)

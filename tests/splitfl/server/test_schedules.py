@@ -26,12 +26,7 @@ MODEST = {"up": {"rate_bps": 1e6}, "down": {"rate_bps": 1e6}}
 UNEQUAL = {"clients": 3, "rounds": 3, "local_steps": 2, "aggregator": "mean", "client_flops": [1e9, 3e8, 1e8]}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(is_base=True, rows=40)
 
 
 def site(
@@ -57,13 +52,14 @@ def same(one: Played, other: Played) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_far_deadline_is_a_synchronous_round(place: Path, tmp_path: Path) -> None:
     together = play(site(place), tmp_path)
     assert same(play(site(place, schedule="deadline", deadline_s=1e3), tmp_path), together)
     assert [end.finish_s for end in together.ends] == sorted(end.finish_s for end in together.ends)
 
 
-def test_what_is_late_is_lost_and_the_rest_of_its_round_unsaid(place: Path, tmp_path: Path) -> None:
+def test_a_late_message_is_lost_with_the_rest_of_its_round(place: Path, tmp_path: Path) -> None:
     """The reference: the same messages lost on the air."""
     due_s = 0.27
     late = play(site(place, rounds=1, schedule="deadline", deadline_s=due_s), tmp_path)
@@ -99,7 +95,7 @@ def _numbered(played: Played) -> list[tuple[tuple[int, int], Reply]]:
         if name != "spry"
     ],
 )
-def test_every_method_goes_on_after_a_deadline(method: str, place: Path, tmp_path: Path) -> None:
+def test_every_method_continues_after_a_deadline(method: str, place: Path, tmp_path: Path) -> None:
     whole = play(site(place, method), tmp_path)
     due_s = 0.6 * whole.ends[0].finish_s
     late = play(site(place, method, schedule="deadline", deadline_s=due_s), tmp_path)
@@ -108,6 +104,7 @@ def test_every_method_goes_on_after_a_deadline(method: str, place: Path, tmp_pat
     assert late.ends[0].finish_s < whole.ends[0].finish_s
 
 
+@pytest.mark.slow
 def test_a_buffer_of_all_clients_at_one_pace_is_a_synchronous_run(tmp_path: Path) -> None:
     """Sentences of one length on an ideal link take everybody the same time: no work is old."""
     toy.model(tmp_path / "model", is_base=True)
@@ -158,7 +155,8 @@ def test_the_fast_do_more_and_age_is_in_the_ledger(
     assert set(played.trained) == set(play(site(place, method), tmp_path).trained)
 
 
-def test_who_is_first_does_not_depend_on_threads(place: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_service_order_does_not_depend_on_threads(place: Path, tmp_path: Path) -> None:
     own = site(place, schedule="anarchic", pause_s=0.05, client_steps=[1, 2, 3])
     alone = play(own, tmp_path)
     for order in ((0, 1, 2), (2, 1, 0)):
@@ -233,7 +231,9 @@ def test_a_method_that_needs_all_in_one_round_is_refused_with_the_reason(method:
         ({"link": {"scenario": "urban-macro-edge"}}, "requires a link of its own for each client"),
     ],
 )
-def test_what_does_not_go_with_own_paces_is_refused(place: Path, tables: Any, complaint: str) -> None:
+def test_settings_that_exclude_an_asynchronous_schedule_are_refused(
+    place: Path, tables: Any, complaint: str
+) -> None:
     federation = {**UNEQUAL, "schedule": "anarchic", **tables.get("federation", {})}
     with pytest.raises(ConfigError, match=complaint):
         Experiment.of(toy.config(place, **{**tables, "federation": federation}))

@@ -45,6 +45,7 @@ def run(gate: ServiceOrder, laps: list[int], rounds: int, hurry: random.Random) 
     return commits
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     laps=st.lists(st.integers(1, 6), min_size=1, max_size=5),
@@ -130,12 +131,12 @@ def test_a_failure_wakes_everybody_with_its_reason() -> None:
     ("client", "round_index", "lap"),
     [(2, 0, 0), (-1, 0, 0), (0, 2, 0), (0, -1, 0), (0, 0, -1)],
 )
-def test_who_can_never_have_a_turn_is_told_so(client: int, round_index: int, lap: int) -> None:
+def test_a_message_that_can_never_have_a_turn_is_refused(client: int, round_index: int, lap: int) -> None:
     with pytest.raises(WireError, match=f"client {client} sent message {lap} of round {round_index}"):
         ServiceOrder(0, 2, 1).admit(client, round_index, lap, alone=True)
 
 
-def test_a_message_that_comes_twice_is_told_so() -> None:
+def test_a_duplicate_message_is_refused() -> None:
     gate = ServiceOrder(0, 2, 1)
     place = gate.admit(0, 0, 0, alone=True)
     gate.begin(0, 2)
@@ -145,7 +146,7 @@ def test_a_message_that_comes_twice_is_told_so() -> None:
         gate.admit(0, 0, 0, alone=True)
 
 
-def test_a_message_beyond_what_was_announced_is_told_so() -> None:
+def test_a_message_beyond_the_announced_number_is_refused() -> None:
     gate = ServiceOrder(0, 1, 1)
     place = gate.admit(0, 0, 0, alone=True)
     gate.begin(0, 2)

@@ -43,7 +43,7 @@ def test_the_clock_of_a_step_begins_with_each_message() -> None:
         assert limits.slow(now_s) == {}
 
 
-def test_once_enough_of_those_selected_have_answered_nobody_waits_for_one_more() -> None:
+def test_a_round_ends_as_soon_as_the_quorum_has_answered() -> None:
     server_loop = Watched()
     limits = Limits(
         FaultToleranceConfig(clients_per_round=3, quorum=2), server_loop, 0.0, lambda client, at: client < 3
@@ -64,7 +64,7 @@ def test_one_that_has_only_just_begun_to_hold_others_up_is_not_yet_straggler() -
         assert limits.straggler() is None
 
 
-def test_where_all_are_wanted_nobody_is_straggler() -> None:
+def test_where_all_clients_are_selected_none_is_a_straggler() -> None:
     server_loop = Watched()
     limits = Limits(FaultToleranceConfig(), server_loop, 0.0)
     server_loop.holds, server_loop.said = (2, 7), frozenset({0, 1})
@@ -79,7 +79,7 @@ def test_more_than_are_selected_can_never_be_enough() -> None:
         FaultToleranceConfig(clients_per_round=2, quorum=3)
 
 
-def test_whoever_has_not_finished_a_round_in_time_is_late() -> None:
+def test_a_client_that_has_not_finished_a_round_in_time_is_late() -> None:
     server_loop = Watched()
     limits = Limits(FaultToleranceConfig(round_s=5.0), server_loop, 0.0)
     assert limits.late(1.0) == (0, frozenset())
@@ -88,7 +88,7 @@ def test_whoever_has_not_finished_a_round_in_time_is_late() -> None:
     assert limits.late(7.0) == (1, frozenset())
 
 
-def test_without_limits_nobody_is_late() -> None:
+def test_without_limits_no_client_is_late() -> None:
     server_loop = Watched()
     server_loop.holds = (0, 0)
     limits = Limits(FaultToleranceConfig(), server_loop, 0.0)

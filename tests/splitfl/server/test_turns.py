@@ -46,7 +46,7 @@ def test_orders_differ_from_lap_to_lap_and_round_to_round() -> None:
     assert begun([5] * 6).order() != begun([5] * 6, seed=1).order()
 
 
-def test_the_order_does_not_depend_on_who_comes_first() -> None:
+def test_the_order_does_not_depend_on_arrival() -> None:
     turns = Turns(0, 0, 3, 0)
     for client in (2, 0, 1):
         turns.begin(client, 4)

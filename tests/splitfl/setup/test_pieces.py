@@ -14,12 +14,7 @@ from tests.splitfl import shown, tiny, toy
 SECOND, LAST = "layer.1.attention.self.query", "layer.3.attention.self.query"
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model")
-    toy.data(folder / "data.tsv", rows=40)
-    return folder
+place = toy.place(rows=40)
 
 
 def pieces(place: Path, **tables: dict[str, Any]) -> PieceLoader:

@@ -75,12 +75,7 @@ def peaks(site_packages: Path) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    toy.model(folder / "model", is_base=True)
-    toy.data(folder / "data.tsv")
-    return folder
+place = toy.place(is_base=True)
 
 
 @pytest.mark.usefixtures("peaks")
@@ -96,6 +91,7 @@ def test_rows_arrive_as_the_codec_restores_them(shape: tuple[int, ...]) -> None:
     assert data_bytes(raw) == 2 * 8 + 8 * int(is_kept.sum()) + 4 * rows.shape[:-1].numel()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("peaks")
 def test_a_run_is_charged_for_every_byte_that_its_rows_took(place: Path, tmp_path: Path) -> None:
     run = play(Experiment.of(toy.config(place, **BOTH, **ONE)), tmp_path)
@@ -134,7 +130,7 @@ def test_a_client_that_uses_it_where_rows_may_be_lost_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("peaks")
-def test_a_report_says_what_the_codec_says_of_itself() -> None:
+def test_a_report_has_the_description_of_the_codec() -> None:
     assert describe_codecs(from_dict(BOTH)) == (
         "Messages at the cut were encoded: peaks (numbers of at least half a row's peak) for the activation, "
         "peaks for the gradient."

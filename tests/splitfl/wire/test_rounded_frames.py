@@ -50,9 +50,7 @@ def test_rows_arrive_rounded_and_all_else_as_it_was(
 
 
 @given(ANY, ENVELOPES)
-def test_without_a_codec_and_without_rows_a_frame_is_what_it_was(
-    message: Message, envelope: Envelope
-) -> None:
+def test_a_frame_without_codec_and_rows_is_unchanged(message: Message, envelope: Envelope) -> None:
     raw = encode(message, envelope)
     assert encode(message, envelope, rounding("none")) == raw
     if not isinstance(message, Activation | Output | Gradient):

@@ -39,6 +39,7 @@ def there_and_back(rows: Tensor, codec: str) -> Tensor:
     return decode_rows(encode_rows(rows, codec), ENOUGH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ROUNDING)
 @settings(max_examples=200)
 @given(tensors(), st.sampled_from(DTYPES))
@@ -60,10 +61,11 @@ def test_every_number_is_within_half_a_step(codec: str, rows: Tensor) -> None:
     assert (off <= bound[..., None]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ONE_ROUNDING)
 @settings(max_examples=150)
 @given(tensors())
-def test_what_was_decoded_is_encoded_to_the_same(codec: str, rows: Tensor) -> None:
+def test_decoded_rows_are_encoded_to_the_same_bytes(codec: str, rows: Tensor) -> None:
     first = encode_rows(rows, codec)
     again = encode_rows(decode_rows(first, ENOUGH), codec)
     assert {*again.parts} == {*first.parts}
@@ -72,7 +74,7 @@ def test_what_was_decoded_is_encoded_to_the_same(codec: str, rows: Tensor) -> No
 
 @pytest.mark.parametrize("codec", ROUNDING)
 @given(tensors())
-def test_codes_take_the_bytes_that_a_row_is_said_to_take(codec: str, rows: Tensor) -> None:
+def test_a_coded_row_takes_the_declared_number_of_bytes(codec: str, rows: Tensor) -> None:
     coded = encode_rows(rows, codec)
     width, count = rows.shape[-1], rows.shape[:-1].numel()
     wanted = {"bf16": 2 * width, "int8": width + 4, "int4": (width + 1) // 2 + 4}[codec]
@@ -81,7 +83,7 @@ def test_codes_take_the_bytes_that_a_row_is_said_to_take(codec: str, rows: Tenso
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_without_a_codec_a_row_takes_what_it_takes(dtype: torch.dtype) -> None:
+def test_without_a_codec_a_row_takes_its_own_bytes(dtype: torch.dtype) -> None:
     assert row_bytes(5, dtype, "none") == torch.ones(5, dtype=dtype).nbytes
 
 
@@ -138,7 +140,7 @@ def test_gaussian_rows_are_off_by_as_much_as_a_uniform_error_says(
 @pytest.mark.parametrize(
     "rows", [torch.tensor(1.0), torch.ones(2, 0), torch.ones(2, 3, dtype=torch.int64)], ids=str
 )
-def test_what_has_no_rows_of_floating_point_numbers_is_refused(rows: Tensor) -> None:
+def test_tensors_without_floating_point_rows_are_refused(rows: Tensor) -> None:
     with pytest.raises(ConfigError, match="'int8' encodes rows of floating-point numbers, got"):
         encode_rows(rows, "int8")
 

@@ -122,6 +122,7 @@ def test_a_row_of_another_shape_is_refused(row: dict[str, Any], message: str, wr
         read_rows(write("a.jsonl", json.dumps(row)), TaskConfig(), TAGGED, Tally("refuse"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro_batch", [0, 3])
 def test_split_finetuning_is_plain_finetuning(micro_batch: int, place: Path, tmp_path: Path) -> None:
     federation = {"clients": 1, "aggregator": "mean"}

@@ -22,7 +22,7 @@ from tests.testbed.waiting import until
 
 @where_broken_connections_are_gone_on_from
 @pytest.mark.parametrize("phase", ["request", "wait", "answer"])
-def test_a_broken_connection_is_gone_on_from_and_nothing_is_done_twice(place: Place, phase: str) -> None:
+def test_a_broken_connection_is_resumed_and_nothing_is_executed_twice(place: Place, phase: str) -> None:
     server = place.server()
     relay = place.relay(server.address())
     own = server.address().replace(str(relay_target(server)), str(relay.port))

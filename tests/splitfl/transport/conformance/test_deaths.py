@@ -19,7 +19,7 @@ from tests.testbed.waiting import until
 @pytest.mark.slow
 @everywhere
 @pytest.mark.parametrize("phase", ["before it enters", "between requests", "while it waits"])
-def test_a_client_that_dies_is_missed_and_the_others_go_on(place: Place, phase: str) -> None:
+def test_a_dead_client_is_detected_and_the_others_continue(place: Place, phase: str) -> None:
     server = place.server()
     mortal = place.client(server.address(), 1, is_far=True)
     other = place.client(server.address(), 0)

@@ -73,7 +73,7 @@ def enter(server: ServerEnd, client: ClientEnd) -> None:
         entering.result(10)
 
 
-def test_a_broker_that_is_away_for_a_while_is_waited_for_and_the_run_goes_on(
+def test_a_run_waits_for_a_broker_that_is_down_and_continues(
     site: Callable[..., Site], caplog: pytest.LogCaptureFixture
 ) -> None:
     here = site()
