@@ -105,6 +105,29 @@ def cut_air():
 AIR = cut_air()
 
 
+PIECES = st.tuples(
+    st.sampled_from(["packet", "noise", "silence", "tone"]), st.integers(0, 3000), st.integers(1, 3000)
+)
+
+
+@given(pieces=st.lists(PIECES, min_size=1, max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_no_samples_are_an_exception_and_every_detection_is_accounted_for(pieces):
+    rng = stream(0, "pieces")
+    sources = {
+        "packet": MODULATOR.packet(HEADER, b"d" * 150, mcs=8),
+        "noise": rng.standard_normal(6000).view(np.complex128),
+        "silence": np.zeros(6000),
+        "tone": np.exp(0.2j * np.arange(6000)),
+    }
+    receiver = Receiver()
+    for kind, begin, count in pieces:
+        receiver.push(sources[kind][begin : begin + count].astype(np.complex64))
+    counters = receiver.counters
+    ended = counters.false_alarms + counters.bad_headers + counters.unsupported + counters.packets
+    assert ended <= counters.detections <= ended + 1
+
+
 def test_single_samples_are_enough():
     receiver = Receiver()
     found = [packet for sample in AIR[:2500, None] for packet in receiver.push(sample)]
