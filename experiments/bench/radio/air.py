@@ -6,6 +6,7 @@ CPU time of one thread. The server of `splitfl channel air` is a process of its 
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -20,6 +21,7 @@ from testbed.radio.zmq_radio import ZmqRadio, settings_of
 
 _FADING, _CONSTANT = "urban-micro", "ideal"
 _SERVED_S = 2.0
+_PATIENCE_S = 60.0
 _MOST_RATIO = 1.5
 
 
@@ -53,6 +55,8 @@ def _served(setting: Setting, progress: Callable[[str], None]) -> Figure:
         log = setting.folder / "air.log"
         with one_thread(), Fresh(log, served_costs, _FADING, 2, port, _SERVED_S) as process:
             peers = [threading.Thread(target=_take_part, args=(port, node)) for node in (0, 1)]
+            process.take()
+            process.go()
             for peer in peers:
                 peer.start()
             shares.append(1.0 / process.take())
@@ -75,7 +79,8 @@ def _ports() -> int:
 
 def _take_part(port: int, node: int) -> None:
     """Sends noise and receives for as long as the server runs."""
-    radio = ZmqRadio(settings_of(node, port=port, rate_hz=RATE_HZ))
+    settings = replace(settings_of(node, port=port, rate_hz=RATE_HZ), timeout_s=_PATIENCE_S)
+    radio = ZmqRadio(settings)
     count = round(RATE_HZ / 1000.0)
     parts = stream(node, "bench", "air").standard_normal(2 * count) / 4.0
     burst = parts.astype(np.float32).view(np.complex64)

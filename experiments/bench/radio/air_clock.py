@@ -57,9 +57,10 @@ def _spent_s(work: Callable[[], Any]) -> float:
 
 
 def served_costs(hand: Callable[[Any], None], name: str, nodes: int, port: int, seconds: float) -> None:
-    """Serves so many seconds of samples at that port; sends the CPU seconds per second of samples."""
+    """Serves so many seconds of samples at that port; sends that it is ready, then CPU s per s of samples."""
     settings = PortSettings(port=port, is_real_time=False, timeout_s=60.0)
     with Air(channel_of(name, nodes), settings, tell=lambda _: None) as air:
+        hand("ready")
         begin_s = time.process_time()
         report = air.run(seconds=seconds)
         hand((time.process_time() - begin_s) / report.seconds)
