@@ -77,7 +77,7 @@ class CellLevels:
         def amplitude(time_s: float) -> Array:
             if math.isinf(self.update_s):
                 return known(0)
-            update = self._update(time_s)
+            update = self.update(time_s)
             share = time_s / self.update_s - update
             return known(update) + share * (known(update + 1) - known(update))
 
@@ -93,13 +93,17 @@ class CellLevels:
             for x_m, y_m in group.place_S2.tolist()
         }
 
-    def floor_N(self, time_s: float) -> Array:
+    def update(self, time_s: float) -> int:
         """See Levels."""
-        return self._disturbances(self._update(time_s))[0]
+        return int(time_s / self.update_s + 1e-9)
 
-    def gain_EN(self, time_s: float) -> Array:
+    def floor_N(self, update: int) -> Array:
         """See Levels."""
-        return self._disturbances(self._update(time_s))[1]
+        return self._disturbances(update)[0]
+
+    def gain_EN(self, update: int) -> Array:
+        """See Levels."""
+        return self._disturbances(update)[1]
 
     @cached_property
     def _disturbances(self) -> Callable[[int], tuple[Array, Array]]:
@@ -151,6 +155,3 @@ class CellLevels:
         time_s = update * self.update_s if update else 0.0
         place: Array = self.models["up"].mobility.at(np.asarray([time_s]))[0]
         return place
-
-    def _update(self, time_s: float) -> int:
-        return int(time_s / self.update_s + 1e-9)

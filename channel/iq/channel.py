@@ -47,6 +47,7 @@ class IqChannel:
         segments = Segments(links, knots, frame, is_held=is_held, rate_hz=rate_hz, ppm_N=ppm_N)
         self._air = OverlapSave(self.nodes, links.pairs, segments, frame)
         self._disturbance = disturbance
+        self._impaired = [node for node, one in enumerate(self.front_ends) if not one.is_ideal]
         self._oscillators = [
             Oscillator(one, rate_hz=rate_hz, seed=seed, node=node) for node, one in enumerate(self.front_ends)
         ]
@@ -70,14 +71,14 @@ class IqChannel:
             return sent_NB.copy()
         count = sent_NB.shape[1]
         rotations = [one.rotation(count) for one in self._oscillators]
-        radiated = [
-            one.transmitted(sent_B, rotation)
-            for one, sent_B, rotation in zip(self.front_ends, sent_NB, rotations, strict=True)
-        ]
-        arrived_NB = self._air.step(np.stack(radiated))
+        if self._impaired:
+            sent_NB = sent_NB.copy()
+        for node in self._impaired:
+            sent_NB[node] = self.front_ends[node].transmitted(sent_NB[node], rotations[node])
+        arrived_NB = self._air.step(sent_NB)
         if self._disturbance is not None:
             self._disturbance.add(arrived_NB, self.position)
-        for node, (one, rotation) in enumerate(zip(self.front_ends, rotations, strict=True)):
-            arrived_NB[node] = one.received(arrived_NB[node], rotation)
+        for node in self._impaired:
+            arrived_NB[node] = self.front_ends[node].received(arrived_NB[node], rotations[node])
         self.position += count
         return arrived_NB

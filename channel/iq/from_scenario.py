@@ -62,20 +62,15 @@ def iq_channel_of(
     whole("guard", guard, 0)
     above("hold_s", 1.0 if hold_s is None else hold_s, 0.0)
     at_least("leak_db", 0.0 if leak_db is None else leak_db, 0.0)
-    nodes = scenario.place.users + 1
-    if front_ends and len(front_ends) != nodes:
-        raise BadParameter(f"front_ends must be one for each of {nodes} nodes, got {len(front_ends)}")
-    front_ends = tuple(front_ends) or (FrontEnd(),) * nodes
-    taps = _taps(scenario)
+    front_ends = _front_ends(scenario, front_ends)
+    taps, is_held = _taps(scenario), hold_s is not None
     levels = CellLevels(
         scenario=scenario, rate_hz=rate_hz, given_dbm_N=[one.full_scale_dbm for one in front_ends]
     )
     require_guard(_max_delay_s(levels, taps), rate_hz=rate_hz, guard=guard)
     longest_s = _longest_s(levels, taps) if hold_s is None else hold_s
     frame = _frame(longest_s, rate_hz, guard, [one.sample_rate_ppm for one in front_ends])
-    knots = _knots(
-        longest_s, rate_hz, frame, None if hold_s is not None else taps, is_held=hold_s is not None
-    )
+    knots = _knots(longest_s, rate_hz, frame, None if is_held else taps, is_held=is_held)
     step_s = knots.step_s if isinstance(knots, RegularKnots) else math.inf
     return IqChannel(
         rate_hz=rate_hz,
@@ -91,9 +86,16 @@ def iq_channel_of(
         ),
         front_ends=front_ends,
         full_scale_dbm_N=levels.full_scale_dbm_N,
-        is_held=hold_s is not None,
+        is_held=is_held,
         seed=scenario.seed,
     )
+
+
+def _front_ends(scenario: Scenario, given: Sequence[FrontEnd]) -> tuple[FrontEnd, ...]:
+    nodes = scenario.place.users + 1
+    if given and len(given) != nodes:
+        raise BadParameter(f"front_ends must be one for each of {nodes} nodes, got {len(given)}")
+    return tuple(given) or (FrontEnd(),) * nodes
 
 
 def _taps(scenario: Scenario) -> NodeTaps | None:

@@ -3,7 +3,7 @@
 Axes: B samples of a call.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,11 @@ class FrontEnd:
             raise BadParameter(
                 f"adc_bits must be 0 (none) or a whole number in [1, {_MAX_BITS}], got {self.adc_bits}"
             )
+
+    @property
+    def is_ideal(self) -> bool:
+        """Whether samples pass unchanged."""
+        return replace(self, full_scale_dbm=None, sample_rate_ppm=0.0) == FrontEnd()
 
     @property
     def image_ratio(self) -> float:

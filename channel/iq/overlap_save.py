@@ -142,11 +142,16 @@ class OverlapSave:
     """The convolution as a stream: as many samples out as in, `frame.reach` samples late."""
 
     def __init__(self, nodes: int, pairs: Sequence[Pair], segments: Segments, frame: Frame) -> None:
-        self._pairs, self._segments, self._frame = tuple(pairs), segments, frame
+        self._segments, self._frame = segments, frame
+        self._links_to = [
+            [(link, sender) for link, (sender, to) in enumerate(pairs) if to == receiver]
+            for receiver in range(nodes)
+        ]
         self._now = 0
         self._segment = segments.at(0)
         self._past_NF = np.zeros((nodes, frame.size), dtype=np.complex64)
         self._scratch_F = np.empty(frame.size, dtype=np.complex64)
+        self._count_F = np.arange(frame.size, dtype=np.float32)
 
     def step(self, sent_NB: Samples) -> Samples:
         """What arrives (N, B) while these samples (N, B) are sent."""
@@ -171,20 +176,30 @@ class OverlapSave:
 
     def _convolve(self, at: int, out_NB: Samples) -> None:
         segment, here = self._segment, slice(at, at + out_NB.shape[1])
-        spectrum_NF = scipy.fft.fft(self._past_NF, axis=-1)
-        out_NB[:] = self._mixed(spectrum_NF, segment.first_PF)[:, here]
-        if segment.last_PF is not None:
-            last_NB = self._mixed(spectrum_NF, segment.last_PF)[:, here]
-            since = np.arange(out_NB.shape[1]) + (at - self._frame.overlap)
-            last_NB -= out_NB
-            last_NB *= (segment.weight + segment.slope * since).astype(np.float32)
-            out_NB += last_NB
+        if segment.last_PF is None:
+            (first_NF,) = self._arrived([segment.first_PF])
+            out_NB[:] = first_NF[:, here]
+            return
+        first_NF, last_NF = self._arrived([segment.first_PF, segment.last_PF])
+        begin = at - self._frame.overlap
+        ramp_B = self._count_F[begin : begin + out_NB.shape[1]] * np.float32(segment.slope)
+        np.subtract(last_NF[:, here], first_NF[:, here], out=out_NB)
+        out_NB *= ramp_B + np.float32(segment.weight)
+        out_NB += first_NF[:, here]
 
-    def _mixed(self, spectrum_NF: Samples, response_PF: Samples) -> Samples:
-        """The sum over senders of spectrum times response, back in time (N, F)."""
-        mixed_NF = np.zeros(spectrum_NF.shape, dtype=np.complex64)
-        for (sender, receiver), response_F in zip(self._pairs, response_PF, strict=True):
-            np.multiply(spectrum_NF[sender], response_F, out=self._scratch_F)
-            mixed_NF[receiver] += self._scratch_F
-        arrived: Samples = scipy.fft.ifft(mixed_NF, axis=-1, overwrite_x=True)
-        return arrived
+    def _arrived(self, responses: Sequence[Samples]) -> Samples:
+        """For each of the responses (P, F) the sum over senders of spectrum times response, back in time."""
+        spectrum_NF = scipy.fft.fft(self._past_NF, axis=-1)
+        arrived = np.empty((len(responses), *spectrum_NF.shape), dtype=np.complex64)
+        for mixed_NF, response_PF in zip(arrived, responses, strict=True):
+            for receiver, links in enumerate(self._links_to):
+                mixed_F = mixed_NF[receiver]
+                if not links:
+                    mixed_F[:] = 0.0
+                for number, (link, sender) in enumerate(links):
+                    out_F = self._scratch_F if number else mixed_F
+                    np.multiply(spectrum_NF[sender], response_PF[link], out=out_F)
+                    if number:
+                        mixed_F += out_F
+        back: Samples = scipy.fft.ifft(arrived, axis=-1, overwrite_x=True)
+        return back

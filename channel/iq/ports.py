@@ -83,6 +83,7 @@ class Air:
         self._ports: list[ZmqPort] = []
         self._blocked_s: float | None = None
         self._began_s: float | None = None
+        self._wait_s = 0.0
 
     def __enter__(self) -> Self:
         self._context = self._zmq.Context()
@@ -117,9 +118,9 @@ class Air:
         progress: Callable[[AirReport], None] = lambda _: None,
     ) -> AirReport:
         """Serves until `stop` or for `seconds` of samples; calls `progress` after every turn."""
-        last = (
-            None if seconds is None else round(float(above("seconds", seconds, 0.0)) * self._channel.rate_hz)
-        )
+        last = None
+        if seconds is not None:
+            last = round(float(above("seconds", seconds, 0.0)) * self._channel.rate_hz)
         while not stop() and (last is None or self._channel.position < last):
             self._turn(last)
             progress(self.report())
@@ -140,29 +141,30 @@ class Air:
     def _hand_out(self, stop: Callable[[], bool]) -> None:
         """At the end, gives the receivers what is left, if they ask in time."""
         until_s = self._clock.now_s() + self._settings.timeout_s
-        while not stop() and self._clock.now_s() < until_s:
-            for port in self._ports:
-                port.poll()
-                port.answer()
-            if not any(port.listens and len(port.heard) for port in self._ports):
+        while not stop() and any(port.listens and len(port.heard) for port in self._ports):
+            if self._clock.now_s() > until_s:
                 return
-            self._poller.poll(1000.0 * _GRACE_S)
+            self._exchange(_GRACE_S)
+
+    def _exchange(self, wait_s: float) -> None:
+        """Waits for messages and takes them in; answers those who ask."""
+        ready = dict(self._poller.poll(1000.0 * wait_s))
+        for port in self._ports:
+            port.take_in(ready)
+            port.answer()
 
     def _turn(self, last: int | None) -> None:
-        """Takes in what came, computes at most a block, and answers."""
+        """Takes in what came, and computes at most a block."""
+        self._exchange(min(self._wait_s, _LONGEST_POLL_S))
         for port in self._ports:
-            port.poll()
-            port.answer()
             port.ask(2 * self._channel.block)
         count = self._ready(last)
         begin = self._channel.position
-        wait_s = self._pace.wait_s(begin, begin + count) if count else self._until_s()
-        if not count or wait_s > 0.0:
-            self._poller.poll(1000.0 * min(wait_s, _LONGEST_POLL_S))
-            return
-        self._step(count)
-        for port in self._ports:
-            port.answer()
+        self._wait_s = self._pace.wait_s(begin, begin + count) if count else self._until_s()
+        if count and self._wait_s <= 0.0:
+            self._step(count)
+            for port in self._ports:
+                port.answer()
 
     def _ready(self, last: int | None) -> int:
         """The number of samples that can be computed now."""
@@ -174,15 +176,16 @@ class Air:
             return 0
         if self._blocked_s is None:
             self._blocked_s = now_s
-        if now_s - self._blocked_s > self._settings.timeout_s:
-            self._give_up()
-            self._blocked_s = now_s
+        waited_s = now_s - self._blocked_s
         block = self._channel.block - self._channel.position % self._channel.block
         wanted = block if last is None else min(block, last - self._channel.position)
         there = [len(port.sent) for port in self._ports if not port.is_lost]
         room = [self._memory - len(port.heard) for port in self._ports if port.listens and port.has_asked]
         count = min([wanted, *there, *room])
-        return count if count == wanted or now_s - self._blocked_s > _GRACE_S else 0
+        if not count and waited_s > self._settings.timeout_s:
+            self._give_up()
+            self._blocked_s = now_s
+        return count if count == wanted or waited_s > _GRACE_S else 0
 
     def _until_s(self) -> float:
         """How long nothing changes if no message comes."""
@@ -205,7 +208,7 @@ class Air:
             self._began_s = self._clock.now_s()
         sent_NB = np.zeros((self._channel.nodes, count), dtype=np.complex64)
         for port, sent_B in zip(self._ports, sent_NB, strict=True):
-            if port.is_lost and len(port.sent) < count:
+            if port.is_lost:
                 port.counts.zeros += count
             else:
                 sent_B[:] = port.sent.take(count)

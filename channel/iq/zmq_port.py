@@ -10,7 +10,7 @@ and answer.
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from typing import Any
 
@@ -100,15 +100,15 @@ class ZmqPort:
         """Whether the receiver has asked and got no answer yet."""
         return bool(self._requests)
 
-    def poll(self) -> None:
-        """Takes in all messages and events that are there."""
-        while self.events.poll(0):
+    def take_in(self, ready: Container[Any]) -> None:
+        """Takes a message or event from each of its sockets that is ready."""
+        if self.events in ready:
             event = self._zmq.utils.monitor.recv_monitor_message(self.events)["event"]
             self.is_connected = event == self._zmq.EVENT_HANDSHAKE_SUCCEEDED
             self._is_pending = False  # a request of another connection is never answered
-        while self.sender.poll(0):
+        if self.sender in ready:
             self._take_samples(b"".join(self.sender.recv_multipart()[1:]))
-        while self.listener.poll(0):
+        if self.listener in ready:
             identity, *_, request = self.listener.recv_multipart()
             most = _COUNT.unpack(request)[0] if len(request) == _COUNT.size else None
             self._requests.append((identity, most))

@@ -10,18 +10,24 @@ from channel.core.errors import BadParameter
 DATA_FILE = "receivers.json"
 MODEM = "splitfl-ofdm"
 """The receiver of `channel.waveform`."""
+_IDEAL = "ideal"
 
 
 def implementation_loss_db(receiver: str) -> float:
     """The implementation loss of a receiver, for `BlockErrorLaw.of`.
 
-    `ideal` is the receiver of the law, MODEM that of `channel.waveform`, as
+    `ideal` is the receiver of the law, `splitfl-ofdm` that of `channel.waveform`, as
     `python -m channel.fidelity` has measured it. Raises BadParameter, with the names, for another one.
     """
-    losses_db = {"ideal": 0.0, **{name: row["implementation_loss_db"] for name, row in receivers().items()}}
-    if receiver not in losses_db:
-        raise BadParameter(f"receiver must be one of {', '.join(losses_db)}, got {receiver!r}")
-    return float(losses_db[receiver])
+    names = receiver_names()
+    if receiver not in names:
+        raise BadParameter(f"receiver must be one of {', '.join(names)}, got {receiver!r}")
+    return 0.0 if receiver == _IDEAL else float(receivers()[receiver]["implementation_loss_db"])
+
+
+def receiver_names() -> tuple[str, ...]:
+    """The receivers that have a known implementation loss."""
+    return (_IDEAL, *receivers())
 
 
 @lru_cache

@@ -17,7 +17,7 @@ from channel.waveform.numerology import Numerology
 MCS_TABLE = mcs_table("64qam")
 """Table 5.1.3.1-1 of TS 38.214, whose rows have a block error law (`channel.phy.block_error`)."""
 LEAST_MCS = 6
-"""Below, headers are lost, not only payloads: at 10 % packet errors a quarter of them at MCS 5, most at MCS 4."""
+"""Below, headers are lost and not only payloads: a quarter of 10 % packet errors at MCS 5, most at MCS 4."""
 MOST_PACKET_BYTES = 65_535
 
 _CRC_BYTES, _CHECKSUM_BYTES = 3, 4

@@ -18,13 +18,13 @@ def scrambling_bits(count: int) -> NDArray[np.uint8]:
     return np.resize(_gold(_SCRAMBLING), count)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def scrambling_signs(count: int) -> NDArray[np.float32]:
     """The scrambling bits as 1 for 0 and -1 for 1."""
     return (1.0 - 2.0 * scrambling_bits(count)).astype(np.float32)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def pilot_signs(symbols: int, pilots: int) -> NDArray[np.float32]:
     """The values 1 or -1 of the pilots (symbols, pilots)."""
     bits = np.resize(_gold(_PILOTS), symbols * pilots)

@@ -18,7 +18,7 @@ from splitfl.evaluation.bleu import bleu
 from splitfl.evaluation.predictions import predict
 from splitfl.evaluation.rouge import rouge
 from splitfl.models.cut import CLASSES, DTYPES
-from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION, family_of
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.source import resolve
 from splitfl.setup.experiment import Experiment, device_of
@@ -28,7 +28,7 @@ def measured(model: Any, experiment: Experiment) -> tuple[dict[str, float], list
     """The metrics of a whole model on the held-out data, and the triples of its confusion matrix, if any."""
     names, is_of_tokens = experiment.task.label_names, experiment.task.kind == TOKEN_CLASSIFICATION
     found = predict(model, experiment.held_out(), model.device, tokens_have_classes=is_of_tokens)
-    scores = found.scores(outside=names.index("O") if is_of_tokens and "O" in names else None)
+    scores = found.scores(names if is_of_tokens else ())
     return scores, None if found.confusion is None else as_triples(found.confusion)
 
 
@@ -82,6 +82,7 @@ def finished_model(
         problem_type=problem_type,
         pad_token_id=None if kind == IMAGE_CLASSIFICATION else padding_token(folder),
     )
+    attention = "eager" if family_of(settings.model_type).hands_pictures else config.model.attention
     if kind == CAUSAL_LM:
         settings.is_decoder = True
         settings.use_cache = False  # with a cache transformers does not keep packed texts apart
@@ -89,7 +90,7 @@ def finished_model(
         folder,
         config=settings,
         dtype=DTYPES[config.model.dtype],
-        attn_implementation=config.model.attention,
+        attn_implementation=attention,
         ignore_mismatched_sizes=config.model.new_classifier,
     )
     try:

@@ -10,8 +10,10 @@ from channel.core.errors import BadParameter
 from channel.core.units import ratio_to_db
 from channel.iq.from_scenario import iq_channel_of
 from channel.iq.front_end import FrontEnd
+from channel.propagation.fading import jakes_correlation
 from channel.propagation.fading_grid import SLOTS
 from channel.scenario.load import changed, load
+from tests.quick import quick
 
 STILL = {"place": {"users": 2, "speed_m_s": 0.0}, "fading": {"profile": "none"}}
 
@@ -29,7 +31,9 @@ def received_w(channel, sender, count):
     return (np.abs(heard_NB) ** 2).mean(axis=1) * 1e-3 * 10 ** (channel.full_scale_dbm_N / 10)
 
 
-@pytest.mark.parametrize("name", ["ideal", "urban-micro", "lab-wifi", "colosseum-path-loss"])
+@pytest.mark.parametrize(
+    "name", quick(["ideal", "urban-micro", "lab-wifi", "colosseum-path-loss"], "urban-micro")
+)
 def test_the_mean_sinr_is_that_of_the_packet_level(name):
     scenario = changed(load(name), STILL)
     rate_hz, count = carrier_hz(scenario), 60_000
@@ -178,3 +182,25 @@ def test_samples_of_another_shape_or_type_are_refused():
     for wrong in (np.zeros((2, 10), dtype=np.complex64), np.zeros((3, 10), dtype=np.complex128)):
         with pytest.raises(BadParameter, match=r"samples must be complex64 of shape \(3, count\), got"):
             channel.step(wrong)
+
+
+def test_the_fading_of_many_users_has_the_correlation_of_clarkes_model():
+    scenario = changed(
+        load("ideal"),
+        {
+            "place": {"users": 60, "speed_m_s": 30.0},
+            "fading": {"profile": "A", "delay_spread_s": 0.0},
+            "carrier": {"base_dbm": 60.0},
+        },
+    )
+    rate_hz, doppler_hz = 2e5, 30.0 * 3.5e9 / 299_792_458.0
+    channel = iq_channel_of(scenario, rate_hz=rate_hz)
+    sent_NB = np.zeros((61, 4000), dtype=np.complex64)
+    sent_NB[0] = 1.0
+    gain_UB = channel.step(sent_NB)[1:, 100:].astype(np.complex128)
+    power = (np.abs(gain_UB) ** 2).mean()
+    for cycles in (0.1, 0.2, 0.38274, 0.6):
+        lag = round(cycles / doppler_hz * rate_hz)
+        correlation = (gain_UB[:, lag:] * gain_UB[:, :-lag].conj()).mean() / power
+        expected = jakes_correlation(doppler_hz, lag / rate_hz)
+        assert correlation == pytest.approx(expected, abs=0.1)

@@ -172,6 +172,7 @@ def test_time_stands_still_while_nobody_is_there_and_is_no_slip():
     assert air.report.samples == 2000
 
 
+@pytest.mark.slow
 def test_a_node_that_only_sends_blocks_nobody():
     with Serving() as air, peers(air.settings, 0, 1) as (base, user):
         sending = background(lambda: [user.send(noise(50_000, 1)) for _ in range(4)])
@@ -183,6 +184,7 @@ def test_a_node_that_only_sends_blocks_nobody():
     assert air.report.ports[1].received == 0
 
 
+@pytest.mark.slow
 def test_a_node_that_stops_taking_what_it_hears_is_named_and_its_samples_dropped():
     with Serving() as air, peers(air.settings, 0, 1) as (base, user):
         for peer in (base, user):

@@ -5,9 +5,6 @@ import numpy as np
 from channel.core.rng import stream
 from channel.waveform.numerology import SMALLEST
 
-DELAYS, GAINS_DB = (0, 2, 5), (0.0, -6.0, -12.0)
-"""Three taps, in samples at 64 subcarriers: the profile of the fidelity figures."""
-
 
 def heard(
     samples, *, snr_db, name, numerology=SMALLEST, offset=0.0, taps=(1.0,), before=300, after=100, seed=0
@@ -18,14 +15,6 @@ def heard(
     noise = stream(seed, name).standard_normal((2, sent.size)) * np.sqrt(noise_power / 2)
     turned = sent * np.exp(2j * np.pi * offset * np.arange(sent.size))
     return (turned + noise[0] + 1j * noise[1]).astype(np.complex64)
-
-
-def three_taps(numerology=SMALLEST, phases=(0.0, 1.1, 2.5)):
-    """The impulse response of DELAYS and GAINS_DB, of power 1."""
-    taps = np.zeros(DELAYS[-1] * numerology.fft_size // 64 + 1, dtype=np.complex128)
-    for delay, gain_db, phase in zip(DELAYS, GAINS_DB, phases, strict=True):
-        taps[delay * numerology.fft_size // 64] = 10 ** (gain_db / 20) * np.exp(1j * phase)
-    return taps / np.linalg.norm(taps)
 
 
 def skewed(samples, difference):

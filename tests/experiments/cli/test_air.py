@@ -1,15 +1,23 @@
 """`splitfl channel air` as a person uses it."""
 
+import signal
+import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from channel.iq.air_report import AirReport
+from channel.iq.pace import Slips
+from experiments.channel.air import verdict
 from experiments.cli.main import main
 from testbed.radio.zmq_radio import ZmqRadio, settings_of
 from tests.channel.iq.free_ports import free_ports
+from tests.testbed.waiting import until
 
 
 def invoke(*words: str) -> tuple[int, str]:
@@ -76,3 +84,42 @@ def test_without_pyzmq_one_sentence_names_it(monkeypatch: pytest.MonkeyPatch) ->
     code, text = invoke("ideal")
     assert code == 2
     assert text == "Error: ZMQ radios need the library pyzmq: pip install 'splitfl[radio]'\n"
+
+
+def test_the_last_line_says_where_the_air_was_not_in_real_time() -> None:
+    def said(slipped_s: float) -> str:
+        slips = Slips(slipped_s=slipped_s, late_blocks=2, worst_late_s=0.03)
+        return verdict(AirReport(rate_hz=1e6, samples=1_000_000, wall_s=1.0 + slipped_s, slips=slips))
+
+    assert said(0.04).startswith(
+        "1,000,000 samples, 1.0 s of the channel, 0.96 Msps, slipped 0.04 s in 2 late"
+    )
+    assert said(0.1).startswith("NOT in real time: 1,000,000 samples, 1.0 s of the channel, 0.91 Msps")
+    assert said(0.1).endswith("slipped 0.10 s in 2 late blocks, 0.030 s at most.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_air_with_its_table(
+    start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, sent: signal.Signals
+) -> None:
+    pytest.importorskip("zmq", reason="pyzmq is not installed")
+    output = tmp_path / "air"
+    words = ("channel", "air", "ideal", "--users", "1", "--port", str(free_ports(4)))
+    air = start(sys.executable, "-m", "experiments", *words, output=output)
+    until(lambda: "ready, Ctrl-C ends" in output.read_text())
+    air.send_signal(sent)
+    assert air.wait(timeout=30.0) == 0
+    text = output.read_text()
+    assert "times lost" in text
+    assert text.endswith("0 samples, 0.0 s of the channel, 0.00 Msps, slipped 0.00 s.\n")
+
+
+@pytest.mark.slow
+def test_the_air_imports_no_torch() -> None:
+    code = (
+        "import sys\nfrom experiments.channel import air\n"
+        "air.chosen_scenario('ideal', nodes=None, users=None, seed=None)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)

@@ -150,7 +150,7 @@ def test_a_run_and_stock_peft_measure_the_same(place: Path, tmp_path: Path) -> N
     assert site.task.label_names == NAMES
     again = measure_adapter(site, result.folder / "adapter")
     assert {name: result.summary.final[name] for name in again} == pytest.approx(again, abs=1e-5)
-    assert {"accuracy", "micro_f1", "f1"} < set(again)
+    assert {"accuracy", "micro_f1", "entity_f1", "f1"} < set(again)
     assert any("3 classes, numbered by task.labels: B (" in line for line in site.description().lines)
 
 
