@@ -50,6 +50,11 @@ class RadioLinkSettings:
     modem: ModemSettings
     congestion: str = "reno"
 
+    @property
+    def phy_bps(self) -> float:
+        """The bits of IP packets per second if longest packets follow each other without a pause."""
+        return 8.0 * self.modem.longest * self.rate_hz / self.modem.longest_burst
+
 
 class RadioLink:
     """The network; removed when the context exits.

@@ -53,7 +53,8 @@ def test_tcp_gets_three_quarters_of_what_the_waveform_carries_where_packets_have
     }
     modem, count = ModemSettings(mcs=16), 600_000
     scenario = changed(load("ideal"), tables)
-    with RadioLink(scenario, RadioLinkSettings(rate_hz=RATE_HZ, modem=modem)) as link:
+    settings = RadioLinkSettings(rate_hz=RATE_HZ, modem=modem)
+    with RadioLink(scenario, settings) as link:
         client = link.addresses[1]
         taking = python(link.clients[0], TAKE.format(address=client), stdout=subprocess.PIPE)
         assert taking.stdout.readline() == b"listening\n"
@@ -64,8 +65,7 @@ def test_tcp_gets_three_quarters_of_what_the_waveform_carries_where_packets_have
     error_rate = far["bad"] / far["packets"]
     assert 0.02 < error_rate < 0.3
     assert measured["nodes"][0]["nodes"]["1"]["arq"]["given_up"] == 0
-    phy_bps = 8.0 * modem.longest * RATE_HZ / modem.longest_burst
     rows = sorted(row["goodput_bps"] for row in measured["rows"] if row["at"] == 1)
     median = rows[len(rows) // 2]
-    print(f"{error_rate=} {phy_bps=} {median=} {len(rows)=}", measured["air"])
-    assert median >= 0.75 * phy_bps * (1.0 - error_rate)
+    print(f"{error_rate=} {settings.phy_bps=} {median=} {len(rows)=}", measured["air"])
+    assert median >= 0.75 * settings.phy_bps * (1.0 - error_rate)

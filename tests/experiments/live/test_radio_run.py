@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ pytest.importorskip("numba", reason="numba is not installed")
 
 from experiments.cli.main import main
 from experiments.live.radio_figures import in_real_time, in_words, radio_rows, totals
-from experiments.live.radio_run import run_radio, scenario_of, settings_of
+from experiments.live.radio_run import require_time, run_radio, scenario_of, settings_of
 from splitfl.core.errors import ConfigError
 from splitfl.runtime.screen import Silent
 from splitfl.setup.experiment import Experiment
@@ -54,6 +55,17 @@ def test_a_run_over_the_waveform_without_root_is_one_clear_error(
     config = toy.config(place, transport={"name": "rpc"})
     with pytest.raises(NotRoot, match="runs over the waveform need root; run with sudo"):
         run_radio(Experiment.of(config), "ideal", no_folder, Silent())
+
+
+def test_messages_that_the_waveform_cannot_carry_in_time_are_refused(place: Path) -> None:
+    config = toy.config(place, transport={"name": "rpc", "timeout_s": 2.0}, radio={"rate_hz": 5e4})
+    experiment = Experiment.of(config)
+    message = (
+        r"the messages of a step have .* where 2 clients share 67.8 kbit/s, but transport.timeout_s is 2: "
+    )
+    with pytest.raises(ConfigError, match=message):
+        require_time(experiment, settings_of(config))
+    require_time(experiment, replace(settings_of(config), rate_hz=5e6))
 
 
 def test_a_rate_is_above_0() -> None:
