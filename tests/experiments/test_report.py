@@ -126,7 +126,7 @@ def test_the_report_describes_each_link_codec_and_erasure_policy(
 def test_settings_of_another_version_are_not_described(make_run: MakeRun) -> None:
     folder = make_run(rounds=1, steps=1)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"radio": {}}))
+    (folder / "config.json").write_text(json.dumps(config | {"airwaves": {}}))
     assert "The link was emulated, with settings of another version" in " ".join(emulation(read_run(folder)))
 
 
