@@ -3,6 +3,7 @@
 Only matrix products are counted, as usual (Kaplan et al., 2020, section 2.1; torch's
 FlopCounterMode): a product of (m, k) and (k, n) takes 2 m k n. A linear layer takes one product
 forward, one backward if its input needs a gradient, and one if its weight does.
+A quantised weight costs the same products; its dequantisation is not counted.
 Attention takes two products with T x T scores forward, without savings by masks, and up to
 four backward; recomputation of the scores in fused kernels is not counted.
 """
@@ -19,6 +20,7 @@ from splitfl.adapters.inject import name_in_whole
 from splitfl.adapters.registry import ADAPTERS, role_of
 from splitfl.models.cut import Piece, linears
 from splitfl.models.families import CAUSAL_LM
+from splitfl.models.quantised import QuantisedLinear, num_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +128,10 @@ class _Counter:
             self._adapter(adapted, rows, reaches)
 
     def _product(self, module: nn.Module, rows: int) -> None:
-        weight = module.get_parameter("weight")
-        flops = 2 * rows * weight.numel()
+        flops, trains = 2 * rows * num_weights(module), _trains_weight(module)
         self.forward += flops
-        self.backward += flops * (int(self.flows) + int(weight.requires_grad))
-        self.flows = self.flows or weight.requires_grad
+        self.backward += flops * (int(self.flows) + int(trains))
+        self.flows = self.flows or trains
 
     def _adapter(self, module: nn.Module, rows: int, flows_in: bool) -> None:
         """The cost of an adapter beyond the module's own linear submodules, counted once."""
@@ -160,6 +161,10 @@ def _find(base: nn.Module, path: str) -> nn.Module | None:
     found = getattr(base.get_submodule(parent), name)
     assert found is None or isinstance(found, nn.Module)
     return found
+
+
+def _trains_weight(module: nn.Module) -> bool:
+    return not isinstance(module, QuantisedLinear) and module.get_parameter("weight").requires_grad
 
 
 def _is_trained(module: nn.Module | None) -> bool:

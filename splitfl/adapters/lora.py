@@ -17,6 +17,7 @@ from splitfl.adapters.singular import principal
 from splitfl.config import SideConfig, group, one_of
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
+from splitfl.models.quantised import is_shape_only
 
 INITS: Final = ("kaiming", "orthogonal", "pissa")
 _START: Final = "start"
@@ -85,7 +86,7 @@ def _initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: 
         scale = layer.scaling[DEFAULT]
         if init == "orthogonal":
             factors = _orthogonal(seed, name, *held)
-        elif 0 in base.weight.stride():
+        elif is_shape_only(base):
             factors = held[0].detach(), held[1].detach()
         else:
             first, second = principal(base, len(held[0]))
@@ -93,7 +94,7 @@ def _initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: 
         for parameter, value in zip(held, factors, strict=True):
             parameter.data = value.to(parameter.device)
         if init == "pissa":
-            put_frozen(layer, _START, factors[0], -factors[1], base.weight.device)
+            put_frozen(layer, _START, factors[0], -factors[1], held[0].device)
 
 
 def _orthogonal(seed: int, name: str, like_A: Tensor, like_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -173,6 +173,11 @@ def check_trained_whole(piece: Piece, adapter: AdapterConfig, cut: int) -> None:
             f"{', '.join(tied)} is tied to a tensor of another piece and cannot be trained there: use "
             "adapters for it, or a checkpoint saved with tie_word_embeddings=False"
         )
+    if integers := [name for name in names if not piece.model.get_parameter(name).is_floating_point()]:
+        raise ConfigError(
+            f"{integers[0].removesuffix('.qdata')} is quantised, and can only have adapters: leave it out of "
+            "modules_to_save and of kind 'full', or use unquantised weights (model.quantization 'none')"
+        )
     if piece.model.dtype != torch.float32:
         raise ConfigError(
             f"the model's own parameters are trained ({names[0]}, ...), whose updates would be lost in the "

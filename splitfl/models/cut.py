@@ -210,6 +210,7 @@ def build(
     family = check(config.model_type, kind, attention)
     config = copy.deepcopy(config)
     config.use_cache = False
+    vars(config).pop("quantization_config", None)  # the model has plain modules until it is materialised
     if family.hands_pictures:
         attention = "eager"  # no attention layers
     if kind == CAUSAL_LM and family.is_encoder:
