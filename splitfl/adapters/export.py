@@ -9,7 +9,7 @@ LoRA, else in a subfolder named after the kind.
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from peft import PeftConfig
@@ -22,7 +22,7 @@ from splitfl.adapters.model_export import config_json
 from splitfl.adapters.registry import ADAPTERS, module_of
 from splitfl.adapters.residuals import RESIDUALS, A, B, folded
 from splitfl.adapters.targets import side_of
-from splitfl.config import AdapterConfig
+from splitfl.config import AdapterConfig, value_of
 from splitfl.core.checkpoint import write_whole
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
@@ -62,7 +62,9 @@ def export_adapter(
     if use_dora := any(name.endswith(MAGNITUDE) for name in lora):
         lora = _magnitudes(whole, lora, {name: alphas[name] / rank for name, rank in ranks.items()}) | lora
     if ranks or not others:
-        configs.append(("lora", lora_config(ranks, alphas, fan_in_fan_out, use_dora=use_dora), lora))
+        dropout = _dropout(whole, ranks, adapter, cut)
+        made = lora_config(ranks, alphas, fan_in_fan_out, use_dora=use_dora, dropout=dropout)
+        configs.append(("lora", made, lora))
     for kind, values in others.items():
         make = ADAPTERS[kind].peft_config
         assert make is not None
@@ -116,6 +118,12 @@ def _magnitudes(whole: Piece, lora: Mapping[str, Tensor], scales: Mapping[str, f
 def _scale(whole: Piece, module: str, adapter: AdapterConfig, cut: int) -> float:
     side = side_of(whole.family, module, adapter, cut)
     return ADAPTERS[side.kind].scale(side)
+
+
+def _dropout(whole: Piece, modules: Iterable[str], adapter: AdapterConfig, cut: int) -> float:
+    """The one dropout of the modules, which peft applies when their training is continued."""
+    found = [side_of(whole.family, module, adapter, cut) for module in modules]
+    return max((float(value_of(side, "dropout") or 0.0) for side in found), default=0.0)
 
 
 def _task(whole: Piece, adapted: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:

@@ -38,6 +38,7 @@ from splitfl.models.families import (
 from splitfl.models.feature_maps import as_feature_map, as_tokens, put_cifar_stem, stem_of
 from splitfl.models.inputs import check_inputs, packed_mask
 from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput
+from splitfl.models.training_step import CurrentStep
 from splitfl.models.uninitialised import Uninitialised
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
 
@@ -60,8 +61,8 @@ class Piece(nn.Module):
     modules of the unsplit model, `parametrised` all with parameters of their own, `adapters` the adapter kind
     of each adapted module, `checksums` those of its weights if requested. A piece stays in evaluation mode,
     without dropout, also in training: a repeated step must give the same bits. Only the batch norms in
-    `norms` use batch statistics while gradients are enabled. `forward` is not thread-safe: each thread needs
-    its own `replica`.
+    `norms` use batch statistics while gradients are enabled, and LoRA's dropout masks are those of the
+    `current_step`. `forward` is not thread-safe: each thread needs its own `replica`.
 
     Raises CutError for an unsupported model, kind of task or range.
     """
@@ -84,6 +85,7 @@ class Piece(nn.Module):
         self.norms: tuple[str, ...] = ()
         self.adapters: Mapping[str, str] = {}
         self.checksums: Mapping[str, str] = {}
+        self.current_step = CurrentStep()
         self._hidden_input = HiddenInput()
         self._cut()
         self.eval()
