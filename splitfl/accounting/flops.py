@@ -82,7 +82,7 @@ class _Counter:
 
     def block(self, block: nn.Module) -> None:
         """Projections, attention and feed-forward, backward only where a gradient is needed."""
-        flows_in, reads = self.flows, self.piece.family.reads
+        flows_in, reads = self.flows or _trains_norm(block), self.piece.family.reads
         is_parallel = self.piece.family.is_parallel or getattr(
             self.piece.model.config, "use_parallel_residual", False
         )
@@ -131,7 +131,7 @@ class _Counter:
         flops, trains = 2 * rows * num_weights(module), _trains_weight(module)
         self.forward += flops
         self.backward += flops * (int(self.flows) + int(trains))
-        self.flows = self.flows or trains
+        self.flows = self.flows or trains or _is_trained(module)
 
     def _adapter(self, module: nn.Module, rows: int, flows_in: bool) -> None:
         """The cost of an adapter beyond the module's own linear submodules, counted once."""
@@ -161,6 +161,15 @@ def _find(base: nn.Module, path: str) -> nn.Module | None:
     found = getattr(base.get_submodule(parent), name)
     assert found is None or isinstance(found, nn.Module)
     return found
+
+
+def _trains_norm(block: nn.Module) -> bool:
+    """Whether a parameter of a block that is in no linear module, adapters included, is trained."""
+    inside = {id(value) for _, module in _linears(block) for value in module.parameters()}
+    return any(
+        value.requires_grad and id(value) not in inside and name.endswith(".bias")
+        for name, value in block.named_parameters()
+    )
 
 
 def _trains_weight(module: nn.Module) -> bool:

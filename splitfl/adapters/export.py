@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from peft import PeftConfig
 from safetensors.torch import save_file
@@ -57,14 +58,16 @@ def export_adapter(
     alphas = {name: rank * _scale(whole, name, adapter, cut) for name, rank in ranks.items()}
     modules = {kind: [name for name, its in whole.adapters.items() if its == kind] for kind in others}
     task_type, heads = _task(whole, [*ranks, *(name for own in modules.values() for name in own)])
+    plain, biases = _without_biases(plain, heads)
     unadapted = plain | _missing(whole, heads, plain)
     fan_in_fan_out, configs = whole.family.fan_in_fan_out, list[tuple[str, PeftConfig, dict[str, Tensor]]]()
     if use_dora := any(name.endswith(MAGNITUDE) for name in lora):
         lora = _magnitudes(whole, lora, {name: alphas[name] / rank for name, rank in ranks.items()}) | lora
     if ranks or not others:
-        dropout = _dropout(whole, ranks, adapter, cut)
-        made = lora_config(ranks, alphas, fan_in_fan_out, use_dora=use_dora, dropout=dropout)
-        configs.append(("lora", made, lora))
+        made = lora_config(
+            ranks, alphas, fan_in_fan_out, use_dora=use_dora, **_trained_with(whole, ranks, adapter, cut)
+        )
+        configs.append(("lora", made, lora | biases))
     for kind, values in others.items():
         make = ADAPTERS[kind].peft_config
         assert make is not None
@@ -120,10 +123,26 @@ def _scale(whole: Piece, module: str, adapter: AdapterConfig, cut: int) -> float
     return ADAPTERS[side.kind].scale(side)
 
 
-def _dropout(whole: Piece, modules: Iterable[str], adapter: AdapterConfig, cut: int) -> float:
-    """The one dropout of the modules, which peft applies when their training is continued."""
+def _trained_with(whole: Piece, modules: Iterable[str], adapter: AdapterConfig, cut: int) -> dict[str, Any]:
+    """The settings `dropout` and `bias` of the modules, with which peft continues their training."""
     found = [side_of(whole.family, module, adapter, cut) for module in modules]
-    return max((float(value_of(side, "dropout") or 0.0) for side in found), default=0.0)
+    dropouts = [value for side in found if (value := value_of(side, "dropout"))]
+    biases = [value for side in found if (value := value_of(side, "bias")) not in (None, "none")]
+    return {"dropout": next(iter(dropouts), 0.0), "bias": next(iter(biases), "none")}
+
+
+def _without_biases(
+    plain: Mapping[str, Tensor], heads: Sequence[str]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of modules that peft saves whole, and the biases that are trained without a weight."""
+    biases = {
+        name: value
+        for name, value in plain.items()
+        if name.endswith(".bias")
+        and f"{name.removesuffix('.bias')}.weight" not in plain
+        and not any(name.startswith(f"{head}.") for head in heads)
+    }
+    return {name: value for name, value in plain.items() if name not in biases}, biases
 
 
 def _task(whole: Piece, adapted: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:

@@ -35,14 +35,18 @@ class LoraSettings:
       (PiSSA, Meng et al., NeurIPS'24).
 
     `dropout` is the probability with which an input of A is zeroed in a training step (lora_dropout of peft).
+    `bias`: which biases of the side are trained, as in peft: `none`, those of the adapted modules
+    (`lora_only`), or `all`.
     """
 
     low_rank: LoraRank = group(LoraRank)
     init: str = INITS[0]
     dropout: float = 0.0
+    bias: str = "none"
 
     def __post_init__(self) -> None:
         one_of("adapter init", self.init, INITS)
+        one_of("adapter bias", self.bias, ("none", "lora_only", "all"))
         at_least("adapter dropout", self.dropout, 0.0)
         if self.dropout >= 1.0:
             raise ConfigError(f"adapter dropout must be below 1.0, got {self.dropout}")
@@ -58,6 +62,7 @@ def lora_config(
     *,
     use_dora: bool = False,
     dropout: float = 0.0,
+    bias: str = "none",
 ) -> LoraConfig:
     """A peft config with explicit module names; ranks and alphas that differ from the first are patterns."""
     names = sorted(ranks)
@@ -70,7 +75,7 @@ def lora_config(
         alpha_pattern={name: alphas[name] for name in names if alphas[name] != alpha},
         fan_in_fan_out=fan_in_fan_out,
         lora_dropout=dropout,
-        bias="none",
+        bias=bias,  # type: ignore[arg-type]  # a Literal of the same strings
         use_dora=use_dora,
     )
 

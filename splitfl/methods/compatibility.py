@@ -116,11 +116,13 @@ def _check_dropout(case: Case) -> None:
                     f"adapter.{side}.dropout must be 0.0 with the method {name!r}, got {rate}: masks are "
                     f"drawn for steps with backpropagation; have {have}"
                 )
-    if rates["head"] != rates["body"] and None not in rates.values() and "adapter.head" in case.spec.reads:
-        raise ConfigError(
-            f"adapter.head.dropout must be that of adapter.body, {rates['body']}, since the exported adapter "
-            f"has one lora_dropout; got {rates['head']}"
-        )
+    for key in ("dropout", "bias"):
+        head, body = (value_of(config, f"adapter.{side}.{key}") for side in ("head", "body"))
+        if head != body and None not in (head, body) and "adapter.head" in case.spec.reads:
+            raise ConfigError(
+                f"adapter.head.{key} must be that of adapter.body, {body!r}, since the exported adapter has "
+                f"one; got {head!r}"
+            )
 
 
 def _check_forward_mode(case: Case) -> None:

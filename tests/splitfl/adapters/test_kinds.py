@@ -172,6 +172,7 @@ def test_an_unknown_setting_of_a_kind_names_the_kinds_that_have_it(kind: str, la
         "use_rslora": True,
         "init": "pissa",
         "dropout": 0.5,
+        "bias": "all",
         "layers_to_transform": [1],
         "modules_to_save": ["score"],
     }

@@ -44,6 +44,7 @@ class Plain:
             rank_pattern=ranks,
             use_dora=config.adapter.head.kind == "dora",
             use_rslora=bool(value_of(config.adapter.head, "use_rslora")),
+            bias=value_of(config.adapter.head, "bias") or "none",
             fan_in_fan_out=family_of(stock.config.model_type).fan_in_fan_out,
         )
         self.model = get_peft_model(stock, settings).eval()
