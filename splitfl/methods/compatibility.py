@@ -116,7 +116,7 @@ def _check_dropout(case: Case) -> None:
                     f"adapter.{side}.dropout must be 0.0 with the method {name!r}, got {rate}: masks are "
                     f"drawn for steps with backpropagation; have {have}"
                 )
-    for key in ("dropout", "bias"):
+    for key in ("dropout", "bias", "block_size"):
         head, body = (value_of(config, f"adapter.{side}.{key}") for side in ("head", "body"))
         if head != body and None not in (head, body) and "adapter.head" in case.spec.reads:
             raise ConfigError(

@@ -72,7 +72,7 @@ def load_piece(
     if shortened_to is not None:
         shortened(config, shortened_to)
     of_checkpoint = stored_quantisation(getattr(config, "quantization_config", None))
-    _check_quantisation(folder, config, of_checkpoint, quantisation)
+    check_quantisation(folder, config, quantisation)
     stored = {} if getattr(config, "untrained", False) else entries(folder)
     whole = built(folder, config, kind, dtype, attention)
     names = names_in_model(whole, stored)
@@ -218,10 +218,9 @@ def _tied_elsewhere(model: PreTrainedModel, aliases: Aliases) -> tuple[str, ...]
     return tuple(sorted(name for name in held if not held.issuperset(aliases[name])))
 
 
-def _check_quantisation(
-    folder: Path, config: PretrainedConfig, stored: Quantisation | None, wanted: Quantisation | None
-) -> None:
+def check_quantisation(folder: Path, config: PretrainedConfig, wanted: Quantisation | None) -> None:
     """Raises CutError if the checkpoint or its family cannot have the wanted quantisation."""
+    stored = stored_quantisation(getattr(config, "quantization_config", None))
     if wanted is None or wanted == stored:
         return
     if stored is not None:

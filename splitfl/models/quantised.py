@@ -165,14 +165,19 @@ def _dequantised(qdata: Tensor, scale: Tensor, bits: int) -> Tensor:
     return (groups * scale[:, :, None]).flatten(1)
 
 
+def no_torchao() -> ConfigError:
+    """The error for weights that are to be quantised without torchao."""
+    return ConfigError(
+        "model.quantization needs torchao, which is not installed: pip install 'splitfl[quantization]'"
+    )
+
+
 def _by_torchao(weight: Tensor, quantisation: Quantisation) -> tuple[Tensor, Tensor]:
     """The int8 values (out, in) and scales (out, groups) of a weight."""
     try:
         from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerGroup, quantize_
     except ImportError:
-        raise ConfigError(
-            "model.quantization needs torchao, which is not installed: pip install 'splitfl[quantization]'"
-        ) from None
+        raise no_torchao() from None
     linear = nn.Linear(weight.shape[1], len(weight), bias=False, device="meta")
     linear.weight = nn.Parameter(weight.detach().cpu(), requires_grad=False)
     if quantisation.bits == 8:

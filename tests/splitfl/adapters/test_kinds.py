@@ -173,6 +173,7 @@ def test_an_unknown_setting_of_a_kind_names_the_kinds_that_have_it(kind: str, la
         "init": "pissa",
         "dropout": 0.5,
         "bias": "all",
+        "block_size": 8,
         "layers_to_transform": [1],
         "modules_to_save": ["score"],
     }
@@ -201,7 +202,6 @@ def test_an_unknown_kind_is_refused_with_the_nearest_and_all() -> None:
         ("prompt-tuning", "virtual tokens lengthen the sequence"),
         ("P_TUNING", "virtual tokens lengthen the sequence"),
         ("prefix", "pieces are run without a cache"),
-        ("oft", "not that of their rotations"),
         ("adalora", "one budget of ranks over all modules"),
         ("pissa", "it is kind 'lora' with init = 'pissa'"),
     ],

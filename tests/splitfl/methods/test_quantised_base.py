@@ -1,16 +1,20 @@
 """Methods train adapters above a quantised base as above any other."""
 
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import splitfl
+from experiments.report.story import loading_code
 from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.evaluation.evaluate import measure_adapter
 from splitfl.methods.registry import METHODS
 from splitfl.models.load import load_piece
+from splitfl.run_folder.read import read_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from tests.splitfl import quantised, toy
@@ -63,7 +67,37 @@ def test_full_finetuning_is_refused(place: Path) -> None:
         Experiment.of(toy.config(place, model=model, adapter=full))
 
 
+def test_torchao_is_missed_before_a_model_is_loaded(place: Path, tmp_path: Path) -> None:
+    toy.model(tmp_path / "model")
+    toy.data(tmp_path / "data.tsv")
+    if find_spec("torchao"):
+        pytest.skip("torchao is installed")
+    with pytest.raises(ConfigError, match=r"needs torchao, .*: pip install 'splitfl\[quantization\]'"):
+        Experiment.of(toy.config(tmp_path, model={"quantization": "int8"}))
+
+
 def test_a_group_size_without_int4_is_refused(place: Path) -> None:
     model = {"name": str(place / "model"), "quantization": "int8", "quantization_group_size": 32}
     with pytest.raises(ConfigError, match=r"quantization_group_size is read only with .* 'int4'"):
         Experiment.of(toy.config(place, model=model))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_the_code_of_the_report_loads_base_and_adapter_as_the_run_had_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torchao", reason="torchao is not installed: pip install 'splitfl[quantization]'")
+    toy.model(tmp_path / "model")
+    toy.data(tmp_path / "data.tsv", rows=40)
+    group = {"quantization_group_size": 16} if name == "int4" else {}
+    model = {"name": str(tmp_path / "model"), "quantization": name, **group}
+    run = splitfl.run(toy.table(tmp_path, model=model), out=tmp_path)
+    monkeypatch.chdir(run.folder.parent)
+    loaded: dict[str, Any] = {}
+    exec(loading_code(read_run(run.folder)) or "", loaded)
+    held_out = list(Experiment.of(load(run.folder / "config.json")).held_out())
+    with torch.no_grad():
+        losses = [loaded["model"].eval()(**one.inputs, labels=one.labels).loss.item() for one in held_out]
+    assert losses == pytest.approx([run.metrics["eval_loss"][-1]], rel=1e-5)
