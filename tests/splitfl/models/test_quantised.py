@@ -22,6 +22,7 @@ from splitfl.config import AdapterConfig, ModelConfig
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.checksums import checksums
 from splitfl.models.cut import Piece, ranges, replica
+from splitfl.models.families import FAMILIES
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.quantised import Quantisation, QuantisedLinear, from_integers, quantised
 from tests.splitfl import quantised as files
@@ -292,3 +293,26 @@ def test_the_model_that_transformers_quantises_and_saves_is_the_same_split(bits:
                 for part in ranges(tiny.BLOCKS, CUT)
             ]
             assert torch.equal(loss(pieces, kind), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model_type", "kind"), tiny.CASES)
+def test_every_family_is_quantised_exactly_or_refused(model_type: str, kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("torchao", reason="torchao is not installed: pip install 'splitfl[quantization]'")
+    folder, int4 = tiny.save(tmp_path, model_type, kind), Quantisation(bits=4, group_size=8)
+    if FAMILIES[model_type].fan_in_fan_out:
+        with pytest.raises(CutError, match=r"transposed modules \(Conv1D\)"):
+            load_piece(folder, kind, 0, 1, quantisation=int4)
+        return
+    attention = tiny.attention_of(folder)
+    adapter = both("lora")
+    pieces = [
+        loaded(folder, kind, adapter, part, quantisation=int4, attention=attention)
+        for part in ranges(tiny.BLOCKS, CUT, 1)
+    ]
+    whole = loaded(folder, kind, adapter, range(tiny.BLOCKS), quantisation=int4, attention=attention)
+    found = loss(pieces, kind)
+    assert torch.equal(found, loss([whole], kind))
+    found.backward()
+    assert any(isinstance(part, QuantisedLinear) for part in whole.modules())
+    assert all(value.grad is not None for piece in pieces for value in trainable(piece).values())
