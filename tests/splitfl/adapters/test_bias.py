@@ -16,6 +16,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.methods.registry import METHODS
 from splitfl.models.load import load_piece
 from splitfl.setup.experiment import Experiment
+from tests.quick import quick
 from tests.splitfl import tiny, toy
 from tests.splitfl.accounting.test_flops import assert_agreement
 from tests.splitfl.adapters.test_kinds import CUT, loaded, loss, pieces_of, train
@@ -82,14 +83,14 @@ def test_peft_loads_the_exported_biases_and_continues_with_their_setting(bias: s
         torch.testing.assert_close(found, loss(pieces, CLASSIFICATION), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("model_type", ["bert", "opt", pytest.param("gpt2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("model_type", quick(["bert", "opt", "gpt2"], "opt"))
 def test_flops_with_biases_equal_the_count_of_torch(model_type: str, tmp_path: Path) -> None:
     kind = CLASSIFICATION if model_type == "bert" else "causal-lm"
     for bias in ("lora_only", "all"):
         assert_agreement(model_type, kind, tmp_path / bias, both(bias), [(0, 2), (2, 4)])
 
 
-@pytest.mark.parametrize("bias", ["lora_only", "all"])
+@pytest.mark.parametrize("bias", quick(["lora_only", "all"], "all"))
 def test_split_finetuning_with_biases_is_that_of_peft(bias: str, place: Path, tmp_path: Path) -> None:
     sides = {side: {"rank": 2, "bias": bias} for side in ("head", "body")}
     federation = {"clients": 1, "aggregator": "mean"}

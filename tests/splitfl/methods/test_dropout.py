@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 import splitfl
 from channel.core.rng import stream
+from splitfl.adapters.dropout import StepDropout
 from splitfl.controller.dry_run import run_dry
 from splitfl.core.errors import ConfigError
 from splitfl.evaluation.evaluate import measure_adapter
 from splitfl.methods.registry import METHODS
+from splitfl.models.training_step import CurrentStep, TrainingStep
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from tests.splitfl import toy
@@ -79,7 +81,7 @@ def site_of(place: Path, name: str, clients: int = 1, **tables: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("name", "tables", "options"),
     [
-        ("sfl-v2", {}, {}),
+        pytest.param("sfl-v2", {}, {}, marks=pytest.mark.slow),
         ("sfl-v2", {"method": {"checkpoint_head": True}}, {}),
         pytest.param("sfl-v1", {}, {}, marks=pytest.mark.slow),
         ("fedlora", {"method": {"checkpoint_head": True}}, {"one_lr": True}),
@@ -108,18 +110,27 @@ def same(one: Played, other: Played) -> bool:
     )
 
 
-def test_the_masks_of_a_client_are_its_own_and_those_of_a_step_too(place: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_run_is_repeated_with_the_same_masks(place: Path, tmp_path: Path) -> None:
     site = site_of(place, "sfl-v2", clients=2)
     assert same(play(site, tmp_path), play(site, tmp_path))
-    masks = [Masks("one") for _ in range(4)]
-    drawn = []
-    for mask, at, sample in zip(masks, [(0, 0), (0, 1), (1, 0), (0, 0)], [0, 0, 0, 1], strict=True):
-        mask.at, mask.ids = at, [sample]
-        drawn.append(mask(torch.ones(1, 5, 7)))
+
+
+def test_every_step_and_sample_has_masks_of_its_own() -> None:
+    current = CurrentStep()
+    dropout = StepDropout("one", RATE, current)
+    x, drawn = torch.ones(1, 5, 7), []
+    for client, at, step, sample in ((0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)):
+        current.value = TrainingStep(seed=0, client=client, round=at, step=step, ids=[sample])
+        drawn.append(dropout(x))
+        assert torch.equal(dropout(x[:, :3]), drawn[-1][:, :3]), "whatever the padding"
     assert all(not torch.equal(one, other) for at, one in enumerate(drawn) for other in drawn[:at])
+    current.value = None
+    assert dropout(x) is x
 
 
-@pytest.mark.parametrize("name", ["sfl-v2", pytest.param("cse-fsl", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sfl-v2", "cse-fsl"])
 def test_recomputed_blocks_have_the_same_masks_and_micro_batches_those_of_their_samples(
     name: str, place: Path, tmp_path: Path
 ) -> None:
@@ -130,14 +141,8 @@ def test_recomputed_blocks_have_the_same_masks_and_micro_batches_those_of_their_
         torch.testing.assert_close(value, plain.trained[key], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name == "sfl-v2" else pytest.mark.slow)
-        for name, spec in METHODS.items()
-        if spec.dropout
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, spec in METHODS.items() if spec.dropout])
 def test_a_restored_run_draws_the_same_masks(name: str, place: Path, tmp_path: Path) -> None:
     site = site_of(place, name, clients=2)
     unbroken, anew = Federation(site), Federation(site)

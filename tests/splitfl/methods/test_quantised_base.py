@@ -25,7 +25,7 @@ from tests.splitfl.methods.test_conformance import settings
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 
-@pytest.fixture(scope="module", params=[8, 4])
+@pytest.fixture(scope="module", params=[pytest.param(8, marks=pytest.mark.slow), 4])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     quantised.quantise(toy.model(folder / "model", is_base=True), request.param)
