@@ -11,7 +11,7 @@ from channel.core.rng import stream
 from splitfl.core.errors import CutError, ModelMissing
 from splitfl.models.checkpoint_file import Entry, check_stored, read
 from splitfl.models.cut import Piece
-from splitfl.models.quantised import Quantisation, quantised
+from splitfl.models.quantised import Quantisation, QuantisedLinear, allocated, quantise
 from splitfl.models.quantised_checkpoint import QDATA, read_quantised
 
 Aliases = dict[str, tuple[str, ...]]
@@ -95,29 +95,33 @@ def is_on_top(model: PreTrainedModel, name: str) -> bool:
 
 
 def _quantise(piece: Piece, checkpoint: Checkpoint) -> None:
-    """Replaces linear modules of the piece by quantised ones, whose weights are read one at a time."""
+    """Replaces linear modules of the piece by quantised ones, whose weights are read one at a time.
+
+    All integers are allocated first: the memory of a weight in floating point then serves the next.
+    """
     quantisation = checkpoint.quantisation
     if quantisation is None:
         return
+    found: dict[str, tuple[nn.Linear, QuantisedLinear]] = {}
     for path, module in list(piece.model.named_modules()):
-        name = f"{path}.weight"
-        key = checkpoint.names.get(name)
-        is_stored = key is not None and key.endswith(QDATA)
+        is_stored = checkpoint.names.get(f"{path}.weight", "").endswith(QDATA)
         if is_stored and not isinstance(module, nn.Linear):
             raise CutError(f"the checkpoint's {path} is quantised, and only linear modules can be")
-        if not (is_stored if checkpoint.is_quantised else _is_quantisable(piece, module, path, checkpoint)):
-            continue
-        assert isinstance(module, nn.Linear)
-        assert key is not None
-        if is_stored and not checkpoint.is_shape_only:
-            made = read_quantised(key, checkpoint.stored, module.weight, module.bias, quantisation)
-        elif is_stored:
-            made = quantised(path, _without_storage(module.weight), module.bias, quantisation)
-        else:
-            made = quantised(
-                path, checkpoint.parameter(module.weight, name, "cpu"), module.bias, quantisation
+        if is_stored if checkpoint.is_quantised else _is_quantisable(piece, module, path, checkpoint):
+            assert isinstance(module, nn.Linear)
+            made = allocated(
+                path, module.weight, module.bias, quantisation, is_shape_only=checkpoint.is_shape_only
             )
-        piece.model.set_submodule(path, made)
+            found[path] = module, made
+            piece.model.set_submodule(path, made)
+    for path, (module, made) in found.items():
+        name = f"{path}.weight"
+        if checkpoint.is_shape_only:
+            continue
+        if checkpoint.is_quantised:
+            read_quantised(checkpoint.names[name], checkpoint.stored, made)
+        else:
+            quantise(made, checkpoint.parameter(module.weight, name, "cpu"))
 
 
 def _is_quantisable(piece: Piece, module: nn.Module, path: str, checkpoint: Checkpoint) -> bool:

@@ -100,41 +100,50 @@ def _product(x: Tensor, qdata: Tensor, scale: Tensor, bits: int, *, is_transpose
     return found
 
 
-def quantised(
-    name: str, weight: Tensor, bias: nn.Parameter | None, quantisation: Quantisation
+def allocated(
+    name: str,
+    like: Tensor,
+    bias: nn.Parameter | None,
+    quantisation: Quantisation,
+    *,
+    is_shape_only: bool = False,
 ) -> QuantisedLinear:
-    """The module with this weight (out, in), quantised by torchao on the CPU, so that devices agree.
+    """The module for a weight of this shape (out, in) and dtype, on the CPU, without values yet.
 
-    A weight without storage, of a shape-only piece, gives integers without storage. Raises ConfigError
-    without torchao, CutError if groups do not divide the rows.
+    A shape-only one has no storage. Raises CutError if groups do not divide the rows.
     """
-    bits, group_size = quantisation.bits, quantisation.group_size or weight.shape[1]
-    if weight.shape[1] % group_size:
+    bits, inputs = quantisation.bits, like.shape[1]
+    group_size = quantisation.group_size or inputs
+    if inputs % group_size:
         raise CutError(
-            f"model.quantization_group_size must divide the {weight.shape[1]} inputs of {name}, got "
-            f"{group_size}"
+            f"model.quantization_group_size must divide the {inputs} inputs of {name}, got {group_size}"
         )
-    if 0 in weight.stride():
-        scale_dtype = torch.float32 if bits == 8 else weight.dtype
-        qdata, scale = (
-            torch.zeros((), dtype=dtype, device="cpu").expand(len(weight), columns)
-            for dtype, columns in (
-                (torch.int8 if bits == 8 else torch.uint8, weight.shape[1] * bits // 8),
-                (scale_dtype, weight.shape[1] // group_size),
-            )
-        )
-        return QuantisedLinear(qdata, scale, bias, bits, weight.dtype)
-    return from_integers(*_by_torchao(weight, quantisation), bias, bits, weight.dtype)
+    dtypes = (torch.int8, torch.float32) if bits == 8 else (torch.uint8, like.dtype)
+    columns = inputs * bits // 8, inputs // group_size
+    qdata, scale = (
+        torch.zeros((), dtype=dtype, device="cpu").expand(len(like), count)
+        if is_shape_only
+        else torch.empty(len(like), count, dtype=dtype, device="cpu")
+        for dtype, count in zip(dtypes, columns, strict=True)
+    )
+    return QuantisedLinear(qdata, scale, bias, bits, like.dtype)
 
 
-def from_integers(
-    values: Tensor, scale: Tensor, bias: nn.Parameter | None, bits: int, dtype: torch.dtype
-) -> QuantisedLinear:
-    """The module with these int8 values (out, in), which for int4 lie in -8..7, and scales (out, groups)."""
-    if bits == 4:
+def quantise(module: QuantisedLinear, weight: Tensor) -> None:
+    """Sets the module's integers and scales by torchao, on the CPU, so that devices agree.
+
+    Raises ConfigError without torchao.
+    """
+    put(module, *_by_torchao(weight, module.bits, weight.shape[1] // module.scale.shape[1]))
+
+
+def put(module: QuantisedLinear, values: Tensor, scale: Tensor) -> None:
+    """Sets int8 values (out, in), which for int4 lie in -8..7, and scales (out, groups)."""
+    if module.bits == 4:
         low, high = (values[:, first::2].view(torch.uint8) & 15 for first in (0, 1))
         values = low | high << 4
-    return QuantisedLinear(values, scale, bias, bits, dtype)
+    module.qdata.copy_(values)
+    module.scale.copy_(scale)
 
 
 def num_weights(module: nn.Module) -> int:
@@ -172,7 +181,7 @@ def no_torchao() -> ConfigError:
     )
 
 
-def _by_torchao(weight: Tensor, quantisation: Quantisation) -> tuple[Tensor, Tensor]:
+def _by_torchao(weight: Tensor, bits: int, group_size: int) -> tuple[Tensor, Tensor]:
     """The int8 values (out, in) and scales (out, groups) of a weight."""
     try:
         from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerGroup, quantize_
@@ -180,13 +189,14 @@ def _by_torchao(weight: Tensor, quantisation: Quantisation) -> tuple[Tensor, Ten
         raise no_torchao() from None
     linear = nn.Linear(weight.shape[1], len(weight), bias=False, device="meta")
     linear.weight = nn.Parameter(weight.detach().cpu(), requires_grad=False)
-    if quantisation.bits == 8:
+    if bits == 8:
         settings = Int8WeightOnlyConfig(set_inductor_config=False)
     else:
         settings = IntxWeightOnlyConfig(
             weight_dtype=torch.int4,  # type: ignore[attr-defined]  # missing in torch's stubs
-            granularity=PerGroup(quantisation.group_size),
+            granularity=PerGroup(group_size),
         )
     quantize_(linear, settings)
     made: Any = linear.weight
+    del linear.weight  # quantize_ leaves the module in a reference cycle, which would keep it
     return made.qdata, made.scale

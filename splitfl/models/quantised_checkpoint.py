@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PretrainedConfig
 
 from splitfl.core.errors import CutError
 from splitfl.models.checkpoint_file import Entry, read
-from splitfl.models.quantised import Quantisation, QuantisedLinear, from_integers
+from splitfl.models.quantised import Quantisation, QuantisedLinear, put
 
 QDATA: Final = "._weight_qdata"
 _SCALE, _ZERO_POINT = "._weight_scale", "._weight_zero_point"
@@ -53,29 +53,18 @@ def plain_key(key: str) -> str:
     return f"{key.removesuffix(QDATA)}.weight" if key.endswith(QDATA) else key
 
 
-def read_quantised(
-    key: str,
-    stored: Mapping[str, Entry],
-    like: Tensor,
-    bias: nn.Parameter | None,
-    quantisation: Quantisation,
-) -> QuantisedLinear:
-    """The quantised module whose values have this key; `like` is its weight (out, in) on the meta device.
+def read_quantised(key: str, stored: Mapping[str, Entry], module: QuantisedLinear) -> None:
+    """Sets a module's values to those of this key.
 
-    Raises CutError for other shapes than the model's and the configuration's, and for asymmetric values.
+    Raises CutError for other shapes than the module's, and for asymmetric values.
     """
-    name = key.removesuffix(QDATA)
-    scale_dtype = torch.float32 if quantisation.bits == 8 else like.dtype
-    groups = like.shape[1] // (quantisation.group_size or like.shape[1])
-    values = _tensor(stored, key, tuple(like.shape), torch.int8)
-    scale = _tensor(stored, name + _SCALE, (len(like), groups), scale_dtype)
-    if name + _ZERO_POINT in stored:
-        zero_point = _tensor(stored, name + _ZERO_POINT, (len(like), groups), torch.int8)
-        if bool(zero_point.any()):
-            raise CutError(
-                f"{name + _ZERO_POINT} must be zero, as of symmetric quantisation ({stored[key].path})"
-            )
-    return from_integers(values, scale, bias, quantisation.bits, like.dtype)
+    name, groups = key.removesuffix(QDATA), tuple(module.scale.shape)
+    values = _tensor(stored, key, (module.out_features, module.in_features), torch.int8)
+    scale = _tensor(stored, name + _SCALE, groups, module.scale.dtype)
+    if name + _ZERO_POINT in stored and bool(_tensor(stored, name + _ZERO_POINT, groups, torch.int8).any()):
+        where = f"{name + _ZERO_POINT} in {stored[key].path}"
+        raise CutError(f"{where} must be zero, as of symmetric quantisation")
+    put(module, values, scale)
 
 
 def _tensor(stored: Mapping[str, Entry], key: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

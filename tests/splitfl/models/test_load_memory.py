@@ -20,13 +20,13 @@ def peak_bytes():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
-from splitfl.models.quantised import Quantisation, quantised
+from splitfl.models.quantised import Quantisation, allocated, quantise
 import torch
 
 folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 quantisation = Quantisation(bits=8) if sys.argv[4] == "int8" else None
 if quantisation:
-    quantised("imports torchao", torch.ones(2, 2), None, quantisation)
+    quantise(allocated("imports torchao", torch.ones(2, 2), None, quantisation), torch.ones(2, 2))
 kind = "sequence-classification"
 build(read_config(folder, kind), kind)  # imports the model's code
 before = peak_bytes()
