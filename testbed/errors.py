@@ -4,7 +4,9 @@ SplitflError (splitfl.core.errors)
 |-- ConfigError
 |   |-- NotRoot        root privileges are missing
 |   `-- RejectedByPeer        the peer rejects this one permanently
-`-- CommandFailed      a system program failed
+|-- CommandFailed      a system program failed
+|-- LateBurst          the time of a burst has passed
+`-- RadioTimeout       a radio gave no samples in time
 """
 
 from splitfl.core.errors import ConfigError, SplitflError
@@ -20,3 +22,11 @@ class RejectedByPeer(ConfigError):
 
 class CommandFailed(SplitflError):
     """A subprocess failed; the message has its standard error."""
+
+
+class LateBurst(SplitflError):
+    """A burst came after its time, or would begin before the one before it ends; it was not sent."""
+
+
+class RadioTimeout(SplitflError):
+    """A radio gave too few samples within its timeout."""

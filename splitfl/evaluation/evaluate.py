@@ -18,7 +18,7 @@ from splitfl.evaluation.bleu import bleu
 from splitfl.evaluation.predictions import predict
 from splitfl.evaluation.rouge import rouge
 from splitfl.models.cut import CLASSES, DTYPES
-from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION, family_of
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.quantised import quantisation_of
 from splitfl.models.quantised_checkpoint import is_quantised
@@ -99,6 +99,7 @@ def _base_model(config: RunConfig, kind: str, folder: Path, num_labels: int | No
         problem_type=problem_type,
         pad_token_id=padding,
     )
+    hands_pictures = family_of(settings.model_type).hands_pictures
     if is_quantised(settings) or config.model.quantization != "none":
         return load_piece(
             folder,
@@ -119,7 +120,7 @@ def _base_model(config: RunConfig, kind: str, folder: Path, num_labels: int | No
         folder,
         config=settings,
         dtype=DTYPES[config.model.dtype],
-        attn_implementation=config.model.attention,
+        attn_implementation="eager" if hands_pictures else config.model.attention,
         ignore_mismatched_sizes=config.model.new_classifier,
     )
 

@@ -1,19 +1,17 @@
 """Loads one piece of a checkpoint; only the tensors of the piece are read into memory."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from splitfl.core.errors import CutError, SplitflError
 from splitfl.core.folder_cache import cached_by_files
 from splitfl.models.checkpoint_file import Entry, entries, same_bytes
-from splitfl.models.config_file import check_numbers, config_table, not_of
+from splitfl.models.config_file import check_numbers, config_table, not_of, refuse_router_loss
 from splitfl.models.cut import Piece, build
 from splitfl.models.families import (
     CAUSAL_LM,
@@ -25,8 +23,9 @@ from splitfl.models.families import (
 from splitfl.models.feature_maps import shortened
 from splitfl.models.materialise import Aliases, Checkpoint, is_of_base, is_on_top, materialise
 from splitfl.models.quantised import Quantisation
-from splitfl.models.quantised_checkpoint import plain_key, stored_quantisation
+from splitfl.models.quantised_checkpoint import stored_quantisation
 from splitfl.models.source import resolve
+from splitfl.models.stored_names import stored_in_model
 from splitfl.models.untrained.small_net import SmallNetConfig
 
 _OWN: dict[str, Any] = {"small_net": SmallNetConfig}
@@ -73,20 +72,18 @@ def load_piece(
         shortened(config, shortened_to)
     of_checkpoint = stored_quantisation(getattr(config, "quantization_config", None))
     check_quantisation(folder, config, quantisation)
-    stored = {} if getattr(config, "untrained", False) else entries(folder)
     whole = built(folder, config, kind, dtype, attention)
-    names = names_in_model(whole, stored)
+    stored = {} if getattr(config, "untrained", False) else stored_in_model(whole, entries(folder))
     if new_classifier and kind == CAUSAL_LM:
         raise CutError("model.new_classifier must be false for a language model: it has no classifier")
     if shortened_to is not None or new_classifier:
-        names = {name: key for name, key in names.items() if is_of_base(whole, name)}
-    aliases = _aliases(whole, names, stored)
-    new = _new_modules(whole, names, aliases)
+        stored = {name: entry for name, entry in stored.items() if is_of_base(whole, name)}
+    aliases = _aliases(whole, stored)
+    new = _new_modules(whole, stored, aliases)
     piece = Piece(whole, kind, first, last)
     piece.new = new
-    piece.tied = _tied_elsewhere(piece.model, aliases)
+    piece.tied = tied_elsewhere(piece, aliases)
     checkpoint = Checkpoint(
-        names=names,
         aliases=aliases,
         stored=stored,
         seed=seed,
@@ -117,6 +114,7 @@ def read_config(
     except Exception as error:  # transformers may raise any type for an invalid field
         raise not_of(path, model_type, error) from None
     check_numbers(path, config)
+    refuse_router_loss(str(path), config)
     config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
     if kind != CAUSAL_LM:  # the stored one is that of other data
         config.problem_type = problem_type
@@ -159,24 +157,7 @@ def built(folder: Path, config: PretrainedConfig, kind: str, dtype: str, attenti
         raise not_of(folder / "config.json", config.model_type, error) from None
 
 
-def names_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, str]:
-    """The checkpoint key of each model tensor name, by the rules of `from_pretrained`."""
-    state = model.state_dict()
-    rules = get_model_conversion_mapping(model)
-    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
-    converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
-    names = {}
-    for key in sorted(stored):
-        plain = plain_key(key)
-        name, converted = rename_source_key(plain, renamings, converters, model.base_model_prefix, state)
-        if converted is not None:
-            raise CutError(f"tensor {key} is stored in a form that needs conversion with others: {converted}")
-        if name in state:
-            names[name] = key
-    return names
-
-
-def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[str, Entry]) -> Aliases:
+def _aliases(model: PreTrainedModel, stored: Mapping[str, Entry]) -> Aliases:
     """For every parameter name, all names of the same (tied) parameter.
 
     As in `from_pretrained`, names with different values in the checkpoint are not tied.
@@ -186,8 +167,8 @@ def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[s
         groups.setdefault(id(value), []).append(name)
     aliases: Aliases = {}
     for group in groups.values():
-        held = [name for name in group if name in names]
-        if any(not same_bytes(stored[names[held[0]]], stored[names[name]]) for name in held[1:]):
+        held = [stored[name] for name in group if name in stored]
+        if any(not same_bytes(held[0], other) for other in held[1:]):
             for name in group:
                 path, _, leaf = name.rpartition(".")
                 module = model.get_submodule(path)
@@ -198,11 +179,11 @@ def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[s
     return aliases
 
 
-def _new_modules(model: PreTrainedModel, names: Mapping[str, str], aliases: Aliases) -> tuple[str, ...]:
+def _new_modules(model: PreTrainedModel, stored: Mapping[str, Entry], aliases: Aliases) -> tuple[str, ...]:
     """The head modules of the unsplit model without any parameter in the checkpoint."""
 
     def is_held(name: str) -> bool:
-        return any(alias in names for alias in aliases[name])
+        return any(alias in stored for alias in aliases[name])
 
     found = []
     for path, module in model.named_modules():
@@ -213,9 +194,18 @@ def _new_modules(model: PreTrainedModel, names: Mapping[str, str], aliases: Alia
     return tuple(found)
 
 
-def _tied_elsewhere(model: PreTrainedModel, aliases: Aliases) -> tuple[str, ...]:
-    held = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    return tuple(sorted(name for name in held if not held.issuperset(aliases[name])))
+def tied_elsewhere(piece: Piece, aliases: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """The names of the piece's parameters that are tied to, or also used by, another piece.
+
+    `aliases` are, for every parameter name of the unsplit model, all names of the same parameter.
+    """
+    held = {name for name, _ in piece.model.named_parameters(remove_duplicate=False)}
+    tied = {name for name in held if not held.issuperset(aliases[name])}
+    if not (piece.is_first and piece.is_last):
+        prefix = piece.model.base_model_prefix
+        shared = tuple(f"{prefix}.{path}." for path in piece.family.shared)
+        tied |= {name for name in held if name.startswith(shared)}
+    return tuple(sorted(tied))
 
 
 def check_quantisation(folder: Path, config: PretrainedConfig, wanted: Quantisation | None) -> None:

@@ -12,7 +12,7 @@ from splitfl.core.errors import CutError, ModelMissing
 from splitfl.models.checkpoint_file import Entry, check_stored, read
 from splitfl.models.cut import Piece
 from splitfl.models.quantised import Quantisation, QuantisedLinear, allocated, quantise
-from splitfl.models.quantised_checkpoint import QDATA, read_quantised
+from splitfl.models.quantised_checkpoint import is_of_integers, read_quantised
 
 Aliases = dict[str, tuple[str, ...]]
 """For every parameter name, all names of the same (tied) parameter."""
@@ -20,13 +20,12 @@ Aliases = dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint's tensors by key, and the keys of the model's `names`.
+    """A checkpoint's tensors by their names in the model.
 
     `quantisation` is of its linear modules: of those stored so if `is_quantised`, else of those that are to
     be quantised when read. Other initial values are drawn from the `seed`.
     """
 
-    names: Mapping[str, str]
     aliases: Aliases
     stored: Mapping[str, Entry]
     seed: int
@@ -34,22 +33,22 @@ class Checkpoint:
     quantisation: Quantisation | None
     is_quantised: bool
 
-    def key(self, name: str) -> str | None:
-        """The key of a parameter, or of one tied to it; None for one that is not stored."""
-        return next((self.names[alias] for alias in self.aliases[name] if alias in self.names), None)
+    def entry(self, name: str) -> Entry | None:
+        """The tensor of a parameter, or of one tied to it; None for one that is not stored."""
+        return next((self.stored[alias] for alias in self.aliases[name] if alias in self.stored), None)
 
     def parameter(self, meta: Tensor, name: str, device: str) -> nn.Parameter:
         """The parameter of this name: NaN if it is to be initialised, zeros without storage if shape-only."""
-        key = self.key(name)
-        if key is not None:
-            check_stored(meta, name, self.stored[key])
+        entry = self.entry(name)
+        if entry is not None:
+            check_stored(meta, name, entry)
         if self.is_shape_only:
             value = nn.Parameter(_without_storage(meta))
-        elif key is None:
+        elif entry is None:
             return nn.Parameter(torch.full_like(meta, torch.nan, device="cpu"))
         else:
             value = nn.Parameter(torch.empty_like(meta, device=device))
-            read(self.stored[key], value)
+            read(entry, value)
         value._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers then leaves it as it is
         return value
 
@@ -67,7 +66,7 @@ def materialise(piece: Piece, checkpoint: Checkpoint, device: str) -> tuple[str,
             if id(value) not in made:
                 name = f"{path}.{leaf}" if path else leaf
                 made[id(value)] = checkpoint.parameter(value, name, device)
-                if checkpoint.key(name) is None:
+                if checkpoint.entry(name) is None:
                     _refuse_unless_new(piece, name)
                     missing.append(name)
             module._parameters[leaf] = made[id(value)]
@@ -104,7 +103,7 @@ def _quantise(piece: Piece, checkpoint: Checkpoint) -> None:
         return
     found: dict[str, tuple[nn.Linear, QuantisedLinear]] = {}
     for path, module in list(piece.model.named_modules()):
-        is_stored = checkpoint.names.get(f"{path}.weight", "").endswith(QDATA)
+        is_stored = is_of_integers(checkpoint.stored.get(f"{path}.weight"))
         if is_stored and not isinstance(module, nn.Linear):
             raise CutError(f"the checkpoint's {path} is quantised, and only linear modules can be")
         if is_stored if checkpoint.is_quantised else _is_quantisable(piece, module, path, checkpoint):
@@ -119,7 +118,7 @@ def _quantise(piece: Piece, checkpoint: Checkpoint) -> None:
         if checkpoint.is_shape_only:
             continue
         if checkpoint.is_quantised:
-            read_quantised(checkpoint.names[name], checkpoint.stored, made)
+            read_quantised(path, checkpoint.stored[name], made)
         else:
             quantise(made, checkpoint.parameter(module.weight, name, "cpu"))
 
@@ -130,7 +129,7 @@ def _is_quantisable(piece: Piece, module: nn.Module, path: str, checkpoint: Chec
     return (
         isinstance(module, nn.Linear)
         and is_of_base(piece.model, name)
-        and name in checkpoint.names
+        and name in checkpoint.stored
         and len(checkpoint.aliases[name]) == 1
     )
 
@@ -148,11 +147,11 @@ def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
 def _read_buffers(path: str, module: nn.Module, checkpoint: Checkpoint) -> None:
     """Reads buffers such as running statistics from the checkpoint."""
     for leaf, buffer in module._buffers.items():
-        key = checkpoint.names.get(f"{path}.{leaf}")
-        if key is not None and buffer is not None:
-            check_stored(buffer, f"{path}.{leaf}", checkpoint.stored[key])
+        entry = checkpoint.stored.get(f"{path}.{leaf}")
+        if entry is not None and buffer is not None:
+            check_stored(buffer, f"{path}.{leaf}", entry)
             if not checkpoint.is_shape_only:
-                read(checkpoint.stored[key], buffer)
+                read(entry, buffer)
 
 
 def _refuse_unless_new(piece: Piece, name: str) -> None:

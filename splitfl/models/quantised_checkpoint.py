@@ -5,7 +5,8 @@ NAME._weight_scale (out, groups), and NAME._weight_zero_point, which is zero: th
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +16,7 @@ from splitfl.core.errors import CutError
 from splitfl.models.checkpoint_file import Entry, read
 from splitfl.models.quantised import Quantisation, QuantisedLinear, put
 
-QDATA: Final = "._weight_qdata"
-_SCALE, _ZERO_POINT = "._weight_scale", "._weight_zero_point"
+_QDATA, _SCALE, _ZERO_POINT = "._weight_qdata", "._weight_scale", "._weight_zero_point"
 
 
 def stored_quantisation(settings: object) -> Quantisation | None:
@@ -48,30 +48,48 @@ def name_of_torchao(settings: Mapping[str, Any]) -> str:
     return str(default.get("_type")) if isinstance(default, Mapping) else str(kind)
 
 
-def plain_key(key: str) -> str:
-    """The key of a tensor without quantisation: NAME.weight for NAME._weight_qdata."""
-    return f"{key.removesuffix(QDATA)}.weight" if key.endswith(QDATA) else key
+def grouped(stored: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The tensors by key, those of a quantised weight as one under NAME.weight, in parts.
+
+    The parts are integers, scales and, where they are stored, zero points. Raises CutError without scales.
+    """
+    found = {key: entry for key, entry in stored.items() if not key.endswith((_QDATA, _SCALE, _ZERO_POINT))}
+    for key, entry in stored.items():
+        if key.endswith(_QDATA):
+            name = key.removesuffix(_QDATA)
+            if name + _SCALE not in stored:
+                raise CutError(f"the quantised checkpoint has {key} in {entry.path} and no {name + _SCALE}")
+            parts = [entry, stored[name + _SCALE]]
+            parts += [stored[name + _ZERO_POINT]] if name + _ZERO_POINT in stored else []
+            found[f"{name}.weight"] = replace(entry, parts=tuple(parts))
+    return found
 
 
-def read_quantised(key: str, stored: Mapping[str, Entry], module: QuantisedLinear) -> None:
-    """Sets a module's values to those of this key.
+def is_of_integers(entry: Entry | None) -> bool:
+    """Whether this is the tensor of a quantised weight."""
+    return entry is not None and not entry.is_floating and len(entry.parts) > 1
+
+
+def read_quantised(name: str, entry: Entry, module: QuantisedLinear) -> None:
+    """Sets the values of the module of this name.
 
     Raises CutError for other shapes than the module's, and for asymmetric values.
     """
-    name, groups = key.removesuffix(QDATA), tuple(module.scale.shape)
-    values = _tensor(stored, key, (module.out_features, module.in_features), torch.int8)
-    scale = _tensor(stored, name + _SCALE, groups, module.scale.dtype)
-    if name + _ZERO_POINT in stored and bool(_tensor(stored, name + _ZERO_POINT, groups, torch.int8).any()):
-        where = f"{name + _ZERO_POINT} in {stored[key].path}"
-        raise CutError(f"{where} must be zero, as of symmetric quantisation")
+    groups = tuple(module.scale.shape)
+    integers, scales, *zero_points = entry.parts
+    values = _tensor(name + _QDATA, integers, (module.out_features, module.in_features), torch.int8)
+    scale = _tensor(name + _SCALE, scales, groups, module.scale.dtype)
+    for one in zero_points:
+        if bool(_tensor(name + _ZERO_POINT, one, groups, torch.int8).any()):
+            where = f"{name + _ZERO_POINT} in {one.path}"
+            raise CutError(f"{where} must be zero, as of symmetric quantisation")
     put(module, values, scale)
 
 
-def _tensor(stored: Mapping[str, Entry], key: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    entry = stored.get(key)
-    if entry is None or entry.shape != shape or entry.is_floating != dtype.is_floating_point:
-        got = "nothing" if entry is None else f"{entry.dtype} of shape {entry.shape}"
-        raise CutError(f"the quantised checkpoint must have {key} of {dtype} and shape {shape}, has {got}")
+def _tensor(name: str, entry: Entry, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    if entry.shape != shape or entry.is_floating != dtype.is_floating_point:
+        got = f"{entry.dtype} of shape {entry.shape}"
+        raise CutError(f"the quantised checkpoint must have {name} of {dtype} and shape {shape}, has {got}")
     value = torch.empty(shape, dtype=dtype, device="cpu")
     read(entry, value)
     return value
