@@ -104,8 +104,8 @@ def _quantise(piece: Piece, checkpoint: Checkpoint) -> None:
     found: dict[str, tuple[nn.Linear, QuantisedLinear]] = {}
     for path, module in list(piece.model.named_modules()):
         is_stored = is_of_integers(checkpoint.stored.get(f"{path}.weight"))
-        if is_stored and not isinstance(module, nn.Linear):
-            raise CutError(f"the checkpoint's {path} is quantised, and only linear modules can be")
+        if is_stored and type(module) is not nn.Linear:  # a subclass, as a router, computes something else
+            raise CutError(f"the checkpoint's {path} is quantised, and only torch.nn.Linear modules can be")
         if is_stored if checkpoint.is_quantised else _is_quantisable(piece, module, path, checkpoint):
             assert isinstance(module, nn.Linear)
             made = allocated(
@@ -127,7 +127,7 @@ def _is_quantisable(piece: Piece, module: nn.Module, path: str, checkpoint: Chec
     """Whether this is a linear module of the base model in the checkpoint, not tied to another one."""
     name = f"{path}.weight"
     return (
-        isinstance(module, nn.Linear)
+        type(module) is nn.Linear
         and is_of_base(piece.model, name)
         and name in checkpoint.stored
         and len(checkpoint.aliases[name]) == 1
