@@ -14,7 +14,7 @@ from typing import IO, Any, Final, Self, cast
 
 from splitfl.core.errors import PeerLost, Timeout
 from testbed.doctor.agent import MARK
-from testbed.doctor.inventory import Node
+from testbed.inventory.nodes import Node
 from testbed.lab.control import node as lab_node
 
 _SOURCE: Final = Path(__file__).with_name("agent.py").read_bytes()

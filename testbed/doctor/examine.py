@@ -12,9 +12,9 @@ from splitfl.transport.base.reachability import Reach
 from testbed.doctor.access import Agent
 from testbed.doctor.advice import advise
 from testbed.doctor.findings import ACCESS, BAD, Advice, Finding
-from testbed.doctor.inventory import Inventory, Node
 from testbed.doctor.machines import check_clock, check_lookup, check_machine, check_versions, has_overlay
 from testbed.doctor.paths import ClientPath, open_ports
+from testbed.inventory.nodes import Inventory, Node
 
 _ANSWER_S: Final = 30.0
 _SILENCE_S: Final = 3.0
@@ -38,7 +38,7 @@ class Examination:
 
 def examine_local() -> list[Finding]:
     """Examines this machine alone."""
-    with Agent(Node(name="here", address="")) as agent:
+    with Agent(Node(name="here")) as agent:
         facts = agent.ask(_ANSWER_S, do="facts")
         return [*check_machine("here", facts), *check_versions("here", facts, facts)]
 
@@ -118,5 +118,6 @@ def _ahead(agent: Agent) -> tuple[float, float]:
 def _broker(inventory: Inventory, server: Agent | None) -> str:
     if inventory.broker is None or server is None:
         return "unknown"
-    asked = server.ask(_ANSWER_S, do="probe", targets=[list(inventory.broker)], patience_s=_SILENCE_S)
+    targets = [[inventory.broker.address, inventory.broker.port]]
+    asked = server.ask(_ANSWER_S, do="probe", targets=targets, patience_s=_SILENCE_S)
     return str(asked["results"][0]["outcome"])

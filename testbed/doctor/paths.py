@@ -8,7 +8,7 @@ from splitfl.core.errors import PeerLost
 from splitfl.transport.base.reachability import PASSES, ClientReach
 from testbed.doctor.access import Agent
 from testbed.doctor.findings import BAD, GOOD, INFO, WARNING, Finding
-from testbed.doctor.inventory import Inventory
+from testbed.inventory.nodes import Inventory
 
 _SILENCE_S: Final = 3.0
 _MEASURE_S: Final = 0.5
@@ -51,7 +51,7 @@ class ClientPath:
             targets.append([address, self._opened.random])
         broker = self._inventory.broker
         if broker is not None:
-            targets.append(list(broker))
+            targets.append([broker.address, broker.port])
         found = self._probe(self._client, targets)
         to, listens = f"{self._name} -> ", self._server is not None
         return ClientReach(
@@ -59,7 +59,7 @@ class ClientPath:
             port=self._report(found[0], f"{to}{address}:{self._inventory.port}", listens),
             up=self._report(found[1], f"{to}{address}:{_ANY}", True) if self._opened else "unknown",
             down=self._back(str(local["address"])),
-            broker=self._report(found[-1], f"{to}broker {broker[0]}:{broker[1]}", False)
+            broker=self._report(found[-1], f"{to}broker {broker.address}:{broker.port}", False)
             if broker
             else "unknown",
         )
