@@ -91,14 +91,14 @@ def examine(inventory: Inventory, *, is_server_known: bool = True, is_installed:
             same_torch=not (differ and is_installed),
             unreached=tuple(node.name for node in wanted if node.name not in agents),
         )
-        reach = Reach(clients=reaches, server_to_broker=_broker(inventory, server))
-        advice = advise_on(reach, has_overlay=all(map(has_overlay, facts.values())))
+        together = Reach(clients=reaches, server_to_broker=_broker(inventory, server))
+        advice = advise_on(together, has_overlay=all(map(has_overlay, facts.values())))
         pairs = []
-        for path, one in zip(paths, reaches, strict=True):
-            both = [facts[name] for name in (inventory.server.name, one.client) if name in facts]
-            alone = advise_on(replace(reach, clients=[one]), has_overlay=all(map(has_overlay, both)))
-            works = tuple(named.transport for named in alone if named.works)
-            pairs.append(Pair(client=one.client, works=works, rates_bps=path.rates_bps))
+        for path, reach in zip(paths, reaches, strict=True):
+            both = [facts[name] for name in (inventory.server.name, reach.client) if name in facts]
+            alone = advise_on(replace(together, clients=[reach]), has_overlay=all(map(has_overlay, both)))
+            works = tuple(one.transport for one in alone if one.works)
+            pairs.append(Pair(client=reach.client, works=works, rates_bps=path.rates_bps))
     return Examination(findings=findings, advice=advice, pairs=tuple(pairs))
 
 
