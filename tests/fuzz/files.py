@@ -45,6 +45,13 @@ ssh = "me@gpu"
 [nodes.srn-1]
 address = "192.0.2.7"
 python = "python3"
+rf_node = 2
+role = "client"
+[hooks]
+start_channel = "true"
+timeout_s = 60
+[reservation]
+minutes = 60
 """
 
 
