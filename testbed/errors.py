@@ -5,9 +5,7 @@ SplitflError (splitfl.core.errors)
 |   |-- NotRoot        root privileges are missing
 |   `-- RejectedByPeer        the peer rejects this one permanently
 |-- CommandFailed      a system program failed
-`-- NodesFailed        something failed on some of a testbed's nodes
-
-
+|-- NodesFailed        something failed on some of a testbed's nodes
 |-- LateBurst          the time of a burst has passed
 `-- RadioTimeout       a radio gave no samples in time
 """
