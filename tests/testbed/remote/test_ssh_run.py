@@ -177,7 +177,7 @@ def test_nodes_that_cannot_be_reached_are_named_within_ten_seconds(site: SshSite
     changed = [line for line in known.splitlines() if "172.18.77.103" not in line]
     key = other.with_suffix(".key.pub").read_text()
     (site.folder / "known_hosts").write_text("\n".join([*changed, f"[172.18.77.103]:22022 {key}"]))
-    site.write_inventory(srn1="no-such-name", srn2="silent")
+    site.write_inventory(srn1="no-such-name", srn2="silent", gpu="locked")
     preset = write_preset(site)
     began_s = time.monotonic()
     code, told, errors = site.splitfl("deploy", preset)
@@ -186,11 +186,12 @@ def test_nodes_that_cannot_be_reached_are_named_within_ten_seconds(site: SshSite
     (site.folder / "known_hosts").write_text(known)
     assert code == 1
     assert told == ""
-    assert "3 of 4 nodes: cannot be reached" in errors
-    lines = {line.split(":")[0].strip(): line for line in errors.splitlines() if line.startswith("  srn")}
+    assert "4 of 4 nodes: cannot be reached" in errors
+    lines = {line.split(":")[0].strip(): line for line in errors.splitlines() if line.startswith("  ")}
     assert "Could not resolve hostname no-such-name" in lines["srn1"]
     assert "no connection to silent within 9.5 s" in lines["srn2"] or "timed out" in lines["srn2"]
     assert "the host key of srn3 has changed" in lines["srn3"]
+    assert "locked or its gateway refuses your key, and would ask for a password" in lines["gpu"]
     assert not (site.folder / ".nodes.splitfl").exists()
     assert list((site.folder / "on").iterdir()) == []
     assert took_s < 10 + 10  # beside ssh: the interpreter and its imports on a loaded machine
