@@ -26,8 +26,8 @@ adapters, and full finetuning is refused: {shared}.
 **Experts.** Checkpoints with experts stored one by one or stacked are read alike, only those of the piece's
 blocks. FLOPs and virtual time count the experts that a token is sent to. `output_router_logits`, which adds
 a loss for the balance of all blocks' experts, must be false. In a run padding does not cross the cut: the
-experts behind it then compute other padding, which can change the last bit of gradients of a batch with
-padding.
+experts behind it then compute other padding, which can change the last bits of gradients of a batch with
+padding (seen: 1e-7 in float32, 5e-4 for `gpt_oss` trained in full in bfloat16).
 
 | model_type | tasks | blocks | LoRA targets | attention |
 |---|---|---|---|---|
