@@ -21,7 +21,7 @@ from experiments import presets
 from splitfl.core import checkpoint
 from splitfl.core.errors import SplitflError
 from splitfl.setup import experiment_file
-from testbed.doctor import inventory
+from testbed.inventory import load as inventory
 from testbed.lab import plan
 from tests.fuzz import feeding
 from tests.fuzz.feeding import Broken, Food, Found
@@ -45,6 +45,13 @@ ssh = "me@gpu"
 [nodes.srn-1]
 address = "192.0.2.7"
 python = "python3"
+rf_node = 2
+role = "client"
+[hooks]
+start_channel = "true"
+timeout_s = 60
+[reservation]
+minutes = 60
 """
 
 
