@@ -8,6 +8,7 @@ import click
 
 from experiments.cli.certs import certs
 from experiments.cli.channel import channel
+from experiments.cli.colosseum import batch, batch_results
 from experiments.cli.compare import compare, plan
 from experiments.cli.doctor import doctor
 from experiments.cli.exits import reports_errors
@@ -41,6 +42,8 @@ main.add_command(doctor)
 main.add_command(generate)
 main.add_command(lab)
 main.add_command(testbed)
+testbed.add_command(batch)
+testbed.add_command(batch_results)
 
 
 @main.command()
