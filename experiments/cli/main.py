@@ -18,6 +18,7 @@ from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
 from experiments.cli.options import AS_JSON, DATA, OUT, SET, with_data
 from experiments.cli.overlay import testbed
+from experiments.cli.scenario import scenario
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,6 +45,7 @@ main.add_command(lab)
 main.add_command(testbed)
 testbed.add_command(batch)
 testbed.add_command(batch_results)
+testbed.add_command(scenario)
 
 
 @main.command()

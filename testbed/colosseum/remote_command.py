@@ -1,0 +1,54 @@
+"""Runs one program on a node of an inventory, by ssh, in a lab or on this machine."""
+
+import shlex
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from splitfl.core.errors import PeerLost, Timeout
+from testbed.inventory.nodes import Node
+from testbed.lab.control import node as lab_node
+
+_SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
+_SSH_FAILED: Final = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """The exit status of a program, and its standard output followed by its standard error."""
+
+    code: int
+    output: str
+
+    @property
+    def last_line(self) -> str:
+        """Its last line, which has the reason if it failed."""
+        return next(iter(self.output.strip().splitlines()[::-1]), "no output").strip()
+
+
+RunCommand = Callable[[Sequence[str], float, str], Completed]
+"""Runs a program with a time limit in seconds and a text as its standard input."""
+
+
+def on_node(node: Node, ssh_config: str = "") -> RunCommand:
+    """Runs programs on this node. They raise PeerLost if ssh fails, Timeout beyond their limit."""
+    own = ("-F", ssh_config) if ssh_config else ()
+
+    def run(argv: Sequence[str], limit_s: float, text: str) -> Completed:
+        pipes: dict[str, Any] = {"input": text, "capture_output": True, "text": True, "errors": "replace"}
+        words = [*_SSH, *own, node.ssh, "--", shlex.join(argv)] if node.ssh else list(argv)
+        if node.lab:
+            words = lab_node(node.name, node.lab).command(argv)
+        try:
+            done = subprocess.run(words, timeout=limit_s, check=False, **pipes)
+        except subprocess.TimeoutExpired:
+            raise Timeout(f"{argv[0]} on {node.name} did not end within {limit_s:g} s") from None
+        except OSError as error:
+            raise PeerLost(f"{error.filename}: {error.strerror}") from None
+        found = Completed(code=done.returncode, output=done.stdout + done.stderr)
+        if node.ssh and done.returncode == _SSH_FAILED:
+            raise PeerLost(f"no ssh to {node.name}: {found.last_line}")
+        return found
+
+    return run
