@@ -4,8 +4,11 @@ SplitflError (splitfl.core.errors)
 |-- ConfigError
 |   |-- NotRoot        root privileges are missing
 |   `-- RejectedByPeer        the peer rejects this one permanently
-`-- CommandFailed      a system program failed
+|-- CommandFailed      a system program failed
+`-- NodesFailed        something failed on some of a testbed's nodes
 """
+
+from collections.abc import Mapping
 
 from splitfl.core.errors import ConfigError, SplitflError
 
@@ -20,3 +23,12 @@ class RejectedByPeer(ConfigError):
 
 class CommandFailed(SplitflError):
     """A subprocess failed; the message has its standard error."""
+
+
+class NodesFailed(SplitflError):
+    """Something failed on some nodes; the message has a line with the reason for each."""
+
+    def __init__(self, what: str, reasons: Mapping[str, str], nodes: int) -> None:
+        lines = [f"  {name}: {reason}" for name, reason in reasons.items()]
+        super().__init__("\n".join([f"{len(reasons)} of {nodes} nodes: {what}", *lines]))
+        self.reasons = dict(reasons)

@@ -9,12 +9,12 @@ from experiments.cli.exits import DONE, FAILED, reports_errors
 from experiments.cli.imports import without_collections
 from experiments.cli.options import AS_JSON, DATA, SET, with_data
 
-INVENTORY = click.option(
-    "--inventory",
+NODES = click.option(
+    "--nodes",
     type=click.Path(path_type=Path),
     default=Path("nodes.toml"),
     show_default=True,
-    help="The inventory of the testbed's nodes.",
+    help="The inventory of the testbed's machines.",
 )
 RULE = click.option(
     "rules",
@@ -27,7 +27,7 @@ RULE = click.option(
 
 @click.command()
 @click.argument("preset")
-@INVENTORY
+@NODES
 @SET
 @DATA
 @click.option("--image", required=True, metavar="NAME", help="The name of the nodes' image on Colosseum.")
@@ -62,7 +62,7 @@ RULE = click.option(
 @reports_errors
 def batch(
     preset: str,
-    inventory: Path,
+    nodes: Path,
     overrides: tuple[str, ...],
     data: str | None,
     image: str,
@@ -108,7 +108,7 @@ def batch(
     )
     link = jobs.RehearsalLink(scenario=scenario, rate_bps=rate_bps, delay_s=delay_s, loss_rate=loss_rate)
     rehearsal = link if is_rehearsed else None
-    is_good = jobs.batch(preset, with_data(overrides, data), inventory, settings, out, rehearsal, as_json)
+    is_good = jobs.batch(preset, with_data(overrides, data), nodes, settings, out, rehearsal, as_json)
     sys.exit(DONE if is_good else FAILED)
 
 

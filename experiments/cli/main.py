@@ -18,8 +18,8 @@ from experiments.cli.imports import without_collections
 from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
 from experiments.cli.options import AS_JSON, DATA, OUT, SET, with_data
-from experiments.cli.overlay import testbed
 from experiments.cli.scenario import scenario
+from experiments.cli.testbed import testbed
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

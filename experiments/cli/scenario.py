@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from experiments.cli.colosseum import INVENTORY
+from experiments.cli.colosseum import NODES
 from experiments.cli.exits import reports_errors
 from experiments.cli.options import AS_JSON
 from splitfl.core.json_text import dumps
@@ -27,7 +27,7 @@ def scenario() -> None:
 
 @scenario.command()
 @click.argument("number", type=int, required=False)
-@INVENTORY
+@NODES
 @_NODE
 @click.option(
     "srns",
@@ -48,7 +48,7 @@ def scenario() -> None:
 @reports_errors
 def start(
     number: int | None,
-    inventory: Path,
+    nodes: Path,
     node: str | None,
     srns: tuple[str, ...],
     cycle: bool,
@@ -62,7 +62,7 @@ def start(
     from testbed.colosseum.colosseumcli import srns_of
     from testbed.inventory.load import load
 
-    found = load(inventory)
+    found = load(nodes)
     number = number or found.scenario.id
     if not number:
         raise ConfigError("give the scenario's number, or scenario.id in the inventory")
@@ -71,26 +71,26 @@ def start(
 
 
 @scenario.command()
-@INVENTORY
+@NODES
 @_NODE
 @reports_errors
-def stop(inventory: Path, node: str | None) -> None:
+def stop(nodes: Path, node: str | None) -> None:
     """Stop the scenario; returns after 16 s, when another may be started."""
     from testbed.inventory.load import load
 
-    _cli(load(inventory), node).stop()
+    _cli(load(nodes), node).stop()
 
 
 @scenario.command()
-@INVENTORY
+@NODES
 @_NODE
 @AS_JSON
 @reports_errors
-def status(inventory: Path, node: str | None, as_json: bool) -> None:
+def status(nodes: Path, node: str | None, as_json: bool) -> None:
     """Show the current or last scenario."""
     from testbed.inventory.load import load
 
-    found = _cli(load(inventory), node).info()
+    found = _cli(load(nodes), node).info()
     if as_json:
         click.echo(dumps(vars(found), indent=2))
     elif not found.scenario_id:
@@ -104,15 +104,15 @@ def status(inventory: Path, node: str | None, as_json: bool) -> None:
 
 
 @scenario.command(name="map")
-@INVENTORY
+@NODES
 @_NODE
 @AS_JSON
 @reports_errors
-def map_(inventory: Path, node: str | None, as_json: bool) -> None:
+def map_(nodes: Path, node: str | None, as_json: bool) -> None:
     """Show which SRN stands for each node of the scenario."""
     from testbed.inventory.load import load
 
-    rows = _cli(load(inventory), node).radio_map()
+    rows = _cli(load(nodes), node).radio_map()
     if as_json:
         click.echo(dumps(rows, indent=2))
         return
@@ -134,4 +134,4 @@ def _cli(inventory: "Inventory", name: str | None) -> "ColosseumCli":
     chosen = [nodes[name]] if name else [node for node in nodes.values() if node.rf_node]
     if not chosen:
         raise ConfigError("no node of the inventory has an rf_node: name one that has colosseumcli by --node")
-    return ColosseumCli(on_node(chosen[0], inventory.ssh_config))
+    return ColosseumCli(on_node(chosen[0]))

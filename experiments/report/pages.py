@@ -14,6 +14,7 @@ from markupsafe import Markup
 from experiments.live.figures import link_rows
 from experiments.report import plots
 from experiments.report.classes import class_rows
+from experiments.report.nodes import node_rows
 from experiments.report.panels import MAX_CLIENTS
 from experiments.report.story import emulation, headline, learning, loading_code, outcome
 from experiments.report.tally import by_client, curve, measured
@@ -71,6 +72,7 @@ def write_report(folder: Path) -> Path:
         max_clients=MAX_CLIENTS,
         clients=by_client(run),
         live=link_rows(run.summary.live) if run.summary.live else [],
+        nodes=node_rows(folder),
         code=loading_code(run),
         settings=_flat(run.config),
     )

@@ -4,14 +4,12 @@ import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from splitfl.core.errors import PeerLost, Timeout
 from testbed.inventory.nodes import Node
 from testbed.lab.control import node as lab_node
-
-_SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
-_SSH_FAILED: Final = 255
+from testbed.remote import ssh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,24 +29,21 @@ RunCommand = Callable[[Sequence[str], float, str], Completed]
 """Runs a program with a time limit in seconds and a text as its standard input."""
 
 
-def on_node(node: Node, ssh_config: str = "") -> RunCommand:
-    """Runs programs on this node. They raise PeerLost if ssh fails, Timeout beyond their limit."""
-    own = ("-F", ssh_config) if ssh_config else ()
+def on_node(node: Node) -> RunCommand:
+    """Runs programs on this node. They raise PeerLost if it cannot be reached, Timeout beyond their limit."""
 
     def run(argv: Sequence[str], limit_s: float, text: str) -> Completed:
         pipes: dict[str, Any] = {"input": text, "capture_output": True, "text": True, "errors": "replace"}
-        words = [*_SSH, *own, node.ssh, "--", shlex.join(argv)] if node.ssh else list(argv)
-        if node.lab:
-            words = lab_node(node.name, node.lab).command(argv)
         try:
+            ssh.connect(node)
+            words = ["ssh", *ssh.options(node), node.ssh, "--", shlex.join(argv)] if node.ssh else list(argv)
+            if node.lab:
+                words = lab_node(node.name, node.lab).command(argv)
             done = subprocess.run(words, timeout=limit_s, check=False, **pipes)
+        except PeerLost as error:
+            raise PeerLost(f"{node.name}: {error}") from None
         except subprocess.TimeoutExpired:
-            raise Timeout(f"{argv[0]} on {node.name} did not end within {limit_s:g} s") from None
-        except OSError as error:
-            raise PeerLost(f"{error.filename}: {error.strerror}") from None
-        found = Completed(code=done.returncode, output=done.stdout + done.stderr)
-        if node.ssh and done.returncode == _SSH_FAILED:
-            raise PeerLost(f"no ssh to {node.name}: {found.last_line}")
-        return found
+            raise Timeout(f"{node.name}: {argv[0]} did not end within {limit_s:g} s") from None
+        return Completed(code=done.returncode, output=done.stdout + done.stderr)
 
     return run

@@ -1,14 +1,13 @@
 """The complete examination: every machine, every path, and the resulting advice on transports."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from splitfl.core.errors import PeerLost
-from splitfl.transport.base.reachability import Reach
+from splitfl.transport.base.reachability import ClientReach, Reach
 from testbed.doctor.access import Agent
 from testbed.doctor.advice import advise
 from testbed.doctor.findings import ACCESS, BAD, Advice, Finding
@@ -24,11 +23,24 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A client and the server: the transports that work between these two, and the rates up and down.
+
+    The rates are None if they could not be measured.
+    """
+
+    client: str
+    works: tuple[str, ...]
+    rates_bps: tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Examination:
-    """Findings, and advice on each transport."""
+    """Findings, advice on each transport for all nodes, and the pairs of a client and the server."""
 
     findings: list[Finding]
     advice: list[Advice]
+    pairs: tuple[Pair, ...] = ()
 
     @property
     def use(self) -> str:
@@ -43,8 +55,11 @@ def examine_local() -> list[Finding]:
         return [*check_machine("here", facts), *check_versions("here", facts, facts)]
 
 
-def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examination:
-    """Examines all nodes and paths; without access to the server, only those visible from its clients."""
+def examine(inventory: Inventory, *, is_server_known: bool = True, is_installed: bool = True) -> Examination:
+    """Examines all nodes and paths; without access to the server, only those visible from its clients.
+
+    Before the packages are installed, the advice does not depend on their versions.
+    """
     findings: list[Finding] = []
     with ExitStack() as stack:
         agents = _agents(inventory, stack, findings, is_server_known)
@@ -54,7 +69,8 @@ def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examinatio
         for name, agent in agents.items():
             findings += check_machine(name, facts[name])
             findings += check_versions(name, facts[name], reference or facts[name])
-            findings.append(check_clock(name, *_ahead(agent)))
+            offset = agent.clock_offset()
+            findings.append(check_clock(name, offset.ahead_s, offset.within_s))
             address = _any_address(facts[name])
             findings.append(
                 check_lookup(name, float(agent.ask(_LOOKUP_S, do="lookup", address=address)["took_s"]))
@@ -75,13 +91,25 @@ def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examinatio
             path.measure(reach)  # sequentially, so that measurements do not share the bandwidth
             findings += path.findings
         wanted = [*([inventory.server] if is_server_known else []), *inventory.clients]
-        advice = advise(
-            Reach(clients=reaches, server_to_broker=_broker(inventory, server)),
-            same_torch=not any(one.check == "versions" and one.state == BAD for one in findings),
-            has_overlay=all(map(has_overlay, facts.values())),
-            unreached=tuple(node.name for node in wanted if node.name not in agents),
-        )
-    return Examination(findings=findings, advice=advice)
+        differ = any(one.check == "versions" and one.state == BAD for one in findings)
+        to_broker = _broker(inventory, server)
+        unreached = tuple(node.name for node in wanted if node.name not in agents)
+
+        def advice_on(some: list[ClientReach], nodes: Iterable[str]) -> list[Advice]:
+            return advise(
+                Reach(clients=some, server_to_broker=to_broker),
+                same_torch=not (differ and is_installed),
+                has_overlay=all(has_overlay(facts[name]) for name in nodes),
+                unreached=unreached,
+            )
+
+        advice = advice_on(reaches, facts)
+        pairs = []
+        for path, reach in zip(paths, reaches, strict=True):
+            both = [name for name in (inventory.server.name, reach.client) if name in facts]
+            works = tuple(one.transport for one in advice_on([reach], both) if one.works)
+            pairs.append(Pair(client=reach.client, works=works, rates_bps=path.rates_bps))
+    return Examination(findings=findings, advice=advice, pairs=tuple(pairs))
 
 
 def _agents(
@@ -101,18 +129,6 @@ def _any_address(facts: Facts) -> str:
     """One of the machine's own addresses, preferably not loopback."""
     addresses = [str(held["address"]) for held in facts["interfaces"].values()]
     return next((address for address in addresses if not address.startswith("127.")), "127.0.0.1")
-
-
-def _ahead(agent: Agent) -> tuple[float, float]:
-    """The offset of the node's clock to this one, and its uncertainty, in seconds: the best of five."""
-    samples = []
-    for _ in range(5):
-        before_s = time.time()
-        now_s = float(agent.ask(_ANSWER_S, do="clock")["now_s"])
-        after_s = time.time()
-        samples.append(((after_s - before_s) / 2, now_s - (before_s + after_s) / 2))
-    within_s, ahead_s = min(samples)
-    return ahead_s, within_s
 
 
 def _broker(inventory: Inventory, server: Agent | None) -> str:

@@ -34,6 +34,7 @@ class ClientPath:
         self._opened = opened
         self._published = ("", 0)
         self.findings: list[Finding] = []
+        self.rates_bps: tuple[float, float] | None = None
 
     def look(self) -> ClientReach:
         """Probes every path; the results are appended to `findings`."""
@@ -72,7 +73,10 @@ class ClientPath:
         return next((outcome for outcome in outcomes if outcome not in PASSES), "open")
 
     def measure(self, reach: ClientReach) -> None:
-        """Measures round trip, MTU and bandwidth to the first open port of the server's agent."""
+        """Measures round trip, MTU and bandwidth to the first open port of the server's agent.
+
+        `rates_bps` are then those up and down, unless large packets do not pass.
+        """
         if self._opened is None:
             return
         ports = [self._inventory.port] if reach.port == "open" and self._opened.has_own else []
@@ -87,6 +91,7 @@ class ClientPath:
         self._add("round trip", INFO, f"{got['round_trip_s'] * 1e3:.2f} ms to {address}")
         if got["large_packets_pass"]:
             self._add("MTU", GOOD, f"{got['mtu']} bytes on the path to {address}, and full packets pass")
+            self.rates_bps = got["up_bps"], got["down_bps"]
             up, down = got["up_bps"] / 1e6, got["down_bps"] / 1e6
             self._add("bandwidth", INFO, f"{up:.0f} Mbit/s up, {down:.0f} Mbit/s down")
         else:

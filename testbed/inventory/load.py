@@ -2,6 +2,7 @@
 
 server = "gpu"                        # the node of the server; or give it role = "server"
 port = 50051                          # the one port that its firewall leaves open
+ssh_config = "ssh/config"             # instead of your own; a key of single nodes too
 [nodes.gpu]
 address = "10.100.13.153"             # its address for the other nodes (default: the node's name)
 ssh = "root@gpu.example"              # or lab = "lab", a node of this name in a running lab;
@@ -80,13 +81,14 @@ def read(table: Mapping[str, Any]) -> Inventory:
     _check("the inventory", table, _KEYS)
     entries = table.get("nodes", {})
     server = _server_of(table.get("server", ""), entries)
-    nodes = [_node(name, entry, is_server=name == server) for name, entry in entries.items()]
+    shared = {"ssh_config": table["ssh_config"]} if "ssh_config" in table else {}
+    nodes = [_node(name, entry, shared, is_server=name == server) for name, entry in entries.items()]
     by_role = {role: tuple(node for node in nodes if node.role == role) for role in (SERVER, CLIENT, NO_ROLE)}
     if not by_role[CLIENT]:
         raise ConfigError("an inventory needs a server and at least one client under [nodes]")
     if "listen_port" in table and not table["listen_port"]:
         raise ConfigError("listen_port must lie in 1..65535, got 0")
-    plain = {key: table[key] for key in ("port", "listen_port", "ssh_config") if key in table}
+    plain = {key: table[key] for key in ("port", "listen_port") if key in table}
     tables: dict[str, Any] = {
         key: _made(key, kind, table[key]) for key, kind in _TABLES.items() if key in table
     }
@@ -119,13 +121,13 @@ def _server_of(named: str, entries: Mapping[str, Any]) -> str:
     return servers[0]
 
 
-def _node(name: str, entry: Any, *, is_server: bool) -> Node:
+def _node(name: str, entry: Any, shared: Mapping[str, Any], *, is_server: bool) -> Node:
     if not isinstance(entry, dict):
         raise ConfigError(f"nodes.{name} must be a table, got {entry!r}")
     role = SERVER if is_server else CLIENT
     if is_server and entry.get("role", SERVER) != SERVER:
         raise ConfigError(f"nodes.{name}.role must be server, since `server` names it, got {entry['role']!r}")
-    return _made(f"nodes.{name}", Node, {"role": role, **entry}, name=name)
+    return _made(f"nodes.{name}", Node, {"role": role, **shared, **entry}, name=name)
 
 
 def _made(where: str, kind: type[T], table: Mapping[str, Any], **given: Any) -> T:
@@ -151,12 +153,11 @@ def _relative_to(folder: Path, inventory: Inventory) -> Inventory:
         return str(folder / Path(path).expanduser()) if path else ""
 
     def moved(node: Node) -> Node:
-        return replace(node, wheelhouse=resolved(node.wheelhouse))
+        return replace(node, wheelhouse=resolved(node.wheelhouse), ssh_config=resolved(node.ssh_config))
 
     return replace(
         inventory,
         server=moved(inventory.server),
         clients=tuple(map(moved, inventory.clients)),
         others=tuple(map(moved, inventory.others)),
-        ssh_config=resolved(inventory.ssh_config),
     )

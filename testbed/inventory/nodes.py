@@ -1,7 +1,6 @@
 """The tables of an inventory as dataclasses, each field a key of the file."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,8 +19,9 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 class Node:
     """A machine: how this machine reaches it, its address for other nodes, and its part in a run.
 
-    `ssh` is USER@HOST or a name of the user's ssh configuration, `lab` a running lab that has a node of
-    this name; with neither, the node is this machine. `address` is "" for the node's name.
+    `ssh` is USER@HOST or a name of the user's ssh configuration, or of the file `ssh_config`; `lab` is a
+    running lab that has a node of this name; with neither, the node is this machine. `address` is "" for
+    the node's name.
     A node of `role` none takes no part in the training, as a base station that only forwards packets.
 
     `python` is the interpreter on the node, `folder` the one there that `splitfl testbed deploy` writes
@@ -36,6 +36,7 @@ class Node:
     name: str
     address: str = ""
     ssh: str = ""
+    ssh_config: str = ""
     lab: str = ""
     python: str = ""
     role: str = CLIENT
@@ -130,8 +131,7 @@ class Inventory:
     """The machines of a testbed, and what the run needs of it.
 
     Clients connect to `port` of the server. If it is mapped, as that of a container, the server listens
-    on `listen_port`. `ssh_config` is a file for `ssh -F`, "" for the user's own. A client's number in the
-    run is its position among `clients`.
+    on `listen_port`. A client's number in the run is its position among `clients`.
     """
 
     server: Node
@@ -140,7 +140,6 @@ class Inventory:
     port: int = 50051
     listen_port: int = 0
     broker: Broker | None = None
-    ssh_config: str = ""
     hooks: Hooks = field(default_factory=Hooks)
     scenario: Scenario = field(default_factory=Scenario)
     reservation: Reservation = field(default_factory=Reservation)
@@ -159,9 +158,14 @@ class Inventory:
                 )
 
     @property
-    def nodes(self) -> Iterator[Node]:
-        """All nodes: the server, the clients by number, the others."""
-        yield from (self.server, *self.clients, *self.others)
+    def members(self) -> tuple[Node, ...]:
+        """The nodes that take part in the training: the server, and the clients by number."""
+        return (self.server, *self.clients)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The members, then the others."""
+        return (*self.members, *self.others)
 
 
 def check_port(name: str, value: int) -> None:

@@ -91,7 +91,7 @@ def test_a_rehearsed_run_has_the_losses_of_one_process(start: Start, tmp_path: P
     )
     words = ["--set", "transport.name=grpc", "--image", "splitfl", "--duration", "120", "--rate", "20e6"]
     job = splitfl(
-        start, tmp_path, "testbed", "batch", path, *words, "--inventory", tmp_path / "nodes.toml",
+        start, tmp_path, "testbed", "batch", path, *words, "--nodes", tmp_path / "nodes.toml",
         "--out", tmp_path / "job", "--rehearse", "--json",
     )  # fmt: skip
     assert alone.code() == 0, alone.complained()

@@ -37,7 +37,7 @@ def test_roles_split_the_nodes_and_paths_are_relative_to_the_file(tmp_path: Path
     inventory = load(tmp_path / "nodes.toml")
     assert [node.name for node in inventory.nodes] == ["gpu", "srn2", "srn1"]
     assert inventory.server.wheelhouse == str(tmp_path / "wheels")
-    assert inventory.ssh_config == str(tmp_path / "ssh/config")
+    assert inventory.clients[0].ssh_config == str(tmp_path / "ssh/config")
     assert inventory.clients[0].address == "srn2"
     assert inventory.listen_port == 50052
     assert inventory.hooks.timeout_s == 60
