@@ -1,4 +1,4 @@
-"""`splitfl testbed image`: slow imports are inside the command."""
+"""`splitfl testbed image` and `template`: slow imports are inside the commands."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,3 +62,16 @@ def image(
     click.echo("\n".join(map(str, written)))
     if download:
         click.echo(download_wheelhouse(out, settings, torch_index))
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@reports_errors
+def template(name: str) -> None:
+    """Print a text for another testbed: powder (a geni-lib profile) or orbit (commands for its console)."""
+    from importlib.resources import files
+
+    from splitfl.config import one_of
+
+    one_of("template", name, ("powder", "orbit"))
+    click.echo((files("testbed.templates") / f"{name}.txt").read_text(encoding="utf-8"), nl=False)

@@ -13,7 +13,7 @@ from experiments.cli.compare import compare, plan
 from experiments.cli.doctor import doctor
 from experiments.cli.exits import reports_errors
 from experiments.cli.generate import generate
-from experiments.cli.image import image
+from experiments.cli.image import image, template
 from experiments.cli.imports import without_collections
 from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
@@ -48,6 +48,7 @@ testbed.add_command(batch)
 testbed.add_command(batch_results)
 testbed.add_command(scenario)
 testbed.add_command(image)
+testbed.add_command(template)
 
 
 @main.command()
