@@ -18,17 +18,15 @@ _ENABLED: Final = ("text", "boolean")
 class Rules:
     """Values that a user changes where Colosseum behaves otherwise than assumed here. Raises ConfigError.
 
-    `image_name_length`: 30 (manage_docker_containers), 31 (prepare_a_new_lxc_container_for_upload) or 32
-    (save_image_snapshot). `ready_s`: start.sh is called 300 s after boot (batch_mode_format) or 600 s after
-    it (radio_command_and_control_c2_api). `prepare_s`: between that check and start.sh, 180 s. `cleanup_s`:
-    between stop.sh and the removal of the container, 120 s. `script_s`: the limit of each script, 5 s.
-    `loop_enabled`: Loopinfo.Enabled is the text "True" (the example in scenario_looping) or a boolean (its
-    table). `image_folder`: images go to "images" or to "resources" of the team's folder (both in
-    upload_lxc_container).
+    `image_name_length`: 30 (less in manage_docker_containers), 31
+    (prepare_a_new_lxc_container_for_upload) or 32 (save_image_snapshot). `ready_s`: start.sh is called
+    300 s after boot (batch_mode_format) or 600 s after it (radio_command_and_control_c2_api).
+    `prepare_s`: between that check and start.sh, 180 s. `cleanup_s`: between stop.sh and the removal of
+    the container, 120 s. `script_s`: the limit of each script, 5 s. `loop_enabled`: Loopinfo.Enabled is
+    the text "True" (the example in scenario_looping) or a boolean (its table).
     """
 
     image_name_length: int = 30
-    image_folder: str = "images"
     ready_s: float = 300.0
     prepare_s: float = 180.0
     cleanup_s: float = 120.0

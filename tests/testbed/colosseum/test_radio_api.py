@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.testbed.colosseum.node import SCRIPTS, ScriptedNode, steps
@@ -139,12 +140,31 @@ def test_a_run_that_ignores_termination_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("modem_start", ["boot", "start"])
+def test_a_modem_that_leaves_a_program_behind_is_fine_and_that_is_ended(
+    modem_start: str, tmp_path: Path
+) -> None:
+    modem = 'sleep 600 & echo $! >"$SPLITFL_ROOT/pid"'
+    with ScriptedNode(tmp_path, run="true", modem=modem, modem_start=modem_start) as node:
+        node.boot()
+        node.reach("READY")
+        assert (tmp_path / "pid").exists() == (modem_start == "boot")
+        node.call("start")
+        node.reach("ACTIVE", "exit status 0")
+        left = int((tmp_path / "pid").read_text())
+        assert psutil.pid_exists(left)
+        node.call("stop")
+        node.reach("FINISHED")
+        assert not psutil.pid_exists(left)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("conf", "info"),
     [
         ({}, "radio.conf is missing, or has no line run"),
         ({"run": "true", "warm": "exit 3"}, "loading the model ended with exit status 3; see warm.log"),
-        ({"run": "true", "modem": "exit 4", "warm": "sleep 0.5"}, "the modem has ended; see modem.log"),
+        ({"run": "true", "modem": "exit 4", "warm": "sleep 0.5"}, "the modem ended with exit status 4"),
     ],
 )
 def test_a_node_that_cannot_boot_says_why(conf: dict[str, str], info: str, tmp_path: Path) -> None:
