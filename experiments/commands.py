@@ -42,7 +42,6 @@ from splitfl.models.source import ALIASES
 from splitfl.run_folder import create as runs
 from splitfl.run_folder import resume as resuming
 from splitfl.run_folder.read import read_run
-from splitfl.run_folder.trackers.registry import TRACKERS
 from splitfl.runtime.join import join as take_part
 from splitfl.runtime.quiet import quiet
 from splitfl.runtime.serve import NewFolder
@@ -52,6 +51,7 @@ from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from splitfl.setup.link_kinds import LINKS
+from splitfl.tracking.registry import TRACKERS
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import TRANSPORTS, transport
 from splitfl.wire.codecs import CODECS

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from splitfl.config import RunConfig, nearest
 from splitfl.core.errors import ConfigError
-from splitfl.run_folder.trackers import registry as trackers
 from splitfl.setup.experiment_file import overridden, partial, read_tables
 from splitfl.setup.overriding import inapplicable, resolved_settings, without
 from splitfl.setup.plugins import PLUGINS
@@ -39,15 +38,13 @@ def find(
 ) -> tuple[str, RunConfig]:
     """The short name and settings of a preset, or of a TOML or JSON file at that path.
 
-    If overrides choose another method, transport, adapter kind or link, settings of the preset or file that
-    it does not have are dropped and reported by `say`; all others are applied or refused. Overrides
-    `for_several` methods are applied to the methods that have their keys.
+    If overrides choose another plug-in (method, transport, adapter kind, link or tracker), settings of the
+    preset or file that it does not have are dropped and reported by `say`; all others are applied or
+    refused. Overrides `for_several` methods are applied to the methods that have their keys.
     """
     short, path = _named(name)
     chosen = list(overrides)
-    config = resolved_settings(read_tables(path), chosen, say, short, for_several=for_several)
-    trackers.chosen(config.tracking)
-    return short, config
+    return short, resolved_settings(read_tables(path), chosen, say, short, for_several=for_several)
 
 
 def tables(name: str) -> tuple[str, dict[str, Any]]:
@@ -66,9 +63,7 @@ def without_learning(name: str, overrides: Iterable[str]) -> RunConfig:
     table = read_tables(path)
     for _, names in inapplicable(table, chosen, [path for path in PLUGINS if path in _WITHOUT_TORCH]):
         table = without(table, names)
-    config = partial(overridden(table, chosen), _WITHOUT_TORCH)
-    trackers.chosen(config.tracking)
-    return config
+    return partial(overridden(table, chosen), _WITHOUT_TORCH)
 
 
 def _named(name: str) -> tuple[str, Path]:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from splitfl.api import compare, load_run, plan, run
     from splitfl.methods.registry import METHODS
     from splitfl.models.split import split, split_pretrained
-    from splitfl.run_folder.trackers.registry import TRACKERS
     from splitfl.runtime.screen import Silent
     from splitfl.setup.link_kinds import LINKS
+    from splitfl.tracking.registry import TRACKERS
     from splitfl.transport.registry import TRANSPORTS
     from splitfl.wire.codecs import CODECS
 
@@ -40,7 +40,7 @@ _HOME = {
     "LINKS": "splitfl.setup.link_kinds",
     "METHODS": "splitfl.methods.registry",
     "Silent": "splitfl.runtime.screen",
-    "TRACKERS": "splitfl.run_folder.trackers.registry",
+    "TRACKERS": "splitfl.tracking.registry",
     "TRANSPORTS": "splitfl.transport.registry",
     "compare": "splitfl.api",
     "load_run": "splitfl.api",

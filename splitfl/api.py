@@ -17,7 +17,6 @@ from splitfl.core.errors import ConfigError
 from splitfl.methods.settings import refuse_unread
 from splitfl.run_folder.create import FolderOnDemand
 from splitfl.run_folder.read import RunRecord, read_run
-from splitfl.run_folder.trackers.registry import check_installed
 from splitfl.runtime.notebook_screen import NotebookScreen
 from splitfl.runtime.run import run_in_one_process
 from splitfl.runtime.screen import Screen, Silent
@@ -25,6 +24,7 @@ from splitfl.runtime.terminal import plain_console
 from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, from_dict, read_tables
+from splitfl.tracking.registry import check_installed
 from splitfl.transport.registry import transport
 
 ExperimentLike = str | os.PathLike[str] | Mapping[str, Any] | RunConfig

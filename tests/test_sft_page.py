@@ -11,6 +11,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "sft.md"
 MODEL = '"Qwen/Qwen2.5-0.5B-Instruct"'
 
 
+@pytest.mark.slow
 def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)

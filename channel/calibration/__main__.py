@@ -11,9 +11,9 @@ import click
 from channel.calibration.document import by_curve, committed_points, law_of, write
 from channel.calibration.fit import fitted
 from channel.calibration.journal import Journal, provenance, read_lines
-from channel.calibration.oracle import require_oracle
 from channel.calibration.simulation import BlerCurve
 from channel.calibration.sweep import curves, swept
+from channel.coding.extra import require_numba
 from channel.core.errors import ChannelError
 
 JOURNAL = click.Path(path_type=Path, dir_okay=False)
@@ -36,7 +36,7 @@ def _refuses(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Recompute the block error law: `simulate` a file of points, then `fit` it. Needs the extra `oracle`."""
+    """Recompute the block error law: `simulate` a file of points, then `fit` it. Needs numba."""
 
 
 @main.command()
@@ -49,7 +49,7 @@ def simulate(points: Path, blocks: int, seed: int) -> None:
 
     Resumes an interrupted run; existing points are kept, whatever their number of blocks.
     """
-    require_oracle()
+    require_numba("simulating codes")
     every = curves()
     with Journal(points, provenance(seed)) as journal:
         for number, curve in enumerate(every, start=1):

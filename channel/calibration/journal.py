@@ -15,7 +15,7 @@ from channel.core.errors import BadParameter
 
 def provenance(seed: int) -> dict[str, Any]:
     """The settings and versions that all points of one file must share."""
-    libraries = ("numpy", "numba", "sionna-no-rt")
+    libraries = ("numpy", "numba")
     return {
         "seed": seed,
         "iterations": ITERATIONS,

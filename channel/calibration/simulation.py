@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from channel.calibration.code import Code, pam_levels
-from channel.calibration.oracle import require_oracle
+from channel.coding.code import Code
+from channel.coding.extra import require_numba
+from channel.coding.qam import pam_levels
 from channel.core.rng import stream
 from channel.core.units import db_to_ratio
 
@@ -42,9 +43,9 @@ def chunk_failures(curve: BlerCurve, code: Code, snr_db: float, *, seed: int, ch
 
     Random bits are encoded, rate-matched, modulated, sent over AWGN, demapped exactly and decoded by layered
     min-sum (factor 3/4, at most ITERATIONS); a block fails if any information bit is wrong.
-    Raises MissingOracle without numba.
+    Raises MissingNumba without numba.
     """
-    require_oracle()
+    require_numba("simulating codes")
     from channel.calibration.kernels import failures
 
     order = curve.modulation_order

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from channel.calibration.base_graph import base_graph_number
 from channel.calibration.simulation import CHUNK, BlerCurve, chunk_failures
+from channel.coding.base_graph import base_graph_number
 from channel.core.errors import BadParameter
 from channel.phy.block_error import REFERENCE_BITS
 from channel.phy.capacity import snr_db_of_information

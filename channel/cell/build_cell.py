@@ -19,6 +19,7 @@ from channel.core.units import db_to_ratio, dbm_to_w
 from channel.phy.block_error import BlockErrorLaw
 from channel.phy.harq import Harq
 from channel.phy.mcs import mcs_table
+from channel.phy.receivers import implementation_loss_db
 from channel.phy.transport_block import Allocation
 from channel.propagation.fading_grid import SLOTS, SlotGrid
 from channel.propagation.interference import BurstyInterferer, Interferer, Jammer
@@ -88,9 +89,10 @@ def parameters_of(scenario: Scenario) -> CellParameters:
     """The cell parameters of a scenario."""
     link, carrier = scenario.link, scenario.carrier
     table = mcs_table(link.table)
+    loss_db = implementation_loss_db(link.receiver) + link.implementation_loss_db
     return CellParameters(
         table=table,
-        law=BlockErrorLaw.of(table, implementation_loss_db=link.implementation_loss_db),
+        law=BlockErrorLaw.of(table, implementation_loss_db=loss_db),
         harq=Harq(combining=link.harq, max_tries=link.max_tries, round_trip_s=link.round_trip_s),
         outer=OuterLoop(target=link.target, step_db=link.step_db),
         scheduler=scheduler_named(link.scheduler),

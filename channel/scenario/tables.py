@@ -12,6 +12,7 @@ from channel.cell.scheduler import SCHEDULERS
 from channel.core.errors import BadParameter
 from channel.phy.harq import COMBINING
 from channel.phy.mcs import MCS_TABLES
+from channel.phy.receivers import receiver_names
 from channel.propagation.tdl import PROFILES
 from channel.scenario.ranges import require_ranges
 
@@ -143,17 +144,19 @@ class FadingTable:
 class LinkTable:
     """[link]: modulation and coding, retransmission, scheduling.
 
-    `table` is the MCS table of TS 38.214: 64qam (5.1.3.1-1) or 256qam (5.1.3.1-2). `implementation_loss_db`
-    is the receiver's distance to the block error law. Link adaptation aims at first transmissions that fail
-    with probability `target`: an outer loop lowers its margin by `step_db` after each success. Channel
-    reports are `report_delay_s` old. `harq` is none, arq (each try by itself), chase or incremental, with at
-    most `max_tries` transmissions of a block, `round_trip_s` apart. `scheduler` is proportional-fair, with
-    rates averaged over `window_s`, round-robin or maximum-rate. An uplink user waits `grant_delay_s` for its
-    first grant; a grant lasts `grant_slots` slots. `tdd` is a repeated pattern of downlink and uplink slots
-    such as DDDU; empty means FDD.
+    `table` is the MCS table of TS 38.214: 64qam (5.1.3.1-1) or 256qam (5.1.3.1-2). `receiver` is ideal, that
+    of the block error law, or splitfl-ofdm, the modem of `channel.waveform` as it was measured.
+    `implementation_loss_db` is what the receiver loses in addition. Link adaptation aims at first
+    transmissions that fail with probability `target`: an outer loop lowers its margin by `step_db` after each
+    success. Channel reports are `report_delay_s` old. `harq` is none, arq (each try by itself), chase or
+    incremental, with at most `max_tries` transmissions of a block, `round_trip_s` apart. `scheduler` is
+    proportional-fair, with rates averaged over `window_s`, round-robin or maximum-rate. An uplink user waits
+    `grant_delay_s` for its first grant; a grant lasts `grant_slots` slots. `tdd` is a repeated pattern of
+    downlink and uplink slots such as DDDU; empty means FDD.
     """
 
     table: str = "64qam"
+    receiver: str = "ideal"
     implementation_loss_db: float = 0.0
     target: float = 0.1
     step_db: float = 0.05
@@ -169,6 +172,7 @@ class LinkTable:
 
     def __post_init__(self) -> None:
         _one_of("link.table", self.table, MCS_TABLES)
+        _one_of("link.receiver", self.receiver, receiver_names())
         _one_of("link.harq", self.harq, COMBINING)
         _one_of("link.scheduler", self.scheduler, SCHEDULERS)
         require_ranges("link", self)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from experiments import presets
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.run_folder.trackers.registry import check_installed
 from splitfl.setup.links import check_link
+from splitfl.tracking.registry import check_installed
 from splitfl.transport.base.interfaces import public_address
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import between_processes, refuse_options, transport

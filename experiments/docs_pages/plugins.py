@@ -12,6 +12,7 @@ from splitfl.data.task import TASKS
 from splitfl.federation.aggregators import AGGREGATORS
 from splitfl.methods.registry import METHODS
 from splitfl.setup.link_kinds import LINKS
+from splitfl.tracking.registry import TRACKERS
 from splitfl.transport.registry import TRANSPORTS
 from splitfl.wire.codecs import CODECS
 
@@ -22,6 +23,7 @@ REGISTRIES: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
     "codecs": ("Codecs", "`codec.activation`, `codec.output` and `codec.gradient` choose one", CODECS),
     "links": ("Links", "the keys of `[link]` choose one", LINKS),
     "transports": ("Transports", "`transport.name` chooses one", TRANSPORTS),
+    "trackers": ("Experiment trackers", "`tracking.to` chooses any number", TRACKERS),
     "tasks": ("Tasks", "`task.name` chooses one", TASKS),
 }
 """By the argument of `splitfl list`: the page's title, the choosing setting, and the entries."""

@@ -14,6 +14,7 @@ REGISTERED: Final = {
     "federation.aggregator": "[aggregators](aggregators.md)",
     "method.name": "[methods](methods.md)",
     "auto.methods": "[methods](methods.md)",
+    "tracking.to": "[trackers](trackers.md)",
     "link.kind": "[links](links.md)",
     "link.scenario": "[scenarios](scenarios.md), or a file",
     "codec.activation": "[codecs](codecs.md)",

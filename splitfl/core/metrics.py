@@ -20,6 +20,7 @@ METRICS: Final = {
     "micro_f1": Metric(label="held-out micro F1", is_share=True),
     "perplexity": Metric(label="held-out perplexity", better=min),
     "macro_accuracy": Metric(label="held-out macro accuracy", is_share=True),
+    "entity_f1": Metric(label="held-out entity F1", is_share=True),
     "f1": Metric(label="held-out macro F1", is_share=True),
     "mcc": Metric(label="held-out Matthews correlation"),
     "spearman": Metric(label="held-out Spearman correlation"),

@@ -28,7 +28,7 @@ def measured(model: Any, experiment: Experiment) -> tuple[dict[str, float], list
     """The metrics of a whole model on the held-out data, and the triples of its confusion matrix, if any."""
     names, is_of_tokens = experiment.task.label_names, experiment.task.kind == TOKEN_CLASSIFICATION
     found = predict(model, experiment.held_out(), model.device, tokens_have_classes=is_of_tokens)
-    scores = found.scores(outside=names.index("O") if is_of_tokens and "O" in names else None)
+    scores = found.scores(names if is_of_tokens else ())
     return scores, None if found.confusion is None else as_triples(found.confusion)
 
 

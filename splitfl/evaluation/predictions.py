@@ -3,7 +3,7 @@
 # B batch, T tokens, C classes, N samples (or tokens) that are measured
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from splitfl.core.confusion import Counts, confusion_of, micro_f1, summary
 from splitfl.data.batch import Batch
 from splitfl.data.loader import NOTHING_TO_PREDICT
+from splitfl.evaluation.entities import entity_f1, is_iob
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,13 +22,15 @@ class Predictions:
     """The mean loss, and what was predicted beside what is right.
 
     Both are (N,) int64 of classes, (N,) float32 of numbers, (N, C) bool where a sample has several classes;
-    empty for a language model. `num_classes` is 0 where there are no classes, one each.
+    empty for a language model. `num_classes` is 0 where there are no classes, one each. `lengths` are the
+    numbers of words of sentences whose words have classes.
     """
 
     loss: float
     labels: np.ndarray
     predicted: np.ndarray
     num_classes: int = 0
+    lengths: tuple[int, ...] = ()
 
     @property
     def confusion(self) -> Counts | None:
@@ -36,20 +39,29 @@ class Predictions:
             return None
         return confusion_of(self.labels, self.predicted, self.num_classes)
 
-    def scores(self, outside: int | None = None) -> dict[str, float]:
+    def scores(self, tags: Sequence[str] = ()) -> dict[str, float]:
         """`eval_loss` and the metrics of this kind of task; see `splitfl.core.metrics`.
 
-        Where there is a class of words that are `outside` of all others, micro F1 is over the others.
+        `tags` are the names of the classes of words. If `O` is among them, micro F1 is over the others; if
+        they follow IOB2, there is `entity_f1`.
         """
         counts = self.confusion
         if counts is not None:
-            inside = {} if outside is None else {"micro_f1": micro_f1(counts, outside)}
+            inside = {"micro_f1": micro_f1(counts, tags.index("O"))} if "O" in tags else {}
+            if is_iob(tags):
+                inside["entity_f1"] = entity_f1(self._sentences(tags))
             return {"eval_loss": self.loss, **summary(counts), **inside}
         if not self.labels.size:
             return {"eval_loss": self.loss, "perplexity": math.exp(min(self.loss, 700.0))}
         if self.labels.ndim == 1:
             return {"eval_loss": self.loss, **_correlations(self.labels, self.predicted)}
         return {"eval_loss": self.loss, **_several(self.labels, self.predicted)}
+
+    def _sentences(self, tags: Sequence[str]) -> Iterator[tuple[list[str], list[str]]]:
+        ends = np.cumsum(self.lengths)[:-1]
+        sides = (np.split(one, ends) for one in (self.labels, self.predicted))
+        for labels, predicted in zip(*sides, strict=True):
+            yield [tags[one] for one in labels], [tags[one] for one in predicted]
 
 
 def predict(
@@ -59,7 +71,7 @@ def predict(
     loss_sum, counted = 0.0, 0
     labels: list[Tensor] = []
     predicted: list[Tensor] = []
-    num_classes = 0
+    num_classes, lengths = 0, list[int]()
     with torch.inference_mode():
         for batch in held_out:
             moved = batch.to(device)
@@ -78,6 +90,7 @@ def predict(
                 is_real_BT = moved.labels != NOTHING_TO_PREDICT
                 labels.append(moved.labels[is_real_BT])
                 predicted.append(output.logits.argmax(-1)[is_real_BT])
+                lengths += is_real_BT.sum(-1).tolist()
                 count = int(is_real_BT.sum())
             else:
                 count = int((moved.labels[:, 1:] != NOTHING_TO_PREDICT).sum())
@@ -88,6 +101,7 @@ def predict(
         labels=_joined(labels),
         predicted=_joined(predicted),
         num_classes=num_classes,
+        lengths=tuple(lengths),
     )
 
 

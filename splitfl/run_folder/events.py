@@ -83,6 +83,7 @@ class RoundEvent:
     macro_accuracy: float | None = None
     f1: float | None = None
     micro_f1: float | None = None
+    entity_f1: float | None = None
     mcc: float | None = None
     pearson: float | None = None
     spearman: float | None = None

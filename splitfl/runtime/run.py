@@ -7,7 +7,7 @@ from splitfl.client.client import ClientNode
 from splitfl.core.allocator import keep_freed_memory
 from splitfl.core.checkpoint import CheckpointStore
 from splitfl.core.errors import Diverged
-from splitfl.run_folder.trackers.run_trackers import RunTrackers
+from splitfl.run_folder.run_trackers import RunTrackers
 from splitfl.runtime.clients import StartClients
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import ControllerFor, Ended, NewFolder, serve

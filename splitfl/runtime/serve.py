@@ -13,7 +13,7 @@ from splitfl.core.checkpoint import Checkpoint, CheckpointStore
 from splitfl.core.errors import ConfigError, Diverged, PeerLost, RejoinRequired, Timeout
 from splitfl.core.events import Events
 from splitfl.federation.selection import Selection
-from splitfl.run_folder.trackers.run_trackers import RunTrackers
+from splitfl.run_folder.run_trackers import RunTrackers
 from splitfl.runtime import process_memory
 from splitfl.runtime.clients import Clients, NoClients, StartClients
 from splitfl.runtime.screen import Screen

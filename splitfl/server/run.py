@@ -39,7 +39,7 @@ class ProgressDisplay(Protocol):
 
 
 class Tracking(Protocol):
-    """Receives a run's metrics, besides the run's own files; see `splitfl.run_folder.trackers`."""
+    """Receives a run's metrics, besides the run's own files; see `splitfl.tracking`."""
 
     def log(self, round_index: int, metrics: Mapping[str, float]) -> None:
         """Receives the metrics after a round."""

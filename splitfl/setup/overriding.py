@@ -19,9 +19,9 @@ def resolved_settings(
 ) -> RunConfig:
     """The settings of an experiment's tables, with `a.b=c` overrides applied.
 
-    If overrides choose another method, transport, adapter kind or link, settings of the tables that it does
-    not have are dropped and reported by `say`, with `name`; all others are applied or refused. Overrides
-    `for_several` methods are applied to the methods that have their keys.
+    If overrides choose another plug-in (method, transport, adapter kind, link, tracker), settings of the
+    tables that it does not have are dropped and reported by `say`, with `name`; all others are applied or
+    refused. Overrides `for_several` methods are applied to the methods that have their keys.
     """
     for what, names in inapplicable(table, overrides, PLUGINS):
         table = without(table, names)
@@ -47,16 +47,20 @@ def inapplicable(
     for path in paths:
         plugins, kind = PLUGINS[path], kind_of(path.split("."))
         key, setting = plugins.key, f"{path}.{plugins.key}"
-        name, before = (_table(one, path).get(key, getattr(kind, key)) for one in (merged, table))
-        if name == before or before not in plugins.registry():
+        now, before = (
+            plugins.names(_table(one, path).get(key, getattr(kind, key))) for one in (merged, table)
+        )
+        if now == before or not all(one in plugins.registry() for one in before):
             continue
         others = auto_methods(merged) if path == "method" else ()
-        known = {own for one in (name, *others) if one for own in key_types(plugins.settings(one, setting))}
-        old = key_types(plugins.settings(before, setting)).keys()
+        known, old = (
+            {own for one in names for own in key_types(plugins.settings(one, setting))}
+            for names in ((*now, *others), before)
+        )
         unknown = [f"{path}.{one}" for one in _table(table, path) if one in old - known]
         if path == "method":
-            unknown += _unread(table, merged, name)
-        yield f"the {plugins.noun} {name!r} does not have them", sorted(unknown)
+            unknown += _unread(table, merged, *now)
+        yield f"the {plugins.noun} {', '.join(map(repr, now))} does not have them", sorted(unknown)
     if _paths(overrides) & {"link.scenario", "link.trace"}:
         rates = [f"link.{key}" for key in ("up", "down") if key in _table(table, "link")]
         yield "a link.scenario or link.trace has its own rates", rates

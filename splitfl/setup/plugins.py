@@ -9,7 +9,7 @@ from splitfl.config import LinkConfig, key_types, one_of
 
 @dataclass(frozen=True, kw_only=True)
 class Plugins:
-    """The plug-ins that the `key` of a table chooses from; registries are imported on demand."""
+    """The plug-ins that the `key` of a table chooses one or several of; registries are imported on demand."""
 
     noun: str
     key: str
@@ -23,6 +23,12 @@ class Plugins:
             self.refuse(setting, name, registry)
         kind: type = registry[name].settings
         return kind
+
+    @staticmethod
+    def names(value: object) -> list[str]:
+        """The plug-ins that a value of `key` names; none for one of another type."""
+        several = value if isinstance(value, list | tuple) else [value]
+        return [one for one in several if one and isinstance(one, str)]
 
     def having(self, key: str) -> list[str]:
         """The names of plug-ins with this key."""
@@ -53,6 +59,12 @@ def _transports() -> Mapping[str, Any]:
     return TRANSPORTS
 
 
+def _trackers() -> Mapping[str, Any]:
+    from splitfl.tracking.registry import TRACKERS
+
+    return TRACKERS
+
+
 def _links() -> Mapping[str, Any]:
     from splitfl.setup.link_kinds import LINKS
 
@@ -74,5 +86,6 @@ PLUGINS: Final[Mapping[str, Plugins]] = {
         refuse=lambda setting, name, registry: LinkConfig(kind=name),
     ),
     "transport": Plugins(noun="transport", key="name", registry=_transports),
+    "tracking": Plugins(noun="tracker", key="to", registry=_trackers),
 }
 """Plug-ins by the path of their table."""

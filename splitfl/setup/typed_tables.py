@@ -78,25 +78,28 @@ def build(kind: type, table: Mapping[str, Any], path: str, others: Mapping[str, 
 def _build_plugin(
     kind: type[PluginTable], table: Mapping[str, Any], path: str, others: Mapping[str, tuple[str, ...]]
 ) -> Any:
-    """A table with the settings of the plug-in that it names."""
+    """A table with the settings of the plug-ins that it names."""
     plugins, hints = PLUGINS[path], key_types(kind)
     setting = _joined(path, plugins.key)
-    name = typed(str, table.get(plugins.key, getattr(kind, plugins.key)), setting, {})
-    named = {name: setting} if name else {}
-    named |= {one: "auto.methods" for one in others.get(path, ()) if one != name}
+    value = getattr(kind, plugins.key)
+    if plugins.key in table:
+        value = typed(hints[plugins.key], table[plugins.key], setting, {})
+    names = plugins.names(value)
+    named = {name: setting for name in names}
+    named |= {one: "auto.methods" for one in others.get(path, ()) if one not in named}
     owners = list(dict.fromkeys(plugins.settings(one, by) for one, by in named.items()))
     for owner in owners:
         hints |= key_types(owner)
     for key in table:
         if key not in hints:
-            raise ConfigError(_no_such_key(plugins, name, _joined(path, key), hints))
+            raise ConfigError(_no_such_key(plugins, names, _joined(path, key), hints))
     values = {key: typed(hints[key], value, _joined(path, key), others) for key, value in table.items()}
     return _checked(path, lambda: chosen(kind, owners, values))
 
 
-def _no_such_key(plugins: Plugins, plugin: str, name: str, hints: Mapping[str, Any]) -> str:
+def _no_such_key(plugins: Plugins, chosen: list[str], name: str, hints: Mapping[str, Any]) -> str:
     having = ", ".join(plugins.having(name.rpartition(".")[2]))
-    has = f"the {plugins.noun} {plugin!r} has" if plugin else "have"
+    has = f"the {plugins.noun} {', '.join(map(repr, chosen))} has the keys" if chosen else "the keys are"
     message = f"unknown key {name!r};{_instead(name, hints)} {has} {', '.join(hints)}"
     return f"{message}; it is a key of {having}" if having else message
 

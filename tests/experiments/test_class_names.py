@@ -77,6 +77,7 @@ def test_a_pipeline_predicts_the_names_that_the_run_was_right_by(
     assert right / len(found) == pytest.approx(done["final"]["accuracy"])
 
 
+@pytest.mark.slow
 def test_a_classifier_for_classes_of_other_names_ends_a_run_before_it_begins(tmp_path: Path) -> None:
     model = toy.model(tmp_path / "model")
     toy.data(tmp_path / "data.tsv")

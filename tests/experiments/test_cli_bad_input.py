@@ -122,6 +122,7 @@ def test_a_malformed_row_is_named_by_file_and_line(
     assert_refused(ask(f"task.data={tmp_path / 'bad.tsv'}"), sentence, tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_malformed_rows_are_skipped_and_counted_where_one_asks_for_it(
     ask: Ask, place: Path, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ from splitfl.server.run import Run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict
 from splitfl.wire import Frame, decode
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.adapters.kinds import MOST
 
@@ -82,14 +83,14 @@ CASES = [(name, 3) for name in METHODS] + [(name, 1) for name in ("sfl-v2", "fro
 """In the first and only round there is no checkpoint to name, whatever the method."""
 
 
-@pytest.mark.parametrize(("name", "rounds"), CASES)
+@pytest.mark.parametrize(("name", "rounds"), quick(CASES, ("sfl-v2", 1), ("mu-splitfed", 3)))
 def test_every_method_ends_as_diverged(name: str, rounds: int, place: Path, tmp_path: Path) -> None:
     tables = {"method": {"name": name}, "federation": {"rounds": rounds, "local_steps": 1}}
     said = diverge(too_fast(place, **tables), tmp_path / "run")
     assert_diverged(tmp_path / "run", said)
 
 
-@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("kind", quick(ADAPTERS, "full"))
 def test_every_kind_of_adapter_ends_as_diverged(kind: str, place: Path, tmp_path: Path) -> None:
     own = {"kind": kind, **({"rank": MOST[kind]} if kind in MOST else {})}
     aggregator = "rolora" if ADAPTERS[kind].linear is True else "mean"
@@ -146,6 +147,7 @@ def spoilt(folder: Path, config: RunConfig, screen: Spoiling, monkeypatch: pytes
     return str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "at"), [("exp_avg", 1), ("lora_A", 1), ("lora_A", 0), ("exp_avg", 2)])
 def test_states_that_are_not_finite_are_not_stored(
     name: str, at: int, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -183,6 +185,7 @@ def test_a_client_keeps_no_state_that_is_not_finite_and_says_so(place: Path, tmp
             run.server_loop.handle(Frame(sent), lambda reply: None)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_is_read_reported_and_compared(place: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     diverge(too_fast(place, federation={"clients": 1, "rounds": 1, "local_steps": 1}), folder)
@@ -198,11 +201,13 @@ def test_a_run_that_diverged_is_read_reported_and_compared(place: Path, tmp_path
     assert (row["status"], row["final"]["eval_loss"]) == ("diverged", None)
 
 
+@pytest.mark.slow
 def test_a_diverged_run_may_be_resumed(place: Path, tmp_path: Path) -> None:
     diverge(too_fast(place, federation={"rounds": 1}), tmp_path / "run")
     assert resuming.stopped(tmp_path / "run").spawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tables",
     [{"federation": {"schedule": "anarchic", "aggregator": "mean"}}, {"link": {"scenario": "lab-wifi"}}],
@@ -215,6 +220,7 @@ def test_clients_that_play_together_end_as_diverged(
     assert_diverged(tmp_path / "run", said)
 
 
+@pytest.mark.slow
 def test_a_diverged_run_resumes_from_its_last_finite_checkpoint(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,16 +26,8 @@ from tests.splitfl.adapters.kinds import MOST
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 CASES = [(model_type, kind) for model_type, family in FAMILIES.items() for kind in family.kinds]
-QUICK = [("bert", SEQUENCE_CLASSIFICATION), ("gemma3_text", CAUSAL_LM), ("vit", IMAGE_CLASSIFICATION)]
 AUTO = ('auto.budget="bytes"', "auto.limit=1e9", "auto.cuts=[1,2]")
 SHORT = {"clients": 2, "rounds": 1, "local_steps": 1}
-
-
-def cases() -> list[Any]:
-    return [
-        pytest.param(*case, id="-".join(case), marks=[] if case in QUICK else [pytest.mark.slow])
-        for case in CASES
-    ]
 
 
 def settings(folder: Path, model_type: str, kind: str) -> RunConfig:
@@ -64,7 +56,8 @@ def said(*words: str) -> Any:
     return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize(("model_type", "kind"), cases())
+@pytest.mark.slow
+@pytest.mark.parametrize(("model_type", "kind"), CASES)
 def test_a_family_goes_through_every_command(model_type: str, kind: str, tmp_path: Path) -> None:
     preset, runs = tmp_path / "toy.json", tmp_path / "runs"
     preset.write_text(json.dumps(as_dict(settings(tmp_path, model_type, kind))))
@@ -90,13 +83,15 @@ def test_scaled_embeddings_are_compared(model_type: str, tmp_path: Path) -> None
     assert said("compare", *words, "--out", str(tmp_path / "runs"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kinds",
     [
         ("ia3", "lora"),
         ("ia3", "ia3"),
         ("lokr", "dora"),
-        *(pytest.param(kinds, marks=pytest.mark.slow) for kinds in (("lora", "ia3"), ("ia3", "vera"))),
+        ("lora", "ia3"),
+        ("ia3", "vera"),
     ],
 )
 def test_kinds_of_two_sides_beside_a_new_classifier_are_measured_again(

@@ -112,6 +112,7 @@ def splitfl(*words: object) -> Result:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_it_is_listed_cited_planned_and_run(preset: Path, tmp_path: Path) -> None:
     assert "as sfl-v2, with the signs of gradients" in splitfl("list", "methods").stdout
@@ -126,6 +127,7 @@ def test_it_is_listed_cited_planned_and_run(preset: Path, tmp_path: Path) -> Non
     assert "sign-sfl" in (Path(done["folder"]) / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_a_setting_of_its_own_is_read_from_a_file_and_set_and_shown(preset: Path, tmp_path: Path) -> None:
     """No file of the project knows the key; a text of digits set for it is a text."""
@@ -157,11 +159,11 @@ def test_a_setting_of_its_own_is_read_from_a_file_and_set_and_shown(preset: Path
     [
         (
             "method.sharp=2",
-            "unknown key 'method.sharp'; did you mean 'sharpness'? the method 'sign-sfl' has name",
+            "unknown key 'method.sharp'; did you mean 'sharpness'? the method 'sign-sfl' has the keys name",
         ),
         ("method.sharpness=0", "[method] method.sharpness must be above 0.0, got 0.0"),
         ("method.sharpness=true", "method.sharpness must be of type float, got True"),
-        ("method.name=sfl-v2", "unknown key 'method.sharpness'; the method 'sfl-v2' has name, in_flight"),
+        ("method.name=sfl-v2", "'method.sharpness'; the method 'sfl-v2' has the keys name, in_flight"),
     ],
 )
 def test_a_setting_of_its_own_is_refused_by_name(preset: Path, word: str, error: str) -> None:

@@ -43,6 +43,7 @@ def test_a_method_is_its_loop_by_hand_to_the_last_bit(name: str, tiny: Setting, 
     assert len(product_s) == len(by_hand_s) == sweeps
 
 
+@pytest.mark.slow
 def test_a_loop_of_other_mathematics_is_no_baseline(
     tiny: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def change_summary(folder: Path, **values: object) -> None:
     (folder / "summary.json").write_text(json.dumps({**table, **values}))
 
 
+@pytest.mark.slow
 def test_the_report_stands_alone_and_is_the_same_each_time(make_run: MakeRun) -> None:
     folder = make_run("demo")
     path = write_report(folder)
@@ -82,6 +83,7 @@ def test_the_report_stands_alone_and_is_the_same_each_time(make_run: MakeRun) ->
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_report_separates_measured_from_emulated_quantities(make_run: MakeRun) -> None:
     text = write_report(make_run("demo")).read_text()
     assert "3 clients and a server fine-tuned minilm, cut after block 2, on stdlib-topics" in text
@@ -155,6 +157,7 @@ def test_the_report_says_which_adapters_were_trained(
     assert said in " ".join(learning(read_run(folder)))
 
 
+@pytest.mark.slow
 def test_pictures_take_their_ink_from_the_page(make_run: MakeRun) -> None:
     text = write_report(make_run()).read_text()
     drawn = text[text.index("<svg") :]
@@ -163,6 +166,7 @@ def test_pictures_take_their_ink_from_the_page(make_run: MakeRun) -> None:
     assert text.count("<svg") == 7
 
 
+@pytest.mark.slow
 def test_text_of_a_run_is_escaped(make_run: MakeRun) -> None:
     folder = make_run("a&b")
     change_summary(folder, model="<script>alert(1)</script>", task="$x_{1$")
@@ -173,6 +177,7 @@ def test_text_of_a_run_is_escaped(make_run: MakeRun) -> None:
     assert "&lt;script&gt;" in text
 
 
+@pytest.mark.slow
 def test_the_snippet_names_the_unsplit_model_and_its_classes(make_run: MakeRun) -> None:
     folder = make_run("demo")
     adapter = folder / "adapter"
@@ -186,6 +191,7 @@ def test_the_snippet_names_the_unsplit_model_and_its_classes(make_run: MakeRun) 
     assert "PeftModel.from_pretrained(model, &#34;demo/adapter&#34;)" in text
 
 
+@pytest.mark.slow
 def test_damaged_adapter_weights_are_named(make_run: MakeRun) -> None:
     folder = make_run("demo")
     (folder / "adapter").mkdir()
@@ -194,6 +200,7 @@ def test_damaged_adapter_weights_are_named(make_run: MakeRun) -> None:
         write_report(folder)
 
 
+@pytest.mark.slow
 def test_a_language_model_is_judged_by_perplexity(make_run: MakeRun) -> None:
     folder = make_run()
     metrics = folder / "metrics.jsonl"
@@ -228,12 +235,14 @@ def test_a_run_that_diverged_has_a_report(make_run: MakeRun, tmp_path: Path) -> 
     save_png(read_run(folder), tmp_path / "run.png")
 
 
+@pytest.mark.slow
 def test_a_run_of_unknown_surroundings_has_a_report(make_run: MakeRun) -> None:
     folder = make_run()
     (folder / "environment.json").write_text("{}")
     assert_stands_alone(write_report(folder).read_text())
 
 
+@pytest.mark.slow
 def test_more_clients_than_colours_are_summed_and_counted(make_run: MakeRun) -> None:
     text = write_report(make_run(clients=20, rounds=2, steps=2)).read_text()
     assert "12 of 20 clients have their own bar" in text
@@ -241,6 +250,7 @@ def test_more_clients_than_colours_are_summed_and_counted(make_run: MakeRun) -> 
     assert "13 others" in text
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_leaves_the_old_one(make_run: MakeRun) -> None:
     folder = make_run()
     with pytest.raises(ConfigError, match=r"cannot write .*missing.page\.html: No such file"):
@@ -251,6 +261,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(make_run: MakeRun) -> 
     assert not [item for item in folder.iterdir() if item.name.endswith(".half")]
 
 
+@pytest.mark.slow
 def test_a_comparison_shows_each_run_and_the_settings_that_differ(make_run: MakeRun, tmp_path: Path) -> None:
     folders = [make_run("few", clients=2), make_run("many", clients=5), make_run("short", rounds=2)]
     text = write_comparison(folders, tmp_path / "comparison.html").read_text()
@@ -261,6 +272,7 @@ def test_a_comparison_shows_each_run_and_the_settings_that_differ(make_run: Make
     assert "train.seed" not in text
 
 
+@pytest.mark.slow
 def test_runs_of_the_same_name_are_distinguished(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run("here/demo")
     text = write_comparison([folder, make_run("there/demo"), folder], tmp_path / "page.html").read_text()
@@ -268,6 +280,7 @@ def test_runs_of_the_same_name_are_distinguished(make_run: MakeRun, tmp_path: Pa
         assert name in text
 
 
+@pytest.mark.slow
 def test_runs_with_different_metrics_are_compared_by_common_ones(make_run: MakeRun, tmp_path: Path) -> None:
     language = make_run("language")
     metrics = language / "metrics.jsonl"
@@ -281,6 +294,7 @@ def test_a_comparison_of_nothing_is_refused(tmp_path: Path) -> None:
         write_comparison([], tmp_path / "page.html")
 
 
+@pytest.mark.slow
 def test_the_picture_is_one_wide_png_and_the_same_each_time(make_run: MakeRun, tmp_path: Path) -> None:
     run = read_run(make_run())
     for name in ("a.png", "b.png"):
@@ -292,6 +306,7 @@ def test_the_picture_is_one_wide_png_and_the_same_each_time(make_run: MakeRun, t
     assert picture == (tmp_path / "b.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_picture_leaves_matplotlib_as_it_was(make_run: MakeRun) -> None:
     import matplotlib
 

@@ -22,6 +22,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     return splitfl.run(toy.table(folder, task=task, federation={"partition": "iid"}), out=folder)
 
 
+@pytest.mark.slow
 def test_the_last_rounds_confusion_matrix_is_kept(finished: RunRecord) -> None:
     counts, final = confusion(finished), finished.summary.final
     assert counts is not None
@@ -30,6 +31,7 @@ def test_the_last_rounds_confusion_matrix_is_kept(finished: RunRecord) -> None:
     assert {"f1", "mcc", "macro_accuracy"} < set(final)
 
 
+@pytest.mark.slow
 def test_the_report_shows_every_class_and_the_matrix(finished: RunRecord) -> None:
     page = write_report(finished.folder).read_text(encoding="utf-8")
     assert [name for name, _ in class_rows(finished)] == ["$a_{b<i>", "c0", "c2"]
@@ -40,6 +42,7 @@ def test_the_report_shows_every_class_and_the_matrix(finished: RunRecord) -> Non
     assert "Held-out Matthews correlation" in page
 
 
+@pytest.mark.slow
 def test_a_regression_is_judged_by_its_correlation(tmp_path: Path) -> None:
     toy.model(tmp_path / "model", is_base=True)
     data = write(tmp_path / "data.jsonl", "regression")

@@ -82,6 +82,7 @@ TABLES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(("about", "networks", "nodes", "allow", "server", "broker")), TABLES))
 def test_a_table_of_anything_is_a_plan_or_refused(table: dict[str, object]) -> None:
     for read in (lambda table: plan.read("lab", table), inventory.read, experiment_file.from_dict):

@@ -29,6 +29,7 @@ def _in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "examples"), [(splitfl.run, 5), (splitfl.plan, 1)])
 def test_the_examples_are_true(experiment: dict[str, Any], function: object, examples: int) -> None:
     (example,) = doctest.DocTestFinder(recurse=False).find(
@@ -106,6 +107,7 @@ class Rounds(Silent):
         self.losses.append(row["train_loss"])
 
 
+@pytest.mark.slow
 def test_metrics_are_columns_and_a_screen_receives_every_round(experiment: dict[str, Any]) -> None:
     screen = Rounds()
     result = splitfl.run(from_dict(experiment), screen=screen, out="here", train={"batch_size": 4})

@@ -73,7 +73,6 @@ def test_the_data_files_are_reproduced_by_the_script(tmp_path):
 
 # New draws: 2,000 blocks tell the SNR of a rate near 0.2 to 0.01 dB or so.
 @pytest.mark.slow
-@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize(("mcs", "snr_db"), [(9, 3.1), (24, 15.5)])
 def test_a_new_simulation_lies_within_a_seventh_of_a_decibel_of_the_law(mcs, snr_db):
     table = mcs_table("64qam")

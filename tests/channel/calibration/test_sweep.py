@@ -15,7 +15,6 @@ def test_every_scheme_of_every_table_has_a_curve_once():
     assert len(set(curves())) == len(curves())
 
 
-@pytest.mark.usefixtures("kernels")
 def test_schemes_with_two_base_graphs_are_simulated_with_both():
     graphs: dict[tuple[int, float], set[int]] = {}
     for curve in curves():
@@ -33,7 +32,6 @@ def test_blocks_that_fill_no_chunks_are_refused(blocks):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("kernels")
 def test_a_chunk_has_one_result_in_any_order_and_process():
     code = SHORT.code()
     asked = [(snr_db, chunk) for snr_db in (3.0, 3.5) for chunk in (0, 1, 2)]
@@ -45,7 +43,6 @@ def test_a_chunk_has_one_result_in_any_order_and_process():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("kernels")
 def test_nothing_fails_far_above_the_waterfall_and_everything_far_below():
     code = SHORT.code()
     assert chunk_failures(SHORT, code, 15.0, seed=0, chunk=0) == 0
@@ -53,7 +50,6 @@ def test_nothing_fails_far_above_the_waterfall_and_everything_far_below():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("kernels")
 def test_a_sweep_covers_the_waterfall_and_reuses_existing_points():
     first = list(swept(SHORT, seed=0, blocks=CHUNK, done=lambda curve, snr_db: None))
     rates = [point.errors / point.blocks for point in first]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from channel.cell.blocks import Blocks
-from channel.cell.build_cell import cell_of
+from channel.cell.build_cell import cell_of, parameters_of
 from channel.core.errors import BadParameter
 from channel.core.rng import stream
 from channel.phy.effective_sinr import eesm_db
+from channel.phy.receivers import implementation_loss_db
 from channel.scenario import load as scenario
 from channel.scenario.load import CarrierTable, FadingTable, LinkTable, PlaceTable, Scenario, TrafficTable
 
@@ -181,3 +182,13 @@ def test_time_grows_no_faster_than_users():
         blocks = sum(outcome.tries.sum() for outcome in result.outcomes.values())
         print(f"{users} users: {blocks / spent[users]:.0f} blocks/s, {spent[users] / 0.2:.2f} s a second")
     assert spent[1000] < 12.0 * spent[100]
+
+
+def test_a_measured_receiver_needs_more_sinr_than_the_ideal_one():
+    made = scenario.load("urban-micro")
+    link = replace(made.link, receiver="splitfl-ofdm", implementation_loss_db=0.5)
+    law = parameters_of(replace(made, link=link)).law
+    assert law.implementation_loss_db == pytest.approx(0.5 + implementation_loss_db("splitfl-ofdm"))
+    assert parameters_of(made).law.implementation_loss_db == 0.0
+    with pytest.raises(BadParameter, match=r"link\.receiver must be one of ideal, splitfl-ofdm, got 'real'"):
+        replace(made.link, receiver="real")

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from channel.calibration.code import Code, pam_levels
 from channel.calibration.document import committed_points
 from channel.calibration.fit import crossing_db
 from channel.calibration.simulation import BlerCurve
+from channel.coding.code import Code
+from channel.coding.qam import pam_levels
 from channel.core.rng import stream
 from channel.phy.block_error import BlockErrorLaw
 from channel.phy.mcs import mcs_table
@@ -28,11 +29,12 @@ SCHEMES = [
 
 @pytest.mark.parametrize(("order", "rate", "bits"), SCHEMES)
 def test_every_step_from_bits_to_ratios_is_sionnas(torch, order, rate, bits):
-    pytest.importorskip("numba", reason="numba is not installed: pip install 'splitfl[oracle]'")
+    pytest.importorskip("numba", reason="numba is not installed: pip install 'splitfl[radio]'")
     from sionna.phy.fec.ldpc import LDPC5GEncoder
     from sionna.phy.mapping import Constellation, Demapper, Mapper
 
-    from channel.calibration import kernels
+    from channel.calibration import kernels as link
+    from channel.coding import kernels
 
     code = Code.of(modulation_order=order, code_rate=rate / 1024, bits=bits)
     rng = stream(0, "oracle", "chain", order, bits)
@@ -46,8 +48,8 @@ def test_every_step_from_bits_to_ratios_is_sionnas(torch, order, rate, bits):
     assert np.array_equal(sent, theirs.numpy())
 
     levels, noise_power = pam_levels(order), 0.05
-    received = kernels.heard(sent, order, levels, noise_power, rng.standard_normal(2 * sent.size // order))
-    clean = kernels.heard(sent, order, levels, 0.0, np.zeros(2 * sent.size // order))
+    received = link.heard(sent, order, levels, noise_power, rng.standard_normal(2 * sent.size // order))
+    clean = link.heard(sent, order, levels, 0.0, np.zeros(2 * sent.size // order))
     constellation = Constellation("qam", order)
     symbols = Mapper(constellation=constellation)(theirs).numpy()
     assert np.abs(clean[::2] + 1j * clean[1::2] - symbols).max() < 1e-6
@@ -55,7 +57,7 @@ def test_every_step_from_bits_to_ratios_is_sionnas(torch, order, rate, bits):
     heard = torch.tensor(received[::2] + 1j * received[1::2])
     # Theirs are the ratios of one to zero.
     ratios = -demapper(heard, torch.tensor(noise_power, dtype=torch.float64)).numpy()
-    assert kernels.ratios(received, order, levels, noise_power) == pytest.approx(ratios, abs=1e-4)
+    assert link.ratios(received, order, levels, noise_power) == pytest.approx(ratios, abs=1e-4)
 
 
 # Their layered decoder takes 0.25 s a block at MCS 4 and 1,000 bits, so the short blocks stand for most.

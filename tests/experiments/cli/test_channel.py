@@ -36,6 +36,7 @@ def test_check_prints_expected_measured_tolerance_and_verdict() -> None:
     assert all(word in shown for word in ("expected", "measured", "tolerance", "verdict", "1 pass, 0 fail"))
 
 
+@pytest.mark.slow
 def test_check_names_the_checks_not_run_with_the_reason() -> None:
     result = call("check", "--json", "--row", "5")
     rows = json.loads(result.stdout)
@@ -103,6 +104,7 @@ def test_a_trace_can_be_replayed(name: str, tmp_path: Path) -> None:
     assert 0.0 < link.transfer(sent).finish_s < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["t.csv", "t.npz"])
 def test_a_trace_of_a_user_that_ends_early_can_be_replayed(name: str, tmp_path: Path) -> None:
     (tmp_path / "short.toml").write_text("[place]\nusers = 1\n[traffic]\ndown_bytes = 20000\n")

@@ -90,6 +90,7 @@ def test_the_commands_are_those() -> None:
     assert set(main.commands) == set(COMMANDS)
 
 
+@pytest.mark.slow
 def test_a_run_prints_its_results(done: dict[str, Any]) -> None:
     folder = Path(done["folder"])
     assert done["status"] == "done"
@@ -101,6 +102,7 @@ def test_a_run_prints_its_results(done: dict[str, Any]) -> None:
     assert names | {"adapter", "checkpoint"} == {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_run_shows_a_table_to_a_person(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_eval_equals_the_last_metrics_of_the_run(done: dict[str, Any]) -> None:
     assert measured == {name: done["final"][name] for name in names} | {"samples": 14}
 
 
+@pytest.mark.slow
 def test_an_evaluation_file_is_measured_whole_with_the_classes_of_the_run(
     done: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -154,6 +157,7 @@ def test_a_run_writes_its_classes_into_its_settings(done: dict[str, Any]) -> Non
     assert json.loads((Path(done["folder"]) / "config.json").read_text())["task"]["labels"] == ["air", "wire"]
 
 
+@pytest.mark.slow
 def test_the_settings_of_a_run_give_the_same_run_again(done: dict[str, Any], tmp_path: Path) -> None:
     folder = Path(done["folder"])
     result = splitfl("run", folder / "config.json", "--out", tmp_path, "--json")
@@ -165,6 +169,7 @@ def test_the_settings_of_a_run_give_the_same_run_again(done: dict[str, Any], tmp
     assert (again / "config.json").read_text() == (folder / "config.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_folder_is_never_overwritten(done: dict[str, Any], place: Path, tmp_path: Path) -> None:
     short = ("--set", "federation.rounds=1", "--set", "federation.local_steps=1", "--set", "eval.every=0")
     folders = set()
@@ -176,6 +181,7 @@ def test_a_run_folder_is_never_overwritten(done: dict[str, Any], place: Path, tm
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_report_writes_the_page_anew(done: dict[str, Any]) -> None:
     page = Path(done["folder"]) / "report.html"
     before = page.read_text()
@@ -254,6 +260,7 @@ def test_cite_knows_every_aggregator(aggregator: str) -> None:
         assert not spec.bibtex or (spec.bibtex in said) == (name == aggregator)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_ends_with_the_step_named(place: Path, tmp_path: Path) -> None:
     wild = ("--set", "train.body_lr=1e30", "--set", "train.head_lr=1e30")
     result = splitfl("run", place / "toy.json", "--out", tmp_path, *wild)
@@ -267,6 +274,7 @@ def counted() -> Callable[[Path], int]:
     return lambda folder: len(events(folder, "round"))
 
 
+@pytest.mark.slow
 def test_data_may_be_given_by_a_flag(place: Path, tmp_path: Path, counted: Callable[[Path], int]) -> None:
     data = toy.data(tmp_path / 'with a "quote" and = sign.tsv', rows=60)
     short = ("--set", "federation.rounds=1")

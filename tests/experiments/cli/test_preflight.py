@@ -64,7 +64,7 @@ WRONG = {
     ),
     "a setting that the transport does not read, to plan with": (
         ["plan", "demo", "--set", "transport.topic=x"],
-        "unknown key 'transport.topic'; the transport 'rpc' has name, host, port",
+        "unknown key 'transport.topic'; the transport 'rpc' has the keys name, host, port",
     ),
     "no port": (["join", "127.0.0.1", "--client", "0"], "a server's address must be HOST:PORT"),
     "an IPv6 address without brackets": (["join", "::1:29500", "--client", "0"], "must be in brackets"),
@@ -97,7 +97,7 @@ WRONG = {
     ),
     "a key of another tracker": (
         ["serve", "demo", "--set", "tracking.to=['tensorboard']", "--set", "tracking.project=radio"],
-        "tracking.project is read by wandb, mlflow",
+        "'tracking.project'; the tracker 'tensorboard' has the keys to; it is a key of wandb, mlflow",
     ),
     "an unknown preset": (["run", "dema"], "unknown preset 'dema'; did you mean 'demo'?"),
 }

@@ -65,6 +65,7 @@ def test_every_key_of_a_plug_in_is_in_its_section_and_has_a_meaning(what: str) -
             assert unsaid == [], name
 
 
+@pytest.mark.slow
 def test_every_setting_has_a_meaning_or_leads_to_the_page_of_its_values() -> None:
     tables = dict(nested(RunConfig()))
     assert [
@@ -96,6 +97,7 @@ def test_every_registry_of_the_library_has_a_page() -> None:
     assert [name for name in named if not any(getattr(splitfl, name) is one for one in listed)] == []
 
 
+@pytest.mark.slow
 def test_a_plug_in_of_another_package_is_in_the_reference(tmp_path: Path) -> None:
     with installed(package(tmp_path, "splitfl.codecs", "peaks", PEAKS), CODECS):
         assert "numbers of at least half a row's peak" in pages()["codecs.md"]

@@ -43,6 +43,7 @@ def counted(
     return forward.get_total_flops(), backward.get_total_flops(), closed.forward_flops, closed.backward_flops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model_type", "kind"),
     [("bert", "sequence-classification"), ("gpt2", "causal-lm"), ("gpt_neox", "causal-lm")],

@@ -94,12 +94,13 @@ def export(folder: Path, kind: str, name: str, adapter: AdapterConfig) -> None:
     save_file({"logits": logits}, folder / "logits" / f"{name}.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model_type", "kind", "is_new", "pairs"),
     [
         ("bert", SEQUENCE_CLASSIFICATION, True, NEIGHBOURS),
-        *(pytest.param(*case, ALL_PAIRS, marks=pytest.mark.slow) for case in SLOW),
-        *(pytest.param(*case, ALL_PAIRS, marks=[pytest.mark.slow, pytest.mark.long]) for case in LONG),
+        *((*case, ALL_PAIRS) for case in SLOW),
+        *(pytest.param(*case, ALL_PAIRS, marks=pytest.mark.long) for case in LONG),
     ],
 )
 def test_every_pair_of_kinds_is_loaded_by_plain_peft(

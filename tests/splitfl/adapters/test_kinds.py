@@ -177,7 +177,7 @@ def test_an_unknown_setting_of_a_kind_names_the_kinds_that_have_it(kind: str, la
             continue
         have = ", ".join(one for one, its in ADAPTERS.items() if name in key_types(its.settings))
         unknown = f"unknown key 'adapter.{label}.{name}';"
-        said = rf"{unknown} .*the adapter kind '{kind}' has kind.*; it is a key of {have}$"
+        said = rf"{unknown} .*the adapter kind '{kind}' has the keys kind.*; it is a key of {have}$"
         with pytest.raises(ConfigError, match=said):
             from_dict(table)
 
@@ -323,6 +323,7 @@ def test_tinylora_begins_from_the_weights_own_singular_vectors(tmp_path: Path) -
     assert not torch.equal(drawn[2], other)
 
 
+@pytest.mark.slow
 def test_initialisation_leaves_the_global_random_state_of_torch_alone(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, "bert", "sequence-classification")
     for name in (f"{kind} alone" for kind in ADDED):

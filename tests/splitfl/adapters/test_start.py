@@ -51,6 +51,7 @@ def whole(folder: Path, adapter: AdapterConfig, *, is_shape_only: bool = False) 
     return piece
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "peft", "settings"),
     [

@@ -57,6 +57,7 @@ def test_a_plan_is_the_most_rounds_that_the_budget_allows(kind: str, config: Run
     assert plan_within(config, [Budget(kind=kind, limit=cost * 0.9999)], 50).rounds == 2
 
 
+@pytest.mark.slow
 def test_a_plan_predicts_the_costs_of_the_run_to_the_byte(config: RunConfig, tmp_path: Path) -> None:
     plan = plan_within(config, [], config.federation.rounds)
     ledger = play(Experiment.of(config), tmp_path).ledger
@@ -65,6 +66,7 @@ def test_a_plan_predicts_the_costs_of_the_run_to_the_byte(config: RunConfig, tmp
     assert plan.dry_run.ledger.total_flops("client") == ledger.total_flops("client")
 
 
+@pytest.mark.slow
 def test_a_plan_ends_at_the_most_rounds_and_says_so(config: RunConfig) -> None:
     plan = plan_within(config, [Budget(kind="bytes", limit=1e12)], 3)
     assert (plan.rounds, plan.is_capped) == (3, True)

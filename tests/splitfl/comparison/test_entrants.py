@@ -9,6 +9,7 @@ from splitfl.comparison.entrants import ALWAYS, Entrant, Excluded, enter, labels
 from splitfl.core.errors import ConfigError
 from splitfl.methods.parts.split_pass import Backpropagation
 from splitfl.methods.registry import METHODS
+from tests.quick import quick
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
@@ -31,13 +32,14 @@ def entered(preset: Path, label: str, *own: str, overrides: tuple[str, ...] = ()
     return enter(presets.tables(str(preset))[1], overrides, label, own, [], None)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", quick(METHODS, "sfl-v2", "fedlora", "hosl"))
 def test_every_method_takes_part_in_the_same_experiment(name: str, preset: Path) -> None:
     one = entered(preset, name, overrides=("train.body_lr=0.02",))
     assert isinstance(one, Entrant), one.reason
     assert one.adjusted == METHODS[name].needs
 
 
+@pytest.mark.slow
 def test_a_checkpointed_client_needs_less_memory_and_more_work(preset: Path) -> None:
     plain, less = entered(preset, "sfl-v2"), entered(preset, "sfl-v2@checkpointed")
     assert isinstance(plain, Entrant)

@@ -62,6 +62,7 @@ def least_and_most(place: Path) -> tuple[float, float]:
     return tuple(sum(one.payload_bytes for one in option.crosses.values()) for option in options[::-1])  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 def test_a_budget_between_two_plans_is_met_by_alternating_between_them(place: Path, tmp_path: Path) -> None:
     least, most = least_and_most(place)
     budget = 0.5 * (least + most)
@@ -76,6 +77,7 @@ def test_a_budget_between_two_plans_is_met_by_alternating_between_them(place: Pa
     assert [bool(heard) for heard in hears.values()] == [plan == "sfl-v2" for plan in plans]
 
 
+@pytest.mark.slow
 def test_the_first_codec_that_fits_is_taken_and_both_ends_use_it(place: Path, tmp_path: Path) -> None:
     free = play(Experiment.of(resolved(asked(place, codecs=["none", "int8"]))), tmp_path)
     assert {row["codec"] for row in free.rows("plan")} == {"none"}
@@ -114,6 +116,7 @@ class _Slows:
         return dataclasses.replace(delivery, airtime_s=airtime_s, finish_s=finish_s)
 
 
+@pytest.mark.slow
 def test_a_client_whose_link_is_slower_than_planned_gets_a_plan_with_fewer_bytes(
     place: Path, tmp_path: Path
 ) -> None:
@@ -197,13 +200,15 @@ def test_every_method_has_its_turn_as_the_budget_gets_smaller(place: Path, tmp_p
     assert found == {"sfl-v2", "cse-fsl", "frozen"}
 
 
+@pytest.mark.slow
 def test_plans_hold_for_as_many_rounds_as_the_settings_say(place: Path, tmp_path: Path) -> None:
     config = resolved(asked(place, every=3, **ROLES))
     played = play(Experiment.of(config), tmp_path)
     assert [row["round"] for row in played.rows("plan")] == [0, 0, 3, 3]
 
 
-@pytest.mark.parametrize("methods", [ROLES, pytest.param(ALL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("methods", [ROLES, ALL])
 def test_dry_run_and_run_send_the_same_bytes(methods: Any, place: Path, tmp_path: Path) -> None:
     least, most = least_and_most(place)
     site = Experiment.of(
@@ -350,6 +355,7 @@ def test_other_methods_are_not_planned_from_round_to_round(place: Path) -> None:
         resolved(rounded)
 
 
+@pytest.mark.slow
 def test_equal_plans_are_equal_bits_whatever_they_are_chosen_by(place: Path, tmp_path: Path) -> None:
     """Where one plan always fits, the controller changes nothing of the run."""
     played = play(Experiment.of(resolved(asked(place, **ROLES))), tmp_path)

@@ -7,6 +7,7 @@ import pytest
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.controller.dry_run import run_dry
 from splitfl.methods.registry import METHODS
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.adapters.kinds import MOST
 from tests.splitfl.driver import play
@@ -20,9 +21,7 @@ QUICK = ("sfl-v2", "hybrid", "frozen", "fedlora")
 place = toy.place(is_base=True, rows=40)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in METHODS]
-)
+@pytest.mark.parametrize("name", quick(METHODS, "sfl-v2", "decomfl"))
 def test_bytes_airtime_and_flops_are_the_ledgers_own(name: str, place: Path, tmp_path: Path) -> None:
     way = {"rate_bps": 1e6, "delay_s": 0.01}
     one = site(place, name, link={"up": way, "down": way})
@@ -31,11 +30,8 @@ def test_bytes_airtime_and_flops_are_the_ledgers_own(name: str, place: Path, tmp
     assert planned.virtual_s == played.ends[-1].finish_s
 
 
-@pytest.mark.parametrize("kind", ADAPTERS)
-@pytest.mark.parametrize(
-    "name",
-    ["sfl-v2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("hybrid", "fedlora", "decomfl"))],
-)
+@pytest.mark.parametrize("kind", quick(ADAPTERS, "lora"))
+@pytest.mark.parametrize("name", quick(("sfl-v2", "hybrid", "fedlora", "decomfl"), "sfl-v2"))
 def test_bytes_and_flops_of_every_kind_are_the_ledgers_own(
     name: str, kind: str, place: Path, tmp_path: Path
 ) -> None:
@@ -46,12 +42,8 @@ def test_bytes_and_flops_of_every_kind_are_the_ledgers_own(
     assert run_dry(one).ledger == play(one, tmp_path).ledger
 
 
-@pytest.mark.parametrize(
-    "codec", ["int8", *(pytest.param(one, marks=pytest.mark.slow) for one in ("bf16", "int4"))]
-)
-@pytest.mark.parametrize(
-    "name", ["sfl-v2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("ushape", "hybrid", "frozen"))]
-)
+@pytest.mark.parametrize("codec", quick(("int8", "bf16", "int4"), "int8"))
+@pytest.mark.parametrize("name", quick(("sfl-v2", "ushape", "hybrid", "frozen"), "sfl-v2"))
 def test_rounded_bytes_are_the_ledgers_own(name: str, codec: str, place: Path, tmp_path: Path) -> None:
     way = {"rate_bps": 1e6, "delay_s": 0.01, "loss_rate": 0.1}
     kinds = {key.removeprefix("codec.") for key in METHODS[name].reads if key.startswith("codec.")}
@@ -69,6 +61,7 @@ def test_rounded_bytes_are_the_ledgers_own(name: str, codec: str, place: Path, t
     assert planned.ledger.total().payload_bytes < exact.total().payload_bytes
 
 
+@pytest.mark.slow
 def test_a_client_without_backpropagation_saves_nothing(place: Path) -> None:
     assert run_dry(site(place, "hybrid")).client.saved_bytes == 0
     learning = run_dry(site(place, "sfl-v2")).client

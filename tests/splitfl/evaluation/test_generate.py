@@ -35,6 +35,7 @@ def generator(folder: Path, **sampling: Any) -> Generator:
     return Generator(load(folder / "config.json"), folder, Sampling(max_new_tokens=8, **sampling))
 
 
+@pytest.mark.slow
 def test_without_chance_the_likeliest_tokens_come(finished: Path) -> None:
     config = load(finished / "config.json")
     model, where = finished_model(config, "causal-lm", finished / "adapter")

@@ -93,6 +93,7 @@ def test_a_missing_library_is_named_with_its_install_command(
         rouge(model, encode, examples(["a", "b", "c"]), template="plain", longest=12)
 
 
+@pytest.mark.slow
 def test_a_task_without_answers_is_refused(tmp_path: Path) -> None:
     toy.model(tmp_path / "model", is_base=True)
     toy.data(tmp_path / "data.tsv")

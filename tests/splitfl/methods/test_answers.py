@@ -33,6 +33,7 @@ def experiment(place: Path, packing: str, clients: int = 1, **tables: dict[str, 
     return Experiment.of(toy.config(place, task=task, federation=federation, train=train, **tables))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packing", ["truncate", "pack"])
 def test_split_finetuning_on_answers_is_plain_finetuning(packing: str, place: Path, tmp_path: Path) -> None:
     site = experiment(place, packing, federation={"aggregator": "mean"})

@@ -24,6 +24,7 @@ from splitfl.core.messages import (
 from splitfl.methods.fsl_sage import SageSettings
 from splitfl.methods.parts.auxiliary import PREFIX, Auxiliary
 from splitfl.setup.experiment import Experiment
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 
@@ -154,7 +155,7 @@ def formula(site: Experiment, name: str) -> Totals:
     raise AssertionError(f"no formula for {name}")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", quick(CASES, "sfl-v2", "mu-splitfed"))
 def test_the_bytes_are_those_of_the_formula(name: str, place: Path, tmp_path: Path) -> None:
     one = site(place, name)
     played = play(one, tmp_path)

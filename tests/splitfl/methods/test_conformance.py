@@ -27,6 +27,7 @@ from splitfl.methods.parts.auxiliary import PREFIX
 from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS, method
 from splitfl.setup.experiment import Experiment
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play, play_once
 from tests.splitfl.methods.losing import Losing
@@ -96,7 +97,7 @@ def up(name: str, round_index: int, lap: int) -> int:
     return round_index * len(expected(name, round_index)) + lap
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", quick(METHODS, "sfl-v2", "hybrid", "fedkseed"))
 def test_a_method_exchanges_the_messages_of_its_signature(name: str, place: Path) -> None:
     played = whole_run(place, name)
     for client in range(2):
@@ -150,7 +151,7 @@ def test_a_run_survives_the_loss_of_any_one_message(
         assert [reply is LOST for _, _, _, reply in played.said].count(True) == 1
 
 
-@pytest.mark.parametrize("name", STEPWISE)
+@pytest.mark.parametrize("name", quick(STEPWISE, "sfl-v2", "hybrid"))
 def test_a_lost_activation_skips_the_step_on_both_sides(name: str, place: Path, tmp_path: Path) -> None:
     whole = whole_run(place, name, clients=1)
     lost = frozenset({(0, "up", up(name, 1, 1 + len(METHODS[name].signature.step)))})
@@ -163,7 +164,7 @@ def test_a_lost_activation_skips_the_step_on_both_sides(name: str, place: Path, 
     assert played.ledger.total_flops("server") < whole.ledger.total_flops("server")
 
 
-@pytest.mark.parametrize("name", STEPWISE)
+@pytest.mark.parametrize("name", quick(STEPWISE, "sfl-v2", "hybrid"))
 def test_a_lost_reply_keeps_the_servers_step(name: str, place: Path, tmp_path: Path) -> None:
     whole = whole_run(place, name, clients=1)
     lost = frozenset({(0, "down", 2 * len(METHODS[name].signature.step))})
@@ -191,6 +192,7 @@ def test_a_lost_gradient_leaves_the_head_unchanged(place: Path, tmp_path: Path) 
     assert all(value.any() for value in body)
 
 
+@pytest.mark.slow
 def test_after_a_lost_reply_frozen_sends_the_activation_again(place: Path, tmp_path: Path) -> None:
     one = site(place, "frozen", clients=1, train={"batch_size": 64})
     lost = frozenset({(0, "down", 1)})
@@ -203,6 +205,7 @@ def test_after_a_lost_reply_frozen_sends_the_activation_again(place: Path, tmp_p
     assert sizes["lossy"] == [True, True] + [False] * (ROUNDS * STEPS - 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UPLOADING)
 def test_a_lost_upload_is_excluded_from_the_mean(name: str, place: Path, tmp_path: Path) -> None:
     lost = frozenset({(1, "up", up(name, 0, len(expected(name, 0)) - 1))})
@@ -214,6 +217,7 @@ def test_a_lost_upload_is_excluded_from_the_mean(name: str, place: Path, tmp_pat
     assert all(torch.equal(value, own.tensors[key]) for key, value in common(received).items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UPLOADING)
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_a_client_that_missed_an_adapter_catches_up(
@@ -248,6 +252,7 @@ ENDING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDING)
 @pytest.mark.parametrize("lap", ["first begin", "answer to the first begin", "thanks for the work"])
 def test_losing_a_message_without_news_changes_nothing(

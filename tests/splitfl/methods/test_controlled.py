@@ -74,13 +74,14 @@ def test_a_constant_plan_equals_sfl_v2_bit_for_bit(aggregator: str, place: Path,
     assert all(torch.equal(value, plain.trained[name]) for name, value in planned.trained.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "clients", "settings"),
     [
         ("cse-fsl", 2, {}),
         ("cse-fsl", 1, {"upload_interval": 2, "auxiliary_blocks": 1}),
         ("hybrid", 1, {"perturbations": 2}),
-        pytest.param("hybrid", 1, {"derivative": "central", "slices": True}, marks=pytest.mark.slow),
+        ("hybrid", 1, {"derivative": "central", "slices": True}),
     ],
 )
 def test_a_constant_plan_equals_its_method_bit_for_bit(
@@ -98,6 +99,7 @@ def test_a_constant_plan_equals_its_method_bit_for_bit(
     assert planned.losses[-1] < planned.losses[0]
 
 
+@pytest.mark.slow
 def test_a_method_of_another_package_with_a_local_update_can_be_chosen(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +109,7 @@ def test_a_method_of_another_package_with_a_local_update_can_be_chosen(
     assert planned.losses == played_by(place, tmp_path, Plan(method="sfl-v2", cut=2, rank=4)).losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sfl-v2", "cse-fsl", "hybrid"])
 @pytest.mark.parametrize("lost", [("up", 2), ("down", 2)])
 def test_a_lost_message_has_the_same_effect_as_in_the_plans_method(
@@ -129,6 +132,7 @@ def test_batches_without_an_upload_send_skip_messages(place: Path, tmp_path: Pat
     assert kinds == ["Begin", "Activation", "Skip", "Skip", "Adapter"]
 
 
+@pytest.mark.slow
 def test_only_clients_that_trained_an_auxiliary_upload_it(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +151,7 @@ def test_only_clients_that_trained_an_auxiliary_upload_it(
     assert not any(name.startswith(PREFIX) for name in played.trained)
 
 
+@pytest.mark.slow
 def test_a_head_has_the_learning_rate_of_its_method(place: Path, tmp_path: Path) -> None:
     plans = {"sfl-v2": Plan(method="sfl-v2", cut=2, rank=4), "hybrid": Plan(method="hybrid", cut=2, rank=4)}
     for name, plan in plans.items():
@@ -161,6 +166,7 @@ def test_a_head_has_the_learning_rate_of_its_method(place: Path, tmp_path: Path)
         assert own.losses == same.losses != other.losses
 
 
+@pytest.mark.slow
 def test_a_frozen_client_sends_activations_and_receives_no_gradient(place: Path, tmp_path: Path) -> None:
     played = played_by(place, tmp_path, Plan(method="frozen", cut=2, rank=4))
     assert {type(message) for *_, message, _ in played.said} == {Begin, Activation, Adapter, Leave}
@@ -216,6 +222,7 @@ class _Turns:
         self._at = min(round_index + 1, len(self._rounds) - 1)
 
 
+@pytest.mark.slow
 def test_a_block_moves_to_a_client_and_back_with_its_trained_values(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

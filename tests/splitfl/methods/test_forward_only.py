@@ -141,6 +141,7 @@ def test_a_step_of_mu_splitfed_makes_several_server_steps(
         assert torch.equal(unpack(found, context.get("mask")), state)
 
 
+@pytest.mark.slow
 def test_hiso_with_constant_curvature_is_decomfl(place: Path, tmp_path: Path) -> None:
     plain = play(site(place, "decomfl", rounds=3, clients=2, perturbations=2), tmp_path)
     hiso = play(site(place, "hiso", rounds=3, clients=2, perturbations=2, hessian_smooth=1.0), tmp_path)

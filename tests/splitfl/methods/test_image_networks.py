@@ -59,6 +59,7 @@ LONG = [pytest.mark.slow, pytest.mark.long]
 FIRST_IS_SLOW = [pytest.param(name, marks=LONG if at else pytest.mark.slow) for at, name in enumerate(ABLE)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["sfl-v2", *(pytest.param(one, marks=LONG) for one in ("sfl-v1", "fedlora"))]
 )
@@ -139,6 +140,7 @@ def test_the_exported_model_has_the_same_metrics(tmp_path: Path) -> None:
     assert all(torch.equal(value, trained[name]) for name, value in cut.model.named_parameters())
 
 
+@pytest.mark.slow
 def test_scalars_train_a_whole_small_network(tmp_path: Path) -> None:
     federation = {"clients": 2, "rounds": 2, "local_steps": 4, "aggregator": "mean"}
     method = {"name": "decomfl", "perturbations": 20}

@@ -62,6 +62,7 @@ def experiment(place: Path, task: str, model: str = "model", **tables: dict[str,
     return Experiment.of(from_dict(table(place, task, model, **tables)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["model", "llama"])
 @pytest.mark.parametrize("task", TASKS)
 def test_split_finetuning_is_plain_finetuning(task: str, model: str, place: Path, tmp_path: Path) -> None:
@@ -84,6 +85,7 @@ def test_every_method_learns_from_every_kind_of_label(
     assert np.isfinite(played.losses).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_and_stock_peft_measure_the_same(task: str, place: Path, tmp_path: Path) -> None:
     settings = table(place, task)
@@ -100,6 +102,7 @@ def test_a_run_and_stock_peft_measure_the_same(task: str, place: Path, tmp_path:
     assert set(again) == names[task] | {"eval_loss"}
 
 
+@pytest.mark.slow
 def test_the_exported_configuration_names_the_predictions_of_the_head(place: Path, tmp_path: Path) -> None:
     result = splitfl.run(table(place, "regression"), out=tmp_path)
     config = json.loads((result.folder / "adapter" / "config.json").read_text())

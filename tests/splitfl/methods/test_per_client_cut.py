@@ -55,6 +55,7 @@ def one_round(place: Path, folder: Path) -> tuple[Played, Experiment]:
     return play(own, folder), own
 
 
+@pytest.mark.slow
 def test_a_client_sends_and_receives_only_its_own_blocks(place: Path, tmp_path: Path) -> None:
     played = play(site(place, 1, 3, 2), tmp_path)
     for client, cut in enumerate((1, 3, 2)):
@@ -66,6 +67,7 @@ def test_a_client_sends_and_receives_only_its_own_blocks(place: Path, tmp_path: 
                     assert {f"layer.{b}." for b in found} == own
 
 
+@pytest.mark.slow
 def test_a_shared_block_is_the_mean_weighted_by_samples(place: Path, tmp_path: Path) -> None:
     """One step of each: what every holder came to is found again by running each client alone."""
     played, own = one_round(place, tmp_path)

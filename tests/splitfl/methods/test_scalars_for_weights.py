@@ -65,6 +65,7 @@ def scalar_bytes(messages: Iterable[Message | Reply]) -> int:
     return sum(message.values.nbytes for message in messages if isinstance(message, Scalars))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_the_bytes_are_those_of_the_formulae(name: str, place: Path, tmp_path: Path) -> None:
     """Up and down per step, N elements at the cut: hybrid N b + 4 P and N b, hosl (2 P + 1) N b and 8 P,
@@ -99,6 +100,7 @@ def test_the_bytes_are_those_of_the_formulae(name: str, place: Path, tmp_path: P
                 assert (hidden, grads, ups, downs) == ([], [], 4 * PERTURBATIONS * STEPS, 0)
 
 
+@pytest.mark.slow
 def test_decomfl_sends_four_bytes_a_client_and_perturbation(place: Path, tmp_path: Path) -> None:
     """Exactly 4 K P up from all clients together, and as much down to each, in rounds of one step."""
     played = play(watched(place, "decomfl", federation={"local_steps": 1}), tmp_path)
@@ -124,8 +126,9 @@ def test_all_clients_and_the_server_hold_the_same_bits(name: str, place: Path, t
             assert torch.equal(value, ends[key]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("perturbations", [PERTURBATIONS, pytest.param(80, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("perturbations", [PERTURBATIONS, 80])
 def test_clients_that_lost_messages_end_with_the_same_bits(
     name: str, perturbations: int, place: Path, tmp_path: Path
 ) -> None:
@@ -147,7 +150,7 @@ def test_clients_that_lost_messages_end_with_the_same_bits(
         pytest.param("ia3", "hybrid", marks=pytest.mark.slow),
         pytest.param("lora", "hosl", marks=pytest.mark.slow),
         pytest.param("vera", "decomfl", marks=pytest.mark.slow),
-        ("tinylora", "hybrid"),
+        pytest.param("tinylora", "hybrid", marks=pytest.mark.slow),
         pytest.param("loha", "decomfl", marks=pytest.mark.slow),
     ],
 )
@@ -171,6 +174,7 @@ def test_clients_perturb_their_slices_and_all_have_the_same_bits(
     )
 
 
+@pytest.mark.slow
 def test_lost_derivatives_update_no_client(place: Path, tmp_path: Path) -> None:
     """The upload of client 1 is lost in the first round: all walk as if it had not taken part."""
     site = watched(place, "hybrid")
@@ -181,6 +185,7 @@ def test_lost_derivatives_update_no_client(place: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, silent[key]) for key, value in steady.items())
 
 
+@pytest.mark.slow
 def test_a_lost_gradient_is_a_step_with_zero_derivatives(place: Path, tmp_path: Path) -> None:
     played = play(watched(place, "hybrid"), tmp_path, Losing(frozenset({(0, "down", 1)})))
     (sent,) = [m for one, at, m, _ in played.said if (one, at) == (0, 0) and isinstance(m, Scalars)]
@@ -189,6 +194,7 @@ def test_a_lost_gradient_is_a_step_with_zero_derivatives(place: Path, tmp_path: 
     assert len(played.losses) == CLIENTS * ROUNDS * STEPS, "the server has stepped, which is harmless"
 
 
+@pytest.mark.slow
 def test_lost_replies_of_hosl_still_count(place: Path, tmp_path: Path) -> None:
     """The server knows the slopes itself, so the client's own lost answer comes back in the next round."""
     played = play(watched(place, "hosl"), tmp_path, Losing(frozenset({(0, "down", 1)})))
@@ -197,6 +203,7 @@ def test_lost_replies_of_hosl_still_count(place: Path, tmp_path: Path) -> None:
     assert bool(heard.values.all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("derivative", ["difference", "central"])
 def test_a_clients_flops_are_those_of_forward_passes(derivative: str, place: Path, tmp_path: Path) -> None:
     site = watched(place, "hybrid", method={"derivative": derivative}, federation={"clients": 1})
@@ -210,6 +217,7 @@ def test_a_clients_flops_are_those_of_forward_passes(derivative: str, place: Pat
     assert played.ledger.total_flops("client") == pytest.approx(passes * once)
 
 
+@pytest.mark.slow
 def test_decomfl_with_one_client_is_mezo(place: Path, tmp_path: Path) -> None:
     """Malladi et al., NeurIPS'23, Algorithm 1: the stock model, the same directions, the same bits."""
     mu, lr = 1e-3, 1e-2

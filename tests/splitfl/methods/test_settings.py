@@ -85,8 +85,9 @@ def test_every_optional_setting_is_read_by_some_method_and_no_method_reads_anoth
 def test_a_key_of_another_method_is_refused_with_the_methods_that_have_it() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"^unknown key 'method.mu'; the method 'fedlora' has name, in_flight, checkpoint_head, "
-        r"micro_batch; it is a key of hybrid, hosl, heron, mu-splitfed, decomfl, hiso, fedkseed$",
+        match=r"^unknown key 'method.mu'; the method 'fedlora' has the keys name, in_flight, "
+        r"checkpoint_head, micro_batch; it is a key of "
+        r"hybrid, hosl, heron, mu-splitfed, decomfl, hiso, fedkseed$",
     ):
         from_dict({"method": {"name": "fedlora", "mu": 0.1}})
     with pytest.raises(ConfigError, match=r"'method.slice'; did you mean 'slices'\? the method 'hosl' has"):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from splitfl.adapters.inject import trainable
@@ -25,6 +26,7 @@ def site(
     return Experiment.of(toy.config(place, method={"name": name}, federation=federation))
 
 
+@pytest.mark.slow
 def test_the_body_is_the_mean_of_the_bodies_trained_per_client(place: Path, tmp_path: Path) -> None:
     one = site(place, steps=2)
     played = play(one, tmp_path)
@@ -44,6 +46,7 @@ def test_the_body_is_the_mean_of_the_bodies_trained_per_client(place: Path, tmp_
     assert all(torch.equal(value, played.trained[name]) for name, value in mean.items())
 
 
+@pytest.mark.slow
 def test_tensors_frozen_by_the_aggregator_are_frozen_in_the_bodies_too(place: Path, tmp_path: Path) -> None:
     one = site(place, aggregator="rolora")
     first = trainable(one.whole())
@@ -54,6 +57,7 @@ def test_tensors_frozen_by_the_aggregator_are_frozen_in_the_bodies_too(place: Pa
     assert play(site(place, aggregator="rolora", rounds=2), tmp_path).ledger.total_flops("server") > 0.0
 
 
+@pytest.mark.slow
 def test_a_client_without_received_messages_has_no_weight_in_the_mean(place: Path, tmp_path: Path) -> None:
     one = site(place)
     lost = play(one, tmp_path, Losing(frozenset({(1, "up", 1)})))
@@ -68,6 +72,7 @@ def test_a_client_without_received_messages_has_no_weight_in_the_mean(place: Pat
     assert all(torch.equal(value, server.trained()[name]) for name, value in body.items())
 
 
+@pytest.mark.slow
 def test_bodies_without_received_messages_are_unchanged(place: Path, tmp_path: Path) -> None:
     one = site(place)
     played = play(one, tmp_path, Losing(frozenset({(0, "up", 1), (1, "up", 1)})))
@@ -75,6 +80,7 @@ def test_bodies_without_received_messages_are_unchanged(place: Path, tmp_path: P
     assert all(torch.equal(first[name], value) for name, value in played.trained.items())
 
 
+@pytest.mark.slow
 def test_a_restored_server_trains_the_tensors_of_its_round(place: Path) -> None:
     own = site(place, aggregator="rolora")
     one, other = own.server_method(), own.server_method()

@@ -93,6 +93,7 @@ def test_clients_upload_only_their_slices(place: Path, tmp_path: Path) -> None:
         assert all(any("lora" not in name for name in upload.tensors) for upload in uploads)
 
 
+@pytest.mark.slow
 def test_a_lost_update_is_undone_on_its_client(place: Path) -> None:
     client = site(place, clients=2).client_method(0)
     assert isinstance(client, SpryClient)
@@ -108,6 +109,7 @@ def test_a_lost_update_is_undone_on_its_client(place: Path) -> None:
     assert all(torch.equal(before[name], value) for name, value in held.items())
 
 
+@pytest.mark.slow
 def test_a_client_saves_nothing_for_a_backward_pass(place: Path) -> None:
     client = site(place, clients=2).client_method(1)
     saved: list[torch.Size] = []

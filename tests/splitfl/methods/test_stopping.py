@@ -81,6 +81,7 @@ def cases() -> list[object]:
     return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in METHODS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases())
 def test_a_method_restored_from_its_state_continues_bit_for_bit(
     name: str, place: Path, tmp_path: Path
@@ -112,6 +113,7 @@ def test_a_method_can_be_restored_to_an_earlier_state(name: str, place: Path, tm
     assert federation.play(1) == first
 
 
+@pytest.mark.slow
 def test_steps_in_flight_start_from_the_same_parameters_after_a_restart(place: Path, tmp_path: Path) -> None:
     settings = site(place, "sfl-v2", method={"in_flight": 3})
     unbroken = Federation(settings)
@@ -123,6 +125,7 @@ def test_steps_in_flight_start_from_the_same_parameters_after_a_restart(place: P
     assert anew.play(1) == unbroken.play(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases())
 def test_a_run_killed_during_an_accumulation_resumes_from_its_last_round(
     name: str, place: Path, tmp_path: Path

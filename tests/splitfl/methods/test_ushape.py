@@ -27,6 +27,7 @@ def site(place: Path, clients: int = 1, steps: int = 1, tail_blocks: int = 1) ->
     )
 
 
+@pytest.mark.slow
 def test_the_client_sends_the_loss_and_no_labels(place: Path, tmp_path: Path) -> None:
     played = play(site(place, clients=2, steps=3), tmp_path)
     messages = [message for _, _, message, _ in played.said]
@@ -86,6 +87,7 @@ def test_a_dropped_half_step_cannot_be_completed(place: Path) -> None:
     assert isinstance(say(5, gradient), Gradient)
 
 
+@pytest.mark.slow
 def test_both_halves_of_a_step_use_the_same_parameters(place: Path, tmp_path: Path) -> None:
     """Another client's step in between changes the body, and nothing of what this one hears."""
     one = site(place, clients=2)
@@ -105,6 +107,7 @@ def test_both_halves_of_a_step_use_the_same_parameters(place: Path, tmp_path: Pa
     assert torch.equal(*heard)
 
 
+@pytest.mark.slow
 def test_each_piece_is_counted_with_one_forward_and_one_backward_pass(place: Path, tmp_path: Path) -> None:
     one = site(place)
     played = play(one, tmp_path)

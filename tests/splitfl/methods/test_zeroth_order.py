@@ -23,6 +23,7 @@ from splitfl.models.cut import Piece
 from splitfl.models.token_rows import unpack
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
+from tests.quick import quick
 from tests.splitfl import toy
 
 # torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
@@ -113,7 +114,8 @@ class Scene:
         return torch.stack([torch.cat([signs.flatten() for signs in one.values()]) for one in drawn])
 
 
-@pytest.mark.parametrize("derivative", ["difference", pytest.param("jvp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("derivative", ["difference", "jvp"])
 def test_an_estimates_cosine_with_the_gradient_follows_the_law(derivative: str, place: Path) -> None:
     """cos(estimate, gradient) = sqrt(P / (P + d)), the mean of 50 trials within 20 %."""
     trials, perturbations = 50, 8
@@ -138,6 +140,7 @@ def test_a_step_descends_along_the_estimate(place: Path) -> None:
     torch.testing.assert_close(before - after, estimate, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", ["bert", "gpt2"])
 def test_forward_mode_is_exact_and_differences_come_close(model_type: str, places: dict[str, Path]) -> None:
     place = places[model_type]
@@ -153,6 +156,7 @@ def test_forward_mode_is_exact_and_differences_come_close(model_type: str, place
         assert relative(derivatives_P[name], exact_P) < 0.02, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", ["bert", "gpt2"])
 def test_hybrid_and_hosl_have_the_same_estimates(model_type: str, places: dict[str, Path]) -> None:
     """The gradient's way through the activation, or the loss's difference: within 2 % at mu 1e-3."""
@@ -196,6 +200,7 @@ def test_a_hybrid_client_saves_nothing_for_a_backward_pass(derivative: str, plac
     assert saved == []
 
 
+@pytest.mark.slow
 def test_perturbations_of_each_clients_own_give_a_better_mean() -> None:
     """Relative squared error with g_k the clients' gradients, g their mean, over 100 trials within 10 %:
     (d - 1) / P for shared directions, (d - 1) / P * mean |g_k|^2 / (K |g|^2) for their own."""
@@ -267,10 +272,8 @@ def test_a_client_that_missed_rounds_ends_with_the_same_bits(
     assert any(bool((scalar_log.tensors[name] != 0).any()) for name in scalar_log.tensors if "lora_B" in name)
 
 
-@pytest.mark.parametrize(
-    ("perturbations", "kind"),
-    [(2, "momentum"), (2, "adam"), (1000, "momentum"), pytest.param(1000, "adam", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("perturbations", quick((2, 1000), 2))
+@pytest.mark.parametrize("kind", quick(("momentum", "adam"), "momentum"))
 def test_a_client_that_missed_rounds_has_the_server_optimisers_steps(
     kind: str, perturbations: int, place: Path
 ) -> None:

@@ -153,7 +153,8 @@ def play_with_kills(site: Experiment, folder: Path, chance: random.Random) -> Tr
         return run.trained()
 
 
-@pytest.mark.parametrize("method", ["sfl-v2", pytest.param("decomfl", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sfl-v2", "decomfl"])
 def test_a_run_that_lost_clients_is_the_in_process_run_of_the_same_events(
     place: Path, tmp_path: Path, method: str
 ) -> None:
@@ -195,6 +196,7 @@ def test_a_client_leaves_for_some_rounds_and_comes_back(place: Path, tmp_path: P
     assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 2} == {0, 3, 4, 5}
 
 
+@pytest.mark.slow
 def test_a_straggler_misses_the_round_and_joins_the_next(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place), SessionRouter()
     folder = tmp_path / "threads"
@@ -223,6 +225,7 @@ def test_a_straggler_misses_the_round_and_joins_the_next(place: Path, tmp_path: 
     assert {row["round"] for row in rows if row["event"] == "step" and row["client"] == 1} == {0, 2, 3, 4, 5}
 
 
+@pytest.mark.slow
 def test_a_message_of_a_dead_process_costs_its_client_one_round(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place), SessionRouter()
     folder = tmp_path / "threads"

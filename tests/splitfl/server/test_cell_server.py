@@ -60,6 +60,7 @@ def mean_upload_s(run: Played) -> float:
     return float(np.mean([(row["finish_s"] - row["start_s"]) / row["payload_bytes"] for row in rows]))
 
 
+@pytest.mark.slow
 def test_ten_clients_that_upload_at_once_slow_each_other_down(
     place: Path, street: str, tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_ten_clients_that_upload_at_once_slow_each_other_down(
     assert ten > 2.0 * alone
 
 
+@pytest.mark.slow
 def test_the_same_run_in_a_cell_gives_the_same_file(place: Path, tmp_path: Path) -> None:
     first, second = (
         played(place, "urban-micro", tmp_path, 3, method={"in_flight": in_flight}) for in_flight in (2, 2)
@@ -78,6 +80,7 @@ def test_the_same_run_in_a_cell_gives_the_same_file(place: Path, tmp_path: Path)
     assert {row["event"] for row in first.events} == {"transfer", "compute", "step"}
 
 
+@pytest.mark.slow
 def test_the_cell_tells_when_and_never_what(place: Path, street: str, tmp_path: Path) -> None:
     with_cell = played(place, street, tmp_path, 3)
     without = played(place, street, tmp_path, 3, link={})
@@ -85,6 +88,7 @@ def test_the_cell_tells_when_and_never_what(place: Path, street: str, tmp_path: 
     assert with_cell.ends[-1].finish_s > without.ends[-1].finish_s
 
 
+@pytest.mark.slow
 def test_a_cell_without_recovery_runs_with_holes(place: Path, tmp_path: Path) -> None:
     text = STREET.replace("114.0", "119.0") + '[link]\nharq = "none"\nmax_tries = 1\n'
     (tmp_path / "far.toml").write_text(text)

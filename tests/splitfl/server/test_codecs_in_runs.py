@@ -39,6 +39,7 @@ def gradients(run: Played) -> list[Tensor]:
     return [reply.grad for *_, reply in run.said if isinstance(reply, Gradient)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["bf16", "int8", "int4"])
 def test_a_client_receives_the_rounded_gradient_of_its_activations(
     codec: str, place: Path, tmp_path: Path
@@ -103,6 +104,7 @@ class LosesOneByOne(LosesTokens):
     mtu_bytes = 64
 
 
+@pytest.mark.slow
 def test_rows_that_came_through_losses_are_not_rounded_again(place: Path, tmp_path: Path) -> None:
     tables = {**ONE, "link": {"mtu_bytes": LosesOneByOne.mtu_bytes}}
     (exact,) = gradients(played(place, tmp_path, **tables))
@@ -153,6 +155,7 @@ def test_a_lossy_packet_carries_whole_rounded_rows(codec: str, row: int, place: 
         assert one.payload_bytes - one.reliable_bytes == count * row
 
 
+@pytest.mark.slow
 def test_masked_tokens_and_rounded_rows_go_together(place: Path, tmp_path: Path) -> None:
     loss, codec = {"activation": "mask", "gradient": "rescale"}, {"activation": "int8", "gradient": "int8"}
     run = played(place, tmp_path, erasure=loss, codec=codec, link=TENTH)
@@ -161,6 +164,7 @@ def test_masked_tokens_and_rounded_rows_go_together(place: Path, tmp_path: Path)
     assert len(run.losses) == 12
 
 
+@pytest.mark.slow
 def test_rounded_training_learns_as_well_for_a_third_of_the_bytes(place: Path, tmp_path: Path) -> None:
     federation = {"clients": 2, "rounds": 4, "local_steps": 10}
     codec = {"activation": "int8", "gradient": "int8"}
@@ -177,6 +181,7 @@ def scalars(run: Played) -> Tensor:
     ).flatten()
 
 
+@pytest.mark.slow
 def test_hybrids_scalars_bear_a_gradient_of_four_bits(place: Path, tmp_path: Path) -> None:
     """They are off by about as much as the gradient is, relatively, in directions of no relation to it."""
     tables = {**ONE, "method": {"name": "hybrid", "perturbations": 64}}

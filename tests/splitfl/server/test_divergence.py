@@ -27,6 +27,7 @@ from tests.splitfl.driver import play
 place = toy.place(rows=40)
 
 
+@pytest.mark.slow
 def test_a_loss_beyond_the_bound_ends_the_run_and_names_the_step(place: Path, tmp_path: Path) -> None:
     whole = play(Experiment.of(toy.config(place)), tmp_path).losses
     bound = sorted(whole)[-1] * 0.999

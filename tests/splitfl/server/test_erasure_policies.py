@@ -28,6 +28,7 @@ def played(place: Path, folder: Path, over: Link | None = None, **tables: Any) -
     return play(Experiment.of(toy.config(place, **tables)), folder, over)
 
 
+@pytest.mark.slow
 def test_reliable_makes_delay_of_loss_and_changes_nothing_else(place: Path, tmp_path: Path) -> None:
     slow = {"up": {"rate_bps": 1e6}, "down": {"rate_bps": 1e6}}
     lossy = {"mtu_bytes": 128, **{way: {"rate_bps": 1e6, "loss_rate": 0.3} for way in slow}}
@@ -37,6 +38,7 @@ def test_reliable_makes_delay_of_loss_and_changes_nothing_else(place: Path, tmp_
     assert late.ledger.total().lost_packets == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES)
 def test_with_holes_every_step_is_taken(policy: str, place: Path, tmp_path: Path) -> None:
     run = played(place, tmp_path, erasure={"activation": policy, "gradient": policy}, link=TENTH)
@@ -86,6 +88,7 @@ def test_a_token_lost_on_its_way_up_gets_no_gradient(policy: str, place: Path, t
     assert reply.grad.any()
 
 
+@pytest.mark.slow
 def test_lost_gradients_are_nothing_or_make_up_for_each_other(place: Path, tmp_path: Path) -> None:
     one = {"federation": {"clients": 1, "rounds": 1, "local_steps": 1}, "link": {"mtu_bytes": 128}}
     found = {}
@@ -122,6 +125,7 @@ def test_one_lost_token_skips_a_whole_message(place: Path, tmp_path: Path) -> No
     assert isinstance(first_answer(run)[1], Lost)
 
 
+@pytest.mark.slow
 def test_an_old_token_stands_in_for_a_lost_one(place: Path, tmp_path: Path) -> None:
     """The second time round everything is lost, and the first round's values are learnt from."""
     again = {"federation": {"clients": 1, "rounds": 3, "local_steps": 0}, "link": {"mtu_bytes": 128}}
@@ -177,6 +181,7 @@ def test_an_erasure_policy_that_a_method_cannot_use_is_refused(
         Experiment.of(toy.config(place, **tables, **reads))
 
 
+@pytest.mark.slow
 def test_numbers_sent_as_they_are_cost_symbols_and_noise(place: Path, tmp_path: Path) -> None:
     analog = {"kinds": ["activation", "gradient"], "snr_db": 20.0, "symbol_hz": 1e5}
     link = {"up": {"rate_bps": 1e6}, "down": {"rate_bps": 1e6}}
@@ -222,6 +227,7 @@ def test_noise_may_be_that_of_the_cell(place: Path, tmp_path: Path) -> None:
 BURSTS = {"loss": "gilbert-elliott", "leave_good": 0.05, "leave_bad": 0.5}
 
 
+@pytest.mark.slow
 def test_losses_may_come_in_bursts(place: Path, tmp_path: Path) -> None:
     link = {"mtu_bytes": 128, "up": BURSTS, "down": BURSTS}
     run = played(place, tmp_path, link=link, erasure={"activation": "rescale", "gradient": "rescale"})
@@ -230,6 +236,7 @@ def test_losses_may_come_in_bursts(place: Path, tmp_path: Path) -> None:
     assert total.lost == 0
 
 
+@pytest.mark.slow
 def test_a_recorded_link_may_be_replayed(place: Path, tmp_path: Path) -> None:
     path = tmp_path / "link.csv"
     path.write_text("time_s,rate_bps,delay_s,loss_rate\n0,1e6,0.01,0\n0.5,2e6,0.02,0.1\n")

@@ -111,6 +111,7 @@ def test_a_run_killed_twice_ends_with_the_same_bits(place: Path, tmp_path: Path)
     assert_same(place, tmp_path, [14, 9])
 
 
+@pytest.mark.slow
 def test_a_run_with_steps_in_flight_and_losses_ends_with_the_same_bits(place: Path, tmp_path: Path) -> None:
     lossy = {"rate_bps": 1e6, "loss_rate": 0.2}
     tables = {"method": {"in_flight": 2}, "link": {"max_tries": 2, "up": lossy, "down": lossy}}
@@ -121,9 +122,8 @@ def test_a_run_in_a_cell_killed_twice_ends_with_the_same_bits(place: Path, tmp_p
     assert_same(place, tmp_path, [17, 14], link={"scenario": "lab-wifi"})
 
 
-@pytest.mark.parametrize(
-    "link", [{}, pytest.param({"scenario": "lab-wifi"}, marks=pytest.mark.slow)], ids=["links", "cell"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("link", [{}, {"scenario": "lab-wifi"}], ids=["links", "cell"])
 def test_a_run_of_rounded_rows_killed_twice_ends_with_the_same_bits(
     link: dict[str, str], place: Path, tmp_path: Path
 ) -> None:
@@ -171,9 +171,8 @@ def test_a_run_killed_tens_of_times_at_random_ends_with_the_same_bits(
         assert_same(place, folder, [chance.randrange(16) for _ in range(10)])
 
 
-@pytest.mark.parametrize(
-    "messages", [36, pytest.param(40, marks=pytest.mark.slow)], ids=["clients-ahead", "all-alike"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("messages", [36, 40], ids=["clients-ahead", "all-alike"])
 def test_a_damaged_checkpoint_costs_the_rounds_since_the_one_before(
     place: Path, tmp_path: Path, messages: int
 ) -> None:
@@ -220,6 +219,7 @@ def _other_weights(own: Path) -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -239,6 +239,7 @@ def test_a_run_is_not_continued_with_other_settings_data_classes_or_weights(
         play(site_of(own, **tables), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_server_refuses_data_that_changed_on_no_client(own: Path, tmp_path: Path) -> None:
     assert play(site_of(own), tmp_path / "run", 20) is None
     _other_data(own)
@@ -285,6 +286,7 @@ def fault_tolerance(**settings: Any) -> dict[str, Any]:
     return {"fault_tolerance": {"on_loss": "continue", **settings}}
 
 
+@pytest.mark.slow
 def test_a_lost_client_costs_its_own_work_and_nothing_else(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place, **fault_tolerance()), SessionRouter()
     nodes = nodes_of(site, tmp_path)
@@ -303,6 +305,7 @@ def test_a_lost_client_costs_its_own_work_and_nothing_else(place: Path, tmp_path
     assert [row["round"] for row in story(tmp_path) if row["event"] == "round"] == list(range(ROUNDS))
 
 
+@pytest.mark.slow
 def test_a_client_that_rejoins_continues_with_a_later_round(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place, **fault_tolerance(min_clients=3)), SessionRouter()
     nodes = nodes_of(site, tmp_path)
@@ -319,6 +322,7 @@ def test_a_client_that_rejoins_continues_with_a_later_round(place: Path, tmp_pat
     assert rounds == [0, 0, 1, 2, 2, 3, 3]
 
 
+@pytest.mark.slow
 def test_all_go_back_together_once_and_end_with_the_same_bits(place: Path, tmp_path: Path) -> None:
     site, board = site_of(place), SessionRouter(waits_for_restart=True)
     unbroken = play(site, tmp_path / "unbroken")
@@ -366,6 +370,7 @@ def back_at_round_4(site: Experiment, folder: Path) -> ClientNode:
     return back
 
 
+@pytest.mark.slow
 def test_a_client_that_stores_its_state_again_does_not_gain_rounds(place: Path, tmp_path: Path) -> None:
     site = site_of(place)
     back = back_at_round_4(site, tmp_path)
@@ -376,6 +381,7 @@ def test_a_client_that_stores_its_state_again_does_not_gain_rounds(place: Path, 
     assert [completed_before(asked.asked, round_index) for round_index in (0, 1, 4)] == [-1, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_client_that_is_ahead_says_how_old_that_is_to_which_it_goes_back(
     place: Path, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from splitfl.setup.experiment import Experiment
 from tests.splitfl import toy
 
 
+@pytest.mark.slow
 def test_the_adapter_that_a_run_starts_from_is_part_of_its_origin(tmp_path: Path) -> None:
     toy.model(tmp_path / "model")
     toy.data(tmp_path / "data.tsv", 40)

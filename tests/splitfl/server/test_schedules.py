@@ -52,6 +52,7 @@ def same(one: Played, other: Played) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_far_deadline_is_a_synchronous_round(place: Path, tmp_path: Path) -> None:
     together = play(site(place), tmp_path)
     assert same(play(site(place, schedule="deadline", deadline_s=1e3), tmp_path), together)
@@ -103,6 +104,7 @@ def test_every_method_continues_after_a_deadline(method: str, place: Path, tmp_p
     assert late.ends[0].finish_s < whole.ends[0].finish_s
 
 
+@pytest.mark.slow
 def test_a_buffer_of_all_clients_at_one_pace_is_a_synchronous_run(tmp_path: Path) -> None:
     """Sentences of one length on an ideal link take everybody the same time: no work is old."""
     toy.model(tmp_path / "model", is_base=True)
@@ -153,6 +155,7 @@ def test_the_fast_do_more_and_age_is_in_the_ledger(
     assert set(played.trained) == set(play(site(place, method), tmp_path).trained)
 
 
+@pytest.mark.slow
 def test_the_service_order_does_not_depend_on_threads(place: Path, tmp_path: Path) -> None:
     own = site(place, schedule="anarchic", pause_s=0.05, client_steps=[1, 2, 3])
     alone = play(own, tmp_path)

@@ -45,6 +45,7 @@ def run(gate: ServiceOrder, laps: list[int], rounds: int, hurry: random.Random) 
     return commits
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     laps=st.lists(st.integers(1, 6), min_size=1, max_size=5),

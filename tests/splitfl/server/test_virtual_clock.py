@@ -35,6 +35,7 @@ def played(place: Path, tmp_path: Path, clients: int, **tables: Any) -> Played:
     return play(Experiment.of(toy.config(place, federation=federation, **SLOW, **tables)), tmp_path)
 
 
+@pytest.mark.slow
 def test_one_client_on_an_ideal_link_takes_the_time_of_all_the_work(place: Path, tmp_path: Path) -> None:
     run = played(place, tmp_path, 1)
     work_s = run.ledger.total_flops("client") / 1e8 + run.ledger.total_flops("server") / 1e9
@@ -54,6 +55,7 @@ def test_transfers_take_their_bytes_over_the_rate_and_the_delay(place: Path, tmp
     assert run.ends[-1].finish_s == pytest.approx(spent_s - (last["finish_s"] - last["start_s"]), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", [{}, LOSSY], ids=["ideal", "lossy"])
 def test_the_ledger_holds_the_bytes_of_every_frame(place: Path, tmp_path: Path, link: Any) -> None:
     run = played(place, tmp_path, 2, link=link)
@@ -86,6 +88,7 @@ def is_leave(message: Any) -> bool:
     return isinstance(message, Leave)
 
 
+@pytest.mark.slow
 def test_work_is_counted_by_side_client_and_round(place: Path, tmp_path: Path) -> None:
     run = played(place, tmp_path, 2)
     for side in ("client", "server"):
@@ -98,6 +101,7 @@ def test_work_is_counted_by_side_client_and_round(place: Path, tmp_path: Path) -
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_flight", [1, 2])
 def test_a_client_never_does_two_things_at_once(place: Path, tmp_path: Path, in_flight: int) -> None:
     run = played(place, tmp_path, 3, method={"in_flight": in_flight}, link=LOSSY)
@@ -120,6 +124,7 @@ def test_a_client_never_does_two_things_at_once(place: Path, tmp_path: Path, in_
     assert most <= in_flight
 
 
+@pytest.mark.slow
 def test_two_slots_are_faster_than_one_on_the_virtual_clock(place: Path, tmp_path: Path) -> None:
     slow_server: Any = {"server": {"device": "cpu", "flops": 1e7}}
     federation = {"clients": 3, "rounds": 1, "local_steps": 4}

@@ -48,8 +48,9 @@ def test_a_setting_that_it_does_not_read_is_refused() -> None:
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
     assert result.stderr == (
-        "Error: unknown key 'transport.user'; the transport 'masked' has name, host, port, timeout_s, "
-        "join_timeout_s, mask, secrets, tls_cert, tls_key, tls_ca, token_file; it is a key of mqtt\n"
+        "Error: unknown key 'transport.user'; the transport 'masked' has the keys name, host, port, "
+        "timeout_s, join_timeout_s, mask, secrets, tls_cert, tls_key, tls_ca, token_file; "
+        "it is a key of mqtt\n"
     )
 
 
@@ -58,7 +59,7 @@ def test_a_setting_that_it_does_not_read_is_refused() -> None:
     [
         ("mask=256", "[transport] transport.mask must lie in 1..255, got 256"),
         ("mask=most", "transport.mask must be of type int, got 'most'"),
-        ("msk=1", "unknown key 'transport.msk'; did you mean 'mask'? the transport 'masked' has name, host"),
+        ("msk=1", "'transport.msk'; did you mean 'mask'? the transport 'masked' has the keys name, host"),
     ],
 )
 def test_a_setting_of_its_own_is_refused_by_name_and_without_torch(word: str, error: str) -> None:

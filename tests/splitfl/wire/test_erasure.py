@@ -103,6 +103,7 @@ def test_the_gradient_is_the_chain_rules(policy: str) -> None:
     torch.testing.assert_close(grad, leaf.grad)
 
 
+@pytest.mark.slow
 def test_rescaling_leaves_the_mean_over_losses_as_it_was() -> None:
     chance = torch.Generator().manual_seed(1)
     rows_ND, total, drops = torch.randn(12, 3, generator=chance), torch.zeros(12, 3), 20_000

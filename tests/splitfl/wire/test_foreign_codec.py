@@ -91,6 +91,7 @@ def test_rows_arrive_as_the_codec_restores_them(shape: tuple[int, ...]) -> None:
     assert data_bytes(raw) == 2 * 8 + 8 * int(is_kept.sum()) + 4 * rows.shape[:-1].numel()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("peaks")
 def test_a_run_is_charged_for_every_byte_that_its_rows_took(place: Path, tmp_path: Path) -> None:
     run = play(Experiment.of(toy.config(place, **BOTH, **ONE)), tmp_path)

@@ -58,6 +58,7 @@ def test_every_kind_of_message_has_a_case() -> None:
     assert set(KINDS) == {*typing.get_args(Message), Lost, Refusal}
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(ANY, ENVELOPES)
 @example(Gradient(ids_B=torch.tensor(5), grad=torch.empty(0, 3)), HERE)
@@ -135,6 +136,7 @@ ANYTHING = st.recursive(
 FIELDS = ("ask", "round", "steps", "values", "version", "samples", "losses", "reason")
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     kind=st.sampled_from([kind.__name__ for kind in KINDS]),
@@ -145,6 +147,7 @@ def test_a_header_of_anything_is_a_frame_or_a_wire_error(kind: str, envelope: An
     decode_or_refuse(frame(header(kind, envelope=envelope, fields=fields)))
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(
     dtype=st.sampled_from(["F32", "BF16", "I64", "BOOL", "U8", "F8_E4M3", "F4", "C64", "nothing", 3]),

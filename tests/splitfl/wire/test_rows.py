@@ -39,6 +39,7 @@ def there_and_back(rows: Tensor, codec: str) -> Tensor:
     return decode_rows(encode_rows(rows, codec), ENOUGH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ROUNDING)
 @settings(max_examples=200)
 @given(tensors(), st.sampled_from(DTYPES))
@@ -60,6 +61,7 @@ def test_every_number_is_within_half_a_step(codec: str, rows: Tensor) -> None:
     assert (off <= bound[..., None]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ONE_ROUNDING)
 @settings(max_examples=150)
 @given(tensors())

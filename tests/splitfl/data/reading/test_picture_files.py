@@ -104,6 +104,7 @@ def test_a_processor_that_does_not_fit_is_refused(tmp_path: Path, model: Path) -
         PictureFiles(task.train, model, Format(side=SIDE, channels=3))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_run_on_pictures_is_measured_as_stock_peft_does(tmp_path: Path, model: Path) -> None:
     task = {"name": "image-folder", "data": str(pictures(tmp_path / "all"))}
     settings = toy.table(tmp_path, task=task, federation={"partition": "iid"})

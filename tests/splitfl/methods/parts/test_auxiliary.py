@@ -101,6 +101,7 @@ def test_an_auxiliary_equal_to_the_body_has_its_gradient(place: Path) -> None:
     assert error(auxiliary, samples) == 0.0
 
 
+@pytest.mark.slow
 def test_alignment_brings_the_gradients_closer(place: Path) -> None:
     one = site(place, "fsl-sage", auxiliary_blocks=1)
     samples = at_the_cut(one, trained_somewhere(pieces(one).body()))
@@ -121,6 +122,7 @@ def heard(played: Played, client: int, round_index: int) -> dict[str, Tensor]:
     raise AssertionError("it never began")
 
 
+@pytest.mark.slow
 def test_every_second_round_each_client_receives_its_own_auxiliary(words: Path, tmp_path: Path) -> None:
     played = play(site(words, "fsl-sage", rounds=5, clients=2, align_interval=2), tmp_path)
     comes = [[bool(heard(played, client, at)) for at in range(5)] for client in range(2)]
@@ -132,6 +134,7 @@ def test_every_second_round_each_client_receives_its_own_auxiliary(words: Path, 
     assert len(aligned) == 2 * 5 * 3 + 2 * 2  # every upload, and two alignments for each client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_a_lost_auxiliary_is_sent_again_in_the_next_round(
     direction: str, words: Path, tmp_path: Path
@@ -162,6 +165,7 @@ def test_every_second_batch_is_uploaded_starting_with_the_first(
     assert [upload.samples for upload in uploads] == [seen, total - seen]
 
 
+@pytest.mark.slow
 def test_weight_gradients_of_an_auxiliary_count_only_where_it_is_trained(words: Path, tmp_path: Path) -> None:
     spent = {}
     for name in ("cse-fsl", "fsl-sage"):
@@ -178,6 +182,7 @@ def test_weight_gradients_of_an_auxiliary_count_only_where_it_is_trained(words: 
     assert spent["fsl-sage"] < spent["cse-fsl"]
 
 
+@pytest.mark.slow
 def test_the_first_alignment_starts_from_the_body(place: Path, tmp_path: Path) -> None:
     """With as many blocks the auxiliary is then the body, whose gradients leave nothing to align."""
     played = play(site(place, "fsl-sage", rounds=2, auxiliary_blocks=2), tmp_path)
@@ -190,6 +195,7 @@ def test_the_first_alignment_starts_from_the_body(place: Path, tmp_path: Path) -
     assert any(not torch.equal(value, later[name]) for name, value in then.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cse-fsl", "fsl-sage"])
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_a_lost_activation_changes_nothing_on_the_client(
@@ -201,6 +207,7 @@ def test_a_lost_activation_changes_nothing_on_the_client(
     assert all(torch.equal(value, heads[1][key]) for key, value in heads[0].items())
 
 
+@pytest.mark.slow
 def test_the_clients_of_cse_fsl_share_their_auxiliary(words: Path, tmp_path: Path) -> None:
     played = play(site(words, "cse-fsl", rounds=2, clients=2), tmp_path)
     assert heard(played, 0, 1).keys() == heard(played, 1, 1).keys() != set()

@@ -106,6 +106,7 @@ class Loop:
         return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", CASES.values(), ids=CASES.keys())
 def test_both_sides_optimise_as_a_plain_loop_does(train: dict[str, Any], place: Path, tmp_path: Path) -> None:
     site = Experiment.of(settings(place, train))
@@ -116,6 +117,7 @@ def test_both_sides_optimise_as_a_plain_loop_does(train: dict[str, Any], place: 
     assert bool(loop.norms) == any(norm > CLIP for norm in loop.norms)
 
 
+@pytest.mark.slow
 def test_a_whole_model_on_the_client_clips_one_norm(place: Path, tmp_path: Path) -> None:
     train = {key: value for key, value in CASES["all"].items() if key != "body_schedule"}
     site = Experiment.of(settings(place, train, method={"name": "fedlora"}))
@@ -139,6 +141,7 @@ def test_two_batches_are_one_of_twice_the_size(place: Path, tmp_path: Path) -> N
         torch.testing.assert_close(value, loop.plain.parameters[name].grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_steps_in_flight_accumulate_from_the_states_that_they_began_with(place: Path, tmp_path: Path) -> None:
     train = {"accumulate": 3, "clip_grad_norm": CLIP, "warmup_steps": 4}
     site = Experiment.of(settings(place, train, method={"name": "sfl-v2", "in_flight": 2}))
@@ -182,6 +185,7 @@ def _one_round(config: RunConfig) -> Any:
     return dataclasses.replace(config.federation, rounds=1)
 
 
+@pytest.mark.slow
 def test_the_sum_of_gradients_is_counted_in_a_clients_memory(place: Path) -> None:
     for name, times in (("sfl-v2", 2), ("hybrid", 1)):
         counted = [
@@ -194,6 +198,7 @@ def test_the_sum_of_gradients_is_counted_in_a_clients_memory(place: Path) -> Non
         assert counted[1] == times * counted[0]
 
 
+@pytest.mark.slow
 def test_a_zeroth_order_body_follows_its_schedule(place: Path, tmp_path: Path) -> None:
     method = {"name": "mu-splitfed"}
     constant, linear = (

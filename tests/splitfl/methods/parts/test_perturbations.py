@@ -65,6 +65,7 @@ def test_perturbations_of_different_names_are_uncorrelated() -> None:
     assert bool((products.abs() < 5 * million**0.5).all())
 
 
+@pytest.mark.slow
 def test_a_perturbation_is_the_same_in_another_process() -> None:
     code = ELSEWHERE.format(places=PLACES)
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -62,6 +62,7 @@ def test_checkpointed_blocks_change_no_bit_of_a_run(name: str, place: Path, tmp_
     assert again.ledger.total_flops("client") > plain.ledger.total_flops("client")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases(METHODS))
 def test_micro_batches_have_the_loss_of_the_whole_batch(name: str, place: Path, tmp_path: Path) -> None:
     """The first loss is of the same parameters; sums over a batch are taken in another order, no more."""
@@ -109,6 +110,7 @@ def test_the_gradients_are_those_of_plain_backpropagation(method: dict[str, Any]
         assert all(torch.equal(again[name], value) for name, value in plain.items())
 
 
+@pytest.mark.slow
 def test_recomputation_is_counted(place: Path) -> None:
     _, hidden_BTD, plain = gradients(place)
     _, trainer, _ = passes(place)

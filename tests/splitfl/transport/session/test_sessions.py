@@ -83,6 +83,7 @@ def new_desk(**settings: int) -> SessionRegistry:
     return registry
 
 
+@pytest.mark.slow
 def test_every_message_arrives_once_wherever_connections_break(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("splitfl.transport.session.client._FIRST_PAUSE_S", 0.001)
 

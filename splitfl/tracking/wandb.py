@@ -1,9 +1,11 @@
 """Weights & Biases, offline or online."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from splitfl.run_folder.trackers.spec import TrackedRun, TrackerSpec
+from splitfl.config import group, one_of
+from splitfl.tracking.spec import RunLabels, TrackedRun, TrackerSpec
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -11,6 +13,17 @@ if TYPE_CHECKING:
 BACKEND: Final = "wandb"
 _UPLOAD_S: Final = 60.0
 """How long the end of a run waits for its upload."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WandbSettings:
+    """`wandb_mode` is offline (`wandb sync` uploads later) or online."""
+
+    labels: RunLabels = group(RunLabels)
+    wandb_mode: str = "offline"
+
+    def __post_init__(self) -> None:
+        one_of("tracking.wandb_mode", self.wandb_mode, ("offline", "online"))
 
 
 class Wandb:
@@ -39,15 +52,15 @@ def start(run: TrackedRun) -> Wandb:
     """
     import wandb
 
-    tracking = run.tracking
+    own = run.tracking.of(WandbSettings)
     session = wandb.init(
-        project=tracking.project,
+        project=own.labels.project,
         name=run.name,
         id=run.known_id(BACKEND),
         dir=str(run.folder),
         config=dict(run.settings),
-        mode="online" if tracking.wandb_mode == "online" else "offline",
-        resume="allow" if tracking.wandb_mode == "online" else None,
+        mode="online" if own.wandb_mode == "online" else "offline",
+        resume="allow" if own.wandb_mode == "online" else None,
         reinit="create_new",
         settings=wandb.Settings(
             console="off", silent=True, finish_timeout=_UPLOAD_S, finish_timeout_raises=True
@@ -63,6 +76,6 @@ SPEC: Final = TrackerSpec(
     about="Weights & Biases: offline in the folder `wandb` of the run, or online",
     package="wandb",
     install="pip install 'splitfl[wandb]'",
-    settings=frozenset({"project", "name", "wandb_mode"}),
+    settings=WandbSettings,
     start=start,
 )

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from splitfl.run_folder.trackers.spec import TrackedRun, TrackerSpec
+from splitfl.config import group
+from splitfl.tracking.spec import RunLabels, TrackedRun, TrackerSpec
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -16,6 +18,15 @@ would hold up a round for minutes."""
 _PARAMETERS_A_BATCH: Final = 100
 _LONGEST_PARAMETER: Final = 6000
 """Characters; MLflow refuses longer values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlflowSettings:
+    """`mlflow_uri` is the tracking URI, such as sqlite:///mlflow.db (empty: MLFLOW_TRACKING_URI, or
+    the default of mlflow)."""
+
+    labels: RunLabels = group(RunLabels)
+    mlflow_uri: str = ""
 
 
 class Mlflow:
@@ -51,12 +62,13 @@ def start(run: TrackedRun) -> Mlflow:
 
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
-    client = MlflowClient(tracking_uri=run.tracking.mlflow_uri or None)
+    own = run.tracking.of(MlflowSettings)
+    client = MlflowClient(tracking_uri=own.mlflow_uri or None)
     if (known := run.known_id(BACKEND)) is not None:
         client.update_run(known, status="RUNNING")
         return Mlflow(client, known)
-    experiment = client.get_experiment_by_name(run.tracking.project)
-    found = experiment.experiment_id if experiment else client.create_experiment(run.tracking.project)
+    experiment = client.get_experiment_by_name(own.labels.project)
+    found = experiment.experiment_id if experiment else client.create_experiment(own.labels.project)
     run_id = client.create_run(found, run_name=run.name).info.run_id
     run.keep_id(BACKEND, run_id)
     parameters = [Param(key, _short(str(value))) for key, value in flat(run.settings)]
@@ -90,6 +102,6 @@ SPEC: Final = TrackerSpec(
     about="MLflow: a tracking server, a database such as sqlite:///mlflow.db, or a folder",
     package="mlflow",
     install="pip install 'splitfl[mlflow]'",
-    settings=frozenset({"project", "name", "mlflow_uri"}),
+    settings=MlflowSettings,
     start=start,
 )

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from splitfl.config import TrackingConfig
+from splitfl.config.plugin import check_settings_type
+from splitfl.core.errors import ConfigError
 
 
 class Tracker(Protocol):
@@ -26,6 +28,21 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunLabels:
+    """`project` is the project of wandb and the experiment of mlflow, `name` the run's name there.
+
+    An empty name stands for that of the run's folder.
+    """
+
+    project: str = "splitfl"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.project:
+            raise ConfigError("project must not be empty")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackedRun:
     """What a backend is told as a run starts, or continues from `first_round`.
 
@@ -40,7 +57,8 @@ class TrackedRun:
     @property
     def name(self) -> str:
         """The name of the run in the backend."""
-        return self.tracking.name or self.folder.resolve().name
+        labels = self.tracking.find(RunLabels)
+        return (labels.name if labels else "") or self.folder.resolve().name
 
     def known_id(self, backend: str) -> str | None:
         """The ID that `keep_id` stored before this run was stopped, None for a new run."""
@@ -59,11 +77,16 @@ class TrackedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackerSpec:
-    """A backend: the `package` that it imports in `start`, how to `install` that package, and the keys of
-    [tracking] beside `to` that it reads."""
+    """A backend: the `package` that it imports in `start`, and how to `install` that package.
+
+    `settings` is the type of its own settings, a frozen dataclass whose fields are its keys of [tracking].
+    """
 
     about: str
     package: str
     install: str
-    settings: frozenset[str]
+    settings: type
     start: Callable[[TrackedRun], Tracker]
+
+    def __post_init__(self) -> None:
+        check_settings_type("TrackerSpec.settings", self.settings, TrackingConfig)

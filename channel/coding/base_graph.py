@@ -1,16 +1,16 @@
 """The LDPC codes of 5G NR: base graph selection, lifting, and parity checks.
 
-3GPP TS 38.212 (V16) clauses 5.2.2, 5.3.2 and 7.2.2. The shifts of its tables 5.3.2-2 and -3 are read from
-the CSV files of the Sionna package, without importing it.
+3GPP TS 38.212 (V16) clauses 5.2.2, 5.3.2 and 7.2.2. Its tables 5.3.2-2 and -3 are base_graphs.csv beside
+this file: a line per edge of a base graph, with the shift for each set index of table 5.3.2-1.
 """
 
 from functools import lru_cache
+from importlib.resources import files
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.calibration.oracle import base_graph_file
 from channel.core.errors import BadParameter
 
 LIFTINGS: tuple[tuple[int, ...], ...] = (
@@ -24,6 +24,9 @@ LIFTINGS: tuple[tuple[int, ...], ...] = (
     (15, 30, 60, 120, 240),
 )
 """Table 5.3.2-1, by set index; each set has its own shifts."""
+
+MOST_BITS = {1: 8448, 2: 3840}
+"""The longest code block of each base graph, in bits (clause 5.2.2)."""
 
 _SHAPES = {1: (46, 68, 22), 2: (42, 52, 10)}
 """Rows, columns and information columns of the base graphs."""
@@ -67,9 +70,9 @@ def base_graph_number(bits: int, code_rate: float) -> int:
 def lifted(number: int, bits: int) -> Graph:
     """The base graph with the smallest lifting size Z for `bits` information bits (clause 5.2.2).
 
-    Raises BadParameter for a code block that is too long, MissingOracle if Sionna is not installed.
+    Raises BadParameter for a code block that is too long.
     """
-    most = {1: 8448, 2: 3840}[number]
+    most = MOST_BITS[number]
     if not 1 <= bits <= most:
         raise BadParameter(f"a code block of base graph {number} must have 1 to {most} bits, got {bits}")
     filled = _filled_columns(number, bits)
@@ -98,8 +101,7 @@ def _filled_columns(number: int, bits: int) -> int:
 @lru_cache
 def _table(number: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """For every edge, in row order: row, column, and the shifts of the eight sets (edges, 8)."""
-    lines = base_graph_file(number).read_text(encoding="utf-8").splitlines()[2:]
-    cells = [[float(cell) if cell.strip() else -1.0 for cell in line.split(";")] for line in lines]
-    whole = np.asarray(cells).astype(np.int64)
-    row = np.maximum.accumulate(whole[:, 0])  # the file gives it only where it changes
-    return row, whole[:, 1], whole[:, 2:]
+    text = files("channel.coding").joinpath("base_graphs.csv").read_text(encoding="utf-8")
+    table = np.asarray([line.split(",") for line in text.splitlines()[1:]], dtype=np.int64)
+    edges = table[table[:, 0] == number]
+    return edges[:, 1], edges[:, 2], edges[:, 3:]

@@ -7,9 +7,9 @@ from typing import Any
 
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.run_folder.trackers.registry import check_installed
-from splitfl.run_folder.trackers.spec import TrackedRun, Tracker
 from splitfl.setup.experiment_file import as_dict
+from splitfl.tracking.registry import check_installed
+from splitfl.tracking.spec import TrackedRun, Tracker
 
 log = logging.getLogger(__name__)
 

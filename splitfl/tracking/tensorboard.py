@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from splitfl.config import NoSettings
 from splitfl.core.json_text import dumps
-from splitfl.run_folder.trackers.spec import TrackedRun, TrackerSpec
+from splitfl.tracking.spec import TrackedRun, TrackerSpec
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -53,6 +54,6 @@ SPEC: Final = TrackerSpec(
     about="TensorBoard: event files in the folder `tensorboard` of the run",
     package="tensorboard",
     install="pip install 'splitfl[tensorboard]'",
-    settings=frozenset(),
+    settings=NoSettings,
     start=start,
 )

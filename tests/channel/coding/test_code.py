@@ -1,15 +1,16 @@
+import subprocess
 import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from channel.calibration.base_graph import base_graph_number, lifted
-from channel.calibration.code import Code, pam_levels
-from channel.calibration.oracle import MissingOracle
+from channel.coding import kernels
+from channel.coding.base_graph import base_graph_number, lifted
+from channel.coding.code import Code
+from channel.coding.extra import MissingNumba
+from channel.coding.qam import pam_levels
 from channel.core.errors import BadParameter
-
-pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def dense(graph):
@@ -56,7 +57,7 @@ def test_graph_and_lifting_are_those_of_the_standard(bits, rate, number, lifting
 # One length from each set of liftings of table 5.3.2-1 but the largest: each has shifts of its own.
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("lifting", [2, 3, 5, 7, 9, 11, 13, 15])
-def test_a_codeword_meets_every_check_and_is_the_only_one(kernels, number, lifting):
+def test_a_codeword_meets_every_check_and_is_the_only_one(number, lifting):
     bits = lifting * (22 if number == 1 else 6)
     graph = lifted(number, bits)
     assert graph.lifting == lifting
@@ -121,12 +122,31 @@ def test_a_code_that_is_none_is_refused_by_name(refuse, message):
         refuse()
 
 
-@pytest.mark.parametrize(("part", "name"), [("numba", "numba"), ("sionna", "sionna-no-rt")])
-def test_without_the_extra_the_error_names_the_package(monkeypatch, part, name):
+def test_without_numba_the_error_names_the_package(monkeypatch):
     from channel.calibration.simulation import BlerCurve, chunk_failures
 
     curve = BlerCurve(2, 120.0, 1000)
     code = curve.code()
-    monkeypatch.setitem(sys.modules, part, None)
-    with pytest.raises(MissingOracle, match=rf"needs {name}; install with: pip install 'splitfl\[oracle\]'"):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(MissingNumba, match=r"needs numba; install with: pip install 'splitfl\[radio\]'"):
         chunk_failures(curve, code, 0.0, seed=0, chunk=0)
+
+
+# 250 blocks each, as simulated when the code lay in channel.calibration and read Sionna's tables
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("curve", "snr_db", "failed"),
+    [((2, 308.0, 1000), -1.6, 80), ((4, 658.0, 1000), 8.4, 82), ((2, 308.0, 250), -1.4, 61)],
+)
+def test_the_simulation_has_the_same_failures_as_ever(curve, snr_db, failed):
+    from channel.calibration.simulation import BlerCurve, chunk_failures
+
+    simulated = BlerCurve(*curve)
+    assert chunk_failures(simulated, simulated.code(), snr_db, seed=0, chunk=0) == failed
+
+
+def test_without_numba_the_import_of_the_modem_names_the_package():
+    script = "import sys; sys.modules['numba'] = None; import channel.waveform.receiver"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 1
+    assert "MissingNumba: coding of packets needs numba; install with: pip install" in found.stderr

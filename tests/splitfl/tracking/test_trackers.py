@@ -16,10 +16,11 @@ from splitfl.config import TrackingConfig
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.errors import ConfigError, Diverged
 from splitfl.run_folder.resume import stopped
-from splitfl.run_folder.trackers.registry import TRACKERS, check_installed
 from splitfl.runtime.run import run_in_one_process
 from splitfl.runtime.screen import Silent
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.experiment_file import from_dict
+from splitfl.tracking.registry import TRACKERS, check_installed
 from tests.command import Start
 from tests.command import splitfl as command
 from tests.splitfl import toy
@@ -96,6 +97,7 @@ def tensorboard() -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tensorboard")
 def test_tensorboard_reads_every_round_as_the_run_folder_has_it(place: Path, tmp_path: Path) -> None:
     result = splitfl.run(settings(place, "tensorboard"), out=tmp_path)
@@ -114,6 +116,7 @@ def test_tensorboard_reads_every_round_as_the_run_folder_has_it(place: Path, tmp
     assert json.loads(said["summary"]) == json.loads((result.folder / "summary.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tensorboard")
 def test_a_resumed_run_continues_in_tensorboard_without_a_round_twice(place: Path, tmp_path: Path) -> None:
     folder = stopped_and_resumed(settings(place, "tensorboard"), tmp_path / "runs")
@@ -224,12 +227,19 @@ def test_an_mlflow_server_that_does_not_answer_is_refused_within_a_minute(
 # ---- what is refused, and what fails
 
 FAILING = """
-from splitfl.run_folder.trackers.spec import TrackerSpec
+from dataclasses import dataclass
+
+from splitfl.tracking.spec import TrackerSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailingSettings:
+    fails_at: str = ""
 
 
 class Failing:
     def __init__(self, run):
-        self.at = {"start": -1, "log": 1}.get(run.tracking.name, 99)
+        self.at = {"start": -1, "log": 1}.get(run.tracking.of(FailingSettings).fails_at, 99)
         if self.at == -1:
             raise OSError("no login")
 
@@ -245,7 +255,7 @@ class Failing:
 
 
 PLUGIN = TrackerSpec(
-    about="fails", package="json", install="pip install it", settings=frozenset({"name"}), start=Failing
+    about="fails", package="json", install="pip install it", settings=FailingSettings, start=Failing
 )
 """
 
@@ -263,7 +273,7 @@ def failing(tmp_path: Path) -> Iterator[None]:
 def test_a_tracker_that_fails_is_named_once_and_the_run_ends_well(place: Path, tmp_path: Path) -> None:
     screen = Told()
     result = splitfl.run(
-        settings(place, "failing", tracking={"name": "log"}), out=tmp_path / "runs", screen=screen
+        settings(place, "failing", tracking={"fails_at": "log"}), out=tmp_path / "runs", screen=screen
     )
     what = "tracking to failing failed after round 2: OSError: the disk is full"
     assert screen.told == [f"{what}; the run continues without it"]
@@ -272,6 +282,7 @@ def test_a_tracker_that_fails_is_named_once_and_the_run_ends_well(place: Path, t
     assert result.metrics["round"] == list(range(ROUNDS))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("failing")
 def test_a_tracker_that_fails_at_the_end_leaves_a_summary(place: Path, tmp_path: Path) -> None:
     result = splitfl.run(settings(place, "failing"), out=tmp_path / "runs")
@@ -282,7 +293,7 @@ def test_a_tracker_that_fails_at_the_end_leaves_a_summary(place: Path, tmp_path:
 
 @pytest.mark.usefixtures("failing")
 def test_a_tracker_that_cannot_start_is_refused_and_leaves_no_folder(place: Path, tmp_path: Path) -> None:
-    table = settings(place, "failing", tracking={"name": "start"})
+    table = settings(place, "failing", tracking={"fails_at": "start"})
     with pytest.raises(ConfigError, match=r"tracking.to: failing cannot start: OSError: no login"):
         splitfl.run(table, out=tmp_path / "runs")
     assert not list((tmp_path / "runs").iterdir())
@@ -291,20 +302,25 @@ def test_a_tracker_that_cannot_start_is_refused_and_leaves_no_folder(place: Path
 @pytest.mark.parametrize(
     ("tracking", "reason"),
     [
-        ({"to": ("tensorbord",)}, "unknown tracking.to 'tensorbord'; did you mean 'tensorboard'"),
-        ({"project": "mine"}, "tracking.project is read by wandb, mlflow; tracking.to names none"),
+        ({"to": ["tensorbord"]}, "unknown tracking.to 'tensorbord'; did you mean 'tensorboard'"),
         (
-            {"to": ("tensorboard",), "name": "a"},
-            "tracking.name is read by wandb, mlflow; .* names tensorboard",
+            {"project": "mine"},
+            "'tracking.project'; the keys are to; it is a key of wandb, mlflow",
         ),
-        ({"to": ("wandb",), "mlflow_uri": "x"}, "tracking.mlflow_uri is read by mlflow; .* names wandb"),
-        ({"to": ("wandb", "wandb")}, "to must name each tracker once"),
-        ({"to": ("wandb",), "wandb_mode": "off"}, "unknown wandb_mode 'off'.* have offline, online"),
+        (
+            {"to": ["tensorboard"], "name": "a"},
+            "'tracking.name'; the tracker 'tensorboard' has the keys to; it is a key of wandb, mlflow",
+        ),
+        ({"to": "wandb", "mlflow_uri": "x"}, "'tracking.mlflow_uri'; .* it is a key of mlflow"),
+        ({"to": ["wandb", "wandb"]}, "to must name each tracker once"),
+        ({"to": ["wandb"], "wandb_mode": "off"}, "unknown tracking.wandb_mode 'off'.* have offline, online"),
+        ({"to": ["wandb"], "project": ""}, "project must not be empty"),
+        ({"to": [1]}, "tracking.to must be a list of strings"),
     ],
 )
 def test_a_setting_that_no_chosen_tracker_reads_is_refused(tracking: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        check_installed(TrackingConfig(**tracking))
+        from_dict({"tracking": tracking})
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
