@@ -106,10 +106,10 @@ class Conductor:
         self._call_all("start")
         began_s = time.monotonic()
         while (took_s := time.monotonic() - began_s) < self.batch.duration_s:
-            if all(code is not None for code in self._codes()):
+            if all(code is not None for code in self._codes(loop)):
                 break
             time.sleep(_POLL_S)
-        codes = self._codes()
+        codes = self._codes(loop)
         for node, code in zip(self.nodes, codes, strict=True):
             if code != 0:
                 how = f"ended with exit status {code}" if code is not None else "was still going at stop.sh"
@@ -136,8 +136,8 @@ class Conductor:
     def _statuses(self) -> list[tuple[str, str]]:
         return list(self._pool.map(lambda node: node.status(self._rules.script_s), self.nodes))
 
-    def _codes(self) -> list[int | None]:
-        return list(self._pool.map(lambda node: node.exit_status(self._rules.script_s), self.nodes))
+    def _codes(self, loop: int) -> list[int | None]:
+        return list(self._pool.map(lambda node: node.exit_status(loop, self._rules.script_s), self.nodes))
 
     def _call_all(self, script: str) -> None:
         list(self._pool.map(lambda node: node.call(script, self._rules.script_s), self.nodes))

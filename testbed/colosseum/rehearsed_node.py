@@ -84,11 +84,12 @@ class RehearsedNode:
             return str(found["STATUS"]), str(found.get("INFO", ""))
         return "ERROR", f"status.sh printed {call.output!r}"
 
-    def exit_status(self, limit_s: float) -> int | None:
-        """The exit status of the loop's run as statistics.sh prints it; None while it runs."""
-        with suppress(ValueError, AttributeError):
-            found = json.loads(self.call("statistics", limit_s).output).get("EXIT_STATUS")
-            return found if isinstance(found, int) else None
+    def exit_status(self, loop: int, limit_s: float) -> int | None:
+        """The exit status of a loop's run as statistics.sh prints it; None until it has ended."""
+        with suppress(ValueError, TypeError, KeyError):
+            found = json.loads(self.call("statistics", limit_s).output)
+            if found["LOOP"] == loop and found["EXIT_STATUS"] is not None:
+                return int(found["EXIT_STATUS"])
         return None
 
     def kill(self) -> None:
