@@ -27,15 +27,15 @@ build_python() {
     apt-get update
     apt-get install -y --no-install-recommends build-essential libbz2-dev libffi-dev liblzma-dev \
         libsqlite3-dev libssl-dev zlib1g-dev
-    mkdir -p "$prefix/source"
-    tar -xf "$1" -C "$prefix/source" --strip-components 1
+    build=$(mktemp -d) # not below the prefix, where a Python finds the environment of an earlier installation
+    tar -xf "$1" -C "$build" --strip-components 1
     (
-        cd "$prefix/source"
-        ./configure --prefix="$prefix/python"
-        make -j "$(nproc)"
-        make altinstall
+        cd "$build"
+        ./configure --quiet --prefix="$prefix/python"
+        make --silent -j "$(nproc)"
+        make --silent altinstall
     )
-    rm -rf "$prefix/source"
+    rm -rf "$build"
     "$prefix/python/bin/python3.11" -c 'import bz2, ctypes, lzma, sqlite3, ssl, zlib'
 }
 
