@@ -8,6 +8,7 @@ the value of `experiment`, and SPLITFL_LOOP, the folder of the current loop belo
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Final
 
 from splitfl.config import one_of
@@ -58,6 +59,14 @@ class RadioConf:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         lines = [f"{name} = {value}" for name, value in values.items() if value != ""]
         return "\n".join(["# Written by `splitfl testbed batch`; read by splitfl-radio.", *lines, ""])
+
+
+def load_radio_conf(path: Path) -> RadioConf:
+    """The settings in a file. Raises ConfigError, with the path."""
+    try:
+        return read_radio_conf(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ConfigError is a ValueError
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def read_radio_conf(text: str) -> RadioConf:

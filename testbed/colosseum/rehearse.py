@@ -15,7 +15,7 @@ from channel.scenario.load import Scenario
 from splitfl.core.errors import ConfigError
 from testbed.colosseum.batch_file import Batch, read_batch
 from testbed.colosseum.conductor import Conductor, Rehearsal
-from testbed.colosseum.radio_conf import RadioConf, read_radio_conf
+from testbed.colosseum.radio_conf import RadioConf, load_radio_conf
 from testbed.colosseum.rehearsed_node import RehearsedNode
 from testbed.colosseum.rules import Rules
 from testbed.inventory.nodes import SERVER
@@ -50,8 +50,8 @@ def rehearse(
     that Colosseum would refuse, and for a server whose address is not the first of a network of 24 bits.
     """
     batch = read_batch(folder / "batch" / f"{name}.json", rules, scenario_nodes)
-    texts = {node.config: _read(folder / "config" / node.config) for node in batch.nodes}
-    confs = [_conf(folder / "config" / node.config, texts[node.config]) for node in batch.nodes]
+    paths = [folder / "config" / node.config for node in batch.nodes]
+    confs = [load_radio_conf(path) for path in paths]
     for node, conf in zip(batch.nodes, confs, strict=True):
         if conf.loops != batch.loops:
             raise ConfigError(f"{node.config}: loops must be the batch's {batch.loops}, got {conf.loops}")
@@ -63,10 +63,10 @@ def rehearse(
                 conf.node,
                 Path(root) / conf.node,
                 live.server if conf.role == SERVER else next(clients),
-                radio_conf=texts[node.config],
+                radio_conf=path,
                 config_ini=_CONFIG_INI,
             )
-            for node, conf in zip(batch.nodes, confs, strict=True)
+            for path, conf in zip(paths, confs, strict=True)
         ]
         try:
             played = Conductor(batch=batch, nodes=nodes, report=report).play()
@@ -74,20 +74,6 @@ def rehearse(
         finally:
             _save_logs(nodes, batch, results)
     return played, measured
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-
-
-def _conf(path: Path, text: str) -> RadioConf:
-    try:
-        return read_radio_conf(text)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def _emulation(air: Link | Scenario, confs: list[RadioConf]) -> Emulation:

@@ -33,11 +33,12 @@ class Call:
 
 
 class RehearsedNode:
-    """A container with an image's files, not yet booted. `radio_conf` and `config_ini` are file contents."""
+    """A container with an image's files and those that Colosseum adds, not yet booted."""
 
     def __init__(
-        self, name: str, root: Path, namespace: Namespace, *, radio_conf: str, config_ini: str
+        self, name: str, root: Path, namespace: Namespace, *, radio_conf: Path, config_ini: str
     ) -> None:
+        """`radio_conf` is a file, `config_ini` the contents of colosseum_config.ini."""
         self.name = name
         self.logs = root / "logs"
         self.calls: list[Call] = []
@@ -49,7 +50,7 @@ class RehearsedNode:
             shutil.copy(script, root / (_API if script.suffix == ".sh" else _BIN))
         for program, words in _PROGRAMS.items():
             self._write_program(root / _BIN / program, words)
-        (root / _API / "radio.conf").write_text(radio_conf, encoding="utf-8")
+        shutil.copy(radio_conf, root / _API / "radio.conf")
         (root / _API / "colosseum_config.ini").write_text(config_ini, encoding="utf-8")
         self._environment = {**os.environ, "SPLITFL_ROOT": str(root), "SPLITFL_REHEARSAL": "yes"}
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from splitfl.core.errors import ConfigError, DataError
-from testbed.colosseum.radio_conf import RadioConf, read_radio_conf
+from splitfl.core.errors import DataError
+from testbed.colosseum.radio_conf import RadioConf, load_radio_conf
 from testbed.inventory.nodes import SERVER
 
 _LOG: Final = "radio.log"  # of splitfl-radio, in /logs of every node
@@ -30,7 +30,10 @@ class NodeLogs:
 
 
 def find_logs(folder: Path) -> list[NodeLogs]:
-    """The nodes' logs below a reservation's folder. Raises DataError if there are none, or twice the same."""
+    """The nodes' logs below a reservation's folder. Raises DataError if there are none, or twice the same.
+
+    Raises ConfigError for a radio.conf that splitfl-radio would refuse.
+    """
     found = [logs for path in sorted(folder.rglob(_LOG)) for logs in _logs(path.parent)]
     if not found:
         raise DataError(f"{folder}: no folder of a node that ran splitfl-radio, with {_LOG} and radio.conf")
@@ -70,11 +73,7 @@ def _logs(folder: Path) -> Iterator[NodeLogs]:
     for place in (*loops.values(), folder):
         path = place / "radio.conf"
         if path.is_file():
-            try:
-                conf = read_radio_conf(path.read_text(encoding="utf-8"))
-            except (ConfigError, UnicodeDecodeError) as error:
-                raise DataError(f"{path}: {error}") from None
-            yield NodeLogs(conf=conf, folder=folder, loops=loops)
+            yield NodeLogs(conf=load_radio_conf(path), folder=folder, loops=loops)
             return
 
 
