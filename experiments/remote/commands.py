@@ -1,4 +1,7 @@
-"""The implementation of `splitfl testbed plan`, `deploy`, `run`, `status`, `collect` and `down`."""
+"""The implementation of `splitfl testbed plan`, `deploy`, `run`, `status`, `collect` and `down`.
+
+torch and matplotlib are imported only after the inventory and the nodes have been checked.
+"""
 
 import json
 from collections.abc import Sequence
@@ -10,12 +13,9 @@ import click
 from experiments import presets
 from experiments.cli.exits import DONE, FAILED
 from experiments.remote.tables import NodesScreen, collected_table, plan_lines, plan_table, status_table
-from experiments.report.nodes import node_rows
-from splitfl.comparison.compare import plan_methods
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.json_text import dumps
-from splitfl.runtime.quiet import quiet
 from splitfl.runtime.terminal import plain_console, print_note, spinner
 from splitfl.setup.experiment_file import as_dict
 from testbed.inventory.load import load
@@ -39,7 +39,6 @@ def plan(
     preset: str, nodes: Path, overrides: Sequence[str], transport: str | None, *, as_json_too: bool
 ) -> int:
     """Prints the plan; the exit code is FAILED if the reservation is too short."""
-    quiet()
     console, inventory = plain_console(stderr=True), load(nodes)
     _check_early(preset, overrides, inventory)
     with Fleet(inventory.members) as fleet:
@@ -70,7 +69,6 @@ def deploy(
     discard: bool,
 ) -> None:
     """Deploys, with a line for each step of each node."""
-    quiet()
     console, inventory, session = plain_console(stderr=True), load(nodes), Session(nodes)
     _check_early(preset, overrides, inventory)
     for hook in ("prepare_image", "load_image") if image else ():
@@ -181,11 +179,16 @@ def _check_early(preset: str, overrides: Sequence[str], inventory: Inventory) ->
 
 
 def _experiment(preset: str, overrides: Sequence[str], transport: str) -> tuple[str, RunConfig]:
+    from splitfl.runtime.quiet import quiet
+
+    quiet()
     chosen = (*overrides, f"transport.name={json.dumps(transport_setting(transport))}")
     return presets.find(preset, chosen, print_note)
 
 
 def _costs(config: RunConfig) -> dict[str, float]:
+    from splitfl.comparison.compare import plan_methods
+
     name = config.method.name
     return dict(plan_methods(as_dict(config), [], [name], {}).costs[name])
 
@@ -208,6 +211,8 @@ def _plan_json(inventory: Inventory, found: RunPlan) -> dict[str, Any]:
 
 
 def _print_collected(folder: Path) -> None:
+    from experiments.report.nodes import node_rows
+
     console = plain_console()
     console.print(collected_table(node_rows(folder)))
     console.print(str(folder), soft_wrap=True)

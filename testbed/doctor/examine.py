@@ -1,13 +1,14 @@
 """The complete examination: every machine, every path, and the resulting advice on transports."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from splitfl.core.errors import PeerLost
-from splitfl.transport.base.reachability import ClientReach, Reach
+from splitfl.transport.base.reachability import Reach
 from testbed.doctor.access import Agent
 from testbed.doctor.advice import advise
 from testbed.doctor.findings import ACCESS, BAD, Advice, Finding
@@ -67,14 +68,7 @@ def examine(inventory: Inventory, *, is_server_known: bool = True, is_installed:
         server = agents.get(inventory.server.name)
         reference = facts.get(inventory.server.name)
         for name, agent in agents.items():
-            findings += check_machine(name, facts[name])
-            findings += check_versions(name, facts[name], reference or facts[name])
-            offset = agent.clock_offset()
-            findings.append(check_clock(name, offset.ahead_s, offset.within_s))
-            address = _any_address(facts[name])
-            findings.append(
-                check_lookup(name, float(agent.ask(_LOOKUP_S, do="lookup", address=address)["took_s"]))
-            )
+            findings += _machine(agent, facts[name], reference or facts[name])
         opened = None
         if server is not None:
             opened, finding = open_ports(inventory, server)
@@ -92,24 +86,32 @@ def examine(inventory: Inventory, *, is_server_known: bool = True, is_installed:
             findings += path.findings
         wanted = [*([inventory.server] if is_server_known else []), *inventory.clients]
         differ = any(one.check == "versions" and one.state == BAD for one in findings)
-        to_broker = _broker(inventory, server)
-        unreached = tuple(node.name for node in wanted if node.name not in agents)
-
-        def advice_on(some: list[ClientReach], nodes: Iterable[str]) -> list[Advice]:
-            return advise(
-                Reach(clients=some, server_to_broker=to_broker),
-                same_torch=not (differ and is_installed),
-                has_overlay=all(has_overlay(facts[name]) for name in nodes),
-                unreached=unreached,
-            )
-
-        advice = advice_on(reaches, facts)
+        advise_on = partial(
+            advise,
+            same_torch=not (differ and is_installed),
+            unreached=tuple(node.name for node in wanted if node.name not in agents),
+        )
+        together = Reach(clients=reaches, server_to_broker=_broker(inventory, server))
+        advice = advise_on(together, has_overlay=all(map(has_overlay, facts.values())))
         pairs = []
         for path, reach in zip(paths, reaches, strict=True):
-            both = [name for name in (inventory.server.name, reach.client) if name in facts]
-            works = tuple(one.transport for one in advice_on([reach], both) if one.works)
+            both = [facts[name] for name in (inventory.server.name, reach.client) if name in facts]
+            alone = advise_on(replace(together, clients=[reach]), has_overlay=all(map(has_overlay, both)))
+            works = tuple(one.transport for one in alone if one.works)
             pairs.append(Pair(client=reach.client, works=works, rates_bps=path.rates_bps))
     return Examination(findings=findings, advice=advice, pairs=tuple(pairs))
+
+
+def _machine(agent: Agent, facts: Facts, reference: Facts) -> list[Finding]:
+    name = agent.node.name
+    offset = agent.clock_offset()
+    lookup = agent.ask(_LOOKUP_S, do="lookup", address=_any_address(facts))
+    return [
+        *check_machine(name, facts),
+        *check_versions(name, facts, reference),
+        check_clock(name, offset.ahead_s, offset.within_s),
+        check_lookup(name, float(lookup["took_s"])),
+    ]
 
 
 def _agents(

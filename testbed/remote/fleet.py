@@ -25,7 +25,7 @@ class Link:
     def __init__(self, node: Node) -> None:
         self.node = node
         ssh.connect(node)
-        self._agent = Agent(node, _SOURCE, ssh.options(node))
+        self._agent = Agent(node, _SOURCE, ssh.options(node) if node.ssh else ())
 
     def ask(self, do: str, timeout_s: float = _ANSWER_S, **request: Any) -> dict[str, Any]:
         """The agent's answer. Raises CommandFailed with its reason, PeerLost, and Timeout."""

@@ -30,6 +30,7 @@ _CLOCKS_S: Final = 60.0
 _LISTEN_S: Final = 180.0
 _OVERLAY_S: Final = 60.0
 _AFTER_S: Final = 30.0
+_GONE_S: Final = 600.0
 _MAX_STARTS: Final = 5
 
 
@@ -42,7 +43,7 @@ class RemoteRun:
         self._fleet, self._inventory, self._deployment = fleet, inventory, deployment
         self._session, self._note = session, note
         self._retried_s = self._clocks_s = time.monotonic()
-        self._unreachable: set[str] = set()
+        self._gone_s: dict[str, float] = {}
 
     def start(self) -> None:
         """Starts what does not run. Raises NodesFailed for unreachable nodes, ConfigError for a done run."""
@@ -65,7 +66,7 @@ class RemoteRun:
         while True:
             self._reconnect()
             found = statuses(self._fleet)
-            self._note_unreachable(found)
+            self._check_unreachable(found)
             yield found
             server = next(one for one in found if one.node.role == SERVER)
             if server.state in ("done", "failed"):
@@ -171,7 +172,10 @@ class RemoteRun:
             if one.node.role == CLIENT and one.state in ("lost", "failed", "ready"):
                 self._check_restarts(one)
                 self._note(f"{one.node.name}: {one.detail}")
-                self._start_client(one.node)
+                try:
+                    self._start_client(one.node)
+                except PeerLost as error:
+                    self._fleet.lost(one.node.name, str(error))
 
     def _check_restarts(self, one: NodeStatus) -> None:
         starts = one.program.get("starts", 0)
@@ -183,10 +187,18 @@ class RemoteRun:
             self._retried_s = time.monotonic()
             self._fleet.retry()
 
-    def _note_unreachable(self, found: list[NodeStatus]) -> None:
+    def _check_unreachable(self, found: list[NodeStatus]) -> None:
+        """Notes nodes that went and came back; raises PeerLost if the server's is away for too long."""
         now = {one.node.name: one.detail for one in found if one.state == "unreachable"}
-        for name in now.keys() - self._unreachable:
-            self._note(f"{name}: not reachable, its programs may go on: {now[name]}")
-        for name in self._unreachable - now.keys():
+        for name, reason in now.items():
+            if name not in self._gone_s:
+                self._gone_s[name] = time.monotonic()
+                self._note(f"{name}: not reachable, its programs may go on: {reason}")
+        for name in self._gone_s.keys() - now.keys():
+            del self._gone_s[name]
             self._note(f"{name}: reachable again")
-        self._unreachable = set(now)
+        server = self._inventory.server.name
+        if time.monotonic() - self._gone_s.get(server, time.monotonic()) > _GONE_S:
+            raise PeerLost(
+                f"{server}: not reachable for {_GONE_S:g} s; `splitfl testbed collect` takes what there is"
+            )

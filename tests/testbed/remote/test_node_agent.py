@@ -1,7 +1,9 @@
 """What the agent does with a node's folder: programs, their records, and what it leaves alone."""
 
 import json
+import shutil
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,3 +89,38 @@ def test_another_version_replaces_the_first_and_its_run(folder: str) -> None:
     assert [path.name for path in (Path(folder) / "versions").iterdir()] == ["2"]
     assert list((Path(folder) / "run").iterdir()) == []
     assert node_agent.look(folder)["state"] == {"version": "2"}
+
+
+def write_wheel(path: Path, name: str, needs: str = "") -> None:
+    """A wheel of a module without content."""
+    facts = f"{name}-1.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n" + (
+        f"Requires-Dist: {needs}\n" if needs else ""
+    )
+    wheel = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    with zipfile.ZipFile(path / f"{name}-1-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{name}.py", "")
+        archive.writestr(f"{facts}/METADATA", metadata)
+        archive.writestr(f"{facts}/WHEEL", wheel)
+        archive.writestr(f"{facts}/RECORD", "")
+
+
+@pytest.mark.slow
+def test_a_wheelhouse_brings_all_packages_without_an_index(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pip", reason="installing from a wheelhouse needs pip")
+    monkeypatch.setattr(node_agent, "MODULES", ("toy_a", "toy_b"))
+    node_agent.prepare(folder, "2")
+    write_wheel(Path(folder) / "versions" / "2", "toy_a", needs="toy_b")
+    house = Path(folder) / "wheelhouse"
+    house.mkdir()
+    wheel = "toy_a-1-py3-none-any.whl"
+    refused = node_agent.install(folder, "2", wheel, wheelhouse=True)
+    assert "No matching distribution found for toy_b" in refused["error"]
+    alone = node_agent.install(folder, "2", wheel, wheelhouse=False)
+    assert "lacks toy_b: give a `wheelhouse`, or another `python`" in alone["error"]
+    shutil.rmtree(Path(folder) / "versions" / "2" / "site")
+    write_wheel(house, "toy_b")
+    found = node_agent.install(folder, "2", wheel, wheelhouse=True)["versions"]
+    assert (found["toy_a"], found["toy_b"]) == ("1", "1")
