@@ -104,7 +104,7 @@ def _show_rehearsal(played: Rehearsal) -> None:
     table = Table("node", "READY after", "exit status of each loop", "slowest script")
     for node in played.nodes:
         ready = "never" if node.ready_s is None else f"{node.ready_s:.1f} s"
-        codes = ", ".join("still going" if code is None else str(code) for code in node.exit_statuses)
+        codes = ", ".join("still running" if code is None else str(code) for code in node.exit_statuses)
         table.add_row(node.node, ready, codes, f"{node.slowest.script}.sh, {node.slowest.took_s:.2f} s")
     console.print(table)
     for number, took_s in enumerate(played.loops_s, 1):

@@ -112,7 +112,7 @@ class Conductor:
         codes = self._codes(loop)
         for node, code in zip(self.nodes, codes, strict=True):
             if code != 0:
-                how = f"ended with exit status {code}" if code is not None else "was still going at stop.sh"
+                how = f"ended with exit status {code}" if code is not None else "was still running at stop.sh"
                 self._problems.append(f"{node.name}: the run of loop {loop} {how}")
         self.report(f"loop {loop} of {self.batch.loops}: stop.sh")
         self._call_all("stop")

@@ -51,7 +51,7 @@ def test_the_public_file_is_read_and_written_again_field_by_field(tmp_path: Path
 
 
 def test_numbers_and_booleans_written_as_strings_are_read_and_become_numbers(tmp_path: Path) -> None:
-    """As in batch.json of drexelwireless/dragonradio, whose scenarios are strings."""
+    """The scenarios are strings in config/phase3/scrimmage6/batch.json of drexelwireless/dragonradio."""
     old = {**MERIF, "RFScenario": "1009", "TrafficScenario": "10090", "Duration": "300"}
     old["NodeData"] = [
         {**node, "isGateway": "true", "RFNode_ID": str(node["RFNode_ID"])} for node in MERIF["NodeData"]

@@ -69,7 +69,7 @@ def test_everything_that_goes_wrong_is_named(tmp_path: Path) -> None:
     told = "\n".join(found.problems)
     assert "ue was BOOTING instead of READY" in told
     assert "base: the run of loop 1 ended with exit status 3" in told
-    assert "ue: the run of loop 1 was still going at stop.sh" in told
+    assert "ue: the run of loop 1 was still running at stop.sh" in told
 
 
 def test_a_container_is_removed_although_its_run_still_stops(tmp_path: Path) -> None:
