@@ -73,7 +73,7 @@ class Conductor:
                 for number, node in enumerate(self.nodes)
             ),
             loops_s=tuple(loops_s),
-            problems=tuple(self._problems),
+            problems=tuple(dict.fromkeys(self._problems)),
         )
 
     @property

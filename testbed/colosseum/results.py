@@ -1,14 +1,16 @@
 """The logs of a batch job's nodes, merged into one folder for each loop."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from splitfl.core.errors import DataError
 from testbed.colosseum.radio_conf import RadioConf, load_radio_conf
 from testbed.inventory.nodes import SERVER
+from testbed.remote.collect import NODES
 
 _LOG: Final = "radio.log"  # of splitfl-radio, in /logs of every node
 
@@ -45,7 +47,7 @@ def find_logs(folder: Path) -> list[NodeLogs]:
 
 
 def collect(folder: Path, out: Path) -> list[NodeLogs]:
-    """Copies the logs: loop-N/ has the server's run folder, and nodes/NAME below it each node's logs.
+    """Copies the logs: loop-N/ has the server's run folder and, in nodes/NAME, each node's logs.
 
     What is missing is left out; collecting again adds what has come since. Raises DataError.
     """
@@ -61,7 +63,25 @@ def collect(folder: Path, out: Path) -> list[NodeLogs]:
             target = out / "nodes" / logs.conf.node
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
+    for loop in {loop for logs in found for loop in logs.loops}:
+        rows = [_row(logs, loop) for logs in found]
+        (out / f"loop-{loop}" / NODES).write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return found
+
+
+def _row(logs: NodeLogs, loop: int) -> dict[str, Any]:
+    """The node as a run's report shows it; a batch job has neither its clock's offset nor its versions."""
+    code = logs.exit_status(loop)
+    unknown = ("client", "started_s", "started_within_s", "ended_s", "ended_within_s")
+    return {
+        "node": logs.conf.node,
+        "role": logs.conf.role,
+        "state": "did not end" if code is None else f"ended with {code}",
+        "missing": None if loop in logs.loops else f"no logs of loop {loop}",
+        "clock_offsets": [],
+        "versions": {},
+        **dict.fromkeys(unknown),
+    }
 
 
 def _logs(folder: Path) -> Iterator[NodeLogs]:

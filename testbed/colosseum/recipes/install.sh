@@ -59,6 +59,17 @@ find_python() {
     python=python3.11
 }
 
+# Keeps an earlier environment only if it is of the same Python.
+make_environment() {
+    real='import os, sys; print(os.path.realpath(sys._base_executable))'
+    if [ "$("$prefix/bin/python" -c "$real" 2>/dev/null)" != "$("$python" -c "$real")" ]; then
+        for part in bin include lib lib64 pyvenv.cfg share; do
+            rm -rf "${prefix:?}/$part"
+        done
+    fi
+    "$python" -m venv "$prefix"
+}
+
 # pip_install WHAT...: by the pinned versions, from the wheelhouse or over the internet.
 pip_install() {
     if [ -d "$here/wheelhouse" ]; then
@@ -96,7 +107,7 @@ install_radio_api() {
 
 [ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "it must run as root"
 find_python
-"$python" -m venv "$prefix"
+make_environment
 install_packages
 if [ -d "$here/radio_api" ]; then
     install_radio_api

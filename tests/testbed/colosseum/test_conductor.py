@@ -40,10 +40,12 @@ def written(folder: Path, server: RadioConf, client: RadioConf, **changes: Any) 
     return job
 
 
-def played(folder: Path, server: RadioConf = SERVER, client: RadioConf = CLIENT, **changes: Any) -> Rehearsal:
+def played(
+    folder: Path, server: RadioConf = SERVER, client: RadioConf = CLIENT, rules: Rules = RULES, **changes: Any
+) -> Rehearsal:
     written(folder, server, client, **changes)
     air = FixedLink(seed=0, up=Direction(), down=Direction())
-    return rehearse(folder, "demo", air, folder / "logs", rules=RULES)[0]
+    return rehearse(folder, "demo", air, folder / "logs", rules=rules)[0]
 
 
 def test_a_job_whose_nodes_reach_each_other_has_no_problems(tmp_path: Path) -> None:
@@ -70,6 +72,13 @@ def test_everything_that_goes_wrong_is_named(tmp_path: Path) -> None:
     assert "ue was BOOTING instead of READY" in told
     assert "base: the run of loop 1 ended with exit status 3" in told
     assert "ue: the run of loop 1 was still running at stop.sh" in told
+
+
+def test_scripts_beyond_their_limit_are_killed_and_named(tmp_path: Path) -> None:
+    found = played(tmp_path, rules=replace(RULES, script_s=1e-6), duration_s=2)
+    told = "\n".join(found.problems)
+    assert "base was ERROR instead of READY 3 s after boot (status.sh printed '')" in told
+    assert "ue: start.sh did not return within 1e-06 s" in told
 
 
 def test_a_container_is_removed_although_its_run_still_stops(tmp_path: Path) -> None:

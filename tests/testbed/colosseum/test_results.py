@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.report.nodes import node_rows
 from splitfl.core.errors import DataError
 from testbed.colosseum.radio_conf import RadioConf
 from testbed.colosseum.results import collect, find_logs
@@ -41,6 +42,8 @@ def test_each_loop_becomes_one_run_folder_with_every_nodes_logs(tmp_path: Path) 
         assert (run / "config.json").read_text() == f'{{"loop": {loop}}}'
         assert (run / "nodes/ue1/run.log").read_text() == f"ue1 {loop}\n"
         assert not (run / "nodes/base/demo-1").exists()
+        states = [row["state"] for row in node_rows(run)]
+        assert states == ["ended with 0", "ended with 0" if loop == 1 else "did not end"]
     assert (tmp_path / "out/nodes/base/radio.log").read_text() == "the log of base\n"
 
 
