@@ -1,8 +1,10 @@
 """docs/families.md, generated from the table of families: `python -m experiments.families_page`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from splitfl.models.families import FAMILIES, Family
+from splitfl.models.refused import REFUSED
 
 PAGE = Path(__file__).parent.parent / "docs" / "families.md"
 
@@ -13,18 +15,42 @@ Generated from `splitfl/models/families.py` by `python -m experiments.families_p
 A model is cut if its `model_type` has a row here. For every transformer and task,
 `tests/splitfl/models/test_split_equals_whole.py` compares the split model's loss, logits and every gradient
 with the stock unsplit model by `torch.equal`: cuts into two and three pieces, LoRA and full training,
-float32 and bfloat16, no padding and padding on either side; for networks of feature maps
-`tests/splitfl/models/test_feature_maps.py` does. A model of another type is refused by name, and so are
-quantised checkpoints.
+float32 and bfloat16, no padding and padding on either side. Networks of feature maps are compared in
+float32, their only dtype, those with batch norms by `tests/splitfl/models/test_feature_maps.py`. A model of
+another type is refused by name, with its reason if it is [known](#refused-types), and so are quantised
+checkpoints.
+
+**Shared tensors.** Of these families every block uses some tensors, of which each piece has a copy: they take
+adapters, and full finetuning is refused: {shared}.
+
+**Experts.** Checkpoints with experts stored one by one or stacked are read alike, only those of the piece's
+blocks. FLOPs and virtual time count the experts that a token is sent to. `output_router_logits`, which adds
+a loss for the balance of all blocks' experts, must be false. In a run padding does not cross the cut: the
+experts behind it then compute other padding, which can change the last bits of gradients of a batch with
+padding (seen: 1e-7 in float32, 5e-4 for `gpt_oss` trained in full in bfloat16).
 
 | model_type | tasks | blocks | LoRA targets | attention |
 |---|---|---|---|---|
+"""
+_REFUSED_HEAD = """
+## Refused types
+
+| model_type | reason |
+|---|---|
 """
 
 
 def page() -> str:
     """The page's current content."""
-    return _HEAD + "".join(_row(name, family) for name, family in FAMILIES.items())
+    shared = ", ".join(f"`{name}`" for name, family in FAMILIES.items() if family.shared)
+    rows = "".join(_row(name, family) for name, family in FAMILIES.items())
+    return _HEAD.format(shared=shared) + rows + _REFUSED_HEAD + "".join(_reasons())
+
+
+def _reasons() -> Iterator[str]:
+    for reason in dict.fromkeys(REFUSED.values()):
+        names = ", ".join(f"`{name}`" for name, its in REFUSED.items() if its == reason)
+        yield f"| {names} | {reason} |\n"
 
 
 def _row(name: str, family: Family) -> str:

@@ -5,7 +5,9 @@ SplitflError (splitfl.core.errors)
 |   |-- NotRoot        root privileges are missing
 |   `-- RejectedByPeer        the peer rejects this one permanently
 |-- CommandFailed      a system program failed
-`-- NodesFailed        something failed on some of a testbed's nodes
+|-- NodesFailed        something failed on some of a testbed's nodes
+|-- LateBurst          the time of a burst has passed
+`-- RadioTimeout       a radio gave no samples in time
 """
 
 from collections.abc import Mapping
@@ -32,3 +34,11 @@ class NodesFailed(SplitflError):
         lines = [f"  {name}: {reason}" for name, reason in reasons.items()]
         super().__init__("\n".join([f"{len(reasons)} of {nodes} nodes: {what}", *lines]))
         self.reasons = dict(reasons)
+
+
+class LateBurst(SplitflError):
+    """A burst came after its time, or would begin before the one before it ends; it was not sent."""
+
+
+class RadioTimeout(SplitflError):
+    """A radio gave too few samples within its timeout."""

@@ -102,7 +102,7 @@ def test_imported_packages_are_the_declared_ones():
         "mlflow": ["mlflow-skinny"],
     } | importlib.metadata.packages_distributions()
     imported = {canonicalize_name(owner) for root in roots for owner in owners.get(root, [root])}
-    assert imported <= names("install_requires", "demo", "data", "wandb", "mlflow", "oracle")
+    assert imported <= names("install_requires", "demo", "data", "wandb", "mlflow", "oracle", "radio")
     assert names("install_requires") <= imported
 
 

@@ -30,7 +30,7 @@ from experiments.bench.overlay import overlay
 from experiments.bench.radio import cell_scale
 from experiments.bench.radio.cell import cell
 from experiments.bench.radio.ldpc import ldpc
-from experiments.bench.radio.modem import modem
+from experiments.bench.radio.samples import samples
 from experiments.bench.radio_api import radio_api
 from experiments.bench.ratio import Figure
 from experiments.bench.setting import Setting
@@ -61,7 +61,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "cell": cell,
     "cell-scale": cell_scale.cell_scale,
     "ldpc": ldpc,
-    "radio": modem,
+    "radio": samples,
     "radio-api": radio_api,
 }
 

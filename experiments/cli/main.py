@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from experiments.cli.air import air
 from experiments.cli.certs import certs
 from experiments.cli.channel import channel
 from experiments.cli.colosseum import batch, batch_results
@@ -36,6 +37,7 @@ def main() -> None:
 
 main.add_command(certs)
 main.add_command(channel)
+channel.add_command(air)
 channel.add_command(emulate)
 channel.add_command(proxy)
 main.add_command(compare)

@@ -4,21 +4,27 @@ Only matrix products are counted, as usual (Kaplan et al., 2020, section 2.1; to
 FlopCounterMode): a product of (m, k) and (k, n) takes 2 m k n. A linear layer takes one product
 forward, one backward if its input needs a gradient, and one if its weight does.
 Attention takes two products with T x T scores forward, without savings by masks, and up to
-four backward; recomputation of the scores in fused kernels is not counted.
+four backward; recomputation of the scores in fused kernels is not counted. Of a block's experts
+those are counted that a token is sent to.
 """
 
 # B batch, T tokens
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
+from transformers import PretrainedConfig
 
 from splitfl.accounting.image_flops import image_flops
+from splitfl.accounting.state_space import scan_flops
 from splitfl.adapters.inject import name_in_whole
 from splitfl.adapters.registry import ADAPTERS, role_of
 from splitfl.models.cut import Piece, linears
-from splitfl.models.families import CAUSAL_LM
+from splitfl.models.families import CAUSAL_LM, TOKEN_CLASSIFICATION
+
+_PARALLEL = ("use_parallel_residual", "parallel_attn", "new_decoder_architecture")
+"""Fields of a configuration by which the feed-forward part of a block reads the input of attention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,35 +83,57 @@ class _Counter:
             if part is not None:
                 self._linears_of(part, self.batch * self.tokens)
             self.flows = self.flows or _is_trained(part)
+        for path in self.piece.family.with_first:
+            part = _find(self.piece.base, path)
+            for module in part.modules() if part is not None else ():
+                if isinstance(module, nn.Conv1d):
+                    self._product(module, self.batch * self.tokens)
 
     def block(self, block: nn.Module) -> None:
         """Projections, attention and feed-forward, backward only where a gradient is needed."""
-        flows_in, reads = self.flows, self.piece.family.reads
-        is_parallel = self.piece.family.is_parallel or getattr(
-            self.piece.model.config, "use_parallel_residual", False
-        )
+        flows_in = self.flows
+        wants = self._branches(block)
+        config = self.piece.model.config
+        if hasattr(config, "state_size"):
+            self._scan(block, flows=any(wants.values()))
+        else:
+            self._attention([wants[read] for read in self.piece.family.reads])
+        if positions := _num_positions(config):
+            self._positions(block, positions, wants)
+        self.flows = flows_in or any(wants.values())
+        self._experts(block)
+        self.flows = self.flows or _is_trained(block)
+
+    def _branches(self, block: nn.Module) -> dict[str, bool]:
+        """The linear modules of a block; returns whether the output of each branch needs a gradient."""
+        flows_in, reads, config = self.flows, self.piece.family.reads, self.piece.model.config
+        is_parallel = self.piece.family.is_parallel or any(getattr(config, key, False) for key in _PARALLEL)
         wants = dict.fromkeys((*reads, "beside", "after"), flows_in)
         branches = [
-            (next((read for read in reads if f".{read}." in f".{name}."), "after"), name, module)
+            (next((read for read in reads if f".{read}" in f".{name}"), "after"), name, module)
             for name, module in _linears(block)
+            if not _is_of_positions(name)
         ]
-        for branch, name, module in sorted(
-            branches, key=lambda one: one[0] == "after"
-        ):  # Phi-3 lists o first
+        begun: dict[str, str] = {}
+        # Phi-3 lists its output projection first
+        for branch, name, module in sorted(branches, key=lambda one: one[0] == "after"):
             if is_parallel and name.startswith("mlp."):
                 branch = "beside"
             self.flows = any(wants.values()) if branch == "after" else wants[branch]
             if branch in reads:  # LoRA's A reads the block's input too, B the output of A
-                self.flows = flows_in or role_of(name_in_whole(f"{name}.weight")) == "second"
+                projection = next(part for part in name.split(".") if part.startswith(branch))
+                is_chained = begun.setdefault(branch, projection) != projection and wants[branch]
+                is_second = role_of(name_in_whole(f"{name}.weight")) == "second"
+                self.flows = flows_in or is_chained or is_second
             self._linear(block, name, module, self.batch * self.tokens)
             wants[branch] |= self.flows
-        self._attention([wants[read] for read in reads])
-        self.flows = flows_in or any(wants.values()) or _is_trained(block)
+        return wants
 
     def above(self) -> None:
         """Pooler, final projection and task head, on every token or on one token per sequence."""
         base, whole = self.piece.base, self.piece.model
-        every = self.piece.kind == CAUSAL_LM or self.piece.family.pools_last
+        is_per_token = self.piece.kind in (CAUSAL_LM, TOKEN_CLASSIFICATION)
+        every = is_per_token or self.piece.family.pools_last
         parts = [(path, _find(base, path)) for path in self.piece.family.after]
         parts += [(name, child) for name, child in whole.named_children() if child is not base]
         for path, part in parts:
@@ -144,11 +172,65 @@ class _Counter:
     def _attention(self, wants: list[bool]) -> None:
         config = self.piece.model.config
         heads = config.num_attention_heads
-        width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
-        product = 2 * self.batch * self.tokens**2 * width
-        query, key, value = wants if len(wants) == 3 else wants[:1] * 3
-        self.forward += 2 * product
-        self.backward += product * (int(query or key) + int(query) + int(key) + int(value))
+        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        products = 2 * self.batch * self.tokens**2 * heads
+        scores = products * (getattr(config, "qk_head_dim", None) or width)
+        values = products * (getattr(config, "v_head_dim", None) or width)
+        query, key, value = (*wants, wants[-1], wants[-1])[:3]
+        self.forward += scores + values
+        self.backward += scores * (int(query) + int(key)) + values * (int(query or key) + int(value))
+
+    def _scan(self, block: nn.Module, *, flows: bool) -> None:
+        """The convolution and the scan of a state space."""
+        scanned = scan_flops(self.piece.model.config, self.batch, self.tokens)
+        self.forward += scanned
+        self.backward += 2 * scanned * int(flows)
+        for module in block.modules():
+            if isinstance(module, nn.Conv1d):
+                self.flows = flows
+                self._product(module, self.batch * (self.tokens + module.kernel_size[0] - 1))
+
+    def _experts(self, block: nn.Module) -> None:
+        """Routers, and the stacked weights of experts, of which each token is computed by a few."""
+        tokens, chosen = self.batch * self.tokens, getattr(self.piece.model.config, "num_experts_per_tok", 0)
+        for module in block.modules() if chosen else ():
+            for name, value in module.named_parameters(recurse=False):
+                is_router = name == "weight" and value.ndim == 2 and not isinstance(module, nn.Linear)
+                if is_router or value.ndim == 3:
+                    flops = 2 * tokens * (value.numel() if is_router else chosen * value[0].numel())
+                    self.forward += flops
+                    self.backward += flops * (int(self.flows) + int(value.requires_grad))
+
+    def _positions(self, block: nn.Module, positions: int, wants: Mapping[str, bool]) -> None:
+        """DeBERTa's projections of its relative positions, and their products with queries and keys."""
+        config, counter = self.piece.model.config, _Counter(self.piece, 1, positions, flows=False)
+        is_shared = getattr(config, "share_att_key", False)
+        for kind, content, position in (("c2p", "query", "key"), ("p2c", "key", "query")):
+            is_used = kind in config.pos_att_type
+            counter.flows = False
+            projection = f"{position}_proj" if is_shared else f"pos_{position}_proj"
+            for name, module in _linears(block) if is_used or is_shared else ():
+                if f".{projection}." in f".{name}.":
+                    counter._linear(block, name, module, positions)
+            if is_used:
+                product = 2 * self.batch * self.tokens * positions * config.hidden_size
+                self.forward += product
+                self.backward += product * (int(wants[f"{content}_proj"]) + int(counter.flows))
+        self.forward += counter.forward
+        self.backward += counter.backward
+
+
+def _num_positions(config: PretrainedConfig) -> int:
+    """The number of DeBERTa's relative positions, 0 for models without them."""
+    if not getattr(config, "relative_attention", False):
+        return 0
+    spans = (getattr(config, "position_buckets", -1), config.max_relative_positions)
+    return 2 * next((span for span in spans if span > 0), config.max_position_embeddings)
+
+
+def _is_of_positions(name: str) -> bool:
+    """Whether a linear module of a block reads relative positions alone."""
+    return ".pos_key_proj" in name or ".pos_query_proj" in name
 
 
 def _linears(module: nn.Module) -> list[tuple[str, nn.Module]]:

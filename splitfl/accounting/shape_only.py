@@ -30,6 +30,8 @@ class ShapeOnlyPiece(Piece):
             if value.requires_grad:  # trainable tensors need their own storage
                 holder, _, leaf = path.rpartition(".")
                 self.get_submodule(holder)._parameters[leaf] = nn.Parameter(torch.zeros(value.shape))
+        if hasattr(self.model.config, "num_experts_per_tok"):  # a grouped product needs weights with storage
+            self.model.set_experts_implementation("eager")
         self._largest: tuple[Any, Mapping[str, Tensor], Tensor | None] | None = None
 
     def forward(
@@ -74,7 +76,8 @@ class ShapeOnlyPiece(Piece):
             shape = (len(inputs["pixel_values"]), tokens, config.hidden_size)
         else:
             shape = (*inputs["input_ids"].shape, config.hidden_size)
-        return torch.zeros(shape, dtype=self.model.dtype)
+        has_wide_sums = getattr(config, "residual_in_fp32", False)  # Mamba's
+        return torch.zeros(shape, dtype=torch.float32 if has_wide_sums else self.model.dtype)
 
 
 def _tokens(x: Tensor | Mapping[str, Tensor]) -> int:

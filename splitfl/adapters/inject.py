@@ -13,9 +13,9 @@ from splitfl.adapters.kind import DEFAULT
 from splitfl.adapters.registry import ADAPTERS
 from splitfl.adapters.residuals import RESIDUALS, put_residuals
 from splitfl.adapters.start import start_tensors
-from splitfl.adapters.targets import check_trained_whole, is_trained_whole, rank_of, targets
+from splitfl.adapters.targets import check_trained_whole, is_trained_whole, rank_of, refuse_tied, targets
 from splitfl.config import AdapterConfig, SideConfig
-from splitfl.core.errors import ConfigError, CutError
+from splitfl.core.errors import ConfigError
 from splitfl.models.batch_norms import batch_norms, tracked_in
 from splitfl.models.cut import Piece
 
@@ -78,11 +78,7 @@ def _train_factors(piece: Piece, seed: int) -> None:
 
 def train_all(piece: Piece) -> None:
     """Makes every parameter of the piece trainable. Raises CutError if one is tied to another piece."""
-    if piece.tied:
-        raise CutError(
-            f"{', '.join(piece.tied)} is tied to a tensor of another piece and cannot be trained there: "
-            "train LoRA adapters, or use a checkpoint saved with tie_word_embeddings=False"
-        )
+    refuse_tied(piece.tied)
     piece.requires_grad_(True)
     piece.norms = batch_norms(piece.model)
 

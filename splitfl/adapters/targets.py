@@ -142,7 +142,7 @@ def side_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> Side
     index = block_index(family, name)
     if index is not None:
         return adapter.head if index < cut else adapter.body
-    makes_input = any(f".{path}." in f".{name}." for path in family.before)
+    makes_input = any(f".{path}." in f".{name}." for path in (*family.before, *family.with_first))
     return adapter.head if makes_input else adapter.body
 
 
@@ -168,15 +168,21 @@ def check_trained_whole(piece: Piece, adapter: AdapterConfig, cut: int) -> None:
     ]
     if not names:
         return
-    if tied := [name for name in names if name in piece.tied]:
-        raise CutError(
-            f"{', '.join(tied)} is tied to a tensor of another piece and cannot be trained there: use "
-            "adapters for it, or a checkpoint saved with tie_word_embeddings=False"
-        )
+    refuse_tied([name for name in names if name in piece.tied])
     if piece.model.dtype != torch.float32:
         raise ConfigError(
             f"the model's own parameters are trained ({names[0]}, ...), whose updates would be lost in the "
             f"rounding of {piece.model.dtype}: set model.dtype to 'float32'"
+        )
+
+
+def refuse_tied(names: Sequence[str]) -> None:
+    """Raises CutError if there are any of these names, of parameters that other pieces use too."""
+    if names:
+        raise CutError(
+            f"{', '.join(names)} is tied to a tensor of another piece, or used there too, and cannot be "
+            "trained: train adapters, or, where it is tied, use a checkpoint saved with "
+            "tie_word_embeddings=False"
         )
 
 

@@ -18,7 +18,7 @@ from splitfl.evaluation.bleu import bleu
 from splitfl.evaluation.predictions import predict
 from splitfl.evaluation.rouge import rouge
 from splitfl.models.cut import CLASSES, DTYPES
-from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION, family_of
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.source import resolve
 from splitfl.setup.experiment import Experiment, device_of
@@ -82,6 +82,7 @@ def finished_model(
         problem_type=problem_type,
         pad_token_id=None if kind == IMAGE_CLASSIFICATION else padding_token(folder),
     )
+    attention = "eager" if family_of(settings.model_type).hands_pictures else config.model.attention
     if kind == CAUSAL_LM:
         settings.is_decoder = True
         settings.use_cache = False  # with a cache transformers does not keep packed texts apart
@@ -89,7 +90,7 @@ def finished_model(
         folder,
         config=settings,
         dtype=DTYPES[config.model.dtype],
-        attn_implementation=config.model.attention,
+        attn_implementation=attention,
         ignore_mismatched_sizes=config.model.new_classifier,
     )
     try:

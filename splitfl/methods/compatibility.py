@@ -13,6 +13,7 @@ from splitfl.methods.parts.zeroth_order_client import Estimate
 from splitfl.methods.registry import METHODS, method
 from splitfl.methods.rules import READ_WITH, RULES, Case, is_asynchronous
 from splitfl.methods.settings import alternatives, refuse_unread
+from splitfl.models.families import family_of
 
 
 def check(config: RunConfig, kind: str, num_blocks: int, model_type: str) -> None:
@@ -104,7 +105,12 @@ def _check_erasure(case: Case) -> None:
 
 
 def _check_forward_mode(case: Case) -> None:
-    """ConfigError for a kind of adapter without forward mode that the clients train."""
+    """ConfigError for a model, or a kind of adapter that the clients train, without forward mode."""
+    if (reason := family_of(case.model_type).forward_mode) is not True:
+        raise ConfigError(
+            f"a {case.model_type} model does not work in forward mode: {reason}; take a method with "
+            "method.derivative 'difference' or 'central'"
+        )
     for side in case.spec.holds:
         name = getattr(case.config.adapter, side).kind
         if (reason := ADAPTERS[name].forward_mode) is not True:

@@ -7,6 +7,7 @@ uint64, the header as JSON (name -> dtype, shape, offsets), the tensors' bytes
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,17 @@ _DTYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """The location of a tensor; `start` is its byte offset in the file."""
+    """The location of a tensor; `start` is its byte offset in the file.
+
+    The values of a tensor that is stored in `parts` are those of its parts one after another.
+    """
 
     path: Path
     dtype: str
     shape: tuple[int, ...]
     start: int
     num_bytes: int
+    parts: tuple["Entry", ...] = ()
 
     @property
     def is_floating(self) -> bool:
@@ -64,15 +69,11 @@ def entries(folder: Path) -> Mapping[str, Entry]:
 
 def read(entry: Entry, out: Tensor) -> None:
     """Fills `out` (contiguous, any dtype and device, of the same shape) chunk by chunk."""
-    dtype = _DTYPES[entry.dtype]
-    flat = out.detach().view(-1)
-    done, step = 0, CHUNK_BYTES // dtype.itemsize
-    with open(entry.path, "rb") as file:
-        file.seek(entry.start)
-        while done < flat.numel():
-            count = min(step, flat.numel() - done)
-            flat[done : done + count].copy_(_read_chunk(file, entry.path, count, dtype))
-            done += count
+    flat, done = out.detach().view(-1), 0
+    for part in entry.parts or (entry,):
+        count = math.prod(part.shape)
+        _read_part(part, flat[done : done + count])
+        done += count
 
 
 def same_bytes(one: Entry, other: Entry) -> bool:
@@ -154,6 +155,17 @@ def _header(path: Path) -> dict[str, Entry]:
         start = 8 + length + begin
         found[name] = Entry(path=path, dtype=dtype, shape=shape, start=start, num_bytes=end - begin)
     return found
+
+
+def _read_part(entry: Entry, flat: Tensor) -> None:
+    dtype = _DTYPES[entry.dtype]
+    done, step = 0, CHUNK_BYTES // dtype.itemsize
+    with open(entry.path, "rb") as file:
+        file.seek(entry.start)
+        while done < flat.numel():
+            count = min(step, flat.numel() - done)
+            flat[done : done + count].copy_(_read_chunk(file, entry.path, count, dtype))
+            done += count
 
 
 def _read_chunk(file: BinaryIO, path: Path, count: int, dtype: torch.dtype) -> Tensor:

@@ -7,7 +7,8 @@ from transformers import PretrainedConfig
 
 from splitfl.core.folder_cache import cached_by_files
 from splitfl.models.checkpoint_file import entries
-from splitfl.models.load import built, is_of_base, names_in_model, read_config
+from splitfl.models.load import built, is_of_base, read_config
+from splitfl.models.stored_names import stored_in_model
 
 
 @cached_by_files
@@ -19,7 +20,7 @@ def stored_classes(folder: Path, kind: str, attention: str = "sdpa") -> tuple[tu
     if getattr(config, "untrained", False):
         return names, False
     whole = built(folder, config, kind, "float32", attention)
-    stored = names_in_model(whole, entries(folder))
+    stored = stored_in_model(whole, entries(folder))
     return names, any(not is_of_base(whole, name) for name, _ in whole.named_parameters() if name in stored)
 
 

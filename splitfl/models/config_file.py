@@ -79,6 +79,15 @@ def check_numbers(path: Path, config: PretrainedConfig) -> None:
             raise ModelMissing(f"{path}: {written} must be a whole number of at least 1, got {value!r}")
 
 
+def refuse_router_loss(source: str, config: PretrainedConfig) -> None:
+    """Raises CutError for a model whose loss depends on the routers of all blocks."""
+    if getattr(config, "output_router_logits", False):
+        raise CutError(
+            f"{source}: output_router_logits must be false, got true: it adds a loss for the balance of the "
+            "experts of all blocks, which no piece has"
+        )
+
+
 def _refuse_quantised(folder: Path, table: Mapping[str, Any]) -> None:
     path = folder / "config.json"
     for key in _QUANTISED:

@@ -35,11 +35,12 @@ from splitfl.models.families import (
     check,
     count_blocks,
 )
-from splitfl.models.feature_maps import as_feature_map, as_tokens, put_cifar_stem, stem_of
+from splitfl.models.feature_maps import as_feature_map, as_tokens, check_dtype, put_cifar_stem, stem_of
 from splitfl.models.inputs import check_inputs, packed_mask
-from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput
+from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput, put
 from splitfl.models.uninitialised import Uninitialised
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
+from splitfl.models.wide_tensors import keep_in_float32
 
 CLASSES: dict[str, Any] = {
     CAUSAL_LM: AutoModelForCausalLM,
@@ -74,7 +75,7 @@ class Piece(nn.Module):
         self.blocks = range(first, self.num_blocks if last is None else last)
         _check_range(self.blocks, self.num_blocks)
         self.model = model
-        self.linears = linears(model)
+        self.linears = tuple(name for name in linears(model) if not name.endswith(self.family.bypassed))
         self.parametrised = tuple(
             name for name, part in model.named_modules() if any(True for _ in part.parameters(recurse=False))
         )
@@ -130,7 +131,9 @@ class Piece(nn.Module):
                 if self.is_last:
                     return self.model(**inputs, labels=labels)
                 hidden = self.base(**inputs).last_hidden_state
-            return as_tokens(hidden) if self.family.hands_pictures else hidden
+            if not self.family.hands_pictures:
+                return hidden
+            return as_tokens(hidden, channels_last=self.family.channels_last)
         finally:
             self._hidden_input.hidden = None
 
@@ -189,15 +192,16 @@ class Piece(nn.Module):
         blocks = cast(nn.ModuleList, self.base.get_submodule(self.family.blocks))
         for index in range(self.num_blocks):
             if index not in self.blocks:
-                blocks[index] = BlockPlaceholder(
-                    self._hidden_input if index == self.blocks.start - 1 else None
-                )
+                given = self._hidden_input if index == self.blocks.start - 1 else None
+                blocks[index] = BlockPlaceholder.of(blocks[index], given, self.family)
         if not self.is_first:
             for path in self.family.before:
-                _replace(self.base, path, EmbeddingPlaceholder(self._hidden_input, self.model.dtype))
+                put(self.base, path, EmbeddingPlaceholder(self._hidden_input, self.model.dtype))
+            for path in self.family.with_first:
+                put(self.base, path, BlockPlaceholder(self._hidden_input))
         if not self.is_last:
             for path in self.family.after:
-                _replace(self.base, path, nn.Identity())
+                put(self.base, path, nn.Identity())
             for name, child in list(self.model.named_children()):
                 if child is not self.base:
                     setattr(self.model, name, nn.Identity())
@@ -212,6 +216,7 @@ def build(
     config.use_cache = False
     if family.hands_pictures:
         attention = "eager"  # no attention layers
+        check_dtype(config.model_type, dtype)
     if kind == CAUSAL_LM and family.is_encoder:
         config.is_decoder = True
     make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
@@ -219,6 +224,7 @@ def build(
         model = make(config, attn_implementation=attention, dtype=DTYPES[dtype])
         if config.model_type == "resnet" and stem_of(config) == "cifar":
             put_cifar_stem(model)
+    keep_in_float32(model)
     if kind == CAUSAL_LM:
         model.loss_type = "ForCausalLM"  # transformers cannot tell it from every class's name, and warns
     return cast(PreTrainedModel, model)
@@ -287,11 +293,3 @@ def _check_range(blocks: range, num_blocks: int) -> None:
             f"a piece of a model of {num_blocks} blocks must have one or more of blocks 0..{num_blocks - 1}, "
             f"got {blocks.start}..{blocks.stop - 1}"
         )
-
-
-def _replace(base: nn.Module, path: str, part: nn.Module) -> None:
-    """Replaces the module at `path` by `part`, if this configuration has one there."""
-    parent_path, _, name = path.rpartition(".")
-    parent = base.get_submodule(parent_path)
-    if getattr(parent, name) is not None:
-        setattr(parent, name, part)

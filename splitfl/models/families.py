@@ -5,49 +5,34 @@ table are refused: module paths that happen to exist do not ensure exactness.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from splitfl.config import nearest, one_of
 from splitfl.core.errors import CutError
+from splitfl.models.family import (
+    CAUSAL_LM,
+    IMAGE_CLASSIFICATION,
+    KINDS,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+    Family,
+)
+from splitfl.models.refused import REFUSED
 
-CAUSAL_LM = "causal-lm"
-SEQUENCE_CLASSIFICATION = "sequence-classification"
-TOKEN_CLASSIFICATION = "token-classification"
-IMAGE_CLASSIFICATION = "image-classification"
-KINDS = (CAUSAL_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, IMAGE_CLASSIFICATION)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """The modules of a model; all paths are relative to its base model (`bert`, `transformer`, ...).
-
-    `blocks` is the list of transformer blocks, `before` the modules that compute their input, `after`
-    those that follow them, which a configuration may lack. `reads` are the projections that read
-    a block's input, `targets` LoRA's default target modules, by the last part of their names.
-    `pools_last`: a sequence is classified by its last token. An encoder (`is_encoder`) is turned into
-    a decoder for language modelling. `offsets_positions`: position indices up to the padding token's
-    index are unused. `is_parallel`: the feed-forward part of a block reads the input of attention.
-    `separates_packed`: position indices keep texts apart that are packed into one row.
-    `hands_pictures`: blocks output feature maps of varying shape, without attention.
-    """
-
-    blocks: str
-    before: tuple[str, ...]
-    after: tuple[str, ...]
-    reads: tuple[str, ...]
-    targets: tuple[str, ...]
-    kinds: tuple[str, ...] = (CAUSAL_LM, SEQUENCE_CLASSIFICATION)
-    attentions: tuple[str, ...] = ("sdpa", "eager")
-    fan_in_fan_out: bool = False
-    pools_last: bool = True
-    is_encoder: bool = False
-    offsets_positions: bool = False
-    is_parallel: bool = False
-    separates_packed: bool = True
-    hands_pictures: bool = False
-    has_batch_norms: bool = False
-
+__all__ = [
+    "CAUSAL_LM",
+    "FAMILIES",
+    "IMAGE_CLASSIFICATION",
+    "KINDS",
+    "SEQUENCE_CLASSIFICATION",
+    "TOKEN_CLASSIFICATION",
+    "Family",
+    "block_index",
+    "check",
+    "count_blocks",
+    "family_of",
+]
 
 _BERT = Family(
     blocks="encoder.layer",
@@ -69,6 +54,10 @@ _LLAMA = Family(
     targets=("q_proj", "v_proj"),
 )
 _LLAMA_LM = replace(_LLAMA, kinds=(CAUSAL_LM,))
+_EXPERTS = replace(
+    _LLAMA, forward_mode="the grouped products of its experts have a derivative in backward mode only"
+)
+_EXPERTS_LM = replace(_EXPERTS, kinds=(CAUSAL_LM,))
 _GPT2 = Family(
     blocks="h",
     before=("wte", "wpe"),
@@ -76,6 +65,35 @@ _GPT2 = Family(
     reads=("c_attn",),
     targets=("c_attn",),
     fan_in_fan_out=True,
+)
+_BLOOM = Family(
+    blocks="h",
+    before=("word_embeddings", "word_embeddings_layernorm"),
+    after=("ln_f",),
+    reads=("query_key_value",),
+    targets=("query_key_value",),
+    attentions=("eager",),
+    separates_packed=False,
+    returns_tuple=True,
+)
+_GPT_NEO = replace(
+    _GPT2,
+    reads=("q_proj", "k_proj", "v_proj"),
+    targets=("q_proj", "v_proj"),
+    attentions=("eager",),
+    fan_in_fan_out=False,
+    returns_tuple=True,
+)
+_MAMBA = Family(
+    blocks="layers",
+    before=("embeddings",),
+    after=("norm_f",),
+    reads=("in_proj",),
+    targets=("in_proj",),
+    kinds=(CAUSAL_LM,),
+    attentions=("eager",),
+    separates_packed=False,
+    bypassed=("dt_proj", "out_proj"),
 )
 _VIT = Family(
     blocks="layers",
@@ -85,6 +103,15 @@ _VIT = Family(
     targets=("q_proj", "v_proj"),
     kinds=(IMAGE_CLASSIFICATION,),
     pools_last=False,
+)
+_CONVNEXT = replace(
+    _VIT,
+    blocks="encoder.stages",
+    after=("layernorm",),
+    reads=(),
+    targets=("pwconv1", "pwconv2"),
+    hands_pictures=True,
+    channels_last=True,
 )
 
 FAMILIES: dict[str, Family] = {
@@ -141,14 +168,7 @@ FAMILIES: dict[str, Family] = {
     "bitnet": _LLAMA_LM,
     "stablelm": _LLAMA,
     "modernbert-decoder": replace(_LLAMA, before=("embeddings",), after=("final_norm",)),
-    "gemma2": Family(
-        blocks="layers",
-        before=("embed_tokens",),
-        after=("norm",),
-        reads=("q_proj", "k_proj", "v_proj"),
-        targets=("q_proj", "v_proj"),
-        attentions=("eager",),  # sdpa has no soft-capped scores
-    ),
+    "gemma2": replace(_LLAMA, attentions=("eager",)),  # sdpa has no soft-capped scores
     "gemma3_text": _LLAMA,
     "gpt_neox": Family(
         blocks="layers",
@@ -156,6 +176,48 @@ FAMILIES: dict[str, Family] = {
         after=("final_layer_norm",),
         reads=("query_key_value",),
         targets=("query_key_value",),
+    ),
+    "mixtral": _EXPERTS,
+    "qwen2_moe": _EXPERTS,
+    "qwen3_moe": _EXPERTS,
+    "olmoe": _EXPERTS_LM,
+    "phimoe": _EXPERTS,
+    "granitemoe": _EXPERTS_LM,
+    "ernie4_5_moe": _EXPERTS_LM,
+    "dots1": _EXPERTS_LM,
+    "glm4_moe": _EXPERTS_LM,
+    "gpt_oss": replace(_EXPERTS, attentions=("eager",), separates_packed=False),
+    "deepseek_v3": replace(_EXPERTS, reads=("q_", "kv_"), targets=("kv_b_proj", "o_proj")),
+    "gpt_neo": _GPT_NEO,
+    "gptj": replace(_GPT_NEO, before=("wte",), is_parallel=True),
+    "bloom": replace(_BLOOM, forward_mode="its activation has a derivative in backward mode only"),
+    "falcon": replace(_BLOOM, before=("word_embeddings",), attentions=("sdpa", "eager")),
+    "mpt": replace(
+        _BLOOM, blocks="blocks", before=("wte",), after=("norm_f",), reads=("Wqkv",), targets=("Wqkv",)
+    ),
+    "mamba": _MAMBA,
+    "mamba2": _MAMBA,
+    "modernbert": replace(
+        _BERT,
+        blocks="layers",
+        after=("final_norm",),
+        reads=("Wqkv",),
+        targets=("Wqkv",),
+        kinds=(SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION),
+        is_encoder=False,
+        attributes=("attention_type",),
+    ),
+    "deberta-v2": replace(
+        _BERT,
+        after=(),
+        reads=("query_proj", "key_proj", "value_proj"),
+        targets=("query_proj", "value_proj"),
+        kinds=(SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION),
+        attentions=("eager",),
+        is_encoder=False,
+        returns_tuple=True,
+        with_first=("encoder.conv",),
+        shared=("encoder.rel_embeddings", "encoder.LayerNorm"),
     ),
     "vit": _VIT,
     "dinov2": replace(_VIT, blocks="encoder.layer", after=("layernorm",)),
@@ -170,6 +232,8 @@ FAMILIES: dict[str, Family] = {
         hands_pictures=True,
         has_batch_norms=True,
     ),
+    "convnext": _CONVNEXT,
+    "convnextv2": _CONVNEXT,
     "small_net": Family(  # of splitfl.models
         blocks="blocks",
         before=(),
@@ -184,7 +248,9 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(model_type: str) -> Family:
-    """The row of this model type. Raises CutError with the nearest and all known types."""
+    """The row of this model type. Raises CutError with the reason, or the nearest and all known types."""
+    if model_type in REFUSED:
+        raise CutError(f"cannot cut a model of type {model_type!r}: {REFUSED[model_type]}")
     if model_type not in FAMILIES:
         guess = nearest(model_type, FAMILIES)
         raise CutError(f"cannot cut a model of type {model_type!r};{guess} have {', '.join(FAMILIES)}")
@@ -192,8 +258,8 @@ def family_of(model_type: str) -> Family:
 
 
 def count_blocks(config: Any) -> int:
-    """The number of blocks of a model; the blocks of a ResNet are its stages."""
-    return len(config.depths) if config.model_type == "resnet" else int(config.num_hidden_layers)
+    """The number of blocks of a model; the blocks of a ResNet or ConvNeXt are its stages."""
+    return len(config.depths) if hasattr(config, "depths") else int(config.num_hidden_layers)
 
 
 def block_index(family: Family, name: str) -> int | None:

@@ -15,9 +15,9 @@ from transformers.models.resnet.modeling_resnet import ResNetConvLayer
 from splitfl.core.errors import CutError
 
 
-def as_tokens(hidden: Tensor) -> Tensor:
-    """(B, T, C) from (B, C, H, W) or (B, C)."""
-    if hidden.requires_grad and hidden.ndim > 2:
+def as_tokens(hidden: Tensor, *, channels_last: bool = False) -> Tensor:
+    """(B, T, C) from (B, C, H, W) or (B, C); gradients are laid out as those of the unsplit model."""
+    if hidden.requires_grad and hidden.ndim > 2 and not channels_last:
         # Another memory layout in the backward pass would change the last bits.
         hidden.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
     return hidden.flatten(2).transpose(1, 2).contiguous() if hidden.ndim > 2 else hidden[:, None]
@@ -31,6 +31,14 @@ def as_feature_map(hidden_BTC: Tensor) -> Tensor:
     return hidden_BTC.transpose(1, 2).contiguous().view(len(hidden_BTC), -1, side, side)
 
 
+def check_dtype(model_type: str, dtype: str) -> None:
+    """Raises CutError unless the dtype is that of pixels."""
+    if dtype != "float32":
+        raise CutError(
+            f"a {model_type} model takes pixels of its own dtype: set model.dtype to 'float32', got {dtype!r}"
+        )
+
+
 def places(config: PretrainedConfig, blocks: int) -> tuple[int, int]:
     """T and C of the hidden state after `blocks` blocks."""
     if config.model_type == "small_net":
@@ -38,6 +46,9 @@ def places(config: PretrainedConfig, blocks: int) -> tuple[int, int]:
         side = config.image_size // 2**convolutions
         channels = [config.num_channels, *config.channels, *config.widths][blocks]
         return (side**2 if blocks <= len(config.channels) else 1), channels
+    if config.model_type != "resnet":  # ConvNeXt
+        side = config.image_size // config.patch_size // 2 ** (blocks - 1)
+        return side**2, config.hidden_sizes[blocks - 1]
     side = config.image_size
     halvings = blocks - 1 + bool(config.downsample_in_first_stage)
     for _ in range(halvings if stem_of(config) == "cifar" else halvings + 2):
@@ -64,6 +75,7 @@ def shortened(config: PretrainedConfig, blocks: int) -> None:
         # stage_names is validated against depths, so both change.
         config.stage_names = ["stem", *(f"stage{at}" for at in range(1, blocks + 1))]
         config.depths, config.hidden_sizes = config.depths[:blocks], config.hidden_sizes[:blocks]
+        config.num_stages = blocks
 
 
 def put_cifar_stem(model: PreTrainedModel) -> None:

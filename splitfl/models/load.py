@@ -1,25 +1,24 @@
 """Loads one piece of a checkpoint; only the tensors of the piece are read into memory."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from channel.core.rng import stream
 from splitfl.core.errors import CutError, ModelMissing, SplitflError
 from splitfl.core.folder_cache import cached_by_files
 from splitfl.models.checkpoint_file import Entry, check_stored, entries, read, same_bytes
-from splitfl.models.config_file import check_numbers, config_table, not_of
+from splitfl.models.config_file import check_numbers, config_table, not_of, refuse_router_loss
 from splitfl.models.cut import Piece, build
 from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION, check
 from splitfl.models.feature_maps import shortened
 from splitfl.models.source import resolve
+from splitfl.models.stored_names import stored_in_model
 from splitfl.models.untrained.small_net import SmallNetConfig
 
 _OWN: dict[str, Any] = {"small_net": SmallNetConfig}
@@ -63,19 +62,18 @@ def load_piece(
     )
     if shortened_to is not None:
         shortened(config, shortened_to)
-    stored = {} if getattr(config, "untrained", False) else entries(folder)
     whole = built(folder, config, kind, dtype, attention)
-    names = names_in_model(whole, stored)
+    stored = {} if getattr(config, "untrained", False) else stored_in_model(whole, entries(folder))
     if new_classifier and kind == CAUSAL_LM:
         raise CutError("model.new_classifier must be false for a language model: it has no classifier")
     if shortened_to is not None or new_classifier:
-        names = {name: key for name, key in names.items() if is_of_base(whole, name)}
-    aliases = _aliases(whole, names, stored)
-    new = _new_modules(whole, names, aliases)
+        stored = {name: entry for name, entry in stored.items() if is_of_base(whole, name)}
+    aliases = _aliases(whole, stored)
+    new = _new_modules(whole, stored, aliases)
     piece = Piece(whole, kind, first, last)
     piece.new = new
-    piece.tied = _tied_elsewhere(piece.model, aliases)
-    piece.fresh = _materialise(piece, names, aliases, stored, seed, device, is_shape_only)
+    piece.tied = tied_elsewhere(piece, aliases)
+    piece.fresh = _materialise(piece, stored, aliases, seed, device, is_shape_only)
     if not (piece.is_first and piece.is_last):  # tied parameters are in different pieces
         piece.model.config.tie_word_embeddings = False
     return piece.requires_grad_(False)
@@ -98,6 +96,7 @@ def read_config(
     except Exception as error:  # transformers may raise any type for an invalid field
         raise not_of(path, model_type, error) from None
     check_numbers(path, config)
+    refuse_router_loss(str(path), config)
     config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
     if kind != CAUSAL_LM:  # the stored one is that of other data
         config.problem_type = problem_type
@@ -140,23 +139,7 @@ def built(folder: Path, config: PretrainedConfig, kind: str, dtype: str, attenti
         raise not_of(folder / "config.json", config.model_type, error) from None
 
 
-def names_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, str]:
-    """The checkpoint key of each model tensor name, by the rules of `from_pretrained`."""
-    state = model.state_dict()
-    rules = get_model_conversion_mapping(model)
-    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
-    converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
-    names = {}
-    for key in sorted(stored):
-        name, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, state)
-        if converted is not None:
-            raise CutError(f"tensor {key} is stored in a form that needs conversion with others: {converted}")
-        if name in state:
-            names[name] = key
-    return names
-
-
-def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[str, Entry]) -> Aliases:
+def _aliases(model: PreTrainedModel, stored: Mapping[str, Entry]) -> Aliases:
     """For every parameter name, all names of the same (tied) parameter.
 
     As in `from_pretrained`, names with different values in the checkpoint are not tied.
@@ -166,8 +149,8 @@ def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[s
         groups.setdefault(id(value), []).append(name)
     aliases: Aliases = {}
     for group in groups.values():
-        held = [name for name in group if name in names]
-        if any(not same_bytes(stored[names[held[0]]], stored[names[name]]) for name in held[1:]):
+        held = [stored[name] for name in group if name in stored]
+        if any(not same_bytes(held[0], other) for other in held[1:]):
             for name in group:
                 path, _, leaf = name.rpartition(".")
                 module = model.get_submodule(path)
@@ -178,11 +161,11 @@ def _aliases(model: PreTrainedModel, names: Mapping[str, str], stored: Mapping[s
     return aliases
 
 
-def _new_modules(model: PreTrainedModel, names: Mapping[str, str], aliases: Aliases) -> tuple[str, ...]:
+def _new_modules(model: PreTrainedModel, stored: Mapping[str, Entry], aliases: Aliases) -> tuple[str, ...]:
     """The head modules of the unsplit model without any parameter in the checkpoint."""
 
     def is_held(name: str) -> bool:
-        return any(alias in names for alias in aliases[name])
+        return any(alias in stored for alias in aliases[name])
 
     found = []
     for path, module in model.named_modules():
@@ -193,16 +176,24 @@ def _new_modules(model: PreTrainedModel, names: Mapping[str, str], aliases: Alia
     return tuple(found)
 
 
-def _tied_elsewhere(model: PreTrainedModel, aliases: Aliases) -> tuple[str, ...]:
-    held = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    return tuple(sorted(name for name in held if not held.issuperset(aliases[name])))
+def tied_elsewhere(piece: Piece, aliases: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """The names of the piece's parameters that are tied to, or also used by, another piece.
+
+    `aliases` are, for every parameter name of the unsplit model, all names of the same parameter.
+    """
+    held = {name for name, _ in piece.model.named_parameters(remove_duplicate=False)}
+    tied = {name for name in held if not held.issuperset(aliases[name])}
+    if not (piece.is_first and piece.is_last):
+        prefix = piece.model.base_model_prefix
+        shared = tuple(f"{prefix}.{path}." for path in piece.family.shared)
+        tied |= {name for name in held if name.startswith(shared)}
+    return tuple(sorted(tied))
 
 
 def _materialise(
     piece: Piece,
-    names: Mapping[str, str],
-    aliases: Aliases,
     stored: Mapping[str, Entry],
+    aliases: Aliases,
     seed: int,
     device: str,
     is_shape_only: bool,
@@ -217,12 +208,11 @@ def _materialise(
                 continue
             if id(value) not in made:
                 name = f"{path}.{leaf}" if path else leaf
-                key = next((names[alias] for alias in aliases[name] if alias in names), None)
-                entry = stored[key] if key else None
+                entry = next((stored[alias] for alias in aliases[name] if alias in stored), None)
                 if entry is not None:
                     check_stored(value, name, entry)
                 made[id(value)] = _zeros(value) if is_shape_only else _parameter(value, entry, device)
-                if key is None:
+                if entry is None:
                     _refuse_unless_new(piece, name)
                     missing.append(name)
             module._parameters[leaf] = made[id(value)]
@@ -232,7 +222,7 @@ def _materialise(
         if (missing and not is_shape_only) or module._buffers:
             _initialise(piece.model, module, stream(seed, "fresh", path).integers(2**63).item())
             assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
-            _read_buffers(path, module, names, stored, is_shape_only)
+            _read_buffers(path, module, stored, is_shape_only)
         if path in piece.new:
             fresh += missing
     piece.to(device)
@@ -260,16 +250,14 @@ def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
         model._init_weights(module)  # type: ignore[no-untyped-call]
 
 
-def _read_buffers(
-    path: str, module: nn.Module, names: Mapping[str, str], stored: Mapping[str, Entry], is_shape_only: bool
-) -> None:
+def _read_buffers(path: str, module: nn.Module, stored: Mapping[str, Entry], is_shape_only: bool) -> None:
     """Reads buffers such as running statistics from the checkpoint."""
     for leaf, buffer in module._buffers.items():
-        key = names.get(f"{path}.{leaf}")
-        if key is not None and buffer is not None:
-            check_stored(buffer, f"{path}.{leaf}", stored[key])
+        entry = stored.get(f"{path}.{leaf}")
+        if entry is not None and buffer is not None:
+            check_stored(buffer, f"{path}.{leaf}", entry)
             if not is_shape_only:
-                read(stored[key], buffer)
+                read(entry, buffer)
 
 
 def is_of_base(model: PreTrainedModel, name: str) -> bool:

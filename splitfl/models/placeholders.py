@@ -3,10 +3,12 @@
 # B batch, T tokens, D hidden
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+
+from splitfl.models.families import Family
 
 
 class HiddenInput:
@@ -20,17 +22,27 @@ class BlockPlaceholder(nn.Module):
     """Replaces a block of another piece by the identity.
 
     The placeholder before the piece's first block returns the hidden state given to the piece instead.
+    With `returns_tuple` the hidden state is the first of two values, as from the family's own blocks.
     """
 
-    def __init__(self, hidden_input: HiddenInput | None) -> None:
+    def __init__(self, hidden_input: HiddenInput | None, *, returns_tuple: bool = False) -> None:
         super().__init__()
         self.hidden_input = hidden_input
+        self.returns_tuple = returns_tuple
 
-    def forward(self, hidden_BTD: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if self.hidden_input is None:
-            return hidden_BTD
-        assert self.hidden_input.hidden is not None
-        return self.hidden_input.hidden
+    @classmethod
+    def of(cls, block: nn.Module, hidden_input: HiddenInput | None, family: Family) -> Self:
+        """A placeholder with what the model itself reads of this block."""
+        placeholder = cls(hidden_input, returns_tuple=family.returns_tuple)
+        for name in family.attributes:
+            setattr(placeholder, name, getattr(block, name))
+        return placeholder
+
+    def forward(self, hidden_BTD: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, None]:
+        if self.hidden_input is not None:
+            assert self.hidden_input.hidden is not None
+            hidden_BTD = self.hidden_input.hidden
+        return (hidden_BTD, None) if self.returns_tuple else hidden_BTD
 
 
 class EmbeddingPlaceholder(nn.Module):
@@ -50,3 +62,11 @@ class EmbeddingPlaceholder(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         assert self.hidden_input.hidden is not None
         return self.hidden_input.hidden.new_zeros(()).expand(self.hidden_input.hidden.shape)
+
+
+def put(base: nn.Module, path: str, part: nn.Module) -> None:
+    """Replaces the module at `path` by `part`, if this configuration has one there."""
+    parent_path, _, name = path.rpartition(".")
+    parent = base.get_submodule(parent_path)
+    if getattr(parent, name, None) is not None:
+        setattr(parent, name, part)

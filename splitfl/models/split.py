@@ -13,6 +13,7 @@ from transformers.models.auto import modeling_auto
 
 from splitfl.config import one_of
 from splitfl.core.errors import CutError
+from splitfl.models.config_file import refuse_router_loss
 from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import (
     CAUSAL_LM,
@@ -22,7 +23,7 @@ from splitfl.models.families import (
     check,
     count_blocks,
 )
-from splitfl.models.load import load_piece, read_config
+from splitfl.models.load import load_piece, read_config, tied_elsewhere
 from splitfl.models.source import resolve
 
 PARTS: Final = ("head", "body", "tail")
@@ -56,13 +57,13 @@ def split(model: nn.Module, cut: int, tail: int = 0, *, copy_weights: bool = Tru
     whole = _task_model(model)
     kind = _kind_of(whole)
     _refuse_spread(whole)
+    refuse_router_loss("the model's configuration", whole.config)
     check(whole.config.model_type, kind, whole.config._attn_implementation)
     parts = ranges(count_blocks(whole.config), cut, tail)
     twins = _twins(whole)
     pieces = tuple(_piece(whole, kind, part, copy_weights=copy_weights) for part in parts)
     for piece in pieces:
-        held = {name for name, _ in piece.model.named_parameters(remove_duplicate=False)}
-        piece.tied = tuple(sorted(name for name in held if not held.issuperset(twins[name])))
+        piece.tied = tied_elsewhere(piece, twins)
     return pieces
 
 

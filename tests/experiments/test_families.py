@@ -75,6 +75,16 @@ def test_a_family_goes_through_every_command(model_type: str, kind: str, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_plan_knows_hidden_states_that_are_wider_than_the_weights(tmp_path: Path) -> None:
+    preset = tmp_path / "toy.json"
+    preset.write_text(json.dumps(as_dict(settings(tmp_path, "mamba", CAUSAL_LM))))
+    narrow = ("--set", "model.dtype='bfloat16'")
+    (planned,) = said("plan", str(preset), *narrow)["planned"].values()
+    summary = said("run", str(preset), "--out", str(tmp_path / "runs"), *narrow)
+    assert summary["bytes_up"] == planned["bytes_up"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", ["gemma2", "gemma3_text"])
 def test_scaled_embeddings_are_compared(model_type: str, tmp_path: Path) -> None:
     preset = tmp_path / "toy.json"

@@ -14,14 +14,20 @@ from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from splitfl.models.cut import CLASSES
-from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from splitfl.models.families import (
+    CAUSAL_LM,
+    FAMILIES,
+    IMAGE_CLASSIFICATION,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+)
 
 BLOCKS, BATCH, TOKENS, VOCABULARY, LABELS, PADDING = 4, 3, 12, 61, 5, 1
 CASES = [
     (model_type, kind)
     for model_type, family in FAMILIES.items()
     for kind in family.kinds
-    if not family.hands_pictures  # see test_pictures.py
+    if model_type not in ("resnet", "small_net")  # see test_feature_maps.py
 ]
 SHOWN = ("bert", "roberta", "distilbert", "gpt2", "opt", "llama", "mistral", "gemma2", "gemma3_text", "vit")
 """Families that the quick suite looks at; the others are cases of the slow one, and of the flagship test."""
@@ -29,6 +35,7 @@ SOME = [case if case[0] in SHOWN else pytest.param(*case, marks=pytest.mark.slow
 _FILES: dict[str, dict[str, bytes]] = {}
 PADDINGS = ("none", "left", "right")
 
+_SPECIAL = {"pad_token_id": PADDING, "bos_token_id": 2, "eos_token_id": 3}
 _SIZES: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -36,23 +43,28 @@ _SIZES: dict[str, Any] = {
     "num_attention_heads": 4,
     "vocab_size": VOCABULARY,
     "max_position_embeddings": 40,
-    "pad_token_id": PADDING,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
+    **_SPECIAL,
 }
 _ROTARY = {**_SIZES, "num_key_value_heads": 2, "head_dim": 8}
 _WINDOWED = {**_ROTARY, "sliding_window": 5}
+_EXPERTS = {**_ROTARY, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 _GPT2: dict[str, Any] = {
     "n_embd": 32,
     "n_layer": BLOCKS,
     "n_head": 4,
     "n_positions": 40,
     "vocab_size": VOCABULARY,
-    "pad_token_id": PADDING,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
+    **_SPECIAL,
+}
+_STATES = {
+    "hidden_size": 32,
+    "num_hidden_layers": BLOCKS,
+    "vocab_size": VOCABULARY,
+    "state_size": 8,
+    **_SPECIAL,
 }
 _PICTURES = {**_SIZES, "image_size": 12, "patch_size": 4, "num_channels": 3}
+_STAGES = {**_PICTURES, "patch_size": 1, "hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1]}
 _LLAMAS = (
     "olmo",
     "olmo2",
@@ -106,6 +118,71 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "ministral": _WINDOWED,
     "exaone4": {**_WINDOWED, "sliding_window_pattern": 2},
     "modernbert-decoder": {**_SIZES, "local_attention": 6, "global_attn_every_n_layers": 2},
+    "mixtral": {**_EXPERTS, "num_local_experts": 4},
+    "qwen2_moe": {**_EXPERTS, "shared_expert_intermediate_size": 16},
+    **dict.fromkeys(("qwen3_moe", "olmoe"), _EXPERTS),
+    "phimoe": {**_EXPERTS, "num_local_experts": 4},
+    "granitemoe": {**_EXPERTS, "num_local_experts": 4},
+    "gpt_oss": {**_EXPERTS, "num_local_experts": 4, "sliding_window": 5},
+    "ernie4_5_moe": {**_EXPERTS, "moe_num_experts": 4, "moe_k": 2, "moe_layer_start_index": 1},
+    "dots1": {
+        **_EXPERTS,
+        "n_shared_experts": 1,
+        "n_routed_experts": 4,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+    },
+    "glm4_moe": {
+        **_EXPERTS,
+        "n_routed_experts": 4,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+    },
+    "deepseek_v3": {
+        **_EXPERTS,
+        "num_key_value_heads": 4,
+        "n_routed_experts": 4,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "q_lora_rank": 16,
+        "kv_lora_rank": 16,
+        "qk_rope_head_dim": 4,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 6,
+        "head_dim": 4,
+    },
+    "gpt_neo": {
+        "hidden_size": 32,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 40,
+        **_SPECIAL,
+        "num_layers": BLOCKS,
+        "num_heads": 4,
+        "attention_types": [[["global", "local"], BLOCKS // 2]],
+        "window_size": 5,
+    },
+    "gptj": {**_GPT2, "rotary_dim": 4},
+    "bloom": {**_GPT2, "hidden_size": 32},
+    "falcon": {**_SIZES, "new_decoder_architecture": True, "num_kv_heads": 2},
+    "mpt": {**_SIZES, "d_model": 32, "n_heads": 4, "n_layers": BLOCKS, "max_seq_len": 40},
+    "mamba": {**_STATES, "time_step_rank": 4},
+    "mamba2": {**_STATES, "head_dim": 16, "num_heads": 4, "n_groups": 2, "chunk_size": 8},
+    "modernbert": {**_SIZES, "local_attention": 6, "global_attn_every_n_layers": 2},
+    "deberta-v2": {
+        **_SIZES,
+        "relative_attention": True,
+        "position_buckets": 4,
+        "pos_att_type": ["c2p", "p2c"],
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+        "conv_kernel_size": 3,
+    },
+    **dict.fromkeys(("convnext", "convnextv2"), _STAGES),
     "vit": _PICTURES,
     "dinov2": _PICTURES,
 }
@@ -115,7 +192,7 @@ def attention_of(model: str | Path) -> str:
     """`sdpa`, or what a family, or a checkpoint's, has in its place."""
     if isinstance(model, Path):
         model = json.loads((model / "config.json").read_text())["model_type"]
-    return FAMILIES[model].attentions[0]
+    return "eager" if FAMILIES[model].hands_pictures else FAMILIES[model].attentions[0]
 
 
 def config(model_type: str, **changes: Any) -> PretrainedConfig:
@@ -127,7 +204,7 @@ def config(model_type: str, **changes: Any) -> PretrainedConfig:
 
 
 def whole(model_type: str, kind: str, **changes: Any) -> PreTrainedModel:
-    """A stock model whose every parameter is random, norms and biases included."""
+    """A stock model whose every stored tensor is random, norms, biases and buffers included."""
     settings = config(model_type, **changes)
     if kind == CAUSAL_LM and FAMILIES[model_type].is_encoder:
         settings.is_decoder = True
@@ -137,9 +214,15 @@ def whole(model_type: str, kind: str, **changes: Any) -> PreTrainedModel:
     assert isinstance(model, PreTrainedModel)
     chance = torch.Generator().manual_seed(7)
     with torch.no_grad():
-        for value in model.parameters():
+        for value in (*model.parameters(), *stored_buffers(model)):
             value += 0.1 * torch.randn(value.shape, generator=chance)
     return model
+
+
+def stored_buffers(model: PreTrainedModel) -> list[Tensor]:
+    """The buffers of numbers that a checkpoint holds, such as what corrects the choice of experts."""
+    stored = model.state_dict().keys()
+    return [value for name, value in model.named_buffers() if name in stored and value.is_floating_point()]
 
 
 def save(folder: Path, model_type: str, kind: str, *, shard_bytes: int = 10**9, **changes: Any) -> Path:
@@ -168,8 +251,11 @@ def stock(
 ) -> PreTrainedModel:
     """The unsplit model as transformers itself loads it.
 
+    The loss of a classifier is the cross-entropy, which DeBERTa otherwise rounds differently.
     With eager attention it is told to keep no cache, as for training: a cache copies keys and
     values into another layout, which alone changes the last bits of GPT-2's and OPT's gradients.
+    Weights are copied out of the mapped file, where they are not aligned: so are those of experts,
+    whose grouped products then differ in the last bits.
     """
     attention = attention_of(folder) if attention == "sdpa" else attention
     dtype_of_torch = getattr(torch, dtype)
@@ -177,8 +263,12 @@ def stock(
         folder, dtype=dtype_of_torch, attn_implementation=attention, **changes
     )
     assert isinstance(model, PreTrainedModel)
+    for value in model.parameters():
+        value.data = value.data.clone()
     if attention == "eager":
         model.config.use_cache = False
+    if kind == SEQUENCE_CLASSIFICATION:
+        model.config.problem_type = "single_label_classification"
     return model.eval()
 
 

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from splitfl.accounting.flops import cost
 from splitfl.adapters.inject import add_adapters, train_all
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
+from splitfl.models.families import FAMILIES
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
 from tests.splitfl.adapters.kinds import ADDED, OTHER, side
@@ -32,6 +34,11 @@ def counted(
         add_adapters(piece, adapter, cut=2, seed=0)
     else:
         train_all(piece)
+    for module in piece.model.modules():  # of its weight's gradient torch counts a product without groups
+        if isinstance(module, (nn.Conv1d, nn.Conv2d)) and module.groups > 1:
+            module.weight.requires_grad_(False)
+    if hasattr(piece.model.config, "num_experts_per_tok"):  # torch does not count grouped products
+        piece.model.set_experts_implementation("batched_mm")
     inputs, labels = tiny.batch(kind, "none")
     state = head(inputs).detach().requires_grad_() if first else inputs
     with FlopCounterMode(display=False) as forward:
@@ -70,7 +77,17 @@ def test_flops_of_every_adapter_kind_equal_the_count_of_torch(
 def test_flops_of_every_family_equal_the_count_of_torch(
     model_type: str, kind: str, adapter: AdapterConfig | None, tmp_path: Path
 ) -> None:
+    if adapter is None and FAMILIES[model_type].shared:
+        pytest.skip(f"{model_type} is not trained in full: its pieces share tensors")
     assert_agreement(model_type, kind, tmp_path, adapter)
+
+
+def test_gradients_of_convolutions_with_groups_take_what_they_take_forward(tmp_path: Path) -> None:
+    kind = "image-classification"
+    piece = load_piece(tiny.save(tmp_path, "convnext", kind), kind, 1, 3, is_shape_only=True)
+    train_all(piece)
+    counted = cost(piece, tiny.BATCH, 1)
+    assert counted.backward_flops == 2 * counted.forward_flops
 
 
 def assert_agreement(

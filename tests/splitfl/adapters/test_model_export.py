@@ -60,6 +60,18 @@ def test_templates_tokenizers_and_settings_go_with_the_weights(source: Path, tmp
         assert torch.equal(model.eval()(**inputs).logits, whole(inputs).logits)
 
 
+def test_experts_are_exported_as_transformers_reads_them(tmp_path: Path) -> None:
+    source = toy.model(tmp_path / "source", "mixtral", CAUSAL_LM)
+    whole = load_piece(source, CAUSAL_LM, 0)
+    add_adapters(whole, AdapterConfig(head=FULL, body=FULL), 2, seed=0)
+    with torch.no_grad():
+        whole.model.get_parameter("model.layers.3.mlp.experts.down_proj").mul_(2.0)
+    export_model(tmp_path / "out", held(whole), whole=whole, source=source)
+    inputs, _ = tiny.batch(CAUSAL_LM)
+    with torch.no_grad():
+        assert torch.equal(tiny.stock(tmp_path / "out", CAUSAL_LM)(**inputs).logits, whole(inputs).logits)
+
+
 def test_the_configuration_names_the_class_whose_weights_these_are(tmp_path: Path) -> None:
     source = toy.model(tmp_path / "source", "bert", is_base=True)
     whole = load_piece(source, "sequence-classification", 0, num_labels=2)

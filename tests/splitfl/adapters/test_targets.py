@@ -70,6 +70,16 @@ def test_targets_without_a_match_are_refused(settings: dict[str, Any], reason: s
             add_adapters(piece, AdapterConfig(head=side_config(**settings), body=side_config()), CUT, seed=0)
 
 
+def test_modules_that_are_bypassed_are_not_adapted(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path, "mamba", LANGUAGE)
+    everywhere = load_piece(folder, LANGUAGE, 0, attention="eager")
+    add_adapters(everywhere, both(targets=("all-linear",)), CUT, seed=0)
+    assert {name.rpartition(".")[2] for name in everywhere.adapters} == {"in_proj", "x_proj"}
+    piece = load_piece(folder, LANGUAGE, 0, attention="eager")
+    with pytest.raises(ConfigError, match=r"head.targets: no module 'out_proj'; have in_proj, .*x_proj"):
+        add_adapters(piece, both(targets=("out_proj",)), CUT, seed=0)
+
+
 SAVED = AdapterConfig(
     head=side_config(rank=3, modules_to_save=("word_embeddings",)),
     body=side_config(rank=3, targets=("all-linear",), modules_to_save=("classifier", "3.output")),

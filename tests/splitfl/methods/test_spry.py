@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from splitfl.adapters.inject import trainable
+from splitfl.core.errors import ConfigError
 from splitfl.core.messages import LOST, Adapter, Done
 from splitfl.federation.aggregators import Mean, Rolora
 from splitfl.methods.decomfl import loss_of
@@ -123,6 +124,14 @@ def test_a_client_saves_nothing_for_a_backward_pass(place: Path) -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack_hook, lambda tensor: tensor):
         run.send(Done())
     assert saved == []
+
+
+@pytest.mark.parametrize("model_type", ["bloom", "mixtral"])
+def test_models_without_a_derivative_in_forward_mode_are_refused(model_type: str, tmp_path: Path) -> None:
+    toy.model(tmp_path / "model", model_type)
+    toy.data(tmp_path / "data.tsv", rows=40)
+    with pytest.raises(ConfigError, match=f"a {model_type} model does not work in forward mode: .* backward"):
+        site(tmp_path, clients=2)
 
 
 def flat(tensors: Any) -> Tensor:

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from splitfl.adapters.inject import add_adapters, trainable
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.cut import Piece, build, ranges, replica, share_frozen
-from splitfl.models.families import block_index, family_of
+from splitfl.models.families import FAMILIES, block_index, family_of
 from splitfl.models.load import load_piece
+from splitfl.models.refused import REFUSED
 from tests.splitfl import tiny
 
 CLASSIFICATION = "sequence-classification"
@@ -22,13 +24,15 @@ CLASSIFICATION = "sequence-classification"
 def test_pieces_share_out_the_whole_models_parameters(model_type: str, kind: str) -> None:
     attention = family_of(model_type).attentions[0]
     whole = build(tiny.config(model_type), kind, attention=attention)
+    shared = tuple(f"{whole.base_model_prefix}.{path}." for path in family_of(model_type).shared)
     names = [name for name, _ in whole.named_parameters(remove_duplicate=False)]
-    held = []
+    held: list[str] = []
     for blocks in ranges(tiny.BLOCKS, 1, 1):
         piece = Piece(
             build(tiny.config(model_type), kind, attention=attention), kind, blocks.start, blocks.stop
         )
-        held += [name for name, _ in piece.model.named_parameters(remove_duplicate=False)]
+        own = [name for name, _ in piece.model.named_parameters(remove_duplicate=False)]
+        held += [name for name in own if name not in held or not name.startswith(shared)]
     assert sorted(held) == sorted(names)
 
 
@@ -50,8 +54,16 @@ def test_a_piece_without_blocks_of_the_model_is_refused(first: int, last: int) -
 
 
 def test_a_model_outside_the_table_is_refused_by_name() -> None:
-    with pytest.raises(CutError, match="'bart'; did you mean 'bert'\\? have bert, roberta"):
-        family_of("bart")
+    with pytest.raises(CutError, match="'bort'; did you mean 'bert'\\? have bert, roberta"):
+        family_of("bort")
+
+
+def test_models_that_would_be_wrong_are_refused_with_the_reason() -> None:
+    assert REFUSED.keys() <= CONFIG_MAPPING_NAMES.keys()
+    assert not REFUSED.keys() & FAMILIES.keys()
+    for model_type, reason in REFUSED.items():
+        with pytest.raises(CutError, match=f"cannot cut a model of type '{model_type}': {reason}"):
+            family_of(model_type)
 
 
 def test_a_task_the_family_cannot_do_is_refused() -> None:

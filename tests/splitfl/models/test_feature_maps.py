@@ -213,6 +213,11 @@ def test_a_picture_is_square_and_comes_back_as_it_was() -> None:
         as_feature_map(torch.zeros(2, 12, 3))
 
 
+def test_pixels_of_another_dtype_than_the_model_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CutError, match=r"a resnet model takes pixels of its own dtype: set model.dtype to"):
+        load_piece(save(tmp_path), KIND, 0, dtype="bfloat16")
+
+
 def test_batch_norms_are_back_to_rest_even_after_a_failure() -> None:
     model = nn.Sequential(nn.BatchNorm2d(2)).eval()
     with pytest.raises(RuntimeError), by_batch(model, ["0"]):

@@ -49,6 +49,8 @@ def test_a_model_in_memory_is_split_into_pieces_with_its_own_loss_and_gradients(
     gradients = {name: value.grad for name, value in model.named_parameters()}
     for piece in pieces:
         for name, value in piece.model.named_parameters():
+            if name in piece.tied:  # each piece has a part of the gradient of a shared parameter
+                continue
             expected = gradients[name]
             assert (value.grad is None) == (expected is None)
             assert expected is None or torch.equal(value.grad, expected), name  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from splitfl.models.feature_maps import as_tokens
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
 
@@ -26,7 +27,8 @@ def test_the_top_alone_gives_the_whole_models_logits(model_type: str, kind: str,
     handle = blocks.get_submodule(str(tiny.BLOCKS - 1)).register_forward_hook(look)
     with torch.no_grad():
         expected = whole(inputs, {}, labels)
-        got = top(seen[0], whole.context_of(inputs), labels)
+        hidden = as_tokens(seen[0]) if whole.family.hands_pictures else seen[0]
+        got = top(hidden, whole.context_of(inputs), labels)
     handle.remove()
     assert torch.equal(got.logits, expected.logits)
     assert torch.equal(got.loss, expected.loss)

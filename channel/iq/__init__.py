@@ -1,0 +1,1 @@
+"""The channel at the level of complex baseband samples."""

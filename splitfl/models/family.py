@@ -1,0 +1,54 @@
+"""What differs between families of models: one value of `Family` each (see families.py)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+CAUSAL_LM = "causal-lm"
+SEQUENCE_CLASSIFICATION = "sequence-classification"
+TOKEN_CLASSIFICATION = "token-classification"
+IMAGE_CLASSIFICATION = "image-classification"
+KINDS = (CAUSAL_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, IMAGE_CLASSIFICATION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """The modules of a model; all paths are relative to its base model (`bert`, `transformer`, ...).
+
+    `blocks` is the list of transformer blocks, `before` the modules that compute their input, `after`
+    those that follow them, which a configuration may lack. `reads` are the projections that read
+    a block's input, by the beginning of their names, `targets` LoRA's default target modules, by the end.
+    `pools_last`: a sequence is classified by its last token. An encoder (`is_encoder`) is turned into
+    a decoder for language modelling. `offsets_positions`: position indices up to the padding token's
+    index are unused. `is_parallel`: the feed-forward part of a block reads the input of attention.
+    `separates_packed`: position indices keep texts apart that are packed into one row.
+    `hands_pictures`: blocks output feature maps of varying shape, without attention, whose gradients
+    have the memory layout (B, H, W, C) if `channels_last`.
+    `returns_tuple`: blocks return a tuple that begins with the hidden state. `with_first`: modules that
+    complete the first block. `shared`: modules that every block uses, of which each piece has a frozen copy.
+    `attributes`: those of a block that the model itself reads. `bypassed`: linear modules of which kernels
+    read the weights alone, so that no adapter would have an effect. `forward_mode`: True, or why the blocks
+    have no derivative in forward mode.
+    """
+
+    blocks: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    reads: tuple[str, ...]
+    targets: tuple[str, ...]
+    kinds: tuple[str, ...] = (CAUSAL_LM, SEQUENCE_CLASSIFICATION)
+    attentions: tuple[str, ...] = ("sdpa", "eager")
+    fan_in_fan_out: bool = False
+    pools_last: bool = True
+    is_encoder: bool = False
+    offsets_positions: bool = False
+    is_parallel: bool = False
+    separates_packed: bool = True
+    hands_pictures: bool = False
+    channels_last: bool = False
+    has_batch_norms: bool = False
+    returns_tuple: bool = False
+    with_first: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    bypassed: tuple[str, ...] = ()
+    forward_mode: Literal[True] | str = True

@@ -1,0 +1,1 @@
+"""Radios: where samples are sent to and received from."""
