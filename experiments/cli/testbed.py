@@ -26,8 +26,8 @@ _TRANSPORT = click.option(
 def testbed() -> None:
     """Run an experiment on the machines of an inventory: plan, deploy, run, collect, down.
 
-    Machines are reached by ssh as your own configuration names them; nothing is asked on the terminal. Every
-    command may be interrupted and repeated.
+    Machines are reached by ssh as your own configuration names them; nothing is asked on the terminal.
+    Every command may be interrupted and repeated.
     """
 
 
@@ -99,8 +99,8 @@ def deploy(
 def run(nodes: Path, again: bool) -> None:
     """Start server and clients on the nodes and watch them until the run ends.
 
-    The run does not depend on this command: interrupted and repeated, it watches on. Programs that a
-    reboot has ended are started again as [fault_tolerance] permits.
+    The run does not depend on this command: if it is interrupted, start it again. Programs that a reboot
+    has ended are restarted as [fault_tolerance] permits.
     """
     with without_collections():
         from experiments.remote import commands
@@ -108,7 +108,10 @@ def run(nodes: Path, again: bool) -> None:
     try:
         code = commands.run(nodes, again=again)
     except KeyboardInterrupt:
-        stop("interrupted; the nodes continue: `splitfl testbed run` watches on, `down` ends them", FAILED)
+        stop(
+            "interrupted; the nodes continue: `splitfl testbed run` shows them again, `down` ends them",
+            FAILED,
+        )
     sys.exit(code)
 
 

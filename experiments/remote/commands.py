@@ -12,7 +12,14 @@ import click
 
 from experiments import presets
 from experiments.cli.exits import DONE, FAILED
-from experiments.remote.tables import NodesScreen, collected_table, plan_lines, plan_table, status_table
+from experiments.remote.tables import (
+    NodesScreen,
+    collected_table,
+    plan_lines,
+    plan_table,
+    status_table,
+    version_lines,
+)
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.core.json_text import dumps
@@ -105,8 +112,8 @@ def run(nodes: Path, *, again: bool) -> int:
     deployment = session.deployment()
     run_hook(inventory.hooks, "start_channel", nodes)
     with Fleet(inventory.members) as fleet:
-        fleet.need_all()
         if again:
+            fleet.need_all()
             _check_collected(statuses(fleet), session)
             fleet.all("not reset", lambda link: link.work("reset"))
         with NodesScreen(console, inventory, deployment.rounds) as screen:
@@ -214,5 +221,8 @@ def _print_collected(folder: Path) -> None:
     from experiments.report.nodes import node_rows
 
     console = plain_console()
-    console.print(collected_table(node_rows(folder)))
+    rows = node_rows(folder)
+    console.print(collected_table(rows))
+    for line in version_lines(rows):
+        console.print(line, soft_wrap=True)
     console.print(str(folder), soft_wrap=True)

@@ -28,7 +28,7 @@ def plan_table(inventory: Inventory, plan: RunPlan) -> Table:
     for node in inventory.nodes:
         table.add_row(
             node.name,
-            _role(inventory, node.name) if node.role != NO_ROLE else "none",
+            _role(inventory, node.name),
             node.address,
             node.ssh or (f"lab {node.lab}" if node.lab else "this machine"),
             node.radio,
@@ -71,11 +71,19 @@ def status_table(inventory: Inventory, found: Iterable[NodeStatus], rounds: int)
 
 
 def collected_table(rows: Iterable[Mapping[str, str]]) -> Table:
-    """The rows of `experiments.report.nodes.node_rows`."""
-    table = Table("node", "role", "state", "started (UTC)", "ended (UTC)", "clock ahead by", "versions")
+    """The rows of `experiments.report.nodes.node_rows` without the versions."""
+    table = Table("node", "role", "state", "started (UTC)", "ended (UTC)", "clock ahead by")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row.values()))
+        table.add_row(*(Text(cell) for name, cell in row.items() if name != "versions"))
     return table
+
+
+def version_lines(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """A line for each combination of versions, with the nodes that have it."""
+    nodes: dict[str, list[str]] = {}
+    for row in rows:
+        nodes.setdefault(row["versions"], []).append(row["node"])
+    return [f"{', '.join(names)}: {versions}" for versions, names in nodes.items() if versions]
 
 
 class NodesScreen:

@@ -61,8 +61,11 @@ class Node:
             )
         one_of(f"{where}.role", self.role, ROLES)
         at_least(f"{where}.rf_node", self.rf_node, 0)
-        if not self.folder.strip("/.") or ".." in self.folder.split("/"):
-            raise ConfigError(f"{where}.folder must be a folder of its own on the node, got {self.folder!r}")
+        if not self.folder.strip("/.") or ".." in self.folder.split("/") or self.folder.startswith("~"):
+            raise ConfigError(
+                f"{where}.folder must be a folder of its own on the node, relative to the home folder or "
+                f"absolute, got {self.folder!r}"
+            )
         if self.data and self.role != CLIENT:
             raise ConfigError(f"{where}.data is for clients; its role is {self.role}")
         if not self.address:

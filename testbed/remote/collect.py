@@ -69,9 +69,9 @@ def _pull(link: Link, server: NodeStatus, folder: Path) -> None:
 
 
 def _restore_own_paths(folder: Path, deployment: Deployment) -> None:
-    """Names model and data as on this machine, instead of the server's copies, which `down` removes."""
-    own = {("model", "name"): deployment.settings["model"]["name"]}
-    own |= {("task", "data"): deployment.settings["task"]["data"]}
+    """Names files as in the user's settings, instead of the server's copies, which `down` removes."""
+    files = (("model", "name"), ("task", "data"), ("transport", "secrets"))
+    own = {path: deployment.settings[path[0]].get(path[1]) for path in files}
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -81,7 +81,7 @@ def _restore_own_paths(folder: Path, deployment: Deployment) -> None:
             continue
         text = (folder / name).read_text(encoding="utf-8")
         for (table, key), value in own.items():
-            if there := config[table][key]:
+            if there := config[table].get(key):
                 text = text.replace(json.dumps(there), json.dumps(value))
         _write(folder / name, text)
 

@@ -46,18 +46,22 @@ class RemoteRun:
         self._gone_s: dict[str, float] = {}
 
     def start(self) -> None:
-        """Starts what does not run. Raises NodesFailed for unreachable nodes, ConfigError for a done run."""
-        self._fleet.need_all()
+        """Starts what does not run; once the server runs, a client's node may be out of reach.
+
+        Raises NodesFailed for unreachable nodes, ConfigError for a done run and for nodes of another version.
+        """
         found = {one.node.name: one for one in statuses(self._fleet)}
+        server = found[self._inventory.server.name]
+        if server.state != "running":
+            self._fleet.need_all()
         self._check_deployed(found)
         self.measure_clocks()
-        server = found[self._inventory.server.name]
         if server.state != "running":
             self._start_overlay(self._inventory.server)
             self._start_server(server)
         self._await_server()
         for node in self._inventory.clients:
-            if found[node.name].state != "running":
+            if found[node.name].state not in ("running", "unreachable"):
                 self._start_client(node)
 
     def watch(self) -> Iterator[list[NodeStatus]]:
@@ -91,8 +95,8 @@ class RemoteRun:
 
     def _check_deployed(self, found: dict[str, NodeStatus]) -> None:
         for one in found.values():
-            version = (one.look["state"] or {}).get("version")
-            if version != self._deployment.version:
+            version = (one.look.get("state") or {}).get("version")
+            if version != self._deployment.version and one.state != "unreachable":
                 raise ConfigError(
                     f"{one.node.name} has version {version or 'none'}, not {self._deployment.version}: "
                     "use `splitfl testbed deploy` first"
@@ -163,19 +167,25 @@ class RemoteRun:
         """Starts lost programs again, and failed clients of a running server, as on_loss permits."""
         if server.state == "lost":
             self._check_restarts(server)
-            self._start_overlay(server.node)
-            self._start_server(server)
+            self._restart(server)
             return
         if server.state != "running" or self._deployment.on_loss == "abort":
             return
         for one in found:
             if one.node.role == CLIENT and one.state in ("lost", "failed", "ready"):
                 self._check_restarts(one)
-                self._note(f"{one.node.name}: {one.detail}")
-                try:
-                    self._start_client(one.node)
-                except PeerLost as error:
-                    self._fleet.lost(one.node.name, str(error))
+                self._restart(one)
+
+    def _restart(self, one: NodeStatus) -> None:
+        self._note(f"{one.node.name}: {one.detail}")
+        try:
+            if one.node.role == SERVER:
+                self._start_overlay(one.node)
+                self._start_server(one)
+            else:
+                self._start_client(one.node)
+        except PeerLost as error:
+            self._fleet.lost(one.node.name, str(error))
 
     def _check_restarts(self, one: NodeStatus) -> None:
         starts = one.program.get("starts", 0)

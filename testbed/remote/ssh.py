@@ -97,8 +97,9 @@ def sentence(host: str, errors: str) -> str:
         )
     if "Host key verification failed" in errors:
         return f"the host key of {host} is not known: connect once by `ssh {host}` and check it"
-    if "Permission denied" in errors:
-        return f"{host} or its gateway refuses your key, and would ask for a password: {lines[-1].strip()}"
+    denied = next((line.strip() for line in lines if "Permission denied" in line), "")
+    if denied:
+        return f"{host} or its gateway refuses your key, and would ask for a password: {denied}"
     return lines[-1].strip() if lines else f"ssh to {host} failed without a message"
 
 

@@ -48,6 +48,13 @@ ssh = "me@gpu"
 [nodes.srn-1]
 address = "192.0.2.7"
 python = "python3"
+rf_node = 2
+role = "client"
+[hooks]
+start_channel = "true"
+timeout_s = 60
+[reservation]
+minutes = 60
 """
 _BATCH: Final = b"""{"BatchName": "one", "Duration": 300, "RFScenario": 1009, "TrafficScenario": "10090",
  "Loopinfo": {"Enabled": "True", "NumOfLoops": 2},

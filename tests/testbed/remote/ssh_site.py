@@ -204,6 +204,9 @@ class SshSite:
             lines += [f"Host {name}", f"  HostName {self.address(name)}"]
             lines += ["  ProxyJump gateway"] if name == "gpu" else []
         lines += ["Host silent", "  HostName 10.100.13.200"]
+        lines += ["Host locked", "  ProxyJump refusing", f"  HostName {self.address('gpu')}"]
+        lines += ["Host refusing", f"  HostName {self.address('gateway')}"]
+        lines += [f"  IdentityFile {self.folder}/other.key"]
         lines += ["Host *", *(f"  {key} {value}" for key, value in common.items())]
         return "\n".join([*lines, ""])
 

@@ -26,7 +26,7 @@ def inventory(tmp_path: Path) -> Inventory:
 
 @pytest.fixture
 def deployment() -> Deployment:
-    settings = {"model": {"name": "minilm"}, "task": {"data": ""}, "transport": {"name": "rpc"}}
+    settings = {"model": {"name": "minilm"}, "task": {"data": ""}, "transport": {"secrets": ""}}
     plain = {"name": "toy", "transport": "rpc", "address": "gpu", "host": "gpu", "wheel": "", "data": ""}
     return Deployment(settings=settings, port=1, listen_port=1, model="/m", version="1", **plain)  # type: ignore[arg-type]
 
@@ -52,7 +52,7 @@ def test_logs_of_all_nodes_are_merged_on_this_clock_and_the_missing_node_is_name
     run = tmp_path / "gpu" / "run" / "runs" / "toy-1"
     (run / "checkpoint").mkdir(parents=True)
     (run / "checkpoint" / "big").write_text("")
-    config = {"model": {"name": "/on/gpu/model"}, "task": {"data": ""}, "transport": {"name": "rpc"}}
+    config = {"model": {"name": "/on/gpu/model"}, "task": {"data": ""}, "transport": {"secrets": "/on/gpu/s"}}
     (run / "config.json").write_text(json.dumps(config))
     (run / "summary.json").write_text(json.dumps({"status": "done", "model": "/on/gpu/model"}))
     session = Session(tmp_path / "nodes.toml")
@@ -68,7 +68,7 @@ def test_logs_of_all_nodes_are_merged_on_this_clock_and_the_missing_node_is_name
     assert sorted(path.name for path in folder.iterdir()) == [
         *("config.json", "nodes", "nodes.json", "summary.json", "timeline.log")
     ]
-    assert json.loads((folder / "config.json").read_text())["model"]["name"] == "minilm"
+    assert json.loads((folder / "config.json").read_text()) == deployment.settings
     assert json.loads((folder / "summary.json").read_text())["model"] == "minilm"
     lines = (folder / "timeline.log").read_text().splitlines()
     assert [line.split(" ", 2)[2] for line in lines] == [

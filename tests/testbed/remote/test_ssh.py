@@ -23,7 +23,7 @@ Host key verification failed.
         (CHANGED, "the host key of srn2 has changed: if that is expected"),
         ("Host key verification failed.\n", "the host key of srn2 is not known: connect once by `ssh srn2`"),
         (
-            "banner\nme@gw: Permission denied (publickey,password).\n",
+            "me@gw: Permission denied (publickey,password).\nConnection closed by UNKNOWN port 65535\n",
             "srn2 or its gateway refuses your key, and would ask for a password: me@gw: Permission denied",
         ),
         ("ssh: connect to host a port 22: No route to host\r\n", "ssh: connect to host a port 22: No route"),

@@ -132,25 +132,42 @@ def test_a_deployment_killed_after_any_step_and_repeated_ends_in_the_same_state(
     assert site.splitfl("down")[0] == 0
 
 
-def test_a_node_rebooted_in_a_run_rejoins_and_the_run_learns_the_same(site: SshSite) -> None:
-    tables: dict[str, Any] = {"federation": {"rounds": 40}, "fault_tolerance": {"on_loss": "rollback"}}
-    preset = write_preset(site, **tables, transport={"timeout_s": 5.0})
+@pytest.mark.parametrize("node", ["srn2", pytest.param("gpu", marks=pytest.mark.long)])
+def test_a_killed_command_watches_on_and_a_rebooted_node_returns_with_the_same_result(
+    site: SshSite, node: str
+) -> None:
+    tables: dict[str, Any] = {"federation": {"rounds": 40}, "transport": {"timeout_s": 5.0}}
+    tables["fault_tolerance"] = {"on_loss": "rollback", "reconnect_timeout_s": 200.0}
+    preset = write_preset(site, **tables)
     code, _, errors = site.splitfl("deploy", preset)
     assert code == 0, errors
+    killed = site.python("-m", "experiments", "testbed", "run", output="killed")
+    until(lambda: "srn1: client 0 starts" in (site.folder / "killed.err").read_text(), 200)
+    killed.kill()
     running = site.python("-m", "experiments", "testbed", "run", output="run")
     until(lambda: is_learning(site.folder / "on" / "gpu"), 200)
-    site.reboot("srn2")
-    assert running.wait(240) == 0, (site.folder / "run.err").read_text()
-    told = (site.folder / "run.err").read_text()
-    assert "srn2: client 1 starts" in told
-    assert "rolling back to the last checkpoint" in told + (site.folder / "on/gpu/run/server.log").read_text()
-    code, _, errors = site.splitfl("collect", "--out", "rebooted")
+    site.reboot(node)
+    assert running.wait(400) == 0, (site.folder / "run.err").read_text()
+    code, _, errors = site.splitfl("collect", "--out", f"rebooted-{node}")
     assert code == 0, errors
-    folder = collected(site, "rebooted")
+    folder = collected(site, f"rebooted-{node}")
     final = json.loads((folder / "summary.json").read_text())["final"]
-    assert learnt(final) == in_one_process(preset, site.folder / "undisturbed")
-    (row,) = [row for row in json.loads((folder / "nodes.json").read_text()) if row["node"] == "srn2"]
-    assert row["starts"] == 2
+    assert learnt(final) == in_one_process(preset, site.folder / f"undisturbed-{node}")
+    starts = {row["node"]: row["starts"] for row in json.loads((folder / "nodes.json").read_text())}
+    assert starts == {**dict.fromkeys(NODES, 1), node: 2}
+    assert site.splitfl("down")[0] == 0
+
+
+@pytest.mark.long
+def test_rpc_over_the_overlay_learns_what_one_process_learns(site: SshSite) -> None:
+    preset = write_preset(site)
+    code, _, errors = site.splitfl("deploy", preset, "--transport", "overlay")
+    assert code == 0, errors
+    code, _, errors = site.splitfl("run")
+    assert code == 0, errors
+    assert site.splitfl("collect", "--out", "overlay")[0] == 0
+    final = json.loads((collected(site, "overlay") / "summary.json").read_text())["final"]
+    assert learnt(final) == in_one_process(preset, site.folder / "without-overlay")
     assert site.splitfl("down")[0] == 0
 
 
@@ -160,7 +177,7 @@ def test_nodes_that_cannot_be_reached_are_named_within_ten_seconds(site: SshSite
     changed = [line for line in known.splitlines() if "172.18.77.103" not in line]
     key = other.with_suffix(".key.pub").read_text()
     (site.folder / "known_hosts").write_text("\n".join([*changed, f"[172.18.77.103]:22022 {key}"]))
-    site.write_inventory(srn1="no-such-name", srn2="silent")
+    site.write_inventory(srn1="no-such-name", srn2="silent", gpu="locked")
     preset = write_preset(site)
     began_s = time.monotonic()
     code, told, errors = site.splitfl("deploy", preset)
@@ -169,11 +186,12 @@ def test_nodes_that_cannot_be_reached_are_named_within_ten_seconds(site: SshSite
     (site.folder / "known_hosts").write_text(known)
     assert code == 1
     assert told == ""
-    assert "3 of 4 nodes: cannot be reached" in errors
-    lines = {line.split(":")[0].strip(): line for line in errors.splitlines() if line.startswith("  srn")}
+    assert "4 of 4 nodes: cannot be reached" in errors
+    lines = {line.split(":")[0].strip(): line for line in errors.splitlines() if line.startswith("  ")}
     assert "Could not resolve hostname no-such-name" in lines["srn1"]
     assert "no connection to silent within 9.5 s" in lines["srn2"] or "timed out" in lines["srn2"]
     assert "the host key of srn3 has changed" in lines["srn3"]
+    assert "locked or its gateway refuses your key, and would ask for a password" in lines["gpu"]
     assert not (site.folder / ".nodes.splitfl").exists()
     assert list((site.folder / "on").iterdir()) == []
     assert took_s < 10 + 10  # beside ssh: the interpreter and its imports on a loaded machine
