@@ -26,7 +26,7 @@ is_python() {
 build_python() {
     apt-get update
     apt-get install -y --no-install-recommends build-essential libbz2-dev libffi-dev liblzma-dev \
-        libsqlite3-dev libssl-dev zlib1g-dev
+        libsqlite3-dev libssl-dev xz-utils zlib1g-dev
     build=$(mktemp -d) # not below the prefix, where a Python finds the environment of an earlier installation
     tar -xf "$1" -C "$build" --strip-components 1
     (
