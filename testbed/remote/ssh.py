@@ -25,6 +25,7 @@ _EXIT_S: Final = 5.0
 _IDLE_S: Final = 60
 _COPY_S: Final = 3600.0
 _LONGEST_SOCKET: Final = 104 - len(".0123456789abcdef")  # ssh adds a random end while it connects
+_THROUGH_GATEWAY: Final = "by UNKNOWN port 65535"
 _CHANGED: Final = "REMOTE HOST IDENTIFICATION HAS CHANGED"
 
 
@@ -99,7 +100,9 @@ def sentence(host: str, errors: str) -> str:
         return f"the host key of {host} is not known: connect once by `ssh {host}` and check it"
     denied = next((line.strip() for line in lines if "Permission denied" in line), "")
     if denied:
-        return f"{host} or its gateway refuses your key, and would ask for a password: {denied}"
+        return f"{host} refuses your key, and would ask for a password: {denied}"
+    if _THROUGH_GATEWAY in errors:  # the gateway's own words are lost: a kept connection discards them
+        return f"the gateway of {host} closed the connection, as it does for a refused key: try `ssh {host}`"
     return lines[-1].strip() if lines else f"ssh to {host} failed without a message"
 
 

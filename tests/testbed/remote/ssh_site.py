@@ -206,7 +206,7 @@ class SshSite:
         lines += ["Host silent", "  HostName 10.100.13.200"]
         lines += ["Host locked", "  ProxyJump refusing", f"  HostName {self.address('gpu')}"]
         lines += ["Host refusing", f"  HostName {self.address('gateway')}"]
-        lines += [f"  IdentityFile {self.folder}/other.key"]
+        lines += ["  User nobody-here"]
         lines += ["Host *", *(f"  {key} {value}" for key, value in common.items())]
         return "\n".join([*lines, ""])
 

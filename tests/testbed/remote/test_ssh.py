@@ -24,7 +24,11 @@ Host key verification failed.
         ("Host key verification failed.\n", "the host key of srn2 is not known: connect once by `ssh srn2`"),
         (
             "me@gw: Permission denied (publickey,password).\nConnection closed by UNKNOWN port 65535\n",
-            "srn2 or its gateway refuses your key, and would ask for a password: me@gw: Permission denied",
+            "srn2 refuses your key, and would ask for a password: me@gw: Permission denied",
+        ),
+        (
+            "Connection closed by UNKNOWN port 65535\r\n",
+            "the gateway of srn2 closed the connection, as it does",
         ),
         ("ssh: connect to host a port 22: No route to host\r\n", "ssh: connect to host a port 22: No route"),
         ("", "ssh to srn2 failed without a message"),
