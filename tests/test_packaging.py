@@ -53,8 +53,8 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel):
     wanted = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
-        for path in (ROOT / package).rglob("*.*")
-        if path.suffix != ".md" and path.parent.name != "__pycache__"
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix != ".md" and path.parent.name != "__pycache__"
     }
     assert packed == wanted
     assert "experiments/presets/demo.toml" in packed

@@ -80,6 +80,7 @@ StrictModes no
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
+SetEnv PATH={folder}/bin:/usr/local/bin:/usr/bin:/bin
 """
 
 needs_sshd = [
@@ -96,7 +97,8 @@ needs_sshd = [
 class SshSite:
     """A running lab with sshd on all nodes; `nodes.toml` in its folder is the inventory.
 
-    `splitfl` runs on the node control, which reaches gpu through the gateway only.
+    `splitfl` runs on the node control, which reaches gpu through the gateway only. Programs in the folder's
+    `bin` are found on all nodes.
     """
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
