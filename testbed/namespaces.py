@@ -108,6 +108,10 @@ class Namespace:
             finally:
                 _set_namespace(home.fileno())
 
+    def kill(self) -> None:
+        """Kills all processes in the namespace."""
+        _end_processes(self.name, grace_s=0.0)
+
     def close(self) -> None:
         """Ends all processes in the namespace and removes it with its interfaces."""
         _remove(self.name, _GRACE_S)
@@ -195,6 +199,14 @@ def _identity(pid: int) -> tuple[str, str]:
 
 
 def _remove(name: str, grace_s: float) -> None:
+    _end_processes(name, grace_s)
+    if (_NAMED / name).exists():
+        _unless_gone(name, "netns", "delete", name)
+    shutil.rmtree(_FILES / name, ignore_errors=True)
+
+
+def _end_processes(name: str, grace_s: float) -> None:
+    """Terminates the processes in a namespace, and kills those that remain after the grace period."""
     deadline_s = time.monotonic() + grace_s
     while (_NAMED / name).exists() and (inside := _pids(name)):
         is_late = time.monotonic() >= deadline_s
@@ -204,9 +216,6 @@ def _remove(name: str, grace_s: float) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL if is_late else signal.SIGTERM)
         time.sleep(0.02)
-    if (_NAMED / name).exists():
-        _unless_gone(name, "netns", "delete", name)
-    shutil.rmtree(_FILES / name, ignore_errors=True)
 
 
 def _pids(name: str) -> list[int]:

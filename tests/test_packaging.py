@@ -14,7 +14,18 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-PINNED = ("install_requires", "demo", "bleu", "rouge", "sft-oracle", "tensorboard", "oracle", "dev", "docs")
+PINNED = (
+    "install_requires",
+    "demo",
+    "bleu",
+    "rouge",
+    "quantization",
+    "sft-oracle",
+    "tensorboard",
+    "oracle",
+    "dev",
+    "docs",
+)
 PACKAGES = ("channel", "splitfl", "testbed", "experiments")
 
 
@@ -42,8 +53,8 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel):
     wanted = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
-        for path in (ROOT / package).rglob("*.*")
-        if path.suffix not in (".pyc", ".md")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix != ".md" and path.parent.name != "__pycache__"
     }
     assert packed == wanted
     assert "experiments/presets/demo.toml" in packed
@@ -58,8 +69,8 @@ def test_the_wheel_declares_the_command_and_the_extras(wheel):
     assert distribution.metadata["Requires-Python"] == ">=3.11"
     assert distribution.metadata["License-Expression"] == "Apache-2.0"
     assert distribution.metadata.get_all("Provides-Extra") == [
-        *("demo", "data", "bleu", "rouge", "sft-oracle", "tensorboard", "wandb", "mlflow", "radio", "oracle"),
-        *("dev", "docs"),
+        *("demo", "data", "bleu", "rouge", "quantization", "sft-oracle", "tensorboard", "wandb", "mlflow"),
+        *("radio", "oracle", "dev", "docs"),
     ]
 
 
@@ -102,7 +113,8 @@ def test_imported_packages_are_the_declared_ones():
         "mlflow": ["mlflow-skinny"],
     } | importlib.metadata.packages_distributions()
     imported = {canonicalize_name(owner) for root in roots for owner in owners.get(root, [root])}
-    assert imported <= names("install_requires", "demo", "data", "wandb", "mlflow", "oracle", "radio")
+    extras = ("demo", "data", "quantization", "wandb", "mlflow", "oracle", "radio")
+    assert imported <= names("install_requires", *extras)
     assert names("install_requires") <= imported
 
 

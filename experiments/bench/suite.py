@@ -31,6 +31,7 @@ from experiments.bench.radio import cell_scale
 from experiments.bench.radio.cell import cell
 from experiments.bench.radio.ldpc import ldpc
 from experiments.bench.radio.samples import samples
+from experiments.bench.radio_api import radio_api
 from experiments.bench.ratio import Figure
 from experiments.bench.setting import Setting
 from experiments.bench.transports import transports
@@ -61,6 +62,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "cell-scale": cell_scale.cell_scale,
     "ldpc": ldpc,
     "radio": samples,
+    "radio-api": radio_api,
 }
 
 PICTURES: Final[Mapping[str, Callable[[Sequence[Figure], Path], None]]] = {"cell-scale": cell_scale.picture}

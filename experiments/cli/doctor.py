@@ -36,8 +36,8 @@ def doctor(inventory: Path | None, server: str | None, transport: str | None, as
     from splitfl.config import one_of
     from splitfl.core.errors import ConfigError
     from testbed.doctor import examine
-    from testbed.doctor import inventory as inventories
     from testbed.doctor.advice import names
+    from testbed.inventory import load as inventories
 
     if transport is not None:
         one_of("--transport", transport, names())

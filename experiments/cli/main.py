@@ -9,16 +9,19 @@ import click
 from experiments.cli.air import air
 from experiments.cli.certs import certs
 from experiments.cli.channel import channel
+from experiments.cli.colosseum import batch, batch_results
 from experiments.cli.compare import compare, plan
 from experiments.cli.doctor import doctor
 from experiments.cli.exits import reports_errors
 from experiments.cli.generate import generate
+from experiments.cli.image import image, template
 from experiments.cli.imports import without_collections
 from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
 from experiments.cli.options import AS_JSON, DATA, OUT, SET, with_data
-from experiments.cli.overlay import testbed
 from experiments.cli.radio import radio
+from experiments.cli.scenario import scenario
+from experiments.cli.testbed import testbed
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,6 +48,11 @@ main.add_command(generate)
 main.add_command(lab)
 main.add_command(radio)
 main.add_command(testbed)
+testbed.add_command(batch)
+testbed.add_command(batch_results)
+testbed.add_command(scenario)
+testbed.add_command(image)
+testbed.add_command(template)
 
 
 @main.command()

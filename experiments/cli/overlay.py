@@ -15,12 +15,7 @@ _SECRETS = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def testbed() -> None:
-    """Connect the machines of a testbed."""
-
-
-@testbed.group()
+@click.group()
 def overlay() -> None:
     """Tunnel IP over one outbound TLS connection per machine, for unmodified PyTorch RPC.
 

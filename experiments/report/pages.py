@@ -15,6 +15,7 @@ from experiments.live.figures import link_rows
 from experiments.live.radio_figures import radio_rows
 from experiments.report import plots
 from experiments.report.classes import class_rows
+from experiments.report.nodes import node_rows
 from experiments.report.panels import MAX_CLIENTS
 from experiments.report.story import emulation, headline, learning, loading_code, outcome
 from experiments.report.tally import by_client, curve, measured
@@ -75,6 +76,7 @@ def write_report(folder: Path) -> Path:
         clients=by_client(run),
         live=link_rows(run.summary.live) if run.summary.live else [],
         radio=radio_rows(run.summary.radio) if run.summary.radio else [],
+        nodes=node_rows(folder),
         code=loading_code(run),
         settings=_flat(run.config),
     )

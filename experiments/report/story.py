@@ -160,16 +160,34 @@ def loading_code(run: RunRecord) -> str | None:
     settings = run.config.get("model")
     if isinstance(settings, Mapping) and settings.get("new_classifier"):
         extra += ", ignore_mismatched_sizes=True"
+    imports, quantised = _quantised_loading(settings if isinstance(settings, Mapping) else {})
+    merge = "" if quantised else "model = model.merge_and_unload()  # optional: to serve it without peft\n"
     inside = "".join(
         f"model = PeftModel.from_pretrained(model.get_base_model(), "
         f"{json.dumps(f'{run.name}/adapter/{folder.name}')})\n"
         for folder in folders_inside(adapter)
     )
     return (
-        f"from peft import PeftModel\nfrom transformers import {name}\n\n"
-        f"model = {name}.from_pretrained({json.dumps(model)}{extra})\n"
-        f"model = PeftModel.from_pretrained(model, {json.dumps(f'{run.name}/adapter')})\n{inside}"
-        f"model = model.merge_and_unload()  # optional: to serve it without peft\n"
+        f"from peft import PeftModel\n{imports}from transformers import {name}\n\n"
+        f"model = {name}.from_pretrained({json.dumps(model)}{extra}{quantised})\n"
+        f"model = PeftModel.from_pretrained(model, {json.dumps(f'{run.name}/adapter')})\n{inside}{merge}"
+    )
+
+
+def _quantised_loading(model: Mapping[str, Any]) -> tuple[str, str]:
+    """The import and the argument with which transformers quantises a model as the run did; else empty."""
+    config = {
+        "int8": "torchao.Int8WeightOnlyConfig()",
+        "int4": "torchao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=torchao.PerGroup("
+        f"{model.get('quantization_group_size')}))",
+    }.get(str(model.get("quantization")))
+    if config is None:
+        return "", ""
+    imports = "import torch\nimport torchao.quantization as torchao\nfrom transformers import TorchAoConfig\n"
+    kept = json.dumps(["classifier", "score", "lm_head"])
+    return imports, (
+        f",\n    quantization_config=TorchAoConfig({config}, modules_to_not_convert={kept}),\n"
+        '    device_map="cpu",\n'
     )
 
 

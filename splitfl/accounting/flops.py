@@ -3,6 +3,7 @@
 Only matrix products are counted, as usual (Kaplan et al., 2020, section 2.1; torch's
 FlopCounterMode): a product of (m, k) and (k, n) takes 2 m k n. A linear layer takes one product
 forward, one backward if its input needs a gradient, and one if its weight does.
+A quantised weight costs the same products; its dequantisation is not counted.
 Attention takes two products with T x T scores forward, without savings by masks, and up to
 four backward; recomputation of the scores in fused kernels is not counted. Of a block's experts
 those are counted that a token is sent to.
@@ -22,6 +23,7 @@ from splitfl.adapters.inject import name_in_whole
 from splitfl.adapters.registry import ADAPTERS, role_of
 from splitfl.models.cut import Piece, linears
 from splitfl.models.families import CAUSAL_LM, TOKEN_CLASSIFICATION
+from splitfl.models.quantised import QuantisedLinear, num_weights
 
 _PARALLEL = ("use_parallel_residual", "parallel_attn", "new_decoder_architecture")
 """Fields of a configuration by which the feed-forward part of a block reads the input of attention."""
@@ -106,7 +108,11 @@ class _Counter:
 
     def _branches(self, block: nn.Module) -> dict[str, bool]:
         """The linear modules of a block; returns whether the output of each branch needs a gradient."""
-        flows_in, reads, config = self.flows, self.piece.family.reads, self.piece.model.config
+        flows_in, reads, config = (
+            self.flows or _trains_norm(block),
+            self.piece.family.reads,
+            self.piece.model.config,
+        )
         is_parallel = self.piece.family.is_parallel or any(getattr(config, key, False) for key in _PARALLEL)
         wants = dict.fromkeys((*reads, "beside", "after"), flows_in)
         branches = [
@@ -154,11 +160,10 @@ class _Counter:
             self._adapter(adapted, rows, reaches)
 
     def _product(self, module: nn.Module, rows: int) -> None:
-        weight = module.get_parameter("weight")
-        flops = 2 * rows * weight.numel()
+        flops, trains = 2 * rows * num_weights(module), _trains_weight(module)
         self.forward += flops
-        self.backward += flops * (int(self.flows) + int(weight.requires_grad))
-        self.flows = self.flows or weight.requires_grad
+        self.backward += flops * (int(self.flows) + int(trains))
+        self.flows = self.flows or trains or _is_trained(module)
 
     def _adapter(self, module: nn.Module, rows: int, flows_in: bool) -> None:
         """The cost of an adapter beyond the module's own linear submodules, counted once."""
@@ -242,6 +247,19 @@ def _find(base: nn.Module, path: str) -> nn.Module | None:
     found = getattr(base.get_submodule(parent), name)
     assert found is None or isinstance(found, nn.Module)
     return found
+
+
+def _trains_norm(block: nn.Module) -> bool:
+    """Whether a parameter of a block that is in no linear module, adapters included, is trained."""
+    inside = {id(value) for _, module in _linears(block) for value in module.parameters()}
+    return any(
+        value.requires_grad and id(value) not in inside and name.endswith(".bias")
+        for name, value in block.named_parameters()
+    )
+
+
+def _trains_weight(module: nn.Module) -> bool:
+    return not isinstance(module, QuantisedLinear) and module.get_parameter("weight").requires_grad
 
 
 def _is_trained(module: nn.Module | None) -> bool:

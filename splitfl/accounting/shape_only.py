@@ -14,6 +14,7 @@ from splitfl.adapters.inject import trainable
 from splitfl.models.cut import Piece
 from splitfl.models.families import IMAGE_CLASSIFICATION
 from splitfl.models.feature_maps import places
+from splitfl.models.training_step import TrainingStep, training_step
 
 
 class ShapeOnlyPiece(Piece):
@@ -57,7 +58,9 @@ class ShapeOnlyPiece(Piece):
         """The peak bytes that autograd holds for the largest batch, by a forward of empty weights."""
         if self._largest is None:
             return 0
-        with SavedTensors(self.parameters()) as saved:
+        rows = _rows(self._largest[0])
+        step = TrainingStep(seed=0, client=0, round=0, step=0, ids=range(rows))  # dropout saves its masks
+        with SavedTensors(self.parameters()) as saved, training_step(step, self):
             super().forward(*self._largest)
         return saved.peak_bytes
 
@@ -78,6 +81,10 @@ class ShapeOnlyPiece(Piece):
             shape = (*inputs["input_ids"].shape, config.hidden_size)
         has_wide_sums = getattr(config, "residual_in_fp32", False)  # Mamba's
         return torch.zeros(shape, dtype=torch.float32 if has_wide_sums else self.model.dtype)
+
+
+def _rows(x: Tensor | Mapping[str, Tensor]) -> int:
+    return len(x if isinstance(x, Tensor) else next(iter(x.values())))
 
 
 def _tokens(x: Tensor | Mapping[str, Tensor]) -> int:

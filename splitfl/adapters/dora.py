@@ -15,6 +15,7 @@ from splitfl.adapters.lora import inject_lora
 from splitfl.adapters.residuals import A, B
 from splitfl.config import SideConfig
 from splitfl.models.cut import Piece
+from splitfl.models.quantised import weight_of
 
 MAGNITUDE = ".lora_magnitude_vector.weight"
 
@@ -37,7 +38,7 @@ def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
 
 def magnitude(base: nn.Module, factor_A: Tensor, factor_B: Tensor, scale: float) -> Tensor:
     """The norms (out,) of the rows of a linear module's weight with the update scale B A, on the CPU."""
-    weight = base.get_parameter("weight").detach().cpu().float()
+    weight = weight_of(base).cpu().float()
     weight = weight.T if isinstance(base, Conv1D) else weight
     found: Tensor = torch.linalg.vector_norm(weight + scale * factor_B @ factor_A, dim=1)
     return found

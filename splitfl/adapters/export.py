@@ -9,8 +9,9 @@ LoRA, else in a subfolder named after the kind.
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from peft import PeftConfig
 from safetensors.torch import save_file
@@ -22,7 +23,7 @@ from splitfl.adapters.model_export import config_json
 from splitfl.adapters.registry import ADAPTERS, module_of
 from splitfl.adapters.residuals import RESIDUALS, A, B, folded
 from splitfl.adapters.targets import side_of
-from splitfl.config import AdapterConfig
+from splitfl.config import AdapterConfig, value_of
 from splitfl.core.checkpoint import write_whole
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
@@ -57,12 +58,16 @@ def export_adapter(
     alphas = {name: rank * _scale(whole, name, adapter, cut) for name, rank in ranks.items()}
     modules = {kind: [name for name, its in whole.adapters.items() if its == kind] for kind in others}
     task_type, heads = _task(whole, [*ranks, *(name for own in modules.values() for name in own)])
+    plain, biases = _without_biases(plain, heads)
     unadapted = plain | _missing(whole, heads, plain)
     fan_in_fan_out, configs = whole.family.fan_in_fan_out, list[tuple[str, PeftConfig, dict[str, Tensor]]]()
     if use_dora := any(name.endswith(MAGNITUDE) for name in lora):
         lora = _magnitudes(whole, lora, {name: alphas[name] / rank for name, rank in ranks.items()}) | lora
     if ranks or not others:
-        configs.append(("lora", lora_config(ranks, alphas, fan_in_fan_out, use_dora=use_dora), lora))
+        made = lora_config(
+            ranks, alphas, fan_in_fan_out, use_dora=use_dora, **_trained_with(whole, ranks, adapter, cut)
+        )
+        configs.append(("lora", made, lora | biases))
     for kind, values in others.items():
         make = ADAPTERS[kind].peft_config
         assert make is not None
@@ -116,6 +121,28 @@ def _magnitudes(whole: Piece, lora: Mapping[str, Tensor], scales: Mapping[str, f
 def _scale(whole: Piece, module: str, adapter: AdapterConfig, cut: int) -> float:
     side = side_of(whole.family, module, adapter, cut)
     return ADAPTERS[side.kind].scale(side)
+
+
+def _trained_with(whole: Piece, modules: Iterable[str], adapter: AdapterConfig, cut: int) -> dict[str, Any]:
+    """The settings `dropout` and `bias` of the modules, with which peft continues their training."""
+    found = [side_of(whole.family, module, adapter, cut) for module in modules]
+    dropouts = [value for side in found if (value := value_of(side, "dropout"))]
+    biases = [value for side in found if (value := value_of(side, "bias")) not in (None, "none")]
+    return {"dropout": next(iter(dropouts), 0.0), "bias": next(iter(biases), "none")}
+
+
+def _without_biases(
+    plain: Mapping[str, Tensor], heads: Sequence[str]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of modules that peft saves whole, and the biases that are trained without a weight."""
+    biases = {
+        name: value
+        for name, value in plain.items()
+        if name.endswith(".bias")
+        and f"{name.removesuffix('.bias')}.weight" not in plain
+        and not any(name.startswith(f"{head}.") for head in heads)
+    }
+    return {name: value for name, value in plain.items() if name not in biases}, biases
 
 
 def _task(whole: Piece, adapted: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:

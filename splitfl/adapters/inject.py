@@ -35,9 +35,9 @@ def add_adapters(piece: Piece, adapter: AdapterConfig, cut: int, seed: int) -> N
     blocks, and a kind that is unknown or not supported by peft or the model; CutError for parameters tied
     across pieces.
     """
-    check_trained_whole(piece, adapter, cut)
     chosen = targets(piece, adapter, cut)
     piece.adapters = {name: side.kind for name, side in chosen.items()}
+    check_trained_whole(piece, adapter, cut)
     groups: dict[SideConfig, dict[str, int]] = {side: {} for side in chosen.values()}
     for name, side in chosen.items():
         groups[side][name] = rank_of(piece.family, name, adapter, cut)

@@ -14,6 +14,7 @@ from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, LowRank, constan
 from splitfl.adapters.residuals import at_most_full_rank
 from splitfl.config import SideConfig
 from splitfl.models.cut import Piece
+from splitfl.models.quantised import num_weights
 
 W1A, W1B, W2A, W2B = ".hada_w1_a", ".hada_w1_b", ".hada_w2_a", ".hada_w2_b"
 FACTORS: Final = (W1A, W1B, W2A, W2B)
@@ -32,7 +33,7 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
 
 def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
     """The two products that form the weight, and the product with it."""
-    weight = layer.get_submodule("base_layer").get_parameter("weight").numel()
+    weight = num_weights(layer.get_submodule("base_layer"))
     rank = len(layer.get_parameter(f"{W1B[1:]}.{DEFAULT}"))
     products, by = 4 * rank * weight, 2 * rows * weight
     return products + by, 3 * products + by * (1 + int(flows_in))

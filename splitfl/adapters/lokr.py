@@ -16,6 +16,7 @@ from splitfl.adapters.residuals import at_most_full_rank
 from splitfl.config import SideConfig
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
+from splitfl.models.quantised import num_weights
 
 W1, W2A, W2B = ".lokr_w1", ".lokr_w2_a", ".lokr_w2_b"
 FACTORS: Final = (W1, W2A, W2B)
@@ -40,7 +41,7 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
 
 def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:
     """W2a W2b and the product with the update, whose Kronecker product has a multiplication per number."""
-    weight = layer.get_submodule("base_layer").get_parameter("weight").numel()
+    weight = num_weights(layer.get_submodule("base_layer"))
     w2a, w2b = (layer.get_parameter(f"{end[1:]}.{DEFAULT}") for end in (W2A, W2B))
     product, by = 2 * w2a.numel() * w2b.shape[1], 2 * rows * weight
     return product + by, 2 * product + by * (1 + int(flows_in))

@@ -11,12 +11,14 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from channel.core.rng import stream
+from splitfl.adapters.dropout import StepDropout
 from splitfl.adapters.kind import DEFAULT, AdapterKind, Factor, LoraRank, constant, kaiming
 from splitfl.adapters.residuals import A, B, Residual, put_frozen
 from splitfl.adapters.singular import principal
-from splitfl.config import SideConfig, group, one_of
+from splitfl.config import SideConfig, at_least, group, one_of
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
+from splitfl.models.quantised import is_shape_only
 
 INITS: Final = ("kaiming", "orthogonal", "pissa")
 _START: Final = "start"
@@ -31,20 +33,36 @@ class LoraSettings:
       (as in peft, from the seed and the module's name); the rank must be even.
     - `pissa`: B A are the weight's principal singular vectors, which are subtracted from the frozen weight
       (PiSSA, Meng et al., NeurIPS'24).
+
+    `dropout` is the probability with which an input of A is zeroed in a training step (lora_dropout of peft).
+    `bias`: which biases of the side are trained, as in peft: `none`, those of the adapted modules
+    (`lora_only`), or `all`.
     """
 
     low_rank: LoraRank = group(LoraRank)
     init: str = INITS[0]
+    dropout: float = 0.0
+    bias: str = "none"
 
     def __post_init__(self) -> None:
         one_of("adapter init", self.init, INITS)
+        one_of("adapter bias", self.bias, ("none", "lora_only", "all"))
+        at_least("adapter dropout", self.dropout, 0.0)
+        if self.dropout >= 1.0:
+            raise ConfigError(f"adapter dropout must be below 1.0, got {self.dropout}")
         odd = [rank for rank in (self.low_rank.rank, *self.low_rank.ranks) if rank % 2]
         if self.init == "orthogonal" and odd:
             raise ConfigError(f"adapter rank must be even with init 'orthogonal', got {odd[0]}")
 
 
 def lora_config(
-    ranks: Mapping[str, int], alphas: Mapping[str, float], fan_in_fan_out: bool, *, use_dora: bool = False
+    ranks: Mapping[str, int],
+    alphas: Mapping[str, float],
+    fan_in_fan_out: bool,
+    *,
+    use_dora: bool = False,
+    dropout: float = 0.0,
+    bias: str = "none",
 ) -> LoraConfig:
     """A peft config with explicit module names; ranks and alphas that differ from the first are patterns."""
     names = sorted(ranks)
@@ -56,8 +74,8 @@ def lora_config(
         rank_pattern={name: ranks[name] for name in names if ranks[name] != rank},
         alpha_pattern={name: alphas[name] for name in names if alphas[name] != alpha},
         fan_in_fan_out=fan_in_fan_out,
-        lora_dropout=0.0,
-        bias="none",
+        lora_dropout=dropout,
+        bias=bias,  # type: ignore[arg-type]  # a Literal of the same strings
         use_dora=use_dora,
     )
 
@@ -71,21 +89,24 @@ def inject_lora(piece: Piece, ranks: Mapping[str, int], side: SideConfig, *, use
 
 
 def _initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: int) -> None:
-    """Sets A and B by `init`; PiSSA's initial product is subtracted by a frozen submodule.
+    """Adds the dropout, and sets A and B by `init`; a frozen submodule subtracts PiSSA's initial product.
 
     The frozen weight itself, which several pieces may share and a bfloat16 model would round, stays as it is.
     For a shape-only piece no singular vectors are computed.
     """
-    init = side.of(LoraSettings).init
-    if init == "kaiming":
-        return
+    own = side.of(LoraSettings)
+    init = own.init
     for name in ranks:
         layer: Any = piece.model.get_submodule(name)
+        if own.dropout:
+            layer.lora_dropout[DEFAULT] = StepDropout(name, own.dropout, piece.current_step)
+        if init == "kaiming":
+            continue
         base, held = layer.base_layer, (layer.lora_A[DEFAULT].weight, layer.lora_B[DEFAULT].weight)
         scale = layer.scaling[DEFAULT]
         if init == "orthogonal":
             factors = _orthogonal(seed, name, *held)
-        elif 0 in base.weight.stride():
+        elif is_shape_only(base):
             factors = held[0].detach(), held[1].detach()
         else:
             first, second = principal(base, len(held[0]))
@@ -93,7 +114,7 @@ def _initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: 
         for parameter, value in zip(held, factors, strict=True):
             parameter.data = value.to(parameter.device)
         if init == "pissa":
-            put_frozen(layer, _START, factors[0], -factors[1], base.weight.device)
+            put_frozen(layer, _START, factors[0], -factors[1], held[0].device)
 
 
 def _orthogonal(seed: int, name: str, like_A: Tensor, like_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from splitfl.adapters.kind import AdapterKind
 from splitfl.adapters.loha import LOHA
 from splitfl.adapters.lokr import LOKR
 from splitfl.adapters.lora import LORA
+from splitfl.adapters.oft import OFT
 from splitfl.adapters.tinylora import TINYLORA
 from splitfl.adapters.vera import VERA
 from splitfl.config import AdapterConfig, SideConfig, chosen, one_of, value_of
@@ -27,6 +28,7 @@ ADAPTERS: Final = Registry(
         "tinylora": TINYLORA,
         "loha": LOHA,
         "lokr": LOKR,
+        "oft": OFT,
         "full": FULL,
     },
 )
@@ -37,7 +39,6 @@ _VIRTUAL_TOKENS: Final = (
 )
 UNSUPPORTED: Final[Mapping[str, str]] = {
     "adalora": "it distributes one budget of ranks over all modules, of which each piece has only its own",
-    "oft": "the mean of the clients' parameters is not that of their rotations of the weight",
     "prefix": "its keys and values are a cache of each block, and pieces are run without a cache",
     "prompt": _VIRTUAL_TOKENS,
     "p": _VIRTUAL_TOKENS,

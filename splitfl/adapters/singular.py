@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from splitfl.models.quantised import weight_of
+
 
 def principal(layer: nn.Module, rank: int) -> tuple[Tensor, Tensor]:
     """The truncated SVD of a linear module's weight as factors A (r, in) and B (out, r), on its device.
@@ -12,7 +14,7 @@ def principal(layer: nn.Module, rank: int) -> tuple[Tensor, Tensor]:
     element in each row of A positive: the sign of a pair of singular vectors is arbitrary and differs between
     machines.
     """
-    weight = layer.get_parameter("weight").detach()
+    weight = weight_of(layer)
     matrix = (weight.T if isinstance(layer, Conv1D) else weight).cpu().float()
     u, values, v = torch.linalg.svd(matrix, full_matrices=False)
     u, values, v = u[:, :rank], values[:rank], v[:rank]

@@ -12,7 +12,7 @@ import torch
 
 from splitfl.adapters.kind import LowRank, Targets
 from splitfl.adapters.registry import ADAPTERS, kind_named, side_rank, sides, trains_all
-from splitfl.config import AdapterConfig, SideConfig
+from splitfl.config import AdapterConfig, SideConfig, value_of
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.cut import Piece, linears
 from splitfl.models.families import Family, block_index
@@ -156,19 +156,62 @@ def rank_of(family: Family, name: str, adapter: AdapterConfig, cut: int) -> int:
 
 
 def is_trained_whole(piece: Piece, name: str, adapter: AdapterConfig, cut: int) -> bool:
-    """Whether this tensor or module belongs to a fully finetuned side, or to one of `modules_to_save`."""
+    """Whether this tensor or module belongs to a fully finetuned side, or to one of `modules_to_save`.
+
+    Also whether it is a trained bias, for which `piece.adapters` must be known.
+    """
     side = side_of(piece.family, name, adapter, cut)
-    return trains_all(side) or _is_saved(side, name)
+    return trains_all(side) or _is_saved(side, name) or _is_trained_bias(piece, name, side)
+
+
+def _is_trained_bias(piece: Piece, name: str, side: SideConfig) -> bool:
+    """Whether this is a bias that the side's `bias` names, before or after adapters were injected."""
+    module = name.removesuffix(".bias")
+    if module == name or (trained := value_of(side, "bias")) is None:
+        return False
+    return trained == "all" or (
+        trained == "lora_only" and module.removesuffix(".base_layer") in piece.adapters
+    )
+
+
+def _check_biases(piece: Piece, adapter: AdapterConfig, cut: int) -> None:
+    """Raises ConfigError if a side of the piece has none of the biases that are to be trained."""
+    names = [name for name, _ in piece.model.named_parameters()]
+    for label, side in sides(adapter):
+        if value_of(side, "bias") in (None, "none"):
+            continue
+        setting, model_type = f"adapter.{label}.bias", piece.model.config.model_type
+        if piece.family.has_batch_norms:
+            raise ConfigError(
+                f"{setting} must be 'none' for a {model_type} model, whose batch norms are trained by kind "
+                "'full' alone"
+            )
+        own = [name for name in names if side_of(piece.family, name, adapter, cut) is side]
+        is_here = any(block_index(piece.family, name) is not None for name in own)
+        if is_here and not any(_is_trained_bias(piece, name, side) for name in own):
+            raise ConfigError(
+                f"{setting} must be 'none': no {value_of(side, 'bias')!r} bias on this side of a "
+                f"{model_type} model"
+            )
 
 
 def check_trained_whole(piece: Piece, adapter: AdapterConfig, cut: int) -> None:
-    """Raises CutError for a tied, fully finetuned tensor, ConfigError for a dtype below float32."""
+    """Raises CutError for a tied, fully finetuned tensor, ConfigError for a dtype below float32.
+
+    ConfigError also for biases that the model does not have. `piece.adapters` must be known.
+    """
+    _check_biases(piece, adapter, cut)
     names = [
         name for name, _ in piece.model.named_parameters() if is_trained_whole(piece, name, adapter, cut)
     ]
     if not names:
         return
     refuse_tied([name for name in names if name in piece.tied])
+    if integers := [name for name in names if not piece.model.get_parameter(name).is_floating_point()]:
+        raise ConfigError(
+            f"{integers[0].removesuffix('.qdata')} is quantised, and can only have adapters: leave it out of "
+            "modules_to_save and of kind 'full', or use unquantised weights (model.quantization 'none')"
+        )
     if piece.model.dtype != torch.float32:
         raise ConfigError(
             f"the model's own parameters are trained ({names[0]}, ...), whose updates would be lost in the "

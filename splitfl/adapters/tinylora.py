@@ -20,6 +20,7 @@ from splitfl.adapters.singular import principal
 from splitfl.config import SideConfig, at_least, group
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
+from splitfl.models.quantised import is_shape_only
 
 V: Final = ".tinylora_v.0"
 
@@ -70,7 +71,7 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
     model, own = piece.model, side.of(TinyLoraSettings)
     for name in ranks:
         module = model.get_submodule(name)
-        weight = module.get_parameter("weight")
+        held = dict(module.named_parameters())
         model.__dict__.pop("peft_config", None)  # of the previous module
         settings = TinyLoraConfig(
             r=own.rank,
@@ -79,13 +80,16 @@ def _inject(piece: Piece, ranks: Mapping[str, int], side: SideConfig) -> None:
             fan_in_fan_out=piece.family.fan_in_fan_out,
             save_projection=True,
         )
-        module._parameters["weight"] = nn.Parameter(weight.detach().to("meta"), requires_grad=False)
+        module._parameters.update(
+            {key: nn.Parameter(value.detach().to("meta"), requires_grad=False) for key, value in held.items()}
+        )
         TinyLoraModel(model, settings, DEFAULT)  # type: ignore[no-untyped-call]
-        module._parameters["weight"] = weight
+        module._parameters.update(held)
         layer: Any = model.get_submodule(name)
         if set(dict(layer.tinylora_v.named_parameters())) != {f"{DEFAULT}.0"}:
             raise _lacking()
-        layer.tinylora_v[DEFAULT]["0"] = nn.Parameter(torch.zeros(own.trained_numbers, device=weight.device))
+        trained = torch.zeros(own.trained_numbers, device=model.device)
+        layer.tinylora_v[DEFAULT]["0"] = nn.Parameter(trained)
 
 
 def _initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: int) -> None:
@@ -96,10 +100,9 @@ def _initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: 
     for name in ranks:
         layer = piece.model.get_submodule(name)
         base = layer.get_submodule("base_layer")
-        weight = base.get_parameter("weight")
         own: Any = layer
         held = parts(layer)
-        if 0 in weight.stride():
+        if is_shape_only(base):
             own.tinylora_A[DEFAULT], own.tinylora_B[DEFAULT], own.tinylora_P[DEFAULT] = (
                 torch.zeros(part.shape) for part in held
             )
@@ -108,7 +111,7 @@ def _initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: 
         first, second = principal(base, rank)
         drawn = stream(seed, "tinylora", name).normal(0.0, rank**-0.5, tuple(held.P.shape)).astype(np.float32)
         own.tinylora_A[DEFAULT], own.tinylora_B[DEFAULT] = first, second
-        own.tinylora_P[DEFAULT] = torch.from_numpy(drawn).to(weight.device)
+        own.tinylora_P[DEFAULT] = torch.from_numpy(drawn).to(first.device)
 
 
 def _flops(layer: nn.Module, rows: int, flows_in: bool) -> tuple[int, int]:

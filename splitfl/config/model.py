@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from splitfl.config.checks import at_least, one_of
 from splitfl.config.plugin import PluginTable
+from splitfl.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,16 +13,29 @@ class ModelConfig:
 
     Weights are loaded as `dtype`; `attention` names transformers' implementation of it. With
     `new_classifier` the checkpoint's classifier is replaced by a new one for the task's labels.
+
+    `quantization` is torchao's weight-only quantisation of the base model's linear modules when they are
+    loaded: `int8` (Int8WeightOnlyConfig), or `int4` (IntxWeightOnlyConfig) in groups of
+    `quantization_group_size` weights of a row, which share a scale. Adapters are trained above it. `none`
+    leaves weights as the checkpoint has them, which may be quantised so.
     """
 
     name: str = "minilm"
     dtype: str = "float32"
     attention: str = "sdpa"
     new_classifier: bool = False
+    quantization: str = "none"
+    quantization_group_size: int = 128
 
     def __post_init__(self) -> None:
         one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
         one_of("model.attention", self.attention, ("sdpa", "eager"))
+        one_of("model.quantization", self.quantization, ("none", "int8", "int4"))
+        at_least("model.quantization_group_size", self.quantization_group_size, 2)
+        if self.quantization_group_size % 2:
+            raise ConfigError(
+                f"model.quantization_group_size must be even, got {self.quantization_group_size}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

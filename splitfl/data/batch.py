@@ -3,7 +3,7 @@
 # B batch, T tokens
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,13 +18,14 @@ class Batch:
     each, or (B, C, H, W) float32 for images. `labels` is (B,) int64 for classification,
     (B,) float32 for regression, (B, C) float32 for multi-label classification, and (B, T) int64 for language
     models and token classification, with -100 at ignored positions. `tokens` is the number of tokens
-    per image, for models whose blocks work on tokens.
+    per image, for models whose blocks work on tokens; `client` is -1 for held-out samples.
     """
 
     ids_B: Tensor
     inputs: Mapping[str, Tensor]
     labels: Tensor
     tokens: int = 0
+    client: int = -1
 
     @property
     def shape_BT(self) -> torch.Size:
@@ -34,9 +35,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on this device, except for `ids_B`."""
-        return Batch(
-            ids_B=self.ids_B,
+        return replace(
+            self,
             inputs={name: tensor.to(device) for name, tensor in self.inputs.items()},
             labels=self.labels.to(device),
-            tokens=self.tokens,
         )

@@ -5,7 +5,7 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -136,7 +136,8 @@ class Batches:
             rng = stream(self._seed, "order", self.client, epoch)
             self._epoch, self._order = epoch, rng.permutation(self.num_samples)
         start = step_of_epoch * self._batch_size
-        return self._rows.collated(self._order[start : start + self._batch_size])
+        batch = self._rows.collated(self._order[start : start + self._batch_size])
+        return replace(batch, client=self.client)
 
     def held_out(self, batch_size: int) -> Iterator[Batch]:
         """Every sample once, shortest first so that little is padded; always the same batches."""

@@ -20,6 +20,8 @@ from splitfl.evaluation.rouge import rouge
 from splitfl.models.cut import CLASSES, DTYPES
 from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION, family_of
 from splitfl.models.load import load_piece, read_config
+from splitfl.models.quantised import quantisation_of
+from splitfl.models.quantised_checkpoint import is_quantised
 from splitfl.models.source import resolve
 from splitfl.setup.experiment import Experiment, device_of
 
@@ -74,25 +76,7 @@ def finished_model(
         whole = load_piece(folder, kind, 0, problem_type=problem_type, attention=config.model.attention)
         return whole.to(device).model, folder
     folder = resolve(config.model.name)
-    settings = read_config(
-        folder,
-        kind,
-        config.model.attention,
-        num_labels=num_labels,
-        problem_type=problem_type,
-        pad_token_id=None if kind == IMAGE_CLASSIFICATION else padding_token(folder),
-    )
-    attention = "eager" if family_of(settings.model_type).hands_pictures else config.model.attention
-    if kind == CAUSAL_LM:
-        settings.is_decoder = True
-        settings.use_cache = False  # with a cache transformers does not keep packed texts apart
-    model = CLASSES[kind].from_pretrained(
-        folder,
-        config=settings,
-        dtype=DTYPES[config.model.dtype],
-        attn_implementation=attention,
-        ignore_mismatched_sizes=config.model.new_classifier,
-    )
+    model = _base_model(config, kind, folder, num_labels, problem_type)
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter))
         for inside in folders_inside(adapter):
@@ -102,6 +86,43 @@ def finished_model(
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"cannot load the adapter in {adapter}: {str(error).splitlines()[0]}") from None
     return adapted.to(device).eval(), folder
+
+
+def _base_model(config: RunConfig, kind: str, folder: Path, num_labels: int | None, problem_type: str) -> Any:
+    """The model without an adapter, as transformers loads it, or with quantised weights as in the run."""
+    padding = None if kind == IMAGE_CLASSIFICATION else padding_token(folder)
+    settings = read_config(
+        folder,
+        kind,
+        config.model.attention,
+        num_labels=num_labels,
+        problem_type=problem_type,
+        pad_token_id=padding,
+    )
+    hands_pictures = family_of(settings.model_type).hands_pictures
+    if is_quantised(settings) or config.model.quantization != "none":
+        return load_piece(
+            folder,
+            kind,
+            0,
+            num_labels=num_labels,
+            problem_type=problem_type,
+            pad_token_id=padding,
+            dtype=config.model.dtype,
+            attention=config.model.attention,
+            new_classifier=config.model.new_classifier,
+            quantisation=quantisation_of(config.model),
+        ).model
+    if kind == CAUSAL_LM:
+        settings.is_decoder = True
+        settings.use_cache = False  # with a cache transformers does not keep packed texts apart
+    return CLASSES[kind].from_pretrained(
+        folder,
+        config=settings,
+        dtype=DTYPES[config.model.dtype],
+        attn_implementation="eager" if hands_pictures else config.model.attention,
+        ignore_mismatched_sizes=config.model.new_classifier,
+    )
 
 
 def _measured(model: Any, experiment: Experiment, folder: Path) -> dict[str, float]:

@@ -68,6 +68,7 @@ def _check_declared(case: Case) -> None:
             f"not count it once: use {_supporting('single_pass')}, or a model without batch norms"
         )
     _check_erasure(case)
+    _check_dropout(case)
     if config.analog.sum_adapters:
         if spec.summable is not True:
             raise ConfigError(
@@ -101,6 +102,27 @@ def _check_erasure(case: Case) -> None:
             raise ConfigError(
                 f"erasure.{kind} = {policy!r} is not for the method {name!r}: {tolerance.why_not}; "
                 f"have {have}"
+            )
+
+
+def _check_dropout(case: Case) -> None:
+    """ConfigError for dropout on a side that a method of the run does not train at named steps."""
+    config = case.config
+    rates = {side: value_of(config, f"adapter.{side}.dropout") for side in ("head", "body")}
+    for name in (config.method.name, *alternatives(config)):
+        for side, rate in rates.items():
+            if rate and side not in METHODS[name].dropout:
+                have = ", ".join(sorted(one for one, spec in METHODS.items() if side in spec.dropout))
+                raise ConfigError(
+                    f"adapter.{side}.dropout must be 0.0 with the method {name!r}, got {rate}: masks are "
+                    f"drawn for steps with backpropagation; have {have}"
+                )
+    for key in ("dropout", "bias", "block_size"):
+        head, body = (value_of(config, f"adapter.{side}.{key}") for side in ("head", "body"))
+        if head != body and None not in (head, body) and "adapter.head" in case.spec.reads:
+            raise ConfigError(
+                f"adapter.head.{key} must be that of adapter.body, {body!r}, since the exported adapter has "
+                f"one; got {head!r}"
             )
 
 

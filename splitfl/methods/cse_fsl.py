@@ -30,6 +30,7 @@ from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation, enable_checkpointing, micro_batches
 from splitfl.models.cut import Piece
 from splitfl.models.token_rows import pack, unpack
+from splitfl.models.training_step import training_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +83,13 @@ class BackpropagationStep:
 
     def __call__(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
         trainer = self._trainer
+        trained = trainer.training_step(batch, round_index, step)
         hidden_BTD = []
         for micro in micro_batches(batch.labels, self._size):
-            hidden_BTD.append(self._piece(micro.of(batch.inputs), {}))
-            loss = self._auxiliary(hidden_BTD[-1], micro.of(context), batch.labels[micro.rows]).loss
-            (loss * micro.weight).backward()
+            with training_step(trained.of(micro.rows), self._piece, self._auxiliary):
+                hidden_BTD.append(self._piece(micro.of(batch.inputs), {}))
+                loss = self._auxiliary(hidden_BTD[-1], micro.of(context), batch.labels[micro.rows]).loss
+                (loss * micro.weight).backward()
             hidden_BTD[-1] = hidden_BTD[-1].detach()
         trainer.step()
         cost = trainer.cost(batch.shape_BT, self._piece)
@@ -135,13 +138,21 @@ def acknowledge(body: ServerModel, turn: Turn, message: Activation, upload_inter
     assert message.hidden is not None
     assert message.labels is not None
     hidden_BTD = unpack(message.hidden, message.context.get("mask")).to(body.piece.model.device)
-    step = body.compute(turn.position, hidden_BTD, message.context, message.labels, wants_hidden_grad=False)
+    at = (turn.lap - 1) * upload_interval
+    step = body.compute(
+        turn.position,
+        hidden_BTD,
+        message.context,
+        message.labels,
+        body.training_step(turn, message.ids_B, at),
+        wants_hidden_grad=False,
+    )
     return ServerReply(
         reply=Done(),
         flops=step.flops,
         losses=(step.loss,),
         samples=len(message.ids_B),
-        step=(turn.lap - 1) * upload_interval,
+        step=at,
         change=step,
     )
 
@@ -193,6 +204,7 @@ SPEC = spec.MethodSpec(
     single_pass=True,
     summable=True,
     backpropagates=True,
+    dropout=("head", "body"),
     local_update=LocalUpdateSpec(make=local_update, needs_auxiliary=True),
     refusals=(refuse_auxiliary,),
 )

@@ -15,6 +15,7 @@ from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.method import ClientMethod, ClientRound, Pieces, ServerMethod, ServerReply, Turn
 from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.split_pass import Backpropagation, enable_checkpointing, micro_batches
+from splitfl.models.training_step import TrainingStep, training_step
 
 
 class FedLoraClient:
@@ -41,17 +42,18 @@ class FedLoraClient:
         samples = 0
         for step in range(self._steps):
             batch = self._batches.batch(round_index * self._steps + step).to(device)
-            losses.append(self._backpropagate(batch))
+            losses.append(self._backpropagate(batch, trainer.training_step(batch, round_index, step)))
             trainer.step()
             samples += len(batch.ids_B)
         yield trainer.upload(round_index, samples, tuple(losses))
 
-    def _backpropagate(self, batch: Batch) -> float:
+    def _backpropagate(self, batch: Batch, step: TrainingStep) -> float:
         """Accumulates the gradient of the batch's mean loss; returns the loss."""
         trainer, found = self._trainer, 0.0
         for micro in micro_batches(batch.labels, self._size):
-            loss = trainer.piece(micro.of(batch.inputs), {}, batch.labels[micro.rows]).loss * micro.weight
-            loss.backward()
+            with training_step(step.of(micro.rows), trainer.piece):
+                loss = trainer.piece(micro.of(batch.inputs), {}, batch.labels[micro.rows]).loss * micro.weight
+                loss.backward()
             found += loss.item()
         cost = trainer.cost(batch.shape_BT)
         trainer.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
@@ -112,5 +114,6 @@ SPEC = spec.MethodSpec(
     single_pass=True,
     summable=True,
     backpropagates=True,
+    dropout=("head", "body"),
     refusals=(),
 )

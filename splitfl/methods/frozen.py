@@ -152,7 +152,12 @@ class FrozenServer:
         else:
             raise unexpected("frozen", message)
         step = self._body.compute(
-            turn.position, hidden_BTD.to(piece.model.device), context, labels, wants_hidden_grad=False
+            turn.position,
+            hidden_BTD.to(piece.model.device),
+            context,
+            labels,
+            self._body.training_step(turn, message.ids_B, turn.lap - 1),
+            wants_hidden_grad=False,
         )
         return ServerReply(
             reply=Done(),
@@ -262,6 +267,7 @@ SPEC = spec.MethodSpec(
     single_pass=spec.NOT_ONCE,
     summable=spec.NO_ADAPTERS,
     backpropagates=False,
+    dropout=("head", "body"),
     local_update=LocalUpdateSpec(make=local_update, trains_head=False),
     refusals=(),
 )

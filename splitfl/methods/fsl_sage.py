@@ -277,5 +277,6 @@ SPEC = dataclasses.replace(
     client=client,
     server=server,
     settings=SageSettings,
+    dropout=(),  # it aligns with gradients of several steps at once
     local_update=None,
 )

@@ -126,6 +126,7 @@ SPEC = dataclasses.replace(
     settings=HeronSettings,
     single_pass=spec.NOT_ONCE,
     backpropagates=False,
+    dropout=(),
     local_update=None,
     refusals=(refuse_auxiliary, refuse_estimate, refuse_jvp),
 )

@@ -183,6 +183,11 @@ RULES: Final[tuple[Rule, ...]] = (
         {"adapter.head.kind": _kinds_without_adapters, "adapter.body.kind": _kinds_without_adapters},
     ),
     *_rules(
+        lambda case: trains_all(case.config.adapter.head) or trains_all(case.config.adapter.body),
+        "where the model's own weights are trained (adapter kind 'full')",
+        {"model.quantization": ("none",)},
+    ),
+    *_rules(
         lambda case: case.trains_batch_norms,
         "where batch norms are trained, whose statistics need whole batches in order and are averaged",
         {
@@ -198,6 +203,7 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 READ_WITH: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+    ("model.quantization_group_size", "model.quantization", ("int4",)),
     ("federation.trim", "federation.robust", ("trimmed-mean",)),
     ("federation.clip_norm", "federation.robust", ("clip",)),
     ("federation.server_lr", "federation.server_optimiser", SERVER_OPTIMISERS[1:]),

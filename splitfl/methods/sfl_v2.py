@@ -39,7 +39,8 @@ class GradientUpdate:
         pass
 
     def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
-        return pack(self._passes.forward(batch), context.get("mask"))
+        trained = self._trainer.training_step(batch, round_index, step)
+        return pack(self._passes.forward(batch, trained), context.get("mask"))
 
     def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
         if not isinstance(reply, Gradient):
@@ -127,6 +128,7 @@ SPEC = spec.MethodSpec(
     single_pass=True,
     summable=True,
     backpropagates=True,
+    dropout=("head", "body"),
     local_update=LocalUpdateSpec(make=local_update, awaits_gradient=True),
     refusals=(per_client_cut.refuse_cuts,),
 )

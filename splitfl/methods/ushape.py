@@ -40,6 +40,7 @@ from splitfl.methods.parts.server_model import BodyStep, ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, micro_batches
 from splitfl.models.cut import Piece, replica
 from splitfl.models.token_rows import pack, unpack
+from splitfl.models.training_step import TrainingStep, training_step
 
 
 class UshapeClient:
@@ -65,7 +66,8 @@ class UshapeClient:
         trainer, head, samples = self._trainer, self._trainer.piece, 0
         for step in range(self._num_steps):
             batch = self._batches.batch(round_index * self._num_steps + step).to(head.model.device)
-            hidden_BTD = self._passes.forward(batch)
+            trained = trainer.training_step(batch, round_index, step)
+            hidden_BTD = self._passes.forward(batch, trained)
             context = head.context_of(batch.inputs)
             hidden = pack(hidden_BTD, context.get("mask"))
             reply = yield Activation(ids_B=batch.ids_B, hidden=hidden, context=context)
@@ -73,7 +75,7 @@ class UshapeClient:
                 yield Skip()
                 continue
             upper_BTD = unpack(reply.hidden.to(hidden_BTD.device), context.get("mask")).requires_grad_()
-            loss = self._backpropagate(upper_BTD, context, batch.labels)
+            loss = self._backpropagate(upper_BTD, context, batch.labels, trained)
             trainer.flops += trainer.cost(hidden_BTD.shape, self._tail).step_flops
             assert upper_BTD.grad is not None
             grad = pack(upper_BTD.grad, context.get("mask"))
@@ -86,13 +88,15 @@ class UshapeClient:
                 trainer.zero_grad()
         return samples
 
-    def _backpropagate(self, upper_BTD: Tensor, context: Mapping[str, Tensor], labels: Tensor) -> float:
+    def _backpropagate(
+        self, upper_BTD: Tensor, context: Mapping[str, Tensor], labels: Tensor, step: TrainingStep
+    ) -> float:
         """Accumulates the gradients of the tail's loss in the tail and in `upper_BTD`; returns the loss."""
         found = 0.0
         for micro in micro_batches(labels, self._size):
-            loss = (
-                self._tail(upper_BTD[micro.rows], micro.of(context), labels[micro.rows]).loss * micro.weight
-            )
+            with training_step(step.of(micro.rows), self._tail):
+                output = self._tail(upper_BTD[micro.rows], micro.of(context), labels[micro.rows])
+            loss = output.loss * micro.weight
             loss.backward()
             found += loss.item()
         return found
@@ -168,7 +172,8 @@ class UshapeServer:
         device, mask = piece.model.device, message.context.get("mask")
         hidden_BTD = unpack(message.hidden, mask).to(device).requires_grad_()
         device_context = {name: tensor.to(device) for name, tensor in message.context.items()}
-        output_BTD = piece(hidden_BTD, device_context)
+        with training_step(self._body.training_step(turn, message.ids_B, (turn.lap - 1) // 2), piece):
+            output_BTD = piece(hidden_BTD, device_context)
         return ServerReply(
             reply=Output(ids_B=message.ids_B, hidden=pack(output_BTD.detach(), mask).cpu()),
             flops=self._cost(hidden_BTD).forward_flops,
@@ -241,6 +246,7 @@ SPEC = spec.MethodSpec(
     single_pass=spec.NOT_ONCE,
     summable=True,
     backpropagates=True,
+    dropout=("head", "body"),
     refusals=(refuse_no_tail,),
     needs=("partition.tail_blocks=1",),
 )

@@ -7,7 +7,8 @@ from transformers import PretrainedConfig
 
 from splitfl.core.folder_cache import cached_by_files
 from splitfl.models.checkpoint_file import entries
-from splitfl.models.load import built, is_of_base, read_config
+from splitfl.models.load import built, read_config
+from splitfl.models.materialise import is_of_base
 from splitfl.models.stored_names import stored_in_model
 
 

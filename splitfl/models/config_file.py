@@ -1,6 +1,7 @@
 """Validation of a checkpoint's config.json before transformers uses it.
 
-Refuses quantised checkpoints, with the name of the method, and fields from which no model can be built.
+Refuses checkpoints of other quantisation methods than those of quantised_checkpoint.py, with the name of the
+method, and fields from which no model can be built.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any, Final
 from transformers import PretrainedConfig
 
 from splitfl.core.errors import CutError, ModelMissing
+from splitfl.models.quantised_checkpoint import name_of_torchao, stored_quantisation
 
 _QUANTISED: Final = ("quantization_config", "compression_config", "quantization")
 """Keys of config.json: of transformers, of compressed-tensors before it, and of MLX."""
@@ -33,9 +35,10 @@ _SQUARES: Final = ("image_size", "patch_size")
 
 
 def config_table(folder: Path) -> dict[str, Any]:
-    """The config.json of a checkpoint that is not quantised.
+    """The config.json of a checkpoint.
 
-    Raises ModelMissing if it is not the configuration of a model, CutError for quantised weights.
+    Raises ModelMissing if it is not the configuration of a model, CutError for weights that are quantised by
+    an unsupported method.
     """
     path = folder / "config.json"
     try:
@@ -91,7 +94,7 @@ def refuse_router_loss(source: str, config: PretrainedConfig) -> None:
 def _refuse_quantised(folder: Path, table: Mapping[str, Any]) -> None:
     path = folder / "config.json"
     for key in _QUANTISED:
-        if settings := table.get(key):
+        if (settings := table.get(key)) and stored_quantisation(settings) is None:
             raise _quantised(f"{path} ({key})", _method(key, settings))
     for name, method in _QUANTISED_FILES.items():
         if (folder / name).is_file():
@@ -103,6 +106,8 @@ def _method(key: str, settings: object) -> str:
     if not isinstance(settings, Mapping):
         return repr(settings)
     method, form = settings.get("quant_method"), settings.get("format")
+    if method == "torchao":
+        form = name_of_torchao(settings)
     if not method and ("load_in_8bit" in settings or "load_in_4bit" in settings):
         method = "bitsandbytes"
     elif not method and key != "quantization_config":
@@ -113,6 +118,7 @@ def _method(key: str, settings: object) -> str:
 def _quantised(where: str, method: str) -> CutError:
     return CutError(
         f"the checkpoint is quantised by {method} according to {where}, and only weights in float32, float16 "
-        "or bfloat16 can be split and trained: use the original model, or save it again "
-        "after model.dequantize()"
+        "or bfloat16, or in torchao's int8 (Int8WeightOnlyConfig, per row) or int4 (IntxWeightOnlyConfig, "
+        "PerGroup, symmetric), can be split: use the original model with model.quantization, or save it "
+        "again after model.dequantize()"
     )

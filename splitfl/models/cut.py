@@ -38,6 +38,7 @@ from splitfl.models.families import (
 from splitfl.models.feature_maps import as_feature_map, as_tokens, check_dtype, put_cifar_stem, stem_of
 from splitfl.models.inputs import check_inputs, packed_mask
 from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput, put
+from splitfl.models.training_step import CurrentStep
 from splitfl.models.uninitialised import Uninitialised
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
 from splitfl.models.wide_tensors import keep_in_float32
@@ -61,8 +62,8 @@ class Piece(nn.Module):
     modules of the unsplit model, `parametrised` all with parameters of their own, `adapters` the adapter kind
     of each adapted module, `checksums` those of its weights if requested. A piece stays in evaluation mode,
     without dropout, also in training: a repeated step must give the same bits. Only the batch norms in
-    `norms` use batch statistics while gradients are enabled. `forward` is not thread-safe: each thread needs
-    its own `replica`.
+    `norms` use batch statistics while gradients are enabled, and LoRA's dropout masks are those of the
+    `current_step`. `forward` is not thread-safe: each thread needs its own `replica`.
 
     Raises CutError for an unsupported model, kind of task or range.
     """
@@ -85,6 +86,7 @@ class Piece(nn.Module):
         self.norms: tuple[str, ...] = ()
         self.adapters: Mapping[str, str] = {}
         self.checksums: Mapping[str, str] = {}
+        self.current_step = CurrentStep()
         self._hidden_input = HiddenInput()
         self._cut()
         self.eval()
@@ -214,6 +216,7 @@ def build(
     family = check(config.model_type, kind, attention)
     config = copy.deepcopy(config)
     config.use_cache = False
+    vars(config).pop("quantization_config", None)  # the model has plain modules until it is materialised
     if family.hands_pictures:
         attention = "eager"  # no attention layers
         check_dtype(config.model_type, dtype)

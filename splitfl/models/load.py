@@ -5,24 +5,30 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from channel.core.rng import stream
-from splitfl.core.errors import CutError, ModelMissing, SplitflError
+from splitfl.core.errors import CutError, SplitflError
 from splitfl.core.folder_cache import cached_by_files
-from splitfl.models.checkpoint_file import Entry, check_stored, entries, read, same_bytes
+from splitfl.models.checkpoint_file import Entry, entries, same_bytes
 from splitfl.models.config_file import check_numbers, config_table, not_of, refuse_router_loss
 from splitfl.models.cut import Piece, build
-from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION, check
+from splitfl.models.families import (
+    CAUSAL_LM,
+    FAMILIES,
+    IMAGE_CLASSIFICATION,
+    SEQUENCE_CLASSIFICATION,
+    check,
+)
 from splitfl.models.feature_maps import shortened
+from splitfl.models.materialise import Aliases, Checkpoint, is_of_base, is_on_top, materialise
+from splitfl.models.quantised import Quantisation
+from splitfl.models.quantised_checkpoint import stored_quantisation
 from splitfl.models.source import resolve
 from splitfl.models.stored_names import stored_in_model
 from splitfl.models.untrained.small_net import SmallNetConfig
 
 _OWN: dict[str, Any] = {"small_net": SmallNetConfig}
-Aliases = dict[str, tuple[str, ...]]
 
 
 def load_piece(
@@ -41,6 +47,7 @@ def load_piece(
     is_shape_only: bool = False,
     shortened_to: int | None = None,
     new_classifier: bool = False,
+    quantisation: Quantisation | None = None,
 ) -> Piece:
     """Blocks `first` to `last` - 1 (to the last block if `last` is None) of a pretrained model.
 
@@ -52,7 +59,8 @@ def load_piece(
     `untrained` needs no weights: all parameters are initialised so. With `is_shape_only` no weights
     are read: all tensors are zeros without storage, for dry runs. `shortened_to` truncates an image
     model to that many blocks with a new classifier; `new_classifier` gives any model a newly
-    initialised classifier.
+    initialised classifier. `quantisation` is of the base model's linear modules, one at a time as they are
+    read; those of a quantised checkpoint stay as they are.
 
     Raises ModelMissing for absent or damaged weights, CutError for a model that cannot be cut.
     """
@@ -62,6 +70,8 @@ def load_piece(
     )
     if shortened_to is not None:
         shortened(config, shortened_to)
+    of_checkpoint = stored_quantisation(getattr(config, "quantization_config", None))
+    check_quantisation(folder, config, quantisation)
     whole = built(folder, config, kind, dtype, attention)
     stored = {} if getattr(config, "untrained", False) else stored_in_model(whole, entries(folder))
     if new_classifier and kind == CAUSAL_LM:
@@ -73,7 +83,15 @@ def load_piece(
     piece = Piece(whole, kind, first, last)
     piece.new = new
     piece.tied = tied_elsewhere(piece, aliases)
-    piece.fresh = _materialise(piece, stored, aliases, seed, device, is_shape_only)
+    checkpoint = Checkpoint(
+        aliases=aliases,
+        stored=stored,
+        seed=seed,
+        is_shape_only=is_shape_only,
+        quantisation=of_checkpoint or quantisation,
+        is_quantised=of_checkpoint is not None,
+    )
+    piece.fresh = materialise(piece, checkpoint, device)
     if not (piece.is_first and piece.is_last):  # tied parameters are in different pieces
         piece.model.config.tie_word_embeddings = False
     return piece.requires_grad_(False)
@@ -171,7 +189,7 @@ def _new_modules(model: PreTrainedModel, stored: Mapping[str, Entry], aliases: A
     for path, module in model.named_modules():
         own = [f"{path}.{leaf}" for leaf, value in module._parameters.items() if value is not None]
         is_leaf = next(module.children(), None) is None
-        if is_leaf and own and not any(is_held(name) or not _is_on_top(model, name) for name in own):
+        if is_leaf and own and not any(is_held(name) or not is_on_top(model, name) for name in own):
             found.append(path)
     return tuple(found)
 
@@ -190,88 +208,19 @@ def tied_elsewhere(piece: Piece, aliases: Mapping[str, Collection[str]]) -> tupl
     return tuple(sorted(tied))
 
 
-def _materialise(
-    piece: Piece,
-    stored: Mapping[str, Entry],
-    aliases: Aliases,
-    seed: int,
-    device: str,
-    is_shape_only: bool,
-) -> tuple[str, ...]:
-    """Allocates and fills every tensor of the piece; returns the names of new head parameters."""
-    made: dict[int, nn.Parameter] = {}
-    fresh: list[str] = []
-    for path, module in piece.model.named_modules():
-        missing = []
-        for leaf, value in module._parameters.items():
-            if value is None:
-                continue
-            if id(value) not in made:
-                name = f"{path}.{leaf}" if path else leaf
-                entry = next((stored[alias] for alias in aliases[name] if alias in stored), None)
-                if entry is not None:
-                    check_stored(value, name, entry)
-                made[id(value)] = _zeros(value) if is_shape_only else _parameter(value, entry, device)
-                if entry is None:
-                    _refuse_unless_new(piece, name)
-                    missing.append(name)
-            module._parameters[leaf] = made[id(value)]
-        for leaf, buffer in module._buffers.items():
-            if buffer is not None:
-                module._buffers[leaf] = torch.empty_like(buffer, device="cpu")
-        if (missing and not is_shape_only) or module._buffers:
-            _initialise(piece.model, module, stream(seed, "fresh", path).integers(2**63).item())
-            assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
-            _read_buffers(path, module, stored, is_shape_only)
-        if path in piece.new:
-            fresh += missing
-    piece.to(device)
-    return tuple(fresh)
-
-
-def _parameter(meta: Tensor, entry: Entry | None, device: str) -> nn.Parameter:
-    if entry is None:
-        return nn.Parameter(torch.full_like(meta, torch.nan, device="cpu"))
-    value = nn.Parameter(torch.empty_like(meta, device=device))
-    read(entry, value)
-    value._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers then skips its initialisation
-    return value
-
-
-def _zeros(meta: Tensor) -> nn.Parameter:
-    value = nn.Parameter(torch.zeros((), dtype=meta.dtype, device="cpu").expand(meta.shape))
-    value._is_hf_initialized = True  # type: ignore[attr-defined]  # no storage to initialise
-    return value
-
-
-def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(seed)
-        model._init_weights(module)  # type: ignore[no-untyped-call]
-
-
-def _read_buffers(path: str, module: nn.Module, stored: Mapping[str, Entry], is_shape_only: bool) -> None:
-    """Reads buffers such as running statistics from the checkpoint."""
-    for leaf, buffer in module._buffers.items():
-        entry = stored.get(f"{path}.{leaf}")
-        if entry is not None and buffer is not None:
-            check_stored(buffer, f"{path}.{leaf}", entry)
-            if not is_shape_only:
-                read(entry, buffer)
-
-
-def is_of_base(model: PreTrainedModel, name: str) -> bool:
-    """Whether a tensor of this name belongs to the base model, not to the task head."""
-    return name.startswith(f"{model.base_model_prefix}.")
-
-
-def _is_on_top(model: PreTrainedModel, name: str) -> bool:
-    """Whether a tensor of this name belongs to the task head or the pooler."""
-    return not is_of_base(model, name) or name.startswith(f"{model.base_model_prefix}.pooler.")
-
-
-def _refuse_unless_new(piece: Piece, name: str) -> None:
-    """Raises ModelMissing for a missing parameter outside the head, unless the model is untrained."""
-    if not _is_on_top(piece.model, name) and not getattr(piece.model.config, "untrained", False):
-        model_type = piece.model.config.model_type
-        raise ModelMissing(f"the checkpoint lacks {name}: it is not of a {model_type} model of this shape")
+def check_quantisation(folder: Path, config: PretrainedConfig, wanted: Quantisation | None) -> None:
+    """Raises CutError if the checkpoint or its family cannot have the wanted quantisation."""
+    stored = stored_quantisation(getattr(config, "quantization_config", None))
+    if wanted is None or wanted == stored:
+        return
+    if stored is not None:
+        raise CutError(f"model.quantization must be 'none' for {folder}, which is quantised: {stored}")
+    if getattr(config, "untrained", False):
+        raise CutError(f"model.quantization must be 'none' for {folder}, which has no weights yet")
+    family = FAMILIES[config.model_type]
+    if family.fan_in_fan_out or family.hands_pictures:
+        has = "transposed modules (Conv1D)" if family.fan_in_fan_out else "convolutions"
+        raise CutError(
+            f"model.quantization must be 'none' for a {config.model_type} model: torchao quantises linear "
+            f"modules, and its blocks have {has}"
+        )

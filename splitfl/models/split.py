@@ -74,7 +74,7 @@ def split_pretrained(
 
     `name` is a folder, an alias of `splitfl list models` or a name on the Hugging Face hub; `task` is
     causal-lm, sequence-classification, token-classification or image-classification. `options` are those of
-    `splitfl.models.load.load_piece`: num_labels, pad_token_id, dtype, attention, seed, device.
+    `splitfl.models.load.load_piece`: num_labels, pad_token_id, dtype, attention, seed, device, quantisation.
 
     Raises ModelMissing for absent or damaged weights, CutError for a model that cannot be cut.
     """

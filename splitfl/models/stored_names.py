@@ -20,6 +20,7 @@ from transformers.core_model_loading import (
 
 from splitfl.core.errors import CutError, ModelMissing
 from splitfl.models.checkpoint_file import Entry
+from splitfl.models.quantised_checkpoint import grouped
 
 
 def stored_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -27,7 +28,7 @@ def stored_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict
 
     Raises CutError for a conversion other than the stacking of experts, ModelMissing for missing experts.
     """
-    state = model.state_dict()
+    state, stored = model.state_dict(), grouped(stored)
     rules = get_model_conversion_mapping(model)
     renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
     converters = [rule for rule in rules if isinstance(rule, WeightConverter)]

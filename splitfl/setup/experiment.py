@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,9 @@ from splitfl.models.families import (
     IMAGE_CLASSIFICATION,
     count_blocks,
 )
-from splitfl.models.load import read_config
+from splitfl.models.load import check_quantisation, read_config
+from splitfl.models.quantised import no_torchao, quantisation_of
+from splitfl.models.quantised_checkpoint import is_quantised
 from splitfl.models.source import resolve
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
@@ -104,6 +107,7 @@ class Experiment:
         num_blocks = count_blocks(model)
         refuse_one_block(num_blocks)
         check(config, task.kind, num_blocks, model.model_type)
+        _check_quantisation(folder, model, config)
         ranges(num_blocks, config.partition.cut, config.partition.tail_blocks)
         if task.kind != IMAGE_CLASSIFICATION:
             _check_length(config, model)
@@ -179,6 +183,14 @@ class Experiment:
         config = self.config
         rows = rows_of(samples, self.task, config, resolve(config.model.name))
         return Batches(rows, batch_size=config.train.batch_size, seed=config.train.seed, client=client)
+
+
+def _check_quantisation(folder: Path, model: PretrainedConfig, config: RunConfig) -> None:
+    """Raises CutError for a model that cannot be quantised so, ConfigError if that needs torchao."""
+    wanted = quantisation_of(config.model)
+    check_quantisation(folder, model, wanted)
+    if wanted and not is_quantised(model) and find_spec("torchao") is None:
+        raise no_torchao()
 
 
 def _classes(folder: Path, kind: str, config: RunConfig) -> CheckpointClasses | None:

@@ -15,6 +15,7 @@ from splitfl.models.class_names import name_classes
 from splitfl.models.cut import Piece
 from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION
 from splitfl.models.load import load_piece, read_config
+from splitfl.models.quantised import quantisation_of
 from splitfl.models.source import resolve
 
 
@@ -124,6 +125,7 @@ class PieceLoader:
             is_shape_only=self.is_shape_only,
             shortened_to=shortened_to,
             new_classifier=config.model.new_classifier,
+            quantisation=quantisation_of(config.model),
         )
         if self.task.label_names:
             name_classes(piece.model.config, self.task.label_names)

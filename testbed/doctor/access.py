@@ -8,22 +8,23 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self, cast
 
 from splitfl.core.errors import PeerLost, Timeout
+from testbed.clocks import ClockOffset, measure
 from testbed.doctor.agent import MARK
-from testbed.doctor.inventory import Node
+from testbed.inventory.nodes import Node
 from testbed.lab.control import node as lab_node
 
 _SOURCE: Final = Path(__file__).with_name("agent.py").read_bytes()
 _LOADER: Final = (  # the version check parses in any Python version
     "import sys; sys.version_info < (3, 11) and "
     "sys.exit('Python %d.%d is too old, splitfl needs 3.11 or newer' % sys.version_info[:2]); "
-    f"exec(compile(sys.stdin.buffer.read({len(_SOURCE)}), 'agent', 'exec'), {{'__name__': 'agent'}})"
+    "exec(compile(sys.stdin.buffer.read(SIZE), 'agent', 'exec'), {'__name__': 'agent'})"
 )
-_SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 _BEGIN_S: Final = 30.0
 _SHOWN: Final = 80
 
@@ -31,16 +32,17 @@ _SHOWN: Final = 80
 class Agent:
     """An agent on a node. Raises PeerLost, with its last output, if it cannot be started or exits."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, source: bytes = _SOURCE, ssh: Sequence[str] = ()) -> None:
+        """`source` is the agent's Python code; `ssh` the options of ssh, instead of `plain_options`."""
         self.node = node
         self._one_at_a_time = threading.Lock()
-        self._process = _start(node)
+        self._process = _start(node, len(source), ssh or plain_options(node))
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
         self._waiting = self._beside = b""
         try:
-            self._write(_SOURCE)
+            self._write(source)
             self.ask(_BEGIN_S, do="clock")
         except BaseException:
             self.close()
@@ -51,6 +53,10 @@ class Agent:
         with self._one_at_a_time:
             self._write(json.dumps(request).encode() + b"\n")
             return self._answer(timeout_s)
+
+    def clock_offset(self) -> ClockOffset:
+        """The offset of the node's clock to this machine's."""
+        return measure(lambda: float(self.ask(_BEGIN_S, do="clock")["now_s"]))
 
     def close(self) -> None:
         """Kills the agent."""
@@ -114,13 +120,20 @@ class Agent:
         return f"; another program printed {output[:_SHOWN]!r}" if output else ""
 
 
-def _start(node: Node) -> "subprocess.Popen[bytes]":
+def plain_options(node: Node) -> list[str]:
+    """Options of ssh for a node: nothing is asked on the terminal, and connecting has a limit."""
+    file = ["-F", node.ssh_config] if node.ssh_config else []
+    return [*file, "-o", "BatchMode=yes", "-o", "ConnectTimeout=8"]
+
+
+def _start(node: Node, size: int, ssh: Sequence[str]) -> "subprocess.Popen[bytes]":
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    loaded = [node.python or ("python3" if node.ssh else sys.executable), "-u", "-c", _LOADER]
+    loader = _LOADER.replace("SIZE", str(size))
+    loaded = [node.python or ("python3" if node.ssh else sys.executable), "-u", "-c", loader]
     try:
         if node.lab:
             return lab_node(node.name, node.lab).popen(loaded, bufsize=0, **pipes)
-        words = [*_SSH, node.ssh, "--", shlex.join(loaded)] if node.ssh else loaded
+        words = ["ssh", *ssh, node.ssh, "--", shlex.join(loaded)] if node.ssh else loaded
         return subprocess.Popen(words, bufsize=0, **pipes)
     except OSError as error:
         raise PeerLost(f"no agent on {node.name}: {error.filename}: {error.strerror}") from None

@@ -1,10 +1,10 @@
 """The complete examination: every machine, every path, and the resulting advice on transports."""
 
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from splitfl.core.errors import PeerLost
@@ -12,9 +12,9 @@ from splitfl.transport.base.reachability import Reach
 from testbed.doctor.access import Agent
 from testbed.doctor.advice import advise
 from testbed.doctor.findings import ACCESS, BAD, Advice, Finding
-from testbed.doctor.inventory import Inventory, Node
 from testbed.doctor.machines import check_clock, check_lookup, check_machine, check_versions, has_overlay
 from testbed.doctor.paths import ClientPath, open_ports
+from testbed.inventory.nodes import Inventory, Node
 
 _ANSWER_S: Final = 30.0
 _SILENCE_S: Final = 3.0
@@ -24,11 +24,24 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A client and the server: the transports that work between these two, and the rates up and down.
+
+    The rates are None if they could not be measured.
+    """
+
+    client: str
+    works: tuple[str, ...]
+    rates_bps: tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Examination:
-    """Findings, and advice on each transport."""
+    """Findings, advice on each transport for all nodes, and the pairs of a client and the server."""
 
     findings: list[Finding]
     advice: list[Advice]
+    pairs: tuple[Pair, ...] = ()
 
     @property
     def use(self) -> str:
@@ -38,13 +51,16 @@ class Examination:
 
 def examine_local() -> list[Finding]:
     """Examines this machine alone."""
-    with Agent(Node(name="here", address="")) as agent:
+    with Agent(Node(name="here")) as agent:
         facts = agent.ask(_ANSWER_S, do="facts")
         return [*check_machine("here", facts), *check_versions("here", facts, facts)]
 
 
-def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examination:
-    """Examines all nodes and paths; without access to the server, only those visible from its clients."""
+def examine(inventory: Inventory, *, is_server_known: bool = True, is_installed: bool = True) -> Examination:
+    """Examines all nodes and paths; without access to the server, only those visible from its clients.
+
+    Before the packages are installed, the advice does not depend on their versions.
+    """
     findings: list[Finding] = []
     with ExitStack() as stack:
         agents = _agents(inventory, stack, findings, is_server_known)
@@ -52,13 +68,7 @@ def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examinatio
         server = agents.get(inventory.server.name)
         reference = facts.get(inventory.server.name)
         for name, agent in agents.items():
-            findings += check_machine(name, facts[name])
-            findings += check_versions(name, facts[name], reference or facts[name])
-            findings.append(check_clock(name, *_ahead(agent)))
-            address = _any_address(facts[name])
-            findings.append(
-                check_lookup(name, float(agent.ask(_LOOKUP_S, do="lookup", address=address)["took_s"]))
-            )
+            findings += _machine(agent, facts[name], reference or facts[name])
         opened = None
         if server is not None:
             opened, finding = open_ports(inventory, server)
@@ -75,13 +85,33 @@ def examine(inventory: Inventory, *, is_server_known: bool = True) -> Examinatio
             path.measure(reach)  # sequentially, so that measurements do not share the bandwidth
             findings += path.findings
         wanted = [*([inventory.server] if is_server_known else []), *inventory.clients]
-        advice = advise(
-            Reach(clients=reaches, server_to_broker=_broker(inventory, server)),
-            same_torch=not any(one.check == "versions" and one.state == BAD for one in findings),
-            has_overlay=all(map(has_overlay, facts.values())),
+        differ = any(one.check == "versions" and one.state == BAD for one in findings)
+        advise_on = partial(
+            advise,
+            same_torch=not (differ and is_installed),
             unreached=tuple(node.name for node in wanted if node.name not in agents),
         )
-    return Examination(findings=findings, advice=advice)
+        together = Reach(clients=reaches, server_to_broker=_broker(inventory, server))
+        advice = advise_on(together, has_overlay=all(map(has_overlay, facts.values())))
+        pairs = []
+        for path, reach in zip(paths, reaches, strict=True):
+            both = [facts[name] for name in (inventory.server.name, reach.client) if name in facts]
+            alone = advise_on(replace(together, clients=[reach]), has_overlay=all(map(has_overlay, both)))
+            works = tuple(one.transport for one in alone if one.works)
+            pairs.append(Pair(client=reach.client, works=works, rates_bps=path.rates_bps))
+    return Examination(findings=findings, advice=advice, pairs=tuple(pairs))
+
+
+def _machine(agent: Agent, facts: Facts, reference: Facts) -> list[Finding]:
+    name = agent.node.name
+    offset = agent.clock_offset()
+    lookup = agent.ask(_LOOKUP_S, do="lookup", address=_any_address(facts))
+    return [
+        *check_machine(name, facts),
+        *check_versions(name, facts, reference),
+        check_clock(name, offset.ahead_s, offset.within_s),
+        check_lookup(name, float(lookup["took_s"])),
+    ]
 
 
 def _agents(
@@ -103,20 +133,9 @@ def _any_address(facts: Facts) -> str:
     return next((address for address in addresses if not address.startswith("127.")), "127.0.0.1")
 
 
-def _ahead(agent: Agent) -> tuple[float, float]:
-    """The offset of the node's clock to this one, and its uncertainty, in seconds: the best of five."""
-    samples = []
-    for _ in range(5):
-        before_s = time.time()
-        now_s = float(agent.ask(_ANSWER_S, do="clock")["now_s"])
-        after_s = time.time()
-        samples.append(((after_s - before_s) / 2, now_s - (before_s + after_s) / 2))
-    within_s, ahead_s = min(samples)
-    return ahead_s, within_s
-
-
 def _broker(inventory: Inventory, server: Agent | None) -> str:
     if inventory.broker is None or server is None:
         return "unknown"
-    asked = server.ask(_ANSWER_S, do="probe", targets=[list(inventory.broker)], patience_s=_SILENCE_S)
+    targets = [[inventory.broker.address, inventory.broker.port]]
+    asked = server.ask(_ANSWER_S, do="probe", targets=targets, patience_s=_SILENCE_S)
     return str(asked["results"][0]["outcome"])

@@ -8,7 +8,7 @@ from splitfl.core.errors import PeerLost
 from splitfl.transport.base.reachability import PASSES, ClientReach
 from testbed.doctor.access import Agent
 from testbed.doctor.findings import BAD, GOOD, INFO, WARNING, Finding
-from testbed.doctor.inventory import Inventory
+from testbed.inventory.nodes import Inventory
 
 _SILENCE_S: Final = 3.0
 _MEASURE_S: Final = 0.5
@@ -34,6 +34,7 @@ class ClientPath:
         self._opened = opened
         self._published = ("", 0)
         self.findings: list[Finding] = []
+        self.rates_bps: tuple[float, float] | None = None
 
     def look(self) -> ClientReach:
         """Probes every path; the results are appended to `findings`."""
@@ -51,7 +52,7 @@ class ClientPath:
             targets.append([address, self._opened.random])
         broker = self._inventory.broker
         if broker is not None:
-            targets.append(list(broker))
+            targets.append([broker.address, broker.port])
         found = self._probe(self._client, targets)
         to, listens = f"{self._name} -> ", self._server is not None
         return ClientReach(
@@ -59,7 +60,7 @@ class ClientPath:
             port=self._report(found[0], f"{to}{address}:{self._inventory.port}", listens),
             up=self._report(found[1], f"{to}{address}:{_ANY}", True) if self._opened else "unknown",
             down=self._back(str(local["address"])),
-            broker=self._report(found[-1], f"{to}broker {broker[0]}:{broker[1]}", False)
+            broker=self._report(found[-1], f"{to}broker {broker.address}:{broker.port}", False)
             if broker
             else "unknown",
         )
@@ -72,7 +73,10 @@ class ClientPath:
         return next((outcome for outcome in outcomes if outcome not in PASSES), "open")
 
     def measure(self, reach: ClientReach) -> None:
-        """Measures round trip, MTU and bandwidth to the first open port of the server's agent."""
+        """Measures round trip, MTU and bandwidth to the first open port of the server's agent.
+
+        `rates_bps` are then those up and down, unless large packets do not pass.
+        """
         if self._opened is None:
             return
         ports = [self._inventory.port] if reach.port == "open" and self._opened.has_own else []
@@ -87,6 +91,7 @@ class ClientPath:
         self._add("round trip", INFO, f"{got['round_trip_s'] * 1e3:.2f} ms to {address}")
         if got["large_packets_pass"]:
             self._add("MTU", GOOD, f"{got['mtu']} bytes on the path to {address}, and full packets pass")
+            self.rates_bps = got["up_bps"], got["down_bps"]
             up, down = got["up_bps"] / 1e6, got["down_bps"] / 1e6
             self._add("bandwidth", INFO, f"{up:.0f} Mbit/s up, {down:.0f} Mbit/s down")
         else:

@@ -2,9 +2,7 @@
 
 import fcntl
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,6 +11,7 @@ from typing import Self
 
 from splitfl.core.errors import ConfigError
 from testbed.namespaces import is_alive
+from testbed.runtime_folder import runtime_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +64,7 @@ def forget(name: str) -> None:
 
 def home() -> Path:
     """The folder of all labs. Raises ConfigError if it belongs to another user."""
-    own = Path(f"/run/user/{os.geteuid()}")
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    parent = Path(given) if given else own if own.is_dir() else Path(tempfile.gettempdir())
-    folder = parent / f"splitfl-{os.geteuid()}" / "labs"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for one in (folder, folder.parent):
-        if one.lstat().st_uid != os.geteuid() or one.is_symlink():
-            raise ConfigError(f"{one} belongs to another user; set XDG_RUNTIME_DIR to a folder of your own")
-    return folder
+    return runtime_folder("labs")
 
 
 @contextmanager

@@ -133,7 +133,18 @@ def test_its_own_refusals_are_raised(tmp_path: Path) -> None:
 def test_a_broken_one_is_refused_by_name_and_the_others_work(place: Path) -> None:
     with pytest.raises(ConfigError, match=r"the plug-in 'broken' of foreign-adapters .* cannot be loaded"):
         Experiment.of(toy.config(place, adapter={"head": {"kind": "broken"}}))
-    assert set(ADAPTERS) == {"lora", "dora", "vera", "ia3", "tinylora", "loha", "lokr", "full", "outer"}
+    assert set(ADAPTERS) == {
+        "lora",
+        "dora",
+        "vera",
+        "ia3",
+        "tinylora",
+        "loha",
+        "lokr",
+        "oft",
+        "full",
+        "outer",
+    }
 
 
 def test_one_that_injects_other_parameters_than_it_names_is_refused(

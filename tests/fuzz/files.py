@@ -21,7 +21,10 @@ from experiments import presets
 from splitfl.core import checkpoint
 from splitfl.core.errors import SplitflError
 from splitfl.setup import experiment_file
-from testbed.doctor import inventory
+from testbed.colosseum.batch_file import read_batch
+from testbed.colosseum.radio_conf import load_radio_conf
+from testbed.colosseum.rules import Rules
+from testbed.inventory import load as inventory
 from testbed.lab import plan
 from tests.fuzz import feeding
 from tests.fuzz.feeding import Broken, Food, Found
@@ -45,6 +48,26 @@ ssh = "me@gpu"
 [nodes.srn-1]
 address = "192.0.2.7"
 python = "python3"
+rf_node = 2
+role = "client"
+[hooks]
+start_channel = "true"
+timeout_s = 60
+[reservation]
+minutes = 60
+"""
+_BATCH: Final = b"""{"BatchName": "one", "Duration": 300, "RFScenario": 1009, "TrafficScenario": "10090",
+ "Loopinfo": {"Enabled": "True", "NumOfLoops": 2},
+ "NodeData": [{"RFNode_ID": 1, "ImageName": "scope", "ModemConfig": "one.conf", "isGateway": true,
+  "TrafficNode_ID": 1, "node_type": "competitor"}]}
+"""
+_RADIO_CONF: Final = b"""# a comment
+node = one
+role = server
+address = 172.16.0.1
+run = splitfl serve "$SPLITFL_EXPERIMENT" --host 172.16.0.1
+loops = 2
+experiment = {"federation": {"clients": 1}}
 """
 
 
@@ -55,7 +78,7 @@ def fuzz(count: int, seed: int) -> Found:
 
 
 def foods(folder: Path) -> list[Food]:
-    """Every preset, scenario and plan that comes with splitfl, an inventory, and two checkpoints."""
+    """Presets, scenarios and plans that come with splitfl, an inventory, a batch job, two checkpoints."""
     file = folder / "one.toml"
     readers: list[tuple[Path, Callable[[Path], object]]] = [
         *((path, experiment_file.load) for path in sorted(presets.FOLDER.glob("**/*.toml"))),
@@ -64,6 +87,8 @@ def foods(folder: Path) -> list[Food]:
     ]
     texts = [(path.read_bytes(), _from_file(read, file)) for path, read in readers]
     texts.append((_INVENTORY, _from_file(inventory.load, file)))
+    texts.append((_BATCH, _from_file(lambda file: read_batch(file, Rules()), file)))
+    texts.append((_RADIO_CONF, _from_file(load_radio_conf, file)))
     kept = [_checkpoint(folder / "kept"), _foreign()]
     return [
         *(

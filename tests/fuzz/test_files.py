@@ -10,7 +10,7 @@ from channel.core.errors import ChannelError
 from channel.scenario import load as scenario
 from splitfl.core.errors import ConfigError
 from splitfl.setup import experiment_file
-from testbed.doctor import inventory
+from testbed.inventory import load as inventory
 from testbed.lab import plan
 from tests.fuzz.feeding import Broken, Food, Found, feed
 from tests.fuzz.files import foods, fuzz

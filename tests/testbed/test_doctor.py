@@ -10,12 +10,12 @@ import pytest
 
 from splitfl.core.errors import ConfigError, PeerLost
 from splitfl.transport.base.reachability import ClientReach, Reach
-from testbed.doctor import inventory
 from testbed.doctor.access import Agent
 from testbed.doctor.advice import advise, names
 from testbed.doctor.examine import examine
-from testbed.doctor.inventory import Node
 from testbed.doctor.machines import check_clock, check_lookup, check_machine, check_versions
+from testbed.inventory import load as inventory
+from testbed.inventory.nodes import Node
 from tests.command import Start, splitfl
 
 OPEN = ClientReach(client="a", port="open", up="open", down="open", side="open")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from splitfl.core.errors import ConfigError
-from testbed.doctor import inventory
+from testbed.inventory import load as inventory
 from testbed.lab import plan
 from testbed.lab.firewall import ruleset
 
@@ -104,7 +104,7 @@ def test_a_number_that_is_too_long_to_be_shown_is_refused(tmp_path: Path) -> Non
 def test_a_broker_without_an_address_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "nodes.toml"
     path.write_text('server = "gpu"\n[broker]\nport = 1883\n[nodes.gpu]\n[nodes.radio]\n')
-    with pytest.raises(ConfigError, match=r"nodes\.toml: broker must have an address, got none"):
+    with pytest.raises(ConfigError, match=r"nodes\.toml: broker needs the key address, got none"):
         inventory.load(path)
 
 

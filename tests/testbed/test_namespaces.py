@@ -110,6 +110,16 @@ def test_a_living_owners_namespace_is_never_reaped() -> None:
 
 @root
 @needs_root
+def test_all_processes_in_a_namespace_are_killed_and_it_stays() -> None:
+    with Namespace("killed") as space:
+        running = [space.popen([sys.executable, "-c", "import time; time.sleep(600)"]) for _ in range(2)]
+        space.kill()
+        assert [process.wait(10) for process in running] == [-signal.SIGKILL] * 2
+        assert space.run(["echo", "still there"], 10) == "still there\n"
+
+
+@root
+@needs_root
 def test_a_process_started_by_a_thread_outlives_the_thread() -> None:
     with Namespace("thread") as space:
         started: list[subprocess.Popen[bytes]] = []

@@ -11,10 +11,12 @@ from splitfl.adapters.residuals import RESIDUAL_A, RESIDUALS, B, above, extended
 from splitfl.config import RunConfig, TrainConfig
 from splitfl.core.messages import Adapter, Begin, Message, Reply
 from splitfl.core.state import State, copied, number_in, part, under, whole
+from splitfl.data.batch import Batch
 from splitfl.federation.aggregators import Aggregator, aggregator
 from splitfl.methods.parts.method import ClientRound
 from splitfl.methods.parts.optimiser import Decay, Group, SideOptimiser, constant, head_decay
 from splitfl.models.cut import Piece
+from splitfl.models.training_step import TrainingStep
 
 
 class ClientTrainer:
@@ -39,6 +41,7 @@ class ClientTrainer:
         self.flops = 0.0
         self.rank: int | None = None
         self._version = 0
+        self._seed = train.seed
         self._prefix = prefix
         self._costs: dict[tuple[int, int, int], Cost] = {}
         self._aggregator = aggregator
@@ -92,6 +95,16 @@ class ClientTrainer:
         self._optimiser.drop()
         self._optimiser.set_round(round_index, head_lr)
         self._costs.clear()
+
+    def training_step(self, batch: Batch, round_index: int, step: int) -> TrainingStep:
+        """The step of a round that this batch is computed in."""
+        return TrainingStep(
+            seed=self._seed,
+            client=batch.client,
+            round=round_index,
+            step=step,
+            ids=batch.ids_B.tolist(),
+        )
 
     def cost(self, shape_BT: Sequence[int], piece: Piece | None = None) -> Cost:
         """FLOPs of a step of the trainer's piece, or of `piece`, on (B, T) tokens in this round."""

@@ -32,6 +32,7 @@ from splitfl.methods.parts.method import ServerReply, Turn
 from splitfl.methods.parts.optimiser import Decay, SideOptimiser, body_decay, constant
 from splitfl.models.cut import Piece, replica
 from splitfl.models.token_rows import pack, unpack
+from splitfl.models.training_step import TrainingStep, training_step
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +63,7 @@ class ServerModel:
 
     def __init__(self, piece: Piece, train: TrainConfig, in_flight: int, decay: Decay = constant) -> None:
         self.piece = piece
+        self._seed = train.seed
         self._in_flight = in_flight
         self._master = trainable(piece)
         self._statistics = tracked(piece)
@@ -87,11 +89,14 @@ class ServerModel:
         hidden_BTD: Tensor,
         context: Mapping[str, Tensor],
         labels: Tensor,
+        step: TrainingStep | None = None,
         *,
         wants_hidden_grad: bool,
         entry: Piece | None = None,
     ) -> BodyStep:
         """Loss and gradients of one batch of hidden states; changes no state.
+
+        Dropout masks are those of the `step`; there are none without it.
 
         With clients cut at different depths, `entry` is the body from this client's cut on, with the
         body's own tensors; tensors below it have the gradient None.
@@ -104,7 +109,9 @@ class ServerModel:
             device = hidden_BTD.device
             device_context = {name: tensor.to(device) for name, tensor in context.items()}
             before = copies(tracked(worker.piece))
-            loss = (entry or worker.piece)(hidden_BTD, device_context, labels.to(device)).loss
+            piece = entry or worker.piece
+            with training_step(step, piece):
+                loss = piece(hidden_BTD, device_context, labels.to(device)).loss
             statistics = copies(tracked(worker.piece))
             trained = [value for value in worker.parameters.values() if value.requires_grad]
             wanted = [*([hidden_BTD] if wants_hidden_grad else []), *trained]
@@ -119,6 +126,12 @@ class ServerModel:
             )
         finally:
             self._free.put(worker)
+
+    def training_step(self, turn: Turn, ids_B: Tensor, step: int) -> TrainingStep:
+        """The step of a client's round whose activations, of the samples `ids_B`, came in this turn."""
+        return TrainingStep(
+            seed=self._seed, client=turn.client, round=turn.round, step=step, ids=ids_B.tolist()
+        )
 
     def losses(
         self, position: int, hiddens_BTD: Iterable[Tensor], context: Mapping[str, Tensor], labels: Tensor
@@ -241,6 +254,7 @@ def answer_activation(
         hidden_BTD,
         message.context,
         message.labels,
+        body.training_step(turn, message.ids_B, turn.lap - 1),
         wants_hidden_grad=wants_gradient,
         entry=entry,
     )

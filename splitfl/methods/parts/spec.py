@@ -140,9 +140,11 @@ class MethodSpec:
     `asynchronous`, `single_pass` (each piece computes a batch once per step, as running statistics require)
     and `summable` (all clients send the same tensors, so that over-the-air summation is possible) are True
     or the reason why not. `backpropagates` and `forward_mode` describe the client's differentiation; the
-    latter is also enabled by `method.derivative`. `local_update` is set if the controller may assign the
-    method to a client from round to round; a specification made by `replace` must set it to None otherwise.
-    `refusals` are checked before a run. `needs` are settings, as `table.key=value`, that a run requires.
+    latter is also enabled by `method.derivative`. `dropout` are the sides that may have LoRA dropout,
+    as the method names the step whenever it trains them (see training_step.py). `local_update` is set if the
+    controller may assign the method to a client from round to round; a specification made by `replace` must
+    set both anew. `refusals` are checked before a run. `needs` are settings, as `table.key=value`, that a run
+    requires.
 
     Raises ConfigError for a missing Tolerance or reason and for unsuitable settings.
     """
@@ -162,6 +164,7 @@ class MethodSpec:
     summable: Able
     backpropagates: bool
     forward_mode: bool = False
+    dropout: tuple[Literal["head", "body"], ...] = ()
     local_update: LocalUpdateSpec | None = None
     refusals: tuple[Refusal, ...]
     needs: tuple[str, ...] = ()

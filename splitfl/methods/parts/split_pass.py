@@ -15,6 +15,7 @@ from splitfl.data.batch import Batch
 from splitfl.data.loader import NOTHING_TO_PREDICT
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.models.cut import Piece
+from splitfl.models.training_step import TrainingStep, training_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,18 +76,24 @@ class SplitPass:
         self._repeats = int(settings.checkpoint_head) + int(bool(settings.micro_batch))
         self._hidden_BTD: Tensor | None = None
         self._batch: Batch | None = None
+        self._step: TrainingStep | None = None
         if settings.checkpoint_head:
             enable_checkpointing(self._piece)
 
-    def forward(self, batch: Batch, *, needs_backward: bool = True) -> Tensor:
-        """The hidden state (B, T, D), detached; without `needs_backward` nothing is kept for `backward`."""
+    def forward(
+        self, batch: Batch, step: TrainingStep | None = None, *, needs_backward: bool = True
+    ) -> Tensor:
+        """The hidden state (B, T, D), detached; without `needs_backward` nothing is kept for `backward`.
+
+        Dropout masks are those of the `step`; there are none without it.
+        """
         trainer = self._trainer
         with torch.set_grad_enabled(needs_backward and not self._size):
-            hidden_BTD = torch.cat([self._piece(each, {}) for each in self._inputs(batch)])
+            hidden_BTD = torch.cat([self._computed(batch, rows, step) for rows in self._rows(batch)])
         trainer.flops += trainer.cost(hidden_BTD.shape, self._piece).forward_flops
         if not needs_backward:
             return hidden_BTD
-        self._hidden_BTD, self._batch = hidden_BTD, batch
+        self._hidden_BTD, self._batch, self._step = hidden_BTD, batch, step
         return hidden_BTD.detach()
 
     def backward(self, grad_BTD: Tensor) -> None:
@@ -95,26 +102,29 @@ class SplitPass:
         assert self._batch is not None
         trainer, cost = self._trainer, self._trainer.cost(grad_BTD.shape, self._piece)
         if not self._size:
-            torch.autograd.backward(self._hidden_BTD, grad_BTD)
+            with training_step(self._step, self._piece):  # of recomputed blocks
+                torch.autograd.backward(self._hidden_BTD, grad_BTD)
         else:
-            first = 0
-            for each in self._inputs(self._batch):
-                hidden_BTD = self._piece(each, {})
-                torch.autograd.backward(hidden_BTD, grad_BTD[first : first + len(hidden_BTD)])
-                first += len(hidden_BTD)
+            for rows in self._rows(self._batch):
+                hidden_BTD = self._computed(self._batch, rows, self._step)
+                with training_step(self._step and self._step.of(rows), self._piece):
+                    torch.autograd.backward(hidden_BTD, grad_BTD[rows])
         trainer.flops += cost.backward_flops + self._repeats * cost.forward_flops
         self.discard()
 
     def discard(self) -> None:
         """Drops the batch of the last forward pass and its graph."""
-        self._hidden_BTD = self._batch = None
+        self._hidden_BTD = self._batch = self._step = None
 
-    def _inputs(self, batch: Batch) -> list[dict[str, Tensor]]:
+    def _computed(self, batch: Batch, rows: slice, step: TrainingStep | None) -> Tensor:
+        """The hidden state of these samples."""
+        with training_step(step and step.of(rows), self._piece):
+            hidden_BTD: Tensor = self._piece({name: value[rows] for name, value in batch.inputs.items()}, {})
+        return hidden_BTD
+
+    def _rows(self, batch: Batch) -> list[slice]:
         size = self._size or len(batch.ids_B)
-        return [
-            {name: tensor[first : first + size] for name, tensor in batch.inputs.items()}
-            for first in range(0, len(batch.ids_B), size)
-        ]
+        return [slice(first, first + size) for first in range(0, len(batch.ids_B), size)]
 
 
 def enable_checkpointing(piece: Piece) -> None:

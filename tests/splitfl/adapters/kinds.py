@@ -10,10 +10,10 @@ from splitfl.config import AdapterConfig, SideConfig, key_types
 ADDED = [name for name, kind in ADAPTERS.items() if not kind.trains_all]
 """The kinds that add adapters, rather than train all that there is."""
 
-SMALL: dict[str, Any] = {"rank": 3, "alpha": 5.0, "trained_numbers": 5}
+SMALL: dict[str, Any] = {"rank": 3, "alpha": 5.0, "trained_numbers": 5, "block_size": 8}
 MOST = {"lokr": 3}
 """The highest ranks of the small models' modules, where a kind has such a limit."""
-OTHER: dict[str, Any] = {"rank": 7, "alpha": 2.0, "trained_numbers": 13}
+OTHER: dict[str, Any] = {"rank": 7, "alpha": 2.0, "trained_numbers": 13, "block_size": 8}
 
 
 def side(kind: str, settings: dict[str, Any] = SMALL, **own: Any) -> SideConfig:

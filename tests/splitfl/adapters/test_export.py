@@ -109,6 +109,10 @@ def test_every_pair_of_kinds_is_loaded_by_plain_peft(
     base(tmp_path / "model", model_type, kind, is_new)
     for below, above in pairs:
         export(tmp_path, kind, f"{below}-{above}", AdapterConfig(head=SIDES[below], body=SIDES[above]))
+    for bias in ("lora_only", "all") if model_type != "llama" else ():
+        one = side("lora", bias=bias)
+        export(tmp_path, kind, f"lora-{bias}", AdapterConfig(head=one, body=one))
+        export(tmp_path, kind, f"lora-{bias}-ia3", AdapterConfig(head=one, body=SIDES["ia3"]))
     labels = "{}" if kind == CAUSAL_LM else json.dumps({"num_labels": tiny.LABELS})
     words = [sys.executable, "-c", LOADING, str(tmp_path), CLASSES[kind], labels]
     ended = subprocess.run(words, capture_output=True, text=True)

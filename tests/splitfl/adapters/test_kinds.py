@@ -168,7 +168,15 @@ def test_ia3_has_a_thousandth_of_the_parameters_of_its_matrices(tmp_path: Path) 
 @pytest.mark.parametrize("label", ["head", "body"])
 def test_an_unknown_setting_of_a_kind_names_the_kinds_that_have_it(kind: str, label: str) -> None:
     others = {"rank": 4, "alpha": 4.0, "ranks": [4, 2], "trained_numbers": 13, "targets": ["query"]}
-    others |= {"use_rslora": True, "init": "pissa", "layers_to_transform": [1], "modules_to_save": ["score"]}
+    others |= {
+        "use_rslora": True,
+        "init": "pissa",
+        "dropout": 0.5,
+        "bias": "all",
+        "block_size": 8,
+        "layers_to_transform": [1],
+        "modules_to_save": ["score"],
+    }
     assert others.keys() == {key for one in ADAPTERS.values() for key in key_types(one.settings)}
     for name, value in others.items():
         table = {"adapter": {label: {"kind": kind, name: value}}}
@@ -194,7 +202,6 @@ def test_an_unknown_kind_is_refused_with_the_nearest_and_all() -> None:
         ("prompt-tuning", "virtual tokens lengthen the sequence"),
         ("P_TUNING", "virtual tokens lengthen the sequence"),
         ("prefix", "pieces are run without a cache"),
-        ("oft", "not that of their rotations"),
         ("adalora", "one budget of ranks over all modules"),
         ("pissa", "it is kind 'lora' with init = 'pissa'"),
     ],

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from splitfl.adapters.inject import trainable
 from splitfl.adapters.kind import LowRank
@@ -18,12 +19,19 @@ from tests.splitfl import tiny
 class Plain:
     """The stock model with LoRA of the same first values; `parameters` by their names in the model."""
 
-    def __init__(self, site: Experiment, *, trains_head: bool = True, one_lr: bool = False) -> None:
-        """`one_lr`: the head's rate for all."""
+    def __init__(
+        self,
+        site: Experiment,
+        *,
+        trains_head: bool = True,
+        one_lr: bool = False,
+        stock: PreTrainedModel | None = None,
+    ) -> None:
+        """`one_lr`: the head's rate for all; `stock`: the model without LoRA (default: transformers')."""
         config = site.config
         labels = site.task.num_labels
         changes = {} if labels is None else {"num_labels": labels}
-        stock = tiny.stock(Path(config.model.name), site.task.kind, **changes)
+        stock = stock or tiny.stock(Path(config.model.name), site.task.kind, **changes)
         first = trainable(site.whole())
         names = [name.removesuffix(".lora_A.weight") for name in first if "lora_A" in name]
         ranks = {name: first[f"{name}.lora_A.weight"].shape[0] for name in names}
@@ -36,6 +44,7 @@ class Plain:
             rank_pattern=ranks,
             use_dora=config.adapter.head.kind == "dora",
             use_rslora=bool(value_of(config.adapter.head, "use_rslora")),
+            bias=value_of(config.adapter.head, "bias") or "none",
             fan_in_fan_out=family_of(stock.config.model_type).fan_in_fan_out,
         )
         self.model = get_peft_model(stock, settings).eval()

@@ -30,6 +30,7 @@ LOSSY = {
     "down": {"rate_bps": 5e7, "delay_s": 0.01, "loss_rate": 0.2},
 }
 IDEAL: dict[str, Any] = {}
+DROPOUT = {side: {"rank": 2, "dropout": 0.1} for side in ("head", "body")}
 CASES = {
     "sfl-v2": ({"name": "sfl-v2"}, LOSSY),
     "sfl-v2, three in flight": ({"name": "sfl-v2", "in_flight": 3}, IDEAL),
@@ -110,7 +111,12 @@ def adapter_settings(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_rpc_gives_the_same_bits(travelled: Any, tmp_path: Path) -> None:
-    hard = {"method": {"in_flight": 2}, "link": LOSSY, "federation": {"clients": 2, "rounds": 3}}
+    hard = {
+        "method": {"in_flight": 2},
+        "adapter": DROPOUT,
+        "link": LOSSY,
+        "federation": {"clients": 2, "rounds": 3},
+    }
     events, summary = travelled("inproc", **hard)
     assert {row["lost"] for row in events if row["event"] == "transfer" and row["direction"] == "up"} == {
         True,
@@ -129,6 +135,7 @@ def test_rpc_gives_the_same_bits(travelled: Any, tmp_path: Path) -> None:
 def test_the_other_transports_give_the_same_bits(road: str, travelled: Any, tmp_path: Path) -> None:
     hard: dict[str, Any] = {
         "method": {"in_flight": 2},
+        "adapter": DROPOUT,
         "link": LOSSY,
         "federation": {"clients": 2, "rounds": 3},
     }

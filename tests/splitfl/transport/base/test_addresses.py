@@ -11,7 +11,7 @@ from splitfl.transport.base.addresses import joined, parse_address, refuse_unkno
 from splitfl.transport.base.interfaces import listening_address, public_address
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import transport
-from testbed.doctor import inventory
+from testbed.inventory import load as inventory
 from testbed.overlay.endpoints import listener_at
 from tests.splitfl.transport.ipv6 import has_ipv6
 

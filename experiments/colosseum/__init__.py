@@ -1,0 +1,1 @@
+"""Commands for Colosseum and similar testbeds, imported when they run."""

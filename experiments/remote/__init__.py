@@ -1,0 +1,1 @@
+"""The commands of `splitfl testbed` on an inventory, and what they print."""

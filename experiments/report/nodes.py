@@ -1,0 +1,48 @@
+"""The nodes of a run that was collected from a testbed."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from splitfl.core.errors import ConfigError
+from testbed.remote.collect import NODES
+
+
+def node_rows(folder: Path) -> list[dict[str, str]]:
+    """A row of texts for each node of the run; none for a run that was not collected from a testbed.
+
+    Times are those of the machine that collected, corrected by the node's measured clock offset.
+    Raises ConfigError for a damaged file.
+    """
+    path = folder / NODES
+    if not path.exists():
+        return []
+    try:
+        return [_row(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged: {error!r}") from None
+
+
+def _row(row: dict[str, Any]) -> dict[str, str]:
+    clock = row["clock_offsets"][-1] if row["clock_offsets"] else None
+    return {
+        "node": row["node"],
+        "role": row["role"] if row["client"] is None else f"client {row['client']}",
+        "state": f"missing: {row['missing']}" if row["missing"] else row["state"],
+        "started": _time(row["started_s"], row["started_within_s"]),
+        "ended": _time(row["ended_s"], row["ended_within_s"]),
+        "clock": _milliseconds(clock["ahead_s"], clock["within_s"]) if clock else "not measured",
+        "versions": ", ".join(f"{name} {one}" for name, one in row["versions"].items() if one),
+    }
+
+
+def _time(here_s: float | None, within_s: float | None) -> str:
+    if here_s is None or within_s is None:
+        return ""
+    text = datetime.fromtimestamp(here_s, UTC).strftime("%H:%M:%S.%f")[:-3]
+    return f"{text} \u00b1 {1e3 * within_s:.1f} ms"
+
+
+def _milliseconds(ahead_s: float, within_s: float) -> str:
+    return f"{1e3 * ahead_s:+.1f} \u00b1 {1e3 * within_s:.1f} ms"

@@ -1,0 +1,161 @@
+"""Allocates and fills the tensors of a piece: from the checkpoint, or by the model's own initialisation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from channel.core.rng import stream
+from splitfl.core.errors import CutError, ModelMissing
+from splitfl.models.checkpoint_file import Entry, check_stored, read
+from splitfl.models.cut import Piece
+from splitfl.models.quantised import Quantisation, QuantisedLinear, allocated, quantise
+from splitfl.models.quantised_checkpoint import is_of_integers, read_quantised
+
+Aliases = dict[str, tuple[str, ...]]
+"""For every parameter name, all names of the same (tied) parameter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint's tensors by their names in the model.
+
+    `quantisation` is of its linear modules: of those stored so if `is_quantised`, else of those that are to
+    be quantised when read. Other initial values are drawn from the `seed`.
+    """
+
+    aliases: Aliases
+    stored: Mapping[str, Entry]
+    seed: int
+    is_shape_only: bool
+    quantisation: Quantisation | None
+    is_quantised: bool
+
+    def entry(self, name: str) -> Entry | None:
+        """The tensor of a parameter, or of one tied to it; None for one that is not stored."""
+        return next((self.stored[alias] for alias in self.aliases[name] if alias in self.stored), None)
+
+    def parameter(self, meta: Tensor, name: str, device: str) -> nn.Parameter:
+        """The parameter of this name: NaN if it is to be initialised, zeros without storage if shape-only."""
+        entry = self.entry(name)
+        if entry is not None:
+            check_stored(meta, name, entry)
+        if self.is_shape_only:
+            value = nn.Parameter(_without_storage(meta))
+        elif entry is None:
+            return nn.Parameter(torch.full_like(meta, torch.nan, device="cpu"))
+        else:
+            value = nn.Parameter(torch.empty_like(meta, device=device))
+            read(entry, value)
+        value._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers then leaves it as it is
+        return value
+
+
+def materialise(piece: Piece, checkpoint: Checkpoint, device: str) -> tuple[str, ...]:
+    """Fills every tensor of the piece; returns the names of new head parameters."""
+    _quantise(piece, checkpoint)
+    made: dict[int, nn.Parameter] = {}
+    fresh: list[str] = []
+    for path, module in piece.model.named_modules():
+        missing = []
+        for leaf, value in module._parameters.items():
+            if value is None or not value.is_meta:
+                continue
+            if id(value) not in made:
+                name = f"{path}.{leaf}" if path else leaf
+                made[id(value)] = checkpoint.parameter(value, name, device)
+                if checkpoint.entry(name) is None:
+                    _refuse_unless_new(piece, name)
+                    missing.append(name)
+            module._parameters[leaf] = made[id(value)]
+        for leaf, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[leaf] = torch.empty_like(buffer, device="cpu")
+        if (missing and not checkpoint.is_shape_only) or module._buffers:
+            _initialise(piece.model, module, stream(checkpoint.seed, "fresh", path).integers(2**63).item())
+            assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
+            _read_buffers(path, module, checkpoint)
+        if path in piece.new:
+            fresh += missing
+    piece.to(device)
+    return tuple(fresh)
+
+
+def is_of_base(model: PreTrainedModel, name: str) -> bool:
+    """Whether a tensor of this name belongs to the base model, not to the task head."""
+    return name.startswith(f"{model.base_model_prefix}.")
+
+
+def is_on_top(model: PreTrainedModel, name: str) -> bool:
+    """Whether a tensor of this name belongs to the task head or the pooler."""
+    return not is_of_base(model, name) or name.startswith(f"{model.base_model_prefix}.pooler.")
+
+
+def _quantise(piece: Piece, checkpoint: Checkpoint) -> None:
+    """Replaces linear modules of the piece by quantised ones, whose weights are read one at a time.
+
+    All integers are allocated first: the memory of a weight in floating point then serves the next.
+    """
+    quantisation = checkpoint.quantisation
+    if quantisation is None:
+        return
+    found: dict[str, tuple[nn.Linear, QuantisedLinear]] = {}
+    for path, module in list(piece.model.named_modules()):
+        is_stored = is_of_integers(checkpoint.stored.get(f"{path}.weight"))
+        if is_stored and type(module) is not nn.Linear:  # a subclass, as a router, computes something else
+            raise CutError(f"the checkpoint's {path} is quantised, and only torch.nn.Linear modules can be")
+        if is_stored if checkpoint.is_quantised else _is_quantisable(piece, module, path, checkpoint):
+            assert isinstance(module, nn.Linear)
+            made = allocated(
+                path, module.weight, module.bias, quantisation, is_shape_only=checkpoint.is_shape_only
+            )
+            found[path] = module, made
+            piece.model.set_submodule(path, made)
+    for path, (module, made) in found.items():
+        name = f"{path}.weight"
+        if checkpoint.is_shape_only:
+            continue
+        if checkpoint.is_quantised:
+            read_quantised(path, checkpoint.stored[name], made)
+        else:
+            quantise(made, checkpoint.parameter(module.weight, name, "cpu"))
+
+
+def _is_quantisable(piece: Piece, module: nn.Module, path: str, checkpoint: Checkpoint) -> bool:
+    """Whether this is a linear module of the base model in the checkpoint, not tied to another one."""
+    name = f"{path}.weight"
+    return (
+        type(module) is nn.Linear
+        and is_of_base(piece.model, name)
+        and name in checkpoint.stored
+        and len(checkpoint.aliases[name]) == 1
+    )
+
+
+def _without_storage(meta: Tensor) -> Tensor:
+    return torch.zeros((), dtype=meta.dtype, device="cpu").expand(meta.shape)
+
+
+def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(seed)
+        model._init_weights(module)  # type: ignore[no-untyped-call]
+
+
+def _read_buffers(path: str, module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Reads buffers such as running statistics from the checkpoint."""
+    for leaf, buffer in module._buffers.items():
+        entry = checkpoint.stored.get(f"{path}.{leaf}")
+        if entry is not None and buffer is not None:
+            check_stored(buffer, f"{path}.{leaf}", entry)
+            if not checkpoint.is_shape_only:
+                read(entry, buffer)
+
+
+def _refuse_unless_new(piece: Piece, name: str) -> None:
+    """Raises ModelMissing for a missing parameter outside the head, unless the model is untrained."""
+    if not is_on_top(piece.model, name) and not getattr(piece.model.config, "untrained", False):
+        model_type = piece.model.config.model_type
+        raise ModelMissing(f"the checkpoint lacks {name}: it is not of a {model_type} model of this shape")

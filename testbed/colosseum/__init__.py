@@ -1,0 +1,1 @@
+"""Colosseum and similar testbeds: batch jobs, radio API scripts, images, scenarios, rehearsals."""

@@ -1,0 +1,1 @@
+"""The inventory of a testbed in one TOML file: machines, their roles, hooks, scenario and reservation."""

@@ -1,0 +1,139 @@
+"""Merges everything that the nodes wrote into one run folder."""
+
+import heapq
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from splitfl.core.errors import ConfigError, SplitflError
+from splitfl.core.json_text import dumps
+from testbed.clocks import ClockOffset, NodeClock
+from testbed.inventory.nodes import SERVER, Inventory
+from testbed.remote import ssh
+from testbed.remote.deployment import Deployment, Session
+from testbed.remote.fleet import Fleet, Link
+from testbed.remote.status import NodeStatus, statuses
+
+NODES: Final = "nodes.json"
+"""The file of the merged folder with a row for each node."""
+TIMELINE: Final = "timeline.log"
+
+
+def collect(
+    fleet: Fleet, inventory: Inventory, deployment: Deployment, session: Session, out: Path
+) -> tuple[Path, dict[str, str]]:
+    """The merged run folder in `out`, and the nodes that are missing in it, with reasons.
+
+    What can be reached is taken; a repetition adds what has become reachable since. Raises ConfigError
+    if nothing has run.
+    """
+    found = statuses(fleet)
+    offsets = {
+        name: one
+        for name, one in fleet.each(lambda link: link.clock_offset()).items()
+        if isinstance(one, ClockOffset)
+    }
+    session.add_clocks(offsets)
+    if not any(one.program for one in found):
+        failed = {one.node.name: one.detail for one in found if one.state == "unreachable"}
+        reasons = "".join(f"; {name}: {reason}" for name, reason in failed.items())
+        raise ConfigError(f"there is nothing to collect: no node has run a program{reasons}")
+    server = next(one for one in found if one.node.role == SERVER)
+    name = server.run.get("folder") or f"{deployment.name}-{deployment.version}"
+    folder = out / str(name)
+    pulled = fleet.each(lambda link: _pull(link, server, folder))
+    missing = {one: str(error) for one, error in pulled.items() if isinstance(error, SplitflError)}
+    missing |= {one: reason for one, reason in fleet.unreachable.items()}
+    if server.run:
+        _restore_own_paths(folder, deployment)
+    rows = [_row(one, inventory, deployment, session.clocks(), missing) for one in found]
+    _write(folder / NODES, dumps(rows, indent=1))
+    _write(folder / TIMELINE, "".join(_timeline(folder, session.clocks())))
+    if not missing and server.state != "running":
+        session.note_collected(f"{deployment.version}/{name}")
+    return folder, missing
+
+
+def not_collected(found: list[NodeStatus], session: Session, version: str) -> str:
+    """The name of a run on the server's node that was not collected; empty if there is none."""
+    run = next((str(one.run["folder"]) for one in found if one.run), "")
+    return run if run and f"{version}/{run}" not in session.collected() else ""
+
+
+def _pull(link: Link, server: NodeStatus, folder: Path) -> None:
+    source = f"{link.node.folder}/run"
+    if link.node.role == SERVER and server.run:
+        ssh.pull(link.node, f"{source}/runs/{server.run['folder']}", folder, leave_out=["/checkpoint"])
+    ssh.pull(link.node, source, folder / "nodes" / link.node.name, leave_out=["/runs", "/state"])
+
+
+def _restore_own_paths(folder: Path, deployment: Deployment) -> None:
+    """Names files as in the user's settings, instead of the server's copies, which `down` removes."""
+    files = (("model", "name"), ("task", "data"), ("transport", "secrets"))
+    own = {path: deployment.settings[path[0]].get(path[1]) for path in files}
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # the run ended before it wrote its settings
+    for name in ("config.json", "summary.json", "adapter/adapter_config.json"):
+        if not (folder / name).exists():
+            continue
+        text = (folder / name).read_text(encoding="utf-8")
+        for (table, key), value in own.items():
+            if there := config[table].get(key):
+                text = text.replace(json.dumps(there), json.dumps(value))
+        _write(folder / name, text)
+
+
+def _row(
+    one: NodeStatus,
+    inventory: Inventory,
+    deployment: Deployment,
+    clocks: Mapping[str, list[ClockOffset]],
+    missing: Mapping[str, str],
+) -> dict[str, Any]:
+    node, offsets = one.node, clocks.get(one.node.name, [])
+    row: dict[str, Any] = {
+        "node": node.name,
+        "role": node.role,
+        "client": inventory.clients.index(node) if node in inventory.clients else None,
+        "address": node.address,
+        "radio": node.radio,
+        "transport": deployment.transport,
+        "state": one.state,
+        "missing": missing.get(node.name),
+        "versions": (one.look.get("state") or {}).get("versions", {}),
+        "starts": one.program.get("starts", 0),
+        "clock_offsets": [vars(offset) for offset in offsets],
+    }
+    for key in ("started_s", "ended_s"):
+        there_s = one.program.get(key)
+        here = NodeClock(offsets).here(float(there_s)) if there_s and offsets else (None, None)
+        row |= {key: here[0], f"{key.removesuffix('_s')}_within_s": here[1]}
+    return row
+
+
+def _timeline(folder: Path, clocks: Mapping[str, list[ClockOffset]]) -> Iterator[str]:
+    """The lines of all logs in the order of this machine's clock, each with its uncertainty."""
+    logs = sorted((folder / "nodes").glob("*/*.log"))
+    known = [log for log in logs if clocks.get(log.parent.name)]
+    lines = (_lines(log, NodeClock(clocks[log.parent.name])) for log in known)
+    for here_s, within_s, who, text in heapq.merge(*lines, key=lambda line: line[0]):
+        yield f"{here_s:.4f} +-{within_s:.4f} {who}: {text}\n"
+
+
+def _lines(log: Path, clock: NodeClock) -> Iterator[tuple[float, float, str, str]]:
+    for line in log.read_text(errors="replace").splitlines():
+        stamp, _, text = line.partition(" ")
+        try:
+            there_s = float(stamp)
+        except ValueError:
+            continue  # the rest of a line that a killed program left unfinished
+        yield *clock.here(there_s), f"{log.parent.name} {log.stem}", text
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

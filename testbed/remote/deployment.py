@@ -1,0 +1,198 @@
+"""What a deployment puts on the nodes, and the session that this machine keeps of it."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from splitfl.config import RunConfig
+from splitfl.core.errors import ConfigError
+from splitfl.models import untrained
+from splitfl.models.source import resolve
+from splitfl.setup.experiment_file import as_dict
+from testbed.clocks import ClockOffset
+from testbed.inventory.nodes import Inventory
+
+OVERLAY_NETWORK: Final = "10.99.0."
+OVERLAY_HOST: Final = "10.99.0.1"
+_OVERLAY_PORT: Final = 29500  # every port is open there; the hub occupies the server's one port
+_HUB: Final = "hf:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """An experiment on the nodes.
+
+    `transport` is one of the doctor's, overlay included; clients join `address`:`port`, which the server
+    has as `host`:`listen_port`. `model` and `data` are folders or files of this machine that are copied to
+    the nodes, "" for what comes with the packages or is theirs.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    transport: str
+    address: str
+    port: int
+    host: str
+    listen_port: int
+    wheel: str
+    model: str
+    data: str
+    version: str = ""
+
+    @property
+    def folder(self) -> str:
+        """The deployment's folder, relative to the node's."""
+        return f"versions/{self.version}"
+
+    @property
+    def on_loss(self) -> str:
+        """The setting fault_tolerance.on_loss."""
+        return str(self.settings["fault_tolerance"]["on_loss"])
+
+    @property
+    def rounds(self) -> int:
+        """The number of rounds."""
+        return int(self.settings["federation"]["rounds"])
+
+    @classmethod
+    def of(
+        cls, name: str, config: RunConfig, inventory: Inventory, transport: str, host: str, wheel: Path
+    ) -> "Deployment":
+        """The deployment of an experiment; `host` is the server's own address for `inventory.port`.
+
+        Raises ConfigError for another number of clients, ModelMissing for a model that is not here.
+        """
+        check_clients(config, inventory)
+        address, port = inventory.server.address, inventory.port
+        if transport == "mqtt":
+            assert inventory.broker is not None  # else the doctor does not advise it
+            address, port = inventory.broker.address, inventory.broker.port
+        made = cls(
+            name=name,
+            settings=as_dict(config),
+            transport=transport,
+            address=address,
+            port=port,
+            host=host,
+            listen_port=inventory.listen_port,
+            wheel=str(wheel),
+            model="" if config.model.name in untrained.ABOUT else str(resolve(config.model.name).absolute()),
+            data=_local_data(config.task.data),
+        )
+        return dataclasses.replace(made, version=made._digest(inventory))
+
+    def _digest(self, inventory: Inventory) -> str:
+        """Identifies the contents: wheel, settings, files by size and time, and the nodes' parts."""
+        nodes = [dataclasses.asdict(node) for node in inventory.nodes]
+        wheel = hashlib.sha256(Path(self.wheel).read_bytes()).hexdigest()
+        files = [list(_stamps(Path(path))) for path in (self.model, self.data) if path]
+        text = json.dumps([dataclasses.asdict(self) | {"wheel": wheel}, nodes, files])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Session:
+    """The folder beside an inventory that holds the deployment until `down`, secrets included."""
+
+    def __init__(self, inventory: Path) -> None:
+        self.folder = inventory.absolute().parent / f".{inventory.stem}.splitfl"
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of certificates and tokens."""
+        return self.folder / "secrets"
+
+    @property
+    def settings(self) -> Path:
+        """The folder of the experiment's settings."""
+        return self.folder / "settings"
+
+    def write(self, deployment: Deployment) -> None:
+        """Keeps the deployment."""
+        self._write("deployment.json", dataclasses.asdict(deployment))
+
+    def deployment(self) -> Deployment:
+        """The kept deployment. Raises ConfigError without one."""
+        table = self._read("deployment.json")
+        if table is None:
+            raise ConfigError(f"nothing is deployed ({self.folder} has no deployment): use `deploy` first")
+        return Deployment(**table)
+
+    def add_clocks(self, offsets: Mapping[str, ClockOffset]) -> None:
+        """Keeps a measured offset of each node's clock."""
+        table = self._read("clocks.json") or {}
+        for name, offset in offsets.items():
+            table.setdefault(name, []).append(dataclasses.asdict(offset))
+        self._write("clocks.json", table)
+
+    def clocks(self) -> dict[str, list[ClockOffset]]:
+        """All measured offsets by node."""
+        table = self._read("clocks.json") or {}
+        return {name: [ClockOffset(**row) for row in rows] for name, rows in table.items()}
+
+    def note_collected(self, run: str) -> None:
+        """Remembers that a finished run was collected from all nodes."""
+        self._write("collected.json", sorted({*self.collected(), run}))
+
+    def collected(self) -> list[str]:
+        """The finished runs that were collected."""
+        return list(self._read("collected.json") or [])
+
+    def forget_secrets(self) -> None:
+        """Removes certificates and tokens."""
+        shutil.rmtree(self.secrets, ignore_errors=True)
+
+    def forget(self) -> None:
+        """Removes the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, name: str, content: Any) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = self.folder / f"{name}.part"
+        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        part.replace(self.folder / name)
+
+    def _read(self, name: str) -> Any:
+        path = self.folder / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} is damaged: {error}; `splitfl testbed down` removes it") from None
+
+
+def overlay_port(deployment: Deployment) -> int:
+    """The port at which clients join: on the overlay another than the hub's."""
+    return _OVERLAY_PORT if deployment.transport == "overlay" else deployment.port
+
+
+def check_clients(config: RunConfig, inventory: Inventory) -> None:
+    """Raises ConfigError unless the inventory has a node for each client."""
+    wanted, have = config.federation.clients, len(inventory.clients)
+    if wanted != have:
+        raise ConfigError(
+            f"federation.clients must be {have}, the nodes with role client in the inventory, got {wanted}; "
+            f"use --set federation.clients={have}, or add nodes"
+        )
+
+
+def _local_data(data: str) -> str:
+    """The absolute path of data on this machine; "" for a task's own data and for a data set of the hub."""
+    if not data or data.startswith(_HUB):
+        return ""
+    path = Path(data).expanduser().absolute()
+    if not path.exists():
+        raise ConfigError(f"task.data: {data} does not exist on this machine")
+    return str(path)
+
+
+def _stamps(path: Path) -> Iterator[tuple[str, int, int]]:
+    for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if one.is_file():
+            status = one.stat()
+            yield one.name, status.st_size, status.st_mtime_ns

@@ -1,0 +1,25 @@
+"""Ends everything on the nodes and removes what was deployed."""
+
+from splitfl.core.errors import SplitflError
+from testbed.errors import NodesFailed
+from testbed.remote import ssh
+from testbed.remote.deployment import Session
+from testbed.remote.fleet import Fleet
+
+
+def down(fleet: Fleet, session: Session) -> dict[str, bool]:
+    """Ends all programs, removes the folders, closes the connections, and then forgets the session.
+
+    Returns by node whether there was anything. Raises NodesFailed for nodes that could not be cleaned; the
+    session is kept for a repetition.
+    """
+    found = fleet.each(lambda link: bool(link.work("remove")["removed"]))
+    reasons = dict(fleet.unreachable)
+    reasons |= {name: str(one) for name, one in found.items() if isinstance(one, SplitflError)}
+    fleet.close()
+    for node in fleet.nodes:
+        ssh.disconnect(node)
+    if reasons:
+        raise NodesFailed("not cleaned, repeat `down` once they can be reached", reasons, len(fleet.nodes))
+    session.forget()
+    return {name: bool(one) for name, one in found.items()}

@@ -1,0 +1,64 @@
+"""What ssh and rsync report becomes one sentence, and a socket's path fits."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from splitfl.core.errors import ConfigError
+from testbed.errors import CommandFailed
+from testbed.inventory.nodes import Node
+from testbed.remote import ssh
+
+CHANGED = """@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+Host key verification failed.
+"""
+
+
+@pytest.mark.parametrize(
+    ("errors", "sentence"),
+    [
+        (CHANGED, "the host key of srn2 has changed: if that is expected"),
+        ("Host key verification failed.\n", "the host key of srn2 is not known: connect once by `ssh srn2`"),
+        (
+            "me@gw: Permission denied (publickey,password).\nConnection closed by UNKNOWN port 65535\n",
+            "srn2 refuses your key, and would ask for a password: me@gw: Permission denied",
+        ),
+        (
+            "Connection closed by UNKNOWN port 65535\r\n",
+            "the gateway of srn2 closed the connection, as it does",
+        ),
+        ("ssh: connect to host a port 22: No route to host\r\n", "ssh: connect to host a port 22: No route"),
+        ("", "ssh to srn2 failed without a message"),
+    ],
+)
+def test_errors_of_ssh_are_one_sentence_with_the_remedy(errors: str, sentence: str) -> None:
+    assert ssh.sentence("srn2", errors).startswith(sentence)
+    assert "\n" not in ssh.sentence("srn2", errors)
+
+
+def test_a_socket_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    with pytest.raises(ConfigError, match="is too long for a socket: set XDG_RUNTIME_DIR"):
+        ssh.options(Node(name="a", ssh="a"))
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+def test_files_of_this_machine_are_copied_exactly_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    source, target = tmp_path / "model", tmp_path / "node"
+    source.mkdir()
+    target.mkdir()
+    (source / "a.json").write_text("{}")
+    (source / "link.json").symlink_to(source / "a.json")
+    here = Node(name="here")
+    ssh.push(here, [source], str(target / "model"), exactly=True)
+    (target / "model" / "old.json").write_text("")
+    ssh.push(here, [source], str(target / "model"), exactly=True)
+    assert sorted(path.name for path in (target / "model").iterdir()) == ["a.json", "link.json"]
+    assert not (target / "model" / "link.json").is_symlink()
+    with pytest.raises(CommandFailed, match=r"rsync ended with 23: .*none"):
+        ssh.push(here, [tmp_path / "none"], str(target))
