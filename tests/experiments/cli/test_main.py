@@ -34,6 +34,7 @@ COMMANDS = (
     "doctor",
     "lab",
     "testbed",
+    "radio",
 )
 SLOW_TO_IMPORT = ("torch", "transformers", "peft", "matplotlib", "rich", "numpy", "jinja2", "datasets")
 
