@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Protocol, Self
 
+from channel.core.closing import Closing
 from channel.core.errors import ChannelError
 from channel.live.emulation import Emulation
 from channel.live.json_codec import written
@@ -40,7 +41,7 @@ _FINISH: Final = b"."  # a pipe that closes without it means that this process h
 _number: Final = itertools.count()
 
 
-class LiveLink:
+class LiveLink(Closing):
     """Network namespaces connected only by an emulated link; removed when the context exits.
 
     `server` and `clients` are the namespaces, `addresses` those of the server and each client. If this
@@ -105,14 +106,6 @@ class LiveLink:
     def close(self) -> None:
         """Ends all processes in the namespaces and removes them."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def _all(self) -> list[Namespace]:

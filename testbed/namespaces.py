@@ -20,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
+from channel.core.closing import Closing
 from splitfl.core.errors import ConfigError, Timeout
 from testbed.errors import CommandFailed, NotRoot
 
@@ -38,7 +38,7 @@ _CLONE_NEWNET: Final = 0x40000000
 _numbers = itertools.count()
 
 
-class Namespace:
+class Namespace(Closing):
     """A network namespace with its loopback up; removed, with all processes in it, when the context exits."""
 
     def __init__(self, tag: str, hosts: str = "") -> None:
@@ -115,14 +115,6 @@ class Namespace:
     def close(self) -> None:
         """Ends all processes in the namespace and removes it with its interfaces."""
         _remove(self.name, _GRACE_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def veth(

@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Final, Self, cast
+from typing import IO, Any, Final, cast
 
+from channel.core.closing import Closing
 from splitfl.core.errors import PeerLost, Timeout
 from testbed.clocks import ClockOffset, measure
 from testbed.doctor.agent import MARK
@@ -29,7 +29,7 @@ _BEGIN_S: Final = 30.0
 _SHOWN: Final = 80
 
 
-class Agent:
+class Agent(Closing):
     """An agent on a node. Raises PeerLost, with its last output, if it cannot be started or exits."""
 
     def __init__(self, node: Node, source: bytes = _SOURCE, ssh: Sequence[str] = ()) -> None:
@@ -65,14 +65,6 @@ class Agent:
         for end in (self._in, self._out, self._process.stderr):
             if end is not None:
                 end.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _write(self, data: bytes) -> None:
         try:

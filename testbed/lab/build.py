@@ -4,9 +4,9 @@ import platform
 import shutil
 import tempfile
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from channel.core.closing import Closing
 from splitfl.core.errors import ConfigError
 from testbed.lab.firewall import ruleset
 from testbed.lab.plan import LabNode, LabPlan
@@ -15,7 +15,7 @@ from testbed.namespaces import Namespace, ip, need_root
 _TIMEOUT_S: Final = 30.0
 
 
-class Lab:
+class Lab(Closing):
     """The nodes of a plan, until the context exits. Raises NotRoot, and ConfigError without nft.
 
     Every node's /etc/hosts has each node's name, and NAME-NETWORK for each of its addresses.
@@ -41,14 +41,6 @@ class Lab:
     def close(self) -> None:
         """Ends all processes in the nodes and removes the nodes."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _connect(self, node: LabNode) -> None:
         own = self.nodes[node.name]

@@ -5,9 +5,9 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from channel.core.closing import Closing
 from channel.core.errors import NoDevice
 from channel.live.tun import open_tun
 from splitfl.core.errors import ConfigError
@@ -18,7 +18,7 @@ _QUEUE_BYTES: Final = 1 << 20
 _READ_BYTES: Final = 1 << 17
 
 
-class Tun:
+class Tun(Closing):
     """An interface with one IPv4 address, in the caller's network namespace; removed when closed.
 
     The kernel queues about 1 MiB of unread packets and drops further ones.
@@ -64,14 +64,6 @@ class Tun:
 
     def close(self) -> None:
         os.close(self._file)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _name(self) -> str:
         answer = fcntl.ioctl(self._file, _TUNGETIFF, bytes(40))

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from channel.core.closing import Closing
 from channel.iq.from_scenario import iq_channel_of
 from channel.live.json_codec import written
 from channel.scenario.load import Scenario
@@ -56,7 +56,7 @@ class RadioLinkSettings:
         return 8.0 * self.modem.longest * self.rate_hz / self.modem.longest_burst
 
 
-class RadioLink:
+class RadioLink(Closing):
     """The network; removed when the context exits.
 
     `server` and `clients` are the namespaces, `addresses` those of all nodes. If this process dies, the air's
@@ -122,14 +122,6 @@ class RadioLink:
     def close(self) -> None:
         """Ends all processes in the namespaces and removes them."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _namespace(self, tag: str) -> Namespace:
         namespace = self._stack.enter_context(Namespace(tag, hosts=_HOSTS))

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
+from channel.core.closing import Closing
 from splitfl.core.errors import ConfigError, PeerLost, SplitflError
 from testbed.clocks import ClockOffset
 from testbed.doctor.access import Agent
@@ -47,7 +47,7 @@ class Link:
         self._agent.close()
 
 
-class Fleet:
+class Fleet(Closing):
     """Links to all nodes that can be reached, by name; `unreachable` has a sentence for each other one."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
@@ -86,14 +86,6 @@ class Fleet:
         """Ends all agents."""
         for link in self.links.values():
             link.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _in_parallel(self, work: Mapping[str, Callable[[], T]]) -> dict[str, T | SplitflError]:
         def caught(one: Callable[[], T]) -> T | SplitflError:
