@@ -23,7 +23,7 @@ from experiments.cli.preflight import served
 from experiments.live.run import run_live
 from experiments.local_clients import run_here
 from experiments.screen import print_data, summary_table
-from splitfl.adapters.registry import ADAPTERS
+from experiments.specifications import SPECIFICATIONS
 from splitfl.config import RunConfig
 from splitfl.controller.budget import resolved
 from splitfl.controller.dry_run import controller_for
@@ -32,11 +32,8 @@ from splitfl.core.json_text import dumps
 from splitfl.core.messages import Activation, Gradient, Message
 from splitfl.core.metrics import JUDGES
 from splitfl.core.quantities import metric_text
-from splitfl.data.task import TASKS
 from splitfl.evaluation.evaluate import measure_adapter
 from splitfl.evaluation.generate import Generator, Sampling
-from splitfl.federation.aggregators import AGGREGATORS
-from splitfl.methods.registry import METHODS
 from splitfl.models import untrained as models
 from splitfl.models.families import FAMILIES
 from splitfl.models.source import ALIASES
@@ -51,11 +48,8 @@ from splitfl.runtime.terminal import plain_console, print_note, spinner
 from splitfl.runtime.terminal_screen import TerminalScreen
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
-from splitfl.setup.link_kinds import LINKS
-from splitfl.tracking.registry import TRACKERS
 from splitfl.transport.base.spec import Joining
-from splitfl.transport.registry import TRANSPORTS, transport
-from splitfl.wire.codecs import CODECS
+from splitfl.transport.registry import transport
 
 Drive = Callable[..., Ended]
 """Runs an experiment; has the arguments of `run_here`."""
@@ -214,29 +208,15 @@ def list_rows(what: str, as_json: bool) -> None:
     match what:
         case "presets":
             rows = {name: presets.about(name) for name in presets.names()}
-        case "methods":
-            rows = {name: method.about for name, method in METHODS.items()}
-        case "adapters":
-            rows = {name: kind.about for name, kind in ADAPTERS.items()}
-        case "transports":
-            rows = {name: spec.about for name, spec in TRANSPORTS.items()}
-        case "tasks":
-            rows = {name: entry.about for name, entry in TASKS.items()}
-        case "codecs":
-            rows = {name: codec.about for name, codec in CODECS.items()}
-        case "links":
-            rows = {name: kind.about for name, kind in LINKS.items()}
-        case "trackers":
-            rows = {name: spec.about for name, spec in TRACKERS.items()}
-        case "aggregators":
-            rows = {name: spec.about for name, spec in AGGREGATORS.items()}
-        case _:
+        case "models":
             aliases = {
                 name: f"alias of {hub}, or of the package {package}"
                 for name, (package, _, hub) in ALIASES.items()
             }
             rows = aliases | models.ABOUT
             rows |= {name: f"any model of this type: {', '.join(f.kinds)}" for name, f in FAMILIES.items()}
+        case _:
+            rows = {name: spec.about for name, spec in SPECIFICATIONS[what].items()}
     _show(what, rows, as_json)
 
 

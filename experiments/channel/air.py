@@ -1,8 +1,6 @@
 """`splitfl channel air`: the options' meaning, the running server on the screen, and its table."""
 
-import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any, get_type_hints
 
@@ -16,6 +14,7 @@ from channel.iq.from_scenario import iq_channel_of
 from channel.iq.front_end import FrontEnd
 from channel.iq.ports import Air, PortSettings, device_arguments, gnuradio_blocks
 from channel.scenario.load import Scenario, changed, load
+from experiments.signals import handling
 from splitfl.runtime.terminal import plain_console, spinner
 
 _EVERY_S = 0.5
@@ -98,7 +97,11 @@ def serve(
     channel = iq_channel_of(
         scenario, rate_hz=rate_hz, front_ends=front_ends, hold_s=hold_s, leak_db=leak_db, guard=guard
     )
-    with Air(channel, settings, tell=console.print) as air, _stopping() as stopped:
+    stopped: list[int] = []
+    with (
+        Air(channel, settings, tell=console.print) as air,
+        handling(lambda number, frame: stopped.append(number)),
+    ):
         for line in _lines(settings, channel.nodes, rate_hz, program):
             click.echo(line)
         levels = ", ".join(f"{level:g}" for level in channel.full_scale_dbm_N)
@@ -159,18 +162,3 @@ def _lines(settings: PortSettings, nodes: int, rate_hz: float, program: str | No
         elif program == "gnuradio":
             yield f"# node {node}, {'base station' if node == 0 else 'user'}"
             yield gnuradio_blocks(settings, node)
-
-
-@contextmanager
-def _stopping() -> Iterator[list[int]]:
-    """A list that is empty until SIGINT or SIGTERM come."""
-    came: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, frame: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

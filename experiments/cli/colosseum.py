@@ -7,15 +7,8 @@ import click
 
 from experiments.cli.exits import DONE, FAILED, reports_errors
 from experiments.cli.imports import without_collections
-from experiments.cli.options import AS_JSON, DATA, SET, with_data
+from experiments.cli.options import AS_JSON, DATA, NODES, SET, with_data
 
-NODES = click.option(
-    "--nodes",
-    type=click.Path(path_type=Path),
-    default=Path("nodes.toml"),
-    show_default=True,
-    help="The inventory of the testbed's machines.",
-)
 RULE = click.option(
     "rules",
     "--rule",

@@ -12,7 +12,8 @@ SET = click.option(
     multiple=True,
     metavar="TABLE.KEY=VALUE",
     help="Override a setting of the experiment; may be repeated. If it chooses another method, transport, "
-    "adapter kind or link, settings of the experiment that this does not have are dropped, and reported.",
+    "adapter kind, link or tracker, settings of the experiment that this does not have are dropped, and "
+    "reported.",
 )
 DATA = click.option("--data", metavar="PATH", help="The task's data: a file, a folder, or hf:NAME.")
 OUT = click.option(
@@ -23,6 +24,13 @@ OUT = click.option(
     help="The parent of run folders.",
 )
 AS_JSON = click.option("as_json", "--json", is_flag=True, help="Print JSON for a script instead of a table.")
+NODES = click.option(
+    "--nodes",
+    type=click.Path(path_type=Path),
+    default=Path("nodes.toml"),
+    show_default=True,
+    help="The inventory of the testbed's machines.",
+)
 
 
 def with_data(overrides: tuple[str, ...], data: str | None) -> tuple[str, ...]:

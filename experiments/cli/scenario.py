@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from experiments.cli.colosseum import NODES
 from experiments.cli.exits import reports_errors
-from experiments.cli.options import AS_JSON
+from experiments.cli.options import AS_JSON, NODES
 from splitfl.core.json_text import dumps
 
 if TYPE_CHECKING:

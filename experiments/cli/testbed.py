@@ -7,16 +7,9 @@ import click
 
 from experiments.cli.exits import FAILED, reports_errors, stop
 from experiments.cli.imports import without_collections
-from experiments.cli.options import AS_JSON, DATA, OUT, SET, with_data
+from experiments.cli.options import AS_JSON, DATA, NODES, OUT, SET, with_data
 from experiments.cli.overlay import overlay
 
-_NODES = click.option(
-    "--nodes",
-    type=click.Path(path_type=Path),
-    default=Path("nodes.toml"),
-    show_default=True,
-    help="The inventory of the testbed's machines.",
-)
 _TRANSPORT = click.option(
     "--transport", help="Use this transport (as the doctor names them) instead of the first that works."
 )
@@ -36,7 +29,7 @@ testbed.add_command(overlay)
 
 @testbed.command()
 @click.argument("preset")
-@_NODES
+@NODES
 @_TRANSPORT
 @SET
 @DATA
@@ -62,7 +55,7 @@ def plan(
 
 @testbed.command()
 @click.argument("preset")
-@_NODES
+@NODES
 @_TRANSPORT
 @SET
 @DATA
@@ -93,7 +86,7 @@ def deploy(
 
 
 @testbed.command()
-@_NODES
+@NODES
 @click.option("--again", is_flag=True, help="Start another run after a collected one.")
 @reports_errors
 def run(nodes: Path, again: bool) -> None:
@@ -116,7 +109,7 @@ def run(nodes: Path, again: bool) -> None:
 
 
 @testbed.command()
-@_NODES
+@NODES
 @AS_JSON
 @reports_errors
 def status(nodes: Path, as_json: bool) -> None:
@@ -127,7 +120,7 @@ def status(nodes: Path, as_json: bool) -> None:
 
 
 @testbed.command()
-@_NODES
+@NODES
 @OUT
 @reports_errors
 def collect(nodes: Path, out: Path) -> None:
@@ -139,7 +132,7 @@ def collect(nodes: Path, out: Path) -> None:
 
 
 @testbed.command()
-@_NODES
+@NODES
 @reports_errors
 def down(nodes: Path) -> None:
     """End all programs on the nodes and remove everything that was deployed."""

@@ -7,24 +7,25 @@ from typing import Any, Final, Literal
 
 from experiments.docs_pages.markdown import code, codes, fence, heading, table
 from experiments.docs_pages.settings_table import keys_table, nested
-from splitfl.adapters.registry import ADAPTERS
-from splitfl.data.task import TASKS
-from splitfl.federation.aggregators import AGGREGATORS
-from splitfl.methods.registry import METHODS
-from splitfl.setup.link_kinds import LINKS
-from splitfl.tracking.registry import TRACKERS
-from splitfl.transport.registry import TRANSPORTS
-from splitfl.wire.codecs import CODECS
+from experiments.specifications import SPECIFICATIONS
 
 REGISTRIES: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
-    "methods": ("Fine-tuning methods", "`method.name` chooses one", METHODS),
-    "adapters": ("Adapter kinds", "`adapter.head.kind` and `adapter.body.kind` choose one", ADAPTERS),
-    "aggregators": ("Aggregators", "`federation.aggregator` chooses one", AGGREGATORS),
-    "codecs": ("Codecs", "`codec.activation`, `codec.output` and `codec.gradient` choose one", CODECS),
-    "links": ("Links", "the keys of `[link]` choose one", LINKS),
-    "transports": ("Transports", "`transport.name` chooses one", TRANSPORTS),
-    "trackers": ("Experiment trackers", "`tracking.to` chooses any number", TRACKERS),
-    "tasks": ("Tasks", "`task.name` chooses one", TASKS),
+    "methods": ("Fine-tuning methods", "`method.name` chooses one", SPECIFICATIONS["methods"]),
+    "adapters": (
+        "Adapter kinds",
+        "`adapter.head.kind` and `adapter.body.kind` choose one",
+        SPECIFICATIONS["adapters"],
+    ),
+    "aggregators": ("Aggregators", "`federation.aggregator` chooses one", SPECIFICATIONS["aggregators"]),
+    "codecs": (
+        "Codecs",
+        "`codec.activation`, `codec.output` and `codec.gradient` choose one",
+        SPECIFICATIONS["codecs"],
+    ),
+    "links": ("Links", "the keys of `[link]` choose one", SPECIFICATIONS["links"]),
+    "transports": ("Transports", "`transport.name` chooses one", SPECIFICATIONS["transports"]),
+    "trackers": ("Experiment trackers", "`tracking.to` chooses any number", SPECIFICATIONS["trackers"]),
+    "tasks": ("Tasks", "`task.name` chooses one", SPECIFICATIONS["tasks"]),
 }
 """By the argument of `splitfl list`: the page's title, the choosing setting, and the entries."""
 

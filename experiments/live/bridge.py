@@ -13,6 +13,7 @@ import click
 from rich import box
 from rich.table import Table
 
+from experiments.signals import handling
 from splitfl.core.quantities import bytes_text
 from splitfl.runtime.terminal import plain_console
 from testbed.namespaces import Namespace
@@ -85,14 +86,9 @@ def _until_signal() -> Iterator[None]:
     """Ends the context at SIGINT or SIGTERM, also while it waits for samples."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        for one in before:
+        for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, signal.SIG_IGN)
         raise _Signal
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with suppress(_Signal):
-            yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handling(end), suppress(_Signal):
+        yield

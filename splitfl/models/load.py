@@ -51,16 +51,15 @@ def load_piece(
 ) -> Piece:
     """Blocks `first` to `last` - 1 (to the last block if `last` is None) of a pretrained model.
 
-    `source` is a folder with config.json and safetensors, or a name for `resolve`; `problem_type`
-    selects a classifier's loss as in transformers. Modules that a
-    checkpoint of the base model lacks (pooler, classifier, language model head) are initialised by
-    the model's own code, from the seed and the module's name only, so that the values do not
-    depend on the cut; `piece.fresh` names those parameters. A folder whose configuration has
-    `untrained` needs no weights: all parameters are initialised so. With `is_shape_only` no weights
-    are read: all tensors are zeros without storage, for dry runs. `shortened_to` truncates an image
-    model to that many blocks with a new classifier; `new_classifier` gives any model a newly
-    initialised classifier. `quantisation` is of the base model's linear modules, one at a time as they are
-    read; those of a quantised checkpoint stay as they are.
+    `source` is a folder with config.json and safetensors, or a name for `resolve`; `problem_type` selects a
+    classifier's loss as in transformers. Modules that a checkpoint of the base model lacks (pooler,
+    classifier, language model head) are initialised by the model's own code, from the seed and the module's
+    name only, so that the values do not depend on the cut; `piece.fresh` names those parameters. A folder
+    whose configuration has `untrained` needs no weights: all parameters are initialised so. With
+    `is_shape_only` no weights are read: all tensors are zeros without storage, for dry runs. `shortened_to`
+    truncates an image model to that many blocks with a new classifier; `new_classifier` gives any model a
+    newly initialised classifier. `quantisation` is of the base model's linear modules, one at a time as they
+    are read; those of a quantised checkpoint stay as they are.
 
     Raises ModelMissing for absent or damaged weights, CutError for a model that cannot be cut.
     """
@@ -73,13 +72,13 @@ def load_piece(
     of_checkpoint = stored_quantisation(getattr(config, "quantization_config", None))
     check_quantisation(folder, config, quantisation)
     whole = built(folder, config, kind, dtype, attention)
-    stored = {} if getattr(config, "untrained", False) else stored_in_model(whole, entries(folder))
     if new_classifier and kind == CAUSAL_LM:
         raise CutError("model.new_classifier must be false for a language model: it has no classifier")
+    stored = {} if getattr(config, "untrained", False) else stored_in_model(whole, entries(folder))
     if shortened_to is not None or new_classifier:
         stored = {name: entry for name, entry in stored.items() if is_of_base(whole, name)}
     aliases = _aliases(whole, stored)
-    new = _new_modules(whole, stored, aliases)
+    new = _new_modules(whole, stored, aliases)  # before the piece takes modules out of the whole
     piece = Piece(whole, kind, first, last)
     piece.new = new
     piece.tied = tied_elsewhere(piece, aliases)

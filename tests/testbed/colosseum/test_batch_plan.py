@@ -21,7 +21,7 @@ EXPERIMENT: dict[str, Any] = {
 }
 NODES: dict[str, Any] = {
     "base": {"rf_node": 1, "role": "server", "address": "172.16.0.1"},
-    "ue2": {"rf_node": 3, "data": "/root/mine.tsv"},
+    "ue2": {"rf_node": 3, "data": "/data/mine.tsv"},
     "ue1": {"rf_node": 2, "device": "cpu"},
     "relay": {"rf_node": 4, "role": "none"},
 }
@@ -44,7 +44,7 @@ def test_the_server_listens_at_its_fixed_address_and_the_clients_connect_to_it()
     ]  # fmt: skip
     assert shlex.split(client.run)[:3] == ["splitfl", "join", "172.16.0.1:29500"]
     assert "--device cpu" in client.run
-    assert "--data /root/mine.tsv" in confs["demo-ue2.conf"].run
+    assert "--data /data/mine.tsv" in confs["demo-ue2.conf"].run
     assert [("--client 0" in confs[f"demo-{name}.conf"].run) for name in ("ue2", "ue1")] == [True, False]
     assert "--transport grpc" in client.run
     assert "--secrets /opt/splitfl/secrets" in client.run
