@@ -95,19 +95,17 @@ class Run:
         )
         self._checkpoints = CheckpointStore(folder / "checkpoint") if folder is not None else None
         self._unsaved: tuple[int, dict[str, Tensor], dict[str, str]] | None = None
-        self.first_round = 0
+        self.first_round = self._rounds_ended = 0
         if newest is not None:
             self._restore(newest)
 
     @property
     def is_over(self) -> bool:
-        """Whether the last round has been evaluated and every client has left or is absent."""
-        federation = self._experiment.config.federation
-        is_measured = self._last.get("round", -1) + 1 == federation.rounds
+        """Whether the last round has ended, snapshot included, and every client has left or is absent."""
+        federation, membership = self._experiment.config.federation, self.server_loop.membership
         return (
-            is_measured
-            and len(self.server_loop.membership.left.keys() | self.server_loop.membership.absent)
-            == federation.clients
+            self._rounds_ended == federation.rounds
+            and len(membership.left.keys() | membership.absent) == federation.clients
         )
 
     def trained(self) -> dict[str, Tensor]:
@@ -231,6 +229,7 @@ class Run:
         every = config.fault_tolerance.checkpoint_every
         if self._checkpoints is not None and every and (end.round + 1) % every == 0:
             self._snapshot(end.round)
+        self._rounds_ended = end.round + 1  # last: another thread waits for it to finish the run
 
     def all_began(self, round_index: int) -> None:
         """Saves the snapshot after the round before, now that every client has saved its own; see Watcher."""
@@ -271,7 +270,7 @@ class Run:
         self.ledger.restore(part(newest.tensors, "ledger"))
         self.events.forget_after(int(newest.metadata["events_bytes"]))
         self._last = json.loads(newest.metadata["last"])
-        self.first_round = newest.round + 1
+        self.first_round = self._rounds_ended = newest.round + 1
 
 
 def _spent(ledger: Ledger) -> dict[str, float]:

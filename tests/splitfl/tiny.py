@@ -267,7 +267,7 @@ def stock(
         value.data = value.data.clone()
     if attention == "eager":
         model.config.use_cache = False
-    if kind == SEQUENCE_CLASSIFICATION:
+    if kind == SEQUENCE_CLASSIFICATION and model.config.problem_type is None:
         model.config.problem_type = "single_label_classification"
     return model.eval()
 

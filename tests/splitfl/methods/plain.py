@@ -30,7 +30,7 @@ class Plain:
         """`one_lr`: the head's rate for all; `stock`: the model without LoRA (default: transformers')."""
         config = site.config
         labels = site.task.num_labels
-        changes = {} if labels is None else {"num_labels": labels}
+        changes = {} if labels is None else {"num_labels": labels, "problem_type": site.task.problem_type}
         stock = stock or tiny.stock(Path(config.model.name), site.task.kind, **changes)
         first = trainable(site.whole())
         names = [name.removesuffix(".lora_A.weight") for name in first if "lora_A" in name]

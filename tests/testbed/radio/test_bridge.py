@@ -46,7 +46,7 @@ class Device:
 
 
 EDGE = {
-    "place": {"loss_db": 144.4},
+    "place": {"loss_db": 144.7},
     "carrier": {"base_dbm": 40.0, "uplink_target_snr_db": 80.0},
     "device": {"transmit_dbm": 40.0},
 }
