@@ -83,7 +83,7 @@ def test_a_live_run_is_bit_identical_to_the_virtual_one(begin: Run) -> None:
     folder = Path(said["folder"])
     assert json.loads((folder / "summary.json").read_text())["live"] == said["live"]
     page = (folder / "report.html").read_text()
-    assert "The air was also emulated live" in page
+    assert "The link was also emulated live" in page
     assert "<h2>Live link</h2>" in page
     assert "live" not in virtual.said()
     assert "On the air, live" not in (Path(virtual.said()["folder"]) / "report.html").read_text()
