@@ -23,6 +23,11 @@ checkpoints.
 **Shared tensors.** Of these families every block uses some tensors, of which each piece has a copy: they take
 adapters, and full finetuning is refused: {shared}.
 
+**Models of images and texts.** Of {wrappers} the text side is split: the language model inside, through the
+wrapper's own code and with its names, for texts alone. The towers of other modalities are in no piece. Plain
+peft loads an exported adapter on the wrapper (`AutoModelForImageTextToText`), and full finetuning exports the
+whole wrapper with the checkpoint's own towers. `text_config` may be of these types: {texts}.
+
 **Experts.** Checkpoints with experts stored one by one or stacked are read alike, only those of the piece's
 blocks. FLOPs and virtual time count the experts that a token is sent to. `output_router_logits`, which adds
 a loss for the balance of all blocks' experts, must be false. In a run padding does not cross the cut: the
@@ -43,8 +48,15 @@ _REFUSED_HEAD = """
 def page() -> str:
     """The page's current content."""
     shared = ", ".join(f"`{name}`" for name, family in FAMILIES.items() if family.shared)
+    wrappers = {name: family for name, family in FAMILIES.items() if family.texts}
+    texts = "; ".join(f"{name}: {', '.join(family.texts)}" for name, family in wrappers.items())
     rows = "".join(_row(name, family) for name, family in FAMILIES.items())
-    return _HEAD.format(shared=shared) + rows + _REFUSED_HEAD + "".join(_reasons())
+    return (
+        _HEAD.format(shared=shared, wrappers=", ".join(f"`{name}`" for name in wrappers), texts=texts)
+        + rows
+        + _REFUSED_HEAD
+        + "".join(_reasons())
+    )
 
 
 def _reasons() -> Iterator[str]:

@@ -95,7 +95,7 @@ class _Counter:
         """Projections, attention and feed-forward, backward only where a gradient is needed."""
         flows_in = self.flows
         wants = self._branches(block)
-        config = self.piece.model.config
+        config = self.piece.block_config
         if hasattr(config, "state_size"):
             self._scan(block, flows=any(wants.values()))
         else:
@@ -111,7 +111,7 @@ class _Counter:
         flows_in, reads, config = (
             self.flows or _trains_norm(block),
             self.piece.family.reads,
-            self.piece.model.config,
+            self.piece.block_config,
         )
         is_parallel = self.piece.family.is_parallel or any(getattr(config, key, False) for key in _PARALLEL)
         wants = dict.fromkeys((*reads, "beside", "after"), flows_in)
@@ -175,7 +175,7 @@ class _Counter:
             self.flows = True
 
     def _attention(self, wants: list[bool]) -> None:
-        config = self.piece.model.config
+        config = self.piece.block_config
         heads = config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
         products = 2 * self.batch * self.tokens**2 * heads
@@ -187,7 +187,7 @@ class _Counter:
 
     def _scan(self, block: nn.Module, *, flows: bool) -> None:
         """The convolution and the scan of a state space."""
-        scanned = scan_flops(self.piece.model.config, self.batch, self.tokens)
+        scanned = scan_flops(self.piece.block_config, self.batch, self.tokens)
         self.forward += scanned
         self.backward += 2 * scanned * int(flows)
         for module in block.modules():
@@ -197,7 +197,7 @@ class _Counter:
 
     def _experts(self, block: nn.Module) -> None:
         """Routers, and the stacked weights of experts, of which each token is computed by a few."""
-        tokens, chosen = self.batch * self.tokens, getattr(self.piece.model.config, "num_experts_per_tok", 0)
+        tokens, chosen = self.batch * self.tokens, getattr(self.piece.block_config, "num_experts_per_tok", 0)
         for module in block.modules() if chosen else ():
             for name, value in module.named_parameters(recurse=False):
                 is_router = name == "weight" and value.ndim == 2 and not isinstance(module, nn.Linear)
@@ -208,7 +208,7 @@ class _Counter:
 
     def _positions(self, block: nn.Module, positions: int, wants: Mapping[str, bool]) -> None:
         """DeBERTa's projections of its relative positions, and their products with queries and keys."""
-        config, counter = self.piece.model.config, _Counter(self.piece, 1, positions, flows=False)
+        config, counter = self.piece.block_config, _Counter(self.piece, 1, positions, flows=False)
         is_shared = getattr(config, "share_att_key", False)
         for kind, content, position in (("c2p", "query", "key"), ("p2c", "key", "query")):
             is_used = kind in config.pos_att_type

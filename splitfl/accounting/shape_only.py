@@ -31,7 +31,7 @@ class ShapeOnlyPiece(Piece):
             if value.requires_grad:  # trainable tensors need their own storage
                 holder, _, leaf = path.rpartition(".")
                 self.get_submodule(holder)._parameters[leaf] = nn.Parameter(torch.zeros(value.shape))
-        if hasattr(self.model.config, "num_experts_per_tok"):  # a grouped product needs weights with storage
+        if hasattr(self.block_config, "num_experts_per_tok"):  # a grouped product needs weights with storage
             self.model.set_experts_implementation("eager")
         self._largest: tuple[Any, Mapping[str, Tensor], Tensor | None] | None = None
 
@@ -48,7 +48,7 @@ class ShapeOnlyPiece(Piece):
         hidden_BTD = x if isinstance(x, Tensor) else self._first(x)
         out_BTD = hidden_BTD * (1.0 + touched).to(hidden_BTD.dtype)
         if self.family.hands_pictures and not self.is_last:  # each block has a shape of its own
-            shape = (len(out_BTD), *places(self.model.config, self.blocks.stop))
+            shape = (len(out_BTD), *places(self.block_config, self.blocks.stop))
             out_BTD = out_BTD.mean().expand(shape)
         if not self.is_last:
             return out_BTD
@@ -71,7 +71,7 @@ class ShapeOnlyPiece(Piece):
             self._largest = (kept, dict(context), labels)
 
     def _first(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        config = self.model.config
+        config = self.block_config
         if self.family.hands_pictures:
             return torch.zeros(len(inputs["pixel_values"]), 1, 1, dtype=self.model.dtype)
         if self.kind == IMAGE_CLASSIFICATION:

@@ -18,7 +18,7 @@ from splitfl.data.loader import tokenizer
 from splitfl.data.task import kind_of
 from splitfl.data.text_kinds import Answered, ChatMessage
 from splitfl.evaluation.evaluate import finished_model
-from splitfl.models.families import CAUSAL_LM
+from splitfl.models.families import CAUSAL_LM, block_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class Generator:
         return ids
 
     def _check_room(self, length: int) -> None:
-        positions = getattr(self._model.config, "max_position_embeddings", None)
+        positions = getattr(block_config(self._model.config), "max_position_embeddings", None)
         if positions is not None and length + self._sampling.max_new_tokens > positions:
             raise ConfigError(
                 f"--max-new-tokens must be at most {max(positions - length, 0)} after a prompt of {length} "

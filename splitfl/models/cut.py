@@ -15,42 +15,23 @@ from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from splitfl.core.errors import CutError
 from splitfl.models.batch_norms import by_batch, tracked_in
+from splitfl.models.checkpoint_file import Entry
 from splitfl.models.families import (
-    CAUSAL_LM,
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,
-    TOKEN_CLASSIFICATION,
+    block_config,
     check,
     count_blocks,
 )
-from splitfl.models.feature_maps import as_feature_map, as_tokens, check_dtype, put_cifar_stem, stem_of
+from splitfl.models.feature_maps import as_feature_map, as_tokens
 from splitfl.models.inputs import check_inputs, packed_mask
 from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput, put
 from splitfl.models.training_step import CurrentStep
-from splitfl.models.uninitialised import Uninitialised
-from splitfl.models.untrained.small_net import SmallNetForImageClassification
-from splitfl.models.wide_tensors import keep_in_float32
-
-CLASSES: dict[str, Any] = {
-    CAUSAL_LM: AutoModelForCausalLM,
-    SEQUENCE_CLASSIFICATION: AutoModelForSequenceClassification,
-    TOKEN_CLASSIFICATION: AutoModelForTokenClassification,
-    IMAGE_CLASSIFICATION: AutoModelForImageClassification,
-}
-OWN: dict[str, Any] = {"small_net": SmallNetForImageClassification}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Piece(nn.Module):
@@ -60,7 +41,8 @@ class Piece(nn.Module):
     and cuts it in place. `fresh` names parameters that were not in the checkpoint, `new` the modules of the
     unsplit model with such parameters, `tied` parameters tied to one of another piece, `linears` all linear
     modules of the unsplit model, `parametrised` all with parameters of their own, `adapters` the adapter kind
-    of each adapted module, `checksums` those of its weights if requested. A piece stays in evaluation mode,
+    of each adapted module, `checksums` those of its weights if requested, `unread` what the checkpoint has of
+    modules that the family does not use. A piece stays in evaluation mode,
     without dropout, also in training: a repeated step must give the same bits. Only the batch norms in
     `norms` use batch statistics while gradients are enabled, and LoRA's dropout masks are those of the
     `current_step`. `forward` is not thread-safe: each thread needs its own `replica`.
@@ -76,6 +58,8 @@ class Piece(nn.Module):
         self.blocks = range(first, self.num_blocks if last is None else last)
         _check_range(self.blocks, self.num_blocks)
         self.model = model
+        for path in self.family.unused:
+            put(self.base, path, None)
         self.linears = tuple(name for name in linears(model) if not name.endswith(self.family.bypassed))
         self.parametrised = tuple(
             name for name, part in model.named_modules() if any(True for _ in part.parameters(recurse=False))
@@ -84,6 +68,7 @@ class Piece(nn.Module):
         self.new: tuple[str, ...] = ()
         self.tied: tuple[str, ...] = ()
         self.norms: tuple[str, ...] = ()
+        self.unread: Mapping[str, Entry] = {}
         self.adapters: Mapping[str, str] = {}
         self.checksums: Mapping[str, str] = {}
         self.current_step = CurrentStep()
@@ -105,6 +90,11 @@ class Piece(nn.Module):
     def base(self) -> PreTrainedModel:
         """The base model without the task head."""
         return cast(PreTrainedModel, self.model.base_model)
+
+    @property
+    def block_config(self) -> Any:
+        """The configuration of the blocks, which is inside that of a model of several modalities."""
+        return block_config(self.model.config)
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode whatever `mode` is: a loop such as Trainer's calls this."""
@@ -156,7 +146,7 @@ class Piece(nn.Module):
             mask_BT = packed_mask(inputs["position_ids"])
         if mask_BT is not None and not bool(mask_BT.all()):
             context["mask"] = mask_BT.bool()
-        padding = self.model.config.pad_token_id if self._pools_last else None
+        padding = self.block_config.pad_token_id if self._pools_last else None
         if padding is not None:
             ids_BT = inputs["input_ids"]
             index_T = torch.arange(ids_BT.shape[1], dtype=torch.int32, device=ids_BT.device)
@@ -181,7 +171,7 @@ class Piece(nn.Module):
         mask_BT = context.get("mask")
         if mask_BT is None:
             mask_BT = torch.ones(shape, dtype=torch.bool, device=device)
-        padding = self.model.config.pad_token_id
+        padding = self.block_config.pad_token_id
         real = 1 if padding == 0 else 0
         if "last" not in context:
             ids_BT = torch.full(shape, real, device=device)
@@ -207,30 +197,6 @@ class Piece(nn.Module):
             for name, child in list(self.model.named_children()):
                 if child is not self.base:
                     setattr(self.model, name, nn.Identity())
-
-
-def build(
-    config: PretrainedConfig, kind: str, *, dtype: str = "float32", attention: str = "sdpa"
-) -> PreTrainedModel:
-    """The whole task model without weights (on the meta device), ready to be cut."""
-    family = check(config.model_type, kind, attention)
-    config = copy.deepcopy(config)
-    config.use_cache = False
-    vars(config).pop("quantization_config", None)  # the model has plain modules until it is materialised
-    if family.hands_pictures:
-        attention = "eager"  # no attention layers
-        check_dtype(config.model_type, dtype)
-    if kind == CAUSAL_LM and family.is_encoder:
-        config.is_decoder = True
-    make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
-    with torch.device("meta"), Uninitialised():
-        model = make(config, attn_implementation=attention, dtype=DTYPES[dtype])
-        if config.model_type == "resnet" and stem_of(config) == "cifar":
-            put_cifar_stem(model)
-    keep_in_float32(model)
-    if kind == CAUSAL_LM:
-        model.loss_type = "ForCausalLM"  # transformers cannot tell it from every class's name, and warns
-    return cast(PreTrainedModel, model)
 
 
 def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]:

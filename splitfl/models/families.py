@@ -19,6 +19,7 @@ from splitfl.models.family import (
     Family,
 )
 from splitfl.models.refused import REFUSED
+from splitfl.models.wrappers import WRAPPERS
 
 __all__ = [
     "CAUSAL_LM",
@@ -28,6 +29,7 @@ __all__ = [
     "SEQUENCE_CLASSIFICATION",
     "TOKEN_CLASSIFICATION",
     "Family",
+    "block_config",
     "block_index",
     "check",
     "count_blocks",
@@ -219,6 +221,7 @@ FAMILIES: dict[str, Family] = {
         with_first=("encoder.conv",),
         shared=("encoder.rel_embeddings", "encoder.LayerNorm"),
     ),
+    **WRAPPERS,
     "vit": _VIT,
     "dinov2": replace(_VIT, blocks="encoder.layer", after=("layernorm",)),
     "resnet": Family(
@@ -257,8 +260,15 @@ def family_of(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
+def block_config(config: Any) -> Any:
+    """The configuration of the blocks, which is inside that of a model of several modalities."""
+    nested = family_of(config.model_type).nested
+    return getattr(config, nested) if nested else config
+
+
 def count_blocks(config: Any) -> int:
     """The number of blocks of a model; the blocks of a ResNet or ConvNeXt are its stages."""
+    config = block_config(config)
     return len(config.depths) if hasattr(config, "depths") else int(config.num_hidden_layers)
 
 

@@ -28,6 +28,8 @@ class Family:
     `attributes`: those of a block that the model itself reads. `bypassed`: linear modules of which kernels
     read the weights alone, so that no adapter would have an effect. `forward_mode`: True, or why the blocks
     have no derivative in forward mode.
+    A model of several modalities has the configuration of its blocks in `nested`; `unused` are its modules
+    that a text does not pass through, and `texts` the types of text models that it may contain.
     """
 
     blocks: str
@@ -52,3 +54,6 @@ class Family:
     attributes: tuple[str, ...] = ()
     bypassed: tuple[str, ...] = ()
     forward_mode: Literal[True] | str = True
+    nested: str = ""
+    unused: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()

@@ -12,12 +12,14 @@ from splitfl.core.errors import CutError, SplitflError
 from splitfl.core.folder_cache import cached_by_files
 from splitfl.models.checkpoint_file import Entry, entries, same_bytes
 from splitfl.models.config_file import check_numbers, config_table, not_of, refuse_router_loss
-from splitfl.models.cut import Piece, build
+from splitfl.models.cut import Piece
 from splitfl.models.families import (
     CAUSAL_LM,
     FAMILIES,
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,
+    Family,
+    block_config,
     check,
 )
 from splitfl.models.feature_maps import shortened
@@ -26,6 +28,7 @@ from splitfl.models.quantised import Quantisation
 from splitfl.models.quantised_checkpoint import stored_quantisation
 from splitfl.models.source import resolve
 from splitfl.models.stored_names import stored_in_model
+from splitfl.models.unsplit import build
 from splitfl.models.untrained.small_net import SmallNetConfig
 
 _OWN: dict[str, Any] = {"small_net": SmallNetConfig}
@@ -78,9 +81,11 @@ def load_piece(
     if shortened_to is not None or new_classifier:
         stored = {name: entry for name, entry in stored.items() if is_of_base(whole, name)}
     aliases = _aliases(whole, stored)
+    unused = tuple(f"{whole.base_model_prefix}.{path}" for path in FAMILIES[config.model_type].unused)
     new = _new_modules(whole, stored, aliases)  # before the piece takes modules out of the whole
     piece = Piece(whole, kind, first, last)
     piece.new = new
+    piece.unread = {name: entry for name, entry in stored.items() if unused and name.startswith(unused)}
     piece.tied = tied_elsewhere(piece, aliases)
     checkpoint = Checkpoint(
         aliases=aliases,
@@ -112,23 +117,36 @@ def read_config(
         config = copy.deepcopy(_stored_config(folder, model_type))
     except Exception as error:  # transformers may raise any type for an invalid field
         raise not_of(path, model_type, error) from None
-    check_numbers(path, config)
-    refuse_router_loss(str(path), config)
-    config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
+    check_numbers(path, block_config(config))
+    refuse_router_loss(str(path), block_config(config))
+    _check_text(str(path), config, family)
+    inner = block_config(config)
+    for one in (config, inner):
+        one.return_dict, one.output_attentions, one.output_hidden_states = True, False, False
     if kind != CAUSAL_LM:  # the stored one is that of other data
         config.problem_type = problem_type
     if num_labels is not None:
         config.num_labels = num_labels
     if pad_token_id is not None:
-        config.pad_token_id = pad_token_id
+        config.pad_token_id = inner.pad_token_id = pad_token_id
         if kind != IMAGE_CLASSIFICATION:
-            _check_padding(path, config)
+            _check_padding(path, inner)
     if kind == SEQUENCE_CLASSIFICATION and family.pools_last and config.pad_token_id is None:
         raise CutError(
             f"a {model_type} model classifies by its last token: pass pad_token_id, {path} has none"
         )
     assert isinstance(config, PretrainedConfig)
     return config
+
+
+def _check_text(source: str, config: PretrainedConfig, family: Family) -> None:
+    """Raises CutError for a model of several modalities with a text model of an untested type."""
+    found = block_config(config).model_type
+    if family.texts and found not in family.texts:
+        raise CutError(
+            f"{source}: text_config of a {config.model_type} model must be of type "
+            f"{', '.join(family.texts)}, got {found!r}"
+        )
 
 
 @cached_by_files

@@ -74,7 +74,11 @@ def materialise(piece: Piece, checkpoint: Checkpoint, device: str) -> tuple[str,
             if buffer is not None:
                 module._buffers[leaf] = torch.empty_like(buffer, device="cpu")
         if (missing and not checkpoint.is_shape_only) or module._buffers:
-            _initialise(piece.model, module, stream(checkpoint.seed, "fresh", path).integers(2**63).item())
+            _initialise(
+                _model_of(piece.model, path),
+                module,
+                stream(checkpoint.seed, "fresh", path).integers(2**63).item(),
+            )
             assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
             _read_buffers(path, module, checkpoint)
         if path in piece.new:
@@ -136,6 +140,13 @@ def _is_quantisable(piece: Piece, module: nn.Module, path: str, checkpoint: Chec
 
 def _without_storage(meta: Tensor) -> Tensor:
     return torch.zeros((), dtype=meta.dtype, device="cpu").expand(meta.shape)
+
+
+def _model_of(model: PreTrainedModel, path: str) -> PreTrainedModel:
+    """The innermost model around a module: a text model inside another one initialises its own modules."""
+    parts = path.split(".")
+    inside = (model.get_submodule(".".join(parts[:end])) for end in range(len(parts), 0, -1))
+    return next((part for part in inside if isinstance(part, PreTrainedModel)), model)
 
 
 def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:

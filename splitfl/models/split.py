@@ -17,9 +17,11 @@ from splitfl.models.config_file import refuse_router_loss
 from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import (
     CAUSAL_LM,
+    FAMILIES,
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
+    block_config,
     check,
     count_blocks,
 )
@@ -108,6 +110,9 @@ def _kind_of(model: PreTrainedModel) -> str:
     for kind, names in _CLASS_NAMES.items():
         if names.get(model_type) == name:
             return kind
+    is_wrapper = model_type in FAMILIES and FAMILIES[model_type].texts
+    if is_wrapper and modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(model_type) == name:
+        return CAUSAL_LM
     known = ", ".join(_CLASS_NAMES)
     raise CutError(f"a {name} cannot be split: load the model of type {model_type} for {known}")
 
@@ -132,7 +137,7 @@ def _piece(whole: PreTrainedModel, kind: str, blocks: range, *, copy_weights: bo
     """A piece of a structural copy of the model, which shares its tensors unless `copy_weights`."""
     shared: dict[int, Any] = {id(value): value for value in (*whole.parameters(), *whole.buffers())}
     model = copy.deepcopy(whole, shared)
-    model.config.use_cache = False
+    model.config.use_cache = block_config(model.config).use_cache = False
     if kind == CAUSAL_LM:
         model.loss_type = "ForCausalLM"
     piece = Piece(model, kind, blocks.start, blocks.stop)

@@ -34,6 +34,7 @@ from splitfl.models.families import (
     CAUSAL_LM,
     FAMILIES,
     IMAGE_CLASSIFICATION,
+    block_config,
     count_blocks,
 )
 from splitfl.models.load import check_quantisation, read_config
@@ -225,7 +226,7 @@ def _all_of(task: Task, owner: int, clients: int) -> tuple[tuple[int, ...], ...]
 
 def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
     """Raises ConfigError for texts longer than the model's positions; RoBERTa's start after the padding's."""
-    longest, why = getattr(model, "max_position_embeddings", None), ""
+    longest, why = getattr(block_config(model), "max_position_embeddings", None), ""
     if longest is not None and FAMILIES[model.model_type].offsets_positions:
         unused = padding_token(resolve(config.model.name)) + 1
         longest, why = longest - unused, f" ({longest} positions, of which {unused} are for padding)"

@@ -14,7 +14,7 @@ from splitfl.data.pixels import Format, PictureFiles, Pixels
 from splitfl.data.reading.tagged import TaggedTexts
 from splitfl.data.task import Task
 from splitfl.data.texts import Texts
-from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION, block_config
 from splitfl.models.load import read_config
 
 
@@ -30,7 +30,7 @@ def rows_of(samples: Examples | Pictures, task: Task, config: RunConfig, folder:
 def texts_of(samples: Examples, task: Task, config: RunConfig, folder: Path) -> Texts | Answers | TaggedTexts:
     """Samples that are texts, as tokens."""
     settings, encode = config.task, tokenizer(folder)
-    model = read_config(folder, task.kind, config.model.attention, pad_token_id=0)
+    model = block_config(read_config(folder, task.kind, config.model.attention, pad_token_id=0))
     if task.has_answers:
         return Answers(
             samples,

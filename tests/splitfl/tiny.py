@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from splitfl.models.cut import CLASSES
 from splitfl.models.families import (
     CAUSAL_LM,
     FAMILIES,
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
+    block_config,
 )
+from splitfl.models.unsplit import auto_class
 
 BLOCKS, BATCH, TOKENS, VOCABULARY, LABELS, PADDING = 4, 3, 12, 61, 5, 1
 CASES = [
@@ -84,6 +85,27 @@ _LLAMAS = (
     "bitnet",
 )
 """Families of Llama's shape, of whose configuration nothing else need be said."""
+_TOWER = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 8,
+    "patch_size": 4,
+    "num_channels": 3,
+}
+_QWEN_TOWER = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "patch_size": 4}
+_QWEN_TEXT = {**_ROTARY, "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}}
+_GEMMA3 = {**_WINDOWED, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2}
+
+
+def _wrapper(
+    text: dict[str, Any], tower: dict[str, Any], text_type: str = "", **further: Any
+) -> dict[str, Any]:
+    named = {"model_type": text_type} if text_type else {}
+    return {"text_config": {**text, **named}, "vision_config": tower, "image_token_id": 60, **further}
+
+
 _SETTINGS: dict[str, dict[str, Any]] = {
     "bert": _SIZES,
     "roberta": _SIZES,
@@ -182,6 +204,19 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "type_vocab_size": 0,
         "conv_kernel_size": 3,
     },
+    "gemma3": _wrapper(_GEMMA3, _TOWER, mm_tokens_per_image=4),
+    "qwen2_vl": _wrapper(_QWEN_TEXT, _QWEN_TOWER),
+    "qwen2_5_vl": _wrapper(_QWEN_TEXT, {**_QWEN_TOWER, "hidden_size": 16, "out_hidden_size": 32}),
+    "qwen3_vl": _wrapper(
+        _QWEN_TEXT, {**_QWEN_TOWER, "hidden_size": 16, "out_hidden_size": 32, "deepstack_visual_indexes": [0]}
+    ),
+    "llava": _wrapper(_ROTARY, _TOWER, "llama"),
+    "llava_next": _wrapper(_WINDOWED, _TOWER, "mistral"),
+    "llava_onevision": _wrapper(_ROTARY, _TOWER, "qwen2"),
+    "internvl": _wrapper(_ROTARY, {**_TOWER, "image_size": [8, 8], "patch_size": [4, 4]}, "qwen3"),
+    "mistral3": _wrapper(_ROTARY, _TOWER, "ministral3"),
+    "paligemma": _wrapper(_ROTARY, {**_TOWER, "projection_dim": 32}, "gemma"),
+    **dict.fromkeys(("idefics3", "smolvlm"), _wrapper(_ROTARY, _TOWER, "llama")),
     **dict.fromkeys(("convnext", "convnextv2"), _STAGES),
     "vit": _PICTURES,
     "dinov2": _PICTURES,
@@ -210,7 +245,7 @@ def whole(model_type: str, kind: str, **changes: Any) -> PreTrainedModel:
         settings.is_decoder = True
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = CLASSES[kind].from_config(settings)
+        model = auto_class(model_type, kind).from_config(settings)
     assert isinstance(model, PreTrainedModel)
     chance = torch.Generator().manual_seed(7)
     with torch.no_grad():
@@ -259,14 +294,15 @@ def stock(
     """
     attention = attention_of(folder) if attention == "sdpa" else attention
     dtype_of_torch = getattr(torch, dtype)
-    model = CLASSES[kind].from_pretrained(
+    model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    model = auto_class(model_type, kind).from_pretrained(
         folder, dtype=dtype_of_torch, attn_implementation=attention, **changes
     )
     assert isinstance(model, PreTrainedModel)
     for value in model.parameters():
         value.data = value.data.clone()
     if attention == "eager":
-        model.config.use_cache = False
+        model.config.use_cache = block_config(model.config).use_cache = False
     if kind == SEQUENCE_CLASSIFICATION and model.config.problem_type is None:
         model.config.problem_type = "single_label_classification"
     return model.eval()
