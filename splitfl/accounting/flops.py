@@ -81,7 +81,7 @@ class _Counter:
             part = _find(self.piece.base, path)
             for module in part.modules() if part is not None else ():
                 if isinstance(module, nn.Conv2d):
-                    self._product(module, self.batch * (self.tokens - 1))
+                    self._product(module, self.batch * (self.tokens - self.piece.family.has_class_token))
             if part is not None:
                 self._linears_of(part, self.batch * self.tokens)
             self.flows = self.flows or _is_trained(part)

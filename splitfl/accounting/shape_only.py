@@ -75,7 +75,7 @@ class ShapeOnlyPiece(Piece):
         if self.family.hands_pictures:
             return torch.zeros(len(inputs["pixel_values"]), 1, 1, dtype=self.model.dtype)
         if self.kind == IMAGE_CLASSIFICATION:
-            tokens = (config.image_size // config.patch_size) ** 2 + 1
+            tokens = (config.image_size // config.patch_size) ** 2 + self.family.has_class_token
             shape = (len(inputs["pixel_values"]), tokens, config.hidden_size)
         else:
             shape = (*inputs["input_ids"].shape, config.hidden_size)

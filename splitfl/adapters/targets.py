@@ -15,7 +15,7 @@ from splitfl.adapters.registry import ADAPTERS, kind_named, side_rank, sides, tr
 from splitfl.config import AdapterConfig, SideConfig, value_of
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.cut import Piece, linears
-from splitfl.models.families import Family, block_index
+from splitfl.models.families import Family, base_path, block_index
 
 ALL_LINEAR: Final = "all-linear"
 
@@ -62,7 +62,7 @@ def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCon
 def _matching(piece: Piece, label: str, target: str, own: Sequence[str]) -> list[str]:
     """Of these modules those that a target names: see Targets."""
     if target == ALL_LINEAR:
-        base = f"{piece.model.base_model_prefix}."
+        base = f"{base_path(piece.model)}."
         return [name for name in own if name.startswith(base) and name not in piece.new]
     if found := [name for name in own if f".{name}".endswith(f".{target}")]:
         return found

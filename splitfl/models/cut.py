@@ -24,13 +24,14 @@ from splitfl.models.checkpoint_file import Entry
 from splitfl.models.families import (
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,
+    base_path,
     block_config,
     check,
     count_blocks,
 )
 from splitfl.models.feature_maps import as_feature_map, as_tokens
 from splitfl.models.inputs import check_inputs, packed_mask
-from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput, put
+from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput, drop, put
 from splitfl.models.training_step import CurrentStep
 
 
@@ -59,7 +60,7 @@ class Piece(nn.Module):
         _check_range(self.blocks, self.num_blocks)
         self.model = model
         for path in self.family.unused:
-            put(self.base, path, None)
+            drop(self.base, path)
         self.linears = tuple(name for name in linears(model) if not name.endswith(self.family.bypassed))
         self.parametrised = tuple(
             name for name, part in model.named_modules() if any(True for _ in part.parameters(recurse=False))
@@ -89,7 +90,7 @@ class Piece(nn.Module):
     @property
     def base(self) -> PreTrainedModel:
         """The base model without the task head."""
-        return cast(PreTrainedModel, self.model.base_model)
+        return cast(PreTrainedModel, self.model.get_submodule(base_path(self.model)))
 
     @property
     def block_config(self) -> Any:

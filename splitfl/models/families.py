@@ -29,6 +29,7 @@ __all__ = [
     "SEQUENCE_CLASSIFICATION",
     "TOKEN_CLASSIFICATION",
     "Family",
+    "base_path",
     "block_config",
     "block_index",
     "check",
@@ -105,6 +106,9 @@ _VIT = Family(
     targets=("q_proj", "v_proj"),
     kinds=(IMAGE_CLASSIFICATION,),
     pools_last=False,
+)
+_CLIP = replace(
+    _VIT, blocks="encoder.layers", after=("post_layernorm",), base="vision_model", nested="vision_config"
 )
 _CONVNEXT = replace(
     _VIT,
@@ -224,6 +228,8 @@ FAMILIES: dict[str, Family] = {
     **WRAPPERS,
     "vit": _VIT,
     "dinov2": replace(_VIT, blocks="encoder.layer", after=("layernorm",)),
+    "siglip": replace(_CLIP, unused=("head",), has_class_token=False),
+    "clip": replace(_CLIP, before=("embeddings", "pre_layrnorm")),
     "resnet": Family(
         blocks="encoder.stages",
         before=("embedder",),
@@ -264,6 +270,12 @@ def block_config(config: Any) -> Any:
     """The configuration of the blocks, which is inside that of a model of several modalities."""
     nested = family_of(config.model_type).nested
     return getattr(config, nested) if nested else config
+
+
+def base_path(model: Any) -> str:
+    """The path of the base model, without task head, in a model of a known type; "" for the model itself."""
+    path = family_of(model.config.model_type).base
+    return str(model.base_model_prefix) if path is None else path
 
 
 def count_blocks(config: Any) -> int:

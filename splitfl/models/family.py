@@ -14,6 +14,8 @@ KINDS = (CAUSAL_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, IMAGE_CLASSIF
 class Family:
     """The modules of a model; all paths are relative to its base model (`bert`, `transformer`, ...).
 
+    The base model is at the path `base`, by default transformers' `base_model_prefix`.
+
     `blocks` is the list of transformer blocks, `before` the modules that compute their input, `after`
     those that follow them, which a configuration may lack. `reads` are the projections that read
     a block's input, by the beginning of their names, `targets` LoRA's default target modules, by the end.
@@ -27,9 +29,9 @@ class Family:
     complete the first block. `shared`: modules that every block uses, of which each piece has a frozen copy.
     `attributes`: those of a block that the model itself reads. `bypassed`: linear modules of which kernels
     read the weights alone, so that no adapter would have an effect. `forward_mode`: True, or why the blocks
-    have no derivative in forward mode.
-    A model of several modalities has the configuration of its blocks in `nested`; `unused` are its modules
-    that a text does not pass through, and `texts` the types of text models that it may contain.
+    have no derivative in forward mode. `has_class_token`: an image has a token besides its patches.
+    A model of several modalities has the configuration of its blocks in `nested`; `unused` are modules that
+    its inputs do not pass through, and `texts` the types of text models that it may contain.
     """
 
     blocks: str
@@ -54,6 +56,8 @@ class Family:
     attributes: tuple[str, ...] = ()
     bypassed: tuple[str, ...] = ()
     forward_mode: Literal[True] | str = True
+    base: str | None = None
+    has_class_token: bool = True
     nested: str = ""
     unused: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from splitfl.models.families import (
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,
     Family,
+    base_path,
     block_config,
     check,
 )
@@ -81,7 +82,7 @@ def load_piece(
     if shortened_to is not None or new_classifier:
         stored = {name: entry for name, entry in stored.items() if is_of_base(whole, name)}
     aliases = _aliases(whole, stored)
-    unused = tuple(f"{whole.base_model_prefix}.{path}" for path in FAMILIES[config.model_type].unused)
+    unused = tuple(f"{base_path(whole)}.{path}" for path in FAMILIES[config.model_type].unused)
     new = _new_modules(whole, stored, aliases)  # before the piece takes modules out of the whole
     piece = Piece(whole, kind, first, last)
     piece.new = new
@@ -219,7 +220,7 @@ def tied_elsewhere(piece: Piece, aliases: Mapping[str, Collection[str]]) -> tupl
     held = {name for name, _ in piece.model.named_parameters(remove_duplicate=False)}
     tied = {name for name in held if not held.issuperset(aliases[name])}
     if not (piece.is_first and piece.is_last):
-        prefix = piece.model.base_model_prefix
+        prefix = base_path(piece.model)
         shared = tuple(f"{prefix}.{path}." for path in piece.family.shared)
         tied |= {name for name in held if name.startswith(shared)}
     return tuple(sorted(tied))

@@ -11,6 +11,7 @@ from channel.core.rng import stream
 from splitfl.core.errors import CutError, ModelMissing
 from splitfl.models.checkpoint_file import Entry, check_stored, read
 from splitfl.models.cut import Piece
+from splitfl.models.families import base_path
 from splitfl.models.quantised import Quantisation, QuantisedLinear, allocated, quantise
 from splitfl.models.quantised_checkpoint import is_of_integers, read_quantised
 
@@ -89,12 +90,12 @@ def materialise(piece: Piece, checkpoint: Checkpoint, device: str) -> tuple[str,
 
 def is_of_base(model: PreTrainedModel, name: str) -> bool:
     """Whether a tensor of this name belongs to the base model, not to the task head."""
-    return name.startswith(f"{model.base_model_prefix}.")
+    return name.startswith(f"{base_path(model)}.")
 
 
 def is_on_top(model: PreTrainedModel, name: str) -> bool:
     """Whether a tensor of this name belongs to the task head or the pooler."""
-    return not is_of_base(model, name) or name.startswith(f"{model.base_model_prefix}.pooler.")
+    return not is_of_base(model, name) or name.startswith(f"{base_path(model)}.pooler.")
 
 
 def _quantise(piece: Piece, checkpoint: Checkpoint) -> None:

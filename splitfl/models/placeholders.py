@@ -64,8 +64,16 @@ class EmbeddingPlaceholder(nn.Module):
         return self.hidden_input.hidden.new_zeros(()).expand(self.hidden_input.hidden.shape)
 
 
-def put(base: nn.Module, path: str, part: nn.Module | None) -> None:
-    """Replaces the module or parameter at `path` by `part`, if this configuration has one there."""
+def drop(base: nn.Module, path: str) -> None:
+    """Takes away the parameter at `path`, or replaces the module there by the identity, if there is one."""
+    parent_path, _, name = path.rpartition(".")
+    parent = base.get_submodule(parent_path)
+    if getattr(parent, name, None) is not None:
+        setattr(parent, name, None if name in parent._parameters else nn.Identity())
+
+
+def put(base: nn.Module, path: str, part: nn.Module) -> None:
+    """Replaces the module at `path` by `part`, if this configuration has one there."""
     parent_path, _, name = path.rpartition(".")
     parent = base.get_submodule(parent_path)
     if getattr(parent, name, None) is not None:

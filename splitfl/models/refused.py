@@ -14,10 +14,7 @@ _SEVERAL_MODALITIES = (
     "its language model is configured and stored inside a model of several modalities; use a checkpoint of a "
     "language model alone"
 )
-_TWO_TOWERS = (
-    "its vision model is configured inside a model of images and texts; use a checkpoint of a vision model "
-    "alone"
-)
+_PATCHES = "its images are lists of patches with shapes and masks, which no task here has"
 _EMBEDDINGS_PER_BLOCK = (
     "its blocks read embeddings of the tokens, and keys and values of earlier blocks, which do not cross the "
     "cut"
@@ -50,7 +47,7 @@ REFUSED: Final[dict[str, str]] = {
         ),
         _SEVERAL_MODALITIES,
     ),
-    **dict.fromkeys(("clip", "siglip", "siglip2"), _TWO_TOWERS),
+    "siglip2": _PATCHES,
     **dict.fromkeys(("gemma3n_text", "gemma4_text"), _EMBEDDINGS_PER_BLOCK),
     "nanochat": "the norm behind its last block also normalises its embeddings: no piece has it alone",
     "albert": "all its blocks have the same parameters, which pieces would train apart",

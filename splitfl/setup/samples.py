@@ -71,7 +71,9 @@ def check_packing(task: Task, model_type: str) -> None:
 
 
 def _format(model: PretrainedConfig) -> Format:
-    """The pictures that a model of this configuration takes; ViT's patches and one more are its tokens."""
+    """The pictures that a model of this configuration takes; patches and class token are ViT's tokens."""
+    has_class_token = FAMILIES[model.model_type].has_class_token
+    model = block_config(model)
     patch = getattr(model, "patch_size", 0)
-    tokens = (model.image_size // patch) ** 2 + 1 if patch else 1
+    tokens = (model.image_size // patch) ** 2 + has_class_token if patch else 1
     return Format(side=model.image_size, channels=model.num_channels, tokens=tokens)

@@ -219,6 +219,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("idefics3", "smolvlm"), _wrapper(_ROTARY, _TOWER, "llama")),
     **dict.fromkeys(("convnext", "convnextv2"), _STAGES),
     "vit": _PICTURES,
+    "siglip": {"vision_config": _PICTURES},
+    "clip": {"vision_config": {**_PICTURES, "projection_dim": 32}},
     "dinov2": _PICTURES,
 }
 

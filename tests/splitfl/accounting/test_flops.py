@@ -45,7 +45,7 @@ def counted(
         output = piece(state, head.context_of(inputs), labels if piece.is_last else None)
     with FlopCounterMode(display=False) as backward:
         (output.loss if piece.is_last else output.sum()).backward()
-    tokens = 10 if kind == "image-classification" else tiny.TOKENS
+    tokens = 9 + piece.family.has_class_token if kind == "image-classification" else tiny.TOKENS
     closed = cost(piece, tiny.BATCH, tokens)
     return forward.get_total_flops(), backward.get_total_flops(), closed.forward_flops, closed.backward_flops
 
