@@ -31,7 +31,14 @@ from splitfl.models.families import (
 )
 from splitfl.models.feature_maps import as_feature_map, as_tokens
 from splitfl.models.inputs import check_inputs, packed_mask
-from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput, drop, put
+from splitfl.models.placeholders import (
+    BlockPlaceholder,
+    EmbeddingPlaceholder,
+    HiddenInput,
+    drop,
+    placeholder_of,
+    put,
+)
 from splitfl.models.training_step import CurrentStep
 
 
@@ -93,6 +100,13 @@ class Piece(nn.Module):
         return cast(PreTrainedModel, self.model.get_submodule(base_path(self.model)))
 
     @property
+    def top(self) -> list[tuple[str, nn.Module]]:
+        """The modules on the base model, by name: the task head."""
+        if self.base is self.model:
+            return [(name, self.model.get_submodule(name)) for name in self.family.top]
+        return [(name, child) for name, child in self.model.named_children() if child is not self.base]
+
+    @property
     def block_config(self) -> Any:
         """The configuration of the blocks, which is inside that of a model of several modalities."""
         return block_config(self.model.config)
@@ -123,7 +137,7 @@ class Piece(nn.Module):
             with by_batch(self.model, self.norms) if learns else nullcontext():
                 if self.is_last:
                     return self.model(**inputs, labels=labels)
-                hidden = self.base(**inputs).last_hidden_state
+                hidden = self.base.get_submodule(self.family.encoder)(**inputs).last_hidden_state
             if not self.family.hands_pictures:
                 return hidden
             return as_tokens(hidden, channels_last=self.family.channels_last)
@@ -186,7 +200,7 @@ class Piece(nn.Module):
         for index in range(self.num_blocks):
             if index not in self.blocks:
                 given = self._hidden_input if index == self.blocks.start - 1 else None
-                blocks[index] = BlockPlaceholder.of(blocks[index], given, self.family)
+                blocks[index] = placeholder_of(blocks[index], given, self.family, is_first=index == 0)
         if not self.is_first:
             for path in self.family.before:
                 put(self.base, path, EmbeddingPlaceholder(self._hidden_input, self.model.dtype))
@@ -195,9 +209,8 @@ class Piece(nn.Module):
         if not self.is_last:
             for path in self.family.after:
                 put(self.base, path, nn.Identity())
-            for name, child in list(self.model.named_children()):
-                if child is not self.base:
-                    setattr(self.model, name, nn.Identity())
+            for name, _ in self.top:
+                setattr(self.model, name, nn.Identity())
 
 
 def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]:

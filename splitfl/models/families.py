@@ -5,15 +5,19 @@ table are refused: module paths that happen to exist do not ensure exactness.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from splitfl.config import nearest, one_of
 from splitfl.core.errors import CutError
+from splitfl.models.encoder_decoders import ENCODER_DECODERS
 from splitfl.models.family import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,
     KINDS,
+    LANGUAGE_MODELS,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
     Family,
@@ -26,6 +30,8 @@ __all__ = [
     "FAMILIES",
     "IMAGE_CLASSIFICATION",
     "KINDS",
+    "LANGUAGE_MODELS",
+    "SEQ2SEQ_LM",
     "SEQUENCE_CLASSIFICATION",
     "TOKEN_CLASSIFICATION",
     "Family",
@@ -35,6 +41,7 @@ __all__ = [
     "check",
     "count_blocks",
     "family_of",
+    "is_inside",
 ]
 
 _BERT = Family(
@@ -226,6 +233,7 @@ FAMILIES: dict[str, Family] = {
         shared=("encoder.rel_embeddings", "encoder.LayerNorm"),
     ),
     **WRAPPERS,
+    **ENCODER_DECODERS,
     "vit": _VIT,
     "dinov2": replace(_VIT, blocks="encoder.layer", after=("layernorm",)),
     "siglip": replace(_CLIP, unused=("head",), has_class_token=False),
@@ -276,6 +284,13 @@ def base_path(model: Any) -> str:
     """The path of the base model, without task head, in a model of a known type; "" for the model itself."""
     path = family_of(model.config.model_type).base
     return str(model.base_model_prefix) if path is None else path
+
+
+def is_inside(model: Any, name: str, paths: Iterable[str]) -> bool:
+    """Whether a module or tensor of this name is, or is in, one of the modules at these paths of the base."""
+    base = base_path(model)
+    whole = [f"{base}.{path}" if base else path for path in paths]
+    return any(f"{name}.".startswith(f"{path}.") for path in whole)
 
 
 def count_blocks(config: Any) -> int:

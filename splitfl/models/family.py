@@ -7,14 +7,18 @@ CAUSAL_LM = "causal-lm"
 SEQUENCE_CLASSIFICATION = "sequence-classification"
 TOKEN_CLASSIFICATION = "token-classification"
 IMAGE_CLASSIFICATION = "image-classification"
-KINDS = (CAUSAL_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, IMAGE_CLASSIFICATION)
+SEQ2SEQ_LM = "seq2seq-lm"
+KINDS = (CAUSAL_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, IMAGE_CLASSIFICATION)
+LANGUAGE_MODELS = (CAUSAL_LM, SEQ2SEQ_LM)
+"""The kinds whose labels are tokens of the vocabulary, and which have no classifier."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """The modules of a model; all paths are relative to its base model (`bert`, `transformer`, ...).
 
-    The base model is at the path `base`, by default transformers' `base_model_prefix`.
+    The base model is at the path `base`, by default transformers' `base_model_prefix`; where it is the model
+    itself (""), `top` are the modules of its task head.
 
     `blocks` is the list of transformer blocks, `before` the modules that compute their input, `after`
     those that follow them, which a configuration may lack. `reads` are the projections that read
@@ -32,6 +36,9 @@ class Family:
     have no derivative in forward mode. `has_class_token`: an image has a token besides its patches.
     A model of several modalities has the configuration of its blocks in `nested`; `unused` are modules that
     its inputs do not pass through, and `texts` the types of text models that it may contain.
+    A model with a `decoder` is cut in its `encoder`; the decoder follows it as a whole, and its blocks have
+    attention modules named `attentions_of_decoder`: to itself, and to the encoder. With `shares_bias`
+    T5's first block hands its position bias to the others.
     """
 
     blocks: str
@@ -57,7 +64,12 @@ class Family:
     bypassed: tuple[str, ...] = ()
     forward_mode: Literal[True] | str = True
     base: str | None = None
+    top: tuple[str, ...] = ()
     has_class_token: bool = True
     nested: str = ""
     unused: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    encoder: str = ""
+    decoder: str = ""
+    attentions_of_decoder: tuple[str, str] = ("self_attn", "encoder_attn")
+    shares_bias: bool = False

@@ -8,20 +8,21 @@ from typing import Any
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from splitfl.core.errors import CutError, SplitflError
+from splitfl.core.errors import CutError, ModelMissing, SplitflError
 from splitfl.core.folder_cache import cached_by_files
 from splitfl.models.checkpoint_file import Entry, entries, same_bytes
 from splitfl.models.config_file import check_numbers, config_table, not_of, refuse_router_loss
 from splitfl.models.cut import Piece
 from splitfl.models.families import (
-    CAUSAL_LM,
     FAMILIES,
     IMAGE_CLASSIFICATION,
+    LANGUAGE_MODELS,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
     Family,
-    base_path,
     block_config,
     check,
+    is_inside,
 )
 from splitfl.models.feature_maps import shortened
 from splitfl.models.materialise import Aliases, Checkpoint, is_of_base, is_on_top, materialise
@@ -76,17 +77,17 @@ def load_piece(
     of_checkpoint = stored_quantisation(getattr(config, "quantization_config", None))
     check_quantisation(folder, config, quantisation)
     whole = built(folder, config, kind, dtype, attention)
-    if new_classifier and kind == CAUSAL_LM:
+    if new_classifier and kind in LANGUAGE_MODELS:
         raise CutError("model.new_classifier must be false for a language model: it has no classifier")
     stored = {} if getattr(config, "untrained", False) else stored_in_model(whole, entries(folder))
     if shortened_to is not None or new_classifier:
         stored = {name: entry for name, entry in stored.items() if is_of_base(whole, name)}
     aliases = _aliases(whole, stored)
-    unused = tuple(f"{base_path(whole)}.{path}" for path in FAMILIES[config.model_type].unused)
+    unused = FAMILIES[config.model_type].unused
     new = _new_modules(whole, stored, aliases)  # before the piece takes modules out of the whole
     piece = Piece(whole, kind, first, last)
     piece.new = new
-    piece.unread = {name: entry for name, entry in stored.items() if unused and name.startswith(unused)}
+    piece.unread = {name: entry for name, entry in stored.items() if is_inside(whole, name, unused)}
     piece.tied = tied_elsewhere(piece, aliases)
     checkpoint = Checkpoint(
         aliases=aliases,
@@ -97,7 +98,7 @@ def load_piece(
         is_quantised=of_checkpoint is not None,
     )
     piece.fresh = materialise(piece, checkpoint, device)
-    if not (piece.is_first and piece.is_last):  # tied parameters are in different pieces
+    if not ((piece.is_first and piece.is_last) or piece.family.decoder):  # tied in different pieces
         piece.model.config.tie_word_embeddings = False
     return piece.requires_grad_(False)
 
@@ -124,7 +125,7 @@ def read_config(
     inner = block_config(config)
     for one in (config, inner):
         one.return_dict, one.output_attentions, one.output_hidden_states = True, False, False
-    if kind != CAUSAL_LM:  # the stored one is that of other data
+    if kind not in LANGUAGE_MODELS:  # the stored one is that of other data
         config.problem_type = problem_type
     if num_labels is not None:
         config.num_labels = num_labels
@@ -136,6 +137,8 @@ def read_config(
         raise CutError(
             f"a {model_type} model classifies by its last token: pass pad_token_id, {path} has none"
         )
+    if kind == SEQ2SEQ_LM and family.base == "" and config.decoder_start_token_id is None:
+        raise ModelMissing(f"{path}: decoder_start_token_id must be a token, the decoder's first, got None")
     assert isinstance(config, PretrainedConfig)
     return config
 
@@ -220,9 +223,7 @@ def tied_elsewhere(piece: Piece, aliases: Mapping[str, Collection[str]]) -> tupl
     held = {name for name, _ in piece.model.named_parameters(remove_duplicate=False)}
     tied = {name for name in held if not held.issuperset(aliases[name])}
     if not (piece.is_first and piece.is_last):
-        prefix = base_path(piece.model)
-        shared = tuple(f"{prefix}.{path}." for path in piece.family.shared)
-        tied |= {name for name in held if name.startswith(shared)}
+        tied |= {name for name in held if is_inside(piece.model, name, piece.family.shared)}
     return tuple(sorted(tied))
 
 

@@ -1,5 +1,6 @@
 """Allocates and fills the tensors of a piece: from the checkpoint, or by the model's own initialisation."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from channel.core.rng import stream
 from splitfl.core.errors import CutError, ModelMissing
 from splitfl.models.checkpoint_file import Entry, check_stored, read
 from splitfl.models.cut import Piece
-from splitfl.models.families import base_path
+from splitfl.models.families import base_path, family_of, is_inside
 from splitfl.models.quantised import Quantisation, QuantisedLinear, allocated, quantise
 from splitfl.models.quantised_checkpoint import is_of_integers, read_quantised
 
@@ -90,12 +91,14 @@ def materialise(piece: Piece, checkpoint: Checkpoint, device: str) -> tuple[str,
 
 def is_of_base(model: PreTrainedModel, name: str) -> bool:
     """Whether a tensor of this name belongs to the base model, not to the task head."""
-    return name.startswith(f"{base_path(model)}.")
+    if path := base_path(model):
+        return name.startswith(f"{path}.")
+    return not is_inside(model, name, family_of(model.config.model_type).top)
 
 
 def is_on_top(model: PreTrainedModel, name: str) -> bool:
     """Whether a tensor of this name belongs to the task head or the pooler."""
-    return not is_of_base(model, name) or name.startswith(f"{base_path(model)}.pooler.")
+    return not is_of_base(model, name) or is_inside(model, name, ["pooler"])
 
 
 def _quantise(piece: Piece, checkpoint: Checkpoint) -> None:
@@ -159,15 +162,22 @@ def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
 def _read_buffers(path: str, module: nn.Module, checkpoint: Checkpoint) -> None:
     """Reads buffers such as running statistics from the checkpoint."""
     for leaf, buffer in module._buffers.items():
-        entry = checkpoint.stored.get(f"{path}.{leaf}")
+        name = f"{path}.{leaf}" if path else leaf
+        entry = checkpoint.stored.get(name)
         if entry is not None and buffer is not None:
-            check_stored(buffer, f"{path}.{leaf}", entry)
+            check_stored(buffer, name, entry)
             if not checkpoint.is_shape_only:
                 read(entry, buffer)
 
 
 def _refuse_unless_new(piece: Piece, name: str) -> None:
-    """Raises ModelMissing for a missing parameter outside the head, unless the model is untrained."""
+    """Raises ModelMissing for a missing parameter outside the head, unless the model is untrained.
+
+    Sinusoidal positions are not stored: the model computes them when it initialises their module.
+    """
+    computed = piece.model._keys_to_ignore_on_load_missing or ()
+    if any(re.search(pattern, name) for pattern in computed):
+        return
     if not is_on_top(piece.model, name) and not getattr(piece.model.config, "untrained", False):
         model_type = piece.model.config.model_type
         raise ModelMissing(f"the checkpoint lacks {name}: it is not of a {model_type} model of this shape")

@@ -3,7 +3,7 @@
 # B batch, T tokens, D hidden
 
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,19 +30,36 @@ class BlockPlaceholder(nn.Module):
         self.hidden_input = hidden_input
         self.returns_tuple = returns_tuple
 
-    @classmethod
-    def of(cls, block: nn.Module, hidden_input: HiddenInput | None, family: Family) -> Self:
-        """A placeholder with what the model itself reads of this block."""
-        placeholder = cls(hidden_input, returns_tuple=family.returns_tuple)
-        for name in family.attributes:
-            setattr(placeholder, name, getattr(block, name))
-        return placeholder
-
     def forward(self, hidden_BTD: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, None]:
         if self.hidden_input is not None:
             assert self.hidden_input.hidden is not None
             hidden_BTD = self.hidden_input.hidden
         return (hidden_BTD, None) if self.returns_tuple else hidden_BTD
+
+
+class BiasPlaceholder(BlockPlaceholder):
+    """Replaces a block of T5's encoder; the first one computes the position bias that the others add.
+
+    Of the first block the bias's own module is left, with its name.
+    """
+
+    def __init__(self, block: nn.Module, hidden_input: HiddenInput | None, *, is_first: bool) -> None:
+        super().__init__(hidden_input)
+        if is_first:
+            attention = block.get_submodule("layer.0.SelfAttention")
+            for projection in ("q", "k", "v", "o"):
+                delattr(attention, projection)
+            self.layer = nn.ModuleList([nn.Module()])
+            self.layer[0].SelfAttention = attention
+        self.is_first = is_first
+
+    def forward(self, hidden_BTD: Tensor, *args: Any, **kwargs: Any) -> Any:
+        _, bias = args[:2]  # after the mask
+        if self.is_first:
+            tokens = hidden_BTD.shape[1]
+            attention = cast(Any, self.layer[0].SelfAttention)
+            bias = attention.compute_bias(tokens, tokens, device=hidden_BTD.device)
+        return super().forward(hidden_BTD), bias, None
 
 
 class EmbeddingPlaceholder(nn.Module):
@@ -62,6 +79,18 @@ class EmbeddingPlaceholder(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         assert self.hidden_input.hidden is not None
         return self.hidden_input.hidden.new_zeros(()).expand(self.hidden_input.hidden.shape)
+
+
+def placeholder_of(
+    block: nn.Module, hidden_input: HiddenInput | None, family: Family, *, is_first: bool
+) -> BlockPlaceholder:
+    """The placeholder for a block, the model's first or not, with what the model itself reads of it."""
+    if family.shares_bias:
+        return BiasPlaceholder(block, hidden_input, is_first=is_first)
+    placeholder = BlockPlaceholder(hidden_input, returns_tuple=family.returns_tuple)
+    for name in family.attributes:
+        setattr(placeholder, name, getattr(block, name))
+    return placeholder
 
 
 def drop(base: nn.Module, path: str) -> None:

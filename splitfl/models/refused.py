@@ -2,10 +2,8 @@
 
 from typing import Final
 
-_TWO_INPUTS = (
-    "every block of its decoder reads the encoder's output besides the hidden state, and a message at the "
-    "cut has one hidden state"
-)
+_AUDIO = "its encoder reads audio features, which no task here has"
+_GLOBAL = "tokens of its encoder attend globally by a mask of the user's, which no task here has"
 _CAPACITY = (
     "its experts drop tokens beyond their capacity, so that the result of a token depends on the rest of the "
     "batch"
@@ -21,22 +19,8 @@ _EMBEDDINGS_PER_BLOCK = (
 )
 
 REFUSED: Final[dict[str, str]] = {
-    **dict.fromkeys(
-        (
-            "t5",
-            "mt5",
-            "umt5",
-            "bart",
-            "mbart",
-            "pegasus",
-            "marian",
-            "m2m_100",
-            "blenderbot",
-            "led",
-            "whisper",
-        ),
-        _TWO_INPUTS,
-    ),
+    "whisper": _AUDIO,
+    "led": _GLOBAL,
     **dict.fromkeys(("switch_transformers", "nllb-moe"), _CAPACITY),
     **dict.fromkeys(
         (

@@ -19,6 +19,7 @@ from splitfl.models.families import (
     CAUSAL_LM,
     FAMILIES,
     IMAGE_CLASSIFICATION,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
     block_config,
@@ -31,6 +32,7 @@ from splitfl.models.source import resolve
 PARTS: Final = ("head", "body", "tail")
 
 _CLASS_NAMES: Final[dict[str, Any]] = {
+    SEQ2SEQ_LM: modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
     CAUSAL_LM: modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     SEQUENCE_CLASSIFICATION: modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     TOKEN_CLASSIFICATION: modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
@@ -141,6 +143,6 @@ def _piece(whole: PreTrainedModel, kind: str, blocks: range, *, copy_weights: bo
     if kind == CAUSAL_LM:
         model.loss_type = "ForCausalLM"
     piece = Piece(model, kind, blocks.start, blocks.stop)
-    if not (piece.is_first and piece.is_last):
+    if not ((piece.is_first and piece.is_last) or piece.family.decoder):
         piece.model.config.tie_word_embeddings = False
     return copy.deepcopy(piece) if copy_weights else piece

@@ -9,6 +9,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForImageTextToText,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     PretrainedConfig,
@@ -19,6 +20,7 @@ from splitfl.models.families import (
     CAUSAL_LM,
     FAMILIES,
     IMAGE_CLASSIFICATION,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
     block_config,
@@ -31,6 +33,7 @@ from splitfl.models.wide_tensors import keep_in_float32
 
 _CLASSES: dict[str, Any] = {
     CAUSAL_LM: AutoModelForCausalLM,
+    SEQ2SEQ_LM: AutoModelForSeq2SeqLM,
     SEQUENCE_CLASSIFICATION: AutoModelForSequenceClassification,
     TOKEN_CLASSIFICATION: AutoModelForTokenClassification,
     IMAGE_CLASSIFICATION: AutoModelForImageClassification,

@@ -17,6 +17,7 @@ from splitfl.models.families import (
     CAUSAL_LM,
     FAMILIES,
     IMAGE_CLASSIFICATION,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
     block_config,
@@ -24,6 +25,8 @@ from splitfl.models.families import (
 from splitfl.models.unsplit import auto_class
 
 BLOCKS, BATCH, TOKENS, VOCABULARY, LABELS, PADDING = 4, 3, 12, 61, 5, 1
+ANSWER = 7
+"""The tokens of an answer of an encoder-decoder."""
 CASES = [
     (model_type, kind)
     for model_type, family in FAMILIES.items()
@@ -97,6 +100,32 @@ _TOWER = {
 _QWEN_TOWER = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "patch_size": 4}
 _QWEN_TEXT = {**_ROTARY, "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}}
 _GEMMA3 = {**_WINDOWED, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2}
+_T5 = {
+    "d_model": 32,
+    "d_kv": 6,
+    "d_ff": 48,
+    "num_layers": BLOCKS,
+    "num_decoder_layers": 2,
+    "num_heads": 4,
+    "vocab_size": VOCABULARY,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 16,
+    "decoder_start_token_id": 0,
+    **_SPECIAL,
+}
+_BART = {
+    "d_model": 32,
+    "encoder_layers": BLOCKS,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 40,
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": 40,
+    "decoder_start_token_id": 3,
+    **_SPECIAL,
+}
 
 
 def _wrapper(
@@ -219,6 +248,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("idefics3", "smolvlm"), _wrapper(_ROTARY, _TOWER, "llama")),
     **dict.fromkeys(("convnext", "convnextv2"), _STAGES),
     "vit": _PICTURES,
+    **dict.fromkeys(("t5", "mt5", "umt5"), _T5),
+    **dict.fromkeys(("bart", "mbart", "pegasus", "marian", "m2m_100", "blenderbot"), _BART),
     "siglip": {"vision_config": _PICTURES},
     "clip": {"vision_config": {**_PICTURES, "projection_dim": 32}},
     "dinov2": _PICTURES,
@@ -322,6 +353,11 @@ def batch(kind: str, padding: str = "right", seed: int = 3) -> tuple[dict[str, T
         padded = slice(None, 3 * row) if padding == "left" else slice(TOKENS - 3 * row, None)
         mask_BT[row, padded] = 0
         ids_BT[row, padded] = PADDING
+    if kind == SEQ2SEQ_LM:
+        labels_BU = torch.randint(4, VOCABULARY, (BATCH, ANSWER), generator=chance)
+        for row in range(BATCH):
+            labels_BU[row, ANSWER - 2 * row :] = -100
+        return {"input_ids": ids_BT, "attention_mask": mask_BT}, labels_BU
     if kind == TOKEN_CLASSIFICATION:
         return {"input_ids": ids_BT, "attention_mask": mask_BT}, _tags(mask_BT, chance)
     labels = torch.where(mask_BT == 1, ids_BT, -100) if kind == CAUSAL_LM else classes_B
