@@ -19,6 +19,7 @@ from splitfl.data.task import TASKS
 from splitfl.models.families import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
 )
@@ -29,6 +30,7 @@ from splitfl.transport.registry import TRANSPORTS
 
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
     "SEQ_CLS": "AutoModelForSequenceClassification",
     "TOKEN_CLS": "AutoModelForTokenClassification",
     "IMAGE_CLS": "AutoModelForImageClassification",
@@ -37,6 +39,7 @@ CLASSES = {
 
 PEFT_TASKS = {
     CAUSAL_LM: "CAUSAL_LM",
+    SEQ2SEQ_LM: "SEQ_2_SEQ_LM",
     SEQUENCE_CLASSIFICATION: "SEQ_CLS",
     TOKEN_CLASSIFICATION: "TOKEN_CLS",
     IMAGE_CLASSIFICATION: "IMAGE_CLS",

@@ -27,7 +27,7 @@ from splitfl.config import AdapterConfig, value_of
 from splitfl.core.checkpoint import write_whole
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
-from splitfl.models.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, LANGUAGE_MODELS, SEQUENCE_CLASSIFICATION
 
 _CLASSIFIERS = ("classifier", "score")  # so peft's PeftModelForSequenceClassification finds them
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -79,7 +79,7 @@ def export_adapter(
             unadapted, heads
         )  # in each config: where peft reads them
         _write(folder / kind if index else folder, config, values | unadapted)
-    if whole.kind != CAUSAL_LM:
+    if whole.kind not in LANGUAGE_MODELS:
         write_whole(folder / "config.json", config_json(whole).encode())
 
 
@@ -151,8 +151,8 @@ def _task(whole: Piece, adapted: Sequence[str]) -> tuple[str | None, tuple[str, 
     None for images, for which peft has no task type, and for an adapted text classifier, which peft
     does not support with one.
     """
-    if whole.kind == CAUSAL_LM:
-        return "CAUSAL_LM", ()
+    if whole.kind in LANGUAGE_MODELS:
+        return "CAUSAL_LM" if whole.kind == CAUSAL_LM else "SEQ_2_SEQ_LM", ()
     names = (name for name, _ in whole.model.named_modules())
     heads = tuple(name for name in names if name.endswith(_CLASSIFIERS))
     is_adapted = any(f"{name}.".startswith(f"{head}.") for name in adapted for head in heads)

@@ -48,7 +48,8 @@ def measure_adapter(experiment: Experiment, adapter: Path, *, with_rouge: bool =
     """
     if with_rouge and not experiment.task.has_answers:
         raise ConfigError(
-            f"--rouge is for task 'sft', whose samples have answers, not {experiment.task.name!r}"
+            "--rouge is for tasks 'sft' and 'seq2seq', whose samples have answers, not "
+            f"{experiment.task.name!r}"
         )
     task = experiment.task
     model, folder = finished_model(
