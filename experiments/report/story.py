@@ -158,6 +158,7 @@ def loading_code(run: RunRecord) -> str | None:
     kind = TASKS[run.summary.task].kind if run.summary.task in TASKS else SEQUENCE_CLASSIFICATION
     guessed = "CAUSAL_LM" if "perplexity" in run.summary.final else PEFT_TASKS[kind]
     name = CLASSES.get(str(config.get("task_type")), CLASSES[guessed])
+    name = (config.get("auto_mapping") or {}).get("base_model_class", name)
     labels = _num_labels(adapter / "adapter_model.safetensors")
     extra = f", num_labels={labels}" if labels else ""
     settings = run.config.get("model")

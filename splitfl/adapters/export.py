@@ -75,6 +75,12 @@ def export_adapter(
         configs.append((kind, make(layers, fan_in_fan_out), values))
     for index, (kind, config, values) in enumerate(configs):
         config.task_type, config.base_model_name_or_path = task_type, model_name
+        if whole.family.texts:  # for AutoPeftModel: its classes for a task do not know such models
+            config.task_type, made_by = None, type(whole.model)
+            config.auto_mapping = {
+                "base_model_class": made_by.__name__,
+                "parent_library": made_by.__module__,
+            }
         vars(config)["modules_to_save"] = _whole_modules(
             unadapted, heads
         )  # in each config: where peft reads them

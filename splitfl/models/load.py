@@ -19,7 +19,6 @@ from splitfl.models.families import (
     LANGUAGE_MODELS,
     SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
-    Family,
     block_config,
     check,
     is_inside,
@@ -121,7 +120,7 @@ def read_config(
         raise not_of(path, model_type, error) from None
     check_numbers(path, block_config(config))
     refuse_router_loss(str(path), block_config(config))
-    _check_text(str(path), config, family)
+    _check_text(str(path), config, kind, attention)
     inner = block_config(config)
     for one in (config, inner):
         one.return_dict, one.output_attentions, one.output_hidden_states = True, False, False
@@ -143,14 +142,16 @@ def read_config(
     return config
 
 
-def _check_text(source: str, config: PretrainedConfig, family: Family) -> None:
-    """Raises CutError for a model of several modalities with a text model of an untested type."""
-    found = block_config(config).model_type
+def _check_text(source: str, config: PretrainedConfig, kind: str, attention: str) -> None:
+    """Raises CutError for a model of several modalities with a text model of another type or attention."""
+    found, family = block_config(config).model_type, FAMILIES[config.model_type]
     if family.texts and found not in family.texts:
         raise CutError(
             f"{source}: text_config of a {config.model_type} model must be of type "
             f"{', '.join(family.texts)}, got {found!r}"
         )
+    if found in FAMILIES:
+        check(found, kind, attention)
 
 
 @cached_by_files

@@ -256,6 +256,11 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+def text_model(model_type: str) -> dict[str, Any]:
+    """The configuration of a text model of this type, to be inside another one."""
+    return {**_SETTINGS[model_type], "model_type": model_type}
+
+
 def attention_of(model: str | Path) -> str:
     """`sdpa`, or what a family, or a checkpoint's, has in its place."""
     if isinstance(model, Path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import AutoPeftModel, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
@@ -15,12 +15,12 @@ from splitfl.adapters.model_export import export_model
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
 from splitfl.core.errors import CutError
-from splitfl.models.families import CAUSAL_LM
+from splitfl.models.families import CAUSAL_LM, FAMILIES
 from splitfl.models.load import load_piece
 from splitfl.models.split import split
 from splitfl.models.wrappers import WRAPPERS
 from tests.splitfl import tiny
-from tests.splitfl.models.test_split_equals_whole import noise
+from tests.splitfl.models.test_split_equals_whole import compare, noise
 
 ADAPTER = AdapterConfig(head=side_config(rank=2), body=side_config(rank=3))
 
@@ -62,6 +62,34 @@ def test_a_text_model_of_another_type_is_refused_by_name(tmp_path: Path) -> None
         load_piece(tmp_path, CAUSAL_LM, 0, 2)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model_type", "text"),
+    [(name, text) for name, family in WRAPPERS.items() for text in family.texts if text in FAMILIES],
+)
+def test_every_text_model_in_a_wrapper_equals_the_whole(model_type: str, text: str, tmp_path: Path) -> None:
+    changes = tiny.text_model(text)
+    folder = tiny.save(tmp_path, model_type, CAUSAL_LM, text_config=changes)
+    attention = FAMILIES[text].attentions[0]
+    for lora in (True, False):
+        compare(
+            folder,
+            model_type,
+            CAUSAL_LM,
+            [(2, 1)],
+            ("left", "right"),
+            lora=lora,
+            dtype="float32",
+            attention=attention,
+        )
+
+
+def test_attention_must_be_that_of_the_text_model(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path, "paligemma", CAUSAL_LM, text_config=tiny.text_model("gemma2"))
+    with pytest.raises(CutError, match="a gemma2 model does not support attention 'sdpa'; set it to eager"):
+        load_piece(folder, CAUSAL_LM, 0, 2)
+
+
 def test_classification_is_refused_by_name(tmp_path: Path) -> None:
     tiny.save(tmp_path, "gemma3", CAUSAL_LM)
     with pytest.raises(CutError, match="a gemma3 model does not support sequence-classification"):
@@ -82,6 +110,8 @@ def test_plain_peft_loads_the_adapter_on_the_wrapper(model_type: str, tmp_path: 
     inputs, _ = tiny.batch(CAUSAL_LM)
     with torch.no_grad():
         torch.testing.assert_close(loaded(**inputs).logits, whole(inputs).logits, rtol=1e-4, atol=1e-5)
+        again = AutoPeftModel.from_pretrained(out).eval()  # by the class that the folder names
+        assert torch.equal(again(**inputs).logits, loaded(**inputs).logits)
         assert not torch.allclose(loaded.get_base_model()(**inputs).logits, tiny_logits(source, inputs))
 
 
