@@ -38,6 +38,8 @@ def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCon
             if its is side and not trains_all(side) and not _is_saved(side, name)
         ]
         own = _in_layers(piece, label, side, own)
+        if label == "body" and piece.num_blocks <= cut:
+            continue  # of a model that was shortened, a new classifier alone follows the cut
         for target in _wanted(piece, label, side):
             found = _matching(piece, label, target, own)
             if not found:

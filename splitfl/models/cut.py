@@ -138,7 +138,7 @@ class Piece(nn.Module):
                 if self.is_last:
                     return self.model(**inputs, labels=labels)
                 hidden = self.base.get_submodule(self.family.encoder)(**inputs).last_hidden_state
-            if not self.family.hands_pictures:
+            if not self.family.hands_pictures or self.family.hands_tokens:
                 return hidden
             return as_tokens(hidden, channels_last=self.family.channels_last)
         finally:
@@ -173,7 +173,8 @@ class Piece(nn.Module):
         return self.family.pools_last and self.kind == SEQUENCE_CLASSIFICATION
 
     def _unflattened(self, hidden_BTD: Tensor) -> Tensor:
-        return as_feature_map(hidden_BTD) if self.family.hands_pictures else hidden_BTD
+        is_map = self.family.hands_pictures and not self.family.hands_tokens
+        return as_feature_map(hidden_BTD) if is_map else hidden_BTD
 
     def _surrogate_inputs(self, hidden_BTD: Tensor, context: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Surrogate inputs with which the model computes the same masks and pools the same token."""
@@ -203,7 +204,10 @@ class Piece(nn.Module):
                 blocks[index] = placeholder_of(blocks[index], given, self.family, is_first=index == 0)
         if not self.is_first:
             for path in self.family.before:
-                put(self.base, path, EmbeddingPlaceholder(self._hidden_input, self.model.dtype))
+                grid = (
+                    cast(Any, self.base.get_submodule(path)).patch_grid if self.family.hands_tokens else None
+                )
+                put(self.base, path, EmbeddingPlaceholder(self._hidden_input, self.model.dtype, grid))
             for path in self.family.with_first:
                 put(self.base, path, BlockPlaceholder(self._hidden_input))
         if not self.is_last:

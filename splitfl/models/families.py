@@ -22,6 +22,7 @@ from splitfl.models.family import (
     TOKEN_CLASSIFICATION,
     Family,
 )
+from splitfl.models.image_families import IMAGE_FAMILIES
 from splitfl.models.refused import REFUSED
 from splitfl.models.wrappers import WRAPPERS
 
@@ -84,7 +85,7 @@ _BLOOM = Family(
     targets=("query_key_value",),
     attentions=("eager",),
     separates_packed=False,
-    returns_tuple=True,
+    num_returned=2,
 )
 _GPT_NEO = replace(
     _GPT2,
@@ -92,7 +93,7 @@ _GPT_NEO = replace(
     targets=("q_proj", "v_proj"),
     attentions=("eager",),
     fan_in_fan_out=False,
-    returns_tuple=True,
+    num_returned=2,
 )
 _MAMBA = Family(
     blocks="layers",
@@ -105,28 +106,6 @@ _MAMBA = Family(
     separates_packed=False,
     bypassed=("dt_proj", "out_proj"),
 )
-_VIT = Family(
-    blocks="layers",
-    before=("embeddings",),
-    after=("layernorm", "pooler"),
-    reads=("q_proj", "k_proj", "v_proj"),
-    targets=("q_proj", "v_proj"),
-    kinds=(IMAGE_CLASSIFICATION,),
-    pools_last=False,
-)
-_CLIP = replace(
-    _VIT, blocks="encoder.layers", after=("post_layernorm",), base="vision_model", nested="vision_config"
-)
-_CONVNEXT = replace(
-    _VIT,
-    blocks="encoder.stages",
-    after=("layernorm",),
-    reads=(),
-    targets=("pwconv1", "pwconv2"),
-    hands_pictures=True,
-    channels_last=True,
-)
-
 FAMILIES: dict[str, Family] = {
     "bert": _BERT,
     "roberta": _ROBERTA,
@@ -228,39 +207,13 @@ FAMILIES: dict[str, Family] = {
         kinds=(SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION),
         attentions=("eager",),
         is_encoder=False,
-        returns_tuple=True,
+        num_returned=2,
         with_first=("encoder.conv",),
         shared=("encoder.rel_embeddings", "encoder.LayerNorm"),
     ),
     **WRAPPERS,
     **ENCODER_DECODERS,
-    "vit": _VIT,
-    "dinov2": replace(_VIT, blocks="encoder.layer", after=("layernorm",)),
-    "siglip": replace(_CLIP, unused=("head",), has_class_token=False),
-    "clip": replace(_CLIP, before=("embeddings", "pre_layrnorm")),
-    "resnet": Family(
-        blocks="encoder.stages",
-        before=("embedder",),
-        after=("pooler",),
-        reads=(),
-        targets=(),
-        kinds=(IMAGE_CLASSIFICATION,),
-        pools_last=False,
-        hands_pictures=True,
-        has_batch_norms=True,
-    ),
-    "convnext": _CONVNEXT,
-    "convnextv2": _CONVNEXT,
-    "small_net": Family(  # of splitfl.models
-        blocks="blocks",
-        before=(),
-        after=(),
-        reads=(),
-        targets=("linear",),
-        kinds=(IMAGE_CLASSIFICATION,),
-        pools_last=False,
-        hands_pictures=True,
-    ),
+    **IMAGE_FAMILIES,
 }
 
 

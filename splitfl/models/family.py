@@ -27,10 +27,11 @@ class Family:
     a decoder for language modelling. `offsets_positions`: position indices up to the padding token's
     index are unused. `is_parallel`: the feed-forward part of a block reads the input of attention.
     `separates_packed`: position indices keep texts apart that are packed into one row.
-    `hands_pictures`: blocks output feature maps of varying shape, without attention, whose gradients
-    have the memory layout (B, H, W, C) if `channels_last`.
-    `returns_tuple`: blocks return a tuple that begins with the hidden state. `with_first`: modules that
-    complete the first block. `shared`: modules that every block uses, of which each piece has a frozen copy.
+    `hands_pictures`: blocks output feature maps of varying shape, whose gradients have the memory layout
+    (B, H, W, C) if `channels_last`, or, if `hands_tokens`, as many tokens as the map has positions.
+    `num_returned`: above 1, blocks return a tuple of so many values that begins with the hidden state.
+    `with_first`: modules that complete the first block. `shared`: modules that every block uses, of which
+    each piece has a frozen copy.
     `attributes`: those of a block that the model itself reads. `bypassed`: linear modules of which kernels
     read the weights alone, so that no adapter would have an effect. `forward_mode`: True, or why the blocks
     have no derivative in forward mode. `has_class_token`: an image has a token besides its patches.
@@ -56,8 +57,9 @@ class Family:
     separates_packed: bool = True
     hands_pictures: bool = False
     channels_last: bool = False
+    hands_tokens: bool = False
     has_batch_norms: bool = False
-    returns_tuple: bool = False
+    num_returned: int = 1
     with_first: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()

@@ -72,6 +72,11 @@ def load_piece(
         folder, kind, attention, num_labels=num_labels, problem_type=problem_type, pad_token_id=pad_token_id
     )
     if shortened_to is not None:
+        if first == shortened_to and FAMILIES[config.model_type].hands_tokens:
+            raise CutError(
+                f"method.auxiliary_blocks must be at least 1 for a {config.model_type} model, whose last "
+                "stage alone does not merge patches"
+            )
         shortened(config, shortened_to)
     of_checkpoint = stored_quantisation(getattr(config, "quantization_config", None))
     check_quantisation(folder, config, quantisation)
@@ -81,6 +86,9 @@ def load_piece(
     stored = {} if getattr(config, "untrained", False) else stored_in_model(whole, entries(folder))
     if shortened_to is not None or new_classifier:
         stored = {name: entry for name, entry in stored.items() if is_of_base(whole, name)}
+    if shortened_to is not None:
+        after = FAMILIES[config.model_type].after
+        stored = {name: entry for name, entry in stored.items() if not is_inside(whole, name, after)}
     aliases = _aliases(whole, stored)
     unused = FAMILIES[config.model_type].unused
     new = _new_modules(whole, stored, aliases)  # before the piece takes modules out of the whole
@@ -95,6 +103,7 @@ def load_piece(
         is_shape_only=is_shape_only,
         quantisation=of_checkpoint or quantisation,
         is_quantised=of_checkpoint is not None,
+        is_shortened=shortened_to is not None,
     )
     piece.fresh = materialise(piece, checkpoint, device)
     if not ((piece.is_first and piece.is_last) or piece.family.decoder):  # tied in different pieces
@@ -239,7 +248,7 @@ def check_quantisation(folder: Path, config: PretrainedConfig, wanted: Quantisat
         raise CutError(f"model.quantization must be 'none' for {folder}, which has no weights yet")
     family = FAMILIES[config.model_type]
     if family.fan_in_fan_out or family.hands_pictures:
-        has = "transposed modules (Conv1D)" if family.fan_in_fan_out else "convolutions"
+        has = "transposed modules (Conv1D)" if family.fan_in_fan_out else "convolutions or windows"
         raise CutError(
             f"model.quantization must be 'none' for a {config.model_type} model: torchao quantises linear "
             f"modules, and its blocks have {has}"

@@ -34,6 +34,7 @@ class Checkpoint:
     is_shape_only: bool
     quantisation: Quantisation | None
     is_quantised: bool
+    is_shortened: bool = False
 
     def entry(self, name: str) -> Entry | None:
         """The tensor of a parameter, or of one tied to it; None for one that is not stored."""
@@ -69,7 +70,7 @@ def materialise(piece: Piece, checkpoint: Checkpoint, device: str) -> tuple[str,
                 name = f"{path}.{leaf}" if path else leaf
                 made[id(value)] = checkpoint.parameter(value, name, device)
                 if checkpoint.entry(name) is None:
-                    _refuse_unless_new(piece, name)
+                    _refuse_unless_new(piece, name, checkpoint)
                     missing.append(name)
             module._parameters[leaf] = made[id(value)]
         for leaf, buffer in module._buffers.items():
@@ -170,11 +171,14 @@ def _read_buffers(path: str, module: nn.Module, checkpoint: Checkpoint) -> None:
                 read(entry, buffer)
 
 
-def _refuse_unless_new(piece: Piece, name: str) -> None:
+def _refuse_unless_new(piece: Piece, name: str, checkpoint: Checkpoint) -> None:
     """Raises ModelMissing for a missing parameter outside the head, unless the model is untrained.
 
-    Sinusoidal positions are not stored: the model computes them when it initialises their module.
+    Sinusoidal positions are not stored: the model computes them when it initialises their module. After
+    the last stage of a shortened model follow new modules of its width.
     """
+    if checkpoint.is_shortened and is_inside(piece.model, name, piece.family.after):
+        return
     computed = piece.model._keys_to_ignore_on_load_missing or ()
     if any(re.search(pattern, name) for pattern in computed):
         return

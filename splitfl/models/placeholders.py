@@ -22,19 +22,20 @@ class BlockPlaceholder(nn.Module):
     """Replaces a block of another piece by the identity.
 
     The placeholder before the piece's first block returns the hidden state given to the piece instead.
-    With `returns_tuple` the hidden state is the first of two values, as from the family's own blocks.
+    The hidden state is the first of `num_returned` values, as from the family's own blocks.
     """
 
-    def __init__(self, hidden_input: HiddenInput | None, *, returns_tuple: bool = False) -> None:
+    def __init__(self, hidden_input: HiddenInput | None, num_returned: int = 1) -> None:
         super().__init__()
         self.hidden_input = hidden_input
-        self.returns_tuple = returns_tuple
+        self.num_returned = num_returned
 
-    def forward(self, hidden_BTD: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, None]:
+    def forward(self, hidden_BTD: Tensor, *args: Any, **kwargs: Any) -> Any:
         if self.hidden_input is not None:
             assert self.hidden_input.hidden is not None
             hidden_BTD = self.hidden_input.hidden
-        return (hidden_BTD, None) if self.returns_tuple else hidden_BTD
+        others = (None,) * (self.num_returned - 1)
+        return (hidden_BTD, *others) if others else hidden_BTD
 
 
 class BiasPlaceholder(BlockPlaceholder):
@@ -65,20 +66,24 @@ class BiasPlaceholder(BlockPlaceholder):
 class EmbeddingPlaceholder(nn.Module):
     """Replaces an embedding by zeros of the given hidden state's shape, without storage.
 
-    The model uses their shape, dtype and device only; the sum with other embeddings is discarded.
+    The model uses their shape, dtype and device only; the sum with other embeddings is discarded. With a
+    `grid`, the height and width of the patches of an image are returned beside them.
     """
 
-    def __init__(self, hidden_input: HiddenInput, dtype: torch.dtype) -> None:
+    def __init__(
+        self, hidden_input: HiddenInput, dtype: torch.dtype, grid: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
-        self.hidden_input = hidden_input
+        self.hidden_input, self.grid = hidden_input, grid
         # ViTModel reads the dtype of its patch projection before it calls the embeddings.
         self.patch_embeddings = SimpleNamespace(
             projection=SimpleNamespace(weight=torch.empty(0, dtype=dtype, device="cpu"))
         )
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, tuple[int, int]]:
         assert self.hidden_input.hidden is not None
-        return self.hidden_input.hidden.new_zeros(()).expand(self.hidden_input.hidden.shape)
+        zeros = self.hidden_input.hidden.new_zeros(()).expand(self.hidden_input.hidden.shape)
+        return zeros if self.grid is None else (zeros, self.grid)
 
 
 def placeholder_of(
@@ -87,9 +92,10 @@ def placeholder_of(
     """The placeholder for a block, the model's first or not, with what the model itself reads of it."""
     if family.shares_bias:
         return BiasPlaceholder(block, hidden_input, is_first=is_first)
-    placeholder = BlockPlaceholder(hidden_input, returns_tuple=family.returns_tuple)
+    placeholder = BlockPlaceholder(hidden_input, family.num_returned)
     for name in family.attributes:
-        setattr(placeholder, name, getattr(block, name))
+        value = getattr(block, name)
+        setattr(placeholder, name, nn.Identity() if isinstance(value, nn.Module) else value)
     return placeholder
 
 

@@ -35,8 +35,6 @@ REFUSED: Final[dict[str, str]] = {
     **dict.fromkeys(("gemma3n_text", "gemma4_text"), _EMBEDDINGS_PER_BLOCK),
     "nanochat": "the norm behind its last block also normalises its embeddings: no piece has it alone",
     "albert": "all its blocks have the same parameters, which pieces would train apart",
-    **dict.fromkeys(
-        ("swin", "swinv2"), "its stages return three forms of their output, where a cut has one hidden state"
-    ),
+    "swinv2": "its windows are those of the configuration's image size, and no equality test covers it",
 }
 """The reason for each `model_type`."""
