@@ -36,6 +36,7 @@ from splitfl.models.placeholders import (
     EmbeddingPlaceholder,
     HiddenInput,
     drop,
+    norm_embeddings,
     placeholder_of,
     put,
 )
@@ -211,6 +212,8 @@ class Piece(nn.Module):
             for path in self.family.with_first:
                 put(self.base, path, BlockPlaceholder(self._hidden_input))
         if not self.is_last:
+            if self.is_first and self.family.norms_embeddings:
+                norm_embeddings(self.base, self.family)
             for path in self.family.after:
                 put(self.base, path, nn.Identity())
             for name, _ in self.top:

@@ -159,6 +159,7 @@ FAMILIES: dict[str, Family] = {
     "hunyuan_v1_dense": _LLAMA,
     "bitnet": _LLAMA_LM,
     "stablelm": _LLAMA,
+    "nanochat": replace(_LLAMA_LM, norms_embeddings=True),
     "modernbert-decoder": replace(_LLAMA, before=("embeddings",), after=("final_norm",)),
     "gemma2": replace(_LLAMA, attentions=("eager",)),  # sdpa has no soft-capped scores
     "gemma3_text": _LLAMA,

@@ -35,6 +35,7 @@ class Family:
     `attributes`: those of a block that the model itself reads. `bypassed`: linear modules of which kernels
     read the weights alone, so that no adapter would have an effect. `forward_mode`: True, or why the blocks
     have no derivative in forward mode. `has_class_token`: an image has a token besides its patches.
+    `norms_embeddings`: the last norm, which has no weights, is also applied to the embeddings.
     A model of several modalities has the configuration of its blocks in `nested`; `unused` are modules that
     its inputs do not pass through, and `texts` the types of text models that it may contain.
     A model with a `decoder` is cut in its `encoder`; the decoder follows it as a whole, and its blocks have
@@ -65,6 +66,7 @@ class Family:
     attributes: tuple[str, ...] = ()
     bypassed: tuple[str, ...] = ()
     forward_mode: Literal[True] | str = True
+    norms_embeddings: bool = False
     base: str | None = None
     top: tuple[str, ...] = ()
     has_class_token: bool = True

@@ -99,6 +99,14 @@ def placeholder_of(
     return placeholder
 
 
+def norm_embeddings(base: nn.Module, family: Family) -> None:
+    """Normalises the embeddings where they are made, by the norm without weights behind the blocks."""
+    norm = base.get_submodule(family.after[0])
+    assert not list(norm.parameters())
+    embeddings = base.get_submodule(family.before[0])
+    embeddings.register_forward_hook(lambda module, inputs, hidden_BTD: norm(hidden_BTD))
+
+
 def drop(base: nn.Module, path: str) -> None:
     """Takes away the parameter at `path`, or replaces the module there by the identity, if there is one."""
     parent_path, _, name = path.rpartition(".")

@@ -33,7 +33,6 @@ REFUSED: Final[dict[str, str]] = {
     ),
     "siglip2": _PATCHES,
     **dict.fromkeys(("gemma3n_text", "gemma4_text"), _EMBEDDINGS_PER_BLOCK),
-    "nanochat": "the norm behind its last block also normalises its embeddings: no piece has it alone",
     "albert": "all its blocks have the same parameters, which pieces would train apart",
     "swinv2": "its windows are those of the configuration's image size, and no equality test covers it",
 }

@@ -86,6 +86,7 @@ _LLAMAS = (
     "ernie4_5",
     "hunyuan_v1_dense",
     "bitnet",
+    "nanochat",
 )
 """Families of Llama's shape, of whose configuration nothing else need be said."""
 _TOWER = {
