@@ -107,10 +107,7 @@ class ClientTrainer:
         )
 
     def cost(self, shape: Sequence[int], piece: Piece | None = None) -> Cost:
-        """FLOPs of a step of the trainer's piece, or of `piece`, in this round.
-
-        `shape` is (B, T), or (B, T, U) with answers for a decoder.
-        """
+        """FLOPs of this round's steps of the piece, or of `piece`, on (B, T) tokens and (B, U) answers if any."""
         chosen = piece or self.piece
         key = (*shape, id(chosen))
         if key not in self._costs:
