@@ -107,7 +107,7 @@ class ClientTrainer:
         )
 
     def cost(self, shape: Sequence[int], piece: Piece | None = None) -> Cost:
-        """FLOPs of this round's steps of the piece, or of `piece`, on (B, T) tokens and (B, U) answers if any."""
+        """FLOPs of a step of the piece, or of `piece`, on (B, T) tokens and, if any, (B, U) answers."""
         chosen = piece or self.piece
         key = (*shape, id(chosen))
         if key not in self._costs:
