@@ -97,6 +97,7 @@ class LinkMonitor:
             "seconds": self._modem.now_s,
             "sent_s": self._modem.sent / self._modem.rate_hz,
             "late_bursts": self._modem.late_bursts,
+            "radio": asdict(self._modem.radio_counters),
             "receiver": asdict(self._modem.receiver.counters),
             "nodes": {str(node): self._of(node, far) for node, far in self.nodes.items()},
         }
