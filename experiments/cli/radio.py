@@ -20,8 +20,9 @@ def radio() -> None:
     metavar="NAME",
     help="Make the interface in this network namespace, one of splitfl's (default: in that of the caller).",
 )
+@click.option("--transmit", "transmits", is_flag=True, help="Send over the air, with radio hardware.")
 @reports_errors
-def bridge(settings: Path, name: str | None) -> None:
+def bridge(settings: Path, name: str | None, transmits: bool) -> None:
     """Carry IP between a new network interface and a radio, until interrupted. Needs root.
 
     SETTINGS is a TOML file with the tables [bridge] and [radio]. Prints READY with the interface once the
@@ -32,4 +33,4 @@ def bridge(settings: Path, name: str | None) -> None:
     require_numba("the packet modem")
     from experiments.live import bridge as bridging
 
-    bridging.run(settings, name)
+    bridging.run(settings, name, transmits=transmits)

@@ -184,7 +184,7 @@ def test_the_time_out_is_four_packets_two_blocks_and_a_cycle_of_slots():
         ({"bridge": {"slots": ["10"]}}, "slots must let every node send, but node 1 never may"),
         ({"bridge": {"slot_packets": 0}}, "slot_packets must be at least 1, got 0"),
         ({"bridge": {"speed": 1}}, "unknown key 'bridge.speed'"),
-        ({"radio": {"kind": "soap"}}, "unknown radio.kind 'soap'; have zmq"),
+        ({"radio": {"kind": "usrp"}}, "unknown radio.kind 'usrp'; have file, soapy, zmq"),
         ({"radio": {"rate_hz": 0.0}}, "[radio] rate_hz must be above 0"),
         ({"radio": {"rate_hz": "fast"}}, "radio.rate_hz must be of type float, got 'fast'"),
         ({"radios": {}}, "unknown table of a bridge's settings: 'radios'; did you mean 'radio'?"),
