@@ -40,7 +40,7 @@ def run(
         numerology = Numerology(fft_size=fft_size or size)
         report = Probe(radio, numerology, recorder=recorder).look(seconds)
     console = plain_console()
-    console.print(table(report))
+    console.print(table(report, keeps_time=keeps_time))
     found = findings(report, keeps_time=keeps_time)
     for one in found:
         console.print(f"- {one.text}", soft_wrap=True)
@@ -50,22 +50,21 @@ def run(
         raise ConfigError(f"{target}: {len(refused)} of these make a link impossible: {refused[0]}")
 
 
-def table(report: ProbeReport) -> Table:
-    """What was measured, a row for each quantity."""
+def table(report: ProbeReport, *, keeps_time: bool) -> Table:
+    """What was measured, a row for each quantity; its rate only of a radio that `keeps_time`."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
     shown.add_column()
     shown.add_column()
-    for name, value in _rows(report):
+    for name, value in _rows(report, keeps_time=keeps_time):
         shown.add_row(name, value)
     return shown
 
 
-def _rows(report: ProbeReport) -> list[tuple[str, str]]:
+def _rows(report: ProbeReport, *, keeps_time: bool) -> list[tuple[str, str]]:
     statistics, radio, receiver = report.statistics, report.radio, report.receiver
     rows = [
         ("radio", _tuning_text(report.tuning)),
         ("samples", f"{statistics.count:,} in {report.seconds:.2f} s at {report.tuning.rate_hz:g} /s"),
-        ("rate measured", f"{report.measured_rate_hz:.4g} /s on the wall clock"),
         ("lost", f"{radio.lost_samples:,} samples in {radio.overflows:,} overflows"),
         ("level", f"{statistics.level_db:.1f} dBFS, peak {statistics.peak:.3g} of full scale"),
         ("floor, top", f"{statistics.floor_db:.1f} dBFS, {statistics.top_db:.1f} dBFS"),
@@ -77,6 +76,8 @@ def _rows(report: ProbeReport) -> list[tuple[str, str]]:
         ),
         ("packets", f"{receiver.packets:,}, {receiver.bad_payloads:,} of them with errors"),
     ]
+    if keeps_time:
+        rows.insert(2, ("rate measured", f"{report.measured_rate_hz:.4g} /s on the wall clock"))
     if report.packets:
         snr_db, spacing_hz = report.snr_db, report.tuning.rate_hz / report.fft_size
         offset_hz = report.carrier_offset_hz

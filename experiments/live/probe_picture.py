@@ -90,7 +90,8 @@ def _snr(axes: Axes, report: ProbeReport) -> None:
     axes.plot(time_s[~is_bad], report.snr_db[~is_bad], ".", color=PALETTE[2], label="whole")
     axes.plot(time_s[is_bad], report.snr_db[is_bad], "x", color=PALETTE[3], label="with errors")
     middle_db = float(np.median(report.snr_db))
-    axes.set_ylim(min(report.snr_db.min(), middle_db - 5.0), max(report.snr_db.max(), middle_db + 5.0))
+    low_db, high_db = report.snr_db.min() - 1.0, report.snr_db.max() + 1.0
+    axes.set_ylim(min(low_db, middle_db - 5.0), max(high_db, middle_db + 5.0))
     axes.set_title("SNR of packets")
     axes.set_xlabel("s of samples")
     axes.set_ylabel("dB")
