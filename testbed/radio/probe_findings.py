@@ -16,7 +16,8 @@ from testbed.radio.sample_statistics import HUGE
 
 MOST_CLOCK_PPM = 40.0
 _MOST_OFF_RATE = 0.01
-_LEAST_WALL_S = 1.0
+_BUFFER_S = 0.1
+"""Samples come in pieces of up to that, so a rate measured in a short time is as uncertain."""
 _MOST_CLIPPED = 1e-3
 _TINY = 1e-9
 _SIGNAL_DB = 6.0
@@ -40,7 +41,7 @@ def findings(report: ProbeReport, *, keeps_time: bool) -> list[Finding]:
     found += [Finding(text, True) for text in _of_losses(report, keeps_time=keeps_time)]
     found += [Finding(text, True) for text in _of_offsets(report)]
     found += [Finding(text, False) for text in _of_levels(report)]
-    if not report.packets:
+    if all(packet.payload is None and packet.units_UN is None for packet in report.packets):
         found.append(Finding(_of_silence(report), False))
     return found
 
@@ -70,8 +71,8 @@ def _of_losses(report: ProbeReport, *, keeps_time: bool) -> Iterator[str]:
             f"{lost} were lost in {report.radio.overflows} overflows at rate_hz = {rate_hz:g}: "
             f"try rate_hz = {slower(rate_hz, report.lost_share):g}"
         )
-    is_long = report.wall_s >= _LEAST_WALL_S
-    if keeps_time and is_long and abs(measured_hz - rate_hz) > _MOST_OFF_RATE * rate_hz:
+    tolerance = _MOST_OFF_RATE + _BUFFER_S / max(report.wall_s, _BUFFER_S)
+    if keeps_time and abs(measured_hz - rate_hz) > tolerance * rate_hz:
         yield f"the device gives {measured_hz:.4g} samples a second, not rate_hz = {rate_hz:g}"
 
 
@@ -103,10 +104,10 @@ def _of_levels(report: ProbeReport) -> Iterator[str]:
 
 def _of_silence(report: ProbeReport) -> str:
     counters, statistics = report.receiver, report.statistics
-    if counters.bad_headers + counters.unsupported:
+    if preambles := counters.packets + counters.bad_headers + counters.unsupported:
         return (
-            f"{counters.bad_headers + counters.unsupported} preambles without a header that can be read: "
-            "the SNR is too low, or the far side has another version"
+            f"{preambles:,} preambles but no whole packet: the SNR is too low, the samples are not I and Q "
+            "(a stream argument?), or the far side has another version"
         )
     has_signal = statistics.top_db - statistics.floor_db > _SIGNAL_DB
     if other := _other_settings(report):

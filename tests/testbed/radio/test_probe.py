@@ -155,7 +155,10 @@ def test_clocks_that_differ_by_more_than_40_ppm_are_refused_with_their_number(sa
             lambda: np.concatenate([noise_of(9000), 0.1 * np.exp(1.3j * np.arange(999)), noise_of(9000)]),
             "above the floor, but no preamble: has the far side the same rate_hz, frequency_hz and fft_size?",
         ),
-        (lambda: stream() + 0.5 * noise_of(stream().size) / 10 ** (NOISE_DB / 20), "no p"),
+        (
+            lambda: stream() + 30.0 * noise_of(stream().size),
+            "4 preambles but no whole packet: the SNR is too",
+        ),
         (lambda: 1e-3 * noise_of(20_000), "the level is only -"),
         (
             lambda: np.clip((40 * stream()).view(np.float32), -1, 1).view(np.complex64),
