@@ -20,7 +20,7 @@ from testbed.namespaces import Namespace
 from testbed.overlay.tun import Tun
 from testbed.radio import bridge_settings
 from testbed.radio.bridge import Bridge
-from testbed.radio.link_monitor import sentence
+from testbed.radio.link_monitor import sentence, trouble
 from testbed.radio.modem import PacketModem
 
 
@@ -51,6 +51,8 @@ def run(path: Path, namespace: str | None, *, transmits: bool = False) -> None:
         final = bridge.final()
         print(json.dumps({"final": final}), file=record, flush=True)
     plain_console().print(table(final))
+    if what := trouble(final):
+        click.echo(what)
 
 
 def table(final: dict[str, Any]) -> Table:

@@ -122,6 +122,17 @@ def sentence(row: Mapping[str, Any]) -> str:
     )
 
 
+def trouble(final: Mapping[str, Any]) -> str:
+    """What went wrong with the radio in words; empty if nothing did."""
+    counted = final["radio"]
+    if not any(counted.values()):
+        return ""
+    return (
+        f"the radio lost {counted['lost_samples']:,} samples in {counted['overflows']:,} overflows; "
+        f"{counted['underflows']:,} underflows, {counted['late_bursts']:,} late bursts"
+    )
+
+
 def _pictures(packet: Received) -> dict[str, Any]:
     """The constellation after the equaliser, the estimated channel in dB, and the offset of the carrier."""
     points = packet.points[:_SHOWN]

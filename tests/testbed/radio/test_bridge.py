@@ -12,7 +12,7 @@ from channel.scenario.load import changed, load
 from splitfl.core.errors import ConfigError
 from testbed.radio.bridge import Bridge
 from testbed.radio.bridge_settings import from_table
-from testbed.radio.link_monitor import sentence
+from testbed.radio.link_monitor import sentence, trouble
 from testbed.radio.loopback import LoopbackAir
 from testbed.radio.modem import ModemSettings, PacketModem
 from testbed.radio.slots import SlotTable
@@ -142,6 +142,16 @@ def test_a_row_is_a_sentence():
         "0 retransmissions to it so far"
     )
     assert bridge.monitor.interval() == []
+
+
+def test_what_went_wrong_with_the_radio_is_a_sentence():
+    bridge = bridges()[0]
+    assert trouble(bridge.final()) == ""
+    counters = bridge._modem.radio_counters
+    counters.overflows, counters.lost_samples, counters.late_bursts = 2, 3000, 1
+    assert trouble(bridge.final()) == (
+        "the radio lost 3,000 samples in 2 overflows; 0 underflows, 1 late bursts"
+    )
 
 
 def test_a_modem_checks_itself_before_it_is_ready():

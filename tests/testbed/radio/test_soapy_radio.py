@@ -11,7 +11,7 @@ from splitfl.core.errors import ConfigError
 from testbed.errors import LateBurst, RadioFailed, RadioTimeout, SamplesLost
 from testbed.radio.bridge_settings import from_table
 from testbed.radio.radio import Tuning
-from testbed.radio.sample_loss import LossLimit, slower
+from testbed.radio.sample_loss import LossLimit, SampleNumbers, slower
 from testbed.radio.soapy_module import import_soapy
 from testbed.radio.soapy_radio import SoapyRadio
 from testbed.radio.soapy_settings import SoapySettings
@@ -95,6 +95,22 @@ def test_without_a_clock_of_the_device_a_loss_is_estimated_from_the_wall_clock()
     clock.advance_to(9000 / RATE_HZ)
     assert radio.receive(1000)[1] == 8000
     assert (radio.counters.overflows, radio.counters.lost_samples) == (1, 7000)
+
+
+def test_an_overflow_before_the_first_sample_loses_nothing():
+    radio = opened(fake(has_time=False, reads=[-4, 100]), clock=SimulatedClock())
+    assert radio.receive(100)[1] == 0
+    assert (radio.counters.overflows, radio.counters.lost_samples) == (1, 0)
+
+
+def test_a_rate_that_was_rounded_when_it_was_read_back_never_adds_up_to_a_loss():
+    real_hz, block = RATE_HZ * (1.0 + 1e-6), 10_000
+    numbers = SampleNumbers(RATE_HZ, SimulatedClock())
+    for index in range(1000):
+        time_ns = ORIGIN_NS + round(index * block * 1e9 / real_hz)
+        assert numbers.first(index * block, block, time_ns, is_after_loss=False) == index * block
+    later_ns = ORIGIN_NS + round((1000 * block + 500) * 1e9 / real_hz)
+    assert numbers.first(1000 * block, block, later_ns, is_after_loss=True) == 1000 * block + 500
 
 
 def test_more_than_one_percent_of_lost_time_ends_with_a_rate_to_try():
