@@ -19,13 +19,18 @@ def check_codecs(config: RunConfig) -> None:
 
 
 def check_fixed_sizes(config: RunConfig) -> None:
-    """Raises ConfigError for a codec whose size depends on values, which a dry run does not compute."""
+    """Raises ConfigError for a codec whose size depends on values, which a controller cannot plan with."""
     for key, _, name in _named(config):
         if codec_of(name).unit_bytes is None:
             raise ConfigError(
-                f"{key} {name!r} has a size that depends on the data and cannot be planned: "
-                "use a codec of fixed size, or run without a plan"
+                f"{key} {name!r} has a size that depends on the data, with which [auto] cannot plan: "
+                "use a codec of fixed size, or run without auto.budget"
             )
+
+
+def codecs_of_varying_size(config: RunConfig) -> list[str]:
+    """The codecs of [codec] whose size depends on values."""
+    return sorted({name for name in config.codec.by_kind().values() if codec_of(name).unit_bytes is None})
 
 
 def describe_codecs(config: RunConfig) -> str:

@@ -16,7 +16,7 @@ def codec_of(chain: str) -> Codec:
     Raises ConfigError for an unknown codec or option, a value that it may not have, and codecs that do not
     follow each other.
     """
-    codec = CODECS[chain] if chain in CODECS else None
+    codec = CODECS.get(chain)
     return codec if isinstance(codec, Codec) else _composed(chain)
 
 

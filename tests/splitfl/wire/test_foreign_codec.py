@@ -8,7 +8,7 @@ import torch
 
 from channel.core.link import DIRECTIONS
 from splitfl.config import AnalogConfig, CodecConfig, ErasureConfig
-from splitfl.controller.dry_run import run_dry
+from splitfl.controller.budget import resolved
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import Activation, Done, Gradient, Plan
 from splitfl.server.erasure_policies import ErasurePolicies
@@ -111,12 +111,12 @@ def test_a_run_is_charged_for_every_byte_that_its_rows_took(place: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("peaks")
-def test_rows_of_no_fixed_size_are_refused_with_erasure_and_in_plans(place: Path) -> None:
+def test_rows_of_no_fixed_size_are_refused_with_erasure_and_a_controller(place: Path) -> None:
     wanted = r"erasure.gradient must be 'reliable' with codec.gradient 'peaks', .* got 'zero'"
     with pytest.raises(ConfigError, match=wanted):
         Experiment.of(toy.config(place, **BOTH, erasure={"gradient": "zero"}))
     with pytest.raises(ConfigError, match=r"codec.activation 'peaks' has a size that depends"):
-        run_dry(Experiment.of(toy.config(place, **BOTH, **ONE)))
+        resolved(toy.config(place, **BOTH, **ONE, auto={"budget": "seconds", "limit": 1e6, "ranks": [1]}))
 
 
 @pytest.mark.usefixtures("peaks")
