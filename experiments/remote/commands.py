@@ -87,16 +87,16 @@ def deploy(
         else:
             _check_collected(statuses(fleet), session)
         with spinner(console, "examining nodes and paths"):
-            name, why, _ = choose_transport(inventory, transport)
+            name, why, examined = choose_transport(inventory, transport)
         console.print(f"transport {name}: {why}", soft_wrap=True)
         short, config = _experiment(preset, overrides, name)
         with spinner(console, "building the wheel"):
             built = wheel.absolute() if wheel else wheel_of_this_code(session.folder / "wheel")
         link = fleet.links[inventory.server.name]
-        host = link.ask("bind", address=inventory.server.address, peer=inventory.clients[0].address)[
-            "address"
-        ]
-        deployment = Deployment.of(short, config, inventory, name, host, built)
+        peer = inventory.clients[0].address
+        host = link.ask("bind", address=inventory.server.address, peer=peer)["address"]
+        routes = {pair.client: pair.route for pair in examined.pairs}
+        deployment = Deployment.of(short, config, inventory, name, host, built, routes)
         check_transport(deployment)
 
         def say(node: str, what: str) -> None:

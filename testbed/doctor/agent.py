@@ -96,10 +96,18 @@ def route(host: str, port: int) -> dict[str, object]:
     return {"address": address, "interface": names[0] if names else ""}
 
 
-def listen(port: int) -> dict[str, object]:
-    """Listens on a port of every address (0: any free one)."""
+def bind(address: str, peer: str) -> dict[str, object]:
+    """The address to listen on: this one, or behind a mapped port the one of the route to a peer."""
+    with suppress(OSError), socket.socket() as probe:
+        probe.bind((address, 0))
+        return {"address": socket.gethostbyname(address)}
+    return {"address": route(peer, 9)["address"]}
+
+
+def listen(port: int, host: str = "") -> dict[str, object]:
+    """Listens on a port (0: any free one) of an address of this machine, by default of every one."""
     try:
-        listener = socket.create_server(("", port), backlog=64)
+        listener = socket.create_server((host, port), backlog=64)
     except OSError as error:
         return {"port": 0, "reason": os.strerror(error.errno or 0)}
     threading.Thread(target=_accept, args=(listener,), daemon=True).start()
@@ -153,6 +161,7 @@ def main() -> None:
         "resolve": resolve,
         "lookup": lookup,
         "route": route,
+        "bind": bind,
         "listen": listen,
         "probe": probe,
         "measure": measure,

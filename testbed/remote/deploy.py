@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from splitfl.core.json_text import dumps
+from splitfl.transport.base.addresses import parse_address
 from splitfl.transport.security.certificates import make_certificates
 from testbed.inventory.nodes import CLIENT, SERVER, Inventory
 from testbed.remote import ssh
@@ -73,7 +74,8 @@ def _to_node(link: Link, inventory: Inventory, deployment: Deployment, session: 
 def _make_secrets(inventory: Inventory, deployment: Deployment, session: Session) -> None:
     """Makes certificates and tokens unless the session has them for this server."""
     made_for = session.secrets / "hosts.txt"
-    hosts = sorted({inventory.server.address, deployment.host})
+    routes = (parse_address(one)[0] for one in deployment.routes.values())
+    hosts = sorted({inventory.server.address, deployment.host, *routes})
     text = "\n".join([*hosts, str(len(inventory.clients))])
     if made_for.exists() and made_for.read_text(encoding="utf-8") == text:
         return
