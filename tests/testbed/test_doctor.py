@@ -198,10 +198,7 @@ def test_a_client_takes_the_first_of_its_routes_to_the_server_that_is_open() -> 
     examined = examine(inventory.read({"server": "a", "port": port, "nodes": nodes}))
     assert [(pair.route, pair.works[1]) for pair in examined.pairs] == [(f"127.0.0.1:{port}", "grpc")]
     paths = [one.detail for one in examined.findings if one.check == "port" and "b -> 127" in one.detail]
-    assert (
-        paths[0]
-        == f"b -> 127.0.0.2:{port}: refused although a program listens: a firewall rejects it, or it leads elsewhere"
-    )
+    assert paths[0].startswith(f"b -> 127.0.0.2:{port}: refused although a program listens")
     assert paths[1] == f"b -> 127.0.0.1:{port}: open"
 
 
