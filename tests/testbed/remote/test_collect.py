@@ -33,7 +33,7 @@ def deployment() -> Deployment:
 
 def write_node(folder: Path, program: str, *lines: tuple[float, str]) -> None:
     """A deployed node whose program has ended."""
-    node_agent.prepare(str(folder), "1")
+    node_agent.prepare(str(folder), "1", "a")
     node_agent.activate(str(folder), "1", {"versions": {"torch": "2"}})
     record = {"pid": 1, "ticks": "", "boot": "", "started_s": lines[0][0], "starts": 1}
     record |= {"ended_s": lines[-1][0], "code": 0}
