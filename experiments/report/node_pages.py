@@ -41,8 +41,9 @@ def node_pages(folder: Path, delays: list[dict[str, str]]) -> dict[str, dict[str
             "retransmitted": _retransmitted(row.get("network")),
             "links": list(_links(own / RADIO)),
             "files": sorted(str(path.relative_to(own)) for path in own.rglob("*") if path.is_file()),
-            "log": lines[name][-MAX_LINES:],
-            "shortened": len(lines[name]) > MAX_LINES,
+            "is_timed": bool(lines[name]),
+            "log": (log := lines[name] or _untimed(own))[-MAX_LINES:],
+            "shortened": len(log) > MAX_LINES,
         }
     return pages
 
@@ -60,6 +61,13 @@ def _timeline(folder: Path) -> defaultdict[str, list[str]]:
         stamp, within, node, rest = line.split(" ", 3)
         lines[node].append(f"{time_of_day(float(stamp))} \u00b1 {1e3 * float(within[2:]):.1f} ms  {rest}")
     return lines
+
+
+def _untimed(own: Path) -> list[str]:
+    """The lines of a node's logs as they are, each after its file's name, as for a batch job's nodes."""
+    logs = sorted(own.rglob("*.log"))
+    texts = ((log.relative_to(own), log.read_text(errors="replace").splitlines()) for log in logs)
+    return [f"{name}: {line}" for name, lines in texts for line in lines]
 
 
 def _interfaces(network: Mapping[str, Any] | None) -> Iterator[tuple[str, ...]]:

@@ -72,6 +72,13 @@ def test_a_nodes_page_has_its_clock_network_radio_and_log(run: Path) -> None:
     assert page["log"] == ["00:01:01.500 \u00b1 10.0 ms  client: joins"]
 
 
+def test_without_a_measured_clock_the_page_has_the_logs_as_they_are(run: Path) -> None:
+    (run / "timeline.log").unlink()
+    (run / "nodes" / "srn1" / "run.log").write_text("first\nsecond\n")
+    page = node_pages(run, [])["nodes/srn1/report.html"]
+    assert page["log"] == ["run.log: first", "run.log: second"]
+
+
 def test_a_run_of_one_machine_has_neither_and_damage_is_named(tmp_path: Path) -> None:
     assert node_timeline(tmp_path) == ""
     assert delay_rows(tmp_path, {}) == []
