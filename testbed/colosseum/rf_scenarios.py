@@ -7,7 +7,7 @@ these all paths have the same constant loss and one tap. Scenarios with recorded
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from channel.scenario.load import Scenario, changed, load
 from splitfl.core.errors import ConfigError
@@ -47,5 +47,8 @@ def emulated(rf_scenario: int, clients: int) -> Scenario:
         )
     loss_db, places = RF_SCENARIOS[rf_scenario].loss_db, range(clients + 1)
     paths_db = tuple(tuple(0.0 if here == there else loss_db for there in places) for here in places)
-    tables = {"place": {"users": clients, "loss_db": _OWN_LOSS_DB}, "links": {"loss_db": paths_db}}
+    tables: dict[str, dict[str, Any]] = {
+        "place": {"users": clients, "loss_db": _OWN_LOSS_DB},
+        "links": {"loss_db": paths_db},
+    }
     return changed(load(_LIKE), tables)
