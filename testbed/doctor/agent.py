@@ -97,10 +97,15 @@ def route(host: str, port: int) -> dict[str, object]:
 
 
 def bind(address: str, peer: str) -> dict[str, object]:
-    """The address to listen on: this one, or behind a mapped port the one of the route to a peer."""
+    """The address to listen on: this one, or that of the route to a peer.
+
+    The latter is behind a mapped port, and for an own name that resolves to 127.0.1.1.
+    """
     with suppress(OSError), socket.socket() as probe:
         probe.bind((address, 0))
-        return {"address": socket.gethostbyname(address)}
+        found = probe.getsockname()[0]
+        if not found.startswith("127.") or found == address:
+            return {"address": found}
     return {"address": route(peer, 9)["address"]}
 
 

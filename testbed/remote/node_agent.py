@@ -116,10 +116,12 @@ def reset(folder: str) -> dict[str, Any]:
 
 
 def bind(address: str, peer: str) -> dict[str, Any]:
-    """The address to listen on: this one, or behind a mapped port the one of the route to a peer."""
+    """The address to listen on: this one; for a mapped port or 127.0.1.1 that of the route to a peer."""
     with suppress(OSError), socket.socket() as probe:
         probe.bind((address, 0))
-        return {"address": socket.gethostbyname(address)}
+        found = probe.getsockname()[0]
+        if not found.startswith("127.") or found == address:
+            return {"address": found}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((peer, 9))
         return {"address": probe.getsockname()[0]}

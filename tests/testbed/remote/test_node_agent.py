@@ -44,6 +44,8 @@ def test_a_program_leaves_its_exit_code_and_its_lines_with_times(folder: str) ->
     start(folder, "print('one'); print('two'); raise SystemExit(3)")
     ended = until(lambda: one if (one := record(folder))["state"] != "running" else None)
     assert (ended["state"], ended["code"], ended["last"], ended["starts"]) == ("failed", 3, "two", 1)
+    assert all("lo" in ended[key]["interfaces"] for key in ("network", "network_at_end"))
+    assert ended["network_at_end"]["tcp_segments"].keys() == {"sent", "retransmitted"}
     stamps = [float(line.split()[0]) for line in (Path(folder) / "run/client.log").read_text().splitlines()]
     assert began_s - 0.1 <= stamps[0] <= stamps[1] <= time.time() + 0.1
     start(folder, "")
