@@ -81,7 +81,7 @@ def deploy(
     """Deploys, with a line for each step of each node."""
     console, inventory, session = plain_console(stderr=True), load(nodes), Session(nodes)
     _check_early(preset, overrides, inventory)
-    for hook in ("prepare_image", "load_image") if image else ():
+    for hook in (*(("prepare_image", "load_image") if image else ()), "start_radio"):
         run_hook(inventory.hooks, hook, nodes)
     with Fleet(inventory.members) as fleet:
         fleet.need_all()

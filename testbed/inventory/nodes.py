@@ -99,11 +99,13 @@ class Hooks:
     """Commands of the user, run on this machine by its shell, each for at most `timeout_s`.
 
     `prepare_image` makes an image and `load_image` puts it on the nodes, both with `deploy --image`;
-    `start_channel` runs before a run, `fetch_results` with `collect` and `stop_channel` with `down`.
+    `start_radio` runs before each `deploy` measures the paths, and lets the radios carry IP; `start_channel`
+    runs before a run, `fetch_results` with `collect` and `stop_channel` with `down`.
     """
 
     prepare_image: str = ""
     load_image: str = ""
+    start_radio: str = ""
     start_channel: str = ""
     fetch_results: str = ""
     stop_channel: str = ""
