@@ -49,13 +49,15 @@ def draw_round(axes: Axes, run: RunRecord, max_clients: int) -> None:
     axes.set_xlabel(f"virtual time since the start of round {number + 1} (s{rest})")
 
 
-def draw_lanes(axes: Axes, lanes: Mapping[str, Sequence[ActivitySpan]], until_s: float) -> None:
-    """Draws spans from 0 to `until_s`, a lane for each name; the last is the server's."""
+def draw_lanes(
+    axes: Axes, lanes: Mapping[str, Sequence[ActivitySpan]], until_s: float, server: str = SERVER
+) -> None:
+    """Draws spans from 0 to `until_s`, a lane for each name; the last is the server's, busy with `server`."""
     for height, lane in enumerate(lanes.values()):
         _draw_lane(axes, height, lane, until_s)
     _label(axes, list(lanes), list(lanes.values())[-1], until_s)
     for activity in ACTIVITIES:
-        axes.bar(0, 0, color=COLOURS[activity], label=activity)
+        axes.bar(0, 0, color=COLOURS[activity], label=server if activity == SERVER else activity)
     legend_above(axes, columns=len(ACTIVITIES))
 
 

@@ -73,7 +73,7 @@ def draw_nodes(axes: Axes, messages: Sequence[MessageTime], nodes: Mapping[int, 
     lanes[f"server ({server})"] = [
         ActivitySpan(one.arrived_s - origin_s, one.answered_s - origin_s, SERVER, None) for one in messages
     ]
-    draw_lanes(axes, lanes, until_s)
+    draw_lanes(axes, lanes, until_s, server="server holds a request")
     axes.set_xlabel(f"seconds since the first message of round {messages[0].round + 1}")
 
 

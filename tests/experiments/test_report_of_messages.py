@@ -51,6 +51,7 @@ def test_the_round_of_median_length_is_drawn_with_the_margin_of_each_client(run:
     assert "client 0 (srn1)" in picture
     assert "\u00b1 10.0 ms" in picture
     assert "server (gpu)" in picture
+    assert "server holds a request" in picture
     assert "seconds since the first message of round 3" in picture
 
 
