@@ -32,7 +32,7 @@ def both(bias: str, **own: Any) -> AdapterConfig:
     return AdapterConfig(head=side_config(bias=bias, **own), body=side_config(bias=bias, **own))
 
 
-@pytest.mark.parametrize("bias", ["lora_only", "all"])
+@pytest.mark.parametrize("bias", quick(["lora_only", "all"], "lora_only"))
 @pytest.mark.parametrize(
     ("model_type", "kind"),
     [("bert", CLASSIFICATION), pytest.param("gpt2", "causal-lm", marks=pytest.mark.slow)],
@@ -64,7 +64,7 @@ def test_the_biases_are_those_of_peft_and_the_pieces_have_the_gradients_of_the_w
             assert torch.equal(value.grad, grad), name
 
 
-@pytest.mark.parametrize("bias", ["lora_only", "all"])
+@pytest.mark.parametrize("bias", quick(["lora_only", "all"], "lora_only"))
 def test_peft_loads_the_exported_biases_and_continues_with_their_setting(bias: str, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path / "model", "bert", CLASSIFICATION)
     pieces, whole = pieces_of(folder, CLASSIFICATION, both(bias)), loaded(folder, CLASSIFICATION, both(bias))

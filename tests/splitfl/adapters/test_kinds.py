@@ -24,8 +24,9 @@ from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import FAMILIES
 from splitfl.models.load import load_piece
 from splitfl.setup.experiment_file import as_dict, from_dict
+from tests.quick import quick
 from tests.splitfl import tiny
-from tests.splitfl.adapters.kinds import ADDED, CASES, PAIRS, side
+from tests.splitfl.adapters.kinds import ADDED, CASES, ORTHOGONAL, PAIRS, SHOWN, side
 
 CUT = 2
 LORA, TINY = side("lora"), side("tinylora")
@@ -286,7 +287,7 @@ def test_ranks_that_are_not_one_a_block_are_refused(tmp_path: Path) -> None:
         loaded(folder, "sequence-classification", wrong, 0, CUT)
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", quick(PAIRS, *SHOWN, "one oft for both", ORTHOGONAL))
 def test_adapters_of_a_bfloat16_piece_are_float32(name: str, tmp_path: Path) -> None:
     kind = "sequence-classification"
     folder = tiny.save(tmp_path, "bert", kind)
@@ -394,7 +395,7 @@ def test_a_hollow_piece_has_the_shapes_without_the_singular_vectors(
     assert shapes[0] == shapes[1]
 
 
-@pytest.mark.parametrize("name", [f"{kind} alone" for kind in ADDED])
+@pytest.mark.parametrize("name", quick((f"{kind} alone" for kind in ADDED), *SHOWN))
 def test_a_shape_only_piece_reports_the_saved_bytes_of_the_real_one(name: str, tmp_path: Path) -> None:
     folder, kind = tiny.save(tmp_path, "bert", "sequence-classification"), "sequence-classification"
     inputs, labels = tiny.batch(kind, "none")

@@ -25,6 +25,7 @@ from splitfl.models.cut import Piece, ranges, replica
 from splitfl.models.families import FAMILIES
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.quantised import Quantisation, QuantisedLinear, allocated, put, quantise
+from tests.quick import quick
 from tests.splitfl import quantised as files
 from tests.splitfl import tiny
 from tests.splitfl.adapters.kinds import ADDED, both
@@ -61,7 +62,7 @@ def loss(pieces: list[Piece], kind: str) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", quick([8, 4], 4))
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("model_type", "kind"), MODELS)
 def test_the_pieces_of_a_quantised_model_are_the_whole(
@@ -129,7 +130,7 @@ def test_int4_values_come_back_from_their_bytes() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", quick([8, 4], 4))
 def test_the_derivatives_of_the_product_are_those_of_its_weight(bits: int) -> None:
     chance = torch.Generator().manual_seed(0)
     values = torch.randint(-8, 8, (5, 6), generator=chance, dtype=torch.int8)
