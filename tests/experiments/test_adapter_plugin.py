@@ -24,8 +24,9 @@ from tests.quick import quick
 from tests.splitfl import tiny, toy
 from tests.splitfl.accounting.test_flops import assert_agreement
 from tests.splitfl.adapters.kinds import side
-from tests.splitfl.adapters.test_kinds import CUT, loaded, loss, pieces_of, train
+from tests.splitfl.adapters.test_kinds import CUT, loaded, pieces_of, train
 from tests.splitfl.driver import play
+from tests.splitfl.split_loss import loss
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 

@@ -64,4 +64,4 @@ CASES = [
     pytest.param(adapter, id=name, marks=[] if name in SHOWN else pytest.mark.slow)
     for name, adapter in PAIRS.items()
 ]
-"""The same as cases of tests; each setting and each order of a mixture is in the quick suite once."""
+"""The same as cases of tests; the quick suite has those that are shown."""
