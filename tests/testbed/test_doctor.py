@@ -17,6 +17,7 @@ from testbed.doctor.machines import check_clock, check_lookup, check_machine, ch
 from testbed.inventory import load as inventory
 from testbed.inventory.nodes import Node
 from tests.command import Start, splitfl
+from tests.quick import quick
 
 OPEN = ClientReach(client="a", port="open", up="open", down="open", side="open")
 FACTS: dict[str, Any] = {
@@ -145,7 +146,8 @@ def script(path: Path, *lines: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "banner", ["echo Welcome to the lab; echo", "printf 'no end of line: '", "echo '{}'"]
+    "banner",
+    quick(["echo Welcome to the lab; echo", "printf 'no end of line: '", "echo '{}'"], "echo '{}'"),
 )
 def test_a_banner_that_a_login_prints_is_passed_over(banner: str, tmp_path: Path) -> None:
     python = script(tmp_path / "python", banner, f'exec {sys.executable} "$@"')
