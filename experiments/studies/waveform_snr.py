@@ -81,12 +81,13 @@ class LinkModel:
     """One implementation of the link between server and clients.
 
     `run` runs these settings in this folder, over the scenario of this file, and returns the summary; `row`
-    takes the columns of Row that differ between implementations from it. `has_snr` is False without a radio.
+    takes the columns that differ between implementations from summary and folder. `has_snr` is False without
+    a radio.
     """
 
     name: str
     run: Callable[[Mapping[str, Any], Path, Path], Row]
-    row: Callable[[Row], Row]
+    row: Callable[[Row, Path], Row]
     has_snr: bool = True
 
 
@@ -106,15 +107,17 @@ def main(out: Path, snrs: str, overrides: tuple[str, ...]) -> None:
 
 def study(out: Path, snrs_db: list[float], overrides: tuple[str, ...]) -> list[Row]:
     """One row for each model of the link and SNR; one without a radio has a single row, whose SNR is None."""
-    own = (f"{key}={json.dumps(value)}" for key, value in _SETTINGS.items())
-    settings = as_dict(find("demo", (*own, *overrides))[1])
+    defaults = (f"{key}={json.dumps(value)}" for key, value in _SETTINGS.items())
+    settings = as_dict(find("demo", (*defaults, *overrides))[1])
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for model in LINK_MODELS:
         for snr_db in snrs_db if model.has_snr else [None]:
             name = model.name if snr_db is None else f"{model.name}-{snr_db:g}-dB"
-            summary = model.run(settings, out / name, _scenario_file(out, snr_db))
-            rows.append({"link": model.name, "snr_db": snr_db, **_common(summary), **model.row(summary)})
+            folder = out / name
+            summary = model.run(settings, folder, _scenario_file(out, snr_db))
+            own = model.row(summary, folder)
+            rows.append({"link": model.name, "snr_db": snr_db, **_common(summary), **own})
             click.echo(f"{name}: {_cells(rows[-1])}", err=True)
     return rows
 
@@ -214,11 +217,11 @@ def _common(summary: Row) -> Row:
     }
 
 
-def _of_process(summary: Row) -> Row:
+def _of_process(summary: Row, folder: Path) -> Row:
     return {"airtime_s": 0.0, "seconds": summary["virtual_s"], "loss_rate": 0.0, "retransmissions": 0}
 
 
-def _of_cell(summary: Row) -> Row:
+def _of_cell(summary: Row, folder: Path) -> Row:
     """Of the virtual clock; a transport block is on the air for one slot, and lost if it is repeated."""
     airtime_s, repeated = summary["airtime_s"], summary["retransmissions"]
     return {
@@ -229,13 +232,19 @@ def _of_cell(summary: Row) -> Row:
     }
 
 
-def _of_samples(summary: Row) -> Row:
-    """Of the waveform's samples; a packet is lost if its payload has errors."""
-    radio = summary["radio"]
+def _of_samples(summary: Row, folder: Path) -> Row:
+    """Of the waveform's samples; a packet is lost if its payload has errors.
+
+    `seconds` are those of samples in which the server heard a packet, without the start of the processes.
+    """
+    from experiments.live.radio_figures import RECORD
+
+    radio, record = summary["radio"], json.loads((folder / RECORD).read_text(encoding="utf-8"))
     links = radio["links"]
     return {
         "airtime_s": sum(radio["airtime_s"]),
-        "seconds": radio["seconds"],
+        "seconds": float(len({row["time_s"] for row in record["rows"] if row["at"] == 0})),
+        "samples_s": radio["seconds"],
         "loss_rate": sum(one["bad"] for one in links) / sum(one["packets"] for one in links),
         "retransmissions": sum(one["retransmissions"] for one in links),
         "given_up": sum(one["given_up"] for one in links),
