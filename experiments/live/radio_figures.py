@@ -63,6 +63,7 @@ def totals(measured: Mapping[str, Any]) -> dict[str, Any]:
         "late_blocks": slips["late_blocks"],
         "worst_late_s": slips["worst_late_s"],
         "late_bursts": sum(node["late_bursts"] for node in measured["nodes"]),
+        "overflows": sum(node["radio"]["overflows"] for node in measured["nodes"]),
         "airtime_s": [node["sent_s"] for node in measured["nodes"]],
         "links": [vars(row) for row in _links(measured)],
     }

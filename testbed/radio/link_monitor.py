@@ -108,6 +108,7 @@ class LinkMonitor:
             "seconds": self._modem.now_s,
             "sent_s": self._modem.sent / self._modem.rate_hz,
             "late_bursts": self._modem.late_bursts,
+            "radio": asdict(self._modem.radio_counters),
             "receiver": asdict(self._modem.receiver.counters),
             "spectrum": self._modem.heard.plain(),
             "nodes": {str(node): self._of(node, far) for node, far in self.nodes.items()},
@@ -131,6 +132,17 @@ def sentence(row: Mapping[str, Any]) -> str:
     return (
         f"{row['time_s']:.1f} s, from node {row['node']}: SNR {row['snr_db']:.1f} dB, "
         f"{rate_text(row['goodput_bps'])}, {bad}; {row['retransmissions']:,} retransmissions to it so far"
+    )
+
+
+def trouble(final: Mapping[str, Any]) -> str:
+    """What went wrong with the radio in words; empty if nothing did."""
+    counted = final["radio"]
+    if not any(counted.values()):
+        return ""
+    return (
+        f"the radio lost {counted['lost_samples']:,} samples in {counted['overflows']:,} overflows; "
+        f"{counted['underflows']:,} underflows, {counted['late_bursts']:,} late bursts"
     )
 
 

@@ -90,7 +90,8 @@ def test_one_client_sends_at_any_time_and_several_in_turn() -> None:
 def node(*others: int, sent: int = 10) -> dict[str, Any]:
     arq = {"sent": sent, "retransmissions": 2, "given_up": 0, "dropped": 1, "acknowledgements": 3}
     far = {"packets": 20, "bad": 2, "snr_db": 12.0, "delivered_bytes": 900, "arq": arq, "last": None}
-    return {"sent_s": 0.5, "late_bursts": 1, "nodes": {str(one): far for one in others}}
+    radio = {"overflows": 2}
+    return {"sent_s": 0.5, "late_bursts": 1, "radio": radio, "nodes": {str(one): far for one in others}}
 
 
 AIR: dict[str, Any] = {
@@ -110,7 +111,7 @@ def test_totals_have_a_row_per_client_and_direction() -> None:
     assert [row.sent for row in rows] == [10, 10, 40, 40]
     assert rows[0].error_rate == 0.1
     assert radio["airtime_s"] == [0.5, 0.5, 0.5]
-    assert radio["late_bursts"] == 3
+    assert (radio["late_bursts"], radio["overflows"]) == (3, 6)
     assert in_words(radio, "up") == (
         "SNR 12.0 dB, 4 of 40 packets with errors (10.0 %), 4 retransmissions, 0 given up"
     )

@@ -67,3 +67,15 @@ def test_a_client_without_backpropagation_saves_nothing(place: Path) -> None:
     learning = run_dry(site(place, "sfl-v2")).client
     assert learning.saved_bytes > 0
     assert learning.optimiser_bytes > 2 * learning.gradient_bytes  # two moments, and a count of steps each
+
+
+@pytest.mark.parametrize("name", quick(("sfl-v2", "ushape", "cse-fsl"), "sfl-v2"))
+@pytest.mark.parametrize("step", quick((0.35, 0.75, 1.5), 0.75))
+def test_bytes_of_entropy_coded_messages_are_estimated(
+    name: str, step: float, place: Path, tmp_path: Path
+) -> None:
+    kinds = {key.removeprefix("codec.") for key in METHODS[name].reads if key.startswith("codec.")}
+    codec = f"uniform:step={step}:block=8+huffman"
+    one = site(place, name, codec=dict.fromkeys(kinds, codec))
+    planned, played = run_dry(one).ledger.total(), play(one, tmp_path).ledger.total()
+    assert planned.payload_bytes == pytest.approx(played.payload_bytes, rel=0.03)
