@@ -10,6 +10,8 @@ from experiments.report.classes import MAX_CLASSES, draw_confusion
 from experiments.report.classes import confusion as confusion_of_run
 from experiments.report.drawing import canvas, house_style, to_svg
 from experiments.report.gantt import draw_round
+from experiments.report.node_timeline import draw_nodes, read_messages, shown_round
+from experiments.report.nodes import client_nodes, server_node
 from experiments.report.panels import (
     MAX_CLIENTS,
     draw_airtime,
@@ -68,6 +70,17 @@ def timeline(run: RunRecord) -> str:
     """Every client's lane and the server's in the round of median length, on the virtual clock."""
     height_px = 110 + 32 * (min(len(run.clients), MAX_CLIENTS) + 1)
     return _plot("timeline", FULL_PX, height_px, lambda axes: draw_round(axes, run, MAX_CLIENTS))
+
+
+def node_timeline(folder: Path) -> str:
+    """One round of a testbed's nodes on the clock of the machine that collected; empty without messages."""
+    messages = shown_round(read_messages(folder))
+    if not messages:
+        return ""
+    nodes, server = client_nodes(folder), server_node(folder)
+    shown = [one for one in messages if one.client < MAX_CLIENTS]
+    height_px = 110 + 44 * (len({one.client for one in shown}) + 1)
+    return _plot("nodes", FULL_PX, height_px, lambda axes: draw_nodes(axes, shown, nodes, server))
 
 
 def plans(run: RunRecord) -> str:
