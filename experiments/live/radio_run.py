@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+from channel.core.clock import WallClock
 from channel.core.errors import ChannelError
 from channel.scenario.load import Scenario, changed, load
 from experiments.live.radio_figures import RECORD, totals
+from experiments.live.radio_screen import RadioScreen
 from experiments.live.run import check_supported, saved, serve_in
 from splitfl.config import RunConfig
 from splitfl.controller.dry_run import run_dry
@@ -35,7 +37,8 @@ def run_radio(experiment: Experiment, name: str, new_folder: NewFolder, screen: 
     need_root("runs over the waveform")
     require_time(experiment, settings)
     with RadioLink(scenario, settings) as link:
-        folder, summary = serve_in(link.server, link.addresses[0], link, experiment, new_folder, screen)
+        shown = RadioScreen(screen, link, WallClock())
+        folder, summary = serve_in(link.server, link.addresses[0], link, experiment, new_folder, shown)
         measured: dict[str, Any] = {"scenario": name, "mcs": settings.modem.mcs, **link.finish()}
     write_json(folder / RECORD, measured)
     return folder, saved(folder, {**summary, "radio": totals(measured)})

@@ -53,6 +53,8 @@ _PLOTS = {
     "confusion": plots.confusion,
     "waveform": plots.waveform,
     "packets": plots.packets,
+    "channel": plots.estimated_channel,
+    "spectrum": plots.heard_spectrum,
 }
 
 

@@ -25,7 +25,7 @@ from experiments.report.panels import (
     draw_time_shares,
 )
 from experiments.report.plans import draw_plans
-from experiments.report.waveform import last_packet, over_time
+from experiments.report.waveform import channel, last_packet, over_time, spectrum
 from experiments.report.writing import write_whole
 from splitfl.run_folder.read import RunRecord
 
@@ -101,13 +101,23 @@ def confusion(run: RunRecord) -> str:
 
 
 def waveform(run: RunRecord) -> str:
-    """SNR and packet errors of a run over the waveform, over time; empty without one."""
+    """SNR, packet errors, goodput and speed of a run over the waveform; empty without one."""
     return over_time(run, FULL_PX)
 
 
 def packets(run: RunRecord) -> str:
     """Constellations and estimated channels of a run over the waveform; empty without one."""
     return last_packet(run, FULL_PX)
+
+
+def heard_spectrum(run: RunRecord) -> str:
+    """What the nodes of a run over the waveform heard, over frequency and time; empty without one."""
+    return spectrum(run, FULL_PX)
+
+
+def estimated_channel(run: RunRecord) -> str:
+    """The channels of a run over the waveform, over subcarriers and time; empty without one."""
+    return channel(run, FULL_PX)
 
 
 def comparison(runs: Sequence[RunRecord], metric: str, against: str) -> str:

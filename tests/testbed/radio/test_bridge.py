@@ -144,6 +144,18 @@ def test_a_row_is_a_sentence():
     assert bridge.monitor.interval() == []
 
 
+def test_spectrum_and_channel_of_what_was_heard_are_kept():
+    made = bridges()
+    made[0]._device.waiting.append(ip_packet(0, 1, b"x" * 500))
+    run(made, 12)
+    final = made[1].final()
+    heard, channel = (one["power_db"] for one in (final["spectrum"], final["nodes"]["0"]["channel"]))
+    assert max(len(row) for row in heard if row) == 64
+    assert max(max(row) for row in heard) > max(row[0] for row in heard) + 15
+    assert len(next(row for row in channel if row)) == 52
+    assert final["nodes"]["0"]["last"] is not None
+
+
 def test_what_went_wrong_with_the_radio_is_a_sentence():
     bridge = bridges()[0]
     assert trouble(bridge.final()) == ""
