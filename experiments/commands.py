@@ -28,6 +28,7 @@ from splitfl.config import RunConfig
 from splitfl.controller.budget import resolved
 from splitfl.controller.dry_run import controller_for
 from splitfl.core.checkpoint import CheckpointStore
+from splitfl.core.errors import ConfigError
 from splitfl.core.json_text import dumps
 from splitfl.core.messages import Activation, Gradient, Message
 from splitfl.core.metrics import JUDGES
@@ -41,6 +42,7 @@ from splitfl.run_folder import create as runs
 from splitfl.run_folder import resume as resuming
 from splitfl.run_folder.read import read_run
 from splitfl.runtime.join import join as take_part
+from splitfl.runtime.message_times import MessageTimes
 from splitfl.runtime.quiet import quiet
 from splitfl.runtime.serve import Ended, NewFolder
 from splitfl.runtime.serve import serve as serve_run
@@ -69,11 +71,14 @@ def run(
     _drive(name, config, out, as_json, spawn=True, drive=drive)
 
 
-def serve(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
+def serve(
+    preset: str, overrides: tuple[str, ...], out: Path, as_json: bool, message_times: Path | None
+) -> None:
     """See the command of this name."""
     quiet()
     name, config = presets.find(preset, overrides, print_note)
-    drive = partial(serve_run, controller_for=controller_for)
+    times = MessageTimes(message_times) if message_times else None
+    drive = partial(serve_run, controller_for=controller_for, times=times)
     _drive(name, served(config, overrides), out, as_json, spawn=False, drive=drive)
 
 
@@ -87,6 +92,7 @@ def join(
     is_dealt: bool,
     state: Path | None,
     leaves: Mapping[int, int],
+    message_times: Path | None,
 ) -> None:
     """See the command of this name."""
     quiet()
@@ -112,8 +118,9 @@ def join(
     def on_disconnect(why: str) -> None:
         console.print(f"client {client}: {why}; reconnecting", soft_wrap=True)
 
+    spec = transport(name)
     take_part(
-        transport(name),
+        MessageTimes(message_times).joined(spec) if message_times else spec,
         joining,
         state=state,
         adjust=adjust,
@@ -137,10 +144,12 @@ def _restart_process() -> NoReturn:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def resume(folder: Path, as_json: bool) -> None:
+def resume(folder: Path, as_json: bool, message_times: Path | None) -> None:
     """See the command of this name."""
     quiet()
     found = resuming.stopped(folder)
+    if found.spawn and message_times:
+        raise ConfigError("--message-times is for runs of `splitfl serve`; this one was started by `run`")
     console = plain_console(stderr=True)
     with spinner(console, "reading the data"):
         experiment = Experiment.of(found.config)
@@ -150,7 +159,8 @@ def resume(folder: Path, as_json: bool) -> None:
     if rounds and found.config.link.scenario:
         where += ", after replaying all transmissions of its cell"
     console.print(f"{folder}: resuming from {where}", soft_wrap=True)
-    drive = run_here if found.spawn else partial(serve_run, controller_for=controller_for)
+    times = MessageTimes(message_times) if message_times else None
+    drive = run_here if found.spawn else partial(serve_run, controller_for=controller_for, times=times)
     _run(console, experiment, lambda: folder, as_json, spawn=found.spawn, drive=drive)
 
 

@@ -7,7 +7,10 @@ SplitflError (splitfl.core.errors)
 |-- CommandFailed      a system program failed
 |-- NodesFailed        something failed on some of a testbed's nodes
 |-- LateBurst          the time of a burst has passed
-`-- RadioTimeout       a radio gave no samples in time
+|-- RadioTimeout       a radio gave no samples in time
+|-- RadioFailed        a radio's driver reports an error
+|-- RecordingEnded     a recording has no more samples
+`-- SamplesLost        a radio lost too many samples
 """
 
 from collections.abc import Mapping
@@ -42,3 +45,15 @@ class LateBurst(SplitflError):
 
 class RadioTimeout(SplitflError):
     """A radio gave too few samples within its timeout."""
+
+
+class RadioFailed(SplitflError):
+    """The driver of a radio reports an error that a retry does not change."""
+
+
+class RecordingEnded(SplitflError):
+    """A recording that is played has no more samples."""
+
+
+class SamplesLost(SplitflError):
+    """A radio lost more samples than a link can bear; the message has a sample rate to try."""

@@ -36,6 +36,8 @@ os.environ.update(
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+gc.disable()  # until all tests are collected
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
@@ -62,6 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_finish() -> None:
     """Spares the garbage collector what lives to the end: imported modules and collected tests."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from channel.core.errors import BadParameter
 from channel.iq.air_report import AirReport
 from channel.iq.channel import IqChannel
 from channel.iq.pace import Pace
+from channel.iq.sample_format import format_of
 from channel.iq.zmq_port import ZmqPort, import_zmq
 
 MEMORY_S = 0.1
@@ -33,8 +34,8 @@ class PortSettings:
 
     `port` is that of node 0's transmitter. The air listens at `host`; transmitters are on this machine, or at
     `node_hosts` of their node. A node that sends nothing for `timeout_s` is silent until it
-    sends again. With `is_real_time` samples pass no faster than at their rate. Raises BadParameter for values
-    out of range.
+    sends again. With `is_real_time` samples pass no faster than at their rate. `sample_format` is fc32, or
+    sc16, which clips parts beyond 1. Raises BadParameter for values out of range.
     """
 
     port: int = 2000
@@ -42,8 +43,10 @@ class PortSettings:
     timeout_s: float = 1.0
     is_real_time: bool = True
     node_hosts: Mapping[int, str] = field(default_factory=dict)
+    sample_format: str = "fc32"
 
     def __post_init__(self) -> None:
+        format_of(self.sample_format)
         above("timeout_s", self.timeout_s, 0.0)
         if not 1 <= self.port <= 65535:
             raise BadParameter(f"port must lie in [1, 65535], got {self.port}")
@@ -88,10 +91,11 @@ class Air:
     def __enter__(self) -> Self:
         self._context = self._zmq.Context()
         self._poller = self._zmq.Poller()
+        form = format_of(self._settings.sample_format)
         try:
             for node in range(self._channel.nodes):
                 here = (self._settings.sends_at(node), self._settings.hears_at(node))
-                self._ports.append(ZmqPort(self._context, node, *here, self._tell))
+                self._ports.append(ZmqPort(self._context, node, *here, self._tell, form))
         except BadParameter:
             self.close()
             raise
@@ -221,14 +225,16 @@ class Air:
 
 def device_arguments(settings: PortSettings, node: int, rate_hz: float) -> str:
     """The device arguments of srsRAN 4G for a node; its device_name is zmq."""
-    sends = f"tcp://*:{settings.port + 2 * node}"
-    return f"tx_port={sends},rx_port={settings.hears_at(node)},id=node{node},base_srate={rate_hz:.12g}"
+    sends, form = f"tcp://*:{settings.port + 2 * node}", settings.sample_format
+    ports = f"tx_port={sends},rx_port={settings.hears_at(node)},id=node{node},base_srate={rate_hz:.12g}"
+    return ports if form == "fc32" else f"{ports},tx_format={form},rx_format={form}"
 
 
 def gnuradio_blocks(settings: PortSettings, node: int) -> str:
-    """GNU Radio's sink and source for a node, in Python."""
+    """GNU Radio's sink and source for a node, in Python; an item is a sample."""
+    size = "gr.sizeof_gr_complex" if settings.sample_format == "fc32" else "2 * gr.sizeof_short"
     sends = f"tcp://*:{settings.port + 2 * node}"
     return (
-        f'sink = zeromq.rep_sink(gr.sizeof_gr_complex, 1, "{sends}", 100, False)\n'
-        f'source = zeromq.req_source(gr.sizeof_gr_complex, 1, "{settings.hears_at(node)}", 100, False)'
+        f'sink = zeromq.rep_sink({size}, 1, "{sends}", 100, False)\n'
+        f'source = zeromq.req_source({size}, 1, "{settings.hears_at(node)}", 100, False)'
     )

@@ -1,7 +1,7 @@
 """One node's pair of ZMQ sockets, in the convention of srsRAN's and GNU Radio's ZMQ radios.
 
 The node's transmitter binds a REP socket, which is asked for samples; its receiver connects a REQ socket and
-asks for samples. Messages are little-endian complex64 without header or time: time is the number of samples.
+asks for samples. Messages are little-endian samples without header or time: time is the number of samples.
 A request has 1 byte (srsRAN), or is the most samples of the answer in 4 bytes (GNU Radio's REQ source).
 
 DEALER and ROUTER, which speak the same protocol as REQ and REP, do not block if a peer dies between request
@@ -14,20 +14,16 @@ from collections.abc import Callable, Container
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from channel.core.errors import BadParameter
 from channel.iq.air_report import PortCounts
 from channel.iq.delay_filters import Samples
 from channel.iq.fifo import SampleFifo
+from channel.iq.sample_format import SampleFormat, samples_of
 
 ASK = b"\xff"
 _COUNT = struct.Struct("<I")
 _MAX_MESSAGE_BYTES = 1 << 25
 """Above srsRAN's largest message, 3,072,000 samples."""
-_LOUD = 1000.0
-"""Magnitudes beyond it are no samples in units of full scale."""
-_LITTLE = np.dtype("<c8")
 
 
 def import_zmq() -> Any:
@@ -40,33 +36,25 @@ def import_zmq() -> Any:
     return zmq
 
 
-def samples_of(payload: bytes) -> tuple[Samples, str]:
-    """The samples of a message, and what is wrong with them, if anything.
-
-    Values that are not finite are replaced by 0; a message that is no whole number of samples is empty.
-    """
-    if len(payload) % _LITTLE.itemsize:
-        return np.empty(0, dtype=np.complex64), f"a message of {len(payload)} bytes, not of complex64 samples"
-    parts = np.frombuffer(payload, dtype="<f4")
-    peak = float(np.abs(parts).max(initial=0.0))
-    if np.isfinite(peak):
-        wrong = f"samples of magnitude {peak:.3g}: is this sc16? have fc32" if peak > _LOUD else ""
-        return np.frombuffer(payload, dtype=_LITTLE).astype(np.complex64, copy=False), wrong
-    clean = np.where(np.isfinite(parts), parts, np.float32(0.0)).astype(np.float32)
-    return clean.view(np.complex64), "samples that are not finite: zeros in their place"
-
-
 class ZmqPort:
     """The sockets and queues of node `node`.
 
     It asks the transmitter at `sends_at` while it has fewer than `wanted` samples, and listens at `hears_at`.
     `is_lost`: its transmitter gave nothing for too long; `is_deaf`: nobody takes what it hears.
-    Raises BadParameter if `hears_at` is in use.
+    Samples have the format `form`. Raises BadParameter if `hears_at` is in use.
     """
 
-    def __init__(self, context: Any, node: int, sends_at: str, hears_at: str, tell: Callable[[str], None]):
+    def __init__(
+        self,
+        context: Any,
+        node: int,
+        sends_at: str,
+        hears_at: str,
+        tell: Callable[[str], None],
+        form: SampleFormat,
+    ) -> None:
         self._zmq = import_zmq()
-        self.node, self._tell = node, tell
+        self.node, self._tell, self._form = node, tell, form
         self.sent, self.heard = SampleFifo(), SampleFifo()
         self.counts = PortCounts()
         self.is_connected = self.is_lost = self.is_deaf = False
@@ -126,7 +114,7 @@ class ZmqPort:
         while self._requests and len(self.heard):
             identity, most = self._requests.popleft()
             count = min(len(self.heard), most or len(self.heard))
-            payload = self.heard.take(count).astype(_LITTLE, copy=False).tobytes()
+            payload = self._form.encode(self.heard.take(count))
             try:
                 self.listener.send_multipart([identity, b"", payload], self._zmq.DONTWAIT)
                 self.counts.received += count
@@ -163,7 +151,7 @@ class ZmqPort:
 
     def _take_samples(self, payload: bytes) -> None:
         self._is_pending = False
-        samples, wrong = samples_of(payload)
+        samples, wrong = samples_of(payload, self._form)
         if wrong:
             self.say_once(wrong)
         if self.is_lost:

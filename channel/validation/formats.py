@@ -87,7 +87,7 @@ CHECKS: tuple[Check, ...] = (
     within_percent("21", "LMMSE error of analog symbols, 10 dB", 1 / 11, 1.0, _analog_error),
     within_percent(
         "26",
-        "BER of QPSK as IQ samples, 6 dB a symbol (no packet modem yet)",
+        "BER of QPSK as IQ samples, 6 dB a symbol",
         float(bit_error_rate("qpsk", 10.0**0.6 / 2.0)),
         2.0,
         _iq_error_rate,

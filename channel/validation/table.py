@@ -2,7 +2,7 @@
 
 from channel.validation import arq_and_queues as traffic
 from channel.validation import block_error as code
-from channel.validation import fading, formats
+from channel.validation import fading, fidelity, formats
 from channel.validation import propagation as ground
 from channel.validation.check import Check
 
@@ -13,5 +13,5 @@ def in_order(checks: tuple[Check, ...]) -> tuple[Check, ...]:
 
 
 CHECKS: tuple[Check, ...] = in_order(
-    (*fading.CHECKS, *ground.CHECKS, *traffic.CHECKS, *code.CHECKS, *formats.CHECKS)
+    (*fading.CHECKS, *ground.CHECKS, *traffic.CHECKS, *code.CHECKS, *formats.CHECKS, *fidelity.CHECKS)
 )

@@ -1,19 +1,28 @@
-"""Time to encode and decode an activation's frame, as a share of a training step."""
+"""Encoding and decoding an activation: time as a share of a training step, bits over the codes' entropy."""
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from experiments.bench.baselines.unsplit import adamw, adapted_model, batches_of, train_step
 from experiments.bench.fresh import Fresh, Hand
 from experiments.bench.ratio import Figure, at_most, pair_ratios
 from experiments.bench.setting import Setting
+from splitfl.config import EXACT, CodecConfig
 from splitfl.core.allocator import keep_freed_memory
+from splitfl.core.errors import ConfigError
 from splitfl.core.messages import Activation
 from splitfl.wire import Envelope, decode, encode
+from splitfl.wire.codecs.chain import codec_of
+from splitfl.wire.rows import encode_rows
 
 _FRAMES = 50
+_CODED = 3
+_CHAINS = ("int8", "int4", "uniform", "uniform+huffman", "uniform:step=0.75+huffman")
+_EXTRA = ("uniform+zstd", "uniform:step=1.5+ans")
 
 
 def codec(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
@@ -22,8 +31,10 @@ def codec(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
     with Fresh(setting.folder / "codec.log", _time, setting) as process:
         times: list[tuple[float, float, float]] = process.take()
         process.go()
+        coded_s, bits = process.take()
+        process.go()
     step_s, frame_s, copy_s = zip(*times, strict=True)
-    return [
+    figures = [
         Figure(
             what="time, encoding and decoding an activation / unsplit step*",
             ratios=pair_ratios(frame_s, step_s),
@@ -34,6 +45,17 @@ def codec(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
             ratios=pair_ratios(frame_s, copy_s),
         ),
     ]
+    for chain, spent_s in coded_s.items():
+        figures.append(
+            Figure(
+                what=f"{chain}: time / unsplit step*",
+                ratios=pair_ratios(spent_s, step_s),
+                target=at_most(0.02),
+            )
+        )
+    for chain, ratio in bits.items():
+        figures.append(Figure(what=f"{chain}: bits / entropy", ratios=(ratio,), target=at_most(1.01)))
+    return figures
 
 
 def _time(hand: Hand, setting: Setting) -> None:
@@ -46,12 +68,44 @@ def _time(hand: Hand, setting: Setting) -> None:
     hidden_BTD = torch.randn(setting.batch, setting.tokens, setting.width)  # frames hold CPU tensors
     message = Activation(ids_B=batch.ids_B, hidden=hidden_BTD, labels=batch.labels)
     envelope = Envelope(client=0, round=0, lap=1)
-    rows = []
+    chains = [chain for chain in (*_CHAINS, *_EXTRA) if _is_there(chain)]
+    coding = {chain: CodecConfig(activation=chain) for chain in chains}
+    rows, coded_s = [], {chain: list[float]() for chain in chains}
     for _ in range(setting.sweeps + 1):
         step_s = _seconds(lambda: train_step(model, optimiser, batch), 1)
-        frame_s = _seconds(lambda: decode(encode(message, envelope)), _FRAMES)
+        frame_s = _seconds(partial(_there_and_back, message, envelope, EXACT), _FRAMES)
         rows.append((step_s, frame_s, _seconds(hidden_BTD.clone, _FRAMES)))
+        for chain, codec in coding.items():
+            coded_s[chain].append(_seconds(partial(_there_and_back, message, envelope, codec), _CODED))
     hand(rows[1:])
+    coded = [chain for chain in chains if "+" in chain]
+    hand(
+        (
+            {chain: tuple(values[1:]) for chain, values in coded_s.items()},
+            {chain: _bits_over_entropy(hidden_BTD, chain) for chain in coded},
+        )
+    )
+
+
+def _there_and_back(message: Activation, envelope: Envelope, codec: CodecConfig) -> None:
+    decode(encode(message, envelope, codec))
+
+
+def _is_there(chain: str) -> bool:
+    """Whether the package of an entropy coder is installed."""
+    try:
+        codec_of(chain)
+    except ConfigError:
+        return False
+    return True
+
+
+def _bits_over_entropy(rows: Tensor, chain: str) -> float:
+    """Bits of the coded codes, checksum included, over the codes' entropy of order 0."""
+    codes = encode_rows(rows, chain.partition("+")[0]).parts["codes"]
+    share = torch.unique(codes, return_counts=True)[1].double() / codes.numel()
+    entropy = float(-(share * share.log2()).sum()) * codes.numel()
+    return 8 * encode_rows(rows, chain).parts["codes"].numel() / entropy
 
 
 def _seconds(work: Callable[[], object], times: int) -> float:

@@ -54,6 +54,9 @@ class _PacedScreen:
     def note(self, what: str) -> None:
         """See Screen."""
 
+    def live(self, figures: str) -> None:
+        """See Screen."""
+
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         """See Screen."""
         self._screen.stepped(round_index, client, steps)

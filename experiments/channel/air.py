@@ -36,7 +36,13 @@ def chosen_scenario(name: str, *, nodes: int | None, users: int | None, seed: in
 
 
 def ports(
-    port: int, host: str, node_hosts: Sequence[str], timeout_s: float, *, is_real_time: bool
+    port: int,
+    host: str,
+    node_hosts: Sequence[str],
+    timeout_s: float,
+    *,
+    is_real_time: bool,
+    sample_format: str = "fc32",
 ) -> PortSettings:
     """The settings of the server. Raises BadParameter for a --node-host that is not NODE=ADDRESS."""
     hosts = {}
@@ -46,7 +52,12 @@ def ports(
             raise BadParameter(f"--node-host must be NODE=ADDRESS, got {given!r}")
         hosts[int(node)] = address
     return PortSettings(
-        port=port, host=host, timeout_s=timeout_s, is_real_time=is_real_time, node_hosts=hosts
+        port=port,
+        host=host,
+        timeout_s=timeout_s,
+        is_real_time=is_real_time,
+        node_hosts=hosts,
+        sample_format=sample_format,
     )
 
 

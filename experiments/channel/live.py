@@ -219,7 +219,7 @@ CHECKS: tuple[Check, ...] = (
     *(
         Check(
             row="28",
-            what=f"delivery rate, live less virtual, {name}, in standard errors (no IQ modem yet)",
+            what=f"delivery rate, live less virtual, {name}, in standard errors",
             expected=0.0,
             tolerance=3.0,
             measure=partial(as_root, partial(_live_from_virtual, name)),

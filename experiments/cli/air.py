@@ -28,6 +28,14 @@ from experiments.cli.exits import reports_errors
     help="No faster than the rate, or as fast as the nodes are.",
 )
 @click.option("--timeout", "timeout_s", type=float, default=1.0, show_default=True, help="Seconds to wait.")
+@click.option(
+    "--format",
+    "sample_format",
+    type=click.Choice(["fc32", "sc16"]),
+    default="fc32",
+    show_default=True,
+    help="Samples as pairs of 32-bit floats, or of 16-bit integers (x 32767).",
+)
 @click.option("--seconds", type=float, help="Seconds of samples to serve (default: until interrupted).")
 @click.option("--hold", "hold_s", type=float, help="Hold gains so many seconds, as Colosseum does for 0.001.")
 @click.option("--leak", "leak_db", type=float, help="The loss in dB with which a node hears itself.")
@@ -52,6 +60,7 @@ def air(
     program: str | None,
     pace: str,
     timeout_s: float,
+    sample_format: str,
     seconds: float | None,
     hold_s: float | None,
     leak_db: float | None,
@@ -61,7 +70,7 @@ def air(
 ) -> None:
     """Serve a scenario's channel to radio programs that exchange samples over ZMQ (srsRAN, GNU Radio).
 
-    Node 0 is the base station. Node K sends complex64 samples at PORT + 2 K and receives at PORT + 2 K + 1.
+    Node 0 is the base station. Node K sends samples at PORT + 2 K and receives at PORT + 2 K + 1.
     Ends with a table of what went through, when interrupted.
     """
     from experiments.channel import air as channel_air
@@ -69,7 +78,14 @@ def air(
     chosen = channel_air.chosen_scenario(scenario, nodes=nodes, users=users, seed=seed)
     channel_air.serve(
         chosen,
-        channel_air.ports(port, host, node_hosts, timeout_s, is_real_time=pace == "real"),
+        channel_air.ports(
+            port,
+            host,
+            node_hosts,
+            timeout_s,
+            is_real_time=pace == "real",
+            sample_format=sample_format,
+        ),
         rate_hz=rate_hz,
         front_ends=channel_air.front_ends(chosen.place.users + 1, impairments),
         hold_s=hold_s,

@@ -47,7 +47,7 @@ RULE = click.option(
     help="The folder for batch/ and config/, as in the team's folder on Colosseum.",
 )
 @click.option("is_rehearsed", "--rehearse", is_flag=True, help="Also play the job on this machine (root).")
-@click.option("--scenario", default="", help="Rehearsal: a link of `splitfl channel list`, or a .toml file.")
+@click.option("--scenario", default="", help="Rehearsal: a scenario of `splitfl channel list`, or a file.")
 @click.option("--rate", "rate_bps", type=float, default=0.0, help="Rehearsal: rate in bit/s (0: no limit).")
 @click.option("--delay", "delay_s", type=float, default=0.0, help="Rehearsal: delay in seconds.")
 @click.option("--loss", "loss_rate", type=float, default=0.0, help="Rehearsal: probability of packet loss.")
@@ -78,8 +78,9 @@ def batch(
     """Write a Colosseum batch job that runs PRESET, and with --rehearse play it on this machine.
 
     The job's file goes to OUT/batch, one radio.conf for each node to OUT/config. A rehearsal uses these
-    files with network namespaces and an emulated link, skips what Colosseum only waits for, and leaves its
-    logs in OUT/rehearsal. The exit code is 1 if anything went wrong in it.
+    files with network namespaces and an emulated link, by default that of the RF scenario in the inventory,
+    skips what Colosseum only waits for, and leaves its logs in OUT/rehearsal. The exit code is 1 if anything
+    went wrong in it.
     """
     from testbed.colosseum.rules import parse_rules
 

@@ -68,10 +68,13 @@ def image(
 @click.argument("name", metavar="NAME")
 @reports_errors
 def template(name: str) -> None:
-    """Print a text for another testbed: powder (a geni-lib profile) or orbit (commands for its console)."""
+    """Print a text for another testbed.
+
+    powder is a geni-lib profile, orbit has commands for its console, aerpaw a script that runs a node's part.
+    """
     from importlib.resources import files
 
     from splitfl.config import one_of
 
-    one_of("template", name, ("powder", "orbit"))
+    one_of("template", name, ("powder", "orbit", "aerpaw"))
     click.echo((files("testbed.templates") / f"{name}.txt").read_text(encoding="utf-8"), nl=False)

@@ -6,6 +6,7 @@ import click
 
 from experiments.cli.exits import reports_errors
 from experiments.cli.imports import without_collections
+from experiments.cli.options import MESSAGE_TIMES
 
 
 @click.command()
@@ -53,6 +54,7 @@ from experiments.cli.imports import without_collections
     is_flag=True,
     help="--data is a copy of the server's data: partition it among clients as in the experiment.",
 )
+@MESSAGE_TIMES
 @reports_errors
 def join(
     address: str,
@@ -73,6 +75,7 @@ def join(
     rounds_away: int | None,
     data: str | None,
     dealt: bool,
+    message_times: Path | None,
 ) -> None:
     """Run one client of the experiment served at HOST:PORT.
 
@@ -106,5 +109,13 @@ def join(
         raise ConfigError("--leave-after and --rounds-away must be given together")
     leaves = {leave_after: rounds_away} if leave_after is not None and rounds_away is not None else {}
     commands.join(
-        name, joining, model=model, device=device, data=data, is_dealt=dealt, state=state, leaves=leaves
+        name,
+        joining,
+        model=model,
+        device=device,
+        data=data,
+        is_dealt=dealt,
+        state=state,
+        leaves=leaves,
+        message_times=message_times,
     )

@@ -19,7 +19,7 @@ from experiments.cli.imports import without_collections
 from experiments.cli.join import join
 from experiments.cli.lab import lab
 from experiments.cli.live import emulate, proxy
-from experiments.cli.options import AS_JSON, DATA, OUT, SET, with_data
+from experiments.cli.options import AS_JSON, DATA, MESSAGE_TIMES, OUT, SET, with_data
 from experiments.cli.radio import radio
 from experiments.cli.scenario import scenario
 from experiments.cli.testbed import testbed
@@ -116,6 +116,7 @@ def run(
 @DATA
 @OUT
 @AS_JSON
+@MESSAGE_TIMES
 @reports_errors
 def serve(
     preset: str,
@@ -125,6 +126,7 @@ def serve(
     data: str | None,
     out: Path,
     as_json: bool,
+    message_times: Path | None,
 ) -> None:
     """Run the server and wait for `splitfl join` on the clients' machines.
 
@@ -141,14 +143,15 @@ def serve(
     with without_collections():
         from experiments import commands
 
-    commands.serve(preset, chosen, out, as_json)
+    commands.serve(preset, chosen, out, as_json, message_times)
 
 
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @AS_JSON
+@MESSAGE_TIMES
 @reports_errors
-def resume(folder: Path, as_json: bool) -> None:
+def resume(folder: Path, as_json: bool, message_times: Path | None) -> None:
     """Continue an interrupted run from its last checkpoint, bit for bit.
 
     A server listens on its former port again, where its clients reconnect.
@@ -156,7 +159,7 @@ def resume(folder: Path, as_json: bool) -> None:
     with without_collections():
         from experiments import commands
 
-    commands.resume(folder, as_json)
+    commands.resume(folder, as_json, message_times)
 
 
 @main.command(name="eval")

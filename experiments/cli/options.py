@@ -31,6 +31,11 @@ NODES = click.option(
     show_default=True,
     help="The inventory of the testbed's machines.",
 )
+MESSAGE_TIMES = click.option(
+    "--message-times",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append when each message was sent and received, on this machine's clock, to this file.",
+)
 
 
 def with_data(overrides: tuple[str, ...], data: str | None) -> tuple[str, ...]:

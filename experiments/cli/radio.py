@@ -20,8 +20,9 @@ def radio() -> None:
     metavar="NAME",
     help="Make the interface in this network namespace, one of splitfl's (default: in that of the caller).",
 )
+@click.option("--transmit", "transmits", is_flag=True, help="Send over the air, with radio hardware.")
 @reports_errors
-def bridge(settings: Path, name: str | None) -> None:
+def bridge(settings: Path, name: str | None, transmits: bool) -> None:
     """Carry IP between a new network interface and a radio, until interrupted. Needs root.
 
     SETTINGS is a TOML file with the tables [bridge] and [radio]. Prints READY with the interface once the
@@ -32,4 +33,29 @@ def bridge(settings: Path, name: str | None) -> None:
     require_numba("the packet modem")
     from experiments.live import bridge as bridging
 
-    bridging.run(settings, name)
+    bridging.run(settings, name, transmits=transmits)
+
+
+@radio.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--seconds", type=float, default=2.0, show_default=True, help="Seconds of samples to hear.")
+@click.option(
+    "--fft-size", type=click.IntRange(min=64), help="Subcarriers of the packets (default: 64, or the file's)."
+)
+@click.option("--record", type=click.Path(path_type=Path), help="Write the samples and packets as SigMF.")
+@click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draw into this .png, .svg or .pdf.")
+@reports_errors
+def probe(
+    target: Path, seconds: float, fft_size: int | None, record: Path | None, picture: Path | None
+) -> None:
+    """Say what a radio hears: level, SNR, offsets, losses, rate and packets. Never sends.
+
+    TARGET is a TOML file with the table [radio], such as that of a bridge, or a recording (.sigmf-meta).
+    Exits with 2 if something makes a link over this radio impossible.
+    """
+    from channel.coding.extra import require_numba
+
+    require_numba("the packet modem")
+    from experiments.live import probe as probing
+
+    probing.run(target, seconds=seconds, fft_size=fft_size, record=record, picture=picture)

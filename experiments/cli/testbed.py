@@ -45,7 +45,7 @@ def plan(
 ) -> None:
     """Print roles, transports, bytes and duration of a run; writes nothing.
 
-    The exit code is 1 if the reservation is too short.
+    The exit code is 1 if the reservation is too short, or a node lacks packages.
     """
     with without_collections():
         from experiments.remote import commands

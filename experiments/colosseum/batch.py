@@ -9,6 +9,8 @@ from typing import Any
 import click
 from rich.table import Table
 
+from channel.core.link import Link
+from channel.scenario.load import Scenario
 from experiments import presets
 from experiments.live.commands import link_of
 from experiments.live.figures import kept_up
@@ -19,18 +21,25 @@ from testbed.colosseum.batch_plan import BatchSettings, plan_batch
 from testbed.colosseum.conductor import Rehearsal
 from testbed.colosseum.rehearse import rehearse
 from testbed.colosseum.results import collect
+from testbed.colosseum.rf_scenarios import emulated
 from testbed.inventory.load import load
 from testbed.namespaces import need_root
 
 
 @dataclass(frozen=True, kw_only=True)
 class RehearsalLink:
-    """The emulated link of a rehearsal."""
+    """The emulated link of a rehearsal; without any of these, that of the job's RF scenario."""
 
     scenario: str = ""
     rate_bps: float = 0.0
     delay_s: float = 0.0
     loss_rate: float = 0.0
+
+    def air(self, rf_scenario: int, clients: int) -> Link | Scenario:
+        """The link. Raises ConfigError for options that exclude each other, and for unknown paths."""
+        if not (self.scenario or self.rate_bps or self.delay_s or self.loss_rate):
+            return emulated(rf_scenario, clients)
+        return link_of(self.scenario, None, self.rate_bps, self.delay_s, self.loss_rate, seed=0)
 
 
 def default_name(preset: str) -> str:
@@ -49,9 +58,11 @@ def batch(
 ) -> bool:
     """Writes the job's files, plays them if asked to; whether nothing went wrong."""
     _, config = presets.find(preset, overrides, print_note)
-    plan = plan_batch(load(inventory), as_dict(config), settings)
+    nodes = load(inventory)
+    plan = plan_batch(nodes, as_dict(config), settings)
     if rehearsal is not None:
         need_root("a rehearsal")
+        air = rehearsal.air(nodes.scenario.id, len(nodes.nodes) - 1)
     paths = plan.write(out)
     found: dict[str, Any] = {"files": [str(path) for path in paths]}
     if not as_json:
@@ -59,7 +70,7 @@ def batch(
     played = None
     if rehearsal is not None:
         shutil.rmtree(out / "rehearsal", ignore_errors=True)
-        played, measured = _rehearse(settings, out, rehearsal)
+        played, measured = _rehearse(settings, out, air)
         found["rehearsal"] = {**asdict(played), "live": measured}
         if not as_json:
             _show_rehearsal(played)
@@ -87,11 +98,11 @@ def show_results(folder: Path, out: Path, as_json: bool) -> None:
     click.echo(out)
 
 
-def _rehearse(settings: BatchSettings, out: Path, link: RehearsalLink) -> tuple[Rehearsal, dict[str, Any]]:
+def _rehearse(settings: BatchSettings, out: Path, air: Link | Scenario) -> tuple[Rehearsal, dict[str, Any]]:
     return rehearse(
         out,
         settings.name,
-        link_of(link.scenario, None, link.rate_bps, link.delay_s, link.loss_rate, seed=0),
+        air,
         out / "rehearsal",
         rules=settings.rules,
         scenario_nodes=settings.scenario_nodes,

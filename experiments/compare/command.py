@@ -39,6 +39,7 @@ from splitfl.core.json_text import dumps
 from splitfl.core.quantities import bytes_text, flops_text, scaled, seconds_text
 from splitfl.methods.settings import refuse_unread
 from splitfl.runtime.terminal import counting_bar, plain_console, print_note, spinner
+from splitfl.setup.codecs import codecs_of_varying_size
 from splitfl.setup.experiment import Experiment
 
 
@@ -117,6 +118,14 @@ def plan(
                 f"{entrant.label}: auto.speed = 'measured' needs a run; the plan uses declared speeds",
                 style="yellow",
                 soft_wrap=True,
+            )
+        if varying := codecs_of_varying_size(entrant.config):
+            console.print(
+                f"{entrant.label}: bytes are estimated: messages of {', '.join(varying)} have no fixed size, "
+                "and are taken to hold normal numbers",
+                style="yellow",
+                soft_wrap=True,
+                markup=False,
             )
     rows = {entrant.label: planned_costs(entrant) for entrant in entrants}
     if as_json_too:

@@ -20,14 +20,15 @@ from testbed.namespaces import Namespace
 from testbed.overlay.tun import Tun
 from testbed.radio import bridge_settings
 from testbed.radio.bridge import Bridge
-from testbed.radio.link_monitor import sentence
+from testbed.radio.link_monitor import sentence, trouble
 from testbed.radio.modem import PacketModem
 
 
-def run(path: Path, namespace: str | None) -> None:
+def run(path: Path, namespace: str | None, *, transmits: bool = False) -> None:
     """Carries packets until SIGINT or SIGTERM, then prints a table of what it has counted.
 
-    Raises ConfigError for invalid settings, and without root or TUN.
+    A radio that sends over the air needs `transmits`. Raises ConfigError for invalid settings, and without
+    root or TUN.
     """
     settings = bridge_settings.read(path)
     own, console = settings.bridge, plain_console(stderr=True)
@@ -35,7 +36,7 @@ def run(path: Path, namespace: str | None) -> None:
         with Namespace.attach(namespace).inside() if namespace else nullcontext():
             tun = stack.enter_context(Tun(own.address, own.mtu))
         record = stack.enter_context(open(own.record or os.devnull, "w", encoding="utf-8"))
-        radio = stack.enter_context(closing(settings.open_radio()))
+        radio = stack.enter_context(closing(settings.open_radio(_announce if transmits else None)))
         modem = PacketModem(radio, own.modem, node=own.node, slots=own.table())
         modem.check()
         click.echo(f"READY {own.address} on {tun.name}")
@@ -50,6 +51,8 @@ def run(path: Path, namespace: str | None) -> None:
         final = bridge.final()
         print(json.dumps({"final": final}), file=record, flush=True)
     plain_console().print(table(final))
+    if what := trouble(final):
+        click.echo(what)
 
 
 def table(final: dict[str, Any]) -> Table:
@@ -75,6 +78,10 @@ def table(final: dict[str, Any]) -> Table:
         heard = (f"{far['packets']:,}", f"{far['bad']:,}", snr, bytes_text(far["delivered_bytes"]))
         shown.add_row(node, *heard, *(f"{count:,}" for count in counts))
     return shown
+
+
+def _announce(what: str) -> None:
+    click.echo(what, err=True)
 
 
 class _Signal(Exception):

@@ -1,15 +1,18 @@
 """Measurements of a run over the waveform: totals, rows per node, and sentences."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from channel.iq.pace import REAL_TIME_SHARE
-from splitfl.core.quantities import percent_text, seconds_text
+from splitfl.core.quantities import percent_text, rate_text, seconds_text
 from splitfl.run_folder.rows import build_row
 
 RECORD = "radio.json"
 """The file in a run's folder with what each bridge counted, by interval and in all."""
+
+_RECENT_S = 2.5
+"""Figures of a link that has been silent for longer, in seconds of samples, are not live any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,8 @@ def totals(measured: Mapping[str, Any]) -> dict[str, Any]:
         "slipped_s": slips["slipped_s"],
         "late_blocks": slips["late_blocks"],
         "worst_late_s": slips["worst_late_s"],
+        "late_bursts": sum(node["late_bursts"] for node in measured["nodes"]),
+        "overflows": sum(node["radio"]["overflows"] for node in measured["nodes"]),
         "airtime_s": [node["sent_s"] for node in measured["nodes"]],
         "links": [vars(row) for row in _links(measured)],
     }
@@ -105,3 +110,19 @@ def in_words(radio: Mapping[str, Any], direction: str) -> str:
         f"{sum(row.retransmissions for row in rows):,} retransmissions, "
         f"{sum(row.given_up for row in rows):,} given up"
     )
+
+
+def live_figures(latest: Sequence[Mapping[str, Any]]) -> str:
+    """`up 12.1 dB, 310 kbit/s; down 14.0 dB, 120 kbit/s` of the last rows of all links."""
+    now_s = max((row["time_s"] for row in latest), default=0.0)
+    recent = [row for row in latest if row["time_s"] > now_s - _RECENT_S]
+    words = []
+    for direction, rows in (
+        ("up", [row for row in recent if row["at"] == 0]),
+        ("down", [row for row in recent if row["at"] != 0]),
+    ):
+        if rows:
+            snr_db = sum(row["snr_db"] for row in rows) / len(rows)
+            goodput = rate_text(sum(row["goodput_bps"] for row in rows))
+            words.append(f"{direction} {snr_db:.1f} dB, {goodput}")
+    return "; ".join(words)

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+from channel.core.clock import WallClock
 from channel.core.errors import ChannelError
 from channel.scenario.load import Scenario, changed, load
 from experiments.live.radio_figures import RECORD, totals
+from experiments.live.radio_screen import RadioScreen
 from experiments.live.run import check_supported, saved, serve_in
 from splitfl.config import RunConfig
 from splitfl.controller.dry_run import run_dry
@@ -14,7 +16,6 @@ from splitfl.core.quantities import bytes_text, rate_text, seconds_text
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import Ended, NewFolder
 from splitfl.server.run import write_json
-from splitfl.setup.codecs import check_fixed_sizes
 from splitfl.setup.experiment import Experiment
 from testbed.namespaces import need_root
 from testbed.radio.modem import ModemSettings
@@ -36,7 +37,8 @@ def run_radio(experiment: Experiment, name: str, new_folder: NewFolder, screen: 
     need_root("runs over the waveform")
     require_time(experiment, settings)
     with RadioLink(scenario, settings) as link:
-        folder, summary = serve_in(link.server, link.addresses[0], link, experiment, new_folder, screen)
+        shown = RadioScreen(screen, link, WallClock())
+        folder, summary = serve_in(link.server, link.addresses[0], link, experiment, new_folder, shown)
         measured: dict[str, Any] = {"scenario": name, "mcs": settings.modem.mcs, **link.finish()}
     write_json(folder / RECORD, measured)
     return folder, saved(folder, {**summary, "radio": totals(measured)})
@@ -71,15 +73,10 @@ def require_time(experiment: Experiment, settings: RadioLinkSettings) -> None:
     """Raises ConfigError if the messages of a step take longer than the server waits for a client.
 
     In both directions all clients share the rate of the waveform, which is at best that of longest packets
-    without a pause or an error. Of a run whose sizes depend on the data nothing is known beforehand, and
-    nothing refused.
+    without a pause or an error.
     """
     config = experiment.config
     clients, patience_s = config.federation.clients, config.transport.timeout_s
-    try:
-        check_fixed_sizes(config)
-    except ConfigError:
-        return
     short = replace(config, federation=replace(config.federation, rounds=1, local_steps=_STEPS))
     sent = run_dry(replace(experiment, config=short)).ledger.total()
     step_bytes = sent.payload_bytes / (_STEPS * clients)

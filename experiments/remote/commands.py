@@ -31,7 +31,7 @@ from testbed.remote import collect as collecting
 from testbed.remote import deploy as deploying
 from testbed.remote.deployment import Deployment, Session, check_clients
 from testbed.remote.down import down as remove_all
-from testbed.remote.fleet import Fleet
+from testbed.remote.fleet import Fleet, succeeded
 from testbed.remote.hooks import run_hook
 from testbed.remote.plan import RunPlan, choose_transport, run_plan, transport_setting
 from testbed.remote.programs import check_transport
@@ -45,11 +45,12 @@ _CHOSEN = ("transport.name", "transport.host", "transport.port")
 def plan(
     preset: str, nodes: Path, overrides: Sequence[str], transport: str | None, *, as_json_too: bool
 ) -> int:
-    """Prints the plan; the exit code is FAILED if the reservation is too short."""
+    """Prints the plan; the exit code is FAILED if the reservation is too short, or a node lacks packages."""
     console, inventory = plain_console(stderr=True), load(nodes)
     _check_early(preset, overrides, inventory)
     with Fleet(inventory.members) as fleet:
         fleet.need_all()
+        lacking = deploying.lacking_packages(fleet)
     with spinner(console, "examining nodes and paths"):
         name, why, examined = choose_transport(inventory, transport)
     _, config = _experiment(preset, overrides, name)
@@ -62,7 +63,9 @@ def plan(
         out.print(plan_table(inventory, found))
         for line in plan_lines(found):
             out.print(line, soft_wrap=True)
-    return FAILED if found.is_too_short else DONE
+    for node, reason in lacking.items():
+        console.print(f"{node}: {reason}", style="yellow", soft_wrap=True)
+    return FAILED if found.is_too_short or lacking else DONE
 
 
 def deploy(
@@ -78,25 +81,26 @@ def deploy(
     """Deploys, with a line for each step of each node."""
     console, inventory, session = plain_console(stderr=True), load(nodes), Session(nodes)
     _check_early(preset, overrides, inventory)
-    for hook in ("prepare_image", "load_image") if image else ():
+    for hook in (*(("prepare_image", "load_image") if image else ()), "start_radio"):
         run_hook(inventory.hooks, hook, nodes)
     with Fleet(inventory.members) as fleet:
         fleet.need_all()
+        succeeded("cannot run splitfl", deploying.lacking_packages(fleet))
         if discard:
             fleet.all("not reset", lambda link: link.work("reset"))
         else:
             _check_collected(statuses(fleet), session)
         with spinner(console, "examining nodes and paths"):
-            name, why, _ = choose_transport(inventory, transport)
+            name, why, examined = choose_transport(inventory, transport)
         console.print(f"transport {name}: {why}", soft_wrap=True)
         short, config = _experiment(preset, overrides, name)
         with spinner(console, "building the wheel"):
             built = wheel.absolute() if wheel else wheel_of_this_code(session.folder / "wheel")
         link = fleet.links[inventory.server.name]
-        host = link.ask("bind", address=inventory.server.address, peer=inventory.clients[0].address)[
-            "address"
-        ]
-        deployment = Deployment.of(short, config, inventory, name, host, built)
+        peer = inventory.clients[0].address
+        host = link.ask("bind", address=inventory.server.address, peer=peer)["address"]
+        routes = {pair.client: pair.route for pair in examined.pairs}
+        deployment = Deployment.of(short, config, inventory, name, host, built, routes)
         check_transport(deployment)
 
         def say(node: str, what: str) -> None:

@@ -22,10 +22,13 @@ _COSTS = {
 
 
 def plan_table(inventory: Inventory, plan: RunPlan) -> Table:
-    """A row for each node: role, address, ssh name, radio, and the transports that work to the server."""
-    works = {pair.client: ", ".join(pair.works) or "none" for pair in plan.examination.pairs}
-    table = Table("node", "role", "address", "reached by", "radio", "RF node", "transports to the server")
+    """A row for each node: role, address, ssh name, radio, and its route and transports to the server."""
+    pairs = {pair.client: pair for pair in plan.examination.pairs}
+    table = Table(
+        "node", "role", "address", "reached by", "radio", "RF node", "server at", "transports to it"
+    )
     for node in inventory.nodes:
+        pair = pairs.get(node.name)
         table.add_row(
             node.name,
             _role(inventory, node.name),
@@ -33,7 +36,8 @@ def plan_table(inventory: Inventory, plan: RunPlan) -> Table:
             node.ssh or (f"lab {node.lab}" if node.lab else "this machine"),
             node.radio,
             str(node.rf_node or ""),
-            works.get(node.name, ""),
+            pair.route if pair else "",
+            (", ".join(pair.works) or "none") if pair else "",
         )
     return table
 

@@ -1,7 +1,7 @@
 """A Gantt chart of one round: a lane for every client and one for the server."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
@@ -44,13 +44,20 @@ def draw_round(axes: Axes, run: RunRecord, max_clients: int) -> None:
         f"client {client}": [span for span in spans if span.client == client] for client in clients
     }
     lanes["server"] = [span for span in spans if span.activity == SERVER]
+    rest = f", of {finish_s - start_s:.1f} s" if len(seen) > MAX_SPANS else ""
+    draw_lanes(axes, lanes, until_s)
+    axes.set_xlabel(f"virtual time since the start of round {number + 1} (s{rest})")
+
+
+def draw_lanes(
+    axes: Axes, lanes: Mapping[str, Sequence[ActivitySpan]], until_s: float, server: str = SERVER
+) -> None:
+    """Draws spans from 0 to `until_s`, a lane for each name; the last is the server's, busy with `server`."""
     for height, lane in enumerate(lanes.values()):
         _draw_lane(axes, height, lane, until_s)
-    _label(axes, list(lanes), lanes["server"], until_s)
-    rest = f", of {finish_s - start_s:.1f} s" if len(seen) > MAX_SPANS else ""
-    axes.set_xlabel(f"virtual time since the start of round {number + 1} (s{rest})")
+    _label(axes, list(lanes), list(lanes.values())[-1], until_s)
     for activity in ACTIVITIES:
-        axes.bar(0, 0, color=COLOURS[activity], label=activity)
+        axes.bar(0, 0, color=COLOURS[activity], label=server if activity == SERVER else activity)
     legend_above(axes, columns=len(ACTIVITIES))
 
 

@@ -15,7 +15,9 @@ from experiments.live.figures import link_rows
 from experiments.live.radio_figures import radio_rows
 from experiments.report import plots
 from experiments.report.classes import class_rows
-from experiments.report.nodes import node_rows
+from experiments.report.node_pages import PAGE, node_pages, write_page
+from experiments.report.node_timeline import delay_rows
+from experiments.report.nodes import client_nodes, node_rows
 from experiments.report.panels import MAX_CLIENTS
 from experiments.report.story import emulation, headline, learning, loading_code, outcome
 from experiments.report.tally import by_client, curve, measured
@@ -51,6 +53,8 @@ _PLOTS = {
     "confusion": plots.confusion,
     "waveform": plots.waveform,
     "packets": plots.packets,
+    "channel": plots.estimated_channel,
+    "spectrum": plots.heard_spectrum,
 }
 
 
@@ -60,6 +64,10 @@ def write_report(folder: Path) -> Path:
     Raises ConfigError for a folder without a readable run, or one that is not writable.
     """
     run = read_run(folder)
+    nodes = node_rows(folder)
+    delays = delay_rows(folder, client_nodes(folder))
+    for path, values in node_pages(folder, delays).items():
+        write_page(folder, path, render("node.html.jinja", run=run, **values))
     page = render(
         "report.html.jinja",
         run=run,
@@ -76,7 +84,10 @@ def write_report(folder: Path) -> Path:
         clients=by_client(run),
         live=link_rows(run.summary.live) if run.summary.live else [],
         radio=radio_rows(run.summary.radio) if run.summary.radio else [],
-        nodes=node_rows(folder),
+        nodes=nodes,
+        node_page=PAGE,
+        delays=delays,
+        node_timeline=Markup(plots.node_timeline(folder)),
         code=loading_code(run),
         settings=_flat(run.config),
     )

@@ -10,6 +10,8 @@ from experiments.report.classes import MAX_CLASSES, draw_confusion
 from experiments.report.classes import confusion as confusion_of_run
 from experiments.report.drawing import canvas, house_style, to_svg
 from experiments.report.gantt import draw_round
+from experiments.report.node_timeline import draw_nodes, read_messages, shown_round
+from experiments.report.nodes import client_nodes, server_node
 from experiments.report.panels import (
     MAX_CLIENTS,
     draw_airtime,
@@ -23,7 +25,7 @@ from experiments.report.panels import (
     draw_time_shares,
 )
 from experiments.report.plans import draw_plans
-from experiments.report.waveform import last_packet, over_time
+from experiments.report.waveform import channel, last_packet, over_time, spectrum
 from experiments.report.writing import write_whole
 from splitfl.run_folder.read import RunRecord
 
@@ -70,6 +72,17 @@ def timeline(run: RunRecord) -> str:
     return _plot("timeline", FULL_PX, height_px, lambda axes: draw_round(axes, run, MAX_CLIENTS))
 
 
+def node_timeline(folder: Path) -> str:
+    """One round of a testbed's nodes on the clock of the machine that collected; empty without messages."""
+    messages = shown_round(read_messages(folder))
+    if not messages:
+        return ""
+    nodes, server = client_nodes(folder), server_node(folder)
+    shown = [one for one in messages if one.client < MAX_CLIENTS]
+    height_px = 110 + 44 * (len({one.client for one in shown}) + 1)
+    return _plot("nodes", FULL_PX, height_px, lambda axes: draw_nodes(axes, shown, nodes, server))
+
+
 def plans(run: RunRecord) -> str:
     """The controller's plan for each client by round; empty without a controller."""
     if not run.events.plans:
@@ -88,13 +101,23 @@ def confusion(run: RunRecord) -> str:
 
 
 def waveform(run: RunRecord) -> str:
-    """SNR and packet errors of a run over the waveform, over time; empty without one."""
+    """SNR, packet errors, goodput and speed of a run over the waveform; empty without one."""
     return over_time(run, FULL_PX)
 
 
 def packets(run: RunRecord) -> str:
     """Constellations and estimated channels of a run over the waveform; empty without one."""
     return last_packet(run, FULL_PX)
+
+
+def heard_spectrum(run: RunRecord) -> str:
+    """What the nodes of a run over the waveform heard, over frequency and time; empty without one."""
+    return spectrum(run, FULL_PX)
+
+
+def estimated_channel(run: RunRecord) -> str:
+    """The channels of a run over the waveform, over subcarriers and time; empty without one."""
+    return channel(run, FULL_PX)
 
 
 def comparison(runs: Sequence[RunRecord], metric: str, against: str) -> str:

@@ -3,6 +3,7 @@
 # B batch, T tokens, D hidden
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,10 +24,15 @@ class ShapeOnlyPiece(Piece):
     Gradients, also of second order, exist and have the real shapes; their values are meaningless.
     """
 
-    def __init__(self, piece: Piece) -> None:
-        """Takes ownership of the modules of `piece`."""
+    def __init__(self, piece: Piece, *, is_noisy: bool = False) -> None:
+        """Takes ownership of the modules of `piece`.
+
+        If `is_noisy`, first hidden states and their gradients are standard normal up to a factor: the sizes
+        of codecs that depend on values are then those of normal values.
+        """
         nn.Module.__init__(self)
         self.__dict__.update(piece.__dict__)
+        self._is_noisy = is_noisy
         for path, value in list(self.named_parameters()):
             if value.requires_grad:  # trainable tensors need their own storage
                 holder, _, leaf = path.rpartition(".")
@@ -46,13 +52,17 @@ class ShapeOnlyPiece(Piece):
         if torch.is_grad_enabled() and touched.requires_grad:
             self._remember(x, context or {}, labels)
         hidden_BTD = x if isinstance(x, Tensor) else self._first(x)
+        if self._is_noisy and self.is_first:
+            hidden_BTD = _normal(hidden_BTD.shape).to(hidden_BTD.dtype)
         out_BTD = hidden_BTD * (1.0 + touched).to(hidden_BTD.dtype)
         if self.family.hands_pictures and not self.is_last:  # each block has a shape of its own
             shape = (len(out_BTD), *places(self.block_config, self.blocks.stop))
             out_BTD = out_BTD.mean().expand(shape)
+            out_BTD = out_BTD + _normal(shape) if self._is_noisy else out_BTD
         if not self.is_last:
             return out_BTD
-        return SimpleNamespace(loss=(out_BTD.float().mean() + 1.0) * (1.0 + touched))
+        out_BTD = out_BTD.float() * _normal(out_BTD.shape) if self._is_noisy else out_BTD.float()
+        return SimpleNamespace(loss=(out_BTD.mean() + 1.0) * (1.0 + touched))
 
     def saved_bytes(self) -> int:
         """The peak bytes that autograd holds for the largest batch, by a forward of empty weights."""
@@ -81,6 +91,11 @@ class ShapeOnlyPiece(Piece):
             shape = (*inputs["input_ids"].shape, config.hidden_size)
         has_wide_sums = getattr(config, "residual_in_fp32", False)  # Mamba's
         return torch.zeros(shape, dtype=torch.float32 if has_wide_sums else self.model.dtype)
+
+
+@lru_cache(maxsize=8)
+def _normal(shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _rows(x: Tensor | Mapping[str, Tensor]) -> int:

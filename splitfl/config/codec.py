@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from splitfl.config.checks import one_of
+from splitfl.core.errors import ConfigError
 from splitfl.core.registry import registered
 
 GROUP: Final = "splitfl.codecs"
 """The entry-point group under which other packages register codecs."""
 
-CODECS: Final = ("none", "bf16", "int8", "int4")
+CODECS: Final = ("none", "bf16", "int8", "int4", "uniform", "huffman", "zstd", "ans")
 """The codecs shipped with splitfl; see `splitfl.wire.codecs`."""
+
+_LONGEST: Final = 120
 
 KINDS: Final = ("activation", "output", "gradient")
 """The kinds of message with rows of tokens, as keys of settings."""
@@ -21,10 +24,33 @@ def codec_names() -> list[str]:
     return [*CODECS, *(name for name in registered(GROUP) if name not in CODECS)]
 
 
-def check_codec(key: str, name: str) -> None:
-    """Raises ConfigError for an unknown codec."""
-    if name not in CODECS:  # entry points are looked up only if needed
-        one_of(key, name, codec_names())
+def stages_of(chain: str) -> list[tuple[str, dict[str, str]]]:
+    """The codecs of a chain and their options: `uniform:step=0.75+huffman`.
+
+    Codecs are joined by `+`; the options of each follow its name, as `:key=value`. Raises ConfigError for
+    other text.
+    """
+    if len(chain) > _LONGEST:
+        raise ConfigError(f"a chain of codecs must have at most {_LONGEST} characters, got {len(chain)}")
+    stages = []
+    for stage in chain.split("+"):
+        name, *pairs = stage.split(":")
+        options = dict(pair.partition("=")[::2] for pair in pairs)
+        if not name or len(options) < len(pairs) or not all(key and value for key, value in options.items()):
+            raise ConfigError(f"a codec is written name:option=value:..., joined by '+', got {chain!r}")
+        stages.append((name, options))
+    return stages
+
+
+def check_codec(key: str, chain: str) -> None:
+    """Raises ConfigError for an unknown codec; options are checked where codecs are loaded."""
+    try:
+        stages = stages_of(chain)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
+    for name, _ in stages:
+        if name not in CODECS:  # entry points are looked up only if needed
+            one_of(key, name, codec_names())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +58,11 @@ class CodecConfig:
     """The codec of activations, outputs and gradients, by kind; both ends compute with decoded values.
 
     `none`: unchanged. `bf16`: 16 bits per number. `int8` and `int4`: 8 or 4 bits per number and one
-    scale per token. Other packages may add codecs (`splitfl list codecs`). `gradient` applies to both
-    directions if a method also sends gradients up. `hybrid` uses a gradient only in products with random
-    perturbations, whose noise far exceeds the quantisation noise of `int4`.
+    scale per token. `uniform`: indices in steps of `step` times the root mean square of each `block`
+    numbers. An entropy coder may follow: `uniform:step=0.75:block=256+huffman`, or `zstd`, or `ans`, for a
+    message of no fixed size. Other packages may add codecs (`splitfl list codecs`). `gradient` applies to
+    both directions if a method also sends gradients up. `hybrid` uses a gradient only in products with
+    random perturbations, whose noise far exceeds the quantisation noise of `int4`.
     """
 
     activation: str = "none"

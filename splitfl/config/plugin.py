@@ -6,8 +6,9 @@ further keys of the same table, for settings that several plug-ins share.
 
 import dataclasses
 import typing
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from splitfl.core.errors import ConfigError
@@ -124,10 +125,12 @@ def check_settings_type(what: str, kind: object, table: type[PluginTable]) -> No
             raise ConfigError(f"{what} must have a default for each key, got none for {one.name!r}")
 
 
-def _fields(kind: type) -> Iterator[dataclasses.Field[Any]]:
-    for one in dataclasses.fields(kind):
-        if not (issubclass(kind, PluginTable) and one.name == "settings"):
-            yield one
+def _read_fields(kind: type) -> tuple[dataclasses.Field[Any], ...]:
+    fields, is_table = dataclasses.fields(kind), issubclass(kind, PluginTable)
+    return tuple(one for one in fields if not (is_table and one.name == "settings"))
+
+
+_fields: Callable[[type], tuple[dataclasses.Field[Any], ...]] = cache(_read_fields)
 
 
 def _is_group(one: dataclasses.Field[Any]) -> bool:

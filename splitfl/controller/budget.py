@@ -30,6 +30,7 @@ from splitfl.core.events import Events
 from splitfl.core.messages import Plan
 from splitfl.methods.registry import controllable, method
 from splitfl.methods.settings import with_method, without_unread
+from splitfl.setup.codecs import check_fixed_sizes
 
 
 def resolved(config: RunConfig) -> RunConfig:
@@ -40,6 +41,7 @@ def resolved(config: RunConfig) -> RunConfig:
     auto, clients = config.auto, config.federation.clients
     if auto.budget == "none" or auto.chosen:
         return config
+    check_fixed_sizes(config)
     if len(auto.client_memory_bytes) not in (0, clients):
         raise ConfigError(
             f"auto.client_memory_bytes must have a value for each of the {clients} clients, got "

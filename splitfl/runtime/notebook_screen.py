@@ -30,7 +30,7 @@ class NotebookScreen:
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rounds, self._total, self._now_s = config.federation.rounds, total, now_s
-        self._steps, self._state = 0, "loading"
+        self._steps, self._state, self._figures = 0, "loading", ""
         self._rows: list[dict[str, str]] = []
         self._notes: list[str] = []
         self._drawn_s = now_s()
@@ -46,10 +46,14 @@ class NotebookScreen:
         self._notes.append(what)
         self._draw(self._state)
 
+    def live(self, figures: str) -> None:
+        """Shows them from the next step on."""
+        self._figures = f", {figures}"
+
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         """Advances the bar; redraws it a few times per second."""
         self._steps += steps
-        self._state = f"round {round_index + 1}/{self._rounds}"
+        self._state = f"round {round_index + 1}/{self._rounds}{self._figures}"
         if self._now_s() - self._drawn_s >= _REDRAW_S:
             self._draw(self._state)
 

@@ -17,6 +17,9 @@ class Screen(ProgressDisplay, Protocol):
     def note(self, what: str) -> None:
         """Shows a note, for example on a lost client."""
 
+    def live(self, figures: str) -> None:
+        """Shows these figures beside the progress, in place of earlier ones."""
+
 
 class Silent:
     """A screen that shows nothing."""
@@ -25,6 +28,9 @@ class Silent:
         """Shows nothing."""
 
     def note(self, what: str) -> None:
+        """Shows nothing."""
+
+    def live(self, figures: str) -> None:
         """Shows nothing."""
 
     def stepped(self, round_index: int, client: int, steps: int) -> None:

@@ -16,6 +16,7 @@ from splitfl.federation.selection import Selection
 from splitfl.run_folder.run_trackers import RunTrackers
 from splitfl.runtime import process_memory
 from splitfl.runtime.clients import Clients, NoClients, StartClients
+from splitfl.runtime.message_times import MessageTimes
 from splitfl.runtime.screen import Screen
 from splitfl.runtime.simulate import threads
 from splitfl.server.protocols import RoundPlanner
@@ -50,9 +51,10 @@ def serve(
     *,
     controller_for: ControllerFor,
     start_clients: StartClients | None = None,
+    times: MessageTimes | None = None,
 ) -> Ended:
     """Runs the server over the transport of the settings; `start_clients` starts the clients on this
-    machine, None if they join from others.
+    machine, None if they join from others. `times` records when messages arrived and were answered.
 
     A run whose folder holds a checkpoint continues from there. Raises PeerLost, naming the client, if one
     fails, does not respond or never joins, unless the settings continue without it.
@@ -69,9 +71,9 @@ def serve(
         server.offer(as_dict(config) | {WEIGHTS: weights})
         started = start_clients(server.address, folder) if start_clients else NoClients()
         with started as local, threads(config.server.threads):
-            summary = _ServerRun(experiment, folder, screen, server, local, controller_for(config)).run(
-                base_bytes
-            )
+            controller = controller_for(config)
+            run = _ServerRun(experiment, folder, screen, server, local, controller, times)
+            summary = run.run(base_bytes)
             local.wait(_SHUTDOWN_S)
             return folder, summary
     finally:
@@ -117,6 +119,7 @@ class _ServerRun:
         server: ServerEnd,
         local: Clients,
         controller: Callable[[Ledger, Events], RoundPlanner] | None,
+        times: MessageTimes | None,
     ) -> None:
         self._experiment = experiment
         self._folder = folder
@@ -130,6 +133,7 @@ class _ServerRun:
         self._announced: set[tuple[int, int]] = set()
         self._began_s = time.monotonic()
         self._controller = controller
+        self._handle = self._router.handle if times is None else times.served(self._router.handle)
 
     def run(self, base_bytes: int) -> dict[str, Any]:
         """Runs until the run is over; returns its summary."""
@@ -174,7 +178,7 @@ class _ServerRun:
         self._router.connect(run.server_loop)
         if not self._is_started:
             self._is_started = True
-            self._server.start(self._router.handle)
+            self._server.start(self._handle)
         for client, what in missing.items():
             self._without(run, client, what)
         self._watch(run)

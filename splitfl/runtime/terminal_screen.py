@@ -23,6 +23,7 @@ class TerminalScreen:
         self._console = console
         self._config = config
         self._invites = invites
+        self._figures = ""
         self._progress = counting_bar(console, "{task.description}", unit="steps")
         self._bar: TaskID = self._progress.add_task("loading", total=total)
 
@@ -42,9 +43,13 @@ class TerminalScreen:
         """Prints a note."""
         self._console.print(f"  {what}", style="yellow", soft_wrap=True)
 
+    def live(self, figures: str) -> None:
+        """Shows them from the next step on."""
+        self._figures = f"  {figures}"
+
     def stepped(self, round_index: int, client: int, steps: int) -> None:
         """Advances the bar."""
-        status = f"round {round_index + 1}/{self._config.federation.rounds}"
+        status = f"round {round_index + 1}/{self._config.federation.rounds}{self._figures}"
         self._progress.update(self._bar, advance=steps, description=status)
 
     def measured(self, row: Mapping[str, Any]) -> None:

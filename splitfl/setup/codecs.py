@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
-from splitfl.wire.codecs import CODECS
+from splitfl.wire.codecs.chain import codec_of
 
 
 def check_codecs(config: RunConfig) -> None:
     """Raises ConfigError for a codec that cannot be loaded, or that its kind's erasure policy excludes."""
     for key, kind, name in _named(config):
         policy = config.erasure.by_kind()[kind]
-        if CODECS[name].unit_bytes is None and policy != "reliable":
+        if codec_of(name).unit_bytes is None and policy != "reliable":
             raise ConfigError(
                 f"erasure.{kind} must be 'reliable' with {key} {name!r}, whose rows have no fixed number of "
                 f"bytes, got {policy!r}"
@@ -19,19 +19,24 @@ def check_codecs(config: RunConfig) -> None:
 
 
 def check_fixed_sizes(config: RunConfig) -> None:
-    """Raises ConfigError for a codec whose size depends on values, which a dry run does not compute."""
+    """Raises ConfigError for a codec whose size depends on values, which a controller cannot plan with."""
     for key, _, name in _named(config):
-        if CODECS[name].unit_bytes is None:
+        if codec_of(name).unit_bytes is None:
             raise ConfigError(
-                f"{key} {name!r} has a size that depends on the data and cannot be planned: "
-                "use a codec of fixed size, or run without a plan"
+                f"{key} {name!r} has a size that depends on the data, with which [auto] cannot plan: "
+                "use a codec of fixed size, or run without auto.budget"
             )
+
+
+def codecs_of_varying_size(config: RunConfig) -> list[str]:
+    """The codecs of [codec] whose size depends on values."""
+    return sorted({name for name in config.codec.by_kind().values() if codec_of(name).unit_bytes is None})
 
 
 def describe_codecs(config: RunConfig) -> str:
     """A sentence on the codecs for a report; "" without any."""
     used = {kind: name for kind, name in config.codec.by_kind().items() if name != "none"}
-    about = {name: f" ({CODECS[name].about})" for name in used.values()}
+    about = {name: f" ({codec_of(name).about})" for name in used.values()}
     parts = [f"{name}{about.pop(name, '')} for the {kind}" for kind, name in used.items()]
     return f"Messages at the cut were encoded: {', '.join(parts)}." if parts else ""
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from splitfl.core.errors import ConfigError, WireError
-from splitfl.wire.codecs import CODECS, Codec, Parts
+from splitfl.wire.codecs import Codec, Parts
+from splitfl.wire.codecs.chain import codec_of
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -37,8 +38,9 @@ def encode_rows(rows: Tensor, codec: str) -> Coded:
         raise ConfigError(
             f"the codec {codec!r} encodes rows of floating-point numbers, got {dtype} {[*rows.shape]}"
         )
-    parts = {name: part.contiguous() for name, part in CODECS[codec].encode(rows).items()}
-    if {*parts} != {*CODECS[codec].parts}:
+    chosen = codec_of(codec)
+    parts = {name: part.contiguous() for name, part in chosen.encode(rows).items()}
+    if {*parts} != {*chosen.parts}:
         raise ConfigError(f"the codec {codec!r} must make the parts that it declares, got {', '.join(parts)}")
     return Coded(codec=codec, dtype=dtype, width=rows.shape[-1], parts=parts)
 
@@ -70,7 +72,7 @@ def decode_rows(coded: Coded, max_bytes: int) -> Tensor:
 
 def row_bytes(width: int, dtype: torch.dtype, codec: str) -> int | None:
     """Bytes of a row of D = `width` numbers, all parts together; None if they depend on the values."""
-    unit_bytes = CODECS[codec].unit_bytes
+    unit_bytes = codec_of(codec).unit_bytes
     return unit_bytes(width, dtype) if unit_bytes else None
 
 
@@ -79,10 +81,9 @@ def received_codec(name: str) -> Codec:
 
     A frame of `none` names no codec, so that its bytes are those of a frame without one.
     """
-    if name == "none" or name not in CODECS:
-        known = ", ".join(one for one in CODECS if one != "none")
-        raise WireError(f"a frame has unknown codec {name!r:.40}; must be one of {known}")
+    if name == "none":
+        raise WireError("a frame has unknown codec 'none'")
     try:
-        return CODECS[name]
+        return codec_of(name)
     except ConfigError as error:
         raise WireError(str(error)) from None

@@ -5,22 +5,17 @@ booleans are written as such; files with strings in their place, which Colosseum
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from splitfl.config import one_of
 from splitfl.core.errors import ConfigError
+from testbed.colosseum.rf_scenarios import RF_SCENARIOS
 from testbed.colosseum.rules import Rules
 
 NODE_TYPES: Final = ("competitor", "bot")
-SCENARIO_NODES: Final[Mapping[int, int]] = {
-    1009: 10,
-    10009: 25,
-    **dict.fromkeys(range(51005, 51031, 5), 20),
-}
-"""The number of nodes of some scenarios (scenarios/test_scenarios, scenarios/fixed_pathloss_scenarios)."""
 _KEYS: Final = ("BatchName", "Duration", "RFScenario", "TrafficScenario", "NodeData", "Loopinfo")
 _NODE_KEYS: Final = ("RFNode_ID", "ImageName", "ModemConfig", "isGateway", "TrafficNode_ID", "node_type")
 
@@ -46,7 +41,7 @@ class Batch:
     """A batch job, valid by construction. Raises ConfigError.
 
     `duration_s` is that of one loop. `scenario_nodes` is the number of nodes of the RF scenario, 0 to take
-    it from `SCENARIO_NODES`.
+    it from `RF_SCENARIOS`.
     """
 
     name: str
@@ -102,7 +97,8 @@ class Batch:
         }
 
     def _require_places(self) -> None:
-        places = self.scenario_nodes or SCENARIO_NODES.get(self.rf_scenario, 0)
+        known = RF_SCENARIOS.get(self.rf_scenario)
+        places = self.scenario_nodes or (known.nodes if known else 0)
         if not places:
             raise ConfigError(
                 f"the number of nodes of RF scenario {self.rf_scenario} is unknown here: give it "

@@ -96,10 +96,23 @@ def route(host: str, port: int) -> dict[str, object]:
     return {"address": address, "interface": names[0] if names else ""}
 
 
-def listen(port: int) -> dict[str, object]:
-    """Listens on a port of every address (0: any free one)."""
+def bind(address: str, peer: str) -> dict[str, object]:
+    """The address to listen on: this one, or that of the route to a peer.
+
+    The latter is behind a mapped port, and for an own name that resolves to 127.0.1.1.
+    """
+    with suppress(OSError), socket.socket() as probe:
+        probe.bind((address, 0))
+        found = probe.getsockname()[0]
+        if not found.startswith("127.") or found == address:
+            return {"address": found}
+    return {"address": route(peer, 9)["address"]}
+
+
+def listen(port: int, host: str = "") -> dict[str, object]:
+    """Listens on a port (0: any free one) of an address of this machine, by default of every one."""
     try:
-        listener = socket.create_server(("", port), backlog=64)
+        listener = socket.create_server((host, port), backlog=64)
     except OSError as error:
         return {"port": 0, "reason": os.strerror(error.errno or 0)}
     threading.Thread(target=_accept, args=(listener,), daemon=True).start()
@@ -153,6 +166,7 @@ def main() -> None:
         "resolve": resolve,
         "lookup": lookup,
         "route": route,
+        "bind": bind,
         "listen": listen,
         "probe": probe,
         "measure": measure,

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from splitfl.core.errors import PeerLost
+from splitfl.transport.base.addresses import joined
 from splitfl.transport.base.reachability import Reach
 from testbed.doctor.access import Agent
 from testbed.doctor.advice import advise
@@ -27,10 +28,12 @@ Facts = Mapping[str, Any]
 class Pair:
     """A client and the server: the transports that work between these two, and the rates up and down.
 
-    The rates are None if they could not be measured.
+    `route` is the HOST:PORT at which the client reaches the server. The rates are None if they could not be
+    measured.
     """
 
     client: str
+    route: str
     works: tuple[str, ...]
     rates_bps: tuple[float, float] | None
 
@@ -98,7 +101,9 @@ def examine(inventory: Inventory, *, is_server_known: bool = True, is_installed:
             both = [facts[name] for name in (inventory.server.name, reach.client) if name in facts]
             alone = advise_on(replace(together, clients=[reach]), has_overlay=all(map(has_overlay, both)))
             works = tuple(one.transport for one in alone if one.works)
-            pairs.append(Pair(client=reach.client, works=works, rates_bps=path.rates_bps))
+            pairs.append(
+                Pair(client=reach.client, route=joined(*path.route), works=works, rates_bps=path.rates_bps)
+            )
     return Examination(findings=findings, advice=advice, pairs=tuple(pairs))
 
 

@@ -1,10 +1,11 @@
 """Checks of the network path between a client and the server."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from splitfl.core.errors import PeerLost
+from splitfl.transport.base.addresses import joined
 from splitfl.transport.base.reachability import PASSES, ClientReach
 from testbed.doctor.access import Agent
 from testbed.doctor.findings import BAD, GOOD, INFO, WARNING, Finding
@@ -25,7 +26,10 @@ class OpenPorts:
 
 
 class ClientPath:
-    """The paths of one client. `server` is the server's agent; None without access to the server."""
+    """The paths of one client. `server` is the server's agent; None without access to the server.
+
+    `route` is the host and port at which it reaches the server: the first of its own that is open.
+    """
 
     def __init__(
         self, inventory: Inventory, client: Agent, server: Agent | None, opened: OpenPorts | None
@@ -33,37 +37,55 @@ class ClientPath:
         self._inventory, self._client, self._server = inventory, client, server
         self._opened = opened
         self._published = ("", 0)
+        self.route = inventory.routes(client.node)[0]
         self.findings: list[Finding] = []
         self.rates_bps: tuple[float, float] | None = None
 
     def look(self) -> ClientReach:
         """Probes every path; the results are appended to `findings`."""
-        address = self._inventory.server.address
-        if not self._resolves(address):
+        routes = [one for one in self._inventory.routes(self._client.node) if self._resolves(one[0])]
+        if not routes:
             return ClientReach(client=self._name)
-        local = self._client.ask(_ANSWER_S, do="route", host=address, port=self._inventory.port)
+        host, port = self.route = routes[0]
+        local = self._client.ask(_ANSWER_S, do="route", host=host, port=port)
         if "error" in local:
-            self._add("interface", BAD, f"no route to {address}: {local['error']}")
+            self._add("interface", BAD, f"no route to {host}: {local['error']}")
             return ClientReach(client=self._name, port="unreachable", up="unreachable", down="unreachable")
-        detail = f"{local['interface']} ({local['address']}) has the route to {address} and will be published"
+        detail = f"{local['interface']} ({local['address']}) has the route to {host} and will be published"
         self._add("interface", GOOD, detail)
-        targets = [[address, self._inventory.port]]
-        if self._opened is not None:
-            targets.append([address, self._opened.random])
-        broker = self._inventory.broker
-        if broker is not None:
-            targets.append([broker.address, broker.port])
-        found = self._probe(self._client, targets)
-        to, listens = f"{self._name} -> ", self._server is not None
         return ClientReach(
             client=self._name,
-            port=self._report(found[0], f"{to}{address}:{self._inventory.port}", listens),
-            up=self._report(found[1], f"{to}{address}:{_ANY}", True) if self._opened else "unknown",
+            port=self._choose(routes),
+            up=self._up(),
             down=self._back(str(local["address"])),
-            broker=self._report(found[-1], f"{to}broker {broker.address}:{broker.port}", False)
-            if broker
-            else "unknown",
+            broker=self._to_broker(),
         )
+
+    def _choose(self, routes: Sequence[tuple[str, int]]) -> str:
+        """The outcome of the first route that is open, which becomes the client's; else of the first."""
+        results = self._probe(self._client, [list(one) for one in routes])
+        outcomes = [
+            self._report(result, f"{self._name} -> {joined(*one)}", self._server is not None)
+            for one, result in zip(routes, results, strict=True)
+        ]
+        chosen = next((index for index, outcome in enumerate(outcomes) if outcome in PASSES), 0)
+        self.route = routes[chosen]
+        return outcomes[chosen]
+
+    def _up(self) -> str:
+        """The outcome to a random port of the address that the server publishes over PyTorch RPC."""
+        if self._opened is None:
+            return "unknown"
+        address = self._inventory.server.address
+        (result,) = self._probe(self._client, [[address, self._opened.random]])
+        return self._report(result, f"{self._name} -> {address}:{_ANY}", True)
+
+    def _to_broker(self) -> str:
+        broker = self._inventory.broker
+        if broker is None:
+            return "unknown"
+        (result,) = self._probe(self._client, [[broker.address, broker.port]])
+        return self._report(result, f"{self._name} -> broker {broker.address}:{broker.port}", False)
 
     def meet(self, first: "ClientPath") -> str:
         """The worse outcome of both directions to the first client, the rendezvous of PyTorch RPC."""
@@ -79,12 +101,12 @@ class ClientPath:
         """
         if self._opened is None:
             return
-        ports = [self._inventory.port] if reach.port == "open" and self._opened.has_own else []
-        ports += [self._opened.random] if reach.up == "open" else []
-        if not ports:
+        targets = [self.route] if reach.port == "open" and self._opened.has_own else []
+        targets += [(self._inventory.server.address, self._opened.random)] if reach.up == "open" else []
+        if not targets:
             return
-        address = self._inventory.server.address
-        got = self._client.ask(_ANSWER_S, do="measure", host=address, port=ports[0], seconds=_MEASURE_S)
+        address, port = targets[0]
+        got = self._client.ask(_ANSWER_S, do="measure", host=address, port=port, seconds=_MEASURE_S)
         if "error" in got:
             self._add("round trip", WARNING, f"not measured: {got['error']}")
             return
@@ -138,7 +160,7 @@ class ClientPath:
         words = {
             "open": "open",
             "refused": "not blocked, but no program listens",
-            "rejected": "refused although a program listens: a firewall rejects it",
+            "rejected": "refused although a program listens: a firewall rejects it, or it leads elsewhere",
             "silent": f"no answer for {_SILENCE_S:g} s: a firewall drops it",
             "unreachable": f"unreachable: {result.get('reason')}",
         }
@@ -153,7 +175,9 @@ class ClientPath:
 def open_ports(inventory: Inventory, server: Agent) -> tuple[OpenPorts, Finding]:
     """Opens the server's configured port, if it is free, and a random one, as PyTorch RPC does."""
     name, wanted = server.node.name, inventory.listen_port
-    own = server.ask(_ANSWER_S, do="listen", port=wanted)
+    peer = inventory.clients[0].address
+    host = server.ask(_ANSWER_S, do="bind", address=inventory.server.address, peer=peer)
+    own = server.ask(_ANSWER_S, do="listen", port=wanted, host=host.get("address", ""))
     other = server.ask(_ANSWER_S, do="listen", port=0)
     if not other["port"]:
         raise PeerLost(f"{name} cannot open a port: {other['reason']}")

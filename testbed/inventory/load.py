@@ -45,6 +45,7 @@ from testbed.inventory.nodes import (
 )
 
 T = TypeVar("T")
+_TEXTS: Final = tuple[str, ...]
 _TABLES: Final[Mapping[str, type]] = {
     "broker": Broker,
     "hooks": Hooks,
@@ -137,14 +138,18 @@ def _made(where: str, kind: type[T], table: Mapping[str, Any], **given: Any) -> 
     for one in dataclasses.fields(kind):  # type: ignore[arg-type]
         if one.default is dataclasses.MISSING and one.name not in {*table, *given}:
             raise ConfigError(f"{where} needs the key {one.name}, got none")
-    return kind(**given, **table)
+    made = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    return kind(**given, **made)
 
 
 def _check(where: str, table: Mapping[str, Any], keys: Mapping[str, type]) -> None:
     for key, value in table.items():
         if key not in keys:
             raise ConfigError(f"{where}: unknown {key!r};{nearest(key, keys)} have {', '.join(keys)}")
-        if type(value) is not keys[key] and not (keys[key] is float and type(value) is int):
+        if keys[key] == _TEXTS:
+            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+                raise ConfigError(f"{where}: {key} must be a list of strings, got {value!r}")
+        elif type(value) is not keys[key] and not (keys[key] is float and type(value) is int):
             raise ConfigError(f"{where}: {key} must be of type {keys[key].__name__}, got {value!r}")
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from splitfl.config import at_least, one_of
 from splitfl.core.errors import ConfigError
-from splitfl.transport.base.addresses import refuse_ipv6
+from splitfl.transport.base.addresses import parse_address, refuse_ipv6
 
 SERVER: Final = "server"
 CLIENT: Final = "client"
@@ -27,9 +27,12 @@ class Node:
     `python` is the interpreter on the node, `folder` the one there that `splitfl testbed deploy` writes
     to, relative to the home folder. `wheelhouse` is a folder of wheels on this machine, from which all
     packages are installed on the node without internet; without one, the interpreter must have them.
-    `data` is the client's own data on the node, `device` a torch device for it.
+    `data` is the client's own data on the node, `device` a torch device for it. `server_addresses`, HOST or
+    HOST:PORT, are those at which this client may reach the server, in the order of preference; by default
+    that of the server's node. All must lead to the port on which the server listens.
 
-    `radio` names the node's radio, or what carries IP over it; `rf_node` is its number in the channel
+    `radio` names the node's radio, or what carries IP over it, `radio_log` the file or folder on the node
+    in which it records how it performs, which `collect` copies; `rf_node` is its number in the channel
     scenario, from 1, and 0 without one.
     """
 
@@ -44,7 +47,9 @@ class Node:
     wheelhouse: str = ""
     data: str = ""
     device: str = ""
+    server_addresses: tuple[str, ...] = ()
     radio: str = ""
+    radio_log: str = ""
     rf_node: int = 0
 
     def __post_init__(self) -> None:
@@ -68,6 +73,10 @@ class Node:
             )
         if self.data and self.role != CLIENT:
             raise ConfigError(f"{where}.data is for clients; its role is {self.role}")
+        if self.server_addresses and self.role != CLIENT:
+            raise ConfigError(f"{where}.server_addresses is for clients; its role is {self.role}")
+        for one in self.server_addresses:
+            refuse_ipv6(f"{where}.server_addresses", parse_address(one if ":" in one else f"{one}:1")[0])
         if not self.address:
             object.__setattr__(self, "address", self.name)
         refuse_ipv6(f"the doctor: {where}.address", self.address)
@@ -90,11 +99,13 @@ class Hooks:
     """Commands of the user, run on this machine by its shell, each for at most `timeout_s`.
 
     `prepare_image` makes an image and `load_image` puts it on the nodes, both with `deploy --image`;
-    `start_channel` runs before a run, `fetch_results` with `collect` and `stop_channel` with `down`.
+    `start_radio` runs before each `deploy` measures the paths, and lets the radios carry IP; `start_channel`
+    runs before a run, `fetch_results` with `collect` and `stop_channel` with `down`.
     """
 
     prepare_image: str = ""
     load_image: str = ""
+    start_radio: str = ""
     start_channel: str = ""
     fetch_results: str = ""
     stop_channel: str = ""
@@ -159,6 +170,11 @@ class Inventory:
                     f"nodes.{node.name}.rf_node must be its own, got {node.rf_node}, "
                     f"which nodes.{owner[node.rf_node]} has"
                 )
+
+    def routes(self, client: Node) -> tuple[tuple[str, int], ...]:
+        """The hosts and ports at which this client may reach the server, in the order of preference."""
+        with_ports = [one if ":" in one else f"{one}:{self.port}" for one in client.server_addresses]
+        return tuple(map(parse_address, with_ports)) or ((self.server.address, self.port),)
 
     @property
     def members(self) -> tuple[Node, ...]:

@@ -5,6 +5,7 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
+from channel.core.clock import Clock, WallClock
 from channel.waveform.arq import ArqLink
 from channel.waveform.header import Header
 from channel.waveform.received import Received
@@ -32,9 +33,17 @@ class Bridge:
     """Carries IP packets whose destination is the address of another node; others are counted and dropped."""
 
     def __init__(
-        self, settings: BridgeSettings, modem: PacketModem, device: PacketDevice, session: int | None = None
+        self,
+        settings: BridgeSettings,
+        modem: PacketModem,
+        device: PacketDevice,
+        session: int | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        """`session` distinguishes this bridge from one before a restart; by default it is random."""
+        """`session` distinguishes this bridge from one before a restart; by default it is random.
+
+        `clock` tells how long samples took, by default the machine's.
+        """
         own, self._modem, self._device = settings.node, modem, device
         drawn = 1 + int(np.random.default_rng().integers(_SESSIONS)) if session is None else session
         self._node_of = settings.node_of()
@@ -43,7 +52,7 @@ class Bridge:
             for node in sorted(self._node_of.values())
         }
         counters = {node: link.counters for node, link in self.links.items()}
-        self.monitor = LinkMonitor(modem, counters, settings.report_s)
+        self.monitor = LinkMonitor(modem, counters, settings.report_s, clock or WallClock())
         self.unroutable = self.refused = 0
         self._own, self._turn = own, 0
 
@@ -93,7 +102,7 @@ class Bridge:
         if header.target != self._own or link is None:
             return
         far = self.monitor.nodes[header.source]
-        far.heard(received)
+        far.heard(received, self._modem.now_s)
         for packet in link.receive(header, received.payload):
             far.delivered(packet)
             self.refused += not self._device.write(packet)

@@ -12,7 +12,7 @@ from channel.core.errors import ChannelError
 from splitfl.config.checks import above, at_least, one_of
 from splitfl.core.errors import ConfigError
 from splitfl.setup.typed_tables import build
-from testbed.radio.kinds import RADIOS, RadioKind
+from testbed.radio.kinds import RADIOS, Announce, RadioKind
 from testbed.radio.modem import ModemSettings
 from testbed.radio.radio import Radio
 from testbed.radio.slots import SlotTable
@@ -98,9 +98,16 @@ class Settings:
     kind: RadioKind
     radio: Any
 
-    def open_radio(self) -> Radio:
-        """Opens the radio."""
-        return self.kind.open(self.radio)
+    def open_radio(self, announce: Announce | None) -> Radio:
+        """Opens the radio, which may send.
+
+        Raises ConfigError without `announce` for one that sends over the air, and with it for another one.
+        """
+        if self.kind.is_on_air and announce is None:
+            raise ConfigError("a bridge sends over the air with this radio: add --transmit if it may")
+        if announce is not None and not self.kind.is_on_air:
+            raise ConfigError("--transmit is for radios that send over the air, and this one does not")
+        return self.kind.open(self.radio, announce)
 
 
 def read(path: Path) -> Settings:
@@ -119,14 +126,19 @@ def from_table(table: Mapping[str, Any]) -> Settings:
             raise ConfigError(f"a bridge's settings must have the table [{name}]")
     for name in table:
         one_of("table of a bridge's settings:", name, ("bridge", "radio"))
-    radio = dict(table["radio"])
+    kind, radio = radio_of(table["radio"])
+    return Settings(bridge=_built(BridgeSettings, table["bridge"], "bridge"), kind=kind, radio=radio)
+
+
+def radio_of(table: Mapping[str, Any]) -> tuple[RadioKind, Any]:
+    """The kind and the settings in a table [radio]. Raises ConfigError for invalid ones."""
+    radio = dict(table)
     kind = str(radio.pop("kind", "zmq"))
     one_of("radio.kind", kind, RADIOS)
     try:
-        made = _built(RADIOS[kind].settings, radio, "radio")
+        return RADIOS[kind], _built(RADIOS[kind].settings, radio, "radio")
     except ChannelError as error:
         raise ConfigError(f"[radio] {error}") from None
-    return Settings(bridge=_built(BridgeSettings, table["bridge"], "bridge"), kind=RADIOS[kind], radio=made)
 
 
 def _built(kind: type[Any], values: Mapping[str, Any], name: str) -> Any:

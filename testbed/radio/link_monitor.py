@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from channel.core.clock import Clock
 from channel.waveform.arq import ArqCounters
 from channel.waveform.received import Received
 from splitfl.core.quantities import percent_text, rate_text
 from testbed.radio.modem import PacketModem
+from testbed.radio.waterfall import Waterfall
 
 _SHOWN = 256
 """Points of the last constellation that are kept."""
@@ -32,8 +34,12 @@ class Interval:
 
 @dataclass(kw_only=True)
 class FarNode:
-    """One node as it is heard: of the interval, of all time, and its last packet with a payload."""
+    """One node as it is heard: of the interval, of all time, and its last packet with a payload.
 
+    `channel` has the power gain of the used subcarriers over time.
+    """
+
+    channel: Waterfall
     now: Interval = field(default_factory=Interval)
     packets: int = 0
     bad: int = 0
@@ -41,8 +47,9 @@ class FarNode:
     snr_db_sum: float = 0.0
     last: Received | None = None
 
-    def heard(self, packet: Received) -> None:
-        """Counts a packet."""
+    def heard(self, packet: Received, time_s: float) -> None:
+        """Counts a packet that has been received at this time."""
+        self.channel.add(time_s, np.abs(packet.response_K) ** 2)
         is_bad = packet.payload is None
         self.now.packets, self.now.bad = self.now.packets + 1, self.now.bad + is_bad
         self.packets, self.bad = self.packets + 1, self.bad + is_bad
@@ -60,10 +67,13 @@ class FarNode:
 class LinkMonitor:
     """Counts per far node; makes a row per interval of `every_s` of samples, and a final one."""
 
-    def __init__(self, modem: PacketModem, counters: Mapping[int, ArqCounters], every_s: float) -> None:
-        self.nodes = {node: FarNode() for node in counters}
-        self._modem, self._counters, self._every_s = modem, counters, every_s
-        self._begin_s = 0.0
+    def __init__(
+        self, modem: PacketModem, counters: Mapping[int, ArqCounters], every_s: float, clock: Clock
+    ) -> None:
+        subcarriers = modem.settings.numerology.carrier_K.size
+        self.nodes = {node: FarNode(channel=Waterfall(subcarriers)) for node in counters}
+        self._modem, self._counters, self._every_s, self._clock = modem, counters, every_s, clock
+        self._begin_s, self._began_s = 0.0, clock.now_s()
 
     @property
     def is_due(self) -> bool:
@@ -72,13 +82,14 @@ class LinkMonitor:
 
     def interval(self) -> list[dict[str, Any]]:
         """A row for each node that was heard in the interval, which ends here."""
-        now_s = self._modem.now_s
+        now_s, wall_s = self._modem.now_s, self._clock.now_s()
         rows = []
         for node, far in self.nodes.items():
             if far.now.packets:
                 rows.append(
                     {
                         "time_s": now_s,
+                        "wall_s": wall_s - self._began_s,
                         "node": node,
                         "snr_db": far.now.mean_snr_db,
                         "packets": far.now.packets,
@@ -97,7 +108,9 @@ class LinkMonitor:
             "seconds": self._modem.now_s,
             "sent_s": self._modem.sent / self._modem.rate_hz,
             "late_bursts": self._modem.late_bursts,
+            "radio": asdict(self._modem.radio_counters),
             "receiver": asdict(self._modem.receiver.counters),
+            "spectrum": self._modem.heard.plain(),
             "nodes": {str(node): self._of(node, far) for node, far in self.nodes.items()},
         }
 
@@ -108,6 +121,7 @@ class LinkMonitor:
             "snr_db": far.snr_db_sum / far.packets if far.packets else None,
             "delivered_bytes": far.delivered_bytes,
             "arq": asdict(self._counters[node]),
+            "channel": far.channel.plain(),
             "last": None if far.last is None else _pictures(far.last),
         }
 
@@ -118,6 +132,17 @@ def sentence(row: Mapping[str, Any]) -> str:
     return (
         f"{row['time_s']:.1f} s, from node {row['node']}: SNR {row['snr_db']:.1f} dB, "
         f"{rate_text(row['goodput_bps'])}, {bad}; {row['retransmissions']:,} retransmissions to it so far"
+    )
+
+
+def trouble(final: Mapping[str, Any]) -> str:
+    """What went wrong with the radio in words; empty if nothing did."""
+    counted = final["radio"]
+    if not any(counted.values()):
+        return ""
+    return (
+        f"the radio lost {counted['lost_samples']:,} samples in {counted['overflows']:,} overflows; "
+        f"{counted['underflows']:,} underflows, {counted['late_bursts']:,} late bursts"
     )
 
 

@@ -14,7 +14,7 @@ from channel.iq.delay_filters import Samples
 from channel.iq.fifo import SampleFifo
 from testbed.errors import RadioTimeout
 from testbed.radio.burst_queue import BurstQueue
-from testbed.radio.radio import Tuning
+from testbed.radio.radio import RadioCounters, Tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class LoopbackRadio:
 
     def __init__(self, air: LoopbackAir, node: int) -> None:
         self._air, self.node = air, node
-        self.bursts, self.heard = BurstQueue(), SampleFifo()
+        self.bursts, self.heard, self.counters = BurstQueue(), SampleFifo(), RadioCounters()
         self.is_open = True
         self._received = 0
 

@@ -13,8 +13,9 @@ from channel.waveform.received import Received
 from channel.waveform.receiver import Receiver
 from splitfl.core.errors import ConfigError
 from testbed.errors import LateBurst
-from testbed.radio.radio import Radio
+from testbed.radio.radio import Radio, RadioCounters
 from testbed.radio.slots import SlotTable
+from testbed.radio.waterfall import BINS, Waterfall, spectrum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,13 @@ _LEAD_BLOCKS = 2
 
 
 class PacketModem:
-    """Node `node` on this radio. Times are those of the radio's samples."""
+    """Node `node` on this radio, whose samples are the time; `heard` is the spectrum over it."""
 
     def __init__(
         self, radio: Radio, settings: ModemSettings, *, node: int = 0, slots: SlotTable | None = None
     ) -> None:
         self.settings, self.rate_hz, self.late_bursts, self.sent = settings, radio.tuning.rate_hz, 0, 0
-        self.receiver = Receiver(settings.numerology)
+        self.receiver, self.heard = Receiver(settings.numerology), Waterfall(BINS)
         self._radio, self._node, self._slots = radio, node, slots
         self._modulator = Modulator(settings.numerology)
         self._block = max(1, round(settings.block_s * self.rate_hz))
@@ -75,15 +76,30 @@ class PacketModem:
         return self._now / self.rate_hz
 
     @property
+    def radio_counters(self) -> RadioCounters:
+        """What went wrong with the radio."""
+        return self._radio.counters
+
+    @property
     def timeout_s(self) -> float:
         """See ModemSettings."""
         return self.settings.timeout_s(self.rate_hz, self._slots.cycle if self._slots else 0)
 
     def receive(self) -> list[Received]:
-        """Waits for a block of samples; returns the packets that end in it."""
+        """Waits for a block of samples; returns the packets that end in it.
+
+        Samples that the radio lost are silence to the receiver.
+        """
         samples, at = self._radio.receive(self._block)
+        if samples.size >= BINS:
+            self.heard.add(at / self.rate_hz, spectrum(samples))
+        found: list[Received] = []
+        while self._now < at:
+            missing = min(at - self._now, self._block)
+            self._now += missing
+            found += self.receiver.push(np.zeros(missing, dtype=np.complex64))
         self._now = at + samples.size
-        return self.receiver.push(samples)
+        return found + self.receiver.push(samples)
 
     def send_due(self, following: Callable[[float], tuple[Header, bytes] | None]) -> None:
         """Queues packets until there is enough to send during the next block.

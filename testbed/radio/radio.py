@@ -23,11 +23,24 @@ class Tuning:
     antenna: str | None = None
 
 
+@dataclass(kw_only=True)
+class RadioCounters:
+    """What went wrong: samples lost in `overflows`, bursts with gaps (`underflows`), and late bursts."""
+
+    overflows: int = 0
+    lost_samples: int = 0
+    underflows: int = 0
+    late_bursts: int = 0
+
+
 class Radio(Protocol):
     """Samples out and in; times are sample numbers of the radio's own clock, which starts at 0.
 
-    A magnitude of 1 is full scale. Closing ends a radio; no method may be called afterwards.
+    A magnitude of 1 is full scale. Closing ends a radio; no method may be called afterwards. `counters` are
+    0 where samples cannot be lost.
     """
+
+    counters: RadioCounters
 
     @property
     def tuning(self) -> Tuning:
@@ -44,7 +57,8 @@ class Radio(Protocol):
     def receive(self, count: int) -> tuple[Samples, int]:
         """The next `count` samples, and the sample number of the first.
 
-        Numbers jump where samples were lost. Raises RadioTimeout if they do not come in time.
+        Numbers jump where samples were lost; the samples before a loss come alone, so they may be fewer.
+        Raises RadioTimeout if they do not come in time, and RecordingEnded behind the last one of a file.
         """
         ...
 

@@ -38,6 +38,7 @@ _PORT: Final = 2000
 _START_S: Final = 120.0
 _STOP_S: Final = 20.0
 _POLL_S: Final = 0.05
+_ROW_BYTES: Final = 512  # more than a row of a bridge's record
 # A node that computes may be late on a loaded machine; the air waits for it, and the radios for the air.
 _AIR_TIMEOUT_S, _RADIO_TIMEOUT_S = 30.0, 60.0
 
@@ -118,6 +119,14 @@ class RadioLink(Closing):
             nodes.append(final["final"])
             rows += [{"at": node, **row} for row in intervals]
         return {"air": air, "nodes": nodes, "rows": rows}
+
+    def latest(self) -> list[dict[str, Any]]:
+        """The last row of each link so far, with the node `at` which it was heard; none before the first."""
+        found = {}
+        for node in range(len(self._bridges)):
+            for row in last_rows(self._folder / f"bridge-{node}.jsonl", len(self._bridges)):
+                found[row["node"], node] = {"at": node, **row}
+        return list(found.values())
 
     def close(self) -> None:
         """Ends all processes in the namespaces and removes them."""
@@ -223,6 +232,17 @@ class RadioLink(Closing):
     def _last_line(self, name: str) -> str:
         lines = (self._folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
         return f"; last output: {lines[-1].removeprefix('Error: ')}" if lines else ""
+
+
+def last_rows(path: Path, nodes: int) -> list[dict[str, Any]]:
+    """The last rows of a bridge's record, at least those of its last interval."""
+    if not path.exists():
+        return []
+    with path.open("rb") as record:
+        record.seek(max(path.stat().st_size - _ROW_BYTES * nodes, 0))
+        lines = record.read().splitlines(keepends=True)
+    whole = [line for line in lines if line.startswith(b'{"time_s"') and line.endswith(b"\n")]
+    return [json.loads(line) for line in whole]
 
 
 def _prefer(pid: int) -> None:

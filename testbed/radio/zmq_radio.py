@@ -1,7 +1,7 @@
 """A radio behind ZMQ sockets in srsRAN's convention: the emulated air, GNU Radio, another radio program.
 
-Its transmitter is a REP socket that it binds, its receiver a REQ socket that connects; samples are complex64,
-and time is their number. Sending and receiving advance together: before samples up to n are received,
+Its transmitter is a REP socket that it binds, its receiver a REQ socket that connects; time is the number
+of samples. Sending and receiving advance together: before samples up to n are received,
 samples up to n are sent, silence included, as srsRAN does.
 
 Axes: B samples.
@@ -10,33 +10,38 @@ Axes: B samples.
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from channel.core.arrays import above
+from channel.core.arrays import above, at_least
 from channel.core.clock import WallClock
 from channel.iq.delay_filters import Samples
 from channel.iq.fifo import SampleFifo
-from channel.iq.zmq_port import ASK, import_zmq, samples_of
+from channel.iq.sample_format import format_of, samples_of
+from channel.iq.zmq_port import ASK, import_zmq
 from splitfl.core.errors import ConfigError
 from testbed.errors import RadioTimeout
+from testbed.radio.backoff import scaled
 from testbed.radio.burst_queue import BurstQueue
-from testbed.radio.radio import Tuning
+from testbed.radio.radio import RadioCounters, Tuning
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZmqSettings:
     """`sends_at` is bound, such as tcp://*:2000 or tcp://127.0.0.1:2000; `hears_at` is connected to.
 
-    `rate_hz` must be that of the far side, which cannot be asked. Every wait ends after `timeout_s`.
-    Raises BadParameter for values that are not above 0.
+    `rate_hz` must be that of the far side, which cannot be asked, and so must `sample_format`: fc32, or sc16,
+    whose samples have parts of at most 1. What is sent is `backoff_db` lower. Every wait ends after
+    `timeout_s`. Raises BadParameter for values out of range.
     """
 
     sends_at: str
     hears_at: str
     rate_hz: float
     timeout_s: float = 5.0
+    sample_format: str = "fc32"
+    backoff_db: float = 0.0
 
     def __post_init__(self) -> None:
+        format_of(self.sample_format)
+        at_least("backoff_db", self.backoff_db, 0.0)
         above("rate_hz", self.rate_hz, 0.0)
         above("timeout_s", self.timeout_s, 0.0)
 
@@ -55,7 +60,8 @@ class ZmqRadio:
 
     def __init__(self, settings: ZmqSettings) -> None:
         self._zmq = import_zmq()
-        self.settings, self._clock = settings, WallClock()
+        self.settings, self._clock, self.counters = settings, WallClock(), RadioCounters()
+        self._form = format_of(settings.sample_format)
         self._bursts, self._heard = BurstQueue(), SampleFifo()
         self._unsent = SampleFifo()
         self._received = 0
@@ -83,8 +89,8 @@ class ZmqRadio:
         return Tuning(rate_hz=self.settings.rate_hz)
 
     def send(self, burst_B: Samples, at: int | None = None) -> int:
-        """See Radio."""
-        return self._bursts.put(burst_B, at)
+        """See Radio. Raises ConfigError for a burst that does not fit into the format."""
+        return self._bursts.put(scaled(burst_B, self.settings.backoff_db, self._form), at)
 
     def receive(self, count: int) -> tuple[Samples, int]:
         """See Radio."""
@@ -116,8 +122,7 @@ class ZmqRadio:
     def _answer(self) -> None:
         """Hands over what is to be sent, if it was asked for."""
         if self._is_asked and len(self._unsent):
-            samples = self._unsent.take(len(self._unsent))
-            self._sender.send(samples.astype(np.dtype("<c8"), copy=False).tobytes())
+            self._sender.send(self._form.encode(self._unsent.take(len(self._unsent))))
             self._is_asked = False
 
     def _take(self, ready: dict[Any, int]) -> None:
@@ -126,7 +131,7 @@ class ZmqRadio:
             self._is_asked = True
             self._answer()
         if self._receiver in ready:
-            samples, wrong = samples_of(self._receiver.recv())
+            samples, wrong = samples_of(self._receiver.recv(), self._form)
             self._is_pending = False
             if wrong:
                 raise ConfigError(f"{self.settings.hears_at} gave {wrong}")

@@ -13,11 +13,15 @@ from testbed.inventory.nodes import SERVER, Inventory
 from testbed.remote import ssh
 from testbed.remote.deployment import Deployment, Session
 from testbed.remote.fleet import Fleet, Link
+from testbed.remote.message_delays import MESSAGES, merged_messages
 from testbed.remote.status import NodeStatus, statuses
 
 NODES: Final = "nodes.json"
 """The file of the merged folder with a row for each node."""
 TIMELINE: Final = "timeline.log"
+DELAYS: Final = "delays.json"
+RADIO: Final = "radio"
+"""The folder of a node's own radio records, in its folder."""
 
 
 def collect(
@@ -50,6 +54,7 @@ def collect(
     rows = [_row(one, inventory, deployment, session.clocks(), missing) for one in found]
     _write(folder / NODES, dumps(rows, indent=1))
     _write(folder / TIMELINE, "".join(_timeline(folder, session.clocks())))
+    _write_messages(folder, inventory, session.clocks())
     if not missing and server.state != "running":
         session.note_collected(f"{deployment.version}/{name}")
     return folder, missing
@@ -65,7 +70,10 @@ def _pull(link: Link, server: NodeStatus, folder: Path) -> None:
     source = f"{link.node.folder}/run"
     if link.node.role == SERVER and server.run:
         ssh.pull(link.node, f"{source}/runs/{server.run['folder']}", folder, leave_out=["/checkpoint"])
-    ssh.pull(link.node, source, folder / "nodes" / link.node.name, leave_out=["/runs", "/state"])
+    own = folder / "nodes" / link.node.name
+    ssh.pull(link.node, source, own, leave_out=["/runs", "/state"])
+    if link.node.radio_log:
+        ssh.pull_path(link.node, link.node.radio_log, own / RADIO)
 
 
 def _restore_own_paths(folder: Path, deployment: Deployment) -> None:
@@ -106,12 +114,27 @@ def _row(
         "versions": (one.look.get("state") or {}).get("versions", {}),
         "starts": one.program.get("starts", 0),
         "clock_offsets": [vars(offset) for offset in offsets],
+        "network": _carried(one.program),
     }
     for key in ("started_s", "ended_s"):
         there_s = one.program.get(key)
         here = NodeClock(offsets).here(float(there_s)) if there_s and offsets else (None, None)
         row |= {key: here[0], f"{key.removesuffix('_s')}_within_s": here[1]}
     return row
+
+
+def _carried(program: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the node's network carried while its program ran last; None if it has not ended."""
+    if "network_at_end" not in program:
+        return None
+    before, after = program["network"], program["network_at_end"]
+    known = before["interfaces"]
+    interfaces = {
+        name: {key: value - known.get(name, {}).get(key, 0) for key, value in counters.items()}
+        for name, counters in after["interfaces"].items()
+    }
+    segments = {key: value - before["tcp_segments"][key] for key, value in after["tcp_segments"].items()}
+    return {"interfaces": interfaces, "tcp_segments": segments}
 
 
 def _timeline(folder: Path, clocks: Mapping[str, list[ClockOffset]]) -> Iterator[str]:
@@ -131,6 +154,16 @@ def _lines(log: Path, clock: NodeClock) -> Iterator[tuple[float, float, str, str
         except ValueError:
             continue  # the rest of a line that a killed program left unfinished
         yield *clock.here(there_s), f"{log.parent.name} {log.stem}", text
+
+
+def _write_messages(folder: Path, inventory: Inventory, clocks: Mapping[str, list[ClockOffset]]) -> None:
+    """Writes when all messages were sent and received, and each client's one-way delays, if there are any."""
+    clients = {number: node.name for number, node in enumerate(inventory.clients)}
+    messages, delays = merged_messages(folder / "nodes", inventory.server.name, clients, clocks)
+    if not messages:
+        return
+    _write(folder / MESSAGES, "".join(dumps(vars(one)) + "\n" for one in messages))
+    _write(folder / DELAYS, dumps([vars(one) for one in delays], indent=1))
 
 
 def _write(path: Path, text: str) -> None:

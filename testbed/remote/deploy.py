@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from splitfl.core.errors import SplitflError
 from splitfl.core.json_text import dumps
+from splitfl.transport.base.addresses import parse_address
 from splitfl.transport.security.certificates import make_certificates
 from testbed.inventory.nodes import CLIENT, SERVER, Inventory
 from testbed.remote import ssh
@@ -35,11 +37,17 @@ def deploy(fleet: Fleet, inventory: Inventory, deployment: Deployment, session: 
     fleet.all("not deployed", lambda link: _to_node(link, inventory, deployment, session, say))
 
 
+def lacking_packages(fleet: Fleet) -> dict[str, SplitflError]:
+    """The nodes whose Python lacks packages that no wheelhouse brings, each with a sentence."""
+    found = fleet.each(lambda link: None if link.node.wheelhouse else link.ask("packages"))
+    return {name: one for name, one in found.items() if isinstance(one, SplitflError)}
+
+
 def _to_node(link: Link, inventory: Inventory, deployment: Deployment, session: Session, say: Say) -> None:
     node = link.node
     number = inventory.clients.index(node) if node.role == CLIENT else None
     target = f"{node.folder}/{deployment.folder}"
-    link.work("prepare", version=deployment.version)
+    link.work("prepare", version=deployment.version, node=node.name)
     say(node.name, "folder")
     files = [Path(deployment.wheel)]
     if node.role == SERVER:
@@ -73,7 +81,8 @@ def _to_node(link: Link, inventory: Inventory, deployment: Deployment, session: 
 def _make_secrets(inventory: Inventory, deployment: Deployment, session: Session) -> None:
     """Makes certificates and tokens unless the session has them for this server."""
     made_for = session.secrets / "hosts.txt"
-    hosts = sorted({inventory.server.address, deployment.host})
+    routes = (parse_address(one)[0] for one in deployment.routes.values())
+    hosts = sorted({inventory.server.address, deployment.host, *routes})
     text = "\n".join([*hosts, str(len(inventory.clients))])
     if made_for.exists() and made_for.read_text(encoding="utf-8") == text:
         return

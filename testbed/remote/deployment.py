@@ -15,7 +15,7 @@ from splitfl.models import untrained
 from splitfl.models.source import resolve
 from splitfl.setup.experiment_file import as_dict
 from testbed.clocks import ClockOffset
-from testbed.inventory.nodes import Inventory
+from testbed.inventory.nodes import Inventory, Node
 
 OVERLAY_NETWORK: Final = "10.99.0."
 OVERLAY_HOST: Final = "10.99.0.1"
@@ -27,9 +27,9 @@ _HUB: Final = "hf:"
 class Deployment:
     """An experiment on the nodes.
 
-    `transport` is one of the doctor's, overlay included; clients join `address`:`port`, which the server
-    has as `host`:`listen_port`. `model` and `data` are folders or files of this machine that are copied to
-    the nodes, "" for what comes with the packages or is theirs.
+    `transport` is one of the doctor's, overlay included; clients join `address`:`port`, or what `routes` has
+    for their node, which the server has as `host`:`listen_port`. `model` and `data` are folders or files of
+    this machine that are copied to the nodes, "" for what comes with the packages or is theirs.
     """
 
     name: str
@@ -43,11 +43,16 @@ class Deployment:
     model: str
     data: str
     version: str = ""
+    routes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def folder(self) -> str:
         """The deployment's folder, relative to the node's."""
         return f"versions/{self.version}"
+
+    def route(self, node: Node) -> str:
+        """The HOST:PORT at which a client's node reaches the server, or the broker."""
+        return self.routes.get(node.name, f"{self.address}:{self.port}")
 
     @property
     def on_loss(self) -> str:
@@ -61,16 +66,27 @@ class Deployment:
 
     @classmethod
     def of(
-        cls, name: str, config: RunConfig, inventory: Inventory, transport: str, host: str, wheel: Path
+        cls,
+        name: str,
+        config: RunConfig,
+        inventory: Inventory,
+        transport: str,
+        host: str,
+        wheel: Path,
+        routes: Mapping[str, str],
     ) -> "Deployment":
-        """The deployment of an experiment; `host` is the server's own address for `inventory.port`.
+        """The deployment of an experiment; `host` is the server's own address for `inventory.port`, `routes`
+        has the HOST:PORT at which each client's node reaches it.
 
         Raises ConfigError for another number of clients, ModelMissing for a model that is not here.
         """
         check_clients(config, inventory)
         address, port = inventory.server.address, inventory.port
+        if transport == "rpc":
+            routes = {}  # the server publishes its own address
         if transport == "mqtt":
             assert inventory.broker is not None  # else the doctor does not advise it
+            routes = {}
             address, port = inventory.broker.address, inventory.broker.port
         made = cls(
             name=name,
@@ -83,6 +99,7 @@ class Deployment:
             wheel=str(wheel),
             model="" if config.model.name in untrained.ABOUT else str(resolve(config.model.name).absolute()),
             data=_local_data(config.task.data),
+            routes=routes,
         )
         return dataclasses.replace(made, version=made._digest(inventory))
 

@@ -4,7 +4,7 @@ from splitfl.core.errors import SplitflError
 from testbed.errors import NodesFailed
 from testbed.remote import ssh
 from testbed.remote.deployment import Session
-from testbed.remote.fleet import Fleet
+from testbed.remote.fleet import Fleet, Link
 
 
 def down(fleet: Fleet, session: Session) -> dict[str, bool]:
@@ -13,7 +13,12 @@ def down(fleet: Fleet, session: Session) -> dict[str, bool]:
     Returns by node whether there was anything. Raises NodesFailed for nodes that could not be cleaned; the
     session is kept for a repetition.
     """
-    found = fleet.each(lambda link: bool(link.work("remove")["removed"]))
+    names = {node.name for node in fleet.nodes}
+
+    def remove(link: Link) -> bool:
+        return bool(link.work("remove", others=sorted(names - {link.node.name}))["removed"])
+
+    found = fleet.each(remove)
     reasons = dict(fleet.unreachable)
     reasons |= {name: str(one) for name, one in found.items() if isinstance(one, SplitflError)}
     fleet.close()

@@ -22,6 +22,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +45,32 @@ def look(folder: str) -> dict[str, Any]:
     return {"state": read(root / "state.json"), "programs": programs, "run": newest_run(root)}
 
 
-def prepare(folder: str, version: str) -> dict[str, Any]:
-    """Makes the folder and that of the version; an error if something else is in it, or a program runs."""
+def prepare(folder: str, version: str, node: str) -> dict[str, Any]:
+    """Makes the folder and the version's; an error if it is not this node's own, or a program runs."""
     root = at(folder)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (root / "state.json").exists():
-        if {path.name for path in root.iterdir()} - {"state.json.part"}:
+        if any(path.suffix not in (".json", ".part") for path in root.iterdir()):
             return {"error": f"{root} exists and is not splitfl's: choose another `folder`, or remove it"}
-        write(root / "state.json", {"version": None})
+        part = root / f"{node}.part"
+        write(part, {"version": None, "node": node})
+        with suppress(FileExistsError):
+            os.link(part, root / "state.json")  # another node's, if both see the same disk
+        part.unlink()
+    owner = (read(root / "state.json") or {}).get("node", node)
+    if owner != node:
+        return {"error": f"{root} is that of {owner}, on the same disk: set nodes.{node}.folder to another"}
     running = [name for name, one in look(folder)["programs"].items() if one["state"] == "running"]
     if running:
-        what = f"a run is in progress ({', '.join(running)})"
-        return {"error": f"{what}: wait for it, or `splitfl testbed down`"}
+        return {"error": f"a run is in progress ({', '.join(running)}): wait, or `splitfl testbed down`"}
     (root / "run").mkdir(exist_ok=True)
     (root / "versions" / version).mkdir(parents=True, exist_ok=True)
     return {}
+
+
+def packages() -> dict[str, Any]:
+    """An error if this interpreter lacks a package that splitfl's wheel does not have."""
+    return lacks([name for name in MODULES if name != "splitfl" and find_spec(name) is None])
 
 
 def install(folder: str, version: str, wheel: str, wheelhouse: bool) -> dict[str, Any]:
@@ -85,7 +97,7 @@ def activate(folder: str, version: str, facts: dict[str, Any]) -> dict[str, Any]
     state = read(root / "state.json") or {}
     if state.get("version") not in (None, version):
         reset(folder)
-    write(root / "state.json", {"version": version, **facts})
+    write(root / "state.json", {"version": version, "node": state.get("node"), **facts})
     for path in (root / "versions").iterdir():
         if path.name != version:
             shutil.rmtree(path)
@@ -104,10 +116,12 @@ def reset(folder: str) -> dict[str, Any]:
 
 
 def bind(address: str, peer: str) -> dict[str, Any]:
-    """The address to listen on: this one, or behind a mapped port the one of the route to a peer."""
+    """The address to listen on: this one; for a mapped port or 127.0.1.1 that of the route to a peer."""
     with suppress(OSError), socket.socket() as probe:
         probe.bind((address, 0))
-        return {"address": socket.gethostbyname(address)}
+        found = probe.getsockname()[0]
+        if not found.startswith("127.") or found == address:
+            return {"address": found}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((peer, 9))
         return {"address": probe.getsockname()[0]}
@@ -155,14 +169,14 @@ def stop(folder: str, only: list[str]) -> dict[str, Any]:
             if time.monotonic() > deadline_s:
                 break
             time.sleep(0.05)
-    left = [path.stem for path in running if program(path)["state"] == "running"]
-    return {"error": f"{', '.join(left)} survived SIGKILL"} if left else {}
+    left = ", ".join(path.stem for path in running if program(path)["state"] == "running")
+    return {"error": f"{left} survived SIGKILL"} if left else {}
 
 
-def remove(folder: str) -> dict[str, Any]:
-    """Ends all programs and removes the folder; only one with a state.json."""
+def remove(folder: str, others: list[str]) -> dict[str, Any]:
+    """Ends all programs and removes the folder; only one with a state.json, and none of the other nodes."""
     root = at(folder)
-    if not (root / "state.json").exists():
+    if not (root / "state.json").exists() or (read(root / "state.json") or {}).get("node") in others:
         return {"removed": False}
     stopped = stop(folder, [])
     if "error" in stopped:
@@ -211,16 +225,15 @@ def newest_run(root: Path) -> dict[str, Any] | None:
         return None
     folder = found[-1]
     status = str((read(folder / "summary.json") or {}).get("status", "unfinished"))
-    rounds = 0
+    rounds, listens = 0, (folder / "server.json").exists()
     with suppress(OSError):
-        for line in (folder / "metrics.jsonl").read_text(errors="replace").splitlines():
-            rounds += '"event": "round"' in line or '"event":"round"' in line
-    listens = (folder / "server.json").exists()
+        lines = (folder / "metrics.jsonl").read_text(errors="replace").replace('": "', '":"').splitlines()
+        rounds = sum('"event":"round"' in line for line in lines)
     return {"folder": folder.name, "status": status, "rounds": rounds, "listens": listens}
 
 
 def versions(site: Path) -> dict[str, Any]:
-    """The versions of what runs would import, from an interpreter of their own; None for what is missing."""
+    """The versions of what runs would import, from an interpreter of their own; an error without one."""
     code = (
         "import json, platform, importlib.metadata as m\n"
         "def of(name):\n"
@@ -236,11 +249,14 @@ def versions(site: Path) -> dict[str, Any]:
         env={**os.environ, "PYTHONPATH": str(site)},
     )
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    if missing := [name for name in MODULES if found[name] is None]:
-        return {
-            "error": f"{sys.executable} lacks {', '.join(missing)}: give a `wheelhouse`, or another `python`"
-        }
-    return {"versions": found}
+    return lacks([name for name in MODULES if found[name] is None]) or {"versions": found}
+
+
+def lacks(missing: list[str]) -> dict[str, Any]:
+    """The error of an interpreter without these packages; empty if there are none."""
+    if not missing:
+        return {}
+    return {"error": f"{sys.executable} lacks {', '.join(missing)}: give a `wheelhouse`, or another `python`"}
 
 
 def at(folder: str) -> Path:
@@ -264,7 +280,7 @@ def write(path: Path, table: dict[str, Any]) -> None:
 
 
 ACTIONS: tuple[Callable[..., dict[str, Any]], ...] = (
-    *(clock, look, prepare, install, activate, reset, bind, start, stop, remove),
+    *(clock, look, packages, prepare, install, activate, reset, bind, start, stop, remove),
 )
 
 

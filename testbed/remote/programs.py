@@ -9,6 +9,7 @@ from typing import Final
 from splitfl.core.errors import ConfigError
 from testbed.inventory.nodes import CLIENT, SERVER, Inventory, Node
 from testbed.remote.deployment import OVERLAY_HOST, Deployment, overlay_port
+from testbed.remote.message_delays import MESSAGES
 
 ROOT: Final = "{root}"
 """Stands for the node's folder, which its agent knows."""
@@ -16,6 +17,7 @@ OVERLAY: Final = "overlay"
 _SPLITFL: Final = ("-m", "experiments")
 _REACH_S: Final = "120"
 _RUNS: Final = f"{ROOT}/run/runs"
+_TIMES: Final = ("--message-times", f"{ROOT}/run/{MESSAGES}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ def overlay_program(deployment: Deployment, inventory: Inventory, node: Node) ->
     if node.role == SERVER:
         words += ["hub", "--listen", f"{deployment.host}:{deployment.listen_port}"]
     else:
-        words += ["join", f"{deployment.address}:{deployment.port}"]
+        words += ["join", deployment.route(node)]
         words += ["--name", f"client-{inventory.clients.index(node)}"]
     return _program(OVERLAY, deployment, [*words, *_secrets(deployment)])
 
@@ -48,7 +50,7 @@ def overlay_program(deployment: Deployment, inventory: Inventory, node: Node) ->
 def server_program(deployment: Deployment, node: Node, interrupted: str) -> Program:
     """The server; it resumes the run of this name, if given."""
     if interrupted:
-        return _program(SERVER, deployment, ["resume", f"{_RUNS}/{interrupted}"])
+        return _program(SERVER, deployment, ["resume", f"{_RUNS}/{interrupted}", *_TIMES])
     host, port = deployment.host, deployment.listen_port
     if deployment.transport == "mqtt":
         host, port = deployment.address, deployment.port
@@ -63,17 +65,19 @@ def server_program(deployment: Deployment, node: Node, interrupted: str) -> Prog
         word for key, value in own.items() if value for word in ("--set", f"{key}={json.dumps(value)}")
     ]
     words = ["serve", f"{ROOT}/{deployment.folder}/{deployment.name}.json", "--host", host]
-    return _program(SERVER, deployment, [*words, "--port", str(port), "--out", _RUNS, *settings])
+    words += ["--port", str(port), "--out", _RUNS, *_TIMES]
+    return _program(SERVER, deployment, [*words, *settings])
 
 
 def client_program(deployment: Deployment, inventory: Inventory, node: Node) -> Program:
     """The client of this node."""
     name = "rpc" if deployment.transport == OVERLAY else deployment.transport
-    address = OVERLAY_HOST if deployment.transport == OVERLAY else deployment.address
-    where = f"{address}:{overlay_port(deployment)}"
+    where = deployment.route(node)
+    if deployment.transport == OVERLAY:
+        where = f"{OVERLAY_HOST}:{overlay_port(deployment)}"
     where += f"/{topic(deployment)}" if name == "mqtt" else ""
     words = ["join", where, "--transport", name, "--client", str(inventory.clients.index(node))]
-    words += ["--timeout", _REACH_S, "--state", f"{ROOT}/run/state"]
+    words += ["--timeout", _REACH_S, "--state", f"{ROOT}/run/state", *_TIMES]
     words += ["--model", _model(deployment)] if deployment.model else []
     if node.data:
         words += ["--data", node.data]

@@ -88,6 +88,12 @@ def pull(node: Node, source: str, target: Path, *, leave_out: Sequence[str] = ()
     _rsync(node, [*filters, _place(node, f"{source}/"), f"{target}/"])
 
 
+def pull_path(node: Node, source: str, target: Path) -> None:
+    """Copies a file or a folder on the node, relative to the home folder there, into a folder here."""
+    target.mkdir(parents=True, exist_ok=True)
+    _rsync(node, [_place(node, source), f"{target}/"])
+
+
 def sentence(host: str, errors: str) -> str:
     """What ssh reported, in one sentence with the remedy."""
     lines = [line for line in errors.strip().splitlines() if line.strip()]

@@ -1,7 +1,8 @@
 """Runs one program on a node in the background: `python -m testbed.remote.supervise FOLDER NAME PROGRAM...`.
 
 Each line of its output goes to FOLDER/NAME.log after the node's Unix time; FOLDER/NAME.json says when it
-started and, once it has ended, its exit code. Uses only the standard library.
+started and, once it has ended, its exit code, with the network's counters at both times. Uses only the
+standard library.
 """
 
 import ctypes
@@ -31,11 +32,30 @@ def main() -> None:
         "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "started_s": time.time(),
         "starts": _starts(path) + 1,
+        "network": network(),
     }
     write(path, record)
     with (Path(folder) / f"{name}.log").open("ab", buffering=0) as log:
         code = _run(argv, log.write)
-    write(path, {**record, "ended_s": time.time(), "code": code})
+    write(path, {**record, "ended_s": time.time(), "code": code, "network_at_end": network()})
+
+
+def network() -> dict[str, Any]:
+    """What each network interface has carried since it is up, and TCP's segments, of this namespace."""
+    counters: dict[str, Any] = {}
+    for line in Path("/proc/net/dev").read_text().splitlines()[2:]:
+        name, _, numbers = line.partition(":")
+        received, sent = numbers.split()[:4], numbers.split()[8:12]
+        kinds = ("bytes", "packets", "errors", "dropped")
+        counters[name.strip()] = {
+            **{f"received_{kind}": int(number) for kind, number in zip(kinds, received, strict=True)},
+            **{f"sent_{kind}": int(number) for kind, number in zip(kinds, sent, strict=True)},
+        }
+    lines = [line.split() for line in Path("/proc/net/snmp").read_text().splitlines()]
+    names, values = (words[1:] for words in lines if words[0] == "Tcp:")
+    tcp = dict(zip(names, values, strict=True))
+    retransmitted = {"sent": int(tcp["OutSegs"]), "retransmitted": int(tcp["RetransSegs"])}
+    return {"interfaces": counters, "tcp_segments": retransmitted}
 
 
 def write(path: Path, table: dict[str, Any]) -> None:

@@ -20,11 +20,13 @@ from splitfl.models.load import load_piece
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict
 from tests.foreign.outer_adapter import OUTER
+from tests.quick import quick
 from tests.splitfl import tiny, toy
 from tests.splitfl.accounting.test_flops import assert_agreement
 from tests.splitfl.adapters.kinds import side
-from tests.splitfl.adapters.test_kinds import CUT, loaded, loss, pieces_of, train
+from tests.splitfl.adapters.test_kinds import CUT, loaded, pieces_of, train
 from tests.splitfl.driver import play
+from tests.splitfl.split_loss import loss
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
@@ -52,7 +54,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     toy.model(tmp_path / "model", is_base=True)
-    toy.data(tmp_path / "data.tsv")
+    toy.data(tmp_path / "data.tsv", rows=60)
     return tmp_path
 
 
@@ -104,7 +106,7 @@ def test_a_setting_of_its_own_is_refused_by_name(word: str, error: str, place: P
         from_dict(toy.table(place, adapter=SIDES), [f"adapter.head.{word}"])
 
 
-@pytest.mark.parametrize("method", ["sfl-v2", pytest.param("spry", marks=pytest.mark.slow), "decomfl"])
+@pytest.mark.parametrize("method", quick(["sfl-v2", "spry", "decomfl"], "decomfl"))
 def test_its_plan_is_the_runs_own_ledger(method: str, place: Path) -> None:
     tables: dict[str, Any] = {"method": {"name": method}, "model": {"name": str(place / "model")}}
     if method == "spry":

@@ -53,6 +53,18 @@ def test_a_plan_says_where_it_knows_no_more_than_the_settings_do(preset: Path, s
     assert ("the plan uses declared speeds" in result.stderr) is (speed == "measured")
 
 
+@pytest.mark.slow
+def test_a_plan_says_which_bytes_are_estimates(preset: Path) -> None:
+    words = ["plan", str(preset), "--set", "codec.activation=uniform+huffman"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert "bytes are estimated: messages of uniform+huffman have no fixed size" in result.stderr
+    own = ("auto.budget=seconds", "auto.limit=1e6", 'auto.methods=["sfl-v2","frozen"]')
+    refused = CliRunner().invoke(main, [*words, *(part for one in own for part in ("--set", one))])
+    assert refused.exit_code == 2
+    assert "a size that depends on the data, with which [auto] cannot plan" in refused.stderr
+
+
 def test_a_plan_describes_the_data_that_was_read(preset: Path) -> None:
     result = CliRunner().invoke(main, ["plan", str(preset), "--json"])
     assert "samples to train on" in result.stderr

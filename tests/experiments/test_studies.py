@@ -1,13 +1,16 @@
 """The studies of the link: what they make of runs, without running them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from experiments.studies import loss_sweep, uplink_share
+from channel.cell.build_cell import cell_of
+from channel.scenario.load import load
+from experiments.studies import loss_sweep, uplink_share, waveform_snr
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -67,3 +70,59 @@ def test_a_study_has_help_with_its_options(study: Any) -> None:
     said = CliRunner().invoke(study, ["-h"])
     assert said.exit_code == 0
     assert "--out" in said.output
+
+
+WAVEFORM_ROWS: list[dict[str, Any]] = [
+    {"link": link, "snr_db": snr_db, "accuracy": 0.36, "bytes_up": 1_000_000, "bytes_down": 1_000_000}
+    | {"airtime_s": 30.0, "seconds": 90.0, "loss_rate": 0.1, "retransmissions": 1234}
+    for link, snrs_db in (("process", [None]), ("cell", [14.0, 20.0]), ("waveform", [14.0, 20.0]))
+    for snr_db in snrs_db
+]
+
+
+def test_the_models_of_the_link_stand_side_by_side(tmp_path: Path) -> None:
+    assert [model.name for model in waveform_snr.LINK_MODELS] == ["process", "cell", "waveform"]
+    first, process, cell, *_ = waveform_snr.table(WAVEFORM_ROWS).splitlines()
+    assert first.split() == ["link", "SNR", "accuracy", "bytes", "airtime", "seconds", "lost", "repeated"]
+    assert process.split()[:2] == ["process", "36.0%"]
+    assert cell.split() == [
+        "cell",
+        "14",
+        "dB",
+        "36.0%",
+        "2",
+        "MB",
+        "30",
+        "s",
+        "90",
+        "s",
+        "10.0",
+        "%",
+        "1,234",
+    ]
+    figure = waveform_snr.draw(WAVEFORM_ROWS)
+    assert [line.get_label() for line in figure.axes[0].lines] == ["process", "cell", "waveform"]
+    figure.savefig(tmp_path / "waveform-snr.png")
+
+
+def test_the_columns_of_a_row_come_from_the_clock_or_from_the_samples(tmp_path: Path) -> None:
+    links = [{"bad": 10, "packets": 90, "retransmissions": 12, "given_up": 1}] * 2
+    radio = {"airtime_s": [3.0, 1.0, 2.0], "seconds": 60.0, "slipped_s": 1.0, "links": links}
+    heard = [(0, 9.0), (0, 9.0), (1, 9.0), (0, 40.0), (1, 41.0)]
+    record = {"rows": [{"at": at, "time_s": time_s} for at, time_s in heard]}
+    (tmp_path / "radio.json").write_text(json.dumps(record))
+    summary = {"airtime_s": 10.0, "virtual_s": 8.0, "retransmissions": 1000, "radio": radio}
+    process, cell, waveform = (model.row(summary, tmp_path) for model in waveform_snr.LINK_MODELS)
+    assert (process["seconds"], process["airtime_s"]) == (8.0, 0.0)
+    assert (cell["seconds"], cell["airtime_s"], cell["loss_rate"]) == (8.0, 10.0, 0.1)
+    assert (waveform["seconds"], waveform["samples_s"], waveform["airtime_s"]) == (2.0, 60.0, 6.0)
+    assert (waveform["loss_rate"], waveform["retransmissions"], waveform["given_up"]) == (20 / 180, 24, 2)
+
+
+def test_the_scenario_of_the_study_has_its_mean_snr_in_both_directions(tmp_path: Path) -> None:
+    path = tmp_path / "snr.toml"
+    path.write_text(waveform_snr.scenario_text(20.0), encoding="utf-8")
+    models = cell_of(load(str(path))).sinr_models
+    assert models["down"].mean_sinr_db(0).tolist() == pytest.approx([20.0, 20.0], abs=1e-3)
+    whole_band_db = 10.0 * math.log10(3.0)
+    assert (models["up"].mean_sinr_db(0) - whole_band_db).tolist() == pytest.approx([20.0, 20.0], abs=1e-3)

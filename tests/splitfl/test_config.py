@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +65,30 @@ def test_numbers_put_over_a_preset_are_the_ones_that_hold(numbers: dict[str, int
         assert held == value
 
 
-@pytest.mark.parametrize("name", [name for name, hint in leaves() if hint is float])
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-def test_no_setting_may_be_anything_but_a_finite_number(name: str, value: str) -> None:
-    with pytest.raises(ConfigError, match=name.rpartition(".")[2].split("_")[-1]):
+def test_no_setting_may_be_anything_but_a_finite_number(value: str) -> None:
+    for name in (name for name, hint in leaves() if hint is float):
+        assert re.search(name.rpartition(".")[2].split("_")[-1], refusal(name, value)), name
+
+
+def test_a_value_of_another_type_is_refused_by_name() -> None:
+    for name, hint in leaves():
+        wrong = {str: "[3]", tuple[str, ...]: "3"}.get(hint, "'three'")
+        assert refusal(name, wrong).startswith(f"{name} must be"), name
+
+
+def test_true_is_no_number() -> None:
+    for name in (name for name, hint in leaves() if hint is int):
+        assert f"{name} must be of type int, got True" in refusal(name, "true"), name
+
+
+def refusal(name: str, value: str) -> str:
+    """The error of this setting alone; empty if it is none."""
+    try:
         parse("", [f"{name}={value}"])
-
-
-@pytest.mark.parametrize(("name", "hint"), leaves(), ids=lambda one: str(one))
-def test_a_value_of_another_type_is_refused_by_name(name: str, hint: Any) -> None:
-    wrong = {str: "[3]", tuple[str, ...]: "3"}.get(hint, "'three'")
-    with pytest.raises(ConfigError, match=rf"^{name} must be"):
-        parse("", [f"{name}={wrong}"])
-
-
-@pytest.mark.parametrize("name", [name for name, hint in leaves() if hint is int])
-def test_true_is_no_number(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{name} must be of type int, got True"):
-        parse("", [f"{name}=true"])
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def of_methods(kind: type) -> list[tuple[str, str]]:

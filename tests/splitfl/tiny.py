@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
@@ -23,6 +22,7 @@ from splitfl.models.families import (
     block_config,
 )
 from splitfl.models.unsplit import auto_class
+from tests.quick import quick
 
 BLOCKS, BATCH, TOKENS, VOCABULARY, LABELS, PADDING = 4, 3, 12, 61, 5, 1
 ANSWER = 7
@@ -34,8 +34,16 @@ CASES = [
     if model_type not in ("resnet", "small_net")  # see test_feature_maps.py
 ]
 SHOWN = ("bert", "roberta", "distilbert", "gpt2", "opt", "llama", "mistral", "gemma2", "gemma3_text", "vit")
-"""Families that the quick suite looks at; the others are cases of the slow one, and of the flagship test."""
-SOME = [case if case[0] in SHOWN else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
+"""Families that are tested with every cut and with packed texts; the others with fewer."""
+SOME = quick(
+    CASES,
+    ("bert", "token-classification"),
+    ("gpt2", "sequence-classification"),
+    ("opt", "sequence-classification"),
+    ("llama", "causal-lm"),
+    ("vit", "image-classification"),
+)
+"""All cases, of which the quick suite has these."""
 _FILES: dict[str, dict[str, bytes]] = {}
 PADDINGS = ("none", "left", "right")
 

@@ -17,6 +17,7 @@ from testbed.doctor.machines import check_clock, check_lookup, check_machine, ch
 from testbed.inventory import load as inventory
 from testbed.inventory.nodes import Node
 from tests.command import Start, splitfl
+from tests.quick import quick
 
 OPEN = ClientReach(client="a", port="open", up="open", down="open", side="open")
 FACTS: dict[str, Any] = {
@@ -145,7 +146,8 @@ def script(path: Path, *lines: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "banner", ["echo Welcome to the lab; echo", "printf 'no end of line: '", "echo '{}'"]
+    "banner",
+    quick(["echo Welcome to the lab; echo", "printf 'no end of line: '", "echo '{}'"], "echo '{}'"),
 )
 def test_a_banner_that_a_login_prints_is_passed_over(banner: str, tmp_path: Path) -> None:
     python = script(tmp_path / "python", banner, f'exec {sys.executable} "$@"')
@@ -188,6 +190,29 @@ def test_two_nodes_on_one_machine_may_use_everything() -> None:
         "MTU",
         "bandwidth",
     }
+
+
+def test_a_server_listens_at_its_address_or_else_where_a_peer_reaches_it() -> None:
+    with Agent(Node(name="here", address="127.0.0.1")) as agent:
+        for address, listens in (
+            ("127.0.0.3", "127.0.0.3"),
+            ("192.0.2.1", "127.0.0.1"),
+            ("localhost", "127.0.0.1"),
+        ):
+            asked = agent.ask(5.0, do="bind", address=address, peer="127.0.0.1")
+            assert asked == {"address": listens}
+
+
+def test_a_client_takes_the_first_of_its_routes_to_the_server_that_is_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    nodes: dict[str, Any] = {name: {"address": "127.0.0.1"} for name in ("a", "b")}
+    nodes["b"]["server_addresses"] = ["127.0.0.2", f"127.0.0.1:{port}", "127.0.0.1"]
+    examined = examine(inventory.read({"server": "a", "port": port, "nodes": nodes}))
+    assert [(pair.route, pair.works[1]) for pair in examined.pairs] == [(f"127.0.0.1:{port}", "grpc")]
+    paths = [one.detail for one in examined.findings if one.check == "port" and "b -> 127" in one.detail]
+    assert paths[0].startswith(f"b -> 127.0.0.2:{port}: refused although a program listens")
+    assert paths[1] == f"b -> 127.0.0.1:{port}: open"
 
 
 def test_with_an_unreachable_node_no_transport_works() -> None:

@@ -87,6 +87,8 @@ def test_a_run_over_the_waveform_is_bit_identical_to_the_one_in_process(
     assert min(radio["airtime_s"]) > 0.0
     page = (ours / "report.html").read_text()
     assert "<h2>Waveform</h2>" in page
+    assert "What each node heard" in page
+    assert "The estimated channel of each link" in page
     assert spaces_of(command.process.pid, ticks) == []
 
 

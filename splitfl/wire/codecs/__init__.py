@@ -5,12 +5,29 @@ from typing import Final
 
 from splitfl.config.codec import GROUP
 from splitfl.core.registry import Registry
+from splitfl.wire.codecs.ans import ANS
 from splitfl.wire.codecs.bf16 import BF16
-from splitfl.wire.codecs.codec import Codec, Parts
+from splitfl.wire.codecs.codec import Codec, CodecStage, EntropyCoder, Parts
+from splitfl.wire.codecs.huffman import HUFFMAN
 from splitfl.wire.codecs.int4 import INT4
 from splitfl.wire.codecs.int8 import INT8
 from splitfl.wire.codecs.none import NONE
+from splitfl.wire.codecs.uniform import UNIFORM
+from splitfl.wire.codecs.zstd import ZSTD
 
-__all__ = ["CODECS", "Codec", "Parts"]
+__all__ = ["CODECS", "Codec", "CodecStage", "EntropyCoder", "Parts"]
 
-CODECS: Final = Registry(GROUP, Codec, {"none": NONE, "bf16": BF16, "int8": INT8, "int4": INT4})
+CODECS: Final = Registry(
+    GROUP,
+    CodecStage,
+    {
+        "none": NONE,
+        "bf16": BF16,
+        "int8": INT8,
+        "int4": INT4,
+        "uniform": UNIFORM,
+        "huffman": HUFFMAN,
+        "zstd": ZSTD,
+        "ans": ANS,
+    },
+)

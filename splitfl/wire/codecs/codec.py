@@ -1,7 +1,12 @@
-"""The interface of codecs: encoding of rows as tensors, and their size."""
+"""The interfaces of codecs: rows of numbers to tensors, and the tensor of codes to fewer bytes.
+
+A chain of codecs is written `rows+coder`, as in `uniform+huffman`; a codec with options has them behind its
+name, as in `uniform:step=0.75:block=64` (see `splitfl.config.codec`).
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,22 +16,49 @@ Parts = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Codec:
+class CodecStage:
+    """One codec of a chain; `with_options` makes it with other options, its keyword arguments of type float
+    or int, and raises ConfigError for values that it may not have. None without options."""
+
+    about: str
+    with_options: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec(CodecStage):
     """A codec of rows (..., D), one row for each token.
 
     `parts` are the names of the tensors that `encode` makes of floating-point rows on the CPU. From them
     and D, `leading` computes the axes before D, so that sizes are checked before allocation, and `decode`
     restores the rows in a given type; both raise WireError for inconsistent parts. The same input
-    must give the same bits in every process.
+    must give the same bits in every process. `leading` only reads type and shape of `codes`.
 
     `unit_bytes` is the size of one row of D numbers of a type, all parts together. It is None for a codec
     whose size depends on the values: lost rows cannot be located then, so that such a codec needs the
     erasure policy `reliable`.
+
+    An entropy coder may follow if `integers` is the type of the codes, of 8 bits. For a coder with a table
+    that is not sent, the codes are distributed like a standard normal variable rounded to multiples of
+    `normal_step`; None if they are not.
     """
 
-    about: str
     parts: Sequence[str] = ("codes",)
     encode: Callable[[Tensor], Parts]
     leading: Callable[[Parts, int], Sequence[int]]
     decode: Callable[[Parts, int, torch.dtype], Tensor]
     unit_bytes: Callable[[int, torch.dtype], int] | None
+    integers: torch.dtype | None = None
+    normal_step: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyCoder(CodecStage):
+    """A lossless coder of bytes.
+
+    `decode` gets the number of bytes that `encode` was given, and raises ValueError for data that do not
+    decode to exactly so many. Both get the `normal_step` of the codes if `needs_law`.
+    """
+
+    needs_law: bool = False
+    encode: Callable[[bytes, float | None], bytes]
+    decode: Callable[[bytes, int, float | None], bytes]

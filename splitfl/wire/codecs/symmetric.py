@@ -69,6 +69,7 @@ def symmetric(
         leading=leading,
         decode=decode,
         unit_bytes=unit_bytes,
+        integers=stored,
     )
 
 

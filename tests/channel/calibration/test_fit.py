@@ -7,6 +7,7 @@ from channel.calibration.sweep import Point
 from channel.core.errors import BadParameter
 from channel.core.rng import stream
 from channel.core.special_functions import gaussian_tail
+from tests.quick import quick
 
 CURVE = BlerCurve(2, 308.0, 1000)
 
@@ -23,7 +24,7 @@ def drawn(number, *, s50_db=3.0, slope=4.0, bits=1000, blocks=5000):
     ]
 
 
-@pytest.mark.parametrize("bits", [250, 1000, 4000])
+@pytest.mark.parametrize("bits", quick([250, 1000, 4000], 250))
 def test_the_fit_recovers_parameters_within_its_standard_errors(bits):
     fits = [fitted(drawn(number, bits=bits)) for number in range(200)]
     for found, error, true in (

@@ -13,6 +13,7 @@ from channel.phy.effective_sinr import eesm_db
 from channel.phy.receivers import implementation_loss_db
 from channel.scenario import load as scenario
 from channel.scenario.load import CarrierTable, FadingTable, LinkTable, PlaceTable, Scenario, TrafficTable
+from tests.quick import quick
 
 SHORT = Scenario(place=PlaceTable(users=5, speed_m_s=1.0), fading=FadingTable(waves=8))
 
@@ -21,7 +22,7 @@ def run(made, duration_s=0.1):
     return cell_of(made).simulate(duration_s)
 
 
-@pytest.mark.parametrize("name", scenario.names())
+@pytest.mark.parametrize("name", quick(scenario.names(), "ideal", "jammed", "colosseum-taps", "urban-micro"))
 def test_every_bit_sent_is_delivered_lost_or_still_flying(name):
     for outcome in run(scenario.load(name)).outcomes.values():
         assert np.all(outcome.in_flight_bits >= 0.0)
@@ -32,7 +33,7 @@ def test_every_bit_sent_is_delivered_lost_or_still_flying(name):
         assert np.all(outcome.retransmissions >= 0.0)
 
 
-@pytest.mark.parametrize("name", scenario.names())
+@pytest.mark.parametrize("name", quick(scenario.names(), "ideal", "jammed", "colosseum-taps", "urban-micro"))
 def test_airtime_is_never_below_bits_over_capacity(name):
     made = scenario.load(name)
     cell = cell_of(made)
@@ -79,6 +80,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another():
         assert not np.array_equal(bits, other.outcomes[direction].delivered_BU)
 
 
+@pytest.mark.slow
 def test_the_outer_loop_holds_the_share_of_failed_first_tries():
     made = replace(SHORT, link=LinkTable(step_db=0.2), place=PlaceTable(users=2, speed_m_s=3.0))
     outcome = run(made, 2.0).outcomes["up"]
@@ -94,6 +96,7 @@ def test_transmissions_respect_the_duplex_pattern():
     assert outcomes["up"].airtime_s.sum() > 0.0
 
 
+@pytest.mark.slow
 def test_a_grant_of_several_slots_gives_about_the_same_throughput():
     rates = [
         run(replace(SHORT, link=LinkTable(grant_slots=slots)), 0.5).outcomes["down"].throughput_bps.sum()
@@ -147,7 +150,10 @@ def shared_by(scheduler, made):
 
 @pytest.mark.parametrize(
     "made",
-    [replace(SHORT, place=FAR, fading=FadingTable(profile="none")), scenario.load("colosseum-path-loss")],
+    [
+        replace(SHORT, place=FAR, fading=FadingTable(profile="none")),
+        pytest.param(scenario.load("colosseum-path-loss"), marks=pytest.mark.slow),
+    ],
 )
 def test_proportional_fairness_is_fairer_than_taking_turns_and_carries_as_much(made):
     fair, turns = (shared_by(name, made) for name in ("proportional-fair", "round-robin"))
@@ -156,7 +162,9 @@ def test_proportional_fairness_is_fairer_than_taking_turns_and_carries_as_much(m
         assert fair[way][1] > turns[way][1]
 
 
-@pytest.mark.parametrize("scheduler", ["proportional-fair", "round-robin", "maximum-rate"])
+@pytest.mark.parametrize(
+    "scheduler", quick(["proportional-fair", "round-robin", "maximum-rate"], "maximum-rate")
+)
 def test_a_power_limited_user_gets_few_groups(scheduler):
     place = replace(FAR, loss_db=134.0, users=1)
     made = replace(

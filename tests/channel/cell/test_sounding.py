@@ -14,6 +14,7 @@ from channel.scenario.colosseum import MAX_NODES
 from channel.scenario.link_tables import TapsTable
 from channel.scenario.load import Scenario
 from channel.scenario.tables import FadingTable, PlaceTable
+from tests.quick import quick
 
 
 def replayed(made, sounding, path):
@@ -45,7 +46,7 @@ def test_every_scenario_survives_export_and_import(name, tmp_path):
     assert found.taps.time_s_T.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
-@pytest.mark.parametrize("name", ["colosseum-path-loss", "ideal", "lab-wifi"])
+@pytest.mark.parametrize("name", quick(["colosseum-path-loss", "ideal", "lab-wifi"], "lab-wifi"))
 def test_a_replay_has_the_scenarios_own_levels(name, tmp_path):
     made = scenario.load(name)
     made = replace(made, fading=FadingTable(profile="none"), place=replace(made.place, speed_m_s=0.0))

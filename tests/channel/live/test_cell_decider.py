@@ -33,6 +33,7 @@ def fates_of(step_s: float) -> list[PacketOutcome]:
     return outcomes + decider.decided(2.0)
 
 
+@pytest.mark.slow
 def test_a_packets_fate_is_its_message_in_the_engine() -> None:
     engine = engine_of(cell(), recovery="unacknowledged")
     for number in range(200):

@@ -63,6 +63,7 @@ def test_poisson_coverage_has_the_reference_values():
     assert poisson_coverage(0.0, exponent=3.0) == 1.0
 
 
+@pytest.mark.slow
 # Conformance row 11: 4,000 drops of about 200 stations
 def test_coverage_of_poisson_placed_stations_follows_the_closed_form():
     covered = []

@@ -14,7 +14,7 @@ def fields(count, decorrelation_m, **settings):
 
 
 # Conformance row 15: 1 m steps, decorrelation 37 m, 2e5 places in all
-@pytest.mark.parametrize("direction", [(1.0, 0.0), (0.6, 0.8)])
+@pytest.mark.parametrize("direction", [pytest.param((1.0, 0.0), marks=pytest.mark.slow), (0.6, 0.8)])
 def test_shadowing_correlation_follows_gudmundson(direction):
     track_m = np.arange(1000.0)[:, None] * np.array(direction)
     values = np.stack([field.at(track_m) for field in fields(200, 37.0)])
@@ -67,6 +67,7 @@ def test_a_field_that_makes_no_sense_is_refused_by_name(settings, message):
         ShadowField.draw(stream(0), **settings)
 
 
+@pytest.mark.slow
 def test_zero_crossings_of_a_smooth_field_follow_rice():
     line_m = np.stack([np.arange(0.0, 20_000.0, 1.0), np.zeros(20_000)], axis=-1)
     fields = [ShadowField.draw_smooth(stream(number, "smooth"), decorrelation_m=50.0) for number in range(10)]

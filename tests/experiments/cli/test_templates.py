@@ -1,11 +1,15 @@
 """Texts for other testbeds, as the command prints them."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from experiments.cli.main import main
+from tests.testbed.colosseum.node import SCRIPTS, SHELL, ScriptedNode
+from tests.testbed.waiting import until
 
 
 def printed(name: str) -> str:
@@ -28,6 +32,28 @@ def test_the_commands_for_orbit_are_sh_and_ask_for_what_they_need(tmp_path: Path
     done = subprocess.run(["sh", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "usage: sh orbit.sh IMAGE NODE,NODE,...\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("run", "seconds", "code"), [("echo learnt", 20, 0), ("exit 3", 20, 3), ("sleep 60", 1, 1)]
+)
+def test_the_script_for_aerpaw_plays_a_nodes_part_and_leaves_its_results(
+    run: str, seconds: int, code: int, tmp_path: Path
+) -> None:
+    root, results, script = tmp_path / "root", tmp_path / "results", tmp_path / "aerpaw.sh"
+    with ScriptedNode(root, run=run) as node:
+        for path in SCRIPTS.iterdir():
+            target = root / ("root/radio_api" if path.suffix else "opt/splitfl/bin") / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+        script.write_text(printed("aerpaw"))
+        done = subprocess.run([SHELL, script, str(seconds), results], env=node.environment, timeout=60)
+    assert done.returncode == code
+    assert (results / "loop-1" / "run.log").exists()
+    assert "FINISHED" in (results / "radio.log").read_text()
+    pid = int((root / "run/splitfl/pid").read_text())
+    until(lambda: not Path(f"/proc/{pid}").exists(), 10)
 
 
 def test_an_unknown_template_is_refused() -> None:

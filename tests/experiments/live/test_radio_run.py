@@ -11,9 +11,11 @@ from click.testing import CliRunner
 
 pytest.importorskip("numba", reason="numba is not installed")
 
+from channel.core.clock import SimulatedClock
 from experiments.cli.main import main
-from experiments.live.radio_figures import in_real_time, in_words, radio_rows, totals
+from experiments.live.radio_figures import in_real_time, in_words, live_figures, radio_rows, totals
 from experiments.live.radio_run import require_time, run_radio, scenario_of, settings_of
+from experiments.live.radio_screen import RadioScreen
 from splitfl.core.errors import ConfigError
 from splitfl.runtime.screen import Silent
 from splitfl.setup.experiment import Experiment
@@ -88,7 +90,8 @@ def test_one_client_sends_at_any_time_and_several_in_turn() -> None:
 def node(*others: int, sent: int = 10) -> dict[str, Any]:
     arq = {"sent": sent, "retransmissions": 2, "given_up": 0, "dropped": 1, "acknowledgements": 3}
     far = {"packets": 20, "bad": 2, "snr_db": 12.0, "delivered_bytes": 900, "arq": arq, "last": None}
-    return {"sent_s": 0.5, "nodes": {str(one): far for one in others}}
+    radio = {"overflows": 2}
+    return {"sent_s": 0.5, "late_bursts": 1, "radio": radio, "nodes": {str(one): far for one in others}}
 
 
 AIR: dict[str, Any] = {
@@ -108,9 +111,55 @@ def test_totals_have_a_row_per_client_and_direction() -> None:
     assert [row.sent for row in rows] == [10, 10, 40, 40]
     assert rows[0].error_rate == 0.1
     assert radio["airtime_s"] == [0.5, 0.5, 0.5]
+    assert (radio["late_bursts"], radio["overflows"]) == (3, 6)
     assert in_words(radio, "up") == (
         "SNR 12.0 dB, 4 of 40 packets with errors (10.0 %), 4 retransmissions, 0 given up"
     )
+
+
+def latest(at: int, node: int, time_s: float, snr_db: float) -> dict[str, Any]:
+    return {"at": at, "node": node, "time_s": time_s, "snr_db": snr_db, "goodput_bps": 2e5}
+
+
+def test_live_figures_are_those_of_links_that_were_just_heard() -> None:
+    rows = [
+        latest(0, 1, 9.0, 10.0),
+        latest(0, 2, 10.0, 12.0),
+        latest(1, 0, 10.0, 20.0),
+        latest(2, 0, 3.0, 1.0),
+    ]
+    assert live_figures(rows) == "up 11.0 dB, 400 kbit/s; down 20.0 dB, 200 kbit/s"
+    assert live_figures([]) == ""
+
+
+class Link:
+    """What a RadioScreen asks of a RadioLink."""
+
+    def latest(self) -> list[dict[str, Any]]:
+        return [latest(0, 1, 1.0, 10.0)]
+
+
+class Shown(Silent):
+    """Keeps what it shows."""
+
+    def __init__(self) -> None:
+        self.figures: list[str] = []
+        self.steps = 0
+
+    def live(self, figures: str) -> None:
+        self.figures.append(figures)
+
+    def stepped(self, round_index: int, client: int, steps: int) -> None:
+        self.steps += steps
+
+
+def test_the_screen_shows_live_figures_about_once_a_second() -> None:
+    clock, shown = SimulatedClock(), Shown()
+    screen = RadioScreen(shown, Link(), clock)
+    for tenth in range(25):
+        clock.advance_to(tenth / 10)
+        screen.stepped(0, 0, 1)
+    assert (shown.steps, shown.figures) == (25, ["up 10.0 dB, 200 kbit/s"] * 3)
 
 
 def test_a_run_that_slipped_says_that_it_was_not_in_real_time() -> None:

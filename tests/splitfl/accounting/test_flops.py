@@ -60,8 +60,15 @@ def test_lora_flops_equal_the_count_of_torch(model_type: str, kind: str, tmp_pat
 
 
 @pytest.mark.parametrize("kind", ADDED)
-@pytest.mark.parametrize("is_above", [False, True], ids=["in attention", "above attention"])
-@pytest.mark.parametrize(("model_type", "task"), [("bert", "sequence-classification"), ("gpt2", "causal-lm")])
+@pytest.mark.parametrize(
+    ("model_type", "task", "is_above"),
+    [
+        pytest.param("bert", "sequence-classification", False, marks=pytest.mark.slow),
+        ("bert", "sequence-classification", True),
+        ("gpt2", "causal-lm", False),
+        pytest.param("gpt2", "causal-lm", True, marks=pytest.mark.slow),
+    ],
+)
 def test_flops_of_every_adapter_kind_equal_the_count_of_torch(
     model_type: str, task: str, is_above: bool, kind: str, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def both(kind: str) -> AdapterConfig:
     return AdapterConfig(head=side(kind), body=side(kind, OTHER))
 
 
+ORTHOGONAL = "lora with orthogonal factors and rsLoRA's scale in each block"
 PAIRS = {
     **{f"{kind} alone": both(kind) for kind in ADDED},
     **{f"{kind} below lora": AdapterConfig(head=side(kind), body=side("lora")) for kind in ADDED[1:]},
@@ -42,7 +43,7 @@ PAIRS = {
     "lora with principal singular vectors each block": AdapterConfig(
         head=side("lora", init="pissa"), body=side("lora", init="pissa", ranks=(3, 1))
     ),
-    "lora with orthogonal factors and rsLoRA's scale in each block": AdapterConfig(
+    ORTHOGONAL: AdapterConfig(
         head=side_config(rank=4, init="orthogonal", use_rslora=True),
         body=side_config(rank=4, init="orthogonal", ranks=(2, 6), use_rslora=True),
     ),
@@ -55,9 +56,12 @@ PAIRS = {
 }
 """Kinds alone, beside another, and with one setting for both sides or several for one."""
 
-SHOWN = (" alone", " each block", "lora below ia3", "ia3 below lora", "dora below lora")
+SHOWN = (
+    *("dora alone", "ia3 alone", "tinylora alone", "oft alone", "dora below lora", "lora below ia3"),
+    *("a lokr's rank for each block", "lora with principal singular vectors each block"),
+)
 CASES = [
-    pytest.param(adapter, id=name, marks=[] if name.endswith(SHOWN) else pytest.mark.slow)
+    pytest.param(adapter, id=name, marks=[] if name in SHOWN else pytest.mark.slow)
     for name, adapter in PAIRS.items()
 ]
-"""The same as cases of tests; of mixtures the quick suite has one of either order."""
+"""The same as cases of tests; the quick suite has those that are shown."""

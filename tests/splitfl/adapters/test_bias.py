@@ -19,10 +19,11 @@ from splitfl.setup.experiment import Experiment
 from tests.quick import quick
 from tests.splitfl import tiny, toy
 from tests.splitfl.accounting.test_flops import assert_agreement
-from tests.splitfl.adapters.test_kinds import CUT, loaded, loss, pieces_of, train
+from tests.splitfl.adapters.test_kinds import CUT, loaded, pieces_of, train
 from tests.splitfl.driver import play
 from tests.splitfl.methods.plain import Plain
 from tests.splitfl.methods.test_conformance import settings
+from tests.splitfl.split_loss import assert_exact, loss
 
 CLASSIFICATION = "sequence-classification"
 place = toy.place(is_base=True, rows=40)
@@ -32,7 +33,7 @@ def both(bias: str, **own: Any) -> AdapterConfig:
     return AdapterConfig(head=side_config(bias=bias, **own), body=side_config(bias=bias, **own))
 
 
-@pytest.mark.parametrize("bias", ["lora_only", "all"])
+@pytest.mark.parametrize("bias", quick(["lora_only", "all"], "lora_only"))
 @pytest.mark.parametrize(
     ("model_type", "kind"),
     [("bert", CLASSIFICATION), pytest.param("gpt2", "causal-lm", marks=pytest.mark.slow)],
@@ -52,19 +53,10 @@ def test_the_biases_are_those_of_peft_and_the_pieces_have_the_gradients_of_the_w
         if value.requires_grad
     }
     assert set(trainable(whole)) == expected == {name for piece in pieces for name in trainable(piece)}
-    split, unsplit = loss(pieces, kind), loss([whole], kind)
-    assert torch.equal(split, unsplit)
-    split.backward()
-    unsplit.backward()
-    for piece in pieces:
-        for name, value in trainable(piece).items():
-            grad = trainable(whole)[name].grad
-            assert value.grad is not None
-            assert grad is not None
-            assert torch.equal(value.grad, grad), name
+    assert_exact(pieces, whole, kind)
 
 
-@pytest.mark.parametrize("bias", ["lora_only", "all"])
+@pytest.mark.parametrize("bias", quick(["lora_only", "all"], "lora_only"))
 def test_peft_loads_the_exported_biases_and_continues_with_their_setting(bias: str, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path / "model", "bert", CLASSIFICATION)
     pieces, whole = pieces_of(folder, CLASSIFICATION, both(bias)), loaded(folder, CLASSIFICATION, both(bias))

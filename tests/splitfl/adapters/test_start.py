@@ -19,7 +19,8 @@ from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece, ranges
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
-from tests.splitfl.adapters.test_kinds import CUT, loss, pieces_of, train
+from tests.splitfl.adapters.test_kinds import CUT, pieces_of, train
+from tests.splitfl.split_loss import loss
 
 TEXT = "sequence-classification"
 TARGETS = ("query", "dense")

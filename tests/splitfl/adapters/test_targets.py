@@ -15,7 +15,8 @@ from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.cut import Piece
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
-from tests.splitfl.adapters.test_kinds import CUT, loss, pieces_of, train
+from tests.splitfl.adapters.test_kinds import CUT, pieces_of, train
+from tests.splitfl.split_loss import assert_exact, loss
 
 TEXT, LANGUAGE = "sequence-classification", "causal-lm"
 
@@ -100,15 +101,7 @@ def test_modules_trained_whole_are_exact_in_pieces_and_loaded_by_peft(
     assert named <= trainable(unsplit).keys()
     assert any(name.startswith("classifier.") for name in trainable(unsplit))
     assert f"{model_type}.encoder.layer.3.output.dense" not in unsplit.adapters
-    split = loss(pieces, TEXT)
-    split.backward()
-    loss([unsplit], TEXT).backward()
-    for piece in pieces:
-        for name, value in trainable(piece).items():
-            grad = trainable(unsplit)[name].grad
-            assert value.grad is not None
-            assert grad is not None
-            assert torch.equal(value.grad, grad), name
+    assert_exact(pieces, unsplit, TEXT)
     tensors, out = train(pieces), tmp_path / "out"
     export_adapter(
         out, tensors, whole=whole(folder, TEXT, SAVED), model_name="a-model", adapter=SAVED, cut=CUT

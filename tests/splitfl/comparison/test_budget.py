@@ -8,6 +8,7 @@ from splitfl.comparison.budget import Budget, parse_budget, plan_within
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment import Experiment
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
@@ -81,7 +82,7 @@ def test_a_budget_for_less_than_one_round_is_refused(config: RunConfig) -> None:
         plan_within(config, [Budget(kind="client_memory", limit=1234)], 5)
 
 
-@pytest.mark.parametrize("kind", ["airtime", "energy"])
+@pytest.mark.parametrize("kind", quick(["airtime", "energy"], "airtime"))
 def test_a_link_without_a_rate_has_no_airtime_to_spend(kind: str, folder: Path) -> None:
     with pytest.raises(ConfigError, match=f"no message on this link costs {kind}: give .link. a rate"):
         plan_within(toy.config(folder), [Budget(kind=kind, limit=1.0)], 5)

@@ -32,7 +32,7 @@ def entered(preset: Path, label: str, *own: str, overrides: tuple[str, ...] = ()
     return enter(presets.tables(str(preset))[1], overrides, label, own, [], None)
 
 
-@pytest.mark.parametrize("name", quick(METHODS, "sfl-v2", "fedlora", "hosl"))
+@pytest.mark.parametrize("name", quick(METHODS, "hosl"))
 def test_every_method_takes_part_in_the_same_experiment(name: str, preset: Path) -> None:
     one = entered(preset, name, overrides=("train.body_lr=0.02",))
     assert isinstance(one, Entrant), one.reason

@@ -221,6 +221,7 @@ def test_dry_run_and_run_send_the_same_bytes(methods: Any, place: Path, tmp_path
     assert foreseen.ledger.total_flops("client") == played.ledger.total_flops("client")
 
 
+@pytest.mark.slow
 def test_settings_of_such_a_run_come_back_from_a_file_as_they_were(place: Path) -> None:
     config = resolved(asked(place, **ROLES))
     assert resolved(config) is config

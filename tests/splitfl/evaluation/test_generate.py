@@ -13,6 +13,7 @@ from splitfl.data.loader import tokenizer
 from splitfl.evaluation.evaluate import finished_model
 from splitfl.evaluation.generate import Generator, Sampling
 from splitfl.setup.experiment_file import load
+from tests.quick import quick
 from tests.splitfl import toy
 
 
@@ -25,7 +26,7 @@ def run(folder: Path, **tables: dict[str, Any]) -> Path:
     return splitfl.run(toy.table(folder, task=task, federation=federation, **tables), out=folder).folder
 
 
-@pytest.fixture(scope="module", params=["lora", "full"])
+@pytest.fixture(scope="module", params=quick(["lora", "full"], "full"))
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     sides = {side: {"kind": request.param} for side in ("head", "body")}
     return run(tmp_path_factory.mktemp(request.param), adapter=sides)

@@ -155,7 +155,7 @@ def formula(site: Experiment, name: str) -> Totals:
     raise AssertionError(f"no formula for {name}")
 
 
-@pytest.mark.parametrize("name", quick(CASES, "sfl-v2", "mu-splitfed"))
+@pytest.mark.parametrize("name", quick(CASES, "sfl-v2"))
 def test_the_bytes_are_those_of_the_formula(name: str, place: Path, tmp_path: Path) -> None:
     one = site(place, name)
     played = play(one, tmp_path)

@@ -76,7 +76,7 @@ def said_by(played: Played, client: int, round_index: int) -> list[tuple[Message
     ]
 
 
-LONG = ("hosl", "heron", "mu-splitfed", "hiso", "fedkseed", "spry")
+LONG = ("sfl-v2", "hybrid", "fedlora", "hosl", "heron", "mu-splitfed", "hiso", "fedkseed", "spry")
 EVERY = [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in METHODS]
 
 
@@ -97,7 +97,7 @@ def up(name: str, round_index: int, lap: int) -> int:
     return round_index * len(expected(name, round_index)) + lap
 
 
-@pytest.mark.parametrize("name", quick(METHODS, "sfl-v2", "hybrid", "fedkseed"))
+@pytest.mark.parametrize("name", quick(METHODS, "fedkseed"))
 def test_a_method_exchanges_the_messages_of_its_signature(name: str, place: Path) -> None:
     played = whole_run(place, name)
     for client in range(2):
@@ -151,7 +151,7 @@ def test_a_run_survives_the_loss_of_any_one_message(
         assert [reply is LOST for _, _, _, reply in played.said].count(True) == 1
 
 
-@pytest.mark.parametrize("name", quick(STEPWISE, "sfl-v2", "hybrid"))
+@pytest.mark.parametrize("name", quick(STEPWISE, "sfl-v2"))
 def test_a_lost_activation_skips_the_step_on_both_sides(name: str, place: Path, tmp_path: Path) -> None:
     whole = whole_run(place, name, clients=1)
     lost = frozenset({(0, "up", up(name, 1, 1 + len(METHODS[name].signature.step)))})
@@ -164,7 +164,7 @@ def test_a_lost_activation_skips_the_step_on_both_sides(name: str, place: Path, 
     assert played.ledger.total_flops("server") < whole.ledger.total_flops("server")
 
 
-@pytest.mark.parametrize("name", quick(STEPWISE, "sfl-v2", "hybrid"))
+@pytest.mark.parametrize("name", quick(STEPWISE, "hybrid"))
 def test_a_lost_reply_keeps_the_servers_step(name: str, place: Path, tmp_path: Path) -> None:
     whole = whole_run(place, name, clients=1)
     lost = frozenset({(0, "down", 2 * len(METHODS[name].signature.step))})

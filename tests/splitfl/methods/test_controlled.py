@@ -180,7 +180,7 @@ def test_a_frozen_client_sends_activations_and_receives_no_gradient(place: Path,
 @pytest.mark.parametrize(
     ("aggregator", "method"),
     [
-        ("rolora", "sfl-v2"),
+        pytest.param("rolora", "sfl-v2", marks=pytest.mark.slow),
         ("rolora", "hybrid"),
         pytest.param("rolora", "cse-fsl", marks=pytest.mark.slow),
         pytest.param("ffa", "sfl-v2", marks=pytest.mark.slow),

@@ -82,11 +82,11 @@ def site_of(place: Path, name: str, clients: int = 1, **tables: dict[str, Any]) 
     ("name", "tables", "options"),
     [
         pytest.param("sfl-v2", {}, {}, marks=pytest.mark.slow),
-        ("sfl-v2", {"method": {"checkpoint_head": True}}, {}),
+        pytest.param("sfl-v2", {"method": {"checkpoint_head": True}}, {}, marks=pytest.mark.slow),
         pytest.param("sfl-v1", {}, {}, marks=pytest.mark.slow),
         ("fedlora", {"method": {"checkpoint_head": True}}, {"one_lr": True}),
-        ("ushape", {"partition": {"cut": 1, "tail_blocks": 1}}, {}),
-        ("frozen", {}, {"trains_head": False}),
+        pytest.param("ushape", {"partition": {"cut": 1, "tail_blocks": 1}}, {}, marks=pytest.mark.slow),
+        pytest.param("frozen", {}, {"trains_head": False}, marks=pytest.mark.slow),
     ],
 )
 def test_a_method_with_dropout_is_plain_finetuning_with_the_same_masks(

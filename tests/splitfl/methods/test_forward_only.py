@@ -18,6 +18,7 @@ from splitfl.models.cut import Piece
 from splitfl.models.token_rows import unpack
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
@@ -58,7 +59,7 @@ def values(piece: Piece) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in trainable(piece).items()}
 
 
-@pytest.mark.parametrize("derivative", ["difference", "central"])
+@pytest.mark.parametrize("derivative", quick(["difference", "central"], "central"))
 def test_a_step_of_heron_descends_along_estimates_of_its_auxiliarys_loss(
     derivative: str, place: Path, tmp_path: Path
 ) -> None:
@@ -95,7 +96,7 @@ def test_a_step_of_heron_descends_along_estimates_of_its_auxiliarys_loss(
         assert torch.equal(sent.hidden, head(batch.inputs, {})[batch.inputs["attention_mask"].bool()])
 
 
-@pytest.mark.parametrize("server_steps", [1, 3])
+@pytest.mark.parametrize("server_steps", quick([1, 3], 3))
 def test_a_step_of_mu_splitfed_makes_several_server_steps(
     server_steps: int, place: Path, tmp_path: Path
 ) -> None:

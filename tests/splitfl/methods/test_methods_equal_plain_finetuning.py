@@ -10,6 +10,7 @@ import torch
 
 from splitfl.config import RunConfig
 from splitfl.setup.experiment import Experiment
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 from tests.splitfl.methods.plain import Plain
@@ -18,7 +19,7 @@ ROUNDS, STEPS = 3, 4
 CASES = [
     ("bert", "sequence-classification", True),
     pytest.param(("gpt2", "sequence-classification", False), marks=pytest.mark.slow),
-    ("llama", "causal-lm", False),
+    pytest.param(("llama", "causal-lm", False), marks=pytest.mark.slow),
 ]
 
 
@@ -52,7 +53,7 @@ def test_split_finetuning_is_plain_finetuning(place: Path, tmp_path: Path) -> No
     assert plain.differs(played.trained) == []
 
 
-@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize("kind", quick(["lora", "dora"], "dora"))
 def test_split_finetuning_with_dora_and_rslora_is_that_of_peft(
     kind: str, place: Path, tmp_path: Path
 ) -> None:

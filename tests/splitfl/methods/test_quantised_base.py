@@ -33,6 +33,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
+@pytest.mark.slow
 def test_split_finetuning_is_that_of_the_whole_quantised_model(place: Path, tmp_path: Path) -> None:
     config = toy.config(place, federation={"clients": 1, "aggregator": "mean"})
     site = Experiment.of(config)

@@ -12,6 +12,7 @@ from splitfl.core.messages import Activation, Adapter, Done, Gradient, Message, 
 from splitfl.methods.registry import METHODS
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
+from tests.quick import quick
 from tests.splitfl import toy
 
 # torch itself compiles what forward mode needs the first time it is used, in a way that it has deprecated.
@@ -62,7 +63,7 @@ def saved_by(name: str, place: Path) -> tuple[int, Message]:
                 return len(saved), message
 
 
-@pytest.mark.parametrize("name", WITHOUT)
+@pytest.mark.parametrize("name", quick(WITHOUT, "heron", "hiso", "fedkseed", "spry"))
 def test_methods_without_backpropagation_save_no_tensors(name: str, place: Path) -> None:
     saved, last = saved_by(name, place)
     assert saved == 0
@@ -70,7 +71,7 @@ def test_methods_without_backpropagation_save_no_tensors(name: str, place: Path)
         assert last.samples == 16
 
 
-@pytest.mark.parametrize("name", WITH)
+@pytest.mark.parametrize("name", quick(WITH, "sfl-v2", "sfl-v1"))
 def test_methods_with_backpropagation_save_tensors(name: str, place: Path) -> None:
     saved, _ = saved_by(name, place)
     assert saved > 0

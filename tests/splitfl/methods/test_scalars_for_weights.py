@@ -113,9 +113,8 @@ def test_decomfl_sends_four_bytes_a_client_and_perturbation(place: Path, tmp_pat
     assert biggest < 4 * CLIENTS * PERTURBATIONS + 400  # a frame's own header, and nothing that grows
 
 
-@pytest.mark.parametrize(
-    "name", ["hybrid", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
 def test_all_clients_and_the_server_hold_the_same_bits(name: str, place: Path, tmp_path: Path) -> None:
     site = watched(place, name)
     ends = play(watched(place, name, federation={"rounds": ROUNDS - 1}), tmp_path).trained

@@ -15,6 +15,7 @@ from splitfl.methods.registry import METHODS, in_flight
 from splitfl.methods.settings import optional, with_method, without_unread
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, from_dict
+from tests.quick import quick
 from tests.splitfl import toy
 
 OTHERS: dict[str, Any] = {
@@ -65,7 +66,7 @@ def test_a_method_refuses_settings_that_it_does_not_read(name: str) -> None:
             check(changed(name, setting), "sequence-classification", 12, "bert")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", quick(METHODS, "sfl-v2", "cse-fsl", "hybrid", "fedkseed"))
 def test_a_method_accepts_settings_that_it_reads(name: str) -> None:
     one = changed(name, "partition.tail_blocks") if name == "ushape" else named(name)
     check(one, "sequence-classification", 12, "bert")

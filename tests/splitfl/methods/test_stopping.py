@@ -20,7 +20,7 @@ from tests.splitfl.methods.test_conformance import site
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
-QUICK = ("sfl-v2", "hybrid")
+QUICK = ("hybrid",)
 
 
 class Federation:

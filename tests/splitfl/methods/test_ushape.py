@@ -40,9 +40,9 @@ def test_the_client_sends_the_loss_and_no_labels(place: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("lost", "head_learns", "body_learns"),
     [
-        (("up", 1), False, False),  # the activation
+        pytest.param(("up", 1), False, False, marks=pytest.mark.slow),  # the activation
         (("down", 1), False, False),  # the output
-        (("up", 2), False, False),  # the gradient of the output
+        pytest.param(("up", 2), False, False, marks=pytest.mark.slow),  # the gradient of the output
         (("down", 2), False, True),  # the gradient of the activation
         (("up", 9), True, True),  # nothing
     ],

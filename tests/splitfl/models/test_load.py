@@ -12,6 +12,7 @@ from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
 from splitfl.core.errors import CutError, ModelMissing
 from splitfl.models.load import load_piece, read_config
+from tests.quick import quick
 from tests.splitfl import tiny
 
 CLASSIFICATION = "sequence-classification"
@@ -145,7 +146,7 @@ def test_another_number_of_classes_than_the_checkpoints_is_refused(tmp_path: Pat
         load_piece(folder, CLASSIFICATION, 2, num_labels=7)
 
 
-@pytest.mark.parametrize("model_type", ["bert", "roberta", "distilbert", "llama"])
+@pytest.mark.parametrize("model_type", quick(["bert", "roberta", "distilbert", "llama"], "bert", "llama"))
 @pytest.mark.parametrize("num_labels", [tiny.LABELS, 7])
 def test_a_new_classifier_is_made_in_place_of_the_checkpoints(
     model_type: str, num_labels: int, tmp_path: Path

@@ -25,9 +25,11 @@ from splitfl.models.cut import Piece, ranges, replica
 from splitfl.models.families import FAMILIES
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.quantised import Quantisation, QuantisedLinear, allocated, put, quantise
+from tests.quick import quick
 from tests.splitfl import quantised as files
 from tests.splitfl import tiny
 from tests.splitfl.adapters.kinds import ADDED, both
+from tests.splitfl.split_loss import assert_exact, loss
 
 CLASSIFICATION, CUT = "sequence-classification", 2
 MODELS = [("bert", CLASSIFICATION), ("llama", "causal-lm")]
@@ -51,17 +53,7 @@ def loaded(folder: Path, kind: str, adapter: AdapterConfig, blocks: range, **opt
     return piece
 
 
-def loss(pieces: list[Piece], kind: str) -> Tensor:
-    inputs, labels = tiny.batch(kind)
-    context = pieces[0].context_of(inputs)
-    state: Tensor | dict[str, Tensor] = inputs
-    for piece in pieces[:-1]:
-        state = piece(state, context)
-    found: Tensor = pieces[-1](state, context, labels).loss
-    return found
-
-
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", quick([8, 4], 4))
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("model_type", "kind"), MODELS)
 def test_the_pieces_of_a_quantised_model_are_the_whole(
@@ -71,17 +63,9 @@ def test_the_pieces_of_a_quantised_model_are_the_whole(
     adapter = both("lora")
     pieces = [loaded(folder, kind, adapter, part, dtype=dtype) for part in ranges(tiny.BLOCKS, CUT, 1)]
     whole = loaded(folder, kind, adapter, range(tiny.BLOCKS), dtype=dtype)
-    split, unsplit = loss(pieces, kind), loss([whole], kind)
-    assert torch.equal(split, unsplit)
-    split.backward()
-    unsplit.backward()
+    assert_exact(pieces, whole, kind)
     for piece in pieces:
         assert any(isinstance(part, QuantisedLinear) for part in piece.modules())
-        for name, value in trainable(piece).items():
-            grad = trainable(whole)[name].grad
-            assert value.grad is not None
-            assert grad is not None
-            assert torch.equal(value.grad, grad), name
     together = {key: digest for piece in pieces for key, digest in checksums(piece).items()}
     assert {key: together[key] for key in checksums(whole)} == together
 
@@ -129,7 +113,7 @@ def test_int4_values_come_back_from_their_bytes() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", quick([8, 4], 4))
 def test_the_derivatives_of_the_product_are_those_of_its_weight(bits: int) -> None:
     chance = torch.Generator().manual_seed(0)
     values = torch.randint(-8, 8, (5, 6), generator=chance, dtype=torch.int8)

@@ -73,3 +73,16 @@ def test_a_terminal_has_a_line_for_each_round() -> None:
 def test_a_figure_that_was_not_measured_is_left_out() -> None:
     assert list(round_figures(ROW)) == ["train loss", "virtual clock"]
     assert list(round_figures(ROW | {"train_loss": None})) == ["virtual clock"]
+
+
+def test_live_figures_stand_beside_the_progress() -> None:
+    cell, said = Cell(), io.StringIO()
+    notebook = NotebookScreen(RunConfig(), None, cell, now_s=lambda: float(len(cell.shown)))
+    console = plain_console(file=said, terminal=True, width=200)
+    with TerminalScreen(console, RunConfig(), 12, invites=False) as terminal:
+        for screen in (notebook, terminal):
+            screen.live("up 12.0 dB, 300 kbit/s")
+            screen.stepped(0, 0, 1)
+    rounds = RunConfig().federation.rounds
+    assert f"round 1/{rounds}, up 12.0 dB, 300 kbit/s, 1 steps" in cell.shown[-1]
+    assert f"round 1/{rounds}  up 12.0 dB, 300 kbit/s" in said.getvalue()

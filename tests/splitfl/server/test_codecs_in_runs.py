@@ -16,6 +16,7 @@ from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import own_link
 from splitfl.wire.frame import Frame
 from splitfl.wire.rows import decode_rows, encode_rows
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.server.test_erasure_policies import TENTH, LosesTokens
@@ -134,7 +135,10 @@ class Recording:
 
 @pytest.mark.parametrize(
     ("codec", "row"),
-    [("none", 4 * WIDTH), ("bf16", 2 * WIDTH), ("int8", WIDTH + 4), ("int4", WIDTH // 2 + 4)],
+    quick(
+        [("none", 4 * WIDTH), ("bf16", 2 * WIDTH), ("int8", WIDTH + 4), ("int4", WIDTH // 2 + 4)],
+        ("int8", WIDTH + 4),
+    ),
 )
 def test_a_lossy_packet_carries_whole_rounded_rows(codec: str, row: int, place: Path, tmp_path: Path) -> None:
     site = Experiment.of(

@@ -1,5 +1,6 @@
 """What a run makes of lost packets, by the policy of each kind of message."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from splitfl.methods.compatibility import check
 from splitfl.methods.registry import METHODS
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import snr_db
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 
@@ -75,7 +77,7 @@ def first_answer(run: Played) -> tuple[Activation, Any]:
     return next((m, reply) for _, _, m, reply in run.said if isinstance(m, Activation))
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", quick(POLICIES, "rescale", "stale"))
 def test_a_token_lost_on_its_way_up_gets_no_gradient(policy: str, place: Path, tmp_path: Path) -> None:
     one = {"federation": {"clients": 1, "rounds": 1, "local_steps": 1}, "link": {"mtu_bytes": 128}}
     loss = {"activation": policy}
@@ -105,8 +107,10 @@ def test_lost_gradients_are_nothing_or_make_up_for_each_other(place: Path, tmp_p
     torch.testing.assert_close(found["rescale"], expected / share)
 
 
-@pytest.mark.parametrize("policy", [*POLICIES, "skip"])
-@pytest.mark.parametrize("direction", ["up", "down"])
+@pytest.mark.parametrize(
+    ("direction", "policy"),
+    quick(product(("up", "down"), (*POLICIES, "skip")), ("up", "mask"), ("up", "stale"), ("down", "skip")),
+)
 def test_of_a_message_without_any_token_nothing_comes(
     direction: str, policy: str, place: Path, tmp_path: Path
 ) -> None:
@@ -142,7 +146,7 @@ def test_an_old_token_stands_in_for_a_lost_one(place: Path, tmp_path: Path) -> N
     assert len(kept.losses) > len(forgot.losses) > 0
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", quick(METHODS, "sfl-v2", "ushape", "decomfl"))
 def test_a_method_takes_the_erasure_policies_that_it_declares_and_no_others(method: str, place: Path) -> None:
     for kind in ("activation", "output", "gradient"):
         declared = METHODS[method].sends[kind].policies if kind in METHODS[method].sends else frozenset()

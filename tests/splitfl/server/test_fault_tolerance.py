@@ -107,6 +107,7 @@ def assert_goes_on_as(unbroken: dict[str, torch.Tensor], site: Experiment, tmp_p
     assert story(tmp_path / "broken") == story(tmp_path / "unbroken")
 
 
+@pytest.mark.slow
 def test_a_run_killed_twice_ends_with_the_same_bits(place: Path, tmp_path: Path) -> None:
     assert_same(place, tmp_path, [14, 9])
 

@@ -22,6 +22,7 @@ from splitfl.wire.erasure import (
     zeroed,
 )
 from splitfl.wire.stale_cache import StaleCache
+from tests.quick import quick
 from tests.splitfl import tiny
 from tests.splitfl.models.test_split_equals_whole import gradients, load, reference
 
@@ -150,7 +151,9 @@ FAMILIES = [
 ]
 
 
-@pytest.mark.parametrize(("model_type", "kind"), FAMILIES)
+@pytest.mark.parametrize(
+    ("model_type", "kind"), quick(FAMILIES, ("bert", SEQUENCE_CLASSIFICATION), ("gpt2", CAUSAL_LM))
+)
 def test_masking_equals_the_unsplit_model_with_those_tokens_masked_above_the_cut(
     model_type: str, kind: str, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from channel.core.link import DIRECTIONS
 from splitfl.config import AnalogConfig, CodecConfig, ErasureConfig
-from splitfl.controller.dry_run import run_dry
+from splitfl.controller.budget import resolved
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.core.messages import Activation, Done, Gradient, Plan
 from splitfl.server.erasure_policies import ErasurePolicies
@@ -111,12 +111,12 @@ def test_a_run_is_charged_for_every_byte_that_its_rows_took(place: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("peaks")
-def test_rows_of_no_fixed_size_are_refused_with_erasure_and_in_plans(place: Path) -> None:
+def test_rows_of_no_fixed_size_are_refused_with_erasure_and_a_controller(place: Path) -> None:
     wanted = r"erasure.gradient must be 'reliable' with codec.gradient 'peaks', .* got 'zero'"
     with pytest.raises(ConfigError, match=wanted):
         Experiment.of(toy.config(place, **BOTH, erasure={"gradient": "zero"}))
     with pytest.raises(ConfigError, match=r"codec.activation 'peaks' has a size that depends"):
-        run_dry(Experiment.of(toy.config(place, **BOTH, **ONE)))
+        resolved(toy.config(place, **BOTH, **ONE, auto={"budget": "seconds", "limit": 1e6, "ranks": [1]}))
 
 
 @pytest.mark.usefixtures("peaks")
@@ -171,9 +171,11 @@ def test_where_it_is_not_installed_it_is_refused_by_name(site_packages: Path) ->
     with installed(site_packages, CODECS):
         rows = torch.ones(1, 2)
         raw = encode(Gradient(ids_B=torch.arange(1), grad=rows), HERE, CodecConfig(gradient="peaks"))
-    with pytest.raises(ConfigError, match=r"unknown codec.activation 'peaks'; have bf16, int4, int8, none"):
+    with pytest.raises(
+        ConfigError, match=r"unknown codec.activation 'peaks'; have ans, bf16, huffman, int4, int8, none"
+    ):
         from_dict(BOTH)
-    with pytest.raises(WireError, match="a frame has unknown codec 'peaks'; must be one of bf16, int8, int4"):
+    with pytest.raises(WireError, match="unknown codec 'peaks'; have none, bf16, int8, int4"):
         decode(raw)
     with pytest.raises(ConfigError, match=r"unknown codec.activation 'peaks'"):
         CodecConfig.at_cut("peaks")
@@ -184,7 +186,7 @@ def test_one_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path: Path) ->
     with (
         installed(folder, CODECS),
         pytest.raises(
-            ConfigError, match=r"'odd' of foreign_odd .* must be a Codec, got an object of type int"
+            ConfigError, match=r"'odd' of foreign_odd .* must be a CodecStage, got an object of type int"
         ),
     ):
         check_codecs(from_dict({"codec": {"output": "odd"}}))

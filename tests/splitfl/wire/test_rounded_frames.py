@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splitfl.config import CODECS, CodecConfig
+from splitfl.config import CodecConfig
 from splitfl.core.errors import WireError
 from splitfl.core.messages import Activation, Gradient, Message, Output
 from splitfl.wire import Envelope, decode, encode
@@ -15,6 +15,8 @@ from splitfl.wire.frame import Frame
 from splitfl.wire.rows import decode_rows, encode_rows
 from tests.splitfl.wire.messages import ANY, ENVELOPES
 from tests.splitfl.wire.test_frames import ANYTHING, FINE, HERE, IDS, decode_or_refuse, frame, header, plain
+
+CODECS = ["none", "bf16", "int8", "int4", "uniform:step=0.75:block=16", "uniform+huffman", "int4+huffman"]
 
 
 def rounding(codec: str) -> CodecConfig:

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from channel.core.link import Link
 from channel.links.fixed import Direction, FixedLink
+from channel.scenario.load import Scenario
 from testbed.colosseum.batch_file import Batch
 from testbed.colosseum.batch_plan import BatchPlan
 from testbed.colosseum.conductor import Rehearsal
 from testbed.colosseum.radio_conf import RadioConf
 from testbed.colosseum.rehearse import rehearse
+from testbed.colosseum.rf_scenarios import emulated
 from testbed.colosseum.rules import Rules
 from tests.command import Start, splitfl
 from tests.splitfl import toy
@@ -24,6 +27,7 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
 ]
+AIR = FixedLink(seed=0, up=Direction(), down=Direction())
 RULES = Rules(ready_s=3.0, cleanup_s=4.0)
 LISTEN = """python -c 'import socket; socket.create_server(("172.16.0.1", 8000)).accept()'"""
 CONNECT = """python -c 'import socket; socket.create_connection(("172.16.0.1", 8000), 5)'"""
@@ -41,10 +45,14 @@ def written(folder: Path, server: RadioConf, client: RadioConf, **changes: Any) 
 
 
 def played(
-    folder: Path, server: RadioConf = SERVER, client: RadioConf = CLIENT, rules: Rules = RULES, **changes: Any
+    folder: Path,
+    server: RadioConf = SERVER,
+    client: RadioConf = CLIENT,
+    rules: Rules = RULES,
+    air: Link | Scenario = AIR,
+    **changes: Any,
 ) -> Rehearsal:
     written(folder, server, client, **changes)
-    air = FixedLink(seed=0, up=Direction(), down=Direction())
     return rehearse(folder, "demo", air, folder / "logs", rules=rules)[0]
 
 
@@ -54,6 +62,10 @@ def test_a_job_whose_nodes_reach_each_other_has_no_problems(tmp_path: Path) -> N
     assert [node.exit_statuses for node in found.nodes] == [(0, 0), (0, 0)]
     assert all(node.ready_s is not None for node in found.nodes)
     assert (tmp_path / "logs/rehearsal--srn-2/loop-2/exit_status").read_text() == "0\n"
+
+
+def test_the_nodes_reach_each_other_over_what_stands_for_their_rf_scenario(tmp_path: Path) -> None:
+    assert played(tmp_path, air=emulated(51030, clients=1)).problems == ()
 
 
 def test_a_node_that_is_late_is_started_as_soon_as_it_is_ready(tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ def test_roles_split_the_nodes_and_paths_are_relative_to_the_file(tmp_path: Path
         ({"a": {}}, {"reservation": {"minuts": 1}}, "reservation: unknown 'minuts'; did you mean 'minutes'"),
         ({"a": {}}, {"hooks": {"start_channel": 3}}, "start_channel must be of type str, got 3"),
         ({"a": {}}, {"scenario": {"id": 1.5}}, "id must be of type int, got 1.5"),
+        ({"s": {"server_addresses": ["x"]}, "a": {}}, {}, "nodes.s.server_addresses is for clients"),
+        ({"a": {"server_addresses": "x"}}, {}, "server_addresses must be a list of strings, got 'x'"),
+        ({"a": {"server_addresses": ["x:0"]}}, {}, "x:0"),
         ({"a": {}}, {"listen_port": 0}, "listen_port must lie in 1..65535, got 0"),
     ],
 )

@@ -12,7 +12,7 @@ from channel.scenario.load import changed, load
 from splitfl.core.errors import ConfigError
 from testbed.radio.bridge import Bridge
 from testbed.radio.bridge_settings import from_table
-from testbed.radio.link_monitor import sentence
+from testbed.radio.link_monitor import sentence, trouble
 from testbed.radio.loopback import LoopbackAir
 from testbed.radio.modem import ModemSettings, PacketModem
 from testbed.radio.slots import SlotTable
@@ -144,6 +144,28 @@ def test_a_row_is_a_sentence():
     assert bridge.monitor.interval() == []
 
 
+def test_spectrum_and_channel_of_what_was_heard_are_kept():
+    made = bridges()
+    made[0]._device.waiting.append(ip_packet(0, 1, b"x" * 500))
+    run(made, 12)
+    final = made[1].final()
+    heard, channel = (one["power_db"] for one in (final["spectrum"], final["nodes"]["0"]["channel"]))
+    assert max(len(row) for row in heard if row) == 64
+    assert max(max(row) for row in heard) > max(row[0] for row in heard) + 15
+    assert len(next(row for row in channel if row)) == 52
+    assert final["nodes"]["0"]["last"] is not None
+
+
+def test_what_went_wrong_with_the_radio_is_a_sentence():
+    bridge = bridges()[0]
+    assert trouble(bridge.final()) == ""
+    counters = bridge._modem.radio_counters
+    counters.overflows, counters.lost_samples, counters.late_bursts = 2, 3000, 1
+    assert trouble(bridge.final()) == (
+        "the radio lost 3,000 samples in 2 overflows; 0 underflows, 1 late bursts"
+    )
+
+
 def test_a_modem_checks_itself_before_it_is_ready():
     bridges()[0]._modem.check()
 
@@ -184,7 +206,7 @@ def test_the_time_out_is_four_packets_two_blocks_and_a_cycle_of_slots():
         ({"bridge": {"slots": ["10"]}}, "slots must let every node send, but node 1 never may"),
         ({"bridge": {"slot_packets": 0}}, "slot_packets must be at least 1, got 0"),
         ({"bridge": {"speed": 1}}, "unknown key 'bridge.speed'"),
-        ({"radio": {"kind": "soap"}}, "unknown radio.kind 'soap'; have zmq"),
+        ({"radio": {"kind": "usrp"}}, "unknown radio.kind 'usrp'; have file, soapy, zmq"),
         ({"radio": {"rate_hz": 0.0}}, "[radio] rate_hz must be above 0"),
         ({"radio": {"rate_hz": "fast"}}, "radio.rate_hz must be of type float, got 'fast'"),
         ({"radios": {}}, "unknown table of a bridge's settings: 'radios'; did you mean 'radio'?"),

@@ -3,15 +3,19 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from channel.iq.from_scenario import iq_channel_of
 from channel.iq.ports import Air, PortSettings
+from channel.iq.sample_format import format_of
 from channel.scenario.load import changed, load
 from splitfl.core.errors import ConfigError
 from testbed.errors import LateBurst, RadioTimeout
+from testbed.radio.backoff import scaled
 from testbed.radio.burst_queue import BurstQueue
 from testbed.radio.loopback import LoopbackAir, LoopbackSettings
 from testbed.radio.radio import Radio, Tuning, require_kept
@@ -35,13 +39,15 @@ def loopback() -> Iterator[list[Radio]]:
 
 
 @contextmanager
-def over_zmq() -> Iterator[list[Radio]]:
+def over_zmq(form="fc32") -> Iterator[list[Radio]]:
     pytest.importorskip("zmq", reason="pyzmq is not installed")
-    settings, stop = PortSettings(port=free_ports(4), is_real_time=False), threading.Event()
+    settings = PortSettings(port=free_ports(4), is_real_time=False, sample_format=form)
+    stop = threading.Event()
     with Air(channel(), settings, tell=lambda _: None) as air:
         serving = threading.Thread(target=air.run, kwargs={"stop": stop.is_set})
         serving.start()
-        radios = [ZmqRadio(settings_of(node, port=settings.port, rate_hz=RATE_HZ)) for node in (0, 1)]
+        own = [settings_of(node, port=settings.port, rate_hz=RATE_HZ) for node in (0, 1)]
+        radios = [ZmqRadio(replace(one, sample_format=form)) for one in own]
         try:
             yield list(radios)
         finally:
@@ -107,12 +113,13 @@ def test_the_rate_is_read_back(radios):
 def test_both_radios_hear_the_same_over_sockets_as_in_process():
     bursts = [np.random.default_rng(node).uniform(-0.5, 0.5, 2000).astype("<f4") for node in (0, 1)]
     found = {}
-    for name, opened in RADIOS.items():
+    for name, opened in {**RADIOS, "sc16": partial(over_zmq, "sc16")}.items():
         with opened() as radios:
             for radio, burst in zip(radios, bursts, strict=True):
                 radio.send(burst.view(np.complex64), at=300)
             found[name] = np.stack([samples for samples, _ in both(radios, 3000)])
     assert found["zmq"] == pytest.approx(found["loopback"], abs=1e-5)
+    assert found["sc16"] == pytest.approx(found["loopback"], abs=1e-4)
 
 
 def test_a_burst_may_be_cut_by_any_number_of_receptions():
@@ -170,3 +177,11 @@ def test_a_setting_that_a_radio_does_not_keep_is_refused(kept, message):
     with pytest.raises(ConfigError, match=message):
         require_kept(asked, kept)
     require_kept(asked, Tuning(rate_hz=1.005e6, frequency_hz=2.4e9 + 500.0))
+
+
+def test_a_burst_beyond_full_scale_is_refused_or_sent_lower():
+    loud = np.full(1000, 1.2 + 0.1j, dtype=np.complex64)
+    with pytest.raises(ConfigError, match=r"100\.0 % of a burst's samples are .* backoff_db = 0 is too low"):
+        scaled(loud, 0.0, format_of("sc16"))
+    assert scaled(loud, 20.0, format_of("sc16")) == pytest.approx(loud / 10.0)
+    assert scaled(loud, 0.0, format_of("fc32")) is loud

@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
+import venv
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from testbed.namespaces import ip
 
 ROOT = str(Path(__file__).parents[3])
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 PORT = 22022
 GPU = "10.100.13.153"
 CLIENTS = ("srn1", "srn2", "srn3")
@@ -68,6 +71,10 @@ ports = [50051]
 from = ["gateway"]
 to = ["gpu"]
 ports = [22022]
+[[allow]]
+from = ["gpu"]
+to = ["gateway"]
+ports = [1883]
 """
 SSHD_CONFIG = """
 Port {port}
@@ -93,6 +100,8 @@ needs_sshd = [
     pytest.mark.skipif(shutil.which("nft") is None, reason="the program nft is not installed"),
 ]
 
+needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto, an MQTT broker, is not installed")
+
 
 class SshSite:
     """A running lab with sshd on all nodes; `nodes.toml` in its folder is the inventory.
@@ -108,6 +117,7 @@ class SshSite:
         self._runtime = Path(stack.enter_context(_short_folder()))
         Path("/run/sshd").mkdir(exist_ok=True)  # sshd's own, where no init system has made it
         keygen(folder / "user.key")
+        self._pythons: dict[str, str] = {}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         known = []
         for name in (*NODES, "gateway"):
@@ -122,14 +132,36 @@ class SshSite:
         """Writes nodes.toml; `changed` has other ssh names by node."""
         lines = ['server = "gpu"', "port = 50051", 'ssh_config = "ssh_config"', head]
         for name in NODES:
-            lines += [f"[nodes.{name}]", f'ssh = "{changed.get(name, name)}"', f'python = "{sys.executable}"']
+            python = self._pythons.get(name, sys.executable)
+            lines += [f"[nodes.{name}]", f'ssh = "{changed.get(name, name)}"', f'python = "{python}"']
             lines += [f'address = "{self.address(name)}"', f'folder = "{self.folder}/on/{name}"']
         (self.folder / "on").mkdir(exist_ok=True)
         (self.folder / "nodes.toml").write_text("\n".join(lines))
 
+    def set_clock_ahead(self, name: str, seconds: float) -> None:
+        """Gives the node a Python whose clock is ahead of this machine's."""
+        home = self.folder / f"{name}-python"
+        venv.create(home, symlinks=True)
+        (site,) = home.glob("lib/*/site-packages")
+        clock = f"import time\ntime.time = lambda: time.clock_gettime(time.CLOCK_REALTIME) + {seconds}\n"
+        (site / "clock_ahead.py").write_text(clock)
+        (site / "clock.pth").write_text(f"{sysconfig.get_path('purelib')}\nimport clock_ahead\n")
+        self._pythons[name] = str(home / "bin" / "python")
+        self.write_inventory()
+
     def address(self, name: str) -> str:
         """The node's address."""
         return self.lab.plan.nodes[name].address
+
+    def start_broker(self) -> str:
+        """Starts an MQTT broker on the gateway; returns its address for all nodes, once it listens."""
+        path = self.folder / "broker.conf"
+        path.write_text("listener 1883 0.0.0.0\nallow_anonymous true\nuser root\n")
+        assert MOSQUITTO is not None
+        process = self.lab.nodes["gateway"].popen([MOSQUITTO, "-c", path], stdin=subprocess.DEVNULL)
+        self._stack.callback(_end, process)
+        self._await_port("gateway", 1883, "the broker")
+        return "10.100.1.1"
 
     def start_sshd(self, name: str) -> None:
         """Starts the node's sshd, and returns when it listens."""
@@ -143,9 +175,12 @@ class SshSite:
             [SSHD, "-D", "-e", "-f", path], stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         self._stack.callback(_end, self._daemons[name])
+        self._await_port(name, PORT, "sshd")
+
+    def _await_port(self, name: str, port: int, what: str) -> None:
         deadline_s = time.monotonic() + 20
-        while f":{PORT}" not in self.lab.nodes[name].run(["ss", "-ltn"], 10):
-            assert time.monotonic() < deadline_s, (self.folder / f"{name}.sshd.log").read_text()
+        while f":{port}" not in self.lab.nodes[name].run(["ss", "-ltn"], 10):
+            assert time.monotonic() < deadline_s, f"{what} on {name} does not listen on {port}"
             time.sleep(0.05)
 
     def reboot(self, name: str) -> None:

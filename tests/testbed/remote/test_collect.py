@@ -20,6 +20,7 @@ from testbed.remote.fleet import Fleet
 @pytest.fixture
 def inventory(tmp_path: Path) -> Inventory:
     nodes = {name: {"folder": str(tmp_path / name), "python": sys.executable} for name in ("gpu", "a", "b")}
+    nodes["a"]["radio_log"] = str(tmp_path / "link.jsonl")
     nodes["b"]["python"] = "/no/python"
     return read({"server": "gpu", "nodes": nodes})
 
@@ -33,10 +34,13 @@ def deployment() -> Deployment:
 
 def write_node(folder: Path, program: str, *lines: tuple[float, str]) -> None:
     """A deployed node whose program has ended."""
-    node_agent.prepare(str(folder), "1")
+    node_agent.prepare(str(folder), "1", "a")
     node_agent.activate(str(folder), "1", {"versions": {"torch": "2"}})
     record = {"pid": 1, "ticks": "", "boot": "", "started_s": lines[0][0], "starts": 1}
     record |= {"ended_s": lines[-1][0], "code": 0}
+    for name, sent in (("network", 3), ("network_at_end", 10)):
+        tcp = {"sent": sent, "retransmitted": 2}
+        record[name] = {"interfaces": {"wlan0": {"sent_bytes": 9 * sent}}, "tcp_segments": tcp}
     (folder / "run" / f"{program}.json").write_text(json.dumps(record))
     text = "".join(f"{stamp_s:.6f} {line}\n" for stamp_s, line in lines)
     (folder / "run" / f"{program}.log").write_text(text + "unfini")
@@ -55,6 +59,7 @@ def test_logs_of_all_nodes_are_merged_on_this_clock_and_the_missing_node_is_name
     config = {"model": {"name": "/on/gpu/model"}, "task": {"data": ""}, "transport": {"secrets": "/on/gpu/s"}}
     (run / "config.json").write_text(json.dumps(config))
     (run / "summary.json").write_text(json.dumps({"status": "done", "model": "/on/gpu/model"}))
+    (tmp_path / "link.jsonl").write_text("{}")
     session = Session(tmp_path / "nodes.toml")
     # As after a step: a's clock was 490 s ahead until the run had ended.
     steps = [ClockOffset(at_s=began_s + at_s, ahead_s=490.0, within_s=0.5) for at_s in (-100, 200)]
@@ -78,6 +83,11 @@ def test_logs_of_all_nodes_are_merged_on_this_clock_and_the_missing_node_is_name
     assert rows["a"]["started_s"] == pytest.approx(NodeClock(steps).here(began_s + 500)[0])
     assert rows["a"]["started_s"] == pytest.approx(began_s + 10)
     assert rows["a"]["started_within_s"] == 0.5
+    assert rows["a"]["network"] == {
+        "interfaces": {"wlan0": {"sent_bytes": 63}},
+        "tcp_segments": {"sent": 7, "retransmitted": 0},
+    }
+    assert (folder / "nodes" / "a" / "radio" / "link.jsonl").read_text() == "{}"
     assert rows["b"]["missing"] == missing["b"]
     assert session.collected() == []
 

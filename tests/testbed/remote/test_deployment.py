@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,19 @@ def inventory_of(**tables: Any) -> Inventory:
     return read({"server": "gpu", "port": 50051, "nodes": nodes, **tables})
 
 
-def deployment_of(place: Path, chosen: str, inventory: Inventory | None = None, **tables: Any) -> Deployment:
+def deployment_of(
+    place: Path,
+    chosen: str,
+    inventory: Inventory | None = None,
+    routes: Mapping[str, str] | None = None,
+    **tables: Any,
+) -> Deployment:
     name = "rpc" if chosen == "overlay" else chosen
     table = overridden(toy.table(place, **tables), [f'transport.name="{name}"'])
     wheel = place / "splitfl.whl"
     wheel.write_bytes(b"wheel")
     nodes = inventory or inventory_of(broker={"address": "10.0.0.9"})
-    return Deployment.of("toy", from_dict(table), nodes, chosen, "10.0.0.1", wheel)
+    return Deployment.of("toy", from_dict(table), nodes, chosen, "10.0.0.1", wheel, routes or {})
 
 
 def words(argv: tuple[str, ...]) -> str:
@@ -71,9 +78,17 @@ def test_over_grpc_clients_join_the_one_port_with_their_own_files(place: Path) -
     assert first.env["HF_HUB_OFFLINE"] == "1"
 
 
+def test_clients_join_by_their_own_routes_unless_the_server_publishes_its_address(place: Path) -> None:
+    inventory = inventory_of()
+    for transport, where in (("grpc", "172.16.0.1:9"), ("rpc", "10.0.0.1:50051"), ("mqtt", "10.0.0.9:1883")):
+        deployment = deployment_of(place, transport, routes={"b": "172.16.0.1:9"})
+        _, second = inventory.clients
+        assert words(client_program(deployment, inventory, second).argv).split()[3].startswith(where)
+
+
 def test_an_interrupted_server_resumes_its_run(place: Path) -> None:
     program = server_program(deployment_of(place, "rpc"), inventory_of().server, "toy-1")
-    assert program.argv == ("-m", "experiments", "resume", "{root}/run/runs/toy-1")
+    assert program.argv[:4] == ("-m", "experiments", "resume", "{root}/run/runs/toy-1")
 
 
 def test_over_mqtt_all_meet_at_the_broker_on_one_topic(place: Path) -> None:
@@ -148,9 +163,9 @@ def test_a_reservation_shorter_than_the_longer_duration_is_too_short(
 ) -> None:
     """12 MB up at 1 Mbit/s take 96 s."""
     pairs = (
-        Pair(client="a", works=("grpc",), rates_bps=(1e6, 1e6)),
-        Pair(client="b", works=("grpc",), rates_bps=(2e6, 1e6)),
-        Pair(client="c", works=(), rates_bps=None),
+        Pair(client="a", route="gpu:1", works=("grpc",), rates_bps=(1e6, 1e6)),
+        Pair(client="b", route="gpu:1", works=("grpc",), rates_bps=(2e6, 1e6)),
+        Pair(client="c", route="gpu:1", works=(), rates_bps=None),
     )
     examined = Examination(findings=[], advice=[], pairs=pairs)
     inventory = inventory_of(reservation={"minutes": minutes})

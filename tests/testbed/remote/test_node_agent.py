@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -20,13 +21,13 @@ VERSION = "1"
 def folder(tmp_path: Path) -> Iterator[str]:
     """A deployed folder, whose packages are this checkout's."""
     where = str(tmp_path / "node")
-    node_agent.prepare(where, VERSION)
+    node_agent.prepare(where, VERSION, "a")
     site = tmp_path / "node" / "versions" / VERSION / "site"
     site.mkdir()
     (site / "testbed").symlink_to(Path(node_agent.__file__).parents[1])
     node_agent.activate(where, VERSION, {"role": "client"})
     yield where
-    node_agent.remove(where)
+    node_agent.remove(where, [])
 
 
 def start(folder: str, code: str) -> None:
@@ -43,6 +44,8 @@ def test_a_program_leaves_its_exit_code_and_its_lines_with_times(folder: str) ->
     start(folder, "print('one'); print('two'); raise SystemExit(3)")
     ended = until(lambda: one if (one := record(folder))["state"] != "running" else None)
     assert (ended["state"], ended["code"], ended["last"], ended["starts"]) == ("failed", 3, "two", 1)
+    assert all("lo" in ended[key]["interfaces"] for key in ("network", "network_at_end"))
+    assert ended["network_at_end"]["tcp_segments"].keys() == {"sent", "retransmitted"}
     stamps = [float(line.split()[0]) for line in (Path(folder) / "run/client.log").read_text().splitlines()]
     assert began_s - 0.1 <= stamps[0] <= stamps[1] <= time.time() + 0.1
     start(folder, "")
@@ -57,7 +60,7 @@ def test_a_running_program_is_not_started_twice_and_stops_even_if_it_ignores_tha
     pid = record(folder)["pid"]
     start(folder, "")
     assert record(folder)["pid"] == pid
-    assert "a run is in progress (client)" in node_agent.prepare(folder, "2")["error"]
+    assert "a run is in progress (client)" in node_agent.prepare(folder, "2", "a")["error"]
     assert node_agent.stop(folder, ["server"]) == {}
     assert record(folder)["state"] == "running"
     assert node_agent.stop(folder, []) == {}
@@ -77,18 +80,33 @@ def test_a_program_of_an_earlier_boot_is_lost(folder: str) -> None:
 def test_a_folder_of_somebody_else_is_neither_used_nor_removed(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("")
-    assert "is not splitfl's" in node_agent.prepare(str(tmp_path / "thesis"), VERSION)["error"]
-    assert node_agent.remove(str(tmp_path / "thesis")) == {"removed": False}
+    assert "is not splitfl's" in node_agent.prepare(str(tmp_path / "thesis"), VERSION, "a")["error"]
+    assert node_agent.remove(str(tmp_path / "thesis"), []) == {"removed": False}
     assert (tmp_path / "thesis" / "chapter.tex").exists()
+
+
+def test_two_nodes_that_see_the_same_disk_must_have_folders_of_their_own(folder: str) -> None:
+    refused = node_agent.prepare(folder, VERSION, "b")["error"]
+    assert refused == f"{folder} is that of a, on the same disk: set nodes.b.folder to another"
+    assert node_agent.remove(folder, ["a"]) == {"removed": False}
+    assert node_agent.look(folder)["state"]["node"] == "a"
+
+
+def test_packages_that_the_interpreter_lacks_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert node_agent.packages() == {}
+    monkeypatch.setattr(node_agent, "MODULES", ("torch", "no_such_package", "splitfl"))
+    assert node_agent.packages()["error"] == (
+        f"{sys.executable} lacks no_such_package: give a `wheelhouse`, or another `python`"
+    )
 
 
 def test_another_version_replaces_the_first_and_its_run(folder: str) -> None:
     (Path(folder) / "run" / "client.log").write_text("old")
-    node_agent.prepare(folder, "2")
+    node_agent.prepare(folder, "2", "a")
     node_agent.activate(folder, "2", {})
     assert [path.name for path in (Path(folder) / "versions").iterdir()] == ["2"]
     assert list((Path(folder) / "run").iterdir()) == []
-    assert node_agent.look(folder)["state"] == {"version": "2"}
+    assert node_agent.look(folder)["state"] == {"version": "2", "node": "a"}
 
 
 def write_wheel(path: Path, name: str, needs: str = "") -> None:
@@ -111,7 +129,7 @@ def test_a_wheelhouse_brings_all_packages_without_an_index(
 ) -> None:
     pytest.importorskip("pip", reason="installing from a wheelhouse needs pip")
     monkeypatch.setattr(node_agent, "MODULES", ("toy_a", "toy_b"))
-    node_agent.prepare(folder, "2")
+    node_agent.prepare(folder, "2", "a")
     write_wheel(Path(folder) / "versions" / "2", "toy_a", needs="toy_b")
     house = Path(folder) / "wheelhouse"
     house.mkdir()

@@ -48,7 +48,7 @@ def inventory(tmp_path: Path) -> Iterator[Inventory]:
     nodes = {name: {"folder": str(tmp_path / name), "python": sys.executable} for name in ("gpu", "a", "b")}
     made = read({"server": "gpu", "nodes": nodes})
     for node in made.members:
-        node_agent.prepare(node.folder, "1")
+        node_agent.prepare(node.folder, "1", "a")
         site = Path(node.folder) / "versions" / "1" / "site"
         site.mkdir()
         (site / "testbed").symlink_to(Path(node_agent.__file__).parents[1])
@@ -56,7 +56,7 @@ def inventory(tmp_path: Path) -> Iterator[Inventory]:
         node_agent.activate(node.folder, "1", {})
     yield made
     for node in made.members:
-        node_agent.remove(node.folder)
+        node_agent.remove(node.folder, [])
 
 
 def deployment(on_loss: str) -> Deployment:

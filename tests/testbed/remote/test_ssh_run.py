@@ -14,10 +14,13 @@ import pytest
 
 from testbed.remote.wheel import wheel_of_this_code
 from tests.splitfl import toy
-from tests.testbed.remote.ssh_site import NODES, SshSite, keygen, needs_sshd
+from tests.testbed.remote.ssh_site import NODES, SshSite, keygen, needs_mosquitto, needs_sshd
 from tests.testbed.waiting import is_learning, until
 
 pytestmark = [*needs_sshd, pytest.mark.timeout(900)]
+
+AHEAD_S = 5.0
+"""The clock of srn3 is ahead by that."""
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +59,30 @@ def collected(site: SshSite, out: str) -> Path:
     return folder
 
 
+def check_delays(folder: Path) -> None:
+    """Each delay lies within its error bar of the true one, which the records of one kernel give."""
+    delays = json.loads((folder / "delays.json").read_text())
+    assert [(row["client"], row["contradictory"]) for row in delays] == [(0, 0), (1, 0), (2, 0)]
+    messages = lines_of(folder / "messages.jsonl")
+    arrived_s = {(row["client"], row["digest"]): row for row in lines_of(folder / "nodes/gpu/messages.jsonl")}
+    for client, node in enumerate(NODES[1:]):
+        own = [row for row in messages if row["client"] == client]
+        sent = lines_of(folder / "nodes" / node / "messages.jsonl")
+        assert len(own) == len(sent) == delays[client]["messages"]
+        for merged, row in zip(own, sent, strict=True):
+            sent_s = row["sent_s"] - (AHEAD_S if node == "srn3" else 0.0)
+            true_s = arrived_s[client, row["digest"]]["arrived_s"] - sent_s
+            assert abs(merged["arrived_s"] - merged["sent_s"] - true_s) <= merged["within_s"] + 1e-6
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of JSON."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def test_deploy_run_collect_and_down_learn_what_one_process_learns(site: SshSite) -> None:
     preset = write_preset(site)
+    site.set_clock_ahead("srn3", AHEAD_S)
     code, _, errors = site.splitfl("deploy", preset)
     assert code == 0, errors
     assert "transport grpc: every client reaches the server's one port" in errors
@@ -72,13 +97,20 @@ def test_deploy_run_collect_and_down_learn_what_one_process_learns(site: SshSite
     rows = json.loads((folder / "nodes.json").read_text())
     assert [row["node"] for row in rows] == list(NODES)
     assert all(row["versions"]["torch"] for row in rows)
-    # One kernel, one clock: the true offset is 0, and must lie within the error bar.
-    assert all(abs(one["ahead_s"]) <= one["within_s"] for row in rows for one in row["clock_offsets"])
+    # One kernel: the true offsets are known, and must lie within the error bars.
+    true_s = {name: AHEAD_S if name == "srn3" else 0.0 for name in NODES}
+    for row in rows:
+        for one in row["clock_offsets"]:
+            assert abs(one["ahead_s"] - true_s[row["node"]]) <= one["within_s"]
+        assert row["network"]["interfaces"]
+    check_delays(folder)
     assert {path.name for path in (folder / "nodes").iterdir()} == set(NODES)
     assert "client 2: done" in (folder / "timeline.log").read_text()
     for name in ("config.json", "summary.json", "adapter/adapter_config.json"):
         assert f"{site.folder}/on/" not in (folder / name).read_text()
     assert "clock ahead by" in (folder / "report.html").read_text()
+    assert "One round on the nodes, in real time" in (folder / "report.html").read_text()
+    assert "client 2: done" in (folder / "nodes" / "srn3" / "report.html").read_text()
     code, _, errors = site.splitfl("down")
     assert code == 0, errors
     assert list((site.folder / "on").iterdir()) == []
@@ -159,16 +191,23 @@ def test_a_killed_command_watches_on_and_a_rebooted_node_returns_with_the_same_r
 
 
 @pytest.mark.long
-def test_rpc_over_the_overlay_learns_what_one_process_learns(site: SshSite) -> None:
+@pytest.mark.parametrize("transport", ["overlay", pytest.param("mqtt", marks=needs_mosquitto)])
+def test_other_transports_through_the_firewall_learn_what_one_process_learns(
+    site: SshSite, transport: str
+) -> None:
+    if transport == "mqtt":
+        site.write_inventory(f'[broker]\naddress = "{site.start_broker()}"')
     preset = write_preset(site)
-    code, _, errors = site.splitfl("deploy", preset, "--transport", "overlay")
+    code, _, errors = site.splitfl("deploy", preset, "--transport", transport)
     assert code == 0, errors
     code, _, errors = site.splitfl("run")
     assert code == 0, errors
-    assert site.splitfl("collect", "--out", "overlay")[0] == 0
-    final = json.loads((collected(site, "overlay") / "summary.json").read_text())["final"]
-    assert learnt(final) == in_one_process(preset, site.folder / "without-overlay")
+    code, _, errors = site.splitfl("collect", "--out", transport)
+    assert code == 0, errors
+    final = json.loads((collected(site, transport) / "summary.json").read_text())["final"]
+    assert learnt(final) == in_one_process(preset, site.folder / f"without-{transport}")
     assert site.splitfl("down")[0] == 0
+    site.write_inventory()
 
 
 def test_nodes_that_cannot_be_reached_are_named_within_ten_seconds(site: SshSite) -> None:

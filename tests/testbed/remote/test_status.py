@@ -15,7 +15,7 @@ from testbed.remote.status import statuses
 
 def deploy(node: Node, **program: object) -> None:
     """A deployed folder; `program` is the record of the node's program, if it has run one."""
-    node_agent.prepare(node.folder, "1")
+    node_agent.prepare(node.folder, "1", "a")
     node_agent.activate(node.folder, "1", {})
     if program:
         run = Path(node.folder) / "run"

@@ -16,6 +16,7 @@ from splitfl.methods.parts.auxiliary import PREFIX, AlignmentSample, align, rela
 from splitfl.models.cut import Piece
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
 from tests.splitfl.methods.losing import Losing
@@ -149,7 +150,7 @@ def test_a_lost_auxiliary_is_sent_again_in_the_next_round(
     assert all(same) is (direction == "down")  # aligned before it was lost, or only afterwards
 
 
-@pytest.mark.parametrize("name", ["cse-fsl", "fsl-sage"])
+@pytest.mark.parametrize("name", quick(["cse-fsl", "fsl-sage"], "cse-fsl"))
 def test_every_second_batch_is_uploaded_starting_with_the_first(
     name: str, words: Path, tmp_path: Path
 ) -> None:

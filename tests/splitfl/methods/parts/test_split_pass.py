@@ -15,6 +15,7 @@ from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.methods.parts.split_pass import Backpropagation, SplitPass, micro_batches
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.pieces import PieceLoader
+from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import play
 
@@ -28,7 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
 QUICK = ("sfl-v2",)
 
 
-@pytest.fixture(scope="module", params=["bert", "llama"])
+@pytest.fixture(scope="module", params=quick(["bert", "llama"], "llama"))
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model_type, folder = request.param, tmp_path_factory.mktemp(request.param)
     kind = {"bert": "sequence-classification", "llama": "causal-lm"}[model_type]

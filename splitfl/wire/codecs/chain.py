@@ -1,0 +1,56 @@
+"""Codecs by the text of a setting or of a frame: one of rows, and an entropy coder that may follow it."""
+
+import inspect
+from collections.abc import Mapping
+from functools import lru_cache
+
+from splitfl.config.codec import stages_of
+from splitfl.core.errors import ConfigError
+from splitfl.wire.codecs import CODECS, Codec, CodecStage, EntropyCoder
+from splitfl.wire.codecs.entropy import entropy_coded
+
+
+def codec_of(chain: str) -> Codec:
+    """The codec of a chain such as `int8` or `uniform:step=0.75+huffman`.
+
+    Raises ConfigError for an unknown codec or option, a value that it may not have, and codecs that do not
+    follow each other.
+    """
+    codec = CODECS.get(chain)
+    return codec if isinstance(codec, Codec) else _composed(chain)
+
+
+@lru_cache(maxsize=128)
+def _composed(chain: str) -> Codec:
+    rows, *coders = [_configured(name, options) for name, options in stages_of(chain)]
+    if not isinstance(rows, Codec) or len(coders) > 1 or isinstance(next(iter(coders), None), Codec):
+        raise ConfigError(f"a chain of codecs is one of rows and at most one entropy coder, got {chain!r}")
+    for coder in coders:
+        assert isinstance(coder, EntropyCoder)
+        rows = entropy_coded(rows, coder, chain)
+    return rows
+
+
+def _configured(name: str, options: Mapping[str, str]) -> CodecStage:
+    if name not in CODECS:
+        raise ConfigError(f"unknown codec {name!r:.40}; have {', '.join(CODECS)}")
+    codec = CODECS[name]
+    if not options:
+        return codec
+    known = inspect.signature(codec.with_options).parameters if codec.with_options else {}
+    values = {}
+    for key, text in options.items():
+        if key not in known:
+            have = f"has {', '.join(known)}" if known else "has none"
+            raise ConfigError(f"the codec {name!r} has no option {key!r:.40}; it {have}")
+        kind = type(known[key].default)
+        try:
+            values[key] = kind(text)
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise ConfigError(
+                f"the option {key!r} of the codec {name!r} must be {what}, got {text!r:.40}"
+            ) from None
+    assert codec.with_options is not None
+    made: CodecStage = codec.with_options(**values)
+    return made

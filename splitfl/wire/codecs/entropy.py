@@ -1,0 +1,122 @@
+"""A codec of rows whose codes, integers of 8 bits, pass through an entropy coder.
+
+The coded bytes are one tensor: a byte with the form, the CRC-32 of the codes (4 bytes, little-endian), and
+the data. Codes that all lie in [-8, 7] are packed two to a byte first, so that a code of whole bits for each
+symbol (Huffman) loses less on small alphabets. Codes that the coder would make longer are sent unchanged.
+"""
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from splitfl.core.errors import ConfigError, WireError
+from splitfl.wire.codecs.codec import Codec, EntropyCoder, Parts
+from splitfl.wire.codecs.int4 import pack_nibbles, unpack_nibbles
+
+_PLAIN, _CODED, _PACKED = range(3)
+_HEAD_BYTES: Final = 5
+_MOST_AXES: Final = 8
+
+
+def entropy_coded(rows: Codec, coder: EntropyCoder, name: str) -> Codec:
+    """`rows` followed by `coder`; `name` is the chain's, for errors.
+
+    Raises ConfigError if the codes are not integers of 8 bits, or have no law where the coder needs one, and
+    without the package of the coder.
+    """
+    if rows.integers is None or rows.integers.itemsize != 1:
+        raise ConfigError(f"{name}: an entropy coder must follow a codec whose codes are 8-bit integers")
+    if coder.needs_law and rows.normal_step is None:
+        raise ConfigError(
+            f"{name}: a coder with a table that is not sent must follow a codec whose codes have a known "
+            "distribution, such as 'uniform'"
+        )
+    integers, step = rows.integers, rows.normal_step
+    coder.encode(b"\0", step)  # a missing package is named now
+
+    def encode(numbers: Tensor) -> Parts:
+        parts = rows.encode(numbers)
+        codes = parts["codes"]
+        return {**parts, "codes": _packed(codes, coder, step), "shape": torch.tensor(codes.shape)}
+
+    def leading(parts: Parts, width: int) -> Sequence[int]:
+        codes = torch.empty(_shape(parts), dtype=integers, device="meta")
+        return rows.leading({**parts, "codes": codes}, width)
+
+    def decode(parts: Parts, width: int, dtype: torch.dtype) -> Tensor:
+        shape = _shape(parts)
+        codes = _unpacked(parts["codes"], math.prod(shape), coder, step).view(integers).reshape(shape)
+        return rows.decode({**parts, "codes": codes}, width, dtype)
+
+    return replace(
+        rows,
+        about=f"{rows.about}, then {coder.about}",
+        with_options=None,
+        parts=(*rows.parts, "shape"),
+        encode=encode,
+        leading=leading,
+        decode=decode,
+        unit_bytes=None,
+        integers=None,
+    )
+
+
+def _packed(codes: Tensor, coder: EntropyCoder, step: float | None) -> Tensor:
+    plain = codes.contiguous().view(torch.uint8).flatten()
+    form, symbols = _CODED, plain
+    if not coder.needs_law and plain.numel() and bool(((plain + 8) < 16).all()):
+        form, symbols = _PACKED, pack_nibbles(plain.view(torch.int8))
+    data = coder.encode(symbols.numpy().tobytes(), step) if plain.numel() else b""
+    if len(data) >= plain.numel():
+        form, data = _PLAIN, plain.numpy().tobytes()
+    checksum = zlib.crc32(plain.numpy().tobytes()).to_bytes(4, "little")
+    return torch.frombuffer(bytearray(bytes([form]) + checksum + data), dtype=torch.uint8)
+
+
+def _unpacked(packed: Tensor, count: int, coder: EntropyCoder, step: float | None) -> Tensor:
+    """The `count` codes as bytes; raises WireError for other data."""
+    if packed.dtype != torch.uint8 or packed.ndim != 1 or packed.numel() < _HEAD_BYTES:
+        raise WireError(
+            f"entropy-coded data must be at least {_HEAD_BYTES} bytes, got {packed.dtype} {[*packed.shape]}"
+        )
+    raw = packed.numpy().tobytes()
+    form, checksum, data = raw[0], int.from_bytes(raw[1:_HEAD_BYTES], "little"), raw[_HEAD_BYTES:]
+    try:
+        plain = _decoded(form, data, count, coder, step)
+    except ValueError as error:
+        raise WireError(f"entropy-coded data cannot be decoded: {error}") from None
+    if zlib.crc32(plain) != checksum:
+        raise WireError("entropy-coded data have a wrong checksum")
+    return (
+        torch.frombuffer(bytearray(plain), dtype=torch.uint8) if plain else torch.empty(0, dtype=torch.uint8)
+    )
+
+
+def _decoded(form: int, data: bytes, count: int, coder: EntropyCoder, step: float | None) -> bytes:
+    if form == _PLAIN:
+        if len(data) != count:
+            raise ValueError(f"{count} codes that are not coded have {len(data)} bytes")
+        return data
+    if form == _CODED:
+        return coder.decode(data, count, step)
+    if form != _PACKED or coder.needs_law:
+        raise ValueError(f"unknown form {form}")
+    pairs = torch.frombuffer(bytearray(coder.decode(data, -(-count // 2), step)), dtype=torch.uint8)
+    return unpack_nibbles(pairs, count).numpy().tobytes()
+
+
+def _shape(parts: Parts) -> tuple[int, ...]:
+    shape = parts["shape"]
+    if shape.dtype != torch.int64 or shape.ndim != 1 or not 1 <= shape.numel() <= _MOST_AXES:
+        raise WireError(
+            f"the shape of codes must be 1 to {_MOST_AXES} integers, got {shape.dtype} {[*shape.shape]}"
+        )
+    axes = tuple(shape.tolist())
+    if min(axes) < 0 or math.prod(axes) > 1 << 40:
+        raise WireError(f"the shape of codes is impossible: {[*axes]}")
+    return axes
