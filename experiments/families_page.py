@@ -23,6 +23,20 @@ checkpoints.
 **Shared tensors.** Of these families every block uses some tensors, of which each piece has a copy: they take
 adapters, and full finetuning is refused: {shared}.
 
+**Models of images and texts.** Of {wrappers} the text side is split: the language model inside, through the
+wrapper's own code and with its names, for texts alone. The towers of other modalities are in no piece. Plain
+peft loads an exported adapter on the wrapper (`AutoPeftModel`), and full finetuning exports the
+whole wrapper with the checkpoint's own towers.
+
+**Encoder-decoders.** {decoders} are cut in the encoder: the client has the embeddings and the first blocks of
+the encoder, the server the rest of it, the decoder and the language model head. Hidden states of the encoder,
+their mask and the labels cross; the decoder's input is made of the labels by the model itself. T5's position
+bias is owned by its first block and added in all: each piece has a frozen copy. The decoder has the
+adapters of the body, by default on its attention to itself and to the encoder. Token embeddings, which
+encoder and decoder share, cannot be trained, unless a checkpoint of BART's kind is saved untied: full
+finetuning of others is refused. So are methods with an auxiliary network at the client, which would hold the
+whole decoder. With `ushape` the client has the decoder. See [](sft.md#encoder-decoders).
+
 **Experts.** Checkpoints with experts stored one by one or stacked are read alike, only those of the piece's
 blocks. FLOPs and virtual time count the experts that a token is sent to. `output_router_logits`, which adds
 a loss for the balance of all blocks' experts, must be false. In a run padding does not cross the cut: the
@@ -43,8 +57,18 @@ _REFUSED_HEAD = """
 def page() -> str:
     """The page's current content."""
     shared = ", ".join(f"`{name}`" for name, family in FAMILIES.items() if family.shared)
+    wrappers = [name for name, family in FAMILIES.items() if family.texts]
     rows = "".join(_row(name, family) for name, family in FAMILIES.items())
-    return _HEAD.format(shared=shared) + rows + _REFUSED_HEAD + "".join(_reasons())
+    return (
+        _HEAD.format(
+            shared=shared,
+            decoders=", ".join(f"`{name}`" for name, family in FAMILIES.items() if family.decoder),
+            wrappers=", ".join(f"`{name}`" for name in wrappers),
+        )
+        + rows
+        + _REFUSED_HEAD
+        + "".join(_reasons())
+    )
 
 
 def _reasons() -> Iterator[str]:
@@ -53,12 +77,17 @@ def _reasons() -> Iterator[str]:
         yield f"| {names} | {reason} |\n"
 
 
+def _of_texts(family: Family) -> str:
+    """The types of text models that a model of several modalities may contain."""
+    return f" of {', '.join(family.texts)}" if family.texts else ""
+
+
 def _row(name: str, family: Family) -> str:
     targets = ", ".join(f"`{target}`" for target in family.targets) or "none"
     cells = (
         f"`{name}`",
         ", ".join(family.kinds),
-        f"`{family.blocks}`",
+        f"`{family.blocks}`{_of_texts(family)}",
         targets,
         ", ".join(family.attentions),
     )

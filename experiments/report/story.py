@@ -19,6 +19,7 @@ from splitfl.data.task import TASKS
 from splitfl.models.families import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
 )
@@ -29,6 +30,7 @@ from splitfl.transport.registry import TRANSPORTS
 
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
     "SEQ_CLS": "AutoModelForSequenceClassification",
     "TOKEN_CLS": "AutoModelForTokenClassification",
     "IMAGE_CLS": "AutoModelForImageClassification",
@@ -37,6 +39,7 @@ CLASSES = {
 
 PEFT_TASKS = {
     CAUSAL_LM: "CAUSAL_LM",
+    SEQ2SEQ_LM: "SEQ_2_SEQ_LM",
     SEQUENCE_CLASSIFICATION: "SEQ_CLS",
     TOKEN_CLASSIFICATION: "TOKEN_CLS",
     IMAGE_CLASSIFICATION: "IMAGE_CLS",
@@ -155,6 +158,7 @@ def loading_code(run: RunRecord) -> str | None:
     kind = TASKS[run.summary.task].kind if run.summary.task in TASKS else SEQUENCE_CLASSIFICATION
     guessed = "CAUSAL_LM" if "perplexity" in run.summary.final else PEFT_TASKS[kind]
     name = CLASSES.get(str(config.get("task_type")), CLASSES[guessed])
+    name = (config.get("auto_mapping") or {}).get("base_model_class", name)
     labels = _num_labels(adapter / "adapter_model.safetensors")
     extra = f", num_labels={labels}" if labels else ""
     settings = run.config.get("model")

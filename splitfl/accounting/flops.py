@@ -14,15 +14,16 @@ those are counted that a token is sent to.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from splitfl.accounting.decoder_flops import count_decoder
 from splitfl.accounting.image_flops import image_flops
 from splitfl.accounting.state_space import scan_flops
 from splitfl.adapters.inject import name_in_whole
 from splitfl.adapters.registry import ADAPTERS, role_of
 from splitfl.models.cut import Piece, linears
-from splitfl.models.families import CAUSAL_LM, TOKEN_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, SEQ2SEQ_LM, TOKEN_CLASSIFICATION
 from splitfl.models.quantised import QuantisedLinear, num_weights
 
 _PARALLEL = ("use_parallel_residual", "parallel_attn", "new_decoder_architecture")
@@ -42,8 +43,10 @@ class Cost:
         return self.forward_flops + self.backward_flops
 
 
-def cost(piece: Piece, batch: int, tokens: int, *, gradient_to_input: bool = True) -> Cost:
-    """The cost of one step on (B, T) tokens; an image has one token per patch plus one.
+def cost(piece: Piece, batch: int, tokens: int, answers: int = 0, *, gradient_to_input: bool = True) -> Cost:
+    """The cost of one step on (B, T) tokens; an image has a token per patch, and its class token.
+
+    A decoder after an encoder of T tokens computes (B, `answers`) tokens.
 
     For models with feature maps, T is ignored and the model's image size is used.
     `gradient_to_input`: a piece that is not the first computes the gradient of its input.
@@ -51,7 +54,7 @@ def cost(piece: Piece, batch: int, tokens: int, *, gradient_to_input: bool = Tru
     if piece.family.hands_pictures:
         forward, backward = image_flops(piece, batch, flows=gradient_to_input and not piece.is_first)
         return Cost(forward_flops=forward, backward_flops=backward)
-    counter = _Counter(piece, batch, tokens, flows=gradient_to_input and not piece.is_first)
+    counter = _Counter(piece, batch, tokens, answers, flows=gradient_to_input and not piece.is_first)
     if piece.is_first:
         counter.below()
     for block in counter.blocks():
@@ -61,11 +64,17 @@ def cost(piece: Piece, batch: int, tokens: int, *, gradient_to_input: bool = Tru
     return Cost(forward_flops=float(counter.forward), backward_flops=float(counter.backward))
 
 
+def answers_in(piece: Piece, labels: Tensor) -> int:
+    """The tokens per answer, padding included, for a model with a decoder after its encoder; else 0."""
+    return labels.shape[1] if piece.kind == SEQ2SEQ_LM else 0
+
+
 class _Counter:
     """Visits the modules of a piece from input to output; `flows`: the activation there needs a gradient."""
 
-    def __init__(self, piece: Piece, batch: int, tokens: int, *, flows: bool) -> None:
+    def __init__(self, piece: Piece, batch: int, tokens: int, answers: int = 0, *, flows: bool) -> None:
         self.piece, self.batch, self.tokens, self.flows = piece, batch, tokens, flows
+        self.answers = answers
         self.forward = self.backward = 0
         self.adapters = {
             piece.model.get_submodule(name): ADAPTERS[kind] for name, kind in piece.adapters.items()
@@ -81,7 +90,7 @@ class _Counter:
             part = _find(self.piece.base, path)
             for module in part.modules() if part is not None else ():
                 if isinstance(module, nn.Conv2d):
-                    self._product(module, self.batch * (self.tokens - 1))
+                    self._product(module, self.batch * (self.tokens - self.piece.family.has_class_token))
             if part is not None:
                 self._linears_of(part, self.batch * self.tokens)
             self.flows = self.flows or _is_trained(part)
@@ -95,7 +104,7 @@ class _Counter:
         """Projections, attention and feed-forward, backward only where a gradient is needed."""
         flows_in = self.flows
         wants = self._branches(block)
-        config = self.piece.model.config
+        config = self.piece.block_config
         if hasattr(config, "state_size"):
             self._scan(block, flows=any(wants.values()))
         else:
@@ -111,7 +120,7 @@ class _Counter:
         flows_in, reads, config = (
             self.flows or _trains_norm(block),
             self.piece.family.reads,
-            self.piece.model.config,
+            self.piece.block_config,
         )
         is_parallel = self.piece.family.is_parallel or any(getattr(config, key, False) for key in _PARALLEL)
         wants = dict.fromkeys((*reads, "beside", "after"), flows_in)
@@ -131,18 +140,22 @@ class _Counter:
                 is_chained = begun.setdefault(branch, projection) != projection and wants[branch]
                 is_second = role_of(name_in_whole(f"{name}.weight")) == "second"
                 self.flows = flows_in or is_chained or is_second
-            self._linear(block, name, module, self.batch * self.tokens)
+            self.linear(block, name, module, self.batch * self.tokens)
             wants[branch] |= self.flows
         return wants
 
     def above(self) -> None:
         """Pooler, final projection and task head, on every token or on one token per sequence."""
-        base, whole = self.piece.base, self.piece.model
+        base = self.piece.base
         is_per_token = self.piece.kind in (CAUSAL_LM, TOKEN_CLASSIFICATION)
         every = is_per_token or self.piece.family.pools_last
         parts = [(path, _find(base, path)) for path in self.piece.family.after]
-        parts += [(name, child) for name, child in whole.named_children() if child is not base]
+        parts += self.piece.top
         for path, part in parts:
+            if path and path == self.piece.family.decoder:
+                count_decoder(self, self.answers)
+                self.tokens, every = self.answers, True
+                continue
             rows = self.batch * (self.tokens if every and path != "pooler" else 1)
             if part is not None:
                 self._linears_of(part, rows)
@@ -150,9 +163,9 @@ class _Counter:
 
     def _linears_of(self, part: nn.Module, rows: int) -> None:
         for name, module in _linears(part):
-            self._linear(part, name, module, rows)
+            self.linear(part, name, module, rows)
 
-    def _linear(self, part: nn.Module, name: str, module: nn.Module, rows: int) -> None:
+    def linear(self, part: nn.Module, name: str, module: nn.Module, rows: int) -> None:
         """A linear module of this part, and the adapter around it."""
         reaches = self.flows
         self._product(module, rows)
@@ -175,9 +188,10 @@ class _Counter:
             self.flows = True
 
     def _attention(self, wants: list[bool]) -> None:
-        config = self.piece.model.config
+        config = self.piece.block_config
         heads = config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        named = (getattr(config, name, None) for name in ("head_dim", "d_kv"))
+        width = next(filter(None, named), config.hidden_size // heads)
         products = 2 * self.batch * self.tokens**2 * heads
         scores = products * (getattr(config, "qk_head_dim", None) or width)
         values = products * (getattr(config, "v_head_dim", None) or width)
@@ -187,7 +201,7 @@ class _Counter:
 
     def _scan(self, block: nn.Module, *, flows: bool) -> None:
         """The convolution and the scan of a state space."""
-        scanned = scan_flops(self.piece.model.config, self.batch, self.tokens)
+        scanned = scan_flops(self.piece.block_config, self.batch, self.tokens)
         self.forward += scanned
         self.backward += 2 * scanned * int(flows)
         for module in block.modules():
@@ -197,7 +211,7 @@ class _Counter:
 
     def _experts(self, block: nn.Module) -> None:
         """Routers, and the stacked weights of experts, of which each token is computed by a few."""
-        tokens, chosen = self.batch * self.tokens, getattr(self.piece.model.config, "num_experts_per_tok", 0)
+        tokens, chosen = self.batch * self.tokens, getattr(self.piece.block_config, "num_experts_per_tok", 0)
         for module in block.modules() if chosen else ():
             for name, value in module.named_parameters(recurse=False):
                 is_router = name == "weight" and value.ndim == 2 and not isinstance(module, nn.Linear)
@@ -208,7 +222,7 @@ class _Counter:
 
     def _positions(self, block: nn.Module, positions: int, wants: Mapping[str, bool]) -> None:
         """DeBERTa's projections of its relative positions, and their products with queries and keys."""
-        config, counter = self.piece.model.config, _Counter(self.piece, 1, positions, flows=False)
+        config, counter = self.piece.block_config, _Counter(self.piece, 1, positions, flows=False)
         is_shared = getattr(config, "share_att_key", False)
         for kind, content, position in (("c2p", "query", "key"), ("p2c", "key", "query")):
             is_used = kind in config.pos_att_type
@@ -216,7 +230,7 @@ class _Counter:
             projection = f"{position}_proj" if is_shared else f"pos_{position}_proj"
             for name, module in _linears(block) if is_used or is_shared else ():
                 if f".{projection}." in f".{name}.":
-                    counter._linear(block, name, module, positions)
+                    counter.linear(block, name, module, positions)
             if is_used:
                 product = 2 * self.batch * self.tokens * positions * config.hidden_size
                 self.forward += product
@@ -244,7 +258,7 @@ def _linears(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 def _find(base: nn.Module, path: str) -> nn.Module | None:
     parent, _, name = path.rpartition(".")
-    found = getattr(base.get_submodule(parent), name)
+    found = getattr(base.get_submodule(parent), name, None)
     assert found is None or isinstance(found, nn.Module)
     return found
 

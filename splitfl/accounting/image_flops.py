@@ -21,7 +21,7 @@ from splitfl.models.feature_maps import places
 def image_flops(piece: Piece, batch: int, *, flows: bool) -> tuple[float, float]:
     """FLOPs forward and backward of a step on B images; `flows`: the input needs a gradient."""
     empty = _without_values(piece)
-    config = piece.model.config
+    config = piece.block_config
     x: Tensor | dict[str, Tensor]
     if piece.is_first:
         size = config.image_size

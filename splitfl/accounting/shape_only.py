@@ -37,7 +37,7 @@ class ShapeOnlyPiece(Piece):
             if value.requires_grad:  # trainable tensors need their own storage
                 holder, _, leaf = path.rpartition(".")
                 self.get_submodule(holder)._parameters[leaf] = nn.Parameter(torch.zeros(value.shape))
-        if hasattr(self.model.config, "num_experts_per_tok"):  # a grouped product needs weights with storage
+        if hasattr(self.block_config, "num_experts_per_tok"):  # a grouped product needs weights with storage
             self.model.set_experts_implementation("eager")
         self._largest: tuple[Any, Mapping[str, Tensor], Tensor | None] | None = None
 
@@ -56,7 +56,7 @@ class ShapeOnlyPiece(Piece):
             hidden_BTD = _normal(hidden_BTD.shape).to(hidden_BTD.dtype)
         out_BTD = hidden_BTD * (1.0 + touched).to(hidden_BTD.dtype)
         if self.family.hands_pictures and not self.is_last:  # each block has a shape of its own
-            shape = (len(out_BTD), *places(self.model.config, self.blocks.stop))
+            shape = (len(out_BTD), *places(self.block_config, self.blocks.stop))
             out_BTD = out_BTD.mean().expand(shape)
             out_BTD = out_BTD + _normal(shape) if self._is_noisy else out_BTD
         if not self.is_last:
@@ -81,11 +81,11 @@ class ShapeOnlyPiece(Piece):
             self._largest = (kept, dict(context), labels)
 
     def _first(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        config = self.model.config
+        config = self.block_config
         if self.family.hands_pictures:
             return torch.zeros(len(inputs["pixel_values"]), 1, 1, dtype=self.model.dtype)
         if self.kind == IMAGE_CLASSIFICATION:
-            tokens = (config.image_size // config.patch_size) ** 2 + 1
+            tokens = (config.image_size // config.patch_size) ** 2 + self.family.has_class_token
             shape = (len(inputs["pixel_values"]), tokens, config.hidden_size)
         else:
             shape = (*inputs["input_ids"].shape, config.hidden_size)

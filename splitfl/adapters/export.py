@@ -27,7 +27,7 @@ from splitfl.config import AdapterConfig, value_of
 from splitfl.core.checkpoint import write_whole
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
-from splitfl.models.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, LANGUAGE_MODELS, SEQUENCE_CLASSIFICATION
 
 _CLASSIFIERS = ("classifier", "score")  # so peft's PeftModelForSequenceClassification finds them
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -75,11 +75,17 @@ def export_adapter(
         configs.append((kind, make(layers, fan_in_fan_out), values))
     for index, (kind, config, values) in enumerate(configs):
         config.task_type, config.base_model_name_or_path = task_type, model_name
+        if whole.family.texts:  # for AutoPeftModel: its classes for a task do not know such models
+            config.task_type, made_by = None, type(whole.model)
+            config.auto_mapping = {
+                "base_model_class": made_by.__name__,
+                "parent_library": made_by.__module__,
+            }
         vars(config)["modules_to_save"] = _whole_modules(
             unadapted, heads
         )  # in each config: where peft reads them
         _write(folder / kind if index else folder, config, values | unadapted)
-    if whole.kind != CAUSAL_LM:
+    if whole.kind not in LANGUAGE_MODELS:
         write_whole(folder / "config.json", config_json(whole).encode())
 
 
@@ -151,8 +157,8 @@ def _task(whole: Piece, adapted: Sequence[str]) -> tuple[str | None, tuple[str, 
     None for images, for which peft has no task type, and for an adapted text classifier, which peft
     does not support with one.
     """
-    if whole.kind == CAUSAL_LM:
-        return "CAUSAL_LM", ()
+    if whole.kind in LANGUAGE_MODELS:
+        return "CAUSAL_LM" if whole.kind == CAUSAL_LM else "SEQ_2_SEQ_LM", ()
     names = (name for name, _ in whole.model.named_modules())
     heads = tuple(name for name in names if name.endswith(_CLASSIFIERS))
     is_adapted = any(f"{name}.".startswith(f"{head}.") for name in adapted for head in heads)

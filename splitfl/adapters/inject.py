@@ -85,9 +85,8 @@ def train_all(piece: Piece) -> None:
 
 def train_top(piece: Piece) -> None:
     """Makes the task head trainable, in addition to the parameters that already are."""
-    for child in piece.model.children():
-        if child is not piece.base:
-            child.requires_grad_(True)
+    for _, child in piece.top:
+        child.requires_grad_(True)
 
 
 def trainable(piece: Piece) -> dict[str, nn.Parameter]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from splitfl.adapters.inject import install
 from splitfl.adapters.registry import trains_all
 from splitfl.config import AdapterConfig
+from splitfl.models.checkpoint_file import read_whole
 from splitfl.models.cut import Piece
 
 MODEL_FOLDER = "model"
@@ -77,7 +78,8 @@ def _beside_weights(source: Path) -> list[str]:
 
 
 def _untied(whole: Piece) -> dict[str, Tensor]:
-    """Each parameter under one of its names, and the persistent buffers."""
+    """Each parameter under one of its names, the persistent buffers, and the tensors of unused modules."""
     parameters = dict(whole.model.named_parameters())
+    unread = {name: read_whole(entry) for name, entry in whole.unread.items()}
     buffers = dict(whole.model.named_buffers()).keys() & whole.model.state_dict().keys()
-    return {**parameters, **{name: whole.model.get_buffer(name) for name in sorted(buffers)}}
+    return {**unread, **parameters, **{name: whole.model.get_buffer(name) for name in sorted(buffers)}}

@@ -15,7 +15,8 @@ from splitfl.adapters.registry import ADAPTERS, kind_named, side_rank, sides, tr
 from splitfl.config import AdapterConfig, SideConfig, value_of
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.cut import Piece, linears
-from splitfl.models.families import Family, block_index
+from splitfl.models.families import Family, block_index, is_inside
+from splitfl.models.materialise import is_of_base
 
 ALL_LINEAR: Final = "all-linear"
 
@@ -37,6 +38,8 @@ def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCon
             if its is side and not trains_all(side) and not _is_saved(side, name)
         ]
         own = _in_layers(piece, label, side, own)
+        if label == "body" and piece.num_blocks <= cut:
+            continue  # of a model that was shortened, a new classifier alone follows the cut
         for target in _wanted(piece, label, side):
             found = _matching(piece, label, target, own)
             if not found:
@@ -62,8 +65,7 @@ def targets(piece: Piece, adapter: AdapterConfig, cut: int) -> dict[str, SideCon
 def _matching(piece: Piece, label: str, target: str, own: Sequence[str]) -> list[str]:
     """Of these modules those that a target names: see Targets."""
     if target == ALL_LINEAR:
-        base = f"{piece.model.base_model_prefix}."
-        return [name for name in own if name.startswith(base) and name not in piece.new]
+        return [name for name in own if is_of_base(piece.model, name) and name not in piece.new]
     if found := [name for name in own if f".{name}".endswith(f".{target}")]:
         return found
     try:
@@ -74,7 +76,7 @@ def _matching(piece: Piece, label: str, target: str, own: Sequence[str]) -> list
 
 
 def _in_layers(piece: Piece, label: str, side: SideConfig, own: Sequence[str]) -> list[str]:
-    """The modules in the blocks of `layers_to_transform`; without it all, or all of blocks by default."""
+    """The modules in the blocks of `layers_to_transform`; without it all, or those of blocks by default."""
     found = side.find(Targets)
     layers = found.layers_to_transform if found else ()
     blocks = {name: block_index(piece.family, name) for name in own}
@@ -86,7 +88,12 @@ def _in_layers(piece: Piece, label: str, side: SideConfig, own: Sequence[str]) -
         )
     if layers:
         return [name for name, block in blocks.items() if block in layers]
-    return [name for name, block in blocks.items() if _named(side) or block is not None]
+    decoder = [piece.family.decoder] if piece.family.decoder else []
+    return [
+        name
+        for name, block in blocks.items()
+        if _named(side) or block is not None or is_inside(piece.model, name, decoder)
+    ]
 
 
 def _is_saved(side: SideConfig, name: str) -> bool:

@@ -48,7 +48,7 @@ def _initialise(piece: Piece, ranks: Mapping[str, int], side: SideConfig, seed: 
         first, second = _projections(layer)
         shapes = first.shape, second.shape
         if shapes not in drawn:
-            bound_A, bound_B = (math.sqrt(6 / n) for n in (piece.model.config.hidden_size, len(first)))
+            bound_A, bound_B = (math.sqrt(6 / n) for n in (piece.block_config.hidden_size, len(first)))
             drawn[shapes] = (
                 uniform((seed, "vera", "A"), bound_A, first.T).T,
                 uniform((seed, "vera", "B"), bound_B, second),

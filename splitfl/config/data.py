@@ -41,10 +41,11 @@ class TaskConfig:
     `pack` concatenates a client's texts and cuts them into samples of that length; `auto` is `pack` for them
     (except for tasks with one text per sample) and `truncate` for classification. For task sft `pack` puts
     several whole texts into a sample, each of which attends to itself only, and `auto` is `truncate`.
-    `loss_on` of task sft is `answers`, or `all` tokens; `template` turns its prompts into text: `plain`,
-    `alpaca`, `chat` (the tokenizer's), or `auto` (`alpaca` if rows have an input, else `plain`; messages
-    always use the tokenizer's). `limit` and `eval_limit` are the maximum numbers of training and held-out
-    samples (0: all).
+    Task seq2seq, of encoder-decoders, has the columns of a prompt, and prompts and completions of at most
+    `max_length` tokens each. `loss_on` of task sft is `answers`, or `all` tokens; `template` turns prompts
+    into text: `plain`, `alpaca`, `chat` (the tokenizer's), or `auto` (`alpaca` if rows have an input, else
+    `plain`; messages always use the tokenizer's). `limit` and `eval_limit` are the maximum numbers of
+    training and held-out samples (0: all).
     """
 
     name: str = "stdlib-topics"

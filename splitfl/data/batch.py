@@ -18,7 +18,8 @@ class Batch:
     each, or (B, C, H, W) float32 for images. `labels` is (B,) int64 for classification,
     (B,) float32 for regression, (B, C) float32 for multi-label classification, and (B, T) int64 for language
     models and token classification, with -100 at ignored positions. `tokens` is the number of tokens
-    per image, for models whose blocks work on tokens; `client` is -1 for held-out samples.
+    per image, for models whose blocks work on tokens; `client` is -1 for held-out samples. `has_answers`:
+    labels are answers of (B, U) tokens of their own, for a model with a decoder.
     """
 
     ids_B: Tensor
@@ -26,12 +27,14 @@ class Batch:
     labels: Tensor
     tokens: int = 0
     client: int = -1
+    has_answers: bool = False
 
     @property
-    def shape_BT(self) -> torch.Size:
-        """The number of samples and of tokens, padding included."""
+    def shape(self) -> torch.Size:
+        """(B, T), or (B, T, U) with answers: the numbers of samples and tokens, padding included."""
         ids_BT = self.inputs.get("input_ids")
-        return torch.Size((len(self.ids_B), self.tokens)) if ids_BT is None else ids_BT.shape
+        shape = torch.Size((len(self.ids_B), self.tokens)) if ids_BT is None else ids_BT.shape
+        return shape + self.labels.shape[1:] if self.has_answers else shape
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on this device, except for `ids_B`."""

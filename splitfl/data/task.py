@@ -15,6 +15,7 @@ from splitfl.data.reading.forms import (
     LABELLED,
     PICTURED,
     PLAIN,
+    PROMPTED,
     SCORED,
     SEVERAL_LABELS,
     TAGGED,
@@ -25,6 +26,7 @@ from splitfl.data.reading.picture_files import load_picture_evaluation, load_pic
 
 CLASSIFICATION = "sequence-classification"
 LANGUAGE_MODEL = "causal-lm"
+ANSWER_MODEL = "seq2seq-lm"
 IMAGES = "image-classification"
 TOKENS = "token-classification"
 
@@ -33,7 +35,7 @@ TOKENS = "token-classification"
 class Task:
     """A corpus and what to do with it.
 
-    `kind` is the model's head: sequence-classification, token-classification, causal-lm or
+    `kind` is the model's head: sequence-classification, token-classification, causal-lm, seq2seq-lm or
     image-classification. `form` is that
     of rows of one's own data, `packing` is pack, chunk or truncate. `source` says where the data came from,
     `citation` is BibTeX or "".
@@ -67,7 +69,7 @@ class Task:
     @property
     def has_answers(self) -> bool:
         """Whether samples are prompts with completions, or chats."""
-        return self.form is ANSWERED
+        return self.form in (ANSWERED, PROMPTED)
 
     @property
     def train(self) -> Examples | Pictures:
@@ -147,9 +149,14 @@ def _entry(config: TaskConfig) -> TaskEntry:
     one_of("task.name", config.name, TASKS)
     entry = TASKS[config.name]
     if entry.kind != LANGUAGE_MODEL and config.packing not in ("auto", "truncate"):
+        have = "an answer" if entry.kind == ANSWER_MODEL else "a class"
         raise ConfigError(
-            f"task.packing must be 'auto' or 'truncate' for task {config.name!r}, whose samples have a class "
+            f"task.packing must be 'auto' or 'truncate' for task {config.name!r}, whose samples have {have} "
             f"each, got {config.packing!r}"
+        )
+    if entry.form is PROMPTED and config.template == "chat":
+        raise ConfigError(
+            f"task.template must be 'auto', 'plain' or 'alpaca' for task {config.name!r}, got 'chat'"
         )
     if entry.form is ANSWERED and config.packing == "chunk":
         raise ConfigError(
@@ -164,7 +171,8 @@ def _check_read(config: TaskConfig, form: Form | None) -> None:
     """ConfigError for settings that this task does not read."""
     roles = () if form is None else form.roles
     unread = [f"{role}_column" for role in USUAL if role not in roles]
-    unread += [] if form is ANSWERED else ["loss_on", "template"]
+    unread += [] if form is ANSWERED else ["loss_on"]
+    unread += [] if form in (ANSWERED, PROMPTED) else ["template"]
     unread += [] if form is SEVERAL_LABELS else ["label_separator"]
     unread += [] if form is not SCORED else ["labels"]
     for name in unread:
@@ -230,6 +238,11 @@ TASKS = {
         about="answers to prompts and in chats of your own: a file, a folder or hf:NAME in task.data",
         kind=LANGUAGE_MODEL,
         form=ANSWERED,
+    ),
+    "seq2seq": TaskEntry(
+        about="answers of an encoder-decoder to prompts of your own: a file, a folder or hf:NAME",
+        kind=ANSWER_MODEL,
+        form=PROMPTED,
     ),
     "sst2": TaskEntry(
         about="the sentiment of film reviews; a folder with train.tsv and dev.tsv in task.data",

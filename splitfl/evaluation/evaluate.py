@@ -17,12 +17,18 @@ from splitfl.data.loader import padding_token, tokenizer
 from splitfl.evaluation.bleu import bleu
 from splitfl.evaluation.predictions import predict
 from splitfl.evaluation.rouge import rouge
-from splitfl.models.cut import CLASSES, DTYPES
-from splitfl.models.families import CAUSAL_LM, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION, family_of
+from splitfl.models.families import (
+    CAUSAL_LM,
+    IMAGE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+    block_config,
+    family_of,
+)
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.quantised import quantisation_of
 from splitfl.models.quantised_checkpoint import is_quantised
 from splitfl.models.source import resolve
+from splitfl.models.unsplit import DTYPES, auto_class
 from splitfl.setup.experiment import Experiment, device_of
 
 
@@ -42,7 +48,8 @@ def measure_adapter(experiment: Experiment, adapter: Path, *, with_rouge: bool =
     """
     if with_rouge and not experiment.task.has_answers:
         raise ConfigError(
-            f"--rouge is for task 'sft', whose samples have answers, not {experiment.task.name!r}"
+            "--rouge is for tasks 'sft' and 'seq2seq', whose samples have answers, not "
+            f"{experiment.task.name!r}"
         )
     task = experiment.task
     model, folder = finished_model(
@@ -115,8 +122,10 @@ def _base_model(config: RunConfig, kind: str, folder: Path, num_labels: int | No
         ).model
     if kind == CAUSAL_LM:
         settings.is_decoder = True
-        settings.use_cache = False  # with a cache transformers does not keep packed texts apart
-    return CLASSES[kind].from_pretrained(
+        settings.use_cache = block_config(settings).use_cache = (
+            False  # with a cache transformers does not keep packed texts apart
+        )
+    return auto_class(settings.model_type, kind).from_pretrained(
         folder,
         config=settings,
         dtype=DTYPES[config.model.dtype],

@@ -18,7 +18,7 @@ from splitfl.data.loader import tokenizer
 from splitfl.data.task import kind_of
 from splitfl.data.text_kinds import Answered, ChatMessage
 from splitfl.evaluation.evaluate import finished_model
-from splitfl.models.families import CAUSAL_LM
+from splitfl.models.families import LANGUAGE_MODELS, block_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Generator:
 
     def __init__(self, config: RunConfig, folder: Path, sampling: Sampling) -> None:
         kind = kind_of(config.task)
-        if kind != CAUSAL_LM:
+        if kind not in LANGUAGE_MODELS:
             raise ConfigError(f"text comes from language models; the run in {folder} is of {kind}")
         self._model, where = finished_model(config, kind, folder / "adapter")
         self._tokenizer: Any = tokenizer(where)
@@ -82,7 +82,8 @@ class Generator:
                 eos_token_id=self._ends(),
                 **(chance if has_chance else {}),
             )
-        text: str = self._tokenizer.decode(found_BT[0, ids_BT.shape[1] :], skip_special_tokens=True)
+        start = 0 if self._has_decoder else ids_BT.shape[1]
+        text: str = self._tokenizer.decode(found_BT[0, start:], skip_special_tokens=True)
         return text
 
     def _template(self, config: RunConfig) -> str:
@@ -102,12 +103,24 @@ class Generator:
         return ids
 
     def _check_room(self, length: int) -> None:
-        positions = getattr(self._model.config, "max_position_embeddings", None)
-        if positions is not None and length + self._sampling.max_new_tokens > positions:
+        positions = getattr(block_config(self._model.config), "max_position_embeddings", None)
+        if self._has_decoder and positions is not None:
+            self._check_decoder_room(length, positions)
+        elif positions is not None and length + self._sampling.max_new_tokens > positions:
             raise ConfigError(
                 f"--max-new-tokens must be at most {max(positions - length, 0)} after a prompt of {length} "
                 f"tokens, for a model of {positions} positions; got {self._sampling.max_new_tokens}"
             )
+
+    def _check_decoder_room(self, length: int, positions: int) -> None:
+        for setting, got in (("--prompt", length), ("--max-new-tokens", self._sampling.max_new_tokens)):
+            if got > positions:
+                raise ConfigError(f"{setting} must be of at most the model's {positions} tokens, got {got}")
+
+    @property
+    def _has_decoder(self) -> bool:
+        """Whether the prompt is read by an encoder, and the answer is all that is written."""
+        return bool(self._model.config.is_encoder_decoder)
 
     def _ends(self) -> list[int] | None:
         """The tokens that end a text: the tokenizer's, and those of the checkpoint."""

@@ -16,15 +16,19 @@ BATCH = 64
 def continuations(
     model: Any, tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Sequence[int]], longest: int
 ) -> list[str]:
-    """What a language model writes after each of these: it ends, or prompt and text are `longest` tokens."""
+    """What a language model writes after each of these: it ends, or prompt and text are `longest` tokens.
+
+    Of an encoder-decoder the text alone may have that many.
+    """
     texts: list[str] = []
+    has_decoder = model.config.is_encoder_decoder
     for first in range(0, len(prompts), BATCH):
         given = tokenizer.pad(
             {"input_ids": [list(ids) for ids in prompts[first : first + BATCH]]},
             return_tensors="pt",
-            padding_side="left",
+            padding_side="right" if has_decoder else "left",
         ).to(model.device)
-        length = given["input_ids"].shape[1]
+        length = 0 if has_decoder else given["input_ids"].shape[1]
         with torch.inference_mode():
             ids_BT = model.generate(
                 input_ids=given["input_ids"],

@@ -93,7 +93,8 @@ def predict(
                 lengths += is_real_BT.sum(-1).tolist()
                 count = int(is_real_BT.sum())
             else:
-                count = int((moved.labels[:, 1:] != NOTHING_TO_PREDICT).sum())
+                predicted_BT = moved.labels if batch.has_answers else moved.labels[:, 1:]
+                count = int((predicted_BT != NOTHING_TO_PREDICT).sum())
             loss_sum += output.loss.item() * count
             counted += count
     return Predictions(

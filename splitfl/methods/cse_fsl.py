@@ -85,16 +85,16 @@ class BackpropagationStep:
         trainer = self._trainer
         trained = trainer.training_step(batch, round_index, step)
         hidden_BTD = []
-        for micro in micro_batches(batch.labels, self._size):
+        for micro in micro_batches(batch.labels, self._size, self._piece.kind):
             with training_step(trained.of(micro.rows), self._piece, self._auxiliary):
                 hidden_BTD.append(self._piece(micro.of(batch.inputs), {}))
                 loss = self._auxiliary(hidden_BTD[-1], micro.of(context), batch.labels[micro.rows]).loss
                 (loss * micro.weight).backward()
             hidden_BTD[-1] = hidden_BTD[-1].detach()
         trainer.step()
-        cost = trainer.cost(batch.shape_BT, self._piece)
+        cost = trainer.cost(batch.shape, self._piece)
         trainer.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
-        trainer.flops += trainer.cost(batch.shape_BT, self._auxiliary).step_flops
+        trainer.flops += trainer.cost(batch.shape, self._auxiliary).step_flops
         return torch.cat(hidden_BTD)
 
 

@@ -46,8 +46,8 @@ class DecomflClient:
         for step in range(self._steps):
             batch = self._batches.batch(round_index * self._steps + step).to(model.model.device)
             forward = loss_of(batch)
-            loss = zeroth_order.evaluate(forward, batch.shape_BT)
-            zeroth_order.step(forward, loss.new_ones(()), loss, batch.shape_BT)
+            loss = zeroth_order.evaluate(forward, batch.shape)
+            zeroth_order.step(forward, loss.new_ones(()), loss, batch.shape)
             losses.append(loss.item())
             samples += len(batch.ids_B)
         yield zeroth_order.upload(round_index, samples, tuple(losses))

@@ -50,12 +50,12 @@ class FedLoraClient:
     def _backpropagate(self, batch: Batch, step: TrainingStep) -> float:
         """Accumulates the gradient of the batch's mean loss; returns the loss."""
         trainer, found = self._trainer, 0.0
-        for micro in micro_batches(batch.labels, self._size):
+        for micro in micro_batches(batch.labels, self._size, trainer.piece.kind):
             with training_step(step.of(micro.rows), trainer.piece):
                 loss = trainer.piece(micro.of(batch.inputs), {}, batch.labels[micro.rows]).loss * micro.weight
                 loss.backward()
             found += loss.item()
-        cost = trainer.cost(batch.shape_BT)
+        cost = trainer.cost(batch.shape)
         trainer.flops += cost.step_flops + self._is_checkpointed * cost.forward_flops
         return found
 

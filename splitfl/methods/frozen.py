@@ -33,6 +33,7 @@ from splitfl.methods.parts.references import LORA
 from splitfl.methods.parts.server_model import ServerModel
 from splitfl.methods.parts.split_pass import Backpropagation, SplitPass
 from splitfl.models.cut import Piece
+from splitfl.models.families import SEQ2SEQ_LM
 from splitfl.models.token_rows import pack, unpack
 
 
@@ -182,9 +183,15 @@ class FrozenServer:
             self._cache[name] = CachedSample(
                 hidden_TD=hidden_BTD[row, :length].clone(),
                 context={key: tensor[:length] if tensor.ndim else tensor for key, tensor in own.items()},
-                label=labels[row, :length] if _are_token_labels(labels) else labels[row],
+                label=self._label(labels[row], length) if _are_token_labels(labels) else labels[row],
             )
         return hidden_BTD, context, labels
+
+    def _label(self, label: Tensor, length: int) -> Tensor:
+        """The labels of one sample of `length` tokens without padding; an answer has a length of its own."""
+        if self._body.piece.kind == SEQ2SEQ_LM:
+            length = int((label != -100).nonzero().max()) + 1
+        return label[:length].clone()
 
 
 def batch_of(samples: Sequence[CachedSample]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
@@ -204,9 +211,10 @@ def batch_of(samples: Sequence[CachedSample]) -> tuple[Tensor, dict[str, Tensor]
         if key != "mask"
         for tensors in [[sample.context[key] for sample in samples]]
     }
+    width = max(len(sample.label) if sample.label.ndim else 0 for sample in samples)
     labels = torch.stack(
         [
-            _padded(sample.label, length, -100) if _are_token_labels(sample.label[None]) else sample.label
+            _padded(sample.label, width, -100) if _are_token_labels(sample.label[None]) else sample.label
             for sample in samples
         ]
     )

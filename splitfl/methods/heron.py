@@ -82,7 +82,7 @@ class ZerothOrderStep:
         """The hidden state (B, T, D) and the auxiliary's loss at the current parameters, without a graph."""
         trainer = self._trainer
         for piece in (trainer.piece, self._auxiliary):
-            trainer.flops += trainer.cost(batch.shape_BT, piece).forward_flops
+            trainer.flops += trainer.cost(batch.shape, piece).forward_flops
         with torch.no_grad():
             hidden_BTD = trainer.piece(batch.inputs, {})
             loss = self._auxiliary(hidden_BTD, context, batch.labels).loss

@@ -62,15 +62,15 @@ class ZerothOrderUpdate:
 
     def forward(self, batch: Batch, context: Mapping[str, Tensor], round_index: int, step: int) -> Tensor:
         function = hidden_of(batch, context)
-        hidden = self._zeroth_order.evaluate(function, batch.shape_BT)
-        self._sent = function, hidden, batch.shape_BT
+        hidden = self._zeroth_order.evaluate(function, batch.shape)
+        self._sent = function, hidden, batch.shape
         return hidden
 
     def on_reply(self, reply: Reply | None, context: Mapping[str, Tensor]) -> bool:
         assert self._sent is not None
-        function, hidden, shape_BT = self._sent
+        function, hidden, shape = self._sent
         if isinstance(reply, Gradient):
-            self._zeroth_order.step(function, reply.grad.to(hidden.device), hidden, shape_BT)
+            self._zeroth_order.step(function, reply.grad.to(hidden.device), hidden, shape)
         else:  # if it is lost, this step alone is skipped
             self._zeroth_order.apply(None)
         if self._trainer is not None:

@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from splitfl.accounting.flops import cost
+from splitfl.accounting.flops import answers_in, cost
 from splitfl.adapters.inject import overwrite
 from splitfl.config import RunConfig, above, at_least
 from splitfl.core.messages import Activation, Adapter, Message, Reply, Scalars
@@ -81,7 +81,7 @@ class MuClient:
         for step in range(self._num_steps):
             batch = self._batches.batch(round_index * self._num_steps + step).to(trainer.piece.model.device)
             context = trainer.piece.context_of(batch.inputs)
-            evaluate = partial(self._evaluate, hidden_of(batch, context), batch.shape_BT)
+            evaluate = partial(self._evaluate, hidden_of(batch, context), batch.shape)
             u = self._perturbed.draw(client, round_index, step, 0)
             both_sides = (evaluate_at(self._perturbed, u, scale, evaluate) for scale in (self._mu, -self._mu))
             hidden = torch.stack([evaluate(), *both_sides])
@@ -91,8 +91,8 @@ class MuClient:
                 samples += len(batch.ids_B)
         return samples
 
-    def _evaluate(self, forward: Function, shape_BT: torch.Size) -> Tensor:
-        self._trainer.flops += self._trainer.cost(shape_BT).forward_flops
+    def _evaluate(self, forward: Function, shape: torch.Size) -> Tensor:
+        self._trainer.flops += self._trainer.cost(shape).forward_flops
         with torch.no_grad():
             return forward(self._trainer.piece)
 
@@ -174,7 +174,8 @@ class MuServer:
         above, below = (loss(perturbed_BTD).double() for perturbed_BTD in both_sides)
         updated = self._body()
         overwrite(self._perturbed.tensors, before)  # the parameters change in commit only
-        forward = cost(self._piece, *hidden_BTD.shape[:2]).forward_flops
+        shape = (*hidden_BTD.shape[:2], answers_in(self._piece, labels))
+        forward = cost(self._piece, *shape).forward_flops
         return ServerReply(
             reply=Scalars(
                 round=turn.round,

@@ -11,7 +11,7 @@ from splitfl.core.errors import ConfigError
 from splitfl.federation.aggregators import EXACT_MEANS, row
 from splitfl.federation.staleness import at_own_pace
 from splitfl.methods.parts.spec import ROW_MESSAGES, MethodSpec
-from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, SEQ2SEQ_LM, TOKEN_CLASSIFICATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +170,11 @@ RULES: Final[tuple[Rule, ...]] = (
     *_rules(
         lambda case: case.kind == TOKEN_CLASSIFICATION,
         "for token classification, where each token has a label of its own",
+        {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
+    ),
+    *_rules(
+        lambda case: case.kind == SEQ2SEQ_LM,
+        "for an encoder-decoder, whose labels are another sequence than the tokens that cross",
         {"erasure.activation": tuple(one for one in POLICIES if one != "mask")},
     ),
     *_rules(

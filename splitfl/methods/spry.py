@@ -90,7 +90,7 @@ class SpryClient:
             loss = at.item()
             for name, signs in u.items():
                 grads[name].add_(signs, alpha=derivative.item() / self._perturbations)
-        self.trainer.flops += 2 * self._perturbations * self.trainer.cost(batch.shape_BT).forward_flops
+        self.trainer.flops += 2 * self._perturbations * self.trainer.cost(batch.shape).forward_flops
         for name, value in slice_of_model.items():
             value.grad = grads[name]
         return loss

@@ -76,7 +76,7 @@ class UshapeClient:
                 continue
             upper_BTD = unpack(reply.hidden.to(hidden_BTD.device), context.get("mask")).requires_grad_()
             loss = self._backpropagate(upper_BTD, context, batch.labels, trained)
-            trainer.flops += trainer.cost(hidden_BTD.shape, self._tail).step_flops
+            trainer.flops += trainer.cost(batch.shape, self._tail).step_flops
             assert upper_BTD.grad is not None
             grad = pack(upper_BTD.grad, context.get("mask"))
             reply = yield Gradient(ids_B=batch.ids_B, grad=grad, loss=loss)
@@ -93,7 +93,7 @@ class UshapeClient:
     ) -> float:
         """Accumulates the gradients of the tail's loss in the tail and in `upper_BTD`; returns the loss."""
         found = 0.0
-        for micro in micro_batches(labels, self._size):
+        for micro in micro_batches(labels, self._size, self._tail.kind):
             with training_step(step.of(micro.rows), self._tail):
                 output = self._tail(upper_BTD[micro.rows], micro.of(context), labels[micro.rows])
             loss = output.loss * micro.weight

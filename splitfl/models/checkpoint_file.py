@@ -77,6 +77,13 @@ def read(entry: Entry, out: Tensor) -> None:
         done += count
 
 
+def read_whole(entry: Entry) -> Tensor:
+    """The tensor itself, of its stored dtype."""
+    made = torch.empty(entry.shape, dtype=_DTYPES[entry.dtype])
+    read(entry, made)
+    return made
+
+
 def same_bytes(one: Entry, other: Entry) -> bool:
     """Whether two stored tensors are bit-identical."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):

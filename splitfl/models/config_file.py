@@ -78,7 +78,9 @@ def check_numbers(path: Path, config: PretrainedConfig) -> None:
         if not hasattr(config, name):
             continue
         value, written = getattr(config, name), config.attribute_map.get(name, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        is_of_stages = hasattr(config, "depths") and isinstance(value, (list, tuple))
+        each = value if is_of_stages else [value]
+        if any(not isinstance(one, int) or isinstance(one, bool) or one < 1 for one in each):
             raise ModelMissing(f"{path}: {written} must be a whole number of at least 1, got {value!r}")
 
 

@@ -15,42 +15,32 @@ from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from splitfl.core.errors import CutError
 from splitfl.models.batch_norms import by_batch, tracked_in
+from splitfl.models.checkpoint_file import Entry
 from splitfl.models.families import (
-    CAUSAL_LM,
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,
-    TOKEN_CLASSIFICATION,
+    base_path,
+    block_config,
     check,
     count_blocks,
 )
-from splitfl.models.feature_maps import as_feature_map, as_tokens, check_dtype, put_cifar_stem, stem_of
+from splitfl.models.feature_maps import as_feature_map, as_tokens
 from splitfl.models.inputs import check_inputs, packed_mask
-from splitfl.models.placeholders import BlockPlaceholder, EmbeddingPlaceholder, HiddenInput, put
+from splitfl.models.placeholders import (
+    BlockPlaceholder,
+    EmbeddingPlaceholder,
+    HiddenInput,
+    drop,
+    norm_embeddings,
+    placeholder_of,
+    put,
+)
 from splitfl.models.training_step import CurrentStep
-from splitfl.models.uninitialised import Uninitialised
-from splitfl.models.untrained.small_net import SmallNetForImageClassification
-from splitfl.models.wide_tensors import keep_in_float32
-
-CLASSES: dict[str, Any] = {
-    CAUSAL_LM: AutoModelForCausalLM,
-    SEQUENCE_CLASSIFICATION: AutoModelForSequenceClassification,
-    TOKEN_CLASSIFICATION: AutoModelForTokenClassification,
-    IMAGE_CLASSIFICATION: AutoModelForImageClassification,
-}
-OWN: dict[str, Any] = {"small_net": SmallNetForImageClassification}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Piece(nn.Module):
@@ -60,7 +50,8 @@ class Piece(nn.Module):
     and cuts it in place. `fresh` names parameters that were not in the checkpoint, `new` the modules of the
     unsplit model with such parameters, `tied` parameters tied to one of another piece, `linears` all linear
     modules of the unsplit model, `parametrised` all with parameters of their own, `adapters` the adapter kind
-    of each adapted module, `checksums` those of its weights if requested. A piece stays in evaluation mode,
+    of each adapted module, `checksums` those of its weights if requested, `unread` what the checkpoint has of
+    modules that the family does not use. A piece stays in evaluation mode,
     without dropout, also in training: a repeated step must give the same bits. Only the batch norms in
     `norms` use batch statistics while gradients are enabled, and LoRA's dropout masks are those of the
     `current_step`. `forward` is not thread-safe: each thread needs its own `replica`.
@@ -76,6 +67,8 @@ class Piece(nn.Module):
         self.blocks = range(first, self.num_blocks if last is None else last)
         _check_range(self.blocks, self.num_blocks)
         self.model = model
+        for path in self.family.unused:
+            drop(self.base, path)
         self.linears = tuple(name for name in linears(model) if not name.endswith(self.family.bypassed))
         self.parametrised = tuple(
             name for name, part in model.named_modules() if any(True for _ in part.parameters(recurse=False))
@@ -84,6 +77,7 @@ class Piece(nn.Module):
         self.new: tuple[str, ...] = ()
         self.tied: tuple[str, ...] = ()
         self.norms: tuple[str, ...] = ()
+        self.unread: Mapping[str, Entry] = {}
         self.adapters: Mapping[str, str] = {}
         self.checksums: Mapping[str, str] = {}
         self.current_step = CurrentStep()
@@ -104,7 +98,19 @@ class Piece(nn.Module):
     @property
     def base(self) -> PreTrainedModel:
         """The base model without the task head."""
-        return cast(PreTrainedModel, self.model.base_model)
+        return cast(PreTrainedModel, self.model.get_submodule(base_path(self.model)))
+
+    @property
+    def top(self) -> list[tuple[str, nn.Module]]:
+        """The modules on the base model, by name: the task head."""
+        if self.base is self.model:
+            return [(name, self.model.get_submodule(name)) for name in self.family.top]
+        return [(name, child) for name, child in self.model.named_children() if child is not self.base]
+
+    @property
+    def block_config(self) -> Any:
+        """The configuration of the blocks, which is inside that of a model of several modalities."""
+        return block_config(self.model.config)
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode whatever `mode` is: a loop such as Trainer's calls this."""
@@ -132,8 +138,8 @@ class Piece(nn.Module):
             with by_batch(self.model, self.norms) if learns else nullcontext():
                 if self.is_last:
                     return self.model(**inputs, labels=labels)
-                hidden = self.base(**inputs).last_hidden_state
-            if not self.family.hands_pictures:
+                hidden = self.base.get_submodule(self.family.encoder)(**inputs).last_hidden_state
+            if not self.family.hands_pictures or self.family.hands_tokens:
                 return hidden
             return as_tokens(hidden, channels_last=self.family.channels_last)
         finally:
@@ -156,7 +162,7 @@ class Piece(nn.Module):
             mask_BT = packed_mask(inputs["position_ids"])
         if mask_BT is not None and not bool(mask_BT.all()):
             context["mask"] = mask_BT.bool()
-        padding = self.model.config.pad_token_id if self._pools_last else None
+        padding = self.block_config.pad_token_id if self._pools_last else None
         if padding is not None:
             ids_BT = inputs["input_ids"]
             index_T = torch.arange(ids_BT.shape[1], dtype=torch.int32, device=ids_BT.device)
@@ -168,7 +174,8 @@ class Piece(nn.Module):
         return self.family.pools_last and self.kind == SEQUENCE_CLASSIFICATION
 
     def _unflattened(self, hidden_BTD: Tensor) -> Tensor:
-        return as_feature_map(hidden_BTD) if self.family.hands_pictures else hidden_BTD
+        is_map = self.family.hands_pictures and not self.family.hands_tokens
+        return as_feature_map(hidden_BTD) if is_map else hidden_BTD
 
     def _surrogate_inputs(self, hidden_BTD: Tensor, context: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Surrogate inputs with which the model computes the same masks and pools the same token."""
@@ -181,7 +188,7 @@ class Piece(nn.Module):
         mask_BT = context.get("mask")
         if mask_BT is None:
             mask_BT = torch.ones(shape, dtype=torch.bool, device=device)
-        padding = self.model.config.pad_token_id
+        padding = self.block_config.pad_token_id
         real = 1 if padding == 0 else 0
         if "last" not in context:
             ids_BT = torch.full(shape, real, device=device)
@@ -195,42 +202,22 @@ class Piece(nn.Module):
         for index in range(self.num_blocks):
             if index not in self.blocks:
                 given = self._hidden_input if index == self.blocks.start - 1 else None
-                blocks[index] = BlockPlaceholder.of(blocks[index], given, self.family)
+                blocks[index] = placeholder_of(blocks[index], given, self.family, is_first=index == 0)
         if not self.is_first:
             for path in self.family.before:
-                put(self.base, path, EmbeddingPlaceholder(self._hidden_input, self.model.dtype))
+                grid = (
+                    cast(Any, self.base.get_submodule(path)).patch_grid if self.family.hands_tokens else None
+                )
+                put(self.base, path, EmbeddingPlaceholder(self._hidden_input, self.model.dtype, grid))
             for path in self.family.with_first:
                 put(self.base, path, BlockPlaceholder(self._hidden_input))
         if not self.is_last:
+            if self.is_first and self.family.norms_embeddings:
+                norm_embeddings(self.base, self.family)
             for path in self.family.after:
                 put(self.base, path, nn.Identity())
-            for name, child in list(self.model.named_children()):
-                if child is not self.base:
-                    setattr(self.model, name, nn.Identity())
-
-
-def build(
-    config: PretrainedConfig, kind: str, *, dtype: str = "float32", attention: str = "sdpa"
-) -> PreTrainedModel:
-    """The whole task model without weights (on the meta device), ready to be cut."""
-    family = check(config.model_type, kind, attention)
-    config = copy.deepcopy(config)
-    config.use_cache = False
-    vars(config).pop("quantization_config", None)  # the model has plain modules until it is materialised
-    if family.hands_pictures:
-        attention = "eager"  # no attention layers
-        check_dtype(config.model_type, dtype)
-    if kind == CAUSAL_LM and family.is_encoder:
-        config.is_decoder = True
-    make = OWN[config.model_type]._from_config if config.model_type in OWN else CLASSES[kind].from_config
-    with torch.device("meta"), Uninitialised():
-        model = make(config, attn_implementation=attention, dtype=DTYPES[dtype])
-        if config.model_type == "resnet" and stem_of(config) == "cifar":
-            put_cifar_stem(model)
-    keep_in_float32(model)
-    if kind == CAUSAL_LM:
-        model.loss_type = "ForCausalLM"  # transformers cannot tell it from every class's name, and warns
-    return cast(PreTrainedModel, model)
+            for name, _ in self.top:
+                setattr(self.model, name, nn.Identity())
 
 
 def ranges(num_blocks: int, cut: int, tail_blocks: int = 0) -> tuple[range, ...]:

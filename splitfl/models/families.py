@@ -5,33 +5,44 @@ table are refused: module paths that happen to exist do not ensure exactness.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from splitfl.config import nearest, one_of
 from splitfl.core.errors import CutError
+from splitfl.models.encoder_decoders import ENCODER_DECODERS
 from splitfl.models.family import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,
     KINDS,
+    LANGUAGE_MODELS,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
     Family,
 )
+from splitfl.models.image_families import IMAGE_FAMILIES
 from splitfl.models.refused import REFUSED
+from splitfl.models.wrappers import WRAPPERS
 
 __all__ = [
     "CAUSAL_LM",
     "FAMILIES",
     "IMAGE_CLASSIFICATION",
     "KINDS",
+    "LANGUAGE_MODELS",
+    "SEQ2SEQ_LM",
     "SEQUENCE_CLASSIFICATION",
     "TOKEN_CLASSIFICATION",
     "Family",
+    "base_path",
+    "block_config",
     "block_index",
     "check",
     "count_blocks",
     "family_of",
+    "is_inside",
 ]
 
 _BERT = Family(
@@ -74,7 +85,7 @@ _BLOOM = Family(
     targets=("query_key_value",),
     attentions=("eager",),
     separates_packed=False,
-    returns_tuple=True,
+    num_returned=2,
 )
 _GPT_NEO = replace(
     _GPT2,
@@ -82,7 +93,7 @@ _GPT_NEO = replace(
     targets=("q_proj", "v_proj"),
     attentions=("eager",),
     fan_in_fan_out=False,
-    returns_tuple=True,
+    num_returned=2,
 )
 _MAMBA = Family(
     blocks="layers",
@@ -95,25 +106,6 @@ _MAMBA = Family(
     separates_packed=False,
     bypassed=("dt_proj", "out_proj"),
 )
-_VIT = Family(
-    blocks="layers",
-    before=("embeddings",),
-    after=("layernorm", "pooler"),
-    reads=("q_proj", "k_proj", "v_proj"),
-    targets=("q_proj", "v_proj"),
-    kinds=(IMAGE_CLASSIFICATION,),
-    pools_last=False,
-)
-_CONVNEXT = replace(
-    _VIT,
-    blocks="encoder.stages",
-    after=("layernorm",),
-    reads=(),
-    targets=("pwconv1", "pwconv2"),
-    hands_pictures=True,
-    channels_last=True,
-)
-
 FAMILIES: dict[str, Family] = {
     "bert": _BERT,
     "roberta": _ROBERTA,
@@ -167,6 +159,7 @@ FAMILIES: dict[str, Family] = {
     "hunyuan_v1_dense": _LLAMA,
     "bitnet": _LLAMA_LM,
     "stablelm": _LLAMA,
+    "nanochat": replace(_LLAMA_LM, norms_embeddings=True),
     "modernbert-decoder": replace(_LLAMA, before=("embeddings",), after=("final_norm",)),
     "gemma2": replace(_LLAMA, attentions=("eager",)),  # sdpa has no soft-capped scores
     "gemma3_text": _LLAMA,
@@ -215,35 +208,13 @@ FAMILIES: dict[str, Family] = {
         kinds=(SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION),
         attentions=("eager",),
         is_encoder=False,
-        returns_tuple=True,
+        num_returned=2,
         with_first=("encoder.conv",),
         shared=("encoder.rel_embeddings", "encoder.LayerNorm"),
     ),
-    "vit": _VIT,
-    "dinov2": replace(_VIT, blocks="encoder.layer", after=("layernorm",)),
-    "resnet": Family(
-        blocks="encoder.stages",
-        before=("embedder",),
-        after=("pooler",),
-        reads=(),
-        targets=(),
-        kinds=(IMAGE_CLASSIFICATION,),
-        pools_last=False,
-        hands_pictures=True,
-        has_batch_norms=True,
-    ),
-    "convnext": _CONVNEXT,
-    "convnextv2": _CONVNEXT,
-    "small_net": Family(  # of splitfl.models
-        blocks="blocks",
-        before=(),
-        after=(),
-        reads=(),
-        targets=("linear",),
-        kinds=(IMAGE_CLASSIFICATION,),
-        pools_last=False,
-        hands_pictures=True,
-    ),
+    **WRAPPERS,
+    **ENCODER_DECODERS,
+    **IMAGE_FAMILIES,
 }
 
 
@@ -257,8 +228,28 @@ def family_of(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
+def block_config(config: Any) -> Any:
+    """The configuration of the blocks, which is inside that of a model of several modalities."""
+    nested = family_of(config.model_type).nested
+    return getattr(config, nested) if nested else config
+
+
+def base_path(model: Any) -> str:
+    """The path of the base model, without task head, in a model of a known type; "" for the model itself."""
+    path = family_of(model.config.model_type).base
+    return str(model.base_model_prefix) if path is None else path
+
+
+def is_inside(model: Any, name: str, paths: Iterable[str]) -> bool:
+    """Whether a module or tensor of this name is, or is in, one of the modules at these paths of the base."""
+    base = base_path(model)
+    whole = [f"{base}.{path}" if base else path for path in paths]
+    return any(f"{name}.".startswith(f"{path}.") for path in whole)
+
+
 def count_blocks(config: Any) -> int:
     """The number of blocks of a model; the blocks of a ResNet or ConvNeXt are its stages."""
+    config = block_config(config)
     return len(config.depths) if hasattr(config, "depths") else int(config.num_hidden_layers)
 
 

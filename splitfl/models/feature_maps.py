@@ -46,6 +46,12 @@ def places(config: PretrainedConfig, blocks: int) -> tuple[int, int]:
         side = config.image_size // 2**convolutions
         channels = [config.num_channels, *config.channels, *config.widths][blocks]
         return (side**2 if blocks <= len(config.channels) else 1), channels
+    if config.model_type == "swin":  # every stage but the last merges patches
+        merged = min(blocks, len(config.depths) - 1)
+        side = -(-config.image_size // config.patch_size)
+        for _ in range(merged):
+            side = (side + 1) // 2
+        return side**2, config.embed_dim * 2**merged
     if config.model_type != "resnet":  # ConvNeXt
         side = config.image_size // config.patch_size // 2 ** (blocks - 1)
         return side**2, config.hidden_sizes[blocks - 1]
@@ -74,7 +80,9 @@ def shortened(config: PretrainedConfig, blocks: int) -> None:
     else:
         # stage_names is validated against depths, so both change.
         config.stage_names = ["stem", *(f"stage{at}" for at in range(1, blocks + 1))]
-        config.depths, config.hidden_sizes = config.depths[:blocks], config.hidden_sizes[:blocks]
+        for name in ("depths", "hidden_sizes", "num_heads"):  # of Swin one a stage
+            if hasattr(config, name):
+                setattr(config, name, getattr(config, name)[:blocks])
         config.num_stages = blocks
 
 

@@ -10,6 +10,7 @@ from splitfl.core.errors import CutError
 from splitfl.models.families import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
     Family,
@@ -17,6 +18,7 @@ from splitfl.models.families import (
 
 INPUTS = {
     CAUSAL_LM: ("input_ids", "attention_mask", "token_type_ids", "position_ids"),
+    SEQ2SEQ_LM: ("input_ids", "attention_mask"),
     SEQUENCE_CLASSIFICATION: ("input_ids", "attention_mask", "token_type_ids"),
     TOKEN_CLASSIFICATION: ("input_ids", "attention_mask", "token_type_ids"),
     IMAGE_CLASSIFICATION: ("pixel_values",),

@@ -8,17 +8,20 @@ from typing import Any
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from splitfl.core.errors import CutError, SplitflError
+from splitfl.core.errors import CutError, ModelMissing, SplitflError
 from splitfl.core.folder_cache import cached_by_files
 from splitfl.models.checkpoint_file import Entry, entries, same_bytes
 from splitfl.models.config_file import check_numbers, config_table, not_of, refuse_router_loss
-from splitfl.models.cut import Piece, build
+from splitfl.models.cut import Piece
 from splitfl.models.families import (
-    CAUSAL_LM,
     FAMILIES,
     IMAGE_CLASSIFICATION,
+    LANGUAGE_MODELS,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
+    block_config,
     check,
+    is_inside,
 )
 from splitfl.models.feature_maps import shortened
 from splitfl.models.materialise import Aliases, Checkpoint, is_of_base, is_on_top, materialise
@@ -26,6 +29,7 @@ from splitfl.models.quantised import Quantisation
 from splitfl.models.quantised_checkpoint import stored_quantisation
 from splitfl.models.source import resolve
 from splitfl.models.stored_names import stored_in_model
+from splitfl.models.unsplit import build
 from splitfl.models.untrained.small_net import SmallNetConfig
 
 _OWN: dict[str, Any] = {"small_net": SmallNetConfig}
@@ -68,19 +72,29 @@ def load_piece(
         folder, kind, attention, num_labels=num_labels, problem_type=problem_type, pad_token_id=pad_token_id
     )
     if shortened_to is not None:
+        if first == shortened_to and FAMILIES[config.model_type].hands_tokens:
+            raise CutError(
+                f"method.auxiliary_blocks must be at least 1 for a {config.model_type} model, whose last "
+                "stage alone does not merge patches"
+            )
         shortened(config, shortened_to)
     of_checkpoint = stored_quantisation(getattr(config, "quantization_config", None))
     check_quantisation(folder, config, quantisation)
     whole = built(folder, config, kind, dtype, attention)
-    if new_classifier and kind == CAUSAL_LM:
+    if new_classifier and kind in LANGUAGE_MODELS:
         raise CutError("model.new_classifier must be false for a language model: it has no classifier")
     stored = {} if getattr(config, "untrained", False) else stored_in_model(whole, entries(folder))
     if shortened_to is not None or new_classifier:
         stored = {name: entry for name, entry in stored.items() if is_of_base(whole, name)}
+    if shortened_to is not None:
+        after = FAMILIES[config.model_type].after
+        stored = {name: entry for name, entry in stored.items() if not is_inside(whole, name, after)}
     aliases = _aliases(whole, stored)
+    unused = FAMILIES[config.model_type].unused
     new = _new_modules(whole, stored, aliases)  # before the piece takes modules out of the whole
     piece = Piece(whole, kind, first, last)
     piece.new = new
+    piece.unread = {name: entry for name, entry in stored.items() if is_inside(whole, name, unused)}
     piece.tied = tied_elsewhere(piece, aliases)
     checkpoint = Checkpoint(
         aliases=aliases,
@@ -89,9 +103,10 @@ def load_piece(
         is_shape_only=is_shape_only,
         quantisation=of_checkpoint or quantisation,
         is_quantised=of_checkpoint is not None,
+        is_shortened=shortened_to is not None,
     )
     piece.fresh = materialise(piece, checkpoint, device)
-    if not (piece.is_first and piece.is_last):  # tied parameters are in different pieces
+    if not ((piece.is_first and piece.is_last) or piece.family.decoder):  # tied in different pieces
         piece.model.config.tie_word_embeddings = False
     return piece.requires_grad_(False)
 
@@ -112,23 +127,40 @@ def read_config(
         config = copy.deepcopy(_stored_config(folder, model_type))
     except Exception as error:  # transformers may raise any type for an invalid field
         raise not_of(path, model_type, error) from None
-    check_numbers(path, config)
-    refuse_router_loss(str(path), config)
-    config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
-    if kind != CAUSAL_LM:  # the stored one is that of other data
+    check_numbers(path, block_config(config))
+    refuse_router_loss(str(path), block_config(config))
+    _check_text(str(path), config, kind, attention)
+    inner = block_config(config)
+    for one in (config, inner):
+        one.return_dict, one.output_attentions, one.output_hidden_states = True, False, False
+    if kind not in LANGUAGE_MODELS:  # the stored one is that of other data
         config.problem_type = problem_type
     if num_labels is not None:
         config.num_labels = num_labels
     if pad_token_id is not None:
-        config.pad_token_id = pad_token_id
+        config.pad_token_id = inner.pad_token_id = pad_token_id
         if kind != IMAGE_CLASSIFICATION:
-            _check_padding(path, config)
+            _check_padding(path, inner)
     if kind == SEQUENCE_CLASSIFICATION and family.pools_last and config.pad_token_id is None:
         raise CutError(
             f"a {model_type} model classifies by its last token: pass pad_token_id, {path} has none"
         )
+    if kind == SEQ2SEQ_LM and family.base == "" and config.decoder_start_token_id is None:
+        raise ModelMissing(f"{path}: decoder_start_token_id must be a token, the decoder's first, got None")
     assert isinstance(config, PretrainedConfig)
     return config
+
+
+def _check_text(source: str, config: PretrainedConfig, kind: str, attention: str) -> None:
+    """Raises CutError for a model of several modalities with a text model of another type or attention."""
+    found, family = block_config(config).model_type, FAMILIES[config.model_type]
+    if family.texts and found not in family.texts:
+        raise CutError(
+            f"{source}: text_config of a {config.model_type} model must be of type "
+            f"{', '.join(family.texts)}, got {found!r}"
+        )
+    if found in FAMILIES:
+        check(found, kind, attention)
 
 
 @cached_by_files
@@ -201,9 +233,7 @@ def tied_elsewhere(piece: Piece, aliases: Mapping[str, Collection[str]]) -> tupl
     held = {name for name, _ in piece.model.named_parameters(remove_duplicate=False)}
     tied = {name for name in held if not held.issuperset(aliases[name])}
     if not (piece.is_first and piece.is_last):
-        prefix = piece.model.base_model_prefix
-        shared = tuple(f"{prefix}.{path}." for path in piece.family.shared)
-        tied |= {name for name in held if name.startswith(shared)}
+        tied |= {name for name in held if is_inside(piece.model, name, piece.family.shared)}
     return tuple(sorted(tied))
 
 
@@ -218,7 +248,7 @@ def check_quantisation(folder: Path, config: PretrainedConfig, wanted: Quantisat
         raise CutError(f"model.quantization must be 'none' for {folder}, which has no weights yet")
     family = FAMILIES[config.model_type]
     if family.fan_in_fan_out or family.hands_pictures:
-        has = "transposed modules (Conv1D)" if family.fan_in_fan_out else "convolutions"
+        has = "transposed modules (Conv1D)" if family.fan_in_fan_out else "convolutions or windows"
         raise CutError(
             f"model.quantization must be 'none' for a {config.model_type} model: torchao quantises linear "
             f"modules, and its blocks have {has}"

@@ -1,5 +1,6 @@
 """Allocates and fills the tensors of a piece: from the checkpoint, or by the model's own initialisation."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from channel.core.rng import stream
 from splitfl.core.errors import CutError, ModelMissing
 from splitfl.models.checkpoint_file import Entry, check_stored, read
 from splitfl.models.cut import Piece
+from splitfl.models.families import base_path, family_of, is_inside
 from splitfl.models.quantised import Quantisation, QuantisedLinear, allocated, quantise
 from splitfl.models.quantised_checkpoint import is_of_integers, read_quantised
 
@@ -32,6 +34,7 @@ class Checkpoint:
     is_shape_only: bool
     quantisation: Quantisation | None
     is_quantised: bool
+    is_shortened: bool = False
 
     def entry(self, name: str) -> Entry | None:
         """The tensor of a parameter, or of one tied to it; None for one that is not stored."""
@@ -67,14 +70,18 @@ def materialise(piece: Piece, checkpoint: Checkpoint, device: str) -> tuple[str,
                 name = f"{path}.{leaf}" if path else leaf
                 made[id(value)] = checkpoint.parameter(value, name, device)
                 if checkpoint.entry(name) is None:
-                    _refuse_unless_new(piece, name)
+                    _refuse_unless_new(piece, name, checkpoint)
                     missing.append(name)
             module._parameters[leaf] = made[id(value)]
         for leaf, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[leaf] = torch.empty_like(buffer, device="cpu")
         if (missing and not checkpoint.is_shape_only) or module._buffers:
-            _initialise(piece.model, module, stream(checkpoint.seed, "fresh", path).integers(2**63).item())
+            _initialise(
+                _model_of(piece.model, path),
+                module,
+                stream(checkpoint.seed, "fresh", path).integers(2**63).item(),
+            )
             assert not any(piece.model.get_parameter(name).isnan().any() for name in missing)
             _read_buffers(path, module, checkpoint)
         if path in piece.new:
@@ -85,12 +92,14 @@ def materialise(piece: Piece, checkpoint: Checkpoint, device: str) -> tuple[str,
 
 def is_of_base(model: PreTrainedModel, name: str) -> bool:
     """Whether a tensor of this name belongs to the base model, not to the task head."""
-    return name.startswith(f"{model.base_model_prefix}.")
+    if path := base_path(model):
+        return name.startswith(f"{path}.")
+    return not is_inside(model, name, family_of(model.config.model_type).top)
 
 
 def is_on_top(model: PreTrainedModel, name: str) -> bool:
     """Whether a tensor of this name belongs to the task head or the pooler."""
-    return not is_of_base(model, name) or name.startswith(f"{model.base_model_prefix}.pooler.")
+    return not is_of_base(model, name) or is_inside(model, name, ["pooler"])
 
 
 def _quantise(piece: Piece, checkpoint: Checkpoint) -> None:
@@ -138,6 +147,13 @@ def _without_storage(meta: Tensor) -> Tensor:
     return torch.zeros((), dtype=meta.dtype, device="cpu").expand(meta.shape)
 
 
+def _model_of(model: PreTrainedModel, path: str) -> PreTrainedModel:
+    """The innermost model around a module: a text model inside another one initialises its own modules."""
+    parts = path.split(".")
+    inside = (model.get_submodule(".".join(parts[:end])) for end in range(len(parts), 0, -1))
+    return next((part for part in inside if isinstance(part, PreTrainedModel)), model)
+
+
 def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)
@@ -147,15 +163,25 @@ def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
 def _read_buffers(path: str, module: nn.Module, checkpoint: Checkpoint) -> None:
     """Reads buffers such as running statistics from the checkpoint."""
     for leaf, buffer in module._buffers.items():
-        entry = checkpoint.stored.get(f"{path}.{leaf}")
+        name = f"{path}.{leaf}" if path else leaf
+        entry = checkpoint.stored.get(name)
         if entry is not None and buffer is not None:
-            check_stored(buffer, f"{path}.{leaf}", entry)
+            check_stored(buffer, name, entry)
             if not checkpoint.is_shape_only:
                 read(entry, buffer)
 
 
-def _refuse_unless_new(piece: Piece, name: str) -> None:
-    """Raises ModelMissing for a missing parameter outside the head, unless the model is untrained."""
+def _refuse_unless_new(piece: Piece, name: str, checkpoint: Checkpoint) -> None:
+    """Raises ModelMissing for a missing parameter outside the head, unless the model is untrained.
+
+    Sinusoidal positions are not stored: the model computes them when it initialises their module. After
+    the last stage of a shortened model follow new modules of its width.
+    """
+    if checkpoint.is_shortened and is_inside(piece.model, name, piece.family.after):
+        return
+    computed = piece.model._keys_to_ignore_on_load_missing or ()
+    if any(re.search(pattern, name) for pattern in computed):
+        return
     if not is_on_top(piece.model, name) and not getattr(piece.model.config, "untrained", False):
         model_type = piece.model.config.model_type
         raise ModelMissing(f"the checkpoint lacks {name}: it is not of a {model_type} model of this shape")

@@ -2,10 +2,8 @@
 
 from typing import Final
 
-_TWO_INPUTS = (
-    "every block of its decoder reads the encoder's output besides the hidden state, and a message at the "
-    "cut has one hidden state"
-)
+_AUDIO = "its encoder reads audio features, which no task here has"
+_GLOBAL = "tokens of its encoder attend globally by a mask of the user's, which no task here has"
 _CAPACITY = (
     "its experts drop tokens beyond their capacity, so that the result of a token depends on the rest of the "
     "batch"
@@ -14,59 +12,28 @@ _SEVERAL_MODALITIES = (
     "its language model is configured and stored inside a model of several modalities; use a checkpoint of a "
     "language model alone"
 )
-_TWO_TOWERS = (
-    "its vision model is configured inside a model of images and texts; use a checkpoint of a vision model "
-    "alone"
-)
+_PATCHES = "its images are lists of patches with shapes and masks, which no task here has"
 _EMBEDDINGS_PER_BLOCK = (
     "its blocks read embeddings of the tokens, and keys and values of earlier blocks, which do not cross the "
     "cut"
 )
 
 REFUSED: Final[dict[str, str]] = {
-    **dict.fromkeys(
-        (
-            "t5",
-            "mt5",
-            "umt5",
-            "bart",
-            "mbart",
-            "pegasus",
-            "marian",
-            "m2m_100",
-            "blenderbot",
-            "led",
-            "whisper",
-        ),
-        _TWO_INPUTS,
-    ),
+    "whisper": _AUDIO,
+    "led": _GLOBAL,
     **dict.fromkeys(("switch_transformers", "nllb-moe"), _CAPACITY),
     **dict.fromkeys(
         (
-            "gemma3",
             "gemma3n",
             "gemma4",
-            "mistral3",
-            "qwen2_vl",
-            "qwen2_5_vl",
-            "qwen3_vl",
             "llama4",
-            "llava",
-            "llava_next",
             "mllama",
-            "paligemma",
-            "idefics3",
-            "smolvlm",
-            "internvl",
         ),
         _SEVERAL_MODALITIES,
     ),
-    **dict.fromkeys(("clip", "siglip", "siglip2"), _TWO_TOWERS),
+    "siglip2": _PATCHES,
     **dict.fromkeys(("gemma3n_text", "gemma4_text"), _EMBEDDINGS_PER_BLOCK),
-    "nanochat": "the norm behind its last block also normalises its embeddings: no piece has it alone",
     "albert": "all its blocks have the same parameters, which pieces would train apart",
-    **dict.fromkeys(
-        ("swin", "swinv2"), "its stages return three forms of their output, where a cut has one hidden state"
-    ),
+    "swinv2": "its windows are those of the configuration's image size, and no equality test covers it",
 }
 """The reason for each `model_type`."""

@@ -17,9 +17,12 @@ from splitfl.models.config_file import refuse_router_loss
 from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import (
     CAUSAL_LM,
+    FAMILIES,
     IMAGE_CLASSIFICATION,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
+    block_config,
     check,
     count_blocks,
 )
@@ -29,6 +32,7 @@ from splitfl.models.source import resolve
 PARTS: Final = ("head", "body", "tail")
 
 _CLASS_NAMES: Final[dict[str, Any]] = {
+    SEQ2SEQ_LM: modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
     CAUSAL_LM: modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     SEQUENCE_CLASSIFICATION: modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     TOKEN_CLASSIFICATION: modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
@@ -108,6 +112,9 @@ def _kind_of(model: PreTrainedModel) -> str:
     for kind, names in _CLASS_NAMES.items():
         if names.get(model_type) == name:
             return kind
+    is_wrapper = model_type in FAMILIES and FAMILIES[model_type].texts
+    if is_wrapper and modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(model_type) == name:
+        return CAUSAL_LM
     known = ", ".join(_CLASS_NAMES)
     raise CutError(f"a {name} cannot be split: load the model of type {model_type} for {known}")
 
@@ -132,10 +139,10 @@ def _piece(whole: PreTrainedModel, kind: str, blocks: range, *, copy_weights: bo
     """A piece of a structural copy of the model, which shares its tensors unless `copy_weights`."""
     shared: dict[int, Any] = {id(value): value for value in (*whole.parameters(), *whole.buffers())}
     model = copy.deepcopy(whole, shared)
-    model.config.use_cache = False
+    model.config.use_cache = block_config(model.config).use_cache = False
     if kind == CAUSAL_LM:
         model.loss_type = "ForCausalLM"
     piece = Piece(model, kind, blocks.start, blocks.stop)
-    if not (piece.is_first and piece.is_last):
+    if not ((piece.is_first and piece.is_last) or piece.family.decoder):
         piece.model.config.tie_word_embeddings = False
     return copy.deepcopy(piece) if copy_weights else piece

@@ -11,7 +11,7 @@ from splitfl.core.messages import Activation
 from splitfl.federation.staleness import at_own_pace
 from splitfl.methods.parts.method import ServerMethod
 from splitfl.methods.registry import in_flight
-from splitfl.models.families import CAUSAL_LM, FAMILIES, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from splitfl.models.families import FAMILIES, LANGUAGE_MODELS, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from splitfl.models.load import read_config
 from splitfl.models.source import resolve
 from splitfl.server.async_server import AsyncServer
@@ -100,6 +100,6 @@ def pooled(experiment: Experiment) -> Pooled:
     def everywhere(message: Activation) -> Tensor | None:
         return None
 
-    if kind in (CAUSAL_LM, TOKEN_CLASSIFICATION) or family.hands_pictures:
+    if kind in (*LANGUAGE_MODELS, TOKEN_CLASSIFICATION) or family.hands_pictures:
         return everywhere
     return last if kind == SEQUENCE_CLASSIFICATION and family.pools_last else first

@@ -31,9 +31,10 @@ from splitfl.models.class_names import stored_classes
 from splitfl.models.config_file import config_table
 from splitfl.models.cut import Piece, ranges, refuse_one_block
 from splitfl.models.families import (
-    CAUSAL_LM,
     FAMILIES,
     IMAGE_CLASSIFICATION,
+    LANGUAGE_MODELS,
+    block_config,
     count_blocks,
 )
 from splitfl.models.load import check_quantisation, read_config
@@ -195,7 +196,7 @@ def _check_quantisation(folder: Path, model: PretrainedConfig, config: RunConfig
 
 def _classes(folder: Path, kind: str, config: RunConfig) -> CheckpointClasses | None:
     """The checkpoint's classes, if the task has classes and the settings do not name them."""
-    if kind == CAUSAL_LM or config.task.labels:
+    if kind in LANGUAGE_MODELS or config.task.labels:
         return None
     names, is_trained = stored_classes(folder, kind, config.model.attention)
     return CheckpointClasses(names=names, is_trained=is_trained and not config.model.new_classifier)
@@ -225,7 +226,7 @@ def _all_of(task: Task, owner: int, clients: int) -> tuple[tuple[int, ...], ...]
 
 def _check_length(config: RunConfig, model: PretrainedConfig) -> None:
     """Raises ConfigError for texts longer than the model's positions; RoBERTa's start after the padding's."""
-    longest, why = getattr(model, "max_position_embeddings", None), ""
+    longest, why = getattr(block_config(model), "max_position_embeddings", None), ""
     if longest is not None and FAMILIES[model.model_type].offsets_positions:
         unused = padding_token(resolve(config.model.name)) + 1
         longest, why = longest - unused, f" ({longest} positions, of which {unused} are for padding)"

@@ -13,7 +13,7 @@ from splitfl.methods.parts.auxiliary import Auxiliary
 from splitfl.models.checksums import checksums, refuse_other_weights
 from splitfl.models.class_names import name_classes
 from splitfl.models.cut import Piece
-from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION
+from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, LANGUAGE_MODELS
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.quantised import quantisation_of
 from splitfl.models.source import resolve
@@ -54,7 +54,7 @@ class PieceLoader:
         classifier, as in FSL-SAGE's code.
         """
         blocks, cut = self.config.method.of(Auxiliary).auxiliary_blocks, self.config.partition.cut
-        is_trained = self.task.kind != CAUSAL_LM
+        is_trained = self.task.kind not in LANGUAGE_MODELS
         if self._hands_pictures:
             return self._load(cut, cut + blocks, shortened_to=cut + blocks, trains_top=is_trained)
         return self._load(self.num_blocks - blocks, self.num_blocks, trains_top=is_trained)

@@ -11,10 +11,17 @@ from splitfl.data.examples import Examples
 from splitfl.data.loader import Rows, tokenizer
 from splitfl.data.pictures import Pictures
 from splitfl.data.pixels import Format, PictureFiles, Pixels
+from splitfl.data.prompts import Prompts
 from splitfl.data.reading.tagged import TaggedTexts
 from splitfl.data.task import Task
 from splitfl.data.texts import Texts
-from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from splitfl.models.families import (
+    FAMILIES,
+    IMAGE_CLASSIFICATION,
+    SEQ2SEQ_LM,
+    TOKEN_CLASSIFICATION,
+    block_config,
+)
 from splitfl.models.load import read_config
 
 
@@ -27,10 +34,20 @@ def rows_of(samples: Examples | Pictures, task: Task, config: RunConfig, folder:
     return Pixels(samples, shown) if isinstance(samples, Pictures) else PictureFiles(samples, folder, shown)
 
 
-def texts_of(samples: Examples, task: Task, config: RunConfig, folder: Path) -> Texts | Answers | TaggedTexts:
+def texts_of(
+    samples: Examples, task: Task, config: RunConfig, folder: Path
+) -> Texts | Answers | Prompts | TaggedTexts:
     """Samples that are texts, as tokens."""
     settings, encode = config.task, tokenizer(folder)
-    model = read_config(folder, task.kind, config.model.attention, pad_token_id=0)
+    model = block_config(read_config(folder, task.kind, config.model.attention, pad_token_id=0))
+    if task.kind == SEQ2SEQ_LM:
+        return Prompts(
+            samples,
+            encode,
+            template=settings.template,
+            max_length=settings.max_length,
+            num_embeddings=model.vocab_size,
+        )
     if task.has_answers:
         return Answers(
             samples,
@@ -71,7 +88,9 @@ def check_packing(task: Task, model_type: str) -> None:
 
 
 def _format(model: PretrainedConfig) -> Format:
-    """The pictures that a model of this configuration takes; ViT's patches and one more are its tokens."""
+    """The pictures that a model of this configuration takes; patches and class token are ViT's tokens."""
+    has_class_token = FAMILIES[model.model_type].has_class_token
+    model = block_config(model)
     patch = getattr(model, "patch_size", 0)
-    tokens = (model.image_size // patch) ** 2 + 1 if patch else 1
+    tokens = (model.image_size // patch) ** 2 + has_class_token if patch else 1
     return Format(side=model.image_size, channels=model.num_channels, tokens=tokens)

@@ -16,7 +16,13 @@ from experiments.report.story import loading_code
 from splitfl.comparison.entrants import Entrant, enter
 from splitfl.config import RunConfig
 from splitfl.evaluation.predictions import predict
-from splitfl.models.families import CAUSAL_LM, FAMILIES, IMAGE_CLASSIFICATION, SEQUENCE_CLASSIFICATION
+from splitfl.models.families import (
+    CAUSAL_LM,
+    FAMILIES,
+    IMAGE_CLASSIFICATION,
+    SEQ2SEQ_LM,
+    SEQUENCE_CLASSIFICATION,
+)
 from splitfl.run_folder.read import read_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict, load
@@ -40,6 +46,10 @@ def settings(folder: Path, model_type: str, kind: str) -> RunConfig:
         name = str(tiny.save(folder / model_type, model_type, kind, num_labels=4))
         lora = {"head": {"kind": "lora"}, "body": {"kind": "lora"}}
         return shown.config(folder, shown.SMALL_NET, model={"name": name}, adapter=lora, federation=SHORT)
+    if kind == SEQ2SEQ_LM:
+        toy.model(folder / "model", model_type, kind)
+        task = {"name": "seq2seq", "data": str(toy.prompts(folder / "data.jsonl", 40))}
+        return toy.config(folder, task=task, federation=SHORT | {"partition": "iid"})
     is_lm = kind == CAUSAL_LM
     toy.model(folder / "model", model_type, kind, is_base=not is_lm)
     toy.data(folder / "data.tsv", 40, labelled=not is_lm)

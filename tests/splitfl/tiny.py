@@ -12,17 +12,21 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from splitfl.models.cut import CLASSES
 from splitfl.models.families import (
     CAUSAL_LM,
     FAMILIES,
     IMAGE_CLASSIFICATION,
+    SEQ2SEQ_LM,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
+    block_config,
 )
+from splitfl.models.unsplit import auto_class
 from tests.quick import quick
 
 BLOCKS, BATCH, TOKENS, VOCABULARY, LABELS, PADDING = 4, 3, 12, 61, 5, 1
+ANSWER = 7
+"""The tokens of an answer of an encoder-decoder."""
 CASES = [
     (model_type, kind)
     for model_type, family in FAMILIES.items()
@@ -90,8 +94,56 @@ _LLAMAS = (
     "ernie4_5",
     "hunyuan_v1_dense",
     "bitnet",
+    "nanochat",
 )
 """Families of Llama's shape, of whose configuration nothing else need be said."""
+_TOWER = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 8,
+    "patch_size": 4,
+    "num_channels": 3,
+}
+_QWEN_TOWER = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "patch_size": 4}
+_QWEN_TEXT = {**_ROTARY, "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}}
+_GEMMA3 = {**_WINDOWED, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2}
+_T5 = {
+    "d_model": 32,
+    "d_kv": 6,
+    "d_ff": 48,
+    "num_layers": BLOCKS,
+    "num_decoder_layers": 2,
+    "num_heads": 4,
+    "vocab_size": VOCABULARY,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 16,
+    "decoder_start_token_id": 0,
+    **_SPECIAL,
+}
+_BART = {
+    "d_model": 32,
+    "encoder_layers": BLOCKS,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 40,
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": 40,
+    "decoder_start_token_id": 3,
+    **_SPECIAL,
+}
+
+
+def _wrapper(
+    text: dict[str, Any], tower: dict[str, Any], text_type: str = "", **further: Any
+) -> dict[str, Any]:
+    named = {"model_type": text_type} if text_type else {}
+    return {"text_config": {**text, **named}, "vision_config": tower, "image_token_id": 60, **further}
+
+
 _SETTINGS: dict[str, dict[str, Any]] = {
     "bert": _SIZES,
     "roberta": _SIZES,
@@ -190,10 +242,41 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "type_vocab_size": 0,
         "conv_kernel_size": 3,
     },
+    "gemma3": _wrapper(_GEMMA3, _TOWER, mm_tokens_per_image=4),
+    "qwen2_vl": _wrapper(_QWEN_TEXT, _QWEN_TOWER),
+    "qwen2_5_vl": _wrapper(_QWEN_TEXT, {**_QWEN_TOWER, "hidden_size": 16, "out_hidden_size": 32}),
+    "qwen3_vl": _wrapper(
+        _QWEN_TEXT, {**_QWEN_TOWER, "hidden_size": 16, "out_hidden_size": 32, "deepstack_visual_indexes": [0]}
+    ),
+    "llava": _wrapper(_ROTARY, _TOWER, "llama"),
+    "llava_next": _wrapper(_WINDOWED, _TOWER, "mistral"),
+    "llava_onevision": _wrapper(_ROTARY, _TOWER, "qwen2"),
+    "internvl": _wrapper(_ROTARY, {**_TOWER, "image_size": [8, 8], "patch_size": [4, 4]}, "qwen3"),
+    "mistral3": _wrapper(_ROTARY, _TOWER, "ministral3"),
+    "paligemma": _wrapper(_ROTARY, {**_TOWER, "projection_dim": 32}, "gemma"),
+    **dict.fromkeys(("idefics3", "smolvlm"), _wrapper(_ROTARY, _TOWER, "llama")),
     **dict.fromkeys(("convnext", "convnextv2"), _STAGES),
     "vit": _PICTURES,
+    **dict.fromkeys(("t5", "mt5", "umt5"), _T5),
+    **dict.fromkeys(("bart", "mbart", "pegasus", "marian", "m2m_100", "blenderbot"), _BART),
+    "swin": {
+        "image_size": 12,
+        "num_channels": 3,
+        "patch_size": 1,
+        "embed_dim": 8,
+        "depths": [2, 1, 1, 1],
+        "num_heads": [2] * 4,
+        "window_size": 2,
+    },
+    "siglip": {"vision_config": _PICTURES},
+    "clip": {"vision_config": {**_PICTURES, "projection_dim": 32}},
     "dinov2": _PICTURES,
 }
+
+
+def text_model(model_type: str) -> dict[str, Any]:
+    """The configuration of a text model of this type, to be inside another one."""
+    return {**_SETTINGS[model_type], "model_type": model_type}
 
 
 def attention_of(model: str | Path) -> str:
@@ -218,7 +301,7 @@ def whole(model_type: str, kind: str, **changes: Any) -> PreTrainedModel:
         settings.is_decoder = True
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = CLASSES[kind].from_config(settings)
+        model = auto_class(model_type, kind).from_config(settings)
     assert isinstance(model, PreTrainedModel)
     chance = torch.Generator().manual_seed(7)
     with torch.no_grad():
@@ -267,14 +350,15 @@ def stock(
     """
     attention = attention_of(folder) if attention == "sdpa" else attention
     dtype_of_torch = getattr(torch, dtype)
-    model = CLASSES[kind].from_pretrained(
+    model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    model = auto_class(model_type, kind).from_pretrained(
         folder, dtype=dtype_of_torch, attn_implementation=attention, **changes
     )
     assert isinstance(model, PreTrainedModel)
     for value in model.parameters():
         value.data = value.data.clone()
     if attention == "eager":
-        model.config.use_cache = False
+        model.config.use_cache = block_config(model.config).use_cache = False
     if kind == SEQUENCE_CLASSIFICATION and model.config.problem_type is None:
         model.config.problem_type = "single_label_classification"
     return model.eval()
@@ -292,6 +376,11 @@ def batch(kind: str, padding: str = "right", seed: int = 3) -> tuple[dict[str, T
         padded = slice(None, 3 * row) if padding == "left" else slice(TOKENS - 3 * row, None)
         mask_BT[row, padded] = 0
         ids_BT[row, padded] = PADDING
+    if kind == SEQ2SEQ_LM:
+        labels_BU = torch.randint(4, VOCABULARY, (BATCH, ANSWER), generator=chance)
+        for row in range(BATCH):
+            labels_BU[row, ANSWER - 2 * row :] = -100
+        return {"input_ids": ids_BT, "attention_mask": mask_BT}, labels_BU
     if kind == TOKEN_CLASSIFICATION:
         return {"input_ids": ids_BT, "attention_mask": mask_BT}, _tags(mask_BT, chance)
     labels = torch.where(mask_BT == 1, ids_BT, -100) if kind == CAUSAL_LM else classes_B

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from splitfl.config import RunConfig
 from splitfl.methods.registry import METHODS
 from splitfl.methods.settings import optional
-from splitfl.models.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION
+from splitfl.models.families import CAUSAL_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION
 from splitfl.setup.experiment_file import from_dict, overridden
 from tests.splitfl import tiny
 
@@ -121,6 +121,15 @@ def chat_model(
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.eos_token = "[SEP]"
     tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def answer_model(folder: Path, model_type: str = "t5") -> Path:
+    """A tiny encoder-decoder whose tokenizer has an end token."""
+    model(folder, model_type, SEQ2SEQ_LM)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.eos_token = "[SEP]"
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -7,7 +7,7 @@ from splitfl.config import TaskConfig
 from splitfl.core.errors import DataError
 from splitfl.data.reading.forms import USUAL, Form
 
-_SFT = "take task.name = 'sft' for chats and for prompts with completions"
+_SFT = "take task.name = 'sft' for chats and for prompts with completions ('seq2seq' for an encoder-decoder)"
 _PAIRS = "pairs of texts are for tasks with labels, such as classification"
 _UNSUPPORTED: Mapping[str, str] = {
     **dict.fromkeys(("messages", "conversations", "conversation", "dialog"), _SFT),

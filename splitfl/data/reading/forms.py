@@ -106,6 +106,14 @@ def _answered(values: Mapping[str, object]) -> Text:
     )
 
 
+def _prompted(values: Mapping[str, object]) -> Text:
+    """A prompt with its completion, both strings."""
+    found = _answered(values)
+    if isinstance(found, Chat):
+        raise DataError("the prompt and the completion must be strings, got lists of messages")
+    return found
+
+
 def _listed(value: object, beginning: str = "[{") -> list[object] | None:
     """The list that this is, in JSON too where a cell of a table holds it; None for anything else."""
     if isinstance(value, str) and value.lstrip().startswith(beginning):
@@ -154,6 +162,9 @@ PICTURED: Final = Form(roles=(), needs=(), text=_plain, labels="class")
 """Pictures, which are files and have no columns."""
 TAGGED: Final = Form(
     roles=("words", "tags", "group"), needs=(("words", "tags"),), text=_tagged, labels="tags"
+)
+PROMPTED: Final = Form(
+    roles=("prompt", "context", "completion", "group"), needs=(("prompt", "completion"),), text=_prompted
 )
 ANSWERED: Final = Form(
     roles=("messages", "prompt", "context", "completion", "group"),

@@ -20,7 +20,7 @@ from splitfl.adapters.inject import trainable
 from splitfl.config import RunConfig, at_least
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
-from splitfl.models.families import CAUSAL_LM
+from splitfl.models.families import CAUSAL_LM, SEQ2SEQ_LM
 
 PREFIX: Final = "auxiliary."
 _ROUNDING: Final = 1e-6
@@ -57,6 +57,11 @@ class AlignmentSample:
 
 def refuse_auxiliary(config: RunConfig, kind: str, num_blocks: int) -> None:
     """ConfigError for an auxiliary with more blocks than the body, or without a trainable tensor."""
+    if kind == SEQ2SEQ_LM:
+        raise ConfigError(
+            f"the method {config.method.name!r} is not for encoder-decoders: its auxiliary network at the "
+            "client would hold the whole decoder"
+        )
     blocks, above = config.method.of(Auxiliary).auxiliary_blocks, num_blocks - config.partition.cut
     if blocks > above:
         raise ConfigError(

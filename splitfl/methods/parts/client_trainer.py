@@ -43,7 +43,7 @@ class ClientTrainer:
         self._version = 0
         self._seed = train.seed
         self._prefix = prefix
-        self._costs: dict[tuple[int, int, int], Cost] = {}
+        self._costs: dict[tuple[int, ...], Cost] = {}
         self._aggregator = aggregator
         self.parameters = trainable(piece)
         self._tracked = tracked(piece)
@@ -106,12 +106,12 @@ class ClientTrainer:
             ids=batch.ids_B.tolist(),
         )
 
-    def cost(self, shape_BT: Sequence[int], piece: Piece | None = None) -> Cost:
-        """FLOPs of a step of the trainer's piece, or of `piece`, on (B, T) tokens in this round."""
+    def cost(self, shape: Sequence[int], piece: Piece | None = None) -> Cost:
+        """FLOPs of a step of the piece, or of `piece`, on (B, T) tokens and, if any, (B, U) answers."""
         chosen = piece or self.piece
-        key = (shape_BT[0], shape_BT[1], id(chosen))
+        key = (*shape, id(chosen))
         if key not in self._costs:
-            self._costs[key] = cost(chosen, *key[:2])
+            self._costs[key] = cost(chosen, *shape)
         return self._costs[key]
 
     def step(self) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from splitfl.accounting.flops import cost
+from splitfl.accounting.flops import answers_in, cost
 from splitfl.adapters.inject import overwrite, tracked, trainable
 from splitfl.config import RunConfig, TrainConfig
 from splitfl.core.messages import Activation, Done, Gradient, Message
@@ -75,7 +75,7 @@ class ServerModel:
             self._free.put(worker)
         self._states: deque[Mapping[str, Tensor]] = deque([self.trained()], maxlen=in_flight)
         self._committed = 0
-        self._costs: dict[tuple[int, int, bool, int], float] = {}
+        self._costs: dict[tuple[int, ...], float] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -119,7 +119,7 @@ class ServerModel:
             overwrite(tracked(worker.piece), before)  # statistics change in commit only
             return BodyStep(
                 loss=loss.item(),
-                flops=self._flops(entry or self.piece, hidden_BTD, wants_hidden_grad),
+                flops=self._flops(entry or self.piece, hidden_BTD, labels, wants_hidden_grad),
                 hidden_grad=grads[0] if wants_hidden_grad else None,
                 grads=grads[1:] if wants_hidden_grad else grads,
                 statistics=statistics,
@@ -148,7 +148,8 @@ class ServerModel:
                     found.append(
                         worker.piece(hidden_BTD, device_context, labels.to(hidden_BTD.device)).loss.item()
                     )
-                    flops += cost(self.piece, *hidden_BTD.shape[:2]).forward_flops
+                    shape = (*hidden_BTD.shape[:2], answers_in(self.piece, labels))
+                    flops += cost(self.piece, *shape).forward_flops
             return found, flops
         finally:
             self._free.put(worker)
@@ -216,10 +217,11 @@ class ServerModel:
     def _held(self) -> dict[str, Tensor]:
         return {**self._master, **self._statistics}
 
-    def _flops(self, piece: Piece, hidden_BTD: Tensor, wants_hidden_grad: bool) -> float:
-        key = (hidden_BTD.shape[0], hidden_BTD.shape[1], wants_hidden_grad, id(piece))
+    def _flops(self, piece: Piece, hidden_BTD: Tensor, labels: Tensor, wants_hidden_grad: bool) -> float:
+        shape = (*hidden_BTD.shape[:2], answers_in(piece, labels))
+        key = (*shape, wants_hidden_grad, id(piece))
         if key not in self._costs:
-            self._costs[key] = cost(piece, *key[:2], gradient_to_input=wants_hidden_grad).step_flops
+            self._costs[key] = cost(piece, *shape, gradient_to_input=wants_hidden_grad).step_flops
         return self._costs[key]
 
     def _state_for(self, position: int) -> Mapping[str, Tensor]:

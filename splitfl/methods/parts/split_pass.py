@@ -15,6 +15,7 @@ from splitfl.data.batch import Batch
 from splitfl.data.loader import NOTHING_TO_PREDICT
 from splitfl.methods.parts.client_trainer import ClientTrainer
 from splitfl.models.cut import Piece
+from splitfl.models.families import SEQ2SEQ_LM
 from splitfl.models.training_step import TrainingStep, training_step
 
 
@@ -45,15 +46,17 @@ class MicroBatch:
         return {name: tensor[self.rows] for name, tensor in tensors.items()}
 
 
-def micro_batches(labels: Tensor, size: int) -> list[MicroBatch]:
+def micro_batches(labels: Tensor, size: int, kind: str) -> list[MicroBatch]:
     """The micro-batches of at most `size` samples (0: one of all), with their weights in the mean loss.
 
     Labels are (B,) classes or numbers, (B, C) float32 for several classes per sample, or (B, T) int64 tokens,
     whose first position has no label: a language model predicts the first token from none, and token
-    classification starts with a special token. Every sample has a label to predict: the loader drops others.
+    classification starts with a special token. Of an encoder-decoder (`kind` seq2seq-lm) every position has
+    one. Every sample has a label to predict: the loader drops others.
     """
     is_per_sample = labels.ndim == 1 or labels.is_floating_point()
-    counts_B = torch.ones(len(labels)) if is_per_sample else (labels[:, 1:] != NOTHING_TO_PREDICT).sum(1)
+    predicted = labels if kind == SEQ2SEQ_LM or is_per_sample else labels[:, 1:]
+    counts_B = torch.ones(len(labels)) if is_per_sample else (predicted != NOTHING_TO_PREDICT).sum(1)
     size, total = size or len(labels), float(counts_B.sum())
     all_rows = [slice(first, min(first + size, len(labels))) for first in range(0, len(labels), size)]
     if len(all_rows) == 1:
@@ -90,7 +93,7 @@ class SplitPass:
         trainer = self._trainer
         with torch.set_grad_enabled(needs_backward and not self._size):
             hidden_BTD = torch.cat([self._computed(batch, rows, step) for rows in self._rows(batch)])
-        trainer.flops += trainer.cost(hidden_BTD.shape, self._piece).forward_flops
+        trainer.flops += trainer.cost(hidden_BTD.shape[:2], self._piece).forward_flops
         if not needs_backward:
             return hidden_BTD
         self._hidden_BTD, self._batch, self._step = hidden_BTD, batch, step
@@ -100,7 +103,7 @@ class SplitPass:
         """Accumulates the gradient of the last batch in the trainer's tensors, from (B, T, D) at the cut."""
         assert self._hidden_BTD is not None
         assert self._batch is not None
-        trainer, cost = self._trainer, self._trainer.cost(grad_BTD.shape, self._piece)
+        trainer, cost = self._trainer, self._trainer.cost(grad_BTD.shape[:2], self._piece)
         if not self._size:
             with training_step(self._step, self._piece):  # of recomputed blocks
                 torch.autograd.backward(self._hidden_BTD, grad_BTD)

@@ -88,7 +88,7 @@ class ZerothOrderClient:
         self._version = 0
         self._round = 0
         self._derivatives: list[Tensor] = []
-        self._costs: dict[tuple[int, int], Cost] = {}
+        self._costs: dict[tuple[int, ...], Cost] = {}
         self._paths = paths(piece)
 
     @classmethod
@@ -118,25 +118,25 @@ class ZerothOrderClient:
         self.base = {name: value.clone() for name, value in self._perturbed.tensors.items()}
         self._round, self._derivatives = round_index, []
 
-    def evaluate(self, function: Function, shape_BT: torch.Size) -> Tensor:
+    def evaluate(self, function: Function, shape: torch.Size) -> Tensor:
         """The function at the current parameters, without a graph."""
-        self.flops += self.cost(shape_BT).forward_flops
+        self.flops += self.cost(shape).forward_flops
         with torch.no_grad():
             return function(self.piece)
 
-    def evaluate_both_sides(self, function: Function, step: int, shape_BT: torch.Size) -> Iterator[Tensor]:
+    def evaluate_both_sides(self, function: Function, step: int, shape: torch.Size) -> Iterator[Tensor]:
         """The function at theta + mu u_p and theta - mu u_p, for each perturbation of this step."""
         for u in self._perturbations(step):
             for scale in (self._settings.mu, -self._settings.mu):
-                yield evaluate_at(self._perturbed, u, scale, lambda: self.evaluate(function, shape_BT))
+                yield evaluate_at(self._perturbed, u, scale, lambda: self.evaluate(function, shape))
 
-    def step(self, function: Function, gradient: Tensor, value: Tensor, shape_BT: torch.Size) -> None:
+    def step(self, function: Function, gradient: Tensor, value: Tensor, shape: torch.Size) -> None:
         """One step from a function with `value` at the current parameters and the loss's `gradient` to it."""
         step = len(self._derivatives)
         derivative = {"difference": self._difference, "central": self._central, "jvp": self._jvp}[
             self._settings.derivative
         ]
-        changes = (derivative(function, u, value, shape_BT) for u in self._perturbations(step))
+        changes = (derivative(function, u, value, shape) for u in self._perturbations(step))
         weighted = [(change.float() * gradient).sum(dtype=torch.float64) for change in changes]
         self.apply(torch.stack(weighted).float().cpu())
 
@@ -172,9 +172,8 @@ class ZerothOrderClient:
         self.base = part(state, "base")
         self._perturbed.load_extra_state(part(state, "memory"))
 
-    def cost(self, shape_BT: torch.Size) -> Cost:
-        """FLOPs of one pass on (B, T) tokens."""
-        shape = (shape_BT[0], shape_BT[1])
+    def cost(self, shape: torch.Size) -> Cost:
+        """FLOPs of one pass on a batch of this shape: (B, T), or (B, T, U) with answers."""
         if shape not in self._costs:
             self._costs[shape] = cost(self.piece, *shape)
         return self._costs[shape]
@@ -183,18 +182,18 @@ class ZerothOrderClient:
         for perturbation in range(self._settings.perturbations):
             yield self._perturbed.draw(self._client, self._round, step, perturbation)
 
-    def _difference(self, function: Function, u: Perturbation, value: Tensor, shape_BT: torch.Size) -> Tensor:
+    def _difference(self, function: Function, u: Perturbation, value: Tensor, shape: torch.Size) -> Tensor:
         return forward_difference(
-            self._perturbed, u, self._settings.mu, lambda: self.evaluate(function, shape_BT), value
+            self._perturbed, u, self._settings.mu, lambda: self.evaluate(function, shape), value
         )
 
-    def _central(self, function: Function, u: Perturbation, value: Tensor, shape_BT: torch.Size) -> Tensor:
+    def _central(self, function: Function, u: Perturbation, value: Tensor, shape: torch.Size) -> Tensor:
         return central_difference(
-            self._perturbed, u, self._settings.mu, lambda: self.evaluate(function, shape_BT)
+            self._perturbed, u, self._settings.mu, lambda: self.evaluate(function, shape)
         )
 
-    def _jvp(self, function: Function, u: Perturbation, value: Tensor, shape_BT: torch.Size) -> Tensor:
-        self.flops += 2 * self.cost(shape_BT).forward_flops
+    def _jvp(self, function: Function, u: Perturbation, value: Tensor, shape: torch.Size) -> Tensor:
+        self.flops += 2 * self.cost(shape).forward_flops
         values = {self._paths[name]: self._perturbed.tensors[name] for name in u}
         return tangent(self.piece, function, values, {self._paths[name]: u[name] for name in u})[1]
 

@@ -17,7 +17,16 @@ from tests.splitfl.data.reading.test_picture_files import pictures
 
 Write = Callable[[str, str | bytes], Path]
 
-NEEDS_DATA = ("classification", "regression", "multi-label", "token-classification", "lm", "sft", "sst2")
+NEEDS_DATA = (
+    "classification",
+    "regression",
+    "multi-label",
+    "token-classification",
+    "lm",
+    "sft",
+    "seq2seq",
+    "sst2",
+)
 
 
 def _configured(name: str, write: Write) -> TaskConfig:
@@ -38,7 +47,7 @@ def _configured(name: str, write: Write) -> TaskConfig:
     rows = "text\tlabel\n" + "".join(f"sentence {i}\t{i % 2}\n" for i in range(200))
     if name == "token-classification":
         rows = rows.replace("text\tlabel", "tokens\ttags").replace("sentence ", "sentence-")
-    if name == "sft":
+    if name in ("sft", "seq2seq"):
         rows = rows.replace("text\tlabel", "prompt\tcompletion")
     ignored = ("label",) if name == "lm" else ()
     data = str(write("a.tsv", rows))
@@ -54,8 +63,8 @@ def test_every_task_loads_and_keeps_its_limits(name: str, write: Write) -> None:
     assert task.name == name
     assert (len(task.train), len(task.held_out)) == (config.limit, config.eval_limit)
     assert task.kind in KINDS
-    assert (task.kind == "causal-lm") == (task.num_labels is None)
-    assert (not task.label_names) == (task.kind == "causal-lm" or name == "regression")
+    assert (task.kind in ("causal-lm", "seq2seq-lm")) == (task.num_labels is None)
+    assert (not task.label_names) == (task.num_labels is None or name == "regression")
     if isinstance(task.train, Examples) and isinstance(task.held_out, Examples):
         assert not set(task.train.texts) & set(task.held_out.texts)
     assert task.source

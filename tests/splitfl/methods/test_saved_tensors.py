@@ -84,7 +84,7 @@ def test_a_frozen_head_has_no_adapter(place: Path) -> None:
     next(run)
     run.send(Done())
     pieces = PieceLoader(config=own.config, task=own.task, num_blocks=own.num_blocks, device="cpu")
-    bare, adapted = (cost(pieces.head(is_bare=bare), *batch.shape_BT).forward_flops for bare in (True, False))
+    bare, adapted = (cost(pieces.head(is_bare=bare), *batch.shape).forward_flops for bare in (True, False))
     assert client.take_flops() == bare < adapted
     assert list(pieces.head(is_bare=True).state_dict()) == [
         name.replace(".base_layer.", ".") for name in pieces.head().state_dict() if ".lora_" not in name

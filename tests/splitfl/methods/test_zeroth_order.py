@@ -99,9 +99,9 @@ class Scene:
     def derivatives(self, steps: int = 1) -> Tensor:
         """(S, P): what the client would send, standing still."""
         zeroth_order = self.zeroth_order()
-        value = zeroth_order.evaluate(self.forward, self.batch.shape_BT)
+        value = zeroth_order.evaluate(self.forward, self.batch.shape)
         for _ in range(steps):
-            zeroth_order.step(self.forward, self.gradient, value, self.batch.shape_BT)
+            zeroth_order.step(self.forward, self.gradient, value, self.batch.shape)
             install(self.head, zeroth_order.base)
         return zeroth_order.upload(0, 1).values
 
@@ -132,8 +132,8 @@ def test_an_estimates_cosine_with_the_gradient_follows_the_law(derivative: str, 
 def test_a_step_descends_along_the_estimate(place: Path) -> None:
     scene = Scene(settings(place, perturbations=3))
     zeroth_order = scene.zeroth_order()
-    value = zeroth_order.evaluate(scene.forward, scene.batch.shape_BT)
-    zeroth_order.step(scene.forward, scene.gradient, value, scene.batch.shape_BT)
+    value = zeroth_order.evaluate(scene.forward, scene.batch.shape)
+    zeroth_order.step(scene.forward, scene.gradient, value, scene.batch.shape)
     before = torch.cat([value.flatten() for value in zeroth_order.base.values()])
     after = torch.cat([value.detach().flatten() for value in trainable(scene.head).values()])
     estimate = zeroth_order.upload(0, 1).values[0] @ scene.directions(0, 3) / 3
@@ -162,7 +162,7 @@ def test_hybrid_and_hosl_have_the_same_estimates(model_type: str, places: dict[s
     """The gradient's way through the activation, or the loss's difference: within 2 % at mu 1e-3."""
     scene = Scene(settings(places[model_type], perturbations=8, mu=1e-3))
     with torch.no_grad():
-        around = list(scene.zeroth_order().evaluate_both_sides(scene.forward, 0, scene.batch.shape_BT))
+        around = list(scene.zeroth_order().evaluate_both_sides(scene.forward, 0, scene.batch.shape))
         losses_P2 = torch.stack([scene.loss_at(hidden) for hidden in around]).view(8, 2)
     assert relative(derivatives_of(losses_P2, 1e-3), scene.derivatives()[0]) < 0.02
 
@@ -170,7 +170,7 @@ def test_hybrid_and_hosl_have_the_same_estimates(model_type: str, places: dict[s
 def test_evaluating_perturbations_restores_the_parameters(place: Path) -> None:
     scene = Scene(settings(place, perturbations=5))
     before = {name: value.detach().clone() for name, value in trainable(scene.head).items()}
-    list(scene.zeroth_order().evaluate_both_sides(scene.forward, 0, scene.batch.shape_BT))
+    list(scene.zeroth_order().evaluate_both_sides(scene.forward, 0, scene.batch.shape))
     assert all(torch.equal(before[name], value) for name, value in trainable(scene.head).items())
 
 

@@ -11,10 +11,11 @@ from splitfl.adapters.inject import add_adapters, trainable
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
 from splitfl.core.errors import ConfigError, CutError
-from splitfl.models.cut import Piece, build, ranges, replica, share_frozen
-from splitfl.models.families import FAMILIES, block_index, family_of
+from splitfl.models.cut import Piece, ranges, replica, share_frozen
+from splitfl.models.families import FAMILIES, base_path, block_index, family_of
 from splitfl.models.load import load_piece
 from splitfl.models.refused import REFUSED
+from splitfl.models.unsplit import build
 from tests.splitfl import tiny
 
 CLASSIFICATION = "sequence-classification"
@@ -24,8 +25,10 @@ CLASSIFICATION = "sequence-classification"
 def test_pieces_share_out_the_whole_models_parameters(model_type: str, kind: str) -> None:
     attention = family_of(model_type).attentions[0]
     whole = build(tiny.config(model_type), kind, attention=attention)
-    shared = tuple(f"{whole.base_model_prefix}.{path}." for path in family_of(model_type).shared)
+    shared = tuple(f"{base_path(whole)}.{path}." for path in family_of(model_type).shared)
+    unused = tuple(f"{base_path(whole)}.{path}" for path in family_of(model_type).unused)
     names = [name for name, _ in whole.named_parameters(remove_duplicate=False)]
+    names = [name for name in names if not unused or not name.startswith(unused)]
     held: list[str] = []
     for blocks in ranges(tiny.BLOCKS, 1, 1):
         piece = Piece(

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetForImageClassification
 
-from splitfl.adapters.inject import train_all
+from splitfl.adapters.inject import add_adapters, train_all
+from splitfl.adapters.registry import side_config
+from splitfl.config import AdapterConfig
 from splitfl.core.errors import CutError
 from splitfl.models import untrained as models
 from splitfl.models.batch_norms import by_batch
@@ -21,6 +23,7 @@ from splitfl.models.feature_maps import as_feature_map, as_tokens, places
 from splitfl.models.load import load_piece
 from splitfl.models.source import resolve
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
+from tests.splitfl import tiny
 
 KIND = "image-classification"
 PICTURED = [name for name in models.ABOUT if name != "gpt2-bytes"]
@@ -203,6 +206,24 @@ def test_a_shortened_network_has_a_new_classifier_on_its_last_block(tmp_path: Pa
     name = "resnet.encoder.stages.2.layers.0.layer.0.convolution.weight"
     assert torch.equal(piece.model.get_parameter(name), whole.get_parameter(name))
     assert piece(torch.zeros(2, 8 * 8, 8)).logits.shape == (2, 5)
+
+
+@pytest.mark.parametrize(("model_type", "width"), [("convnext", 16), ("swin", 32)])
+def test_a_norm_behind_the_last_stage_is_new_in_a_shortened_network(
+    model_type: str, width: int, tmp_path: Path
+) -> None:
+    folder = tiny.save(tmp_path, model_type, KIND)
+    piece = load_piece(folder, KIND, 2, 3, shortened_to=3, num_labels=5)
+    norm = piece.base.get_submodule("layernorm")
+    assert torch.equal(norm.get_parameter("weight"), torch.ones(width))
+    shape = places(piece.block_config, 2)
+    assert piece(torch.zeros(2, *shape)).logits.shape == (2, 5)
+    adapter = AdapterConfig(head=side_config(rank=2), body=side_config(rank=2))
+    if model_type == "convnext":  # an auxiliary network of no block: a classifier alone
+        add_adapters(load_piece(folder, KIND, 3, 3, shortened_to=3, num_labels=5), adapter, 3, seed=0)
+    else:
+        with pytest.raises(CutError, match=r"method.auxiliary_blocks must be at least 1 for a swin model"):
+            load_piece(folder, KIND, 3, 3, shortened_to=3, num_labels=5)
 
 
 def test_a_picture_is_square_and_comes_back_as_it_was() -> None:

@@ -12,7 +12,7 @@ from tests.splitfl import quantised
 PROBE = """
 import sys
 from splitfl.models.load import load_piece
-from splitfl.models.cut import build
+from splitfl.models.unsplit import build
 from splitfl.models.load import read_config
 from pathlib import Path
 

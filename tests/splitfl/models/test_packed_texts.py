@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from splitfl.models.cut import Piece
-from splitfl.models.families import CAUSAL_LM, FAMILIES
+from splitfl.models.families import CAUSAL_LM, FAMILIES, block_config
 from splitfl.models.inputs import packed_mask
 from tests.splitfl import tiny
 
@@ -33,7 +33,7 @@ def test_the_padding_of_packed_texts_is_excluded() -> None:
 @pytest.mark.parametrize("model_type", CASES)
 def test_packed_texts_are_computed_as_each_by_itself_whole_and_cut(model_type: str) -> None:
     model = tiny.whole(model_type, CAUSAL_LM).eval()
-    model.config.use_cache = False
+    model.config.use_cache = block_config(model.config).use_cache = False
     model.set_attn_implementation(tiny.attention_of(model_type))
     head, body = (Piece(copy.deepcopy(model), CAUSAL_LM, *blocks) for blocks in ((0, 2), (2,)))
     inputs = packed()

@@ -113,12 +113,13 @@ def reference(
     family = FAMILIES[model_type]
     body = "|".join(str(index) for index in range(cut, tiny.BLOCKS))
     pattern = rf".*\.?{family.blocks}\.({body})\..*"
+    above = [pattern, r".*decoder\..*"] if family.decoder else [pattern]
     settings = PeftLoraConfig(
         r=4,
         lora_alpha=8,
         target_modules=list(family.targets),
-        rank_pattern={pattern: 2},
-        alpha_pattern={pattern: 6},
+        rank_pattern=dict.fromkeys(above, 2),
+        alpha_pattern=dict.fromkeys(above, 6),
         fan_in_fan_out=family.fan_in_fan_out,
     )
     adapted = get_peft_model(model, settings).eval()
@@ -164,7 +165,7 @@ def compare(
 
 def refused(family: Family, *, lora: bool, dtype: str) -> str:
     """What is said of a step that no pieces of this family can take."""
-    if family.shared and not lora:
+    if (family.shared or (family.decoder and family.base == "")) and not lora:  # T5's embeddings are tied
         return "or used there too, and cannot be trained: train adapters"
     if family.hands_pictures and dtype != "float32":
         return "takes pixels of its own dtype: set model.dtype to 'float32', got 'bfloat16'"

@@ -149,8 +149,9 @@ def test_peak_memory_of_saved_tensors_falls(place: Path) -> None:
 
 
 def test_micro_batches_are_weighted_by_predicted_labels() -> None:
-    assert [part.weight for part in micro_batches(torch.zeros(5), 2)] == [0.4, 0.4, 0.2]
+    classes = micro_batches(torch.zeros(5), 2, "sequence-classification")
+    assert [part.weight for part in classes] == [0.4, 0.4, 0.2]
     labels = torch.tensor([[1, 2, 3, -100], [1, 2, -100, -100], [7, 8, 9, 1]])  # the first predicts nothing
-    assert [part.weight for part in micro_batches(labels, 2)] == [0.5, 0.5]
-    assert micro_batches(labels, 0) == micro_batches(labels, 9)
-    assert [part.weight for part in micro_batches(labels, 0)] == [1.0]
+    assert [part.weight for part in micro_batches(labels, 2, "causal-lm")] == [0.5, 0.5]
+    assert micro_batches(labels, 0, "causal-lm") == micro_batches(labels, 9, "causal-lm")
+    assert [part.weight for part in micro_batches(labels, 0, "causal-lm")] == [1.0]
