@@ -15,6 +15,8 @@ from splitfl.runtime.simulate import run_inproc
 from splitfl.server.run import Run
 from splitfl.server.time_limits import check_run
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.links import is_carried
+from splitfl.transport.base.carrier import OpenCarrier, no_carrier
 from splitfl.transport.registry import transport
 
 
@@ -25,20 +27,29 @@ def run(
     *,
     controller_for: ControllerFor,
     start_clients: StartClients,
+    open_carrier: OpenCarrier = no_carrier,
 ) -> Ended:
     """Runs the experiment on this machine, over the transport of its settings.
 
     A run whose folder holds a checkpoint continues from there.
     """
     if transport(experiment.config.transport.name).in_process:
-        return run_in_one_process(experiment, new_folder, screen, controller_for=controller_for)
+        return run_in_one_process(
+            experiment, new_folder, screen, controller_for=controller_for, open_carrier=open_carrier
+        )
     return serve(experiment, new_folder, screen, controller_for=controller_for, start_clients=start_clients)
 
 
 def run_in_one_process(
-    experiment: Experiment, new_folder: NewFolder, screen: Screen, *, controller_for: ControllerFor
+    experiment: Experiment,
+    new_folder: NewFolder,
+    screen: Screen,
+    *,
+    controller_for: ControllerFor,
+    open_carrier: OpenCarrier = no_carrier,
 ) -> Ended:
     """Runs the experiment in this process and thread; see `run`."""
+    carrier = open_carrier(experiment.config) if is_carried(experiment.config) else None
     keep_freed_memory()
     folder, began_s = new_folder(), time.monotonic()
 
@@ -54,7 +65,8 @@ def run_in_one_process(
     for damage in newest.unreadable if newest is not None else ():
         screen.note(f"{damage}; using the one before")
     track = partial(RunTrackers, folder, experiment.config, screen.note)
-    with Run(experiment, folder, screen, newest, controller_for(experiment.config), track) as server_run:
+    controller = controller_for(experiment.config)
+    with Run(experiment, folder, screen, newest, controller, track, carrier) as server_run:
         try:
             for node in nodes:
                 node.restore(server_run.first_round)

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from channel.core.arrays import above
 from channel.waveform.header import Format, Header
 from channel.waveform.modulator import Modulator
-from channel.waveform.numerology import Numerology
+from channel.waveform.numerology import Numerology, Samples
 from channel.waveform.received import Received
 from channel.waveform.receiver import Receiver
 from splitfl.core.errors import ConfigError
@@ -48,6 +49,8 @@ class ModemSettings:
         return (4 * self.longest_burst + cycle) / rate_hz + 2.0 * self.block_s
 
 
+Units = NDArray[np.uint8]
+
 _LEAD_BLOCKS = 2
 """How far ahead bursts for a time are queued: the radio is ahead of the samples that have been received."""
 
@@ -81,14 +84,17 @@ class PacketModem:
 
     def receive(self) -> list[Received]:
         """Waits for a block of samples; returns the packets that end in it."""
-        samples, at = self._radio.receive(self._block)
-        self._now = at + samples.size
-        return self.receiver.push(samples)
+        return self.receiver.push(self._block_of_samples())
 
-    def send_due(self, following: Callable[[float], tuple[Header, bytes] | None]) -> None:
+    def skip(self) -> None:
+        """Waits for a block of samples, and looks for no packets in it."""
+        self._block_of_samples()
+
+    def send_due(self, following: Callable[[float], tuple[Header, bytes | Units] | None]) -> None:
         """Queues packets until there is enough to send during the next block.
 
-        `following` is asked for each, with the time at which it begins; it returns None if there is nothing.
+        `following` is asked for each, with the time at which it begins; it returns None if there is nothing,
+        and else the header with a payload, or with units (U, N).
         """
         while (begin := self._opening()) < self._now + self._lead + self._block:
             packet = following(begin / self.rate_hz)
@@ -112,8 +118,16 @@ class PacketModem:
         free = max(self._now + self._lead, self._free)
         return free if self._slots is None else self._slots.opening(self._node, free, self._longest)
 
-    def _send(self, header: Header, payload: bytes, begin: int) -> None:
-        samples = self._modulator.packet(header, payload, mcs=self.settings.mcs)
+    def _block_of_samples(self) -> Samples:
+        samples, at = self._radio.receive(self._block)
+        self._now = at + samples.size
+        return samples
+
+    def _send(self, header: Header, payload: bytes | Units, begin: int) -> None:
+        if isinstance(payload, bytes):
+            samples = self._modulator.packet(header, payload, mcs=self.settings.mcs)
+        else:
+            samples = self._modulator.unit_packet(header, payload, mcs=self.settings.mcs)
         try:
             begin = self._radio.send(samples, begin if self._slots is not None else None)
         except LateBurst:

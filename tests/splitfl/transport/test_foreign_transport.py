@@ -33,7 +33,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_it_stands_beside_those_that_come_along() -> None:
-    assert list(TRANSPORTS) == ["inproc", "rpc", "grpc", "mqtt", "masked"]
+    assert list(TRANSPORTS) == ["inproc", "rpc", "grpc", "mqtt", "radio", "masked"]
     assert between_processes() == ["rpc", "grpc", "mqtt", "masked"]
 
 
