@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from channel.core.arrays import above
 from channel.waveform.header import Format, Header
 from channel.waveform.modulator import Modulator
-from channel.waveform.numerology import Numerology, Samples
+from channel.waveform.numerology import Numerology
 from channel.waveform.received import Received
 from channel.waveform.receiver import Receiver
 from splitfl.core.errors import ConfigError
@@ -84,11 +84,14 @@ class PacketModem:
 
     def receive(self) -> list[Received]:
         """Waits for a block of samples; returns the packets that end in it."""
-        return self.receiver.push(self._block_of_samples())
+        samples, at = self._radio.receive(self._block)
+        self._now = at + samples.size
+        return self.receiver.push(samples)
 
     def skip(self) -> None:
         """Waits for a block of samples, and looks for no packets in it."""
-        self._block_of_samples()
+        samples, at = self._radio.receive(self._block)
+        self._now = at + samples.size
 
     def send_due(self, following: Callable[[float], tuple[Header, bytes | Units] | None]) -> None:
         """Queues packets until there is enough to send during the next block.
@@ -117,11 +120,6 @@ class PacketModem:
     def _opening(self) -> int:
         free = max(self._now + self._lead, self._free)
         return free if self._slots is None else self._slots.opening(self._node, free, self._longest)
-
-    def _block_of_samples(self) -> Samples:
-        samples, at = self._radio.receive(self._block)
-        self._now = at + samples.size
-        return samples
 
     def _send(self, header: Header, payload: bytes | Units, begin: int) -> None:
         if isinstance(payload, bytes):
