@@ -1,6 +1,7 @@
 """Runs an experiment from its settings on this machine: in one process, or as server and clients."""
 
 import time
+from contextlib import ExitStack, closing
 from functools import partial
 
 from splitfl.client.client import ClientNode
@@ -16,7 +17,7 @@ from splitfl.server.run import Run
 from splitfl.server.time_limits import check_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import is_carried
-from splitfl.transport.base.carrier import OpenCarrier, no_carrier
+from splitfl.transport.base.carrier import Carrier, OpenCarrier, no_carrier
 from splitfl.transport.registry import transport
 
 
@@ -49,7 +50,20 @@ def run_in_one_process(
     open_carrier: OpenCarrier = no_carrier,
 ) -> Ended:
     """Runs the experiment in this process and thread; see `run`."""
-    carrier = open_carrier(experiment.config) if is_carried(experiment.config) else None
+    with ExitStack() as stack:
+        carrier = None
+        if is_carried(experiment.config):
+            carrier = stack.enter_context(closing(open_carrier(experiment.config)))
+        return _run_in_one_process(experiment, new_folder, screen, controller_for, carrier)
+
+
+def _run_in_one_process(
+    experiment: Experiment,
+    new_folder: NewFolder,
+    screen: Screen,
+    controller_for: ControllerFor,
+    carrier: Carrier | None,
+) -> Ended:
     keep_freed_memory()
     folder, began_s = new_folder(), time.monotonic()
 

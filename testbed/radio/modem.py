@@ -88,10 +88,11 @@ class PacketModem:
         self._now = at + samples.size
         return self.receiver.push(samples)
 
-    def skip(self) -> None:
-        """Waits for a block of samples, and looks for no packets in it."""
+    def skip(self) -> list[Received]:
+        """Waits for a block of samples, and looks for no packets in it: there are none to return."""
         samples, at = self._radio.receive(self._block)
         self._now = at + samples.size
+        return []
 
     def send_due(self, following: Callable[[float], tuple[Header, bytes | Units] | None]) -> None:
         """Queues packets until there is enough to send during the next block.

@@ -1,8 +1,10 @@
-"""Carries the frames of a run in one process over the packet modem: a radio for each node of an IQ channel.
+"""Carries the frames of a run in one process over the packet modem: a radio for each node of an air.
 
 Node 0 is the server, at the base station, and node k + 1 is client k.
 """
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -18,12 +20,14 @@ from channel.scenario.load import changed, load
 from channel.waveform.received import Received
 from channel.waveform.tokens import TokenLink, TokenMessage
 from splitfl.config import RunConfig
-from splitfl.core.errors import ConfigError
+from splitfl.core.errors import ConfigError, SplitflError
 from splitfl.transport.radio.spec import RadioSettings
 from splitfl.wire.frame import MAX_FRAME_BYTES
 from splitfl.wire.row_split import Rows, join, split
 from testbed.radio.loopback import LoopbackAir
 from testbed.radio.modem import ModemSettings, PacketModem
+from testbed.radio.radio import Radio
+from testbed.radio.zmq_radio import ZmqRadio, settings_of
 
 _NO_ROWS: Rows = np.zeros((0, 0), dtype=np.uint8)
 
@@ -33,18 +37,39 @@ def open_carrier(config: RunConfig) -> "TokenCarrier":
     own, clients = config.transport.of(RadioSettings), config.federation.clients
     try:
         require_numba("transport.name 'radio'")
-        scenario = load(own.scenario)
-        if clients > scenario.place.users:
-            raise ConfigError(
-                f"federation.clients must be at most the {scenario.place.users} users of transport.scenario "
-                f"{own.scenario!r}, got {clients}"
-            )
-        scenario = replace(changed(scenario, {"place": {"users": clients}}), seed=config.train.seed)
         modem = ModemSettings(mcs=own.mcs, fft_size=own.fft_size, longest=own.packet_bytes)
-        air = LoopbackAir(iq_channel_of(scenario, rate_hz=own.rate_hz))
-        return TokenCarrier(air, modem, own)
+        timeout_s = config.transport.timeout_s
+        if own.air_port:
+            return TokenCarrier(_at_ports(own, clients, timeout_s), modem, own)
+        return TokenCarrier(_here(own, clients, config.train.seed), modem, own)
     except ChannelError as error:
         raise ConfigError(f"[transport] radio: {error}") from None
+
+
+def _here(own: RadioSettings, clients: int, seed: int) -> Sequence[Radio]:
+    """Radios around the IQ channel of a scenario in this process."""
+    scenario = load(own.scenario)
+    if clients > scenario.place.users:
+        raise ConfigError(
+            f"federation.clients must be at most the {scenario.place.users} users of transport.scenario "
+            f"{own.scenario!r}, got {clients}"
+        )
+    scenario = replace(changed(scenario, {"place": {"users": clients}}), seed=seed)
+    return LoopbackAir(iq_channel_of(scenario, rate_hz=own.rate_hz)).radios
+
+
+def _at_ports(own: RadioSettings, clients: int, timeout_s: float) -> Sequence[Radio]:
+    """Radios at the ports of an air of another process. Raises RadioTimeout if it does not answer."""
+    radios = list[ZmqRadio]()
+    try:
+        for node in range(clients + 1):
+            settings = settings_of(node, port=own.air_port, rate_hz=own.rate_hz)
+            radios.append(ZmqRadio(replace(settings, timeout_s=timeout_s)))
+    except SplitflError:
+        for radio in radios:
+            radio.close()
+        raise
+    return radios
 
 
 @dataclass(frozen=True)
@@ -70,11 +95,19 @@ class TokenCarrier:
     Noise and fading go on from message to message, so that a run that is resumed meets others.
     """
 
-    def __init__(self, air: LoopbackAir, modem: ModemSettings, settings: RadioSettings) -> None:
-        """Raises BadParameter for packets that the modem does not offer."""
-        self._air, self._settings = air, settings
-        self._modems = [PacketModem(radio, modem, node=radio.node) for radio in air.radios]
-        self._ends = {client: self._pair(client) for client in range(len(air.radios) - 1)}
+    def __init__(self, radios: Sequence[Radio], modem: ModemSettings, settings: RadioSettings) -> None:
+        """The radios are those of node 0, 1 and so on. Raises BadParameter for packets that do not fit."""
+        self._radios, self._settings = radios, settings
+        self._modems = [PacketModem(radio, modem, node=node) for node, radio in enumerate(radios)]
+        self._ends = {client: self._pair(client) for client in range(len(radios) - 1)}
+        # A radio at a port waits for samples that the air computes only once it has those of all others.
+        self._threads = ThreadPoolExecutor(len(radios), thread_name_prefix="radio")
+
+    def close(self) -> None:
+        """Closes all radios."""
+        self._threads.shutdown()
+        for radio in self._radios:
+            radio.close()
 
     def carry(
         self, transfer: Transfer, frame: bytes, sent_N: NDArray[np.bool_] | None = None
@@ -113,18 +146,17 @@ class TokenCarrier:
         The message is None, and the time that of the end, if it was given up.
         """
         began_s, message, arrived_s = sender.modem.now_s, None, 0.0
+
+        def hear(modem: PacketModem) -> list[Received]:
+            return modem.receive() if modem in (sender.modem, receiver.modem) else modem.skip()
+
         while not sender.link.is_idle:
             sender.send()
             receiver.send()
-            for modem in self._modems:
-                if modem is receiver.modem:
-                    found = receiver.take(modem.receive())
-                    if found:
-                        (message,), arrived_s = found, modem.now_s
-                elif modem is sender.modem:
-                    sender.take(modem.receive())
-                else:
-                    modem.skip()
+            heard = dict(zip(self._modems, self._threads.map(hear, self._modems), strict=True))
+            sender.take(heard[sender.modem])
+            if found := receiver.take(heard[receiver.modem]):
+                (message,), arrived_s = found, receiver.modem.now_s
         return message, (sender.modem.now_s if message is None else arrived_s) - began_s
 
     def _pair(self, client: int) -> tuple[_End, _End]:

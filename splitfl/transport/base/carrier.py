@@ -25,7 +25,8 @@ class Carrier(Protocol):
 
         Of its rows only those of `sent_N` are sent; the others are zeros on both sides.
         """
-        ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class EmulatedLink:
     ) -> tuple[Delivery, bytes]:
         """See Carrier."""
         return self.link.transfer(transfer), frame
+
+    def close(self) -> None:
+        """See Carrier; there is nothing to close."""
 
 
 OpenCarrier = Callable[[RunConfig], Carrier]

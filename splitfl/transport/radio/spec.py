@@ -13,14 +13,16 @@ class RadioSettings:
     """Settings of the waveform.
 
     Server and clients are the base station and the first users of `scenario` (a name of `splitfl channel
-    list`, or a TOML file). Radios exchange `rate_hz` complex samples per second, with `fft_size` subcarriers
-    and the modulation and code rate of row `mcs` of TS 38.214 table 5.1.3.1-1. Tokens that may be lost are
-    sent once, each in a code block of its own, in packets of up to `token_packet_bytes`, until
-    `token_deadline_s` after the first one; everything else is repeated until it arrives, in packets of up
-    to `packet_bytes`.
+    list`, or a TOML file), or, with an `air_port`, the first nodes of the air that `splitfl channel air` or
+    another program serves at this port. Radios exchange `rate_hz` complex samples per second, with `fft_size`
+    subcarriers and the modulation and code rate of row `mcs` of TS 38.214 table 5.1.3.1-1. Tokens that may be
+    lost are sent once, each in a code block of its own, in packets of up to `token_packet_bytes`, until
+    `token_deadline_s` after the first one; everything else is repeated until it arrives, in packets of up to
+    `packet_bytes`.
     """
 
     scenario: str = "ideal"
+    air_port: int = 0
     rate_hz: float = 1e6
     mcs: int = 16
     fft_size: int = 64
@@ -29,6 +31,12 @@ class RadioSettings:
     token_deadline_s: float = 10.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.air_port <= 65535:
+            raise ConfigError(f"transport.air_port must lie in [0, 65535], got {self.air_port}")
+        if self.air_port and self.scenario != RadioSettings.scenario:
+            raise ConfigError(
+                "transport.scenario is that of the air, if transport.air_port is not 0: remove it"
+            )
         above("transport.rate_hz", self.rate_hz, 0.0)
         at_least("transport.packet_bytes", self.packet_bytes, 64)
         at_least("transport.token_packet_bytes", self.token_packet_bytes, 1)
@@ -44,9 +52,14 @@ def _refuse(*_: object) -> NoReturn:
 
 def _describe_link(config: TransportConfig) -> str:
     own = config.of(RadioSettings)
+    air = (
+        f"the air at port {own.air_port}"
+        if own.air_port
+        else f"the IQ channel of the scenario {own.scenario}"
+    )
     return (
         f"Every message crossed a waveform of {own.rate_hz:,.0f} samples per second, MCS {own.mcs}, through "
-        f"the IQ channel of the scenario {own.scenario}: losses were not drawn, but received as "
+        f"{air}: losses were not drawn, but received as "
         "errors of the modem. Packets, retransmissions and airtime are those of the waveform."
     )
 

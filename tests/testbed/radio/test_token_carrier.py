@@ -1,6 +1,7 @@
 """Runs whose messages cross the waveform in one process: the same bits, or the tokens that arrived."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ from experiments.local_clients import run_here
 from splitfl.config import LinkConfig
 from splitfl.controller.budget import resolved
 from splitfl.core.errors import ConfigError
+from splitfl.run_folder.overview import overview
 from splitfl.runtime.screen import Silent
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict, partial
 from splitfl.setup.links import check_link
 from splitfl.setup.overriding import resolved_settings
+from testbed.errors import RadioTimeout
 from testbed.radio.token_carrier import open_carrier
+from tests.channel.iq.free_ports import free_ports
+from tests.command import Start
+from tests.command import splitfl as command
 from tests.splitfl import toy
 
 place = toy.place()
@@ -92,6 +98,12 @@ def test_policies_work_with_the_tokens_that_were_received(policy: str, place: Pa
     ("transport", "tables", "error"),
     [
         ({"scenario": "nowhere"}, {}, "unknown scenario 'nowhere'"),
+        (
+            {"scenario": "jammed", "air_port": 2000},
+            {},
+            "transport.scenario is that of the air, if transport.air_",
+        ),
+        ({"air_port": 70_000}, {}, r"transport.air_port must lie in \[0, 65535\], got 70000"),
         ({"mcs": 3}, {}, r"\[transport\] radio: mcs must lie in \[6, 28\], got 3"),
         ({"packet_bytes": 20_000}, {}, r"size must lie in \[0, 16383\], got 20000"),
         ({"token_packet_bytes": 70_000}, {}, r"packet_bytes must lie in \[1, 65535\], got 70000"),
@@ -110,6 +122,12 @@ def test_without_numba_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("channel.coding.extra.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs numba; install with: pip install 'splitfl\[radio\]'"):
         open_carrier(partial({"transport": {"name": "radio"}}, ("transport",)))
+
+
+def test_without_pyzmq_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zmq", None)
+    with pytest.raises(ConfigError, match=r"need the library pyzmq: pip install 'splitfl\[radio\]'"):
+        open_carrier(partial({"transport": {"name": "radio", "air_port": 2000}}, ("transport",)))
 
 
 @pytest.mark.parametrize("table", [{"link": {"mtu_bytes": 600}}, {"analog": {"snr_db": 3.0}}])
@@ -148,3 +166,29 @@ def test_a_message_that_nobody_answers_is_lost_as_a_whole_and_the_next_one_arriv
     delivery, frame = carrier.carry(transfer, b"def")
     assert (delivery.is_complete, frame) == (True, b"def")
     assert 0.0 < delivery.airtime_s < delivery.finish_s - 1.0
+
+
+@pytest.mark.slow
+def test_an_air_that_is_not_there_ends_the_run_in_time(place: Path, tmp_path: Path) -> None:
+    radio = {"name": "radio", "air_port": free_ports(6), "timeout_s": 0.2}
+    with pytest.raises(RadioTimeout, match=r"gave 0 of 5000 samples in 0\.2 s"):
+        ran(place, tmp_path, radio)
+
+
+@pytest.mark.slow
+def test_a_run_over_the_air_of_another_process_has_the_bits_of_the_run_in_one_process(
+    place: Path, tmp_path: Path, start: Start
+) -> None:
+    port, air = free_ports(6), tmp_path / "air"
+    air.mkdir()
+    options = ("--rate", "1e6", "--port", str(port), "--timeout", "30", "--pace", "free")
+    server = command(start, air, "channel", "air", edge(tmp_path, 122.0), *options)
+    near, far = tmp_path / "near", tmp_path / "far"
+    for folder in (near, far):
+        folder.mkdir()
+    ran(place, near, {"name": "inproc"})
+    ran(place, far, {"name": "radio", "air_port": port, "timeout_s": 60.0})
+    assert server.process.poll() is None
+    assert [row["loss"] for row in events(near, "step")] == [row["loss"] for row in events(far, "step")]
+    summary = json.loads((far / "summary.json").read_text())
+    assert dict(overview(summary))["airtime"].endswith("over all clients (waveform)")
