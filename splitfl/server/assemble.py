@@ -22,10 +22,10 @@ from splitfl.server.protocols import RoundPlanner, Watcher
 from splitfl.server.server_loop import ServerLoop
 from splitfl.server.service_order import ServiceOrder
 from splitfl.server.sync_server import SyncServer
-from splitfl.server.virtual_clock import VirtualClock
+from splitfl.server.virtual_clock import EmulatedLink, VirtualClock
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import cell, own_link, snr_db
-from splitfl.transport.base.carrier import Carrier, EmulatedLink
+from splitfl.transport.base.carrier import Carrier
 from splitfl.wire.erasure import Pooled
 
 POWER_W = Direction.power_w

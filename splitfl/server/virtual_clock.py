@@ -10,18 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from channel.core.link import DIRECTIONS, Delivery, Transfer
+from channel.core.link import DIRECTIONS, Delivery, Link, Transfer
 from splitfl.accounting.ledger import Ledger
 from splitfl.core.events import Events
 from splitfl.core.messages import Control, Message
 from splitfl.core.state import State, tensor_in
 from splitfl.methods.parts.method import Turn
 from splitfl.wire import Envelope
-from splitfl.wire.row_split import mask_bytes
+from splitfl.wire.row_split import Mask, mask_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +36,9 @@ class Load:
     unit_bytes: int = 1
     symbols: int = 0
     symbol_hz: float = 1.0
-    sent_N: NDArray[np.bool_] | None = None
+    sent_N: Mask | None = None
 
-    def only(self, sent_N: NDArray[np.bool_]) -> Self:
+    def only(self, sent_N: Mask) -> Self:
         """The load if only these rows are sent, behind a mask of all rows in the reliable part."""
         if sent_N.all():
             return self
@@ -93,6 +91,20 @@ class Crossing:
                 energy_j=delivery.energy_j + power_w * symbols_s,
             )
         return replace(self, delivery=whole)
+
+
+@dataclass(frozen=True)
+class EmulatedLink:
+    """A link that decides what arrives without seeing a frame; the frames keep their rows."""
+
+    link: Link
+
+    def carry(self, transfer: Transfer, frame: bytes, sent_N: Mask | None = None) -> tuple[Delivery, bytes]:
+        """See Carrier."""
+        return self.link.transfer(transfer), frame
+
+    def close(self) -> None:
+        """See Carrier; there is nothing to close."""
 
 
 class VirtualClock:

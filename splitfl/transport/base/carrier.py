@@ -4,13 +4,12 @@ Axes: N rows of a message.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.core.link import Delivery, Link, Transfer
+from channel.core.link import Delivery, Transfer
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 
@@ -27,22 +26,6 @@ class Carrier(Protocol):
         """
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class EmulatedLink:
-    """A link that decides what arrives without seeing a frame; the frames keep their rows."""
-
-    link: Link
-
-    def carry(
-        self, transfer: Transfer, frame: bytes, sent_N: NDArray[np.bool_] | None = None
-    ) -> tuple[Delivery, bytes]:
-        """See Carrier."""
-        return self.link.transfer(transfer), frame
-
-    def close(self) -> None:
-        """See Carrier; there is nothing to close."""
 
 
 OpenCarrier = Callable[[RunConfig], Carrier]

@@ -21,8 +21,7 @@ from splitfl.server.protocols import RoundEnd
 from splitfl.server.service_order import ServiceOrder
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.sync_server import SyncServer
-from splitfl.server.virtual_clock import VirtualClock
-from splitfl.transport.base.carrier import EmulatedLink
+from splitfl.server.virtual_clock import EmulatedLink, VirtualClock
 from splitfl.wire import Envelope, Frame, Refusal, decode, encode
 
 
