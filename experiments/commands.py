@@ -50,6 +50,8 @@ from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import transport
+from testbed.radio.token_client import open_client_radio
+from testbed.radio.token_server import open_server_radio
 
 Drive = Callable[..., Ended]
 """Runs an experiment; has the arguments of `run_here`."""
@@ -73,7 +75,7 @@ def serve(preset: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> 
     """See the command of this name."""
     quiet()
     name, config = presets.find(preset, overrides, print_note)
-    drive = partial(serve_run, controller_for=controller_for)
+    drive = partial(serve_run, controller_for=controller_for, open_radio=open_server_radio)
     _drive(name, served(config, overrides), out, as_json, spawn=False, drive=drive)
 
 
@@ -126,6 +128,7 @@ def join(
         restart=_restart_process,
         leaves=leaves,
         owns_data=data is not None and not is_dealt,
+        open_radio=open_client_radio,
     )
     console.print(f"client {client}: done")
 

@@ -15,6 +15,7 @@ from splitfl.transport.registry import join_options
 from testbed.live import LiveClients, Network
 from testbed.local import LocalClients
 from testbed.radio.token_carrier import open_carrier
+from testbed.radio.token_server import open_server_radio
 
 JOIN: Final = (sys.executable, "-P", "-m", "experiments", "join")
 """Runs this installation's command line; -P keeps an `experiments` of the working directory out."""
@@ -29,6 +30,7 @@ def run_here(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> E
         controller_for=controller_for,
         start_clients=clients_of(experiment.config),
         open_carrier=open_carrier,
+        open_radio=open_server_radio,
     )
 
 

@@ -17,7 +17,7 @@ from splitfl.server.run import Run
 from splitfl.server.time_limits import check_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import is_carried
-from splitfl.transport.base.carrier import Carrier, OpenCarrier, no_carrier
+from splitfl.transport.base.carrier import Carrier, OpenCarrier, OpenServerRadio, no_radio
 from splitfl.transport.registry import transport
 
 
@@ -28,7 +28,8 @@ def run(
     *,
     controller_for: ControllerFor,
     start_clients: StartClients,
-    open_carrier: OpenCarrier = no_carrier,
+    open_carrier: OpenCarrier = no_radio,
+    open_radio: OpenServerRadio = no_radio,
 ) -> Ended:
     """Runs the experiment on this machine, over the transport of its settings.
 
@@ -38,7 +39,14 @@ def run(
         return run_in_one_process(
             experiment, new_folder, screen, controller_for=controller_for, open_carrier=open_carrier
         )
-    return serve(experiment, new_folder, screen, controller_for=controller_for, start_clients=start_clients)
+    return serve(
+        experiment,
+        new_folder,
+        screen,
+        controller_for=controller_for,
+        start_clients=start_clients,
+        open_radio=open_radio,
+    )
 
 
 def run_in_one_process(
@@ -47,7 +55,7 @@ def run_in_one_process(
     screen: Screen,
     *,
     controller_for: ControllerFor,
-    open_carrier: OpenCarrier = no_carrier,
+    open_carrier: OpenCarrier = no_radio,
 ) -> Ended:
     """Runs the experiment in this process and thread; see `run`."""
     with ExitStack() as stack:

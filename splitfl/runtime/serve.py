@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,8 @@ from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits, check_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict
+from splitfl.setup.links import is_carried
+from splitfl.transport.base.carrier import OpenServerRadio, ServerRadio, no_radio
 from splitfl.transport.base.transport import ServerEnd
 from splitfl.transport.registry import transport
 
@@ -50,6 +53,7 @@ def serve(
     *,
     controller_for: ControllerFor,
     start_clients: StartClients | None = None,
+    open_radio: OpenServerRadio = no_radio,
 ) -> Ended:
     """Runs the server over the transport of the settings; `start_clients` starts the clients on this
     machine, None if they join from others.
@@ -68,10 +72,10 @@ def serve(
         write_json(folder / "server.json", location(server.address) | {"spawn": bool(start_clients)})
         server.offer(as_dict(config) | {WEIGHTS: weights})
         started = start_clients(server.address, folder) if start_clients else NoClients()
-        with started as local, threads(config.server.threads):
-            summary = _ServerRun(experiment, folder, screen, server, local, controller_for(config)).run(
-                base_bytes
-            )
+        with started as local, threads(config.server.threads), ExitStack() as stack:
+            radio = stack.enter_context(closing(open_radio(config))) if is_carried(config) else None
+            run = _ServerRun(experiment, folder, screen, server, local, controller_for(config), radio)
+            summary = run.run(base_bytes)
             local.wait(_SHUTDOWN_S)
             return folder, summary
     finally:
@@ -117,19 +121,18 @@ class _ServerRun:
         server: ServerEnd,
         local: Clients,
         controller: Callable[[Ledger, Events], RoundPlanner] | None,
+        radio: ServerRadio | None,
     ) -> None:
         self._experiment = experiment
         self._folder = folder
-        self._screen = screen
-        self._server = server
-        self._local = local
+        self._screen, self._server, self._local = screen, server, local
         self._fault_tolerance = experiment.config.fault_tolerance
         self._router = SessionRouter(waits_for_restart=self._fault_tolerance.on_loss != "continue")
         self._is_started = False
         self._sessions: dict[int, int] = {}
         self._announced: set[tuple[int, int]] = set()
         self._began_s = time.monotonic()
-        self._controller = controller
+        self._controller, self._radio = controller, radio
 
     def run(self, base_bytes: int) -> dict[str, Any]:
         """Runs until the run is over; returns its summary."""
@@ -142,6 +145,7 @@ class _ServerRun:
                 self._newest_checkpoint(),
                 self._controller,
                 track,
+                self._radio,
             ) as run:
                 try:
                     self._run_once(run)
@@ -174,7 +178,8 @@ class _ServerRun:
         self._router.connect(run.server_loop)
         if not self._is_started:
             self._is_started = True
-            self._server.start(self._router.handle)
+            handle = self._router.handle
+            self._server.start(self._radio.handler(handle) if self._radio else handle)
         for client, what in missing.items():
             self._without(run, client, what)
         self._watch(run)

@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ from splitfl.wire.frame import ROWS
 
 Rows = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+
+NO_ROWS: Final[Rows] = np.zeros((0, 0), dtype=np.uint8)
+NO_MASK: Final[Mask] = np.zeros(0, dtype=np.bool_)
+"""Of a message that is sent as a whole."""
 
 _LENGTH_BYTES = 8
 
@@ -42,11 +46,17 @@ def split(frame: bytes, sent_N: Mask | None = None) -> tuple[bytes, Rows]:
     return other + np.packbits(sent_N).tobytes(), row_NB[sent_N]
 
 
-def join(reliable: bytes, row_NB: Rows, arrived_N: Mask) -> tuple[bytes, Mask]:
-    """The inverse of `split` with what was received: the frame, and which of all its rows arrived.
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """A frame as received; which of its rows (N,) arrived, those not sent among them, and which were sent."""
 
-    Rows that were not sent are zeros, and count as arrived. Raises WireError for parts that do not fit.
-    """
+    frame: bytes
+    arrived_N: Mask
+    sent_N: Mask
+
+
+def join(reliable: bytes, row_NB: Rows, arrived_N: Mask) -> Joined:
+    """The inverse of `split` with what was received. Raises WireError for parts that do not fit."""
     places = _Places.of(reliable)
     size = places.end - sum(end - begin for begin, end in places.spans)
     sent_N, mask = np.ones(places.count, dtype=np.bool_), np.frombuffer(reliable[size:], dtype=np.uint8)
@@ -65,7 +75,7 @@ def join(reliable: bytes, row_NB: Rows, arrived_N: Mask) -> tuple[bytes, Mask]:
     whole_NB[sent_N] = row_NB
     arrived_all_N = np.ones(places.count, dtype=np.bool_)
     arrived_all_N[sent_N] = arrived_N
-    return places.filled(reliable, whole_NB), arrived_all_N
+    return Joined(frame=places.filled(reliable, whole_NB), arrived_N=arrived_all_N, sent_N=sent_N)
 
 
 @dataclass(frozen=True, kw_only=True)

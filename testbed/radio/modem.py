@@ -88,6 +88,10 @@ class PacketModem:
         self._now = at + samples.size
         return self.receiver.push(samples)
 
+    def close(self) -> None:
+        """Closes the radio."""
+        self._radio.close()
+
     def skip(self) -> list[Received]:
         """Waits for a block of samples, and looks for no packets in it: there are none to return."""
         samples, at = self._radio.receive(self._block)

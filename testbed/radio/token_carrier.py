@@ -22,14 +22,12 @@ from channel.waveform.tokens import TokenLink, TokenMessage
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError, SplitflError
 from splitfl.transport.radio.spec import RadioSettings
-from splitfl.wire.frame import MAX_FRAME_BYTES
-from splitfl.wire.row_split import Rows, join, split
+from splitfl.wire.row_split import NO_ROWS, join, split
 from testbed.radio.loopback import LoopbackAir
 from testbed.radio.modem import ModemSettings, PacketModem
 from testbed.radio.radio import Radio
+from testbed.radio.token_node import token_link
 from testbed.radio.zmq_radio import ZmqRadio, settings_of
-
-_NO_ROWS: Rows = np.zeros((0, 0), dtype=np.uint8)
 
 
 def open_carrier(config: RunConfig) -> "TokenCarrier":
@@ -116,7 +114,7 @@ class TokenCarrier:
         server, client = self._ends[transfer.client]
         sender, receiver = (client, server) if transfer.direction == "up" else (server, client)
         is_whole = transfer.recovery == "acknowledged"
-        reliable, row_UN = (frame, _NO_ROWS) if is_whole else split(frame, sent_N)
+        reliable, row_UN = (frame, NO_ROWS) if is_whole else split(frame, sent_N)
         before = _Spent.of(sender, receiver)
         sender.link.offer(reliable, row_UN)
         message, took_s = self._send(sender, receiver)
@@ -128,7 +126,8 @@ class TokenCarrier:
             arrived[:segments], arrived[segments:] = True, message.arrived_U
             received = message.reliable
             if not is_whole:
-                received, rows = join(message.reliable, message.row_UN, message.arrived_U)
+                whole = join(message.reliable, message.row_UN, message.arrived_U)
+                received, rows = whole.frame, whole.arrived_N
         airtime_s = spent.samples / server.modem.rate_hz
         delivery = Delivery(
             arrived=arrived,
@@ -164,17 +163,7 @@ class TokenCarrier:
 
         def end(source: int, target: int) -> _End:
             modem = self._modems[source]
-            link = TokenLink(
-                source=source,
-                target=target,
-                timeout_s=modem.timeout_s,
-                session=1,
-                segment_bytes=own.packet_bytes,
-                packet_bytes=own.token_packet_bytes,
-                deadline_s=own.token_deadline_s,
-                most_bytes=MAX_FRAME_BYTES,
-            )
-            return _End(modem, link)
+            return _End(modem, token_link(modem, own, source=source, target=target))
 
         return end(0, node), end(node, 0)
 

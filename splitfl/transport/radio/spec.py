@@ -50,7 +50,8 @@ def _refuse(*_: object) -> NoReturn:
     )
 
 
-def _describe_link(config: TransportConfig) -> str:
+def describe_link(config: TransportConfig) -> str:
+    """What carried the messages, for a report."""
     own = config.of(RadioSettings)
     air = (
         f"the air at port {own.air_port}"
@@ -73,5 +74,5 @@ SPEC: Final = TransportSpec(
     check_join=_refuse,
     settings=RadioSettings,
     in_process=True,
-    describe_link=_describe_link,
+    describe_link=describe_link,
 )

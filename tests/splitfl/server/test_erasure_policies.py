@@ -107,7 +107,8 @@ class ReceivesTokens:
             arrived = np.ones(len(row_NB), dtype=np.bool_)
             if transfer.direction == self._direction:
                 arrived[self._rows] = False
-            frame, rows_N = join(reliable, row_NB * arrived[:, None], arrived)
+            received = join(reliable, row_NB * arrived[:, None], arrived)
+            frame, rows_N = received.frame, received.arrived_N
         delivery = Delivery(
             arrived=arrived,
             finish_s=transfer.start_s,

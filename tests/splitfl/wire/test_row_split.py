@@ -26,9 +26,9 @@ def test_a_frame_comes_back_from_its_parts(codec: str) -> None:
     reliable, row_NB = split(sent)
     assert row_NB.shape == (ROWS, row_bytes(WIDTH, torch.float32, codec))
     assert len(reliable) == len(sent) - row_NB.size
-    received, arrived_N = join(reliable, row_NB, np.ones(ROWS, dtype=bool))
-    assert received == sent
-    assert arrived_N.all()
+    received = join(reliable, row_NB, np.ones(ROWS, dtype=bool))
+    assert received.frame == sent
+    assert received.arrived_N.all()
 
 
 @pytest.mark.parametrize("codec", ["none", "int4"])
@@ -38,12 +38,13 @@ def test_rows_that_are_not_sent_are_zeros_and_count_as_arrived(codec: str) -> No
     assert len(row_NB) == sent_N.sum()
     assert len(reliable) == len(split(frame(codec))[0]) + mask_bytes(ROWS)
     heard_N = np.arange(len(row_NB)) > 0
-    received, arrived_N = join(reliable, row_NB * heard_N[:, None], heard_N)
-    message, whole = Frame(received).message(), Frame(frame(codec)).message()
+    received = join(reliable, row_NB * heard_N[:, None], heard_N)
+    message, whole = Frame(received.frame).message(), Frame(frame(codec)).message()
     assert isinstance(message, Gradient)
     assert isinstance(whole, Gradient)
-    here_N = sent_N & arrived_N
-    assert arrived_N.tolist() == [row != 1 for row in range(ROWS)]
+    assert np.array_equal(received.sent_N, sent_N)
+    here_N = sent_N & received.arrived_N
+    assert received.arrived_N.tolist() == [row != 1 for row in range(ROWS)]
     assert torch.equal(message.grad, whole.grad * torch.from_numpy(here_N)[:, None])
 
 

@@ -149,7 +149,7 @@ def test_the_link_of_a_preset_is_dropped_and_said() -> None:
 
 
 def test_it_needs_the_radios_of_the_command_line(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'radio' needs radios: start the run by `splitfl run`"):
+    with pytest.raises(ConfigError, match="'radio' needs radios: use the command `splitfl`"):
         splitfl.run(toy.table(place), out=tmp_path, **{"transport.name": "radio"})
 
 
