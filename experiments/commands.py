@@ -52,6 +52,8 @@ from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import transport
+from testbed.radio.token_client import open_client_radio
+from testbed.radio.token_server import open_server_radio
 
 Drive = Callable[..., Ended]
 """Runs an experiment; has the arguments of `run_here`."""
@@ -78,7 +80,7 @@ def serve(
     quiet()
     name, config = presets.find(preset, overrides, print_note)
     times = MessageTimes(message_times) if message_times else None
-    drive = partial(serve_run, controller_for=controller_for, times=times)
+    drive = partial(serve_run, controller_for=controller_for, times=times, open_radio=open_server_radio)
     _drive(name, served(config, overrides), out, as_json, spawn=False, drive=drive)
 
 
@@ -133,6 +135,7 @@ def join(
         restart=_restart_process,
         leaves=leaves,
         owns_data=data is not None and not is_dealt,
+        open_radio=open_client_radio,
     )
     console.print(f"client {client}: done")
 

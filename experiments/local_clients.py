@@ -14,6 +14,8 @@ from splitfl.setup.experiment import Experiment
 from splitfl.transport.registry import join_options
 from testbed.live import LiveClients, Network
 from testbed.local import LocalClients
+from testbed.radio.token_carrier import open_carrier
+from testbed.radio.token_server import open_server_radio
 
 JOIN: Final = (sys.executable, "-P", "-m", "experiments", "join")
 """Runs this installation's command line; -P keeps an `experiments` of the working directory out."""
@@ -21,8 +23,15 @@ JOIN: Final = (sys.executable, "-P", "-m", "experiments", "join")
 
 def run_here(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> Ended:
     """Runs server and clients on this machine, over the transport of the settings."""
-    clients = clients_of(experiment.config)
-    return run(experiment, new_folder, screen, controller_for=controller_for, start_clients=clients)
+    return run(
+        experiment,
+        new_folder,
+        screen,
+        controller_for=controller_for,
+        start_clients=clients_of(experiment.config),
+        open_carrier=open_carrier,
+        open_radio=open_server_radio,
+    )
 
 
 def clients_of(config: RunConfig, live: Network | None = None) -> StartClients:

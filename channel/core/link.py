@@ -89,6 +89,8 @@ class Delivery:
     `retransmissions` counts the attempts beyond each packet's first. `airtime_s` is the time spent
     transmitting, waiting excluded. `energy_j` is the energy of that; the link's docstring defines whose.
     `trace` holds the attempts in the order of their ends, and is empty unless the transfer `is_traced`.
+    `rows` holds for each row behind the reliable part whether it arrived, if the link sends rows one by one;
+    None if packets decide, as in `units_arrived`, or the reliable part did not arrive.
     """
 
     arrived: NDArray[np.bool_]
@@ -97,6 +99,7 @@ class Delivery:
     airtime_s: float
     energy_j: float
     trace: tuple[Attempt, ...] = ()
+    rows: NDArray[np.bool_] | None = None
 
     @property
     def packets(self) -> int:

@@ -78,6 +78,11 @@ class ArqLink:
         """Whether all packets have been acknowledged or given up."""
         return self._sender.is_idle
 
+    @property
+    def room(self) -> int:
+        """How many packets `offer` would take now."""
+        return self._sender.room
+
     def offer(self, payload: bytes) -> bool:
         """Queues a packet; False if the queue is full, and the packet is dropped."""
         return self._sender.offer(payload)
@@ -172,10 +177,14 @@ class _Sender:
     def is_idle(self) -> bool:
         return not self._queue and not self._window
 
+    @property
+    def room(self) -> int:
+        return max(QUEUE - len(self._queue), 0)
+
     def offer(self, payload: bytes) -> bool:
         if not payload:
             raise BadParameter("a packet must have at least 1 byte, got 0")
-        if len(self._queue) >= QUEUE:
+        if not self.room:
             self._counters.dropped += 1
             return False
         self._queue.append(payload)

@@ -22,6 +22,7 @@ SEAMS: Final = (
     "splitfl.wire.codecs.codec",
     "splitfl.transport.base.spec",
     "splitfl.transport.base.transport",
+    "splitfl.transport.base.carrier",
     "splitfl.setup.link_kinds.kind",
     "splitfl.federation.aggregators",
     "splitfl.models.cut",

@@ -16,6 +16,7 @@ from splitfl.runtime.serve import Ended, NewFolder, serve
 from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import link_or_scenario
+from splitfl.transport.base.spec import TransportSpec
 from splitfl.transport.registry import TRANSPORTS, between_processes, transport
 from testbed.live import LiveLink, Network
 from testbed.namespaces import Namespace
@@ -79,11 +80,16 @@ def emulation_of(experiment: Experiment) -> Emulation:
         raise ConfigError(str(error)) from None
 
 
+def _reaches_out(spec: TransportSpec) -> bool:
+    """Whether its messages cross a namespace's own network: a broker, or an air, is outside of it."""
+    return not spec.in_process and spec.own_host and spec.describe_link is None
+
+
 def check_supported(config: RunConfig) -> None:
     """Raises ConfigError for settings that TCP cannot provide: erasures and analog symbols."""
     spec = transport(config.transport.name)
-    if spec.in_process or not spec.own_host:  # a broker cannot be reached from a namespace
-        able = (name for name in between_processes() if TRANSPORTS[name].own_host)
+    if not _reaches_out(spec):
+        able = (name for name in between_processes() if _reaches_out(TRANSPORTS[name]))
         names, got = " or ".join(able), config.transport.name
         raise ConfigError(f"transport.name must be {names} between network namespaces, got {got!r}")
     for kind, got in config.erasure.by_kind().items():

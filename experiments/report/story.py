@@ -26,7 +26,7 @@ from splitfl.models.families import (
 from splitfl.run_folder.read import RunRecord, read_table
 from splitfl.setup.experiment_file import from_dict
 from splitfl.setup.links import describe_link
-from splitfl.transport.registry import TRANSPORTS
+from splitfl.transport.registry import TRANSPORTS, transport
 
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
@@ -85,11 +85,7 @@ def emulation(run: RunRecord) -> list[str]:
     if config is None:
         link = ["The link was emulated, with settings of another version; see config.json."]
     else:
-        link = [
-            f"The link was emulated: {describe_link(config.link)}. Packets, retransmissions and airtime are "
-            "those of this link.",
-            *_encoding(config),
-        ]
+        link = [_link(config), *_encoding(config)]
     clock = (
         "The clock was virtual: computing time is counted operations over a declared "
         f"{flops_text(run.setting('client.flops'))}/s for each client and "
@@ -103,6 +99,16 @@ def emulation(run: RunRecord) -> list[str]:
         *_radio(run),
         "Real: every loss and metric, and every byte, counted after encoding.",
     ]
+
+
+def _link(config: RunConfig) -> str:
+    """What carried the messages, emulated or not."""
+    if (describe := transport(config.transport.name).describe_link) is not None:
+        return describe(config.transport)
+    return (
+        f"The link was emulated: {describe_link(config.link)}. Packets, retransmissions and airtime are "
+        "those of this link."
+    )
 
 
 def learning(run: RunRecord) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from splitfl.core.metrics import JUDGES, METRICS
 from splitfl.core.quantities import bytes_text, flops_text, metric_text, seconds_text
+from splitfl.transport.registry import TRANSPORTS
 
 
 def overview(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -15,7 +16,7 @@ def overview(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         *_results(summary["final"]),
         ("sent", f"{bytes_text(summary['bytes_up'])} up, {bytes_text(summary['bytes_down'])} down"),
         ("packets", f"{summary['packets']:,} ({summary['retransmissions']:,} retransmissions)"),
-        ("airtime", f"{seconds_text(summary['airtime_s'])} over all clients (emulated link)"),
+        ("airtime", f"{seconds_text(summary['airtime_s'])} over all clients ({_link(summary)})"),
         (
             "time",
             f"{seconds_text(summary['virtual_s'])} on the virtual clock, "
@@ -28,6 +29,11 @@ def overview(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         peak = "{} a client, {} server (above the libraries' own)".format(*peaks)
         rows.append(("peak memory", peak))
     return rows + [("not tracked", failure) for failure in summary.get("tracking_failures", ())]
+
+
+def _link(summary: Mapping[str, Any]) -> str:
+    spec = dict(TRANSPORTS).get(summary["transport"])
+    return "emulated link" if spec is None or spec.describe_link is None else "waveform"
 
 
 def _results(final: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ from splitfl.runtime.serve import WEIGHTS
 from splitfl.runtime.simulate import threads
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import from_dict
+from splitfl.setup.links import is_carried
+from splitfl.transport.base.carrier import OpenClientRadio, no_radio
 from splitfl.transport.base.spec import Joining, TransportSpec
 from splitfl.transport.base.transport import ClientEnd
 
@@ -42,6 +45,7 @@ def join(
     restart: Callable[[], NoReturn] | None = None,
     leaves: Mapping[int, int] | None = None,
     owns_data: bool = False,
+    open_radio: OpenClientRadio = no_radio,
 ) -> None:
     """Joins a run over this transport and takes part until its end.
 
@@ -53,7 +57,7 @@ def join(
     cannot resume, `restart` restarts this process if there is a `state`; else raises PeerLost.
     """
     connection = transport.join(joining)
-    session = None
+    session, radio, stack = None, None, ExitStack()
     try:
         if not connection.experiment:
             raise WireError("the server sent no experiment")
@@ -66,9 +70,11 @@ def join(
         experiment = Experiment.of_client(config, joining.client, owns_data=owns_data, weights=weights)
         on_experiment(experiment)
         session = _ClientSession(experiment, joining.client, state, on_step, leaves, base_bytes)
+        if is_carried(config):
+            radio = stack.enter_context(closing(open_radio(config, joining.client)))
         while True:
             try:
-                session.run(connection)
+                session.run(radio.over(connection) if radio is not None else connection)
                 return
             except RunEnded:
                 raise
@@ -82,6 +88,7 @@ def join(
                 timeout_s = config.fault_tolerance.reconnect_timeout_s
                 connection = _reconnect(transport, joining, connection.experiment, timeout_s, lost)
     finally:
+        stack.close()
         connection.leave()
 
 

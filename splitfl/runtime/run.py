@@ -1,6 +1,7 @@
 """Runs an experiment from its settings on this machine: in one process, or as server and clients."""
 
 import time
+from contextlib import ExitStack, closing
 from functools import partial
 
 from splitfl.client.client import ClientNode
@@ -15,6 +16,8 @@ from splitfl.runtime.simulate import run_inproc
 from splitfl.server.run import Run
 from splitfl.server.time_limits import check_run
 from splitfl.setup.experiment import Experiment
+from splitfl.setup.links import is_carried
+from splitfl.transport.base.carrier import Carrier, OpenCarrier, OpenServerRadio, no_radio
 from splitfl.transport.registry import transport
 
 
@@ -25,20 +28,50 @@ def run(
     *,
     controller_for: ControllerFor,
     start_clients: StartClients,
+    open_carrier: OpenCarrier = no_radio,
+    open_radio: OpenServerRadio = no_radio,
 ) -> Ended:
     """Runs the experiment on this machine, over the transport of its settings.
 
     A run whose folder holds a checkpoint continues from there.
     """
     if transport(experiment.config.transport.name).in_process:
-        return run_in_one_process(experiment, new_folder, screen, controller_for=controller_for)
-    return serve(experiment, new_folder, screen, controller_for=controller_for, start_clients=start_clients)
+        return run_in_one_process(
+            experiment, new_folder, screen, controller_for=controller_for, open_carrier=open_carrier
+        )
+    return serve(
+        experiment,
+        new_folder,
+        screen,
+        controller_for=controller_for,
+        start_clients=start_clients,
+        open_radio=open_radio,
+    )
 
 
 def run_in_one_process(
-    experiment: Experiment, new_folder: NewFolder, screen: Screen, *, controller_for: ControllerFor
+    experiment: Experiment,
+    new_folder: NewFolder,
+    screen: Screen,
+    *,
+    controller_for: ControllerFor,
+    open_carrier: OpenCarrier = no_radio,
 ) -> Ended:
     """Runs the experiment in this process and thread; see `run`."""
+    with ExitStack() as stack:
+        carrier = None
+        if is_carried(experiment.config):
+            carrier = stack.enter_context(closing(open_carrier(experiment.config)))
+        return _run_in_one_process(experiment, new_folder, screen, controller_for, carrier)
+
+
+def _run_in_one_process(
+    experiment: Experiment,
+    new_folder: NewFolder,
+    screen: Screen,
+    controller_for: ControllerFor,
+    carrier: Carrier | None,
+) -> Ended:
     keep_freed_memory()
     folder, began_s = new_folder(), time.monotonic()
 
@@ -54,7 +87,8 @@ def run_in_one_process(
     for damage in newest.unreadable if newest is not None else ():
         screen.note(f"{damage}; using the one before")
     track = partial(RunTrackers, folder, experiment.config, screen.note)
-    with Run(experiment, folder, screen, newest, controller_for(experiment.config), track) as server_run:
+    controller = controller_for(experiment.config)
+    with Run(experiment, folder, screen, newest, controller, track, carrier) as server_run:
         try:
             for node in nodes:
                 node.restore(server_run.first_round)

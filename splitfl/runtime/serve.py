@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,8 @@ from splitfl.server.session_router import SessionRouter
 from splitfl.server.time_limits import Limits, check_run
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import as_dict
+from splitfl.setup.links import is_carried
+from splitfl.transport.base.carrier import OpenServerRadio, ServerRadio, no_radio
 from splitfl.transport.base.transport import ServerEnd
 from splitfl.transport.registry import transport
 
@@ -33,13 +36,10 @@ WEIGHTS: Final = "weights"
 _POLL_S: Final = 0.1
 _SHUTDOWN_S: Final = 10.0
 
-
 NewFolder = Callable[[], Path]
 """Makes the run's folder, once all checks have passed."""
-
 Ended = tuple[Path, dict[str, Any]]
 """The run's folder and its summary."""
-
 ControllerFor = Callable[[RunConfig], Callable[[Ledger, Events], RoundPlanner] | None]
 """Returns a factory of the run's controller, None without `auto.every`."""
 
@@ -52,9 +52,11 @@ def serve(
     controller_for: ControllerFor,
     start_clients: StartClients | None = None,
     times: MessageTimes | None = None,
+    open_radio: OpenServerRadio = no_radio,
 ) -> Ended:
-    """Runs the server over the transport of the settings; `start_clients` starts the clients on this
-    machine, None if they join from others. `times` records when messages arrived and were answered.
+    """Runs the server over the transport of the settings; without `start_clients` clients join from others.
+
+    `times` records when messages arrived and were answered; `open_radio` opens a transport's radio.
 
     A run whose folder holds a checkpoint continues from there. Raises PeerLost, naming the client, if one
     fails, does not respond or never joins, unless the settings continue without it.
@@ -69,10 +71,10 @@ def serve(
         folder = new_folder()
         write_json(folder / "server.json", location(server.address) | {"spawn": bool(start_clients)})
         server.offer(as_dict(config) | {WEIGHTS: weights})
-        started = start_clients(server.address, folder) if start_clients else NoClients()
-        with started as local, threads(config.server.threads):
-            controller = controller_for(config)
-            run = _ServerRun(experiment, folder, screen, server, local, controller, times)
+        clients = start_clients(server.address, folder) if start_clients else NoClients()
+        with clients as local, threads(config.server.threads), ExitStack() as stack:
+            radio = stack.enter_context(closing(open_radio(config))) if is_carried(config) else None
+            run = _ServerRun(experiment, folder, screen, server, local, controller_for(config), times, radio)
             summary = run.run(base_bytes)
             local.wait(_SHUTDOWN_S)
             return folder, summary
@@ -101,10 +103,9 @@ def check_fault_tolerance(experiment: Experiment) -> None:
             raise ConfigError(f"fault_tolerance.{limit} must be 0 with link.scenario, got {value:g}")
     for name in ("min_clients", "quorum"):
         number = getattr(config.fault_tolerance, name)
-        if number > config.federation.clients:
+        if number > (clients := config.federation.clients):
             raise ConfigError(
-                f"fault_tolerance.{name} must be at most federation.clients, {config.federation.clients}, "
-                f"got {number}"
+                f"fault_tolerance.{name} must be at most federation.clients, {clients}, got {number}"
             )
 
 
@@ -120,20 +121,19 @@ class _ServerRun:
         local: Clients,
         controller: Callable[[Ledger, Events], RoundPlanner] | None,
         times: MessageTimes | None,
+        radio: ServerRadio | None,
     ) -> None:
-        self._experiment = experiment
-        self._folder = folder
-        self._screen = screen
-        self._server = server
-        self._local = local
+        self._experiment, self._folder = experiment, folder
+        self._screen, self._server, self._local = screen, server, local
         self._fault_tolerance = experiment.config.fault_tolerance
         self._router = SessionRouter(waits_for_restart=self._fault_tolerance.on_loss != "continue")
         self._is_started = False
         self._sessions: dict[int, int] = {}
         self._announced: set[tuple[int, int]] = set()
         self._began_s = time.monotonic()
-        self._controller = controller
-        self._handle = self._router.handle if times is None else times.served(self._router.handle)
+        self._controller, self._radio = controller, radio
+        handle = self._router.handle if times is None else times.served(self._router.handle)
+        self._handle = radio.handler(handle) if radio else handle
 
     def run(self, base_bytes: int) -> dict[str, Any]:
         """Runs until the run is over; returns its summary."""
@@ -146,6 +146,7 @@ class _ServerRun:
                 self._newest_checkpoint(),
                 self._controller,
                 track,
+                self._radio,
             ) as run:
                 try:
                     self._run_once(run)

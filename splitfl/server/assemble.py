@@ -22,9 +22,10 @@ from splitfl.server.protocols import RoundPlanner, Watcher
 from splitfl.server.server_loop import ServerLoop
 from splitfl.server.service_order import ServiceOrder
 from splitfl.server.sync_server import SyncServer
-from splitfl.server.virtual_clock import VirtualClock
+from splitfl.server.virtual_clock import EmulatedLink, VirtualClock
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import cell, own_link, snr_db
+from splitfl.transport.base.carrier import Carrier
 from splitfl.wire.erasure import Pooled
 
 POWER_W = Direction.power_w
@@ -39,8 +40,9 @@ def server_loop_of(
     watcher: Watcher,
     link: Link | None = None,
     controller: RoundPlanner | None = None,
+    carrier: Carrier | None = None,
 ) -> ServerLoop:
-    """The server loop of this experiment, over `link` if given, else the link of the settings.
+    """The server loop of this experiment, over `link` or `carrier` if given, else the link of the settings.
 
     `controller` plans the clients' rounds in a run with `auto.every`.
     """
@@ -55,6 +57,7 @@ def server_loop_of(
         pooled(experiment),
         config.link.mtu_bytes,
         snr_db(config),
+        is_received=carrier is not None,
     )
     assert (controller is not None) == bool(config.auto.every), (
         "a run has a controller if and only if auto.every is set"
@@ -70,13 +73,14 @@ def server_loop_of(
         power_w=POWER_W,
         max_loss=config.train.max_loss,
     )
-    if link is None and (shared := cell(config)):
+    if carrier is None and link is None and (shared := cell(config)):
         return CellServer(exchange, shared, config.train.seed, clients)
+    carrier = carrier or EmulatedLink(link or own_link(config))
     if at_own_pace(config.federation):
-        return AsyncServer(exchange, link or own_link(config), config, clock.ready_s)
+        return AsyncServer(exchange, carrier, config, clock.ready_s)
     return SyncServer(
         exchange,
-        link or own_link(config),
+        carrier,
         ServiceOrder(config.train.seed, clients, slots),
         clients=clients,
         rounds=config.federation.rounds,

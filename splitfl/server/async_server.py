@@ -9,7 +9,6 @@ clients a round of the run is over and measured.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from channel.core.link import Link
 from channel.core.rng import stream
 from splitfl.config import RunConfig
 from splitfl.core.messages import Begin, Message, RunOver
@@ -19,6 +18,7 @@ from splitfl.server.event_server import EventServer
 from splitfl.server.exchange import Exchange
 from splitfl.server.server_loop import Answer
 from splitfl.server.virtual_clock import Crossing
+from splitfl.transport.base.carrier import Carrier
 from splitfl.wire import Envelope, Frame, encode
 
 
@@ -40,12 +40,12 @@ class AsyncServer(EventServer[_Arrival]):
     """Serves clients in order of arrival, over a link for each client."""
 
     def __init__(
-        self, exchange: Exchange, link: Link, config: RunConfig, ready_s: Callable[[int], float]
+        self, exchange: Exchange, carrier: Carrier, config: RunConfig, ready_s: Callable[[int], float]
     ) -> None:
         """`ready_s` gives the virtual time at which a client received its last reply."""
         federation = config.federation
         super().__init__(exchange, federation.clients, "an asynchronous run")
-        self._link = link
+        self._carrier = carrier
         self._seed = config.train.seed
         self._pause_s = federation.pause_s
         self._ready_s = ready_s
@@ -67,7 +67,7 @@ class AsyncServer(EventServer[_Arrival]):
         if isinstance(message, Begin):
             self._laps[envelope.client] = message.steps + 1
         self.membership.advance(envelope.client, is_last=self._is_last(envelope))
-        up = self._exchange.uplink(frame, message, self._link.transfer, self._pause_end_s(envelope))
+        up = self._exchange.uplink(frame, message, self._carrier, self._pause_end_s(envelope))
         self._pending[envelope.client] = _Arrival(up=up, answer=answer)
 
     def _is_last(self, envelope: Envelope) -> bool:
@@ -98,7 +98,7 @@ class AsyncServer(EventServer[_Arrival]):
         if outcome is None:
             frame = exchange.lost(up)
         else:
-            frame = exchange.delivered(exchange.downlink(up, outcome, self._link.transfer))
+            frame = exchange.delivered(exchange.downlink(up, outcome, self._carrier))
             if outcome.staleness is not None:
                 exchange.aged(turn, outcome.staleness)
         exchange.commit(turn, outcome, ends_round=False)

@@ -29,7 +29,6 @@ from splitfl.wire.erasure import (
     ReceivedActivation,
     gradient_of_sent,
     real_tokens,
-    rescaled,
     rows,
     scale_of,
     tensor_of,
@@ -68,7 +67,8 @@ class ErasurePolicies:
 
     Not used if all kinds are reliable (`is_reliable`): a message then arrives completely or not at all.
 
-    `snr_db` is each client's mean SNR by direction, for analog rows.
+    `snr_db` is each client's mean SNR by direction, for analog rows. With `is_received` a receiver tells
+    which rows arrived; a reply has no gradients of rows that did not, but a mask of the others.
     """
 
     def __init__(
@@ -79,12 +79,15 @@ class ErasurePolicies:
         pooled: Pooled,
         mtu_bytes: int,
         snr_db: dict[tuple[int, str], float],
+        *,
+        is_received: bool = False,
     ) -> None:
         self._seed = seed
         self._analog = analog
         self._pooled = pooled
         self._mtu_bytes = mtu_bytes
         self._snr_db = snr_db
+        self._is_received = is_received
         self._policies = {kind.capitalize(): policy for kind, policy in erasure.by_kind().items()}
         self._stale_caches: dict[tuple[str, str], StaleCache] = {}
         self._rounds = erasure.stale_rounds
@@ -142,6 +145,14 @@ class ErasurePolicies:
             reliable_bytes=other_bytes,
             unit_bytes=unit_bytes,
         )
+
+    def reply_load(self, envelope: Envelope, reply: Message, frame_bytes: int, codec: str) -> Load:
+        """The link load of a reply, as `load`."""
+        load = self.load(reply, frame_bytes, codec, is_up=False)
+        exchange = self._exchanges.get(envelope.client)
+        if self._is_received and exchange and isinstance(reply, Gradient) and load.recovery == "none":
+            return load.only((exchange.received.factor_N != 0).numpy())
+        return load
 
     def received(self, up: Crossing) -> Message | None:
         """What the server receives of a client's message; None where nothing is usable."""
@@ -214,8 +225,7 @@ class ErasurePolicies:
         """The received rows; None if all are lost, or the reliable part of the message."""
         tensor, kind = tensor_of(message), type(message).__name__
         assert tensor is not None
-        sent_ND = rows(tensor)
-        whole_B = torch.ones(len(message.ids_B), dtype=torch.bool)
+        sent_ND, whole_B = rows(tensor), torch.ones(len(message.ids_B), dtype=torch.bool)
         all_N = torch.ones(len(sent_ND), dtype=torch.float64)
         if kind.lower() in self._analog.kinds and crossing.outcome.is_complete:
             received_ND, factor = self._analog_rows(crossing, sent_ND)
@@ -225,14 +235,15 @@ class ErasurePolicies:
             return self._with_stale_rows(message, sent_ND, counts_B, crossing)
         if crossing.outcome.is_complete:
             return _ReceivedRows(rows_ND=sent_ND, factor_N=all_N, whole_B=whole_B)
-        if arrived_N is None or not arrived_N.any() or policy in ("reliable", "skip"):
+        if arrived_N is None or policy in ("reliable", "skip"):
             return None
-        factor_N = all_N * arrived_N
-        if policy == "rescale":
-            return _ReceivedRows(
-                rows_ND=rescaled(sent_ND, arrived_N), factor_N=factor_N * scale_of(arrived_N), whole_B=whole_B
-            )
-        return _ReceivedRows(rows_ND=zeroed(sent_ND, arrived_N), factor_N=factor_N, whole_B=whole_B)
+        among_N = arrived_N if crossing.load.sent_N is None else arrived_N[crossing.load.sent_N]
+        if not among_N.any():
+            return None
+        scale = scale_of(among_N) if policy == "rescale" else 1.0
+        return _ReceivedRows(
+            rows_ND=zeroed(sent_ND, arrived_N) * scale, factor_N=all_N * arrived_N * scale, whole_B=whole_B
+        )
 
     def _with_stale_rows(
         self, message: Rows, sent_ND: Tensor, counts_B: Tensor, crossing: Crossing
@@ -260,9 +271,11 @@ class ErasurePolicies:
 
     def _arrived(self, crossing: Crossing) -> Tensor | None:
         """(N,) bool, which rows arrived; None if the reliable part of the message did not."""
-        transfer, arrived = crossing.transfer, crossing.outcome.arrived
+        transfer, arrived, rows_N = crossing.transfer, crossing.outcome.arrived, crossing.outcome.rows
         if transfer.recovery == "acknowledged":
             return None
+        if rows_N is not None:
+            return torch.from_numpy(rows_N)
         if not arrived[: packets_of(transfer, self._mtu_bytes).reliable].all():
             return None
         return torch.from_numpy(units_arrived(arrived, transfer, self._mtu_bytes))

@@ -5,10 +5,9 @@ every service order.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
-from channel.core.link import Delivery, Transfer
+from channel.core.link import Delivery
 from splitfl.config import EXACT, CodecConfig
 from splitfl.core.errors import Diverged, WireError
 from splitfl.core.events import Events
@@ -19,6 +18,7 @@ from splitfl.server.divergence import ADVICE
 from splitfl.server.erasure_policies import ErasurePolicies
 from splitfl.server.protocols import RoundEnd, RoundPlanner, Watcher
 from splitfl.server.virtual_clock import Crossing, Load, VirtualClock
+from splitfl.transport.base.carrier import Carrier
 from splitfl.wire import Envelope, Frame, codec_name, encode
 
 
@@ -91,16 +91,9 @@ class Exchange:
         """Sends a client's message, once the client has computed it and not before `not_before_s`."""
         return self._clock.depart_up(frame.envelope, message, self.load(frame, message), not_before_s)
 
-    def uplink(
-        self,
-        frame: Frame,
-        message: Message,
-        transfer: Callable[[Transfer], Delivery],
-        not_before_s: float = 0.0,
-    ) -> Crossing:
+    def uplink(self, frame: Frame, message: Message, carrier: Carrier, not_before_s: float = 0.0) -> Crossing:
         """Sends a client's message over its own link; the delivered crossing."""
-        up = self.depart(frame, message, not_before_s)
-        return self.land(up, transfer(up.transfer))
+        return self._carried(self.depart(frame, message, not_before_s), frame.data, carrier)
 
     def land(self, crossing: Crossing, delivery: Delivery) -> Crossing:
         """The crossing with its delivery, including the time and energy of analog symbols."""
@@ -136,15 +129,13 @@ class Exchange:
             decoded = Frame(data).message()
             assert isinstance(decoded, Message)
             reply = decoded
-        load = self._recovery.load(reply, len(data), name, is_up=False)
+        load = self._recovery.reply_load(envelope, reply, len(data), name)
         return self._clock.depart_down(envelope, reply, load, max(done_s, not_before_s), data)
 
-    def downlink(
-        self, up: Crossing, outcome: ServerReply, transfer: Callable[[Transfer], Delivery]
-    ) -> Crossing:
+    def downlink(self, up: Crossing, outcome: ServerReply, carrier: Carrier) -> Crossing:
         """Sends the reply over the client's own link; the delivered crossing."""
         down = self.reply(up, outcome)
-        return self.land(down, transfer(down.transfer))
+        return self._carried(down, down.frame, carrier)
 
     def delivered(self, down: Crossing) -> bytes:
         """The frame for the client; rows are not quantised a second time."""
@@ -208,6 +199,12 @@ class Exchange:
         """Records the staleness of an upload."""
         self._clock.aged(turn, staleness)
 
+    def _carried(self, crossing: Crossing, frame: bytes, carrier: Carrier) -> Crossing:
+        delivery, received = carrier.carry(crossing.transfer, frame, crossing.load.sent_N)
+        if received and received is not frame:
+            crossing = replace(crossing, message=self.read(Frame(received)), frame=received)
+        return self.land(crossing, delivery)
+
     def _planned(self, turn: Turn) -> Turn:
         return replace(turn, plan=self._controller.plan(turn.client)) if self._controller else turn
 
@@ -231,6 +228,9 @@ class _WholeMessages:
     """Replaces the erasure policies if all kinds are reliable: a message arrives whole or not at all."""
 
     def load(self, message: Message, frame_bytes: int, codec: str, *, is_up: bool) -> Load:
+        return Load(payload_bytes=frame_bytes)
+
+    def reply_load(self, envelope: Envelope, reply: Message, frame_bytes: int, codec: str) -> Load:
         return Load(payload_bytes=frame_bytes)
 
     def received(self, up: Crossing) -> Message | None:

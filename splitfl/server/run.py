@@ -26,6 +26,7 @@ from splitfl.server.divergence import ADVICE, refuse_not_finite
 from splitfl.server.origin import check_origin, origin_of
 from splitfl.server.protocols import RoundEnd, RoundPlanner
 from splitfl.setup.experiment import Experiment
+from splitfl.transport.base.carrier import Carrier
 
 
 class ProgressDisplay(Protocol):
@@ -66,11 +67,12 @@ class Run:
         newest: Checkpoint | None = None,
         controller: Callable[[Ledger, Events], RoundPlanner] | None = None,
         track: Callable[[int], Tracking] | None = None,
+        carrier: Carrier | None = None,
     ) -> None:
         """`folder` None writes no files; an interrupted run continues from the checkpoint `newest`.
 
-        `controller` makes the controller of a run with `auto.every`, `track` starts the experiment
-        trackers from a round on. Raises ConfigError for a checkpoint of another run.
+        `controller` makes the controller of a run with `auto.every`, `track` starts the experiment trackers
+        from a round on, `carrier` replaces the emulated link. Raises ConfigError for a foreign checkpoint.
         """
         self._experiment = experiment
         self._whole = experiment.whole()
@@ -91,7 +93,7 @@ class Run:
             self.events.forget_after(0)
         made = controller(self.ledger, self.events) if controller is not None else None
         self.server_loop = server_loop_of(
-            experiment, self.server, self.ledger, self.events, self, controller=made
+            experiment, self.server, self.ledger, self.events, self, controller=made, carrier=carrier
         )
         self._checkpoints = CheckpointStore(folder / "checkpoint") if folder is not None else None
         self._unsaved: tuple[int, dict[str, Tensor], dict[str, str]] | None = None

@@ -6,7 +6,6 @@ order is the same in both cases. The delivery of a message is known as soon as i
 
 import torch
 
-from channel.core.link import Link
 from splitfl.core.errors import RejoinRequired, WireError
 from splitfl.core.messages import Absent, Activation, Begin, Leave, Message, NotSelected
 from splitfl.core.state import State, part, tensor_in, under
@@ -15,6 +14,7 @@ from splitfl.server.exchange import Exchange
 from splitfl.server.membership import Membership
 from splitfl.server.server_loop import Answer
 from splitfl.server.service_order import ServiceOrder
+from splitfl.transport.base.carrier import Carrier
 from splitfl.wire import Envelope, Frame
 
 
@@ -24,7 +24,7 @@ class SyncServer:
     def __init__(
         self,
         exchange: Exchange,
-        link: Link,
+        carrier: Carrier,
         order: ServiceOrder,
         *,
         clients: int,
@@ -38,7 +38,7 @@ class SyncServer:
         and the round is over for its client (0: no deadline).
         """
         self._exchange = exchange
-        self._link = link
+        self._carrier = carrier
         self._order = order
         self._next = (0, 0)  # round, and position of its first message
         self._deadline_s = deadline_s
@@ -140,7 +140,7 @@ class SyncServer:
         state = self.membership[client]
         turn = Turn(client=client, round=envelope.round, lap=lap, position=position)
         is_over = state.late_round == envelope.round  # for this client, without further costs
-        up = None if is_over else exchange.uplink(frame, message, self._link.transfer)
+        up = None if is_over else exchange.uplink(frame, message, self._carrier)
         if up and self._deadline_s and lap and up.at_s > exchange.round_began_s + self._deadline_s:
             state.late_round = envelope.round
         if isinstance(message, Begin):
@@ -159,7 +159,7 @@ class SyncServer:
         elif outcome is None:
             answer(exchange.lost(up))
         else:
-            answer(exchange.delivered(exchange.downlink(up, outcome, self._link.transfer)))
+            answer(exchange.delivered(exchange.downlink(up, outcome, self._carrier)))
         self._commit(turn, outcome)
 
     def _admit(self, envelope: Envelope, *, alone: bool) -> int:

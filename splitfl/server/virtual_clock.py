@@ -12,20 +12,22 @@ from typing import Self
 
 import torch
 
-from channel.core.link import DIRECTIONS, Delivery, Transfer
+from channel.core.link import DIRECTIONS, Delivery, Link, Transfer
 from splitfl.accounting.ledger import Ledger
 from splitfl.core.events import Events
 from splitfl.core.messages import Control, Message
 from splitfl.core.state import State, tensor_in
 from splitfl.methods.parts.method import Turn
 from splitfl.wire import Envelope
+from splitfl.wire.row_split import Mask, mask_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
     """The link load of a message: bytes, their recovery and units as in a `Transfer`, and analog symbols.
 
-    `symbols` are sent uncoded after the bytes, `symbol_hz` per second.
+    `symbols` are sent uncoded after the bytes, `symbol_hz` per second. `sent_N` (N,) are the rows that are
+    sent, where the others are known to be zeros; None: all.
     """
 
     payload_bytes: int
@@ -34,6 +36,15 @@ class Load:
     unit_bytes: int = 1
     symbols: int = 0
     symbol_hz: float = 1.0
+    sent_N: Mask | None = None
+
+    def only(self, sent_N: Mask) -> Self:
+        """The load if only these rows are sent, behind a mask of all rows in the reliable part."""
+        if sent_N.all():
+            return self
+        reliable_bytes = self.reliable_bytes + mask_bytes(sent_N.size)
+        payload_bytes = reliable_bytes + int(sent_N.sum()) * self.unit_bytes
+        return replace(self, payload_bytes=payload_bytes, reliable_bytes=reliable_bytes, sent_N=sent_N)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,6 +91,20 @@ class Crossing:
                 energy_j=delivery.energy_j + power_w * symbols_s,
             )
         return replace(self, delivery=whole)
+
+
+@dataclass(frozen=True)
+class EmulatedLink:
+    """A link that decides what arrives without seeing a frame; the frames keep their rows."""
+
+    link: Link
+
+    def carry(self, transfer: Transfer, frame: bytes, sent_N: Mask | None = None) -> tuple[Delivery, bytes]:
+        """See Carrier."""
+        return self.link.transfer(transfer), frame
+
+    def close(self) -> None:
+        """See Carrier; there is nothing to close."""
 
 
 class VirtualClock:

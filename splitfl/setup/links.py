@@ -5,9 +5,10 @@ from channel.cell.engine import Engine
 from channel.core.errors import BadParameter
 from channel.core.link import DIRECTIONS, Link
 from channel.scenario.load import Scenario
-from splitfl.config import LinkConfig, RunConfig
+from splitfl.config import AnalogConfig, LinkConfig, RunConfig, key_values
 from splitfl.core.errors import ConfigError
 from splitfl.setup.link_kinds import LINKS, LinkKind
+from splitfl.transport.registry import transport
 
 
 def kind_of(link: LinkConfig) -> LinkKind:
@@ -27,9 +28,30 @@ def kind_of(link: LinkConfig) -> LinkKind:
 
 def check_link(config: RunConfig) -> None:
     """Raises ConfigError for invalid link settings, before models are loaded."""
+    if is_carried(config):
+        _refuse_emulation(config)
     if cell(config) is None:
         own_link(config)
     snr_db(config)
+
+
+def is_carried(config: RunConfig) -> bool:
+    """Whether the transport carries frames itself, so that no link is emulated."""
+    return transport(config.transport.name).describe_link is not None
+
+
+def _refuse_emulation(config: RunConfig) -> None:
+    name = config.transport.name
+    for table, own, default in (
+        ("link", config.link, LinkConfig()),
+        ("analog", config.analog, AnalogConfig()),
+    ):
+        plain = key_values(default)
+        changed = [key for key, got in key_values(own).items() if got != plain.get(key)]
+        if changed:
+            raise ConfigError(
+                f"{table}.{changed[0]} is read by emulated links, not by the transport {name!r}"
+            )
 
 
 def link_or_scenario(config: RunConfig) -> Link | Scenario:

@@ -61,9 +61,20 @@ def inapplicable(
         if path == "method":
             unknown += _unread(table, merged, *now)
         yield f"the {plugins.noun} {', '.join(map(repr, now))} does not have them", sorted(unknown)
+    if "transport.name" in _paths(overrides) and _is_carried(merged):
+        emulated = [f"{name}.{key}" for name in ("link", "analog") for key in _table(table, name)]
+        yield "its transport is no emulated link", emulated
     if _paths(overrides) & {"link.scenario", "link.trace"}:
         rates = [f"link.{key}" for key in ("up", "down") if key in _table(table, "link")]
         yield "a link.scenario or link.trace has its own rates", rates
+
+
+def _is_carried(merged: Mapping[str, Any]) -> bool:
+    """Whether a transport is chosen that carries frames itself, so that no link is emulated."""
+    from splitfl.transport.registry import TRANSPORTS
+
+    spec = dict(TRANSPORTS).get(str(_table(merged, "transport").get("name")))
+    return spec is not None and spec.describe_link is not None
 
 
 def _unread(table: Mapping[str, Any], merged: Mapping[str, Any], name: str) -> list[str]:

@@ -10,12 +10,21 @@ from splitfl.transport import inproc
 from splitfl.transport.base.spec import TransportSpec
 from splitfl.transport.grpc import spec as grpc
 from splitfl.transport.mqtt import spec as mqtt
+from splitfl.transport.radio import nodes_spec
+from splitfl.transport.radio import spec as radio
 from splitfl.transport.rpc import spec as rpc
 
 TRANSPORTS: Final = Registry(
     "splitfl.transports",
     TransportSpec,
-    {"inproc": inproc.SPEC, "rpc": rpc.SPEC, "grpc": grpc.SPEC, "mqtt": mqtt.SPEC},
+    {
+        "inproc": inproc.SPEC,
+        "rpc": rpc.SPEC,
+        "grpc": grpc.SPEC,
+        "mqtt": mqtt.SPEC,
+        "radio": radio.SPEC,
+        "radio-nodes": nodes_spec.SPEC,
+    },
 )
 
 

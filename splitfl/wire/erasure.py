@@ -85,18 +85,13 @@ def zeroed(rows_ND: Tensor, arrived_N: Tensor) -> Tensor:
 
 
 def scale_of(arrived_N: Tensor) -> float:
-    """1 / (1 - p), where p is the share of lost rows in this message; at least one must have arrived.
+    """`rescale`: 1 / (1 - p), where p is the share of lost rows in this message; one at least has arrived.
 
     For exchangeable losses the expectation of a row times this is the row, given the number of arrivals:
     E[m_i | sum m] = sum m / N. It needs no knowledge of the link's loss rate, and the sum over rows has
     less variance than with that rate.
     """
     return arrived_N.numel() / int(arrived_N.sum())
-
-
-def rescaled(rows_ND: Tensor, arrived_N: Tensor) -> Tensor:
-    """`rescale`: lost rows are zeros, the others are scaled so that the expectation is the sent message."""
-    return zeroed(rows_ND, arrived_N) * scale_of(arrived_N)
 
 
 def with_rows(message: Activation, rows_ND: Tensor, factor_N: Tensor) -> ReceivedActivation:

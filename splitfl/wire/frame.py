@@ -28,7 +28,7 @@ VERSION: Final = "2"
 MAX_FRAME_BYTES: Final = 2 << 30
 MAX_HEADER_BYTES: Final = 4 << 20
 _LENGTH_BYTES: Final = 8  # safetensors starts with its header's length, little-endian
-_ROWS: Final = {"Activation": "hidden", "Output": "hidden", "Gradient": "grad"}
+ROWS: Final = {"Activation": "hidden", "Output": "hidden", "Gradient": "grad"}
 _LARGEST: Final = 1 << 63
 
 
@@ -62,7 +62,7 @@ class Frame:
 
     def __init__(self, data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> None:
         """Raises WireError for bytes that are not a frame, and for another version."""
-        self._data = data
+        self.data = data
         self._max_bytes = max_bytes
         header = _header(data, max_bytes)
         try:
@@ -76,19 +76,19 @@ class Frame:
             raise WireError(f"a frame of {len(data)} bytes has no envelope: {error}") from None
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def message(self) -> Reply | Refusal:
         """The message, its tensors on the CPU; raises WireError for fields or tensors that do not fit it."""
         try:
-            tensors = safetensors.torch.load(self._data)
+            tensors = safetensors.torch.load(self.data)
             for codec in self._coded:
                 _decode_rows(tensors, self.kind, *codec, max_bytes=self._max_bytes)
             message = _assembled(self.kind, self._fields, tensors)
         except WireError:
             raise
         except (safetensors.SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise WireError(f"a frame of {len(self._data)} bytes is damaged: {error}") from None
+            raise WireError(f"a frame of {len(self.data)} bytes is damaged: {error}") from None
         if tensors:  # tensors with a field were removed
             raise WireError(f"a message of kind {self.kind} has unknown tensors {sorted(tensors)}")
         return message
@@ -108,7 +108,7 @@ def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EX
         **({"fields": fields} if fields else {}),
     }
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    chosen, rows = codec_name(codec, message), _ROWS.get(kind)
+    chosen, rows = codec_name(codec, message), ROWS.get(kind)
     if rows in whole and chosen != "none":
         coded = encode_rows(whole[rows], chosen)
         header["codec"] = [coded.codec, coded.dtype, coded.width]
@@ -119,7 +119,7 @@ def encode(message: Reply | Refusal, envelope: Envelope, codec: CodecConfig = EX
 def codec_name(codec: CodecConfig, message: Reply | Refusal) -> str:
     """The codec of this message's rows; `none` without rows."""
     kind = type(message).__name__
-    return str(getattr(codec, kind.lower())) if kind in _ROWS else "none"
+    return str(getattr(codec, kind.lower())) if kind in ROWS else "none"
 
 
 def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> tuple[Reply | Refusal, Envelope]:
@@ -225,9 +225,9 @@ def _decode_rows(
     tensors: dict[str, Tensor], kind: str, codec: object, dtype: object, width: object, *, max_bytes: int
 ) -> None:
     """Replaces the parts of encoded rows by the decoded rows."""
-    if kind not in _ROWS:
+    if kind not in ROWS:
         raise WireError(f"a message of kind {kind:.40} has no rows that a codec could encode")
-    rows, name = _ROWS[kind], _text(codec)
+    rows, name = ROWS[kind], _text(codec)
     names = {part: _tensor(rows, part) for part in received_codec(name).parts}
     parts = {part: tensors.pop(its) for part, its in names.items() if its in tensors}
     coded = Coded(codec=name, dtype=_text(dtype), width=_whole(width), parts=parts)

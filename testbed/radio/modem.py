@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from channel.core.arrays import above
 from channel.waveform.header import Format, Header
@@ -48,6 +49,8 @@ class ModemSettings:
         """When a packet without an acknowledgement is sent again: 4 packets, 2 blocks and a slot cycle."""
         return (4 * self.longest_burst + cycle) / rate_hz + 2.0 * self.block_s
 
+
+Units = NDArray[np.uint8]
 
 _LEAD_BLOCKS = 2
 """How far ahead bursts for a time are queued: the radio is ahead of the samples that have been received."""
@@ -101,10 +104,21 @@ class PacketModem:
         self._now = at + samples.size
         return found + self.receiver.push(samples)
 
-    def send_due(self, following: Callable[[float], tuple[Header, bytes] | None]) -> None:
+    def close(self) -> None:
+        """Closes the radio."""
+        self._radio.close()
+
+    def skip(self) -> list[Received]:
+        """Waits for a block of samples, and looks for no packets in it: there are none to return."""
+        samples, at = self._radio.receive(self._block)
+        self._now = at + samples.size
+        return []
+
+    def send_due(self, following: Callable[[float], tuple[Header, bytes | Units] | None]) -> None:
         """Queues packets until there is enough to send during the next block.
 
-        `following` is asked for each, with the time at which it begins; it returns None if there is nothing.
+        `following` is asked for each, with the time at which it begins; it returns None if there is nothing,
+        and else the header with a payload, or with units (U, N).
         """
         while (begin := self._opening()) < self._now + self._lead + self._block:
             packet = following(begin / self.rate_hz)
@@ -128,8 +142,11 @@ class PacketModem:
         free = max(self._now + self._lead, self._free)
         return free if self._slots is None else self._slots.opening(self._node, free, self._longest)
 
-    def _send(self, header: Header, payload: bytes, begin: int) -> None:
-        samples = self._modulator.packet(header, payload, mcs=self.settings.mcs)
+    def _send(self, header: Header, payload: bytes | Units, begin: int) -> None:
+        if isinstance(payload, bytes):
+            samples = self._modulator.packet(header, payload, mcs=self.settings.mcs)
+        else:
+            samples = self._modulator.unit_packet(header, payload, mcs=self.settings.mcs)
         try:
             begin = self._radio.send(samples, begin if self._slots is not None else None)
         except LateBurst:

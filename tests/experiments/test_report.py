@@ -107,6 +107,7 @@ BURSTS = {"rate_bps": 5e6, "loss": "gilbert-elliott", "leave_good": 0.1, "leave_
         ("link", {"max_tries": 3}, "packets of 1500 bytes, each sent at most 3 times."),
         ("erasure", {"activation": "mask"}, "not retransmitted, but erased: mask for the activation."),
         ("erasure", {"gradient": "stale"}, "erased: stale for the gradient (at most 1 rounds old)."),
+        ("transport", {"name": "radio"}, "of the scenario ideal: losses were not drawn, but received"),
         ("codec", {"activation": "int8"}, "int8 (8-bit integers, one float32 scale per token) for the act"),
         ("analog", {"kinds": ["output"]}, "Sent as analog symbols, at a mean SNR of 10 dB: output tokens."),
         ("analog", {"sum_adapters": True, "from_cell": True}, "at the cell's mean SNR: the sum of the"),

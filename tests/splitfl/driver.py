@@ -20,6 +20,7 @@ from splitfl.runtime.simulate import run_inproc
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.protocols import RoundEnd
 from splitfl.setup.experiment import Experiment
+from splitfl.transport.base.carrier import Carrier
 
 
 class ListeningNode(ClientNode):
@@ -85,7 +86,7 @@ class _Watcher:
         self.ends.append(end)
 
 
-def play(site: Experiment, folder: Path, link: Link | None = None) -> Played:
+def play(site: Experiment, folder: Path, link: Link | None = None, carrier: Carrier | None = None) -> Played:
     """The run of these settings; `folder` takes its events."""
     config, watcher, ledger = site.config, _Watcher(), Ledger()
     said: list[tuple[int, int, Message, Reply]] = []
@@ -95,7 +96,7 @@ def play(site: Experiment, folder: Path, link: Link | None = None) -> Played:
         server = site.server_method()
         made = controller_for(site.config)
         controller = made(ledger, events) if made else None
-        server_loop = server_loop_of(site, server, ledger, events, watcher, link, controller)
+        server_loop = server_loop_of(site, server, ledger, events, watcher, link, controller, carrier)
         nodes = [ListeningNode(client, site, said) for client in range(config.federation.clients)]
         run_inproc(config, nodes, server_loop)
     lines = [json.loads(line) for line in path.read_text().splitlines()]

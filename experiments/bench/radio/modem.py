@@ -1,7 +1,8 @@
 """The packet modem against the block error law, and the time that it takes.
 
-Three groups of figures: how far the SNR of 10 % packet errors lies above the law, in white noise and behind
-three taps (in decibels); receive time over that of LDPC decoding alone; and CPU time per packet.
+Four groups of figures: how far the SNR of 10 % packet errors lies above the law, in white noise and behind
+three taps (in decibels); how many times as many tokens are lost packet by packet as token by token; receive
+time over that of LDPC decoding alone; and CPU time per packet.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from channel.coding.extra import MissingNumba, require_numba
 from channel.phy.receivers import MODEM, implementation_loss_db
 from experiments.bench.fresh import Fresh, NotHere
 from experiments.bench.radio.cell_clock import one_thread
-from experiments.bench.ratio import Figure, at_most, pair_ratios
+from experiments.bench.ratio import Figure, at_least, at_most, pair_ratios
 from experiments.bench.setting import Setting
 
 _SCHEMES = (6, 9, 13, 16, 19, 25)
@@ -34,10 +35,15 @@ def modem(setting: Setting, progress: Callable[[str], None]) -> list[Figure]:
     with one_thread(), Fresh(log, measure, schemes, packets, timed, setting.sweeps) as process:
         losses_db, differences_db = process.take(3600.0)
         process.go()
+        progress("tokens and packets")
+        tokens = process.take(600.0)
+        process.go()
         progress("receive time")
         times = process.take()
         process.go()
     figures = _fidelity(losses_db, differences_db)
+    what = f"loss packet by packet / token by token ({tokens.token_loss:.3f}), {tokens.snr_db:g} dB"
+    figures.append(Figure(what=f"{what}, MCS {tokens.mcs}", ratios=(tokens.ratio,), target=at_least(5.0)))
     for mcs, (send_s, receive_s, decode_s) in times.items():
         ratios = pair_ratios(receive_s, decode_s)
         what = f"receive time of 1,400 bytes at 10 % loss / LDPC decoding alone, MCS {mcs}"

@@ -10,6 +10,7 @@ from channel.core.units import db_to_ratio
 from channel.fidelity.comparison import compared, law_at_db
 from channel.fidelity.multipath import FLAT
 from channel.fidelity.packets import PACKET_BYTES, sent
+from channel.fidelity.tokens import measured_tokens
 from channel.phy.receivers import MODEM, implementation_loss_db
 from channel.waveform.header import Format, Header
 from channel.waveform.layout import layout_of
@@ -23,12 +24,15 @@ from channel.waveform.symbols import payload_points
 from experiments.bench.fresh import Hand
 
 _BATCH = 50
+_TOKENS_AT = (16, 8.75)
+"""The scheme, and the SNR in dB at which about one token in ten is lost."""
 
 
 def measure(hand: Hand, schemes: tuple[int, ...], packets: int, timed: tuple[int, ...], sweeps: int) -> None:
-    """Sends losses and differences in decibels by scheme, then CPU seconds by scheme."""
+    """Sends losses and differences in decibels by scheme, losses of tokens, then CPU seconds by scheme."""
     rows = [compared(mcs, packets=packets, seed=1, progress=lambda point: None)[0] for mcs in schemes]
     hand(([row.loss_db for row in rows], [row.difference_db for row in rows]))
+    hand(measured_tokens(*_TOKENS_AT, packets=packets, seed=1))
     hand({mcs: tuple(zip(*[_cpu_s(mcs) for _ in range(sweeps)], strict=True)) for mcs in timed})
 
 

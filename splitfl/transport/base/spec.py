@@ -36,9 +36,10 @@ class TransportSpec:
     server's machine joins with, beside the name and the address. `diagnose` is None where the doctor cannot
     tell.
 
-    Where it is `in_process`, server and clients share one thread and `serve` and `join` refuse. Where it
-    `resumes`, a broken connection continues in a new one; else a client that has lost it ends, since a
-    process joins only once. Where it does not use the server's `own_host`, host and port are a broker's.
+    Where it is `in_process`, server and clients share one thread and `serve` and `join` refuse. Where it has
+    a `describe_link`, a `Carrier` takes the place of the emulated link, and this is a sentence about it.
+    Where it `resumes`, a broken connection continues in a new one; else a client that has lost it ends, since
+    a process joins only once. Where it does not use the server's `own_host`, host and port are a broker's.
     """
 
     about: str
@@ -50,6 +51,7 @@ class TransportSpec:
     join_options: Callable[[TransportConfig], list[str]] = lambda config: []
     settings: type = NoSettings
     in_process: bool = False
+    describe_link: Callable[[TransportConfig], str] | None = None
     resumes: bool = False
     own_host: bool = True
     warning: Callable[[TransportConfig], str] = lambda config: ""

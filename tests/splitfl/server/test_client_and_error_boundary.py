@@ -21,7 +21,7 @@ from splitfl.server.protocols import RoundEnd
 from splitfl.server.service_order import ServiceOrder
 from splitfl.server.session_router import SessionRouter
 from splitfl.server.sync_server import SyncServer
-from splitfl.server.virtual_clock import VirtualClock
+from splitfl.server.virtual_clock import EmulatedLink, VirtualClock
 from splitfl.wire import Envelope, Frame, Refusal, decode, encode
 
 
@@ -131,7 +131,7 @@ def server() -> SyncServer:
     clock = VirtualClock(1e9, 1e9, 1, Ledger(), events)
     erasure = ErasurePolicies(0, ErasureConfig(), AnalogConfig(), lambda message: None, 1500, {})
     exchange = Exchange(AnswersNothing(), clock, erasure, events, NoWatcher())
-    return SyncServer(exchange, FixedLink(seed=0), ServiceOrder(0, 2, 1), clients=2, rounds=1)
+    return SyncServer(exchange, EmulatedLink(FixedLink(seed=0)), ServiceOrder(0, 2, 1), clients=2, rounds=1)
 
 
 @pytest.fixture

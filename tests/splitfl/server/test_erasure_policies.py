@@ -15,6 +15,8 @@ from splitfl.methods.compatibility import check
 from splitfl.methods.registry import METHODS
 from splitfl.setup.experiment import Experiment
 from splitfl.setup.links import snr_db
+from splitfl.wire import Frame
+from splitfl.wire.row_split import Mask, join, split
 from tests.quick import quick
 from tests.splitfl import toy
 from tests.splitfl.driver import Played, play
@@ -88,6 +90,66 @@ def test_a_token_lost_on_its_way_up_gets_no_gradient(policy: str, place: Path, t
     assert torch.equal(reply.ids_B, message.ids_B)
     assert not reply.grad[[1, 5]].any()
     assert reply.grad.any()
+
+
+class ReceivesTokens:
+    """A carrier that loses the rows of LosesTokens; `sent` is what it was given."""
+
+    def __init__(self, direction: str, rows: list[int]) -> None:
+        self._direction, self._rows = direction, rows
+        self.sent: list[tuple[Transfer, bytes, Mask | None]] = []
+
+    def carry(self, transfer: Transfer, frame: bytes, sent_N: Mask | None = None) -> tuple[Delivery, bytes]:
+        self.sent.append((transfer, frame, sent_N))
+        arrived, rows_N = np.ones(1, dtype=np.bool_), None
+        if transfer.recovery == "none":
+            reliable, row_NB = split(frame, sent_N)
+            assert transfer.payload_bytes == len(reliable) + row_NB.size
+            arrived = np.ones(len(row_NB), dtype=np.bool_)
+            if transfer.direction == self._direction:
+                arrived[self._rows] = False
+            received = join(reliable, row_NB * arrived[:, None], arrived)
+            frame, rows_N = received.frame, received.arrived_N
+        delivery = Delivery(
+            arrived=arrived,
+            finish_s=transfer.start_s,
+            retransmissions=0,
+            airtime_s=0.0,
+            energy_j=0.0,
+            rows=rows_N,
+        )
+        return delivery, bytes(frame)
+
+
+@pytest.mark.parametrize("policy", quick(POLICIES, "mask"))
+@pytest.mark.parametrize("direction", quick(["up", "down"], "up"))
+def test_received_losses_have_the_effect_of_drawn_ones(
+    policy: str, direction: str, place: Path, tmp_path: Path
+) -> None:
+    site = Experiment.of(
+        toy.config(
+            place,
+            federation={"clients": 1, "rounds": 1, "local_steps": 1},
+            link={"mtu_bytes": 128},
+            erasure={"activation": policy, "gradient": policy},
+        )
+    )
+    drawn = first_answer(play(site, tmp_path, LosesTokens(direction, [1, 5])))[1]
+    received = first_answer(play(site, tmp_path, carrier=ReceivesTokens(direction, [1, 5])))[1]
+    assert torch.equal(drawn.grad, received.grad)
+
+
+def test_a_reply_has_no_gradients_of_tokens_that_were_not_received(place: Path, tmp_path: Path) -> None:
+    one = {"federation": {"clients": 1, "rounds": 1, "local_steps": 1}}
+    site = Experiment.of(toy.config(place, **one, erasure={"activation": "zero", "gradient": "rescale"}))
+    carrier = ReceivesTokens("up", [1, 5])
+    _, reply = first_answer(play(site, tmp_path, carrier=carrier))
+    transfer, frame, sent_N = next(sent for sent in carrier.sent if sent[2] is not None)
+    assert sent_N is not None
+    assert np.flatnonzero(~sent_N).tolist() == [1, 5]
+    mask_bytes = -(-sent_N.size // 8)
+    assert transfer.payload_bytes == len(frame) - 2 * transfer.unit_bytes + mask_bytes
+    assert torch.equal(reply.grad, Frame(frame).message().grad)  # all that were sent arrived: no scale
 
 
 @pytest.mark.slow

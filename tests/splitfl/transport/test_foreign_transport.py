@@ -33,8 +33,8 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_it_stands_beside_those_that_come_along() -> None:
-    assert list(TRANSPORTS) == ["inproc", "rpc", "grpc", "mqtt", "masked"]
-    assert between_processes() == ["rpc", "grpc", "mqtt", "masked"]
+    assert list(TRANSPORTS) == ["inproc", "rpc", "grpc", "mqtt", "radio", "radio-nodes", "masked"]
+    assert between_processes() == ["rpc", "grpc", "mqtt", "radio-nodes", "masked"]
 
 
 def test_the_command_line_lists_it() -> None:

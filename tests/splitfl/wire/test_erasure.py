@@ -13,7 +13,6 @@ from splitfl.models.families import CAUSAL_LM, SEQUENCE_CLASSIFICATION
 from splitfl.wire.erasure import (
     ReceivedActivation,
     gradient_of_sent,
-    rescaled,
     rows,
     scale_of,
     with_rows,
@@ -94,11 +93,10 @@ def test_the_gradient_is_the_chain_rules(policy: str) -> None:
     sent, arrived_N = activation(), lost(2, 4, 5)
     assert sent.hidden is not None
     leaf = sent.hidden.clone().requires_grad_()
-    change = zeroed if policy == "zero" else rescaled
+    scale = 1.0 if policy == "zero" else scale_of(arrived_N)
     weight = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
-    (change(leaf, arrived_N) * weight).sum().backward()
-    factor_N = arrived_N * (1.0 if policy == "zero" else scale_of(arrived_N))
-    heard = with_rows(sent, change(sent.hidden, arrived_N), factor_N)
+    (zeroed(leaf, arrived_N) * scale * weight).sum().backward()
+    heard = with_rows(sent, zeroed(sent.hidden, arrived_N) * scale, arrived_N * scale)
     grad = gradient_of_sent(heard, sent, Gradient(ids_B=sent.ids_B, grad=weight)).grad
     assert leaf.grad is not None
     torch.testing.assert_close(grad, leaf.grad)
@@ -111,7 +109,7 @@ def test_rescaling_leaves_the_mean_over_losses_as_it_was() -> None:
     counted = 0
     for arrived_N in torch.rand(drops, 12, generator=chance) < 0.6:
         if arrived_N.any():
-            total += rescaled(rows_ND, arrived_N)
+            total += zeroed(rows_ND, arrived_N) * scale_of(arrived_N)
             counted += 1
     # Each row's factor is 0 or about 1 / 0.6: its mean over 20,000 is 1 within 0.006 (one sigma).
     assert (total / counted / rows_ND - 1.0).abs().max() < 0.025

@@ -1,0 +1,1 @@
+"""Tokens over a radio waveform."""

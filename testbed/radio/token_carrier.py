@@ -1,0 +1,195 @@
+"""Carries the frames of a run in one process over the packet modem: a radio for each node of an air.
+
+Node 0 is the server, at the base station, and node k + 1 is client k.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channel.coding.extra import require_numba
+from channel.core.errors import ChannelError
+from channel.core.link import Delivery, Transfer
+from channel.iq.from_scenario import iq_channel_of
+from channel.links.fixed import Direction
+from channel.scenario.load import changed, load
+from channel.waveform.received import Received
+from channel.waveform.tokens import TokenLink, TokenMessage
+from splitfl.config import RunConfig
+from splitfl.core.errors import ConfigError, SplitflError
+from splitfl.transport.radio.spec import RadioSettings
+from splitfl.wire.row_split import NO_ROWS, join, split
+from testbed.radio.loopback import LoopbackAir
+from testbed.radio.modem import ModemSettings, PacketModem
+from testbed.radio.radio import Radio
+from testbed.radio.token_node import token_link
+from testbed.radio.zmq_radio import ZmqRadio, settings_of
+
+
+def open_carrier(config: RunConfig) -> "TokenCarrier":
+    """The carrier of these settings; raises ConfigError for those that scenario or modem do not support."""
+    own, clients = config.transport.of(RadioSettings), config.federation.clients
+    try:
+        require_numba("transport.name 'radio'")
+        modem = ModemSettings(mcs=own.mcs, fft_size=own.fft_size, longest=own.packet_bytes)
+        timeout_s = config.transport.timeout_s
+        if own.air_port:
+            return TokenCarrier(_at_ports(own, clients, timeout_s), modem, own)
+        return TokenCarrier(_here(own, clients, config.train.seed), modem, own)
+    except ChannelError as error:
+        raise ConfigError(f"[transport] radio: {error}") from None
+
+
+def _here(own: RadioSettings, clients: int, seed: int) -> Sequence[Radio]:
+    """Radios around the IQ channel of a scenario in this process."""
+    scenario = load(own.scenario)
+    if clients > scenario.place.users:
+        raise ConfigError(
+            f"federation.clients must be at most the {scenario.place.users} users of transport.scenario "
+            f"{own.scenario!r}, got {clients}"
+        )
+    scenario = replace(changed(scenario, {"place": {"users": clients}}), seed=seed)
+    return LoopbackAir(iq_channel_of(scenario, rate_hz=own.rate_hz)).radios
+
+
+def _at_ports(own: RadioSettings, clients: int, timeout_s: float) -> Sequence[Radio]:
+    """Radios at the ports of an air of another process. Raises RadioTimeout if it does not answer."""
+    radios = list[ZmqRadio]()
+    try:
+        for node in range(clients + 1):
+            settings = settings_of(node, port=own.air_port, rate_hz=own.rate_hz)
+            radios.append(ZmqRadio(replace(settings, timeout_s=timeout_s)))
+    except SplitflError:
+        for radio in radios:
+            radio.close()
+        raise
+    return radios
+
+
+@dataclass(frozen=True)
+class _End:
+    """One end of a client's link, and the modem of its node."""
+
+    modem: PacketModem
+    link: TokenLink
+
+    def send(self) -> None:
+        self.modem.send_due(self.link.next)
+
+    def take(self, packets: list[Received]) -> list[TokenMessage]:
+        """The messages that these packets complete; those of other nodes are left aside."""
+        own = (self.link.arq.target, self.link.arq.source)
+        mine = [one for one in packets if (one.header.source, one.header.target) == own]
+        return [message for packet in mine for message in self.link.receive(packet)]
+
+
+class TokenCarrier:
+    """Implements Carrier. One message at a time is on the air; samples pass only while there is one.
+
+    Noise and fading go on from message to message, so that a run that is resumed meets others.
+    """
+
+    def __init__(self, radios: Sequence[Radio], modem: ModemSettings, settings: RadioSettings) -> None:
+        """The radios are those of node 0, 1 and so on. Raises BadParameter for packets that do not fit."""
+        self._radios, self._settings = radios, settings
+        self._modems = [PacketModem(radio, modem, node=node) for node, radio in enumerate(radios)]
+        self._ends = {client: self._pair(client) for client in range(len(radios) - 1)}
+        # A radio at a port waits for samples that the air computes only once it has those of all others.
+        self._threads = ThreadPoolExecutor(len(radios), thread_name_prefix="radio")
+
+    def close(self) -> None:
+        """Closes all radios."""
+        self._threads.shutdown()
+        for radio in self._radios:
+            radio.close()
+
+    def carry(
+        self, transfer: Transfer, frame: bytes, sent_N: NDArray[np.bool_] | None = None
+    ) -> tuple[Delivery, bytes]:
+        """See Carrier. A message whose reliable part ARQ gives up is lost."""
+        server, client = self._ends[transfer.client]
+        sender, receiver = (client, server) if transfer.direction == "up" else (server, client)
+        is_whole = transfer.recovery == "acknowledged"
+        reliable, row_UN = (frame, NO_ROWS) if is_whole else split(frame, sent_N)
+        before = _Spent.of(sender, receiver)
+        sender.link.offer(reliable, row_UN)
+        message, took_s = self._send(sender, receiver)
+        spent = _Spent.of(sender, receiver).since(before)
+        segments = max(spent.segments, 1)  # 0 if the far side answered nothing at all
+        arrived = np.zeros(segments + len(row_UN), dtype=np.bool_)
+        rows, received = None, b""
+        if message is not None:
+            arrived[:segments], arrived[segments:] = True, message.arrived_U
+            received = message.reliable
+            if not is_whole:
+                whole = join(message.reliable, message.row_UN, message.arrived_U)
+                received, rows = whole.frame, whole.arrived_N
+        airtime_s = spent.samples / server.modem.rate_hz
+        delivery = Delivery(
+            arrived=arrived,
+            finish_s=transfer.start_s + took_s,
+            retransmissions=spent.retransmissions,
+            airtime_s=airtime_s,
+            energy_j=Direction.power_w * airtime_s,
+            rows=rows,
+        )
+        return delivery, received
+
+    def _send(self, sender: _End, receiver: _End) -> tuple[TokenMessage | None, float]:
+        """Lets samples pass until the sender has nothing left; the message and when it came, in seconds.
+
+        The message is None, and the time that of the end, if it was given up.
+        """
+        began_s, message, arrived_s = sender.modem.now_s, None, 0.0
+
+        def hear(modem: PacketModem) -> list[Received]:
+            return modem.receive() if modem in (sender.modem, receiver.modem) else modem.skip()
+
+        while not sender.link.is_idle:
+            sender.send()
+            receiver.send()
+            heard = dict(zip(self._modems, self._threads.map(hear, self._modems), strict=True))
+            sender.take(heard[sender.modem])
+            if found := receiver.take(heard[receiver.modem]):
+                (message,), arrived_s = found, receiver.modem.now_s
+        return message, (sender.modem.now_s if message is None else arrived_s) - began_s
+
+    def _pair(self, client: int) -> tuple[_End, _End]:
+        own, node = self._settings, client + 1
+
+        def end(source: int, target: int) -> _End:
+            modem = self._modems[source]
+            return _End(modem, token_link(modem, own, source=source, target=target))
+
+        return end(0, node), end(node, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Spent:
+    """What the two ends of a link have sent: samples, segments of the sender, and repeated packets."""
+
+    samples: int
+    segments: int
+    retransmissions: int
+
+    @classmethod
+    def of(cls, sender: _End, receiver: _End) -> Self:
+        """Until now."""
+        return cls(
+            samples=sender.modem.sent + receiver.modem.sent,
+            segments=sender.link.arq.counters.sent,
+            retransmissions=sender.link.arq.counters.retransmissions,
+        )
+
+    def since(self, before: Self) -> Self:
+        """What was added."""
+        return replace(
+            self,
+            samples=self.samples - before.samples,
+            segments=self.segments - before.segments,
+            retransmissions=self.retransmissions - before.retransmissions,
+        )

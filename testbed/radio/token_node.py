@@ -1,0 +1,147 @@
+"""One node of an air in a process of its own: a thread exchanges messages of tokens with other nodes."""
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from channel.core.closing import Closing
+from channel.waveform.header import Header
+from channel.waveform.received import Received
+from channel.waveform.tokens import Rows, TokenLink, TokenMessage
+from splitfl.core.errors import PeerLost, SplitflError, Timeout
+from splitfl.transport.radio.spec import RadioSettings
+from splitfl.wire.frame import MAX_FRAME_BYTES
+from testbed.radio.modem import PacketModem
+
+_SESSIONS = 15
+_STOP_S = 1.0
+
+
+def token_link(
+    modem: PacketModem, own: RadioSettings, *, source: int, target: int, session: int = 1
+) -> TokenLink:
+    """A link of these settings."""
+    return TokenLink(
+        source=source,
+        target=target,
+        timeout_s=modem.timeout_s,
+        session=session,
+        segment_bytes=own.packet_bytes,
+        packet_bytes=own.token_packet_bytes,
+        deadline_s=own.token_deadline_s,
+        most_bytes=MAX_FRAME_BYTES,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sending:
+    """What a message took: seconds and samples on the air, segments, and packets that were repeated.
+
+    `is_lost` if the far side did not acknowledge it.
+    """
+
+    is_lost: bool
+    took_s: float
+    samples: int
+    segments: int
+    retransmissions: int
+
+
+class TokenNode(Closing):
+    """Sends and receives, from any thread, while a thread of its own lets samples pass."""
+
+    def __init__(self, modem: PacketModem, own: RadioSettings, node: int, others: Iterable[int]) -> None:
+        self._modem, self._node, self._turn = modem, node, 0
+        session = 1 + int(np.random.default_rng().integers(_SESSIONS))
+        self._links = {
+            one: token_link(modem, own, source=node, target=one, session=session) for one in others
+        }
+        self._received: dict[int, deque[TokenMessage]] = defaultdict(deque)
+        self._changed = threading.Condition()
+        self._failure: SplitflError | None = None
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name=f"radio-{node}", daemon=True)
+        self._thread.start()
+
+    @property
+    def rate_hz(self) -> float:
+        """The sample rate."""
+        return self._modem.rate_hz
+
+    def send(self, target: int, reliable: bytes, row_UN: Rows, timeout_s: float) -> Sending:
+        """Sends a message and waits until its reliable part is acknowledged, or given up.
+
+        Raises Timeout if that takes longer, and PeerLost if the radio has failed.
+        """
+        link, modem = self._links[target], self._modem
+        counters = link.arq.counters
+        with self._changed:
+            before = modem.now_s, modem.sent, counters.sent, counters.retransmissions, counters.given_up
+            link.offer(reliable, row_UN)
+            self._wait(lambda: link.is_idle, timeout_s, f"a message to node {target} was not acknowledged")
+            began_s, samples, segments, repeated, given_up = before
+            return Sending(
+                is_lost=counters.given_up > given_up,
+                took_s=modem.now_s - began_s,
+                samples=modem.sent - samples,
+                segments=counters.sent - segments,
+                retransmissions=counters.retransmissions - repeated,
+            )
+
+    def receive(self, source: int, timeout_s: float) -> TokenMessage:
+        """The next message of this node. Raises Timeout and PeerLost as `send`."""
+        with self._changed:
+            self._wait(lambda: bool(self._received[source]), timeout_s, f"nothing came from node {source}")
+            return self._received[source].popleft()
+
+    def forget(self, source: int) -> None:
+        """Drops the messages of this node that nobody has received."""
+        with self._changed:
+            self._received[source].clear()
+
+    def close(self) -> None:
+        """Ends the thread, and with it the radio; a thread that waits for the air is left to it."""
+        with self._changed:
+            self._is_closed = True
+        self._thread.join(_STOP_S)
+
+    def _wait(self, is_so: Callable[[], bool], timeout_s: float, complaint: str) -> None:
+        self._changed.wait_for(lambda: is_so() or self._failure is not None, timeout_s)
+        if self._failure is not None:
+            raise PeerLost(f"the radio of node {self._node} has failed: {self._failure}")
+        if not is_so():
+            raise Timeout(f"{complaint} within {timeout_s:g} s")
+
+    def _run(self) -> None:
+        try:
+            while not self._is_closed:
+                with self._changed:
+                    self._modem.send_due(self._following)
+                packets = self._modem.receive()
+                with self._changed:
+                    for packet in packets:
+                        self._take(packet)
+                    self._changed.notify_all()
+        except SplitflError as error:
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+        finally:
+            self._modem.close()
+
+    def _following(self, begin_s: float) -> tuple[Header, bytes | Rows] | None:
+        """The next packet of a link; the links take turns."""
+        links = list(self._links.values())
+        for index in range(len(links)):
+            if (packet := links[(self._turn + index) % len(links)].next(begin_s)) is not None:
+                self._turn += index + 1
+                return packet
+        return None
+
+    def _take(self, packet: Received) -> None:
+        link = self._links.get(packet.header.source)
+        if packet.header.target == self._node and link is not None:
+            self._received[packet.header.source].extend(link.receive(packet))

@@ -1,0 +1,119 @@
+"""The server of a run whose clients have radios and processes of their own."""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from channel.core.closing import Closing
+from channel.core.link import Delivery, Transfer
+from splitfl.config import RunConfig
+from splitfl.core.errors import SplitflError, Timeout
+from splitfl.server.session_router import refusal
+from splitfl.transport.base.transport import Answer, Handler
+from splitfl.wire.row_split import NO_ROWS, Mask, split
+from testbed.radio.token_ends import ASK, SENT, delivery_of, heard, node_of, received
+from testbed.radio.token_node import Sending, TokenNode
+
+_LOST: Final = b""
+
+
+def open_server_radio(config: RunConfig) -> "TokenServer":
+    """The server's radio. Raises ConfigError for settings that it does not support."""
+    return TokenServer(node_of(config, 0), config.transport.join_timeout_s)
+
+
+class TokenServer(Closing):
+    """Implements ServerRadio. A reply counts as arrived with all its tokens: the client alone knows which."""
+
+    def __init__(self, opens: Callable[[], TokenNode], timeout_s: float) -> None:
+        """Opens its node once there are requests. No wait lasts longer than `timeout_s`."""
+        self._air = threading.Lock()  # one message at a time: clients share a band, acknowledgements too
+        self._sender: int | None = None
+        self._opens, self._timeout_s = opens, timeout_s
+        self._opened: TokenNode | None = None
+        self._arrived: dict[int, tuple[Sending, Mask | None]] = {}
+        self._replied: set[int] = set()
+
+    def handler(self, handle: Handler) -> Handler:
+        """See ServerRadio."""
+        self._opened = self._opens()
+
+        def by_radio(client: int, request: bytes, answer: Answer) -> None:
+            if not request.startswith((ASK, SENT)):
+                handle(client, request, answer)
+                return
+            try:
+                if request == ASK:
+                    self._let_send(client)
+                    answer(ASK)
+                    return
+                frame = self._frame(client, request)
+            except SplitflError as error:
+                answer(refusal(error))
+                return
+            finally:
+                if request != ASK:
+                    self._free(client)
+
+            def reply(data: bytes) -> None:
+                answer(SENT if client in self._replied else data)
+
+            self._replied.discard(client)
+            handle(client, frame, reply)
+
+        return by_radio
+
+    def carry(self, transfer: Transfer, frame: bytes, sent_N: Mask | None = None) -> tuple[Delivery, bytes]:
+        """See Carrier."""
+        if transfer.direction == "up":
+            sending, rows_N = self._arrived.pop(transfer.client)
+            delivery = delivery_of(transfer, sending, self._node.rate_hz, rows_N)
+            return delivery, _LOST if sending.is_lost else frame
+        is_whole = transfer.recovery == "acknowledged"
+        reliable, row_UN = (frame, NO_ROWS) if is_whole else split(frame, sent_N)
+        if not self._air.acquire(timeout=self._timeout_s):
+            raise Timeout(f"client {self._sender} did not end its message within {self._timeout_s:g} s")
+        try:
+            sending = self._node.send(transfer.client + 1, reliable, row_UN, self._timeout_s)
+        finally:
+            self._air.release()
+        if not sending.is_lost:
+            self._replied.add(transfer.client)
+        rows_N = None if is_whole else np.ones(len(row_UN) if sent_N is None else sent_N.size, dtype=np.bool_)
+        return delivery_of(transfer, sending, self._node.rate_hz, rows_N, sent_N), frame
+
+    def close(self) -> None:
+        """Ends its radio."""
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _node(self) -> TokenNode:
+        assert self._opened is not None, "a handler comes before frames"
+        return self._opened
+
+    def _let_send(self, client: int) -> None:
+        """Waits until nobody else sends."""
+        if self._sender == client:
+            return  # it asks again after its connection was lost
+        if not self._air.acquire(timeout=self._timeout_s):
+            raise Timeout(f"client {self._sender} did not end its message within {self._timeout_s:g} s")
+        self._sender = client
+
+    def _free(self, client: int) -> None:
+        if self._sender == client:
+            self._sender = None
+            self._air.release()
+
+    def _frame(self, client: int, request: bytes) -> bytes:
+        """The frame of a request; one that was lost comes with it, to be accounted for."""
+        sending, lost = heard(request)
+        if sending.is_lost:
+            self._node.forget(client + 1)
+            self._arrived[client] = sending, None
+            return lost
+        whole = received(self._node.receive(client + 1, self._timeout_s))
+        self._arrived[client] = sending, whole.arrived_N if whole.arrived_N.size else None
+        return whole.frame
