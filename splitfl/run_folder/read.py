@@ -38,6 +38,7 @@ class Summary:
     method: str
     model: str
     task: str
+    transport: str
     rounds: int
     clients: int
     final: Mapping[str, float]
@@ -181,6 +182,7 @@ def _summed(config: Mapping[str, Any], events: RunEvents) -> Summary:
         method=_named(config, "method"),
         model=_named(config, "model"),
         task=_named(config, "task"),
+        transport=_named(config, "transport"),
         rounds=len(rounds),
         clients=len({step.client for step in events.steps}),
         final=_final(events),

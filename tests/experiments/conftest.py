@@ -85,7 +85,8 @@ def _summary(events: list[dict[str, Any]], clients: int, rounds: int) -> dict[st
     computed = [event for event in events if event["event"] == "compute"]
     last = [event for event in events if event["event"] == "round"][-1]
     return {
-        "method": "sfl-v2", "model": "minilm", "task": "stdlib-topics", "rounds": rounds, "clients": clients,
+        "method": "sfl-v2", "model": "minilm", "task": "stdlib-topics", "transport": "rpc",
+        "rounds": rounds, "clients": clients,
         "final": {key: last[key] for key in ("train_loss", "eval_loss", "accuracy") if key in last},
         "bytes_up": sum(row["payload_bytes"] for row in moved if row["direction"] == "up"),
         "bytes_down": sum(row["payload_bytes"] for row in moved if row["direction"] == "down"),

@@ -81,6 +81,7 @@ def test_a_runs_folder_and_messages_are_shown_as_they_are(nasty: str) -> None:
 
 SUMMARY = {
     "final": {"train_loss": 1.0},
+    "transport": "inproc",
     **dict.fromkeys(("bytes_up", "bytes_down", "packets", "retransmissions"), 1),
     **dict.fromkeys(("airtime_s", "virtual_s", "wall_s", "client_flops", "server_flops"), 1.0),
     "client_peak_bytes": None,

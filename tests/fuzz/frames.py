@@ -11,7 +11,7 @@ from typing import Final
 
 import torch
 
-from splitfl.config import CODECS, CodecConfig
+from splitfl.config import CodecConfig
 from splitfl.core.errors import PeerLost, WireError
 from splitfl.core.messages import (
     LOST,
@@ -32,6 +32,7 @@ from splitfl.wire.frame import Frame
 from tests.fuzz import feeding
 from tests.fuzz.feeding import Food, Found
 
+_CODECS: Final = ("bf16", "int8", "int4", "uniform", "uniform+huffman", "int4+huffman")
 _REFUSES_BY: Final = (WireError, PeerLost)
 _WORDS: Final = (
     *(
@@ -122,7 +123,7 @@ def _frames() -> list[bytes]:
         Refusal(reason="the run is over"),
     )
     plain = [encode(message, here) for message in messages]
-    codecs = [CodecConfig(activation=one, output=one, gradient=one) for one in CODECS if one != "none"]
+    codecs = [CodecConfig(activation=one, output=one, gradient=one) for one in _CODECS]
     rows = [message for message in messages if isinstance(message, Activation | Output | Gradient)]
     return plain + [encode(message, here, codec) for message in rows for codec in codecs]
 

@@ -32,4 +32,5 @@ SPEC: Final[TransportSpec] = replace(
     settings=RadioNodeSettings,
     check_server=_check_server,
     describe_link=describe_link,
+    diagnose=None,  # it needs an air besides what gRPC needs
 )

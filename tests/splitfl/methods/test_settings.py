@@ -228,7 +228,7 @@ def test_analog_messages_have_no_codec(kind: str) -> None:
 
 def test_an_unknown_codec_is_refused_by_name() -> None:
     with pytest.raises(
-        ConfigError, match=r"unknown codec.output 'int5'; did you mean 'int\d'\? have bf16, int4"
+        ConfigError, match=r"unknown codec.output 'int5'; did you mean 'int\d'\? have ans, bf16"
     ):
         from_dict({"codec": {"output": "int5"}})
 
