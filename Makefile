@@ -34,7 +34,7 @@ help: ## list these targets
 demo: $(VENV)/.demo ## finetune a split MiniLM with three clients over PyTorch RPC, then show the report's path
 	@$(BIN)/splitfl run demo
 
-test: $(VENV)/.dev ## the quick suite: about three minutes on two cores, no network, no root, no GPU
+test: $(VENV)/.dev ## the quick suite: one and a half minutes on two cores, no network, no root, no GPU
 	@$(PYTEST) -q -n auto --dist worksteal -m "not slow and not root and not bench"
 
 test-slow: $(VENV)/.dev ## what `make test` leaves out, but for benchmarks and repetitions; says why what it skips was skipped
