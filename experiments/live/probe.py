@@ -13,11 +13,11 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.quantities import scaled
 from splitfl.runtime.terminal import plain_console
 from testbed.radio.bridge_settings import radio_of
-from testbed.radio.file_radio import FileRadio, FileSettings
-from testbed.radio.probe import Probe, ProbeReport
-from testbed.radio.probe_findings import findings
+from testbed.radio.probe.findings import findings
+from testbed.radio.probe.probe import Probe, ProbeReport
 from testbed.radio.radio import Radio, Tuning
-from testbed.radio.recording import Recorder, is_recording
+from testbed.radio.recordings.file_radio import FileRadio, FileSettings
+from testbed.radio.recordings.recording import Recorder, is_recording
 
 
 def run(

@@ -10,11 +10,11 @@ from transformers import PreTrainedModel
 
 from channel.core.rng import stream
 from splitfl.core.errors import CutError, ModelMissing
-from splitfl.models.checkpoint_file import Entry, check_stored, read
+from splitfl.models.checkpoint.checkpoint_file import Entry, check_stored, read
+from splitfl.models.checkpoint.quantised_checkpoint import is_of_integers, read_quantised
 from splitfl.models.cut import Piece
 from splitfl.models.families import base_path, family_of, is_inside
 from splitfl.models.quantised import Quantisation, QuantisedLinear, allocated, quantise
-from splitfl.models.quantised_checkpoint import is_of_integers, read_quantised
 
 Aliases = dict[str, tuple[str, ...]]
 """For every parameter name, all names of the same (tied) parameter."""

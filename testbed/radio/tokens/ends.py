@@ -17,7 +17,7 @@ from splitfl.core.errors import ConfigError, WireError
 from splitfl.transport.radio.spec import RadioSettings
 from splitfl.wire.row_split import NO_MASK, Joined, Mask, join
 from testbed.radio.modem import ModemSettings, PacketModem
-from testbed.radio.token_node import Sending, TokenNode
+from testbed.radio.tokens.node import Sending, TokenNode
 from testbed.radio.zmq_radio import ZmqRadio, settings_of
 
 SENT: Final = b"\x00radio\x01"

@@ -16,7 +16,7 @@ from testbed.errors import RecordingEnded
 from testbed.radio.backoff import scaled
 from testbed.radio.burst_queue import BurstQueue
 from testbed.radio.radio import RadioCounters, Tuning, require_kept
-from testbed.radio.recording import Recorder, Recording
+from testbed.radio.recordings.recording import Recorder, Recording
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ from scipy.signal import resample_poly  # type: ignore[import-untyped]
 from channel.iq.sample_format import LOUD
 from channel.waveform.numerology import FFT_SIZES, Numerology
 from channel.waveform.receiver import Receiver
-from testbed.radio.probe import ProbeReport
+from testbed.radio.probe.probe import ProbeReport
+from testbed.radio.probe.sample_statistics import HUGE
 from testbed.radio.sample_loss import MOST_LOST, slower
-from testbed.radio.sample_statistics import HUGE
 
 MOST_CLOCK_PPM = 40.0
 _MOST_OFF_RATE = 0.01

@@ -17,15 +17,15 @@ from channel.waveform.header import Header  # noqa: E402
 from channel.waveform.modulator import Modulator  # noqa: E402
 from channel.waveform.numerology import SMALLEST, Numerology  # noqa: E402
 from experiments.cli.main import main  # noqa: E402
-from testbed.radio.file_radio import FileRadio, FileSettings  # noqa: E402
-from testbed.radio.probe import Probe  # noqa: E402
-from testbed.radio.probe_findings import findings  # noqa: E402
+from testbed.radio.probe.findings import findings  # noqa: E402
+from testbed.radio.probe.probe import Probe  # noqa: E402
+from testbed.radio.probe.sample_statistics import SampleStatistics  # noqa: E402
 from testbed.radio.radio import RadioCounters, Tuning  # noqa: E402
-from testbed.radio.recording import Recorder  # noqa: E402
-from testbed.radio.sample_statistics import SampleStatistics  # noqa: E402
-from testbed.radio.soapy_radio import SoapyRadio  # noqa: E402
-from testbed.radio.soapy_settings import SoapySettings  # noqa: E402
-from tests.testbed.radio.fake_soapy import fake  # noqa: E402
+from testbed.radio.recordings.file_radio import FileRadio, FileSettings  # noqa: E402
+from testbed.radio.recordings.recording import Recorder  # noqa: E402
+from testbed.radio.soapy.settings import SoapySettings  # noqa: E402
+from testbed.radio.soapy.soapy_radio import SoapyRadio  # noqa: E402
+from tests.testbed.radio.soapy.fake_soapy import fake  # noqa: E402
 
 RATE_HZ = 1e6
 PAYLOAD = bytes(range(200))

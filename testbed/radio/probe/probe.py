@@ -14,9 +14,9 @@ from channel.waveform.numerology import Numerology
 from channel.waveform.received import Counters, Received
 from channel.waveform.receiver import Receiver
 from testbed.errors import RecordingEnded
+from testbed.radio.probe.sample_statistics import SampleStatistics, Waterfall
 from testbed.radio.radio import Radio, RadioCounters, Tuning
-from testbed.radio.recording import Recorder, packet_fields
-from testbed.radio.sample_statistics import SampleStatistics, Waterfall
+from testbed.radio.recordings.recording import Recorder, packet_fields
 
 _BLOCK_S = 0.01
 _MOST_ROWS = 300
