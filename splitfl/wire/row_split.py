@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitfl.core.errors import WireError
-from splitfl.wire.frame import ROWS
+from splitfl.wire.frame import MAX_FRAME_BYTES, ROWS
 
 Rows = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -105,7 +105,10 @@ class _Places:
         own = sorted(span for name, span in spans.items() if name == rows or name.startswith(f"{rows}."))
         if any((end - begin) % max(count, 1) for begin, end in own):
             raise WireError(f"a frame has parts of rows that cannot be divided by {count} rows")
-        return cls(spans=tuple(own), count=count, end=max(end for _, end in spans.values()))
+        end = max(end for _, end in spans.values())
+        if not 0 <= count <= end <= MAX_FRAME_BYTES or any(one > other for one, other in spans.values()):
+            raise WireError(f"a frame has {count} rows in {end} bytes, must have at most {MAX_FRAME_BYTES}")
+        return cls(spans=tuple(own), count=count, end=end)
 
     def filled(self, other: bytes, row_NB: Rows) -> bytes:
         """The frame of these rows; what of `other` is behind the frame is left out."""
