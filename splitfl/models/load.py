@@ -27,7 +27,7 @@ from splitfl.models.families import (
     is_inside,
 )
 from splitfl.models.feature_maps import shortened
-from splitfl.models.materialise import Aliases, Checkpoint, is_of_base, is_on_top, materialise
+from splitfl.models.materialise import Aliases, WeightSource, is_of_base, is_on_top, materialise
 from splitfl.models.quantised import Quantisation
 from splitfl.models.unsplit import build
 from splitfl.models.untrained.small_net import SmallNetConfig
@@ -87,7 +87,7 @@ def load_piece(
             for name, entry in stored.items()
             if is_of_base(whole, name) and not is_inside(whole, name, replaced)
         }
-    checkpoint = Checkpoint(
+    checkpoint = WeightSource(
         aliases=_aliases(whole, stored),
         stored=stored,
         seed=seed,
@@ -113,7 +113,7 @@ def _check_first(config: PretrainedConfig, first: int, shortened_to: int) -> Non
 
 
 def _cut_out(
-    whole: PreTrainedModel, kind: str, first: int, last: int | None, checkpoint: Checkpoint
+    whole: PreTrainedModel, kind: str, first: int, last: int | None, checkpoint: WeightSource
 ) -> Piece:
     """The piece without weights, with what it can only be told about the whole."""
     stored, unused = checkpoint.stored, FAMILIES[whole.config.model_type].unused

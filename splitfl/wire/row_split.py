@@ -47,7 +47,7 @@ def split(frame: bytes, sent_N: Mask | None = None) -> tuple[bytes, Rows]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joined:
+class JoinedFrame:
     """A frame as received; which of its rows (N,) arrived, those not sent among them, and which were sent."""
 
     frame: bytes
@@ -55,7 +55,7 @@ class Joined:
     sent_N: Mask
 
 
-def join(reliable: bytes, row_NB: Rows, arrived_N: Mask) -> Joined:
+def join(reliable: bytes, row_NB: Rows, arrived_N: Mask) -> JoinedFrame:
     """The inverse of `split` with what was received. Raises WireError for parts that do not fit."""
     places = _Places.of(reliable)
     size = places.end - sum(end - begin for begin, end in places.spans)
@@ -75,7 +75,7 @@ def join(reliable: bytes, row_NB: Rows, arrived_N: Mask) -> Joined:
     whole_NB[sent_N] = row_NB
     arrived_all_N = np.ones(places.count, dtype=np.bool_)
     arrived_all_N[sent_N] = arrived_N
-    return Joined(frame=places.filled(reliable, whole_NB), arrived_N=arrived_all_N, sent_N=sent_N)
+    return JoinedFrame(frame=places.filled(reliable, whole_NB), arrived_N=arrived_all_N, sent_N=sent_N)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,7 +112,7 @@ class Deployment:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-class Session:
+class DeploymentFolder:
     """The folder beside an inventory that holds the deployment until `down`, secrets included."""
 
     def __init__(self, inventory: Path) -> None:

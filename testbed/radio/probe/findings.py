@@ -26,23 +26,23 @@ _RATIOS = (Fraction(1, 2), Fraction(2), Fraction(4, 5), Fraction(5, 4), Fraction
 
 
 @dataclass(frozen=True)
-class Finding:
+class ProbeFinding:
     """A sentence; with one that `refuses`, a link over this radio is not worth a try."""
 
     text: str
     refuses: bool
 
 
-def findings(report: ProbeReport, *, keeps_time: bool) -> list[Finding]:
+def findings(report: ProbeReport, *, keeps_time: bool) -> list[ProbeFinding]:
     """All that is wrong; a radio that `keeps_time` has a clock of its own, and must keep its rate."""
-    found = [Finding(text, True) for text in _of_values(report)]
+    found = [ProbeFinding(text, True) for text in _of_values(report)]
     if any(one.refuses for one in found):
         return found
-    found += [Finding(text, True) for text in _of_losses(report, keeps_time=keeps_time)]
-    found += [Finding(text, True) for text in _of_offsets(report)]
-    found += [Finding(text, False) for text in _of_levels(report)]
+    found += [ProbeFinding(text, True) for text in _of_losses(report, keeps_time=keeps_time)]
+    found += [ProbeFinding(text, True) for text in _of_offsets(report)]
+    found += [ProbeFinding(text, False) for text in _of_levels(report)]
     if all(packet.payload is None and packet.units_UN is None for packet in report.packets):
-        found.append(Finding(_of_silence(report), False))
+        found.append(ProbeFinding(_of_silence(report), False))
     return found
 
 

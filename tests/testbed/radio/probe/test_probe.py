@@ -18,7 +18,7 @@ from channel.waveform.modulator import Modulator  # noqa: E402
 from channel.waveform.numerology import SMALLEST, Numerology  # noqa: E402
 from experiments.cli.main import main  # noqa: E402
 from testbed.radio.probe.findings import findings  # noqa: E402
-from testbed.radio.probe.probe import Probe  # noqa: E402
+from testbed.radio.probe.probe import RadioProbe  # noqa: E402
 from testbed.radio.probe.sample_statistics import SampleStatistics  # noqa: E402
 from testbed.radio.radio import RadioCounters, Tuning  # noqa: E402
 from testbed.radio.recordings.file_radio import FileRadio, FileSettings  # noqa: E402
@@ -60,7 +60,7 @@ def said(tmp_path):
 
     def look(samples_B):
         radio = FileRadio(FileSettings(reads=str(recorded(tmp_path / "heard", samples_B))))
-        report = Probe(radio, SMALLEST).look(10.0)
+        report = RadioProbe(radio, SMALLEST).look(10.0)
         found = findings(report, keeps_time=False)
         return (
             report,
@@ -178,7 +178,7 @@ def test_a_device_that_loses_samples_or_does_not_keep_its_rate_is_refused():
     module, clock = fake(reads=reads), SimulatedClock()
     settings = SoapySettings(device="driver=fake", rate_hz=RATE_HZ, frequency_hz=1e9, gain_db=1.0)
     radio = SoapyRadio(settings, soapy=module, clock=clock)
-    report = Probe(radio, SMALLEST, clock=clock).look(0.05)
+    report = RadioProbe(radio, SMALLEST, clock=clock).look(0.05)
     refused = [one.text for one in findings(report, keeps_time=True) if one.refuses]
     assert "samples of magnitude" in refused[0]
     report.statistics.peak = 1.0
