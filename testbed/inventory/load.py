@@ -41,7 +41,7 @@ from testbed.inventory.nodes import (
     Inventory,
     Node,
     Reservation,
-    RfScenario,
+    ScenarioEntry,
 )
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ _TEXTS: Final = tuple[str, ...]
 _TABLES: Final[Mapping[str, type]] = {
     "broker": BrokerEntry,
     "hooks": Hooks,
-    "scenario": RfScenario,
+    "scenario": ScenarioEntry,
     "reservation": Reservation,
 }
 _KEYS: Final[Mapping[str, type]] = {

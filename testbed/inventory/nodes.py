@@ -116,7 +116,7 @@ class Hooks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RfScenario:
+class ScenarioEntry:
     """The testbed's channel scenario: its number, and that of its traffic scenario; 0 for none."""
 
     id: int = 0
@@ -155,7 +155,7 @@ class Inventory:
     listen_port: int = 0
     broker: BrokerEntry | None = None
     hooks: Hooks = field(default_factory=Hooks)
-    scenario: RfScenario = field(default_factory=RfScenario)
+    scenario: ScenarioEntry = field(default_factory=ScenarioEntry)
     reservation: Reservation = field(default_factory=Reservation)
 
     def __post_init__(self) -> None:
