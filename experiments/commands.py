@@ -36,8 +36,8 @@ from splitfl.core.quantities import metric_text
 from splitfl.evaluation.evaluate import measure_adapter
 from splitfl.evaluation.generate import Generator, Sampling
 from splitfl.models import untrained as models
+from splitfl.models.checkpoint.source import ALIASES
 from splitfl.models.families import FAMILIES
-from splitfl.models.source import ALIASES
 from splitfl.run_folder import create as runs
 from splitfl.run_folder import resume as resuming
 from splitfl.run_folder.read import read_run
@@ -52,8 +52,8 @@ from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import transport
-from testbed.radio.token_client import open_client_radio
-from testbed.radio.token_server import open_server_radio
+from testbed.radio.tokens.client import open_client_radio
+from testbed.radio.tokens.server import open_server_radio
 
 Drive = Callable[..., Ended]
 """Runs an experiment; has the arguments of `run_here`."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from splitfl.models.families import FAMILIES, Family
-from splitfl.models.refused import REFUSED
+from splitfl.models.family_rows.refused import REFUSED
 
 PAGE = Path(__file__).parent.parent / "docs" / "families.md"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from splitfl.models.source import resolve
+from splitfl.models.checkpoint.source import resolve
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from channel.fidelity.comparison import Row, compared, loss_db
+from channel.fidelity.comparison import MeasuredScheme, compared, loss_db
 from channel.fidelity.packets import PACKET_BYTES, PacketPoint
 from channel.phy.receivers import DATA_FILE, MODEM
 from channel.waveform.layout import LEAST_MCS, MCS_TABLE
@@ -46,7 +46,7 @@ def main(packets: int, seed: int, out: Path) -> None:
     click.echo(f"implementation loss {found:.2f} dB, of MCS {LEAST_MCS} to {LAST_MCS}; written to {out}")
 
 
-def _line(row: Row) -> str:
+def _line(row: MeasuredScheme) -> str:
     flat = f"law {row.law_db:6.2f} dB, white noise {row.flat_db:6.2f}, loss {row.loss_db:5.2f}"
     taps = f"EESM {row.eesm_db:6.2f}, three taps {row.taps_db:6.2f}, {row.difference_db:+.2f}"
     return f"MCS {row.mcs:2}: {flat}; {taps}"
@@ -62,7 +62,7 @@ def _provenance(packets: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _rounded(row: Row) -> dict[str, float]:
+def _rounded(row: MeasuredScheme) -> dict[str, float]:
     shown = {name: round(value, 2) for name, value in asdict(row).items()}
     return {**shown, "loss_db": round(row.loss_db, 2), "difference_db": round(row.difference_db, 2)}
 

@@ -16,7 +16,7 @@ _LAW = BlockErrorLaw.of(MCS_TABLE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class MeasuredScheme:
     """The SNRs in decibels of one scheme at which one packet in ten is lost.
 
     `law_db` by the block error law of the ideal receiver, `flat_db` measured in white noise; `eesm_db`
@@ -42,7 +42,7 @@ class Row:
 
 def compared(
     mcs: int, *, packets: int, seed: int, progress: Callable[[PacketPoint], None]
-) -> tuple[Row, tuple[PacketPoint, ...], tuple[PacketPoint, ...]]:
+) -> tuple[MeasuredScheme, tuple[PacketPoint, ...], tuple[PacketPoint, ...]]:
     """Measures a scheme in both channels: the row, and the points in white noise and behind taps."""
 
     def measured(channel: Multipath, start_db: float) -> Measured:
@@ -57,7 +57,7 @@ def compared(
     flat = measured(FLAT, law_db + 0.3)
     predicted_db = snr_behind_db(mcs, flat.at_db, THREE_TAPS)
     taps = measured(THREE_TAPS, predicted_db)
-    row = Row(mcs=mcs, law_db=law_db, flat_db=flat.at_db, eesm_db=predicted_db, taps_db=taps.at_db)
+    row = MeasuredScheme(mcs=mcs, law_db=law_db, flat_db=flat.at_db, eesm_db=predicted_db, taps_db=taps.at_db)
     return row, flat.points, taps.points
 
 
@@ -79,7 +79,7 @@ def snr_behind_db(mcs: int, effective_db: float, channel: Multipath) -> float:
     return (low + high) / 2.0
 
 
-def loss_db(rows: Sequence[Row]) -> float:
+def loss_db(rows: Sequence[MeasuredScheme]) -> float:
     """The one implementation loss of a receiver: the middle of the smallest and the largest of these rows."""
     losses = np.asarray([row.loss_db for row in rows])
     return float(losses.min() + losses.max()) / 2.0

@@ -9,7 +9,7 @@ import numpy as np
 from channel.core.rng import stream
 from channel.core.special_functions import gaussian_tail_inverse
 from channel.fidelity.multipath import Multipath
-from channel.waveform.header import Format, Header
+from channel.waveform.header import Header, PayloadFormat
 from channel.waveform.layout import layout_of
 from channel.waveform.modulator import Modulator
 from channel.waveform.numerology import SMALLEST, Numerology, Samples
@@ -102,5 +102,5 @@ def measured_point(
 
 def code_blocks(mcs: int, numerology: Numerology = SMALLEST) -> tuple[int, int]:
     """The number of code blocks of a packet of PACKET_BYTES, and their bits."""
-    layout = layout_of(Format(mcs, 0, PACKET_BYTES), numerology)
+    layout = layout_of(PayloadFormat(mcs, 0, PACKET_BYTES), numerology)
     return layout.blocks, layout.code.bits

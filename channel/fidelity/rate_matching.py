@@ -13,7 +13,7 @@ from channel.coding.code import Code
 from channel.fidelity.comparison import law_at_db
 from channel.fidelity.packets import PACKET_BYTES, Measured, PacketPoint, code_blocks
 from channel.phy.receivers import MODEM, receivers
-from channel.waveform.header import Format
+from channel.waveform.header import PayloadFormat
 from channel.waveform.layout import MCS_TABLE, layout_of
 from channel.waveform.numerology import SMALLEST
 
@@ -38,7 +38,7 @@ class RateRow:
 def rate_row(mcs: int, *, chunks: int, seed: int = 0) -> RateRow:
     """The row of a scheme, from `chunks` x 250 code blocks at each SNR."""
     order, rate = int(MCS_TABLE.modulation_order_I[mcs]), float(MCS_TABLE.code_rate_I[mcs])
-    sent, (_, bits) = layout_of(Format(mcs, 0, PACKET_BYTES), SMALLEST).code, code_blocks(mcs)
+    sent, (_, bits) = layout_of(PayloadFormat(mcs, 0, PACKET_BYTES), SMALLEST).code, code_blocks(mcs)
     table = Code.of(modulation_order=order, code_rate=rate, bits=bits)
     (measured,) = (row for row in receivers()[MODEM]["ten_percent"] if row["mcs"] == mcs)
     return RateRow(

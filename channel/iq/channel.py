@@ -13,7 +13,7 @@ from channel.iq.delay_filters import Samples
 from channel.iq.disturbance import Disturbance
 from channel.iq.front_end import FrontEnd, Oscillator
 from channel.iq.knots import Knots
-from channel.iq.overlap_save import Frame, Links, OverlapSave, Segments
+from channel.iq.overlap_save import Links, OverlapFrame, OverlapSave, OverlapSegments
 
 
 class IqChannel:
@@ -32,7 +32,7 @@ class IqChannel:
         rate_hz: float,
         links: Links,
         knots: Knots,
-        frame: Frame,
+        frame: OverlapFrame,
         disturbance: Disturbance | None,
         front_ends: Sequence[FrontEnd],
         full_scale_dbm_N: Array,
@@ -44,7 +44,7 @@ class IqChannel:
         self.latency, self.block = frame.reach, frame.block
         self.position = 0
         ppm_N = np.asarray([one.sample_rate_ppm for one in self.front_ends])
-        segments = Segments(links, knots, frame, is_held=is_held, rate_hz=rate_hz, ppm_N=ppm_N)
+        segments = OverlapSegments(links, knots, frame, is_held=is_held, rate_hz=rate_hz, ppm_N=ppm_N)
         self._air = OverlapSave(self.nodes, links.pairs, segments, frame)
         self._disturbance = disturbance
         self._impaired = [node for node, one in enumerate(self.front_ends) if not one.is_ideal]

@@ -20,7 +20,7 @@ from channel.iq.disturbance import Disturbance
 from channel.iq.front_end import FrontEnd
 from channel.iq.knots import Knots, PeriodicKnots, RegularKnots
 from channel.iq.links import FadingLinks, JoinedLinks, RecordedLinks, require_guard
-from channel.iq.overlap_save import DRIFT_STEP, Frame, Links
+from channel.iq.overlap_save import DRIFT_STEP, Links, OverlapFrame
 from channel.propagation.fading_grid import SlotGrid
 from channel.propagation.mobility import doppler_hz
 from channel.propagation.recorded_taps import NodeTaps
@@ -130,7 +130,7 @@ def _longest_s(levels: CellLevels, taps: NodeTaps | None) -> float:
     return min(_CYCLES / shift_hz, levels.update_s)
 
 
-def _frame(longest_s: float, rate_hz: float, guard: int, ppm: Sequence[float]) -> Frame:
+def _frame(longest_s: float, rate_hz: float, guard: int, ppm: Sequence[float]) -> OverlapFrame:
     """Blocks of about 1 ms that fit between knots, and within which sample clocks drift little."""
     apart = 1e-6 * (max(ppm) - min(ppm))
     most = min(longest_s * rate_hz, DRIFT_STEP / apart if apart else math.inf)
@@ -140,14 +140,16 @@ def _frame(longest_s: float, rate_hz: float, guard: int, ppm: Sequence[float]) -
             f"{_MIN_KNOT} samples, got {rate_hz:g}"
         )
     wanted = min(max(round(_BLOCK_S * rate_hz), _BLOCKS[0]), _BLOCKS[1])
-    frame = Frame(block=int(min(wanted, most) + 1e-6), guard=guard, drifts=bool(apart))
+    frame = OverlapFrame(block=int(min(wanted, most) + 1e-6), guard=guard, drifts=bool(apart))
     size = fast_size(frame.size)
     if size - frame.overlap > most + 1e-6:
         size = max(last_fast_size(frame.size), frame.overlap + _MIN_KNOT)
     return replace(frame, block=size - frame.overlap)
 
 
-def _knots(longest_s: float, rate_hz: float, frame: Frame, taps: NodeTaps | None, *, is_held: bool) -> Knots:
+def _knots(
+    longest_s: float, rate_hz: float, frame: OverlapFrame, taps: NodeTaps | None, *, is_held: bool
+) -> Knots:
     """The times of recorded taps, or regular ones that are whole blocks apart unless the gains are held."""
     if taps is not None:
         return PeriodicKnots(time_s_T=taps.time_s_T, rate_hz=rate_hz)

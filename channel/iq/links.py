@@ -12,7 +12,7 @@ import numpy as np
 from channel.core.arrays import Array, Complex
 from channel.core.errors import BadParameter
 from channel.iq.delay_filters import Samples, delay_filters
-from channel.iq.overlap_save import Frame, Links, Pair
+from channel.iq.overlap_save import Links, OverlapFrame, Pair
 from channel.propagation.recorded_taps import NodeTaps
 from channel.propagation.tdl import TappedDelayLine
 
@@ -34,7 +34,7 @@ class FadingLinks:
     rate_hz: float
     step_s: float
 
-    def spectra(self, time_s: float, frame: Frame) -> Samples:
+    def spectra(self, time_s: float, frame: OverlapFrame) -> Samples:
         """See Links."""
         delay_LF = self._delays(frame.size)
         scale_P = self.amplitude(time_s)[:, None]
@@ -80,7 +80,7 @@ class RecordedLinks:
         power_NN = self.taps.power_NN * (1.0 - np.eye(self.taps.nodes))
         return [(int(sender), int(receiver)) for sender, receiver in np.argwhere(power_NN > 0.0)]
 
-    def spectra(self, time_s: float, frame: Frame) -> Samples:
+    def spectra(self, time_s: float, frame: OverlapFrame) -> Samples:
         """See Links."""
         # A nanosecond later, because the product of knot and step may fall just short of a tap time.
         since = (time_s + 1e-9) % float(self.taps.time_s_T[-1])
@@ -110,7 +110,7 @@ class JoinedLinks:
     def pairs(self) -> Sequence[Pair]:
         return [pair for part in self.parts for pair in part.pairs]
 
-    def spectra(self, time_s: float, frame: Frame) -> Samples:
+    def spectra(self, time_s: float, frame: OverlapFrame) -> Samples:
         """See Links."""
         return np.concatenate([part.spectra(time_s, frame) for part in self.parts])
 

@@ -34,13 +34,13 @@ class Links(Protocol):
     @property
     def pairs(self) -> Sequence[Pair]: ...
 
-    def spectra(self, time_s: float, frame: "Frame") -> Samples:
+    def spectra(self, time_s: float, frame: "OverlapFrame") -> Samples:
         """The responses (P, F), delayed by `HALF` samples more than the links."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frame:
+class OverlapFrame:
     """`block` new samples after `overlap` old ones; `reach` is the delay that makes every filter causal.
 
     `guard` is the largest delay of a link in samples. With sample clocks that differ (`drifts`) the filter
@@ -76,11 +76,11 @@ class _Segment:
     slope: float
 
 
-class Segments:
+class OverlapSegments:
     """Cuts time at the knots and at multiples of the block, and has the responses of each part."""
 
     def __init__(
-        self, links: Links, knots: Knots, frame: Frame, *, is_held: bool, rate_hz: float, ppm_N: Array
+        self, links: Links, knots: Knots, frame: OverlapFrame, *, is_held: bool, rate_hz: float, ppm_N: Array
     ) -> None:
         self._links, self._knots, self._frame = links, knots, frame
         self._is_held, self._rate_hz = is_held, rate_hz
@@ -141,7 +141,9 @@ class Segments:
 class OverlapSave:
     """The convolution as a stream: as many samples out as in, `frame.reach` samples late."""
 
-    def __init__(self, nodes: int, pairs: Sequence[Pair], segments: Segments, frame: Frame) -> None:
+    def __init__(
+        self, nodes: int, pairs: Sequence[Pair], segments: OverlapSegments, frame: OverlapFrame
+    ) -> None:
         self._segments, self._frame = segments, frame
         self._links_to = [
             [(link, sender) for link, (sender, to) in enumerate(pairs) if to == receiver]

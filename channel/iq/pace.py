@@ -20,7 +20,7 @@ class Slips:
     worst_late_s: float = 0.0
 
 
-class Pace:
+class AirPace:
     """Says when samples are due: at `rate_hz` from the first on, or at once if it is not `is_real`.
 
     If samples are late by more than `TOLERANCE_S`, the times of all that follow move by that lateness.

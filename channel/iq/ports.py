@@ -17,7 +17,7 @@ from channel.core.clock import Clock, WallClock
 from channel.core.errors import BadParameter
 from channel.iq.air_report import AirReport
 from channel.iq.channel import IqChannel
-from channel.iq.pace import Pace
+from channel.iq.pace import AirPace
 from channel.iq.sample_format import format_of
 from channel.iq.zmq_port import ZmqPort, import_zmq
 
@@ -81,7 +81,7 @@ class Air:
         self._zmq = import_zmq()
         self._channel, self._settings, self._tell = channel, settings, tell
         self._clock = clock or WallClock()
-        self._pace = Pace(self._clock, rate_hz=channel.rate_hz, is_real=settings.is_real_time)
+        self._pace = AirPace(self._clock, rate_hz=channel.rate_hz, is_real=settings.is_real_time)
         self._memory = max(round(MEMORY_S * channel.rate_hz), 4 * channel.block)
         self._ports: list[ZmqPort] = []
         self._blocked_s: float | None = None

@@ -20,7 +20,7 @@ _SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Header:
+class CsvHeader:
     """The header line: the position of each wanted column, the number of fields, and the other names."""
 
     place: dict[str, int]
@@ -44,7 +44,7 @@ def columns_of(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Array], t
     return {name: table[:, column] for column, name in enumerate(header.place)}, header.others
 
 
-def _header(path: Path, line: str, wanted: tuple[str, ...]) -> Header:
+def _header(path: Path, line: str, wanted: tuple[str, ...]) -> CsvHeader:
     cuts = {separator: _cut(path, line, separator) for separator in _SEPARATORS}
     separator = max(cuts, key=lambda one: sum(name.lower() in wanted for name in cuts[one]))
     names = [name.lower() for name in cuts[separator]]
@@ -57,10 +57,10 @@ def _header(path: Path, line: str, wanted: tuple[str, ...]) -> Header:
             )
     others = tuple(name for name in cuts[separator] if name.lower() not in wanted)
     place = {name: names.index(name) for name in wanted}
-    return Header(place=place, fields=len(names), others=others, separator=separator)
+    return CsvHeader(place=place, fields=len(names), others=others, separator=separator)
 
 
-def _row(path: Path, number: int, line: str, header: Header) -> list[float]:
+def _row(path: Path, number: int, line: str, header: CsvHeader) -> list[float]:
     fields = _cut(path, line, header.separator)
     if len(fields) != header.fields:
         raise BadParameter(
@@ -70,7 +70,7 @@ def _row(path: Path, number: int, line: str, header: Header) -> list[float]:
     return [_number(path, number, name, fields[place]) for name, place in header.place.items()]
 
 
-def _why_more(fields: int, header: Header) -> str:
+def _why_more(fields: int, header: CsvHeader) -> str:
     is_more = fields > header.fields and header.separator == ","
     return "; a decimal comma counts as a separator, write 0.5 for 0,5" if is_more else ""
 

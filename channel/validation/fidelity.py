@@ -12,7 +12,7 @@ from channel.core.errors import ChannelError
 from channel.validation.check import Check, NotRunHere
 
 if TYPE_CHECKING:
-    from channel.fidelity.comparison import Row
+    from channel.fidelity.comparison import MeasuredScheme
     from channel.fidelity.faded_packets import FadingRow
 
 _MCS, _PACKETS, _SEED = (9, 16, 25), 150, 7
@@ -28,7 +28,7 @@ def _needs_modem(measure: Callable[[], float]) -> float:
 
 
 @lru_cache
-def _static_rows() -> tuple["Row", ...]:
+def _static_rows() -> tuple["MeasuredScheme", ...]:
     from channel.fidelity.comparison import compared
 
     return tuple(compared(mcs, packets=_PACKETS, seed=_SEED, progress=lambda _: None)[0] for mcs in _MCS)

@@ -21,7 +21,7 @@ _SEQUENCES = 1 << 16
 _MOST_SESSION = 15
 
 
-class Kind(IntEnum):
+class PacketKind(IntEnum):
     """The `kind` of a header. A VOID takes the place of a packet that was given up."""
 
     ACK = 1
@@ -94,14 +94,14 @@ class ArqLink:
         if self._far_session:
             if (found := self._sender.next(begin_s)) is not None:
                 sequence, payload = found
-                return self._header(Kind.DATA if payload else Kind.VOID, sequence), payload
+                return self._header(PacketKind.DATA if payload else PacketKind.VOID, sequence), payload
         elif not self._sender.is_idle and begin_s >= self._hello_due_s:
             self._hello_due_s, self._hellos = begin_s + self._timeout_s, self._hellos + 1
             self._owes_acknowledgement = True
         if not self._owes_acknowledgement:
             return None
         self.counters.acknowledgements += 1
-        return self._header(Kind.ACK, 0), b""
+        return self._header(PacketKind.ACK, 0), b""
 
     def receive(self, header: Header, payload: bytes | None) -> list[bytes]:
         """Takes in a packet of the far side; returns the payloads that are now in order.
@@ -118,13 +118,13 @@ class ArqLink:
             return []
         self._is_confirmed = True
         self._sender.acknowledge(header.next_expected, header.bitmap)
-        if header.kind == Kind.ACK:
+        if header.kind == PacketKind.ACK:
             return []
-        if header.kind == Kind.DATA and not payload:
+        if header.kind == PacketKind.DATA and not payload:
             self.counters.bad += 1
             return []
         self._owes_acknowledgement = True
-        return self._receiver.put(header.sequence, payload if header.kind == Kind.DATA else None)
+        return self._receiver.put(header.sequence, payload if header.kind == PacketKind.DATA else None)
 
     def _give_up(self) -> None:
         """Drops all packets, and begins a new session where there was one."""
@@ -140,7 +140,7 @@ class ArqLink:
         self._sender.restart()
         self._receiver = _Receiver(self.counters)
 
-    def _header(self, kind: Kind, sequence: int) -> Header:
+    def _header(self, kind: PacketKind, sequence: int) -> Header:
         self._owes_acknowledgement, self._has_spoken = False, True
         return Header(
             kind=kind,

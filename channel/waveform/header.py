@@ -51,7 +51,7 @@ class Header:
                 raise BadParameter(f"{name} must lie in [0, {limit}], got {got}")
 
 
-class Format(NamedTuple):
+class PayloadFormat(NamedTuple):
     """What a receiver must know of a payload before it can decode it.
 
     `units` of `size` bytes each, or for 0 units a payload of `size` bytes with a checksum over all of it.
@@ -62,7 +62,7 @@ class Format(NamedTuple):
     size: int
 
 
-def pack(form: Format, header: Header) -> bytes:
+def pack(form: PayloadFormat, header: Header) -> bytes:
     """The header block of HEADER_BYTES bytes, checksum (CRC-16/CCITT-FALSE) included.
 
     Its first byte is the version (3 bits) and the MCS (5), then come units (10 bits) and size (14 bits).
@@ -77,10 +77,10 @@ def has_checksum(block: bytes) -> bool:
     return binascii.crc_hqx(block, _CRC_START) == 0
 
 
-def unpack(block: bytes) -> tuple[Format, Header] | None:
+def unpack(block: bytes) -> tuple[PayloadFormat, Header] | None:
     """The inverse of `pack` for a block whose checksum holds; None for another version."""
     first = int.from_bytes(block[:4], "big")
     if first >> 29 != VERSION:
         return None
     fields = dict(zip(_LIMITS, _LINK.unpack(block[4:16]), strict=True))
-    return Format((first >> 24) & 0x1F, (first >> 14) & 0x3FF, first & 0x3FFF), Header(**fields)
+    return PayloadFormat((first >> 24) & 0x1F, (first >> 14) & 0x3FF, first & 0x3FFF), Header(**fields)

@@ -11,7 +11,7 @@ from channel.coding.base_graph import MOST_BITS, base_graph_number
 from channel.coding.code import Code
 from channel.core.errors import BadParameter
 from channel.phy.mcs import mcs_table
-from channel.waveform.header import HEADER_BYTES, MOST_BYTES, MOST_UNITS, Format
+from channel.waveform.header import HEADER_BYTES, MOST_BYTES, MOST_UNITS, PayloadFormat
 from channel.waveform.numerology import Numerology
 
 MCS_TABLE = mcs_table("64qam")
@@ -42,7 +42,7 @@ class Layout:
     elements: int
 
     @classmethod
-    def of(cls, form: Format, numerology: Numerology) -> Self:
+    def of(cls, form: PayloadFormat, numerology: Numerology) -> Self:
         """The layout of a payload.
 
         A code block shorter than ten OFDM symbols fills whole symbols, so that it meets every subcarrier
@@ -105,7 +105,7 @@ class Layout:
 
 
 @lru_cache(maxsize=256)
-def layout_of(form: Format, numerology: Numerology) -> Layout:
+def layout_of(form: PayloadFormat, numerology: Numerology) -> Layout:
     """`Layout.of`, with the layouts of the last formats kept."""
     return Layout.of(form, numerology)
 
@@ -123,7 +123,7 @@ def header_symbols(numerology: Numerology) -> int:
     return header_code(numerology).sent_E.size // (2 * numerology.data_D.size)
 
 
-def _require(form: Format) -> None:
+def _require(form: PayloadFormat) -> None:
     if not LEAST_MCS <= form.mcs < MCS_TABLE.size:
         raise BadParameter(f"mcs must lie in [{LEAST_MCS}, {MCS_TABLE.size - 1}], got {form.mcs}")
     for name, got, most in (("units", form.units, MOST_UNITS), ("size", form.size, MOST_BYTES)):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel.core.errors import BadParameter
-from channel.waveform.header import Format, Header, pack
+from channel.waveform.header import Header, PayloadFormat, pack
 from channel.waveform.layout import header_symbols, layout_of
 from channel.waveform.numerology import SMALLEST, Numerology, Samples
 from channel.waveform.preamble import Preamble
@@ -29,7 +29,7 @@ class Modulator:
 
         Raises BadParameter for an MCS that is not offered, and a payload of more than 16,383 bytes.
         """
-        form = Format(mcs, 0, len(payload))
+        form = PayloadFormat(mcs, 0, len(payload))
         body = payload + zlib.crc32(payload).to_bytes(4, "big") if payload else b""
         return self._samples(header, form, np.frombuffer(body, dtype=np.uint8).reshape(-1, max(1, len(body))))
 
@@ -41,14 +41,14 @@ class Modulator:
         """
         if units_UN.ndim != 2 or units_UN.dtype != np.uint8 or not units_UN.size:
             raise BadParameter(f"units must be bytes (U, N), got {units_UN.dtype} {units_UN.shape}")
-        return self._samples(header, Format(mcs, *units_UN.shape), units_UN)
+        return self._samples(header, PayloadFormat(mcs, *units_UN.shape), units_UN)
 
-    def length(self, form: Format) -> int:
+    def length(self, form: PayloadFormat) -> int:
         """The samples of a packet of this format. Raises BadParameter as the two methods above."""
         symbols = header_symbols(self.numerology) + layout_of(form, self.numerology).symbols
         return self._preamble.length + symbols * self.numerology.symbol
 
-    def _samples(self, header: Header, form: Format, units_UN: NDArray[np.uint8]) -> Samples:
+    def _samples(self, header: Header, form: PayloadFormat, units_UN: NDArray[np.uint8]) -> Samples:
         layout = layout_of(form, self.numerology)
         block = np.frombuffer(pack(form, header), dtype=np.uint8)
         point_SD = [header_points(block, self.numerology)]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from channel.core.errors import BadParameter
 from channel.waveform.detection import Detector, Peak
-from channel.waveform.header import Format, Header, unpack
+from channel.waveform.header import Header, PayloadFormat, unpack
 from channel.waveform.layout import Layout, header_symbols, layout_of
 from channel.waveform.numerology import SMALLEST, Numerology, Samples
 from channel.waveform.preamble import Preamble
@@ -105,7 +105,7 @@ class Receiver:
         begin = self._reception.symbol_position(timing, symbol)
         return begin, begin + count * self.numerology.symbol
 
-    def _understood(self, block: bytes) -> tuple[Format, Header, Layout] | None:
+    def _understood(self, block: bytes) -> tuple[PayloadFormat, Header, Layout] | None:
         """The contents of a header block, and the layout of its payload; None if they are not supported."""
         contents = unpack(block)
         if contents is None:
@@ -116,7 +116,7 @@ class Receiver:
             return None
 
     def _received(
-        self, opened: OpenPacket, form: Format, header: Header, layout: Layout, samples: Samples
+        self, opened: OpenPacket, form: PayloadFormat, header: Header, layout: Layout, samples: Samples
     ) -> Received:
         units_UN, is_whole_U, points, clock_difference = self._reception.payload(samples, opened, layout)
         payload = None if form.units else checked(units_UN.tobytes())

@@ -24,7 +24,7 @@ class Place:
     unit_bytes: int
 
 
-class Counters(Protocol):
+class SegmentCounters(Protocol):
     """What is counted of segments that do not fit."""
 
     messages_lost: int
@@ -52,7 +52,7 @@ class Segments:
     are dropped and counted.
     """
 
-    def __init__(self, counters: Counters, most_bytes: int) -> None:
+    def __init__(self, counters: SegmentCounters, most_bytes: int) -> None:
         """Messages of more than `most_bytes`, rows included, are dropped as malformed."""
         self._counters, self._most_bytes = counters, most_bytes
         self._place: Place | None = None

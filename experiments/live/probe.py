@@ -13,11 +13,11 @@ from splitfl.core.errors import ConfigError
 from splitfl.core.quantities import scaled
 from splitfl.runtime.terminal import plain_console
 from testbed.radio.bridge_settings import radio_of
-from testbed.radio.file_radio import FileRadio, FileSettings
-from testbed.radio.probe import Probe, ProbeReport
-from testbed.radio.probe_findings import findings
+from testbed.radio.probe.findings import findings
+from testbed.radio.probe.probe import ProbeReport, RadioProbe
 from testbed.radio.radio import Radio, Tuning
-from testbed.radio.recording import Recorder, is_recording
+from testbed.radio.recordings.file_radio import FileRadio, FileSettings
+from testbed.radio.recordings.recording import Recorder, is_recording
 
 
 def run(
@@ -38,7 +38,7 @@ def run(
         if record is not None:
             recorder = stack.enter_context(closing(Recorder(record, radio.tuning, format_of("fc32"))))
         numerology = Numerology(fft_size=fft_size or size)
-        report = Probe(radio, numerology, recorder=recorder).look(seconds)
+        report = RadioProbe(radio, numerology, recorder=recorder).look(seconds)
     console = plain_console()
     console.print(table(report, keeps_time=keeps_time))
     found = findings(report, keeps_time=keeps_time)

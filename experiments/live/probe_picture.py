@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from channel.core.errors import BadParameter
 from channel.waveform.received import Received
 from experiments.report.drawing import PALETTE, draw_empty, house_style
-from testbed.radio.probe import ProbeReport
+from testbed.radio.probe.probe import ProbeReport
 
 SUFFIXES = (".png", ".svg", ".pdf")
 _KHZ = 1e-3

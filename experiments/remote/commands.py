@@ -29,7 +29,7 @@ from testbed.inventory.load import load
 from testbed.inventory.nodes import SERVER, Inventory
 from testbed.remote import collect as collecting
 from testbed.remote import deploy as deploying
-from testbed.remote.deployment import Deployment, Session, check_clients
+from testbed.remote.deployment import Deployment, DeploymentFolder, check_clients
 from testbed.remote.down import down as remove_all
 from testbed.remote.fleet import Fleet, succeeded
 from testbed.remote.hooks import run_hook
@@ -79,7 +79,7 @@ def deploy(
     discard: bool,
 ) -> None:
     """Deploys, with a line for each step of each node."""
-    console, inventory, session = plain_console(stderr=True), load(nodes), Session(nodes)
+    console, inventory, session = plain_console(stderr=True), load(nodes), DeploymentFolder(nodes)
     _check_early(preset, overrides, inventory)
     for hook in (*(("prepare_image", "load_image") if image else ()), "start_radio"):
         run_hook(inventory.hooks, hook, nodes)
@@ -112,7 +112,7 @@ def deploy(
 
 def run(nodes: Path, *, again: bool) -> int:
     """Runs and watches until the server ends; the exit code is FAILED unless it is done."""
-    console, inventory, session = plain_console(stderr=True), load(nodes), Session(nodes)
+    console, inventory, session = plain_console(stderr=True), load(nodes), DeploymentFolder(nodes)
     deployment = session.deployment()
     run_hook(inventory.hooks, "start_channel", nodes)
     with Fleet(inventory.members) as fleet:
@@ -132,7 +132,7 @@ def run(nodes: Path, *, again: bool) -> int:
 
 def status(nodes: Path, *, as_json: bool) -> int:
     """Prints the state of every node; the exit code is FAILED if one cannot be reached, or has failed."""
-    inventory, session = load(nodes), Session(nodes)
+    inventory, session = load(nodes), DeploymentFolder(nodes)
     rounds = session.deployment().rounds
     with Fleet(inventory.members) as fleet:
         found = statuses(fleet)
@@ -155,7 +155,7 @@ def status(nodes: Path, *, as_json: bool) -> int:
 
 def collect(nodes: Path, out: Path) -> int:
     """Collects into one folder with its report; the exit code is FAILED if a node is missing."""
-    console, inventory, session = plain_console(stderr=True), load(nodes), Session(nodes)
+    console, inventory, session = plain_console(stderr=True), load(nodes), DeploymentFolder(nodes)
     deployment = session.deployment()
     with Fleet(inventory.members) as fleet:
         folder, missing = collecting.collect(fleet, inventory, deployment, session, out)
@@ -175,7 +175,7 @@ def down(nodes: Path) -> None:
     console, inventory = plain_console(stderr=True), load(nodes)
     run_hook(inventory.hooks, "stop_channel", nodes)
     with Fleet(inventory.members) as fleet:
-        for name, removed in remove_all(fleet, Session(nodes)).items():
+        for name, removed in remove_all(fleet, DeploymentFolder(nodes)).items():
             console.print(f"  {name}: {'removed' if removed else 'nothing was there'}", soft_wrap=True)
 
 
@@ -204,7 +204,7 @@ def _costs(config: RunConfig) -> dict[str, float]:
     return dict(plan_methods(as_dict(config), [], [name], {}).costs[name])
 
 
-def _check_collected(found: list[NodeStatus], session: Session) -> None:
+def _check_collected(found: list[NodeStatus], session: DeploymentFolder) -> None:
     """Raises ConfigError if a run would be lost."""
     version = next((one.look["state"]["version"] for one in found if one.run), "")
     if run := collecting.not_collected(found, session, version):

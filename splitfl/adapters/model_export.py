@@ -12,7 +12,7 @@ from torch import Tensor
 from splitfl.adapters.inject import install
 from splitfl.adapters.registry import trains_all
 from splitfl.config import AdapterConfig
-from splitfl.models.checkpoint_file import read_whole
+from splitfl.models.checkpoint.checkpoint_file import read_whole
 from splitfl.models.cut import Piece
 
 MODEL_FOLDER = "model"

@@ -17,6 +17,8 @@ from splitfl.data.loader import padding_token, tokenizer
 from splitfl.evaluation.bleu import bleu
 from splitfl.evaluation.predictions import predict
 from splitfl.evaluation.rouge import rouge
+from splitfl.models.checkpoint.quantised_checkpoint import is_quantised
+from splitfl.models.checkpoint.source import resolve
 from splitfl.models.families import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,
@@ -26,8 +28,6 @@ from splitfl.models.families import (
 )
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.quantised import quantisation_of
-from splitfl.models.quantised_checkpoint import is_quantised
-from splitfl.models.source import resolve
 from splitfl.models.unsplit import DTYPES, auto_class
 from splitfl.setup.experiment import Experiment, device_of
 

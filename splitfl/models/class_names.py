@@ -6,10 +6,10 @@ from pathlib import Path
 from transformers import PretrainedConfig
 
 from splitfl.core.folder_cache import cached_by_files
-from splitfl.models.checkpoint_file import entries
+from splitfl.models.checkpoint.checkpoint_file import entries
+from splitfl.models.checkpoint.stored_names import stored_in_model
 from splitfl.models.load import built, read_config
 from splitfl.models.materialise import is_of_base
-from splitfl.models.stored_names import stored_in_model
 
 
 @cached_by_files

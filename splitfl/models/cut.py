@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from splitfl.core.errors import CutError
 from splitfl.models.batch_norms import by_batch, tracked_in
-from splitfl.models.checkpoint_file import Entry
+from splitfl.models.checkpoint.checkpoint_file import Entry
 from splitfl.models.families import (
     IMAGE_CLASSIFICATION,
     SEQUENCE_CLASSIFICATION,

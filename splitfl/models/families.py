@@ -11,7 +11,6 @@ from typing import Any
 
 from splitfl.config import nearest, one_of
 from splitfl.core.errors import CutError
-from splitfl.models.encoder_decoders import ENCODER_DECODERS
 from splitfl.models.family import (
     CAUSAL_LM,
     IMAGE_CLASSIFICATION,
@@ -22,9 +21,10 @@ from splitfl.models.family import (
     TOKEN_CLASSIFICATION,
     Family,
 )
-from splitfl.models.image_families import IMAGE_FAMILIES
-from splitfl.models.refused import REFUSED
-from splitfl.models.wrappers import WRAPPERS
+from splitfl.models.family_rows.encoder_decoders import ENCODER_DECODERS
+from splitfl.models.family_rows.images import IMAGE_FAMILIES
+from splitfl.models.family_rows.refused import REFUSED
+from splitfl.models.family_rows.wrappers import WRAPPERS
 
 __all__ = [
     "CAUSAL_LM",

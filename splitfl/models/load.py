@@ -10,8 +10,11 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from splitfl.core.errors import CutError, ModelMissing, SplitflError
 from splitfl.core.folder_cache import cached_by_files
-from splitfl.models.checkpoint_file import Entry, entries, same_bytes
-from splitfl.models.config_file import check_numbers, config_table, not_of, refuse_router_loss
+from splitfl.models.checkpoint.checkpoint_file import Entry, entries, same_bytes
+from splitfl.models.checkpoint.config_file import check_numbers, config_table, not_of, refuse_router_loss
+from splitfl.models.checkpoint.quantised_checkpoint import stored_quantisation
+from splitfl.models.checkpoint.source import resolve
+from splitfl.models.checkpoint.stored_names import stored_in_model
 from splitfl.models.cut import Piece
 from splitfl.models.families import (
     FAMILIES,
@@ -24,11 +27,8 @@ from splitfl.models.families import (
     is_inside,
 )
 from splitfl.models.feature_maps import shortened
-from splitfl.models.materialise import Aliases, Checkpoint, is_of_base, is_on_top, materialise
+from splitfl.models.materialise import Aliases, WeightSource, is_of_base, is_on_top, materialise
 from splitfl.models.quantised import Quantisation
-from splitfl.models.quantised_checkpoint import stored_quantisation
-from splitfl.models.source import resolve
-from splitfl.models.stored_names import stored_in_model
 from splitfl.models.unsplit import build
 from splitfl.models.untrained.small_net import SmallNetConfig
 
@@ -71,44 +71,58 @@ def load_piece(
     config = read_config(
         folder, kind, attention, num_labels=num_labels, problem_type=problem_type, pad_token_id=pad_token_id
     )
-    if shortened_to is not None:
-        if first == shortened_to and FAMILIES[config.model_type].hands_tokens:
-            raise CutError(
-                f"method.auxiliary_blocks must be at least 1 for a {config.model_type} model, whose last "
-                "stage alone does not merge patches"
-            )
+    if new_classifier and kind in LANGUAGE_MODELS:
+        raise CutError("model.new_classifier must be false for a language model: it has no classifier")
+    if is_shortened := shortened_to is not None:
+        _check_first(config, first, shortened_to)
         shortened(config, shortened_to)
     of_checkpoint = stored_quantisation(getattr(config, "quantization_config", None))
     check_quantisation(folder, config, quantisation)
     whole = built(folder, config, kind, dtype, attention)
-    if new_classifier and kind in LANGUAGE_MODELS:
-        raise CutError("model.new_classifier must be false for a language model: it has no classifier")
     stored = {} if getattr(config, "untrained", False) else stored_in_model(whole, entries(folder))
-    if shortened_to is not None or new_classifier:
-        stored = {name: entry for name, entry in stored.items() if is_of_base(whole, name)}
-    if shortened_to is not None:
-        after = FAMILIES[config.model_type].after
-        stored = {name: entry for name, entry in stored.items() if not is_inside(whole, name, after)}
-    aliases = _aliases(whole, stored)
-    unused = FAMILIES[config.model_type].unused
-    new = _new_modules(whole, stored, aliases)  # before the piece takes modules out of the whole
-    piece = Piece(whole, kind, first, last)
-    piece.new = new
-    piece.unread = {name: entry for name, entry in stored.items() if is_inside(whole, name, unused)}
-    piece.tied = tied_elsewhere(piece, aliases)
-    checkpoint = Checkpoint(
-        aliases=aliases,
+    if is_shortened or new_classifier:
+        replaced = FAMILIES[config.model_type].after if is_shortened else ()
+        stored = {
+            name: entry
+            for name, entry in stored.items()
+            if is_of_base(whole, name) and not is_inside(whole, name, replaced)
+        }
+    checkpoint = WeightSource(
+        aliases=_aliases(whole, stored),
         stored=stored,
         seed=seed,
         is_shape_only=is_shape_only,
         quantisation=of_checkpoint or quantisation,
         is_quantised=of_checkpoint is not None,
-        is_shortened=shortened_to is not None,
+        is_shortened=is_shortened,
     )
+    piece = _cut_out(whole, kind, first, last, checkpoint)
     piece.fresh = materialise(piece, checkpoint, device)
     if not ((piece.is_first and piece.is_last) or piece.family.decoder):  # tied in different pieces
         piece.model.config.tie_word_embeddings = False
     return piece.requires_grad_(False)
+
+
+def _check_first(config: PretrainedConfig, first: int, shortened_to: int) -> None:
+    """Raises CutError for a piece without blocks, where the last stage of a model has other tokens alone."""
+    if first == shortened_to and FAMILIES[config.model_type].hands_tokens:
+        raise CutError(
+            f"method.auxiliary_blocks must be at least 1 for a {config.model_type} model, whose last "
+            "stage alone does not merge patches"
+        )
+
+
+def _cut_out(
+    whole: PreTrainedModel, kind: str, first: int, last: int | None, checkpoint: WeightSource
+) -> Piece:
+    """The piece without weights, with what it can only be told about the whole."""
+    stored, unused = checkpoint.stored, FAMILIES[whole.config.model_type].unused
+    new = _new_modules(whole, stored, checkpoint.aliases)  # before the piece takes modules out of the whole
+    piece = Piece(whole, kind, first, last)
+    piece.new = new
+    piece.unread = {name: entry for name, entry in stored.items() if is_inside(whole, name, unused)}
+    piece.tied = tied_elsewhere(piece, checkpoint.aliases)
+    return piece
 
 
 def read_config(

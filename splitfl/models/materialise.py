@@ -10,18 +10,18 @@ from transformers import PreTrainedModel
 
 from channel.core.rng import stream
 from splitfl.core.errors import CutError, ModelMissing
-from splitfl.models.checkpoint_file import Entry, check_stored, read
+from splitfl.models.checkpoint.checkpoint_file import Entry, check_stored, read
+from splitfl.models.checkpoint.quantised_checkpoint import is_of_integers, read_quantised
 from splitfl.models.cut import Piece
 from splitfl.models.families import base_path, family_of, is_inside
 from splitfl.models.quantised import Quantisation, QuantisedLinear, allocated, quantise
-from splitfl.models.quantised_checkpoint import is_of_integers, read_quantised
 
 Aliases = dict[str, tuple[str, ...]]
 """For every parameter name, all names of the same (tied) parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class WeightSource:
     """A checkpoint's tensors by their names in the model.
 
     `quantisation` is of its linear modules: of those stored so if `is_quantised`, else of those that are to
@@ -56,7 +56,7 @@ class Checkpoint:
         return value
 
 
-def materialise(piece: Piece, checkpoint: Checkpoint, device: str) -> tuple[str, ...]:
+def materialise(piece: Piece, checkpoint: WeightSource, device: str) -> tuple[str, ...]:
     """Fills every tensor of the piece; returns the names of new head parameters."""
     _quantise(piece, checkpoint)
     made: dict[int, nn.Parameter] = {}
@@ -102,7 +102,7 @@ def is_on_top(model: PreTrainedModel, name: str) -> bool:
     return not is_of_base(model, name) or is_inside(model, name, ["pooler"])
 
 
-def _quantise(piece: Piece, checkpoint: Checkpoint) -> None:
+def _quantise(piece: Piece, checkpoint: WeightSource) -> None:
     """Replaces linear modules of the piece by quantised ones, whose weights are read one at a time.
 
     All integers are allocated first: the memory of a weight in floating point then serves the next.
@@ -132,7 +132,7 @@ def _quantise(piece: Piece, checkpoint: Checkpoint) -> None:
             quantise(made, checkpoint.parameter(module.weight, name, "cpu"))
 
 
-def _is_quantisable(piece: Piece, module: nn.Module, path: str, checkpoint: Checkpoint) -> bool:
+def _is_quantisable(piece: Piece, module: nn.Module, path: str, checkpoint: WeightSource) -> bool:
     """Whether this is a linear module of the base model in the checkpoint, not tied to another one."""
     name = f"{path}.weight"
     return (
@@ -160,7 +160,7 @@ def _initialise(model: PreTrainedModel, module: nn.Module, seed: int) -> None:
         model._init_weights(module)  # type: ignore[no-untyped-call]
 
 
-def _read_buffers(path: str, module: nn.Module, checkpoint: Checkpoint) -> None:
+def _read_buffers(path: str, module: nn.Module, checkpoint: WeightSource) -> None:
     """Reads buffers such as running statistics from the checkpoint."""
     for leaf, buffer in module._buffers.items():
         name = f"{path}.{leaf}" if path else leaf
@@ -171,7 +171,7 @@ def _read_buffers(path: str, module: nn.Module, checkpoint: Checkpoint) -> None:
                 read(entry, buffer)
 
 
-def _refuse_unless_new(piece: Piece, name: str, checkpoint: Checkpoint) -> None:
+def _refuse_unless_new(piece: Piece, name: str, checkpoint: WeightSource) -> None:
     """Raises ModelMissing for a missing parameter outside the head, unless the model is untrained.
 
     Sinusoidal positions are not stored: the model computes them when it initialises their module. After

@@ -13,7 +13,8 @@ from transformers.models.auto import modeling_auto
 
 from splitfl.config import one_of
 from splitfl.core.errors import CutError
-from splitfl.models.config_file import refuse_router_loss
+from splitfl.models.checkpoint.config_file import refuse_router_loss
+from splitfl.models.checkpoint.source import resolve
 from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import (
     CAUSAL_LM,
@@ -27,7 +28,6 @@ from splitfl.models.families import (
     count_blocks,
 )
 from splitfl.models.load import load_piece, read_config, tied_elsewhere
-from splitfl.models.source import resolve
 
 PARTS: Final = ("head", "body", "tail")
 

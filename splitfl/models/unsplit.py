@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from splitfl.models.checkpoint.wide_tensors import keep_in_float32
 from splitfl.models.families import (
     CAUSAL_LM,
     FAMILIES,
@@ -29,7 +30,6 @@ from splitfl.models.families import (
 from splitfl.models.feature_maps import check_dtype, put_cifar_stem, stem_of
 from splitfl.models.uninitialised import Uninitialised
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
-from splitfl.models.wide_tensors import keep_in_float32
 
 _CLASSES: dict[str, Any] = {
     CAUSAL_LM: AutoModelForCausalLM,

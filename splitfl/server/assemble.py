@@ -11,9 +11,9 @@ from splitfl.core.messages import Activation
 from splitfl.federation.staleness import at_own_pace
 from splitfl.methods.parts.method import ServerMethod
 from splitfl.methods.registry import in_flight
+from splitfl.models.checkpoint.source import resolve
 from splitfl.models.families import FAMILIES, LANGUAGE_MODELS, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from splitfl.models.load import read_config
-from splitfl.models.source import resolve
 from splitfl.server.async_server import AsyncServer
 from splitfl.server.cell_server import CellServer
 from splitfl.server.erasure_policies import ErasurePolicies

@@ -20,7 +20,7 @@ from splitfl.core.events import Events
 from splitfl.core.json_text import dumps
 from splitfl.core.state import part, under
 from splitfl.evaluation.evaluate import measured
-from splitfl.models.source import hub_name, resolve
+from splitfl.models.checkpoint.source import hub_name, resolve
 from splitfl.server.assemble import server_loop_of
 from splitfl.server.divergence import ADVICE, refuse_not_finite
 from splitfl.server.origin import check_origin, origin_of

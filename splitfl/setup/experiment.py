@@ -27,8 +27,10 @@ from splitfl.methods.compatibility import check
 from splitfl.methods.parts.auxiliary import Auxiliary
 from splitfl.methods.parts.method import ClientMethod, ServerMethod
 from splitfl.methods.registry import as_client, client_method, method, server_method
+from splitfl.models.checkpoint.config_file import config_table
+from splitfl.models.checkpoint.quantised_checkpoint import is_quantised
+from splitfl.models.checkpoint.source import resolve
 from splitfl.models.class_names import stored_classes
-from splitfl.models.config_file import config_table
 from splitfl.models.cut import Piece, ranges, refuse_one_block
 from splitfl.models.families import (
     FAMILIES,
@@ -39,8 +41,6 @@ from splitfl.models.families import (
 )
 from splitfl.models.load import check_quantisation, read_config
 from splitfl.models.quantised import no_torchao, quantisation_of
-from splitfl.models.quantised_checkpoint import is_quantised
-from splitfl.models.source import resolve
 from splitfl.setup.codecs import check_codecs
 from splitfl.setup.links import check_link
 from splitfl.setup.pieces import PieceLoader

@@ -10,13 +10,13 @@ from splitfl.core.errors import ConfigError
 from splitfl.data.loader import padding_token
 from splitfl.data.task import Task
 from splitfl.methods.parts.auxiliary import Auxiliary
-from splitfl.models.checksums import checksums, refuse_other_weights
+from splitfl.models.checkpoint.checksums import checksums, refuse_other_weights
+from splitfl.models.checkpoint.source import resolve
 from splitfl.models.class_names import name_classes
 from splitfl.models.cut import Piece
 from splitfl.models.families import FAMILIES, IMAGE_CLASSIFICATION, LANGUAGE_MODELS
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.quantised import quantisation_of
-from splitfl.models.source import resolve
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitfl.core.errors import WireError
-from splitfl.wire.frame import ROWS
+from splitfl.wire.frame import MAX_FRAME_BYTES, ROWS
 
 Rows = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -47,7 +47,7 @@ def split(frame: bytes, sent_N: Mask | None = None) -> tuple[bytes, Rows]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joined:
+class JoinedFrame:
     """A frame as received; which of its rows (N,) arrived, those not sent among them, and which were sent."""
 
     frame: bytes
@@ -55,7 +55,7 @@ class Joined:
     sent_N: Mask
 
 
-def join(reliable: bytes, row_NB: Rows, arrived_N: Mask) -> Joined:
+def join(reliable: bytes, row_NB: Rows, arrived_N: Mask) -> JoinedFrame:
     """The inverse of `split` with what was received. Raises WireError for parts that do not fit."""
     places = _Places.of(reliable)
     size = places.end - sum(end - begin for begin, end in places.spans)
@@ -75,7 +75,7 @@ def join(reliable: bytes, row_NB: Rows, arrived_N: Mask) -> Joined:
     whole_NB[sent_N] = row_NB
     arrived_all_N = np.ones(places.count, dtype=np.bool_)
     arrived_all_N[sent_N] = arrived_N
-    return Joined(frame=places.filled(reliable, whole_NB), arrived_N=arrived_all_N, sent_N=sent_N)
+    return JoinedFrame(frame=places.filled(reliable, whole_NB), arrived_N=arrived_all_N, sent_N=sent_N)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,10 @@ class _Places:
         own = sorted(span for name, span in spans.items() if name == rows or name.startswith(f"{rows}."))
         if any((end - begin) % max(count, 1) for begin, end in own):
             raise WireError(f"a frame has parts of rows that cannot be divided by {count} rows")
-        return cls(spans=tuple(own), count=count, end=max(end for _, end in spans.values()))
+        end = max(end for _, end in spans.values())
+        if not 0 <= count <= end <= MAX_FRAME_BYTES or any(one > other for one, other in spans.values()):
+            raise WireError(f"a frame has {count} rows in {end} bytes, must have at most {MAX_FRAME_BYTES}")
+        return cls(spans=tuple(own), count=count, end=end)
 
     def filled(self, other: bytes, row_NB: Rows) -> bytes:
         """The frame of these rows; what of `other` is behind the frame is left out."""

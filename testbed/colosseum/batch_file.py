@@ -37,7 +37,7 @@ class BatchNode:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class BatchJob:
     """A batch job, valid by construction. Raises ConfigError.
 
     `duration_s` is that of one loop. `scenario_nodes` is the number of nodes of the RF scenario, 0 to take
@@ -110,7 +110,7 @@ class Batch:
             )
 
 
-def read_batch(path: Path, rules: Rules, scenario_nodes: int = 0) -> Batch:
+def read_batch(path: Path, rules: Rules, scenario_nodes: int = 0) -> BatchJob:
     """The batch job in a file. Raises ConfigError, with the path."""
     try:
         return _batch(json.loads(path.read_text(encoding="utf-8-sig")), rules, scenario_nodes)
@@ -140,7 +140,7 @@ def _require_numbering(key: str, numbers: Sequence[int]) -> None:
         )
 
 
-def _batch(table: Any, rules: Rules, scenario_nodes: int) -> Batch:
+def _batch(table: Any, rules: Rules, scenario_nodes: int) -> BatchJob:
     _require_keys("the batch", table, _KEYS, optional=("Loopinfo",))
     loops = 1
     if "Loopinfo" in table:
@@ -149,7 +149,7 @@ def _batch(table: Any, rules: Rules, scenario_nodes: int) -> Batch:
             loops = _number("NumOfLoops", table["Loopinfo"]["NumOfLoops"])
     if not isinstance(table["NodeData"], list):
         raise ConfigError(f"NodeData must be a list, got {table['NodeData']!r}")
-    return Batch(
+    return BatchJob(
         name=_text("BatchName", table["BatchName"]),
         duration_s=_number("Duration", table["Duration"]),
         rf_scenario=_number("RFScenario", table["RFScenario"]),

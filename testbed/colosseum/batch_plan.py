@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from splitfl.config import one_of
 from splitfl.core.errors import ConfigError
-from testbed.colosseum.batch_file import Batch, BatchNode
+from testbed.colosseum.batch_file import BatchJob, BatchNode
 from testbed.colosseum.radio_conf import WARM, RadioConf, experiment_text
 from testbed.colosseum.rules import Rules
 from testbed.inventory.nodes import NO_ROLE, SERVER, Inventory, Node
@@ -29,7 +29,7 @@ _JOIN_S: Final = 300
 class BatchPlan:
     """A batch job with the contents of its nodes' radio.conf by the name in `BatchNode.config`."""
 
-    batch: Batch
+    batch: BatchJob
     confs: Mapping[str, RadioConf]
 
     def write(self, folder: Path) -> list[Path]:
@@ -49,7 +49,7 @@ class BatchSettings:
     """What a batch job needs beyond its inventory and its experiment.
 
     `image` is the name of the nodes' image, `gateways` are the names of nodes connected to col0; see
-    `RadioConf` for `modem` and `Batch` for the others.
+    `RadioConf` for `modem` and `BatchJob` for the others.
     """
 
     name: str
@@ -87,7 +87,7 @@ def plan_batch(inventory: Inventory, experiment: Mapping[str, Any], settings: Ba
                 traffic_node=node.rf_node,
             )
         )
-    batch = Batch(
+    batch = BatchJob(
         name=settings.name,
         duration_s=settings.duration_s,
         rf_scenario=inventory.scenario.id,

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
-from testbed.colosseum.batch_file import Batch
+from testbed.colosseum.batch_file import BatchJob
 from testbed.colosseum.rehearsed_node import Call, RehearsedNode
 from testbed.colosseum.rules import Rules
 
@@ -44,7 +44,7 @@ class Conductor:
     have ended, or they are FINISHED.
     """
 
-    batch: Batch
+    batch: BatchJob
     nodes: Sequence[RehearsedNode]
     report: Callable[[str], None] = lambda text: None
     _problems: list[str] = field(default_factory=list)

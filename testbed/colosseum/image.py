@@ -28,7 +28,7 @@ _DOWNLOAD_S: Final = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class ImageTarget:
     """A kind of image: its recipes by the names they get, and what a machine of it has."""
 
     about: str
@@ -37,18 +37,20 @@ class Target:
     is_cpu_only: bool = False
 
 
-TARGETS: Final[Mapping[str, Target]] = {
-    "colosseum-srn": Target(
+TARGETS: Final[Mapping[str, ImageTarget]] = {
+    "colosseum-srn": ImageTarget(
         about="an LXC image for a radio node (SRN) of Colosseum",
         recipes={"lxc.sh": "lxc.sh", "splitfl-radio.service": "splitfl-radio.service"},
         has_radio_api=True,
         is_cpu_only=True,
     ),
-    "colosseum-gpu": Target(
+    "colosseum-gpu": ImageTarget(
         about="a Docker image with sshd for a GPU node of Colosseum", recipes={"Dockerfile": "gpu.Dockerfile"}
     ),
-    "docker": Target(about="a Docker image for any machine", recipes={"Dockerfile": "docker.Dockerfile"}),
-    "debian": Target(about="any machine with Debian or Ubuntu", recipes={}),
+    "docker": ImageTarget(
+        about="a Docker image for any machine", recipes={"Dockerfile": "docker.Dockerfile"}
+    ),
+    "debian": ImageTarget(about="any machine with Debian or Ubuntu", recipes={}),
 }
 
 

@@ -13,7 +13,7 @@ from channel.live.emulation import Emulation
 from channel.live.switch import DeliveryOrder
 from channel.scenario.load import Scenario
 from splitfl.core.errors import ConfigError
-from testbed.colosseum.batch_file import Batch, read_batch
+from testbed.colosseum.batch_file import BatchJob, read_batch
 from testbed.colosseum.conductor import Conductor, Rehearsal
 from testbed.colosseum.radio_conf import RadioConf, load_radio_conf
 from testbed.colosseum.rehearsed_node import RehearsedNode
@@ -93,7 +93,7 @@ def _emulation(air: Link | Scenario, confs: list[RadioConf]) -> Emulation:
         raise ConfigError(str(error)) from None
 
 
-def _save_logs(nodes: list[RehearsedNode], batch: Batch, results: Path) -> None:
+def _save_logs(nodes: list[RehearsedNode], batch: BatchJob, results: Path) -> None:
     """Copies /logs of each node, as Colosseum does into the reservation's folder."""
     for node, job in zip(nodes, batch.nodes, strict=True):
         shutil.copytree(node.logs, results / f"rehearsal--srn-{job.rf_node}", dirs_exist_ok=True)

@@ -25,7 +25,7 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class NodePair:
     """A client and the server: the transports that work between these two, and the rates up and down.
 
     `route` is the HOST:PORT at which the client reaches the server. The rates are None if they could not be
@@ -44,7 +44,7 @@ class Examination:
 
     findings: list[Finding]
     advice: list[Advice]
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[NodePair, ...] = ()
 
     @property
     def use(self) -> str:
@@ -102,7 +102,9 @@ def examine(inventory: Inventory, *, is_server_known: bool = True, is_installed:
             alone = advise_on(replace(together, clients=[reach]), has_overlay=all(map(has_overlay, both)))
             works = tuple(one.transport for one in alone if one.works)
             pairs.append(
-                Pair(client=reach.client, route=joined(*path.route), works=works, rates_bps=path.rates_bps)
+                NodePair(
+                    client=reach.client, route=joined(*path.route), works=works, rates_bps=path.rates_bps
+                )
             )
     return Examination(findings=findings, advice=advice, pairs=tuple(pairs))
 

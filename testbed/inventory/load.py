@@ -36,20 +36,20 @@ from testbed.inventory.nodes import (
     CLIENT,
     NO_ROLE,
     SERVER,
-    Broker,
+    BrokerEntry,
     Hooks,
     Inventory,
     Node,
     Reservation,
-    Scenario,
+    ScenarioEntry,
 )
 
 T = TypeVar("T")
 _TEXTS: Final = tuple[str, ...]
 _TABLES: Final[Mapping[str, type]] = {
-    "broker": Broker,
+    "broker": BrokerEntry,
     "hooks": Hooks,
-    "scenario": Scenario,
+    "scenario": ScenarioEntry,
     "reservation": Reservation,
 }
 _KEYS: Final[Mapping[str, type]] = {

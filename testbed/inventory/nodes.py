@@ -83,7 +83,7 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Broker:
+class BrokerEntry:
     """The MQTT broker that server and clients reach."""
 
     address: str
@@ -116,7 +116,7 @@ class Hooks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenario:
+class ScenarioEntry:
     """The testbed's channel scenario: its number, and that of its traffic scenario; 0 for none."""
 
     id: int = 0
@@ -153,9 +153,9 @@ class Inventory:
     others: tuple[Node, ...] = ()
     port: int = 50051
     listen_port: int = 0
-    broker: Broker | None = None
+    broker: BrokerEntry | None = None
     hooks: Hooks = field(default_factory=Hooks)
-    scenario: Scenario = field(default_factory=Scenario)
+    scenario: ScenarioEntry = field(default_factory=ScenarioEntry)
     reservation: Reservation = field(default_factory=Reservation)
 
     def __post_init__(self) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from testbed.radio.file_radio import FileRadio, FileSettings
 from testbed.radio.radio import Radio
-from testbed.radio.soapy_radio import SoapyRadio
-from testbed.radio.soapy_settings import SoapySettings
+from testbed.radio.recordings.file_radio import FileRadio, FileSettings
+from testbed.radio.soapy.settings import SoapySettings
+from testbed.radio.soapy.soapy_radio import SoapyRadio
 from testbed.radio.zmq_radio import ZmqRadio, ZmqSettings
 
 Announce = Callable[[str], None]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel.core.arrays import above
-from channel.waveform.header import Format, Header
+from channel.waveform.header import Header, PayloadFormat
 from channel.waveform.modulator import Modulator
 from channel.waveform.numerology import Numerology
 from channel.waveform.received import Received
@@ -43,7 +43,7 @@ class ModemSettings:
     @property
     def longest_burst(self) -> int:
         """The samples of the longest packet."""
-        return Modulator(self.numerology).length(Format(self.mcs, 0, self.longest))
+        return Modulator(self.numerology).length(PayloadFormat(self.mcs, 0, self.longest))
 
     def timeout_s(self, rate_hz: float, cycle: int = 0) -> float:
         """When a packet without an acknowledgement is sent again: 4 packets, 2 blocks and a slot cycle."""

@@ -11,8 +11,8 @@ from splitfl.core.json_text import dumps
 from testbed.clocks import ClockOffset, NodeClock
 from testbed.inventory.nodes import SERVER, Inventory
 from testbed.remote import ssh
-from testbed.remote.deployment import Deployment, Session
-from testbed.remote.fleet import Fleet, Link
+from testbed.remote.deployment import Deployment, DeploymentFolder
+from testbed.remote.fleet import Fleet, NodeConnection
 from testbed.remote.message_delays import MESSAGES, merged_messages
 from testbed.remote.status import NodeStatus, statuses
 
@@ -25,7 +25,7 @@ RADIO: Final = "radio"
 
 
 def collect(
-    fleet: Fleet, inventory: Inventory, deployment: Deployment, session: Session, out: Path
+    fleet: Fleet, inventory: Inventory, deployment: Deployment, session: DeploymentFolder, out: Path
 ) -> tuple[Path, dict[str, str]]:
     """The merged run folder in `out`, and the nodes that are missing in it, with reasons.
 
@@ -60,13 +60,13 @@ def collect(
     return folder, missing
 
 
-def not_collected(found: list[NodeStatus], session: Session, version: str) -> str:
+def not_collected(found: list[NodeStatus], session: DeploymentFolder, version: str) -> str:
     """The name of a run on the server's node that was not collected; empty if there is none."""
     run = next((str(one.run["folder"]) for one in found if one.run), "")
     return run if run and f"{version}/{run}" not in session.collected() else ""
 
 
-def _pull(link: Link, server: NodeStatus, folder: Path) -> None:
+def _pull(link: NodeConnection, server: NodeStatus, folder: Path) -> None:
     source = f"{link.node.folder}/run"
     if link.node.role == SERVER and server.run:
         ssh.pull(link.node, f"{source}/runs/{server.run['folder']}", folder, leave_out=["/checkpoint"])

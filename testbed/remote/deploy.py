@@ -10,8 +10,8 @@ from splitfl.transport.base.addresses import parse_address
 from splitfl.transport.security.certificates import make_certificates
 from testbed.inventory.nodes import CLIENT, SERVER, Inventory
 from testbed.remote import ssh
-from testbed.remote.deployment import Deployment, Session
-from testbed.remote.fleet import Fleet, Link
+from testbed.remote.deployment import Deployment, DeploymentFolder
+from testbed.remote.fleet import Fleet, NodeConnection
 from testbed.remote.programs import has_secrets
 
 Say = Callable[[str, str], None]
@@ -21,7 +21,9 @@ _INSTALL_S: Final = 1800.0
 _DAYS: Final = 30
 
 
-def deploy(fleet: Fleet, inventory: Inventory, deployment: Deployment, session: Session, say: Say) -> None:
+def deploy(
+    fleet: Fleet, inventory: Inventory, deployment: Deployment, session: DeploymentFolder, say: Say
+) -> None:
     """Deploys to every node, all in parallel, then keeps the deployment in the session.
 
     Raises NodesFailed, node by node; those that succeeded stay deployed.
@@ -43,7 +45,9 @@ def lacking_packages(fleet: Fleet) -> dict[str, SplitflError]:
     return {name: one for name, one in found.items() if isinstance(one, SplitflError)}
 
 
-def _to_node(link: Link, inventory: Inventory, deployment: Deployment, session: Session, say: Say) -> None:
+def _to_node(
+    link: NodeConnection, inventory: Inventory, deployment: Deployment, session: DeploymentFolder, say: Say
+) -> None:
     node = link.node
     number = inventory.clients.index(node) if node.role == CLIENT else None
     target = f"{node.folder}/{deployment.folder}"
@@ -78,7 +82,7 @@ def _to_node(link: Link, inventory: Inventory, deployment: Deployment, session: 
     say(node.name, f"deployed {deployment.version}")
 
 
-def _make_secrets(inventory: Inventory, deployment: Deployment, session: Session) -> None:
+def _make_secrets(inventory: Inventory, deployment: Deployment, session: DeploymentFolder) -> None:
     """Makes certificates and tokens unless the session has them for this server."""
     made_for = session.secrets / "hosts.txt"
     routes = (parse_address(one)[0] for one in deployment.routes.values())
@@ -91,7 +95,7 @@ def _make_secrets(inventory: Inventory, deployment: Deployment, session: Session
     made_for.write_text(text, encoding="utf-8")  # last: without it they are made again
 
 
-def _own_secrets(session: Session, number: int | None) -> Sequence[Path]:
+def _own_secrets(session: DeploymentFolder, number: int | None) -> Sequence[Path]:
     own = "server" if number is None else f"client-{number}"
     kinds = ("crt", "key", "tokens" if number is None else "token")
     return [session.secrets / "ca.crt", *(session.secrets / f"{own}.{kind}" for kind in kinds)]

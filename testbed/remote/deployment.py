@@ -12,7 +12,7 @@ from typing import Any, Final
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError
 from splitfl.models import untrained
-from splitfl.models.source import resolve
+from splitfl.models.checkpoint.source import resolve
 from splitfl.setup.experiment_file import as_dict
 from testbed.clocks import ClockOffset
 from testbed.inventory.nodes import Inventory, Node
@@ -112,7 +112,7 @@ class Deployment:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-class Session:
+class DeploymentFolder:
     """The folder beside an inventory that holds the deployment until `down`, secrets included."""
 
     def __init__(self, inventory: Path) -> None:

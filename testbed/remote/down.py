@@ -3,11 +3,11 @@
 from splitfl.core.errors import SplitflError
 from testbed.errors import NodesFailed
 from testbed.remote import ssh
-from testbed.remote.deployment import Session
-from testbed.remote.fleet import Fleet, Link
+from testbed.remote.deployment import DeploymentFolder
+from testbed.remote.fleet import Fleet, NodeConnection
 
 
-def down(fleet: Fleet, session: Session) -> dict[str, bool]:
+def down(fleet: Fleet, session: DeploymentFolder) -> dict[str, bool]:
     """Ends all programs, removes the folders, closes the connections, and then forgets the session.
 
     Returns by node whether there was anything. Raises NodesFailed for nodes that could not be cleaned; the
@@ -15,7 +15,7 @@ def down(fleet: Fleet, session: Session) -> dict[str, bool]:
     """
     names = {node.name for node in fleet.nodes}
 
-    def remove(link: Link) -> bool:
+    def remove(link: NodeConnection) -> bool:
         return bool(link.work("remove", others=sorted(names - {link.node.name}))["removed"])
 
     found = fleet.each(remove)

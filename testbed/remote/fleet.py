@@ -19,7 +19,7 @@ _ANSWER_S: Final = 40.0
 _MOST_AT_ONCE: Final = 16
 
 
-class Link:
+class NodeConnection:
     """One node: its connection, its agent, and its folder. Raises PeerLost if it cannot be reached."""
 
     def __init__(self, node: Node) -> None:
@@ -53,16 +53,16 @@ class Fleet(Closing):
     def __init__(self, nodes: Iterable[Node]) -> None:
         self.nodes = list(nodes)
         ssh.need_programs(self.nodes)
-        self.links: dict[str, Link] = {}
+        self.links: dict[str, NodeConnection] = {}
         self.unreachable: dict[str, str] = {}
         self.retry()
 
     def retry(self) -> None:
         """Connects to the nodes without a link."""
         missing = [node for node in self.nodes if node.name not in self.links]
-        found = self._in_parallel({node.name: lambda node=node: Link(node) for node in missing})  # type: ignore[misc]
+        found = self._in_parallel({node.name: lambda node=node: NodeConnection(node) for node in missing})  # type: ignore[misc]
         self.unreachable = {name: str(one) for name, one in found.items() if isinstance(one, SplitflError)}
-        self.links |= {name: one for name, one in found.items() if isinstance(one, Link)}
+        self.links |= {name: one for name, one in found.items() if isinstance(one, NodeConnection)}
 
     def need_all(self) -> None:
         """Raises NodesFailed, node by node, unless every node can be reached."""
@@ -74,11 +74,11 @@ class Fleet(Closing):
         self.links.pop(name).close()
         self.unreachable[name] = reason
 
-    def each(self, work: Callable[[Link], T]) -> dict[str, T | SplitflError]:
+    def each(self, work: Callable[[NodeConnection], T]) -> dict[str, T | SplitflError]:
         """The result of this work on every reachable node, or its error, by name."""
         return self._in_parallel({name: lambda link=link: work(link) for name, link in self.links.items()})  # type: ignore[misc]
 
-    def all(self, what: str, work: Callable[[Link], T]) -> dict[str, T]:
+    def all(self, what: str, work: Callable[[NodeConnection], T]) -> dict[str, T]:
         """The results of this work; raises NodesFailed, node by node, if it fails on any."""
         return succeeded(what, self.each(work))
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from splitfl.core.errors import ConfigError, PeerLost, Timeout
 from testbed.inventory.nodes import CLIENT, SERVER, Inventory, Node
-from testbed.remote.deployment import OVERLAY_HOST, OVERLAY_NETWORK, Deployment, Session
+from testbed.remote.deployment import OVERLAY_HOST, OVERLAY_NETWORK, Deployment, DeploymentFolder
 from testbed.remote.fleet import Fleet, lost_nodes
 from testbed.remote.programs import (
     OVERLAY,
@@ -38,7 +38,12 @@ class RemoteRun:
     """A run on the nodes of a deployment; `note` receives one sentence for each event."""
 
     def __init__(
-        self, fleet: Fleet, inventory: Inventory, deployment: Deployment, session: Session, note: Note
+        self,
+        fleet: Fleet,
+        inventory: Inventory,
+        deployment: Deployment,
+        session: DeploymentFolder,
+        note: Note,
     ) -> None:
         self._fleet, self._inventory, self._deployment = fleet, inventory, deployment
         self._session, self._note = session, note

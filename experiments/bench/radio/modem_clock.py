@@ -12,7 +12,7 @@ from channel.fidelity.multipath import FLAT
 from channel.fidelity.packets import PACKET_BYTES, sent
 from channel.fidelity.tokens import measured_tokens
 from channel.phy.receivers import MODEM, implementation_loss_db
-from channel.waveform.header import Format, Header
+from channel.waveform.header import Header, PayloadFormat
 from channel.waveform.layout import layout_of
 from channel.waveform.mapping import least_amplitude, max_log_ratios
 from channel.waveform.modulator import Modulator
@@ -55,7 +55,7 @@ def _cpu_s(mcs: int) -> tuple[float, float, float]:
 
 def _decoding_s(mcs: int) -> float:
     """CPU seconds to decode the blocks of a packet at the law's SNR of 10 % packet errors."""
-    layout = layout_of(Format(mcs, 0, PACKET_BYTES), SMALLEST)
+    layout = layout_of(PayloadFormat(mcs, 0, PACKET_BYTES), SMALLEST)
     order, code, noise_power = layout.modulation_order, layout.code, 1.0 / db_to_ratio(law_at_db(mcs))
     spent_s = 0.0
     for index in range(_BATCH):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from channel.core.errors import BadParameter
-from channel.fidelity.comparison import Row, compared, law_at_db, loss_db, snr_behind_db
+from channel.fidelity.comparison import MeasuredScheme, compared, law_at_db, loss_db, snr_behind_db
 from channel.fidelity.multipath import FLAT, THREE_TAPS
 from channel.fidelity.packets import Measured, PacketPoint, code_blocks, measured_point
 from channel.phy.block_error import BlockErrorLaw
@@ -14,7 +14,7 @@ from channel.waveform.numerology import SMALLEST
 
 DOCUMENT = receivers()[MODEM]
 ROWS = [
-    Row(**{name: row[name] for name in ("mcs", "law_db", "flat_db", "eesm_db", "taps_db")})
+    MeasuredScheme(**{name: row[name] for name in ("mcs", "law_db", "flat_db", "eesm_db", "taps_db")})
     for row in DOCUMENT["ten_percent"]
 ]
 

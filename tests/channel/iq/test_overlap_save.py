@@ -11,7 +11,7 @@ from channel.core.rng import stream
 from channel.iq.delay_filters import HALF, delay_filters
 from channel.iq.knots import PeriodicKnots, RegularKnots
 from channel.iq.links import RecordedLinks
-from channel.iq.overlap_save import Frame, OverlapSave, Segments
+from channel.iq.overlap_save import OverlapFrame, OverlapSave, OverlapSegments
 from channel.propagation.recorded_taps import NodeTaps
 
 RATE_HZ = 1e6
@@ -37,10 +37,10 @@ def limited(count, occupied, seed=0):
 
 
 def air(taps, *, block=200, guard=64, ppm=(0.0, 0.0), knots=None, is_held=False):
-    frame = Frame(block=block, guard=guard, drifts=any(ppm))
+    frame = OverlapFrame(block=block, guard=guard, drifts=any(ppm))
     links = RecordedLinks(taps=taps, scale_NN=np.ones((taps.nodes,) * 2), rate_hz=RATE_HZ)
     knots = knots or PeriodicKnots(time_s_T=taps.time_s_T, rate_hz=RATE_HZ)
-    segments = Segments(links, knots, frame, is_held=is_held, rate_hz=RATE_HZ, ppm_N=np.asarray(ppm))
+    segments = OverlapSegments(links, knots, frame, is_held=is_held, rate_hz=RATE_HZ, ppm_N=np.asarray(ppm))
     return OverlapSave(taps.nodes, links.pairs, segments, frame), frame.reach
 
 

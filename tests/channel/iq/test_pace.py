@@ -1,13 +1,13 @@
 import pytest
 
 from channel.core.clock import SimulatedClock
-from channel.iq.pace import Pace
+from channel.iq.pace import AirPace
 
 
 def test_samples_are_due_at_their_rate_from_the_first_on():
     clock = SimulatedClock()
     clock.advance_to(100.0)
-    pace = Pace(clock, rate_hz=1000.0, is_real=True)
+    pace = AirPace(clock, rate_hz=1000.0, is_real=True)
     assert pace.wait_s(0, 10) == pytest.approx(0.01)
     clock.advance_to(100.01)
     assert pace.wait_s(0, 10) == 0.0
@@ -17,7 +17,7 @@ def test_samples_are_due_at_their_rate_from_the_first_on():
 
 def test_a_late_block_moves_all_that_follow_and_nothing_catches_up():
     clock = SimulatedClock()
-    pace = Pace(clock, rate_hz=1000.0, is_real=True)
+    pace = AirPace(clock, rate_hz=1000.0, is_real=True)
     pace.wait_s(0, 10)
     clock.advance_to(0.5)
     pace.release(10)
@@ -32,7 +32,7 @@ def test_a_late_block_moves_all_that_follow_and_nothing_catches_up():
 
 def test_the_granularity_of_timers_is_no_slip():
     clock = SimulatedClock()
-    pace = Pace(clock, rate_hz=1000.0, is_real=True)
+    pace = AirPace(clock, rate_hz=1000.0, is_real=True)
     pace.wait_s(0, 10)
     clock.advance_to(0.0149)
     pace.release(10)
@@ -42,7 +42,7 @@ def test_the_granularity_of_timers_is_no_slip():
 
 def test_a_pause_is_no_slip():
     clock = SimulatedClock()
-    pace = Pace(clock, rate_hz=1000.0, is_real=True)
+    pace = AirPace(clock, rate_hz=1000.0, is_real=True)
     pace.wait_s(0, 10)
     pace.pause()
     clock.advance_to(60.0)
@@ -51,7 +51,7 @@ def test_a_pause_is_no_slip():
 
 
 def test_without_pace_everything_is_due():
-    pace = Pace(SimulatedClock(), rate_hz=1000.0, is_real=False)
+    pace = AirPace(SimulatedClock(), rate_hz=1000.0, is_real=False)
     assert pace.wait_s(0, 10**9) == 0.0
     pace.release(10**9)
     assert pace.slips.late_blocks == 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from channel.core.errors import BadParameter
 from channel.core.rng import stream
-from channel.waveform.arq import MOST_TRIES, QUEUE, WINDOW, ArqLink, Kind
+from channel.waveform.arq import MOST_TRIES, QUEUE, WINDOW, ArqLink, PacketKind
 
 TIMEOUT_S = 6.0
 
@@ -102,8 +102,8 @@ def test_a_missing_packet_is_sent_again_at_once_and_only_that_one():
     sent = []
 
     def lose_the_third_once(header, payload):
-        sent.append(header.sequence) if header.kind == Kind.DATA else None
-        return header.kind == Kind.DATA and header.sequence == 2 and sent.count(2) == 1
+        sent.append(header.sequence) if header.kind == PacketKind.DATA else None
+        return header.kind == PacketKind.DATA and header.sequence == 2 and sent.count(2) == 1
 
     line = Line(lose_the_third_once)
     line.feed(0, numbered(12))
@@ -115,7 +115,7 @@ def test_a_missing_packet_is_sent_again_at_once_and_only_that_one():
 def test_the_last_packet_is_sent_again_after_the_time_out():
     link, far = end(0), end(1)
     link.offer(b"x")
-    assert link.next(0.0)[0].kind == Kind.ACK  # it does not know the far side yet
+    assert link.next(0.0)[0].kind == PacketKind.ACK  # it does not know the far side yet
     link.receive(*answer_to(far, link))
     assert link.next(1.0)[1] == b"x"
     assert link.next(TIMEOUT_S) is None
@@ -125,7 +125,7 @@ def test_the_last_packet_is_sent_again_after_the_time_out():
 
 def answer_to(far, link):
     """What `far` says to a packet without content of `link`."""
-    far.receive(link._header(Kind.ACK, 0), b"")
+    far.receive(link._header(PacketKind.ACK, 0), b"")
     return far.next(0.0)
 
 
@@ -143,7 +143,7 @@ def test_a_packet_is_given_up_after_the_last_attempt_and_those_behind_it_arrive(
 
 def test_the_window_and_the_queue_are_bounded():
     ends = [end(0, timeout_s=1e3), end(1)]
-    line = Line(lambda header, payload: header.kind == Kind.DATA, ends)
+    line = Line(lambda header, payload: header.kind == PacketKind.DATA, ends)
     link = line.ends[0]
     assert link.offer(b"first")
     line.run(4)

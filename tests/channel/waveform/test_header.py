@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channel.core.errors import BadParameter
-from channel.waveform.header import HEADER_BYTES, Format, Header, has_checksum, pack, unpack
+from channel.waveform.header import HEADER_BYTES, Header, PayloadFormat, has_checksum, pack, unpack
 
 BYTE, SHORT = st.integers(0, 0xFF), st.integers(0, 0xFFFF)
 HEADERS = st.builds(
@@ -16,7 +16,7 @@ HEADERS = st.builds(
     next_expected=SHORT,
     bitmap=st.integers(0, 0xFFFFFFFF),
 )
-FORMATS = st.builds(Format, st.integers(0, 31), st.integers(0, 1023), st.integers(0, 16_383))
+FORMATS = st.builds(PayloadFormat, st.integers(0, 31), st.integers(0, 1023), st.integers(0, 16_383))
 
 
 @given(form=FORMATS, header=HEADERS, bit=st.integers(0, 8 * HEADER_BYTES - 1))

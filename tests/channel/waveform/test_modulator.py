@@ -3,7 +3,7 @@ import pytest
 
 from channel.core.errors import BadParameter
 from channel.core.rng import stream
-from channel.waveform.header import Format, Header
+from channel.waveform.header import Header, PayloadFormat
 from channel.waveform.modulator import Modulator
 from channel.waveform.numerology import FFT_SIZES, Numerology
 from channel.waveform.preamble import Preamble
@@ -16,7 +16,7 @@ def test_a_packet_has_mean_power_one_and_the_length_that_was_announced(fft_size,
     payload = stream(0, "power", fft_size, mcs).bytes(900)
     samples = modulator.packet(Header(), payload, mcs=mcs)
     assert samples.dtype == np.complex64
-    assert samples.size == modulator.length(Format(mcs, 0, 900))
+    assert samples.size == modulator.length(PayloadFormat(mcs, 0, 900))
     assert np.mean(np.abs(samples) ** 2) == pytest.approx(1.0, abs=0.04)
 
 

@@ -138,7 +138,7 @@ def test_a_header_goes_alone():
     samples = MODULATOR.packet(HEADER, mcs=6)
     (packet,), _ = received(heard(samples, snr_db=3.0, name="alone"))
     assert (packet.header, packet.payload, packet.units_UN) == (HEADER, b"", None)
-    assert samples.size == MODULATOR.length(header_file.Format(6, 0, 0)) < 1000
+    assert samples.size == MODULATOR.length(header_file.PayloadFormat(6, 0, 0)) < 1000
 
 
 @pytest.mark.parametrize("difference", [40e-6, -40e-6])

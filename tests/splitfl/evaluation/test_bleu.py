@@ -9,8 +9,8 @@ from splitfl.data.examples import gather
 from splitfl.data.loader import tokenizer
 from splitfl.data.reading.e2e import END
 from splitfl.evaluation.bleu import bleu
+from splitfl.models.checkpoint.source import resolve
 from splitfl.models.load import load_piece
-from splitfl.models.source import resolve
 
 sacrebleu = pytest.importorskip("sacrebleu", reason="needs the library sacrebleu")
 

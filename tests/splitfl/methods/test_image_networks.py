@@ -20,10 +20,10 @@ from splitfl.evaluation.evaluate import measure_adapter
 from splitfl.evaluation.predictions import predict
 from splitfl.methods.parts.method import Turn
 from splitfl.methods.registry import METHODS
+from splitfl.models.checkpoint.source import resolve
 from splitfl.models.cut import Piece
 from splitfl.models.feature_maps import places
 from splitfl.models.load import load_piece
-from splitfl.models.source import resolve
 from splitfl.setup.experiment import Experiment
 from tests.splitfl import shown
 from tests.splitfl.driver import play

@@ -13,8 +13,8 @@ from splitfl.config import AdapterConfig
 from splitfl.core.errors import ConfigError, CutError
 from splitfl.models.cut import Piece, ranges, replica, share_frozen
 from splitfl.models.families import FAMILIES, base_path, block_index, family_of
+from splitfl.models.family_rows.refused import REFUSED
 from splitfl.models.load import load_piece
-from splitfl.models.refused import REFUSED
 from splitfl.models.unsplit import build
 from tests.splitfl import tiny
 

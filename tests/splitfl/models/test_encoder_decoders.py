@@ -12,8 +12,8 @@ from splitfl.adapters.inject import add_adapters, install, train_all, trainable
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
 from splitfl.core.errors import CutError, ModelMissing
-from splitfl.models.encoder_decoders import ENCODER_DECODERS
 from splitfl.models.families import SEQ2SEQ_LM
+from splitfl.models.family_rows.encoder_decoders import ENCODER_DECODERS
 from splitfl.models.load import load_piece
 from splitfl.models.split import split
 from tests.splitfl import tiny

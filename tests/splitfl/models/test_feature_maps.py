@@ -18,10 +18,10 @@ from splitfl.config import AdapterConfig
 from splitfl.core.errors import CutError
 from splitfl.models import untrained as models
 from splitfl.models.batch_norms import by_batch
+from splitfl.models.checkpoint.source import resolve
 from splitfl.models.cut import Piece, replica
 from splitfl.models.feature_maps import as_feature_map, as_tokens, places
 from splitfl.models.load import load_piece
-from splitfl.models.source import resolve
 from splitfl.models.untrained.small_net import SmallNetForImageClassification
 from tests.splitfl import tiny
 

@@ -20,7 +20,7 @@ from splitfl.adapters.inject import add_adapters, trainable
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig, ModelConfig
 from splitfl.core.errors import ConfigError, CutError
-from splitfl.models.checksums import checksums
+from splitfl.models.checkpoint.checksums import checksums
 from splitfl.models.cut import Piece, ranges, replica
 from splitfl.models.families import FAMILIES
 from splitfl.models.load import load_piece, read_config

@@ -13,10 +13,10 @@ from splitfl.adapters.inject import add_adapters, install, train_all, trainable
 from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
 from splitfl.core.errors import CutError
+from splitfl.models.checkpoint.source import resolve
 from splitfl.models.cut import Piece, ranges
 from splitfl.models.families import FAMILIES, Family
 from splitfl.models.load import load_piece
-from splitfl.models.source import resolve
 from tests.quick import quick
 from tests.splitfl import tiny
 

@@ -16,9 +16,9 @@ from splitfl.adapters.registry import side_config
 from splitfl.config import AdapterConfig
 from splitfl.core.errors import CutError
 from splitfl.models.families import CAUSAL_LM, FAMILIES
+from splitfl.models.family_rows.wrappers import WRAPPERS
 from splitfl.models.load import load_piece
 from splitfl.models.split import split
-from splitfl.models.wrappers import WRAPPERS
 from tests.splitfl import tiny
 from tests.splitfl.models.test_split_equals_whole import compare, noise
 

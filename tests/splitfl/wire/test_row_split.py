@@ -10,6 +10,8 @@ from splitfl.core.messages import Done, Gradient
 from splitfl.wire import Envelope, Frame, encode
 from splitfl.wire.row_split import join, mask_bytes, split
 from splitfl.wire.rows import row_bytes
+from tests.splitfl.wire.test_frames import FINE, IDS, header
+from tests.splitfl.wire.test_frames import frame as tampered
 
 ROWS, WIDTH = 11, 7
 
@@ -20,7 +22,7 @@ def frame(codec: str = "none") -> bytes:
     return encode(message, Envelope(client=1, round=2, lap=3), CodecConfig(gradient=codec))
 
 
-@pytest.mark.parametrize("codec", ["none", "bf16", "int8", "int4"])
+@pytest.mark.parametrize("codec", ["none", "bf16", "int8", "int4", "uniform"])
 def test_a_frame_comes_back_from_its_parts(codec: str) -> None:
     sent = frame(codec)
     reliable, row_NB = split(sent)
@@ -56,3 +58,15 @@ def test_parts_that_do_not_fit_are_refused() -> None:
             join(other, rows, all_N[: len(rows)])
     with pytest.raises(WireError, match="has no rows"):
         split(encode(Done(), Envelope(client=0, round=0, lap=0)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "offsets"),
+    [([1 << 60, 7], [8, 16]), ([3, 7], [8, 1 << 60]), ([-3, 7], [8, 16]), ([3, 7], [16, 8])],
+)
+def test_a_header_that_promises_more_than_a_frame_may_have_is_refused(
+    shape: list[int], offsets: list[int]
+) -> None:
+    grad = {"dtype": "F32", "shape": shape, "data_offsets": offsets}
+    with pytest.raises(WireError, match=r"rows in|cannot be divided"):
+        split(tampered(header("Gradient"), {**IDS, "grad": grad}, FINE * 2))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from splitfl.core.errors import ConfigError
-from testbed.colosseum.batch_file import Batch, BatchNode, read_batch
+from testbed.colosseum.batch_file import BatchJob, BatchNode, read_batch
 from testbed.colosseum.rules import Rules, parse_rules
 
 # As merif_batch_job.json of colosseum-wiot/colosseum-merif-2023: traffic nodes run against RF nodes.
@@ -31,13 +31,13 @@ MERIF: dict[str, Any] = {
 }
 
 
-def batch(size: int = 2, **changes: Any) -> Batch:
+def batch(size: int = 2, **changes: Any) -> BatchJob:
     members = tuple(
         BatchNode(rf_node=node, image="splitfl", config=f"node-{node}.conf", traffic_node=node)
         for node in range(1, size + 1)
     )
     settings = {"name": "demo", "duration_s": 600, "rf_scenario": 1009, "traffic_scenario": 10090}
-    return Batch(**{**settings, "nodes": members, **changes})
+    return BatchJob(**{**settings, "nodes": members, **changes})
 
 
 def written(path: Path, table: Any) -> Path:

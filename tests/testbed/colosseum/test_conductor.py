@@ -11,7 +11,7 @@ import pytest
 from channel.core.link import Link
 from channel.links.fixed import Direction, FixedLink
 from channel.scenario.load import Scenario
-from testbed.colosseum.batch_file import Batch
+from testbed.colosseum.batch_file import BatchJob
 from testbed.colosseum.batch_plan import BatchPlan
 from testbed.colosseum.conductor import Rehearsal
 from testbed.colosseum.radio_conf import RadioConf
@@ -37,7 +37,7 @@ CLIENT = RadioConf(
 )
 
 
-def written(folder: Path, server: RadioConf, client: RadioConf, **changes: Any) -> Batch:
+def written(folder: Path, server: RadioConf, client: RadioConf, **changes: Any) -> BatchJob:
     job = batch(**changes)
     confs = {node.config: conf for node, conf in zip(job.nodes, (server, client), strict=True)}
     BatchPlan(batch=job, confs=confs).write(folder)

@@ -13,7 +13,7 @@ from testbed.inventory.load import read
 from testbed.inventory.nodes import Inventory
 from testbed.remote import node_agent
 from testbed.remote.collect import collect
-from testbed.remote.deployment import Deployment, Session
+from testbed.remote.deployment import Deployment, DeploymentFolder
 from testbed.remote.fleet import Fleet
 
 
@@ -60,7 +60,7 @@ def test_logs_of_all_nodes_are_merged_on_this_clock_and_the_missing_node_is_name
     (run / "config.json").write_text(json.dumps(config))
     (run / "summary.json").write_text(json.dumps({"status": "done", "model": "/on/gpu/model"}))
     (tmp_path / "link.jsonl").write_text("{}")
-    session = Session(tmp_path / "nodes.toml")
+    session = DeploymentFolder(tmp_path / "nodes.toml")
     # As after a step: a's clock was 490 s ahead until the run had ended.
     steps = [ClockOffset(at_s=began_s + at_s, ahead_s=490.0, within_s=0.5) for at_s in (-100, 200)]
     for step in steps:
@@ -99,5 +99,5 @@ def test_nothing_to_collect_is_said_with_the_reasons(
         Fleet(inventory.members) as fleet,
         pytest.raises(ConfigError, match=r"nothing to collect.*b: no agent"),
     ):
-        collect(fleet, inventory, deployment, Session(tmp_path / "nodes.toml"), tmp_path / "runs")
+        collect(fleet, inventory, deployment, DeploymentFolder(tmp_path / "nodes.toml"), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

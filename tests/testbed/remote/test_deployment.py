@@ -11,10 +11,10 @@ import pytest
 from splitfl.core.errors import ConfigError
 from splitfl.setup.experiment_file import from_dict, overridden
 from testbed.clocks import ClockOffset
-from testbed.doctor.examine import Examination, Pair
+from testbed.doctor.examine import Examination, NodePair
 from testbed.inventory.load import read
 from testbed.inventory.nodes import Inventory
-from testbed.remote.deployment import Deployment, Session
+from testbed.remote.deployment import Deployment, DeploymentFolder
 from testbed.remote.plan import run_plan
 from testbed.remote.programs import (
     check_transport,
@@ -128,7 +128,7 @@ def test_files_of_a_transport_that_nodes_do_not_have_are_refused(place: Path) ->
 
 
 def test_a_session_keeps_the_deployment_until_it_is_forgotten(place: Path, tmp_path: Path) -> None:
-    session = Session(tmp_path / "nodes.toml")
+    session = DeploymentFolder(tmp_path / "nodes.toml")
     with pytest.raises(ConfigError, match="nothing is deployed"):
         session.deployment()
     deployment = deployment_of(place, "grpc")
@@ -136,7 +136,7 @@ def test_a_session_keeps_the_deployment_until_it_is_forgotten(place: Path, tmp_p
     offset = ClockOffset(at_s=1.0, ahead_s=0.5, within_s=0.1)
     session.add_clocks({"a": offset})
     session.add_clocks({"a": offset, "b": offset})
-    again = Session(tmp_path / "nodes.toml")
+    again = DeploymentFolder(tmp_path / "nodes.toml")
     assert dataclasses.asdict(again.deployment()) == json.loads(json.dumps(dataclasses.asdict(deployment)))
     assert again.clocks() == {"a": [offset, offset], "b": [offset]}
     (again.folder / "deployment.json").write_text("{")
@@ -163,9 +163,9 @@ def test_a_reservation_shorter_than_the_longer_duration_is_too_short(
 ) -> None:
     """12 MB up at 1 Mbit/s take 96 s."""
     pairs = (
-        Pair(client="a", route="gpu:1", works=("grpc",), rates_bps=(1e6, 1e6)),
-        Pair(client="b", route="gpu:1", works=("grpc",), rates_bps=(2e6, 1e6)),
-        Pair(client="c", route="gpu:1", works=(), rates_bps=None),
+        NodePair(client="a", route="gpu:1", works=("grpc",), rates_bps=(1e6, 1e6)),
+        NodePair(client="b", route="gpu:1", works=("grpc",), rates_bps=(2e6, 1e6)),
+        NodePair(client="c", route="gpu:1", works=(), rates_bps=None),
     )
     examined = Examination(findings=[], advice=[], pairs=pairs)
     inventory = inventory_of(reservation={"minutes": minutes})

@@ -16,7 +16,7 @@ from splitfl.core.errors import ConfigError, PeerLost
 from testbed.inventory.load import read
 from testbed.inventory.nodes import Inventory
 from testbed.remote import node_agent, run
-from testbed.remote.deployment import Deployment, Session
+from testbed.remote.deployment import Deployment, DeploymentFolder
 from testbed.remote.fleet import Fleet
 from testbed.remote.run import RemoteRun
 from testbed.remote.status import NodeStatus
@@ -70,7 +70,7 @@ class Watched:
 
     def __init__(self, fleet: Fleet, inventory: Inventory, tmp_path: Path, on_loss: str) -> None:
         self.notes: list[str] = []
-        session = Session(tmp_path / "nodes.toml")
+        session = DeploymentFolder(tmp_path / "nodes.toml")
         self.run = RemoteRun(fleet, inventory, deployment(on_loss), session, self.notes.append)
         self.run.start()
         self.states = self.run.watch()
@@ -106,7 +106,7 @@ def test_the_server_starts_first_and_a_lost_client_is_started_again(
         with pytest.raises(ConfigError, match=r"the run of this deployment is done"):
             watched.run.start()
         assert {
-            name: len(offsets) for name, offsets in Session(tmp_path / "nodes.toml").clocks().items()
+            name: len(offsets) for name, offsets in DeploymentFolder(tmp_path / "nodes.toml").clocks().items()
         } == {**dict.fromkeys(("gpu", "a", "b"), 2)}
 
 

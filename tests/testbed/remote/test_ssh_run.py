@@ -122,7 +122,7 @@ import os, signal, sys
 from pathlib import Path
 from testbed.inventory.load import load
 from testbed.remote.deploy import deploy
-from testbed.remote.deployment import Deployment, Session
+from testbed.remote.deployment import Deployment, DeploymentFolder
 from testbed.remote.fleet import Fleet
 
 nodes, last = Path("nodes.toml"), sys.argv[1]
@@ -139,7 +139,7 @@ def say(node, what):
 
 with Fleet(load(nodes).members) as fleet:
     fleet.need_all()
-    deploy(fleet, load(nodes), deployment, Session(nodes), say)
+    deploy(fleet, load(nodes), deployment, DeploymentFolder(nodes), say)
 """
 
 

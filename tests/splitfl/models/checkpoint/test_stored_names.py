@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers.core_model_loading import Transpose, WeightConverter
 
 from splitfl.core.errors import CutError, ModelMissing
-from splitfl.models import checkpoint_file, stored_names
+from splitfl.models.checkpoint import checkpoint_file, stored_names
 from splitfl.models.families import CAUSAL_LM
 from splitfl.models.load import load_piece, read_config
 from splitfl.models.split import split

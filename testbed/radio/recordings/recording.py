@@ -91,7 +91,7 @@ class Recorder:
         return self._name.with_name(self._name.name + suffix)
 
 
-class Recording:
+class IqRecording:
     """Reads a recording. Raises ConfigError for one that is damaged, or that has another kind of samples."""
 
     def __init__(self, path: Path) -> None:

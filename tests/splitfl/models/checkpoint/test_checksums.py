@@ -4,7 +4,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from splitfl.core.errors import ConfigError
-from splitfl.models.checksums import checksums, refuse_other_weights
+from splitfl.models.checkpoint.checksums import checksums, refuse_other_weights
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
 

@@ -22,7 +22,7 @@ from splitfl.setup.experiment_file import from_dict, partial
 from splitfl.setup.links import check_link
 from splitfl.setup.overriding import resolved_settings
 from testbed.errors import RadioTimeout
-from testbed.radio.token_carrier import open_carrier
+from testbed.radio.tokens.carrier import open_carrier
 from tests.channel.iq.free_ports import free_ports
 from tests.command import Start
 from tests.command import splitfl as command

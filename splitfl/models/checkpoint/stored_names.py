@@ -19,8 +19,8 @@ from transformers.core_model_loading import (
 )
 
 from splitfl.core.errors import CutError, ModelMissing
-from splitfl.models.checkpoint_file import Entry
-from splitfl.models.quantised_checkpoint import grouped
+from splitfl.models.checkpoint.checkpoint_file import Entry
+from splitfl.models.checkpoint.quantised_checkpoint import grouped
 
 
 def stored_in_model(model: PreTrainedModel, stored: Mapping[str, Entry]) -> dict[str, Entry]:

@@ -1,6 +1,7 @@
 """A real SoapySDR driver without radio hardware: SoapyAudio hears a null sink of PulseAudio.
 
-`python -m tests.testbed.radio.soapy_audio SECONDS` plays numbered packets that long and prints what arrived.
+`python -m tests.testbed.radio.soapy.soapy_audio SECONDS` plays numbered packets that long and prints which
+arrived.
 """
 
 import os
@@ -21,9 +22,9 @@ from channel.waveform.header import Header
 from channel.waveform.modulator import Modulator
 from splitfl.core.errors import ConfigError
 from testbed.radio.modem import ModemSettings, PacketModem
-from testbed.radio.soapy_module import import_soapy
-from testbed.radio.soapy_radio import SoapyRadio
-from testbed.radio.soapy_settings import SoapySettings
+from testbed.radio.soapy.module import import_soapy
+from testbed.radio.soapy.settings import SoapySettings
+from testbed.radio.soapy.soapy_radio import SoapyRadio
 from tests.testbed.waiting import until
 
 RATE_HZ = 48_000

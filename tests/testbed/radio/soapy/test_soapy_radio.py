@@ -12,10 +12,10 @@ from testbed.errors import LateBurst, RadioFailed, RadioTimeout, SamplesLost
 from testbed.radio.bridge_settings import from_table
 from testbed.radio.radio import Tuning
 from testbed.radio.sample_loss import LossLimit, SampleNumbers, slower
-from testbed.radio.soapy_module import import_soapy
-from testbed.radio.soapy_radio import SoapyRadio
-from testbed.radio.soapy_settings import SoapySettings
-from tests.testbed.radio.fake_soapy import ORIGIN_NS, RATE_HZ, fake
+from testbed.radio.soapy.module import import_soapy
+from testbed.radio.soapy.settings import SoapySettings
+from testbed.radio.soapy.soapy_radio import SoapyRadio
+from tests.testbed.radio.soapy.fake_soapy import ORIGIN_NS, RATE_HZ, fake
 
 GIVEN = {"device": "driver=fake", "rate_hz": RATE_HZ, "frequency_hz": 2.45e9, "gain_db": 30.0}
 SENDS = {"transmit_frequency_hz": 2.46e9, "transmit_gain_db": 10.0}
@@ -248,7 +248,7 @@ def test_a_radio_has_no_default_device_frequency_gain_or_rate(key):
 @pytest.mark.slow
 def test_packets_reach_a_real_driver_from_a_null_sink(tmp_path):
     pytest.importorskip("numba", reason="numba is not installed: pip install 'splitfl[radio]'")
-    audio = pytest.importorskip("tests.testbed.radio.soapy_audio")
+    audio = pytest.importorskip("tests.testbed.radio.soapy.soapy_audio")
     if reason := audio.why_not():
         pytest.skip(reason)
     with audio.null_sink(tmp_path), audio.playing():
@@ -260,7 +260,7 @@ def test_packets_reach_a_real_driver_from_a_null_sink(tmp_path):
 
 @pytest.mark.slow
 def test_the_null_driver_without_streams_is_refused():
-    audio = pytest.importorskip("tests.testbed.radio.soapy_audio")
+    audio = pytest.importorskip("tests.testbed.radio.soapy.soapy_audio")
     if reason := audio.why_not():
         pytest.skip(reason)
     with pytest.raises(ConfigError, match=r"channel 0: the device has 0 to receive with|does not support"):

@@ -16,7 +16,7 @@ from testbed.errors import RecordingEnded
 from testbed.radio.backoff import scaled
 from testbed.radio.burst_queue import BurstQueue
 from testbed.radio.radio import RadioCounters, Tuning, require_kept
-from testbed.radio.recording import Recorder, Recording
+from testbed.radio.recordings.recording import IqRecording, Recorder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class FileRadio:
 
     def __init__(self, settings: FileSettings) -> None:
         self.counters, self._settings = RadioCounters(), settings
-        self._recording = Recording(Path(settings.reads)) if settings.reads else None
+        self._recording = IqRecording(Path(settings.reads)) if settings.reads else None
         own = Tuning(rate_hz=settings.rate_hz, frequency_hz=settings.frequency_hz or None)
         self._tuning = own if self._recording is None else self._recording.tuning
         if self._recording is not None and settings.rate_hz:

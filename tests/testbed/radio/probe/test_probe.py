@@ -17,15 +17,15 @@ from channel.waveform.header import Header  # noqa: E402
 from channel.waveform.modulator import Modulator  # noqa: E402
 from channel.waveform.numerology import SMALLEST, Numerology  # noqa: E402
 from experiments.cli.main import main  # noqa: E402
-from testbed.radio.file_radio import FileRadio, FileSettings  # noqa: E402
-from testbed.radio.probe import Probe  # noqa: E402
-from testbed.radio.probe_findings import findings  # noqa: E402
+from testbed.radio.probe.findings import findings  # noqa: E402
+from testbed.radio.probe.probe import RadioProbe  # noqa: E402
+from testbed.radio.probe.sample_statistics import SampleStatistics  # noqa: E402
 from testbed.radio.radio import RadioCounters, Tuning  # noqa: E402
-from testbed.radio.recording import Recorder  # noqa: E402
-from testbed.radio.sample_statistics import SampleStatistics  # noqa: E402
-from testbed.radio.soapy_radio import SoapyRadio  # noqa: E402
-from testbed.radio.soapy_settings import SoapySettings  # noqa: E402
-from tests.testbed.radio.fake_soapy import fake  # noqa: E402
+from testbed.radio.recordings.file_radio import FileRadio, FileSettings  # noqa: E402
+from testbed.radio.recordings.recording import Recorder  # noqa: E402
+from testbed.radio.soapy.settings import SoapySettings  # noqa: E402
+from testbed.radio.soapy.soapy_radio import SoapyRadio  # noqa: E402
+from tests.testbed.radio.soapy.fake_soapy import fake  # noqa: E402
 
 RATE_HZ = 1e6
 PAYLOAD = bytes(range(200))
@@ -60,7 +60,7 @@ def said(tmp_path):
 
     def look(samples_B):
         radio = FileRadio(FileSettings(reads=str(recorded(tmp_path / "heard", samples_B))))
-        report = Probe(radio, SMALLEST).look(10.0)
+        report = RadioProbe(radio, SMALLEST).look(10.0)
         found = findings(report, keeps_time=False)
         return (
             report,
@@ -178,7 +178,7 @@ def test_a_device_that_loses_samples_or_does_not_keep_its_rate_is_refused():
     module, clock = fake(reads=reads), SimulatedClock()
     settings = SoapySettings(device="driver=fake", rate_hz=RATE_HZ, frequency_hz=1e9, gain_db=1.0)
     radio = SoapyRadio(settings, soapy=module, clock=clock)
-    report = Probe(radio, SMALLEST, clock=clock).look(0.05)
+    report = RadioProbe(radio, SMALLEST, clock=clock).look(0.05)
     refused = [one.text for one in findings(report, keeps_time=True) if one.refuses]
     assert "samples of magnitude" in refused[0]
     report.statistics.peak = 1.0

@@ -17,10 +17,10 @@ from channel.waveform.modulator import Modulator  # noqa: E402
 from channel.waveform.receiver import Receiver  # noqa: E402
 from splitfl.core.errors import ConfigError  # noqa: E402
 from testbed.errors import RecordingEnded  # noqa: E402
-from testbed.radio.file_radio import FileRadio, FileSettings  # noqa: E402
 from testbed.radio.modem import ModemSettings, PacketModem  # noqa: E402
 from testbed.radio.radio import Tuning  # noqa: E402
-from testbed.radio.recording import Recorder, packet_fields  # noqa: E402
+from testbed.radio.recordings.file_radio import FileRadio, FileSettings  # noqa: E402
+from testbed.radio.recordings.recording import Recorder, packet_fields  # noqa: E402
 
 RATE_HZ = 1e6
 PAYLOADS = [bytes([number]) * 40 for number in range(3)]

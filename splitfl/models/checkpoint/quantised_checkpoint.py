@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from splitfl.core.errors import CutError
-from splitfl.models.checkpoint_file import Entry, read
+from splitfl.models.checkpoint.checkpoint_file import Entry, read
 from splitfl.models.quantised import Quantisation, QuantisedLinear, put
 
 _QDATA, _SCALE, _ZERO_POINT = "._weight_qdata", "._weight_scale", "._weight_zero_point"

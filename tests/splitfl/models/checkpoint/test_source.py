@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from splitfl.core.errors import ModelMissing
-from splitfl.models.source import resolve
+from splitfl.models.checkpoint.source import resolve
 
 
 def test_the_alias_is_the_installed_package() -> None:

@@ -19,9 +19,9 @@ from testbed.errors import LateBurst, RadioFailed, RadioTimeout
 from testbed.radio.backoff import scaled
 from testbed.radio.radio import RadioCounters, Tuning
 from testbed.radio.sample_loss import LossLimit, SampleNumbers
-from testbed.radio.soapy_device import SoapyDirection, named, opened
-from testbed.radio.soapy_module import import_soapy
-from testbed.radio.soapy_settings import SoapySettings, arguments
+from testbed.radio.soapy.device import SoapyDirection, named, opened
+from testbed.radio.soapy.module import import_soapy
+from testbed.radio.soapy.settings import SoapySettings, arguments
 
 _POLL_US = 100_000
 _MOST_REPORTS = 64

@@ -15,9 +15,9 @@ from channel.waveform.tokens import TokenMessage
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.transport.radio.spec import RadioSettings
-from splitfl.wire.row_split import NO_MASK, Joined, Mask, join
+from splitfl.wire.row_split import NO_MASK, JoinedFrame, Mask, join
 from testbed.radio.modem import ModemSettings, PacketModem
-from testbed.radio.token_node import Sending, TokenNode
+from testbed.radio.tokens.node import Sending, TokenNode
 from testbed.radio.zmq_radio import ZmqRadio, settings_of
 
 SENT: Final = b"\x00radio\x01"
@@ -74,11 +74,11 @@ def heard(request: bytes) -> tuple[Sending, bytes]:
     return sending, body[_SENDING.size :]
 
 
-def received(message: TokenMessage) -> Joined:
+def received(message: TokenMessage) -> JoinedFrame:
     """The frame of a message, which was sent as a whole or in parts."""
     if message.arrived_U.size:
         return join(message.reliable, message.row_UN, message.arrived_U)
-    return Joined(frame=message.reliable, arrived_N=NO_MASK, sent_N=NO_MASK)
+    return JoinedFrame(frame=message.reliable, arrived_N=NO_MASK, sent_N=NO_MASK)
 
 
 def delivery_of(

@@ -10,9 +10,9 @@ from scipy.signal import resample_poly  # type: ignore[import-untyped]
 from channel.iq.sample_format import LOUD
 from channel.waveform.numerology import FFT_SIZES, Numerology
 from channel.waveform.receiver import Receiver
-from testbed.radio.probe import ProbeReport
+from testbed.radio.probe.probe import ProbeReport
+from testbed.radio.probe.sample_statistics import HUGE
 from testbed.radio.sample_loss import MOST_LOST, slower
-from testbed.radio.sample_statistics import HUGE
 
 MOST_CLOCK_PPM = 40.0
 _MOST_OFF_RATE = 0.01
@@ -26,23 +26,23 @@ _RATIOS = (Fraction(1, 2), Fraction(2), Fraction(4, 5), Fraction(5, 4), Fraction
 
 
 @dataclass(frozen=True)
-class Finding:
+class ProbeFinding:
     """A sentence; with one that `refuses`, a link over this radio is not worth a try."""
 
     text: str
     refuses: bool
 
 
-def findings(report: ProbeReport, *, keeps_time: bool) -> list[Finding]:
+def findings(report: ProbeReport, *, keeps_time: bool) -> list[ProbeFinding]:
     """All that is wrong; a radio that `keeps_time` has a clock of its own, and must keep its rate."""
-    found = [Finding(text, True) for text in _of_values(report)]
+    found = [ProbeFinding(text, True) for text in _of_values(report)]
     if any(one.refuses for one in found):
         return found
-    found += [Finding(text, True) for text in _of_losses(report, keeps_time=keeps_time)]
-    found += [Finding(text, True) for text in _of_offsets(report)]
-    found += [Finding(text, False) for text in _of_levels(report)]
+    found += [ProbeFinding(text, True) for text in _of_losses(report, keeps_time=keeps_time)]
+    found += [ProbeFinding(text, True) for text in _of_offsets(report)]
+    found += [ProbeFinding(text, False) for text in _of_levels(report)]
     if all(packet.payload is None and packet.units_UN is None for packet in report.packets):
-        found.append(Finding(_of_silence(report), False))
+        found.append(ProbeFinding(_of_silence(report), False))
     return found
 
 

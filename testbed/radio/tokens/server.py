@@ -13,8 +13,8 @@ from splitfl.core.errors import SplitflError, Timeout
 from splitfl.server.session_router import refusal
 from splitfl.transport.base.transport import Answer, Handler
 from splitfl.wire.row_split import NO_ROWS, Mask, split
-from testbed.radio.token_ends import ASK, SENT, delivery_of, heard, node_of, received
-from testbed.radio.token_node import Sending, TokenNode
+from testbed.radio.tokens.ends import ASK, SENT, delivery_of, heard, node_of, received
+from testbed.radio.tokens.node import Sending, TokenNode
 
 _LOST: Final = b""
 

@@ -9,14 +9,14 @@ import torch
 
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.setup.experiment_file import partial
-from testbed.radio.token_client import open_client_radio
-from testbed.radio.token_ends import SENT, heard, told
-from testbed.radio.token_node import Sending
-from testbed.radio.token_server import open_server_radio
+from testbed.radio.tokens.client import open_client_radio
+from testbed.radio.tokens.ends import SENT, heard, told
+from testbed.radio.tokens.node import Sending
+from testbed.radio.tokens.server import open_server_radio
 from tests.channel.iq.free_ports import free_ports
 from tests.command import Start, splitfl
 from tests.splitfl import toy
-from tests.testbed.radio.test_token_carrier import edge, events, ran
+from tests.testbed.radio.tokens.test_carrier import edge, events, ran
 
 place = toy.place()
 

@@ -85,7 +85,7 @@ class SampleStatistics:
             self._kept += whole
 
 
-class Waterfall:
+class Spectrogram:
     """The power over frequency and time: a row for each `row_s`, the mean of the spectra in it."""
 
     def __init__(self, rate_hz: float, row_s: float) -> None:

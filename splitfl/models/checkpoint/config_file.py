@@ -12,7 +12,7 @@ from typing import Any, Final
 from transformers import PretrainedConfig
 
 from splitfl.core.errors import CutError, ModelMissing
-from splitfl.models.quantised_checkpoint import name_of_torchao, stored_quantisation
+from splitfl.models.checkpoint.quantised_checkpoint import name_of_torchao, stored_quantisation
 
 _QUANTISED: Final = ("quantization_config", "compression_config", "quantization")
 """Keys of config.json: of transformers, of compressed-tensors before it, and of MLX."""

@@ -14,9 +14,9 @@ from channel.waveform.numerology import Numerology
 from channel.waveform.received import Counters, Received
 from channel.waveform.receiver import Receiver
 from testbed.errors import RecordingEnded
+from testbed.radio.probe.sample_statistics import SampleStatistics, Spectrogram
 from testbed.radio.radio import Radio, RadioCounters, Tuning
-from testbed.radio.recording import Recorder, packet_fields
-from testbed.radio.sample_statistics import SampleStatistics, Waterfall
+from testbed.radio.recordings.recording import Recorder, packet_fields
 
 _BLOCK_S = 0.01
 _MOST_ROWS = 300
@@ -36,7 +36,7 @@ class ProbeReport:
     wall_s: float
     wall_samples: int
     statistics: SampleStatistics
-    waterfall: Waterfall
+    waterfall: Spectrogram
     radio: RadioCounters
     receiver: Counters
     packets: list[Received]
@@ -69,7 +69,7 @@ class ProbeReport:
         return 1e6 * float(np.median(found)) if found else 0.0
 
 
-class Probe:
+class RadioProbe:
     """Hears a radio; `recorder` gets the samples, and packets as annotations."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Probe:
         rate_hz = self._radio.tuning.rate_hz
         until = round(float(above("seconds", seconds, 0.0)) * rate_hz)
         block = max(round(_BLOCK_S * rate_hz), 1)
-        waterfall = Waterfall(rate_hz, seconds / _MOST_ROWS)
+        waterfall = Spectrogram(rate_hz, seconds / _MOST_ROWS)
         began_s, began = None, 0
         while self._now < until:
             try:
@@ -120,7 +120,7 @@ class Probe:
             first_B=np.concatenate([np.empty(0, dtype=np.complex64), *self._first]),
         )
 
-    def _take(self, samples_B: Samples, at: int, waterfall: Waterfall) -> None:
+    def _take(self, samples_B: Samples, at: int, waterfall: Spectrogram) -> None:
         usable_B = self._statistics.add(samples_B)
         waterfall.add(usable_B)
         if sum(piece.size for piece in self._first) < _KEPT:

@@ -26,7 +26,7 @@ from splitfl.wire.row_split import NO_ROWS, join, split
 from testbed.radio.loopback import LoopbackAir
 from testbed.radio.modem import ModemSettings, PacketModem
 from testbed.radio.radio import Radio
-from testbed.radio.token_node import token_link
+from testbed.radio.tokens.node import token_link
 from testbed.radio.zmq_radio import ZmqRadio, settings_of
 
 

@@ -13,8 +13,8 @@ from splitfl.server.virtual_clock import Crossing, Load
 from splitfl.transport.base.transport import ClientEnd
 from splitfl.wire import Envelope, Frame, encode
 from splitfl.wire.row_split import NO_ROWS, Mask, split
-from testbed.radio.token_ends import ASK, SENT, node_of, received, told
-from testbed.radio.token_node import TokenNode
+from testbed.radio.tokens.ends import ASK, SENT, node_of, received, told
+from testbed.radio.tokens.node import TokenNode
 
 _BY_TRANSPORT = (Join, Leave, Absent, NotSelected)
 """Messages on membership, without costs on any link."""

@@ -1,0 +1,1 @@
+"""What a radio hears, and what is wrong with it."""

@@ -1,0 +1,1 @@
+"""Recordings of samples in SigMF as radios."""

@@ -1,0 +1,1 @@
+"""Radio hardware behind SoapySDR."""

@@ -1,0 +1,1 @@
+"""Runs whose messages cross the waveform token by token."""
