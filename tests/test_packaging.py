@@ -71,8 +71,8 @@ def test_the_wheel_declares_the_command_and_the_extras(wheel):
     assert distribution.metadata["Requires-Python"] == ">=3.11"
     assert distribution.metadata["License-Expression"] == "Apache-2.0"
     assert distribution.metadata.get_all("Provides-Extra") == [
-        *("demo", "data", "bleu", "rouge", "quantization", "sft-oracle", "tensorboard", "wandb", "mlflow"),
-        *("radio", "oracle", "dev", "docs"),
+        *("demo", "data", "bleu", "compression", "rouge", "quantization", "sft-oracle", "tensorboard"),
+        *("wandb", "mlflow", "radio", "oracle", "dev", "docs"),
     ]
 
 

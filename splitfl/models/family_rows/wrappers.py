@@ -40,7 +40,7 @@ WRAPPERS: Final[dict[str, Family]] = {
     "llava_onevision": _LLAVA,
     "internvl": _LLAVA,
     "mistral3": replace(_WRAPPER, texts=("mistral", "ministral3")),
-    "paligemma": replace(_WRAPPER, texts=("gemma", "gemma2")),
+    "paligemma": replace(_WRAPPER, texts=("gemma", "gemma2"), separates_packed=False),
     "idefics3": _SMOLVLM,
     "smolvlm": _SMOLVLM,
 }

@@ -44,7 +44,7 @@ WRONG = {
     ),
     "a transport that has no server": (
         ["serve", "demo", "--set", "transport.name=inproc"],
-        "transport.name must be one of rpc, grpc, mqtt for clients to join, got 'inproc'",
+        "transport.name must be one of rpc, grpc, mqtt, radio-nodes for clients to join, got 'inproc'",
     ),
     "a transport that no client joins by": (
         ["join", "127.0.0.1:1", "--client", "0", "--transport", "inproc"],
@@ -60,7 +60,7 @@ WRONG = {
     ),
     "tokens for a broker": (
         ["join", "127.0.0.1:1/x", "--client", "0", "--transport", "mqtt", "--secrets", MISSING],
-        "--secrets is read by grpc, not by mqtt",
+        "--secrets is read by grpc, radio-nodes, not by mqtt",
     ),
     "a setting that the transport does not read, to plan with": (
         ["plan", "demo", "--set", "transport.topic=x"],

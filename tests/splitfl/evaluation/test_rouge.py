@@ -99,5 +99,5 @@ def test_a_task_without_answers_is_refused(tmp_path: Path) -> None:
     toy.data(tmp_path / "data.tsv")
     result = splitfl.run(toy.table(tmp_path), out=tmp_path)
     site = Experiment.of(load(result.folder / "config.json"))
-    with pytest.raises(ConfigError, match="--rouge is for task 'sft', whose samples have answers"):
+    with pytest.raises(ConfigError, match="--rouge is for tasks 'sft' and 'seq2seq', whose samples have"):
         measure_adapter(site, result.folder / "adapter", with_rouge=True)

@@ -25,8 +25,9 @@ CLASSIFICATION = "sequence-classification"
 def test_pieces_share_out_the_whole_models_parameters(model_type: str, kind: str) -> None:
     attention = family_of(model_type).attentions[0]
     whole = build(tiny.config(model_type), kind, attention=attention)
-    shared = tuple(f"{base_path(whole)}.{path}." for path in family_of(model_type).shared)
-    unused = tuple(f"{base_path(whole)}.{path}" for path in family_of(model_type).unused)
+    base = f"{base_path(whole)}." if base_path(whole) else ""
+    shared = tuple(f"{base}{path}." for path in family_of(model_type).shared)
+    unused = tuple(f"{base}{path}" for path in family_of(model_type).unused)
     names = [name for name, _ in whole.named_parameters(remove_duplicate=False)]
     names = [name for name in names if not unused or not name.startswith(unused)]
     held: list[str] = []

@@ -198,6 +198,10 @@ def test_cuts_equal_the_whole(model_type: str, kind: str, lora: bool, dtype: str
 @pytest.mark.parametrize(("model_type", "kind"), tiny.CASES)
 def test_eager_attention_equals_the_whole(model_type: str, kind: str, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, model_type, kind)
+    if "eager" not in FAMILIES[model_type].attentions:
+        with pytest.raises(CutError, match="does not support attention 'eager'"):
+            load(folder, kind, 2, 0, lora=True, dtype="float32", attention="eager")
+        return
     compare(folder, model_type, kind, [(2, 0)], tiny.PADDINGS, lora=True, dtype="float32", attention="eager")
 
 

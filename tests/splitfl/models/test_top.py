@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from splitfl.core.errors import CutError
+from splitfl.models.families import FAMILIES
 from splitfl.models.feature_maps import as_tokens
 from splitfl.models.load import load_piece
 from tests.splitfl import tiny
@@ -16,6 +18,10 @@ from tests.splitfl import tiny
 def test_the_top_alone_gives_the_whole_models_logits(model_type: str, kind: str, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path, model_type, kind)
     attention = tiny.attention_of(model_type)
+    if FAMILIES[model_type].hands_tokens:
+        with pytest.raises(CutError, match="last stage alone does not merge patches"):
+            load_piece(folder, kind, tiny.BLOCKS, shortened_to=tiny.BLOCKS, attention=attention)
+        return
     whole, top = (load_piece(folder, kind, first, attention=attention) for first in (0, tiny.BLOCKS))
     inputs, labels = tiny.batch(kind)
     seen: list[Tensor] = []
