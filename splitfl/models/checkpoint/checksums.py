@@ -7,7 +7,7 @@ import torch
 
 from splitfl.core.errors import ConfigError
 from splitfl.models.cut import Piece
-from splitfl.models.families import block_index
+from splitfl.models.families import block_index, is_inside
 
 
 def checksums(piece: Piece) -> dict[str, str]:
@@ -39,6 +39,7 @@ def refuse_other_weights(own: Mapping[str, str], others: Mapping[str, str], fold
 
 def _group(piece: Piece, name: str) -> str:
     index = block_index(piece.family, name)
-    if index is None:
+    is_shared = is_inside(piece.model, name, piece.family.shared)  # pieces of other blocks have it, too
+    if index is None or is_shared:
         return name.rpartition(".")[0]
     return f"{name[: name.index(f'{piece.family.blocks}.{index}.')]}{piece.family.blocks}.{index}"
