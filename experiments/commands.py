@@ -52,8 +52,7 @@ from splitfl.setup.experiment import Experiment
 from splitfl.setup.experiment_file import load
 from splitfl.transport.base.spec import Joining
 from splitfl.transport.registry import transport
-from testbed.radio.tokens.client import open_client_radio
-from testbed.radio.tokens.server import open_server_radio
+from testbed.radio.tokens.on_demand import open_client_radio, open_server_radio
 
 Drive = Callable[..., Ended]
 """Runs an experiment; has the arguments of `run_here`."""

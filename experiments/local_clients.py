@@ -14,8 +14,7 @@ from splitfl.setup.experiment import Experiment
 from splitfl.transport.registry import join_options
 from testbed.live import LiveClients, Network
 from testbed.local import LocalClients
-from testbed.radio.tokens.carrier import open_carrier
-from testbed.radio.tokens.server import open_server_radio
+from testbed.radio.tokens.on_demand import open_carrier, open_server_radio
 
 JOIN: Final = (sys.executable, "-P", "-m", "experiments", "join")
 """Runs this installation's command line; -P keeps an `experiments` of the working directory out."""

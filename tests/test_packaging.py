@@ -125,3 +125,10 @@ def declared(*groups):
     config.read(ROOT / "setup.cfg")
     tables = {**config["options.extras_require"], "install_requires": config["options"]["install_requires"]}
     return [line for group in groups for line in tables[group].splitlines() if line]
+
+
+def test_runs_need_no_extra():
+    """`make demo` installs none: packages of extras may only be imported where they are used."""
+    absent = ("numba", "zmq", "sigmf", "constriction", "backports.zstd", "torchao", "tensorboard", "datasets")
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import experiments.commands"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=ROOT)

@@ -11,7 +11,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.coding.extra import require_numba
 from channel.core.errors import ChannelError
 from channel.core.link import Delivery, Transfer
 from channel.iq.from_scenario import iq_channel_of
@@ -34,7 +33,6 @@ def open_carrier(config: RunConfig) -> "TokenCarrier":
     """The carrier of these settings; raises ConfigError for those that scenario or modem do not support."""
     own, clients = config.transport.of(RadioSettings), config.federation.clients
     try:
-        require_numba("transport.name 'radio'")
         modem = ModemSettings(mcs=own.mcs, fft_size=own.fft_size, longest=own.packet_bytes)
         timeout_s = config.transport.timeout_s
         if own.air_port:

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 
-from channel.coding.extra import require_numba
 from channel.core.errors import ChannelError
 from channel.core.link import Delivery, Transfer
 from channel.links.fixed import Direction
@@ -40,7 +39,6 @@ def node_of(config: RunConfig, node: int) -> Callable[[], TokenNode]:
             f"'stale', got {config.erasure.output!r} and {config.erasure.gradient!r}"
         )
     try:
-        require_numba("transport.name 'radio-nodes'")
         modem = ModemSettings(mcs=own.mcs, fft_size=own.fft_size, longest=own.packet_bytes)
         # Samples pass only once all nodes take part, when the last client has joined.
         ports = replace(

@@ -22,6 +22,7 @@ from splitfl.setup.experiment_file import from_dict, partial
 from splitfl.setup.links import check_link
 from splitfl.setup.overriding import resolved_settings
 from testbed.errors import RadioTimeout
+from testbed.radio.tokens import on_demand
 from testbed.radio.tokens.carrier import open_carrier
 from tests.channel.iq.free_ports import free_ports
 from tests.command import Start
@@ -121,7 +122,7 @@ def test_settings_that_scenario_or_modem_do_not_support_are_refused(
 def test_without_numba_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("channel.coding.extra.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs numba; install with: pip install 'splitfl\[radio\]'"):
-        open_carrier(partial({"transport": {"name": "radio"}}, ("transport",)))
+        on_demand.open_carrier(partial({"transport": {"name": "radio"}}, ("transport",)))
 
 
 def test_without_pyzmq_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

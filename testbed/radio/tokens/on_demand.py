@@ -1,0 +1,37 @@
+"""Opens the radios of a run; the modem, and with it numba, is imported only by transports that need it."""
+
+from channel.coding.extra import MissingNumba, require_numba
+from splitfl.config import RunConfig
+from splitfl.core.errors import ConfigError
+from splitfl.transport.base.carrier import Carrier, ClientRadio, ServerRadio
+
+
+def open_carrier(config: RunConfig) -> Carrier:
+    """See OpenCarrier; raises ConfigError without numba, too."""
+    _require_numba(config)
+    from testbed.radio.tokens import carrier
+
+    return carrier.open_carrier(config)
+
+
+def open_server_radio(config: RunConfig) -> ServerRadio:
+    """See OpenServerRadio; raises ConfigError without numba, too."""
+    _require_numba(config)
+    from testbed.radio.tokens import server
+
+    return server.open_server_radio(config)
+
+
+def open_client_radio(config: RunConfig, client: int) -> ClientRadio:
+    """See OpenClientRadio; raises ConfigError without numba, too."""
+    _require_numba(config)
+    from testbed.radio.tokens import client as client_radio
+
+    return client_radio.open_client_radio(config, client)
+
+
+def _require_numba(config: RunConfig) -> None:
+    try:
+        require_numba(f"transport.name {config.transport.name!r}")
+    except MissingNumba as error:
+        raise ConfigError(f"[transport] {config.transport.name}: {error}") from None
