@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from channel.core.units import ratio_to_db
+from channel.propagation.noise import noise_w
 from experiments.presets import find
 from splitfl.core.json_text import dumps
 from splitfl.core.quantities import bytes_text, percent_text, seconds_text
@@ -132,9 +134,7 @@ def _scenario_file(out: Path, snr_db: float | None) -> Path:
 
 def scenario_text(snr_db: float) -> str:
     """A scenario with this mean SNR of a subcarrier in both directions, if one user has the whole band."""
-    from channel.propagation.noise import noise_w
-
-    noise_dbm = 30.0 + _decibels(float(noise_w(_GROUPS * _GROUP_HZ, noise_figure_db=_NOISE_FIGURE_DB)))
+    noise_dbm = 30.0 + float(ratio_to_db(noise_w(_GROUPS * _GROUP_HZ, noise_figure_db=_NOISE_FIGURE_DB)))
     return _SCENARIO.format(
         snr_db=snr_db,
         loss_db=_POWER_DBM - noise_dbm - snr_db,
@@ -270,12 +270,6 @@ def _cells(row: Row) -> str:
         f"{row['retransmissions']:,}",
     )
     return "".join(f"{cell:>13}" for cell in cells)
-
-
-def _decibels(ratio: float) -> float:
-    from channel.core.units import ratio_to_db
-
-    return float(ratio_to_db(ratio))
 
 
 if __name__ == "__main__":

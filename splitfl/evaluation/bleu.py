@@ -1,11 +1,10 @@
 """BLEU of a language model's generated texts, computed by sacrebleu."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
 
-from splitfl.core.errors import ConfigError
+from splitfl.core.extras import optional
 from splitfl.data.examples import Examples
 from splitfl.data.reading.e2e import references
 from splitfl.evaluation.greedy import continuations
@@ -22,10 +21,7 @@ def bleu(
     Each prompt is completed once and compared with all its references. Raises ConfigError if
     sacrebleu is not installed.
     """
-    try:
-        sacrebleu: Any = importlib.import_module("sacrebleu")
-    except ImportError:
-        raise ConfigError("BLEU needs the library sacrebleu: pip install 'splitfl[bleu]'") from None
+    sacrebleu = optional("sacrebleu", "BLEU needs the library sacrebleu", "bleu")
     references_by_prompt = references(map(str, held_out.texts))
     prompts = list(references_by_prompt)
     generated = continuations(model, tokenizer, tokenizer(prompts)["input_ids"], longest)

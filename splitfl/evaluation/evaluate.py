@@ -122,9 +122,8 @@ def _base_model(config: RunConfig, kind: str, folder: Path, num_labels: int | No
         ).model
     if kind == CAUSAL_LM:
         settings.is_decoder = True
-        settings.use_cache = block_config(settings).use_cache = (
-            False  # with a cache transformers does not keep packed texts apart
-        )
+        # With a cache transformers does not keep packed texts apart.
+        settings.use_cache = block_config(settings).use_cache = False
     return auto_class(settings.model_type, kind).from_pretrained(
         folder,
         config=settings,

@@ -1,11 +1,10 @@
 """The answers of a language model held against those of the data: ROUGE as rouge-score has it."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
 
-from splitfl.core.errors import ConfigError
+from splitfl.core.extras import optional
 from splitfl.data.answers import as_chat, written_prompt
 from splitfl.data.chat_template import ASSISTANT, ChatTemplate
 from splitfl.data.examples import Examples
@@ -31,10 +30,8 @@ def rouge(
     Of a chat the last message of role assistant is to be said. Raises ConfigError where rouge-score is not
     installed.
     """
-    try:
-        scorer: Any = importlib.import_module("rouge_score.rouge_scorer").RougeScorer(list(KINDS))
-    except ImportError:
-        raise ConfigError("ROUGE needs the library rouge-score: pip install 'splitfl[rouge]'") from None
+    library = optional("rouge_score.rouge_scorer", "ROUGE needs the library rouge-score", "rouge")
+    scorer = library.RougeScorer(list(KINDS))
     asked = [_asked(text, tokenizer, template) for text in held_out.texts]
     pairs = [pair for pair in asked if pair is not None]
     said = continuations(model, tokenizer, [ids for ids, _ in pairs], longest)

@@ -81,12 +81,7 @@ def load_piece(
     whole = built(folder, config, kind, dtype, attention)
     stored = {} if getattr(config, "untrained", False) else stored_in_model(whole, entries(folder))
     if is_shortened or new_classifier:
-        replaced = FAMILIES[config.model_type].after if is_shortened else ()
-        stored = {
-            name: entry
-            for name, entry in stored.items()
-            if is_of_base(whole, name) and not is_inside(whole, name, replaced)
-        }
+        stored = _without_classifier(whole, stored, is_shortened=is_shortened)
     checkpoint = WeightSource(
         aliases=_aliases(whole, stored),
         stored=stored,
@@ -110,6 +105,18 @@ def _check_first(config: PretrainedConfig, first: int, shortened_to: int) -> Non
             f"method.auxiliary_blocks must be at least 1 for a {config.model_type} model, whose last "
             "stage alone does not merge patches"
         )
+
+
+def _without_classifier(
+    whole: PreTrainedModel, stored: Mapping[str, Entry], *, is_shortened: bool
+) -> dict[str, Entry]:
+    """The stored tensors of the base model; of a shortened one without what follows the last block."""
+    replaced = FAMILIES[whole.config.model_type].after if is_shortened else ()
+    return {
+        name: entry
+        for name, entry in stored.items()
+        if is_of_base(whole, name) and not is_inside(whole, name, replaced)
+    }
 
 
 def _cut_out(

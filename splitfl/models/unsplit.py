@@ -58,7 +58,7 @@ def build(
     config.use_cache = block_config(config).use_cache = False
     vars(config).pop("quantization_config", None)  # the model has plain modules until it is materialised
     if family.hands_pictures:
-        attention = "eager"  # no attention layers
+        attention = "eager"  # convolutions have none, and Swin no other
         check_dtype(config.model_type, dtype)
     if kind == CAUSAL_LM and family.is_encoder:
         config.is_decoder = True

@@ -48,7 +48,12 @@ class MessageTimes:
         return handle
 
     def joined(self, spec: TransportSpec) -> TransportSpec:
-        """The transport, whose clients also record when they sent each request and received its reply."""
+        """The transport, whose clients also record when they sent each request and received its reply.
+
+        Raises ConfigError for one whose frames cross a radio beside it.
+        """
+        if spec.describe_link is not None:
+            raise ConfigError("message times are those of transports whose frames cross no radio beside them")
         return replace(spec, join=lambda joining: _RecordedEnd(spec.join(joining), joining, self))
 
     def exchanged(self, client: int, frame: bytes, reply: bytes, sent_s: float) -> None:

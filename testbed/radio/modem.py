@@ -18,6 +18,9 @@ from testbed.radio.radio import Radio, RadioCounters
 from testbed.radio.slots import SlotTable
 from testbed.radio.waterfall import BINS, Waterfall, spectrum
 
+Units = NDArray[np.uint8]
+"""The rows (U, N) of a packet, a code block each."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModemSettings:
@@ -49,8 +52,6 @@ class ModemSettings:
         """When a packet without an acknowledgement is sent again: 4 packets, 2 blocks and a slot cycle."""
         return (4 * self.longest_burst + cycle) / rate_hz + 2.0 * self.block_s
 
-
-Units = NDArray[np.uint8]
 
 _LEAD_BLOCKS = 2
 """How far ahead bursts for a time are queued: the radio is ahead of the samples that have been received."""

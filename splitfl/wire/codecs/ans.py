@@ -8,14 +8,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from splitfl.core.extras import optional
 from splitfl.wire.codecs.codec import EntropyCoder
-from splitfl.wire.codecs.extra import extra
 
 _MOST: Final = 127
 
 
 def _model(step: float | None) -> Any:
-    stream = extra("constriction", "ans").stream
+    library = optional("constriction", "the codec 'ans' needs the package constriction", "compression")
+    stream = library.stream
     return stream, stream.model.QuantizedGaussian(-_MOST - 1, _MOST, 0.0, 1.0 / (step or 1.0))
 
 

@@ -3,8 +3,8 @@
 import importlib
 from typing import Any, Final
 
+from splitfl.core.extras import optional
 from splitfl.wire.codecs.codec import EntropyCoder
-from splitfl.wire.codecs.extra import extra
 
 _LEVEL: Final = 1
 
@@ -14,7 +14,7 @@ def _library() -> Any:
     try:
         return importlib.import_module("compression.zstd")
     except ModuleNotFoundError:
-        return extra("backports.zstd", "zstd")
+        return optional("backports.zstd", "the codec 'zstd' needs the package backports.zstd", "compression")
 
 
 def _encode(data: bytes, step: float | None) -> bytes:

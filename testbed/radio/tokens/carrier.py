@@ -6,7 +6,6 @@ Node 0 is the server, at the base station, and node k + 1 is client k.
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +13,19 @@ from numpy.typing import NDArray
 from channel.core.errors import ChannelError
 from channel.core.link import Delivery, Transfer
 from channel.iq.from_scenario import iq_channel_of
-from channel.links.fixed import Direction
 from channel.scenario.load import changed, load
 from channel.waveform.received import Received
 from channel.waveform.tokens import TokenLink, TokenMessage
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError, SplitflError
 from splitfl.transport.radio.spec import RadioSettings
-from splitfl.wire.row_split import NO_ROWS, join, split
+from splitfl.wire.row_split import NO_ROWS, split
 from testbed.radio.loopback import LoopbackAir
 from testbed.radio.modem import ModemSettings, PacketModem
 from testbed.radio.radio import Radio
+from testbed.radio.tokens.ends import received
 from testbed.radio.tokens.node import token_link
+from testbed.radio.tokens.sending import SendingMeter, delivery_of
 from testbed.radio.zmq_radio import ZmqRadio, settings_of
 
 
@@ -113,29 +113,18 @@ class TokenCarrier:
         sender, receiver = (client, server) if transfer.direction == "up" else (server, client)
         is_whole = transfer.recovery == "acknowledged"
         reliable, row_UN = (frame, NO_ROWS) if is_whole else split(frame, sent_N)
-        before = _Spent.of(sender, receiver)
+        meter = SendingMeter(sender.link.arq.counters, sender.modem, receiver.modem)
         sender.link.offer(reliable, row_UN)
         message, took_s = self._send(sender, receiver)
-        spent = _Spent.of(sender, receiver).since(before)
-        segments = max(spent.segments, 1)  # 0 if the far side answered nothing at all
-        arrived = np.zeros(segments + len(row_UN), dtype=np.bool_)
-        rows, received = None, b""
-        if message is not None:
-            arrived[:segments], arrived[segments:] = True, message.arrived_U
-            received = message.reliable
-            if not is_whole:
-                whole = join(message.reliable, message.row_UN, message.arrived_U)
-                received, rows = whole.frame, whole.arrived_N
-        airtime_s = spent.samples / server.modem.rate_hz
-        delivery = Delivery(
-            arrived=arrived,
-            finish_s=transfer.start_s + took_s,
-            retransmissions=spent.retransmissions,
-            airtime_s=airtime_s,
-            energy_j=Direction.power_w * airtime_s,
-            rows=rows,
-        )
-        return delivery, received
+        sending = meter.sending(is_lost=message is None, took_s=took_s)
+        if message is None:
+            whole, rows_N = None, np.zeros(len(row_UN) if sent_N is None else sent_N.size, dtype=np.bool_)
+        else:
+            whole = received(message)
+            rows_N = whole.arrived_N
+        rate_hz = server.modem.rate_hz
+        delivery = delivery_of(transfer, sending, rate_hz, None if is_whole else rows_N, sent_N)
+        return delivery, b"" if whole is None else whole.frame
 
     def _send(self, sender: _End, receiver: _End) -> tuple[TokenMessage | None, float]:
         """Lets samples pass until the sender has nothing left; the message and when it came, in seconds.
@@ -164,30 +153,3 @@ class TokenCarrier:
             return _End(modem, token_link(modem, own, source=source, target=target))
 
         return end(0, node), end(node, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Spent:
-    """What the two ends of a link have sent: samples, segments of the sender, and repeated packets."""
-
-    samples: int
-    segments: int
-    retransmissions: int
-
-    @classmethod
-    def of(cls, sender: _End, receiver: _End) -> Self:
-        """Until now."""
-        return cls(
-            samples=sender.modem.sent + receiver.modem.sent,
-            segments=sender.link.arq.counters.sent,
-            retransmissions=sender.link.arq.counters.retransmissions,
-        )
-
-    def since(self, before: Self) -> Self:
-        """What was added."""
-        return replace(
-            self,
-            samples=self.samples - before.samples,
-            segments=self.segments - before.segments,
-            retransmissions=self.retransmissions - before.retransmissions,
-        )

@@ -1,22 +1,20 @@
 """What server and clients tell each other over a transport about frames that cross the radio."""
 
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from typing import Final
 
-import numpy as np
-
 from channel.core.errors import ChannelError
-from channel.core.link import Delivery, Transfer
-from channel.links.fixed import Direction
 from channel.waveform.tokens import TokenMessage
 from splitfl.config import RunConfig
 from splitfl.core.errors import ConfigError, WireError
 from splitfl.transport.radio.spec import RadioSettings
-from splitfl.wire.row_split import NO_MASK, JoinedFrame, Mask, join
+from splitfl.wire.row_split import NO_MASK, JoinedFrame, join
 from testbed.radio.modem import ModemSettings, PacketModem
-from testbed.radio.tokens.node import Sending, TokenNode
+from testbed.radio.tokens.node import TokenNode
+from testbed.radio.tokens.sending import Sending
 from testbed.radio.zmq_radio import ZmqRadio, settings_of
 
 SENT: Final = b"\x00radio\x01"
@@ -62,6 +60,8 @@ def heard(request: bytes) -> tuple[Sending, bytes]:
     if len(body) < _SENDING.size:
         raise WireError(f"a request of {len(request)} bytes does not say what was sent by radio")
     is_lost, took_s, samples, segments, retransmissions = _SENDING.unpack_from(body)
+    if not 0.0 <= took_s < math.inf:
+        raise WireError(f"a message by radio must take a finite time of at least 0, got {took_s}")
     sending = Sending(
         is_lost=is_lost,
         took_s=took_s,
@@ -77,26 +77,3 @@ def received(message: TokenMessage) -> JoinedFrame:
     if message.arrived_U.size:
         return join(message.reliable, message.row_UN, message.arrived_U)
     return JoinedFrame(frame=message.reliable, arrived_N=NO_MASK, sent_N=NO_MASK)
-
-
-def delivery_of(
-    transfer: Transfer, sending: Sending, rate_hz: float, rows_N: Mask | None, sent_N: Mask | None = None
-) -> Delivery:
-    """The delivery of a message that took this sending; `rows_N` of its rows arrived, None without any.
-
-    `sent_N` of its rows were sent, by default all.
-    """
-    arrived = np.full(max(sending.segments, 1), not sending.is_lost)
-    airtime_s = sending.samples / rate_hz
-    return Delivery(
-        arrived=arrived if rows_N is None else np.concatenate([arrived, _of(rows_N, sent_N)]),
-        finish_s=transfer.start_s + sending.took_s,
-        retransmissions=sending.retransmissions,
-        airtime_s=airtime_s,
-        energy_j=Direction.power_w * airtime_s,
-        rows=None if sending.is_lost else rows_N,
-    )
-
-
-def _of(rows_N: Mask, sent_N: Mask | None) -> Mask:
-    return rows_N if sent_N is None else rows_N[sent_N]

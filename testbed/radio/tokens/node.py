@@ -3,7 +3,6 @@
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from splitfl.core.errors import PeerLost, SplitflError, Timeout
 from splitfl.transport.radio.spec import RadioSettings
 from splitfl.wire.frame import MAX_FRAME_BYTES
 from testbed.radio.modem import PacketModem
+from testbed.radio.tokens.sending import Sending, SendingMeter
 
 _SESSIONS = 15
 _STOP_S = 1.0
@@ -34,20 +34,6 @@ def token_link(
         deadline_s=own.token_deadline_s,
         most_bytes=MAX_FRAME_BYTES,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sending:
-    """What a message took: seconds and samples on the air, segments, and packets that were repeated.
-
-    `is_lost` if the far side did not acknowledge it.
-    """
-
-    is_lost: bool
-    took_s: float
-    samples: int
-    segments: int
-    retransmissions: int
 
 
 class TokenNode(Closing):
@@ -76,20 +62,14 @@ class TokenNode(Closing):
 
         Raises Timeout if that takes longer, and PeerLost if the radio has failed.
         """
-        link, modem = self._links[target], self._modem
-        counters = link.arq.counters
+        link, counters = self._links[target], self._links[target].arq.counters
         with self._changed:
-            before = modem.now_s, modem.sent, counters.sent, counters.retransmissions, counters.given_up
+            began_s, given_up = self._modem.now_s, counters.given_up
+            meter = SendingMeter(counters, self._modem)
             link.offer(reliable, row_UN)
             self._wait(lambda: link.is_idle, timeout_s, f"a message to node {target} was not acknowledged")
-            began_s, samples, segments, repeated, given_up = before
-            return Sending(
-                is_lost=counters.given_up > given_up,
-                took_s=modem.now_s - began_s,
-                samples=modem.sent - samples,
-                segments=counters.sent - segments,
-                retransmissions=counters.retransmissions - repeated,
-            )
+            is_lost = counters.given_up > given_up
+            return meter.sending(is_lost=is_lost, took_s=self._modem.now_s - began_s)
 
     def receive(self, source: int, timeout_s: float) -> TokenMessage:
         """The next message of this node. Raises Timeout and PeerLost as `send`."""

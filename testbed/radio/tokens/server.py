@@ -13,8 +13,9 @@ from splitfl.core.errors import SplitflError, Timeout
 from splitfl.server.session_router import refusal
 from splitfl.transport.base.transport import Answer, Handler
 from splitfl.wire.row_split import NO_ROWS, Mask, split
-from testbed.radio.tokens.ends import ASK, SENT, delivery_of, heard, node_of, received
-from testbed.radio.tokens.node import Sending, TokenNode
+from testbed.radio.tokens.ends import ASK, SENT, heard, node_of, received
+from testbed.radio.tokens.node import TokenNode
+from testbed.radio.tokens.sending import Sending, delivery_of
 
 _LOST: Final = b""
 

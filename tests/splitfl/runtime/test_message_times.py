@@ -65,3 +65,8 @@ def test_both_ends_record_a_request_with_the_same_digest_each_on_its_own_clock(t
 def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot write the message times to .*: No such file"):
         MessageTimes(tmp_path / "no" / "file")
+
+
+def test_a_transport_whose_frames_cross_a_radio_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="whose frames cross no radio beside them"):
+        MessageTimes(tmp_path / "times").joined(transport("radio-nodes"))

@@ -11,7 +11,7 @@ from splitfl.core.errors import ConfigError, WireError
 from splitfl.setup.experiment_file import partial
 from testbed.radio.tokens.client import open_client_radio
 from testbed.radio.tokens.ends import SENT, heard, told
-from testbed.radio.tokens.node import Sending
+from testbed.radio.tokens.sending import Sending
 from testbed.radio.tokens.server import open_server_radio
 from tests.channel.iq.free_ports import free_ports
 from tests.command import Start, splitfl
@@ -92,3 +92,10 @@ def test_a_request_says_what_its_message_took() -> None:
     assert heard(told(sending) + b"frame") == (sending, b"frame")
     with pytest.raises(WireError, match="does not say what was sent by radio"):
         heard(SENT)
+
+
+@pytest.mark.parametrize("took_s", [float("nan"), float("inf"), -1.0])
+def test_a_request_whose_message_took_an_impossible_time_is_refused(took_s: float) -> None:
+    sending = Sending(is_lost=False, took_s=took_s, samples=7, segments=3, retransmissions=2)
+    with pytest.raises(WireError, match=f"must take a finite time of at least 0, got {took_s}"):
+        heard(told(sending))
