@@ -40,7 +40,7 @@ def table(folder: Path, method: str, **tables: dict[str, Any]) -> dict[str, Any]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in AUXILIARY])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in (*AUXILIARY, "spry")])
 def test_a_method_learns_and_its_export_has_the_runs_loss(method: str, place: Path, tmp_path: Path) -> None:
     found = splitfl.run(table(place, method), out=tmp_path)
     config = load(found.folder / "config.json")
@@ -55,6 +55,15 @@ def test_a_method_learns_and_its_export_has_the_runs_loss(method: str, place: Pa
 def test_a_method_with_an_auxiliary_network_is_refused(method: str, place: Path) -> None:
     with pytest.raises(ConfigError, match="not for encoder-decoders: its auxiliary network"):
         Experiment.of(from_dict(table(place, method)))
+
+
+def test_forward_mode_is_refused_for_a_model_whose_attention_is_sdpa_alone(place: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="t5 model does not work in forward mode: its attention must be sdpa"
+    ):
+        Experiment.of(
+            from_dict(table(place, "spry", model={"name": str(place / "model"), "attention": "sdpa"}))
+        )
 
 
 def test_a_policy_that_masks_lost_tokens_is_refused(place: Path) -> None:

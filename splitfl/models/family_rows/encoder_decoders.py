@@ -39,6 +39,7 @@ _UMT5 = replace(
     top=("lm_head",),
     attentions_of_decoder=("SelfAttention", "EncDecAttention"),
     attentions=("sdpa",),  # with eager attention gradients of the encoder differ in their last bits
+    forward_mode="its attention must be sdpa, which has no forward derivative",
 )
 _T5 = replace(
     _UMT5, shared=("encoder.block.0.layer.0.SelfAttention.relative_attention_bias",), shares_bias=True
