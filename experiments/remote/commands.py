@@ -158,16 +158,19 @@ def collect(nodes: Path, out: Path) -> int:
     console, inventory, session = plain_console(stderr=True), load(nodes), DeploymentFolder(nodes)
     deployment = session.deployment()
     with Fleet(inventory.members) as fleet:
-        folder, missing = collecting.collect(fleet, inventory, deployment, session, out)
+        found = collecting.collect(fleet, inventory, deployment, session, out)
+    folder = found.folder
     run_hook(inventory.hooks, "fetch_results", nodes, folder)
     if (folder / "config.json").exists():
         from experiments.report import write_report  # imports matplotlib
 
         write_report(folder)
-    for name, reason in missing.items():
+    if found.run:
+        session.note_collected(found.run)
+    for name, reason in found.missing.items():
         console.print(f"{name}: not collected: {reason}", style="yellow", soft_wrap=True)
     _print_collected(folder)
-    return FAILED if missing else DONE
+    return FAILED if found.missing else DONE
 
 
 def down(nodes: Path) -> None:
