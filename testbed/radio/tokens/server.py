@@ -1,6 +1,5 @@
 """The server of a run whose clients have radios and processes of their own."""
 
-import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -9,13 +8,14 @@ import numpy as np
 from channel.core.closing import Closing
 from channel.core.link import Delivery, Transfer
 from splitfl.config import RunConfig
-from splitfl.core.errors import SplitflError, Timeout
+from splitfl.core.errors import SplitflError
 from splitfl.server.session_router import refusal
 from splitfl.transport.base.transport import Answer, Handler
 from splitfl.wire.row_split import NO_ROWS, Mask, split
 from testbed.radio.tokens.ends import ASK, SENT, heard, node_of, received
 from testbed.radio.tokens.node import TokenNode
 from testbed.radio.tokens.sending import Sending, delivery_of
+from testbed.radio.tokens.turns import SERVER, AirTurns
 
 _LOST: Final = b""
 
@@ -30,8 +30,7 @@ class TokenServer(Closing):
 
     def __init__(self, opens: Callable[[], TokenNode], timeout_s: float) -> None:
         """Opens its node once there are requests. No wait lasts longer than `timeout_s`."""
-        self._air = threading.Lock()  # one message at a time: clients share a band, acknowledgements too
-        self._sender: int | None = None
+        self._turns = AirTurns(timeout_s)
         self._opens, self._timeout_s = opens, timeout_s
         self._opened: TokenNode | None = None
         self._arrived: dict[int, tuple[Sending, Mask | None]] = {}
@@ -43,11 +42,13 @@ class TokenServer(Closing):
 
         def by_radio(client: int, request: bytes, answer: Answer) -> None:
             if not request.startswith((ASK, SENT)):
+                self._turns.end(client)  # of a process that was killed amid its message
                 handle(client, request, answer)
                 return
             try:
                 if request == ASK:
-                    self._let_send(client)
+                    self._turns.begin(client)
+                    self._node.forget(client + 1)
                     answer(ASK)
                     return
                 frame = self._frame(client, request)
@@ -56,7 +57,7 @@ class TokenServer(Closing):
                 return
             finally:
                 if request != ASK:
-                    self._free(client)
+                    self._turns.end(client)
 
             def reply(data: bytes) -> None:
                 answer(SENT if client in self._replied else data)
@@ -74,19 +75,19 @@ class TokenServer(Closing):
             return delivery, _LOST if sending.is_lost else frame
         is_whole = transfer.recovery == "acknowledged"
         reliable, row_UN = (frame, NO_ROWS) if is_whole else split(frame, sent_N)
-        if not self._air.acquire(timeout=self._timeout_s):
-            raise Timeout(f"client {self._sender} did not end its message within {self._timeout_s:g} s")
+        self._turns.begin(SERVER)
         try:
             sending = self._node.send(transfer.client + 1, reliable, row_UN, self._timeout_s)
         finally:
-            self._air.release()
+            self._turns.end(SERVER)
         if not sending.is_lost:
             self._replied.add(transfer.client)
         rows_N = None if is_whole else np.ones(len(row_UN) if sent_N is None else sent_N.size, dtype=np.bool_)
         return delivery_of(transfer, sending, self._node.rate_hz, rows_N, sent_N), frame
 
     def close(self) -> None:
-        """Ends its radio."""
+        """Ends its radio, and all waits for it."""
+        self._turns.close()
         if self._opened is not None:
             self._opened.close()
 
@@ -94,19 +95,6 @@ class TokenServer(Closing):
     def _node(self) -> TokenNode:
         assert self._opened is not None, "a handler comes before frames"
         return self._opened
-
-    def _let_send(self, client: int) -> None:
-        """Waits until nobody else sends."""
-        if self._sender == client:
-            return  # it asks again after its connection was lost
-        if not self._air.acquire(timeout=self._timeout_s):
-            raise Timeout(f"client {self._sender} did not end its message within {self._timeout_s:g} s")
-        self._sender = client
-
-    def _free(self, client: int) -> None:
-        if self._sender == client:
-            self._sender = None
-            self._air.release()
 
     def _frame(self, client: int, request: bytes) -> bytes:
         """The frame of a request; one that was lost comes with it, to be accounted for."""
