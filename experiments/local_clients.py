@@ -13,7 +13,7 @@ from splitfl.runtime.screen import Screen
 from splitfl.runtime.serve import Ended, NewFolder
 from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
-from splitfl.transport.registry import join_options
+from splitfl.transport.registry import join_arguments, own_transport, transport
 from testbed.live import LiveClients, Network
 from testbed.local import LocalClients
 from testbed.radio.tokens.on_demand import open_carrier, open_server_radio
@@ -55,16 +55,15 @@ def run_here(experiment: Experiment, new_folder: NewFolder, screen: Screen) -> E
 
 def clients_of(config: RunConfig, live: Network | None = None) -> StartClients:
     """Returns a function that starts a run's clients; raises ConfigError for an unknown transport."""
-    options, clients, threads = (
-        join_options(config.transport),
-        config.federation.clients,
-        config.client.threads,
-    )
+    clients, threads = range(config.federation.clients), config.client.threads
+    for client in clients:  # before data are read
+        own = own_transport(config.transport, client)
+        transport(own.name).join_options(own)
 
     def start(address: str, folder: Path) -> Clients:
-        command = [*JOIN, address, *options]
+        commands = [[*JOIN, *join_arguments(config.transport, address, client)] for client in clients]
         if live is not None:
-            return LiveClients(live, command, clients, threads, folder)
-        return LocalClients(command, clients, threads, folder)
+            return LiveClients(live, commands, threads, folder)
+        return LocalClients(commands, threads, folder)
 
     return start

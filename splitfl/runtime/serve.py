@@ -67,10 +67,11 @@ def serve(
     # Clients on other machines have their own copies of the model, which must have the same weights.
     weights = {} if start_clients else dict(experiment.whole().checksums)
     base_bytes = process_memory.measure_from_here()
-    server = transport(config.transport.name).serve(config.transport, config.federation.clients)
+    spec = transport(config.transport.name)
+    server = spec.serve(config.transport, config.federation.clients)
     try:
         folder = new_folder()
-        write_json(folder / "server.json", location(server.address) | {"spawn": bool(start_clients)})
+        write_json(folder / "server.json", spec.location(server.address) | {"spawn": bool(start_clients)})
         server.offer(as_dict(config) | {WEIGHTS: weights})
         clients = start_clients(server.address, folder) if start_clients else NoClients()
         with clients as local, threads(config.server.threads), ExitStack() as stack:
@@ -81,12 +82,6 @@ def serve(
             return folder, summary
     finally:
         server.stop()
-
-
-def location(address: str) -> dict[str, Any]:
-    """The port, and the topic at a broker, at which clients reconnect to a restarted server."""
-    reached, _, topic = address.partition("/")
-    return {"port": int(reached.rpartition(":")[2]), "topic": topic}
 
 
 class _ServerRun:

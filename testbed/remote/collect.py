@@ -115,13 +115,14 @@ def _row(
     missing: Mapping[str, str],
 ) -> dict[str, Any]:
     node, offsets = one.node, clocks.get(one.node.name, [])
+    client = inventory.clients.index(node) if node in inventory.clients else None
     row: dict[str, Any] = {
         "node": node.name,
         "role": node.role,
-        "client": inventory.clients.index(node) if node in inventory.clients else None,
+        "client": client,
         "address": node.address,
         "radio": node.radio,
-        "transport": deployment.transport,
+        "transport": deployment.transport if client is None else deployment.transport_of(client),
         "state": one.state,
         "missing": missing.get(node.name),
         "versions": (one.look.get("state") or {}).get("versions", {}),
