@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import safetensors.torch
 import torch
 
 from splitfl.core.errors import ConfigError
+from splitfl.core.messages import Join, Leave, Message
 from splitfl.setup.experiment_file import from_dict
 from splitfl.setup.fault_tolerance import check_fault_tolerance
+from splitfl.wire import Envelope, encode
+from testbed.radio.tokens.server import TokenServer
 from tests.channel.iq.free_ports import free_ports
 from tests.command import Command, Start, splitfl
 from tests.experiments.test_runs_that_lose_somebody import client_of, rounds_done, run_folder
@@ -38,6 +41,8 @@ def started(place: Path, folder: Path, start: Start) -> Command:
 
 
 def assert_bits_of_one_process(place: Path, folder: Path, start: Start) -> None:
+    """Also that the air never had to do without a node, the one that leaves first included."""
+    assert "zeros in its place" not in (folder / "errors.0").read_text()
     path = folder / "near.json"
     path.write_text(json.dumps(toy.table(place, transport={"name": "inproc"}, **SHORT)))
     command = splitfl(start, folder, "run", path, "--out", folder / "near" / "runs")
@@ -48,6 +53,24 @@ def assert_bits_of_one_process(place: Path, folder: Path, start: Start) -> None:
         safetensors.torch.load_file(run / "adapter" / "adapter_model.safetensors") for run in (near, far)
     )
     assert all(torch.equal(one[name], other[name]) for name in one | other)
+
+
+def test_clients_that_leave_keep_their_radios_until_all_have_left_or_the_run_is_restarted() -> None:
+    answered: list[int] = []
+
+    def asks(client: int, message: Message) -> None:
+        request = encode(message, Envelope(client=client, round=0, lap=0))
+        ask(client, request, lambda reply: answered.append(client))
+
+    server = TokenServer(lambda: cast(Any, None), 1.0, clients=2)
+    ask = server.handler(lambda client, request, answer: answer(b"reply"))
+    asks(1, Leave())
+    assert answered == []
+    asks(0, Leave())
+    assert sorted(answered) == [0, 1]
+    asks(1, Leave())
+    asks(0, Join())
+    assert answered[2:] == [1, 0]
 
 
 @pytest.mark.slow
