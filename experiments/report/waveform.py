@@ -34,9 +34,10 @@ def over_time(run: RunRecord, width_px: float) -> str:
         for colour, link in zip(PALETTE, links, strict=False):
             rows = [row for row in record["rows"] if (row["node"], row["at"]) == link]
             times = [row["time_s"] for row in rows]
-            snr.plot(times, [row["snr_db"] for row in rows], color=colour, label=link_name(*link))
-            errors.plot(times, [row["bad"] / row["packets"] for row in rows], color=colour)
-            goodput.plot(times, [1e-3 * row["goodput_bps"] for row in rows], color=colour)
+            style = {"color": colour, "marker": "." if len(rows) == 1 else ""}  # a line needs two points
+            snr.plot(times, [row["snr_db"] for row in rows], **style, label=link_name(*link))
+            errors.plot(times, [row["bad"] / row["packets"] for row in rows], **style)
+            goodput.plot(times, [1e-3 * row["goodput_bps"] for row in rows], **style)
         if "wall_s" in record["rows"][0]:
             _speed(speed, [row for row in record["rows"] if row["at"] == 0])
         else:

@@ -18,8 +18,9 @@ from splitfl.controller.budget import resolved
 from splitfl.core.errors import ConfigError
 from splitfl.run_folder.overview import overview
 from splitfl.runtime.screen import Silent
+from splitfl.server.run import write_json
 from splitfl.setup.experiment import Experiment
-from splitfl.setup.experiment_file import from_dict, partial
+from splitfl.setup.experiment_file import as_dict, from_dict, partial
 from splitfl.setup.links import check_link
 from splitfl.setup.overriding import resolved_settings
 from testbed.errors import RadioTimeout
@@ -51,7 +52,10 @@ def ran(place: Path, folder: Path, transport: dict[str, Any], **tables: Any) -> 
     """The folder of a toy run of one round of two steps over this transport."""
     short = {"federation": {"clients": 2, "rounds": 1, "local_steps": 2}, "train": {"batch_size": 4}}
     table = toy.table(place, transport=transport, **short, **tables)
-    run_here(Experiment.of(resolved(from_dict(table))), lambda: folder, Silent())
+    config = resolved(from_dict(table))
+    for name, content in (("config", as_dict(config)), ("environment", {})):
+        write_json(folder / f"{name}.json", content)
+    run_here(Experiment.of(config), lambda: folder, Silent())
     return folder
 
 
