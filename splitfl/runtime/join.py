@@ -26,7 +26,6 @@ from splitfl.setup.links import is_carried
 from splitfl.transport.base.carrier import OpenClientRadio, no_radio
 from splitfl.transport.base.spec import Joining, TransportSpec
 from splitfl.transport.base.transport import ClientEnd
-from splitfl.transport.registry import TRANSPORTS, own_transport
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,6 @@ def join(
         settings = dict(connection.experiment)
         weights = settings.pop(WEIGHTS, {})
         config = adjust(from_dict(settings))
-        _check_transport(config, joining.client, transport)
         _check_leaves(leaves or {}, config)
         on_begin(config)
         base_bytes = process_memory.measure_from_here()
@@ -162,13 +160,6 @@ def _reconnect(
         connection.leave()
         raise ConfigError("the restarted server has an experiment with other settings")
     raise lost
-
-
-def _check_transport(config: RunConfig, client: int, used: TransportSpec) -> None:
-    """Raises ConfigError where the server combines transports, and this client's own is another."""
-    own = own_transport(config.transport, client).name
-    if own != config.transport.name and TRANSPORTS[own] is not used:
-        raise ConfigError(f"--transport must be {own} for client {client} (the server's transport.clients)")
 
 
 def _check_leaves(leaves: Mapping[int, int], config: RunConfig) -> None:

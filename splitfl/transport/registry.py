@@ -60,6 +60,13 @@ def own_transport(config: TransportConfig, client: int) -> TransportConfig:
     return transport(config.name).of_client(config, client)
 
 
+def refuse_other(config: TransportConfig, client: int, name: str) -> None:
+    """ConfigError where the server combines transports, and this client's own is another than this one."""
+    own = own_transport(config, client).name
+    if own not in (config.name, name):
+        raise ConfigError(f"--transport must be {own} for client {client} (transport.clients), got {name!r}")
+
+
 def join_arguments(config: TransportConfig, address: str, client: int) -> list[str]:
     """The arguments of `splitfl join` for a client on the machine of the server at this address."""
     own = own_transport(config, client)

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from experiments.cli.main import main
 from splitfl.config import TransportConfig, chosen
 from splitfl.core.errors import ConfigError
-from splitfl.runtime.join import join
 from splitfl.setup.experiment_file import as_dict, from_dict
 from splitfl.transport.base.reachability import ClientReach, Reach
 from splitfl.transport.base.spec import Joining
@@ -131,10 +133,17 @@ def test_a_client_counts_and_is_answered_over_its_own_transport_alone(served: Se
         assert sorted(change.client for change in server.changes()) == [0, 1]
 
 
-def test_a_client_that_joins_over_another_transport_than_its_own_is_refused_at_once(served: Served) -> None:
+@pytest.mark.parametrize(("client", "own"), [(0, "rpc"), (1, "grpc")])
+def test_a_client_that_joins_over_another_transport_than_its_own_is_refused_at_once(
+    served: Served, client: int, own: str, tmp_path: Path
+) -> None:
+    """One that joins over its own goes on to the model, which is not there."""
     address = served[0].address.split(", ")[1].split()[1]
-    with pytest.raises(ConfigError, match=r"--transport must be rpc for client 0 \(the server's"):
-        join(grpc.SPEC, Joining(address=address, client=0, timeout_s=10.0))
+    words = ("join", address, "--transport", "grpc", "--client", str(client), "--model", str(tmp_path / "no"))
+    result = CliRunner().invoke(main, [*words, "--message-times", str(tmp_path / "times.jsonl")])
+    assert result.exit_code != 0
+    said = f"--transport must be rpc for client {client} (transport.clients), got 'grpc'"
+    assert (said in result.stderr) == (own != "grpc"), result.stderr
 
 
 def test_nobody_joins_over_mixed_itself() -> None:
