@@ -20,6 +20,7 @@ PINNED = (
     "bleu",
     "rouge",
     "quantization",
+    "bitsandbytes",
     "sft-oracle",
     "tensorboard",
     "oracle",
