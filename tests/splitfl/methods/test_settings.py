@@ -273,6 +273,13 @@ def test_a_method_refuses_batches_of_clients_with_its_reason(name: str) -> None:
             "method.in_flight must be 1 with method.server_batch 2, whose batches .*; got 2",
         ),
         (
+            {
+                "method": {"server_batch": 2},
+                "auto": {"budget": "bytes", "limit": 1e6, "every": 1, "methods": ["frozen"]},
+            },
+            "method.server_batch must be 1 with auto.every, which may give clients different cuts; got 2",
+        ),
+        (
             {"method": {"server_batch": 4}, "federation": {"clients": 3}},
             "method.server_batch must be at most the 3 clients of a round, got 4",
         ),
